@@ -1,0 +1,3 @@
+//! The `agentd` daemon.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `clientd` daemon.
+
+fn main() {}

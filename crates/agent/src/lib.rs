@@ -1,0 +1,1 @@
+//! The seller: publishes offerings, hands over access, meters, collects proofs and settles.

@@ -1,0 +1,1 @@
+//! The chain monitor (confirmed, reorg-safe, resumable) and the transactor (stored intents, fees, receipts).

@@ -1,0 +1,1 @@
+//! The payment-channel protocol, sans-IO: amounts, ids, vouchers, state machines.

@@ -1,0 +1,1 @@
+//! The buyer: discovers offerings, opens channels, fetches access, pays for use.

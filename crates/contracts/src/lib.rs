@@ -1,0 +1,1 @@
+//! Typed bindings of the token (PTC) and service (PSC) contracts.

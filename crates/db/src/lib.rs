@@ -1,0 +1,1 @@
+//! A small asynchronous database layer: one writer, many readers, embedded migrations.

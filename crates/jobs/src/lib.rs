@@ -1,0 +1,1 @@
+//! A durable job processor: typed jobs, per-subject order, retries, and effects that commit with their cause.

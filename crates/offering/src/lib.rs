@@ -1,0 +1,1 @@
+//! Offering and access messages: templates, canonical bytes, hashes, signatures, sealing.

@@ -1,0 +1,1 @@
+//! The service offering messaging channel: message protocol, server and client over a transport.

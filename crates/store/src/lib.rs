@@ -1,0 +1,1 @@
+//! Marketplace persistence: accounts, offerings, channels, vouchers, sessions.

@@ -1,0 +1,1 @@
+//! Test support: a local EVM node, temporary directories, free ports, processes that are always cleaned up.
