@@ -1,1 +1,36 @@
-//! A small asynchronous database layer: one writer, many readers, embedded migrations.
+//! A small asynchronous database layer that several crates can share one transaction over.
+//!
+//! What it owns: opening and migrating a database ([`Database::open`]), reading ([`Database::read`]), writing in
+//! transactions ([`Database::begin`]), many small durable writes in one commit ([`GroupCommit`]), and the column types
+//! of Ethereum values ([`types`]). It knows no table: each crate on top brings its own as a [`MigrationSet`].
+//!
+//! The embedded backend is SQLite in WAL mode with `synchronous=FULL`: what is committed survives a power cut. There
+//! is one writer, so a write transaction never fails for another one's sake; readers never wait for it.
+//! Queries are written in [`on!`], which expands once per backend: a second backend is a second variant of [`Conn`].
+//!
+//! ```
+//! # #[tokio::main(flavor = "multi_thread")] async fn main() -> Result<(), privatix_db::DbError> {
+//! use diesel_async::SimpleAsyncConnection;
+//! use privatix_db::{Database, on};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! let db = Database::open(&dir.path().join("app.db"), &[]).await?;
+//! let mut tx = db.begin().await?;
+//! on!(&mut *tx, |c| c.batch_execute("CREATE TABLE seen (id INTEGER PRIMARY KEY)").await)?;
+//! tx.commit().await?; // dropped instead, it would be rolled back
+//! # Ok(()) }
+//! ```
+
+mod conn;
+mod database;
+mod error;
+mod group_commit;
+mod migrate;
+pub mod types;
+
+pub use conn::{Conn, SqliteConn};
+pub use database::{Database, ReadGuard, Tx};
+pub use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+pub use error::DbError;
+pub use group_commit::{BatchWrite, GroupCommit};
+pub use migrate::MigrationSet;
