@@ -1,0 +1,83 @@
+//! The trait that a plug-in implements.
+
+use async_trait::async_trait;
+use privatix_channel::{ChannelId, Usage};
+
+use crate::{About, Allowance, Configuration, Health, Provision, Provisioned, Refusal, UsageReporter};
+
+/// One service, sold or bought: what every plug-in implements, for either role or both.
+///
+/// A role makes an instance, configures it once, provisions each channel, and from then on names the state that it wants
+/// a channel to be in:
+///
+/// ```mermaid
+/// stateDiagram-v2
+///     [*] --> Provisioned: provision
+///     Provisioned --> Passing: start, resume
+///     Provisioned --> Suspended: suspend
+///     Passing --> Suspended: suspend
+///     Suspended --> Passing: resume, start
+///     Provisioned --> [*]: stop
+///     Passing --> [*]: stop
+///     Suspended --> [*]: stop
+/// ```
+///
+/// Rules that each implementation keeps, and that the `conformance` kit checks:
+///
+/// - **Every call names a state, not a step**: made twice, it succeeds twice and has the effect of one. The last call wins.
+///   A dropped (timed-out) call may have had its effect or not, and is repeated.
+/// - **Only a passing channel passes and is metered**; a provisioned or suspended channel passes nothing. Suspending takes
+///   effect before the call returns, but for what is already in a buffer.
+/// - **Stop is final**: the channel's credentials are forgotten, its sessions end, the instance knows it no longer.
+/// - A channel that is not known gets [`Refusal::UnknownChannel`], but for `stop`, which has nothing to do then.
+/// - **Usage goes to the reporter** given in `configure`, as totals per session that never decrease. Sessions are the
+///   adapter's notion (a tunnel, a login, a while of use); each has a fresh id, and a new instance begins with new ones.
+/// - The instance keeps nothing on disk that it needs to go on: after a restart the role provisions its channels again.
+#[async_trait]
+pub trait Adapter: Send + Sync + 'static {
+    /// What this adapter is. Constant for an instance.
+    fn about(&self) -> About;
+
+    /// Prepares to serve channels, e.g. listens on the service's port. Called before all else; once more with equal values
+    /// it does nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Settings`] for settings that cannot be used, [`Refusal::WrongRole`], [`Refusal::Unavailable`] when
+    /// something that is needed is not there, e.g. a port in use.
+    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal>;
+
+    /// Makes a channel known. It passes nothing yet. Again with other values, the new ones count from then on.
+    ///
+    /// # Errors
+    /// [`Refusal::Parameters`] for a counterparty's parameters that cannot be used.
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal>;
+
+    /// Lets a channel pass for the first time (in this instance). Names the same state as [`resume`](Self::resume).
+    async fn start(&self, channel: ChannelId) -> Result<(), Refusal>;
+
+    /// Cuts a channel off, at once, until it is resumed.
+    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal>;
+
+    /// Lets a channel pass again.
+    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal>;
+
+    /// Ends a channel's service for good and forgets it.
+    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal>;
+
+    /// Agent: holds a channel to `up_to` in all (counted from the `used` that it was provisioned with), as if it were
+    /// suspended beyond. So unpaid service is bounded by the adapter itself, however fast the service and however slow the
+    /// way of a report through billing and back. A later call moves the bound; a channel never told has none.
+    ///
+    /// An adapter that cannot do so keeps this default; the role then relies on [`suspend`](Self::suspend) alone.
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+        let _ = (channel, up_to);
+        Ok(Allowance::NotEnforced)
+    }
+
+    /// How the adapter is at present. Asked now and then; must be quick.
+    async fn health(&self) -> Health;
+
+    /// Ends all sessions (with their last report) and frees what the instance holds: ports, processes, tasks. Later calls
+    /// get [`Refusal::ShutDown`], but for this one, which succeeds again.
+    async fn shutdown(&self) -> Result<(), Refusal>;
+}
