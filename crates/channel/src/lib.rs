@@ -1,1 +1,89 @@
-//! The payment-channel protocol, sans-IO: amounts, ids, vouchers, state machines.
+//! The payment-channel protocol, sans-IO.
+//!
+//! A client locks a deposit on chain for one agent and pays it with signed vouchers off chain, each over everything paid so
+//! far; either side closes. This crate owns the types of that protocol and both sides' rules, and does no I/O: it knows no
+//! runtime, no database and no node. Of [`alloy`] it uses primitives and the signer trait only.
+//!
+//! - Values: [`Amount`], [`Fee`], [`Usage`], [`ChannelId`], [`OfferingHash`], [`Domain`], [`ChannelDescriptor`].
+//! - Signatures (EIP-712): [`Voucher`] and [`CloseAuthorization`], [`sign_voucher`] and [`sign_close`], strict
+//!   [`VoucherSignature`]s, and the [`VoucherVerifier`], which keeps per channel what verifying needs.
+//! - The chain's side: [`ChainEvent`] and its fold [`OnChain`].
+//! - Both sides' views: [`AgentChannel`] and [`ClientChannel`], in which nothing is acknowledged or sent before it is stored.
+//! - State machines: [`ChannelStatus`] and [`ServiceStatus`].
+//! - Disputes: [`answer_close_request`] and [`client_finalize`].
+//!
+//! # A payment
+//!
+//! ```
+//! use alloy::{primitives::{Address, B256}, signers::local::PrivateKeySigner};
+//! use privatix_channel::{
+//!     Accepted, AgentChannel, Amount, ChainEvent, ChannelDescriptor, ClientChannel, Domain, Fee, LogPosition,
+//! };
+//!
+//! let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(1))?;
+//! let domain = Domain::new(1, Address::repeat_byte(0x5c), Address::repeat_byte(0x70));
+//! let descriptor = ChannelDescriptor {
+//!     client: key.address(),
+//!     agent: Address::repeat_byte(0xa9),
+//!     offering: B256::repeat_byte(0x0f).into(),
+//!     nonce: 0,
+//!     signer: Address::ZERO, // the client signs
+//! };
+//!
+//! // Both sides see the channel open on chain.
+//! let (mut agent, mut client) =
+//!     (AgentChannel::new(domain, descriptor), ClientChannel::new(domain, descriptor));
+//! let opened = ChainEvent::Opened { deposit: Amount::new(1_000), fee: Fee::ZERO };
+//! agent.apply(LogPosition::new(1, 0), opened);
+//! client.apply(LogPosition::new(1, 0), opened);
+//!
+//! // The client pays 10: sign, store, commit, send.
+//! if let Some(proposal) = client.propose(Amount::new(10))? {
+//!     let signed = proposal.sign(&key)?;
+//!     // ... store `signed.voucher()` here ...
+//!     let voucher = client.commit(signed)?;
+//!
+//!     // The agent: judge, store, commit, answer.
+//!     if let Accepted::New(new) = agent.accept(&voucher)? {
+//!         // ... store `new.voucher()` here ...
+//!         let receipt = agent.commit(new)?;
+//!         assert_eq!(receipt.cumulative(), Amount::new(10));
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod agent;
+mod amount;
+mod client;
+mod descriptor;
+mod dispute;
+mod domain;
+mod id;
+mod on_chain;
+mod service;
+mod sign;
+mod signature;
+mod status;
+mod text;
+mod usage;
+mod verify;
+mod voucher;
+
+pub use self::{
+    agent::{Accepted, AgentChannel, NewBest, Queued, Receipt},
+    amount::{Amount, AmountError, Fee, FeeError},
+    client::{ClientChannel, Proposal, SignRefused, SignedProposal},
+    descriptor::ChannelDescriptor,
+    dispute::{Answer, Finalize, answer_close_request, challenge_end, client_finalize},
+    domain::Domain,
+    id::{ChannelId, OfferingHash, ParseIdError},
+    on_chain::{ChainEvent, Closure, LogPosition, OnChain, Phase},
+    service::{ServiceEvent, ServiceStatus},
+    sign::{SignError, sign_close, sign_voucher},
+    signature::{SignatureError, VoucherSignature},
+    status::{ChannelEvent, ChannelStatus, TransitionRefused, UnknownStatus},
+    usage::Usage,
+    verify::{VoucherError, VoucherVerifier},
+    voucher::{CloseAuthorization, SignedClose, SignedVoucher, Voucher},
+};

@@ -1,0 +1,223 @@
+//! The agent's view of a channel.
+
+use crate::{
+    Amount, ChainEvent, ChannelDescriptor, ChannelId, Domain, LogPosition, OnChain, SignedVoucher,
+    VoucherError, VoucherVerifier,
+};
+
+/// A channel as its agent sees it: what the chain says, and the best voucher.
+///
+/// A payment goes in three steps, and the types lead through them: [`accept`](Self::accept) judges and changes nothing; the
+/// caller stores the [`NewBest`] durably; [`commit`](Self::commit) takes it in and gives the [`Receipt`] to answer with. An
+/// agent that dies between the steps has acknowledged nothing that it does not have.
+#[derive(Clone, Debug)]
+pub struct AgentChannel {
+    descriptor: ChannelDescriptor,
+    on_chain: OnChain,
+    best: Option<SignedVoucher>,
+    verifier: VoucherVerifier,
+}
+
+/// What an acceptable voucher is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an accepted voucher counts only once it is stored and committed"]
+pub enum Accepted {
+    /// Better than all before: store it, then [`commit`](AgentChannel::commit) it.
+    New(NewBest),
+    /// Exactly what is already proven, for example a repeated message: nothing to store, and it buys nothing. Answer with
+    /// this receipt.
+    Same(Receipt),
+}
+
+/// A verified voucher that is better than all committed before. Made by [`AgentChannel::accept`] only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "store the voucher, then commit it"]
+pub struct NewBest {
+    voucher: SignedVoucher,
+    gained: Amount,
+}
+
+impl NewBest {
+    /// What to store durably before it is committed. A store that several tasks write must keep the higher of two.
+    pub const fn voucher(&self) -> &SignedVoucher {
+        &self.voucher
+    }
+
+    /// How much more than before it proves.
+    pub const fn gained(&self) -> Amount {
+        self.gained
+    }
+}
+
+/// What the agent acknowledges: everything up to `cumulative` is proven and stored. Only committed vouchers give one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    channel: ChannelId,
+    cumulative: Amount,
+}
+
+impl Receipt {
+    /// The paying channel.
+    pub const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// What is proven in all.
+    pub const fn cumulative(&self) -> Amount {
+        self.cumulative
+    }
+}
+
+/// What came of several queued vouchers of one channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// The best acceptable one and its place in the queue.
+    pub accepted: Option<(usize, Accepted)>,
+    /// Those that were looked at and refused, with their places. Those in neither group were not looked at: they are lower
+    /// than the accepted one and buy nothing beyond it.
+    pub refused: Vec<(usize, VoucherError)>,
+}
+
+impl AgentChannel {
+    /// The view of a channel that nothing is known of yet.
+    pub fn new(domain: Domain, descriptor: ChannelDescriptor) -> Self {
+        let verifier = VoucherVerifier::new(domain, &descriptor);
+        Self { descriptor, on_chain: OnChain::default(), best: None, verifier }
+    }
+
+    /// The view rebuilt from what was stored.
+    ///
+    /// # Errors
+    /// The stored voucher is verified anew: an error here means that the store is damaged or belongs to another channel,
+    /// contract or chain.
+    pub fn restore(
+        domain: Domain,
+        descriptor: ChannelDescriptor,
+        on_chain: OnChain,
+        best: Option<SignedVoucher>,
+    ) -> Result<Self, VoucherError> {
+        let verifier = VoucherVerifier::new(domain, &descriptor);
+        if let Some(voucher) = &best {
+            verifier.verify(voucher)?;
+        }
+        Ok(Self { descriptor, on_chain, best, verifier })
+    }
+
+    /// The channel's id.
+    pub const fn id(&self) -> ChannelId {
+        self.verifier.channel()
+    }
+
+    /// What identifies the channel.
+    pub const fn descriptor(&self) -> &ChannelDescriptor {
+        &self.descriptor
+    }
+
+    /// What the chain says.
+    pub const fn on_chain(&self) -> &OnChain {
+        &self.on_chain
+    }
+
+    /// The best committed voucher.
+    pub const fn best(&self) -> Option<&SignedVoucher> {
+        self.best.as_ref()
+    }
+
+    /// Everything that the client has paid beyond dispute: by voucher or on chain.
+    pub fn proven(&self) -> Amount {
+        self.best.map_or(Amount::ZERO, |best| best.cumulative()).max(self.on_chain.paid)
+    }
+
+    /// What the best voucher would still bring on chain, fee included; nothing once the channel is closed.
+    pub fn claimable(&self) -> Amount {
+        if !self.on_chain.phase().is_open() {
+            return Amount::ZERO;
+        }
+        self.best.map_or(Amount::ZERO, |best| best.cumulative()).saturating_sub(self.on_chain.paid)
+    }
+
+    /// Whether to serve at all: the channel is open and its client has not asked to close. Whether enough is paid is
+    /// billing's question.
+    pub fn may_serve(&self) -> bool {
+        self.on_chain.phase() == crate::Phase::Open
+    }
+
+    /// Takes in an event of the chain; whether it changed anything.
+    pub fn apply(&mut self, at: LogPosition, event: ChainEvent) -> bool {
+        self.on_chain.apply(at, event)
+    }
+
+    /// Replaces what the chain says: after a reorganisation, folded anew from the events that remain.
+    pub fn reset_chain(&mut self, on_chain: OnChain) {
+        self.on_chain = on_chain;
+    }
+
+    /// Judges a voucher and changes nothing.
+    ///
+    /// The signature is checked whatever the amount: no shortcut for stale or zero vouchers. Vouchers are taken while the
+    /// channel is open on chain, during a challenge too, since they can be cashed; service is another matter
+    /// ([`may_serve`](Self::may_serve)).
+    pub fn accept(&self, voucher: &SignedVoucher) -> Result<Accepted, VoucherError> {
+        let phase = self.on_chain.phase();
+        if voucher.channel() != self.id() {
+            return Err(VoucherError::WrongChannel { expected: self.id(), found: voucher.channel() });
+        }
+        if !phase.is_open() {
+            return Err(VoucherError::NotOpen { phase });
+        }
+        let (cumulative, deposit) = (voucher.cumulative(), self.on_chain.deposit);
+        if cumulative > deposit {
+            return Err(VoucherError::AboveDeposit { cumulative, deposit });
+        }
+        // The very bytes that were verified before need no second verification.
+        if self.best.as_ref() != Some(voucher) {
+            self.verifier.verify(voucher)?;
+        }
+        let proven = self.proven();
+        match cumulative.checked_sub(proven) {
+            None => Err(VoucherError::Stale { cumulative, best: proven }),
+            Some(Amount::ZERO) => Ok(Accepted::Same(self.receipt())),
+            Some(gained) => Ok(Accepted::New(NewBest { voucher: *voucher, gained })),
+        }
+    }
+
+    /// Judges several queued vouchers, the highest first, and stops at the first acceptable one: a voucher replaces all lower
+    /// ones, so a burst costs one verification. The answer to those not looked at is the receipt of the accepted one.
+    pub fn accept_newest(&self, queue: &[SignedVoucher]) -> Queued {
+        let mut order: Vec<usize> = (0..queue.len()).collect();
+        order.sort_by_key(|&place| std::cmp::Reverse(queue[place].cumulative()));
+        let mut queued = Queued::default();
+        for place in order {
+            match self.accept(&queue[place]) {
+                Ok(accepted) => {
+                    queued.accepted = Some((place, accepted));
+                    break;
+                }
+                Err(error) => queued.refused.push((place, error)),
+            }
+        }
+        queued
+    }
+
+    /// Takes in a voucher that is stored durably, and gives the receipt to answer with.
+    ///
+    /// Two vouchers may have been accepted side by side: the higher one stays, in whichever order they are committed.
+    ///
+    /// # Errors
+    /// [`VoucherError::WrongChannel`] when another channel accepted it.
+    pub fn commit(&mut self, stored: NewBest) -> Result<Receipt, VoucherError> {
+        let voucher = stored.voucher;
+        if voucher.channel() != self.id() {
+            return Err(VoucherError::WrongChannel { expected: self.id(), found: voucher.channel() });
+        }
+        if self.best.is_none_or(|best| best.cumulative() < voucher.cumulative()) {
+            self.best = Some(voucher);
+        }
+        Ok(self.receipt())
+    }
+
+    /// The receipt for everything proven so far.
+    pub fn receipt(&self) -> Receipt {
+        Receipt { channel: self.id(), cumulative: self.proven() }
+    }
+}

@@ -1,0 +1,276 @@
+//! What the chain says about a channel.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Amount, Fee};
+
+/// Where a log stands on its chain. Later logs are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// The block's number.
+    pub block: u64,
+    /// The log's index in the block.
+    pub index: u64,
+}
+
+impl LogPosition {
+    /// The log number `index` of block `block`.
+    pub const fn new(block: u64, index: u64) -> Self {
+        Self { block, index }
+    }
+}
+
+/// Something that the contract did with a channel: its events with the amounts that they carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainEvent {
+    /// `ChannelOpened`: the client locked a deposit.
+    Opened {
+        /// The first deposit.
+        deposit: Amount,
+        /// The network fee, fixed from now on.
+        fee: Fee,
+    },
+    /// `ChannelToppedUp`: the client added to the deposit; a pending close request is thereby cancelled.
+    ToppedUp {
+        /// The whole deposit after the top-up.
+        deposit: Amount,
+    },
+    /// `ChannelSettled`: a voucher was cashed; the channel stays open.
+    Settled {
+        /// Everything credited to the agent so far, fee included.
+        paid: Amount,
+    },
+    /// `ChannelCloseRequested`: the client asked to close alone; the challenge runs from this block.
+    CloseRequested {
+        /// Everything credited to the agent so far, fee included.
+        paid: Amount,
+    },
+    /// `ChannelClosed`: the money is shared out, nothing can follow.
+    Closed {
+        /// Everything credited to the agent, fee included.
+        paid: Amount,
+        /// What went back to the client.
+        refund: Amount,
+        /// Whether the agent or both sides closed, and not the client alone after the challenge.
+        cooperative: bool,
+    },
+}
+
+impl ChainEvent {
+    /// The event's name, for messages and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "opened",
+            Self::ToppedUp { .. } => "topped_up",
+            Self::Settled { .. } => "settled",
+            Self::CloseRequested { .. } => "close_requested",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
+
+/// How a channel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Closure {
+    /// What went back to the client.
+    pub refund: Amount,
+    /// Whether the agent or both sides closed.
+    pub cooperative: bool,
+    /// The block in which the channel closed.
+    pub block: u64,
+}
+
+/// The state of a channel as far as the chain has told it: a pure fold of its events.
+///
+/// Events may come twice and in any order: amounts on chain only grow, closing is final, and of close requests and top-ups
+/// the one that stands later on the chain counts. After a reorganisation fold the remaining events anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OnChain {
+    /// The block in which the channel opened, if that was seen.
+    pub opened_at: Option<u64>,
+    /// The deposit, top-ups included.
+    pub deposit: Amount,
+    /// Everything credited to the agent so far, fee included.
+    pub paid: Amount,
+    /// The network fee, fixed at the opening.
+    pub fee: Fee,
+    /// The last close request, whether still standing or cancelled by a top-up since.
+    pub last_close_request: Option<LogPosition>,
+    /// The last top-up.
+    pub last_top_up: Option<LogPosition>,
+    /// How the channel ended, if it did.
+    pub closed: Option<Closure>,
+}
+
+/// Where a channel is in its life on chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The chain has not (yet) told of it.
+    Unopened,
+    /// Open.
+    Open,
+    /// Open, and the client asked to close alone.
+    Closing {
+        /// The block of the request, in which the challenge starts.
+        since: u64,
+    },
+    /// Closed for ever.
+    Closed {
+        /// Whether the agent or both sides closed.
+        cooperative: bool,
+    },
+}
+
+impl Phase {
+    /// Whether vouchers can be cashed: open, during a challenge too.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Closing { .. })
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unopened => f.write_str("not open on chain yet"),
+            Self::Open => f.write_str("open"),
+            Self::Closing { since } => write!(f, "closing since block {since}"),
+            Self::Closed { .. } => f.write_str("closed"),
+        }
+    }
+}
+
+impl OnChain {
+    /// The state after these events, in any order.
+    pub fn fold(events: impl IntoIterator<Item = (LogPosition, ChainEvent)>) -> Self {
+        let mut state = Self::default();
+        for (at, event) in events {
+            state.apply(at, event);
+        }
+        state
+    }
+
+    /// Takes in one event; whether that changed anything. Repeating an event changes nothing.
+    pub fn apply(&mut self, at: LogPosition, event: ChainEvent) -> bool {
+        let before = *self;
+        match event {
+            ChainEvent::Opened { deposit, fee } => {
+                self.opened_at = Some(at.block);
+                self.deposit = self.deposit.max(deposit);
+                self.fee = fee;
+            }
+            ChainEvent::ToppedUp { deposit } => {
+                self.deposit = self.deposit.max(deposit);
+                self.last_top_up = self.last_top_up.max(Some(at));
+            }
+            ChainEvent::Settled { paid } => self.paid = self.paid.max(paid),
+            ChainEvent::CloseRequested { paid } => {
+                self.paid = self.paid.max(paid);
+                self.last_close_request = self.last_close_request.max(Some(at));
+            }
+            ChainEvent::Closed { paid, refund, cooperative } => {
+                self.paid = self.paid.max(paid);
+                self.closed = Some(Closure { refund, cooperative, block: at.block });
+            }
+        }
+        *self != before
+    }
+
+    /// Where the channel is in its life.
+    pub fn phase(&self) -> Phase {
+        if let Some(closure) = self.closed {
+            return Phase::Closed { cooperative: closure.cooperative };
+        }
+        if self.opened_at.is_none() {
+            return Phase::Unopened;
+        }
+        match self.last_close_request {
+            Some(request) if self.last_top_up < Some(request) => Phase::Closing { since: request.block },
+            _ => Phase::Open,
+        }
+    }
+
+    /// The block of the close request that stands, if one does.
+    pub fn close_requested_at(&self) -> Option<u64> {
+        match self.phase() {
+            Phase::Closing { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// What the deposit still holds beyond what is paid on chain. Nothing once closed.
+    pub fn locked(&self) -> Amount {
+        if self.closed.is_some() { Amount::ZERO } else { self.deposit.saturating_sub(self.paid) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn a(base_units: u128) -> Amount {
+        Amount::new(base_units)
+    }
+
+    fn life() -> Vec<(LogPosition, ChainEvent)> {
+        let fee = Fee::new(7).unwrap();
+        [
+            (1, ChainEvent::Opened { deposit: a(100), fee }),
+            (2, ChainEvent::Settled { paid: a(10) }),
+            (3, ChainEvent::CloseRequested { paid: a(20) }),
+            (4, ChainEvent::ToppedUp { deposit: a(150) }),
+            (4, ChainEvent::CloseRequested { paid: a(20) }),
+            (5, ChainEvent::Settled { paid: a(30) }),
+            (9, ChainEvent::Closed { paid: a(30), refund: a(120), cooperative: false }),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(index, (block, event))| (LogPosition::new(block, index as u64), event))
+        .collect()
+    }
+
+    #[test]
+    fn a_channel_goes_through_its_phases() {
+        let phases: Vec<_> =
+            (0..=life().len()).map(|n| OnChain::fold(life().into_iter().take(n)).phase()).collect();
+        assert_eq!(
+            phases,
+            [
+                Phase::Unopened,
+                Phase::Open,
+                Phase::Open,
+                Phase::Closing { since: 3 },
+                Phase::Open,
+                Phase::Closing { since: 4 },
+                Phase::Closing { since: 4 },
+                Phase::Closed { cooperative: false },
+            ]
+        );
+        let end = OnChain::fold(life());
+        assert_eq!((end.deposit, end.paid, end.locked()), (a(150), a(30), a(0)));
+        assert_eq!(end.closed, Some(Closure { refund: a(120), cooperative: false, block: 9 }));
+    }
+
+    #[test]
+    fn a_repeated_event_changes_nothing() {
+        let mut state = OnChain::fold(life());
+        for (at, event) in life() {
+            assert!(!state.apply(at, event), "{event:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_and_number_of_deliveries_do_not_matter(
+            deliveries in Just(life()).prop_shuffle(),
+            again in prop::collection::vec(0..7_usize, 0..10),
+        ) {
+            let repeated = again.iter().map(|&index| life()[index]);
+            prop_assert_eq!(OnChain::fold(repeated.chain(deliveries)), OnChain::fold(life()));
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Verifying vouchers fast.
+
+use std::sync::OnceLock;
+
+use alloy::primitives::Address;
+use secp256k1::PublicKey;
+
+use crate::{Amount, ChannelDescriptor, ChannelId, Domain, Phase, SignedVoucher, signature::address_of};
+
+/// Verifies the vouchers of one channel.
+///
+/// Holds what would otherwise be computed for every payment: the domain separator, the channel's id and, from the first
+/// valid voucher on, the signer's public key.
+#[derive(Clone, Debug)]
+pub struct VoucherVerifier {
+    domain: Domain,
+    channel: ChannelId,
+    signer: Address,
+    key: OnceLock<PublicKey>,
+}
+
+impl VoucherVerifier {
+    /// A verifier of the channel that `descriptor` names in `domain`.
+    pub fn new(domain: Domain, descriptor: &ChannelDescriptor) -> Self {
+        let channel = descriptor.id(&domain);
+        Self { domain, channel, signer: descriptor.voucher_signer(), key: OnceLock::new() }
+    }
+
+    /// The channel's id.
+    pub const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// Who must have signed.
+    pub const fn signer(&self) -> Address {
+        self.signer
+    }
+
+    /// Whether the channel's signer signed this voucher of this channel: if so, the contract takes the signature too.
+    ///
+    /// The zero address never signs. Amounts are not judged here.
+    ///
+    /// # Errors
+    /// [`VoucherError::WrongChannel`] and [`VoucherError::WrongSigner`].
+    pub fn verify(&self, voucher: &SignedVoucher) -> Result<(), VoucherError> {
+        if voucher.channel() != self.channel {
+            return Err(VoucherError::WrongChannel { expected: self.channel, found: voucher.channel() });
+        }
+        let wrong_signer = VoucherError::WrongSigner { expected: self.signer };
+        // Recovery rather than plain verification: it alone also checks `v`, on which the contract's `ecrecover` depends.
+        let Some(key) = voucher.signature.recover(voucher.voucher.digest(&self.domain)) else {
+            return Err(wrong_signer);
+        };
+        match self.key.get() {
+            Some(known) if *known == key => Ok(()),
+            Some(_) => Err(wrong_signer),
+            None if !self.signer.is_zero() && address_of(&key) == self.signer => {
+                self.key.get_or_init(|| key);
+                Ok(())
+            }
+            None => Err(wrong_signer),
+        }
+    }
+}
+
+/// Why a voucher is refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VoucherError {
+    /// A voucher of another channel, or of another contract's or chain's channel.
+    #[error("the voucher is for channel {found}, not for {expected}")]
+    WrongChannel {
+        /// The channel that it was presented to.
+        expected: ChannelId,
+        /// The channel that it names.
+        found: ChannelId,
+    },
+    /// Signed by somebody else, for another role, contract or chain, over other values, or by nobody at all.
+    #[error("the voucher is not signed by the channel's signer {expected}")]
+    WrongSigner {
+        /// Who should have signed.
+        expected: Address,
+    },
+    /// More than the deposit: the contract could not pay it.
+    #[error(
+        "the voucher's {cumulative} is above the channel's deposit of {deposit}: top the channel up first"
+    )]
+    AboveDeposit {
+        /// What the voucher says.
+        cumulative: Amount,
+        /// What the channel holds.
+        deposit: Amount,
+    },
+    /// Properly signed, but below what is already proven: a late or replayed message. It buys nothing.
+    #[error("the voucher's {cumulative} is below the {best} already proven")]
+    Stale {
+        /// What the voucher says.
+        cumulative: Amount,
+        /// The highest amount proven or paid on chain.
+        best: Amount,
+    },
+    /// The channel is not open on chain (yet, or any more).
+    #[error("the channel takes no payments: it is {phase}")]
+    NotOpen {
+        /// What the channel is.
+        phase: Phase,
+    },
+}
