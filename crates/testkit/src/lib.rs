@@ -1,1 +1,54 @@
-//! Test support: a local EVM node, temporary directories, free ports, processes that are always cleaned up.
+//! Test support for the workspace: real parts, started quickly and always cleaned up.
+//!
+//! - [`Anvil`]: a local EVM node of one's own, on its own port, with funded accounts, control over blocks and reorgs,
+//!   and [`Anvil::deploy`] for the token and service contracts;
+//! - [`Process`]: a daemon under test: its log in a file that a failure shows, waiting for a line or a health endpoint,
+//!   SIGTERM with a time limit, SIGKILL, and never left behind, whatever happens to the test;
+//! - [`wait_for`] and [`wait_until`]: polling with a deadline and a message that tells what was awaited;
+//! - [`FileServer`]: a web server of deterministic bytes to download and check;
+//! - [`free_port`], [`TempDir`] and [`temp_dir`];
+//! - [`toolchain`]: the Foundry binaries that npm brings, installed on first need.
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), privatix_testkit::TestkitError> {
+//! use privatix_testkit::Anvil;
+//!
+//! let anvil = Anvil::start().await?;
+//! anvil.mine(3).await?;
+//! assert_eq!(anvil.block_number().await?, 3);
+//! let agent = anvil.key(1); // one of ten accounts with 10,000 ether each
+//! # let _ = agent;
+//! # Ok(()) }
+//! ```
+//!
+//! Everything runs inside any Tokio runtime and keeps no task in it, so that a node may be shared between tests that
+//! each have their own runtime. Unix only.
+
+mod error;
+pub mod toolchain;
+
+#[cfg(feature = "full")]
+mod anvil;
+#[cfg(feature = "full")]
+mod files;
+#[cfg(feature = "full")]
+mod net;
+#[cfg(feature = "full")]
+mod process;
+#[cfg(feature = "full")]
+mod wait;
+#[cfg(feature = "full")]
+mod watchdog;
+
+pub use error::TestkitError;
+
+#[cfg(feature = "full")]
+pub use self::{
+    anvil::{Anvil, AnvilBuilder, SnapshotId},
+    files::{FileServer, Pattern, PatternCheck, PatternMismatch},
+    net::{free_port, temp_dir},
+    process::{Process, ProcessBuilder, workspace_bin},
+    wait::{WaitTimeout, wait_for, wait_until},
+};
+#[cfg(feature = "full")]
+pub use tempfile::TempDir;
