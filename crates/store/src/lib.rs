@@ -1,1 +1,41 @@
-//! Marketplace persistence: accounts, offerings, channels, vouchers, sessions.
+//! Marketplace persistence: whose database it is, chain events, offerings, channels, vouchers and usage sessions.
+//!
+//! What it owns: the tables of `migrations/store` ([`MIGRATIONS`]) and the queries over them. It decides nothing: what
+//! an event means for a channel is `privatix-channel`'s rule, what usage costs is `privatix-billing`'s. Every function
+//! takes a [`Conn`](privatix_db::Conn), so several of them, and the job queue's and the chain's own, commit in one
+//! transaction.
+//!
+//! Two rules hold throughout. **One effect per cause**: events are keyed by their place on the chain, usage is stored as
+//! totals, vouchers only ever grow; storing any of them twice changes nothing. **The chain's word is a fold**: the on-chain
+//! part of a channel or an offering is recomputed from its stored events, so undoing orphaned blocks is deleting their
+//! rows and folding again.
+//!
+//! ```
+//! # #[tokio::main(flavor = "multi_thread")] async fn main() -> Result<(), privatix_store::StoreError> {
+//! use privatix_db::Database;
+//! use privatix_store::channels;
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! let db = Database::open(&dir.path().join("agent.db"), &[privatix_store::MIGRATIONS]).await?;
+//! let live = channels::live(&mut *db.read().await?).await?;
+//! assert!(live.is_empty());
+//! # Ok(()) }
+//! ```
+
+pub mod channels;
+mod columns;
+mod error;
+pub mod events;
+pub mod identity;
+pub mod offerings;
+mod schema;
+pub mod sessions;
+pub mod vouchers;
+
+pub use error::StoreError;
+
+use privatix_db::{MigrationSet, embed_migrations};
+
+/// The marketplace's tables.
+pub const MIGRATIONS: MigrationSet =
+    MigrationSet { name: "store", sqlite: &embed_migrations!("../../migrations/store") };

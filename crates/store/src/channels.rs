@@ -1,0 +1,323 @@
+//! Channels: what the chain says of each, and what we do with it.
+
+use std::time::SystemTime;
+
+use alloy::primitives::Address;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use privatix_channel::{
+    Amount, ChainEvent, ChannelDescriptor, ChannelId, ChannelStatus, OfferingHash, OnChain, ServiceStatus,
+};
+use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
+use privatix_db::{Conn, on};
+
+use crate::StoreError;
+use crate::columns::{amount, hash, id, narrow, parse, signed, to_amount, unsigned};
+use crate::events;
+use crate::schema::channels;
+
+/// A stored channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its id.
+    pub id: ChannelId,
+    /// All that identifies it.
+    pub descriptor: ChannelDescriptor,
+    /// Its deposit on chain; before it is opened, the deposit asked for.
+    pub deposit: Amount,
+    /// Credited to the agent on chain, cumulative.
+    pub paid: Amount,
+    /// Network fee in 1/100,000, fixed at opening.
+    pub fee: u16,
+    /// Block of its opening.
+    pub opened_at: Option<u64>,
+    /// Block of the client's pending close request.
+    pub close_requested_at: Option<u64>,
+    /// Where it is on chain.
+    pub status: ChannelStatus,
+    /// Where its service is.
+    pub service: ServiceStatus,
+    /// Since when.
+    pub service_since: SystemTime,
+    /// Why, for the operator.
+    pub reason: Option<String>,
+    /// Access, once provisioned (agent) or fetched (client).
+    pub access: Option<Access>,
+    /// The operator paused it.
+    pub held: bool,
+    /// A top-up is on its way.
+    pub top_up_pending: bool,
+    /// When it was first stored here.
+    pub created_at: SystemTime,
+}
+
+/// Credentials and endpoint of a channel's service.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access {
+    /// User name.
+    pub username: String,
+    /// The secret.
+    pub password: String,
+    /// Endpoint parameters, as the access template says.
+    pub endpoint: serde_json::Value,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access")
+            .field("username", &self.username)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = channels)]
+struct Row {
+    id: Bytes32,
+    client: Addr,
+    agent: Addr,
+    offering: Bytes32,
+    nonce: i64,
+    signer: Addr,
+    deposit: Amount128,
+    paid: Amount128,
+    fee: i32,
+    opened_at: Option<i64>,
+    close_requested_at: Option<i64>,
+    status: String,
+    service: String,
+    service_since: Micros,
+    reason: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    access: Option<String>,
+    held: bool,
+    top_up_pending: bool,
+    created_at: Micros,
+}
+
+impl TryFrom<Row> for Channel {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let access = match (row.username, row.password, row.access) {
+            (Some(username), Some(password), Some(endpoint)) => {
+                Some(Access { username, password, endpoint: crate::columns::from_json("access", &endpoint)? })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            id: ChannelId::new(row.id.into()),
+            descriptor: ChannelDescriptor {
+                client: row.client.into(),
+                agent: row.agent.into(),
+                offering: OfferingHash::new(row.offering.into()),
+                nonce: row.nonce.cast_unsigned(),
+                signer: row.signer.into(),
+            },
+            deposit: to_amount(row.deposit),
+            paid: to_amount(row.paid),
+            fee: narrow("fee", row.fee.into())?,
+            opened_at: row.opened_at.map(|block| unsigned("block", block)).transpose()?,
+            close_requested_at: row.close_requested_at.map(|block| unsigned("block", block)).transpose()?,
+            status: parse("channel status", &row.status)?,
+            service: parse("service status", &row.service)?,
+            service_since: row.service_since.into(),
+            reason: row.reason,
+            access,
+            held: row.held,
+            top_up_pending: row.top_up_pending,
+            created_at: row.created_at.into(),
+        })
+    }
+}
+
+/// Stores a channel that is about to be opened, or was seen being opened. Returns false, and changes nothing, when it is
+/// already there.
+pub async fn insert(
+    conn: &mut Conn,
+    channel: ChannelId,
+    descriptor: &ChannelDescriptor,
+    deposit: Amount,
+) -> Result<bool, StoreError> {
+    let now = Micros::now();
+    let row = Row {
+        id: id(channel),
+        client: descriptor.client.into(),
+        agent: descriptor.agent.into(),
+        offering: hash(descriptor.offering),
+        nonce: descriptor.nonce.cast_signed(), // any 64 bits: only ever compared for equality
+        signer: descriptor.signer.into(),
+        deposit: amount(deposit),
+        paid: amount(Amount::ZERO),
+        fee: 0,
+        opened_at: None,
+        close_requested_at: None,
+        status: ChannelStatus::Pending.as_str().to_owned(),
+        service: ServiceStatus::Pending.as_str().to_owned(),
+        service_since: now,
+        reason: None,
+        username: None,
+        password: None,
+        access: None,
+        held: false,
+        top_up_pending: false,
+        created_at: now,
+    };
+    let insert = diesel::insert_into(channels::table).values(row).on_conflict_do_nothing();
+    Ok(on!(conn, |c| insert.execute(c).await)? > 0)
+}
+
+/// What the chain says of a channel: a fold of its stored events.
+pub async fn on_chain(conn: &mut Conn, channel: ChannelId) -> Result<OnChain, StoreError> {
+    let events = events::of_channel(conn, channel).await?;
+    Ok(OnChain::fold(events.iter().filter_map(|(place, event)| Some((place.at, event.channel_event()?)))))
+}
+
+/// Takes in an event that was just stored: brings the channel's on-chain part up to date. None when we do not keep it.
+pub async fn advance(
+    conn: &mut Conn,
+    channel: ChannelId,
+    event: ChainEvent,
+) -> Result<Option<Channel>, StoreError> {
+    let Some(stored) = find(conn, channel).await? else { return Ok(None) };
+    let state = on_chain(conn, channel).await?;
+    // What the chain says wins over what we thought was possible.
+    let status = stored.status.apply(event.into()).unwrap_or_else(|_| ChannelStatus::of_phase(state.phase()));
+    set_on_chain(conn, &stored, &state, status).await?;
+    find(conn, channel).await
+}
+
+/// Folds a channel anew after events were undone. A channel whose opening was undone is pending again.
+pub async fn refold(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channel>, StoreError> {
+    let Some(stored) = find(conn, channel).await? else { return Ok(None) };
+    let state = on_chain(conn, channel).await?;
+    set_on_chain(conn, &stored, &state, ChannelStatus::of_phase(state.phase())).await?;
+    find(conn, channel).await
+}
+
+async fn set_on_chain(
+    conn: &mut Conn,
+    stored: &Channel,
+    state: &OnChain,
+    status: ChannelStatus,
+) -> Result<(), StoreError> {
+    let opened = state.opened_at.is_some();
+    let block = |at: Option<u64>| at.map(|block| signed("block", block)).transpose();
+    let update = diesel::update(channels::table.find(id(stored.id))).set((
+        channels::deposit.eq(amount(if opened { state.deposit } else { stored.deposit })),
+        channels::paid.eq(amount(state.paid)),
+        channels::fee.eq(i32::from(state.fee.get())),
+        channels::opened_at.eq(block(state.opened_at)?),
+        channels::close_requested_at.eq(block(state.close_requested_at())?),
+        channels::status.eq(status.as_str()),
+    ));
+    on!(conn, |c| update.execute(c).await)?;
+    Ok(())
+}
+
+/// Sets the channel status while a transaction of ours is on its way.
+pub async fn set_status(
+    conn: &mut Conn,
+    channel: ChannelId,
+    status: ChannelStatus,
+) -> Result<(), StoreError> {
+    let update = diesel::update(channels::table.find(id(channel))).set(channels::status.eq(status.as_str()));
+    found(channel, on!(conn, |c| update.execute(c).await)?)
+}
+
+/// Sets the service status, with the time and the reason of the change. Setting the one it has changes nothing.
+pub async fn set_service(
+    conn: &mut Conn,
+    channel: ChannelId,
+    service: ServiceStatus,
+    reason: Option<&str>,
+) -> Result<bool, StoreError> {
+    let update = diesel::update(
+        channels::table.find(id(channel)).filter(channels::service.ne(service.as_str())),
+    )
+    .set((
+        channels::service.eq(service.as_str()),
+        channels::service_since.eq(Micros::now()),
+        channels::reason.eq(reason),
+    ));
+    Ok(on!(conn, |c| update.execute(c).await)? > 0)
+}
+
+/// Stores the access of a channel.
+pub async fn set_access(conn: &mut Conn, channel: ChannelId, access: &Access) -> Result<(), StoreError> {
+    let update = diesel::update(channels::table.find(id(channel))).set((
+        channels::username.eq(Some(&access.username)),
+        channels::password.eq(Some(&access.password)),
+        channels::access.eq(Some(access.endpoint.to_string())),
+    ));
+    found(channel, on!(conn, |c| update.execute(c).await)?)
+}
+
+/// Marks that a top-up is on its way, or no longer.
+pub async fn set_top_up_pending(
+    conn: &mut Conn,
+    channel: ChannelId,
+    pending: bool,
+) -> Result<(), StoreError> {
+    let update = diesel::update(channels::table.find(id(channel))).set(channels::top_up_pending.eq(pending));
+    found(channel, on!(conn, |c| update.execute(c).await)?)
+}
+
+/// Marks that the operator paused the channel, or lets it go on.
+pub async fn set_held(conn: &mut Conn, channel: ChannelId, held: bool) -> Result<(), StoreError> {
+    let update = diesel::update(channels::table.find(id(channel))).set(channels::held.eq(held));
+    found(channel, on!(conn, |c| update.execute(c).await)?)
+}
+
+/// One channel, if we keep it.
+pub async fn find(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channel>, StoreError> {
+    let query = channels::table.find(id(channel)).select(Row::as_select());
+    let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// One channel.
+///
+/// # Errors
+/// [`StoreError::NoSuchChannel`].
+pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Channel, StoreError> {
+    find(conn, channel).await?.ok_or(StoreError::NoSuchChannel(channel))
+}
+
+/// Every channel whose service is not terminated.
+pub async fn live(conn: &mut Conn) -> Result<Vec<Channel>, StoreError> {
+    let query = channels::table
+        .filter(channels::service.ne(ServiceStatus::Terminated.as_str()))
+        .order(channels::created_at)
+        .select(Row::as_select());
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Lists channels, the newest first, at most `limit`.
+pub async fn list(conn: &mut Conn, limit: u32) -> Result<Vec<Channel>, StoreError> {
+    let query =
+        channels::table.order(channels::created_at.desc()).limit(limit.into()).select(Row::as_select());
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// How many channels of an address as client are kept: the next nonce to try.
+pub async fn count_of_client(
+    conn: &mut Conn,
+    client: Address,
+    offering: OfferingHash,
+) -> Result<u64, StoreError> {
+    let query = channels::table
+        .filter(channels::offering.eq(hash(offering)))
+        .filter(channels::client.eq(Addr::from(client)))
+        .count();
+    let count: i64 = on!(conn, |c| query.get_result(c).await)?;
+    unsigned("channel count", count)
+}
+
+fn found(channel: ChannelId, changed: usize) -> Result<(), StoreError> {
+    if changed == 0 { Err(StoreError::NoSuchChannel(channel)) } else { Ok(()) }
+}

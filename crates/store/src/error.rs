@@ -1,0 +1,41 @@
+use privatix_channel::{ChannelId, OfferingHash};
+use privatix_db::DbError;
+
+/// What can go wrong with stored marketplace state.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database belongs to another role, chain, contract or account.
+    #[error(
+        "the database belongs to {found}, the configuration says {expected}; configure another database file, or correct the configuration"
+    )]
+    OtherIdentity {
+        /// Whose it is.
+        found: String,
+        /// Who we are.
+        expected: String,
+    },
+    /// The channel is not known here.
+    #[error("no channel {0}; list the known ones with `channels`")]
+    NoSuchChannel(ChannelId),
+    /// The offering is not known here.
+    #[error("no offering {0}; list the known ones with `offerings`")]
+    NoSuchOffering(OfferingHash),
+    /// A stored value is not of its column's form: the database was changed by something else than this program.
+    #[error("stored {what} is malformed: {reason}; restore the database from a backup")]
+    Corrupt {
+        /// The column.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The database itself.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for StoreError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}

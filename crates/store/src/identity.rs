@@ -1,0 +1,97 @@
+//! Whose database this is.
+
+use std::fmt;
+
+use alloy::primitives::Address;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use privatix_channel::Domain;
+use privatix_db::types::Addr;
+use privatix_db::{Conn, on};
+
+use crate::StoreError;
+use crate::columns::{signed, unsigned};
+use crate::schema::identity;
+
+/// Which side of the market a database serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The seller.
+    Agent,
+    /// The buyer.
+    Client,
+}
+
+impl Role {
+    /// The stored name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// A database serves one role, with one account, on one contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Seller or buyer.
+    pub role: Role,
+    /// Chain, contract and token.
+    pub domain: Domain,
+    /// Our address.
+    pub account: Address,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, domain, account } = self;
+        write!(
+            f,
+            "{} {account} on chain {} contract {} token {}",
+            role.as_str(),
+            domain.chain_id(),
+            domain.contract(),
+            domain.token()
+        )
+    }
+}
+
+type Row = (String, i64, Addr, Addr, Addr);
+
+/// Writes the identity into a new database, or checks it against an old one.
+///
+/// # Errors
+/// [`StoreError::OtherIdentity`].
+pub async fn claim(conn: &mut Conn, ours: &Identity) -> Result<(), StoreError> {
+    let query = identity::table.select((
+        identity::role,
+        identity::chain_id,
+        identity::contract,
+        identity::token,
+        identity::account,
+    ));
+    let row: Option<Row> = on!(&mut *conn, |c| query.first(c).await.optional())?;
+    let Some((role, chain_id, contract, token, account)) = row else {
+        let row = (
+            identity::id.eq(1),
+            identity::role.eq(ours.role.as_str()),
+            identity::chain_id.eq(signed("chain id", ours.domain.chain_id())?),
+            identity::contract.eq(Addr::from(ours.domain.contract())),
+            identity::token.eq(Addr::from(ours.domain.token())),
+            identity::account.eq(Addr::from(ours.account)),
+        );
+        on!(conn, |c| diesel::insert_into(identity::table).values(row).execute(c).await)?;
+        return Ok(());
+    };
+    let found = Identity {
+        role: if role == "agent" { Role::Agent } else { Role::Client },
+        domain: Domain::new(unsigned("chain id", chain_id)?, contract.into(), token.into()),
+        account: account.into(),
+    };
+    if found == *ours {
+        Ok(())
+    } else {
+        Err(StoreError::OtherIdentity { found: found.to_string(), expected: ours.to_string() })
+    }
+}

@@ -1,0 +1,381 @@
+//! Offerings: our own from draft to removal, everybody's as announced.
+
+use std::time::SystemTime;
+
+use alloy::primitives::Address;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use privatix_channel::{Amount, OfferingHash};
+use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
+use privatix_db::{Conn, on};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::columns::{amount, hash, narrow, parse, signed, to_amount, unsigned};
+use crate::events::{self, MarketEvent, Place};
+use crate::schema::offerings;
+
+/// What happens to an offering on chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum OfferingEvent {
+    /// Announced for the first time.
+    Registered(Announcement),
+    /// Announced anew; `supply` counts the places free then.
+    PoppedUp(Announcement),
+    /// Taken off the market.
+    Removed,
+}
+
+/// What an announcement says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Least deposit of a channel.
+    pub min_deposit: Amount,
+    /// Places.
+    pub supply: u32,
+    /// How the offering message can be had (`SomcAddress`'s kind).
+    pub source_type: u8,
+    /// Where.
+    pub source: String,
+}
+
+/// Where an offering is in its life (reference system §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferingStatus {
+    /// Made here, not announced.
+    Draft,
+    /// The registration is on its way.
+    Registering,
+    /// On the market.
+    Registered,
+    /// A pop-up is on its way.
+    PoppingUp,
+    /// On the market, announced more than once.
+    PoppedUp,
+    /// The removal is on its way.
+    Removing,
+    /// Off the market for good.
+    Removed,
+}
+
+impl OfferingStatus {
+    /// The stored name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Registering => "registering",
+            Self::Registered => "registered",
+            Self::PoppingUp => "popping_up",
+            Self::PoppedUp => "popped_up",
+            Self::Removing => "removing",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// Whether channels can be opened under it.
+    pub fn is_on_market(self) -> bool {
+        matches!(self, Self::Registered | Self::PoppingUp | Self::PoppedUp)
+    }
+}
+
+impl std::str::FromStr for OfferingStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [
+            Self::Draft,
+            Self::Registering,
+            Self::Registered,
+            Self::PoppingUp,
+            Self::PoppedUp,
+            Self::Removing,
+            Self::Removed,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| format!("{text:?} is not an offering status"))
+    }
+}
+
+/// A stored offering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offering {
+    /// Who sells.
+    pub agent: Address,
+    /// What its message hashes to.
+    pub hash: OfferingHash,
+    /// Where it is in its life.
+    pub status: OfferingStatus,
+    /// The signed message, checked.
+    pub message: Option<Vec<u8>>,
+    /// Country of the service, ISO 3166-1 alpha-2; known with the message.
+    pub country: Option<String>,
+    /// Least deposit, and free and total places, and where to get the message.
+    pub announcement: Announcement,
+    /// Places free now.
+    pub free_supply: u32,
+    /// Block of the last announcement.
+    pub announced_at: Option<u64>,
+    /// Why there is no message.
+    pub problem: Option<String>,
+    /// When it was first stored here.
+    pub created_at: SystemTime,
+}
+
+/// What the chain says of an offering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OnChain {
+    status: OfferingStatus,
+    announcement: Announcement,
+    free: u32,
+    announced_at: u64,
+}
+
+/// Folds an offering's events. None before its first announcement that we know of.
+fn fold(events: &[(Place, MarketEvent)]) -> Option<OnChain> {
+    let mut state: Option<OnChain> = None;
+    for (place, event) in events {
+        match (event, &mut state) {
+            (MarketEvent::Offering { event: OfferingEvent::Registered(said), .. }, state) => {
+                *state = Some(OnChain {
+                    status: OfferingStatus::Registered,
+                    announcement: said.clone(),
+                    free: said.supply,
+                    announced_at: place.at.block,
+                });
+            }
+            (MarketEvent::Offering { event: OfferingEvent::PoppedUp(said), .. }, state) => {
+                // Whoever missed the registration knows no better total than the places free now.
+                let supply = state.as_ref().map_or(said.supply, |known| known.announcement.supply);
+                *state = Some(OnChain {
+                    status: OfferingStatus::PoppedUp,
+                    announcement: Announcement { supply: supply.max(said.supply), ..said.clone() },
+                    free: said.supply,
+                    announced_at: place.at.block,
+                });
+            }
+            (MarketEvent::Offering { event: OfferingEvent::Removed, .. }, Some(state)) => {
+                state.status = OfferingStatus::Removed;
+            }
+            (MarketEvent::Opened { .. }, Some(state)) => state.free = state.free.saturating_sub(1),
+            (MarketEvent::Closed { .. }, Some(state)) => {
+                state.free = state.free.saturating_add(1);
+                state.announcement.supply = state.announcement.supply.max(state.free);
+            }
+            (_, _) => {}
+        }
+    }
+    state
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = offerings)]
+struct Row {
+    agent: Addr,
+    hash: Bytes32,
+    status: String,
+    message: Option<Vec<u8>>,
+    country: Option<String>,
+    min_deposit: Amount128,
+    supply: i64,
+    free_supply: i64,
+    source_type: i16,
+    source: String,
+    announced_at: Option<i64>,
+    problem: Option<String>,
+    created_at: Micros,
+}
+
+impl TryFrom<Row> for Offering {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            agent: row.agent.into(),
+            hash: OfferingHash::new(row.hash.into()),
+            status: parse("offering status", &row.status)?,
+            message: row.message,
+            country: row.country,
+            announcement: Announcement {
+                min_deposit: to_amount(row.min_deposit),
+                supply: narrow("supply", row.supply)?,
+                source_type: narrow("source type", row.source_type.into())?,
+                source: row.source,
+            },
+            free_supply: narrow("free supply", row.free_supply)?,
+            announced_at: row.announced_at.map(|block| unsigned("block", block)).transpose()?,
+            problem: row.problem,
+            created_at: row.created_at.into(),
+        })
+    }
+}
+
+/// Stores an offering of our own, not announced yet. Storing it twice changes nothing.
+pub async fn insert_draft(conn: &mut Conn, offering: &Offering) -> Result<(), StoreError> {
+    let row = Row {
+        agent: offering.agent.into(),
+        hash: hash(offering.hash),
+        status: OfferingStatus::Draft.as_str().to_owned(),
+        message: offering.message.clone(),
+        country: offering.country.clone(),
+        min_deposit: amount(offering.announcement.min_deposit),
+        supply: offering.announcement.supply.into(),
+        free_supply: offering.announcement.supply.into(),
+        source_type: offering.announcement.source_type.into(),
+        source: offering.announcement.source.clone(),
+        announced_at: None,
+        problem: None,
+        created_at: offering.created_at.into(),
+    };
+    let insert = diesel::insert_into(offerings::table).values(row).on_conflict_do_nothing();
+    on!(conn, |c| insert.execute(c).await)?;
+    Ok(())
+}
+
+/// Brings an offering's on-chain part in line with its stored events. A foreign offering without events disappears;
+/// one of our own goes back to being registered.
+pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> Result<(), StoreError> {
+    let state = fold(&events::of_offering(conn, agent, offering).await?);
+    let key = (Addr::from(agent), hash(offering));
+    let Some(state) = state else {
+        let foreign = offerings::table.find(key).filter(offerings::message.is_null());
+        on!(&mut *conn, |c| diesel::delete(foreign).execute(c).await)?;
+        let ours = diesel::update(offerings::table.find(key).filter(offerings::announced_at.is_not_null()))
+            .set((
+                offerings::status.eq(OfferingStatus::Registering.as_str()),
+                offerings::announced_at.eq(None::<i64>),
+            ));
+        on!(conn, |c| ours.execute(c).await)?;
+        return Ok(());
+    };
+    let row = Row {
+        agent: key.0,
+        hash: key.1,
+        status: state.status.as_str().to_owned(),
+        message: None,
+        country: None,
+        min_deposit: amount(state.announcement.min_deposit),
+        supply: state.announcement.supply.into(),
+        free_supply: state.free.into(),
+        source_type: state.announcement.source_type.into(),
+        source: state.announcement.source.clone(),
+        announced_at: Some(signed("block", state.announced_at)?),
+        problem: None,
+        created_at: Micros::now(),
+    };
+    let on_chain = (
+        offerings::status.eq(row.status.clone()),
+        offerings::min_deposit.eq(row.min_deposit),
+        offerings::supply.eq(row.supply),
+        offerings::free_supply.eq(row.free_supply),
+        offerings::source_type.eq(row.source_type),
+        offerings::source.eq(row.source.clone()),
+        offerings::announced_at.eq(row.announced_at),
+    );
+    let upsert = diesel::insert_into(offerings::table)
+        .values(row)
+        .on_conflict((offerings::agent, offerings::hash))
+        .do_update()
+        .set(on_chain);
+    on!(conn, |c| upsert.execute(c).await)?;
+    Ok(())
+}
+
+/// Sets the status of one of our own offerings while a transaction of ours is on its way.
+pub async fn set_status(
+    conn: &mut Conn,
+    agent: Address,
+    offering: OfferingHash,
+    status: OfferingStatus,
+) -> Result<(), StoreError> {
+    let update = diesel::update(offerings::table.find((Addr::from(agent), hash(offering))))
+        .set(offerings::status.eq(status.as_str()));
+    if on!(conn, |c| update.execute(c).await)? == 0 {
+        return Err(StoreError::NoSuchOffering(offering));
+    }
+    Ok(())
+}
+
+/// Stores the checked message of an announced offering.
+pub async fn set_message(
+    conn: &mut Conn,
+    agent: Address,
+    offering: OfferingHash,
+    message: Vec<u8>,
+    country: &str,
+) -> Result<(), StoreError> {
+    let update = diesel::update(offerings::table.find((Addr::from(agent), hash(offering)))).set((
+        offerings::message.eq(Some(message)),
+        offerings::country.eq(Some(country)),
+        offerings::problem.eq(None::<String>),
+    ));
+    on!(conn, |c| update.execute(c).await)?;
+    Ok(())
+}
+
+/// Stores why an announced offering's message could not be had or was refused.
+pub async fn set_problem(
+    conn: &mut Conn,
+    agent: Address,
+    offering: OfferingHash,
+    problem: &str,
+) -> Result<(), StoreError> {
+    let update = diesel::update(offerings::table.find((Addr::from(agent), hash(offering))))
+        .set(offerings::problem.eq(Some(problem)));
+    on!(conn, |c| update.execute(c).await)?;
+    Ok(())
+}
+
+/// One offering.
+///
+/// # Errors
+/// [`StoreError::NoSuchOffering`].
+pub async fn get(conn: &mut Conn, agent: Address, offering: OfferingHash) -> Result<Offering, StoreError> {
+    let query = offerings::table.find((Addr::from(agent), hash(offering))).select(Row::as_select());
+    let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
+    row.ok_or(StoreError::NoSuchOffering(offering))?.try_into()
+}
+
+/// Every offering announced under a hash: one by its author, any number by people who copied the hash.
+pub async fn by_hash(conn: &mut Conn, offering: OfferingHash) -> Result<Vec<Offering>, StoreError> {
+    let query = offerings::table.filter(offerings::hash.eq(hash(offering))).select(Row::as_select());
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Which offerings to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Of this agent.
+    pub agent: Option<Address>,
+    /// In this country.
+    pub country: Option<String>,
+    /// On the market, with free places and a checked message.
+    pub available: bool,
+}
+
+/// Lists offerings, the most recently announced first, at most `limit`.
+pub async fn list(conn: &mut Conn, filter: &Filter, limit: u32) -> Result<Vec<Offering>, StoreError> {
+    let mut query = offerings::table
+        .order((offerings::announced_at.desc(), offerings::created_at.desc()))
+        .limit(limit.into())
+        .select(Row::as_select())
+        .into_boxed();
+    if let Some(agent) = filter.agent {
+        query = query.filter(offerings::agent.eq(Addr::from(agent)));
+    }
+    if let Some(country) = &filter.country {
+        query = query.filter(offerings::country.eq(country.to_uppercase()));
+    }
+    if filter.available {
+        query = query
+            .filter(offerings::free_supply.gt(0))
+            .filter(offerings::message.is_not_null())
+            .filter(offerings::status.eq_any(["registered", "popping_up", "popped_up"]));
+    }
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}

@@ -1,0 +1,94 @@
+//! The tables, as `migrations/store` makes them.
+#![allow(missing_docs, unreachable_pub, reason = "columns are documented by the migration")]
+
+diesel::table! {
+    identity (id) {
+        id -> Integer,
+        role -> Text,
+        chain_id -> BigInt,
+        contract -> Binary,
+        token -> Binary,
+        account -> Binary,
+    }
+}
+
+diesel::table! {
+    chain_events (block, log_index) {
+        block -> BigInt,
+        log_index -> BigInt,
+        tx -> Binary,
+        agent -> Binary,
+        channel -> Nullable<Binary>,
+        offering -> Nullable<Binary>,
+        event -> Text,
+    }
+}
+
+diesel::table! {
+    offerings (agent, hash) {
+        agent -> Binary,
+        hash -> Binary,
+        status -> Text,
+        message -> Nullable<Binary>,
+        country -> Nullable<Text>,
+        min_deposit -> Binary,
+        supply -> BigInt,
+        free_supply -> BigInt,
+        source_type -> SmallInt,
+        source -> Text,
+        announced_at -> Nullable<BigInt>,
+        problem -> Nullable<Text>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    channels (id) {
+        id -> Binary,
+        client -> Binary,
+        agent -> Binary,
+        offering -> Binary,
+        nonce -> BigInt,
+        signer -> Binary,
+        deposit -> Binary,
+        paid -> Binary,
+        fee -> Integer,
+        opened_at -> Nullable<BigInt>,
+        close_requested_at -> Nullable<BigInt>,
+        status -> Text,
+        service -> Text,
+        service_since -> BigInt,
+        reason -> Nullable<Text>,
+        username -> Nullable<Text>,
+        password -> Nullable<Text>,
+        access -> Nullable<Text>,
+        held -> Bool,
+        top_up_pending -> Bool,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    vouchers (channel) {
+        channel -> Binary,
+        cumulative -> Binary,
+        signature -> Binary,
+        count -> BigInt,
+        acknowledged -> Binary,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Binary,
+        channel -> Binary,
+        used -> BigInt,
+        peer -> Nullable<Text>,
+        started_at -> BigInt,
+        last_usage -> Nullable<BigInt>,
+        stopped_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(channels, vouchers, sessions, offerings);

@@ -1,0 +1,134 @@
+//! Usage sessions: totals as the adapter reports them.
+
+use std::time::SystemTime;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use privatix_channel::{ChannelId, Usage};
+use privatix_db::types::{Bytes32, Micros};
+use privatix_db::{Conn, on};
+use uuid::Uuid;
+
+use crate::StoreError;
+use crate::columns::{id, signed, unsigned};
+use crate::schema::sessions;
+
+/// A stretch of use of a channel, from one start of the adapter's counters to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Chosen by the adapter.
+    pub id: Uuid,
+    /// The channel it is metered on.
+    pub channel: ChannelId,
+    /// Total in this session.
+    pub used: Usage,
+    /// The user's network address, where the adapter tells.
+    pub peer: Option<String>,
+    /// When it was first heard of.
+    pub started_at: SystemTime,
+    /// When `used` last grew.
+    pub last_usage: Option<SystemTime>,
+    /// When it ended.
+    pub stopped_at: Option<SystemTime>,
+}
+
+/// What an adapter says of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The session.
+    pub session: Uuid,
+    /// Its channel.
+    pub channel: ChannelId,
+    /// Total so far in this session; lower totals than stored ones are late and change nothing.
+    pub used: Usage,
+    /// The user's network address.
+    pub peer: Option<String>,
+    /// Whether the session has ended.
+    pub stopped: bool,
+    /// When it was so.
+    pub at: SystemTime,
+}
+
+/// Stores a report; idempotent, and indifferent to the order of reports.
+pub async fn record(conn: &mut Conn, report: &Report) -> Result<(), StoreError> {
+    let session = session_key(report.session);
+    let used = signed("usage", report.used.get())?;
+    let at = Micros::from(report.at);
+    let row = (
+        sessions::id.eq(session.clone()),
+        sessions::channel.eq(id(report.channel)),
+        sessions::used.eq(0),
+        sessions::peer.eq(report.peer.clone()),
+        sessions::started_at.eq(at),
+    );
+    let insert = diesel::insert_into(sessions::table).values(row).on_conflict(sessions::id).do_nothing();
+    on!(&mut *conn, |c| insert.execute(c).await)?;
+    let grow = diesel::update(sessions::table.find(session.clone()).filter(sessions::used.lt(used)))
+        .set((sessions::used.eq(used), sessions::last_usage.eq(at)));
+    on!(&mut *conn, |c| grow.execute(c).await)?;
+    if report.stopped {
+        let stop = diesel::update(sessions::table.find(session).filter(sessions::stopped_at.is_null()))
+            .set(sessions::stopped_at.eq(at));
+        on!(conn, |c| stop.execute(c).await)?;
+    }
+    Ok(())
+}
+
+/// What has been used on a channel over all its sessions, and when it last grew.
+pub async fn used(conn: &mut Conn, channel: ChannelId) -> Result<(Usage, Option<SystemTime>), StoreError> {
+    let query = sessions::table
+        .filter(sessions::channel.eq(id(channel)))
+        .select((sessions::used, sessions::last_usage));
+    let rows: Vec<(i64, Option<Micros>)> = on!(conn, |c| query.load(c).await)?;
+    let mut total = 0_u64;
+    let mut last = None;
+    for (used, at) in rows {
+        total = total.saturating_add(unsigned("usage", used)?);
+        last = last.max(at);
+    }
+    Ok((Usage::new(total), last.map(SystemTime::from)))
+}
+
+/// The channel's sessions, newest first.
+pub async fn list(conn: &mut Conn, channel: ChannelId) -> Result<Vec<Session>, StoreError> {
+    type Row = (Vec<u8>, Bytes32, i64, Option<String>, Micros, Option<Micros>, Option<Micros>);
+    let query = sessions::table
+        .filter(sessions::channel.eq(id(channel)))
+        .order(sessions::started_at.desc())
+        .select((
+            sessions::id,
+            sessions::channel,
+            sessions::used,
+            sessions::peer,
+            sessions::started_at,
+            sessions::last_usage,
+            sessions::stopped_at,
+        ));
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter()
+        .map(|(key, _, used, peer, started_at, last_usage, stopped_at)| {
+            let session = Uuid::from_slice(&key)
+                .map_err(|e| StoreError::Corrupt { what: "session id", reason: e.to_string() })?;
+            Ok(Session {
+                id: session,
+                channel,
+                used: Usage::new(unsigned("usage", used)?),
+                peer,
+                started_at: started_at.into(),
+                last_usage: last_usage.map(Into::into),
+                stopped_at: stopped_at.map(Into::into),
+            })
+        })
+        .collect()
+}
+
+/// Ends every session that is still open: after a restart the adapter's counters are gone with its process.
+pub async fn stop_all(conn: &mut Conn, at: SystemTime) -> Result<usize, StoreError> {
+    let update = diesel::update(sessions::table.filter(sessions::stopped_at.is_null()))
+        .set(sessions::stopped_at.eq(Micros::from(at)));
+    Ok(on!(conn, |c| update.execute(c).await)?)
+}
+
+fn session_key(session: Uuid) -> Vec<u8> {
+    session.as_bytes().to_vec()
+}
