@@ -176,7 +176,7 @@ mod tests {
     fn the_pattern_is_the_same_however_it_is_cut() {
         let whole = Pattern::bytes(0, 1000);
         for (offset, len) in [(0, 8), (1, 7), (3, 100), (8, 8), (15, 985), (999, 1), (500, 0)] {
-            assert_eq!(Pattern::bytes(offset, len), whole[offset as usize..offset as usize + len]);
+            assert_eq!(Pattern::bytes(offset as u64, len), whole[offset..offset + len]);
         }
     }
 

@@ -111,6 +111,10 @@ pub fn is_installed(dir: &Path) -> bool {
 /// Runs `npm ci` in `dir` when its packages are missing or out of date. Any number of processes may call this at once:
 /// one installs and the others wait for it.
 pub fn install(dir: &Path) -> Result<Installed, TestkitError> {
+    install_using(dir, Path::new("node"), Path::new("npm"))
+}
+
+fn install_using(dir: &Path, node: &Path, npm: &Path) -> Result<Installed, TestkitError> {
     if is_installed(dir) {
         return Ok(Installed::Already);
     }
@@ -127,8 +131,12 @@ pub fn install(dir: &Path) -> Result<Installed, TestkitError> {
     if is_installed(dir) {
         return Ok(Installed::Already); // by whoever held the lock
     }
-    probe("node")?;
-    let output = Command::new("npm")
+    // npm is a script: without node its own message would be about `env`.
+    Command::new(node)
+        .arg("--version")
+        .output()
+        .map_err(|source| TestkitError::MissingTool { tool: "node", source })?;
+    let output = Command::new(npm)
         .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
         .current_dir(dir)
         .stdin(Stdio::null())
@@ -139,15 +147,6 @@ pub fn install(dir: &Path) -> Result<Installed, TestkitError> {
     }
     let text = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
     Err(TestkitError::NpmFailed { dir: dir.to_path_buf(), status: output.status, output: tail(&text, 30) })
-}
-
-fn probe(tool: &'static str) -> Result<(), TestkitError> {
-    Command::new(tool)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .map(drop)
-        .map_err(|source| TestkitError::MissingTool { tool, source })
 }
 
 struct Package {
@@ -210,6 +209,51 @@ mod tests {
     fn a_folder_without_a_lock_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(install(dir.path()), Err(TestkitError::NoLockFile { .. })));
+    }
+
+    #[test]
+    fn a_machine_without_node_or_npm_is_told_what_to_install() {
+        let dir = project(LOCK, None);
+        let (missing, there) = (Path::new("/no/such/program"), Path::new("/bin/sh"));
+        for (node, npm, named) in [(missing, there, "`node`"), (there, missing, "`npm`")] {
+            let error = install_using(dir.path(), node, npm).unwrap_err();
+            assert!(matches!(error, TestkitError::MissingTool { .. }), "{error}");
+            assert!(error.to_string().starts_with(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failed_installation_shows_what_npm_said() {
+        let dir = project(LOCK, None);
+        let npm = script(dir.path(), "echo the disk is full >&2; exit 4");
+        let error = install_using(dir.path(), Path::new("/bin/sh"), &npm).unwrap_err();
+        assert!(matches!(error, TestkitError::NpmFailed { .. }), "{error}");
+        assert!(error.to_string().ends_with("the disk is full"), "{error}");
+    }
+
+    #[test]
+    fn parallel_callers_install_once() {
+        let dir = project(LOCK, None);
+        let npm = script(
+            dir.path(),
+            "echo run >> runs; sleep 0.2; mkdir node_modules; cp package-lock.json node_modules/.package-lock.json",
+        );
+        let call = || install_using(dir.path(), Path::new("/bin/sh"), &npm).unwrap();
+        let done = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..4).map(|_| scope.spawn(call)).collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(done.iter().filter(|&&d| d == Installed::Now).count(), 1);
+        assert_eq!(std::fs::read_to_string(dir.path().join("runs")).unwrap(), "run\n");
+    }
+
+    /// A program that stands where npm would.
+    fn script(dir: &Path, body: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = dir.join("npm");
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     #[test]

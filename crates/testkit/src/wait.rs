@@ -123,7 +123,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_condition_that_comes_true_ends_the_wait() {
         let started = Instant::now();
-        wait_until("half a second", Duration::from_secs(60), async || {
+        wait_until("half a second", Duration::from_mins(1), async || {
             started.elapsed() > Duration::from_millis(500)
         })
         .await

@@ -1,5 +1,7 @@
 //! Real processes: shells.
 
+#![allow(clippy::unwrap_used, reason = "a failure to set up is a failure of the test")]
+
 use std::{path::Path, process::Command, time::Duration};
 
 use privatix_testkit::{FileServer, Process, TestkitError, free_port, temp_dir, wait_until};
@@ -10,8 +12,13 @@ fn shell(script: &str) -> Process {
     Process::builder("shell", "/bin/sh").args(["-c", script]).spawn().unwrap()
 }
 
+/// A zombie that nobody reaps (in a container without an init) is dead, too.
 fn is_alive(pid: &str) -> bool {
-    // A zombie that nobody reaps (in a container without an init) is dead, too.
+    if Path::new("/proc/self/stat").exists() {
+        // "pid (name) state ..."
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        return stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'));
+    }
     let state = Command::new("ps").args(["-o", "stat=", "-p", pid]).output().unwrap().stdout;
     !state.is_empty() && !state.starts_with(b"Z")
 }
