@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::columns::{id, signed, unsigned};
-use crate::schema::sessions;
+use crate::schema::{channels, sessions};
 
 /// A stretch of use of a channel, from one start of the adapter's counters to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,35 +43,42 @@ pub struct Report {
     pub used: Usage,
     /// The user's network address.
     pub peer: Option<String>,
-    /// Whether the session has ended.
-    pub stopped: bool,
-    /// When it was so.
-    pub at: SystemTime,
+    /// When the session began.
+    pub started_at: SystemTime,
+    /// When `used` last grew.
+    pub last_usage: SystemTime,
+    /// When the session ended, if it has.
+    pub stopped_at: Option<SystemTime>,
 }
 
-/// Stores a report; idempotent, and indifferent to the order of reports.
-pub async fn record(conn: &mut Conn, report: &Report) -> Result<(), StoreError> {
+/// Stores a report; idempotent, and indifferent to the order of reports. Returns false, and stores nothing, when the channel
+/// is not ours.
+pub async fn record(conn: &mut Conn, report: &Report) -> Result<bool, StoreError> {
+    let ours = diesel::select(diesel::dsl::exists(channels::table.find(id(report.channel))));
+    if !on!(&mut *conn, |c| ours.get_result::<bool>(c).await)? {
+        return Ok(false);
+    }
     let session = session_key(report.session);
     let used = signed("usage", report.used.get())?;
-    let at = Micros::from(report.at);
+    let at = Micros::from(report.last_usage);
     let row = (
         sessions::id.eq(session.clone()),
         sessions::channel.eq(id(report.channel)),
         sessions::used.eq(0),
         sessions::peer.eq(report.peer.clone()),
-        sessions::started_at.eq(at),
+        sessions::started_at.eq(Micros::from(report.started_at)),
     );
     let insert = diesel::insert_into(sessions::table).values(row).on_conflict(sessions::id).do_nothing();
     on!(&mut *conn, |c| insert.execute(c).await)?;
     let grow = diesel::update(sessions::table.find(session.clone()).filter(sessions::used.lt(used)))
         .set((sessions::used.eq(used), sessions::last_usage.eq(at)));
     on!(&mut *conn, |c| grow.execute(c).await)?;
-    if report.stopped {
+    if let Some(stopped_at) = report.stopped_at {
         let stop = diesel::update(sessions::table.find(session).filter(sessions::stopped_at.is_null()))
-            .set(sessions::stopped_at.eq(at));
+            .set(sessions::stopped_at.eq(Micros::from(stopped_at)));
         on!(conn, |c| stop.execute(c).await)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What has been used on a channel over all its sessions, and when it last grew.
