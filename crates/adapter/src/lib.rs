@@ -88,6 +88,8 @@
 //! ```
 
 mod adapter;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod host;
 mod secret;
