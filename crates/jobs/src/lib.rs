@@ -1,1 +1,85 @@
-//! A durable job processor: typed jobs, per-subject order, retries, and effects that commit with their cause.
+//! A durable job processor over a database that the jobs' effects live in too.
+//!
+//! What it owns: the queue ([`push`], [`cancel`], [`reactivate`], [`get`], [`list`], [`prune`]) and the [`Processor`]
+//! that runs its jobs. It knows nothing about what the jobs do, and serves alone.
+//!
+//! - **One effect per job.** A handler works outside any transaction, then calls [`JobContext::finish`]: that opens a
+//!   write transaction in which its job is marked done under its fencing token. It writes its effects and pushes
+//!   follow-up jobs into the same transaction, and [`Completion::commit`] returns the [`Done`] without which a handler
+//!   cannot return success. Kill the process at any instant: the effects and the mark are both there or both not.
+//!   What a handler does *outside* the database may happen again after a crash; make it idempotent.
+//! - **Order.** The jobs of one subject run one after another in the order of their creation; a delayed or retried job
+//!   holds up the later ones of its subject. A job that failed or was cancelled holds up nothing. Different subjects
+//!   run side by side, up to [`workers`](ProcessorBuilder::workers).
+//! - **Leases.** A worker holds a job under a lease that is renewed while it runs. A lease that lapses is taken over,
+//!   under a new token: the first worker, should it come back to life, cannot commit.
+//! - **Nothing polls.** The processor sleeps until a [`Wake`], the next job's time or the next lease's end.
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use privatix_db::Database;
+//! use privatix_jobs::{Done, Handler, Job, JobContext, JobError, Processor, PushOptions};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Greet { name: String }
+//!
+//! impl Job for Greet {
+//!     const KIND: &'static str = "greet";
+//!     fn subject(&self) -> String { self.name.clone() }
+//! }
+//!
+//! struct Greeter(tokio_util::sync::CancellationToken);
+//!
+//! #[async_trait]
+//! impl Handler<Greet> for Greeter {
+//!     async fn run(&self, _job: &Greet, cx: JobContext) -> Result<Done, JobError> {
+//!         let completion = cx.finish().await?; // the job is done in this transaction...
+//!         // ... in which its effects and follow-up jobs are written too: `completion` is a `Conn`.
+//!         self.0.cancel();
+//!         Ok(completion.commit().await?)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "multi_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let db = Database::open(&dir.path().join("app.db"), &[privatix_jobs::MIGRATIONS]).await?;
+//! let mut tx = db.begin().await?;
+//! privatix_jobs::push(&mut tx, &Greet { name: "Ada".into() }, PushOptions::by("example")).await?;
+//! tx.commit().await?;
+//!
+//! let shutdown = tokio_util::sync::CancellationToken::new();
+//! Processor::builder(db).register(Greeter(shutdown.clone())).workers(4).build()?.run(shutdown).await?;
+//! # Ok(()) }
+//! ```
+
+mod commits;
+mod context;
+mod error;
+mod inspect;
+mod job;
+mod lease;
+mod policy;
+mod processor;
+mod queue;
+mod record;
+mod run;
+mod schema;
+mod wake;
+mod worker;
+
+pub use context::{Completion, Done, JobContext};
+pub use error::JobsError;
+pub use inspect::{Filter, Page, get, list};
+pub use job::{Handler, Job, JobError};
+pub use policy::{Backoff, Duplicates, Policy};
+pub use processor::{Processor, ProcessorBuilder};
+pub use queue::{PushOptions, Pushed, cancel, prune, push, reactivate};
+pub use record::{Failure, FailureCause, JobId, JobRecord, JobStatus, UnknownName};
+pub use wake::Wake;
+
+/// The table of this crate, for [`Database::open`](privatix_db::Database::open).
+pub const MIGRATIONS: privatix_db::MigrationSet = privatix_db::MigrationSet {
+    name: "jobs",
+    sqlite: &privatix_db::embed_migrations!("../../migrations/jobs"),
+};

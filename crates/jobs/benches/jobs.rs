@@ -1,0 +1,2 @@
+//! Jobs per second with durable commits.
+fn main() {}

@@ -1,0 +1,58 @@
+use privatix_db::DbError;
+
+use crate::{JobId, JobStatus};
+
+/// Why the job queue refused or could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobsError {
+    /// There is no such job (or it was pruned).
+    #[error("there is no job {0}; list the jobs to find its id")]
+    NotFound(JobId),
+    /// The job's status does not allow the operation.
+    #[error("cannot {operation} job {id}: it is {status}; {remedy}")]
+    WrongStatus {
+        /// The job.
+        id: JobId,
+        /// What it is.
+        status: JobStatus,
+        /// What was asked for.
+        operation: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// A pending job of the same kind, subject and key exists, and the kind refuses duplicates.
+    #[error("job {id} duplicates pending job {pending}; let that one end, or cancel it first")]
+    Duplicate {
+        /// The job that was to be made pending.
+        id: JobId,
+        /// The one that already is.
+        pending: JobId,
+    },
+    /// The lease under which a handler ran has been taken over: whatever it did must not count. Nothing was committed.
+    #[error("the lease of job {0} was taken over by another worker; this run must not commit, stop it")]
+    LeaseLost(JobId),
+    /// The job was cancelled while its handler ran. Nothing was committed.
+    #[error("job {0} was cancelled while it ran; this run must not commit, stop it")]
+    Cancelled(JobId),
+    /// A job's payload could not be turned into JSON.
+    #[error("cannot encode the payload of a {kind} job: {source}; its type must serialise to JSON")]
+    Encode {
+        /// The kind.
+        kind: &'static str,
+        /// What the encoder said.
+        source: serde_json::Error,
+    },
+    /// Two handlers were registered for one kind.
+    #[error("two handlers are registered for jobs of kind {0}; register one")]
+    KindTwice(&'static str),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for JobsError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}

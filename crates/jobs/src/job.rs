@@ -1,0 +1,138 @@
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Done, JobContext, Policy};
+
+/// A kind of job: its payload type, and the rules for its jobs.
+///
+/// The payload is stored as JSON. Jobs outlive program versions: give new fields a serde default.
+pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The name under which jobs of this kind are stored. Never change it while there are such jobs.
+    const KIND: &'static str;
+
+    /// What the job is about. Jobs of one subject, of whatever kind, run one after another.
+    fn subject(&self) -> String;
+
+    /// What tells jobs of one kind and subject apart where duplicates are refused.
+    fn key(&self) -> String {
+        String::new()
+    }
+
+    /// Tries, delays and duplicates.
+    fn policy() -> Policy {
+        Policy::default()
+    }
+}
+
+/// Runs the jobs of one kind.
+#[async_trait]
+pub trait Handler<J: Job>: Send + Sync + 'static {
+    /// Does the job. Success needs a [`Done`], which only a committed [`JobContext::finish`] gives.
+    ///
+    /// May run more than once for one job, never twice at the same time, and commits at most once. The future is
+    /// dropped when the policy's time is over, and when a shutdown's grace is.
+    async fn run(&self, job: &J, cx: JobContext) -> Result<Done, JobError>;
+}
+
+#[async_trait]
+impl<J: Job, H: Handler<J>> Handler<J> for Arc<H> {
+    async fn run(&self, job: &J, cx: JobContext) -> Result<Done, JobError> {
+        H::run(self, job, cx).await
+    }
+}
+
+/// Why a try did not get the job done, and what is to become of the job.
+///
+/// Any error becomes one by `?`, and then means "try again, as the policy says".
+pub struct JobError {
+    pub(crate) then: Then,
+    pub(crate) reason: Box<dyn Error + Send + Sync>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    Retry,
+    RetryAt(SystemTime),
+    Postpone(SystemTime),
+    Fail,
+}
+
+impl JobError {
+    /// The try failed: try again after the policy's backoff, if it allows another.
+    pub fn retry(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { then: Then::Retry, reason: reason.into() }
+    }
+
+    /// The try failed: try again at `at`, if the policy allows another.
+    pub fn retry_at(at: SystemTime, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { then: Then::RetryAt(at), reason: reason.into() }
+    }
+
+    /// It is too early: come back at `until`. Not a failed try, and without end; `reason` is logged only.
+    pub fn postpone(until: SystemTime, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { then: Then::Postpone(until), reason: reason.into() }
+    }
+
+    /// The job can never succeed: fail it for good.
+    pub fn fail(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { then: Then::Fail, reason: reason.into() }
+    }
+}
+
+// Not `std::error::Error` itself, which would collide with `From<JobError> for JobError`.
+impl<E: Error + Send + Sync + 'static> From<E> for JobError {
+    fn from(error: E) -> Self {
+        Self::retry(error)
+    }
+}
+
+impl fmt::Display for JobError {
+    /// The reason and its sources.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        let mut said = self.reason.to_string();
+        let mut source = self.reason.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            // Transparent errors, and those that quote their source, have said it already.
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobError").field("then", &self.then).field("reason", &self.reason).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error(transparent)]
+    struct Transparent(#[from] Outer);
+
+    #[test]
+    fn a_question_mark_means_retry_and_the_message_names_the_sources_once() {
+        let error = JobError::from(Transparent(Outer(std::io::Error::other("inner"))));
+        assert_eq!(error.then, Then::Retry);
+        assert_eq!(error.to_string(), "outer: inner");
+    }
+}

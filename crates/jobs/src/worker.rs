@@ -1,0 +1,184 @@
+//! One claimed job, from its claim to its end.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures::FutureExt as _;
+use privatix_db::types::Micros;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::commits::Commits;
+use crate::job::Then;
+use crate::lease::{self, Claimed, Ending};
+use crate::processor::{AnyHandler, Settings, Unfinished};
+use crate::{Failure, FailureCause, JobContext, JobError, JobsError, Policy};
+
+// A handler may quote a whole page in its error.
+const LONGEST_MESSAGE: usize = 2_000;
+
+/// What all workers share.
+pub(crate) struct Shop {
+    pub(crate) settings: Settings,
+    pub(crate) commits: Arc<Commits>,
+    /// One permit for each handler that may run.
+    pub(crate) free: Semaphore,
+    /// Start nothing more.
+    pub(crate) closing: CancellationToken,
+    /// Drop what still runs.
+    pub(crate) abort: CancellationToken,
+}
+
+impl Shop {
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.settings.clock)()
+    }
+
+    /// Runs a claimed job and writes how that ended. `cancelled` tells the handler to stop.
+    pub(crate) async fn work(&self, job: Claimed, cancelled: CancellationToken) {
+        let Some(ending) = self.ending(&job, cancelled).await else { return };
+        match &ending {
+            Ending::Retry { failure, .. } => {
+                tracing::warn!(job = %job.lease.id, kind = job.kind, cause = %failure.cause, error = failure.message, "job failed, will be retried");
+            }
+            Ending::Fail { failure } => {
+                tracing::error!(job = %job.lease.id, kind = job.kind, cause = %failure.cause, error = failure.message, "job failed for good; reactivate it when the cause is gone");
+            }
+            Ending::Postpone { .. } | Ending::Release => {
+                tracing::debug!(job = %job.lease.id, kind = job.kind, ?ending, "job put back");
+            }
+        }
+        match self.write(&job, ending).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!(job = %job.lease.id, "the job had ended or changed hands meanwhile"),
+            // Its lease will lapse, and somebody will run it again.
+            Err(error) => tracing::error!(job = %job.lease.id, %error, "cannot write how a job's run ended"),
+        }
+    }
+
+    async fn write(&self, job: &Claimed, ending: Ending) -> Result<bool, JobsError> {
+        let mut share = self.commits.begin().await?;
+        let written = lease::end(&mut share, &job.lease, ending, Micros::from(self.now())).await?;
+        share.commit().await?;
+        Ok(written)
+    }
+
+    /// `None` if the job is done.
+    async fn ending(&self, job: &Claimed, cancelled: CancellationToken) -> Option<Ending> {
+        let fail = |cause, message: String| {
+            Some(Ending::Fail { failure: Failure { cause, message: shorten(message) } })
+        };
+        let Some(handler) = self.settings.handlers.get(job.kind.as_str()) else {
+            let message = format!("no handler is registered for jobs of kind {:?}", job.kind);
+            return fail(FailureCause::UnknownKind, message);
+        };
+        let policy = handler.policy();
+        if job.crashes > policy.crashes {
+            let message = format!("the process died {} times while this job ran", job.crashes);
+            return fail(FailureCause::Crash, message);
+        }
+        let permit = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return Some(Ending::Release),
+            () = cancelled.cancelled() => return Some(Ending::Release),
+            permit = self.free.acquire() => permit,
+        };
+        let cx = JobContext {
+            lease: job.lease.clone(),
+            try_number: job.tries.saturating_add(1),
+            cancelled: cancelled.clone(),
+            commits: Arc::clone(&self.commits),
+            clock: Arc::clone(&self.settings.clock),
+        };
+        let outcome = self.handle(&**handler, &job.payload, cx, &policy).await;
+        drop(permit);
+        let (cause, error) = match outcome {
+            Outcome::Returned(Ok(done)) if done.id == job.lease.id && done.token == job.lease.token => {
+                return None;
+            }
+            Outcome::Returned(Ok(done)) => (
+                FailureCause::Error,
+                JobError::fail(format!("the handler returned the end of job {}", done.id)),
+            ),
+            Outcome::Returned(Err(Unfinished::Payload(error))) => {
+                return fail(FailureCause::Payload, format!("the payload does not parse: {error}"));
+            }
+            Outcome::Aborted => return Some(Ending::Release),
+            Outcome::Returned(Err(Unfinished::Handler(error))) => (FailureCause::Error, error),
+            Outcome::Panicked(message) => (FailureCause::Panic, JobError::retry(message)),
+            Outcome::TimedOut => (
+                FailureCause::Timeout,
+                JobError::retry(format!("the handler did not end within {:?}", policy.timeout)),
+            ),
+        };
+        Some(self.after(job, &policy, cause, &error, cancelled.is_cancelled()))
+    }
+
+    async fn handle(
+        &self,
+        handler: &dyn AnyHandler,
+        payload: &str,
+        cx: JobContext,
+        policy: &Policy,
+    ) -> Outcome {
+        let run = AssertUnwindSafe(handler.run(payload, cx)).catch_unwind();
+        tokio::select! {
+            biased;
+            ended = tokio::time::timeout(policy.timeout, run) => match ended {
+                Ok(Ok(result)) => Outcome::Returned(result),
+                Ok(Err(panic)) => Outcome::Panicked(panic_message(&*panic)),
+                Err(_) => Outcome::TimedOut,
+            },
+            () = self.abort.cancelled() => Outcome::Aborted,
+        }
+    }
+
+    fn after(
+        &self,
+        job: &Claimed,
+        policy: &Policy,
+        cause: FailureCause,
+        error: &JobError,
+        interrupted: bool,
+    ) -> Ending {
+        if let Then::Postpone(until) = error.then {
+            tracing::debug!(job = %job.lease.id, kind = job.kind, reason = %error, "job postponed");
+            return Ending::Postpone { until: until.into() };
+        }
+        let failure = Failure { cause, message: shorten(error.to_string()) };
+        let failed = job.tries.saturating_add(1);
+        match error.then {
+            Then::Fail => Ending::Fail { failure },
+            _ if interrupted => Ending::Release,
+            _ if !policy.allows_another_after(failed) => Ending::Fail { failure },
+            Then::RetryAt(at) => Ending::Retry { at: at.into(), failure },
+            _ => {
+                let delay = policy.backoff.delay(failed, rand::random());
+                let now = self.now();
+                Ending::Retry { at: now.checked_add(delay).unwrap_or(now).into(), failure }
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Returned(Result<crate::Done, Unfinished>),
+    Panicked(String),
+    TimedOut,
+    Aborted,
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".to_owned())
+}
+
+fn shorten(mut message: String) -> String {
+    if message.len() > LONGEST_MESSAGE {
+        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+        message.push('…');
+    }
+    message
+}
