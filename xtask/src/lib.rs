@@ -1,1 +1,23 @@
-//! Developer commands: demo, test, bench, contracts.
+//! Developer commands, run as `cargo xtask <command>`.
+//!
+//! - [`test`]: everything that must be green before a commit, step by step;
+//! - [`bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
+//! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas;
+//! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
+//!
+//! The binary stays small: `cargo xtask` compiles it quietly before it can show any progress.
+
+#![allow(clippy::print_stdout, reason = "a command line tool")]
+
+pub mod bench;
+pub mod command;
+pub mod contracts;
+pub mod layers;
+pub mod metadata;
+pub mod table;
+pub mod test;
+
+/// Whatever went wrong, for a person to read.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+/// A command's result.
+pub type Result<T> = std::result::Result<T, Error>;

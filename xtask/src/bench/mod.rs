@@ -1,0 +1,164 @@
+//! `cargo xtask bench`: the workspace's criterion benchmarks, and `docs/benchmarks.md` made of their estimates.
+
+mod comparisons;
+mod estimates;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use cargo_metadata::{Message, TargetKind};
+use privatix_testkit::toolchain::workspace_root;
+
+use crate::{
+    Result,
+    command::{cargo, run as run_command},
+    metadata,
+    table::{markdown, replace_between},
+};
+pub use comparisons::{COMPARISONS, Comparison};
+pub use estimates::{Estimate, Quantity, collect};
+
+const BEGIN: &str = "<!-- results: written by `cargo xtask bench` -->";
+const END: &str = "<!-- end of results -->";
+
+/// Which benchmarks to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run only the bench target of this name (may be repeated); the others keep their last estimates.
+    #[arg(long, value_name = "NAME")]
+    bench: Vec<String>,
+    /// Run nothing: make the document of the last estimates.
+    #[arg(long, conflicts_with = "bench")]
+    collect: bool,
+    /// Fail when a goal is missed or was not measured.
+    #[arg(long)]
+    check: bool,
+    /// Print the tables without writing docs/benchmarks.md.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let home = metadata::load()?.target_directory.join("criterion").into_std_path_buf();
+    if !args.collect {
+        let programs = programs(&args.bench)?;
+        if args.bench.is_empty() && home.exists() {
+            fs::remove_dir_all(&home)?; // what no longer exists must not show up
+        }
+        for (dir, program) in programs {
+            // One after another: each wants the machine for itself.
+            run_command(Command::new(program).arg("--bench").current_dir(dir).env("CRITERION_HOME", &home))?;
+        }
+    }
+    let estimates = collect(&home)?;
+    if estimates.is_empty() {
+        return Err(format!("no estimates in {}: run `cargo xtask bench` first", home.display()).into());
+    }
+    let text = report(&estimates, COMPARISONS);
+    println!("\n{text}");
+    if !args.dry_run {
+        write(&workspace_root().join("docs/benchmarks.md"), &text)?;
+    }
+    let missed: Vec<&str> =
+        COMPARISONS.iter().filter(|c| c.is_met(&estimates) != Some(true)).map(|c| c.name).collect();
+    if args.check && !missed.is_empty() {
+        return Err(format!("missed or not measured: {}", missed.join("; ")).into());
+    }
+    Ok(())
+}
+
+/// Builds the bench targets and gives their programs with the folders to run them in.
+fn programs(only: &[String]) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut command = cargo();
+    command.args(["bench", "--workspace", "--all-features", "--no-run"]);
+    command.arg("--message-format=json-render-diagnostics");
+    let targets: Vec<&str> =
+        if only.is_empty() { vec!["*"] } else { only.iter().map(String::as_str).collect() };
+    for target in targets {
+        command.args(["--bench", target]);
+    }
+    println!("building the benchmarks with the release profile...");
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("the benchmarks do not build".into());
+    }
+    let mut programs = Vec::new();
+    for message in Message::parse_stream(output.stdout.as_slice()) {
+        if let Message::CompilerArtifact(artifact) = message?
+            && artifact.target.kind.contains(&TargetKind::Bench)
+            && let (Some(program), Some(dir)) = (artifact.executable, artifact.manifest_path.parent())
+        {
+            programs.push((dir.as_std_path().to_path_buf(), program.into_std_path_buf()));
+        }
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+fn report(estimates: &BTreeMap<String, Estimate>, comparisons: &[Comparison]) -> String {
+    let compared: Vec<Vec<String>> = comparisons.iter().map(|c| c.row(estimates)).collect();
+    let all: Vec<Vec<String>> = estimates.iter().map(|(id, estimate)| estimate.row(id)).collect();
+    format!(
+        "{}\n\n{}\n{}",
+        machine(),
+        markdown(&["what", "measured", "beside", "ratio", "goal", "met"], &compared),
+        markdown(&["benchmark", "time", "95 % interval", "rate"], &all),
+    )
+}
+
+/// What the figures were taken on.
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
+    let model = model.trim_start_matches([' ', '\t', ':']).trim();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = if model.is_empty() { std::env::consts::ARCH } else { model };
+    format!("{model}, {cores} cores, {}, release profile.", std::env::consts::OS)
+}
+
+fn write(path: &Path, results: &str) -> Result<()> {
+    let old = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            format!(
+                "# Benchmarks\n\n`cargo xtask bench` runs them and writes this table.\n\n{BEGIN}\n{END}\n"
+            )
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let marks = || format!("{} has lost its marker lines `{BEGIN}` and `{END}`", path.display());
+    let new = replace_between(&old, BEGIN, END, results).ok_or_else(marks)?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(path, new)?;
+    println!("wrote {}", path.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_made_once_and_then_only_its_results_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("docs/benchmarks.md");
+        write(&path, "first").unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("# Benchmarks", "# Our words")).unwrap();
+        write(&path, "second").unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("# Our words") && text.contains("second") && !text.contains("first"),
+            "{text}"
+        );
+        fs::write(&path, "no markers").unwrap();
+        assert!(write(&path, "third").unwrap_err().to_string().contains("marker"));
+    }
+}

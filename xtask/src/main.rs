@@ -1,0 +1,43 @@
+//! `cargo xtask`: see `cargo xtask --help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all checks and tests, each as a step of its own.
+    Test(xtask::test::Args),
+    /// Run the benchmarks one after another and write docs/benchmarks.md.
+    Bench(xtask::bench::Args),
+    /// Compile the contracts, compare the committed artifacts, measure gas.
+    Contracts(xtask::contracts::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => xtask::test::run(&args),
+        Command::Bench(args) => xtask::bench::run(&args),
+        Command::Contracts(args) => xtask::contracts::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! `cargo xtask test`: every check, in the order in which a mistake is found soonest.
+//!
+//! All cargo steps name the whole workspace with all features and share one target folder: `clippy` and `doc` share the
+//! checked dependencies, `build`, `test`, `doctest` and `examples` the built ones. Naming single packages would give
+//! other feature sets and compile the dependencies again.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use cargo_metadata::{Message, TargetKind};
+use clap::ValueEnum;
+
+use crate::{
+    Result,
+    command::{cargo, minutes, npm_script, run as run_command, run_within, succeeds},
+    contracts,
+};
+
+const EXAMPLE_LIMIT: Duration = Duration::from_mins(3);
+const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
+
+/// Which steps to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run this step only (may be repeated).
+    #[arg(long, value_name = "STEP", conflicts_with = "skip")]
+    only: Vec<Step>,
+    /// Leave this step out (may be repeated).
+    #[arg(long, value_name = "STEP", hide_possible_values = true)]
+    skip: Vec<Step>,
+    /// List the steps and end.
+    #[arg(long)]
+    list: bool,
+    /// Stop at the first step that fails.
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+/// A check that passes, fails, or is skipped for a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Step {
+    /// `cargo fmt --check`
+    Fmt,
+    /// Install Foundry, solc and the contract libraries by npm, when needed.
+    Npm,
+    /// `forge fmt --check`
+    ForgeFmt,
+    /// Compile the contracts.
+    ForgeBuild,
+    /// Unit, fuzz and invariant tests of the contracts.
+    ForgeTest,
+    /// Compare the committed contract artifacts with what the compiler gives.
+    Artifacts,
+    /// `cargo clippy`, warnings refused.
+    Clippy,
+    /// `cargo deny`: licences, sources, advisories; only if it is installed.
+    Deny,
+    /// `cargo doc`, warnings refused.
+    Doc,
+    /// Build libraries, daemons, tests and examples.
+    Build,
+    /// All Rust tests, by nextest if it is installed.
+    Test,
+    /// Examples in the documentation.
+    Doctest,
+    /// Run every example program.
+    Examples,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Skipped(String),
+}
+
+#[derive(Debug)]
+struct Finished {
+    step: Step,
+    time: Duration,
+    result: std::result::Result<Outcome, String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    if args.list {
+        for step in Step::value_variants() {
+            println!("{:12} {}", step.name(), step.about());
+        }
+        return Ok(());
+    }
+    let steps = selected(&args.only, &args.skip);
+    let started = Instant::now();
+    let mut finished = Vec::new();
+    for (n, &step) in steps.iter().enumerate() {
+        println!("\n=== {} ({} of {}) ===", step.name(), n + 1, steps.len());
+        let start = Instant::now();
+        let result = step.run().map_err(|error| error.to_string());
+        let time = start.elapsed();
+        match &result {
+            Ok(Outcome::Passed) => println!("--- {}: passed in {}", step.name(), minutes(time)),
+            Ok(Outcome::Skipped(why)) => println!("--- {}: skipped: {why}", step.name()),
+            Err(error) => println!("--- {}: FAILED in {}: {error}", step.name(), minutes(time)),
+        }
+        let failed = result.is_err();
+        finished.push(Finished { step, time, result });
+        if failed && args.fail_fast {
+            break;
+        }
+    }
+    println!("\n{}", summary(&finished, steps.len()));
+    let failed = failures(&finished);
+    let total = minutes(started.elapsed());
+    if failed.is_empty() {
+        println!("all green in {total}");
+        return Ok(());
+    }
+    Err(format!(
+        "failed in {total}: {}; again with `cargo xtask test --only {}`",
+        failed.join(", "),
+        failed[0]
+    )
+    .into())
+}
+
+fn selected(only: &[Step], skip: &[Step]) -> Vec<Step> {
+    let wanted = |step: &&Step| (only.is_empty() || only.contains(step)) && !skip.contains(step);
+    Step::value_variants().iter().filter(wanted).copied().collect()
+}
+
+fn failures(finished: &[Finished]) -> Vec<String> {
+    finished.iter().filter(|done| done.result.is_err()).map(|done| done.step.name()).collect()
+}
+
+fn summary(finished: &[Finished], planned: usize) -> String {
+    let mut text = String::new();
+    for done in finished {
+        let (mark, why) = match &done.result {
+            Ok(Outcome::Passed) => ("passed", ""),
+            Ok(Outcome::Skipped(why)) => ("skipped", why.as_str()),
+            Err(error) => ("FAILED", error.as_str()),
+        };
+        let line = format!("  {:12} {mark:8} {:>12}  {why}", done.step.name(), minutes(done.time));
+        text += line.trim_end();
+        text.push('\n');
+    }
+    if finished.len() < planned {
+        let left = (planned - finished.len()).to_string();
+        text += &["  ", &left, " steps were not run\n"].concat();
+    }
+    text
+}
+
+impl Step {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    fn about(self) -> String {
+        let value = self.to_possible_value();
+        value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
+    }
+
+    fn run(self) -> Result<Outcome> {
+        match self {
+            Self::Fmt => run_command(cargo().args(["fmt", "--all", "--check"]))?,
+            Self::Npm => contracts::install()?,
+            Self::ForgeFmt => forge("fmt", &["--check"])?,
+            Self::ForgeBuild => forge("build", &[])?,
+            Self::ForgeTest => forge("test", &[])?,
+            Self::Artifacts => forge("artifacts:check", &[])?,
+            Self::Clippy => {
+                let mut command = cargo();
+                command.arg("clippy").args(EVERYTHING).args(["--all-targets", "--", "-D", "warnings"]);
+                run_command(&mut command)?;
+            }
+            Self::Deny => return deny(),
+            Self::Doc => {
+                let mut command = cargo();
+                command.arg("doc").args(EVERYTHING).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
+                run_command(&mut command)?;
+            }
+            Self::Build => run_command(&mut build())?,
+            Self::Test => tests()?,
+            Self::Doctest => run_command(cargo().args(["test", "--doc"]).args(EVERYTHING))?,
+            Self::Examples => examples()?,
+        }
+        Ok(Outcome::Passed)
+    }
+}
+
+/// An npm script of the contracts, after the set-up when a step is run alone.
+fn forge(script: &str, args: &[&str]) -> Result<()> {
+    contracts::install()?;
+    let mut command = npm_script(script);
+    if !args.is_empty() {
+        command.arg("--").args(args);
+    }
+    run_command(&mut command)
+}
+
+fn build() -> Command {
+    let mut command = cargo();
+    command.arg("build").args(EVERYTHING).args(["--lib", "--bins", "--tests", "--examples"]);
+    command
+}
+
+fn tests() -> Result<()> {
+    // Tests start daemons: cargo builds binaries only for the tests of their own package.
+    run_command(&mut build())?;
+    let mut command = cargo();
+    if succeeds(cargo().args(["nextest", "--version"])) {
+        command.args(["nextest", "run"]);
+    } else {
+        println!("cargo-nextest is not installed: taking `cargo test`");
+        command.args(["test", "--lib", "--bins", "--tests"]);
+    }
+    run_command(command.args(EVERYTHING).env("PRIVATIX_PREBUILT", "1"))
+}
+
+fn deny() -> Result<Outcome> {
+    if !succeeds(cargo().args(["deny", "--version"])) {
+        return Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()));
+    }
+    run_command(cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))?;
+    if !succeeds(cargo().args(["deny", "fetch", "db"])) {
+        return Ok(Outcome::Skipped("advisories only: their database cannot be fetched".to_owned()));
+    }
+    run_command(cargo().args(["deny", "--all-features", "check", "--disable-fetch", "advisories"]))?;
+    Ok(Outcome::Passed)
+}
+
+fn examples() -> Result<()> {
+    let programs = example_programs()?;
+    if programs.is_empty() {
+        return Err("the workspace has no example programs".into());
+    }
+    for program in programs {
+        run_within(Command::new(program).env("PRIVATIX_PREBUILT", "1"), EXAMPLE_LIMIT)?;
+    }
+    Ok(())
+}
+
+/// Builds the examples, in the same way as [`build`] does, and gives the paths of their programs.
+fn example_programs() -> Result<Vec<PathBuf>> {
+    let mut command = build();
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("the examples do not build".into());
+    }
+    let mut programs = Vec::new();
+    for message in Message::parse_stream(output.stdout.as_slice()) {
+        if let Message::CompilerArtifact(artifact) = message?
+            && artifact.target.kind.contains(&TargetKind::Example)
+            && let Some(path) = artifact.executable
+        {
+            // Its test harness is no program of its own.
+            if !artifact.profile.test {
+                programs.push(path.into_std_path_buf());
+            }
+        }
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_selected_by_name_and_keep_their_order() {
+        assert_eq!(selected(&[Step::Test, Step::Fmt], &[]), [Step::Fmt, Step::Test]);
+        assert_eq!(selected(&[], &[]).len(), Step::value_variants().len());
+        assert!(!selected(&[], &[Step::Deny]).contains(&Step::Deny));
+    }
+
+    #[test]
+    fn the_summary_names_what_failed_was_skipped_or_not_run() {
+        let time = Duration::from_secs(3);
+        let finished = [
+            Finished { step: Step::Fmt, time, result: Ok(Outcome::Passed) },
+            Finished { step: Step::Deny, time, result: Ok(Outcome::Skipped("not installed".into())) },
+            Finished { step: Step::ForgeTest, time, result: Err("two tests".into()) },
+        ];
+        assert_eq!(failures(&finished), ["forge-test"]);
+        let text = summary(&finished, 5);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "  fmt          passed          3.0 s");
+        assert_eq!(lines[1], "  deny         skipped         3.0 s  not installed");
+        assert_eq!(lines[2], "  forge-test   FAILED          3.0 s  two tests");
+        assert_eq!(lines[3], "  2 steps were not run");
+    }
+
+    #[test]
+    fn every_step_says_what_it_does() {
+        for step in Step::value_variants() {
+            assert!(!step.about().is_empty(), "{}", step.name());
+        }
+    }
+}
