@@ -38,6 +38,7 @@ interface IPSC {
         uint32 supply; // free places
         uint32 open; // channels open under the offering
         uint40 updatedAt; // block of the registration or of the last pop-up
+        uint16 fee; // network fee of channels opened from now on: the one in force when it was last announced or refreshed
         OfferingState state;
     }
 
@@ -88,6 +89,7 @@ interface IPSC {
         string source
     );
     event OfferingRemoved(address indexed agent, bytes32 indexed offering);
+    event OfferingFeeRefreshed(address indexed agent, bytes32 indexed offering, uint16 fee);
 
     event ChannelOpened(
         bytes32 indexed channelId,
@@ -177,6 +179,10 @@ interface IPSC {
     /// @notice Removes it, at least `removePeriod` blocks after its last announcement. Returns the stake of unused supply now,
     /// the stake behind each open channel when that channel closes.
     function removeOffering(bytes32 offering) external;
+    /// @notice Brings the network fee that the offering's next channels will have up to date; anybody may.
+    /// @dev An offering carries the fee of its last announcement, so that opening a channel need not read it elsewhere (2,100
+    /// gas of every opening). Pop-ups refresh it too; this call is for a fee that has changed in between.
+    function refreshOfferingFee(address agent, bytes32 offering) external;
     function offerings(address agent, bytes32 offering) external view returns (Offering memory);
 
     // ---------------------------------------------------------------- channels

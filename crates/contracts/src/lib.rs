@@ -1,1 +1,56 @@
-//! Typed bindings of the token (PTC) and service (PSC) contracts.
+//! Typed bindings of the marketplace's contracts: the token (PTC) and the service contract (PSC).
+//!
+//! The bindings come from the artifacts committed in `artifacts/`, so a build needs no Solidity compiler; a test recompiles
+//! the sources and compares. On top of them, in the types of [`privatix_channel`]:
+//!
+//! - [`call`]: typed calls, ready to be encoded and sent by any transactor;
+//! - [`PscEvent`] and [`TokenEvent`]: every log as an enum, and [`topics`] for filters;
+//! - [`PscError`]: revert data as an error that says what to do;
+//! - [`ChannelInfo`], [`OfferingInfo`]: the answers of the views;
+//! - [`PermitRequest`]: EIP-2612 permits, for purchases in one transaction;
+//! - [`deploy`]: both contracts on any chain, through any alloy provider.
+//!
+//! The crate knows no roles and stores nothing.
+//!
+//! # Settle a channel
+//!
+//! ```
+//! use alloy::{primitives::Address, signers::local::PrivateKeySigner, sol_types::SolCall as _};
+//! use privatix_channel::{Amount, ChannelDescriptor, Domain, OfferingHash, Voucher, sign_voucher};
+//!
+//! let client = PrivateKeySigner::random();
+//! let domain = Domain::new(31_337, Address::repeat_byte(0x5c), Address::repeat_byte(0x70));
+//! let descriptor = ChannelDescriptor {
+//!     client: client.address(),
+//!     agent: Address::repeat_byte(0xa9),
+//!     offering: OfferingHash::default(),
+//!     nonce: 1,
+//!     signer: Address::ZERO,
+//! };
+//! let voucher = Voucher { channel: descriptor.id(&domain), cumulative: Amount::new(500) };
+//! let signed = sign_voucher(&client, &domain, voucher)?;
+//!
+//! // Send this to `domain.contract()` from any account: the money can only go to the agent.
+//! let data = privatix_contracts::call::settle(&descriptor, &signed).abi_encode();
+//! assert_eq!(data[..4], privatix_contracts::PSC::settleCall::SELECTOR);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod bindings;
+pub mod call;
+mod convert;
+pub mod deploy;
+mod error;
+mod event;
+mod permit;
+mod state;
+pub mod topics;
+
+pub use self::{
+    bindings::{IPSC, PSC, PTC},
+    convert::AboveContractRange,
+    error::PscError,
+    event::{Announcement, ChannelParties, EventError, PscEvent, TokenEvent},
+    permit::PermitRequest,
+    state::{ChannelInfo, ChannelState, OfferingInfo, OfferingState},
+};

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @notice A channel's whole state in one storage slot.
+///
+///   bit  0        96        192                232     248     256
+///        | paid   | deposit | closeRequestedAt | fee   | state |
+///        | uint96 | uint96  | uint40 (block)   | uint16| uint8 |
+///
+/// @dev A word of zero is a channel that never existed. A closed channel keeps its word: its id can never be opened again,
+/// so vouchers signed for it are worthless for ever.
+type ChannelWord is uint256;
+
+using ChannelWords for ChannelWord global;
+
+library ChannelWords {
+    uint256 private constant DEPOSIT_SHIFT = 96;
+    uint256 private constant REQUEST_SHIFT = 192;
+    uint256 private constant FEE_SHIFT = 232;
+    uint256 private constant AMOUNT_MASK = type(uint96).max;
+    uint256 private constant BLOCK_MASK = type(uint40).max;
+    uint256 private constant FEE_MASK = type(uint16).max;
+    uint256 private constant OPEN = 1 << 248;
+    uint256 private constant CLOSED = 2 << 248;
+
+    /// @notice The fee's unit: 1/100,000 of the amount paid.
+    uint256 internal constant FEE_UNIT = 100_000;
+
+    /// @notice A fresh channel: nothing paid, no close request.
+    function opened(uint96 deposit_, uint16 fee_) internal pure returns (ChannelWord) {
+        return ChannelWord.wrap(OPEN | (uint256(fee_) << FEE_SHIFT) | (uint256(deposit_) << DEPOSIT_SHIFT));
+    }
+
+    function isNone(ChannelWord word) internal pure returns (bool) {
+        return ChannelWord.unwrap(word) == 0;
+    }
+
+    function isOpen(ChannelWord word) internal pure returns (bool) {
+        return ChannelWord.unwrap(word) & OPEN != 0;
+    }
+
+    /// @notice 0 never opened, 1 open, 2 closed.
+    function state(ChannelWord word) internal pure returns (uint8) {
+        return uint8(ChannelWord.unwrap(word) >> 248);
+    }
+
+    /// @notice Cumulative amount credited to the agent, fee included.
+    function paid(ChannelWord word) internal pure returns (uint96) {
+        return uint96(ChannelWord.unwrap(word) & AMOUNT_MASK);
+    }
+
+    function deposit(ChannelWord word) internal pure returns (uint96) {
+        return uint96((ChannelWord.unwrap(word) >> DEPOSIT_SHIFT) & AMOUNT_MASK);
+    }
+
+    /// @notice Block of the client's close request; 0 when there is none.
+    function closeRequestedAt(ChannelWord word) internal pure returns (uint40) {
+        return uint40((ChannelWord.unwrap(word) >> REQUEST_SHIFT) & BLOCK_MASK);
+    }
+
+    function fee(ChannelWord word) internal pure returns (uint16) {
+        return uint16((ChannelWord.unwrap(word) >> FEE_SHIFT) & FEE_MASK);
+    }
+
+    /// @notice The fee owed on a cumulative amount, rounded down.
+    /// @dev Always taken of the cumulative amount, never of a part: however often a channel is settled, the fees taken add
+    /// up to exactly this, and no unit is lost or taken twice.
+    function feeOn(ChannelWord word, uint256 cumulative) internal pure returns (uint256) {
+        unchecked {
+            return cumulative * word.fee() / FEE_UNIT; // 96 + 16 bits: cannot overflow
+        }
+    }
+
+    /// @notice The channel with `cumulative` paid, and what this payment brings to the agent and to the network.
+    /// @dev The caller has checked paid <= cumulative <= deposit. Since the fee is below one in ten, agent and network
+    /// shares both grow with the cumulative amount: neither subtraction can underflow.
+    function pay(ChannelWord word, uint256 cumulative)
+        internal
+        pure
+        returns (ChannelWord next, uint256 share, uint256 fees)
+    {
+        unchecked {
+            uint256 before = word.paid();
+            fees = word.feeOn(cumulative) - word.feeOn(before);
+            share = cumulative - before - fees;
+            next = ChannelWord.wrap(ChannelWord.unwrap(word) & ~AMOUNT_MASK | cumulative);
+        }
+    }
+
+    /// @notice The channel with a new deposit and without a close request: who tops up wants to go on.
+    function toppedUp(ChannelWord word, uint96 deposit_) internal pure returns (ChannelWord) {
+        uint256 kept = ChannelWord.unwrap(word) & ~((AMOUNT_MASK << DEPOSIT_SHIFT) | (BLOCK_MASK << REQUEST_SHIFT));
+        return ChannelWord.wrap(kept | (uint256(deposit_) << DEPOSIT_SHIFT));
+    }
+
+    /// @notice The channel with a close request in this block; it had none.
+    function closeRequested(ChannelWord word) internal view returns (ChannelWord) {
+        return ChannelWord.wrap(ChannelWord.unwrap(word) | ((block.number & BLOCK_MASK) << REQUEST_SHIFT));
+    }
+
+    /// @notice The open channel, closed.
+    function closed(ChannelWord word) internal pure returns (ChannelWord) {
+        return ChannelWord.wrap(ChannelWord.unwrap(word) ^ (OPEN | CLOSED));
+    }
+}

@@ -1,0 +1,294 @@
+//! Revert data as an error that says what happened and what to do.
+
+use alloy::{
+    primitives::{Address, B256, Bytes, U256},
+    sol_types::{Panic, Revert, SolError as _, SolInterface as _},
+};
+use privatix_channel::{ChannelId, OfferingHash};
+
+use crate::{PSC::PSCErrors, PTC::PTCErrors};
+
+/// Why a call of the service contract (or of the token under it) reverted.
+///
+/// Decode it with [`PscError::decode`] from revert data, or with [`PscError::of`] from alloy's errors.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PscError {
+    /// A zero where an amount or a supply is needed.
+    #[error("the amount or supply is zero: give at least one")]
+    ZeroAmount,
+    /// A zero where an address is needed.
+    #[error("the address is zero: give the token's and the fee address")]
+    ZeroAddress,
+    /// Beyond the contract's 96 bits.
+    #[error("amount {amount} is above what a channel can hold: use several channels")]
+    AmountTooLarge {
+        /// The amount.
+        amount: U256,
+    },
+    /// The internal balance is short.
+    #[error("internal balance of {account} is {available}, {needed} needed: deposit the difference first")]
+    InsufficientBalance {
+        /// Whose balance.
+        account: Address,
+        /// What it holds.
+        available: U256,
+        /// What the call takes.
+        needed: U256,
+    },
+    /// The token's allowance is short.
+    #[error(
+        "token allowance of {spender} is {allowance}, {needed} needed: approve it, or send a fresh permit"
+    )]
+    InsufficientAllowance {
+        /// Who takes the tokens.
+        spender: Address,
+        /// What it may take.
+        allowance: U256,
+        /// What the call takes.
+        needed: U256,
+    },
+    /// The wallet's tokens are short.
+    #[error("token balance of {owner} is {available}, {needed} needed: buy or transfer tokens first")]
+    InsufficientTokens {
+        /// Whose wallet.
+        owner: Address,
+        /// What it holds.
+        available: U256,
+        /// What the call takes.
+        needed: U256,
+    },
+    /// Only the fee address may.
+    #[error("{caller} is not the fee address: send it from there")]
+    NotFeeAddress {
+        /// Who called.
+        caller: Address,
+    },
+    /// Only the proposed fee address may.
+    #[error("{caller} is not the proposed fee address: have the fee address propose it first")]
+    NotProposedFeeAddress {
+        /// Who called.
+        caller: Address,
+    },
+    /// The fee is too high.
+    #[error("fee {fee} is above the maximum {maximum} (in 1/100,000): lower it")]
+    FeeTooHigh {
+        /// The fee asked for.
+        fee: U256,
+        /// The highest.
+        maximum: U256,
+    },
+    /// A period of the deployment is zero or too long.
+    #[error("a period is zero or above 10,000,000 blocks: deploy with another")]
+    PeriodOutOfRange,
+    /// The agent registered this offering before.
+    #[error(
+        "offering {offering} of agent {agent} was registered before: make a new one (a new nonce gives a new hash)"
+    )]
+    OfferingExists {
+        /// Its agent.
+        agent: Address,
+        /// The offering.
+        offering: OfferingHash,
+    },
+    /// The offering was never registered, or is removed.
+    #[error("offering {offering} of agent {agent} is not live: choose another")]
+    OfferingNotLive {
+        /// Its agent.
+        agent: Address,
+        /// The offering.
+        offering: OfferingHash,
+    },
+    /// All places are taken.
+    #[error("offering {offering} of agent {agent} has no free place: wait for one, or choose another")]
+    NoSupply {
+        /// Its agent.
+        agent: Address,
+        /// The offering.
+        offering: OfferingHash,
+    },
+    /// A period is not over.
+    #[error("block {current} is too early: try again from block {allowed_at} on")]
+    TooEarly {
+        /// The block of the call.
+        current: U256,
+        /// The first block in which the call succeeds.
+        allowed_at: U256,
+    },
+    /// The deposit is below the offering's minimum.
+    #[error("deposit {deposit} is below the offering's minimum {minimum}: raise it")]
+    DepositTooSmall {
+        /// The deposit asked for.
+        deposit: U256,
+        /// The least.
+        minimum: U256,
+    },
+    /// The channel was opened before.
+    #[error("channel {channel} was opened before: choose another nonce")]
+    ChannelExists {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The channel was never opened, or is closed.
+    #[error("channel {channel} is not open: check the descriptor, or take it as closed")]
+    ChannelNotOpen {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// Only the channel's client may.
+    #[error("{caller} is not the channel's client: send it from there")]
+    NotClient {
+        /// Who called.
+        caller: Address,
+    },
+    /// Only the channel's agent may.
+    #[error("{caller} is not the channel's agent: send it from there")]
+    NotAgent {
+        /// Who called.
+        caller: Address,
+    },
+    /// A close request stands already.
+    #[error("a close of channel {channel} is requested already: wait for the challenge's end")]
+    CloseAlreadyRequested {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// No close request stands.
+    #[error("no close of channel {channel} is requested: request it first (a top-up cancels a request)")]
+    CloseNotRequested {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The voucher or the admitted amount is above the deposit.
+    #[error("amount {amount} is above the deposit {deposit}: use a lower voucher, or wait for the top-up")]
+    AmountAboveDeposit {
+        /// The amount.
+        amount: U256,
+        /// The channel's deposit.
+        deposit: U256,
+    },
+    /// The voucher brings nothing new.
+    #[error("channel {channel} has already paid {paid}: settle a higher voucher, or none")]
+    NothingToSettle {
+        /// The channel.
+        channel: ChannelId,
+        /// What is paid.
+        paid: U256,
+    },
+    /// Both sides signed less than is paid by now.
+    #[error("amount {amount} is below what is already paid, {paid}: sign a close over at least that")]
+    BelowPaid {
+        /// The amount.
+        amount: U256,
+        /// What is paid.
+        paid: U256,
+    },
+    /// A signature is malformed, malleable or not by the right key.
+    #[error("invalid signature for channel {channel}: check signer, chain id, contract and amount")]
+    InvalidSignature {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// An error of the token that the service contract passes on.
+    #[error("the token refused: {0}")]
+    Token(String),
+    /// `require` with a message.
+    #[error("reverted: {0}")]
+    Message(String),
+    /// A Solidity panic: never expected.
+    #[error("panicked with code {code}: please report it")]
+    Panicked {
+        /// Solidity's panic code.
+        code: U256,
+    },
+    /// No or unknown data.
+    #[error("reverted with unknown data {0}: is there the expected contract at the address, and gas enough?")]
+    Unknown(Bytes),
+}
+
+impl PscError {
+    /// Decodes revert data of the service contract or of the token.
+    pub fn decode(data: &[u8]) -> Self {
+        if let Ok(error) = PSCErrors::abi_decode(data) {
+            return error.into();
+        }
+        if let Ok(error) = PTCErrors::abi_decode(data) {
+            return of_token(error);
+        }
+        if let Ok(revert) = Revert::abi_decode(data) {
+            return Self::Message(revert.reason);
+        }
+        if let Ok(panic) = Panic::abi_decode(data) {
+            return Self::Panicked { code: panic.code };
+        }
+        Self::Unknown(Bytes::copy_from_slice(data))
+    }
+
+    /// The revert inside an error of alloy's contract calls, if it is one and not, say, a lost connection.
+    pub fn of(error: &alloy::contract::Error) -> Option<Self> {
+        error.as_revert_data().map(|data| Self::decode(&data))
+    }
+
+    /// The revert inside an error of a provider's call or gas estimate, if it is one.
+    pub fn of_transport(error: &alloy::transports::TransportError) -> Option<Self> {
+        error.as_error_resp()?.as_revert_data().map(|data| Self::decode(&data))
+    }
+}
+
+impl From<PSCErrors> for PscError {
+    fn from(error: PSCErrors) -> Self {
+        let offering_of = |offering: B256| OfferingHash::from(offering);
+        match error {
+            PSCErrors::ZeroAmount(_) => Self::ZeroAmount,
+            PSCErrors::ZeroAddress(_) => Self::ZeroAddress,
+            PSCErrors::AmountTooLarge(e) => Self::AmountTooLarge { amount: e.amount },
+            PSCErrors::InsufficientBalance(e) => {
+                Self::InsufficientBalance { account: e.account, available: e.available, needed: e.needed }
+            }
+            PSCErrors::NotFeeAddress(e) => Self::NotFeeAddress { caller: e.caller },
+            PSCErrors::NotProposedFeeAddress(e) => Self::NotProposedFeeAddress { caller: e.caller },
+            PSCErrors::FeeTooHigh(e) => Self::FeeTooHigh { fee: e.fee, maximum: e.maximum },
+            PSCErrors::PeriodOutOfRange(_) => Self::PeriodOutOfRange,
+            PSCErrors::OfferingExists(e) => {
+                Self::OfferingExists { agent: e.agent, offering: offering_of(e.offering) }
+            }
+            PSCErrors::OfferingNotLive(e) => {
+                Self::OfferingNotLive { agent: e.agent, offering: offering_of(e.offering) }
+            }
+            PSCErrors::NoSupply(e) => Self::NoSupply { agent: e.agent, offering: offering_of(e.offering) },
+            PSCErrors::TooEarly(e) => Self::TooEarly { current: e.currentBlock, allowed_at: e.allowedAt },
+            PSCErrors::DepositTooSmall(e) => Self::DepositTooSmall { deposit: e.deposit, minimum: e.minimum },
+            PSCErrors::ChannelExists(e) => Self::ChannelExists { channel: e.channelId.into() },
+            PSCErrors::ChannelNotOpen(e) => Self::ChannelNotOpen { channel: e.channelId.into() },
+            PSCErrors::NotClient(e) => Self::NotClient { caller: e.caller },
+            PSCErrors::NotAgent(e) => Self::NotAgent { caller: e.caller },
+            PSCErrors::CloseAlreadyRequested(e) => {
+                Self::CloseAlreadyRequested { channel: e.channelId.into() }
+            }
+            PSCErrors::CloseNotRequested(e) => Self::CloseNotRequested { channel: e.channelId.into() },
+            PSCErrors::AmountAboveDeposit(e) => {
+                Self::AmountAboveDeposit { amount: e.amount, deposit: e.deposit }
+            }
+            PSCErrors::NothingToSettle(e) => {
+                Self::NothingToSettle { channel: e.channelId.into(), paid: e.paid }
+            }
+            PSCErrors::BelowPaid(e) => Self::BelowPaid { amount: e.amount, paid: e.paid },
+            PSCErrors::InvalidSignature(e) => Self::InvalidSignature { channel: e.channelId.into() },
+            PSCErrors::SafeERC20FailedOperation(e) => {
+                Self::Token(format!("the transfer by {} failed without a reason", e.token))
+            }
+        }
+    }
+}
+
+fn of_token(error: PTCErrors) -> PscError {
+    match error {
+        PTCErrors::ERC20InsufficientAllowance(e) => {
+            PscError::InsufficientAllowance { spender: e.spender, allowance: e.allowance, needed: e.needed }
+        }
+        PTCErrors::ERC20InsufficientBalance(e) => {
+            PscError::InsufficientTokens { owner: e.sender, available: e.balance, needed: e.needed }
+        }
+        other => PscError::Token(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,348 @@
+//! Logs as typed events.
+
+use alloy::{
+    primitives::{Address, B256, LogData, U256},
+    sol_types::SolEventInterface as _,
+};
+use privatix_channel::{Amount, ChainEvent, ChannelDescriptor, ChannelId, Fee, OfferingHash};
+
+use crate::{
+    PSC::{self, PSCEvents},
+    PTC::PTCEvents,
+    convert::{from_fee, from_u96},
+};
+
+/// An event of the service contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PscEvent {
+    /// An account moved tokens from its wallet to its internal balance.
+    Deposited {
+        /// Whose balance grew.
+        account: Address,
+        /// By how much.
+        amount: Amount,
+    },
+    /// An account moved tokens from its internal balance to its wallet.
+    Withdrawn {
+        /// Whose balance shrank.
+        account: Address,
+        /// By how much.
+        amount: Amount,
+    },
+    /// An agent announced a new offering.
+    OfferingRegistered(Announcement),
+    /// An agent announced a living offering anew.
+    OfferingPoppedUp(Announcement),
+    /// An agent removed an offering.
+    OfferingRemoved {
+        /// The offering's agent.
+        agent: Address,
+        /// The offering.
+        offering: OfferingHash,
+    },
+    /// The fee of an offering's next channels was brought up to date.
+    OfferingFeeRefreshed {
+        /// The offering's agent.
+        agent: Address,
+        /// The offering.
+        offering: OfferingHash,
+        /// The fee from now on.
+        fee: Fee,
+    },
+    /// A client opened a channel.
+    ChannelOpened {
+        /// The channel's id.
+        channel: ChannelId,
+        /// What identifies it in calls.
+        descriptor: ChannelDescriptor,
+        /// The first deposit.
+        deposit: Amount,
+        /// The network fee, fixed from now on.
+        fee: Fee,
+    },
+    /// A client added to a deposit; a pending close request is cancelled.
+    ChannelToppedUp {
+        /// The channel and its parties.
+        channel: ChannelParties,
+        /// The whole deposit after the top-up.
+        deposit: Amount,
+    },
+    /// A voucher was cashed; the channel stays open.
+    ChannelSettled {
+        /// The channel and its parties.
+        channel: ChannelParties,
+        /// Everything credited to the agent so far, fee included.
+        paid: Amount,
+    },
+    /// A client asked to close alone.
+    ChannelCloseRequested {
+        /// The channel and its parties.
+        channel: ChannelParties,
+        /// Everything credited to the agent so far, what the client admitted included.
+        paid: Amount,
+    },
+    /// A channel closed.
+    ChannelClosed {
+        /// The channel and its parties.
+        channel: ChannelParties,
+        /// The offering under which it was open.
+        offering: OfferingHash,
+        /// Everything credited to the agent, fee included.
+        paid: Amount,
+        /// What went back to the client.
+        refund: Amount,
+        /// Whether the agent or both closed, and not the client alone after the challenge.
+        cooperative: bool,
+    },
+    /// The network fee of offerings announced from now on changed.
+    FeeChanged {
+        /// The new fee.
+        fee: Fee,
+    },
+    /// The fee address wants to hand itself over.
+    FeeAddressProposed {
+        /// Who it is now.
+        current: Address,
+        /// Who may accept; zero withdraws the proposal.
+        proposed: Address,
+    },
+    /// The fee address changed.
+    FeeAddressChanged {
+        /// Who it was; zero at the deployment.
+        previous: Address,
+        /// Who it is now.
+        current: Address,
+    },
+}
+
+/// An offering's announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The offering's agent.
+    pub agent: Address,
+    /// The offering: hash of its signed message.
+    pub offering: OfferingHash,
+    /// The least deposit of a channel.
+    pub min_deposit: Amount,
+    /// Places free now.
+    pub supply: u32,
+    /// How the offering message is served.
+    pub source_type: u8,
+    /// Where.
+    pub source: String,
+}
+
+/// A channel and its two parties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChannelParties {
+    /// The channel's id.
+    pub id: ChannelId,
+    /// Who locked the deposit.
+    pub client: Address,
+    /// Who is paid.
+    pub agent: Address,
+}
+
+/// An event of the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenEvent {
+    /// Tokens moved.
+    Transfer {
+        /// Whose they were; zero when created.
+        from: Address,
+        /// Whose they are.
+        to: Address,
+        /// How many.
+        amount: Amount,
+    },
+    /// An owner let a spender take tokens.
+    Approval {
+        /// Whose tokens.
+        owner: Address,
+        /// Who may take them.
+        spender: Address,
+        /// How many; everything above an amount's range counts as its maximum.
+        amount: Amount,
+    },
+}
+
+/// A log that is not an event of the contract.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// Another event, or another contract.
+    #[error("unknown event {}: is the address that of the expected contract?", topic.map_or_else(|| "without a signature".to_owned(), |topic| topic.to_string()))]
+    Unknown {
+        /// The log's first topic.
+        topic: Option<B256>,
+    },
+    /// The signature is known, the rest does not fit it.
+    #[error("malformed log of a known event: does the endpoint return complete logs?")]
+    Malformed(#[source] alloy::sol_types::Error),
+    /// A number beyond what the token's supply allows.
+    #[error(
+        "event carries the amount {0}, above what an amount can hold: is the address that of the expected contract?"
+    )]
+    AmountOutOfRange(U256),
+}
+
+impl PscEvent {
+    /// Decodes a log of the service contract. The caller has checked the log's address.
+    pub fn decode(log: &LogData) -> Result<Self, EventError> {
+        let event = PSCEvents::decode_raw_log(log.topics(), &log.data)
+            .map_err(|e| refused(log, &crate::topics::all(), e))?;
+        Ok(match event {
+            PSCEvents::Deposited(e) => Self::Deposited { account: e.account, amount: amount(e.amount)? },
+            PSCEvents::Withdrawn(e) => Self::Withdrawn { account: e.account, amount: amount(e.amount)? },
+            PSCEvents::OfferingRegistered(e) => Self::OfferingRegistered(Announcement {
+                agent: e.agent,
+                offering: e.offering.into(),
+                min_deposit: from_u96(e.minDeposit),
+                supply: e.supply,
+                source_type: e.sourceType,
+                source: e.source,
+            }),
+            PSCEvents::OfferingPoppedUp(e) => Self::OfferingPoppedUp(Announcement {
+                agent: e.agent,
+                offering: e.offering.into(),
+                min_deposit: from_u96(e.minDeposit),
+                supply: e.supply,
+                source_type: e.sourceType,
+                source: e.source,
+            }),
+            PSCEvents::OfferingRemoved(e) => {
+                Self::OfferingRemoved { agent: e.agent, offering: e.offering.into() }
+            }
+            PSCEvents::OfferingFeeRefreshed(e) => Self::OfferingFeeRefreshed {
+                agent: e.agent,
+                offering: e.offering.into(),
+                fee: from_fee(e.fee),
+            },
+            PSCEvents::ChannelOpened(e) => opened(&e),
+            PSCEvents::ChannelToppedUp(e) => Self::ChannelToppedUp {
+                channel: parties(e.channelId, e.client, e.agent),
+                deposit: from_u96(e.deposit),
+            },
+            PSCEvents::ChannelSettled(e) => Self::ChannelSettled {
+                channel: parties(e.channelId, e.client, e.agent),
+                paid: from_u96(e.paid),
+            },
+            PSCEvents::ChannelCloseRequested(e) => Self::ChannelCloseRequested {
+                channel: parties(e.channelId, e.client, e.agent),
+                paid: from_u96(e.paid),
+            },
+            PSCEvents::ChannelClosed(e) => Self::ChannelClosed {
+                channel: parties(e.channelId, e.client, e.agent),
+                offering: e.offering.into(),
+                paid: from_u96(e.paid),
+                refund: from_u96(e.refund),
+                cooperative: e.cooperative,
+            },
+            PSCEvents::FeeChanged(e) => Self::FeeChanged { fee: from_fee(e.fee) },
+            PSCEvents::FeeAddressProposed(e) => {
+                Self::FeeAddressProposed { current: e.current, proposed: e.proposed }
+            }
+            PSCEvents::FeeAddressChanged(e) => {
+                Self::FeeAddressChanged { previous: e.previous, current: e.current }
+            }
+        })
+    }
+
+    /// The channel that the event is about, with its parties, if it is about one.
+    pub fn channel(&self) -> Option<ChannelParties> {
+        match self {
+            Self::ChannelOpened { channel, descriptor, .. } => {
+                Some(ChannelParties { id: *channel, client: descriptor.client, agent: descriptor.agent })
+            }
+            Self::ChannelToppedUp { channel, .. }
+            | Self::ChannelSettled { channel, .. }
+            | Self::ChannelCloseRequested { channel, .. }
+            | Self::ChannelClosed { channel, .. } => Some(*channel),
+            _ => None,
+        }
+    }
+
+    /// What the event does to its channel, for [`privatix_channel::OnChain`].
+    pub fn chain_event(&self) -> Option<ChainEvent> {
+        match *self {
+            Self::ChannelOpened { deposit, fee, .. } => Some(ChainEvent::Opened { deposit, fee }),
+            Self::ChannelToppedUp { deposit, .. } => Some(ChainEvent::ToppedUp { deposit }),
+            Self::ChannelSettled { paid, .. } => Some(ChainEvent::Settled { paid }),
+            Self::ChannelCloseRequested { paid, .. } => Some(ChainEvent::CloseRequested { paid }),
+            Self::ChannelClosed { paid, refund, cooperative, .. } => {
+                Some(ChainEvent::Closed { paid, refund, cooperative })
+            }
+            _ => None,
+        }
+    }
+
+    /// The event's name in the contract, for logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Deposited { .. } => "Deposited",
+            Self::Withdrawn { .. } => "Withdrawn",
+            Self::OfferingRegistered(_) => "OfferingRegistered",
+            Self::OfferingPoppedUp(_) => "OfferingPoppedUp",
+            Self::OfferingRemoved { .. } => "OfferingRemoved",
+            Self::OfferingFeeRefreshed { .. } => "OfferingFeeRefreshed",
+            Self::ChannelOpened { .. } => "ChannelOpened",
+            Self::ChannelToppedUp { .. } => "ChannelToppedUp",
+            Self::ChannelSettled { .. } => "ChannelSettled",
+            Self::ChannelCloseRequested { .. } => "ChannelCloseRequested",
+            Self::ChannelClosed { .. } => "ChannelClosed",
+            Self::FeeChanged { .. } => "FeeChanged",
+            Self::FeeAddressProposed { .. } => "FeeAddressProposed",
+            Self::FeeAddressChanged { .. } => "FeeAddressChanged",
+        }
+    }
+}
+
+impl TokenEvent {
+    /// Decodes a log of the token; nothing for its other events (`EIP712DomainChanged`). The caller has checked the address.
+    pub fn decode(log: &LogData) -> Result<Option<Self>, EventError> {
+        let event = PTCEvents::decode_raw_log(log.topics(), &log.data)
+            .map_err(|e| refused(log, &crate::topics::TOKEN, e))?;
+        Ok(match event {
+            PTCEvents::Transfer(e) => {
+                Some(Self::Transfer { from: e.from, to: e.to, amount: amount(e.value)? })
+            }
+            PTCEvents::Approval(e) => Some(Self::Approval {
+                owner: e.owner,
+                spender: e.spender,
+                amount: amount(e.value).unwrap_or(Amount::MAX), // "unlimited" is the largest 256-bit number
+            }),
+            PTCEvents::EIP712DomainChanged(_) => None,
+        })
+    }
+}
+
+fn opened(e: &PSC::ChannelOpened) -> PscEvent {
+    PscEvent::ChannelOpened {
+        channel: e.channelId.into(),
+        descriptor: ChannelDescriptor {
+            client: e.client,
+            agent: e.agent,
+            offering: e.offering.into(),
+            nonce: e.nonce,
+            signer: e.signer,
+        },
+        deposit: from_u96(e.deposit),
+        fee: from_fee(e.fee),
+    }
+}
+
+fn parties(id: B256, client: Address, agent: Address) -> ChannelParties {
+    ChannelParties { id: id.into(), client, agent }
+}
+
+fn amount(value: U256) -> Result<Amount, EventError> {
+    u128::try_from(value).map(Amount::new).map_err(|_| EventError::AmountOutOfRange(value))
+}
+
+fn refused(log: &LogData, known: &[B256], error: alloy::sol_types::Error) -> EventError {
+    match log.topics().first() {
+        Some(topic) if known.contains(topic) => EventError::Malformed(error),
+        topic => EventError::Unknown { topic: topic.copied() },
+    }
+}

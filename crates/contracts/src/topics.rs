@@ -1,0 +1,85 @@
+//! The events' signatures (first topics), grouped as a monitor's filters want them, and the filters themselves.
+//!
+//! Of channel events the second topic is the channel, the third the client, the fourth the agent; of offering events the
+//! second is the agent, the third the offering; of balance events the second is the account.
+
+use alloy::{
+    primitives::{Address, B256},
+    rpc::types::Filter,
+    sol_types::SolEvent as _,
+};
+
+use crate::{PSC, PTC};
+
+/// A channel's life.
+pub const CHANNEL: [B256; 5] = [
+    PSC::ChannelOpened::SIGNATURE_HASH,
+    PSC::ChannelToppedUp::SIGNATURE_HASH,
+    PSC::ChannelSettled::SIGNATURE_HASH,
+    PSC::ChannelCloseRequested::SIGNATURE_HASH,
+    PSC::ChannelClosed::SIGNATURE_HASH,
+];
+
+/// The channel events that move an offering's supply and feed the rating.
+pub const OPENINGS_AND_CLOSINGS: [B256; 2] =
+    [PSC::ChannelOpened::SIGNATURE_HASH, PSC::ChannelClosed::SIGNATURE_HASH];
+
+/// An offering's life.
+pub const OFFERING: [B256; 4] = [
+    PSC::OfferingRegistered::SIGNATURE_HASH,
+    PSC::OfferingPoppedUp::SIGNATURE_HASH,
+    PSC::OfferingRemoved::SIGNATURE_HASH,
+    PSC::OfferingFeeRefreshed::SIGNATURE_HASH,
+];
+
+/// Money into and out of internal balances.
+pub const BALANCE: [B256; 2] = [PSC::Deposited::SIGNATURE_HASH, PSC::Withdrawn::SIGNATURE_HASH];
+
+/// The network fee and its address.
+pub const FEE: [B256; 3] = [
+    PSC::FeeChanged::SIGNATURE_HASH,
+    PSC::FeeAddressProposed::SIGNATURE_HASH,
+    PSC::FeeAddressChanged::SIGNATURE_HASH,
+];
+
+/// The token's events.
+pub const TOKEN: [B256; 2] = [PTC::Transfer::SIGNATURE_HASH, PTC::Approval::SIGNATURE_HASH];
+
+/// Every event of the service contract.
+pub fn all() -> Vec<B256> {
+    [CHANNEL.as_slice(), &OFFERING, &BALANCE, &FEE].concat()
+}
+
+/// Everything that the service contract emits.
+pub fn everything(contract: Address) -> Filter {
+    Filter::new().address(contract).event_signature(all())
+}
+
+/// All channel events with these agents.
+pub fn channels_of_agents(contract: Address, agents: Vec<Address>) -> Filter {
+    Filter::new().address(contract).event_signature(CHANNEL.to_vec()).topic3(words(agents))
+}
+
+/// All channel events with these clients.
+pub fn channels_of_clients(contract: Address, clients: Vec<Address>) -> Filter {
+    Filter::new().address(contract).event_signature(CHANNEL.to_vec()).topic2(words(clients))
+}
+
+/// All offering events, of everybody.
+pub fn offerings(contract: Address) -> Filter {
+    Filter::new().address(contract).event_signature(OFFERING.to_vec())
+}
+
+/// Offering events of these agents.
+pub fn offerings_of_agents(contract: Address, agents: Vec<Address>) -> Filter {
+    offerings(contract).topic1(words(agents))
+}
+
+/// Deposits and withdrawals of these accounts.
+pub fn balances_of(contract: Address, accounts: Vec<Address>) -> Filter {
+    Filter::new().address(contract).event_signature(BALANCE.to_vec()).topic1(words(accounts))
+}
+
+fn words(addresses: Vec<Address>) -> Vec<B256> {
+    addresses.into_iter().map(|address| address.into_word()).collect()
+}
