@@ -4,12 +4,13 @@ use std::{
 };
 
 use alloy::{
-    network::EthereumWallet,
+    network::{EthereumWallet, TransactionBuilder as _},
     primitives::{Address, B256, U256, b256},
     providers::{DynProvider, Provider, ProviderBuilder, RootProvider},
-    rpc::types::TransactionRequest,
+    rpc::types::{TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
-    transports::TransportError,
+    sol_types::SolCall,
+    transports::{TransportError, TransportErrorKind},
 };
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ use crate::{Process, TestkitError, toolchain::Tool};
 
 /// How long a node may take until it answers; it takes a second on a quiet machine.
 const START_LIMIT: Duration = Duration::from_mins(1);
+/// How long a transaction may take; with automining it takes milliseconds.
+const RECEIPT_LIMIT: Duration = Duration::from_secs(30);
 /// How often providers ask for receipts and new blocks.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -204,6 +207,49 @@ impl Anvil {
         self.rpc::<Value>(method, params).await.map(drop)
     }
 
+    /// Sends a contract call from the funded account `from` and waits for its receipt. A revert is an error: by the
+    /// refused gas estimate as [`TestkitError::Rpc`] with its data, mined as [`TestkitError::Reverted`].
+    ///
+    /// # Panics
+    /// When there is no such account.
+    pub async fn send(
+        &self,
+        from: usize,
+        to: Address,
+        call: &impl SolCall,
+    ) -> Result<TransactionReceipt, TestkitError> {
+        let request = TransactionRequest::default()
+            .with_from(self.account(from))
+            .with_to(to)
+            .with_input(call.abi_encode());
+        let refused = |source: TransportError| TestkitError::Rpc {
+            method: "eth_sendRawTransaction".to_owned(),
+            source: source.into(),
+        };
+        let pending = self.provider().send_transaction(request).await.map_err(refused)?;
+        let receipt = pending
+            .with_timeout(Some(RECEIPT_LIMIT))
+            .get_receipt()
+            .await
+            .map_err(|source| TestkitError::NoReceipt { to, source: source.into() })?;
+        if receipt.status() {
+            Ok(receipt)
+        } else {
+            Err(TestkitError::Reverted { tx: receipt.transaction_hash, to })
+        }
+    }
+
+    /// Calls a view of a contract on the last block.
+    pub async fn view<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, TestkitError> {
+        let request = TransactionRequest::default().with_to(to).with_input(call.abi_encode());
+        let refused = |source: TransportError| TestkitError::Rpc {
+            method: "eth_call".to_owned(),
+            source: source.into(),
+        };
+        let answer = self.root.call(request).await.map_err(refused)?;
+        C::abi_decode_returns(&answer).map_err(|error| refused(TransportErrorKind::custom(error)))
+    }
+
     /// The number of the last block.
     pub async fn block_number(&self) -> Result<u64, TestkitError> {
         self.rpc::<alloy::primitives::U64>("eth_blockNumber", json!([])).await.map(|n| n.to::<u64>())
@@ -282,7 +328,7 @@ impl Anvil {
 fn root_provider(url: &str) -> Result<RootProvider, TestkitError> {
     let refused = |error: String| TestkitError::Rpc {
         method: url.to_owned(),
-        source: Box::new(alloy::transports::TransportErrorKind::custom_str(&error)),
+        source: Box::new(TransportErrorKind::custom_str(&error)),
     };
     let client = reqwest::Client::builder()
         .no_proxy()

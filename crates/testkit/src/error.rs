@@ -99,14 +99,12 @@ pub enum TestkitError {
         source: io::Error,
     },
     /// A workspace binary did not build.
-    #[error("`cargo build` of {name} failed ({status}): {output}")]
+    #[error("`cargo build` of {name} failed ({status}): see its output above")]
     Build {
         /// The binary.
         name: String,
         /// Cargo's exit status.
         status: std::process::ExitStatus,
-        /// The end of what cargo printed.
-        output: String,
     },
     /// The node refused a request or could not be reached.
     #[cfg(feature = "full")]
@@ -118,6 +116,29 @@ pub enum TestkitError {
         #[source]
         source: Box<alloy::transports::TransportError>,
     },
+    /// A transaction was mined and failed.
+    #[cfg(feature = "full")]
+    #[error("transaction {tx} to {to} was reverted")]
+    Reverted {
+        /// Its hash.
+        tx: alloy::primitives::B256,
+        /// The contract called.
+        to: alloy::primitives::Address,
+    },
+    /// A transaction's receipt did not come.
+    #[cfg(feature = "full")]
+    #[error("no receipt of a transaction to {to}: is automining on?")]
+    NoReceipt {
+        /// The contract called.
+        to: alloy::primitives::Address,
+        /// Why.
+        #[source]
+        source: Box<alloy::providers::PendingTransactionError>,
+    },
+    /// The contracts could not be deployed.
+    #[cfg(feature = "full")]
+    #[error("the contracts were not deployed")]
+    Deploy(#[source] Box<privatix_contracts::deploy::DeployError>),
     /// A socket could not be opened.
     #[error("cannot listen on 127.0.0.1")]
     Listen(#[source] io::Error),

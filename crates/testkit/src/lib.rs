@@ -14,10 +14,12 @@
 //! use privatix_testkit::Anvil;
 //!
 //! let anvil = Anvil::start().await?;
+//! let contracts = anvil.deploy().await?; // accounts 1 to 9 hold a million tokens each
+//! contracts.deposit(&anvil, 1, 500_u128.into()).await?;
+//!
+//! let before = anvil.block_number().await?;
 //! anvil.mine(3).await?;
-//! assert_eq!(anvil.block_number().await?, 3);
-//! let agent = anvil.key(1); // one of ten accounts with 10,000 ether each
-//! # let _ = agent;
+//! assert_eq!(anvil.block_number().await?, before + 3);
 //! # Ok(()) }
 //! ```
 //!
@@ -29,6 +31,8 @@ pub mod toolchain;
 
 #[cfg(feature = "full")]
 mod anvil;
+#[cfg(feature = "full")]
+mod contracts;
 #[cfg(feature = "full")]
 mod files;
 #[cfg(feature = "full")]
@@ -45,6 +49,7 @@ pub use error::TestkitError;
 #[cfg(feature = "full")]
 pub use self::{
     anvil::{Anvil, AnvilBuilder, SnapshotId},
+    contracts::Contracts,
     files::{FileServer, Pattern, PatternCheck, PatternMismatch},
     net::{free_port, temp_dir},
     process::{Process, ProcessBuilder, workspace_bin},

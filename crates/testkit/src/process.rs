@@ -330,7 +330,7 @@ pub fn workspace_bin(package: &str, name: &str) -> Result<PathBuf, TestkitError>
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", package, "--bin", name]);
+    command.args(["build", "--package", package, "--bin", name]);
     command.current_dir(crate::toolchain::workspace_root());
     if let Some(target) = profile_dir.parent() {
         command.arg("--target-dir").arg(target);
@@ -338,15 +338,11 @@ pub fn workspace_bin(package: &str, name: &str) -> Result<PathBuf, TestkitError>
     if profile_dir.ends_with("release") {
         command.arg("--release");
     }
-    let output = command.stdin(Stdio::null()).output().map_err(|source| TestkitError::Spawn {
+    // Cargo's progress and errors show up as the test's own output.
+    let status = command.stdin(Stdio::null()).status().map_err(|source| TestkitError::Spawn {
         name: "cargo".to_owned(),
         program: "cargo".into(),
         source,
     })?;
-    if output.status.success() {
-        Ok(path)
-    } else {
-        let output_text = tail(&String::from_utf8_lossy(&output.stderr), 30);
-        Err(TestkitError::Build { name: name.to_owned(), status: output.status, output: output_text })
-    }
+    if status.success() { Ok(path) } else { Err(TestkitError::Build { name: name.to_owned(), status }) }
 }

@@ -4,7 +4,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use privatix_testkit::{FileServer, Process, TestkitError, free_port, temp_dir, wait_until};
+use privatix_testkit::{FileServer, Process, TestkitError, free_port, temp_dir, wait_until, workspace_bin};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -149,4 +149,18 @@ async fn health_is_awaited() {
 fn a_program_that_is_missing_is_named() {
     let error = Process::builder("agentd", "/no/such/agentd").spawn().unwrap_err();
     assert_eq!(error.to_string(), "cannot start agentd (/no/such/agentd)");
+}
+
+#[tokio::test]
+async fn a_binary_of_the_workspace_is_built_and_run() {
+    let program = tokio::task::spawn_blocking(|| workspace_bin("xtask", "xtask")).await.unwrap().unwrap();
+    let mut process = Process::builder("xtask", program).arg("--help").spawn().unwrap();
+    assert!(process.wait_exit(LIMIT).await.unwrap().success());
+    assert!(process.log().contains("Usage: cargo xtask"), "{}", process.log());
+}
+
+#[test]
+fn a_binary_that_does_not_exist_is_named() {
+    let error = workspace_bin("xtask", "no-such-binary").unwrap_err();
+    assert!(matches!(&error, TestkitError::Build { name, .. } if name == "no-such-binary"), "{error}");
 }
