@@ -12,6 +12,8 @@
 //! - State machines: [`ChannelStatus`] and [`ServiceStatus`].
 //! - Disputes: [`answer_close_request`] and [`client_finalize`].
 //!
+//! The feature `model` adds a model of the service contract for tests.
+//!
 //! # A payment
 //!
 //! ```
@@ -60,6 +62,8 @@ mod descriptor;
 mod dispute;
 mod domain;
 mod id;
+#[cfg(feature = "model")]
+pub mod model;
 mod on_chain;
 mod service;
 mod sign;

@@ -151,6 +151,10 @@ impl ChannelStatus {
     /// An event of the chain that says what is already known leaves the status as it is. What was set going on this side
     /// stands until the chain or its failure decides it: a close request that is mined while the agent's close is under way
     /// leaves [`WaitCoop`](Self::WaitCoop).
+    #[expect(
+        clippy::match_same_arms,
+        reason = "the arms are grouped by what causes them, not by their outcome"
+    )]
     pub fn apply(self, event: ChannelEvent) -> Result<Self, TransitionRefused> {
         use ChannelEvent as E;
         match (self, event) {
