@@ -52,7 +52,7 @@ impl Account {
     /// The meter at `now`: `used`, plus whole seconds of a running session of a timed service.
     pub fn used_at(&self, terms: &Terms, now: SystemTime) -> Usage {
         let running = self.clock(terms).and_then(|since| now.duration_since(since).ok());
-        Usage::new(self.used.get().saturating_add(running.map_or(0, |time| time.as_secs())))
+        self.used.saturating_add(Usage::new(running.map_or(0, |time| time.as_secs())))
     }
 
     /// Since when the meter follows the clock, if it does.
@@ -63,7 +63,7 @@ impl Account {
 
     /// When the clock alone brings the meter to `used`; `None` if it does not.
     pub(crate) fn reaches(&self, terms: &Terms, used: Usage) -> Option<SystemTime> {
-        let more = used.get().saturating_sub(self.used.get());
+        let more = used.saturating_sub(self.used).get();
         self.clock(terms)?.checked_add(Duration::from_secs(more))
     }
 

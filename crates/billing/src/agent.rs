@@ -73,7 +73,7 @@ pub fn assess_agent(terms: &Terms, account: &Account, now: SystemTime) -> Assess
 
 fn decide(terms: &Terms, account: &Account, now: SystemTime, horizon: &mut Horizon) -> Option<AgentAction> {
     let service = account.service;
-    if matches!(service, ServiceStatus::Terminating | ServiceStatus::Terminated) {
+    if service.is_ending() {
         return None;
     }
     // Every condition is asked, also after one held: each may be the next to change.
@@ -115,7 +115,7 @@ fn decide(terms: &Terms, account: &Account, now: SystemTime, horizon: &mut Horiz
 
 /// The use that must be paid for at a meter of `used` for the service to be on.
 fn asked_for(terms: &Terms, used: Usage) -> Usage {
-    let beyond_lag = Usage::new(used.get().saturating_sub(terms.max_lag().get()));
+    let beyond_lag = used.saturating_sub(terms.max_lag());
     match terms.billing() {
         Billing::Postpaid => beyond_lag,
         Billing::Prepaid => beyond_lag.max(terms.interval().min(terms.max())),

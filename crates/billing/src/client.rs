@@ -17,7 +17,7 @@ pub struct ClientPolicy {
     /// When to top up on its own; `None`: never.
     pub top_up: Option<TopUpPolicy>,
     /// Pay what is due once the meter has stood still for so long (never longer than half of the
-    /// terms' `max_suspend`). This is what ends a suspension that the client cannot see: a
+    /// terms' `max_suspend` and `max_inactive`). This is what ends a suspension that the client cannot see: a
     /// suspended service is a quiet one.
     pub settle_after: Duration,
 }
@@ -150,7 +150,7 @@ fn payment(
     if !in_debt {
         return None;
     }
-    let quiet = policy.settle_after.min(terms.max_suspend() / 2);
+    let quiet = policy.settle_after.min(terms.max_suspend() / 2).min(terms.max_inactive() / 2);
     let pays = pays_now || horizon.passed(account.quiet_for(terms, quiet));
     pays.then(|| target(account.used_at(terms, now)))
 }
@@ -159,10 +159,7 @@ fn payment(
 /// while a prepaid service runs, within `max_units`.
 fn worth_paying(terms: &Terms, used: Usage, running: bool) -> Usage {
     match terms.billing() {
-        Billing::Prepaid if running => {
-            let ahead = used.get().saturating_add(terms.interval().get());
-            used.max(Usage::new(ahead).min(terms.max()))
-        }
+        Billing::Prepaid if running => used.max(used.saturating_add(terms.interval()).min(terms.max())),
         _ => used,
     }
 }
@@ -172,14 +169,16 @@ fn worth_paying(terms: &Terms, used: Usage, running: bool) -> Usage {
 /// Postpaid: less than one interval is unpaid, and the setup price is paid. Prepaid: more than half
 /// an interval is left; half, so that the next payment arrives before the last one is used up.
 fn covers_enough(terms: &Terms, account: &Account, used: Usage) -> bool {
-    let interval = terms.interval().get();
     let must_cover = match terms.billing() {
-        Billing::Postpaid => used.get().saturating_add(1).saturating_sub(interval),
-        Billing::Prepaid if used == Usage::ZERO => interval,
-        Billing::Prepaid => used.get().saturating_add(interval / 2).saturating_add(1),
+        Billing::Postpaid => used.saturating_add(ONE).saturating_sub(terms.interval()),
+        Billing::Prepaid if used.is_zero() => terms.interval(),
+        Billing::Prepaid => used.saturating_add(Usage::new(terms.interval().get() / 2)).saturating_add(ONE),
     };
-    covers(terms, Usage::new(must_cover), account.paid, account.deposit)
+    covers(terms, must_cover, account.paid, account.deposit)
 }
+
+/// The least that a meter counts.
+const ONE: Usage = Usage::new(1);
 
 fn decide(
     terms: &Terms,
@@ -188,7 +187,7 @@ fn decide(
     now: SystemTime,
     horizon: &mut Horizon,
 ) -> Option<ClientAction> {
-    if matches!(account.service, ServiceStatus::Terminating | ServiceStatus::Terminated) {
+    if account.service.is_ending() {
         return None;
     }
     let inactive = horizon.passed(account.quiet_for(terms, terms.max_inactive()));
@@ -217,13 +216,13 @@ fn top_up(terms: &Terms, account: &Account, policy: &ClientPolicy, horizon: &mut
     let wanted = policy.top_up.as_ref().filter(|_| !account.top_up_pending)?;
     let at_max = price(terms, terms.max());
     let ceiling = wanted.max_deposit.unwrap_or(Amount::MAX_ON_CHAIN).min(at_max).min(Amount::MAX_ON_CHAIN);
-    let room = ceiling.get().saturating_sub(account.deposit.get());
+    let room = ceiling.saturating_sub(account.deposit);
     let amount = match wanted.amount {
         TopUpAmount::Double => account.deposit,
         TopUpAmount::Fixed(amount) => amount,
     };
-    let amount = Amount::new(amount.get().min(room));
-    if amount == Amount::ZERO {
+    let amount = amount.min(room);
+    if amount.is_zero() {
         return None;
     }
     let threshold = wanted.percent.of(account.deposit);

@@ -1,5 +1,7 @@
 //! What a metered use costs, and how much use a payment covers: exact integer arithmetic.
 
+use std::num::NonZeroU128;
+
 use privatix_channel::{Amount, Usage};
 
 use crate::Terms;
@@ -9,24 +11,12 @@ use crate::Terms;
 /// `max_units` (what an agent delivers beyond its own limit is not for sale).
 ///
 /// Rounded up once, on the whole, so that a channel's price never depends on how its use was cut
-/// into reports. Saturates at `u128::MAX`, which is more than any deposit.
+/// into reports. Saturates at [`Amount::MAX`], which is more than any deposit.
 pub fn price(terms: &Terms, used: Usage) -> Amount {
-    let priced = used.min(terms.max()).get().saturating_sub(terms.free().get());
-    Amount::new(proportion(priced, terms).saturating_add(terms.setup_price().get()))
-}
-
-/// `ceil(measured * unit_price / unit_size)` without an intermediate overflow, saturating.
-///
-/// With `unit_price = q * size + r` it is `measured * q + ceil(measured * r / size)`, and
-/// `measured * r` fits because both are below `2^64`.
-fn proportion(measured: u64, terms: &Terms) -> u128 {
-    let measured = u128::from(measured);
-    let size = u128::from(terms.unit().size);
-    let (whole, rest) = (terms.unit_price().get() / size, terms.unit_price().get() % size);
-    measured
-        .checked_mul(whole)
-        .and_then(|amount| amount.checked_add((measured * rest).div_ceil(size)))
-        .unwrap_or(u128::MAX)
+    let priced = used.min(terms.max()).saturating_sub(terms.free());
+    let size = NonZeroU128::new(terms.unit().size.into()).unwrap_or(NonZeroU128::MIN); // never zero in `Terms`
+    let for_use = terms.unit_price().checked_mul_div_ceil(priced.get().into(), size).unwrap_or(Amount::MAX);
+    for_use.saturating_add(terms.setup_price())
 }
 
 /// What is owed for a metered use: its [`price`], capped at the deposit.
@@ -41,8 +31,7 @@ pub fn min_deposit(terms: &Terms) -> Amount {
 }
 
 pub(crate) fn checked_min_deposit(terms: &Terms) -> Option<Amount> {
-    let units = u128::from(terms.as_draft().min_units).checked_mul(terms.unit_price().get())?;
-    units.checked_add(terms.setup_price().get()).map(Amount::new)
+    terms.unit_price().checked_mul(terms.as_draft().min_units.into())?.checked_add(terms.setup_price())
 }
 
 /// The most use that a payment covers: the largest `m` up to `max_units` whose [`price`] is not
@@ -57,7 +46,7 @@ pub fn covered(terms: &Terms, paid: Amount) -> Usage {
 
 /// The use that a payment does not cover yet: the lag, in the measure.
 pub fn unpaid(terms: &Terms, used: Usage, paid: Amount) -> Usage {
-    Usage::new(used.get().saturating_sub(covered(terms, paid).get()))
+    used.saturating_sub(covered(terms, paid))
 }
 
 /// Whether `paid` covers `used` under this deposit.

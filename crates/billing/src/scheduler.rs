@@ -12,7 +12,8 @@ use std::time::SystemTime;
 /// memory does not grow with the number of changes.
 ///
 /// A key that is marked while it is being assessed is popped again by the next tick, so a change
-/// is never lost.
+/// is never lost. A key whose assessment failed (its account could not be loaded) must be marked
+/// again by the caller: popping took its deadline away.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

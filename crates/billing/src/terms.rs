@@ -85,7 +85,7 @@ impl TermsDraft {
         check_unit_name(&self.unit.name)?;
         let at_least_one = [
             (Field::UnitSize, self.unit.size == 0),
-            (Field::UnitPrice, self.unit_price == Amount::ZERO),
+            (Field::UnitPrice, self.unit_price.is_zero()),
             (Field::MinUnits, self.min_units == 0),
             (Field::BillingInterval, self.billing_interval == 0),
             (Field::MaxSuspend, self.max_suspend.is_zero()),
@@ -134,7 +134,7 @@ impl TermsDraft {
         }
         let terms = Terms(self);
         match price::checked_min_deposit(&terms) {
-            Some(deposit) if deposit <= Amount::MAX_ON_CHAIN => Ok(terms),
+            Some(deposit) if deposit.fits_on_chain() => Ok(terms),
             _ => Err(TermsError::DepositTooLarge),
         }
     }

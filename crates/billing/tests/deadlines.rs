@@ -1,0 +1,105 @@
+//! `next` is a promise: until then, time alone changes no answer.
+
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use privatix_billing::{
+    Account, ClientAction, ClientPolicy, Percent, Terms, TopUpAmount, TopUpPolicy, assess_agent,
+    assess_client, price,
+};
+use privatix_channel::{Amount, ServiceStatus, Usage};
+use proptest::prelude::*;
+use support::{any_terms, start};
+
+const NANO: Duration = Duration::from_nanos(1);
+
+prop_compose! {
+    /// Any state of a channel, reachable or not: the promise holds for all.
+    fn any_account(terms: Terms)(
+        service in proptest::sample::select(ServiceStatus::ALL.to_vec()),
+        (units, rest) in (0..200_u64, 0..100_u64),
+        (deposit, paid) in (0..50_000_u128, 0..50_000_u128),
+        (last_usage, status_since) in (0..2_000_u64, 0..2_000_u64),
+        running_since in proptest::option::of(0..2_000_000_u64),
+        (held, top_up_pending) in any::<(bool, bool)>(),
+        exact in any::<bool>(),
+    ) -> Account {
+        let used = Usage::new(units * terms.unit().size + rest);
+        Account {
+            deposit: Amount::new(deposit),
+            paid: if exact { price(&terms, used) } else { Amount::new(paid) },
+            used,
+            service,
+            last_usage: start() + Duration::from_secs(last_usage),
+            status_since: start() + Duration::from_secs(status_since),
+            running_since: running_since.map(|millis| start() + Duration::from_millis(millis)),
+            held,
+            top_up_pending,
+        }
+    }
+}
+
+fn any_case() -> impl Strategy<Value = (Terms, Account, SystemTime)> {
+    let now = (0..3_000_000_u64).prop_map(|millis| start() + Duration::from_millis(millis));
+    any_terms().prop_flat_map(move |terms| (Just(terms.clone()), any_account(terms), now.clone()))
+}
+
+fn any_policy() -> impl Strategy<Value = ClientPolicy> {
+    (proptest::option::of(1..=100_u8), 0..20_000_u64).prop_map(|(percent, settle_after)| ClientPolicy {
+        top_up: percent.map(|percent| TopUpPolicy {
+            percent: Percent::try_from(percent).unwrap(),
+            amount: TopUpAmount::Double,
+            max_deposit: None,
+        }),
+        settle_after: Duration::from_millis(settle_after),
+    })
+}
+
+/// Moments from `now` to just before `next` (or for a long time, if there is none).
+fn between(now: SystemTime, next: Option<SystemTime>) -> Vec<SystemTime> {
+    let end = next.map_or(Duration::from_secs(100_000), |next| next.duration_since(now).unwrap() - NANO);
+    (0..=8).map(|eighths| now + end * eighths / 8).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn the_agents_answer_stays_until_its_next((terms, account, now) in any_case()) {
+        let first = assess_agent(&terms, &account, now);
+        prop_assert!(first.next.is_none_or(|next| next > now));
+        for later in between(now, first.next) {
+            prop_assert_eq!(assess_agent(&terms, &account, later).action, first.action);
+        }
+    }
+
+    #[test]
+    fn the_clients_answer_stays_until_its_next((terms, account, now) in any_case(), policy in any_policy()) {
+        let first = assess_client(&terms, &account, &policy, now);
+        prop_assert!(first.next.is_none_or(|next| next > now));
+        for later in between(now, first.next) {
+            let later = assess_client(&terms, &account, &policy, later);
+            // The amount of a payment that is due grows with a running clock; that it is due does not change.
+            prop_assert_eq!(later.pay_to.is_some(), first.pay_to.is_some());
+            prop_assert_eq!(later.action, first.action);
+        }
+    }
+
+    #[test]
+    fn a_client_never_pays_below_what_it_paid_nor_above_its_terms((terms, account, now) in any_case(), policy in any_policy()) {
+        if let Some(amount) = assess_client(&terms, &account, &policy, now).pay_to {
+            let ahead = account.used_at(&terms, now).saturating_add(terms.interval());
+            prop_assert!(amount > account.paid && amount <= account.deposit);
+            prop_assert!(amount <= price(&terms, ahead));
+        }
+    }
+
+    #[test]
+    fn a_top_up_fits_the_chain((terms, account, now) in any_case(), policy in any_policy()) {
+        if let Some(ClientAction::TopUp(amount)) = assess_client(&terms, &account, &policy, now).action {
+            prop_assert!(account.deposit.checked_add(amount).unwrap().fits_on_chain());
+            prop_assert!(!account.top_up_pending && !amount.is_zero());
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the tests of this crate share: terms to start from, and arbitrary valid terms.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::time::{Duration, SystemTime};
+
+use privatix_billing::{Account, Billing, Measure, Terms, TermsDraft, Unit};
+use privatix_channel::{Amount, ServiceStatus, Usage};
+use proptest::prelude::*;
+
+/// A unit of ten bytes for 30: prices that divide, and prices that do not.
+pub(crate) fn draft() -> TermsDraft {
+    TermsDraft {
+        unit: Unit { name: "block".into(), measure: Measure::Bytes, size: 10 },
+        billing: Billing::Postpaid,
+        setup_price: Amount::ZERO,
+        unit_price: Amount::new(30),
+        free_units: 0,
+        min_units: 5,
+        max_units: None,
+        billing_interval: 1,
+        max_billing_unit_lag: 2,
+        max_suspend: Duration::from_secs(60),
+        max_inactive: Duration::from_secs(600),
+    }
+}
+
+pub(crate) fn terms(change: impl FnOnce(&mut TermsDraft)) -> Terms {
+    let mut draft = draft();
+    change(&mut draft);
+    draft.validate().unwrap()
+}
+
+pub(crate) fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
+}
+
+pub(crate) fn after(seconds: u64) -> SystemTime {
+    start() + Duration::from_secs(seconds)
+}
+
+/// An active channel with a deposit of 300 (ten units), opened at `start`.
+pub(crate) fn account(used: u64, paid: u128) -> Account {
+    let mut account = Account::new(Amount::new(300), ServiceStatus::Active, start());
+    account.used = Usage::new(used);
+    account.paid = Amount::new(paid);
+    account
+}
+
+/// Valid terms of every kind, small enough that tests reach their limits.
+pub(crate) fn any_terms() -> impl Strategy<Value = Terms> {
+    any_terms_of(prop_oneof![Just(Billing::Prepaid), Just(Billing::Postpaid)])
+}
+
+pub(crate) fn any_terms_of(billing: impl Strategy<Value = Billing>) -> impl Strategy<Value = Terms> {
+    let counts = (0..20_u64, 1..50_u64, proptest::option::of(0..200_u64), 1..20_u64, 0..40_u64);
+    let measure = prop_oneof![Just(Measure::Bytes), Just(Measure::Seconds), Just(Measure::Requests)];
+    let prices = (0..500_u128, 1..500_u128);
+    (counts, measure, 1..100_u64, billing, prices, 2..100_u64, 2..1_000_u64).prop_map(
+        |((free, min, beyond, interval, lag), measure, size, billing, (setup, price), suspend, inactive)| {
+            let draft = TermsDraft {
+                unit: Unit { name: "unit".into(), measure, size },
+                billing,
+                setup_price: Amount::new(setup),
+                unit_price: Amount::new(price),
+                free_units: free,
+                min_units: min,
+                max_units: beyond.map(|beyond| min.max(free + 1) + beyond),
+                billing_interval: interval,
+                max_billing_unit_lag: if billing == Billing::Postpaid { interval + lag } else { lag },
+                max_suspend: Duration::from_secs(suspend),
+                max_inactive: Duration::from_secs(inactive),
+            };
+            draft.validate().unwrap()
+        },
+    )
+}
