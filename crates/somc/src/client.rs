@@ -1,0 +1,414 @@
+//! The buyer's side: one connection, on which any number of requests are under way at once.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use privatix_channel::{OfferingHash, SignedVoucher};
+use privatix_offering::{AccessRequest, SealedAccess};
+use serde_json::value::RawValue;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    BoxStream, ClientError, ClientLimits, Paid, Refusal, SomcAddress, Transport,
+    frame::{FrameError, FrameReader, Patience},
+    message::{self, Answer, MAX_REFUSAL, Request, RequestId, ServerFrame, ServerHello, VERSIONS},
+};
+
+/// Requests waiting to be written; the limit in flight bounds them too.
+const QUEUE: usize = 256;
+/// Requests are gathered up to this many bytes before they are written.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A connection to an agent. Clones share it; it closes when the last is dropped.
+///
+/// All methods may be called at the same time and may be dropped at any point; the answer is then ignored. A connection
+/// that has ended stays ended: see [`Peer`](crate::Peer) for one that connects anew.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    version: u16,
+    limits: ClientLimits,
+    places: Semaphore,
+    max_places: u32,
+    next_id: AtomicU64,
+    requests: mpsc::Sender<BytesMut>,
+    waiting: Arc<Waiting>,
+    closed: CancellationToken,
+    _close_on_drop: DropGuard,
+}
+
+impl Client {
+    /// Dials `address` and agrees on a version.
+    pub async fn connect(
+        transport: &(impl Transport + ?Sized),
+        address: &SomcAddress,
+        limits: ClientLimits,
+    ) -> Result<Self, ClientError> {
+        let after = limits.connect_timeout;
+        let connect = async {
+            let stream = transport.connect(address).await?;
+            Self::handshake(stream, limits).await
+        };
+        timeout(after, connect)
+            .await
+            .unwrap_or_else(|_| Err(ClientError::ConnectTimeout { address: address.clone(), after }))
+    }
+
+    async fn handshake(stream: BoxStream, limits: ClientLimits) -> Result<Self, ClientError> {
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut reader = FrameReader::new(reader);
+        let mut hello = BytesMut::new();
+        message::put_client_hello(&mut hello, VERSIONS)
+            .map_err(|error| ClientError::protocol(error.to_string()))?;
+        let sent = async {
+            writer.write_all(&hello).await?;
+            writer.flush().await
+        };
+        // A server that turns us away may close before it has read our hello; its reason is still there to read.
+        let sent = sent.await;
+        let patience = Patience { idle: None, frame: limits.frame_timeout };
+        let body = match reader.next(MAX_REFUSAL, patience).await {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                return Err(ClientError::Lost { reason: "it was closed before the hello".into() });
+            }
+            Err(error) => {
+                return Err(match sent {
+                    Err(error) => ClientError::lost(&error),
+                    Ok(()) => end_of(error),
+                });
+            }
+        };
+        let hello = match message::decode_server_frame(&body).map_err(ClientError::protocol)? {
+            ServerFrame::Hello(hello) => hello,
+            ServerFrame::Bye(Refusal::UnsupportedVersion { server, .. }) => {
+                return Err(ClientError::Version { ours: VERSIONS, theirs: server });
+            }
+            ServerFrame::Bye(refusal) => return Err(ClientError::Bye(refusal)),
+            ServerFrame::Answer { .. } => {
+                return Err(ClientError::protocol("it answered before any request"));
+            }
+        };
+        if hello.version < VERSIONS.min() || hello.version > VERSIONS.max() {
+            return Err(ClientError::protocol(format!(
+                "it chose version {}, which was not offered",
+                hello.version
+            )));
+        }
+        Ok(Self::start(reader, writer, hello, limits))
+    }
+
+    fn start(
+        reader: FrameReader<impl AsyncRead + Send + Unpin + 'static>,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+        hello: ServerHello,
+        limits: ClientLimits,
+    ) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let waiting = Arc::new(Waiting::default());
+        let closed = CancellationToken::new();
+        let max_places = limits.max_in_flight.min(hello.max_in_flight).max(1);
+        tokio::spawn(run(reader, writer, queue, Arc::clone(&waiting), closed.clone(), limits.clone()));
+        Self {
+            inner: Arc::new(Inner {
+                version: hello.version,
+                places: Semaphore::new(usize::try_from(max_places).unwrap_or(Semaphore::MAX_PERMITS)),
+                max_places,
+                next_id: AtomicU64::new(0),
+                requests,
+                waiting,
+                _close_on_drop: closed.clone().drop_guard(),
+                closed,
+                limits,
+            }),
+        }
+    }
+
+    /// The protocol version agreed on.
+    pub fn version(&self) -> u16 {
+        self.inner.version
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.is_cancelled()
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn closed(&self) {
+        self.inner.closed.cancelled().await;
+    }
+
+    /// Ends the connection for all clones. Requests under way get [`ClientError::Closed`].
+    pub fn close(&self) {
+        self.inner.waiting.end(&ClientError::Closed);
+        self.inner.closed.cancel();
+    }
+
+    /// Whether both are the same connection.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Asks whether the agent answers, and gives the time that took.
+    pub async fn ping(&self) -> Result<Duration, ClientError> {
+        let start = tokio::time::Instant::now();
+        match self.ask(&Request::Ping).await? {
+            Answer::Pong => Ok(start.elapsed()),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The offering message with this hash, as the agent gave it: nothing of it has been checked yet
+    /// ([`SignedOffering::verify`](privatix_offering::SignedOffering::verify)).
+    pub async fn offering(&self, hash: OfferingHash) -> Result<Vec<u8>, ClientError> {
+        match self.ask(&Request::Offering(hash)).await? {
+            Answer::Offering(bytes) => Ok(bytes),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The sealed access of a channel. An agent takes each request once: sign a new one to ask again.
+    pub async fn access(&self, request: AccessRequest) -> Result<SealedAccess, ClientError> {
+        match self.ask(&Request::Access(Box::new(request))).await? {
+            Answer::Access(sealed) => Ok(*sealed),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Pays: gives the amount that the agent acknowledges, which is at least the voucher's. Store the voucher before.
+    ///
+    /// After [`Refusal::Stale`] compare its amount with the highest voucher that you signed: an agent that claims to hold
+    /// a higher one lies.
+    pub async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, ClientError> {
+        match self.ask(&Request::Pay(voucher)).await? {
+            Answer::Paid(paid) if paid.cumulative >= voucher.cumulative() => Ok(paid),
+            Answer::Paid(paid) => Err(ClientError::protocol(format!(
+                "it acknowledged {} for a voucher over {}",
+                paid.cumulative,
+                voucher.cumulative()
+            ))),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Answer, ClientError> {
+        let method = request.method();
+        let after = self.inner.limits.request_timeout;
+        timeout(after, self.exchange(request)).await.unwrap_or(Err(ClientError::Timeout { method, after }))
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Answer, ClientError> {
+        let (inner, method) = (&*self.inner, request.method());
+        let place = inner.places.acquire_many(method.cost().min(inner.max_places));
+        let Ok(_place) = place.await else { return Err(ClientError::Closed) };
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut frame = BytesMut::with_capacity(512);
+        message::put_request(&mut frame, id, request).map_err(|error| ClientError::TooLarge {
+            method,
+            length: error.length,
+            limit: error.limit,
+        })?;
+        let answer = inner.waiting.wait_for(id)?;
+        // When the writer is gone, whoever ended it has told `waiting` why.
+        let _ = inner.requests.send(frame).await;
+        let result = answer.receive().await?;
+        message::decode_answer(method, &result)
+            .map_err(|reason| ClientError::protocol(format!("its answer to {method} is malformed: {reason}")))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("version", &self.version()).field("closed", &self.is_closed()).finish()
+    }
+}
+
+fn mixed_up() -> ClientError {
+    ClientError::protocol("it answered another question")
+}
+
+/// What a request gets.
+type Outcome = Result<Box<RawValue>, ClientError>;
+
+/// The requests that wait for their answers.
+#[derive(Default)]
+struct Waiting(Mutex<WaitingState>);
+
+#[derive(Default)]
+struct WaitingState {
+    answers: HashMap<RequestId, oneshot::Sender<Outcome>>,
+    /// Requests that nobody waits for any more, but whose answers may still come.
+    abandoned: u64,
+    /// Why the connection has ended.
+    ended: Option<ClientError>,
+}
+
+impl Waiting {
+    fn wait_for(self: &Arc<Self>, id: RequestId) -> Result<Waiter, ClientError> {
+        let (sender, answer) = oneshot::channel();
+        let mut state = self.0.lock();
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
+        }
+        state.answers.insert(id, sender);
+        Ok(Waiter { waiting: Arc::clone(self), id, answer })
+    }
+
+    /// Gives an answer to whom it belongs. `Err` when nobody asked.
+    fn answer(&self, id: RequestId, outcome: Outcome) -> Result<(), ClientError> {
+        let mut state = self.0.lock();
+        match state.answers.remove(&id) {
+            Some(sender) => {
+                drop(state);
+                let _ = sender.send(outcome);
+                Ok(())
+            }
+            None if state.abandoned > 0 => {
+                state.abandoned -= 1;
+                Ok(())
+            }
+            None => Err(ClientError::protocol("it answered what was not asked")),
+        }
+    }
+
+    /// Ends all that wait, and all that come later, with `error`. The first reason stays.
+    fn end(&self, error: &ClientError) {
+        let mut state = self.0.lock();
+        let error = state.ended.get_or_insert_with(|| error.clone()).clone();
+        let answers = std::mem::take(&mut state.answers);
+        drop(state);
+        for (_, sender) in answers {
+            let _ = sender.send(Err(error.clone()));
+        }
+    }
+}
+
+/// One request's place among those that wait.
+struct Waiter {
+    waiting: Arc<Waiting>,
+    id: RequestId,
+    answer: oneshot::Receiver<Outcome>,
+}
+
+impl Waiter {
+    async fn receive(mut self) -> Outcome {
+        (&mut self.answer).await.unwrap_or(Err(ClientError::Closed))
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut state = self.waiting.0.lock();
+        if state.answers.remove(&self.id).is_some() {
+            state.abandoned += 1;
+        }
+    }
+}
+
+/// The connection's task: writes and reads until either ends or the last client is dropped.
+async fn run(
+    mut reader: FrameReader<impl AsyncRead + Unpin>,
+    writer: impl AsyncWrite + Send + Unpin + 'static,
+    queue: mpsc::Receiver<BytesMut>,
+    waiting: Arc<Waiting>,
+    closed: CancellationToken,
+    limits: ClientLimits,
+) {
+    let mut writing =
+        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(write(writer, queue, limits.write_timeout)));
+    let error = tokio::select! {
+        () = closed.cancelled() => ClientError::Closed,
+        error = read(&mut reader, &waiting, &limits) => error,
+        written = &mut writing => {
+            // What the server said last tells more than that it takes no more.
+            let error = match written {
+                Ok(Err(error)) => ClientError::lost(&error),
+                _ => ClientError::Closed,
+            };
+            match timeout(Duration::from_secs(1), read(&mut reader, &waiting, &limits)).await {
+                Ok(bye @ ClientError::Bye(_)) => bye,
+                _ => error,
+            }
+        }
+    };
+    tracing::debug!(%error, "connection ended");
+    waiting.end(&error);
+    closed.cancel();
+}
+
+async fn read(
+    reader: &mut FrameReader<impl AsyncRead + Unpin>,
+    waiting: &Waiting,
+    limits: &ClientLimits,
+) -> ClientError {
+    let patience = Patience { idle: None, frame: limits.frame_timeout };
+    let max_frame = message::max_server_frame();
+    loop {
+        let body = match reader.next(max_frame, patience).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return ClientError::Lost { reason: "the agent closed it".into() },
+            Err(error) => return end_of(error),
+        };
+        let taken = match message::decode_server_frame(&body) {
+            Ok(ServerFrame::Answer { id, answer }) => {
+                waiting.answer(id, answer.map_err(ClientError::Refused))
+            }
+            Ok(ServerFrame::Bye(refusal)) => return ClientError::Bye(refusal),
+            Ok(ServerFrame::Hello(_)) => Err(ClientError::protocol("it said hello twice")),
+            Err(reason) => Err(ClientError::protocol(reason)),
+        };
+        if let Err(error) = taken {
+            return error;
+        }
+    }
+}
+
+/// Writes requests, as many at once as there are, until the queue's senders are gone.
+async fn write(
+    mut io: impl AsyncWrite + Unpin,
+    mut queue: mpsc::Receiver<BytesMut>,
+    write_timeout: Duration,
+) -> std::io::Result<()> {
+    let mut out = BytesMut::new();
+    while let Some(frame) = queue.recv().await {
+        out.extend_from_slice(&frame);
+        while out.len() < BATCH_BYTES
+            && let Ok(frame) = queue.try_recv()
+        {
+            out.extend_from_slice(&frame);
+        }
+        timeout(write_timeout, async {
+            io.write_all(&out).await?;
+            io.flush().await
+        })
+        .await??;
+        out.clear();
+    }
+    timeout(write_timeout, io.shutdown()).await?
+}
+
+fn end_of(error: FrameError) -> ClientError {
+    match error {
+        FrameError::Io(error) => ClientError::lost(&error),
+        FrameError::Truncated | FrameError::Idle => ClientError::Lost { reason: error.to_string() },
+        FrameError::TooLarge { .. } | FrameError::TooSlow { .. } => ClientError::protocol(error.to_string()),
+    }
+}

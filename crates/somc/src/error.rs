@@ -1,0 +1,117 @@
+//! What can go wrong for a client.
+
+use std::{io, sync::Arc, time::Duration};
+
+use crate::{Method, Refusal, SomcAddress, TransportError, VersionRange};
+
+/// Why a client has no answer, or has one that is a refusal.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// There is no connection.
+    #[error(transparent)]
+    Transport(Arc<TransportError>),
+    /// The server did not take the connection and say hello in time.
+    #[error("{address} did not answer within {after:?}; the agent may be offline, try again later")]
+    ConnectTimeout {
+        /// Who was asked.
+        address: SomcAddress,
+        /// The time given.
+        after: Duration,
+    },
+    /// No version is spoken by both sides.
+    #[error("the agent speaks protocol version {theirs}, this program {ours}; update the older one")]
+    Version {
+        /// What this crate speaks.
+        ours: VersionRange,
+        /// What the server speaks.
+        theirs: VersionRange,
+    },
+    /// The server refused the request.
+    #[error("the agent refused: {0}")]
+    Refused(#[source] Refusal),
+    /// The server ended the connection, or did not even open it, with this last word. It did not process the request.
+    #[error("the agent ended the connection: {0}")]
+    Bye(#[source] Refusal),
+    /// The connection ended before the answer. Whether the request had its effect is unknown.
+    #[error("the connection to the agent ended before the answer: {reason}")]
+    Lost {
+        /// What is known about the end.
+        reason: String,
+    },
+    /// No answer in time. Whether the request had its effect is unknown.
+    #[error("no answer to {method} within {after:?}")]
+    Timeout {
+        /// What was asked.
+        method: Method,
+        /// The time given.
+        after: Duration,
+    },
+    /// The server does not keep to the protocol.
+    #[error("the agent does not keep to the protocol: {reason}")]
+    Protocol {
+        /// What it did.
+        reason: String,
+    },
+    /// The request is above its kind's limit and was not sent.
+    #[error("a {method} request of {length} bytes is above the limit of {limit}")]
+    TooLarge {
+        /// What was to be asked.
+        method: Method,
+        /// Its length in bytes.
+        length: usize,
+        /// The most that may be sent.
+        limit: usize,
+    },
+    /// The connection was closed from this side.
+    #[error("this connection was closed; connect again")]
+    Closed,
+}
+
+impl ClientError {
+    /// What the server said, if it said anything.
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::Bye(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the request certainly had no effect. When not, it may have had it, and only its answer was lost.
+    pub const fn is_unprocessed(&self) -> bool {
+        match self {
+            Self::Transport(_)
+            | Self::ConnectTimeout { .. }
+            | Self::Version { .. }
+            | Self::Bye(_)
+            | Self::TooLarge { .. } => true,
+            Self::Refused(refusal) => !matches!(refusal, Refusal::Timeout | Refusal::Internal),
+            Self::Lost { .. } | Self::Timeout { .. } | Self::Protocol { .. } | Self::Closed => false,
+        }
+    }
+
+    /// Whether the same request may well succeed when it is repeated, on a new connection where this one ended.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Transport(_) | Self::ConnectTimeout { .. } | Self::Lost { .. } | Self::Timeout { .. } => {
+                true
+            }
+            Self::Refused(refusal) | Self::Bye(refusal) => refusal.is_transient(),
+            Self::Version { .. } | Self::Protocol { .. } | Self::TooLarge { .. } | Self::Closed => false,
+        }
+    }
+
+    pub(crate) fn protocol(reason: impl Into<String>) -> Self {
+        Self::Protocol { reason: reason.into() }
+    }
+
+    pub(crate) fn lost(error: &io::Error) -> Self {
+        Self::Lost { reason: error.to_string() }
+    }
+}
+
+impl From<TransportError> for ClientError {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(Arc::new(error))
+    }
+}

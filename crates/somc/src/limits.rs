@@ -1,0 +1,89 @@
+//! What each side puts up with.
+
+use std::time::Duration;
+
+use crate::RateLimit;
+
+/// What a server puts up with. The sizes of messages are not here: they belong to the protocol
+/// ([`Method::max_request`](crate::Method::max_request)).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerLimits {
+    /// Connections in all; the next one is told that the server is busy.
+    pub max_connections: usize,
+    /// Connections of one peer (see [`PeerId`](crate::PeerId)); the next one is told that the server is busy.
+    pub max_connections_per_peer: usize,
+    /// Cost (see [`Method::cost`](crate::Method::cost)) of the requests of one connection that are being answered; the
+    /// server reads no further until some of them are.
+    pub max_in_flight: u32,
+    /// Cost of requests that one connection may send.
+    pub connection_rate: RateLimit,
+    /// Cost of requests that all connections of one peer may send together; each new connection costs
+    /// [`CONNECTION_COST`](Self::CONNECTION_COST).
+    pub peer_rate: RateLimit,
+    /// From accepting a connection to the end of its hello.
+    pub handshake_timeout: Duration,
+    /// From a frame's first byte to its last.
+    pub frame_timeout: Duration,
+    /// Without any request.
+    pub idle_timeout: Duration,
+    /// For the service to answer a request.
+    pub request_timeout: Duration,
+    /// For a peer to take what it asked for.
+    pub write_timeout: Duration,
+    /// For the requests in flight at a shutdown.
+    pub shutdown_grace: Duration,
+}
+
+impl ServerLimits {
+    /// What a new connection costs its peer.
+    pub const CONNECTION_COST: u32 = 8;
+}
+
+/// Fit for strangers on the public internet and for slow onion circuits.
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            max_connections_per_peer: 64,
+            max_in_flight: 256,
+            connection_rate: RateLimit::new(500, 1_000),
+            peer_rate: RateLimit::new(2_000, 4_000),
+            handshake_timeout: Duration::from_secs(20),
+            frame_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_mins(5),
+            request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a client puts up with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientLimits {
+    /// From dialling to the server's hello. An onion service takes seconds.
+    pub connect_timeout: Duration,
+    /// From a frame's first byte to its last.
+    pub frame_timeout: Duration,
+    /// From asking to the answer, the wait for a free place in flight included.
+    pub request_timeout: Duration,
+    /// For the server to take what is sent.
+    pub write_timeout: Duration,
+    /// Cost (see [`Method::cost`](crate::Method::cost)) of requests in flight on one connection; the server's own limit
+    /// holds where it is lower.
+    pub max_in_flight: u32,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_mins(1),
+            frame_timeout: Duration::from_mins(1),
+            request_timeout: Duration::from_mins(1),
+            write_timeout: Duration::from_secs(30),
+            max_in_flight: 1_024,
+        }
+    }
+}

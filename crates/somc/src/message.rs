@@ -1,0 +1,478 @@
+//! Messages: what the frames hold, decoded and encoded. Nothing here does I/O.
+
+use std::{borrow::Cow, fmt};
+
+use alloy::primitives::Bytes;
+use bytes::BytesMut;
+use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
+use privatix_offering::{AccessRequest, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::{
+    Paid, Refusal,
+    frame::{self, Oversized},
+    refusal::{WireRefusal, printable},
+};
+
+/// What a hello calls the protocol, so that a stray client of another one is told what is wrong.
+pub(crate) const PROTOCOL: &str = "privatix-somc";
+/// The versions that this crate speaks.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
+/// The longest hello in bytes, either way.
+pub(crate) const MAX_HELLO: usize = 1024;
+/// The longest refusal in bytes, with or without a request's id.
+pub(crate) const MAX_REFUSAL: usize = 8 * 1024;
+/// How deep arrays and objects may nest in a message.
+pub(crate) const MAX_DEPTH: usize = 16;
+
+/// A range of protocol versions, never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawRange")]
+pub struct VersionRange {
+    min: u16,
+    max: u16,
+}
+
+#[derive(Deserialize)]
+struct RawRange {
+    min: u16,
+    max: u16,
+}
+
+impl TryFrom<RawRange> for VersionRange {
+    type Error = &'static str;
+
+    fn try_from(raw: RawRange) -> Result<Self, Self::Error> {
+        Self::new(raw.min, raw.max).ok_or("a version range is empty")
+    }
+}
+
+impl VersionRange {
+    /// From `min` to `max`, both included, or `None` when that is empty.
+    pub const fn new(min: u16, max: u16) -> Option<Self> {
+        if min <= max { Some(Self { min, max }) } else { None }
+    }
+
+    /// The lowest version.
+    pub const fn min(self) -> u16 {
+        self.min
+    }
+
+    /// The highest version.
+    pub const fn max(self) -> u16 {
+        self.max
+    }
+
+    /// The highest version in both ranges.
+    pub fn highest_common(self, other: Self) -> Option<u16> {
+        let highest = self.max.min(other.max);
+        (highest >= self.min.max(other.min)).then_some(highest)
+    }
+}
+
+impl fmt::Display for VersionRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.min == self.max {
+            write!(f, "{}", self.min)
+        } else {
+            write!(f, "{} to {}", self.min, self.max)
+        }
+    }
+}
+
+/// What a client can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Method {
+    /// Whether the agent answers.
+    Ping,
+    /// An offering message by its hash.
+    Offering,
+    /// The sealed access of a channel.
+    Access,
+    /// To take a voucher.
+    Pay,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ping, Self::Offering, Self::Access, Self::Pay];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Offering => "offering",
+            Self::Access => "access",
+            Self::Pay => "pay",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    /// What a request counts for in the limits on rates and on requests in flight: by the size of the answer and the
+    /// work for it.
+    pub const fn cost(self) -> u32 {
+        match self {
+            Self::Ping | Self::Pay => 1,
+            Self::Offering | Self::Access => 16,
+        }
+    }
+
+    /// The longest request in bytes, its envelope included.
+    pub const fn max_request(self) -> usize {
+        match self {
+            Self::Ping => 256,
+            Self::Offering => 512,
+            Self::Access => 2048,
+            Self::Pay => 1024,
+        }
+    }
+
+    /// The longest answer in bytes, its envelope included. A refusal can always be of 8,192 bytes.
+    pub const fn max_answer(self) -> usize {
+        match self {
+            Self::Ping => 256,
+            Self::Offering => 2 * MAX_OFFERING_SIZE + 512,
+            // The ciphertext is 16 bytes longer than the message.
+            Self::Access => 2 * (MAX_ACCESS_SIZE + 16) + 2048,
+            Self::Pay => 512,
+        }
+    }
+}
+
+/// The longest request of any method.
+pub(crate) fn max_request() -> usize {
+    Method::ALL.into_iter().map(Method::max_request).max().unwrap_or_default()
+}
+
+/// The longest frame that a server sends.
+pub(crate) fn max_server_frame() -> usize {
+    Method::ALL.into_iter().map(Method::max_answer).max().unwrap_or_default().max(MAX_REFUSAL)
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What names a request within its connection; the answer repeats it.
+pub(crate) type RequestId = u64;
+
+/// A request with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Ping,
+    Offering(OfferingHash),
+    Access(Box<AccessRequest>),
+    Pay(SignedVoucher),
+}
+
+impl Request {
+    pub(crate) const fn method(&self) -> Method {
+        match self {
+            Self::Ping => Method::Ping,
+            Self::Offering(_) => Method::Offering,
+            Self::Access(_) => Method::Access,
+            Self::Pay(_) => Method::Pay,
+        }
+    }
+}
+
+/// An answer with its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Pong,
+    Offering(Vec<u8>),
+    Access(Box<SealedAccess>),
+    Paid(Paid),
+}
+
+impl Answer {
+    const fn method(&self) -> Method {
+        match self {
+            Self::Pong => Method::Ping,
+            Self::Offering(_) => Method::Offering,
+            Self::Access(_) => Method::Access,
+            Self::Paid(_) => Method::Pay,
+        }
+    }
+}
+
+// ---------------------------------------------------------------- the forms on the wire
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ClientHello<'a> {
+    #[serde(borrow)]
+    pub(crate) protocol: Cow<'a, str>,
+    pub(crate) versions: VersionRange,
+}
+
+/// The server's half of the handshake: the version chosen, and what the client should know of its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ServerHello {
+    pub(crate) version: u16,
+    pub(crate) max_in_flight: u32,
+    pub(crate) idle_timeout_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HelloFrame<T> {
+    hello: T,
+}
+
+#[derive(Serialize)]
+struct RequestFrame<'a, P> {
+    id: RequestId,
+    method: Method,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<&'a P>,
+}
+
+#[derive(Deserialize)]
+struct RawRequest<'a> {
+    id: RequestId,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Empty {}
+
+#[derive(Serialize, Deserialize)]
+struct OfferingParams {
+    hash: OfferingHash,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OfferingResult<'a> {
+    bytes: Cow<'a, Bytes>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PayParams {
+    channel: ChannelId,
+    cumulative: Amount,
+    signature: VoucherSignature,
+}
+
+#[derive(Serialize)]
+struct AnswerFrame<'a, R> {
+    id: RequestId,
+    ok: &'a R,
+}
+
+#[derive(Serialize)]
+struct RefusalFrame<'a> {
+    id: RequestId,
+    error: WireRefusal<'a>,
+}
+
+#[derive(Serialize)]
+struct ByeFrame<'a> {
+    bye: WireRefusal<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawServerFrame<'a> {
+    id: Option<RequestId>,
+    #[serde(borrow)]
+    ok: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<WireRefusal<'a>>,
+    #[serde(borrow)]
+    bye: Option<WireRefusal<'a>>,
+    hello: Option<ServerHello>,
+}
+
+// ---------------------------------------------------------------- decoding
+
+/// Reads JSON that a stranger wrote.
+fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, String> {
+    if too_deep(body) {
+        return Err(format!("it nests deeper than {MAX_DEPTH} levels"));
+    }
+    serde_json::from_slice(body).map_err(|error| printable(&error.to_string()))
+}
+
+/// Whether arrays and objects nest too deep. Checked in one pass before parsing, which could recurse.
+fn too_deep(body: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in body {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+/// The client's hello, or what to refuse the connection with.
+pub(crate) fn decode_client_hello(body: &[u8]) -> Result<VersionRange, Refusal> {
+    let frame: HelloFrame<ClientHello<'_>> = read(body)
+        .map_err(|error| Refusal::malformed(format!("the first message must be a hello: {error}")))?;
+    if frame.hello.protocol != PROTOCOL {
+        return Err(Refusal::malformed(format!("the hello is not for protocol {PROTOCOL}")));
+    }
+    Ok(frame.hello.versions)
+}
+
+/// A request, or what to answer instead. `Err` when there is not even an id to answer to: the connection must end.
+pub(crate) fn decode_request(body: &[u8]) -> Result<(RequestId, Result<Request, Refusal>), Refusal> {
+    let raw: RawRequest<'_> =
+        read(body).map_err(|error| Refusal::malformed(format!("it is not a request: {error}")))?;
+    Ok((raw.id, decode_params(&raw, body.len())))
+}
+
+fn decode_params(raw: &RawRequest<'_>, length: usize) -> Result<Request, Refusal> {
+    let Some(method) = Method::named(&raw.method) else {
+        return Err(Refusal::UnknownMethod { method: printable(&raw.method) });
+    };
+    if length > method.max_request() {
+        return Err(Refusal::too_large(length, method.max_request()));
+    }
+    match method {
+        Method::Ping => Ok(Request::Ping),
+        Method::Offering => params::<OfferingParams>(raw).map(|params| Request::Offering(params.hash)),
+        Method::Access => params(raw).map(|request| Request::Access(Box::new(request))),
+        Method::Pay => params::<PayParams>(raw).map(|PayParams { channel, cumulative, signature }| {
+            Request::Pay(SignedVoucher { voucher: Voucher { channel, cumulative }, signature })
+        }),
+    }
+}
+
+fn params<T: DeserializeOwned>(raw: &RawRequest<'_>) -> Result<T, Refusal> {
+    let text = raw.params.map_or("null", RawValue::get);
+    serde_json::from_str(text).map_err(|error| {
+        Refusal::malformed(format!("params of {}: {}", raw.method, printable(&error.to_string())))
+    })
+}
+
+/// What a server sent.
+#[derive(Debug)]
+pub(crate) enum ServerFrame {
+    Hello(ServerHello),
+    Answer { id: RequestId, answer: Result<Box<RawValue>, Refusal> },
+    Bye(Refusal),
+}
+
+/// What a server sent, or what is wrong with it.
+pub(crate) fn decode_server_frame(body: &[u8]) -> Result<ServerFrame, String> {
+    let raw: RawServerFrame<'_> = read(body)?;
+    match raw {
+        RawServerFrame { id: Some(id), ok: Some(ok), error: None, bye: None, hello: None } => {
+            Ok(ServerFrame::Answer { id, answer: Ok(ok.to_owned()) })
+        }
+        RawServerFrame { id: Some(id), ok: None, error: Some(error), bye: None, hello: None } => {
+            Ok(ServerFrame::Answer { id, answer: Err(error.into()) })
+        }
+        RawServerFrame { id: None, ok: None, error: None, bye: Some(bye), hello: None } => {
+            Ok(ServerFrame::Bye(bye.into()))
+        }
+        RawServerFrame { id: None, ok: None, error: None, bye: None, hello: Some(hello) } => {
+            Ok(ServerFrame::Hello(hello))
+        }
+        _ => Err("it is neither a hello, an answer nor a bye".to_owned()),
+    }
+}
+
+/// The result of an answer to a request of `method`.
+pub(crate) fn decode_answer(method: Method, result: &RawValue) -> Result<Answer, String> {
+    fn result_of<T: DeserializeOwned>(result: &RawValue) -> Result<T, String> {
+        serde_json::from_str(result.get()).map_err(|error| printable(&error.to_string()))
+    }
+    if result.get().len() > method.max_answer() {
+        return Err(format!(
+            "an answer of {} bytes is above the limit of {}",
+            result.get().len(),
+            method.max_answer()
+        ));
+    }
+    Ok(match method {
+        Method::Ping => result_of::<Empty>(result).map(|Empty {}| Answer::Pong)?,
+        Method::Offering => {
+            Answer::Offering(result_of::<OfferingResult<'_>>(result)?.bytes.into_owned().into())
+        }
+        Method::Access => Answer::Access(result_of(result)?),
+        Method::Pay => Answer::Paid(result_of(result)?),
+    })
+}
+
+// ---------------------------------------------------------------- encoding
+
+pub(crate) fn put_client_hello(out: &mut BytesMut, versions: VersionRange) -> Result<(), Oversized> {
+    let hello = ClientHello { protocol: Cow::Borrowed(PROTOCOL), versions };
+    frame::put(out, &HelloFrame { hello }, MAX_HELLO)
+}
+
+pub(crate) fn put_server_hello(out: &mut BytesMut, hello: ServerHello) -> Result<(), Oversized> {
+    frame::put(out, &HelloFrame { hello }, MAX_HELLO)
+}
+
+pub(crate) fn put_request(out: &mut BytesMut, id: RequestId, request: &Request) -> Result<(), Oversized> {
+    fn put<P: Serialize>(
+        out: &mut BytesMut,
+        id: RequestId,
+        method: Method,
+        params: Option<&P>,
+    ) -> Result<(), Oversized> {
+        frame::put(out, &RequestFrame { id, method, params }, method.max_request())
+    }
+    let method = request.method();
+    match request {
+        Request::Ping => put::<Empty>(out, id, method, None),
+        Request::Offering(hash) => put(out, id, method, Some(&OfferingParams { hash: *hash })),
+        Request::Access(request) => put(out, id, method, Some(request)),
+        Request::Pay(SignedVoucher { voucher: Voucher { channel, cumulative }, signature }) => put(
+            out,
+            id,
+            method,
+            Some(&PayParams { channel: *channel, cumulative: *cumulative, signature: *signature }),
+        ),
+    }
+}
+
+pub(crate) fn put_answer(out: &mut BytesMut, id: RequestId, answer: &Answer) -> Result<(), Oversized> {
+    fn put<R: Serialize>(out: &mut BytesMut, id: RequestId, method: Method, ok: &R) -> Result<(), Oversized> {
+        frame::put(out, &AnswerFrame { id, ok }, method.max_answer())
+    }
+    let method = answer.method();
+    match answer {
+        Answer::Pong => put(out, id, method, &Empty {}),
+        Answer::Offering(bytes) => {
+            put(out, id, method, &OfferingResult { bytes: Cow::Owned(Bytes::copy_from_slice(bytes)) })
+        }
+        Answer::Access(sealed) => put(out, id, method, sealed),
+        Answer::Paid(paid) => put(out, id, method, paid),
+    }
+}
+
+pub(crate) fn put_refusal(out: &mut BytesMut, id: RequestId, refusal: &Refusal) -> Result<(), Oversized> {
+    frame::put(out, &RefusalFrame { id, error: refusal.into() }, MAX_REFUSAL)
+}
+
+pub(crate) fn put_bye(out: &mut BytesMut, refusal: &Refusal) -> Result<(), Oversized> {
+    frame::put(out, &ByeFrame { bye: refusal.into() }, MAX_REFUSAL)
+}

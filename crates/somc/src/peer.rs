@@ -1,0 +1,193 @@
+//! An agent that is reached whenever needed: dials lazily, dials again, repeats what may be repeated.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::Mutex;
+use privatix_channel::{OfferingHash, SignedVoucher};
+use privatix_offering::{AccessRequest, SealedAccess};
+
+use crate::{Client, ClientError, ClientLimits, Paid, SomcAddress, Transport};
+
+/// How often and how fast a [`Peer`] repeats what failed for a passing reason.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RetryPolicy {
+    /// Attempts in all, at least one.
+    pub attempts: u32,
+    /// The pause after the first failure; it doubles with each further one, and varies at random by half.
+    pub first_pause: Duration,
+    /// The longest pause. A server that asks for more gets its refusal passed on.
+    pub max_pause: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 4, first_pause: Duration::from_millis(200), max_pause: Duration::from_secs(5) }
+    }
+}
+
+impl RetryPolicy {
+    /// The pause before the next attempt after `failed` of them, or `None` when that was the last.
+    fn pause(&self, failed: u32, error: &ClientError) -> Option<Duration> {
+        if failed >= self.attempts || !error.is_transient() {
+            return None;
+        }
+        if let Some(asked) = error.refusal().and_then(crate::Refusal::retry_after) {
+            return (asked <= self.max_pause).then_some(asked);
+        }
+        let pause = self.first_pause.saturating_mul(1 << (failed - 1).min(16)).min(self.max_pause);
+        // Many clients of an agent that restarts must not come back at the same moment.
+        Some(pause.mul_f64(rand::random_range(0.5..=1.0)))
+    }
+}
+
+/// A dial that any number of requests wait for.
+type Dial = Shared<BoxFuture<'static, Result<Client, ClientError>>>;
+
+/// An agent to talk to, connected or not. Clones share the connection.
+///
+/// The first request dials; requests at the same time share one connection; after it ended the next request dials again.
+/// A request that fails for a passing reason is repeated within the [`RetryPolicy`]; that is safe because repeating has no
+/// further effect. Only [`access`](Self::access) is not repeated once it may have been processed.
+#[derive(Clone)]
+pub struct Peer {
+    inner: Arc<PeerInner>,
+}
+
+struct PeerInner {
+    transport: Arc<dyn Transport>,
+    address: SomcAddress,
+    limits: ClientLimits,
+    retry: RetryPolicy,
+    dial: Mutex<Option<Dial>>,
+}
+
+impl Peer {
+    /// The agent at `address`. Does nothing yet.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        address: SomcAddress,
+        limits: ClientLimits,
+        retry: RetryPolicy,
+    ) -> Self {
+        Self { inner: Arc::new(PeerInner { transport, address, limits, retry, dial: Mutex::default() }) }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &SomcAddress {
+        &self.inner.address
+    }
+
+    /// Asks whether the agent answers, and gives the time that took, dialling not included.
+    pub async fn ping(&self) -> Result<Duration, ClientError> {
+        self.repeat(|client| async move { client.ping().await }, ClientError::is_transient).await
+    }
+
+    /// See [`Client::offering`].
+    pub async fn offering(&self, hash: OfferingHash) -> Result<Vec<u8>, ClientError> {
+        self.repeat(move |client| async move { client.offering(hash).await }, ClientError::is_transient).await
+    }
+
+    /// See [`Client::access`]. An agent takes each signed request once, so it is repeated only while it was certainly not
+    /// processed; after any other failure sign a new one.
+    pub async fn access(&self, request: AccessRequest) -> Result<SealedAccess, ClientError> {
+        let ask = move |client: Client| {
+            let request = request.clone();
+            async move { client.access(request).await }
+        };
+        self.repeat(ask, ClientError::is_unprocessed).await
+    }
+
+    /// See [`Client::pay`].
+    pub async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, ClientError> {
+        self.repeat(move |client| async move { client.pay(voucher).await }, ClientError::is_transient).await
+    }
+
+    /// Ends the connection, if there is one. The next request dials again.
+    pub fn disconnect(&self) {
+        let dial = self.inner.dial.lock().take();
+        if let Some(Ok(client)) = dial.as_ref().and_then(Shared::peek) {
+            client.close();
+        }
+    }
+
+    async fn repeat<T, F: Future<Output = Result<T, ClientError>>>(
+        &self,
+        ask: impl Fn(Client) -> F,
+        may_repeat: fn(&ClientError) -> bool,
+    ) -> Result<T, ClientError> {
+        let mut failed = 0;
+        loop {
+            let error = match self.client().await {
+                Ok(client) => match ask(client.clone()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => {
+                        if matches!(error, ClientError::Timeout { .. }) {
+                            // The connection may be dead without anybody knowing: a new one will tell.
+                            self.forget(&client);
+                        }
+                        error
+                    }
+                },
+                Err(error) => error,
+            };
+            failed += 1;
+            match self.inner.retry.pause(failed, &error) {
+                Some(pause) if may_repeat(&error) => {
+                    tracing::debug!(peer = %self.inner.address, %error, ?pause, "request failed and is repeated");
+                    tokio::time::sleep(pause).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// The connection, dialled when there is none. Whoever comes while it is being dialled waits for the same dial.
+    async fn client(&self) -> Result<Client, ClientError> {
+        let dial = {
+            let mut dial = self.inner.dial.lock();
+            let usable = match dial.as_ref() {
+                None => false,
+                Some(dial) => {
+                    dial.peek().is_none_or(|dialled| dialled.as_ref().is_ok_and(|client| !client.is_closed()))
+                }
+            };
+            if !usable {
+                *dial = Some(self.dial());
+            }
+            dial.clone()
+        };
+        match dial {
+            Some(dial) => dial.await,
+            None => Err(ClientError::Closed), // never: it was just set
+        }
+    }
+
+    fn dial(&self) -> Dial {
+        let (transport, address) = (Arc::clone(&self.inner.transport), self.inner.address.clone());
+        let limits = self.inner.limits.clone();
+        async move { Client::connect(&transport, &address, limits).await }.boxed().shared()
+    }
+
+    /// Leaves `client` to those who still wait on it; others get a new connection.
+    fn forget(&self, client: &Client) {
+        let mut dial = self.inner.dial.lock();
+        if dial
+            .as_ref()
+            .and_then(Shared::peek)
+            .is_some_and(|dialled| dialled.as_ref().is_ok_and(|it| it.is(client)))
+        {
+            *dial = None;
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("address", &self.inner.address).finish_non_exhaustive()
+    }
+}

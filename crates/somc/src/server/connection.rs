@@ -1,0 +1,326 @@
+//! One connection, from its hello to its last word.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use futures::FutureExt as _;
+use tokio::{
+    io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    FAREWELL, FAREWELL_BYTES, Shared,
+    lanes::{Batch, Lanes, Pending},
+    peers::Ticket,
+    writer::{Outgoing, write_all},
+};
+use crate::{
+    BoxStream, RateLimit, Refusal,
+    frame::{FrameError, FrameReader, Patience},
+    message::{self, Answer, MAX_HELLO, Request, RequestId, ServerHello, VERSIONS},
+    rate::TokenBucket,
+};
+
+/// What is needed to answer a request.
+type Reply = (RequestId, OwnedSemaphorePermit);
+
+/// A connection past its handshake.
+pub(super) struct Connection<'a> {
+    shared: &'a Arc<Shared>,
+    ticket: Ticket,
+    /// Its rate.
+    rate: TokenBucket,
+    /// How many refusals it may still provoke: one who goes on after being refused is cut off.
+    strikes: TokenBucket,
+    places: Arc<Semaphore>,
+    max_places: u32,
+    lanes: Lanes<Reply>,
+    calls: JoinSet<()>,
+    answers: mpsc::Sender<Outgoing>,
+}
+
+/// Why a connection is read no further.
+enum End {
+    /// The client closed it, or it broke.
+    Gone,
+    /// We close it, for this reason.
+    Bye(Refusal),
+}
+
+impl<'a> Connection<'a> {
+    /// Serves a connection until either side ends it. All its tasks have ended when this returns.
+    pub(super) async fn serve(
+        shared: &'a Arc<Shared>,
+        stream: BoxStream,
+        ticket: Ticket,
+        shutdown: &CancellationToken,
+    ) {
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut reader = FrameReader::new(reader);
+        let hello = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Err(End::Bye(Refusal::ShuttingDown)),
+            hello = handshake(shared, &mut reader, &mut writer) => hello,
+        };
+        match hello {
+            Ok(()) => {}
+            Err(End::Gone) => return,
+            Err(End::Bye(refusal)) => {
+                tracing::debug!(%refusal, "handshake refused");
+                super::turn_away(reader, writer, &refusal).await;
+                return;
+            }
+        }
+
+        let limits = &shared.limits;
+        // Answers never wait for room in the queue: each has a place in flight, and the last word one more.
+        let max_places = limits.max_in_flight.max(1);
+        let queue_length =
+            usize::try_from(max_places).unwrap_or(Semaphore::MAX_PERMITS - 1).saturating_add(1);
+        let (answers, queue) = mpsc::channel(queue_length.min(Semaphore::MAX_PERMITS));
+        let broken = CancellationToken::new();
+        let writing = AbortOnDropHandle::new(tokio::spawn({
+            let (write_timeout, broken) = (limits.write_timeout, broken.clone().drop_guard());
+            async move {
+                let written = write_all(writer, queue, write_timeout).await;
+                drop(broken);
+                written
+            }
+        }));
+
+        let now = Instant::now();
+        let mut connection = Self {
+            shared,
+            ticket,
+            rate: TokenBucket::full(limits.connection_rate, now),
+            strikes: TokenBucket::full(strikes(limits.connection_rate, max_places), now),
+            places: Arc::new(Semaphore::new(usize::try_from(max_places).unwrap_or(Semaphore::MAX_PERMITS))),
+            max_places,
+            lanes: Lanes::default(),
+            calls: JoinSet::new(),
+            answers,
+        };
+        let end = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => End::Bye(Refusal::ShuttingDown),
+            () = broken.cancelled() => End::Gone,
+            end = connection.read(&mut reader) => end,
+        };
+        connection.finish(end, writing, reader).await;
+    }
+
+    /// Reads requests and starts answering them.
+    async fn read(&mut self, reader: &mut FrameReader<ReadHalf<BoxStream>>) -> End {
+        let limits = &self.shared.limits;
+        let patience = Patience { idle: Some(limits.idle_timeout), frame: limits.frame_timeout };
+        let max_request = message::max_request();
+        loop {
+            self.reap();
+            let body = match reader.next(max_request, patience).await {
+                Ok(Some(body)) => body,
+                Ok(None) => return End::Gone,
+                // One who waits for an answer is not idle.
+                Err(FrameError::Idle) if self.reap() > 0 => continue,
+                Err(error) => return end_of(&error),
+            };
+            self.shared.counters.request();
+            let (id, request) = match message::decode_request(&body) {
+                Ok(decoded) => decoded,
+                Err(refusal) => return End::Bye(refusal),
+            };
+            drop(body);
+            let cost = request.as_ref().map_or(1, |request| request.method().cost());
+            let place = Arc::clone(&self.places).acquire_many_owned(cost.min(self.max_places));
+            let Ok(permit) = place.await else { return End::Gone }; // never: it is not closed
+            let request = request.and_then(|request| self.charge(cost).map(|()| request));
+            match request {
+                Ok(request) => self.start(request, (id, permit)).await,
+                Err(refusal) => {
+                    if self.strikes.take(1, Instant::now()).is_err() {
+                        return End::Bye(refusal);
+                    }
+                    respond(&self.answers, (id, permit), Err(refusal)).await;
+                }
+            }
+        }
+    }
+
+    /// Forgets calls that have ended; gives the number of those that have not.
+    fn reap(&mut self) -> usize {
+        while self.calls.try_join_next().is_some() {}
+        self.calls.len()
+    }
+
+    fn charge(&mut self, cost: u32) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let charged = self.rate.take(cost, now).and_then(|()| self.ticket.take(cost, now));
+        charged.map_err(|retry_after| {
+            self.shared.counters.rate_limited();
+            Refusal::RateLimited { retry_after }
+        })
+    }
+
+    async fn start(&mut self, request: Request, reply: Reply) {
+        let (shared, answers) = (Arc::clone(self.shared), self.answers.clone());
+        match request {
+            Request::Ping => respond(&answers, reply, Ok(Answer::Pong)).await,
+            Request::Offering(hash) => {
+                self.calls.spawn(async move {
+                    let answer = bounded(&shared, shared.service.offering(hash)).await;
+                    respond(&answers, reply, answer.map(Answer::Offering)).await;
+                });
+            }
+            Request::Access(request) => {
+                self.calls.spawn(async move {
+                    let answer = bounded(&shared, shared.service.access(*request)).await;
+                    respond(&answers, reply, answer.map(|sealed| Answer::Access(Box::new(sealed)))).await;
+                });
+            }
+            Request::Pay(voucher) => {
+                shared.counters.payment();
+                if let Some(first) = self.lanes.enter(Pending { voucher, reply }) {
+                    self.calls.spawn(pay(shared, self.lanes.clone(), first, answers));
+                }
+            }
+        }
+    }
+
+    /// Lets what is in flight come to its end, says the last word and closes.
+    async fn finish(
+        self,
+        end: End,
+        writing: AbortOnDropHandle<std::io::Result<()>>,
+        reader: FrameReader<ReadHalf<BoxStream>>,
+    ) {
+        let Self { shared, ticket, mut calls, answers, .. } = self;
+        // The service bounds each call; a shutdown bounds them all.
+        let grace = match &end {
+            End::Bye(Refusal::ShuttingDown) => shared.limits.shutdown_grace,
+            _ => shared.limits.request_timeout + FAREWELL,
+        };
+        if timeout(grace, async { while calls.join_next().await.is_some() {} }).await.is_err() {
+            tracing::debug!(calls = calls.len(), "calls in flight did not end in time and are given up");
+            calls.shutdown().await;
+        }
+        let said = match end {
+            End::Gone => false,
+            End::Bye(refusal) => {
+                tracing::debug!(%refusal, "connection ended");
+                answers.send(Outgoing::Bye(refusal)).await.is_ok()
+            }
+        };
+        drop(answers);
+        // The writer ends now that nobody sends. When it is stuck on a client that does not read, its own timeout ends it,
+        // or this one at a shutdown.
+        let written = timeout(shared.limits.write_timeout.min(grace) + FAREWELL, writing).await;
+        if said && matches!(written, Ok(Ok(Ok(())))) {
+            reader.linger(FAREWELL_BYTES, Instant::now() + FAREWELL).await;
+        }
+        drop(ticket);
+    }
+}
+
+/// The payments of one channel, until none waits.
+async fn pay(
+    shared: Arc<Shared>,
+    lanes: Lanes<Reply>,
+    first: Pending<Reply>,
+    answers: mpsc::Sender<Outgoing>,
+) {
+    let channel = first.voucher.channel();
+    let mut waiting = vec![first];
+    loop {
+        let mut batch = Batch::new(waiting);
+        while let Some(highest) = batch.take_highest() {
+            shared.counters.payment_call();
+            let paid = bounded(&shared, shared.service.pay(highest.voucher)).await;
+            for lower in batch.take_answered_by(&paid) {
+                respond(&answers, lower.reply, paid.clone().map(Answer::Paid)).await;
+            }
+            respond(&answers, highest.reply, paid.map(Answer::Paid)).await;
+        }
+        waiting = match lanes.next(channel) {
+            Some(waiting) => waiting,
+            None => return,
+        };
+    }
+}
+
+/// A call of the service that always answers, and in time.
+async fn bounded<T>(shared: &Shared, call: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    match timeout(shared.limits.request_timeout, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => {
+            tracing::error!("the service panicked on a request; it is answered with an internal error");
+            Err(Refusal::Internal)
+        }
+        Err(_) => {
+            tracing::warn!(after = ?shared.limits.request_timeout, "the service did not answer in time");
+            Err(Refusal::Timeout)
+        }
+    }
+}
+
+async fn respond(answers: &mpsc::Sender<Outgoing>, (id, permit): Reply, answer: Result<Answer, Refusal>) {
+    // It fails when the writer is gone, and then so is the client.
+    let _ = answers.send(Outgoing::Answer { id, answer, permit }).await;
+}
+
+/// As many refusals as the connection's own rate, up to a bound; a burst of all that may be in flight is an honest mistake.
+const fn strikes(rate: RateLimit, max_places: u32) -> RateLimit {
+    let per_second = if rate.per_second() < 1_000 { rate.per_second() } else { 1_000 };
+    RateLimit::new(per_second, max_places.saturating_mul(2))
+}
+
+fn end_of(error: &FrameError) -> End {
+    match error {
+        FrameError::TooLarge { length, limit } => End::Bye(Refusal::too_large(*length, *limit)),
+        FrameError::TooSlow { .. } => End::Bye(Refusal::TooSlow),
+        FrameError::Idle => End::Bye(Refusal::IdleTimeout),
+        FrameError::Truncated | FrameError::Io(_) => {
+            tracing::debug!(%error, "connection broke");
+            End::Gone
+        }
+    }
+}
+
+/// Agrees on a version.
+async fn handshake(
+    shared: &Shared,
+    reader: &mut FrameReader<ReadHalf<BoxStream>>,
+    writer: &mut WriteHalf<BoxStream>,
+) -> Result<(), End> {
+    let limits = &shared.limits;
+    let deadline = Instant::now() + limits.handshake_timeout;
+    let patience = Patience { idle: None, frame: limits.handshake_timeout };
+    let read = timeout_at(deadline, reader.next(MAX_HELLO, patience));
+    let body = match read.await {
+        Ok(Ok(Some(body))) => body,
+        Ok(Ok(None)) => return Err(End::Gone),
+        Ok(Err(error)) => return Err(end_of(&error)),
+        Err(_) => return Err(End::Bye(Refusal::TooSlow)),
+    };
+    let client = message::decode_client_hello(&body).map_err(End::Bye)?;
+    let Some(version) = VERSIONS.highest_common(client) else {
+        return Err(End::Bye(Refusal::UnsupportedVersion { client, server: VERSIONS }));
+    };
+    let hello = ServerHello {
+        version,
+        max_in_flight: limits.max_in_flight.max(1),
+        idle_timeout_ms: u64::try_from(limits.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+    };
+    let mut out = BytesMut::new();
+    message::put_server_hello(&mut out, hello).map_err(|_| End::Bye(Refusal::Internal))?;
+    let write = async {
+        writer.write_all(&out).await?;
+        writer.flush().await
+    };
+    match timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), write).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(End::Gone),
+    }
+}

@@ -1,0 +1,173 @@
+//! The agent's side: accepts connections and answers their requests.
+
+mod connection;
+mod lanes;
+mod peers;
+mod stats;
+mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+pub use self::stats::ServerStats;
+use self::{
+    connection::Connection,
+    peers::{PeerTable, Ticket},
+    stats::Counters,
+};
+use crate::{BoxStream, Listener, PeerId, Refusal, ServerLimits, Service, frame::FrameReader, message};
+
+/// Connections over the limit that are being told so at the same time; more are just dropped.
+const MAX_TURNED_AWAY: usize = 64;
+/// For a peer to take the word that ends its connection.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// What is still read from a peer after that word.
+const FAREWELL_BYTES: usize = 256 * 1024;
+/// What a client is told to wait when all places are taken.
+const FULL: Duration = Duration::from_secs(5);
+
+/// A server of the messaging channel. Clones share their limits, so that one agent can serve several listeners.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    service: Arc<dyn Service>,
+    limits: ServerLimits,
+    peers: Arc<PeerTable>,
+    places: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    counters: Counters,
+}
+
+impl Server {
+    /// A server that answers with `service`.
+    pub fn new(service: impl Service + 'static, limits: ServerLimits) -> Self {
+        let shared = Shared {
+            service: Arc::new(service),
+            peers: PeerTable::new(&limits),
+            places: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
+            counters: Counters::default(),
+            limits,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> ServerStats {
+        self.shared.counters.read()
+    }
+
+    /// Serves connections of `listener` until `shutdown`.
+    ///
+    /// Then it accepts and reads no more, answers what is in flight within
+    /// [`shutdown_grace`](ServerLimits::shutdown_grace), says goodbye and returns. Dropping the future instead ends all
+    /// its connections at once.
+    pub async fn serve(&self, mut listener: impl Listener, shutdown: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.receive(stream, &peer, &mut connections, &shutdown),
+                Err(error) => {
+                    // Often too many open files: some connection must end first.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::select! {
+                        () = shutdown.cancelled() => break,
+                        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                    }
+                }
+            }
+        }
+        drop(listener);
+        // Each connection keeps the grace itself; this bounds what a connection does around it.
+        let patience = self.shared.limits.shutdown_grace + 2 * FAREWELL;
+        if timeout(patience, async { while connections.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "connections did not end in time and are cut off"
+            );
+            connections.shutdown().await;
+        }
+    }
+
+    fn receive(
+        &self,
+        stream: BoxStream,
+        peer: &PeerId,
+        connections: &mut JoinSet<()>,
+        shutdown: &CancellationToken,
+    ) {
+        let span = tracing::debug_span!("connection", %peer);
+        match self.admit(peer) {
+            Ok((ticket, place)) => {
+                let (shared, shutdown) = (Arc::clone(&self.shared), shutdown.clone());
+                let connection = async move {
+                    let _open = shared.counters.open_connection();
+                    Connection::serve(&shared, stream, ticket, &shutdown).await;
+                    drop(place);
+                };
+                connections.spawn(connection.instrument(span));
+            }
+            Err(refusal) => {
+                self.shared.counters.turned_away();
+                tracing::debug!(parent: &span, %refusal, "connection turned away");
+                if let Ok(permit) = Arc::clone(&self.shared.turned_away).try_acquire_owned() {
+                    connections.spawn(
+                        async move {
+                            let (reader, writer) = tokio::io::split(stream);
+                            turn_away(FrameReader::new(reader), writer, &refusal).await;
+                            drop(permit);
+                        }
+                        .instrument(span),
+                    );
+                }
+            }
+        }
+    }
+
+    fn admit(&self, peer: &PeerId) -> Result<(Ticket, OwnedSemaphorePermit), Refusal> {
+        let place = Arc::clone(&self.shared.places)
+            .try_acquire_owned()
+            .map_err(|_| Refusal::Busy { retry_after: FULL })?;
+        Ok((self.shared.peers.admit(peer, Instant::now())?, place))
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("limits", &self.shared.limits).finish_non_exhaustive()
+    }
+}
+
+/// Tells a connection why it ends, and ends it.
+async fn turn_away(
+    reader: FrameReader<ReadHalf<BoxStream>>,
+    mut writer: WriteHalf<BoxStream>,
+    refusal: &Refusal,
+) {
+    let deadline = Instant::now() + FAREWELL;
+    let mut out = BytesMut::new();
+    if message::put_bye(&mut out, refusal).is_ok() {
+        let say = async { writer.write_all(&out).await.is_ok() && writer.shutdown().await.is_ok() };
+        if matches!(timeout_at(deadline, say).await, Ok(true)) {
+            reader.linger(FAREWELL_BYTES, deadline).await;
+        }
+    }
+}
