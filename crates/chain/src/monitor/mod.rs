@@ -1,0 +1,268 @@
+//! The monitor: a confirmed, reorg-safe, resumable stream of logs.
+
+mod batch;
+mod cursor;
+mod follow;
+mod interest;
+mod range;
+mod reorg;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use async_trait::async_trait;
+use privatix_db::{Conn, Database};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use batch::{ConfirmedBatch, ConfirmedLog};
+pub use interest::Interest;
+pub use range::RangePlanner;
+pub use status::{MonitorState, MonitorStatus};
+
+use crate::rpc::Rpc;
+use crate::{Backoff, ChainError, Endpoint, SinkError};
+
+/// Where the effects of logs go.
+///
+/// Both methods write through the connection they are given and nowhere else: it is inside the transaction that moves
+/// the monitor's cursor, so each log has its effects exactly once, whatever is killed when. A method may be called
+/// again with the same blocks after an error or a crash; then nothing of the earlier call was kept.
+#[async_trait]
+pub trait LogSink: Send + Sync {
+    /// Applies the logs of a batch, in order. An error rolls all of it back; the batch is offered again.
+    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError>;
+
+    /// Undoes all effects of blocks above `to_block`: a reorg has orphaned them. Their replacements follow as batches.
+    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<(), SinkError>;
+
+    /// Called after each commit, e.g. to wake those who wait for the effects. May be missed in a crash.
+    fn committed(&self) {}
+}
+
+#[async_trait]
+impl<S: LogSink + ?Sized> LogSink for Arc<S> {
+    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
+        (**self).apply(conn, batch).await
+    }
+    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<(), SinkError> {
+        (**self).rollback(conn, to_block).await
+    }
+    fn committed(&self) {
+        (**self).committed();
+    }
+}
+
+/// The first block that a new stream looks at. Without meaning once the stream's cursor is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartFrom {
+    /// This block, e.g. the one in which the contract was deployed.
+    Block(u64),
+    /// This many confirmed blocks back from the head at the first start: enough to see all offerings that are fresh.
+    Recent(u64),
+}
+
+/// Follows the logs of some contracts into a [`LogSink`].
+///
+/// [`run`](Self::run) it in a task that you own; everything it knows is in the database, so it can be stopped, killed
+/// or dropped at any point and started again.
+#[derive(Clone)]
+pub struct Monitor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Database,
+    rpc: Rpc,
+    chain_id: u64,
+    interests: Vec<Interest>,
+    sink: Arc<dyn LogSink>,
+    options: Options,
+    status: watch::Sender<MonitorStatus>,
+    wake: Notify,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    stream: String,
+    start: StartFrom,
+    confirmations: u64,
+    first_range: u64,
+    max_range: u64,
+    poll_interval: Duration,
+    backoff: Backoff,
+    history: u64,
+    check_every_block: bool,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor")
+            .field("endpoint", self.inner.rpc.endpoint())
+            .field("chain_id", &self.inner.chain_id)
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Monitor {
+    /// A monitor of the logs that match any of `interests` on chain `chain_id`.
+    pub fn builder(
+        db: Database,
+        endpoint: Endpoint,
+        chain_id: u64,
+        interests: impl IntoIterator<Item = Interest>,
+    ) -> MonitorBuilder {
+        MonitorBuilder {
+            db,
+            endpoint,
+            chain_id,
+            interests: interests.into_iter().collect(),
+            options: Options {
+                stream: "main".to_owned(),
+                start: StartFrom::Recent(0),
+                confirmations: 2,
+                first_range: 500,
+                max_range: 10_000,
+                poll_interval: Duration::from_secs(4),
+                backoff: Backoff::default(),
+                history: 1_024,
+                check_every_block: false,
+            },
+        }
+    }
+
+    /// One bounded try: the endpoint answers, serves the right chain, and the contracts are there.
+    ///
+    /// # Errors
+    /// [`ChainError::Rpc`], [`ChainError::WrongChain`], [`ChainError::NoContract`].
+    pub async fn check(&self) -> Result<(), ChainError> {
+        self.inner.rpc.check(self.inner.chain_id, &self.inner.contracts()).await
+    }
+
+    /// What it is doing, now and from now on.
+    pub fn status(&self) -> watch::Receiver<MonitorStatus> {
+        self.inner.status.subscribe()
+    }
+
+    /// Looks for new blocks now instead of at the next poll.
+    pub fn wake(&self) {
+        self.inner.wake.notify_one();
+    }
+
+    /// Follows the chain until `shutdown`. Trouble that passes is retried for ever and shown in the status.
+    ///
+    /// Cancellation: may be dropped anywhere; what was not committed is done again by the next run.
+    ///
+    /// # Errors
+    /// Only what an operator must mend: [`ChainError::WrongChain`], [`ChainError::NoContract`],
+    /// [`ChainError::OtherStream`], each found at the start of the run.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ChainError> {
+        let heads = async {
+            self.inner.rpc.endpoint().wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
+            std::future::pending::<()>().await;
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            outcome = self.inner.follow() => outcome,
+            () = heads => Ok(()),
+        };
+        self.inner.status.send_modify(|status| status.state = MonitorState::Idle);
+        outcome
+    }
+}
+
+impl Inner {
+    /// The contracts, sorted, each once.
+    fn contracts(&self) -> Vec<Address> {
+        let mut contracts: Vec<Address> = self.interests.iter().map(Interest::contract).collect();
+        contracts.sort_unstable();
+        contracts.dedup();
+        contracts
+    }
+}
+
+/// Sets up a [`Monitor`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until built"]
+pub struct MonitorBuilder {
+    db: Database,
+    endpoint: Endpoint,
+    chain_id: u64,
+    interests: Vec<Interest>,
+    options: Options,
+}
+
+impl MonitorBuilder {
+    /// Names the stream, which owns the cursor. Several monitors of one database need several names.
+    pub fn stream(mut self, name: impl Into<String>) -> Self {
+        self.options.stream = name.into();
+        self
+    }
+
+    /// Blocks that must be on top of a block before its logs count (default 2). 0 takes the head itself.
+    pub fn confirmations(mut self, blocks: u64) -> Self {
+        self.options.confirmations = blocks;
+        self
+    }
+
+    /// Where a new stream starts (default: at the head). Block 0 counts as block 1: it has no transactions.
+    pub fn start(mut self, from: StartFrom) -> Self {
+        self.options.start = from;
+        self
+    }
+
+    /// The most blocks that one request may span (default 10,000); what the endpoint allows is found out below it.
+    pub fn max_block_range(mut self, blocks: u64) -> Self {
+        self.options.max_range = blocks.max(1);
+        self
+    }
+
+    /// How often the head is looked up without a subscription's news (default 4 s).
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.options.poll_interval = interval;
+        self
+    }
+
+    /// Waits between failed tries.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.options.backoff = backoff;
+        self
+    }
+
+    /// How many blocks back hashes are kept (default 1,024): the deepest reorg that can be undone.
+    pub fn history(mut self, blocks: u64) -> Self {
+        self.options.history = blocks.max(1);
+        self
+    }
+
+    /// Whether catching up fetches the header of every block, too (default: no).
+    ///
+    /// Then each block is proved to follow the one before it, and logs that an endpoint leaves out of an answer are
+    /// noticed by the bloom filters, in the far past as they always are near the head. Costs a request per block.
+    pub fn check_every_block(mut self, yes: bool) -> Self {
+        self.options.check_every_block = yes;
+        self
+    }
+
+    /// The monitor, delivering to `sink`.
+    pub fn build(self, sink: impl LogSink + 'static) -> Monitor {
+        let first = self.options.first_range.min(self.options.max_range);
+        Monitor {
+            inner: Arc::new(Inner {
+                db: self.db,
+                rpc: Rpc::new(self.endpoint),
+                chain_id: self.chain_id,
+                interests: self.interests,
+                sink: Arc::new(sink),
+                options: self.options,
+                status: watch::Sender::new(MonitorStatus::new(first)),
+                wake: Notify::new(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+use std::time::{Duration, SystemTime};
+
+use alloy::consensus::BlockHeader as _;
+use alloy::eips::{BlockId, BlockNumberOrTag};
+use alloy::primitives::{Address, B256, Bloom, Bytes, TxKind, U256};
+use alloy::providers::Provider;
+use alloy::rpc::types::{Filter, Log, TransactionReceipt, TransactionRequest};
+use alloy::transports::TransportError;
+
+use crate::rpc::{Endpoint, Fault, RpcError};
+use crate::{ChainError, Inconsistency};
+
+/// Whether the endpoint can be used: it answers, serves `chain_id`, and has code at each of `contracts`.
+///
+/// One bounded try, for `config check` and the like; `run` of the monitor makes the same checks, patiently.
+///
+/// # Errors
+/// [`ChainError::Rpc`], [`ChainError::WrongChain`], [`ChainError::NoContract`].
+pub async fn check(endpoint: &Endpoint, chain_id: u64, contracts: &[Address]) -> Result<(), ChainError> {
+    Rpc::new(endpoint.clone()).check(chain_id, contracts).await
+}
+
+/// What we use of a block's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockHeader {
+    /// Its height.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+    /// The hash of the block before it.
+    pub parent: B256,
+    /// Its time, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The base fee per gas in wei; none on a chain without EIP-1559.
+    pub base_fee: Option<u64>,
+    /// The bloom filter of its logs.
+    pub bloom: Bloom,
+}
+
+pub(crate) fn block_time(timestamp: u64) -> SystemTime {
+    // Saturated: no honest chain has blocks beyond the year 36,000,000.
+    SystemTime::UNIX_EPOCH + Duration::from_secs(timestamp.min(1 << 50))
+}
+
+/// A call or an estimate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) from: Address,
+    pub(crate) to: Address,
+    pub(crate) value: u128,
+    pub(crate) input: &'a Bytes,
+}
+
+impl Call<'_> {
+    fn request(self) -> TransactionRequest {
+        TransactionRequest {
+            from: Some(self.from),
+            to: Some(TxKind::Call(self.to)),
+            value: Some(U256::from(self.value)),
+            input: self.input.clone().into(),
+            ..Default::default()
+        }
+    }
+}
+
+/// The calls we make, each with the endpoint's timeout and its failure understood.
+#[derive(Debug, Clone)]
+pub(crate) struct Rpc {
+    endpoint: Endpoint,
+}
+
+impl Rpc {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    async fn timed<T>(
+        &self,
+        method: &'static str,
+        call: impl IntoFuture<Output = Result<T, TransportError>>,
+    ) -> Result<T, RpcError> {
+        let timeout = self.endpoint.request_timeout();
+        let fault = match tokio::time::timeout(timeout, call.into_future()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => match Fault::of(&error) {
+                Fault::Unreachable(text) => Fault::Unreachable(self.endpoint.redact(&text)),
+                other => other,
+            },
+            Err(_) => Fault::Timeout(timeout),
+        };
+        Err(RpcError { method, endpoint: self.endpoint.label().to_owned(), fault })
+    }
+
+    pub(crate) async fn check(&self, chain_id: u64, contracts: &[Address]) -> Result<(), ChainError> {
+        let provider = self.endpoint.provider();
+        let found = self.timed("eth_chainId", provider.get_chain_id()).await?;
+        if found != chain_id {
+            return Err(ChainError::WrongChain {
+                endpoint: self.endpoint.label().to_owned(),
+                expected: chain_id,
+                found,
+            });
+        }
+        for &address in contracts {
+            let code = self.timed("eth_getCode", provider.get_code_at(address)).await?;
+            if code.is_empty() {
+                return Err(ChainError::NoContract { address, chain_id });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn head(&self) -> Result<u64, RpcError> {
+        self.timed("eth_blockNumber", self.endpoint.provider().get_block_number()).await
+    }
+
+    /// The header at a height; none if the endpoint does not have it.
+    pub(crate) async fn find_header(&self, number: u64) -> Result<Option<BlockHeader>, ChainError> {
+        let at = BlockNumberOrTag::Number(number);
+        let block =
+            self.timed("eth_getBlockByNumber", self.endpoint.provider().get_block_by_number(at)).await?;
+        let Some(block) = block else { return Ok(None) };
+        let header = &block.header;
+        if header.number() != number {
+            let what = Inconsistency::HeaderOfOtherBlock { asked: number, got: header.number() };
+            return Err(ChainError::Inconsistent { from: number, to: number, what });
+        }
+        Ok(Some(BlockHeader {
+            number,
+            hash: header.hash,
+            parent: header.parent_hash(),
+            timestamp: header.timestamp(),
+            base_fee: header.base_fee_per_gas(),
+            bloom: header.logs_bloom(),
+        }))
+    }
+
+    /// The header at a height that the endpoint must have.
+    pub(crate) async fn header(&self, number: u64) -> Result<BlockHeader, ChainError> {
+        self.find_header(number).await?.ok_or(ChainError::Inconsistent {
+            from: number,
+            to: number,
+            what: Inconsistency::HeaderMissing(number),
+        })
+    }
+
+    pub(crate) async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, RpcError> {
+        self.timed("eth_getLogs", self.endpoint.provider().get_logs(filter)).await
+    }
+
+    /// How many transactions of `account` the chain holds at the head: the next nonce.
+    pub(crate) async fn nonce(&self, account: Address) -> Result<u64, RpcError> {
+        let call = self.endpoint.provider().get_transaction_count(account);
+        self.timed("eth_getTransactionCount", call.latest()).await
+    }
+
+    /// The next nonce after those that wait in the endpoint's pool.
+    pub(crate) async fn pending_nonce(&self, account: Address) -> Result<u64, RpcError> {
+        let call = self.endpoint.provider().get_transaction_count(account);
+        self.timed("eth_getTransactionCount", call.pending()).await
+    }
+
+    /// The next nonce as of the end of block `at`.
+    pub(crate) async fn nonce_at(&self, account: Address, at: u64) -> Result<u64, RpcError> {
+        let call = self.endpoint.provider().get_transaction_count(account).block_id(BlockId::number(at));
+        self.timed("eth_getTransactionCount", call).await
+    }
+
+    pub(crate) async fn balance(&self, account: Address) -> Result<U256, RpcError> {
+        self.timed("eth_getBalance", self.endpoint.provider().get_balance(account).latest()).await
+    }
+
+    /// Gas that a call needs, with the account's waiting transactions counted as done.
+    pub(crate) async fn estimate(&self, call: Call<'_>) -> Result<u64, RpcError> {
+        let estimate = self.endpoint.provider().estimate_gas(call.request()).block(BlockId::pending());
+        self.timed("eth_estimateGas", estimate).await
+    }
+
+    /// Runs a call at the end of block `at`.
+    pub(crate) async fn call(&self, call: Call<'_>, gas: u64, at: u64) -> Result<Bytes, RpcError> {
+        let mut request = call.request();
+        request.gas = Some(gas);
+        let call = self.endpoint.provider().call(request).block(BlockId::number(at));
+        self.timed("eth_call", call).await
+    }
+
+    /// The tip that recent transactions paid, in wei per gas.
+    pub(crate) async fn suggested_tip(&self) -> Result<u128, RpcError> {
+        let provider = self.endpoint.provider();
+        self.timed("eth_maxPriorityFeePerGas", provider.get_max_priority_fee_per_gas()).await
+    }
+
+    pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<(), RpcError> {
+        let send = async { self.endpoint.provider().send_raw_transaction(raw).await.map(drop) };
+        self.timed("eth_sendRawTransaction", send).await
+    }
+
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, RpcError> {
+        self.timed("eth_getTransactionReceipt", self.endpoint.provider().get_transaction_receipt(hash)).await
+    }
+
+    /// Whether the endpoint knows a transaction, mined or waiting.
+    pub(crate) async fn knows(&self, hash: B256) -> Result<bool, RpcError> {
+        let found =
+            self.timed("eth_getTransactionByHash", self.endpoint.provider().get_transaction_by_hash(hash));
+        Ok(found.await?.is_some())
+    }
+}

@@ -1,0 +1,10 @@
+//! Talking to an endpoint: where it is, calls with timeouts, and what their failures mean.
+
+mod client;
+mod endpoint;
+mod fault;
+
+pub use client::{BlockHeader, check};
+pub(crate) use client::{Call, Rpc, block_time};
+pub use endpoint::Endpoint;
+pub use fault::{Fault, RpcError};

@@ -1,0 +1,60 @@
+//! The tables of `migrations/chain`, as Diesel sees them.
+
+diesel::table! {
+    chain_cursors (stream) {
+        stream -> Text,
+        chain_id -> BigInt,
+        contracts -> Text,
+        start_block -> BigInt,
+        next_block -> BigInt,
+    }
+}
+
+diesel::table! {
+    chain_blocks (stream, number) {
+        stream -> Text,
+        number -> BigInt,
+        hash -> Binary,
+    }
+}
+
+diesel::table! {
+    chain_txs (id) {
+        id -> BigInt,
+        key -> Text,
+        chain_id -> BigInt,
+        sender -> Binary,
+        recipient -> Binary,
+        value -> Binary,
+        input -> Binary,
+        kind -> Text,
+        subject -> Text,
+        status -> Text,
+        nonce -> Nullable<BigInt>,
+        gas_limit -> Nullable<BigInt>,
+        obstacle -> Nullable<Text>,
+        failure -> Nullable<Text>,
+        bump_requested -> Bool,
+        tx_hash -> Nullable<Binary>,
+        block -> Nullable<BigInt>,
+        block_hash -> Nullable<Binary>,
+        success -> Nullable<Bool>,
+        gas_used -> Nullable<BigInt>,
+        gas_price -> Nullable<Binary>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    chain_attempts (hash) {
+        hash -> Binary,
+        tx -> BigInt,
+        nonce -> BigInt,
+        raw -> Binary,
+        max_fee -> Binary,
+        priority_fee -> Binary,
+        head -> BigInt,
+        created_at -> BigInt,
+    }
+}

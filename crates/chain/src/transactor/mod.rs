@@ -1,0 +1,339 @@
+//! The transactor: intents in, final outcomes out.
+
+mod fees;
+mod intent;
+mod keyring;
+mod revert;
+mod send;
+mod settle;
+mod table;
+mod work;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use alloy::primitives::Address;
+use async_trait::async_trait;
+use privatix_db::{Conn, Database};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use fees::{Bump, FeeCapReached, FeePolicy, Fees};
+pub use intent::{Attempt, Inclusion, Intent, Obstacle, TxFilter, TxId, TxRecord, TxStatus, Wei};
+pub use keyring::Keyring;
+pub use revert::RevertDecoder;
+
+use crate::rpc::Rpc;
+use crate::{Backoff, ChainError, Endpoint, SinkError};
+
+/// The kind of the transactor's own transactions, which use up a nonce that nobody holds any more.
+pub const NONCE_FILLER: &str = "nonce-filler";
+
+/// Where outcomes go.
+#[async_trait]
+pub trait TxSink: Send + Sync {
+    /// Called with each record that becomes final, inside the transaction that makes it so: exactly one call of each
+    /// is committed. An error rolls the status back; the call is repeated later.
+    async fn finished(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), SinkError>;
+
+    /// Called after each such commit, e.g. to wake those who wait for it. May be missed in a crash.
+    fn committed(&self) {}
+}
+
+#[async_trait]
+impl<S: TxSink + ?Sized> TxSink for Arc<S> {
+    async fn finished(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), SinkError> {
+        (**self).finished(conn, record).await
+    }
+    fn committed(&self) {
+        (**self).committed();
+    }
+}
+
+/// A sink for those who only look at the records.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoTxSink;
+
+#[async_trait]
+impl TxSink for NoTxSink {
+    async fn finished(&self, _: &mut Conn, _: &TxRecord) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Something of an intent changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TxUpdate {
+    /// The intent.
+    pub id: TxId,
+    /// How far it has come.
+    pub status: TxStatus,
+    /// Whether a receipt is known, confirmed or not.
+    pub included: bool,
+    /// Why it does not advance, if it does not.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What a transactor is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransactorStatus {
+    /// What it is doing.
+    pub state: TransactorState,
+    /// Intents that are not final.
+    pub open: usize,
+    /// The endpoint's newest block, when last heard of.
+    pub head: Option<u64>,
+}
+
+/// What a transactor is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransactorState {
+    /// Nothing is to be done, or it is not running.
+    Idle,
+    /// It sees intents through.
+    Working,
+    /// Something failed; it tries again.
+    Stalled {
+        /// What failed, and the remedy.
+        reason: String,
+        /// Tries that failed in a row.
+        failures: u32,
+        /// When the first of them failed.
+        since: SystemTime,
+    },
+}
+
+/// Sees intents through. A handle: cheap to clone; [`run`](Self::run) one of the clones in a task that you own.
+#[derive(Clone)]
+pub struct Transactor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Database,
+    rpc: Rpc,
+    chain_id: u64,
+    keys: Keyring,
+    sink: Arc<dyn TxSink>,
+    options: Options,
+    status: watch::Sender<TransactorStatus>,
+    updates: broadcast::Sender<TxUpdate>,
+    wake: Notify,
+    running: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    confirmations: u64,
+    poll_interval: Duration,
+    backoff: Backoff,
+    fees: FeePolicy,
+    decode: Option<RevertDecoder>,
+}
+
+impl std::fmt::Debug for Transactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transactor")
+            .field("endpoint", self.inner.rpc.endpoint())
+            .field("chain_id", &self.inner.chain_id)
+            .field("accounts", &self.inner.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transactor {
+    /// A transactor on chain `chain_id` for the accounts of `keys`.
+    ///
+    /// An account must have one transactor only. Wallets may use it beside, at the price of dropped transactions when
+    /// both take one nonce.
+    pub fn builder(db: Database, endpoint: Endpoint, chain_id: u64, keys: Keyring) -> TransactorBuilder {
+        TransactorBuilder {
+            db,
+            endpoint,
+            chain_id,
+            keys,
+            options: Options {
+                confirmations: 2,
+                poll_interval: Duration::from_secs(4),
+                backoff: Backoff::default(),
+                fees: FeePolicy::default(),
+                decode: None,
+            },
+        }
+    }
+
+    /// Stores an intent inside the caller's transaction; it is acted on after the commit and a [`wake`](Self::wake).
+    ///
+    /// A key that was submitted before gives that intent's id and stores nothing, whatever else the new one says.
+    ///
+    /// # Errors
+    /// [`ChainError::Db`].
+    pub async fn submit(&self, conn: &mut Conn, intent: Intent) -> Result<TxId, ChainError> {
+        Ok(table::submit(conn, self.inner.chain_id, &intent, None).await?)
+    }
+
+    /// Looks for work now. Call it after the transaction of a [`submit`](Self::submit) is committed; if the call is
+    /// lost in a crash, the next start finds the intent.
+    pub fn wake(&self) {
+        self.inner.wake.notify_one();
+    }
+
+    /// An intent by id.
+    ///
+    /// # Errors
+    /// [`ChainError::UnknownTx`], [`ChainError::Db`].
+    pub async fn get(&self, conn: &mut Conn, id: TxId) -> Result<TxRecord, ChainError> {
+        table::get(conn, id).await?.ok_or(ChainError::UnknownTx { tx: id })
+    }
+
+    /// An intent by its idempotency key.
+    ///
+    /// # Errors
+    /// [`ChainError::Db`].
+    pub async fn find(&self, conn: &mut Conn, key: &str) -> Result<Option<TxRecord>, ChainError> {
+        Ok(table::find(conn, key).await?)
+    }
+
+    /// Intents that match, newest first.
+    ///
+    /// # Errors
+    /// [`ChainError::Db`].
+    pub async fn list(&self, conn: &mut Conn, filter: &TxFilter) -> Result<Vec<TxRecord>, ChainError> {
+        Ok(table::list(conn, filter).await?)
+    }
+
+    /// All transactions ever signed for an intent, newest first.
+    ///
+    /// # Errors
+    /// [`ChainError::Db`].
+    pub async fn attempts(&self, conn: &mut Conn, id: TxId) -> Result<Vec<Attempt>, ChainError> {
+        Ok(table::attempts(conn, id).await?)
+    }
+
+    /// Asks for a sent transaction's fee to be raised now, without waiting until it counts as stuck. Durable with the
+    /// caller's transaction; followed by a [`wake`](Self::wake).
+    ///
+    /// # Errors
+    /// [`ChainError::UnknownTx`], [`ChainError::NotSent`], [`ChainError::Db`].
+    pub async fn bump(&self, conn: &mut Conn, id: TxId) -> Result<(), ChainError> {
+        let record = self.get(conn, id).await?;
+        if record.status != TxStatus::Sent || record.inclusion.is_some() {
+            return Err(ChainError::NotSent { tx: id, status: record.status });
+        }
+        Ok(table::request_bump(conn, id, true).await?)
+    }
+
+    /// The accounts it signs for.
+    pub fn accounts(&self) -> Vec<Address> {
+        self.inner.keys.accounts()
+    }
+
+    /// What it is doing, now and from now on.
+    pub fn status(&self) -> watch::Receiver<TransactorStatus> {
+        self.inner.status.subscribe()
+    }
+
+    /// Changes of intents from now on. A reader that is too slow misses some and is told so; the records have it all.
+    pub fn updates(&self) -> broadcast::Receiver<TxUpdate> {
+        self.inner.updates.subscribe()
+    }
+
+    /// One bounded try: the endpoint answers and serves the right chain.
+    ///
+    /// # Errors
+    /// [`ChainError::Rpc`], [`ChainError::WrongChain`].
+    pub async fn check(&self) -> Result<(), ChainError> {
+        self.inner.rpc.check(self.inner.chain_id, &[]).await
+    }
+
+    /// Sees intents through until `shutdown`. Trouble that passes is retried for ever and shown in the status. A second
+    /// concurrent call waits for the first to end.
+    ///
+    /// Cancellation: may be dropped anywhere; the next run continues from what is stored.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongChain`] at the start of the run.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ChainError> {
+        let heads = async {
+            self.inner.rpc.endpoint().wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
+            std::future::pending::<()>().await;
+        };
+        let work = async {
+            let _one_at_a_time = self.inner.running.lock().await;
+            self.inner.work().await
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            outcome = work => outcome,
+            () = heads => Ok(()),
+        };
+        self.inner.status.send_modify(|status| status.state = TransactorState::Idle);
+        outcome
+    }
+}
+
+/// Sets up a [`Transactor`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until built"]
+pub struct TransactorBuilder {
+    db: Database,
+    endpoint: Endpoint,
+    chain_id: u64,
+    keys: Keyring,
+    options: Options,
+}
+
+impl TransactorBuilder {
+    /// Blocks that must be on top of a receipt's block before the outcome is final (default 2).
+    pub fn confirmations(mut self, blocks: u64) -> Self {
+        self.options.confirmations = blocks;
+        self
+    }
+
+    /// How often open intents are looked at without a subscription's news (default 4 s).
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.options.poll_interval = interval;
+        self
+    }
+
+    /// Waits between failed tries.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.options.backoff = backoff;
+        self
+    }
+
+    /// What gas may cost, and when to offer more.
+    pub fn fees(mut self, policy: FeePolicy) -> Self {
+        self.options.fees = policy;
+        self
+    }
+
+    /// Puts the contracts' custom errors in words.
+    pub fn errors(mut self, decode: RevertDecoder) -> Self {
+        self.options.decode = Some(decode);
+        self
+    }
+
+    /// The transactor, reporting to `sink`.
+    pub fn build(self, sink: impl TxSink + 'static) -> Transactor {
+        let status = TransactorStatus { state: TransactorState::Idle, open: 0, head: None };
+        Transactor {
+            inner: Arc::new(Inner {
+                db: self.db,
+                rpc: Rpc::new(self.endpoint),
+                chain_id: self.chain_id,
+                keys: self.keys,
+                sink: Arc::new(sink),
+                options: self.options,
+                status: watch::Sender::new(status),
+                updates: broadcast::Sender::new(256),
+                wake: Notify::new(),
+                running: tokio::sync::Mutex::new(()),
+            }),
+        }
+    }
+}

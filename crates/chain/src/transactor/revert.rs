@@ -1,0 +1,143 @@
+use alloy::primitives::Bytes;
+use alloy::sol_types::{Panic, Revert, SolError};
+
+use crate::rpc::Fault;
+
+/// Reads a contract's custom errors: revert data to words. `None` if it does not know them.
+pub type RevertDecoder = fn(&[u8]) -> Option<String>;
+
+/// Why a call reverts, in words; `None` if the refusal is not a revert.
+pub(super) fn reason(fault: &Fault, decode: Option<RevertDecoder>) -> Option<String> {
+    let Fault::Refused { code, message, data } = fault else { return None };
+    let reverted = *code == 3 || data.is_some() || message.to_ascii_lowercase().contains("revert");
+    if !reverted {
+        return None;
+    }
+    let decoded = data.as_ref().and_then(|data| words(data, decode));
+    Some(decoded.unwrap_or_else(|| message.clone()))
+}
+
+/// Revert data in words: a custom error, a message, a panic, or at least its bytes.
+pub(super) fn words(data: &Bytes, decode: Option<RevertDecoder>) -> Option<String> {
+    if data.is_empty() {
+        return None;
+    }
+    if let Some(known) = decode.and_then(|decode| decode(data)) {
+        return Some(known);
+    }
+    if let Ok(revert) = Revert::abi_decode(data) {
+        return Some(revert.reason);
+    }
+    if let Ok(panic) = Panic::abi_decode(data) {
+        return Some(panic.to_string());
+    }
+    Some(format!("unknown error {data}"))
+}
+
+/// What an endpoint says when a transaction is handed to it. Nodes agree on the meanings only, not on the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BroadcastRefusal {
+    /// It has it already: as good as accepted.
+    Known,
+    /// The nonce is taken on the chain.
+    NonceUsed,
+    /// Another transaction with the nonce waits, and offers too much to be replaced by this one.
+    Underpriced,
+    /// The account cannot pay.
+    InsufficientFunds,
+    /// Anything else.
+    Other,
+}
+
+pub(super) fn broadcast_refusal(message: &str) -> BroadcastRefusal {
+    let message = message.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&[
+        "already known",
+        "known transaction",
+        "already imported",
+        "alreadyknown",
+        "already in mempool",
+        "already exists",
+    ]) {
+        BroadcastRefusal::Known
+    } else if says(&[
+        "nonce too low",
+        "nonce is too low",
+        "noncetoolow",
+        "nonce has already been used",
+        "old nonce",
+    ]) {
+        BroadcastRefusal::NonceUsed
+    } else if says(&[
+        "underpriced",
+        "too low to replace",
+        "could not replace",
+        "gas price too low",
+        "feetoolow",
+    ]) {
+        BroadcastRefusal::Underpriced
+    } else if says_insufficient_funds(&message) {
+        BroadcastRefusal::InsufficientFunds
+    } else {
+        BroadcastRefusal::Other
+    }
+}
+
+pub(super) fn says_insufficient_funds(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["insufficient funds", "insufficient balance", "outoffund", "out of funds", "upfront cost"]
+        .iter()
+        .any(|word| message.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{U256, hex};
+
+    use super::*;
+
+    fn refused(code: i64, message: &str, data: Option<Bytes>) -> Fault {
+        Fault::Refused { code, message: message.to_owned(), data }
+    }
+
+    #[test]
+    fn messages_panics_and_custom_errors_are_told_in_words() {
+        let message = Revert { reason: "too early".to_owned() }.abi_encode().into();
+        assert_eq!(reason(&refused(3, "execution reverted", Some(message)), None).unwrap(), "too early");
+        let panic = Panic { code: U256::from(0x11) }.abi_encode().into();
+        assert!(reason(&refused(3, "execution reverted", Some(panic)), None).unwrap().contains("overflow"));
+        let custom: Bytes = hex!("deadbeef").into();
+        let decode: RevertDecoder = |data| (data == hex!("deadbeef")).then(|| "SupplyExhausted".to_owned());
+        assert_eq!(reason(&refused(3, "x", Some(custom.clone())), Some(decode)).unwrap(), "SupplyExhausted");
+        assert_eq!(reason(&refused(3, "x", Some(custom)), None).unwrap(), "unknown error 0xdeadbeef");
+        assert_eq!(
+            reason(&refused(-32000, "VM Exception: revert", None), None).unwrap(),
+            "VM Exception: revert"
+        );
+    }
+
+    #[test]
+    fn other_refusals_are_not_reverts() {
+        assert_eq!(reason(&refused(-32000, "nonce too low", None), None), None);
+        assert_eq!(reason(&Fault::RateLimited { retry_after: None }, None), None);
+    }
+
+    #[test]
+    fn the_words_of_well_known_nodes_are_understood() {
+        use BroadcastRefusal::{InsufficientFunds, Known, NonceUsed, Other, Underpriced};
+        for (message, meaning) in [
+            ("already known", Known),
+            ("transaction already imported", Known),
+            ("nonce too low: next nonce 5, tx nonce 4", NonceUsed),
+            ("replacement transaction underpriced", Underpriced),
+            ("transaction underpriced: tip needed 1, tip permitted 0", Underpriced),
+            ("insufficient funds for gas * price + value: balance 0, tx cost 1", InsufficientFunds),
+            ("Insufficient funds for gas * price + value", InsufficientFunds),
+            ("upfront cost exceeds account balance", InsufficientFunds),
+            ("exceeds block gas limit", Other),
+        ] {
+            assert_eq!(broadcast_refusal(message), meaning, "{message}");
+        }
+    }
+}

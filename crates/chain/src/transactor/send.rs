@@ -1,0 +1,249 @@
+use std::time::SystemTime;
+
+use alloy::consensus::TxEip1559;
+use alloy::primitives::{TxKind, U256};
+
+use super::revert::{self, BroadcastRefusal};
+use super::work::Now;
+use super::{
+    Attempt, Bump, FeeCapReached, Fees, Inner, NONCE_FILLER, Obstacle, TxRecord, TxStatus, Wei, table,
+};
+use crate::ChainError;
+use crate::rpc::{Call, Fault};
+
+/// What became of a broadcast.
+pub(super) enum Broadcast {
+    /// The endpoint has it, now or already.
+    Accepted,
+    /// The nonce is taken on the chain: by an earlier transaction of ours, or by a foreign one.
+    NonceUsed,
+    /// It is not taken now.
+    Refused(Obstacle),
+}
+
+impl Inner {
+    /// Estimates, signs, stores and broadcasts an unsent intent. The record if it is on its way.
+    pub(super) async fn send(
+        &self,
+        now: Now,
+        record: TxRecord,
+        in_flight: &[TxRecord],
+    ) -> Result<Option<TxRecord>, ChainError> {
+        let account = record.intent.from;
+        if !self.keys.holds(account) {
+            self.obstruct(&record, Some(Obstacle::NoKey { account })).await?;
+            return Ok(None);
+        }
+        let Some(gas_limit) = self.gas_limit(&record, in_flight).await? else { return Ok(None) };
+        let fees = match self.options.fees.initial(now.base_fee, self.tip().await?) {
+            Ok(fees) => fees,
+            Err(reached) => {
+                self.obstruct(&record, Some(fee_cap(reached))).await?;
+                return Ok(None);
+            }
+        };
+        if let Some(obstacle) = self.shortfall(&record, gas_limit, fees, in_flight).await? {
+            self.obstruct(&record, Some(obstacle)).await?;
+            return Ok(None);
+        }
+        let nonce = match record.nonce {
+            Some(reserved) => reserved,
+            None => {
+                // Not below what the pool holds: a wallet of the same account may have transactions waiting there.
+                let pending = self.rpc.pending_nonce(account).await?;
+                let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, account).await?;
+                pending.max(ours)
+            }
+        };
+        let attempt = self.sign_and_store(now, &record, nonce, gas_limit, fees).await?;
+        tracing::info!(tx = %record.id, kind = %record.intent.kind, hash = %attempt.hash, nonce, "transaction sent");
+        match self.broadcast(&record, &attempt).await? {
+            Broadcast::Accepted => {}
+            Broadcast::Refused(obstacle) => {
+                let record = self.reload(record.id).await?;
+                self.obstruct(&record, Some(obstacle)).await?;
+            }
+            Broadcast::NonceUsed => return self.give_way(&record, &attempt).await,
+        }
+        let record = self.reload(record.id).await?;
+        self.announce(&record);
+        Ok(Some(record))
+    }
+
+    /// The first broadcast of a transaction met a taken nonce: no node can hold it, so another nonce is safe.
+    async fn give_way(&self, record: &TxRecord, attempt: &Attempt) -> Result<Option<TxRecord>, ChainError> {
+        if self.rpc.receipt(attempt.hash).await?.is_some() {
+            return Ok(Some(self.reload(record.id).await?)); // taken by this very transaction
+        }
+        tracing::info!(tx = %record.id, nonce = attempt.nonce, "nonce was taken by a foreign transaction; using another");
+        if record.intent.kind == NONCE_FILLER {
+            self.finish(record.id, TxStatus::Dropped, Some("the nonce is filled")).await?;
+            return Ok(None);
+        }
+        let mut tx = self.db.begin().await?;
+        table::release_nonce(&mut tx, record.id).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(None)
+    }
+
+    /// Replaces a transaction by one that offers more.
+    pub(super) async fn bump(
+        &self,
+        now: Now,
+        record: &TxRecord,
+        previous: &Attempt,
+    ) -> Result<(), ChainError> {
+        let (Some(nonce), Some(gas_limit)) = (record.nonce, record.gas_limit) else { return Ok(()) };
+        match self.options.fees.bump(previous.fees, now.base_fee, self.tip().await?) {
+            Bump::AtCap(reached) => {
+                if record.bump_requested {
+                    let mut tx = self.db.begin().await?;
+                    table::request_bump(&mut tx, record.id, false).await?;
+                    tx.commit().await?;
+                }
+                self.obstruct(record, Some(fee_cap(reached))).await
+            }
+            Bump::To(fees) => {
+                let attempt = self.sign_and_store(now, record, nonce, gas_limit, fees).await?;
+                tracing::info!(tx = %record.id, hash = %attempt.hash, max_fee = fees.max_fee, "fee raised");
+                let record = self.reload(record.id).await?;
+                match self.broadcast(&record, &attempt).await? {
+                    // Taken by an older one of ours, most likely; the next pass finds its receipt.
+                    Broadcast::Accepted | Broadcast::NonceUsed => self.announce(&record),
+                    Broadcast::Refused(obstacle) => self.obstruct(&record, Some(obstacle)).await?,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn tip(&self) -> Result<u128, ChainError> {
+        match self.rpc.suggested_tip().await {
+            Ok(tip) => Ok(tip),
+            // Not every node has an opinion; the policy's least tip is ours then.
+            Err(error) if matches!(error.fault, Fault::Refused { .. }) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The gas limit; none if the call cannot go out now, for a reason that is stored.
+    async fn gas_limit(&self, record: &TxRecord, in_flight: &[TxRecord]) -> Result<Option<u64>, ChainError> {
+        let fault = match self.rpc.estimate(call(record)).await {
+            Ok(estimate) => return Ok(Some(self.options.fees.gas_limit(estimate))),
+            Err(error) => match error.fault {
+                Fault::Refused { .. } | Fault::TooLarge(_) => error.fault,
+                _ => return Err(error.into()),
+            },
+        };
+        let account = record.intent.from;
+        let message = fault.to_string();
+        if revert::says_insufficient_funds(&message) {
+            let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
+            let needed = Wei(record.intent.value.max(available.0.saturating_add(1)));
+            self.obstruct(record, Some(Obstacle::InsufficientFunds { account, needed, available })).await?;
+        } else if let Some(reason) = revert::reason(&fault, self.options.decode) {
+            if in_flight.iter().any(|earlier| earlier.id < record.id) {
+                self.obstruct(record, Some(Obstacle::WaitsForEarlier { reason })).await?;
+            } else {
+                self.finish(record.id, TxStatus::Failed, Some(&reason)).await?;
+            }
+        } else {
+            self.obstruct(record, Some(Obstacle::Refused { reason: message })).await?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the account cannot pay for this one on top of those under way.
+    async fn shortfall(
+        &self,
+        record: &TxRecord,
+        gas_limit: u64,
+        fees: Fees,
+        in_flight: &[TxRecord],
+    ) -> Result<Option<Obstacle>, ChainError> {
+        let account = record.intent.from;
+        let cost = |value: u128, gas: u64, fee: u128| U256::from(value) + U256::from(gas) * U256::from(fee);
+        let mut reserved = U256::ZERO;
+        for earlier in in_flight.iter().filter(|earlier| earlier.inclusion.is_none()) {
+            let attempts = table::attempts(&mut *self.db.read().await?, earlier.id).await?;
+            let fee = attempts.iter().map(|attempt| attempt.fees.max_fee).max().unwrap_or(0);
+            reserved += cost(earlier.intent.value, earlier.gas_limit.unwrap_or(0), fee);
+        }
+        let needed = cost(record.intent.value, gas_limit, fees.max_fee);
+        let free = self.rpc.balance(account).await?.saturating_sub(reserved);
+        if free >= needed {
+            return Ok(None);
+        }
+        let wei = |value: U256| Wei(u128::try_from(value).unwrap_or(u128::MAX));
+        Ok(Some(Obstacle::InsufficientFunds { account, needed: wei(needed), available: wei(free) }))
+    }
+
+    /// Signs and makes it durable: from here on, whatever happens, this very transaction is known to be ours.
+    async fn sign_and_store(
+        &self,
+        now: Now,
+        record: &TxRecord,
+        nonce: u64,
+        gas_limit: u64,
+        fees: Fees,
+    ) -> Result<Attempt, ChainError> {
+        let intent = &record.intent;
+        let unsigned = TxEip1559 {
+            chain_id: self.chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas: fees.max_fee,
+            max_priority_fee_per_gas: fees.priority_fee,
+            to: TxKind::Call(intent.to),
+            value: U256::from(intent.value),
+            input: intent.input.clone(),
+            ..Default::default()
+        };
+        let (raw, hash) = self.keys.sign(intent.from, unsigned)?;
+        let attempt = Attempt { hash, nonce, fees, at: SystemTime::now(), raw, head: now.head.number };
+        let mut tx = self.db.begin().await?;
+        table::store_attempt(&mut tx, record.id, gas_limit, &attempt).await?;
+        tx.commit().await?;
+        Ok(attempt)
+    }
+
+    pub(super) async fn broadcast(
+        &self,
+        record: &TxRecord,
+        attempt: &Attempt,
+    ) -> Result<Broadcast, ChainError> {
+        let fault = match self.rpc.send_raw(&attempt.raw).await {
+            Ok(()) => return Ok(Broadcast::Accepted),
+            Err(error) => match error.fault {
+                Fault::Refused { .. } | Fault::TooLarge(_) => error.fault,
+                // Unknown whether it arrived: it is looked for, and sent again, at the next pass.
+                _ => return Err(error.into()),
+            },
+        };
+        let message = fault.to_string();
+        let account = record.intent.from;
+        Ok(match revert::broadcast_refusal(&message) {
+            BroadcastRefusal::Known => Broadcast::Accepted,
+            BroadcastRefusal::NonceUsed => Broadcast::NonceUsed,
+            BroadcastRefusal::InsufficientFunds => {
+                let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
+                let gas = u128::from(record.gas_limit.unwrap_or(0)).saturating_mul(attempt.fees.max_fee);
+                let needed = Wei(record.intent.value.saturating_add(gas));
+                Broadcast::Refused(Obstacle::InsufficientFunds { account, needed, available })
+            }
+            BroadcastRefusal::Underpriced | BroadcastRefusal::Other => {
+                Broadcast::Refused(Obstacle::Refused { reason: message })
+            }
+        })
+    }
+}
+
+pub(super) fn call(record: &TxRecord) -> Call<'_> {
+    let intent = &record.intent;
+    Call { from: intent.from, to: intent.to, value: intent.value, input: &intent.input }
+}
+
+fn fee_cap(reached: FeeCapReached) -> Obstacle {
+    Obstacle::FeeCap { needed: Wei(reached.needed), cap: Wei(reached.cap) }
+}

@@ -1,0 +1,176 @@
+use alloy::rpc::types::TransactionReceipt;
+
+use super::send::{Broadcast, call};
+use super::work::{Memory, Now};
+use super::{Attempt, Inclusion, Inner, Obstacle, TxRecord, TxStatus, revert, table};
+use crate::ChainError;
+use crate::rpc::Fault;
+
+/// Passes in a row that must find a nonce taken, deep in the chain, and no receipt of ours, before it is believed: the
+/// nodes behind an endpoint may know different things.
+const SURE: u32 = 3;
+
+impl Inner {
+    /// Brings a sent transaction forward. The record if it is still under way.
+    pub(super) async fn settle(
+        &self,
+        memory: &mut Memory,
+        now: Now,
+        next: u64,
+        record: TxRecord,
+    ) -> Result<Option<TxRecord>, ChainError> {
+        let attempts = table::attempts(&mut *self.db.read().await?, record.id).await?;
+        let Some(nonce) = record.nonce else { return Ok(Some(record)) };
+        if nonce >= next {
+            memory.missing.remove(&record.id);
+            return self.push(memory, now, next, record, &attempts).await.map(Some);
+        }
+        match self.find_inclusion(&attempts).await? {
+            Some(inclusion) => {
+                memory.missing.remove(&record.id);
+                self.included(now, record, inclusion).await
+            }
+            None => self.not_ours(memory, now, record, nonce).await,
+        }
+    }
+
+    async fn find_inclusion(&self, attempts: &[Attempt]) -> Result<Option<Inclusion>, ChainError> {
+        for attempt in attempts {
+            if let Some(receipt) = self.rpc.receipt(attempt.hash).await? {
+                return Ok(read(&receipt));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One of its transactions is in a block; the outcome is final once that block is deep enough.
+    async fn included(
+        &self,
+        now: Now,
+        mut record: TxRecord,
+        inclusion: Inclusion,
+    ) -> Result<Option<TxRecord>, ChainError> {
+        if record.inclusion != Some(inclusion) {
+            let mut tx = self.db.begin().await?;
+            table::set_inclusion(&mut tx, record.id, Some(&inclusion)).await?;
+            tx.commit().await?;
+            tracing::info!(tx = %record.id, block = inclusion.block, hash = %inclusion.tx_hash, "transaction mined; waiting for confirmations");
+            record = self.reload(record.id).await?;
+            self.announce(&record);
+        }
+        if inclusion.block.saturating_add(self.options.confirmations) > now.head.number {
+            return Ok(Some(record));
+        }
+        // The receipt may come from another node than the head: its block must be on the head's chain.
+        if self.rpc.header(inclusion.block).await?.hash != inclusion.block_hash {
+            return Ok(Some(record));
+        }
+        if inclusion.success {
+            self.finish(record.id, TxStatus::Mined, None).await?;
+        } else {
+            let reason = self.revert_reason(&record, inclusion).await?;
+            self.finish(record.id, TxStatus::Failed, Some(&reason)).await?;
+        }
+        Ok(None)
+    }
+
+    /// Why a mined transaction reverted, by running it again where it was mined.
+    async fn revert_reason(&self, record: &TxRecord, inclusion: Inclusion) -> Result<String, ChainError> {
+        let gas = record.gas_limit.unwrap_or(inclusion.gas_used);
+        let before = inclusion.block.saturating_sub(1);
+        match self.rpc.call(call(record), gas, before).await {
+            Ok(_) if inclusion.gas_used >= gas => Ok("reverted: out of gas".to_owned()),
+            Ok(_) => Ok("reverted, by what other transactions did just before it".to_owned()),
+            Err(error) => match revert::reason(&error.fault, self.options.decode) {
+                Some(reason) => Ok(format!("reverted: {reason}")),
+                // An old state may be gone; the outcome is certain all the same.
+                None if matches!(error.fault, Fault::Refused { .. }) => {
+                    Ok(format!("reverted, reason not known ({})", error.fault))
+                }
+                None => Err(error.into()),
+            },
+        }
+    }
+
+    /// Its nonce is taken and no receipt of ours is known.
+    async fn not_ours(
+        &self,
+        memory: &mut Memory,
+        now: Now,
+        record: TxRecord,
+        nonce: u64,
+    ) -> Result<Option<TxRecord>, ChainError> {
+        let record = self.uninclude(record).await?;
+        self.obstruct(&record, Some(Obstacle::NonceTaken { nonce })).await?;
+        let deep = now.head.number.saturating_sub(self.options.confirmations);
+        if self.rpc.nonce_at(record.intent.from, deep).await? <= nonce {
+            return Ok(Some(record));
+        }
+        let seen = memory.missing.entry(record.id).or_insert(0);
+        *seen += 1;
+        if *seen < SURE {
+            return Ok(Some(record));
+        }
+        memory.missing.remove(&record.id);
+        let reason = format!("another transaction of account {} took nonce {nonce}", record.intent.from);
+        self.finish(record.id, TxStatus::Dropped, Some(&reason)).await?;
+        Ok(None)
+    }
+
+    /// A reorg took its block back.
+    async fn uninclude(&self, record: TxRecord) -> Result<TxRecord, ChainError> {
+        let Some(inclusion) = record.inclusion else { return Ok(record) };
+        tracing::warn!(tx = %record.id, block = inclusion.block, "a reorg took the transaction's block back");
+        let mut tx = self.db.begin().await?;
+        table::set_inclusion(&mut tx, record.id, None).await?;
+        tx.commit().await?;
+        let record = self.reload(record.id).await?;
+        self.announce(&record);
+        Ok(record)
+    }
+
+    /// It waits to be mined: kept in the pool, and its fee raised when it waits for too long.
+    async fn push(
+        &self,
+        memory: &mut Memory,
+        now: Now,
+        next: u64,
+        record: TxRecord,
+        attempts: &[Attempt],
+    ) -> Result<TxRecord, ChainError> {
+        let record = self.uninclude(record).await?;
+        let Some(newest) = attempts.iter().find(|attempt| Some(attempt.nonce) == record.nonce) else {
+            return Ok(record);
+        };
+        let in_line = memory.line.get(&record.intent.from).map_or(now.head.number, |(_, head)| *head);
+        let waiting_since = newest.head.max(in_line);
+        let stuck = record.nonce == Some(next)
+            && now.head.number >= waiting_since.saturating_add(self.options.fees.stuck_after_blocks.max(1));
+        if record.bump_requested || stuck {
+            self.bump(now, &record, newest).await?;
+            return self.reload(record.id).await;
+        }
+        if memory.pooled.insert(record.id, now.head.number) != Some(now.head.number)
+            && !self.rpc.knows(newest.hash).await?
+        {
+            tracing::info!(tx = %record.id, hash = %newest.hash, "transaction is not in the pool; sending it again");
+            if let Broadcast::Refused(obstacle) = self.broadcast(&record, newest).await? {
+                self.obstruct(&record, Some(obstacle)).await?;
+                return self.reload(record.id).await;
+            }
+            self.obstruct(&record, None).await?;
+        }
+        Ok(record)
+    }
+}
+
+fn read(receipt: &TransactionReceipt) -> Option<Inclusion> {
+    Some(Inclusion {
+        tx_hash: receipt.transaction_hash,
+        block: receipt.block_number?,
+        block_hash: receipt.block_hash?,
+        success: receipt.status(),
+        gas_used: receipt.gas_used,
+        gas_price: receipt.effective_gas_price,
+    })
+}

@@ -1,0 +1,266 @@
+use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
+
+use alloy::primitives::Address;
+
+use super::{Inner, NONCE_FILLER, Obstacle, TransactorState, TxId, TxRecord, TxStatus, TxUpdate, table};
+use crate::rpc::BlockHeader;
+use crate::{ChainError, Intent};
+
+/// Times in a row that a lower head must be told before it is believed.
+const LOWER_HEADS: u32 = 3;
+/// Fillers made for one account at a time.
+const FILLERS: u64 = 16;
+
+/// What a run remembers between passes. All of it can be lost.
+#[derive(Default)]
+pub(super) struct Memory {
+    checked: bool,
+    worked: bool,
+    best_head: u64,
+    lower_heads: u32,
+    /// For each account: its next nonce on the chain, and the head at which it became that.
+    pub(super) line: HashMap<Address, (u64, u64)>,
+    /// For each account: the head at which a gap before its transactions was noticed.
+    gaps: HashMap<Address, u64>,
+    /// Passes in a row that found a nonce taken and no receipt of ours.
+    pub(super) missing: HashMap<TxId, u32>,
+    /// The head at which the pool was last asked for a transaction.
+    pub(super) pooled: HashMap<TxId, u64>,
+}
+
+/// The chain as of one pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) head: BlockHeader,
+    pub(super) base_fee: u128,
+}
+
+impl Inner {
+    pub(super) async fn work(&self) -> Result<(), ChainError> {
+        let mut memory = Memory::default();
+        let mut failures = 0u32;
+        let mut since = SystemTime::now();
+        loop {
+            match self.pass(&mut memory).await {
+                Ok(open) => {
+                    failures = 0;
+                    let state = if open == 0 { TransactorState::Idle } else { TransactorState::Working };
+                    self.status.send_modify(|status| {
+                        status.state = state;
+                        status.open = open;
+                    });
+                    if open == 0 {
+                        self.wake.notified().await;
+                    } else {
+                        tokio::select! {
+                            () = self.wake.notified() => {}
+                            () = tokio::time::sleep(self.options.poll_interval) => {}
+                        }
+                    }
+                }
+                Err(error) if error.is_permanent() && !memory.worked => return Err(error),
+                Err(error) => {
+                    memory.checked = false;
+                    failures = failures.saturating_add(1);
+                    if failures == 1 {
+                        since = SystemTime::now();
+                    }
+                    tracing::warn!(%error, failures, "transactor cannot go on; trying again");
+                    let reason = error.to_string();
+                    self.status.send_modify(|status| {
+                        status.state = TransactorState::Stalled { reason, failures, since };
+                    });
+                    tokio::time::sleep(self.options.backoff.wait(failures, error.retry_after())).await;
+                }
+            }
+        }
+    }
+
+    /// Brings every open intent as far as it gets now. How many stay open.
+    async fn pass(&self, memory: &mut Memory) -> Result<usize, ChainError> {
+        // Checked even when there is nothing to do, so that a wrong set-up is told at the start.
+        if !memory.checked {
+            self.rpc.check(self.chain_id, &[]).await?;
+            memory.checked = true;
+            memory.worked = true;
+        }
+        let open = table::open(&mut *self.db.read().await?, self.chain_id).await?;
+        self.status.send_modify(|status| status.open = open.len());
+        if open.is_empty() {
+            return Ok(0);
+        }
+        let now = self.now(memory).await?;
+        let mut accounts: BTreeMap<Address, Vec<TxRecord>> = BTreeMap::new();
+        for record in open {
+            accounts.entry(record.intent.from).or_default().push(record);
+        }
+        let mut trouble = None;
+        for (account, records) in accounts {
+            match self.serve(memory, now, account, records).await {
+                // One sink's or one key's trouble is no other account's.
+                Err(error @ (ChainError::TxSink { .. } | ChainError::Signing { .. })) => {
+                    trouble = Some(error)
+                }
+                other => other?,
+            }
+        }
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(table::open(&mut *self.db.read().await?, self.chain_id).await?.len()),
+        }
+    }
+
+    async fn now(&self, memory: &mut Memory) -> Result<Now, ChainError> {
+        let number = self.rpc.head().await?;
+        if number < memory.best_head {
+            memory.lower_heads += 1;
+            if memory.lower_heads <= LOWER_HEADS {
+                return Err(ChainError::HeadWentBack { best: memory.best_head, head: number });
+            }
+        }
+        memory.lower_heads = 0;
+        memory.best_head = number;
+        let head = self.rpc.header(number).await?;
+        self.status.send_modify(|status| status.head = Some(number));
+        Ok(Now { head, base_fee: head.base_fee.map_or(0, u128::from) })
+    }
+
+    async fn serve(
+        &self,
+        memory: &mut Memory,
+        now: Now,
+        account: Address,
+        records: Vec<TxRecord>,
+    ) -> Result<(), ChainError> {
+        let next = self.rpc.nonce(account).await?;
+        match memory.line.get(&account) {
+            Some((nonce, _)) if *nonce == next => {}
+            _ => drop(memory.line.insert(account, (next, now.head.number))),
+        }
+        let (mut sent, mut unsent): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| record.status == TxStatus::Sent);
+        sent.sort_by_key(|record| record.nonce);
+        // Fillers first: everything behind them waits for them.
+        unsent.sort_by_key(|record| (record.nonce.is_none(), record.nonce, record.id));
+
+        let mut in_flight = Vec::new();
+        for record in sent {
+            if let Some(waiting) = self.settle(memory, now, next, record).await? {
+                in_flight.push(waiting);
+            }
+        }
+        if self.fill_gap(memory, now, account, next, &in_flight, &unsent).await? {
+            self.wake.notify_one();
+            return Ok(());
+        }
+        for record in unsent {
+            if let Some(sent) = self.send(now, record, &in_flight).await? {
+                in_flight.push(sent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notices nonces before our waiting transactions that nobody holds (a foreign transaction vanished from the
+    /// pool, a reorg took one back), and after a while stores transactions that use them up. Nothing else could ever
+    /// get the waiting ones mined.
+    async fn fill_gap(
+        &self,
+        memory: &mut Memory,
+        now: Now,
+        account: Address,
+        next: u64,
+        in_flight: &[TxRecord],
+        unsent: &[TxRecord],
+    ) -> Result<bool, ChainError> {
+        let lowest =
+            in_flight.iter().filter(|record| record.inclusion.is_none()).filter_map(|r| r.nonce).min();
+        let lowest = match lowest {
+            Some(lowest) if lowest > next && unsent.iter().all(|record| record.nonce.is_none()) => lowest,
+            _ => {
+                memory.gaps.remove(&account);
+                return Ok(false);
+            }
+        };
+        if self.rpc.pending_nonce(account).await? > next {
+            memory.gaps.remove(&account); // a foreign transaction waits in the gap
+            return Ok(false);
+        }
+        let noticed = *memory.gaps.entry(account).or_insert(now.head.number);
+        if now.head.number < noticed.saturating_add(self.options.fees.stuck_after_blocks) {
+            return Ok(false);
+        }
+        tracing::warn!(%account, from = next, to = lowest - 1, "nobody holds these nonces; filling them");
+        let mut tx = self.db.begin().await?;
+        for nonce in (next..lowest).take(usize::try_from(FILLERS).unwrap_or(usize::MAX)) {
+            // The block makes the key new if the same nonce must be filled again after a reorg.
+            let key = format!("{NONCE_FILLER}:{}:{account}:{nonce}:{}", self.chain_id, now.head.hash);
+            let intent = Intent::new(key, account, account, Vec::new())
+                .kind(NONCE_FILLER)
+                .subject(format!("{account}:{nonce}"));
+            table::submit(&mut tx, self.chain_id, &intent, Some(nonce)).await?;
+        }
+        tx.commit().await?;
+        memory.gaps.remove(&account);
+        Ok(true)
+    }
+
+    pub(super) async fn reload(&self, id: TxId) -> Result<TxRecord, ChainError> {
+        table::get(&mut *self.db.read().await?, id).await?.ok_or(ChainError::UnknownTx { tx: id })
+    }
+
+    pub(super) fn announce(&self, record: &TxRecord) {
+        // Nobody may be listening.
+        let _ = self.updates.send(TxUpdate {
+            id: record.id,
+            status: record.status,
+            included: record.inclusion.is_some(),
+            obstacle: record.obstacle.clone(),
+        });
+    }
+
+    /// Shows why an intent does not advance.
+    pub(super) async fn obstruct(
+        &self,
+        record: &TxRecord,
+        obstacle: Option<Obstacle>,
+    ) -> Result<(), ChainError> {
+        if record.obstacle == obstacle {
+            return Ok(());
+        }
+        if let Some(obstacle) = &obstacle {
+            tracing::warn!(tx = %record.id, kind = %record.intent.kind, %obstacle, "transaction waits");
+        }
+        let mut tx = self.db.begin().await?;
+        table::set_obstacle(&mut tx, record.id, obstacle.as_ref()).await?;
+        tx.commit().await?;
+        self.announce(&TxRecord { obstacle, ..record.clone() });
+        Ok(())
+    }
+
+    /// Makes a status final, together with what the sink makes of it.
+    pub(super) async fn finish(
+        &self,
+        id: TxId,
+        status: TxStatus,
+        failure: Option<&str>,
+    ) -> Result<(), ChainError> {
+        let mut tx = self.db.begin().await?;
+        if !table::finish(&mut tx, id, status, failure).await? {
+            return Ok(());
+        }
+        let record = table::get(&mut tx, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
+        self.sink.finished(&mut tx, &record).await.map_err(|source| ChainError::TxSink { tx: id, source })?;
+        tx.commit().await?;
+        match failure {
+            None => tracing::info!(tx = %id, kind = %record.intent.kind, %status, "transaction is final"),
+            Some(failure) => {
+                tracing::warn!(tx = %id, kind = %record.intent.kind, %status, failure, "transaction is final");
+            }
+        }
+        self.announce(&record);
+        self.sink.committed();
+        Ok(())
+    }
+}
