@@ -1,6 +1,7 @@
 //! The dispatcher: claims, hands out, renews, and sleeps in between.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -55,11 +56,18 @@ impl Run {
             let stop = stop.clone();
             async move { commits.run(stop).await }
         });
-        let started = self.take_over().await;
-        if started.is_ok() {
+        let shop = Arc::clone(&self.shop);
+        let work = async {
+            self.take_over().await?;
             self.serve(&shutdown).await;
             self.drain().await;
-        }
+            Ok(())
+        };
+        // Beside the work, which may itself be waiting for a handler that sits on its completion.
+        let started = tokio::select! {
+            ended = work => ended,
+            never = close_on(&shutdown, &shop) => match never {},
+        };
         stop.cancel();
         if let Err(error) = committer.await {
             tracing::error!(%error, "the committing task of the job processor died");
@@ -135,7 +143,7 @@ impl Run {
             self.renewed = Instant::now();
         }
         for job in claimed {
-            let cancelled = CancellationToken::new();
+            let cancelled = self.shop.closing.child_token();
             let (id, token) = (job.lease.id.0, job.lease.token);
             let (shop, told) = (Arc::clone(&self.shop), cancelled.clone());
             let task = self.tasks.spawn(async move { shop.work(job, told).await });
@@ -205,26 +213,16 @@ impl Run {
 
     /// Gives back what has not started, waits for what has.
     async fn drain(&mut self) {
-        self.shop.closing.cancel();
-        for held in self.hand.values() {
-            held.cancelled.cancel();
-        }
-        let grace = Instant::now() + self.shop.settings.grace;
-        let end = grace + LAST_WAIT;
+        let end = Instant::now() + self.shop.settings.grace + LAST_WAIT;
         while !self.tasks.is_empty() {
             if let Err(error) = self.renew_if_due().await {
                 tracing::error!(%error, "cannot renew the leases of jobs while shutting down");
                 self.renewed = Instant::now();
             }
-            let aborted = self.shop.abort.is_cancelled();
             let renew_at = self.renew_at();
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                () = tokio::time::sleep_until(grace), if !aborted => {
-                    tracing::warn!(jobs = self.tasks.len(), "handlers did not end in the grace time; their jobs will run again");
-                    self.shop.abort.cancel();
-                }
                 () = tokio::time::sleep_until(renew_at) => {}
                 () = tokio::time::sleep_until(end) => {
                     tracing::error!(jobs = self.tasks.len(), "handlers block their threads; left behind");
@@ -233,4 +231,14 @@ impl Run {
             }
         }
     }
+}
+
+/// At shutdown tells the handlers to stop, and drops them when the grace time is over.
+async fn close_on(shutdown: &CancellationToken, shop: &Shop) -> Infallible {
+    shutdown.cancelled().await;
+    shop.closing.cancel();
+    tokio::time::sleep(shop.settings.grace).await;
+    tracing::warn!("handlers did not end in the grace time; their jobs will run again");
+    shop.abort.cancel();
+    std::future::pending().await
 }

@@ -25,7 +25,7 @@ pub(crate) struct Shop {
     pub(crate) commits: Arc<Commits>,
     /// One permit for each handler that may run.
     pub(crate) free: Semaphore,
-    /// Start nothing more.
+    /// Start nothing more, stop what runs. The parent of every job's token.
     pub(crate) closing: CancellationToken,
     /// Drop what still runs.
     pub(crate) abort: CancellationToken,
@@ -81,7 +81,6 @@ impl Shop {
         }
         let permit = tokio::select! {
             biased;
-            () = self.closing.cancelled() => return Some(Ending::Release),
             () = cancelled.cancelled() => return Some(Ending::Release),
             permit = self.free.acquire() => permit,
         };
