@@ -1,7 +1,7 @@
 //! Whatever an adapter does wrong, its host answers with a typed error that names adapter, call and remedy.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use privatix_adapter::{
@@ -11,8 +11,15 @@ use privatix_adapter::{
 use privatix_channel::{ChannelId, Usage};
 use tokio_util::sync::CancellationToken;
 
+/// No call of a sound host takes this long, however slow the machine is: only what really hangs reaches it.
+const LONG: Duration = Duration::from_mins(2);
+
 /// Misbehaves in a way of its own in each call.
-struct Unruly;
+#[derive(Default)]
+struct Unruly {
+    /// What `resume` waits for.
+    release: Mutex<Option<mpsc::Receiver<()>>>,
+}
 
 #[async_trait]
 impl Adapter for Unruly {
@@ -41,7 +48,11 @@ impl Adapter for Unruly {
     }
 
     async fn resume(&self, _: ChannelId) -> Result<(), Refusal> {
-        std::thread::sleep(Duration::from_millis(300)); // blocks its thread, against all rules
+        // Blocks its thread, against all rules, until the test has seen what the host does about it.
+        let release = self.release.lock().unwrap().take();
+        if let Some(release) = release {
+            let _ = release.recv_timeout(LONG);
+        }
         Ok(())
     }
 
@@ -59,7 +70,7 @@ impl Adapter for Unruly {
 }
 
 fn host() -> Host {
-    Host::with_timeouts(Arc::new(Unruly), Timeouts::all(Duration::from_millis(100))).unwrap()
+    Host::with_timeouts(Arc::new(Unruly::default()), Timeouts::all(LONG)).unwrap()
 }
 
 fn channel() -> ChannelId {
@@ -101,16 +112,25 @@ async fn a_panic_becomes_an_error_and_the_host_goes_on() {
     assert!(host.stop(channel()).await.is_err_and(|error| error.is_temporary()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_hangs_or_blocks_its_thread_times_out() {
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_times_out_after_its_time() {
     let host = host();
-    for (call, answer) in
-        [(Call::Suspend, host.suspend(channel()).await), (Call::Resume, host.resume(channel()).await)]
-    {
-        let error = answer.unwrap_err();
-        assert!(matches!(error, AdapterError::TimedOut { call: c, .. } if c == call), "{error}");
-        assert!(error.is_temporary());
-    }
+    let start = tokio::time::Instant::now();
+    let error = host.suspend(channel()).await.unwrap_err();
+    assert!(matches!(error, AdapterError::TimedOut { call: Call::Suspend, after: LONG, .. }), "{error}");
+    assert!(error.is_temporary());
+    assert_eq!(start.elapsed(), LONG);
+}
+
+// Threads to spare: the blocked one may be any of them, also the one that would have told the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_call_that_blocks_its_thread_times_out() {
+    let (release, blocked) = mpsc::channel();
+    let adapter = Unruly { release: Mutex::new(Some(blocked)) };
+    let host = Host::with_timeouts(Arc::new(adapter), Timeouts::all(Duration::from_millis(50))).unwrap();
+    let error = host.resume(channel()).await.unwrap_err();
+    assert!(matches!(error, AdapterError::TimedOut { call: Call::Resume, .. }), "{error}");
+    drop(release);
 }
 
 #[tokio::test(flavor = "multi_thread")]
