@@ -1,0 +1,265 @@
+//! One channel at work: whether it passes, how much passed, and its session.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use privatix_adapter::Session;
+use privatix_channel::{ChannelId, Usage};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::reporting::Reporting;
+
+/// Whether bytes may pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Gate {
+    Open,
+    /// Not started yet, suspended, or at the end of its allowance: connections wait.
+    Closed,
+    /// For good: connections end.
+    Stopped,
+}
+
+const CLOSED: u8 = 0;
+const OPEN: u8 = 1;
+const STOPPED: u8 = 2;
+
+/// The channel was stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the channel was stopped")]
+pub(crate) struct Stopped;
+
+/// The channel has as many connections as it may have, or was stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum NotAdmitted {
+    #[error("the channel has its {0} connections already")]
+    TooMany(usize),
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A provisioned channel. Everything on the way of bytes is an atomic; locks are taken per connection and per report.
+pub(crate) struct Channel {
+    id: ChannelId,
+    state: AtomicU8,
+    /// Woken at each change of the gate.
+    changed: Notify,
+    /// Bytes in all, with those of earlier sessions: what the allowance is compared with.
+    used: AtomicU64,
+    allowance: AtomicU64,
+    /// Cancelled when the channel is stopped.
+    stopped: CancellationToken,
+    connections: TaskTracker,
+    session: Mutex<Option<Arc<Live>>>,
+    reporting: Arc<Reporting>,
+    /// Whether the channel waits in the queue of those whose session may end.
+    pub(crate) idle_queued: AtomicBool,
+    emptied: Mutex<Instant>,
+}
+
+/// A session under way; ends when the last connection and the channel let go of it, with all that was counted.
+pub(crate) struct Live {
+    session: Session,
+    bytes: AtomicU64,
+    told: AtomicU64,
+    /// Whether it waits for the next report by time.
+    pub(crate) queued: AtomicBool,
+}
+
+impl Live {
+    /// Reports what was counted.
+    pub(crate) fn tell(&self) {
+        let bytes = self.bytes.load(Ordering::Acquire);
+        self.told.fetch_max(bytes, Ordering::AcqRel);
+        self.session.report(Usage::new(bytes));
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.session.end(Usage::new(*self.bytes.get_mut()));
+    }
+}
+
+impl Channel {
+    pub(crate) fn new(id: ChannelId, used: Usage, reporting: Arc<Reporting>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            state: AtomicU8::new(CLOSED),
+            changed: Notify::new(),
+            used: AtomicU64::new(used.get()),
+            allowance: AtomicU64::new(u64::MAX),
+            stopped: CancellationToken::new(),
+            connections: TaskTracker::new(),
+            session: Mutex::new(None),
+            reporting,
+            idle_queued: AtomicBool::new(false),
+            emptied: Mutex::new(Instant::now()),
+        })
+    }
+
+    pub(crate) const fn id(&self) -> ChannelId {
+        self.id
+    }
+
+    pub(crate) fn gate(&self) -> Gate {
+        match self.state.load(Ordering::Acquire) {
+            OPEN if self.used.load(Ordering::Relaxed) < self.allowance.load(Ordering::Relaxed) => Gate::Open,
+            STOPPED => Gate::Stopped,
+            _ => Gate::Closed,
+        }
+    }
+
+    /// Lets the channel pass.
+    pub(crate) fn open_gate(&self) {
+        self.set_unless_stopped(OPEN);
+    }
+
+    /// Holds all connections of the channel where they are.
+    pub(crate) fn close_gate(&self) {
+        self.set_unless_stopped(CLOSED);
+        if let Some(live) = &*self.session.lock() {
+            live.tell();
+        }
+    }
+
+    fn set_unless_stopped(&self, state: u8) {
+        let set = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now != STOPPED).then_some(state));
+        if set.is_ok_and(|before| before != state) {
+            tracing::debug!(channel = %self.id, open = (state == OPEN), "gate");
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Holds the channel to so many bytes in all.
+    pub(crate) fn allow(&self, up_to: Usage) {
+        self.allowance.store(up_to.get(), Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Ends all connections and the session, and waits until they are gone.
+    pub(crate) async fn stop(&self) {
+        self.state.store(STOPPED, Ordering::Release);
+        self.stopped.cancel();
+        self.changed.notify_waiters();
+        self.connections.close();
+        self.connections.wait().await;
+        self.session.lock().take();
+    }
+
+    /// Completes when the channel is stopped.
+    pub(crate) async fn stopped(&self) {
+        self.stopped.cancelled().await;
+    }
+
+    /// Completes when the gate is open.
+    pub(crate) async fn opened(&self) -> Result<(), Stopped> {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable(); // before looking, so that no change between is missed
+            match self.gate() {
+                Gate::Open => return Ok(()),
+                Gate::Stopped => return Err(Stopped),
+                Gate::Closed => changed.await,
+            }
+        }
+    }
+
+    /// Takes a connection's place, and begins a session if there is none.
+    pub(crate) fn admit(self: &Arc<Self>, peer: SocketAddr, most: usize) -> Result<Flow, NotAdmitted> {
+        let mut session = self.session.lock();
+        if self.gate() == Gate::Stopped {
+            return Err(Stopped.into());
+        }
+        if self.connections.len() >= most {
+            return Err(NotAdmitted::TooMany(most));
+        }
+        let place = self.connections.token();
+        let live = Arc::clone(session.get_or_insert_with(|| {
+            let session = self.reporting.open(self.id, peer);
+            tracing::info!(channel = %self.id, session = %session.id(), %peer, "session started");
+            Arc::new(Live {
+                session,
+                bytes: AtomicU64::new(0),
+                told: AtomicU64::new(0),
+                queued: AtomicBool::new(false),
+            })
+        }));
+        drop(session);
+        Ok(Flow { live: Some(live), moved: AtomicU64::new(0), channel: Arc::clone(self), place: Some(place) })
+    }
+
+    /// Ends the session if the last connection went `idle` ago or longer. If it went later, tells when to ask again.
+    pub(crate) fn end_idle_session(&self, idle: Duration) -> Option<Instant> {
+        let mut session = self.session.lock();
+        if !self.connections.is_empty() || session.is_none() {
+            return None; // in use again; queued again when that ends
+        }
+        let due = *self.emptied.lock() + idle;
+        if Instant::now() < due {
+            return Some(due);
+        }
+        if let Some(live) = session.take() {
+            tracing::info!(channel = %self.id, session = %live.session.id(), "session ended, not used any more");
+        }
+        None
+    }
+}
+
+/// A connection's place in its channel, and its meter.
+pub(crate) struct Flow {
+    /// Until it is dropped.
+    live: Option<Arc<Live>>,
+    moved: AtomicU64,
+    channel: Arc<Channel>,
+    /// Until it is dropped.
+    place: Option<TaskTrackerToken>,
+}
+
+impl Flow {
+    pub(crate) const fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    /// Bytes that this connection moved, both ways.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that passed.
+    pub(crate) fn count(&self, bytes: usize) {
+        let (bytes, Some(live)) = (bytes as u64, &self.live) else { return };
+        if bytes == 0 {
+            return;
+        }
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.channel.used.fetch_add(bytes, Ordering::Relaxed);
+        let total = live.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if total.saturating_sub(live.told.load(Ordering::Acquire)) >= self.channel.reporting.every_bytes() {
+            live.tell();
+        } else if !live.queued.load(Ordering::Relaxed) {
+            self.channel.reporting.queue(live);
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.tell();
+        }
+        *self.channel.emptied.lock() = Instant::now();
+        // In this order: who waits for the last connection to be gone finds its session let go; and who looks for idle
+        // sessions because of the last line finds the place free.
+        drop(self.place.take());
+        self.channel.reporting.queue_idle(&self.channel);
+    }
+}

@@ -1,0 +1,279 @@
+//! The buyer's side: local ports that log in at the agents' proxies.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_adapter::{
+    About, Access, Adapter, Configuration, Health, Provision, Provisioned, Refusal, Role, UsageReporter,
+};
+use privatix_channel::{ChannelId, Usage};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::channel::Channel;
+use crate::destination::{Destinations, Target};
+use crate::endpoint::Endpoint;
+use crate::front::{Backend, DialError, Listener, LoginRefused, bind};
+use crate::lifecycle::Lifecycle;
+use crate::reporting::Reporting;
+use crate::server::dial;
+use crate::settings::{ClientSettings, Limits};
+use crate::tunnel;
+
+/// Uses bought proxy traffic: the client's adapter. Its settings are [`ClientSettings`].
+///
+/// Each channel gets a local port that speaks SOCKS5 and HTTP without a login; the adapter logs in at the agent. A byte
+/// counts when it was sent to, or received from, a destination through the agent: after the login, and what the agent counts
+/// too, but for bytes that were under way when a connection broke. Suspending a channel pauses its connections.
+#[derive(Default)]
+pub struct ProxyClient {
+    lifecycle: Lifecycle<ClientSettings, Running>,
+}
+
+impl ProxyClient {
+    /// A client that is not configured yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, Refusal> {
+        let running = self.lifecycle.running()?;
+        let ports = running.ports.lock();
+        ports
+            .get(&channel)
+            .map(|port| Arc::clone(&port.way.channel))
+            .ok_or(Refusal::UnknownChannel { channel })
+    }
+}
+
+/// What runs once configured.
+struct Running {
+    ports: Mutex<HashMap<ChannelId, Port>>,
+    /// One provision at a time, as each looks for a free port.
+    provisioning: tokio::sync::Mutex<()>,
+    places: Arc<Semaphore>,
+    settings: ClientSettings,
+    reporting: Arc<Reporting>,
+    stop_reporting: DropGuard,
+    report_task: JoinHandle<()>,
+}
+
+/// A channel's local port.
+struct Port {
+    way: Arc<Way>,
+    local: Endpoint,
+    listener: Listener,
+}
+
+/// The way to a channel's agent.
+struct Way {
+    channel: Arc<Channel>,
+    agent: Mutex<Arc<(Endpoint, Access)>>,
+    agents: Destinations,
+    limits: Limits,
+    /// What was wrong with the agent at the last attempt, if anything was.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Running {
+    fn start(settings: ClientSettings, reporter: UsageReporter) -> Self {
+        let stop = CancellationToken::new();
+        let (reporting, task) = Reporting::new(reporter, settings.reports.clone(), stop.clone());
+        Self {
+            ports: Mutex::default(),
+            provisioning: tokio::sync::Mutex::new(()),
+            places: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
+            settings,
+            reporting,
+            stop_reporting: stop.drop_guard(),
+            report_task: tokio::spawn(task),
+        }
+    }
+
+    async fn open(&self, id: ChannelId, access: Access) -> Result<Endpoint, Refusal> {
+        let agent = Endpoint::parse(&access.endpoint)?;
+        let _one_at_a_time = self.provisioning.lock().await;
+        if let Some(port) = self.ports.lock().get(&id) {
+            *port.way.agent.lock() = Arc::new((agent, access));
+            return Ok(port.local.clone());
+        }
+        let (listener, local) = self.bind_free().await?;
+        let port = NonZeroU16::new(local.port()).ok_or_else(|| Refusal::Unavailable {
+            reason: "the system gave no port".to_owned(),
+            remedy: "set `port`".to_owned(),
+        })?;
+        let local = Endpoint::new(local.ip().to_string(), port);
+        let way = Arc::new(Way {
+            channel: Channel::new(id, Usage::ZERO, Arc::clone(&self.reporting)),
+            agent: Mutex::new(Arc::new((agent, access))),
+            agents: if self.settings.allow_private_agents {
+                Destinations::everything()
+            } else {
+                Destinations::public()
+            },
+            limits: self.settings.limits.clone(),
+            trouble: Mutex::default(),
+        });
+        let listener = Listener::serve(listener, Arc::clone(&way), Arc::clone(&self.places));
+        tracing::info!(channel = %id, port, "local proxy port opened");
+        self.ports.lock().insert(id, Port { way, local: local.clone(), listener });
+        Ok(local)
+    }
+
+    /// The first free port of those that the operator allows.
+    async fn bind_free(&self) -> Result<(TcpListener, SocketAddr), Refusal> {
+        let ClientSettings { listen, port, port_count, .. } = self.settings;
+        let count = if port == 0 { 1 } else { port_count };
+        let mut last = None;
+        for candidate in (port..=u16::MAX).take(count.into()) {
+            match bind(SocketAddr::new(listen, candidate)).await {
+                Ok(bound) => return Ok(bound),
+                Err(refusal) => last = Some(refusal),
+            }
+        }
+        let last = last.map_or_else(String::new, |refusal| format!(" ({refusal})"));
+        Err(Refusal::Unavailable {
+            reason: format!("no free port among the {count} from {port} on{last}"),
+            remedy: "free one, or set `port` or `port_count`".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl Adapter for ProxyClient {
+    fn about(&self) -> About {
+        crate::about("proxy-client", Role::Client)
+    }
+
+    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+        crate::expect_role(Role::Client, configuration.role)?;
+        let settings = ClientSettings::parse(&configuration.settings)?;
+        self.lifecycle.configure(settings, async |settings| Ok(Running::start(settings, reporter))).await
+    }
+
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+        crate::expect_role(Role::Client, provision.role())?;
+        let running = self.lifecycle.running()?;
+        let Provision::Buy { channel, access } = provision else {
+            return Err(Refusal::WrongRole { role: provision.role() });
+        };
+        Ok(Provisioned { endpoint: running.open(channel, access).await?.to_value() })
+    }
+
+    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.channel(channel)?.open_gate();
+        Ok(())
+    }
+
+    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.channel(channel)?.close_gate();
+        Ok(())
+    }
+
+    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.channel(channel)?.open_gate();
+        Ok(())
+    }
+
+    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+        let port = self.lifecycle.running()?.ports.lock().remove(&channel);
+        if let Some(port) = port {
+            port.close().await;
+        }
+        Ok(())
+    }
+
+    async fn health(&self) -> Health {
+        let running = match self.lifecycle.running() {
+            Ok(running) => running,
+            Err(refusal) => return Health::Failed { reason: refusal.to_string() },
+        };
+        let ports = running.ports.lock();
+        let troubles: Vec<String> = ports
+            .values()
+            .filter_map(|port| {
+                let channel = port.way.channel.id();
+                if !port.listener.is_alive() {
+                    return Some(format!(
+                        "channel {channel}: its port is not served any more: restart the daemon"
+                    ));
+                }
+                if port.listener.is_full() {
+                    let most = port.way.limits.connections;
+                    return Some(format!("all {most} connections are taken: raise limits.connections"));
+                }
+                port.way.trouble.lock().as_ref().map(|trouble| format!("channel {channel}: {trouble}"))
+            })
+            .collect();
+        if troubles.is_empty() { Health::Well } else { Health::Degraded { reason: troubles.join("; ") } }
+    }
+
+    async fn shutdown(&self) -> Result<(), Refusal> {
+        let Some(running) = self.lifecycle.shut_down() else { return Ok(()) };
+        let ports: Vec<Port> = running.ports.lock().drain().map(|(_, port)| port).collect();
+        for port in ports {
+            port.close().await;
+        }
+        // The last reference, but for a call under way.
+        if let Some(running) = Arc::into_inner(running) {
+            drop(running.stop_reporting);
+            if let Err(failed) = running.report_task.await {
+                tracing::error!(error = %failed, "reporting ended badly");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Port {
+    async fn close(self) {
+        self.way.channel.stop().await;
+        self.listener.shut_down().await;
+    }
+}
+
+#[async_trait]
+impl Backend for Way {
+    fn open_to_all(&self) -> Option<Arc<Channel>> {
+        Some(Arc::clone(&self.channel))
+    }
+
+    fn login(&self, _: IpAddr, _: &str, _: &[u8]) -> Result<Arc<Channel>, LoginRefused> {
+        Ok(Arc::clone(&self.channel))
+    }
+
+    async fn dial(&self, target: &Target) -> Result<TcpStream, DialError> {
+        let agent = Arc::clone(&self.agent.lock());
+        let dialled = dial_through(&agent, &self.agents, target).await;
+        *self.trouble.lock() = match &dialled {
+            Err(error @ DialError::Agent(why)) => Some(format!("{error}: {why}")),
+            Err(error @ (DialError::AgentLogin | DialError::AgentFailed)) => Some(error.to_string()),
+            _ => None,
+        };
+        dialled
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+async fn dial_through(
+    (endpoint, access): &(Endpoint, Access),
+    agents: &Destinations,
+    target: &Target,
+) -> Result<TcpStream, DialError> {
+    let agent = Target::from_host(&endpoint.host, endpoint.port.get());
+    let mut stream = dial(agents, &agent).await.map_err(|error| match error {
+        DialError::Unresolved(source) | DialError::Unreachable(source) => DialError::Agent(source),
+        other => DialError::Agent(std::io::Error::other(other.to_string())),
+    })?;
+    tunnel::request(&mut stream, &access.credentials, target).await?;
+    Ok(stream)
+}

@@ -1,0 +1,302 @@
+//! The seller's side: lets channels with credentials through to the internet.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use privatix_adapter::{
+    About, Adapter, Allowance, Configuration, Credentials, Health, Provision, Provisioned, Refusal, Role,
+    Secret, UsageReporter,
+};
+use privatix_channel::{ChannelId, Usage};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::channel::Channel;
+use crate::destination::{Destinations, Target};
+use crate::endpoint::Endpoint;
+use crate::front::{Backend, DialError, Listener, LoginRefused, bind};
+use crate::lifecycle::Lifecycle;
+use crate::reporting::Reporting;
+use crate::settings::{Limits, ServerSettings};
+use crate::throttle::Throttle;
+
+/// Sells proxy traffic: the agent's adapter. Its settings are [`ServerSettings`].
+///
+/// Clients log in with the credentials that their channel was provisioned with. A byte counts when it was sent to, or
+/// received from, a destination. Suspending a channel pauses its connections: no byte passes, the connections stay; new
+/// ones wait for a few seconds and are refused then. Stopping it closes them.
+#[derive(Default)]
+pub struct ProxyServer {
+    lifecycle: Lifecycle<ServerSettings, Running>,
+}
+
+impl ProxyServer {
+    /// A server that is not configured yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, Refusal> {
+        let running = self.lifecycle.running()?;
+        let doors = running.doors.channels.read();
+        doors.get(&channel).map(|door| Arc::clone(&door.channel)).ok_or(Refusal::UnknownChannel { channel })
+    }
+}
+
+/// What runs once configured.
+struct Running {
+    doors: Arc<Doors>,
+    endpoint: Endpoint,
+    reporting: Arc<Reporting>,
+    stop_reporting: DropGuard,
+    report_task: JoinHandle<()>,
+    listener: Listener,
+}
+
+/// Who may enter, and where to.
+struct Doors {
+    channels: RwLock<HashMap<ChannelId, Door>>,
+    by_username: RwLock<HashMap<String, ChannelId>>,
+    throttle: Throttle,
+    destinations: Destinations,
+    limits: Limits,
+}
+
+struct Door {
+    channel: Arc<Channel>,
+    credentials: Credentials,
+}
+
+impl Running {
+    async fn start(settings: ServerSettings, reporter: UsageReporter) -> Result<Self, Refusal> {
+        let (listener, local) = bind(settings.listen).await?;
+        let host = settings.public_host.unwrap_or_else(|| local.ip().to_string());
+        let port = settings.public_port.unwrap_or_else(|| local.port());
+        let port = NonZeroU16::new(port).ok_or_else(|| Refusal::Settings {
+            field: "public_port".to_owned(),
+            reason: "is 0: name the port that clients connect to".to_owned(),
+        })?;
+        let stop = CancellationToken::new();
+        let (reporting, task) = Reporting::new(reporter, settings.reports, stop.clone());
+        let doors = Arc::new(Doors {
+            channels: RwLock::default(),
+            by_username: RwLock::default(),
+            throttle: Throttle::new(settings.limits.wrong_passwords_per_minute),
+            destinations: settings.destinations,
+            limits: settings.limits,
+        });
+        let places = Arc::new(Semaphore::new(doors.limits.connections.min(Semaphore::MAX_PERMITS)));
+        tracing::info!(listen = %local, public = %format_args!("{host}:{port}"), "proxy server listens");
+        Ok(Self {
+            listener: Listener::serve(listener, Arc::clone(&doors), places),
+            doors,
+            endpoint: Endpoint::new(host, port),
+            reporting,
+            stop_reporting: stop.drop_guard(),
+            report_task: tokio::spawn(task),
+        })
+    }
+}
+
+#[async_trait]
+impl Adapter for ProxyServer {
+    fn about(&self) -> About {
+        crate::about("proxy-server", Role::Agent)
+    }
+
+    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+        crate::expect_role(Role::Agent, configuration.role)?;
+        let settings = ServerSettings::parse(&configuration.settings)?;
+        self.lifecycle.configure(settings, async |settings| Running::start(settings, reporter).await).await
+    }
+
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+        crate::expect_role(Role::Agent, provision.role())?;
+        let running = self.lifecycle.running()?;
+        let Provision::Sell { channel: id, credentials, used, .. } = provision else {
+            return Err(Refusal::WrongRole { role: provision.role() });
+        };
+        check(&credentials)?;
+        running.doors.admit(id, credentials, || Channel::new(id, used, Arc::clone(&running.reporting)))?;
+        Ok(Provisioned { endpoint: running.endpoint.to_value() })
+    }
+
+    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.channel(channel)?.open_gate();
+        Ok(())
+    }
+
+    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.channel(channel)?.close_gate();
+        Ok(())
+    }
+
+    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.channel(channel)?.open_gate();
+        Ok(())
+    }
+
+    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+        if let Some(channel) = self.lifecycle.running()?.doors.dismiss(channel) {
+            channel.stop().await;
+        }
+        Ok(())
+    }
+
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+        self.channel(channel)?.allow(up_to);
+        Ok(Allowance::Enforced)
+    }
+
+    async fn health(&self) -> Health {
+        match self.lifecycle.running() {
+            Err(refusal) => Health::Failed { reason: refusal.to_string() },
+            Ok(running) if !running.listener.is_alive() => {
+                Health::Failed { reason: "the port is not served any more: restart the daemon".to_owned() }
+            }
+            Ok(running) if running.listener.is_full() => Health::Degraded {
+                reason: format!(
+                    "all {} connections are taken: raise limits.connections",
+                    running.doors.limits.connections
+                ),
+            },
+            Ok(_) => Health::Well,
+        }
+    }
+
+    async fn shutdown(&self) -> Result<(), Refusal> {
+        let Some(running) = self.lifecycle.shut_down() else { return Ok(()) };
+        let doors: Vec<Door> = running.doors.channels.write().drain().map(|(_, door)| door).collect();
+        for door in &doors {
+            door.channel.stop().await;
+        }
+        // The last reference, but for a call under way; dropping the listener ends it too.
+        if let Some(running) = Arc::into_inner(running) {
+            running.listener.shut_down().await;
+            drop(running.stop_reporting);
+            if let Err(failed) = running.report_task.await {
+                tracing::error!(error = %failed, "reporting ended badly");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What SOCKS5 (RFC 1929) and HTTP Basic (RFC 7617) can carry.
+fn check(credentials: &Credentials) -> Result<(), Refusal> {
+    let refuse = |field: &str, reason: &str| {
+        Err(Refusal::Parameters { field: field.to_owned(), reason: reason.to_owned() })
+    };
+    match (credentials.username.len(), credentials.password.expose().len()) {
+        (0 | 256.., _) => refuse("credentials.username", "must have 1 to 255 bytes"),
+        (_, 0 | 256..) => refuse("credentials.password", "must have 1 to 255 bytes"),
+        _ if credentials.username.contains(':') => refuse("credentials.username", "must have no colon"),
+        _ => Ok(()),
+    }
+}
+
+impl Doors {
+    fn admit(
+        &self,
+        id: ChannelId,
+        credentials: Credentials,
+        new: impl FnOnce() -> Arc<Channel>,
+    ) -> Result<(), Refusal> {
+        let (mut channels, mut by_username) = (self.channels.write(), self.by_username.write());
+        if by_username.get(&credentials.username).is_some_and(|holder| *holder != id) {
+            return Err(Refusal::Parameters {
+                field: "credentials.username".to_owned(),
+                reason: "another channel has it: use the channel's id".to_owned(),
+            });
+        }
+        if let Some(door) = channels.get_mut(&id) {
+            by_username.remove(&door.credentials.username);
+            by_username.insert(credentials.username.clone(), id);
+            door.credentials = credentials;
+        } else {
+            by_username.insert(credentials.username.clone(), id);
+            channels.insert(id, Door { channel: new(), credentials });
+        }
+        Ok(())
+    }
+
+    fn dismiss(&self, id: ChannelId) -> Option<Arc<Channel>> {
+        let (mut channels, mut by_username) = (self.channels.write(), self.by_username.write());
+        let door = channels.remove(&id)?;
+        by_username.remove(&door.credentials.username);
+        Some(door.channel)
+    }
+}
+
+#[async_trait]
+impl Backend for Doors {
+    fn open_to_all(&self) -> Option<Arc<Channel>> {
+        None
+    }
+
+    fn login(&self, peer: IpAddr, username: &str, password: &[u8]) -> Result<Arc<Channel>, LoginRefused> {
+        // In the order of `admit`, so that the two cannot wait for each other.
+        let channels = self.channels.read();
+        let id = self.by_username.read().get(username).copied().ok_or(LoginRefused::Wrong)?;
+        let door = channels.get(&id).ok_or(LoginRefused::Wrong)?;
+        let now = Instant::now();
+        if self.throttle.is_throttled(id, peer, now) {
+            return Err(LoginRefused::Throttled);
+        }
+        if !Secret::matches(&door.credentials.password, password) {
+            self.throttle.note(id, peer, now);
+            return Err(LoginRefused::Wrong);
+        }
+        Ok(Arc::clone(&door.channel))
+    }
+
+    async fn dial(&self, target: &Target) -> Result<TcpStream, DialError> {
+        dial(&self.destinations, target).await
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// Connects to an allowed destination. A name is resolved once, here, and each address is judged and connected to as it is:
+/// a name that resolves to something else a moment later ("rebinding") gains nothing.
+pub(crate) async fn dial(destinations: &Destinations, target: &Target) -> Result<TcpStream, DialError> {
+    destinations.judge_port(target.port())?;
+    let addresses: Vec<SocketAddr> = match target {
+        Target::Address(address) => vec![*address],
+        Target::Name(name, port) => {
+            lookup_host((name.as_str(), *port)).await.map_err(DialError::Unresolved)?.collect()
+        }
+    };
+    let nothing = || DialError::Unresolved(std::io::Error::other("no addresses"));
+    let mut last = None;
+    for address in addresses {
+        last = Some(match try_address(destinations, address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        });
+    }
+    Err(last.unwrap_or_else(nothing))
+}
+
+async fn try_address(destinations: &Destinations, address: SocketAddr) -> Result<TcpStream, DialError> {
+    destinations.judge(address.ip())?;
+    // The canonical form is the one that was judged.
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    let stream = TcpStream::connect(address).await.map_err(DialError::from_connect)?;
+    // Its public address, too, reaches what this machine guards behind "only from here".
+    let own = stream.local_addr().is_ok_and(|local| local.ip() == address.ip());
+    if own && !destinations.allows_own_machine(address.ip()) {
+        return Err(DialError::OwnMachine);
+    }
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
