@@ -41,9 +41,9 @@ pub(crate) async fn next_due(conn: &mut Conn) -> Result<Option<Micros>, JobsErro
 }
 
 /// Makes what `holder` held in an earlier life claimable at once. Uses `job_held`.
-pub(crate) async fn take_over(conn: &mut Conn, holder: &str, now: Micros) -> Result<usize, JobsError> {
+pub(crate) async fn take_over(conn: &mut Conn, holder: &str) -> Result<usize, JobsError> {
     Ok(on!(conn, |c| diesel::update(job::table.filter(job::held_by.eq(holder)))
-        .set(job::claim_at.eq(Some(now)))
+        .set(job::claim_at.eq(job::run_at.nullable()))
         .execute(c)
         .await)?)
 }

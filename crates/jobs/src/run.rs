@@ -77,8 +77,7 @@ impl Run {
 
     async fn take_over(&self) -> Result<(), JobsError> {
         let mut share = self.shop.commits.begin().await?;
-        let now = self.shop.now().into();
-        let jobs = lease::take_over(&mut share, &self.shop.settings.identity, now).await?;
+        let jobs = lease::take_over(&mut share, &self.shop.settings.identity).await?;
         share.commit().await?;
         if jobs > 0 {
             tracing::info!(jobs, "taking up jobs that were running when the process died");

@@ -9,6 +9,7 @@ use common::*;
 use privatix_jobs::{Done, Failure, FailureCause, JobContext, JobError, JobRecord, JobStatus, JobsError};
 use tokio::sync::mpsc;
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with a record's field")]
 fn failure(cause: FailureCause, message: &str) -> Option<Failure> {
     Some(Failure { cause, message: message.to_owned() })
 }

@@ -1,5 +1,6 @@
 //! A database with a table for effects, handlers made of closures, and a processor to start and stop.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by tests that each use a part")]
+#![allow(dead_code, unreachable_pub, reason = "shared by tests that each use a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,8 +13,8 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures::future::BoxFuture;
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{
-    Backoff, Done, Duplicates, Filter, Handler, Job, JobContext, JobError, JobId, JobRecord, JobsError,
-    MIGRATIONS, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Wake,
+    Backoff, Done, Duplicates, Filter, Handler, Job, JobContext, JobError, JobId, JobRecord, JobStatus,
+    JobsError, MIGRATIONS, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Wake,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -28,7 +29,7 @@ mod schema {
 use schema::effect;
 
 /// What a test may wait for, at most.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub async fn open(path: &Path) -> Database {
     let db = Database::open(path, &[MIGRATIONS]).await.unwrap();
@@ -223,6 +224,14 @@ impl Running {
         }
     }
 
+    /// Waits until the signals of all these subjects are done, be it in an earlier process.
+    pub async fn signalled_missing(&mut self, db: &Database, subjects: &[String]) {
+        let done = list(db, Filter::new().kind(Signal::KIND).status(JobStatus::Done).limit(1000)).await;
+        // What is done between this look and its signal is signalled too.
+        let missing = subjects.iter().filter(|subject| done.iter().all(|job| job.subject != **subject));
+        self.signalled_all(&missing.map(String::as_str).collect::<Vec<_>>()).await;
+    }
+
     /// Shuts down and waits for the end.
     pub async fn stop(self) {
         self.shutdown.cancel();
@@ -283,11 +292,11 @@ pub async fn reactivate(db: &Database, id: JobId) -> Result<(), JobsError> {
 }
 
 pub async fn get(db: &Database, id: JobId) -> JobRecord {
-    privatix_jobs::get(&mut *db.read().await.unwrap(), id).await.unwrap()
+    privatix_jobs::get(&mut db.read().await.unwrap(), id).await.unwrap()
 }
 
 pub async fn list(db: &Database, filter: Filter) -> Vec<JobRecord> {
-    privatix_jobs::list(&mut *db.read().await.unwrap(), &filter).await.unwrap().jobs
+    privatix_jobs::list(&mut db.read().await.unwrap(), &filter).await.unwrap().jobs
 }
 
 /// A clock that is ahead of the system's.
