@@ -141,7 +141,7 @@ impl TermsDraft {
 }
 
 /// One hundred years: long enough for any service, short enough that no clock overflows.
-const LONGEST_PERIOD: Duration = Duration::from_secs(100 * 366 * 86_400);
+const LONGEST_PERIOD: Duration = Duration::from_hours(100 * 366 * 24);
 
 /// Periods are written as whole seconds.
 mod seconds {

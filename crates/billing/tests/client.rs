@@ -1,5 +1,7 @@
 //! The client's decisions, rule by rule. A unit is ten bytes for 30, the deposit 300.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use privatix_billing::{

@@ -2,6 +2,8 @@
 //! that get lost, never wait for each other; and neither ever risks more than the terms say
 //! (invariant 7).
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::{Duration, SystemTime};

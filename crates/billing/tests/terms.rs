@@ -1,5 +1,7 @@
 //! Terms that an honest pair could not live by are refused, by the name of the field.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;
@@ -7,6 +9,9 @@ use std::time::Duration;
 use privatix_billing::{Billing, Field, Terms, TermsDraft, TermsError};
 use privatix_channel::Amount;
 use support::{draft, terms};
+
+/// A change that spoils a draft.
+type Change = fn(&mut TermsDraft);
 
 fn refusal(change: impl FnOnce(&mut TermsDraft)) -> TermsError {
     let mut draft = draft();
@@ -16,7 +21,7 @@ fn refusal(change: impl FnOnce(&mut TermsDraft)) -> TermsError {
 
 #[test]
 fn what_must_be_at_least_one_is_named_when_it_is_zero() {
-    let cases: [(Field, fn(&mut TermsDraft), &str); 6] = [
+    let cases: [(Field, Change, &str); 6] = [
         (Field::UnitSize, |draft| draft.unit.size = 0, "unit.size is zero; set it to at least 1"),
         (
             Field::UnitPrice,
@@ -96,7 +101,7 @@ fn limits_leave_something_to_sell() {
 
 #[test]
 fn counts_must_fit_a_meter() {
-    let cases: [(Field, fn(&mut TermsDraft)); 5] = [
+    let cases: [(Field, Change); 5] = [
         (Field::FreeUnits, |draft| draft.free_units = u64::MAX),
         (Field::MinUnits, |draft| draft.min_units = u64::MAX),
         (Field::MaxUnits, |draft| draft.max_units = Some(u64::MAX)),

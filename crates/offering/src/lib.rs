@@ -64,7 +64,7 @@
 //! };
 //!
 //! // The agent signs, announces `hash()` on chain and serves `wire()`.
-//! let offering = SignedOffering::sign(message, &templates, &agent)?;
+//! let offering = SignedOffering::sign(&message, &templates, &agent)?;
 //!
 //! // The client checks what it fetched against what the chain says.
 //! let announced = Announced { hash: offering.hash(), agent: agent.address(), domain };
@@ -83,7 +83,7 @@ mod signed;
 mod template;
 
 pub use access::{
-    AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, MAX_ACCESS_SIZE, Password,
+    AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, Endpoint, MAX_ACCESS_SIZE, Password,
     RecipientKey, ReplayGuard, RequestError, SealedAccess,
 };
 pub use country::{Country, UnknownCountry};

@@ -53,11 +53,11 @@ impl SignedOffering {
     /// Whatever a client would refuse it for, and [`OfferingError::Signature`] when the key is not
     /// `message.agent`'s.
     pub fn sign(
-        message: OfferingMessage,
+        message: &OfferingMessage,
         templates: &Templates,
         signer: &impl SignerSync,
     ) -> Result<Self, OfferingError> {
-        let value = json::to_value(&message)?;
+        let value = json::to_value(message)?;
         let mut wire = json::canonical(&value)?;
         // The same reading as the client's: bounds on size and depth included.
         let value = json::parse_canonical(&wire, MAX_OFFERING_SIZE - MessageSignature::SIZE)?;

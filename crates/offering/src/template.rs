@@ -16,6 +16,9 @@ use crate::json::{self, FieldProblem, FieldProblems, JsonError, escaped, shorten
 /// The largest template, in bytes of canonical JSON or as written.
 pub const MAX_TEMPLATE_SIZE: usize = 64 * 1024;
 
+/// The dialect of JSON Schema that all templates are written in.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
 /// Which message a template describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -149,6 +152,10 @@ fn own(schema: &[u8]) -> Validator {
 fn compile(schema: &Value) -> Result<Validator, TemplateError> {
     if !schema.is_object() {
         return Err(TemplateError::Schema { pointer: String::new(), problem: "not an object".into() });
+    }
+    // Without this a schema of another dialect would be read by the rules of ours.
+    if schema.get("$schema").is_some_and(|dialect| dialect != DIALECT) {
+        return Err(TemplateError::Schema { pointer: "/$schema".into(), problem: format!("not {DIALECT}") });
     }
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)

@@ -1,5 +1,6 @@
 //! What the tests of this crate share: terms to start from, and arbitrary valid terms.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +20,8 @@ pub(crate) fn draft() -> TermsDraft {
         max_units: None,
         billing_interval: 1,
         max_billing_unit_lag: 2,
-        max_suspend: Duration::from_secs(60),
-        max_inactive: Duration::from_secs(600),
+        max_suspend: Duration::from_mins(1),
+        max_inactive: Duration::from_mins(10),
     }
 }
 

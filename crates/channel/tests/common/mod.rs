@@ -1,5 +1,6 @@
 //! Two parties and their channel.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use alloy::{
     primitives::{Address, B256},

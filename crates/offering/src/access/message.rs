@@ -37,9 +37,38 @@ impl Drop for Password {
     }
 }
 
-/// The access message: credentials and endpoint of one channel's service. The endpoint may hold
-/// secrets too (keys of a VPN), so it is hidden and wiped like the password.
+/// Where a service is reached and how, as its access template says; an object. It may hold secrets
+/// (the keys of a VPN), so it is hidden and wiped like a password.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Endpoint(Value);
+
+impl Endpoint {
+    /// Takes an endpoint over.
+    pub fn new(endpoint: Value) -> Self {
+        Self(endpoint)
+    }
+
+    /// The endpoint itself.
+    pub fn expose(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Endpoint(hidden)")
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// The access message: credentials and endpoint of one channel's service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessMessage {
     /// The hash of the access [`Template`](crate::Template) that describes this message.
@@ -50,24 +79,8 @@ pub struct AccessMessage {
     pub username: String,
     /// With what.
     pub password: Password,
-    /// Where and how, as the template says; an object.
-    pub endpoint: Value,
-}
-
-impl fmt::Debug for AccessMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessMessage")
-            .field("template", &self.template)
-            .field("channel", &self.channel)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for AccessMessage {
-    fn drop(&mut self) {
-        wipe(&mut self.endpoint);
-    }
+    /// Where and how.
+    pub endpoint: Endpoint,
 }
 
 /// Wipes all strings of a value. Its depth is bounded by [`MAX_DEPTH`](crate::MAX_DEPTH).
@@ -93,9 +106,9 @@ mod tests {
             channel: ChannelId::default(),
             username: "user".into(),
             password: Password::new("hunter2"),
-            endpoint: json!({ "key": "hunter3" }),
+            endpoint: Endpoint::new(json!({ "key": "hunter3" })),
         };
-        let shown = format!("{message:?} {:?}", message.password);
+        let shown = format!("{message:?}");
         assert!(shown.contains("user") && !shown.contains("hunter"), "{shown}");
     }
 

@@ -6,7 +6,7 @@ mod request;
 mod sealed;
 
 pub use key::{AccessKey, RecipientKey};
-pub use message::{AccessMessage, Password};
+pub use message::{AccessMessage, Endpoint, Password};
 pub use request::{AccessRequest, ReplayGuard, RequestError};
 pub use sealed::{AccessContext, AccessError, MAX_ACCESS_SIZE, SealedAccess};
 
