@@ -21,7 +21,7 @@ impl Backoff {
         let doublings = failures.saturating_sub(1).min(20);
         let wait = self.first.saturating_mul(1 << doublings).min(self.most);
         // An endpoint may ask for patience, but not for an hour of it.
-        asked.map_or(wait, |asked| wait.max(asked.min(Duration::from_secs(120))))
+        asked.map_or(wait, |asked| wait.max(asked.min(Duration::from_mins(2))))
     }
 }
 

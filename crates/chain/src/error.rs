@@ -101,7 +101,7 @@ pub enum ChainError {
         /// Last block of the batch.
         to: u64,
         /// What the sink said.
-        source: SinkError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The owner of a transaction's outcome refused it; the status was rolled back and is offered again.
     #[error("recording the outcome of transaction {tx} failed: {source}")]
@@ -109,7 +109,7 @@ pub enum ChainError {
         /// The intent.
         tx: crate::TxId,
         /// What the sink said.
-        source: SinkError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The database failed.
     #[error(transparent)]
@@ -228,25 +228,38 @@ pub enum Inconsistency {
 }
 
 /// What a sink says when it cannot apply an effect.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct SinkError(Box<dyn std::error::Error + Send + Sync>);
+///
+/// Made of any error by `?`. Hence it is no [`std::error::Error`] itself; [`ChainError::Sink`] and
+/// [`ChainError::TxSink`] carry what is inside.
+pub struct SinkError(BoxedError);
+
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 impl SinkError {
     /// Wraps any error, or a message.
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(error.into())
     }
-}
 
-impl From<DbError> for SinkError {
-    fn from(error: DbError) -> Self {
-        Self::new(error)
+    pub(crate) fn into_inner(self) -> BoxedError {
+        self.0
     }
 }
 
-impl From<diesel::result::Error> for SinkError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::new(error)
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for SinkError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl std::fmt::Debug for SinkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::fmt::Display for SinkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
     }
 }

@@ -72,7 +72,7 @@ pub use monitor::{
     ConfirmedBatch, ConfirmedLog, Interest, LogSink, Monitor, MonitorBuilder, MonitorState, MonitorStatus,
     RangePlanner, StartFrom,
 };
-pub use rpc::{BlockHeader, Endpoint, Fault, RpcError, check};
+pub use rpc::{BlockHeader, Endpoint, Fault, RpcError, chain_id, check};
 pub use transactor::{
     Attempt, Bump, FeeCapReached, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink,
     Obstacle, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus, TxFilter,

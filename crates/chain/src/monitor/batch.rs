@@ -79,9 +79,10 @@ pub(super) fn blocks_with_logs(
 ) -> Result<Vec<u64>, Inconsistency> {
     let mut blocks = Vec::new();
     for log in logs {
-        let (block, index) = match (log.block_number, log.log_index, log.block_hash, log.transaction_hash) {
-            (Some(block), Some(index), Some(_), Some(_)) => (block, index),
-            _ => return Err(Inconsistency::LogWithoutPosition(log.address())),
+        let (Some(block), Some(index), Some(_), Some(_)) =
+            (log.block_number, log.log_index, log.block_hash, log.transaction_hash)
+        else {
+            return Err(Inconsistency::LogWithoutPosition(log.address()));
         };
         if log.removed {
             return Err(Inconsistency::LogRemoved { block, index });

@@ -239,7 +239,11 @@ impl Inner {
         let oldest = confirmed.saturating_sub(self.options.history);
         let mut tx = self.db.begin().await?;
         cursor::advance(&mut tx, stream, cursor.next, to + 1).await?;
-        self.sink.apply(&mut tx, batch).await.map_err(|source| ChainError::Sink { from, to, source })?;
+        self.sink.apply(&mut tx, batch).await.map_err(|e| ChainError::Sink {
+            from,
+            to,
+            source: e.into_inner(),
+        })?;
         let recent = headers.values().filter(|header| header.number == to || header.number >= oldest);
         cursor::keep(&mut tx, stream, recent.map(|header| (header.number, header.hash))).await?;
         cursor::forget_below(&mut tx, stream, oldest).await?;
@@ -296,10 +300,10 @@ impl Inner {
         let stream = &self.options.stream;
         let mut tx = self.db.begin().await?;
         cursor::rewind(&mut tx, stream, cursor.next, to, hash).await?;
-        self.sink.rollback(&mut tx, to).await.map_err(|source| ChainError::Sink {
+        self.sink.rollback(&mut tx, to).await.map_err(|e| ChainError::Sink {
             from: to + 1,
             to: cursor.last(),
-            source,
+            source: e.into_inner(),
         })?;
         tx.commit().await?;
         tracing::warn!(%stream, from = cursor.last(), to, "reorg: rolled back to the common block");

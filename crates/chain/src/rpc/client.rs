@@ -20,6 +20,14 @@ pub async fn check(endpoint: &Endpoint, chain_id: u64, contracts: &[Address]) ->
     Rpc::new(endpoint.clone()).check(chain_id, contracts).await
 }
 
+/// The id of the chain that the endpoint serves.
+///
+/// # Errors
+/// [`ChainError::Rpc`].
+pub async fn chain_id(endpoint: &Endpoint) -> Result<u64, ChainError> {
+    Ok(Rpc::new(endpoint.clone()).chain_id().await?)
+}
+
 /// What we use of a block's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -96,9 +104,12 @@ impl Rpc {
         Err(RpcError { method, endpoint: self.endpoint.label().to_owned(), fault })
     }
 
+    async fn chain_id(&self) -> Result<u64, RpcError> {
+        self.timed("eth_chainId", self.endpoint.provider().get_chain_id()).await
+    }
+
     pub(crate) async fn check(&self, chain_id: u64, contracts: &[Address]) -> Result<(), ChainError> {
-        let provider = self.endpoint.provider();
-        let found = self.timed("eth_chainId", provider.get_chain_id()).await?;
+        let found = self.chain_id().await?;
         if found != chain_id {
             return Err(ChainError::WrongChain {
                 endpoint: self.endpoint.label().to_owned(),
@@ -107,7 +118,7 @@ impl Rpc {
             });
         }
         for &address in contracts {
-            let code = self.timed("eth_getCode", provider.get_code_at(address)).await?;
+            let code = self.timed("eth_getCode", self.endpoint.provider().get_code_at(address)).await?;
             if code.is_empty() {
                 return Err(ChainError::NoContract { address, chain_id });
             }

@@ -204,15 +204,14 @@ impl LazyWs {
     async fn send(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
         let frontend = {
             let mut slot = self.frontend.lock().await;
-            match &*slot {
-                Some(frontend) => frontend.clone(),
-                None => {
-                    let connect = ws(&self.url).into_service();
-                    let frontend = tokio::time::timeout(CONNECT_TIMEOUT, connect)
-                        .await
-                        .map_err(|_| TransportErrorKind::custom_str("connecting took too long"))??;
-                    slot.insert(frontend).clone()
-                }
+            if let Some(frontend) = &*slot {
+                frontend.clone()
+            } else {
+                let connect = ws(&self.url).into_service();
+                let frontend = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+                    .await
+                    .map_err(|_| TransportErrorKind::custom_str("connecting took too long"))??;
+                slot.insert(frontend).clone()
             }
         };
         let answer = frontend.send_packet(request).await;

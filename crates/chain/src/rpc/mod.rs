@@ -4,7 +4,7 @@ mod client;
 mod endpoint;
 mod fault;
 
-pub use client::{BlockHeader, check};
+pub use client::{BlockHeader, chain_id, check};
 pub(crate) use client::{Call, Rpc, block_time};
 pub use endpoint::Endpoint;
 pub use fault::{Fault, RpcError};

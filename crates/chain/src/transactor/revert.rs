@@ -1,13 +1,32 @@
+use std::sync::Arc;
+
 use alloy::primitives::Bytes;
 use alloy::sol_types::{Panic, Revert, SolError};
 
 use crate::rpc::Fault;
 
-/// Reads a contract's custom errors: revert data to words. `None` if it does not know them.
-pub type RevertDecoder = fn(&[u8]) -> Option<String>;
+/// Reads a contract's custom errors: revert data to words. `None` if it does not know them; then plain `require`
+/// messages and panics are still told.
+#[derive(Clone)]
+pub struct RevertDecoder(Arc<Read>);
+
+type Read = dyn Fn(&[u8]) -> Option<String> + Send + Sync;
+
+impl RevertDecoder {
+    /// A decoder that asks `read`.
+    pub fn new(read: impl Fn(&[u8]) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+}
+
+impl std::fmt::Debug for RevertDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RevertDecoder")
+    }
+}
 
 /// Why a call reverts, in words; `None` if the refusal is not a revert.
-pub(super) fn reason(fault: &Fault, decode: Option<RevertDecoder>) -> Option<String> {
+pub(super) fn reason(fault: &Fault, decode: Option<&RevertDecoder>) -> Option<String> {
     let Fault::Refused { code, message, data } = fault else { return None };
     let reverted = *code == 3 || data.is_some() || message.to_ascii_lowercase().contains("revert");
     if !reverted {
@@ -18,11 +37,11 @@ pub(super) fn reason(fault: &Fault, decode: Option<RevertDecoder>) -> Option<Str
 }
 
 /// Revert data in words: a custom error, a message, a panic, or at least its bytes.
-pub(super) fn words(data: &Bytes, decode: Option<RevertDecoder>) -> Option<String> {
+pub(super) fn words(data: &Bytes, decode: Option<&RevertDecoder>) -> Option<String> {
     if data.is_empty() {
         return None;
     }
-    if let Some(known) = decode.and_then(|decode| decode(data)) {
+    if let Some(known) = decode.and_then(|decode| (decode.0)(data)) {
         return Some(known);
     }
     if let Ok(revert) = Revert::abi_decode(data) {
@@ -108,8 +127,9 @@ mod tests {
         let panic = Panic { code: U256::from(0x11) }.abi_encode().into();
         assert!(reason(&refused(3, "execution reverted", Some(panic)), None).unwrap().contains("overflow"));
         let custom: Bytes = hex!("deadbeef").into();
-        let decode: RevertDecoder = |data| (data == hex!("deadbeef")).then(|| "SupplyExhausted".to_owned());
-        assert_eq!(reason(&refused(3, "x", Some(custom.clone())), Some(decode)).unwrap(), "SupplyExhausted");
+        let decode =
+            RevertDecoder::new(|data| (data == hex!("deadbeef")).then(|| "SupplyExhausted".to_owned()));
+        assert_eq!(reason(&refused(3, "x", Some(custom.clone())), Some(&decode)).unwrap(), "SupplyExhausted");
         assert_eq!(reason(&refused(3, "x", Some(custom)), None).unwrap(), "unknown error 0xdeadbeef");
         assert_eq!(
             reason(&refused(-32000, "VM Exception: revert", None), None).unwrap(),

@@ -46,14 +46,13 @@ impl Inner {
             self.obstruct(&record, Some(obstacle)).await?;
             return Ok(None);
         }
-        let nonce = match record.nonce {
-            Some(reserved) => reserved,
-            None => {
-                // Not below what the pool holds: a wallet of the same account may have transactions waiting there.
-                let pending = self.rpc.pending_nonce(account).await?;
-                let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, account).await?;
-                pending.max(ours)
-            }
+        let nonce = if let Some(reserved) = record.nonce {
+            reserved
+        } else {
+            // Not below what the pool holds: a wallet of the same account may have transactions waiting there.
+            let pending = self.rpc.pending_nonce(account).await?;
+            let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, account).await?;
+            pending.max(ours)
         };
         let attempt = self.sign_and_store(now, &record, nonce, gas_limit, fees).await?;
         tracing::info!(tx = %record.id, kind = %record.intent.kind, hash = %attempt.hash, nonce, "transaction sent");
@@ -142,7 +141,7 @@ impl Inner {
             let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
             let needed = Wei(record.intent.value.max(available.0.saturating_add(1)));
             self.obstruct(record, Some(Obstacle::InsufficientFunds { account, needed, available })).await?;
-        } else if let Some(reason) = revert::reason(&fault, self.options.decode) {
+        } else if let Some(reason) = revert::reason(&fault, self.options.decode.as_ref()) {
             if in_flight.iter().any(|earlier| earlier.id < record.id) {
                 self.obstruct(record, Some(Obstacle::WaitsForEarlier { reason })).await?;
             } else {
@@ -201,7 +200,7 @@ impl Inner {
             ..Default::default()
         };
         let (raw, hash) = self.keys.sign(intent.from, unsigned)?;
-        let attempt = Attempt { hash, nonce, fees, at: SystemTime::now(), raw, head: now.head.number };
+        let attempt = Attempt { hash, nonce, fees, at: SystemTime::now(), raw, head: now.head };
         let mut tx = self.db.begin().await?;
         table::store_attempt(&mut tx, record.id, gas_limit, &attempt).await?;
         tx.commit().await?;

@@ -58,7 +58,7 @@ impl Inner {
             record = self.reload(record.id).await?;
             self.announce(&record);
         }
-        if inclusion.block.saturating_add(self.options.confirmations) > now.head.number {
+        if inclusion.block.saturating_add(self.options.confirmations) > now.head {
             return Ok(Some(record));
         }
         // The receipt may come from another node than the head: its block must be on the head's chain.
@@ -81,7 +81,7 @@ impl Inner {
         match self.rpc.call(call(record), gas, before).await {
             Ok(_) if inclusion.gas_used >= gas => Ok("reverted: out of gas".to_owned()),
             Ok(_) => Ok("reverted, by what other transactions did just before it".to_owned()),
-            Err(error) => match revert::reason(&error.fault, self.options.decode) {
+            Err(error) => match revert::reason(&error.fault, self.options.decode.as_ref()) {
                 Some(reason) => Ok(format!("reverted: {reason}")),
                 // An old state may be gone; the outcome is certain all the same.
                 None if matches!(error.fault, Fault::Refused { .. }) => {
@@ -102,7 +102,7 @@ impl Inner {
     ) -> Result<Option<TxRecord>, ChainError> {
         let record = self.uninclude(record).await?;
         self.obstruct(&record, Some(Obstacle::NonceTaken { nonce })).await?;
-        let deep = now.head.number.saturating_sub(self.options.confirmations);
+        let deep = now.head.saturating_sub(self.options.confirmations);
         if self.rpc.nonce_at(record.intent.from, deep).await? <= nonce {
             return Ok(Some(record));
         }
@@ -142,16 +142,15 @@ impl Inner {
         let Some(newest) = attempts.iter().find(|attempt| Some(attempt.nonce) == record.nonce) else {
             return Ok(record);
         };
-        let in_line = memory.line.get(&record.intent.from).map_or(now.head.number, |(_, head)| *head);
+        let in_line = memory.line.get(&record.intent.from).map_or(now.head, |(_, head)| *head);
         let waiting_since = newest.head.max(in_line);
         let stuck = record.nonce == Some(next)
-            && now.head.number >= waiting_since.saturating_add(self.options.fees.stuck_after_blocks.max(1));
+            && now.head >= waiting_since.saturating_add(self.options.fees.stuck_after_blocks.max(1));
         if record.bump_requested || stuck {
             self.bump(now, &record, newest).await?;
             return self.reload(record.id).await;
         }
-        if memory.pooled.insert(record.id, now.head.number) != Some(now.head.number)
-            && !self.rpc.knows(newest.hash).await?
+        if memory.pooled.insert(record.id, now.head) != Some(now.head) && !self.rpc.knows(newest.hash).await?
         {
             tracing::info!(tx = %record.id, hash = %newest.hash, "transaction is not in the pool; sending it again");
             if let Broadcast::Refused(obstacle) = self.broadcast(&record, newest).await? {

@@ -1,10 +1,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 
 use super::{Inner, NONCE_FILLER, Obstacle, TransactorState, TxId, TxRecord, TxStatus, TxUpdate, table};
-use crate::rpc::BlockHeader;
 use crate::{ChainError, Intent};
 
 /// Times in a row that a lower head must be told before it is believed.
@@ -32,7 +31,8 @@ pub(super) struct Memory {
 /// The chain as of one pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
-    pub(super) head: BlockHeader,
+    pub(super) head: u64,
+    hash: B256,
     pub(super) base_fee: u128,
 }
 
@@ -100,7 +100,7 @@ impl Inner {
             match self.serve(memory, now, account, records).await {
                 // One sink's or one key's trouble is no other account's.
                 Err(error @ (ChainError::TxSink { .. } | ChainError::Signing { .. })) => {
-                    trouble = Some(error)
+                    trouble = Some(error);
                 }
                 other => other?,
             }
@@ -123,7 +123,7 @@ impl Inner {
         memory.best_head = number;
         let head = self.rpc.header(number).await?;
         self.status.send_modify(|status| status.head = Some(number));
-        Ok(Now { head, base_fee: head.base_fee.map_or(0, u128::from) })
+        Ok(Now { head: number, hash: head.hash, base_fee: head.base_fee.map_or(0, u128::from) })
     }
 
     async fn serve(
@@ -136,7 +136,7 @@ impl Inner {
         let next = self.rpc.nonce(account).await?;
         match memory.line.get(&account) {
             Some((nonce, _)) if *nonce == next => {}
-            _ => drop(memory.line.insert(account, (next, now.head.number))),
+            _ => drop(memory.line.insert(account, (next, now.head))),
         }
         let (mut sent, mut unsent): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|record| record.status == TxStatus::Sent);
@@ -187,15 +187,15 @@ impl Inner {
             memory.gaps.remove(&account); // a foreign transaction waits in the gap
             return Ok(false);
         }
-        let noticed = *memory.gaps.entry(account).or_insert(now.head.number);
-        if now.head.number < noticed.saturating_add(self.options.fees.stuck_after_blocks) {
+        let noticed = *memory.gaps.entry(account).or_insert(now.head);
+        if now.head < noticed.saturating_add(self.options.fees.stuck_after_blocks) {
             return Ok(false);
         }
         tracing::warn!(%account, from = next, to = lowest - 1, "nobody holds these nonces; filling them");
         let mut tx = self.db.begin().await?;
         for nonce in (next..lowest).take(usize::try_from(FILLERS).unwrap_or(usize::MAX)) {
             // The block makes the key new if the same nonce must be filled again after a reorg.
-            let key = format!("{NONCE_FILLER}:{}:{account}:{nonce}:{}", self.chain_id, now.head.hash);
+            let key = format!("{NONCE_FILLER}:{}:{account}:{nonce}:{}", self.chain_id, now.hash);
             let intent = Intent::new(key, account, account, Vec::new())
                 .kind(NONCE_FILLER)
                 .subject(format!("{account}:{nonce}"));
@@ -251,7 +251,10 @@ impl Inner {
             return Ok(());
         }
         let record = table::get(&mut tx, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
-        self.sink.finished(&mut tx, &record).await.map_err(|source| ChainError::TxSink { tx: id, source })?;
+        self.sink
+            .finished(&mut tx, &record)
+            .await
+            .map_err(|e| ChainError::TxSink { tx: id, source: e.into_inner() })?;
         tx.commit().await?;
         match failure {
             None => tracing::info!(tx = %id, kind = %record.intent.kind, %status, "transaction is final"),
