@@ -1,1 +1,38 @@
-//! The seller: publishes offerings, hands over access, meters, collects proofs and settles.
+//! The seller: publishes offerings, hands over access, meters, collects vouchers and settles.
+//!
+//! An [`Agent`] is made of a database, a chain endpoint, a key, a plug-in and a listener, and runs until it is told to stop;
+//! its [`AgentHandle`] is what an operator (or your program) does with it meanwhile. Everything it does about news is a
+//! durable job, so it can be killed at any point and goes on where it was.
+//!
+//! ```no_run
+//! # async fn example(
+//! #     parts: privatix_node::NodeParts,
+//! #     draft: privatix_agent::OfferingDraft,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use privatix_agent::{Agent, OfferingAction};
+//! use privatix_somc::{DirectListener, SomcAddress};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! let listener = DirectListener::bind("0.0.0.0:9500").await?;
+//! let agent = Agent::new(parts, listener, SomcAddress::direct("agent.example.org", 9500)?).await?;
+//! let handle = agent.handle();
+//! let running = tokio::spawn(agent.run(CancellationToken::new()));
+//!
+//! let offering = handle.create_offering(draft).await?;
+//! handle.change_offering(offering.hash(), OfferingAction::Publish).await?;
+//! running.await??;
+//! # Ok(()) }
+//! ```
+
+mod access;
+mod agent;
+mod channels;
+mod offerings;
+mod payments;
+mod role;
+
+pub use agent::{Agent, AgentHandle};
+pub use channels::{CloseChannel, ProvisionChannel};
+pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
+pub use payments::Payments;
+pub use privatix_node::{ChainSettings, Node, NodeError, NodeParts, Order, ServiceOrder, migrations};

@@ -1,1 +1,50 @@
-//! What both roles do alike: chain events into the store, services, metering, balances.
+//! What both roles do alike, so that `privatix-agent` and `privatix-client` hold only what makes them differ.
+//!
+//! A [`Node`] is an account at a service contract with its database and its plug-in. [`Node::run`] follows the chain into
+//! the store, sends transactions out of jobs, carries out orders to the plug-in, and asks billing about the channels that
+//! changed. What a piece of news leads to is for the [`Role`] to say.
+//!
+//! ```no_run
+//! # async fn example(parts: privatix_node::NodeParts) -> Result<(), privatix_node::NodeError> {
+//! use privatix_node::Node;
+//!
+//! let node = Node::open(parts, privatix_adapter::Role::Agent).await?;
+//! println!("{} has {:?}", node.account(), node.balances().await?);
+//! # Ok(()) }
+//! ```
+
+mod account;
+mod error;
+mod meter;
+mod node;
+mod role;
+mod services;
+mod settings;
+mod sink;
+mod transfers;
+mod translate;
+mod view;
+
+pub use account::billing_account;
+pub use error::NodeError;
+pub use meter::Marks;
+pub use node::{Balances, Node, NodeParts, contract_domain};
+pub use role::Role;
+pub use services::{Order, ServiceOrder, Services, channel_subject};
+pub use settings::ChainSettings;
+pub use transfers::{ACCOUNT, Deposit, Withdraw};
+pub use view::ChannelView;
+
+use privatix_db::{Conn, MigrationSet};
+use privatix_jobs::{Job, PushOptions};
+
+/// The tables of a node's database.
+pub fn migrations() -> [MigrationSet; 3] {
+    [privatix_jobs::MIGRATIONS, privatix_chain::MIGRATIONS, privatix_store::MIGRATIONS]
+}
+
+/// Pushes a job into a transaction.
+pub async fn push<J: Job>(conn: &mut Conn, job: &J, by: &'static str) -> Result<(), NodeError> {
+    privatix_jobs::push(conn, job, PushOptions::by(by)).await?;
+    Ok(())
+}

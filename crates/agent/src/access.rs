@@ -1,0 +1,91 @@
+//! Access out: sealed to a key that the channel's client signed for.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use alloy::primitives::B256;
+use parking_lot::Mutex;
+use privatix_node::{Node, NodeError};
+use privatix_offering::{
+    AccessContext, AccessMessage, AccessRequest, Endpoint, Password, ReplayGuard, RequestError, SealedAccess,
+    TemplateKind, Templates,
+};
+use privatix_somc::Refusal;
+use privatix_store::channels;
+
+/// How far a request's time may be from ours.
+const MAX_AGE: Duration = Duration::from_mins(5);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(crate) struct Access {
+    node: Arc<Node>,
+    guard: Mutex<ReplayGuard>,
+}
+
+impl Access {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node, guard: Mutex::new(ReplayGuard::new(MAX_AGE)) }
+    }
+
+    pub(crate) async fn answer(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
+        let id = request.channel;
+        let stored = {
+            let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
+            channels::find(&mut conn, id).await.map_err(|error| internal(id, &error.into()))?
+        };
+        let Some(channel) = stored else { return Err(Refusal::UnknownChannel { channel: id }) };
+        let now = SystemTime::now();
+        request.verify(&channel.descriptor, self.node.domain(), now, MAX_AGE).map_err(refusal(id))?;
+        if channel.service.is_ending() {
+            return Err(Refusal::ServiceTerminated);
+        }
+        let Some(access) = channel.access else { return Err(Refusal::NotReady { retry_after: RETRY_AFTER }) };
+        self.guard.lock().accept(&request, now).map_err(refusal(id))?;
+
+        let descriptor = channel.descriptor;
+        let offering = self.node.offering(descriptor.agent, descriptor.offering).await;
+        let offering = offering.map_err(|error| internal(id, &error))?;
+        let templates = self.node.templates();
+        let Some(template) = access_template(templates, offering.message().template) else {
+            let why = NodeError::Refused("no access template for the offering's product; add one".into());
+            return Err(internal(id, &why));
+        };
+        let message = AccessMessage {
+            template,
+            channel: id,
+            username: access.username,
+            password: Password::new(access.password),
+            endpoint: Endpoint::new(access.endpoint),
+        };
+        let offering_template = offering.message().template;
+        let context = AccessContext { descriptor, domain: *self.node.domain(), offering_template };
+        SealedAccess::seal(&message, request.recipient, &context, templates, self.node.signer())
+            .inspect(|_| tracing::info!(channel = %id, "access handed over"))
+            .map_err(|error| internal(id, &NodeError::Refused(error.to_string())))
+    }
+}
+
+/// The access template of the product that an offering template belongs to.
+pub(crate) fn access_template(templates: &Templates, offering: B256) -> Option<B256> {
+    let product = templates.get(&offering)?.product();
+    templates
+        .iter()
+        .find(|template| template.kind() == TemplateKind::Access && template.product() == product)
+        .map(|template| template.hash())
+}
+
+fn refusal(channel: privatix_channel::ChannelId) -> impl Fn(RequestError) -> Refusal {
+    move |error| {
+        tracing::debug!(%channel, %error, "access refused");
+        match error {
+            RequestError::Stale { away, .. } => Refusal::Expired { away },
+            RequestError::Replayed { .. } => Refusal::Replayed,
+            _ => Refusal::WrongSigner,
+        }
+    }
+}
+
+fn internal(channel: privatix_channel::ChannelId, error: &NodeError) -> Refusal {
+    tracing::error!(%channel, %error, "access could not be handed over");
+    Refusal::Internal
+}

@@ -1,0 +1,224 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_adapter as adapter;
+use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher};
+use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
+use privatix_offering::{AccessRequest, SealedAccess, SignedOffering};
+use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
+use privatix_store::offerings::OfferingStatus;
+use privatix_store::{channels, offerings};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Access;
+use crate::channels::{Channels, CloseChannel, ProvisionChannel, claimable};
+use crate::offerings::{ChangeOffering, OfferingAction, OfferingDraft, Offerings, create};
+use crate::payments::Payments;
+use crate::role::AgentRole;
+
+/// A seller: see the [crate's example](crate).
+pub struct Agent {
+    handle: AgentHandle,
+    listener: Box<dyn Listener>,
+    limits: ServerLimits,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Makes an agent that serves messages on `listener`, which clients reach at `somc`.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub async fn new(
+        parts: NodeParts,
+        listener: impl Listener + 'static,
+        somc: SomcAddress,
+    ) -> Result<Self, NodeError> {
+        let node = Node::open(parts, adapter::Role::Agent).await?;
+        let payments = Arc::new(Payments::start(Arc::clone(&node)));
+        let access = Arc::new(Access::new(Arc::clone(&node)));
+        let handle = AgentHandle { node, payments, access, somc };
+        Ok(Self { handle, listener: Box::new(listener), limits: ServerLimits::default() })
+    }
+
+    /// Other limits for the messaging server than the default ones.
+    #[must_use]
+    pub fn limits(mut self, limits: ServerLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What an operator can do with it, while it runs.
+    pub fn handle(&self) -> AgentHandle {
+        self.handle.clone()
+    }
+
+    /// Sells until shutdown.
+    ///
+    /// # Errors
+    /// What only an operator can mend. Trouble that passes is retried and logged.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
+        let Self { handle, listener, limits } = self;
+        let node = Arc::clone(&handle.node);
+        let role = Arc::new(AgentRole {
+            node: Arc::clone(&node),
+            payments: Arc::clone(&handle.payments),
+            allowed: Mutex::new(HashMap::new()),
+        });
+        let stop = shutdown.child_token();
+        let server = Server::new(handle.clone(), limits);
+        let serving = tokio::spawn({
+            let stop = stop.clone();
+            async move { server.serve(listener, stop).await }
+        });
+        let register = {
+            let node = Arc::clone(&node);
+            move |processor: privatix_jobs::ProcessorBuilder| {
+                processor
+                    .register(Offerings { node: Arc::clone(&node) })
+                    .register::<ProvisionChannel, _>(Channels { node: Arc::clone(&node) })
+                    .register::<CloseChannel, _>(Channels { node })
+            }
+        };
+        let outcome = node.run(role, register, stop.clone()).await;
+        stop.cancel();
+        // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
+        let served = serving.await;
+        outcome?;
+        served.map_err(|error| NodeError::TaskEnded { task: "messaging server", reason: error.to_string() })
+    }
+}
+
+/// What an operator can do with an agent. Cheap to clone.
+#[derive(Clone)]
+pub struct AgentHandle {
+    node: Arc<Node>,
+    payments: Arc<Payments>,
+    access: Arc<Access>,
+    somc: SomcAddress,
+}
+
+impl std::fmt::Debug for AgentHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentHandle")
+            .field("node", &self.node)
+            .field("somc", &self.somc)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AgentHandle {
+    /// What the agent shares with clients: balances, deposits, jobs, transactions.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Where clients reach our messaging server.
+    pub fn somc(&self) -> &SomcAddress {
+        &self.somc
+    }
+
+    /// The vouchers' way in, for embedding an agent behind another protocol.
+    pub fn payments(&self) -> &Payments {
+        &self.payments
+    }
+
+    /// Signs an offering and keeps it as a draft.
+    pub async fn create_offering(&self, draft: OfferingDraft) -> Result<SignedOffering, NodeError> {
+        create(&self.node, &self.somc, draft).await
+    }
+
+    /// Publishes, pops up or removes an offering; goes on in the background.
+    pub async fn change_offering(
+        &self,
+        offering: OfferingHash,
+        action: OfferingAction,
+    ) -> Result<(), NodeError> {
+        offerings::get(&mut *self.node.db().read().await?, self.node.account(), offering).await?;
+        self.node.enqueue(&ChangeOffering { offering, action }, "operator").await?;
+        Ok(())
+    }
+
+    /// Our offerings, the newest first.
+    pub async fn offerings(&self, limit: u32) -> Result<Vec<offerings::Offering>, NodeError> {
+        let filter = offerings::Filter { agent: Some(self.node.account()), ..Default::default() };
+        Ok(offerings::list(&mut *self.node.db().read().await?, &filter, limit).await?)
+    }
+
+    /// Pauses a channel's service until [`resume`](Self::resume).
+    pub async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.hold(channel, true).await
+    }
+
+    /// Ends a pause. The service goes on as billing allows.
+    pub async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.hold(channel, false).await
+    }
+
+    async fn hold(&self, channel: ChannelId, held: bool) -> Result<(), NodeError> {
+        let mut tx = self.node.db().begin().await?;
+        channels::set_held(&mut tx, channel, held).await?;
+        tx.commit().await?;
+        self.node.marks().mark(channel);
+        Ok(())
+    }
+
+    /// Ends a channel's service for good; what was paid is then cashed.
+    pub async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+        channels::get(&mut *self.node.db().read().await?, channel).await?;
+        let order = ServiceOrder { channel, order: Order::Terminate, reason: "ended by the operator".into() };
+        self.node.enqueue(&order, "operator").await?;
+        Ok(())
+    }
+
+    /// Ends a channel's service and closes it on chain with the best voucher, or without one if nothing was paid.
+    pub async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+        channels::get(&mut *self.node.db().read().await?, channel).await?;
+        let terminate =
+            ServiceOrder { channel, order: Order::Terminate, reason: "closed by the operator".into() };
+        let mut tx = self.node.db().begin().await?;
+        privatix_node::push(&mut tx, &terminate, "operator").await?;
+        privatix_node::push(&mut tx, &CloseChannel { channel, even_unpaid: true }, "operator").await?;
+        tx.commit().await?;
+        self.node.wake();
+        Ok(())
+    }
+
+    /// What a channel's best voucher would still bring.
+    pub async fn claimable(&self, channel: ChannelId) -> Result<Amount, NodeError> {
+        claimable(&mut *self.node.db().read().await?, &self.node, channel).await
+    }
+}
+
+#[async_trait]
+impl Service for AgentHandle {
+    async fn offering(&self, hash: OfferingHash) -> Result<Vec<u8>, Refusal> {
+        let stored = async {
+            Ok::<_, NodeError>(
+                offerings::get(&mut *self.node.db().read().await?, self.node.account(), hash).await?,
+            )
+        };
+        match stored.await {
+            // A draft is nobody's business yet.
+            Ok(offering) if offering.status != OfferingStatus::Draft => {
+                offering.message.ok_or(Refusal::UnknownOffering { offering: hash })
+            }
+            _ => Err(Refusal::UnknownOffering { offering: hash }),
+        }
+    }
+
+    async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
+        self.access.answer(request).await
+    }
+
+    async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
+        self.payments.pay(&voucher).await
+    }
+}

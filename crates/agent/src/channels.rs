@@ -1,0 +1,197 @@
+//! An agent's channels: provisioned when opened, closed with the best voucher.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use privatix_adapter::{Credentials, Provision, Secret};
+use privatix_chain::{TxRecord, TxStatus};
+use privatix_channel::{
+    AgentChannel, Amount, Answer, ChannelEvent, ChannelId, ServiceEvent, Usage, answer_close_request,
+};
+use privatix_contracts::call;
+use privatix_db::Conn;
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
+use privatix_node::{Node, NodeError, channel_subject};
+use privatix_store::channels::{self, Access, Channel};
+use privatix_store::vouchers;
+use serde::{Deserialize, Serialize};
+
+/// Job: make a freshly opened channel known to the plug-in and prepare its access.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProvisionChannel {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+impl Job for ProvisionChannel {
+    const KIND: &'static str = "provision_channel";
+
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries(20)
+            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
+            .duplicates(Duplicates::RefusedWhilePending)
+    }
+}
+
+/// Job: close a channel on chain, cashing the best voucher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CloseChannel {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Close although there is nothing to gain: gives the client its deposit back, and frees the place and its stake.
+    pub even_unpaid: bool,
+}
+
+impl Job for CloseChannel {
+    const KIND: &'static str = "close_channel";
+
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries_without_end() // an unanswered close request loses money
+            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)))
+            .duplicates(Duplicates::RefusedWhileWaiting)
+    }
+}
+
+/// The kind under which closing transactions are stored.
+const CLOSE: &str = "close_channel";
+/// The pause after a close that failed.
+const CLOSE_AGAIN: Duration = Duration::from_secs(15);
+
+pub(crate) struct Channels {
+    pub(crate) node: Arc<Node>,
+}
+
+#[async_trait]
+impl Handler<ProvisionChannel> for Channels {
+    async fn run(&self, job: &ProvisionChannel, cx: JobContext) -> Result<Done, JobError> {
+        self.provision(job, cx).await.map_err(NodeError::into_job_error)
+    }
+}
+
+#[async_trait]
+impl Handler<CloseChannel> for Channels {
+    async fn run(&self, job: &CloseChannel, cx: JobContext) -> Result<Done, JobError> {
+        self.close(job, cx).await.map_err(NodeError::into_job_error)
+    }
+}
+
+impl Channels {
+    async fn provision(&self, job: &ProvisionChannel, cx: JobContext) -> Result<Done, NodeError> {
+        let node = &self.node;
+        let channel = channels::get(&mut *node.db().read().await?, job.channel).await?;
+        let Ok(prepared) = channel.service.apply(ServiceEvent::Prepared) else {
+            return Ok(cx.finish().await?.commit().await?); // terminated meanwhile
+        };
+        let offering = node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
+        let (username, password) = (job.channel.to_string(), secret());
+        let endpoint = node
+            .services()
+            .provision(Provision::Sell {
+                channel: job.channel,
+                credentials: Credentials {
+                    username: username.clone(),
+                    password: Secret::new(password.clone()),
+                },
+                parameters: offering.message().additional.clone(),
+                used: Usage::ZERO,
+            })
+            .await?;
+
+        let mut completion = cx.finish().await?;
+        let access = Access { username, password, endpoint };
+        channels::set_access(&mut completion, job.channel, &access).await?;
+        channels::set_service(&mut completion, job.channel, prepared, Some("access is prepared")).await?;
+        let done = completion.commit().await?;
+        tracing::info!(channel = %job.channel, client = %channel.descriptor.client, "channel provisioned");
+        node.marks().mark(job.channel); // billing lets it start when its terms are met
+        Ok(done)
+    }
+
+    async fn close(&self, job: &CloseChannel, cx: JobContext) -> Result<Done, NodeError> {
+        let node = &self.node;
+        let (channel, view) = load(&mut *node.db().read().await?, node, job.channel).await?;
+        let worth_it = !view.claimable().is_zero() || job.even_unpaid;
+        let status = channel.status.apply(ChannelEvent::CloseSent);
+        let (Ok(status), true) = (status, worth_it && view.on_chain().phase().is_open()) else {
+            tracing::debug!(channel = %job.channel, status = %channel.status, "nothing to close");
+            return Ok(cx.finish().await?.commit().await?);
+        };
+        let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
+        let call = call::close(&channel.descriptor, voucher);
+        let key = format!("{CLOSE} {} {}", job.channel, cx.id());
+        let mut completion = cx.finish().await?;
+        node.submit(&mut completion, CLOSE, &job.channel.to_string(), key, &call).await?;
+        channels::set_status(&mut completion, job.channel, status).await?;
+        let done = completion.commit().await?;
+        tracing::info!(channel = %job.channel, cumulative = %view.proven(), "closing the channel");
+        node.wake_transactor();
+        Ok(done)
+    }
+}
+
+/// What a close request of the client leads to.
+pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> Result<(), NodeError> {
+    let (_, view) = load(conn, node, channel.id).await?;
+    match answer_close_request(&view, node.challenge_period()) {
+        Answer::CloseWith { gain, deadline, .. } => {
+            tracing::warn!(channel = %channel.id, %gain, deadline, "the client asked to close below what is proven; answering");
+            privatix_node::push(conn, &CloseChannel { channel: channel.id, even_unpaid: false }, "monitor")
+                .await
+        }
+        Answer::Agreed { .. } | Answer::NotAsked => Ok(()),
+    }
+}
+
+/// A closing transaction is over. Success shows as an event; only failure needs an answer.
+pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {
+    if record.intent.kind != CLOSE || record.status == TxStatus::Mined {
+        return Ok(());
+    }
+    let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
+    let (channel, view) = load(conn, node, id).await?;
+    let in_challenge = view.on_chain().close_requested_at().is_some();
+    let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
+    tracing::error!(channel = %id, reason, "closing the channel failed");
+    if let Ok(status) = channel.status.apply(ChannelEvent::CloseFailed { in_challenge }) {
+        channels::set_status(conn, id, status).await?;
+        // What is earned must not wait for an operator, least of all while a challenge runs.
+        let again = PushOptions::by("transactor").not_before(SystemTime::now() + CLOSE_AGAIN);
+        privatix_jobs::push(conn, &CloseChannel { channel: id, even_unpaid: false }, again).await?;
+    }
+    Ok(())
+}
+
+/// A channel and the agent's view of it.
+pub(crate) async fn load(
+    conn: &mut Conn,
+    node: &Node,
+    id: ChannelId,
+) -> Result<(Channel, AgentChannel), NodeError> {
+    let channel = channels::get(conn, id).await?;
+    let on_chain = channels::on_chain(conn, id).await?;
+    let best = vouchers::get(conn, id).await?.map(|stored| stored.signed);
+    let view = AgentChannel::restore(*node.domain(), channel.descriptor, on_chain, best)?;
+    Ok((channel, view))
+}
+
+/// What the agent could still earn by closing, for the operator.
+pub(crate) async fn claimable(conn: &mut Conn, node: &Node, id: ChannelId) -> Result<Amount, NodeError> {
+    Ok(load(conn, node, id).await?.1.claimable())
+}
+
+/// 256 random bits.
+fn secret() -> String {
+    let bytes: [u8; 32] = rand::random();
+    alloy::primitives::hex::encode(bytes)
+}

@@ -1,0 +1,270 @@
+//! An agent's own offerings: made from a template, announced, announced anew, removed.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use privatix_billing::{TermsDraft, min_deposit};
+use privatix_chain::{TxRecord, TxStatus};
+use privatix_channel::{Amount, OfferingHash};
+use privatix_contracts::call;
+use privatix_db::Conn;
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
+use privatix_node::{Node, NodeError};
+use privatix_offering::{Country, IpType, OfferingMessage, SignedOffering};
+use privatix_somc::SomcAddress;
+use privatix_store::offerings::{self, Announcement, Offering, OfferingStatus};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What an operator says of a new offering; the rest of its message is known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OfferingDraft {
+    /// Hash of the offering template; the plug-in's own when there is just one.
+    #[serde(default)]
+    pub template: Option<alloy::primitives::B256>,
+    /// What it is called.
+    pub service_name: String,
+    /// What it is.
+    #[serde(default)]
+    pub description: String,
+    /// Where the service is rendered from, ISO 3166-1 alpha-2.
+    pub country: Country,
+    /// What kind of address the client's traffic leaves from.
+    #[serde(default)]
+    pub ip_type: Option<IpType>,
+    /// How many channels may be open at once.
+    pub supply: u32,
+    /// Prices and rules of billing.
+    pub terms: TermsDraft,
+    /// What the template asks in addition.
+    #[serde(default = "no_parameters")]
+    pub additional: serde_json::Value,
+}
+
+fn no_parameters() -> serde_json::Value {
+    serde_json::json!({})
+}
+
+/// What to do with an offering on chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferingAction {
+    /// Announce it for the first time and lock its stake.
+    Publish,
+    /// Announce it anew.
+    PopUp,
+    /// Take it off the market and get its stake back.
+    Remove,
+}
+
+impl OfferingAction {
+    /// The kind under which its transactions are stored.
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Publish => "register_offering",
+            Self::PopUp => "pop_up_offering",
+            Self::Remove => "remove_offering",
+        }
+    }
+
+    fn of_kind(kind: &str) -> Option<Self> {
+        [Self::Publish, Self::PopUp, Self::Remove].into_iter().find(|action| action.kind() == kind)
+    }
+
+    const fn under_way(self) -> OfferingStatus {
+        match self {
+            Self::Publish => OfferingStatus::Registering,
+            Self::PopUp => OfferingStatus::PoppingUp,
+            Self::Remove => OfferingStatus::Removing,
+        }
+    }
+
+    const fn may_follow(self, status: OfferingStatus) -> bool {
+        match self {
+            Self::Publish => matches!(status, OfferingStatus::Draft),
+            Self::PopUp | Self::Remove => {
+                matches!(status, OfferingStatus::Registered | OfferingStatus::PoppedUp)
+            }
+        }
+    }
+}
+
+/// Job: send the transaction of an [`OfferingAction`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangeOffering {
+    /// The offering, one of ours.
+    pub offering: OfferingHash,
+    /// What to do.
+    pub action: OfferingAction,
+}
+
+impl Job for ChangeOffering {
+    const KIND: &'static str = "change_offering";
+
+    fn subject(&self) -> String {
+        format!("offering {}", self.offering)
+    }
+
+    fn key(&self) -> String {
+        self.action.kind().to_owned()
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries(10)
+            .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(1)))
+            .duplicates(Duplicates::RefusedWhilePending)
+    }
+}
+
+/// Signs an offering message and stores it as a draft.
+pub(crate) async fn create(
+    node: &Node,
+    somc: &SomcAddress,
+    draft: OfferingDraft,
+) -> Result<SignedOffering, NodeError> {
+    let template = match draft.template {
+        Some(template) => template,
+        None => own_template(node)?,
+    };
+    let message = OfferingMessage {
+        template,
+        agent: node.account(),
+        chain_id: node.domain().chain_id(),
+        contract: node.domain().contract(),
+        nonce: Uuid::new_v4(),
+        service_name: draft.service_name,
+        description: draft.description,
+        country: draft.country,
+        ip_type: draft.ip_type,
+        supply: draft.supply,
+        terms: draft.terms,
+        additional: draft.additional,
+    };
+    let offering = SignedOffering::sign(&message, node.templates(), node.signer())?;
+    let stored = Offering {
+        agent: node.account(),
+        hash: offering.hash(),
+        status: OfferingStatus::Draft,
+        message: Some(offering.wire().to_vec()),
+        country: Some(offering.message().country.code().to_owned()),
+        announcement: Announcement {
+            min_deposit: min_deposit(offering.terms()),
+            supply: offering.message().supply,
+            source_type: somc.kind().number(),
+            source: somc.source(),
+        },
+        free_supply: offering.message().supply,
+        announced_at: None,
+        problem: None,
+        created_at: SystemTime::now(),
+    };
+    let mut tx = node.db().begin().await?;
+    offerings::insert_draft(&mut tx, &stored).await?;
+    tx.commit().await?;
+    Ok(offering)
+}
+
+/// The one offering template of the plug-in's product.
+fn own_template(node: &Node) -> Result<alloy::primitives::B256, NodeError> {
+    let product = node.services().host().about().product.0;
+    let mut ours = node.templates().iter().filter(|template| {
+        template.kind() == privatix_offering::TemplateKind::Offering && template.product() == product
+    });
+    match (ours.next(), ours.next()) {
+        (Some(template), None) => Ok(template.hash()),
+        (None, _) => Err(NodeError::Refused(format!(
+            "there is no offering template for product {product}; add one to the configuration"
+        ))),
+        (Some(_), Some(_)) => Err(NodeError::Refused(format!(
+            "product {product} has several offering templates; name one by its hash in `template`"
+        ))),
+    }
+}
+
+/// A transaction about an offering is over. Success shows as an event; only failure needs an answer.
+pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {
+    let Some(action) = OfferingAction::of_kind(&record.intent.kind) else { return Ok(()) };
+    if record.status == TxStatus::Mined {
+        return Ok(());
+    }
+    let Ok(hash) = record.intent.subject.parse() else { return Ok(()) };
+    let stored = offerings::get(conn, node.account(), hash).await?;
+    if stored.status == action.under_way() {
+        let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
+        tracing::error!(offering = %hash, reason, "{} failed", action.kind());
+        offerings::set_status(conn, node.account(), hash, OfferingStatus::Draft).await?;
+        offerings::refold(conn, node.account(), hash).await?; // what the chain says, if it says anything
+        offerings::set_problem(conn, node.account(), hash, &reason).await?;
+    }
+    Ok(())
+}
+
+pub(crate) struct Offerings {
+    pub(crate) node: Arc<Node>,
+}
+
+#[async_trait]
+impl Handler<ChangeOffering> for Offerings {
+    async fn run(&self, job: &ChangeOffering, cx: JobContext) -> Result<Done, JobError> {
+        self.change(job, cx).await.map_err(NodeError::into_job_error)
+    }
+}
+
+impl Offerings {
+    async fn change(&self, job: &ChangeOffering, cx: JobContext) -> Result<Done, NodeError> {
+        let node = &self.node;
+        let stored = offerings::get(&mut *node.db().read().await?, node.account(), job.offering).await?;
+        if !job.action.may_follow(stored.status) {
+            return Err(NodeError::Refused(format!(
+                "offering {} is {}; it cannot be changed so now",
+                job.offering,
+                stored.status.as_str()
+            )));
+        }
+        let said = &stored.announcement;
+        if job.action == OfferingAction::Publish {
+            let needed = said.min_deposit.checked_mul(said.supply.into()).unwrap_or(Amount::MAX);
+            let available = node.balances().await?.contract;
+            if available < needed {
+                return Err(NodeError::Insufficient {
+                    what: "the offering's stake",
+                    needed,
+                    available,
+                    remedy: "deposit more with `deposit`, or offer less supply",
+                });
+            }
+        }
+        let key = format!("{} {} {}", job.action.kind(), job.offering, cx.id());
+        let subject = job.offering.to_string();
+        let mut completion = cx.finish().await?;
+        match job.action {
+            OfferingAction::Publish => {
+                let call = call::register_offering(
+                    job.offering,
+                    said.min_deposit,
+                    said.supply,
+                    said.source_type,
+                    said.source.clone(),
+                )
+                .map_err(|e| NodeError::Refused(e.to_string()))?;
+                node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
+            }
+            OfferingAction::PopUp => {
+                let call = call::pop_up_offering(job.offering, said.source_type, said.source.clone());
+                node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
+            }
+            OfferingAction::Remove => {
+                let call = call::remove_offering(job.offering);
+                node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
+            }
+        }
+        offerings::set_status(&mut completion, node.account(), job.offering, job.action.under_way()).await?;
+        let done = completion.commit().await?;
+        node.wake_transactor();
+        Ok(done)
+    }
+}

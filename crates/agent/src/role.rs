@@ -1,0 +1,162 @@
+//! What the agent does about news.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_adapter::Allowance;
+use privatix_billing::{Account, AgentAction, SuspendReason, TerminateReason, Terms, assess_agent, covered};
+use privatix_chain::TxRecord;
+use privatix_channel::{ChainEvent, ChannelId, ServiceStatus, Usage};
+use privatix_db::Conn;
+use privatix_node::{Node, NodeError, Order, Role, ServiceOrder};
+use privatix_store::channels::{self, Channel};
+use privatix_store::events::{MarketEvent, Place};
+
+use crate::channels::{CloseChannel, ProvisionChannel};
+use crate::payments::Payments;
+
+/// An order is given again when it has shown no effect for this long.
+const REPEAT_ORDER: Duration = Duration::from_secs(30);
+
+pub(crate) struct AgentRole {
+    pub(crate) node: Arc<Node>,
+    pub(crate) payments: Arc<Payments>,
+    /// What each channel was last allowed to use, so that the plug-in hears only of changes.
+    pub(crate) allowed: Mutex<std::collections::HashMap<ChannelId, Usage>>,
+}
+
+impl AgentRole {
+    async fn order(&self, channel: ChannelId, order: Order, reason: &str) -> Result<(), NodeError> {
+        let order = ServiceOrder { channel, order, reason: reason.to_owned() };
+        self.node.enqueue(&order, "billing").await?;
+        Ok(())
+    }
+
+    /// The plug-in itself holds the channel to what is paid plus the agreed lag: unpaid service is bounded however fast the
+    /// service is, and however slow the way of a report to billing and back.
+    async fn allow(&self, channel: ChannelId, terms: &Terms, account: &Account) -> Result<(), NodeError> {
+        let paid = covered(terms, account.paid);
+        let up_to = paid.saturating_add(terms.max_lag()).max(account.used.min(paid));
+        if self.allowed.lock().get(&channel) == Some(&up_to) {
+            return Ok(());
+        }
+        match self.node.services().host().allow(channel, up_to).await? {
+            Allowance::Enforced | Allowance::NotEnforced => {
+                self.allowed.lock().insert(channel, up_to);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Role for AgentRole {
+    async fn on_event(&self, conn: &mut Conn, _: Place, event: &MarketEvent) -> Result<(), NodeError> {
+        if let MarketEvent::Opened { channel, descriptor, event: ChainEvent::Opened { deposit, .. } } = event
+            && descriptor.agent == self.node.account()
+        {
+            if descriptor.id(self.node.domain()) != *channel {
+                let reason = format!("channel {channel} is not the one that its event describes");
+                return Err(NodeError::Contract { what: "an event", reason });
+            }
+            channels::insert(conn, *channel, descriptor, *deposit).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_channel(
+        &self,
+        conn: &mut Conn,
+        channel: &Channel,
+        event: &MarketEvent,
+    ) -> Result<(), NodeError> {
+        let id = channel.id;
+        let terminate =
+            |reason: &str| ServiceOrder { channel: id, order: Order::Terminate, reason: reason.to_owned() };
+        match event.channel_event() {
+            Some(ChainEvent::Opened { .. }) => {
+                privatix_node::push(conn, &ProvisionChannel { channel: id }, "monitor").await
+            }
+            Some(ChainEvent::CloseRequested { .. }) => {
+                crate::channels::answer(conn, &self.node, channel).await?;
+                privatix_node::push(conn, &terminate("the client is closing the channel"), "monitor").await
+            }
+            Some(ChainEvent::Closed { .. }) => {
+                privatix_node::push(conn, &terminate("the channel is closed"), "monitor").await
+            }
+            Some(ChainEvent::ToppedUp { .. } | ChainEvent::Settled { .. }) | None => Ok(()),
+        }
+    }
+
+    async fn on_service(
+        &self,
+        conn: &mut Conn,
+        channel: &Channel,
+        now: ServiceStatus,
+    ) -> Result<(), NodeError> {
+        if now == ServiceStatus::Terminated {
+            self.allowed.lock().remove(&channel.id);
+            // Whatever was paid is cashed; where nothing was, the gas would be a loss.
+            privatix_node::push(conn, &CloseChannel { channel: channel.id, even_unpaid: false }, "job")
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError> {
+        crate::offerings::finished(conn, &self.node, record).await?;
+        crate::channels::finished(conn, &self.node, record).await
+    }
+
+    async fn on_committed(&self, channels: &[ChannelId]) {
+        self.payments.refresh(channels).await;
+    }
+
+    async fn assess(
+        &self,
+        channel: &Channel,
+        terms: &Terms,
+        account: &Account,
+        now: SystemTime,
+    ) -> Result<Option<SystemTime>, NodeError> {
+        if !channel.status.is_active() {
+            return Ok(None); // an event ends the service, or starts it
+        }
+        let assessment = assess_agent(terms, account, now);
+        // Before letting on, and after each payment: the bound moves first.
+        self.allow(channel.id, terms, account).await?;
+        match assessment.action {
+            Some(AgentAction::Suspend(reason)) => {
+                self.order(channel.id, Order::Suspend, suspended(reason)).await?;
+            }
+            Some(AgentAction::Resume) => self.order(channel.id, Order::Activate, "paid as agreed").await?,
+            Some(AgentAction::Terminate(reason)) => {
+                self.order(channel.id, Order::Terminate, terminated(reason)).await?;
+            }
+            _ => return Ok(assessment.next),
+        }
+        Ok(Some(assessment.next.unwrap_or(now + REPEAT_ORDER).min(now + REPEAT_ORDER)))
+    }
+}
+
+const fn suspended(reason: SuspendReason) -> &'static str {
+    match reason {
+        SuspendReason::Unpaid => "payment is behind by more than agreed",
+        SuspendReason::DepositReached => "the deposit is used up",
+        SuspendReason::MaxUnitsReached => "the offering's most units are used up",
+        SuspendReason::Held => "paused by the operator",
+        _ => "billing",
+    }
+}
+
+const fn terminated(reason: TerminateReason) -> &'static str {
+    match reason {
+        TerminateReason::DepositSpent => "the deposit is spent",
+        TerminateReason::MaxUnits => "the offering's most units are used up",
+        TerminateReason::Inactive => "not used for too long",
+        TerminateReason::SuspendedTooLong => "suspended for too long",
+        _ => "billing",
+    }
+}

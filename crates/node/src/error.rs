@@ -1,0 +1,103 @@
+use privatix_adapter::AdapterError;
+use privatix_chain::ChainError;
+use privatix_channel::{ChannelId, SignError, SignRefused, TransitionRefused, VoucherError};
+use privatix_db::DbError;
+use privatix_jobs::{JobError, JobsError};
+use privatix_offering::OfferingError;
+use privatix_store::StoreError;
+
+/// What can go wrong in a role.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The chain endpoint, or a transaction.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A contract call that the endpoint refused or answered in a wrong form.
+    #[error("cannot read {what} from the chain: {reason}; check the endpoint and the contract address")]
+    Contract {
+        /// What was asked for.
+        what: &'static str,
+        /// What came back.
+        reason: String,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Stored marketplace state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The job queue.
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
+    /// The service adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// An offering message.
+    #[error(transparent)]
+    Offering(#[from] OfferingError),
+    /// A voucher.
+    #[error(transparent)]
+    Voucher(#[from] VoucherError),
+    /// Something that must not be signed.
+    #[error(transparent)]
+    SignRefused(#[from] SignRefused),
+    /// The key refused to sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The key refused to sign something else than a voucher.
+    #[error("cannot sign {what}: {reason}")]
+    Signing {
+        /// What was to be signed.
+        what: &'static str,
+        /// What the signer said.
+        reason: String,
+    },
+    /// The channel's state does not allow it.
+    #[error(transparent)]
+    Transition(#[from] TransitionRefused),
+    /// The channel has no access yet.
+    #[error("channel {0} has no access yet; wait until the agent has prepared it")]
+    NoAccess(ChannelId),
+    /// Not enough money for what was asked.
+    #[error("{what} needs {needed} base units, {available} are there; {remedy}")]
+    Insufficient {
+        /// What was asked for.
+        what: &'static str,
+        /// How much it takes.
+        needed: privatix_channel::Amount,
+        /// How much there is.
+        available: privatix_channel::Amount,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A request that makes no sense as things stand.
+    #[error("{0}")]
+    Refused(String),
+    /// A task of the daemon ended unexpectedly.
+    #[error("the {task} ended unexpectedly: {reason}; see the log before it")]
+    TaskEnded {
+        /// Which.
+        task: &'static str,
+        /// What it left behind.
+        reason: String,
+    },
+}
+
+impl NodeError {
+    /// Whether the same may succeed later with nothing changed by the operator.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Chain(_) | Self::Contract { .. } | Self::Db(_) | Self::Jobs(_) | Self::NoAccess(_) => true,
+            Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
+            Self::Adapter(_) => true,
+            Self::Store(error) => matches!(error, StoreError::Db(_)),
+            _ => false,
+        }
+    }
+
+    /// What it means for the job that ran into it: try again, or give up.
+    pub fn into_job_error(self) -> JobError {
+        if self.is_temporary() { JobError::retry(self) } else { JobError::fail(self) }
+    }
+}

@@ -1,0 +1,126 @@
+//! The loop from usage to decisions: reports are stored, and billing is asked about the channels that changed or whose
+//! deadline came. Nothing is ever scanned.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use privatix_adapter::{SessionReport, UsageReports};
+use privatix_billing::Scheduler;
+use privatix_channel::ChannelId;
+use privatix_db::Database;
+use privatix_store::sessions;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::NodeError;
+
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Marks channels for the next look of billing. Cheap to clone; never blocks.
+#[derive(Clone, Default)]
+pub struct Marks(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    scheduler: Mutex<Scheduler<ChannelId>>,
+    changed: Notify,
+}
+
+impl Marks {
+    /// Something about the channel changed.
+    pub fn mark(&self, channel: ChannelId) {
+        self.0.scheduler.lock().mark(channel);
+        self.0.changed.notify_one();
+    }
+}
+
+impl std::fmt::Debug for Marks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Marks").finish_non_exhaustive()
+    }
+}
+
+/// What the meter asks about a channel.
+pub(crate) trait Assess: Send + Sync {
+    /// Decides about one channel and sets going what follows. Returns when to ask again though nothing changes.
+    fn assess(
+        &self,
+        channel: ChannelId,
+        now: SystemTime,
+    ) -> impl Future<Output = Result<Option<SystemTime>, NodeError>> + Send;
+}
+
+/// Runs until shutdown, then stores what was reported last: shut the adapter down before, so that its sessions have ended.
+pub(crate) async fn run(
+    db: &Database,
+    marks: &Marks,
+    mut reports: UsageReports,
+    role: &impl Assess,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    loop {
+        let sleep =
+            marks.0.scheduler.lock().next_deadline().map(|at| {
+                at.duration_since(SystemTime::now()).unwrap_or_default().max(Duration::from_millis(1))
+            });
+        tokio::select! {
+            batch = reports.recv() => match batch {
+                Some(batch) => store_reports(db, marks, &mut reports, batch).await,
+                None => shutdown.cancelled().await, // the adapter is gone
+            },
+            () = marks.0.changed.notified() => {}
+            () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => {}
+            () = shutdown.cancelled() => break,
+        }
+        let now = SystemTime::now();
+        let due = marks.0.scheduler.lock().pop_due(now);
+        for channel in due {
+            let next = match role.assess(channel, now).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(%channel, %error, "cannot assess the channel yet");
+                    Some(now + RETRY)
+                }
+            };
+            marks.0.scheduler.lock().set_deadline(channel, next);
+        }
+    }
+    let last = reports.take();
+    if !last.is_empty() {
+        try_store(db, &last).await?;
+    }
+    Ok(())
+}
+
+/// A batch that cannot be stored is given back, to be merged with what comes later: totals make that harmless.
+async fn store_reports(db: &Database, marks: &Marks, reports: &mut UsageReports, batch: Vec<SessionReport>) {
+    match try_store(db, &batch).await {
+        Ok(()) => batch.iter().for_each(|report| marks.mark(report.channel)),
+        Err(error) => {
+            tracing::error!(%error, "cannot store usage; trying again");
+            reports.give_back(batch);
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+async fn try_store(db: &Database, batch: &[SessionReport]) -> Result<(), NodeError> {
+    let mut tx = db.begin().await?;
+    for report in batch {
+        let stored = sessions::Report {
+            session: report.session.0,
+            channel: report.channel,
+            used: report.total,
+            peer: report.peer.map(|peer| peer.to_string()),
+            started_at: report.started_at,
+            last_usage: report.last_usage,
+            stopped_at: report.ended_at,
+        };
+        if !sessions::record(&mut tx, &stored).await? {
+            tracing::warn!(channel = %report.channel, "usage of a channel that is not ours ignored");
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}

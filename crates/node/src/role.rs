@@ -1,0 +1,52 @@
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use privatix_billing::{Account, Terms};
+use privatix_chain::TxRecord;
+use privatix_channel::{ChannelId, ServiceStatus};
+use privatix_db::Conn;
+use privatix_store::channels::Channel;
+use privatix_store::events::{MarketEvent, Place};
+
+use crate::NodeError;
+
+/// Where a role differs from the other one: what it does about news. Every method that gets a connection runs inside the
+/// transaction that makes the news durable, so its follow-up jobs commit with their cause.
+#[async_trait]
+pub trait Role: Send + Sync + 'static {
+    /// A confirmed chain event, seen for the first time, before the channel that it is about is brought up to date. The
+    /// place to store a channel that is seen being opened.
+    async fn on_event(&self, conn: &mut Conn, place: Place, event: &MarketEvent) -> Result<(), NodeError>;
+
+    /// A channel that we keep was brought up to date with an event.
+    async fn on_channel(
+        &self,
+        conn: &mut Conn,
+        channel: &Channel,
+        event: &MarketEvent,
+    ) -> Result<(), NodeError>;
+
+    /// A service came into a state that it was ordered into.
+    async fn on_service(
+        &self,
+        conn: &mut Conn,
+        channel: &Channel,
+        now: ServiceStatus,
+    ) -> Result<(), NodeError>;
+
+    /// A transaction of ours was mined, or failed for good.
+    async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError>;
+
+    /// What the chain says of these channels, or how their services stand, was committed anew: views of them in memory
+    /// are old.
+    async fn on_committed(&self, channels: &[ChannelId]);
+
+    /// Billing's question about a live channel: decides, sets going what follows, returns when to ask again.
+    async fn assess(
+        &self,
+        channel: &Channel,
+        terms: &Terms,
+        account: &Account,
+        now: SystemTime,
+    ) -> Result<Option<SystemTime>, NodeError>;
+}

@@ -1,0 +1,218 @@
+//! Orders to the service adapter, as durable jobs: the last one counts, none is lost, none overtakes another of its channel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_adapter as adapter;
+use privatix_adapter::{AdapterError, Host, Provision, Refusal};
+use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus};
+use privatix_db::Database;
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
+use privatix_store::channels::{self, Channel};
+use privatix_store::sessions;
+use serde::{Deserialize, Serialize};
+
+use crate::{Marks, NodeError, Role};
+
+/// What a service is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Running.
+    Activate,
+    /// Cut off for now.
+    Suspend,
+    /// Stopped for good.
+    Terminate,
+}
+
+impl Order {
+    const fn events(self) -> (ServiceEvent, ServiceEvent) {
+        match self {
+            Self::Activate => (ServiceEvent::Activate, ServiceEvent::Activated),
+            Self::Suspend => (ServiceEvent::Suspend, ServiceEvent::Suspended),
+            Self::Terminate => (ServiceEvent::Terminate, ServiceEvent::Terminated),
+        }
+    }
+}
+
+/// Job: have the adapter bring a channel's service into a state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServiceOrder {
+    /// The channel.
+    pub channel: ChannelId,
+    /// What its service is to be.
+    pub order: Order,
+    /// Why, for the operator.
+    pub reason: String,
+}
+
+impl Job for ServiceOrder {
+    const KIND: &'static str = "service_order";
+
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
+
+    fn key(&self) -> String {
+        format!("{:?}", self.order)
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries(10)
+            .backoff(Backoff::exponential(Duration::from_millis(500), Duration::from_secs(20)))
+            .duplicates(Duplicates::RefusedWhileWaiting)
+    }
+}
+
+/// The subject of every job about a channel: they run one after another.
+pub fn channel_subject(channel: ChannelId) -> String {
+    format!("channel {channel}")
+}
+
+/// The adapter's side of every channel.
+pub struct Services {
+    db: Database,
+    host: Host,
+    side: adapter::Role,
+    marks: Marks,
+    /// Where each provisioned channel is served, as the adapter said.
+    endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
+}
+
+impl Services {
+    pub(crate) fn new(db: Database, host: Host, side: adapter::Role, marks: Marks) -> Self {
+        Self { db, host, side, marks, endpoints: Mutex::default() }
+    }
+
+    /// Where the adapter serves a channel: on the agent's side what clients connect to, on the client's side what the
+    /// user connects to. None before it is provisioned.
+    pub fn endpoint(&self, channel: ChannelId) -> Option<serde_json::Value> {
+        self.endpoints.lock().get(&channel).cloned()
+    }
+
+    /// Makes a channel known to the adapter.
+    pub async fn provision(&self, provision: Provision) -> Result<serde_json::Value, NodeError> {
+        let channel = provision.channel();
+        let endpoint = self.host.provision(provision).await?.endpoint;
+        self.endpoints.lock().insert(channel, endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// The hosted adapter.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Makes every live channel known to a freshly started adapter, and lets pass those that did before. A channel that
+    /// the adapter refuses is logged and left; the others must not suffer for it.
+    pub async fn restore(&self) -> Result<(), NodeError> {
+        let live = channels::live(&mut *self.db.read().await?).await?;
+        for channel in live.iter().filter(|channel| channel.access.is_some()) {
+            if let Err(error) = self.reinstate(channel).await {
+                tracing::error!(channel = %channel.id, %error, "cannot restore the service after the restart");
+            }
+            self.marks.mark(channel.id);
+        }
+        Ok(())
+    }
+
+    async fn reinstate(&self, channel: &Channel) -> Result<(), NodeError> {
+        self.reprovision(channel).await?;
+        match channel.service {
+            ServiceStatus::Active | ServiceStatus::Activating => Ok(self.host.start(channel.id).await?),
+            _ => Ok(()),
+        }
+    }
+
+    async fn reprovision(&self, channel: &Channel) -> Result<(), NodeError> {
+        let Some(access) = &channel.access else { return Err(NodeError::NoAccess(channel.id)) };
+        let credentials = adapter::Credentials {
+            username: access.username.clone(),
+            password: adapter::Secret::new(access.password.clone()),
+        };
+        let provision = match self.side {
+            adapter::Role::Agent => Provision::Sell {
+                channel: channel.id,
+                credentials,
+                parameters: serde_json::Value::Null,
+                used: sessions::used(&mut *self.db.read().await?, channel.id).await?.0,
+            },
+            adapter::Role::Client => Provision::Buy {
+                channel: channel.id,
+                access: adapter::Access { endpoint: access.endpoint.clone(), credentials },
+            },
+        };
+        self.provision(provision).await?;
+        Ok(())
+    }
+
+    async fn carry_out(&self, channel: &Channel, order: Order) -> Result<(), NodeError> {
+        match order {
+            Order::Activate => match self.host.resume(channel.id).await {
+                // A restarted adapter, or one never told of the channel.
+                Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => {
+                    self.reprovision(channel).await?;
+                    Ok(self.host.start(channel.id).await?)
+                }
+                done => Ok(done?),
+            },
+            Order::Suspend => match self.host.suspend(channel.id).await {
+                Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => Ok(()), // passes nothing
+                done => Ok(done?),
+            },
+            Order::Terminate => {
+                self.host.stop(channel.id).await?;
+                self.endpoints.lock().remove(&channel.id);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Carries out [`ServiceOrder`]s.
+pub(crate) struct ServiceOrders<R> {
+    pub(crate) services: Arc<Services>,
+    pub(crate) role: Arc<R>,
+}
+
+#[async_trait]
+impl<R: Role> Handler<ServiceOrder> for ServiceOrders<R> {
+    async fn run(&self, job: &ServiceOrder, cx: JobContext) -> Result<Done, JobError> {
+        self.carry_out(job, cx).await.map_err(NodeError::into_job_error)
+    }
+}
+
+impl<R: Role> ServiceOrders<R> {
+    async fn carry_out(&self, job: &ServiceOrder, cx: JobContext) -> Result<Done, NodeError> {
+        let (asked, done) = job.order.events();
+        let mut tx = self.services.db.begin().await?;
+        let channel = channels::get(&mut tx, job.channel).await?;
+        let Ok(waiting) = channel.service.apply(asked) else {
+            // E.g. an order to resume that was overtaken by the termination.
+            tracing::debug!(channel = %job.channel, order = ?job.order, service = %channel.service, "order is obsolete");
+            drop(tx);
+            return Ok(cx.finish().await?.commit().await?);
+        };
+        channels::set_service(&mut tx, job.channel, waiting, Some(&job.reason)).await?;
+        tx.commit().await?;
+
+        self.services.carry_out(&channel, job.order).await?;
+
+        let mut completion = cx.finish().await?;
+        let channel = channels::get(&mut completion, job.channel).await?;
+        if let Ok(now) = channel.service.apply(done) {
+            channels::set_service(&mut completion, job.channel, now, Some(&job.reason)).await?;
+            tracing::info!(channel = %job.channel, service = %now, reason = job.reason, "service changed");
+            self.role.on_service(&mut completion, &channel, now).await?;
+        }
+        let done = completion.commit().await?;
+        self.role.on_committed(&[job.channel]).await;
+        self.services.marks.mark(job.channel);
+        Ok(done)
+    }
+}

@@ -1,0 +1,36 @@
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use privatix_chain::{FeePolicy, StartFrom};
+
+/// How a node follows the chain.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChainSettings {
+    /// The service contract (PSC).
+    pub contract: Address,
+    /// The chain's id; None takes the endpoint's word for it.
+    pub chain_id: Option<u64>,
+    /// Blocks on top of a block before its events count.
+    pub confirmations: u64,
+    /// How often the head is looked up.
+    pub poll_interval: Duration,
+    /// Where a new database starts.
+    pub start: StartFrom,
+    /// What transactions may cost.
+    pub fees: FeePolicy,
+}
+
+impl ChainSettings {
+    /// The usual settings: 2 confirmations, a look every 4 s, the last 11,520 blocks (about two days) at the first start.
+    pub fn new(contract: Address) -> Self {
+        Self {
+            contract,
+            chain_id: None,
+            confirmations: 2,
+            poll_interval: Duration::from_secs(4),
+            start: StartFrom::Recent(11_520),
+            fees: FeePolicy::default(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Channels as an operator sees them.
+
+use privatix_adapter::Role;
+use privatix_channel::{Amount, ChannelId, Usage};
+use privatix_db::Conn;
+use privatix_store::channels::{self, Channel};
+use privatix_store::{StoreError, sessions, vouchers};
+
+use crate::{Node, NodeError};
+
+/// A channel with what was used and paid.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChannelView {
+    /// What is stored of it.
+    pub channel: Channel,
+    /// Metered on this side, in the finest measure of its unit.
+    pub used: Usage,
+    /// Paid in all: the best voucher, or more where the chain says more.
+    pub paid: Amount,
+    /// What the agent acknowledged, for a client; the same as `paid` for an agent.
+    pub acknowledged: Amount,
+    /// Vouchers signed or accepted.
+    pub vouchers: u64,
+}
+
+async fn view(conn: &mut Conn, side: Role, channel: Channel) -> Result<ChannelView, StoreError> {
+    let (used, _) = sessions::used(conn, channel.id).await?;
+    let voucher = vouchers::get(conn, channel.id).await?;
+    let signed = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.signed.cumulative());
+    let acknowledged = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.acknowledged);
+    Ok(ChannelView {
+        used,
+        paid: signed.max(channel.paid),
+        acknowledged: if side == Role::Agent { signed } else { acknowledged }.max(channel.paid),
+        vouchers: voucher.map_or(0, |stored| stored.count),
+        channel,
+    })
+}
+
+impl Node {
+    /// A channel with what was used and paid.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchChannel`] within [`NodeError::Store`].
+    pub async fn channel(&self, channel: ChannelId) -> Result<ChannelView, NodeError> {
+        let mut conn = self.db().read().await?;
+        let channel = channels::get(&mut conn, channel).await?;
+        Ok(view(&mut conn, self.side(), channel).await?)
+    }
+
+    /// The channels, the newest first, at most `limit`.
+    pub async fn channels(&self, limit: u32) -> Result<Vec<ChannelView>, NodeError> {
+        let mut conn = self.db().read().await?;
+        let mut views = Vec::new();
+        for channel in channels::list(&mut conn, limit).await? {
+            views.push(view(&mut conn, self.side(), channel).await?);
+        }
+        Ok(views)
+    }
+
+    /// A channel's sessions, the oldest first.
+    pub async fn sessions(&self, channel: ChannelId) -> Result<Vec<sessions::Session>, NodeError> {
+        let mut conn = self.db().read().await?;
+        channels::get(&mut conn, channel).await?;
+        Ok(sessions::list(&mut conn, channel).await?)
+    }
+}
