@@ -212,7 +212,8 @@ interface IPSC {
     function settleBatch(address agent, Claim[] calldata claims) external;
     /// @notice The agent closes at once: is credited up to `cumulativeAmount` (with the voucher; none is needed for an amount
     /// that is already paid), the client gets the rest.
-    function close(Descriptor calldata descriptor, uint128 cumulativeAmount, bytes calldata signature) external;
+    function close(Descriptor calldata descriptor, uint128 cumulativeAmount, bytes calldata signature)
+        external;
     /// @notice `close` for many channels of the caller. Closed channels are skipped.
     function closeBatch(Claim[] calldata claims) external;
     /// @notice Anybody closes at once with both signatures: the voucher and the agent's `Close` over the same amount.

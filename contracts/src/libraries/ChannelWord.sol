@@ -89,7 +89,8 @@ library ChannelWords {
 
     /// @notice The channel with a new deposit and without a close request: who tops up wants to go on.
     function toppedUp(ChannelWord word, uint96 deposit_) internal pure returns (ChannelWord) {
-        uint256 kept = ChannelWord.unwrap(word) & ~((AMOUNT_MASK << DEPOSIT_SHIFT) | (BLOCK_MASK << REQUEST_SHIFT));
+        uint256 kept =
+            ChannelWord.unwrap(word) & ~((AMOUNT_MASK << DEPOSIT_SHIFT) | (BLOCK_MASK << REQUEST_SHIFT));
         return ChannelWord.wrap(kept | (uint256(deposit_) << DEPOSIT_SHIFT));
     }
 

@@ -28,7 +28,11 @@ library OfferingWords {
     uint256 private constant REMOVED = 2 << 216;
 
     /// @notice A fresh offering with nothing sold.
-    function registered(uint96 minDeposit_, uint32 supply_, uint16 fee_) internal view returns (OfferingWord) {
+    function registered(uint96 minDeposit_, uint32 supply_, uint16 fee_)
+        internal
+        view
+        returns (OfferingWord)
+    {
         return OfferingWord.wrap(LIVE | minDeposit_ | (uint256(supply_) << SUPPLY_SHIFT)).announced(fee_);
     }
 
@@ -77,7 +81,9 @@ library OfferingWords {
     }
 
     function withFee(OfferingWord word, uint16 fee_) internal pure returns (OfferingWord) {
-        return OfferingWord.wrap(OfferingWord.unwrap(word) & ~(FEE_MASK << FEE_SHIFT) | (uint256(fee_) << FEE_SHIFT));
+        return OfferingWord.wrap(
+            OfferingWord.unwrap(word) & ~(FEE_MASK << FEE_SHIFT) | (uint256(fee_) << FEE_SHIFT)
+        );
     }
 
     /// @notice One free place becomes a channel. The caller has checked that one is free.
@@ -105,6 +111,7 @@ library OfferingWords {
 
     /// @notice The live offering, removed: no free place is left.
     function removed(OfferingWord word) internal pure returns (OfferingWord) {
-        return OfferingWord.wrap((OfferingWord.unwrap(word) ^ (LIVE | REMOVED)) & ~(COUNT_MASK << SUPPLY_SHIFT));
+        return
+            OfferingWord.wrap((OfferingWord.unwrap(word) ^ (LIVE | REMOVED)) & ~(COUNT_MASK << SUPPLY_SHIFT));
     }
 }

@@ -18,12 +18,23 @@ library Signatures {
         return _accepts(signer, digest, signature);
     }
 
-    /// @return the address of the key, or zero for a malformed or high-s signature
-    function _recover(bytes32 digest, bytes calldata signature) private pure returns (address) {
-        bytes32 r = bytes32(signature[0:32]);
-        bytes32 s = bytes32(signature[32:64]);
-        if (uint256(s) > MAX_S) return address(0);
-        return ecrecover(digest, uint8(signature[64]), r, s); // zero unless v is 27 or 28
+    /// @dev `ecrecover` by hand: it is on every payment's path. The precompile refuses any v but 27 and 28, by returning
+    /// nothing.
+    /// @return key the address of the key, or zero for a malformed or high-s signature
+    function _recover(bytes32 digest, bytes calldata signature) private view returns (address key) {
+        assembly ("memory-safe") {
+            let s := calldataload(add(signature.offset, 0x20))
+            if iszero(gt(s, MAX_S)) {
+                let words := mload(0x40)
+                mstore(words, digest)
+                mstore(add(words, 0x20), byte(0, calldataload(add(signature.offset, 0x40))))
+                mstore(add(words, 0x40), calldataload(signature.offset))
+                mstore(add(words, 0x60), s)
+                mstore(0x00, 0)
+                pop(staticcall(gas(), 1, words, 0x80, 0x00, 0x20))
+                key := mload(0x00)
+            }
+        }
     }
 
     /// @dev By hand, so that a wallet that returns a mountain of data or reverts gives a plain "no".

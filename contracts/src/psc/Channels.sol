@@ -21,7 +21,12 @@ abstract contract Channels is Offerings {
     uint256 private immutable DEPLOYED_CHAIN_ID;
     bytes32 private immutable DEPLOYED_SEPARATOR;
 
-    mapping(bytes32 channelId => ChannelWord) private _channels;
+    /// @dev A struct around the word, so that its place in storage is computed once for reading and writing.
+    struct ChannelSlot {
+        ChannelWord word;
+    }
+
+    mapping(bytes32 channelId => ChannelSlot) private _channels;
 
     constructor(uint40 challengePeriod_) {
         CHALLENGE_PERIOD = challengePeriod_;
@@ -73,8 +78,9 @@ abstract contract Channels is Offerings {
     {
         uint16 channelFee = _takePlace(agent, offering, amount);
         channelId = ChannelHash.channelIdOf(msg.sender, agent, address(TOKEN), offering, nonce, signer);
-        if (!_channels[channelId].isNone()) revert ChannelExists(channelId);
-        _channels[channelId] = ChannelWords.opened(amount, channelFee);
+        ChannelSlot storage slot = _channels[channelId];
+        if (!slot.word.isNone()) revert ChannelExists(channelId);
+        slot.word = ChannelWords.opened(amount, channelFee);
         emit ChannelOpened(channelId, msg.sender, agent, offering, nonce, signer, amount, channelFee);
     }
 
@@ -82,27 +88,25 @@ abstract contract Channels is Offerings {
     function _topUp(Descriptor calldata descriptor, uint96 amount) private {
         if (msg.sender != descriptor.client) revert NotClient(msg.sender);
         if (amount == 0) revert ZeroAmount();
-        (bytes32 channelId, ChannelWord channel) = _openChannel(descriptor);
+        (bytes32 channelId, ChannelSlot storage slot, ChannelWord channel) = _openChannel(descriptor);
         uint256 total = uint256(channel.deposit()) + amount;
         if (total > type(uint96).max) revert AmountTooLarge(total);
-        _channels[channelId] = channel.toppedUp(uint96(total));
+        slot.word = channel.toppedUp(uint96(total));
         emit ChannelToppedUp(channelId, msg.sender, descriptor.agent, uint96(total));
     }
 
     // ---------------------------------------------------------------- settle
 
     /// @inheritdoc IPSC
-    function settle(Descriptor calldata descriptor, uint128 cumulativeAmount, bytes calldata signature) external {
-        (bytes32 channelId, ChannelWord channel) = _openChannel(descriptor);
+    function settle(Descriptor calldata descriptor, uint128 cumulativeAmount, bytes calldata signature)
+        external
+    {
+        (bytes32 channelId, ChannelSlot storage slot, ChannelWord channel) = _openChannel(descriptor);
         if (cumulativeAmount <= channel.paid()) revert NothingToSettle(channelId, channel.paid());
-        _checkVoucher(
-            channelId, channel, _signerOf(descriptor.client, descriptor.signer), cumulativeAmount, signature
-        );
-        (ChannelWord next, uint256 share, uint256 fees) = channel.pay(cumulativeAmount);
-        _channels[channelId] = next;
-        _credit(descriptor.agent, share);
-        _creditFees(fees);
-        emit ChannelSettled(channelId, descriptor.client, descriptor.agent, next.paid());
+        _checkVoucher(channelId, channel, _signerOf(descriptor), cumulativeAmount, signature);
+        channel = _pay(channel, cumulativeAmount, descriptor.agent);
+        slot.word = channel;
+        emit ChannelSettled(channelId, descriptor.client, descriptor.agent, channel.paid());
     }
 
     /// @inheritdoc IPSC
@@ -110,43 +114,42 @@ abstract contract Channels is Offerings {
         uint256 shares;
         uint256 fees;
         for (uint256 i = 0; i < claims.length; ++i) {
-            Claim calldata claim = claims[i];
-            bytes32 channelId = _idOf(agent, claim);
-            ChannelWord channel = _channels[channelId];
-            uint128 cumulativeAmount = claim.cumulativeAmount;
-            if (!channel.isOpen() || cumulativeAmount <= channel.paid()) continue;
-            _checkVoucher(
-                channelId, channel, _signerOf(claim.client, claim.signer), cumulativeAmount, claim.signature
-            );
-            (ChannelWord next, uint256 share, uint256 part) = channel.pay(cumulativeAmount);
-            _channels[channelId] = next;
+            (uint256 share, uint256 part) = _settleClaim(agent, claims[i]);
             unchecked {
                 shares += share; // backed by tokens held, as every credit
                 fees += part;
             }
-            emit ChannelSettled(channelId, claim.client, agent, next.paid());
         }
         if (shares != 0) _credit(agent, shares);
         _creditFees(fees);
     }
 
+    function _settleClaim(address agent, Claim calldata claim) private returns (uint256 share, uint256 fees) {
+        bytes32 channelId = _idOf(agent, claim);
+        ChannelSlot storage slot = _channels[channelId];
+        ChannelWord channel = slot.word;
+        uint128 cumulativeAmount = claim.cumulativeAmount;
+        if (!channel.isOpen() || cumulativeAmount <= channel.paid()) return (0, 0);
+        _checkVoucher(channelId, channel, _signerOf(claim), cumulativeAmount, claim.signature);
+        (channel, share, fees) = channel.pay(cumulativeAmount);
+        slot.word = channel;
+        emit ChannelSettled(channelId, claim.client, agent, channel.paid());
+    }
+
     // ---------------------------------------------------------------- close by the agent, or by both
 
     /// @inheritdoc IPSC
-    function close(Descriptor calldata descriptor, uint128 cumulativeAmount, bytes calldata signature) external {
+    function close(Descriptor calldata descriptor, uint128 cumulativeAmount, bytes calldata signature)
+        external
+    {
         if (msg.sender != descriptor.agent) revert NotAgent(msg.sender);
-        (bytes32 channelId, ChannelWord channel) = _openChannel(descriptor);
-        uint256 share;
-        uint256 fees;
+        (bytes32 channelId, ChannelSlot storage slot, ChannelWord channel) = _openChannel(descriptor);
         if (cumulativeAmount > channel.paid()) {
-            _checkVoucher(
-                channelId, channel, _signerOf(descriptor.client, descriptor.signer), cumulativeAmount, signature
-            );
-            (channel, share, fees) = channel.pay(cumulativeAmount);
+            _checkVoucher(channelId, channel, _signerOf(descriptor), cumulativeAmount, signature);
+            channel = _pay(channel, cumulativeAmount, msg.sender);
         }
-        _close(channelId, channel, descriptor.client, msg.sender, descriptor.offering, true);
-        _credit(msg.sender, share);
-        _creditFees(fees);
+        slot.word = channel.closed();
+        _release(channelId, channel, descriptor.client, msg.sender, descriptor.offering, true);
     }
 
     /// @inheritdoc IPSC
@@ -154,27 +157,28 @@ abstract contract Channels is Offerings {
         uint256 shares;
         uint256 fees;
         for (uint256 i = 0; i < claims.length; ++i) {
-            Claim calldata claim = claims[i];
-            bytes32 channelId = _idOf(msg.sender, claim);
-            ChannelWord channel = _channels[channelId];
-            if (!channel.isOpen()) continue;
-            uint128 cumulativeAmount = claim.cumulativeAmount;
-            if (claim.signature.length != 0 && cumulativeAmount > channel.paid()) {
-                _checkVoucher(
-                    channelId, channel, _signerOf(claim.client, claim.signer), cumulativeAmount, claim.signature
-                );
-                uint256 share;
-                uint256 part;
-                (channel, share, part) = channel.pay(cumulativeAmount);
-                unchecked {
-                    shares += share; // backed by tokens held, as every credit
-                    fees += part;
-                }
+            (uint256 share, uint256 part) = _closeClaim(claims[i]);
+            unchecked {
+                shares += share; // backed by tokens held, as every credit
+                fees += part;
             }
-            _close(channelId, channel, claim.client, msg.sender, claim.offering, true);
         }
         if (shares != 0) _credit(msg.sender, shares);
         _creditFees(fees);
+    }
+
+    function _closeClaim(Claim calldata claim) private returns (uint256 share, uint256 fees) {
+        bytes32 channelId = _idOf(msg.sender, claim);
+        ChannelSlot storage slot = _channels[channelId];
+        ChannelWord channel = slot.word;
+        if (!channel.isOpen()) return (0, 0);
+        uint128 cumulativeAmount = claim.cumulativeAmount;
+        if (cumulativeAmount > channel.paid()) {
+            _checkVoucher(channelId, channel, _signerOf(claim), cumulativeAmount, claim.signature);
+            (channel, share, fees) = channel.pay(cumulativeAmount);
+        }
+        slot.word = channel.closed();
+        _release(channelId, channel, claim.client, msg.sender, claim.offering, true);
     }
 
     /// @inheritdoc IPSC
@@ -184,20 +188,13 @@ abstract contract Channels is Offerings {
         bytes calldata voucherSignature,
         bytes calldata closeSignature
     ) external {
-        (bytes32 channelId, ChannelWord channel) = _openChannel(descriptor);
+        (bytes32 channelId, ChannelSlot storage slot, ChannelWord channel) = _openChannel(descriptor);
         if (cumulativeAmount < channel.paid()) revert BelowPaid(cumulativeAmount, channel.paid());
-        _checkVoucher(
-            channelId, channel, _signerOf(descriptor.client, descriptor.signer), cumulativeAmount, voucherSignature
-        );
-        bytes32 consent =
-            ChannelHash.digest(_separator(), ChannelHash.CLOSE_TYPEHASH, channelId, cumulativeAmount);
-        if (!Signatures.isValid(descriptor.agent, consent, closeSignature)) revert InvalidSignature(channelId);
-        uint256 share;
-        uint256 fees;
-        (channel, share, fees) = channel.pay(cumulativeAmount);
-        _close(channelId, channel, descriptor.client, descriptor.agent, descriptor.offering, true);
-        _credit(descriptor.agent, share);
-        _creditFees(fees);
+        _checkVoucher(channelId, channel, _signerOf(descriptor), cumulativeAmount, voucherSignature);
+        _checkClose(channelId, descriptor.agent, cumulativeAmount, closeSignature);
+        channel = _pay(channel, cumulativeAmount, descriptor.agent);
+        slot.word = channel.closed();
+        _release(channelId, channel, descriptor.client, descriptor.agent, descriptor.offering, true);
     }
 
     // ---------------------------------------------------------------- close by the client alone
@@ -205,34 +202,31 @@ abstract contract Channels is Offerings {
     /// @inheritdoc IPSC
     function requestClose(Descriptor calldata descriptor, uint128 admitted) external {
         if (msg.sender != descriptor.client) revert NotClient(msg.sender);
-        (bytes32 channelId, ChannelWord channel) = _openChannel(descriptor);
+        (bytes32 channelId, ChannelSlot storage slot, ChannelWord channel) = _openChannel(descriptor);
         if (channel.closeRequestedAt() != 0) revert CloseAlreadyRequested(channelId);
         if (admitted > channel.deposit()) revert AmountAboveDeposit(admitted, channel.deposit());
-        uint256 share;
-        uint256 fees;
         // A settlement may overtake the request: then what is paid counts, and the request goes on.
-        if (admitted > channel.paid()) (channel, share, fees) = channel.pay(admitted);
-        _channels[channelId] = channel.closeRequested();
-        if (share != 0) _credit(descriptor.agent, share);
-        _creditFees(fees);
+        if (admitted > channel.paid()) channel = _pay(channel, admitted, descriptor.agent);
+        slot.word = channel.closeRequested();
         emit ChannelCloseRequested(channelId, msg.sender, descriptor.agent, channel.paid());
     }
 
     /// @inheritdoc IPSC
     function finalizeClose(Descriptor calldata descriptor) external {
         if (msg.sender != descriptor.client) revert NotClient(msg.sender);
-        (bytes32 channelId, ChannelWord channel) = _openChannel(descriptor);
+        (bytes32 channelId, ChannelSlot storage slot, ChannelWord channel) = _openChannel(descriptor);
         uint256 requestedAt = channel.closeRequestedAt();
         if (requestedAt == 0) revert CloseNotRequested(channelId);
         _requireBlock(requestedAt + CHALLENGE_PERIOD);
-        _close(channelId, channel, msg.sender, descriptor.agent, descriptor.offering, false);
+        slot.word = channel.closed();
+        _release(channelId, channel, msg.sender, descriptor.agent, descriptor.offering, false);
     }
 
     // ---------------------------------------------------------------- views
 
     /// @inheritdoc IPSC
     function channels(bytes32 channelId) external view returns (Channel memory) {
-        ChannelWord channel = _channels[channelId];
+        ChannelWord channel = _channels[channelId].word;
         return Channel({
             deposit: channel.deposit(),
             paid: channel.paid(),
@@ -244,7 +238,7 @@ abstract contract Channels is Offerings {
 
     /// @inheritdoc IPSC
     function channelIdOf(Descriptor calldata descriptor) external view returns (bytes32) {
-        return _idOf(descriptor);
+        return ChannelHash.channelIdOf(descriptor, address(TOKEN));
     }
 
     /// @inheritdoc IPSC
@@ -269,8 +263,20 @@ abstract contract Channels is Offerings {
 
     // ---------------------------------------------------------------- common parts
 
-    /// @notice Ends an open channel whose payments are already counted in `channel`: the client gets the rest.
-    function _close(
+    /// @notice Pays the agent up to a cumulative amount that was checked: paid <= amount <= deposit.
+    /// @return the channel with the amount paid, to be stored by the caller
+    function _pay(ChannelWord channel, uint256 cumulativeAmount, address agent)
+        private
+        returns (ChannelWord)
+    {
+        (ChannelWord next, uint256 share, uint256 fees) = channel.pay(cumulativeAmount);
+        if (share != 0) _credit(agent, share);
+        _creditFees(fees);
+        return next;
+    }
+
+    /// @notice What follows from a close, once stored: the place is free again and the client gets what is not paid.
+    function _release(
         bytes32 channelId,
         ChannelWord channel,
         address client,
@@ -283,7 +289,6 @@ abstract contract Channels is Offerings {
         unchecked {
             refund = channel.deposit() - paid; // paid never exceeds the deposit
         }
-        _channels[channelId] = channel.closed();
         _freePlace(agent, offering);
         if (refund != 0) _credit(client, refund);
         emit ChannelClosed(channelId, client, agent, offering, paid, refund, cooperative);
@@ -297,24 +302,33 @@ abstract contract Channels is Offerings {
         uint128 cumulativeAmount,
         bytes calldata signature
     ) private view {
-        if (cumulativeAmount > channel.deposit()) revert AmountAboveDeposit(cumulativeAmount, channel.deposit());
+        if (cumulativeAmount > channel.deposit()) {
+            revert AmountAboveDeposit(cumulativeAmount, channel.deposit());
+        }
         bytes32 digest =
             ChannelHash.digest(_separator(), ChannelHash.VOUCHER_TYPEHASH, channelId, cumulativeAmount);
         if (!Signatures.isValid(signer, digest, signature)) revert InvalidSignature(channelId);
     }
 
+    /// @notice Refuses a closing authorisation that the agent did not sign.
+    function _checkClose(bytes32 channelId, address agent, uint128 cumulativeAmount, bytes calldata signature)
+        private
+        view
+    {
+        bytes32 digest =
+            ChannelHash.digest(_separator(), ChannelHash.CLOSE_TYPEHASH, channelId, cumulativeAmount);
+        if (!Signatures.isValid(agent, digest, signature)) revert InvalidSignature(channelId);
+    }
+
     function _openChannel(Descriptor calldata descriptor)
         private
         view
-        returns (bytes32 channelId, ChannelWord channel)
+        returns (bytes32 channelId, ChannelSlot storage slot, ChannelWord channel)
     {
-        channelId = _idOf(descriptor);
-        channel = _channels[channelId];
+        channelId = ChannelHash.channelIdOf(descriptor, address(TOKEN));
+        slot = _channels[channelId];
+        channel = slot.word;
         if (!channel.isOpen()) revert ChannelNotOpen(channelId);
-    }
-
-    function _idOf(Descriptor calldata d) private view returns (bytes32) {
-        return ChannelHash.channelIdOf(d.client, d.agent, address(TOKEN), d.offering, d.nonce, d.signer);
     }
 
     function _idOf(address agent, Claim calldata c) private view returns (bytes32) {
@@ -322,8 +336,14 @@ abstract contract Channels is Offerings {
     }
 
     /// @notice A channel that names no signer is signed for by its client.
-    function _signerOf(address client, address signer) private pure returns (address) {
-        return signer == address(0) ? client : signer;
+    function _signerOf(Descriptor calldata descriptor) private pure returns (address signer) {
+        signer = descriptor.signer;
+        if (signer == address(0)) signer = descriptor.client;
+    }
+
+    function _signerOf(Claim calldata claim) private pure returns (address signer) {
+        signer = claim.signer;
+        if (signer == address(0)) signer = claim.client;
     }
 
     function _separator() private view returns (bytes32) {

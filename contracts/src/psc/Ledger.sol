@@ -102,9 +102,9 @@ abstract contract Ledger is IPSC {
     /// @dev A permit is public once it is in the pool: anybody can use it first, and then this call must not fail. So its
     /// outcome is ignored; the allowance decides in `_pull`.
     function _permit(Permit calldata permit) internal {
-        try IERC20Permit(address(TOKEN)).permit(
-            msg.sender, address(this), permit.value, permit.deadline, permit.v, permit.r, permit.s
-        ) {} catch {}
+        try IERC20Permit(address(TOKEN))
+            .permit(msg.sender, address(this), permit.value, permit.deadline, permit.v, permit.r, permit.s) {}
+            catch {}
     }
 
     /// @notice Takes `amount` from the caller's wallet; reverts with the token's own error when the allowance or the

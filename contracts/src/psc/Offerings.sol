@@ -15,7 +15,12 @@ abstract contract Offerings is Ledger {
     uint40 internal immutable POP_UP_PERIOD;
     uint40 internal immutable REMOVE_PERIOD;
 
-    mapping(address agent => mapping(bytes32 offering => OfferingWord)) private _offerings;
+    /// @dev A struct around the word, so that its place in storage is computed once for reading and writing.
+    struct OfferingSlot {
+        OfferingWord word;
+    }
+
+    mapping(address agent => mapping(bytes32 offering => OfferingSlot)) private _offerings;
 
     constructor(uint40 popUpPeriod_, uint40 removePeriod_) {
         POP_UP_PERIOD = popUpPeriod_;
@@ -31,40 +36,45 @@ abstract contract Offerings is Ledger {
         string calldata source
     ) external {
         if (minDeposit == 0 || supply == 0) revert ZeroAmount();
-        if (!_offerings[msg.sender][offering].isNone()) revert OfferingExists(msg.sender, offering);
-        _offerings[msg.sender][offering] = OfferingWords.registered(minDeposit, supply, _fee);
-        _debit(msg.sender, uint256(minDeposit) * supply);
+        OfferingSlot storage slot = _offerings[msg.sender][offering];
+        if (!slot.word.isNone()) revert OfferingExists(msg.sender, offering);
+        slot.word = OfferingWords.registered(minDeposit, supply, _fee);
+        unchecked {
+            _debit(msg.sender, uint256(minDeposit) * supply); // 96 + 32 bits
+        }
         emit OfferingRegistered(msg.sender, offering, minDeposit, supply, sourceType, source);
     }
 
     /// @inheritdoc IPSC
     function popUpOffering(bytes32 offering, uint8 sourceType, string calldata source) external {
-        OfferingWord word = _liveOffering(msg.sender, offering);
+        (OfferingSlot storage slot, OfferingWord word) = _liveOffering(msg.sender, offering);
         _requireBlock(uint256(word.updatedAt()) + POP_UP_PERIOD);
-        _offerings[msg.sender][offering] = word.announced(_fee);
+        slot.word = word.announced(_fee);
         emit OfferingPoppedUp(msg.sender, offering, word.minDeposit(), word.supply(), sourceType, source);
     }
 
     /// @inheritdoc IPSC
     function removeOffering(bytes32 offering) external {
-        OfferingWord word = _liveOffering(msg.sender, offering);
+        (OfferingSlot storage slot, OfferingWord word) = _liveOffering(msg.sender, offering);
         _requireBlock(uint256(word.updatedAt()) + REMOVE_PERIOD);
-        _offerings[msg.sender][offering] = word.removed();
-        _credit(msg.sender, uint256(word.minDeposit()) * word.supply());
+        slot.word = word.removed();
+        unchecked {
+            _credit(msg.sender, uint256(word.minDeposit()) * word.supply()); // was taken from a balance
+        }
         emit OfferingRemoved(msg.sender, offering);
     }
 
     /// @inheritdoc IPSC
     function refreshOfferingFee(address agent, bytes32 offering) external {
-        OfferingWord word = _liveOffering(agent, offering);
+        (OfferingSlot storage slot, OfferingWord word) = _liveOffering(agent, offering);
         uint16 current = _fee;
-        _offerings[agent][offering] = word.withFee(current);
+        slot.word = word.withFee(current);
         emit OfferingFeeRefreshed(agent, offering, current);
     }
 
     /// @inheritdoc IPSC
     function offerings(address agent, bytes32 offering) external view returns (Offering memory) {
-        OfferingWord word = _offerings[agent][offering];
+        OfferingWord word = _offerings[agent][offering].word;
         return Offering({
             minDeposit: word.minDeposit(),
             supply: word.supply(),
@@ -88,27 +98,33 @@ abstract contract Offerings is Ledger {
     /// @notice Takes a place for a channel of `amount`.
     /// @return the network fee that the channel will have
     function _takePlace(address agent, bytes32 offering, uint96 amount) internal returns (uint16) {
-        OfferingWord word = _liveOffering(agent, offering);
+        (OfferingSlot storage slot, OfferingWord word) = _liveOffering(agent, offering);
         if (word.supply() == 0) revert NoSupply(agent, offering);
         if (amount < word.minDeposit()) revert DepositTooSmall(amount, word.minDeposit());
-        _offerings[agent][offering] = word.placeTaken();
+        slot.word = word.placeTaken();
         return word.fee();
     }
 
     /// @notice Gives a closed channel's place back: to the offering while it lives, else its stake to the agent.
     /// @dev Never reverts, whatever the offering's state: no offering can veto a close.
     function _freePlace(address agent, bytes32 offering) internal {
-        OfferingWord word = _offerings[agent][offering];
+        OfferingSlot storage slot = _offerings[agent][offering];
+        OfferingWord word = slot.word;
         if (word.isLive()) {
-            _offerings[agent][offering] = word.placeFreed();
+            slot.word = word.placeFreed();
         } else {
-            _offerings[agent][offering] = word.placeDropped();
+            slot.word = word.placeDropped();
             _credit(agent, word.minDeposit());
         }
     }
 
-    function _liveOffering(address agent, bytes32 offering) private view returns (OfferingWord word) {
-        word = _offerings[agent][offering];
+    function _liveOffering(address agent, bytes32 offering)
+        private
+        view
+        returns (OfferingSlot storage slot, OfferingWord word)
+    {
+        slot = _offerings[agent][offering];
+        word = slot.word;
         if (!word.isLive()) revert OfferingNotLive(agent, offering);
     }
 

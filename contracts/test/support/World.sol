@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IPSC} from "../../src/interfaces/IPSC.sol";
+import {PSC} from "../../src/PSC.sol";
+import {PTC} from "../../src/PTC.sol";
+import {Vm} from "./Vm.sol";
+
+/// @notice What every test starts from: both contracts, people with keys, an offering, and short words for what they do.
+abstract contract World {
+    /// @dev forge looks for this flag on test contracts.
+    bool public constant IS_TEST = true;
+
+    Vm internal constant VM = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+    uint256 internal constant SUPPLY = 100_000_000 * 10 ** 8;
+    /// @dev What the agent, the client and the stranger start with, in the wallet and in the internal balance each.
+    uint256 internal constant FUNDS = 1_000_000 * 10 ** 8;
+
+    uint40 internal constant POP_UP = 10;
+    uint40 internal constant REMOVE = 5;
+    uint40 internal constant CHALLENGE = 20;
+
+    bytes32 internal constant OFFERING = keccak256("an offering");
+    uint96 internal constant MIN_DEPOSIT = 2_000_000;
+    uint32 internal constant PLACES = 30;
+    string internal constant SOURCE = "b4hs3wplhxhpmlsvkzqtqe7gzjy5kxrlxtcvqkqjvkkn4f5okrwblyad.onion";
+
+    uint256 internal constant SECP256K1_ORDER =
+        0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+
+    uint256 internal constant AGENT_KEY = 0xA6E27;
+    uint256 internal constant CLIENT_KEY = 0xC11E27;
+    uint256 internal constant SIGNER_KEY = 0x516E2;
+    uint256 internal constant STRANGER_KEY = 0x57A26E2;
+
+    address internal immutable AGENT = VM.addr(AGENT_KEY);
+    address internal immutable CLIENT = VM.addr(CLIENT_KEY);
+    address internal immutable SIGNER = VM.addr(SIGNER_KEY);
+    address internal immutable STRANGER = VM.addr(STRANGER_KEY);
+    address internal immutable FEE_ADDRESS = address(0xFEE);
+
+    PTC internal ptc;
+    PSC internal psc;
+
+    function setUp() public virtual {
+        VM.label(AGENT, "agent");
+        VM.label(CLIENT, "client");
+        VM.label(SIGNER, "signer");
+        VM.label(STRANGER, "stranger");
+        VM.label(FEE_ADDRESS, "fee address");
+        VM.roll(1_000);
+        ptc = new PTC(address(this), SUPPLY);
+        psc = new PSC(address(ptc), FEE_ADDRESS, POP_UP, REMOVE, CHALLENGE);
+        _fund(AGENT);
+        _fund(CLIENT);
+        _fund(STRANGER);
+        _register(OFFERING, MIN_DEPOSIT, PLACES);
+    }
+
+    // ---------------------------------------------------------------- people
+
+    function _fund(address who) internal {
+        require(ptc.transfer(who, 2 * FUNDS));
+        VM.startPrank(who);
+        ptc.approve(address(psc), FUNDS);
+        psc.deposit(FUNDS);
+        VM.stopPrank();
+    }
+
+    function _register(bytes32 offering, uint96 minDeposit, uint32 places) internal {
+        VM.prank(AGENT);
+        psc.registerOffering(offering, minDeposit, places, 0, SOURCE);
+    }
+
+    /// @notice Sets the network fee, and brings the offering's up to date.
+    function _setFee(uint16 fee) internal {
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(fee);
+        psc.refreshOfferingFee(AGENT, OFFERING);
+    }
+
+    // ---------------------------------------------------------------- channels
+
+    /// @notice The client's channel number `nonce` with the agent; the client signs itself.
+    function _descriptor(uint64 nonce) internal view returns (IPSC.Descriptor memory) {
+        return IPSC.Descriptor(CLIENT, AGENT, OFFERING, nonce, address(0));
+    }
+
+    function _open(IPSC.Descriptor memory d, uint96 amount) internal returns (bytes32) {
+        VM.prank(d.client);
+        return psc.open(d.agent, d.offering, d.nonce, d.signer, amount);
+    }
+
+    /// @notice Opens the client's channel `nonce` with the least deposit.
+    function _open(uint64 nonce) internal returns (IPSC.Descriptor memory d, bytes32 id) {
+        d = _descriptor(nonce);
+        id = _open(d, MIN_DEPOSIT);
+    }
+
+    function _claim(IPSC.Descriptor memory d, uint128 amount, bytes memory signature)
+        internal
+        pure
+        returns (IPSC.Claim memory)
+    {
+        return IPSC.Claim(d.client, d.offering, d.nonce, d.signer, amount, signature);
+    }
+
+    // ---------------------------------------------------------------- signatures
+
+    function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = VM.sign(key, digest);
+        return abi.encodePacked(r, s, v);
+    }
+
+    /// @notice The client's voucher.
+    function _voucher(IPSC.Descriptor memory d, uint128 amount) internal view returns (bytes memory) {
+        return _voucher(d, amount, CLIENT_KEY);
+    }
+
+    function _voucher(IPSC.Descriptor memory d, uint128 amount, uint256 key)
+        internal
+        view
+        returns (bytes memory)
+    {
+        return _sign(key, psc.voucherDigest(psc.channelIdOf(d), amount));
+    }
+
+    /// @notice The agent's consent to a close.
+    function _consent(IPSC.Descriptor memory d, uint128 amount) internal view returns (bytes memory) {
+        return _sign(AGENT_KEY, psc.closeDigest(psc.channelIdOf(d), amount));
+    }
+
+    /// @notice The permit of `key`'s owner over its next nonce.
+    function _permit(uint256 key, uint256 value) internal view returns (IPSC.Permit memory) {
+        return _permit(key, value, type(uint256).max);
+    }
+
+    function _permit(uint256 key, uint256 value, uint256 deadline) internal view returns (IPSC.Permit memory) {
+        address owner = VM.addr(key);
+        bytes32 permit = keccak256(
+            abi.encode(
+                keccak256(
+                    "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+                ),
+                owner,
+                address(psc),
+                value,
+                ptc.nonces(owner),
+                deadline
+            )
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", ptc.DOMAIN_SEPARATOR(), permit));
+        (uint8 v, bytes32 r, bytes32 s) = VM.sign(key, digest);
+        return IPSC.Permit(value, deadline, v, r, s);
+    }
+
+    // ---------------------------------------------------------------- expectations
+
+    function _expectRevert(bytes memory expected) internal {
+        VM.expectRevert(expected);
+    }
+
+    function _assertChannel(
+        bytes32 id,
+        uint256 deposit,
+        uint256 paid,
+        uint256 requestedAt,
+        IPSC.ChannelState state
+    ) internal view {
+        IPSC.Channel memory channel = psc.channels(id);
+        VM.assertEq(channel.deposit, deposit, "the channel's deposit");
+        VM.assertEq(channel.paid, paid, "what the channel has paid");
+        VM.assertEq(channel.closeRequestedAt, requestedAt, "the close request's block");
+        VM.assertEq(uint256(channel.state), uint256(state), "the channel's state");
+    }
+}
