@@ -1,9 +1,10 @@
 //! One channel at work: whether it passes, how much passed, and its session.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::pace::Pace;
 use crate::reporting::Reporting;
 
 /// Whether bytes may pass.
@@ -29,6 +31,28 @@ pub(crate) enum Gate {
 const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 const STOPPED: u8 = 2;
+
+/// What a connection may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Turn {
+    /// Read or write, at most so many bytes (at least one).
+    Pass {
+        most: usize,
+    },
+    /// Ask again then: the channel is at its bandwidth.
+    Wait {
+        until: Instant,
+    },
+    Closed,
+    Stopped,
+}
+
+/// What an offering allows each of its channels.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) connections: Option<usize>,
+    pub(crate) bytes_per_second: Option<NonZeroU64>,
+}
 
 /// The channel was stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,6 +77,8 @@ pub(crate) struct Channel {
     /// Bytes in all, with those of earlier sessions: what the allowance is compared with.
     used: AtomicU64,
     allowance: AtomicU64,
+    pace: Pace,
+    most_connections: AtomicUsize,
     /// Cancelled when the channel is stopped.
     stopped: CancellationToken,
     connections: TaskTracker,
@@ -79,11 +105,16 @@ impl Live {
         self.told.fetch_max(bytes, Ordering::AcqRel);
         self.session.report(Usage::new(bytes));
     }
+
+    /// Ends the session with what was counted, whoever else still looks at it.
+    fn end(&self) {
+        self.session.end(Usage::new(self.bytes.load(Ordering::Acquire)));
+    }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.session.end(Usage::new(*self.bytes.get_mut()));
+        self.end();
     }
 }
 
@@ -95,6 +126,8 @@ impl Channel {
             changed: Notify::new(),
             used: AtomicU64::new(used.get()),
             allowance: AtomicU64::new(u64::MAX),
+            pace: Pace::default(),
+            most_connections: AtomicUsize::new(usize::MAX),
             stopped: CancellationToken::new(),
             connections: TaskTracker::new(),
             session: Mutex::new(None),
@@ -110,10 +143,36 @@ impl Channel {
 
     pub(crate) fn gate(&self) -> Gate {
         match self.state.load(Ordering::Acquire) {
-            OPEN if self.used.load(Ordering::Relaxed) < self.allowance.load(Ordering::Relaxed) => Gate::Open,
+            OPEN if self.left() > 0 => Gate::Open,
             STOPPED => Gate::Stopped,
             _ => Gate::Closed,
         }
+    }
+
+    /// Bytes until the end of the allowance.
+    fn left(&self) -> u64 {
+        self.allowance.load(Ordering::Relaxed).saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
+    /// What may be done for the channel now. Between this and [`Flow::count`] nothing waits, so what passes beyond the
+    /// allowance is at most one buffer for each other thread of the runtime, and nothing if there is one connection.
+    pub(crate) fn turn(&self) -> Turn {
+        match self.gate() {
+            Gate::Open => match self.pace.turn(Instant::now) {
+                Ok(most) => {
+                    Turn::Pass { most: usize::try_from(self.left()).unwrap_or(usize::MAX).clamp(1, most) }
+                }
+                Err(until) => Turn::Wait { until },
+            },
+            Gate::Closed => Turn::Closed,
+            Gate::Stopped => Turn::Stopped,
+        }
+    }
+
+    /// Keeps to these bounds from now on.
+    pub(crate) fn bound(&self, bounds: Bounds) {
+        self.most_connections.store(bounds.connections.unwrap_or(usize::MAX), Ordering::Relaxed);
+        self.pace.set(bounds.bytes_per_second);
     }
 
     /// Lets the channel pass.
@@ -145,14 +204,17 @@ impl Channel {
         self.changed.notify_waiters();
     }
 
-    /// Ends all connections and the session, and waits until they are gone.
+    /// Ends all connections and the session, and waits until they are gone. The last report is made before it returns.
     pub(crate) async fn stop(&self) {
         self.state.store(STOPPED, Ordering::Release);
         self.stopped.cancel();
         self.changed.notify_waiters();
         self.connections.close();
         self.connections.wait().await;
-        self.session.lock().take();
+        if let Some(live) = self.session.lock().take() {
+            tracing::info!(channel = %self.id, session = %live.session.id(), "session ended, the channel was stopped");
+            live.end();
+        }
     }
 
     /// Completes when the channel is stopped.
@@ -179,6 +241,7 @@ impl Channel {
         if self.gate() == Gate::Stopped {
             return Err(Stopped.into());
         }
+        let most = most.min(self.most_connections.load(Ordering::Relaxed));
         if self.connections.len() >= most {
             return Err(NotAdmitted::TooMany(most));
         }
@@ -209,6 +272,7 @@ impl Channel {
         }
         if let Some(live) = session.take() {
             tracing::info!(channel = %self.id, session = %live.session.id(), "session ended, not used any more");
+            live.end();
         }
         None
     }
@@ -242,8 +306,11 @@ impl Flow {
         }
         self.moved.fetch_add(bytes, Ordering::Relaxed);
         self.channel.used.fetch_add(bytes, Ordering::Relaxed);
+        self.channel.pace.passed(bytes, Instant::now);
         let total = live.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        if total.saturating_sub(live.told.load(Ordering::Acquire)) >= self.channel.reporting.every_bytes() {
+        let untold = total.saturating_sub(live.told.load(Ordering::Acquire));
+        // At the end of the allowance nothing more comes that would make a report due, and only a payment helps.
+        if untold >= self.channel.reporting.every_bytes() || self.channel.left() == 0 {
             live.tell();
         } else if !live.queued.load(Ordering::Relaxed) {
             self.channel.reporting.queue(live);

@@ -1,6 +1,7 @@
 //! The buyer's side: local ports that log in at the agents' proxies.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -98,6 +99,7 @@ impl Running {
 
     async fn open(&self, id: ChannelId, access: Access) -> Result<Endpoint, Refusal> {
         let agent = Endpoint::parse(&access.endpoint)?;
+        tunnel::check(&access.credentials)?;
         let _one_at_a_time = self.provisioning.lock().await;
         if let Some(port) = self.ports.lock().get(&id) {
             *port.way.agent.lock() = Arc::new((agent, access));
@@ -250,7 +252,7 @@ impl Backend for Way {
 
     async fn dial(&self, target: &Target) -> Result<TcpStream, DialError> {
         let agent = Arc::clone(&self.agent.lock());
-        let dialled = dial_through(&agent, &self.agents, target).await;
+        let dialled = self.dial_through(&agent, target).await;
         *self.trouble.lock() = match &dialled {
             Err(error @ DialError::Agent(why)) => Some(format!("{error}: {why}")),
             Err(error @ (DialError::AgentLogin | DialError::AgentFailed)) => Some(error.to_string()),
@@ -264,16 +266,26 @@ impl Backend for Way {
     }
 }
 
-async fn dial_through(
-    (endpoint, access): &(Endpoint, Access),
-    agents: &Destinations,
-    target: &Target,
-) -> Result<TcpStream, DialError> {
-    let agent = Target::from_host(&endpoint.host, endpoint.port.get());
-    let mut stream = dial(agents, &agent).await.map_err(|error| match error {
-        DialError::Unresolved(source) | DialError::Unreachable(source) => DialError::Agent(source),
-        other => DialError::Agent(std::io::Error::other(other.to_string())),
-    })?;
-    tunnel::request(&mut stream, &access.credentials, target).await?;
-    Ok(stream)
+impl Way {
+    async fn dial_through(
+        &self,
+        (endpoint, access): &(Endpoint, Access),
+        target: &Target,
+    ) -> Result<TcpStream, DialError> {
+        let agent = Target::from_host(&endpoint.host, endpoint.port.get());
+        let too_late = |what: &str| DialError::Agent(io::Error::new(io::ErrorKind::TimedOut, what));
+        let Limits { connect, suspended_wait, .. } = self.limits;
+        let mut stream = tokio::time::timeout(connect, dial(&self.agents, &agent))
+            .await
+            .map_err(|_| too_late("no answer to the attempt to connect"))?
+            .map_err(|error| match error {
+                DialError::Unresolved(source) | DialError::Unreachable(source) => DialError::Agent(source),
+                other => DialError::Agent(io::Error::other(other.to_string())),
+            })?;
+        let request = tunnel::request(&mut stream, &access.credentials, target);
+        tokio::time::timeout(connect.saturating_add(suspended_wait), request)
+            .await
+            .map_err(|_| too_late("connected, but no answer to the request"))??;
+        Ok(stream)
+    }
 }

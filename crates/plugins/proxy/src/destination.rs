@@ -21,6 +21,18 @@ impl Target {
             .map_or_else(|_| Self::Name(host.to_owned(), port), |ip| Self::Address(SocketAddr::new(ip, port)))
     }
 
+    /// Whether it can be resolved at all: a name of what the DNS has (RFC 1123, and the underscore), so that nothing else gets
+    /// into resolvers and logs. International names come in their ASCII form (RFC 5890).
+    pub(crate) fn is_sound(&self) -> bool {
+        match self {
+            Self::Address(_) => true,
+            Self::Name(name, _) => {
+                (1..=253).contains(&name.len())
+                    && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+            }
+        }
+    }
+
     pub(crate) const fn port(&self) -> u16 {
         match self {
             Self::Address(address) => address.port(),
@@ -105,7 +117,12 @@ impl Destinations {
 
     pub(crate) fn judge(&self, ip: IpAddr) -> Result<(), NotAllowed> {
         let plain = ip.to_canonical(); // ::ffff:a.b.c.d is connected to as a.b.c.d
-        if self.deny.iter().any(|network| network.contains(plain)) {
+        let disguised = embedded_v4(plain).map(IpAddr::V4);
+        if self
+            .deny
+            .iter()
+            .any(|network| network.contains(plain) || disguised.is_some_and(|ip| network.contains(ip)))
+        {
             return Err(NotAllowed::Denied(ip));
         }
         if self.allow_private || self.allow.iter().any(|network| network.contains(plain)) || is_public(plain)
@@ -144,19 +161,26 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = ip.segments();
-    let embedded = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match s0 {
-        0x0064 if s1 == 0xff9b && [s2, s3, s4, s5] == [0; 4] => embedded(s6, s7), // NAT64
-        0x2001 if s1 == 0 => embedded(!s6, !s7), // Teredo: the client, inverted
-        0x2001 if s1 < 0x200 || s1 == 0x0db8 => false, // protocol assignments, documentation
-        0x2002 => embedded(s1, s2),              // 6to4
-        0x3fff if s1 < 0x1000 => false,          // documentation
+    if let Some(embedded) = embedded_v4(IpAddr::V6(ip)) {
+        return is_public_v4(embedded);
+    }
+    match ip.segments() {
+        [0x2001, s1, ..] if s1 < 0x200 || s1 == 0x0db8 => false, // protocol assignments, documentation
+        [0x3fff, s1, ..] if s1 < 0x1000 => false,                // documentation
         // Only 2000::/3 is given out at all: leaves out loopback, mapped, unique- and link-local, multicast.
-        _ => s0 & 0xe000 == 0x2000,
+        [s0, ..] => s0 & 0xe000 == 0x2000,
+    }
+}
+
+/// The IPv4 address that traffic to an IPv6 address ends at.
+fn embedded_v4(ip: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(ip) = ip else { return None };
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    match ip.segments() {
+        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low), // NAT64
+        [0x2001, 0, .., high, low] => v4(!high, !low),            // Teredo: the client, inverted
+        [0x2002, high, low, ..] => v4(high, low),                 // 6to4
+        _ => None,
     }
 }
 
@@ -318,6 +342,13 @@ mod tests {
         assert_eq!(destinations.judge(ip("8.8.8.8")), Err(NotAllowed::Denied(ip("8.8.8.8"))));
         assert_eq!(destinations.judge(ip("::ffff:8.8.8.8")), Err(NotAllowed::Denied(ip("::ffff:8.8.8.8"))));
         assert_eq!(destinations.judge(ip("10.1.2.3")), Err(NotAllowed::Denied(ip("10.1.2.3"))));
+        for disguised in ["64:ff9b::808:808", "2002:808:808::1"] {
+            assert_eq!(
+                destinations.judge(ip(disguised)),
+                Err(NotAllowed::Denied(ip(disguised))),
+                "{disguised}"
+            );
+        }
         let closed =
             Destinations { deny: vec!["0.0.0.0/0".parse().unwrap()], allow_private: true, ..closed() };
         assert_eq!(closed.judge(ip("1.2.3.4")), Err(NotAllowed::Denied(ip("1.2.3.4"))));
@@ -346,6 +377,16 @@ mod tests {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
         assert_eq!("::1".parse::<Network>().unwrap().to_string(), "::1/128");
+    }
+
+    #[test]
+    fn a_name_that_no_resolver_should_see_is_not_sound() {
+        for name in ["", "a b", "a\nb", "a\0", "fe80::1%eth0", "\u{fc}ber.example", &"a".repeat(254)] {
+            assert!(!Target::Name(name.to_owned(), 80).is_sound(), "{name:?}");
+        }
+        for name in ["localhost", "xn--ber-goa.example.", "_srv.a-b.example", "127.1"] {
+            assert!(Target::Name(name.to_owned(), 80).is_sound(), "{name:?}");
+        }
     }
 
     #[test]

@@ -5,10 +5,21 @@
 //!   access message's credentials as login; exact byte counts per channel; bounds on connections, time and destinations;
 //! - [`ProxyClient`], the client's: a local port per channel, for any program that knows SOCKS5 or HTTP proxies.
 //!
-//! What counts is the payload: bytes sent to and received from destinations, neither logins nor proxy protocol. Both sides
-//! count the same stream, so they agree to the byte on every connection that ended in order.
+//! # What is counted
+//! The payload, in bytes, both directions added up: what was handed to the network towards a destination, plus what was read
+//! from a destination. TLS and HTTP of the user's own count, as they are payload here; logins, the proxies' protocol and
+//! TCP's overhead do not. (A plain HTTP request in absolute form counts as it is sent on: in origin form, without the headers
+//! between a program and its proxy.)
 //!
-//! Suspended connections are paused, not closed: a download goes on where it was when the channel is resumed.
+//! The client's side counts the same stream at its end of the tunnel to the agent. So both meters show the same number for
+//! every connection that ended in order. If one broke, they differ by what was under way between the two at that moment:
+//! for a download the agent has counted what the client did not receive, for an upload the other way round.
+//!
+//! # What a suspension does
+//! Connections are paused, not closed: nothing more is read from or written to destinations, TCP's flow control stalls both
+//! ends, and a download goes on with the next byte when the channel is resumed. (Up to one buffer per direction that was
+//! metered already may still reach the program.) New connections wait for [`Limits::suspended_wait`], then they are refused.
+//! [`Adapter::allow`](privatix_adapter::Adapter::allow) does the same at an exact number of bytes. Stopping closes everything.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -49,6 +60,7 @@ mod endpoint;
 mod front;
 mod lifecycle;
 mod metered;
+mod pace;
 mod relay;
 mod reporting;
 mod server;
@@ -57,7 +69,6 @@ mod throttle;
 mod tunnel;
 
 use privatix_adapter::{About, ProductId, Refusal, Role};
-use uuid::Uuid;
 
 pub use client::ProxyClient;
 pub use destination::{Destinations, Network, ParseNetworkError};
@@ -65,8 +76,8 @@ pub use endpoint::{Endpoint, Protocol};
 pub use server::ProxyServer;
 pub use settings::{ClientSettings, Limits, Reports, ServerSettings};
 
-/// The product that both adapters serve.
-pub const PRODUCT: ProductId = ProductId(Uuid::from_u128(0x1d7d_1ba5_3c0e_4f6b_9a52_7f0f_64c1_90aa));
+/// The product that both adapters serve: that of the marketplace's built-in proxy templates.
+pub const PRODUCT: ProductId = ProductId(uuid::uuid!("4b0ad8f5-4e0d-4a4c-9a3f-5c1c5e8d2a11"));
 
 fn about(name: &str, role: Role) -> About {
     About {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::channel::{Flow, Gate, Stopped};
+use crate::channel::{Flow, Stopped, Turn};
 
 /// The stream towards the destination: at the agent the connection to it, at the client the tunnel to the agent. Both sides
 /// thus count the same bytes: all that go to the destination and all that come from it, and nothing of the login before.
@@ -22,7 +22,7 @@ pub(crate) struct Metered<S> {
     writing: Option<Wait>,
 }
 
-type Wait = Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send>>;
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<S> Metered<S> {
     pub(crate) fn new(stream: S, flow: Flow) -> Self {
@@ -34,24 +34,25 @@ impl<S> Metered<S> {
     }
 }
 
-fn poll_gate(flow: &Arc<Flow>, wait: &mut Option<Wait>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+/// Waits until bytes may pass, and tells how many (at least one).
+fn poll_turn(flow: &Arc<Flow>, wait: &mut Option<Wait>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     loop {
-        match flow.channel().gate() {
-            Gate::Open => {
-                *wait = None;
-                return Poll::Ready(Ok(()));
-            }
-            Gate::Stopped => {
+        if let Some(waiting) = wait {
+            ready!(waiting.as_mut().poll(cx));
+            *wait = None;
+        }
+        // Look again after each wait: the gate may have closed meanwhile.
+        match flow.channel().turn() {
+            Turn::Pass { most } => return Poll::Ready(Ok(most)),
+            Turn::Stopped => {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, Stopped)));
             }
-            Gate::Closed => {
-                let waiting = wait.get_or_insert_with(|| {
-                    let channel = Arc::clone(flow.channel());
-                    Box::pin(async move { channel.opened().await })
-                });
-                // Whatever it says, look again: the gate may have closed meanwhile.
-                let _ = ready!(waiting.as_mut().poll(cx));
-                *wait = None;
+            Turn::Wait { until } => *wait = Some(Box::pin(tokio::time::sleep_until(until.into()))),
+            Turn::Closed => {
+                let channel = Arc::clone(flow.channel());
+                *wait = Some(Box::pin(async move {
+                    let _ = channel.opened().await;
+                }));
             }
         }
     }
@@ -64,9 +65,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        ready!(poll_gate(&this.flow, &mut this.reading, cx))?;
+        let most = ready!(poll_turn(&this.flow, &mut this.reading, cx))?;
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if most >= buf.remaining() {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        } else {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
+            let read = part.filled().len();
+            buf.advance(read);
+        }
         this.flow.count(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
@@ -75,7 +83,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        ready!(poll_gate(&this.flow, &mut this.writing, cx))?;
+        let most = ready!(poll_turn(&this.flow, &mut this.writing, cx))?;
+        let buf = buf.get(..most).unwrap_or(buf);
         let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
         this.flow.count(written);
         Poll::Ready(Ok(written))
@@ -87,8 +96,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        ready!(poll_gate(&this.flow, &mut this.writing, cx))?;
-        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
+        let most = ready!(poll_turn(&this.flow, &mut this.writing, cx))?;
+        let written = if bufs.iter().map(|buf| buf.len()).sum::<usize>() <= most {
+            ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?
+        } else {
+            let first: &[u8] = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[], |buf| buf);
+            let first = first.get(..most).unwrap_or(first);
+            ready!(Pin::new(&mut this.stream).poll_write(cx, first))?
+        };
         this.flow.count(written);
         Poll::Ready(Ok(written))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::channel::Channel;
+use crate::channel::{Bounds, Channel};
 use crate::destination::{Destinations, Target};
 use crate::endpoint::Endpoint;
 use crate::front::{Backend, DialError, Listener, LoginRefused, bind};
@@ -26,12 +26,16 @@ use crate::lifecycle::Lifecycle;
 use crate::reporting::Reporting;
 use crate::settings::{Limits, ServerSettings};
 use crate::throttle::Throttle;
+use crate::tunnel;
 
 /// Sells proxy traffic: the agent's adapter. Its settings are [`ServerSettings`].
 ///
 /// Clients log in with the credentials that their channel was provisioned with. A byte counts when it was sent to, or
 /// received from, a destination. Suspending a channel pauses its connections: no byte passes, the connections stay; new
 /// ones wait for a few seconds and are refused then. Stopping it closes them.
+///
+/// Of an offering's additional parameters it keeps `maxConnections` (at once, per channel) and `maxBandwidth` (bytes per
+/// second, per channel, both directions together); others are not its business.
 #[derive(Default)]
 pub struct ProxyServer {
     lifecycle: Lifecycle<ServerSettings, Running>,
@@ -120,11 +124,13 @@ impl Adapter for ProxyServer {
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         crate::expect_role(Role::Agent, provision.role())?;
         let running = self.lifecycle.running()?;
-        let Provision::Sell { channel: id, credentials, used, .. } = provision else {
+        let Provision::Sell { channel: id, credentials, parameters, used } = provision else {
             return Err(Refusal::WrongRole { role: provision.role() });
         };
-        check(&credentials)?;
-        running.doors.admit(id, credentials, || Channel::new(id, used, Arc::clone(&running.reporting)))?;
+        tunnel::check(&credentials)?;
+        let bounds = bounds(&parameters)?;
+        let new = || Channel::new(id, used, Arc::clone(&running.reporting));
+        running.doors.admit(id, credentials, new)?.bound(bounds);
         Ok(Provisioned { endpoint: running.endpoint.to_value() })
     }
 
@@ -189,17 +195,21 @@ impl Adapter for ProxyServer {
     }
 }
 
-/// What SOCKS5 (RFC 1929) and HTTP Basic (RFC 7617) can carry.
-fn check(credentials: &Credentials) -> Result<(), Refusal> {
-    let refuse = |field: &str, reason: &str| {
-        Err(Refusal::Parameters { field: field.to_owned(), reason: reason.to_owned() })
+/// What an offering's parameters allow each channel.
+fn bounds(parameters: &serde_json::Value) -> Result<Bounds, Refusal> {
+    let number = |name: &str| match parameters.get(name) {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(value) => {
+            value.as_u64().and_then(NonZeroU64::new).map(Some).ok_or_else(|| Refusal::Parameters {
+                field: name.to_owned(),
+                reason: format!("is {value}: must be a whole number above 0"),
+            })
+        }
     };
-    match (credentials.username.len(), credentials.password.expose().len()) {
-        (0 | 256.., _) => refuse("credentials.username", "must have 1 to 255 bytes"),
-        (_, 0 | 256..) => refuse("credentials.password", "must have 1 to 255 bytes"),
-        _ if credentials.username.contains(':') => refuse("credentials.username", "must have no colon"),
-        _ => Ok(()),
-    }
+    Ok(Bounds {
+        connections: number("maxConnections")?.map(|most| usize::try_from(most.get()).unwrap_or(usize::MAX)),
+        bytes_per_second: number("maxBandwidth")?,
+    })
 }
 
 impl Doors {
@@ -208,7 +218,7 @@ impl Doors {
         id: ChannelId,
         credentials: Credentials,
         new: impl FnOnce() -> Arc<Channel>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Arc<Channel>, Refusal> {
         let (mut channels, mut by_username) = (self.channels.write(), self.by_username.write());
         if by_username.get(&credentials.username).is_some_and(|holder| *holder != id) {
             return Err(Refusal::Parameters {
@@ -220,11 +230,12 @@ impl Doors {
             by_username.remove(&door.credentials.username);
             by_username.insert(credentials.username.clone(), id);
             door.credentials = credentials;
-        } else {
-            by_username.insert(credentials.username.clone(), id);
-            channels.insert(id, Door { channel: new(), credentials });
+            return Ok(Arc::clone(&door.channel));
         }
-        Ok(())
+        by_username.insert(credentials.username.clone(), id);
+        let channel = new();
+        channels.insert(id, Door { channel: Arc::clone(&channel), credentials });
+        Ok(channel)
     }
 
     fn dismiss(&self, id: ChannelId) -> Option<Arc<Channel>> {
@@ -258,7 +269,9 @@ impl Backend for Doors {
     }
 
     async fn dial(&self, target: &Target) -> Result<TcpStream, DialError> {
-        dial(&self.destinations, target).await
+        tokio::time::timeout(self.limits.connect, dial(&self.destinations, target))
+            .await
+            .unwrap_or(Err(DialError::TimedOut))
     }
 
     fn limits(&self) -> &Limits {

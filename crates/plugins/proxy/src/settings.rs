@@ -141,12 +141,15 @@ pub struct Limits {
     /// Time for a client to say what it wants (login and request).
     #[serde(with = "humantime_serde")]
     pub handshake: Duration,
-    /// Time to resolve a name and connect to it.
+    /// Time to resolve a name and connect to it. A client then waits as long once more, and `suspended_wait`, for the agent
+    /// to do the same with the destination.
     #[serde(with = "humantime_serde")]
     pub connect: Duration,
     /// A connection without a byte for so long is closed. Time spent suspended does not count.
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
+    /// The most bytes of an HTTP request's head, at least 8192.
+    pub header_bytes: usize,
     /// How long a new connection waits for a suspended channel before it is refused: short suspensions pass unnoticed.
     #[serde(with = "humantime_serde")]
     pub suspended_wait: Duration,
@@ -162,6 +165,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             connect: Duration::from_secs(10),
             idle: Duration::from_mins(10),
+            header_bytes: 64 * 1024,
             suspended_wait: Duration::from_secs(5),
             wrong_passwords_per_minute: 10,
         }
@@ -180,6 +184,12 @@ impl Limits {
             if zero {
                 return Err(refuse(field, "is 0, so nothing could ever pass: set it above 0"));
             }
+        }
+        if self.header_bytes < 8192 {
+            return Err(refuse(
+                "limits.header_bytes",
+                "is too small for what browsers send: set it to 8192 or more",
+            ));
         }
         Ok(())
     }
@@ -255,6 +265,7 @@ mod tests {
             (json!({"listen": "127.0.0.1:1080", "limits": {"idle": "soon"}}), "`limits.idle`"),
             (json!({"listen": "127.0.0.1:1080", "limits": {"idle": "0s"}}), "`limits.idle`"),
             (json!({"listen": "127.0.0.1:1080", "limits": {"connections": 0}}), "`limits.connections`"),
+            (json!({"listen": "127.0.0.1:1080", "limits": {"header_bytes": 100}}), "`limits.header_bytes`"),
             (json!({"listen": "127.0.0.1:1080", "reports": {"every_bytes": 0}}), "`reports.every_bytes`"),
             (
                 json!({"listen": "127.0.0.1:1080", "destinations": {"allow": ["10.0.0.0/33"]}}),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use privatix_adapter::Credentials;
+use privatix_adapter::{Credentials, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -53,6 +53,19 @@ pub(crate) async fn request<S: AsyncRead + AsyncWrite + Unpin>(
         5 => Err(DialError::Refused),
         6 => Err(DialError::TimedOut),
         _ => Err(DialError::AgentFailed),
+    }
+}
+
+/// What SOCKS5 (RFC 1929) and HTTP Basic (RFC 7617) can carry.
+pub(crate) fn check(credentials: &Credentials) -> Result<(), Refusal> {
+    let refuse = |field: &str, reason: &str| {
+        Err(Refusal::Parameters { field: field.to_owned(), reason: reason.to_owned() })
+    };
+    match (credentials.username.len(), credentials.password.expose().len()) {
+        (0 | 256.., _) => refuse("credentials.username", "must have 1 to 255 bytes"),
+        (_, 0 | 256..) => refuse("credentials.password", "must have 1 to 255 bytes"),
+        _ if credentials.username.contains(':') => refuse("credentials.username", "must have no colon"),
+        _ => Ok(()),
     }
 }
 

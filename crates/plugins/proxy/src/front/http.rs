@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
@@ -36,24 +37,56 @@ type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 type Tunnel = (hyper::upgrade::OnUpgrade, Metered<TcpStream>);
 
 pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: SocketAddr) {
-    let granted: Mutex<Option<Tunnel>> = Mutex::new(None);
-    let served = hyper::server::conn::http1::Builder::new()
+    let granted = Granted::default();
+    let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(backend.limits().handshake)
+        .max_buf_size(backend.limits().header_bytes)
         .preserve_header_case(true)
         .serve_connection(
             TokioIo::new(stream),
             service_fn(async |request| Ok::<_, Infallible>(answer(backend, peer, request, &granted).await)),
         )
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    // A program that does not read its answer must not hold up the stop of its channel.
+    let served = tokio::select! {
+        served = serving => served,
+        () = granted.stopped() => return,
+    };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "HTTP connection ended");
     }
-    let Some((upgrade, destination)) = granted.lock().take() else { return };
+    let Some((upgrade, destination)) = granted.tunnel.lock().take() else { return };
     match upgrade.await {
         Ok(upgraded) => tunnel(upgraded, destination, backend.limits().idle).await,
         Err(error) => tracing::debug!(%peer, %error, "program gone before its request was answered"),
+    }
+}
+
+/// What a program was granted by CONNECT, if it was.
+#[derive(Default)]
+struct Granted {
+    tunnel: Mutex<Option<Tunnel>>,
+    made: Notify,
+}
+
+impl Granted {
+    fn put(&self, tunnel: Tunnel) {
+        *self.tunnel.lock() = Some(tunnel);
+        self.made.notify_one();
+    }
+
+    /// Completes when the channel of the tunnel granted is stopped.
+    async fn stopped(&self) {
+        loop {
+            self.made.notified().await;
+            let flow =
+                self.tunnel.lock().as_ref().map(|(_, destination)| Arc::clone(destination.flow().channel()));
+            if let Some(channel) = flow {
+                channel.stopped().await;
+                return;
+            }
+        }
     }
 }
 
@@ -76,7 +109,7 @@ async fn answer<B: Backend>(
     backend: &B,
     peer: SocketAddr,
     mut request: Request<Incoming>,
-    granted: &Mutex<Option<Tunnel>>,
+    granted: &Granted,
 ) -> Answer {
     let channel = match enter(backend, peer, request.headers()) {
         Ok(channel) => channel,
@@ -96,7 +129,7 @@ async fn answer<B: Backend>(
         }
     };
     if request.method() == Method::CONNECT {
-        *granted.lock() = Some((hyper::upgrade::on(&mut request), destination));
+        granted.put((hyper::upgrade::on(&mut request), destination));
         // An empty answer without length: what follows is the tunnel (RFC 9110 §9.3.6).
         return Response::new(Full::default().map_err(|never| match never {}).boxed());
     }
@@ -153,7 +186,7 @@ fn target_of(request: &Request<Incoming>) -> Option<Target> {
         (false, Some("http")) => uri.port_u16().unwrap_or(80),
         _ => return None,
     };
-    uri.host().filter(|host| !host.is_empty()).map(|host| Target::from_host(host, port))
+    uri.host().map(|host| Target::from_host(host, port)).filter(Target::is_sound)
 }
 
 /// Sends a request in absolute form on to its destination, in origin form, over a connection of its own.

@@ -82,9 +82,11 @@ async fn accept<B: Backend>(
             }
         };
         let place = Arc::clone(&places).try_acquire_owned();
-        full.store(place.is_err(), Ordering::Relaxed);
+        let was_full = full.swap(place.is_err(), Ordering::Relaxed);
         let Ok(place) = place else {
-            tracing::warn!(%peer, "connection turned away, all places are taken");
+            if !was_full {
+                tracing::warn!(%peer, "connections are turned away, all places are taken"); // once, lest a flood fills the log
+            }
             continue;
         };
         let (backend, stop) = (Arc::clone(&backend), stop.clone());

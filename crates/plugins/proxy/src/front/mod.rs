@@ -28,7 +28,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The channel that these credentials belong to.
     fn login(&self, peer: IpAddr, username: &str, password: &[u8]) -> Result<Arc<Channel>, LoginRefused>;
 
-    /// Reaches a destination.
+    /// Reaches a destination, in the time that the limits give.
     async fn dial(&self, target: &Target) -> Result<TcpStream, DialError>;
 
     /// The bounds to keep.
@@ -111,10 +111,10 @@ async fn connect(
     let flow: Flow = channel.admit(peer, limits.connections_per_channel)?;
     tokio::time::timeout(limits.suspended_wait, channel.opened()).await.map_err(|_| Refused::Suspended)??;
     let dialled = tokio::select! {
-        dialled = tokio::time::timeout(limits.connect, backend.dial(target)) => dialled,
+        dialled = backend.dial(target) => dialled,
         () = channel.stopped() => return Err(Stopped.into()),
     };
-    let stream = dialled.unwrap_or(Err(DialError::TimedOut)).inspect_err(|error| {
+    let stream = dialled.inspect_err(|error| {
         tracing::debug!(channel = %channel.id(), %peer, %target, %error, "destination not reached");
     })?;
     Ok(Metered::new(stream, flow))

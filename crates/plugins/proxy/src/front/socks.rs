@@ -34,6 +34,11 @@ pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: Sock
         TargetAddr::Ip(address) => Target::Address(address),
         TargetAddr::Domain(name, port) => Target::from_host(&name, port),
     };
+    if !target.is_sound() {
+        tracing::debug!(channel = %channel.id(), %peer, "SOCKS5 request for what is no host name");
+        let _ = protocol.reply_error(&ReplyError::HostUnreachable).await;
+        return;
+    }
     match connect(backend, &channel, peer, &target).await {
         Ok(destination) => {
             // RFC 1928's BND.ADDR would tell the client the proxy's own addresses, which it has no use for.
