@@ -111,6 +111,12 @@ pub enum ChainError {
         /// What the sink said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another transactor works on the same intent; what was signed for it here was thrown away unsent.
+    #[error("transaction {tx} was changed by another transactor; run one transactor per database")]
+    TxMoved {
+        /// The intent.
+        tx: crate::TxId,
+    },
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),

@@ -58,3 +58,5 @@ diesel::table! {
         created_at -> BigInt,
     }
 }
+
+diesel::allow_tables_to_appear_in_same_query!(chain_txs, chain_attempts);

@@ -12,7 +12,7 @@ use super::{Inner, MonitorState, RangePlanner, StartFrom};
 use crate::rpc::{BlockHeader, Fault, RpcError};
 use crate::{ChainError, Inconsistency};
 
-/// Ranges up to this many blocks, as they occur near the head, are checked block by block.
+/// So many blocks below the newest confirmed one are checked block by block.
 const CHECKED_RANGE: u64 = 64;
 /// Requests for headers under way at once.
 const CONCURRENT: usize = 16;
@@ -116,7 +116,7 @@ impl Inner {
         let (from, to) = (*range.start(), *range.end());
         let asked = to - from + 1;
         let started = Instant::now();
-        let (batch, headers) = match self.fetch(&cursor, from, to).await {
+        let (batch, headers) = match self.fetch(&cursor, from, to, confirmed).await {
             Ok(fetched) => fetched,
             Err(error) => return self.shrink(memory, asked, error),
         };
@@ -192,6 +192,7 @@ impl Inner {
         cursor: &Cursor,
         from: u64,
         to: u64,
+        confirmed: u64,
     ) -> Result<(ConfirmedBatch, BTreeMap<u64, BlockHeader>), ChainError> {
         let wrong = |what| ChainError::Inconsistent { from, to, what };
         let ask = |filter: Filter| async move {
@@ -205,9 +206,10 @@ impl Inner {
         for (filter, found) in &logs {
             needed.extend(batch::blocks_with_logs(from, to, filter, found).map_err(wrong)?);
         }
-        if self.options.check_every_block || to - from < CHECKED_RANGE {
-            needed.extend(from..=to);
-        }
+        // Near the head, a node that lags behind the one that told the head may silently leave out what it lacks.
+        let near_head = confirmed.saturating_sub(CHECKED_RANGE - 1);
+        let all_from = if self.options.check_every_block { from } else { from.max(near_head) };
+        needed.extend(all_from..=to);
         let headers: BTreeMap<u64, BlockHeader> = futures::stream::iter(needed)
             .map(|number| async move { Ok::<_, ChainError>((number, self.rpc.header(number).await?)) })
             .buffer_unordered(CONCURRENT)

@@ -1,6 +1,7 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::network::Ethereum;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder, RootProvider, WsConnect};
@@ -27,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Endpoint {
     provider: DynProvider,
     label: Arc<str>,
-    secret: Option<Arc<str>>,
+    secrets: Arc<[(String, String)]>,
     timeout: Duration,
     heads: Heads,
 }
@@ -76,7 +77,8 @@ impl Endpoint {
             }
             other => return Err(bad(format!("{other} is not a scheme it can have"))),
         };
-        Ok(Self { provider, label: label.into(), secret: Some(url.into()), timeout: Self::TIMEOUT, heads })
+        let secrets = secrets(url, &parsed, &label).into();
+        Ok(Self { provider, label: label.into(), secrets, timeout: Self::TIMEOUT, heads })
     }
 
     /// An endpoint behind a provider that is there already. If it can subscribe, it is subscribed to.
@@ -84,7 +86,7 @@ impl Endpoint {
         Self {
             provider,
             label: "provider".into(),
-            secret: None,
+            secrets: Arc::default(),
             timeout: Self::TIMEOUT,
             heads: Heads::Provider,
         }
@@ -111,15 +113,9 @@ impl Endpoint {
         self.timeout
     }
 
-    /// Removes the address, which may hold a key, from a message of a library.
+    /// Removes the address and its parts, which may hold keys, from a message of a library.
     pub(crate) fn redact(&self, text: &str) -> String {
-        match &self.secret {
-            Some(secret) => {
-                let trimmed = secret.trim_end_matches('/');
-                text.replace(&**secret, &self.label).replace(trimmed, &self.label)
-            }
-            None => text.to_owned(),
-        }
+        self.secrets.iter().fold(text.to_owned(), |text, (secret, instead)| text.replace(secret, instead))
     }
 
     /// Wakes `wake` at each new head for as long as it is polled; returns only if heads cannot be subscribed to.
@@ -152,6 +148,23 @@ impl Endpoint {
             tokio::time::sleep(backoff.wait(failures, None)).await;
         }
     }
+}
+
+/// What must not be shown, with what is shown instead; the longest first. Libraries normalise addresses, and servers
+/// repeat paths.
+fn secrets(given: &str, parsed: &Url, label: &str) -> Vec<(String, String)> {
+    let hidden = || "…".to_owned();
+    let mut secrets = vec![
+        (given.to_owned(), label.to_owned()),
+        (parsed.to_string(), label.to_owned()),
+        (given.trim_end_matches('/').to_owned(), label.to_owned()),
+    ];
+    secrets.extend(parsed.password().map(|password| (password.to_owned(), hidden())));
+    secrets.extend(parsed.query().map(|query| (query.to_owned(), hidden())));
+    secrets.extend(parsed.path().split('/').map(|part| (part.to_owned(), hidden())));
+    // Short ones are words like `rpc` or `v2` rather than keys, and would make other text unreadable.
+    secrets.retain(|(secret, instead)| secret.len() >= 6 && secret != instead);
+    secrets
 }
 
 fn erase(client: RpcClient) -> DynProvider {
@@ -194,16 +207,39 @@ async fn forward_heads<P: Provider>(
 struct LazyWs {
     url: Arc<str>,
     frontend: Arc<Mutex<Option<PubSubFrontend>>>,
+    /// A request was given up unanswered: the connection may be dead without knowing it.
+    doubtful: Arc<AtomicBool>,
+}
+
+/// How long a request must have been under way for its end without an answer to say something of the connection.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Lives as long as a request; tells of one that was given up.
+struct Unanswered<'a> {
+    since: Instant,
+    answered: bool,
+    doubtful: &'a AtomicBool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() >= SILENCE {
+            self.doubtful.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl LazyWs {
     fn new(url: &str) -> Self {
-        Self { url: url.into(), frontend: Arc::default() }
+        Self { url: url.into(), frontend: Arc::default(), doubtful: Arc::default() }
     }
 
     async fn send(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
         let frontend = {
             let mut slot = self.frontend.lock().await;
+            if self.doubtful.swap(false, Ordering::Relaxed) {
+                *slot = None;
+            }
             if let Some(frontend) = &*slot {
                 frontend.clone()
             } else {
@@ -214,7 +250,9 @@ impl LazyWs {
                 slot.insert(frontend).clone()
             }
         };
+        let mut waiting = Unanswered { since: Instant::now(), answered: false, doubtful: &self.doubtful };
         let answer = frontend.send_packet(request).await;
+        waiting.answered = true;
         if matches!(&answer, Err(TransportError::Transport(kind)) if kind.is_backend_gone()) {
             *self.frontend.lock().await = None;
         }
@@ -249,6 +287,13 @@ mod tests {
             endpoint.redact("error at https://user:hunter2@rpc.example:8443/v2/sekret?key=sekret2")
         );
         assert!(!shown.contains("sekret") && !shown.contains("hunter2"), "{shown}");
+        // As the HTTP client writes it, and as a server may repeat it.
+        let endpoint = Endpoint::new("https://RPC.example:443/v2/sekret/").unwrap();
+        for told in ["for url (https://rpc.example/v2/sekret/)", "GET /v2/sekret/ not found", "no key sekret"]
+        {
+            let shown = endpoint.redact(told);
+            assert!(!shown.contains("sekret"), "{shown}");
+        }
     }
 
     #[test]

@@ -4,10 +4,8 @@ use alloy::consensus::TxEip1559;
 use alloy::primitives::{TxKind, U256};
 
 use super::revert::{self, BroadcastRefusal};
-use super::work::Now;
-use super::{
-    Attempt, Bump, FeeCapReached, Fees, Inner, NONCE_FILLER, Obstacle, TxRecord, TxStatus, Wei, table,
-};
+use super::work::{Memory, Now};
+use super::{Attempt, Bump, FeeCapReached, Fees, Inner, Obstacle, TxRecord, TxStatus, Wei, table};
 use crate::ChainError;
 use crate::rpc::{Call, Fault};
 
@@ -22,19 +20,22 @@ pub(super) enum Broadcast {
 }
 
 impl Inner {
-    /// Estimates, signs, stores and broadcasts an unsent intent. The record if it is on its way.
+    /// Estimates, signs, stores and broadcasts an unsent intent. The record if it is on its way. `earlier` tells
+    /// whether the account has open intents that were submitted before it.
     pub(super) async fn send(
         &self,
+        memory: &mut Memory,
         now: Now,
         record: TxRecord,
         in_flight: &[TxRecord],
+        earlier: bool,
     ) -> Result<Option<TxRecord>, ChainError> {
         let account = record.intent.from;
         if !self.keys.holds(account) {
             self.obstruct(&record, Some(Obstacle::NoKey { account })).await?;
             return Ok(None);
         }
-        let Some(gas_limit) = self.gas_limit(&record, in_flight).await? else { return Ok(None) };
+        let Some(gas_limit) = self.gas_limit(&record, earlier).await? else { return Ok(None) };
         let fees = match self.options.fees.initial(now.base_fee, self.tip().await?) {
             Ok(fees) => fees,
             Err(reached) => {
@@ -62,38 +63,23 @@ impl Inner {
                 let record = self.reload(record.id).await?;
                 self.obstruct(&record, Some(obstacle)).await?;
             }
-            Broadcast::NonceUsed => return self.give_way(&record, &attempt).await,
+            // By a foreign transaction, or by this very one if something between us and the node sent it twice. Only
+            // the chain can tell: `settle` asks it, and gives another nonce once it is certain that this one is lost.
+            Broadcast::NonceUsed => drop(memory.refused.insert(record.id)),
         }
         let record = self.reload(record.id).await?;
         self.announce(&record);
         Ok(Some(record))
     }
 
-    /// The first broadcast of a transaction met a taken nonce: no node can hold it, so another nonce is safe.
-    async fn give_way(&self, record: &TxRecord, attempt: &Attempt) -> Result<Option<TxRecord>, ChainError> {
-        if self.rpc.receipt(attempt.hash).await?.is_some() {
-            return Ok(Some(self.reload(record.id).await?)); // taken by this very transaction
-        }
-        tracing::info!(tx = %record.id, nonce = attempt.nonce, "nonce was taken by a foreign transaction; using another");
-        if record.intent.kind == NONCE_FILLER {
-            self.finish(record.id, TxStatus::Dropped, Some("the nonce is filled")).await?;
-            return Ok(None);
-        }
-        let mut tx = self.db.begin().await?;
-        table::release_nonce(&mut tx, record.id).await?;
-        tx.commit().await?;
-        self.wake.notify_one();
-        Ok(None)
-    }
-
-    /// Replaces a transaction by one that offers more.
+    /// Replaces a transaction by one that offers more; false if the cap forbids it.
     pub(super) async fn bump(
         &self,
         now: Now,
         record: &TxRecord,
         previous: &Attempt,
-    ) -> Result<(), ChainError> {
-        let (Some(nonce), Some(gas_limit)) = (record.nonce, record.gas_limit) else { return Ok(()) };
+    ) -> Result<bool, ChainError> {
+        let (Some(nonce), Some(gas_limit)) = (record.nonce, record.gas_limit) else { return Ok(false) };
         match self.options.fees.bump(previous.fees, now.base_fee, self.tip().await?) {
             Bump::AtCap(reached) => {
                 if record.bump_requested {
@@ -101,7 +87,8 @@ impl Inner {
                     table::request_bump(&mut tx, record.id, false).await?;
                     tx.commit().await?;
                 }
-                self.obstruct(record, Some(fee_cap(reached))).await
+                self.obstruct(record, Some(fee_cap(reached))).await?;
+                Ok(false)
             }
             Bump::To(fees) => {
                 let attempt = self.sign_and_store(now, record, nonce, gas_limit, fees).await?;
@@ -112,7 +99,7 @@ impl Inner {
                     Broadcast::Accepted | Broadcast::NonceUsed => self.announce(&record),
                     Broadcast::Refused(obstacle) => self.obstruct(&record, Some(obstacle)).await?,
                 }
-                Ok(())
+                Ok(true)
             }
         }
     }
@@ -127,7 +114,7 @@ impl Inner {
     }
 
     /// The gas limit; none if the call cannot go out now, for a reason that is stored.
-    async fn gas_limit(&self, record: &TxRecord, in_flight: &[TxRecord]) -> Result<Option<u64>, ChainError> {
+    async fn gas_limit(&self, record: &TxRecord, earlier: bool) -> Result<Option<u64>, ChainError> {
         let fault = match self.rpc.estimate(call(record)).await {
             Ok(estimate) => return Ok(Some(self.options.fees.gas_limit(estimate))),
             Err(error) => match error.fault {
@@ -142,7 +129,7 @@ impl Inner {
             let needed = Wei(record.intent.value.max(available.0.saturating_add(1)));
             self.obstruct(record, Some(Obstacle::InsufficientFunds { account, needed, available })).await?;
         } else if let Some(reason) = revert::reason(&fault, self.options.decode.as_ref()) {
-            if in_flight.iter().any(|earlier| earlier.id < record.id) {
+            if earlier {
                 self.obstruct(record, Some(Obstacle::WaitsForEarlier { reason })).await?;
             } else {
                 self.finish(record.id, TxStatus::Failed, Some(&reason)).await?;
@@ -202,7 +189,7 @@ impl Inner {
         let (raw, hash) = self.keys.sign(intent.from, unsigned)?;
         let attempt = Attempt { hash, nonce, fees, at: SystemTime::now(), raw, head: now.head };
         let mut tx = self.db.begin().await?;
-        table::store_attempt(&mut tx, record.id, gas_limit, &attempt).await?;
+        table::store_attempt(&mut tx, record, gas_limit, &attempt).await?;
         tx.commit().await?;
         Ok(attempt)
     }

@@ -2,12 +2,12 @@ use alloy::rpc::types::TransactionReceipt;
 
 use super::send::{Broadcast, call};
 use super::work::{Memory, Now};
-use super::{Attempt, Inclusion, Inner, Obstacle, TxRecord, TxStatus, revert, table};
+use super::{Attempt, Inclusion, Inner, NONCE_FILLER, Obstacle, TxRecord, TxStatus, revert, table};
 use crate::ChainError;
 use crate::rpc::Fault;
 
-/// Passes in a row that must find a nonce taken, deep in the chain, and no receipt of ours, before it is believed: the
-/// nodes behind an endpoint may know different things.
+/// Heads in a row at which a nonce must be found taken, deep in the chain, and no receipt of ours, before it is
+/// believed: the nodes behind an endpoint may know different things, and one that lags soon catches up.
 const SURE: u32 = 3;
 
 impl Inner {
@@ -106,14 +106,31 @@ impl Inner {
         if self.rpc.nonce_at(record.intent.from, deep).await? <= nonce {
             return Ok(Some(record));
         }
-        let seen = memory.missing.entry(record.id).or_insert(0);
-        *seen += 1;
+        let (seen, at) = memory.missing.entry(record.id).or_insert((0, now.head));
+        if *seen == 0 || *at != now.head {
+            *seen += 1;
+            *at = now.head;
+        }
         if *seen < SURE {
             return Ok(Some(record));
         }
         memory.missing.remove(&record.id);
+        if memory.refused.remove(&record.id) && record.intent.kind != NONCE_FILLER {
+            return self.use_another_nonce(&record, nonce).await;
+        }
         let reason = format!("another transaction of account {} took nonce {nonce}", record.intent.from);
         self.finish(record.id, TxStatus::Dropped, Some(&reason)).await?;
+        Ok(None)
+    }
+
+    /// It lost its nonce at the first broadcast already, before anybody could have meant to replace it.
+    async fn use_another_nonce(&self, record: &TxRecord, nonce: u64) -> Result<Option<TxRecord>, ChainError> {
+        tracing::info!(tx = %record.id, nonce, "nonce was taken by a foreign transaction; using another");
+        let mut tx = self.db.begin().await?;
+        table::release_nonce(&mut tx, record.id).await?;
+        tx.commit().await?;
+        self.announce(&self.reload(record.id).await?);
+        self.wake.notify_one();
         Ok(None)
     }
 
@@ -139,27 +156,31 @@ impl Inner {
         attempts: &[Attempt],
     ) -> Result<TxRecord, ChainError> {
         let record = self.uninclude(record).await?;
-        let Some(newest) = attempts.iter().find(|attempt| Some(attempt.nonce) == record.nonce) else {
-            return Ok(record);
-        };
+        // Each offers more than those before it, whatever the clock says.
+        let ours = attempts.iter().filter(|attempt| Some(attempt.nonce) == record.nonce);
+        let Some(newest) = ours.max_by_key(|attempt| attempt.fees.max_fee) else { return Ok(record) };
         let in_line = memory.line.get(&record.intent.from).map_or(now.head, |(_, head)| *head);
         let waiting_since = newest.head.max(in_line);
         let stuck = record.nonce == Some(next)
             && now.head >= waiting_since.saturating_add(self.options.fees.stuck_after_blocks.max(1));
-        if record.bump_requested || stuck {
-            self.bump(now, &record, newest).await?;
+        if (record.bump_requested || stuck) && self.bump(now, &record, newest).await? {
             return self.reload(record.id).await;
         }
         if memory.pooled.insert(record.id, now.head) != Some(now.head) && !self.rpc.knows(newest.hash).await?
         {
             tracing::info!(tx = %record.id, hash = %newest.hash, "transaction is not in the pool; sending it again");
-            if let Broadcast::Refused(obstacle) = self.broadcast(&record, newest).await? {
-                self.obstruct(&record, Some(obstacle)).await?;
-                return self.reload(record.id).await;
+            match self.broadcast(&record, newest).await? {
+                Broadcast::Refused(obstacle) => self.obstruct(&record, Some(obstacle)).await?,
+                Broadcast::NonceUsed => {} // the next pass sees it, too
+                Broadcast::Accepted => {
+                    memory.refused.remove(&record.id);
+                    if !matches!(record.obstacle, Some(Obstacle::FeeCap { .. })) {
+                        self.obstruct(&record, None).await?;
+                    }
+                }
             }
-            self.obstruct(&record, None).await?;
         }
-        Ok(record)
+        self.reload(record.id).await
     }
 }
 

@@ -8,7 +8,7 @@ use privatix_db::{Conn, DbError, on};
 
 use super::{Attempt, Fees, Inclusion, Intent, Obstacle, TxFilter, TxId, TxRecord, TxStatus};
 use crate::schema::{chain_attempts, chain_txs};
-use crate::sql;
+use crate::{ChainError, sql};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = chain_txs)]
@@ -228,13 +228,45 @@ pub(super) async fn attempts(conn: &mut Conn, id: TxId) -> Result<Vec<Attempt>, 
         .collect()
 }
 
+/// The newest transaction signed for an intent that is final and holds this nonce of the account.
+pub(super) async fn finished_attempt(
+    conn: &mut Conn,
+    chain_id: u64,
+    account: Address,
+    nonce: u64,
+) -> Result<Option<(TxId, Vec<u8>)>, DbError> {
+    let mined = [TxStatus::Mined.as_str(), TxStatus::Failed.as_str()];
+    let found: Option<(i64, Vec<u8>)> = on!(conn, |c| {
+        chain_txs::table
+            .inner_join(chain_attempts::table.on(chain_attempts::tx.eq(chain_txs::id)))
+            .filter(
+                chain_txs::chain_id
+                    .eq(sql::integer(chain_id))
+                    .and(chain_txs::sender.eq(Addr::from(account)))
+                    .and(chain_txs::nonce.eq(sql::integer(nonce)))
+                    .and(chain_attempts::nonce.eq(sql::integer(nonce)))
+                    .and(chain_txs::status.eq_any(mined)),
+            )
+            .order(chain_attempts::max_fee.desc())
+            .select((chain_txs::id, chain_attempts::raw))
+            .first(c)
+            .await
+            .optional()
+    })?;
+    Ok(found.map(|(id, raw)| (TxId(id), raw)))
+}
+
 /// Stores a signed transaction and makes its intent `sent`. Must be committed before the broadcast.
+///
+/// Refuses if the intent is not any more as the caller saw it: whoever changed it may have given it another nonce, and
+/// two transactions with two nonces could both be mined.
 pub(super) async fn store_attempt(
     conn: &mut Conn,
-    id: TxId,
+    seen: &TxRecord,
     gas_limit: u64,
     attempt: &Attempt,
-) -> Result<(), DbError> {
+) -> Result<(), ChainError> {
+    let id = seen.id;
     let row = (
         chain_attempts::hash.eq(Bytes32::from(attempt.hash)),
         chain_attempts::tx.eq(id.0),
@@ -245,24 +277,39 @@ pub(super) async fn store_attempt(
         chain_attempts::head.eq(sql::integer(attempt.head)),
         chain_attempts::created_at.eq(Micros::from(attempt.at)),
     );
-    on!(&mut *conn, |c| diesel::insert_into(chain_attempts::table).values(row).execute(c).await)?;
-    on!(conn, |c| {
-        diesel::update(chain_txs::table.find(id.0))
-            .set((
-                chain_txs::status.eq(TxStatus::Sent.as_str()),
-                chain_txs::nonce.eq(sql::integer(attempt.nonce)),
-                chain_txs::gas_limit.eq(sql::integer(gas_limit)),
-                chain_txs::obstacle.eq(None::<String>),
-                chain_txs::bump_requested.eq(false),
-                chain_txs::updated_at.eq(Micros::now()),
-            ))
+    on!(&mut *conn, |c| {
+        // The same transaction again can only be a filler for a nonce that was filled before.
+        diesel::insert_into(chain_attempts::table)
+            .values(row)
+            .on_conflict(chain_attempts::hash)
+            .do_update()
+            .set((chain_attempts::tx.eq(id.0), chain_attempts::head.eq(sql::integer(attempt.head))))
             .execute(c)
             .await
     })?;
-    Ok(())
+    let changed = on!(conn, |c| {
+        diesel::update(
+            chain_txs::table.find(id.0).filter(
+                chain_txs::status
+                    .eq(seen.status.as_str())
+                    .and(chain_txs::nonce.is_null().or(chain_txs::nonce.eq(sql::integer(attempt.nonce)))),
+            ),
+        )
+        .set((
+            chain_txs::status.eq(TxStatus::Sent.as_str()),
+            chain_txs::nonce.eq(sql::integer(attempt.nonce)),
+            chain_txs::gas_limit.eq(sql::integer(gas_limit)),
+            chain_txs::obstacle.eq(None::<String>),
+            chain_txs::bump_requested.eq(false),
+            chain_txs::updated_at.eq(Micros::now()),
+        ))
+        .execute(c)
+        .await
+    })?;
+    if changed == 1 { Ok(()) } else { Err(ChainError::TxMoved { tx: id }) }
 }
 
-/// Gives back a nonce under which nothing was ever accepted anywhere.
+/// Gives back a nonce that a foreign transaction has taken for good.
 pub(super) async fn release_nonce(conn: &mut Conn, id: TxId) -> Result<(), DbError> {
     on!(conn, |c| {
         diesel::update(chain_txs::table.find(id.0))

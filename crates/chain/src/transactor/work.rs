@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::SystemTime;
 
 use alloy::primitives::{Address, B256};
@@ -9,7 +9,7 @@ use crate::{ChainError, Intent};
 /// Times in a row that a lower head must be told before it is believed.
 const LOWER_HEADS: u32 = 3;
 /// Fillers made for one account at a time.
-const FILLERS: u64 = 16;
+const FILLERS: usize = 16;
 
 /// What a run remembers between passes. All of it can be lost.
 #[derive(Default)]
@@ -22,8 +22,10 @@ pub(super) struct Memory {
     pub(super) line: HashMap<Address, (u64, u64)>,
     /// For each account: the head at which a gap before its transactions was noticed.
     gaps: HashMap<Address, u64>,
-    /// Passes in a row that found a nonce taken and no receipt of ours.
-    pub(super) missing: HashMap<TxId, u32>,
+    /// How many heads in a row found a nonce taken and no receipt of ours, and the last of them.
+    pub(super) missing: HashMap<TxId, (u32, u64)>,
+    /// What was refused at its first broadcast because its nonce was taken.
+    pub(super) refused: HashSet<TxId>,
     /// The head at which the pool was last asked for a transaction.
     pub(super) pooled: HashMap<TxId, u64>,
 }
@@ -71,7 +73,16 @@ impl Inner {
                     self.status.send_modify(|status| {
                         status.state = TransactorState::Stalled { reason, failures, since };
                     });
-                    tokio::time::sleep(self.options.backoff.wait(failures, error.retry_after())).await;
+                    let pause = tokio::time::sleep(self.options.backoff.wait(failures, error.retry_after()));
+                    if is_of_one(&error) {
+                        // Nothing is wrong with the endpoint: the others' work is not held up.
+                        tokio::select! {
+                            () = self.wake.notified() => {}
+                            () = pause => {}
+                        }
+                    } else {
+                        pause.await;
+                    }
                 }
             }
         }
@@ -98,10 +109,7 @@ impl Inner {
         let mut trouble = None;
         for (account, records) in accounts {
             match self.serve(memory, now, account, records).await {
-                // One sink's or one key's trouble is no other account's.
-                Err(error @ (ChainError::TxSink { .. } | ChainError::Signing { .. })) => {
-                    trouble = Some(error);
-                }
+                Err(error) if is_of_one(&error) => trouble = Some(error),
                 other => other?,
             }
         }
@@ -144,27 +152,43 @@ impl Inner {
         // Fillers first: everything behind them waits for them.
         unsent.sort_by_key(|record| (record.nonce.is_none(), record.nonce, record.id));
 
+        // One intent's trouble, such as a sink that refuses its outcome, holds up no other: one of them may be the
+        // answer to a dispute.
+        let mut trouble = None;
         let mut in_flight = Vec::new();
         for record in sent {
-            if let Some(waiting) = self.settle(memory, now, next, record).await? {
-                in_flight.push(waiting);
+            match self.settle(memory, now, next, record.clone()).await {
+                Ok(waiting) => in_flight.extend(waiting),
+                Err(error) if is_of_one(&error) => {
+                    trouble = Some(error);
+                    in_flight.push(record);
+                }
+                Err(error) => return Err(error),
             }
         }
         if self.fill_gap(memory, now, account, next, &in_flight, &unsent).await? {
             self.wake.notify_one();
             return Ok(());
         }
+        let mut first_open = in_flight.iter().map(|record| record.id).min();
         for record in unsent {
-            if let Some(sent) = self.send(now, record, &in_flight).await? {
-                in_flight.push(sent);
+            let id = record.id;
+            let earlier = first_open.is_some_and(|first| first < id);
+            match self.send(memory, now, record, &in_flight, earlier).await {
+                Ok(sent) => in_flight.extend(sent),
+                Err(error) if is_of_one(&error) => trouble = Some(error),
+                Err(error) => return Err(error),
             }
+            // It may have ended just now; then what comes after it is judged anew at the next pass.
+            first_open = Some(first_open.map_or(id, |first| first.min(id)));
         }
-        Ok(())
+        trouble.map_or(Ok(()), Err)
     }
 
     /// Notices nonces before our waiting transactions that nobody holds (a foreign transaction vanished from the
-    /// pool, a reorg took one back), and after a while stores transactions that use them up. Nothing else could ever
-    /// get the waiting ones mined.
+    /// pool, a reorg deeper than the confirmations took one back), and after a while uses them up: by sending again
+    /// what was mined with them, else by transactions that do nothing. Nothing else could ever get the waiting ones
+    /// mined.
     async fn fill_gap(
         &self,
         memory: &mut Memory,
@@ -192,8 +216,27 @@ impl Inner {
             return Ok(false);
         }
         tracing::warn!(%account, from = next, to = lowest - 1, "nobody holds these nonces; filling them");
+        let mut free = Vec::new();
+        for nonce in (next..lowest).take(FILLERS) {
+            let once_mined =
+                table::finished_attempt(&mut *self.db.read().await?, self.chain_id, account, nonce).await?;
+            match once_mined {
+                Some((id, raw)) => {
+                    tracing::warn!(tx = %id, nonce, "a reorg took back a final transaction; sending it again");
+                    // A refusal is repeated at the next try; there is no other transaction that may have this nonce.
+                    if let Err(error) = self.rpc.send_raw(&raw).await {
+                        tracing::warn!(tx = %id, %error, "it was not taken");
+                    }
+                }
+                None => free.push(nonce),
+            }
+        }
+        memory.gaps.remove(&account);
+        if free.is_empty() {
+            return Ok(false);
+        }
         let mut tx = self.db.begin().await?;
-        for nonce in (next..lowest).take(usize::try_from(FILLERS).unwrap_or(usize::MAX)) {
+        for nonce in free {
             // The block makes the key new if the same nonce must be filled again after a reorg.
             let key = format!("{NONCE_FILLER}:{}:{account}:{nonce}:{}", self.chain_id, now.hash);
             let intent = Intent::new(key, account, account, Vec::new())
@@ -202,7 +245,6 @@ impl Inner {
             table::submit(&mut tx, self.chain_id, &intent, Some(nonce)).await?;
         }
         tx.commit().await?;
-        memory.gaps.remove(&account);
         Ok(true)
     }
 
@@ -266,4 +308,9 @@ impl Inner {
         self.sink.committed();
         Ok(())
     }
+}
+
+/// Whether an error concerns a single intent, so that the others can go on.
+fn is_of_one(error: &ChainError) -> bool {
+    matches!(error, ChainError::TxSink { .. } | ChainError::Signing { .. } | ChainError::TxMoved { .. })
 }
