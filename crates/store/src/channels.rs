@@ -6,7 +6,8 @@ use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_channel::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelId, ChannelStatus, OfferingHash, OnChain, ServiceStatus,
+    Amount, ChainEvent, ChannelDescriptor, ChannelId, ChannelStatus, LogPosition, OfferingHash, OnChain,
+    ServiceStatus,
 };
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
@@ -14,6 +15,7 @@ use privatix_db::{Conn, on};
 use crate::StoreError;
 use crate::columns::{amount, hash, id, narrow, parse, signed, to_amount, unsigned};
 use crate::events;
+use crate::replay::{self, OwnStep};
 use crate::schema::channels;
 
 /// A stored channel.
@@ -80,12 +82,16 @@ struct Row {
     offering: Bytes32,
     nonce: i64,
     signer: Addr,
+    asked: Amount128,
     deposit: Amount128,
     paid: Amount128,
     fee: i32,
     opened_at: Option<i64>,
     close_requested_at: Option<i64>,
     status: String,
+    step: Option<String>,
+    step_block: Option<i64>,
+    step_index: Option<i64>,
     service: String,
     service_since: Micros,
     reason: Option<String>,
@@ -149,12 +155,16 @@ pub async fn insert(
         offering: hash(descriptor.offering),
         nonce: descriptor.nonce.cast_signed(), // any 64 bits: only ever compared for equality
         signer: descriptor.signer.into(),
+        asked: amount(deposit),
         deposit: amount(deposit),
         paid: amount(Amount::ZERO),
         fee: 0,
         opened_at: None,
         close_requested_at: None,
         status: ChannelStatus::Pending.as_str().to_owned(),
+        step: None,
+        step_block: None,
+        step_index: None,
         service: ServiceStatus::Pending.as_str().to_owned(),
         service_since: now,
         reason: None,
@@ -171,8 +181,15 @@ pub async fn insert(
 
 /// What the chain says of a channel: a fold of its stored events.
 pub async fn on_chain(conn: &mut Conn, channel: ChannelId) -> Result<OnChain, StoreError> {
+    Ok(OnChain::fold(chain_events(conn, channel).await?))
+}
+
+async fn chain_events(
+    conn: &mut Conn,
+    channel: ChannelId,
+) -> Result<Vec<(LogPosition, ChainEvent)>, StoreError> {
     let events = events::of_channel(conn, channel).await?;
-    Ok(OnChain::fold(events.iter().filter_map(|(place, event)| Some((place.at, event.channel_event()?)))))
+    Ok(events.iter().filter_map(|(place, event)| Some((place.at, event.channel_event()?))).collect())
 }
 
 /// Takes in an event that was just stored: brings the channel's on-chain part up to date. None when we do not keep it.
@@ -189,12 +206,27 @@ pub async fn advance(
     find(conn, channel).await
 }
 
-/// Folds a channel anew after events were undone. A channel whose opening was undone is pending again.
+/// Folds a channel anew after events were undone: as if they had never been. A transaction of ours that was mined in an
+/// undone block is under way again; a channel whose opening was undone is pending again.
 pub async fn refold(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channel>, StoreError> {
     let Some(stored) = find(conn, channel).await? else { return Ok(None) };
-    let state = on_chain(conn, channel).await?;
-    set_on_chain(conn, &stored, &state, ChannelStatus::of_phase(state.phase())).await?;
+    let events = chain_events(conn, channel).await?;
+    let status = replay::status(&events, own_step(conn, channel).await?);
+    set_on_chain(conn, &stored, &OnChain::fold(events), status).await?;
     find(conn, channel).await
+}
+
+async fn own_step(conn: &mut Conn, channel: ChannelId) -> Result<Option<OwnStep>, StoreError> {
+    type Step = (Option<String>, Option<i64>, Option<i64>);
+    let query = channels::table.find(id(channel)).select((
+        channels::step,
+        channels::step_block,
+        channels::step_index,
+    ));
+    let (step, block, index): Step = on!(conn, |c| query.first(c).await)?;
+    let Some(step) = step else { return Ok(None) };
+    let after = block.zip(index).map(|(block, index)| events::position(block, index)).transpose()?;
+    Ok(Some(OwnStep { status: parse("channel status", &step)?, after }))
 }
 
 async fn set_on_chain(
@@ -203,10 +235,15 @@ async fn set_on_chain(
     state: &OnChain,
     status: ChannelStatus,
 ) -> Result<(), StoreError> {
-    let opened = state.opened_at.is_some();
+    let deposit = if state.opened_at.is_some() {
+        amount(state.deposit)
+    } else {
+        let asked = channels::table.find(id(stored.id)).select(channels::asked);
+        on!(&mut *conn, |c| asked.first::<Amount128>(c).await)?
+    };
     let block = |at: Option<u64>| at.map(|block| signed("block", block)).transpose();
     let update = diesel::update(channels::table.find(id(stored.id))).set((
-        channels::deposit.eq(amount(if opened { state.deposit } else { stored.deposit })),
+        channels::deposit.eq(deposit),
         channels::paid.eq(amount(state.paid)),
         channels::fee.eq(i32::from(state.fee.get())),
         channels::opened_at.eq(block(state.opened_at)?),
@@ -217,13 +254,20 @@ async fn set_on_chain(
     Ok(())
 }
 
-/// Sets the channel status while a transaction of ours is on its way.
+/// Sets the channel status as a transaction of ours is sent, or has failed.
 pub async fn set_status(
     conn: &mut Conn,
     channel: ChannelId,
     status: ChannelStatus,
 ) -> Result<(), StoreError> {
-    let update = diesel::update(channels::table.find(id(channel))).set(channels::status.eq(status.as_str()));
+    let after = events::last_of_channel(conn, channel).await?;
+    let number = |value: Option<u64>| value.map(|value| signed("log position", value)).transpose();
+    let update = diesel::update(channels::table.find(id(channel))).set((
+        channels::status.eq(status.as_str()),
+        channels::step.eq(status.as_str()),
+        channels::step_block.eq(number(after.map(|at| at.block))?),
+        channels::step_index.eq(number(after.map(|at| at.index))?),
+    ));
     found(channel, on!(conn, |c| update.execute(c).await)?)
 }
 
@@ -288,10 +332,9 @@ pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Channel, StoreEr
 
 /// Every channel whose service is not terminated.
 pub async fn live(conn: &mut Conn) -> Result<Vec<Channel>, StoreError> {
-    let query = channels::table
-        .filter(channels::service.ne(ServiceStatus::Terminated.as_str()))
-        .order(channels::created_at)
-        .select(Row::as_select());
+    // Spelled out and not bound, or SQLite does not see that the partial index `channels_live` serves.
+    let live = diesel::dsl::sql::<diesel::sql_types::Bool>("channels.service <> 'terminated'");
+    let query = channels::table.filter(live).order(channels::created_at).select(Row::as_select());
     let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
     rows.into_iter().map(TryInto::try_into).collect()
 }

@@ -21,6 +21,17 @@ pub enum StoreError {
     /// The offering is not known here.
     #[error("no offering {0}; list the known ones with `offerings`")]
     NoSuchOffering(OfferingHash),
+    /// The place of an event on the chain is taken by another one: the chain was reorganised, and what it orphaned was not
+    /// undone.
+    #[error(
+        "another event is stored for log {index} of block {block}: the chain was reorganised below what was taken as final; raise the configured confirmations and start with a new database"
+    )]
+    OtherEvent {
+        /// The block's number.
+        block: u64,
+        /// The log's index in the block.
+        index: u64,
+    },
     /// A stored value is not of its column's form: the database was changed by something else than this program.
     #[error("stored {what} is malformed: {reason}; restore the database from a backup")]
     Corrupt {

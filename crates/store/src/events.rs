@@ -108,10 +108,14 @@ impl MarketEvent {
 }
 
 /// Stores an event. Returns false, and changes nothing, when it is already there.
+///
+/// # Errors
+/// [`StoreError::OtherEvent`] if its place is taken by another one.
 pub async fn record(conn: &mut Conn, place: Place, event: &MarketEvent) -> Result<bool, StoreError> {
+    let key = (signed("block", place.at.block)?, signed("log index", place.at.index)?);
     let row = (
-        chain_events::block.eq(signed("block", place.at.block)?),
-        chain_events::log_index.eq(signed("log index", place.at.index)?),
+        chain_events::block.eq(key.0),
+        chain_events::log_index.eq(key.1),
         chain_events::tx.eq(Bytes32::from(place.tx)),
         chain_events::agent.eq(Addr::from(event.agent())),
         chain_events::channel.eq(event.channel().map(id)),
@@ -119,7 +123,29 @@ pub async fn record(conn: &mut Conn, place: Place, event: &MarketEvent) -> Resul
         chain_events::event.eq(to_json("chain event", event)?),
     );
     let insert = diesel::insert_into(chain_events::table).values(row).on_conflict_do_nothing();
-    Ok(on!(conn, |c| insert.execute(c).await)? > 0)
+    if on!(&mut *conn, |c| insert.execute(c).await)? > 0 {
+        return Ok(true);
+    }
+    let stored = chain_events::table.find(key).select((chain_events::tx, chain_events::event));
+    let (tx, stored): (Bytes32, String) = on!(conn, |c| stored.first(c).await)?;
+    if B256::from(tx) == place.tx && from_json::<MarketEvent>("chain event", &stored)? == *event {
+        Ok(false)
+    } else {
+        Err(StoreError::OtherEvent { block: place.at.block, index: place.at.index })
+    }
+}
+
+/// Where the channel's last event stands.
+pub(crate) async fn last_of_channel(
+    conn: &mut Conn,
+    channel: ChannelId,
+) -> Result<Option<LogPosition>, StoreError> {
+    let query = chain_events::table
+        .filter(chain_events::channel.eq(id(channel)))
+        .order((chain_events::block.desc(), chain_events::log_index.desc()))
+        .select((chain_events::block, chain_events::log_index));
+    let last: Option<(i64, i64)> = on!(conn, |c| query.first(c).await.optional())?;
+    last.map(|(block, index)| position(block, index)).transpose()
 }
 
 /// The channel's events in chain order.
@@ -165,7 +191,10 @@ pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<Vec<(Place, Marke
 type Row = (i64, i64, Bytes32, String);
 
 fn event((block, log_index, tx, event): Row) -> Result<(Place, MarketEvent), StoreError> {
-    let at = LogPosition::new(unsigned("block", block)?, unsigned("log index", log_index)?);
-    let place = Place { at, tx: tx.into() };
+    let place = Place { at: position(block, log_index)?, tx: tx.into() };
     Ok((place, from_json("chain event", &event)?))
+}
+
+pub(crate) fn position(block: i64, log_index: i64) -> Result<LogPosition, StoreError> {
+    Ok(LogPosition::new(unsigned("block", block)?, unsigned("log index", log_index)?))
 }

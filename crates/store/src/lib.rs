@@ -28,6 +28,7 @@ mod error;
 pub mod events;
 pub mod identity;
 pub mod offerings;
+mod replay;
 mod schema;
 pub mod sessions;
 pub mod vouchers;

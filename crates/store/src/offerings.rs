@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::StoreError;
 use crate::columns::{amount, hash, narrow, parse, signed, to_amount, unsigned};
 use crate::events::{self, MarketEvent, Place};
-use crate::schema::offerings;
+use crate::identity::Role;
+use crate::schema::{identity, offerings};
 
 /// What happens to an offering on chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,26 +235,36 @@ pub async fn insert_draft(conn: &mut Conn, offering: &Offering) -> Result<(), St
     Ok(())
 }
 
-/// Brings an offering's on-chain part in line with its stored events. A foreign offering without events disappears;
+/// The status when our own last step led to `step` at the announcement of block `step_at`: a transaction of ours that the
+/// chain has not answered stays under way, whatever else happens to the offering meanwhile.
+fn status_of(chain: &OnChain, step: Option<OfferingStatus>, step_at: Option<u64>) -> OfferingStatus {
+    match step {
+        Some(OfferingStatus::PoppingUp)
+            if chain.status.is_on_market() && step_at == Some(chain.announced_at) =>
+        {
+            OfferingStatus::PoppingUp
+        }
+        Some(OfferingStatus::Removing) if chain.status.is_on_market() => OfferingStatus::Removing,
+        _ => chain.status,
+    }
+}
+
+/// Brings an offering's on-chain part in line with its stored events. Without events, a foreign offering disappears, and
 /// one of our own goes back to being registered.
 pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> Result<(), StoreError> {
     let state = fold(&events::of_offering(conn, agent, offering).await?);
     let key = (Addr::from(agent), hash(offering));
-    let Some(state) = state else {
-        let foreign = offerings::table.find(key).filter(offerings::message.is_null());
-        on!(&mut *conn, |c| diesel::delete(foreign).execute(c).await)?;
-        let ours = diesel::update(offerings::table.find(key).filter(offerings::announced_at.is_not_null()))
-            .set((
-                offerings::status.eq(OfferingStatus::Registering.as_str()),
-                offerings::announced_at.eq(None::<i64>),
-            ));
-        on!(conn, |c| ours.execute(c).await)?;
-        return Ok(());
-    };
+    let Some(state) = state else { return retract(conn, key).await };
+    let query = offerings::table.find(key).select((offerings::step, offerings::step_at));
+    let stored: Option<(Option<String>, Option<i64>)> = on!(&mut *conn, |c| query.first(c).await.optional())?;
+    let (step, step_at) = stored.unwrap_or_default();
+    let step = step.map(|step| parse("offering status", &step)).transpose()?;
+    let step_at = step_at.map(|block| unsigned("block", block)).transpose()?;
+    let status = status_of(&state, step, step_at);
     let row = Row {
         agent: key.0,
         hash: key.1,
-        status: state.status.as_str().to_owned(),
+        status: status.as_str().to_owned(),
         message: None,
         country: None,
         min_deposit: amount(state.announcement.min_deposit),
@@ -283,15 +294,39 @@ pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> 
     Ok(())
 }
 
-/// Sets the status of one of our own offerings while a transaction of ours is on its way.
+/// The chain no longer tells of an offering.
+async fn retract(conn: &mut Conn, key: (Addr, Bytes32)) -> Result<(), StoreError> {
+    let agents = identity::table.filter(identity::role.eq(Role::Agent.as_str())).select(identity::account);
+    let us: Option<Addr> = on!(&mut *conn, |c| agents.first(c).await.optional())?;
+    if us != Some(key.0) {
+        on!(conn, |c| diesel::delete(offerings::table.find(key)).execute(c).await)?;
+        return Ok(());
+    }
+    // Of our own, one without a message was never made here.
+    let unknown = offerings::table.find(key).filter(offerings::message.is_null());
+    on!(&mut *conn, |c| diesel::delete(unknown).execute(c).await)?;
+    let ours =
+        diesel::update(offerings::table.find(key).filter(offerings::announced_at.is_not_null())).set((
+            offerings::status.eq(OfferingStatus::Registering.as_str()),
+            offerings::free_supply.eq(offerings::supply),
+            offerings::announced_at.eq(None::<i64>),
+        ));
+    on!(conn, |c| ours.execute(c).await)?;
+    Ok(())
+}
+
+/// Sets the status of one of our own offerings as a transaction of ours is sent, or has failed.
 pub async fn set_status(
     conn: &mut Conn,
     agent: Address,
     offering: OfferingHash,
     status: OfferingStatus,
 ) -> Result<(), StoreError> {
-    let update = diesel::update(offerings::table.find((Addr::from(agent), hash(offering))))
-        .set(offerings::status.eq(status.as_str()));
+    let update = diesel::update(offerings::table.find((Addr::from(agent), hash(offering)))).set((
+        offerings::status.eq(status.as_str()),
+        offerings::step.eq(status.as_str()),
+        offerings::step_at.eq(offerings::announced_at),
+    ));
     if on!(conn, |c| update.execute(c).await)? == 0 {
         return Err(StoreError::NoSuchOffering(offering));
     }

@@ -52,29 +52,40 @@ pub struct Report {
 }
 
 /// Stores a report; idempotent, and indifferent to the order of reports. Returns false, and stores nothing, when the channel
-/// is not ours.
+/// is not ours or the session is another channel's.
 pub async fn record(conn: &mut Conn, report: &Report) -> Result<bool, StoreError> {
-    let ours = diesel::select(diesel::dsl::exists(channels::table.find(id(report.channel))));
-    if !on!(&mut *conn, |c| ours.get_result::<bool>(c).await)? {
-        return Ok(false);
-    }
-    let session = session_key(report.session);
+    let (key, channel) = (session_key(report.session), id(report.channel));
     let used = signed("usage", report.used.get())?;
-    let at = Micros::from(report.last_usage);
-    let row = (
-        sessions::id.eq(session.clone()),
-        sessions::channel.eq(id(report.channel)),
-        sessions::used.eq(0),
-        sessions::peer.eq(report.peer.clone()),
-        sessions::started_at.eq(Micros::from(report.started_at)),
-    );
-    let insert = diesel::insert_into(sessions::table).values(row).on_conflict(sessions::id).do_nothing();
-    on!(&mut *conn, |c| insert.execute(c).await)?;
-    let grow = diesel::update(sessions::table.find(session.clone()).filter(sessions::used.lt(used)))
-        .set((sessions::used.eq(used), sessions::last_usage.eq(at)));
+    let query = sessions::table.find(key.clone()).select((sessions::channel, sessions::peer.is_null()));
+    let known: Option<(Bytes32, bool)> = on!(&mut *conn, |c| query.first(c).await.optional())?;
+    let nameless = match known {
+        Some((owner, _)) if owner != channel => return Ok(false),
+        Some((_, nameless)) => nameless,
+        None => {
+            let ours = diesel::select(diesel::dsl::exists(channels::table.find(channel)));
+            if !on!(&mut *conn, |c| ours.get_result::<bool>(c).await)? {
+                return Ok(false);
+            }
+            let row = (
+                sessions::id.eq(key.clone()),
+                sessions::channel.eq(channel),
+                sessions::used.eq(0),
+                sessions::peer.eq(report.peer.as_deref()),
+                sessions::started_at.eq(Micros::from(report.started_at)),
+            );
+            on!(&mut *conn, |c| diesel::insert_into(sessions::table).values(row).execute(c).await)?;
+            false
+        }
+    };
+    let grow = diesel::update(sessions::table.find(key.clone()).filter(sessions::used.lt(used)))
+        .set((sessions::used.eq(used), sessions::last_usage.eq(Micros::from(report.last_usage))));
     on!(&mut *conn, |c| grow.execute(c).await)?;
+    if let (true, Some(peer)) = (nameless, &report.peer) {
+        let name = diesel::update(sessions::table.find(key.clone())).set(sessions::peer.eq(peer));
+        on!(&mut *conn, |c| name.execute(c).await)?;
+    }
     if let Some(stopped_at) = report.stopped_at {
-        let stop = diesel::update(sessions::table.find(session).filter(sessions::stopped_at.is_null()))
+        let stop = diesel::update(sessions::table.find(key).filter(sessions::stopped_at.is_null()))
             .set(sessions::stopped_at.eq(Micros::from(stopped_at)));
         on!(conn, |c| stop.execute(c).await)?;
     }
@@ -101,7 +112,7 @@ pub async fn list(conn: &mut Conn, channel: ChannelId) -> Result<Vec<Session>, S
     type Row = (Vec<u8>, Bytes32, i64, Option<String>, Micros, Option<Micros>, Option<Micros>);
     let query = sessions::table
         .filter(sessions::channel.eq(id(channel)))
-        .order(sessions::started_at.desc())
+        .order((sessions::started_at.desc(), sessions::id))
         .select((
             sessions::id,
             sessions::channel,

@@ -4,13 +4,13 @@ use diesel::prelude::*;
 
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{Amount, ChannelId, SignedVoucher, Voucher, VoucherSignature};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, SignedVoucher, Voucher, VoucherSignature};
 use privatix_db::types::{Amount128, Bytes32, Micros};
 use privatix_db::{BatchWrite, Conn, DbError, on};
 
 use crate::StoreError;
 use crate::columns::{amount, id, to_amount, unsigned};
-use crate::schema::vouchers;
+use crate::schema::{channels, vouchers};
 
 /// A channel's stored voucher.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,20 @@ pub async fn acknowledge(conn: &mut Conn, channel: ChannelId, cumulative: Amount
             .set(vouchers::acknowledged.eq(cumulative));
     on!(conn, |c| update.execute(c).await)?;
     Ok(())
+}
+
+/// A client's channels whose agent has not acknowledged the highest voucher, the closed ones left out.
+pub async fn unacknowledged(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreError> {
+    let query = vouchers::table
+        .inner_join(channels::table.on(channels::id.eq(vouchers::channel)))
+        .filter(vouchers::acknowledged.lt(vouchers::cumulative))
+        .filter(
+            channels::status
+                .ne_all([ChannelStatus::ClosedCoop.as_str(), ChannelStatus::ClosedUncoop.as_str()]),
+        )
+        .select(vouchers::channel);
+    let ids: Vec<Bytes32> = on!(conn, |c| query.load(c).await)?;
+    Ok(ids.into_iter().map(|id| ChannelId::new(id.into())).collect())
 }
 
 /// The channel's stored voucher.

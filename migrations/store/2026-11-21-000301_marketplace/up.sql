@@ -40,12 +40,17 @@ CREATE TABLE offerings (
     source_type   SMALLINT NOT NULL,
     source        TEXT    NOT NULL,
     announced_at  BIGINT,
+    -- Our own last step (a transaction sent, or failed): the status that it led to, and `announced_at` then.
+    step          TEXT,
+    step_at       BIGINT,
     -- Why its message could not be had or was refused.
     problem       TEXT,
     created_at    BIGINT  NOT NULL,
     PRIMARY KEY (agent, hash)
 );
-CREATE INDEX offerings_recent ON offerings (announced_at);
+CREATE INDEX offerings_recent ON offerings (announced_at, created_at);
+-- Whoever announced a hash: an event of a channel names the hash alone.
+CREATE INDEX offerings_hash ON offerings (hash);
 
 CREATE TABLE channels (
     id                 BLOB     NOT NULL PRIMARY KEY CHECK (length(id) = 32),
@@ -54,6 +59,8 @@ CREATE TABLE channels (
     offering           BLOB     NOT NULL CHECK (length(offering) = 32),
     nonce              BIGINT   NOT NULL,
     signer             BLOB     NOT NULL CHECK (length(signer) = 20),
+    -- The deposit asked for before the opening: what `deposit` goes back to when the opening is undone.
+    asked              BLOB     NOT NULL CHECK (length(asked) = 16),
     -- What the chain says (a fold over chain_events).
     deposit            BLOB     NOT NULL CHECK (length(deposit) = 16),
     paid               BLOB     NOT NULL CHECK (length(paid) = 16),
@@ -62,6 +69,11 @@ CREATE TABLE channels (
     close_requested_at BIGINT,
     status             TEXT     NOT NULL CHECK (status IN ('pending', 'active', 'wait_coop', 'closed_coop',
                        'wait_challenge', 'in_challenge', 'wait_uncoop', 'closed_uncoop')),
+    -- Our own last step (a transaction sent, or failed): the status that it led to, and the channel's last event then.
+    -- `status` is that step and the later events replayed, so it can be had again after events were undone.
+    step               TEXT,
+    step_block         BIGINT,
+    step_index         BIGINT,
     -- What we do with it.
     service            TEXT     NOT NULL CHECK (service IN ('pending', 'activating', 'active', 'suspending',
                        'suspended', 'terminating', 'terminated')),
@@ -75,10 +87,13 @@ CREATE TABLE channels (
     -- The operator paused it; billing alone does not resume it.
     held               BOOLEAN  NOT NULL DEFAULT FALSE,
     top_up_pending     BOOLEAN  NOT NULL DEFAULT FALSE,
-    created_at         BIGINT   NOT NULL
+    created_at         BIGINT   NOT NULL,
+    CHECK ((step_block IS NULL) = (step_index IS NULL)),
+    CHECK (step IS NOT NULL OR step_block IS NULL)
 );
+CREATE INDEX channels_recent ON channels (created_at);
 CREATE INDEX channels_live ON channels (service) WHERE service <> 'terminated';
-CREATE INDEX channels_offering ON channels (offering);
+CREATE INDEX channels_offering ON channels (offering, client);
 
 -- One row per channel: the best voucher an agent holds, the highest a client signed.
 CREATE TABLE vouchers (
@@ -102,4 +117,5 @@ CREATE TABLE sessions (
     last_usage BIGINT,
     stopped_at BIGINT
 );
-CREATE INDEX sessions_channel ON sessions (channel);
+CREATE INDEX sessions_channel ON sessions (channel, started_at);
+CREATE INDEX sessions_open ON sessions (id) WHERE stopped_at IS NULL;

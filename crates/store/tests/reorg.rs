@@ -1,0 +1,395 @@
+//! The chain's word is a fold: undone blocks leave no trace, and an event counts once.
+#![allow(clippy::unwrap_used, reason = "tests")]
+mod common;
+
+use std::time::SystemTime;
+
+use common::*;
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, ChannelStatus, Phase};
+use privatix_db::{Conn, Database};
+use privatix_store::channels::Channel;
+use privatix_store::events::{MarketEvent, Place};
+use privatix_store::offerings::{Offering, OfferingEvent, OfferingStatus};
+use privatix_store::{StoreError, channels, events, identity, offerings};
+use proptest::prelude::*;
+
+/// All that a database tells of the market, but for the times at which it was told.
+#[derive(Debug, PartialEq)]
+struct Market {
+    channels: Vec<(Channel, Vec<(Place, MarketEvent)>)>,
+    offerings: Vec<(Offering, Vec<(Place, MarketEvent)>)>,
+}
+
+async fn market(conn: &mut Conn) -> Market {
+    let long_ago = SystemTime::UNIX_EPOCH;
+    let mut market = Market { channels: vec![], offerings: vec![] };
+    for channel in channels::list(conn, 100).await.unwrap() {
+        let events = events::of_channel(conn, channel.id).await.unwrap();
+        assert_eq!(
+            channels::on_chain(conn, channel.id).await.unwrap().deposit == channel.deposit,
+            channel.opened_at.is_some()
+        );
+        market.channels.push((Channel { created_at: long_ago, service_since: long_ago, ..channel }, events));
+    }
+    for offering in offerings::list(conn, &offerings::Filter::default(), 100).await.unwrap() {
+        let events = events::of_offering(conn, offering.agent, offering.hash).await.unwrap();
+        market.offerings.push((Offering { created_at: long_ago, ..offering }, events));
+    }
+    market.channels.sort_by_key(|(channel, _)| channel.id);
+    market.offerings.sort_by_key(|(offering, _)| (offering.agent, offering.hash));
+    market
+}
+
+/// An agent's database with a draft of offering 1 and three channels that clients are about to open.
+async fn agent() -> (tempfile::TempDir, Database) {
+    let (dir, db) = fresh().await;
+    let mut tx = db.begin().await.unwrap();
+    identity::claim(&mut tx, &identity()).await.unwrap();
+    offerings::insert_draft(&mut tx, &draft()).await.unwrap();
+    offerings::set_status(&mut tx, AGENT, offering(1), OfferingStatus::Registering).await.unwrap();
+    tx.commit().await.unwrap();
+    for nonce in 0..3 {
+        add_channel(&db, nonce).await;
+    }
+    (dir, db)
+}
+
+fn draft() -> Offering {
+    Offering {
+        agent: AGENT,
+        hash: offering(1),
+        status: OfferingStatus::Draft,
+        message: Some(b"checked".to_vec()),
+        country: Some("DE".into()),
+        announcement: announcement(5),
+        free_supply: 5,
+        announced_at: None,
+        problem: None,
+        created_at: SystemTime::now(),
+    }
+}
+
+/// What happens in one place of a chain, as far as the chain allows it there.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Register { ours: bool },
+    PopUp { ours: bool, free: u32 },
+    Remove { ours: bool },
+    Open { channel: u64, deposit: u128 },
+    TopUp { channel: u64, by: u128 },
+    Settle { channel: u64, part: u128 },
+    RequestClose { channel: u64 },
+    Close { channel: u64 },
+}
+
+/// What we do ourselves, as far as the state machines allow it.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Channel { channel: u64, event: ChannelEvent },
+    Offering(OfferingStatus),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let channel = || 0..3_u64;
+    prop_oneof![
+        2 => any::<bool>().prop_map(|ours| Happening::Register { ours }),
+        2 => (any::<bool>(), 0..6_u32).prop_map(|(ours, free)| Happening::PopUp { ours, free }),
+        1 => any::<bool>().prop_map(|ours| Happening::Remove { ours }),
+        4 => (channel(), 10..200_u128).prop_map(|(channel, deposit)| Happening::Open { channel, deposit }),
+        2 => (channel(), 1..50_u128).prop_map(|(channel, by)| Happening::TopUp { channel, by }),
+        3 => (channel(), 0..=4_u128).prop_map(|(channel, part)| Happening::Settle { channel, part }),
+        3 => channel().prop_map(|channel| Happening::RequestClose { channel }),
+        2 => channel().prop_map(|channel| Happening::Close { channel }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let event = prop_oneof![
+        Just(ChannelEvent::CloseSent),
+        Just(ChannelEvent::CloseRequestSent),
+        Just(ChannelEvent::FinalizeSent),
+        Just(ChannelEvent::CloseFailed { in_challenge: false }),
+        Just(ChannelEvent::CloseRequestFailed),
+        Just(ChannelEvent::FinalizeFailed),
+    ];
+    let status = prop_oneof![Just(OfferingStatus::PoppingUp), Just(OfferingStatus::Removing)];
+    prop_oneof![
+        3 => (0..3_u64, event).prop_map(|(channel, event)| Step::Channel { channel, event }),
+        1 => status.prop_map(Step::Offering),
+    ]
+}
+
+/// Puts a happening on the chain that the database knows, if the contract would allow it.
+async fn happen(conn: &mut Conn, at: Place, happening: Happening) {
+    let seller = |ours: bool| if ours { AGENT } else { STRANGER };
+    let event = match happening {
+        Happening::Register { ours } => {
+            let events = events::of_offering(conn, seller(ours), offering(1)).await.unwrap();
+            if !events.is_empty() {
+                return;
+            }
+            offered(seller(ours), offering(1), OfferingEvent::Registered(announcement(5)))
+        }
+        Happening::PopUp { ours, free } => {
+            let said = announcement(free);
+            match offerings::get(conn, seller(ours), offering(1)).await {
+                Ok(known) if known.status.is_on_market() || known.status == OfferingStatus::Removing => {
+                    offered(seller(ours), offering(1), OfferingEvent::PoppedUp(said))
+                }
+                _ => return,
+            }
+        }
+        Happening::Remove { ours } => match offerings::get(conn, seller(ours), offering(1)).await {
+            Ok(known) if known.announced_at.is_some() && known.status != OfferingStatus::Removed => {
+                offered(seller(ours), offering(1), OfferingEvent::Removed)
+            }
+            _ => return,
+        },
+        Happening::Open { channel: nonce, deposit } => {
+            let (id, descriptor) = channel(nonce);
+            if channels::on_chain(conn, id).await.unwrap().phase() != Phase::Unopened {
+                return;
+            }
+            opened(descriptor, deposit)
+        }
+        Happening::TopUp { channel: nonce, .. }
+        | Happening::Settle { channel: nonce, .. }
+        | Happening::RequestClose { channel: nonce }
+        | Happening::Close { channel: nonce } => {
+            let (id, descriptor) = channel(nonce);
+            let state = channels::on_chain(conn, id).await.unwrap();
+            if !state.phase().is_open() {
+                return;
+            }
+            let locked = state.locked();
+            match happening {
+                Happening::TopUp { by, .. } => {
+                    changed(id, ChainEvent::ToppedUp { deposit: state.deposit.saturating_add(amount(by)) })
+                }
+                Happening::Settle { part, .. } => {
+                    let paid = state.paid.saturating_add(amount(locked.get() * part / 4));
+                    changed(id, ChainEvent::Settled { paid })
+                }
+                Happening::RequestClose { .. } if state.close_requested_at().is_none() => {
+                    changed(id, ChainEvent::CloseRequested { paid: state.paid })
+                }
+                _ => closed(descriptor, state.paid.get(), locked.get(), state.close_requested_at().is_none()),
+            }
+        }
+    };
+    assert!(take(conn, at, &event).await);
+}
+
+async fn act(conn: &mut Conn, step: Step) {
+    match step {
+        Step::Channel { channel: nonce, event } => {
+            let (id, _) = channel(nonce);
+            let stored = channels::get(conn, id).await.unwrap();
+            if let Ok(status) = stored.status.apply(event) {
+                channels::set_status(conn, id, status).await.unwrap();
+            }
+        }
+        Step::Offering(status) => {
+            let stored = offerings::get(conn, AGENT, offering(1)).await.unwrap();
+            if matches!(stored.status, OfferingStatus::Registered | OfferingStatus::PoppedUp) {
+                offerings::set_status(conn, AGENT, offering(1), status).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Blocks from `first` on, of what may happen in each.
+async fn blocks(db: &Database, first: u64, branch: &[Vec<Happening>]) {
+    let mut tx = db.begin().await.unwrap();
+    for (block, happenings) in (first..).zip(branch) {
+        for (index, happening) in (0..).zip(happenings) {
+            happen(&mut tx, place(block, index), *happening).await;
+        }
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn steps(db: &Database, steps: &[Step]) {
+    let mut tx = db.begin().await.unwrap();
+    for step in steps {
+        act(&mut tx, *step).await;
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn look(db: &Database) -> Market {
+    market(&mut db.read().await.unwrap()).await
+}
+
+fn branch(blocks: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<Happening>>> {
+    prop::collection::vec(prop::collection::vec(happening(), 0..5), blocks)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn an_orphaned_branch_leaves_the_same_state_as_if_it_had_never_been(
+        common in branch(0..6),
+        before in prop::collection::vec(step(), 0..4),
+        orphaned in branch(1..4),
+        winning in branch(0..5),
+        after in prop::collection::vec(step(), 0..4),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, straight) = agent().await;
+            let (_dir, reorganised) = agent().await;
+            let fork = common.len() as u64;
+            for db in [&straight, &reorganised] {
+                blocks(db, 1, &common).await;
+                steps(db, &before).await;
+            }
+            blocks(&reorganised, fork + 1, &orphaned).await;
+            undone(&reorganised, fork).await;
+            prop_assert_eq!(look(&reorganised).await, look(&straight).await, "after the rollback");
+            for db in [&straight, &reorganised] {
+                blocks(db, fork + 1, &winning).await;
+                steps(db, &after).await;
+            }
+            prop_assert_eq!(look(&reorganised).await, look(&straight).await, "after the winning branch");
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn an_event_delivered_again_changes_nothing(chain in branch(1..6), doings in prop::collection::vec(step(), 0..4)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, db) = agent().await;
+            blocks(&db, 1, &chain).await;
+            steps(&db, &doings).await;
+            let once = look(&db).await;
+            let mut tx = db.begin().await.unwrap();
+            let of_channels = once.channels.iter().flat_map(|(_, events)| events);
+            let of_offerings = once.offerings.iter().flat_map(|(_, events)| events);
+            for (place, event) in of_channels.chain(of_offerings) {
+                prop_assert!(!take(&mut tx, *place, event).await);
+                // Folding anew is what a rollback does, so it must agree with going forward.
+                if let Some(channel) = event.channel() {
+                    channels::refold(&mut tx, channel).await.unwrap();
+                }
+            }
+            tx.commit().await.unwrap();
+            prop_assert_eq!(look(&db).await, once);
+            Ok(())
+        })?;
+    }
+}
+
+async fn status(db: &Database, id: ChannelId) -> ChannelStatus {
+    channels::get(&mut db.read().await.unwrap(), id).await.unwrap().status
+}
+
+async fn do_step(db: &Database, channel: u64, event: ChannelEvent) {
+    steps(db, &[Step::Channel { channel, event }]).await;
+}
+
+#[tokio::test]
+async fn a_channel_follows_the_chain_from_opening_to_closing() {
+    let (_dir, db) = agent().await;
+    let (id, descriptor) = channel(0);
+    taken(&db, 5, 0, &opened(descriptor, 150)).await;
+    taken(&db, 7, 3, &changed(id, ChainEvent::ToppedUp { deposit: amount(250) })).await;
+    taken(&db, 8, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(40) })).await;
+    let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!(stored.status, ChannelStatus::InChallenge);
+    assert_eq!((stored.deposit, stored.paid, stored.fee), (amount(250), amount(40), 1_000));
+    assert_eq!((stored.opened_at, stored.close_requested_at), (Some(5), Some(8)));
+    taken(&db, 9, 1, &closed(descriptor, 60, 190, true)).await;
+    let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!(
+        (stored.status, stored.paid, stored.close_requested_at),
+        (ChannelStatus::ClosedCoop, amount(60), None)
+    );
+}
+
+#[tokio::test]
+async fn our_close_that_was_mined_in_an_orphaned_block_is_under_way_again() {
+    let (_dir, db) = agent().await;
+    let (id, descriptor) = channel(0);
+    taken(&db, 5, 0, &opened(descriptor, 150)).await;
+    do_step(&db, 0, ChannelEvent::CloseSent).await;
+    taken(&db, 6, 0, &closed(descriptor, 60, 90, true)).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::ClosedCoop);
+    undone(&db, 5).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::WaitCoop);
+}
+
+#[tokio::test]
+async fn our_close_stays_under_way_when_other_news_of_the_channel_is_undone() {
+    let (_dir, db) = agent().await;
+    let (id, descriptor) = channel(0);
+    taken(&db, 5, 0, &opened(descriptor, 150)).await;
+    taken(&db, 6, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(0) })).await;
+    do_step(&db, 0, ChannelEvent::CloseSent).await;
+    taken(&db, 6, 1, &changed(id, ChainEvent::Settled { paid: amount(10) })).await;
+    undone(&db, 5).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::WaitCoop);
+    do_step(&db, 0, ChannelEvent::CloseFailed { in_challenge: false }).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::Active);
+}
+
+#[tokio::test]
+async fn a_channel_whose_opening_is_undone_is_pending_with_the_deposit_that_was_asked_for() {
+    let (_dir, db) = agent().await;
+    let (id, descriptor) = channel(0);
+    taken(&db, 5, 0, &opened(descriptor, 150)).await;
+    taken(&db, 5, 1, &changed(id, ChainEvent::ToppedUp { deposit: amount(450) })).await;
+    undone(&db, 4).await;
+    let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!(
+        (stored.status, stored.deposit, stored.opened_at),
+        (ChannelStatus::Pending, amount(100), None)
+    );
+    assert_eq!(stored.fee, 0);
+}
+
+#[tokio::test]
+async fn news_of_a_channel_that_is_not_kept_here_is_stored_and_changes_nothing_else() {
+    let (_dir, db) = agent().await;
+    let (id, descriptor) = channel(77);
+    let mut tx = db.begin().await.unwrap();
+    let event = opened(descriptor, 150);
+    assert!(events::record(&mut tx, place(3, 0), &event).await.unwrap());
+    assert_eq!(channels::advance(&mut tx, id, event.channel_event().unwrap()).await.unwrap(), None);
+    assert_eq!(channels::find(&mut tx, id).await.unwrap(), None);
+    assert_eq!(events::of_channel(&mut tx, id).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn another_event_in_a_taken_place_is_refused_and_changes_nothing() {
+    let (_dir, db) = agent().await;
+    let (id, descriptor) = channel(0);
+    taken(&db, 5, 2, &opened(descriptor, 150)).await;
+    let mut tx = db.begin().await.unwrap();
+    let other_deposit = opened(descriptor, 151);
+    let other_transaction = Place { tx: alloy::primitives::B256::ZERO, ..place(5, 2) };
+    for (place, event) in [(place(5, 2), &other_deposit), (other_transaction, &opened(descriptor, 150))] {
+        let refusal = events::record(&mut tx, place, event).await.unwrap_err();
+        assert!(matches!(refusal, StoreError::OtherEvent { block: 5, index: 2 }), "{refusal}");
+        assert!(refusal.to_string().starts_with("another event is stored for log 2 of block 5"));
+    }
+    assert_eq!(channels::on_chain(&mut tx, id).await.unwrap().deposit, amount(150));
+}
+
+#[tokio::test]
+async fn undoing_gives_back_the_undone_events_in_chain_order() {
+    let (_dir, db) = agent().await;
+    let (id, descriptor) = channel(0);
+    let settled = |paid| changed(id, ChainEvent::Settled { paid: amount(paid) });
+    taken(&db, 5, 0, &opened(descriptor, 150)).await;
+    taken(&db, 6, 10, &settled(1)).await;
+    taken(&db, 6, 9, &settled(2)).await;
+    taken(&db, 10, 0, &settled(3)).await;
+    let mut tx = db.begin().await.unwrap();
+    let undone = events::undo_above(&mut tx, 5).await.unwrap();
+    assert_eq!(undone, [(place(6, 9), settled(2)), (place(6, 10), settled(1)), (place(10, 0), settled(3))]);
+    assert_eq!(events::undo_above(&mut tx, 5).await.unwrap(), []);
+    assert_eq!(events::of_channel(&mut tx, id).await.unwrap(), [(place(5, 0), opened(descriptor, 150))]);
+}
