@@ -90,6 +90,10 @@ impl Role for AgentRole {
         }
     }
 
+    async fn on_stopped(&self, _: ChannelId) -> Result<(), NodeError> {
+        Ok(())
+    }
+
     async fn on_service(
         &self,
         conn: &mut Conn,

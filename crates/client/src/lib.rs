@@ -1,1 +1,42 @@
 //! The buyer: discovers offerings, opens channels, fetches access, pays for use.
+//!
+//! A [`Client`] is made of a database, a chain endpoint, a key, a plug-in and a transport, and runs until it is told to
+//! stop; its [`ClientHandle`] is what a user (or your program) does with it meanwhile. Everything it does about news is a
+//! durable job, and every voucher is on disk before it is sent, so it can be killed at any point and goes on where it was.
+//!
+//! ```no_run
+//! # async fn example(parts: privatix_node::NodeParts) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use privatix_client::{Client, ClientSettings, Filter};
+//! use privatix_somc::DirectTransport;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! let transport = Arc::new(DirectTransport::public_only());
+//! let client = Client::new(parts, transport, ClientSettings::default()).await?;
+//! let handle = client.handle();
+//! let running = tokio::spawn(client.run(CancellationToken::new()));
+//!
+//! let available = Filter { available: true, ..Filter::default() };
+//! for listing in handle.browse(&available, 10).await? {
+//!     let channel = handle.accept(Some(listing.offering.agent), listing.offering.hash, None).await?;
+//!     println!("opening {channel}");
+//! }
+//! running.await??;
+//! # Ok(()) }
+//! ```
+
+mod access;
+mod channels;
+mod client;
+mod offerings;
+mod outbox;
+mod peers;
+mod role;
+
+pub use access::FetchAccess;
+pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
+pub use client::{Client, ClientHandle, ClientSettings, Listing};
+pub use offerings::FetchOffering;
+pub use privatix_node::{ChainSettings, Node, NodeError, NodeParts, Order, ServiceOrder, migrations};
+pub use privatix_store::offerings::Filter;

@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime};
+
 use privatix_adapter::AdapterError;
 use privatix_chain::ChainError;
 use privatix_channel::{ChannelId, SignError, SignRefused, TransitionRefused, VoucherError};
@@ -71,6 +73,19 @@ pub enum NodeError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The agent was not reached, or did not answer as it should.
+    #[error("no good answer from the agent at {address}: {reason}")]
+    Peer {
+        /// Where it was sought.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The token counts permits, and a transaction with the next one is on its way.
+    #[error(
+        "another transaction that moves tokens out of the wallet is on its way; wait until it is confirmed"
+    )]
+    PermitPending,
     /// A request that makes no sense as things stand.
     #[error("{0}")]
     Refused(String),
@@ -88,7 +103,14 @@ impl NodeError {
     /// Whether the same may succeed later with nothing changed by the operator.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Chain(_) | Self::Contract { .. } | Self::Db(_) | Self::Jobs(_) | Self::NoAccess(_) => true,
+            Self::Chain(_)
+            | Self::Contract { .. }
+            | Self::Db(_)
+            | Self::Jobs(_)
+            | Self::NoAccess(_)
+            | Self::Peer { .. }
+            | Self::PermitPending
+            | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
             Self::Adapter(_) => true,
             Self::Store(error) => matches!(error, StoreError::Db(_)),
@@ -98,6 +120,10 @@ impl NodeError {
 
     /// What it means for the job that ran into it: try again, or give up.
     pub fn into_job_error(self) -> JobError {
-        if self.is_temporary() { JobError::retry(self) } else { JobError::fail(self) }
+        match self {
+            Self::PermitPending => JobError::postpone(SystemTime::now() + Duration::from_secs(2), self),
+            _ if self.is_temporary() => JobError::retry(self),
+            _ => JobError::fail(self),
+        }
     }
 }

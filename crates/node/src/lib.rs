@@ -32,7 +32,7 @@ pub use node::{Balances, Node, NodeParts, contract_domain};
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::ChainSettings;
-pub use transfers::{ACCOUNT, Deposit, Withdraw};
+pub use transfers::{ACCOUNT, Deposit, PERMIT, PermitTurn, Withdraw};
 pub use view::ChannelView;
 
 use privatix_db::{Conn, MigrationSet};

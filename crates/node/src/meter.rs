@@ -10,7 +10,7 @@ use privatix_billing::Scheduler;
 use privatix_channel::ChannelId;
 use privatix_db::Database;
 use privatix_store::sessions;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::NodeError;
@@ -25,6 +25,8 @@ pub struct Marks(Arc<Inner>);
 struct Inner {
     scheduler: Mutex<Scheduler<ChannelId>>,
     changed: Notify,
+    /// Who waits until everything reported so far is stored.
+    flushes: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Marks {
@@ -32,6 +34,14 @@ impl Marks {
     pub fn mark(&self, channel: ChannelId) {
         self.0.scheduler.lock().mark(channel);
         self.0.changed.notify_one();
+    }
+
+    /// Waits until the usage reported so far is stored. False when the meter does not run (any more).
+    pub(crate) async fn flush(&self) -> bool {
+        let (done, flushed) = oneshot::channel();
+        self.0.flushes.lock().push(done);
+        self.0.changed.notify_one();
+        flushed.await.is_ok()
     }
 }
 
@@ -66,12 +76,23 @@ pub(crate) async fn run(
             });
         tokio::select! {
             batch = reports.recv() => match batch {
-                Some(batch) => store_reports(db, marks, &mut reports, batch).await,
+                Some(batch) => drop(store_reports(db, marks, &mut reports, batch).await),
                 None => shutdown.cancelled().await, // the adapter is gone
             },
             () = marks.0.changed.notified() => {}
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => {}
             () = shutdown.cancelled() => break,
+        }
+        let flushes = std::mem::take(&mut *marks.0.flushes.lock());
+        if !flushes.is_empty() {
+            let batch = reports.take();
+            if store_reports(db, marks, &mut reports, batch).await {
+                for flush in flushes {
+                    let _ = flush.send(()); // whoever waited may have gone
+                }
+            } else {
+                marks.0.flushes.lock().extend(flushes);
+            }
         }
         let now = SystemTime::now();
         let due = marks.0.scheduler.lock().pop_due(now);
@@ -87,25 +108,38 @@ pub(crate) async fn run(
         }
     }
     let last = reports.take();
-    if !last.is_empty() {
-        try_store(db, &last).await?;
-    }
+    try_store(db, &last).await?;
+    marks.0.flushes.lock().clear(); // they wait no longer
     Ok(())
 }
 
 /// A batch that cannot be stored is given back, to be merged with what comes later: totals make that harmless.
-async fn store_reports(db: &Database, marks: &Marks, reports: &mut UsageReports, batch: Vec<SessionReport>) {
+async fn store_reports(
+    db: &Database,
+    marks: &Marks,
+    reports: &mut UsageReports,
+    batch: Vec<SessionReport>,
+) -> bool {
     match try_store(db, &batch).await {
-        Ok(()) => batch.iter().for_each(|report| marks.mark(report.channel)),
+        Ok(()) => {
+            for report in &batch {
+                marks.mark(report.channel);
+            }
+            true
+        }
         Err(error) => {
             tracing::error!(%error, "cannot store usage; trying again");
             reports.give_back(batch);
             tokio::time::sleep(RETRY).await;
+            false
         }
     }
 }
 
 async fn try_store(db: &Database, batch: &[SessionReport]) -> Result<(), NodeError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
     let mut tx = db.begin().await?;
     for report in batch {
         let stored = sessions::Report {

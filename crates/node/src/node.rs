@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider};
@@ -67,6 +67,8 @@ pub struct Node {
     side: adapter::Role,
     marks: Marks,
     wake: Wake,
+    /// Permits are signed one at a time.
+    pub(crate) permits: Arc<tokio::sync::Mutex<()>>,
     messages: Mutex<HashMap<(Address, OfferingHash), Arc<SignedOffering>>>,
     // Made with the role, which needs the node.
     engine: OnceLock<Engine>,
@@ -131,6 +133,7 @@ impl Node {
             side,
             marks,
             wake: Wake::new(),
+            permits: Arc::default(),
             messages: Mutex::default(),
             engine: OnceLock::new(),
         }))
@@ -159,6 +162,11 @@ impl Node {
     /// Blocks that a client's close request can be answered in.
     pub fn challenge_period(&self) -> u64 {
         self.challenge_period
+    }
+
+    /// How often the chain is looked at.
+    pub fn poll_interval(&self) -> Duration {
+        self.settings.poll_interval
     }
 
     /// The database.

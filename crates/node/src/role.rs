@@ -26,6 +26,10 @@ pub trait Role: Send + Sync + 'static {
         event: &MarketEvent,
     ) -> Result<(), NodeError>;
 
+    /// A service was stopped for good, and all its usage is stored; its status is still `Terminating`. The place to settle
+    /// what is owed.
+    async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError>;
+
     /// A service came into a state that it was ordered into.
     async fn on_service(
         &self,

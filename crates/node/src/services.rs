@@ -202,6 +202,13 @@ impl<R: Role> ServiceOrders<R> {
         tx.commit().await?;
 
         self.services.carry_out(&channel, job.order).await?;
+        if job.order == Order::Terminate {
+            if !self.services.marks.flush().await {
+                let reason = "it did not store the last usage".to_owned();
+                return Err(NodeError::TaskEnded { task: "meter", reason });
+            }
+            self.role.on_stopped(job.channel).await?;
+        }
 
         let mut completion = cx.finish().await?;
         let channel = channels::get(&mut completion, job.channel).await?;

@@ -1,0 +1,108 @@
+//! Access in: asked for with a fresh key, opened, checked, handed to the plug-in.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use privatix_adapter::{self as adapter, Credentials, Provision, Secret};
+use privatix_channel::{ChannelId, ServiceEvent};
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
+use privatix_node::{Node, NodeError, Order, ServiceOrder, channel_subject};
+use privatix_offering::{AccessContext, AccessKey, AccessRequest};
+use privatix_somc::Refusal;
+use privatix_store::channels::{self, Access};
+use privatix_store::offerings;
+use serde::{Deserialize, Serialize};
+
+use crate::peers::{Peers, no_answer};
+
+/// Job: fetch the access of a freshly opened channel and start its service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchAccess {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+impl Job for FetchAccess {
+    const KIND: &'static str = "fetch_access";
+
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries(60)
+            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
+            .duplicates(Duplicates::RefusedWhilePending)
+    }
+}
+
+pub(crate) struct AccessFetcher {
+    pub(crate) node: Arc<Node>,
+    pub(crate) peers: Arc<Peers>,
+}
+
+#[async_trait]
+impl Handler<FetchAccess> for AccessFetcher {
+    async fn run(&self, job: &FetchAccess, cx: JobContext) -> Result<Done, JobError> {
+        let node = &self.node;
+        let channel = channels::get(&mut *node.db().read().await?, job.channel).await?;
+        let Ok(prepared) = channel.service.apply(ServiceEvent::Prepared) else {
+            return Ok(cx.finish().await?.commit().await?); // terminated meanwhile
+        };
+        let descriptor = channel.descriptor;
+        let found =
+            offerings::get(&mut *node.db().read().await?, descriptor.agent, descriptor.offering).await?;
+        let offering = node.offering(descriptor.agent, descriptor.offering).await?;
+        let peer = self.peers.keep(&found.announcement).map_err(NodeError::into_job_error)?;
+
+        // A key for this one answer: nobody can open it later.
+        let key = AccessKey::generate();
+        let now = SystemTime::now();
+        let request = AccessRequest::sign(&descriptor, node.domain(), key.public(), now, node.signer())?;
+        let sealed = match peer.access(request).await {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                // The agent has yet to see the channel confirmed, or to prepare its access.
+                let early = match error.refusal() {
+                    Some(Refusal::NotReady { retry_after }) => Some(*retry_after),
+                    Some(Refusal::UnknownChannel { .. }) => Some(Duration::from_secs(1)),
+                    _ => None,
+                };
+                return Err(match early {
+                    Some(wait) => JobError::retry_at(now + wait.max(Duration::from_millis(200)), error),
+                    None => no_answer(&peer)(error).into_job_error(),
+                });
+            }
+        };
+        let offering_template = offering.message().template;
+        let context = AccessContext { descriptor, domain: *node.domain(), offering_template };
+        let message = sealed.open(&key, &context, node.templates())?;
+
+        let access = Access {
+            username: message.username.clone(),
+            password: message.password.expose().to_owned(),
+            endpoint: message.endpoint.expose().clone(),
+        };
+        let credentials =
+            Credentials { username: access.username.clone(), password: Secret::new(access.password.clone()) };
+        let access_for_plug_in = adapter::Access { endpoint: access.endpoint.clone(), credentials };
+        let provision = Provision::Buy { channel: job.channel, access: access_for_plug_in };
+        node.services().provision(provision).await.map_err(NodeError::into_job_error)?;
+
+        let start = ServiceOrder {
+            channel: job.channel,
+            order: Order::Activate,
+            reason: "access is here".to_owned(),
+        };
+        let mut completion = cx.finish().await?;
+        channels::set_access(&mut completion, job.channel, &access).await?;
+        channels::set_service(&mut completion, job.channel, prepared, Some("access is here")).await?;
+        completion.push(&start).await?;
+        let done = completion.commit().await?;
+        tracing::info!(channel = %job.channel, agent = %descriptor.agent, "access received");
+        node.marks().mark(job.channel);
+        Ok(done)
+    }
+}

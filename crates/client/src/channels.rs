@@ -1,0 +1,324 @@
+//! A client's own transactions about its channels: open, top up, close alone.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use alloy::providers::Provider;
+use async_trait::async_trait;
+use privatix_chain::{TxRecord, TxStatus};
+use privatix_channel::{
+    Amount, ChannelEvent, ChannelId, ClientChannel, Finalize, ServiceStatus, client_finalize,
+};
+use privatix_contracts::call;
+use privatix_db::Conn;
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
+use privatix_node::{Node, NodeError, Order, PERMIT, PermitTurn, ServiceOrder, channel_subject};
+use privatix_store::channels::{self, Channel};
+use privatix_store::vouchers;
+use serde::{Deserialize, Serialize};
+
+/// Job: open a channel on chain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenChannel {
+    /// The channel, stored with its descriptor and its deposit.
+    pub channel: ChannelId,
+}
+
+/// Job: raise a channel's deposit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopUp {
+    /// The channel.
+    pub channel: ChannelId,
+    /// By how much.
+    pub amount: Amount,
+}
+
+/// Job: ask on chain to close a channel, admitting what was signed; the agent then has a challenge period to claim it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RequestClose {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+/// Job: take the rest of the deposit back after the challenge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FinalizeClose {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+fn policy() -> Policy {
+    Policy::default()
+        .tries(20)
+        .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(2)))
+        .duplicates(Duplicates::RefusedWhileWaiting)
+}
+
+macro_rules! channel_job {
+    ($job:ty, $kind:literal) => {
+        impl Job for $job {
+            const KIND: &'static str = $kind;
+
+            fn subject(&self) -> String {
+                channel_subject(self.channel)
+            }
+
+            fn policy() -> Policy {
+                policy()
+            }
+        }
+
+        #[async_trait]
+        impl Handler<$job> for Channels {
+            async fn run(&self, job: &$job, cx: JobContext) -> Result<Done, JobError> {
+                self.carry_out(job, cx).await
+            }
+        }
+    };
+}
+
+channel_job!(OpenChannel, "open_channel");
+channel_job!(TopUp, "top_up");
+channel_job!(RequestClose, "request_close");
+channel_job!(FinalizeClose, "finalize_close");
+
+/// The pause after a transaction that failed, before the same is tried again.
+const AGAIN: Duration = Duration::from_secs(15);
+/// The longest pause between two looks at a challenge.
+const LOOK: Duration = Duration::from_mins(1);
+
+pub(crate) struct Channels {
+    pub(crate) node: Arc<Node>,
+}
+
+/// What a job about a channel does.
+trait CarryOut<J> {
+    async fn carry_out(&self, job: &J, cx: JobContext) -> Result<Done, JobError>;
+}
+
+/// Where the money of an opening or a top-up comes from.
+enum Funds {
+    Contract,
+    Wallet(PermitTurn),
+}
+
+impl Channels {
+    /// What is in the contract is used first; the wallet pays the whole where that is not enough.
+    async fn funds(&self, what: &'static str, needed: Amount) -> Result<Funds, NodeError> {
+        let has = self.node.balances().await?;
+        if has.contract >= needed {
+            return Ok(Funds::Contract);
+        }
+        if has.wallet >= needed {
+            return Ok(Funds::Wallet(self.node.permit(needed).await?));
+        }
+        Err(NodeError::Insufficient {
+            what,
+            needed,
+            available: has.contract.max(has.wallet),
+            remedy: "send tokens to the account or `deposit` what is in the wallet",
+        })
+    }
+
+    async fn stored(&self, channel: ChannelId) -> Result<(Channel, ClientChannel), NodeError> {
+        load(&mut *self.node.db().read().await?, &self.node, channel).await
+    }
+}
+
+impl CarryOut<OpenChannel> for Channels {
+    async fn carry_out(&self, job: &OpenChannel, cx: JobContext) -> Result<Done, JobError> {
+        let node = &self.node;
+        let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
+        if view.on_chain().opened_at.is_some() || channel.service.is_ending() {
+            return Ok(cx.finish().await?.commit().await?);
+        }
+        let funds = match self.funds("the channel's deposit", channel.deposit).await {
+            Ok(funds) => funds,
+            Err(error) if error.is_temporary() => return Err(error.into_job_error()),
+            Err(error) => {
+                tracing::error!(channel = %job.channel, %error, "the channel is not opened");
+                let mut completion = cx.finish().await?;
+                end_service(&mut completion, job.channel, &format!("not opened: {error}"))
+                    .await
+                    .map_err(NodeError::into_job_error)?;
+                return Ok(completion.commit().await?);
+            }
+        };
+        // One opening per channel, whatever else happens: the key is the channel.
+        let key = format!("{} {}", OpenChannel::KIND, job.channel);
+        let subject = job.channel.to_string();
+        let mut completion = cx.finish().await?;
+        match &funds {
+            Funds::Contract => {
+                let call = call::open(&channel.descriptor, channel.deposit).map_err(JobError::fail)?;
+                node.submit(&mut completion, OpenChannel::KIND, &subject, key, &call).await
+            }
+            Funds::Wallet(turn) => {
+                let permit = turn.permit.clone();
+                let call = call::open_with_permit(&channel.descriptor, channel.deposit, permit)
+                    .map_err(JobError::fail)?;
+                let kind = format!("{}{PERMIT}", OpenChannel::KIND);
+                node.submit(&mut completion, &kind, &subject, key, &call).await
+            }
+        }
+        .map_err(NodeError::into_job_error)?;
+        let done = completion.commit().await?;
+        drop(funds);
+        node.wake_transactor();
+        Ok(done)
+    }
+}
+
+impl CarryOut<TopUp> for Channels {
+    async fn carry_out(&self, job: &TopUp, cx: JobContext) -> Result<Done, JobError> {
+        let node = &self.node;
+        let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
+        let funds = if view.on_chain().phase().is_open() {
+            self.funds("the top-up", job.amount).await
+        } else {
+            Err(NodeError::Refused(format!("channel {} is not open", job.channel)))
+        };
+        let funds = match funds {
+            Ok(funds) => funds,
+            Err(error) if error.is_temporary() => return Err(error.into_job_error()),
+            Err(error) => {
+                let mut tx = node.db().begin().await?;
+                channels::set_top_up_pending(&mut tx, job.channel, false).await?;
+                tx.commit().await?;
+                node.marks().mark(job.channel);
+                return Err(JobError::fail(error));
+            }
+        };
+        let key = format!("{} {} {}", TopUp::KIND, job.channel, cx.id());
+        let subject = job.channel.to_string();
+        let mut completion = cx.finish().await?;
+        match &funds {
+            Funds::Contract => {
+                let call = call::top_up(&channel.descriptor, job.amount).map_err(JobError::fail)?;
+                node.submit(&mut completion, TopUp::KIND, &subject, key, &call).await
+            }
+            Funds::Wallet(turn) => {
+                let call = call::top_up_with_permit(&channel.descriptor, job.amount, turn.permit.clone())
+                    .map_err(JobError::fail)?;
+                let kind = format!("{}{PERMIT}", TopUp::KIND);
+                node.submit(&mut completion, &kind, &subject, key, &call).await
+            }
+        }
+        .map_err(NodeError::into_job_error)?;
+        channels::set_top_up_pending(&mut completion, job.channel, true).await?;
+        let done = completion.commit().await?;
+        drop(funds);
+        node.wake_transactor();
+        Ok(done)
+    }
+}
+
+impl CarryOut<RequestClose> for Channels {
+    async fn carry_out(&self, job: &RequestClose, cx: JobContext) -> Result<Done, JobError> {
+        let node = &self.node;
+        let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
+        let Ok(status) = channel.status.apply(ChannelEvent::CloseRequestSent) else {
+            return Ok(cx.finish().await?.commit().await?); // closing or closed already
+        };
+        // All that was ever signed is admitted: less would only invite a challenge.
+        let call = call::request_close(&channel.descriptor, view.promised());
+        let key = format!("{} {} {}", RequestClose::KIND, job.channel, cx.id());
+        let mut completion = cx.finish().await?;
+        node.submit(&mut completion, RequestClose::KIND, &job.channel.to_string(), key, &call)
+            .await
+            .map_err(NodeError::into_job_error)?;
+        channels::set_status(&mut completion, job.channel, status).await?;
+        let done = completion.commit().await?;
+        node.wake_transactor();
+        Ok(done)
+    }
+}
+
+impl CarryOut<FinalizeClose> for Channels {
+    async fn carry_out(&self, job: &FinalizeClose, cx: JobContext) -> Result<Done, JobError> {
+        let node = &self.node;
+        let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
+        let head = node.provider().get_block_number().await?;
+        match client_finalize(view.on_chain(), node.challenge_period(), head.saturating_add(1)) {
+            Finalize::Now => {}
+            Finalize::NotBefore { block } => {
+                let blocks = u32::try_from(block.saturating_sub(head)).unwrap_or(u32::MAX);
+                let wait = node.poll_interval().saturating_mul(blocks).min(LOOK);
+                return Err(JobError::postpone(
+                    SystemTime::now() + wait,
+                    format!("the challenge runs until block {block}; the chain is at {head}"),
+                ));
+            }
+            Finalize::NotRequested => return Ok(cx.finish().await?.commit().await?), // closed, or the request was taken back
+        }
+        let Ok(status) = channel.status.apply(ChannelEvent::FinalizeSent) else {
+            return Ok(cx.finish().await?.commit().await?);
+        };
+        let call = call::finalize_close(&channel.descriptor);
+        let key = format!("{} {} {}", FinalizeClose::KIND, job.channel, cx.id());
+        let mut completion = cx.finish().await?;
+        node.submit(&mut completion, FinalizeClose::KIND, &job.channel.to_string(), key, &call)
+            .await
+            .map_err(NodeError::into_job_error)?;
+        channels::set_status(&mut completion, job.channel, status).await?;
+        let done = completion.commit().await?;
+        node.wake_transactor();
+        Ok(done)
+    }
+}
+
+/// A transaction of ours is over. Success shows as an event; only failure needs an answer.
+pub(crate) async fn finished(conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError> {
+    if record.status == TxStatus::Mined {
+        return Ok(());
+    }
+    let kind = record.intent.kind.strip_suffix(PERMIT).unwrap_or(&record.intent.kind);
+    if ![OpenChannel::KIND, TopUp::KIND, RequestClose::KIND, FinalizeClose::KIND].contains(&kind) {
+        return Ok(());
+    }
+    let Ok(id) = record.intent.subject.parse::<ChannelId>() else { return Ok(()) };
+    let channel = channels::get(conn, id).await?;
+    let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
+    tracing::error!(channel = %id, reason, "{kind} failed");
+    let again = || PushOptions::by("transactor").not_before(SystemTime::now() + AGAIN);
+    let failed = match kind {
+        OpenChannel::KIND => return end_service(conn, id, &format!("not opened: {reason}")).await,
+        TopUp::KIND => return Ok(channels::set_top_up_pending(conn, id, false).await?),
+        RequestClose::KIND => {
+            privatix_jobs::push(conn, &RequestClose { channel: id }, again()).await?;
+            ChannelEvent::CloseRequestFailed
+        }
+        _ => {
+            privatix_jobs::push(conn, &FinalizeClose { channel: id }, again()).await?;
+            ChannelEvent::FinalizeFailed
+        }
+    };
+    // Refused where the chain has gone on meanwhile; then what the chain says stands.
+    if let Ok(status) = channel.status.apply(failed) {
+        channels::set_status(conn, id, status).await?;
+    }
+    Ok(())
+}
+
+/// Orders the end of a service.
+pub(crate) async fn end_service(conn: &mut Conn, channel: ChannelId, reason: &str) -> Result<(), NodeError> {
+    let stored = channels::get(conn, channel).await?;
+    if stored.service == ServiceStatus::Terminated {
+        return Ok(());
+    }
+    let order = ServiceOrder { channel, order: Order::Terminate, reason: reason.to_owned() };
+    privatix_node::push(conn, &order, "client").await
+}
+
+/// A channel and the client's view of it.
+pub(crate) async fn load(
+    conn: &mut Conn,
+    node: &Node,
+    id: ChannelId,
+) -> Result<(Channel, ClientChannel), NodeError> {
+    let channel = channels::get(conn, id).await?;
+    let on_chain = channels::on_chain(conn, id).await?;
+    let highest = vouchers::get(conn, id).await?.map(|stored| stored.signed);
+    let view = ClientChannel::restore(*node.domain(), channel.descriptor, on_chain, highest)?;
+    Ok((channel, view))
+}

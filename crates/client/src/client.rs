@@ -1,0 +1,296 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use parking_lot::Mutex;
+use privatix_adapter as adapter;
+use privatix_billing::{ClientPolicy, min_deposit};
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash};
+use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
+use privatix_offering::SignedOffering;
+use privatix_somc::{ClientLimits, RetryPolicy, Transport};
+use privatix_store::channels;
+use privatix_store::offerings::{self, Filter, Offering};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{AccessFetcher, FetchAccess};
+use crate::channels::{Channels, FinalizeClose, OpenChannel, RequestClose, TopUp};
+use crate::offerings::Offerings;
+use crate::outbox::{Outbox, Sender, outbox};
+use crate::peers::{Peers, no_answer};
+use crate::role::ClientRole;
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientSettings {
+    /// When to pay and to top up.
+    pub policy: ClientPolicy,
+    /// Ask on chain to close a channel whose service has ended when its agent did not close it for so long (default one
+    /// hour). None: only when told to.
+    pub request_close_after: Option<Duration>,
+    /// How long to wait for agents.
+    pub limits: ClientLimits,
+    /// How often to ask agents again.
+    pub retry: RetryPolicy,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            policy: ClientPolicy::default(),
+            request_close_after: Some(Duration::from_hours(1)),
+            limits: ClientLimits::default(),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// A buyer: see the [crate's example](crate).
+pub struct Client {
+    handle: ClientHandle,
+    settings: ClientSettings,
+    outbox: Outbox,
+    sender: Sender,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Makes a client that reaches agents over `transport`.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub async fn new(
+        parts: NodeParts,
+        transport: Arc<dyn Transport>,
+        settings: ClientSettings,
+    ) -> Result<Self, NodeError> {
+        let node = Node::open(parts, adapter::Role::Client).await?;
+        let peers = Arc::new(Peers::new(transport, settings.limits.clone(), settings.retry.clone()));
+        let (outbox, sender) = outbox(Arc::clone(&node), Arc::clone(&peers));
+        Ok(Self { handle: ClientHandle { node, peers }, settings, outbox, sender })
+    }
+
+    /// What a user can do with it, while it runs.
+    pub fn handle(&self) -> ClientHandle {
+        self.handle.clone()
+    }
+
+    /// Buys until shutdown.
+    ///
+    /// # Errors
+    /// What only an operator can mend. Trouble that passes is retried and logged.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
+        let Self { handle: ClientHandle { node, peers }, settings, outbox, sender } = self;
+        let role = Arc::new(ClientRole {
+            node: Arc::clone(&node),
+            outbox,
+            policy: settings.policy,
+            request_close_after: settings.request_close_after,
+            topped_up: Mutex::default(),
+        });
+        let register = {
+            let node = Arc::clone(&node);
+            move |processor: privatix_jobs::ProcessorBuilder| {
+                let channels = || Channels { node: Arc::clone(&node) };
+                processor
+                    .register(Offerings { node: Arc::clone(&node), peers: Arc::clone(&peers) })
+                    .register::<FetchAccess, _>(AccessFetcher { node: Arc::clone(&node), peers })
+                    .register::<OpenChannel, _>(channels())
+                    .register::<TopUp, _>(channels())
+                    .register::<RequestClose, _>(channels())
+                    .register::<FinalizeClose, _>(channels())
+            }
+        };
+        let stop = shutdown.child_token();
+        let sending = tokio::spawn(sender.run(stop.clone()));
+        let outcome = Box::pin(node.run(role, register, stop.clone())).await;
+        stop.cancel();
+        let sent = sending.await;
+        outcome?;
+        sent.map_err(|error| NodeError::TaskEnded { task: "voucher sender", reason: error.to_string() })?
+    }
+}
+
+/// What a user can do with a client. Cheap to clone.
+#[derive(Clone)]
+pub struct ClientHandle {
+    node: Arc<Node>,
+    peers: Arc<Peers>,
+}
+
+impl std::fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientHandle").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// An offering on the market.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listing {
+    /// What the chain says of it.
+    pub offering: Offering,
+    /// Its message, once it was fetched and every check passed.
+    pub message: Option<Arc<SignedOffering>>,
+}
+
+impl ClientHandle {
+    /// What the client shares with agents: balances, deposits, channels, jobs, transactions.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Offerings, the most recently announced first, at most `limit`.
+    pub async fn browse(&self, filter: &Filter, limit: u32) -> Result<Vec<Listing>, NodeError> {
+        let found = offerings::list(&mut *self.node.db().read().await?, filter, limit).await?;
+        let mut listings = Vec::with_capacity(found.len());
+        for offering in found {
+            let message = match offering.message {
+                Some(_) => Some(self.node.offering(offering.agent, offering.hash).await?),
+                None => None,
+            };
+            listings.push(Listing { offering, message });
+        }
+        Ok(listings)
+    }
+
+    /// Opens a channel under an offering, with the least deposit unless told otherwise; goes on in the background.
+    ///
+    /// The agent is asked whether it is there first: a deposit that is locked for an agent that has gone takes a challenge
+    /// period to come back.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] for an offering that cannot be accepted as asked; [`NodeError::Peer`] when the agent does not
+    /// answer; [`NodeError::Insufficient`].
+    pub async fn accept(
+        &self,
+        agent: Option<Address>,
+        offering: OfferingHash,
+        deposit: Option<Amount>,
+    ) -> Result<ChannelId, NodeError> {
+        let (found, message) = self.choose(agent, offering).await?;
+        let least = min_deposit(message.terms()).max(found.announcement.min_deposit);
+        let deposit = deposit.unwrap_or(least);
+        if deposit < least {
+            return Err(NodeError::Refused(format!(
+                "the least deposit of offering {offering} is {least}; offer more"
+            )));
+        }
+        if deposit > Amount::MAX_ON_CHAIN {
+            return Err(NodeError::Refused(format!("a channel holds at most {}", Amount::MAX_ON_CHAIN)));
+        }
+        let has = self.node.balances().await?;
+        let available = has.contract.max(has.wallet);
+        if available < deposit {
+            return Err(NodeError::Insufficient {
+                what: "the channel's deposit",
+                needed: deposit,
+                available,
+                remedy: "send tokens to the account or `deposit` what is in the wallet",
+            });
+        }
+        let peer = self.peers.keep(&found.announcement)?;
+        peer.ping().await.map_err(no_answer(&peer))?;
+
+        let descriptor = ChannelDescriptor {
+            client: self.node.account(),
+            agent: found.agent,
+            offering,
+            // At random, so that not even a lost database makes us use one twice.
+            nonce: rand::random(),
+            signer: Address::ZERO,
+        };
+        let channel = descriptor.id(self.node.domain());
+        let mut tx = self.node.db().begin().await?;
+        channels::insert(&mut tx, channel, &descriptor, deposit).await?;
+        privatix_node::push(&mut tx, &OpenChannel { channel }, "user").await?;
+        tx.commit().await?;
+        self.node.wake();
+        tracing::info!(%channel, agent = %found.agent, %offering, %deposit, "opening a channel");
+        Ok(channel)
+    }
+
+    async fn choose(
+        &self,
+        agent: Option<Address>,
+        hash: OfferingHash,
+    ) -> Result<(Offering, Arc<SignedOffering>), NodeError> {
+        let announced = offerings::by_hash(&mut *self.node.db().read().await?, hash).await?;
+        // Anybody may announce a hash; only its author's message passes the checks.
+        let found = announced
+            .into_iter()
+            .filter(|offering| agent.is_none_or(|agent| offering.agent == agent))
+            .max_by_key(|offering| offering.message.is_some());
+        let Some(found) = found else {
+            return Err(NodeError::Refused(format!("offering {hash} is not known; `browse` shows what is")));
+        };
+        let message = self.node.offering(found.agent, hash).await?;
+        if !found.status.is_on_market() {
+            return Err(NodeError::Refused(format!("offering {hash} is {}", found.status.as_str())));
+        }
+        if found.free_supply == 0 {
+            return Err(NodeError::Refused(format!("offering {hash} has no free place now; try later")));
+        }
+        let product = self.node.services().host().about().product.0;
+        let template = self.node.templates().get(&message.message().template);
+        if template.is_none_or(|template| template.product() != product) {
+            let name = &self.node.services().host().about().name;
+            return Err(NodeError::Refused(format!("offering {hash} is not one for the plug-in `{name}`")));
+        }
+        Ok((found, message))
+    }
+
+    /// Stops using a channel until [`resume`](Self::resume).
+    pub async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.order(channel, Order::Suspend, "paused by the user").await
+    }
+
+    /// Ends a pause.
+    pub async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.order(channel, Order::Activate, "resumed by the user").await
+    }
+
+    /// Ends a channel's service for good and pays what is owed; the agent then closes the channel.
+    pub async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.order(channel, Order::Terminate, "ended by the user").await
+    }
+
+    async fn order(&self, channel: ChannelId, order: Order, reason: &str) -> Result<(), NodeError> {
+        channels::get(&mut *self.node.db().read().await?, channel).await?;
+        self.node.enqueue(&ServiceOrder { channel, order, reason: reason.to_owned() }, "user").await?;
+        Ok(())
+    }
+
+    /// Raises a channel's deposit; goes on in the background.
+    pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<(), NodeError> {
+        let stored = channels::get(&mut *self.node.db().read().await?, channel).await?;
+        if !stored.status.is_active() {
+            return Err(NodeError::Refused(format!(
+                "channel {channel} is {}; it cannot be topped up",
+                stored.status
+            )));
+        }
+        self.node.enqueue(&TopUp { channel, amount }, "user").await?;
+        Ok(())
+    }
+
+    /// Ends a channel's service, pays what is owed, and asks on chain to close it without waiting for the agent. What is
+    /// left of the deposit comes back after the challenge period.
+    pub async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+        channels::get(&mut *self.node.db().read().await?, channel).await?;
+        let reason = "closed by the user".to_owned();
+        let terminate = ServiceOrder { channel, order: Order::Terminate, reason };
+        let mut tx = self.node.db().begin().await?;
+        privatix_node::push(&mut tx, &terminate, "user").await?;
+        privatix_node::push(&mut tx, &RequestClose { channel }, "user").await?;
+        tx.commit().await?;
+        self.node.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! What the client does about news.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_billing::{Account, ClientAction, ClientPolicy, TerminateReason, Terms, assess_client};
+use privatix_chain::TxRecord;
+use privatix_channel::{Amount, ChainEvent, ChannelId, ServiceStatus, SignRefused};
+use privatix_db::Conn;
+use privatix_jobs::PushOptions;
+use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, billing_account};
+use privatix_store::channels::{self, Channel};
+use privatix_store::events::{MarketEvent, Place};
+use privatix_store::offerings::OfferingEvent;
+use privatix_store::vouchers;
+
+use crate::access::FetchAccess;
+use crate::channels::{FinalizeClose, RequestClose, TopUp, end_service, load};
+use crate::offerings::FetchOffering;
+use crate::outbox::Outbox;
+
+/// A decision is asked for again when it has shown no effect for this long.
+const REPEAT: Duration = Duration::from_secs(30);
+/// The pause after a top-up that was not possible.
+const TOP_UP_AGAIN: Duration = Duration::from_mins(1);
+
+pub(crate) struct ClientRole {
+    pub(crate) node: Arc<Node>,
+    pub(crate) outbox: Outbox,
+    pub(crate) policy: ClientPolicy,
+    pub(crate) request_close_after: Option<Duration>,
+    /// When each channel's last top-up was decided.
+    pub(crate) topped_up: Mutex<HashMap<ChannelId, SystemTime>>,
+}
+
+impl ClientRole {
+    /// Signs a voucher over what is due, stores it, and has it sent.
+    async fn pay(&self, channel: ChannelId, due: Amount) -> Result<(), NodeError> {
+        let (_, mut view) = load(&mut *self.node.db().read().await?, &self.node, channel).await?;
+        let proposal = match view.propose(due) {
+            Ok(Some(proposal)) => proposal,
+            Ok(None) => return Ok(()),
+            Err(SignRefused::NotOpen { phase }) => {
+                tracing::debug!(%channel, %phase, "nothing is signed for a channel that is not open");
+                return Ok(());
+            }
+            Err(refused) => return Err(refused.into()),
+        };
+        let signed = proposal.sign(self.node.signer())?;
+        let mut tx = self.node.db().begin().await?;
+        vouchers::store(&mut tx, signed.voucher()).await?;
+        tx.commit().await?;
+        let voucher = view.commit(signed)?;
+        tracing::debug!(%channel, cumulative = %voucher.cumulative(), "voucher signed");
+        self.outbox.send(channel);
+        Ok(())
+    }
+
+    /// The policy as far as it may be followed now: a top-up is not decided again right after one.
+    fn policy(&self, channel: ChannelId, now: SystemTime) -> ClientPolicy {
+        let mut policy = self.policy.clone();
+        let last = self.topped_up.lock().get(&channel).copied();
+        if last.is_some_and(|last| now < last + TOP_UP_AGAIN) {
+            policy.top_up = None;
+        }
+        policy
+    }
+
+    async fn top_up(&self, channel: ChannelId, amount: Amount, now: SystemTime) -> Result<(), NodeError> {
+        self.topped_up.lock().insert(channel, now);
+        let mut tx = self.node.db().begin().await?;
+        channels::set_top_up_pending(&mut tx, channel, true).await?;
+        privatix_node::push(&mut tx, &TopUp { channel, amount }, "billing").await?;
+        tx.commit().await?;
+        tracing::info!(%channel, %amount, "topping the channel up");
+        self.node.wake();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Role for ClientRole {
+    async fn on_event(&self, conn: &mut Conn, _: Place, event: &MarketEvent) -> Result<(), NodeError> {
+        match event {
+            MarketEvent::Offering {
+                agent,
+                offering,
+                event: OfferingEvent::Registered(_) | OfferingEvent::PoppedUp(_),
+            } => {
+                let fetch = FetchOffering { agent: *agent, offering: *offering };
+                privatix_node::push(conn, &fetch, "monitor").await
+            }
+            // Known since it was accepted; found again if this database is younger than the channel.
+            MarketEvent::Opened { channel, descriptor, event: ChainEvent::Opened { deposit, .. } }
+                if descriptor.client == self.node.account() =>
+            {
+                if descriptor.id(self.node.domain()) != *channel {
+                    let reason = format!("channel {channel} is not the one that its event describes");
+                    return Err(NodeError::Contract { what: "an event", reason });
+                }
+                channels::insert(conn, *channel, descriptor, *deposit).await?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn on_channel(
+        &self,
+        conn: &mut Conn,
+        channel: &Channel,
+        event: &MarketEvent,
+    ) -> Result<(), NodeError> {
+        let id = channel.id;
+        match event.channel_event() {
+            Some(ChainEvent::Opened { .. }) => {
+                privatix_node::push(conn, &FetchAccess { channel: id }, "monitor").await
+            }
+            Some(ChainEvent::ToppedUp { .. }) => Ok(channels::set_top_up_pending(conn, id, false).await?),
+            Some(ChainEvent::CloseRequested { .. }) => {
+                end_service(conn, id, "the channel is being closed").await?;
+                privatix_node::push(conn, &FinalizeClose { channel: id }, "monitor").await
+            }
+            Some(ChainEvent::Closed { .. }) => end_service(conn, id, "the channel is closed").await,
+            Some(ChainEvent::Settled { .. }) | None => Ok(()),
+        }
+    }
+
+    async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError> {
+        let (stored, account) = {
+            let mut conn = self.node.db().read().await?;
+            let stored = channels::get(&mut conn, channel).await?;
+            let account = billing_account(&mut conn, &stored).await?;
+            (stored, account)
+        };
+        if stored.access.is_none() {
+            return Ok(()); // never served
+        }
+        let offering = self.node.offering(stored.descriptor.agent, stored.descriptor.offering).await?;
+        let account = Account { service: ServiceStatus::Terminating, ..account };
+        let assessment = assess_client(offering.terms(), &account, &self.policy, SystemTime::now());
+        match assessment.pay_to {
+            Some(due) => self.pay(channel, due).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn on_service(
+        &self,
+        conn: &mut Conn,
+        channel: &Channel,
+        now: ServiceStatus,
+    ) -> Result<(), NodeError> {
+        if now != ServiceStatus::Terminated {
+            return Ok(());
+        }
+        self.topped_up.lock().remove(&channel.id);
+        // The agent has every reason to close first. If it does not, the deposit comes back this way.
+        let closes = channel.status.is_active() && self.request_close_after.is_some();
+        if let Some(after) = self.request_close_after.filter(|_| closes) {
+            let later = PushOptions::by("client").not_before(SystemTime::now() + after);
+            privatix_jobs::push(conn, &RequestClose { channel: channel.id }, later).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError> {
+        crate::channels::finished(conn, record).await
+    }
+
+    async fn on_committed(&self, _: &[ChannelId]) {} // nothing is kept in memory
+
+    async fn assess(
+        &self,
+        channel: &Channel,
+        terms: &Terms,
+        account: &Account,
+        now: SystemTime,
+    ) -> Result<Option<SystemTime>, NodeError> {
+        if !channel.status.is_active() {
+            return Ok(None); // an event ends the service
+        }
+        let assessment = assess_client(terms, account, &self.policy(channel.id, now), now);
+        if let Some(due) = assessment.pay_to {
+            self.pay(channel.id, due).await?;
+        }
+        match assessment.action {
+            Some(ClientAction::TopUp(amount)) => self.top_up(channel.id, amount, now).await?,
+            Some(ClientAction::Terminate(reason)) => {
+                let order = ServiceOrder {
+                    channel: channel.id,
+                    order: Order::Terminate,
+                    reason: terminated(reason).to_owned(),
+                };
+                self.node.enqueue(&order, "billing").await?;
+            }
+            _ if assessment.pay_to.is_none() => return Ok(assessment.next),
+            _ => {}
+        }
+        Ok(Some(assessment.next.map_or(now + REPEAT, |next| next.min(now + REPEAT))))
+    }
+}
+
+const fn terminated(reason: TerminateReason) -> &'static str {
+    match reason {
+        TerminateReason::DepositSpent => "the deposit is spent",
+        TerminateReason::MaxUnits => "the offering's most units are used up",
+        TerminateReason::Inactive => "not used for too long",
+        TerminateReason::SuspendedTooLong => "suspended for too long",
+        _ => "billing",
+    }
+}
