@@ -125,7 +125,9 @@ impl Client {
         let waiting = Arc::new(Waiting::default());
         let closed = CancellationToken::new();
         let max_places = limits.max_in_flight.min(hello.max_in_flight).max(1);
-        tokio::spawn(run(reader, writer, queue, Arc::clone(&waiting), closed.clone(), limits.clone()));
+        let patience = Patience { idle: Some(silence(hello.idle_timeout_ms)), frame: limits.frame_timeout };
+        let writing = write(writer, queue, limits.write_timeout);
+        tokio::spawn(run(reader, patience, writing, Arc::clone(&waiting), closed.clone()));
         Self {
             inner: Arc::new(Inner {
                 version: hello.version,
@@ -245,6 +247,11 @@ fn mixed_up() -> ClientError {
     ClientError::protocol("it answered another question")
 }
 
+/// After which silence the connection is dead, though nobody said so: a server ends an idle connection with a word.
+fn silence(idle_timeout_ms: u64) -> Duration {
+    Duration::from_millis(idle_timeout_ms).saturating_add(Duration::from_secs(30))
+}
+
 /// What a request gets.
 type Outcome = Result<Box<RawValue>, ClientError>;
 
@@ -289,6 +296,10 @@ impl Waiting {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.lock().answers.is_empty()
+    }
+
     /// Ends all that wait, and all that come later, with `error`. The first reason stays.
     fn end(&self, error: &ClientError) {
         let mut state = self.0.lock();
@@ -326,24 +337,22 @@ impl Drop for Waiter {
 /// The connection's task: writes and reads until either ends or the last client is dropped.
 async fn run(
     mut reader: FrameReader<impl AsyncRead + Unpin>,
-    writer: impl AsyncWrite + Send + Unpin + 'static,
-    queue: mpsc::Receiver<BytesMut>,
+    patience: Patience,
+    writing: impl Future<Output = std::io::Result<()>> + Send + 'static,
     waiting: Arc<Waiting>,
     closed: CancellationToken,
-    limits: ClientLimits,
 ) {
-    let mut writing =
-        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(write(writer, queue, limits.write_timeout)));
+    let mut writing = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(writing));
     let error = tokio::select! {
         () = closed.cancelled() => ClientError::Closed,
-        error = read(&mut reader, &waiting, &limits) => error,
+        error = read(&mut reader, &waiting, patience) => error,
         written = &mut writing => {
             // What the server said last tells more than that it takes no more.
             let error = match written {
                 Ok(Err(error)) => ClientError::lost(&error),
                 _ => ClientError::Closed,
             };
-            match timeout(Duration::from_secs(1), read(&mut reader, &waiting, &limits)).await {
+            match timeout(Duration::from_secs(1), read(&mut reader, &waiting, patience)).await {
                 Ok(bye @ ClientError::Bye(_)) => bye,
                 _ => error,
             }
@@ -357,14 +366,15 @@ async fn run(
 async fn read(
     reader: &mut FrameReader<impl AsyncRead + Unpin>,
     waiting: &Waiting,
-    limits: &ClientLimits,
+    patience: Patience,
 ) -> ClientError {
-    let patience = Patience { idle: None, frame: limits.frame_timeout };
     let max_frame = message::max_server_frame();
     loop {
         let body = match reader.next(max_frame, patience).await {
             Ok(Some(body)) => body,
             Ok(None) => return ClientError::Lost { reason: "the agent closed it".into() },
+            // Those who wait have their own patience.
+            Err(FrameError::Idle) if !waiting.is_empty() => continue,
             Err(error) => return end_of(error),
         };
         let taken = match message::decode_server_frame(&body) {

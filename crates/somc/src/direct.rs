@@ -6,12 +6,21 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::{
+    net::{TcpListener, TcpStream, lookup_host},
+    time::timeout,
+};
 
 use crate::{BoxStream, Listener, PeerId, SomcAddress, SourceType, Transport, TransportError};
+
+/// Addresses of one name that are tried: a stranger's name must not make its readers knock on many doors.
+const MAX_CANDIDATES: usize = 8;
+/// For one of several addresses, so that one that swallows what it is sent does not stand before those that answer.
+const PER_CANDIDATE: Duration = Duration::from_secs(10);
 
 /// Dials [`SourceType::Direct`] addresses over TCP.
 #[derive(Clone, Copy, Debug)]
@@ -41,27 +50,29 @@ impl Transport for DirectTransport {
         let resolved = lookup_host((address.host(), address.port()))
             .await
             .map_err(|source| TransportError::Resolve { address: address.clone(), source })?;
-        let mut refused = None;
+        let (candidates, refused): (Vec<_>, Vec<_>) = resolved
+            .take(MAX_CANDIDATES)
+            .partition(|candidate| self.allow_private || is_public(candidate.ip()));
+        if let ([], [private, ..]) = (&*candidates, &*refused) {
+            return Err(TransportError::NotPublic { address: address.clone(), ip: private.ip() });
+        }
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         // The address that was checked is the one dialled: resolving again could give another.
-        for candidate in resolved {
-            if !self.allow_private && !is_public(candidate.ip()) {
-                refused = Some(candidate.ip());
-                continue;
-            }
-            match TcpStream::connect(candidate)
-                .await
-                .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-            {
+        for candidate in &candidates {
+            match dial(*candidate, candidates.len() > 1).await {
                 Ok(stream) => return Ok(Box::new(stream)),
                 Err(error) => failure = error,
             }
         }
-        Err(match refused {
-            Some(ip) => TransportError::NotPublic { address: address.clone(), ip },
-            None => TransportError::Unreachable { address: address.clone(), source: failure },
-        })
+        Err(TransportError::Unreachable { address: address.clone(), source: failure })
     }
+}
+
+async fn dial(address: SocketAddr, one_of_several: bool) -> io::Result<TcpStream> {
+    let connect = TcpStream::connect(address);
+    let stream = if one_of_several { timeout(PER_CANDIDATE, connect).await?? } else { connect.await? };
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Accepts TCP connections.
@@ -89,10 +100,24 @@ impl DirectListener {
 #[async_trait]
 impl Listener for DirectListener {
     async fn accept(&mut self) -> Result<(BoxStream, PeerId), TransportError> {
-        let (stream, address) = self.listener.accept().await.map_err(TransportError::Accept)?;
-        stream.set_nodelay(true).map_err(TransportError::Accept)?;
-        Ok((Box::new(stream), PeerId::from_socket(address)))
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, address)) => {
+                    // It fails on a connection that has ended already, which whoever reads it will find.
+                    let _ = stream.set_nodelay(true);
+                    return Ok((Box::new(stream), PeerId::from_socket(address)));
+                }
+                // A stranger that left again is not the listener's trouble, and must not slow it down.
+                Err(error) if is_strangers(&error) => {}
+                Err(error) => return Err(TransportError::Accept(error)),
+            }
+        }
     }
+}
+
+fn is_strangers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// Whether `ip` is routed on the public internet (IANA special-purpose registries).

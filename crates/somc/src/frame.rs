@@ -34,6 +34,12 @@ pub(crate) enum FrameError {
     Io(#[from] io::Error),
 }
 
+/// The moment `after` from now. A time too long to add, from a configuration that means "never", is decades.
+pub(crate) fn deadline(after: Duration) -> Instant {
+    const DECADES: Duration = Duration::from_hours(30 * 365 * 24);
+    Instant::now() + after.min(DECADES)
+}
+
 /// How long to wait for a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -47,13 +53,13 @@ pub(crate) struct Patience {
 pub(crate) struct FrameReader<R> {
     io: R,
     buffer: BytesMut,
-    /// When the incomplete frame in the buffer began.
-    begun: Option<Instant>,
+    /// When the incomplete frame in the buffer must be complete.
+    due: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(io: R) -> Self {
-        Self { io, buffer: BytesMut::new(), begun: None }
+        Self { io, buffer: BytesMut::new(), due: None }
     }
 
     /// The body of the next frame, or `None` when the stream ends between two. Safe to drop: what was read stays.
@@ -62,7 +68,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         limit: usize,
         patience: Patience,
     ) -> Result<Option<BytesMut>, FrameError> {
-        let idle = patience.idle.map(|idle| Instant::now() + idle);
+        let idle = patience.idle.map(deadline);
         loop {
             if let Some(frame) = self.take(limit)? {
                 return Ok(Some(frame));
@@ -70,12 +76,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let deadline = if self.buffer.is_empty() {
                 idle
             } else {
-                Some(*self.begun.get_or_insert_with(Instant::now) + patience.frame)
+                Some(*self.due.get_or_insert_with(|| deadline(patience.frame)))
             };
             self.buffer.reserve(READ_CHUNK);
             let read = self.io.read_buf(&mut self.buffer);
             let count = match deadline {
-                Some(deadline) => timeout_at(deadline, read).await.map_err(|_| match self.begun {
+                Some(deadline) => timeout_at(deadline, read).await.map_err(|_| match self.due {
                     Some(_) => FrameError::TooSlow { after: patience.frame },
                     None => FrameError::Idle,
                 })??,
@@ -98,7 +104,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(None);
         }
         self.buffer.advance(HEADER);
-        self.begun = None;
+        self.due = None;
         Ok(Some(self.buffer.split_to(length)))
     }
 

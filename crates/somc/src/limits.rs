@@ -16,6 +16,9 @@ pub struct ServerLimits {
     /// Cost (see [`Method::cost`](crate::Method::cost)) of the requests of one connection that are being answered; the
     /// server reads no further until some of them are.
     pub max_in_flight: u32,
+    /// Calls of the [`Service`](crate::Service) at the same time, over all connections; others wait in the order in
+    /// which they came, and are told that the server is busy when [`request_timeout`](Self::request_timeout) passes so.
+    pub max_calls: usize,
     /// Cost of requests that one connection may send.
     pub connection_rate: RateLimit,
     /// Cost of requests that all connections of one peer may send together; each new connection costs
@@ -47,6 +50,7 @@ impl Default for ServerLimits {
             max_connections: 4096,
             max_connections_per_peer: 64,
             max_in_flight: 256,
+            max_calls: 4096,
             connection_rate: RateLimit::new(500, 1_000),
             peer_rate: RateLimit::new(2_000, 4_000),
             handshake_timeout: Duration::from_secs(20),

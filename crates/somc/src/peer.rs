@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt as _,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
 use privatix_channel::{OfferingHash, SignedVoucher};
@@ -45,8 +45,17 @@ impl RetryPolicy {
     }
 }
 
-/// A dial that any number of requests wait for.
-type Dial = Shared<BoxFuture<'static, Result<Client, ClientError>>>;
+/// A dial that any number of requests wait for. It is dropped when all of them gave up.
+type Dialling = BoxFuture<'static, Result<Client, ClientError>>;
+
+/// What there is of a connection.
+#[derive(Default)]
+struct Link {
+    connected: Option<Client>,
+    dialling: Option<WeakShared<Dialling>>,
+    /// How often the connection was ended from this side: what was dialled before is not kept.
+    disconnected: u64,
+}
 
 /// An agent to talk to, connected or not. Clones share the connection.
 ///
@@ -63,7 +72,7 @@ struct PeerInner {
     address: SomcAddress,
     limits: ClientLimits,
     retry: RetryPolicy,
-    dial: Mutex<Option<Dial>>,
+    link: Mutex<Link>,
 }
 
 impl Peer {
@@ -74,7 +83,7 @@ impl Peer {
         limits: ClientLimits,
         retry: RetryPolicy,
     ) -> Self {
-        Self { inner: Arc::new(PeerInner { transport, address, limits, retry, dial: Mutex::default() }) }
+        Self { inner: Arc::new(PeerInner { transport, address, limits, retry, link: Mutex::default() }) }
     }
 
     /// Where it is.
@@ -109,8 +118,13 @@ impl Peer {
 
     /// Ends the connection, if there is one. The next request dials again.
     pub fn disconnect(&self) {
-        let dial = self.inner.dial.lock().take();
-        if let Some(Ok(client)) = dial.as_ref().and_then(Shared::peek) {
+        let client = {
+            let mut link = self.inner.link.lock();
+            link.disconnected += 1;
+            link.dialling = None;
+            link.connected.take()
+        };
+        if let Some(client) = client {
             client.close();
         }
     }
@@ -148,26 +162,28 @@ impl Peer {
 
     /// The connection, dialled when there is none. Whoever comes while it is being dialled waits for the same dial.
     async fn client(&self) -> Result<Client, ClientError> {
-        let dial = {
-            let mut dial = self.inner.dial.lock();
-            let usable = match dial.as_ref() {
-                None => false,
-                Some(dial) => {
-                    dial.peek().is_none_or(|dialled| dialled.as_ref().is_ok_and(|client| !client.is_closed()))
-                }
-            };
-            if !usable {
-                *dial = Some(self.dial());
+        let (dial, disconnected) = {
+            let mut link = self.inner.link.lock();
+            if let Some(client) = &link.connected
+                && !client.is_closed()
+            {
+                return Ok(client.clone());
             }
-            dial.clone()
+            let under_way =
+                link.dialling.as_ref().and_then(WeakShared::upgrade).filter(|dial| dial.peek().is_none());
+            let dial = under_way.unwrap_or_else(|| self.dial());
+            link.dialling = dial.downgrade();
+            (dial, link.disconnected)
         };
-        match dial {
-            Some(dial) => dial.await,
-            None => Err(ClientError::Closed), // never: it was just set
+        let client = dial.await?;
+        let mut link = self.inner.link.lock();
+        if link.disconnected == disconnected && link.connected.as_ref().is_none_or(Client::is_closed) {
+            link.connected = Some(client.clone());
         }
+        Ok(client)
     }
 
-    fn dial(&self) -> Dial {
+    fn dial(&self) -> Shared<Dialling> {
         let (transport, address) = (Arc::clone(&self.inner.transport), self.inner.address.clone());
         let limits = self.inner.limits.clone();
         async move { Client::connect(&transport, &address, limits).await }.boxed().shared()
@@ -175,13 +191,9 @@ impl Peer {
 
     /// Leaves `client` to those who still wait on it; others get a new connection.
     fn forget(&self, client: &Client) {
-        let mut dial = self.inner.dial.lock();
-        if dial
-            .as_ref()
-            .and_then(Shared::peek)
-            .is_some_and(|dialled| dialled.as_ref().is_ok_and(|it| it.is(client)))
-        {
-            *dial = None;
+        let mut link = self.inner.link.lock();
+        if link.connected.as_ref().is_some_and(|it| it.is(client)) {
+            link.connected = None;
         }
     }
 }

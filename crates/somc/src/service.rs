@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::Refusal;
 
 /// The agent's answer to a payment: everything up to this amount is proven and stored.
+///
+/// It is the agent's word: above the highest voucher that the client signed it is a lie, and proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paid {
     /// The highest cumulative amount acknowledged, at least that of the voucher.
@@ -31,7 +33,8 @@ pub trait Service: Send + Sync {
     /// The access of a channel, sealed to the key in the request.
     ///
     /// Check the request first: anybody can send one. Use [`Refusal::NotReady`] while the service is being provisioned,
-    /// [`Refusal::Expired`] and [`Refusal::Replayed`] for what a replay guard refuses.
+    /// [`Refusal::Expired`] and [`Refusal::Replayed`] for what a replay guard refuses. Only a request that is answered
+    /// with access may use up its moment in the guard: a client repeats the same one after `NotReady`.
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal>;
 
     /// Takes a voucher: verifies, stores durably, and only then returns.

@@ -1,6 +1,6 @@
 //! One connection, from its hello to its last word.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::BytesMut;
 use futures::FutureExt as _;
@@ -13,14 +13,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    FAREWELL, FAREWELL_BYTES, Shared,
+    FAREWELL, FAREWELL_BYTES, FULL, Shared,
     lanes::{Batch, Lanes, Pending},
     peers::Ticket,
     writer::{Outgoing, write_all},
 };
 use crate::{
-    BoxStream, RateLimit, Refusal,
-    frame::{FrameError, FrameReader, Patience},
+    BoxStream, RateLimit, Refusal, Service,
+    frame::{FrameError, FrameReader, Patience, deadline},
     message::{self, Answer, MAX_HELLO, Request, RequestId, ServerHello, VERSIONS},
     rate::TokenBucket,
 };
@@ -40,6 +40,8 @@ pub(super) struct Connection<'a> {
     max_places: u32,
     lanes: Lanes<Reply>,
     calls: JoinSet<()>,
+    /// Ends calls that are still under way, each with an answer.
+    give_up: CancellationToken,
     answers: mpsc::Sender<Outgoing>,
 }
 
@@ -102,6 +104,7 @@ impl<'a> Connection<'a> {
             max_places,
             lanes: Lanes::default(),
             calls: JoinSet::new(),
+            give_up: CancellationToken::new(),
             answers,
         };
         let end = tokio::select! {
@@ -165,25 +168,26 @@ impl<'a> Connection<'a> {
     }
 
     async fn start(&mut self, request: Request, reply: Reply) {
-        let (shared, answers) = (Arc::clone(self.shared), self.answers.clone());
+        let answers = self.answers.clone();
+        let caller = Caller { shared: Arc::clone(self.shared), give_up: self.give_up.clone() };
         match request {
             Request::Ping => respond(&answers, reply, Ok(Answer::Pong)).await,
             Request::Offering(hash) => {
                 self.calls.spawn(async move {
-                    let answer = bounded(&shared, shared.service.offering(hash)).await;
+                    let answer = caller.call(|service| service.offering(hash)).await;
                     respond(&answers, reply, answer.map(Answer::Offering)).await;
                 });
             }
             Request::Access(request) => {
                 self.calls.spawn(async move {
-                    let answer = bounded(&shared, shared.service.access(*request)).await;
+                    let answer = caller.call(|service| service.access(*request)).await;
                     respond(&answers, reply, answer.map(|sealed| Answer::Access(Box::new(sealed)))).await;
                 });
             }
             Request::Pay(voucher) => {
-                shared.counters.payment();
+                self.shared.counters.payment();
                 if let Some(first) = self.lanes.enter(Pending { voucher, reply }) {
-                    self.calls.spawn(pay(shared, self.lanes.clone(), first, answers));
+                    self.calls.spawn(pay(caller, self.lanes.clone(), first, answers));
                 }
             }
         }
@@ -196,15 +200,19 @@ impl<'a> Connection<'a> {
         writing: AbortOnDropHandle<std::io::Result<()>>,
         reader: FrameReader<ReadHalf<BoxStream>>,
     ) {
-        let Self { shared, ticket, mut calls, answers, .. } = self;
+        let Self { shared, ticket, mut calls, give_up, answers, .. } = self;
         // The service bounds each call; a shutdown bounds them all.
         let grace = match &end {
             End::Bye(Refusal::ShuttingDown) => shared.limits.shutdown_grace,
-            _ => shared.limits.request_timeout + FAREWELL,
+            _ => shared.limits.request_timeout.saturating_add(FAREWELL),
         };
-        if timeout(grace, async { while calls.join_next().await.is_some() {} }).await.is_err() {
+        if timeout(grace, ended(&mut calls)).await.is_err() {
             tracing::debug!(calls = calls.len(), "calls in flight did not end in time and are given up");
-            calls.shutdown().await;
+            // Each still gets its answer: silence before a bye would say that it was not processed.
+            give_up.cancel();
+            if timeout(FAREWELL, ended(&mut calls)).await.is_err() {
+                calls.shutdown().await;
+            }
         }
         let said = match end {
             End::Gone => false,
@@ -216,7 +224,7 @@ impl<'a> Connection<'a> {
         drop(answers);
         // The writer ends now that nobody sends. When it is stuck on a client that does not read, its own timeout ends it,
         // or this one at a shutdown.
-        let written = timeout(shared.limits.write_timeout.min(grace) + FAREWELL, writing).await;
+        let written = timeout(shared.limits.write_timeout.min(grace).saturating_add(FAREWELL), writing).await;
         if said && matches!(written, Ok(Ok(Ok(())))) {
             reader.linger(FAREWELL_BYTES, Instant::now() + FAREWELL).await;
         }
@@ -225,19 +233,19 @@ impl<'a> Connection<'a> {
 }
 
 /// The payments of one channel, until none waits.
-async fn pay(
-    shared: Arc<Shared>,
-    lanes: Lanes<Reply>,
-    first: Pending<Reply>,
-    answers: mpsc::Sender<Outgoing>,
-) {
+async fn pay(caller: Caller, lanes: Lanes<Reply>, first: Pending<Reply>, answers: mpsc::Sender<Outgoing>) {
     let channel = first.voucher.channel();
     let mut waiting = vec![first];
     loop {
         let mut batch = Batch::new(waiting);
         while let Some(highest) = batch.take_highest() {
-            shared.counters.payment_call();
-            let paid = bounded(&shared, shared.service.pay(highest.voucher)).await;
+            let voucher = highest.voucher;
+            let paid = caller
+                .call(|service| {
+                    caller.shared.counters.payment_call();
+                    service.pay(voucher)
+                })
+                .await;
             for lower in batch.take_answered_by(&paid) {
                 respond(&answers, lower.reply, paid.clone().map(Answer::Paid)).await;
             }
@@ -250,17 +258,52 @@ async fn pay(
     }
 }
 
-/// A call of the service that always answers, and in time.
-async fn bounded<T>(shared: &Shared, call: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    match timeout(shared.limits.request_timeout, AssertUnwindSafe(call).catch_unwind()).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => {
-            tracing::error!("the service panicked on a request; it is answered with an internal error");
-            Err(Refusal::Internal)
-        }
-        Err(_) => {
-            tracing::warn!(after = ?shared.limits.request_timeout, "the service did not answer in time");
-            Err(Refusal::Timeout)
+async fn ended(calls: &mut JoinSet<()>) {
+    while calls.join_next().await.is_some() {}
+}
+
+/// Calls the service so that there is always an answer, and in time.
+struct Caller {
+    shared: Arc<Shared>,
+    give_up: CancellationToken,
+}
+
+impl Caller {
+    async fn call<'a, T, F: Future<Output = Result<T, Refusal>>>(
+        &'a self,
+        ask: impl FnOnce(&'a dyn Service) -> F,
+    ) -> Result<T, Refusal> {
+        let after = self.shared.limits.request_timeout;
+        let due = deadline(after);
+        let place = tokio::select! {
+            biased;
+            () = self.give_up.cancelled() => return Err(Refusal::ShuttingDown),
+            place = timeout_at(due, self.shared.calls.acquire()) => place,
+        };
+        let Ok(Ok(_place)) = place else {
+            tracing::warn!(
+                limit = self.shared.limits.max_calls,
+                "all places for calls of the service are taken"
+            );
+            return Err(Refusal::Busy { retry_after: FULL });
+        };
+        // Inside the guard, because making the future may panic too.
+        let call = AssertUnwindSafe(async { ask(&*self.shared.service).await }).catch_unwind();
+        let answer = tokio::select! {
+            biased;
+            answer = timeout_at(due, call) => answer,
+            () = self.give_up.cancelled() => return Err(Refusal::Timeout),
+        };
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                tracing::error!("the service panicked on a request; it is answered with an internal error");
+                Err(Refusal::Internal)
+            }
+            Err(_) => {
+                tracing::warn!(?after, "the service did not answer in time");
+                Err(Refusal::Timeout)
+            }
         }
     }
 }
@@ -295,9 +338,9 @@ async fn handshake(
     writer: &mut WriteHalf<BoxStream>,
 ) -> Result<(), End> {
     let limits = &shared.limits;
-    let deadline = Instant::now() + limits.handshake_timeout;
+    let due = deadline(limits.handshake_timeout);
     let patience = Patience { idle: None, frame: limits.handshake_timeout };
-    let read = timeout_at(deadline, reader.next(MAX_HELLO, patience));
+    let read = timeout_at(due, reader.next(MAX_HELLO, patience));
     let body = match read.await {
         Ok(Ok(Some(body))) => body,
         Ok(Ok(None)) => return Err(End::Gone),
@@ -319,7 +362,7 @@ async fn handshake(
         writer.write_all(&out).await?;
         writer.flush().await
     };
-    match timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), write).await {
+    match timeout_at(due.max(deadline(FAREWELL)), write).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(End::Gone),
     }

@@ -47,6 +47,7 @@ struct Shared {
     peers: Arc<PeerTable>,
     places: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
+    calls: Semaphore,
     counters: Counters,
 }
 
@@ -58,6 +59,7 @@ impl Server {
             peers: PeerTable::new(&limits),
             places: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
+            calls: Semaphore::new(limits.max_calls.clamp(1, Semaphore::MAX_PERMITS)),
             counters: Counters::default(),
             limits,
         };
@@ -97,7 +99,7 @@ impl Server {
         }
         drop(listener);
         // Each connection keeps the grace itself; this bounds what a connection does around it.
-        let patience = self.shared.limits.shutdown_grace + 2 * FAREWELL;
+        let patience = self.shared.limits.shutdown_grace.saturating_add(3 * FAREWELL);
         if timeout(patience, async { while connections.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!(
                 connections = connections.len(),

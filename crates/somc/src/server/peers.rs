@@ -42,10 +42,10 @@ impl PeerTable {
         let Some(group) = peer.group() else { return Ok(Ticket { table: Arc::clone(self), group: None }) };
         let mut peers = self.peers.lock();
         if peers.len() >= MAX_REMEMBERED && !peers.contains_key(group) {
-            // A bucket that is full again says no more than none. Should that not suffice, forgetting a stranger's
-            // debt is better than growing without end.
+            // A bucket that is full again says no more than none. Should that not make room for many, forgetting
+            // strangers' debts is better than growing without end, or than coming here for each of them.
             peers.retain(|_, peer| peer.connections > 0 || !peer.bucket.is_full(now));
-            if peers.len() >= MAX_REMEMBERED {
+            if peers.len() > MAX_REMEMBERED / 2 {
                 peers.retain(|_, peer| peer.connections > 0);
             }
         }
