@@ -125,6 +125,21 @@ impl Contract {
         self.periods
     }
 
+    /// The fee of offerings that are announced or refreshed from now on.
+    pub const fn fee(&self) -> Fee {
+        self.fee
+    }
+
+    /// Who gets and sets the fee.
+    pub const fn fee_address(&self) -> Address {
+        self.fee_address
+    }
+
+    /// Who may become the fee address; zero when nobody may.
+    pub const fn proposed_fee_address(&self) -> Address {
+        self.proposed_fee_address
+    }
+
     /// An account's internal balance; the fee address's holds the fees.
     pub fn balance_of(&self, account: Address) -> Amount {
         let fees = if account == self.fee_address { self.uncollected_fees } else { Amount::ZERO };
@@ -435,7 +450,7 @@ impl Contract {
         for claim in claims {
             let descriptor = claim.descriptor(agent);
             let Ok((id, channel)) = self.open_channel(&descriptor) else { continue };
-            if !claim.signature.is_empty() && claim.cumulative > channel.paid {
+            if claim.cumulative > channel.paid {
                 self.check_voucher(&descriptor, channel, claim.cumulative, &claim.signature)?;
                 self.pay(&descriptor, id, claim.cumulative);
             }
