@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use alloy::primitives::Bytes;
+use alloy::hex;
 use bytes::BytesMut;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
 use privatix_offering::{AccessRequest, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess};
@@ -254,7 +254,9 @@ struct OfferingParams {
 
 #[derive(Serialize, Deserialize)]
 struct OfferingResult<'a> {
-    bytes: Cow<'a, Bytes>,
+    /// `0x` and hexadecimal digits.
+    #[serde(borrow)]
+    bytes: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -400,7 +402,7 @@ pub(crate) fn decode_server_frame(body: &[u8]) -> Result<ServerFrame, String> {
 
 /// The result of an answer to a request of `method`.
 pub(crate) fn decode_answer(method: Method, result: &RawValue) -> Result<Answer, String> {
-    fn result_of<T: DeserializeOwned>(result: &RawValue) -> Result<T, String> {
+    fn result_of<'de, T: Deserialize<'de>>(result: &'de RawValue) -> Result<T, String> {
         serde_json::from_str(result.get()).map_err(|error| printable(&error.to_string()))
     }
     if result.get().len() > method.max_answer() {
@@ -413,7 +415,9 @@ pub(crate) fn decode_answer(method: Method, result: &RawValue) -> Result<Answer,
     Ok(match method {
         Method::Ping => result_of::<Empty>(result).map(|Empty {}| Answer::Pong)?,
         Method::Offering => {
-            Answer::Offering(result_of::<OfferingResult<'_>>(result)?.bytes.into_owned().into())
+            let OfferingResult { bytes } = result_of(result)?;
+            let digits = bytes.strip_prefix("0x").ok_or("bytes do not start with 0x")?;
+            Answer::Offering(hex::decode(digits).map_err(|error| format!("bytes: {error}"))?)
         }
         Method::Access => Answer::Access(result_of(result)?),
         Method::Pay => Answer::Paid(result_of(result)?),
@@ -462,7 +466,7 @@ pub(crate) fn put_answer(out: &mut BytesMut, id: RequestId, answer: &Answer) -> 
     match answer {
         Answer::Pong => put(out, id, method, &Empty {}),
         Answer::Offering(bytes) => {
-            put(out, id, method, &OfferingResult { bytes: Cow::Owned(Bytes::copy_from_slice(bytes)) })
+            put(out, id, method, &OfferingResult { bytes: Cow::Owned(hex::encode_prefixed(bytes)) })
         }
         Answer::Access(sealed) => put(out, id, method, sealed),
         Answer::Paid(paid) => put(out, id, method, paid),
@@ -475,4 +479,99 @@ pub(crate) fn put_refusal(out: &mut BytesMut, id: RequestId, refusal: &Refusal) 
 
 pub(crate) fn put_bye(out: &mut BytesMut, refusal: &Refusal) -> Result<(), Oversized> {
     frame::put(out, &ByeFrame { bye: refusal.into() }, MAX_REFUSAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+            "0x[0-9a-f]{64}".prop_map(Value::from),
+        ];
+        let name = "(id|method|params|ok|error|bye|hello|code|details|hash|channel|.{0,4})";
+        leaf.prop_recursive(4, 24, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(name, inner, 0..5).prop_map(|map| json!(map)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_client_hello(&bytes);
+            let _ = decode_request(&bytes);
+            let _ = decode_server_frame(&bytes);
+        }
+
+        #[test]
+        fn any_json_is_a_message_or_a_printable_error(value in json_value()) {
+            let bytes = value.to_string().into_bytes();
+            let refusals = [decode_client_hello(&bytes).err(), decode_request(&bytes).map_or_else(Some, |it| it.1.err())];
+            for refusal in refusals.into_iter().flatten() {
+                prop_assert!(!refusal.to_string().chars().any(char::is_control));
+                let mut out = BytesMut::new();
+                put_refusal(&mut out, u64::MAX, &refusal).unwrap();
+                put_bye(&mut out, &refusal).unwrap();
+            }
+            if let Ok(ServerFrame::Answer { answer: Ok(result), .. }) = decode_server_frame(&bytes) {
+                for method in Method::ALL {
+                    let _ = decode_answer(method, &result);
+                }
+            }
+        }
+
+        #[test]
+        fn the_depth_is_what_a_parser_would_find(value in json_value(), wrap in 0_usize..24) {
+            fn depth(value: &Value) -> usize {
+                match value {
+                    Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+                    Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+                    _ => 0,
+                }
+            }
+            let value = (0..wrap).fold(value, |inner, _| json!([inner]));
+            prop_assert_eq!(too_deep(value.to_string().as_bytes()), depth(&value) > MAX_DEPTH);
+        }
+
+        #[test]
+        fn the_highest_common_version_is_in_both_ranges(a: u16, b: u16, c: u16, d: u16) {
+            let range = |a: u16, b: u16| VersionRange::new(a.min(b), a.max(b)).unwrap();
+            let (one, other) = (range(a, b), range(c, d));
+            let common = one.highest_common(other);
+            prop_assert_eq!(common, other.highest_common(one));
+            let within = |range: VersionRange, version| (range.min()..=range.max()).contains(&version);
+            match common {
+                Some(version) => {
+                    prop_assert!(within(one, version) && within(other, version));
+                    prop_assert!(version == one.max() || version == other.max());
+                }
+                None => prop_assert!(one.max() < other.min() || other.max() < one.min()),
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_refusal_says_fits_its_frame() {
+        let worst = "\u{fffd}".repeat(10_000);
+        for refusal in crate::refusal::tests::every_refusal().into_iter().chain([
+            Refusal::malformed(worst.clone()),
+            Refusal::UnknownMethod { method: worst.clone() },
+            Refusal::Other { code: worst.clone(), message: "\"\\".repeat(5_000) },
+        ]) {
+            let mut out = BytesMut::new();
+            put_refusal(&mut out, u64::MAX, &refusal).unwrap();
+            put_bye(&mut out, &refusal).unwrap();
+        }
+    }
 }

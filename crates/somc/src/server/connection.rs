@@ -39,7 +39,10 @@ pub(super) struct Connection<'a> {
     places: Arc<Semaphore>,
     max_places: u32,
     lanes: Lanes<Reply>,
-    calls: JoinSet<()>,
+    /// Each gives the time of its answer.
+    calls: JoinSet<Instant>,
+    /// When a call was answered last.
+    answered: Instant,
     /// Ends calls that are still under way, each with an answer.
     give_up: CancellationToken,
     answers: mpsc::Sender<Outgoing>,
@@ -104,6 +107,7 @@ impl<'a> Connection<'a> {
             max_places,
             lanes: Lanes::default(),
             calls: JoinSet::new(),
+            answered: now,
             give_up: CancellationToken::new(),
             answers,
         };
@@ -119,15 +123,26 @@ impl<'a> Connection<'a> {
     /// Reads requests and starts answering them.
     async fn read(&mut self, reader: &mut FrameReader<ReadHalf<BoxStream>>) -> End {
         let limits = &self.shared.limits;
-        let patience = Patience { idle: Some(limits.idle_timeout), frame: limits.frame_timeout };
         let max_request = message::max_request();
+        let mut idle = limits.idle_timeout;
         loop {
             self.reap();
-            let body = match reader.next(max_request, patience).await {
+            let patience = Patience { idle: Some(idle), frame: limits.frame_timeout };
+            let next = reader.next(max_request, patience).await;
+            idle = limits.idle_timeout;
+            let body = match next {
                 Ok(Some(body)) => body,
                 Ok(None) => return End::Gone,
-                // One who waits for an answer is not idle.
-                Err(FrameError::Idle) if self.reap() > 0 => continue,
+                Err(error @ FrameError::Idle) => {
+                    // One who waits for an answer is not idle, and was not before it came.
+                    if self.reap() == 0 {
+                        idle = idle.saturating_sub(self.answered.elapsed());
+                    }
+                    if idle.is_zero() {
+                        return end_of(&error);
+                    }
+                    continue;
+                }
                 Err(error) => return end_of(&error),
             };
             self.shared.counters.request();
@@ -154,7 +169,9 @@ impl<'a> Connection<'a> {
 
     /// Forgets calls that have ended; gives the number of those that have not.
     fn reap(&mut self) -> usize {
-        while self.calls.try_join_next().is_some() {}
+        while let Some(call) = self.calls.try_join_next() {
+            self.answered = self.answered.max(call.unwrap_or_else(|_| Instant::now()));
+        }
         self.calls.len()
     }
 
@@ -176,12 +193,14 @@ impl<'a> Connection<'a> {
                 self.calls.spawn(async move {
                     let answer = caller.call(|service| service.offering(hash)).await;
                     respond(&answers, reply, answer.map(Answer::Offering)).await;
+                    Instant::now()
                 });
             }
             Request::Access(request) => {
                 self.calls.spawn(async move {
                     let answer = caller.call(|service| service.access(*request)).await;
                     respond(&answers, reply, answer.map(|sealed| Answer::Access(Box::new(sealed)))).await;
+                    Instant::now()
                 });
             }
             Request::Pay(voucher) => {
@@ -232,8 +251,13 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// The payments of one channel, until none waits.
-async fn pay(caller: Caller, lanes: Lanes<Reply>, first: Pending<Reply>, answers: mpsc::Sender<Outgoing>) {
+/// The payments of one channel, until none waits. Gives the time of the last answer.
+async fn pay(
+    caller: Caller,
+    lanes: Lanes<Reply>,
+    first: Pending<Reply>,
+    answers: mpsc::Sender<Outgoing>,
+) -> Instant {
     let channel = first.voucher.channel();
     let mut waiting = vec![first];
     loop {
@@ -253,12 +277,12 @@ async fn pay(caller: Caller, lanes: Lanes<Reply>, first: Pending<Reply>, answers
         }
         waiting = match lanes.next(channel) {
             Some(waiting) => waiting,
-            None => return,
+            None => return Instant::now(),
         };
     }
 }
 
-async fn ended(calls: &mut JoinSet<()>) {
+async fn ended(calls: &mut JoinSet<Instant>) {
     while calls.join_next().await.is_some() {}
 }
 
@@ -280,7 +304,8 @@ impl Caller {
             () = self.give_up.cancelled() => return Err(Refusal::ShuttingDown),
             place = timeout_at(due, self.shared.calls.acquire()) => place,
         };
-        let Ok(Ok(_place)) = place else {
+        // A call without time left would only be given up in the middle.
+        let Some(_place) = place.ok().and_then(Result::ok).filter(|_| Instant::now() < due) else {
             tracing::warn!(
                 limit = self.shared.limits.max_calls,
                 "all places for calls of the service are taken"

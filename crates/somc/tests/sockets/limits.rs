@@ -1,0 +1,289 @@
+//! Limits on connections, rates, work and time.
+
+use std::{sync::Arc, time::Duration};
+
+use privatix_channel::Amount;
+use privatix_somc::{Client, ClientError, Paid, RateLimit, Refusal, ServerLimits};
+use tokio::time::Instant;
+
+use crate::common::{
+    Gate, Raw, Running, Script, in_memory, limits, offering, patient, ping, pong, somewhere, soon, until,
+    voucher,
+};
+
+/// The refusal that ended or prevented a connection.
+fn bye(error: &ClientError) -> &Refusal {
+    let ClientError::Bye(refusal) = error else { panic!("no bye: {error}") };
+    assert!(error.is_unprocessed() && error.is_transient());
+    refusal
+}
+
+#[tokio::test]
+async fn connections_in_all_and_of_one_peer_are_limited_and_their_places_come_back() {
+    for limits in
+        [limits(|limits| limits.max_connections = 2), limits(|limits| limits.max_connections_per_peer = 2)]
+    {
+        let running = Running::start(Script::new(), limits).await;
+        let (first, second) = (running.client().await, running.client().await);
+        for _ in 0..100 {
+            let error = running.connect().await.unwrap_err();
+            assert!(matches!(bye(&error), Refusal::Busy { .. }), "{error}");
+        }
+        soon(first.ping()).await.unwrap();
+        let stats = running.server.stats();
+        assert_eq!((stats.connections, stats.turned_away), (2, 100));
+
+        drop(second);
+        until(|| running.server.stats().connections == 1).await;
+        running.still_serves().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_connects_too_often_waits_as_told() {
+    let cost = ServerLimits::CONNECTION_COST;
+    let limits = limits(|limits| limits.peer_rate = RateLimit::new(1, 2 * cost));
+    let (memory, server, ..) = in_memory(Script::new(), limits);
+    for _ in 0..2 {
+        memory.client().await;
+    }
+    let error = Client::connect(&memory, &somewhere(), patient()).await.unwrap_err();
+    let wait = Duration::from_secs(cost.into());
+    assert_eq!(bye(&error), &Refusal::RateLimited { retry_after: wait });
+    tokio::time::advance(wait).await;
+    memory.client().await;
+    assert_eq!(server.stats().turned_away, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connections_rate_is_its_burst_and_then_so_much_per_second() {
+    let limits = limits(|limits| limits.connection_rate = RateLimit::new(1, 20));
+    let (memory, server, ..) = in_memory(Script::paid(), limits);
+    let client = memory.client().await;
+    for amount in 1..=20 {
+        client.pay(voucher(1, amount)).await.unwrap();
+    }
+    let error = client.pay(voucher(1, 21)).await.unwrap_err();
+    let refusal = Refusal::RateLimited { retry_after: Duration::from_secs(1) };
+    assert!(matches!(&error, ClientError::Refused(told) if *told == refusal), "{error}");
+    assert!(error.is_unprocessed());
+    // What is more work costs more.
+    let error = client.offering(offering(1)).await.unwrap_err();
+    assert_eq!(error.refusal(), Some(&Refusal::RateLimited { retry_after: Duration::from_secs(16) }));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    client.pay(voucher(1, 21)).await.unwrap();
+    let stats = server.stats();
+    assert_eq!((stats.payments, stats.rate_limited), (21, 2));
+    // Another connection has a rate of its own.
+    memory.client().await.ping().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peers_connections_share_its_rate() {
+    let cost = ServerLimits::CONNECTION_COST;
+    let limits = limits(|limits| limits.peer_rate = RateLimit::new(1, 2 * cost + 4));
+    let (memory, ..) = in_memory(Script::new(), limits);
+    let (one, other) = (memory.client().await, memory.client().await);
+    for client in [&one, &other, &one, &other] {
+        client.ping().await.unwrap();
+    }
+    for client in [&one, &other] {
+        let error = client.ping().await.unwrap_err();
+        assert_eq!(error.refusal(), Some(&Refusal::RateLimited { retry_after: Duration::from_secs(1) }));
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_told_and_ended() {
+    let limits = limits(|limits| limits.idle_timeout = Duration::from_millis(50));
+    let running = Running::start(Script::new(), limits).await;
+    let client = running.client().await;
+    soon(client.closed()).await;
+    let error = client.ping().await.unwrap_err();
+    assert_eq!(bye(&error), &Refusal::IdleTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_for_an_answer_or_asks_now_and_then_is_not_idle() {
+    let idle = Duration::from_secs(10);
+    let limits = limits(|limits| {
+        limits.idle_timeout = idle;
+        limits.request_timeout = 100 * idle;
+    });
+    let service = Script::new().offering(move |_| async move {
+        tokio::time::sleep(Duration::from_secs(45)).await;
+        Ok(vec![1])
+    });
+    let (memory, ..) = in_memory(service, limits);
+    let client = memory.client().await;
+    assert_eq!(client.offering(offering(1)).await.unwrap(), [1]);
+    for _ in 0..5 {
+        tokio::time::sleep(idle * 9 / 10).await;
+        client.ping().await.unwrap();
+    }
+    let start = Instant::now();
+    client.closed().await;
+    assert_eq!(start.elapsed(), idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_hangs_is_answered_for() {
+    let after = Duration::from_secs(7);
+    let limits = limits(|limits| limits.request_timeout = after);
+    let service = Script::new()
+        .offering(|_| std::future::pending())
+        .access(|_| std::future::pending())
+        .pay(|_| std::future::pending());
+    let (memory, ..) = in_memory(service, limits);
+    let client = memory.client().await;
+    let start = Instant::now();
+    let (pay, offering, access) = tokio::join!(
+        client.pay(voucher(1, 1)),
+        client.offering(offering(1)),
+        client.access(crate::common::access_request(1)),
+    );
+    assert_eq!(start.elapsed(), after);
+    for error in [pay.unwrap_err(), offering.unwrap_err(), access.unwrap_err()] {
+        assert!(matches!(error, ClientError::Refused(Refusal::Timeout)), "{error}");
+        assert!(error.is_transient() && !error.is_unprocessed());
+    }
+    client.ping().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_drips_in_is_cut_off() {
+    let limits = limits(|limits| limits.frame_timeout = Duration::from_secs(5));
+    let (memory, ..) = in_memory(Script::new(), limits);
+    let mut raw = Raw(memory.dial()).greeted().await;
+    let start = Instant::now();
+    raw.send_bytes(&[0, 0, 0, 100]).await;
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        raw.send_bytes(b" ").await;
+    }
+    assert_eq!(raw.bye().await.0, "too_slow");
+    assert!(start.elapsed() >= Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_does_not_take_its_answers_is_cut_off_and_holds_nothing() {
+    let limits = limits(|limits| limits.write_timeout = Duration::from_secs(5));
+    let service = Script::new().offering(|_| async { Ok(vec![0; 60_000]) });
+    let (memory, server, ..) = in_memory(service, limits);
+    let mut raw = Raw(memory.dial()).greeted().await;
+    raw.send(&serde_json::json!({ "id": 1, "method": "offering", "params": { "hash": offering(1) } })).await;
+    // It keeps the connection open and reads nothing.
+    until(|| server.stats().connections == 0).await;
+    drop(raw);
+}
+
+#[tokio::test]
+async fn what_one_connection_has_under_way_is_bounded_and_the_rest_waits() {
+    let gate = Gate::closed();
+    let service = Script::new().offering({
+        let gate = gate.clone();
+        move |_| {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                Ok(vec![1])
+            }
+        }
+    });
+    // An offering costs 16: two at a time.
+    let running = Running::start(service, limits(|limits| limits.max_in_flight = 32)).await;
+    let mut raw = Raw::connect(running.socket).await;
+    for id in 0..50 {
+        raw.send(&serde_json::json!({ "id": id, "method": "offering", "params": { "hash": offering(1) } }))
+            .await;
+    }
+    for done in 0..48 {
+        until(|| gate.came() >= done + 2).await;
+        assert_eq!(gate.came(), done + 2, "more are under way than allowed");
+        gate.let_through(1);
+        assert_eq!(raw.receive().await.unwrap()["ok"]["bytes"], "0x01");
+    }
+    // A client keeps to what the hello says by itself.
+    gate.open();
+    let client = running.client().await;
+    let all = futures::future::join_all((0..50).map(|_| client.offering(offering(1))));
+    assert!(soon(all).await.into_iter().all(|answer| answer.is_ok()));
+}
+
+#[tokio::test]
+async fn calls_of_all_connections_together_are_bounded_and_none_is_forgotten() {
+    let gate = Gate::closed();
+    let service = Script::new().pay({
+        let gate = gate.clone();
+        move |voucher| {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                Ok(Paid { cumulative: voucher.cumulative() })
+            }
+        }
+    });
+    let running = Running::start(service, limits(|limits| limits.max_calls = 3)).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(running.client().await);
+    }
+    let payments: Vec<_> = (0..40_u8)
+        .map(|number| {
+            let client = clients[usize::from(number) % 4].clone();
+            tokio::spawn(async move { client.pay(voucher(number, 5)).await })
+        })
+        .collect();
+    until(|| running.server.stats().payments == 40).await;
+    for done in 0..37 {
+        until(|| gate.came() >= done + 3).await;
+        assert_eq!(gate.came(), done + 3);
+        gate.let_through(1);
+    }
+    // Who waits for a call does not stop others from being answered.
+    soon(clients[0].ping()).await.unwrap();
+    gate.open();
+    for payment in payments {
+        assert_eq!(soon(payment).await.unwrap().unwrap(), Paid { cumulative: Amount::new(5) });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_got_its_turn_is_busy_and_was_not_processed() {
+    let limits = limits(|limits| {
+        limits.max_calls = 1;
+        limits.request_timeout = Duration::from_secs(5);
+    });
+    let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let service = Script::new().pay({
+        let calls = Arc::clone(&calls);
+        move |_| {
+            calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            std::future::pending()
+        }
+    });
+    let (memory, ..) = in_memory(service, limits);
+    let client = memory.client().await;
+    let (first, second) = tokio::join!(client.pay(voucher(1, 1)), client.pay(voucher(2, 1)));
+    assert!(matches!(first.unwrap_err(), ClientError::Refused(Refusal::Timeout)));
+    let error = second.unwrap_err();
+    assert!(matches!(error, ClientError::Refused(Refusal::Busy { .. })) && error.is_unprocessed(), "{error}");
+    assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_crowd_of_half_open_connections_keeps_nobody_else_out_below_the_limit() {
+    let running =
+        Running::start(Script::new(), limits(|limits| limits.max_connections_per_peer = 1000)).await;
+    let mut crowd = Vec::new();
+    for number in 0..200 {
+        let mut raw = Raw::dial(running.socket).await;
+        raw.send_bytes(&[0, 0, 1][..number % 4]).await;
+        crowd.push(raw);
+    }
+    let mut honest = Raw::connect(running.socket).await;
+    honest.send(&ping(1)).await;
+    assert_eq!(honest.receive().await, Some(pong(1)));
+    drop(crowd);
+    until(|| running.server.stats().connections == 1).await;
+}
