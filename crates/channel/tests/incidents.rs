@@ -1,6 +1,7 @@
 //! Ways in which payment systems lost money through signatures, each as a test that this one does not.
 //!
-//! Every test names the incident class and a public case of it.
+//! Every test names the incident class and a public case of it. The classes in which every signature was good are in
+//! `incidents_of_state.rs`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
