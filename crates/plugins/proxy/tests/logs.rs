@@ -1,0 +1,83 @@
+//! Passwords are in no log line, at no level, of no crate.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are its own"
+)]
+
+#[path = "proxy/support/mod.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use support::origin::Origin;
+use support::{PASSWORD, Pair, agent_settings, client_settings, program, with};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_never_logged() {
+    const GUESS: &str = "battery-staple-guess";
+    let captured = Captured::default();
+    // Events of the crates that use `log`, too.
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(captured.clone())
+        .init();
+
+    let origin = Origin::start().await;
+    let port = origin.address.port();
+    let limits = json!({"limits": {"wrong_passwords_per_minute": 2}});
+    let mut pair = Pair::with(with(agent_settings(), &limits), client_settings()).await;
+    let name = pair.channel.to_string();
+    for password in [PASSWORD, GUESS, GUESS, GUESS] {
+        let login = Some((name.as_str(), password));
+        program::socks(pair.sold_at, login, "127.0.0.1", port).await;
+        program::connect(pair.sold_at, login, "127.0.0.1", port).await;
+    }
+    program::socks(pair.local, Some((GUESS, GUESS)), "127.0.0.1", port).await;
+    program::connect(pair.local, Some((GUESS, GUESS)), "127.0.0.1", port).await;
+    pair.stop().await;
+
+    let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let encoded = program::basic((&name, PASSWORD));
+    let bytes = format!("{:?}", PASSWORD.as_bytes());
+    for secret in [PASSWORD, GUESS, encoded.strip_prefix("Basic ").unwrap(), bytes.trim_matches(['[', ']'])] {
+        assert!(
+            !log.contains(secret),
+            "{}",
+            log.lines().find(|line| line.contains(secret)).unwrap_or_default()
+        );
+    }
+    for told in ["login refused", "session started", "fast_socks5"] {
+        assert!(log.contains(told), "nothing was captured of `{told}`");
+    }
+}

@@ -1,0 +1,15 @@
+//! The proxy through its public face: both adapters with real sockets, programs and an origin in this process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are its own"
+)]
+
+mod conformance;
+mod gate;
+mod hostile;
+mod refusals;
+mod support;
+mod traffic;
