@@ -11,6 +11,7 @@
 //!
 //! Both run over any JSON-RPC [`Endpoint`], know nothing of roles or of the contract's meaning, and keep everything in
 //! the tables of [`MIGRATIONS`]: they can be killed anywhere and continue.
+//! They need Tokio's multi-threaded runtime, because `privatix_db` does.
 //!
 //! ```no_run
 //! use alloy::primitives::{address, bytes};

@@ -46,6 +46,6 @@ impl MonitorStatus {
 
     /// Whether every confirmed block is processed, as far as the endpoint tells.
     pub fn is_caught_up(&self) -> bool {
-        self.state == MonitorState::Following
+        self.state == MonitorState::Following && self.processed >= self.confirmed
     }
 }

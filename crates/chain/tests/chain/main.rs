@@ -1,0 +1,17 @@
+//! The monitor and the transactor against a real node, each test with its own node and database.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod catch_up;
+mod endpoints;
+mod monitor;
+mod reorg;
+mod support;

@@ -1,0 +1,151 @@
+use std::sync::Arc;
+
+use alloy::primitives::Address;
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use parking_lot::Mutex;
+use privatix_chain::{
+    ConfirmedBatch, Endpoint, Interest, LogSink, Monitor, MonitorBuilder, MonitorState, MonitorStatus,
+    SinkError, StartFrom,
+};
+use privatix_db::{Conn, Database, on};
+use privatix_testkit::Anvil;
+
+use super::{BACKOFF, POLL, within};
+
+diesel::table! {
+    seen (id) { id -> BigInt, block -> BigInt, log_index -> BigInt, payload -> Binary, }
+}
+
+/// Block, index in the block, payload.
+pub type SeenLog = (u64, u64, Vec<u8>);
+
+/// Writes logs into a table, and deletes what a reorg takes back.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    refuse_applies: Mutex<u32>,
+    refuse_rollbacks: Mutex<u32>,
+    rollbacks: Mutex<Vec<u64>>,
+    batches: Mutex<Vec<(u64, u64)>>,
+    committed: Mutex<u32>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the test refuses")]
+struct Refused;
+
+impl Seen {
+    /// Makes the next `n` batches with logs fail, after they have been written.
+    pub fn refuse_applies(&self, n: u32) {
+        *self.0.refuse_applies.lock() = n;
+    }
+
+    /// Makes the next `n` rollbacks fail, after they have been written.
+    pub fn refuse_rollbacks(&self, n: u32) {
+        *self.0.refuse_rollbacks.lock() = n;
+    }
+
+    /// The blocks that it was told to roll back to.
+    pub fn rollbacks(&self) -> Vec<u64> {
+        self.0.rollbacks.lock().clone()
+    }
+
+    /// First and last block of each batch that it was offered.
+    pub fn batches(&self) -> Vec<(u64, u64)> {
+        self.0.batches.lock().clone()
+    }
+
+    /// How often it was told of a commit.
+    pub fn committed(&self) -> u32 {
+        *self.0.committed.lock()
+    }
+
+    /// All rows, in the order in which they were written.
+    pub async fn rows(db: &Database) -> Vec<SeenLog> {
+        let mut conn = db.read().await.unwrap();
+        let rows: Vec<(i64, i64, Vec<u8>)> = on!(&mut *conn, |c| {
+            seen::table.order(seen::id).select((seen::block, seen::log_index, seen::payload)).load(c).await
+        })
+        .unwrap();
+        rows.into_iter().map(|(block, index, payload)| (block as u64, index as u64, payload)).collect()
+    }
+
+    /// The payloads alone, as text.
+    pub async fn payloads(db: &Database) -> Vec<String> {
+        Self::rows(db).await.into_iter().map(|(_, _, payload)| String::from_utf8(payload).unwrap()).collect()
+    }
+}
+
+fn refuses(counter: &Mutex<u32>) -> Result<(), Refused> {
+    let mut left = counter.lock();
+    if *left == 0 {
+        return Ok(());
+    }
+    *left -= 1;
+    Err(Refused)
+}
+
+#[async_trait]
+impl LogSink for Seen {
+    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
+        self.0.batches.lock().push((batch.from_block, batch.to_block));
+        for log in &batch.logs {
+            let row = (
+                seen::block.eq(log.block as i64),
+                seen::log_index.eq(log.index as i64),
+                seen::payload.eq(log.log.data.data.to_vec()),
+            );
+            on!(&mut *conn, |c| diesel::insert_into(seen::table).values(row).execute(c).await)?;
+        }
+        if !batch.logs.is_empty() {
+            refuses(&self.0.refuse_applies)?;
+        }
+        Ok(())
+    }
+
+    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<(), SinkError> {
+        self.0.rollbacks.lock().push(to_block);
+        let above = seen::table.filter(seen::block.gt(to_block as i64));
+        on!(conn, |c| diesel::delete(above).execute(c).await)?;
+        Ok(refuses(&self.0.refuse_rollbacks)?)
+    }
+
+    fn committed(&self) {
+        *self.0.committed.lock() += 1;
+    }
+}
+
+/// A monitor of all logs of `contract` from block 1 on, without confirmations.
+pub fn monitor(db: &Database, endpoint: Endpoint, anvil: &Anvil, contract: Address) -> MonitorBuilder {
+    Monitor::builder(db.clone(), endpoint, anvil.chain_id(), [Interest::all_of(contract)])
+        .start(StartFrom::Block(1))
+        .confirmations(0)
+        .poll_interval(POLL)
+        .backoff(BACKOFF)
+}
+
+/// Waits until the monitor's status is as wished.
+pub async fn settled(
+    monitor: &Monitor,
+    what: &str,
+    wish: impl FnMut(&MonitorStatus) -> bool,
+) -> MonitorStatus {
+    let mut status = monitor.status();
+    within(what, status.wait_for(wish)).await.unwrap().clone()
+}
+
+/// Waits until the monitor has seen the node's head, and processed all that is confirmed below it.
+pub async fn synced(monitor: &Monitor, anvil: &Anvil, confirmations: u64) {
+    let head = anvil.block_number().await.unwrap();
+    let processed = head.saturating_sub(confirmations);
+    settled(monitor, "the monitor at the head", |status| {
+        status.head == Some(head)
+            && status.processed == Some(processed)
+            && status.state == MonitorState::Following
+    })
+    .await;
+}
