@@ -6,57 +6,11 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
-use privatix_billing::{
-    Account, ClientAction, ClientPolicy, Percent, Terms, TopUpAmount, TopUpPolicy, assess_agent,
-    assess_client, price,
-};
-use privatix_channel::{Amount, ServiceStatus, Usage};
+use privatix_billing::{ClientAction, assess_agent, assess_client, price};
 use proptest::prelude::*;
-use support::{any_terms, start};
+use support::{any_case, any_policy};
 
 const NANO: Duration = Duration::from_nanos(1);
-
-prop_compose! {
-    /// Any state of a channel, reachable or not: the promise holds for all.
-    fn any_account(terms: Terms)(
-        service in proptest::sample::select(ServiceStatus::ALL.to_vec()),
-        (units, rest) in (0..200_u64, 0..100_u64),
-        (deposit, paid) in (0..50_000_u128, 0..50_000_u128),
-        (last_usage, status_since) in (0..2_000_u64, 0..2_000_u64),
-        running_since in proptest::option::of(0..2_000_000_u64),
-        (held, top_up_pending) in any::<(bool, bool)>(),
-        exact in any::<bool>(),
-    ) -> Account {
-        let used = Usage::new(units * terms.unit().size + rest);
-        Account {
-            deposit: Amount::new(deposit),
-            paid: if exact { price(&terms, used) } else { Amount::new(paid) },
-            used,
-            service,
-            last_usage: start() + Duration::from_secs(last_usage),
-            status_since: start() + Duration::from_secs(status_since),
-            running_since: running_since.map(|millis| start() + Duration::from_millis(millis)),
-            held,
-            top_up_pending,
-        }
-    }
-}
-
-fn any_case() -> impl Strategy<Value = (Terms, Account, SystemTime)> {
-    let now = (0..3_000_000_u64).prop_map(|millis| start() + Duration::from_millis(millis));
-    any_terms().prop_flat_map(move |terms| (Just(terms.clone()), any_account(terms), now.clone()))
-}
-
-fn any_policy() -> impl Strategy<Value = ClientPolicy> {
-    (proptest::option::of(1..=100_u8), 0..20_000_u64).prop_map(|(percent, settle_after)| ClientPolicy {
-        top_up: percent.map(|percent| TopUpPolicy {
-            percent: Percent::try_from(percent).unwrap(),
-            amount: TopUpAmount::Double,
-            max_deposit: None,
-        }),
-        settle_after: Duration::from_millis(settle_after),
-    })
-}
 
 /// Moments from `now` to just before `next` (or for a long time, if there is none).
 fn between(now: SystemTime, next: Option<SystemTime>) -> Vec<SystemTime> {
