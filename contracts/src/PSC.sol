@@ -10,11 +10,11 @@ import {Offerings} from "./psc/Offerings.sol";
 ///
 /// Storage (see each part for its own):
 ///
-///   Ledger     slot 0  balances
-///              slot 1  feeAddress | uncollectedFees
-///              slot 2  proposedFeeAddress | fee
-///   Offerings  slot 3  offerings   one word each (OfferingWord)
-///   Channels   slot 4  channels    one word each (ChannelWord)
+///   Ledger     slot 0   balances
+///              slot 1   feeAddress | uncollectedFees
+///              slot 2   proposedFeeAddress | fee
+///   Offerings  slot 3   offerings   one word each (OfferingWord)
+///   Channels   slot id  channels    one word each (ChannelWord), at the channel's id
 ///
 /// @dev Nobody can pause, upgrade or seize: the fee address sets the fee of channels yet to be opened, and nothing else.
 /// At every block the tokens held = internal balances + channel deposits left + agents' stakes.

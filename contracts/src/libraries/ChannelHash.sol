@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IPSC} from "../interfaces/IPSC.sol";
-
 /// @notice Everything that is hashed: channel ids and EIP-712 digests.
 /// @dev The domain and the `Voucher` type are, byte for byte, those of the MPP EVM session draft, so that its wallets can
 /// pay into our channels.
@@ -17,9 +15,8 @@ library ChannelHash {
 
     /// @notice A channel's id: `keccak256(abi.encode(client, agent, token, salt, signer, this contract, chain id))`, where a
     /// marketplace channel's salt is `keccak256(abi.encode(offering, nonce))`.
-    /// @dev Contract and chain are part of it: a voucher names one channel in the world. In assembly, as are the digests
-    /// below, because every call hashes: `abi.encode` would cost each some 150 gas more. The test suite compares all of them
-    /// with the plain forms.
+    /// @dev Contract and chain are part of it: a voucher names one channel in the world. In assembly, as the digests below,
+    /// because every call hashes and `abi.encode` costs some 150 gas more. The tests compare them with the plain forms.
     function channelIdOf(
         address client,
         address agent,
@@ -44,34 +41,14 @@ library ChannelHash {
         }
     }
 
-    /// @notice The same for a descriptor in calldata.
-    /// @dev Reads its words raw: a word with dirty upper bits gives an id that nobody opened.
-    function channelIdOf(IPSC.Descriptor calldata descriptor, address token)
-        internal
-        view
-        returns (bytes32 id)
-    {
-        assembly ("memory-safe") {
-            calldatacopy(0x00, add(descriptor, 0x40), 0x40) // offering, nonce
-            let salt := keccak256(0x00, 0x40)
-            let words := mload(0x40)
-            calldatacopy(words, descriptor, 0x40) // client, agent
-            mstore(add(words, 0x40), shr(96, shl(96, token)))
-            mstore(add(words, 0x60), salt)
-            mstore(add(words, 0x80), calldataload(add(descriptor, 0x80))) // signer
-            mstore(add(words, 0xa0), address())
-            mstore(add(words, 0xc0), chainid())
-            id := keccak256(words, 0xe0)
-        }
-    }
-
+    /// @notice The EIP-712 domain on this chain: a fork with another chain id has its own.
     function domainSeparator() internal view returns (bytes32) {
         return keccak256(abi.encode(DOMAIN_TYPEHASH, NAME_HASH, VERSION_HASH, block.chainid, address(this)));
     }
 
     /// @notice The EIP-712 digest of a message of one of our two types, which have the same fields:
     /// `keccak256(0x1901 || separator || keccak256(abi.encode(typeHash, channelId, cumulativeAmount)))`.
-    function digest(bytes32 separator, bytes32 typeHash, bytes32 channelId, uint128 cumulativeAmount)
+    function digest(bytes32 separator, bytes32 typeHash, bytes32 channelId, uint256 cumulativeAmount)
         internal
         pure
         returns (bytes32 result)
@@ -80,7 +57,7 @@ library ChannelHash {
             let words := mload(0x40)
             mstore(words, typeHash)
             mstore(add(words, 0x20), channelId)
-            mstore(add(words, 0x40), and(cumulativeAmount, 0xffffffffffffffffffffffffffffffff))
+            mstore(add(words, 0x40), cumulativeAmount)
             let structHash := keccak256(words, 0x60)
             mstore(words, shl(240, 0x1901))
             mstore(add(words, 0x02), separator)

@@ -45,12 +45,30 @@ library ChannelWords {
     }
 
     /// @notice Cumulative amount credited to the agent, fee included.
-    function paid(ChannelWord word) internal pure returns (uint96) {
-        return uint96(ChannelWord.unwrap(word) & AMOUNT_MASK);
+    function paid(ChannelWord word) internal pure returns (uint256 amount) {
+        amount = ChannelWord.unwrap(word) & AMOUNT_MASK;
     }
 
-    function deposit(ChannelWord word) internal pure returns (uint96) {
-        return uint96((ChannelWord.unwrap(word) >> DEPOSIT_SHIFT) & AMOUNT_MASK);
+    function deposit(ChannelWord word) internal pure returns (uint256 amount) {
+        amount = (ChannelWord.unwrap(word) >> DEPOSIT_SHIFT) & AMOUNT_MASK;
+    }
+
+    /// @notice Whether the deposit is at least this cumulative amount.
+    function covers(ChannelWord word, uint256 cumulative) internal pure returns (bool) {
+        return (ChannelWord.unwrap(word) >> DEPOSIT_SHIFT) & AMOUNT_MASK >= cumulative;
+    }
+
+    /// @notice Whether this cumulative amount, or more, is paid already.
+    function hasPaid(ChannelWord word, uint256 cumulative) internal pure returns (bool) {
+        return ChannelWord.unwrap(word) & AMOUNT_MASK >= cumulative;
+    }
+
+    /// @notice What the deposit exceeds the payments by; it never falls below them.
+    function unpaid(ChannelWord word) internal pure returns (uint256) {
+        unchecked {
+            uint256 bits = ChannelWord.unwrap(word);
+            return ((bits >> DEPOSIT_SHIFT) & AMOUNT_MASK) - (bits & AMOUNT_MASK);
+        }
     }
 
     /// @notice Block of the client's close request; 0 when there is none.
@@ -62,28 +80,23 @@ library ChannelWords {
         return uint16((ChannelWord.unwrap(word) >> FEE_SHIFT) & FEE_MASK);
     }
 
-    /// @notice The fee owed on a cumulative amount, rounded down.
-    /// @dev Always taken of the cumulative amount, never of a part: however often a channel is settled, the fees taken add
-    /// up to exactly this, and no unit is lost or taken twice.
-    function feeOn(ChannelWord word, uint256 cumulative) internal pure returns (uint256) {
-        unchecked {
-            return cumulative * word.fee() / FEE_UNIT; // 96 + 16 bits: cannot overflow
-        }
-    }
-
     /// @notice The channel with `cumulative` paid, and what this payment brings to the agent and to the network.
-    /// @dev The caller has checked paid <= cumulative <= deposit. Since the fee is below one in ten, agent and network
-    /// shares both grow with the cumulative amount: neither subtraction can underflow.
+    /// @dev The caller has checked paid <= cumulative <= deposit. The fee on the cumulative amount, rounded down, is always
+    /// taken of the whole and never of a part: however often a channel is settled, the fees taken add up to exactly it, and
+    /// no unit is lost or taken twice. Since the fee is at most one in ten, agent's and network's shares both grow with the
+    /// cumulative amount: no subtraction can underflow. Products have 96 + 16 bits.
     function pay(ChannelWord word, uint256 cumulative)
         internal
         pure
         returns (ChannelWord next, uint256 share, uint256 fees)
     {
         unchecked {
-            uint256 before = word.paid();
-            fees = word.feeOn(cumulative) - word.feeOn(before);
+            uint256 bits = ChannelWord.unwrap(word);
+            uint256 before = bits & AMOUNT_MASK;
+            uint256 rate = (bits >> FEE_SHIFT) & FEE_MASK;
+            fees = cumulative * rate / FEE_UNIT - before * rate / FEE_UNIT;
             share = cumulative - before - fees;
-            next = ChannelWord.wrap(ChannelWord.unwrap(word) & ~AMOUNT_MASK | cumulative);
+            next = ChannelWord.wrap(bits - before + cumulative);
         }
     }
 

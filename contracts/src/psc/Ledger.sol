@@ -21,11 +21,13 @@ abstract contract Ledger is IPSC {
     /// @notice The highest fee: 10 %, in units of 1/100,000.
     uint256 internal constant MAX_FEE = 10_000;
 
+    uint256 private constant FEES_SHIFT = 160;
+
     IERC20 internal immutable TOKEN;
 
     mapping(address account => uint256) private _balances;
-    address private _feeAddress;
-    uint96 private _uncollectedFees;
+    /// @dev One word and not two fields, so that adding a fee needs no masks.
+    uint256 private _feeSlot;
     address private _proposedFeeAddress;
     uint16 internal _fee;
 
@@ -36,7 +38,7 @@ abstract contract Ledger is IPSC {
         uint256 supply = IERC20(token_).totalSupply();
         if (supply > type(uint96).max) revert AmountTooLarge(supply);
         TOKEN = IERC20(token_);
-        _feeAddress = feeAddress_;
+        _feeSlot = uint160(feeAddress_);
         emit FeeAddressChanged(address(0), feeAddress_);
     }
 
@@ -65,7 +67,7 @@ abstract contract Ledger is IPSC {
 
     /// @inheritdoc IPSC
     function balanceOf(address account) external view returns (uint256) {
-        return _balances[account] + (account == _feeAddress ? _uncollectedFees : 0);
+        return _balances[account] + (account == _feeAddress() ? _feeSlot >> FEES_SHIFT : 0);
     }
 
     /// @inheritdoc IPSC
@@ -90,7 +92,7 @@ abstract contract Ledger is IPSC {
         uint256 available = _balances[account];
         if (available < amount) {
             // Only who is short pays for the question whether it is the fee address with fees to collect.
-            if (account == _feeAddress) available += _takeFees();
+            if (account == _feeAddress()) available += _takeFees();
             if (available < amount) revert InsufficientBalance(account, available, amount);
         }
         unchecked {
@@ -117,7 +119,7 @@ abstract contract Ledger is IPSC {
 
     /// @inheritdoc IPSC
     function setFee(uint16 newFee) external {
-        if (msg.sender != _feeAddress) revert NotFeeAddress(msg.sender);
+        if (msg.sender != _feeAddress()) revert NotFeeAddress(msg.sender);
         if (newFee > MAX_FEE) revert FeeTooHigh(newFee, MAX_FEE);
         _fee = newFee;
         emit FeeChanged(newFee);
@@ -125,7 +127,7 @@ abstract contract Ledger is IPSC {
 
     /// @inheritdoc IPSC
     function proposeFeeAddress(address proposed) external {
-        if (msg.sender != _feeAddress) revert NotFeeAddress(msg.sender);
+        if (msg.sender != _feeAddress()) revert NotFeeAddress(msg.sender);
         _proposedFeeAddress = proposed;
         emit FeeAddressProposed(msg.sender, proposed);
     }
@@ -133,9 +135,9 @@ abstract contract Ledger is IPSC {
     /// @inheritdoc IPSC
     function acceptFeeAddress() external {
         if (msg.sender != _proposedFeeAddress) revert NotProposedFeeAddress(msg.sender);
-        address previous = _feeAddress;
+        address previous = _feeAddress();
         _credit(previous, _takeFees()); // what was earned until now stays with who was the fee address
-        _feeAddress = msg.sender;
+        _feeSlot = uint160(msg.sender);
         _proposedFeeAddress = address(0);
         emit FeeAddressChanged(previous, msg.sender);
     }
@@ -147,7 +149,7 @@ abstract contract Ledger is IPSC {
 
     /// @inheritdoc IPSC
     function feeAddress() external view returns (address) {
-        return _feeAddress;
+        return _feeAddress();
     }
 
     /// @inheritdoc IPSC
@@ -157,14 +159,18 @@ abstract contract Ledger is IPSC {
 
     /// @dev Cannot overflow: as `_credit`.
     function _creditFees(uint256 amount) internal {
-        if (amount == 0) return;
         unchecked {
-            _uncollectedFees += uint96(amount);
+            _feeSlot += amount << FEES_SHIFT;
         }
     }
 
     function _takeFees() private returns (uint256 fees) {
-        fees = _uncollectedFees;
-        _uncollectedFees = 0;
+        uint256 word = _feeSlot;
+        fees = word >> FEES_SHIFT;
+        _feeSlot = uint160(word);
+    }
+
+    function _feeAddress() private view returns (address) {
+        return address(uint160(_feeSlot));
     }
 }

@@ -30,6 +30,9 @@ interface Vm {
     function getBlockNumber() external view returns (uint256);
     function warp(uint256 timestamp) external;
     function chainId(uint256 id) external;
+    function deployCode(string calldata artifact, bytes calldata constructorArgs)
+        external
+        returns (address deployed);
     function etch(address target, bytes calldata code) external;
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool success);

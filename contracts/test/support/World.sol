@@ -2,8 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IPSC} from "../../src/interfaces/IPSC.sol";
-import {PSC} from "../../src/PSC.sol";
-import {PTC} from "../../src/PTC.sol";
+import {IToken} from "./IToken.sol";
 import {Vm} from "./Vm.sol";
 
 /// @notice What every test starts from: both contracts, people with keys, an offering, and short words for what they do.
@@ -40,8 +39,8 @@ abstract contract World {
     address internal immutable STRANGER = VM.addr(STRANGER_KEY);
     address internal immutable FEE_ADDRESS = address(0xFEE);
 
-    PTC internal ptc;
-    PSC internal psc;
+    IToken internal ptc;
+    IPSC internal psc;
 
     function setUp() public virtual {
         VM.label(AGENT, "agent");
@@ -49,9 +48,9 @@ abstract contract World {
         VM.label(SIGNER, "signer");
         VM.label(STRANGER, "stranger");
         VM.label(FEE_ADDRESS, "fee address");
-        VM.roll(1_000);
-        ptc = new PTC(address(this), SUPPLY);
-        psc = new PSC(address(ptc), FEE_ADDRESS, POP_UP, REMOVE, CHALLENGE);
+        VM.roll(1000);
+        ptc = IToken(VM.deployCode("PTC.sol:PTC", abi.encode(address(this), SUPPLY)));
+        psc = _deployService(address(ptc), FEE_ADDRESS, POP_UP, REMOVE, CHALLENGE);
         _fund(AGENT);
         _fund(CLIENT);
         _fund(STRANGER);
@@ -59,6 +58,15 @@ abstract contract World {
     }
 
     // ---------------------------------------------------------------- people
+
+    /// @notice Deploys the compiled service contract itself: what is tested is what the artifacts hold.
+    function _deployService(address token, address feeAddress, uint40 popUp, uint40 remove, uint40 challenge)
+        internal
+        returns (IPSC)
+    {
+        bytes memory arguments = abi.encode(token, feeAddress, popUp, remove, challenge);
+        return IPSC(VM.deployCode("PSC.sol:PSC", arguments));
+    }
 
     function _fund(address who) internal {
         require(ptc.transfer(who, 2 * FUNDS));
@@ -136,7 +144,11 @@ abstract contract World {
         return _permit(key, value, type(uint256).max);
     }
 
-    function _permit(uint256 key, uint256 value, uint256 deadline) internal view returns (IPSC.Permit memory) {
+    function _permit(uint256 key, uint256 value, uint256 deadline)
+        internal
+        view
+        returns (IPSC.Permit memory)
+    {
         address owner = VM.addr(key);
         bytes32 permit = keccak256(
             abi.encode(
