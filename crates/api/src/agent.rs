@@ -1,0 +1,100 @@
+//! What an agent's daemon can be asked besides.
+
+use alloy::primitives::{Address, B256};
+use privatix_agent::OfferingDraft;
+use privatix_channel::{Amount, OfferingHash};
+use privatix_offering::OfferingMessage;
+use privatix_store::offerings::OfferingStatus;
+use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
+use uuid::Uuid;
+
+use crate::node::Order;
+use crate::request::requests;
+
+requests! {
+    /// Signs an offering and keeps it as a draft.
+    CreateOffering {
+        /// What is sold.
+        draft: OfferingDraft,
+    } => "offerings_create" -> Offering;
+
+    /// Announces a draft on chain and locks its stake. Goes on in the background.
+    PublishOffering {
+        /// Which.
+        offering: OfferingHash,
+    } => "offerings_publish" -> Order;
+
+    /// Announces an offering anew, so that it counts as fresh. Goes on in the background.
+    PopUpOffering {
+        /// Which.
+        offering: OfferingHash,
+    } => "offerings_popUp" -> Order;
+
+    /// Takes an offering off the market. Goes on in the background.
+    RemoveOffering {
+        /// Which.
+        offering: OfferingHash,
+    } => "offerings_remove" -> Order;
+
+    /// Our offerings, newest first.
+    ListOfferings {
+        /// At most so many; 100 when not given, 1,000 at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    } => "offerings_list" -> Vec<Offering>;
+
+    /// One of our offerings.
+    GetOffering {
+        /// Which.
+        offering: OfferingHash,
+    } => "offerings_get" -> Offering;
+
+    /// The offering templates that can be used.
+    ListTemplates {} => "templates_list" -> Vec<Template>;
+}
+
+/// An offering.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Offering {
+    /// Who sells.
+    pub agent: Address,
+    /// What names it.
+    pub hash: OfferingHash,
+    /// Where it is in its life.
+    pub status: OfferingStatus,
+    /// Country of the service, ISO 3166-1 alpha-2; known with the message.
+    pub country: Option<String>,
+    /// Least deposit of a channel.
+    pub min_deposit: Amount,
+    /// Places.
+    pub supply: u32,
+    /// Places free now.
+    pub free_supply: u32,
+    /// Where its message can be had, e.g. `direct:agent.example.org:9500`.
+    pub source: String,
+    /// Block of the last announcement.
+    pub announced_at: Option<u64>,
+    /// Why its last transaction failed, or why there is no message.
+    pub problem: Option<String>,
+    /// When it was first stored here.
+    #[serde(with = "humantime_serde")]
+    pub created_at: SystemTime,
+    /// What the agent signed: prices, rules, description.
+    pub message: Option<OfferingMessage>,
+}
+
+/// An offering template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// Its hash, for an offering draft's `template`.
+    pub hash: B256,
+    /// Its name.
+    pub name: String,
+    /// The product it is for.
+    pub product: Uuid,
+    /// The JSON Schema that a message must fit.
+    pub schema: serde_json::Value,
+}

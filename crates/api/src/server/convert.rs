@@ -1,0 +1,130 @@
+//! What is stored, as the API tells it.
+
+use alloy::primitives::U256;
+use privatix_chain as chain;
+use privatix_jobs::JobRecord;
+use privatix_node::{ChannelView, Node};
+use privatix_somc::{SomcAddress, SourceType};
+use privatix_store::{offerings, sessions};
+use serde_json::Value;
+
+use crate::agent::Offering;
+use crate::node::{Attempt, Channel, Inclusion, Job, JobFailure, Session, Transaction};
+
+pub(crate) fn channel(view: ChannelView) -> Channel {
+    let ChannelView { channel, used, paid, acknowledged, vouchers, .. } = view;
+    Channel {
+        id: channel.id,
+        offering: channel.descriptor.offering,
+        agent: channel.descriptor.agent,
+        client: channel.descriptor.client,
+        status: channel.status,
+        service: channel.service,
+        service_since: channel.service_since,
+        reason: channel.reason,
+        paused: channel.held,
+        deposit: channel.deposit,
+        paid,
+        acknowledged,
+        settled: channel.paid,
+        vouchers,
+        used,
+        fee: channel.fee,
+        opened_at: channel.opened_at,
+        close_requested_at: channel.close_requested_at,
+        top_up_pending: channel.top_up_pending,
+        created_at: channel.created_at,
+    }
+}
+
+pub(crate) fn session(session: sessions::Session) -> Session {
+    let sessions::Session { id, used, peer, started_at, last_usage, stopped_at, .. } = session;
+    Session { id, used, peer, started_at, last_usage, stopped_at }
+}
+
+pub(crate) fn job(record: &JobRecord) -> Job {
+    Job {
+        id: record.id,
+        kind: record.kind.clone(),
+        subject: record.subject.clone(),
+        status: record.status,
+        created_by: record.created_by.clone(),
+        created_at: record.created_at,
+        not_before: record.not_before,
+        ended_at: record.ended_at,
+        tries: record.tries,
+        crashes: record.crashes,
+        failure: record
+            .failure
+            .as_ref()
+            .map(|failure| JobFailure { cause: failure.cause, message: failure.message.clone() }),
+    }
+}
+
+pub(crate) fn payload(record: &JobRecord) -> Value {
+    serde_json::from_str(&record.payload).unwrap_or_else(|_| Value::String(record.payload.clone()))
+}
+
+pub(crate) fn transaction(record: chain::TxRecord) -> Transaction {
+    Transaction {
+        id: record.id,
+        kind: record.intent.kind,
+        subject: record.intent.subject,
+        from: record.intent.from,
+        to: record.intent.to,
+        status: record.status,
+        nonce: record.nonce,
+        obstacle: record.obstacle.map(|obstacle| obstacle.to_string()),
+        failure: record.failure,
+        inclusion: record.inclusion.map(|mined| Inclusion {
+            hash: mined.tx_hash,
+            block: mined.block,
+            success: mined.success,
+            gas_used: mined.gas_used,
+            gas_price: U256::from(mined.gas_price),
+            cost: U256::from(mined.cost()),
+        }),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+    }
+}
+
+pub(crate) fn attempt(attempt: &chain::Attempt) -> Attempt {
+    Attempt {
+        hash: attempt.hash,
+        max_fee: U256::from(attempt.fees.max_fee),
+        priority_fee: U256::from(attempt.fees.priority_fee),
+        signed_at: attempt.at,
+    }
+}
+
+/// An offering with its message, where that is here and sound.
+pub(crate) async fn offering(node: &Node, stored: offerings::Offering) -> Offering {
+    let (mut message, mut problem) = (None, stored.problem);
+    if stored.message.is_some() {
+        match node.offering(stored.agent, stored.hash).await {
+            Ok(signed) => message = Some(signed.message().clone()),
+            Err(error) => problem = problem.or_else(|| Some(error.to_string())),
+        }
+    }
+    Offering {
+        agent: stored.agent,
+        hash: stored.hash,
+        status: stored.status,
+        country: stored.country,
+        min_deposit: stored.announcement.min_deposit,
+        supply: stored.announcement.supply,
+        free_supply: stored.free_supply,
+        source: source(stored.announcement.source_type, &stored.announcement.source),
+        announced_at: stored.announced_at,
+        problem,
+        created_at: stored.created_at,
+        message,
+    }
+}
+
+/// The announced address; as announced where that is none.
+fn source(kind: u8, source: &str) -> String {
+    let address = SourceType::try_from(kind).and_then(|kind| SomcAddress::new(kind, source));
+    address.map_or_else(|_| format!("{kind}:{source}"), |address| address.to_string())
+}

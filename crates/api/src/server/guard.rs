@@ -1,0 +1,239 @@
+//! What stands before every request: who may ask, and the pages that are no JSON-RPC.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Method, StatusCode, header};
+use jsonrpsee::core::BoxError;
+use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tower::{Layer, Service};
+
+/// The pages beside the methods.
+pub(crate) trait Pages: Send + Sync + 'static {
+    /// The health page: whether ready, and its JSON.
+    fn health(&self) -> (bool, String);
+    /// The metrics page, in Prometheus' text format.
+    fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
+}
+
+/// The longest that a request may take, its arrival included.
+const REQUEST_TIME: Duration = Duration::from_mins(1);
+
+pub(crate) struct Rules {
+    pub(crate) token: SecretString,
+    /// Host names under which the API may be reached, beside `localhost` and every address.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) pages: Arc<dyn Pages>,
+}
+
+#[derive(Clone)]
+pub(crate) struct GuardLayer(pub(crate) Arc<Rules>);
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { rules: Arc::clone(&self.0), inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Guard<S> {
+    rules: Arc<Rules>,
+    inner: S,
+}
+
+impl<S> Service<HttpRequest> for Guard<S>
+where
+    S: Service<HttpRequest, Response = HttpResponse, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = HttpResponse;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: HttpRequest) -> Self::Future {
+        let rules = Arc::clone(&self.rules);
+        let next = self.inner.clone();
+        // The service that was polled ready is the one to call.
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            if let Some(answer) = rules.answer(&head).await {
+                return Ok(answer);
+            }
+            let request = HttpRequest::from_parts(head, body);
+            match tokio::time::timeout(REQUEST_TIME, inner.call(request)).await {
+                Ok(answer) => answer,
+                Err(_) => Ok(refusal(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "timeout",
+                    "the request took longer than a minute; what it ordered goes on in the background",
+                )),
+            }
+        })
+    }
+}
+
+impl Rules {
+    /// The answer to all but an authorised call of a method.
+    async fn answer(&self, request: &Parts) -> Option<HttpResponse> {
+        let host = host_of(request);
+        if !host.is_some_and(|host| self.knows(host)) {
+            return Some(refusal(
+                StatusCode::FORBIDDEN,
+                "host_not_allowed",
+                "the Host header names a host that this API does not answer for; use its address, or add the name to \
+                 api.allowed_hosts",
+            ));
+        }
+        let get = request.method == Method::GET || request.method == Method::HEAD;
+        let path = request.uri.path();
+        if get && path == "/health" {
+            let (ready, body) = self.pages.health();
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            return Some(response(status, "application/json", body));
+        }
+        if !self.authorises(request) {
+            let mut answer = refusal(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "this needs the header `Authorization: Bearer <token>` with the token in the daemon's API token file",
+            );
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            return Some(answer);
+        }
+        match path {
+            "/metrics" if get => {
+                Some(response(StatusCode::OK, "text/plain; version=0.0.4", self.pages.metrics().await))
+            }
+            "/" if request.method == Method::POST => None,
+            _ => Some(refusal(
+                StatusCode::NOT_FOUND,
+                "no_such_page",
+                "there are POST / for JSON-RPC, GET /health and GET /metrics",
+            )),
+        }
+    }
+
+    /// A page of another site whose name was made to point here (DNS rebinding) still sends that name. An address cannot
+    /// be rebound.
+    fn knows(&self, host: &str) -> bool {
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        name.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    fn authorises(&self, request: &Parts) -> bool {
+        let given = request.headers.get(header::AUTHORIZATION);
+        let Some((scheme, token)) = given.and_then(|value| value.to_str().ok()?.split_once(' ')) else {
+            return false;
+        };
+        let expected = self.token.expose_secret().as_bytes();
+        scheme.eq_ignore_ascii_case("bearer") && bool::from(token.trim().as_bytes().ct_eq(expected))
+    }
+}
+
+/// The host of a request, without its port.
+fn host_of(request: &Parts) -> Option<&str> {
+    let named = match request.headers.get(header::HOST) {
+        Some(host) => host.to_str().ok()?,
+        None => request.uri.authority()?.as_str(), // HTTP/2
+    };
+    match named.rsplit_once(':') {
+        // A bare address of version 6 has colons and no port.
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.is_empty() => {
+            Some(if named.ends_with(']') { named } else { host })
+        }
+        _ => Some(named),
+    }
+}
+
+fn refusal(status: StatusCode, code: &str, message: &str) -> HttpResponse {
+    response(status, "application/json", json!({ "code": code, "message": message }).to_string())
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> HttpResponse {
+    let mut response = HttpResponse::new(HttpBody::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoPages;
+    impl Pages for NoPages {
+        fn health(&self) -> (bool, String) {
+            (true, "{}".into())
+        }
+        fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+            Box::pin(async { String::new() })
+        }
+    }
+
+    fn rules() -> Rules {
+        Rules { token: "secret".into(), hosts: vec!["node.example".into()], pages: Arc::new(NoPages) }
+    }
+
+    async fn status(request: http::request::Builder) -> Option<StatusCode> {
+        rules().answer(&request.body(()).unwrap().into_parts().0).await.map(|answer| answer.status())
+    }
+
+    #[tokio::test]
+    async fn only_addresses_localhost_and_configured_names_are_answered_for() {
+        for host in
+            ["127.0.0.1:9", "127.0.0.1", "[::1]:9", "[::1]", "localhost", "LOCALHOST:80", "node.example:1"]
+        {
+            let request = http::Request::get("/health").header("host", host);
+            assert_eq!(status(request).await, Some(StatusCode::OK), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:9520", "localhost.evil.example", "127.0.0.1.evil.example", ""]
+        {
+            let request = http::Request::get("/health").header("host", host);
+            assert_eq!(status(request).await, Some(StatusCode::FORBIDDEN), "{host}");
+        }
+        assert_eq!(status(http::Request::get("/health")).await, Some(StatusCode::FORBIDDEN));
+    }
+
+    #[tokio::test]
+    async fn all_but_health_needs_the_token() {
+        let post = || http::Request::post("/").header("host", "localhost");
+        for wrong in ["Bearer wrong!", "Bearer", "Bearer ", "Basic secret", "secret", "Bearer secretsecret"] {
+            let request = post().header("authorization", wrong);
+            assert_eq!(status(request).await, Some(StatusCode::UNAUTHORIZED), "{wrong}");
+        }
+        assert_eq!(status(post()).await, Some(StatusCode::UNAUTHORIZED));
+        let metrics = http::Request::get("/metrics").header("host", "localhost");
+        assert_eq!(status(metrics).await, Some(StatusCode::UNAUTHORIZED));
+        // None: passed on to the methods.
+        assert_eq!(status(post().header("authorization", "Bearer secret")).await, None);
+        assert_eq!(status(post().header("authorization", "bearer secret")).await, None);
+    }
+
+    #[tokio::test]
+    async fn there_are_no_other_pages() {
+        for request in [http::Request::get("/"), http::Request::post("/rpc"), http::Request::options("/")] {
+            let request = request.header("host", "localhost").header("authorization", "Bearer secret");
+            assert_eq!(status(request).await, Some(StatusCode::NOT_FOUND));
+        }
+    }
+}

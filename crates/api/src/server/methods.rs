@@ -1,0 +1,320 @@
+//! The methods: each a few lines between a request and the role's handle.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use jsonrpsee::RpcModule;
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use privatix_agent::{AgentHandle, OfferingAction};
+use privatix_chain::TxFilter;
+use privatix_channel::{ChannelId, OfferingHash};
+use privatix_jobs::{JobId, Pushed};
+use privatix_node::{Node, channel_subject};
+use privatix_offering::TemplateKind;
+use privatix_store::offerings;
+
+use super::operator::Operator;
+use super::{convert, health};
+use crate::node::{Accepted, Balances, Order};
+use crate::{ErrorCode, Failure, Request, agent, node};
+
+/// Methods over a role's handle.
+pub(crate) struct Methods<O> {
+    module: RpcModule<O>,
+}
+
+const PAGE: u32 = 100;
+const LONGEST_PAGE: u32 = 1_000;
+/// Transactions looked through for those of a job.
+const RECENT_TRANSACTIONS: u32 = 1_000;
+
+fn page(limit: Option<u32>) -> u32 {
+    limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE)
+}
+
+impl<O: Operator> Methods<O> {
+    fn new(operator: O) -> Self {
+        Self { module: RpcModule::new(operator) }
+    }
+
+    /// Answers `R` with `answer`.
+    fn on<R: Request, F>(mut self, answer: impl Fn(Arc<O>, R) -> F + Clone + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<R::Answer, Failure>> + Send,
+    {
+        let method = move |params: Params<'static>, operator: Arc<O>, _: http::Extensions| {
+            let answer = answer.clone();
+            async move {
+                let request = read::<R>(&params)?;
+                let given = answer(operator, request).await?;
+                serde_json::to_value(&given).map_err(|error| {
+                    ErrorObjectOwned::from(Failure::new(
+                        ErrorCode::Internal,
+                        format!("the answer cannot be written as JSON: {error}"),
+                    ))
+                })
+            }
+        };
+        if let Err(error) = self.module.register_async_method(R::METHOD, method) {
+            // Two methods of one name: a mistake in this file that the test of all methods finds.
+            tracing::error!(%error, "a method of the control API is missing");
+        }
+        self
+    }
+
+    pub(crate) fn into_module(self) -> RpcModule<O> {
+        self.module
+    }
+}
+
+/// Reads parameters by name; none at all are as good as none of them.
+fn read<R: Request>(params: &Params<'_>) -> Result<R, Failure> {
+    let text = params.as_str().unwrap_or("{}");
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner();
+        let place = if path == "." { String::new() } else { format!("`{path}`: ") };
+        Failure::new(
+            ErrorCode::InvalidParams,
+            format!("{} does not take these parameters: {place}{reason}; give them by name", R::METHOD),
+        )
+    })
+}
+
+/// What a role's node answers, whatever the role.
+pub(crate) fn common<O: Operator>(operator: O, started_at: SystemTime) -> Methods<O> {
+    Methods::new(operator)
+        .on(move |o: Arc<O>, _: node::GetStatus| async move { Ok(status(&*o, started_at)) })
+        .on(|o: Arc<O>, _: node::GetBalances| async move { balances(o.node()).await })
+        .on(|o: Arc<O>, ask: node::Deposit| async move {
+            check_amount(ask.amount)?;
+            Ok(order(o.node().enqueue(&privatix_node::Deposit { amount: ask.amount }, BY).await?))
+        })
+        .on(|o: Arc<O>, ask: node::Withdraw| async move {
+            check_amount(ask.amount)?;
+            Ok(order(o.node().enqueue(&privatix_node::Withdraw { amount: ask.amount }, BY).await?))
+        })
+        .on(|o: Arc<O>, ask: node::ListChannels| async move {
+            let views = o.node().channels(page(ask.limit)).await?;
+            Ok(views.into_iter().map(convert::channel).collect())
+        })
+        .on(|o: Arc<O>, ask: node::GetChannel| async move { details(&*o, ask.channel).await })
+        .on(|o: Arc<O>, ask: node::PauseChannel| async move {
+            o.pause(ask.channel).await?;
+            Ok(Accepted {})
+        })
+        .on(|o: Arc<O>, ask: node::ResumeChannel| async move {
+            o.resume(ask.channel).await?;
+            Ok(Accepted {})
+        })
+        .on(|o: Arc<O>, ask: node::TerminateChannel| async move {
+            o.terminate(ask.channel).await?;
+            newest(o.node(), channel_subject(ask.channel)).await
+        })
+        .on(|o: Arc<O>, ask: node::CloseChannel| async move {
+            o.close(ask.channel).await?;
+            newest(o.node(), channel_subject(ask.channel)).await
+        })
+        .on(|o: Arc<O>, ask: node::ListJobs| async move { jobs(o.node(), ask).await })
+        .on(|o: Arc<O>, ask: node::GetJob| async move { job(o.node(), ask.job).await })
+        .on(|o: Arc<O>, ask: node::CancelJob| async move {
+            let mut tx = o.node().db().begin().await?;
+            privatix_jobs::cancel(&mut tx, ask.job).await?;
+            tx.commit().await?;
+            o.node().wake();
+            Ok(Accepted {})
+        })
+        .on(|o: Arc<O>, ask: node::ReactivateJob| async move {
+            let mut tx = o.node().db().begin().await?;
+            privatix_jobs::reactivate(&mut tx, ask.job).await?;
+            tx.commit().await?;
+            o.node().wake();
+            Ok(Accepted {})
+        })
+        .on(|o: Arc<O>, ask: node::ListTransactions| async move {
+            let filter = TxFilter {
+                status: ask.status,
+                kind: ask.kind,
+                subject: ask.subject,
+                from: None,
+                before: ask.before,
+                limit: page(ask.limit),
+            };
+            let node = o.node();
+            let records = node.transactor()?.list(&mut *node.db().read().await?, &filter).await?;
+            Ok(records.into_iter().map(convert::transaction).collect())
+        })
+        .on(|o: Arc<O>, ask: node::GetTransaction| async move {
+            let node = o.node();
+            let mut conn = node.db().read().await?;
+            let record = node.transactor()?.get(&mut conn, ask.transaction).await?;
+            let attempts = node.transactor()?.attempts(&mut conn, ask.transaction).await?;
+            Ok(node::TransactionDetails {
+                transaction: convert::transaction(record),
+                attempts: attempts.iter().map(convert::attempt).collect(),
+            })
+        })
+        .on(|o: Arc<O>, ask: node::BumpTransaction| async move {
+            let node = o.node();
+            let mut tx = node.db().begin().await?;
+            node.transactor()?.bump(&mut tx, ask.transaction).await?;
+            tx.commit().await?;
+            node.wake_transactor();
+            Ok(Accepted {})
+        })
+}
+
+/// What an agent answers.
+pub(crate) fn agent(handle: AgentHandle, started_at: SystemTime) -> Methods<AgentHandle> {
+    type Handle = Arc<AgentHandle>;
+    common(handle, started_at)
+        .on(|o: Handle, ask: agent::CreateOffering| async move {
+            let signed = o.create_offering(ask.draft).await?;
+            our_offering(&o, signed.hash()).await
+        })
+        .on(|o: Handle, ask: agent::PublishOffering| async move {
+            change(&o, ask.offering, OfferingAction::Publish).await
+        })
+        .on(|o: Handle, ask: agent::PopUpOffering| async move {
+            change(&o, ask.offering, OfferingAction::PopUp).await
+        })
+        .on(|o: Handle, ask: agent::RemoveOffering| async move {
+            change(&o, ask.offering, OfferingAction::Remove).await
+        })
+        .on(|o: Handle, ask: agent::ListOfferings| async move {
+            let mut offerings = Vec::new();
+            for stored in o.offerings(page(ask.limit)).await? {
+                offerings.push(convert::offering(o.node(), stored).await);
+            }
+            Ok(offerings)
+        })
+        .on(|o: Handle, ask: agent::GetOffering| async move { our_offering(&o, ask.offering).await })
+        .on(|o: Handle, _: agent::ListTemplates| async move {
+            let templates = o.node().templates().iter();
+            let ours = templates.filter(|template| template.kind() == TemplateKind::Offering);
+            Ok(ours.map(|template| template_of(template)).collect())
+        })
+}
+
+/// Who pushes the jobs.
+const BY: &str = "operator";
+
+fn check_amount(amount: privatix_channel::Amount) -> Result<(), Failure> {
+    if amount.is_zero() || !amount.fits_on_chain() {
+        return Err(Failure::new(
+            ErrorCode::InvalidParams,
+            format!("`amount`: {amount} base units cannot be moved; give 1 to 2^96 - 1"),
+        ));
+    }
+    Ok(())
+}
+
+const fn order(pushed: Pushed) -> Order {
+    match pushed {
+        Pushed::New(job) | Pushed::Duplicate(job) => Order::new(job),
+    }
+}
+
+/// The newest job about something: the one that was just pushed, or the one that does the same already.
+pub(crate) async fn newest(node: &Node, subject: String) -> Result<Order, Failure> {
+    let filter = privatix_jobs::Filter::new().subject(subject.clone()).limit(1);
+    let page = privatix_jobs::list(&mut *node.db().read().await?, &filter).await?;
+    let job = page.jobs.first().ok_or_else(|| {
+        Failure::new(ErrorCode::Internal, format!("the job about {subject} is gone; look at `jobs list`"))
+    })?;
+    Ok(Order::new(job.id))
+}
+
+fn status<O: Operator>(operator: &O, started_at: SystemTime) -> node::Status {
+    let node = operator.node();
+    let about = node.services().host().about();
+    node::Status {
+        role: node.side().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        account: node.account(),
+        chain_id: node.domain().chain_id(),
+        contract: node.domain().contract(),
+        token: node.domain().token(),
+        challenge_period: node.challenge_period(),
+        somc: operator.somc(),
+        chain: health::chain_status(node),
+        adapter: node::AdapterStatus {
+            name: about.name.clone(),
+            version: about.version.clone(),
+            product: about.product.0,
+        },
+        started_at,
+        health: health::health(node),
+    }
+}
+
+pub(crate) async fn balances(node: &Node) -> Result<Balances, Failure> {
+    let now = node.balances().await?;
+    Ok(Balances { account: node.account(), ether: now.ether, wallet: now.wallet, contract: now.contract })
+}
+
+async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::ChannelDetails, Failure> {
+    let node = operator.node();
+    let view = node.channel(channel).await?;
+    let descriptor = view.channel.descriptor;
+    let offering = node.offering(descriptor.agent, descriptor.offering).await.ok();
+    Ok(node::ChannelDetails {
+        unit: offering.map(|offering| offering.terms().unit().clone()),
+        endpoint: node.services().endpoint(channel),
+        claimable: operator.claimable(channel).await?,
+        sessions: node.sessions(channel).await?.into_iter().map(convert::session).collect(),
+        channel: convert::channel(view),
+    })
+}
+
+async fn jobs(node: &Node, ask: node::ListJobs) -> Result<node::JobsPage, Failure> {
+    let mut filter = privatix_jobs::Filter::new();
+    filter.subject = ask.subject;
+    filter.kind = ask.kind;
+    filter.status = ask.status;
+    filter.before = ask.before;
+    filter.limit = ask.limit;
+    let page = privatix_jobs::list(&mut *node.db().read().await?, &filter).await?;
+    Ok(node::JobsPage { jobs: page.jobs.iter().map(convert::job).collect(), next: page.next })
+}
+
+async fn job(node: &Node, id: JobId) -> Result<node::JobDetails, Failure> {
+    let mut conn = node.db().read().await?;
+    let record = privatix_jobs::get(&mut conn, id).await?;
+    // A job's intents are keyed so that its id comes last: that makes them happen once.
+    let suffix = format!(" {id}");
+    let recent = TxFilter { limit: RECENT_TRANSACTIONS, ..TxFilter::default() };
+    let records = match node.transactor() {
+        Ok(transactor) => transactor.list(&mut conn, &recent).await?,
+        Err(_) => Vec::new(), // not running yet, so nothing was sent
+    };
+    let of_job = records.into_iter().filter(|transaction| transaction.intent.key.ends_with(&suffix));
+    Ok(node::JobDetails {
+        job: convert::job(&record),
+        payload: convert::payload(&record),
+        transactions: of_job.map(convert::transaction).collect(),
+    })
+}
+
+async fn our_offering(handle: &AgentHandle, hash: OfferingHash) -> Result<agent::Offering, Failure> {
+    let node = handle.node();
+    let stored = offerings::get(&mut *node.db().read().await?, node.account(), hash).await?;
+    Ok(convert::offering(node, stored).await)
+}
+
+async fn change(handle: &AgentHandle, hash: OfferingHash, action: OfferingAction) -> Result<Order, Failure> {
+    handle.change_offering(hash, action).await?;
+    newest(handle.node(), format!("offering {hash}")).await
+}
+
+fn template_of(template: &privatix_offering::Template) -> agent::Template {
+    let document: serde_json::Value = serde_json::from_slice(template.canonical()).unwrap_or_default();
+    agent::Template {
+        hash: template.hash(),
+        name: template.name().to_owned(),
+        product: template.product(),
+        schema: document.get("schema").cloned().unwrap_or_default(),
+    }
+}

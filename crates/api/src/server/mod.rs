@@ -1,0 +1,184 @@
+mod convert;
+mod failure;
+mod guard;
+mod health;
+mod methods;
+mod metrics;
+mod operator;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jsonrpsee::RpcModule;
+use jsonrpsee::server::{BatchRequestConfig, Server, ServerConfig};
+use privatix_agent::AgentHandle;
+use privatix_node::Node;
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::node::Balances;
+use guard::{GuardLayer, Pages, Rules};
+pub use operator::Operator;
+
+/// How the API is served.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// The token that every request but `GET /health` must carry.
+    pub token: SecretString,
+    /// Names under which the API may be reached, beside `localhost` and every address. Others are refused, so that no
+    /// web page can have its own name point here.
+    pub allowed_hosts: Vec<String>,
+    /// Most bytes of a request; 1 MiB by default.
+    pub max_request_bytes: u32,
+    /// Most connections at once; 64 by default.
+    pub max_connections: u32,
+}
+
+impl ServerSettings {
+    /// The usual settings.
+    pub fn new(token: SecretString) -> Self {
+        Self { token, allowed_hosts: Vec::new(), max_request_bytes: 1024 * 1024, max_connections: 64 }
+    }
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address} for the control API: {source}; stop what uses it, or set api.listen to another"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+const LONGEST_ANSWER: u32 = 16 * 1024 * 1024;
+const MOST_IN_BATCH: u32 = 32;
+/// For the requests under way at a shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+const HEALTH_EVERY: Duration = Duration::from_secs(2);
+const BALANCES_EVERY: Duration = Duration::from_mins(1);
+
+/// The API's socket. Bound before a role is made, so that a port in use is told before anything has begun.
+#[derive(Debug)]
+pub struct ApiServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: ServerSettings,
+}
+
+impl ApiServer {
+    /// Listens on `address`; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub fn bind(address: SocketAddr, settings: ServerSettings) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, settings })
+    }
+
+    /// The address it listens on, with the port really taken.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves an agent's API until shutdown.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub async fn serve_agent(
+        self,
+        agent: AgentHandle,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let node = Arc::clone(agent.node());
+        let module = methods::agent(agent, SystemTime::now()).into_module();
+        self.serve(node, module, shutdown).await
+    }
+
+    async fn serve<O: Operator>(
+        self,
+        node: Arc<Node>,
+        module: RpcModule<O>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let Self { listener, address, settings } = self;
+        let (seen, balances) = watch::channel(None);
+        let rules = Rules {
+            token: settings.token,
+            hosts: settings.allowed_hosts,
+            pages: Arc::new(NodePages { node: Arc::clone(&node), balances }),
+        };
+        let config = ServerConfig::builder()
+            .http_only()
+            .max_request_body_size(settings.max_request_bytes)
+            .max_response_body_size(LONGEST_ANSWER)
+            .max_connections(settings.max_connections)
+            .set_batch_request_config(BatchRequestConfig::Limit(MOST_IN_BATCH))
+            .build();
+        let server = Server::builder()
+            .set_config(config)
+            .set_http_middleware(tower::ServiceBuilder::new().layer(GuardLayer(Arc::new(rules))))
+            .build_from_tcp(listener)
+            .map_err(|source| ServeError::Listen { address, source })?;
+        let handle = server.start(module);
+        tokio::join!(
+            node.services().host().poll_health(HEALTH_EVERY, shutdown.clone()),
+            look_at_balances(&node, &seen, &shutdown),
+        );
+        if handle.stop().is_ok() && tokio::time::timeout(GRACE, handle.stopped()).await.is_err() {
+            tracing::warn!("requests to the control API were cut off by the shutdown");
+        }
+        Ok(())
+    }
+}
+
+/// For the metrics page, which must not ask the chain itself.
+async fn look_at_balances(node: &Node, seen: &watch::Sender<Option<Balances>>, shutdown: &CancellationToken) {
+    let mut ticks = tokio::time::interval(BALANCES_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        match shutdown.run_until_cancelled(methods::balances(node)).await {
+            Some(Ok(balances)) => {
+                seen.send_replace(Some(balances));
+            }
+            Some(Err(error)) => tracing::debug!(%error, "cannot look at the balances"),
+            None => break,
+        }
+    }
+}
+
+struct NodePages {
+    node: Arc<Node>,
+    balances: watch::Receiver<Option<Balances>>,
+}
+
+impl Pages for NodePages {
+    fn health(&self) -> (bool, String) {
+        let health = health::health(&self.node);
+        let body = serde_json::to_string(&health).unwrap_or_else(|error| error.to_string());
+        (health.ready, body)
+    }
+
+    fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(async {
+            let balances = self.balances.borrow().clone();
+            metrics::page(&self.node, balances.as_ref()).await
+        })
+    }
+}

@@ -1,0 +1,68 @@
+use std::future::Future;
+
+use privatix_agent::AgentHandle;
+use privatix_channel::{Amount, ChannelId};
+use privatix_node::{Node, NodeError};
+use std::sync::Arc;
+
+/// What the API needs of a role's handle: all of it, but for what only one role can do.
+pub trait Operator: Clone + Send + Sync + 'static {
+    /// What both roles stand on.
+    fn node(&self) -> &Arc<Node>;
+
+    /// Where clients reach an agent's messaging server.
+    fn somc(&self) -> Option<String> {
+        None
+    }
+
+    /// Pauses a channel's service.
+    fn pause(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
+
+    /// Ends a pause.
+    fn resume(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
+
+    /// Ends a channel's service for good.
+    fn terminate(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
+
+    /// Ends a channel's service and closes the channel on chain.
+    fn close(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
+
+    /// What an agent could still cash.
+    fn claimable(
+        &self,
+        channel: ChannelId,
+    ) -> impl Future<Output = Result<Option<Amount>, NodeError>> + Send {
+        let _ = channel;
+        async { Ok(None) }
+    }
+}
+
+impl Operator for AgentHandle {
+    fn node(&self) -> &Arc<Node> {
+        self.node()
+    }
+
+    fn somc(&self) -> Option<String> {
+        Some(self.somc().to_string())
+    }
+
+    async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.pause(channel).await
+    }
+
+    async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.resume(channel).await
+    }
+
+    async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.terminate(channel).await
+    }
+
+    async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.close(channel).await
+    }
+
+    async fn claimable(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
+        self.claimable(channel).await.map(Some)
+    }
+}
