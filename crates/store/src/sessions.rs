@@ -10,7 +10,7 @@ use privatix_db::{Conn, on};
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::columns::{id, signed, unsigned};
+use crate::columns::{id, unsigned};
 use crate::schema::{channels, sessions};
 
 /// A stretch of use of a channel, from one start of the adapter's counters to the next.
@@ -55,7 +55,8 @@ pub struct Report {
 /// is not ours or the session is another channel's.
 pub async fn record(conn: &mut Conn, report: &Report) -> Result<bool, StoreError> {
     let (key, channel) = (session_key(report.session), id(report.channel));
-    let used = signed("usage", report.used.get())?;
+    // Nothing real comes near what the column holds; a broken adapter must not stop the metering of others by an error.
+    let used = i64::try_from(report.used.get()).unwrap_or(i64::MAX);
     let query = sessions::table.find(key.clone()).select((sessions::channel, sessions::peer.is_null()));
     let known: Option<(Bytes32, bool)> = on!(&mut *conn, |c| query.first(c).await.optional())?;
     let nameless = match known {

@@ -185,6 +185,12 @@ async fn act(conn: &mut Conn, step: Step) {
         Step::Channel { channel: nonce, event } => {
             let (id, _) = channel(nonce);
             let stored = channels::get(conn, id).await.unwrap();
+            let event = match event {
+                ChannelEvent::CloseFailed { .. } => {
+                    ChannelEvent::CloseFailed { in_challenge: stored.close_requested_at.is_some() }
+                }
+                event => event,
+            };
             if let Ok(status) = stored.status.apply(event) {
                 channels::set_status(conn, id, status).await.unwrap();
             }

@@ -1,0 +1,135 @@
+//! One voucher per channel, which only ever grows, and is on disk before anybody is told.
+#![allow(clippy::unwrap_used, reason = "tests")]
+mod common;
+
+use common::*;
+use privatix_channel::Amount;
+use privatix_db::{Conn, Database, GroupCommit};
+use privatix_store::vouchers::{self, StoredVoucher, VoucherWriter};
+use proptest::prelude::*;
+
+async fn store(db: &Database, voucher: &privatix_channel::SignedVoucher) -> bool {
+    let mut tx = db.begin().await.unwrap();
+    let stored = vouchers::store(&mut tx, voucher).await.unwrap();
+    tx.commit().await.unwrap();
+    stored
+}
+
+async fn get(db: &Database, nonce: u64) -> Option<StoredVoucher> {
+    vouchers::get(&mut db.read().await.unwrap(), channel(nonce).0).await.unwrap()
+}
+
+async fn acknowledge(conn: &mut Conn, nonce: u64, cumulative: u128) -> Amount {
+    vouchers::acknowledge(conn, channel(nonce).0, amount(cumulative)).await.unwrap();
+    vouchers::get(conn, channel(nonce).0).await.unwrap().unwrap().acknowledged
+}
+
+#[tokio::test]
+async fn a_voucher_is_kept_byte_for_byte_over_a_restart() {
+    let (dir, db) = fresh().await;
+    assert_eq!(get(&db, 0).await, None);
+    // The highest that fits the chain, to see that nothing is cut.
+    let best = voucher(channel(0).0, Amount::MAX_ON_CHAIN.get());
+    assert!(store(&db, &best).await);
+    drop(db);
+    let db = open(&dir.path().join("market.db")).await;
+    assert_eq!(
+        get(&db, 0).await.unwrap(),
+        StoredVoucher { signed: best, count: 1, acknowledged: Amount::ZERO }
+    );
+}
+
+#[tokio::test]
+async fn a_lower_or_equal_voucher_changes_nothing() {
+    let (_dir, db) = fresh().await;
+    let best = voucher(channel(0).0, 256);
+    assert!(store(&db, &best).await);
+    // 255 and 256 differ in length: amounts compare as numbers, not as text.
+    for late in [0, 1, 255, 256] {
+        assert!(!store(&db, &voucher(channel(0).0, late)).await, "{late}");
+    }
+    assert_eq!(
+        get(&db, 0).await.unwrap(),
+        StoredVoucher { signed: best, count: 1, acknowledged: Amount::ZERO }
+    );
+    assert!(store(&db, &voucher(channel(0).0, 257)).await);
+    assert_eq!(get(&db, 0).await.unwrap().count, 2);
+}
+
+#[tokio::test]
+async fn what_the_agent_acknowledged_only_grows_and_outlives_the_next_voucher() {
+    let (_dir, db) = fresh().await;
+    store(&db, &voucher(channel(0).0, 100)).await;
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(acknowledge(&mut tx, 0, 100).await, amount(100));
+    assert_eq!(acknowledge(&mut tx, 0, 60).await, amount(100));
+    assert!(vouchers::store(&mut tx, &voucher(channel(0).0, 180)).await.unwrap());
+    assert_eq!(acknowledge(&mut tx, 0, 100).await, amount(100));
+    // Of a channel without a voucher there is nothing to acknowledge.
+    vouchers::acknowledge(&mut tx, channel(1).0, amount(5)).await.unwrap();
+    assert_eq!(vouchers::get(&mut tx, channel(1).0).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channels_vouchers_in_one_commit_each_learn_whether_they_were_the_highest() {
+    let (_dir, db) = fresh().await;
+    let (writer, task) = GroupCommit::start(db.clone(), VoucherWriter, 64);
+    let held = db.begin().await.unwrap(); // what is submitted meanwhile shares one commit
+    let submit = |nonce, cumulative| {
+        let writer = writer.clone();
+        tokio::spawn(async move { writer.submit(voucher(channel(nonce).0, cumulative)).await.unwrap() })
+    };
+    let mut outcomes = Vec::new();
+    for (nonce, cumulative) in [(0, 10), (0, 30), (1, 5), (0, 20), (0, 30)] {
+        let outcome = submit(nonce, cumulative);
+        // In the order of submission: each is in the queue before the next is made.
+        tokio::task::yield_now().await;
+        outcomes.push(outcome);
+    }
+    drop(held);
+    let mut stored = 0;
+    for outcome in outcomes {
+        stored += u64::from(outcome.await.unwrap());
+    }
+    drop(writer);
+    task.await.unwrap();
+    assert_eq!(get(&db, 0).await.unwrap().signed, voucher(channel(0).0, 30));
+    assert_eq!(get(&db, 1).await.unwrap().signed, voucher(channel(1).0, 5));
+    // However they were ordered, as many were told "highest" as were counted.
+    assert_eq!(get(&db, 0).await.unwrap().count + get(&db, 1).await.unwrap().count, stored);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_stored_voucher_is_the_highest_in_any_order_and_grouping(
+        groups in prop::collection::vec(prop::collection::vec((0..3_u64, 1..600_u128), 1..6), 1..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, db) = fresh().await;
+            let mut best = [0; 3];
+            let mut count = [0; 3];
+            for group in &groups {
+                let mut tx = db.begin().await.unwrap();
+                let items = group.iter().map(|&(nonce, cumulative)| voucher(channel(nonce).0, cumulative));
+                let items: Vec<_> = items.collect();
+                let outcomes = privatix_db::BatchWrite::write(&mut VoucherWriter, &mut tx, items).await.unwrap();
+                tx.commit().await.unwrap();
+                for (&(nonce, cumulative), highest) in group.iter().zip(outcomes) {
+                    let nonce = usize::try_from(nonce).unwrap();
+                    prop_assert_eq!(highest, cumulative > best[nonce]);
+                    best[nonce] = best[nonce].max(cumulative);
+                    count[nonce] += u64::from(highest);
+                }
+            }
+            for (nonce, (best, count)) in (0..).zip(best.into_iter().zip(count)) {
+                let stored = get(&db, nonce).await;
+                prop_assert_eq!(stored.as_ref().map_or(0, |stored| stored.count), count);
+                prop_assert_eq!(stored.map_or(0, |stored| stored.signed.cumulative().get()), best);
+            }
+            Ok(())
+        })?;
+    }
+}
