@@ -93,16 +93,27 @@ async fn a_lease_is_renewed_while_its_handler_runs() {
     let id = push(&db, Step::new("a", "once")).await;
     let gate = Arc::new(Notify::new());
     let (handler, mut a) = gated(&gate);
-    let lease = Duration::from_millis(900);
-    let first = start(&db, |builder| builder.identity("a").lease(lease).register::<Step, _>(handler));
+    let lease = Duration::from_millis(1500);
+    // With one worker and nothing claimed ahead, A has its hands full and leaves the signal to B.
+    let first = start(&db, |builder| {
+        builder.identity("a").workers(1).prefetch(0).lease(lease).register::<Step, _>(handler)
+    });
     assert_eq!(next(&mut a).await, "started");
-    let second =
-        start(&db, |builder| builder.identity("b").lease(lease).register::<Step, _>(write::<Step>()));
-    tokio::time::sleep(lease * 2).await; // B would have taken it over by now
+    let first_end = lease_end(&db, id).await;
+    while lease_end(&db, id).await == first_end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // To B it is just after the end that the lease had at first, and stays so.
+    let now = first_end + Duration::from_micros(1);
+    push(&db, Signal("b".into())).await;
+    let mut second =
+        start(&db, |builder| builder.identity("b").clock(move || now).register::<Step, _>(write::<Step>()));
+    second.signalled("b").await;
+    second.stop().await;
+    assert_eq!(notes(&db).await, [""; 0]);
     gate.notify_one();
     assert_eq!(next(&mut a).await, "committed");
     first.stop().await;
-    second.stop().await;
     assert_eq!(get(&db, id).await.crashes, 0);
     assert_eq!(notes(&db).await, ["once"]);
 }

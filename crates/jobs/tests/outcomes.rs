@@ -162,17 +162,39 @@ async fn a_handler_that_takes_too_long_is_dropped_with_its_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payload_that_no_longer_parses_fails_its_job_with_the_reason() {
+async fn a_payload_that_no_longer_parses_fails_its_job_with_the_reason_and_no_other() {
     let (_dir, db) = fresh().await;
-    let id = push(&db, OldStep { subject: "a".into() }).await;
+    let old = push(&db, OldStep { subject: "a".into() }).await;
+    let behind = push(&db, Step::new("a", "behind it")).await;
+    let garbled = push(&db, Step::new("b", "x")).await;
+    scribble(&db, garbled, "{\"subject\": \"b\", \"no").await;
+    for subject in ["a", "b"] {
+        push(&db, Signal(subject.into())).await;
+    }
+    let mut running = start(&db, |builder| builder.register::<Step, _>(write::<Step>()));
+    running.signalled_all(&["a", "b"]).await;
+    running.stop().await;
+
+    // It can be looked at, with its payload as it is stored, and is not tried again and again.
+    let job = get(&db, old).await;
+    assert_eq!((job.status, job.tries), (JobStatus::Failed, 1));
+    assert_eq!(job.payload, r#"{"subject":"a"}"#);
+    let message = "the payload does not parse: missing field `note` at line 1 column 15";
+    assert_eq!(job.failure, failure(FailureCause::Payload, message));
+    let job = get(&db, garbled).await;
+    assert_eq!((job.status, job.failure.map(|f| f.cause)), (JobStatus::Failed, Some(FailureCause::Payload)));
+    // The others went on.
+    assert_eq!(get(&db, behind).await.status, JobStatus::Done);
+    assert_eq!(notes(&db).await, ["behind it"]);
+
+    // Once the payload is right again, or the program that reads it, the job can be had again.
+    scribble(&db, old, r#"{"subject":"a","note":"mended"}"#).await;
+    reactivate(&db, old).await.unwrap();
     push(&db, Signal("a".into())).await;
     let mut running = start(&db, |builder| builder.register::<Step, _>(write::<Step>()));
     running.signalled("a").await;
     running.stop().await;
-    let job = get(&db, id).await;
-    assert_eq!(job.status, JobStatus::Failed);
-    let message = "the payload does not parse: missing field `note` at line 1 column 15";
-    assert_eq!(job.failure, failure(FailureCause::Payload, message));
+    assert_eq!(notes(&db).await, ["behind it", "mended"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

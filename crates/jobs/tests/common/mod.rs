@@ -25,11 +25,14 @@ mod schema {
     diesel::table! {
         effect (id) { id -> BigInt, job -> BigInt, subject -> Text, note -> Text, }
     }
+    diesel::table! {
+        job (id) { id -> BigInt, payload -> Text, claim_at -> Nullable<BigInt>, }
+    }
 }
-use schema::effect;
+use schema::{effect, job};
 
 /// What a test may wait for, at most.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 pub async fn open(path: &Path) -> Database {
     let db = Database::open(path, &[MIGRATIONS]).await.unwrap();
@@ -55,8 +58,7 @@ pub async fn effect(
     subject: &str,
     note: &str,
 ) -> Result<(), diesel::result::Error> {
-    let job: i64 = job.to_string().parse().unwrap();
-    let row = (effect::job.eq(job), effect::subject.eq(subject), effect::note.eq(note));
+    let row = (effect::job.eq(number(job)), effect::subject.eq(subject), effect::note.eq(note));
     on!(conn, |c| diesel::insert_into(effect::table).values(row).execute(c).await)?;
     Ok(())
 }
@@ -297,6 +299,26 @@ pub async fn get(db: &Database, id: JobId) -> JobRecord {
 
 pub async fn list(db: &Database, filter: Filter) -> Vec<JobRecord> {
     privatix_jobs::list(&mut db.read().await.unwrap(), &filter).await.unwrap().jobs
+}
+
+fn number(id: JobId) -> i64 {
+    id.to_string().parse().unwrap()
+}
+
+/// When the lease of a running job ends.
+pub async fn lease_end(db: &Database, id: JobId) -> SystemTime {
+    let mut conn = db.read().await.unwrap();
+    let query = job::table.find(number(id)).select(job::claim_at.assume_not_null());
+    let end: privatix_db::types::Micros = on!(&mut *conn, |c| query.first(c).await).unwrap();
+    end.into()
+}
+
+/// Writes another payload into a job, as no program should.
+pub async fn scribble(db: &Database, id: JobId, payload: &str) {
+    let mut tx = db.begin().await.unwrap();
+    let update = diesel::update(job::table.find(number(id))).set(job::payload.eq(payload));
+    on!(&mut *tx, |c| update.execute(c).await).unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// A clock that is ahead of the system's.
