@@ -44,6 +44,22 @@ pub struct OfferingDraft {
     pub additional: serde_json::Value,
 }
 
+impl OfferingDraft {
+    /// What every offering needs; the other fields can be set afterwards.
+    pub fn new(service_name: impl Into<String>, country: Country, supply: u32, terms: TermsDraft) -> Self {
+        Self {
+            template: None,
+            service_name: service_name.into(),
+            description: String::new(),
+            country,
+            ip_type: None,
+            supply,
+            terms,
+            additional: no_parameters(),
+        }
+    }
+}
+
 fn no_parameters() -> serde_json::Value {
     serde_json::json!({})
 }

@@ -1,0 +1,222 @@
+//! A marketplace to test in: a node, the contracts, an agent and a client with their databases and plug-ins.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::signers::local::PrivateKeySigner;
+use privatix_adapter::Adapter;
+use privatix_agent::{Agent, AgentHandle, OfferingAction, OfferingDraft};
+use privatix_billing::{Billing, Measure, TermsDraft, Unit};
+use privatix_chain::{Endpoint, StartFrom};
+use privatix_channel::{Amount, ChannelId, OfferingHash};
+use privatix_client::{Client, ClientHandle, ClientSettings, Filter};
+use privatix_db::Database;
+use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts};
+use privatix_offering::Templates;
+use privatix_plugin_proxy::{ProxyClient, ProxyServer};
+use privatix_somc::{DirectListener, DirectTransport, SomcAddress};
+use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Guards against hangs; nothing here takes long.
+pub const LIMIT: Duration = Duration::from_secs(90);
+pub const AGENT: usize = 1;
+pub const CLIENT: usize = 2;
+
+pub struct Market {
+    pub anvil: Anvil,
+    pub contracts: Contracts,
+    dir: TempDir,
+}
+
+/// A role that runs.
+pub struct Running<H> {
+    pub handle: H,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), NodeError>>,
+}
+
+impl<H> Running<H> {
+    /// A clean shutdown.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+impl Market {
+    pub async fn new() -> Self {
+        // Shown for a test that fails; TEST_LOG=debug shows more.
+        let filter = EnvFilter::try_from_env("TEST_LOG").unwrap_or_else(|_| "info".into());
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let anvil = Anvil::start().await.unwrap();
+        let contracts = anvil.deploy().await.unwrap();
+        Self { anvil, contracts, dir: temp_dir().unwrap() }
+    }
+
+    fn database(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.db"))
+    }
+
+    async fn parts(
+        &self,
+        name: &str,
+        signer: PrivateKeySigner,
+        adapter: Arc<dyn Adapter>,
+        adapter_settings: Value,
+    ) -> NodeParts {
+        let mut chain = ChainSettings::new(self.contracts.contract);
+        chain.confirmations = 0; // a block is mined per transaction, and none after it
+        chain.poll_interval = Duration::from_millis(50);
+        chain.start = StartFrom::Block(0);
+        NodeParts {
+            db: Database::open(&self.database(name), &privatix_node::migrations()).await.unwrap(),
+            endpoint: Endpoint::new(self.anvil.url()).unwrap(),
+            signer,
+            adapter,
+            adapter_settings,
+            templates: Templates::builtin(),
+            chain,
+        }
+    }
+
+    /// Starts the agent, with a proxy that may reach this machine.
+    pub async fn agent(&self) -> Running<AgentHandle> {
+        let settings = json!({
+            "listen": "127.0.0.1:0",
+            "destinations": { "allow": ["127.0.0.0/8"] },
+        });
+        self.agent_with(Arc::new(ProxyServer::new()), settings).await
+    }
+
+    pub async fn agent_with(&self, adapter: Arc<dyn Adapter>, settings: Value) -> Running<AgentHandle> {
+        let parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
+        let listener = DirectListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let somc = SomcAddress::direct("127.0.0.1", listener.local_addr().port()).unwrap();
+        let agent = Agent::new(parts, listener, somc).await.unwrap();
+        let (handle, stop) = (agent.handle(), CancellationToken::new());
+        let task = tokio::spawn(agent.run(stop.clone()));
+        running(handle.node()).await;
+        Running { handle, stop, task }
+    }
+
+    /// Starts the client, with a local port for each channel.
+    pub async fn client(&self) -> Running<ClientHandle> {
+        self.client_with(ClientSettings::default()).await
+    }
+
+    pub async fn client_with(&self, settings: ClientSettings) -> Running<ClientHandle> {
+        let adapter_settings = json!({ "port": 0, "allow_private_agents": true });
+        let adapter = Arc::new(ProxyClient::new());
+        let parts = self.parts("client", self.anvil.key(CLIENT), adapter, adapter_settings).await;
+        let client = Client::new(parts, Arc::new(DirectTransport::anywhere()), settings).await.unwrap();
+        let (handle, stop) = (client.handle(), CancellationToken::new());
+        let task = tokio::spawn(client.run(stop.clone()));
+        running(handle.node()).await;
+        Running { handle, stop, task }
+    }
+
+    /// Publishes an offering and waits until the client can accept it.
+    pub async fn offer(
+        &self,
+        agent: &AgentHandle,
+        client: &ClientHandle,
+        draft: OfferingDraft,
+    ) -> OfferingHash {
+        let offering = publish(self, agent, draft).await;
+        available(client, offering).await;
+        offering
+    }
+
+    /// Opens a channel and waits until its service runs on both sides. Gives it with its local proxy port.
+    pub async fn buy(
+        &self,
+        agent: &AgentHandle,
+        client: &ClientHandle,
+        offering: OfferingHash,
+        deposit: Option<Amount>,
+    ) -> (ChannelId, u16) {
+        let channel = client.accept(None, offering, deposit).await.unwrap();
+        service(client.node(), channel, "active").await;
+        service(agent.node(), channel, "active").await;
+        let endpoint = client.node().services().endpoint(channel).unwrap();
+        (channel, endpoint["port"].as_u64().unwrap().try_into().unwrap())
+    }
+}
+
+async fn running(node: &Node) {
+    wait_for("the chain monitor", LIMIT, async || node.processed_block().ok_or("nothing processed"))
+        .await
+        .unwrap();
+}
+
+/// Deposits the stake, publishes, waits until it is on chain.
+pub async fn publish(market: &Market, agent: &AgentHandle, draft: OfferingDraft) -> OfferingHash {
+    market.contracts.deposit(&market.anvil, AGENT, Amount::new(100_000_000)).await.unwrap();
+    let offering = agent.create_offering(draft).await.unwrap().hash();
+    agent.change_offering(offering, OfferingAction::Publish).await.unwrap();
+    wait_for("the offering to be registered", LIMIT, async || {
+        let ours = agent.offerings(100).await.unwrap();
+        let ours = ours.iter().find(|ours| ours.hash == offering).unwrap();
+        if ours.status.is_on_market() { Ok(()) } else { Err(format!("{ours:?}")) }
+    })
+    .await
+    .unwrap();
+    offering
+}
+
+/// Waits until the client has the checked message of an offering.
+pub async fn available(client: &ClientHandle, offering: OfferingHash) {
+    let filter = Filter { available: true, ..Filter::default() };
+    wait_for("the offering to be known", LIMIT, async || {
+        let found = client.browse(&filter, 100).await.unwrap();
+        if found.iter().any(|listing| listing.offering.hash == offering) { Ok(()) } else { Err(found.len()) }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until a channel satisfies a condition.
+pub async fn channel(
+    node: &Node,
+    what: &str,
+    channel: ChannelId,
+    holds: impl Fn(&ChannelView) -> bool,
+) -> ChannelView {
+    wait_for(format!("{what} ({:?})", node.side()), LIMIT, async || match node.channel(channel).await {
+        Ok(view) if holds(&view) => Ok(view),
+        Ok(view) => Err(format!("{view:?}")),
+        Err(error) => Err(error.to_string()),
+    })
+    .await
+    .unwrap()
+}
+
+pub async fn service(node: &Node, id: ChannelId, status: &str) -> ChannelView {
+    channel(node, &format!("service to be {status}"), id, |view| view.channel.service.as_str() == status)
+        .await
+}
+
+/// A proxy offering by the KiB: 10 base units for each, paid every 64 KiB, at most 256 KiB behind.
+pub fn by_the_kib() -> OfferingDraft {
+    let terms = TermsDraft {
+        unit: Unit { name: "KiB".into(), measure: Measure::Bytes, size: 1024 },
+        billing: Billing::Postpaid,
+        setup_price: Amount::new(500),
+        unit_price: Amount::new(10),
+        free_units: 16,
+        min_units: 1024,
+        max_units: None,
+        billing_interval: 64,
+        max_billing_unit_lag: 256,
+        max_suspend: Duration::from_mins(10),
+        max_inactive: Duration::from_mins(10),
+    };
+    let mut draft = OfferingDraft::new("Test proxy", "DE".parse().unwrap(), 3, terms);
+    draft.additional = json!({ "protocols": ["socks5", "http"] });
+    draft
+}
