@@ -15,7 +15,7 @@ use privatix_offering::{
 };
 use proptest::prelude::*;
 use serde_json::json;
-use support::{access, agent, client, context, descriptor, domain, key, now};
+use support::{access, agent, client, context, descriptor, domain, key, now, resigned};
 
 const MAX_AGE: Duration = Duration::from_mins(5);
 
@@ -83,41 +83,6 @@ fn an_agent_that_signs_what_does_not_open_is_found_out() {
     bytes[0] ^= 1;
     let spoilt = resigned(&SealedAccess { ciphertext: Bytes::from(bytes), ..sealed });
     assert_eq!(open(&spoilt, &key), Err(AccessError::Unsealable));
-}
-
-/// The agent's signature over whatever the value says: what a hostile agent can do.
-fn resigned(sealed: &SealedAccess) -> SealedAccess {
-    use alloy::signers::SignerSync;
-    use alloy::sol_types::{SolStruct, eip712_domain};
-
-    mod typed {
-        alloy::sol! {
-            struct SealedAccess {
-                bytes32 channel;
-                bytes32 offering;
-                bytes32 recipient;
-                bytes32 encapsulated;
-                bytes ciphertext;
-            }
-        }
-    }
-
-    let value = typed::SealedAccess {
-        channel: sealed.channel.into(),
-        offering: descriptor().offering.into(),
-        recipient: *sealed.recipient.as_b256(),
-        encapsulated: sealed.encapsulated,
-        ciphertext: sealed.ciphertext.clone(),
-    };
-    let eip712 = eip712_domain! {
-        name: "Privatix Access",
-        version: "1",
-        chain_id: domain().chain_id(),
-        verifying_contract: domain().contract(),
-    };
-    let signature = agent().sign_hash_sync(&value.eip712_signing_hash(&eip712)).unwrap();
-    let signature = privatix_offering::MessageSignature::from_bytes(&signature.as_bytes()).unwrap();
-    SealedAccess { signature, ..sealed.clone() }
 }
 
 #[test]

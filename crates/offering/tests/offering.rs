@@ -6,8 +6,6 @@
 mod support;
 
 use alloy::primitives::{Address, B256, keccak256};
-use alloy::signers::SignerSync;
-use alloy::sol_types::{SolStruct, eip712_domain};
 use privatix_billing::TermsError;
 use privatix_channel::{Amount, Domain, OfferingHash, SignatureError};
 use privatix_offering::{
@@ -16,7 +14,7 @@ use privatix_offering::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::{agent, announced, client, domain, message, offering};
+use support::{agent, announced, client, domain, forged, message, offering};
 
 fn verify(wire: &[u8], announced: &Announced) -> Result<SignedOffering, OfferingError> {
     SignedOffering::verify(wire, announced, &Templates::builtin())
@@ -26,24 +24,6 @@ fn signing_refused(change: impl FnOnce(&mut OfferingMessage)) -> OfferingError {
     let mut message = message();
     change(&mut message);
     SignedOffering::sign(&message, &Templates::builtin(), &agent()).unwrap_err()
-}
-
-mod typed {
-    alloy::sol! {
-        struct Offering {
-            string message;
-        }
-    }
-}
-
-/// Any bytes, signed by the agent and announced with their hash: what a hostile agent can do.
-fn forged(text: &[u8]) -> (Vec<u8>, Announced) {
-    let typed = typed::Offering { message: String::from_utf8_lossy(text).into_owned() };
-    let domain = eip712_domain! { name: "Privatix Offering", version: "1", };
-    let signature = agent().sign_hash_sync(&typed.eip712_signing_hash(&domain)).unwrap();
-    let wire = [text, &signature.as_bytes()].concat();
-    let hash = OfferingHash::new(keccak256(&wire));
-    (wire, Announced { hash, agent: agent().address(), domain: support::domain() })
 }
 
 /// The message as JSON with one change, signed by the agent all the same.

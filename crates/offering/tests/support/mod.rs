@@ -4,13 +4,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, keccak256};
+use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::{SolStruct, eip712_domain};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
-use privatix_channel::{Amount, ChannelDescriptor, Domain};
+use privatix_channel::{Amount, ChannelDescriptor, Domain, OfferingHash};
 use privatix_offering::{
-    AccessContext, AccessMessage, Announced, Endpoint, IpType, OfferingMessage, Password, SignedOffering,
-    Templates, proxy,
+    AccessContext, AccessMessage, Announced, Endpoint, IpType, MessageSignature, OfferingMessage, Password,
+    SealedAccess, SignedOffering, Templates, proxy,
 };
 use serde_json::json;
 use uuid::uuid;
@@ -98,4 +100,50 @@ pub(crate) fn access() -> AccessMessage {
         password: Password::new("correct horse"),
         endpoint: Endpoint::new(json!({ "host": "203.0.113.7", "port": 1080, "protocols": ["socks5"] })),
     }
+}
+
+mod typed {
+    alloy::sol! {
+        struct Offering {
+            string message;
+        }
+
+        struct SealedAccess {
+            bytes32 channel;
+            bytes32 offering;
+            bytes32 recipient;
+            bytes32 encapsulated;
+            bytes ciphertext;
+        }
+    }
+}
+
+/// Any bytes, signed by the agent and announced with their hash: what a hostile agent can do.
+pub(crate) fn forged(text: &[u8]) -> (Vec<u8>, Announced) {
+    let typed = typed::Offering { message: String::from_utf8_lossy(text).into_owned() };
+    let eip712 = eip712_domain! { name: "Privatix Offering", version: "1", };
+    let signature = agent().sign_hash_sync(&typed.eip712_signing_hash(&eip712)).unwrap();
+    let wire = [text, &signature.as_bytes()].concat();
+    let hash = OfferingHash::new(keccak256(&wire));
+    (wire, Announced { hash, agent: agent().address(), domain: domain() })
+}
+
+/// The agent's signature over whatever the value says: what a hostile agent can do.
+pub(crate) fn resigned(sealed: &SealedAccess) -> SealedAccess {
+    let value = typed::SealedAccess {
+        channel: sealed.channel.into(),
+        offering: descriptor().offering.into(),
+        recipient: *sealed.recipient.as_b256(),
+        encapsulated: sealed.encapsulated,
+        ciphertext: sealed.ciphertext.clone(),
+    };
+    let eip712 = eip712_domain! {
+        name: "Privatix Access",
+        version: "1",
+        chain_id: domain().chain_id(),
+        verifying_contract: domain().contract(),
+    };
+    let signature = agent().sign_hash_sync(&value.eip712_signing_hash(&eip712)).unwrap();
+    let signature = MessageSignature::from_bytes(&signature.as_bytes()).unwrap();
+    SealedAccess { signature, ..sealed.clone() }
 }
