@@ -30,7 +30,7 @@ use tokio::runtime::Runtime;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let has = |name: &str| args.iter().any(|arg| arg == name);
-    let (size, rounds) = match (has("--bench"), has("--quick")) {
+    let (size, rounds): (u64, u64) = match (has("--bench"), has("--quick")) {
         (false, _) => (1 << 20, 1), // run as a test: only whether it works
         (true, true) => (256 << 20, 7),
         (true, false) => (1 << 30, 21),
@@ -57,7 +57,7 @@ fn main() {
             side.reports.take().iter().map(|report| report.total.get()).sum::<u64>()
         });
     assert_eq!(sold, bought, "the meters differ");
-    assert!(sold >= (rounds as u64 + 1) * size, "the meters show {sold}");
+    assert!(sold >= (rounds + 1) * size, "the meters show {sold}");
 
     let (direct, proxied) = (median(direct), median(proxied));
     let speed = |time: Duration| size as f64 / time.as_secs_f64() / 1e6;

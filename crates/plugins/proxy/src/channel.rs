@@ -1,5 +1,6 @@
 //! One channel at work: whether it passes, how much passed, and its session.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::pin::pin;
@@ -58,6 +59,12 @@ pub(crate) struct Bounds {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the channel was stopped")]
 pub(crate) struct Stopped;
+
+impl From<Stopped> for io::Error {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(io::ErrorKind::ConnectionAborted, stopped)
+    }
+}
 
 /// The channel has as many connections as it may have, or was stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -291,6 +298,18 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) const fn channel(&self) -> &Arc<Channel> {
         &self.channel
+    }
+
+    /// Completes when bytes may pass, and tells how many (at least one). To be done at once, without waiting in between.
+    pub(crate) async fn turn(&self) -> Result<usize, Stopped> {
+        loop {
+            match self.channel.turn() {
+                Turn::Pass { most } => return Ok(most),
+                Turn::Wait { until } => tokio::time::sleep_until(until.into()).await,
+                Turn::Closed => self.channel.opened().await?,
+                Turn::Stopped => return Err(Stopped),
+            }
+        }
     }
 
     /// Bytes that this connection moved, both ways.

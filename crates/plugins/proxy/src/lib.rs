@@ -58,6 +58,7 @@ mod client;
 mod destination;
 mod endpoint;
 mod front;
+mod lane;
 mod lifecycle;
 mod metered;
 mod pace;

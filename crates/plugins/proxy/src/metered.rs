@@ -22,7 +22,7 @@ pub(crate) struct Metered<S> {
     writing: Option<Wait>,
 }
 
-type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Wait = Pin<Box<dyn Future<Output = Result<usize, Stopped>> + Send>>;
 
 impl<S> Metered<S> {
     pub(crate) fn new(stream: S, flow: Flow) -> Self {
@@ -32,30 +32,28 @@ impl<S> Metered<S> {
     pub(crate) fn flow(&self) -> Arc<Flow> {
         Arc::clone(&self.flow)
     }
+
+    /// The bare stream. Who moves bytes counts them from here on.
+    pub(crate) fn into_parts(self) -> (S, Arc<Flow>) {
+        (self.stream, self.flow)
+    }
 }
 
 /// Waits until bytes may pass, and tells how many (at least one).
 fn poll_turn(flow: &Arc<Flow>, wait: &mut Option<Wait>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    loop {
-        if let Some(waiting) = wait {
-            ready!(waiting.as_mut().poll(cx));
-            *wait = None;
-        }
-        // Look again after each wait: the gate may have closed meanwhile.
-        match flow.channel().turn() {
-            Turn::Pass { most } => return Poll::Ready(Ok(most)),
-            Turn::Stopped => {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, Stopped)));
-            }
-            Turn::Wait { until } => *wait = Some(Box::pin(tokio::time::sleep_until(until.into()))),
-            Turn::Closed => {
-                let channel = Arc::clone(flow.channel());
-                *wait = Some(Box::pin(async move {
-                    let _ = channel.opened().await;
-                }));
-            }
-        }
+    if let Some(waiting) = wait {
+        let waited = ready!(waiting.as_mut().poll(cx));
+        *wait = None;
+        return Poll::Ready(Ok(waited?));
     }
+    if let Turn::Pass { most } = flow.channel().turn() {
+        return Poll::Ready(Ok(most));
+    }
+    let flow = Arc::clone(flow);
+    let waiting = wait.insert(Box::pin(async move { flow.turn().await }));
+    let waited = ready!(waiting.as_mut().poll(cx));
+    *wait = None;
+    Poll::Ready(Ok(waited?))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {

@@ -92,16 +92,14 @@ impl Granted {
 
 /// Relays over the program's bare connection, past all layers of HTTP.
 async fn tunnel(upgraded: Upgraded, mut destination: Metered<TcpStream>, idle: Duration) {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            // What the program sent together with its request.
-            let flow = destination.flow();
-            if let Some(Ok(())) = guarded(&flow, idle, destination.write_all(&parts.read_buf)).await {
-                drop(flow);
-                relay(parts.io.into_inner(), destination, idle).await;
-            }
-        }
-        Err(upgraded) => relay(TokioIo::new(upgraded), destination, idle).await,
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        return tracing::error!("not the connection that was upgraded"); // it is the one given to hyper in `serve`
+    };
+    // What the program sent together with its request.
+    let flow = destination.flow();
+    if let Some(Ok(())) = guarded(&flow, idle, destination.write_all(&parts.read_buf)).await {
+        let (destination, flow) = destination.into_parts();
+        relay(parts.io.into_inner(), destination, &flow, idle).await;
     }
 }
 

@@ -44,7 +44,10 @@ pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: Sock
             // RFC 1928's BND.ADDR would tell the client the proxy's own addresses, which it has no use for.
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
             match protocol.reply_success(nowhere).await {
-                Ok(stream) => relay(stream, destination, backend.limits().idle).await,
+                Ok(stream) => {
+                    let (destination, flow) = destination.into_parts();
+                    relay(stream, destination, &flow, backend.limits().idle).await;
+                }
                 Err(error) => tracing::debug!(%peer, %error, "program gone before its request was answered"),
             }
         }
