@@ -173,10 +173,14 @@ impl Inner {
 
     /// Reacts to a failed fetch: asks for less where that may help.
     fn shrink(&self, memory: &mut Memory, asked: u64, error: ChainError) -> Result<Step, ChainError> {
-        let ChainError::Rpc(RpcError { method: "eth_getLogs", fault, .. }) = &error else {
-            return Err(error);
+        let ChainError::Rpc(RpcError { method, fault, .. }) = &error else { return Err(error) };
+        // One request for logs is one request, however many blocks it spans; but it brings as many for headers along.
+        let fewer_help = match fault {
+            Fault::Unauthorised(_) => false,
+            Fault::RateLimited { .. } => *method != "eth_getLogs",
+            _ => true,
         };
-        if matches!(fault, Fault::RateLimited { .. } | Fault::Unauthorised(_)) {
+        if !fewer_help {
             return Err(error);
         }
         let smaller = memory.planner.too_large(asked);

@@ -60,6 +60,7 @@ impl Inner {
         match self.broadcast(&record, &attempt).await? {
             Broadcast::Accepted => {}
             Broadcast::Refused(obstacle) => {
+                memory.refused.insert(record.id);
                 let record = self.reload(record.id).await?;
                 self.obstruct(&record, Some(obstacle)).await?;
             }
@@ -75,6 +76,7 @@ impl Inner {
     /// Replaces a transaction by one that offers more; false if the cap forbids it.
     pub(super) async fn bump(
         &self,
+        memory: &mut Memory,
         now: Now,
         record: &TxRecord,
         previous: &Attempt,
@@ -95,8 +97,12 @@ impl Inner {
                 tracing::info!(tx = %record.id, hash = %attempt.hash, max_fee = fees.max_fee, "fee raised");
                 let record = self.reload(record.id).await?;
                 match self.broadcast(&record, &attempt).await? {
+                    Broadcast::Accepted => {
+                        memory.refused.remove(&record.id);
+                        self.announce(&record);
+                    }
                     // Taken by an older one of ours, most likely; the next pass finds its receipt.
-                    Broadcast::Accepted | Broadcast::NonceUsed => self.announce(&record),
+                    Broadcast::NonceUsed => self.announce(&record),
                     Broadcast::Refused(obstacle) => self.obstruct(&record, Some(obstacle)).await?,
                 }
                 Ok(true)

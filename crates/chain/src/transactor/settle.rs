@@ -163,7 +163,7 @@ impl Inner {
         let waiting_since = newest.head.max(in_line);
         let stuck = record.nonce == Some(next)
             && now.head >= waiting_since.saturating_add(self.options.fees.stuck_after_blocks.max(1));
-        if (record.bump_requested || stuck) && self.bump(now, &record, newest).await? {
+        if (record.bump_requested || stuck) && self.bump(memory, now, &record, newest).await? {
             return self.reload(record.id).await;
         }
         if memory.pooled.insert(record.id, now.head) != Some(now.head) && !self.rpc.knows(newest.hash).await?

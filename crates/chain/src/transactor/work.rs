@@ -24,7 +24,7 @@ pub(super) struct Memory {
     gaps: HashMap<Address, u64>,
     /// How many heads in a row found a nonce taken and no receipt of ours, and the last of them.
     pub(super) missing: HashMap<TxId, (u32, u64)>,
-    /// What was refused at its first broadcast because its nonce was taken.
+    /// What was refused at its first broadcast, and never taken since: nobody can have meant to replace it.
     pub(super) refused: HashSet<TxId>,
     /// The head at which the pool was last asked for a transaction.
     pub(super) pooled: HashMap<TxId, u64>,

@@ -83,13 +83,13 @@ async fn an_endpoint_that_stumbles_in_every_way_delays_but_loses_and_repeats_not
     let (_dir, db) = fresh().await;
     let proxy = Proxy::start(anvil.url()).await;
     let mut n = 0;
-    // Every third request fails, each time in another way.
+    // Every eleventh request fails, each time in another way.
     proxy.rule(move |_, _| {
         n += 1;
-        if n % 3 != 0 {
+        if n % 11 != 0 {
             return Verdict::Forward;
         }
-        match n / 3 % 8 {
+        match n / 11 % 8 {
             0 => Verdict::http(429, "slow down"),
             1 => Verdict::Cut,
             2 => Verdict::http(200, "<html>gateway</html>"),
@@ -100,8 +100,7 @@ async fn an_endpoint_that_stumbles_in_every_way_delays_but_loses_and_repeats_not
             _ => Verdict::Change(Box::new(|_| Value::Null)),
         }
     });
-    let monitor =
-        monitor(&db, http(proxy.url()), &anvil, contract).max_block_range(10).build(Seen::default());
+    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     let head = anvil.block_number().await.unwrap();
     settled(&monitor, "all blocks", |status| status.processed == Some(head)).await;
@@ -109,6 +108,29 @@ async fn an_endpoint_that_stumbles_in_every_way_delays_but_loses_and_repeats_not
 
     proxy.honest();
     synced(&monitor, &anvil, 0).await;
+    assert_eq!(Seen::payloads(&db).await, payloads);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_serves_few_requests_at_a_time_is_asked_for_few() {
+    let anvil = Anvil::start().await.unwrap();
+    let (contract, payloads) = sparse_chain(&anvil, 15).await;
+    let (_dir, db) = fresh().await;
+    let proxy = Proxy::start(anvil.url()).await;
+    let (mut window, mut served) = (Instant::now(), 0);
+    // Ten requests a window; a step needs at least six, one for 64 blocks some seventy.
+    proxy.rule(move |_, _| {
+        if window.elapsed() > Duration::from_millis(50) {
+            (window, served) = (Instant::now(), 0);
+        }
+        served += 1;
+        if served > 10 { Verdict::http(429, "ten are enough") } else { Verdict::Forward }
+    });
+    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    let head = anvil.block_number().await.unwrap();
+    settled(&monitor, "all blocks", |status| status.processed == Some(head)).await;
     assert_eq!(Seen::payloads(&db).await, payloads);
     running.stop().await.unwrap();
 }

@@ -11,7 +11,11 @@
 )]
 
 mod catch_up;
+mod crash;
 mod endpoints;
+mod fees;
 mod monitor;
+mod nonces;
 mod reorg;
 mod support;
+mod transactor;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use log_sink::{Seen, SeenLog, monitor, settled, synced};
 pub use proxy::{Proxy, Verdict};
 pub use relay::Relay;
-pub use txs::{Outcome, Outcomes, ended, keys, submit, transactor, until};
+pub use txs::{Outcomes, ended, keys, submit, transactor, until};
 
 /// What a test may wait for, at most: a guard against hangs.
 pub const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::PATIENCE;
+use super::{NEVER, PATIENCE};
 
 /// What the proxy does with a request.
 pub enum Verdict {
@@ -58,6 +57,8 @@ struct Shared {
     rule: Mutex<Box<Rule>>,
     /// The methods asked for, in order, each noted after the rule was asked.
     asked: watch::Sender<Vec<String>>,
+    /// Requests that will never be answered.
+    silenced: watch::Sender<usize>,
 }
 
 impl Proxy {
@@ -68,6 +69,7 @@ impl Proxy {
             client,
             rule: Mutex::new(Box::new(|_, _| Verdict::Forward)),
             asked: watch::Sender::default(),
+            silenced: watch::Sender::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -93,6 +95,17 @@ impl Proxy {
     /// How often `method` was asked for.
     pub fn count(&self, method: &str) -> usize {
         self.shared.asked.borrow().iter().filter(|asked| *asked == method).count()
+    }
+
+    /// How many requests will never be answered.
+    pub fn silenced(&self) -> usize {
+        *self.shared.silenced.borrow()
+    }
+
+    /// Waits until more than `n` requests will never be answered, and what is to happen before that has happened.
+    pub async fn silenced_more(&self, n: usize) {
+        let mut silenced = self.shared.silenced.subscribe();
+        drop(super::within("silence", silenced.wait_for(|silenced| *silenced > n)).await.unwrap());
     }
 
     /// Waits until what was asked is as wished.
@@ -140,9 +153,9 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         }
         Verdict::ForwardThenSilence => {
             shared.forward(body).await;
-            silence().await
+            shared.silence().await
         }
-        Verdict::Silence => silence().await,
+        Verdict::Silence => shared.silence().await,
         Verdict::Error(code, message) => error(code, message),
         Verdict::Http(status, headers, body) => (status, headers, body).into_response(),
         Verdict::Cut => {
@@ -152,12 +165,13 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     }
 }
 
-async fn silence() -> Response {
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
-    StatusCode::GATEWAY_TIMEOUT.into_response()
-}
-
 impl Shared {
+    async fn silence(&self) -> Response {
+        self.silenced.send_modify(|silenced| *silenced += 1);
+        tokio::time::sleep(NEVER).await;
+        StatusCode::GATEWAY_TIMEOUT.into_response()
+    }
+
     async fn forward(&self, body: Bytes) -> String {
         let request = self.client.post(&self.node).header("content-type", "application/json").body(body);
         match request.send().await {

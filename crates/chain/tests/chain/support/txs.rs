@@ -116,7 +116,7 @@ pub async fn until(
     let mut updates = transactor.updates();
     let wait = async {
         loop {
-            let record = transactor.get(&mut *db.read().await.unwrap(), id).await.unwrap();
+            let record = transactor.get(&mut db.read().await.unwrap(), id).await.unwrap();
             if wish(&record) {
                 return record;
             }
