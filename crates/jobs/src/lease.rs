@@ -31,13 +31,18 @@ pub(crate) struct Claimed {
 
 /// The next time at which any job may be claimed or any lease ends. Uses `job_claim`.
 pub(crate) async fn next_due(conn: &mut Conn) -> Result<Option<Micros>, JobsError> {
-    Ok(on!(conn, |c| job::table
-        .filter(job::claim_at.is_not_null())
-        .order(job::claim_at)
-        .select(job::claim_at.assume_not_null())
-        .first(c)
-        .await
-        .optional())?)
+    let query = || soonest().select(job::claim_at.assume_not_null());
+    Ok(on!(conn, |c| query().first(c).await.optional())?)
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn soonest() -> _ {
+    job::table.filter(job::claim_at.is_not_null()).order(job::claim_at)
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn due_at(now: Micros) -> _ {
+    job::table.filter(job::claim_at.le(now)).order((job::claim_at, job::id))
 }
 
 /// Makes what `holder` held in an earlier life claimable at once. Uses `job_held`.
@@ -60,13 +65,7 @@ pub(crate) async fn claim(
     until: Micros,
 ) -> Result<Vec<Claimed>, JobsError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let due: Vec<Row> = on!(conn, |c| job::table
-        .filter(job::claim_at.le(now))
-        .order((job::claim_at, job::id))
-        .limit(limit)
-        .select(Row::as_select())
-        .load(c)
-        .await)?;
+    let due: Vec<Row> = on!(conn, |c| due_at(now).limit(limit).select(Row::as_select()).load(c).await)?;
     let mut claimed = Vec::with_capacity(due.len());
     let (mut fresh, mut lapsed, mut keyless) = (Vec::new(), Vec::new(), Vec::new());
     for row in due {
@@ -130,12 +129,13 @@ pub(crate) async fn renew(
 
 /// Which of `holder`'s jobs have been cancelled under it. Uses `job_held`.
 pub(crate) async fn cancelled(conn: &mut Conn, holder: &str) -> Result<Vec<i64>, JobsError> {
-    Ok(on!(conn, |c| job::table
-        .filter(job::held_by.eq(holder))
-        .filter(job::status.eq(JobStatus::Cancelled.as_str()))
-        .select(job::id)
-        .load(c)
-        .await)?)
+    Ok(on!(conn, |c| cancelled_of(holder).select(job::id).load(c).await)?)
+}
+
+// What has ended and is still held was cancelled.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn cancelled_of<'a>(holder: &'a str) -> _ {
+    job::table.filter(job::held_by.eq(holder)).filter(job::ended_at.is_not_null())
 }
 
 /// Marks the job done and lets the next of its subject come forward.

@@ -59,6 +59,8 @@ mod error;
 mod inspect;
 mod job;
 mod lease;
+#[cfg(test)]
+mod plans;
 mod policy;
 mod processor;
 mod queue;

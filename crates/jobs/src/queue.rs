@@ -89,7 +89,7 @@ pub async fn push<J: Job>(conn: &mut Conn, job: &J, options: PushOptions) -> Res
 }
 
 #[diesel::dsl::auto_type(no_type_alias)]
-fn duplicate_of<'a>(kind: &'a str, subject: &'a str, key: &'a str) -> _ {
+pub(crate) fn duplicate_of<'a>(kind: &'a str, subject: &'a str, key: &'a str) -> _ {
     job::table
         .filter(job::kind.eq(kind))
         .filter(job::subject.eq(subject))
@@ -201,14 +201,8 @@ pub async fn prune(conn: &mut Conn, ended_before: SystemTime, limit: u32) -> Res
 
 /// Makes the oldest pending job of a subject without a head its head.
 pub(crate) async fn promote(conn: &mut Conn, subject: &str) -> Result<(), JobsError> {
-    let next: Option<(i64, Micros)> = on!(conn, |c| job::table
-        .filter(job::subject.eq(subject))
-        .filter(job::ended_at.is_null())
-        .order(job::id)
-        .select((job::id, job::run_at))
-        .first(c)
-        .await
-        .optional())?;
+    let next: Option<(i64, Micros)> =
+        on!(conn, |c| next_of(subject).select((job::id, job::run_at)).first(c).await.optional())?;
     if let Some((next, run_at)) = next {
         on!(conn, |c| diesel::update(job::table.find(next))
             .set(job::claim_at.eq(Some(run_at)))
@@ -218,15 +212,26 @@ pub(crate) async fn promote(conn: &mut Conn, subject: &str) -> Result<(), JobsEr
     Ok(())
 }
 
+/// The oldest pending job of a subject. Uses `job_next`, so that it does not matter how many have ended.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn next_of<'a>(subject: &'a str) -> _ {
+    let pending: &'a str = PENDING;
+    job::table
+        .filter(job::subject.eq(subject))
+        .filter(job::status.eq(pending))
+        .filter(job::ended_at.is_null())
+        .order(job::id)
+}
+
 /// A subject's head and its holder.
 async fn head(conn: &mut Conn, subject: &str) -> Result<Option<(i64, Option<String>)>, JobsError> {
-    Ok(on!(conn, |c| job::table
-        .filter(job::subject.eq(subject))
-        .filter(job::claim_at.is_not_null())
-        .select((job::id, job::held_by))
-        .first(c)
-        .await
-        .optional())?)
+    let query = || head_of(subject).select((job::id, job::held_by));
+    Ok(on!(conn, |c| query().first(c).await.optional())?)
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn head_of<'a>(subject: &'a str) -> _ {
+    job::table.filter(job::subject.eq(subject)).filter(job::claim_at.is_not_null())
 }
 
 pub(crate) async fn row(conn: &mut Conn, id: JobId) -> Result<Row, JobsError> {

@@ -224,6 +224,10 @@ async fn once(error: impl Fn() -> JobError + Send + Sync + 'static) -> JobRecord
         }))
     });
     next(&mut tries).await;
+    // Until it is written how the try ended: what a shutdown interrupts is not a failed try.
+    while get(&db, id).await.status == JobStatus::Running {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     running.stop().await;
     get(&db, id).await
 }

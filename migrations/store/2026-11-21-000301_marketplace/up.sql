@@ -92,7 +92,7 @@ CREATE TABLE channels (
     CHECK (step IS NOT NULL OR step_block IS NULL)
 );
 CREATE INDEX channels_recent ON channels (created_at);
-CREATE INDEX channels_live ON channels (service) WHERE service <> 'terminated';
+CREATE INDEX channels_live ON channels (created_at) WHERE service <> 'terminated';
 CREATE INDEX channels_offering ON channels (offering, client);
 
 -- One row per channel: the best voucher an agent holds, the highest a client signed.
