@@ -34,11 +34,12 @@ impl AgentRole {
         Ok(())
     }
 
-    /// The plug-in itself holds the channel to what is paid plus the agreed lag: unpaid service is bounded however fast the
-    /// service is, and however slow the way of a report to billing and back.
+    /// The plug-in itself holds the channel to what is paid plus the agreed lag, and to what the deposit can pay: unpaid
+    /// service is bounded however fast the service is, and however slow the way of a report to billing and back.
     async fn allow(&self, channel: ChannelId, terms: &Terms, account: &Account) -> Result<(), NodeError> {
-        let paid = covered(terms, account.paid);
-        let up_to = paid.saturating_add(terms.max_lag()).max(account.used.min(paid));
+        let lag = covered(terms, account.paid).saturating_add(terms.max_lag());
+        // The least that a meter counts on top, so that billing sees the bound reached.
+        let up_to = lag.min(covered(terms, account.deposit)).saturating_add(Usage::new(1));
         if self.allowed.lock().get(&channel) == Some(&up_to) {
             return Ok(());
         }

@@ -86,6 +86,9 @@ pub enum NodeError {
         "another transaction that moves tokens out of the wallet is on its way; wait until it is confirmed"
     )]
     PermitPending,
+    /// What is asked for is there only while the node runs.
+    #[error("the node is not running yet, or not any more; try again")]
+    NotRunning,
     /// A request that makes no sense as things stand.
     #[error("{0}")]
     Refused(String),
@@ -110,6 +113,7 @@ impl NodeError {
             | Self::NoAccess(_)
             | Self::Peer { .. }
             | Self::PermitPending
+            | Self::NotRunning
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
             Self::Adapter(_) => true,

@@ -18,6 +18,7 @@ mod error;
 mod meter;
 mod node;
 mod role;
+mod run;
 mod services;
 mod settings;
 mod sink;

@@ -1,33 +1,26 @@
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
-use parking_lot::Mutex;
-use privatix_adapter::{self as adapter, Adapter, Configuration, Host, usage_reports};
-use privatix_chain::{
-    Endpoint, Intent, Interest, Keyring, Monitor, MonitorStatus, RevertDecoder, Transactor, TxId,
-};
+use parking_lot::{Mutex, RwLock};
+use privatix_adapter::{self as adapter, Adapter, Host};
+use privatix_chain::{Endpoint, Intent, MonitorStatus, Transactor, TxId};
 use privatix_channel::{Amount, Domain, OfferingHash};
-use privatix_contracts::{PSC, PTC, PscError};
+use privatix_contracts::{PSC, PTC};
 use privatix_db::{Conn, Database};
-use privatix_jobs::{Job, Processor, ProcessorBuilder, PushOptions, Pushed, Wake};
+use privatix_jobs::{Job, PushOptions, Pushed, Wake};
 use privatix_offering::{Announced, SignedOffering, Templates};
 use privatix_store::identity::{self, Identity};
-use privatix_store::{channels, offerings};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use privatix_store::offerings;
+use tokio::sync::watch;
 
-use crate::account::billing_account;
-use crate::meter::{self, Assess};
-use crate::services::{ServiceOrders, Services};
-use crate::sink::Sink;
-use crate::transfers::{Deposit, Transfers, Withdraw};
-use crate::{ChainSettings, Marks, NodeError, Role};
+use crate::services::Services;
+use crate::{ChainSettings, Marks, NodeError};
 
 /// What a role is made of.
 pub struct NodeParts {
@@ -47,6 +40,31 @@ pub struct NodeParts {
     pub chain: ChainSettings,
 }
 
+impl NodeParts {
+    /// The usual parts: the SQLite database at `db` (made if it is missing), the chain at `endpoint` (`http` or `ws`), a
+    /// plug-in without settings, the built-in templates, [`ChainSettings::new`]. Every field can be set afterwards.
+    ///
+    /// # Errors
+    /// [`NodeError::Db`] for a database that cannot be opened; [`NodeError::Chain`] for an endpoint that is not an address.
+    pub async fn new(
+        db: &Path,
+        endpoint: &str,
+        contract: Address,
+        signer: PrivateKeySigner,
+        adapter: Arc<dyn Adapter>,
+    ) -> Result<Self, NodeError> {
+        Ok(Self {
+            db: Database::open(db, &crate::migrations()).await?,
+            endpoint: Endpoint::new(endpoint)?,
+            signer,
+            adapter,
+            adapter_settings: serde_json::json!({}),
+            templates: Templates::builtin(),
+            chain: ChainSettings::new(contract),
+        })
+    }
+}
+
 impl std::fmt::Debug for NodeParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NodeParts").field("chain", &self.chain).finish_non_exhaustive()
@@ -55,28 +73,28 @@ impl std::fmt::Debug for NodeParts {
 
 /// What both roles stand on: an account at a contract, its database, its plug-in, its jobs and transactions.
 pub struct Node {
-    db: Database,
-    endpoint: Endpoint,
-    signer: PrivateKeySigner,
-    domain: Domain,
+    pub(crate) db: Database,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) signer: PrivateKeySigner,
+    pub(crate) domain: Domain,
     challenge_period: u64,
-    settings: ChainSettings,
+    pub(crate) settings: ChainSettings,
     templates: Templates,
-    services: Arc<Services>,
-    adapter_settings: serde_json::Value,
-    side: adapter::Role,
-    marks: Marks,
-    wake: Wake,
+    pub(crate) services: Arc<Services>,
+    pub(crate) adapter_settings: serde_json::Value,
+    pub(crate) side: adapter::Role,
+    pub(crate) marks: Marks,
+    pub(crate) wake: Wake,
     /// Permits are signed one at a time.
     pub(crate) permits: Arc<tokio::sync::Mutex<()>>,
     messages: Mutex<HashMap<(Address, OfferingHash), Arc<SignedOffering>>>,
-    // Made with the role, which needs the node.
-    engine: OnceLock<Engine>,
+    // There while it runs: it holds the role, which holds the node.
+    pub(crate) engine: RwLock<Option<Engine>>,
 }
 
-struct Engine {
-    transactor: Transactor,
-    monitor: watch::Receiver<MonitorStatus>,
+pub(crate) struct Engine {
+    pub(crate) transactor: Transactor,
+    pub(crate) monitor: watch::Receiver<MonitorStatus>,
 }
 
 /// What an account has, in base units of the token, and wei.
@@ -135,7 +153,7 @@ impl Node {
             wake: Wake::new(),
             permits: Arc::default(),
             messages: Mutex::default(),
-            engine: OnceLock::new(),
+            engine: RwLock::default(),
         }))
     }
 
@@ -199,9 +217,9 @@ impl Node {
         self.wake.wake();
     }
 
-    /// What the chain monitor is doing; None before [`run`](Self::run).
+    /// What the chain monitor is doing; None outside of [`run`](Self::run).
     pub fn monitor(&self) -> Option<MonitorStatus> {
-        self.engine.get().map(|engine| engine.monitor.borrow().clone())
+        self.engine.read().as_ref().map(|engine| engine.monitor.borrow().clone())
     }
 
     /// The newest block whose events are stored.
@@ -212,12 +230,10 @@ impl Node {
     /// The transactor.
     ///
     /// # Errors
-    /// [`NodeError::Refused`] before [`run`](Self::run).
-    pub fn transactor(&self) -> Result<&Transactor, NodeError> {
-        let engine = self.engine.get();
-        Ok(&engine
-            .ok_or_else(|| NodeError::Refused("the node is not running yet; try again".into()))?
-            .transactor)
+    /// [`NodeError::NotRunning`] outside of [`run`](Self::run).
+    pub fn transactor(&self) -> Result<Transactor, NodeError> {
+        let engine = self.engine.read();
+        Ok(engine.as_ref().ok_or(NodeError::NotRunning)?.transactor.clone())
     }
 
     /// Stores a call of the service contract to be sent, in the caller's transaction. The key makes it happen once.
@@ -237,8 +253,8 @@ impl Node {
 
     /// Looks for transactions to send now.
     pub fn wake_transactor(&self) {
-        if let Some(engine) = self.engine.get() {
-            engine.transactor.wake();
+        if let Ok(transactor) = self.transactor() {
+            transactor.wake();
         }
     }
 
@@ -287,138 +303,6 @@ impl Node {
         let contract =
             psc.balanceOf(self.account()).call().await.map_err(unreadable("the contract balance"))?;
         Ok(Balances { ether, wallet: to_amount(wallet), contract: to_amount(contract) })
-    }
-
-    /// Runs until shutdown, or until something that only an operator can mend.
-    ///
-    /// Shutdown loses nothing: jobs end or go back to the queue, the plug-in's sessions end, and their last usage is
-    /// stored before this returns.
-    pub async fn run<R: Role>(
-        self: &Arc<Self>,
-        role: Arc<R>,
-        register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,
-        shutdown: CancellationToken,
-    ) -> Result<(), NodeError> {
-        let (committed, mut news) = mpsc::unbounded_channel();
-        let sink = Arc::new(Sink {
-            role: Arc::clone(&role),
-            wake: self.wake.clone(),
-            marks: self.marks.clone(),
-            touched: Mutex::default(),
-            committed,
-        });
-        let chain_id = self.domain.chain_id();
-        let interest = Interest::all_of(self.domain.contract());
-        let monitor = Monitor::builder(self.db.clone(), self.endpoint.clone(), chain_id, [interest])
-            .confirmations(self.settings.confirmations)
-            .poll_interval(self.settings.poll_interval)
-            .start(self.settings.start)
-            .build(Arc::clone(&sink));
-        let keys = Keyring::new([self.signer.clone()]);
-        let transactor = Transactor::builder(self.db.clone(), self.endpoint.clone(), chain_id, keys)
-            .confirmations(self.settings.confirmations)
-            .poll_interval(self.settings.poll_interval)
-            .fees(self.settings.fees)
-            .errors(RevertDecoder::new(|data| Some(PscError::decode(data).to_string())))
-            .build(sink);
-        let engine = Engine { transactor: transactor.clone(), monitor: monitor.status() };
-        if self.engine.set(engine).is_err() {
-            return Err(NodeError::Refused("the node runs already".into()));
-        }
-
-        let (reporter, reports) = usage_reports();
-        let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
-        self.services.host().configure(configuration, reporter).await?;
-        self.services.restore().await?;
-
-        let processor = register(
-            Processor::builder(self.db.clone())
-                .wake(self.wake.clone())
-                .register(ServiceOrders { services: Arc::clone(&self.services), role: Arc::clone(&role) })
-                .register::<Deposit, _>(Transfers(Arc::clone(self)))
-                .register::<Withdraw, _>(Transfers(Arc::clone(self))),
-        )
-        .build()?;
-
-        let stop = CancellationToken::new();
-        let mut tasks: JoinSet<(&'static str, Result<(), NodeError>)> = JoinSet::new();
-        let token = stop.clone();
-        tasks.spawn(async move { ("chain monitor", monitor.run(token).await.map_err(Into::into)) });
-        let token = stop.clone();
-        tasks.spawn(async move { ("transactor", Box::pin(transactor.run(token)).await.map_err(Into::into)) });
-        let token = stop.clone();
-        tasks.spawn(async move { ("job processor", processor.run(token).await.map_err(Into::into)) });
-        let (token, listener) = (stop.clone(), Arc::clone(&role));
-        tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    channels = news.recv() => match channels {
-                        Some(channels) => listener.on_committed(&channels).await,
-                        None => break,
-                    },
-                    () = token.cancelled() => break,
-                }
-            }
-            ("news of the chain", Ok(()))
-        });
-        let (node, token) = (Arc::clone(self), CancellationToken::new());
-        let meter_stop = token.clone();
-        let meter = tokio::spawn(async move {
-            meter::run(&node.db, &node.marks, reports, &Assessor { node: &node, role: &*role }, token).await
-        });
-
-        let mut outcome = Ok(());
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            Some(ended) = tasks.join_next() => outcome = Err(unexpected(ended)),
-        }
-        stop.cancel();
-        while let Some(ended) = tasks.join_next().await {
-            if let Ok((task, Err(error))) = ended {
-                tracing::error!(task, %error, "ended with an error");
-            }
-        }
-        if let Err(error) = self.services.host().shutdown().await {
-            tracing::error!(%error, "the service adapter did not shut down cleanly");
-        }
-        meter_stop.cancel();
-        let metered =
-            meter.await.map_err(|e| NodeError::TaskEnded { task: "meter", reason: e.to_string() })?;
-        outcome.and(metered)
-    }
-}
-
-fn unexpected(ended: Result<(&'static str, Result<(), NodeError>), tokio::task::JoinError>) -> NodeError {
-    match ended {
-        Ok((_, Err(error))) => error,
-        Ok((task, Ok(()))) => NodeError::TaskEnded { task, reason: "it returned".into() },
-        Err(error) => NodeError::TaskEnded { task: "background task", reason: error.to_string() },
-    }
-}
-
-/// Billing's question, with everything it needs loaded.
-struct Assessor<'a, R> {
-    node: &'a Node,
-    role: &'a R,
-}
-
-impl<R: Role> Assess for Assessor<'_, R> {
-    async fn assess(
-        &self,
-        channel: privatix_channel::ChannelId,
-        now: SystemTime,
-    ) -> Result<Option<SystemTime>, NodeError> {
-        let (channel, account) = {
-            let mut conn = self.node.db.read().await?;
-            let Some(channel) = channels::find(&mut conn, channel).await? else { return Ok(None) };
-            let account = billing_account(&mut conn, &channel).await?;
-            (channel, account)
-        };
-        if channel.service.is_ending() || channel.access.is_none() {
-            return Ok(None);
-        }
-        let offering = self.node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
-        self.role.assess(&channel, offering.terms(), &account, now).await
     }
 }
 

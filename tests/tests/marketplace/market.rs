@@ -16,7 +16,7 @@ use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts};
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
 use privatix_somc::{DirectListener, DirectTransport, SomcAddress};
-use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
+use privatix_testkit::{Anvil, Contracts, TempDir, free_port, temp_dir, wait_for};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,9 @@ pub struct Market {
     pub anvil: Anvil,
     pub contracts: Contracts,
     dir: TempDir,
+    /// Announced to clients, so they stay over a restart.
+    somc_port: u16,
+    proxy_port: u16,
 }
 
 /// A role that runs.
@@ -55,7 +58,8 @@ impl Market {
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let anvil = Anvil::start().await.unwrap();
         let contracts = anvil.deploy().await.unwrap();
-        Self { anvil, contracts, dir: temp_dir().unwrap() }
+        let (somc_port, proxy_port) = (free_port().unwrap(), free_port().unwrap());
+        Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port }
     }
 
     fn database(&self, name: &str) -> PathBuf {
@@ -73,8 +77,12 @@ impl Market {
         chain.confirmations = 0; // a block is mined per transaction, and none after it
         chain.poll_interval = Duration::from_millis(50);
         chain.start = StartFrom::Block(0);
+        // The last run's tasks let go of it a moment after its end.
+        let path = self.database(name);
+        let open = async || Database::open(&path, &privatix_node::migrations()).await;
+        let db = wait_for("the database", LIMIT, open).await.unwrap();
         NodeParts {
-            db: Database::open(&self.database(name), &privatix_node::migrations()).await.unwrap(),
+            db,
             endpoint: Endpoint::new(self.anvil.url()).unwrap(),
             signer,
             adapter,
@@ -87,7 +95,7 @@ impl Market {
     /// Starts the agent, with a proxy that may reach this machine.
     pub async fn agent(&self) -> Running<AgentHandle> {
         let settings = json!({
-            "listen": "127.0.0.1:0",
+            "listen": format!("127.0.0.1:{}", self.proxy_port),
             "destinations": { "allow": ["127.0.0.0/8"] },
         });
         self.agent_with(Arc::new(ProxyServer::new()), settings).await
@@ -95,8 +103,8 @@ impl Market {
 
     pub async fn agent_with(&self, adapter: Arc<dyn Adapter>, settings: Value) -> Running<AgentHandle> {
         let parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
-        let listener = DirectListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let somc = SomcAddress::direct("127.0.0.1", listener.local_addr().port()).unwrap();
+        let listener = DirectListener::bind(([127, 0, 0, 1], self.somc_port).into()).await.unwrap();
+        let somc = SomcAddress::direct("127.0.0.1", self.somc_port).unwrap();
         let agent = Agent::new(parts, listener, somc).await.unwrap();
         let (handle, stop) = (agent.handle(), CancellationToken::new());
         let task = tokio::spawn(agent.run(stop.clone()));

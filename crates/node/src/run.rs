@@ -1,0 +1,168 @@
+//! A node's tasks: started together, stopped in the order that loses nothing.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use privatix_adapter::{Configuration, usage_reports};
+use privatix_chain::{Interest, Keyring, Monitor, RevertDecoder, Transactor};
+use privatix_channel::ChannelId;
+use privatix_contracts::PscError;
+use privatix_jobs::{Processor, ProcessorBuilder};
+use privatix_store::channels;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::billing_account;
+use crate::meter::{self, Assess};
+use crate::node::Engine;
+use crate::services::ServiceOrders;
+use crate::sink::Sink;
+use crate::transfers::{Deposit, Transfers, Withdraw};
+use crate::{Node, NodeError, Role};
+
+impl Node {
+    /// Runs until shutdown, or until something that only an operator can mend.
+    ///
+    /// Shutdown loses nothing: jobs end or go back to the queue, the plug-in's sessions end, and their last usage is
+    /// stored before this returns.
+    pub async fn run<R: Role>(
+        self: &Arc<Self>,
+        role: Arc<R>,
+        register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,
+        shutdown: CancellationToken,
+    ) -> Result<(), NodeError> {
+        let (committed, news) = mpsc::unbounded_channel();
+        let sink = Arc::new(Sink {
+            role: Arc::clone(&role),
+            wake: self.wake.clone(),
+            marks: self.marks.clone(),
+            touched: Mutex::default(),
+            committed,
+        });
+        let chain_id = self.domain.chain_id();
+        let interest = Interest::all_of(self.domain.contract());
+        let monitor = Monitor::builder(self.db.clone(), self.endpoint.clone(), chain_id, [interest])
+            .confirmations(self.settings.confirmations)
+            .poll_interval(self.settings.poll_interval)
+            .start(self.settings.start)
+            .build(Arc::clone(&sink));
+        let keys = Keyring::new([self.signer.clone()]);
+        let transactor = Transactor::builder(self.db.clone(), self.endpoint.clone(), chain_id, keys)
+            .confirmations(self.settings.confirmations)
+            .poll_interval(self.settings.poll_interval)
+            .fees(self.settings.fees)
+            .errors(RevertDecoder::new(|data| Some(PscError::decode(data).to_string())))
+            .build(sink);
+        let engine = Engine { transactor: transactor.clone(), monitor: monitor.status() };
+        {
+            let mut running = self.engine.write();
+            if running.is_some() {
+                return Err(NodeError::Refused("the node runs already".into()));
+            }
+            *running = Some(engine);
+        }
+        let outcome = self.run_tasks(role, register, (monitor, transactor, news), shutdown).await;
+        *self.engine.write() = None;
+        outcome
+    }
+
+    async fn run_tasks<R: Role>(
+        self: &Arc<Self>,
+        role: Arc<R>,
+        register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,
+        (monitor, transactor, mut news): (Monitor, Transactor, mpsc::UnboundedReceiver<Vec<ChannelId>>),
+        shutdown: CancellationToken,
+    ) -> Result<(), NodeError> {
+        let (reporter, reports) = usage_reports();
+        let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
+        self.services.host().configure(configuration, reporter).await?;
+        self.services.restore().await?;
+
+        let processor = register(
+            Processor::builder(self.db.clone())
+                .wake(self.wake.clone())
+                .register(ServiceOrders { services: Arc::clone(&self.services), role: Arc::clone(&role) })
+                .register::<Deposit, _>(Transfers(Arc::clone(self)))
+                .register::<Withdraw, _>(Transfers(Arc::clone(self))),
+        )
+        .build()?;
+
+        let stop = CancellationToken::new();
+        let mut tasks: JoinSet<(&'static str, Result<(), NodeError>)> = JoinSet::new();
+        let token = stop.clone();
+        tasks.spawn(async move { ("chain monitor", monitor.run(token).await.map_err(Into::into)) });
+        let token = stop.clone();
+        tasks.spawn(async move { ("transactor", Box::pin(transactor.run(token)).await.map_err(Into::into)) });
+        let token = stop.clone();
+        tasks.spawn(async move { ("job processor", processor.run(token).await.map_err(Into::into)) });
+        let (token, listener) = (stop.clone(), Arc::clone(&role));
+        tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    channels = news.recv() => match channels {
+                        Some(channels) => listener.on_committed(&channels).await,
+                        None => break,
+                    },
+                    () = token.cancelled() => break,
+                }
+            }
+            ("news of the chain", Ok(()))
+        });
+        let (node, token) = (Arc::clone(self), CancellationToken::new());
+        let meter_stop = token.clone();
+        let meter = tokio::spawn(async move {
+            meter::run(&node.db, &node.marks, reports, &Assessor { node: &node, role: &*role }, token).await
+        });
+
+        let mut outcome = Ok(());
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            Some(ended) = tasks.join_next() => outcome = Err(unexpected(ended)),
+        }
+        stop.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            if let Ok((task, Err(error))) = ended {
+                tracing::error!(task, %error, "ended with an error");
+            }
+        }
+        if let Err(error) = self.services.host().shutdown().await {
+            tracing::error!(%error, "the service adapter did not shut down cleanly");
+        }
+        meter_stop.cancel();
+        let metered =
+            meter.await.map_err(|e| NodeError::TaskEnded { task: "meter", reason: e.to_string() })?;
+        outcome.and(metered)
+    }
+}
+
+fn unexpected(ended: Result<(&'static str, Result<(), NodeError>), tokio::task::JoinError>) -> NodeError {
+    match ended {
+        Ok((_, Err(error))) => error,
+        Ok((task, Ok(()))) => NodeError::TaskEnded { task, reason: "it returned".into() },
+        Err(error) => NodeError::TaskEnded { task: "background task", reason: error.to_string() },
+    }
+}
+
+/// Billing's question, with everything it needs loaded.
+struct Assessor<'a, R> {
+    node: &'a Node,
+    role: &'a R,
+}
+
+impl<R: Role> Assess for Assessor<'_, R> {
+    async fn assess(&self, channel: ChannelId, now: SystemTime) -> Result<Option<SystemTime>, NodeError> {
+        let (channel, account) = {
+            let mut conn = self.node.db.read().await?;
+            let Some(channel) = channels::find(&mut conn, channel).await? else { return Ok(None) };
+            let account = billing_account(&mut conn, &channel).await?;
+            (channel, account)
+        };
+        if channel.service.is_ending() || channel.access.is_none() {
+            return Ok(None);
+        }
+        let offering = self.node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
+        self.role.assess(&channel, offering.terms(), &account, now).await
+    }
+}
