@@ -17,6 +17,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-node"],
     &["privatix-agent", "privatix-client"],
     &["privatix-api"],
+    &["privatix-daemon"],
     &["privatix-agentd", "privatix-clientd"],
     &["privatix-examples", "privatix-tests", "xtask"],
 ];

@@ -1,3 +1,54 @@
-//! The `clientd` daemon.
+//! `clientd`: buys metered services.
 
-fn main() {}
+mod config;
+mod market;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use privatix_adapter::Role;
+use privatix_client::Client;
+use privatix_daemon::config::Loaded;
+use privatix_daemon::{App, Context, DaemonError, Parts, together};
+use tokio_util::sync::CancellationToken;
+
+struct Clientd;
+
+impl App for Clientd {
+    const NAME: &'static str = "clientd";
+    const ABOUT: &'static str = "Buys metered services: discovers offerings, opens channels, pays for use";
+    const ENV_PREFIX: &'static str = "PRIVATIX_CLIENT_";
+    const ENV_CONFIG: &'static str = "PRIVATIX_CLIENT_CONFIG";
+    const DEFAULTS: &'static [(&'static str, &'static str)] = &[("api.listen", "127.0.0.1:9530")];
+    const ROLE: Role = Role::Client;
+    type Settings = config::Settings;
+    type Command = market::Command;
+
+    fn config_sections() -> String {
+        config::SECTIONS.to_owned()
+    }
+
+    fn check(settings: &config::Settings) -> Result<(), DaemonError> {
+        settings.client_settings().map(drop)
+    }
+
+    async fn run(
+        loaded: Loaded<config::Settings>,
+        parts: Parts,
+        shutdown: CancellationToken,
+    ) -> Result<(), DaemonError> {
+        let settings = loaded.settings.client_settings()?;
+        let transport = Arc::new(loaded.settings.somc.transport());
+        let client = Client::new(parts.node, transport, settings).await?;
+        let serving = parts.api.serve_client(client.handle(), shutdown.clone());
+        together(client.run(shutdown.clone()), serving, shutdown).await
+    }
+
+    async fn command(command: market::Command, context: &Context<'_, Self>) -> Result<(), DaemonError> {
+        command.carry_out(context).await
+    }
+}
+
+fn main() -> ExitCode {
+    privatix_daemon::main::<Clientd>()
+}

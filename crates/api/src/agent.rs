@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256};
 use privatix_agent::OfferingDraft;
 use privatix_channel::{Amount, OfferingHash};
 use privatix_offering::OfferingMessage;
-use privatix_store::offerings::OfferingStatus;
+pub use privatix_store::offerings::OfferingStatus;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 use uuid::Uuid;

@@ -21,6 +21,8 @@ pub enum ErrorCode {
     InsufficientFunds,
     /// The chain endpoint does not answer, or answers nonsense.
     ChainUnavailable,
+    /// The agent at the other end does not answer, or not as it should.
+    PeerUnavailable,
     /// The daemon cannot at present, e.g. while it starts; the same request may succeed later.
     Unavailable,
     /// The daemon failed; its log has more.
@@ -41,6 +43,7 @@ impl ErrorCode {
             Self::Refused => "refused",
             Self::InsufficientFunds => "insufficient_funds",
             Self::ChainUnavailable => "chain_unavailable",
+            Self::PeerUnavailable => "peer_unavailable",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
             Self::Unknown => "unknown",
@@ -59,6 +62,7 @@ impl ErrorCode {
             Self::InsufficientFunds => -32003,
             Self::ChainUnavailable => -32004,
             Self::Unavailable => -32005,
+            Self::PeerUnavailable => -32006,
         }
     }
 

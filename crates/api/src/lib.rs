@@ -1,6 +1,6 @@
 //! The control API of a daemon: JSON-RPC 2.0 over HTTP.
 //!
-//! What it owns: the [requests](Request) and their answers ([`node`], [`agent`]), the [server](ApiServer) over a role's
+//! What it owns: the [requests](Request) and their answers ([`node`], [`agent`], [`client`]), the [server](ApiServer) over a role's
 //! handle, and the [client](ApiClient). It decides nothing: every method is a few lines between a request and the handle.
 //!
 //! - `POST /` takes JSON-RPC, parameters by name. Every request carries `Authorization: Bearer <token>`.
@@ -36,13 +36,15 @@
 //! ```
 
 pub mod agent;
-mod client;
+pub mod client;
 mod error;
+mod http_client;
 pub mod node;
 mod request;
 mod server;
 
-pub use client::{ApiClient, ApiError};
+pub use alloy::primitives::Address;
 pub use error::{ErrorCode, Failure};
+pub use http_client::{ApiClient, ApiError};
 pub use request::Request;
 pub use server::{ApiServer, Operator, ServeError, ServerSettings};

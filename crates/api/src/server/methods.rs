@@ -9,6 +9,7 @@ use jsonrpsee::types::{ErrorObjectOwned, Params};
 use privatix_agent::{AgentHandle, OfferingAction};
 use privatix_chain::TxFilter;
 use privatix_channel::{ChannelId, OfferingHash};
+use privatix_client::ClientHandle;
 use privatix_jobs::{JobId, Pushed};
 use privatix_node::{Node, channel_subject};
 use privatix_offering::TemplateKind;
@@ -17,7 +18,7 @@ use privatix_store::offerings;
 use super::operator::Operator;
 use super::{convert, health};
 use crate::node::{Accepted, Balances, Order};
-use crate::{ErrorCode, Failure, Request, agent, node};
+use crate::{ErrorCode, Failure, Request, agent, client, node};
 
 /// Methods over a role's handle.
 pub(crate) struct Methods<O> {
@@ -195,6 +196,30 @@ pub(crate) fn agent(handle: AgentHandle, started_at: SystemTime) -> Methods<Agen
             let templates = o.node().templates().iter();
             let ours = templates.filter(|template| template.kind() == TemplateKind::Offering);
             Ok(ours.map(|template| template_of(template)).collect())
+        })
+}
+
+/// What a client answers.
+pub(crate) fn client(handle: ClientHandle, started_at: SystemTime) -> Methods<ClientHandle> {
+    type Handle = Arc<ClientHandle>;
+    common(handle, started_at)
+        .on(|o: Handle, ask: client::Browse| async move {
+            let filter = offerings::Filter { agent: ask.agent, country: ask.country, available: !ask.all };
+            let mut found = Vec::new();
+            for listing in o.browse(&filter, page(ask.limit)).await? {
+                found.push(convert::offering(o.node(), listing.offering).await);
+            }
+            Ok(found)
+        })
+        .on(|o: Handle, ask: client::AcceptOffering| async move {
+            let channel = o.accept(ask.agent, ask.offering, ask.deposit).await?;
+            let order = newest(o.node(), channel_subject(channel)).await?;
+            Ok(client::Opening::new(channel, order.job))
+        })
+        .on(|o: Handle, ask: client::TopUpChannel| async move {
+            check_amount(ask.amount)?;
+            o.top_up(ask.channel, ask.amount).await?;
+            newest(o.node(), channel_subject(ask.channel)).await
         })
 }
 

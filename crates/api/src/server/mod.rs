@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use jsonrpsee::RpcModule;
 use jsonrpsee::server::{BatchRequestConfig, Server, ServerConfig};
 use privatix_agent::AgentHandle;
+use privatix_client::ClientHandle;
 use privatix_node::Node;
 use secrecy::SecretString;
 use tokio::sync::watch;
@@ -108,6 +109,20 @@ impl ApiServer {
     ) -> Result<(), ServeError> {
         let node = Arc::clone(agent.node());
         let module = methods::agent(agent, SystemTime::now()).into_module();
+        self.serve(node, module, shutdown).await
+    }
+
+    /// Serves a client's API until shutdown.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub async fn serve_client(
+        self,
+        client: ClientHandle,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let node = Arc::clone(client.node());
+        let module = methods::client(client, SystemTime::now()).into_module();
         self.serve(node, module, shutdown).await
     }
 

@@ -2,6 +2,7 @@ use std::future::Future;
 
 use privatix_agent::AgentHandle;
 use privatix_channel::{Amount, ChannelId};
+use privatix_client::ClientHandle;
 use privatix_node::{Node, NodeError};
 use std::sync::Arc;
 
@@ -64,5 +65,27 @@ impl Operator for AgentHandle {
 
     async fn claimable(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         self.claimable(channel).await.map(Some)
+    }
+}
+
+impl Operator for ClientHandle {
+    fn node(&self) -> &Arc<Node> {
+        self.node()
+    }
+
+    async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.pause(channel).await
+    }
+
+    async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.resume(channel).await
+    }
+
+    async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.terminate(channel).await
+    }
+
+    async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.close(channel).await
     }
 }

@@ -1,0 +1,128 @@
+//! Settings of `agentd`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use privatix_daemon::DaemonError;
+use privatix_daemon::config::{self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection};
+use privatix_somc::{ServerLimits, SomcAddress, SourceType};
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    #[serde(default)]
+    data_dir: PathBuf,
+    chain: ChainSection,
+    #[serde(default)]
+    account: AccountSection,
+    api: ApiSection,
+    #[serde(default)]
+    pub(crate) somc: SomcSection,
+    #[serde(default)]
+    adapter: AdapterSection,
+    #[serde(default)]
+    log: LogSection,
+}
+
+impl config::Settings for Settings {
+    fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+    fn chain(&self) -> &ChainSection {
+        &self.chain
+    }
+    fn account(&self) -> &AccountSection {
+        &self.account
+    }
+    fn api(&self) -> &ApiSection {
+        &self.api
+    }
+    fn adapter(&self) -> &AdapterSection {
+        &self.adapter
+    }
+    fn log(&self) -> &LogSection {
+        &self.log
+    }
+}
+
+/// `[somc]`: the messaging server that clients talk to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SomcSection {
+    pub(crate) listen: SocketAddr,
+    announce: Option<String>,
+    max_connections: usize,
+    #[serde(with = "humantime_serde")]
+    idle_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    request_timeout: Duration,
+}
+
+impl Default for SomcSection {
+    fn default() -> Self {
+        let limits = ServerLimits::default();
+        Self {
+            listen: (Ipv4Addr::UNSPECIFIED, 9500).into(),
+            announce: None,
+            max_connections: limits.max_connections,
+            idle_timeout: limits.idle_timeout,
+            request_timeout: limits.request_timeout,
+        }
+    }
+}
+
+impl SomcSection {
+    /// The address that offerings announce: the configured one, else that of the socket.
+    pub(crate) fn announced(&self, bound: SocketAddr) -> Result<SomcAddress, DaemonError> {
+        let wrong = |source| DaemonError::Address { setting: "somc.announce", source };
+        match &self.announce {
+            Some(address) => SomcAddress::new(SourceType::Direct, address).map_err(wrong),
+            None if bound.ip().is_unspecified() => Err(DaemonError::Usage {
+                what: "somc.announce".into(),
+                reason: format!(
+                    "needed, as {} is no address that clients can reach: write this machine's public name and port",
+                    bound.ip()
+                ),
+            }),
+            None => Ok(bound.into()),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> ServerLimits {
+        let mut limits = ServerLimits::default();
+        limits.max_connections = self.max_connections;
+        limits.idle_timeout = self.idle_timeout;
+        limits.request_timeout = self.request_timeout;
+        limits
+    }
+}
+
+/// What a new configuration file says of the settings that only `agentd` has.
+pub(crate) const SECTIONS: &str = r#"[somc]
+# The messaging server that clients fetch offerings and access from, and pay at.
+# listen = "0.0.0.0:9500"
+# The public name or address, with the port, under which clients reach it. Needed unless `listen` names an address.
+# announce = "agent.example.org:9500"
+# max_connections = 4096
+# idle_timeout = "5m"
+# request_timeout = "30s"
+
+[adapter]
+# The service plug-in.
+# kind = "proxy"
+
+[adapter.settings]
+# Where the proxy listens (SOCKS5 and HTTP), and the public name under which clients reach it. The name is needed unless
+# `listen` names an address.
+# listen = "0.0.0.0:1080"
+# public_host = "agent.example.org"
+# public_port = 1080
+
+# What clients may reach through the proxy. Private networks and mail (port 25) are refused unless allowed here.
+# destinations = { allow = [], deny = [], deny_ports = [25] }
+
+# limits = { connections = 4096, connections_per_channel = 512, idle = "10m" }
+"#;

@@ -1,0 +1,243 @@
+//! Commands that only a seller has.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use privatix_agent::OfferingDraft;
+use privatix_api::agent::{
+    CreateOffering, GetOffering, ListOfferings, ListTemplates, Offering, OfferingStatus, PopUpOffering,
+    PublishOffering, RemoveOffering,
+};
+use privatix_api::node::Order;
+use privatix_channel::OfferingHash;
+use privatix_daemon::output::{or_dash, pairs, table};
+use privatix_daemon::{Context, DaemonError, Follow, WaitArgs};
+
+use crate::Agentd;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Makes offerings, announces them, lists and removes them
+    #[command(subcommand)]
+    Offerings(OfferingsCommand),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum OfferingsCommand {
+    /// Signs an offering and keeps it as a draft; `publish` announces it
+    Create {
+        /// The file that says what is sold, or - for standard input
+        #[arg(required_unless_present = "template_example")]
+        draft: Option<PathBuf>,
+        /// Prints such a file to start from, and explains it
+        #[arg(long)]
+        template_example: bool,
+    },
+    /// Announces a draft on chain and locks its stake: the least deposit for every place
+    Publish {
+        /// The offering
+        offering: OfferingHash,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Announces an offering anew, so that it counts as fresh
+    Popup {
+        /// The offering
+        offering: OfferingHash,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Takes an offering off the market and gets the stake of its unused places back
+    Remove {
+        /// The offering
+        offering: OfferingHash,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Lists our offerings, newest first
+    List {
+        /// At most so many
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<u32>,
+    },
+    /// Shows an offering with its terms
+    Show {
+        /// The offering
+        offering: OfferingHash,
+    },
+    /// Lists the templates that an offering can be made from
+    Templates,
+}
+
+impl OfferingsCommand {
+    pub(crate) async fn carry_out(self, context: &Context<'_, Agentd>) -> Result<(), DaemonError> {
+        let output = context.output;
+        match self {
+            Self::Create { template_example: true, .. } => {
+                output.note(EXAMPLE_NOTES);
+                output.line(EXAMPLE);
+            }
+            Self::Create { draft, .. } => {
+                let draft = read_draft(&draft.unwrap_or_else(|| "-".into()))?;
+                let offering = context.api()?.call(&CreateOffering { draft }).await?;
+                output.show(&offering, |offering| {
+                    format!("offering {0} is made; announce it with `offerings publish {0}`", offering.hash)
+                });
+            }
+            Self::Publish { offering, wait } => {
+                let order = context.api()?.call(&PublishOffering { offering }).await?;
+                let wanted = [OfferingStatus::Registered];
+                changed(context, &wait, offering, order, "the announcement", &wanted).await?;
+            }
+            Self::Popup { offering, wait } => {
+                let order = context.api()?.call(&PopUpOffering { offering }).await?;
+                let wanted = [OfferingStatus::PoppedUp];
+                changed(context, &wait, offering, order, "the new announcement", &wanted).await?;
+            }
+            Self::Remove { offering, wait } => {
+                let order = context.api()?.call(&RemoveOffering { offering }).await?;
+                let wanted = [OfferingStatus::Removed];
+                changed(context, &wait, offering, order, "the removal", &wanted).await?;
+            }
+            Self::List { limit } => {
+                let all = context.api()?.call(&ListOfferings { limit }).await?;
+                output.show(&all, |all| list(all));
+            }
+            Self::Show { offering } => {
+                output.show(&context.api()?.call(&GetOffering { offering }).await?, details);
+            }
+            Self::Templates => {
+                let templates = context.api()?.call(&ListTemplates {}).await?;
+                output.show(&templates, |templates| {
+                    let rows = templates.iter().map(|template| {
+                        [template.hash.to_string(), template.name.clone(), template.product.to_string()]
+                    });
+                    table(["template", "name", "product"], rows)
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_draft(path: &Path) -> Result<OfferingDraft, DaemonError> {
+    let failed = |source| DaemonError::File { action: "read", path: path.to_owned(), source };
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+        text
+    } else {
+        std::fs::read_to_string(path).map_err(failed)?
+    };
+    serde_json::from_str(&text).map_err(|error| DaemonError::Malformed {
+        path: path.to_owned(),
+        expected: "an offering draft",
+        reason: format!("{error}; see `offerings create --template-example`"),
+    })
+}
+
+/// Follows a change of an offering, if that is wished for, until the chain says so.
+async fn changed(
+    context: &Context<'_, Agentd>,
+    wait: &WaitArgs,
+    offering: OfferingHash,
+    order: Order,
+    what: &str,
+    wanted: &[OfferingStatus],
+) -> Result<(), DaemonError> {
+    let api = context.api()?;
+    if !wait.wait {
+        context
+            .output
+            .show(&order, |order| format!("{what} is under way; follow it with `jobs show {}`", order.job));
+        return Ok(());
+    }
+    let look = format!("offerings show {offering}");
+    let mut follow = Follow::new(&api, context.output, wait, what, look);
+    follow.job(order.job).await?;
+    let now = follow
+        .until(async |api| {
+            let now = api.call(&GetOffering { offering }).await?;
+            if wanted.contains(&now.status) {
+                return Ok(Ok(now));
+            }
+            Ok(Err(format!("the offering is {}", now.status.as_str())))
+        })
+        .await?;
+    drop(follow);
+    context.output.show(&now, |now| format!("offering {} is {}", now.hash, now.status.as_str()));
+    Ok(())
+}
+
+fn list(offerings: &[Offering]) -> String {
+    let rows = offerings.iter().map(|offering| {
+        let message = offering.message.as_ref();
+        [
+            offering.hash.to_string(),
+            or_dash(message.map(|message| &message.service_name)),
+            offering.status.as_str().to_owned(),
+            or_dash(
+                message.map(|message| format!("{} / {}", message.terms.unit_price, message.terms.unit.name)),
+            ),
+            offering.min_deposit.to_string(),
+            format!("{} of {}", offering.free_supply, offering.supply),
+            or_dash(offering.problem.as_ref()),
+        ]
+    });
+    table(["offering", "service", "status", "price", "least deposit", "free", "problem"], rows)
+}
+
+fn details(offering: &Offering) -> String {
+    let mut rows = vec![
+        ("offering", offering.hash.to_string()),
+        ("status", offering.status.as_str().to_owned()),
+        ("announced in block", or_dash(offering.announced_at)),
+        ("announced address", offering.source.clone()),
+        ("least deposit", offering.min_deposit.to_string()),
+        ("places", format!("{} of {} are free", offering.free_supply, offering.supply)),
+        ("problem", or_dash(offering.problem.as_ref())),
+    ];
+    let message = offering.message.as_ref().map(serde_json::to_string_pretty);
+    if let Some(message) = &offering.message {
+        rows.insert(1, ("service", message.service_name.clone()));
+    }
+    match message {
+        Some(Ok(message)) => format!("{}\n\n{message}", pairs(rows)),
+        _ => pairs(rows),
+    }
+}
+
+/// A draft that works as it is.
+pub(crate) const EXAMPLE: &str = include_str!("draft.json");
+
+const EXAMPLE_NOTES: &str = "\
+# An offering draft; what the daemon knows itself (agent, chain, contract, addresses) it adds.
+#   template            hash of the template; only needed when the plug-in has several (`offerings templates`)
+#   country             where the service is rendered from, ISO 3166-1 alpha-2
+#   ipType              residential, datacenter or mobile; may be left out
+#   supply              channels that may be open at once; the stake is the least deposit for each
+#   terms.unit          what the prices count: a name, the measure (bytes, seconds, requests), its size in the measure
+#   terms.billing       prepaid or postpaid
+#   terms.setupPrice    owed before any service, in the token's base units (a string: JSON numbers lose digits)
+#   terms.unitPrice     price of one unit
+#   terms.freeUnits     units that cost nothing
+#   terms.minUnits      units that the least deposit pays for
+#   terms.maxUnits      units after which the channel ends; may be left out
+#   terms.billingInterval     units between two payments
+#   terms.maxBillingUnitLag   unpaid units borne before the service is suspended; bounds what can be lost
+#   terms.maxSuspend    seconds that a channel may stay suspended
+#   terms.maxInactive   seconds that a channel may stay without use
+#   additional          what the template asks besides; for a proxy: its protocols";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_sound_draft() {
+        let draft: OfferingDraft = serde_json::from_str(EXAMPLE).unwrap();
+        draft.terms.validate().unwrap();
+        assert_eq!(draft.additional["protocols"], serde_json::json!(["socks5", "http"]));
+    }
+}

@@ -1,0 +1,136 @@
+//! Commands that only a buyer has.
+
+use clap::Subcommand;
+use privatix_api::agent::Offering;
+use privatix_api::client::{AcceptOffering, Browse, Opening, TopUpChannel};
+use privatix_api::node::{ChannelDetails, GetChannel};
+use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
+use privatix_daemon::output::{or_dash, table};
+use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, order};
+
+use crate::Clientd;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Lists offerings on the market, the most recently announced first
+    Browse {
+        /// In this country (ISO 3166-1 alpha-2)
+        #[arg(long)]
+        country: Option<String>,
+        /// Of this agent
+        #[arg(long, value_name = "ADDRESS")]
+        agent: Option<privatix_api::Address>,
+        /// Those too that are full, off the market, or whose message is not here
+        #[arg(long)]
+        all: bool,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<u32>,
+    },
+    /// Opens a channel under an offering
+    Accept {
+        /// The offering
+        offering: OfferingHash,
+        /// How much to deposit, in base units; the least that the offering takes when not given
+        #[arg(long)]
+        deposit: Option<Amount>,
+        /// Whose offering, if several agents announce it
+        #[arg(long, value_name = "ADDRESS")]
+        agent: Option<privatix_api::Address>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Raises a channel's deposit
+    Topup {
+        /// The channel
+        channel: ChannelId,
+        /// By how much, in base units
+        amount: Amount,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+}
+
+impl Command {
+    pub(crate) async fn carry_out(self, context: &Context<'_, Clientd>) -> Result<(), DaemonError> {
+        let (api, output) = (context.api()?, context.output);
+        match self {
+            Self::Browse { country, agent, all, limit } => {
+                let found = api.call(&Browse { agent, country, all, limit }).await?;
+                output.show(&found, |found| offerings(found));
+            }
+            Self::Accept { offering, deposit, agent, wait } => {
+                let opening = api.call(&AcceptOffering { offering, agent, deposit }).await?;
+                if wait.wait {
+                    let details = opened(context, &wait, opening).await?;
+                    output.show(&details, ready);
+                } else {
+                    output.show(&opening, |opening| {
+                        format!(
+                            "channel {0} is being opened; follow it with `channels show {0}`",
+                            opening.channel
+                        )
+                    });
+                }
+            }
+            Self::Topup { channel, amount, wait } => {
+                let ordered = api.call(&TopUpChannel { channel, amount }).await?;
+                order(&api, output, &wait, &format!("top-up by {amount}"), ordered).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn offerings(found: &[Offering]) -> String {
+    let rows = found.iter().map(|offering| {
+        let message = offering.message.as_ref();
+        [
+            offering.hash.to_string(),
+            or_dash(message.map(|message| &message.service_name)),
+            or_dash(offering.country.as_ref()),
+            or_dash(
+                message.map(|message| format!("{} / {}", message.terms.unit_price, message.terms.unit.name)),
+            ),
+            offering.min_deposit.to_string(),
+            format!("{} of {}", offering.free_supply, offering.supply),
+            or_dash(offering.problem.as_ref()),
+        ]
+    });
+    table(["offering", "service", "country", "price", "least deposit", "free", "problem"], rows)
+}
+
+/// Waits until a channel's service runs.
+async fn opened(
+    context: &Context<'_, Clientd>,
+    wait: &WaitArgs,
+    opening: Opening,
+) -> Result<ChannelDetails, DaemonError> {
+    let Opening { channel, job, .. } = opening;
+    let api = context.api()?;
+    let what = "the opening of the channel";
+    let mut follow = Follow::new(&api, context.output, wait, what, format!("channels show {channel}"));
+    follow.job(job).await?;
+    follow
+        .until(async |api| {
+            let details = api.call(&GetChannel { channel }).await?;
+            let known = &details.channel;
+            match known.service {
+                ServiceStatus::Active => Ok(Ok(details)),
+                ServiceStatus::Terminating | ServiceStatus::Terminated => Err(DaemonError::OrderFailed {
+                    what: what.to_owned(),
+                    reason: or_dash(known.reason.as_ref()),
+                }),
+                service => Ok(Err(format!("the channel is {}, its service {service}", known.status))),
+            }
+        })
+        .await
+}
+
+fn ready(details: &ChannelDetails) -> String {
+    let id = details.channel.id;
+    match &details.endpoint {
+        Some(endpoint) => format!("channel {id} is ready at {}", endpoint_text(endpoint)),
+        None => format!("channel {id} is ready"),
+    }
+}

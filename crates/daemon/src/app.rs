@@ -1,0 +1,214 @@
+//! A daemon's program: its command line, and what each part of it does.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use privatix_adapter::Role;
+use privatix_api::ApiClient;
+use tokio_util::sync::CancellationToken;
+
+use crate::check::{self, CheckArgs};
+use crate::commands::NodeCommand;
+use crate::config::{self, Loaded, Settings, Sources};
+use crate::error::EXIT_CODES;
+use crate::init::{self, InitArgs};
+use crate::output::Output;
+use crate::run::{self, Parts};
+use crate::{DaemonError, connect};
+
+/// What makes one daemon differ from the other.
+pub trait App: Send + Sync + 'static {
+    /// The program's name, which its configuration file has too.
+    const NAME: &'static str;
+    /// What it is, for its help.
+    const ABOUT: &'static str;
+    /// What its environment variables begin with.
+    const ENV_PREFIX: &'static str;
+    /// The variable that names its configuration file.
+    const ENV_CONFIG: &'static str;
+    /// Defaults by key, where the two daemons differ.
+    const DEFAULTS: &'static [(&'static str, &'static str)];
+    /// Which side its plug-in serves.
+    const ROLE: Role;
+    /// Its settings.
+    type Settings: Settings;
+    /// Its own commands.
+    type Command: Subcommand + Send;
+
+    /// Its own part of a new configuration file, with comments.
+    fn config_sections() -> String;
+
+    /// Checks the settings that only it has.
+    ///
+    /// # Errors
+    /// What is wrong, by the setting's name.
+    fn check(settings: &Self::Settings) -> Result<(), DaemonError>;
+
+    /// Runs the daemon until shutdown.
+    fn run(
+        loaded: Loaded<Self::Settings>,
+        parts: Parts,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = Result<(), DaemonError>> + Send;
+
+    /// Carries out one of its own commands.
+    fn command(
+        command: Self::Command,
+        context: &Context<'_, Self>,
+    ) -> impl Future<Output = Result<(), DaemonError>>
+    where
+        Self: Sized;
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The configuration file
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides a setting, e.g. chain.confirmations=5; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Prints JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// The control API of the daemon to ask, instead of the configured one
+    #[arg(long, global = true, value_name = "URL")]
+    api_url: Option<String>,
+    /// The file with the API's token, instead of the configured one
+    #[arg(long, global = true, value_name = "FILE")]
+    api_token_file: Option<PathBuf>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as key=value, e.g. log.level=debug".to_owned()),
+    }
+}
+
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli<C: Subcommand> {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command<C>,
+}
+
+#[derive(Subcommand)]
+enum Command<C: Subcommand> {
+    /// Makes a configuration file, a keystore and an API token in a new folder
+    Init(InitArgs),
+    /// Runs the daemon until SIGINT or SIGTERM
+    Run,
+    /// Looks at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(flatten)]
+    Node(NodeCommand),
+    #[command(flatten)]
+    Own(C),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Checks the configuration, the keystore, the chain endpoint and the contract, and prints the settings in effect
+    Check(CheckArgs),
+}
+
+/// What a command works with.
+pub struct Context<'a, A: App + ?Sized> {
+    /// Where answers go.
+    pub output: Output,
+    global: &'a Global,
+    app: std::marker::PhantomData<A>,
+}
+
+impl<A: App + ?Sized> std::fmt::Debug for Context<'_, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("output", &self.output).finish_non_exhaustive()
+    }
+}
+
+impl<A: App> Context<'_, A> {
+    /// The daemon's API, as configured or given on the command line.
+    ///
+    /// # Errors
+    /// [`DaemonError::Config`], [`DaemonError::File`] for the token.
+    pub fn api(&self) -> Result<ApiClient, DaemonError> {
+        let given = (&self.global.api_url, &self.global.api_token_file);
+        if let (Some(url), Some(token)) = given {
+            return connect::at(url, token);
+        }
+        let loaded = load::<A>(self.global)?;
+        let url = given.0.clone().map_or_else(|| connect::url(&loaded), Ok)?;
+        let token = given.1.clone().unwrap_or_else(|| loaded.path(&loaded.settings.api().token_file));
+        connect::at(&url, &token)
+    }
+}
+
+/// Runs the program with the process's arguments.
+pub fn main<A: App>() -> ExitCode {
+    run_with::<A>(std::env::args_os())
+}
+
+fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = Cli::<A::Command>::command().name(A::NAME).about(A::ABOUT);
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli: Cli<A::Command> = match parsed {
+        Ok(cli) => cli,
+        Err(error) => error.exit(), // help and version too
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(carry_out::<A>(cli)),
+        Err(error) => Err(DaemonError::Task { task: "runtime", reason: error.to_string() }),
+    };
+    outcome.map_or_else(|error| error.report(), |()| ExitCode::SUCCESS)
+}
+
+async fn carry_out<A: App>(cli: Cli<A::Command>) -> Result<(), DaemonError> {
+    let output = Output { json: cli.global.json };
+    let context = Context::<A> { output, global: &cli.global, app: std::marker::PhantomData };
+    match cli.command {
+        Command::Init(arguments) => init::init::<A>(&arguments, output),
+        Command::Run => Box::pin(run::run::<A>(load::<A>(&cli.global)?)).await,
+        Command::Config(ConfigCommand::Check(arguments)) => {
+            check::check::<A>(&load::<A>(&cli.global)?, &arguments, output).await
+        }
+        Command::Node(command) => command.carry_out(&context.api()?, output).await,
+        Command::Own(command) => A::command(command, &context).await,
+    }
+}
+
+fn load<A: App>(global: &Global) -> Result<Loaded<A::Settings>, DaemonError> {
+    let file = global.config.clone().unwrap_or_else(default_file::<A>);
+    let sources = Sources {
+        program: A::NAME,
+        env_prefix: A::ENV_PREFIX,
+        defaults: A::DEFAULTS,
+        file: &file,
+        overrides: &global.set,
+    };
+    Ok(config::load(&sources)?)
+}
+
+/// The file that the environment names, else that in the current folder, else that in the home folder.
+fn default_file<A: App>() -> PathBuf {
+    if let Some(file) = std::env::var_os(A::ENV_CONFIG) {
+        return file.into();
+    }
+    let name = format!("{}.toml", A::NAME);
+    let here = Path::new(&name);
+    if here.is_file() { here.to_owned() } else { default_folder::<A>().join(name) }
+}
+
+/// `~/.privatix/<program>`
+pub(crate) fn default_folder<A: App>() -> PathBuf {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    home.join(".privatix").join(A::NAME)
+}

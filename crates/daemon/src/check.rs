@@ -1,0 +1,129 @@
+//! `config check`: everything that can be known before the daemon runs.
+
+use alloy::primitives::Address;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::config::{Loaded, Settings};
+use crate::output::Output;
+use crate::{DaemonError, KeystoreError, adapters, files, keystore};
+
+/// How much to check.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Do not ask the chain endpoint
+    #[arg(long)]
+    offline: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    file: String,
+    settings: Value,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    message: String,
+}
+
+/// Checks a configuration that has been read, prints what is found, and fails with the first thing that is wrong.
+pub(crate) async fn check<A: App>(
+    loaded: &Loaded<A::Settings>,
+    arguments: &CheckArgs,
+    output: Output,
+) -> Result<(), DaemonError> {
+    let settings = &loaded.settings;
+    let mut checks = Checks::default();
+    checks.add("settings", A::check(settings).map(|()| "well-formed".to_owned()));
+    checks
+        .add("adapter", adapters::make(settings.adapter(), A::ROLE).map(|_| "settings accepted".to_owned()));
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log().level);
+    checks.add(
+        "log",
+        filter
+            .map(|_| "filter accepted".to_owned())
+            .map_err(|error| DaemonError::Usage { what: "log.level".into(), reason: error.to_string() }),
+    );
+    checks.add("keystore", open_keystore(loaded).await);
+    let token = loaded.path(&settings.api().token_file);
+    checks.add(
+        "api token",
+        if token.exists() {
+            files::read_secret(&token).map(|_| "there".to_owned())
+        } else {
+            Ok("not there yet; made at the start".to_owned())
+        },
+    );
+    if !arguments.offline {
+        checks.add("chain", ask_chain(settings).await);
+    }
+    let report = Report {
+        file: loaded.file.display().to_string(),
+        settings: serde_json::to_value(settings).unwrap_or_default(),
+        checks: checks.made,
+    };
+    output.show(&report, |report| {
+        let effective = toml::to_string(settings).unwrap_or_else(|error| error.to_string());
+        let checks = report.checks.iter().map(|check| {
+            format!("{:<5} {}: {}", if check.ok { "ok" } else { "WRONG" }, check.name, check.message)
+        });
+        let checks: Vec<String> = checks.collect();
+        format!("# {}\n{effective}\n{}", report.file, checks.join("\n"))
+    });
+    checks.first_error.map_or(Ok(()), Err)
+}
+
+#[derive(Default)]
+struct Checks {
+    made: Vec<Check>,
+    first_error: Option<DaemonError>,
+}
+
+impl Checks {
+    fn add(&mut self, name: &'static str, outcome: Result<String, DaemonError>) {
+        let (ok, message) = match &outcome {
+            Ok(message) => (true, message.clone()),
+            Err(error) => (false, crate::error::with_causes(error)),
+        };
+        self.made.push(Check { name, ok, message });
+        if let Err(error) = outcome {
+            self.first_error.get_or_insert(error);
+        }
+    }
+}
+
+/// Opens the keystore where its password can be had without asking.
+async fn open_keystore<C: Settings>(loaded: &Loaded<C>) -> Result<String, DaemonError> {
+    let account = loaded.settings.account();
+    let path = loaded.path(&account.keystore);
+    let Some(password_file) = &account.password_file else {
+        if !path.exists() {
+            return Err(KeystoreError::Missing { path }.into());
+        }
+        return Ok("there; not opened, its password is asked for at the start".to_owned());
+    };
+    let password = files::read_secret(&loaded.path(password_file))?;
+    let address = in_background(move || keystore::open(&path, &password).map(|key| key.address())).await?;
+    Ok(format!("opens, account {address}"))
+}
+
+pub(crate) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DaemonError> + Send + 'static,
+) -> Result<T, DaemonError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| DaemonError::Task { task: "keystore", reason: error.to_string() })?
+}
+
+async fn ask_chain<C: Settings>(settings: &C) -> Result<String, DaemonError> {
+    let chain = settings.chain();
+    let domain = privatix_node::contract_domain(&chain.endpoint()?, &chain.settings()).await?;
+    let token: Address = domain.token();
+    Ok(format!("chain {}, contract {}, token {token}", domain.chain_id(), domain.contract()))
+}

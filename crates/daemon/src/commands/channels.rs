@@ -1,0 +1,167 @@
+use clap::Subcommand;
+use privatix_api::ApiClient;
+use privatix_api::node::{
+    Channel, ChannelDetails, CloseChannel, GetChannel, ListChannels, PauseChannel, ResumeChannel,
+    TerminateChannel,
+};
+use privatix_billing::{Measure, Unit};
+use privatix_channel::{ChannelId, Usage};
+
+use crate::DaemonError;
+use crate::follow::{self, WaitArgs};
+use crate::output::{Output, ago, or_dash, pairs, table, time};
+
+/// `channels`
+#[derive(Subcommand, Debug)]
+pub(crate) enum ChannelsCommand {
+    /// Lists the channels, newest first
+    List {
+        /// At most so many
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<u32>,
+    },
+    /// Shows a channel: where its service is, what was used and paid
+    Show {
+        /// The channel
+        channel: ChannelId,
+    },
+    /// Pauses a channel's service
+    Pause {
+        /// The channel
+        channel: ChannelId,
+    },
+    /// Ends a pause
+    Resume {
+        /// The channel
+        channel: ChannelId,
+    },
+    /// Ends a channel's service for good
+    Terminate {
+        /// The channel
+        channel: ChannelId,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Ends a channel's service and closes it on chain; a client asks for it and gets the rest after the challenge period
+    Close {
+        /// The channel
+        channel: ChannelId,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+}
+
+impl ChannelsCommand {
+    pub(crate) async fn carry_out(self, api: &ApiClient, output: Output) -> Result<(), DaemonError> {
+        match self {
+            Self::List { limit } => output.show(&api.call(&ListChannels { limit }).await?, |all| list(all)),
+            Self::Show { channel } => output.show(&api.call(&GetChannel { channel }).await?, details),
+            Self::Pause { channel } => {
+                output.show(&api.call(&PauseChannel { channel }).await?, |_| {
+                    format!("channel {channel} is paused")
+                });
+            }
+            Self::Resume { channel } => {
+                let resumed = api.call(&ResumeChannel { channel }).await?;
+                output.show(&resumed, |_| format!("channel {channel} goes on as billing allows"));
+            }
+            Self::Terminate { channel, wait } => {
+                let order = api.call(&TerminateChannel { channel }).await?;
+                follow::order(api, output, &wait, "the end of the service", order).await?;
+            }
+            Self::Close { channel, wait } => {
+                let order = api.call(&CloseChannel { channel }).await?;
+                follow::order(api, output, &wait, "the close of the channel", order).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list(channels: &[Channel]) -> String {
+    let rows = channels.iter().map(|channel| {
+        [
+            channel.id.to_string(),
+            channel.status.to_string(),
+            channel.service.to_string(),
+            channel.used.to_string(),
+            channel.paid.to_string(),
+            channel.deposit.to_string(),
+            ago(channel.created_at),
+        ]
+    });
+    table(["channel", "status", "service", "used", "paid", "deposit", "since"], rows)
+}
+
+fn details(details: &ChannelDetails) -> String {
+    let channel = &details.channel;
+    let mut rows = vec![
+        ("channel", channel.id.to_string()),
+        ("offering", channel.offering.to_string()),
+        ("agent", channel.agent.to_string()),
+        ("client", channel.client.to_string()),
+        ("status", channel.status.to_string()),
+        ("service", format!("{}, {}", channel.service, ago(channel.service_since))),
+        ("because", or_dash(channel.reason.as_ref())),
+        ("paused", if channel.paused { "yes" } else { "no" }.to_owned()),
+        ("deposit", channel.deposit.to_string()),
+        ("opened in block", or_dash(channel.opened_at)),
+    ];
+    if let Some(block) = channel.close_requested_at {
+        rows.push(("close requested in block", block.to_string()));
+    }
+    if let Some(endpoint) = &details.endpoint {
+        rows.push(("endpoint", endpoint_text(endpoint)));
+    }
+    format!("{}\n\n{}", pairs(rows), usage(details))
+}
+
+/// Where a service is, for people: what plug-ins call host and port, or all they say.
+pub fn endpoint_text(endpoint: &serde_json::Value) -> String {
+    match (endpoint["host"].as_str(), endpoint["port"].as_u64()) {
+        (Some(host), Some(port)) => {
+            let protocols = endpoint["protocols"].as_array().into_iter().flatten();
+            let protocols: Vec<&str> = protocols.filter_map(|protocol| protocol.as_str()).collect();
+            let spoken =
+                if protocols.is_empty() { String::new() } else { format!(" ({})", protocols.join(", ")) };
+            format!("{host}:{port}{spoken}")
+        }
+        _ => endpoint.to_string(),
+    }
+}
+
+pub(super) fn usage(details: &ChannelDetails) -> String {
+    let channel = &details.channel;
+    let unit = details.unit.as_ref();
+    let mut rows = vec![
+        ("used", used(channel.used, unit)),
+        ("paid", format!("{} with {} vouchers", channel.paid, channel.vouchers)),
+        ("acknowledged", channel.acknowledged.to_string()),
+        ("cashed on chain", channel.settled.to_string()),
+        ("deposit", channel.deposit.to_string()),
+    ];
+    if let Some(claimable) = details.claimable {
+        rows.push(("to be cashed", claimable.to_string()));
+    }
+    let sessions = details.sessions.iter().map(|session| {
+        [
+            time(session.started_at),
+            session.stopped_at.map_or_else(|| "goes on".to_owned(), time),
+            used(session.used, unit),
+            or_dash(session.peer.as_ref()),
+        ]
+    });
+    format!("{}\n\n{}", pairs(rows), table(["session began", "ended", "used", "from"], sessions))
+}
+
+/// A measured use in units too, with two places, cut off.
+fn used(used: Usage, unit: Option<&Unit>) -> String {
+    let Some(unit) = unit else { return used.to_string() };
+    let measure = match unit.measure {
+        Measure::Bytes => "bytes",
+        Measure::Seconds => "seconds",
+        Measure::Requests => "requests",
+    };
+    let hundredths = u128::from(used.get()) * 100 / u128::from(unit.size.max(1));
+    format!("{used} {measure} ({}.{:02} {})", hundredths / 100, hundredths % 100, unit.name)
+}

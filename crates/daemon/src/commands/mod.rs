@@ -1,0 +1,141 @@
+//! The commands that both programs have: each asks the daemon's control API.
+
+mod channels;
+mod jobs;
+mod transactions;
+
+use clap::Subcommand;
+use privatix_api::node::{Balances, Deposit, GetBalances, GetStatus, Health, Status, Withdraw};
+use privatix_api::{ApiClient, node};
+use privatix_channel::{Amount, ChannelId};
+
+use crate::DaemonError;
+use crate::follow::{self, WaitArgs};
+use crate::output::{Output, or_dash, pairs, time};
+
+use channels::ChannelsCommand;
+pub use channels::endpoint_text;
+use jobs::JobsCommand;
+use transactions::TransactionsCommand;
+
+/// Commands over the control API.
+#[derive(Subcommand, Debug)]
+pub(crate) enum NodeCommand {
+    /// Shows what the daemon is and how far it has followed the chain
+    Status,
+    /// Shows what the account has: ether in wei, tokens in base units
+    Balances,
+    /// Moves tokens from the wallet into the service contract
+    Deposit {
+        /// How much, in base units
+        amount: Amount,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Moves tokens from the service contract back to the wallet
+    Withdraw {
+        /// How much, in base units
+        amount: Amount,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Lists channels, shows one, pauses, resumes, ends
+    #[command(subcommand)]
+    Channels(ChannelsCommand),
+    /// Shows what was used and paid on a channel
+    Usage {
+        /// The channel
+        channel: ChannelId,
+    },
+    /// Lists background jobs, shows one, cancels, tries again
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Lists transactions, shows one, raises a fee
+    #[command(subcommand)]
+    Transactions(TransactionsCommand),
+    /// Tells whether the daemon can do its work; exits with 1 when it cannot
+    Health,
+}
+
+impl NodeCommand {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// [`DaemonError::Api`] above all.
+    pub(crate) async fn carry_out(self, api: &ApiClient, output: Output) -> Result<(), DaemonError> {
+        match self {
+            Self::Status => output.show(&api.call(&GetStatus {}).await?, status),
+            Self::Balances => output.show(&api.call(&GetBalances {}).await?, balances),
+            Self::Deposit { amount, wait } => {
+                let order = api.call(&Deposit { amount }).await?;
+                follow::order(api, output, &wait, &format!("deposit of {amount}"), order).await?;
+            }
+            Self::Withdraw { amount, wait } => {
+                let order = api.call(&Withdraw { amount }).await?;
+                follow::order(api, output, &wait, &format!("withdrawal of {amount}"), order).await?;
+            }
+            Self::Channels(command) => command.carry_out(api, output).await?,
+            Self::Usage { channel } => {
+                output.show(&api.call(&node::GetChannel { channel }).await?, channels::usage);
+            }
+            Self::Jobs(command) => command.carry_out(api, output).await?,
+            Self::Transactions(command) => command.carry_out(api, output).await?,
+            Self::Health => {
+                let health = api.health().await?;
+                output.show(&health, self::health);
+                if !health.ready {
+                    let reasons: Vec<String> = health
+                        .reasons
+                        .iter()
+                        .map(|reason| format!("{}: {}", reason.part, reason.message))
+                        .collect();
+                    return Err(DaemonError::NotReady(reasons.join("; ")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn status(status: &Status) -> String {
+    let chain = &status.chain;
+    let block = |block: Option<u64>| or_dash(block);
+    let mut rows = vec![
+        ("role", status.role.clone()),
+        ("version", status.version.clone()),
+        ("account", status.account.to_string()),
+        ("chain", status.chain_id.to_string()),
+        ("contract", status.contract.to_string()),
+        ("token", status.token.to_string()),
+    ];
+    if let Some(somc) = &status.somc {
+        rows.push(("messages", somc.clone()));
+    }
+    rows.extend([
+        ("plug-in", format!("{} {}", status.adapter.name, status.adapter.version)),
+        (
+            "blocks",
+            format!("{}, head {}, processed {}", chain.state, block(chain.head), block(chain.processed)),
+        ),
+        ("open transactions", chain.open_transactions.to_string()),
+        ("started", time(status.started_at)),
+        ("health", health(&status.health)),
+    ]);
+    pairs(rows)
+}
+
+fn balances(balances: &Balances) -> String {
+    pairs([
+        ("account", balances.account.to_string()),
+        ("ether (wei)", balances.ether.to_string()),
+        ("tokens in the wallet", balances.wallet.to_string()),
+        ("tokens in the contract", balances.contract.to_string()),
+    ])
+}
+
+fn health(health: &Health) -> String {
+    let ready = if health.ready { "ready" } else { "not ready" };
+    let lines = health.reasons.iter().chain(&health.warnings);
+    let said: Vec<String> = lines.map(|reason| format!("{}: {}", reason.part, reason.message)).collect();
+    if said.is_empty() { ready.to_owned() } else { format!("{ready}: {}", said.join("; ")) }
+}

@@ -1,0 +1,179 @@
+//! Configuration in layers: defaults, then the file, then the environment, then the command line.
+
+mod sections;
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::error::{Error as FigmentError, Kind};
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use sections::{
+    AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, EndpointUrl, LogFormat,
+    LogSection, TokenAmount,
+};
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no file.
+    #[error("there is no configuration at {path}; make one with `{program} init`, or name it with --config")]
+    Missing {
+        /// Where it was sought.
+        path: PathBuf,
+        /// The program.
+        program: &'static str,
+    },
+    /// Values that cannot be used, all of them.
+    #[error("the configuration cannot be used:{}", list(.problems))]
+    Invalid {
+        /// Each names its key, its place and the remedy.
+        problems: Vec<String>,
+    },
+}
+
+fn list(problems: &[String]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    lines.concat()
+}
+
+/// Settings of a daemon: the sections that both have.
+pub trait Settings: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Where the daemon keeps its files, as configured.
+    fn data_dir(&self) -> &Path;
+    /// `[chain]`
+    fn chain(&self) -> &ChainSection;
+    /// `[account]`
+    fn account(&self) -> &AccountSection;
+    /// `[api]`
+    fn api(&self) -> &ApiSection;
+    /// `[adapter]`
+    fn adapter(&self) -> &AdapterSection;
+    /// `[log]`
+    fn log(&self) -> &LogSection;
+}
+
+/// Where a daemon's configuration comes from.
+#[derive(Clone, Debug)]
+pub struct Sources<'a> {
+    /// The program, for messages.
+    pub program: &'static str,
+    /// What its environment variables begin with, e.g. `PRIVATIX_AGENT_`.
+    pub env_prefix: &'static str,
+    /// Defaults that differ between the programs, by key.
+    pub defaults: &'a [(&'a str, &'a str)],
+    /// The file.
+    pub file: &'a Path,
+    /// `key=value` of the command line.
+    pub overrides: &'a [(String, String)],
+}
+
+/// A configuration, and where its relative paths begin.
+#[derive(Clone, Debug)]
+pub struct Loaded<C> {
+    /// The settings.
+    pub settings: C,
+    /// The file they were read from.
+    pub file: PathBuf,
+    /// Where the daemon keeps its files.
+    pub data_dir: PathBuf,
+}
+
+impl<C> Loaded<C> {
+    /// A path of the settings: relative ones begin at the data folder.
+    pub fn path(&self, configured: &Path) -> PathBuf {
+        self.data_dir.join(configured)
+    }
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// [`ConfigError`]: an unknown key, a wrong type and a missing file are errors.
+pub fn load<C: Settings>(sources: &Sources<'_>) -> Result<Loaded<C>, ConfigError> {
+    let file = sources.file;
+    if !file.is_file() {
+        return Err(ConfigError::Missing { path: file.to_owned(), program: sources.program });
+    }
+    let mut figment = Figment::new();
+    for (key, value) in sources.defaults {
+        figment = figment.merge(Serialized::default(key, value));
+    }
+    // The variable that names the file is none of the settings.
+    let env = Env::prefixed(sources.env_prefix).ignore(&["config"]).split("__");
+    figment = figment.merge(Toml::file_exact(file)).merge(env);
+    for (key, value) in sources.overrides {
+        figment = figment.merge(Override { key, value });
+    }
+    let settings: C = figment.extract().map_err(|errors| ConfigError::Invalid {
+        problems: errors.into_iter().map(problem(sources)).collect(),
+    })?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let data_dir = folder.join(settings.data_dir());
+    Ok(Loaded { settings, file: file.to_owned(), data_dir })
+}
+
+/// `--set key=value`, the value read as in an environment variable.
+struct Override<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+impl Provider for Override<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("the command line")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, FigmentError> {
+        let value: Value = match self.value.parse() {
+            Ok(value) => value,
+            Err(never) => match never {},
+        };
+        let nested = figment::util::nest(self.key, value);
+        let dict = nested.into_dict().unwrap_or_default();
+        Ok(Profile::Default.collect(dict))
+    }
+}
+
+/// One error as a sentence that names key, place and remedy.
+fn problem(sources: &Sources<'_>) -> impl Fn(FigmentError) -> String {
+    let file = sources.file.display().to_string();
+    move |error| {
+        let key = error.path.join(".");
+        let place = match &error.metadata {
+            Some(source) if source.name.contains("environment") => {
+                format!("the environment ({}{})", sources.env_prefix, key.to_uppercase().replace('.', "__"))
+            }
+            Some(source) if source.name.contains("TOML") => file.clone(),
+            Some(source) => source.name.to_string(),
+            None => file.clone(),
+        };
+        match &error.kind {
+            Kind::MissingField(field) => {
+                let parent = if key.is_empty() { String::new() } else { format!("{key}.") };
+                format!("`{parent}{field}` is missing: set it in {place}")
+            }
+            Kind::UnknownField(field, known) => {
+                let section = key.strip_suffix(field.as_str()).unwrap_or(&key).trim_end_matches('.');
+                let full = if section.is_empty() { field.clone() } else { format!("{section}.{field}") };
+                format!("`{full}` in {place} is no setting: known are {}", known.join(", "))
+            }
+            Kind::InvalidType(found, expected) => {
+                format!("`{key}` in {place} is {found}: expected {expected}")
+            }
+            Kind::InvalidValue(found, expected) => {
+                format!("`{key}` in {place} is {found}: expected {expected}")
+            }
+            Kind::UnknownVariant(found, known) => {
+                format!("`{key}` in {place} is `{found}`: expected one of {}", known.join(", "))
+            }
+            other if key.is_empty() => format!("{place}: {other}"),
+            other => format!("`{key}` in {place}: {other}"),
+        }
+    }
+}

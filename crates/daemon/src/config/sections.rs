@@ -1,0 +1,247 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use privatix_chain::{ChainError, Endpoint, FeePolicy, StartFrom};
+use privatix_channel::Amount;
+use privatix_node::ChainSettings;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+/// `[chain]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ChainSection {
+    /// JSON-RPC endpoint: `http`, `https`, `ws` or `wss`.
+    pub endpoint: EndpointUrl,
+    /// The service contract (PSC).
+    pub contract: Address,
+    /// The chain's id, so that no endpoint can pass off another chain; not checked when absent.
+    #[serde(default)]
+    pub chain_id: Option<u64>,
+    /// Blocks on top of a block before its events count.
+    #[serde(default = "confirmations")]
+    pub confirmations: u64,
+    /// How often the head is looked up.
+    #[serde(default = "poll_interval", with = "humantime_serde")]
+    pub poll_interval: Duration,
+    /// The first block that a new database looks at.
+    #[serde(default)]
+    pub start_block: Option<u64>,
+    /// Or so many blocks back from the head.
+    #[serde(default = "recent_blocks")]
+    pub recent_blocks: u64,
+    /// For the endpoint to answer a request.
+    #[serde(default = "request_timeout", with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// The most that a transaction offers per gas; dearer ones wait.
+    #[serde(default = "max_fee_gwei")]
+    pub max_fee_gwei: u64,
+}
+
+const fn confirmations() -> u64 {
+    2
+}
+
+const fn poll_interval() -> Duration {
+    Duration::from_secs(4)
+}
+
+const fn recent_blocks() -> u64 {
+    11_520
+}
+
+const fn request_timeout() -> Duration {
+    Endpoint::TIMEOUT
+}
+
+const fn max_fee_gwei() -> u64 {
+    500
+}
+
+impl ChainSection {
+    /// The endpoint. Does not connect.
+    ///
+    /// # Errors
+    /// [`ChainError::BadUrl`].
+    pub fn endpoint(&self) -> Result<Endpoint, ChainError> {
+        Ok(Endpoint::new(&self.endpoint.0)?.timeout(self.request_timeout))
+    }
+
+    /// What a node needs to know.
+    pub fn settings(&self) -> ChainSettings {
+        let mut settings = ChainSettings::new(self.contract);
+        settings.chain_id = self.chain_id;
+        settings.confirmations = self.confirmations;
+        settings.poll_interval = self.poll_interval;
+        settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
+        settings.fees = FeePolicy::default();
+        settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);
+        settings
+    }
+}
+
+/// An endpoint's address. Path, query, user and password are where providers put their keys, so it is shown without them.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct EndpointUrl(String);
+
+impl EndpointUrl {
+    fn shown(&self) -> String {
+        match Url::parse(&self.0) {
+            Ok(url) => {
+                let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+                let secret = url.path().len() > 1 || url.query().is_some() || !url.username().is_empty();
+                let hidden = if secret { "/..." } else { "" };
+                format!("{}://{}{port}{hidden}", url.scheme(), url.host_str().unwrap_or_default())
+            }
+            Err(_) => "(not a URL)".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Serialize for EndpointUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown())
+    }
+}
+
+/// `[account]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AccountSection {
+    /// The encrypted key; relative to the data folder.
+    pub keystore: PathBuf,
+    /// A file whose first line is the keystore's password; relative to the data folder. Asked for in the terminal when
+    /// absent.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Default for AccountSection {
+    fn default() -> Self {
+        Self { keystore: "keystore.json".into(), password_file: None }
+    }
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ApiSection {
+    /// Where the control API listens.
+    pub listen: SocketAddr,
+    /// The file with its token; relative to the data folder.
+    #[serde(default = "token_file")]
+    pub token_file: PathBuf,
+    /// Names under which it may be reached, beside `localhost` and every address.
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
+}
+
+fn token_file() -> PathBuf {
+    "api.token".into()
+}
+
+/// `[adapter]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AdapterSection {
+    /// Which plug-in.
+    pub kind: AdapterKind,
+    /// Its settings, as the plug-in documents them.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The plug-ins that are built in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum AdapterKind {
+    /// SOCKS5 and HTTP proxy.
+    #[default]
+    Proxy,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LogSection {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,privatix_chain=debug`.
+    pub level: String,
+    /// For people or for programs.
+    pub format: LogFormat,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// An amount of base units in a configuration: a number, or its digits in quotes where the number is too large for TOML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenAmount(pub Amount);
+
+impl Serialize for TokenAmount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenAmount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AmountVisitor;
+
+        impl Visitor<'_> for AmountVisitor {
+            type Value = TokenAmount;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number of base units")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<TokenAmount, E> {
+                Ok(TokenAmount(value.into()))
+            }
+
+            fn visit_u128<E: de::Error>(self, value: u128) -> Result<TokenAmount, E> {
+                Ok(TokenAmount(value.into()))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<TokenAmount, E> {
+                let value = u64::try_from(value)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))?;
+                self.visit_u64(value)
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<TokenAmount, E> {
+                value.parse().map(TokenAmount).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}

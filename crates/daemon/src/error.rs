@@ -1,0 +1,168 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use privatix_api::{ApiError, ErrorCode, ServeError};
+use privatix_chain::ChainError;
+use privatix_db::DbError;
+use privatix_node::NodeError;
+use privatix_somc::{AddressError, TransportError};
+
+use crate::{ConfigError, KeystoreError};
+
+/// What the exit codes of both programs mean, for their help.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed: the chain, the database, a port in use, a job that gave up
+  2  the command line, the configuration, a key or a password is wrong
+  3  no daemon answers, or it does not accept the token
+  4  the daemon refused; the message says why
+  5  it is not over yet: the time for --wait is up, the daemon goes on";
+
+/// What ends a program that did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The account's key.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// A file.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that must not be overwritten.
+    #[error(
+        "{path} is there already; nothing was changed: choose another folder, or remove it if it is of no use any more"
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file given on the command line is not what was expected.
+    #[error("{path} is not {expected}: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A value that cannot be used.
+    #[error("{what}: {reason}")]
+    Usage {
+        /// The argument or setting.
+        what: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The chain endpoint.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The messaging address.
+    #[error("{setting}: {source}")]
+    Address {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// The messaging server's socket.
+    #[error(transparent)]
+    Listen(#[from] TransportError),
+    /// The control API's socket.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The role.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The control API, asked from a command.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A job or transaction that was waited for failed.
+    #[error("{what} failed: {reason}")]
+    OrderFailed {
+        /// What was ordered.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The time to wait is up.
+    #[error("{what} is not over after {waited}: {state}; it goes on in the daemon, look again with `{look}`")]
+    StillRunning {
+        /// What was ordered.
+        what: String,
+        /// The time given.
+        waited: humantime::FormattedDuration,
+        /// How far it has come.
+        state: String,
+        /// The command that shows it.
+        look: String,
+    },
+    /// The daemon is not ready.
+    #[error("not ready: {0}")]
+    NotReady(String),
+    /// A task ended unexpectedly.
+    #[error("the {task} ended unexpectedly: {reason}; see the log")]
+    Task {
+        /// Which.
+        task: &'static str,
+        /// What it left behind.
+        reason: String,
+    },
+}
+
+impl DaemonError {
+    /// The code to exit with; see [`EXIT_CODES`].
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_)
+            | Self::Keystore(_)
+            | Self::Exists { .. }
+            | Self::Malformed { .. }
+            | Self::Usage { .. }
+            | Self::Address { .. } => 2,
+            Self::Chain(ChainError::BadUrl { .. }) => 2,
+            Self::Api(ApiError::BadUrl { .. }) => 2,
+            Self::Api(ApiError::Refused(failure)) => match failure.code {
+                ErrorCode::Internal => 1,
+                _ => 4,
+            },
+            Self::Api(_) => 3,
+            Self::StillRunning { .. } => 5,
+            _ => 1,
+        }
+    }
+
+    /// Prints the error with its causes and gives the code to exit with.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("error: {}", with_causes(self));
+        ExitCode::from(self.exit_code())
+    }
+}
+
+/// An error and its causes in one line. Many errors quote their cause already; it is not repeated.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}

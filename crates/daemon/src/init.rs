@@ -1,0 +1,205 @@
+//! `init`: a new folder with all that a daemon needs.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::Address;
+use alloy::signers::local::PrivateKeySigner;
+use clap::Args;
+use secrecy::SecretString;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::app::{App, default_folder};
+use crate::output::Output;
+use crate::{DaemonError, files, keystore};
+
+/// What a new daemon is to be.
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// The folder to make; ~/.privatix/<program> when not given
+    folder: Option<PathBuf>,
+    /// The chain's JSON-RPC endpoint
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    endpoint: String,
+    /// The service contract's address; to be filled in later when not given
+    #[arg(long, value_name = "ADDRESS")]
+    contract: Option<Address>,
+    /// The chain's id, which the endpoint is then held to
+    #[arg(long, value_name = "NUMBER")]
+    chain_id: Option<u64>,
+    /// Imports the private key in this file (64 hexadecimal digits), or from standard input with -; makes a new key
+    /// when not given
+    #[arg(long, value_name = "FILE")]
+    import_key: Option<PathBuf>,
+    /// A file whose first line is the keystore's password; asked for when not given
+    #[arg(long, value_name = "FILE", conflicts_with = "generate_password")]
+    password_file: Option<PathBuf>,
+    /// Makes a random password and keeps it in a file beside the keystore: for machines that must start alone
+    #[arg(long)]
+    generate_password: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made {
+    account: Address,
+    config: PathBuf,
+    keystore: PathBuf,
+    api_token: PathBuf,
+    password: Option<PathBuf>,
+}
+
+/// Makes the folder, or nothing at all.
+pub(crate) fn init<A: App>(arguments: &InitArgs, output: Output) -> Result<(), DaemonError> {
+    let folder = arguments.folder.clone().unwrap_or_else(default_folder::<A>);
+    let made = Made {
+        account: Address::ZERO,
+        config: folder.join(format!("{}.toml", A::NAME)),
+        keystore: folder.join("keystore.json"),
+        api_token: folder.join("api.token"),
+        password: arguments.generate_password.then(|| folder.join("password")),
+    };
+    let all = [Some(&made.config), Some(&made.keystore), Some(&made.api_token), made.password.as_ref()];
+    if let Some(there) = all.into_iter().flatten().find(|path| path.exists()) {
+        return Err(DaemonError::Exists { path: there.clone() });
+    }
+    let key = match &arguments.import_key {
+        Some(from) => import(from)?,
+        None => PrivateKeySigner::random(),
+    };
+    let random = arguments.generate_password.then(files::random_secret);
+    let password: SecretString = match (&random, &arguments.password_file) {
+        (Some(random), _) => random.as_str().into(),
+        (None, Some(file)) => files::read_secret(file)?,
+        (None, None) => keystore::new_password(&format!("account {}", key.address()))?,
+    };
+    let password_file = match (&made.password, &arguments.password_file) {
+        (Some(_), _) => Some(PathBuf::from("password")),
+        (None, Some(file)) => Some(absolute(file)?),
+        (None, None) => None,
+    };
+
+    files::create_folder(&folder)?;
+    let write = || -> Result<(), DaemonError> {
+        keystore::create(&made.keystore, &key, &password)?;
+        if let (Some(path), Some(random)) = (&made.password, &random) {
+            files::write_private(path, random.as_bytes())?;
+        }
+        files::write_private(&made.api_token, files::random_secret().as_bytes())?;
+        let text = config_text::<A>(arguments, password_file.as_deref());
+        files::write_private(&made.config, text.as_bytes())
+    };
+    write().inspect_err(|_| {
+        // They were not there a moment ago, and without all of them none is of use.
+        for path in all.into_iter().flatten() {
+            let _ = std::fs::remove_file(path);
+        }
+    })?;
+    let contract = arguments.contract.is_some();
+    output.show(&Made { account: key.address(), ..made }, |made| {
+        let next = if contract { "check it" } else { "fill in chain.contract, then check it" };
+        format!(
+            "account {}\nwrote {}, {} and {}\nnow {next}: {} --config {} config check",
+            made.account,
+            made.config.display(),
+            made.keystore.display(),
+            made.api_token.display(),
+            A::NAME,
+            made.config.display()
+        )
+    });
+    Ok(())
+}
+
+fn import(from: &Path) -> Result<PrivateKeySigner, DaemonError> {
+    let (text, name) = if from == Path::new("-") {
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().take(1024).read_to_string(&mut text).map_err(|source| DaemonError::File {
+            action: "read",
+            path: "standard input".into(),
+            source,
+        })?;
+        (text, "standard input".to_owned())
+    } else {
+        (Zeroizing::new(files::read(from)?), from.display().to_string())
+    };
+    Ok(keystore::parse_key(&text, &name)?)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
+    std::path::absolute(path).map_err(|source| DaemonError::File {
+        action: "find",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn config_text<A: App>(arguments: &InitArgs, password_file: Option<&Path>) -> String {
+    let contract = arguments
+        .contract
+        .map_or("# contract = \"0x...\"".to_owned(), |contract| format!("contract = \"{contract}\""));
+    let chain_id =
+        arguments.chain_id.map_or("# chain_id = 1".to_owned(), |chain_id| format!("chain_id = {chain_id}"));
+    let password_file = match password_file {
+        Some(file) => format!("password_file = {}", quoted(&file.to_string_lossy())),
+        None => "# password_file = \"password\"".to_owned(),
+    };
+    let endpoint = quoted(&arguments.endpoint);
+    let (name, env, own) = (A::NAME, A::ENV_PREFIX, A::config_sections());
+    let listen = A::DEFAULTS.iter().find(|(key, _)| *key == "api.listen").map_or("", |(_, value)| value);
+    format!(
+        r#"# Configuration of {name}. Settings in comments show their defaults.
+#
+# Each can be set in the environment too, e.g. {env}CHAIN__CONFIRMATIONS=5, or for one run with
+# --set chain.confirmations=5. Durations are written like 500ms, 4s, 5m, 1h; amounts count the token's base units.
+
+# Where the daemon keeps its files; relative to this file. Relative paths below begin there.
+# data_dir = "."
+
+[chain]
+# JSON-RPC endpoint of a node: http, https, ws or wss.
+endpoint = {endpoint}
+# The service contract (PSC).
+{contract}
+# The chain's id (EIP-155). The daemon refuses an endpoint that serves another chain.
+{chain_id}
+# Blocks on top of a block before its events count.
+# confirmations = 2
+# How often new blocks are looked for.
+# poll_interval = "4s"
+# For the endpoint to answer a request.
+# request_timeout = "20s"
+# Where a new database starts: this block, or so many blocks back from the head.
+# start_block = 0
+# recent_blocks = 11520
+# The most that a transaction offers per gas; dearer ones wait.
+# max_fee_gwei = 500
+
+[account]
+# The encrypted key (Web3 secret storage).
+# keystore = "keystore.json"
+# A file whose first line is its password. Without it the password is asked for at the start.
+{password_file}
+
+[api]
+# The control API, which this program's commands use. It takes its token in clear text: keep it on this machine.
+# listen = "{listen}"
+# token_file = "api.token"
+# Names under which it may be reached, beside localhost and every address.
+# allowed_hosts = []
+
+[log]
+# error, warn, info, debug, trace, or a filter such as "info,privatix_chain=debug".
+# level = "info"
+# text or json.
+# format = "text"
+
+{own}"#
+    )
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
