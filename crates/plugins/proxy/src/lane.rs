@@ -70,8 +70,7 @@ impl Lane {
                 (filled, filled == bytes.len())
             }
             Hold::Pipe(pipe) => match pipe.fill(socket, most) {
-                // Not between these sockets, then: go on as before.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(error) if is_impossible(&error) => {
                     self.hold = Hold::buffer(LARGE);
                     return self.fill(socket, most);
                 }
@@ -108,6 +107,12 @@ impl Lane {
             Pipe::open().map_or_else(|| Hold::buffer(LARGE), Hold::Pipe)
         };
     }
+}
+
+/// Whether these sockets, this kernel or its sandbox know no pipes: nothing was moved, and a buffer still does.
+fn is_impossible(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
 #[cfg(target_os = "linux")]
@@ -170,29 +175,28 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod none {
-    use std::convert::Infallible;
     use std::io;
 
     use tokio::net::TcpStream;
 
     /// There is none here.
-    pub(crate) struct Pipe(Infallible);
+    pub(crate) enum Pipe {}
 
     impl Pipe {
-        pub(crate) fn open() -> Option<Self> {
+        pub(crate) const fn open() -> Option<Self> {
             None
         }
 
         pub(crate) const fn held(&self) -> usize {
-            match self.0 {}
+            match *self {}
         }
 
         pub(crate) fn fill(&mut self, _: &TcpStream, _: usize) -> io::Result<usize> {
-            match self.0 {}
+            match *self {}
         }
 
         pub(crate) fn drain(&mut self, _: &TcpStream, _: usize) -> io::Result<usize> {
-            match self.0 {}
+            match *self {}
         }
     }
 }

@@ -17,8 +17,8 @@
 //!
 //! # What a suspension does
 //! Connections are paused, not closed: nothing more is read from or written to destinations, TCP's flow control stalls both
-//! ends, and a download goes on with the next byte when the channel is resumed. (Up to one buffer per direction that was
-//! metered already may still reach the program.) New connections wait for [`Limits::suspended_wait`], then they are refused.
+//! ends, and a download goes on with the next byte when the channel is resumed. (Up to 512 KiB per
+//! direction that were metered already may still reach the program.) New connections wait for [`Limits::suspended_wait`], then they are refused.
 //! [`Adapter::allow`](privatix_adapter::Adapter::allow) does the same at an exact number of bytes. Stopping closes everything.
 //!
 //! ```
