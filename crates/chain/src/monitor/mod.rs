@@ -168,7 +168,7 @@ impl Monitor {
         let outcome = tokio::select! {
             biased;
             () = shutdown.cancelled() => Ok(()),
-            outcome = self.inner.follow() => outcome,
+            outcome = Box::pin(self.inner.follow()) => outcome,
             () = heads => Ok(()),
         };
         self.inner.status.send_modify(|status| status.state = MonitorState::Idle);

@@ -91,7 +91,11 @@ impl Fault {
 
     /// Reads a JSON-RPC error. Providers agree on nothing here, so the words count more than the code.
     pub(crate) fn of_response(code: i64, message: &str, data: Option<Bytes>) -> Self {
-        if says_rate_limited(message) || code == 429 {
+        // What a contract says is not what the endpoint says.
+        let reverted = code == 3 || data.is_some() || message.starts_with("execution reverted");
+        if reverted {
+            Self::Refused { code, message: shorten(message), data }
+        } else if says_rate_limited(message) || code == 429 {
             Self::RateLimited { retry_after: None }
         } else if says_too_large(message) {
             Self::TooLarge(shorten(message))
@@ -212,7 +216,20 @@ mod tests {
                 "{message}"
             );
         }
-        assert!(matches!(Fault::of_response(3, "execution reverted", None), Fault::Refused { code: 3, .. }));
+    }
+
+    #[test]
+    fn a_contracts_words_are_not_taken_for_the_endpoints() {
+        for (code, message) in [
+            (3, "execution reverted"),
+            (3, "rate limit of the vault"),
+            (-32000, "execution reverted: supply limit exceeded"),
+        ] {
+            let fault = Fault::of_response(code, message, None);
+            assert!(matches!(fault, Fault::Refused { .. }), "{message}: {fault}");
+        }
+        let with_data = Fault::of_response(-32015, "too many requests for a refund", Some(Bytes::new()));
+        assert!(matches!(with_data, Fault::Refused { .. }), "{with_data}");
     }
 
     #[test]

@@ -261,10 +261,11 @@ impl Transactor {
             self.inner.rpc.endpoint().wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
             std::future::pending::<()>().await;
         };
-        let work = async {
+        // Boxed, because it is large and runs for long.
+        let work = Box::pin(async {
             let _one_at_a_time = self.inner.running.lock().await;
             self.inner.work().await
-        };
+        });
         let outcome = tokio::select! {
             biased;
             () = shutdown.cancelled() => Ok(()),

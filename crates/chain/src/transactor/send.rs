@@ -130,16 +130,17 @@ impl Inner {
         };
         let account = record.intent.from;
         let message = fault.to_string();
-        if revert::says_insufficient_funds(&message) {
-            let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
-            let needed = Wei(record.intent.value.max(available.0.saturating_add(1)));
-            self.obstruct(record, Some(Obstacle::InsufficientFunds { account, needed, available })).await?;
-        } else if let Some(reason) = revert::reason(&fault, self.options.decode.as_ref()) {
+        // Reverts first: a contract may speak of insufficient funds, too.
+        if let Some(reason) = revert::reason(&fault, self.options.decode.as_ref()) {
             if earlier {
                 self.obstruct(record, Some(Obstacle::WaitsForEarlier { reason })).await?;
             } else {
                 self.finish(record.id, TxStatus::Failed, Some(&reason)).await?;
             }
+        } else if revert::says_insufficient_funds(&message) {
+            let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
+            let needed = Wei(record.intent.value.max(available.0.saturating_add(1)));
+            self.obstruct(record, Some(Obstacle::InsufficientFunds { account, needed, available })).await?;
         } else {
             self.obstruct(record, Some(Obstacle::Refused { reason: message })).await?;
         }

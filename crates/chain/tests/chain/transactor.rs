@@ -1,16 +1,21 @@
 //! Intents become transactions that are mined once, with an outcome that is told once.
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use privatix_chain::{
-    ChainError, Intent, Keyring, Obstacle, RevertDecoder, TransactorState, TxFilter, TxId, TxStatus, Wei,
+    ChainError, Intent, Keyring, Obstacle, RevertDecoder, Transactor, TransactorState, TxFilter, TxId,
+    TxStatus, Wei,
 };
 use privatix_channel::Amount;
 use privatix_contracts::{PTC, PscError, call};
-use privatix_testkit::Anvil;
+use privatix_testkit::{Anvil, wait_until};
 
-use crate::support::{NEVER, Outcomes, Running, ended, fresh, http, keys, submit, transactor, until, within};
+use crate::support::{
+    NEVER, Outcomes, PATIENCE, Proxy, Running, Verdict, ended, fresh, http, keys, submit, transactor, until,
+    within,
+};
 
 /// Somebody who holds nothing: what arrives there tells how often something was sent.
 fn target(n: u8) -> Address {
@@ -175,6 +180,29 @@ async fn a_call_that_would_revert_fails_with_the_contracts_reason_and_costs_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revert_whose_words_sound_like_the_endpoints_trouble_is_a_revert() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = Proxy::start(anvil.url()).await;
+    let transactor = transactor(&db, http(proxy.url()), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    for words in [
+        "execution reverted: insufficient funds",
+        "execution reverted: rate limit",
+        "execution reverted: too many logs",
+    ] {
+        proxy.rule(move |method, _| match method {
+            "eth_estimateGas" => Verdict::Error(3, words),
+            _ => Verdict::Forward,
+        });
+        let id = submit(&db, &transactor, gift(&anvil, words, 1, 0xa1)).await;
+        let record = ended(&db, &transactor, id).await;
+        assert_eq!((record.status, record.failure.as_deref()), (TxStatus::Failed, Some(words)));
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_reverts_in_its_block_fails_with_the_reason() {
     let anvil = Anvil::start().await.unwrap();
     let contracts = anvil.deploy().await.unwrap();
@@ -193,7 +221,7 @@ async fn a_call_that_reverts_in_its_block_fails_with_the_reason() {
     // It is lost from the pool while nobody looks, and the owner changes its mind a block earlier.
     running.stop().await.unwrap();
     anvil.drop_transaction(hash).await.unwrap();
-    let revoke = alloy::rpc::types::TransactionRequest::default()
+    let revoke = TransactionRequest::default()
         .from(owner)
         .to(contracts.token)
         .input(call::approve(spender, Amount::ZERO).abi_encode().into());
@@ -212,8 +240,8 @@ async fn a_call_that_reverts_in_its_block_fails_with_the_reason() {
     running.stop().await.unwrap();
 }
 
-async fn in_pool(anvil: &Anvil, hash: alloy::primitives::B256) {
-    privatix_testkit::wait_until("the transaction in the pool", crate::support::PATIENCE, async || {
+async fn in_pool(anvil: &Anvil, hash: B256) {
+    wait_until("the transaction in the pool", PATIENCE, async || {
         anvil.provider().get_transaction_by_hash(hash).await.unwrap().is_some()
     })
     .await
@@ -282,11 +310,10 @@ async fn an_account_whose_key_comes_later_is_waited_for() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
     let ring = Keyring::default();
-    let transactor =
-        privatix_chain::Transactor::builder(db.clone(), http(anvil.url()), anvil.chain_id(), ring.clone())
-            .confirmations(0)
-            .poll_interval(NEVER)
-            .build(Outcomes::default());
+    let transactor = Transactor::builder(db.clone(), http(anvil.url()), anvil.chain_id(), ring.clone())
+        .confirmations(0)
+        .poll_interval(NEVER)
+        .build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, "keyless", 1, 0xa1)).await;
     let account = anvil.account(1);
@@ -313,9 +340,7 @@ async fn an_outcome_that_the_sink_refuses_is_not_final_and_holds_up_no_other() {
     until(&db, &transactor, poison, "its block", |record| record.inclusion.is_some()).await;
     let other = submit(&db, &transactor, gift(&anvil, "other", 1, 0xa2)).await;
     assert_eq!(ended(&db, &transactor, other).await.status, TxStatus::Mined);
-    privatix_testkit::wait_until("a second refusal", crate::support::PATIENCE, async || sink.refused() >= 2)
-        .await
-        .unwrap();
+    wait_until("a second refusal", PATIENCE, async || sink.refused() >= 2).await.unwrap();
 
     let record = transactor.get(&mut db.read().await.unwrap(), poison).await.unwrap();
     assert_eq!(record.status, TxStatus::Sent, "what the sink wrote and the status are one transaction");

@@ -25,11 +25,11 @@ pub use relay::Relay;
 pub use txs::{Outcomes, ended, keys, submit, transactor, until};
 
 /// What a test may wait for, at most: a guard against hangs.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 /// How often nodes are polled where the test is not about that.
 pub const POLL: Duration = Duration::from_millis(20);
 /// Long enough that polling cannot be what made a test go on.
-pub const NEVER: Duration = Duration::from_secs(3_600);
+pub const NEVER: Duration = Duration::from_hours(1);
 /// Waits between failed tries.
 pub const BACKOFF: Backoff = Backoff { first: Duration::from_millis(10), most: Duration::from_millis(100) };
 
