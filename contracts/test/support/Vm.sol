@@ -33,6 +33,7 @@ interface Vm {
     function deployCode(string calldata artifact, bytes calldata constructorArgs)
         external
         returns (address deployed);
+    function getCode(string calldata artifact) external view returns (bytes memory creationCode);
     function etch(address target, bytes calldata code) external;
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool success);

@@ -43,6 +43,15 @@ abstract contract World {
     IPSC internal psc;
 
     function setUp() public virtual {
+        _deploy();
+        _fund(AGENT);
+        _fund(CLIENT);
+        _fund(STRANGER);
+        _register(OFFERING, MIN_DEPOSIT, PLACES);
+    }
+
+    /// @notice Both contracts, and nothing on them.
+    function _deploy() internal {
         VM.label(AGENT, "agent");
         VM.label(CLIENT, "client");
         VM.label(SIGNER, "signer");
@@ -51,10 +60,6 @@ abstract contract World {
         VM.roll(1000);
         ptc = IToken(VM.deployCode("PTC.sol:PTC", abi.encode(address(this), SUPPLY)));
         psc = _deployService(address(ptc), FEE_ADDRESS, POP_UP, REMOVE, CHALLENGE);
-        _fund(AGENT);
-        _fund(CLIENT);
-        _fund(STRANGER);
-        _register(OFFERING, MIN_DEPOSIT, PLACES);
     }
 
     // ---------------------------------------------------------------- people
@@ -114,6 +119,42 @@ abstract contract World {
         return IPSC.Claim(d.client, d.offering, d.nonce, d.signer, amount, signature);
     }
 
+    /// @notice Anybody settles with the client's voucher.
+    function _settle(IPSC.Descriptor memory d, uint128 amount) internal {
+        bytes memory voucher = _voucher(d, amount);
+        VM.prank(STRANGER);
+        psc.settle(d, amount, voucher);
+    }
+
+    /// @notice The agent closes with the client's voucher.
+    function _close(IPSC.Descriptor memory d, uint128 amount) internal {
+        bytes memory voucher = _voucher(d, amount);
+        VM.prank(d.agent);
+        psc.close(d, amount, voucher);
+    }
+
+    function _closeWithBoth(IPSC.Descriptor memory d, uint128 amount) internal {
+        bytes memory voucher = _voucher(d, amount);
+        bytes memory consent = _consent(d, amount);
+        VM.prank(STRANGER);
+        psc.closeWithBoth(d, amount, voucher, consent);
+    }
+
+    function _requestClose(IPSC.Descriptor memory d, uint128 admitted) internal {
+        VM.prank(d.client);
+        psc.requestClose(d, admitted);
+    }
+
+    function _finalizeClose(IPSC.Descriptor memory d) internal {
+        VM.prank(d.client);
+        psc.finalizeClose(d);
+    }
+
+    /// @notice `count` blocks pass.
+    function _pass(uint256 count) internal {
+        VM.roll(VM.getBlockNumber() + count);
+    }
+
     // ---------------------------------------------------------------- signatures
 
     function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
@@ -169,10 +210,6 @@ abstract contract World {
 
     // ---------------------------------------------------------------- expectations
 
-    function _expectRevert(bytes memory expected) internal {
-        VM.expectRevert(expected);
-    }
-
     function _assertChannel(
         bytes32 id,
         uint256 deposit,
@@ -185,5 +222,15 @@ abstract contract World {
         VM.assertEq(channel.paid, paid, "what the channel has paid");
         VM.assertEq(channel.closeRequestedAt, requestedAt, "the close request's block");
         VM.assertEq(uint256(channel.state), uint256(state), "the channel's state");
+    }
+
+    function _assertOffering(bytes32 offering, uint256 supply, uint256 open, IPSC.OfferingState state)
+        internal
+        view
+    {
+        IPSC.Offering memory stored = psc.offerings(AGENT, offering);
+        VM.assertEq(stored.supply, supply, "the offering's free places");
+        VM.assertEq(stored.open, open, "the offering's open channels");
+        VM.assertEq(uint256(stored.state), uint256(state), "the offering's state");
     }
 }
