@@ -1,10 +1,10 @@
 use alloy::rpc::types::TransactionReceipt;
 
 use super::send::{Broadcast, call};
-use super::work::{Memory, Now};
+use super::work::{Memory, Missing, Now};
 use super::{Attempt, Inclusion, Inner, NONCE_FILLER, Obstacle, TxRecord, TxStatus, revert, table};
 use crate::ChainError;
-use crate::rpc::Fault;
+use crate::rpc::{Fault, RpcError};
 
 /// Heads in a row at which a nonce must be found taken, deep in the chain, and no receipt of ours, before it is
 /// believed: the nodes behind an endpoint may know different things, and one that lags soon catches up.
@@ -102,16 +102,20 @@ impl Inner {
     ) -> Result<Option<TxRecord>, ChainError> {
         let record = self.uninclude(record).await?;
         self.obstruct(&record, Some(Obstacle::NonceTaken { nonce })).await?;
+        let missing =
+            memory.missing.entry(record.id).or_insert(Missing { first: now.head, last: now.head, heads: 1 });
+        if missing.last != now.head {
+            missing.last = now.head;
+            missing.heads += 1;
+        }
         let deep = now.head.saturating_sub(self.options.confirmations);
-        if self.rpc.nonce_at(record.intent.from, deep).await? <= nonce {
-            return Ok(Some(record));
-        }
-        let (seen, at) = memory.missing.entry(record.id).or_insert((0, now.head));
-        if *seen == 0 || *at != now.head {
-            *seen += 1;
-            *at = now.head;
-        }
-        if *seen < SURE {
+        let taken_deep = match self.rpc.nonce_at(record.intent.from, deep).await {
+            Ok(next) => next > nonce,
+            // Most nodes forget states of a hundred blocks ago; then it must have been seen for so long.
+            Err(RpcError { fault: Fault::Refused { .. }, .. }) => missing.first <= deep,
+            Err(error) => return Err(error.into()),
+        };
+        if !taken_deep || missing.heads < SURE {
             return Ok(Some(record));
         }
         memory.missing.remove(&record.id);

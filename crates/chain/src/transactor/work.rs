@@ -22,12 +22,19 @@ pub(super) struct Memory {
     pub(super) line: HashMap<Address, (u64, u64)>,
     /// For each account: the head at which a gap before its transactions was noticed.
     gaps: HashMap<Address, u64>,
-    /// How many heads in a row found a nonce taken and no receipt of ours, and the last of them.
-    pub(super) missing: HashMap<TxId, (u32, u64)>,
+    /// The heads in a row that found a nonce taken and no receipt of ours.
+    pub(super) missing: HashMap<TxId, Missing>,
     /// What was refused at its first broadcast, and never taken since: nobody can have meant to replace it.
     pub(super) refused: HashSet<TxId>,
     /// The head at which the pool was last asked for a transaction.
     pub(super) pooled: HashMap<TxId, u64>,
+}
+
+/// Heads that found a nonce taken and no receipt of ours.
+pub(super) struct Missing {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) heads: u32,
 }
 
 /// The chain as of one pass.
@@ -52,13 +59,10 @@ impl Inner {
                         status.state = state;
                         status.open = open;
                     });
-                    if open == 0 {
-                        self.wake.notified().await;
-                    } else {
-                        tokio::select! {
-                            () = self.wake.notified() => {}
-                            () = tokio::time::sleep(self.options.poll_interval) => {}
-                        }
+                    // Idle, too: a call of `wake` may be lost, and a look at an empty table costs nothing.
+                    tokio::select! {
+                        () = self.wake.notified() => {}
+                        () = tokio::time::sleep(self.options.poll_interval) => {}
                     }
                 }
                 Err(error) if error.is_permanent() && !memory.worked => return Err(error),

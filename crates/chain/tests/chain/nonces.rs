@@ -111,8 +111,12 @@ async fn a_nonce_that_a_wallet_took_just_before_the_broadcast_is_replaced_by_ano
     let go = Arc::new(Notify::new());
     let hold = Arc::clone(&go);
     let mut first = true;
-    proxy.rule(move |method, _| match method {
+    proxy.rule(move |method, params| match method {
         "eth_sendRawTransaction" if std::mem::take(&mut first) => Verdict::ForwardAfter(Arc::clone(&hold)),
+        // A node that does not keep old states.
+        "eth_getTransactionCount" if params[1].as_str().is_some_and(|at| at.starts_with("0x")) => {
+            Verdict::Error(-32_000, "missing trie node")
+        }
         _ => Verdict::Forward,
     });
     let transactor = transactor(&db, http(proxy.url()), &anvil).confirmations(1).build(Outcomes::default());
