@@ -4,10 +4,11 @@ use privatix_channel::{Amount, SignedVoucher};
 use privatix_somc::{Paid, ServerLimits};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::common::{
-    Raw, Running, Script, access_request, channel, frame, generous, hello, limits, ping, pong, until, voucher,
+    Raw, Running, Script, access_request, channel, frame, generous, hello, in_memory, limits, ping, pong,
+    until, voucher,
 };
 
 fn pay(id: u64, voucher: &SignedVoucher) -> Value {
@@ -80,6 +81,8 @@ async fn wrong_parameters_are_refused_by_name_and_the_connection_goes_on() {
         json!("-5"),
         json!("5.0"),
         json!("0x5"),
+        json!("05"),
+        json!("+5"),
         json!(""),
         json!(" 5"),
         json!("340282366920938463463374607431768211456"),
@@ -213,7 +216,7 @@ async fn a_connection_that_breaks_inside_a_frame_harms_nobody() {
 async fn one_who_goes_on_after_being_refused_is_cut_off() {
     let running = Running::start(Script::new(), limits(|limits| limits.max_in_flight = 4)).await;
     let mut raw = Raw::connect(running.socket).await;
-    let flood: Vec<u8> = frame(br#"{"id":1,"method":"steal"}"#).repeat(10_000);
+    let flood: Vec<u8> = frame(br#"{"id":1,"method":"steal"}"#).repeat(5_000);
     raw.send_bytes(&flood).await;
     let mut refused = 0;
     let last = loop {
@@ -227,6 +230,20 @@ async fn one_who_goes_on_after_being_refused_is_cut_off() {
     assert!(refused >= 8, "an honest mistake is forgiven, but only {refused} were");
     assert_eq!(raw.receive().await, None);
     running.still_serves().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_last_word_a_while_is_still_read_so_that_no_reset_overtakes_it() {
+    for (limits, code) in [(generous(), "too_large"), (limits(|limits| limits.max_connections = 0), "busy")] {
+        let (memory, ..) = in_memory(Script::new(), limits);
+        let mut raw = Raw(memory.dial());
+        raw.send_bytes(&[0xff; 4]).await;
+        assert_eq!(raw.receive().await.unwrap()["bye"]["code"], code);
+        // Far more than fits between the two ends: somebody reads it.
+        raw.0.write_all(&[0xff; 100_000]).await.unwrap();
+        // But not for ever.
+        while raw.0.write_all(&[0xff; 1000]).await.is_ok() {}
+    }
 }
 
 /// What a stranger may send: noise, noise in frames, broken and mixed-up messages.
