@@ -234,13 +234,19 @@ async fn one_who_goes_on_after_being_refused_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn after_the_last_word_a_while_is_still_read_so_that_no_reset_overtakes_it() {
-    for (limits, code) in [(generous(), "too_large"), (limits(|limits| limits.max_connections = 0), "busy")] {
+    let full = limits(|limits| limits.max_connections = 0);
+    for (limits, greet, code) in
+        [(full, false, "busy"), (generous(), false, "too_large"), (generous(), true, "too_large")]
+    {
         let (memory, ..) = in_memory(Script::new(), limits);
         let mut raw = Raw(memory.dial());
+        if greet {
+            raw = raw.greeted().await;
+        }
         raw.send_bytes(&[0xff; 4]).await;
         assert_eq!(raw.receive().await.unwrap()["bye"]["code"], code);
         // Far more than fits between the two ends: somebody reads it.
-        raw.0.write_all(&[0xff; 100_000]).await.unwrap();
+        raw.0.write_all(&vec![0xff; 100_000]).await.unwrap();
         // But not for ever.
         while raw.0.write_all(&[0xff; 1000]).await.is_ok() {}
     }
