@@ -1,0 +1,260 @@
+//! What is wrong is named with its cause and its remedy, and nothing is half done.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use privatix_testkit::Anvil;
+
+use crate::support::{Home, read};
+use crate::{home, market};
+
+const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+const CONTRACT: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+
+/// A folder that needs no chain.
+fn offline() -> Home {
+    let home = home();
+    let folder = home.folder.to_str().unwrap();
+    let made = home
+        .plain(&["init", folder, "--contract", CONTRACT, "--import-key", "-", "--generate-password"], KEY);
+    made.succeeds();
+    home
+}
+
+#[test]
+fn init_makes_what_a_daemon_needs_and_shows_no_secret() {
+    let home = home();
+    let folder = home.folder.to_str().unwrap();
+    let arguments =
+        ["init", folder, "--contract", CONTRACT, "--import-key", "-", "--generate-password", "--json"];
+    let made = home.plain(&arguments, &format!("0x{KEY}\n"));
+
+    assert_eq!(made.json()["account"], "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266");
+    for name in ["agentd.toml", "keystore.json", "api.token", "password"] {
+        let mode = fs::metadata(home.file(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name}");
+    }
+    let said = format!("{}{}", made.stdout, made.stderr);
+    for secret in [KEY.to_owned(), home.token(), read(&home.file("password"))] {
+        assert!(secret.len() >= 64 && !said.contains(&secret));
+    }
+    assert!(!read(&home.file("keystore.json")).contains(KEY));
+    // The commented defaults are the defaults: with every comment taken off, the file still reads.
+    let bare = read(&home.config()).lines().map(uncommented).collect::<Vec<_>>().join("\n");
+    let spare = home.file("bare.toml");
+    fs::write(&spare, bare).unwrap();
+    let checked =
+        home.plain(&["--config", spare.to_str().unwrap(), "config", "check", "--offline", "--json"], "");
+    let settings = &checked.json()["settings"];
+    assert_eq!(settings["chain"]["recent_blocks"], 11_520);
+    assert_eq!(settings["somc"]["announce"], "agent.example.org:9500");
+}
+
+/// A line that shows a default, made to set it.
+fn uncommented(line: &str) -> String {
+    match line.strip_prefix("# ") {
+        Some(setting)
+            if setting.split(" = ").next().is_some_and(|key| !key.contains(' '))
+                && setting.contains(" = ") =>
+        {
+            setting.to_owned()
+        }
+        _ => line.to_owned(),
+    }
+}
+
+#[test]
+fn init_overwrites_nothing() {
+    let home = offline();
+    let before: Vec<String> =
+        ["agentd.toml", "keystore.json", "api.token"].map(|name| read(&home.file(name))).to_vec();
+    for left in ["keystore.json", "api.token", "agentd.toml"] {
+        let again = home.plain(&["init", home.folder.to_str().unwrap(), "--generate-password"], "");
+        again.fails(2, &["is there already", "nothing was changed"]);
+        let after = read(&home.file(left));
+        assert!(before.contains(&after), "{left} was changed");
+    }
+}
+
+#[test]
+fn init_refuses_a_key_that_is_none_and_leaves_nothing_behind() {
+    let home = home();
+    let folder = home.folder.to_str().unwrap();
+    let bad = home.plain(&["init", folder, "--import-key", "-", "--generate-password"], &KEY[..60]);
+    bad.fails(2, &["standard input", "64 hexadecimal digits"]);
+    assert!(!bad.stderr.contains(&KEY[..60]));
+    let missing = home.plain(&["init", folder, "--import-key", "/nowhere/key", "--generate-password"], "");
+    missing.fails(1, &["/nowhere/key"]);
+    // Nobody to type one.
+    home.plain(&["init", folder], "").fails(2, &["no password", "account.password_file"]);
+    assert!(!home.folder.exists());
+}
+
+#[test]
+fn a_missing_configuration_says_how_to_make_one() {
+    let home = home();
+    home.run(&["status"]).fails(2, &["there is no configuration", "agentd.toml", "agentd init"]);
+}
+
+#[test]
+fn wrong_settings_are_named_with_their_place_and_what_was_expected() {
+    let home = offline();
+    let sound = read(&home.config());
+    let file = home.config().display().to_string();
+    let check = |text: &str, says: &[&str]| {
+        fs::write(home.config(), text).unwrap();
+        let mut says = says.to_vec();
+        says.push(&file);
+        home.run(&["config", "check", "--offline"]).fails(2, &says);
+    };
+    let with = |line: &str| sound.replace("[account]", &format!("{line}\n[account]"));
+    check(&with("confirmatoins = 3"), &["`chain.confirmatoins`", "no setting", "confirmations"]);
+    check(&with("confirmations = \"two\""), &["`chain.confirmations`", "\"two\"", "u64"]);
+    check(&with("poll_interval = 4"), &["`chain.poll_interval`", "expected a duration"]);
+    check(&with("poll_interval = \"soon\""), &["`chain.poll_interval`"]);
+    check(&sound.replace("[log]", "[logs]"), &["`logs`", "no setting", "log"]);
+    check(&sound.replace("[log]", "[log]\nformat = \"xml\""), &["`log.format`", "`xml`", "text", "json"]);
+    check(&sound.replace(&format!("contract = \"{CONTRACT}\""), ""), &["`chain.contract` is missing"]);
+    check(&sound.replace(CONTRACT, "0x12"), &["`chain.contract`"]);
+    check(&sound.replace("[chain]", "[chain"), &["TOML"]);
+}
+
+#[test]
+fn the_environment_and_the_command_line_are_checked_like_the_file() {
+    let mut home = offline();
+    let wrong = home.run(&["--set", "chain.confirmations=many", "config", "check", "--offline"]);
+    wrong.fails(2, &["`chain.confirmations`", "the command line", "u64"]);
+    let unknown = home.run(&["--set", "chain.speed=1", "config", "check", "--offline"]);
+    unknown.fails(2, &["`chain.speed`", "the command line"]);
+    assert_eq!(home.run(&["--set", "nonsense", "status"]).code, Some(2));
+
+    home.set("CHAIN__MAX_FEE_GWEI", "lots");
+    let wrong = home.run(&["config", "check", "--offline"]);
+    wrong.fails(2, &["`chain.max_fee_gwei`", "PRIVATIX_AGENT_CHAIN__MAX_FEE_GWEI", "u64"]);
+}
+
+#[test]
+fn layers_go_from_file_to_environment_to_command_line() {
+    let mut home = offline();
+    let confirmations = |home: &Home, more: &[&str]| {
+        let mut arguments = vec!["config", "check", "--offline"];
+        arguments.extend(more);
+        home.ask(&arguments)["settings"]["chain"]["confirmations"].clone()
+    };
+    home.env.retain(|(key, _)| !key.ends_with("CONFIRMATIONS"));
+    assert_eq!(confirmations(&home, &[]), 2);
+    fs::write(home.config(), read(&home.config()).replace("[account]", "confirmations = 3\n[account]"))
+        .unwrap();
+    assert_eq!(confirmations(&home, &[]), 3);
+    home.set("CHAIN__CONFIRMATIONS", "4");
+    assert_eq!(confirmations(&home, &[]), 4);
+    assert_eq!(confirmations(&home, &["--set", "chain.confirmations=5"]), 5);
+}
+
+#[test]
+fn settings_of_the_plug_in_and_of_the_messaging_server_are_checked_too() {
+    let home = offline();
+    let with = |setting: &str| home.run(&["--set", setting, "config", "check", "--offline"]);
+    with("adapter.settings.lisen=1").fails(2, &["adapter.settings", "lisen"]);
+    with("adapter.settings.listen=0.0.0.0:1080").fails(2, &["adapter.settings", "public_host"]);
+    with("adapter.kind=teleport").fails(2, &["`adapter.kind`", "`teleport`", "proxy"]);
+    with("somc.listen=0.0.0.0:9500").fails(2, &["somc.announce"]);
+    with("somc.announce=here").fails(2, &["somc.announce", "port"]);
+    with("log.level=a=b=c").fails(2, &["log.level"]);
+    with("chain.endpoint=ftp://x").fails(2, &["ftp"]);
+}
+
+#[test]
+fn the_settings_in_effect_are_shown_without_secrets() {
+    let home = offline();
+    let secret = "chain.endpoint=https://user:hunter2@node.example/v3/s3cretkey?k=s3cretkey";
+    let shown = home.run(&["--set", secret, "config", "check", "--offline"]);
+    shown.succeeds();
+    assert!(shown.stdout.contains("https://node.example/..."), "{shown:?}");
+    assert!(shown.stdout.contains("opens, account 0xf39F"), "{shown:?}");
+    for secret in ["hunter2", "s3cretkey", KEY, &home.token(), &read(&home.file("password"))] {
+        assert!(!shown.stdout.contains(secret) && !shown.stderr.contains(secret));
+    }
+}
+
+#[test]
+fn a_keystore_that_does_not_open_is_told_from_one_that_is_none() {
+    let home = offline();
+    for command in [&["config", "check", "--offline"][..], &["run"]] {
+        fs::write(home.file("password"), "wrong").unwrap();
+        home.run(command).fails(2, &["the password does not open keystore", "keystore.json"]);
+    }
+    fs::write(home.file("keystore.json"), "{}").unwrap();
+    home.run(&["run"]).fails(2, &["no usable keystore", "version"]);
+    fs::remove_file(home.file("keystore.json")).unwrap();
+    home.run(&["run"]).fails(2, &["there is no keystore", "init"]);
+    fs::remove_file(home.file("password")).unwrap();
+    home.run(&["config", "check", "--offline"]).fails(1, &["password"]);
+    // Nothing but the lock-free beginnings of a daemon is there.
+    assert!(!home.file("agentd.db").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_or_contract_that_is_not_the_configured_one_stops_the_start() {
+    let (mut anvil, contracts, home) = market().await;
+    for command in [&["config", "check"][..], &["run"]] {
+        let with = |setting: &str| {
+            let mut all = vec!["--set", setting];
+            all.extend(command);
+            home.run(&all)
+        };
+        with("chain.chain_id=5").fails(1, &["serves chain 31337", "chain 5 is configured"]);
+        let no_code = anvil.account(7).to_string();
+        with(&format!("chain.contract={no_code}")).fails(1, &["there is no contract at", &no_code]);
+        with(&format!("chain.contract={}", contracts.token)).fails(1, &["cannot read", "contract address"]);
+    }
+    home.run(&["config", "check"]).succeeds();
+    anvil.process().kill().unwrap();
+    for command in [&["config", "check"][..], &["run"]] {
+        home.run(command).fails(1, &["unreachable", "check that it runs"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named() {
+    let (_anvil, _, home) = market().await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let with = |setting: &str| home.run(&["--set", &format!("{setting}={address}"), "run"]);
+    with("api.listen").fails(1, &["cannot listen on", &address, "api.listen", "in use"]);
+    with("somc.listen").fails(1, &[&address, "in use"]);
+    with("adapter.settings.listen").fails(1, &[&address, "in use"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_another_account_or_chain_is_refused() {
+    let (anvil, contracts, home) = market().await;
+    let mut daemon = home.start().await;
+    // A second daemon on the same files.
+    home.run(&["run"]).fails(1, &["agentd.db", "in use by another process"]);
+    assert!(daemon.terminate(crate::support::LONG).await.unwrap().success());
+
+    let other = crate::home();
+    other.init(&anvil, &contracts, 2);
+    fs::copy(home.file("agentd.db"), other.file("agentd.db")).unwrap();
+    other.run(&["run"]).fails(1, &["belongs to", "database"]);
+    drop(anvil);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_daemon_commands_say_so() {
+    let anvil = Anvil::start().await.unwrap();
+    let contracts = anvil.deploy().await.unwrap();
+    let home = home();
+    home.init(&anvil, &contracts, 1);
+    let port = privatix_testkit::free_port().unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    let ask = |arguments: &[&str]| home.run(&[&["--api-url", &url], arguments].concat());
+    for command in [&["status"][..], &["health"], &["jobs", "list"], &["deposit", "5"]] {
+        ask(command).fails(3, &["no daemon answers at", &url, "refused"]);
+    }
+    home.run(&["--api-url", "nonsense", "status"]).fails(2, &["no address of a control API"]);
+    assert_eq!(home.run(&["deposit", "1.5"]).code, Some(2), "amounts are base units");
+    assert_eq!(home.run(&["channels", "show", "0x12"]).code, Some(2));
+}

@@ -1,0 +1,234 @@
+//! A running daemon, asked through its control API and its command line.
+
+use privatix_testkit::wait_for;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::market;
+use crate::support::{Home, LONG};
+
+const UNKNOWN: &str = "0x0101010101010101010101010101010101010101010101010101010101010101";
+
+fn http() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+/// Asks the API without our own client.
+async fn post(home: &Home, body: Value) -> (StatusCode, Value) {
+    let request = http().post(home.url()).header(CONTENT_TYPE, "application/json").body(body.to_string());
+    let answer = request.bearer_auth(home.token()).send().await.unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+async fn error(home: &Home, method: &str, params: Value) -> Value {
+    let (status, answer) =
+        post(home, json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).await;
+    assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!(7)), "{answer}");
+    answer["error"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_has_the_token_and_knows_the_host_is_answered() {
+    let (_anvil, _, home) = market().await;
+    let _daemon = home.start().await;
+    let (url, http) = (home.url(), http());
+    let call = || {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "node_status"}).to_string();
+        http.post(&url).header(CONTENT_TYPE, "application/json").body(body)
+    };
+
+    let missing = call().send().await.unwrap();
+    assert_eq!(missing.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(missing.headers()["www-authenticate"], "Bearer");
+    assert!(missing.text().await.unwrap().contains("API token file"));
+    for wrong in ["Bearer 0000", "Basic abc", "Bearer"] {
+        let answer = call().header(AUTHORIZATION, wrong).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{wrong}");
+    }
+    let rebound = call().bearer_auth(home.token()).header(HOST, "evil.example").send().await.unwrap();
+    assert_eq!(rebound.status(), StatusCode::FORBIDDEN);
+    let right = call().bearer_auth(home.token()).send().await.unwrap();
+    assert_eq!(right.status(), StatusCode::OK);
+    assert!(!right.headers().contains_key("access-control-allow-origin"));
+    // What a web page can send without asking first.
+    let form = http.post(&url).header(CONTENT_TYPE, "text/plain").body("{}").bearer_auth(home.token());
+    assert!(form.send().await.unwrap().status().is_client_error());
+
+    let health = http.get(format!("{url}/health")).send().await.unwrap();
+    assert_eq!(health.status(), StatusCode::OK);
+    let metrics = http.get(format!("{url}/metrics"));
+    assert_eq!(metrics.try_clone().unwrap().send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let metrics = metrics.bearer_auth(home.token()).send().await.unwrap().text().await.unwrap();
+    for line in ["privatix_ready 1", "privatix_chain_processed_block ", "privatix_jobs{status=\"failed\"} 0"]
+    {
+        assert!(metrics.contains(line), "{line:?} is not in\n{metrics}");
+    }
+
+    std::fs::write(home.file("other.token"), "not the token of this daemon").unwrap();
+    let other = home.file("other.token");
+    let refused = home.run(&["--api-token-file", other.to_str().unwrap(), "status"]);
+    refused.fails(3, &["does not accept the API token"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_refused_with_a_stable_code_and_the_parameter_s_name() {
+    let (_anvil, _, home) = market().await;
+    let _daemon = home.start().await;
+
+    for (method, params, code, says) in [
+        ("node_teleport", json!({}), "", "Method not found"),
+        ("node_deposit", json!({}), "invalid_params", "missing field `amount`"),
+        ("node_deposit", json!({"amount": 5}), "invalid_params", "`amount`"),
+        ("node_deposit", json!({"amount": "0"}), "invalid_params", "`amount`"),
+        ("node_deposit", json!({"amount": "5", "account": "x"}), "invalid_params", "`account`"),
+        ("node_deposit", json!(["5"]), "invalid_params", "by name"),
+        ("channels_get", json!({"channel": "0x12"}), "invalid_params", "`channel`"),
+        ("channels_get", json!({ "channel": UNKNOWN }), "not_found", UNKNOWN),
+        ("channels_pause", json!({ "channel": UNKNOWN }), "not_found", UNKNOWN),
+        ("channels_close", json!({ "channel": UNKNOWN }), "not_found", UNKNOWN),
+        ("offerings_publish", json!({ "offering": UNKNOWN }), "not_found", UNKNOWN),
+        ("offerings_create", json!({"draft": {"supply": 1}}), "invalid_params", "`draft`"),
+        ("jobs_get", json!({"job": 99}), "not_found", "99"),
+        ("jobs_cancel", json!({"job": 99}), "not_found", "99"),
+        ("transactions_get", json!({"transaction": 99}), "not_found", "99"),
+    ] {
+        let error = error(&home, method, params.clone()).await;
+        let message = error["message"].as_str().unwrap_or_default();
+        assert!(message.contains(says), "{method} {params}: {error}");
+        if !code.is_empty() {
+            assert_eq!(error["data"]["code"], code, "{method} {params}: {error}");
+        }
+    }
+    let (_, answer) = post(&home, json!({"id": 1, "method": "node_status"})).await;
+    assert!(answer["error"]["code"].is_i64(), "{answer}");
+    let large =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "node_status", "params": {"x": "y".repeat(2 << 20)}});
+    assert_eq!(post(&home, large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+
+    // The same through the command line.
+    home.run(&["channels", "show", UNKNOWN]).fails(4, &["no channel", UNKNOWN, "channels"]);
+    home.run(&["jobs", "show", "99"]).fails(4, &["no job 99"]);
+    home.run(&["offerings", "show", UNKNOWN]).fails(4, &["no offering", UNKNOWN]);
+    let draft = home.file("draft.json");
+    std::fs::write(&draft, "{\"supply\": \"many\"}").unwrap();
+    home.run(&["offerings", "create", draft.to_str().unwrap()])
+        .fails(2, &["draft.json", "--template-example"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_deposits_publishes_and_withdraws() {
+    let (anvil, contracts, home) = market().await;
+    let mut daemon = home.start().await;
+
+    let status = home.ask(&["status"]);
+    assert_eq!(status["role"], "agent");
+    assert_eq!(status["contract"], json!(contracts.contract));
+    assert_eq!(status["health"]["ready"], true);
+    home.run(&["status"]).succeeds();
+    home.run(&["health"]).succeeds();
+
+    // Too little for the stake: the job says so, nothing is sent.
+    let example = home.plain(&["offerings", "create", "--template-example"], "");
+    let draft = home.file("draft.json");
+    std::fs::write(&draft, &example.succeeds().stdout).unwrap();
+    let created = home.ask(&["offerings", "create", draft.to_str().unwrap()]);
+    let offering = created["hash"].as_str().unwrap();
+    assert_eq!((&created["status"], &created["minDeposit"]), (&json!("draft"), &json!("100000")));
+    home.run(&["offerings", "publish", offering, "--wait"]).fails(1, &["1000000", "deposit"]);
+    assert_eq!(home.ask(&["transactions", "list"]), json!([]));
+
+    let deposited = home.ask(&["deposit", "2500000", "--wait"]);
+    assert_eq!(deposited["job"]["status"], "done");
+    assert_eq!(deposited["transactions"][0]["status"], "mined");
+    let balances = home.ask(&["balances"]);
+    assert_eq!(balances["contract"], "2500000");
+    let there = contracts.internal_balance(&anvil, anvil.account(1)).await.unwrap();
+    assert_eq!(there, 2_500_000_u128.into());
+
+    let published = home.ask(&["offerings", "publish", offering, "--wait"]);
+    assert_eq!(published["status"], "registered");
+    let again = home.run(&["offerings", "publish", offering, "--wait"]);
+    again.fails(1, &["registered", "cannot"]);
+    assert_eq!(home.ask(&["balances"])["contract"], "1500000", "the stake is locked");
+    let listed = home.ask(&["offerings", "list"]);
+    assert_eq!(listed[0]["message"]["serviceName"], "Fast proxy");
+    home.run(&["offerings", "list"]).succeeds();
+    home.run(&["offerings", "show", offering]).succeeds();
+    assert_eq!(home.ask(&["offerings", "templates"])[0]["name"], "Proxy");
+
+    home.ask(&["withdraw", "500000", "--wait"]);
+    assert_eq!(home.ask(&["balances"])["contract"], "1000000");
+    home.run(&["withdraw", "999999999", "--wait"]).fails(1, &["withdrawal", "1000000"]);
+
+    let jobs = home.ask(&["jobs", "list", "--status", "failed"]);
+    let failed = jobs["jobs"][0]["id"].to_string();
+    assert!(home.run(&["jobs", "show", &failed]).succeeds().stdout.contains("withdraw"));
+    home.run(&["jobs", "cancel", &failed]).fails(4, &["cannot", &failed]);
+    home.run(&["jobs", "list", "--limit", "1"]).succeeds();
+    home.run(&["jobs", "reactivate", &failed]).succeeds();
+    let transactions = home.ask(&["transactions", "list", "--kind", "register_offering"]);
+    let id = transactions[0]["id"].to_string();
+    assert_eq!(home.ask(&["transactions", "show", &id])["transaction"]["subject"], offering);
+    home.run(&["transactions", "bump", &id]).fails(4, &["only a sent one"]);
+    home.run(&["transactions", "list"]).succeeds();
+    assert_eq!(home.ask(&["channels", "list"]), json!([]));
+
+    // Without waiting, the order is a job.
+    let order = home.ask(&["deposit", "1"]);
+    let job = order["job"].to_string();
+    wait_for("the job's end", LONG, async || {
+        let status = home.ask(&["jobs", "show", &job])["job"]["status"].clone();
+        if status == "done" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await
+    .unwrap();
+
+    // A clean end, and everything is there afterwards.
+    assert!(daemon.terminate(LONG).await.unwrap().success());
+    assert!(daemon.log().contains("agentd has ended"), "{}", daemon.log());
+    let _daemon = home.start().await;
+    assert_eq!(home.ask(&["offerings", "show", offering])["status"], "registered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_outlives_its_endpoint_and_says_that_it_is_not_ready() {
+    let (mut anvil, _, home) = market().await;
+    let mut daemon = home.start().await;
+    anvil.process().pause().unwrap();
+    anvil.process().kill().unwrap();
+    let said = wait_for("not ready", LONG, async || {
+        let health = home.run(&["--json", "health"]);
+        if health.code == Some(1) { Ok(health) } else { Err(health.stdout) }
+    });
+    let said = said.await.unwrap();
+    let health: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(health["ready"], false);
+    assert_eq!(health["reasons"][0]["part"], "chain_monitor");
+    assert!(health["reasons"][0]["message"].as_str().unwrap().contains("unreachable"), "{health}");
+    let answer = http().get(format!("{}/health", home.url())).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    home.run(&["balances"]).fails(4, &["chain"]);
+    assert!(daemon.try_exit().unwrap().is_none(), "{}", daemon.log());
+    // Nothing that it logged is a secret.
+    let log = daemon.log();
+    let password = crate::support::read(&home.file("password"));
+    assert!(!log.contains(&home.token()) && !log.contains(&password));
+    assert!(daemon.terminate(LONG).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_json_when_wished_for() {
+    let (_anvil, _, mut home) = market().await;
+    home.set("LOG__FORMAT", "json");
+    let mut daemon = home.start().await;
+    assert!(daemon.terminate(LONG).await.unwrap().success());
+    let log = daemon.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(
+        lines.iter().any(|line| line["message"] == "agentd starts" && line["account"].is_string()),
+        "{log}"
+    );
+}
