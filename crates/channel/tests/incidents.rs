@@ -174,6 +174,19 @@ fn incident_5_of_two_vouchers_accepted_side_by_side_the_higher_stays() {
     }
 }
 
+/// The client's side of it: whichever of two payments is stored last, the lower one is never sent after the higher.
+#[test]
+fn incident_5_a_client_never_goes_back_to_a_lower_voucher() {
+    let mut client = open_client();
+    let signed = [60, 80].map(|due| {
+        let proposal = client.propose(amount(due)).unwrap().unwrap();
+        proposal.sign(&client_key()).unwrap()
+    });
+    assert_eq!(client.commit(signed[1]), Ok(voucher(80)));
+    assert_eq!(client.commit(signed[0]), Ok(voucher(80)), "what is to be sent now");
+    assert_eq!(client.highest(), Some(&voucher(80)));
+}
+
 /// A deposit read late does not overwrite a newer one, so a voucher that was good stays good.
 #[test]
 fn incident_5_an_older_deposit_does_not_overwrite_a_newer_one() {

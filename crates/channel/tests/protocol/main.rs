@@ -12,8 +12,9 @@ mod truth;
 
 use common::{agent_key, amount, client_key, domain, key};
 use privatix_channel::{
-    Accepted, AgentChannel, Answer, ChainEvent, ClientChannel, CloseAuthorization, Finalize, LogPosition,
-    OnChain, Phase, SignedVoucher, Voucher, answer_close_request, client_finalize, sign_close, sign_voucher,
+    Accepted, AgentChannel, Amount, Answer, ChainEvent, ClientChannel, CloseAuthorization, Finalize,
+    LogPosition, OnChain, Phase, SignRefused, SignedVoucher, Voucher, answer_close_request, client_finalize,
+    sign_close, sign_voucher,
 };
 use proptest::prelude::*;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
@@ -258,6 +259,14 @@ fn proofs_are_monotone_and_kept(world: &World, truth: &Truth) {
     assert!(signed <= truth.channel().deposit.get());
     let ahead = if truth.prepaid { INTERVAL } else { 0 };
     assert!(signed <= price(truth.client_meter + ahead), "signed more than metered");
+    // Whatever it is asked for, and whatever it is told about the chain.
+    let (client, deposit) = (&world.client, world.client.on_chain().deposit);
+    let above = client.propose(deposit.saturating_add(amount(1)));
+    assert!(
+        matches!(above, Err(SignRefused::AboveDeposit { .. } | SignRefused::NotOpen { .. })),
+        "{above:?}"
+    );
+    assert!(!matches!(client.propose(client.promised()), Ok(Some(_))), "signs what it promised before");
     assert!(world.agent.proven().get() >= world.acknowledged, "the agent forgot what it acknowledged");
     let stored = world.agent_disk.voucher.map_or(0, |best| best.cumulative().get());
     assert!(stored.max(world.agent_disk.on_chain.paid.get()) >= world.acknowledged, "acknowledged unstored");
@@ -294,6 +303,7 @@ fn disputes_are_decided_rightly(world: &World, truth: &Truth) {
     };
     match answer_close_request(&world.agent, CHALLENGE) {
         Answer::CloseWith { voucher, gain, deadline } => {
+            assert!(gain > Amount::ZERO, "an answer that brings nothing");
             assert_eq!(voucher, truth.voucher(truth.best));
             assert_eq!(gain.get(), truth.best - on_chain.paid.get());
             assert_eq!(deadline, since + CHALLENGE);
