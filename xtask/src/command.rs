@@ -81,7 +81,7 @@ pub fn minutes(time: Duration) -> String {
     }
 }
 
-fn cannot_run(command: &Command, error: &std::io::Error) -> String {
+pub(crate) fn cannot_run(command: &Command, error: &std::io::Error) -> String {
     let program = command.get_program().to_string_lossy();
     if error.kind() == ErrorKind::NotFound {
         format!("`{program}` is not installed or not on PATH")

@@ -125,7 +125,11 @@ impl Estimate {
 
     /// The estimate as cells: benchmark, time, interval, rate.
     pub(super) fn row(&self, id: &str) -> Vec<String> {
-        let interval = format!("{} – {}", time(self.low), time(self.high));
+        let interval = if self.low < self.high {
+            format!("{} – {}", time(self.low), time(self.high))
+        } else {
+            "–".to_owned() // the benchmark gives no interval
+        };
         vec![id.to_owned(), time(self.nanos), interval, self.rate()]
     }
 }

@@ -2,35 +2,37 @@
 
 mod comparisons;
 mod estimates;
+mod machine;
+mod printed;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 
 use cargo_metadata::{Message, TargetKind};
 use privatix_testkit::toolchain::workspace_root;
 
 use crate::{
     Result,
-    command::{cargo, run as run_command},
+    command::cargo,
     metadata,
     table::{markdown, replace_between},
 };
 pub use comparisons::{COMPARISONS, Comparison};
 pub use estimates::{Estimate, Quantity, collect};
+pub use printed::Program;
 
 const BEGIN: &str = "<!-- results: written by `cargo xtask bench` -->";
 const END: &str = "<!-- end of results -->";
 
 /// Which benchmarks to run.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Args {
     /// Run only the bench target of this name (may be repeated); the others keep their last estimates.
     #[arg(long, value_name = "NAME")]
     bench: Vec<String>,
+    /// Measure for a moment only: whether everything runs, and rough figures. Writes no document.
+    #[arg(long, conflicts_with = "collect")]
+    quick: bool,
     /// Run nothing: make the document of the last estimates.
     #[arg(long, conflicts_with = "bench")]
     collect: bool,
@@ -45,23 +47,24 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let home = metadata::load()?.target_directory.join("criterion").into_std_path_buf();
+    // Rough figures must not be taken for good ones by a later run.
+    let home = if args.quick { home.with_file_name("criterion-quick") } else { home };
     if !args.collect {
         let programs = programs(&args.bench)?;
         if args.bench.is_empty() && home.exists() {
             fs::remove_dir_all(&home)?; // what no longer exists must not show up
         }
-        for (dir, program) in programs {
-            // One after another: each wants the machine for itself.
-            run_command(Command::new(program).arg("--bench").current_dir(dir).env("CRITERION_HOME", &home))?;
+        for program in programs {
+            program.run(args.quick, &home)?; // one after another: each wants the machine for itself
         }
     }
     let estimates = collect(&home)?;
     if estimates.is_empty() {
         return Err(format!("no estimates in {}: run `cargo xtask bench` first", home.display()).into());
     }
-    let text = report(&estimates, COMPARISONS);
+    let text = report(&machine::described(&home), &estimates, COMPARISONS);
     println!("\n{text}");
-    if !args.dry_run {
+    if !args.dry_run && !args.quick {
         write(&workspace_root().join("docs/benchmarks.md"), &text)?;
     }
     let missed: Vec<&str> =
@@ -73,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Builds the bench targets and gives their programs with the folders to run them in.
-fn programs(only: &[String]) -> Result<Vec<(PathBuf, PathBuf)>> {
+fn programs(only: &[String]) -> Result<Vec<Program>> {
     let mut command = cargo();
     command.args(["bench", "--workspace", "--all-features", "--no-run"]);
     command.arg("--message-format=json-render-diagnostics");
@@ -93,32 +96,22 @@ fn programs(only: &[String]) -> Result<Vec<(PathBuf, PathBuf)>> {
             && artifact.target.kind.contains(&TargetKind::Bench)
             && let (Some(program), Some(dir)) = (artifact.executable, artifact.manifest_path.parent())
         {
-            programs.push((dir.as_std_path().to_path_buf(), program.into_std_path_buf()));
+            let (dir, path) = (dir.as_std_path().to_path_buf(), program.into_std_path_buf());
+            programs.push(Program { name: artifact.target.name, dir, path });
         }
     }
     programs.sort();
     Ok(programs)
 }
 
-fn report(estimates: &BTreeMap<String, Estimate>, comparisons: &[Comparison]) -> String {
+fn report(machine: &str, estimates: &BTreeMap<String, Estimate>, comparisons: &[Comparison]) -> String {
     let compared: Vec<Vec<String>> = comparisons.iter().map(|c| c.row(estimates)).collect();
     let all: Vec<Vec<String>> = estimates.iter().map(|(id, estimate)| estimate.row(id)).collect();
     format!(
-        "{}\n\n{}\n{}",
-        machine(),
+        "{machine}\n\n{}\n{}",
         markdown(&["what", "measured", "beside", "ratio", "goal", "met"], &compared),
         markdown(&["benchmark", "time", "95 % interval", "rate"], &all),
     )
-}
-
-/// What the figures were taken on.
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
-    let model = model.trim_start_matches([' ', '\t', ':']).trim();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let model = if model.is_empty() { std::env::consts::ARCH } else { model };
-    format!("{model}, {cores} cores, {}, release profile.", std::env::consts::OS)
 }
 
 fn write(path: &Path, results: &str) -> Result<()> {
