@@ -133,19 +133,13 @@ async fn several_accounts_send_many_intents_each_in_order_without_gaps() {
 async fn an_outcome_is_final_only_with_its_confirmations() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let transactor = transactor(&db, http(anvil.url()), &anvil).confirmations(3).build(Outcomes::default());
+    let proxy = Proxy::start(anvil.url()).await;
+    let transactor = transactor(&db, http(proxy.url()), &anvil).confirmations(3).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, "patient", 1, 0xa1)).await;
     until(&db, &transactor, id, "its block", |record| record.inclusion.is_some()).await;
     anvil.mine(2).await.unwrap();
-    let head = anvil.block_number().await.unwrap();
-    // Two looks at that head: the first may have begun before it.
-    for _ in 0..2 {
-        let mut status = transactor.status();
-        let seen = status.wait_for(|status| status.head == Some(head));
-        drop(within("the head", seen).await.unwrap());
-        transactor.wake();
-    }
+    proxy.asked_again("eth_blockNumber", 3).await; // so it has looked twice from beginning to end
     let record = transactor.get(&mut db.read().await.unwrap(), id).await.unwrap();
     assert_eq!(record.status, TxStatus::Sent);
     assert!(Outcomes::rows(&db).await.is_empty());
