@@ -82,13 +82,13 @@ abstract contract Channels is Offerings {
 
     /// @dev Only the client: a top-up cancels a close request, and nobody else may stop the client's exit.
     function _topUp(Descriptor calldata descriptor, uint96 amount) private {
-        if (msg.sender != descriptor.client) revert NotClient(msg.sender);
+        if (msg.sender != descriptor.rawClient()) revert NotClient(msg.sender);
         if (amount == 0) revert ZeroAmount();
         (bytes32 channelId, ChannelWord channel) = _openChannel(descriptor);
         uint256 total = channel.deposit() + amount;
         if (total > type(uint96).max) revert AmountTooLarge(total);
         channelId.slot().word = channel.toppedUp(uint96(total));
-        emit ChannelToppedUp(channelId, msg.sender, descriptor.agent, uint96(total));
+        emit ChannelToppedUp(channelId, msg.sender, descriptor.rawAgent(), uint96(total));
     }
 
     // ---------------------------------------------------------------- settle

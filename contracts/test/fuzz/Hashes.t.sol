@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IPSC, World} from "../support/World.sol";
+
+/// @notice The hashing by hand against the plain forms, for every path that hashes.
+contract HashesTest is World {
+    function testFuzz_ChannelIdOf_IsThePlainForm(IPSC.Descriptor calldata d) public view {
+        VM.assertEq(psc.channelIdOf(d), _plainId(d), "the id");
+    }
+
+    function testFuzz_Digests_AreThePlainForms(bytes32 id, uint128 amount) public view {
+        bytes32 voucher = keccak256("Voucher(bytes32 channelId,uint128 cumulativeAmount)");
+        VM.assertEq(psc.voucherDigest(id, amount), _plainDigest(voucher, id, amount), "the voucher's");
+        bytes32 close = keccak256("Close(bytes32 channelId,uint128 cumulativeAmount)");
+        VM.assertEq(psc.closeDigest(id, amount), _plainDigest(close, id, amount), "the close's");
+    }
+
+    function testFuzz_DomainSeparator_IsThePlainFormOnEveryChain(uint64 chainId) public {
+        VM.chainId(1 + uint256(chainId) % (type(uint64).max - 1));
+        VM.assertEq(psc.domainSeparator(), _plainSeparator(), "the separator");
+    }
+
+    /// @dev Opens by the client itself; the id comes from the call's own hashing.
+    function testFuzz_Open_UsesThePlainId(uint64 nonce, address signer) public {
+        IPSC.Descriptor memory d = _descriptor(nonce);
+        d.signer = signer;
+        VM.assertEq(_open(d, MIN_DEPOSIT), _plainId(d), "the id");
+    }
+
+    /// @dev Puts an open channel at the plain id of any descriptor: the calls that take descriptors must find it there.
+    function testFuzz_Calls_FindAnyDescriptorsChannelAtThePlainId(
+        IPSC.Descriptor memory d,
+        uint256 key,
+        uint96 amount
+    ) public {
+        key = 1 + key % (SECP256K1_ORDER - 1);
+        d.signer = VM.addr(key);
+        amount = uint96(1 + amount % (type(uint96).max - 1));
+        bytes32 id = _plainId(d);
+        VM.store(address(psc), id, bytes32((uint256(1) << 248) | (uint256(type(uint96).max) << 96)));
+        bytes32 voucher = keccak256("Voucher(bytes32 channelId,uint128 cumulativeAmount)");
+        bytes memory signature = _sign(key, _plainDigest(voucher, id, amount));
+        psc.settle(d, amount, signature);
+        VM.assertEq(psc.channels(id).paid, amount, "settled");
+        IPSC.Claim[] memory claims = new IPSC.Claim[](1);
+        claims[0] = _claim(d, amount + 1, _sign(key, _plainDigest(voucher, id, amount + 1)));
+        psc.settleBatch(d.agent, claims);
+        VM.assertEq(psc.channels(id).paid, amount + 1, "settled in a batch");
+        VM.prank(d.agent);
+        psc.closeBatch(claims);
+        VM.assertEq(uint256(psc.channels(id).state), uint256(IPSC.ChannelState.Closed), "closed");
+    }
+
+    /// @dev Words with dirty upper bits name a channel that nobody opened.
+    function test_DirtyDescriptors_NameNoChannel() public {
+        (IPSC.Descriptor memory d,) = _open(1);
+        bytes memory voucher = _voucher(d, 100);
+        uint256[5] memory words = [
+            uint256(uint160(d.client)),
+            uint256(uint160(d.agent)),
+            uint256(d.offering),
+            uint256(d.nonce),
+            uint256(uint160(d.signer))
+        ];
+        _assertFound(true, _settleWith(words, voucher));
+        for (uint256 i = 0; i < 5; ++i) {
+            if (i == 2) continue; // the offering has no bits to spare
+            uint256 clean = words[i];
+            words[i] = clean | (1 << (i == 3 ? 64 : 160));
+            _assertFound(false, _settleWith(words, voucher));
+            VM.prank(AGENT);
+            _assertFound(false, abi.encodeWithSelector(IPSC.close.selector, words, 0, uint256(0xe0), 0));
+            VM.prank(CLIENT);
+            _assertFound(false, abi.encodeWithSelector(IPSC.requestClose.selector, words, 0));
+            VM.prank(CLIENT);
+            _assertFound(false, abi.encodeWithSelector(IPSC.topUp.selector, words, 1));
+            words[i] = clean;
+        }
+    }
+
+    function _settleWith(uint256[5] memory words, bytes memory voucher) private pure returns (bytes memory) {
+        return
+            bytes.concat(
+                abi.encodeWithSelector(IPSC.settle.selector, words, 100, 0xe0, 65), voucher, bytes31(0)
+            );
+    }
+
+    function _assertFound(bool expected, bytes memory data) private {
+        (bool success, bytes memory why) = address(psc).call(data);
+        VM.assertEq(success ? 1 : 0, expected ? 1 : 0, "found");
+        if (success) return;
+        VM.assertEq(bytes32(bytes4(why)), bytes32(IPSC.ChannelNotOpen.selector), "because nobody opened it");
+    }
+
+    // ---------------------------------------------------------------- the plain forms
+
+    function _plainId(IPSC.Descriptor memory d) private view returns (bytes32) {
+        bytes32 salt = keccak256(abi.encode(d.offering, d.nonce));
+        return
+            keccak256(
+                abi.encode(d.client, d.agent, address(ptc), salt, d.signer, address(psc), block.chainid)
+            );
+    }
+
+    function _plainSeparator() private view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256(
+                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+                ),
+                keccak256("EVM Payment Channel"),
+                keccak256("1"),
+                block.chainid,
+                address(psc)
+            )
+        );
+    }
+
+    function _plainDigest(bytes32 typeHash, bytes32 id, uint128 amount) private view returns (bytes32) {
+        bytes32 message = keccak256(abi.encode(typeHash, id, amount));
+        return keccak256(abi.encodePacked(hex"1901", _plainSeparator(), message));
+    }
+}
