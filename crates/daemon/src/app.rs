@@ -163,12 +163,13 @@ fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(), // help and version too
     };
+    let json = cli.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(carry_out::<A>(cli)),
         Err(error) => Err(DaemonError::Task { task: "runtime", reason: error.to_string() }),
     };
-    outcome.map_or_else(|error| error.report(), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(|error| error.report(json), |()| ExitCode::SUCCESS)
 }
 
 async fn carry_out<A: App>(cli: Cli<A::Command>) -> Result<(), DaemonError> {

@@ -146,9 +146,38 @@ impl DaemonError {
         }
     }
 
-    /// Prints the error with its causes and gives the code to exit with.
-    pub fn report(&self) -> ExitCode {
-        eprintln!("error: {}", with_causes(self));
+    /// What kind of trouble it is, for programs: the daemon's own [`ErrorCode`] where it refused.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "configuration",
+            Self::Keystore(_) => "keystore",
+            Self::Exists { .. } | Self::Malformed { .. } | Self::Usage { .. } | Self::Address { .. } => {
+                "usage"
+            }
+            Self::File { .. } => "file",
+            Self::Db(_) => "database",
+            Self::Chain(_) => "chain",
+            Self::Listen(_) | Self::Serve(_) => "listen",
+            Self::Api(ApiError::Refused(failure)) => failure.code.as_str(),
+            Self::Api(ApiError::Unauthorized { .. }) => "unauthorized",
+            Self::Api(ApiError::BadUrl { .. }) => "usage",
+            Self::Api(_) => "unreachable",
+            Self::OrderFailed { .. } => "order_failed",
+            Self::StillRunning { .. } => "still_running",
+            Self::NotReady(_) => "not_ready",
+            Self::Node(_) | Self::Task { .. } => "failed",
+        }
+    }
+
+    /// Prints the error with its causes, as JSON if that is wished for, and gives the code to exit with.
+    pub fn report(&self, json: bool) -> ExitCode {
+        let message = with_causes(self);
+        if json {
+            let error = serde_json::json!({ "error": { "code": self.code(), "message": message } });
+            eprintln!("{error}");
+        } else {
+            eprintln!("error: {message}");
+        }
         ExitCode::from(self.exit_code())
     }
 }

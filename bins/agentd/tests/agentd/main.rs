@@ -1,5 +1,7 @@
 //! `agentd` as its operator meets it: a real process, a real chain, real files.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod daemon;
 mod support;

@@ -72,6 +72,10 @@ impl<O: Operator> Methods<O> {
 /// Reads parameters by name; none at all are as good as none of them.
 fn read<R: Request>(params: &Params<'_>) -> Result<R, Failure> {
     let text = params.as_str().unwrap_or("{}");
+    if !text.trim_start().starts_with('{') {
+        let message = format!("{} takes its parameters by name: give an object", R::METHOD);
+        return Err(Failure::new(ErrorCode::InvalidParams, message));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -79,7 +83,7 @@ fn read<R: Request>(params: &Params<'_>) -> Result<R, Failure> {
         let place = if path == "." { String::new() } else { format!("`{path}`: ") };
         Failure::new(
             ErrorCode::InvalidParams,
-            format!("{} does not take these parameters: {place}{reason}; give them by name", R::METHOD),
+            format!("{} does not take these parameters: {place}{reason}", R::METHOD),
         )
     })
 }

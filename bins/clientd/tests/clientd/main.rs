@@ -1,0 +1,189 @@
+//! `clientd` as its user meets it, against a real `agentd`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../../../agentd/tests/agentd/support.rs"]
+#[allow(dead_code, reason = "shared with agentd's tests")]
+mod support;
+
+use privatix_testkit::{Anvil, Contracts, FileServer, wait_for, workspace_bin};
+use serde_json::{Value, json};
+use support::{Home, LONG};
+
+const UNKNOWN: &str = "0x0101010101010101010101010101010101010101010101010101010101010101";
+
+/// A buyer who reaches agents on this machine.
+fn buyer() -> Home {
+    let mut home = Home::new(env!("CARGO_BIN_EXE_clientd"), "clientd", "PRIVATIX_CLIENT_");
+    home.set("SOMC__ALLOW_PRIVATE", "true");
+    home.set("ADAPTER__SETTINGS__PORT", "0");
+    home.set("ADAPTER__SETTINGS__ALLOW_PRIVATE_AGENTS", "true");
+    home
+}
+
+fn seller() -> Home {
+    let program = workspace_bin("privatix-agentd", "agentd").unwrap();
+    let mut home = Home::new(program, "agentd", "PRIVATIX_AGENT_");
+    home.set("SOMC__LISTEN", "127.0.0.1:0");
+    home.set("ADAPTER__SETTINGS__LISTEN", "127.0.0.1:0");
+    home.set("ADAPTER__SETTINGS__DESTINATIONS", "{allow=[\"127.0.0.0/8\"]}");
+    home
+}
+
+async fn chain() -> (Anvil, Contracts) {
+    let anvil = Anvil::start().await.unwrap();
+    let contracts = anvil.deploy().await.unwrap();
+    (anvil, contracts)
+}
+
+/// Publishes an offering with `agentd`'s commands and gives its hash.
+fn publish(seller: &Home) -> String {
+    seller.ask(&["deposit", "5000000", "--wait"]);
+    let draft = seller.file("draft.json");
+    let example = seller.plain(&["offerings", "create", "--template-example"], "");
+    std::fs::write(&draft, &example.succeeds().stdout).unwrap();
+    let created = seller.ask(&["offerings", "create", draft.to_str().unwrap()]);
+    let hash = created["hash"].as_str().unwrap().to_owned();
+    assert_eq!(seller.ask(&["offerings", "publish", &hash, "--wait"])["status"], "registered");
+    hash
+}
+
+/// Waits until `clientd` has fetched and checked an offering.
+async fn discovered(buyer: &Home, offering: &str) -> Value {
+    let found = wait_for("the offering", LONG, async || {
+        let found = buyer.ask(&["browse"]);
+        if found[0]["hash"] == offering { Ok(found[0].clone()) } else { Err(found.to_string()) }
+    });
+    found.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_buys_uses_pays_and_ends() {
+    let (anvil, contracts) = chain().await;
+    let (seller, buyer) = (seller(), buyer());
+    seller.init(&anvil, &contracts, 1);
+    buyer.init(&anvil, &contracts, 2);
+    let _agentd = seller.start().await;
+    let mut clientd = buyer.start().await;
+    assert_eq!(buyer.ask(&["status"])["role"], "client");
+    assert_eq!(buyer.ask(&["browse"]), json!([]));
+
+    let offering = publish(&seller);
+    let found = discovered(&buyer, &offering).await;
+    assert_eq!(found["message"]["terms"]["unitPrice"], "1000");
+    assert_eq!(buyer.ask(&["browse", "--country", "AQ"]), json!([]));
+    buyer.run(&["browse", "--all"]).succeeds();
+
+    let opened = buyer.ask(&["accept", &offering, "--deposit", "300000", "--wait"]);
+    let channel = opened["channel"]["id"].as_str().unwrap();
+    assert_eq!(opened["channel"]["service"], "active");
+    let endpoint = &opened["endpoint"];
+    let proxy = format!("http://{}:{}", endpoint["host"].as_str().unwrap(), endpoint["port"]);
+
+    let size = 3 << 20;
+    let files = FileServer::start(size).await.unwrap();
+    let proxied = reqwest::Client::builder().proxy(reqwest::Proxy::all(&proxy).unwrap()).build().unwrap();
+    let body = proxied.get(files.url()).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(body.len(), usize::try_from(size).unwrap());
+
+    // Both sides metered, the client paid, the agent holds the vouchers.
+    let paid = wait_for("the payment", LONG, async || {
+        let seen = seller.ask(&["usage", channel]);
+        let paid: u64 = seen["channel"]["paid"].as_str().unwrap().parse().unwrap();
+        if paid >= 3_000 { Ok(paid) } else { Err(seen.to_string()) }
+    });
+    let paid = paid.await.unwrap();
+    let usage = buyer.ask(&["usage", channel]);
+    assert!(usage["channel"]["used"].as_u64().unwrap() >= size, "{usage}");
+    assert_eq!(usage["unit"]["name"], "MiB");
+    assert!(buyer.run(&["usage", channel]).succeeds().stdout.contains("MiB"));
+    buyer.run(&["channels", "show", channel]).succeeds();
+    assert_eq!(buyer.ask(&["channels", "list"])[0]["id"], channel);
+
+    let topped = buyer.ask(&["topup", channel, "50000", "--wait"]);
+    assert_eq!(topped["job"]["kind"], "top_up");
+    wait_for("the larger deposit", LONG, async || {
+        let deposit = seller.ask(&["channels", "show", channel])["channel"]["deposit"].clone();
+        if deposit == "350000" { Ok(()) } else { Err(deposit.to_string()) }
+    })
+    .await
+    .unwrap();
+
+    // The agent closes; what it was paid is on chain.
+    seller.ask(&["channels", "close", channel, "--wait"]);
+    wait_for("the close", LONG, async || {
+        let seen = buyer.ask(&["channels", "show", channel]);
+        if seen["channel"]["status"] == "closed_coop" { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await
+    .unwrap();
+    let settled = seller.ask(&["usage", channel])["channel"]["settled"].clone();
+    assert!(settled.as_str().unwrap().parse::<u64>().unwrap() >= paid, "{settled}");
+    let on_chain = contracts.internal_balance(&anvil, anvil.account(1)).await.unwrap();
+    let expected = 5_000_000 - 1_000_000 + settled.as_str().unwrap().parse::<u128>().unwrap();
+    assert!(on_chain == expected.into() || on_chain == (expected + 100_000).into(), "{on_chain} {expected}");
+    assert!(clientd.terminate(LONG).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_bought_is_refused_with_the_reason() {
+    let (anvil, contracts) = chain().await;
+    let (seller, buyer) = (seller(), buyer());
+    seller.init(&anvil, &contracts, 1);
+    buyer.init(&anvil, &contracts, 2);
+    let mut agentd = seller.start().await;
+    let _clientd = buyer.start().await;
+    buyer.run(&["accept", UNKNOWN]).fails(4, &[UNKNOWN, "browse"]);
+    buyer.run(&["topup", UNKNOWN, "5"]).fails(4, &["no channel", UNKNOWN]);
+    // A seller's command at a buyer's daemon.
+    let (url, token) = (buyer.url(), buyer.file("api.token"));
+    let there = ["--api-url", &url, "--api-token-file", token.to_str().unwrap(), "offerings", "list"];
+    seller.run(&there).fails(4, &["no such method"]);
+
+    let offering = publish(&seller);
+    discovered(&buyer, &offering).await;
+    buyer.run(&["accept", &offering, "--deposit", "5"]).fails(4, &["least deposit", "100000"]);
+    buyer.run(&["accept", &offering, "--deposit", "999999999999999999"]).fails(4, &["deposit"]);
+    agentd.kill().unwrap();
+    buyer.run(&["accept", &offering]).fails(4, &["127.0.0.1"]);
+    assert_eq!(buyer.ask(&["channels", "list"]), json!([]), "nothing was half opened");
+}
+
+#[test]
+fn settings_of_a_buyer_are_checked() {
+    let mut home = buyer();
+    let folder = home.folder.to_str().unwrap().to_owned();
+    home.plain(
+        &["init", &folder, "--contract", "0x5FbDB2315678afecb367f032d93F642f64180aa3", "--generate-password"],
+        "",
+    )
+    .succeeds();
+    let with = |settings: &[&str]| {
+        let mut arguments = Vec::new();
+        for setting in settings {
+            arguments.extend(["--set", setting]);
+        }
+        arguments.extend(["config", "check", "--offline", "--json"]);
+        home.run(&arguments)
+    };
+    let percent = "billing.top_up.percent=80";
+    let sound = with(&[percent, "billing.top_up.amount=5000", "billing.settle_after=10s"]).json();
+    assert_eq!(sound["settings"]["billing"]["top_up"]["amount"], "5000");
+    assert_eq!(sound["settings"]["billing"]["settle_after"], "10s");
+    for (settings, says) in [
+        (&["billing.top_up.percent=101"][..], "billing.top_up.percent"),
+        (&["billing.top_up.amount=5"], "billing.top_up.percent"),
+        (&[percent, "billing.top_up.amount=-5"], "billing.top_up.amount"),
+        (&[percent, "billing.top_up.often=true"], "billing.top_up.often"),
+        (&["somc.allow_private=perhaps"], "somc.allow_private"),
+        (&["adapter.settings.listen=0.0.0.0"], "allow_remote_users"),
+    ] {
+        let refused = with(settings);
+        assert_eq!(refused.code, Some(2), "{settings:?}: {refused:?}");
+        let error: Value = serde_json::from_str(&refused.stderr).unwrap();
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(says), "{settings:?}: {message}");
+    }
+    home.env.clear();
+    home.run(&["config", "check", "--offline"]).succeeds();
+}
