@@ -2,6 +2,7 @@
 //!
 //! - [`test`]: everything that must be green before a commit, step by step;
 //! - [`bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
+//! - [`demo`]: the whole path to watch, on a local chain;
 //! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas;
 //! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
 //!
@@ -12,6 +13,7 @@
 pub mod bench;
 pub mod command;
 pub mod contracts;
+pub mod demo;
 pub mod layers;
 pub mod metadata;
 pub mod table;

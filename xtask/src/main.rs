@@ -18,6 +18,8 @@ enum Command {
     Test(xtask::test::Args),
     /// Run the benchmarks one after another and write docs/benchmarks.md.
     Bench(xtask::bench::Args),
+    /// Sell and buy real traffic on a local chain, step by step, and check the bill.
+    Demo(xtask::demo::Args),
     /// Compile the contracts, compare the committed artifacts, measure gas.
     Contracts(xtask::contracts::Args),
 }
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(args) => xtask::test::run(&args),
         Command::Bench(args) => xtask::bench::run(&args),
+        Command::Demo(args) => xtask::demo::run(&args),
         Command::Contracts(args) => xtask::contracts::run(&args),
     };
     match result {

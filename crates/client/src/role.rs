@@ -116,6 +116,16 @@ impl Role for ClientRole {
     ) -> Result<(), NodeError> {
         let id = channel.id;
         match event.channel_event() {
+            Some(ChainEvent::Opened { .. }) if channel.access.is_some() => {
+                // Opened again after a reorganisation.
+                let reason = "the channel is open".to_owned();
+                privatix_node::push(
+                    conn,
+                    &ServiceOrder { channel: id, order: Order::Activate, reason },
+                    "monitor",
+                )
+                .await
+            }
             Some(ChainEvent::Opened { .. }) => {
                 privatix_node::push(conn, &FetchAccess { channel: id }, "monitor").await
             }

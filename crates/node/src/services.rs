@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -111,7 +111,11 @@ impl Services {
     /// Makes every live channel known to a freshly started adapter, and lets pass those that did before. A channel that
     /// the adapter refuses is logged and left; the others must not suffer for it.
     pub async fn restore(&self) -> Result<(), NodeError> {
-        let live = channels::live(&mut *self.db.read().await?).await?;
+        let mut tx = self.db.begin().await?;
+        // A run that crashed left sessions open; a new instance begins with new ones.
+        sessions::stop_all(&mut tx, SystemTime::now()).await?;
+        let live = channels::live(&mut tx).await?;
+        tx.commit().await?;
         for channel in live.iter().filter(|channel| channel.access.is_some()) {
             if let Err(error) = self.reinstate(channel).await {
                 tracing::error!(channel = %channel.id, %error, "cannot restore the service after the restart");

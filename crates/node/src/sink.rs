@@ -13,7 +13,7 @@ use privatix_store::{channels, events, offerings};
 use tokio::sync::mpsc;
 
 use crate::translate::market_event;
-use crate::{Marks, NodeError, Role};
+use crate::{Marks, NodeError, Order, Role, ServiceOrder};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
 pub(crate) struct Sink<R> {
@@ -63,6 +63,12 @@ impl<R: Role> Sink<R> {
                 && let Some(channel) = channels::refold(conn, channel).await?
             {
                 self.touched.lock().insert(channel.id);
+                if channel.opened_at.is_none() {
+                    // No deposit stands behind it until its opening is mined again.
+                    let reason = "its opening was undone by a reorganisation".to_owned();
+                    let order = ServiceOrder { channel: channel.id, order: Order::Suspend, reason };
+                    crate::push(conn, &order, "monitor").await?;
+                }
             }
         }
         Ok(())

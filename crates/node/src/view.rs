@@ -59,7 +59,7 @@ impl Node {
         Ok(views)
     }
 
-    /// A channel's sessions, the oldest first.
+    /// A channel's sessions, the newest first.
     pub async fn sessions(&self, channel: ChannelId) -> Result<Vec<sessions::Session>, NodeError> {
         let mut conn = self.db().read().await?;
         channels::get(&mut conn, channel).await?;

@@ -1,0 +1,175 @@
+//! The steps between the two daemons, each awaited until the daemons say that it is done.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256, utils::parse_ether};
+use privatix_api::{agent, client, node};
+use privatix_billing::{Terms, price};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, OfferingHash, ServiceStatus};
+use privatix_testkit::{Anvil, Contracts, wait_for};
+use serde_json::json;
+
+use crate::daemon::Daemon;
+use crate::{LIMIT, Result};
+
+/// Tokens that each side begins with.
+pub(crate) const PTC: u64 = 100;
+/// Base units of one token.
+const UNITS: u64 = 100_000_000;
+
+/// A local chain with the contracts.
+pub(crate) struct Chain {
+    pub(crate) anvil: Anvil,
+    pub(crate) contracts: Contracts,
+}
+
+impl Chain {
+    pub(crate) async fn start() -> Result<Self> {
+        let anvil = Anvil::start().await?;
+        let contracts = anvil.deploy().await?;
+        Ok(Self { anvil, contracts })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.anvil.url()
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.anvil.chain_id()
+    }
+
+    /// Gives an account 1 ether and some tokens.
+    pub(crate) async fn fund(&self, account: Address) -> Result<()> {
+        let ether: U256 = parse_ether("1")?;
+        self.anvil.set_balance(account, ether).await?;
+        Ok(self.contracts.give(&self.anvil, account, Amount::from(PTC * UNITS)).await?)
+    }
+
+    /// From a block per transaction to a block per second, as a chain has it.
+    pub(crate) async fn mine_every_second(&self) -> Result<()> {
+        self.anvil.set_automine(false).await?;
+        let _: serde_json::Value = self.anvil.rpc("evm_setIntervalMining", json!([1])).await?;
+        Ok(())
+    }
+}
+
+/// A channel and where its service is.
+pub(crate) struct Deal {
+    pub(crate) channel: ChannelId,
+    pub(crate) port: u16,
+}
+
+/// Deposits the stake and announces an offering.
+pub(crate) async fn publish(agent: &Daemon, mib: u64) -> Result<OfferingHash> {
+    let draft = json!({
+        "serviceName": "Demo proxy",
+        "description": "SOCKS5 and HTTP, by the KiB",
+        "country": "CH",
+        "ipType": "datacenter",
+        "supply": 3,
+        "terms": {
+            "unit": { "name": "KiB", "measure": "bytes", "size": 1024 },
+            "billing": "postpaid",
+            "setupPrice": "5000",
+            "unitPrice": "10",
+            "freeUnits": 64,
+            // The file, and some more for HTTP and for the second channel of --keep.
+            "minUnits": (mib + 8) * 1024,
+            "billingInterval": 256,
+            "maxBillingUnitLag": 1024,
+            "maxSuspend": 600,
+            "maxInactive": 600
+        },
+        // Slow enough to watch.
+        "additional": { "protocols": ["socks5", "http"], "maxBandwidth": 8 << 20 }
+    });
+    let made = agent.call(&agent::CreateOffering { draft: serde_json::from_value(draft)? }).await?;
+    let stake = made.min_deposit.checked_mul(made.supply.into()).ok_or("the stake is beyond all amounts")?;
+    agent.call(&node::Deposit { amount: stake }).await?;
+    wait_for("the deposit", LIMIT, async || {
+        let has = agent.call(&node::GetBalances {}).await.map_err(|error| error.to_string())?;
+        if has.contract >= stake { Ok(()) } else { Err(format!("{} of {stake}", has.contract)) }
+    })
+    .await?;
+    agent.call(&agent::PublishOffering { offering: made.hash }).await?;
+    wait_for("the offering", LIMIT, async || {
+        let offering = agent.call(&agent::GetOffering { offering: made.hash }).await;
+        let offering = offering.map_err(|error| error.to_string())?;
+        if offering.status.is_on_market() { Ok(()) } else { Err(format!("{:?}", offering.status)) }
+    })
+    .await?;
+    Ok(made.hash)
+}
+
+/// Waits until the client has the offering's message, checked.
+pub(crate) async fn discover(client: &Daemon, offering: OfferingHash) -> Result<Terms> {
+    let message = wait_for("the offering's message", LIMIT, async || {
+        let browse = client::Browse { agent: None, country: None, all: true, limit: None };
+        let found = client.call(&browse).await.map_err(|error| error.to_string())?;
+        let found = found.into_iter().find(|found| found.hash == offering).ok_or("not seen yet")?;
+        found.message.ok_or_else(|| found.problem.unwrap_or_else(|| "no message yet".into()))
+    })
+    .await?;
+    Ok(message.terms()?)
+}
+
+/// Opens a channel and waits until its service runs on both sides.
+pub(crate) async fn buy(agent: &Daemon, client: &Daemon, offering: OfferingHash) -> Result<Deal> {
+    let accept = client::AcceptOffering { offering, agent: None, deposit: None };
+    let channel = client.call(&accept).await?.channel;
+    for daemon in [client, agent] {
+        wait_for("the service", LIMIT, async || {
+            let seen = daemon.call(&node::GetChannel { channel }).await.map_err(|error| error.to_string())?;
+            let service = seen.channel.service;
+            if service == ServiceStatus::Active { Ok(()) } else { Err(service.to_string()) }
+        })
+        .await?;
+    }
+    let endpoint = client.call(&node::GetChannel { channel }).await?.endpoint;
+    let port = endpoint.and_then(|endpoint| u16::try_from(endpoint["port"].as_u64()?).ok());
+    Ok(Deal { channel, port: port.ok_or("the client told no local port")? })
+}
+
+/// Waits until both meters show the same and the client has paid exactly the price of it.
+pub(crate) async fn settled(
+    agent: &Daemon,
+    client: &Daemon,
+    deal: &Deal,
+    terms: &Terms,
+) -> Result<(node::Channel, node::Channel)> {
+    let get = node::GetChannel { channel: deal.channel };
+    let settled = wait_for("the last payment", LIMIT, async || {
+        let sold = agent.call(&get).await.map_err(|error| error.to_string())?.channel;
+        let bought = client.call(&get).await.map_err(|error| error.to_string())?.channel;
+        let due = price(terms, bought.used);
+        if sold.used == bought.used && sold.paid == due && bought.acknowledged == due {
+            Ok((sold, bought))
+        } else {
+            let (sold, bought) = ((sold.used, sold.paid), (bought.used, bought.acknowledged));
+            Err(format!("agent {sold:?}, client {bought:?}, due {due}"))
+        }
+    });
+    Ok(settled.await?)
+}
+
+/// Has the agent close the channel, and waits until both have seen it and all transactions are final.
+pub(crate) async fn close(agent: &Daemon, client: &Daemon, deal: &Deal) -> Result<()> {
+    let channel = deal.channel;
+    agent.call(&node::CloseChannel { channel }).await?;
+    for daemon in [agent, client] {
+        wait_for("the close", LIMIT, async || {
+            let seen = daemon.call(&node::GetChannel { channel }).await.map_err(|error| error.to_string())?;
+            let (status, service) = (seen.channel.status, seen.channel.service);
+            let over = status == ChannelStatus::ClosedCoop && service == ServiceStatus::Terminated;
+            if over { Ok(()) } else { Err(format!("{status}, {service}")) }
+        })
+        .await?;
+        wait_for("the last confirmations", Duration::from_mins(1), async || {
+            let status = daemon.call(&node::GetStatus {}).await.map_err(|error| error.to_string())?;
+            let open = status.chain.open_transactions;
+            if open == 0 { Ok(()) } else { Err(format!("{open} transactions")) }
+        })
+        .await?;
+    }
+    Ok(())
+}
