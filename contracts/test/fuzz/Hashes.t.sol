@@ -52,6 +52,28 @@ contract HashesTest is World {
         VM.assertEq(uint256(psc.channels(id).state), uint256(IPSC.ChannelState.Closed), "closed");
     }
 
+    /// @dev Ids and digests of the chain that the call is made on, in every call that hashes.
+    function testFuzz_Calls_OnAForkUseItsDomain(uint64 chainId, uint96 amount) public {
+        VM.chainId(1 + uint256(chainId) % (type(uint64).max - 1));
+        amount = 1 + amount % (MIN_DEPOSIT - 3);
+        IPSC.Descriptor memory d = _descriptor(1);
+        bytes32 id = _open(d, MIN_DEPOSIT);
+        VM.assertEq(id, _plainId(d), "the id");
+        bytes32 voucher = keccak256("Voucher(bytes32 channelId,uint128 cumulativeAmount)");
+        bytes32 close = keccak256("Close(bytes32 channelId,uint128 cumulativeAmount)");
+        psc.settle(d, amount, _sign(CLIENT_KEY, _plainDigest(voucher, id, amount)));
+        IPSC.Claim[] memory claims = new IPSC.Claim[](1);
+        claims[0] = _claim(d, amount + 1, _sign(CLIENT_KEY, _plainDigest(voucher, id, amount + 1)));
+        psc.settleBatch(AGENT, claims);
+        psc.closeWithBoth(
+            d,
+            amount + 2,
+            _sign(CLIENT_KEY, _plainDigest(voucher, id, amount + 2)),
+            _sign(AGENT_KEY, _plainDigest(close, id, amount + 2))
+        );
+        _assertChannel(id, MIN_DEPOSIT, amount + 2, 0, IPSC.ChannelState.Closed);
+    }
+
     /// @dev Words with dirty upper bits name a channel that nobody opened.
     function test_DirtyDescriptors_NameNoChannel() public {
         (IPSC.Descriptor memory d,) = _open(1);

@@ -9,14 +9,6 @@ interface Vm {
         address emitter;
     }
 
-    struct Gas {
-        uint64 gasLimit;
-        uint64 gasTotalUsed;
-        uint64 gasMemoryUsed;
-        int64 gasRefunded;
-        uint64 gasRemaining;
-    }
-
     // Keys and signatures.
     function addr(uint256 privateKey) external pure returns (address);
     function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
@@ -38,21 +30,16 @@ interface Vm {
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool success);
     function store(address target, bytes32 slot, bytes32 value) external;
-    function load(address target, bytes32 slot) external view returns (bytes32);
     function assume(bool condition) external pure;
 
     // What must follow.
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
-    function expectRevert(bytes4 selector) external;
     function expectEmit(address emitter) external;
-    function expectCall(address callee, bytes calldata data, uint64 count) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
-    function lastCallGas() external view returns (Gas memory);
 
     // Assertions.
-    function assertTrue(bool condition, string calldata what) external pure;
     function assertFalse(bool condition, string calldata what) external pure;
     function assertEq(uint256 left, uint256 right, string calldata what) external pure;
     function assertEq(address left, address right, string calldata what) external pure;
