@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    #[serde(default)]
+    #[serde(default = "here")]
     data_dir: PathBuf,
     chain: ChainSection,
     #[serde(default)]
@@ -25,6 +25,10 @@ pub(crate) struct Settings {
     adapter: AdapterSection,
     #[serde(default)]
     log: LogSection,
+}
+
+fn here() -> PathBuf {
+    ".".into()
 }
 
 impl config::Settings for Settings {
@@ -100,8 +104,34 @@ impl SomcSection {
     }
 }
 
-/// What a new configuration file says of the settings that only `agentd` has.
-pub(crate) const SECTIONS: &str = r#"[somc]
+/// What `init` takes besides.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Init {
+    /// The public name or address of this machine, under which clients reach it; to be filled in later when not given
+    #[arg(long, value_name = "HOST", value_parser = host)]
+    public_host: Option<String>,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    match SomcAddress::direct(text, 9500) {
+        Ok(address) => Ok(address.host().to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Init {
+    /// What a new configuration file says of the settings that only `agentd` has.
+    pub(crate) fn sections(&self) -> String {
+        let Some(host) = &self.public_host else { return SECTIONS.to_owned() };
+        // A checked host has nothing in it that TOML would read otherwise.
+        let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        SECTIONS
+            .replace("# announce = \"agent.example.org:", &format!("announce = \"{name}:"))
+            .replace("# public_host = \"agent.example.org\"", &format!("public_host = \"{host}\""))
+    }
+}
+
+const SECTIONS: &str = r#"[somc]
 # The messaging server that clients fetch offerings and access from, and pay at.
 # listen = "0.0.0.0:9500"
 # The public name or address, with the port, under which clients reach it. Needed unless `listen` names an address.

@@ -24,9 +24,10 @@ impl App for Agentd {
     const ROLE: Role = Role::Agent;
     type Settings = config::Settings;
     type Command = offerings::Command;
+    type Init = config::Init;
 
-    fn config_sections() -> String {
-        config::SECTIONS.to_owned()
+    fn config_sections(init: &config::Init) -> String {
+        init.sections()
     }
 
     fn check(settings: &config::Settings) -> Result<(), DaemonError> {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    #[serde(default)]
+    #[serde(default = "here")]
     data_dir: PathBuf,
     chain: ChainSection,
     #[serde(default)]
@@ -30,6 +30,10 @@ pub(crate) struct Settings {
     adapter: AdapterSection,
     #[serde(default)]
     log: LogSection,
+}
+
+fn here() -> PathBuf {
+    ".".into()
 }
 
 impl config::Settings for Settings {
@@ -62,6 +66,10 @@ impl Settings {
         Ok(settings)
     }
 }
+
+/// What `init` takes besides: nothing.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Init {}
 
 /// `[somc]`: how agents are reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -23,8 +23,9 @@ impl App for Clientd {
     const ROLE: Role = Role::Client;
     type Settings = config::Settings;
     type Command = market::Command;
+    type Init = config::Init;
 
-    fn config_sections() -> String {
+    fn config_sections(_: &config::Init) -> String {
         config::SECTIONS.to_owned()
     }
 

@@ -38,8 +38,11 @@ pub trait App: Send + Sync + 'static {
     /// Its own commands.
     type Command: Subcommand + Send;
 
+    /// What its `init` takes beside what every `init` does.
+    type Init: Args + Send;
+
     /// Its own part of a new configuration file, with comments.
-    fn config_sections() -> String;
+    fn config_sections(init: &Self::Init) -> String;
 
     /// Checks the settings that only it has.
     ///
@@ -65,6 +68,7 @@ pub trait App: Send + Sync + 'static {
 
 /// Options that every command takes.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of all commands")]
 pub struct Global {
     /// The configuration file
     #[arg(short, long, global = true, value_name = "FILE")]
@@ -92,17 +96,17 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES, arg_required_else_help = true)]
-struct Cli<C: Subcommand> {
+struct Cli<C: Subcommand, I: Args> {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command<C>,
+    command: Command<C, I>,
 }
 
 #[derive(Subcommand)]
-enum Command<C: Subcommand> {
+enum Command<C: Subcommand, I: Args> {
     /// Makes a configuration file, a keystore and an API token in a new folder
-    Init(InitArgs),
+    Init(InitArgs<I>),
     /// Runs the daemon until SIGINT or SIGTERM
     Run,
     /// Looks at the configuration
@@ -157,9 +161,9 @@ pub fn main<A: App>() -> ExitCode {
 }
 
 fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = Cli::<A::Command>::command().name(A::NAME).about(A::ABOUT);
+    let command = Cli::<A::Command, A::Init>::command().name(A::NAME).about(A::ABOUT);
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli: Cli<A::Command> = match parsed {
+    let cli: Cli<A::Command, A::Init> = match parsed {
         Ok(cli) => cli,
         Err(error) => error.exit(), // help and version too
     };
@@ -172,7 +176,7 @@ fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     outcome.map_or_else(|error| error.report(json), |()| ExitCode::SUCCESS)
 }
 
-async fn carry_out<A: App>(cli: Cli<A::Command>) -> Result<(), DaemonError> {
+async fn carry_out<A: App>(cli: Cli<A::Command, A::Init>) -> Result<(), DaemonError> {
     let output = Output { json: cli.global.json };
     let context = Context::<A> { output, global: &cli.global, app: std::marker::PhantomData };
     match cli.command {

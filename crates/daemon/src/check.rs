@@ -22,6 +22,7 @@ pub(crate) struct CheckArgs {
 #[serde(rename_all = "camelCase")]
 struct Report {
     file: String,
+    data_dir: String,
     settings: Value,
     checks: Vec<Check>,
 }
@@ -67,6 +68,10 @@ pub(crate) async fn check<A: App>(
     }
     let report = Report {
         file: loaded.file.display().to_string(),
+        data_dir: std::path::absolute(&loaded.data_dir)
+            .unwrap_or_else(|_| loaded.data_dir.clone())
+            .display()
+            .to_string(),
         settings: serde_json::to_value(settings).unwrap_or_default(),
         checks: checks.made,
     };
@@ -76,7 +81,7 @@ pub(crate) async fn check<A: App>(
             format!("{:<5} {}: {}", if check.ok { "ok" } else { "WRONG" }, check.name, check.message)
         });
         let checks: Vec<String> = checks.collect();
-        format!("# {}\n{effective}\n{}", report.file, checks.join("\n"))
+        format!("# {}, files in {}\n{effective}\n{}", report.file, report.data_dir, checks.join("\n"))
     });
     checks.first_error.map_or(Ok(()), Err)
 }

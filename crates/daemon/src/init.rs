@@ -16,7 +16,7 @@ use crate::{DaemonError, files, keystore};
 
 /// What a new daemon is to be.
 #[derive(Args, Debug)]
-pub(crate) struct InitArgs {
+pub(crate) struct InitArgs<I: Args> {
     /// The folder to make; ~/.privatix/<program> when not given
     folder: Option<PathBuf>,
     /// The chain's JSON-RPC endpoint
@@ -38,6 +38,8 @@ pub(crate) struct InitArgs {
     /// Makes a random password and keeps it in a file beside the keystore: for machines that must start alone
     #[arg(long)]
     generate_password: bool,
+    #[command(flatten)]
+    own: I,
 }
 
 #[derive(Serialize)]
@@ -51,7 +53,7 @@ struct Made {
 }
 
 /// Makes the folder, or nothing at all.
-pub(crate) fn init<A: App>(arguments: &InitArgs, output: Output) -> Result<(), DaemonError> {
+pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Result<(), DaemonError> {
     let folder = arguments.folder.clone().unwrap_or_else(default_folder::<A>);
     let made = Made {
         account: Address::ZERO,
@@ -135,7 +137,7 @@ fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
     })
 }
 
-fn config_text<A: App>(arguments: &InitArgs, password_file: Option<&Path>) -> String {
+fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Path>) -> String {
     let contract = arguments
         .contract
         .map_or("# contract = \"0x...\"".to_owned(), |contract| format!("contract = \"{contract}\""));
@@ -146,7 +148,7 @@ fn config_text<A: App>(arguments: &InitArgs, password_file: Option<&Path>) -> St
         None => "# password_file = \"password\"".to_owned(),
     };
     let endpoint = quoted(&arguments.endpoint);
-    let (name, env, own) = (A::NAME, A::ENV_PREFIX, A::config_sections());
+    let (name, env, own) = (A::NAME, A::ENV_PREFIX, A::config_sections(&arguments.own));
     let listen = A::DEFAULTS.iter().find(|(key, _)| *key == "api.listen").map_or("", |(_, value)| value);
     format!(
         r#"# Configuration of {name}. Settings in comments show their defaults.

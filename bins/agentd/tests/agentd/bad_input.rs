@@ -65,6 +65,24 @@ fn uncommented(line: &str) -> String {
 }
 
 #[test]
+fn a_seller_s_public_host_is_all_that_a_real_configuration_lacks() {
+    let mut home = home();
+    home.env.clear();
+    let init = |host: &str, folder: &str| {
+        home.plain(
+            &["init", folder, "--contract", CONTRACT, "--generate-password", "--public-host", host],
+            "",
+        )
+    };
+    let folder = home.folder.to_str().unwrap();
+    assert_eq!(init("no/host", folder).code, Some(2));
+    init("proxy.example.org", folder).succeeds();
+    let settings = home.ask(&["config", "check", "--offline"])["settings"].clone();
+    assert_eq!(settings["somc"]["announce"], "proxy.example.org:9500");
+    assert_eq!(settings["adapter"]["settings"]["public_host"], "proxy.example.org");
+}
+
+#[test]
 fn init_overwrites_nothing() {
     let home = offline();
     let before: Vec<String> =
@@ -188,6 +206,13 @@ fn a_keystore_that_does_not_open_is_told_from_one_that_is_none() {
         fs::write(home.file("password"), "wrong").unwrap();
         home.run(command).fails(2, &["the password does not open keystore", "keystore.json"]);
     }
+    let unattended = home.run(&["--set", "account.password_file=nowhere", "run"]);
+    unattended.fails(1, &["cannot read", "nowhere"]);
+    let sound = read(&home.config());
+    fs::write(home.config(), sound.replace("password_file = ", "# password_file = ")).unwrap();
+    home.run(&["run"]).fails(2, &["no password", "account.password_file", "terminal"]);
+    fs::write(home.config(), sound).unwrap();
+
     fs::write(home.file("keystore.json"), "{}").unwrap();
     home.run(&["run"]).fails(2, &["no usable keystore", "version"]);
     fs::remove_file(home.file("keystore.json")).unwrap();

@@ -102,6 +102,10 @@ async fn bad_requests_are_refused_with_a_stable_code_and_the_parameter_s_name() 
             assert_eq!(error["data"]["code"], code, "{method} {params}: {error}");
         }
     }
+    for method in privatix_api::node::METHODS.iter().chain(privatix_api::agent::METHODS) {
+        let error = error(&home, method, json!({"nonsense": 1})).await;
+        assert_eq!(error["data"]["code"], "invalid_params", "{method}: {error}");
+    }
     let (_, answer) = post(&home, json!({"id": 1, "method": "node_status"})).await;
     assert!(answer["error"]["code"].is_i64(), "{answer}");
     let large =
@@ -185,6 +189,13 @@ async fn an_operator_deposits_publishes_and_withdraws() {
     })
     .await
     .unwrap();
+
+    // What takes too long goes on without us.
+    anvil.set_automine(false).await.unwrap();
+    let waited = home.run(&["deposit", "1", "--wait", "--timeout", "1s"]);
+    waited.fails(5, &["deposit of 1 is not over after 1s", "jobs show"]);
+    anvil.set_automine(true).await.unwrap();
+    anvil.mine(1).await.unwrap();
 
     // A clean end, and everything is there afterwards.
     assert!(daemon.terminate(LONG).await.unwrap().success());
