@@ -376,7 +376,7 @@ contract Market {
     function attack(uint256 seed, uint256 kind, uint256 amount) external inTime {
         (bool found, uint256 index) = _openDeal(seed);
         if (!found) return;
-        _attack(_deals[index], _person(seed / 11), kind % 7, amount);
+        _attack(_deals[index], _person(seed / 11), kind % 8, amount);
     }
 
     function _attack(Deal storage deal, address attacker, uint256 kind, uint256 seed)
@@ -407,6 +407,7 @@ contract Market {
             return abi.encodeCall(IPSC.closeWithBoth, (d, amount, forged, consent));
         }
         if (kind == 6) return attacker == _feeAddress ? bytes("") : abi.encodeCall(IPSC.setFee, (10_000));
+        if (kind == 7) return attacker == d.agent ? bytes("") : abi.encodeCall(IPSC.close, (d, 0, ""));
         if (attacker == d.client) return "";
         if (kind == 3) return abi.encodeCall(IPSC.requestClose, (d, 0));
         if (kind == 4) return abi.encodeCall(IPSC.finalizeClose, (d));
