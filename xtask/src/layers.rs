@@ -19,7 +19,8 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-api"],
     &["privatix-daemon"],
     &["privatix-agentd", "privatix-clientd"],
-    &["privatix-examples", "privatix-tests", "xtask"],
+    &["privatix-examples", "privatix-demo", "xtask"],
+    &["privatix-tests"],
 ];
 
 /// Crates that must stay ignorant of others even though those lie lower, directly or through any other crate.

@@ -19,6 +19,7 @@ use crate::{
     contracts,
 };
 
+const DEMO_LIMIT: Duration = Duration::from_mins(5);
 const EXAMPLE_LIMIT: Duration = Duration::from_mins(3);
 const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 
@@ -68,6 +69,8 @@ pub enum Step {
     Doctest,
     /// Run every example program.
     Examples,
+    /// Run the demo, with a small file.
+    Demo,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -186,6 +189,7 @@ impl Step {
             Self::Test => tests()?,
             Self::Doctest => run_command(cargo().args(["test", "--doc"]).args(EVERYTHING))?,
             Self::Examples => examples()?,
+            Self::Demo => demo()?,
         }
         Ok(Outcome::Passed)
     }
@@ -230,6 +234,14 @@ fn deny() -> Result<Outcome> {
     }
     run_command(cargo().args(["deny", "--all-features", "check", "--disable-fetch", "advisories"]))?;
     Ok(Outcome::Passed)
+}
+
+/// The demo with what [`build`] built.
+fn demo() -> Result<()> {
+    run_command(&mut build())?;
+    let bins = crate::metadata::load()?.target_directory.join("debug");
+    let mut demo = Command::new(bins.join("privatix-demo"));
+    run_within(demo.arg("--bins").arg(&bins).args(["--mib", "8"]), DEMO_LIMIT)
 }
 
 fn examples() -> Result<()> {

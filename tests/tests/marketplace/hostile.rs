@@ -167,9 +167,8 @@ async fn access_that_is_sealed_for_somebody_else_is_refused() {
 
     let failure = wait_for("the access to be refused", LIMIT, async || {
         let filter = privatix_jobs::Filter::new().kind("fetch_access");
-        let jobs = privatix_jobs::list(&mut *client.handle.node().db().read().await.unwrap(), &filter)
-            .await
-            .unwrap();
+        let jobs =
+            privatix_jobs::list(&mut client.handle.node().db().read().await.unwrap(), &filter).await.unwrap();
         let failure = jobs.jobs.into_iter().find_map(|job| job.failure);
         failure.map(|failure| failure.message).ok_or("no failure yet")
     })
@@ -231,5 +230,5 @@ async fn a_bad_voucher_changes_nothing() {
     let view = channel(agent.handle.node(), "unchanged", id, |view| view.paid == Amount::new(600)).await;
     assert_eq!(view.vouchers, 2, "the setup and the one good one: {view:?}");
     assert_eq!(pay(&wire, &domain, &signer, (id, 50_000)).await, Ok(deposit));
-    tokio::time::timeout(Duration::from_secs(60), agent.stop()).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), agent.stop()).await.unwrap();
 }

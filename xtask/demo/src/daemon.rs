@@ -13,18 +13,19 @@ use crate::market::Chain;
 use crate::{LIMIT, Result};
 
 /// A daemon with its folder.
-pub(crate) struct Daemon {
+pub struct Daemon {
     name: &'static str,
     program: PathBuf,
     folder: TempDir,
-    pub(crate) account: Address,
+    /// Its account.
+    pub account: Address,
     api: ApiClient,
     process: Option<Process>,
 }
 
 impl Daemon {
     /// Makes its folder with `init`, and writes into the configuration what makes it fit on one machine.
-    pub(crate) async fn init(bins: &Path, name: &'static str, chain: &Chain) -> Result<Self> {
+    pub async fn init(bins: &Path, name: &'static str, chain: &Chain) -> Result<Self> {
         let program = bins.join(name);
         let folder = temp_dir()?;
         let init = tokio::process::Command::new(&program)
@@ -71,7 +72,7 @@ impl Daemon {
     }
 
     /// Starts it and waits until it is healthy.
-    pub(crate) async fn start(&mut self) -> Result<()> {
+    pub async fn start(&mut self) -> Result<()> {
         let mut process = Process::builder(self.name, &self.program)
             .args([std::ffi::OsString::from("--config"), self.config().into(), "run".into()])
             .log_file(self.log())
@@ -82,7 +83,7 @@ impl Daemon {
     }
 
     /// Stops it as an operator does, and has it end cleanly.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             let status = process.terminate(LIMIT).await?;
             if !status.success() {
@@ -92,20 +93,31 @@ impl Daemon {
         Ok(())
     }
 
-    pub(crate) async fn call<R: Request>(&self, request: &R) -> Result<R::Answer> {
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Asks its control API.
+    pub async fn call<R: Request>(&self, request: &R) -> Result<R::Answer> {
         Ok(self.api.call(request).await?)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process; 0 when it does not run.
+    pub fn pid(&self) -> u32 {
         self.process.as_ref().map_or(0, Process::pid)
     }
 
-    pub(crate) fn log(&self) -> PathBuf {
+    /// Where it logs to.
+    pub fn log(&self) -> PathBuf {
         self.folder.path().join(format!("{}.log", self.name))
     }
 
     /// How to type its commands.
-    pub(crate) fn command_line(&self) -> String {
+    pub fn command_line(&self) -> String {
         format!("{} --config {}", self.program.display(), self.config().display())
     }
 }

@@ -12,7 +12,7 @@ use crate::daemon::Daemon;
 use crate::market::Deal;
 
 /// Downloads the file with a progress bar that shows the payments too.
-pub(crate) async fn watch(files: &FileServer, client: &Daemon, deal: &Deal) -> Result<()> {
+pub async fn watch(files: &FileServer, client: &Daemon, deal: &Deal) -> Result<()> {
     let bar = ProgressBar::new(files.size());
     bar.set_style(ProgressStyle::with_template(
         "    {bar:32} {bytes:>11} of {total_bytes}  {bytes_per_sec:>12}  {msg}",
@@ -40,7 +40,7 @@ pub(crate) async fn watch(files: &FileServer, client: &Daemon, deal: &Deal) -> R
 }
 
 /// Downloads without a word; gives the bytes.
-pub(crate) async fn quietly(url: &str, proxy: &str) -> Result<u64> {
+pub async fn quietly(url: &str, proxy: &str) -> Result<u64> {
     fetch(url, proxy, |_| ()).await
 }
 

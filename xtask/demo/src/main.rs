@@ -1,11 +1,5 @@
-//! The whole path as a program to watch: a chain, a seller, a buyer, a download that is paid for while it runs, the close,
-//! and a statement that must add up. `cargo xtask demo` builds the daemons and runs this.
+//! What `cargo xtask demo` runs: the whole path with a line for each step.
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
-
-mod daemon;
-mod download;
-mod market;
-mod statement;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,12 +7,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use privatix_demo::daemon::Daemon;
+use privatix_demo::{Result, download, market, statement};
 use privatix_testkit::FileServer;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
-/// For one step of the demo; a guard against hangs.
-const LIMIT: Duration = Duration::from_mins(3);
 
 /// Sells and buys proxy traffic on a local chain.
 #[derive(Debug, Parser)]
@@ -65,8 +56,8 @@ async fn run(args: &Args) -> Result<()> {
 
 /// What is left at the end of the demo. The chain and the file server end with the value.
 struct Running {
-    agent: daemon::Daemon,
-    client: daemon::Daemon,
+    agent: Daemon,
+    client: Daemon,
     _chain: market::Chain,
     _files: FileServer,
 }
@@ -89,8 +80,8 @@ async fn demo(args: &Args) -> Result<Running> {
     step.done(&format!("chain {} at {}, PSC {}", chain.id(), chain.url(), chain.contracts.contract));
 
     step.begin("making an agent and a client: configuration, encrypted keystore, API token");
-    let mut agent = daemon::Daemon::init(&args.bins, "agentd", &chain).await?;
-    let mut client = daemon::Daemon::init(&args.bins, "clientd", &chain).await?;
+    let mut agent = Daemon::init(&args.bins, "agentd", &chain).await?;
+    let mut client = Daemon::init(&args.bins, "clientd", &chain).await?;
     chain.fund(agent.account).await?;
     chain.fund(client.account).await?;
     chain.mine_every_second().await?;
@@ -108,7 +99,7 @@ async fn demo(args: &Args) -> Result<Running> {
     let before = statement::Snapshot::take(&chain, &agent, &client).await?;
 
     step.begin("the agent deposits its stake and publishes an offering");
-    let offering = market::publish(&agent, args.mib).await?;
+    let offering = market::publish(&agent, market::draft(args.mib)).await?;
     step.done(&format!("offering {offering} is on chain"));
 
     step.begin("the client finds the offering, fetches its message from the agent and checks it");
@@ -148,8 +139,8 @@ async fn demo(args: &Args) -> Result<Running> {
 
 fn how_to_use(
     chain: &market::Chain,
-    agent: &daemon::Daemon,
-    client: &daemon::Daemon,
+    agent: &Daemon,
+    client: &Daemon,
     deal: &market::Deal,
     files: &FileServer,
 ) {

@@ -7,61 +7,68 @@ use privatix_api::{agent, client, node};
 use privatix_billing::{Terms, price};
 use privatix_channel::{Amount, ChannelId, ChannelStatus, OfferingHash, ServiceStatus};
 use privatix_testkit::{Anvil, Contracts, wait_for};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::{LIMIT, Result};
 
 /// Tokens that each side begins with.
-pub(crate) const PTC: u64 = 100;
+pub const PTC: u64 = 100;
 /// Base units of one token.
 const UNITS: u64 = 100_000_000;
 
 /// A local chain with the contracts.
-pub(crate) struct Chain {
-    pub(crate) anvil: Anvil,
-    pub(crate) contracts: Contracts,
+pub struct Chain {
+    /// The node.
+    pub anvil: Anvil,
+    /// Token and service contract.
+    pub contracts: Contracts,
 }
 
 impl Chain {
-    pub(crate) async fn start() -> Result<Self> {
+    /// Starts the node and deploys.
+    pub async fn start() -> Result<Self> {
         let anvil = Anvil::start().await?;
         let contracts = anvil.deploy().await?;
         Ok(Self { anvil, contracts })
     }
 
-    pub(crate) fn url(&self) -> &str {
+    /// The node's endpoint.
+    pub fn url(&self) -> &str {
         self.anvil.url()
     }
 
-    pub(crate) fn id(&self) -> u64 {
+    /// The chain's id.
+    pub fn id(&self) -> u64 {
         self.anvil.chain_id()
     }
 
     /// Gives an account 1 ether and some tokens.
-    pub(crate) async fn fund(&self, account: Address) -> Result<()> {
+    pub async fn fund(&self, account: Address) -> Result<()> {
         let ether: U256 = parse_ether("1")?;
         self.anvil.set_balance(account, ether).await?;
         Ok(self.contracts.give(&self.anvil, account, Amount::from(PTC * UNITS)).await?)
     }
 
     /// From a block per transaction to a block per second, as a chain has it.
-    pub(crate) async fn mine_every_second(&self) -> Result<()> {
+    pub async fn mine_every_second(&self) -> Result<()> {
         self.anvil.set_automine(false).await?;
-        let _: serde_json::Value = self.anvil.rpc("evm_setIntervalMining", json!([1])).await?;
+        let _: Value = self.anvil.rpc("evm_setIntervalMining", json!([1])).await?;
         Ok(())
     }
 }
 
 /// A channel and where its service is.
-pub(crate) struct Deal {
-    pub(crate) channel: ChannelId,
-    pub(crate) port: u16,
+pub struct Deal {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The client's local proxy port.
+    pub port: u16,
 }
 
-/// Deposits the stake and announces an offering.
-pub(crate) async fn publish(agent: &Daemon, mib: u64) -> Result<OfferingHash> {
-    let draft = json!({
+/// An offering whose least deposit pays for so many MiB and a little more.
+pub fn draft(mib: u64) -> Value {
+    json!({
         "serviceName": "Demo proxy",
         "description": "SOCKS5 and HTTP, by the KiB",
         "country": "CH",
@@ -82,7 +89,11 @@ pub(crate) async fn publish(agent: &Daemon, mib: u64) -> Result<OfferingHash> {
         },
         // Slow enough to watch.
         "additional": { "protocols": ["socks5", "http"], "maxBandwidth": 8 << 20 }
-    });
+    })
+}
+
+/// Signs an offering, deposits its stake and announces it.
+pub async fn publish(agent: &Daemon, draft: Value) -> Result<OfferingHash> {
     let made = agent.call(&agent::CreateOffering { draft: serde_json::from_value(draft)? }).await?;
     let stake = made.min_deposit.checked_mul(made.supply.into()).ok_or("the stake is beyond all amounts")?;
     agent.call(&node::Deposit { amount: stake }).await?;
@@ -102,7 +113,7 @@ pub(crate) async fn publish(agent: &Daemon, mib: u64) -> Result<OfferingHash> {
 }
 
 /// Waits until the client has the offering's message, checked.
-pub(crate) async fn discover(client: &Daemon, offering: OfferingHash) -> Result<Terms> {
+pub async fn discover(client: &Daemon, offering: OfferingHash) -> Result<Terms> {
     let message = wait_for("the offering's message", LIMIT, async || {
         let browse = client::Browse { agent: None, country: None, all: true, limit: None };
         let found = client.call(&browse).await.map_err(|error| error.to_string())?;
@@ -114,9 +125,14 @@ pub(crate) async fn discover(client: &Daemon, offering: OfferingHash) -> Result<
 }
 
 /// Opens a channel and waits until its service runs on both sides.
-pub(crate) async fn buy(agent: &Daemon, client: &Daemon, offering: OfferingHash) -> Result<Deal> {
+pub async fn buy(agent: &Daemon, client: &Daemon, offering: OfferingHash) -> Result<Deal> {
     let accept = client::AcceptOffering { offering, agent: None, deposit: None };
     let channel = client.call(&accept).await?.channel;
+    served(agent, client, channel).await
+}
+
+/// Waits until a channel's service runs on both sides.
+pub async fn served(agent: &Daemon, client: &Daemon, channel: ChannelId) -> Result<Deal> {
     for daemon in [client, agent] {
         wait_for("the service", LIMIT, async || {
             let seen = daemon.call(&node::GetChannel { channel }).await.map_err(|error| error.to_string())?;
@@ -131,7 +147,7 @@ pub(crate) async fn buy(agent: &Daemon, client: &Daemon, offering: OfferingHash)
 }
 
 /// Waits until both meters show the same and the client has paid exactly the price of it.
-pub(crate) async fn settled(
+pub async fn settled(
     agent: &Daemon,
     client: &Daemon,
     deal: &Deal,
@@ -153,7 +169,7 @@ pub(crate) async fn settled(
 }
 
 /// Has the agent close the channel, and waits until both have seen it and all transactions are final.
-pub(crate) async fn close(agent: &Daemon, client: &Daemon, deal: &Deal) -> Result<()> {
+pub async fn close(agent: &Daemon, client: &Daemon, deal: &Deal) -> Result<()> {
     let channel = deal.channel;
     agent.call(&node::CloseChannel { channel }).await?;
     for daemon in [agent, client] {

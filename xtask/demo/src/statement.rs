@@ -25,10 +25,6 @@ impl Account {
             contract: chain.contracts.internal_balance(&chain.anvil, account).await?,
         })
     }
-
-    fn tokens(&self) -> Result<Amount> {
-        self.wallet.checked_add(self.contract).ok_or_else(|| "more tokens than there are".into())
-    }
 }
 
 /// One side at a moment: asked from the chain itself, not from the daemon.
@@ -39,6 +35,13 @@ struct Side {
 }
 
 impl Side {
+    /// All that it has, whatever it is used for.
+    fn tokens(&self) -> Result<Amount> {
+        let Account { wallet, contract, .. } = self.account;
+        let all = wallet.checked_add(contract).and_then(|free| free.checked_add(self.staked));
+        all.ok_or_else(|| "more tokens than there are".into())
+    }
+
     async fn take(chain: &Chain, daemon: &Daemon, staked: Amount) -> Result<Self> {
         let all = node::ListTransactions {
             subject: None,
@@ -54,13 +57,14 @@ impl Side {
 }
 
 /// Both sides at a moment.
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     agent: Side,
     client: Side,
 }
 
 impl Snapshot {
-    pub(crate) async fn take(chain: &Chain, agent: &Daemon, client: &Daemon) -> Result<Self> {
+    /// Asks chain and daemons.
+    pub async fn take(chain: &Chain, agent: &Daemon, client: &Daemon) -> Result<Self> {
         let list = privatix_api::agent::ListOfferings { limit: None };
         let mut staked = Amount::ZERO;
         for offering in agent.call(&list).await?.iter().filter(|offering| offering.status.is_on_market()) {
@@ -76,18 +80,24 @@ impl Snapshot {
 }
 
 /// Everything that the end is judged by.
-pub(crate) struct Statement {
-    pub(crate) before: Snapshot,
-    pub(crate) after: Snapshot,
-    pub(crate) sold: Channel,
-    pub(crate) bought: Channel,
-    pub(crate) terms: Terms,
-    pub(crate) downloaded: u64,
+pub struct Statement {
+    /// Before the first transaction.
+    pub before: Snapshot,
+    /// After the last.
+    pub after: Snapshot,
+    /// The channel as the agent saw it before the close.
+    pub sold: Channel,
+    /// The same as the client saw it.
+    pub bought: Channel,
+    /// What was agreed.
+    pub terms: Terms,
+    /// Bytes that came through the proxy.
+    pub downloaded: u64,
 }
 
 impl Statement {
     /// Prints it, then fails if anything does not add up.
-    pub(crate) fn print_and_check(&self) -> Result<()> {
+    pub fn print_and_check(&self) -> Result<()> {
         let Self { before, after, sold, bought, downloaded, .. } = self;
         let paid = bought.acknowledged;
         println!("\nStatement");
@@ -119,31 +129,32 @@ impl Statement {
     }
 
     fn check(&self) -> Result<()> {
-        let Self { before, after, sold, bought, terms, downloaded } = self;
+        let Self { sold, bought, terms, downloaded, .. } = self;
         let paid = bought.acknowledged;
-        let fee = Fee::try_from(sold.fee)?.of(paid);
-        let earned = paid.checked_sub(fee).ok_or("the fee is above the payment")?;
-        let with_stake =
-            |side: &Side| side.account.tokens()?.checked_add(side.staked).ok_or("too many tokens".into());
-
         expect("both meters show the same", sold.used, bought.used)?;
         if bought.used.get() < *downloaded {
             return Err(format!("{} bytes were metered, {downloaded} downloaded", bought.used).into());
         }
         expect("the price of the metered bytes was paid", price(terms, bought.used), paid)?;
         expect("the agent holds what the client promised", sold.paid, paid)?;
-        let agent: Result<Amount> = with_stake(&before.agent);
-        let agent = agent?.checked_add(earned).ok_or("too many tokens")?;
-        expect("the agent's tokens grew by the payment", with_stake(&after.agent)?, agent)?;
-        let client = after.client.account.tokens()?.checked_add(paid).ok_or("too many tokens")?;
-        expect("the client's tokens shrank by the payment", client, before.client.account.tokens()?)?;
+        self.check_chain()
+    }
+
+    /// Whether the chain agrees: tokens and ether moved as paid, and not otherwise.
+    pub fn check_chain(&self) -> Result<()> {
+        let Self { before, after, sold, bought, .. } = self;
+        let paid = bought.acknowledged;
+        let fee = Fee::try_from(sold.fee)?.of(paid);
+        let earned = paid.checked_sub(fee).ok_or("the fee is above the payment")?;
+        let grown = before.agent.tokens()?.checked_add(earned).ok_or("too many tokens")?;
+        expect("the agent's tokens grew by the payment", after.agent.tokens()?, grown)?;
+        let shrunk = before.client.tokens()?.checked_sub(paid).ok_or("the client had fewer tokens")?;
+        expect("the client's tokens shrank by the payment", after.client.tokens()?, shrunk)?;
         for (name, before, after) in
             [("agent", &before.agent, &after.agent), ("client", &before.client, &after.client)]
         {
-            let spent = after
-                .transactions
-                .iter()
-                .try_fold(U256::ZERO, |sum, transaction| Some(sum + transaction.inclusion.as_ref()?.cost));
+            let costs = after.transactions.iter().map(|sent| sent.inclusion.as_ref().map(|mined| mined.cost));
+            let spent: Option<U256> = costs.sum();
             let spent = spent.ok_or_else(|| format!("a transaction of the {name} was never mined"))?;
             let what = format!("the {name}'s ether shrank by the gas of its transactions");
             expect(&what, after.account.ether + spent, before.account.ether)?;
@@ -152,7 +163,7 @@ impl Statement {
     }
 }
 
-fn expect<T: PartialEq + std::fmt::Display>(what: &str, found: T, expected: T) -> Result<()> {
+fn expect<T: Copy + PartialEq + std::fmt::Display>(what: &str, found: T, expected: T) -> Result<()> {
     if found == expected {
         println!("  ✓ {what}");
         return Ok(());
