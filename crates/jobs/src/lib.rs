@@ -72,7 +72,7 @@ mod worker;
 
 pub use context::{Completion, Done, JobContext};
 pub use error::JobsError;
-pub use inspect::{Filter, Page, get, list};
+pub use inspect::{Counts, Filter, Page, counts, get, list};
 pub use job::{Handler, Job, JobError};
 pub use policy::{Backoff, Duplicates, Policy};
 pub use processor::{Processor, ProcessorBuilder};

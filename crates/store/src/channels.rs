@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_channel::{
@@ -347,18 +346,19 @@ pub async fn list(conn: &mut Conn, limit: u32) -> Result<Vec<Channel>, StoreErro
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// How many channels of an address as client are kept: the next nonce to try.
-pub async fn count_of_client(
-    conn: &mut Conn,
-    client: Address,
-    offering: OfferingHash,
-) -> Result<u64, StoreError> {
-    let query = channels::table
-        .filter(channels::offering.eq(hash(offering)))
-        .filter(channels::client.eq(Addr::from(client)))
-        .count();
-    let count: i64 = on!(conn, |c| query.get_result(c).await)?;
-    unsigned("channel count", count)
+/// How many channels are in each pair of statuses.
+pub async fn counts(conn: &mut Conn) -> Result<Vec<(ChannelStatus, ServiceStatus, u64)>, StoreError> {
+    let query = channels::table.group_by((channels::status, channels::service)).select((
+        channels::status,
+        channels::service,
+        diesel::dsl::count_star(),
+    ));
+    let rows: Vec<(String, String, i64)> = on!(conn, |c| query.load(c).await)?;
+    let count = |(status, service, count): (String, String, i64)| {
+        let (status, service) = (parse("channel status", &status)?, parse("service status", &service)?);
+        Ok((status, service, unsigned("channel count", count)?))
+    };
+    rows.into_iter().map(count).collect()
 }
 
 fn found(channel: ChannelId, changed: usize) -> Result<(), StoreError> {

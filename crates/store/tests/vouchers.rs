@@ -3,8 +3,9 @@
 mod common;
 
 use common::*;
-use privatix_channel::Amount;
+use privatix_channel::{Amount, ChannelStatus};
 use privatix_db::{Conn, Database, GroupCommit};
+use privatix_store::channels;
 use privatix_store::vouchers::{self, StoredVoucher, VoucherWriter};
 use proptest::prelude::*;
 
@@ -54,6 +55,32 @@ async fn a_lower_or_equal_voucher_changes_nothing() {
     );
     assert!(store(&db, &voucher(channel(0).0, 257)).await);
     assert_eq!(get(&db, 0).await.unwrap().count, 2);
+    assert!(store(&db, &voucher(channel(1).0, 1)).await);
+    assert_eq!(vouchers::count(&mut db.read().await.unwrap()).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_voucher_waits_for_its_acknowledgement_until_its_channel_is_closed() {
+    let (_dir, db) = fresh().await;
+    let (id, descriptor) = channel(0);
+    let waiting = async || vouchers::unacknowledged(&mut db.read().await.unwrap()).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    channels::insert(&mut tx, id, &descriptor, amount(500)).await.unwrap();
+    vouchers::store(&mut tx, &voucher(id, 100)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(waiting().await, [id]);
+
+    let mut tx = db.begin().await.unwrap();
+    acknowledge(&mut tx, 0, 100).await;
+    tx.commit().await.unwrap();
+    assert_eq!(waiting().await, []);
+
+    assert!(store(&db, &voucher(id, 101)).await);
+    assert_eq!(waiting().await, [id]);
+    let mut tx = db.begin().await.unwrap();
+    channels::set_status(&mut tx, id, ChannelStatus::ClosedCoop).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(waiting().await, []);
 }
 
 #[tokio::test]

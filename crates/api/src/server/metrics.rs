@@ -1,16 +1,13 @@
 //! The metrics page, in Prometheus' text format.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use privatix_jobs::JobStatus;
 use privatix_node::{Node, NodeError};
+use privatix_store::{channels, vouchers};
 
 use super::health;
 use crate::node::Balances;
-
-/// Channels and jobs are counted among so many of the newest, which bounds what a look costs.
-const COUNTED: u32 = 1_000;
 
 pub(crate) async fn page(node: &Node, balances: Option<&Balances>) -> String {
     let mut text = Text::default();
@@ -50,28 +47,22 @@ pub(crate) async fn page(node: &Node, balances: Option<&Balances>) -> String {
 }
 
 async fn stored(node: &Node, text: &mut Text) -> Result<(), NodeError> {
-    let mut statuses: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
-    let (mut vouchers, mut paid) = (0_u64, 0_u128);
-    for view in node.channels(COUNTED).await? {
-        *statuses.entry((view.channel.status.as_str(), view.channel.service.as_str())).or_default() += 1;
-        vouchers = vouchers.saturating_add(view.vouchers);
-        paid = paid.saturating_add(view.paid.get());
-    }
-    text.head("privatix_channels", "gauge", "Channels, of the 1,000 newest.");
-    for ((status, service), count) in statuses {
-        text.line("privatix_channels", &[("status", status), ("service", service)], count);
-    }
-    text.head("privatix_vouchers", "gauge", "Vouchers signed or accepted on the 1,000 newest channels.");
-    text.line("privatix_vouchers", &[], vouchers);
-    text.head("privatix_paid", "gauge", "Base units paid by vouchers on the 1,000 newest channels.");
-    text.line("privatix_paid", &[], paid);
-
-    text.head("privatix_jobs", "gauge", "Jobs that are not done, at most 1,000 of each status.");
     let mut conn = node.db().read().await?;
-    for status in [JobStatus::Waiting, JobStatus::Running, JobStatus::Failed] {
-        let filter = privatix_jobs::Filter::new().status(status).limit(COUNTED);
-        let page = privatix_jobs::list(&mut conn, &filter).await?;
-        text.line("privatix_jobs", &[("status", status.as_str())], page.jobs.len());
+    text.head("privatix_channels", "gauge", "Channels.");
+    for (status, service, count) in channels::counts(&mut conn).await? {
+        text.line("privatix_channels", &[("status", status.as_str()), ("service", service.as_str())], count);
+    }
+    text.head("privatix_vouchers_total", "counter", "Vouchers signed or accepted.");
+    text.line("privatix_vouchers_total", &[], vouchers::count(&mut conn).await?);
+
+    text.head("privatix_jobs", "gauge", "Jobs that are not done.");
+    let jobs = privatix_jobs::counts(&mut conn).await?;
+    for (status, count) in [
+        (JobStatus::Waiting, jobs.waiting),
+        (JobStatus::Running, jobs.running),
+        (JobStatus::Failed, jobs.failed),
+    ] {
+        text.line("privatix_jobs", &[("status", status.as_str())], count);
     }
     Ok(())
 }
