@@ -1,7 +1,7 @@
 //! Developer commands, run as `cargo xtask <command>`.
 //!
-//! - [`test`]: everything that must be green before a commit, step by step;
-//! - [`bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
+//! - [`mod@test`]: everything that must be green before a commit, step by step;
+//! - [`mod@bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
 //! - [`demo`]: the whole path to watch, on a local chain;
 //! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas;
 //! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
