@@ -42,10 +42,22 @@ pub const COMPARISONS: &[Comparison] = &[
         at_least: 5.0,
     },
     Comparison {
-        name: "download through agent and client, beside a direct one",
-        measured: "download/agent+client",
-        baseline: "download/direct",
+        name: "download through agent and client over a link of 1 Gbit/s, beside a direct one",
+        measured: "download/link of 1 Gbit/s/agent+client",
+        baseline: "download/link of 1 Gbit/s/direct",
         at_least: 0.9,
+    },
+    Comparison {
+        name: "download through agent and client on loopback without limit, beside a direct one",
+        measured: "download/loopback, no limit/agent+client",
+        baseline: "download/loopback, no limit/direct",
+        at_least: 0.9,
+    },
+    Comparison {
+        name: "vouchers stored durably, 1,000 at a time, beside single commits",
+        measured: "durable_vouchers/1000 channels",
+        baseline: "durable_vouchers/single commits",
+        at_least: 5.0,
     },
     Comparison {
         name: "jobs pushed ten a commit and done, beside single commits",

@@ -46,9 +46,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let home = metadata::load()?.target_directory.join("criterion").into_std_path_buf();
     // Rough figures must not be taken for good ones by a later run.
-    let home = if args.quick { home.with_file_name("criterion-quick") } else { home };
+    let kept = if args.quick { "benchmarks-quick" } else { "benchmarks" };
+    let home = metadata::load()?.target_directory.join(kept).into_std_path_buf();
     if !args.collect {
         let programs = programs(&args.bench)?;
         if args.bench.is_empty() && home.exists() {

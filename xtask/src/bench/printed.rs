@@ -1,4 +1,7 @@
-//! Benchmarks that are not criterion's: they print their rates, and these are kept in criterion's files beside the others.
+//! Benchmarks that are not criterion's: they print their rates, and these are kept in files like criterion's.
+//!
+//! They print lines of the form `what  1234 MB/s`, each under a heading that is indented less:
+//! `heading, details`. The rate's id is `<bench target>/<heading>/<what>`; details may change without making it another.
 #![allow(clippy::float_arithmetic, reason = "measurements, not money")]
 
 use std::{
@@ -10,7 +13,6 @@ use std::{
 
 use serde_json::json;
 
-use super::{Estimate, Quantity};
 use crate::{Result, command::cannot_run};
 
 /// A built benchmark.
@@ -29,15 +31,17 @@ impl Program {
     pub fn run(&self, quick: bool, home: &Path) -> Result<()> {
         let mut command = Command::new(&self.path);
         command.arg("--bench").args(quick.then_some("--quick")).current_dir(&self.dir);
-        command.env("CRITERION_HOME", home).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.env("CRITERION_HOME", home.join("criterion")).stdin(Stdio::null()).stdout(Stdio::piped());
         println!("$ {} {}", self.name, if quick { "--bench --quick" } else { "--bench" });
         let mut child = command.spawn().map_err(|error| cannot_run(&command, &error))?;
         if let Some(output) = child.stdout.take() {
+            let mut heading = String::new();
             for line in BufReader::new(output).lines() {
                 let line = line?;
                 println!("{line}");
-                if let Some((what, estimate)) = printed_rate(&line) {
-                    keep(home, &self.name, what, estimate)?;
+                match printed_rate(&line) {
+                    Some((what, nanos)) => keep(home, &format!("{}/{heading}/{what}", self.name), nanos)?,
+                    None => heading = heading_of(&line).to_owned(),
                 }
             }
         }
@@ -50,23 +54,27 @@ impl Program {
     }
 }
 
-/// Reads a line of the form `what  1234 MB/s`. Criterion's lines, which give three rates, are not of it.
-fn printed_rate(line: &str) -> Option<(&str, Estimate)> {
+/// Reads a line of the form `what  1234 MB/s`: what, and nanoseconds for a megabyte. Criterion's lines, which give three
+/// rates, are not of it.
+fn printed_rate(line: &str) -> Option<(&str, f64)> {
     let (what, rate) = line.trim().strip_suffix(" MB/s")?.split_once("  ")?;
     let rate: f64 = rate.trim().parse().ok().filter(|rate| *rate > 0.0)?;
-    let nanos = 1e9 / rate;
-    Some((what, Estimate { nanos, low: nanos, high: nanos, quantity: Quantity::Bytes(1_000_000) }))
+    Some((what, 1e9 / rate))
 }
 
-fn keep(home: &Path, group: &str, what: &str, estimate: Estimate) -> Result<()> {
-    let Quantity::Bytes(bytes) = estimate.quantity else { return Ok(()) };
-    let dir = home.join(group).join(what.replace('/', "_")).join("new");
+/// A heading without its details.
+fn heading_of(line: &str) -> &str {
+    let line = line.trim();
+    line.rsplit_once(", ").map_or(line, |(heading, _)| heading)
+}
+
+/// Keeps a rate where [`collect`](super::collect) finds it, apart from criterion's own files, which criterion reads, too.
+fn keep(home: &Path, id: &str, nanos: f64) -> Result<()> {
+    let dir = home.join("printed").join(id.replace('/', "_")).join("new");
     fs::create_dir_all(&dir)?;
-    let benchmark = json!({ "full_id": format!("{group}/{what}"), "throughput": { "Bytes": bytes } });
-    let mean = json!({
-        "point_estimate": estimate.nanos,
-        "confidence_interval": { "lower_bound": estimate.low, "upper_bound": estimate.high },
-    });
+    let benchmark = json!({ "full_id": id, "throughput": { "Bytes": 1_000_000 } });
+    let interval = json!({ "lower_bound": nanos, "upper_bound": nanos });
+    let mean = json!({ "point_estimate": nanos, "confidence_interval": interval });
     fs::write(dir.join("benchmark.json"), benchmark.to_string())?;
     fs::write(dir.join("estimates.json"), json!({ "mean": mean }).to_string())?;
     Ok(())
@@ -77,13 +85,14 @@ mod tests {
     use super::{super::collect, *};
 
     #[test]
-    fn a_printed_rate_is_kept_beside_criterions_estimates() {
+    fn a_printed_rate_is_kept_for_the_table() {
         let home = tempfile::tempdir().unwrap();
-        let (what, estimate) = printed_rate("  agent+client      1250 MB/s").unwrap();
-        keep(home.path(), "download", what, estimate).unwrap();
+        let (what, nanos) = printed_rate("    agent+client      1250 MB/s").unwrap();
+        keep(home.path(), &format!("download/{}/{what}", heading_of("  link of 1 Gbit/s, 64 MiB")), nanos)
+            .unwrap();
         let found = collect(home.path()).unwrap();
-        assert_eq!(found["download/agent+client"].rate(), "1250.0 MB/s");
-        assert_eq!(found["download/agent+client"].row("x")[2], "–");
+        let estimate = found["download/link of 1 Gbit/s/agent+client"];
+        assert_eq!(estimate.row("x")[2..], ["–", "1250.0 MB/s"]);
     }
 
     #[test]
@@ -100,9 +109,10 @@ mod tests {
 
     #[test]
     fn a_failing_benchmark_is_named() {
+        let home = tempfile::tempdir().unwrap();
         let program = |path| Program { name: "download".into(), dir: "/".into(), path: PathBuf::from(path) };
-        program("/bin/true").run(true, Path::new("/")).unwrap();
-        let error = program("/bin/false").run(false, Path::new("/")).unwrap_err();
+        program("/bin/true").run(true, home.path()).unwrap();
+        let error = program("/bin/false").run(false, home.path()).unwrap_err();
         assert!(error.to_string().starts_with("benchmark download failed"), "{error}");
     }
 }
