@@ -1,8 +1,10 @@
 //! One voucher per channel: the best that an agent holds, the highest that a client signed. It only ever grows.
 
+use diesel::backend::Backend;
 use diesel::prelude::*;
-
-use diesel::upsert::excluded;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, Binary};
 use diesel_async::RunQueryDsl;
 use privatix_channel::{Amount, ChannelId, ChannelStatus, SignedVoucher, Voucher, VoucherSignature};
 use privatix_db::types::{Amount128, Bytes32, Micros};
@@ -23,9 +25,11 @@ pub struct StoredVoucher {
     pub acknowledged: Amount,
 }
 
-#[derive(Insertable)]
-#[diesel(table_name = vouchers)]
-struct NewRow {
+/// Stores a voucher unless an equal or higher one is there: a repeated or late write is harmless.
+///
+/// Written out because diesel has its own upserts parsed anew by the database each time, which costs more than running them;
+/// this one is parsed once per connection.
+struct Upsert {
     channel: Bytes32,
     cumulative: Amount128,
     signature: Vec<u8>,
@@ -34,7 +38,7 @@ struct NewRow {
     updated_at: Micros,
 }
 
-impl NewRow {
+impl Upsert {
     fn new(signed: &SignedVoucher, now: Micros) -> Self {
         Self {
             channel: id(signed.voucher.channel),
@@ -47,27 +51,49 @@ impl NewRow {
     }
 }
 
-// The condition makes a repeated or late write harmless.
-macro_rules! upsert {
-    ($row:expr) => {
-        diesel::query_dsl::methods::FilterDsl::filter(
-            diesel::insert_into(vouchers::table).values($row).on_conflict(vouchers::channel).do_update().set(
-                (
-                    vouchers::cumulative.eq(excluded(vouchers::cumulative)),
-                    vouchers::signature.eq(excluded(vouchers::signature)),
-                    vouchers::count.eq(vouchers::count + 1),
-                    vouchers::updated_at.eq(excluded(vouchers::updated_at)),
-                ),
-            ),
-            vouchers::cumulative.lt(excluded(vouchers::cumulative)),
-        )
-    };
+impl QueryId for Upsert {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
 }
+
+impl<DB: Backend> QueryFragment<DB> for Upsert
+where
+    Bytes32: ToSql<Binary, DB>,
+    Amount128: ToSql<Binary, DB>,
+    Vec<u8>: ToSql<Binary, DB>,
+    i64: ToSql<BigInt, DB>,
+    Micros: ToSql<BigInt, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO vouchers (channel, cumulative, signature, count, acknowledged, updated_at) VALUES (",
+        );
+        out.push_bind_param::<Binary, _>(&self.channel)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.cumulative)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.signature)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.count)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.acknowledged)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.updated_at)?;
+        out.push_sql(
+            ") ON CONFLICT (channel) DO UPDATE SET cumulative = excluded.cumulative, \
+             signature = excluded.signature, count = vouchers.count + 1, updated_at = excluded.updated_at \
+             WHERE vouchers.cumulative < excluded.cumulative",
+        );
+        Ok(())
+    }
+}
+
+impl<C> diesel::RunQueryDsl<C> for Upsert {}
 
 /// Stores a voucher unless an equal or higher one is there. Returns whether it was stored.
 pub async fn store(conn: &mut Conn, signed: &SignedVoucher) -> Result<bool, StoreError> {
-    let row = NewRow::new(signed, Micros::now());
-    Ok(on!(conn, |c| upsert!(row).execute(c).await)? > 0)
+    let upsert = Upsert::new(signed, Micros::now());
+    Ok(on!(conn, |c| upsert.execute(c).await)? > 0)
 }
 
 /// Records that the agent has acknowledged `cumulative` on the channel.
@@ -138,13 +164,14 @@ impl BatchWrite for VoucherWriter {
 
     async fn write(&mut self, conn: &mut Conn, items: Vec<SignedVoucher>) -> Result<Vec<bool>, DbError> {
         let now = Micros::now();
-        let rows: Vec<NewRow> = items.iter().map(|signed| NewRow::new(signed, now)).collect();
+        let upserts: Vec<Upsert> = items.iter().map(|signed| Upsert::new(signed, now)).collect();
         match conn {
             // One hop to the blocking pool for the whole batch instead of one per statement.
             Conn::Sqlite(c) => c
                 .spawn_blocking(move |c| {
-                    rows.into_iter()
-                        .map(|row| diesel::RunQueryDsl::execute(upsert!(row), c).map(|changed| changed > 0))
+                    upserts
+                        .into_iter()
+                        .map(|upsert| diesel::RunQueryDsl::execute(upsert, c).map(|changed| changed > 0))
                         .collect::<QueryResult<Vec<bool>>>()
                 })
                 .await

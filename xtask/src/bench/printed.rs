@@ -41,7 +41,7 @@ impl Program {
                 println!("{line}");
                 match printed_rate(&line) {
                     Some((what, nanos)) => keep(home, &format!("{}/{heading}/{what}", self.name), nanos)?,
-                    None => heading = heading_of(&line).to_owned(),
+                    None => heading_of(&line).clone_into(&mut heading),
                 }
             }
         }
