@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::NodeError;
 
 const RETRY: Duration = Duration::from_secs(1);
+/// The pause before a question that will hardly be answered better.
+const RETRY_LATER: Duration = Duration::from_secs(30);
 
 /// Marks channels for the next look of billing. Cheap to clone; never blocks.
 #[derive(Clone, Default)]
@@ -69,15 +71,16 @@ pub(crate) async fn run(
     role: &impl Assess,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
+    let mut reporting = true;
     loop {
         let sleep =
             marks.0.scheduler.lock().next_deadline().map(|at| {
                 at.duration_since(SystemTime::now()).unwrap_or_default().max(Duration::from_millis(1))
             });
         tokio::select! {
-            batch = reports.recv() => match batch {
+            batch = reports.recv(), if reporting => match batch {
                 Some(batch) => drop(store_reports(db, marks, &mut reports, batch).await),
-                None => shutdown.cancelled().await, // the adapter is gone
+                None => reporting = false, // the adapter will tell nothing more; deadlines and ends go on
             },
             () = marks.0.changed.notified() => {}
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => {}
@@ -101,7 +104,7 @@ pub(crate) async fn run(
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(%channel, %error, "cannot assess the channel yet");
-                    Some(now + RETRY)
+                    Some(now + if error.is_temporary() { RETRY } else { RETRY_LATER })
                 }
             };
             marks.0.scheduler.lock().set_deadline(channel, next);

@@ -112,14 +112,16 @@ impl Node {
         });
         let (node, token) = (Arc::clone(self), CancellationToken::new());
         let meter_stop = token.clone();
-        let meter = tokio::spawn(async move {
+        let mut meter = tokio::spawn(async move {
             meter::run(&node.db, &node.marks, reports, &Assessor { node: &node, role: &*role }, token).await
         });
 
         let mut outcome = Ok(());
+        let mut metered = None;
         tokio::select! {
             () = shutdown.cancelled() => {}
             Some(ended) = tasks.join_next() => outcome = Err(unexpected(ended)),
+            ended = &mut meter => metered = Some(ended), // nothing is sold unmetered
         }
         stop.cancel();
         while let Some(ended) = tasks.join_next().await {
@@ -131,8 +133,10 @@ impl Node {
             tracing::error!(%error, "the service adapter did not shut down cleanly");
         }
         meter_stop.cancel();
-        let metered =
-            meter.await.map_err(|e| NodeError::TaskEnded { task: "meter", reason: e.to_string() })?;
+        let metered = match metered {
+            Some(ended) => Err(unexpected(ended.map(|ended| ("meter", ended)))),
+            None => meter.await.unwrap_or_else(|e| Err(unexpected(Err(e)))),
+        };
         outcome.and(metered)
     }
 }

@@ -63,7 +63,7 @@ impl Job for ServiceOrder {
 
     fn policy() -> Policy {
         Policy::default()
-            .tries(10)
+            .tries_without_end() // see `ServiceOrders`: an end must come, the other orders are given up
             .backoff(Backoff::exponential(Duration::from_millis(500), Duration::from_secs(20)))
             .duplicates(Duplicates::RefusedWhileWaiting)
     }
@@ -103,13 +103,20 @@ impl Services {
         Ok(endpoint)
     }
 
+    /// Has the adapter forget a channel.
+    pub async fn stop(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.host.stop(channel).await?;
+        self.endpoints.lock().remove(&channel);
+        Ok(())
+    }
+
     /// The hosted adapter.
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Makes every live channel known to a freshly started adapter, and lets pass those that did before. A channel that
-    /// the adapter refuses is logged and left; the others must not suffer for it.
+    /// Makes every live channel known to a freshly started adapter, and lets pass those that did before. One that the adapter
+    /// refuses is tried again by a job; the others must not suffer for it.
     pub async fn restore(&self) -> Result<(), NodeError> {
         let mut tx = self.db.begin().await?;
         // A run that crashed left sessions open; a new instance begins with new ones.
@@ -119,6 +126,13 @@ impl Services {
         for channel in live.iter().filter(|channel| channel.access.is_some()) {
             if let Err(error) = self.reinstate(channel).await {
                 tracing::error!(channel = %channel.id, %error, "cannot restore the service after the restart");
+                if matches!(channel.service, ServiceStatus::Active | ServiceStatus::Activating) {
+                    let reason = "restored after a restart".to_owned();
+                    let order = ServiceOrder { channel: channel.id, order: Order::Activate, reason };
+                    let mut tx = self.db.begin().await?;
+                    crate::push(&mut tx, &order, "restart").await?;
+                    tx.commit().await?;
+                }
             }
             self.marks.mark(channel.id);
         }
@@ -169,14 +183,15 @@ impl Services {
                 Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => Ok(()), // passes nothing
                 done => Ok(done?),
             },
-            Order::Terminate => {
-                self.host.stop(channel.id).await?;
-                self.endpoints.lock().remove(&channel.id);
-                Ok(())
-            }
+            Order::Terminate => self.stop(channel.id).await,
         }
     }
 }
+
+/// How often an adapter is asked before an order to start or to suspend is given up.
+const TRIES: u32 = 10;
+/// How often an adapter is asked to stop a service before the service counts as stopped.
+const TRIES_TO_STOP: u32 = 6;
 
 /// Carries out [`ServiceOrder`]s.
 pub(crate) struct ServiceOrders<R> {
@@ -187,7 +202,10 @@ pub(crate) struct ServiceOrders<R> {
 #[async_trait]
 impl<R: Role> Handler<ServiceOrder> for ServiceOrders<R> {
     async fn run(&self, job: &ServiceOrder, cx: JobContext) -> Result<Done, JobError> {
-        self.carry_out(job, cx).await.map_err(NodeError::into_job_error)
+        let given_up = job.order != Order::Terminate && cx.try_number() >= TRIES;
+        self.carry_out(job, cx)
+            .await
+            .map_err(|error| if given_up { JobError::fail(error) } else { error.into_job_error() })
     }
 }
 
@@ -205,13 +223,17 @@ impl<R: Role> ServiceOrders<R> {
         channels::set_service(&mut tx, job.channel, waiting, Some(&job.reason)).await?;
         tx.commit().await?;
 
-        self.services.carry_out(&channel, job.order).await?;
         if job.order == Order::Terminate {
-            if !self.services.marks.flush().await {
-                let reason = "it did not store the last usage".to_owned();
-                return Err(NodeError::TaskEnded { task: "meter", reason });
+            let last = cx.try_number() >= TRIES_TO_STOP;
+            match self.end(&channel).await {
+                // What was paid is cashed, and a deposit comes back, whatever the adapter does.
+                Err(error) if last || !error.is_temporary() => {
+                    tracing::error!(channel = %job.channel, %error, "the service did not stop as it should; it is taken as stopped");
+                }
+                ended => ended?,
             }
-            self.role.on_stopped(job.channel).await?;
+        } else {
+            self.services.carry_out(&channel, job.order).await?;
         }
 
         let mut completion = cx.finish().await?;
@@ -225,5 +247,19 @@ impl<R: Role> ServiceOrders<R> {
         self.role.on_committed(&[job.channel]).await;
         self.services.marks.mark(job.channel);
         Ok(done)
+    }
+
+    /// Stops a service, stores its last usage, settles. Each step is taken though one before it failed; the first failure is
+    /// told.
+    async fn end(&self, channel: &Channel) -> Result<(), NodeError> {
+        let stopped = self.services.stop(channel.id).await;
+        let flushed = if self.services.marks.flush().await {
+            Ok(())
+        } else {
+            let reason = "it did not store the last usage".to_owned();
+            Err(NodeError::TaskEnded { task: "meter", reason })
+        };
+        let settled = self.role.on_stopped(channel.id).await;
+        stopped.and(flushed).and(settled)
     }
 }
