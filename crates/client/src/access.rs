@@ -1,5 +1,6 @@
 //! Access in: asked for with a fresh key, opened, checked, handed to the plug-in.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,13 +8,14 @@ use async_trait::async_trait;
 use privatix_adapter::{self as adapter, Credentials, Provision, Secret};
 use privatix_channel::{ChannelId, ServiceEvent};
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
-use privatix_node::{Node, NodeError, Order, ServiceOrder, channel_subject};
+use privatix_node::{Node, NodeError, Order, ServiceOrder};
 use privatix_offering::{AccessContext, AccessKey, AccessRequest};
 use privatix_somc::Refusal;
 use privatix_store::channels::{self, Access};
 use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
 
+use crate::channels::end_service;
 use crate::peers::{Peers, no_answer};
 
 /// Job: fetch the access of a freshly opened channel and start its service.
@@ -26,13 +28,14 @@ pub struct FetchAccess {
 impl Job for FetchAccess {
     const KIND: &'static str = "fetch_access";
 
+    /// Not the channel's: whoever waits for access must still be able to end the channel.
     fn subject(&self) -> String {
-        channel_subject(self.channel)
+        format!("access {}", self.channel)
     }
 
     fn policy() -> Policy {
         Policy::default()
-            .tries(60)
+            .tries_without_end() // the time is what ends it
             .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
             .duplicates(Duplicates::RefusedWhilePending)
     }
@@ -41,11 +44,28 @@ impl Job for FetchAccess {
 pub(crate) struct AccessFetcher {
     pub(crate) node: Arc<Node>,
     pub(crate) peers: Arc<Peers>,
+    /// How long an agent may take, from the opening on.
+    pub(crate) within: Duration,
 }
+
+/// The longest pause that an agent may ask for.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 #[async_trait]
 impl Handler<FetchAccess> for AccessFetcher {
     async fn run(&self, job: &FetchAccess, cx: JobContext) -> Result<Done, JobError> {
+        let asked_at = privatix_jobs::get(&mut *self.node.db().read().await?, cx.id()).await?.created_at;
+        match self.fetch(job, cx).await {
+            Err(error) if asked_at.elapsed().is_ok_and(|waited| waited >= self.within) => {
+                Err(self.give_up(job.channel, &error).await)
+            }
+            fetched => fetched,
+        }
+    }
+}
+
+impl AccessFetcher {
+    async fn fetch(&self, job: &FetchAccess, cx: JobContext) -> Result<Done, JobError> {
         let node = &self.node;
         let channel = channels::get(&mut *node.db().read().await?, job.channel).await?;
         let Ok(prepared) = channel.service.apply(ServiceEvent::Prepared) else {
@@ -55,7 +75,7 @@ impl Handler<FetchAccess> for AccessFetcher {
         let found =
             offerings::get(&mut *node.db().read().await?, descriptor.agent, descriptor.offering).await?;
         let offering = node.offering(descriptor.agent, descriptor.offering).await?;
-        let peer = self.peers.keep(&found.announcement).map_err(NodeError::into_job_error)?;
+        let peer = self.peers.keep(&found.announcement)?;
 
         // A key for this one answer: nobody can open it later.
         let key = AccessKey::generate();
@@ -68,11 +88,15 @@ impl Handler<FetchAccess> for AccessFetcher {
                 let early = match error.refusal() {
                     Some(Refusal::NotReady { retry_after }) => Some(*retry_after),
                     Some(Refusal::UnknownChannel { .. }) => Some(Duration::from_secs(1)),
+                    Some(Refusal::ServiceTerminated) => return Err(self.give_up(job.channel, &error).await),
                     _ => None,
                 };
                 return Err(match early {
-                    Some(wait) => JobError::retry_at(now + wait.max(Duration::from_millis(200)), error),
-                    None => no_answer(&peer)(error).into_job_error(),
+                    Some(wait) => {
+                        let wait = wait.clamp(Duration::from_millis(200), LONGEST_WAIT);
+                        JobError::postpone(now + wait, error)
+                    }
+                    None => JobError::retry(no_answer(&peer)(error)),
                 });
             }
         };
@@ -89,7 +113,7 @@ impl Handler<FetchAccess> for AccessFetcher {
             Credentials { username: access.username.clone(), password: Secret::new(access.password.clone()) };
         let access_for_plug_in = adapter::Access { endpoint: access.endpoint.clone(), credentials };
         let provision = Provision::Buy { channel: job.channel, access: access_for_plug_in };
-        node.services().provision(provision).await.map_err(NodeError::into_job_error)?;
+        node.services().provision(provision).await?;
 
         let start = ServiceOrder {
             channel: job.channel,
@@ -97,6 +121,11 @@ impl Handler<FetchAccess> for AccessFetcher {
             reason: "access is here".to_owned(),
         };
         let mut completion = cx.finish().await?;
+        if channels::get(&mut completion, job.channel).await?.service.is_ending() {
+            let done = completion.commit().await?; // while we asked
+            node.services().stop(job.channel).await?;
+            return Ok(done);
+        }
         channels::set_access(&mut completion, job.channel, &access).await?;
         channels::set_service(&mut completion, job.channel, prepared, Some("access is here")).await?;
         completion.push(&start).await?;
@@ -104,5 +133,22 @@ impl Handler<FetchAccess> for AccessFetcher {
         tracing::info!(channel = %job.channel, agent = %descriptor.agent, "access received");
         node.marks().mark(job.channel);
         Ok(done)
+    }
+
+    /// The deposit must not stay locked for an agent that gives no access: ends the service, and with it the channel.
+    async fn give_up(&self, channel: ChannelId, error: &impl fmt::Display) -> JobError {
+        let ended: Result<(), NodeError> = async {
+            let mut tx = self.node.db().begin().await?;
+            end_service(&mut tx, channel, &format!("the agent gave no access: {error}")).await?;
+            Ok(tx.commit().await?)
+        }
+        .await;
+        match ended {
+            Ok(()) => {
+                self.node.wake();
+                JobError::fail(format!("no access was given, the service is ended: {error}"))
+            }
+            Err(error) => JobError::retry(error),
+        }
     }
 }

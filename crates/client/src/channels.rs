@@ -38,6 +38,10 @@ pub struct TopUp {
 pub struct RequestClose {
     /// The channel.
     pub channel: ChannelId,
+    /// Nobody asked for it: the agent was given time to close first. It waits apart from the channel's other jobs, so that a
+    /// request of the user need not wait for it.
+    #[serde(default)]
+    pub unprompted: bool,
 }
 
 /// Job: take the rest of the deposit back after the challenge.
@@ -47,20 +51,23 @@ pub struct FinalizeClose {
     pub channel: ChannelId,
 }
 
+/// How often an opening or a top-up is tried before the user is told that it did not work.
+const TRIES: u32 = 20;
+
 fn policy() -> Policy {
     Policy::default()
-        .tries(20)
+        .tries_without_end() // a deposit waits for it
         .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(2)))
         .duplicates(Duplicates::RefusedWhileWaiting)
 }
 
 macro_rules! channel_job {
-    ($job:ty, $kind:literal) => {
+    ($job:ty, $kind:literal, $subject:expr) => {
         impl Job for $job {
             const KIND: &'static str = $kind;
 
             fn subject(&self) -> String {
-                channel_subject(self.channel)
+                $subject(self)
             }
 
             fn policy() -> Policy {
@@ -77,10 +84,17 @@ macro_rules! channel_job {
     };
 }
 
-channel_job!(OpenChannel, "open_channel");
-channel_job!(TopUp, "top_up");
-channel_job!(RequestClose, "request_close");
-channel_job!(FinalizeClose, "finalize_close");
+channel_job!(OpenChannel, "open_channel", |job: &Self| channel_subject(job.channel));
+channel_job!(TopUp, "top_up", |job: &Self| channel_subject(job.channel));
+channel_job!(RequestClose, "request_close", |job: &Self| {
+    if job.unprompted { format!("unprompted close {}", job.channel) } else { channel_subject(job.channel) }
+});
+channel_job!(FinalizeClose, "finalize_close", |job: &Self| channel_subject(job.channel));
+
+/// Whether an opening or a top-up is given up: nobody wants it hours later.
+fn is_over(error: &NodeError, try_number: u32) -> bool {
+    !error.is_temporary() || (try_number >= TRIES && !matches!(error, NodeError::PermitPending))
+}
 
 /// The pause after a transaction that failed, before the same is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
@@ -134,7 +148,7 @@ impl CarryOut<OpenChannel> for Channels {
         }
         let funds = match self.funds("the channel's deposit", channel.deposit).await {
             Ok(funds) => funds,
-            Err(error) if error.is_temporary() => return Err(error.into_job_error()),
+            Err(error) if !is_over(&error, cx.try_number()) => return Err(error.into_job_error()),
             Err(error) => {
                 tracing::error!(channel = %job.channel, %error, "the channel is not opened");
                 let mut completion = cx.finish().await?;
@@ -173,14 +187,17 @@ impl CarryOut<TopUp> for Channels {
     async fn carry_out(&self, job: &TopUp, cx: JobContext) -> Result<Done, JobError> {
         let node = &self.node;
         let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
-        let funds = if view.on_chain().phase().is_open() {
-            self.funds("the top-up", job.amount).await
-        } else {
+        let total = view.on_chain().deposit.checked_add(job.amount);
+        let funds = if !view.on_chain().phase().is_open() {
             Err(NodeError::Refused(format!("channel {} is not open", job.channel)))
+        } else if total.is_none_or(|total| total > Amount::MAX_ON_CHAIN) {
+            Err(NodeError::Refused(format!("a channel holds at most {}", Amount::MAX_ON_CHAIN)))
+        } else {
+            self.funds("the top-up", job.amount).await
         };
         let funds = match funds {
             Ok(funds) => funds,
-            Err(error) if error.is_temporary() => return Err(error.into_job_error()),
+            Err(error) if !is_over(&error, cx.try_number()) => return Err(error.into_job_error()),
             Err(error) => {
                 let mut tx = node.db().begin().await?;
                 channels::set_top_up_pending(&mut tx, job.channel, false).await?;
@@ -285,7 +302,7 @@ pub(crate) async fn finished(conn: &mut Conn, record: &TxRecord) -> Result<(), N
         OpenChannel::KIND => return end_service(conn, id, &format!("not opened: {reason}")).await,
         TopUp::KIND => return Ok(channels::set_top_up_pending(conn, id, false).await?),
         RequestClose::KIND => {
-            privatix_jobs::push(conn, &RequestClose { channel: id }, again()).await?;
+            privatix_jobs::push(conn, &RequestClose { channel: id, unprompted: false }, again()).await?;
             ChannelEvent::CloseRequestFailed
         }
         _ => {

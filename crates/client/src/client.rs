@@ -29,6 +29,9 @@ pub struct ClientSettings {
     /// Ask on chain to close a channel whose service has ended when its agent did not close it for so long (default one
     /// hour). None: only when told to.
     pub request_close_after: Option<Duration>,
+    /// How long an agent may take to hand over access to a channel that is open (default one hour). Its service is ended
+    /// then.
+    pub access_within: Duration,
     /// How long to wait for agents.
     pub limits: ClientLimits,
     /// How often to ask agents again.
@@ -40,6 +43,7 @@ impl Default for ClientSettings {
         Self {
             policy: ClientPolicy::default(),
             request_close_after: Some(Duration::from_hours(1)),
+            access_within: Duration::from_hours(1),
             limits: ClientLimits::default(),
             retry: RetryPolicy::default(),
         }
@@ -94,13 +98,14 @@ impl Client {
             request_close_after: settings.request_close_after,
             topped_up: Mutex::default(),
         });
+        let within = settings.access_within;
         let register = {
             let node = Arc::clone(&node);
             move |processor: privatix_jobs::ProcessorBuilder| {
                 let channels = || Channels { node: Arc::clone(&node) };
                 processor
                     .register(Offerings { node: Arc::clone(&node), peers: Arc::clone(&peers) })
-                    .register::<FetchAccess, _>(AccessFetcher { node: Arc::clone(&node), peers })
+                    .register::<FetchAccess, _>(AccessFetcher { node: Arc::clone(&node), peers, within })
                     .register::<OpenChannel, _>(channels())
                     .register::<TopUp, _>(channels())
                     .register::<RequestClose, _>(channels())
@@ -108,7 +113,13 @@ impl Client {
             }
         };
         let stop = shutdown.child_token();
-        let sending = tokio::spawn(sender.run(stop.clone()));
+        let sending = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let _stop_if_it_ends = stop.clone().drop_guard(); // nothing is paid then
+                sender.run(stop).await
+            }
+        });
         let outcome = Box::pin(node.run(role, register, stop.clone())).await;
         stop.cancel();
         let sent = sending.await;
@@ -150,9 +161,16 @@ impl ClientHandle {
     pub async fn browse(&self, filter: &Filter, limit: u32) -> Result<Vec<Listing>, NodeError> {
         let found = offerings::list(&mut *self.node.db().read().await?, filter, limit).await?;
         let mut listings = Vec::with_capacity(found.len());
-        for offering in found {
+        for mut offering in found {
             let message = match offering.message {
-                Some(_) => Some(self.node.offering(offering.agent, offering.hash).await?),
+                // E.g. of a template that was taken out of the configuration: the others are still to be seen.
+                Some(_) => match self.node.offering(offering.agent, offering.hash).await {
+                    Ok(message) => Some(message),
+                    Err(error) => {
+                        offering.problem = Some(error.to_string());
+                        None
+                    }
+                },
                 None => None,
             };
             listings.push(Listing { offering, message });
@@ -288,7 +306,7 @@ impl ClientHandle {
         let terminate = ServiceOrder { channel, order: Order::Terminate, reason };
         let mut tx = self.node.db().begin().await?;
         privatix_node::push(&mut tx, &terminate, "user").await?;
-        privatix_node::push(&mut tx, &RequestClose { channel }, "user").await?;
+        privatix_node::push(&mut tx, &RequestClose { channel, unprompted: false }, "user").await?;
         tx.commit().await?;
         self.node.wake();
         Ok(())

@@ -116,6 +116,10 @@ impl Role for ClientRole {
     ) -> Result<(), NodeError> {
         let id = channel.id;
         match event.channel_event() {
+            // Ended before it was open: the agent has nothing to gain from closing it, and nobody else will.
+            Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
+                privatix_node::push(conn, &RequestClose { channel: id, unprompted: false }, "monitor").await
+            }
             Some(ChainEvent::Opened { .. }) if channel.access.is_some() => {
                 // Opened again after a reorganisation.
                 let reason = "the channel is open".to_owned();
@@ -172,7 +176,8 @@ impl Role for ClientRole {
         let closes = channel.status.is_active() && self.request_close_after.is_some();
         if let Some(after) = self.request_close_after.filter(|_| closes) {
             let later = PushOptions::by("client").not_before(SystemTime::now() + after);
-            privatix_jobs::push(conn, &RequestClose { channel: channel.id }, later).await?;
+            let request = RequestClose { channel: channel.id, unprompted: true };
+            privatix_jobs::push(conn, &request, later).await?;
         }
         Ok(())
     }
