@@ -76,7 +76,10 @@ impl Agent {
         let server = Server::new(handle.clone(), limits);
         let serving = tokio::spawn({
             let stop = stop.clone();
-            async move { server.serve(listener, stop).await }
+            async move {
+                let _stop_if_it_ends = stop.clone().drop_guard(); // nobody can pay then
+                server.serve(listener, stop).await;
+            }
         });
         let register = {
             let node = Arc::clone(&node);

@@ -12,7 +12,7 @@ use privatix_channel::{
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
-use privatix_node::{Node, NodeError, channel_subject};
+use privatix_node::{Node, NodeError, Order, ServiceOrder, channel_subject};
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ impl Job for ProvisionChannel {
 
     fn policy() -> Policy {
         Policy::default()
-            .tries(20)
+            .tries_without_end() // its handler counts them
             .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
             .duplicates(Duplicates::RefusedWhilePending)
     }
@@ -55,6 +55,11 @@ impl Job for CloseChannel {
         channel_subject(self.channel)
     }
 
+    /// Or one that closes only for money would stand for one that closes anyhow.
+    fn key(&self) -> String {
+        if self.even_unpaid { "even unpaid".to_owned() } else { String::new() }
+    }
+
     fn policy() -> Policy {
         Policy::default()
             .tries_without_end() // an unanswered close request loses money
@@ -67,6 +72,8 @@ impl Job for CloseChannel {
 const CLOSE: &str = "close_channel";
 /// The pause after a close that failed.
 const CLOSE_AGAIN: Duration = Duration::from_secs(15);
+/// How often the plug-in is asked to serve a channel.
+const TRIES: u32 = 20;
 
 pub(crate) struct Channels {
     pub(crate) node: Arc<Node>,
@@ -75,7 +82,11 @@ pub(crate) struct Channels {
 #[async_trait]
 impl Handler<ProvisionChannel> for Channels {
     async fn run(&self, job: &ProvisionChannel, cx: JobContext) -> Result<Done, JobError> {
-        self.provision(job, cx).await.map_err(NodeError::into_job_error)
+        let last = cx.try_number() >= TRIES;
+        match self.provision(job, cx).await {
+            Err(error) if last || !error.is_temporary() => Err(self.cannot_serve(job.channel, error).await),
+            provisioned => provisioned.map_err(NodeError::into_job_error),
+        }
     }
 }
 
@@ -93,6 +104,10 @@ impl Channels {
         let Ok(prepared) = channel.service.apply(ServiceEvent::Prepared) else {
             return Ok(cx.finish().await?.commit().await?); // terminated meanwhile
         };
+        if channel.access.is_some() {
+            // Opened again after a reorganisation: the client has the access, and the plug-in goes on counting.
+            return Ok(cx.finish().await?.commit().await?);
+        }
         let offering = node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
         let (username, password) = (job.channel.to_string(), secret());
         let endpoint = node
@@ -116,6 +131,16 @@ impl Channels {
         tracing::info!(channel = %job.channel, client = %channel.descriptor.client, "channel provisioned");
         node.marks().mark(job.channel); // billing lets it start when its terms are met
         Ok(done)
+    }
+
+    /// The client is told so when it asks for access, and takes its deposit back.
+    async fn cannot_serve(&self, channel: ChannelId, error: NodeError) -> JobError {
+        let reason = format!("cannot be provisioned: {error}");
+        let order = ServiceOrder { channel, order: Order::Terminate, reason };
+        match self.node.enqueue(&order, "job").await {
+            Ok(_) => JobError::fail(error),
+            Err(error) => JobError::retry(error),
+        }
     }
 
     async fn close(&self, job: &CloseChannel, cx: JobContext) -> Result<Done, NodeError> {

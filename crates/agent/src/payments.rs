@@ -11,6 +11,8 @@ use privatix_somc::{Paid, Refusal};
 use privatix_store::vouchers::VoucherWriter;
 use privatix_store::{channels, vouchers};
 
+use crate::channels::CloseChannel;
+
 /// Vouchers that may share one commit.
 const BATCH: usize = 512;
 
@@ -54,10 +56,20 @@ impl Payments {
                 let receipt = view.channel.commit(new).map_err(|error| refusal(id, error))?;
                 tracing::debug!(channel = %id, cumulative = %receipt.cumulative(), "voucher accepted");
                 self.node.marks().mark(id);
+                if view.service_ended {
+                    self.cash(id).await; // what was paid till then is being cashed without it
+                }
                 receipt
             }
         };
         if view.service_ended { Err(Refusal::ServiceTerminated) } else { Ok(paid(receipt)) }
+    }
+
+    async fn cash(&self, channel: ChannelId) {
+        if let Err(error) = self.node.enqueue(&CloseChannel { channel, even_unpaid: false }, "payments").await
+        {
+            tracing::error!(%channel, %error, "cannot cash the late voucher now; closing the channel will");
+        }
     }
 
     /// What the chain or the service says of these channels has changed: load their views anew when next needed.

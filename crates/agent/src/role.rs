@@ -77,6 +77,11 @@ impl Role for AgentRole {
         let terminate =
             |reason: &str| ServiceOrder { channel: id, order: Order::Terminate, reason: reason.to_owned() };
         match event.channel_event() {
+            // Ended before a reorganisation, and open again: what was paid is still to be cashed.
+            Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
+                let close = CloseChannel { channel: id, even_unpaid: false };
+                privatix_node::push(conn, &close, "monitor").await
+            }
             Some(ChainEvent::Opened { .. }) => {
                 privatix_node::push(conn, &ProvisionChannel { channel: id }, "monitor").await
             }
@@ -131,7 +136,16 @@ impl Role for AgentRole {
         }
         let assessment = assess_agent(terms, account, now);
         // Before letting on, and after each payment: the bound moves first.
-        self.allow(channel.id, terms, account).await?;
+        let allowed = self.allow(channel.id, terms, account).await;
+        match assessment.action {
+            // A plug-in that does not know the bound is no reason to serve on.
+            Some(AgentAction::Suspend(_) | AgentAction::Terminate(_)) => {
+                if let Err(error) = allowed {
+                    tracing::warn!(channel = %channel.id, %error, "cannot tell the plug-in how far the channel is paid");
+                }
+            }
+            _ => allowed?,
+        }
         match assessment.action {
             Some(AgentAction::Suspend(reason)) => {
                 self.order(channel.id, Order::Suspend, suspended(reason)).await?;
