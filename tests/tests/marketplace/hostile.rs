@@ -1,15 +1,18 @@
 //! Strangers who lie: on the wire, on chain, in what they sign.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use privatix_channel::{Amount, ChannelId, Domain, OfferingHash, SignedVoucher, Voucher, sign_voucher};
-use privatix_client::{ClientHandle, Filter, Listing};
+use privatix_channel::{
+    Amount, ChannelId, ChannelStatus, Domain, OfferingHash, SignedVoucher, Voucher, sign_voucher,
+};
+use privatix_client::{ClientHandle, ClientSettings, Filter, Listing};
 use privatix_contracts::call;
 use privatix_offering::{
     AccessContext, AccessKey, AccessMessage, AccessRequest, Endpoint, OfferingMessage, Password,
-    SealedAccess, SignedOffering, Templates, proxy,
+    RecipientKey, SealedAccess, SignedOffering, Templates, proxy,
 };
 use privatix_somc::{
     Client, ClientError, ClientLimits, DirectListener, DirectTransport, Paid, Refusal, Server, ServerLimits,
@@ -19,15 +22,28 @@ use privatix_testkit::wait_for;
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel};
+use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel, service};
 
 /// An account that sells nothing honestly.
 const LIAR: usize = 3;
 
+type Answer = Box<dyn Fn(&AccessRequest) -> Result<SealedAccess, Refusal> + Send + Sync>;
+
 /// Answers whatever it is told to.
 struct Liar {
     offering: Vec<u8>,
-    access: Box<dyn Fn(&AccessRequest) -> SealedAccess + Send + Sync>,
+    access: Answer,
+    pay: Box<dyn Fn(&SignedVoucher) -> Paid + Send + Sync>,
+}
+
+impl Liar {
+    fn new(
+        offering: &[u8],
+        access: impl Fn(&AccessRequest) -> Result<SealedAccess, Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        let pay = |voucher: &SignedVoucher| Paid { cumulative: voucher.cumulative() };
+        Self { offering: offering.to_vec(), access: Box::new(access), pay: Box::new(pay) }
+    }
 }
 
 #[async_trait]
@@ -37,11 +53,11 @@ impl Service for Liar {
     }
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
-        Ok((self.access)(&request))
+        (self.access)(&request)
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
-        Ok(Paid { cumulative: voucher.cumulative() })
+        Ok((self.pay)(&voucher))
     }
 }
 
@@ -80,7 +96,7 @@ fn message(market: &Market, agent: usize) -> OfferingMessage {
     }
 }
 
-fn no_access(_: &AccessRequest) -> SealedAccess {
+fn no_access(_: &AccessRequest) -> Result<SealedAccess, Refusal> {
     unreachable!("nobody gets as far as that")
 }
 
@@ -107,7 +123,7 @@ async fn an_offering_that_is_not_what_was_announced_cannot_be_accepted() {
     let mut other = message(&market, LIAR);
     other.terms.unit_price = Amount::new(1);
     let other = SignedOffering::sign(&other, &templates, &market.anvil.key(LIAR)).unwrap();
-    let lies = Liar { offering: other.wire().to_vec(), access: Box::new(no_access) };
+    let lies = Liar::new(other.wire(), no_access);
     let _server = announce(&market, honest.hash(), lies).await;
     let complaint = problem(&client.handle, honest.hash()).await;
     assert!(complaint.contains("hash"), "{complaint}");
@@ -117,18 +133,96 @@ async fn an_offering_that_is_not_what_was_announced_cannot_be_accepted() {
     // Somebody else's message under the liar's address.
     let foreign =
         SignedOffering::sign(&message(&market, AGENT), &templates, &market.anvil.key(AGENT)).unwrap();
-    let lies = Liar { offering: foreign.wire().to_vec(), access: Box::new(no_access) };
+    let lies = Liar::new(foreign.wire(), no_access);
     let _server = announce(&market, foreign.hash(), lies).await;
     let complaint = problem(&client.handle, foreign.hash()).await;
     assert!(complaint.contains("agent") || complaint.contains("sign"), "{complaint}");
 
     // No message at all.
     let noise = OfferingHash::new([7; 32].into());
-    let _server =
-        announce(&market, noise, Liar { offering: b"{".to_vec(), access: Box::new(no_access) }).await;
+    let _server = announce(&market, noise, Liar::new(b"{", no_access)).await;
     problem(&client.handle, noise).await;
 
     assert_eq!(client.handle.node().channels(10).await.unwrap().len(), 0);
+    client.stop().await;
+}
+
+/// Seals access to the liar's own channels as its agent would, for whomever it is told to.
+fn sealer(
+    market: &Market,
+    client: &ClientHandle,
+) -> impl Fn(&AccessRequest, RecipientKey) -> SealedAccess + use<> {
+    let (domain, key, node) = (market.contracts.domain, market.anvil.key(LIAR), Arc::clone(client.node()));
+    move |request, recipient| {
+        let channel = request.channel;
+        let stored = futures::executor::block_on(node.channel(channel)).unwrap().channel;
+        let offering_template = proxy::offering_template();
+        let context = AccessContext { descriptor: stored.descriptor, domain, offering_template };
+        let message = AccessMessage {
+            template: proxy::access_template(),
+            channel,
+            username: channel.to_string(),
+            password: Password::new("0123456789abcdef"),
+            endpoint: Endpoint::new(json!({ "host": "127.0.0.1", "port": 1080, "protocols": ["socks5"] })),
+        };
+        SealedAccess::seal(&message, recipient, &context, &Templates::builtin(), &key).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_comes_back_from_an_agent_that_gives_no_access() {
+    let market = Market::new().await;
+    let mut settings = ClientSettings::default();
+    settings.access_within = Duration::from_secs(1);
+    settings.request_close_after = Some(Duration::ZERO);
+    let client = market.client_with(settings).await;
+    let key = market.anvil.key(LIAR);
+    let offering = SignedOffering::sign(&message(&market, LIAR), &Templates::builtin(), &key).unwrap();
+    let soon = |_: &AccessRequest| Err(Refusal::NotReady { retry_after: Duration::from_millis(1) });
+    let _server = announce(&market, offering.hash(), Liar::new(offering.wire(), soon)).await;
+    crate::market::available(&client.handle, offering.hash()).await;
+    let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
+
+    let node = client.handle.node();
+    channel(node, "in challenge", id, |view| view.channel.status == ChannelStatus::InChallenge).await;
+    market.anvil.mine(20).await.unwrap();
+    let closed = channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedUncoop).await;
+    assert!(closed.channel.paid.is_zero(), "{closed:?}");
+    assert_eq!(closed.channel.service.as_str(), "terminated");
+    client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_agent_is_waited_for_and_one_that_denies_a_payment_is_not_asked_without_pause() {
+    let market = Market::new().await;
+    let client = market.client().await;
+    let key = market.anvil.key(LIAR);
+    let offering = SignedOffering::sign(&message(&market, LIAR), &Templates::builtin(), &key).unwrap();
+    let (seal, asked) = (sealer(&market, &client.handle), AtomicU32::new(0));
+    let slow = move |request: &AccessRequest| {
+        if asked.fetch_add(1, Ordering::Relaxed) < 65 {
+            return Err(Refusal::NotReady { retry_after: Duration::from_millis(1) });
+        }
+        Ok(seal(request, request.recipient))
+    };
+    let mut liar = Liar::new(offering.wire(), slow);
+    let (told, mut times) = tokio::sync::mpsc::unbounded_channel();
+    liar.pay = Box::new(move |_| {
+        let _ = told.send(Instant::now());
+        Paid { cumulative: Amount::ZERO }
+    });
+    let _server = announce(&market, offering.hash(), liar).await;
+    crate::market::available(&client.handle, offering.hash()).await;
+    let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
+    service(client.handle.node(), id, "active").await;
+
+    let mut next = async || tokio::time::timeout(LIMIT, times.recv()).await.unwrap().unwrap();
+    let first = next().await;
+    next().await;
+    let third = next().await;
+    assert!(third - first >= Duration::from_millis(500), "asked thrice within {:?}", third - first);
+    let view = client.handle.node().channel(id).await.unwrap();
+    assert!(view.acknowledged.is_zero(), "{view:?}");
     client.stop().await;
 }
 
@@ -140,27 +234,10 @@ async fn access_that_is_sealed_for_somebody_else_is_refused() {
     let key = market.anvil.key(LIAR);
     let offering = SignedOffering::sign(&message(&market, LIAR), &templates, &key).unwrap();
 
-    let domain = market.contracts.domain;
-    let node = Arc::clone(client.handle.node());
-    let seal = move |request: &AccessRequest| {
-        let channel = request.channel;
-        let stored = futures::executor::block_on(node.channel(channel)).unwrap().channel;
-        let context = AccessContext {
-            descriptor: stored.descriptor,
-            domain,
-            offering_template: proxy::offering_template(),
-        };
-        let message = AccessMessage {
-            template: proxy::access_template(),
-            channel,
-            username: channel.to_string(),
-            password: Password::new("0123456789abcdef"),
-            endpoint: Endpoint::new(json!({ "host": "127.0.0.1", "port": 1080, "protocols": ["socks5"] })),
-        };
-        let somebody_else = AccessKey::generate().public();
-        SealedAccess::seal(&message, somebody_else, &context, &Templates::builtin(), &key).unwrap()
-    };
-    let lies = Liar { offering: offering.wire().to_vec(), access: Box::new(seal) };
+    let somebody_else = AccessKey::generate().public();
+    let seal = sealer(&market, &client.handle);
+    let seal = move |request: &AccessRequest| Ok(seal(request, somebody_else));
+    let lies = Liar::new(offering.wire(), seal);
     let _server = announce(&market, offering.hash(), lies).await;
     crate::market::available(&client.handle, offering.hash()).await;
     let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
@@ -181,7 +258,7 @@ async fn access_that_is_sealed_for_somebody_else_is_refused() {
 }
 
 /// What an agent says to a voucher.
-async fn pay(
+pub async fn pay(
     client: &Client,
     domain: &Domain,
     signer: &impl alloy::signers::SignerSync,

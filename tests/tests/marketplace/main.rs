@@ -10,6 +10,7 @@
 mod hostile;
 mod market;
 mod money;
+mod stuck;
 mod whole;
 
 use futures::StreamExt;

@@ -89,6 +89,9 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
     download(&files.url(), &format!("http://127.0.0.1:{port}")).await;
     agent.stop().await;
 
+    // Not after the hour that an agent has to close first: the user asks now.
+    client.handle.terminate(id).await.unwrap();
+    service(client.handle.node(), id, "terminated").await;
     client.handle.close(id).await.unwrap();
     let asked = channel(client.handle.node(), "in challenge", id, |view| {
         view.channel.status == ChannelStatus::InChallenge

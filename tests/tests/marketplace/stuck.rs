@@ -1,0 +1,218 @@
+//! Whatever gets stuck or comes too late, money does not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use privatix_adapter::{
+    About, Adapter, Allowance, Configuration, Health, Provision, Provisioned, Refusal, UsageReporter,
+    usage_reports,
+};
+use privatix_agent::{AgentHandle, ProvisionChannel};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, Usage};
+use privatix_jobs::JobStatus;
+use privatix_node::NodeError;
+use privatix_plugin_proxy::ProxyServer;
+use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal as Told};
+use privatix_testkit::wait_for;
+use serde_json::json;
+
+use crate::hostile::pay;
+use crate::market::{CLIENT, LIMIT, Market, Running, by_the_kib, channel, service};
+
+/// The proxy plug-in, with faults.
+#[derive(Default)]
+struct Faulty {
+    proxy: ProxyServer,
+    /// Lets the reporter of usage go.
+    silent: bool,
+    never_stops: bool,
+    no_bounds: AtomicBool,
+}
+
+fn unavailable<T>() -> Result<T, Refusal> {
+    Err(Refusal::Unavailable { reason: "out of order".into(), remedy: "none".into() })
+}
+
+#[async_trait]
+impl Adapter for Faulty {
+    fn about(&self) -> About {
+        self.proxy.about()
+    }
+
+    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+        let reporter = if self.silent { usage_reports().0 } else { reporter };
+        self.proxy.configure(configuration, reporter).await
+    }
+
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+        self.proxy.provision(provision).await
+    }
+
+    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.proxy.start(channel).await
+    }
+
+    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.proxy.suspend(channel).await
+    }
+
+    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.proxy.resume(channel).await
+    }
+
+    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+        if self.never_stops { unavailable() } else { self.proxy.stop(channel).await }
+    }
+
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+        if self.no_bounds.load(Ordering::Relaxed) {
+            unavailable()
+        } else {
+            self.proxy.allow(channel, up_to).await
+        }
+    }
+
+    async fn health(&self) -> Health {
+        self.proxy.health().await
+    }
+
+    async fn shutdown(&self) -> Result<(), Refusal> {
+        self.proxy.shutdown().await
+    }
+}
+
+async fn agent_with(market: &Market, faulty: Arc<Faulty>) -> Running<AgentHandle> {
+    market.agent_with(faulty, json!({ "listen": "127.0.0.1:0" })).await
+}
+
+async fn is_closed_by_the_agent(agent: &AgentHandle, id: ChannelId) -> Amount {
+    let closed =
+        channel(agent.node(), "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop).await;
+    closed.channel.paid
+}
+
+async fn wire(agent: &AgentHandle) -> Client {
+    Client::connect(&DirectTransport::anywhere(), agent.somc(), ClientLimits::default()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_in_that_does_not_stop_keeps_nobody_from_the_money() {
+    let market = Market::new().await;
+    let agent = agent_with(&market, Arc::new(Faulty { never_stops: true, ..Faulty::default() })).await;
+    let client = market.client().await;
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    channel(agent.handle.node(), "paid", id, |view| view.paid == Amount::new(500)).await;
+
+    agent.handle.terminate(id).await.unwrap();
+    assert_eq!(is_closed_by_the_agent(&agent.handle, id).await, Amount::new(500));
+    client.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_in_that_tells_no_usage_keeps_nobody_from_the_money() {
+    let market = Market::new().await;
+    let agent = agent_with(&market, Arc::new(Faulty { silent: true, ..Faulty::default() })).await;
+    let client = market.client().await;
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    channel(agent.handle.node(), "paid", id, |view| view.paid == Amount::new(500)).await;
+
+    agent.handle.close(id).await.unwrap();
+    assert_eq!(is_closed_by_the_agent(&agent.handle, id).await, Amount::new(500));
+    client.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_in_that_takes_no_bound_is_still_suspended() {
+    let market = Market::new().await;
+    let plug_in = Arc::new(Faulty::default());
+    let agent = agent_with(&market, Arc::clone(&plug_in)).await;
+    let client = market.client().await;
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    channel(agent.handle.node(), "paid", id, |view| view.paid == Amount::new(500)).await;
+    client.stop().await;
+
+    plug_in.no_bounds.store(true, Ordering::Relaxed);
+    let (domain, key) = (market.contracts.domain, market.anvil.key(CLIENT));
+    assert_eq!(pay(&wire(&agent.handle).await, &domain, &key, (id, 600)).await, Ok(Amount::new(600)));
+    agent.handle.pause(id).await.unwrap();
+    service(agent.handle.node(), id, "suspended").await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voucher_that_comes_after_the_end_is_cashed() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let mut draft = by_the_kib();
+    draft.terms.setup_price = Amount::ZERO;
+    let offering = market.offer(&agent.handle, &client.handle, draft).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    client.stop().await;
+    agent.handle.terminate(id).await.unwrap();
+    let view = service(agent.handle.node(), id, "terminated").await;
+    assert!(view.paid.is_zero() && view.channel.status == ChannelStatus::Active, "{view:?}");
+
+    let (domain, key) = (market.contracts.domain, market.anvil.key(CLIENT));
+    let answer = pay(&wire(&agent.handle).await, &domain, &key, (id, 600)).await;
+    assert_eq!(answer, Err(Told::ServiceTerminated));
+    assert_eq!(is_closed_by_the_agent(&agent.handle, id).await, Amount::new(600));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_ended_before_it_is_open_gives_its_deposit_back() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    market.anvil.set_automine(false).await.unwrap();
+    let id = client.handle.accept(None, offering, None).await.unwrap();
+    let node = client.handle.node();
+    client.handle.close(id).await.unwrap();
+    service(node, id, "terminated").await;
+    // The request that was made too early has run.
+    wait_for("the jobs", LIMIT, async || {
+        let filter = privatix_jobs::Filter::new().status(JobStatus::Done).kind("request_close");
+        let jobs = privatix_jobs::list(&mut *node.db().read().await?, &filter).await?;
+        if jobs.jobs.is_empty() { Err(NodeError::NotRunning) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+
+    market.anvil.mine(1).await.unwrap();
+    market.anvil.set_automine(true).await.unwrap();
+    channel(node, "in challenge", id, |view| view.channel.status == ChannelStatus::InChallenge).await;
+    market.anvil.mine(20).await.unwrap();
+    channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedUncoop).await;
+    client.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_opened_again_keeps_its_access() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    agent.handle.pause(id).await.unwrap();
+    let before = service(agent.handle.node(), id, "suspended").await;
+
+    // What follows when the opening comes again, in another block.
+    let node = agent.handle.node();
+    let pushed = node.enqueue(&ProvisionChannel { channel: id }, "test").await.unwrap();
+    wait_for("the job", LIMIT, async || {
+        let job = privatix_jobs::get(&mut *node.db().read().await?, pushed.id()).await?;
+        if job.status == JobStatus::Done { Ok(()) } else { Err(NodeError::NotRunning) }
+    })
+    .await
+    .unwrap();
+    let after = node.channel(id).await.unwrap();
+    assert_eq!(after.channel.access, before.channel.access);
+    client.stop().await;
+    agent.stop().await;
+}
