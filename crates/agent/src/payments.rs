@@ -22,9 +22,12 @@ const BATCH: usize = 512;
 /// payments of one channel go through its lock, in turn; different channels share commits.
 pub struct Payments {
     node: Arc<Node>,
-    views: Mutex<HashMap<ChannelId, Arc<tokio::sync::Mutex<View>>>>,
+    views: Mutex<HashMap<ChannelId, Slot>>,
     writer: GroupCommit<VoucherWriter>,
 }
+
+/// A view, or where it is to be loaded: a change that is committed while it loads finds the slot, and waits for its lock.
+type Slot = Arc<tokio::sync::Mutex<Option<View>>>;
 
 struct View {
     channel: AgentChannel,
@@ -47,8 +50,12 @@ impl Payments {
     /// A refusal; nothing was changed, except for [`Refusal::ServiceTerminated`] as said.
     pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Paid, Refusal> {
         let id = voucher.channel();
-        let view = self.view(id).await?;
-        let mut view = view.lock().await;
+        let slot = self.slot(id).await?;
+        let mut slot = slot.lock().await;
+        if slot.is_none() {
+            *slot = self.load(id).await.map_err(|error| unreadable(id, &error))?;
+        }
+        let Some(view) = slot.as_mut() else { return Err(Refusal::UnknownChannel { channel: id }) };
         let receipt = match view.channel.accept(voucher).map_err(|error| refusal(id, error))? {
             Accepted::Same(receipt) => receipt,
             Accepted::New(new) => {
@@ -75,39 +82,31 @@ impl Payments {
     /// What the chain or the service says of these channels has changed: load their views anew when next needed.
     pub(crate) async fn refresh(&self, channels: &[ChannelId]) {
         for id in channels {
-            let view = self.views.lock().get(id).cloned();
-            let Some(view) = view else { continue };
+            let slot = self.views.lock().get(id).cloned();
+            let Some(slot) = slot else { continue };
             // Under the view's own lock, so that a payment under way is judged by what it saw and stored before.
-            let mut view = view.lock().await;
-            match self.load(*id).await {
-                Ok(Some(fresh)) => *view = fresh,
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(channel = %id, %error, "cannot refresh the view of the channel");
-                }
-            }
-            if matches!(view.channel.on_chain().phase(), Phase::Closed { .. }) {
+            let mut slot = slot.lock().await;
+            *slot = self.load(*id).await.unwrap_or_else(|error| {
+                tracing::error!(channel = %id, %error, "cannot refresh the view of the channel; the next payment tries again");
+                None
+            });
+            if slot.as_ref().is_some_and(View::is_closed) {
                 self.views.lock().remove(id);
             }
         }
     }
 
-    async fn view(&self, id: ChannelId) -> Result<Arc<tokio::sync::Mutex<View>>, Refusal> {
+    async fn slot(&self, id: ChannelId) -> Result<Slot, Refusal> {
         if let Some(known) = self.views.lock().get(&id) {
             return Ok(Arc::clone(known));
         }
-        let view = self.load(id).await.map_err(|error| {
-            tracing::error!(channel = %id, %error, "cannot load the channel");
-            Refusal::Internal
-        })?;
-        let Some(view) = view else { return Err(Refusal::UnknownChannel { channel: id }) };
-        let closed = matches!(view.channel.on_chain().phase(), Phase::Closed { .. });
-        let view = Arc::new(tokio::sync::Mutex::new(view));
-        if closed {
-            return Ok(view); // refuses whatever comes; not worth remembering
+        // Only for channels that there are, or strangers could fill the memory.
+        match self.load(id).await.map_err(|error| unreadable(id, &error))? {
+            None => Err(Refusal::UnknownChannel { channel: id }),
+            Some(closed) if closed.is_closed() => Ok(Arc::new(tokio::sync::Mutex::new(Some(closed)))), // refuses whatever comes
+            // What was just read may be old by now: it is read again in its place.
+            Some(_) => Ok(Arc::clone(self.views.lock().entry(id).or_default())),
         }
-        // Two payments may load a channel at once; both must end up with the same view.
-        Ok(Arc::clone(self.views.lock().entry(id).or_insert(view)))
     }
 
     async fn load(&self, id: ChannelId) -> Result<Option<View>, NodeError> {
@@ -117,6 +116,12 @@ impl Payments {
         let best = vouchers::get(&mut conn, id).await?.map(|voucher| voucher.signed);
         let channel = AgentChannel::restore(*self.node.domain(), stored.descriptor, on_chain, best)?;
         Ok(Some(View { channel, service_ended: stored.service.is_ending() }))
+    }
+}
+
+impl View {
+    fn is_closed(&self) -> bool {
+        matches!(self.channel.on_chain().phase(), Phase::Closed { .. })
     }
 }
 
@@ -139,6 +144,11 @@ fn refusal(channel: ChannelId, error: VoucherError) -> Refusal {
         VoucherError::NotOpen { phase: Phase::Closed { .. } } => Refusal::ChannelClosing,
         _ => Refusal::UnknownChannel { channel },
     }
+}
+
+fn unreadable(channel: ChannelId, error: &NodeError) -> Refusal {
+    tracing::error!(%channel, %error, "cannot load the channel");
+    Refusal::Internal
 }
 
 fn storage_failed(channel: ChannelId, error: &DbError) -> Refusal {
