@@ -48,6 +48,8 @@ pub(crate) struct AccessFetcher {
     pub(crate) within: Duration,
 }
 
+/// How often an agent is asked at the least: we may have been away ourselves for most of the time.
+const TRIES: u32 = 10;
 /// The longest pause that an agent may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -55,8 +57,9 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 impl Handler<FetchAccess> for AccessFetcher {
     async fn run(&self, job: &FetchAccess, cx: JobContext) -> Result<Done, JobError> {
         let asked_at = privatix_jobs::get(&mut *self.node.db().read().await?, cx.id()).await?.created_at;
+        let asked_enough = cx.try_number() >= TRIES;
         match self.fetch(job, cx).await {
-            Err(error) if asked_at.elapsed().is_ok_and(|waited| waited >= self.within) => {
+            Err(error) if asked_enough && asked_at.elapsed().is_ok_and(|waited| waited >= self.within) => {
                 Err(self.give_up(job.channel, &error).await)
             }
             fetched => fetched,
@@ -94,7 +97,7 @@ impl AccessFetcher {
                 return Err(match early {
                     Some(wait) => {
                         let wait = wait.clamp(Duration::from_millis(200), LONGEST_WAIT);
-                        JobError::postpone(now + wait, error)
+                        JobError::retry_at(now + wait, error)
                     }
                     None => JobError::retry(no_answer(&peer)(error)),
                 });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use privatix_channel::{Amount, ChannelId};
 use privatix_node::{Node, NodeError, Order, ServiceOrder};
-use privatix_somc::{Peer, Refusal};
+use privatix_somc::Refusal;
 use privatix_store::{channels, offerings, vouchers};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
@@ -120,9 +120,6 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
     let error = match peer.pay(voucher.signed).await {
         Ok(paid) => {
             acknowledged(node, channel, paid.cumulative.min(signed)).await?;
-            if paid.cumulative < signed {
-                return Err(short(&peer, paid.cumulative, signed));
-            }
             tracing::debug!(%channel, cumulative = %paid.cumulative, "voucher acknowledged");
             return Ok(ControlFlow::Continue(())); // a higher one may be stored by now
         }
@@ -135,7 +132,9 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
         {
             acknowledged(node, channel, *known).await?;
             if *known < signed {
-                return Err(short(&peer, *known, signed));
+                // It was just sent more than that: it is asked again, but not at once.
+                let reason = format!("it calls a voucher over {signed} stale and knows {known}");
+                return Err(NodeError::Peer { address: peer.address().to_string(), reason });
             }
             Ok(ControlFlow::Continue(()))
         }
@@ -156,12 +155,6 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
         }
         _ => Err(NodeError::Peer { address: peer.address().to_string(), reason: error.to_string() }),
     }
-}
-
-/// An agent that was sent a voucher and owns to less: it is asked again, but not at once.
-fn short(peer: &Peer, acknowledged: Amount, signed: Amount) -> NodeError {
-    let reason = format!("it acknowledged {acknowledged} of {signed}");
-    NodeError::Peer { address: peer.address().to_string(), reason }
 }
 
 async fn acknowledged(node: &Node, channel: ChannelId, cumulative: Amount) -> Result<(), NodeError> {

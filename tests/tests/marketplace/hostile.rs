@@ -27,13 +27,13 @@ use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel, service};
 /// An account that sells nothing honestly.
 const LIAR: usize = 3;
 
-type Answer = Box<dyn Fn(&AccessRequest) -> Result<SealedAccess, Refusal> + Send + Sync>;
+type Answer<Q, A> = Box<dyn Fn(&Q) -> Result<A, Refusal> + Send + Sync>;
 
 /// Answers whatever it is told to.
 struct Liar {
     offering: Vec<u8>,
-    access: Answer,
-    pay: Box<dyn Fn(&SignedVoucher) -> Paid + Send + Sync>,
+    access: Answer<AccessRequest, SealedAccess>,
+    pay: Answer<SignedVoucher, Paid>,
 }
 
 impl Liar {
@@ -41,7 +41,7 @@ impl Liar {
         offering: &[u8],
         access: impl Fn(&AccessRequest) -> Result<SealedAccess, Refusal> + Send + Sync + 'static,
     ) -> Self {
-        let pay = |voucher: &SignedVoucher| Paid { cumulative: voucher.cumulative() };
+        let pay = |voucher: &SignedVoucher| Ok(Paid { cumulative: voucher.cumulative() });
         Self { offering: offering.to_vec(), access: Box::new(access), pay: Box::new(pay) }
     }
 }
@@ -57,7 +57,7 @@ impl Service for Liar {
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
-        Ok((self.pay)(&voucher))
+        (self.pay)(&voucher)
     }
 }
 
@@ -200,7 +200,7 @@ async fn a_slow_agent_is_waited_for_and_one_that_denies_a_payment_is_not_asked_w
     let offering = SignedOffering::sign(&message(&market, LIAR), &Templates::builtin(), &key).unwrap();
     let (seal, asked) = (sealer(&market, &client.handle), AtomicU32::new(0));
     let slow = move |request: &AccessRequest| {
-        if asked.fetch_add(1, Ordering::Relaxed) < 65 {
+        if asked.fetch_add(1, Ordering::Relaxed) < 250 {
             return Err(Refusal::NotReady { retry_after: Duration::from_millis(1) });
         }
         Ok(seal(request, request.recipient))
@@ -209,7 +209,7 @@ async fn a_slow_agent_is_waited_for_and_one_that_denies_a_payment_is_not_asked_w
     let (told, mut times) = tokio::sync::mpsc::unbounded_channel();
     liar.pay = Box::new(move |_| {
         let _ = told.send(Instant::now());
-        Paid { cumulative: Amount::ZERO }
+        Err(Refusal::Stale { acknowledged: Amount::ZERO })
     });
     let _server = announce(&market, offering.hash(), liar).await;
     crate::market::available(&client.handle, offering.hash()).await;
