@@ -192,6 +192,8 @@ impl Services {
 const TRIES: u32 = 10;
 /// How often an adapter is asked to stop a service before the service counts as stopped.
 const TRIES_TO_STOP: u32 = 6;
+/// How long the meter may take to store the last usage.
+const FLUSH: Duration = Duration::from_secs(30);
 
 /// Carries out [`ServiceOrder`]s.
 pub(crate) struct ServiceOrders<R> {
@@ -253,7 +255,7 @@ impl<R: Role> ServiceOrders<R> {
     /// told.
     async fn end(&self, channel: &Channel) -> Result<(), NodeError> {
         let stopped = self.services.stop(channel.id).await;
-        let flushed = if self.services.marks.flush().await {
+        let flushed = if let Ok(true) = tokio::time::timeout(FLUSH, self.services.marks.flush()).await {
             Ok(())
         } else {
             let reason = "it did not store the last usage".to_owned();
