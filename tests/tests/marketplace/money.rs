@@ -111,9 +111,18 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_admits_too_little_is_answered_with_its_voucher() {
+    admit_too_little(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_comes_back_answers_what_a_client_admitted_meanwhile() {
+    admit_too_little(true).await;
+}
+
+async fn admit_too_little(while_away: bool) {
     let market = Market::new().await;
     let files = FileServer::start_mib(1).await.unwrap();
-    let (agent, client) = (market.agent().await, market.client().await);
+    let (mut agent, client) = (market.agent().await, market.client().await);
     let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
     let (id, port) = market.buy(&agent.handle, &client.handle, offering, Some(Amount::new(50_000))).await;
     download(&files.url(), &format!("http://127.0.0.1:{port}")).await;
@@ -127,7 +136,14 @@ async fn a_client_that_admits_too_little_is_answered_with_its_voucher() {
     // Behind its own software's back.
     let descriptor = client.handle.node().channel(id).await.unwrap().channel.descriptor;
     let request = call::request_close(&descriptor, Amount::ZERO);
-    market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
+    if while_away {
+        agent.stop().await;
+        market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
+        market.anvil.mine(5).await.unwrap(); // a quarter of the challenge
+        agent = market.agent().await;
+    } else {
+        market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
+    }
 
     let closed =
         channel(agent.handle.node(), "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop)
