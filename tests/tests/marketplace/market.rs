@@ -44,6 +44,15 @@ pub struct Running<H> {
 }
 
 impl<H> Running<H> {
+    /// Waits until it follows the chain. Shows why, if it ends instead.
+    async fn wait(&mut self, node: Arc<Node>) {
+        let processed = async || node.processed_block().ok_or("nothing processed");
+        tokio::select! {
+            ended = &mut self.task => panic!("it ended: {:?}", ended.unwrap()),
+            processed = wait_for("the chain monitor", LIMIT, processed) => drop(processed.unwrap()),
+        }
+    }
+
     /// A clean shutdown.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -108,8 +117,9 @@ impl Market {
         let agent = Agent::new(parts, listener, somc).await.unwrap();
         let (handle, stop) = (agent.handle(), CancellationToken::new());
         let task = tokio::spawn(agent.run(stop.clone()));
-        running(handle.node()).await;
-        Running { handle, stop, task }
+        let mut running = Running { handle, stop, task };
+        running.wait(running.handle.node().clone()).await;
+        running
     }
 
     /// Starts the client, with a local port for each channel.
@@ -124,8 +134,9 @@ impl Market {
         let client = Client::new(parts, Arc::new(DirectTransport::anywhere()), settings).await.unwrap();
         let (handle, stop) = (client.handle(), CancellationToken::new());
         let task = tokio::spawn(client.run(stop.clone()));
-        running(handle.node()).await;
-        Running { handle, stop, task }
+        let mut running = Running { handle, stop, task };
+        running.wait(running.handle.node().clone()).await;
+        running
     }
 
     /// Publishes an offering and waits until the client can accept it.
@@ -154,12 +165,6 @@ impl Market {
         let endpoint = client.node().services().endpoint(channel).unwrap();
         (channel, endpoint["port"].as_u64().unwrap().try_into().unwrap())
     }
-}
-
-async fn running(node: &Node) {
-    wait_for("the chain monitor", LIMIT, async || node.processed_block().ok_or("nothing processed"))
-        .await
-        .unwrap();
 }
 
 /// Deposits the stake, publishes, waits until it is on chain.
