@@ -62,6 +62,7 @@ impl Settings {
         let mut settings = ClientSettings::default();
         settings.policy = self.billing.policy()?;
         settings.request_close_after = self.billing.request_close_after();
+        settings.access_within = self.billing.access_within;
         settings.limits = self.somc.limits();
         Ok(settings)
     }
@@ -114,6 +115,8 @@ struct BillingSection {
     settle_after: Duration,
     #[serde(with = "humantime_serde")]
     request_close_after: Duration,
+    #[serde(with = "humantime_serde")]
+    access_within: Duration,
     top_up: Option<TopUpSection>,
 }
 
@@ -123,6 +126,7 @@ impl Default for BillingSection {
         Self {
             settle_after: settings.policy.settle_after,
             request_close_after: settings.request_close_after.unwrap_or_default(),
+            access_within: settings.access_within,
             top_up: None,
         }
     }
@@ -176,6 +180,8 @@ pub(crate) const SECTIONS: &str = r#"[somc]
 # settle_after = "3s"
 # Ask on chain for a channel's close when its service has ended and the agent did not close it for so long; "0s" for never.
 # request_close_after = "1h"
+# How long an agent may take to hand over access to an open channel, before its service is ended.
+# access_within = "1h"
 
 # Raise a channel's deposit by itself once so much of it is used up. Never without this section.
 # [billing.top_up]

@@ -274,7 +274,9 @@ impl ClientHandle {
         self.order(channel, Order::Activate, "resumed by the user").await
     }
 
-    /// Ends a channel's service for good and pays what is owed; the agent then closes the channel.
+    /// Ends a channel's service for good and pays what is owed. The agent closes the channel when nothing was used for as long
+    /// as its offering says (`maxInactive`); if it does not, we ask for the close after
+    /// [`request_close_after`](ClientSettings::request_close_after). [`close`](Self::close) does so at once.
     pub async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
         self.order(channel, Order::Terminate, "ended by the user").await
     }

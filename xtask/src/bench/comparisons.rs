@@ -63,7 +63,8 @@ pub const COMPARISONS: &[Comparison] = &[
         name: "jobs pushed ten a commit and done, beside single commits",
         measured: "jobs/x10",
         baseline: "jobs/single commits",
-        at_least: 1.0,
+        // A job's claim and its end are commits of their own, with a share of its push's.
+        at_least: 0.4,
     },
     Comparison {
         name: "billing of 100 changed channels of 1,000,000 open, beside 100 of 100",
