@@ -15,6 +15,7 @@
 
 mod account;
 mod error;
+mod messages;
 mod meter;
 mod node;
 mod role;

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +6,18 @@ use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
 use privatix_chain::{Endpoint, Intent, MonitorStatus, Transactor, TxId};
 use privatix_channel::{Amount, Domain, OfferingHash};
 use privatix_contracts::{PSC, PTC};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Wake};
-use privatix_offering::{Announced, SignedOffering, Templates};
+use privatix_offering::{SignedOffering, Templates};
 use privatix_store::identity::{self, Identity};
-use privatix_store::offerings;
 use tokio::sync::watch;
 
+use crate::messages::Messages;
 use crate::services::Services;
 use crate::{ChainSettings, Marks, NodeError};
 
@@ -79,7 +78,6 @@ pub struct Node {
     pub(crate) domain: Domain,
     challenge_period: u64,
     pub(crate) settings: ChainSettings,
-    templates: Templates,
     pub(crate) services: Arc<Services>,
     pub(crate) adapter_settings: serde_json::Value,
     pub(crate) side: adapter::Role,
@@ -87,7 +85,7 @@ pub struct Node {
     pub(crate) wake: Wake,
     /// Permits are signed one at a time.
     pub(crate) permits: Arc<tokio::sync::Mutex<()>>,
-    messages: Mutex<HashMap<(Address, OfferingHash), Arc<SignedOffering>>>,
+    messages: Arc<Messages>,
     // There while it runs: it holds the role, which holds the node.
     pub(crate) engine: RwLock<Option<Engine>>,
 }
@@ -137,7 +135,9 @@ impl Node {
         tx.commit().await?;
 
         let marks = Marks::default();
-        let services = Services::new(db.clone(), Host::new(adapter)?, side, marks.clone());
+        let messages = Arc::new(Messages::new(db.clone(), domain, templates));
+        let host = Host::new(adapter)?;
+        let services = Services::new(db.clone(), host, side, marks.clone(), Arc::clone(&messages));
         Ok(Arc::new(Self {
             db,
             endpoint,
@@ -145,14 +145,13 @@ impl Node {
             domain,
             challenge_period: period.to::<u64>(),
             settings: chain,
-            templates,
             services: Arc::new(services),
             adapter_settings,
             side,
             marks,
             wake: Wake::new(),
             permits: Arc::default(),
-            messages: Mutex::default(),
+            messages,
             engine: RwLock::default(),
         }))
     }
@@ -199,7 +198,7 @@ impl Node {
 
     /// The templates that we understand.
     pub fn templates(&self) -> &Templates {
-        &self.templates
+        self.messages.templates()
     }
 
     /// The plug-in's side of every channel.
@@ -276,18 +275,7 @@ impl Node {
         agent: Address,
         hash: OfferingHash,
     ) -> Result<Arc<SignedOffering>, NodeError> {
-        if let Some(known) = self.messages.lock().get(&(agent, hash)) {
-            return Ok(Arc::clone(known));
-        }
-        let stored = offerings::get(&mut *self.db.read().await?, agent, hash).await?;
-        let Some(wire) = stored.message else {
-            let why = stored.problem.unwrap_or_else(|| "it was not fetched yet".into());
-            return Err(NodeError::Refused(format!("the message of offering {hash} is not here: {why}")));
-        };
-        let announced = Announced { hash, agent, domain: self.domain };
-        let offering = Arc::new(SignedOffering::verify(&wire, &announced, &self.templates)?);
-        self.messages.lock().insert((agent, hash), Arc::clone(&offering));
-        Ok(offering)
+        self.messages.get(agent, hash).await
     }
 
     /// What the account has now, asked from the chain.

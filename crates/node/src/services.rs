@@ -15,6 +15,7 @@ use privatix_store::channels::{self, Channel};
 use privatix_store::sessions;
 use serde::{Deserialize, Serialize};
 
+use crate::messages::Messages;
 use crate::{Marks, NodeError, Role};
 
 /// What a service is to be.
@@ -80,13 +81,20 @@ pub struct Services {
     host: Host,
     side: adapter::Role,
     marks: Marks,
+    messages: Arc<Messages>,
     /// Where each provisioned channel is served, as the adapter said.
     endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
 }
 
 impl Services {
-    pub(crate) fn new(db: Database, host: Host, side: adapter::Role, marks: Marks) -> Self {
-        Self { db, host, side, marks, endpoints: Mutex::default() }
+    pub(crate) fn new(
+        db: Database,
+        host: Host,
+        side: adapter::Role,
+        marks: Marks,
+        messages: Arc<Messages>,
+    ) -> Self {
+        Self { db, host, side, marks, messages, endpoints: Mutex::default() }
     }
 
     /// Where the adapter serves a channel: on the agent's side what clients connect to, on the client's side what the
@@ -154,12 +162,16 @@ impl Services {
             password: adapter::Secret::new(access.password.clone()),
         };
         let provision = match self.side {
-            adapter::Role::Agent => Provision::Sell {
-                channel: channel.id,
-                credentials,
-                parameters: serde_json::Value::Null,
-                used: sessions::used(&mut *self.db.read().await?, channel.id).await?.0,
-            },
+            adapter::Role::Agent => {
+                let offering =
+                    self.messages.get(channel.descriptor.agent, channel.descriptor.offering).await?;
+                Provision::Sell {
+                    channel: channel.id,
+                    credentials,
+                    parameters: offering.message().additional.clone(),
+                    used: sessions::used(&mut *self.db.read().await?, channel.id).await?.0,
+                }
+            }
             adapter::Role::Client => Provision::Buy {
                 channel: channel.id,
                 access: adapter::Access { endpoint: access.endpoint.clone(), credentials },

@@ -1,7 +1,7 @@
 //! Whatever gets stuck or comes too late, money does not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use privatix_adapter::{
@@ -28,6 +28,8 @@ struct Faulty {
     silent: bool,
     never_stops: bool,
     no_bounds: AtomicBool,
+    /// What it was told to sell.
+    told: Mutex<Vec<Provision>>,
 }
 
 fn unavailable<T>() -> Result<T, Refusal> {
@@ -46,6 +48,7 @@ impl Adapter for Faulty {
     }
 
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+        self.told.lock().unwrap().push(provision.clone());
         self.proxy.provision(provision).await
     }
 
@@ -94,6 +97,29 @@ async fn is_closed_by_the_agent(agent: &AgentHandle, id: ChannelId) -> Amount {
 
 async fn wire(agent: &AgentHandle) -> Client {
     Client::connect(&DirectTransport::anywhere(), agent.somc(), ClientLimits::default()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_in_is_told_after_a_restart_what_it_was_told_before() {
+    let market = Market::new().await;
+    let first = Arc::new(Faulty::default());
+    let agent = agent_with(&market, Arc::clone(&first)).await;
+    let client = market.client().await;
+    let mut draft = by_the_kib();
+    draft.additional["maxConnections"] = 7.into();
+    let offering = market.offer(&agent.handle, &client.handle, draft).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    agent.stop().await;
+
+    let second = Arc::new(Faulty::default());
+    let agent = agent_with(&market, Arc::clone(&second)).await;
+    service(agent.handle.node(), id, "active").await;
+    let told = |plug_in: &Faulty| plug_in.told.lock().unwrap().clone();
+    let Some(Provision::Sell { parameters, .. }) = told(&first).pop() else { panic!("nothing sold") };
+    assert_eq!(parameters["maxConnections"], 7);
+    assert_eq!(told(&second), told(&first));
+    client.stop().await;
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
