@@ -192,7 +192,9 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
         channels::set_status(conn, id, status).await?;
         // What is earned must not wait for an operator, least of all while a challenge runs.
         let again = PushOptions::by("transactor").not_before(SystemTime::now() + CLOSE_AGAIN);
-        privatix_jobs::push(conn, &CloseChannel { channel: id, even_unpaid: false }, again).await?;
+        // One that had nothing to gain was sent because the operator wanted it.
+        let even_unpaid = view.claimable().is_zero();
+        privatix_jobs::push(conn, &CloseChannel { channel: id, even_unpaid }, again).await?;
     }
     Ok(())
 }
