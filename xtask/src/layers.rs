@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata};
 
 /// The crates from the lowest layer to the highest. Those of one layer do not know each other.
 pub const LAYERS: &[&[&str]] = &[
-    &["privatix-channel", "privatix-db"],
+    &["privatix-channel", "privatix-db", "privatix-socket-queue"],
     &["privatix-billing", "privatix-contracts", "privatix-jobs"],
     &["privatix-offering", "privatix-testkit"],
     &["privatix-chain", "privatix-store", "privatix-somc", "privatix-adapter"],

@@ -81,7 +81,7 @@ pub(crate) struct Channel {
     state: AtomicU8,
     /// Woken at each change of the gate.
     changed: Notify,
-    /// Bytes in all, with those of earlier sessions: what the allowance is compared with.
+    /// Bytes in all, with those of earlier sessions and those on their way: what the allowance is compared with.
     used: AtomicU64,
     allowance: AtomicU64,
     pace: Pace,
@@ -161,7 +161,7 @@ impl Channel {
         self.allowance.load(Ordering::Relaxed).saturating_sub(self.used.load(Ordering::Relaxed))
     }
 
-    /// What may be done for the channel now. Between this and [`Flow::count`] nothing waits, so what passes beyond the
+    /// What may be done for the channel now. Between this and [`Flow::take`] nothing waits, so what passes beyond the
     /// allowance is at most one buffer for each other thread of the runtime, and nothing if there is one connection.
     pub(crate) fn turn(&self) -> Turn {
         match self.gate() {
@@ -317,15 +317,25 @@ impl Flow {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that passed.
-    pub(crate) fn count(&self, bytes: usize) {
-        let (bytes, Some(live)) = (bytes as u64, &self.live) else { return };
-        if bytes == 0 {
-            return;
-        }
-        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    /// Takes bytes that pass out of the allowance and the bandwidth. They are [counted](Self::count) once it is certain that
+    /// they arrived, or [given back](Self::give_back).
+    pub(crate) fn take(&self, bytes: u64) {
         self.channel.used.fetch_add(bytes, Ordering::Relaxed);
         self.channel.pace.passed(bytes, Instant::now);
+    }
+
+    /// Gives back to the allowance what was [taken](Self::take) and did not arrive.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        if bytes > 0 {
+            self.channel.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.channel.changed.notify_waiters();
+        }
+    }
+
+    /// Counts bytes that arrived: they are reported.
+    pub(crate) fn count(&self, bytes: u64) {
+        let (1.., Some(live)) = (bytes, &self.live) else { return };
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
         let total = live.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let untold = total.saturating_sub(live.told.load(Ordering::Acquire));
         // At the end of the allowance nothing more comes that would make a report due, and only a payment helps.

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::channel::Channel;
 use crate::destination::{Destinations, Target};
 use crate::endpoint::Endpoint;
-use crate::front::{Backend, DialError, Listener, LoginRefused, bind};
+use crate::front::{Backend, DialError, Listener, LoginRefused, MeterAt, bind};
 use crate::lifecycle::Lifecycle;
 use crate::reporting::Reporting;
 use crate::server::dial;
@@ -263,6 +263,10 @@ impl Backend for Way {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn meter(&self) -> MeterAt {
+        MeterAt::Destination
     }
 }
 

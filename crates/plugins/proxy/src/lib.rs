@@ -6,20 +6,27 @@
 //! - [`ProxyClient`], the client's: a local port per channel, for any program that knows SOCKS5 or HTTP proxies.
 //!
 //! # What is counted
-//! The payload, in bytes, both directions added up: what was handed to the network towards a destination, plus what was read
-//! from a destination. TLS and HTTP of the user's own count, as they are payload here; logins, the proxies' protocol and
-//! TCP's overhead do not. (A plain HTTP request in absolute form counts as it is sent on: in origin form, without the headers
+//! The payload, in bytes, both directions added up: what one side's system received from the other's over their connection,
+//! after the login. TLS and HTTP of the user's own count, as they are payload here; logins, the proxies' protocol and TCP's
+//! overhead do not. (A plain HTTP request in absolute form counts as it is sent on: in origin form, without the headers
 //! between a program and its proxy.)
 //!
-//! The client's side counts the same stream at its end of the tunnel to the agent. So both meters show the same number for
-//! every connection that ended in order. If one broke, they differ by what was under way between the two at that moment:
-//! for a download the agent has counted what the client did not receive, for an upload the other way round.
+//! Both sides ask their operating system what it acknowledged or saw acknowledged, so both meters show the same number,
+//! whichever way a connection ends: in order, cancelled by the program, broken by the destination, or stopped with its channel.
+//! What lies in the buffers of the side that sends was not delivered and does not count; what arrived counts even if the
+//! program does not take it any more. What remains apart is what was on the wire in the moment in which a machine or the
+//! network failed, and at most about one packet for a cancelled download whose program had closed its own direction before.
+//! (On systems other than Linux, what was written counts as delivered.)
+//!
+//! # What a break looks like
+//! A connection that broke at one side is reset at the other, after all that came before the break was passed on: nobody takes
+//! a part for the whole.
 //!
 //! # What a suspension does
-//! Connections are paused, not closed: nothing more is read from or written to destinations, TCP's flow control stalls both
-//! ends, and a download goes on with the next byte when the channel is resumed. (Up to 512 KiB per
-//! direction that were metered already may still reach the program.) New connections wait for [`Limits::suspended_wait`], then they are refused.
-//! [`Adapter::allow`](privatix_adapter::Adapter::allow) does the same at an exact number of bytes. Stopping closes everything.
+//! Connections are paused, not closed: nothing more is read from or written to the other side, TCP's flow control stalls both
+//! ends, and a download goes on with the next byte when the channel is resumed. (What was sent before may still arrive, and
+//! counts.) New connections wait for [`Limits::suspended_wait`], then they are refused.
+//! [`Adapter::allow`](privatix_adapter::Adapter::allow) does the same at an exact number of bytes. Stopping resets everything.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -66,6 +73,7 @@ mod relay;
 mod reporting;
 mod server;
 mod settings;
+mod tally;
 mod throttle;
 mod tunnel;
 

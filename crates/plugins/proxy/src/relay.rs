@@ -1,79 +1,185 @@
-//! Moves bytes between a program and its destination.
+//! Moves bytes between the two connections of a request.
 
 use std::io;
+use std::net::Shutdown;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use privatix_socket_queue::unacknowledged;
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::channel::{Flow, Gate};
 use crate::lane::Lane;
+use crate::metered::{Metered, broken, reset};
 
-/// Copies both ways until both sides have ended, with half-closed connections as TCP has them; or until the channel is
-/// stopped, or nothing moved for `idle`.
-pub(crate) async fn relay(mut program: TcpStream, mut destination: TcpStream, flow: &Flow, idle: Duration) {
-    let ((from_program, to_program), (from_destination, to_destination)) =
-        (program.split(), destination.split());
-    let both = async {
-        tokio::try_join!(
-            carry(from_program, to_destination, flow, End::Writing),
-            carry(from_destination, to_program, flow, End::Reading),
-        )
-    };
-    let why = match guarded(flow, idle, both).await {
-        Some(Ok(_)) => "both ended".to_owned(),
+/// Copies both ways until both sides have ended, with half-closed connections as TCP has them; or until one broke, the channel
+/// is stopped, or nothing moved for `idle`. Unless both ended in order both are reset, so that neither side takes a part for
+/// the whole.
+pub(crate) async fn relay(plain: TcpStream, metered: Metered, idle: Duration) {
+    let flow = Arc::clone(metered.flow());
+    let copied = guarded(&flow, idle, copy(&plain, &metered)).await;
+    let why = match &copied {
+        Some(Ok(())) => "both ended".to_owned(),
         Some(Err(error)) => error.to_string(),
         None => "stopped or idle".to_owned(),
     };
+    if let Some(Ok(())) = copied {
+        // The last bytes are on their way; a peer that takes them slowly has as long as any.
+        let _ = guarded(&flow, idle, metered.delivered(idle)).await;
+        metered.end();
+    } else {
+        give_up(plain, metered).await;
+    }
     tracing::debug!(channel = %flow.channel().id(), bytes = flow.moved(), why, "connection ended");
 }
 
-/// The end of a direction at which the destination is: there bytes wait for the gate, and are counted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Reading,
-    Writing,
+/// What is on its way when a connection breaks is waited for as long as it moves, and so long when it stands still.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// However it moves, no longer: a channel that is stopped waits for it.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// Ends two connections of which one broke: both are reset, once what was written to them before has arrived.
+pub(crate) async fn give_up(plain: TcpStream, metered: Metered) {
+    let both = async { tokio::join!(metered.delivered(PATIENCE), delivered(&plain)) };
+    let _ = tokio::time::timeout(LONGEST, both).await;
+    reset(&plain);
+}
+
+/// Waits until all that was written is acknowledged or cannot be any more, or nothing moved for a while.
+async fn delivered(stream: &TcpStream) {
+    let all = async {
+        let (mut pause, mut quiet, mut last) = (Duration::from_millis(1), Duration::ZERO, u64::MAX);
+        loop {
+            let left = unacknowledged(stream).unwrap_or(0);
+            if left == 0 || quiet >= PATIENCE {
+                return;
+            }
+            if left < last {
+                (pause, quiet, last) = (Duration::from_millis(1), Duration::ZERO, left);
+            }
+            tokio::time::sleep(pause).await;
+            quiet += pause;
+            pause = (pause * 2).min(PATIENCE / 10);
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = broken(stream) => {}
+    }
+}
+
+/// Copies both ways until both ended, or one broke.
+async fn copy(plain: &TcpStream, metered: &Metered) -> io::Result<()> {
+    let mut there = pin!(carry(End::Plain(plain), End::Metered(metered)));
+    let mut back = pin!(carry(End::Metered(metered), End::Plain(plain)));
+    let both = async {
+        // Whose end was read can break afterwards, and nobody else would notice.
+        tokio::select! {
+            ended = &mut there => {
+                ended?;
+                unless_broken(plain, back).await
+            }
+            ended = &mut back => {
+                ended?;
+                unless_broken(metered.socket(), there).await
+            }
+        }
+    };
+    tokio::select! {
+        ended = both => ended,
+        () = metered.watch() => Ok(()), // never
+    }
+}
+
+async fn unless_broken(stream: &TcpStream, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = broken(stream) => Err(io::ErrorKind::ConnectionReset.into()),
+    }
+}
+
+/// One of the two connections.
+#[derive(Clone, Copy)]
+enum End<'a> {
+    Plain(&'a TcpStream),
+    Metered(&'a Metered),
+}
+
+impl<'a> End<'a> {
+    const fn socket(self) -> &'a TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Metered(metered) => metered.socket(),
+        }
+    }
+
+    async fn fill(self, lane: &mut Lane) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => lane.fill(stream, usize::MAX),
+            Self::Metered(metered) => metered.fill(lane).await,
+        }
+    }
+
+    async fn drain(self, lane: &mut Lane) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => lane.drain(stream, usize::MAX).map(drop),
+            Self::Metered(metered) => metered.drain(lane).await,
+        }
+    }
+
+    fn close_writing(self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Metered(metered) => metered.close_writing(),
+        }
+    }
 }
 
 /// A lane that nothing came through for so long leaves its width to others.
 const QUIET: Duration = Duration::from_secs(1);
 
-async fn carry(from: ReadHalf<'_>, mut to: WriteHalf<'_>, flow: &Flow, metered: End) -> io::Result<()> {
+/// So long, an end may turn out to be a break: a program that closes its connection while more comes for it, and a peer that
+/// [gives up](Metered), end it and reset it right after.
+const SECOND_THOUGHT: Duration = Duration::from_millis(5);
+
+async fn carry(from: End<'_>, to: End<'_>) -> io::Result<()> {
     let mut lane = Lane::new();
     // Always first wait for the socket, then for the gate, which may have closed meanwhile; from there on nothing waits.
-    while fill(&mut lane, from.as_ref(), flow, metered).await? > 0 {
+    while fill(&mut lane, from).await? > 0 {
         while !lane.is_empty() {
-            let most = if metered == End::Writing { flow.turn().await? } else { usize::MAX };
-            match lane.drain(to.as_ref(), most) {
-                Ok(given) if metered == End::Writing => flow.count(given),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
-                Err(error) => return Err(error),
+            match to.drain(&mut lane).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let _stalled =
+                        if let End::Metered(metered) = from { Some(metered.stall()) } else { None };
+                    to.socket().writable().await?;
+                }
+                drained => drained?,
             }
         }
         lane.adapt();
     }
-    to.shutdown().await
+    if tokio::time::timeout(SECOND_THOUGHT, broken(from.socket())).await.is_ok() {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    to.close_writing()
 }
 
-async fn fill(lane: &mut Lane, from: &TcpStream, flow: &Flow, metered: End) -> io::Result<usize> {
+async fn fill(lane: &mut Lane, from: End<'_>) -> io::Result<usize> {
     loop {
         if !lane.is_wide() {
-            from.readable().await?;
-        } else if let Ok(readable) = tokio::time::timeout(QUIET, from.readable()).await {
+            from.socket().readable().await?;
+        } else if let Ok(readable) = tokio::time::timeout(QUIET, from.socket().readable()).await {
             readable?;
         } else {
             lane.narrow();
             continue;
         }
-        let most = if metered == End::Reading { flow.turn().await? } else { usize::MAX };
-        match lane.fill(from, most) {
+        match from.fill(lane).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(filled) if metered == End::Reading => {
-                flow.count(filled);
-                return Ok(filled);
-            }
             filled => return filled,
         }
     }

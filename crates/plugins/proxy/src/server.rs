@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::channel::{Bounds, Channel};
 use crate::destination::{Destinations, Target};
 use crate::endpoint::Endpoint;
-use crate::front::{Backend, DialError, Listener, LoginRefused, bind};
+use crate::front::{Backend, DialError, Listener, LoginRefused, MeterAt, bind};
 use crate::lifecycle::Lifecycle;
 use crate::reporting::Reporting;
 use crate::settings::{Limits, ServerSettings};
@@ -276,6 +276,10 @@ impl Backend for Doors {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn meter(&self) -> MeterAt {
+        MeterAt::Program
     }
 }
 

@@ -26,15 +26,15 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use super::{Backend, DialError, LoginRefused, Refused, connect};
-use crate::channel::{Channel, NotAdmitted};
+use crate::channel::{Channel, Flow, NotAdmitted};
 use crate::destination::Target;
-use crate::metered::Metered;
+use crate::metered::{Counting, Metered};
 use crate::relay::{guarded, relay};
 
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
 /// A CONNECT that was granted: relayed once the answer is written.
-type Tunnel = (hyper::upgrade::OnUpgrade, Metered<TcpStream>);
+type Tunnel = (hyper::upgrade::OnUpgrade, TcpStream, Flow);
 
 pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: SocketAddr) {
     let granted = Granted::default();
@@ -56,9 +56,9 @@ pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: Sock
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "HTTP connection ended");
     }
-    let Some((upgrade, destination)) = granted.tunnel.lock().take() else { return };
+    let Some((upgrade, destination, flow)) = granted.tunnel.lock().take() else { return };
     match upgrade.await {
-        Ok(upgraded) => tunnel(upgraded, destination, backend.limits().idle).await,
+        Ok(upgraded) => tunnel(backend, upgraded, destination, flow).await,
         Err(error) => tracing::debug!(%peer, %error, "program gone before its request was answered"),
     }
 }
@@ -80,9 +80,8 @@ impl Granted {
     async fn stopped(&self) {
         loop {
             self.made.notified().await;
-            let flow =
-                self.tunnel.lock().as_ref().map(|(_, destination)| Arc::clone(destination.flow().channel()));
-            if let Some(channel) = flow {
+            let channel = self.tunnel.lock().as_ref().map(|(_, _, flow)| Arc::clone(flow.channel()));
+            if let Some(channel) = channel {
                 channel.stopped().await;
                 return;
             }
@@ -91,15 +90,15 @@ impl Granted {
 }
 
 /// Relays over the program's bare connection, past all layers of HTTP.
-async fn tunnel(upgraded: Upgraded, mut destination: Metered<TcpStream>, idle: Duration) {
+async fn tunnel<B: Backend>(backend: &B, upgraded: Upgraded, mut destination: TcpStream, flow: Flow) {
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         return tracing::error!("not the connection that was upgraded"); // it is the one given to hyper in `serve`
     };
     // What the program sent together with its request.
-    let flow = destination.flow();
-    if let Some(Ok(())) = guarded(&flow, idle, destination.write_all(&parts.read_buf)).await {
-        let (destination, flow) = destination.into_parts();
-        relay(parts.io.into_inner(), destination, &flow, idle).await;
+    if destination.write_all(&parts.read_buf).await.is_ok() {
+        let (plain, metered) = super::meter(backend, parts.io.into_inner(), destination, flow);
+        metered.took(parts.read_buf.len());
+        relay(plain, metered, backend.limits().idle).await;
     }
 }
 
@@ -127,10 +126,12 @@ async fn answer<B: Backend>(
         }
     };
     if request.method() == Method::CONNECT {
-        granted.put((hyper::upgrade::on(&mut request), destination));
+        let (destination, flow) = destination;
+        granted.put((hyper::upgrade::on(&mut request), destination, flow));
         // An empty answer without length: what follows is the tunnel (RFC 9110 §9.3.6).
         return Response::new(Full::default().map_err(|never| match never {}).boxed());
     }
+    let destination = Metered::new(destination.0, destination.1, Counting::WhenRead);
     forward(request, destination, backend.limits().idle).await.unwrap_or_else(|error| {
         tracing::debug!(channel = %channel.id(), %peer, %target, %error, "destination did not answer");
         say(StatusCode::BAD_GATEWAY, "the destination did not answer in HTTP")
@@ -190,7 +191,7 @@ fn target_of(request: &Request<Incoming>) -> Option<Target> {
 /// Sends a request in absolute form on to its destination, in origin form, over a connection of its own.
 async fn forward(
     mut request: Request<Incoming>,
-    destination: Metered<TcpStream>,
+    destination: Metered,
     idle: Duration,
 ) -> Result<Answer, hyper::Error> {
     strip_hop_by_hop(request.headers_mut());
@@ -206,7 +207,7 @@ async fn forward(
     *request.version_mut() = Version::HTTP_11;
     request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 
-    let flow = destination.flow();
+    let flow = Arc::clone(destination.flow());
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .handshake(TokioIo::new(destination))

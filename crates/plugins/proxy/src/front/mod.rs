@@ -16,7 +16,7 @@ pub(crate) use listener::{Listener, bind};
 
 use crate::channel::{Channel, Flow, NotAdmitted, Stopped};
 use crate::destination::{NotAllowed, Target};
-use crate::metered::Metered;
+use crate::metered::{Counting, Metered};
 use crate::settings::Limits;
 
 /// What a front-end needs from the side that it serves.
@@ -33,6 +33,18 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// The bounds to keep.
     fn limits(&self) -> &Limits;
+
+    /// Which of a request's two connections is metered: the one between buyer and seller, which both can count.
+    fn meter(&self) -> MeterAt;
+}
+
+/// The connection that both meters count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MeterAt {
+    /// The one that the program made: the seller's side, where the buyer's plug-in is the program.
+    Program,
+    /// The one that was made for it: the buyer's side, where it leads to the seller.
+    Destination,
 }
 
 /// Why a login is refused.
@@ -106,7 +118,7 @@ async fn connect(
     channel: &Arc<Channel>,
     peer: SocketAddr,
     target: &Target,
-) -> Result<Metered<TcpStream>, Refused> {
+) -> Result<(TcpStream, Flow), Refused> {
     let limits = backend.limits();
     let flow: Flow = channel.admit(peer, limits.connections_per_channel)?;
     tokio::time::timeout(limits.suspended_wait, channel.opened()).await.map_err(|_| Refused::Suspended)??;
@@ -117,5 +129,18 @@ async fn connect(
     let stream = dialled.inspect_err(|error| {
         tracing::debug!(channel = %channel.id(), %peer, %target, %error, "destination not reached");
     })?;
-    Ok(Metered::new(stream, flow))
+    Ok((stream, flow))
+}
+
+/// Puts the meter on the connection that both sides can count. Returns the other one first.
+fn meter(
+    backend: &impl Backend,
+    program: TcpStream,
+    destination: TcpStream,
+    flow: Flow,
+) -> (TcpStream, Metered) {
+    match backend.meter() {
+        MeterAt::Program => (destination, Metered::new(program, flow, Counting::WhenRead)),
+        MeterAt::Destination => (program, Metered::new(destination, flow, Counting::WhenArrived)),
+    }
 }

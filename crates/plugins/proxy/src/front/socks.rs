@@ -40,13 +40,13 @@ pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: Sock
         return;
     }
     match connect(backend, &channel, peer, &target).await {
-        Ok(destination) => {
+        Ok((destination, flow)) => {
             // RFC 1928's BND.ADDR would tell the client the proxy's own addresses, which it has no use for.
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
             match protocol.reply_success(nowhere).await {
                 Ok(stream) => {
-                    let (destination, flow) = destination.into_parts();
-                    relay(stream, destination, &flow, backend.limits().idle).await;
+                    let (plain, metered) = super::meter(backend, stream, destination, flow);
+                    relay(plain, metered, backend.limits().idle).await;
                 }
                 Err(error) => tracing::debug!(%peer, %error, "program gone before its request was answered"),
             }

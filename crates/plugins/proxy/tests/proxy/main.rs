@@ -10,6 +10,7 @@
 mod conformance;
 mod gate;
 mod hostile;
+mod meters;
 mod refusals;
 mod support;
 mod traffic;
