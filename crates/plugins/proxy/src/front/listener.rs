@@ -107,8 +107,7 @@ async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: SocketAddr) {
     let spoke = tokio::time::timeout(backend.limits().handshake, stream.peek(&mut first)).await;
     match (spoke, first) {
         (Ok(Ok(1)), [5]) => socks::serve(backend, stream, peer).await,
-        // Each HTTP method is a token of letters.
-        (Ok(Ok(1)), [letter]) if letter.is_ascii_alphabetic() => http::serve(backend, stream, peer).await,
-        _ => tracing::debug!(%peer, "connection closed, it speaks neither SOCKS5 nor HTTP"),
+        (Ok(Ok(1)), [byte]) if http::may_begin_with(byte) => http::serve(backend, stream, peer).await,
+        _ => tracing::debug!(%peer, "connection closed, nothing was asked for"),
     }
 }

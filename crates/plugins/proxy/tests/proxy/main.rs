@@ -13,3 +13,4 @@ mod hostile;
 mod refusals;
 mod support;
 mod traffic;
+mod transparency;
