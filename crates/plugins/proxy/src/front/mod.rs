@@ -5,6 +5,7 @@ mod farewell;
 mod http;
 mod listener;
 mod socks;
+mod strangers;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -194,6 +194,32 @@ async fn what_a_proxy_does_not_do_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn programs_of_other_protocols_get_an_answer_that_they_understand() {
+    let pair = Pair::new().await;
+    let socks4_refusal = &[0, 0x5b, 0, 0, 0, 0, 0, 0][..];
+    for (message, expected) in [
+        (&b"\x04\x01\0\x50\x7f\0\0\x01user\0"[..], socks4_refusal),
+        (b"\x04\x01\0\x50\0\0\0\x01user\0example.org\0", socks4_refusal), // SOCKS4a
+        (b"\x16\x03\x01\0\x05\x01\0\0\x01\0", &[21, 3, 1, 0, 2, 2, 40]),  // the beginning of TLS: an alert
+        (b"\x05\x01\0\x05\x01\0\x09", &[5, 0, 5, 8, 0, 1]),               // no such type of address
+        (b"SSH-2.0-client\r\n", b"HTTP/1.1 400 "),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 505 "),
+        (b"*1\r\n$4\r\nPING\r\n", b"HTTP/1.1 400 "),
+    ] {
+        for port in [pair.local, pair.sold_at] {
+            let answer = program::exchange(port, message).await;
+            let at_login = port == pair.sold_at && message[0] == 5; // where only a password opens
+            assert!(
+                answer.starts_with(expected) || at_login,
+                "{}: {}",
+                message.escape_ascii(),
+                answer.escape_ascii()
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn empty_lines_before_a_request_are_skipped() {
     let (origin, pair) = (Origin::start().await, Pair::new().await);
     for before in ["\r\n", "\n\r\n\r\n"] {
