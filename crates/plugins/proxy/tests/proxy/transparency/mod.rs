@@ -5,7 +5,7 @@ mod stage;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use self::stage::Act::{Finish, Leave, Pause, UntilEnd};
+use self::stage::Act::{Finish, Leave, Pause, Reset, UntilEnd};
 use self::stage::{PROXIED, Row, Way, play, row, send, until, until_other_has};
 use crate::support::origin::pattern;
 use crate::support::{Pair, program, soon};
@@ -323,6 +323,48 @@ async fn an_early_end_slowness_and_silence_are_passed_on() {
         row("a program that leaves in a download", "GET /", [until("hello"), Leave], [send(OK), UntilEnd]),
         row("a program that leaves in an upload", "PUT /", [send("ab"), Leave], [until("ab"), UntilEnd])
             .fields("Content-Length: 4\r\n"),
+    ]);
+    expect_the_same(rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_broken_off_breaks_for_the_other_side_too() {
+    let mut rows: Vec<Row> = POINTS
+        .map(|(point, sent, arrived)| row(point, "GET /", [], [send(sent), until_other_has(arrived), Reset]))
+        .into();
+    rows.extend([
+        row("an upload that the origin breaks off", "PUT /", [send("ab")], [until("ab"), Reset])
+            .fields("Content-Length: 4\r\n"),
+        row(
+            "a refused upload",
+            "PUT /",
+            [until("\r\n\r\n"), send(pattern(50_000))],
+            [
+                send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"),
+                until_other_has("\r\n\r\n"),
+                Reset,
+            ],
+        )
+        .fields("Content-Length: 5000000\r\n"),
+        row(
+            "a program that breaks off while it waits",
+            "GET /",
+            [until_other_has("\r\n\r\n"), Reset],
+            [UntilEnd],
+        ),
+        row(
+            "a program that breaks off a download",
+            "GET /",
+            [until("hello"), Reset],
+            [send("HTTP/1.1 200 OK\r\n\r\nhello"), UntilEnd],
+        ),
+        row(
+            "a program that breaks off an upload",
+            "PUT /",
+            [send("ab"), until_other_has("ab"), Reset],
+            [UntilEnd],
+        )
+        .fields("Content-Length: 4\r\n"),
     ]);
     expect_the_same(rows).await;
 }
