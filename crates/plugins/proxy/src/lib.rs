@@ -5,6 +5,11 @@
 //!   access message's credentials as login; exact byte counts per channel; bounds on connections, time and destinations;
 //! - [`ProxyClient`], the client's: a local port per channel, for any program that knows SOCKS5 or HTTP proxies.
 //!
+//! # What a program notices
+//! As little as possible: what works without the proxy works through SOCKS5, CONNECT and absolute form, and what fails without
+//! it fails in the same way. A request in absolute form keeps its bytes but for the fields between a program and its proxy; its
+//! answer is relayed as it comes, informational responses and upgrades included. Each connection serves one request.
+//!
 //! # What is counted
 //! The payload, in bytes, both directions added up: what one side's system received from the other's over their connection,
 //! after the login. TLS and HTTP of the user's own count, as they are payload here; logins, the proxies' protocol and TCP's

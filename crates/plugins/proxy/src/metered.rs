@@ -119,8 +119,15 @@ impl Metered {
         Ok(())
     }
 
-    /// Notes bytes that were read from the socket, here or before it was metered, e.g. together with a request.
-    pub(crate) fn took(&self, bytes: usize) {
+    /// Notes bytes that a program sent together with its request, and that were read, or written, before this was metered.
+    pub(crate) fn passed_before(&self, bytes: usize) {
+        match self.counting {
+            Counting::WhenRead => self.took(bytes),
+            Counting::WhenArrived => self.gave(bytes),
+        }
+    }
+
+    fn took(&self, bytes: usize) {
         let bytes = bytes as u64;
         let counted = self.tally.lock().read(bytes);
         if self.counting == Counting::WhenRead {

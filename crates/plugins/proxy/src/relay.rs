@@ -76,16 +76,9 @@ async fn copy(plain: &TcpStream, metered: &Metered) -> io::Result<()> {
     let mut there = pin!(carry(End::Plain(plain), End::Metered(metered)));
     let mut back = pin!(carry(End::Metered(metered), End::Plain(plain)));
     let both = async {
-        // Whose end was read can break afterwards, and nobody else would notice.
         tokio::select! {
-            ended = &mut there => {
-                ended?;
-                unless_broken(plain, back).await
-            }
-            ended = &mut back => {
-                ended?;
-                unless_broken(metered.socket(), there).await
-            }
+            ended = &mut there => after(ended, plain, back).await,
+            ended = &mut back => after(ended, metered.socket(), there).await,
         }
     };
     tokio::select! {
@@ -94,11 +87,39 @@ async fn copy(plain: &TcpStream, metered: &Metered) -> io::Result<()> {
     }
 }
 
-async fn unless_broken(stream: &TcpStream, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    tokio::select! {
-        biased;
-        done = work => done,
-        () = broken(stream) => Err(io::ErrorKind::ConnectionReset.into()),
+/// Goes on with the `other` direction after one ended that came `from` a connection.
+async fn after(
+    ended: Result<(), Broke>,
+    from: &TcpStream,
+    other: impl Future<Output = Result<(), Broke>>,
+) -> io::Result<()> {
+    match ended {
+        // A connection whose end was read can break afterwards, and nobody else would notice.
+        Ok(()) => tokio::select! {
+            biased;
+            ended = other => ended.map_err(Broke::into_error),
+            () = broken(from) => Err(io::ErrorKind::ConnectionReset.into()),
+        },
+        // What it sent before it broke, such as the reason, is still to be passed on.
+        Err(Broke::To(error)) => {
+            let _ = other.await;
+            Err(error)
+        }
+        Err(Broke::From(error)) => Err(error),
+    }
+}
+
+/// The connection that broke, as a direction sees it.
+enum Broke {
+    From(io::Error),
+    To(io::Error),
+}
+
+impl Broke {
+    fn into_error(self) -> io::Error {
+        match self {
+            Self::From(error) | Self::To(error) => error,
+        }
     }
 }
 
@@ -146,26 +167,26 @@ const QUIET: Duration = Duration::from_secs(1);
 /// [gives up](Metered), end it and reset it right after.
 const SECOND_THOUGHT: Duration = Duration::from_millis(5);
 
-async fn carry(from: End<'_>, to: End<'_>) -> io::Result<()> {
+async fn carry(from: End<'_>, to: End<'_>) -> Result<(), Broke> {
     let mut lane = Lane::new();
     // Always first wait for the socket, then for the gate, which may have closed meanwhile; from there on nothing waits.
-    while fill(&mut lane, from).await? > 0 {
+    while fill(&mut lane, from).await.map_err(Broke::From)? > 0 {
         while !lane.is_empty() {
             match to.drain(&mut lane).await {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let _stalled =
                         if let End::Metered(metered) = from { Some(metered.stall()) } else { None };
-                    to.socket().writable().await?;
+                    to.socket().writable().await.map_err(Broke::To)?;
                 }
-                drained => drained?,
+                drained => drained.map_err(Broke::To)?,
             }
         }
         lane.adapt();
     }
     if tokio::time::timeout(SECOND_THOUGHT, broken(from.socket())).await.is_ok() {
-        return Err(io::ErrorKind::ConnectionReset.into());
+        return Err(Broke::From(io::ErrorKind::ConnectionReset.into()));
     }
-    to.close_writing()
+    to.close_writing().map_err(Broke::To)
 }
 
 async fn fill(lane: &mut Lane, from: End<'_>) -> io::Result<usize> {

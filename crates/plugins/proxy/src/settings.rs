@@ -148,7 +148,7 @@ pub struct Limits {
     /// A connection without a byte for so long is closed. Time spent suspended does not count.
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
-    /// The most bytes of an HTTP request's head, at least 8192.
+    /// The most bytes of an HTTP request's head, at least 8192. An answer's head above it is relayed unseen.
     pub header_bytes: usize,
     /// How long a new connection waits for a suspended channel before it is refused: short suspensions pass unnoticed.
     #[serde(with = "humantime_serde")]

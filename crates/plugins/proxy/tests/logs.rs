@@ -1,4 +1,4 @@
-//! Passwords are in no log line, at no level, of no crate.
+//! What the log says: no password, at no level, of no crate; and why a program of another protocol is turned away.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,6 +40,31 @@ impl<'a> MakeWriter<'a> for Captured {
     fn make_writer(&'a self) -> Self {
         self.clone()
     }
+}
+
+/// On one thread, so that the log is this test's alone.
+#[tokio::test]
+async fn a_program_of_another_protocol_leaves_one_line_at_info() {
+    let captured = Captured::default();
+    let info = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::INFO)
+        .with_ansi(false)
+        .with_writer(captured.clone())
+        .finish();
+    let _capturing = tracing::subscriber::set_default(info);
+    let mut pair = Pair::new().await;
+    let log = || String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    for (message, named) in [
+        (&b"\x16\x03\x01\0\x05\x01\0\0\x01\0"[..], "TLS"),
+        (b"\x04\x01", "SOCKS4"),
+        (b"\x80\x2e\x01", "neither"),
+    ] {
+        for _ in 0..3 {
+            program::exchange(pair.local, message).await;
+        }
+        assert_eq!(log().lines().filter(|line| line.contains(named)).count(), 1, "{named}: {}", log());
+    }
+    pair.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::strangers::{Stranger, Strangers};
 use super::{Backend, http, socks};
 
 /// Opens a port.
@@ -71,6 +72,7 @@ async fn accept<B: Backend>(
     full: Arc<AtomicBool>,
 ) {
     let connections = TaskTracker::new();
+    let strangers = Arc::new(Strangers::default());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -89,9 +91,9 @@ async fn accept<B: Backend>(
             }
             continue;
         };
-        let (backend, stop) = (Arc::clone(&backend), stop.clone());
+        let (backend, strangers, stop) = (Arc::clone(&backend), Arc::clone(&strangers), stop.clone());
         connections.spawn(async move {
-            stop.run_until_cancelled(serve(&*backend, stream, peer)).await;
+            stop.run_until_cancelled(serve(&*backend, &strangers, stream, peer)).await;
             drop(place);
         });
     }
@@ -100,15 +102,15 @@ async fn accept<B: Backend>(
     connections.wait().await;
 }
 
-async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: SocketAddr) {
+async fn serve<B: Backend>(backend: &B, strangers: &Strangers, stream: TcpStream, peer: SocketAddr) {
     // Without it small messages wait for acknowledgements of earlier ones, twice per relay.
     let _ = stream.set_nodelay(true);
     let mut first = [0];
     let spoke = tokio::time::timeout(backend.limits().handshake, stream.peek(&mut first)).await;
     match (spoke, first) {
         (Ok(Ok(1)), [5]) => socks::serve(backend, stream, peer).await,
-        // Each HTTP method is a token of letters.
-        (Ok(Ok(1)), [letter]) if letter.is_ascii_alphabetic() => http::serve(backend, stream, peer).await,
-        _ => tracing::debug!(%peer, "connection closed, it speaks neither SOCKS5 nor HTTP"),
+        (Ok(Ok(1)), [byte]) if http::may_begin_with(byte) => http::serve(backend, stream, peer).await,
+        (Ok(Ok(1)), [byte]) => strangers.refuse(Stranger::of(byte), stream, peer).await,
+        _ => tracing::debug!(%peer, "connection closed, nothing was asked for"),
     }
 }

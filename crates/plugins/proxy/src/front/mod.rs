@@ -1,9 +1,11 @@
 //! The side towards programs: one port that speaks SOCKS5 and HTTP. The agent and the client differ only in who may enter and
 //! in how a destination is reached, which is their [`Backend`].
 
+mod farewell;
 mod http;
 mod listener;
 mod socks;
+mod strangers;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

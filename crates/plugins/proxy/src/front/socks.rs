@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
+use super::farewell::farewell;
 use super::{Backend, DialError, Refused, connect};
 use crate::channel::{Channel, NotAdmitted};
 use crate::destination::Target;
@@ -80,7 +81,8 @@ async fn greet<B: Backend>(
             Ok(channel) => (channel, accept(stream).await?),
             Err(refused) => {
                 tracing::debug!(%peer, %refused, "login refused");
-                write(&mut stream, &[1, 1], "refusing a login").await?;
+                // A program may have sent its request already.
+                farewell(stream, &[1, 1]).await;
                 return Ok(None);
             }
         }

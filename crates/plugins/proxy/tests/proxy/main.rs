@@ -14,3 +14,4 @@ mod meters;
 mod refusals;
 mod support;
 mod traffic;
+mod transparency;

@@ -149,6 +149,16 @@ async fn what_cannot_be_reached_is_said_in_the_protocols_words_through_both_side
     for (proxy, login) in [(pair.sold_at, Some((name.as_str(), PASSWORD))), (pair.local, None)] {
         assert_eq!(program::socks(proxy, login, "127.0.0.1", closed).await.refused(), 5);
         assert_eq!(program::connect(proxy, login, "127.0.0.1", closed).await.refused(), 502);
+        let authorization = login
+            .map_or_else(String::new, |login| format!("Proxy-Authorization: {}\r\n", program::basic(login)));
+        for (host, reason) in [
+            (format!("127.0.0.1:{closed}"), "connection refused"),
+            ("name.invalid".to_owned(), "does not resolve"),
+        ] {
+            let request = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{authorization}\r\n");
+            let answer = String::from_utf8(program::exchange(proxy, request.as_bytes()).await).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains(reason), "{host}: {answer}");
+        }
         for unsound in ["no host", "line\nbreak", "fe80::1%eth0"] {
             assert_eq!(program::socks(proxy, login, unsound, 80).await.refused(), 4, "{unsound:?}");
         }
@@ -181,6 +191,69 @@ async fn what_a_proxy_does_not_do_is_refused() {
         let answer = String::from_utf8(program::exchange(sold_at, request.as_bytes()).await).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_of_other_protocols_get_an_answer_that_they_understand() {
+    let pair = Pair::new().await;
+    let socks4_refusal = &[0, 0x5b, 0, 0, 0, 0, 0, 0][..];
+    for (message, expected) in [
+        (&b"\x04\x01\0\x50\x7f\0\0\x01user\0"[..], socks4_refusal),
+        (b"\x04\x01\0\x50\0\0\0\x01user\0example.org\0", socks4_refusal), // SOCKS4a
+        (b"\x16\x03\x01\0\x05\x01\0\0\x01\0", &[21, 3, 1, 0, 2, 2, 40]),  // the beginning of TLS: an alert
+        (b"\x05\x01\0\x05\x01\0\x09", &[5, 0, 5, 8, 0, 1]),               // no such type of address
+        (b"SSH-2.0-client\r\n", b"HTTP/1.1 400 "),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 505 "),
+        (b"*1\r\n$4\r\nPING\r\n", b"HTTP/1.1 400 "),
+    ] {
+        for port in [pair.local, pair.sold_at] {
+            let answer = program::exchange(port, message).await;
+            let at_login = port == pair.sold_at && message[0] == 5; // where only a password opens
+            assert!(
+                answer.starts_with(expected) || at_login,
+                "{}: {}",
+                message.escape_ascii(),
+                answer.escape_ascii()
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_lines_before_a_request_are_skipped() {
+    let (origin, pair) = (Origin::start().await, Pair::new().await);
+    for before in ["\r\n", "\n\r\n\r\n"] {
+        let request = format!("{before}GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/bytes/5"));
+        let answer = program::exchange(pair.local, request.as_bytes()).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_request_is_in_the_answer() {
+    let pair = Pair::new().await;
+    for (request, reason) in [
+        ("GET /x HTTP/1.1\r\nHost: h\r\n", "this is a proxy"),
+        ("GET https://h/ HTTP/1.1\r\n", "send CONNECT host:port"),
+        ("GET wss://h/ HTTP/1.1\r\n", "send CONNECT host:port"),
+        ("GET ftp://h/ HTTP/1.1\r\n", "only http and ws"),
+        ("GET http:///x HTTP/1.1\r\n", "no host"),
+        ("GET http://h:99999/ HTTP/1.1\r\n", "port"),
+        ("CONNECT h HTTP/1.1\r\n", "needs a port"),
+        ("GET http://h/ HTTP/1.1\r\nA: b\r\n c\r\n", "blank"),
+        ("GET http://h/ HTTP/1.1\r\nA: b\rc\r\n", "carriage return"),
+        ("GET http://h/ HTTP/1.1\r\nA: \0\r\n", "NUL"),
+        ("PUT http://h/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n", "Content-Length"),
+        ("PUT http://h/ HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", "Transfer-Encoding"),
+    ] {
+        let answer = program::exchange(pair.local, format!("{request}\r\n").as_bytes()).await;
+        let answer = String::from_utf8(answer).unwrap();
+        let text = answer.split_once("\r\n\r\n").unwrap().1;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && text.contains(reason), "{request:?}: {answer}");
+        assert!(answer.contains(&format!("Content-Length: {}\r\n", text.len())), "{answer}");
+    }
+    let answer = program::exchange(pair.local, b"HEAD /x HTTP/1.1\r\n\r\n").await;
+    assert!(answer.starts_with(b"HTTP/1.1 400 ") && answer.ends_with(b"\r\n\r\n"), "no text after a HEAD");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,9 +321,9 @@ async fn who_does_not_say_what_it_wants_in_time_is_closed() {
         (b"\x05", b""),
         (b"\x05\x01\x02", b"\x05\x02"),
         (&login, b"\x05\x02"),
-        (b"G", b""),
-        (b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost:", b""),
-        // Nor is one that is between two requests.
+        (b"G", b"HTTP/1.1 408 "),
+        (b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost:", b"HTTP/1.1 408 "),
+        // A refused one does not get another request.
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 407 "),
     ];
     let mut programs = tokio::task::JoinSet::new();
@@ -271,11 +344,11 @@ async fn who_does_not_say_what_it_wants_in_time_is_closed() {
 async fn a_request_with_too_long_a_head_is_refused() {
     let settings = with(agent_settings(), &json!({"limits": {"header_bytes": 8192}}));
     let (_agent, sold_at, _) = agent(settings).await;
-    let many = "X: y\r\n".repeat(1_000);
+    let many = "X: y\r\n".repeat(2_000);
     for head in [format!("X: {}\r\n", "y".repeat(20_000)), many] {
         let request = format!("CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: x\r\n{head}\r\n");
         let answer = String::from_utf8(program::exchange(sold_at, request.as_bytes()).await).unwrap();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("limits.header_bytes"), "{answer}");
     }
 }
 
