@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 use crate::channel::{Flow, Stopped, Turn};
 use crate::lane::Lane;
@@ -47,6 +48,7 @@ pub(crate) struct Metered {
     // Never locked: a lock shares what may be sent and not shared.
     reading: Mutex<Option<Wait>>,
     writing: Mutex<Option<Wait>>,
+    ending: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 /// When bytes that arrive count.
@@ -65,6 +67,10 @@ const UNSENT: u32 = 256 * 1024;
 
 /// The most that is written at a time, beyond [`UNSENT`].
 const PIECE: usize = 256 * 1024;
+
+/// So long, an end may turn out to be a break: a program that closes its connection while more comes for it, and a peer that
+/// [gives up](Metered), end it and reset it right after.
+const SECOND_THOUGHT: Duration = Duration::from_millis(5);
 
 /// More than arrives while it is read.
 const DISCARDED_AT_ONCE: usize = 1024 * 1024;
@@ -90,6 +96,7 @@ impl Metered {
             ended: false,
             reading: Mutex::new(None),
             writing: Mutex::new(None),
+            ending: Mutex::new(None),
         }
     }
 
@@ -277,6 +284,25 @@ fn takes_more(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
+/// Whether an end is one, and not the first sign of a break.
+fn not_broken(stream: &TcpStream) -> io::Result<()> {
+    let mut asked = [PollFd::new(stream, PollFlags::empty())];
+    let answered = poll(&mut asked, Some(&Timespec::default())).is_ok();
+    let [asked] = asked;
+    if answered && asked.revents().contains(PollFlags::ERR) {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    Ok(())
+}
+
+/// Waits whether an end that was read turns out to be a break.
+pub(crate) async fn second_thought(stream: &TcpStream) -> io::Result<()> {
+    match tokio::time::timeout(SECOND_THOUGHT, broken(stream)).await {
+        Ok(()) => Err(io::ErrorKind::ConnectionReset.into()),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Completes when the connection was reset, or broke otherwise.
 pub(crate) async fn broken(stream: &TcpStream) {
     // An error means that there is no runtime any more to wait with.
@@ -346,7 +372,11 @@ impl AsyncRead for Metered {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let most = ready!(poll_turn(&this.flow, this.reading.get_mut(), cx))?;
-        let before = buf.filled().len();
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        if let Some(ending) = this.ending.get_mut() {
+            ready!(ending.as_mut().poll(cx));
+            return Poll::Ready(not_broken(&this.stream));
+        }
         if most >= buf.remaining() {
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         } else {
@@ -355,7 +385,14 @@ impl AsyncRead for Metered {
             let read = part.filled().len();
             buf.advance(read);
         }
-        this.took(buf.filled().len() - before);
+        let read = buf.filled().len() - before;
+        if read == 0 && room > 0 {
+            let mut ending = Box::pin(tokio::time::sleep(SECOND_THOUGHT));
+            let ended = ending.as_mut().poll(cx);
+            *this.ending.get_mut() = Some(ending);
+            return ended.map(|()| not_broken(&this.stream));
+        }
+        this.took(read);
         Poll::Ready(Ok(()))
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::channel::{Flow, Gate};
 use crate::lane::Lane;
-use crate::metered::{Metered, broken, reset};
+use crate::metered::{Metered, broken, reset, second_thought};
 
 /// Copies both ways until both sides have ended, with half-closed connections as TCP has them; or until one broke, the channel
 /// is stopped, or nothing moved for `idle`. Unless both ended in order both are reset, so that neither side takes a part for
@@ -163,10 +163,6 @@ impl<'a> End<'a> {
 /// A lane that nothing came through for so long leaves its width to others.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// So long, an end may turn out to be a break: a program that closes its connection while more comes for it, and a peer that
-/// [gives up](Metered), end it and reset it right after.
-const SECOND_THOUGHT: Duration = Duration::from_millis(5);
-
 async fn carry(from: End<'_>, to: End<'_>) -> Result<(), Broke> {
     let mut lane = Lane::new();
     // Always first wait for the socket, then for the gate, which may have closed meanwhile; from there on nothing waits.
@@ -183,9 +179,7 @@ async fn carry(from: End<'_>, to: End<'_>) -> Result<(), Broke> {
         }
         lane.adapt();
     }
-    if tokio::time::timeout(SECOND_THOUGHT, broken(from.socket())).await.is_ok() {
-        return Err(Broke::From(io::ErrorKind::ConnectionReset.into()));
-    }
+    second_thought(from.socket()).await.map_err(Broke::From)?;
     to.close_writing().map_err(Broke::To)
 }
 
