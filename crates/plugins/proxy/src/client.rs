@@ -162,7 +162,7 @@ impl Adapter for ProxyClient {
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         crate::expect_role(Role::Client, provision.role())?;
         let running = self.lifecycle.running()?;
-        let Provision::Buy { channel, access } = provision else {
+        let Provision::Buy { channel, access, .. } = provision else {
             return Err(Refusal::WrongRole { role: provision.role() });
         };
         Ok(Provisioned { endpoint: running.open(channel, access).await?.to_value() })

@@ -301,7 +301,7 @@ async fn a_port_in_use_is_named() {
     let client = Side::client(settings).await;
     let access =
         Access { endpoint: json!({"host": "127.0.0.1", "port": 1}), credentials: credentials(channel(1)) };
-    let provision = Provision::Buy { channel: channel(1), access };
+    let provision = Provision::buy(channel(1), access);
     let refused = refusal(client.host.provision(provision.clone()).await);
     assert!(matches!(refused, Refusal::Unavailable { .. }), "{refused:?}");
     assert!(refused.to_string().contains(&format!("127.0.0.1:{port}")), "{refused}");
@@ -357,7 +357,7 @@ async fn parameters_that_cannot_be_used_are_refused_by_field() {
         (json!({"host": "h", "port": 1}), "", "credentials.password"),
     ] {
         let credentials = Credentials { username: "u".into(), password: password.into() };
-        let provision = Provision::Buy { channel: channel(1), access: Access { endpoint, credentials } };
+        let provision = Provision::buy(channel(1), Access { endpoint, credentials });
         let refused = refusal(client.host.provision(provision).await);
         assert!(
             matches!(&refused, Refusal::Parameters { field, .. } if field == named),
@@ -393,7 +393,7 @@ async fn a_client_tells_what_is_wrong_with_its_agent_until_it_is_right_again() {
     let endpoint = serde_json::to_value(agent.sell(id).await).unwrap();
     let buy = async |endpoint: Value, password: &str| {
         let credentials = Credentials { username: id.to_string(), password: password.into() };
-        let provision = Provision::Buy { channel: id, access: Access { endpoint, credentials } };
+        let provision = Provision::buy(id, Access { endpoint, credentials });
         let provisioned = client.host.provision(provision).await.unwrap();
         client.host.start(id).await.unwrap();
         address(&privatix_plugin_proxy::Endpoint::parse(&provisioned.endpoint).unwrap())
