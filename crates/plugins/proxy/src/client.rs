@@ -12,15 +12,15 @@ use privatix_adapter::{
     About, Access, Adapter, Configuration, Health, Provision, Provisioned, Refusal, Role, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
+use privatix_net::{Resolver, Share};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::channel::Channel;
 use crate::destination::{Destinations, Target};
 use crate::endpoint::Endpoint;
-use crate::front::{Backend, DialError, Listener, LoginRefused, bind};
+use crate::front::{Backend, DialError, Listener, LoginRefused, Places, bind};
 use crate::lifecycle::Lifecycle;
 use crate::reporting::Reporting;
 use crate::server::dial;
@@ -58,7 +58,7 @@ struct Running {
     ports: Mutex<HashMap<ChannelId, Port>>,
     /// One provision at a time, as each looks for a free port.
     provisioning: tokio::sync::Mutex<()>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     settings: ClientSettings,
     reporting: Arc<Reporting>,
     stop_reporting: DropGuard,
@@ -77,6 +77,8 @@ struct Way {
     channel: Arc<Channel>,
     agent: Mutex<Arc<(Endpoint, Access)>>,
     agents: Destinations,
+    /// For the agent's name.
+    lookups: Share,
     limits: Limits,
     /// What was wrong with the agent at the last attempt, if anything was.
     trouble: Mutex<Option<String>>,
@@ -89,7 +91,7 @@ impl Running {
         Self {
             ports: Mutex::default(),
             provisioning: tokio::sync::Mutex::new(()),
-            places: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(&settings.limits),
             settings,
             reporting,
             stop_reporting: stop.drop_guard(),
@@ -119,6 +121,7 @@ impl Running {
             } else {
                 Destinations::public()
             },
+            lookups: Resolver::system().share(),
             limits: self.settings.limits.clone(),
             trouble: Mutex::default(),
         });
@@ -197,7 +200,7 @@ impl Adapter for ProxyClient {
             Err(refusal) => return Health::Failed { reason: refusal.to_string() },
         };
         let ports = running.ports.lock();
-        let troubles: Vec<String> = ports
+        let mut troubles: Vec<String> = ports
             .values()
             .filter_map(|port| {
                 let channel = port.way.channel.id();
@@ -206,13 +209,13 @@ impl Adapter for ProxyClient {
                         "channel {channel}: its port is not served any more: restart the daemon"
                     ));
                 }
-                if port.listener.is_full() {
-                    let most = port.way.limits.connections;
-                    return Some(format!("all {most} connections are taken: raise limits.connections"));
-                }
                 port.way.trouble.lock().as_ref().map(|trouble| format!("channel {channel}: {trouble}"))
             })
             .collect();
+        if running.places.are_full() {
+            let most = running.settings.limits.connections;
+            troubles.push(format!("all {most} connections are taken: raise limits.connections"));
+        }
         if troubles.is_empty() { Health::Well } else { Health::Degraded { reason: troubles.join("; ") } }
     }
 
@@ -250,7 +253,7 @@ impl Backend for Way {
         Ok(Arc::clone(&self.channel))
     }
 
-    async fn dial(&self, target: &Target) -> Result<TcpStream, DialError> {
+    async fn dial(&self, _: ChannelId, target: &Target) -> Result<TcpStream, DialError> {
         let agent = Arc::clone(&self.agent.lock());
         let dialled = self.dial_through(&agent, target).await;
         *self.trouble.lock() = match &dialled {
@@ -275,7 +278,7 @@ impl Way {
         let agent = Target::from_host(&endpoint.host, endpoint.port.get());
         let too_late = |what: &str| DialError::Agent(io::Error::new(io::ErrorKind::TimedOut, what));
         let Limits { connect, suspended_wait, .. } = self.limits;
-        let mut stream = tokio::time::timeout(connect, dial(&self.agents, &agent))
+        let mut stream = tokio::time::timeout(connect, dial(&self.lookups, &self.agents, &agent))
             .await
             .map_err(|_| too_late("no answer to the attempt to connect"))?
             .map_err(|error| match error {

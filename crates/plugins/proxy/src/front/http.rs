@@ -149,6 +149,7 @@ fn enter<B: Backend>(
         let status = match why {
             LoginRefused::Wrong => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             LoginRefused::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            LoginRefused::Full => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut answer = say(status, &why.to_string());
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
@@ -292,6 +293,7 @@ fn status_for(refused: &Refused) -> StatusCode {
                 StatusCode::FORBIDDEN
             }
             DialError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            DialError::TooManyLookups => StatusCode::SERVICE_UNAVAILABLE,
             DialError::Unresolved(_)
             | DialError::Refused
             | DialError::Unreachable(_)

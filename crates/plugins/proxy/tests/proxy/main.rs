@@ -11,5 +11,6 @@ mod conformance;
 mod gate;
 mod hostile;
 mod refusals;
+mod strangers;
 mod support;
 mod traffic;

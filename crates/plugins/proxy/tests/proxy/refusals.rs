@@ -212,7 +212,7 @@ async fn a_channel_has_its_number_of_connections_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beyond_all_places_connections_are_closed_and_health_says_so() {
+async fn beyond_all_places_logins_are_refused_and_health_says_so() {
     let origin = Origin::start().await;
     let settings = with(agent_settings(), &json!({"limits": {"connections": 2}}));
     let (agent, sold_at, name) = agent(settings).await;
@@ -221,7 +221,8 @@ async fn beyond_all_places_connections_are_closed_and_health_says_so() {
     let first = program::socks(sold_at, login, "127.0.0.1", port).await.connected();
     let _second = program::socks(sold_at, login, "127.0.0.1", port).await.connected();
     let third = program::socks(sold_at, login, "127.0.0.1", port).await;
-    assert!(matches!(third, Outcome::Closed), "{third:?}");
+    assert!(matches!(third, Outcome::Denied), "{third:?}");
+    assert_eq!(program::connect(sold_at, login, "127.0.0.1", port).await.refused(), 503);
     let health = agent.host.health().await;
     assert!(
         matches!(&health, Health::Degraded { reason } if reason.contains("limits.connections")),
