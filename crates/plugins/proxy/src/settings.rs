@@ -77,7 +77,8 @@ impl ServerSettings {
 pub struct ClientSettings {
     /// The address to open local ports on.
     pub listen: IpAddr,
-    /// The first local port to try; each channel takes the next free one. 0 takes any free port.
+    /// The first local port to try; each new channel takes the next free one, and keeps it for its life. A port whose
+    /// channel is over is taken again when there are no others. 0 takes any free port.
     pub port: u16,
     /// How many ports to try, from `port` on.
     pub port_count: u16,

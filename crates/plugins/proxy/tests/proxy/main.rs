@@ -10,6 +10,7 @@
 mod conformance;
 mod gate;
 mod hostile;
+mod ports;
 mod refusals;
 mod strangers;
 mod support;
