@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata};
 
 /// The crates from the lowest layer to the highest. Those of one layer do not know each other.
 pub const LAYERS: &[&[&str]] = &[
-    &["privatix-channel", "privatix-db", "privatix-socket-queue"],
+    &["privatix-channel", "privatix-db", "privatix-net", "privatix-socket-queue"],
     &["privatix-billing", "privatix-contracts", "privatix-jobs"],
     &["privatix-offering", "privatix-testkit"],
     &["privatix-chain", "privatix-store", "privatix-somc", "privatix-adapter"],
@@ -28,6 +28,7 @@ pub const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     // Usable by any project, without a word of the marketplace.
     ("privatix-jobs", &["privatix-channel"]),
     ("privatix-db", &["privatix-channel"]),
+    ("privatix-net", &["privatix-channel", "privatix-db"]),
     ("privatix-somc", &["privatix-contracts", "privatix-db"]),
     ("privatix-adapter", &["privatix-billing", "privatix-contracts", "privatix-db"]),
     ("privatix-plugin-proxy", &["privatix-billing", "privatix-contracts", "privatix-db"]),

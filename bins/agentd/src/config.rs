@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use privatix_daemon::DaemonError;
 use privatix_daemon::config::{self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection};
+use privatix_daemon::{Connections, DaemonError};
 use privatix_somc::{ServerLimits, SomcAddress, SourceType};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,8 @@ pub(crate) struct SomcSection {
     pub(crate) listen: SocketAddr,
     announce: Option<String>,
     max_connections: usize,
+    max_strangers: usize,
+    max_connections_per_peer: usize,
     #[serde(with = "humantime_serde")]
     idle_timeout: Duration,
     #[serde(with = "humantime_serde")]
@@ -72,6 +74,8 @@ impl Default for SomcSection {
             listen: (Ipv4Addr::UNSPECIFIED, 9500).into(),
             announce: None,
             max_connections: limits.max_connections,
+            max_strangers: limits.max_strangers,
+            max_connections_per_peer: limits.max_connections_per_peer,
             idle_timeout: limits.idle_timeout,
             request_timeout: limits.request_timeout,
         }
@@ -95,9 +99,18 @@ impl SomcSection {
         }
     }
 
-    pub(crate) fn limits(&self) -> ServerLimits {
+    /// The connections that the messaging server may have, beside the plug-in's.
+    pub(crate) fn connections(&self, mut connections: Connections) -> Connections {
+        connections.messaging = self.max_connections;
+        connections.messaging_strangers = self.max_strangers;
+        connections
+    }
+
+    pub(crate) fn limits(&self, allowed: Connections) -> ServerLimits {
         let mut limits = ServerLimits::default();
-        limits.max_connections = self.max_connections;
+        limits.max_connections = self.max_connections.min(allowed.messaging);
+        limits.max_strangers = self.max_strangers.min(allowed.messaging_strangers);
+        limits.max_connections_per_peer = self.max_connections_per_peer;
         limits.idle_timeout = self.idle_timeout;
         limits.request_timeout = self.request_timeout;
         limits
@@ -136,7 +149,11 @@ const SECTIONS: &str = r#"[somc]
 # listen = "0.0.0.0:9500"
 # The public name or address, with the port, under which clients reach it. Needed unless `listen` names an address.
 # announce = "agent.example.org:9500"
+# Connections that have proved a channel, those that have not ("strangers"), and strangers from one address (IPv6: one /64
+# network). Raise the last behind a container's port mapping or a load balancer: all clients have one address there.
 # max_connections = 4096
+# max_strangers = 1024
+# max_connections_per_peer = 64
 # idle_timeout = "5m"
 # request_timeout = "30s"
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use privatix_adapter::Role;
 use privatix_agent::Agent;
 use privatix_daemon::config::Loaded;
-use privatix_daemon::{App, Context, DaemonError, Parts, together};
+use privatix_daemon::{App, Connections, Context, DaemonError, Parts, together};
 use privatix_somc::DirectListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,10 @@ impl App for Agentd {
         settings.somc.announced(settings.somc.listen).map(drop)
     }
 
+    fn connections(settings: &config::Settings, plug_in: Connections) -> Connections {
+        settings.somc.connections(plug_in)
+    }
+
     async fn run(
         loaded: Loaded<config::Settings>,
         parts: Parts,
@@ -43,7 +47,7 @@ impl App for Agentd {
         let listener = DirectListener::bind(somc.listen).await?;
         let address = somc.announced(listener.local_addr())?;
         tracing::info!(listen = %listener.local_addr(), announced = %address, "messaging server listens");
-        let agent = Agent::new(parts.node, listener, address).await?.limits(somc.limits());
+        let agent = Agent::new(parts.node, listener, address).await?.limits(somc.limits(parts.connections));
         let serving = parts.api.serve_agent(agent.handle(), shutdown.clone());
         together(agent.run(shutdown.clone()), serving, shutdown).await
     }

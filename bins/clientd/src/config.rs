@@ -95,7 +95,7 @@ impl Default for SomcSection {
 }
 
 impl SomcSection {
-    pub(crate) const fn transport(&self) -> DirectTransport {
+    pub(crate) fn transport(&self) -> DirectTransport {
         if self.allow_private { DirectTransport::anywhere() } else { DirectTransport::public_only() }
     }
 

@@ -103,5 +103,6 @@ pub use host::{Host, Timeouts};
 pub use secret::Secret;
 pub use usage::{Session, SessionId, SessionReport, UsageReporter, UsageReports, usage_reports};
 pub use values::{
-    About, Access, Allowance, Configuration, Credentials, Health, ProductId, Provision, Provisioned, Role,
+    About, Access, Allowance, Configuration, Credentials, Health, LocalEndpoints, ProductId, Provision,
+    Provisioned, Role,
 };

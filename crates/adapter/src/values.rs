@@ -112,10 +112,33 @@ pub enum Provision {
         channel: ChannelId,
         /// The access message's content.
         access: Access,
+        /// Where programs on this machine are used to finding services.
+        #[serde(default)]
+        local: LocalEndpoints,
     },
 }
 
+/// Where programs on a client's machine find, or found, the services of its channels: what the adapter gave as
+/// [`Provisioned::endpoint`], in this run or an earlier one. A program that was set up for one channel's must not use
+/// another's without a sign.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalEndpoints {
+    /// This channel's own, which it keeps for its life: if it cannot be had, that is an error.
+    pub own: Option<Value>,
+    /// Those of other channels that are not over: not to be given to this one.
+    pub in_use: Vec<Value>,
+    /// Those of channels that are over, the last one to end first: not to be given to this one while there are others.
+    pub freed: Vec<Value>,
+}
+
 impl Provision {
+    /// A bought channel's, the first one on this machine.
+    pub const fn buy(channel: ChannelId, access: Access) -> Self {
+        let local = LocalEndpoints { own: None, in_use: Vec::new(), freed: Vec::new() };
+        Self::Buy { channel, access, local }
+    }
+
     /// The channel.
     pub const fn channel(&self) -> ChannelId {
         match self {

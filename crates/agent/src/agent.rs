@@ -16,6 +16,7 @@ use crate::access::Access;
 use crate::channels::{Channels, CloseChannel, ProvisionChannel, claimable};
 use crate::offerings::{ChangeOffering, OfferingAction, OfferingDraft, Offerings, create};
 use crate::payments::Payments;
+use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
 
 /// A seller: see the [crate's example](crate).
@@ -73,7 +74,12 @@ impl Agent {
             allowed: Mutex::new(HashMap::new()),
         });
         let stop = shutdown.child_token();
+        let most = limits.max_connections;
         let server = Server::new(handle.clone(), limits);
+        let server_stats = {
+            let server = server.clone();
+            move || Places { stats: server.stats(), most }
+        };
         let serving = tokio::spawn({
             let stop = stop.clone();
             async move {
@@ -81,6 +87,7 @@ impl Agent {
                 server.serve(listener, stop).await;
             }
         });
+        let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let register = {
             let node = Arc::clone(&node);
             move |processor: privatix_jobs::ProcessorBuilder| {
@@ -94,7 +101,12 @@ impl Agent {
         stop.cancel();
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
+        let watched = watching.await;
         outcome?;
+        watched.map_err(|error| NodeError::TaskEnded {
+            task: "watch on the messaging server",
+            reason: error.to_string(),
+        })?;
         served.map_err(|error| NodeError::TaskEnded { task: "messaging server", reason: error.to_string() })
     }
 }

@@ -29,6 +29,7 @@ mod agent;
 mod channels;
 mod offerings;
 mod payments;
+mod places;
 mod role;
 
 pub use agent::{Agent, AgentHandle};

@@ -115,8 +115,7 @@ impl AccessFetcher {
         let credentials =
             Credentials { username: access.username.clone(), password: Secret::new(access.password.clone()) };
         let access_for_plug_in = adapter::Access { endpoint: access.endpoint.clone(), credentials };
-        let provision = Provision::Buy { channel: job.channel, access: access_for_plug_in };
-        node.services().provision(provision).await?;
+        node.services().provision(Provision::buy(job.channel, access_for_plug_in)).await?;
 
         let start = ServiceOrder {
             channel: job.channel,

@@ -17,7 +17,7 @@ use crate::error::EXIT_CODES;
 use crate::init::{self, InitArgs};
 use crate::output::Output;
 use crate::run::{self, Parts};
-use crate::{DaemonError, connect};
+use crate::{Connections, DaemonError, connect};
 
 /// What makes one daemon differ from the other.
 pub trait App: Send + Sync + 'static {
@@ -49,6 +49,12 @@ pub trait App: Send + Sync + 'static {
     /// # Errors
     /// What is wrong, by the setting's name.
     fn check(settings: &Self::Settings) -> Result<(), DaemonError>;
+
+    /// Adds the connections that its own servers may have to those of the plug-in.
+    fn connections(settings: &Self::Settings, plug_in: Connections) -> Connections {
+        let _ = settings;
+        plug_in
+    }
 
     /// Runs the daemon until shutdown.
     fn run(

@@ -44,8 +44,10 @@ pub(crate) async fn check<A: App>(
     let mut checks = Checks::default();
     checks.add("settings", A::check(settings).map(|()| "well-formed".to_owned()));
     checks.add("endpoint", settings.chain().endpoint().map(|at| at.label().to_owned()).map_err(Into::into));
-    checks
-        .add("adapter", adapters::make(settings.adapter(), A::ROLE).map(|_| "settings accepted".to_owned()));
+    checks.add(
+        "adapter",
+        adapters::connections(settings.adapter(), A::ROLE).map(|_| "settings accepted".to_owned()),
+    );
     let filter = tracing_subscriber::EnvFilter::try_new(&settings.log().level);
     checks.add(
         "log",

@@ -7,7 +7,7 @@ use privatix_db::DbError;
 use privatix_node::NodeError;
 use privatix_somc::{AddressError, TransportError};
 
-use crate::{ConfigError, KeystoreError};
+use crate::{ConfigError, KeystoreError, TooFewFiles};
 
 /// What the exit codes of both programs mean, for their help.
 pub const EXIT_CODES: &str = "\
@@ -85,6 +85,9 @@ pub enum DaemonError {
     /// The control API's socket.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The limit of open files.
+    #[error(transparent)]
+    OpenFiles(#[from] TooFewFiles),
     /// The role.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -162,6 +165,7 @@ impl DaemonError {
             Self::Api(ApiError::Unauthorized { .. }) => "unauthorized",
             Self::Api(ApiError::BadUrl { .. }) => "usage",
             Self::Api(_) => "unreachable",
+            Self::OpenFiles(_) => "open_files",
             Self::OrderFailed { .. } => "order_failed",
             Self::StillRunning { .. } => "still_running",
             Self::NotReady(_) => "not_ready",

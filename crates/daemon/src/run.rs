@@ -5,7 +5,7 @@ use std::path::Path;
 
 use privatix_api::{ApiServer, ServeError, ServerSettings};
 use privatix_db::Database;
-use privatix_node::{NodeError, NodeParts};
+use privatix_node::{NodeError, NodeParts, Notices};
 use privatix_offering::Templates;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::check::in_background;
 use crate::config::{Loaded, Settings};
-use crate::{DaemonError, adapters, connect, files, keystore, logging, signals};
+use crate::{Connections, DaemonError, adapters, connect, files, keystore, logging, open_files, signals};
 
 /// What a role is made of, and the API to serve it on.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Parts {
     pub node: NodeParts,
     /// For its handle.
     pub api: ApiServer,
+    /// How many connections its servers may have.
+    pub connections: Connections,
 }
 
 /// Runs the daemon until a signal.
@@ -30,7 +32,10 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let settings = &loaded.settings;
     logging::start(settings.log())?;
     A::check(settings)?;
-    let (adapter, adapter_settings) = adapters::make(settings.adapter(), A::ROLE)?;
+    let notices = Notices::default();
+    let plug_in = adapters::connections(settings.adapter(), A::ROLE)?;
+    let connections = allowed(A::connections(settings, plug_in), &notices)?;
+    let (adapter, adapter_settings) = adapters::make(settings.adapter(), A::ROLE, connections)?;
     let endpoint = settings.chain().endpoint()?;
     files::create_folder(&loaded.data_dir)?;
 
@@ -79,10 +84,22 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         adapter_settings,
         templates: Templates::builtin(),
         chain: settings.chain().settings(),
+        notices,
     };
-    Box::pin(A::run(loaded.clone(), Parts { node, api: server }, shutdown)).await?;
+    Box::pin(A::run(loaded.clone(), Parts { node, api: server, connections }, shutdown)).await?;
     tracing::info!("{name} has ended");
     Ok(())
+}
+
+/// The connections that the limit of open files allows, once it is raised as far as it can be.
+fn allowed(wanted: Connections, notices: &Notices) -> Result<Connections, DaemonError> {
+    let limit = open_files::raise_limit();
+    let allowed = wanted.within(limit)?;
+    if let Some(lowered) = allowed.lowered_from(wanted, limit) {
+        tracing::warn!("{lowered}");
+        notices.set("open_files", Some(lowered));
+    }
+    Ok(allowed)
 }
 
 /// Runs a role and its API until shutdown, or until either ends; then both end.

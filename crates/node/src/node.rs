@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::messages::Messages;
 use crate::services::Services;
-use crate::{ChainSettings, Marks, NodeError};
+use crate::{ChainSettings, Marks, NodeError, Notices};
 
 /// What a role is made of.
 pub struct NodeParts {
@@ -37,6 +37,8 @@ pub struct NodeParts {
     pub templates: Templates,
     /// How to follow the chain.
     pub chain: ChainSettings,
+    /// What there is to warn of already.
+    pub notices: Notices,
 }
 
 impl NodeParts {
@@ -60,6 +62,7 @@ impl NodeParts {
             adapter_settings: serde_json::json!({}),
             templates: Templates::builtin(),
             chain: ChainSettings::new(contract),
+            notices: Notices::default(),
         })
     }
 }
@@ -86,6 +89,7 @@ pub struct Node {
     /// Permits are signed one at a time.
     pub(crate) permits: Arc<tokio::sync::Mutex<()>>,
     messages: Arc<Messages>,
+    notices: Notices,
     // There while it runs: it holds the role, which holds the node.
     pub(crate) engine: RwLock<Option<Engine>>,
 }
@@ -121,7 +125,7 @@ impl Node {
     /// # Errors
     /// [`NodeError::Chain`] for an unreachable or wrong endpoint or contract; [`NodeError::Store`] for another's database.
     pub async fn open(parts: NodeParts, side: adapter::Role) -> Result<Arc<Self>, NodeError> {
-        let NodeParts { db, endpoint, signer, adapter, adapter_settings, templates, chain } = parts;
+        let NodeParts { db, endpoint, signer, adapter, adapter_settings, templates, chain, notices } = parts;
         let domain = contract_domain(&endpoint, &chain).await?;
         let psc = PSC::new(chain.contract, endpoint.provider());
         let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;
@@ -152,6 +156,7 @@ impl Node {
             wake: Wake::new(),
             permits: Arc::default(),
             messages,
+            notices,
             engine: RwLock::default(),
         }))
     }
@@ -209,6 +214,11 @@ impl Node {
     /// Marks channels for billing's next look.
     pub fn marks(&self) -> &Marks {
         &self.marks
+    }
+
+    /// What the operator should know although everything works.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     /// Wakes the job processor; call it after a commit that pushed jobs.

@@ -84,6 +84,7 @@ pub struct Services {
     messages: Arc<Messages>,
     /// Where each provisioned channel is served, as the adapter said.
     endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
+    provisioning: tokio::sync::Mutex<()>,
 }
 
 impl Services {
@@ -94,7 +95,15 @@ impl Services {
         marks: Marks,
         messages: Arc<Messages>,
     ) -> Self {
-        Self { db, host, side, marks, messages, endpoints: Mutex::default() }
+        Self {
+            db,
+            host,
+            side,
+            marks,
+            messages,
+            endpoints: Mutex::default(),
+            provisioning: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Where the adapter serves a channel: on the agent's side what clients connect to, on the client's side what the
@@ -103,10 +112,27 @@ impl Services {
         self.endpoints.lock().get(&channel).cloned()
     }
 
-    /// Makes a channel known to the adapter.
-    pub async fn provision(&self, provision: Provision) -> Result<serde_json::Value, NodeError> {
+    /// Makes a channel known to the adapter. A bought one stays where this machine's programs are used to finding it.
+    pub async fn provision(&self, mut provision: Provision) -> Result<serde_json::Value, NodeError> {
         let channel = provision.channel();
-        let endpoint = self.host.provision(provision).await?.endpoint;
+        let endpoint = match &mut provision {
+            Provision::Sell { .. } => self.host.provision(provision).await?.endpoint,
+            Provision::Buy { local, .. } => {
+                // One at a time: each must see what the others got.
+                let _one_at_a_time = self.provisioning.lock().await;
+                let stored = channels::local_endpoints(&mut *self.db.read().await?, channel).await?;
+                let own = stored.own.clone();
+                *local =
+                    adapter::LocalEndpoints { own: stored.own, in_use: stored.in_use, freed: stored.freed };
+                let endpoint = self.host.provision(provision).await?.endpoint;
+                if own.as_ref() != Some(&endpoint) {
+                    let mut tx = self.db.begin().await?;
+                    channels::set_local_endpoint(&mut tx, channel, &endpoint).await?;
+                    tx.commit().await?;
+                }
+                endpoint
+            }
+        };
         self.endpoints.lock().insert(channel, endpoint.clone());
         Ok(endpoint)
     }
@@ -172,10 +198,10 @@ impl Services {
                     used: sessions::used(&mut *self.db.read().await?, channel.id).await?.0,
                 }
             }
-            adapter::Role::Client => Provision::Buy {
-                channel: channel.id,
-                access: adapter::Access { endpoint: access.endpoint.clone(), credentials },
-            },
+            adapter::Role::Client => {
+                let access = adapter::Access { endpoint: access.endpoint.clone(), credentials };
+                Provision::buy(channel.id, access)
+            }
         };
         self.provision(provision).await?;
         Ok(())

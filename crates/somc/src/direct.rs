@@ -10,8 +10,9 @@ use std::{
 };
 
 use async_trait::async_trait;
+use privatix_net::{Resolver, Share};
 use tokio::{
-    net::{TcpListener, TcpStream, lookup_host},
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
@@ -23,21 +24,30 @@ const MAX_CANDIDATES: usize = 8;
 const PER_CANDIDATE: Duration = Duration::from_secs(10);
 
 /// Dials [`SourceType::Direct`] addresses over TCP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DirectTransport {
     allow_private: bool,
+    /// An offering names any host it likes.
+    lookups: Share,
 }
 
 impl DirectTransport {
     /// Refuses addresses that are not on the public internet, also when a public name resolves to them: an offering is
     /// written by a stranger and must not make its reader knock on doors of the reader's own network.
-    pub const fn public_only() -> Self {
-        Self { allow_private: false }
+    pub fn public_only() -> Self {
+        Self { allow_private: false, lookups: Resolver::system().share() }
     }
 
     /// Dials every address: for local networks and tests.
-    pub const fn anywhere() -> Self {
-        Self { allow_private: true }
+    pub fn anywhere() -> Self {
+        Self { allow_private: true, lookups: Resolver::system().share() }
+    }
+
+    /// Looks names up with `resolver` instead of the system's.
+    #[must_use]
+    pub fn resolver(mut self, resolver: &Resolver) -> Self {
+        self.lookups = resolver.share();
+        self
     }
 }
 
@@ -47,10 +57,14 @@ impl Transport for DirectTransport {
         if address.kind() != SourceType::Direct {
             return Err(TransportError::Unsupported { kind: address.kind() });
         }
-        let resolved = lookup_host((address.host(), address.port()))
+        let resolved = self
+            .lookups
+            .lookup(address.host())
             .await
             .map_err(|source| TransportError::Resolve { address: address.clone(), source })?;
         let (candidates, refused): (Vec<_>, Vec<_>) = resolved
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, address.port()))
             .take(MAX_CANDIDATES)
             .partition(|candidate| self.allow_private || is_public(candidate.ip()));
         if let ([], [private, ..]) = (&*candidates, &*refused) {

@@ -9,20 +9,31 @@ use crate::RateLimit;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// Connections in all; the next one is told that the server is busy.
+    /// Connections that have proved a channel, by a payment or a request for access with a valid signature. They have
+    /// places of their own and are never ended for another's sake. Beyond this number those that prove a channel count as
+    /// strangers still.
     pub max_connections: usize,
-    /// Connections of one peer (see [`PeerId`](crate::PeerId)); the next one is told that the server is busy.
+    /// Of these, connections of one channel.
+    pub max_connections_per_channel: usize,
+    /// Connections that have not proved a channel: strangers. When all their places are taken, the one that has been idle
+    /// the longest ends to make room for a new one; a new one is told that the server is busy only if each of them is
+    /// being answered.
+    pub max_strangers: usize,
+    /// Of these, connections of one peer (see [`PeerId`](crate::PeerId)). Raise it where many peers have one address: behind
+    /// a container's port mapping or a load balancer that does not keep addresses.
     pub max_connections_per_peer: usize,
     /// Cost (see [`Method::cost`](crate::Method::cost)) of the requests of one connection that are being answered; the
     /// server reads no further until some of them are.
     pub max_in_flight: u32,
     /// Calls of the [`Service`](crate::Service) at the same time, over all connections; others wait in the order in
     /// which they came, and are told that the server is busy when [`request_timeout`](Self::request_timeout) passes so.
+    /// Strangers have at most half of them.
     pub max_calls: usize,
     /// Cost of requests that one connection may send.
     pub connection_rate: RateLimit,
-    /// Cost of requests that all connections of one peer may send together; each new connection costs
-    /// [`CONNECTION_COST`](Self::CONNECTION_COST).
+    /// Cost of requests that all connections of one peer that have not proved a channel may send together. New connections
+    /// have the same rate once more, for themselves; each costs [`CONNECTION_COST`](Self::CONNECTION_COST), its first
+    /// payment included.
     pub peer_rate: RateLimit,
     /// From accepting a connection to the end of its hello.
     pub handshake_timeout: Duration,
@@ -48,6 +59,8 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            max_connections_per_channel: 4,
+            max_strangers: 1024,
             max_connections_per_peer: 64,
             max_in_flight: 256,
             max_calls: 4096,

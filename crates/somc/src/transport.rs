@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use privatix_net::ResolveError;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{SomcAddress, SourceType};
@@ -160,12 +161,12 @@ pub enum TransportError {
         ip: IpAddr,
     },
     /// The name does not resolve.
-    #[error("{address} does not resolve to any address: {source}")]
+    #[error("cannot reach {address}: {source}")]
     Resolve {
         /// The address.
         address: SomcAddress,
         /// What the resolver said.
-        source: io::Error,
+        source: ResolveError,
     },
     /// The endpoint cannot be reached.
     #[error("cannot reach {address}: {source}")]

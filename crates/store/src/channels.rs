@@ -298,6 +298,54 @@ pub async fn set_access(conn: &mut Conn, channel: ChannelId, access: &Access) ->
     found(channel, on!(conn, |c| update.execute(c).await)?)
 }
 
+/// Where this machine's programs find, or found, the channels' services.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LocalEndpoints {
+    /// The channel's own, if it has had one.
+    pub own: Option<serde_json::Value>,
+    /// Those of other channels that are not over.
+    pub in_use: Vec<serde_json::Value>,
+    /// Those of channels that are over, the last one to end first; so many of them as are worth knowing.
+    pub freed: Vec<serde_json::Value>,
+}
+
+/// Of the channels that are over, so many are looked at.
+const FREED: i64 = 1000;
+
+/// Stores where this machine's programs find a channel's service.
+pub async fn set_local_endpoint(
+    conn: &mut Conn,
+    channel: ChannelId,
+    endpoint: &serde_json::Value,
+) -> Result<(), StoreError> {
+    let update = diesel::update(channels::table.find(id(channel)))
+        .set(channels::local_endpoint.eq(Some(endpoint.to_string())));
+    found(channel, on!(conn, |c| update.execute(c).await)?)
+}
+
+/// The endpoints that matter to one channel.
+pub async fn local_endpoints(conn: &mut Conn, channel: ChannelId) -> Result<LocalEndpoints, StoreError> {
+    let read = |text: String| crate::columns::from_json("local_endpoint", &text);
+    let own = channels::table.find(id(channel)).select(channels::local_endpoint);
+    let own: Option<Option<String>> = on!(&mut *conn, |c| own.first(c).await.optional())?;
+    let others = channels::table
+        .filter(channels::local_endpoint.is_not_null())
+        .filter(channels::id.ne(id(channel)))
+        .order(channels::service_since.desc())
+        .select(channels::local_endpoint.assume_not_null());
+    // Spelled out and not bound, for the partial index `channels_live`.
+    let live = diesel::dsl::sql::<diesel::sql_types::Bool>("channels.service <> 'terminated'");
+    let in_use = others.clone().filter(live);
+    let freed = others.filter(channels::service.eq(ServiceStatus::Terminated.as_str())).limit(FREED);
+    let in_use: Vec<String> = on!(&mut *conn, |c| in_use.load(c).await)?;
+    let freed: Vec<String> = on!(conn, |c| freed.load(c).await)?;
+    Ok(LocalEndpoints {
+        own: own.flatten().map(read).transpose()?,
+        in_use: in_use.into_iter().map(read).collect::<Result<_, _>>()?,
+        freed: freed.into_iter().map(read).collect::<Result<_, _>>()?,
+    })
+}
+
 /// Marks that a top-up is on its way, or no longer.
 pub async fn set_top_up_pending(
     conn: &mut Conn,

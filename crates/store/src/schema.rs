@@ -71,6 +71,7 @@ diesel::table! {
         held -> Bool,
         top_up_pending -> Bool,
         created_at -> BigInt,
+        local_endpoint -> Nullable<Text>,
     }
 }
 

@@ -303,3 +303,31 @@ async fn a_value_that_something_else_has_written_is_named() {
     assert!(matches!(refusal, StoreError::Corrupt { what: "access", .. }), "{refusal}");
     assert!(refusal.to_string().contains("restore the database from a backup"), "{refusal}");
 }
+
+#[tokio::test]
+async fn local_endpoints_are_told_by_whether_their_channels_are_over_the_last_to_end_first() {
+    let (_dir, db) = fresh().await;
+    let at = |port: u16| serde_json::json!({ "host": "127.0.0.1", "port": port });
+    let mut ids = Vec::new();
+    for nonce in 0..5 {
+        ids.push(add_channel(&db, nonce).await);
+    }
+    let mut tx = db.begin().await.unwrap();
+    for (id, port) in ids.iter().zip([1, 2, 3, 4]) {
+        channels::set_local_endpoint(&mut tx, *id, &at(port)).await.unwrap();
+    }
+    // It moved.
+    channels::set_local_endpoint(&mut tx, ids[0], &at(9)).await.unwrap();
+    for ended in [ids[3], ids[1]] {
+        channels::set_service(&mut tx, ended, ServiceStatus::Terminated, None).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+
+    let mut conn = db.read().await.unwrap();
+    let of_first = channels::local_endpoints(&mut conn, ids[0]).await.unwrap();
+    let expected =
+        channels::LocalEndpoints { own: Some(at(9)), in_use: vec![at(3)], freed: vec![at(2), at(4)] };
+    assert_eq!(of_first, expected);
+    let of_new = channels::local_endpoints(&mut conn, ids[4]).await.unwrap();
+    assert_eq!((of_new.own, of_new.in_use.len(), of_new.freed.len()), (None, 2, 2));
+}

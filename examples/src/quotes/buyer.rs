@@ -79,7 +79,7 @@ impl Adapter for QuoteBuyer {
     }
 
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
-        let Provision::Buy { channel, access } = provision else {
+        let Provision::Buy { channel, access, .. } = provision else {
             return Err(Refusal::WrongRole { role: provision.role() });
         };
         let address = access.endpoint["address"].as_str().and_then(|address| address.parse().ok());

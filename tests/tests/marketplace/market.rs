@@ -12,7 +12,7 @@ use privatix_chain::{Endpoint, StartFrom};
 use privatix_channel::{Amount, ChannelId, OfferingHash};
 use privatix_client::{Client, ClientHandle, ClientSettings, Filter};
 use privatix_db::Database;
-use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts};
+use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices};
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
 use privatix_somc::{DirectListener, DirectTransport, SomcAddress};
@@ -98,6 +98,7 @@ impl Market {
             adapter_settings,
             templates: Templates::builtin(),
             chain,
+            notices: Notices::default(),
         }
     }
 

@@ -217,7 +217,7 @@ async fn wrong_role(rig: &Rig<'_>) -> Outcome {
     let (other, provision) = match configured {
         Role::Agent => {
             let access = crate::Access { endpoint: serde_json::json!({}), credentials };
-            (Role::Client, Provision::Buy { channel, access })
+            (Role::Client, Provision::buy(channel, access))
         }
         Role::Client => {
             let (parameters, used) = (serde_json::json!({}), privatix_channel::Usage::ZERO);

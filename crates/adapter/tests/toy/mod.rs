@@ -228,7 +228,7 @@ impl Driver for ToyDriver {
         let credentials = Credentials { username: channel.to_string(), password: "secret".into() };
         match self.role {
             Role::Agent => Provision::Sell { channel, credentials, parameters: json!({}), used: Usage::ZERO },
-            Role::Client => Provision::Buy { channel, access: Access { endpoint: json!({}), credentials } },
+            Role::Client => Provision::buy(channel, Access { endpoint: json!({}), credentials }),
         }
     }
 

@@ -11,10 +11,13 @@ use http::request::Parts;
 use http::{Method, StatusCode, header};
 use jsonrpsee::core::BoxError;
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use privatix_net::NotIdentified;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tower::{Layer, Service};
+
+use super::connections::Place;
 
 /// The pages beside the methods.
 pub(crate) trait Pages: Send + Sync + 'static {
@@ -35,19 +38,24 @@ pub(crate) struct Rules {
 }
 
 #[derive(Clone)]
-pub(crate) struct GuardLayer(pub(crate) Arc<Rules>);
+pub(crate) struct GuardLayer {
+    pub(crate) rules: Arc<Rules>,
+    /// The connection's.
+    pub(crate) place: Arc<Place>,
+}
 
 impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, inner: S) -> Guard<S> {
-        Guard { rules: Arc::clone(&self.0), inner }
+        Guard { rules: Arc::clone(&self.rules), place: Arc::clone(&self.place), inner }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct Guard<S> {
     rules: Arc<Rules>,
+    place: Arc<Place>,
     inner: S,
 }
 
@@ -65,12 +73,20 @@ where
     }
 
     fn call(&mut self, request: HttpRequest) -> Self::Future {
-        let rules = Arc::clone(&self.rules);
+        let (rules, place) = (Arc::clone(&self.rules), Arc::clone(&self.place));
         let next = self.inner.clone();
         // The service that was polled ready is the one to call.
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
+            let _serving = place.serve();
             let (head, body) = request.into_parts();
+            if rules.authorises(&head) && place.identify(()) == Err(NotIdentified::Full) {
+                return Ok(refusal(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "busy",
+                    "all connections of the control API are taken; close some, or try again",
+                ));
+            }
             if let Some(answer) = rules.answer(&head).await {
                 return Ok(answer);
             }

@@ -35,6 +35,9 @@ pub(crate) fn health(node: &Node) -> Health {
         Some(adapter::Health::Failed { reason }) => hindered("adapter", reason),
         Some(other) => hindered("adapter", format!("{other:?}")),
     }
+    health.warnings.extend(
+        node.notices().all().into_iter().map(|(part, message)| Reason { part: part.to_owned(), message }),
+    );
     health.ready = health.reasons.is_empty();
     health
 }

@@ -1,3 +1,4 @@
+mod connections;
 mod convert;
 mod failure;
 mod guard;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jsonrpsee::RpcModule;
-use jsonrpsee::server::{BatchRequestConfig, Server, ServerConfig};
+use jsonrpsee::server::{BatchRequestConfig, ServerConfig};
 use privatix_agent::AgentHandle;
 use privatix_client::ClientHandle;
 use privatix_node::Node;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Balances;
-use guard::{GuardLayer, Pages, Rules};
+use guard::{Pages, Rules};
 pub use operator::Operator;
 
 /// How the API is served.
@@ -37,7 +38,7 @@ pub struct ServerSettings {
     pub allowed_hosts: Vec<String>,
     /// Most bytes of a request; 1 MiB by default.
     pub max_request_bytes: u32,
-    /// Most connections at once; 64 by default.
+    /// Most connections at once that have shown the token; 64 by default. Others have a few places of their own.
     pub max_connections: u32,
 }
 
@@ -143,22 +144,17 @@ impl ApiServer {
             .http_only()
             .max_request_body_size(settings.max_request_bytes)
             .max_response_body_size(LONGEST_ANSWER)
-            .max_connections(settings.max_connections)
+            .max_connections(settings.max_connections.saturating_add(connections::STRANGERS)) // counts requests under way
             .set_batch_request_config(BatchRequestConfig::Limit(MOST_IN_BATCH))
             .build();
-        let server = Server::builder()
-            .set_config(config)
-            .set_http_middleware(tower::ServiceBuilder::new().layer(GuardLayer(Arc::new(rules))))
-            .build_from_tcp(listener)
+        let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|source| ServeError::Listen { address, source })?;
-        let handle = server.start(module);
+        let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
         tokio::join!(
+            connections::serve(listener, config, most, Arc::new(rules), module.into(), shutdown.clone()),
             node.services().host().poll_health(HEALTH_EVERY, shutdown.clone()),
             look_at_balances(&node, &seen, &shutdown),
         );
-        if handle.stop().is_ok() && tokio::time::timeout(GRACE, handle.stopped()).await.is_err() {
-            tracing::warn!("requests to the control API were cut off by the shutdown");
-        }
         Ok(())
     }
 }

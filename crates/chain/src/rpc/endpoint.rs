@@ -14,6 +14,7 @@ use futures::StreamExt;
 use reqwest::Url;
 use tokio::sync::{Mutex, Notify};
 
+use super::names::Names;
 use crate::{Backoff, ChainError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,6 +67,7 @@ impl Endpoint {
             "http" | "https" => {
                 let client = reqwest::Client::builder()
                     .connect_timeout(CONNECT_TIMEOUT)
+                    .dns_resolver(Names::default())
                     .build()
                     .map_err(|e| bad(format!("no HTTP client can be made: {e}")))?;
                 let client = RpcClient::new(Http::with_client(client, parsed.clone()), true);

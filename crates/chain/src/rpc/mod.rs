@@ -3,6 +3,7 @@
 mod client;
 mod endpoint;
 mod fault;
+mod names;
 
 pub use client::{BlockHeader, chain_id, check};
 pub(crate) use client::{Call, Rpc, block_time};

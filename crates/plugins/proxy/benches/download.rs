@@ -105,7 +105,7 @@ fn provision(agent: &Side, client: &Side, agent_threads: &Runtime, client_thread
         provisioned.endpoint
     });
     let local = client_threads.block_on(async {
-        let buy = Provision::Buy { channel, access: Access { endpoint, credentials } };
+        let buy = Provision::buy(channel, Access { endpoint, credentials });
         let provisioned = client.host.provision(buy).await.unwrap();
         client.host.start(channel).await.unwrap();
         Endpoint::parse(&provisioned.endpoint).unwrap()

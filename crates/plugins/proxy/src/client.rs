@@ -1,6 +1,6 @@
 //! The buyer's side: local ports that log in at the agents' proxies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -9,18 +9,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter::{
-    About, Access, Adapter, Configuration, Health, Provision, Provisioned, Refusal, Role, UsageReporter,
+    About, Access, Adapter, Configuration, Health, LocalEndpoints, Provision, Provisioned, Refusal, Role,
+    UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
+use privatix_net::{Resolver, Share};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::channel::Channel;
 use crate::destination::{Destinations, Target};
 use crate::endpoint::Endpoint;
-use crate::front::{Backend, DialError, Listener, LoginRefused, MeterAt, bind};
+use crate::front::{Backend, DialError, Listener, LoginRefused, MeterAt, Places, bind};
 use crate::lifecycle::Lifecycle;
 use crate::reporting::Reporting;
 use crate::server::dial;
@@ -56,9 +57,11 @@ impl ProxyClient {
 /// What runs once configured.
 struct Running {
     ports: Mutex<HashMap<ChannelId, Port>>,
+    /// What keeps channels from the ports that they had before.
+    without_port: Mutex<BTreeMap<ChannelId, String>>,
     /// One provision at a time, as each looks for a free port.
     provisioning: tokio::sync::Mutex<()>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     settings: ClientSettings,
     reporting: Arc<Reporting>,
     stop_reporting: DropGuard,
@@ -77,6 +80,8 @@ struct Way {
     channel: Arc<Channel>,
     agent: Mutex<Arc<(Endpoint, Access)>>,
     agents: Destinations,
+    /// For the agent's name.
+    lookups: Share,
     limits: Limits,
     /// What was wrong with the agent at the last attempt, if anything was.
     trouble: Mutex<Option<String>>,
@@ -88,8 +93,9 @@ impl Running {
         let (reporting, task) = Reporting::new(reporter, settings.reports.clone(), stop.clone());
         Self {
             ports: Mutex::default(),
+            without_port: Mutex::default(),
             provisioning: tokio::sync::Mutex::new(()),
-            places: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(&settings.limits),
             settings,
             reporting,
             stop_reporting: stop.drop_guard(),
@@ -97,7 +103,7 @@ impl Running {
         }
     }
 
-    async fn open(&self, id: ChannelId, access: Access) -> Result<Endpoint, Refusal> {
+    async fn open(&self, id: ChannelId, access: Access, known: &LocalEndpoints) -> Result<Endpoint, Refusal> {
         let agent = Endpoint::parse(&access.endpoint)?;
         tunnel::check(&access.credentials)?;
         let _one_at_a_time = self.provisioning.lock().await;
@@ -105,7 +111,10 @@ impl Running {
             *port.way.agent.lock() = Arc::new((agent, access));
             return Ok(port.local.clone());
         }
-        let (listener, local) = self.bind_free().await?;
+        let (listener, local) = match known.own.as_ref().and_then(port_of) {
+            Some(port) => self.bind_own(id, port).await?,
+            None => self.bind_free(known).await?,
+        };
         let port = NonZeroU16::new(local.port()).ok_or_else(|| Refusal::Unavailable {
             reason: "the system gave no port".to_owned(),
             remedy: "set `port`".to_owned(),
@@ -119,6 +128,7 @@ impl Running {
             } else {
                 Destinations::public()
             },
+            lookups: Resolver::system().share(),
             limits: self.settings.limits.clone(),
             trouble: Mutex::default(),
         });
@@ -128,22 +138,91 @@ impl Running {
         Ok(local)
     }
 
-    /// The first free port of those that the operator allows.
-    async fn bind_free(&self) -> Result<(TcpListener, SocketAddr), Refusal> {
+    /// The port that a channel had before, and no other: programs are set up for it.
+    async fn bind_own(&self, id: ChannelId, port: NonZeroU16) -> Result<(TcpListener, SocketAddr), Refusal> {
+        match bind(SocketAddr::new(self.settings.listen, port.get())).await {
+            Ok(bound) => {
+                self.without_port.lock().remove(&id);
+                Ok(bound)
+            }
+            Err(refusal) => {
+                let reason = format!("its port {port} cannot be had again: {}", reason_of(&refusal));
+                let remedy = "free the port; it is tried again for a while, at a restart, and when the channel is resumed";
+                self.without_port.lock().insert(id, format!("{reason}: {remedy}"));
+                Err(Refusal::Unavailable {
+                    reason: format!("channel {id}: {reason}"),
+                    remedy: remedy.to_owned(),
+                })
+            }
+        }
+    }
+
+    /// A free port of those that the operator allows.
+    async fn bind_free(&self, known: &LocalEndpoints) -> Result<(TcpListener, SocketAddr), Refusal> {
         let ClientSettings { listen, port, port_count, .. } = self.settings;
-        let count = if port == 0 { 1 } else { port_count };
-        let mut last = None;
-        for candidate in (port..=u16::MAX).take(count.into()) {
+        let in_use = ports_of(&known.in_use);
+        let freed = ports_of(&known.freed);
+        let candidates = if port == 0 {
+            vec![0; ANY_PORT_TRIES]
+        } else {
+            candidates((port..=u16::MAX).take(port_count.into()), &in_use, &freed)
+        };
+        let count = candidates.len();
+        let (mut last, mut second_best) = (None, None);
+        for candidate in candidates {
             match bind(SocketAddr::new(listen, candidate)).await {
+                Ok((listener, local)) if candidate == 0 && has(&in_use, &freed, local.port()) => {
+                    // The system chose one that another channel is known by. Held until another is found.
+                    if !in_use.iter().any(|port| port.get() == local.port()) {
+                        second_best = Some((listener, local));
+                    }
+                }
                 Ok(bound) => return Ok(bound),
                 Err(refusal) => last = Some(refusal),
             }
         }
+        if let Some(bound) = second_best {
+            return Ok(bound);
+        }
         let last = last.map_or_else(String::new, |refusal| format!(" ({refusal})"));
         Err(Refusal::Unavailable {
-            reason: format!("no free port among the {count} from {port} on{last}"),
+            reason: format!("no free port among the {count} from {port} on that no other channel has{last}"),
             remedy: "free one, or set `port` or `port_count`".to_owned(),
         })
+    }
+}
+
+/// How often the system is asked for any port, so that it is none that another channel had.
+const ANY_PORT_TRIES: usize = 8;
+
+/// The ports to try for a new channel, the best first: those that no channel is known by in their order, then those of
+/// channels that are over, the first one to end first. Those of other channels are left out.
+fn candidates(allowed: impl Iterator<Item = u16>, in_use: &[NonZeroU16], freed: &[NonZeroU16]) -> Vec<u16> {
+    let mut candidates: Vec<u16> =
+        allowed.filter(|candidate| in_use.iter().all(|port| port.get() != *candidate)).collect();
+    // Channels may have had a port one after another; the last one to end counts. The sort is stable.
+    let last_ended = |candidate: &u16| freed.iter().position(|port| port.get() == *candidate);
+    candidates.sort_by_key(|candidate| last_ended(candidate).map(std::cmp::Reverse));
+    candidates
+}
+
+fn has(in_use: &[NonZeroU16], freed: &[NonZeroU16], port: u16) -> bool {
+    in_use.iter().chain(freed).any(|known| known.get() == port)
+}
+
+/// The port of a local endpoint.
+fn port_of(endpoint: &serde_json::Value) -> Option<NonZeroU16> {
+    Endpoint::parse(endpoint).ok().map(|endpoint| endpoint.port)
+}
+
+fn ports_of(endpoints: &[serde_json::Value]) -> Vec<NonZeroU16> {
+    endpoints.iter().filter_map(port_of).collect()
+}
+
+fn reason_of(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Unavailable { reason, .. } => reason.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -162,10 +241,10 @@ impl Adapter for ProxyClient {
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         crate::expect_role(Role::Client, provision.role())?;
         let running = self.lifecycle.running()?;
-        let Provision::Buy { channel, access } = provision else {
+        let Provision::Buy { channel, access, local } = provision else {
             return Err(Refusal::WrongRole { role: provision.role() });
         };
-        Ok(Provisioned { endpoint: running.open(channel, access).await?.to_value() })
+        Ok(Provisioned { endpoint: running.open(channel, access, &local).await?.to_value() })
     }
 
     async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
@@ -184,7 +263,9 @@ impl Adapter for ProxyClient {
     }
 
     async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
-        let port = self.lifecycle.running()?.ports.lock().remove(&channel);
+        let running = self.lifecycle.running()?;
+        running.without_port.lock().remove(&channel);
+        let port = running.ports.lock().remove(&channel);
         if let Some(port) = port {
             port.close().await;
         }
@@ -197,7 +278,7 @@ impl Adapter for ProxyClient {
             Err(refusal) => return Health::Failed { reason: refusal.to_string() },
         };
         let ports = running.ports.lock();
-        let troubles: Vec<String> = ports
+        let mut troubles: Vec<String> = ports
             .values()
             .filter_map(|port| {
                 let channel = port.way.channel.id();
@@ -206,13 +287,17 @@ impl Adapter for ProxyClient {
                         "channel {channel}: its port is not served any more: restart the daemon"
                     ));
                 }
-                if port.listener.is_full() {
-                    let most = port.way.limits.connections;
-                    return Some(format!("all {most} connections are taken: raise limits.connections"));
-                }
                 port.way.trouble.lock().as_ref().map(|trouble| format!("channel {channel}: {trouble}"))
             })
             .collect();
+        let without_port = running.without_port.lock();
+        troubles
+            .extend(without_port.iter().map(|(channel, trouble)| format!("channel {channel}: {trouble}")));
+        drop(without_port);
+        if running.places.are_full() {
+            let most = running.settings.limits.connections;
+            troubles.push(format!("all {most} connections are taken: raise limits.connections"));
+        }
         if troubles.is_empty() { Health::Well } else { Health::Degraded { reason: troubles.join("; ") } }
     }
 
@@ -250,7 +335,7 @@ impl Backend for Way {
         Ok(Arc::clone(&self.channel))
     }
 
-    async fn dial(&self, target: &Target) -> Result<TcpStream, DialError> {
+    async fn dial(&self, _: ChannelId, target: &Target) -> Result<TcpStream, DialError> {
         let agent = Arc::clone(&self.agent.lock());
         let dialled = self.dial_through(&agent, target).await;
         *self.trouble.lock() = match &dialled {
@@ -279,7 +364,7 @@ impl Way {
         let agent = Target::from_host(&endpoint.host, endpoint.port.get());
         let too_late = |what: &str| DialError::Agent(io::Error::new(io::ErrorKind::TimedOut, what));
         let Limits { connect, suspended_wait, .. } = self.limits;
-        let mut stream = tokio::time::timeout(connect, dial(&self.agents, &agent))
+        let mut stream = tokio::time::timeout(connect, dial(&self.lookups, &self.agents, &agent))
             .await
             .map_err(|_| too_late("no answer to the attempt to connect"))?
             .map_err(|error| match error {
@@ -291,5 +376,30 @@ impl Way {
             .await
             .map_err(|_| too_late("connected, but no answer to the request"))??;
         Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_channel_gets_a_port_that_no_other_is_known_by_while_there_is_one() {
+        let ports = |numbers: &[u16]| -> Vec<NonZeroU16> {
+            numbers.iter().map(|number| NonZeroU16::new(*number).unwrap()).collect()
+        };
+        for (in_use, freed, expected) in [
+            (&[][..], &[][..], &[10, 11, 12, 13][..]),
+            (&[10], &[], &[11, 12, 13]),
+            (&[11], &[10], &[12, 13, 10]),
+            // The last one to end comes first in the list, and is tried last.
+            (&[], &[12, 10], &[11, 13, 10, 12]),
+            (&[], &[12, 10, 12, 10], &[11, 13, 10, 12]),
+            (&[13], &[12, 13, 11, 10], &[10, 11, 12]),
+            (&[10, 11, 12, 13], &[], &[]),
+            (&[9], &[99], &[10, 11, 12, 13]),
+        ] {
+            assert_eq!(candidates(10..=13, &ports(in_use), &ports(freed)), expected, "{in_use:?} {freed:?}");
+        }
     }
 }

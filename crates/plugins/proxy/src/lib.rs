@@ -56,7 +56,7 @@
 //! let settings = json!({"port": 0, "allow_private_agents": true});
 //! client.configure(Configuration { role: Role::Client, settings }, reporter).await?;
 //! let access = Access { endpoint, credentials };
-//! let local = Endpoint::parse(&client.provision(Provision::Buy { channel, access }).await?.endpoint)?;
+//! let local = Endpoint::parse(&client.provision(Provision::buy(channel, access)).await?.endpoint)?;
 //! client.start(channel).await?;
 //! println!("curl --proxy socks5h://{}:{} https://example.org", local.host, local.port);
 //!

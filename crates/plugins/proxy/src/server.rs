@@ -1,6 +1,7 @@
 //! The seller's side: lets channels with credentials through to the internet.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU64};
 use std::sync::Arc;
@@ -13,15 +14,15 @@ use privatix_adapter::{
     Secret, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::Semaphore;
+use privatix_net::{Resolver, Share};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::channel::{Bounds, Channel};
 use crate::destination::{Destinations, Target};
 use crate::endpoint::Endpoint;
-use crate::front::{Backend, DialError, Listener, LoginRefused, MeterAt, bind};
+use crate::front::{Backend, DialError, Listener, LoginRefused, MeterAt, Places, bind};
 use crate::lifecycle::Lifecycle;
 use crate::reporting::Reporting;
 use crate::settings::{Limits, ServerSettings};
@@ -39,12 +40,18 @@ use crate::tunnel;
 #[derive(Default)]
 pub struct ProxyServer {
     lifecycle: Lifecycle<ServerSettings, Running>,
+    resolver: Resolver,
 }
 
 impl ProxyServer {
     /// A server that is not configured yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that looks destinations up with `resolver` instead of the system's.
+    pub fn with_resolver(resolver: Resolver) -> Self {
+        Self { resolver, ..Self::default() }
     }
 
     fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, Refusal> {
@@ -62,6 +69,7 @@ struct Running {
     stop_reporting: DropGuard,
     report_task: JoinHandle<()>,
     listener: Listener,
+    places: Arc<Places>,
 }
 
 /// Who may enter, and where to.
@@ -70,16 +78,23 @@ struct Doors {
     by_username: RwLock<HashMap<String, ChannelId>>,
     throttle: Throttle,
     destinations: Destinations,
+    resolver: Resolver,
     limits: Limits,
 }
 
 struct Door {
     channel: Arc<Channel>,
     credentials: Credentials,
+    /// The channel's part of the lookups: it may ask for names that nobody answers for.
+    lookups: Share,
 }
 
 impl Running {
-    async fn start(settings: ServerSettings, reporter: UsageReporter) -> Result<Self, Refusal> {
+    async fn start(
+        settings: ServerSettings,
+        resolver: Resolver,
+        reporter: UsageReporter,
+    ) -> Result<Self, Refusal> {
         let (listener, local) = bind(settings.listen).await?;
         let host = settings.public_host.unwrap_or_else(|| local.ip().to_string());
         let port = settings.public_port.unwrap_or_else(|| local.port());
@@ -94,12 +109,14 @@ impl Running {
             by_username: RwLock::default(),
             throttle: Throttle::new(settings.limits.wrong_passwords_per_minute),
             destinations: settings.destinations,
+            resolver,
             limits: settings.limits,
         });
-        let places = Arc::new(Semaphore::new(doors.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let places = Places::new(&doors.limits);
         tracing::info!(listen = %local, public = %format_args!("{host}:{port}"), "proxy server listens");
         Ok(Self {
-            listener: Listener::serve(listener, Arc::clone(&doors), places),
+            listener: Listener::serve(listener, Arc::clone(&doors), Arc::clone(&places)),
+            places,
             doors,
             endpoint: Endpoint::new(host, port),
             reporting,
@@ -118,7 +135,10 @@ impl Adapter for ProxyServer {
     async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
         crate::expect_role(Role::Agent, configuration.role)?;
         let settings = ServerSettings::parse(&configuration.settings)?;
-        self.lifecycle.configure(settings, async |settings| Running::start(settings, reporter).await).await
+        let resolver = self.resolver.clone();
+        self.lifecycle
+            .configure(settings, async |settings| Running::start(settings, resolver, reporter).await)
+            .await
     }
 
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
@@ -167,7 +187,7 @@ impl Adapter for ProxyServer {
             Ok(running) if !running.listener.is_alive() => {
                 Health::Failed { reason: "the port is not served any more: restart the daemon".to_owned() }
             }
-            Ok(running) if running.listener.is_full() => Health::Degraded {
+            Ok(running) if running.places.are_full() => Health::Degraded {
                 reason: format!(
                     "all {} connections are taken: raise limits.connections",
                     running.doors.limits.connections
@@ -234,7 +254,8 @@ impl Doors {
         }
         by_username.insert(credentials.username.clone(), id);
         let channel = new();
-        channels.insert(id, Door { channel: Arc::clone(&channel), credentials });
+        let lookups = self.resolver.share();
+        channels.insert(id, Door { channel: Arc::clone(&channel), credentials, lookups });
         Ok(channel)
     }
 
@@ -268,8 +289,12 @@ impl Backend for Doors {
         Ok(Arc::clone(&door.channel))
     }
 
-    async fn dial(&self, target: &Target) -> Result<TcpStream, DialError> {
-        tokio::time::timeout(self.limits.connect, dial(&self.destinations, target))
+    async fn dial(&self, channel: ChannelId, target: &Target) -> Result<TcpStream, DialError> {
+        let lookups = self.channels.read().get(&channel).map(|door| door.lookups.clone());
+        let Some(lookups) = lookups else {
+            return Err(DialError::Unreachable(io::Error::other("the channel was stopped")));
+        };
+        tokio::time::timeout(self.limits.connect, dial(&lookups, &self.destinations, target))
             .await
             .unwrap_or(Err(DialError::TimedOut))
     }
@@ -285,12 +310,16 @@ impl Backend for Doors {
 
 /// Connects to an allowed destination. A name is resolved once, here, and each address is judged and connected to as it is:
 /// a name that resolves to something else a moment later ("rebinding") gains nothing.
-pub(crate) async fn dial(destinations: &Destinations, target: &Target) -> Result<TcpStream, DialError> {
+pub(crate) async fn dial(
+    lookups: &Share,
+    destinations: &Destinations,
+    target: &Target,
+) -> Result<TcpStream, DialError> {
     destinations.judge_port(target.port())?;
     let addresses: Vec<SocketAddr> = match target {
         Target::Address(address) => vec![*address],
         Target::Name(name, port) => {
-            lookup_host((name.as_str(), *port)).await.map_err(DialError::Unresolved)?.collect()
+            lookups.lookup(name).await?.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect()
         }
     };
     let nothing = || DialError::Unresolved(std::io::Error::other("no addresses"));

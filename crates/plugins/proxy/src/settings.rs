@@ -77,7 +77,8 @@ impl ServerSettings {
 pub struct ClientSettings {
     /// The address to open local ports on.
     pub listen: IpAddr,
-    /// The first local port to try; each channel takes the next free one. 0 takes any free port.
+    /// The first local port to try; each new channel takes the next free one, and keeps it for its life. A port whose
+    /// channel is over is taken again when there are no others. 0 takes any free port.
     pub port: u16,
     /// How many ports to try, from `port` on.
     pub port_count: u16,
@@ -134,10 +135,15 @@ impl ClientSettings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections at once in all; further ones are closed at once.
+    /// Connections at once in all, of those that have logged in. They have places of their own; further ones are refused.
     pub connections: usize,
     /// Connections at once of one channel; further ones are refused.
     pub connections_per_channel: usize,
+    /// Connections at once that have not logged in (yet). When all their places are taken, the oldest of them is closed for
+    /// a new one. Where no login is asked for, there are none.
+    pub connections_before_login: usize,
+    /// Of these, connections from one IPv4 address or one IPv6 /64 network.
+    pub connections_before_login_per_address: usize,
     /// Time for a client to say what it wants (login and request).
     #[serde(with = "humantime_serde")]
     pub handshake: Duration,
@@ -162,6 +168,8 @@ impl Default for Limits {
         Self {
             connections: 4096,
             connections_per_channel: 512,
+            connections_before_login: 1024,
+            connections_before_login_per_address: 256,
             handshake: Duration::from_secs(10),
             connect: Duration::from_secs(10),
             idle: Duration::from_mins(10),
@@ -177,6 +185,8 @@ impl Limits {
         for (field, zero) in [
             ("limits.connections", self.connections == 0),
             ("limits.connections_per_channel", self.connections_per_channel == 0),
+            ("limits.connections_before_login", self.connections_before_login == 0),
+            ("limits.connections_before_login_per_address", self.connections_before_login_per_address == 0),
             ("limits.handshake", self.handshake.is_zero()),
             ("limits.connect", self.connect.is_zero()),
             ("limits.idle", self.idle.is_zero()),

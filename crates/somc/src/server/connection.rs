@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use futures::FutureExt as _;
 use tokio::{
     io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -15,11 +15,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     FAREWELL, FAREWELL_BYTES, FULL, Shared,
     lanes::{Batch, Lanes, Pending},
-    peers::Ticket,
+    peers::{Serving, Ticket},
     writer::{Outgoing, write_all},
 };
 use crate::{
-    BoxStream, RateLimit, Refusal, Service,
+    BoxStream, Method, Paid, RateLimit, Refusal, Service,
     frame::{FrameError, FrameReader, Patience, deadline},
     message::{self, Answer, MAX_HELLO, Request, RequestId, ServerHello, VERSIONS},
     rate::TokenBucket,
@@ -31,7 +31,7 @@ type Reply = (RequestId, OwnedSemaphorePermit);
 /// A connection past its handshake.
 pub(super) struct Connection<'a> {
     shared: &'a Arc<Shared>,
-    ticket: Ticket,
+    ticket: Arc<Ticket>,
     /// Its rate.
     rate: TokenBucket,
     /// How many refusals it may still provoke: one who goes on after being refused is cut off.
@@ -61,7 +61,7 @@ impl<'a> Connection<'a> {
     pub(super) async fn serve(
         shared: &'a Arc<Shared>,
         stream: BoxStream,
-        ticket: Ticket,
+        ticket: Arc<Ticket>,
         shutdown: &CancellationToken,
     ) {
         let (reader, mut writer) = tokio::io::split(stream);
@@ -69,6 +69,7 @@ impl<'a> Connection<'a> {
         let hello = tokio::select! {
             biased;
             () = shutdown.cancelled() => Err(End::Bye(Refusal::ShuttingDown)),
+            () = ticket.dismissed() => Err(End::Bye(Refusal::Busy { retry_after: FULL })),
             hello = handshake(shared, &mut reader, &mut writer) => hello,
         };
         match hello {
@@ -76,6 +77,7 @@ impl<'a> Connection<'a> {
             Err(End::Gone) => return,
             Err(End::Bye(refusal)) => {
                 tracing::debug!(%refusal, "handshake refused");
+                let Some(_farewell) = farewell(shared, &ticket) else { return };
                 super::turn_away(reader, writer, &refusal).await;
                 return;
             }
@@ -98,6 +100,7 @@ impl<'a> Connection<'a> {
         }));
 
         let now = Instant::now();
+        let dismissal = Arc::clone(&ticket);
         let mut connection = Self {
             shared,
             ticket,
@@ -115,9 +118,13 @@ impl<'a> Connection<'a> {
             biased;
             () = shutdown.cancelled() => End::Bye(Refusal::ShuttingDown),
             () = broken.cancelled() => End::Gone,
+            () = dismissal.dismissed() => End::Bye(Refusal::Busy { retry_after: FULL }),
             end = connection.read(&mut reader) => end,
         };
-        connection.finish(end, writing, reader).await;
+        // Nothing is in flight for one that was dismissed; it may go without a word.
+        if let Some(_farewell) = farewell(shared, &dismissal) {
+            connection.finish(end, writing, reader).await;
+        }
     }
 
     /// Reads requests and starts answering them.
@@ -151,12 +158,13 @@ impl<'a> Connection<'a> {
                 Err(refusal) => return End::Bye(refusal),
             };
             drop(body);
+            let serving = self.ticket.serve();
             let cost = request.as_ref().map_or(1, |request| request.method().cost());
             let place = Arc::clone(&self.places).acquire_many_owned(cost.min(self.max_places));
             let Ok(permit) = place.await else { return End::Gone }; // never: it is not closed
-            let request = request.and_then(|request| self.charge(cost).map(|()| request));
+            let request = request.and_then(|request| self.charge(request.method(), cost).map(|()| request));
             match request {
-                Ok(request) => self.start(request, (id, permit)).await,
+                Ok(request) => self.start(request, (id, permit), serving).await,
                 Err(refusal) => {
                     if self.strikes.take(1, Instant::now()).is_err() {
                         return End::Bye(refusal);
@@ -175,38 +183,53 @@ impl<'a> Connection<'a> {
         self.calls.len()
     }
 
-    fn charge(&mut self, cost: u32) -> Result<(), Refusal> {
+    fn charge(&mut self, method: Method, cost: u32) -> Result<(), Refusal> {
         let now = Instant::now();
-        let charged = self.rate.take(cost, now).and_then(|()| self.ticket.take(cost, now));
+        let charged = self.rate.take(cost, now).and_then(|()| self.ticket.take(method, cost, now));
         charged.map_err(|retry_after| {
             self.shared.counters.rate_limited();
             Refusal::RateLimited { retry_after }
         })
     }
 
-    async fn start(&mut self, request: Request, reply: Reply) {
+    async fn start(&mut self, request: Request, reply: Reply, serving: Option<Serving>) {
         let answers = self.answers.clone();
-        let caller = Caller { shared: Arc::clone(self.shared), give_up: self.give_up.clone() };
+        let caller = Caller {
+            shared: Arc::clone(self.shared),
+            ticket: Arc::clone(&self.ticket),
+            give_up: self.give_up.clone(),
+        };
         match request {
             Request::Ping => respond(&answers, reply, Ok(Answer::Pong)).await,
             Request::Offering(hash) => {
                 self.calls.spawn(async move {
                     let answer = caller.call(|service| service.offering(hash)).await;
                     respond(&answers, reply, answer.map(Answer::Offering)).await;
+                    drop(serving);
                     Instant::now()
                 });
             }
             Request::Access(request) => {
                 self.calls.spawn(async move {
+                    let channel = request.channel;
                     let answer = caller.call(|service| service.access(*request)).await;
+                    if answer.is_ok() {
+                        caller.ticket.identify(channel);
+                    }
                     respond(&answers, reply, answer.map(|sealed| Answer::Access(Box::new(sealed)))).await;
+                    drop(serving);
                     Instant::now()
                 });
             }
             Request::Pay(voucher) => {
                 self.shared.counters.payment();
                 if let Some(first) = self.lanes.enter(Pending { voucher, reply }) {
-                    self.calls.spawn(pay(caller, self.lanes.clone(), first, answers));
+                    let lanes = self.lanes.clone();
+                    self.calls.spawn(async move {
+                        let answered = pay(caller, lanes, first, answers).await;
+                        drop(serving); // those that wait in the lane are answered by then, too
+                        answered
+                    });
                 }
             }
         }
@@ -270,6 +293,9 @@ async fn pay(
                     service.pay(voucher)
                 })
                 .await;
+            if proves_the_channel(&paid) {
+                caller.ticket.identify(channel);
+            }
             for lower in batch.take_answered_by(&paid) {
                 respond(&answers, lower.reply, paid.clone().map(Answer::Paid)).await;
             }
@@ -282,6 +308,21 @@ async fn pay(
     }
 }
 
+/// Whether only the channel's own client can have this answer: the agent looks at a voucher's signature before all else.
+const fn proves_the_channel(paid: &Result<Paid, Refusal>) -> bool {
+    matches!(paid, Ok(_) | Err(Refusal::Stale { .. } | Refusal::Equal { .. }))
+}
+
+/// The right to say why a connection ends, which takes a moment. One that lost its place to another has it only while few
+/// do so at the same time: its place is taken already.
+fn farewell(shared: &Shared, ticket: &Ticket) -> Option<Option<OwnedSemaphorePermit>> {
+    if ticket.is_dismissed() {
+        Arc::clone(&shared.turned_away).try_acquire_owned().ok().map(Some)
+    } else {
+        Some(None)
+    }
+}
+
 async fn ended(calls: &mut JoinSet<Instant>) {
     while calls.join_next().await.is_some() {}
 }
@@ -289,10 +330,18 @@ async fn ended(calls: &mut JoinSet<Instant>) {
 /// Calls the service so that there is always an answer, and in time.
 struct Caller {
     shared: Arc<Shared>,
+    ticket: Arc<Ticket>,
     give_up: CancellationToken,
 }
 
 impl Caller {
+    /// A place for a call. Strangers take theirs out of a part of all.
+    async fn place(&self) -> Result<(SemaphorePermit<'_>, Option<SemaphorePermit<'_>>), AcquireError> {
+        let of_strangers =
+            if self.ticket.is_known() { None } else { Some(self.shared.strangers_calls.acquire().await?) };
+        Ok((self.shared.calls.acquire().await?, of_strangers))
+    }
+
     async fn call<'a, T, F: Future<Output = Result<T, Refusal>>>(
         &'a self,
         ask: impl FnOnce(&'a dyn Service) -> F,
@@ -302,7 +351,7 @@ impl Caller {
         let place = tokio::select! {
             biased;
             () = self.give_up.cancelled() => return Err(Refusal::ShuttingDown),
-            place = timeout_at(due, self.shared.calls.acquire()) => place,
+            place = timeout_at(due, self.place()) => place,
         };
         // A call without time left would only be given up in the middle.
         let Some(_place) = place.ok().and_then(Result::ok).filter(|_| Instant::now() < due) else {

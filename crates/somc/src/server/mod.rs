@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -19,11 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 pub use self::stats::ServerStats;
-use self::{
-    connection::Connection,
-    peers::{PeerTable, Ticket},
-    stats::Counters,
-};
+use self::{connection::Connection, peers::PeerTable, stats::Counters};
 use crate::{BoxStream, Listener, PeerId, Refusal, ServerLimits, Service, frame::FrameReader, message};
 
 /// Connections over the limit that are being told so at the same time; more are just dropped.
@@ -45,9 +41,9 @@ struct Shared {
     service: Arc<dyn Service>,
     limits: ServerLimits,
     peers: Arc<PeerTable>,
-    places: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
     calls: Semaphore,
+    strangers_calls: Semaphore,
     counters: Counters,
 }
 
@@ -57,9 +53,9 @@ impl Server {
         let shared = Shared {
             service: Arc::new(service),
             peers: PeerTable::new(&limits),
-            places: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             calls: Semaphore::new(limits.max_calls.clamp(1, Semaphore::MAX_PERMITS)),
+            strangers_calls: Semaphore::new((limits.max_calls / 2).clamp(1, Semaphore::MAX_PERMITS)),
             counters: Counters::default(),
             limits,
         };
@@ -68,7 +64,7 @@ impl Server {
 
     /// What it has done so far.
     pub fn stats(&self) -> ServerStats {
-        self.shared.counters.read()
+        self.shared.counters.read(self.shared.peers.counts().0)
     }
 
     /// Serves connections of `listener` until `shutdown`.
@@ -117,13 +113,15 @@ impl Server {
         shutdown: &CancellationToken,
     ) {
         let span = tracing::debug_span!("connection", %peer);
-        match self.admit(peer) {
-            Ok((ticket, place)) => {
+        match self.shared.peers.admit(peer, Instant::now()) {
+            Ok(ticket) => {
+                if ticket.made_room() {
+                    self.shared.counters.dismissed();
+                }
                 let (shared, shutdown) = (Arc::clone(&self.shared), shutdown.clone());
                 let connection = async move {
                     let _open = shared.counters.open_connection();
-                    Connection::serve(&shared, stream, ticket, &shutdown).await;
-                    drop(place);
+                    Connection::serve(&shared, stream, Arc::new(ticket), &shutdown).await;
                 };
                 connections.spawn(connection.instrument(span));
             }
@@ -142,13 +140,6 @@ impl Server {
                 }
             }
         }
-    }
-
-    fn admit(&self, peer: &PeerId) -> Result<(Ticket, OwnedSemaphorePermit), Refusal> {
-        let place = Arc::clone(&self.shared.places)
-            .try_acquire_owned()
-            .map_err(|_| Refusal::Busy { retry_after: FULL })?;
-        Ok((self.shared.peers.admit(peer, Instant::now())?, place))
     }
 }
 

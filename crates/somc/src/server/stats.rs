@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct ServerStats {
     /// Connections open now.
     pub connections: u64,
+    /// Of these, connections that have not proved a channel.
+    pub strangers: u64,
+    /// Connections ended to make room for others.
+    pub dismissed: u64,
     /// Connections accepted since the start, those turned away not counted.
     pub accepted: u64,
     /// Connections turned away for a limit.
@@ -26,6 +30,7 @@ pub struct ServerStats {
 pub(super) struct Counters {
     connections: AtomicU64,
     accepted: AtomicU64,
+    dismissed: AtomicU64,
     turned_away: AtomicU64,
     requests: AtomicU64,
     rate_limited: AtomicU64,
@@ -34,9 +39,11 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn read(&self) -> ServerStats {
+    pub(super) fn read(&self, strangers: usize) -> ServerStats {
         ServerStats {
             connections: self.connections.load(Relaxed),
+            strangers: u64::try_from(strangers).unwrap_or(u64::MAX),
+            dismissed: self.dismissed.load(Relaxed),
             accepted: self.accepted.load(Relaxed),
             turned_away: self.turned_away.load(Relaxed),
             requests: self.requests.load(Relaxed),
@@ -55,6 +62,10 @@ impl Counters {
 
     pub(super) fn turned_away(&self) {
         self.turned_away.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn dismissed(&self) {
+        self.dismissed.fetch_add(1, Relaxed);
     }
 
     pub(super) fn request(&self) {

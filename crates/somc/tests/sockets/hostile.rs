@@ -234,7 +234,7 @@ async fn one_who_goes_on_after_being_refused_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn after_the_last_word_a_while_is_still_read_so_that_no_reset_overtakes_it() {
-    let full = limits(|limits| limits.max_connections = 0);
+    let full = limits(|limits| limits.max_strangers = 0);
     for (limits, greet, code) in
         [(full, false, "busy"), (generous(), false, "too_large"), (generous(), true, "too_large")]
     {

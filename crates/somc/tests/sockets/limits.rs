@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use privatix_channel::Amount;
 use privatix_somc::{Client, ClientError, Paid, RateLimit, Refusal, ServerLimits};
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::common::{
-    Gate, Raw, Running, Script, in_memory, limits, offering, patient, ping, pong, somewhere, soon, until,
-    voucher,
+    Gate, Raw, Running, Script, generous, in_memory, limits, offering, patient, ping, pong, somewhere, soon,
+    until, voucher,
 };
 
 /// The refusal that ended or prevented a connection.
@@ -19,23 +19,104 @@ fn bye(error: &ClientError) -> &Refusal {
 }
 
 #[tokio::test]
-async fn connections_in_all_and_of_one_peer_are_limited_and_their_places_come_back() {
+async fn an_idle_stranger_makes_room_for_the_next_and_is_told() {
     for limits in
-        [limits(|limits| limits.max_connections = 2), limits(|limits| limits.max_connections_per_peer = 2)]
+        [limits(|limits| limits.max_strangers = 2), limits(|limits| limits.max_connections_per_peer = 2)]
     {
         let running = Running::start(Script::new(), limits).await;
         let (first, second) = (running.client().await, running.client().await);
+        soon(first.ping()).await.unwrap();
+        let third = running.client().await;
+        soon(second.closed()).await;
+        assert!(matches!(bye(&second.ping().await.unwrap_err()), Refusal::Busy { .. }));
+        soon(first.ping()).await.unwrap();
+        soon(third.ping()).await.unwrap();
+        until(|| running.server.stats().connections == 2).await;
+        let stats = running.server.stats();
+        assert_eq!((stats.strangers, stats.dismissed, stats.turned_away), (2, 1, 0));
+    }
+}
+
+#[tokio::test]
+async fn newcomers_are_turned_away_only_while_every_stranger_is_being_answered() {
+    let gate = Gate::closed();
+    let at_the_gate = gate.clone();
+    let service = Script::new().offering(move |_| {
+        let gate = at_the_gate.clone();
+        async move {
+            gate.pass().await;
+            Ok(vec![1])
+        }
+    });
+    let running = Running::start(service, limits(|limits| limits.max_connections_per_peer = 2)).await;
+    let (first, second) = (running.client().await, running.client().await);
+    let asked = tokio::join!(first.offering(offering(1)), second.offering(offering(2)), async {
+        until(|| gate.came() == 2).await;
         for _ in 0..100 {
             let error = running.connect().await.unwrap_err();
             assert!(matches!(bye(&error), Refusal::Busy { .. }), "{error}");
         }
-        soon(first.ping()).await.unwrap();
-        let stats = running.server.stats();
-        assert_eq!((stats.connections, stats.turned_away), (2, 100));
+        assert_eq!(running.server.stats().turned_away, 100);
+        gate.open();
+    });
+    assert!(asked.0.is_ok() && asked.1.is_ok());
+    running.still_serves().await;
+}
 
-        drop(second);
-        until(|| running.server.stats().connections == 1).await;
-        running.still_serves().await;
+/// So many connections that say hello and nothing else.
+async fn crowd(running: &Running, count: usize) -> Vec<Raw<TcpStream>> {
+    let mut crowd = Vec::new();
+    for _ in 0..count {
+        crowd.push(Raw::connect(running.socket).await);
+    }
+    crowd
+}
+
+#[tokio::test]
+async fn an_idle_crowd_at_its_address_keeps_no_payer_out_and_ends_no_payers_connection() {
+    let running = Running::start(Script::paid(), generous()).await;
+    let early = running.client().await;
+    soon(early.pay(voucher(1, 10))).await.unwrap();
+    let most = ServerLimits::default().max_connections_per_peer;
+
+    let crowded = crowd(&running, most + 6).await;
+    soon(early.pay(voucher(1, 20))).await.unwrap();
+    let late = running.client().await;
+    soon(late.pay(voucher(2, 10))).await.unwrap();
+    until(|| running.server.stats().strangers < most as u64).await;
+
+    let more = crowd(&running, 2 * most).await;
+    soon(early.pay(voucher(1, 30))).await.unwrap();
+    soon(late.pay(voucher(2, 20))).await.unwrap();
+    assert_eq!(running.server.stats().turned_away, 0);
+    drop((crowded, more));
+}
+
+#[tokio::test]
+async fn a_forged_voucher_proves_nothing() {
+    let service = Script::new().pay(|_| async { Err(Refusal::WrongSigner) });
+    let running = Running::start(service, limits(|limits| limits.max_connections_per_peer = 1)).await;
+    let forger = running.client().await;
+    soon(forger.pay(voucher(1, 10))).await.unwrap_err();
+    assert_eq!(running.server.stats().strangers, 1);
+    let _newcomer = running.client().await;
+    soon(forger.closed()).await;
+}
+
+#[tokio::test]
+async fn strangers_take_no_more_than_half_of_the_calls() {
+    let service = Script::paid().offering(|_| std::future::pending());
+    let running = Running::start(service, limits(|limits| limits.max_calls = 2)).await;
+    let payer = running.client().await;
+    soon(payer.pay(voucher(1, 10))).await.unwrap();
+    let stranger = running.client().await;
+    let asking = async { tokio::join!(stranger.offering(offering(1)), stranger.offering(offering(2))) };
+    tokio::select! {
+        _ = asking => panic!("the offering never comes"),
+        () = async {
+            until(|| running.server.stats().requests == 3).await;
+            soon(payer.pay(voucher(1, 20))).await.unwrap();
+        } => {}
     }
 }
 
@@ -81,11 +162,12 @@ async fn a_connections_rate_is_its_burst_and_then_so_much_per_second() {
 #[tokio::test(start_paused = true)]
 async fn a_peers_connections_share_its_rate() {
     let cost = ServerLimits::CONNECTION_COST;
-    let limits = limits(|limits| limits.peer_rate = RateLimit::new(1, 2 * cost + 4));
+    let limits = limits(|limits| limits.peer_rate = RateLimit::new(1, 2 * cost));
     let (memory, ..) = in_memory(Script::new(), limits);
     let (one, other) = (memory.client().await, memory.client().await);
-    for client in [&one, &other, &one, &other] {
-        client.ping().await.unwrap();
+    for _ in 0..cost {
+        one.ping().await.unwrap();
+        other.ping().await.unwrap();
     }
     for client in [&one, &other] {
         let error = client.ping().await.unwrap_err();
@@ -225,8 +307,12 @@ async fn calls_of_all_connections_together_are_bounded_and_none_is_forgotten() {
     });
     let running = Running::start(service, limits(|limits| limits.max_calls = 3)).await;
     let mut clients = Vec::new();
-    for _ in 0..4 {
-        clients.push(running.client().await);
+    gate.let_through(4);
+    for number in 100..104 {
+        let client = running.client().await;
+        // Strangers would have one of the calls only.
+        soon(client.pay(voucher(number, 5))).await.unwrap();
+        clients.push(client);
     }
     let payments: Vec<_> = (0..40_u8)
         .map(|number| {
@@ -234,8 +320,8 @@ async fn calls_of_all_connections_together_are_bounded_and_none_is_forgotten() {
             tokio::spawn(async move { client.pay(voucher(number, 5)).await })
         })
         .collect();
-    until(|| running.server.stats().payments == 40).await;
-    for done in 0..37 {
+    until(|| running.server.stats().payments == 44).await;
+    for done in 4..41 {
         until(|| gate.came() >= done + 3).await;
         assert_eq!(gate.came(), done + 3);
         gate.let_through(1);

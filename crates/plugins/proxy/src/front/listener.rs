@@ -1,19 +1,23 @@
 //! Accepts connections, finds out which protocol each speaks, and sees them all to their end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use privatix_adapter::Refusal;
+use privatix_channel::ChannelId;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::places::{Place, Places};
 use super::strangers::{Stranger, Strangers};
-use super::{Backend, http, socks};
+use super::{Backend, DialError, LoginRefused, MeterAt, http, socks};
+use crate::channel::Channel;
+use crate::destination::Target;
+use crate::settings::Limits;
 
 /// Opens a port.
 ///
@@ -33,21 +37,14 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
 pub(crate) struct Listener {
     stop: DropGuard,
     accepting: JoinHandle<()>,
-    full: Arc<AtomicBool>,
 }
 
 impl Listener {
     /// Serves `listener` for `backend`. `places` bounds the connections at once; it may be shared with other ports.
-    pub(crate) fn serve<B: Backend>(listener: TcpListener, backend: Arc<B>, places: Arc<Semaphore>) -> Self {
+    pub(crate) fn serve<B: Backend>(listener: TcpListener, backend: Arc<B>, places: Arc<Places>) -> Self {
         let stop = CancellationToken::new();
-        let full = Arc::new(AtomicBool::new(false));
-        let accepting = tokio::spawn(accept(listener, backend, places, stop.clone(), Arc::clone(&full)));
-        Self { stop: stop.drop_guard(), accepting, full }
-    }
-
-    /// Whether the last connection found no place.
-    pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        let accepting = tokio::spawn(accept(listener, backend, places, stop.clone()));
+        Self { stop: stop.drop_guard(), accepting }
     }
 
     /// Whether the port is still served.
@@ -67,9 +64,8 @@ impl Listener {
 async fn accept<B: Backend>(
     listener: TcpListener,
     backend: Arc<B>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     stop: CancellationToken,
-    full: Arc<AtomicBool>,
 ) {
     let connections = TaskTracker::new();
     let strangers = Arc::new(Strangers::default());
@@ -83,23 +79,62 @@ async fn accept<B: Backend>(
                 continue;
             }
         };
-        let place = Arc::clone(&places).try_acquire_owned();
-        let was_full = full.swap(place.is_err(), Ordering::Relaxed);
-        let Ok(place) = place else {
-            if !was_full {
-                tracing::warn!(%peer, "connections are turned away, all places are taken"); // once, lest a flood fills the log
-            }
+        // Where nobody logs in, everybody has.
+        let open_to = backend.open_to_all();
+        let place = match (places.admit(open_to.is_none().then_some(peer.ip())), open_to) {
+            (Ok(place), Some(channel)) => place.log_in(channel.id()).is_ok().then_some(place),
+            (place, _) => place.ok(),
+        };
+        let Some(place) = place else {
+            tracing::debug!(%peer, "connection turned away");
             continue;
         };
-        let (backend, strangers, stop) = (Arc::clone(&backend), Arc::clone(&strangers), stop.clone());
+        let visit = Visit { backend: Arc::clone(&backend), place };
+        let (strangers, stop) = (Arc::clone(&strangers), stop.clone());
         connections.spawn(async move {
-            stop.run_until_cancelled(serve(&*backend, &strangers, stream, peer)).await;
-            drop(place);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = visit.place.dismissed() => {
+                    tracing::debug!(%peer, "connection closed, it had not logged in and another needed its place");
+                }
+                () = serve(&visit, &strangers, stream, peer) => {}
+            }
         });
     }
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// What one connection sees of the side that it is served by: a login takes a place.
+struct Visit<B> {
+    backend: Arc<B>,
+    place: Place,
+}
+
+#[async_trait]
+impl<B: Backend> Backend for Visit<B> {
+    fn open_to_all(&self) -> Option<Arc<Channel>> {
+        self.backend.open_to_all()
+    }
+
+    fn login(&self, peer: IpAddr, username: &str, password: &[u8]) -> Result<Arc<Channel>, LoginRefused> {
+        let channel = self.backend.login(peer, username, password)?;
+        self.place.log_in(channel.id()).map_err(|_| LoginRefused::Full)?;
+        Ok(channel)
+    }
+
+    async fn dial(&self, channel: ChannelId, target: &Target) -> Result<TcpStream, DialError> {
+        self.backend.dial(channel, target).await
+    }
+
+    fn limits(&self) -> &Limits {
+        self.backend.limits()
+    }
+
+    fn meter(&self) -> MeterAt {
+        self.backend.meter()
+    }
 }
 
 async fn serve<B: Backend>(backend: &B, strangers: &Strangers, stream: TcpStream, peer: SocketAddr) {

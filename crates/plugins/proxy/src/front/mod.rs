@@ -4,6 +4,7 @@
 mod farewell;
 mod http;
 mod listener;
+mod places;
 mod socks;
 mod strangers;
 
@@ -12,9 +13,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use privatix_channel::ChannelId;
+use privatix_net::ResolveError;
 use tokio::net::TcpStream;
 
 pub(crate) use listener::{Listener, bind};
+pub(crate) use places::Places;
 
 use crate::channel::{Channel, Flow, NotAdmitted, Stopped};
 use crate::destination::{NotAllowed, Target};
@@ -30,8 +34,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The channel that these credentials belong to.
     fn login(&self, peer: IpAddr, username: &str, password: &[u8]) -> Result<Arc<Channel>, LoginRefused>;
 
-    /// Reaches a destination, in the time that the limits give.
-    async fn dial(&self, target: &Target) -> Result<TcpStream, DialError>;
+    /// Reaches a destination for a channel, in the time that the limits give.
+    async fn dial(&self, channel: ChannelId, target: &Target) -> Result<TcpStream, DialError>;
 
     /// The bounds to keep.
     fn limits(&self) -> &Limits;
@@ -57,6 +61,8 @@ pub(crate) enum LoginRefused {
     Wrong,
     #[error("too many wrong passwords: wait a minute")]
     Throttled,
+    #[error("all connections are taken: try again")]
+    Full,
 }
 
 /// Why a destination is not reached.
@@ -70,6 +76,8 @@ pub(crate) enum DialError {
     RefusedByAgent,
     #[error("name does not resolve")]
     Unresolved(#[source] io::Error),
+    #[error("too many names are being looked up: try again")]
+    TooManyLookups,
     #[error("connection refused by the destination")]
     Refused,
     #[error("destination not reachable")]
@@ -85,6 +93,16 @@ pub(crate) enum DialError {
     /// Client only.
     #[error("agent could not serve the request")]
     AgentFailed,
+}
+
+impl From<ResolveError> for DialError {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::TooMany { .. } => Self::TooManyLookups,
+            ResolveError::TimedOut { .. } => Self::TimedOut,
+            error => Self::Unresolved(io::Error::other(error)),
+        }
+    }
 }
 
 impl DialError {
@@ -125,7 +143,7 @@ async fn connect(
     let flow: Flow = channel.admit(peer, limits.connections_per_channel)?;
     tokio::time::timeout(limits.suspended_wait, channel.opened()).await.map_err(|_| Refused::Suspended)??;
     let dialled = tokio::select! {
-        dialled = backend.dial(target) => dialled,
+        dialled = backend.dial(channel.id(), target) => dialled,
         () = channel.stopped() => return Err(Stopped.into()),
     };
     let stream = dialled.inspect_err(|error| {

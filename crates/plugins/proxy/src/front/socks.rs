@@ -166,7 +166,9 @@ fn reply_for(refused: &Refused) -> ReplyError {
             DialError::Refused => ReplyError::ConnectionRefused,
             DialError::Unreachable(_) => ReplyError::NetworkUnreachable,
             DialError::TimedOut => ReplyError::TtlExpired,
-            DialError::Agent(_) | DialError::AgentFailed => ReplyError::GeneralFailure,
+            DialError::TooManyLookups | DialError::Agent(_) | DialError::AgentFailed => {
+                ReplyError::GeneralFailure
+            }
         },
     }
 }

@@ -53,7 +53,7 @@ impl Driver for ProxyDriver {
             None => Provision::Sell { channel, credentials, parameters: json!({}), used: Usage::ZERO },
             Some(agent) => {
                 let endpoint = serde_json::to_value(agent.sell(channel).await).unwrap();
-                Provision::Buy { channel, access: Access { endpoint, credentials } }
+                Provision::buy(channel, Access { endpoint, credentials })
             }
         }
     }

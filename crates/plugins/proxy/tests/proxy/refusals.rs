@@ -285,7 +285,7 @@ async fn a_channel_has_its_number_of_connections_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beyond_all_places_connections_are_closed_and_health_says_so() {
+async fn beyond_all_places_logins_are_refused_and_health_says_so() {
     let origin = Origin::start().await;
     let settings = with(agent_settings(), &json!({"limits": {"connections": 2}}));
     let (agent, sold_at, name) = agent(settings).await;
@@ -294,7 +294,8 @@ async fn beyond_all_places_connections_are_closed_and_health_says_so() {
     let first = program::socks(sold_at, login, "127.0.0.1", port).await.connected();
     let _second = program::socks(sold_at, login, "127.0.0.1", port).await.connected();
     let third = program::socks(sold_at, login, "127.0.0.1", port).await;
-    assert!(matches!(third, Outcome::Closed), "{third:?}");
+    assert!(matches!(third, Outcome::Denied), "{third:?}");
+    assert_eq!(program::connect(sold_at, login, "127.0.0.1", port).await.refused(), 503);
     let health = agent.host.health().await;
     assert!(
         matches!(&health, Health::Degraded { reason } if reason.contains("limits.connections")),
@@ -374,7 +375,7 @@ async fn a_port_in_use_is_named() {
     let client = Side::client(settings).await;
     let access =
         Access { endpoint: json!({"host": "127.0.0.1", "port": 1}), credentials: credentials(channel(1)) };
-    let provision = Provision::Buy { channel: channel(1), access };
+    let provision = Provision::buy(channel(1), access);
     let refused = refusal(client.host.provision(provision.clone()).await);
     assert!(matches!(refused, Refusal::Unavailable { .. }), "{refused:?}");
     assert!(refused.to_string().contains(&format!("127.0.0.1:{port}")), "{refused}");
@@ -430,7 +431,7 @@ async fn parameters_that_cannot_be_used_are_refused_by_field() {
         (json!({"host": "h", "port": 1}), "", "credentials.password"),
     ] {
         let credentials = Credentials { username: "u".into(), password: password.into() };
-        let provision = Provision::Buy { channel: channel(1), access: Access { endpoint, credentials } };
+        let provision = Provision::buy(channel(1), Access { endpoint, credentials });
         let refused = refusal(client.host.provision(provision).await);
         assert!(
             matches!(&refused, Refusal::Parameters { field, .. } if field == named),
@@ -466,7 +467,7 @@ async fn a_client_tells_what_is_wrong_with_its_agent_until_it_is_right_again() {
     let endpoint = serde_json::to_value(agent.sell(id).await).unwrap();
     let buy = async |endpoint: Value, password: &str| {
         let credentials = Credentials { username: id.to_string(), password: password.into() };
-        let provision = Provision::Buy { channel: id, access: Access { endpoint, credentials } };
+        let provision = Provision::buy(id, Access { endpoint, credentials });
         let provisioned = client.host.provision(provision).await.unwrap();
         client.host.start(id).await.unwrap();
         address(&privatix_plugin_proxy::Endpoint::parse(&provisioned.endpoint).unwrap())

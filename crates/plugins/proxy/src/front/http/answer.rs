@@ -40,6 +40,7 @@ impl From<&LoginRefused> for Status {
         match refused {
             LoginRefused::Wrong => Self::LoginRequired,
             LoginRefused::Throttled => Self::TooManyRequests,
+            LoginRefused::Full => Self::Unavailable,
         }
     }
 }
@@ -55,6 +56,7 @@ impl From<&Refused> for Status {
                     Self::Forbidden
                 }
                 DialError::TimedOut => Self::GatewayTimeout,
+                DialError::TooManyLookups => Self::Unavailable,
                 DialError::Unresolved(_)
                 | DialError::Refused
                 | DialError::Unreachable(_)

@@ -91,7 +91,7 @@ impl Side {
     pub(crate) async fn buy(&self, channel: ChannelId, endpoint: &Endpoint) -> SocketAddr {
         let access =
             Access { endpoint: serde_json::to_value(endpoint).unwrap(), credentials: credentials(channel) };
-        let Provisioned { endpoint } = self.host.provision(Provision::Buy { channel, access }).await.unwrap();
+        let Provisioned { endpoint } = self.host.provision(Provision::buy(channel, access)).await.unwrap();
         self.host.start(channel).await.unwrap();
         address(&Endpoint::parse(&endpoint).unwrap())
     }

@@ -1,0 +1,2 @@
+DROP INDEX channels_local;
+ALTER TABLE channels DROP COLUMN local_endpoint;
