@@ -27,6 +27,7 @@ mod init;
 pub mod keystore;
 mod logging;
 pub mod output;
+mod quiet;
 mod run;
 mod signals;
 

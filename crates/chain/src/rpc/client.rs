@@ -95,10 +95,7 @@ impl Rpc {
         let timeout = self.endpoint.request_timeout();
         let fault = match tokio::time::timeout(timeout, call.into_future()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => match Fault::of(&error) {
-                Fault::Unreachable(text) => Fault::Unreachable(self.endpoint.redact(&text)),
-                other => other,
-            },
+            Ok(Err(error)) => self.endpoint.fault(&error),
             Err(_) => Fault::Timeout(timeout),
         };
         Err(RpcError { method, endpoint: self.endpoint.label().to_owned(), fault })

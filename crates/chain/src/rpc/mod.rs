@@ -3,8 +3,12 @@
 mod client;
 mod endpoint;
 mod fault;
+mod secrets;
+mod transport;
+mod url;
 
 pub use client::{BlockHeader, chain_id, check};
 pub(crate) use client::{Call, Rpc, block_time};
 pub use endpoint::Endpoint;
 pub use fault::{Fault, RpcError};
+pub use url::EndpointUrl;

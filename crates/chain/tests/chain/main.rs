@@ -17,5 +17,6 @@ mod fees;
 mod monitor;
 mod nonces;
 mod reorg;
+mod secrets;
 mod support;
 mod transactor;
