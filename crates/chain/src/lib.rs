@@ -77,7 +77,7 @@ pub use rpc::{BlockHeader, Endpoint, EndpointUrl, Fault, RpcError, chain_id, che
 pub use transactor::{
     Attempt, Bump, FeeCapReached, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink,
     Obstacle, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus, TxFilter,
-    TxId, TxRecord, TxSink, TxStatus, TxUpdate, Wei,
+    TxId, TxRecord, TxSink, TxStatus, TxUpdate, TxWaiting, Wei,
 };
 
 /// The tables of the monitor and the transactor, for [`privatix_db::Database::open`].

@@ -8,6 +8,7 @@ use alloy::transports::{TransportError, TransportErrorKind};
 use futures::StreamExt;
 use tokio::sync::Notify;
 
+use super::pending::PendingTag;
 use super::secrets::Secrets;
 use super::transport::{Connector, Transport};
 use super::{EndpointUrl, Fault};
@@ -28,6 +29,7 @@ pub struct Endpoint {
     secrets: Arc<Secrets>,
     timeout: Duration,
     heads: Heads,
+    pending: PendingTag,
 }
 
 #[derive(Clone)]
@@ -70,6 +72,7 @@ impl Endpoint {
             secrets: Arc::clone(url.secrets()),
             timeout: Self::TIMEOUT,
             heads: connector.map_or(Heads::Provider, Heads::Ws),
+            pending: PendingTag::default(),
         })
     }
 
@@ -82,6 +85,7 @@ impl Endpoint {
             secrets: Arc::default(),
             timeout: Self::TIMEOUT,
             heads: Heads::Provider,
+            pending: PendingTag::default(),
         }
     }
 
@@ -105,6 +109,10 @@ impl Endpoint {
     /// The endpoint without credentials, for messages.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    pub(super) fn pending_tag(&self) -> &PendingTag {
+        &self.pending
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {

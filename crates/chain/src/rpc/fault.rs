@@ -87,6 +87,20 @@ impl Fault {
         }
     }
 
+    /// Whether it is an answer about the call that was to be run or estimated: it reverts, or the account cannot pay.
+    pub(crate) fn is_about_the_call(&self) -> bool {
+        let Self::Refused { message, .. } = self else { return false };
+        self.is_revert()
+            || says_insufficient_funds(message)
+            || contains_any(message, &["exceeds allowance", "intrinsic gas"])
+    }
+
+    /// Whether the call reverts.
+    pub(crate) fn is_revert(&self) -> bool {
+        let Self::Refused { code, message, data } = self else { return false };
+        *code == 3 || data.is_some() || contains_any(message, &["revert"])
+    }
+
     /// What a failed call of the endpoint's [`provider`](crate::Endpoint::provider) means, for those who do not have the
     /// endpoint at hand: an answer that cannot be read is not quoted.
     pub fn of_call(error: &TransportError) -> Self {
@@ -133,6 +147,13 @@ impl Fault {
 fn contains_any(text: &str, words: &[&str]) -> bool {
     let text = text.to_ascii_lowercase();
     words.iter().any(|word| text.contains(word))
+}
+
+pub(crate) fn says_insufficient_funds(message: &str) -> bool {
+    contains_any(
+        message,
+        &["insufficient funds", "insufficient balance", "outoffund", "out of funds", "upfront cost"],
+    )
 }
 
 fn says_rate_limited(message: &str) -> bool {

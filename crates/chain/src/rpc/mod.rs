@@ -3,6 +3,8 @@
 mod client;
 mod endpoint;
 mod fault;
+mod pending;
+mod reply;
 mod secrets;
 mod transport;
 mod url;
@@ -10,5 +12,7 @@ mod url;
 pub use client::{BlockHeader, chain_id, check};
 pub(crate) use client::{Call, Rpc, block_time};
 pub use endpoint::Endpoint;
+pub(crate) use fault::says_insufficient_funds;
 pub use fault::{Fault, RpcError};
+pub(crate) use reply::Receipt;
 pub use url::EndpointUrl;

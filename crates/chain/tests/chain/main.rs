@@ -16,6 +16,7 @@ mod endpoints;
 mod fees;
 mod monitor;
 mod nonces;
+mod oddities;
 mod reorg;
 mod secrets;
 mod support;
