@@ -70,8 +70,8 @@ mod transactor;
 pub use backoff::Backoff;
 pub use error::{ChainError, Inconsistency, SinkError};
 pub use monitor::{
-    ConfirmedBatch, ConfirmedLog, Interest, LogSink, Monitor, MonitorBuilder, MonitorState, MonitorStatus,
-    RangePlanner, StartFrom,
+    ConfirmedBatch, ConfirmedLog, Freshness, Head, HeadAge, Interest, LogSink, Monitor, MonitorBuilder,
+    MonitorState, MonitorStatus, RangePlanner, StartFrom,
 };
 pub use rpc::{BlockHeader, Endpoint, EndpointUrl, Fault, RpcError, chain_id, check};
 pub use transactor::{

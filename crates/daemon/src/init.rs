@@ -181,6 +181,8 @@ endpoint = {endpoint}
 # poll_interval = "4s"
 # For the endpoint to answer a request.
 # request_timeout = "20s"
+# The age at which the newest block counts as stale, if the chain's own pace does not ask for more; "0s" never does.
+# max_head_age = "10m"
 # Where a new database starts: this block, or so many blocks back from the head.
 # start_block = 0
 # recent_blocks = 11520

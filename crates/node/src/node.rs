@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider};
@@ -8,7 +8,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
-use privatix_chain::{Endpoint, Fault, Intent, MonitorStatus, Transactor, TxId};
+use privatix_chain::{Endpoint, Fault, HeadAge, Intent, MonitorStatus, Transactor, TxId};
 use privatix_channel::{Amount, Domain, OfferingHash};
 use privatix_contracts::{PSC, PTC};
 use privatix_db::{Conn, Database};
@@ -231,6 +231,12 @@ impl Node {
     /// What the chain monitor is doing; None outside of [`run`](Self::run).
     pub fn monitor(&self) -> Option<MonitorStatus> {
         self.engine.read().as_ref().map(|engine| engine.monitor.borrow().clone())
+    }
+
+    /// How old the endpoint's newest block is, and whether that is too old; None before it was seen.
+    pub fn head_age(&self) -> Option<HeadAge> {
+        let head = self.monitor()?.newest?;
+        Some(head.age(SystemTime::now(), Instant::now(), self.settings.max_head_age))
     }
 
     /// The newest block whose events are stored.

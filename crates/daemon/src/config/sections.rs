@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{ChainError, Endpoint, EndpointUrl, FeePolicy, StartFrom};
+use privatix_chain::{ChainError, Endpoint, EndpointUrl, FeePolicy, Head, StartFrom};
 use privatix_channel::Amount;
 use privatix_node::ChainSettings;
 use serde::de::{self, Visitor};
@@ -28,6 +28,10 @@ pub struct ChainSection {
     /// How often the head is looked up.
     #[serde(default = "poll_interval", with = "humantime_serde")]
     pub poll_interval: Duration,
+    /// The age at which the newest block counts as stale, and the daemon as not ready, if the chain's own pace does not ask
+    /// for more; 0 never does.
+    #[serde(default = "max_head_age", with = "humantime_serde")]
+    pub max_head_age: Duration,
     /// The first block that a new database looks at.
     #[serde(default)]
     pub start_block: Option<u64>,
@@ -48,6 +52,10 @@ const fn confirmations() -> u64 {
 
 const fn poll_interval() -> Duration {
     Duration::from_secs(4)
+}
+
+const fn max_head_age() -> Duration {
+    Head::MAX_AGE
 }
 
 const fn recent_blocks() -> u64 {
@@ -77,6 +85,7 @@ impl ChainSection {
         settings.chain_id = self.chain_id;
         settings.confirmations = self.confirmations;
         settings.poll_interval = self.poll_interval;
+        settings.max_head_age = self.max_head_age;
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
         settings.fees = FeePolicy::default();
         settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);
