@@ -183,7 +183,7 @@ fn a_mistake_in_the_configuration_does_not_show_what_was_meant_to_be_secret() {
     };
     let set = |setting: String| with(&["--set", &setting]);
     with(&[]).succeeds();
-    set(format!("chain.endpoint={}", url.replace(":", ""))).fails(2, &["chain.endpoint"]);
+    set(format!("chain.endpoint={}", url.replace(':', ""))).fails(2, &["chain.endpoint"]);
     set(format!("chain={url}")).fails(2, &["`chain`", "a text"]);
     set(format!("chain.confirmations={url}")).fails(2, &["`chain.confirmations`", "u64"]);
     set(format!("log.format={url}")).fails(2, &["`log.format`", "text, json"]);

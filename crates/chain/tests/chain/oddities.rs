@@ -51,18 +51,20 @@ async fn transactions_and_logs_get_through_whatever_the_endpoint_s_manner() {
     let anvil = Anvil::start().await.unwrap();
     let contract = emitter(&anvil).await;
     let manners: &[(&str, Rule)] = &[
-        ("no pending block", |_, params| match is_pending(params) {
-            true => Verdict::Error(-32_000, "pending block is not available"),
-            false => Verdict::Forward,
+        ("no pending block", |_, params| {
+            if is_pending(params) {
+                Verdict::Error(-32_000, "pending block is not available")
+            } else {
+                Verdict::Forward
+            }
         }),
-        ("pending is a wrong parameter", |_, params| match is_pending(params) {
-            true => Verdict::http(400, "<html>bad request</html>"),
-            false => Verdict::Forward,
+        ("pending is a wrong parameter", |_, params| {
+            if is_pending(params) { Verdict::http(400, "<html>bad request</html>") } else { Verdict::Forward }
         }),
-        ("pending is null", |_, params| match is_pending(params) {
-            true => changed(|_| Value::Null),
-            false => Verdict::Forward,
-        }),
+        (
+            "pending is null",
+            |_, params| if is_pending(params) { changed(|_| Value::Null) } else { Verdict::Forward },
+        ),
         ("headers without what is new or not needed", |method, _| match method {
             "eth_getBlockByNumber" => changed(|block| {
                 without(

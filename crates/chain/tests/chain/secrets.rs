@@ -28,6 +28,12 @@ const HIDDEN: [&str; 9] = [
     "h1bnRlcjIvc",
 ];
 
+/// What a server repeats of a request.
+const PAGE: &str = "<html>no GET /v3/PATHKEY0123456789?apikey=QUERYKEY0123456789 for operatorname:hunter2/password \
+        (Basic b3BlcmF0b3JuYW1lOmh1bnRlcjIvcGFzc3dvcmQ=)</html>";
+
+type Rule = fn() -> Verdict;
+
 fn at(scheme: &str, place: &str) -> String {
     format!("{scheme}://{USER}:{PASSWORD}@{place}/{PATH}?{QUERY}")
 }
@@ -115,9 +121,6 @@ async fn no_secret_of_the_address_is_logged_or_told_whatever_happens() {
     hides(&failure(&at("ws", host(&relay.url("ws")))).await);
 
     // The endpoint repeats what it was asked, in a page, a refusal, a result, or where it sends us to.
-    const PAGE: &str = "<html>no GET /v3/PATHKEY0123456789?apikey=QUERYKEY0123456789 for operatorname:hunter2/password \
-        (Basic b3BlcmF0b3JuYW1lOmh1bnRlcjIvcGFzc3dvcmQ=)</html>";
-    type Rule = fn() -> Verdict;
     let rules: [Rule; 7] = [
         || Verdict::http(200, PAGE),
         || Verdict::http(401, PAGE),

@@ -108,7 +108,7 @@ async fn carry(mut socket: WebSocketStream<Upgraded>, mut interface: ConnectionI
                 if answer_due {
                     break "the endpoint does not answer any more".to_owned();
                 }
-                if let Err(error) = socket.send(Message::Ping(Default::default())).await {
+                if let Err(error) = socket.send(Message::Ping(Vec::new().into())).await {
                     break error.to_string();
                 }
                 answer_due = true;
