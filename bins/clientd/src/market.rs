@@ -61,6 +61,9 @@ impl Command {
             }
             Self::Accept { offering, deposit, agent, wait } => {
                 let opening = api.call(&AcceptOffering { offering, agent, deposit }).await?;
+                if let Some(warning) = &opening.warning {
+                    context.output.note(format!("the opening of the channel: {warning}"));
+                }
                 if wait.wait {
                     let details = opened(context, &wait, opening).await?;
                     output.show(&details, ready);

@@ -48,7 +48,7 @@ requests! {
 }
 
 /// A channel that is being opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Opening {
@@ -56,10 +56,13 @@ pub struct Opening {
     pub channel: ChannelId,
     /// The job that opens it.
     pub job: JobId,
+    /// What keeps it from being opened now, if the chain or its endpoint does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 impl Opening {
-    pub(crate) const fn new(channel: ChannelId, job: JobId) -> Self {
-        Self { channel, job }
+    pub(crate) const fn new(channel: ChannelId, job: JobId, warning: Option<String>) -> Self {
+        Self { channel, job, warning }
     }
 }

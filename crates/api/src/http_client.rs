@@ -30,7 +30,7 @@ pub struct ApiClient {
 
 impl std::fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiClient").field("url", &self.url.as_str()).finish_non_exhaustive()
+        f.debug_struct("ApiClient").field("url", &self.shown()).finish_non_exhaustive()
     }
 }
 
@@ -38,11 +38,9 @@ impl std::fmt::Debug for ApiClient {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// The address is none.
-    #[error("{url:?} is no address of a control API: {reason}; give one like http://127.0.0.1:9520")]
+    /// The address is none. It is not quoted: it may hold the password of a proxy before the API.
+    #[error("what was given is no address of a control API: {reason}; give one like http://127.0.0.1:9520")]
     BadUrl {
-        /// What was given.
-        url: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -135,10 +133,10 @@ impl ApiClient {
     /// # Errors
     /// [`ApiError::BadUrl`].
     pub fn new(url: &str, token: SecretString) -> Result<Self, ApiError> {
-        let bad = |reason: String| ApiError::BadUrl { url: url.to_owned(), reason };
+        let bad = |reason: String| ApiError::BadUrl { reason };
         let parsed = Url::parse(url).map_err(|error| bad(error.to_string()))?;
         if parsed.scheme() != "http" && parsed.scheme() != "https" {
-            return Err(bad(format!("{} is not a scheme it can have", parsed.scheme())));
+            return Err(bad("its scheme is neither http nor https".to_owned()));
         }
         let http = reqwest::Client::builder()
             .no_proxy() // what the environment says of the web is not meant for the daemon next door
@@ -146,8 +144,14 @@ impl ApiClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| bad(error.without_url().to_string()))?;
         Ok(Self { http, url: parsed, token })
+    }
+
+    /// The daemon's address for messages: scheme, host and port.
+    fn shown(&self) -> String {
+        let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{}{port}", self.url.scheme(), self.url.host_str().unwrap_or_default())
     }
 
     /// The daemon's address.
@@ -201,15 +205,15 @@ impl ApiClient {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), ApiError> {
         let unreachable = |error: reqwest::Error| ApiError::Unreachable {
-            url: self.url.to_string(),
-            reason: innermost(&error),
+            url: self.shown(),
+            reason: innermost(&error.without_url()),
         };
         let request = request.bearer_auth(self.token.expose_secret());
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(unreachable)?.to_vec();
         match status {
-            StatusCode::UNAUTHORIZED => Err(ApiError::Unauthorized { url: self.url.to_string() }),
+            StatusCode::UNAUTHORIZED => Err(ApiError::Unauthorized { url: self.shown() }),
             // The health page says why it is not ready.
             status if status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE => Ok((status, body)),
             status => Err(self.protocol(&match serde_json::from_slice::<Value>(&body) {
@@ -220,7 +224,7 @@ impl ApiClient {
     }
 
     fn protocol(&self, reason: &dyn std::fmt::Display) -> ApiError {
-        ApiError::Protocol { url: self.url.to_string(), reason: reason.to_string() }
+        ApiError::Protocol { url: self.shown(), reason: reason.to_string() }
     }
 }
 

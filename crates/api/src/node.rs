@@ -145,17 +145,20 @@ requests! {
 pub struct Accepted {}
 
 /// What was asked for is a durable job now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Order {
     /// The job that carries it out; one that already did the same when the order was given counts.
     pub job: JobId,
+    /// What keeps it from being carried out now, if the chain or its endpoint does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 impl Order {
-    pub(crate) const fn new(job: JobId) -> Self {
-        Self { job }
+    pub(crate) const fn new(job: JobId, warning: Option<String>) -> Self {
+        Self { job, warning }
     }
 }
 
@@ -199,6 +202,15 @@ pub struct ChainStatus {
     pub state: String,
     /// The endpoint's newest block.
     pub head: Option<u64>,
+    /// The newest block's own time.
+    #[serde(default, with = "humantime_serde")]
+    pub head_time: Option<SystemTime>,
+    /// Seconds since then.
+    #[serde(default)]
+    pub head_age: Option<u64>,
+    /// `fresh`, `late` when the next block is overdue, `stale` when the endpoint has stopped following its chain.
+    #[serde(default)]
+    pub freshness: Option<String>,
     /// The newest block with enough confirmations.
     pub confirmed: Option<u64>,
     /// The newest block whose events are stored.
@@ -237,7 +249,7 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reason {
-    /// Where: `chain_monitor`, `transactor`, `adapter`.
+    /// Where: `chain_monitor`, `chain_head`, `transactor`, `adapter`.
     pub part: String,
     /// What, and the remedy.
     pub message: String,

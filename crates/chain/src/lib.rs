@@ -70,14 +70,14 @@ mod transactor;
 pub use backoff::Backoff;
 pub use error::{ChainError, Inconsistency, SinkError};
 pub use monitor::{
-    ConfirmedBatch, ConfirmedLog, Interest, LogSink, Monitor, MonitorBuilder, MonitorState, MonitorStatus,
-    RangePlanner, StartFrom,
+    ConfirmedBatch, ConfirmedLog, Freshness, Head, HeadAge, Interest, LogSink, Monitor, MonitorBuilder,
+    MonitorState, MonitorStatus, RangePlanner, StartFrom,
 };
-pub use rpc::{BlockHeader, Endpoint, Fault, RpcError, chain_id, check};
+pub use rpc::{BlockHeader, Endpoint, EndpointUrl, Fault, RpcError, chain_id, check};
 pub use transactor::{
     Attempt, Bump, FeeCapReached, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink,
     Obstacle, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus, TxFilter,
-    TxId, TxRecord, TxSink, TxStatus, TxUpdate, Wei,
+    TxId, TxRecord, TxSink, TxStatus, TxUpdate, TxWaiting, Wei,
 };
 
 /// The tables of the monitor and the transactor, for [`privatix_db::Database::open`].

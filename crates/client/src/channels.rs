@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use alloy::providers::Provider;
 use async_trait::async_trait;
 use privatix_chain::{TxRecord, TxStatus};
 use privatix_channel::{
@@ -255,7 +254,7 @@ impl CarryOut<FinalizeClose> for Channels {
     async fn carry_out(&self, job: &FinalizeClose, cx: JobContext) -> Result<Done, JobError> {
         let node = &self.node;
         let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
-        let head = node.provider().get_block_number().await?;
+        let head = node.head().await.map_err(NodeError::into_job_error)?;
         match client_finalize(view.on_chain(), node.challenge_period(), head.saturating_add(1)) {
             Finalize::Now => {}
             Finalize::NotBefore { block } => {

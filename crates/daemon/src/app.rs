@@ -1,7 +1,9 @@
 //! A daemon's program: its command line, and what each part of it does.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::future::Future;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check::{self, CheckArgs};
 use crate::commands::NodeCommand;
-use crate::config::{self, Loaded, Settings, Sources};
+use crate::config::{self, Loaded, Setting, Settings, Sources};
 use crate::error::EXIT_CODES;
 use crate::init::{self, InitArgs};
 use crate::output::Output;
@@ -80,8 +82,8 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Overrides a setting, e.g. chain.confirmations=5; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
-    set: Vec<(String, String)>,
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<Setting>,
     /// Prints JSON
     #[arg(long, global = true)]
     json: bool,
@@ -93,11 +95,10 @@ pub struct Global {
     api_token_file: Option<PathBuf>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as key=value, e.g. log.level=debug".to_owned()),
-    }
+/// Never an error: it would quote the argument.
+#[expect(clippy::unnecessary_wraps, reason = "what the parser of arguments asks for")]
+fn setting(text: &str) -> Result<Setting, Infallible> {
+    Ok(Setting::new(text))
 }
 
 #[derive(Parser)]
@@ -167,11 +168,12 @@ pub fn main<A: App>() -> ExitCode {
 }
 
 fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = Cli::<A::Command, A::Init>::command().name(A::NAME).about(A::ABOUT);
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command.try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli: Cli<A::Command, A::Init> = match parsed {
         Ok(cli) => cli,
-        Err(error) => error.exit(), // help and version too
+        Err(error) => refuse(&error, &arguments), // help and version too
     };
     let json = cli.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -180,6 +182,21 @@ fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => Err(DaemonError::Task { task: "runtime", reason: error.to_string() }),
     };
     outcome.map_or_else(|error| error.report(json), |()| ExitCode::SUCCESS)
+}
+
+/// Ends the program with what is wrong with its arguments. An address among them is not repeated: it may hold a key.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ! {
+    let plain = error.render().to_string();
+    let shown = arguments
+        .iter()
+        .filter_map(|argument| argument.to_str().filter(|text| text.contains("://")))
+        .fold(plain.clone(), |shown, address| shown.replace(address, "(an address)"));
+    if shown == plain {
+        error.exit();
+    }
+    // A reader that has gone away is none of our business.
+    let _ = write!(std::io::stderr(), "{shown}");
+    std::process::exit(error.exit_code())
 }
 
 async fn carry_out<A: App>(cli: Cli<A::Command, A::Init>) -> Result<(), DaemonError> {

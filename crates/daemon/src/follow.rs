@@ -151,6 +151,9 @@ pub async fn order(
     what: &str,
     order: Order,
 ) -> Result<(), DaemonError> {
+    if let Some(warning) = &order.warning {
+        output.note(format!("{what}: {warning}"));
+    }
     let look = format!("jobs show {}", order.job);
     if !wait.wait {
         output.show(&order, |order| format!("{what} is under way; follow it with `jobs show {}`", order.job));

@@ -1,12 +1,14 @@
 //! `init`: a new folder with all that a daemon needs.
 
+use std::convert::Infallible;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use clap::Args;
-use secrecy::SecretString;
+use privatix_chain::EndpointUrl;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -20,8 +22,8 @@ pub(crate) struct InitArgs<I: Args> {
     /// The folder to make; ~/.privatix/<program> when not given
     folder: Option<PathBuf>,
     /// The chain's JSON-RPC endpoint
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
-    endpoint: String,
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545", value_parser = secret)]
+    endpoint: SecretString,
     /// The service contract's address; to be filled in later when not given
     #[arg(long, value_name = "ADDRESS")]
     contract: Option<Address>,
@@ -52,8 +54,15 @@ struct Made {
     password: Option<PathBuf>,
 }
 
+/// Never an error: it would quote the argument.
+#[expect(clippy::unnecessary_wraps, reason = "what the parser of arguments asks for")]
+fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(text.into())
+}
+
 /// Makes the folder, or nothing at all.
 pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Result<(), DaemonError> {
+    arguments.endpoint.expose_secret().parse::<EndpointUrl>()?;
     let folder = arguments.folder.clone().unwrap_or_else(default_folder::<A>);
     let made = Made {
         account: Address::ZERO,
@@ -147,7 +156,7 @@ fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Pat
         Some(file) => format!("password_file = {}", quoted(&file.to_string_lossy())),
         None => "# password_file = \"password\"".to_owned(),
     };
-    let endpoint = quoted(&arguments.endpoint);
+    let endpoint = quoted(arguments.endpoint.expose_secret());
     let (name, env, own) = (A::NAME, A::ENV_PREFIX, A::config_sections(&arguments.own));
     let listen = A::DEFAULTS.iter().find(|(key, _)| *key == "api.listen").map_or("", |(_, value)| value);
     format!(
@@ -172,6 +181,8 @@ endpoint = {endpoint}
 # poll_interval = "4s"
 # For the endpoint to answer a request.
 # request_timeout = "20s"
+# The age at which the newest block counts as stale, if the chain's own pace does not ask for more; "0s" never does.
+# max_head_age = "10m"
 # Where a new database starts: this block, or so many blocks back from the head.
 # start_block = 0
 # recent_blocks = 11520

@@ -28,6 +28,7 @@ pub mod keystore;
 mod logging;
 mod open_files;
 pub mod output;
+mod quiet;
 mod run;
 mod signals;
 

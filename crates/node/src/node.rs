@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider};
@@ -8,7 +8,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
-use privatix_chain::{Endpoint, Intent, MonitorStatus, Transactor, TxId};
+use privatix_chain::{Endpoint, Fault, HeadAge, Intent, MonitorStatus, Transactor, TxId};
 use privatix_channel::{Amount, Domain, OfferingHash};
 use privatix_contracts::{PSC, PTC};
 use privatix_db::{Conn, Database};
@@ -201,6 +201,18 @@ impl Node {
         self.endpoint.provider()
     }
 
+    /// The chain's newest block, asked from the endpoint.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn head(&self) -> Result<u64, NodeError> {
+        let asked = self.provider().get_block_number().await;
+        asked.map_err(|error| NodeError::Contract {
+            what: "the newest block",
+            reason: self.endpoint.fault(&error).to_string(),
+        })
+    }
+
     /// The templates that we understand.
     pub fn templates(&self) -> &Templates {
         self.messages.templates()
@@ -229,6 +241,12 @@ impl Node {
     /// What the chain monitor is doing; None outside of [`run`](Self::run).
     pub fn monitor(&self) -> Option<MonitorStatus> {
         self.engine.read().as_ref().map(|engine| engine.monitor.borrow().clone())
+    }
+
+    /// How old the endpoint's newest block is, and whether that is too old; None before it was seen.
+    pub fn head_age(&self) -> Option<HeadAge> {
+        let head = self.monitor()?.newest?;
+        Some(head.age(SystemTime::now(), Instant::now(), self.settings.max_head_age))
     }
 
     /// The newest block whose events are stored.
@@ -291,10 +309,10 @@ impl Node {
     /// What the account has now, asked from the chain.
     pub async fn balances(&self) -> Result<Balances, NodeError> {
         let provider = self.provider();
-        let ether = provider
-            .get_balance(self.account())
-            .await
-            .map_err(|e| NodeError::Contract { what: "the ether balance", reason: e.to_string() })?;
+        let ether = provider.get_balance(self.account()).await.map_err(|e| NodeError::Contract {
+            what: "the ether balance",
+            reason: self.endpoint.fault(&e).to_string(),
+        })?;
         let token = PTC::new(self.domain.token(), provider);
         let psc = PSC::new(self.domain.contract(), provider);
         let wallet = token.balanceOf(self.account()).call().await.map_err(unreadable("the token balance"))?;
@@ -330,7 +348,15 @@ pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> R
 }
 
 pub(crate) fn unreadable(what: &'static str) -> impl Fn(alloy::contract::Error) -> NodeError {
-    move |error| NodeError::Contract { what, reason: error.to_string() }
+    move |error| NodeError::Contract { what, reason: reason(&error) }
+}
+
+/// What happened to a call of a contract, in words that are safe to show and of bounded length.
+fn reason(error: &alloy::contract::Error) -> String {
+    match error {
+        alloy::contract::Error::TransportError(error) => Fault::of_call(error).to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// A token's supply fits an amount; a balance that does not is a broken contract's, and counts as the most there can be.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{FeePolicy, StartFrom};
+use privatix_chain::{FeePolicy, Head, StartFrom};
 
 /// How a node follows the chain.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct ChainSettings {
     pub confirmations: u64,
     /// How often the head is looked up.
     pub poll_interval: Duration,
+    /// The age at which the newest block counts as stale, if the chain's own pace does not ask for more; 0 never does.
+    pub max_head_age: Duration,
     /// Where a new database starts.
     pub start: StartFrom,
     /// What transactions may cost.
@@ -29,6 +31,7 @@ impl ChainSettings {
             chain_id: None,
             confirmations: 2,
             poll_interval: Duration::from_secs(4),
+            max_head_age: Head::MAX_AGE,
             start: StartFrom::Recent(11_520),
             fees: FeePolicy::default(),
         }

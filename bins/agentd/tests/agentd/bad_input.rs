@@ -131,7 +131,7 @@ fn wrong_settings_are_named_with_their_place_and_what_was_expected() {
     };
     let with = |line: &str| sound.replace("[account]", &format!("{line}\n[account]"));
     check(&with("confirmatoins = 3"), &["`chain.confirmatoins`", "no setting", "confirmations"]);
-    check(&with("confirmations = \"two\""), &["`chain.confirmations`", "\"two\"", "u64"]);
+    check(&with("confirmations = \"two\""), &["`chain.confirmations`", "is a text", "u64"]);
     check(&with("poll_interval = 4"), &["`chain.poll_interval`", "expected a duration"]);
     check(&with("poll_interval = \"soon\""), &["`chain.poll_interval`"]);
     check(&sound.replace("[log]", "[logs]"), &["`logs`", "no setting", "log"]);

@@ -1,6 +1,6 @@
 //! A running daemon, asked through its control API and its command line.
 
-use privatix_testkit::wait_for;
+use privatix_testkit::{Anvil, wait_for};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -242,4 +242,47 @@ async fn logs_are_json_when_wished_for() {
         lines.iter().any(|line| line["message"] == "agentd starts" && line["account"].is_string()),
         "{log}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_head_is_told_by_health_status_metrics_and_to_who_gives_orders() {
+    // The node stopped a day ago, on a chain of a block a second.
+    let day = 24 * 60 * 60;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let anvil = Anvil::builder().arg("--timestamp").arg((now - day).to_string()).start().await.unwrap();
+    let contracts = anvil.deploy().await.unwrap();
+    anvil.mine(40).await.unwrap();
+    let home = crate::home();
+    home.init(&anvil, &contracts, 1);
+    let _daemon = home.start().await;
+
+    let warned = wait_for("the warning", LONG, async || {
+        let health = home.ask(&["health"]);
+        let warnings = health["warnings"].as_array().unwrap();
+        warnings.iter().find(|warning| warning["part"] == "chain_head").cloned().ok_or(health.to_string())
+    });
+    let warned = warned.await.unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(warned.contains("hours old") && warned.contains("clock"), "{warned}");
+    let chain = home.ask(&["status"])["chain"].clone();
+    assert_eq!(chain["freshness"], "late");
+    assert!(chain["headAge"].as_u64().unwrap() > day - 600, "{chain}");
+    let order = home.ask(&["deposit", "1"]);
+    assert!(order["warning"].as_str().unwrap().contains("hours old"), "{order}");
+    let metrics = http().get(format!("{}/metrics", home.url())).bearer_auth(home.token());
+    let page = metrics.send().await.unwrap().text().await.unwrap();
+    let value = |name: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is not in {page}")).parse::<u64>().unwrap()
+    };
+    assert!(value("privatix_chain_head_age_seconds") > day - 600);
+    assert!(value("privatix_chain_head_timestamp_seconds") < now - day + 600);
+
+    // Once the next block is overdue, nobody doubts any more.
+    let stale = wait_for("not ready", LONG, async || {
+        let health = home.run(&["--json", "health"]);
+        if health.code == Some(1) { Ok(health) } else { Err(health.stdout) }
+    });
+    let stale: Value = serde_json::from_str(&stale.await.unwrap().stdout).unwrap();
+    assert_eq!(stale["reasons"][0]["part"], "chain_head");
+    assert!(stale["reasons"][0]["message"].as_str().unwrap().contains("use another endpoint"), "{stale}");
 }

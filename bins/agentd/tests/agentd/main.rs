@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod daemon;
+mod secrets;
 mod support;
 
 use privatix_testkit::{Anvil, Contracts};

@@ -1,15 +1,15 @@
 //! Whether the daemon can do its work, without asking anybody: every part tells by itself how it is.
 
 use privatix_adapter as adapter;
-use privatix_chain::{MonitorState, MonitorStatus, TransactorState};
+use privatix_chain::{Freshness, MonitorState, MonitorStatus, TransactorState, TxWaiting};
 use privatix_node::Node;
 
 use crate::node::{ChainStatus, Health, Reason};
 
 pub(crate) fn health(node: &Node) -> Health {
-    let mut health = Health::default();
+    let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
     let mut hindered = |part: &str, message: String| {
-        health.reasons.push(Reason { part: part.to_owned(), message });
+        reasons.push(Reason { part: part.to_owned(), message });
     };
     match node.monitor() {
         None => hindered("chain_monitor", "the node is starting; try again".into()),
@@ -19,10 +19,26 @@ pub(crate) fn health(node: &Node) -> Health {
             }
         }
     }
-    if let Ok(transactor) = node.transactor()
-        && let TransactorState::Stalled { reason, failures, .. } = &transactor.status().borrow().state
+    let head = node.monitor().and_then(|status| status.newest);
+    if let (Some(head), Some(age)) = (head, node.head_age())
+        && let Some(complaint) = age.complaint(&head)
     {
-        hindered("transactor", format!("{reason} ({failures} failures in a row)"));
+        if age.freshness == Freshness::Stale {
+            hindered("chain_head", complaint);
+        } else {
+            warnings.push(Reason { part: "chain_head".into(), message: complaint });
+        }
+    }
+    if let Ok(transactor) = node.transactor() {
+        let status = transactor.status().borrow().clone();
+        if let TransactorState::Stalled { reason, failures, .. } = &status.state {
+            hindered("transactor", format!("{reason} ({failures} failures in a row)"));
+        }
+        if let Some(waiting) = &status.waiting {
+            let TxWaiting { id, kind, obstacle, .. } = waiting;
+            let message = format!("transaction {id} ({kind}) waits: {obstacle}");
+            warnings.push(Reason { part: "transactor".into(), message });
+        }
     }
     let changes = node.services().host().health_changes();
     let plugin = changes.borrow().clone();
@@ -30,16 +46,25 @@ pub(crate) fn health(node: &Node) -> Health {
         None => hindered("adapter", "the plug-in has not said yet how it is; try again".into()),
         Some(adapter::Health::Well) => {}
         Some(adapter::Health::Degraded { reason }) => {
-            health.warnings.push(Reason { part: "adapter".into(), message: reason });
+            warnings.push(Reason { part: "adapter".into(), message: reason });
         }
         Some(adapter::Health::Failed { reason }) => hindered("adapter", reason),
         Some(other) => hindered("adapter", format!("{other:?}")),
     }
-    health.warnings.extend(
+    warnings.extend(
         node.notices().all().into_iter().map(|(part, message)| Reason { part: part.to_owned(), message }),
     );
-    health.ready = health.reasons.is_empty();
-    health
+    Health { ready: reasons.is_empty(), reasons, warnings }
+}
+
+/// What keeps orders that need the chain from being carried out now.
+pub(crate) fn chain_trouble(node: &Node) -> Option<String> {
+    let Health { reasons, warnings, .. } = health(node);
+    let of_chain =
+        |reason: &Reason| matches!(reason.part.as_str(), "chain_monitor" | "chain_head" | "transactor");
+    let said: Vec<String> =
+        reasons.into_iter().chain(warnings).filter(of_chain).map(|reason| reason.message).collect();
+    (!said.is_empty()).then(|| format!("it may have to wait: {}", said.join("; ")))
 }
 
 fn monitor_hindered(status: &MonitorStatus) -> Option<String> {
@@ -66,10 +91,19 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
         Some(MonitorState::Following) => "following",
         Some(_) => "stalled",
     };
+    let age = node.head_age();
     let open = node.transactor().map_or(0, |transactor| transactor.status().borrow().open);
     ChainStatus {
         state: state.to_owned(),
         head: monitor.as_ref().and_then(|status| status.head),
+        head_time: monitor.as_ref().and_then(|status| status.newest).map(|head| head.time),
+        head_age: age.map(|age| age.age.as_secs()),
+        freshness: age.and_then(|age| match age.freshness {
+            Freshness::Fresh => Some("fresh".to_owned()),
+            Freshness::Late => Some("late".to_owned()),
+            Freshness::Stale => Some("stale".to_owned()),
+            _ => None,
+        }),
         confirmed: monitor.as_ref().and_then(|status| status.confirmed),
         processed: monitor.as_ref().and_then(|status| status.processed),
         reorgs: monitor.as_ref().map_or(0, |status| status.reorgs),

@@ -95,11 +95,13 @@ pub(crate) fn common<O: Operator>(operator: O, started_at: SystemTime) -> Method
         .on(|o: Arc<O>, _: node::GetBalances| async move { balances(o.node()).await })
         .on(|o: Arc<O>, ask: node::Deposit| async move {
             check_amount(ask.amount)?;
-            Ok(order(o.node().enqueue(&privatix_node::Deposit { amount: ask.amount }, BY).await?))
+            let pushed = o.node().enqueue(&privatix_node::Deposit { amount: ask.amount }, BY).await?;
+            Ok(order(o.node(), pushed))
         })
         .on(|o: Arc<O>, ask: node::Withdraw| async move {
             check_amount(ask.amount)?;
-            Ok(order(o.node().enqueue(&privatix_node::Withdraw { amount: ask.amount }, BY).await?))
+            let pushed = o.node().enqueue(&privatix_node::Withdraw { amount: ask.amount }, BY).await?;
+            Ok(order(o.node(), pushed))
         })
         .on(|o: Arc<O>, ask: node::ListChannels| async move {
             let views = o.node().channels(page(ask.limit)).await?;
@@ -218,7 +220,7 @@ pub(crate) fn client(handle: ClientHandle, started_at: SystemTime) -> Methods<Cl
         .on(|o: Handle, ask: client::AcceptOffering| async move {
             let channel = o.accept(ask.agent, ask.offering, ask.deposit).await?;
             let order = newest(o.node(), channel_subject(channel)).await?;
-            Ok(client::Opening::new(channel, order.job))
+            Ok(client::Opening::new(channel, order.job, order.warning))
         })
         .on(|o: Handle, ask: client::TopUpChannel| async move {
             check_amount(ask.amount)?;
@@ -240,9 +242,9 @@ fn check_amount(amount: privatix_channel::Amount) -> Result<(), Failure> {
     Ok(())
 }
 
-const fn order(pushed: Pushed) -> Order {
+fn order(node: &Node, pushed: Pushed) -> Order {
     match pushed {
-        Pushed::New(job) | Pushed::Duplicate(job) => Order::new(job),
+        Pushed::New(job) | Pushed::Duplicate(job) => Order::new(job, health::chain_trouble(node)),
     }
 }
 
@@ -253,7 +255,7 @@ pub(crate) async fn newest(node: &Node, subject: String) -> Result<Order, Failur
     let job = page.jobs.first().ok_or_else(|| {
         Failure::new(ErrorCode::Internal, format!("the job about {subject} is gone; look at `jobs list`"))
     })?;
-    Ok(Order::new(job.id))
+    Ok(Order::new(job.id, health::chain_trouble(node)))
 }
 
 fn status<O: Operator>(operator: &O, started_at: SystemTime) -> node::Status {

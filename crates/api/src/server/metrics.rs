@@ -1,6 +1,7 @@
 //! The metrics page, in Prometheus' text format.
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use privatix_jobs::JobStatus;
 use privatix_node::{Node, NodeError};
@@ -28,6 +29,17 @@ pub(crate) async fn page(node: &Node, balances: Option<&Balances>) -> String {
             text.head(name, "gauge", help);
             text.line(name, &[], block);
         }
+    }
+    if let Some(time) = chain.head_time {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let name = "privatix_chain_head_timestamp_seconds";
+        text.head(name, "gauge", "The newest block's own time, in seconds since the Unix epoch.");
+        text.line(name, &[], since.as_secs());
+    }
+    if let Some(age) = chain.head_age {
+        let name = "privatix_chain_head_age_seconds";
+        text.head(name, "gauge", "Seconds since the newest block's own time, by this machine's clock.");
+        text.line(name, &[], age);
     }
     text.head("privatix_chain_reorgs_total", "counter", "Reorganisations undone since the start.");
     text.line("privatix_chain_reorgs_total", &[], chain.reorgs);

@@ -184,6 +184,7 @@ mod tests {
             timestamp: number * 12,
             base_fee: Some(1),
             bloom: Bloom::ZERO,
+            is_empty: true,
         }
     }
 

@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::batch::{self, Answer, ConfirmedBatch};
 use super::cursor::{self, Cursor};
+use super::head::Recent;
 use super::reorg::AncestorSearch;
 use super::{Inner, MonitorState, RangePlanner, StartFrom};
 use crate::rpc::{BlockHeader, Fault, RpcError};
@@ -29,6 +30,7 @@ struct Memory {
     suspicious: bool,
     best_head: u64,
     lower_heads: u32,
+    recent: Recent,
 }
 
 enum Step {
@@ -45,6 +47,7 @@ impl Inner {
             suspicious: true,
             best_head: 0,
             lower_heads: 0,
+            recent: Recent::default(),
         };
         let mut failures = 0u32;
         let mut since = SystemTime::now();
@@ -102,9 +105,11 @@ impl Inner {
         let went_back = head < memory.best_head;
         if (memory.suspicious || planned.is_none() || went_back) && self.undo_reorg(&cursor, head).await? {
             memory.best_head = head;
+            memory.recent.forget();
             return Ok(Step::Progress);
         }
         memory.suspicious = false;
+        self.look_at_head(&mut memory.recent, head).await;
         Self::judge_head(memory, head)?;
         let Some(range) = planned else {
             self.status.send_modify(|status| status.state = MonitorState::Following);
@@ -123,6 +128,30 @@ impl Inner {
         memory.planner.succeeded(asked, batch.logs.len(), started.elapsed());
         self.commit(&cursor, &batch, &headers, confirmed).await?;
         Ok(Step::Progress)
+    }
+
+    /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up
+    /// nothing.
+    async fn look_at_head(&self, recent: &mut Recent, head: u64) {
+        if recent.knows(head) {
+            return;
+        }
+        if recent.is_new() {
+            let past: Vec<_> = futures::stream::iter(Recent::wanted(head))
+                .map(|number| self.rpc.find_header(number))
+                .buffer_unordered(CONCURRENT)
+                .collect()
+                .await;
+            past.iter().flatten().flatten().for_each(|header| recent.add(header));
+        }
+        match self.rpc.find_header(head).await {
+            Ok(Some(header)) => {
+                let newest = recent.see(&header, Instant::now());
+                self.status.send_modify(|status| status.newest = Some(newest));
+            }
+            Ok(None) => tracing::debug!(head, "endpoint does not have its newest block yet"),
+            Err(error) => tracing::debug!(head, %error, "cannot look at the newest block"),
+        }
     }
 
     /// The stored cursor, made first if there is none.

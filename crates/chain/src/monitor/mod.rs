@@ -3,6 +3,7 @@
 mod batch;
 mod cursor;
 mod follow;
+mod head;
 mod interest;
 mod range;
 mod reorg;
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use batch::{ConfirmedBatch, ConfirmedLog};
+pub use head::{Freshness, Head, HeadAge};
 pub use interest::Interest;
 pub use range::RangePlanner;
 pub use status::{MonitorState, MonitorStatus};

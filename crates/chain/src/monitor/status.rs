@@ -1,5 +1,7 @@
 use std::time::SystemTime;
 
+use super::Head;
+
 /// What a monitor is doing, for operators and for those who wait for a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -8,6 +10,9 @@ pub struct MonitorStatus {
     pub state: MonitorState,
     /// The endpoint's newest block, when last heard of.
     pub head: Option<u64>,
+    /// The newest block by its time, with when it was first seen and the chain's pace: what tells whether the endpoint still
+    /// follows its chain.
+    pub newest: Option<Head>,
     /// The newest block that has the configured confirmations.
     pub confirmed: Option<u64>,
     /// The newest block whose effects are committed.
@@ -41,7 +46,15 @@ pub enum MonitorState {
 
 impl MonitorStatus {
     pub(super) fn new(range: u64) -> Self {
-        Self { state: MonitorState::Idle, head: None, confirmed: None, processed: None, range, reorgs: 0 }
+        Self {
+            state: MonitorState::Idle,
+            head: None,
+            newest: None,
+            confirmed: None,
+            processed: None,
+            range,
+            reorgs: 0,
+        }
     }
 
     /// Whether every confirmed block is processed, as far as the endpoint tells.

@@ -1,12 +1,15 @@
 use std::time::{Duration, SystemTime};
 
-use alloy::consensus::BlockHeader as _;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, Bloom, Bytes, TxKind, U256};
 use alloy::providers::Provider;
-use alloy::rpc::types::{Filter, Log, TransactionReceipt, TransactionRequest};
+use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
+use alloy::rpc::types::{Filter, Log, TransactionRequest};
 use alloy::transports::TransportError;
+use serde_json::Value;
 
+use super::pending::{Tagged, may_be_about_the_tag};
+use super::reply::Receipt;
 use crate::rpc::{Endpoint, Fault, RpcError};
 use crate::{ChainError, Inconsistency};
 
@@ -42,8 +45,10 @@ pub struct BlockHeader {
     pub timestamp: u64,
     /// The base fee per gas in wei; none on a chain without EIP-1559.
     pub base_fee: Option<u64>,
-    /// The bloom filter of its logs.
+    /// The bloom filter of its logs; empty if the endpoint does not give it.
     pub bloom: Bloom,
+    /// Whether it is known to hold no transaction.
+    pub is_empty: bool,
 }
 
 pub(crate) fn block_time(timestamp: u64) -> SystemTime {
@@ -95,13 +100,16 @@ impl Rpc {
         let timeout = self.endpoint.request_timeout();
         let fault = match tokio::time::timeout(timeout, call.into_future()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => match Fault::of(&error) {
-                Fault::Unreachable(text) => Fault::Unreachable(self.endpoint.redact(&text)),
-                other => other,
-            },
+            Ok(Err(error)) => self.endpoint.fault(&error),
             Err(_) => Fault::Timeout(timeout),
         };
         Err(RpcError { method, endpoint: self.endpoint.label().to_owned(), fault })
+    }
+
+    /// Asks for what we read ourselves.
+    async fn ask<P: RpcSend, T: RpcRecv>(&self, method: &'static str, params: P) -> Result<T, RpcError> {
+        let provider = self.endpoint.provider();
+        self.timed(method, async { provider.raw_request(method.into(), params).await }).await
     }
 
     async fn chain_id(&self) -> Result<u64, RpcError> {
@@ -132,23 +140,15 @@ impl Rpc {
 
     /// The header at a height; none if the endpoint does not have it.
     pub(crate) async fn find_header(&self, number: u64) -> Result<Option<BlockHeader>, ChainError> {
-        let at = BlockNumberOrTag::Number(number);
-        let block =
-            self.timed("eth_getBlockByNumber", self.endpoint.provider().get_block_by_number(at)).await?;
-        let Some(block) = block else { return Ok(None) };
-        let header = &block.header;
-        if header.number() != number {
-            let what = Inconsistency::HeaderOfOtherBlock { asked: number, got: header.number() };
-            return Err(ChainError::Inconsistent { from: number, to: number, what });
+        let header: Option<BlockHeader> =
+            self.ask("eth_getBlockByNumber", (BlockNumberOrTag::Number(number), false)).await?;
+        match header {
+            Some(header) if header.number != number => {
+                let what = Inconsistency::HeaderOfOtherBlock { asked: number, got: header.number };
+                Err(ChainError::Inconsistent { from: number, to: number, what })
+            }
+            header => Ok(header),
         }
-        Ok(Some(BlockHeader {
-            number,
-            hash: header.hash,
-            parent: header.parent_hash(),
-            timestamp: header.timestamp(),
-            base_fee: header.base_fee_per_gas(),
-            bloom: header.logs_bloom(),
-        }))
     }
 
     /// The header at a height that the endpoint must have.
@@ -170,10 +170,13 @@ impl Rpc {
         self.timed("eth_getTransactionCount", call.latest()).await
     }
 
-    /// The next nonce after those that wait in the endpoint's pool.
+    /// The next nonce after those that wait in the endpoint's pool; where the endpoint does not tell of its pool, the next
+    /// after those in the chain, so that what we have sent ourselves must be remembered by us.
     pub(crate) async fn pending_nonce(&self, account: Address) -> Result<u64, RpcError> {
-        let call = self.endpoint.provider().get_transaction_count(account);
-        self.timed("eth_getTransactionCount", call.pending()).await
+        self.pending_or_latest(Tagged::Nonce, "eth_getTransactionCount", |at| {
+            self.endpoint.provider().get_transaction_count(account).block_id(at)
+        })
+        .await
     }
 
     /// The next nonce as of the end of block `at`.
@@ -186,10 +189,52 @@ impl Rpc {
         self.timed("eth_getBalance", self.endpoint.provider().get_balance(account).latest()).await
     }
 
-    /// Gas that a call needs, with the account's waiting transactions counted as done.
+    /// Gas that a call needs, with the account's waiting transactions counted as done where the endpoint can do that.
     pub(crate) async fn estimate(&self, call: Call<'_>) -> Result<u64, RpcError> {
-        let estimate = self.endpoint.provider().estimate_gas(call.request()).block(BlockId::pending());
-        self.timed("eth_estimateGas", estimate).await
+        self.pending_or_latest(Tagged::Estimate, "eth_estimateGas", |at| {
+            self.endpoint.provider().estimate_gas(call.request()).block(at)
+        })
+        .await
+    }
+
+    /// Asks about the `pending` block, or about the `latest` where the endpoint does not serve that tag.
+    async fn pending_or_latest<T, F>(
+        &self,
+        tagged: Tagged,
+        method: &'static str,
+        ask: impl Fn(BlockId) -> F,
+    ) -> Result<T, RpcError>
+    where
+        F: IntoFuture<Output = Result<T, TransportError>>,
+    {
+        let learned = self.endpoint.pending_tag().of(tagged);
+        if learned.is_refused() {
+            return self.timed(method, ask(BlockId::latest())).await;
+        }
+        let refusal = match self.timed(method, ask(BlockId::pending())).await {
+            Err(error) if may_be_about_the_tag(&error.fault) => error,
+            answered => {
+                if answered.as_ref().err().is_none_or(|error| error.fault.is_about_the_call()) {
+                    learned.served();
+                }
+                return answered;
+            }
+        };
+        match self.timed(method, ask(BlockId::latest())).await {
+            // Not answered either way, so the tag is not to blame.
+            Err(error) if !error.fault.is_about_the_call() => Err(refusal),
+            answered => {
+                if learned.failed(&refusal.fault) {
+                    tracing::warn!(
+                        endpoint = self.endpoint.label(),
+                        method,
+                        refusal = %refusal.fault,
+                        "endpoint does not serve the block tag `pending`; asking for `latest` from now on"
+                    );
+                }
+                answered
+            }
+        }
     }
 
     /// Runs a call at the end of block `at`.
@@ -206,19 +251,24 @@ impl Rpc {
         self.timed("eth_maxPriorityFeePerGas", provider.get_max_priority_fee_per_gas()).await
     }
 
-    pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<(), RpcError> {
-        let send = async { self.endpoint.provider().send_raw_transaction(raw).await.map(drop) };
-        self.timed("eth_sendRawTransaction", send).await
+    /// What gas usually costs, in wei, on a chain without base fees.
+    pub(crate) async fn gas_price(&self) -> Result<u128, RpcError> {
+        self.timed("eth_gasPrice", self.endpoint.provider().get_gas_price()).await
     }
 
-    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, RpcError> {
-        self.timed("eth_getTransactionReceipt", self.endpoint.provider().get_transaction_receipt(hash)).await
+    pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<(), RpcError> {
+        // Whatever is answered that is no refusal: the hash is known to us, and some nodes give none.
+        let _: Option<Value> = self.ask("eth_sendRawTransaction", (Bytes::copy_from_slice(raw),)).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, RpcError> {
+        self.ask("eth_getTransactionReceipt", (hash,)).await
     }
 
     /// Whether the endpoint knows a transaction, mined or waiting.
     pub(crate) async fn knows(&self, hash: B256) -> Result<bool, RpcError> {
-        let found =
-            self.timed("eth_getTransactionByHash", self.endpoint.provider().get_transaction_by_hash(hash));
-        Ok(found.await?.is_some())
+        let found: Option<Value> = self.ask("eth_getTransactionByHash", (hash,)).await?;
+        Ok(found.is_some())
     }
 }

@@ -1,42 +1,40 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::network::Ethereum;
-use alloy::providers::{DynProvider, Provider, ProviderBuilder, RootProvider, WsConnect};
-use alloy::pubsub::{PubSubConnect, PubSubFrontend};
-use alloy::rpc::client::RpcClient;
-use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
-use alloy::transports::http::Http;
-use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
+use alloy::providers::{DynProvider, Provider, RootProvider};
+use alloy::rpc::client::{ClientBuilder, RpcClient};
+use alloy::transports::{TransportError, TransportErrorKind};
 use futures::StreamExt;
-use reqwest::Url;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 
-use super::names::Names;
+use super::pending::PendingTag;
+use super::secrets::Secrets;
+use super::transport::{Connector, Transport};
+use super::{EndpointUrl, Fault};
 use crate::{Backoff, ChainError};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the chain is reached: an HTTP or WebSocket JSON-RPC endpoint.
 ///
 /// Making one never connects; connections are made, and made again after a loss, by the calls that need them. Over
 /// WebSocket, new heads are also subscribed to, so that blocks are noticed at once; polling goes on as the fallback.
 ///
-/// `Debug` and every error show the endpoint without its path, query and password, where providers put their keys.
+/// `Debug`, every error and every line of the log show the endpoint without user, password, path and query, where
+/// providers put their keys. Redirections are followed within the endpoint's host alone.
 #[derive(Clone)]
 pub struct Endpoint {
     provider: DynProvider,
+    transport: Option<Transport>,
     label: Arc<str>,
-    secrets: Arc<[(String, String)]>,
+    secrets: Arc<Secrets>,
     timeout: Duration,
     heads: Heads,
+    pending: PendingTag,
 }
 
 #[derive(Clone)]
 enum Heads {
-    Ws(Arc<str>),
+    Ws(Connector),
     Provider,
 }
 
@@ -58,39 +56,36 @@ impl Endpoint {
     /// # Errors
     /// [`ChainError::BadUrl`].
     pub fn new(url: &str) -> Result<Self, ChainError> {
-        let bad = |reason: String| ChainError::BadUrl { reason };
-        let parsed = Url::parse(url).map_err(|e| bad(e.to_string()))?;
-        let host = parsed.host_str().ok_or_else(|| bad("it names no host".to_owned()))?;
-        let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let label = format!("{}://{host}{port}", parsed.scheme());
-        let (provider, heads) = match parsed.scheme() {
-            "http" | "https" => {
-                let client = reqwest::Client::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .dns_resolver(Names::default())
-                    .build()
-                    .map_err(|e| bad(format!("no HTTP client can be made: {e}")))?;
-                let client = RpcClient::new(Http::with_client(client, parsed.clone()), true);
-                (erase(client), Heads::Provider)
-            }
-            "ws" | "wss" => {
-                let client = RpcClient::new(LazyWs::new(url), true);
-                (erase(client), Heads::Ws(Arc::from(url)))
-            }
-            other => return Err(bad(format!("{other} is not a scheme it can have"))),
-        };
-        let secrets = secrets(url, &parsed, &label).into();
-        Ok(Self { provider, label: label.into(), secrets, timeout: Self::TIMEOUT, heads })
+        Self::at(&url.parse()?)
+    }
+
+    /// An endpoint at an address that has been read already.
+    ///
+    /// # Errors
+    /// [`ChainError::BadUrl`] if no client can be made for it.
+    pub fn at(url: &EndpointUrl) -> Result<Self, ChainError> {
+        let (transport, connector) = Transport::new(url, Self::TIMEOUT)?;
+        Ok(Self {
+            provider: erase(transport.clone()),
+            transport: Some(transport),
+            label: Arc::clone(url.shared_label()),
+            secrets: Arc::clone(url.secrets()),
+            timeout: Self::TIMEOUT,
+            heads: connector.map_or(Heads::Provider, Heads::Ws),
+            pending: PendingTag::default(),
+        })
     }
 
     /// An endpoint behind a provider that is there already. If it can subscribe, it is subscribed to.
     pub fn from_provider(provider: DynProvider) -> Self {
         Self {
             provider,
+            transport: None,
             label: "provider".into(),
             secrets: Arc::default(),
             timeout: Self::TIMEOUT,
             heads: Heads::Provider,
+            pending: PendingTag::default(),
         }
     }
 
@@ -98,10 +93,15 @@ impl Endpoint {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        if let Some(transport) = &mut self.transport {
+            transport.limit(timeout);
+            self.provider = erase(transport.clone());
+        }
         self
     }
 
-    /// The provider, for calls of your own. It has no timeouts.
+    /// The provider, for calls of your own. They, too, are given up soon after the endpoint's timeout; a provider that was
+    /// there already has none.
     pub fn provider(&self) -> &DynProvider {
         &self.provider
     }
@@ -111,13 +111,18 @@ impl Endpoint {
         &self.label
     }
 
+    pub(super) fn pending_tag(&self) -> &PendingTag {
+        &self.pending
+    }
+
     pub(crate) fn request_timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Removes the address and its parts, which may hold keys, from a message of a library.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, (secret, instead)| text.replace(secret, instead))
+    /// What an error of the [`provider`](Self::provider) means, without the endpoint's secrets: to be asked for every
+    /// such error that is shown or stored.
+    pub fn fault(&self, error: &TransportError) -> Fault {
+        Fault::of(error, &self.secrets)
     }
 
     /// Wakes `wake` at each new head for as long as it is polled; returns only if heads cannot be subscribed to.
@@ -127,16 +132,13 @@ impl Endpoint {
         let mut failures = 0;
         loop {
             let ended = match &self.heads {
-                Heads::Ws(url) => {
-                    let connect = ProviderBuilder::default().connect_ws(ws(url));
-                    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-                        Ok(Ok(provider)) => {
-                            forward_heads::<RootProvider>(&provider, wake, self.timeout).await
-                        }
-                        Ok(Err(error)) => Err(error),
-                        Err(_) => Err(TransportErrorKind::custom_str("connecting took too long")),
+                Heads::Ws(connector) => match ClientBuilder::default().pubsub(connector.clone()).await {
+                    Ok(client) => {
+                        let provider = RootProvider::<Ethereum>::new(client);
+                        forward_heads(&provider, wake, self.timeout).await
                     }
-                }
+                    Err(error) => Err(error),
+                },
                 Heads::Provider => forward_heads(&self.provider, wake, self.timeout).await,
             };
             match ended {
@@ -144,7 +146,8 @@ impl Endpoint {
                 Err(error) if is_unsupported(&error) => return,
                 Err(error) => {
                     failures += 1;
-                    tracing::debug!(endpoint = %self.label, error = %self.redact(&error.to_string()), "no head subscription; polling");
+                    let error = self.fault(&error);
+                    tracing::debug!(endpoint = %self.label, %error, "no head subscription; polling");
                 }
             }
             tokio::time::sleep(backoff.wait(failures, None)).await;
@@ -152,30 +155,8 @@ impl Endpoint {
     }
 }
 
-/// What must not be shown, with what is shown instead; the longest first. Libraries normalise addresses, and servers
-/// repeat paths.
-fn secrets(given: &str, parsed: &Url, label: &str) -> Vec<(String, String)> {
-    let hidden = || "…".to_owned();
-    let mut secrets = vec![
-        (given.to_owned(), label.to_owned()),
-        (parsed.to_string(), label.to_owned()),
-        (given.trim_end_matches('/').to_owned(), label.to_owned()),
-    ];
-    secrets.extend(parsed.password().map(|password| (password.to_owned(), hidden())));
-    secrets.extend(parsed.query().map(|query| (query.to_owned(), hidden())));
-    secrets.extend(parsed.path().split('/').map(|part| (part.to_owned(), hidden())));
-    // Short ones are words like `rpc` or `v2` rather than keys, and would make other text unreadable.
-    secrets.retain(|(secret, instead)| secret.len() >= 6 && secret != instead);
-    secrets
-}
-
-fn erase(client: RpcClient) -> DynProvider {
-    RootProvider::<Ethereum>::new(client).erased()
-}
-
-fn ws(url: &str) -> WsConnect {
-    // One try to connect anew inside alloy; the next ones are ours, so that the failure is seen and timed by us.
-    WsConnect::new(url).with_max_retries(1).with_retry_interval(Duration::from_millis(100))
+fn erase(transport: Transport) -> DynProvider {
+    RootProvider::<Ethereum>::new(RpcClient::new(transport, true)).erased()
 }
 
 fn is_unsupported(error: &TransportError) -> bool {
@@ -204,105 +185,26 @@ async fn forward_heads<P: Provider>(
     Ok(())
 }
 
-/// A WebSocket transport that connects at the first request, and again at the first one after a loss.
-#[derive(Clone)]
-struct LazyWs {
-    url: Arc<str>,
-    frontend: Arc<Mutex<Option<PubSubFrontend>>>,
-    /// A request was given up unanswered: the connection may be dead without knowing it.
-    doubtful: Arc<AtomicBool>,
-}
-
-/// How long a request must have been under way for its end without an answer to say something of the connection.
-const SILENCE: Duration = Duration::from_secs(3);
-
-/// Lives as long as a request; tells of one that was given up.
-struct Unanswered<'a> {
-    since: Instant,
-    answered: bool,
-    doubtful: &'a AtomicBool,
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if !self.answered && self.since.elapsed() >= SILENCE {
-            self.doubtful.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl LazyWs {
-    fn new(url: &str) -> Self {
-        Self { url: url.into(), frontend: Arc::default(), doubtful: Arc::default() }
-    }
-
-    async fn send(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
-        let frontend = {
-            let mut slot = self.frontend.lock().await;
-            if self.doubtful.swap(false, Ordering::Relaxed) {
-                *slot = None;
-            }
-            if let Some(frontend) = &*slot {
-                frontend.clone()
-            } else {
-                let connect = ws(&self.url).into_service();
-                let frontend = tokio::time::timeout(CONNECT_TIMEOUT, connect)
-                    .await
-                    .map_err(|_| TransportErrorKind::custom_str("connecting took too long"))??;
-                slot.insert(frontend).clone()
-            }
-        };
-        let mut waiting = Unanswered { since: Instant::now(), answered: false, doubtful: &self.doubtful };
-        let answer = frontend.send_packet(request).await;
-        waiting.answered = true;
-        if matches!(&answer, Err(TransportError::Transport(kind)) if kind.is_backend_gone()) {
-            *self.frontend.lock().await = None;
-        }
-        answer
-    }
-}
-
-impl tower::Service<RequestPacket> for LazyWs {
-    type Response = ResponsePacket;
-    type Error = TransportError;
-    type Future = TransportFut<'static>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: RequestPacket) -> Self::Future {
-        Box::pin(self.clone().send(request))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Fault;
 
     #[test]
     fn keys_in_the_address_are_never_shown() {
-        let endpoint = Endpoint::new("https://user:hunter2@rpc.example:8443/v2/sekret?key=sekret2").unwrap();
+        let url = "https://user:hunter2@rpc.example:8443/v2/sekret?key=sekret2";
+        let endpoint = Endpoint::new(url).unwrap();
         assert_eq!(endpoint.label(), "https://rpc.example:8443");
-        let shown = format!(
-            "{endpoint:?} {}",
-            endpoint.redact("error at https://user:hunter2@rpc.example:8443/v2/sekret?key=sekret2")
-        );
-        assert!(!shown.contains("sekret") && !shown.contains("hunter2"), "{shown}");
-        // As the HTTP client writes it, and as a server may repeat it.
-        let endpoint = Endpoint::new("https://RPC.example:443/v2/sekret/").unwrap();
-        for told in ["for url (https://rpc.example/v2/sekret/)", "GET /v2/sekret/ not found", "no key sekret"]
-        {
-            let shown = endpoint.redact(told);
-            assert!(!shown.contains("sekret"), "{shown}");
-        }
-    }
-
-    #[test]
-    fn an_unusable_address_is_refused_with_the_reason() {
-        for bad in ["", "not a url", "ftp://host/x", "unix:/tmp/geth.ipc"] {
-            let refusal = Endpoint::new(bad).unwrap_err();
-            assert!(matches!(refusal, ChainError::BadUrl { .. }), "{bad}: {refusal}");
+        let told = [
+            TransportErrorKind::custom_str(&format!("error at {url}")),
+            TransportErrorKind::http_error(502, format!("{}GET /v2/sekret", "x".repeat(190))),
+            TransportError::deser_err(serde::de::Error::custom("no key sekret2"), "\"sekret2\""),
+        ];
+        for error in told {
+            let fault: Fault = endpoint.fault(&error);
+            let shown = format!("{endpoint:?} {fault} {fault:?}");
+            assert!(!shown.contains("sekret") && !shown.contains("hunter2"), "{shown}");
+            assert!(!shown.contains("/v2/sek"), "half a key is a secret, too: {shown}");
         }
     }
 }

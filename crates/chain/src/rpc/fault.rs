@@ -3,6 +3,9 @@ use std::time::Duration;
 use alloy::primitives::Bytes;
 use alloy::transports::{RpcError as AlloyError, TransportError, TransportErrorKind};
 
+use super::secrets::Secrets;
+use super::transport::with_causes;
+
 /// A failed request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{method} at {endpoint}: {fault}")]
@@ -37,6 +40,16 @@ pub enum Fault {
     /// The endpoint wants other credentials.
     #[error("endpoint refuses our credentials (HTTP {0}); check the key in its address")]
     Unauthorised(u16),
+    /// The endpoint sends us to another host, which must not get to see the key in the address.
+    #[error(
+        "endpoint redirects to {to} (HTTP {status}), which is not followed; if that is right, configure the address it redirects to"
+    )]
+    Redirected {
+        /// The HTTP status.
+        status: u16,
+        /// Scheme and host of where to.
+        to: String,
+    },
     /// An answer that is not one.
     #[error("endpoint's answer cannot be read: {0}")]
     Garbage(String),
@@ -53,39 +66,65 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Reads an error of alloy's.
-    pub(crate) fn of(error: &TransportError) -> Self {
+    /// Reads an error of alloy's. What the endpoint said is quoted without `secrets`.
+    pub(super) fn of(error: &TransportError, secrets: &Secrets) -> Self {
         match error {
             AlloyError::ErrorResp(payload) => {
-                Self::of_response(payload.code, &payload.message, payload.as_revert_data())
+                Self::of_response(payload.code, &secrets.hide(&payload.message), payload.as_revert_data())
             }
-            AlloyError::Transport(kind) => Self::of_transport(kind),
+            AlloyError::Transport(kind) => Self::of_transport(kind, secrets),
             AlloyError::DeserError { err, text } => {
+                let (err, text) = (secrets.hide(&err.to_string()), &secrets.hide(text));
                 // Some gateways answer 200 with a page; some wrap a JSON-RPC error oddly.
                 if says_too_large(text) {
                     Self::TooLarge(shorten(text))
                 } else {
-                    Self::Garbage(format!("{err}: {}", shorten(text)))
+                    Self::Garbage(shorten(&format!("{err}: {text}")))
                 }
             }
             AlloyError::NullResp => Self::Garbage("null where a value was due".to_owned()),
-            other => Self::Garbage(other.to_string()),
+            other => Self::Garbage(shorten(&secrets.hide(&other.to_string()))),
         }
     }
 
-    fn of_transport(kind: &TransportErrorKind) -> Self {
+    /// Whether it is an answer about the call that was to be run or estimated: it reverts, or the account cannot pay.
+    pub(crate) fn is_about_the_call(&self) -> bool {
+        let Self::Refused { message, .. } = self else { return false };
+        self.is_revert()
+            || says_insufficient_funds(message)
+            || contains_any(message, &["exceeds allowance", "intrinsic gas"])
+    }
+
+    /// Whether the call reverts.
+    pub(crate) fn is_revert(&self) -> bool {
+        let Self::Refused { code, message, data } = self else { return false };
+        *code == 3 || data.is_some() || contains_any(message, &["revert"])
+    }
+
+    /// What a failed call of the endpoint's [`provider`](crate::Endpoint::provider) means, for those who do not have the
+    /// endpoint at hand: an answer that cannot be read is not quoted.
+    pub fn of_call(error: &TransportError) -> Self {
+        match error {
+            AlloyError::DeserError { .. } => Self::Garbage("it is of another form than expected".to_owned()),
+            other => Self::of(other, &Secrets::default()),
+        }
+    }
+
+    fn of_transport(kind: &TransportErrorKind, secrets: &Secrets) -> Self {
         let (error, retry_after) = match kind {
             TransportErrorKind::HttpError(error) => (error, None),
             TransportErrorKind::HttpErrorWithRetryAfter { error, retry_after } => (error, Some(*retry_after)),
             TransportErrorKind::BackendGone => return Self::Unreachable("connection lost".to_owned()),
-            other => return Self::Unreachable(with_causes(other)),
+            other => return Self::Unreachable(shorten(&secrets.hide(&with_causes(other)))),
         };
+        let body = secrets.hide(&error.body);
         match error.status {
+            300..=399 => Self::Redirected { status: error.status, to: shorten(&body) },
             429 => Self::RateLimited { retry_after },
-            413 => Self::TooLarge(shorten(&error.body)),
+            413 => Self::TooLarge(shorten(&body)),
             401 | 403 => Self::Unauthorised(error.status),
-            _ if says_too_large(&error.body) => Self::TooLarge(shorten(&error.body)),
-            status => Self::Unreachable(format!("HTTP {status}: {}", shorten(&error.body))),
+            _ if says_too_large(&body) => Self::TooLarge(shorten(&body)),
+            status => Self::Unreachable(format!("HTTP {status}: {}", shorten(&body))),
         }
     }
 
@@ -108,6 +147,13 @@ impl Fault {
 fn contains_any(text: &str, words: &[&str]) -> bool {
     let text = text.to_ascii_lowercase();
     words.iter().any(|word| text.contains(word))
+}
+
+pub(crate) fn says_insufficient_funds(message: &str) -> bool {
+    contains_any(
+        message,
+        &["insufficient funds", "insufficient balance", "outoffund", "out of funds", "upfront cost"],
+    )
 }
 
 fn says_rate_limited(message: &str) -> bool {
@@ -155,21 +201,6 @@ fn says_too_large(message: &str) -> bool {
             "too many blocks",
         ],
     )
-}
-
-/// Errors of the HTTP client say the cause only in their sources.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    shorten(&text)
 }
 
 fn shorten(text: &str) -> String {

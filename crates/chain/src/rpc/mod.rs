@@ -4,8 +4,16 @@ mod client;
 mod endpoint;
 mod fault;
 mod names;
+mod pending;
+mod reply;
+mod secrets;
+mod transport;
+mod url;
 
 pub use client::{BlockHeader, chain_id, check};
 pub(crate) use client::{Call, Rpc, block_time};
 pub use endpoint::Endpoint;
+pub(crate) use fault::says_insufficient_funds;
 pub use fault::{Fault, RpcError};
+pub(crate) use reply::Receipt;
+pub use url::EndpointUrl;

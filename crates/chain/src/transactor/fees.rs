@@ -87,6 +87,19 @@ impl FeePolicy {
         Ok(Fees { max_fee, priority_fee: tip.min(max_fee) })
     }
 
+    /// The first offer on a chain without base fees, where the whole price is paid whatever others pay: what is usual there,
+    /// within the cap.
+    ///
+    /// # Errors
+    /// [`FeeCapReached`] if the usual price is above the cap.
+    pub fn initial_price(&self, usual: u128) -> Result<Fees, FeeCapReached> {
+        let price = usual.max(self.min_priority_fee);
+        if price > self.max_fee_cap {
+            return Err(FeeCapReached { needed: price, cap: self.max_fee_cap });
+        }
+        Ok(Fees { max_fee: price, priority_fee: price })
+    }
+
     /// The offer that replaces `previous`: both parts rise by at least the bump, more if the market did.
     ///
     /// Nodes accept a replacement only if both parts rise by 10 % (go-ethereum's default); 12.5 % is what most use.
@@ -144,6 +157,16 @@ mod tests {
         let Bump::To(fees) = policy.bump(Fees::new(1_000, 10), 5_000, 10) else { panic!("cap allows 1,125") };
         assert_eq!(fees, Fees::new(1_200, 12));
         assert!(matches!(policy.bump(fees, 5_000, 10), Bump::AtCap(FeeCapReached { needed: 1_350, .. })));
+    }
+
+    #[test]
+    fn without_base_fees_the_usual_price_is_offered() {
+        let policy = FeePolicy::default();
+        assert_eq!(policy.initial_price(90 * GWEI), Ok(Fees::new(90 * GWEI, 90 * GWEI)));
+        assert_eq!(policy.initial_price(0), Ok(Fees::new(GWEI / 100, GWEI / 100)));
+        assert_eq!(policy.initial_price(501 * GWEI).unwrap_err().needed, 501 * GWEI);
+        let Bump::To(raised) = policy.bump(Fees::new(80, 80), 0, 0) else { panic!("far below the cap") };
+        assert_eq!(raised, Fees::new(90, 90));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::consensus::{SignableTransaction, Signed, TxEnvelope};
 use alloy::eips::Encodable2718;
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, Signature};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 
@@ -36,7 +36,11 @@ impl Keyring {
     }
 
     /// Signs; gives the encoded transaction and its hash.
-    pub(super) fn sign(&self, account: Address, tx: TxEip1559) -> Result<(Vec<u8>, B256), ChainError> {
+    pub(super) fn sign<T>(&self, account: Address, tx: T) -> Result<(Vec<u8>, B256), ChainError>
+    where
+        T: SignableTransaction<Signature>,
+        TxEnvelope: From<Signed<T>>,
+    {
         let failed = |reason: String| ChainError::Signing { account, reason };
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let signer = keys.get(&account).ok_or_else(|| failed("its key is not in the keyring".to_owned()))?;

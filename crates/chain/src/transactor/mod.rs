@@ -85,6 +85,20 @@ pub struct TransactorStatus {
     pub open: usize,
     /// The endpoint's newest block, when last heard of.
     pub head: Option<u64>,
+    /// The oldest intent that does not advance, and why.
+    pub waiting: Option<TxWaiting>,
+}
+
+/// An intent that does not advance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TxWaiting {
+    /// The intent.
+    pub id: TxId,
+    /// What it is.
+    pub kind: String,
+    /// What is in its way.
+    pub obstacle: Obstacle,
 }
 
 /// What a transactor is doing.
@@ -321,7 +335,7 @@ impl TransactorBuilder {
 
     /// The transactor, reporting to `sink`.
     pub fn build(self, sink: impl TxSink + 'static) -> Transactor {
-        let status = TransactorStatus { state: TransactorState::Idle, open: 0, head: None };
+        let status = TransactorStatus { state: TransactorState::Idle, open: 0, head: None, waiting: None };
         Transactor {
             inner: Arc::new(Inner {
                 db: self.db,

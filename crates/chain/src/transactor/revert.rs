@@ -3,7 +3,7 @@ use std::sync::Arc;
 use alloy::primitives::Bytes;
 use alloy::sol_types::{Panic, Revert, SolError};
 
-use crate::rpc::Fault;
+use crate::rpc::{Fault, says_insufficient_funds};
 
 /// Reads a contract's custom errors: revert data to words. `None` if it does not know them; then plain `require`
 /// messages and panics are still told.
@@ -27,9 +27,8 @@ impl std::fmt::Debug for RevertDecoder {
 
 /// Why a call reverts, in words; `None` if the refusal is not a revert.
 pub(super) fn reason(fault: &Fault, decode: Option<&RevertDecoder>) -> Option<String> {
-    let Fault::Refused { code, message, data } = fault else { return None };
-    let reverted = *code == 3 || data.is_some() || message.to_ascii_lowercase().contains("revert");
-    if !reverted {
+    let Fault::Refused { message, data, .. } = fault else { return None };
+    if !fault.is_revert() {
         return None;
     }
     let decoded = data.as_ref().and_then(|data| words(data, decode));
@@ -101,13 +100,6 @@ pub(super) fn broadcast_refusal(message: &str) -> BroadcastRefusal {
     } else {
         BroadcastRefusal::Other
     }
-}
-
-pub(super) fn says_insufficient_funds(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    ["insufficient funds", "insufficient balance", "outoffund", "out of funds", "upfront cost"]
-        .iter()
-        .any(|word| message.contains(word))
 }
 
 #[cfg(test)]

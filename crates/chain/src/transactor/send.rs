@@ -1,13 +1,13 @@
 use std::time::SystemTime;
 
-use alloy::consensus::TxEip1559;
+use alloy::consensus::{TxEip1559, TxLegacy};
 use alloy::primitives::{TxKind, U256};
 
 use super::revert::{self, BroadcastRefusal};
 use super::work::{Memory, Now};
 use super::{Attempt, Bump, FeeCapReached, Fees, Inner, Obstacle, TxRecord, TxStatus, Wei, table};
 use crate::ChainError;
-use crate::rpc::{Call, Fault};
+use crate::rpc::{Call, Fault, says_insufficient_funds};
 
 /// What became of a broadcast.
 pub(super) enum Broadcast {
@@ -36,7 +36,11 @@ impl Inner {
             return Ok(None);
         }
         let Some(gas_limit) = self.gas_limit(&record, earlier).await? else { return Ok(None) };
-        let fees = match self.options.fees.initial(now.base_fee, self.tip().await?) {
+        let offer = match now.base_fee {
+            Some(base_fee) => self.options.fees.initial(base_fee, self.tip().await?),
+            None => self.options.fees.initial_price(self.rpc.gas_price().await?),
+        };
+        let fees = match offer {
             Ok(fees) => fees,
             Err(reached) => {
                 self.obstruct(&record, Some(fee_cap(reached))).await?;
@@ -82,7 +86,12 @@ impl Inner {
         previous: &Attempt,
     ) -> Result<bool, ChainError> {
         let (Some(nonce), Some(gas_limit)) = (record.nonce, record.gas_limit) else { return Ok(false) };
-        match self.options.fees.bump(previous.fees, now.base_fee, self.tip().await?) {
+        // Without a base fee, the whole price is the tip.
+        let (base_fee, tip) = match now.base_fee {
+            Some(base_fee) => (base_fee, self.tip().await?),
+            None => (0, self.rpc.gas_price().await?),
+        };
+        match self.options.fees.bump(previous.fees, base_fee, tip) {
             Bump::AtCap(reached) => {
                 if record.bump_requested {
                     let mut tx = self.db.begin().await?;
@@ -114,7 +123,7 @@ impl Inner {
         match self.rpc.suggested_tip().await {
             Ok(tip) => Ok(tip),
             // Not every node has an opinion; the policy's least tip is ours then.
-            Err(error) if matches!(error.fault, Fault::Refused { .. }) => Ok(0),
+            Err(error) if matches!(error.fault, Fault::Refused { .. } | Fault::Garbage(_)) => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
@@ -137,7 +146,7 @@ impl Inner {
             } else {
                 self.finish(record.id, TxStatus::Failed, Some(&reason)).await?;
             }
-        } else if revert::says_insufficient_funds(&message) {
+        } else if says_insufficient_funds(&message) {
             let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
             let needed = Wei(record.intent.value.max(available.0.saturating_add(1)));
             self.obstruct(record, Some(Obstacle::InsufficientFunds { account, needed, available })).await?;
@@ -182,18 +191,26 @@ impl Inner {
         fees: Fees,
     ) -> Result<Attempt, ChainError> {
         let intent = &record.intent;
-        let unsigned = TxEip1559 {
-            chain_id: self.chain_id,
-            nonce,
-            gas_limit,
-            max_fee_per_gas: fees.max_fee,
-            max_priority_fee_per_gas: fees.priority_fee,
-            to: TxKind::Call(intent.to),
-            value: U256::from(intent.value),
-            input: intent.input.clone(),
-            ..Default::default()
+        let (to, value, input) = (TxKind::Call(intent.to), U256::from(intent.value), intent.input.clone());
+        let (raw, hash) = if now.base_fee.is_some() {
+            let unsigned = TxEip1559 {
+                chain_id: self.chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas: fees.max_fee,
+                max_priority_fee_per_gas: fees.priority_fee,
+                to,
+                value,
+                input,
+                ..Default::default()
+            };
+            self.keys.sign(intent.from, unsigned)?
+        } else {
+            // A chain without base fees does not know the transactions that offer to pay them (EIP-1559).
+            let (chain_id, gas_price) = (Some(self.chain_id), fees.max_fee);
+            let unsigned = TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input };
+            self.keys.sign(intent.from, unsigned)?
         };
-        let (raw, hash) = self.keys.sign(intent.from, unsigned)?;
         let attempt = Attempt { hash, nonce, fees, at: SystemTime::now(), raw, head: now.head };
         let mut tx = self.db.begin().await?;
         table::store_attempt(&mut tx, record, gas_limit, &attempt).await?;

@@ -1,10 +1,8 @@
-use alloy::rpc::types::TransactionReceipt;
-
 use super::send::{Broadcast, call};
 use super::work::{Memory, Missing, Now};
 use super::{Attempt, Inclusion, Inner, NONCE_FILLER, Obstacle, TxRecord, TxStatus, revert, table};
 use crate::ChainError;
-use crate::rpc::{Fault, RpcError};
+use crate::rpc::{Fault, Receipt, RpcError};
 
 /// Heads in a row at which a nonce must be found taken, deep in the chain, and no receipt of ours, before it is
 /// believed: the nodes behind an endpoint may know different things, and one that lags soon catches up.
@@ -37,7 +35,7 @@ impl Inner {
     async fn find_inclusion(&self, attempts: &[Attempt]) -> Result<Option<Inclusion>, ChainError> {
         for attempt in attempts {
             if let Some(receipt) = self.rpc.receipt(attempt.hash).await? {
-                return Ok(read(&receipt));
+                return Ok(read(&receipt, attempt));
             }
         }
         Ok(None)
@@ -188,13 +186,16 @@ impl Inner {
     }
 }
 
-fn read(receipt: &TransactionReceipt) -> Option<Inclusion> {
+/// None while the receipt does not say where its transaction was mined.
+fn read(receipt: &Receipt, attempt: &Attempt) -> Option<Inclusion> {
+    let (block, block_hash) = receipt.block?;
     Some(Inclusion {
-        tx_hash: receipt.transaction_hash,
-        block: receipt.block_number?,
-        block_hash: receipt.block_hash?,
-        success: receipt.status(),
+        tx_hash: attempt.hash,
+        block,
+        block_hash,
+        success: receipt.success,
         gas_used: receipt.gas_used,
-        gas_price: receipt.effective_gas_price,
+        // Not every node says what was paid; it was at most what was offered.
+        gas_price: receipt.gas_price.unwrap_or(attempt.fees.max_fee),
     })
 }

@@ -3,7 +3,9 @@ use std::time::SystemTime;
 
 use alloy::primitives::{Address, B256};
 
-use super::{Inner, NONCE_FILLER, Obstacle, TransactorState, TxId, TxRecord, TxStatus, TxUpdate, table};
+use super::{
+    Inner, NONCE_FILLER, Obstacle, TransactorState, TxId, TxRecord, TxStatus, TxUpdate, TxWaiting, table,
+};
 use crate::{ChainError, Intent};
 
 /// Times in a row that a lower head must be told before it is believed.
@@ -42,7 +44,8 @@ pub(super) struct Missing {
 pub(super) struct Now {
     pub(super) head: u64,
     hash: B256,
-    pub(super) base_fee: u128,
+    /// None on a chain without base fees (before EIP-1559).
+    pub(super) base_fee: Option<u128>,
 }
 
 impl Inner {
@@ -103,6 +106,7 @@ impl Inner {
         let open = table::open(&mut *self.db.read().await?, self.chain_id).await?;
         self.status.send_modify(|status| status.open = open.len());
         if open.is_empty() {
+            self.status.send_modify(|status| status.waiting = None);
             return Ok(0);
         }
         let now = self.now(memory).await?;
@@ -117,10 +121,17 @@ impl Inner {
                 other => other?,
             }
         }
-        match trouble {
-            Some(error) => Err(error),
-            None => Ok(table::open(&mut *self.db.read().await?, self.chain_id).await?.len()),
-        }
+        let open = table::open(&mut *self.db.read().await?, self.chain_id).await?;
+        let waiting = open.iter().find_map(|record| {
+            // Waiting for one's turn is nothing to mend.
+            let obstacle = record
+                .obstacle
+                .clone()
+                .filter(|obstacle| !matches!(obstacle, Obstacle::WaitsForEarlier { .. }))?;
+            Some(TxWaiting { id: record.id, kind: record.intent.kind.clone(), obstacle })
+        });
+        self.status.send_modify(|status| status.waiting = waiting);
+        trouble.map_or(Ok(open.len()), Err)
     }
 
     async fn now(&self, memory: &mut Memory) -> Result<Now, ChainError> {
@@ -135,7 +146,7 @@ impl Inner {
         memory.best_head = number;
         let head = self.rpc.header(number).await?;
         self.status.send_modify(|status| status.head = Some(number));
-        Ok(Now { head: number, hash: head.hash, base_fee: head.base_fee.map_or(0, u128::from) })
+        Ok(Now { head: number, hash: head.hash, base_fee: head.base_fee.map(u128::from) })
     }
 
     async fn serve(

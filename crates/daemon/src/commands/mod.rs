@@ -11,7 +11,7 @@ use privatix_channel::{Amount, ChannelId};
 
 use crate::DaemonError;
 use crate::follow::{self, WaitArgs};
-use crate::output::{Output, or_dash, pairs, time};
+use crate::output::{Output, ago, or_dash, pairs, time};
 
 use channels::ChannelsCommand;
 pub use channels::endpoint_text;
@@ -117,6 +117,7 @@ fn status(status: &Status) -> String {
             "blocks",
             format!("{}, head {}, processed {}", chain.state, block(chain.head), block(chain.processed)),
         ),
+        ("newest block", chain.head_time.map_or_else(|| or_dash(None::<u64>), ago)),
         ("open transactions", chain.open_transactions.to_string()),
         ("started", time(status.started_at)),
         ("health", health(&status.health)),

@@ -5,7 +5,7 @@ mod sections;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::error::{Error as FigmentError, Kind};
+use figment::error::{Actual, Error as FigmentError, Kind};
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
@@ -13,8 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use sections::{
-    AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, EndpointUrl, LogFormat,
-    LogSection, TokenAmount,
+    AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, LogFormat, LogSection, TokenAmount,
 };
 
 /// What is wrong with a configuration.
@@ -69,8 +68,31 @@ pub struct Sources<'a> {
     pub defaults: &'a [(&'a str, &'a str)],
     /// The file.
     pub file: &'a Path,
-    /// `key=value` of the command line.
-    pub overrides: &'a [(String, String)],
+    /// Settings of the command line.
+    pub overrides: &'a [Setting],
+}
+
+/// A setting of the command line. Its value may hold a secret, so `Debug` hides it.
+#[derive(Clone)]
+pub struct Setting {
+    key: String,
+    value: Option<String>,
+}
+
+impl Setting {
+    /// Reads `key=value`. What is wrong with it is said when the configuration is loaded, by a message that does not quote it.
+    pub fn new(text: &str) -> Self {
+        match text.split_once('=') {
+            Some((key, value)) => Self { key: key.to_owned(), value: Some(value.to_owned()) },
+            None => Self { key: String::new(), value: None },
+        }
+    }
+}
+
+impl std::fmt::Debug for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=…", self.key)
+    }
 }
 
 /// A configuration, and where its relative paths begin.
@@ -100,6 +122,8 @@ pub fn load<C: Settings>(sources: &Sources<'_>) -> Result<Loaded<C>, ConfigError
     if !file.is_file() {
         return Err(ConfigError::Missing { path: file.to_owned(), program: sources.program });
     }
+    let invalid = |problem: String| ConfigError::Invalid { problems: vec![problem] };
+    check_form(file).map_err(invalid)?;
     let mut figment = Figment::new();
     for (key, value) in sources.defaults {
         figment = figment.merge(Serialized::default(key, value));
@@ -107,8 +131,13 @@ pub fn load<C: Settings>(sources: &Sources<'_>) -> Result<Loaded<C>, ConfigError
     // The variable that names the file is none of the settings.
     let env = Env::prefixed(sources.env_prefix).ignore(&["config"]).split("__");
     figment = figment.merge(Toml::file_exact(file)).merge(env);
-    for (key, value) in sources.overrides {
-        figment = figment.merge(Override { key, value });
+    for setting in sources.overrides {
+        let (false, Some(value)) = (setting.key.is_empty(), &setting.value) else {
+            return Err(invalid(
+                "an argument of --set is not of the form key=value, e.g. log.level=debug".into(),
+            ));
+        };
+        figment = figment.merge(Override { key: &setting.key, value });
     }
     let settings: C = figment.extract().map_err(|errors| ConfigError::Invalid {
         problems: errors.into_iter().map(problem(sources)).collect(),
@@ -116,6 +145,19 @@ pub fn load<C: Settings>(sources: &Sources<'_>) -> Result<Loaded<C>, ConfigError
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let data_dir = folder.join(settings.data_dir());
     Ok(Loaded { settings, file: file.to_owned(), data_dir })
+}
+
+/// Checks that the file is TOML. The reader behind it would quote the line that is not, with whatever secret is in it.
+fn check_form(file: &Path) -> Result<(), String> {
+    let path = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{path} cannot be read: {error}"))?;
+    let Err(error) = toml::from_str::<toml::Table>(&text) else { return Ok(()) };
+    let before = error.span().and_then(|place| text.get(..place.start)).unwrap_or_default();
+    let (line, column) = (
+        before.matches('\n').count() + 1,
+        before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+    );
+    Err(format!("{path} is no TOML: line {line}, column {column}: {}", error.message()))
 }
 
 /// `--set key=value`, the value read as in an environment variable.
@@ -163,17 +205,25 @@ fn problem(sources: &Sources<'_>) -> impl Fn(FigmentError) -> String {
                 let full = if section.is_empty() { field.clone() } else { format!("{section}.{field}") };
                 format!("`{full}` in {place} is no setting: known are {}", known.join(", "))
             }
-            Kind::InvalidType(found, expected) => {
-                format!("`{key}` in {place} is {found}: expected {expected}")
-            }
-            Kind::InvalidValue(found, expected) => {
-                format!("`{key}` in {place} is {found}: expected {expected}")
+            Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+                format!("`{key}` in {place} is {}: expected {expected}", unquoted(found))
             }
             Kind::UnknownVariant(found, known) => {
-                format!("`{key}` in {place} is `{found}`: expected one of {}", known.join(", "))
+                // A short word is a slip of the pen rather than a secret.
+                let word = found.len() <= 16 && found.bytes().all(|byte| byte.is_ascii_lowercase());
+                let found = if word { format!("`{found}`") } else { "a text".to_owned() };
+                format!("`{key}` in {place} is {found}: expected one of {}", known.join(", "))
             }
             other if key.is_empty() => format!("{place}: {other}"),
             other => format!("`{key}` in {place}: {other}"),
         }
+    }
+}
+
+/// What was found. Texts are not quoted: one in a wrong place may be a secret.
+fn unquoted(found: &Actual) -> String {
+    match found {
+        Actual::Str(_) | Actual::Bytes(_) | Actual::Other(_) => "a text".to_owned(),
+        other => other.to_string(),
     }
 }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{ChainError, Endpoint, FeePolicy, StartFrom};
+use privatix_chain::{ChainError, Endpoint, EndpointUrl, FeePolicy, Head, StartFrom};
 use privatix_channel::Amount;
 use privatix_node::ChainSettings;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use url::Url;
 
 /// `[chain]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +28,10 @@ pub struct ChainSection {
     /// How often the head is looked up.
     #[serde(default = "poll_interval", with = "humantime_serde")]
     pub poll_interval: Duration,
+    /// The age at which the newest block counts as stale, and the daemon as not ready, if the chain's own pace does not ask
+    /// for more; 0 never does.
+    #[serde(default = "max_head_age", with = "humantime_serde")]
+    pub max_head_age: Duration,
     /// The first block that a new database looks at.
     #[serde(default)]
     pub start_block: Option<u64>,
@@ -51,6 +54,10 @@ const fn poll_interval() -> Duration {
     Duration::from_secs(4)
 }
 
+const fn max_head_age() -> Duration {
+    Head::MAX_AGE
+}
+
 const fn recent_blocks() -> u64 {
     11_520
 }
@@ -69,7 +76,7 @@ impl ChainSection {
     /// # Errors
     /// [`ChainError::BadUrl`].
     pub fn endpoint(&self) -> Result<Endpoint, ChainError> {
-        Ok(Endpoint::new(&self.endpoint.0)?.timeout(self.request_timeout))
+        Ok(Endpoint::at(&self.endpoint)?.timeout(self.request_timeout))
     }
 
     /// What a node needs to know.
@@ -78,41 +85,11 @@ impl ChainSection {
         settings.chain_id = self.chain_id;
         settings.confirmations = self.confirmations;
         settings.poll_interval = self.poll_interval;
+        settings.max_head_age = self.max_head_age;
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
         settings.fees = FeePolicy::default();
         settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);
         settings
-    }
-}
-
-/// An endpoint's address. Path, query, user and password are where providers put their keys, so it is shown without them.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct EndpointUrl(String);
-
-impl EndpointUrl {
-    fn shown(&self) -> String {
-        match Url::parse(&self.0) {
-            Ok(url) => {
-                let port = url.port().map_or(String::new(), |port| format!(":{port}"));
-                let secret = url.path().len() > 1 || url.query().is_some() || !url.username().is_empty();
-                let hidden = if secret { "/..." } else { "" };
-                format!("{}://{}{port}{hidden}", url.scheme(), url.host_str().unwrap_or_default())
-            }
-            Err(_) => "(not a URL)".to_owned(),
-        }
-    }
-}
-
-impl fmt::Debug for EndpointUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
-    }
-}
-
-impl Serialize for EndpointUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.shown())
     }
 }
 

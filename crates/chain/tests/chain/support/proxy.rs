@@ -128,8 +128,9 @@ impl Drop for Proxy {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let request: Value = serde_json::from_slice(&body).expect("a JSON-RPC request");
-    let method = request["method"].as_str().expect("a single request").to_owned();
+    // What is no JSON-RPC is a WebSocket handshake, which is never forwarded.
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let method = request["method"].as_str().unwrap_or("handshake").to_owned();
     let verdict = (shared.rule.lock())(&method, &request["params"]);
     shared.asked.send_modify(|asked| asked.push(method));
     let error = |code: i64, message: &str| {
@@ -143,7 +144,7 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             shared.forward(body).await.into_response()
         }
         Verdict::Change(change) => {
-            let mut answer: Value = serde_json::from_str(&shared.forward(body).await).unwrap();
+            let mut answer: Value = serde_json::from_str(&shared.forward(body).await).unwrap_or_default();
             answer["result"] = change(answer["result"].take());
             answer.to_string().into_response()
         }
