@@ -196,7 +196,7 @@ pub(crate) const SECTIONS: &str = r#"[somc]
 # kind = "proxy"
 
 [adapter.settings]
-# Local addresses for your programs: each channel takes the next free port (SOCKS5 and HTTP).
+# Local addresses for your programs: each new channel takes the next free port (SOCKS5 and HTTP), and keeps it for its life.
 # listen = "127.0.0.1"
 # port = 1080
 # port_count = 100

@@ -4,6 +4,7 @@ use privatix_testkit::{Anvil, wait_for};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::market;
 use crate::support::{Home, LONG};
@@ -285,4 +286,70 @@ async fn an_old_head_is_told_by_health_status_metrics_and_to_who_gives_orders() 
     let stale: Value = serde_json::from_str(&stale.await.unwrap().stdout).unwrap();
     assert_eq!(stale["reasons"][0]["part"], "chain_head");
     assert!(stale["reasons"][0]["message"].as_str().unwrap().contains("use another endpoint"), "{stale}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_without_the_token_keeps_nobody_with_it_from_the_api() {
+    let (_anvil, _, home) = market().await;
+    let _daemon = home.start().await;
+    let address = home.url().replace("http://", "");
+    let mut crowd = Vec::new();
+    for number in 0..200 {
+        let mut stranger = tokio::net::TcpStream::connect(&address).await.unwrap();
+        if number % 2 == 0 {
+            let question = format!("GET /health HTTP/1.1\r\nHost: {address}\r\n\r\n");
+            stranger.write_all(question.as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            stranger.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        }
+        crowd.push(stranger); // and stays
+    }
+    home.run(&["status"]).succeeds();
+    // Nor are those that have shown it closed for the crowd's sake.
+    let client = http();
+    let ask = || {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "node_status"}).to_string();
+        client.post(home.url()).header(CONTENT_TYPE, "application/json").body(body).bearer_auth(home.token())
+    };
+    assert_eq!(ask().send().await.unwrap().status(), StatusCode::OK);
+    for _ in 0..100 {
+        crowd.push(tokio::net::TcpStream::connect(&address).await.unwrap());
+    }
+    assert_eq!(ask().send().await.unwrap().status(), StatusCode::OK);
+}
+
+/// Has the program run under a limit of open files.
+fn limit_open_files(home: &mut Home, limit: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = home.folder.with_file_name("limited.sh");
+    let program = home.program.display();
+    std::fs::write(&script, format!("#!/bin/sh\nulimit {limit} && exec \"{program}\" \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    home.program = script;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_low_a_limit_of_open_files_ends_the_start() {
+    let (_anvil, _, mut home) = market().await;
+    limit_open_files(&mut home, "-n 512");
+    home.run(&["run"]).fails(1, &["RLIMIT_NOFILE", "is 512", "ulimit -n", "LimitNOFILE="]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_limit_of_open_files_is_raised_and_what_it_does_not_allow_is_told() {
+    let (_anvil, _, mut home) = market().await;
+    // The hard limit, then the soft one.
+    limit_open_files(&mut home, "-n 2000 && ulimit -Sn 256");
+    let daemon = home.start().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().nth(3), Some("2000"), "{open_files}");
+    let health: Value =
+        http().get(format!("{}/health", home.url())).send().await.unwrap().json().await.unwrap();
+    let warnings = health["warnings"].to_string();
+    for text in ["open_files", "RLIMIT_NOFILE) is 2000", "somc.max_connections 308 instead of 4096"] {
+        assert!(warnings.contains(text), "{text:?} is not in {health}");
+    }
+    assert!(daemon.log().contains("allows fewer connections than configured"), "{}", daemon.log());
 }
