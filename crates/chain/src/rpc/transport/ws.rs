@@ -92,18 +92,16 @@ async fn carry(mut socket: WebSocketStream<Upgraded>, mut interface: ConnectionI
     let end = loop {
         tokio::select! {
             biased;
-            request = interface.recv_from_frontend() => match request {
-                Some(request) => {
-                    if let Err(error) = socket.send(Message::text(request.get().to_owned())).await {
-                        break error.to_string();
-                    }
-                }
-                None => {
+            request = interface.recv_from_frontend() => {
+                let Some(request) = request else {
                     // Nobody needs it any more. The endpoint may be gone already.
                     let _ = socket.close(None).await;
                     return;
+                };
+                if let Err(error) = socket.send(Message::text(request.get().to_owned())).await {
+                    break error.to_string();
                 }
-            },
+            }
             _ = keepalive.tick() => {
                 if answer_due {
                     break "the endpoint does not answer any more".to_owned();
