@@ -25,6 +25,7 @@ mod files;
 mod follow;
 mod init;
 pub mod keystore;
+mod log_queue;
 mod logging;
 pub mod output;
 mod run;

@@ -28,7 +28,7 @@ pub struct Parts {
 /// Runs the daemon until a signal.
 pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), DaemonError> {
     let settings = &loaded.settings;
-    logging::start(settings.log())?;
+    let lost_log_lines = logging::start(settings.log())?;
     A::check(settings)?;
     let (adapter, adapter_settings) = adapters::make(settings.adapter(), A::ROLE)?;
     let endpoint = settings.chain().endpoint()?;
@@ -53,6 +53,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let api = settings.api();
     let mut server = ServerSettings::new(token(&loaded.path(&api.token_file))?);
     server.allowed_hosts.clone_from(&api.allowed_hosts);
+    server.lost_log_lines = lost_log_lines;
     let server = ApiServer::bind(api.listen, server)?;
     let address = server.local_addr();
     if !address.ip().is_loopback() {

@@ -13,7 +13,7 @@ const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2f
 const CONTRACT: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
 
 /// A folder that needs no chain.
-fn offline() -> Home {
+pub(crate) fn offline() -> Home {
     let home = home();
     let folder = home.folder.to_str().unwrap();
     let made = home

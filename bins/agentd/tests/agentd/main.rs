@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod daemon;
+mod streams;
 mod support;
 
 use privatix_testkit::{Anvil, Contracts};
