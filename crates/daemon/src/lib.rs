@@ -29,6 +29,7 @@ mod log_queue;
 mod logging;
 pub mod output;
 mod run;
+mod secret_text;
 mod signals;
 
 pub use app::{App, Context, Global, main};

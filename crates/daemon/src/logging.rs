@@ -93,3 +93,12 @@ pub(crate) fn flush() {
         log.flush(LAST_LINES);
     }
 }
+
+/// Says something that the user of a command should know, or that belongs into the log when there is one.
+pub(crate) fn remark(text: &str) {
+    if LOG.get().is_some() {
+        tracing::warn!("{text}");
+    } else if !crate::output::is_json() {
+        stderr_line(&format!("note: {text}"));
+    }
+}

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod daemon;
+mod keys;
 mod streams;
 mod support;
 
