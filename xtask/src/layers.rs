@@ -11,7 +11,7 @@ use cargo_metadata::{DependencyKind, Metadata};
 pub const LAYERS: &[&[&str]] = &[
     &["privatix-channel", "privatix-db"],
     &["privatix-billing", "privatix-contracts", "privatix-jobs"],
-    &["privatix-offering", "privatix-testkit"],
+    &["privatix-offering", "privatix-net", "privatix-testkit"],
     &["privatix-chain", "privatix-store", "privatix-somc", "privatix-adapter"],
     &["privatix-plugin-proxy"],
     &["privatix-node"],

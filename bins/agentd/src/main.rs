@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use privatix_adapter::Role;
 use privatix_agent::Agent;
 use privatix_daemon::config::Loaded;
-use privatix_daemon::{App, Context, DaemonError, Parts, together};
+use privatix_daemon::{Announced, App, Context, DaemonError, Parts, together};
 use privatix_somc::DirectListener;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,10 @@ impl App for Agentd {
 
     fn check(settings: &config::Settings) -> Result<(), DaemonError> {
         settings.somc.announced(settings.somc.listen).map(drop)
+    }
+
+    fn announced(settings: &config::Settings) -> Vec<Announced> {
+        settings.somc.reach().into_iter().collect()
     }
 
     async fn run(

@@ -18,7 +18,7 @@ use crate::error::EXIT_CODES;
 use crate::init::{self, InitArgs};
 use crate::output::{self, Output};
 use crate::run::{self, Parts};
-use crate::{DaemonError, connect, logging};
+use crate::{Announced, DaemonError, connect, files, logging};
 
 /// For threads that are still busy when everything is done.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
@@ -53,6 +53,11 @@ pub trait App: Send + Sync + 'static {
     /// # Errors
     /// What is wrong, by the setting's name.
     fn check(settings: &Self::Settings) -> Result<(), DaemonError>;
+
+    /// The names and addresses that it announces by itself, beside its plug-in.
+    fn announced(_: &Self::Settings) -> Vec<Announced> {
+        Vec::new()
+    }
 
     /// Runs the daemon until shutdown.
     fn run(
@@ -165,6 +170,7 @@ pub fn main<A: App>() -> ExitCode {
 }
 
 fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    files::keep_private();
     let command = Cli::<A::Command, A::Init>::command().name(A::NAME).about(A::ABOUT);
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli: Cli<A::Command, A::Init> = match parsed {

@@ -20,6 +20,22 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> DaemonErro
     }
 }
 
+/// Makes every file and folder that this process creates its owner's alone, whoever creates it and whatever the umask was.
+pub(crate) fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// What is wrong with a folder for secrets, if others can enter it.
+pub(crate) fn folder_trouble(path: &Path) -> Option<String> {
+    let shared = fs::metadata(path).is_ok_and(|metadata| is_shared(&metadata));
+    shared.then(|| {
+        format!(
+            "others can enter the data folder {0}; its files are private, but `chmod 700 {0}` if you can",
+            path.display()
+        )
+    })
+}
+
 /// Creates a folder, with those above it. A new one is its owner's alone.
 pub(crate) fn create_folder(path: &Path) -> Result<(), DaemonError> {
     if path.is_dir() {

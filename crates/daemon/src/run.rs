@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::check::in_background;
 use crate::config::{Loaded, Settings};
-use crate::{DaemonError, adapters, connect, files, keystore, logging, signals};
+use crate::{DaemonError, adapters, connect, files, keystore, logging, reach, signals};
 
 /// What a role is made of, and the API to serve it on.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let (adapter, adapter_settings) = adapters::make(settings.adapter(), A::ROLE)?;
     let endpoint = settings.chain().endpoint()?;
     files::create_folder(&loaded.data_dir)?;
+    warn_of_surroundings(&loaded);
 
     let account = settings.account();
     let path = loaded.path(&account.keystore);
@@ -81,9 +82,28 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         templates: Templates::builtin(),
         chain: settings.chain().settings(),
     };
-    Box::pin(A::run(loaded.clone(), Parts { node, api: server }, shutdown)).await?;
+    let mut announced = A::announced(settings);
+    announced.extend(adapters::announced(settings.adapter(), A::ROLE));
+    // A name can take a while to be looked up, which nobody else waits for.
+    let reach = shutdown.clone().run_until_cancelled_owned(async move {
+        for trouble in reach::troubles(&announced).await {
+            tracing::warn!("{trouble}");
+        }
+    });
+    let running = Box::pin(A::run(loaded.clone(), Parts { node, api: server }, shutdown));
+    tokio::join!(running, reach).0?;
     tracing::info!("{name} has ended");
     Ok(())
+}
+
+/// What the operator should know of where the daemon runs.
+fn warn_of_surroundings<C: Settings>(loaded: &Loaded<C>) {
+    if let Some(trouble) = files::folder_trouble(&loaded.data_dir) {
+        tracing::warn!("{trouble}");
+    }
+    if let Some(trouble) = loaded.foreign_variables() {
+        tracing::warn!("{trouble}");
+    }
 }
 
 /// Runs a role and its API until shutdown, or until either ends; then both end.

@@ -120,7 +120,7 @@ fn wrong_settings_are_named_with_their_place_and_what_was_expected() {
     let mut home = offline();
     home.env.clear(); // the environment would win
     let sound = read(&home.config());
-    let sound = sound.replace("# listen = \"0.0.0.0:1080\"", "listen = \"127.0.0.1:0\"");
+    let sound = sound.replace("# listen = \"[::]:1080\"", "listen = \"127.0.0.1:0\"");
     let sound = sound.replace("# announce", "announce");
     let file = home.config().display().to_string();
     let check = |text: &str, says: &[&str]| {

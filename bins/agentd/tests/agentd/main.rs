@@ -7,6 +7,7 @@ mod daemon;
 mod keys;
 mod streams;
 mod support;
+mod surroundings;
 
 use privatix_testkit::{Anvil, Contracts};
 use support::Home;
