@@ -1,11 +1,11 @@
 //! Settings of `agentd`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use privatix_daemon::config::{self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection};
-use privatix_daemon::{Connections, DaemonError};
+use privatix_daemon::{Announced, Connections, DaemonError};
 use privatix_somc::{ServerLimits, SomcAddress, SourceType};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl Default for SomcSection {
     fn default() -> Self {
         let limits = ServerLimits::default();
         Self {
-            listen: (Ipv4Addr::UNSPECIFIED, 9500).into(),
+            listen: (Ipv6Addr::UNSPECIFIED, 9500).into(),
             announce: None,
             max_connections: limits.max_connections,
             max_strangers: limits.max_strangers,
@@ -106,6 +106,17 @@ impl SomcSection {
         connections
     }
 
+    /// What is announced, and where connections to it arrive.
+    pub(crate) fn reach(&self) -> Option<Announced> {
+        let address = self.announced(self.listen).ok()?;
+        Some(Announced {
+            setting: "somc.announce",
+            host: address.host().to_owned(),
+            listen_setting: "somc.listen",
+            listen: self.listen,
+        })
+    }
+
     pub(crate) fn limits(&self, allowed: Connections) -> ServerLimits {
         let mut limits = ServerLimits::default();
         limits.max_connections = self.max_connections.min(allowed.messaging);
@@ -137,8 +148,12 @@ impl Init {
     pub(crate) fn sections(&self) -> String {
         let Some(host) = &self.public_host else { return SECTIONS.to_owned() };
         // A checked host has nothing in it that TOML would read otherwise.
-        let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let is_v6 = host.contains(':');
+        let name = if is_v6 { format!("[{host}]") } else { host.clone() };
+        // Where nothing else would do, nobody should change it without a look.
+        let listen = if is_v6 { "listen = \"[::]:" } else { "# listen = \"[::]:" };
         SECTIONS
+            .replace("# listen = \"[::]:", listen)
             .replace("# announce = \"agent.example.org:", &format!("announce = \"{name}:"))
             .replace("# public_host = \"agent.example.org\"", &format!("public_host = \"{host}\""))
     }
@@ -146,7 +161,8 @@ impl Init {
 
 const SECTIONS: &str = r#"[somc]
 # The messaging server that clients fetch offerings and access from, and pay at.
-# listen = "0.0.0.0:9500"
+# Where it listens; [::] takes IPv4, too.
+# listen = "[::]:9500"
 # The public name or address, with the port, under which clients reach it. Needed unless `listen` names an address.
 # announce = "agent.example.org:9500"
 # Connections that have proved a channel, those that have not ("strangers"), and strangers from one address (IPv6: one /64
@@ -162,9 +178,9 @@ const SECTIONS: &str = r#"[somc]
 # kind = "proxy"
 
 [adapter.settings]
-# Where the proxy listens (SOCKS5 and HTTP), and the public name under which clients reach it. The name is needed unless
-# `listen` names an address.
-# listen = "0.0.0.0:1080"
+# Where the proxy listens (SOCKS5 and HTTP; [::] takes IPv4, too), and the public name under which clients reach it. The
+# name is needed unless `listen` names an address.
+# listen = "[::]:1080"
 # public_host = "agent.example.org"
 # public_port = 1080
 

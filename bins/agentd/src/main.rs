@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use privatix_adapter::Role;
 use privatix_agent::Agent;
 use privatix_daemon::config::Loaded;
-use privatix_daemon::{App, Connections, Context, DaemonError, Parts, together};
+use privatix_daemon::{Announced, App, Connections, Context, DaemonError, Parts, together};
 use privatix_somc::DirectListener;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,10 @@ impl App for Agentd {
 
     fn connections(settings: &config::Settings, plug_in: Connections) -> Connections {
         settings.somc.connections(plug_in)
+    }
+
+    fn announced(settings: &config::Settings) -> Vec<Announced> {
+        settings.somc.reach().into_iter().collect()
     }
 
     async fn run(

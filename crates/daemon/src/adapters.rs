@@ -7,7 +7,23 @@ use privatix_plugin_proxy::{ClientSettings, Limits, ProxyClient, ProxyServer, Se
 use serde_json::Value;
 
 use crate::config::{AdapterKind, AdapterSection};
-use crate::{Connections, DaemonError};
+use crate::{Announced, Connections, DaemonError};
+
+/// What the plug-in announces, and where connections to it arrive.
+pub(crate) fn announced(section: &AdapterSection, role: Role) -> Option<Announced> {
+    match (section.kind, role) {
+        (AdapterKind::Proxy, Role::Agent) => {
+            let settings = ServerSettings::parse(&Value::Object(section.settings.clone())).ok()?;
+            Some(Announced {
+                setting: "adapter.settings.public_host",
+                host: settings.public_host.unwrap_or_else(|| settings.listen.ip().to_string()),
+                listen_setting: "adapter.settings.listen",
+                listen: settings.listen,
+            })
+        }
+        (AdapterKind::Proxy, Role::Client) => None,
+    }
+}
 
 /// The connections that the configured plug-in may have.
 ///

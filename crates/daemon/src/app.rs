@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use privatix_adapter::Role;
@@ -17,9 +18,12 @@ use crate::commands::NodeCommand;
 use crate::config::{self, Loaded, Setting, Settings, Sources};
 use crate::error::EXIT_CODES;
 use crate::init::{self, InitArgs};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::run::{self, Parts};
-use crate::{Connections, DaemonError, connect};
+use crate::{Announced, Connections, DaemonError, connect, files, logging};
+
+/// For threads that are still busy when everything is done.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// What makes one daemon differ from the other.
 pub trait App: Send + Sync + 'static {
@@ -56,6 +60,11 @@ pub trait App: Send + Sync + 'static {
     fn connections(settings: &Self::Settings, plug_in: Connections) -> Connections {
         let _ = settings;
         plug_in
+    }
+
+    /// The names and addresses that it announces by itself, beside its plug-in.
+    fn announced(_: &Self::Settings) -> Vec<Announced> {
+        Vec::new()
     }
 
     /// Runs the daemon until shutdown.
@@ -114,7 +123,7 @@ struct Cli<C: Subcommand, I: Args> {
 enum Command<C: Subcommand, I: Args> {
     /// Makes a configuration file, a keystore and an API token in a new folder
     Init(InitArgs<I>),
-    /// Runs the daemon until SIGINT or SIGTERM
+    /// Runs the daemon until SIGINT, SIGTERM or SIGHUP
     Run,
     /// Looks at the configuration
     #[command(subcommand)]
@@ -169,6 +178,7 @@ pub fn main<A: App>() -> ExitCode {
 
 fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    files::keep_private();
     let command = Cli::<A::Command, A::Init>::command().name(A::NAME).about(A::ABOUT);
     let parsed = command.try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli: Cli<A::Command, A::Init> = match parsed {
@@ -178,10 +188,17 @@ fn run_with<A: App>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let json = cli.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(carry_out::<A>(cli)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(carry_out::<A>(cli));
+            // What is still under way on its threads is nobody's any more, such as a slow look-up of a name.
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            outcome.and_then(|()| output::outcome())
+        }
         Err(error) => Err(DaemonError::Task { task: "runtime", reason: error.to_string() }),
     };
-    outcome.map_or_else(|error| error.report(json), |()| ExitCode::SUCCESS)
+    let code = outcome.map_or_else(|error| error.report(json), |()| ExitCode::SUCCESS);
+    logging::flush();
+    code
 }
 
 /// Ends the program with what is wrong with its arguments. An address among them is not repeated: it may hold a key.
@@ -200,7 +217,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ! {
 }
 
 async fn carry_out<A: App>(cli: Cli<A::Command, A::Init>) -> Result<(), DaemonError> {
-    let output = Output { json: cli.global.json };
+    let output = Output::of_process(cli.global.json);
     let context = Context::<A> { output, global: &cli.global, app: std::marker::PhantomData };
     match cli.command {
         Command::Init(arguments) => init::init::<A>(&arguments, output),

@@ -1,5 +1,7 @@
 //! `config check`: everything that can be known before the daemon runs.
 
+use std::net::IpAddr;
+
 use alloy::primitives::Address;
 use clap::Args;
 use serde::Serialize;
@@ -8,7 +10,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::config::{Loaded, Settings};
 use crate::output::Output;
-use crate::{DaemonError, KeystoreError, adapters, files, keystore};
+use crate::{DaemonError, KeystoreError, adapters, files, keystore, reach};
 
 /// How much to check.
 #[derive(Args, Debug)]
@@ -31,7 +33,20 @@ struct Report {
 struct Check {
     name: &'static str,
     ok: bool,
+    /// It works, but probably not as meant.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    warning: bool,
     message: String,
+}
+
+impl Check {
+    const fn verdict(&self) -> &'static str {
+        match (self.ok, self.warning) {
+            (false, _) => "WRONG",
+            (true, true) => "WARN",
+            (true, false) => "ok",
+        }
+    }
 }
 
 /// Checks a configuration that has been read, prints what is found, and fails with the first thing that is wrong.
@@ -65,6 +80,20 @@ pub(crate) async fn check<A: App>(
             Ok("not there yet; made at the start".to_owned())
         },
     );
+    if let Some(trouble) = files::folder_trouble(&loaded.data_dir) {
+        checks.warn("data folder", trouble);
+    }
+    if let Some(trouble) = loaded.foreign_variables() {
+        checks.warn("environment", trouble);
+    }
+    let mut announced = A::announced(settings);
+    announced.extend(adapters::announced(settings.adapter(), A::ROLE));
+    if arguments.offline {
+        announced.retain(|one| one.host.parse::<IpAddr>().is_ok()); // names are looked up
+    }
+    for trouble in reach::troubles(&announced).await {
+        checks.warn("reach", trouble);
+    }
     if !arguments.offline {
         checks.add("chain", ask_chain(settings).await);
     }
@@ -79,9 +108,10 @@ pub(crate) async fn check<A: App>(
     };
     output.show(&report, |report| {
         let effective = toml::to_string(settings).unwrap_or_else(|error| error.to_string());
-        let checks = report.checks.iter().map(|check| {
-            format!("{:<5} {}: {}", if check.ok { "ok" } else { "WRONG" }, check.name, check.message)
-        });
+        let checks = report
+            .checks
+            .iter()
+            .map(|check| format!("{:<5} {}: {}", check.verdict(), check.name, check.message));
         let checks: Vec<String> = checks.collect();
         format!("# {}, files in {}\n{effective}\n{}", report.file, report.data_dir, checks.join("\n"))
     });
@@ -100,10 +130,14 @@ impl Checks {
             Ok(message) => (true, message.clone()),
             Err(error) => (false, crate::error::with_causes(error)),
         };
-        self.made.push(Check { name, ok, message });
+        self.made.push(Check { name, ok, warning: false, message });
         if let Err(error) = outcome {
             self.first_error.get_or_insert(error);
         }
+    }
+
+    fn warn(&mut self, name: &'static str, message: String) {
+        self.made.push(Check { name, ok: true, warning: true, message });
     }
 }
 

@@ -7,7 +7,7 @@ use privatix_db::DbError;
 use privatix_node::NodeError;
 use privatix_somc::{AddressError, TransportError};
 
-use crate::{ConfigError, KeystoreError, TooFewFiles};
+use crate::{ConfigError, KeystoreError, TooFewFiles, logging};
 
 /// What the exit codes of both programs mean, for their help.
 pub const EXIT_CODES: &str = "\
@@ -178,9 +178,9 @@ impl DaemonError {
         let message = with_causes(self);
         if json {
             let error = serde_json::json!({ "error": { "code": self.code(), "message": message } });
-            eprintln!("{error}");
+            logging::stderr_line(&error.to_string());
         } else {
-            eprintln!("error: {message}");
+            logging::stderr_line(&format!("error: {message}"));
         }
         ExitCode::from(self.exit_code())
     }

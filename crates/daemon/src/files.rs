@@ -1,20 +1,39 @@
 //! Files that only their owner may read.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use alloy::primitives::hex;
 use secrecy::SecretString;
 use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
-use crate::DaemonError;
+use crate::secret_text::{self, NotText};
+use crate::{DaemonError, logging};
 
 fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> DaemonError {
     move |source| match source.kind() {
         io::ErrorKind::AlreadyExists => DaemonError::Exists { path: path.to_owned() },
         _ => DaemonError::File { action, path: path.to_owned(), source },
     }
+}
+
+/// Makes every file and folder that this process creates its owner's alone, whoever creates it and whatever the umask was.
+pub(crate) fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// What is wrong with a folder for secrets, if others can enter it.
+pub(crate) fn folder_trouble(path: &Path) -> Option<String> {
+    let shared = fs::metadata(path).is_ok_and(|metadata| is_shared(&metadata));
+    shared.then(|| {
+        format!(
+            "others can enter the data folder {0}; its files are private, but `chmod 700 {0}` if you can",
+            path.display()
+        )
+    })
 }
 
 /// Creates a folder, with those above it. A new one is its owner's alone.
@@ -61,30 +80,70 @@ pub(crate) fn read(path: &Path) -> Result<String, DaemonError> {
     fs::read_to_string(path).map_err(failed("read", path))
 }
 
+/// Most bytes of a file with a secret; keystores have under 1 KiB.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// The whole text of a file that is no secret in clear, such as a keystore; it may begin with a byte order mark.
+pub(crate) fn read_text(path: &Path) -> Result<Zeroizing<String>, DaemonError> {
+    secret_text_from(File::open(path).map_err(failed("read", path))?, path)
+}
+
 /// A secret in a file: its first line.
 pub(crate) fn read_secret(path: &Path) -> Result<SecretString, DaemonError> {
-    let mut text = zeroize::Zeroizing::new(read(path)?);
-    if let Some(end) = text.find(['\r', '\n']) {
-        text.truncate(end);
+    let text = read_secret_text(path)?;
+    secret_text::first_line(&text).map_err(not_text(path))
+}
+
+/// The whole text of a file with a secret.
+pub(crate) fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, DaemonError> {
+    let file = File::open(path).map_err(failed("read", path))?;
+    warn_if_shared(path, &file);
+    secret_text_from(file, path)
+}
+
+/// The whole text of a file or stream with a secret. It is read once: it can be a pipe.
+pub(crate) fn secret_text_from(from: impl Read, path: &Path) -> Result<Zeroizing<String>, DaemonError> {
+    // Large enough from the start, as a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_SECRET + 1).unwrap_or_default()));
+    from.take(MAX_SECRET + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    if bytes.len() as u64 > MAX_SECRET {
+        return Err(DaemonError::Malformed {
+            path: path.to_owned(),
+            expected: SECRET,
+            reason: format!("it is larger than {MAX_SECRET} bytes"),
+        });
     }
-    warn_if_shared(path);
-    Ok(SecretString::from(text.as_str()))
+    let text = secret_text::text(&bytes).map_err(not_text(path))?;
+    if text.had_mark {
+        logging::remark(&format!("{} begins with a byte order mark, which is left out", path.display()));
+    }
+    Ok(Zeroizing::new(text.text.to_owned()))
+}
+
+const SECRET: &str = "a file with a secret";
+
+fn not_text(path: &Path) -> impl Fn(NotText) -> DaemonError {
+    move |refusal| DaemonError::Malformed {
+        path: path.to_owned(),
+        expected: SECRET,
+        reason: refusal.to_string(),
+    }
 }
 
 /// 256 random bits in hexadecimal digits.
-pub(crate) fn random_secret() -> zeroize::Zeroizing<String> {
-    let bytes = zeroize::Zeroizing::new(rand::random::<[u8; 32]>());
-    zeroize::Zeroizing::new(hex::encode(*bytes))
+pub(crate) fn random_secret() -> Zeroizing<String> {
+    let bytes = Zeroizing::new(rand::random::<[u8; 32]>());
+    Zeroizing::new(hex::encode(*bytes))
 }
 
-#[cfg(unix)]
-fn warn_if_shared(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = File::open(path).and_then(|file| file.metadata()).map_or(0, |data| data.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), "others can read this secret; `chmod 600` it");
+/// Whether others than the owner can do anything with a file or folder.
+fn is_shared(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o077 != 0
+}
+
+fn warn_if_shared(path: &Path, file: &File) {
+    // Pipes, such as those of a shell's `<(...)`, belong to whoever made them.
+    if file.metadata().is_ok_and(|metadata| metadata.is_file() && is_shared(&metadata)) {
+        logging::remark(&format!("others can read the secret in {0}; `chmod 600 {0}`", path.display()));
     }
 }
-
-#[cfg(not(unix))]
-fn warn_if_shared(_: &Path) {}

@@ -1,7 +1,6 @@
 //! `init`: a new folder with all that a daemon needs.
 
 use std::convert::Infallible;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
@@ -10,9 +9,9 @@ use clap::Args;
 use privatix_chain::EndpointUrl;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::app::{App, default_folder};
+use crate::keystore::import::ImportArgs;
 use crate::output::Output;
 use crate::{DaemonError, files, keystore};
 
@@ -30,16 +29,14 @@ pub(crate) struct InitArgs<I: Args> {
     /// The chain's id, which the endpoint is then held to
     #[arg(long, value_name = "NUMBER")]
     chain_id: Option<u64>,
-    /// Imports the private key in this file (64 hexadecimal digits), or from standard input with -; makes a new key
-    /// when not given
-    #[arg(long, value_name = "FILE")]
-    import_key: Option<PathBuf>,
     /// A file whose first line is the keystore's password; asked for when not given
     #[arg(long, value_name = "FILE", conflicts_with = "generate_password")]
     password_file: Option<PathBuf>,
     /// Makes a random password and keeps it in a file beside the keystore: for machines that must start alone
     #[arg(long)]
     generate_password: bool,
+    #[command(flatten)]
+    import: ImportArgs,
     #[command(flatten)]
     own: I,
 }
@@ -75,10 +72,8 @@ pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Res
     if let Some(there) = all.into_iter().flatten().find(|path| path.exists()) {
         return Err(DaemonError::Exists { path: there.clone() });
     }
-    let key = match &arguments.import_key {
-        Some(from) => import(from)?,
-        None => PrivateKeySigner::random(),
-    };
+    let imported = arguments.import.key(arguments.password_file.as_deref())?;
+    let key = imported.unwrap_or_else(PrivateKeySigner::random);
     let random = arguments.generate_password.then(files::random_secret);
     let password: SecretString = match (&random, &arguments.password_file) {
         (Some(random), _) => random.as_str().into(),
@@ -121,21 +116,6 @@ pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Res
         )
     });
     Ok(())
-}
-
-fn import(from: &Path) -> Result<PrivateKeySigner, DaemonError> {
-    let (text, name) = if from == Path::new("-") {
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin().take(1024).read_to_string(&mut text).map_err(|source| DaemonError::File {
-            action: "read",
-            path: "standard input".into(),
-            source,
-        })?;
-        (text, "standard input".to_owned())
-    } else {
-        (Zeroizing::new(files::read(from)?), from.display().to_string())
-    };
-    Ok(keystore::parse_key(&text, &name)?)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {

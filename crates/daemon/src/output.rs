@@ -2,11 +2,20 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 use serde::Serialize;
+
+use crate::{DaemonError, logging};
+
+/// Why an answer could not be printed, if one could not.
+static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
+/// Whether this process prints JSON, for what has no [`Output`] at hand.
+static JSON: AtomicBool = AtomicBool::new(false);
 
 /// Where answers go.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +24,28 @@ pub struct Output {
     pub json: bool,
 }
 
+/// Whether all answers were printed, or nobody wanted the rest.
+///
+/// # Errors
+/// [`DaemonError::File`] when, for example, the disk is full.
+pub(crate) fn outcome() -> Result<(), DaemonError> {
+    FAILURE.lock().take().map_or(Ok(()), |source| {
+        Err(DaemonError::File { action: "write", path: "standard output".into(), source })
+    })
+}
+
+/// Whether this process prints JSON.
+pub(crate) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
 impl Output {
+    /// The output of this process.
+    pub(crate) fn of_process(json: bool) -> Self {
+        JSON.store(json, Ordering::Relaxed);
+        Self { json }
+    }
+
     /// Prints a value: as JSON, or as people read it.
     pub fn show<T: Serialize>(&self, value: &T, for_people: impl FnOnce(&T) -> String) {
         if self.json {
@@ -26,15 +56,22 @@ impl Output {
         }
     }
 
-    /// Prints a line. A reader that has gone away is none of our business.
+    /// Prints a line. A reader that has gone away had enough, so that is no error; another failure is kept for
+    /// [`outcome`].
     pub fn line(&self, text: impl Display) {
-        let _ = writeln!(io::stdout(), "{}", text.to_string().trim_end());
+        let mut stdout = io::stdout().lock();
+        let written = writeln!(stdout, "{}", text.to_string().trim_end()).and_then(|()| stdout.flush());
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            FAILURE.lock().get_or_insert(error);
+        }
     }
 
     /// Says something to a person that is no part of the answer.
     pub fn note(&self, text: impl Display) {
         if !self.json {
-            let _ = writeln!(io::stderr(), "{text}");
+            logging::stderr_line(&text.to_string());
         }
     }
 
@@ -70,9 +107,7 @@ impl Progress {
         match &self.spinner {
             Some(spinner) => spinner.set_message(text.clone()),
             None if self.silent => {}
-            None => {
-                let _ = writeln!(io::stderr(), "{text}");
-            }
+            None => logging::stderr_line(&text),
         }
         self.said = text;
     }

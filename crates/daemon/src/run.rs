@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::check::in_background;
 use crate::config::{Loaded, Settings};
-use crate::{Connections, DaemonError, adapters, connect, files, keystore, logging, open_files, signals};
+use crate::{
+    Connections, DaemonError, adapters, connect, files, keystore, logging, open_files, reach, signals,
+};
 
 /// What a role is made of, and the API to serve it on.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub struct Parts {
 /// Runs the daemon until a signal.
 pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), DaemonError> {
     let settings = &loaded.settings;
-    logging::start(settings.log())?;
+    let lost_log_lines = logging::start(settings.log())?;
     A::check(settings)?;
     let notices = Notices::default();
     let plug_in = adapters::connections(settings.adapter(), A::ROLE)?;
@@ -38,6 +40,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let (adapter, adapter_settings) = adapters::make(settings.adapter(), A::ROLE, connections)?;
     let endpoint = settings.chain().endpoint()?;
     files::create_folder(&loaded.data_dir)?;
+    warn_of_surroundings(&loaded);
 
     let account = settings.account();
     let path = loaded.path(&account.keystore);
@@ -58,6 +61,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let api = settings.api();
     let mut server = ServerSettings::new(token(&loaded.path(&api.token_file))?);
     server.allowed_hosts.clone_from(&api.allowed_hosts);
+    server.lost_log_lines = lost_log_lines;
     let server = ApiServer::bind(api.listen, server)?;
     let address = server.local_addr();
     if !address.ip().is_loopback() {
@@ -86,7 +90,16 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         chain: settings.chain().settings(),
         notices,
     };
-    Box::pin(A::run(loaded.clone(), Parts { node, api: server, connections }, shutdown)).await?;
+    let mut announced = A::announced(settings);
+    announced.extend(adapters::announced(settings.adapter(), A::ROLE));
+    // A name can take a while to be looked up, which nobody else waits for.
+    let reach = shutdown.clone().run_until_cancelled_owned(async move {
+        for trouble in reach::troubles(&announced).await {
+            tracing::warn!("{trouble}");
+        }
+    });
+    let running = Box::pin(A::run(loaded.clone(), Parts { node, api: server, connections }, shutdown));
+    tokio::join!(running, reach).0?;
     tracing::info!("{name} has ended");
     Ok(())
 }
@@ -100,6 +113,16 @@ fn allowed(wanted: Connections, notices: &Notices) -> Result<Connections, Daemon
         notices.set("open_files", Some(lowered));
     }
     Ok(allowed)
+}
+
+/// What the operator should know of where the daemon runs.
+fn warn_of_surroundings<C: Settings>(loaded: &Loaded<C>) {
+    if let Some(trouble) = files::folder_trouble(&loaded.data_dir) {
+        tracing::warn!("{trouble}");
+    }
+    if let Some(trouble) = loaded.foreign_variables() {
+        tracing::warn!("{trouble}");
+    }
 }
 
 /// Runs a role and its API until shutdown, or until either ends; then both end.

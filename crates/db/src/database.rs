@@ -9,7 +9,7 @@ use diesel::{Connection, SqliteConnection};
 use diesel_async::SimpleAsyncConnection;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-use crate::{Conn, DbError, MigrationSet, SqliteConn, migrate, on};
+use crate::{Conn, DbError, MigrationSet, SqliteConn, migrate, on, private};
 
 const READERS: usize = 4;
 const WRITER_PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +38,8 @@ struct Writer {
 impl Database {
     /// Opens the SQLite database at `path`, creating it if missing, and migrates it.
     ///
+    /// All its files are their owner's alone, whatever the umask, also those that an earlier version made.
+    ///
     /// One process at a time: a lock file beside the database (`<path>.lock`) is held until the last handle drops.
     ///
     /// # Errors
@@ -54,6 +56,11 @@ impl Database {
         let failed =
             |e: &dyn std::fmt::Display| DbError::Open { path: path.to_owned(), reason: e.to_string() };
         let lock = lock_beside(path)?;
+        private::create(path).map_err(|e| failed(&e))?;
+        // SQLite gives those that it makes the mode of the database.
+        for suffix in ["-wal", "-shm", "-journal"] {
+            private::narrow(&beside(path, suffix));
+        }
         let connect = || -> Result<SqliteConnection, DbError> {
             let mut conn = SqliteConnection::establish(&path.to_string_lossy()).map_err(|e| failed(&e))?;
             conn.batch_execute(PRAGMAS).map_err(|e| failed(&e))?;
@@ -126,11 +133,15 @@ impl std::fmt::Debug for Database {
     }
 }
 
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 fn lock_beside(path: &Path) -> Result<File, DbError> {
     let failed = |e: std::io::Error| DbError::Open { path: path.to_owned(), reason: e.to_string() };
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = File::options().create(true).truncate(false).write(true).open(name).map_err(failed)?;
+    let file = private::create(&beside(path, ".lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DbError::InUse { path: path.to_owned() }),

@@ -26,6 +26,7 @@ mod database;
 mod error;
 mod group_commit;
 mod migrate;
+mod private;
 pub mod types;
 
 pub use conn::{Conn, SqliteConn};

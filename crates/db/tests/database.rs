@@ -61,6 +61,39 @@ async fn what_is_committed_is_there_after_reopening_and_what_is_dropped_is_not()
     assert_eq!(bodies(&db).await, ["kept", "after"]);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn the_files_are_their_owner_s_alone_whatever_they_were_before() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let files = || {
+        let mut files: Vec<(String, u32)> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+                (entry.file_name().into_string().unwrap(), mode)
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let private =
+        ["test.db", "test.db-shm", "test.db-wal", "test.db.lock"].map(|name| (name.to_owned(), 0o600));
+    for body in ["new files", "files of an earlier version"] {
+        let db = open(&dir, &[OLD]).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        add(&mut tx, body).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(files(), private, "{body}");
+        // As an earlier version left them at a power cut.
+        for (name, _) in files() {
+            std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        drop(db);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_cancelled_at_any_await_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();

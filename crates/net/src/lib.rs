@@ -6,6 +6,7 @@
 //!   the threads that the database works on.
 //! - [`Places`]: places for connections that have and for those that have not said who they are, and [`Visitors`], the pure
 //!   decision behind them: who may stay when places are taken. Used by the messaging server, the proxy and the control API.
+//! - [`listen`]: on both families of addresses where the machine has both.
 //! - [`Network`]: what counts as one peer: an IPv4 address, or an IPv6 network of 64 bits.
 //!
 //! ```
@@ -18,12 +19,14 @@
 //! # Ok(()) }
 //! ```
 
+mod listen;
 mod network;
 mod places;
 mod resolver;
 mod system;
 mod visitors;
 
+pub use listen::listen;
 pub use network::Network;
 pub use places::{Place, Places, Serving};
 pub use resolver::{ResolveError, Resolver, ResolverLimits, Share};

@@ -92,9 +92,13 @@ impl SomcAddress {
         Ok(Self { kind, host, port })
     }
 
-    /// A direct address.
+    /// A direct address. An IPv6 address needs no brackets here, as the port stands apart.
     pub fn direct(host: impl fmt::Display, port: u16) -> Result<Self, AddressError> {
-        Self::new(SourceType::Direct, &format!("{host}:{port}"))
+        let host = host.to_string();
+        match host.parse() {
+            Ok(IpAddr::V6(address)) => Self::new(SourceType::Direct, &format!("[{address}]:{port}")),
+            _ => Self::new(SourceType::Direct, &format!("{host}:{port}")),
+        }
     }
 
     /// How it is reached.
@@ -245,6 +249,16 @@ mod tests {
         let address =
             SomcAddress::new(SourceType::Tor, &ONION.to_uppercase().replace("ONION", "onion")).unwrap();
         assert_eq!((address.host(), address.port()), (ONION, 80));
+    }
+
+    #[test]
+    fn an_ipv6_host_is_understood_with_and_without_brackets() {
+        for host in ["2001:db8::1", "[2001:db8::1]", "2001:DB8:0::1"] {
+            assert_eq!(SomcAddress::direct(host, 9500).unwrap().to_string(), "direct:[2001:db8::1]:9500");
+        }
+        for (host, port) in [("::1%eth0", 9500), ("[::1", 9500), ("::1]", 9500), ("::1", 0)] {
+            assert!(SomcAddress::direct(host, port).is_err(), "{host} {port}");
+        }
     }
 
     #[test]

@@ -97,10 +97,10 @@ pub struct DirectListener {
 }
 
 impl DirectListener {
-    /// Listens on `address` (port 0 takes a free one).
+    /// Listens on `address` (port 0 takes a free one). `[::]` takes connections over IPv4, too.
     pub async fn bind(address: SocketAddr) -> Result<Self, TransportError> {
         let failed = |source| TransportError::Listen { address: address.to_string(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = privatix_net::listen(address).await.map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, local })
     }

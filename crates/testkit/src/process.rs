@@ -26,6 +26,7 @@ pub struct ProcessBuilder {
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
     log: Option<PathBuf>,
+    stderr: Option<Stdio>,
 }
 
 impl ProcessBuilder {
@@ -64,6 +65,13 @@ impl ProcessBuilder {
         self
     }
 
+    /// Where standard error goes instead of the log file: a pipe, a device.
+    #[must_use]
+    pub fn stderr(mut self, to: impl Into<Stdio>) -> Self {
+        self.stderr = Some(to.into());
+        self
+    }
+
     /// Starts the process.
     pub fn spawn(self) -> Result<Process, TestkitError> {
         let (log_path, log_dir) = if let Some(path) = self.log {
@@ -75,7 +83,10 @@ impl ProcessBuilder {
         let log_error = |source| TestkitError::File { action: "open", path: log_path.clone(), source };
         let out = OpenOptions::new().create(true).append(true).open(&log_path).map_err(log_error)?;
         let log_start = out.metadata().map_err(log_error)?.len();
-        let err = out.try_clone().map_err(log_error)?;
+        let err = match self.stderr {
+            Some(stderr) => stderr,
+            None => out.try_clone().map_err(log_error)?.into(),
+        };
 
         let mut command = Command::new(&self.program);
         command.args(self.args).envs(self.env).stdin(Stdio::null()).stdout(out).stderr(err);
@@ -132,6 +143,7 @@ impl Process {
             env: Vec::new(),
             dir: None,
             log: None,
+            stderr: None,
         }
     }
 
@@ -256,6 +268,11 @@ impl Process {
         self.wait_exit(limit).await
     }
 
+    /// Sends SIGHUP, as a terminal that goes away does, and returns at once.
+    pub fn hang_up(&mut self) -> Result<(), TestkitError> {
+        self.signal("hang up", Signal::HUP)
+    }
+
     /// Kills it and its group with SIGKILL, as a crash or a power cut would, and waits until it is gone.
     pub fn kill(&mut self) -> Result<ExitStatus, TestkitError> {
         if let Some(status) = self.try_exit()? {
@@ -300,6 +317,7 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[allow(clippy::print_stderr, reason = "the test harness shows it with the failed test")]
     fn drop(&mut self) {
         let _ = self.kill();
         if std::thread::panicking() {

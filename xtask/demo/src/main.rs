@@ -1,6 +1,7 @@
 //! What `cargo xtask demo` runs: the whole path with a line for each step.
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,10 +33,11 @@ async fn main() -> ExitCode {
     match run(&args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let mut stderr = std::io::stderr();
+            let _ = writeln!(stderr, "error: {error}");
             let mut source = error.source();
             while let Some(cause) = source {
-                eprintln!("  because: {cause}");
+                let _ = writeln!(stderr, "  because: {cause}");
                 source = cause.source();
             }
             ExitCode::FAILURE

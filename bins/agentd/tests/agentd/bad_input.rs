@@ -13,7 +13,7 @@ const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2f
 const CONTRACT: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
 
 /// A folder that needs no chain.
-fn offline() -> Home {
+pub(crate) fn offline() -> Home {
     let home = home();
     let folder = home.folder.to_str().unwrap();
     let made = home
@@ -120,7 +120,7 @@ fn wrong_settings_are_named_with_their_place_and_what_was_expected() {
     let mut home = offline();
     home.env.clear(); // the environment would win
     let sound = read(&home.config());
-    let sound = sound.replace("# listen = \"0.0.0.0:1080\"", "listen = \"127.0.0.1:0\"");
+    let sound = sound.replace("# listen = \"[::]:1080\"", "listen = \"127.0.0.1:0\"");
     let sound = sound.replace("# announce", "announce");
     let file = home.config().display().to_string();
     let check = |text: &str, says: &[&str]| {

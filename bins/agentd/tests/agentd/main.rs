@@ -4,8 +4,11 @@
 
 mod bad_input;
 mod daemon;
+mod keys;
 mod secrets;
+mod streams;
 mod support;
+mod surroundings;
 
 use privatix_testkit::{Anvil, Contracts};
 use support::Home;

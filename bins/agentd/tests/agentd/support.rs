@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use privatix_testkit::{Anvil, Contracts, Process, TempDir, temp_dir, wait_for};
+use privatix_testkit::{Anvil, Contracts, Process, ProcessBuilder, TempDir, temp_dir, wait_for};
 use serde_json::Value;
 
 /// A guard against hangs, not a measure.
@@ -143,8 +143,13 @@ impl Home {
 
     /// Starts the daemon and waits until it is ready.
     pub(crate) async fn start(&self) -> Process {
+        self.start_as(self.builder()).await
+    }
+
+    /// Starts the daemon in a way of the test's own and waits until it is ready.
+    pub(crate) async fn start_as(&self, builder: ProcessBuilder) -> Process {
         let _ = std::fs::remove_file(self.file("api.address"));
-        let mut process = self.spawn();
+        let mut process = builder.spawn().unwrap();
         let url = wait_for("the API's address", LONG, async || {
             if let Some(status) = process.try_exit().map_err(|error| error.to_string())? {
                 panic!("{} ended with {status}:\n{}", self.name, process.log());
@@ -158,14 +163,19 @@ impl Home {
         process
     }
 
-    /// Starts the daemon.
-    pub(crate) fn spawn(&self) -> Process {
-        let mut builder = Process::builder(self.name, &self.program)
-            .args(["--config".into(), self.config(), "run".into()].map(PathBuf::into_os_string));
-        for (key, value) in &self.env {
-            builder = builder.env(key, value);
-        }
-        builder.spawn().unwrap()
+    /// How the daemon is started.
+    pub(crate) fn builder(&self) -> ProcessBuilder {
+        self.run_by(Process::builder(self.name, &self.program))
+    }
+
+    /// How the daemon is started by a program that runs the program its first arguments name.
+    pub(crate) fn builder_in(&self, program: &str) -> ProcessBuilder {
+        self.run_by(Process::builder(self.name, program).arg(&self.program))
+    }
+
+    fn run_by(&self, builder: ProcessBuilder) -> ProcessBuilder {
+        let arguments = ["--config".into(), self.config(), "run".into()].map(PathBuf::into_os_string);
+        self.env.iter().fold(builder.args(arguments), |builder, (key, value)| builder.env(key, value))
     }
 
     /// Where the running daemon's API is.

@@ -127,6 +127,52 @@ async fn a_user_buys_uses_pays_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hang_up_while_data_flows_loses_no_usage() {
+    let (anvil, contracts) = chain().await;
+    let (mut seller, mut buyer) = (seller(), buyer());
+    seller.init(&anvil, &contracts, 1);
+    buyer.init(&anvil, &contracts, 2);
+    // Where the other side finds them again.
+    let port = || privatix_testkit::free_port().unwrap();
+    seller.set("SOMC__LISTEN", &format!("127.0.0.1:{}", port()));
+    seller.set("ADAPTER__SETTINGS__LISTEN", &format!("127.0.0.1:{}", port()));
+    buyer.set("ADAPTER__SETTINGS__PORT", &port().to_string());
+    let mut agentd = seller.start().await;
+    let mut clientd = buyer.start().await;
+    let offering = publish(&seller);
+    discovered(&buyer, &offering).await;
+    let opened = buyer.ask(&["accept", &offering, "--deposit", "300000", "--wait"]);
+    let channel = opened["channel"]["id"].as_str().unwrap();
+    let endpoint = &opened["endpoint"];
+    let proxy = format!("http://{}:{}", endpoint["host"].as_str().unwrap(), endpoint["port"]);
+    let used = |home: &Home| home.ask(&["usage", channel])["channel"]["used"].as_u64().unwrap();
+
+    let size = 1 << 20;
+    let files = FileServer::start(size).await.unwrap();
+    let download = async || {
+        let proxied = reqwest::Client::builder().proxy(reqwest::Proxy::all(&proxy).unwrap()).build().unwrap();
+        wait_for("a download", LONG, async || {
+            let body = proxied.get(files.url()).send().await?.error_for_status()?.bytes().await?;
+            assert_eq!(body.len(), usize::try_from(size).unwrap());
+            Ok::<_, reqwest::Error>(())
+        })
+        .await
+        .unwrap();
+    };
+    download().await;
+    clientd.hang_up().unwrap();
+    assert_eq!(clientd.wait_exit(LONG).await.unwrap().code(), Some(0));
+    let _clientd = buyer.start().await;
+    assert!(used(&buyer) >= size, "{}", used(&buyer));
+
+    download().await;
+    agentd.hang_up().unwrap();
+    assert_eq!(agentd.wait_exit(LONG).await.unwrap().code(), Some(0));
+    let _agentd = seller.start().await;
+    assert!(used(&seller) >= 2 * size, "{}", used(&seller));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_bought_is_refused_with_the_reason() {
     let (anvil, contracts) = chain().await;
     let (seller, buyer) = (seller(), buyer());

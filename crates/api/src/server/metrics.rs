@@ -10,7 +10,7 @@ use privatix_store::{channels, vouchers};
 use super::health;
 use crate::node::Balances;
 
-pub(crate) async fn page(node: &Node, balances: Option<&Balances>) -> String {
+pub(crate) async fn page(node: &Node, balances: Option<&Balances>, lost_log_lines: u64) -> String {
     let mut text = Text::default();
     text.head("privatix_info", "gauge", "The daemon.");
     let (role, version) = (node.side().to_string(), env!("CARGO_PKG_VERSION").to_owned());
@@ -18,6 +18,9 @@ pub(crate) async fn page(node: &Node, balances: Option<&Balances>) -> String {
 
     text.head("privatix_ready", "gauge", "1 when GET /health answers 200.");
     text.line("privatix_ready", &[], u8::from(health::health(node).ready));
+
+    text.head("privatix_log_lines_lost_total", "counter", "Lines that could not be written to the log.");
+    text.line("privatix_log_lines_lost_total", &[], lost_log_lines);
 
     let chain = health::chain_status(node);
     for (name, help, block) in [

@@ -12,6 +12,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use jsonrpsee::RpcModule;
@@ -40,12 +41,20 @@ pub struct ServerSettings {
     pub max_request_bytes: u32,
     /// Most connections at once that have shown the token; 64 by default. Others have a few places of their own.
     pub max_connections: u32,
+    /// Counts the lines that could not be written to the log, for the metrics page.
+    pub lost_log_lines: Arc<AtomicU64>,
 }
 
 impl ServerSettings {
     /// The usual settings.
     pub fn new(token: SecretString) -> Self {
-        Self { token, allowed_hosts: Vec::new(), max_request_bytes: 1024 * 1024, max_connections: 64 }
+        Self {
+            token,
+            allowed_hosts: Vec::new(),
+            max_request_bytes: 1024 * 1024,
+            max_connections: 64,
+            lost_log_lines: Arc::default(),
+        }
     }
 }
 
@@ -138,7 +147,11 @@ impl ApiServer {
         let rules = Rules {
             token: settings.token,
             hosts: settings.allowed_hosts,
-            pages: Arc::new(NodePages { node: Arc::clone(&node), balances }),
+            pages: Arc::new(NodePages {
+                node: Arc::clone(&node),
+                balances,
+                lost_log_lines: settings.lost_log_lines,
+            }),
         };
         let config = ServerConfig::builder()
             .http_only()
@@ -177,6 +190,7 @@ async fn look_at_balances(node: &Node, seen: &watch::Sender<Option<Balances>>, s
 struct NodePages {
     node: Arc<Node>,
     balances: watch::Receiver<Option<Balances>>,
+    lost_log_lines: Arc<AtomicU64>,
 }
 
 impl Pages for NodePages {
@@ -189,7 +203,8 @@ impl Pages for NodePages {
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         Box::pin(async {
             let balances = self.balances.borrow().clone();
-            metrics::page(&self.node, balances.as_ref()).await
+            let lost_log_lines = self.lost_log_lines.load(Ordering::Relaxed);
+            metrics::page(&self.node, balances.as_ref(), lost_log_lines).await
         })
     }
 }

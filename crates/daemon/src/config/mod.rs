@@ -1,12 +1,13 @@
 //! Configuration in layers: defaults, then the file, then the environment, then the command line.
 
+mod known;
 mod sections;
 
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::error::{Actual, Error as FigmentError, Kind};
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use serde::Serialize;
@@ -104,9 +105,21 @@ pub struct Loaded<C> {
     pub file: PathBuf,
     /// Where the daemon keeps its files.
     pub data_dir: PathBuf,
+    /// Environment variables that begin with the program's prefix and are no settings.
+    pub foreign: Vec<String>,
 }
 
 impl<C> Loaded<C> {
+    /// A sentence about variables that were left out, if there were any.
+    pub(crate) fn foreign_variables(&self) -> Option<String> {
+        (!self.foreign.is_empty()).then(|| {
+            format!(
+                "no settings, so left out: {} in the environment; settings are <SECTION>__<KEY>",
+                self.foreign.join(", ")
+            )
+        })
+    }
+
     /// A path of the settings: relative ones begin at the data folder.
     pub fn path(&self, configured: &Path) -> PathBuf {
         self.data_dir.join(configured)
@@ -128,23 +141,25 @@ pub fn load<C: Settings>(sources: &Sources<'_>) -> Result<Loaded<C>, ConfigError
     for (key, value) in sources.defaults {
         figment = figment.merge(Serialized::default(key, value));
     }
-    // The variable that names the file is none of the settings.
-    let env = Env::prefixed(sources.env_prefix).ignore(&["config"]).split("__");
-    figment = figment.merge(Toml::file_exact(file)).merge(env);
+    figment = figment.merge(Toml::file_exact(file));
+    let environment = environment(sources.env_prefix, known::top_level::<C>());
+    for (key, value) in &environment.settings {
+        figment = figment.merge(Override { key, value, place: ENVIRONMENT });
+    }
     for setting in sources.overrides {
         let (false, Some(value)) = (setting.key.is_empty(), &setting.value) else {
             return Err(invalid(
                 "an argument of --set is not of the form key=value, e.g. log.level=debug".into(),
             ));
         };
-        figment = figment.merge(Override { key: &setting.key, value });
+        figment = figment.merge(Override { key: &setting.key, value, place: "the command line" });
     }
     let settings: C = figment.extract().map_err(|errors| ConfigError::Invalid {
         problems: errors.into_iter().map(problem(sources)).collect(),
     })?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let data_dir = folder.join(settings.data_dir());
-    Ok(Loaded { settings, file: file.to_owned(), data_dir })
+    Ok(Loaded { settings, file: file.to_owned(), data_dir, foreign: environment.foreign })
 }
 
 /// Checks that the file is TOML. The reader behind it would quote the line that is not, with whatever secret is in it.
@@ -160,25 +175,65 @@ fn check_form(file: &Path) -> Result<(), String> {
     Err(format!("{path} is no TOML: line {line}, column {column}: {}", error.message()))
 }
 
-/// `--set key=value`, the value read as in an environment variable.
+const ENVIRONMENT: &str = "the environment";
+
+/// The variables that begin with a program's prefix, but for the one that names its file.
+#[derive(Debug, Default)]
+struct Environment {
+    /// Keys and values.
+    settings: Vec<(String, String)>,
+    /// Names of those that are no settings.
+    foreign: Vec<String>,
+}
+
+fn environment(prefix: &str, top_level: &[&str]) -> Environment {
+    let mut found = Environment::default();
+    let mut all: Vec<_> = std::env::vars_os().collect();
+    all.sort();
+    for (name, value) in all {
+        let name = name.to_string_lossy();
+        let Some((start, rest)) = name.split_at_checked(prefix.len()) else { continue };
+        if !start.eq_ignore_ascii_case(prefix) || rest.eq_ignore_ascii_case("config") {
+            continue;
+        }
+        if known::is_setting(rest, top_level) {
+            let key = rest.to_ascii_lowercase().replace("__", ".");
+            found.settings.push((key, value.to_string_lossy().into_owned()));
+        } else {
+            found.foreign.push(name.into_owned());
+        }
+    }
+    found
+}
+
+/// One setting from the environment or from the command line.
 struct Override<'a> {
     key: &'a str,
     value: &'a str,
+    place: &'static str,
 }
 
 impl Provider for Override<'_> {
     fn metadata(&self) -> Metadata {
-        Metadata::named("the command line")
+        Metadata::named(self.place)
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, FigmentError> {
-        let value: Value = match self.value.parse() {
-            Ok(value) => value,
-            Err(never) => match never {},
-        };
-        let nested = figment::util::nest(self.key, value);
+        let nested = figment::util::nest(self.key, value(self.value));
         let dict = nested.into_dict().unwrap_or_default();
         Ok(Profile::Default.collect(dict))
+    }
+}
+
+/// A value as TOML has it, or the text itself. `[::1]` is an address, though a list could be written so as well.
+fn value(text: &str) -> Value {
+    let inner = text.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()) {
+        return Value::from(text.trim());
+    }
+    match text.parse() {
+        Ok(value) => value,
+        Err(never) => match never {},
     }
 }
 
@@ -188,7 +243,7 @@ fn problem(sources: &Sources<'_>) -> impl Fn(FigmentError) -> String {
     move |error| {
         let key = error.path.join(".");
         let place = match &error.metadata {
-            Some(source) if source.name.contains("environment") => {
+            Some(source) if source.name == ENVIRONMENT => {
                 format!("the environment ({}{})", sources.env_prefix, key.to_uppercase().replace('.', "__"))
             }
             Some(source) if source.name.contains("TOML") => file.clone(),

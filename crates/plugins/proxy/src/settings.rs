@@ -1,6 +1,6 @@
 //! What an operator can set, with defaults that suit a public seller and a buyer at home.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::destination::Destinations;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ServerSettings {
-    /// Where to listen, for both protocols. Port 0 takes any free one.
+    /// Where to listen, for both protocols. Port 0 takes any free one. `[::]`, the default, takes connections over IPv4, too.
     pub listen: SocketAddr,
     /// Name or address under which clients reach this machine. Needed when `listen` is a wildcard address.
     pub public_host: Option<String>,
@@ -33,7 +33,7 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1080)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 1080)),
             public_host: None,
             public_port: None,
             destinations: Destinations::default(),
@@ -49,8 +49,9 @@ impl ServerSettings {
     /// # Errors
     /// [`Refusal::Settings`] that names the field.
     pub fn parse(settings: &Value) -> Result<Self, Refusal> {
-        let parsed: Self = parse(settings)?;
+        let mut parsed: Self = parse(settings)?;
         parsed.limits.check()?;
+        parsed.public_host = parsed.public_host.map(without_brackets);
         if parsed.listen.ip().is_unspecified() && parsed.public_host.is_none() {
             return Err(refuse(
                 "public_host",
@@ -228,6 +229,15 @@ impl Default for Reports {
     }
 }
 
+/// Clients are told an IPv6 address as it is; operators write it with brackets, too.
+fn without_brackets(host: String) -> String {
+    let inner = host.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match inner.map(str::parse::<Ipv6Addr>) {
+        Some(Ok(address)) => address.to_string(),
+        _ => host,
+    }
+}
+
 fn parse<T: DeserializeOwned>(settings: &Value) -> Result<T, Refusal> {
     let empty = Value::Object(serde_json::Map::new());
     let settings = if settings.is_null() { &empty } else { settings };
@@ -257,6 +267,14 @@ mod tests {
         assert!(server.destinations.deny_ports.contains(&25));
         assert!(ClientSettings::parse(&Value::Null).unwrap().listen.is_loopback());
         assert!(refused(ServerSettings::parse(&json!({}))).contains("`public_host`: needed"));
+    }
+
+    #[test]
+    fn a_public_address_of_version_6_may_stand_in_brackets() {
+        for host in ["[2001:db8::1]", "2001:db8::1"] {
+            let parsed = ServerSettings::parse(&json!({ "public_host": host })).unwrap();
+            assert_eq!(parsed.public_host.as_deref(), Some("2001:db8::1"));
+        }
     }
 
     #[test]

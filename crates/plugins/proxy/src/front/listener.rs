@@ -19,7 +19,7 @@ use crate::channel::Channel;
 use crate::destination::Target;
 use crate::settings::Limits;
 
-/// Opens a port.
+/// Opens a port; `[::]` takes both families of addresses.
 ///
 /// # Errors
 /// [`Refusal::Unavailable`], e.g. for a port in use.
@@ -28,7 +28,7 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
         reason: format!("cannot listen on {address}: {error}"),
         remedy: "free the port, or set `listen` to another".to_owned(),
     };
-    let listener = TcpListener::bind(address).await.map_err(unavailable)?;
+    let listener = privatix_net::listen(address).await.map_err(unavailable)?;
     let local = listener.local_addr().map_err(unavailable)?;
     Ok((listener, local))
 }

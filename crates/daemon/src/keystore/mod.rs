@@ -1,16 +1,22 @@
 //! The account's key: an encrypted Web3 secret storage file.
 
-use std::io::IsTerminal;
+pub(crate) mod import;
+mod mnemonic;
+mod scrypt_kdf;
+mod secret_storage;
+
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use alloy::hex;
-use alloy::signers::k256::elliptic_curve::rand_core::OsRng;
-use alloy::signers::local::{LocalSignerError, PrivateKeySigner};
+use alloy::signers::local::PrivateKeySigner;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{DaemonError, files};
+pub use mnemonic::MnemonicError;
+pub use secret_storage::FormError;
+use secret_storage::{Cost, OpenError, SecretStorage};
 
 /// What can go wrong with the account's key.
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +34,18 @@ pub enum KeystoreError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        reason: FormError,
+    },
+    /// It is a folder, as geth keeps keystores in.
+    #[error("{path} is a folder: name one of the keystores in it")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
     },
     /// The password is wrong.
-    #[error("the password does not open keystore {path}; check account.password_file, or type it again")]
+    #[error(
+        "the password does not open keystore {path}; check the password's file (account.password_file, or --import-password-file for a keystore to import), or type it again"
+    )]
     WrongPassword {
         /// The keystore.
         path: PathBuf,
@@ -44,6 +58,14 @@ pub enum KeystoreError {
         /// What it is for.
         what: String,
     },
+    /// Nobody can be asked for the password of a keystore to import.
+    #[error(
+        "no password for keystore {from}: give --import-password-file with a file that holds it, or run this in a terminal to type it"
+    )]
+    NoImportPassword {
+        /// The keystore.
+        from: String,
+    },
     /// The two passwords typed differ.
     #[error("the two passwords differ; nothing was written")]
     PasswordsDiffer,
@@ -51,39 +73,47 @@ pub enum KeystoreError {
     #[error("an empty password protects nothing; choose another")]
     EmptyPassword,
     /// The key to import is none.
-    #[error("the private key in {from} is no key: {reason}; give 64 hexadecimal digits")]
+    #[error(
+        "the private key in {from} is no key: {reason}; give 64 hexadecimal digits, or a keystore (Web3 secret storage, a JSON file)"
+    )]
     BadKey {
         /// The file, or standard input.
         from: String,
         /// What is wrong; never the key.
         reason: &'static str,
     },
+    /// The mnemonic to import is none.
+    #[error("the mnemonic in {from} gives no key: {reason}")]
+    BadMnemonic {
+        /// The file, or standard input.
+        from: String,
+        /// What is wrong; never the words.
+        reason: MnemonicError,
+    },
 }
 
-/// Encrypts a key into a new file (scrypt, AES-128-CTR) that only its owner may read.
+/// Encrypts a key into a new file (scrypt, AES-128-CTR) that only its owner may read. Takes a moment by intent.
 ///
 /// # Errors
 /// [`DaemonError::Exists`], [`DaemonError::File`], [`KeystoreError::EmptyPassword`].
 pub fn create(path: &Path, key: &PrivateKeySigner, password: &SecretString) -> Result<(), DaemonError> {
+    create_at(path, key, password, Cost::STANDARD)
+}
+
+fn create_at(
+    path: &Path,
+    key: &PrivateKeySigner,
+    password: &SecretString,
+    cost: Cost,
+) -> Result<(), DaemonError> {
     if password.expose_secret().is_empty() {
         return Err(KeystoreError::EmptyPassword.into());
     }
     if path.exists() {
         return Err(DaemonError::Exists { path: path.to_owned() });
     }
-    // The library writes over the file that is there and so keeps its permissions.
-    let file = files::temporary_beside(path)?;
-    let folder = file.path().parent().unwrap_or(Path::new("."));
-    let name = file.path().file_name().and_then(std::ffi::OsStr::to_str);
-    let secret = Zeroizing::new(key.to_bytes().0);
-    PrivateKeySigner::encrypt_keystore(folder, &mut OsRng, *secret, password.expose_secret(), name).map_err(
-        |error| DaemonError::File {
-            action: "write",
-            path: path.to_owned(),
-            source: std::io::Error::other(error.to_string()),
-        },
-    )?;
-    files::keep(file, path)
+    let document = secret_storage::encrypt(key, password.expose_secret(), cost);
+    files::write_private(path, document.as_bytes())
 }
 
 /// Decrypts a keystore. Takes a moment by intent; call it off the runtime's threads.
@@ -91,57 +121,27 @@ pub fn create(path: &Path, key: &PrivateKeySigner, password: &SecretString) -> R
 /// # Errors
 /// [`KeystoreError::Missing`], [`KeystoreError::Malformed`], [`KeystoreError::WrongPassword`].
 pub fn open(path: &Path, password: &SecretString) -> Result<PrivateKeySigner, DaemonError> {
-    let address = check_form(path)?;
-    let malformed = |reason: String| KeystoreError::Malformed { path: path.to_owned(), reason };
-    let signer = match PrivateKeySigner::decrypt_keystore(path, password.expose_secret()) {
-        Ok(signer) => signer,
-        Err(LocalSignerError::EthKeystoreError(error)) if error.to_string() == "Mac Mismatch" => {
-            return Err(KeystoreError::WrongPassword { path: path.to_owned() }.into());
-        }
-        Err(error) => return Err(malformed(error.to_string()).into()),
-    };
-    let own = hex::encode(signer.address());
-    if address.is_some_and(|address| !address.trim_start_matches("0x").eq_ignore_ascii_case(&own)) {
-        return Err(malformed("its key is not that of the address it names".into()).into());
-    }
-    Ok(signer)
-}
-
-/// The library takes the file's word for lengths and costs, and would panic or never end over some; so they are checked
-/// first. Gives the address that the file names, if it names one.
-fn check_form(path: &Path) -> Result<Option<String>, DaemonError> {
-    let malformed =
-        |reason: &str| KeystoreError::Malformed { path: path.to_owned(), reason: reason.to_owned() };
     if !path.exists() {
         return Err(KeystoreError::Missing { path: path.to_owned() }.into());
     }
-    let json: Value =
-        serde_json::from_str(&files::read(path)?).map_err(|error| malformed(&error.to_string()))?;
-    let crypto = &json["crypto"];
-    let bytes =
-        |value: &Value| value.as_str().and_then(|text| hex::decode(text).ok()).map(|bytes| bytes.len());
-    let number = |name: &str| crypto["kdfparams"][name].as_u64();
-    let check = |holds: bool, reason: &str| if holds { Ok(()) } else { Err(malformed(reason)) };
-    check(json["version"] == 3, "its version is not 3")?;
-    check(crypto["cipher"] == "aes-128-ctr", "its cipher is not aes-128-ctr")?;
-    check(bytes(&crypto["cipherparams"]["iv"]) == Some(16), "its iv is not of 16 bytes")?;
-    check(bytes(&crypto["ciphertext"]) == Some(32), "its ciphertext is not of 32 bytes")?;
-    check(bytes(&crypto["mac"]) == Some(32), "its mac is not of 32 bytes")?;
-    check(number("dklen").is_some_and(|length| (32..=128).contains(&length)), "its dklen is not 32")?;
-    check(bytes(&crypto["kdfparams"]["salt"]).is_some(), "its salt is not hexadecimal")?;
-    match crypto["kdf"].as_str() {
-        Some("scrypt") => {
-            let cost = number("n").filter(|n| n.is_power_of_two() && (2..=1 << 22).contains(n));
-            let small = |name| number(name).is_some_and(|value| (1..=64).contains(&value));
-            check(cost.is_some() && small("r") && small("p"), "its scrypt parameters are out of bounds")?;
-        }
-        Some("pbkdf2") => {
-            let cost = number("c").filter(|c| (1..=100_000_000).contains(c));
-            check(cost.is_some(), "its pbkdf2 parameters are out of bounds")?;
-        }
-        _ => check(false, "its kdf is neither scrypt nor pbkdf2")?,
+    if path.is_dir() {
+        return Err(KeystoreError::Folder { path: path.to_owned() }.into());
     }
-    Ok(json["address"].as_str().map(str::to_owned))
+    Ok(open_text(&files::read_text(path)?, path, password)?)
+}
+
+/// Decrypts a keystore that was read from `path`.
+pub(crate) fn open_text(
+    text: &str,
+    path: &Path,
+    password: &SecretString,
+) -> Result<PrivateKeySigner, KeystoreError> {
+    let malformed = |reason| KeystoreError::Malformed { path: path.to_owned(), reason };
+    let storage = SecretStorage::parse(text).map_err(malformed)?;
+    storage.open(password.expose_secret()).map_err(|error| match error {
+        OpenError::WrongPassword => KeystoreError::WrongPassword { path: path.to_owned() },
+        OpenError::Form(reason) => malformed(reason),
+    })
 }
 
 /// Reads a private key in hexadecimal digits.
@@ -151,7 +151,10 @@ fn check_form(path: &Path) -> Result<Option<String>, DaemonError> {
 pub fn parse_key(text: &str, from: &str) -> Result<PrivateKeySigner, KeystoreError> {
     let bad = |reason| KeystoreError::BadKey { from: from.to_owned(), reason };
     let text = text.trim();
-    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    if text.split_whitespace().count() >= 12 && text.chars().all(|c| c.is_alphabetic() || c.is_whitespace()) {
+        return Err(bad("it looks like a mnemonic, which --import-mnemonic takes"));
+    }
     let mut bytes = Zeroizing::new([0; 32]);
     hex::decode_to_slice(digits, bytes.as_mut_slice()).map_err(|_| bad("it is not 64 hexadecimal digits"))?;
     PrivateKeySigner::from_slice(bytes.as_slice()).map_err(|_| bad("it is not in the curve's range"))
@@ -200,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
         let key = PrivateKeySigner::random();
-        create(&path, &key, &"correct horse".into()).unwrap();
+        create_at(&path, &key, &"correct horse".into(), Cost::TEST).unwrap();
         (dir, path, key)
     }
 
@@ -230,34 +233,28 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_keystore_is_an_error_and_no_panic() {
-        let (_dir, path, _) = made();
-        let sound: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        let spoil: [(&str, Value); 9] = [
-            ("/version", 4.into()),
-            ("/crypto/cipher", "rot13".into()),
-            ("/crypto/cipherparams/iv", "00".into()),
-            ("/crypto/ciphertext", "0011".into()),
-            ("/crypto/mac", "zz".into()),
-            ("/crypto/kdfparams/dklen", 8.into()),
-            ("/crypto/kdfparams/n", (1_u64 << 60).into()),
-            ("/crypto/kdfparams/r", 0.into()),
-            ("/crypto/kdf", "none".into()),
-        ];
-        for (place, value) in spoil {
-            let mut bad = sound.clone();
-            *bad.pointer_mut(place).unwrap() = value;
-            std::fs::write(&path, bad.to_string()).unwrap();
-            let error = open(&path, &"correct horse".into()).unwrap_err();
-            assert!(
-                matches!(error, DaemonError::Keystore(KeystoreError::Malformed { .. })),
-                "{place}: {error}"
-            );
-        }
-        std::fs::write(&path, "not json").unwrap();
-        assert!(open(&path, &"x".into()).unwrap_err().to_string().contains("no usable keystore"));
+    fn a_file_that_is_no_keystore_is_named_with_what_is_wrong() {
+        let (dir, path, _) = made();
+        std::fs::write(&path, "{}").unwrap();
+        let error = open(&path, &"x".into()).unwrap_err();
+        assert!(matches!(error, DaemonError::Keystore(KeystoreError::Malformed { .. })), "{error}");
+        assert!(error.to_string().contains("no usable keystore: `version` is missing"), "{error}");
+        let error = open(dir.path(), &"x".into()).unwrap_err();
+        assert!(error.to_string().contains("is a folder"), "{error}");
         std::fs::remove_file(&path).unwrap();
         assert!(open(&path, &"x".into()).unwrap_err().to_string().contains("there is no keystore"));
+    }
+
+    #[test]
+    fn a_new_keystore_costs_a_guesser_what_is_usual_today() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.json");
+        let key = PrivateKeySigner::random();
+        create(&path, &key, &"correct horse".into()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(json["crypto"]["kdfparams"]["n"], 1 << 17);
+        assert_eq!(json["crypto"]["kdfparams"]["r"], 8);
+        assert_eq!(open(&path, &"correct horse".into()).unwrap().address(), key.address());
     }
 
     #[test]
@@ -267,6 +264,8 @@ mod tests {
         for text in [digits.to_owned(), format!("0x{digits}\n"), digits.to_uppercase()] {
             assert_eq!(parse_key(&text, "a file").unwrap().address().to_string(), expected);
         }
+        let error = parse_key(&"junk ".repeat(12), "a file").unwrap_err().to_string();
+        assert!(error.contains("--import-mnemonic"), "{error}");
         for text in ["", "0x", "12", &digits[1..], &"0".repeat(64), &"f".repeat(64), &"g".repeat(64)] {
             let error = parse_key(text, "a file").unwrap_err().to_string();
             assert!(error.contains("a file"), "{error}");
