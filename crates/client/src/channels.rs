@@ -12,7 +12,7 @@ use privatix_channel::{
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
-use privatix_node::{Node, NodeError, Order, PERMIT, PermitTurn, ServiceOrder, channel_subject};
+use privatix_node::{Node, NodeError, Order, PERMIT, ServiceOrder, WalletTurn, channel_subject};
 use privatix_store::channels::{self, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ channel_job!(FinalizeClose, "finalize_close", |job: &Self| channel_subject(job.c
 
 /// Whether an opening or a top-up is given up: nobody wants it hours later.
 fn is_over(error: &NodeError, try_number: u32) -> bool {
-    !error.is_temporary() || (try_number >= TRIES && !matches!(error, NodeError::PermitPending))
+    !error.is_temporary() || (try_number >= TRIES && !matches!(error, NodeError::WalletBusy))
 }
 
 /// The pause after a transaction that failed, before the same is tried again.
@@ -113,7 +113,7 @@ trait CarryOut<J> {
 /// Where the money of an opening or a top-up comes from.
 enum Funds {
     Contract,
-    Wallet(PermitTurn),
+    Wallet(WalletTurn),
 }
 
 impl Channels {
@@ -124,7 +124,7 @@ impl Channels {
             return Ok(Funds::Contract);
         }
         if has.wallet >= needed {
-            return Ok(Funds::Wallet(self.node.permit(needed).await?));
+            return Ok(Funds::Wallet(self.node.wallet_turn(needed).await?));
         }
         Err(NodeError::Insufficient {
             what,
@@ -168,11 +168,10 @@ impl CarryOut<OpenChannel> for Channels {
                 node.submit(&mut completion, OpenChannel::KIND, &subject, key, &call).await
             }
             Funds::Wallet(turn) => {
-                let permit = turn.permit.clone();
+                let permit = turn.permit_or_void();
                 let call = call::open_with_permit(&channel.descriptor, channel.deposit, permit)
                     .map_err(JobError::fail)?;
-                let kind = format!("{}{PERMIT}", OpenChannel::KIND);
-                node.submit(&mut completion, &kind, &subject, key, &call).await
+                node.submit_from_wallet(&mut completion, turn, OpenChannel::KIND, &subject, key, &call).await
             }
         }
         .map_err(NodeError::into_job_error)?;
@@ -215,10 +214,10 @@ impl CarryOut<TopUp> for Channels {
                 node.submit(&mut completion, TopUp::KIND, &subject, key, &call).await
             }
             Funds::Wallet(turn) => {
-                let call = call::top_up_with_permit(&channel.descriptor, job.amount, turn.permit.clone())
+                let permit = turn.permit_or_void();
+                let call = call::top_up_with_permit(&channel.descriptor, job.amount, permit)
                     .map_err(JobError::fail)?;
-                let kind = format!("{}{PERMIT}", TopUp::KIND);
-                node.submit(&mut completion, &kind, &subject, key, &call).await
+                node.submit_from_wallet(&mut completion, turn, TopUp::KIND, &subject, key, &call).await
             }
         }
         .map_err(NodeError::into_job_error)?;
