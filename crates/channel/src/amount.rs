@@ -90,13 +90,13 @@ impl Amount {
 
     /// `self * factor / divisor` rounded down, exact in between (256 bits), or `None` when the result does not fit.
     pub fn checked_mul_div_floor(self, factor: u128, divisor: NonZeroU128) -> Option<Self> {
-        let product = U256::from(self.0) * U256::from(factor);
-        u128::try_from(product / U256::from(divisor.get())).ok().map(Self)
+        let product = U256::from(self.0).checked_mul(U256::from(factor))?;
+        u128::try_from(product.checked_div(U256::from(divisor.get()))?).ok().map(Self)
     }
 
     /// `self * factor / divisor` rounded up, exact in between (256 bits), or `None` when the result does not fit.
     pub fn checked_mul_div_ceil(self, factor: u128, divisor: NonZeroU128) -> Option<Self> {
-        let product = U256::from(self.0) * U256::from(factor);
+        let product = U256::from(self.0).checked_mul(U256::from(factor))?;
         u128::try_from(product.div_ceil(U256::from(divisor.get()))).ok().map(Self)
     }
 }
