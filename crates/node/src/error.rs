@@ -9,6 +9,8 @@ use privatix_jobs::{JobError, JobsError};
 use privatix_offering::OfferingError;
 use privatix_store::StoreError;
 
+use crate::after;
+
 /// What can go wrong in a role.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,7 +131,7 @@ impl NodeError {
     /// What it means for the job that ran into it: try again, or give up.
     pub fn into_job_error(self) -> JobError {
         match self {
-            Self::WalletBusy => JobError::postpone(SystemTime::now() + Duration::from_secs(2), self),
+            Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
             _ if self.is_temporary() => JobError::retry(self),
             _ => JobError::fail(self),
         }

@@ -13,6 +13,8 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod account;
 mod error;
 mod messages;
@@ -23,6 +25,7 @@ mod run;
 mod services;
 mod settings;
 mod sink;
+mod time;
 mod token;
 mod transfers;
 mod translate;
@@ -36,6 +39,7 @@ pub use node::{Balances, Node, NodeParts, contract_domain, contract_token};
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::ChainSettings;
+pub use time::after;
 pub use token::Token;
 pub use transfers::{ACCOUNT, Deposit, Withdraw};
 pub use view::ChannelView;

@@ -66,15 +66,12 @@ impl Node {
         let turn = self.wallet_turn(job.amount).await?;
         let key = format!("deposit {}", cx.id());
         let mut completion = cx.finish().await?;
-        match turn.permit() {
-            Some(permit) => {
-                let call = call::deposit_with_permit(job.amount, permit.clone());
-                self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
-            }
-            None => {
-                let call = call::deposit(job.amount);
-                self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
-            }
+        if let Some(permit) = turn.permit() {
+            let call = call::deposit_with_permit(job.amount, permit.clone());
+            self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
+        } else {
+            let call = call::deposit(job.amount);
+            self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
         }
         let done = completion.commit().await?;
         self.wake_transactor();
