@@ -12,7 +12,7 @@ use privatix_channel::{
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
-use privatix_node::{Node, NodeError, Order, PERMIT, ServiceOrder, WalletTurn, channel_subject};
+use privatix_node::{Node, NodeError, Order, PERMIT, ServiceOrder, WalletTurn, after, channel_subject};
 use privatix_store::channels::{self, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -261,7 +261,7 @@ impl CarryOut<FinalizeClose> for Channels {
                 let blocks = u32::try_from(block.saturating_sub(head)).unwrap_or(u32::MAX);
                 let wait = node.poll_interval().saturating_mul(blocks).min(LOOK);
                 return Err(JobError::postpone(
-                    SystemTime::now() + wait,
+                    after(SystemTime::now(), wait),
                     format!("the challenge runs until block {block}; the chain is at {head}"),
                 ));
             }
@@ -296,7 +296,7 @@ pub(crate) async fn finished(conn: &mut Conn, record: &TxRecord) -> Result<(), N
     let channel = channels::get(conn, id).await?;
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
     tracing::error!(channel = %id, reason, "{kind} failed");
-    let again = || PushOptions::by("transactor").not_before(SystemTime::now() + AGAIN);
+    let again = || PushOptions::by("transactor").not_before(after(SystemTime::now(), AGAIN));
     let failed = match kind {
         OpenChannel::KIND => return end_service(conn, id, &format!("not opened: {reason}")).await,
         TopUp::KIND => return Ok(channels::set_top_up_pending(conn, id, false).await?),
