@@ -9,10 +9,10 @@ use privatix_api::agent::{
     CreateOffering, GetOffering, ListOfferings, ListTemplates, Offering, OfferingStatus, PopUpOffering,
     PublishOffering, RemoveOffering,
 };
-use privatix_api::node::Order;
+use privatix_api::node::{Order, TokenUnit};
 use privatix_channel::OfferingHash;
 use privatix_daemon::output::{or_dash, pairs, table};
-use privatix_daemon::{Context, DaemonError, Follow, WaitArgs};
+use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, token_unit};
 
 use crate::Agentd;
 
@@ -101,11 +101,15 @@ impl OfferingsCommand {
                 changed(context, &wait, offering, order, "the removal", &wanted).await?;
             }
             Self::List { limit } => {
-                let all = context.api()?.call(&ListOfferings { limit }).await?;
-                output.show(&all, |all| list(all));
+                let api = context.api()?;
+                let unit = token_unit(&api, output).await;
+                output.show(&api.call(&ListOfferings { limit }).await?, |all| list(all, &unit));
             }
             Self::Show { offering } => {
-                output.show(&context.api()?.call(&GetOffering { offering }).await?, details);
+                let api = context.api()?;
+                let unit = token_unit(&api, output).await;
+                let offering = api.call(&GetOffering { offering }).await?;
+                output.show(&offering, |offering| details(offering, &unit));
             }
             Self::Templates => {
                 let templates = context.api()?.call(&ListTemplates {}).await?;
@@ -170,17 +174,17 @@ async fn changed(
     Ok(())
 }
 
-fn list(offerings: &[Offering]) -> String {
+fn list(offerings: &[Offering], unit: &TokenUnit) -> String {
     let rows = offerings.iter().map(|offering| {
         let message = offering.message.as_ref();
         [
             offering.hash.to_string(),
             or_dash(message.map(|message| &message.service_name)),
             offering.status.as_str().to_owned(),
-            or_dash(
-                message.map(|message| format!("{} / {}", message.terms.unit_price, message.terms.unit.name)),
-            ),
-            offering.min_deposit.to_string(),
+            or_dash(message.map(|message| {
+                format!("{} / {}", unit.show(message.terms.unit_price), message.terms.unit.name)
+            })),
+            unit.show(offering.min_deposit),
             format!("{} of {}", offering.free_supply, offering.supply),
             or_dash(offering.problem.as_ref()),
         ]
@@ -188,13 +192,13 @@ fn list(offerings: &[Offering]) -> String {
     table(["offering", "service", "status", "price", "least deposit", "free", "problem"], rows)
 }
 
-fn details(offering: &Offering) -> String {
+fn details(offering: &Offering, unit: &TokenUnit) -> String {
     let mut rows = vec![
         ("offering", offering.hash.to_string()),
         ("status", offering.status.as_str().to_owned()),
         ("announced in block", or_dash(offering.announced_at)),
         ("announced address", offering.source.clone()),
-        ("least deposit", offering.min_deposit.to_string()),
+        ("least deposit", unit.show(offering.min_deposit)),
         ("places", format!("{} of {} are free", offering.free_supply, offering.supply)),
         ("problem", or_dash(offering.problem.as_ref())),
     ];

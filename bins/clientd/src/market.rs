@@ -3,10 +3,10 @@
 use clap::Subcommand;
 use privatix_api::agent::Offering;
 use privatix_api::client::{AcceptOffering, Browse, Opening, TopUpChannel};
-use privatix_api::node::{ChannelDetails, GetChannel};
+use privatix_api::node::{ChannelDetails, GetChannel, TokenUnit};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{or_dash, table};
-use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, order};
+use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, order, token_unit};
 
 use crate::Clientd;
 
@@ -57,7 +57,8 @@ impl Command {
         match self {
             Self::Browse { country, agent, all, limit } => {
                 let found = api.call(&Browse { agent, country, all, limit }).await?;
-                output.show(&found, |found| offerings(found));
+                let unit = token_unit(&api, output).await;
+                output.show(&found, |found| offerings(found, &unit));
             }
             Self::Accept { offering, deposit, agent, wait } => {
                 let opening = api.call(&AcceptOffering { offering, agent, deposit }).await?;
@@ -78,24 +79,25 @@ impl Command {
             }
             Self::Topup { channel, amount, wait } => {
                 let ordered = api.call(&TopUpChannel { channel, amount }).await?;
-                order(&api, output, &wait, &format!("top-up by {amount}"), ordered).await?;
+                let what = format!("top-up by {}", token_unit(&api, output).await.show(amount));
+                order(&api, output, &wait, &what, ordered).await?;
             }
         }
         Ok(())
     }
 }
 
-fn offerings(found: &[Offering]) -> String {
+fn offerings(found: &[Offering], unit: &TokenUnit) -> String {
     let rows = found.iter().map(|offering| {
         let message = offering.message.as_ref();
         [
             offering.hash.to_string(),
             or_dash(message.map(|message| &message.service_name)),
             or_dash(offering.country.as_ref()),
-            or_dash(
-                message.map(|message| format!("{} / {}", message.terms.unit_price, message.terms.unit.name)),
-            ),
-            offering.min_deposit.to_string(),
+            or_dash(message.map(|message| {
+                format!("{} / {}", unit.show(message.terms.unit_price), message.terms.unit.name)
+            })),
+            unit.show(offering.min_deposit),
             format!("{} of {}", offering.free_supply, offering.supply),
             or_dash(offering.problem.as_ref()),
         ]

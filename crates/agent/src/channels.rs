@@ -12,7 +12,7 @@ use privatix_channel::{
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
-use privatix_node::{Node, NodeError, Order, ServiceOrder, channel_subject};
+use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_subject};
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -191,7 +191,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     if let Ok(status) = channel.status.apply(ChannelEvent::CloseFailed { in_challenge }) {
         channels::set_status(conn, id, status).await?;
         // What is earned must not wait for an operator, least of all while a challenge runs.
-        let again = PushOptions::by("transactor").not_before(SystemTime::now() + CLOSE_AGAIN);
+        let again = PushOptions::by("transactor").not_before(after(SystemTime::now(), CLOSE_AGAIN));
         // One that had nothing to gain was sent because the operator wanted it.
         let even_unpaid = view.claimable().is_zero();
         privatix_jobs::push(conn, &CloseChannel { channel: id, even_unpaid }, again).await?;

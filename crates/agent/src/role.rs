@@ -10,7 +10,7 @@ use privatix_billing::{Account, AgentAction, SuspendReason, TerminateReason, Ter
 use privatix_chain::TxRecord;
 use privatix_channel::{ChainEvent, ChannelId, ServiceStatus, Usage};
 use privatix_db::Conn;
-use privatix_node::{Node, NodeError, Order, Role, ServiceOrder};
+use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::{MarketEvent, Place};
 
@@ -156,7 +156,8 @@ impl Role for AgentRole {
             }
             _ => return Ok(assessment.next),
         }
-        Ok(Some(assessment.next.unwrap_or(now + REPEAT_ORDER).min(now + REPEAT_ORDER)))
+        let again = after(now, REPEAT_ORDER);
+        Ok(Some(assessment.next.map_or(again, |next| next.min(again))))
     }
 }
 

@@ -35,6 +35,8 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod agent;
 pub mod client;
 mod error;

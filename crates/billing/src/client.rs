@@ -1,5 +1,6 @@
 //! The client's decisions: pay, top up, terminate.
 
+use std::num::NonZeroU128;
 use std::time::{Duration, SystemTime};
 
 use privatix_channel::{Amount, ServiceStatus, Usage};
@@ -59,8 +60,9 @@ pub struct Percent(u8);
 impl Percent {
     /// The share of an amount, rounded up; exact, cannot overflow.
     pub fn of(self, amount: Amount) -> Amount {
-        let (percent, amount) = (u128::from(self.0), amount.get());
-        Amount::new(amount / 100 * percent + (amount % 100 * percent).div_ceil(100))
+        const WHOLE: NonZeroU128 = NonZeroU128::new(100).unwrap();
+        // At most the whole, so it always fits.
+        amount.checked_mul_div_ceil(self.0.into(), WHOLE).unwrap_or(amount)
     }
 }
 
@@ -150,7 +152,8 @@ fn payment(
     if !in_debt {
         return None;
     }
-    let quiet = policy.settle_after.min(terms.max_suspend() / 2).min(terms.max_inactive() / 2);
+    let half = |time: Duration| time.checked_div(2).unwrap_or(time);
+    let quiet = policy.settle_after.min(half(terms.max_suspend())).min(half(terms.max_inactive()));
     let pays = pays_now || horizon.passed(account.quiet_for(terms, quiet));
     pays.then(|| target(account.used_at(terms, now)))
 }

@@ -62,6 +62,8 @@
 //! # Ok::<(), TermsError>(())
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod account;
 mod agent;
 mod client;

@@ -41,7 +41,7 @@ pub fn covered(terms: &Terms, paid: Amount) -> Usage {
         return Usage::ZERO;
     }
     let beyond = first_usage(Usage::ZERO, |used| price(terms, used) > paid);
-    beyond.map_or(terms.max(), |used| Usage::new(used.get() - 1))
+    beyond.map_or(terms.max(), |used| Usage::new(used.get().saturating_sub(1)))
 }
 
 /// The use that a payment does not cover yet: the lag, in the measure.
@@ -61,11 +61,11 @@ pub(crate) fn first_usage(from: Usage, holds: impl Fn(Usage) -> bool) -> Option<
         return None;
     }
     while low < high {
-        let middle = low + (high - low) / 2;
+        let middle = low.midpoint(high);
         if holds(Usage::new(middle)) {
             high = middle;
         } else {
-            low = middle + 1;
+            low = middle.saturating_add(1); // below `high`
         }
     }
     Some(Usage::new(low))

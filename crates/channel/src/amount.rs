@@ -77,15 +77,26 @@ impl Amount {
         }
     }
 
+    /// The amount in whole tokens, for people: exact, with a point where base units are a part of one, without zeros at the
+    /// end. A token has `10^decimals` base units.
+    pub fn in_tokens(self, decimals: u8) -> String {
+        let decimals = usize::from(decimals);
+        // At least one digit in front of the point.
+        let digits = format!("{:0>width$}", self.0, width = decimals.saturating_add(1));
+        let (whole, part) = digits.split_at(digits.len().saturating_sub(decimals));
+        let part = part.trim_end_matches('0');
+        if part.is_empty() { whole.to_owned() } else { format!("{whole}.{part}") }
+    }
+
     /// `self * factor / divisor` rounded down, exact in between (256 bits), or `None` when the result does not fit.
     pub fn checked_mul_div_floor(self, factor: u128, divisor: NonZeroU128) -> Option<Self> {
-        let product = U256::from(self.0) * U256::from(factor);
-        u128::try_from(product / U256::from(divisor.get())).ok().map(Self)
+        let product = U256::from(self.0).checked_mul(U256::from(factor))?;
+        u128::try_from(product.checked_div(U256::from(divisor.get()))?).ok().map(Self)
     }
 
     /// `self * factor / divisor` rounded up, exact in between (256 bits), or `None` when the result does not fit.
     pub fn checked_mul_div_ceil(self, factor: u128, divisor: NonZeroU128) -> Option<Self> {
-        let product = U256::from(self.0) * U256::from(factor);
+        let product = U256::from(self.0).checked_mul(U256::from(factor))?;
         u128::try_from(product.div_ceil(U256::from(divisor.get()))).ok().map(Self)
     }
 }
@@ -232,6 +243,24 @@ pub struct FeeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_in_whole_tokens_are_exact() {
+        let cases = [
+            (0, 6, "0"),
+            (1, 6, "0.000001"),
+            (1_000, 6, "0.001"),
+            (1_500_000, 6, "1.5"),
+            (12_000_000, 6, "12"),
+            (1_000, 0, "1000"),
+            (u128::MAX, 18, "340282366920938463463.374607431768211455"),
+            (10, 77, &format!("0.{}1", "0".repeat(75))),
+        ];
+        for (amount, decimals, expected) in cases {
+            assert_eq!(Amount::new(amount).in_tokens(decimals), expected, "{amount} with {decimals}");
+        }
+        assert_eq!(Amount::new(1).in_tokens(u8::MAX).len(), 257);
+    }
 
     #[test]
     fn an_amount_reads_back_what_it_writes() {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use privatix_adapter::{self as adapter, Credentials, Provision, Secret};
 use privatix_channel::{ChannelId, ServiceEvent};
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
-use privatix_node::{Node, NodeError, Order, ServiceOrder};
+use privatix_node::{Node, NodeError, Order, ServiceOrder, after};
 use privatix_offering::{AccessContext, AccessKey, AccessRequest};
 use privatix_somc::Refusal;
 use privatix_store::channels::{self, Access};
@@ -97,7 +97,7 @@ impl AccessFetcher {
                 return Err(match early {
                     Some(wait) => {
                         let wait = wait.clamp(Duration::from_millis(200), LONGEST_WAIT);
-                        JobError::retry_at(now + wait, error)
+                        JobError::retry_at(after(now, wait), error)
                     }
                     None => JobError::retry(no_answer(&peer)(error)),
                 });

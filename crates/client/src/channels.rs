@@ -11,7 +11,7 @@ use privatix_channel::{
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
-use privatix_node::{Node, NodeError, Order, PERMIT, PermitTurn, ServiceOrder, channel_subject};
+use privatix_node::{Node, NodeError, Order, PERMIT, ServiceOrder, WalletTurn, after, channel_subject};
 use privatix_store::channels::{self, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ channel_job!(FinalizeClose, "finalize_close", |job: &Self| channel_subject(job.c
 
 /// Whether an opening or a top-up is given up: nobody wants it hours later.
 fn is_over(error: &NodeError, try_number: u32) -> bool {
-    !error.is_temporary() || (try_number >= TRIES && !matches!(error, NodeError::PermitPending))
+    !error.is_temporary() || (try_number >= TRIES && !matches!(error, NodeError::WalletBusy))
 }
 
 /// The pause after a transaction that failed, before the same is tried again.
@@ -112,7 +112,7 @@ trait CarryOut<J> {
 /// Where the money of an opening or a top-up comes from.
 enum Funds {
     Contract,
-    Wallet(PermitTurn),
+    Wallet(WalletTurn),
 }
 
 impl Channels {
@@ -123,7 +123,7 @@ impl Channels {
             return Ok(Funds::Contract);
         }
         if has.wallet >= needed {
-            return Ok(Funds::Wallet(self.node.permit(needed).await?));
+            return Ok(Funds::Wallet(self.node.wallet_turn(needed).await?));
         }
         Err(NodeError::Insufficient {
             what,
@@ -167,11 +167,10 @@ impl CarryOut<OpenChannel> for Channels {
                 node.submit(&mut completion, OpenChannel::KIND, &subject, key, &call).await
             }
             Funds::Wallet(turn) => {
-                let permit = turn.permit.clone();
+                let permit = turn.permit_or_void();
                 let call = call::open_with_permit(&channel.descriptor, channel.deposit, permit)
                     .map_err(JobError::fail)?;
-                let kind = format!("{}{PERMIT}", OpenChannel::KIND);
-                node.submit(&mut completion, &kind, &subject, key, &call).await
+                node.submit_from_wallet(&mut completion, turn, OpenChannel::KIND, &subject, key, &call).await
             }
         }
         .map_err(NodeError::into_job_error)?;
@@ -214,10 +213,10 @@ impl CarryOut<TopUp> for Channels {
                 node.submit(&mut completion, TopUp::KIND, &subject, key, &call).await
             }
             Funds::Wallet(turn) => {
-                let call = call::top_up_with_permit(&channel.descriptor, job.amount, turn.permit.clone())
+                let permit = turn.permit_or_void();
+                let call = call::top_up_with_permit(&channel.descriptor, job.amount, permit)
                     .map_err(JobError::fail)?;
-                let kind = format!("{}{PERMIT}", TopUp::KIND);
-                node.submit(&mut completion, &kind, &subject, key, &call).await
+                node.submit_from_wallet(&mut completion, turn, TopUp::KIND, &subject, key, &call).await
             }
         }
         .map_err(NodeError::into_job_error)?;
@@ -261,7 +260,7 @@ impl CarryOut<FinalizeClose> for Channels {
                 let blocks = u32::try_from(block.saturating_sub(head)).unwrap_or(u32::MAX);
                 let wait = node.poll_interval().saturating_mul(blocks).min(LOOK);
                 return Err(JobError::postpone(
-                    SystemTime::now() + wait,
+                    after(SystemTime::now(), wait),
                     format!("the challenge runs until block {block}; the chain is at {head}"),
                 ));
             }
@@ -296,7 +295,7 @@ pub(crate) async fn finished(conn: &mut Conn, record: &TxRecord) -> Result<(), N
     let channel = channels::get(conn, id).await?;
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
     tracing::error!(channel = %id, reason, "{kind} failed");
-    let again = || PushOptions::by("transactor").not_before(SystemTime::now() + AGAIN);
+    let again = || PushOptions::by("transactor").not_before(after(SystemTime::now(), AGAIN));
     let failed = match kind {
         OpenChannel::KIND => return end_service(conn, id, &format!("not opened: {reason}")).await,
         TopUp::KIND => return Ok(channels::set_top_up_pending(conn, id, false).await?),

@@ -95,7 +95,7 @@ async fn deliver(node: &Node, peers: &Peers, channel: ChannelId) {
             Err(error) => {
                 tracing::warn!(%channel, %error, "the voucher is not acknowledged yet");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
         }
     }

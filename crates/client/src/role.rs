@@ -11,7 +11,7 @@ use privatix_chain::TxRecord;
 use privatix_channel::{Amount, ChainEvent, ChannelId, ServiceStatus, SignRefused};
 use privatix_db::Conn;
 use privatix_jobs::PushOptions;
-use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, billing_account};
+use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after, billing_account};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::{MarketEvent, Place};
 use privatix_store::offerings::OfferingEvent;
@@ -63,7 +63,7 @@ impl ClientRole {
     fn policy(&self, channel: ChannelId, now: SystemTime) -> ClientPolicy {
         let mut policy = self.policy.clone();
         let last = self.topped_up.lock().get(&channel).copied();
-        if last.is_some_and(|last| now < last + TOP_UP_AGAIN) {
+        if last.is_some_and(|last| now < after(last, TOP_UP_AGAIN)) {
             policy.top_up = None;
         }
         policy
@@ -174,8 +174,8 @@ impl Role for ClientRole {
         self.topped_up.lock().remove(&channel.id);
         // The agent has every reason to close first. If it does not, the deposit comes back this way.
         let closes = channel.status.is_active() && self.request_close_after.is_some();
-        if let Some(after) = self.request_close_after.filter(|_| closes) {
-            let later = PushOptions::by("client").not_before(SystemTime::now() + after);
+        if let Some(pause) = self.request_close_after.filter(|_| closes) {
+            let later = PushOptions::by("client").not_before(after(SystemTime::now(), pause));
             let request = RequestClose { channel: channel.id, unprompted: true };
             privatix_jobs::push(conn, &request, later).await?;
         }
@@ -215,7 +215,8 @@ impl Role for ClientRole {
             _ if assessment.pay_to.is_none() => return Ok(assessment.next),
             _ => {}
         }
-        Ok(Some(assessment.next.map_or(now + REPEAT, |next| next.min(now + REPEAT))))
+        let again = after(now, REPEAT);
+        Ok(Some(assessment.next.map_or(again, |next| next.min(again))))
     }
 }
 

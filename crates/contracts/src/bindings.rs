@@ -20,3 +20,9 @@ sol!(
     PTC,
     "artifacts/PTC.json"
 );
+
+sol!(
+    #[sol(rpc, all_derives)]
+    DepositProbe,
+    "artifacts/DepositProbe.json"
+);

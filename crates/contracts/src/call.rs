@@ -2,6 +2,7 @@
 //! [`SolCall::abi_encode`](alloy::sol_types::SolCall::abi_encode) and send it to the contract.
 
 use alloy::primitives::{Address, Bytes, U256};
+use alloy::sol_types::SolCall as _;
 use privatix_channel::{
     Amount, ChannelDescriptor, OfferingHash, SignedClose, SignedVoucher, VoucherSignature,
 };
@@ -35,6 +36,18 @@ pub fn deposit_with_permit(amount: Amount, permit: IPSC::Permit) -> PSC::deposit
 /// Moves `amount` from the caller's internal balance to its wallet.
 pub fn withdraw(amount: Amount) -> PSC::withdrawCall {
     PSC::withdrawCall { amount: U256::from(amount.get()) }
+}
+
+/// Whether calldata for the service contract is of a call that takes tokens from its caller's wallet, and so uses up an
+/// allowance: two of them at a time would take each other's.
+pub fn takes_from_wallet(calldata: &[u8]) -> bool {
+    let taking = [
+        PSC::depositCall::SELECTOR,
+        PSC::depositWithPermitCall::SELECTOR,
+        PSC::openWithPermitCall::SELECTOR,
+        PSC::topUpWithPermitCall::SELECTOR,
+    ];
+    taking.iter().any(|selector| calldata.starts_with(selector))
 }
 
 /// Announces an offering of `supply` places and locks `min_deposit` for each. `source_type` and `source` say where its
@@ -76,7 +89,7 @@ pub fn open(descriptor: &ChannelDescriptor, deposit: Amount) -> Result<PSC::open
     })
 }
 
-/// Opens it straight from the client's wallet.
+/// Opens it straight from the client's wallet. A permit that is void does no harm: then an allowance from before pays.
 pub fn open_with_permit(
     descriptor: &ChannelDescriptor,
     deposit: Amount,

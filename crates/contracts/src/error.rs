@@ -195,8 +195,8 @@ pub enum PscError {
     /// `require` with a message.
     #[error("reverted: {0}")]
     Message(String),
-    /// A Solidity panic: never expected.
-    #[error("panicked with code {code}: please report it")]
+    /// A Solidity panic: in tokens without error messages, what a short balance or allowance looks like.
+    #[error("{}", panic_text(code))]
     Panicked {
         /// Solidity's panic code.
         code: U256,
@@ -279,6 +279,22 @@ impl From<PSCErrors> for PscError {
             }
         }
     }
+}
+
+/// What a panic means for who called: the service contract's own arithmetic is checked before, so it is the token's.
+fn panic_text(code: &U256) -> String {
+    let meaning = match u8::try_from(*code) {
+        Ok(0x01) => "an assertion of the token or the service contract failed",
+        Ok(0x11) => {
+            "the token's arithmetic over- or underflows: most likely the allowance or the wallet's balance does not cover the \
+             amount; compare them with `balances`, and try again"
+        }
+        Ok(0x12) => "the token divided by zero",
+        Ok(0x32) => "the token read beyond the end of a list",
+        Ok(0x41) => "the token asked for too much memory",
+        _ => "the token or the service contract failed in a way of its own",
+    };
+    format!("{meaning} (Solidity panic {code})")
 }
 
 fn of_token(error: PTCErrors) -> PscError {

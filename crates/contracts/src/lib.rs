@@ -7,6 +7,7 @@
 //! - [`PscEvent`] and [`TokenEvent`]: every log as an enum, and [`topics`] for filters;
 //! - [`PscError`]: revert data as an error that says what to do;
 //! - [`ChannelInfo`], [`OfferingInfo`]: the answers of the views;
+//! - [`token`]: what a token says of itself, and how it can be deposited;
 //! - [`PermitRequest`]: EIP-2612 permits, for purchases in one transaction;
 //! - [`deploy`]: both contracts on any chain, through any alloy provider.
 //!
@@ -36,6 +37,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod bindings;
 pub mod call;
 mod convert;
@@ -44,10 +47,11 @@ mod error;
 mod event;
 mod permit;
 mod state;
+pub mod token;
 pub mod topics;
 
 pub use self::{
-    bindings::{IPSC, PSC, PTC},
+    bindings::{DepositProbe, IPSC, PSC, PTC},
     convert::AboveContractRange,
     error::PscError,
     event::{Announcement, ChannelParties, EventError, PscEvent, TokenEvent},

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use alloy::primitives::Address;
 use clap::Args;
+use privatix_channel::Domain;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -95,7 +95,12 @@ pub(crate) async fn check<A: App>(
         checks.warn("reach", trouble);
     }
     if !arguments.offline {
-        checks.add("chain", ask_chain(settings).await);
+        let domain = ask_chain(settings).await;
+        let asked = domain.as_ref().ok().copied();
+        checks.add("chain", domain.map(|domain| described(&domain)));
+        if let Some(domain) = asked {
+            checks.add("token", ask_token(settings, &domain).await);
+        }
     }
     let report = Report {
         file: loaded.file.display().to_string(),
@@ -163,9 +168,24 @@ pub(crate) async fn in_background<T: Send + 'static>(
     done.map_err(|error| DaemonError::Task { task: "keystore", reason: error.to_string() })?
 }
 
-async fn ask_chain<C: Settings>(settings: &C) -> Result<String, DaemonError> {
+async fn ask_chain<C: Settings>(settings: &C) -> Result<Domain, DaemonError> {
     let chain = settings.chain();
-    let domain = privatix_node::contract_domain(&chain.endpoint()?, &chain.settings()).await?;
-    let token: Address = domain.token();
-    Ok(format!("chain {}, contract {}, token {token}", domain.chain_id(), domain.contract()))
+    Ok(privatix_node::contract_domain(&chain.endpoint()?, &chain.settings()).await?)
+}
+
+fn described(domain: &Domain) -> String {
+    let (chain, contract, token) = (domain.chain_id(), domain.contract(), domain.token());
+    format!("chain {chain}, contract {contract}, token {token}")
+}
+
+/// What the contract's token is, and how it can be deposited.
+async fn ask_token<C: Settings>(settings: &C, domain: &Domain) -> Result<String, DaemonError> {
+    let token = privatix_node::contract_token(&settings.chain().endpoint()?, domain).await?;
+    let name = token.name.as_deref().unwrap_or("without a name");
+    let symbol = token.symbol.as_deref().unwrap_or("without a symbol");
+    let decimals = match token.decimals {
+        Some(decimals) => format!("{decimals} decimals"),
+        None => "decimals not known".to_owned(),
+    };
+    Ok(format!("{name} ({symbol}), {decimals}; deposits {}", token.way))
 }

@@ -115,7 +115,8 @@ fn job_state(what: &str, details: JobDetails) -> Result<Result<JobDetails, Strin
             return Ok(Err(format!("job {} is {status}{why}", job.id)));
         }
     }
-    for transaction in &details.transactions {
+    // The oldest first: it is what the others wait for, and why they fail.
+    for transaction in details.transactions.iter().rev() {
         match transaction.status {
             TxStatus::Mined => {}
             TxStatus::Failed | TxStatus::Dropped => {
@@ -162,7 +163,7 @@ pub async fn order(
     let details = Follow::new(api, output, wait, what, look).job(order.job).await?;
     output.show(&details, |details| {
         let mut lines = vec![format!("{what} is done")];
-        for transaction in &details.transactions {
+        for transaction in details.transactions.iter().rev() {
             if let Some(mined) = &transaction.inclusion {
                 lines.push(format!("  {} in block {}, gas {}", mined.hash, mined.block, mined.gas_used));
             }

@@ -36,7 +36,7 @@ mod secret_text;
 mod signals;
 
 pub use app::{App, Context, Global, main};
-pub use commands::endpoint_text;
+pub use commands::{endpoint_text, token_unit};
 pub use config::ConfigError;
 pub use error::{DaemonError, EXIT_CODES};
 pub use follow::{Follow, WaitArgs, order};

@@ -3,10 +3,13 @@ use std::time::{Duration, SystemTime};
 use privatix_adapter::AdapterError;
 use privatix_chain::ChainError;
 use privatix_channel::{ChannelId, SignError, SignRefused, TransitionRefused, VoucherError};
+use privatix_contracts::token::TokenRefusal;
 use privatix_db::DbError;
 use privatix_jobs::{JobError, JobsError};
 use privatix_offering::OfferingError;
 use privatix_store::StoreError;
+
+use crate::after;
 
 /// What can go wrong in a role.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +84,14 @@ pub enum NodeError {
         /// What happened.
         reason: String,
     },
-    /// The token counts permits, and a transaction with the next one is on its way.
+    /// A transaction that uses the next permit, or the allowance, is on its way.
     #[error(
         "another transaction that moves tokens out of the wallet is on its way; wait until it is confirmed"
     )]
-    PermitPending,
+    WalletBusy,
+    /// A token that cannot be paid with.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
     /// What is asked for is there only while the node runs.
     #[error("the node is not running yet, or not any more; try again")]
     NotRunning,
@@ -112,7 +118,7 @@ impl NodeError {
             | Self::Jobs(_)
             | Self::NoAccess(_)
             | Self::Peer { .. }
-            | Self::PermitPending
+            | Self::WalletBusy
             | Self::NotRunning
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
@@ -125,7 +131,7 @@ impl NodeError {
     /// What it means for the job that ran into it: try again, or give up.
     pub fn into_job_error(self) -> JobError {
         match self {
-            Self::PermitPending => JobError::postpone(SystemTime::now() + Duration::from_secs(2), self),
+            Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
             _ if self.is_temporary() => JobError::retry(self),
             _ => JobError::fail(self),
         }

@@ -13,6 +13,8 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod account;
 mod error;
 mod messages;
@@ -24,20 +26,26 @@ mod run;
 mod services;
 mod settings;
 mod sink;
+mod time;
+mod token;
 mod transfers;
 mod translate;
 mod view;
+mod wallet;
 
 pub use account::billing_account;
 pub use error::NodeError;
 pub use meter::Marks;
-pub use node::{Balances, Node, NodeParts, contract_domain};
+pub use node::{Balances, Node, NodeParts, contract_domain, contract_token};
 pub use notices::Notices;
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::ChainSettings;
-pub use transfers::{ACCOUNT, Deposit, PERMIT, PermitTurn, Withdraw};
+pub use time::after;
+pub use token::Token;
+pub use transfers::{ACCOUNT, Deposit, Withdraw};
 pub use view::ChannelView;
+pub use wallet::{APPROVE, PERMIT, WalletTurn};
 
 use privatix_db::{Conn, MigrationSet};
 use privatix_jobs::{Job, PushOptions};

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::NodeError;
+use crate::after;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// The pause before a question that will hardly be answered better.
@@ -104,7 +105,7 @@ pub(crate) async fn run(
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(%channel, %error, "cannot assess the channel yet");
-                    Some(now + if error.is_temporary() { RETRY } else { RETRY_LATER })
+                    Some(after(now, if error.is_temporary() { RETRY } else { RETRY_LATER }))
                 }
             };
             marks.0.scheduler.lock().set_deadline(channel, next);

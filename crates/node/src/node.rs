@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::messages::Messages;
 use crate::services::Services;
+use crate::token::{self, Token};
 use crate::{ChainSettings, Marks, NodeError, Notices};
 
 /// What a role is made of.
@@ -86,8 +87,9 @@ pub struct Node {
     pub(crate) side: adapter::Role,
     pub(crate) marks: Marks,
     pub(crate) wake: Wake,
-    /// Permits are signed one at a time.
-    pub(crate) permits: Arc<tokio::sync::Mutex<()>>,
+    token: Token,
+    /// Payments out of the wallet are prepared one at a time.
+    pub(crate) payments: Arc<tokio::sync::Mutex<()>>,
     messages: Arc<Messages>,
     notices: Notices,
     // There while it runs: it holds the role, which holds the node.
@@ -129,6 +131,15 @@ impl Node {
         let domain = contract_domain(&endpoint, &chain).await?;
         let psc = PSC::new(chain.contract, endpoint.provider());
         let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;
+        let token = contract_token(&endpoint, &domain).await?;
+        tracing::info!(
+            token = %token.address,
+            name = token.name,
+            symbol = token.symbol,
+            decimals = token.decimals,
+            "tokens are deposited {}",
+            token.way
+        );
 
         let role = match side {
             adapter::Role::Agent => identity::Role::Agent,
@@ -154,7 +165,8 @@ impl Node {
             side,
             marks,
             wake: Wake::new(),
-            permits: Arc::default(),
+            token,
+            payments: Arc::default(),
             messages,
             notices,
             engine: RwLock::default(),
@@ -179,6 +191,11 @@ impl Node {
     /// Chain, contract, token.
     pub fn domain(&self) -> &Domain {
         &self.domain
+    }
+
+    /// The token, as it described itself at the start.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// Blocks that a client's close request can be answered in.
@@ -345,6 +362,14 @@ pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> R
         });
     }
     Ok(domain)
+}
+
+/// Asks a contract's token for its name, its decimals, and how it can be deposited.
+///
+/// # Errors
+/// [`NodeError::Contract`] when the endpoint does not answer.
+pub async fn contract_token(endpoint: &Endpoint, domain: &Domain) -> Result<Token, NodeError> {
+    token::read(endpoint.provider(), domain).await
 }
 
 pub(crate) fn unreadable(what: &'static str) -> impl Fn(alloy::contract::Error) -> NodeError {

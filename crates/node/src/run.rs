@@ -63,9 +63,8 @@ impl Node {
             }
             *running = Some(engine);
         }
-        let outcome = self.run_tasks(role, register, (monitor, transactor, news), shutdown).await;
-        *self.engine.write() = None;
-        outcome
+        let _engine = Stopped(self);
+        self.run_tasks(role, register, (monitor, transactor, news), shutdown).await
     }
 
     async fn run_tasks<R: Role>(
@@ -138,6 +137,16 @@ impl Node {
             None => meter.await.unwrap_or_else(|e| Err(unexpected(Err(e)))),
         };
         outcome.and(metered)
+    }
+}
+
+/// Takes the engine away when a run ends or its future is dropped: it holds the role, which holds the node, and so the
+/// database would stay open for ever.
+struct Stopped<'a>(&'a Node);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        *self.0.engine.write() = None;
     }
 }
 

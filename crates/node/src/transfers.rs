@@ -3,16 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::signers::SignerSync;
 use async_trait::async_trait;
-use privatix_chain::{TxFilter, TxStatus};
 use privatix_channel::Amount;
-use privatix_contracts::{IPSC, PTC, PermitRequest, call};
+use privatix_contracts::call;
 use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Policy};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedMutexGuard;
 
-use crate::node::unreadable;
 use crate::{Node, NodeError};
 
 /// Job: move tokens from the wallet to the internal balance.
@@ -31,23 +27,6 @@ pub struct Withdraw {
 
 /// The subject of jobs about the account's own money.
 pub const ACCOUNT: &str = "account";
-
-/// How the kinds of transactions that carry a permit end.
-pub const PERMIT: &str = "_with_permit";
-
-/// A signed permit, and the turn to use it: keep the value until its transaction is stored and committed, so that nobody
-/// else signs for the same nonce.
-pub struct PermitTurn {
-    /// The permit.
-    pub permit: IPSC::Permit,
-    _turn: OwnedMutexGuard<()>,
-}
-
-impl std::fmt::Debug for PermitTurn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PermitTurn").finish_non_exhaustive()
-    }
-}
 
 fn policy() -> Policy {
     Policy::default().tries(10).backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(1)))
@@ -74,50 +53,6 @@ impl Job for Withdraw {
 }
 
 impl Node {
-    /// A permit for the service contract over our own tokens: deposits in one transaction, without an approval before it.
-    /// The transaction is to be stored under a kind that ends in [`PERMIT`].
-    ///
-    /// It does not expire: it is good for one nonce, and only for a contract that takes tokens from its caller alone. A
-    /// deadline would only break transactions that wait for cheaper gas.
-    ///
-    /// # Errors
-    /// [`NodeError::PermitPending`] while a transaction with the next permit is on its way: it would take this one's nonce.
-    pub async fn permit(&self, value: Amount) -> Result<PermitTurn, NodeError> {
-        let turn = Arc::clone(&self.permits).lock_owned().await;
-        if self.permit_pending().await? {
-            return Err(NodeError::PermitPending);
-        }
-        let token = PTC::new(self.domain().token(), self.provider());
-        let nonce = token.nonces(self.account()).call().await.map_err(unreadable("the permit nonce"))?;
-        let request = PermitRequest {
-            chain_id: self.domain().chain_id(),
-            token: self.domain().token(),
-            owner: self.account(),
-            spender: self.domain().contract(),
-            value,
-            nonce: nonce.try_into().unwrap_or(u64::MAX),
-            deadline: u64::MAX,
-        };
-        let signature = self
-            .signer()
-            .sign_hash_sync(&request.digest())
-            .map_err(|e| NodeError::Signing { what: "a permit", reason: e.to_string() })?;
-        Ok(PermitTurn { permit: request.signed(&signature), _turn: turn })
-    }
-
-    async fn permit_pending(&self) -> Result<bool, NodeError> {
-        let transactor = self.transactor()?;
-        let mut conn = self.db().read().await?;
-        for status in [TxStatus::Unsent, TxStatus::Sent] {
-            let filter = TxFilter { status: Some(status), from: Some(self.account()), ..TxFilter::default() };
-            let open = transactor.list(&mut conn, &filter).await?;
-            if open.iter().any(|record| record.intent.kind.ends_with(PERMIT)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     async fn deposit(&self, job: &Deposit, cx: JobContext) -> Result<Done, NodeError> {
         let available = self.balances().await?.wallet;
         if available < job.amount {
@@ -128,12 +63,16 @@ impl Node {
                 remedy: "send tokens to the account, or deposit less",
             });
         }
-        let turn = self.permit(job.amount).await?;
+        let turn = self.wallet_turn(job.amount).await?;
         let key = format!("deposit {}", cx.id());
-        let kind = format!("{}{PERMIT}", Deposit::KIND);
-        let call = call::deposit_with_permit(job.amount, turn.permit.clone());
         let mut completion = cx.finish().await?;
-        self.submit(&mut completion, &kind, ACCOUNT, key, &call).await?;
+        if let Some(permit) = turn.permit() {
+            let call = call::deposit_with_permit(job.amount, permit.clone());
+            self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
+        } else {
+            let call = call::deposit(job.amount);
+            self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
+        }
         let done = completion.commit().await?;
         self.wake_transactor();
         Ok(done)

@@ -155,7 +155,7 @@ fn depth(bytes: &[u8]) -> usize {
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
             b'[' | b'{' if !in_string => {
-                depth += 1;
+                depth = depth.saturating_add(1);
                 deepest = deepest.max(depth);
             }
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),

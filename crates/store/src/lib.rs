@@ -22,6 +22,8 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod channels;
 mod columns;
 mod error;

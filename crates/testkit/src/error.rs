@@ -139,6 +139,15 @@ pub enum TestkitError {
     #[cfg(feature = "full")]
     #[error("the contracts were not deployed")]
     Deploy(#[source] Box<privatix_contracts::deploy::DeployError>),
+    /// A test token was not deployed.
+    #[cfg(feature = "full")]
+    #[error("cannot deploy the test token {token}: {reason}")]
+    Token {
+        /// Which.
+        token: String,
+        /// Why.
+        reason: String,
+    },
     /// A socket could not be opened.
     #[error("cannot listen on 127.0.0.1")]
     Listen(#[source] io::Error),

@@ -40,6 +40,8 @@ mod net;
 #[cfg(feature = "full")]
 mod process;
 #[cfg(feature = "full")]
+mod tokens;
+#[cfg(feature = "full")]
 mod wait;
 #[cfg(feature = "full")]
 mod watchdog;
@@ -53,6 +55,7 @@ pub use self::{
     files::{FileServer, Pattern, PatternCheck, PatternMismatch},
     net::{free_port, temp_dir},
     process::{Process, ProcessBuilder, workspace_bin},
+    tokens::TestToken,
     wait::{WaitTimeout, wait_for, wait_until},
 };
 #[cfg(feature = "full")]

@@ -11,6 +11,7 @@ mod hostile;
 mod market;
 mod money;
 mod stuck;
+mod tokens;
 mod whole;
 
 use futures::StreamExt;

@@ -16,7 +16,7 @@ use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Noti
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
 use privatix_somc::{DirectListener, DirectTransport, SomcAddress};
-use privatix_testkit::{Anvil, Contracts, TempDir, free_port, temp_dir, wait_for};
+use privatix_testkit::{Anvil, Contracts, TempDir, TestToken, free_port, temp_dir, wait_for};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -62,11 +62,20 @@ impl<H> Running<H> {
 
 impl Market {
     pub async fn new() -> Self {
+        Self::with(async |anvil| anvil.deploy().await.unwrap()).await
+    }
+
+    /// A market over another token.
+    pub async fn over(token: TestToken) -> Self {
+        Self::with(async |anvil| anvil.deploy_over(token).await.unwrap()).await
+    }
+
+    async fn with(deploy: impl AsyncFnOnce(&Anvil) -> Contracts) -> Self {
         // Shown for a test that fails; TEST_LOG=debug shows more.
         let filter = EnvFilter::try_from_env("TEST_LOG").unwrap_or_else(|_| "info".into());
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let anvil = Anvil::start().await.unwrap();
-        let contracts = anvil.deploy().await.unwrap();
+        let contracts = deploy(&anvil).await;
         let (somc_port, proxy_port) = (free_port().unwrap(), free_port().unwrap());
         Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port }
     }

@@ -3,13 +3,13 @@
 use alloy::primitives::U256;
 use privatix_chain as chain;
 use privatix_jobs::JobRecord;
-use privatix_node::{ChannelView, Node};
+use privatix_node::{ChannelView, Node, Token};
 use privatix_somc::{SomcAddress, SourceType};
 use privatix_store::{offerings, sessions};
 use serde_json::Value;
 
 use crate::agent::Offering;
-use crate::node::{Attempt, Channel, Inclusion, Job, JobFailure, Session, Transaction};
+use crate::node::{Attempt, Channel, Inclusion, Job, JobFailure, Session, TokenUnit, Transaction};
 
 pub(crate) fn channel(view: ChannelView) -> Channel {
     let ChannelView { channel, used, paid, acknowledged, vouchers, .. } = view;
@@ -35,6 +35,10 @@ pub(crate) fn channel(view: ChannelView) -> Channel {
         top_up_pending: channel.top_up_pending,
         created_at: channel.created_at,
     }
+}
+
+pub(crate) fn token_unit(token: &Token) -> TokenUnit {
+    TokenUnit { symbol: token.symbol.clone(), decimals: token.decimals }
 }
 
 pub(crate) fn session(session: sessions::Session) -> Session {

@@ -22,6 +22,7 @@ impl From<NodeError> for Failure {
             NodeError::Insufficient { .. } => ErrorCode::InsufficientFunds,
             NodeError::Db(error) => of_db(error),
             NodeError::Refused(_)
+            | NodeError::Token(_)
             | NodeError::Offering(_)
             | NodeError::Transition(_)
             | NodeError::SignRefused(_)

@@ -268,6 +268,9 @@ fn status<O: Operator>(operator: &O, started_at: SystemTime) -> node::Status {
         chain_id: node.domain().chain_id(),
         contract: node.domain().contract(),
         token: node.domain().token(),
+        token_name: node.token().name.clone(),
+        token_unit: convert::token_unit(node.token()),
+        deposits: node.token().way.to_string(),
         challenge_period: node.challenge_period(),
         somc: operator.somc(),
         chain: health::chain_status(node),
@@ -283,7 +286,13 @@ fn status<O: Operator>(operator: &O, started_at: SystemTime) -> node::Status {
 
 pub(crate) async fn balances(node: &Node) -> Result<Balances, Failure> {
     let now = node.balances().await?;
-    Ok(Balances { account: node.account(), ether: now.ether, wallet: now.wallet, contract: now.contract })
+    Ok(Balances {
+        account: node.account(),
+        ether: now.ether,
+        wallet: now.wallet,
+        contract: now.contract,
+        token_unit: convert::token_unit(node.token()),
+    })
 }
 
 async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::ChannelDetails, Failure> {

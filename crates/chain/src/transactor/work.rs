@@ -286,8 +286,15 @@ impl Inner {
         if record.obstacle == obstacle {
             return Ok(());
         }
-        if let Some(obstacle) = &obstacle {
-            tracing::warn!(tx = %record.id, kind = %record.intent.kind, %obstacle, "transaction waits");
+        match &obstacle {
+            // As it should: a payment after its approval.
+            Some(obstacle @ Obstacle::WaitsForEarlier { .. }) => {
+                tracing::info!(tx = %record.id, kind = %record.intent.kind, %obstacle, "transaction waits");
+            }
+            Some(obstacle) => {
+                tracing::warn!(tx = %record.id, kind = %record.intent.kind, %obstacle, "transaction waits");
+            }
+            None => {}
         }
         let mut tx = self.db.begin().await?;
         table::set_obstacle(&mut tx, record.id, obstacle.as_ref()).await?;

@@ -15,6 +15,7 @@ use privatix_channel::{Amount, ChannelDescriptor, Domain, SignedVoucher, Voucher
 use privatix_contracts::{
     ChannelInfo, IPSC, OfferingInfo, PSC, PTC, PermitRequest, PscError, PscEvent, call,
     deploy::{Deployed, Deployment, Periods, deploy},
+    token::{DomainClaims, PermitDomain, eip5267_domain},
 };
 
 /// No test of this crate may take longer, whatever the node does: a hang becomes a failure.
@@ -214,6 +215,19 @@ impl World {
         self.permit_until(owner, value, 4_102_444_800).await
     }
 
+    /// The token's own word for its domain (EIP-5267), checked against its separator.
+    async fn permit_domain(&self) -> PermitDomain {
+        let ptc = self.ptc();
+        let said = ptc.eip712Domain().call().await.expect("the token answers");
+        let claims = DomainClaims {
+            eip5267: eip5267_domain(&PTC::eip712DomainCall::abi_encode_returns(&said)),
+            ..DomainClaims::default()
+        };
+        let separator = ptc.DOMAIN_SEPARATOR().call().await.expect("the token answers");
+        let token = self.deployed.token;
+        PermitDomain::find(self.domain.chain_id(), token, &claims, separator).expect("the separator matches")
+    }
+
     pub(crate) async fn permit_until(
         &self,
         owner: &PrivateKeySigner,
@@ -222,14 +236,14 @@ impl World {
     ) -> IPSC::Permit {
         let nonce = self.ptc().nonces(owner.address()).call().await.expect("the token answers");
         let request = PermitRequest {
-            chain_id: self.domain.chain_id(),
-            token: self.deployed.token,
             owner: owner.address(),
             spender: self.deployed.contract,
             value: Amount::new(value),
-            nonce: nonce.to(),
+            nonce,
             deadline,
         };
-        request.signed(&owner.sign_hash_sync(&request.digest()).expect("the owner signs"))
+        request.signed(
+            &owner.sign_hash_sync(&request.digest(&self.permit_domain().await)).expect("the owner signs"),
+        )
     }
 }

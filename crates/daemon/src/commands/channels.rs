@@ -2,11 +2,12 @@ use clap::Subcommand;
 use privatix_api::ApiClient;
 use privatix_api::node::{
     Channel, ChannelDetails, CloseChannel, GetChannel, ListChannels, PauseChannel, ResumeChannel,
-    TerminateChannel,
+    TerminateChannel, TokenUnit,
 };
 use privatix_billing::{Measure, Unit};
 use privatix_channel::{ChannelId, Usage};
 
+use super::token_unit;
 use crate::DaemonError;
 use crate::follow::{self, WaitArgs};
 use crate::output::{Output, ago, or_dash, pairs, table, time};
@@ -54,8 +55,14 @@ pub(crate) enum ChannelsCommand {
 impl ChannelsCommand {
     pub(crate) async fn carry_out(self, api: &ApiClient, output: Output) -> Result<(), DaemonError> {
         match self {
-            Self::List { limit } => output.show(&api.call(&ListChannels { limit }).await?, |all| list(all)),
-            Self::Show { channel } => output.show(&api.call(&GetChannel { channel }).await?, details),
+            Self::List { limit } => {
+                let unit = token_unit(api, output).await;
+                output.show(&api.call(&ListChannels { limit }).await?, |all| list(all, &unit));
+            }
+            Self::Show { channel } => {
+                let unit = token_unit(api, output).await;
+                output.show(&api.call(&GetChannel { channel }).await?, |channel| details(channel, &unit));
+            }
             Self::Pause { channel } => {
                 output.show(&api.call(&PauseChannel { channel }).await?, |_| {
                     format!("channel {channel} is paused")
@@ -78,22 +85,22 @@ impl ChannelsCommand {
     }
 }
 
-fn list(channels: &[Channel]) -> String {
+fn list(channels: &[Channel], unit: &TokenUnit) -> String {
     let rows = channels.iter().map(|channel| {
         [
             channel.id.to_string(),
             channel.status.to_string(),
             channel.service.to_string(),
             channel.used.to_string(),
-            channel.paid.to_string(),
-            channel.deposit.to_string(),
+            unit.show(channel.paid),
+            unit.show(channel.deposit),
             ago(channel.created_at),
         ]
     });
     table(["channel", "status", "service", "used", "paid", "deposit", "since"], rows)
 }
 
-fn details(details: &ChannelDetails) -> String {
+fn details(details: &ChannelDetails, unit: &TokenUnit) -> String {
     let channel = &details.channel;
     let mut rows = vec![
         ("channel", channel.id.to_string()),
@@ -104,7 +111,7 @@ fn details(details: &ChannelDetails) -> String {
         ("service", format!("{}, {}", channel.service, ago(channel.service_since))),
         ("because", or_dash(channel.reason.as_ref())),
         ("paused", if channel.paused { "yes" } else { "no" }.to_owned()),
-        ("deposit", channel.deposit.to_string()),
+        ("deposit", unit.show(channel.deposit)),
         ("opened in block", or_dash(channel.opened_at)),
     ];
     if let Some(block) = channel.close_requested_at {
@@ -113,7 +120,7 @@ fn details(details: &ChannelDetails) -> String {
     if let Some(endpoint) = &details.endpoint {
         rows.push(("endpoint", endpoint_text(endpoint)));
     }
-    format!("{}\n\n{}", pairs(rows), usage(details))
+    format!("{}\n\n{}", pairs(rows), usage(details, unit))
 }
 
 /// Where a service is, for people: what plug-ins call host and port, or all they say.
@@ -130,18 +137,18 @@ pub fn endpoint_text(endpoint: &serde_json::Value) -> String {
     }
 }
 
-pub(super) fn usage(details: &ChannelDetails) -> String {
+pub(super) fn usage(details: &ChannelDetails, token: &TokenUnit) -> String {
     let channel = &details.channel;
     let unit = details.unit.as_ref();
     let mut rows = vec![
         ("used", used(channel.used, unit)),
-        ("paid", format!("{} with {} vouchers", channel.paid, channel.vouchers)),
-        ("acknowledged", channel.acknowledged.to_string()),
-        ("cashed on chain", channel.settled.to_string()),
-        ("deposit", channel.deposit.to_string()),
+        ("paid", format!("{} with {} vouchers", token.show(channel.paid), channel.vouchers)),
+        ("acknowledged", token.show(channel.acknowledged)),
+        ("cashed on chain", token.show(channel.settled)),
+        ("deposit", token.show(channel.deposit)),
     ];
     if let Some(claimable) = details.claimable {
-        rows.push(("to be cashed", claimable.to_string()));
+        rows.push(("to be cashed", token.show(claimable)));
     }
     let sessions = details.sessions.iter().map(|session| {
         [

@@ -5,7 +5,7 @@ mod jobs;
 mod transactions;
 
 use clap::Subcommand;
-use privatix_api::node::{Balances, Deposit, GetBalances, GetStatus, Health, Status, Withdraw};
+use privatix_api::node::{Balances, Deposit, GetBalances, GetStatus, Health, Status, TokenUnit, Withdraw};
 use privatix_api::{ApiClient, node};
 use privatix_channel::{Amount, ChannelId};
 
@@ -23,18 +23,18 @@ use transactions::TransactionsCommand;
 pub(crate) enum NodeCommand {
     /// Shows what the daemon is and how far it has followed the chain
     Status,
-    /// Shows what the account has: ether in wei, tokens in base units
+    /// Shows what the account has: ether in wei, tokens in base units and in whole tokens
     Balances,
     /// Moves tokens from the wallet into the service contract
     Deposit {
-        /// How much, in base units
+        /// How much, in base units of the token
         amount: Amount,
         #[command(flatten)]
         wait: WaitArgs,
     },
     /// Moves tokens from the service contract back to the wallet
     Withdraw {
-        /// How much, in base units
+        /// How much, in base units of the token
         amount: Amount,
         #[command(flatten)]
         wait: WaitArgs,
@@ -68,15 +68,19 @@ impl NodeCommand {
             Self::Balances => output.show(&api.call(&GetBalances {}).await?, balances),
             Self::Deposit { amount, wait } => {
                 let order = api.call(&Deposit { amount }).await?;
-                follow::order(api, output, &wait, &format!("deposit of {amount}"), order).await?;
+                let what = format!("deposit of {}", token_unit(api, output).await.show(amount));
+                follow::order(api, output, &wait, &what, order).await?;
             }
             Self::Withdraw { amount, wait } => {
                 let order = api.call(&Withdraw { amount }).await?;
-                follow::order(api, output, &wait, &format!("withdrawal of {amount}"), order).await?;
+                let what = format!("withdrawal of {}", token_unit(api, output).await.show(amount));
+                follow::order(api, output, &wait, &what, order).await?;
             }
             Self::Channels(command) => command.carry_out(api, output).await?,
             Self::Usage { channel } => {
-                output.show(&api.call(&node::GetChannel { channel }).await?, channels::usage);
+                let unit = token_unit(api, output).await;
+                let details = api.call(&node::GetChannel { channel }).await?;
+                output.show(&details, |details| channels::usage(details, &unit));
             }
             Self::Jobs(command) => command.carry_out(api, output).await?,
             Self::Transactions(command) => command.carry_out(api, output).await?,
@@ -106,7 +110,8 @@ fn status(status: &Status) -> String {
         ("account", status.account.to_string()),
         ("chain", status.chain_id.to_string()),
         ("contract", status.contract.to_string()),
-        ("token", status.token.to_string()),
+        ("token", token(status)),
+        ("deposits", status.deposits.clone()),
     ];
     if let Some(somc) = &status.somc {
         rows.push(("messages", somc.clone()));
@@ -125,12 +130,30 @@ fn status(status: &Status) -> String {
     pairs(rows)
 }
 
+fn token(status: &Status) -> String {
+    let TokenUnit { symbol, decimals } = &status.token_unit;
+    let said =
+        [status.token_name.clone(), symbol.clone(), decimals.map(|decimals| format!("{decimals} decimals"))];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    if said.is_empty() { status.token.to_string() } else { format!("{} ({})", status.token, said.join(", ")) }
+}
+
+/// How amounts read, for an answer to people; JSON has base units only. A daemon that does not know is no reason to fail:
+/// then people get base units, too.
+pub async fn token_unit(api: &ApiClient, output: Output) -> TokenUnit {
+    if output.json {
+        return TokenUnit::default();
+    }
+    api.call(&GetStatus {}).await.map(|status| status.token_unit).unwrap_or_default()
+}
+
 fn balances(balances: &Balances) -> String {
+    let unit = &balances.token_unit;
     pairs([
         ("account", balances.account.to_string()),
         ("ether (wei)", balances.ether.to_string()),
-        ("tokens in the wallet", balances.wallet.to_string()),
-        ("tokens in the contract", balances.contract.to_string()),
+        ("tokens in the wallet", unit.show(balances.wallet)),
+        ("tokens in the contract", unit.show(balances.contract)),
     ])
 }
 

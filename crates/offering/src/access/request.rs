@@ -134,7 +134,7 @@ impl ReplayGuard {
     /// # Errors
     /// [`RequestError::Replayed`].
     pub fn accept(&mut self, request: &AccessRequest, now: SystemTime) -> Result<(), RequestError> {
-        self.forget_older_than(millis(now).saturating_sub(millis(UNIX_EPOCH + self.max_age)));
+        self.forget_older_than(millis(now.checked_sub(self.max_age).unwrap_or(UNIX_EPOCH)));
         match self.last.get(&request.channel).copied() {
             Some(last) if request.issued_at <= last => {
                 return Err(RequestError::Replayed { channel: request.channel });

@@ -1,0 +1,159 @@
+//! Payments out of the wallet: by a permit where the token has them, else by an approval before the payment.
+
+use std::sync::Arc;
+
+use alloy::signers::SignerSync as _;
+use alloy::sol_types::SolCall;
+use privatix_chain::{Intent, TxFilter, TxId, TxRecord, TxStatus};
+use privatix_channel::Amount;
+use privatix_contracts::token::{Approvals, DepositWay, PermitDomain};
+use privatix_contracts::{IPSC, PermitRequest, call};
+use privatix_db::Conn;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::{Node, NodeError, token};
+
+/// How the kinds of transactions that carry a permit end.
+pub const PERMIT: &str = "_with_permit";
+
+/// The kind of transactions that set an allowance, to zero or to what a payment needs.
+pub const APPROVE: &str = "approve";
+
+/// The turn to pay a certain amount out of the wallet: keep the value until the payment is stored and committed, so that
+/// nobody else signs for the same nonce or uses the same allowance.
+pub struct WalletTurn {
+    value: Amount,
+    pay: Pay,
+    _turn: OwnedMutexGuard<()>,
+}
+
+enum Pay {
+    Permit(IPSC::Permit),
+    Approvals(Approvals),
+}
+
+impl WalletTurn {
+    /// The signed permit; `None` where an allowance pays.
+    pub fn permit(&self) -> Option<&IPSC::Permit> {
+        match &self.pay {
+            Pay::Permit(permit) => Some(permit),
+            Pay::Approvals(_) => None,
+        }
+    }
+
+    /// The permit for calls that demand one: where an allowance pays, it is void, which the contract ignores.
+    pub fn permit_or_void(&self) -> IPSC::Permit {
+        self.permit().cloned().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for WalletTurn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WalletTurn").field("value", &self.value).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Prepares a payment of `value` out of the wallet, which holds that much, into the service contract.
+    ///
+    /// # Errors
+    /// [`NodeError::WalletBusy`] while another such payment is on its way: the two would take each other's nonce or
+    /// allowance. [`NodeError::Token`] for a token that the contract cannot hold.
+    pub async fn wallet_turn(&self, value: Amount) -> Result<WalletTurn, NodeError> {
+        let turn = Arc::clone(&self.payments).lock_owned().await;
+        if self.is_wallet_busy().await? {
+            return Err(NodeError::WalletBusy);
+        }
+        let provider = self.provider();
+        token::try_deposit(provider, self.domain(), self.account(), value).await?;
+        let pay = match token::way(provider, self.domain()).await? {
+            DepositWay::Permit { domain } => Pay::Permit(self.permit(value, &domain).await?),
+            _ => Pay::Approvals(token::approvals_for(provider, self.domain(), self.account(), value).await?),
+        };
+        Ok(WalletTurn { value, pay, _turn: turn })
+    }
+
+    /// Stores a payment in the caller's transaction: the approvals that it needs, and then the call, in this order. They
+    /// become durable together, each under a key of its own made from `key`, so none is ever sent twice; the call waits until
+    /// the approvals before it are confirmed.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_from_wallet(
+        &self,
+        conn: &mut Conn,
+        turn: &WalletTurn,
+        kind: &str,
+        subject: &str,
+        key: String,
+        call: &impl SolCall,
+    ) -> Result<TxId, NodeError> {
+        let approvals = match &turn.pay {
+            Pay::Permit(_) => {
+                return self.submit(conn, &format!("{kind}{PERMIT}"), subject, key, call).await;
+            }
+            Pay::Approvals(approvals) => *approvals,
+        };
+        let transactor = self.transactor()?;
+        for allowance in approvals.amounts(turn.value) {
+            let approve = call::approve(self.domain().contract(), allowance).abi_encode();
+            // The key ends as the payment's does: with the job's id, by which a job's transactions are found.
+            let purpose = if allowance.is_zero() { "reset" } else { APPROVE };
+            let intent =
+                Intent::new(format!("{purpose} for {key}"), self.account(), self.domain().token(), approve)
+                    .kind(APPROVE)
+                    .subject(subject);
+            transactor.submit(conn, intent).await?;
+        }
+        self.submit(conn, kind, subject, key, call).await
+    }
+
+    /// A permit for the service contract over our own tokens.
+    ///
+    /// It does not expire: it is good for one nonce, and only for a contract that takes tokens from its caller alone. A
+    /// deadline would only break transactions that wait for cheaper gas.
+    async fn permit(&self, value: Amount, domain: &PermitDomain) -> Result<IPSC::Permit, NodeError> {
+        let nonce = token::nonce(self.provider(), self.domain().token(), self.account()).await?;
+        let Some(nonce) = nonce else {
+            let reason = "the token did not answer".to_owned();
+            return Err(NodeError::Contract { what: "the permit nonce", reason });
+        };
+        let request = PermitRequest {
+            owner: self.account(),
+            spender: self.domain().contract(),
+            value,
+            nonce,
+            deadline: u64::MAX,
+        };
+        let signature = self
+            .signer()
+            .sign_hash_sync(&request.digest(domain))
+            .map_err(|e| NodeError::Signing { what: "a permit", reason: e.to_string() })?;
+        Ok(request.signed(&signature))
+    }
+
+    async fn is_wallet_busy(&self) -> Result<bool, NodeError> {
+        let transactor = self.transactor()?;
+        let mut conn = self.db().read().await?;
+        for status in [TxStatus::Unsent, TxStatus::Sent] {
+            let filter = TxFilter {
+                status: Some(status),
+                from: Some(self.account()),
+                limit: u32::MAX, // an agent may have many settlements under way
+                ..TxFilter::default()
+            };
+            let open = transactor.list(&mut conn, &filter).await?;
+            if open.iter().any(|record| self.uses_wallet(record)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a transaction uses the wallet's permits or its allowance.
+    fn uses_wallet(&self, record: &TxRecord) -> bool {
+        let intent = &record.intent;
+        intent.to == self.domain().token()
+            || (intent.to == self.domain().contract() && call::takes_from_wallet(&intent.input))
+    }
+}
