@@ -220,12 +220,12 @@ mod tests {
     fn lines_arrive_in_their_order() {
         let kept = Kept::default();
         let queue = LogQueue::start(kept.clone()).unwrap();
-        for number in 0..1000 {
-            queue.push(format!("line {number}\n").as_bytes());
+        let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
+        for line in &lines {
+            queue.push(line.as_bytes());
         }
         assert!(queue.flush(LONG));
-        let expected: String = (0..1000).map(|number| format!("line {number}\n")).collect();
-        assert_eq!(String::from_utf8(kept.0.lock().clone()).unwrap(), expected);
+        assert_eq!(String::from_utf8(kept.0.lock().clone()).unwrap(), lines.concat());
         assert_eq!(queue.lost().load(Ordering::Relaxed), 0);
     }
 

@@ -23,10 +23,11 @@ pub(crate) fn narrow(path: &Path) {
     let Ok(metadata) = path.metadata() else { return };
     let mut permissions = metadata.permissions();
     let mode = permissions.mode();
-    if mode & 0o077 == 0 {
+    let narrowed = mode & !0o077;
+    if mode == narrowed {
         return;
     }
-    permissions.set_mode(mode & !0o077);
+    permissions.set_mode(narrowed);
     if let Err(error) = std::fs::set_permissions(path, permissions) {
         tracing::warn!(path = %path.display(), %error, "others can read this file, and its mode cannot be changed");
     }

@@ -38,10 +38,15 @@ pub enum MnemonicError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DerivationPath(Vec<u32>);
 
+const fn hardened(number: u32) -> u32 {
+    number | HARDENED
+}
+
 impl DerivationPath {
     /// The account of this number as most Ethereum wallets count them, from 0: `m/44'/60'/0'/0/<index>`.
     pub(crate) fn account(index: u32) -> Self {
-        Self(vec![44 | HARDENED, 60 | HARDENED, HARDENED, 0, index & !HARDENED])
+        // Purpose 44 (BIP-44), coin 60 (Ether, SLIP-44).
+        Self(vec![hardened(44), hardened(60), hardened(0), 0, index & !HARDENED])
     }
 }
 
