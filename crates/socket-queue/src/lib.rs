@@ -44,6 +44,14 @@ pub fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
     imp::unacknowledged(socket.as_fd())
 }
 
+/// The part of [`unacknowledged`] that has not been sent yet: it has not left this machine.
+///
+/// # Errors
+/// As [`unacknowledged`].
+pub fn unsent(socket: impl AsFd) -> io::Result<u64> {
+    imp::unsent(socket.as_fd())
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
     use std::ffi::c_int;
@@ -55,12 +63,34 @@ mod imp {
     /// tcp(7) calls it SIOCOUTQ; the value is the terminals' TIOCOUTQ on every architecture.
     const OUTPUT_QUEUE: Opcode = libc::TIOCOUTQ as Opcode;
 
+    /// SIOCOUTQNSD of `linux/sockios.h`, the same on every architecture.
+    const OUTPUT_QUEUE_NOT_SENT: Opcode = 0x894B;
+
     pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
-        // SAFETY: the request writes one `int` through its argument and reads nothing from it, for sockets (tcp(7)) and
-        // for terminals (TIOCOUTQ, ioctl_tty(2)) alike; other descriptors refuse it. `Getter` passes a pointer to an
-        // uninitialised `c_int` and reads it only after success. The descriptor is open, as it is borrowed.
+        // SAFETY: as `count` asks: tcp(7) for sockets, ioctl_tty(2) for terminals.
         #[expect(unsafe_code, reason = "no safe interface to this request exists")]
-        let queued = unsafe { ioctl(socket, Getter::<OUTPUT_QUEUE, c_int>::new()) }?;
+        unsafe {
+            count::<OUTPUT_QUEUE>(socket)
+        }
+    }
+
+    pub(super) fn unsent(socket: BorrowedFd<'_>) -> io::Result<u64> {
+        // SAFETY: as `count` asks: the kernel's `tcp_ioctl` answers SIOCOUTQNSD as it answers SIOCOUTQ.
+        #[expect(unsafe_code, reason = "no safe interface to this request exists")]
+        unsafe {
+            count::<OUTPUT_QUEUE_NOT_SENT>(socket)
+        }
+    }
+
+    /// Asks for a number of bytes.
+    ///
+    /// # Safety
+    /// `REQUEST` must write one `int` through its argument and read nothing from it, on every descriptor that accepts it.
+    #[expect(unsafe_code, reason = "no safe interface to these requests exists")]
+    unsafe fn count<const REQUEST: Opcode>(socket: BorrowedFd<'_>) -> io::Result<u64> {
+        // SAFETY: the request is as the caller promises; `Getter` passes a pointer to an uninitialised `c_int` and reads it
+        // only after success; the descriptor is open, as it is borrowed.
+        let queued = unsafe { ioctl(socket, Getter::<REQUEST, c_int>::new()) }?;
         Ok(u64::try_from(queued).unwrap_or(0)) // never negative
     }
 }
@@ -71,6 +101,10 @@ mod imp {
     use std::os::fd::BorrowedFd;
 
     pub(super) fn unacknowledged(_: BorrowedFd<'_>) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn unsent(_: BorrowedFd<'_>) -> io::Result<u64> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -106,6 +140,8 @@ mod tests {
         }
         assert!(agree(), "{written}: {:?}, {:?}", unacknowledged(&near), unread(&far));
         assert!(unacknowledged(&near).unwrap() > 0);
+        // Nothing was sent into the closed window.
+        assert_eq!(unsent(&near).unwrap(), unacknowledged(&near).unwrap());
 
         // Cut by the reader, both ends still know what arrived, and agree.
         far.shutdown(Shutdown::Both).unwrap();
@@ -121,6 +157,6 @@ mod tests {
     #[test]
     fn a_descriptor_that_is_no_socket_is_refused() {
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(unacknowledged(&file).is_err());
+        assert!(unacknowledged(&file).is_err() && unsent(&file).is_err());
     }
 }

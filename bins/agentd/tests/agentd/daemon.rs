@@ -194,7 +194,7 @@ async fn an_operator_deposits_publishes_and_withdraws() {
     // What takes too long goes on without us.
     anvil.set_automine(false).await.unwrap();
     let waited = home.run(&["deposit", "1", "--wait", "--timeout", "1s"]);
-    waited.fails(5, &["deposit of 1 is not over after 1s", "jobs show"]);
+    waited.fails(5, &["is not over after 1s", "jobs show"]);
     anvil.set_automine(true).await.unwrap();
     anvil.mine(1).await.unwrap();
 

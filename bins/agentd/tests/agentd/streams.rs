@@ -61,7 +61,9 @@ async fn a_reader_of_the_log_that_goes_away_does_not_harm_the_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_the_log_that_never_reads_does_not_hold_up_the_daemon() {
     let (_anvil, _, mut home) = market().await;
-    home.set("LOG__LEVEL", "trace"); // fills the pipe and the queue in a moment
+    // Fills the pipe and the queue in a while.
+    home.set("LOG__LEVEL", "trace");
+    home.set("CHAIN__POLL_INTERVAL", "1ms");
     let (reader, writer): (PipeReader, _) = pipe().unwrap();
     let mut daemon = home.start_as(home.builder().stderr(writer)).await;
     let lost = wait_for("lost lines", LONG, async || {

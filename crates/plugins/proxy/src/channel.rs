@@ -33,6 +33,11 @@ const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 const STOPPED: u8 = 2;
 
+/// What is lost on the way when connections break is forgiven up to so many bytes, or up to what was delivered. A buyer that
+/// breaks off fast downloads over a long distance loses a round trip's worth of each, which is about as much as it has got of a
+/// short one. And one that takes bytes without acknowledging them gets no more for nothing than it pays for.
+const FORGIVEN_AT_LEAST: u64 = 1024 * 1024;
+
 /// What a connection may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Turn {
@@ -81,6 +86,8 @@ pub(crate) struct Channel {
     state: AtomicU8,
     /// Woken at each change of the gate.
     changed: Notify,
+    /// Bytes that were sent, never acknowledged, and not counted.
+    forgiven: AtomicU64,
     /// Bytes in all, with those of earlier sessions and those on their way: what the allowance is compared with.
     used: AtomicU64,
     allowance: AtomicU64,
@@ -131,6 +138,7 @@ impl Channel {
             id,
             state: AtomicU8::new(CLOSED),
             changed: Notify::new(),
+            forgiven: AtomicU64::new(0),
             used: AtomicU64::new(used.get()),
             allowance: AtomicU64::new(u64::MAX),
             pace: Pace::default(),
@@ -264,7 +272,13 @@ impl Channel {
             })
         }));
         drop(session);
-        Ok(Flow { live: Some(live), moved: AtomicU64::new(0), channel: Arc::clone(self), place: Some(place) })
+        Ok(Flow {
+            live: Some(live),
+            moved: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            channel: Arc::clone(self),
+            place: Some(place),
+        })
     }
 
     /// Ends the session if the last connection went `idle` ago or longer. If it went later, tells when to ask again.
@@ -290,6 +304,8 @@ pub(crate) struct Flow {
     /// Until it is dropped.
     live: Option<Arc<Live>>,
     moved: AtomicU64,
+    /// Taken, and not counted yet.
+    held: AtomicU64,
     channel: Arc<Channel>,
     /// Until it is dropped.
     place: Option<TaskTrackerToken>,
@@ -318,22 +334,47 @@ impl Flow {
     }
 
     /// Takes bytes that pass out of the allowance and the bandwidth. They are [counted](Self::count) once it is certain that
-    /// they arrived, or [given back](Self::give_back).
+    /// they arrived, or [settled](Self::settle) when the connection ends.
     pub(crate) fn take(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
         self.channel.used.fetch_add(bytes, Ordering::Relaxed);
         self.channel.pace.passed(bytes, Instant::now);
     }
 
-    /// Gives back to the allowance what was [taken](Self::take) and did not arrive.
-    pub(crate) fn give_back(&self, bytes: u64) {
-        if bytes > 0 {
-            self.channel.used.fetch_sub(bytes, Ordering::Relaxed);
-            self.channel.changed.notify_waiters();
+    /// Whether something was sent that its peer has not taken yet.
+    pub(crate) fn waits_for_its_peer(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > 0
+    }
+
+    /// Settles what was [taken](Self::take) and not acknowledged when the connection ended. What was never sent is given back
+    /// to the allowance. So is what was lost on its way, as far as honest connections lose anything: beyond that it counts,
+    /// because a buyer could take it and never acknowledge it.
+    pub(crate) fn settle(&self, unsent: u64, in_flight: u64) {
+        let channel = &self.channel;
+        self.held.fetch_sub(unsent.saturating_add(in_flight), Ordering::Relaxed);
+        let delivered = channel.used.load(Ordering::Relaxed).saturating_sub(unsent).saturating_sub(in_flight);
+        let bound = delivered.max(FORGIVEN_AT_LEAST);
+        let before = channel.forgiven.fetch_add(in_flight, Ordering::AcqRel);
+        let forgiven = in_flight.min(bound.saturating_sub(before));
+        let charged = in_flight - forgiven; // at most `in_flight`
+        let given_back = unsent.saturating_add(forgiven);
+        if charged > 0 {
+            tracing::warn!(channel = %channel.id, bytes = charged, "bytes were sent and never acknowledged, more often than connections break: they count");
+            self.report(charged);
+        }
+        if given_back > 0 {
+            channel.used.fetch_sub(given_back, Ordering::Relaxed);
+            channel.changed.notify_waiters();
         }
     }
 
-    /// Counts bytes that arrived: they are reported.
+    /// Counts bytes that were [taken](Self::take), and arrived.
     pub(crate) fn count(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.report(bytes);
+    }
+
+    fn report(&self, bytes: u64) {
         let (1.., Some(live)) = (bytes, &self.live) else { return };
         self.moved.fetch_add(bytes, Ordering::Relaxed);
         let total = live.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;

@@ -15,7 +15,7 @@ use privatix_adapter::{
 use privatix_channel::{ChannelId, Usage};
 use privatix_net::{Resolver, Share};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::channel::Channel;
@@ -304,9 +304,12 @@ impl Adapter for ProxyClient {
     async fn shutdown(&self) -> Result<(), Refusal> {
         let Some(running) = self.lifecycle.shut_down() else { return Ok(()) };
         let ports: Vec<Port> = running.ports.lock().drain().map(|(_, port)| port).collect();
+        // All at once: each may wait a moment for what is on its way.
+        let mut closing = JoinSet::new();
         for port in ports {
-            port.close().await;
+            closing.spawn(port.close());
         }
+        closing.join_all().await;
         // The last reference, but for a call under way.
         if let Some(running) = Arc::into_inner(running) {
             drop(running.stop_reporting);

@@ -1,5 +1,6 @@
 //! The end of a connection at which a channel's meter is.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use privatix_socket_queue::{unacknowledged, unread};
+use privatix_socket_queue::{unacknowledged, unread, unsent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -45,7 +46,6 @@ pub(crate) struct Metered {
     /// How many wait before they read on, so that what arrives meanwhile must be looked for.
     stalled: AtomicUsize,
     ended: bool,
-    // Never locked: a lock shares what may be sent and not shared.
     reading: Mutex<Option<Wait>>,
     writing: Mutex<Option<Wait>>,
     ending: Mutex<Option<Pin<Box<Sleep>>>>,
@@ -62,11 +62,12 @@ pub(crate) enum Counting {
 
 type Wait = Pin<Box<dyn Future<Output = Result<usize, Stopped>> + Send>>;
 
-/// So much may wait unsent in this machine: bytes that may never be delivered keep others from the allowance.
-const UNSENT: u32 = 256 * 1024;
+/// More is written only while less than half of this waits unsent (as the system reads the option): bytes whose program does
+/// not take them keep the channel's other connections from the allowance.
+const UNSENT: u32 = 32 * 1024;
 
-/// The most that is written at a time, beyond [`UNSENT`].
-const PIECE: usize = 256 * 1024;
+/// The most that is written at a time. With half of [`UNSENT`], 80 KiB are the most that a paused connection holds back.
+const PIECE: usize = 64 * 1024;
 
 /// So long, an end may turn out to be a break: a program that closes its connection while more comes for it, and a peer that
 /// [gives up](Metered), end it and reset it right after.
@@ -206,7 +207,7 @@ impl Metered {
 
     /// Counts what happens without this side doing anything: acknowledgements, and what arrives while nobody reads. Never
     /// completes.
-    pub(crate) async fn watch(&self) {
+    pub(crate) async fn watch(&self) -> Infallible {
         loop {
             self.stirred.notified().await;
             self.watched.store(true, Ordering::Release);
@@ -267,7 +268,12 @@ impl Metered {
         }
     }
 
-    /// The connection ended in order at both ends, so it need not be reset.
+    /// Bytes that were written and not acknowledged, as far as was seen.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.tally.lock().outstanding()
+    }
+
+    /// The connection ended in order at both ends, with all that was written, so it need not be reset.
     pub(crate) fn end(mut self) {
         self.ended = true;
     }
@@ -343,7 +349,10 @@ impl Drop for Metered {
         }
         self.counting = Counting::WhenArrived; // nothing will be read any more
         self.look();
-        self.flow.give_back(self.tally.lock().outstanding());
+        let outstanding = self.tally.lock().outstanding();
+        // The end of the stream is not among the bytes, but may be among those not sent.
+        let unsent = unsent(&self.stream).unwrap_or(outstanding).min(outstanding);
+        self.flow.settle(unsent, outstanding - unsent);
     }
 }
 
@@ -364,58 +373,63 @@ fn poll_turn(flow: &Arc<Flow>, wait: &mut Option<Wait>, cx: &mut Context<'_>) ->
     Poll::Ready(Ok(waited?))
 }
 
-impl AsyncRead for Metered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let most = ready!(poll_turn(&this.flow, this.reading.get_mut(), cx))?;
-        let (before, room) = (buf.filled().len(), buf.remaining());
-        if let Some(ending) = this.ending.get_mut() {
+impl AsyncRead for &Metered {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(ending) = &mut *self.ending.lock() {
             ready!(ending.as_mut().poll(cx));
-            return Poll::Ready(not_broken(&this.stream));
+            return Poll::Ready(not_broken(&self.stream));
         }
-        if most >= buf.remaining() {
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        } else {
-            let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
-            let read = part.filled().len();
-            buf.advance(read);
-        }
-        let read = buf.filled().len() - before;
-        if read == 0 && room > 0 {
+        let read = loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            let most = ready!(poll_turn(&self.flow, &mut self.reading.lock(), cx))?.min(buf.remaining());
+            match self.stream.try_read(buf.initialize_unfilled_to(most)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => break read?,
+            }
+        };
+        if read == 0 {
             let mut ending = Box::pin(tokio::time::sleep(SECOND_THOUGHT));
             let ended = ending.as_mut().poll(cx);
-            *this.ending.get_mut() = Some(ending);
-            return ended.map(|()| not_broken(&this.stream));
+            *self.ending.lock() = Some(ending);
+            return ended.map(|()| not_broken(&self.stream));
         }
-        this.took(read);
+        buf.advance(read);
+        self.took(read);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Metered {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let most = ready!(poll_turn(&this.flow, this.writing.get_mut(), cx))?;
-        let buf = buf.get(..most).unwrap_or(buf);
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.gave(written);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
-        if closed.is_ok() {
-            self.tally.lock().closed();
+impl AsyncWrite for &Metered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
         }
-        Poll::Ready(closed)
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let most = ready!(poll_turn(&self.flow, &mut self.writing.lock(), cx))?.min(PIECE);
+            let written = self
+                .stream
+                .try_io(Interest::WRITABLE, || takes_more(&self.stream))
+                .and_then(|()| self.stream.try_write(buf.get(..most).unwrap_or(buf)));
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    let written = written?;
+                    self.gave(written);
+                    return Poll::Ready(Ok(written));
+                }
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.close_writing())
     }
 }

@@ -26,13 +26,24 @@ pub(crate) async fn relay(plain: TcpStream, metered: Metered, idle: Duration) {
         None => "stopped or idle".to_owned(),
     };
     if let Some(Ok(())) = copied {
-        // The last bytes are on their way; a peer that takes them slowly has as long as any.
-        let _ = guarded(&flow, idle, metered.delivered(idle)).await;
-        metered.end();
+        finish(plain, metered, idle).await;
     } else {
         give_up(plain, metered).await;
     }
     tracing::debug!(channel = %flow.channel().id(), bytes = flow.moved(), why, "connection ended");
+}
+
+/// Ends two connections whose ends were passed on: in order once the last bytes have arrived. A peer that takes them slowly has
+/// as long as any; one that does not take them gets no more. Returns the other connection if it is still in order.
+pub(crate) async fn finish(plain: TcpStream, metered: Metered, idle: Duration) -> Option<TcpStream> {
+    let flow = Arc::clone(metered.flow());
+    let _ = guarded(&flow, idle, metered.delivered(idle)).await;
+    if metered.outstanding() == 0 {
+        metered.end();
+        return Some(plain);
+    }
+    give_up(plain, metered).await;
+    None
 }
 
 /// What is on its way when a connection breaks is waited for as long as it moves, and so long when it stands still.
@@ -83,7 +94,7 @@ async fn copy(plain: &TcpStream, metered: &Metered) -> io::Result<()> {
     };
     tokio::select! {
         ended = both => ended,
-        () = metered.watch() => Ok(()), // never
+        never = metered.watch() => match never {},
     }
 }
 
@@ -209,14 +220,16 @@ pub(crate) async fn guarded<F: Future>(flow: &Flow, idle: Duration, work: F) -> 
     }
 }
 
-/// Completes when nothing moved for `idle` (noticed within half as much again), not counting time behind a closed gate.
+/// Completes when nothing moved for `idle` (noticed within half as much again), not counting time behind a closed gate, unless
+/// its own peer does not take what was sent before.
 async fn idled(flow: &Flow, idle: Duration) {
     let mut seen = flow.moved();
     let mut quiet = 0;
     while quiet < 2 {
         tokio::time::sleep(idle / 2).await;
         let moved = flow.moved();
-        if moved != seen || flow.channel().gate() == Gate::Closed {
+        let gated = flow.channel().gate() == Gate::Closed && !flow.waits_for_its_peer();
+        if moved != seen || gated {
             quiet = 0;
         } else {
             quiet += 1;

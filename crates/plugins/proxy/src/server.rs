@@ -16,7 +16,7 @@ use privatix_adapter::{
 use privatix_channel::{ChannelId, Usage};
 use privatix_net::{Resolver, Share};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::channel::{Bounds, Channel};
@@ -200,9 +200,12 @@ impl Adapter for ProxyServer {
     async fn shutdown(&self) -> Result<(), Refusal> {
         let Some(running) = self.lifecycle.shut_down() else { return Ok(()) };
         let doors: Vec<Door> = running.doors.channels.write().drain().map(|(_, door)| door).collect();
-        for door in &doors {
-            door.channel.stop().await;
+        // All at once: each may wait a moment for what is on its way.
+        let mut stops = JoinSet::new();
+        for door in doors {
+            stops.spawn(async move { door.channel.stop().await });
         }
+        stops.join_all().await;
         // The last reference, but for a call under way; dropping the listener ends it too.
         if let Some(running) = Arc::into_inner(running) {
             running.listener.shut_down().await;

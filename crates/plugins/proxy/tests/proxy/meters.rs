@@ -208,22 +208,34 @@ async fn a_channel_that_is_stopped_at_either_side_leaves_the_meters_equal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_does_not_read_owes_what_arrived_while_it_does_not() {
-    let origin = Origin::start().await;
-    let mut pair = Pair::new().await;
-    let mut stream = program::socks(pair.local, None, "127.0.0.1", origin.address.port()).await.connected();
-    stream.write_all(b"push 100000000\n").await.unwrap();
-    // Without a byte read by the program, both meters rise until all buffers are full, and then show the same number.
-    let (mut sold, mut bought) = (0, 0);
-    soon("the meters to stand still and agree", async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-            let now = (pair.agent.metered(pair.channel), pair.client.metered(pair.channel));
-            if now == (sold, bought) && sold == bought && sold > 0 {
-                break;
+    for in_absolute_form in [false, true] {
+        let origin = Origin::start().await;
+        let mut pair = Pair::new().await;
+        let port = origin.address.port();
+        let mut stream = if in_absolute_form {
+            TcpStream::connect(pair.local).await.unwrap()
+        } else {
+            program::socks(pair.local, None, "127.0.0.1", port).await.connected()
+        };
+        let request = if in_absolute_form {
+            format!("GET http://127.0.0.1:{port}/bytes/100000000 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")
+        } else {
+            "push 100000000\n".to_owned()
+        };
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // Without a byte read by the program, both meters rise until all buffers are full, and then show the same number.
+        let (mut sold, mut bought) = (0, 0);
+        soon("the meters to stand still and agree", async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                let now = (pair.agent.metered(pair.channel), pair.client.metered(pair.channel));
+                if now == (sold, bought) && sold == bought && sold > 0 {
+                    break;
+                }
+                (sold, bought) = now;
             }
-            (sold, bought) = now;
-        }
-    })
-    .await;
-    assert_eq!(pair.stop().await, (sold, bought));
+        })
+        .await;
+        assert_eq!(pair.stop().await, (sold, bought));
+    }
 }

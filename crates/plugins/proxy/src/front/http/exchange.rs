@@ -13,6 +13,7 @@ use super::body::Body;
 use super::head::Scan;
 use super::hop;
 use super::response::{Beginning, beginning};
+use crate::metered::second_thought;
 
 /// A request on its way to its destination.
 pub(super) struct Outgoing {
@@ -73,6 +74,12 @@ pub(super) async fn exchange<D: AsyncRead + AsyncWrite + Unpin>(
             received = &mut receiving => return Ok(received?.pass_on_end().await?.ended(beyond)),
             ended = until_end(&mut from_program, &mut beyond, most) => ended?,
         }
+    }
+    // A program that closes its connection, and not only its direction, resets it at the next byte of the answer.
+    tokio::select! {
+        biased;
+        received = &mut receiving => return Ok(received?.pass_on_end().await?.ended(beyond)),
+        ended = second_thought(from_program.as_ref()) => ended?,
     }
     if let Err(error) = to_destination.shutdown().await {
         return broken_off(receiving, error).await;

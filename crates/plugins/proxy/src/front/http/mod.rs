@@ -18,7 +18,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -36,7 +35,7 @@ use super::farewell::farewell;
 use super::{Backend, LoginRefused, MeterAt, connect, meter};
 use crate::channel::{Channel, Flow};
 use crate::metered::{Counting, Metered};
-use crate::relay::{give_up, guarded, relay};
+use crate::relay::{finish, give_up, guarded, relay};
 use crate::settings::Limits;
 
 /// Whether a program that begins with this byte may speak HTTP: a method is a token, and empty lines may precede it.
@@ -198,16 +197,31 @@ async fn refuse(stream: TcpStream, peer: SocketAddr, refusal: Unserved) {
 }
 
 /// Serves a request in absolute form.
-async fn forward(mut program: TcpStream, mut destination: Metered, outgoing: Outgoing, limits: &Limits) {
+async fn forward(mut program: TcpStream, destination: Metered, outgoing: Outgoing, limits: &Limits) {
     let flow = Arc::clone(destination.flow());
-    let exchanged = exchange(&mut program, &mut destination, outgoing, limits.header_bytes);
+    let exchanged = async {
+        // The program may pause; what arrives for it meanwhile is looked for.
+        let _stalled = destination.stall();
+        let mut shared = &destination;
+        tokio::select! {
+            ended = exchange(&mut program, &mut shared, outgoing, limits.header_bytes) => ended,
+            never = destination.watch() => match never {},
+        }
+    };
     match guarded(&flow, limits.idle, exchanged).await.unwrap_or_else(|| Err(stopped_or_idle())) {
-        Ok(Ended::Answered) => answered(program, destination, flow, limits.idle).await,
+        Ok(Ended::Answered) => {
+            let program = finish(program, destination, limits.idle).await;
+            tracing::debug!(channel = %flow.channel().id(), bytes = flow.moved(), "request answered");
+            drop(flow); // the place in the channel is free from here on
+            if let Some(program) = program {
+                farewell(program, b"").await;
+            }
+        }
         Ok(Ended::Upgraded { beyond }) => {
-            match guarded(&flow, limits.idle, destination.write_all(&beyond)).await {
-                Some(Ok(())) => relay(program, destination, limits.idle).await,
-                Some(Err(error)) => broke(program, destination, &error).await,
-                None => broke(program, destination, &stopped_or_idle()).await,
+            let written = guarded(&flow, limits.idle, (&destination).write_all(&beyond)).await;
+            match written.unwrap_or_else(|| Err(stopped_or_idle())) {
+                Ok(()) => relay(program, destination, limits.idle).await,
+                Err(error) => broke(program, destination, &error).await,
             }
         }
         Err(error) => broke(program, destination, &error).await,
@@ -222,27 +236,25 @@ async fn tunnel<B: Backend>(
     flow: Flow,
     beyond: &[u8],
 ) {
+    let mut passed = 0;
     let beginning = async {
         program.write_all(answer::TUNNEL).await?;
-        destination.write_all(beyond).await
+        while let Some(rest @ [_, ..]) = beyond.get(passed..) {
+            match destination.write(rest).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => passed += written,
+            }
+        }
+        Ok(())
     };
     let idle = backend.limits().idle;
     let begun = guarded(&flow, idle, beginning).await.unwrap_or_else(|| Err(stopped_or_idle()));
     let (plain, metered) = meter(backend, program, destination, flow);
-    metered.passed_before(beyond.len());
+    metered.passed_before(passed);
     match begun {
         Ok(()) => relay(plain, metered, idle).await,
         Err(error) => broke(plain, metered, &error).await,
     }
-}
-
-/// Ends an exchange whose answer the program got whole.
-async fn answered(program: TcpStream, destination: Metered, flow: Arc<Flow>, idle: Duration) {
-    let _ = guarded(&flow, idle, destination.delivered(idle)).await;
-    destination.end();
-    tracing::debug!(channel = %flow.channel().id(), bytes = flow.moved(), "request answered");
-    drop(flow); // the place in the channel is free from here on
-    farewell(program, b"").await;
 }
 
 /// Ends two connections of which one broke.
