@@ -43,13 +43,13 @@ pub enum TestToken {
 impl TestToken {
     fn bytecode(self) -> Result<Bytes, TestkitError> {
         let all: BTreeMap<String, Bytes> = serde_json::from_str(include_str!("../artifacts/tokens.json"))
-            .map_err(|error| self.failed(error))?;
+            .map_err(|error| self.failed(&error))?;
         all.get(&format!("{self:?}"))
             .cloned()
-            .ok_or_else(|| self.failed("it has no artifact: run `npm run artifacts` in contracts"))
+            .ok_or_else(|| self.failed(&"it has no artifact: run `npm run artifacts` in contracts"))
     }
 
-    fn failed(self, reason: impl ToString) -> TestkitError {
+    fn failed(self, reason: &dyn std::fmt::Display) -> TestkitError {
         TestkitError::Token { token: format!("{self:?}"), reason: reason.to_string() }
     }
 }
@@ -59,10 +59,10 @@ impl Anvil {
     pub async fn deploy_over(&self, token: TestToken) -> Result<Contracts, TestkitError> {
         let provider = self.provider();
         let creation = TransactionRequest::default().with_deploy_code(token.bytecode()?);
-        let pending = provider.send_transaction(creation).await.map_err(|error| token.failed(error))?;
-        let receipt = pending.get_receipt().await.map_err(|error| token.failed(error))?;
+        let pending = provider.send_transaction(creation).await.map_err(|error| token.failed(&error))?;
+        let receipt = pending.get_receipt().await.map_err(|error| token.failed(&error))?;
         let address = receipt.contract_address.filter(|_| receipt.status());
-        let address = address.ok_or_else(|| token.failed("its creation reverted"))?;
+        let address = address.ok_or_else(|| token.failed(&"its creation reverted"))?;
         let fees = self.account(Contracts::FEE_ACCOUNT);
         let contract = deploy_service(&provider, address, fees, Periods::TEST)
             .await

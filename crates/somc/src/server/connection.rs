@@ -315,12 +315,18 @@ const fn proves_the_channel(paid: &Result<Paid, Refusal>) -> bool {
 
 /// The right to say why a connection ends, which takes a moment. One that lost its place to another has it only while few
 /// do so at the same time: its place is taken already.
-fn farewell(shared: &Shared, ticket: &Ticket) -> Option<Option<OwnedSemaphorePermit>> {
-    if ticket.is_dismissed() {
-        Arc::clone(&shared.turned_away).try_acquire_owned().ok().map(Some)
+fn farewell(shared: &Shared, ticket: &Ticket) -> Option<Farewell> {
+    let place = if ticket.is_dismissed() {
+        Some(Arc::clone(&shared.turned_away).try_acquire_owned().ok()?)
     } else {
-        Some(None)
-    }
+        None
+    };
+    Some(Farewell { _place: place })
+}
+
+/// Held while the reason is said.
+struct Farewell {
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 async fn ended(calls: &mut JoinSet<Instant>) {
