@@ -9,6 +9,7 @@ use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use alloy::transports::{RpcError, TransportError};
+use privatix_chain::Fault;
 use privatix_channel::{Amount, Domain};
 use privatix_contracts::token::{
     Approvals, DepositWay, DomainClaims, NoPermit, PermitDomain, TokenRefusal, TrialTransfer, approvals,
@@ -123,7 +124,8 @@ pub(crate) async fn try_deposit(
                 Err(TokenRefusal::DepositReverts { token, reason: reverted.to_string() }.into())
             }
             None if error.is_error_resp() => {
-                tracing::debug!(%error, "the endpoint does not try calls with replaced code; the deposit is not tried before");
+                let fault = Fault::of_call(&error);
+                tracing::debug!(%fault, "the endpoint does not try calls with replaced code; the deposit is not tried before");
                 Ok(())
             }
             None => Err(unreachable(&error)),
@@ -132,7 +134,7 @@ pub(crate) async fn try_deposit(
 }
 
 fn unreachable(error: &TransportError) -> NodeError {
-    NodeError::Contract { what: "the token", reason: error.to_string() }
+    NodeError::Contract { what: "the token", reason: Fault::of_call(error).to_string() }
 }
 
 /// A call that reverted: its data, if any came along, and what the endpoint said.
@@ -274,4 +276,17 @@ impl Asked<'_> {
 alloy::sol! {
     /// The domain version of tokens without EIP-5267.
     function version() external view returns (string);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_quoted() {
+        let page = format!("<html>no GET /v3/PATHKEY {}", "x".repeat(100_000));
+        let err = serde_json::from_str::<u8>(&page).unwrap_err();
+        let shown = unreachable(&TransportError::deser_err(err, page)).to_string();
+        assert!(!shown.contains("PATHKEY") && shown.len() < 1_000, "{shown}");
+    }
 }
