@@ -97,6 +97,9 @@ pub(crate) async fn approvals_for(
 /// nothing: refuses a token that keeps a part of what it moves, or does not move it.
 ///
 /// Needs an endpoint that lets a call replace an account's code, which nearly all do; with another, nothing is refused.
+///
+/// # Errors
+/// [`NodeError::Token`] for such a token; [`NodeError::Contract`] when the endpoint does not answer now.
 pub(crate) async fn try_deposit(
     provider: &DynProvider,
     domain: &Domain,
@@ -123,14 +126,28 @@ pub(crate) async fn try_deposit(
             Some(reverted) => {
                 Err(TokenRefusal::DepositReverts { token, reason: reverted.to_string() }.into())
             }
-            None if error.is_error_resp() => {
+            None => {
                 let fault = Fault::of_call(&error);
+                if !cannot_replace_code(&fault) {
+                    return Err(unreachable(&error));
+                }
                 tracing::debug!(%fault, "the endpoint does not try calls with replaced code; the deposit is not tried before");
                 Ok(())
             }
-            None => Err(unreachable(&error)),
         },
     }
+}
+
+/// Whether the endpoint refused because it does not take calls with replaced code, rather than for a reason that may pass,
+/// such as a rate limit or an internal error.
+fn cannot_replace_code(fault: &Fault) -> bool {
+    let Fault::Refused { code, message, .. } = fault else { return false };
+    let message = message.to_ascii_lowercase();
+    // -32601 and -32602 of JSON-RPC 2.0: no such method, wrong parameters; -32004 of EIP-1474: method not supported.
+    matches!(code, -32_601 | -32_602 | -32_004)
+        || ["override", "not supported", "unsupported", "not implemented", "argument", "params"]
+            .iter()
+            .any(|word| message.contains(word))
 }
 
 fn unreachable(error: &TransportError) -> NodeError {
@@ -280,7 +297,40 @@ alloy::sol! {
 
 #[cfg(test)]
 mod tests {
+    use alloy::rpc::json_rpc::ErrorPayload;
+    use alloy::transports::TransportErrorKind;
+
     use super::*;
+
+    fn refusal(code: i64, message: &'static str) -> TransportError {
+        RpcError::ErrorResp(ErrorPayload { code, message: message.into(), data: None })
+    }
+
+    #[test]
+    fn only_an_endpoint_that_does_not_know_replaced_code_is_excused_from_the_trial() {
+        for (code, message) in [
+            (-32_601, "the method eth_call does not exist/is not available"),
+            (-32_602, "too many arguments, want at most 2"),
+            (-32_602, "invalid params"),
+            (-32_004, "not here"),
+            (-32_000, "state override is not enabled"),
+            (-32_000, "State overrides are not supported"),
+        ] {
+            assert!(cannot_replace_code(&Fault::of_call(&refusal(code, message))), "{message}");
+        }
+        for (code, message) in [
+            (429, "slow down"),
+            (-32_005, "rate limit reached"),
+            (-32_005, "limit exceeded"),
+            (-32_603, "internal error"),
+            (-32_000, "header not found"),
+            (-32_000, "server is overloaded"),
+        ] {
+            assert!(!cannot_replace_code(&Fault::of_call(&refusal(code, message))), "{message}");
+        }
+        let broken = TransportErrorKind::http_error(502, "params not supported".to_owned());
+        assert!(!cannot_replace_code(&Fault::of_call(&broken)));
+    }
 
     #[test]
     fn an_answer_that_cannot_be_read_is_not_quoted() {
