@@ -9,6 +9,7 @@ use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use alloy::transports::{RpcError, TransportError};
+use privatix_chain::Fault;
 use privatix_channel::{Amount, Domain};
 use privatix_contracts::token::{
     Approvals, DepositWay, DomainClaims, NoPermit, PermitDomain, TokenRefusal, TrialTransfer, approvals,
@@ -96,6 +97,9 @@ pub(crate) async fn approvals_for(
 /// nothing: refuses a token that keeps a part of what it moves, or does not move it.
 ///
 /// Needs an endpoint that lets a call replace an account's code, which nearly all do; with another, nothing is refused.
+///
+/// # Errors
+/// [`NodeError::Token`] for such a token; [`NodeError::Contract`] when the endpoint does not answer now.
 pub(crate) async fn try_deposit(
     provider: &DynProvider,
     domain: &Domain,
@@ -122,17 +126,32 @@ pub(crate) async fn try_deposit(
             Some(reverted) => {
                 Err(TokenRefusal::DepositReverts { token, reason: reverted.to_string() }.into())
             }
-            None if error.is_error_resp() => {
-                tracing::debug!(%error, "the endpoint does not try calls with replaced code; the deposit is not tried before");
+            None => {
+                let fault = Fault::of_call(&error);
+                if !cannot_replace_code(&fault) {
+                    return Err(unreachable(&error));
+                }
+                tracing::debug!(%fault, "the endpoint does not try calls with replaced code; the deposit is not tried before");
                 Ok(())
             }
-            None => Err(unreachable(&error)),
         },
     }
 }
 
+/// Whether the endpoint refused because it does not take calls with replaced code, rather than for a reason that may pass,
+/// such as a rate limit or an internal error.
+fn cannot_replace_code(fault: &Fault) -> bool {
+    let Fault::Refused { code, message, .. } = fault else { return false };
+    let message = message.to_ascii_lowercase();
+    // -32601 and -32602 of JSON-RPC 2.0: no such method, wrong parameters; -32004 of EIP-1474: method not supported.
+    matches!(code, -32_601 | -32_602 | -32_004)
+        || ["override", "not supported", "unsupported", "not implemented", "argument", "params"]
+            .iter()
+            .any(|word| message.contains(word))
+}
+
 fn unreachable(error: &TransportError) -> NodeError {
-    NodeError::Contract { what: "the token", reason: error.to_string() }
+    NodeError::Contract { what: "the token", reason: Fault::of_call(error).to_string() }
 }
 
 /// A call that reverted: its data, if any came along, and what the endpoint said.
@@ -274,4 +293,50 @@ impl Asked<'_> {
 alloy::sol! {
     /// The domain version of tokens without EIP-5267.
     function version() external view returns (string);
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::rpc::json_rpc::ErrorPayload;
+    use alloy::transports::TransportErrorKind;
+
+    use super::*;
+
+    fn refusal(code: i64, message: &'static str) -> TransportError {
+        RpcError::ErrorResp(ErrorPayload { code, message: message.into(), data: None })
+    }
+
+    #[test]
+    fn only_an_endpoint_that_does_not_know_replaced_code_is_excused_from_the_trial() {
+        for (code, message) in [
+            (-32_601, "the method eth_call does not exist/is not available"),
+            (-32_602, "too many arguments, want at most 2"),
+            (-32_602, "invalid params"),
+            (-32_004, "not here"),
+            (-32_000, "state override is not enabled"),
+            (-32_000, "State overrides are not supported"),
+        ] {
+            assert!(cannot_replace_code(&Fault::of_call(&refusal(code, message))), "{message}");
+        }
+        for (code, message) in [
+            (429, "slow down"),
+            (-32_005, "rate limit reached"),
+            (-32_005, "limit exceeded"),
+            (-32_603, "internal error"),
+            (-32_000, "header not found"),
+            (-32_000, "server is overloaded"),
+        ] {
+            assert!(!cannot_replace_code(&Fault::of_call(&refusal(code, message))), "{message}");
+        }
+        let broken = TransportErrorKind::http_error(502, "params not supported".to_owned());
+        assert!(!cannot_replace_code(&Fault::of_call(&broken)));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_quoted() {
+        let page = format!("<html>no GET /v3/PATHKEY {}", "x".repeat(100_000));
+        let err = serde_json::from_str::<u8>(&page).unwrap_err();
+        let shown = unreachable(&TransportError::deser_err(err, page)).to_string();
+        assert!(!shown.contains("PATHKEY") && shown.len() < 1_000, "{shown}");
+    }
 }

@@ -133,9 +133,22 @@ impl Inner {
     /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up
     /// nothing.
     async fn look_at_head(&self, recent: &mut Recent, head: u64) {
-        if recent.knows(head) {
+        if !recent.wants(head, Instant::now()) {
             return;
         }
+        let header = match self.rpc.find_header(head).await {
+            Ok(Some(header)) => header,
+            Ok(None) => {
+                tracing::debug!(head, "endpoint does not have its newest block yet");
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(head, %error, "cannot look at the newest block");
+                recent.fail(Instant::now());
+                return;
+            }
+        };
+        // After the head, so that the past is asked for once only and not as often as the head is missing.
         if recent.is_new() {
             let past: Vec<_> = futures::stream::iter(Recent::wanted(head))
                 .map(|number| self.rpc.find_header(number))
@@ -144,14 +157,8 @@ impl Inner {
                 .await;
             past.iter().flatten().flatten().for_each(|header| recent.add(header));
         }
-        match self.rpc.find_header(head).await {
-            Ok(Some(header)) => {
-                let newest = recent.see(&header, Instant::now());
-                self.status.send_modify(|status| status.newest = Some(newest));
-            }
-            Ok(None) => tracing::debug!(head, "endpoint does not have its newest block yet"),
-            Err(error) => tracing::debug!(head, %error, "cannot look at the newest block"),
-        }
+        let newest = recent.see(&header, Instant::now());
+        self.status.send_modify(|status| status.newest = Some(newest));
     }
 
     /// The stored cursor, made first if there is none.

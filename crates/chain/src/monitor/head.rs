@@ -128,12 +128,18 @@ const FEWEST_GAPS: usize = 8;
 /// A gap that is longer than the mean by this factor shows that blocks come at no pace of their own.
 const UNEVEN: u64 = 6;
 
+/// How long the newest block is not asked for again after the endpoint failed to return it: the age that is shown is worth
+/// little, and events wait for each attempt.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// The newest blocks of the chain: what its pace is measured from.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     /// Ascending in height.
     blocks: Vec<Sample>,
     head: Option<(Sample, Instant)>,
+    /// When the endpoint last failed to return its newest block.
+    failed: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,9 +166,16 @@ impl Recent {
         self.head.is_none()
     }
 
-    /// Whether this is the newest head known.
-    pub(super) fn knows(&self, number: u64) -> bool {
-        self.head.is_some_and(|(head, _)| head.number == number)
+    /// Whether the header of this head is to be asked for now: it is not the newest known, and no attempt failed lately.
+    pub(super) fn wants(&self, number: u64, now: Instant) -> bool {
+        let known = self.head.is_some_and(|(head, _)| head.number == number);
+        let failed_lately = self.failed.is_some_and(|failed| now.saturating_duration_since(failed) < RETRY);
+        !known && !failed_lately
+    }
+
+    /// An attempt to get the newest block failed `now`.
+    pub(super) fn fail(&mut self, now: Instant) {
+        self.failed = Some(now);
     }
 
     /// Forgets everything: the chain is another one.
@@ -304,6 +317,18 @@ mod tests {
         assert_eq!(head.age(now - HOUR, instant, Head::MAX_AGE).freshness, Freshness::Fresh);
         let off = head.age(now + HOUR, instant + HOUR, Duration::ZERO);
         assert_eq!((off.freshness, off.age, off.silence), (Freshness::Fresh, HOUR, HOUR));
+    }
+
+    #[test]
+    fn after_a_failure_the_newest_block_is_not_asked_for_at_once() {
+        let mut recent = Recent::default();
+        let begin = Instant::now();
+        assert!(recent.wants(10, begin));
+        recent.fail(begin);
+        assert!(!recent.wants(10, begin) && !recent.wants(11, begin + RETRY / 2));
+        assert!(recent.wants(10, begin + RETRY));
+        recent.see(&header(10, 100, true), begin + RETRY);
+        assert!(!recent.wants(10, begin + RETRY) && recent.wants(11, begin + RETRY));
     }
 
     #[test]

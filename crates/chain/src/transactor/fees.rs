@@ -115,6 +115,17 @@ impl FeePolicy {
         Bump::To(Fees { max_fee, priority_fee: tip.min(max_fee) })
     }
 
+    /// The offer that replaces `previous` on a chain without base fees: what is usual there now, or the bump where that is
+    /// more, within the cap. The limit of tips is none of prices.
+    pub fn bump_price(&self, previous: Fees, usual: u128) -> Bump {
+        let least = self.raised(previous.max_fee);
+        if least > self.max_fee_cap {
+            return Bump::AtCap(FeeCapReached { needed: least, cap: self.max_fee_cap });
+        }
+        let price = usual.max(least).min(self.max_fee_cap);
+        Bump::To(Fees { max_fee: price, priority_fee: price })
+    }
+
     fn raised(&self, fee: u128) -> u128 {
         let permille = u128::from(self.bump_permille.max(MIN_BUMP_PERMILLE));
         // Divided first: 128 bits hold any sum, but not any product.
@@ -165,8 +176,17 @@ mod tests {
         assert_eq!(policy.initial_price(90 * GWEI), Ok(Fees::new(90 * GWEI, 90 * GWEI)));
         assert_eq!(policy.initial_price(0), Ok(Fees::new(GWEI / 100, GWEI / 100)));
         assert_eq!(policy.initial_price(501 * GWEI).unwrap_err().needed, 501 * GWEI);
-        let Bump::To(raised) = policy.bump(Fees::new(80, 80), 0, 0) else { panic!("far below the cap") };
-        assert_eq!(raised, Fees::new(90, 90));
+    }
+
+    #[test]
+    fn without_base_fees_a_replacement_follows_the_usual_price_up_to_the_cap() {
+        let policy = FeePolicy::default();
+        let of = |gwei: u128| Fees::new(gwei * GWEI, gwei * GWEI);
+        for (previous, usual, raised) in [(80, 0, 90), (80, 85, 90), (80, 300, 300), (80, 900, 500)] {
+            assert_eq!(policy.bump_price(of(previous), usual * GWEI), Bump::To(of(raised)), "{usual}");
+        }
+        let Bump::AtCap(reached) = policy.bump_price(of(480), GWEI) else { panic!("540 is above the cap") };
+        assert_eq!((reached.needed, reached.cap), (540 * GWEI, 500 * GWEI));
     }
 
     #[test]

@@ -86,12 +86,11 @@ impl Inner {
         previous: &Attempt,
     ) -> Result<bool, ChainError> {
         let (Some(nonce), Some(gas_limit)) = (record.nonce, record.gas_limit) else { return Ok(false) };
-        // Without a base fee, the whole price is the tip.
-        let (base_fee, tip) = match now.base_fee {
-            Some(base_fee) => (base_fee, self.tip().await?),
-            None => (0, self.rpc.gas_price().await?),
+        let bump = match now.base_fee {
+            Some(base_fee) => self.options.fees.bump(previous.fees, base_fee, self.tip().await?),
+            None => self.options.fees.bump_price(previous.fees, self.rpc.gas_price().await?),
         };
-        match self.options.fees.bump(previous.fees, base_fee, tip) {
+        match bump {
             Bump::AtCap(reached) => {
                 if record.bump_requested {
                     let mut tx = self.db.begin().await?;

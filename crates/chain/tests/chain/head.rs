@@ -1,5 +1,7 @@
 //! The age of the newest block.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use alloy::providers::Provider;
@@ -7,7 +9,7 @@ use privatix_chain::{Freshness, Head};
 use privatix_testkit::Anvil;
 use serde_json::Value;
 
-use crate::support::{Running, Seen, emit, emitter, fresh, http, monitor, settled};
+use crate::support::{Proxy, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_stands_still_grows_old_and_the_next_block_makes_it_fresh() {
@@ -39,5 +41,33 @@ async fn a_head_that_stands_still_grows_old_and_the_next_block_makes_it_fresh() 
     });
     let next = newest(&next.await).unwrap();
     assert!(next.seen > head.seen && next.time > head.time);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_cannot_return_its_newest_block_delays_no_events() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    emit(&anvil, contract, b"an event").await;
+    anvil.mine(40).await.unwrap();
+    let head = anvil.provider().get_block_number().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = Proxy::start(anvil.url()).await;
+    let (asked, newest) = (Arc::new(AtomicUsize::new(0)), format!("{head:#x}"));
+    let counter = Arc::clone(&asked);
+    proxy.rule(move |method, params| {
+        if method == "eth_getBlockByNumber" && params[0] == newest.as_str() {
+            counter.fetch_add(1, Ordering::Relaxed);
+            return Verdict::Error(-32_603, "internal error");
+        }
+        Verdict::Forward
+    });
+    let builder = monitor(&db, http(proxy.url()), &anvil, contract).confirmations(20);
+    let monitor = builder.build(Seen::default());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 20).await;
+    proxy.asked_again("eth_blockNumber", 3).await;
+    assert_eq!(Seen::payloads(&db).await, ["an event"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "failed attempts");
     running.stop().await.unwrap();
 }

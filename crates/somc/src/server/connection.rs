@@ -158,10 +158,11 @@ impl<'a> Connection<'a> {
                 Err(refusal) => return End::Bye(refusal),
             };
             drop(body);
-            let serving = self.ticket.serve();
             let cost = request.as_ref().map_or(1, |request| request.method().cost());
             let place = Arc::clone(&self.places).acquire_many_owned(cost.min(self.max_places));
             let Ok(permit) = place.await else { return End::Gone }; // never: it is not closed
+            // Not before: one who does not read its answers waits for a place as long as it likes, and may lose its own.
+            let serving = self.ticket.serve();
             let request = request.and_then(|request| self.charge(request.method(), cost).map(|()| request));
             match request {
                 Ok(request) => self.start(request, (id, permit), serving).await,

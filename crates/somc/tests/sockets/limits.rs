@@ -259,6 +259,34 @@ async fn one_who_does_not_take_its_answers_is_cut_off_and_holds_nothing() {
     drop(raw);
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_who_does_not_take_its_answers_loses_its_place_to_a_newcomer() {
+    let limits = limits(|limits| {
+        limits.max_strangers = 1;
+        limits.max_in_flight = 16; // one offering
+        limits.write_timeout = Duration::from_hours(1);
+    });
+    let service = Script::new().offering(|_| async { Ok(vec![0; 60_000]) });
+    let (memory, server, ..) = in_memory(service, limits);
+    let mut raw = Raw(memory.dial()).greeted().await;
+    for id in 1..=2 {
+        raw.send(&serde_json::json!({ "id": id, "method": "offering", "params": { "hash": offering(1) } }))
+            .await;
+    }
+    until(|| server.stats().requests == 2).await;
+    // The second request waits for the first one's place in flight. The first is answered soon, though nobody reads that.
+    let newcomer = soon(async {
+        loop {
+            match Client::connect(&memory, &somewhere(), patient()).await {
+                Ok(client) => break client,
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    });
+    newcomer.await.ping().await.unwrap();
+    drop(raw);
+}
+
 #[tokio::test]
 async fn what_one_connection_has_under_way_is_bounded_and_the_rest_waits() {
     let gate = Gate::closed();

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use alloy::rpc::json_rpc::{RequestPacket, Response, ResponsePacket, ResponsePayload};
+use alloy::rpc::json_rpc::{ErrorPayload, RequestPacket, Response, ResponsePacket, ResponsePayload};
 use alloy::transports::{RpcError as AlloyError, TransportError, TransportErrorKind, TransportFut};
 use reqwest::redirect;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::EndpointUrl;
 use super::names::Names;
+use super::secrets::Secrets;
 use crate::ChainError;
 
 pub(super) use ws::Connector;
@@ -25,6 +27,8 @@ pub(super) use ws::Connector;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a request is given beyond its timeout, so that whoever watches that timeout gives up first and names it.
 const GRACE: Duration = Duration::from_secs(1);
+/// What is kept of an answer that cannot be read, in bytes: enough to see what it is.
+const LONGEST_QUOTE: usize = 4096;
 /// Redirections followed, all within one host.
 const REDIRECTS: usize = 3;
 
@@ -161,7 +165,7 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 fn clean_answer(url: &EndpointUrl, answer: ResponsePacket) -> ResponsePacket {
     let clean = |mut response: Response| {
         if let ResponsePayload::Failure(refusal) = &mut response.payload {
-            refusal.message = url.secrets().hide(&refusal.message).into();
+            clean_refusal(url.secrets(), refusal);
         }
         response
     };
@@ -169,6 +173,15 @@ fn clean_answer(url: &EndpointUrl, answer: ResponsePacket) -> ResponsePacket {
         ResponsePacket::Single(response) => ResponsePacket::Single(clean(response)),
         ResponsePacket::Batch(responses) => ResponsePacket::Batch(responses.into_iter().map(clean).collect()),
     }
+}
+
+/// Of a refusal's data only what a contract returned is kept: the rest is the endpoint's own, may quote the address, and is
+/// appended to the message wherever the refusal is shown.
+fn clean_refusal(secrets: &Secrets, refusal: &mut ErrorPayload) {
+    refusal.message = secrets.hide(&refusal.message).into();
+    let data = refusal.data.take().and_then(|data| RawValue::from_string(secrets.hide(data.get())).ok());
+    refusal.data = data;
+    refusal.data = refusal.as_revert_data().and_then(|reverted| to_raw_value(&reverted).ok());
 }
 
 fn clean_error(url: &EndpointUrl, error: TransportError) -> TransportError {
@@ -186,7 +199,52 @@ fn clean_error(url: &EndpointUrl, error: TransportError) -> TransportError {
         AlloyError::Transport(Kind::Custom(error)) => {
             TransportErrorKind::custom_str(&secrets.hide(&with_causes(&*error)))
         }
-        AlloyError::DeserError { err, text } => AlloyError::DeserError { err, text: secrets.hide(&text) },
+        AlloyError::DeserError { err, text } => {
+            let mut text = secrets.hide(&text);
+            text.truncate(text.floor_char_boundary(LONGEST_QUOTE));
+            AlloyError::DeserError { err, text }
+        }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(message: &str, data: &str) -> ErrorPayload {
+        let url = "https://node.example/v3/PATHKEY0123456789".parse::<EndpointUrl>().unwrap();
+        let mut refusal = ErrorPayload {
+            code: -32_000,
+            message: message.to_owned().into(),
+            data: Some(RawValue::from_string(data.to_owned()).unwrap()),
+        };
+        clean_refusal(url.secrets(), &mut refusal);
+        refusal
+    }
+
+    #[test]
+    fn a_refusals_data_is_kept_only_where_a_contract_returned_it() {
+        let reverted = cleaned("execution reverted", r#"{"result":"0x08c379a0"}"#);
+        assert_eq!(reverted.as_revert_data().unwrap().to_string(), "0x08c379a0");
+        for (message, data) in [
+            ("no such method", r#"{"see":"https://node.example/v3/PATHKEY0123456789"}"#),
+            ("reverted by PATHKEY0123456789", r#"["PATHKEY0123456789"]"#),
+            ("internal error", r#""0x08c379a0""#),
+        ] {
+            let refusal = cleaned(message, data);
+            assert!(refusal.data.is_none(), "{refusal}");
+            assert!(!refusal.to_string().contains("PATHKEY"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn only_the_beginning_of_an_answer_that_cannot_be_read_is_kept() {
+        let url = "https://node.example/v3/PATHKEY0123456789".parse::<EndpointUrl>().unwrap();
+        let page = format!("<html>PATHKEY0123456789{}", "ä".repeat(LONGEST_QUOTE));
+        let err = serde_json::from_str::<u8>(&page).unwrap_err();
+        let shown = clean_error(&url, TransportError::deser_err(err, page)).to_string();
+        assert!(shown.contains("<html>") && !shown.contains("PATHKEY"), "{shown}");
+        assert!(shown.len() < LONGEST_QUOTE + 200, "{}", shown.len());
     }
 }
