@@ -122,19 +122,17 @@ pub(crate) async fn try_deposit(
             Ok(TrialTransfer { sent: amount, arrived: moved.arrived, returned: moved.returned }
                 .judge(token)?)
         }
-        Err(error) => match Reverted::of(&error) {
-            Some(reverted) => {
-                Err(TokenRefusal::DepositReverts { token, reason: reverted.to_string() }.into())
+        Err(error) => {
+            if let Some(reverted) = Reverted::of(&error) {
+                return Err(TokenRefusal::DepositReverts { token, reason: reverted.to_string() }.into());
             }
-            None => {
-                let fault = Fault::of_call(&error);
-                if !cannot_replace_code(&fault) {
-                    return Err(unreachable(&error));
-                }
-                tracing::debug!(%fault, "the endpoint does not try calls with replaced code; the deposit is not tried before");
-                Ok(())
+            let fault = Fault::of_call(&error);
+            if !cannot_replace_code(&fault) {
+                return Err(unreachable(&error));
             }
-        },
+            tracing::debug!(%fault, "the endpoint does not try calls with replaced code; the deposit is not tried before");
+            Ok(())
+        }
     }
 }
 

@@ -335,7 +335,7 @@ pub async fn local_endpoints(conn: &mut Conn, channel: ChannelId) -> Result<Loca
         .select(channels::local_endpoint.assume_not_null());
     // Spelled out and not bound, for the partial index `channels_live`.
     let live = diesel::dsl::sql::<diesel::sql_types::Bool>("channels.service <> 'terminated'");
-    let in_use = others.clone().filter(live);
+    let in_use = others.filter(live);
     let freed = others.filter(channels::service.eq(ServiceStatus::Terminated.as_str())).limit(FREED);
     let in_use: Vec<String> = on!(&mut *conn, |c| in_use.load(c).await)?;
     let freed: Vec<String> = on!(conn, |c| freed.load(c).await)?;

@@ -32,12 +32,13 @@ fn permit(domain: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_token_is_asked_for_its_name_its_decimals_and_its_permits() {
+    use TestToken as T;
+
     let anvil = Anvil::start().await.unwrap();
     let own = described(&anvil, anvil.deploy().await.unwrap()).await;
     assert_eq!(own.way.to_string(), permit("\"Privatix Token\" version \"1\""));
     assert_eq!((own.symbol.as_deref(), own.decimals), (Some("PTC"), Some(8)));
 
-    use TestToken as T;
     let expected = [
         (T::UsdcLike, "USD Coin", "USDC", Some(6), permit("\"USD Coin\" version \"2\"")),
         (T::SaltedDomain, "USD Coin (PoS)", "USDC.e", Some(6), permit("\"USD Coin (PoS)\" version \"1\"")),

@@ -104,20 +104,20 @@ mod tests {
         })
     }
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     #[test]
     fn connections_that_have_not_logged_in_take_no_place_of_those_that_have() {
         let places = places();
         let channel = ChannelId::default();
-        let buyer = places.admit(address(1)).unwrap();
+        let buyer = places.admit(Some(address(1))).unwrap();
         buyer.log_in(channel).unwrap();
         buyer.log_in(channel).unwrap();
-        let another = places.admit(address(1)).unwrap();
+        let another = places.admit(Some(address(1))).unwrap();
         another.log_in(channel).unwrap();
-        let strangers: Vec<Place> = (0..9).map(|_| places.admit(address(1)).unwrap()).collect();
+        let strangers: Vec<Place> = (0..9).map(|_| places.admit(Some(address(1))).unwrap()).collect();
         assert!(!buyer.place.is_dismissed());
         let gone: Vec<bool> = strangers.iter().map(|stranger| stranger.place.is_dismissed()).collect();
         assert_eq!(gone, [true, true, true, true, true, true, true, false, false], "the oldest go first");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn enter(places: &Arc<Places>, channel: ChannelId) -> Place {
-        let place = places.admit(address(9)).unwrap();
+        let place = places.admit(Some(address(9))).unwrap();
         place.log_in(channel).unwrap();
         place
     }
@@ -140,11 +140,11 @@ mod tests {
     fn the_places_of_those_that_have_logged_in_are_bounded_and_it_shows() {
         let places = places();
         let channels: [ChannelId; 4] = [1, 2, 3, 4].map(|number| format!("0x{number:064x}").parse().unwrap());
-        let first = places.admit(address(1)).unwrap();
+        let first = places.admit(Some(address(1))).unwrap();
         first.log_in(channels[0]).unwrap();
         let _second = enter(&places, channels[1]);
         let _third = enter(&places, channels[3]);
-        let third = places.admit(address(3)).unwrap();
+        let third = places.admit(Some(address(3))).unwrap();
         assert!(!places.are_full());
         assert_eq!(third.log_in(channels[2]), Err(NotIdentified::Full));
         assert!(places.are_full());

@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::cast_possible_truncation,
-    reason = "a test fails by panicking, and its numbers are its own"
+    clippy::print_stderr,
+    reason = "a test fails by panicking, its numbers are its own, and what it prints is for who looks"
 )]
 
 mod conformance;

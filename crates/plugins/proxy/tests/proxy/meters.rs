@@ -125,7 +125,7 @@ async fn cancel(cut: Cut, local: SocketAddr, port: u16, breaking: u16, round: u6
             };
             let receiving = async {
                 for _ in 0..round % 8 {
-                    from.read(&mut buffer).await.unwrap();
+                    let _ = from.read(&mut buffer).await.unwrap();
                 }
             };
             tokio::select! {
