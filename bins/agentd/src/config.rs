@@ -187,5 +187,6 @@ const SECTIONS: &str = r#"[somc]
 # What clients may reach through the proxy. Private networks and mail (port 25) are refused unless allowed here.
 # destinations = { allow = [], deny = [], deny_ports = [25] }
 
-# limits = { connections = 4096, connections_per_channel = 512, idle = "10m" }
+# Connections that have logged in (in all, of one channel), those that have not, and of these those from one address.
+# limits = { connections = 4096, connections_per_channel = 512, connections_before_login = 1024, connections_before_login_per_address = 256, idle = "10m" }
 "#;

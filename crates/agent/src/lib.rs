@@ -13,7 +13,7 @@
 //! use privatix_somc::{DirectListener, SomcAddress};
 //! use tokio_util::sync::CancellationToken;
 //!
-//! let listener = DirectListener::bind("0.0.0.0:9500".parse()?).await?;
+//! let listener = DirectListener::bind("[::]:9500".parse()?).await?;
 //! let agent = Agent::new(parts, listener, SomcAddress::direct("agent.example.org", 9500)?).await?;
 //! let handle = agent.handle();
 //! let running = tokio::spawn(agent.run(CancellationToken::new()));

@@ -22,7 +22,7 @@
 //! use tokio_util::sync::CancellationToken;
 //!
 //! let shutdown = CancellationToken::new();
-//! let server = ApiServer::bind("127.0.0.1:9520".parse()?, ServerSettings::new("a long random token".into()))?;
+//! let server = ApiServer::bind("127.0.0.1:9520".parse()?, ServerSettings::new("a long random token".into())).await?;
 //! let serving = tokio::spawn(server.serve_agent(agent.handle(), shutdown.clone()));
 //! let running = tokio::spawn(agent.run(shutdown.clone()));
 //!

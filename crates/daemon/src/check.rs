@@ -15,7 +15,7 @@ use crate::{DaemonError, KeystoreError, adapters, files, keystore, reach};
 /// How much to check.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    /// Do not ask the chain endpoint
+    /// Ask neither the chain endpoint nor name servers
     #[arg(long)]
     offline: bool,
 }

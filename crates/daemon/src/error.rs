@@ -13,7 +13,7 @@ use crate::{ConfigError, KeystoreError, TooFewFiles, logging};
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  it failed: the chain, the database, a port in use, a job that gave up
+  1  it failed: the chain, the database, a port in use, too few open files, a job that gave up, not ready
   2  the command line, the configuration, a key or a password is wrong
   3  no daemon answers, or it does not accept the token
   4  the daemon refused; the message says why

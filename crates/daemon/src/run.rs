@@ -62,7 +62,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let mut server = ServerSettings::new(token(&loaded.path(&api.token_file))?);
     server.allowed_hosts.clone_from(&api.allowed_hosts);
     server.lost_log_lines = lost_log_lines;
-    let server = ApiServer::bind(api.listen, server)?;
+    let server = ApiServer::bind(api.listen, server).await?;
     let address = server.local_addr();
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "the control API can be reached from other machines, with its token in clear text");

@@ -48,7 +48,7 @@ pub(crate) fn listen(shutdown: CancellationToken) -> Result<(), DaemonError> {
             let heard = signals.next().await;
             match answer(stopping, heard) {
                 Answer::Stop => {
-                    tracing::info!(signal = ?heard, "shutting down; a second signal aborts");
+                    tracing::info!(signal = ?heard, "shutting down; SIGINT or SIGTERM aborts");
                     stopping = true;
                     shutdown.cancel();
                 }

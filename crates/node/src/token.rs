@@ -58,7 +58,7 @@ pub(crate) async fn read(provider: &DynProvider, domain: &Domain) -> Result<Toke
 }
 
 /// How the contract's token gets from a wallet into the contract, as the token is now: tokens can be exchanged behind their
-/// address, so this is asked anew for every payment.
+/// address, so this is asked again for every payment.
 pub(crate) async fn way(provider: &DynProvider, domain: &Domain) -> Result<DepositWay, NodeError> {
     let asked = Asked { provider, token: domain.token() };
     let name = asked.view(&PTC::nameCall {}).await?.and_then(|answer| text(&answer));

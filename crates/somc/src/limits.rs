@@ -9,7 +9,8 @@ use crate::RateLimit;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// Connections that have proved a channel, by a payment or a request for access with a valid signature. They have
+    /// Connections that have proved a channel, by a payment that was acknowledged or refused as `stale` or `equal`, or by
+    /// access that they were given. They have
     /// places of their own and are never ended for another's sake. Beyond this number those that prove a channel count as
     /// strangers still.
     pub max_connections: usize,

@@ -91,14 +91,13 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Listens on `address`; port 0 takes any free one.
+    /// Listens on `address`, as [`privatix_net::listen`] does; port 0 takes any free one.
     ///
     /// # Errors
     /// [`ServeError::Listen`].
-    pub fn bind(address: SocketAddr, settings: ServerSettings) -> Result<Self, ServeError> {
+    pub async fn bind(address: SocketAddr, settings: ServerSettings) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = privatix_net::listen(address).await.map_err(failed)?.into_std().map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, settings })
     }

@@ -9,7 +9,7 @@ use alloy::transports::TransportError;
 use serde_json::Value;
 
 use super::pending::{Tagged, may_be_about_the_tag};
-use super::reply::Receipt;
+use super::reply::{HIGHEST_BLOCK, Receipt};
 use crate::rpc::{Endpoint, Fault, RpcError};
 use crate::{ChainError, Inconsistency};
 
@@ -135,7 +135,15 @@ impl Rpc {
     }
 
     pub(crate) async fn head(&self) -> Result<u64, RpcError> {
-        self.timed("eth_blockNumber", self.endpoint.provider().get_block_number()).await
+        let head = self.timed("eth_blockNumber", self.endpoint.provider().get_block_number()).await?;
+        if head > HIGHEST_BLOCK {
+            return Err(RpcError {
+                method: "eth_blockNumber",
+                endpoint: self.endpoint.label().to_owned(),
+                fault: Fault::Garbage(format!("its newest block is {head}, which no chain has")),
+            });
+        }
+        Ok(head)
     }
 
     /// The header at a height; none if the endpoint does not have it.

@@ -51,7 +51,18 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
+/// The highest block that is believed. Far above any chain, and far enough below the end of numbers that nothing computed
+/// from it overflows; databases hold no more, either.
+pub(super) const HIGHEST_BLOCK: u64 = i64::MAX as u64;
+
 impl Quantity {
+    fn block<E: de::Error>(self, what: &str) -> Result<u64, E> {
+        match self.narrow(what)? {
+            number @ ..=HIGHEST_BLOCK => Ok(number),
+            number => Err(E::custom(format_args!("{what} is {number}, which no chain has"))),
+        }
+    }
+
     fn narrow<E: de::Error>(self, what: &str) -> Result<u64, E> {
         u64::try_from(self.0).map_err(|_| E::custom(format_args!("{what} is above 2^64")))
     }
@@ -76,7 +87,7 @@ impl<'de> Deserialize<'de> for BlockHeader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawHeader::deserialize(deserializer)?;
         Ok(Self {
-            number: raw.number.narrow("the number")?,
+            number: raw.number.block("the number")?,
             hash: raw.hash,
             parent: raw.parent_hash,
             timestamp: raw.timestamp.narrow("the time")?,
@@ -119,7 +130,7 @@ struct RawReceipt {
 impl<'de> Deserialize<'de> for Receipt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawReceipt::deserialize(deserializer)?;
-        let number = raw.block_number.map(|number| number.narrow("the block number")).transpose()?;
+        let number = raw.block_number.map(|number| number.block("the block number")).transpose()?;
         Ok(Self {
             block: number.zip(raw.block_hash),
             success: raw.status.0 == 1,
@@ -175,6 +186,12 @@ mod tests {
         let header: BlockHeader = serde_json::from_value(header).unwrap();
         assert_eq!((header.number, header.timestamp, header.base_fee), (10, 12, None));
         assert!(!header.is_empty, "not known to be");
+        for (number, believed) in
+            [("0x7fffffffffffffff", true), ("0x8000000000000000", false), ("0xffffffffffffffff", false)]
+        {
+            let header = json!({"number": number, "hash": hash, "parentHash": hash, "timestamp": 12});
+            assert_eq!(serde_json::from_value::<BlockHeader>(header).is_ok(), believed, "{number}");
+        }
 
         let mut receipt =
             json!({"status": "0x01", "gasUsed": "0x5208", "blockNumber": "0x1", "blockHash": hash});

@@ -30,9 +30,8 @@ use crate::tunnel;
 
 /// Uses bought proxy traffic: the client's adapter. Its settings are [`ClientSettings`].
 ///
-/// Each channel gets a local port that speaks SOCKS5 and HTTP without a login; the adapter logs in at the agent. A byte
-/// counts when it was sent to, or received from, a destination through the agent: after the login, and what the agent counts
-/// too, but for bytes that were under way when a connection broke. Suspending a channel pauses its connections.
+/// Each channel gets a local port that speaks SOCKS5 and HTTP without a login; the adapter logs in at the agent. What
+/// counts is described [by the crate](crate#what-is-counted). Suspending a channel pauses its connections.
 #[derive(Default)]
 pub struct ProxyClient {
     lifecycle: Lifecycle<ClientSettings, Running>,

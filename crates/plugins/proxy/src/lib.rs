@@ -18,8 +18,11 @@
 //!
 //! Both sides ask their operating system what it acknowledged or saw acknowledged, so both meters show the same number,
 //! whichever way a connection ends: in order, cancelled by the program, broken by the destination, or stopped with its channel.
-//! What lies in the buffers of the side that sends was not delivered and does not count; what arrived counts even if the
-//! program does not take it any more. What remains apart is what was on the wire in the moment in which a machine or the
+//! What arrived counts even if the program does not take it any more. Bytes that were never sent do not count. Bytes that were sent and never acknowledged do not count either, up to 1 MiB of a
+//! channel or as many as were delivered, whichever is more; beyond that the seller counts them, because a buyer could take bytes
+//! and never acknowledge them. Its meter is then ahead, and its log has a warning.
+//!
+//! What remains apart is what was on the wire in the moment in which a machine or the
 //! network failed, and at most about one packet for a cancelled download whose program had closed its own direction before.
 //! (On systems other than Linux, what was written counts as delivered.)
 //!

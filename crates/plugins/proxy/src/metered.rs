@@ -69,7 +69,7 @@ const UNSENT: u32 = 32 * 1024;
 /// The most that is written at a time. With half of [`UNSENT`], 80 KiB are the most that a paused connection holds back.
 const PIECE: usize = 64 * 1024;
 
-/// So long, an end may turn out to be a break: a program that closes its connection while more comes for it, and a peer that
+/// An end may turn out to be a break within this time: a program that closes its connection while more comes for it, and a peer that
 /// [gives up](Metered), end it and reset it right after.
 const SECOND_THOUGHT: Duration = Duration::from_millis(5);
 
@@ -279,7 +279,7 @@ impl Metered {
     }
 }
 
-/// Whether the system would take more bytes now, and has not [`UNSENT`] ones waiting. As an error, "would block", it makes
+/// Whether the system would take more bytes now: fewer than half of [`UNSENT`] wait unsent. As an error, "would block", it makes
 /// the socket's next readiness be waited for.
 fn takes_more(stream: &TcpStream) -> io::Result<()> {
     let mut wanted = [PollFd::new(stream, PollFlags::OUT)];

@@ -46,7 +46,7 @@ pub(crate) async fn finish(plain: TcpStream, metered: Metered, idle: Duration) -
     None
 }
 
-/// What is on its way when a connection breaks is waited for as long as it moves, and so long when it stands still.
+/// How long to wait, while nothing moves, for what was on its way when a connection broke.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// However it moves, no longer: a channel that is stopped waits for it.

@@ -31,8 +31,8 @@ use crate::tunnel;
 
 /// Sells proxy traffic: the agent's adapter. Its settings are [`ServerSettings`].
 ///
-/// Clients log in with the credentials that their channel was provisioned with. A byte counts when it was sent to, or
-/// received from, a destination. Suspending a channel pauses its connections: no byte passes, the connections stay; new
+/// Clients log in with the credentials that their channel was provisioned with. What counts is
+/// described [by the crate](crate#what-is-counted). Suspending a channel pauses its connections: no byte passes, the connections stay; new
 /// ones wait for a few seconds and are refused then. Stopping it closes them.
 ///
 /// Of an offering's additional parameters it keeps `maxConnections` (at once, per channel) and `maxBandwidth` (bytes per

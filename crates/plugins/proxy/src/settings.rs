@@ -138,9 +138,10 @@ impl ClientSettings {
 pub struct Limits {
     /// Connections at once in all, of those that have logged in. They have places of their own; further ones are refused.
     pub connections: usize,
-    /// Connections at once of one channel; further ones are refused.
+    /// Connections of one channel that carry a request at once. As many more may be logged in between two requests; further
+    /// ones are refused.
     pub connections_per_channel: usize,
-    /// Connections at once that have not logged in (yet). When all their places are taken, the oldest of them is closed for
+    /// Connections at once that have not logged in (yet). When all their places are taken, the one idle for longest is closed for
     /// a new one. Where no login is asked for, there are none.
     pub connections_before_login: usize,
     /// Of these, connections from one IPv4 address or one IPv6 /64 network.
