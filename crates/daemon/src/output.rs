@@ -57,7 +57,7 @@ impl Output {
     }
 
     /// Prints a line. A reader that has gone away had enough, so that is no error; another failure is kept for
-    /// [`outcome`].
+    /// the outcome of the program.
     pub fn line(&self, text: impl Display) {
         let mut stdout = io::stdout().lock();
         let written = writeln!(stdout, "{}", text.to_string().trim_end()).and_then(|()| stdout.flush());
