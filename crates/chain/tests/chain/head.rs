@@ -40,7 +40,8 @@ async fn a_head_that_stands_still_grows_old_and_the_next_block_makes_it_fresh() 
         newest(status).is_some_and(|next| next.number > head.number)
     });
     let next = newest(&next.await).unwrap();
-    assert!(next.seen > head.seen && next.time > head.time);
+    // Two blocks of anvil may have one time, after time was moved.
+    assert!(next.seen > head.seen && next.time >= head.time);
     running.stop().await.unwrap();
 }
 
