@@ -83,7 +83,9 @@ async fn after_a_hundred_cancelled_connections_of_every_kind_the_meters_agree() 
     }
     for (cut, sold, bought) in outcomes {
         let apart = sold.abs_diff(bought);
-        assert!(apart < 64 * 1024 && apart * 1_000 < bought.max(sold), "{cut:?}: {sold} and {bought}");
+        // Nothing is apart on a quiet machine. On a busy one, loopback may drop the message with the last acknowledgement, or a
+        // packet of 64 KiB may slip in between two calls.
+        assert!(apart <= 4 * 64 * 1024 && apart * 200 < bought.max(sold), "{cut:?}: {sold} and {bought}");
     }
 }
 
