@@ -233,13 +233,13 @@ impl OnionService {
             let reached = self.look(&transport).await;
             match &reached {
                 Ok(()) => {
-                    let before = self.status.send_replace(OnionStatus {
-                        reachable: true,
-                        last_reached: Some(SystemTime::now()),
-                        problem: None,
-                        ..self.status.borrow().clone()
+                    let mut before = true;
+                    self.status.send_modify(|status| {
+                        before = std::mem::replace(&mut status.reachable, true);
+                        status.last_reached = Some(SystemTime::now());
+                        status.problem = None;
                     });
-                    if !before.reachable {
+                    if !before {
                         tracing::info!(address = %self.address, "onion service can be reached");
                     }
                 }

@@ -1,0 +1,211 @@
+//! Everything against a real network of tor relays on loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use privatix_channel::{OfferingHash, SignedVoucher};
+use privatix_offering::{AccessRequest, SealedAccess};
+use privatix_somc::{
+    Client, ClientError, ClientLimits, Paid, Peer, Refusal, RetryPolicy, Server, ServerLimits, Service, SomcAddress,
+    Transport,
+};
+use privatix_tor::{OnionKeys, OnionSettings, OnionStatus, Tor, TorSettings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Sells nothing, but answers.
+struct Nothing;
+
+#[async_trait]
+impl Service for Nothing {
+    async fn offering(&self, offering: OfferingHash) -> Result<Vec<u8>, Refusal> {
+        Err(Refusal::UnknownOffering { offering })
+    }
+    async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
+        Err(Refusal::UnknownChannel { channel: request.channel })
+    }
+    async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
+        Err(Refusal::UnknownChannel { channel: voucher.channel() })
+    }
+}
+
+fn settings(arti: &str) -> TorSettings {
+    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
+    let mut settings = TorSettings::default();
+    settings.arti = arti.parse().unwrap();
+    settings
+}
+
+/// Something that runs until it is stopped.
+struct Running {
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    fn new() -> Self {
+        Self { stop: CancellationToken::new(), tasks: Vec::new() }
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+}
+
+/// A client on the network.
+fn client(arti: &str, folder: &Path) -> (Tor, Running) {
+    let tor = Tor::new(folder, &settings(arti)).unwrap();
+    let mut running = Running::new();
+    let (task, stop) = (tor.clone(), running.stop.clone());
+    running.spawn(async move { task.run(stop).await });
+    (tor, running)
+}
+
+struct Agent {
+    address: SomcAddress,
+    status: watch::Receiver<OnionStatus>,
+    running: Running,
+}
+
+/// An agent with an onion service.
+fn agent(arti: &str, folder: &Path, keys: &OnionKeys, settings: &OnionSettings) -> Agent {
+    let (tor, mut running) = client(arti, folder);
+    let (service, listener) = tor.onion_service(keys, settings).unwrap();
+    let (address, status) = (service.address().clone(), service.status());
+    let stop = running.stop.clone();
+    running.spawn(service.run(stop.clone()));
+    running.spawn(async move { Server::new(Nothing, ServerLimits::default()).serve(listener, stop).await });
+    Agent { address, status, running }
+}
+
+impl Agent {
+    async fn reachable(&mut self) {
+        tokio::time::timeout(PATIENCE, self.status.wait_for(|status| status.reachable)).await.unwrap().unwrap();
+    }
+}
+
+fn peer(tor: &Tor, address: &SomcAddress) -> Peer {
+    Peer::new(Arc::new(tor.transport()), address.clone(), ClientLimits::default(), RetryPolicy::default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_onion_service_is_reached_and_comes_back_under_its_address() {
+    let arti = &std::fs::read_to_string(std::env::var("TORNET").unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let keys = OnionKeys::of_account([1; 32]);
+    let begun = Instant::now();
+    let mut first = agent(arti, &dir.path().join("agent"), &keys, &OnionSettings::default());
+    first.reachable().await;
+    println!("published and reached by itself {:?} after its start", begun.elapsed());
+
+    let (tor, running) = client(arti, &dir.path().join("client"));
+    let agent_of = peer(&tor, &first.address);
+    let asked = Instant::now();
+    agent_of.ping().await.unwrap();
+    println!("reached by a client after {:?}, client's start included", asked.elapsed());
+    let hash = OfferingHash::default();
+    let missing = agent_of.offering(hash).await;
+    assert!(matches!(missing, Err(ClientError::Refused(Refusal::UnknownOffering { .. }))), "{missing:?}");
+
+    // With the account restored elsewhere: same address, nothing but the key carried over.
+    let address = first.address.clone();
+    first.running.stop().await;
+    let begun = Instant::now();
+    let mut second = agent(arti, &dir.path().join("elsewhere"), &keys, &OnionSettings::default());
+    assert_eq!(second.address, address);
+    second.reachable().await;
+    println!("reached by itself {:?} after its second start", begun.elapsed());
+    // The same peer, whose circuit led to a service that is no more.
+    let asked = Instant::now();
+    tokio::time::timeout(PATIENCE, async { while agent_of.ping().await.is_err() {} }).await.unwrap();
+    println!("reached again by the old client after {:?}", asked.elapsed());
+
+    running.stop().await;
+    second.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_service_lets_in_only_the_clients_that_it_knows() {
+    let arti = &std::fs::read_to_string(std::env::var("TORNET").unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (agents, clients) = (OnionKeys::of_account([2; 32]), OnionKeys::of_account([3; 32]));
+    let address = agents.address(9500).unwrap();
+    let mut private = OnionSettings::default();
+    private.port = 9500;
+    private.authorized_clients = vec![clients.discovery_key(&address)];
+    let mut seller = agent(arti, &dir.path().join("agent"), &agents, &private);
+    seller.reachable().await;
+
+    let (stranger, stranger_runs) = client(arti, &dir.path().join("stranger"));
+    let refused = Client::connect(&stranger.transport(), &address, ClientLimits::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("it is private"), "{refused}");
+
+    let (known, known_runs) = client(arti, &dir.path().join("known"));
+    known.prove_to(&address, &clients).unwrap();
+    peer(&known, &address).ping().await.unwrap();
+
+    stranger_runs.stop().await;
+    known_runs.stop().await;
+    seller.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn direct_addresses_and_the_chain_endpoint_are_reached_through_exits() {
+    let arti = &std::fs::read_to_string(std::env::var("TORNET").unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = listener.local_addr().unwrap();
+    let mut running = Running::new();
+    running.spawn({
+        let stop = running.stop.clone();
+        async move {
+            while let Some(Ok((mut stream, _))) = stop.run_until_cancelled(listener.accept()).await {
+                stream.write_all(b"here").await.unwrap();
+            }
+        }
+    });
+    let (tor, tor_runs) = client(arti, &dir.path().join("client"));
+    let address = SomcAddress::from(there);
+    assert!(tor.transport().connect(&address).await.is_err(), "only with exits");
+    let mut said = String::new();
+    let mut stream = tor.transport().with_exits().connect(&address).await.unwrap_or_else(|error| panic!("{error}"));
+    stream.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "here");
+
+    let proxy = tor.proxy_to("127.0.0.1").await.unwrap();
+    let port = proxy.address();
+    running.spawn(proxy.run(running.stop.clone()));
+    for (host, allowed) in [("127.0.0.1", true), ("127.0.0.2", false)] {
+        let target = fast_socks5::client::Socks5Stream::connect(
+            port,
+            host.to_owned(),
+            there.port(),
+            fast_socks5::client::Config::default(),
+        )
+        .await;
+        assert_eq!(target.is_ok(), allowed, "{host}");
+        if let Ok(mut stream) = target {
+            let mut said = String::new();
+            stream.read_to_string(&mut said).await.unwrap();
+            assert_eq!(said, "here");
+        }
+    }
+    tor_runs.stop().await;
+    running.stop().await;
+}
