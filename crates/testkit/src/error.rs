@@ -106,6 +106,15 @@ pub enum TestkitError {
         /// Cargo's exit status.
         status: std::process::ExitStatus,
     },
+    /// The sockets of a process could not be listed.
+    #[error("cannot list the sockets of process {pid}: it has ended, or belongs to another user")]
+    Sockets {
+        /// The process.
+        pid: u32,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The node refused a request or could not be reached.
     #[cfg(feature = "full")]
     #[error("the node refused {method}")]

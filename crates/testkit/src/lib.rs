@@ -7,6 +7,7 @@
 //! - [`wait_for`] and [`wait_until`]: polling with a deadline and a message that tells what was awaited;
 //! - [`FileServer`]: a web server of deterministic bytes to download and check;
 //! - [`free_port`], [`TempDir`] and [`temp_dir`];
+//! - [`sockets`]: what a process listens on and is connected to;
 //! - [`toolchain`]: the Foundry binaries that npm brings, installed on first need.
 //!
 //! ```no_run
@@ -39,6 +40,8 @@ mod files;
 mod net;
 #[cfg(feature = "full")]
 mod process;
+#[cfg(feature = "full")]
+pub mod sockets;
 #[cfg(feature = "full")]
 mod tokens;
 #[cfg(feature = "full")]
