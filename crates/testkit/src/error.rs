@@ -106,6 +106,33 @@ pub enum TestkitError {
         /// Cargo's exit status.
         status: std::process::ExitStatus,
     },
+    /// `tor` or `tor-gencert` is not installed.
+    #[error(
+        "`tor` cannot be run: install Debian's package `tor` (apt-get install --no-install-recommends tor)"
+    )]
+    NoTor(#[source] io::Error),
+    /// A program of the package `tor` did not do its work.
+    #[error("`{program}` made no keys: {output}")]
+    TorTool {
+        /// The program.
+        program: String,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// A Tor network did not come up.
+    #[error("the Tor network is not usable after {limit:?}: {missing}; the logs of its nodes end:\n{logs}")]
+    TorNotReady {
+        /// How long it was awaited.
+        limit: Duration,
+        /// What was missing at the end.
+        missing: String,
+        /// The ends of the logs.
+        logs: String,
+    },
+    /// No HTTP client could be made.
+    #[cfg(feature = "full")]
+    #[error("cannot set up an HTTP client")]
+    Http(#[source] Box<reqwest::Error>),
     /// The sockets of a process could not be listed.
     #[error("cannot list the sockets of process {pid}: it has ended, or belongs to another user")]
     Sockets {

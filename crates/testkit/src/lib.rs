@@ -7,6 +7,7 @@
 //! - [`wait_for`] and [`wait_until`]: polling with a deadline and a message that tells what was awaited;
 //! - [`FileServer`]: a web server of deterministic bytes to download and check;
 //! - [`free_port`], [`TempDir`] and [`temp_dir`];
+//! - [`TorNetwork`]: authorities and relays on loopback, from Debian's `tor`;
 //! - [`sockets`]: what a process listens on and is connected to;
 //! - [`toolchain`]: the Foundry binaries that npm brings, installed on first need.
 //!
@@ -45,6 +46,8 @@ pub mod sockets;
 #[cfg(feature = "full")]
 mod tokens;
 #[cfg(feature = "full")]
+mod tor;
+#[cfg(feature = "full")]
 mod wait;
 #[cfg(feature = "full")]
 mod watchdog;
@@ -59,6 +62,7 @@ pub use self::{
     net::{free_port, temp_dir},
     process::{Process, ProcessBuilder, workspace_bin},
     tokens::TestToken,
+    tor::{Relay, TorNetwork, TorNetworkBuilder},
     wait::{WaitTimeout, wait_for, wait_until},
 };
 #[cfg(feature = "full")]

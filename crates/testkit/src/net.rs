@@ -34,6 +34,18 @@ fn first_ephemeral() -> u16 {
     range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768)
 }
 
+/// As [`free_port`], but several at once, no two the same.
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, TestkitError> {
+    let mut ports = Vec::with_capacity(count);
+    while ports.len() < count {
+        let port = free_port()?;
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    Ok(ports)
+}
+
 /// An empty directory of the test's own, removed when dropped.
 pub fn temp_dir() -> Result<TempDir, TestkitError> {
     TempDir::with_prefix("privatix-test-").map_err(|source| TestkitError::File {
