@@ -4,6 +4,7 @@
 //! - [`mod@bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
 //! - [`demo`]: the whole path to watch, on a local chain;
 //! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas;
+//! - [`packages`]: programs that tests need from the system's package manager;
 //! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
 //!
 //! The binary stays small: `cargo xtask` compiles it quietly before it can show any progress.
@@ -16,6 +17,7 @@ pub mod contracts;
 pub mod demo;
 pub mod layers;
 pub mod metadata;
+pub mod packages;
 pub mod table;
 pub mod test;
 

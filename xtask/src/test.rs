@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use crate::{
     Result,
     command::{cargo, minutes, npm_script, run as run_command, run_within, succeeds},
-    contracts,
+    contracts, packages,
 };
 
 const DEMO_LIMIT: Duration = Duration::from_mins(5);
@@ -47,6 +47,8 @@ pub enum Step {
     Fmt,
     /// Install Foundry, solc and the contract libraries by npm, when needed.
     Npm,
+    /// Install Debian's packages `tor` and `faketime` by apt-get, when needed.
+    Packages,
     /// `forge fmt --check`
     ForgeFmt,
     /// Compile the contracts.
@@ -170,6 +172,7 @@ impl Step {
         match self {
             Self::Fmt => run_command(cargo().args(["fmt", "--all", "--check"]))?,
             Self::Npm => contracts::install()?,
+            Self::Packages => packages::install()?,
             Self::ForgeFmt => forge("fmt", &["--check"])?,
             Self::ForgeBuild => forge("build", &[])?,
             Self::ForgeTest => forge("test", &[])?,
@@ -212,6 +215,7 @@ fn build() -> Command {
 }
 
 fn tests() -> Result<()> {
+    packages::install()?;
     // Tests start daemons: cargo builds binaries only for the tests of their own package.
     run_command(&mut build())?;
     let mut command = cargo();
