@@ -76,6 +76,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod access;
+mod address;
 mod country;
 mod json;
 mod message;
@@ -88,6 +89,7 @@ pub use access::{
     AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, Endpoint, MAX_ACCESS_SIZE, Password,
     RecipientKey, ReplayGuard, RequestError, SealedAccess,
 };
+pub use address::{AddressError, SomcAddress, SourceType};
 pub use country::{Country, UnknownCountry};
 pub use json::{FieldProblem, FieldProblems, JsonError, MAX_DEPTH};
 pub use message::{IpType, OfferingMessage};

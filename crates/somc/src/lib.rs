@@ -65,7 +65,6 @@
 //! # Ok(()) }
 //! ```
 
-mod address;
 mod client;
 mod direct;
 mod error;
@@ -79,8 +78,9 @@ mod server;
 mod service;
 mod transport;
 
+pub use privatix_offering::{AddressError, SomcAddress, SourceType};
+
 pub use self::{
-    address::{AddressError, SomcAddress, SourceType},
     client::Client,
     direct::{DirectListener, DirectTransport},
     error::ClientError,

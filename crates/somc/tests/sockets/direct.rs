@@ -86,7 +86,7 @@ async fn an_endpoint_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn each_kind_of_address_needs_its_transport() {
-    let onion = SomcAddress::new(SourceType::Tor, &format!("{}.onion", "a".repeat(56))).unwrap();
+    let onion = SomcAddress::onion(&[7; 32], 80).unwrap();
     let error = failure(DirectTransport::anywhere(), &onion).await;
     assert!(matches!(error, TransportError::Unsupported { kind: SourceType::Tor }), "{error}");
 

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use data_encoding::BASE32_NOPAD_NOCASE;
 use serde::{Deserialize, Serialize};
+use sha3::{Digest as _, Sha3_256};
 
 /// How an endpoint is reached, with the number that stands for it on chain (`sourceType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,7 +55,8 @@ impl TryFrom<u8> for SourceType {
 /// The address of an agent's messaging endpoint, checked for its form.
 ///
 /// What an offering announces on chain was written by a stranger, so nothing but a well-formed host and port gets
-/// through. As text it is `direct:host:port` or `tor:<56 characters>.onion:port`.
+/// through. An onion address must be of version 3 and have the right checksum, so that a mistyped one is refused
+/// without asking the network. As text it is `direct:host:port` or `tor:<56 characters>.onion:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SomcAddress {
@@ -99,6 +102,19 @@ impl SomcAddress {
             Ok(IpAddr::V6(address)) => Self::new(SourceType::Direct, &format!("[{address}]:{port}")),
             _ => Self::new(SourceType::Direct, &format!("{host}:{port}")),
         }
+    }
+
+    /// The address of the onion service whose identity is this ed25519 public key.
+    ///
+    /// # Errors
+    /// [`AddressError::Malformed`] for port 0.
+    pub fn onion(identity: &[u8; 32], port: u16) -> Result<Self, AddressError> {
+        let [first, second] = onion_checksum(identity);
+        let mut name = [0; ONION_BYTES];
+        name[..32].copy_from_slice(identity);
+        name[32..].copy_from_slice(&[first, second, ONION_VERSION]);
+        let name = BASE32_NOPAD_NOCASE.encode_display(&name).to_string();
+        Self::new(SourceType::Tor, &format!("{name}.onion:{port}"))
     }
 
     /// How it is reached.
@@ -196,14 +212,35 @@ fn direct_host(text: &str) -> Result<String, &'static str> {
     Ok(text.to_ascii_lowercase())
 }
 
+/// The bytes in an onion name: the key, the checksum, the version.
+const ONION_BYTES: usize = 32 + 2 + 1;
+const ONION_VERSION: u8 = 3;
+
+/// Checks a name of version 3 (Tor's `rend-spec-v3`, "Encoding onion addresses").
 fn onion_host(text: &str) -> Result<String, &'static str> {
     let text = text.to_ascii_lowercase();
     let name = text.strip_suffix(".onion").unwrap_or_default();
-    // Version 3 names: base32 of key, checksum and version. The checksum is the onion transport's to check.
-    if name.len() != 56 || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7')) {
+    let mut bytes = [0; ONION_BYTES];
+    if name.len() != 56 || BASE32_NOPAD_NOCASE.decode_mut(name.as_bytes(), &mut bytes).is_err() {
         return Err("an onion address is 56 characters of base32 followed by .onion");
     }
+    let [identity @ .., first, second, version] = bytes;
+    if version != ONION_VERSION {
+        return Err("the onion address is not of version 3, the only one that Tor still serves");
+    }
+    if onion_checksum(&identity) != [first, second] {
+        return Err(
+            "the checksum of the onion address is wrong; copy the address again, a character differs",
+        );
+    }
     Ok(text)
+}
+
+fn onion_checksum(identity: &[u8; 32]) -> [u8; 2] {
+    let hash =
+        Sha3_256::new_with_prefix(b".onion checksum").chain_update(identity).chain_update([ONION_VERSION]);
+    let [first, second, ..]: [u8; 32] = hash.finalize().into();
+    [first, second]
 }
 
 /// Why a text is not an endpoint's address.
@@ -296,6 +333,28 @@ mod tests {
             assert!(SomcAddress::new(SourceType::Tor, text).is_err(), "{text:?}");
         }
         assert_eq!("agent.example:80".parse::<SomcAddress>(), Err(AddressError::NoKind));
+    }
+
+    #[test]
+    fn an_onion_address_with_any_wrong_character_is_refused() {
+        let name = ONION.strip_suffix(".onion").unwrap();
+        for at in 0..name.len() {
+            let other = if name.as_bytes()[at] == b'a' { "b" } else { "a" };
+            let wrong = format!("{}{other}{}.onion", &name[..at], &name[at + 1..]);
+            assert!(SomcAddress::new(SourceType::Tor, &wrong).is_err(), "{wrong}");
+        }
+        let reason = |text: &str| SomcAddress::new(SourceType::Tor, text).unwrap_err().to_string();
+        assert!(reason(&ONION.replacen('2', "3", 1)).contains("checksum"));
+        assert!(reason(&ONION.replace("wid.", "wia.")).contains("version 3"));
+    }
+
+    #[test]
+    fn an_onion_address_follows_from_the_services_key() {
+        // Written by an implementation of its own: Python's hashlib and base64.
+        let address = SomcAddress::onion(&[7; 32], 80).unwrap();
+        assert_eq!(address.host(), "a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dwc6ad.onion");
+        assert_eq!(address.to_string().parse(), Ok(address));
+        assert!(SomcAddress::onion(&[7; 32], 0).is_err());
     }
 
     #[test]
