@@ -156,6 +156,7 @@ pub(crate) async fn create(
         description: draft.description,
         country: draft.country,
         ip_type: draft.ip_type,
+        addresses: vec![],
         supply: draft.supply,
         terms: draft.terms,
         additional: draft.additional,

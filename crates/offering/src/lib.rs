@@ -46,6 +46,7 @@
 //!     description: "SOCKS5 and HTTP CONNECT".into(),
 //!     country: "NL".parse()?,
 //!     ip_type: None,
+//!     addresses: vec![],
 //!     supply: 10,
 //!     terms: TermsDraft {
 //!         unit: Unit { name: "MiB".into(), measure: Measure::Bytes, size: 1_048_576 },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::Country;
+use crate::{Country, SomcAddress};
 
 /// What kind of address a client's traffic leaves from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,6 +45,10 @@ pub struct OfferingMessage {
     /// What kind of address the client's traffic leaves from, where that means anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_type: Option<IpType>,
+    /// Where the agent is reached, in its order of preference: 1 to 8 addresses, none twice. The one that the chain
+    /// announces is usually among them. Empty, which is absent in JSON, where only the announced one counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<SomcAddress>,
     /// How many channels may be open at once; at least 1.
     pub supply: u32,
     /// Prices and rules of billing.

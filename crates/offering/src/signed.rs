@@ -7,8 +7,8 @@ use privatix_billing::{Terms, TermsError};
 use privatix_channel::{Domain, OfferingHash};
 use serde_json::Value;
 
-use crate::json::{self, FieldProblems, JsonError};
-use crate::{MessageSignature, OfferingMessage, SignatureProblem, TemplateKind, Templates};
+use crate::json::{self, FieldProblem, FieldProblems, JsonError, shortened};
+use crate::{MessageSignature, OfferingMessage, SignatureProblem, SomcAddress, TemplateKind, Templates};
 
 /// The largest signed offering, in bytes on the wire.
 pub const MAX_OFFERING_SIZE: usize = 64 * 1024;
@@ -140,6 +140,21 @@ fn digest(bytes: &[u8]) -> Result<B256, JsonError> {
     Ok(eip712::Offering { message: text.to_owned() }.eip712_signing_hash(&domain))
 }
 
+/// Each address is one, in its only spelling: else one address could be listed twice.
+fn check_addresses(message: &Value) -> Result<(), FieldProblems> {
+    let listed = message.get("addresses").and_then(Value::as_array).into_iter().flatten();
+    let problems = listed.enumerate().filter_map(|(index, text)| {
+        let text = text.as_str().unwrap_or_default();
+        let problem = match text.parse::<SomcAddress>() {
+            Ok(address) if address.to_string() == text => return None,
+            Ok(address) => format!("another spelling of {address}; write it like that"),
+            Err(error) => error.to_string(),
+        };
+        Some(FieldProblem { pointer: format!("/addresses/{index}"), problem: shortened(&problem) })
+    });
+    FieldProblems::collect(problems).map_or(Ok(()), Err)
+}
+
 /// Template, fields and terms.
 fn check_message(value: Value, templates: &Templates) -> Result<(OfferingMessage, Terms), OfferingError> {
     let Some(named) = value.get("template").and_then(Value::as_str) else {
@@ -151,6 +166,7 @@ fn check_message(value: Value, templates: &Templates) -> Result<(OfferingMessage
         return Err(OfferingError::UnknownTemplate { template: hash });
     };
     template.validate(&value)?;
+    check_addresses(&value)?;
     let message: OfferingMessage = json::typed(value)?;
     let terms = message.terms()?;
     Ok((message, terms))

@@ -10,7 +10,7 @@ use privatix_billing::TermsError;
 use privatix_channel::{Amount, Domain, OfferingHash, SignatureError};
 use privatix_offering::{
     Announced, JsonError, MAX_OFFERING_SIZE, OfferingError, OfferingMessage, SignatureProblem,
-    SignedOffering, Templates, proxy,
+    SignedOffering, SomcAddress, Templates, proxy,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -54,6 +54,67 @@ fn the_signature_is_plain_eip_712_over_the_text() {
     assert_eq!(serde_json_canonicalizer::to_vec(&value).unwrap(), text);
     assert_eq!(value["terms"]["maxSuspend"], json!(1_800));
     assert_eq!(value["country"], json!("NL"));
+}
+
+/// The message as JSON with these addresses, signed by the agent all the same; or the problems with it.
+fn with_addresses(addresses: &Value) -> Result<Vec<SomcAddress>, String> {
+    match forged_with(|value| value["addresses"] = addresses.clone()) {
+        Ok(offering) => Ok(offering.message().addresses.clone()),
+        Err(OfferingError::Fields(problems)) => Err(problems.to_string()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn an_offering_lists_the_agents_addresses_in_its_order() {
+    let onion = SomcAddress::onion(&[7; 32], 80).unwrap();
+    let direct = SomcAddress::direct("2001:db8::1", 9500).unwrap();
+    let message = OfferingMessage { addresses: vec![onion.clone(), direct.clone()], ..message() };
+    let offering = SignedOffering::sign(&message, &Templates::builtin(), &agent()).unwrap();
+    let read = verify(offering.wire(), &announced(&offering)).unwrap();
+    assert_eq!(read.message().addresses, [onion.clone(), direct.clone()]);
+    let listed = json!([onion.to_string(), "direct:[2001:db8::1]:9500"]);
+    assert_eq!(with_addresses(&listed), Ok(vec![onion, direct]));
+}
+
+#[test]
+fn an_offering_without_addresses_has_no_such_field() {
+    let value = serde_json::to_value(message()).unwrap();
+    assert!(value.get("addresses").is_none(), "{value}");
+    assert!(offering().message().addresses.is_empty());
+    assert!(with_addresses(&json!([])).unwrap_err().starts_with("/addresses: "));
+}
+
+#[test]
+fn an_agents_addresses_are_bounded_and_differ() {
+    let direct = |port: u16| SomcAddress::direct("agent.example", port).unwrap();
+    let eight: Vec<_> = (1..=8).map(direct).collect();
+    assert_eq!(with_addresses(&json!(eight)), Ok(eight));
+    let refused = |addresses: Vec<SomcAddress>| {
+        let error = signing_refused(|message| message.addresses = addresses.clone()).to_string();
+        assert!(error.contains(": /addresses: "), "{error}");
+        assert!(with_addresses(&json!(addresses)).unwrap_err().starts_with("/addresses: "));
+    };
+    refused((1..=9).map(direct).collect());
+    refused(vec![direct(1), direct(2), direct(1)]);
+}
+
+#[test]
+fn a_listed_address_that_is_none_or_is_spelled_otherwise_is_refused_by_its_place() {
+    let onion = SomcAddress::onion(&[7; 32], 80).unwrap().host().to_owned();
+    for (text, problem) in [
+        ("agent.example:1".to_owned(), "starts with direct: or tor:"),
+        ("direct:agent.example".to_owned(), "the port is missing"),
+        (format!("tor:{}", onion.replacen('a', "b", 1)), "malformed tor endpoint address"),
+        (format!("tor:{onion}"), "another spelling of tor:"),
+        ("direct:Agent.example:1".to_owned(), "another spelling of direct:agent.example:1"),
+        ("x".repeat(300), "/addresses/1: \"xxx"),
+    ] {
+        let error = with_addresses(&json!(["direct:agent.example:9", text])).unwrap_err();
+        assert!(error.starts_with("/addresses/1: ") && error.contains(problem), "{text}: {error}");
+    }
+    assert!(with_addresses(&json!([7])).unwrap_err().starts_with("/addresses/0: "));
+    assert!(with_addresses(&json!("direct:agent.example:9")).unwrap_err().starts_with("/addresses: "));
 }
 
 #[test]

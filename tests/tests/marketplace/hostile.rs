@@ -90,6 +90,7 @@ fn message(market: &Market, agent: usize) -> OfferingMessage {
         description: draft.description,
         country: draft.country,
         ip_type: draft.ip_type,
+        addresses: vec![],
         supply: draft.supply,
         terms: draft.terms,
         additional: draft.additional,

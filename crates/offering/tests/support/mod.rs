@@ -48,6 +48,7 @@ pub(crate) fn message() -> OfferingMessage {
         description: "SOCKS5 and HTTP CONNECT, \"unmetered\" nights – até amanhã".into(),
         country: "NL".parse().unwrap(),
         ip_type: Some(IpType::Datacenter),
+        addresses: vec![],
         supply: 10,
         terms: TermsDraft {
             unit: Unit { name: "MiB".into(), measure: Measure::Bytes, size: 1_048_576 },
