@@ -19,6 +19,9 @@ pub enum ClientError {
         /// The time given.
         after: Duration,
     },
+    /// None of the agent's addresses led to it.
+    #[error("the agent is reached at none of its addresses: {}", joined(.0))]
+    NoneReached(Arc<[ClientError]>),
     /// No version is spoken by both sides.
     #[error("the agent speaks protocol version {theirs}, this program {ours}; update the older one")]
     Version {
@@ -78,10 +81,11 @@ impl ClientError {
     }
 
     /// Whether the request certainly had no effect. When not, it may have had it, and only its answer was lost.
-    pub const fn is_unprocessed(&self) -> bool {
+    pub fn is_unprocessed(&self) -> bool {
         match self {
             Self::Transport(_)
             | Self::ConnectTimeout { .. }
+            | Self::NoneReached(_)
             | Self::Version { .. }
             | Self::Bye(_)
             | Self::TooLarge { .. } => true,
@@ -91,14 +95,24 @@ impl ClientError {
     }
 
     /// Whether the same request may well succeed when it is repeated, on a new connection where this one ended.
-    pub const fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Transport(_) | Self::ConnectTimeout { .. } | Self::Lost { .. } | Self::Timeout { .. } => {
                 true
             }
+            Self::NoneReached(failures) => failures.iter().any(Self::is_transient),
             Self::Refused(refusal) | Self::Bye(refusal) => refusal.is_transient(),
             Self::Version { .. } | Self::Protocol { .. } | Self::TooLarge { .. } | Self::Closed => false,
         }
+    }
+
+    /// Whether a dial failed with this because of the address: nobody answered there, or somebody who is not the agent.
+    /// Another address of the agent may still work.
+    pub(crate) const fn is_of_address(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport(_) | Self::ConnectTimeout { .. } | Self::Lost { .. } | Self::Protocol { .. }
+        )
     }
 
     pub(crate) fn protocol(reason: impl Into<String>) -> Self {
@@ -114,4 +128,8 @@ impl From<TransportError> for ClientError {
     fn from(error: TransportError) -> Self {
         Self::Transport(Arc::new(error))
     }
+}
+
+fn joined(failures: &[ClientError]) -> String {
+    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

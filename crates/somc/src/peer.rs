@@ -1,6 +1,13 @@
 //! An agent that is reached whenever needed: dials lazily, dials again, repeats what may be repeated.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt, iter,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{
     FutureExt as _,
@@ -57,9 +64,57 @@ struct Link {
     disconnected: u64,
 }
 
+/// Where an agent is reached: one address at least.
+struct Addresses {
+    /// The one at this place was dialled with success last, or is the first; it is tried first.
+    best: AtomicUsize,
+    first: SomcAddress,
+    further: Vec<SomcAddress>,
+}
+
+impl Addresses {
+    fn new(first: SomcAddress, further: Vec<SomcAddress>) -> Self {
+        Self { best: AtomicUsize::new(0), first, further }
+    }
+
+    fn at(&self, place: usize) -> &SomcAddress {
+        place.checked_sub(1).and_then(|place| self.further.get(place)).unwrap_or(&self.first)
+    }
+
+    fn best(&self) -> &SomcAddress {
+        self.at(self.best.load(Ordering::Relaxed))
+    }
+
+    /// Dials one after the other until one answers or the agent itself refuses.
+    async fn dial(&self, transport: &dyn Transport, limits: &ClientLimits) -> Result<Client, ClientError> {
+        let best = self.best.load(Ordering::Relaxed);
+        let others = (0..=self.further.len()).filter(|place| *place != best);
+        let mut failures = Vec::new();
+        for place in iter::once(best).chain(others) {
+            let address = self.at(place);
+            match Client::connect(transport, address, limits.clone()).await {
+                Ok(client) => {
+                    self.best.store(place, Ordering::Relaxed);
+                    return Ok(client);
+                }
+                Err(error) if error.is_of_address() => {
+                    tracing::debug!(peer = %address, %error, "not reached at this address");
+                    failures.push(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(match failures.pop() {
+            Some(only) if failures.is_empty() => only,
+            last => ClientError::NoneReached(failures.into_iter().chain(last).collect()),
+        })
+    }
+}
+
 /// An agent to talk to, connected or not. Clones share the connection.
 ///
-/// The first request dials; requests at the same time share one connection; after it ended the next request dials again.
+/// The first request dials; where the agent has several addresses ([`or_at`](Self::or_at)), a dial that fails at one goes
+/// on to the next, beginning with the one that worked last; requests at the same time share one connection; after it ended the next request dials again.
 /// A request that fails for a passing reason is repeated within the [`RetryPolicy`]; that is safe because repeating has no
 /// further effect. Only [`access`](Self::access) is not repeated once it may have been processed.
 #[derive(Clone)]
@@ -69,7 +124,7 @@ pub struct Peer {
 
 struct PeerInner {
     transport: Arc<dyn Transport>,
-    address: SomcAddress,
+    addresses: Arc<Addresses>,
     limits: ClientLimits,
     retry: RetryPolicy,
     link: Mutex<Link>,
@@ -83,12 +138,30 @@ impl Peer {
         limits: ClientLimits,
         retry: RetryPolicy,
     ) -> Self {
-        Self { inner: Arc::new(PeerInner { transport, address, limits, retry, link: Mutex::default() }) }
+        let addresses = Arc::new(Addresses::new(address, Vec::new()));
+        Self { inner: Arc::new(PeerInner { transport, addresses, limits, retry, link: Mutex::default() }) }
     }
 
-    /// Where it is.
+    /// The same agent, which is sought at `further` addresses too, in this order, when it is not reached. A connection
+    /// that there is already stays behind.
+    #[must_use]
+    pub fn or_at(self, further: Vec<SomcAddress>) -> Self {
+        let PeerInner { transport, addresses, limits, retry, .. } = &*self.inner;
+        let further = addresses.further.iter().cloned().chain(further).collect();
+        Self {
+            inner: Arc::new(PeerInner {
+                transport: Arc::clone(transport),
+                addresses: Arc::new(Addresses::new(addresses.first.clone(), further)),
+                limits: limits.clone(),
+                retry: retry.clone(),
+                link: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Where it is: of several addresses, the one that worked last, or the first.
     pub fn address(&self) -> &SomcAddress {
-        &self.inner.address
+        self.inner.addresses.best()
     }
 
     /// Asks whether the agent answers, and gives the time that took, dialling not included.
@@ -152,7 +225,7 @@ impl Peer {
             failed += 1;
             match self.inner.retry.pause(failed, &error) {
                 Some(pause) if may_repeat(&error) => {
-                    tracing::debug!(peer = %self.inner.address, %error, ?pause, "request failed and is repeated");
+                    tracing::debug!(peer = %self.address(), %error, ?pause, "request failed and is repeated");
                     tokio::time::sleep(pause).await;
                 }
                 _ => return Err(error),
@@ -184,9 +257,9 @@ impl Peer {
     }
 
     fn dial(&self) -> Shared<Dialling> {
-        let (transport, address) = (Arc::clone(&self.inner.transport), self.inner.address.clone());
+        let (transport, addresses) = (Arc::clone(&self.inner.transport), Arc::clone(&self.inner.addresses));
         let limits = self.inner.limits.clone();
-        async move { Client::connect(&transport, &address, limits).await }.boxed().shared()
+        async move { addresses.dial(&transport, &limits).await }.boxed().shared()
     }
 
     /// Leaves `client` to those who still wait on it; others get a new connection.
@@ -200,6 +273,6 @@ impl Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("address", &self.inner.address).finish_non_exhaustive()
+        f.debug_struct("Peer").field("address", self.address()).finish_non_exhaustive()
     }
 }

@@ -112,6 +112,87 @@ async fn it_gives_up_after_the_attempts_it_was_given() {
     assert_eq!(transport.dials.load(SeqCst), 6);
 }
 
+/// An address where nobody listens any more.
+async fn dead() -> SomcAddress {
+    RawAgent::bind().await.address()
+}
+
+#[tokio::test]
+async fn an_agent_that_is_away_from_one_address_is_reached_at_the_next_and_there_again() {
+    let running = Running::start(Script::paid(), generous()).await;
+    let (first, transport) = (dead().await, Arc::new(Counting::default()));
+    let peer = Peer::new(transport.clone(), first.clone(), patient(), retry(1))
+        .or_at(vec![dead().await])
+        .or_at(vec![running.address()]);
+    assert_eq!(*peer.address(), first);
+    soon(peer.ping()).await.unwrap();
+    assert_eq!((transport.dials.load(SeqCst), peer.address()), (3, &running.address()));
+    peer.disconnect();
+    soon(peer.pay(voucher(1, 1))).await.unwrap();
+    assert_eq!(transport.dials.load(SeqCst), 4, "it begins where it was reached last");
+
+    // That address fails later: the others are tried again.
+    running.stop().await;
+    peer.disconnect();
+    soon(peer.ping()).await.unwrap_err();
+    assert_eq!(transport.dials.load(SeqCst), 7);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_at_none_of_its_addresses_is_sought_again_and_each_failure_is_named() {
+    let (one, other) = (dead().await, dead().await);
+    let transport = Arc::new(Counting::default());
+    let peer = Peer::new(transport.clone(), one.clone(), patient(), retry(3)).or_at(vec![other.clone()]);
+    let error = soon(peer.access(access_request(1))).await.unwrap_err();
+    assert!(matches!(&error, ClientError::NoneReached(failures) if failures.len() == 2), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("the agent is reached at none of its addresses: cannot reach {one}: "))
+    );
+    assert!(error.to_string().contains(&format!("; cannot reach {other}: ")), "{error}");
+    assert_eq!(transport.dials.load(SeqCst), 6);
+}
+
+#[tokio::test]
+async fn an_address_where_somebody_else_or_nobody_answers_is_passed_over() {
+    let running = Running::start(Script::paid(), generous()).await;
+    let (stranger, silent, leaving) =
+        (RawAgent::bind().await, RawAgent::bind().await, RawAgent::bind().await);
+    let mut limits = patient();
+    limits.connect_timeout = Duration::from_millis(500);
+    let peer = Peer::new(Arc::new(DirectTransport::anywhere()), stranger.address(), limits, retry(100))
+        .or_at(vec![silent.address(), leaving.address(), running.address()]);
+    let strangers = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            tokio::select! {
+                mut connection = stranger.accept() => {
+                    connection.send_text("220 mail.example").await;
+                    held.push(connection);
+                }
+                connection = leaving.accept() => drop(connection),
+            }
+        }
+    });
+    soon(peer.ping()).await.unwrap();
+    assert_eq!(*peer.address(), running.address());
+    strangers.abort();
+}
+
+#[tokio::test]
+async fn an_agent_that_refuses_is_not_asked_at_another_address() {
+    let agent = RawAgent::bind().await;
+    let transport = Arc::new(Counting::default());
+    let peer = Peer::new(transport.clone(), agent.address(), patient(), retry(1)).or_at(vec![dead().await]);
+    let asking = tokio::spawn(async move { peer.ping().await });
+    let mut connection = agent.accept().await;
+    connection.send(&json!({ "bye": { "code": "busy", "details": { "retryAfterMs": 1 } } })).await;
+    let error = soon(asking).await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Bye(Refusal::Busy { .. })), "{error}");
+    assert_eq!(transport.dials.load(SeqCst), 1);
+}
+
 #[tokio::test]
 async fn what_will_not_change_is_not_repeated() {
     let running = Running::start(Script::new(), generous()).await;
