@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use privatix_channel::ServiceStatus;
-use privatix_client::{Client, ClientHandle, ClientSettings, Filter};
+use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter};
 use privatix_examples::quotes::QuoteBuyer;
 use privatix_examples::setup::{BuyerArgs, Failure, until};
 use privatix_somc::DirectTransport;
@@ -24,7 +24,9 @@ async fn main() -> Result<(), Failure> {
     let args = BuyerArgs::parse();
     let service = Arc::new(QuoteBuyer::default());
     let parts = args.node.parts(service.clone()).await?;
-    let client = Client::new(parts, Arc::new(DirectTransport::anywhere()), ClientSettings::default()).await?;
+    let mut settings = ClientSettings::default();
+    settings.contact = ContactPolicy::DirectAllowed; // the seller of this example has no onion service
+    let client = Client::new(parts, Arc::new(DirectTransport::anywhere()), settings).await?;
     let (buyer, done) = (client.handle(), CancellationToken::new());
     let stop_when_done = done.clone().drop_guard();
     let using = async { buy(&buyer, &service, args.quotes).await.map(|()| drop(stop_when_done)) };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
-use privatix_client::ClientSettings;
+use privatix_client::{ClientSettings, ContactPolicy};
 use privatix_daemon::DaemonError;
 use privatix_daemon::config::{
     self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, TokenAmount,
@@ -60,6 +60,7 @@ impl config::Settings for Settings {
 impl Settings {
     pub(crate) fn client_settings(&self) -> Result<ClientSettings, DaemonError> {
         let mut settings = ClientSettings::default();
+        settings.contact = ContactPolicy::DirectAllowed;
         settings.policy = self.billing.policy()?;
         settings.request_close_after = self.billing.request_close_after();
         settings.access_within = self.billing.access_within;

@@ -20,7 +20,7 @@ pub(crate) enum Command {
         /// Of this agent
         #[arg(long, value_name = "ADDRESS")]
         agent: Option<privatix_api::Address>,
-        /// Those too that are full, off the market, or whose message is not here
+        /// Those too that are full, off the market, without their message here, or whose agent `somc.contact` excludes
         #[arg(long)]
         all: bool,
         /// At most so many

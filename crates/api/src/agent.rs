@@ -76,7 +76,7 @@ pub struct Offering {
     pub source: String,
     /// Block of the last announcement.
     pub announced_at: Option<u64>,
-    /// Why its last transaction failed, or why there is no message.
+    /// Why its last transaction failed, why there is no message, or why its agent is not contacted.
     pub problem: Option<String>,
     /// When it was first stored here.
     #[serde(with = "humantime_serde")]

@@ -18,7 +18,8 @@ requests! {
         /// In this country, ISO 3166-1 alpha-2.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         country: Option<String>,
-        /// Those too that have no free place, are off the market, or whose message is not here.
+        /// Those too that have no free place, are off the market, whose message is not here, or whose agent has no address
+        /// that `somc.contact` permits.
         #[serde(default)]
         all: bool,
         /// At most so many; 100 when not given, 1,000 at most.

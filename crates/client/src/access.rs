@@ -78,7 +78,7 @@ impl AccessFetcher {
         let found =
             offerings::get(&mut *node.db().read().await?, descriptor.agent, descriptor.offering).await?;
         let offering = node.offering(descriptor.agent, descriptor.offering).await?;
-        let peer = self.peers.keep(&found.announcement)?;
+        let peer = self.peers.keep(&found.announcement, &offering)?;
 
         // A key for this one answer: nobody can open it later.
         let key = AccessKey::generate();

@@ -7,7 +7,7 @@ use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash};
 use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
-use privatix_offering::SignedOffering;
+use privatix_offering::{ContactPolicy, SignedOffering};
 use privatix_somc::{ClientLimits, RetryPolicy, Transport};
 use privatix_store::channels;
 use privatix_store::offerings::{self, Filter, Offering};
@@ -17,7 +17,7 @@ use crate::access::{AccessFetcher, FetchAccess};
 use crate::channels::{Channels, FinalizeClose, OpenChannel, RequestClose, TopUp};
 use crate::offerings::Offerings;
 use crate::outbox::{Outbox, Sender, outbox};
-use crate::peers::{Peers, no_answer};
+use crate::peers::{Dialler, Peers, no_answer};
 use crate::role::ClientRole;
 
 /// How a client behaves.
@@ -32,6 +32,8 @@ pub struct ClientSettings {
     /// How long an agent may take to hand over access to a channel that is open (default one hour). Its service is ended
     /// then.
     pub access_within: Duration,
+    /// Which of their addresses agents may be reached at, and in which order (default: onion services only).
+    pub contact: ContactPolicy,
     /// How long to wait for agents.
     pub limits: ClientLimits,
     /// How often to ask agents again.
@@ -44,6 +46,7 @@ impl Default for ClientSettings {
             policy: ClientPolicy::default(),
             request_close_after: Some(Duration::from_hours(1)),
             access_within: Duration::from_hours(1),
+            contact: ContactPolicy::default(),
             limits: ClientLimits::default(),
             retry: RetryPolicy::default(),
         }
@@ -54,6 +57,8 @@ impl Default for ClientSettings {
 pub struct Client {
     handle: ClientHandle,
     settings: ClientSettings,
+    /// For the messages of offerings.
+    fetching: Dialler,
     outbox: Outbox,
     sender: Sender,
 }
@@ -65,7 +70,8 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Makes a client that reaches agents over `transport`.
+    /// Makes a client that reaches agents over `transport`, as far as
+    /// [`settings.contact`](ClientSettings::contact) permits.
     ///
     /// # Errors
     /// As [`Node::open`].
@@ -75,9 +81,19 @@ impl Client {
         settings: ClientSettings,
     ) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Client).await?;
-        let peers = Arc::new(Peers::new(transport, settings.limits.clone(), settings.retry.clone()));
+        let (limits, retry) = (settings.limits.clone(), settings.retry.clone());
+        let dialler = Dialler { transport, contact: settings.contact, limits, retry };
+        let peers = Arc::new(Peers::new(dialler.clone()));
         let (outbox, sender) = outbox(Arc::clone(&node), Arc::clone(&peers));
-        Ok(Self { handle: ClientHandle { node, peers }, settings, outbox, sender })
+        Ok(Self { handle: ClientHandle { node, peers }, settings, fetching: dialler, outbox, sender })
+    }
+
+    /// Fetches the messages of offerings over a transport of their own, such as one that hides the client's address from
+    /// all the agents that it only looks at.
+    #[must_use]
+    pub fn fetch_over(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.fetching.transport = transport;
+        self
     }
 
     /// What a user can do with it, while it runs.
@@ -90,7 +106,8 @@ impl Client {
     /// # Errors
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { handle: ClientHandle { node, peers }, settings, outbox, sender } = self;
+        let Self { handle: ClientHandle { node, peers }, settings, fetching, outbox, sender } = self;
+        crate::offerings::ask_again(&node).await?;
         let role = Arc::new(ClientRole {
             node: Arc::clone(&node),
             outbox,
@@ -104,7 +121,7 @@ impl Client {
             move |processor: privatix_jobs::ProcessorBuilder| {
                 let channels = || Channels { node: Arc::clone(&node) };
                 processor
-                    .register(Offerings { node: Arc::clone(&node), peers: Arc::clone(&peers) })
+                    .register(Offerings { node: Arc::clone(&node), dialler: fetching })
                     .register::<FetchAccess, _>(AccessFetcher { node: Arc::clone(&node), peers, within })
                     .register::<OpenChannel, _>(channels())
                     .register::<TopUp, _>(channels())
@@ -157,7 +174,8 @@ impl ClientHandle {
         &self.node
     }
 
-    /// Offerings, the most recently announced first, at most `limit`.
+    /// Offerings, the most recently announced first, at most `limit`. One whose agent has no address that
+    /// [`contact`](ClientSettings::contact) permits has that as its problem, and is not available.
     pub async fn browse(&self, filter: &Filter, limit: u32) -> Result<Vec<Listing>, NodeError> {
         let found = offerings::list(&mut *self.node.db().read().await?, filter, limit).await?;
         let mut listings = Vec::with_capacity(found.len());
@@ -173,6 +191,14 @@ impl ClientHandle {
                 },
                 None => None,
             };
+            if let Some(message) = &message
+                && let Err(error) = self.peers.permitted(&offering.announcement, message)
+            {
+                if filter.available {
+                    continue;
+                }
+                offering.problem = Some(error.to_string());
+            }
             listings.push(Listing { offering, message });
         }
         Ok(listings)
@@ -184,8 +210,8 @@ impl ClientHandle {
     /// period to come back.
     ///
     /// # Errors
-    /// [`NodeError::Refused`] for an offering that cannot be accepted as asked; [`NodeError::Peer`] when the agent does not
-    /// answer; [`NodeError::Insufficient`].
+    /// [`NodeError::Refused`] for an offering that cannot be accepted as asked; [`NodeError::NotPermitted`] when its agent
+    /// has no address that may be used; [`NodeError::Peer`] when the agent does not answer; [`NodeError::Insufficient`].
     pub async fn accept(
         &self,
         agent: Option<Address>,
@@ -193,6 +219,7 @@ impl ClientHandle {
         deposit: Option<Amount>,
     ) -> Result<ChannelId, NodeError> {
         let (found, message) = self.choose(agent, offering).await?;
+        let peer = self.peers.keep(&found.announcement, &message)?;
         let least = min_deposit(message.terms()).max(found.announcement.min_deposit);
         let deposit = deposit.unwrap_or(least);
         if deposit < least {
@@ -213,7 +240,6 @@ impl ClientHandle {
                 remedy: "send tokens to the account or `deposit` what is in the wallet",
             });
         }
-        let peer = self.peers.keep(&found.announcement)?;
         peer.ping().await.map_err(no_answer(&peer))?;
 
         let descriptor = ChannelDescriptor {

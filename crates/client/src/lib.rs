@@ -8,12 +8,14 @@
 //! # async fn example(parts: privatix_node::NodeParts) -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //!
-//! use privatix_client::{Client, ClientSettings, Filter};
+//! use privatix_client::{Client, ClientSettings, ContactPolicy, Filter};
 //! use privatix_somc::DirectTransport;
 //! use tokio_util::sync::CancellationToken;
 //!
 //! let transport = Arc::new(DirectTransport::public_only());
-//! let client = Client::new(parts, transport, ClientSettings::default()).await?;
+//! let mut settings = ClientSettings::default();
+//! settings.contact = ContactPolicy::DirectAllowed; // without it, only agents with onion services are contacted
+//! let client = Client::new(parts, transport, settings).await?;
 //! let handle = client.handle();
 //! let running = tokio::spawn(client.run(CancellationToken::new()));
 //!
@@ -41,4 +43,5 @@ pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use offerings::FetchOffering;
 pub use privatix_node::{ChainSettings, Node, NodeError, NodeParts, Order, ServiceOrder, migrations};
+pub use privatix_offering::ContactPolicy;
 pub use privatix_store::offerings::Filter;

@@ -12,7 +12,7 @@ use privatix_offering::{Announced, SignedOffering};
 use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
 
-use crate::peers::{Peers, no_answer};
+use crate::peers::{Dialler, no_answer};
 
 /// Job: fetch an announced offering's message from its agent and check it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,9 +38,22 @@ impl Job for FetchOffering {
     }
 }
 
+/// At most as many offerings are asked for again when the client starts.
+const ASKED_AGAIN: u32 = 1_000;
+
+/// Asks again for what is on the market and could not be had: the settings, or the agents, may have changed meanwhile.
+pub(crate) async fn ask_again(node: &Node) -> Result<(), NodeError> {
+    let missing = offerings::without_message(&mut *node.db().read().await?, ASKED_AGAIN).await?;
+    let mut tx = node.db().begin().await?;
+    for (agent, offering) in missing {
+        privatix_node::push(&mut tx, &FetchOffering { agent, offering }, "start").await?;
+    }
+    Ok(tx.commit().await?)
+}
+
 pub(crate) struct Offerings {
     pub(crate) node: Arc<Node>,
-    pub(crate) peers: Arc<Peers>,
+    pub(crate) dialler: Dialler,
 }
 
 #[async_trait]
@@ -57,7 +70,7 @@ impl Offerings {
         if stored.message.is_some() || !stored.status.is_on_market() {
             return Ok(cx.finish().await?.commit().await?);
         }
-        let fetched = match self.peers.once(&stored.announcement) {
+        let fetched = match self.dialler.announcer(&stored.announcement) {
             Ok(peer) => peer.offering(job.offering).await.map_err(no_answer(&peer)),
             Err(error) => Err(error),
         };

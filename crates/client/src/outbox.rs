@@ -116,7 +116,8 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
     if voucher.acknowledged >= signed || stored.status.is_closed() {
         return Ok(ControlFlow::Break(()));
     }
-    let peer = peers.keep(&said)?;
+    let offering = node.offering(stored.descriptor.agent, stored.descriptor.offering).await?;
+    let peer = peers.keep(&said, &offering)?;
     let error = match peer.pay(voucher.signed).await {
         Ok(paid) => {
             acknowledged(node, channel, paid.cumulative.min(signed)).await?;

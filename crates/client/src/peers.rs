@@ -4,38 +4,62 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use privatix_node::NodeError;
+use privatix_offering::{ContactPolicy, SignedOffering};
 use privatix_somc::{ClientError, ClientLimits, Peer, RetryPolicy, SomcAddress, SourceType, Transport};
 use privatix_store::offerings::Announcement;
 
-/// The agents that we talk to, one connection each.
+/// How agents are reached.
+#[derive(Clone)]
+pub(crate) struct Dialler {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) contact: ContactPolicy,
+    pub(crate) limits: ClientLimits,
+    pub(crate) retry: RetryPolicy,
+}
+
+impl Dialler {
+    /// An agent that we ask for what it announced: only at the announced address, as nothing else is known of it.
+    pub(crate) fn announcer(&self, said: &Announcement) -> Result<Peer, NodeError> {
+        let announced = address(said)?;
+        self.contact.candidates(&announced, &[])?;
+        Ok(self.peer(announced, Vec::new()))
+    }
+
+    fn peer(&self, first: SomcAddress, further: Vec<SomcAddress>) -> Peer {
+        Peer::new(Arc::clone(&self.transport), first, self.limits.clone(), self.retry.clone()).or_at(further)
+    }
+}
+
+/// The agents that we have business with, one connection each.
 pub(crate) struct Peers {
-    transport: Arc<dyn Transport>,
-    limits: ClientLimits,
-    retry: RetryPolicy,
-    /// Those of our channels; few enough to keep.
-    known: Mutex<HashMap<SomcAddress, Peer>>,
+    dialler: Dialler,
+    /// Those of our channels, by the addresses to try; few enough to keep.
+    known: Mutex<HashMap<(SomcAddress, Vec<SomcAddress>), Peer>>,
 }
 
 impl Peers {
-    pub(crate) fn new(transport: Arc<dyn Transport>, limits: ClientLimits, retry: RetryPolicy) -> Self {
-        Self { transport, limits, retry, known: Mutex::default() }
+    pub(crate) fn new(dialler: Dialler) -> Self {
+        Self { dialler, known: Mutex::default() }
     }
 
-    /// An agent that we have business with: its connection is kept.
-    pub(crate) fn keep(&self, said: &Announcement) -> Result<Peer, NodeError> {
-        let address = address(said)?;
+    /// The addresses at which the policy permits to reach an agent.
+    pub(crate) fn permitted(
+        &self,
+        said: &Announcement,
+        message: &SignedOffering,
+    ) -> Result<Vec<SomcAddress>, NodeError> {
+        Ok(self.dialler.contact.candidates(&address(said)?, &message.message().addresses)?)
+    }
+
+    /// The agent of an offering that was fetched: its connection is kept.
+    pub(crate) fn keep(&self, said: &Announcement, message: &SignedOffering) -> Result<Peer, NodeError> {
+        let mut further = self.permitted(said, message)?;
+        let first = further.remove(0); // never empty
         let mut known = self.known.lock();
-        let peer = known.entry(address.clone()).or_insert_with(|| self.dial(address));
+        let peer = known
+            .entry((first, further))
+            .or_insert_with_key(|(first, further)| self.dialler.peer(first.clone(), further.clone()));
         Ok(peer.clone())
-    }
-
-    /// An agent that we ask one thing: its connection ends with the value.
-    pub(crate) fn once(&self, said: &Announcement) -> Result<Peer, NodeError> {
-        Ok(self.dial(address(said)?))
-    }
-
-    fn dial(&self, address: SomcAddress) -> Peer {
-        Peer::new(Arc::clone(&self.transport), address, self.limits.clone(), self.retry.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use privatix_channel::{ChannelId, SignError, SignRefused, TransitionRefused, Vou
 use privatix_contracts::token::TokenRefusal;
 use privatix_db::DbError;
 use privatix_jobs::{JobError, JobsError};
-use privatix_offering::OfferingError;
+use privatix_offering::{NotPermitted, OfferingError};
 use privatix_store::StoreError;
 
 use crate::after;
@@ -84,6 +84,9 @@ pub enum NodeError {
         /// What happened.
         reason: String,
     },
+    /// The agent has no address that the client may use.
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
     /// A transaction that uses the next permit, or the allowance, is on its way.
     #[error(
         "another transaction that moves tokens out of the wallet is on its way; wait until it is confirmed"

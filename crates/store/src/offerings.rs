@@ -380,6 +380,24 @@ pub async fn by_hash(conn: &mut Conn, offering: OfferingHash) -> Result<Vec<Offe
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
+/// Offerings on the market whose message is not here, the most recently announced first, at most `limit`: by agent and hash.
+pub async fn without_message(
+    conn: &mut Conn,
+    limit: u32,
+) -> Result<Vec<(Address, OfferingHash)>, StoreError> {
+    let query = offerings::table
+        .filter(offerings::message.is_null())
+        .filter(offerings::status.eq_any(ON_MARKET))
+        .order((offerings::announced_at.desc(), offerings::created_at.desc()))
+        .limit(limit.into())
+        .select((offerings::agent, offerings::hash));
+    let found: Vec<(Addr, Bytes32)> = on!(conn, |c| query.load(c).await)?;
+    Ok(found.into_iter().map(|(agent, hash)| (agent.into(), OfferingHash::new(hash.into()))).collect())
+}
+
+/// The stored names of the statuses that are on the market.
+const ON_MARKET: [&str; 3] = ["registered", "popping_up", "popped_up"];
+
 /// Which offerings to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -409,7 +427,7 @@ pub async fn list(conn: &mut Conn, filter: &Filter, limit: u32) -> Result<Vec<Of
         query = query
             .filter(offerings::free_supply.gt(0))
             .filter(offerings::message.is_not_null())
-            .filter(offerings::status.eq_any(["registered", "popping_up", "popped_up"]));
+            .filter(offerings::status.eq_any(ON_MARKET));
     }
     let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
     rows.into_iter().map(TryInto::try_into).collect()

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use privatix_channel::{
     Amount, ChannelId, ChannelStatus, Domain, OfferingHash, SignedVoucher, Voucher, sign_voucher,
 };
-use privatix_client::{ClientHandle, ClientSettings, Filter, Listing};
+use privatix_client::{ClientHandle, Filter, Listing};
 use privatix_contracts::call;
 use privatix_offering::{
     AccessContext, AccessKey, AccessMessage, AccessRequest, Endpoint, OfferingMessage, Password,
@@ -22,22 +22,22 @@ use privatix_testkit::wait_for;
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel, service};
+use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel, direct, service};
 
 /// An account that sells nothing honestly.
-const LIAR: usize = 3;
+pub(crate) const LIAR: usize = 3;
 
-type Answer<Q, A> = Box<dyn Fn(&Q) -> Result<A, Refusal> + Send + Sync>;
+pub(crate) type Answer<Q, A> = Box<dyn Fn(&Q) -> Result<A, Refusal> + Send + Sync>;
 
 /// Answers whatever it is told to.
-struct Liar {
+pub(crate) struct Liar {
     offering: Vec<u8>,
     access: Answer<AccessRequest, SealedAccess>,
     pay: Answer<SignedVoucher, Paid>,
 }
 
 impl Liar {
-    fn new(
+    pub(crate) fn new(
         offering: &[u8],
         access: impl Fn(&AccessRequest) -> Result<SealedAccess, Refusal> + Send + Sync + 'static,
     ) -> Self {
@@ -62,8 +62,17 @@ impl Service for Liar {
 }
 
 /// Announces `hash` on chain from the liar's account and serves the lies.
-async fn announce(market: &Market, hash: OfferingHash, liar: Liar) -> DropGuard {
+pub(crate) async fn announce(market: &Market, hash: OfferingHash, liar: Liar) -> DropGuard {
     let listener = DirectListener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    announce_at(market, hash, liar, listener).await
+}
+
+pub(crate) async fn announce_at(
+    market: &Market,
+    hash: OfferingHash,
+    liar: Liar,
+    listener: DirectListener,
+) -> DropGuard {
     let address = SomcAddress::direct("127.0.0.1", listener.local_addr().port()).unwrap();
     let stop = CancellationToken::new();
     let server = Server::new(liar, ServerLimits::default());
@@ -78,7 +87,7 @@ async fn announce(market: &Market, hash: OfferingHash, liar: Liar) -> DropGuard 
     stop.drop_guard()
 }
 
-fn message(market: &Market, agent: usize) -> OfferingMessage {
+pub(crate) fn message(market: &Market, agent: usize) -> OfferingMessage {
     let draft = by_the_kib();
     OfferingMessage {
         template: proxy::offering_template(),
@@ -102,7 +111,7 @@ fn no_access(_: &AccessRequest) -> Result<SealedAccess, Refusal> {
 }
 
 /// Waits until the client has judged an offering and gives its complaint.
-async fn problem(client: &ClientHandle, hash: OfferingHash) -> String {
+pub(crate) async fn problem(client: &ClientHandle, hash: OfferingHash) -> String {
     wait_for("a problem", LIMIT, async || {
         let found: Vec<Listing> = client.browse(&Filter::default(), 10).await.unwrap();
         let listing = found.into_iter().find(|listing| listing.offering.hash == hash).ok_or("not seen")?;
@@ -173,7 +182,7 @@ fn sealer(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deposit_comes_back_from_an_agent_that_gives_no_access() {
     let market = Market::new().await;
-    let mut settings = ClientSettings::default();
+    let mut settings = direct();
     settings.access_within = Duration::from_secs(1);
     settings.request_close_after = Some(Duration::ZERO);
     let client = market.client_with(settings).await;

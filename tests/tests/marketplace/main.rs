@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod contact;
 mod hostile;
 mod market;
 mod money;

@@ -10,12 +10,12 @@ use privatix_agent::{Agent, AgentHandle, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, StartFrom};
 use privatix_channel::{Amount, ChannelId, OfferingHash};
-use privatix_client::{Client, ClientHandle, ClientSettings, Filter};
+use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter};
 use privatix_db::Database;
 use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices};
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
-use privatix_somc::{DirectListener, DirectTransport, SomcAddress};
+use privatix_somc::{DirectListener, DirectTransport, SomcAddress, Transport};
 use privatix_testkit::{Anvil, Contracts, TempDir, TestToken, free_port, temp_dir, wait_for};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -34,6 +34,13 @@ pub struct Market {
     /// Announced to clients, so they stay over a restart.
     somc_port: u16,
     proxy_port: u16,
+}
+
+/// Settings of a client that dials the agents of this machine.
+pub fn direct() -> ClientSettings {
+    let mut settings = ClientSettings::default();
+    settings.contact = ContactPolicy::DirectAllowed;
+    settings
 }
 
 /// A role that runs.
@@ -134,14 +141,25 @@ impl Market {
 
     /// Starts the client, with a local port for each channel.
     pub async fn client(&self) -> Running<ClientHandle> {
-        self.client_with(ClientSettings::default()).await
+        self.client_with(direct()).await
     }
 
     pub async fn client_with(&self, settings: ClientSettings) -> Running<ClientHandle> {
+        let transport = Arc::new(DirectTransport::anywhere());
+        self.client_over(transport.clone(), transport, settings).await
+    }
+
+    /// Starts the client over a transport for its agents and one for the messages of offerings.
+    pub async fn client_over(
+        &self,
+        transport: Arc<dyn Transport>,
+        fetching: Arc<dyn Transport>,
+        settings: ClientSettings,
+    ) -> Running<ClientHandle> {
         let adapter_settings = json!({ "port": 0, "allow_private_agents": true });
         let adapter = Arc::new(ProxyClient::new());
         let parts = self.parts("client", self.anvil.key(CLIENT), adapter, adapter_settings).await;
-        let client = Client::new(parts, Arc::new(DirectTransport::anywhere()), settings).await.unwrap();
+        let client = Client::new(parts, transport, settings).await.unwrap().fetch_over(fetching);
         let (handle, stop) = (client.handle(), CancellationToken::new());
         let task = tokio::spawn(client.run(stop.clone()));
         let mut running = Running { handle, stop, task };

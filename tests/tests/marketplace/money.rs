@@ -2,12 +2,11 @@
 
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
 use privatix_channel::{Amount, ChannelStatus};
-use privatix_client::ClientSettings;
 use privatix_contracts::call;
 use privatix_testkit::{FileServer, wait_for};
 use std::time::Duration;
 
-use crate::market::{CLIENT, LIMIT, Market, by_the_kib, channel, service};
+use crate::market::{CLIENT, LIMIT, Market, by_the_kib, channel, direct, service};
 use crate::{download, download_some};
 
 /// The proxy as a client without Privatix would use it: straight to the agent's port.
@@ -50,7 +49,7 @@ async fn who_does_not_pay_gets_no_more_than_the_agreed_lag() {
 async fn a_deposit_is_topped_up_and_its_end_ends_the_service() {
     let market = Market::new().await;
     let files = FileServer::start_mib(4).await.unwrap();
-    let mut settings = ClientSettings::default();
+    let mut settings = direct();
     let percent = Percent::try_from(50).unwrap();
     let top_up = TopUpPolicy { percent, amount: TopUpAmount::Double, max_deposit: Some(Amount::new(10_000)) };
     settings.policy = ClientPolicy { top_up: Some(top_up), ..ClientPolicy::default() };

@@ -27,6 +27,7 @@ impl From<NodeError> for Failure {
             | NodeError::Transition(_)
             | NodeError::SignRefused(_)
             | NodeError::NoAccess(_)
+            | NodeError::NotPermitted(_)
             | NodeError::Adapter(_) => ErrorCode::Refused,
             _ => ErrorCode::Internal,
         };

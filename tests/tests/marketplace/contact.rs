@@ -1,0 +1,124 @@
+//! Which agents a client contacts, and where.
+
+use std::mem;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use privatix_client::{ClientHandle, ClientSettings, ContactPolicy, Filter};
+use privatix_jobs::JobStatus;
+use privatix_node::NodeError;
+use privatix_offering::{SignedOffering, Templates};
+use privatix_somc::{
+    BoxStream, DirectListener, DirectTransport, Refusal, SomcAddress, Transport, TransportError,
+};
+use privatix_testkit::wait_for;
+
+use crate::hostile::{LIAR, Liar, announce_at, message, problem};
+use crate::market::{LIMIT, Market, available, by_the_kib, direct, publish};
+
+/// Dials directly and remembers what was dialled.
+#[derive(Default)]
+struct Dials(Mutex<Vec<SomcAddress>>);
+
+impl Dials {
+    /// What was dialled since the last question.
+    fn take(&self) -> Vec<SomcAddress> {
+        mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Transport for Dials {
+    async fn connect(&self, address: &SomcAddress) -> Result<BoxStream, TransportError> {
+        self.0.lock().unwrap().push(address.clone());
+        DirectTransport::anywhere().connect(address).await
+    }
+}
+
+fn contact(policy: ContactPolicy) -> ClientSettings {
+    let mut settings = direct();
+    settings.contact = policy;
+    settings
+}
+
+/// How many offerings the client could accept.
+async fn acceptable(client: &ClientHandle) -> usize {
+    client.browse(&Filter { available: true, ..Filter::default() }, 10).await.unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_decides_whether_an_agent_is_contacted_and_a_restart_is_enough_to_change_it() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    let offering = publish(&market, &agent.handle, by_the_kib()).await;
+
+    // By default, an agent that has no onion service is not dialled at all.
+    let dials = Arc::new(Dials::default());
+    let client = market.client_over(dials.clone(), dials.clone(), ClientSettings::default()).await;
+    let complaint = problem(&client.handle, offering).await;
+    let somc = agent.handle.somc();
+    assert!(
+        complaint.contains(&format!("the agent is reached only at {somc}, and `somc.contact`")),
+        "{complaint}"
+    );
+    let failed = wait_for("the job to fail", LIMIT, async || {
+        let filter = privatix_jobs::Filter::new().kind("fetch_offering").status(JobStatus::Failed);
+        let mut conn = client.handle.node().db().read().await.unwrap();
+        privatix_jobs::list(&mut conn, &filter).await.unwrap().jobs.pop().ok_or("not yet")
+    })
+    .await
+    .unwrap();
+    assert_eq!(failed.tries, 1, "{failed:?}");
+    let refused = client.handle.accept(None, offering, None).await.unwrap_err();
+    assert!(refused.to_string().contains("`somc.contact` is \"tor-only\""), "{refused}");
+    assert_eq!(acceptable(&client.handle).await, 0);
+    client.stop().await;
+    assert!(dials.take().is_empty());
+
+    // With another setting, the message is fetched after a restart without a new announcement.
+    let client = market.client_over(dials.clone(), dials.clone(), contact(ContactPolicy::TorPreferred)).await;
+    available(&client.handle, offering).await;
+    client.stop().await;
+    assert_eq!(dials.take(), [somc.clone()]);
+
+    // Back again: the message is here and shown, and no channel is opened under it.
+    let client = market.client_over(dials.clone(), dials.clone(), ClientSettings::default()).await;
+    let listing = client.handle.browse(&Filter::default(), 10).await.unwrap().pop().unwrap();
+    assert!(listing.message.is_some());
+    assert!(listing.offering.problem.unwrap().contains("`somc.contact`"));
+    assert_eq!(acceptable(&client.handle).await, 0);
+    let before = client.handle.node().balances().await.unwrap();
+    let refused = client.handle.accept(None, offering, None).await.unwrap_err();
+    assert!(matches!(refused, NodeError::NotPermitted(_)), "{refused}");
+    assert!(client.handle.node().channels(10).await.unwrap().is_empty());
+    let after = client.handle.node().balances().await.unwrap();
+    assert_eq!(before, after);
+    client.stop().await;
+    assert!(dials.take().is_empty());
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_sought_at_all_its_permitted_addresses_and_its_message_only_at_the_announced_one() {
+    let market = Market::new().await;
+    let listener = DirectListener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (announced, onion) =
+        (SomcAddress::from(listener.local_addr()), SomcAddress::onion(&[7; 32], 80).unwrap());
+    let mut message = message(&market, LIAR);
+    message.addresses = vec![announced.clone(), onion.clone()];
+    let offering = SignedOffering::sign(&message, &Templates::builtin(), &market.anvil.key(LIAR)).unwrap();
+    let later = |_: &_| Err(Refusal::NotReady { retry_after: Duration::from_secs(1) });
+    let _server = announce_at(&market, offering.hash(), Liar::new(offering.wire(), later), listener).await;
+
+    let (dials, fetches) = (Arc::new(Dials::default()), Arc::new(Dials::default()));
+    let settings = contact(ContactPolicy::TorPreferred);
+    let client = market.client_over(dials.clone(), fetches.clone(), settings).await;
+    available(&client.handle, offering.hash()).await;
+    assert_eq!((fetches.take(), dials.take()), (vec![announced.clone()], vec![]));
+
+    // The onion service first; this transport cannot reach it.
+    client.handle.accept(None, offering.hash(), None).await.unwrap();
+    assert_eq!((fetches.take(), dials.take()), (vec![], vec![onion, announced]));
+    client.stop().await;
+}
