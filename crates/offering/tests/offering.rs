@@ -61,7 +61,7 @@ fn with_addresses(addresses: &Value) -> Result<Vec<SomcAddress>, String> {
     match forged_with(|value| value["addresses"] = addresses.clone()) {
         Ok(offering) => Ok(offering.message().addresses.clone()),
         Err(OfferingError::Fields(problems)) => Err(problems.to_string()),
-        Err(error) => panic!("{error}"),
+        Err(error) => Err(format!("not refused by its fields: {error}")),
     }
 }
 
