@@ -80,7 +80,7 @@ async fn the_policy_decides_whether_an_agent_is_contacted_and_a_restart_is_enoug
     let client = market.client_over(dials.clone(), dials.clone(), contact(ContactPolicy::TorPreferred)).await;
     available(&client.handle, offering).await;
     client.stop().await;
-    assert_eq!(dials.take(), [somc.clone()]);
+    assert_eq!(dials.take(), std::slice::from_ref(somc));
 
     // Back again: the message is here and shown, and no channel is opened under it.
     let client = market.client_over(dials.clone(), dials.clone(), ClientSettings::default()).await;
