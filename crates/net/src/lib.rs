@@ -7,6 +7,7 @@
 //! - [`Places`]: places for connections that have and for those that have not said who they are, and [`Visitors`], the pure
 //!   decision behind them: who may stay when places are taken. Used by the messaging server, the proxy and the control API.
 //! - [`listen`]: on both families of addresses where the machine has both.
+//! - [`socks_connect`]: connections through a SOCKS5 proxy, with names that the proxy resolves.
 //! - [`Network`]: what counts as one peer: an IPv4 address, or an IPv6 network of 64 bits.
 //!
 //! ```
@@ -23,6 +24,7 @@ mod listen;
 mod network;
 mod places;
 mod resolver;
+mod socks;
 mod system;
 mod visitors;
 
@@ -30,4 +32,5 @@ pub use listen::listen;
 pub use network::Network;
 pub use places::{Place, Places, Serving};
 pub use resolver::{ResolveError, Resolver, ResolverLimits, Share};
+pub use socks::{SocksError, SocksLogin, SocksReply, socks_connect};
 pub use visitors::{Admitted, Full, NotIdentified, Visitor, VisitorLimits, Visitors};
