@@ -223,7 +223,9 @@ pub enum SocksReply {
     #[error("the proxy does not take this kind of address; take a proxy that resolves names")]
     AddressNotSupported,
     /// 0xF0
-    #[error("the onion service's descriptor is not found; the service is down or its address is wrong, try again later")]
+    #[error(
+        "the onion service's descriptor is not found; the service is down or its address is wrong, try again later"
+    )]
     OnionNotFound,
     /// 0xF1
     #[error("the onion service's descriptor is invalid; the service's operator must mend it")]
@@ -235,7 +237,9 @@ pub enum SocksReply {
     #[error("the rendezvous with the onion service failed; try again later")]
     OnionRendezvous,
     /// 0xF4
-    #[error("the onion service asks for client authorisation; give tor the key that the service's operator has allowed")]
+    #[error(
+        "the onion service asks for client authorisation; give tor the key that the service's operator has allowed"
+    )]
     OnionNoKey,
     /// 0xF5
     #[error("the onion service refuses our client authorisation; have its operator allow our key")]
@@ -288,9 +292,7 @@ mod tests {
         assert!(request(&"a".repeat(255), 1).is_ok());
         for host in [String::new(), "a".repeat(256)] {
             let length = host.len();
-            assert!(
-                matches!(request(&host, 1), Err(SocksError::Host { length: found }) if found == length)
-            );
+            assert!(matches!(request(&host, 1), Err(SocksError::Host { length: found }) if found == length));
         }
     }
 

@@ -135,7 +135,7 @@ fn is_strangers(error: &io::Error) -> bool {
 }
 
 /// Whether `ip` is routed on the public internet (IANA special-purpose registries).
-fn is_public(ip: IpAddr) -> bool {
+pub(crate) fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => is_public_v4(ip),
         IpAddr::V6(ip) => is_public_v6(ip),

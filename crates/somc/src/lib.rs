@@ -76,6 +76,7 @@ mod rate;
 mod refusal;
 mod server;
 mod service;
+mod socks;
 mod transport;
 
 pub use privatix_offering::{AddressError, SomcAddress, SourceType};
@@ -91,5 +92,6 @@ pub use self::{
     refusal::Refusal,
     server::{Server, ServerStats},
     service::{Paid, Service},
+    socks::SocksTransport,
     transport::{BoxStream, Listener, PeerId, Stream, Transport, TransportError, Transports},
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use privatix_net::ResolveError;
+use privatix_net::{ResolveError, SocksError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{SomcAddress, SourceType};
@@ -175,6 +175,16 @@ pub enum TransportError {
         address: SomcAddress,
         /// What the network said.
         source: io::Error,
+    },
+    /// The SOCKS5 proxy gave no connection.
+    #[error("cannot reach {address} through the SOCKS5 proxy at {proxy}: {source}")]
+    Socks {
+        /// The address.
+        address: SomcAddress,
+        /// The proxy.
+        proxy: SocketAddr,
+        /// What the proxy replied, or what is wrong with it.
+        source: SocksError,
     },
     /// The address to listen on cannot be taken.
     #[error("cannot listen on {address}: {source}; choose another port or stop the program that has it")]

@@ -6,6 +6,7 @@
 //!   SIGTERM with a time limit, SIGKILL, and never left behind, whatever happens to the test;
 //! - [`wait_for`] and [`wait_until`]: polling with a deadline and a message that tells what was awaited;
 //! - [`FileServer`]: a web server of deterministic bytes to download and check;
+//! - [`SocksServer`]: a SOCKS5 proxy that writes down what it is asked for;
 //! - [`free_port`], [`TempDir`] and [`temp_dir`];
 //! - [`TorNetwork`]: authorities and relays on loopback, from Debian's `tor`;
 //! - [`sockets`]: what a process listens on and is connected to;
@@ -44,6 +45,8 @@ mod process;
 #[cfg(feature = "full")]
 pub mod sockets;
 #[cfg(feature = "full")]
+mod socks;
+#[cfg(feature = "full")]
 mod tokens;
 #[cfg(feature = "full")]
 mod tor;
@@ -61,6 +64,7 @@ pub use self::{
     files::{FileServer, Pattern, PatternCheck, PatternMismatch},
     net::{free_port, temp_dir},
     process::{Process, ProcessBuilder, workspace_bin},
+    socks::{SocksRequest, SocksServer},
     tokens::TestToken,
     tor::{Relay, TorNetwork, TorNetworkBuilder},
     wait::{WaitTimeout, wait_for, wait_until},

@@ -14,3 +14,4 @@ mod peer;
 mod pipelining;
 mod requests;
 mod shutdown;
+mod socks;
