@@ -20,6 +20,14 @@ pub enum ChainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The proxy's address cannot be used.
+    #[error(
+        "chain proxy is not a usable address: {reason}; write socks5h://host:port, or socks5h://user:password@host:port"
+    )]
+    BadProxy {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The endpoint serves another chain than the configured one.
     #[error(
         "endpoint {endpoint} serves chain {found}, but chain {expected} is configured; correct the endpoint or the chain id"
@@ -150,6 +158,7 @@ impl ChainError {
         matches!(
             self,
             Self::BadUrl { .. }
+                | Self::BadProxy { .. }
                 | Self::WrongChain { .. }
                 | Self::NoContract { .. }
                 | Self::OtherStream { .. }

@@ -73,7 +73,7 @@ pub use monitor::{
     ConfirmedBatch, ConfirmedLog, Freshness, Head, HeadAge, Interest, LogSink, Monitor, MonitorBuilder,
     MonitorState, MonitorStatus, RangePlanner, StartFrom,
 };
-pub use rpc::{BlockHeader, Endpoint, EndpointUrl, Fault, RpcError, chain_id, check};
+pub use rpc::{BlockHeader, Endpoint, EndpointUrl, Fault, ProxyUrl, RpcError, chain_id, check};
 pub use transactor::{
     Attempt, Bump, FeeCapReached, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink,
     Obstacle, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus, TxFilter,

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::pending::PendingTag;
 use super::secrets::Secrets;
 use super::transport::{Connector, Transport};
-use super::{EndpointUrl, Fault};
+use super::{EndpointUrl, Fault, ProxyUrl};
 use crate::{Backoff, ChainError};
 
 /// Where the chain is reached: an HTTP or WebSocket JSON-RPC endpoint.
@@ -64,7 +64,20 @@ impl Endpoint {
     /// # Errors
     /// [`ChainError::BadUrl`] if no client can be made for it.
     pub fn at(url: &EndpointUrl) -> Result<Self, ChainError> {
-        let (transport, connector) = Transport::new(url, Self::TIMEOUT)?;
+        Self::reached(url, None)
+    }
+
+    /// An endpoint that is reached through a SOCKS5 proxy alone. The proxy looks its name up, and proxies of the
+    /// environment do not count.
+    ///
+    /// # Errors
+    /// [`ChainError::BadUrl`] if no client can be made for it.
+    pub fn through(url: &EndpointUrl, proxy: &ProxyUrl) -> Result<Self, ChainError> {
+        Self::reached(&url.through(proxy), Some(proxy))
+    }
+
+    fn reached(url: &EndpointUrl, proxy: Option<&ProxyUrl>) -> Result<Self, ChainError> {
+        let (transport, connector) = Transport::new(url, proxy, Self::TIMEOUT)?;
         Ok(Self {
             provider: erase(transport.clone()),
             transport: Some(transport),

@@ -63,6 +63,14 @@ impl Secrets {
         Self { hidden }
     }
 
+    /// These and those of another address.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        let mut hidden = [&*self.hidden, &*other.hidden].concat();
+        hidden.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
+        hidden.dedup_by(|a, b| a.0 == b.0);
+        Self { hidden }
+    }
+
     /// The text without them. Must see a text before it is shortened: half a key is still a secret.
     pub(super) fn hide(&self, text: &str) -> String {
         self.hidden.iter().fold(text.to_owned(), |text, (secret, instead)| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::ProxyUrl;
 use super::secrets::Secrets;
 use crate::ChainError;
 
@@ -51,6 +52,16 @@ impl EndpointUrl {
 
     pub(super) fn secrets(&self) -> &Arc<Secrets> {
         &self.0.secrets
+    }
+
+    /// The same address as it is shown when it is reached through `proxy`, whose secrets are hidden, too.
+    pub(super) fn through(&self, proxy: &ProxyUrl) -> Self {
+        let Parts { url, label, secrets } = &*self.0;
+        Self(Arc::new(Parts {
+            url: url.clone(),
+            label: format!("{label} through {proxy}").into(),
+            secrets: secrets.and(proxy.secrets()).into(),
+        }))
     }
 
     pub(super) fn shared_label(&self) -> &Arc<str> {

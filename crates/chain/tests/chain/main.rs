@@ -18,6 +18,7 @@ mod head;
 mod monitor;
 mod nonces;
 mod oddities;
+mod proxied;
 mod reorg;
 mod secrets;
 mod support;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
-use privatix_chain::{ChainError, Endpoint, check};
-use privatix_testkit::{Anvil, free_port};
+use privatix_chain::{ChainError, Endpoint, ProxyUrl, check};
+use privatix_testkit::{Anvil, SocksServer, free_port};
 
 use crate::support::{Proxy, Relay, Running, Seen, Verdict, emitter, fresh, http, monitor, synced, within};
 
@@ -119,6 +119,24 @@ async fn no_secret_of_the_address_is_logged_or_told_whatever_happens() {
     relay.cut();
     hides(&failure(&at("http", host(&relay.url("http")))).await);
     hides(&failure(&at("ws", host(&relay.url("ws")))).await);
+
+    // Through a proxy with a login: all is well, the proxy refuses, it is away.
+    let to = host(anvil.url()).parse().unwrap();
+    let willing = SocksServer::start(move |_| Ok(to)).await.unwrap();
+    let refusing = SocksServer::start(|_| Err(1)).await.unwrap();
+    for (socks, works) in
+        [(willing.address().to_string(), true), (refusing.address().to_string(), false), (nowhere, false)]
+    {
+        let socks: ProxyUrl = format!("socks5h://{USER}:{PASSWORD}@{socks}").parse().unwrap();
+        for scheme in ["http", "ws"] {
+            let url = format!("{scheme}://rpc.invalid/?{QUERY}").parse().unwrap();
+            let endpoint = Endpoint::through(&url, &socks).unwrap();
+            let outcome = check(&endpoint, 31_337, &[]).await;
+            assert_eq!(outcome.is_ok(), works, "{outcome:?}");
+            hides(&format!("{endpoint:?} {socks:?} {outcome:?}"));
+            outcome.map_or_else(|refusal| hides(&refusal.to_string()), drop);
+        }
+    }
 
     // The endpoint repeats what it was asked, in a page, a refusal, a result, or where it sends us to.
     let rules: [Rule; 7] = [

@@ -16,15 +16,17 @@ use alloy::transports::{RpcError as AlloyError, TransportError, TransportErrorKi
 use reqwest::redirect;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::EndpointUrl;
 use super::names::Names;
 use super::secrets::Secrets;
+use super::{EndpointUrl, ProxyUrl};
 use crate::ChainError;
 
 pub(super) use ws::Connector;
 
 /// For a connection to be there.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same through a proxy, which may have to build a way first, as Tor does.
+const CONNECT_TIMEOUT_BY_PROXY: Duration = Duration::from_secs(30);
 /// What a request is given beyond its timeout, so that whoever watches that timeout gives up first and names it.
 const GRACE: Duration = Duration::from_secs(1);
 /// What is kept of an answer that cannot be read, in bytes: enough to see what it is.
@@ -48,12 +50,16 @@ enum Carrier {
 
 impl Transport {
     /// One that has not connected yet, and over WebSocket what makes connections for subscriptions.
-    pub(super) fn new(url: &EndpointUrl, timeout: Duration) -> Result<(Self, Option<Connector>), ChainError> {
-        let client = client(url).map_err(|error| ChainError::BadUrl {
+    pub(super) fn new(
+        url: &EndpointUrl,
+        proxy: Option<&ProxyUrl>,
+        timeout: Duration,
+    ) -> Result<(Self, Option<Connector>), ChainError> {
+        let client = client(url, proxy).map_err(|error| ChainError::BadUrl {
             reason: format!("no HTTP client can be made: {}", error.without_url()),
         })?;
         let (carrier, connector) = if url.exposed().scheme().starts_with("ws") {
-            let connector = Connector::new(client, url.clone());
+            let connector = Connector::new(client, url.clone(), connect_timeout(proxy));
             (Carrier::Ws(ws::LazyWs::new(connector.clone())), Some(connector))
         } else {
             (Carrier::Http(client), None)
@@ -114,8 +120,12 @@ impl tower::Service<RequestPacket> for Transport {
     }
 }
 
+const fn connect_timeout(proxy: Option<&ProxyUrl>) -> Duration {
+    if proxy.is_some() { CONNECT_TIMEOUT_BY_PROXY } else { CONNECT_TIMEOUT }
+}
+
 /// The HTTP client for an endpoint.
-fn client(url: &EndpointUrl) -> Result<reqwest::Client, reqwest::Error> {
+fn client(url: &EndpointUrl, proxy: Option<&ProxyUrl>) -> Result<reqwest::Client, reqwest::Error> {
     let exposed = url.exposed();
     let host = exposed.host_str().map(str::to_owned);
     let secure = matches!(exposed.scheme(), "https" | "wss");
@@ -126,14 +136,19 @@ fn client(url: &EndpointUrl) -> Result<reqwest::Client, reqwest::Error> {
         if same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
     });
     let client = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(connect_timeout(proxy))
         .dns_resolver(Names::default())
         .redirect(within_host)
         // It would repeat the address to whom we are redirected to.
         .referer(false)
         .connection_verbose(false);
+    if let Some(proxy) = proxy {
+        // A tunnel for every scheme. Naming a proxy leaves out those of the environment.
+        let client = client.proxy(reqwest::Proxy::all(proxy.exposed())?);
+        return if exposed.scheme().starts_with("ws") { client.http1_only().build() } else { client.build() };
+    }
     match exposed.scheme() {
-        // Proxies pass on an upgrade only through a tunnel, which is made for TLS alone.
+        // Proxies of the environment pass on an upgrade only through a tunnel, which is made for TLS alone.
         "ws" => client.http1_only().no_proxy().build(),
         "wss" => client.http1_only().build(),
         _ => client.build(),

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::{CONNECT_TIMEOUT, clean_error, failed, http};
+use super::{clean_error, failed, http};
 use crate::rpc::EndpointUrl;
 
 /// How long a request must have been under way for its end without an answer to say something of the connection.
@@ -31,11 +31,13 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(in crate::rpc) struct Connector {
     client: Client,
     url: EndpointUrl,
+    /// For a connection to be there.
+    patience: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(client: Client, url: EndpointUrl) -> Self {
-        Self { client, url }
+    pub(super) fn new(client: Client, url: EndpointUrl, patience: Duration) -> Self {
+        Self { client, url, patience }
     }
 
     async fn open(&self) -> Result<WebSocketStream<Upgraded>, TransportError> {
@@ -73,7 +75,7 @@ impl PubSubConnect for Connector {
     }
 
     async fn connect(&self) -> Result<ConnectionHandle, TransportError> {
-        let socket = tokio::time::timeout(CONNECT_TIMEOUT, self.open())
+        let socket = tokio::time::timeout(self.patience, self.open())
             .await
             .map_err(|_| TransportErrorKind::custom_str("connecting took too long"))?
             .map_err(|error| clean_error(&self.url, error))?;
