@@ -8,14 +8,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::config::{Loaded, Settings};
+use crate::config::{ChainProxy, Loaded, Settings};
 use crate::output::Output;
 use crate::{DaemonError, KeystoreError, adapters, files, keystore, reach};
 
 /// How much to check.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    /// Ask neither the chain endpoint nor name servers
+    /// Ask neither the chain endpoint (nor its proxy) nor name servers
     #[arg(long)]
     offline: bool,
 }
@@ -58,7 +58,16 @@ pub(crate) async fn check<A: App>(
     let settings = &loaded.settings;
     let mut checks = Checks::default();
     checks.add("settings", A::check(settings).map(|()| "well-formed".to_owned()));
-    checks.add("endpoint", settings.chain().endpoint().map(|at| at.label().to_owned()).map_err(Into::into));
+    // The Tor of the process runs with the daemon alone.
+    let after_start = settings.chain().proxy == Some(ChainProxy::Tor);
+    checks.add(
+        "endpoint",
+        if after_start {
+            Ok(format!("{} through Tor; checked at the start only", settings.chain().endpoint.label()))
+        } else {
+            settings.chain().endpoint(None).map(|at| at.label().to_owned())
+        },
+    );
     checks.add(
         "adapter",
         adapters::connections(settings.adapter(), A::ROLE).map(|_| "settings accepted".to_owned()),
@@ -94,7 +103,7 @@ pub(crate) async fn check<A: App>(
     for trouble in reach::troubles(&announced).await {
         checks.warn("reach", trouble);
     }
-    if !arguments.offline {
+    if !arguments.offline && !after_start {
         let domain = ask_chain(settings).await;
         let asked = domain.as_ref().ok().copied();
         checks.add("chain", domain.map(|domain| described(&domain)));
@@ -170,7 +179,7 @@ pub(crate) async fn in_background<T: Send + 'static>(
 
 async fn ask_chain<C: Settings>(settings: &C) -> Result<Domain, DaemonError> {
     let chain = settings.chain();
-    Ok(privatix_node::contract_domain(&chain.endpoint()?, &chain.settings()).await?)
+    Ok(privatix_node::contract_domain(&chain.endpoint(None)?, &chain.settings()).await?)
 }
 
 fn described(domain: &Domain) -> String {
@@ -180,7 +189,7 @@ fn described(domain: &Domain) -> String {
 
 /// What the contract's token is, and how it can be deposited.
 async fn ask_token<C: Settings>(settings: &C, domain: &Domain) -> Result<String, DaemonError> {
-    let token = privatix_node::contract_token(&settings.chain().endpoint()?, domain).await?;
+    let token = privatix_node::contract_token(&settings.chain().endpoint(None)?, domain).await?;
     let name = token.name.as_deref().unwrap_or("without a name");
     let symbol = token.symbol.as_deref().unwrap_or("without a symbol");
     let decimals = match token.decimals {

@@ -137,7 +137,7 @@ impl DaemonError {
             | Self::Malformed { .. }
             | Self::Usage { .. }
             | Self::Address { .. } => 2,
-            Self::Chain(ChainError::BadUrl { .. }) => 2,
+            Self::Chain(ChainError::BadUrl { .. } | ChainError::BadProxy { .. }) => 2,
             Self::Api(ApiError::BadUrl { .. }) => 2,
             Self::Api(ApiError::Refused(failure)) => match failure.code {
                 ErrorCode::Internal => 1,

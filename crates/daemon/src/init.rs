@@ -151,6 +151,9 @@ fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Pat
 [chain]
 # JSON-RPC endpoint of a node: http, https, ws or wss.
 endpoint = {endpoint}
+# What the endpoint is reached through, so that it does not learn this machine's address: "tor" for the Tor in this
+# process, or a SOCKS5 proxy that looks names up: "socks5h://user:password@127.0.0.1:9050". Directly when not set.
+# proxy = "tor"
 # The service contract (PSC).
 {contract}
 # The chain's id (EIP-155). The daemon refuses an endpoint that serves another chain.

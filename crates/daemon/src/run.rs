@@ -38,7 +38,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let plug_in = adapters::connections(settings.adapter(), A::ROLE)?;
     let connections = allowed(A::connections(settings, plug_in), &notices)?;
     let (adapter, adapter_settings) = adapters::make(settings.adapter(), A::ROLE, connections)?;
-    let endpoint = settings.chain().endpoint()?;
+    let endpoint = settings.chain().endpoint(None)?;
     files::create_folder(&loaded.data_dir)?;
     warn_of_surroundings(&loaded);
 

@@ -1,5 +1,6 @@
 //! Configuration in layers: defaults, then the file, then the environment, then the command line.
 
+mod chain_proxy;
 mod known;
 mod sections;
 
@@ -13,6 +14,7 @@ use figment::{Metadata, Profile, Provider};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use chain_proxy::ChainProxy;
 pub use sections::{
     AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, LogFormat, LogSection, TokenAmount,
 };

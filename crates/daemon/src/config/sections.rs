@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{ChainError, Endpoint, EndpointUrl, FeePolicy, Head, StartFrom};
+use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Head, ProxyUrl, StartFrom};
 use privatix_channel::Amount;
 use privatix_node::ChainSettings;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ChainProxy;
+use crate::DaemonError;
 
 /// `[chain]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,6 +20,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct ChainSection {
     /// JSON-RPC endpoint: `http`, `https`, `ws` or `wss`.
     pub endpoint: EndpointUrl,
+    /// What the endpoint is reached through; directly when absent.
+    #[serde(default)]
+    pub proxy: Option<ChainProxy>,
     /// The service contract (PSC).
     pub contract: Address,
     /// The chain's id, so that no endpoint can pass off another chain; not checked when absent.
@@ -71,12 +77,28 @@ const fn max_fee_gwei() -> u64 {
 }
 
 impl ChainSection {
-    /// The endpoint. Does not connect.
+    /// The endpoint, reached through `tor`, the SOCKS address of the Tor in this process, if that is what
+    /// [`proxy`](Self::proxy) asks for. Does not connect.
     ///
     /// # Errors
-    /// [`ChainError::BadUrl`].
-    pub fn endpoint(&self) -> Result<Endpoint, ChainError> {
-        Ok(Endpoint::at(&self.endpoint)?.timeout(self.request_timeout))
+    /// [`DaemonError::Chain`] for an address that cannot be used; [`DaemonError::Usage`] when Tor is asked for and there
+    /// is none.
+    pub fn endpoint(&self, tor: Option<&ProxyUrl>) -> Result<Endpoint, DaemonError> {
+        let proxy = match &self.proxy {
+            None => None,
+            Some(ChainProxy::Socks(address)) => Some(address),
+            Some(ChainProxy::Tor) => Some(tor.ok_or_else(|| DaemonError::Usage {
+                what: "chain.proxy".into(),
+                reason: "it is \"tor\", but no Tor runs in this process: set tor.enabled, or write the address of a \
+                         SOCKS proxy (socks5h://127.0.0.1:9050)"
+                    .into(),
+            })?),
+        };
+        let endpoint = match proxy {
+            Some(proxy) => Endpoint::through(&self.endpoint, proxy)?,
+            None => Endpoint::at(&self.endpoint)?,
+        };
+        Ok(endpoint.timeout(self.request_timeout))
     }
 
     /// What a node needs to know.
