@@ -4,7 +4,9 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use privatix_daemon::config::{self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection};
+use privatix_daemon::config::{
+    self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection,
+};
 use privatix_daemon::{Announced, Connections, DaemonError};
 use privatix_somc::{ServerLimits, SomcAddress, SourceType};
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) somc: SomcSection,
     #[serde(default)]
     adapter: AdapterSection,
+    #[serde(default)]
+    privacy: PrivacySection,
     #[serde(default)]
     log: LogSection,
 }
@@ -46,6 +50,9 @@ impl config::Settings for Settings {
     }
     fn adapter(&self) -> &AdapterSection {
         &self.adapter
+    }
+    fn privacy(&self) -> PrivacySection {
+        self.privacy
     }
     fn log(&self) -> &LogSection {
         &self.log

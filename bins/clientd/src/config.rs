@@ -7,7 +7,7 @@ use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
 use privatix_client::{ClientSettings, ContactPolicy};
 use privatix_daemon::DaemonError;
 use privatix_daemon::config::{
-    self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, TokenAmount,
+    self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection, TokenAmount,
 };
 use privatix_somc::{ClientLimits, DirectTransport};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     billing: BillingSection,
     #[serde(default)]
     adapter: AdapterSection,
+    #[serde(default)]
+    privacy: PrivacySection,
     #[serde(default)]
     log: LogSection,
 }
@@ -51,6 +53,9 @@ impl config::Settings for Settings {
     }
     fn adapter(&self) -> &AdapterSection {
         &self.adapter
+    }
+    fn privacy(&self) -> PrivacySection {
+        self.privacy
     }
     fn log(&self) -> &LogSection {
         &self.log

@@ -38,4 +38,6 @@ pub use agent::{Agent, AgentHandle};
 pub use channels::{CloseChannel, ProvisionChannel};
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
 pub use payments::Payments;
-pub use privatix_node::{ChainSettings, Node, NodeError, NodeParts, Order, ServiceOrder, migrations};
+pub use privatix_node::{
+    ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
+};

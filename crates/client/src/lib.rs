@@ -42,6 +42,8 @@ pub use access::FetchAccess;
 pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use offerings::FetchOffering;
-pub use privatix_node::{ChainSettings, Node, NodeError, NodeParts, Order, ServiceOrder, migrations};
+pub use privatix_node::{
+    ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
+};
 pub use privatix_offering::ContactPolicy;
 pub use privatix_store::offerings::Filter;

@@ -185,6 +185,11 @@ endpoint = {endpoint}
 # Names under which it may be reached, beside localhost and every address.
 # allowed_hosts = []
 
+[privacy]
+# Keeps the network addresses of users, in the database with the sessions of their channels, and in the log. Without it
+# none is stored, those that were stored are cleared at the start, and the log names peers at random for each run.
+# keep_peer_addresses = false
+
 [log]
 # error, warn, info, debug, trace, or a filter such as "info,privatix_chain=debug".
 # level = "info"

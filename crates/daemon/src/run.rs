@@ -33,6 +33,9 @@ pub struct Parts {
 pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), DaemonError> {
     let settings = &loaded.settings;
     let lost_log_lines = logging::start(settings.log())?;
+    if settings.privacy().keep_peer_addresses {
+        privatix_net::show_peer_addresses();
+    }
     A::check(settings)?;
     let notices = Notices::default();
     let plug_in = adapters::connections(settings.adapter(), A::ROLE)?;
@@ -89,6 +92,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         templates: Templates::builtin(),
         chain: settings.chain().settings(),
         notices,
+        peer_addresses: settings.privacy().peer_addresses(),
     };
     let mut announced = A::announced(settings);
     announced.extend(adapters::announced(settings.adapter(), A::ROLE));

@@ -9,6 +9,7 @@
 //! - [`listen`]: on both families of addresses where the machine has both.
 //! - [`socks_connect`]: connections through a SOCKS5 proxy, with names that the proxy resolves.
 //! - [`Network`]: what counts as one peer: an IPv4 address, or an IPv6 network of 64 bits.
+//! - [`PeerAddress`]: a peer's address, which logs do not show beside its channel.
 //!
 //! ```
 //! use privatix_net::{ResolveError, Resolver};
@@ -22,6 +23,7 @@
 
 mod listen;
 mod network;
+mod peer_address;
 mod places;
 mod resolver;
 mod socks;
@@ -30,6 +32,7 @@ mod visitors;
 
 pub use listen::listen;
 pub use network::Network;
+pub use peer_address::{PeerAddress, show_peer_addresses};
 pub use places::{Place, Places, Serving};
 pub use resolver::{ResolveError, Resolver, ResolverLimits, Share};
 pub use socks::{SocksError, SocksLogin, SocksReply, socks_connect};

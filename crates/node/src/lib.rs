@@ -40,7 +40,7 @@ pub use node::{Balances, Node, NodeParts, contract_domain, contract_token};
 pub use notices::Notices;
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
-pub use settings::ChainSettings;
+pub use settings::{ChainSettings, PeerAddresses};
 pub use time::after;
 pub use token::Token;
 pub use transfers::{ACCOUNT, Deposit, Withdraw};

@@ -13,8 +13,7 @@ use privatix_store::sessions;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::NodeError;
-use crate::after;
+use crate::{NodeError, PeerAddresses, after};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// The pause before a question that will hardly be answered better.
@@ -66,7 +65,7 @@ pub(crate) trait Assess: Send + Sync {
 
 /// Runs until shutdown, then stores what was reported last: shut the adapter down before, so that its sessions have ended.
 pub(crate) async fn run(
-    db: &Database,
+    log: &UsageLog<'_>,
     marks: &Marks,
     mut reports: UsageReports,
     role: &impl Assess,
@@ -80,7 +79,7 @@ pub(crate) async fn run(
             });
         tokio::select! {
             batch = reports.recv(), if reporting => match batch {
-                Some(batch) => drop(store_reports(db, marks, &mut reports, batch).await),
+                Some(batch) => drop(store_reports(log, marks, &mut reports, batch).await),
                 None => reporting = false, // the adapter will tell nothing more; deadlines and ends go on
             },
             () = marks.0.changed.notified() => {}
@@ -90,7 +89,7 @@ pub(crate) async fn run(
         let flushes = std::mem::take(&mut *marks.0.flushes.lock());
         if !flushes.is_empty() {
             let batch = reports.take();
-            if store_reports(db, marks, &mut reports, batch).await {
+            if store_reports(log, marks, &mut reports, batch).await {
                 for flush in flushes {
                     let _ = flush.send(()); // whoever waited may have gone
                 }
@@ -112,19 +111,19 @@ pub(crate) async fn run(
         }
     }
     let last = reports.take();
-    try_store(db, &last).await?;
+    log.store(&last).await?;
     marks.0.flushes.lock().clear(); // they wait no longer
     Ok(())
 }
 
 /// A batch that cannot be stored is given back, to be merged with what comes later: totals make that harmless.
 async fn store_reports(
-    db: &Database,
+    log: &UsageLog<'_>,
     marks: &Marks,
     reports: &mut UsageReports,
     batch: Vec<SessionReport>,
 ) -> bool {
-    match try_store(db, &batch).await {
+    match log.store(&batch).await {
         Ok(()) => {
             for report in &batch {
                 marks.mark(report.channel);
@@ -140,25 +139,37 @@ async fn store_reports(
     }
 }
 
-async fn try_store(db: &Database, batch: &[SessionReport]) -> Result<(), NodeError> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    let mut tx = db.begin().await?;
-    for report in batch {
-        let stored = sessions::Report {
-            session: report.session.0,
-            channel: report.channel,
-            used: report.total,
-            peer: report.peer.map(|peer| peer.to_string()),
-            started_at: report.started_at,
-            last_usage: report.last_usage,
-            stopped_at: report.ended_at,
-        };
-        if !sessions::record(&mut tx, &stored).await? {
-            tracing::warn!(channel = %report.channel, "usage of a channel that is not ours ignored");
+/// Where usage is stored.
+pub(crate) struct UsageLog<'a> {
+    pub(crate) db: &'a Database,
+    pub(crate) peer_addresses: PeerAddresses,
+}
+
+impl UsageLog<'_> {
+    async fn store(&self, batch: &[SessionReport]) -> Result<(), NodeError> {
+        if batch.is_empty() {
+            return Ok(());
         }
+        let mut tx = self.db.begin().await?;
+        for report in batch {
+            let peer = match self.peer_addresses {
+                PeerAddresses::Dropped => None,
+                PeerAddresses::Kept => report.peer.map(|peer| peer.to_string()),
+            };
+            let stored = sessions::Report {
+                session: report.session.0,
+                channel: report.channel,
+                used: report.total,
+                peer,
+                started_at: report.started_at,
+                last_usage: report.last_usage,
+                stopped_at: report.ended_at,
+            };
+            if !sessions::record(&mut tx, &stored).await? {
+                tracing::warn!(channel = %report.channel, "usage of a channel that is not ours ignored");
+            }
+        }
+        tx.commit().await?;
+        Ok(())
     }
-    tx.commit().await?;
-    Ok(())
 }

@@ -15,12 +15,13 @@ use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Wake};
 use privatix_offering::{SignedOffering, Templates};
 use privatix_store::identity::{self, Identity};
+use privatix_store::sessions;
 use tokio::sync::watch;
 
 use crate::messages::Messages;
 use crate::services::Services;
 use crate::token::{self, Token};
-use crate::{ChainSettings, Marks, NodeError, Notices};
+use crate::{ChainSettings, Marks, NodeError, Notices, PeerAddresses};
 
 /// What a role is made of.
 pub struct NodeParts {
@@ -40,6 +41,8 @@ pub struct NodeParts {
     pub chain: ChainSettings,
     /// What there is to warn of already.
     pub notices: Notices,
+    /// Whether the network addresses of users are stored.
+    pub peer_addresses: PeerAddresses,
 }
 
 impl NodeParts {
@@ -64,6 +67,7 @@ impl NodeParts {
             templates: Templates::builtin(),
             chain: ChainSettings::new(contract),
             notices: Notices::default(),
+            peer_addresses: PeerAddresses::default(),
         })
     }
 }
@@ -84,6 +88,7 @@ pub struct Node {
     pub(crate) settings: ChainSettings,
     pub(crate) services: Arc<Services>,
     pub(crate) adapter_settings: serde_json::Value,
+    pub(crate) peer_addresses: PeerAddresses,
     pub(crate) side: adapter::Role,
     pub(crate) marks: Marks,
     pub(crate) wake: Wake,
@@ -127,7 +132,17 @@ impl Node {
     /// # Errors
     /// [`NodeError::Chain`] for an unreachable or wrong endpoint or contract; [`NodeError::Store`] for another's database.
     pub async fn open(parts: NodeParts, side: adapter::Role) -> Result<Arc<Self>, NodeError> {
-        let NodeParts { db, endpoint, signer, adapter, adapter_settings, templates, chain, notices } = parts;
+        let NodeParts {
+            db,
+            endpoint,
+            signer,
+            adapter,
+            adapter_settings,
+            templates,
+            chain,
+            notices,
+            peer_addresses,
+        } = parts;
         let domain = contract_domain(&endpoint, &chain).await?;
         let psc = PSC::new(chain.contract, endpoint.provider());
         let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;
@@ -147,6 +162,12 @@ impl Node {
         };
         let mut tx = db.begin().await?;
         identity::claim(&mut tx, &Identity { role, domain, account: signer.address() }).await?;
+        if peer_addresses == PeerAddresses::Dropped {
+            let cleared = sessions::forget_peers(&mut tx).await?;
+            if cleared > 0 {
+                tracing::info!(sessions = cleared, "network addresses of users are cleared");
+            }
+        }
         tx.commit().await?;
 
         let marks = Marks::default();
@@ -162,6 +183,7 @@ impl Node {
             settings: chain,
             services: Arc::new(services),
             adapter_settings,
+            peer_addresses,
             side,
             marks,
             wake: Wake::new(),

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::billing_account;
-use crate::meter::{self, Assess};
+use crate::meter::{self, Assess, UsageLog};
 use crate::node::Engine;
 use crate::services::ServiceOrders;
 use crate::sink::Sink;
@@ -112,7 +112,8 @@ impl Node {
         let (node, token) = (Arc::clone(self), CancellationToken::new());
         let meter_stop = token.clone();
         let mut meter = tokio::spawn(async move {
-            meter::run(&node.db, &node.marks, reports, &Assessor { node: &node, role: &*role }, token).await
+            let log = UsageLog { db: &node.db, peer_addresses: node.peer_addresses };
+            meter::run(&log, &node.marks, reports, &Assessor { node: &node, role: &*role }, token).await
         });
 
         let mut outcome = Ok(());

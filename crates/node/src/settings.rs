@@ -37,3 +37,14 @@ impl ChainSettings {
         }
     }
 }
+
+/// What becomes of the network addresses that the plug-in reports with the sessions of a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerAddresses {
+    /// None is stored, and those that were are cleared at the start.
+    #[default]
+    Dropped,
+    /// They are stored with the sessions.
+    Kept,
+}

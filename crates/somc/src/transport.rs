@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use privatix_net::{ResolveError, SocksError};
+use privatix_net::{PeerAddress, ResolveError, SocksError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{SomcAddress, SourceType};
@@ -56,14 +56,14 @@ impl<L: Listener + ?Sized> Listener for Box<L> {
 }
 
 /// Who is at the other end of an accepted connection, as far as its transport can tell.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PeerId {
     name: String,
     group: Option<Arc<str>>,
 }
 
 impl PeerId {
-    /// A peer known by its network address. Peers of one IPv4 address, or of one IPv6 /64 network, share their limits.
+    /// A peer known by its network address, which its name for logs does not show (see [`PeerAddress`]). Peers of one IPv4 address, or of one IPv6 /64 network, share their limits.
     pub fn from_socket(address: SocketAddr) -> Self {
         let group = match address.ip().to_canonical() {
             IpAddr::V4(ip) => ip.to_string(),
@@ -72,7 +72,7 @@ impl PeerId {
                 format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
             }
         };
-        Self::in_group(address.to_string(), group)
+        Self::in_group(PeerAddress::from(address).to_string(), group)
     }
 
     /// A peer that shares its limits with all others of `group`.
@@ -95,6 +95,13 @@ impl PeerId {
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
+    }
+}
+
+/// The name alone: the group is an address.
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeerId").field(&self.name).finish()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use privatix_channel::{ChannelId, Usage};
 use privatix_db::types::{Bytes32, Micros};
 use privatix_db::{Conn, on};
@@ -22,7 +22,7 @@ pub struct Session {
     pub channel: ChannelId,
     /// Total in this session.
     pub used: Usage,
-    /// The user's network address, where the adapter tells.
+    /// The user's network address, where it is kept and the adapter tells.
     pub peer: Option<String>,
     /// When it was first heard of.
     pub started_at: SystemTime,
@@ -146,6 +146,18 @@ pub async fn stop_all(conn: &mut Conn, at: SystemTime) -> Result<usize, StoreErr
     let update = diesel::update(sessions::table.filter(sessions::stopped_at.is_null()))
         .set(sessions::stopped_at.eq(Micros::from(at)));
     Ok(on!(conn, |c| update.execute(c).await)?)
+}
+
+/// Clears the users' network addresses of all sessions, and returns how many there were. Again it does nothing.
+///
+/// What is cleared is overwritten in the file, not only marked as free.
+pub async fn forget_peers(conn: &mut Conn) -> Result<usize, StoreError> {
+    on!(&mut *conn, |c| c.batch_execute("PRAGMA secure_delete=ON").await)?;
+    let clear = diesel::update(sessions::table.filter(sessions::peer.is_not_null()))
+        .set(sessions::peer.eq(None::<String>));
+    let cleared = on!(&mut *conn, |c| clear.execute(c).await);
+    on!(conn, |c| c.batch_execute("PRAGMA secure_delete=OFF").await)?;
+    Ok(cleared?)
 }
 
 fn session_key(session: Uuid) -> Vec<u8> {

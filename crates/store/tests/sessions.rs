@@ -99,6 +99,33 @@ async fn a_session_is_listed_with_all_that_was_said_of_it_newest_first() {
 }
 
 #[tokio::test]
+async fn addresses_of_users_are_cleared_and_overwritten_in_the_file() {
+    let (dir, db) = fresh().await;
+    let id = add_channel(&db, 0).await;
+    record(&db, &report(id, 1, 10)).await;
+    record(&db, &Report { peer: None, ..report(id, 2, 20) }).await;
+    let forget = async || {
+        let mut tx = db.begin().await.unwrap();
+        let cleared = sessions::forget_peers(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        cleared
+    };
+    assert_eq!(forget().await, 1);
+    assert_eq!(forget().await, 0);
+    let listed = list(&db, id).await;
+    assert!(listed.len() == 2 && listed.iter().all(|session| session.peer.is_none()), "{listed:?}");
+    assert_eq!(used(&db, id).await.0, 30);
+
+    let path = db.path().to_owned();
+    drop(db);
+    drop(open(&path).await); // whoever closes the last connection moves the log into the file
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(9).any(|part| part == b"192.0.2.7"));
+    }
+}
+
+#[tokio::test]
 async fn stopping_all_ends_the_open_sessions_only() {
     let (_dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;

@@ -11,6 +11,7 @@ mod contact;
 mod hostile;
 mod market;
 mod money;
+mod privacy;
 mod stuck;
 mod tokens;
 mod whole;

@@ -12,7 +12,7 @@ use privatix_chain::{Endpoint, StartFrom};
 use privatix_channel::{Amount, ChannelId, OfferingHash};
 use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter};
 use privatix_db::Database;
-use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices};
+use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices, PeerAddresses};
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
 use privatix_somc::{DirectListener, DirectTransport, SomcAddress, Transport};
@@ -34,6 +34,8 @@ pub struct Market {
     /// Announced to clients, so they stay over a restart.
     somc_port: u16,
     proxy_port: u16,
+    /// Whether those that start from now on store the network addresses of users.
+    pub peer_addresses: PeerAddresses,
 }
 
 /// Settings of a client that dials the agents of this machine.
@@ -84,7 +86,21 @@ impl Market {
         let anvil = Anvil::start().await.unwrap();
         let contracts = deploy(&anvil).await;
         let (somc_port, proxy_port) = (free_port().unwrap(), free_port().unwrap());
-        Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port }
+        let peer_addresses = PeerAddresses::default();
+        Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port, peer_addresses }
+    }
+
+    /// The files of a role's database.
+    pub fn files(&self, name: &str) -> Vec<PathBuf> {
+        let of_role = |path: &PathBuf| path.to_string_lossy().contains(&format!("/{name}.db"));
+        std::fs::read_dir(self.dir.path()).unwrap().map(|file| file.unwrap().path()).filter(of_role).collect()
+    }
+
+    /// Waits until a role that was stopped has let go of its database, so that all of it is in its file.
+    pub async fn closed(&self, name: &str) {
+        let path = self.database(name);
+        let open = async || Database::open(&path, &privatix_node::migrations()).await;
+        drop(wait_for("the database", LIMIT, open).await.unwrap());
     }
 
     fn database(&self, name: &str) -> PathBuf {
@@ -115,6 +131,7 @@ impl Market {
             templates: Templates::builtin(),
             chain,
             notices: Notices::default(),
+            peer_addresses: self.peer_addresses,
         }
     }
 

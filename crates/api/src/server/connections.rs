@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonrpsee::server::{HttpBody, Methods, ServerConfig, serve_with_graceful_shutdown};
-use privatix_net::{Network, VisitorLimits};
+use privatix_net::{Network, PeerAddress, VisitorLimits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
     let connections = TaskTracker::new();
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, address)) => (stream, PeerAddress::from(address)),
             Err(error) => {
                 // Out of file descriptors, most likely; some will come free.
                 tracing::warn!(%error, "the control API cannot accept a connection");

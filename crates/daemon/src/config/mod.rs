@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 
 pub use chain_proxy::ChainProxy;
 pub use sections::{
-    AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, LogFormat, LogSection, TokenAmount,
+    AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, LogFormat, LogSection,
+    PrivacySection, TokenAmount,
 };
 
 /// What is wrong with a configuration.
@@ -56,6 +57,8 @@ pub trait Settings: Clone + Serialize + DeserializeOwned + Send + Sync + 'static
     fn api(&self) -> &ApiSection;
     /// `[adapter]`
     fn adapter(&self) -> &AdapterSection;
+    /// `[privacy]`
+    fn privacy(&self) -> PrivacySection;
     /// `[log]`
     fn log(&self) -> &LogSection;
 }

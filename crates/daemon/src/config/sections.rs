@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Head, ProxyUrl, StartFrom};
 use privatix_channel::Amount;
-use privatix_node::ChainSettings;
+use privatix_node::{ChainSettings, PeerAddresses};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -171,6 +171,22 @@ pub enum AdapterKind {
     /// SOCKS5 and HTTP proxy.
     #[default]
     Proxy,
+}
+
+/// `[privacy]`
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PrivacySection {
+    /// Keeps the network addresses of users: in the database with the sessions of their channels, and in the log.
+    pub keep_peer_addresses: bool,
+}
+
+impl PrivacySection {
+    /// What becomes of addresses in the database.
+    pub const fn peer_addresses(self) -> PeerAddresses {
+        if self.keep_peer_addresses { PeerAddresses::Kept } else { PeerAddresses::Dropped }
+    }
 }
 
 /// `[log]`

@@ -1,7 +1,6 @@
 //! One channel at work: whether it passes, how much passed, and its session.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use privatix_adapter::Session;
 use privatix_channel::{ChannelId, Usage};
+use privatix_net::PeerAddress;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -251,7 +251,7 @@ impl Channel {
     }
 
     /// Takes a connection's place, and begins a session if there is none.
-    pub(crate) fn admit(self: &Arc<Self>, peer: SocketAddr, most: usize) -> Result<Flow, NotAdmitted> {
+    pub(crate) fn admit(self: &Arc<Self>, peer: PeerAddress, most: usize) -> Result<Flow, NotAdmitted> {
         let mut session = self.session.lock();
         if self.gate() == Gate::Stopped {
             return Err(Stopped.into());
@@ -262,7 +262,7 @@ impl Channel {
         }
         let place = self.connections.token();
         let live = Arc::clone(session.get_or_insert_with(|| {
-            let session = self.reporting.open(self.id, peer);
+            let session = self.reporting.open(self.id, peer.socket());
             tracing::info!(channel = %self.id, session = %session.id(), %peer, "session started");
             Arc::new(Live {
                 session,

@@ -12,11 +12,14 @@
 mod support;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use support::origin::Origin;
 use support::{PASSWORD, Pair, agent_settings, client_settings, program, with};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -67,8 +70,24 @@ async fn a_program_of_another_protocol_leaves_one_line_at_info() {
     pair.stop().await;
 }
 
+/// The address of a user, which nothing else here has.
+const USER: &str = "127.0.0.5";
+
+/// Sends bytes from the user's address, says that no more come, and waits for the end.
+async fn user(proxy: SocketAddr, message: &[u8]) {
+    support::soon("a user", async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(USER.parse().unwrap(), 0)).unwrap();
+        let mut stream = socket.connect(proxy).await.unwrap();
+        let _ = stream.write_all(message).await; // may be cut short by a refusal
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn passwords_are_never_logged() {
+async fn passwords_and_addresses_of_users_are_never_logged() {
     const GUESS: &str = "battery-staple-guess";
     let captured = Captured::default();
     // Events of the crates that use `log`, too.
@@ -88,6 +107,33 @@ async fn passwords_are_never_logged() {
         program::socks(pair.sold_at, login, "127.0.0.1", port).await;
         program::connect(pair.sold_at, login, "127.0.0.1", port).await;
     }
+    // A user with an address of its own: logged in and reaching something and nothing, refused, lost, and never heard of.
+    let name_length = u8::try_from(name.len()).unwrap();
+    let login = |password: &str| {
+        let length = [u8::try_from(password.len()).unwrap()];
+        [&[5, 1, 2, 1, name_length], name.as_bytes(), &length, password.as_bytes()].concat()
+    };
+    let to = |port: u16| [&[5, 1, 0, 1, 127, 0, 0, 1][..], &port.to_be_bytes()].concat();
+    let basic = program::basic((&name, PASSWORD));
+    let connect = |port: u16| {
+        format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: a\r\nProxy-Authorization: {basic}\r\n\r\n")
+            .into_bytes()
+    };
+    for message in [
+        [login(PASSWORD), to(port)].concat(),
+        [login(PASSWORD), to(1)].concat(),
+        [login(PASSWORD), b"\x05\x01\x00\x03\x01/\x00\x50".to_vec()].concat(),
+        login(PASSWORD),
+        login(GUESS),
+        connect(port),
+        connect(1),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"GET / HTTP".to_vec(),
+        b"\x16\x03\x01\0\x05".to_vec(),
+        Vec::new(),
+    ] {
+        user(pair.sold_at, &message).await;
+    }
     program::socks(pair.local, Some((GUESS, GUESS)), "127.0.0.1", port).await;
     program::connect(pair.local, Some((GUESS, GUESS)), "127.0.0.1", port).await;
     pair.stop().await;
@@ -95,14 +141,26 @@ async fn passwords_are_never_logged() {
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
     let encoded = program::basic((&name, PASSWORD));
     let bytes = format!("{:?}", PASSWORD.as_bytes());
-    for secret in [PASSWORD, GUESS, encoded.strip_prefix("Basic ").unwrap(), bytes.trim_matches(['[', ']'])] {
+    for secret in
+        [USER, PASSWORD, GUESS, encoded.strip_prefix("Basic ").unwrap(), bytes.trim_matches(['[', ']'])]
+    {
         assert!(
             !log.contains(secret),
             "{}",
             log.lines().find(|line| line.contains(secret)).unwrap_or_default()
         );
     }
-    for told in ["login refused", "session started", "fast_socks5"] {
+    for told in [
+        "login refused",
+        "session started",
+        "destination not reached",
+        "SOCKS5 request refused",
+        "HTTP request refused",
+        "no host name",
+        "nothing was asked for",
+        "speaks TLS",
+        "fast_socks5",
+    ] {
         assert!(log.contains(told), "nothing was captured of `{told}`");
     }
 }

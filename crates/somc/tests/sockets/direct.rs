@@ -1,6 +1,9 @@
 //! The direct transport: where it dials and where it listens.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use privatix_somc::{
@@ -8,6 +11,7 @@ use privatix_somc::{
     SourceType, Transport as _, TransportError, Transports,
 };
 use proptest::prelude::*;
+use tokio::io::AsyncReadExt as _;
 
 use crate::common::{Running, Script, generous, patient, soon};
 
@@ -130,9 +134,9 @@ async fn a_stranger_that_leaves_before_it_is_accepted_stops_nobody() {
         .set_zero_linger()
         .unwrap();
     }
-    let honest = std::net::TcpStream::connect(socket).unwrap();
-    let wanted = honest.local_addr().unwrap().to_string();
-    soon(async { while listener.accept().await.unwrap().1.to_string() != wanted {} }).await;
+    let mut honest = std::net::TcpStream::connect(socket).unwrap();
+    honest.write_all(b"!").unwrap();
+    soon(async { while listener.accept().await.unwrap().0.read_u8().await.ok() != Some(b'!') {} }).await;
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use privatix_adapter::Refusal;
 use privatix_channel::ChannelId;
+use privatix_net::PeerAddress;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -71,7 +72,7 @@ async fn accept<B: Backend>(
     let strangers = Arc::new(Strangers::default());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, address)) => (stream, PeerAddress::from(address)),
             Err(error) => {
                 // Out of file descriptors, most likely; some will come free.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -137,7 +138,7 @@ impl<B: Backend> Backend for Visit<B> {
     }
 }
 
-async fn serve<B: Backend>(backend: &B, strangers: &Strangers, stream: TcpStream, peer: SocketAddr) {
+async fn serve<B: Backend>(backend: &B, strangers: &Strangers, stream: TcpStream, peer: PeerAddress) {
     // Without it small messages wait for acknowledgements of earlier ones, twice per relay.
     let _ = stream.set_nodelay(true);
     let mut first = [0];

@@ -9,12 +9,12 @@ mod socks;
 mod strangers;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use privatix_channel::ChannelId;
-use privatix_net::ResolveError;
+use privatix_net::{PeerAddress, ResolveError};
 use tokio::net::TcpStream;
 
 pub(crate) use listener::{Listener, bind};
@@ -136,7 +136,7 @@ impl From<Stopped> for Refused {
 async fn connect(
     backend: &impl Backend,
     channel: &Arc<Channel>,
-    peer: SocketAddr,
+    peer: PeerAddress,
     target: &Target,
 ) -> Result<(TcpStream, Flow), Refused> {
     let limits = backend.limits();

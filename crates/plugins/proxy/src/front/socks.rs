@@ -7,6 +7,7 @@ use fast_socks5::server::states::{Authenticated, CommandRead};
 use fast_socks5::server::{AuthMethod, AuthMethodSuccessState, Socks5ServerProtocol, SocksServerError};
 use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
+use privatix_net::PeerAddress;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
@@ -19,7 +20,7 @@ use crate::relay::relay;
 
 type Asked = (Arc<Channel>, Socks5ServerProtocol<TcpStream, CommandRead>, Socks5Command, TargetAddr);
 
-pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: PeerAddress) {
     let (channel, protocol, command, target) =
         match tokio::time::timeout(backend.limits().handshake, greet(backend, stream, peer)).await {
             Ok(Ok(Some(asked))) => asked,
@@ -62,7 +63,7 @@ pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: Sock
 async fn greet<B: Backend>(
     backend: &B,
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: PeerAddress,
 ) -> Result<Option<Asked>, SocksServerError> {
     let opened = Socks5ServerProtocol::start(stream);
     let (channel, protocol) = if let Some(channel) = backend.open_to_all() {

@@ -1,10 +1,10 @@
 //! Programs that speak another protocol than the port: each gets a refusal that it understands, if its protocol has one, and
 //! leaves a line in the log that names what to change.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use privatix_net::PeerAddress;
 use tokio::net::TcpStream;
 
 use super::farewell::farewell;
@@ -47,12 +47,12 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
-    pub(super) async fn refuse(&self, stranger: Stranger, stream: TcpStream, peer: SocketAddr) {
+    pub(super) async fn refuse(&self, stranger: Stranger, stream: TcpStream, peer: PeerAddress) {
         self.log(stranger, peer);
         farewell(stream, stranger.refusal()).await;
     }
 
-    fn log(&self, stranger: Stranger, peer: SocketAddr) {
+    fn log(&self, stranger: Stranger, peer: PeerAddress) {
         let (seldom, what) = match stranger {
             Stranger::Socks4 => {
                 (&self.socks4, "a program speaks SOCKS4 to the proxy's port: set it to SOCKS5 or to HTTP")

@@ -15,12 +15,12 @@ mod response;
 mod target;
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use privatix_net::PeerAddress;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
@@ -43,7 +43,7 @@ pub(super) const fn may_begin_with(byte: u8) -> bool {
     request::is_token(byte) || matches!(byte, b'\r' | b'\n')
 }
 
-pub(super) async fn serve<B: Backend>(backend: &B, mut stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve<B: Backend>(backend: &B, mut stream: TcpStream, peer: PeerAddress) {
     let mut received = Vec::new();
     let head = match read_head(&mut stream, &mut received, backend.limits()).await {
         Ok(Some(head)) => head,
@@ -107,7 +107,7 @@ enum Opened {
 }
 
 /// Judges a request and connects to its destination.
-async fn open<B: Backend>(backend: &B, peer: SocketAddr, request: &Request<'_>) -> Result<Opened, Unserved> {
+async fn open<B: Backend>(backend: &B, peer: PeerAddress, request: &Request<'_>) -> Result<Opened, Unserved> {
     let channel = enter(backend, peer, request)?;
     let asked = Asked::by(request)?;
     let to = match &asked {
@@ -141,7 +141,7 @@ async fn open<B: Backend>(backend: &B, peer: SocketAddr, request: &Request<'_>) 
 
 fn enter<B: Backend>(
     backend: &B,
-    peer: SocketAddr,
+    peer: PeerAddress,
     request: &Request<'_>,
 ) -> Result<Arc<Channel>, LoginRefused> {
     if let Some(channel) = backend.open_to_all() {
@@ -190,7 +190,7 @@ impl From<LoginRefused> for Unserved {
     }
 }
 
-async fn refuse(stream: TcpStream, peer: SocketAddr, refusal: Unserved) {
+async fn refuse(stream: TcpStream, peer: PeerAddress, refusal: Unserved) {
     let Unserved { status, reason, to_head } = refusal;
     tracing::debug!(%peer, ?status, reason, "HTTP request answered by the proxy");
     farewell(stream, &answer::refusal(status, &reason, to_head)).await;
