@@ -16,6 +16,7 @@ use futures::{
 use parking_lot::Mutex;
 use privatix_channel::{OfferingHash, SignedVoucher};
 use privatix_offering::{AccessRequest, SealedAccess};
+use tokio::time::Instant;
 
 use crate::{Client, ClientError, ClientLimits, Paid, SomcAddress, Transport};
 
@@ -85,14 +86,19 @@ impl Addresses {
         self.at(self.best.load(Ordering::Relaxed))
     }
 
-    /// Dials one after the other until one answers or the agent itself refuses.
+    /// Dials one after the other until one answers or the agent itself refuses. All of them share the time for a
+    /// connection: a stranger's list of addresses must not hold anybody up for longer than one address does.
     async fn dial(&self, transport: &dyn Transport, limits: &ClientLimits) -> Result<Client, ClientError> {
         let best = self.best.load(Ordering::Relaxed);
         let others = (0..=self.further.len()).filter(|place| *place != best);
         let mut failures = Vec::new();
-        for place in iter::once(best).chain(others) {
+        let deadline = Instant::now() + limits.connect_timeout;
+        for (place, left) in iter::once(best).chain(others).zip((1..=self.further.len() + 1).rev()) {
             let address = self.at(place);
-            match Client::connect(transport, address, limits.clone()).await {
+            let mut limits = limits.clone();
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            limits.connect_timeout = deadline.saturating_duration_since(Instant::now()) / left;
+            match Client::connect(transport, address, limits).await {
                 Ok(client) => {
                     self.best.store(place, Ordering::Relaxed);
                     return Ok(client);
@@ -114,7 +120,9 @@ impl Addresses {
 /// An agent to talk to, connected or not. Clones share the connection.
 ///
 /// The first request dials; where the agent has several addresses ([`or_at`](Self::or_at)), a dial that fails at one goes
-/// on to the next, beginning with the one that worked last; requests at the same time share one connection; after it ended the next request dials again.
+/// on to the next, beginning with the one that worked last, all within
+/// [`connect_timeout`](ClientLimits::connect_timeout). Requests at the same time share one connection; after it ended the
+/// next request dials again.
 /// A request that fails for a passing reason is repeated within the [`RetryPolicy`]; that is safe because repeating has no
 /// further effect. Only [`access`](Self::access) is not repeated once it may have been processed.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ const CIRCUITS: usize = 4096;
 /// Circuits that are being built at once: what a flood of introductions costs.
 const BUILDING: usize = 64;
 /// For a circuit to the client's rendezvous point.
-const BUILD: Duration = Duration::from_secs(60);
+const BUILD: Duration = Duration::from_mins(1);
 /// A circuit without streams ends after this time.
 const IDLE: Duration = Duration::from_mins(5);
 

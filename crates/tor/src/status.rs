@@ -63,6 +63,11 @@ pub enum TorProblem {
         "the directory of relays cannot be loaded: {0}; check this machine's network and clock, it goes on by itself"
     )]
     Directory(String),
+    /// Nothing goes on, and arti cannot say why yet.
+    #[error(
+        "Tor makes no progress at {0}; check this machine's network and clock, and set tor.bridges where Tor is blocked"
+    )]
+    Stalled(String),
     /// Relays cannot be reached.
     #[error("the Tor network cannot be reached: {0}; check this machine's network, it goes on by itself")]
     Unreachable(String),

@@ -19,6 +19,8 @@ use crate::{OnionKeys, TorError, TorProblem, TorSettings, TorStatus, TorTranspor
 /// The pauses between attempts to get onto the network; arti makes several in each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Without news for this time, a start counts as stalled.
+const STALLED: Duration = Duration::from_secs(10);
 /// How many percent more are worth a line in the log.
 const LOG_EVERY: u8 = 20;
 
@@ -96,8 +98,19 @@ impl Tor {
         let mut events = self.inner.client.bootstrap_events();
         let mut logged = TorStatus::default();
         self.note(&mut logged, TorStatus::of(&self.inner.client.bootstrap_status()));
-        while let Some(event) = events.next().await {
-            self.note(&mut logged, TorStatus::of(&event));
+        loop {
+            match tokio::time::timeout(STALLED, events.next()).await {
+                Ok(Some(event)) => self.note(&mut logged, TorStatus::of(&event)),
+                Ok(None) => return,
+                // Arti takes a minute to be sure of a cause. Whoever waits wants to know what to look at before.
+                Err(_) => {
+                    let mut now = TorStatus::of(&self.inner.client.bootstrap_status());
+                    if !now.ready && now.problem.is_none() {
+                        now.problem = Some(TorProblem::Stalled(now.stage.clone()));
+                    }
+                    self.note(&mut logged, now);
+                }
+            }
         }
     }
 

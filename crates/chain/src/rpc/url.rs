@@ -35,6 +35,11 @@ impl EndpointUrl {
         &self.0.label
     }
 
+    /// The host's name or address, an IPv6 one without brackets.
+    pub fn host(&self) -> &str {
+        self.0.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// Whether it has anything that must not be shown.
     fn has_secrets(&self) -> bool {
         let url = &self.0.url;
