@@ -11,20 +11,20 @@
 use std::sync::Arc;
 
 use clap::Parser;
-use privatix_agent::{Agent, AgentHandle, OfferingAction};
+use privatix_agent::{Agent, AgentHandle, Messaging, OfferingAction};
 use privatix_billing::min_deposit;
 use privatix_examples::quotes::{self, QuoteSeller};
 use privatix_examples::setup::{Failure, SellerArgs, signalled, until};
 use privatix_node::Deposit;
-use privatix_somc::DirectListener;
+use privatix_somc::{DirectListener, SomcAddress};
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let args = SellerArgs::parse();
     let parts = args.node.parts(Arc::new(QuoteSeller::new(args.serve))).await?;
     let listener = DirectListener::bind(args.listen).await?;
-    let address = listener.local_addr().into();
-    let agent = Agent::new(parts, listener, address).await?;
+    let address = SomcAddress::from(listener.local_addr());
+    let agent = Agent::new(parts, Messaging::new(address, listener)).await?;
     let seller = agent.handle();
     tokio::try_join!(async { Ok(agent.run(signalled()?).await?) }, publish(&seller))?;
     Ok(())

@@ -13,7 +13,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-billing", "privatix-contracts", "privatix-jobs"],
     &["privatix-offering", "privatix-testkit"],
     &["privatix-chain", "privatix-store", "privatix-somc", "privatix-adapter"],
-    &["privatix-plugin-proxy"],
+    &["privatix-plugin-proxy", "privatix-tor"],
     &["privatix-node"],
     &["privatix-agent", "privatix-client"],
     &["privatix-api"],
@@ -34,6 +34,9 @@ pub const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("privatix-plugin-proxy", &["privatix-billing", "privatix-contracts", "privatix-db"]),
     ("privatix-chain", &["privatix-billing", "privatix-offering"]),
     ("privatix-store", &["privatix-contracts"]),
+    ("privatix-tor", &["privatix-contracts", "privatix-db"]),
+    // Whoever embeds a role and wants no Tor does not build it.
+    ("privatix-api", &["privatix-tor", "arti-client"]),
 ];
 
 /// Crates of pure decisions.

@@ -1,14 +1,15 @@
 //! Settings of `agentd`.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use privatix_daemon::config::{
-    self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection,
+    self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection, TorSection,
 };
 use privatix_daemon::{Announced, Connections, DaemonError};
 use privatix_somc::{ServerLimits, SomcAddress, SourceType};
+use privatix_tor::OnionSettings;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -23,6 +24,8 @@ pub(crate) struct Settings {
     api: ApiSection,
     #[serde(default)]
     pub(crate) somc: SomcSection,
+    #[serde(default)]
+    pub(crate) tor: TorSection,
     #[serde(default)]
     adapter: AdapterSection,
     #[serde(default)]
@@ -51,6 +54,9 @@ impl config::Settings for Settings {
     fn adapter(&self) -> &AdapterSection {
         &self.adapter
     }
+    fn tor(&self) -> &TorSection {
+        &self.tor
+    }
     fn privacy(&self) -> PrivacySection {
         self.privacy
     }
@@ -63,7 +69,9 @@ impl config::Settings for Settings {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SomcSection {
-    pub(crate) listen: SocketAddr,
+    pub(crate) onion: Onion,
+    authorized_clients: Vec<String>,
+    listen: Option<SocketAddr>,
     announce: Option<String>,
     max_connections: usize,
     max_strangers: usize,
@@ -74,11 +82,50 @@ pub(crate) struct SomcSection {
     request_timeout: Duration,
 }
 
+/// The onion service that clients reach the server at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) enum Onion {
+    /// One in this process, under the account's address.
+    #[default]
+    Own,
+    /// None.
+    Off,
+    /// One of a tor daemon, which forwards it to `somc.listen`.
+    Elsewhere(SomcAddress),
+}
+
+impl TryFrom<String> for Onion {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "own" => Ok(Self::Own),
+            "off" => Ok(Self::Off),
+            address => SomcAddress::new(SourceType::Tor, address).map(Self::Elsewhere).map_err(|error| {
+                format!("neither \"own\" nor \"off\" nor the address of an onion service: {error}")
+            }),
+        }
+    }
+}
+
+impl From<Onion> for String {
+    fn from(onion: Onion) -> Self {
+        match onion {
+            Onion::Own => "own".into(),
+            Onion::Off => "off".into(),
+            Onion::Elsewhere(address) => address.source(),
+        }
+    }
+}
+
 impl Default for SomcSection {
     fn default() -> Self {
         let limits = ServerLimits::default();
         Self {
-            listen: (Ipv6Addr::UNSPECIFIED, 9500).into(),
+            onion: Onion::Own,
+            authorized_clients: Vec::new(),
+            listen: None,
             announce: None,
             max_connections: limits.max_connections,
             max_strangers: limits.max_strangers,
@@ -89,21 +136,71 @@ impl Default for SomcSection {
     }
 }
 
+/// The port for direct connections, when none is configured.
+const PORT: u16 = 9500;
+
 impl SomcSection {
-    /// The address that offerings announce: the configured one, else that of the socket.
-    pub(crate) fn announced(&self, bound: SocketAddr) -> Result<SomcAddress, DaemonError> {
+    /// Where direct connections arrive; none when clients come by this process's onion service alone.
+    pub(crate) fn listen(&self) -> Option<SocketAddr> {
+        match (&self.onion, &self.announce) {
+            (Onion::Own, None) => None,
+            // Only the tor daemon beside us connects.
+            (Onion::Elsewhere(_), None) => {
+                Some(self.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT).into()))
+            }
+            _ => Some(self.listen.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, PORT).into())),
+        }
+    }
+
+    /// The direct address that offerings name, if any: the configured one, else that of the socket.
+    pub(crate) fn direct(&self, bound: SocketAddr) -> Result<Option<SomcAddress>, DaemonError> {
         let wrong = |source| DaemonError::Address { setting: "somc.announce", source };
-        match &self.announce {
-            Some(address) => SomcAddress::new(SourceType::Direct, address).map_err(wrong),
-            None if bound.ip().is_unspecified() => Err(DaemonError::Usage {
+        match (&self.announce, &self.onion) {
+            (Some(address), _) => SomcAddress::new(SourceType::Direct, address).map(Some).map_err(wrong),
+            (None, Onion::Own | Onion::Elsewhere(_)) => Ok(None),
+            (None, Onion::Off) if bound.ip().is_unspecified() => Err(DaemonError::Usage {
                 what: "somc.announce".into(),
                 reason: format!(
-                    "needed, as {} is no address that clients can reach: write this machine's public name and port",
+                    "needed, as {} is no address that clients can reach: write this machine's public name and port, or set somc.onion to \"own\"",
                     bound.ip()
                 ),
             }),
-            None => Ok(bound.into()),
+            (None, Onion::Off) => Ok(Some(bound.into())),
         }
+    }
+
+    /// What can be wrong with it.
+    pub(crate) fn check(&self, tor: &TorSection) -> Result<(), DaemonError> {
+        let wrong =
+            |what: &str, reason: &str| Err(DaemonError::Usage { what: what.into(), reason: reason.into() });
+        if let Some(listen) = self.listen() {
+            self.direct(listen)?;
+        } else if !tor.enabled {
+            return wrong(
+                "tor.enabled",
+                "clients reach this agent by its onion service only: enable Tor, or set somc.announce (and somc.onion = \"off\")",
+            );
+        }
+        if tor.socks.is_some() {
+            return wrong(
+                "tor.socks",
+                "it is for clientd; to use a tor daemon's onion service, set somc.onion to its address",
+            );
+        }
+        if !self.authorized_clients.is_empty() && self.onion != Onion::Own {
+            return wrong(
+                "somc.authorized_clients",
+                "it is for this process's onion service (somc.onion = \"own\")",
+            );
+        }
+        Ok(())
+    }
+
+    /// The settings of this process's onion service.
+    pub(crate) fn onion_settings(&self) -> OnionSettings {
+        let mut settings = OnionSettings::default();
+        settings.authorized_clients.clone_from(&self.authorized_clients);
+        settings
     }
 
     /// The connections that the messaging server may have, beside the plug-in's.
@@ -115,12 +212,13 @@ impl SomcSection {
 
     /// What is announced, and where connections to it arrive.
     pub(crate) fn reach(&self) -> Option<Announced> {
-        let address = self.announced(self.listen).ok()?;
+        let listen = self.listen()?;
+        let address = self.direct(listen).ok()??;
         Some(Announced {
             setting: "somc.announce",
             host: address.host().to_owned(),
             listen_setting: "somc.listen",
-            listen: self.listen,
+            listen,
         })
     }
 
@@ -138,13 +236,26 @@ impl SomcSection {
 /// What `init` takes besides.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Init {
-    /// The public name or address of this machine, under which clients reach it; to be filled in later when not given
+    /// The public name or address of this machine, under which clients reach its service; to be filled in later when not
+    /// given
     #[arg(long, value_name = "HOST", value_parser = host)]
     public_host: Option<String>,
+    /// How clients send messages: over an onion service, directly to the public host, or both. Offerings name the public
+    /// host then, so that everybody can read it. By default both with --public-host, and onion without
+    #[arg(long, value_name = "HOW")]
+    messages: Option<Messages>,
+}
+
+/// How clients send messages.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Messages {
+    Onion,
+    Direct,
+    Both,
 }
 
 fn host(text: &str) -> Result<String, String> {
-    match SomcAddress::direct(text, 9500) {
+    match SomcAddress::direct(text, PORT) {
         Ok(address) => Ok(address.host().to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -153,25 +264,43 @@ fn host(text: &str) -> Result<String, String> {
 impl Init {
     /// What a new configuration file says of the settings that only `agentd` has.
     pub(crate) fn sections(&self) -> String {
-        let Some(host) = &self.public_host else { return SECTIONS.to_owned() };
+        let messages = self.messages.unwrap_or(if self.public_host.is_some() {
+            Messages::Both
+        } else {
+            Messages::Onion
+        });
+        let onion = if messages == Messages::Direct { "onion = \"off\"" } else { "# onion = \"own\"" };
+        let mut sections = SECTIONS.replace("# onion = \"own\"", onion);
+        let Some(host) = &self.public_host else { return sections };
         // A checked host has nothing in it that TOML would read otherwise.
         let is_v6 = host.contains(':');
         let name = if is_v6 { format!("[{host}]") } else { host.clone() };
         // Where nothing else would do, nobody should change it without a look.
-        let listen = if is_v6 { "listen = \"[::]:" } else { "# listen = \"[::]:" };
-        SECTIONS
-            .replace("# listen = \"[::]:", listen)
-            .replace("# announce = \"agent.example.org:", &format!("announce = \"{name}:"))
+        let shown = |port: u16| {
+            if is_v6 { format!("listen = \"[::]:{port}\"") } else { format!("# listen = \"[::]:{port}\"") }
+        };
+        if messages != Messages::Onion {
+            sections = sections
+                .replace("# listen = \"[::]:9500\"", &shown(9500))
+                .replace("# announce = \"agent.example.org:", &format!("announce = \"{name}:"));
+        }
+        sections
+            .replace("# listen = \"[::]:1080\"", &shown(1080))
             .replace("# public_host = \"agent.example.org\"", &format!("public_host = \"{host}\""))
     }
 }
 
 const SECTIONS: &str = r#"[somc]
 # The messaging server that clients fetch offerings and access from, and pay at.
-# Where it listens; [::] takes IPv4, too.
-# listen = "[::]:9500"
-# The public name or address, with the port, under which clients reach it. Needed unless `listen` names an address.
+# The onion service by which they reach it: "own" is one in this process, under an address that belongs to the account; "off";
+# or the address of one that a tor daemon on this machine forwards to `listen`, e.g. "....onion:80".
+# onion = "own"
+# Only these clients can find the onion service, by the keys that their `clientd onion-key` prints; all can when it is empty.
+# authorized_clients = []
+# The public name or address, with the port, under which clients reach it directly. Everybody can read it in the offerings.
 # announce = "agent.example.org:9500"
+# Where direct connections arrive; [::] takes IPv4, too. Nothing listens there without `announce`, unless `onion` is not "own".
+# listen = "[::]:9500"
 # Connections that have proved a channel, those that have not ("strangers"), and strangers from one address (IPv6: one /64
 # network). Raise the last behind a container's port mapping or a load balancer: all clients have one address there.
 # max_connections = 4096
@@ -180,13 +309,22 @@ const SECTIONS: &str = r#"[somc]
 # idle_timeout = "5m"
 # request_timeout = "30s"
 
+[tor]
+# Tor in this process, for the onion service. Nothing has to be installed. It keeps its files in the folder `tor`.
+# enabled = true
+# Where Tor is blocked: bridge lines from the Tor project, and the programs for their protocols.
+# bridges = ["Bridge obfs4 192.0.2.1:443 0123456789ABCDEF0123456789ABCDEF01234567 cert=... iat-mode=0"]
+# transports = [{ protocols = ["obfs4"], path = "/usr/bin/obfs4proxy" }]
+# Arti's own settings, e.g. for a proxy that connections to relays must take.
+# arti = { channel = { outbound_proxy = "socks5://192.0.2.1:1080" } }
+
 [adapter]
 # The service plug-in.
 # kind = "proxy"
 
 [adapter.settings]
-# Where the proxy listens (SOCKS5 and HTTP; [::] takes IPv4, too), and the public name under which clients reach it. The
-# name is needed unless `listen` names an address.
+# Where the proxy listens (SOCKS5 and HTTP; [::] takes IPv4, too), and the public name under which clients reach it, who get
+# it with their access. The name is needed unless `listen` names an address.
 # listen = "[::]:1080"
 # public_host = "agent.example.org"
 # public_port = 1080

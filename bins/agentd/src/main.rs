@@ -6,11 +6,13 @@ mod offerings;
 use std::process::ExitCode;
 
 use privatix_adapter::Role;
-use privatix_agent::Agent;
+use privatix_agent::{Agent, Messaging};
 use privatix_daemon::config::Loaded;
-use privatix_daemon::{Announced, App, Connections, Context, DaemonError, Parts, together};
-use privatix_somc::DirectListener;
+use privatix_daemon::{Announced, App, Connections, Context, DaemonError, DaemonTor, Parts, together};
+use privatix_somc::{DirectListener, Listener, SomcAddress};
 use tokio_util::sync::CancellationToken;
+
+use config::{Onion, SomcSection};
 
 struct Agentd;
 
@@ -31,7 +33,11 @@ impl App for Agentd {
     }
 
     fn check(settings: &config::Settings) -> Result<(), DaemonError> {
-        settings.somc.announced(settings.somc.listen).map(drop)
+        settings.somc.check(&settings.tor)
+    }
+
+    fn uses_tor(settings: &config::Settings) -> bool {
+        settings.tor.enabled && settings.somc.onion == Onion::Own
     }
 
     fn connections(settings: &config::Settings, plug_in: Connections) -> Connections {
@@ -48,10 +54,8 @@ impl App for Agentd {
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
         let somc = &loaded.settings.somc;
-        let listener = DirectListener::bind(somc.listen).await?;
-        let address = somc.announced(listener.local_addr())?;
-        tracing::info!(listen = %listener.local_addr(), announced = %address, "messaging server listens");
-        let agent = Agent::new(parts.node, listener, address).await?.limits(somc.limits(parts.connections));
+        let messaging = messaging(somc, parts.tor.as_ref()).await?;
+        let agent = Agent::new(parts.node, messaging).await?.limits(somc.limits(parts.connections));
         let serving = parts.api.serve_agent(agent.handle(), shutdown.clone());
         together(agent.run(shutdown.clone()), serving, shutdown).await
     }
@@ -60,6 +64,33 @@ impl App for Agentd {
         let offerings::Command::Offerings(command) = command;
         command.carry_out(context).await
     }
+}
+
+/// The addresses and listeners that the settings ask for, the onion service first.
+async fn messaging(somc: &SomcSection, tor: Option<&DaemonTor>) -> Result<Messaging, DaemonError> {
+    let mut ways: Vec<SomcAddress> = Vec::new();
+    let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+    if let Some(tor) = tor.filter(|_| somc.onion == Onion::Own) {
+        let (address, listener) = tor.onion_service(&somc.onion_settings())?;
+        tracing::info!(%address, "onion service starts");
+        ways.push(address);
+        listeners.push(Box::new(listener));
+    }
+    if let Onion::Elsewhere(address) = &somc.onion {
+        ways.push(address.clone());
+    }
+    if let Some(listen) = somc.listen() {
+        let listener = DirectListener::bind(listen).await?;
+        let direct = somc.direct(listener.local_addr())?;
+        let announced = direct.as_ref().map_or_else(|| "nowhere".to_owned(), ToString::to_string);
+        tracing::info!(listen = %listener.local_addr(), announced, "messaging server listens");
+        ways.extend(direct);
+        listeners.push(Box::new(listener));
+    }
+    Messaging::of(ways, listeners).ok_or_else(|| DaemonError::Usage {
+        what: "somc.onion".into(),
+        reason: "clients have no way to this agent; set it to \"own\", or set somc.announce".into(),
+    })
 }
 
 fn main() -> ExitCode {

@@ -1,15 +1,20 @@
 //! Settings of `clientd`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
 use privatix_client::{ClientSettings, ContactPolicy};
-use privatix_daemon::DaemonError;
 use privatix_daemon::config::{
     self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection, TokenAmount,
+    TorSection,
 };
-use privatix_somc::{ClientLimits, DirectTransport};
+use privatix_daemon::{DaemonError, DaemonTor};
+use privatix_somc::{
+    AddressError, ClientLimits, DirectTransport, SocksTransport, SomcAddress, SourceType, Transport,
+    Transports,
+};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -26,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) somc: SomcSection,
     #[serde(default)]
     billing: BillingSection,
+    #[serde(default)]
+    pub(crate) tor: TorSection,
     #[serde(default)]
     adapter: AdapterSection,
     #[serde(default)]
@@ -54,6 +61,9 @@ impl config::Settings for Settings {
     fn adapter(&self) -> &AdapterSection {
         &self.adapter
     }
+    fn tor(&self) -> &TorSection {
+        &self.tor
+    }
     fn privacy(&self) -> PrivacySection {
         self.privacy
     }
@@ -65,23 +75,39 @@ impl config::Settings for Settings {
 impl Settings {
     pub(crate) fn client_settings(&self) -> Result<ClientSettings, DaemonError> {
         let mut settings = ClientSettings::default();
-        settings.contact = ContactPolicy::DirectAllowed;
         settings.policy = self.billing.policy()?;
         settings.request_close_after = self.billing.request_close_after();
         settings.access_within = self.billing.access_within;
         settings.limits = self.somc.limits();
+        settings.contact = self.somc.contact();
         Ok(settings)
     }
 }
 
-/// What `init` takes besides: nothing.
+/// What `init` takes besides.
 #[derive(clap::Args, Clone, Copy, Debug)]
-pub(crate) struct Init {}
+pub(crate) struct Init {
+    /// How agents are reached: tor-only, tor-preferred, or direct-allowed, which shows them this machine's address
+    #[arg(long, value_name = "HOW", default_value_t)]
+    messages: ContactPolicy,
+}
+
+impl Init {
+    /// What a new configuration file says of the settings that only `clientd` has.
+    pub(crate) fn sections(self) -> String {
+        if self.messages == ContactPolicy::default() {
+            return SECTIONS.to_owned();
+        }
+        SECTIONS.replace("# contact = \"tor-only\"", &format!("contact = \"{}\"", self.messages))
+    }
+}
 
 /// `[somc]`: how agents are reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SomcSection {
+    contact: ContactPolicy,
+    private_agents: Vec<OnionAddress>,
     allow_private: bool,
     #[serde(with = "humantime_serde")]
     connect_timeout: Duration,
@@ -89,20 +115,123 @@ pub(crate) struct SomcSection {
     request_timeout: Duration,
 }
 
+/// The address of an onion service, as agents give it: `<56 characters>.onion:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct OnionAddress(pub(crate) SomcAddress);
+
+impl std::str::FromStr for OnionAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.parse::<SomcAddress>() {
+            Ok(address) if address.kind() == SourceType::Tor => Ok(Self(address)),
+            _ => SomcAddress::new(SourceType::Tor, text).map(Self),
+        }
+    }
+}
+
+impl TryFrom<String> for OnionAddress {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<OnionAddress> for String {
+    fn from(address: OnionAddress) -> Self {
+        address.0.source()
+    }
+}
+
 impl Default for SomcSection {
     fn default() -> Self {
         let limits = ClientLimits::default();
         Self {
+            contact: ContactPolicy::default(),
+            private_agents: Vec::new(),
             allow_private: false,
-            connect_timeout: limits.connect_timeout,
+            // Over Tor a descriptor and two circuits come before the first byte.
+            connect_timeout: limits.connect_timeout.max(Duration::from_mins(1)),
             request_timeout: limits.request_timeout,
         }
     }
 }
 
+/// The ways to agents.
+pub(crate) struct Ways {
+    /// To those that this client deals with.
+    pub(crate) agents: Arc<dyn Transport>,
+    /// To strangers whose offerings are looked at.
+    pub(crate) strangers: Arc<dyn Transport>,
+}
+
+impl Settings {
+    /// Whether Tor in this process is asked for.
+    pub(crate) fn uses_tor(&self) -> bool {
+        self.tor.enabled && self.tor.socks.is_none()
+    }
+
+    /// The ways to agents, over the Tor in this process if there is one.
+    ///
+    /// # Errors
+    /// A setting that cannot be used, or does not fit the others.
+    pub(crate) fn ways(&self, tor: Option<&DaemonTor>) -> Result<Ways, DaemonError> {
+        let somc = &self.somc;
+        let private: Vec<SomcAddress> = somc.private_agents.iter().map(|agent| agent.0.clone()).collect();
+        let direct =
+            if somc.allow_private { DirectTransport::anywhere() } else { DirectTransport::public_only() };
+        let directly = |ways: Transports| match somc.contact {
+            ContactPolicy::TorOnly => ways,
+            _ => ways.with(SourceType::Direct, direct.clone()),
+        };
+        let both = |onion: Arc<dyn Transport>, exits: Arc<dyn Transport>| {
+            let agents = directly(Transports::new().with(SourceType::Tor, Arc::clone(&onion)));
+            // Looking at offerings is to show nobody who looks. Exits reach no private network.
+            let strangers = if somc.allow_private {
+                agents.clone()
+            } else {
+                Transports::new().with(SourceType::Tor, onion).with(SourceType::Direct, exits)
+            };
+            Ways { agents: Arc::new(agents), strangers: Arc::new(strangers) }
+        };
+        if let Some(tor) = tor.filter(|_| self.uses_tor()) {
+            tor.prove_to(&private)?;
+            let exits = tor.transport().unlinked().with_exits();
+            return Ok(both(Arc::new(tor.transport()), Arc::new(exits)));
+        }
+        if let Some(socks) = self.tor.socks.filter(|_| self.tor.enabled) {
+            let exits = SocksTransport::new(socks).with_exits();
+            return Ok(both(Arc::new(SocksTransport::new(socks)), Arc::new(exits)));
+        }
+        let agents: Arc<dyn Transport> = Arc::new(directly(Transports::new()));
+        Ok(Ways { strangers: Arc::clone(&agents), agents })
+    }
+
+    /// What can be wrong with how agents are reached.
+    pub(crate) fn check_ways(&self) -> Result<(), DaemonError> {
+        let wrong =
+            |what: &str, reason: &str| Err(DaemonError::Usage { what: what.into(), reason: reason.into() });
+        if !self.tor.enabled && self.somc.contact == ContactPolicy::TorOnly {
+            return wrong(
+                "somc.contact",
+                "tor-only needs Tor, which tor.enabled = false switches off: allow one or the other",
+            );
+        }
+        if !self.somc.private_agents.is_empty() && !self.uses_tor() {
+            return wrong(
+                "somc.private_agents",
+                "only the Tor in this process proves itself to them; give the key to the tor daemon (ClientOnionAuthDir), or leave tor.socks out",
+            );
+        }
+        Ok(())
+    }
+}
+
 impl SomcSection {
-    pub(crate) fn transport(&self) -> DirectTransport {
-        if self.allow_private { DirectTransport::anywhere() } else { DirectTransport::public_only() }
+    pub(crate) const fn contact(&self) -> ContactPolicy {
+        self.contact
     }
 
     fn limits(&self) -> ClientLimits {
@@ -174,12 +303,30 @@ impl TopUpSection {
 }
 
 /// What a new configuration file says of the settings that only `clientd` has.
-pub(crate) const SECTIONS: &str = r#"[somc]
+const SECTIONS: &str = r#"[somc]
+# How agents are reached: "tor-only" dials onion services alone, so that no agent sees this machine's address before it sells
+# its service; "tor-preferred" dials an agent directly that has no onion service or cannot be reached there;
+# "direct-allowed" dials directly where it can.
+# contact = "tor-only"
+# Onion services that let only known clients find them: this client proves itself to these by the key that `clientd onion-key`
+# prints.
+# private_agents = []
 # Allows agents at private and loopback addresses. Without it no stranger's offering can make this machine knock on doors
 # of its own network.
 # allow_private = false
 # connect_timeout = "1m"
 # request_timeout = "1m"
+
+[tor]
+# Tor in this process. Nothing has to be installed. It keeps its files in the folder `tor`.
+# enabled = true
+# A tor daemon's SOCKS port to use in place of it.
+# socks = "127.0.0.1:9050"
+# Where Tor is blocked: bridge lines from the Tor project, and the programs for their protocols.
+# bridges = ["Bridge obfs4 192.0.2.1:443 0123456789ABCDEF0123456789ABCDEF01234567 cert=... iat-mode=0"]
+# transports = [{ protocols = ["obfs4"], path = "/usr/bin/obfs4proxy" }]
+# Arti's own settings, e.g. for a proxy that connections to relays must take.
+# arti = { channel = { outbound_proxy = "socks5://192.0.2.1:1080" } }
 
 [billing]
 # Pay what is owed once nothing was used for so long.

@@ -4,7 +4,6 @@ mod config;
 mod market;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use privatix_adapter::Role;
 use privatix_client::Client;
@@ -25,12 +24,17 @@ impl App for Clientd {
     type Command = market::Command;
     type Init = config::Init;
 
-    fn config_sections(_: &config::Init) -> String {
-        config::SECTIONS.to_owned()
+    fn config_sections(init: &config::Init) -> String {
+        init.sections()
     }
 
     fn check(settings: &config::Settings) -> Result<(), DaemonError> {
+        settings.check_ways()?;
         settings.client_settings().map(drop)
+    }
+
+    fn uses_tor(settings: &config::Settings) -> bool {
+        settings.uses_tor()
     }
 
     async fn run(
@@ -39,8 +43,8 @@ impl App for Clientd {
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
         let settings = loaded.settings.client_settings()?;
-        let transport = Arc::new(loaded.settings.somc.transport());
-        let client = Client::new(parts.node, transport, settings).await?;
+        let ways = loaded.settings.ways(parts.tor.as_ref())?;
+        let client = Client::new(parts.node, ways.agents, settings).await?.fetch_over(ways.strangers);
         let serving = parts.api.serve_client(client.handle(), shutdown.clone());
         together(client.run(shutdown.clone()), serving, shutdown).await
     }

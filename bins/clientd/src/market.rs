@@ -8,7 +8,10 @@ use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{or_dash, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, order, token_unit};
 
+use serde::Serialize;
+
 use crate::Clientd;
+use crate::config::OnionAddress;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -40,6 +43,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Prints the key by which this client proves itself to a private onion service; its agent lists the key in
+    /// somc.authorized_clients. Asks no daemon
+    OnionKey {
+        /// The service's address
+        agent: OnionAddress,
+    },
     /// Raises a channel's deposit
     Topup {
         /// The channel
@@ -51,14 +60,33 @@ pub(crate) enum Command {
     },
 }
 
+/// The answer to [`Command::OnionKey`].
+#[derive(Serialize)]
+struct DiscoveryKey {
+    key: String,
+}
+
 impl Command {
     pub(crate) async fn carry_out(self, context: &Context<'_, Clientd>) -> Result<(), DaemonError> {
-        let (api, output) = (context.api()?, context.output);
+        let output = context.output;
+        if let Self::OnionKey { agent } = self {
+            let key = context.onion_keys().await?.discovery_key(&agent.0);
+            output.show(&DiscoveryKey { key }, |shown| shown.key.clone());
+            return Ok(());
+        }
+        let api = context.api()?;
         match self {
+            Self::OnionKey { .. } => {}
             Self::Browse { country, agent, all, limit } => {
                 let found = api.call(&Browse { agent, country, all, limit }).await?;
                 let unit = token_unit(&api, output).await;
                 output.show(&found, |found| offerings(found, &unit));
+                if !all && !output.json {
+                    let every = api.call(&Browse { agent, country: None, all: true, limit }).await?;
+                    if let Some(hidden) = unavailable(&every) {
+                        output.note(hidden);
+                    }
+                }
             }
             Self::Accept { offering, deposit, agent, wait } => {
                 let opening = api.call(&AcceptOffering { offering, agent, deposit }).await?;
@@ -85,6 +113,17 @@ impl Command {
         }
         Ok(())
     }
+}
+
+/// What a list of available offerings leaves out, although the market has it.
+fn unavailable(every: &[Offering]) -> Option<String> {
+    let hidden: Vec<&String> = every
+        .iter()
+        .filter(|offering| offering.status.is_on_market())
+        .filter_map(|offering| offering.problem.as_ref())
+        .collect();
+    let first = hidden.first()?;
+    Some(format!("{} more cannot be accepted (`browse --all` shows why), e.g.: {first}", hidden.len()))
 }
 
 fn offerings(found: &[Offering], unit: &TokenUnit) -> String {

@@ -21,7 +21,7 @@ use alloy::primitives::U256;
 use alloy::signers::local::PrivateKeySigner;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use futures::future::{join_all, try_join_all};
-use privatix_agent::{Agent, AgentHandle, NodeError, NodeParts, OfferingAction, OfferingDraft};
+use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::StartFrom;
 use privatix_channel::{
@@ -197,7 +197,7 @@ impl RunningAgent {
         // The default rates keep strangers in bounds; here one peer is a thousand clients.
         let mut limits = ServerLimits::default();
         (limits.connection_rate, limits.peer_rate) = (RateLimit::UNLIMITED, RateLimit::UNLIMITED);
-        let agent = Agent::new(parts, listener, somc.clone()).await.unwrap().limits(limits);
+        let agent = Agent::new(parts, Messaging::new(somc.clone(), listener)).await.unwrap().limits(limits);
         let (handle, shutdown) = (agent.handle(), CancellationToken::new());
         let task = tokio::spawn(agent.run(shutdown.clone()));
 

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher};
@@ -14,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::channels::{Channels, CloseChannel, ProvisionChannel, claimable};
-use crate::offerings::{ChangeOffering, OfferingAction, OfferingDraft, Offerings, create};
+use crate::messaging::{Addresses, Messaging};
+use crate::offerings::{
+    ChangeOffering, OfferingAction, OfferingDraft, Offerings, create, warn_of_old_addresses,
+};
 use crate::payments::Payments;
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
@@ -22,7 +26,7 @@ use crate::role::AgentRole;
 /// A seller: see the [crate's example](crate).
 pub struct Agent {
     handle: AgentHandle,
-    listener: Box<dyn Listener>,
+    listeners: Vec<Box<dyn Listener>>,
     limits: ServerLimits,
 }
 
@@ -33,20 +37,17 @@ impl std::fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// Makes an agent that serves messages on `listener`, which clients reach at `somc`.
+    /// Makes an agent that serves messages as `messaging` has it.
     ///
     /// # Errors
     /// As [`Node::open`].
-    pub async fn new(
-        parts: NodeParts,
-        listener: impl Listener + 'static,
-        somc: SomcAddress,
-    ) -> Result<Self, NodeError> {
+    pub async fn new(parts: NodeParts, messaging: Messaging) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let payments = Arc::new(Payments::start(Arc::clone(&node)));
         let access = Arc::new(Access::new(Arc::clone(&node)));
-        let handle = AgentHandle { node, payments, access, somc };
-        Ok(Self { handle, listener: Box::new(listener), limits: ServerLimits::default() })
+        let (addresses, listeners) = messaging.into_parts();
+        let handle = AgentHandle { node, payments, access, addresses: Arc::new(addresses) };
+        Ok(Self { handle, listeners, limits: ServerLimits::default() })
     }
 
     /// Other limits for the messaging server than the default ones.
@@ -66,8 +67,9 @@ impl Agent {
     /// # Errors
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { handle, listener, limits } = self;
+        let Self { handle, listeners, limits } = self;
         let node = Arc::clone(&handle.node);
+        warn_of_old_addresses(&node, &handle.addresses).await?;
         let role = Arc::new(AgentRole {
             node: Arc::clone(&node),
             payments: Arc::clone(&handle.payments),
@@ -84,15 +86,16 @@ impl Agent {
             let stop = stop.clone();
             async move {
                 let _stop_if_it_ends = stop.clone().drop_guard(); // nobody can pay then
-                server.serve(listener, stop).await;
+                // They share the server's limits.
+                join_all(listeners.into_iter().map(|listener| server.serve(listener, stop.clone()))).await;
             }
         });
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let register = {
-            let node = Arc::clone(&node);
+            let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
             move |processor: privatix_jobs::ProcessorBuilder| {
                 processor
-                    .register(Offerings { node: Arc::clone(&node) })
+                    .register(Offerings { node: Arc::clone(&node), addresses })
                     .register::<ProvisionChannel, _>(Channels { node: Arc::clone(&node) })
                     .register::<CloseChannel, _>(Channels { node })
             }
@@ -117,14 +120,14 @@ pub struct AgentHandle {
     node: Arc<Node>,
     payments: Arc<Payments>,
     access: Arc<Access>,
-    somc: SomcAddress,
+    addresses: Arc<Addresses>,
 }
 
 impl std::fmt::Debug for AgentHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AgentHandle")
             .field("node", &self.node)
-            .field("somc", &self.somc)
+            .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }
@@ -135,9 +138,14 @@ impl AgentHandle {
         &self.node
     }
 
-    /// Where clients reach our messaging server.
+    /// Where clients reach our messaging server: the address that offerings announce on chain.
     pub fn somc(&self) -> &SomcAddress {
-        &self.somc
+        &self.addresses.first
+    }
+
+    /// All addresses of our messaging server, the announced one first.
+    pub fn addresses(&self) -> Vec<SomcAddress> {
+        self.addresses.all()
     }
 
     /// The vouchers' way in, for embedding an agent behind another protocol.
@@ -147,7 +155,7 @@ impl AgentHandle {
 
     /// Signs an offering and keeps it as a draft.
     pub async fn create_offering(&self, draft: OfferingDraft) -> Result<SignedOffering, NodeError> {
-        create(&self.node, &self.somc, draft).await
+        create(&self.node, &self.addresses, draft).await
     }
 
     /// Publishes, pops up or removes an offering; goes on in the background.

@@ -9,12 +9,13 @@
 //! #     parts: privatix_node::NodeParts,
 //! #     draft: privatix_agent::OfferingDraft,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
-//! use privatix_agent::{Agent, OfferingAction};
+//! use privatix_agent::{Agent, Messaging, OfferingAction};
 //! use privatix_somc::{DirectListener, SomcAddress};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! let listener = DirectListener::bind("[::]:9500".parse()?).await?;
-//! let agent = Agent::new(parts, listener, SomcAddress::direct("agent.example.org", 9500)?).await?;
+//! let messaging = Messaging::new(SomcAddress::direct("agent.example.org", 9500)?, listener);
+//! let agent = Agent::new(parts, messaging).await?;
 //! let handle = agent.handle();
 //! let running = tokio::spawn(agent.run(CancellationToken::new()));
 //!
@@ -29,6 +30,7 @@
 mod access;
 mod agent;
 mod channels;
+mod messaging;
 mod offerings;
 mod payments;
 mod places;
@@ -36,6 +38,7 @@ mod role;
 
 pub use agent::{Agent, AgentHandle};
 pub use channels::{CloseChannel, ProvisionChannel};
+pub use messaging::Messaging;
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
 pub use payments::Payments;
 pub use privatix_node::{

@@ -12,10 +12,11 @@ use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
 use privatix_node::{Node, NodeError};
 use privatix_offering::{Country, IpType, OfferingMessage, SignedOffering};
-use privatix_somc::SomcAddress;
 use privatix_store::offerings::{self, Announcement, Offering, OfferingStatus};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::messaging::Addresses;
 
 /// What an operator says of a new offering; the rest of its message is known.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -139,7 +140,7 @@ impl Job for ChangeOffering {
 /// Signs an offering message and stores it as a draft.
 pub(crate) async fn create(
     node: &Node,
-    somc: &SomcAddress,
+    addresses: &Addresses,
     draft: OfferingDraft,
 ) -> Result<SignedOffering, NodeError> {
     let template = match draft.template {
@@ -156,7 +157,7 @@ pub(crate) async fn create(
         description: draft.description,
         country: draft.country,
         ip_type: draft.ip_type,
-        addresses: vec![],
+        addresses: addresses.all(),
         supply: draft.supply,
         terms: draft.terms,
         additional: draft.additional,
@@ -171,8 +172,8 @@ pub(crate) async fn create(
         announcement: Announcement {
             min_deposit: min_deposit(offering.terms()),
             supply: offering.message().supply,
-            source_type: somc.kind().number(),
-            source: somc.source(),
+            source_type: addresses.first.kind().number(),
+            source: addresses.first.source(),
         },
         free_supply: offering.message().supply,
         announced_at: None,
@@ -183,6 +184,24 @@ pub(crate) async fn create(
     offerings::insert_draft(&mut tx, &stored).await?;
     tx.commit().await?;
     Ok(offering)
+}
+
+/// Points out offerings on the market that send clients to an address that is not ours any more.
+pub(crate) async fn warn_of_old_addresses(node: &Node, addresses: &Addresses) -> Result<(), NodeError> {
+    let filter = offerings::Filter { agent: Some(node.account()), ..Default::default() };
+    for offering in offerings::list(&mut *node.db().read().await?, &filter, u32::MAX).await? {
+        let said = &offering.announcement;
+        let now = (addresses.first.kind().number(), addresses.first.source());
+        if offering.status.is_on_market() && (said.source_type, said.source.clone()) != now {
+            tracing::warn!(
+                offering = %offering.hash,
+                announced = said.source,
+                now = %addresses.first,
+                "clients are sent to another address than this agent's; announce it again with `offerings popup`"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The one offering template of the plug-in's product.
@@ -222,6 +241,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
 
 pub(crate) struct Offerings {
     pub(crate) node: Arc<Node>,
+    pub(crate) addresses: Arc<Addresses>,
 }
 
 #[async_trait]
@@ -255,23 +275,20 @@ impl Offerings {
                 });
             }
         }
+        // Where clients reach us now, which may not be where they did when the offering was made.
+        let (source_type, source) = (self.addresses.first.kind().number(), self.addresses.first.source());
         let key = format!("{} {} {}", job.action.kind(), job.offering, cx.id());
         let subject = job.offering.to_string();
         let mut completion = cx.finish().await?;
         match job.action {
             OfferingAction::Publish => {
-                let call = call::register_offering(
-                    job.offering,
-                    said.min_deposit,
-                    said.supply,
-                    said.source_type,
-                    said.source.clone(),
-                )
-                .map_err(|e| NodeError::Refused(e.to_string()))?;
+                let call =
+                    call::register_offering(job.offering, said.min_deposit, said.supply, source_type, source)
+                        .map_err(|e| NodeError::Refused(e.to_string()))?;
                 node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
             }
             OfferingAction::PopUp => {
-                let call = call::pop_up_offering(job.offering, said.source_type, said.source.clone());
+                let call = call::pop_up_offering(job.offering, source_type, source);
                 node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
             }
             OfferingAction::Remove => {

@@ -190,9 +190,12 @@ pub struct Status {
     pub deposits: String,
     /// Blocks in which an agent can answer a close request.
     pub challenge_period: u64,
-    /// Where clients reach an agent's messaging server.
+    /// Where clients reach an agent's messaging server; the first is what its offerings announce on chain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// The Tor client in this process, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub somc: Option<String>,
+    pub tor: Option<TorStatus>,
     /// How far the chain has been followed.
     pub chain: ChainStatus,
     /// The service plug-in.
@@ -202,6 +205,40 @@ pub struct Status {
     pub started_at: SystemTime,
     /// Whether all is well, and if not, why.
     pub health: Health,
+}
+
+/// How far a daemon's Tor client is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TorStatus {
+    /// How much of what is needed to use the network is here, in percent.
+    pub bootstrap_percent: u8,
+    /// Whether the network can be used now.
+    pub ready: bool,
+    /// What is under way, in words.
+    pub stage: String,
+    /// What is in the way, with its remedy.
+    pub problem: Option<String>,
+    /// An agent's onion service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onion: Option<OnionStatus>,
+}
+
+/// How an agent's onion service is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnionStatus {
+    /// Its address.
+    pub address: String,
+    /// Whether the daemon reached it at its last look, as a client would.
+    pub reachable: bool,
+    /// When it was last reached so.
+    #[serde(default, with = "humantime_serde")]
+    pub last_reached: Option<SystemTime>,
+    /// Why it is not reachable, with the remedy.
+    pub problem: Option<String>,
+    /// How often it was started again because it could not be reached.
+    pub restarts: u32,
 }
 
 /// How far the chain has been followed.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use privatix_adapter::Role;
 use privatix_api::ApiClient;
+use privatix_tor::OnionKeys;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::{self, CheckArgs};
@@ -66,6 +67,9 @@ pub trait App: Send + Sync + 'static {
     fn announced(_: &Self::Settings) -> Vec<Announced> {
         Vec::new()
     }
+
+    /// Whether these settings ask for Tor in this process.
+    fn uses_tor(settings: &Self::Settings) -> bool;
 
     /// Runs the daemon until shutdown.
     fn run(
@@ -168,6 +172,15 @@ impl<A: App> Context<'_, A> {
         let url = given.0.clone().map_or_else(|| connect::url(&loaded), Ok)?;
         let token = given.1.clone().unwrap_or_else(|| loaded.path(&loaded.settings.api().token_file));
         connect::at(&url, &token)
+    }
+
+    /// The account's keys on Tor. The keystore's password is asked for where no file has it.
+    ///
+    /// # Errors
+    /// [`DaemonError::Config`], [`DaemonError::Keystore`].
+    pub async fn onion_keys(&self) -> Result<OnionKeys, DaemonError> {
+        let key = check::account_key(&load::<A>(self.global)?).await?;
+        Ok(OnionKeys::of_account(key.to_bytes().0))
     }
 }
 

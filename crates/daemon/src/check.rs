@@ -2,8 +2,12 @@
 
 use std::net::IpAddr;
 
+use alloy::signers::local::PrivateKeySigner;
 use clap::Args;
+use privatix_adapter::Role;
 use privatix_channel::Domain;
+use privatix_somc::SomcAddress;
+use privatix_tor::OnionKeys;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -72,6 +76,10 @@ pub(crate) async fn check<A: App>(
         "adapter",
         adapters::connections(settings.adapter(), A::ROLE).map(|_| "settings accepted".to_owned()),
     );
+    if A::uses_tor(settings) {
+        let tor = settings.tor().settings();
+        checks.add("tor", tor.check().map(|()| "settings accepted".to_owned()).map_err(Into::into));
+    }
     let filter = tracing_subscriber::EnvFilter::try_new(&settings.log().level);
     checks.add(
         "log",
@@ -79,7 +87,7 @@ pub(crate) async fn check<A: App>(
             .map(|_| "filter accepted".to_owned())
             .map_err(|error| DaemonError::Usage { what: "log.level".into(), reason: error.to_string() }),
     );
-    checks.add("keystore", open_keystore(loaded).await);
+    checks.add("keystore", open_keystore::<A>(loaded).await);
     let token = loaded.path(&settings.api().token_file);
     checks.add(
         "api token",
@@ -156,18 +164,38 @@ impl Checks {
 }
 
 /// Opens the keystore where its password can be had without asking.
-async fn open_keystore<C: Settings>(loaded: &Loaded<C>) -> Result<String, DaemonError> {
+async fn open_keystore<A: App>(loaded: &Loaded<A::Settings>) -> Result<String, DaemonError> {
     let account = loaded.settings.account();
     let path = loaded.path(&account.keystore);
-    let Some(password_file) = &account.password_file else {
+    if account.password_file.is_none() {
         if !path.exists() {
             return Err(KeystoreError::Missing { path }.into());
         }
         return Ok("there; not opened, its password is asked for at the start".to_owned());
-    };
-    let password = files::read_secret(&loaded.path(password_file))?;
-    let address = in_background(move || keystore::open(&path, &password).map(|key| key.address())).await?;
-    Ok(format!("opens, account {address}"))
+    }
+    let key = account_key(loaded).await?;
+    let opens = format!("opens, account {}", key.address());
+    if A::ROLE != Role::Agent || !A::uses_tor(&loaded.settings) {
+        return Ok(opens);
+    }
+    let onion = OnionKeys::of_account(key.to_bytes().0).address(SomcAddress::DEFAULT_ONION_PORT);
+    Ok(onion.map_or(opens.clone(), |onion| format!("{opens}, onion service {onion}")))
+}
+
+/// The account's key. Its password is asked for where no file has it.
+pub(crate) async fn account_key<C: Settings>(loaded: &Loaded<C>) -> Result<PrivateKeySigner, DaemonError> {
+    let account = loaded.settings.account();
+    let path = loaded.path(&account.keystore);
+    let password_file = account.password_file.as_ref().map(|file| loaded.path(file));
+    in_background(move || {
+        let what = format!("keystore {}", path.display());
+        if !path.exists() {
+            return Err(KeystoreError::Missing { path }.into());
+        }
+        let password = keystore::password(password_file.as_deref(), &what)?;
+        keystore::open(&path, &password)
+    })
+    .await
 }
 
 pub(crate) async fn in_background<T: Send + 'static>(

@@ -6,6 +6,7 @@ use privatix_chain::ChainError;
 use privatix_db::DbError;
 use privatix_node::NodeError;
 use privatix_somc::{AddressError, TransportError};
+use privatix_tor::TorError;
 
 use crate::{ConfigError, KeystoreError, TooFewFiles, logging};
 
@@ -82,6 +83,9 @@ pub enum DaemonError {
     /// The messaging server's socket.
     #[error(transparent)]
     Listen(#[from] TransportError),
+    /// Tor in this process.
+    #[error(transparent)]
+    Tor(#[from] TorError),
     /// The control API's socket.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -138,6 +142,7 @@ impl DaemonError {
             | Self::Usage { .. }
             | Self::Address { .. } => 2,
             Self::Chain(ChainError::BadUrl { .. } | ChainError::BadProxy { .. }) => 2,
+            Self::Tor(TorError::Setting { .. }) => 2,
             Self::Api(ApiError::BadUrl { .. }) => 2,
             Self::Api(ApiError::Refused(failure)) => match failure.code {
                 ErrorCode::Internal => 1,
@@ -161,6 +166,8 @@ impl DaemonError {
             Self::Db(_) => "database",
             Self::Chain(_) => "chain",
             Self::Listen(_) | Self::Serve(_) => "listen",
+            Self::Tor(TorError::Setting { .. }) => "usage",
+            Self::Tor(_) => "tor",
             Self::Api(ApiError::Refused(failure)) => failure.code.as_str(),
             Self::Api(ApiError::Unauthorized { .. }) => "unauthorized",
             Self::Api(ApiError::BadUrl { .. }) => "usage",

@@ -34,6 +34,7 @@ mod reach;
 mod run;
 mod secret_text;
 mod signals;
+mod tor;
 
 pub use app::{App, Context, Global, main};
 pub use commands::{endpoint_text, token_unit};
@@ -44,3 +45,4 @@ pub use keystore::KeystoreError;
 pub use open_files::{Connections, TooFewFiles};
 pub use reach::Announced;
 pub use run::{Parts, together};
+pub use tor::DaemonTor;

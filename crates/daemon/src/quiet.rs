@@ -10,13 +10,18 @@ use tracing_subscriber::filter::FilterFn;
 /// What the names of our own crates begin with.
 const OURS: [&str; 3] = ["privatix", "agentd", "clientd"];
 
+/// Arti's. What it warns of is either shown by our own status of Tor or, on a small network, a screen of weights a second.
+const TOR: [&str; 2] = ["tor_", "arti"];
+
 /// To be put over every subscriber, beside the configured level.
 pub(crate) fn libraries() -> FilterFn<fn(&Metadata<'_>) -> bool> {
     FilterFn::new(may_be_heard)
 }
 
 fn may_be_heard(line: &Metadata<'_>) -> bool {
-    *line.level() <= Level::WARN || OURS.iter().any(|ours| line.target().starts_with(ours))
+    let of = |names: &[&str]| names.iter().any(|name| line.target().starts_with(name));
+    let loudest = if of(&TOR) { Level::ERROR } else { Level::WARN };
+    *line.level() <= loudest || of(&OURS)
 }
 
 #[cfg(test)]
@@ -53,11 +58,13 @@ mod tests {
             tracing::debug!(target: "hyper_util::client", "from-a-library");
             tracing::trace!(target: "tungstenite::handshake", "from-a-library");
             tracing::warn!(target: "hyper_util::client", "a-warning");
+            tracing::warn!(target: "tor_netdir::weights", "from-a-library");
+            tracing::error!(target: "tor_circmgr", "an-error");
             tracing::trace!(target: "privatix_chain::rpc", "from-us");
             tracing::debug!(target: "agentd", "from-the-daemon");
         });
         let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        for heard in ["a-warning", "from-us", "from-the-daemon"] {
+        for heard in ["a-warning", "an-error", "from-us", "from-the-daemon"] {
             assert!(written.contains(heard), "{heard}: {written}");
         }
         assert!(!written.contains("from-a-library") && !written.contains("in-a-span"), "{written}");

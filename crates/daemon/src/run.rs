@@ -3,18 +3,22 @@
 use std::future::Future;
 use std::path::Path;
 
+use alloy::signers::local::PrivateKeySigner;
 use privatix_api::{ApiServer, ServeError, ServerSettings};
+use privatix_chain::Endpoint;
 use privatix_db::Database;
 use privatix_node::{NodeError, NodeParts, Notices};
 use privatix_offering::Templates;
+use privatix_tor::{OnionKeys, Tor};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::check::in_background;
-use crate::config::{Loaded, Settings};
+use crate::check::account_key;
+use crate::config::{ChainProxy, Loaded, Settings};
+use crate::tor::Background;
 use crate::{
-    Connections, DaemonError, adapters, connect, files, keystore, logging, open_files, reach, signals,
+    Connections, DaemonError, DaemonTor, adapters, connect, files, logging, open_files, reach, signals,
 };
 
 /// What a role is made of, and the API to serve it on.
@@ -27,6 +31,8 @@ pub struct Parts {
     pub api: ApiServer,
     /// How many connections its servers may have.
     pub connections: Connections,
+    /// Tor in this process, where the settings ask for it.
+    pub tor: Option<DaemonTor>,
 }
 
 /// Runs the daemon until a signal.
@@ -41,30 +47,29 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let plug_in = adapters::connections(settings.adapter(), A::ROLE)?;
     let connections = allowed(A::connections(settings, plug_in), &notices)?;
     let (adapter, adapter_settings) = adapters::make(settings.adapter(), A::ROLE, connections)?;
-    let endpoint = settings.chain().endpoint(None)?;
     files::create_folder(&loaded.data_dir)?;
     warn_of_surroundings(&loaded);
 
-    let account = settings.account();
-    let path = loaded.path(&account.keystore);
-    let password_file = account.password_file.as_ref().map(|file| loaded.path(file));
-    let signer = in_background(move || {
-        let what = format!("keystore {}", path.display());
-        if !path.exists() {
-            return Err(keystore::KeystoreError::Missing { path }.into());
-        }
-        let password = keystore::password(password_file.as_deref(), &what)?;
-        keystore::open(&path, &password)
-    })
-    .await?;
+    let signer = account_key(&loaded).await?;
     // Not earlier: an interrupt at the password prompt ends the program at once.
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
+
+    let background = Background::default();
+    let (tor, tor_status) = match start_tor::<A>(&loaded, &signer)? {
+        Some((tor, keys)) => {
+            let (tor, status) = DaemonTor::start(tor, keys, &notices, &background);
+            (Some(tor), Some(status))
+        }
+        None => (None, None),
+    };
+    let endpoint = endpoint(&loaded, tor.as_ref()).await?;
 
     let api = settings.api();
     let mut server = ServerSettings::new(token(&loaded.path(&api.token_file))?);
     server.allowed_hosts.clone_from(&api.allowed_hosts);
     server.lost_log_lines = lost_log_lines;
+    server.tor = tor_status;
     let server = ApiServer::bind(api.listen, server).await?;
     let address = server.local_addr();
     if !address.ip().is_loopback() {
@@ -102,10 +107,44 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
             tracing::warn!("{trouble}");
         }
     });
-    let running = Box::pin(A::run(loaded.clone(), Parts { node, api: server, connections }, shutdown));
-    tokio::join!(running, reach).0?;
+    let parts = Parts { node, api: server, connections, tor };
+    if settings.chain().proxy == Some(ChainProxy::Tor)
+        && let Some(tor) = &parts.tor
+        && shutdown.run_until_cancelled(tor.ready()).await.is_none()
+    {
+        tracing::info!("{name} has ended");
+        return Ok(());
+    }
+    let running = Box::pin(A::run(loaded.clone(), parts, shutdown));
+    let ended = tokio::join!(running, reach).0;
+    // What was still to be answered went over it.
+    background.end().await;
+    ended?;
     tracing::info!("{name} has ended");
     Ok(())
+}
+
+/// The Tor client, where the settings ask for one, with the account's keys for it.
+fn start_tor<A: App>(
+    loaded: &Loaded<A::Settings>,
+    signer: &PrivateKeySigner,
+) -> Result<Option<(Tor, OnionKeys)>, DaemonError> {
+    let for_chain = loaded.settings.chain().proxy == Some(ChainProxy::Tor) && loaded.settings.tor().enabled;
+    if !for_chain && !A::uses_tor(&loaded.settings) {
+        return Ok(None);
+    }
+    let tor = Tor::new(loaded.path(Path::new("tor")), &loaded.settings.tor().settings())?;
+    Ok(Some((tor, OnionKeys::of_account(signer.to_bytes().0))))
+}
+
+/// The chain endpoint, by the way that the settings ask for.
+async fn endpoint<C: Settings>(loaded: &Loaded<C>, tor: Option<&DaemonTor>) -> Result<Endpoint, DaemonError> {
+    let chain = loaded.settings.chain();
+    let proxy = match (&chain.proxy, tor) {
+        (Some(ChainProxy::Tor), Some(tor)) => Some(tor.proxy_to(chain.endpoint.host()).await?),
+        _ => None,
+    };
+    chain.endpoint(proxy.as_ref())
 }
 
 /// The connections that the limit of open files allows, once it is raised as far as it can be.

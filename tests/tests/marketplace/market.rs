@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use privatix_adapter::Adapter;
-use privatix_agent::{Agent, AgentHandle, OfferingAction, OfferingDraft};
+use privatix_agent::{Agent, AgentHandle, Messaging, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, StartFrom};
 use privatix_channel::{Amount, ChannelId, OfferingHash};
@@ -148,7 +148,7 @@ impl Market {
         let parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
         let listener = DirectListener::bind(([127, 0, 0, 1], self.somc_port).into()).await.unwrap();
         let somc = SomcAddress::direct("127.0.0.1", self.somc_port).unwrap();
-        let agent = Agent::new(parts, listener, somc).await.unwrap();
+        let agent = Agent::new(parts, Messaging::new(somc, listener)).await.unwrap();
         let (handle, stop) = (agent.handle(), CancellationToken::new());
         let task = tokio::spawn(agent.run(stop.clone()));
         let mut running = Running { handle, stop, task };

@@ -83,6 +83,28 @@ fn a_seller_s_public_host_is_all_that_a_real_configuration_lacks() {
 }
 
 #[test]
+fn a_seller_has_an_onion_service_by_default_whose_address_belongs_to_its_account() {
+    let mut home = home();
+    home.env.clear();
+    let folder = home.folder.to_str().unwrap().to_owned();
+    let init = ["init", &folder, "--contract", CONTRACT, "--generate-password", "--import-key", "-"];
+    let host = ["--public-host", "proxy.example.org", "--messages", "onion"];
+    home.plain(&[&init[..], &host].concat(), KEY).succeeds();
+    let checked = home.ask(&["config", "check", "--offline"]);
+    assert!(checked["settings"]["somc"]["announce"].is_null(), "only clients learn the host");
+    assert_eq!(checked["settings"]["adapter"]["settings"]["public_host"], "proxy.example.org");
+    let checks = checked["checks"].as_array().unwrap();
+    let keystore = checks.iter().find(|check| check["name"] == "keystore").unwrap();
+    assert!(keystore["message"].as_str().unwrap().contains("onion service tor:"), "{keystore}");
+
+    let with = |setting: &str| home.run(&["--set", setting, "config", "check", "--offline"]);
+    with("tor.arti.channel.no_such=1").fails(2, &["tor.arti.channel.no_such"]);
+    with("tor.bridges=[\"nonsense\"]").fails(2, &["tor.arti", "ridge"]);
+    let elsewhere = keystore["message"].as_str().unwrap().rsplit("tor:").next().unwrap();
+    with(&format!("somc.onion={elsewhere}")).succeeds();
+}
+
+#[test]
 fn init_overwrites_nothing() {
     let home = offline();
     let before: Vec<String> =
@@ -182,6 +204,10 @@ fn settings_of_the_plug_in_and_of_the_messaging_server_are_checked_too() {
     with("adapter.kind=teleport").fails(2, &["`adapter.kind`", "`teleport`", "proxy"]);
     with("somc.listen=0.0.0.0:9500").fails(2, &["somc.announce"]);
     with("somc.announce=here").fails(2, &["somc.announce", "port"]);
+    with("somc.onion=perhaps").fails(2, &["`somc.onion`", "\"own\"", "onion"]);
+    with("somc.onion=own").fails(2, &["tor.enabled", "somc.announce"]); // with Tor disabled
+    with("somc.authorized_clients=[\"x\"]").fails(2, &["somc.authorized_clients", "own"]);
+    with("tor.socks=127.0.0.1:9050").fails(2, &["tor.socks", "clientd"]);
     with("log.level=a=b=c").fails(2, &["log.level"]);
     with("chain.endpoint=ftp://x").fails(2, &["ftp"]);
 }

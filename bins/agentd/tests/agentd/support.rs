@@ -71,6 +71,13 @@ impl Home {
         home.set("API__LISTEN", "127.0.0.1:0");
         home.set("CHAIN__CONFIRMATIONS", "0");
         home.set("CHAIN__POLL_INTERVAL", "50ms");
+        // Messages over Tor have tests of their own.
+        home.set("TOR__ENABLED", "false");
+        if name == "agentd" {
+            home.set("SOMC__ONION", "off");
+        } else {
+            home.set("SOMC__CONTACT", "direct-allowed");
+        }
         home
     }
 

@@ -227,6 +227,9 @@ fn settings_of_a_buyer_are_checked() {
         (&[percent, "billing.top_up.amount=-5"], "billing.top_up.amount"),
         (&[percent, "billing.top_up.often=true"], "billing.top_up.often"),
         (&["somc.allow_private=perhaps"], "somc.allow_private"),
+        (&["somc.contact=always"], "somc.contact"),
+        (&["somc.contact=tor-only"], "tor.enabled"), // which is off here
+        (&["somc.private_agents=[\"agent.example.org:80\"]"], "somc.private_agents"),
         (&["adapter.settings.listen=0.0.0.0"], "allow_remote_users"),
     ] {
         let refused = with(settings);
@@ -236,5 +239,12 @@ fn settings_of_a_buyer_are_checked() {
         assert!(message.contains(says), "{settings:?}: {message}");
     }
     home.env.clear();
-    home.run(&["config", "check", "--offline"]).succeeds();
+    let default = home.run(&["config", "check", "--offline", "--json"]).json();
+    assert_eq!(default["settings"]["somc"]["contact"], "tor-only");
+    let agent = "rlwpm3t44rbn5jllcabzyhgpsea55xx2m3c7jzwgq2cvavdpuodno4ad.onion:80";
+    let key = home.run(&["onion-key", agent]);
+    key.succeeds();
+    assert!(key.stdout.starts_with("descriptor:x25519:"), "{key:?}");
+    assert_eq!(home.run(&["onion-key", agent]).stdout, key.stdout);
+    assert_eq!(home.run(&["onion-key", "agent.example.org:80"]).code, Some(2));
 }

@@ -14,11 +14,19 @@ use privatix_jobs::{JobId, Pushed};
 use privatix_node::{Node, channel_subject};
 use privatix_offering::TemplateKind;
 use privatix_store::offerings;
+use tokio::sync::watch;
 
 use super::operator::Operator;
 use super::{convert, health};
 use crate::node::{Accepted, Balances, Order};
 use crate::{ErrorCode, Failure, Request, agent, client, node};
+
+/// What there is to know of the process, beside the role.
+#[derive(Clone)]
+pub(crate) struct About {
+    pub(crate) started_at: SystemTime,
+    pub(crate) tor: Option<watch::Receiver<node::TorStatus>>,
+}
 
 /// Methods over a role's handle.
 pub(crate) struct Methods<O> {
@@ -89,9 +97,12 @@ fn read<R: Request>(params: &Params<'_>) -> Result<R, Failure> {
 }
 
 /// What a role's node answers, whatever the role.
-pub(crate) fn common<O: Operator>(operator: O, started_at: SystemTime) -> Methods<O> {
+pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
     Methods::new(operator)
-        .on(move |o: Arc<O>, _: node::GetStatus| async move { Ok(status(&*o, started_at)) })
+        .on(move |o: Arc<O>, _: node::GetStatus| {
+            let about = about.clone();
+            async move { Ok(status(&*o, &about)) }
+        })
         .on(|o: Arc<O>, _: node::GetBalances| async move { balances(o.node()).await })
         .on(|o: Arc<O>, ask: node::Deposit| async move {
             check_amount(ask.amount)?;
@@ -174,9 +185,9 @@ pub(crate) fn common<O: Operator>(operator: O, started_at: SystemTime) -> Method
 }
 
 /// What an agent answers.
-pub(crate) fn agent(handle: AgentHandle, started_at: SystemTime) -> Methods<AgentHandle> {
+pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
     type Handle = Arc<AgentHandle>;
-    common(handle, started_at)
+    common(handle, about)
         .on(|o: Handle, ask: agent::CreateOffering| async move {
             let signed = o.create_offering(ask.draft).await?;
             our_offering(&o, signed.hash()).await
@@ -206,9 +217,9 @@ pub(crate) fn agent(handle: AgentHandle, started_at: SystemTime) -> Methods<Agen
 }
 
 /// What a client answers.
-pub(crate) fn client(handle: ClientHandle, started_at: SystemTime) -> Methods<ClientHandle> {
+pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle> {
     type Handle = Arc<ClientHandle>;
-    common(handle, started_at)
+    common(handle, about)
         .on(|o: Handle, ask: client::Browse| async move {
             let filter = offerings::Filter { agent: ask.agent, country: ask.country, available: !ask.all };
             let mut found = Vec::new();
@@ -258,7 +269,7 @@ pub(crate) async fn newest(node: &Node, subject: String) -> Result<Order, Failur
     Ok(Order::new(job.id, health::chain_trouble(node)))
 }
 
-fn status<O: Operator>(operator: &O, started_at: SystemTime) -> node::Status {
+fn status<O: Operator>(operator: &O, process: &About) -> node::Status {
     let node = operator.node();
     let about = node.services().host().about();
     node::Status {
@@ -272,14 +283,15 @@ fn status<O: Operator>(operator: &O, started_at: SystemTime) -> node::Status {
         token_unit: convert::token_unit(node.token()),
         deposits: node.token().way.to_string(),
         challenge_period: node.challenge_period(),
-        somc: operator.somc(),
+        addresses: operator.addresses(),
+        tor: process.tor.as_ref().map(|tor| tor.borrow().clone()),
         chain: health::chain_status(node),
         adapter: node::AdapterStatus {
             name: about.name.clone(),
             version: about.version.clone(),
             product: about.product.0,
         },
-        started_at,
+        started_at: process.started_at,
         health: health::health(node),
     }
 }

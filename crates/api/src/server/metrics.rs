@@ -8,9 +8,14 @@ use privatix_node::{Node, NodeError};
 use privatix_store::{channels, vouchers};
 
 use super::health;
-use crate::node::Balances;
+use crate::node::{Balances, TorStatus};
 
-pub(crate) async fn page(node: &Node, balances: Option<&Balances>, lost_log_lines: u64) -> String {
+pub(crate) async fn page(
+    node: &Node,
+    balances: Option<&Balances>,
+    tor: Option<&TorStatus>,
+    lost_log_lines: u64,
+) -> String {
     let mut text = Text::default();
     text.head("privatix_info", "gauge", "The daemon.");
     let (role, version) = (node.side().to_string(), env!("CARGO_PKG_VERSION").to_owned());
@@ -21,6 +26,21 @@ pub(crate) async fn page(node: &Node, balances: Option<&Balances>, lost_log_line
 
     text.head("privatix_log_lines_lost_total", "counter", "Lines that could not be written to the log.");
     text.line("privatix_log_lines_lost_total", &[], lost_log_lines);
+
+    if let Some(tor) = tor {
+        text.head("privatix_tor_ready", "gauge", "1 when the Tor network can be used.");
+        text.line("privatix_tor_ready", &[], u8::from(tor.ready));
+        if let Some(onion) = &tor.onion {
+            text.head("privatix_onion_reachable", "gauge", "1 when the last look reached the onion service.");
+            text.line("privatix_onion_reachable", &[], u8::from(onion.reachable));
+            text.head(
+                "privatix_onion_restarts_total",
+                "counter",
+                "Starts of the onion service because it was not reached.",
+            );
+            text.line("privatix_onion_restarts_total", &[], onion.restarts);
+        }
+    }
 
     let chain = health::chain_status(node);
     for (name, help, block) in [

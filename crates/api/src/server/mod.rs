@@ -24,8 +24,9 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::node::Balances;
+use crate::node::{Balances, TorStatus};
 use guard::{Pages, Rules};
+use methods::About;
 pub use operator::Operator;
 
 /// How the API is served.
@@ -43,6 +44,8 @@ pub struct ServerSettings {
     pub max_connections: u32,
     /// Counts the lines that could not be written to the log, for the metrics page.
     pub lost_log_lines: Arc<AtomicU64>,
+    /// How far this process's Tor client is, where there is one.
+    pub tor: Option<watch::Receiver<TorStatus>>,
 }
 
 impl ServerSettings {
@@ -54,7 +57,12 @@ impl ServerSettings {
             max_request_bytes: 1024 * 1024,
             max_connections: 64,
             lost_log_lines: Arc::default(),
+            tor: None,
         }
+    }
+
+    fn about(&self) -> About {
+        About { started_at: SystemTime::now(), tor: self.tor.clone() }
     }
 }
 
@@ -117,7 +125,7 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let node = Arc::clone(agent.node());
-        let module = methods::agent(agent, SystemTime::now()).into_module();
+        let module = methods::agent(agent, self.settings.about()).into_module();
         self.serve(node, module, shutdown).await
     }
 
@@ -131,7 +139,7 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let node = Arc::clone(client.node());
-        let module = methods::client(client, SystemTime::now()).into_module();
+        let module = methods::client(client, self.settings.about()).into_module();
         self.serve(node, module, shutdown).await
     }
 
@@ -149,6 +157,7 @@ impl ApiServer {
             pages: Arc::new(NodePages {
                 node: Arc::clone(&node),
                 balances,
+                tor: settings.tor,
                 lost_log_lines: settings.lost_log_lines,
             }),
         };
@@ -189,6 +198,7 @@ async fn look_at_balances(node: &Node, seen: &watch::Sender<Option<Balances>>, s
 struct NodePages {
     node: Arc<Node>,
     balances: watch::Receiver<Option<Balances>>,
+    tor: Option<watch::Receiver<TorStatus>>,
     lost_log_lines: Arc<AtomicU64>,
 }
 
@@ -203,7 +213,8 @@ impl Pages for NodePages {
         Box::pin(async {
             let balances = self.balances.borrow().clone();
             let lost_log_lines = self.lost_log_lines.load(Ordering::Relaxed);
-            metrics::page(&self.node, balances.as_ref(), lost_log_lines).await
+            let tor = self.tor.as_ref().map(|tor| tor.borrow().clone());
+            metrics::page(&self.node, balances.as_ref(), tor.as_ref(), lost_log_lines).await
         })
     }
 }

@@ -12,8 +12,8 @@ pub trait Operator: Clone + Send + Sync + 'static {
     fn node(&self) -> &Arc<Node>;
 
     /// Where clients reach an agent's messaging server.
-    fn somc(&self) -> Option<String> {
-        None
+    fn addresses(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Pauses a channel's service.
@@ -43,8 +43,8 @@ impl Operator for AgentHandle {
         self.node()
     }
 
-    fn somc(&self) -> Option<String> {
-        Some(self.somc().to_string())
+    fn addresses(&self) -> Vec<String> {
+        self.addresses().iter().map(ToString::to_string).collect()
     }
 
     async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {

@@ -5,7 +5,9 @@ mod jobs;
 mod transactions;
 
 use clap::Subcommand;
-use privatix_api::node::{Balances, Deposit, GetBalances, GetStatus, Health, Status, TokenUnit, Withdraw};
+use privatix_api::node::{
+    Balances, Deposit, GetBalances, GetStatus, Health, Status, TokenUnit, TorStatus, Withdraw,
+};
 use privatix_api::{ApiClient, node};
 use privatix_channel::{Amount, ChannelId};
 
@@ -113,8 +115,11 @@ fn status(status: &Status) -> String {
         ("token", token(status)),
         ("deposits", status.deposits.clone()),
     ];
-    if let Some(somc) = &status.somc {
-        rows.push(("messages", somc.clone()));
+    if !status.addresses.is_empty() {
+        rows.push(("messages", status.addresses.join(", ")));
+    }
+    if let Some(tor) = &status.tor {
+        rows.push(("tor", self::tor(tor)));
     }
     rows.extend([
         ("plug-in", format!("{} {}", status.adapter.name, status.adapter.version)),
@@ -128,6 +133,26 @@ fn status(status: &Status) -> String {
         ("health", health(&status.health)),
     ]);
     pairs(rows)
+}
+
+fn tor(tor: &TorStatus) -> String {
+    let mut shown = if tor.ready { "ready".to_owned() } else { format!("{} %", tor.bootstrap_percent) };
+    if let Some(problem) = &tor.problem {
+        shown = format!("{shown}, {problem}");
+    } else if !tor.ready {
+        shown.clone_from(&tor.stage);
+    }
+    match &tor.onion {
+        None => shown,
+        Some(onion) if onion.reachable => format!(
+            "{shown}; onion service reached {}",
+            onion.last_reached.map_or_else(|| "now".to_owned(), ago)
+        ),
+        Some(onion) => {
+            let why = onion.problem.as_deref().unwrap_or("it is being published");
+            format!("{shown}; onion service not reachable: {why}")
+        }
+    }
 }
 
 fn token(status: &Status) -> String {

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 pub use chain_proxy::ChainProxy;
 pub use sections::{
     AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, LogFormat, LogSection,
-    PrivacySection, TokenAmount,
+    PrivacySection, TokenAmount, TorSection,
 };
 
 /// What is wrong with a configuration.
@@ -57,6 +57,8 @@ pub trait Settings: Clone + Serialize + DeserializeOwned + Send + Sync + 'static
     fn api(&self) -> &ApiSection;
     /// `[adapter]`
     fn adapter(&self) -> &AdapterSection;
+    /// `[tor]`
+    fn tor(&self) -> &TorSection;
     /// `[privacy]`
     fn privacy(&self) -> PrivacySection;
     /// `[log]`

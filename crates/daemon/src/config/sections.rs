@@ -7,6 +7,7 @@ use alloy::primitives::Address;
 use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Head, ProxyUrl, StartFrom};
 use privatix_channel::Amount;
 use privatix_node::{ChainSettings, PeerAddresses};
+use privatix_tor::{PluggableTransport, TorSettings};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -171,6 +172,46 @@ pub enum AdapterKind {
     /// SOCKS5 and HTTP proxy.
     #[default]
     Proxy,
+}
+
+/// `[tor]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TorSection {
+    /// Whether this process may use Tor at all.
+    pub enabled: bool,
+    /// The SOCKS port of a tor daemon that a client uses in place of the Tor in this process.
+    pub socks: Option<SocketAddr>,
+    /// Bridge lines, for networks that block Tor.
+    pub bridges: Vec<String>,
+    /// Programs that disguise the connections to bridges.
+    pub transports: Vec<PluggableTransport>,
+    /// Arti's own settings, as its documentation names them.
+    pub arti: toml::Table,
+}
+
+impl Default for TorSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            socks: None,
+            bridges: Vec::new(),
+            transports: Vec::new(),
+            arti: toml::Table::new(),
+        }
+    }
+}
+
+impl TorSection {
+    /// The settings of the Tor in this process.
+    pub fn settings(&self) -> TorSettings {
+        let mut settings = TorSettings::default();
+        settings.bridges.clone_from(&self.bridges);
+        settings.transports.clone_from(&self.transports);
+        settings.arti.clone_from(&self.arti);
+        settings
+    }
 }
 
 /// `[privacy]`

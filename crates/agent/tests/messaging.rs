@@ -1,0 +1,223 @@
+//! An agent with several addresses and listeners, and one that moves to another address.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingAction, OfferingDraft};
+use privatix_billing::{Billing, Measure, TermsDraft, Unit};
+use privatix_chain::StartFrom;
+use privatix_channel::{Amount, OfferingHash};
+use privatix_plugin_proxy::ProxyServer;
+use privatix_somc::{
+    Client, ClientError, ClientLimits, DirectListener, DirectTransport, Listener, ServerLimits, SomcAddress,
+};
+use privatix_store::offerings::{Offering, OfferingStatus};
+use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::LevelFilter;
+
+const AGENT: usize = 1;
+/// Guards against hangs; nothing here takes long.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A chain, and the agent's database.
+struct Home {
+    anvil: Anvil,
+    contracts: Contracts,
+    dir: TempDir,
+}
+
+impl Home {
+    async fn new() -> Self {
+        let anvil = Anvil::start().await.unwrap();
+        let contracts = anvil.deploy().await.unwrap();
+        contracts.deposit(&anvil, AGENT, Amount::new(100_000_000)).await.unwrap();
+        Self { anvil, contracts, dir: temp_dir().unwrap() }
+    }
+
+    async fn agent(&self, messaging: Messaging, limits: ServerLimits) -> Running {
+        let path = self.dir.path().join("agent.db");
+        // The last run's tasks let go of it a moment after its end.
+        let open = async || {
+            let (key, proxy) = (self.anvil.key(AGENT), Arc::new(ProxyServer::new()));
+            NodeParts::new(&path, self.anvil.url(), self.contracts.contract, key, proxy).await
+        };
+        let mut parts = wait_for("the database", LIMIT, open).await.unwrap();
+        parts.adapter_settings = json!({ "listen": "127.0.0.1:0" });
+        parts.chain.confirmations = 0; // a block is mined per transaction, and none after it
+        parts.chain.poll_interval = Duration::from_millis(50);
+        parts.chain.start = StartFrom::Block(0);
+        let agent = Agent::new(parts, messaging).await.unwrap().limits(limits);
+        let (handle, stop) = (agent.handle(), CancellationToken::new());
+        let mut task = tokio::spawn(agent.run(stop.clone()));
+        let node = Arc::clone(handle.node());
+        let follows = async || node.processed_block().ok_or("nothing processed");
+        tokio::select! {
+            ended = &mut task => panic!("it ended: {:?}", ended.unwrap()),
+            block = wait_for("the chain monitor", LIMIT, follows) => drop(block.unwrap()),
+        }
+        Running { handle, stop, task }
+    }
+}
+
+struct Running {
+    handle: AgentHandle,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// The agent's only offering, once it satisfies a condition.
+    async fn offering(&self, what: &str, holds: impl Fn(&Offering) -> bool) -> Offering {
+        wait_for(what.to_owned(), LIMIT, async || {
+            let offering = self.handle.offerings(1).await.unwrap().remove(0);
+            if holds(&offering) { Ok(offering) } else { Err(format!("{offering:?}")) }
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn publish(&self) -> OfferingHash {
+        let offering = self.handle.create_offering(draft()).await.unwrap().hash();
+        self.handle.change_offering(offering, OfferingAction::Publish).await.unwrap();
+        self.offering("the offering on the market", |offering| offering.status.is_on_market()).await;
+        offering
+    }
+}
+
+async fn listener() -> (SomcAddress, DirectListener) {
+    let listener = DirectListener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    (listener.local_addr().into(), listener)
+}
+
+async fn connect(address: &SomcAddress) -> Result<Client, ClientError> {
+    Client::connect(&DirectTransport::anywhere(), address, ClientLimits::default()).await
+}
+
+fn draft() -> OfferingDraft {
+    let terms = TermsDraft {
+        unit: Unit { name: "MiB".into(), measure: Measure::Bytes, size: 1 << 20 },
+        billing: Billing::Postpaid,
+        setup_price: Amount::ZERO,
+        unit_price: Amount::new(10),
+        free_units: 0,
+        min_units: 100,
+        max_units: None,
+        billing_interval: 1,
+        max_billing_unit_lag: 4,
+        max_suspend: Duration::from_mins(10),
+        max_inactive: Duration::from_mins(10),
+    };
+    let mut draft = OfferingDraft::new("Proxy", "DE".parse().unwrap(), 1, terms);
+    draft.additional = json!({ "protocols": ["socks5", "http"] });
+    draft
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_addresses_are_listed_the_first_is_announced_and_all_listeners_share_one_server() {
+    let home = Home::new().await;
+    let onion = SomcAddress::onion(&[7; 32], 80).unwrap();
+    let ((one, at_one), (other, at_other)) = (listener().await, listener().await);
+    let addresses = vec![onion.clone(), one.clone(), other.clone()];
+    let listeners: Vec<Box<dyn Listener>> = vec![Box::new(at_one), Box::new(at_other)];
+    let mut limits = ServerLimits::default();
+    limits.max_connections_per_peer = 1;
+    let agent = home.agent(Messaging::of(addresses.clone(), listeners).unwrap(), limits).await;
+    assert_eq!((agent.handle.somc(), agent.handle.addresses()), (&onion, addresses.clone()));
+
+    let offering = agent.publish().await;
+    let announced = agent.offering("the announcement", |offering| offering.announced_at.is_some()).await;
+    assert_eq!((announced.announcement.source_type, announced.announcement.source), (0, onion.source()));
+    let message = agent.handle.node().offering(home.anvil.account(AGENT), offering).await.unwrap();
+    assert_eq!(message.message().addresses, addresses);
+
+    // Both listeners serve it, and one limit holds for both: the second connection ends the first one.
+    let first = connect(&one).await.unwrap();
+    assert_eq!(first.offering(offering).await.unwrap(), message.wire());
+    let second = connect(&other).await.unwrap();
+    assert_eq!(second.offering(offering).await.unwrap(), message.wire());
+    wait_for("the first connection to end", LIMIT, async || first.is_closed().then_some(()).ok_or("open"))
+        .await
+        .unwrap();
+
+    // A shutdown ends all of them.
+    agent.stop().await;
+    for address in [one, other] {
+        let refused = connect(&address).await.map(drop).unwrap_err();
+        assert!(matches!(refused, ClientError::Transport(_)), "{address}: {refused}");
+    }
+}
+
+#[test]
+fn messaging_needs_an_address_and_a_listener() {
+    assert!(Messaging::of(vec![], vec![]).is_none());
+    assert!(Messaging::of(vec![SomcAddress::onion(&[7; 32], 80).unwrap()], vec![]).is_none());
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    /// The lines that send the operator to `popup`.
+    fn remedies(&self) -> Vec<String> {
+        let log = self.0.lock().unwrap();
+        log.lines().filter(|line| line.contains("`offerings popup`")).map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// On one thread, so that the log is this test's alone.
+#[tokio::test]
+async fn an_agent_that_moved_warns_at_its_start_until_a_pop_up_announces_its_new_address() {
+    let log = Log::default();
+    let writer = log.clone();
+    let warnings = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _capturing = tracing::subscriber::set_default(warnings);
+    let home = Home::new().await;
+    let (before, old) = listener().await;
+    let agent = home.agent(Messaging::new(before.clone(), old), ServerLimits::default()).await;
+    let offering = agent.publish().await;
+    agent.stop().await;
+    assert_eq!(log.remedies(), Vec::<String>::new());
+
+    let (now, new) = listener().await;
+    let agent = home.agent(Messaging::new(now.clone(), new), ServerLimits::default()).await;
+    let remedies = log.remedies();
+    assert_eq!(remedies.len(), 1, "{remedies:?}");
+    for part in [offering.to_string(), before.source(), now.source()] {
+        assert!(remedies[0].contains(&part), "{part} is not in {remedies:?}");
+    }
+    home.anvil.mine(11).await.unwrap(); // the contract refuses a pop-up before that
+    agent.handle.change_offering(offering, OfferingAction::PopUp).await.unwrap();
+    let popped_up = agent.offering("the pop-up", |found| found.status == OfferingStatus::PoppedUp).await;
+    assert_eq!(popped_up.announcement.source, now.source());
+    agent.stop().await;
+
+    let again = DirectListener::bind(now.source().parse().unwrap()).await.unwrap();
+    let agent = home.agent(Messaging::new(now, again), ServerLimits::default()).await;
+    agent.stop().await;
+    assert_eq!(log.remedies().len(), 1, "{:?}", log.remedies());
+}
