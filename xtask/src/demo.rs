@@ -13,6 +13,9 @@ pub struct Args {
     /// The size of the file to download, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 32)]
     mib: u64,
+    /// Send all messages over Tor, on a private network of its own (needs Debian's package `tor`).
+    #[arg(long)]
+    tor: bool,
     /// Open another channel at the end and leave everything running until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -34,6 +37,9 @@ pub fn run(args: &Args) -> Result<()> {
     let bins = metadata::load()?.target_directory.join(profile);
     let mut demo = Command::new(bins.join("privatix-demo"));
     demo.arg("--bins").arg(&bins).arg("--mib").arg(args.mib.to_string());
+    if args.tor {
+        demo.arg("--tor");
+    }
     if args.keep {
         demo.arg("--keep");
     }

@@ -71,7 +71,7 @@ pub enum Step {
     Doctest,
     /// Run every example program.
     Examples,
-    /// Run the demo, with a small file.
+    /// Run the demo, with a small file, directly and over Tor.
     Demo,
 }
 
@@ -242,10 +242,14 @@ fn deny() -> Result<Outcome> {
 
 /// The demo with what [`build`] built.
 fn demo() -> Result<()> {
+    packages::install()?;
     run_command(&mut build())?;
     let bins = crate::metadata::load()?.target_directory.join("debug");
-    let mut demo = Command::new(bins.join("privatix-demo"));
-    run_within(demo.arg("--bins").arg(&bins).args(["--mib", "8"]), DEMO_LIMIT)
+    for transport in [&[][..], &["--tor"]] {
+        let mut demo = Command::new(bins.join("privatix-demo"));
+        run_within(demo.arg("--bins").arg(&bins).args(["--mib", "8"]).args(transport), DEMO_LIMIT)?;
+    }
+    Ok(())
 }
 
 fn examples() -> Result<()> {

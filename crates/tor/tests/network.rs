@@ -1,6 +1,12 @@
 //! Everything against a real network of tor relays on loopback.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests, with figures"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +16,10 @@ use async_trait::async_trait;
 use privatix_channel::{OfferingHash, SignedVoucher};
 use privatix_offering::{AccessRequest, SealedAccess};
 use privatix_somc::{
-    Client, ClientError, ClientLimits, Paid, Peer, Refusal, RetryPolicy, Server, ServerLimits, Service, SomcAddress,
-    Transport,
+    Client, ClientError, ClientLimits, Paid, Peer, Refusal, RetryPolicy, Server, ServerLimits, Service,
+    SomcAddress, Transport,
 };
+use privatix_testkit::TorNetwork;
 use privatix_tor::{OnionKeys, OnionSettings, OnionStatus, Tor, TorSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -39,7 +46,6 @@ impl Service for Nothing {
 }
 
 fn settings(arti: &str) -> TorSettings {
-    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
     let mut settings = TorSettings::default();
     settings.arti = arti.parse().unwrap();
     settings
@@ -96,7 +102,10 @@ fn agent(arti: &str, folder: &Path, keys: &OnionKeys, settings: &OnionSettings) 
 
 impl Agent {
     async fn reachable(&mut self) {
-        tokio::time::timeout(PATIENCE, self.status.wait_for(|status| status.reachable)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.status.wait_for(|status| status.reachable))
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -104,9 +113,17 @@ fn peer(tor: &Tor, address: &SomcAddress) -> Peer {
     Peer::new(Arc::new(tor.transport()), address.clone(), ClientLimits::default(), RetryPolicy::default())
 }
 
+/// One network for all of them: it takes half a minute to form.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_onion_service_is_reached_and_comes_back_under_its_address() {
-    let arti = &std::fs::read_to_string(std::env::var("TORNET").unwrap()).unwrap();
+async fn onion_services_private_ones_and_exits_work_on_a_real_network() {
+    let dir = privatix_testkit::temp_dir().unwrap();
+    let network = TorNetwork::start(dir.path()).await.unwrap();
+    an_onion_service_is_reached_and_comes_back_under_its_address(network.arti_toml()).await;
+    a_private_service_lets_in_only_the_clients_that_it_knows(network.arti_toml()).await;
+    direct_addresses_and_the_chain_endpoint_are_reached_through_exits(network.arti_toml()).await;
+}
+
+async fn an_onion_service_is_reached_and_comes_back_under_its_address(arti: &str) {
     let dir = tempfile::tempdir().unwrap();
     let keys = OnionKeys::of_account([1; 32]);
     let begun = Instant::now();
@@ -140,9 +157,7 @@ async fn an_onion_service_is_reached_and_comes_back_under_its_address() {
     second.running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_private_service_lets_in_only_the_clients_that_it_knows() {
-    let arti = &std::fs::read_to_string(std::env::var("TORNET").unwrap()).unwrap();
+async fn a_private_service_lets_in_only_the_clients_that_it_knows(arti: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (agents, clients) = (OnionKeys::of_account([2; 32]), OnionKeys::of_account([3; 32]));
     let address = agents.address(9500).unwrap();
@@ -153,7 +168,8 @@ async fn a_private_service_lets_in_only_the_clients_that_it_knows() {
     seller.reachable().await;
 
     let (stranger, stranger_runs) = client(arti, &dir.path().join("stranger"));
-    let refused = Client::connect(&stranger.transport(), &address, ClientLimits::default()).await.unwrap_err();
+    let refused =
+        Client::connect(&stranger.transport(), &address, ClientLimits::default()).await.unwrap_err();
     assert!(refused.to_string().contains("it is private"), "{refused}");
 
     let (known, known_runs) = client(arti, &dir.path().join("known"));
@@ -165,9 +181,7 @@ async fn a_private_service_lets_in_only_the_clients_that_it_knows() {
     seller.running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn direct_addresses_and_the_chain_endpoint_are_reached_through_exits() {
-    let arti = &std::fs::read_to_string(std::env::var("TORNET").unwrap()).unwrap();
+async fn direct_addresses_and_the_chain_endpoint_are_reached_through_exits(arti: &str) {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let there = listener.local_addr().unwrap();
@@ -184,7 +198,8 @@ async fn direct_addresses_and_the_chain_endpoint_are_reached_through_exits() {
     let address = SomcAddress::from(there);
     assert!(tor.transport().connect(&address).await.is_err(), "only with exits");
     let mut said = String::new();
-    let mut stream = tor.transport().with_exits().connect(&address).await.unwrap_or_else(|error| panic!("{error}"));
+    let mut stream =
+        tor.transport().with_exits().connect(&address).await.unwrap_or_else(|error| panic!("{error}"));
     stream.read_to_string(&mut said).await.unwrap();
     assert_eq!(said, "here");
 

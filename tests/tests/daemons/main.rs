@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use privatix_api::node::GetChannel;
 use privatix_channel::ChannelId;
-use privatix_demo::daemon::Daemon;
+use privatix_demo::daemon::{Daemon, Messages};
 use privatix_demo::statement::{Snapshot, Statement};
 use privatix_demo::{LIMIT, download, market};
 use privatix_testkit::{FileServer, wait_for};
@@ -22,8 +22,8 @@ async fn vouchers(client: &Daemon, channel: ChannelId) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn daemons_that_are_killed_while_traffic_flows_lose_no_payment() {
     let chain = market::Chain::start().await.unwrap();
-    let mut agent = Daemon::init(&bins(), "agentd", &chain).await.unwrap();
-    let mut client = Daemon::init(&bins(), "clientd", &chain).await.unwrap();
+    let mut agent = Daemon::init(&bins(), "agentd", &chain, &Messages::Direct).await.unwrap();
+    let mut client = Daemon::init(&bins(), "clientd", &chain, &Messages::Direct).await.unwrap();
     chain.fund(agent.account).await.unwrap();
     chain.fund(client.account).await.unwrap();
     chain.mine_every_second().await.unwrap();

@@ -7,10 +7,48 @@ use alloy::primitives::Address;
 use privatix_api::{ApiClient, Request};
 use privatix_testkit::{Process, TempDir, free_port, temp_dir};
 use serde_json::Value;
-use toml_edit::DocumentMut;
+use toml_edit::{Array, DocumentMut, Table, table, value};
 
 use crate::market::Chain;
 use crate::{LIMIT, Result};
+
+/// How two daemons exchange messages.
+#[derive(Clone, Debug)]
+pub enum Messages {
+    /// Straight from one to the other.
+    Direct,
+    /// Over onion services.
+    Tor {
+        /// The part of arti's configuration that describes the network.
+        arti: Table,
+    },
+}
+
+impl Messages {
+    /// Over the Tor network that such a configuration describes.
+    pub fn over(arti_toml: &str) -> Result<Self> {
+        let arti: DocumentMut = arti_toml.parse()?;
+        Ok(Self::Tor { arti: arti.as_table().clone() })
+    }
+
+    /// The arguments of a daemon's `init`. An onion service, and nothing but Tor, are the defaults.
+    fn arguments(&self, daemon: &str) -> &'static [&'static str] {
+        match (self, daemon) {
+            (Self::Tor { .. }, _) => &[],
+            (Self::Direct, "agentd") => &["--messages", "direct"],
+            (Self::Direct, _) => &["--messages", "direct-allowed"],
+        }
+    }
+
+    /// The settings beyond those that `init` writes.
+    fn configure(&self, document: &mut DocumentMut) {
+        let tor = document.entry("tor").or_insert_with(table);
+        match self {
+            Self::Direct => tor["enabled"] = value(false),
+            Self::Tor { arti } => tor["arti"] = arti.clone().into(),
+        }
+    }
+}
 
 /// A daemon with its folder.
 pub struct Daemon {
@@ -20,12 +58,16 @@ pub struct Daemon {
     /// Its account.
     pub account: Address,
     api: ApiClient,
+    /// The port of its control API.
+    pub api_port: u16,
+    /// The port of an agent's service; `None` of a client.
+    pub service_port: Option<u16>,
     process: Option<Process>,
 }
 
 impl Daemon {
     /// Makes its folder with `init`, and writes into the configuration what makes it fit on one machine.
-    pub async fn init(bins: &Path, name: &'static str, chain: &Chain) -> Result<Self> {
+    pub async fn init(bins: &Path, name: &'static str, chain: &Chain, messages: &Messages) -> Result<Self> {
         let program = bins.join(name);
         let folder = temp_dir()?;
         let init = tokio::process::Command::new(&program)
@@ -33,6 +75,7 @@ impl Daemon {
             .args(["--endpoint", chain.url()])
             .args(["--contract", &chain.contracts.contract.to_string()])
             .args(["--chain-id", &chain.id().to_string()])
+            .args(messages.arguments(name))
             .arg(folder.path())
             .stdin(Stdio::null())
             .output()
@@ -46,25 +89,31 @@ impl Daemon {
         let config = folder.path().join(format!("{name}.toml"));
         let mut document: DocumentMut = std::fs::read_to_string(&config)?.parse()?;
         let api_port = free_port()?;
-        document["chain"]["start_block"] = toml_edit::value(0);
-        document["chain"]["poll_interval"] = toml_edit::value("250ms");
-        document["api"]["listen"] = toml_edit::value(format!("127.0.0.1:{api_port}"));
+        document["chain"]["start_block"] = value(0);
+        document["chain"]["poll_interval"] = value("250ms");
+        document["api"]["listen"] = value(format!("127.0.0.1:{api_port}"));
+        messages.configure(&mut document);
+        let is_direct = matches!(messages, Messages::Direct);
+        let service_port = if name == "agentd" { Some(free_port()?) } else { None };
         let settings = &mut document["adapter"]["settings"];
-        if name == "agentd" {
-            settings["listen"] = toml_edit::value(format!("127.0.0.1:{}", free_port()?));
-            settings["destinations"]["allow"] =
-                toml_edit::value(toml_edit::Array::from_iter(["127.0.0.0/8"]));
-            document["somc"]["listen"] = toml_edit::value(format!("127.0.0.1:{}", free_port()?));
+        if let Some(port) = service_port {
+            settings["listen"] = value(format!("127.0.0.1:{port}"));
+            settings["destinations"]["allow"] = value(Array::from_iter(["127.0.0.0/8"]));
+            if is_direct {
+                document["somc"]["listen"] = value(format!("127.0.0.1:{}", free_port()?));
+            }
         } else {
-            settings["port"] = toml_edit::value(0);
-            settings["allow_private_agents"] = toml_edit::value(true);
-            document["somc"]["allow_private"] = toml_edit::value(true);
+            settings["port"] = value(0);
+            settings["allow_private_agents"] = value(true);
+            if is_direct {
+                document["somc"]["allow_private"] = value(true);
+            }
         }
         std::fs::write(&config, document.to_string())?;
 
         let token = std::fs::read_to_string(folder.path().join("api.token"))?;
         let api = ApiClient::new(&format!("http://127.0.0.1:{api_port}"), token.trim().into())?;
-        Ok(Self { name, program, folder, account, api, process: None })
+        Ok(Self { name, program, folder, account, api, api_port, service_port, process: None })
     }
 
     fn config(&self) -> PathBuf {
@@ -73,10 +122,18 @@ impl Daemon {
 
     /// Starts it and waits until it is healthy.
     pub async fn start(&mut self) -> Result<()> {
-        let mut process = Process::builder(self.name, &self.program)
+        self.start_in(&[]).await
+    }
+
+    /// Starts it with these variables in its environment.
+    pub async fn start_in(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+        let mut builder = Process::builder(self.name, &self.program)
             .args([std::ffi::OsString::from("--config"), self.config().into(), "run".into()])
-            .log_file(self.log())
-            .spawn()?;
+            .log_file(self.log());
+        for (name, value) in environment {
+            builder = builder.env(*name, *value);
+        }
+        let mut process = builder.spawn()?;
         process.wait_healthy(&format!("{}health", self.api.url()), LIMIT).await?;
         self.process = Some(process);
         Ok(())
@@ -119,5 +176,35 @@ impl Daemon {
     /// How to type its commands.
     pub fn command_line(&self) -> String {
         format!("{} --config {}", self.program.display(), self.config().display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INIT: &str = "[chain]\nid = 1\n\n[tor]\n# A comment.\nenabled = true\n";
+
+    #[test]
+    fn messages_over_tor_are_the_default_on_a_network_of_our_own() {
+        let mut document: DocumentMut = INIT.parse().unwrap();
+        let over = Messages::over("[tor_network]\nx = [1]\n[tor_network.authorities]\ny = 2\n").unwrap();
+        over.configure(&mut document);
+        let written: DocumentMut = document.to_string().parse().unwrap();
+        assert_eq!(written["tor"]["arti"]["tor_network"]["x"][0].as_integer(), Some(1));
+        assert_eq!(written["tor"]["arti"]["tor_network"]["authorities"]["y"].as_integer(), Some(2));
+        assert_eq!(written["tor"]["enabled"].as_bool(), Some(true));
+        assert_eq!(written["chain"]["id"].as_integer(), Some(1));
+        assert!(over.arguments("agentd").is_empty() && over.arguments("clientd").is_empty());
+    }
+
+    #[test]
+    fn direct_messages_are_chosen_explicitly_and_need_no_tor() {
+        let mut document = DocumentMut::new();
+        Messages::Direct.configure(&mut document);
+        let written: DocumentMut = document.to_string().parse().unwrap();
+        assert_eq!(written["tor"]["enabled"].as_bool(), Some(false));
+        assert_eq!(Messages::Direct.arguments("agentd"), ["--messages", "direct"]);
+        assert_eq!(Messages::Direct.arguments("clientd"), ["--messages", "direct-allowed"]);
     }
 }

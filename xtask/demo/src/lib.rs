@@ -4,6 +4,7 @@
 //! - [`market::Chain`]: a node with the contracts; [`daemon::Daemon`]: `init`, configuration, `run`, control API;
 //! - [`market`]: publish, discover, buy, settle, close, each awaited until the daemons say that it is done;
 //! - [`download`]: traffic through the bought proxy, every byte checked;
+//! - [`tor`]: what is different when all messages go over Tor;
 //! - [`statement`]: what it all came to, checked against the chain.
 
 #![allow(clippy::print_stdout, reason = "the demo is to be watched")]
@@ -14,6 +15,7 @@ pub mod daemon;
 pub mod download;
 pub mod market;
 pub mod statement;
+pub mod tor;
 
 /// Whatever went wrong, for a person to read.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,16 +1,18 @@
 //! What `cargo xtask demo` runs: the whole path with a line for each step.
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use privatix_demo::daemon::Daemon;
-use privatix_demo::{Result, download, market, statement};
-use privatix_testkit::FileServer;
+use privatix_demo::daemon::{Daemon, Messages};
+use privatix_demo::{Result, download, market, statement, tor};
+use privatix_testkit::sockets::Sampler;
+use privatix_testkit::{FileServer, TempDir, TorNetwork, temp_dir};
 
 /// Sells and buys proxy traffic on a local chain.
 #[derive(Debug, Parser)]
@@ -19,6 +21,9 @@ struct Args {
     /// The size of the file to download
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
     mib: u64,
+    /// Sends all messages over Tor, on a private network of its own
+    #[arg(long)]
+    tor: bool,
     /// Opens another channel at the end and leaves everything running until Ctrl-C
     #[arg(long)]
     keep: bool,
@@ -56,12 +61,30 @@ async fn run(args: &Args) -> Result<()> {
     running.stop().await
 }
 
-/// What is left at the end of the demo. The chain and the file server end with the value.
+/// What is left at the end of the demo. The chain, the Tor network and the file server end with the value.
 struct Running {
     agent: Daemon,
     client: Daemon,
     _chain: market::Chain,
+    _network: Option<Network>,
     _files: FileServer,
+}
+
+/// A Tor network in a folder of its own.
+struct Network {
+    tor: TorNetwork,
+    started_in: Duration,
+    /// Dropped after the processes that use it.
+    _folder: TempDir,
+}
+
+impl Network {
+    async fn start() -> Result<Self> {
+        let folder = temp_dir()?;
+        let start = Instant::now();
+        let tor = TorNetwork::start(folder.path().join("tor")).await?;
+        Ok(Self { tor, started_in: start.elapsed(), _folder: folder })
+    }
 }
 
 impl Running {
@@ -81,9 +104,18 @@ async fn demo(args: &Args) -> Result<Running> {
     let chain = market::Chain::start().await?;
     step.done(&format!("chain {} at {}, PSC {}", chain.id(), chain.url(), chain.contracts.contract));
 
+    let mut network = None;
+    let mut messages = Messages::Direct;
+    if args.tor {
+        step.begin("starting a private Tor network");
+        let started = network.insert(Network::start().await?);
+        messages = Messages::over(started.tor.arti_toml())?;
+        step.done(&format!("{} relays in {:.1?}", started.tor.relays().len(), started.started_in));
+    }
+
     step.begin("making an agent and a client: configuration, encrypted keystore, API token");
-    let mut agent = Daemon::init(&args.bins, "agentd", &chain).await?;
-    let mut client = Daemon::init(&args.bins, "clientd", &chain).await?;
+    let mut agent = Daemon::init(&args.bins, "agentd", &chain, &messages).await?;
+    let mut client = Daemon::init(&args.bins, "clientd", &chain, &messages).await?;
     chain.fund(agent.account).await?;
     chain.fund(client.account).await?;
     chain.mine_every_second().await?;
@@ -95,9 +127,20 @@ async fn demo(args: &Args) -> Result<Running> {
     ));
 
     step.begin("starting both daemons");
+    let agent_start = Instant::now();
     agent.start().await?;
+    let client_start = Instant::now();
     client.start().await?;
     step.done(&format!("agentd (pid {}), clientd (pid {})", agent.pid(), client.pid()));
+    let mut over_tor = None;
+    if let Some(network) = &network {
+        let watch = Sampler::start(client.pid())?;
+        step.begin("the agent publishes its onion service and reaches it as a client would");
+        let (published, client_bootstrapped) =
+            tokio::try_join!(tor::published(&agent, agent_start), tor::bootstrapped(&client, client_start))?;
+        step.done(&format!("{} after {:.1?}", published.address, published.reachable));
+        over_tor = Some(OverTor { network, watch, published, client_bootstrapped });
+    }
     let before = statement::Snapshot::take(&chain, &agent, &client).await?;
 
     step.begin("the agent deposits its stake and publishes an offering");
@@ -109,8 +152,13 @@ async fn demo(args: &Args) -> Result<Running> {
     step.done(&format!("{} base units per {}, signed by the agent", terms.unit_price(), terms.unit().name));
 
     step.begin("the client opens a payment channel, fetches access and opens a local proxy port");
+    let accepted = Instant::now();
     let deal = market::buy(&agent, &client, offering).await?;
-    step.done(&format!("channel {}, SOCKS5 and HTTP at 127.0.0.1:{}", deal.channel, deal.port));
+    let access = accepted.elapsed();
+    step.done(&format!(
+        "channel {}, SOCKS5 and HTTP at 127.0.0.1:{}, in {access:.1?}",
+        deal.channel, deal.port
+    ));
 
     let files = FileServer::start_mib(args.mib).await?;
     println!("  downloading {} through it, while vouchers flow", files.url());
@@ -130,13 +178,58 @@ async fn demo(args: &Args) -> Result<Running> {
 
     let after = statement::Snapshot::take(&chain, &agent, &client).await?;
     let downloaded = files.size() + over_http;
+    let payments = bought.vouchers;
     statement::Statement { before, after, sold, bought, terms, downloaded }.print_and_check()?;
+    if let Some(over_tor) = over_tor {
+        over_tor.print_and_check(&chain, &agent, access, payments)?;
+    }
 
     if args.keep {
         let deal = market::buy(&agent, &client, offering).await?;
         how_to_use(&chain, &agent, &client, &deal, &files);
     }
-    Ok(Running { agent, client, _chain: chain, _files: files })
+    Ok(Running { agent, client, _chain: chain, _network: network, _files: files })
+}
+
+/// What is to be known of the messages when they went over Tor.
+struct OverTor<'a> {
+    network: &'a Network,
+    watch: Sampler,
+    published: tor::Published,
+    client_bootstrapped: Duration,
+}
+
+impl OverTor<'_> {
+    /// Prints it, and fails if the client's process was connected to anything that it has no business with.
+    fn print_and_check(
+        self,
+        chain: &market::Chain,
+        agent: &Daemon,
+        access: Duration,
+        payments: u64,
+    ) -> Result<()> {
+        let Self { network, watch, published, client_bootstrapped } = self;
+        println!("\nMessages over Tor");
+        println!("  onion address        {}", published.address);
+        println!(
+            "  bootstrap            agent {:.1?}, client {client_bootstrapped:.1?}",
+            published.bootstrapped
+        );
+        println!("  published            {:.1?} after the agent's start", published.reachable);
+        println!("  accept to access     {access:.1?}");
+        println!("  payments             {payments}");
+        let service = agent.service_port.ok_or("the agent has no service port")?;
+        tor::listens_only_on(agent, &BTreeSet::from([agent.api_port, service]))?;
+        println!("  ✓ the agent has no port for messages");
+        let others =
+            [(chain.port()?, "the chain's endpoint"), (service, "the agent's proxy, for the service itself")];
+        let peers = tor::peers(&watch.stop()?, &tor::permitted(network.tor.relays(), &others))?;
+        println!("  ✓ the client's process was connected to nothing but:");
+        for (kind, count) in peers {
+            println!("      {count} × {kind}");
+        }
+        Ok(())
+    }
 }
 
 fn how_to_use(

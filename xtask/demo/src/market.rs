@@ -38,6 +38,11 @@ impl Chain {
         self.anvil.url()
     }
 
+    /// The node's port on this machine.
+    pub fn port(&self) -> Result<u16> {
+        Ok(reqwest::Url::parse(self.url())?.port().ok_or("the node's URL has no port")?)
+    }
+
     /// The chain's id.
     pub fn id(&self) -> u64 {
         self.anvil.chain_id()
