@@ -20,7 +20,7 @@ const PACKAGES: [Package; 2] = [
     Package { name: "faketime", program: "faketime", purpose: "tests with a wrong clock" },
 ];
 
-/// Installs what is missing of [`PACKAGES`] by apt-get, as root or with sudo.
+/// Installs what is missing of `PACKAGES` by apt-get, as root or with sudo.
 pub fn install() -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     let missing: Vec<_> = PACKAGES.iter().filter(|package| !is_on(&path, package.program)).collect();

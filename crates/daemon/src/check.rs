@@ -167,12 +167,13 @@ impl Checks {
 async fn open_keystore<A: App>(loaded: &Loaded<A::Settings>) -> Result<String, DaemonError> {
     let account = loaded.settings.account();
     let path = loaded.path(&account.keystore);
-    if account.password_file.is_none() {
+    let Some(password_file) = &account.password_file else {
         if !path.exists() {
             return Err(KeystoreError::Missing { path }.into());
         }
         return Ok("there; not opened, its password is asked for at the start".to_owned());
-    }
+    };
+    files::read_secret(&loaded.path(password_file))?;
     let key = account_key(loaded).await?;
     let opens = format!("opens, account {}", key.address());
     if A::ROLE != Role::Agent || !A::uses_tor(&loaded.settings) {
