@@ -181,6 +181,12 @@ impl SomcSection {
                 "clients reach this agent by its onion service only: enable Tor, or set somc.announce (and somc.onion = \"off\")",
             );
         }
+        if self.listen.is_some() && self.listen().is_none() {
+            return wrong(
+                "somc.listen",
+                "nothing would listen there: set somc.announce to the address under which clients reach it, or leave it out",
+            );
+        }
         if tor.socks.is_some() {
             return wrong(
                 "tor.socks",

@@ -187,19 +187,19 @@ impl Settings {
             _ => ways.with(SourceType::Direct, direct.clone()),
         };
         let both = |onion: Arc<dyn Transport>, exits: Arc<dyn Transport>| {
-            let agents = directly(Transports::new().with(SourceType::Tor, Arc::clone(&onion)));
+            let agents = directly(Transports::new().with(SourceType::Tor, onion));
             // Looking at offerings is to show nobody who looks. Exits reach no private network.
             let strangers = if somc.allow_private {
-                agents.clone()
+                agents.clone().with(SourceType::Tor, exits)
             } else {
-                Transports::new().with(SourceType::Tor, onion).with(SourceType::Direct, exits)
+                Transports::new().with(SourceType::Tor, Arc::clone(&exits)).with(SourceType::Direct, exits)
             };
             Ways { agents: Arc::new(agents), strangers: Arc::new(strangers) }
         };
         if let Some(tor) = tor.filter(|_| self.uses_tor()) {
             tor.prove_to(&private)?;
-            let exits = tor.transport().unlinked().with_exits();
-            return Ok(both(Arc::new(tor.transport()), Arc::new(exits)));
+            // Not on the circuits that payments go over, so that an agent cannot know who looked at its offering.
+            return Ok(both(Arc::new(tor.transport()), Arc::new(tor.transport().unlinked().with_exits())));
         }
         if let Some(socks) = self.tor.socks.filter(|_| self.tor.enabled) {
             let exits = SocksTransport::new(socks).with_exits();
@@ -218,6 +218,9 @@ impl Settings {
                 "somc.contact",
                 "tor-only needs Tor, which tor.enabled = false switches off: allow one or the other",
             );
+        }
+        if !self.tor.enabled && self.tor.socks.is_some() {
+            return wrong("tor.socks", "tor.enabled = false switches it off, too; leave one of them out");
         }
         if !self.somc.private_agents.is_empty() && !self.uses_tor() {
             return wrong(

@@ -50,6 +50,8 @@ pub(crate) struct AccessFetcher {
 
 /// How often an agent is asked at the least: we may have been away ourselves for most of the time.
 const TRIES: u32 = 10;
+/// For one question, so that the job is never cut off before it has looked whether to give up.
+const ASK: Duration = Duration::from_secs(90);
 /// The longest pause that an agent may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -84,7 +86,12 @@ impl AccessFetcher {
         let key = AccessKey::generate();
         let now = SystemTime::now();
         let request = AccessRequest::sign(&descriptor, node.domain(), key.public(), now, node.signer())?;
-        let sealed = match peer.access(request).await {
+        let asked = tokio::time::timeout(ASK, peer.access(request)).await;
+        let Ok(asked) = asked else {
+            let (address, reason) = (peer.address().to_string(), format!("it did not answer within {ASK:?}"));
+            return Err(JobError::retry(NodeError::Peer { address, reason }));
+        };
+        let sealed = match asked {
             Ok(sealed) => sealed,
             Err(error) => {
                 // The agent has yet to see the channel confirmed, or to prepare its access.

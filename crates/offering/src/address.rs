@@ -209,6 +209,10 @@ fn direct_host(text: &str) -> Result<String, &'static str> {
     if text.len() > 253 || !text.split('.').all(label) {
         return Err("the host is neither an IP address (version 6 in brackets) nor a host name");
     }
+    // No name server is to be asked for one (RFC 7686).
+    if text.to_ascii_lowercase().ends_with(".onion") {
+        return Err("an onion address is not reached directly; its kind is tor");
+    }
     Ok(text.to_ascii_lowercase())
 }
 
@@ -321,6 +325,7 @@ mod tests {
             "[127.0.0.1]:80",
             "é.example:80",
             "http://host:80",
+            "example.onion:80",
             "[::1%eth0]:80",
         ] {
             assert!(SomcAddress::new(SourceType::Direct, text).is_err(), "{text:?}");

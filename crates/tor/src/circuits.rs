@@ -21,11 +21,12 @@ use tor_proto::stream::IncomingStreamRequest;
 /// Circuits at once; further ones are dropped. The messaging server has its own, stricter limits for connections.
 const CIRCUITS: usize = 4096;
 /// Circuits that are being built at once: what a flood of introductions costs.
-const BUILDING: usize = 64;
-/// For a circuit to the client's rendezvous point.
-const BUILD: Duration = Duration::from_mins(1);
-/// A circuit without streams ends after this time.
-const IDLE: Duration = Duration::from_mins(5);
+const BUILDING: usize = 1024;
+/// For a circuit to the client's rendezvous point, which may be one that does not answer.
+const BUILD: Duration = Duration::from_secs(30);
+/// A circuit without streams ends after this time: so the circuits above last against all introductions that three
+/// introduction points pass on, 75 a second.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// A stream that came in, and over which circuit.
 pub(crate) type Arrival = (BoxStream, PeerId);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use arti_client::config::ConfigBuildError;
 use arti_client::config::onion_service::OnionServiceConfigBuilder;
 use futures::{Stream, StreamExt as _};
-use privatix_somc::{Client, ClientLimits, SomcAddress};
+use privatix_somc::{Client, ClientError, ClientLimits, SomcAddress};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsClientDescEncKey;
@@ -262,7 +262,10 @@ impl OnionService {
             client.ping().await
         };
         match tokio::time::timeout(LOOK, look).await {
-            Ok(Ok(_)) => Ok(()),
+            // Whoever says no was reached: starting a busy service again would help nobody.
+            Ok(Ok(_) | Err(ClientError::Bye(_) | ClientError::Refused(_) | ClientError::Version { .. })) => {
+                Ok(())
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("it did not answer within {LOOK:?}")),
         }

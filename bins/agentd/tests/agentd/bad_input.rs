@@ -98,6 +98,7 @@ fn a_seller_has_an_onion_service_by_default_whose_address_belongs_to_its_account
     assert!(keystore["message"].as_str().unwrap().contains("onion service tor:"), "{keystore}");
 
     let with = |setting: &str| home.run(&["--set", setting, "config", "check", "--offline"]);
+    with("somc.listen=127.0.0.1:9500").fails(2, &["somc.listen", "somc.announce"]);
     with("tor.arti.channel.no_such=1").fails(2, &["tor.arti.channel.no_such"]);
     with("tor.bridges=[\"nonsense\"]").fails(2, &["tor.arti", "ridge"]);
     let elsewhere = keystore["message"].as_str().unwrap().rsplit("tor:").next().unwrap();

@@ -228,7 +228,8 @@ fn settings_of_a_buyer_are_checked() {
         (&[percent, "billing.top_up.often=true"], "billing.top_up.often"),
         (&["somc.allow_private=perhaps"], "somc.allow_private"),
         (&["somc.contact=always"], "somc.contact"),
-        (&["somc.contact=tor-only"], "tor.enabled"), // which is off here
+        (&["tor.socks=127.0.0.1:9050"], "tor.socks"), // Tor is off here
+        (&["somc.contact=tor-only"], "tor.enabled"),  // which is off here
         (&["somc.private_agents=[\"agent.example.org:80\"]"], "somc.private_agents"),
         (&["adapter.settings.listen=0.0.0.0"], "allow_remote_users"),
     ] {
