@@ -55,6 +55,9 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
 
+    let database = loaded.path(Path::new(&format!("{}.db", A::NAME)));
+    // Its lock keeps a second process out, before that one could touch what the first one's Tor has on the disk.
+    let db = Database::open(&database, &privatix_node::migrations()).await?;
     let background = Background::default();
     let (tor, tor_status) = match start_tor::<A>(&loaded, &signer)? {
         Some((tor, keys)) => {
@@ -76,8 +79,6 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         tracing::warn!(%address, "the control API can be reached from other machines, with its token in clear text");
     }
 
-    let database = loaded.path(Path::new(&format!("{}.db", A::NAME)));
-    let db = Database::open(&database, &privatix_node::migrations()).await?;
     files::replace(&connect::address_file(&loaded), &address.to_string())?;
     let name = A::NAME;
     tracing::info!(

@@ -8,6 +8,7 @@
     reason = "tests, with figures"
 )]
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,8 +184,8 @@ async fn a_private_service_lets_in_only_the_clients_that_it_knows(arti: &str) {
 
 async fn direct_addresses_and_the_chain_endpoint_are_reached_through_exits(arti: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let there = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let there = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
     let mut running = Running::new();
     running.spawn({
         let stop = running.stop.clone();
