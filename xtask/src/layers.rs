@@ -36,7 +36,7 @@ pub const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("privatix-store", &["privatix-contracts"]),
     ("privatix-tor", &["privatix-contracts", "privatix-db"]),
     // Whoever embeds a role and wants no Tor does not build it.
-    ("privatix-api", &["privatix-tor", "arti-client"]),
+    ("privatix-api", &["privatix-tor"]),
 ];
 
 /// Crates of pure decisions.
