@@ -421,7 +421,7 @@ pub struct Session {
     pub id: Uuid,
     /// Metered in it.
     pub used: Usage,
-    /// The user's network address; only with `privacy.keep_peer_addresses`, and where the plug-in tells.
+    /// The user's network address; only with `privacy.keep_peer_addresses`, and where the plug-in reports it.
     pub peer: Option<String>,
     /// When it began.
     #[serde(with = "humantime_serde")]

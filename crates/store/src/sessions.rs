@@ -22,7 +22,7 @@ pub struct Session {
     pub channel: ChannelId,
     /// Total in this session.
     pub used: Usage,
-    /// The user's network address, where it is kept and the adapter tells.
+    /// The user's network address, where it is kept and the adapter reports it.
     pub peer: Option<String>,
     /// When it was first heard of.
     pub started_at: SystemTime,
