@@ -66,7 +66,7 @@ pub use self::{
     process::{Process, ProcessBuilder, workspace_bin},
     socks::{SocksRequest, SocksServer},
     tokens::TestToken,
-    tor::{Relay, TorNetwork, TorNetworkBuilder},
+    tor::{Relay, TorDaemon, TorNetwork},
     wait::{WaitTimeout, wait_for, wait_until},
 };
 #[cfg(feature = "full")]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use privatix_demo::daemon::{Daemon, Messages};
 use privatix_demo::statement::{Snapshot, Statement};
 use privatix_demo::{LIMIT, download, market, tor};
 use privatix_testkit::sockets::Sampler;
-use privatix_testkit::{FileServer, TorNetwork, temp_dir, wait_for};
+use privatix_testkit::{FileServer, TorNetwork, free_port, temp_dir, wait_for};
 
 /// Where cargo puts the daemons: beside the folder of this test.
 fn bins() -> PathBuf {
@@ -124,6 +125,65 @@ async fn a_whole_purchase_over_tor_touches_only_relays_and_survives_kills() {
     let after = Snapshot::take(&chain, &agent, &client).await.unwrap();
     let statement = Statement { before, after, sold, bought, terms, downloaded: 0 };
     statement.check_chain().unwrap();
+    client.stop().await.unwrap();
+    agent.stop().await.unwrap();
+}
+
+/// What nobody needs who has a tor daemon: the agent's Tor is for its chain endpoint alone, and the client has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn tor_daemons_of_the_operators_carry_messages_and_tor_carries_the_chain() {
+    let folder = temp_dir().unwrap();
+    let network = TorNetwork::start(folder.path().join("network")).await.unwrap();
+    let listen = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let (in_front, beside) = tokio::join!(
+        network.daemon(folder.path().join("agent"), Some(listen)),
+        network.daemon(folder.path().join("client"), None),
+    );
+    let (in_front, beside) = (in_front.unwrap(), beside.unwrap());
+    let messages = Messages::over(network.arti_toml()).unwrap();
+    let chain = market::Chain::start().await.unwrap();
+    let mut agent = Daemon::init(&bins(), "agentd", &chain, &messages).await.unwrap();
+    let mut client = Daemon::init(&bins(), "clientd", &chain, &messages).await.unwrap();
+    chain.fund(agent.account).await.unwrap();
+    chain.fund(client.account).await.unwrap();
+    chain.mine_every_second().await.unwrap();
+    let onion = format!("{}:80", in_front.onion().unwrap());
+    agent
+        .configure(|document| {
+            document["somc"]["onion"] = onion.as_str().into();
+            document["somc"]["listen"] = listen.to_string().into();
+            document["chain"]["proxy"] = "tor".into();
+        })
+        .unwrap();
+    client
+        .configure(|document| {
+            document["tor"]["socks"] = beside.socks().to_string().into();
+            document["chain"]["proxy"] = format!("socks5h://{}", beside.socks()).into();
+        })
+        .unwrap();
+    agent.start().await.unwrap();
+    client.start().await.unwrap();
+    let of_agent = Sampler::start(agent.pid()).unwrap();
+    let of_client = Sampler::start(client.pid()).unwrap();
+    let status = agent.call(&GetStatus {}).await.unwrap();
+    assert_eq!(status.addresses, [format!("tor:{onion}")]);
+
+    let offering = market::publish(&agent, market::draft(64)).await.unwrap();
+    let terms = market::discover(&client, offering).await.unwrap();
+    let deal = market::buy(&agent, &client, offering).await.unwrap();
+    let files = FileServer::start_mib(1).await.unwrap();
+    let bytes = download::quietly(&files.url(), &format!("socks5h://127.0.0.1:{}", deal.port)).await.unwrap();
+    assert_eq!(bytes, 1 << 20);
+    market::settled(&agent, &client, &deal, &terms).await.unwrap();
+    market::close(&agent, &client, &deal).await.unwrap();
+
+    // The agent reaches relays and what its customer asked for; not the chain. The client reaches its tor daemon only.
+    let service = (agent.service_port.unwrap(), "service");
+    let destination = (files.address().port(), "destination");
+    tor::peers(&of_agent.stop().unwrap(), &tor::permitted(network.relays(), &[destination])).unwrap();
+    let daemon = (beside.socks().port(), "tor daemon");
+    let count = tor::peers(&of_client.stop().unwrap(), &tor::permitted(&[], &[daemon, service])).unwrap();
+    assert!(count.contains_key("tor daemon"), "{count:?}");
     client.stop().await.unwrap();
     agent.stop().await.unwrap();
 }

@@ -120,6 +120,13 @@ impl Daemon {
         self.folder.path().join(format!("{}.toml", self.name))
     }
 
+    /// Changes its configuration file, for the next start.
+    pub fn configure(&self, change: impl FnOnce(&mut DocumentMut)) -> Result<()> {
+        let mut document: DocumentMut = std::fs::read_to_string(self.config())?.parse()?;
+        change(&mut document);
+        Ok(std::fs::write(self.config(), document.to_string())?)
+    }
+
     /// Starts it and waits until it is healthy.
     pub async fn start(&mut self) -> Result<()> {
         self.start_in(&[]).await

@@ -1,6 +1,7 @@
 //! What is different when all messages go over Tor: how long the onion service takes, and what the client connects to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use privatix_api::node::{self, TorStatus};
@@ -81,9 +82,13 @@ pub fn peers(
         return Err(format!("the process had a UDP socket: {socket:?}").into());
     }
     let own = listening(seen);
-    // Connections to its own ports come from others: the control API, the local proxy.
-    let outgoing = seen.iter().filter(|socket| !own.contains(&socket.local.port()));
-    let addresses: BTreeSet<_> = outgoing.filter_map(SocketInfo::peer).collect();
+    // Connections to its own ports come from others, or from itself: the control API, local proxies.
+    let is_own = |address: SocketAddr| own.contains(&address.port());
+    let outgoing = seen.iter().filter(|socket| !is_own(socket.local));
+    let addresses: BTreeSet<_> = outgoing
+        .filter_map(SocketInfo::peer)
+        .filter(|&peer| !(peer.ip().is_loopback() && is_own(peer)))
+        .collect();
     let mut count = BTreeMap::new();
     for address in addresses {
         let kind = permitted.get(&address.port()).filter(|_| address.ip().is_loopback());
@@ -114,6 +119,7 @@ mod tests {
         let mut seen = BTreeSet::from([
             tcp(9000, "0.0.0.0:0", SocketState::Listening),
             tcp(9000, "127.0.0.1:40000", SocketState::Connected),
+            tcp(40000, "127.0.0.1:9000", SocketState::Connected),
             tcp(40001, "127.0.0.1:5000", SocketState::Connected),
             tcp(40002, "127.0.0.1:5000", SocketState::Connected),
             tcp(40003, "127.0.0.1:5001", SocketState::Connecting),

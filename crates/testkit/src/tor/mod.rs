@@ -5,11 +5,13 @@
 //! descriptors are there, and then called for the nearest possible second: one round, no later change. Relays that have
 //! asked for a consensus in vain ask ever more rarely, so they are started again when there is one.
 
+mod daemon;
 mod documents;
 mod node;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,6 +19,7 @@ use std::{
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
+pub use self::daemon::TorDaemon;
 use self::{
     documents::{Consensus, arti_toml, described, fetch, microdescriptors, microdescriptors_path},
     node::{FIRST_DELAY, INTERVAL, Node},
@@ -25,6 +28,11 @@ use crate::{Process, TestkitError, net::free_ports, toolchain::tail};
 
 const CONSENSUS: &str = "/tor/status-vote/current/consensus-microdesc";
 const DESCRIPTORS: &str = "/tor/server/all";
+
+/// As many as are needed for a majority when one is slow.
+const AUTHORITIES: usize = 3;
+/// Exit relays beside them: with fewer, arti finds no paths through relays that differ.
+const RELAYS: usize = 4;
 
 /// How long a network may take to form; it takes some ten seconds on a quiet machine.
 const LAUNCH_LIMIT: Duration = Duration::from_mins(2);
@@ -53,43 +61,6 @@ pub struct Relay {
     pub ed_identity: String,
 }
 
-/// How to make a [`TorNetwork`].
-#[derive(Debug, Clone)]
-pub struct TorNetworkBuilder {
-    authorities: usize,
-    relays: usize,
-}
-
-impl TorNetworkBuilder {
-    /// How many exit relays there are beside the three authorities; 4 when not given.
-    #[must_use]
-    pub fn relays(mut self, relays: usize) -> Self {
-        self.relays = relays;
-        self
-    }
-
-    /// Makes keys and finds ports, in `folder`, which is created. Nothing runs yet.
-    pub async fn prepare(self, folder: impl Into<PathBuf>) -> Result<TorNetwork, TestkitError> {
-        let root = folder.into();
-        let ports = free_ports(2 * (self.authorities + self.relays))?;
-        let nodes = ports.chunks_exact(2).enumerate().map(|(n, ports)| {
-            let is_authority = n < self.authorities;
-            let name = format!("{}{n:02}", if is_authority { "auth" } else { "relay" });
-            let (root, or_port, dir_port) = (root.clone(), ports[0], ports[1]);
-            tokio::task::spawn_blocking(move || Node::prepare(&root, name, is_authority, or_port, dir_port))
-        });
-        let mut prepared = Vec::new();
-        for node in join_all(nodes).await {
-            prepared.push(node.map_err(|join| TestkitError::Signal {
-                action: "await the keys of",
-                name: "tor".to_owned(),
-                source: join.into(),
-            })??);
-        }
-        TorNetwork::new(prepared)
-    }
-}
-
 /// A Tor network on 127.0.0.1: authorities and exit relays, each a process of Debian's `tor`, all killed when dropped.
 ///
 /// Arti finds it by [`TorNetwork::arti_toml`]. Seven processes take some 430 MiB. The clocks of all that take part must
@@ -112,12 +83,23 @@ impl TorNetwork {
 
     /// A network whose addresses and keys are known, but that does not run until [`Self::launch`].
     pub async fn prepare(folder: impl Into<PathBuf>) -> Result<Self, TestkitError> {
-        Self::builder().prepare(folder).await
-    }
-
-    /// Makes a network otherwise.
-    pub fn builder() -> TorNetworkBuilder {
-        TorNetworkBuilder { authorities: 3, relays: 4 }
+        let root = folder.into();
+        let ports = free_ports(2 * (AUTHORITIES + RELAYS))?;
+        let nodes = ports.chunks_exact(2).enumerate().map(|(n, ports)| {
+            let is_authority = n < AUTHORITIES;
+            let name = format!("{}{n:02}", if is_authority { "auth" } else { "relay" });
+            let (root, or_port, dir_port) = (root.clone(), ports[0], ports[1]);
+            tokio::task::spawn_blocking(move || Node::prepare(&root, name, is_authority, or_port, dir_port))
+        });
+        let mut prepared = Vec::new();
+        for node in join_all(nodes).await {
+            prepared.push(node.map_err(|join| TestkitError::Signal {
+                action: "await the keys of",
+                name: "tor".to_owned(),
+                source: join.into(),
+            })??);
+        }
+        Self::new(prepared)
     }
 
     fn new(nodes: Vec<Node>) -> Result<Self, TestkitError> {
@@ -200,6 +182,20 @@ impl TorNetwork {
         }
     }
 
+    /// Starts a tor daemon outside the network, in `folder`, which is created, and waits until it can use the network. Port
+    /// 80 of its onion service leads to `service`; it has none for `None`.
+    pub async fn daemon(
+        &self,
+        folder: impl Into<PathBuf>,
+        service: Option<SocketAddr>,
+    ) -> Result<TorDaemon, TestkitError> {
+        TorDaemon::start(folder.into(), &self.authorities(), service).await
+    }
+
+    fn authorities(&self) -> Vec<String> {
+        self.nodes.iter().filter_map(Node::dir_authority).collect()
+    }
+
     /// Kills all processes, as if the network were gone. Their folders stay for the next [`Self::launch`].
     pub fn stop_all(&mut self) -> Result<(), TestkitError> {
         self.nodes.iter_mut().try_for_each(Node::stop)
@@ -211,7 +207,7 @@ impl TorNetwork {
 
     /// Writes the configurations, with a vote that ends at `vote_end` (Unix seconds), and each [`INTERVAL`] later.
     fn configure(&self, vote_end: u64) -> Result<(), TestkitError> {
-        let authorities: Vec<_> = self.nodes.iter().filter_map(Node::dir_authority).collect();
+        let authorities = self.authorities();
         for node in &self.nodes {
             node.configure(&authorities, vote_end % INTERVAL)?;
             node.measure(&self.relays, unix_seconds())?;

@@ -51,9 +51,7 @@ impl Node {
     ) -> Result<Self, TestkitError> {
         let folder = root.join(&name);
         let keys = folder.join("keys");
-        // tor refuses folders that others can read.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&keys);
-        made.map_err(|source| TestkitError::File { action: "create", path: keys.clone(), source })?;
+        private_folder(&keys)?;
         let v3_identity = if is_authority { Some(authority_keys(&keys, dir_port)?) } else { None };
         let (rsa_identity, ed_identity) = relay_keys(&folder, &name)?;
         let relay = Relay { name, is_authority, or_port, dir_port, rsa_identity, ed_identity };
@@ -142,6 +140,12 @@ impl Node {
     }
 }
 
+/// Makes a folder that only its owner can read, as tor demands.
+pub(super) fn private_folder(folder: &Path) -> Result<(), TestkitError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| TestkitError::File { action: "create", path: folder.to_owned(), source })
+}
+
 /// The identity and signing keys of a directory authority; gives the identity's fingerprint.
 fn authority_keys(keys: &Path, dir_port: u16) -> Result<String, TestkitError> {
     let file = |name: &str| keys.join(name).into_os_string();
@@ -210,7 +214,7 @@ fn unexpected(program: &str, printed: &str) -> TestkitError {
 }
 
 /// A program that is not there is one to install.
-fn explain_missing(error: TestkitError) -> TestkitError {
+pub(super) fn explain_missing(error: TestkitError) -> TestkitError {
     match error {
         TestkitError::Spawn { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             TestkitError::NoTor(source)
