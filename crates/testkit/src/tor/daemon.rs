@@ -46,14 +46,13 @@ impl TorDaemon {
             .spawn()
             .map_err(explain_missing)?;
         process.wait_for_line("Bootstrapped 100%", READY).await?;
-        let onion = match service {
-            None => None,
-            Some(_) => {
-                let path = folder.join("service/hostname");
-                let read = read_to_string(&path);
-                let name = read.map_err(|source| TestkitError::File { action: "read", path, source })?;
-                Some(name.trim_end().to_owned())
-            }
+        let onion = if service.is_some() {
+            let path = folder.join("service/hostname");
+            let read = read_to_string(&path);
+            let name = read.map_err(|source| TestkitError::File { action: "read", path, source })?;
+            Some(name.trim_end().to_owned())
+        } else {
+            None
         };
         Ok(Self { socks, onion, process })
     }
