@@ -34,6 +34,8 @@
 mod circuits;
 mod error;
 mod key;
+#[cfg(test)]
+mod network_tests;
 mod proxy;
 mod service;
 mod settings;

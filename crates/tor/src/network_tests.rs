@@ -1,18 +1,12 @@
 //! Everything against a real network of tor relays on loopback.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests, with figures"
-)]
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::{OnionKeys, OnionSettings, OnionStatus, Tor, TorSettings, TorTransport};
+use arti_client::DataStream;
 use async_trait::async_trait;
 use privatix_channel::{OfferingHash, SignedVoucher};
 use privatix_offering::{AccessRequest, SealedAccess};
@@ -21,12 +15,12 @@ use privatix_somc::{
     SomcAddress, Transport,
 };
 use privatix_testkit::TorNetwork;
-use privatix_tor::{OnionKeys, OnionSettings, OnionStatus, Tor, TorSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tor_proto::client::stream::ClientStreamCtrl as _;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -122,6 +116,7 @@ async fn onion_services_private_ones_and_exits_work_on_a_real_network() {
     an_onion_service_is_reached_and_comes_back_under_its_address(network.arti_toml()).await;
     a_private_service_lets_in_only_the_clients_that_it_knows(network.arti_toml()).await;
     direct_addresses_and_the_chain_endpoint_are_reached_through_exits(network.arti_toml()).await;
+    two_agents_share_no_circuit(network.arti_toml()).await;
 }
 
 async fn an_onion_service_is_reached_and_comes_back_under_its_address(arti: &str) {
@@ -223,5 +218,35 @@ async fn direct_addresses_and_the_chain_endpoint_are_reached_through_exits(arti:
         }
     }
     tor_runs.stop().await;
+    running.stop().await;
+}
+
+/// The circuit of a stream to `address`.
+async fn circuit(transport: &TorTransport, address: SocketAddr) -> (DataStream, String) {
+    let stream = transport.dial(&address.into()).await.unwrap();
+    let circuit = stream.client_stream_ctrl().unwrap().tunnel().unwrap().unique_id().to_string();
+    (stream, circuit)
+}
+
+/// Through exits, where nothing but isolation keeps them apart: each onion service has circuits of its own anyway.
+async fn two_agents_share_no_circuit(arti: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let [first, second] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(|host| SocketAddr::from((host, port)));
+    let (tor, running) = client(arti, &dir.path().join("client"));
+    let transport = tor.transport().with_exits();
+    let (_a, payments) = circuit(&transport, first).await;
+    let (_b, further_payments) = circuit(&transport, first).await;
+    let (_c, other_agent) = circuit(&transport, second).await;
+    assert_eq!(payments, further_payments, "one agent's streams share a circuit");
+    assert_ne!(payments, other_agent);
+
+    // Looking around is linked to nothing, not even to itself.
+    let looking = transport.unlinked();
+    let (_d, look) = circuit(&looking, first).await;
+    let (_e, further_look) = circuit(&looking, first).await;
+    assert!([&payments, &other_agent, &further_look].iter().all(|&circuit| *circuit != look));
+    assert!([&payments, &other_agent].iter().all(|&circuit| *circuit != further_look));
     running.stop().await;
 }
