@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::{OnionKeys, OnionSettings, OnionStatus, Tor, TorSettings, TorTransport};
+use crate::{OnionKeys, OnionSettings, OnionStatus, Tor, TorError, TorSettings, TorTransport, Unreached};
 use arti_client::DataStream;
 use async_trait::async_trait;
 use privatix_channel::{OfferingHash, SignedVoucher};
@@ -108,6 +108,14 @@ fn peer(tor: &Tor, address: &SomcAddress) -> Peer {
     Peer::new(Arc::new(tor.transport()), address.clone(), ClientLimits::default(), RetryPolicy::default())
 }
 
+/// Why `address` cannot be dialled.
+async fn unreached(tor: &Tor, address: &SomcAddress) -> Unreached {
+    match tor.transport().unlinked().dial(address).await {
+        Err(TorError::Connect { why, .. }) => why,
+        other => panic!("{:?}", other.map(|_| "a stream")),
+    }
+}
+
 /// One network for all of them: it takes half a minute to form.
 #[tokio::test(flavor = "multi_thread")]
 async fn onion_services_private_ones_and_exits_work_on_a_real_network() {
@@ -135,6 +143,12 @@ async fn an_onion_service_is_reached_and_comes_back_under_its_address(arti: &str
     let hash = OfferingHash::default();
     let missing = agent_of.offering(hash).await;
     assert!(matches!(missing, Err(ClientError::Refused(Refusal::UnknownOffering { .. }))), "{missing:?}");
+
+    // Why somebody is not reached, met for real.
+    let nowhere = OnionKeys::of_account([9; 32]).address(80).unwrap();
+    assert_eq!(unreached(&tor, &nowhere).await, Unreached::NoDescriptor);
+    let closed = keys.address(81).unwrap();
+    assert_eq!(unreached(&tor, &closed).await, Unreached::Refused);
 
     // With the account restored elsewhere: same address, nothing but the key carried over.
     let address = first.address.clone();
