@@ -111,8 +111,10 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let parts = Parts { node, api: server, connections, tor };
     if settings.chain().proxy == Some(ChainProxy::Tor)
         && let Some(tor) = &parts.tor
-        && shutdown.run_until_cancelled(tor.ready()).await.is_none()
+        && !tor_ready(tor, &parts.api, &shutdown).await?
     {
+        drop(parts);
+        background.end().await;
         tracing::info!("{name} has ended");
         return Ok(());
     }
@@ -123,6 +125,24 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     ended?;
     tracing::info!("{name} has ended");
     Ok(())
+}
+
+/// Waits for Tor, without which there is no way to the chain, while the API answers how far it is. Returns whether it is
+/// ready: the daemon may be stopped before.
+async fn tor_ready(
+    tor: &DaemonTor,
+    api: &ApiServer,
+    shutdown: &CancellationToken,
+) -> Result<bool, DaemonError> {
+    tracing::info!("waiting for Tor, through which the chain endpoint is reached");
+    let over = CancellationToken::new();
+    let waiting = async {
+        let ready = shutdown.run_until_cancelled(tor.ready()).await.is_some();
+        over.cancel();
+        Ok(ready)
+    };
+    let ((), ready) = tokio::try_join!(api.serve_starting(over.clone()), waiting)?;
+    Ok(ready)
 }
 
 /// The Tor client, where the settings ask for one, with the account's keys for it.

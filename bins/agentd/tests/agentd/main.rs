@@ -9,6 +9,7 @@ mod secrets;
 mod streams;
 mod support;
 mod surroundings;
+mod tor;
 
 use privatix_testkit::{Anvil, Contracts};
 use support::Home;

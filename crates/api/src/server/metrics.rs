@@ -21,26 +21,7 @@ pub(crate) async fn page(
     let (role, version) = (node.side().to_string(), env!("CARGO_PKG_VERSION").to_owned());
     text.line("privatix_info", &[("role", &role), ("version", &version)], 1);
 
-    text.head("privatix_ready", "gauge", "1 when GET /health answers 200.");
-    text.line("privatix_ready", &[], u8::from(health::health(node).ready));
-
-    text.head("privatix_log_lines_lost_total", "counter", "Lines that could not be written to the log.");
-    text.line("privatix_log_lines_lost_total", &[], lost_log_lines);
-
-    if let Some(tor) = tor {
-        text.head("privatix_tor_ready", "gauge", "1 when the Tor network can be used.");
-        text.line("privatix_tor_ready", &[], u8::from(tor.ready));
-        if let Some(onion) = &tor.onion {
-            text.head("privatix_onion_reachable", "gauge", "1 when the last look reached the onion service.");
-            text.line("privatix_onion_reachable", &[], u8::from(onion.reachable));
-            text.head(
-                "privatix_onion_restarts_total",
-                "counter",
-                "Starts of the onion service because it was not reached.",
-            );
-            text.line("privatix_onion_restarts_total", &[], onion.restarts);
-        }
-    }
+    of_process(&mut text, health::health(node).ready, tor, lost_log_lines);
 
     let chain = health::chain_status(node);
     for (name, help, block) in [
@@ -79,6 +60,36 @@ pub(crate) async fn page(
         text.line("privatix_balance", &[("of", "contract")], balances.contract);
     }
     text.0
+}
+
+/// The page while the daemon starts.
+pub(crate) fn starting(tor: &TorStatus, lost_log_lines: u64) -> String {
+    let mut text = Text::default();
+    of_process(&mut text, false, Some(tor), lost_log_lines);
+    text.0
+}
+
+fn of_process(text: &mut Text, ready: bool, tor: Option<&TorStatus>, lost_log_lines: u64) {
+    text.head("privatix_ready", "gauge", "1 when GET /health answers 200.");
+    text.line("privatix_ready", &[], u8::from(ready));
+
+    text.head("privatix_log_lines_lost_total", "counter", "Lines that could not be written to the log.");
+    text.line("privatix_log_lines_lost_total", &[], lost_log_lines);
+
+    if let Some(tor) = tor {
+        text.head("privatix_tor_ready", "gauge", "1 when the Tor network can be used.");
+        text.line("privatix_tor_ready", &[], u8::from(tor.ready));
+        if let Some(onion) = &tor.onion {
+            text.head("privatix_onion_reachable", "gauge", "1 when the last look reached the onion service.");
+            text.line("privatix_onion_reachable", &[], u8::from(onion.reachable));
+            text.head(
+                "privatix_onion_restarts_total",
+                "counter",
+                "Starts of the onion service because it was not reached.",
+            );
+            text.line("privatix_onion_restarts_total", &[], onion.restarts);
+        }
+    }
 }
 
 async fn stored(node: &Node, text: &mut Text) -> Result<(), NodeError> {

@@ -6,6 +6,7 @@ mod health;
 mod methods;
 mod metrics;
 mod operator;
+mod starting;
 
 use std::future::Future;
 use std::io;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use jsonrpsee::RpcModule;
-use jsonrpsee::server::{BatchRequestConfig, ServerConfig};
+use jsonrpsee::server::{BatchRequestConfig, Methods, ServerConfig};
 use privatix_agent::AgentHandle;
 use privatix_client::ClientHandle;
 use privatix_node::Node;
@@ -28,6 +29,7 @@ use crate::node::{Balances, TorStatus};
 use guard::{Pages, Rules};
 use methods::About;
 pub use operator::Operator;
+use starting::Starting;
 
 /// How the API is served.
 #[derive(Clone, Debug)]
@@ -143,24 +145,57 @@ impl ApiServer {
         self.serve(node, module, shutdown).await
     }
 
+    /// Answers, until `made`, how far this process's Tor is, while the daemon waits for it and has no role yet: the health
+    /// page is not ready, and every method is refused as [unavailable](crate::ErrorCode::Unavailable). Connections that
+    /// arrive after it wait for the role. Without [`ServerSettings::tor`] there is nothing to answer.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub async fn serve_starting(&self, made: CancellationToken) -> Result<(), ServeError> {
+        let Some(tor) = self.settings.tor.clone() else {
+            made.cancelled().await;
+            return Ok(());
+        };
+        let address = self.address;
+        let listener = self.listener.try_clone().map_err(|source| ServeError::Listen { address, source })?;
+        let starting = Starting { tor, lost_log_lines: Arc::clone(&self.settings.lost_log_lines) };
+        let shared = Self { listener, address, settings: self.settings.clone() };
+        shared.accept(Arc::new(starting.clone()), starting.into_module().into(), made).await
+    }
+
     async fn serve<O: Operator>(
         self,
         node: Arc<Node>,
         module: RpcModule<O>,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
-        let Self { listener, address, settings } = self;
         let (seen, balances) = watch::channel(None);
-        let rules = Rules {
-            token: settings.token,
-            hosts: settings.allowed_hosts,
-            pages: Arc::new(NodePages {
-                node: Arc::clone(&node),
-                balances,
-                tor: settings.tor,
-                lost_log_lines: settings.lost_log_lines,
-            }),
+        let pages = Arc::new(NodePages {
+            node: Arc::clone(&node),
+            balances,
+            tor: self.settings.tor.clone(),
+            lost_log_lines: Arc::clone(&self.settings.lost_log_lines),
+        });
+        let looking = async {
+            tokio::join!(
+                node.services().host().poll_health(HEALTH_EVERY, shutdown.clone()),
+                look_at_balances(&node, &seen, &shutdown),
+            );
+            Ok(())
         };
+        tokio::try_join!(self.accept(pages, module.into(), shutdown.clone()), looking)?;
+        Ok(())
+    }
+
+    /// Serves connections until shutdown.
+    async fn accept(
+        self,
+        pages: Arc<dyn Pages>,
+        methods: Methods,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let Self { listener, address, settings } = self;
+        let rules = Rules { token: settings.token, hosts: settings.allowed_hosts, pages };
         let config = ServerConfig::builder()
             .http_only()
             .max_request_body_size(settings.max_request_bytes)
@@ -171,11 +206,7 @@ impl ApiServer {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|source| ServeError::Listen { address, source })?;
         let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
-        tokio::join!(
-            connections::serve(listener, config, most, Arc::new(rules), module.into(), shutdown.clone()),
-            node.services().host().poll_health(HEALTH_EVERY, shutdown.clone()),
-            look_at_balances(&node, &seen, &shutdown),
-        );
+        connections::serve(listener, config, most, Arc::new(rules), methods, shutdown).await;
         Ok(())
     }
 }
