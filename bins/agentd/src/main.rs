@@ -40,6 +40,10 @@ impl App for Agentd {
         settings.tor.enabled && settings.somc.onion == Onion::Own
     }
 
+    fn without_tor(settings: &config::Settings) -> Option<&'static str> {
+        settings.somc.listen().map(|_| "clients reach this agent at its direct address only")
+    }
+
     fn connections(settings: &config::Settings, plug_in: Connections) -> Connections {
         settings.somc.connections(plug_in)
     }

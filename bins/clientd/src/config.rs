@@ -206,6 +206,10 @@ impl Settings {
             return Ok(both(Arc::new(SocksTransport::new(socks)), Arc::new(exits)));
         }
         let agents: Arc<dyn Transport> = Arc::new(directly(Transports::new()));
+        if self.uses_tor() && !somc.allow_private {
+            // Tor was asked for and cannot be used: that is no reason to show strangers who looks at their offerings.
+            return Ok(Ways { agents, strangers: Arc::new(Transports::new()) });
+        }
         Ok(Ways { strangers: Arc::clone(&agents), agents })
     }
 
@@ -235,6 +239,18 @@ impl Settings {
 impl SomcSection {
     pub(crate) const fn contact(&self) -> ContactPolicy {
         self.contact
+    }
+
+    /// What this client still does when the Tor in this process cannot be used, if anything.
+    pub(crate) const fn without_tor(&self) -> Option<&'static str> {
+        match (self.contact, self.allow_private) {
+            (ContactPolicy::TorOnly, _) => None,
+            (_, true) => Some("agents are dialled directly only"),
+            (_, false) => Some(
+                "agents are dialled directly only, and no new offerings are fetched, as that would show their agents \
+                 who looks",
+            ),
+        }
     }
 
     fn limits(&self) -> ClientLimits {
@@ -359,3 +375,40 @@ const SECTIONS: &str = r#"[somc]
 # Allows agents' proxies at private and loopback addresses.
 # allow_private_agents = false
 "#;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use privatix_somc::TransportError;
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(somc: serde_json::Value) -> Settings {
+        let chain = json!({
+            "endpoint": "http://127.0.0.1:8545",
+            "contract": "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+        });
+        let all = json!({ "chain": chain, "api": { "listen": "127.0.0.1:0" }, "somc": somc });
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[tokio::test]
+    async fn without_the_tor_that_was_asked_for_agents_are_dialled_directly_and_strangers_not_at_all() {
+        let address = SomcAddress::direct("127.0.0.1", 9).unwrap();
+        let unsupported = async |ways: &Arc<dyn Transport>| {
+            matches!(ways.connect(&address).await, Err(TransportError::Unsupported { .. }))
+        };
+        for contact in ["tor-preferred", "direct-allowed"] {
+            let settings = settings(json!({ "contact": contact }));
+            assert!(settings.somc.without_tor().unwrap().contains("no new offerings"));
+            let ways = settings.ways(None).unwrap();
+            assert!(unsupported(&ways.strangers).await, "{contact}");
+            assert!(!unsupported(&ways.agents).await, "{contact}");
+        }
+        let local = settings(json!({ "contact": "direct-allowed", "allow_private": true })).ways(None).unwrap();
+        assert!(!unsupported(&local.strangers).await, "on a local network nobody else looks");
+        assert_eq!(settings(json!({ "contact": "tor-only" })).somc.without_tor(), None, "it does nothing then");
+    }
+}

@@ -37,6 +37,10 @@ impl App for Clientd {
         settings.uses_tor()
     }
 
+    fn without_tor(settings: &config::Settings) -> Option<&'static str> {
+        settings.somc.without_tor()
+    }
+
     async fn run(
         loaded: Loaded<config::Settings>,
         parts: Parts,

@@ -71,6 +71,10 @@ pub trait App: Send + Sync + 'static {
     /// Whether these settings ask for Tor in this process.
     fn uses_tor(settings: &Self::Settings) -> bool;
 
+    /// What the daemon still does when that Tor cannot be used, for its operator. `None` when that is nothing: then it does
+    /// not start.
+    fn without_tor(settings: &Self::Settings) -> Option<&'static str>;
+
     /// Runs the daemon until shutdown.
     fn run(
         loaded: Loaded<Self::Settings>,

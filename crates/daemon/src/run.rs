@@ -4,13 +4,15 @@ use std::future::Future;
 use std::path::Path;
 
 use alloy::signers::local::PrivateKeySigner;
+use privatix_api::node::TorStatus;
 use privatix_api::{ApiServer, ServeError, ServerSettings};
 use privatix_chain::Endpoint;
 use privatix_db::Database;
 use privatix_node::{NodeError, NodeParts, Notices};
 use privatix_offering::Templates;
-use privatix_tor::{OnionKeys, Tor};
+use privatix_tor::{OnionKeys, Tor, TorError};
 use secrecy::SecretString;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -18,7 +20,7 @@ use crate::check::account_key;
 use crate::config::{ChainProxy, Loaded, Settings};
 use crate::tor::Background;
 use crate::{
-    Connections, DaemonError, DaemonTor, adapters, connect, files, logging, open_files, reach, signals,
+    Connections, DaemonError, DaemonTor, adapters, connect, files, logging, open_files, reach, signals, tor,
 };
 
 /// What a role is made of, and the API to serve it on.
@@ -59,13 +61,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     // Its lock keeps a second process out, before that one could touch what the first one's Tor has on the disk.
     let db = Database::open(&database, &privatix_node::migrations()).await?;
     let background = Background::default();
-    let (tor, tor_status) = match start_tor::<A>(&loaded, &signer)? {
-        Some((tor, keys)) => {
-            let (tor, status) = DaemonTor::start(tor, keys, &notices, &background);
-            (Some(tor), Some(status))
-        }
-        None => (None, None),
-    };
+    let (tor, tor_status) = start_tor::<A>(&loaded, &signer, &notices, &background)?;
     let endpoint = endpoint(&loaded, tor.as_ref()).await?;
 
     let api = settings.api();
@@ -145,17 +141,34 @@ async fn tor_ready(
     Ok(ready)
 }
 
-/// The Tor client, where the settings ask for one, with the account's keys for it.
+/// The Tor client, where the settings ask for one, and how it is. A Tor that cannot be used ends a daemon only where nothing
+/// works without it.
 fn start_tor<A: App>(
     loaded: &Loaded<A::Settings>,
     signer: &PrivateKeySigner,
-) -> Result<Option<(Tor, OnionKeys)>, DaemonError> {
-    let for_chain = loaded.settings.chain().proxy == Some(ChainProxy::Tor) && loaded.settings.tor().enabled;
-    if !for_chain && !A::uses_tor(&loaded.settings) {
-        return Ok(None);
+    notices: &Notices,
+    background: &Background,
+) -> Result<(Option<DaemonTor>, Option<watch::Receiver<TorStatus>>), DaemonError> {
+    let settings = &loaded.settings;
+    let for_chain = settings.chain().proxy == Some(ChainProxy::Tor) && settings.tor().enabled;
+    if !for_chain && !A::uses_tor(settings) {
+        return Ok((None, None));
     }
-    let tor = Tor::new(loaded.path(Path::new("tor")), &loaded.settings.tor().settings())?;
-    Ok(Some((tor, OnionKeys::of_account(signer.to_bytes().0))))
+    let error = match Tor::new(loaded.path(Path::new("tor")), &settings.tor().settings()) {
+        Ok(tor) => {
+            let keys = OnionKeys::of_account(signer.to_bytes().0);
+            let (tor, status) = DaemonTor::start(tor, keys, notices, background);
+            return Ok((Some(tor), Some(status)));
+        }
+        Err(error) => error,
+    };
+    let wrong_setting = matches!(error, TorError::Setting { .. });
+    match A::without_tor(settings) {
+        Some(remains) if !for_chain && !wrong_setting => {
+            Ok((None, Some(tor::unusable(&error, remains, notices))))
+        }
+        _ => Err(error.into()),
+    }
 }
 
 /// The chain endpoint, by the way that the settings ask for.

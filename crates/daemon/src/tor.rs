@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::DaemonError;
+use crate::error::with_causes;
 
 /// The Tor client of this process. It works until the role has ended.
 pub struct DaemonTor {
@@ -126,6 +127,18 @@ impl fmt::Debug for DaemonTor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DaemonTor").field("tor", &self.tor).finish_non_exhaustive()
     }
+}
+
+/// Shows that there is no Tor in this run, why, and what `remains` without it.
+pub(crate) fn unusable(
+    error: &tor::TorError,
+    remains: &str,
+    notices: &Notices,
+) -> watch::Receiver<TorStatus> {
+    let problem = with_causes(error);
+    tracing::warn!("{problem}; until the next start {remains}");
+    notices.set("tor", Some(format!("{problem}; then restart the daemon: until then {remains}")));
+    watch::channel(TorStatus { problem: Some(problem), ..TorStatus::default() }).1
 }
 
 /// Shows changes until either source has ended.

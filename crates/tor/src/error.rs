@@ -19,7 +19,7 @@ pub enum TorError {
     },
     /// The folder is not ours alone, or cannot be used.
     #[error(
-        "the folder {folder} cannot be used for Tor: {source}; it and the folders above it must belong to this user, and nobody else may write to them"
+        "the folder {folder} cannot be used for Tor: {source}; make it a folder of this user, to which, as to those above it, nobody else may write (chown, chmod go-w)"
     )]
     Folder {
         /// The folder.
