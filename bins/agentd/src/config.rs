@@ -199,7 +199,20 @@ impl SomcSection {
                 "it is for this process's onion service (somc.onion = \"own\")",
             );
         }
-        Ok(())
+        Ok(self.onion_settings().check()?)
+    }
+
+    /// What works, but probably not as meant.
+    pub(crate) fn doubts(&self, tor: &TorSection) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if self.onion == Onion::Own && self.listen().is_some() && !tor.enabled {
+            doubts.push(
+                "somc.onion is \"own\", but tor.enabled = false: there is no onion service, and clients that use Tor alone \
+                 cannot reach this agent; enable Tor, or set somc.onion = \"off\""
+                    .to_owned(),
+            );
+        }
+        doubts
     }
 
     /// The settings of this process's onion service.
@@ -269,7 +282,10 @@ fn host(text: &str) -> Result<String, String> {
 
 impl Init {
     /// What a new configuration file says of the settings that only `agentd` has.
-    pub(crate) fn sections(&self) -> String {
+    ///
+    /// # Errors
+    /// Messages by a public host that is not given.
+    pub(crate) fn sections(&self) -> Result<String, DaemonError> {
         let messages = self.messages.unwrap_or(if self.public_host.is_some() {
             Messages::Both
         } else {
@@ -277,7 +293,16 @@ impl Init {
         });
         let onion = if messages == Messages::Direct { "onion = \"off\"" } else { "# onion = \"own\"" };
         let mut sections = SECTIONS.replace("# onion = \"own\"", onion);
-        let Some(host) = &self.public_host else { return sections };
+        let Some(host) = &self.public_host else {
+            return match messages {
+                // Direct messages alone are refused by `config check` until the address is filled in.
+                Messages::Onion | Messages::Direct => Ok(sections),
+                Messages::Both => Err(DaemonError::Usage {
+                    what: "--messages both".into(),
+                    reason: "clients cannot reach this agent directly without an address: give --public-host HOST, too, or --messages onion".into(),
+                }),
+            };
+        };
         // A checked host has nothing in it that TOML would read otherwise.
         let is_v6 = host.contains(':');
         let name = if is_v6 { format!("[{host}]") } else { host.clone() };
@@ -290,9 +315,9 @@ impl Init {
                 .replace("# listen = \"[::]:9500\"", &shown(9500))
                 .replace("# announce = \"agent.example.org:", &format!("announce = \"{name}:"));
         }
-        sections
+        Ok(sections
             .replace("# listen = \"[::]:1080\"", &shown(1080))
-            .replace("# public_host = \"agent.example.org\"", &format!("public_host = \"{host}\""))
+            .replace("# public_host = \"agent.example.org\"", &format!("public_host = \"{host}\"")))
     }
 }
 

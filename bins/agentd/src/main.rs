@@ -28,12 +28,16 @@ impl App for Agentd {
     type Command = offerings::Command;
     type Init = config::Init;
 
-    fn config_sections(init: &config::Init) -> String {
+    fn config_sections(init: &config::Init) -> Result<String, DaemonError> {
         init.sections()
     }
 
     fn check(settings: &config::Settings) -> Result<(), DaemonError> {
         settings.somc.check(&settings.tor)
+    }
+
+    fn doubts(settings: &config::Settings) -> Vec<String> {
+        settings.somc.doubts(&settings.tor)
     }
 
     fn uses_tor(settings: &config::Settings) -> bool {

@@ -407,8 +407,13 @@ mod tests {
             assert!(unsupported(&ways.strangers).await, "{contact}");
             assert!(!unsupported(&ways.agents).await, "{contact}");
         }
-        let local = settings(json!({ "contact": "direct-allowed", "allow_private": true })).ways(None).unwrap();
+        let local =
+            settings(json!({ "contact": "direct-allowed", "allow_private": true })).ways(None).unwrap();
         assert!(!unsupported(&local.strangers).await, "on a local network nobody else looks");
-        assert_eq!(settings(json!({ "contact": "tor-only" })).somc.without_tor(), None, "it does nothing then");
+        assert_eq!(
+            settings(json!({ "contact": "tor-only" })).somc.without_tor(),
+            None,
+            "it does nothing then"
+        );
     }
 }

@@ -24,8 +24,8 @@ impl App for Clientd {
     type Command = market::Command;
     type Init = config::Init;
 
-    fn config_sections(init: &config::Init) -> String {
-        init.sections()
+    fn config_sections(init: &config::Init) -> Result<String, DaemonError> {
+        Ok(init.sections())
     }
 
     fn check(settings: &config::Settings) -> Result<(), DaemonError> {

@@ -49,13 +49,22 @@ pub trait App: Send + Sync + 'static {
     type Init: Args + Send;
 
     /// Its own part of a new configuration file, with comments.
-    fn config_sections(init: &Self::Init) -> String;
+    ///
+    /// # Errors
+    /// Arguments that do not fit each other.
+    fn config_sections(init: &Self::Init) -> Result<String, DaemonError>;
 
     /// Checks the settings that only it has.
     ///
     /// # Errors
     /// What is wrong, by the setting's name.
     fn check(settings: &Self::Settings) -> Result<(), DaemonError>;
+
+    /// What works, but probably not as meant, by the setting's name.
+    fn doubts(settings: &Self::Settings) -> Vec<String> {
+        let _ = settings;
+        Vec::new()
+    }
 
     /// Adds the connections that its own servers may have to those of the plug-in.
     fn connections(settings: &Self::Settings, plug_in: Connections) -> Connections {

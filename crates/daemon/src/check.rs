@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::config::{ChainProxy, Loaded, Settings};
+use crate::config::{Loaded, Settings};
 use crate::output::Output;
-use crate::{DaemonError, KeystoreError, adapters, files, keystore, reach};
+use crate::{DaemonError, KeystoreError, adapters, files, keystore, reach, run};
 
 /// How much to check.
 #[derive(Args, Debug)]
@@ -62,8 +62,11 @@ pub(crate) async fn check<A: App>(
     let settings = &loaded.settings;
     let mut checks = Checks::default();
     checks.add("settings", A::check(settings).map(|()| "well-formed".to_owned()));
+    for doubt in A::doubts(settings) {
+        checks.warn("settings", doubt);
+    }
     // The Tor of the process runs with the daemon alone.
-    let after_start = settings.chain().proxy == Some(ChainProxy::Tor);
+    let after_start = run::reaches_chain_by_tor(settings);
     checks.add(
         "endpoint",
         if after_start {
@@ -76,7 +79,7 @@ pub(crate) async fn check<A: App>(
         "adapter",
         adapters::connections(settings.adapter(), A::ROLE).map(|_| "settings accepted".to_owned()),
     );
-    if A::uses_tor(settings) {
+    if after_start || A::uses_tor(settings) {
         let tor = settings.tor().settings();
         checks.add("tor", tor.check().map(|()| "settings accepted".to_owned()).map_err(Into::into));
     }

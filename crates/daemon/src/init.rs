@@ -60,6 +60,7 @@ fn secret(text: &str) -> Result<SecretString, Infallible> {
 /// Makes the folder, or nothing at all.
 pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Result<(), DaemonError> {
     arguments.endpoint.expose_secret().parse::<EndpointUrl>()?;
+    let own = A::config_sections(&arguments.own)?;
     let folder = arguments.folder.clone().unwrap_or_else(default_folder::<A>);
     let made = Made {
         account: Address::ZERO,
@@ -93,7 +94,7 @@ pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Res
             files::write_private(path, random.as_bytes())?;
         }
         files::write_private(&made.api_token, files::random_secret().as_bytes())?;
-        let text = config_text::<A>(arguments, password_file.as_deref());
+        let text = config_text::<A>(arguments, password_file.as_deref(), &own);
         files::write_private(&made.config, text.as_bytes())
     };
     write().inspect_err(|_| {
@@ -126,7 +127,7 @@ fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
     })
 }
 
-fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Path>) -> String {
+fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Path>, own: &str) -> String {
     let contract = arguments
         .contract
         .map_or("# contract = \"0x...\"".to_owned(), |contract| format!("contract = \"{contract}\""));
@@ -137,7 +138,7 @@ fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Pat
         None => "# password_file = \"password\"".to_owned(),
     };
     let endpoint = quoted(arguments.endpoint.expose_secret());
-    let (name, env, own) = (A::NAME, A::ENV_PREFIX, A::config_sections(&arguments.own));
+    let (name, env) = (A::NAME, A::ENV_PREFIX);
     let listen = A::DEFAULTS.iter().find(|(key, _)| *key == "api.listen").map_or("", |(_, value)| value);
     format!(
         r#"# Configuration of {name}. Settings in comments show their defaults.

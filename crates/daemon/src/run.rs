@@ -45,6 +45,9 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         privatix_net::show_peer_addresses();
     }
     A::check(settings)?;
+    for doubt in A::doubts(settings) {
+        tracing::warn!("{doubt}");
+    }
     let notices = Notices::default();
     let plug_in = adapters::connections(settings.adapter(), A::ROLE)?;
     let connections = allowed(A::connections(settings, plug_in), &notices)?;
@@ -141,6 +144,11 @@ async fn tor_ready(
     Ok(ready)
 }
 
+/// Whether the chain endpoint is reached through the Tor in this process.
+pub(crate) fn reaches_chain_by_tor<C: Settings>(settings: &C) -> bool {
+    settings.chain().proxy == Some(ChainProxy::Tor) && settings.tor().enabled
+}
+
 /// The Tor client, where the settings ask for one, and how it is. A Tor that cannot be used ends a daemon only where nothing
 /// works without it.
 fn start_tor<A: App>(
@@ -150,7 +158,7 @@ fn start_tor<A: App>(
     background: &Background,
 ) -> Result<(Option<DaemonTor>, Option<watch::Receiver<TorStatus>>), DaemonError> {
     let settings = &loaded.settings;
-    let for_chain = settings.chain().proxy == Some(ChainProxy::Tor) && settings.tor().enabled;
+    let for_chain = reaches_chain_by_tor(settings);
     if !for_chain && !A::uses_tor(settings) {
         return Ok((None, None));
     }

@@ -10,6 +10,7 @@ use privatix_somc::{Client, ClientError, ClientLimits, SomcAddress};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsClientDescEncKey;
+use tor_hsservice::config::restricted_discovery::MAX_RESTRICTED_DISCOVERY_CLIENTS;
 use tor_hsservice::config::{OnionServiceConfig, TokenBucketConfig};
 use tor_hsservice::{HsNickname, RendRequest, RunningOnionService};
 
@@ -29,7 +30,7 @@ pub struct OnionSettings {
     /// Streams that one circuit may have at once; a circuit that asks for more is closed.
     pub streams_per_circuit: u32,
     /// Keys of the only clients that may find the service (`descriptor:x25519:...`); all may when there are none. At most
-    /// 160 have room in a descriptor.
+    /// [`MOST_CLIENTS`](Self::MOST_CLIENTS).
     pub authorized_clients: Vec<String>,
 }
 
@@ -41,6 +42,38 @@ impl Default for OnionSettings {
             streams_per_circuit: 16,
             authorized_clients: Vec::new(),
         }
+    }
+}
+
+impl OnionSettings {
+    /// Clients whose keys have room in a descriptor, beside our own: we look at ourselves, too.
+    pub const MOST_CLIENTS: usize = MAX_RESTRICTED_DISCOVERY_CLIENTS - 1;
+
+    /// Checks the settings without starting anything.
+    ///
+    /// # Errors
+    /// [`TorError::Setting`].
+    pub fn check(&self) -> Result<(), TorError> {
+        self.clients().map(drop)
+    }
+
+    fn clients(&self) -> Result<Vec<HsClientDescEncKey>, TorError> {
+        let wrong = |reason| TorError::Setting { setting: "somc.authorized_clients".to_owned(), reason };
+        let given = self.authorized_clients.len();
+        if given > Self::MOST_CLIENTS {
+            return Err(wrong(format!(
+                "there are {given} keys, and a descriptor has room for {}; leave out those of clients that have gone",
+                Self::MOST_CLIENTS
+            )));
+        }
+        let read = |(number, key): (usize, &String)| {
+            key.parse().map_err(|_| {
+                wrong(format!(
+                    "key {number}, {key:?}, is none; write descriptor:x25519:... as the client's `clientd onion-key` prints it"
+                ))
+            })
+        };
+        (1..).zip(&self.authorized_clients).map(read).collect()
     }
 }
 
@@ -137,16 +170,13 @@ fn config(
         .rate_limit_at_intro(Some(TokenBucketConfig::new(rate, burst)))
         .max_concurrent_streams_per_circuit(settings.streams_per_circuit);
     if !settings.authorized_clients.is_empty() {
-        let listed = settings.authorized_clients.iter().map(String::as_str);
-        let own = keys.discovery_key(address);
+        let own = HsClientDescEncKey::from(&keys.discovery(address));
         let restricted = builder.restricted_discovery();
         restricted.enabled(true);
-        for (number, key) in listed.chain([own.as_str()]).enumerate() {
-            let key: HsClientDescEncKey =
-                key.parse().map_err(|_| wrong("somc.authorized_clients", format!("{key} is no key; write descriptor:x25519:... as the client's `clientd onion-key` prints it")))?;
-            let name = format!("client{number}")
-                .parse()
-                .map_err(|_| wrong("somc.authorized_clients", "there are too many".into()))?;
+        for (number, key) in settings.clients()?.into_iter().chain([own]).enumerate() {
+            let name = format!("client{number}").parse().map_err(|_| {
+                wrong("somc.authorized_clients", format!("arti takes no client of number {number}"))
+            })?;
             restricted.static_keys().access().push((name, key));
         }
     }
@@ -277,5 +307,37 @@ impl OnionService {
             status.reachable = false;
             status.problem = Some(why.to_owned());
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(clients: Vec<String>) -> Result<(), String> {
+        let settings = OnionSettings { authorized_clients: clients, ..OnionSettings::default() };
+        let keys = OnionKeys::of_account([7; 32]);
+        let address = keys.address(80).unwrap();
+        let checked = settings.check().map_err(|error| error.to_string());
+        let made = config(&keys, &address, &settings).map(drop).map_err(|error| error.to_string());
+        assert_eq!(checked, made, "the check decides as the start does");
+        checked
+    }
+
+    #[test]
+    fn keys_of_clients_are_checked_by_number_and_form() {
+        let keys = |number: usize| -> Vec<String> {
+            let address = OnionKeys::of_account([7; 32]).address(80).unwrap();
+            let account = |byte: usize| OnionKeys::of_account([u8::try_from(byte).unwrap(); 32]);
+            (1..=number).map(|byte| account(byte).discovery_key(&address)).collect()
+        };
+        with(Vec::new()).unwrap();
+        with(keys(OnionSettings::MOST_CLIENTS)).unwrap();
+        let error = with(keys(OnionSettings::MOST_CLIENTS + 1)).unwrap_err();
+        assert!(error.contains("160 keys") && error.contains("room for 159"), "{error}");
+        let mut wrong = keys(2);
+        wrong[1].pop();
+        let error = with(wrong).unwrap_err();
+        assert!(error.contains("authorized_clients") && error.contains("key 2"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
-use arti_client::config::TorClientConfigBuilder;
+use arti_client::config::{BridgeConfigBuilder, TorClientConfigBuilder};
 use toml::{Table, Value};
 
 use crate::TorError;
@@ -72,17 +72,22 @@ impl TorSettings {
         let keystore = Table::from_iter([("primary".to_owned(), Value::Table(primary))]);
         storage.insert("keystore".into(), Value::Table(keystore));
 
-        if !self.bridges.is_empty() || !self.transports.is_empty() {
+        for (number, line) in (1..).zip(&self.bridges) {
+            line.parse::<BridgeConfigBuilder>()
+                .map_err(|error| wrong("tor.bridges", format!("line {number}: {error}")))?;
+        }
+        let lines = self.bridges.iter().cloned().map(Value::String).collect();
+        let transports =
+            Value::try_from(&self.transports).map_err(|error| wrong("tor.transports", error.to_string()))?;
+        for (name, given) in [("bridges", Value::Array(lines)), ("transports", transports)] {
+            if given.as_array().is_none_or(Vec::is_empty) {
+                continue;
+            }
             let bridges =
                 section(&mut arti, "bridges").map_err(|reason| wrong("tor.arti.bridges", reason))?;
-            if !self.bridges.is_empty() {
-                let lines = self.bridges.iter().cloned().map(Value::String).collect();
-                bridges.insert("bridges".into(), Value::Array(lines));
-            }
-            if !self.transports.is_empty() {
-                let transports = Value::try_from(&self.transports)
-                    .map_err(|error| wrong("tor.transports", error.to_string()))?;
-                bridges.insert("transports".into(), transports);
+            if bridges.insert(name.into(), given).is_some() {
+                let reason = format!("tor.{name} is set, too, and would replace it; leave one of them out");
+                return Err(wrong(&format!("tor.arti.bridges.{name}"), reason));
             }
         }
         let mut unknown = Vec::new();
@@ -142,7 +147,7 @@ mod tests {
 
     #[test]
     fn bridges_and_their_transports_are_read() {
-        let mut settings = TorSettings {
+        let settings = TorSettings {
             bridges: vec![
                 "Bridge obfs4 192.0.2.1:443 0123456789ABCDEF0123456789ABCDEF01234567 cert=x iat-mode=0"
                     .into(),
@@ -155,8 +160,29 @@ mod tests {
             arti: Table::new(),
         };
         settings.check().unwrap();
-        settings.bridges.push("nonsense".into());
-        let error = settings.check().unwrap_err().to_string();
-        assert!(error.contains("tor.arti"), "{error}");
+        for (bad, why) in [("nonsense", "line 2: "), ("Bridge obfs4 192.0.2.1 x", "line 2: ")] {
+            let mut settings = settings.clone();
+            settings.bridges.push(bad.into());
+            let error = settings.check().unwrap_err().to_string();
+            assert!(error.starts_with("tor.bridges cannot be used") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_in_two_places_is_refused() {
+        let line = "192.0.2.1:443 0123456789ABCDEF0123456789ABCDEF01234567";
+        let with = |bridges: &[&str], arti: &str| {
+            let bridges = bridges.iter().map(|&line| line.to_owned()).collect();
+            let arti = arti.parse().unwrap();
+            TorSettings { bridges, transports: Vec::new(), arti }.check().map_err(|error| error.to_string())
+        };
+        let twice = format!("[bridges]\nbridges = [\"{line}\"]");
+        with(&[], &twice).unwrap();
+        with(&[line], "[bridges]\nenabled = false").unwrap();
+        let error = with(&[line], &twice).unwrap_err();
+        assert!(
+            error.contains("tor.arti.bridges.bridges") && error.contains("tor.bridges is set"),
+            "{error}"
+        );
     }
 }

@@ -44,8 +44,9 @@ fn init_makes_what_a_daemon_needs_and_shows_no_secret() {
     let bare = read(&home.config()).lines().map(uncommented).collect::<Vec<_>>().join("\n");
     let spare = home.file("bare.toml");
     fs::write(&spare, bare).unwrap();
-    let checked =
-        home.plain(&["--config", spare.to_str().unwrap(), "config", "check", "--offline", "--json"], "");
+    // Its chain.proxy = "tor" needs Tor.
+    let bare = ["--config", spare.to_str().unwrap(), "--set", "tor.enabled=true"];
+    let checked = home.plain(&[&bare[..], &["config", "check", "--offline", "--json"]].concat(), "");
     let settings = &checked.json()["settings"];
     assert_eq!(settings["chain"]["recent_blocks"], 11_520);
     assert_eq!(settings["somc"]["announce"], "agent.example.org:9500");
@@ -100,9 +101,46 @@ fn a_seller_has_an_onion_service_by_default_whose_address_belongs_to_its_account
     let with = |setting: &str| home.run(&["--set", setting, "config", "check", "--offline"]);
     with("somc.listen=127.0.0.1:9500").fails(2, &["somc.listen", "somc.announce"]);
     with("tor.arti.channel.no_such=1").fails(2, &["tor.arti.channel.no_such"]);
-    with("tor.bridges=[\"nonsense\"]").fails(2, &["tor.arti", "ridge"]);
+    with("tor.bridges=[\"nonsense\"]").fails(2, &["tor.bridges", "line 1", "ridge"]);
+    with("somc.authorized_clients=[\"nonsense\"]").fails(2, &["somc.authorized_clients", "key 1"]);
     let elsewhere = keystore["message"].as_str().unwrap().rsplit("tor:").next().unwrap();
     with(&format!("somc.onion={elsewhere}")).succeeds();
+}
+
+#[test]
+fn messages_that_have_no_way_are_refused_by_init() {
+    let home = home();
+    let folder = home.folder.to_str().unwrap();
+    let refused = home.plain(&["init", folder, "--generate-password", "--messages", "both"], "");
+    refused.fails(2, &["--messages both", "--public-host"]);
+    assert!(!home.folder.exists());
+}
+
+#[test]
+fn settings_of_tor_are_checked_wherever_tor_is_used() {
+    let mut home = offline();
+    let with = |home: &Home, settings: &[&str]| {
+        let mut arguments: Vec<&str> = settings.iter().flat_map(|&setting| ["--set", setting]).collect();
+        arguments.extend(["config", "check", "--offline", "--json"]);
+        home.run(&arguments)
+    };
+    let disabled = with(&home, &["chain.proxy=tor"]);
+    assert_eq!(disabled.code, Some(2), "{disabled:?}");
+    for named in ["chain.proxy", "tor.enabled"] {
+        assert!(disabled.stderr.contains(named), "{disabled:?}");
+    }
+    // An onion service that is configured, and cannot be there.
+    let silent = with(&home, &["somc.onion=own", "somc.announce=127.0.0.1:9500"]).json();
+    let checks = silent["checks"].as_array().unwrap();
+    let warning = checks.iter().find(|check| check["warning"] == true).unwrap();
+    for named in ["somc.onion", "tor.enabled"] {
+        assert!(warning["message"].as_str().unwrap().contains(named), "{warning}");
+    }
+
+    home.env.retain(|(key, _)| !key.ends_with("TOR__ENABLED"));
+    let for_chain_alone = with(&home, &["chain.proxy=tor", "tor.bridges=[\"nonsense\"]"]);
+    assert_eq!(for_chain_alone.code, Some(2), "{for_chain_alone:?}");
+    assert!(for_chain_alone.stderr.contains("tor.bridges"), "{for_chain_alone:?}");
 }
 
 #[test]
