@@ -8,6 +8,7 @@ use arti_client::config::onion_service::OnionServiceConfigBuilder;
 use futures::{Stream, StreamExt as _};
 use privatix_somc::{Client, ClientError, ClientLimits, SomcAddress};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsClientDescEncKey;
 use tor_hsservice::config::restricted_discovery::MAX_RESTRICTED_DISCOVERY_CLIENTS;
@@ -107,9 +108,8 @@ pub struct OnionService {
 
 /// Streams that wait to be taken from the listener.
 const WAITING_STREAMS: usize = 64;
-/// Between attempts to launch.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Launches that may fail in a row before that is a problem to show.
+const TRANSIENT: u32 = 4;
 /// For one look at ourselves: a descriptor, two circuits and a handshake.
 const LOOK: Duration = Duration::from_secs(90);
 
@@ -202,12 +202,11 @@ impl OnionService {
     }
 
     async fn keep_running(&self) {
-        let mut pause = FIRST_PAUSE;
         let mut watchdog = Watchdog::default();
         loop {
-            match self.launch() {
+            let ran = match self.launch() {
                 Ok((running, requests)) => {
-                    pause = FIRST_PAUSE;
+                    let since = Instant::now();
                     tracing::debug!(address = %self.address, "onion service launched");
                     tokio::select! {
                         () = circuits::serve(requests, self.port, &self.streams) => {
@@ -216,19 +215,19 @@ impl OnionService {
                         () = self.watch(&mut watchdog) => {}
                     }
                     drop(running);
-                    watchdog.restarted();
                     self.status.send_modify(|status| status.restarts = status.restarts.saturating_add(1));
+                    since.elapsed()
                 }
                 Err(error) => {
-                    // For a moment after an end, arti still has its state.
                     tracing::debug!(%error, "onion service cannot be launched yet");
-                    if pause > Duration::from_secs(5) {
+                    // For a moment after an end, arti still has its state.
+                    if watchdog.launches() >= TRANSIENT {
                         self.trouble(&error.to_string());
                     }
+                    Duration::ZERO
                 }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            };
+            tokio::time::sleep(watchdog.ended(ran)).await;
         }
     }
 

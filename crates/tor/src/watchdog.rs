@@ -15,6 +15,12 @@ const LONGEST_FIRST: Duration = Duration::from_secs(30);
 /// Failures in a row after which such a one is started again; five minutes go by until then.
 const FIRST_PATIENCE: u32 = 14;
 
+/// Before the next launch, after one that failed or ended.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How long a service must have run, and been reached, for its end to count as the first trouble again.
+const HEALTHY: Duration = Duration::from_mins(10);
+
 /// What to do after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -24,18 +30,20 @@ pub(crate) enum Next {
     Restart,
 }
 
-/// What is known of a service since it was started.
+/// What is known of a service since it was started, and of how often that happened lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Watchdog {
     reached: bool,
     failures: u32,
+    /// Launches that came to nothing, in a row.
+    ended: u32,
 }
 
 impl Watchdog {
     /// After a look that reached the service, or did not.
     pub(crate) fn looked(&mut self, reached: bool) -> Next {
         if reached {
-            *self = Self { reached: true, failures: 0 };
+            (self.reached, self.failures) = (true, 0);
             return Next::LookIn(STEADY);
         }
         self.failures = self.failures.saturating_add(1);
@@ -48,9 +56,17 @@ impl Watchdog {
         if self.failures < patience { Next::LookIn(pause) } else { Next::Restart }
     }
 
-    /// After the service was started again.
-    pub(crate) fn restarted(&mut self) {
-        *self = Self::default();
+    /// After the service ended, or was to be started again, `ran` after its launch; zero when it could not be launched.
+    /// Returns how long to wait before the next launch: ever longer while launches come to nothing soon.
+    pub(crate) fn ended(&mut self, ran: Duration) -> Duration {
+        let before = if self.reached && ran >= HEALTHY { 0 } else { self.ended };
+        *self = Self { ended: before.saturating_add(1), ..Self::default() };
+        FIRST_PAUSE.saturating_mul(1 << before.min(10)).min(LONGEST_PAUSE)
+    }
+
+    /// Launches that came to nothing, in a row.
+    pub(crate) const fn launches(self) -> u32 {
+        self.ended
     }
 
     /// How often in a row it was not reached.
@@ -86,7 +102,24 @@ mod tests {
         assert_eq!(dog.looked(false), Next::LookIn(ANXIOUS));
         assert_eq!(dog.looked(false), Next::LookIn(ANXIOUS));
         assert_eq!(dog.looked(false), Next::Restart);
-        dog.restarted();
+        dog.ended(HEALTHY);
         assert_eq!(dog.looked(false), Next::LookIn(FIRST));
+    }
+
+    #[test]
+    fn launches_that_come_to_nothing_are_made_ever_less_often() {
+        let mut dog = Watchdog::default();
+        // Whether it could not be launched, ended at once, or was never reached.
+        let ran = [0, 0, 1, 300, 1, 300, 1, 0, 0, 0].map(Duration::from_secs);
+        let pauses = ran.map(|ran| dog.ended(ran).as_millis());
+        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+
+        dog.looked(true);
+        assert_eq!(dog.ended(Duration::from_secs(2)), LONGEST_PAUSE, "reached, but not for long");
+        assert_eq!(dog.ended(HEALTHY), LONGEST_PAUSE, "long, but never reached");
+        dog.looked(true);
+        dog.looked(false);
+        assert_eq!(dog.ended(HEALTHY), FIRST_PAUSE, "it was well for a while");
+        assert_eq!(dog.ended(Duration::ZERO), FIRST_PAUSE * 2);
     }
 }
