@@ -199,7 +199,13 @@ impl SomcSection {
                 "it is for this process's onion service (somc.onion = \"own\")",
             );
         }
-        Ok(self.onion_settings().check()?)
+        self.onion_settings().check().map_err(|error| match DaemonError::of_tor("somc", error) {
+            DaemonError::Usage { what, reason } => {
+                let reason = format!("{reason}; a client's `clientd onion-key` prints its key");
+                DaemonError::Usage { what, reason }
+            }
+            other => other,
+        })
     }
 
     /// What works, but probably not as meant.
@@ -339,15 +345,6 @@ const SECTIONS: &str = r#"[somc]
 # max_connections_per_peer = 64
 # idle_timeout = "5m"
 # request_timeout = "30s"
-
-[tor]
-# Tor in this process, for the onion service. Nothing has to be installed. It keeps its files in the folder `tor`.
-# enabled = true
-# Where Tor is blocked: bridge lines from the Tor project, and the programs for their protocols.
-# bridges = ["Bridge obfs4 192.0.2.1:443 0123456789ABCDEF0123456789ABCDEF01234567 cert=... iat-mode=0"]
-# transports = [{ protocols = ["obfs4"], path = "/usr/bin/obfs4proxy" }]
-# Arti's own settings, e.g. for a proxy that connections to relays must take.
-# arti = { channel = { outbound_proxy = "socks5://192.0.2.1:1080" } }
 
 [adapter]
 # The service plug-in.

@@ -336,17 +336,6 @@ const SECTIONS: &str = r#"[somc]
 # connect_timeout = "1m"
 # request_timeout = "1m"
 
-[tor]
-# Tor in this process. Nothing has to be installed. It keeps its files in the folder `tor`.
-# enabled = true
-# A tor daemon's SOCKS port to use in place of it.
-# socks = "127.0.0.1:9050"
-# Where Tor is blocked: bridge lines from the Tor project, and the programs for their protocols.
-# bridges = ["Bridge obfs4 192.0.2.1:443 0123456789ABCDEF0123456789ABCDEF01234567 cert=... iat-mode=0"]
-# transports = [{ protocols = ["obfs4"], path = "/usr/bin/obfs4proxy" }]
-# Arti's own settings, e.g. for a proxy that connections to relays must take.
-# arti = { channel = { outbound_proxy = "socks5://192.0.2.1:1080" } }
-
 [billing]
 # Pay what is owed once nothing was used for so long.
 # settle_after = "3s"

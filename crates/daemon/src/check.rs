@@ -81,7 +81,12 @@ pub(crate) async fn check<A: App>(
     );
     if after_start || A::uses_tor(settings) {
         let tor = settings.tor().settings();
-        checks.add("tor", tor.check().map(|()| "settings accepted".to_owned()).map_err(Into::into));
+        checks.add(
+            "tor",
+            tor.check()
+                .map(|()| "settings accepted".to_owned())
+                .map_err(|error| DaemonError::of_tor("tor", error)),
+        );
     }
     let filter = tracing_subscriber::EnvFilter::try_new(&settings.log().level);
     checks.add(

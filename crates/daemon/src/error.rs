@@ -85,7 +85,7 @@ pub enum DaemonError {
     Listen(#[from] TransportError),
     /// Tor in this process.
     #[error(transparent)]
-    Tor(#[from] TorError),
+    Tor(TorError),
     /// The control API's socket.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -132,6 +132,17 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// What goes wrong on Tor. A field of the library's settings is named as the setting of `section` that it comes from.
+    #[must_use]
+    pub fn of_tor(section: &str, error: TorError) -> Self {
+        match error {
+            TorError::Setting { setting, reason } => {
+                Self::Usage { what: format!("{section}.{setting}"), reason }
+            }
+            error => Self::Tor(error),
+        }
+    }
+
     /// The code to exit with; see [`EXIT_CODES`].
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -142,7 +153,6 @@ impl DaemonError {
             | Self::Usage { .. }
             | Self::Address { .. } => 2,
             Self::Chain(ChainError::BadUrl { .. } | ChainError::BadProxy { .. }) => 2,
-            Self::Tor(TorError::Setting { .. }) => 2,
             Self::Api(ApiError::BadUrl { .. }) => 2,
             Self::Api(ApiError::Refused(failure)) => match failure.code {
                 ErrorCode::Internal => 1,
@@ -166,7 +176,6 @@ impl DaemonError {
             Self::Db(_) => "database",
             Self::Chain(_) => "chain",
             Self::Listen(_) | Self::Serve(_) => "listen",
-            Self::Tor(TorError::Setting { .. }) => "usage",
             Self::Tor(_) => "tor",
             Self::Api(ApiError::Refused(failure)) => failure.code.as_str(),
             Self::Api(ApiError::Unauthorized { .. }) => "unauthorized",
@@ -205,4 +214,21 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_library_is_named_as_the_setting_that_it_comes_from() {
+        let field = TorError::Setting { setting: "bridges".into(), reason: "line 2: wrong".into() };
+        let error = DaemonError::of_tor("tor", field);
+        assert_eq!(error.to_string(), "tor.bridges: line 2: wrong");
+        assert_eq!((error.exit_code(), error.code()), (2, "usage"));
+        let other = DaemonError::of_tor("tor", TorError::Listen(io::ErrorKind::AddrInUse.into()));
+        assert_eq!((other.exit_code(), other.code()), (1, "tor"));
+    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use clap::Args;
+use privatix_adapter::Role;
 use privatix_chain::EndpointUrl;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -139,6 +140,10 @@ fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Pat
     };
     let endpoint = quoted(arguments.endpoint.expose_secret());
     let (name, env) = (A::NAME, A::ENV_PREFIX);
+    let socks = match A::ROLE {
+        Role::Agent => "",
+        Role::Client => "# A tor daemon's SOCKS port to use in place of it.\n# socks = \"127.0.0.1:9050\"\n",
+    };
     let listen = A::DEFAULTS.iter().find(|(key, _)| *key == "api.listen").map_or("", |(_, value)| value);
     format!(
         r#"# Configuration of {name}. Settings in comments show their defaults.
@@ -196,6 +201,15 @@ endpoint = {endpoint}
 # level = "info"
 # text or json.
 # format = "text"
+
+[tor]
+# Tor in this process. Nothing has to be installed. It keeps its files in the folder `tor`.
+# enabled = true
+{socks}# Where Tor is blocked: bridge lines from the Tor project, and the programs for their protocols.
+# bridges = ["Bridge obfs4 192.0.2.1:443 0123456789ABCDEF0123456789ABCDEF01234567 cert=... iat-mode=0"]
+# transports = [{{ protocols = ["obfs4"], path = "/usr/bin/obfs4proxy" }}]
+# Arti's own settings, e.g. for a proxy that connections to relays must take.
+# arti = {{ channel = {{ outbound_proxy = "socks5://192.0.2.1:1080" }} }}
 
 {own}"#
     )

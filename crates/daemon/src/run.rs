@@ -175,7 +175,7 @@ fn start_tor<A: App>(
         Some(remains) if !for_chain && !wrong_setting => {
             Ok((None, Some(tor::unusable(&error, remains, notices))))
         }
-        _ => Err(error.into()),
+        _ => Err(DaemonError::of_tor("tor", error)),
     }
 }
 

@@ -7,7 +7,7 @@ use privatix_chain::ProxyUrl;
 use privatix_node::Notices;
 use privatix_somc::SomcAddress;
 use privatix_tor as tor;
-use privatix_tor::{OnionKeys, OnionListener, OnionSettings, Tor, TorTransport};
+use privatix_tor::{OnionKeys, OnionListener, OnionSettings, Tor, TorProblem, TorTransport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,12 +74,15 @@ impl DaemonTor {
     /// Starts the account's onion service. Returns its address and what accepts its connections.
     ///
     /// # Errors
-    /// [`TorError::Setting`](tor::TorError::Setting).
+    /// [`DaemonError::Usage`].
     pub fn onion_service(
         &self,
         settings: &OnionSettings,
     ) -> Result<(SomcAddress, OnionListener), DaemonError> {
-        let (service, listener) = self.tor.onion_service(&self.keys, settings)?;
+        let (service, listener) = self
+            .tor
+            .onion_service(&self.keys, settings)
+            .map_err(|error| DaemonError::of_tor("somc", error))?;
         let (address, mut status) = (service.address().clone(), service.status());
         self.background.spawn(service.run(self.background.stop()));
         let onion = self.onion.clone();
@@ -98,14 +101,19 @@ impl DaemonTor {
     /// Proves to private services that this account may find them.
     ///
     /// # Errors
-    /// [`TorError::Setting`](tor::TorError::Setting).
+    /// [`DaemonError::Usage`].
     pub fn prove_to(&self, services: &[SomcAddress]) -> Result<(), DaemonError> {
-        Ok(services.iter().try_for_each(|service| self.tor.prove_to(service, &self.keys))?)
+        services.iter().try_for_each(|service| {
+            self.tor.prove_to(service, &self.keys).map_err(|error| DaemonError::Usage {
+                what: "somc.private_agents".into(),
+                reason: error.to_string(),
+            })
+        })
     }
 
     /// A local port that leads to `host` over Tor.
     pub(crate) async fn proxy_to(&self, host: &str) -> Result<ProxyUrl, DaemonError> {
-        let proxy = self.tor.proxy_to(host).await?;
+        let proxy = self.tor.proxy_to(host).await.map_err(DaemonError::Tor)?;
         let url = format!("socks5h://{}", proxy.address()).parse()?;
         self.background.spawn(proxy.run(self.background.stop()));
         Ok(url)
@@ -167,7 +175,7 @@ fn status(tor: &tor::TorStatus, onion: Option<&tor::OnionStatus>) -> TorStatus {
         bootstrap_percent: tor.percent,
         ready: tor.ready,
         stage: tor.stage.clone(),
-        problem: tor.problem.as_ref().map(ToString::to_string),
+        problem: tor.problem.as_ref().map(problem),
         onion: onion.map(|onion| OnionStatus {
             address: onion.address.to_string(),
             reachable: onion.reachable,
@@ -176,6 +184,16 @@ fn status(tor: &tor::TorStatus, onion: Option<&tor::OnionStatus>) -> TorStatus {
             restarts: onion.restarts,
         }),
     }
+}
+
+/// What is in Tor's way, with the settings that can help.
+fn problem(problem: &TorProblem) -> String {
+    let settings = match problem {
+        TorProblem::Filtered(_) => " (tor.bridges, tor.transports)",
+        TorProblem::Stalled(_) => " (tor.bridges)",
+        _ => "",
+    };
+    format!("{problem}{settings}")
 }
 
 /// What an operator should know of it, if anything.
@@ -210,6 +228,17 @@ mod tests {
             problem: (!reachable).then(|| "why not".to_owned()),
             restarts: 0,
         }
+    }
+
+    #[test]
+    fn the_settings_that_can_help_are_named() {
+        for (found, named) in [
+            (TorProblem::Filtered("x".into()), "(tor.bridges, tor.transports)"),
+            (TorProblem::Stalled("x".into()), "(tor.bridges)"),
+        ] {
+            assert!(problem(&found).ends_with(named), "{found}");
+        }
+        assert!(!problem(&TorProblem::Offline("x".into())).contains("tor."));
     }
 
     #[test]

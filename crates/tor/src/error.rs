@@ -9,10 +9,11 @@ use privatix_somc::SomcAddress;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TorError {
-    /// A setting that arti does not take.
+    /// A setting that cannot be used.
     #[error("{setting} cannot be used: {reason}")]
     Setting {
-        /// The setting, by its name in the configuration.
+        /// The field of [`TorSettings`](crate::TorSettings) or [`OnionSettings`](crate::OnionSettings), with the path of
+        /// what is below it, or the address of a service.
         setting: String,
         /// What is wrong with it.
         reason: String,
@@ -28,9 +29,7 @@ pub enum TorError {
         source: Box<arti_client::Error>,
     },
     /// Another process uses the folder.
-    #[error(
-        "the folder {folder} is used by another process; stop it, or give this one a data_dir of its own"
-    )]
+    #[error("the folder {folder} is used by another process; stop it, or give this one a folder of its own")]
     InUse {
         /// The folder.
         folder: PathBuf,
@@ -83,7 +82,7 @@ impl TorError {
 pub enum Unreached {
     /// There is no connection to the network's relays.
     #[error(
-        "the Tor network cannot be reached; check this machine's network, or set tor.bridges where Tor is blocked"
+        "the Tor network cannot be reached; check this machine's network, or use bridges where Tor is blocked"
     )]
     NoNetwork,
     /// The clock is wrong.
@@ -101,7 +100,7 @@ pub enum Unreached {
     NoDescriptor,
     /// The service takes only clients that it knows.
     #[error(
-        "it is private, and this client's key is not among those that it lets in; see somc.private_agents"
+        "it is private: its operator must list this client's key for it, and this client must prove itself by that key"
     )]
     NotAuthorized,
     /// The service was found, but does not answer.

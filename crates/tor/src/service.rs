@@ -46,6 +46,9 @@ impl Default for OnionSettings {
     }
 }
 
+/// The field's name, for errors.
+const AUTHORIZED_CLIENTS: &str = "authorized_clients";
+
 impl OnionSettings {
     /// Clients whose keys have room in a descriptor, beside our own: we look at ourselves, too.
     pub const MOST_CLIENTS: usize = MAX_RESTRICTED_DISCOVERY_CLIENTS - 1;
@@ -59,7 +62,7 @@ impl OnionSettings {
     }
 
     fn clients(&self) -> Result<Vec<HsClientDescEncKey>, TorError> {
-        let wrong = |reason| TorError::Setting { setting: "somc.authorized_clients".to_owned(), reason };
+        let wrong = |reason| TorError::Setting { setting: AUTHORIZED_CLIENTS.to_owned(), reason };
         let given = self.authorized_clients.len();
         if given > Self::MOST_CLIENTS {
             return Err(wrong(format!(
@@ -70,7 +73,7 @@ impl OnionSettings {
         let read = |(number, key): (usize, &String)| {
             key.parse().map_err(|_| {
                 wrong(format!(
-                    "key {number}, {key:?}, is none; write descriptor:x25519:... as the client's `clientd onion-key` prints it"
+                    "number {number}, {key:?}, is no key of a client: those have the form descriptor:x25519:<52 characters>"
                 ))
             })
         };
@@ -125,7 +128,7 @@ impl Tor {
         settings: &OnionSettings,
     ) -> Result<(OnionService, OnionListener), TorError> {
         let wrong = |setting: &str, reason: String| TorError::Setting { setting: setting.to_owned(), reason };
-        let address = keys.address(settings.port).map_err(|error| wrong("somc.onion", error.to_string()))?;
+        let address = keys.address(settings.port).map_err(|error| wrong("port", error.to_string()))?;
         let config = config(keys, &address, settings)?;
         if !settings.authorized_clients.is_empty() {
             // We look at ourselves as a client would.
@@ -158,11 +161,11 @@ fn config(
     settings: &OnionSettings,
 ) -> Result<OnionServiceConfig, TorError> {
     let wrong = |setting: &str, reason: String| TorError::Setting { setting: setting.to_owned(), reason };
-    let built = |error: ConfigBuildError| wrong("somc.onion", error.to_string());
+    let built = |error: ConfigBuildError| wrong("onion service", error.to_string());
     // Each account's service has its own, as arti keeps keys by it. An onion name is made of allowed characters.
     let nickname = address.host().trim_end_matches(".onion");
     let nickname: HsNickname =
-        nickname.parse().map_err(|_| wrong("somc.onion", "its name cannot be used".into()))?;
+        nickname.parse().map_err(|_| wrong("onion service", "its name cannot be used".into()))?;
     let (rate, burst) = settings.introductions;
     let mut builder = OnionServiceConfigBuilder::default();
     builder
@@ -174,9 +177,9 @@ fn config(
         let restricted = builder.restricted_discovery();
         restricted.enabled(true);
         for (number, key) in settings.clients()?.into_iter().chain([own]).enumerate() {
-            let name = format!("client{number}").parse().map_err(|_| {
-                wrong("somc.authorized_clients", format!("arti takes no client of number {number}"))
-            })?;
+            let name = format!("client{number}")
+                .parse()
+                .map_err(|_| wrong(AUTHORIZED_CLIENTS, format!("arti takes no client of number {number}")))?;
             restricted.static_keys().access().push((name, key));
         }
     }
@@ -237,7 +240,7 @@ impl OnionService {
         let client = self.tor.client();
         let failed = |error| TorError::starting(self.tor.folder(), error);
         let has_key =
-            || TorError::Setting { setting: "somc.onion".into(), reason: "arti runs no service".into() };
+            || TorError::Setting { setting: "onion service".into(), reason: "arti runs no service".into() };
         // Given once, arti keeps the key for later launches.
         let launched = match client.launch_onion_service_with_hsid(self.config.clone(), self.keys.identity())
         {
@@ -337,6 +340,6 @@ mod tests {
         let mut wrong = keys(2);
         wrong[1].pop();
         let error = with(wrong).unwrap_err();
-        assert!(error.contains("authorized_clients") && error.contains("key 2"), "{error}");
+        assert!(error.contains("authorized_clients") && error.contains("number 2"), "{error}");
     }
 }

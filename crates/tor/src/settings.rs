@@ -53,12 +53,12 @@ impl TorSettings {
         let wrong = |setting: &str, reason: String| TorError::Setting { setting: setting.to_owned(), reason };
         for (section, key) in OURS {
             if self.arti.get(section).and_then(|section| section.get(key)).is_some() {
-                let reason = "where files are kept follows from data_dir; leave it out";
-                return Err(wrong(&format!("tor.arti.{section}.{key}"), reason.into()));
+                let reason = "where files are kept follows from the folder that Tor is given; leave it out";
+                return Err(wrong(&format!("arti.{section}.{key}"), reason.into()));
             }
         }
         let mut arti = self.arti.clone();
-        let storage = section(&mut arti, "storage").map_err(|reason| wrong("tor.arti.storage", reason))?;
+        let storage = section(&mut arti, "storage").map_err(|reason| wrong("arti.storage", reason))?;
         for (key, name) in [("state_dir", STATE), ("cache_dir", CACHE)] {
             // Literally: a `$` or `~` in the name of a folder is not to be expanded.
             let path = folder.join(name).to_string_lossy().into_owned();
@@ -74,30 +74,30 @@ impl TorSettings {
 
         for (number, line) in (1..).zip(&self.bridges) {
             line.parse::<BridgeConfigBuilder>()
-                .map_err(|error| wrong("tor.bridges", format!("line {number}: {error}")))?;
+                .map_err(|error| wrong("bridges", format!("line {number}: {error}")))?;
         }
         let lines = self.bridges.iter().cloned().map(Value::String).collect();
         let transports =
-            Value::try_from(&self.transports).map_err(|error| wrong("tor.transports", error.to_string()))?;
+            Value::try_from(&self.transports).map_err(|error| wrong("transports", error.to_string()))?;
         for (name, given) in [("bridges", Value::Array(lines)), ("transports", transports)] {
             if given.as_array().is_none_or(Vec::is_empty) {
                 continue;
             }
-            let bridges =
-                section(&mut arti, "bridges").map_err(|reason| wrong("tor.arti.bridges", reason))?;
+            let bridges = section(&mut arti, "bridges").map_err(|reason| wrong("arti.bridges", reason))?;
             if bridges.insert(name.into(), given).is_some() {
-                let reason = format!("tor.{name} is set, too, and would replace it; leave one of them out");
-                return Err(wrong(&format!("tor.arti.bridges.{name}"), reason));
+                let reason =
+                    format!("the list `{name}` is set, too, and would replace it; leave one of them out");
+                return Err(wrong(&format!("arti.bridges.{name}"), reason));
             }
         }
         let mut unknown = Vec::new();
         let builder: TorClientConfigBuilder =
             serde_ignored::deserialize(Value::Table(arti), |path| unknown.push(path.to_string()))
-                .map_err(|error| wrong("tor.arti", error.to_string()))?;
+                .map_err(|error| wrong("arti", error.to_string()))?;
         if let Some(unknown) = unknown.first() {
-            return Err(wrong(&format!("tor.arti.{unknown}"), "arti knows no such setting".into()));
+            return Err(wrong(&format!("arti.{unknown}"), "arti knows no such setting".into()));
         }
-        builder.build().map_err(|error| wrong("tor.arti", error.to_string()))
+        builder.build().map_err(|error| wrong("arti", error.to_string()))
     }
 
     /// The folder in which arti keeps what onion services left behind, below `folder`.
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn a_setting_that_arti_does_not_know_is_named() {
         for (text, named) in [
-            ("[path_rules]\nno_such_rule = 1", "tor.arti.path_rules.no_such_rule"),
-            ("[no_such_section]\na = 1", "tor.arti.no_such_section"),
-            ("[storage]\nstate_dir = \"/x\"", "tor.arti.storage.state_dir"),
-            ("storage = 1", "tor.arti.storage"),
-            ("[address_filter]\nallow_local_addrs = 7", "tor.arti"),
+            ("[path_rules]\nno_such_rule = 1", "arti.path_rules.no_such_rule"),
+            ("[no_such_section]\na = 1", "arti.no_such_section"),
+            ("[storage]\nstate_dir = \"/x\"", "arti.storage.state_dir"),
+            ("storage = 1", "arti.storage"),
+            ("[address_filter]\nallow_local_addrs = 7", "arti"),
         ] {
             let error = with(text).unwrap_err();
             assert!(error.starts_with(&format!("{named} cannot be used")), "{error}");
@@ -164,7 +164,7 @@ mod tests {
             let mut settings = settings.clone();
             settings.bridges.push(bad.into());
             let error = settings.check().unwrap_err().to_string();
-            assert!(error.starts_with("tor.bridges cannot be used") && error.contains(why), "{error}");
+            assert!(error.starts_with("bridges cannot be used") && error.contains(why), "{error}");
         }
     }
 
@@ -180,9 +180,6 @@ mod tests {
         with(&[], &twice).unwrap();
         with(&[line], "[bridges]\nenabled = false").unwrap();
         let error = with(&[line], &twice).unwrap_err();
-        assert!(
-            error.contains("tor.arti.bridges.bridges") && error.contains("tor.bridges is set"),
-            "{error}"
-        );
+        assert!(error.contains("arti.bridges.bridges") && error.contains("`bridges` is set"), "{error}");
     }
 }

@@ -51,9 +51,7 @@ pub enum TorProblem {
     #[error("no network: {0}; check this machine's connection")]
     Offline(String),
     /// Connections are made, but something on the way keeps Tor out.
-    #[error(
-        "Tor seems to be blocked here: {0}; set tor.bridges, with a pluggable transport in tor.transports"
-    )]
+    #[error("Tor seems to be blocked here: {0}; use bridges, with a pluggable transport")]
     Filtered(String),
     /// The clock is wrong.
     #[error("this machine's clock is wrong: {0}; set it")]
@@ -65,7 +63,7 @@ pub enum TorProblem {
     Directory(String),
     /// Nothing goes on, and arti cannot say why yet.
     #[error(
-        "Tor makes no progress at {0}; check this machine's network and clock, and set tor.bridges where Tor is blocked"
+        "Tor makes no progress at {0}; check this machine's network and clock, and use bridges where Tor is blocked"
     )]
     Stalled(String),
     /// Relays cannot be reached.
@@ -101,7 +99,7 @@ mod tests {
     fn each_problem_names_what_to_do() {
         for (kind, remedy) in [
             (BlockageKind::Offline, "check this machine's connection"),
-            (BlockageKind::Filtering, "tor.bridges"),
+            (BlockageKind::Filtering, "use bridges"),
             (BlockageKind::ClockSkewed, "set it"),
             (BlockageKind::CantBootstrap, "network and clock"),
             (BlockageKind::CantReachTor, "check this machine's network"),

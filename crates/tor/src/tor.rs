@@ -143,10 +143,7 @@ impl Tor {
     /// # Errors
     /// [`TorError::Setting`] when it is no onion address.
     pub fn prove_to(&self, service: &SomcAddress, keys: &OnionKeys) -> Result<(), TorError> {
-        let wrong = |reason: String| TorError::Setting {
-            setting: "somc.private_agents".into(),
-            reason: format!("{service}: {reason}"),
-        };
+        let wrong = |reason: String| TorError::Setting { setting: service.to_string(), reason };
         let id: HsId = service
             .host()
             .parse()

@@ -102,7 +102,8 @@ fn a_seller_has_an_onion_service_by_default_whose_address_belongs_to_its_account
     with("somc.listen=127.0.0.1:9500").fails(2, &["somc.listen", "somc.announce"]);
     with("tor.arti.channel.no_such=1").fails(2, &["tor.arti.channel.no_such"]);
     with("tor.bridges=[\"nonsense\"]").fails(2, &["tor.bridges", "line 1", "ridge"]);
-    with("somc.authorized_clients=[\"nonsense\"]").fails(2, &["somc.authorized_clients", "key 1"]);
+    with("somc.authorized_clients=[\"nonsense\"]")
+        .fails(2, &["somc.authorized_clients", "number 1", "clientd onion-key"]);
     let elsewhere = keystore["message"].as_str().unwrap().rsplit("tor:").next().unwrap();
     with(&format!("somc.onion={elsewhere}")).succeeds();
 }

@@ -239,6 +239,9 @@ fn settings_of_a_buyer_are_checked() {
         let message = error["error"]["message"].as_str().unwrap();
         assert!(message.contains(says), "{settings:?}: {message}");
     }
+    let template = support::read(&home.config());
+    assert_eq!(template.matches("\n[tor]\n").count(), 1);
+    assert!(template.contains("\n# socks = \"127.0.0.1:9050\"\n"));
     home.env.clear();
     let default = home.run(&["config", "check", "--offline", "--json"]).json();
     assert_eq!(default["settings"]["somc"]["contact"], "tor-only");
