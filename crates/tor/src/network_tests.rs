@@ -2,17 +2,23 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::{Duration, Instant};
 
-use crate::{OnionKeys, OnionSettings, OnionStatus, Tor, TorError, TorSettings, TorTransport, Unreached};
+use crate::watchdog::Watchdog;
+use crate::{
+    OnionKeys, OnionListener, OnionSettings, OnionStatus, Tor, TorError, TorSettings, TorTransport, Unreached,
+};
 use arti_client::DataStream;
 use async_trait::async_trait;
 use privatix_channel::{OfferingHash, SignedVoucher};
 use privatix_offering::{AccessRequest, SealedAccess};
 use privatix_somc::{
-    Client, ClientError, ClientLimits, Paid, Peer, Refusal, RetryPolicy, Server, ServerLimits, Service,
-    SomcAddress, Transport,
+    BoxStream, Client, ClientError, ClientLimits, Listener, Paid, Peer, PeerId, Refusal, RetryPolicy, Server,
+    ServerLimits, Service, SomcAddress, Transport, TransportError,
 };
 use privatix_testkit::TorNetwork;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -125,6 +131,7 @@ async fn onion_services_private_ones_and_exits_work_on_a_real_network() {
     a_private_service_lets_in_only_the_clients_that_it_knows(network.arti_toml()).await;
     direct_addresses_and_the_chain_endpoint_are_reached_through_exits(network.arti_toml()).await;
     two_agents_share_no_circuit(network.arti_toml()).await;
+    a_service_that_is_reached_no_more_is_launched_again(network.arti_toml()).await;
 }
 
 async fn an_onion_service_is_reached_and_comes_back_under_its_address(arti: &str) {
@@ -262,5 +269,56 @@ async fn two_agents_share_no_circuit(arti: &str) {
     let (_e, further_look) = circuit(&looking, first).await;
     assert!([&payments, &other_agent, &further_look].iter().all(|&circuit| *circuit != look));
     assert!([&payments, &other_agent].iter().all(|&circuit| *circuit != further_look));
+    running.stop().await;
+}
+
+/// Takes connections only to end them, while it is out of order.
+struct Fragile {
+    listener: OnionListener,
+    out_of_order: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Listener for Fragile {
+    async fn accept(&mut self) -> Result<(BoxStream, PeerId), TransportError> {
+        loop {
+            let arrived = self.listener.accept().await?;
+            if !self.out_of_order.load(Ordering::Relaxed) {
+                return Ok(arrived);
+            }
+        }
+    }
+}
+
+async fn a_service_that_is_reached_no_more_is_launched_again(arti: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let (tor, mut running) = client(arti, dir.path());
+    let keys = OnionKeys::of_account([4; 32]);
+    let (service, listener) = tor.onion_service(&keys, &OnionSettings::default()).unwrap();
+    let (address, mut status, stop) = (service.address().clone(), service.status(), running.stop.clone());
+    let out_of_order = Arc::new(AtomicBool::new(false));
+    let listener = Fragile { listener, out_of_order: Arc::clone(&out_of_order) };
+    running.spawn({
+        let stop = stop.clone();
+        async move {
+            let _ = stop.run_until_cancelled(service.keep_running(Watchdog::hurried(1_000))).await;
+        }
+    });
+    running.spawn(async move { Server::new(Nothing, ServerLimits::default()).serve(listener, stop).await });
+    let mut wait = async |what: fn(&OnionStatus) -> bool| {
+        tokio::time::timeout(PATIENCE, status.wait_for(what)).await.unwrap().unwrap().clone()
+    };
+    wait(|status| status.reachable && status.restarts == 0).await;
+
+    out_of_order.store(true, Ordering::Relaxed);
+    let again = wait(|status| status.restarts > 0).await;
+    assert!(!again.reachable && again.problem.is_some(), "{again:?}");
+
+    out_of_order.store(false, Ordering::Relaxed);
+    let well = wait(|status| status.reachable).await;
+    assert_eq!((well.address, well.problem), (address.clone(), None));
+    let (other, other_runs) = client(arti, &dir.path().join("client"));
+    peer(&other, &address).ping().await.unwrap();
+    other_runs.stop().await;
     running.stop().await;
 }

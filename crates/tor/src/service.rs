@@ -201,11 +201,10 @@ impl OnionService {
     /// as a client would, and launches it again when it cannot.
     pub async fn run(self, shutdown: CancellationToken) {
         // The streams that were taken go on; what ends here is the taking.
-        let _ = shutdown.run_until_cancelled(self.keep_running()).await;
+        let _ = shutdown.run_until_cancelled(self.keep_running(Watchdog::default())).await;
     }
 
-    async fn keep_running(&self) {
-        let mut watchdog = Watchdog::default();
+    pub(crate) async fn keep_running(&self, mut watchdog: Watchdog) {
         loop {
             let ran = match self.launch() {
                 Ok((running, requests)) => {

@@ -31,20 +31,34 @@ pub(crate) enum Next {
 }
 
 /// What is known of a service since it was started, and of how often that happened lately.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watchdog {
+    /// All pauses are divided by it; 1, except in tests on a real network.
+    hurry: u32,
     reached: bool,
     failures: u32,
     /// Launches that came to nothing, in a row.
     ended: u32,
 }
 
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self { hurry: 1, reached: false, failures: 0, ended: 0 }
+    }
+}
+
 impl Watchdog {
+    /// One whose pauses are `hurry` times shorter; `hurry` is not 0.
+    #[cfg(test)]
+    pub(crate) fn hurried(hurry: u32) -> Self {
+        Self { hurry, ..Self::default() }
+    }
+
     /// After a look that reached the service, or did not.
     pub(crate) fn looked(&mut self, reached: bool) -> Next {
         if reached {
             (self.reached, self.failures) = (true, 0);
-            return Next::LookIn(STEADY);
+            return Next::LookIn(STEADY / self.hurry);
         }
         self.failures = self.failures.saturating_add(1);
         let (patience, pause) = if self.reached {
@@ -53,15 +67,15 @@ impl Watchdog {
             let doubled = FIRST.saturating_mul(1 << (self.failures - 1).min(10));
             (FIRST_PATIENCE, doubled.min(LONGEST_FIRST))
         };
-        if self.failures < patience { Next::LookIn(pause) } else { Next::Restart }
+        if self.failures < patience { Next::LookIn(pause / self.hurry) } else { Next::Restart }
     }
 
     /// After the service ended, or was to be started again, `ran` after its launch; zero when it could not be launched.
     /// Returns how long to wait before the next launch: ever longer while launches come to nothing soon.
     pub(crate) fn ended(&mut self, ran: Duration) -> Duration {
         let before = if self.reached && ran >= HEALTHY { 0 } else { self.ended };
-        *self = Self { ended: before.saturating_add(1), ..Self::default() };
-        FIRST_PAUSE.saturating_mul(1 << before.min(10)).min(LONGEST_PAUSE)
+        *self = Self { hurry: self.hurry, ended: before.saturating_add(1), ..Self::default() };
+        FIRST_PAUSE.saturating_mul(1 << before.min(10)).min(LONGEST_PAUSE) / self.hurry
     }
 
     /// Launches that came to nothing, in a row.
