@@ -47,9 +47,7 @@ impl Service for Nothing {
 }
 
 fn settings(arti: &str) -> TorSettings {
-    let mut settings = TorSettings::default();
-    settings.arti = arti.parse().unwrap();
-    settings
+    TorSettings { arti: arti.parse().unwrap(), ..TorSettings::default() }
 }
 
 /// Something that runs until it is stopped.
@@ -178,9 +176,8 @@ async fn a_private_service_lets_in_only_the_clients_that_it_knows(arti: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (agents, clients) = (OnionKeys::of_account([2; 32]), OnionKeys::of_account([3; 32]));
     let address = agents.address(9500).unwrap();
-    let mut private = OnionSettings::default();
-    private.port = 9500;
-    private.authorized_clients = vec![clients.discovery_key(&address)];
+    let authorized_clients = vec![clients.discovery_key(&address)];
+    let private = OnionSettings { port: 9500, authorized_clients, ..OnionSettings::default() };
     let mut seller = agent(arti, &dir.path().join("agent"), &agents, &private);
     seller.reachable().await;
 
