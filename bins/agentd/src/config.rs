@@ -75,7 +75,7 @@ pub(crate) struct SomcSection {
     announce: Option<String>,
     max_connections: usize,
     max_strangers: usize,
-    max_connections_per_peer: usize,
+    max_connections_per_peer: Option<usize>,
     #[serde(with = "humantime_serde")]
     idle_timeout: Duration,
     #[serde(with = "humantime_serde")]
@@ -129,7 +129,7 @@ impl Default for SomcSection {
             announce: None,
             max_connections: limits.max_connections,
             max_strangers: limits.max_strangers,
-            max_connections_per_peer: limits.max_connections_per_peer,
+            max_connections_per_peer: None,
             idle_timeout: limits.idle_timeout,
             request_timeout: limits.request_timeout,
         }
@@ -251,7 +251,12 @@ impl SomcSection {
         let mut limits = ServerLimits::default();
         limits.max_connections = self.max_connections.min(allowed.messaging);
         limits.max_strangers = self.max_strangers.min(allowed.messaging_strangers);
-        limits.max_connections_per_peer = self.max_connections_per_peer;
+        limits.max_connections_per_peer = match (self.max_connections_per_peer, &self.onion) {
+            (Some(most), _) => most,
+            // All who come by the tor daemon have its address.
+            (None, Onion::Elsewhere(_)) => limits.max_strangers,
+            (None, Onion::Own | Onion::Off) => limits.max_connections_per_peer,
+        };
         limits.idle_timeout = self.idle_timeout;
         limits.request_timeout = self.request_timeout;
         limits
@@ -339,7 +344,8 @@ const SECTIONS: &str = r#"[somc]
 # Where direct connections arrive; [::] takes IPv4, too. Nothing listens there without `announce`, unless `onion` is not "own".
 # listen = "[::]:9500"
 # Connections that have proved a channel, those that have not ("strangers"), and strangers from one address (IPv6: one /64
-# network). Raise the last behind a container's port mapping or a load balancer: all clients have one address there.
+# network). Raise the last behind a container's port mapping or a load balancer: all clients have one address there. It is
+# max_strangers by default where `onion` is the address of a tor daemon's service, for the same reason.
 # max_connections = 4096
 # max_strangers = 1024
 # max_connections_per_peer = 64
@@ -363,3 +369,27 @@ const SECTIONS: &str = r#"[somc]
 # Connections that have logged in (in all, of one channel), those that have not, and of these those from one address.
 # limits = { connections = 4096, connections_per_channel = 512, connections_before_login = 1024, connections_before_login_per_address = 256, idle = "10m" }
 "#;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn clients_of_a_tor_daemon_s_onion_service_are_not_bounded_by_the_address_that_they_share() {
+        let elsewhere = "rlwpm3t44rbn5jllcabzyhgpsea55xx2m3c7jzwgq2cvavdpuodno4ad.onion:80";
+        let per_peer = |somc: serde_json::Value| {
+            let somc: SomcSection = serde_json::from_value(somc).unwrap();
+            let mut allowed = Connections::default();
+            (allowed.messaging, allowed.messaging_strangers) = (4096, 500);
+            somc.limits(allowed).max_connections_per_peer
+        };
+        assert_eq!(per_peer(json!({})), 64);
+        assert_eq!(per_peer(json!({ "onion": "off" })), 64);
+        assert_eq!(per_peer(json!({ "onion": elsewhere })), 500, "as many as there are places");
+        assert_eq!(per_peer(json!({ "onion": elsewhere, "max_connections_per_peer": 7 })), 7);
+    }
+}
