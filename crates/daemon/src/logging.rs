@@ -43,10 +43,14 @@ pub(crate) fn start(section: &LogSection) -> Result<Arc<AtomicU64>, DaemonError>
         .log_internal_errors(false) // it would print them to standard error, and panic where that fails
         .with_span_events(FmtSpan::NONE);
     let started = match section.format {
-        LogFormat::Text => {
-            lines.with_ansi(std::io::stderr().is_terminal()).finish().with(quiet::libraries()).try_init()
+        LogFormat::Text => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .finish()
+            .with(quiet::libraries(&section.level))
+            .try_init(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).finish().with(quiet::libraries(&section.level)).try_init()
         }
-        LogFormat::Json => lines.json().flatten_event(true).finish().with(quiet::libraries()).try_init(),
     };
     started.map_err(|error| wrong(error.to_string()))?;
     let lost = queue.lost();
