@@ -218,6 +218,11 @@ impl SomcSection {
                     .to_owned(),
             );
         }
+        if !self.authorized_clients.is_empty() && self.announce.is_some() {
+            doubts.push(
+                "somc.authorized_clients keeps nobody out who comes by the direct address: leave somc.announce out".to_owned(),
+            );
+        }
         doubts
     }
 

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use privatix_testkit::Anvil;
+use privatix_tor::OnionKeys;
 
 use crate::support::{Home, read};
 use crate::{home, market};
@@ -104,6 +105,12 @@ fn a_seller_has_an_onion_service_by_default_whose_address_belongs_to_its_account
     with("tor.bridges=[\"nonsense\"]").fails(2, &["tor.bridges", "line 1", "ridge"]);
     with("somc.authorized_clients=[\"nonsense\"]")
         .fails(2, &["somc.authorized_clients", "number 1", "clientd onion-key"]);
+    let buyers = OnionKeys::of_account([7; 32]);
+    let key = buyers.discovery_key(&buyers.address(80).unwrap());
+    let listed = format!("somc.authorized_clients=[{key:?}]");
+    let open = ["--set", &listed, "--set", "somc.announce=127.0.0.1:9500", "config", "check", "--offline"];
+    let doubted = home.run(&open);
+    assert!(doubted.succeeds().stdout.contains("WARN  settings: somc.authorized_clients"), "{doubted:?}");
     let elsewhere = keystore["message"].as_str().unwrap().rsplit("tor:").next().unwrap();
     with(&format!("somc.onion={elsewhere}")).succeeds();
 }
