@@ -374,7 +374,7 @@ mod tests {
 
     use super::*;
 
-    fn settings(somc: serde_json::Value) -> Settings {
+    fn settings(somc: &serde_json::Value) -> Settings {
         let chain = json!({
             "endpoint": "http://127.0.0.1:8545",
             "contract": "0x5FbDB2315678afecb367f032d93F642f64180aa3",
@@ -390,17 +390,17 @@ mod tests {
             matches!(ways.connect(&address).await, Err(TransportError::Unsupported { .. }))
         };
         for contact in ["tor-preferred", "direct-allowed"] {
-            let settings = settings(json!({ "contact": contact }));
+            let settings = settings(&json!({ "contact": contact }));
             assert!(settings.somc.without_tor().unwrap().contains("no new offerings"));
             let ways = settings.ways(None).unwrap();
             assert!(unsupported(&ways.strangers).await, "{contact}");
             assert!(!unsupported(&ways.agents).await, "{contact}");
         }
         let local =
-            settings(json!({ "contact": "direct-allowed", "allow_private": true })).ways(None).unwrap();
+            settings(&json!({ "contact": "direct-allowed", "allow_private": true })).ways(None).unwrap();
         assert!(!unsupported(&local.strangers).await, "on a local network nobody else looks");
         assert_eq!(
-            settings(json!({ "contact": "tor-only" })).somc.without_tor(),
+            settings(&json!({ "contact": "tor-only" })).somc.without_tor(),
             None,
             "it does nothing then"
         );
