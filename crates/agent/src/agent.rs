@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher};
 use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
-use privatix_offering::{AccessRequest, SealedAccess, SignedOffering};
+use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
 use privatix_store::offerings::OfferingStatus;
 use privatix_store::{channels, offerings};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::channels::{Channels, CloseChannel, ProvisionChannel, claimable};
-use crate::messaging::{Addresses, Messaging};
+use crate::messaging::Messaging;
 use crate::offerings::{
     ChangeOffering, OfferingAction, OfferingDraft, Offerings, create, warn_of_old_addresses,
 };
@@ -140,12 +140,12 @@ impl AgentHandle {
 
     /// Where clients reach our messaging server: the address that offerings announce on chain.
     pub fn somc(&self) -> &SomcAddress {
-        &self.addresses.first
+        self.addresses.first()
     }
 
     /// All addresses of our messaging server, the announced one first.
     pub fn addresses(&self) -> Vec<SomcAddress> {
-        self.addresses.all()
+        self.addresses.to_vec()
     }
 
     /// The vouchers' way in, for embedding an agent behind another protocol.

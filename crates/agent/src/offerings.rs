@@ -11,12 +11,10 @@ use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
 use privatix_node::{Node, NodeError};
-use privatix_offering::{Country, IpType, OfferingMessage, SignedOffering};
+use privatix_offering::{Addresses, Country, IpType, OfferingMessage, SignedOffering};
 use privatix_store::offerings::{self, Announcement, Offering, OfferingStatus};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-use crate::messaging::Addresses;
 
 /// What an operator says of a new offering; the rest of its message is known.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,7 +155,7 @@ pub(crate) async fn create(
         description: draft.description,
         country: draft.country,
         ip_type: draft.ip_type,
-        addresses: addresses.all(),
+        addresses: addresses.to_vec(),
         supply: draft.supply,
         terms: draft.terms,
         additional: draft.additional,
@@ -172,8 +170,8 @@ pub(crate) async fn create(
         announcement: Announcement {
             min_deposit: min_deposit(offering.terms()),
             supply: offering.message().supply,
-            source_type: addresses.first.kind().number(),
-            source: addresses.first.source(),
+            source_type: addresses.first().kind().number(),
+            source: addresses.first().source(),
         },
         free_supply: offering.message().supply,
         announced_at: None,
@@ -191,12 +189,12 @@ pub(crate) async fn warn_of_old_addresses(node: &Node, addresses: &Addresses) ->
     let filter = offerings::Filter { agent: Some(node.account()), ..Default::default() };
     for offering in offerings::list(&mut *node.db().read().await?, &filter, u32::MAX).await? {
         let said = &offering.announcement;
-        let now = (addresses.first.kind().number(), addresses.first.source());
+        let now = (addresses.first().kind().number(), addresses.first().source());
         if offering.status.is_on_market() && (said.source_type, said.source.clone()) != now {
             tracing::warn!(
                 offering = %offering.hash,
                 announced = said.source,
-                now = %addresses.first,
+                now = %addresses.first(),
                 "clients are sent to another address than this agent's; announce it again with `offerings popup`"
             );
         }
@@ -276,7 +274,7 @@ impl Offerings {
             }
         }
         // Where clients reach us now, which may not be where they did when the offering was made.
-        let (source_type, source) = (self.addresses.first.kind().number(), self.addresses.first.source());
+        let (source_type, source) = (self.addresses.first().kind().number(), self.addresses.first().source());
         let key = format!("{} {} {}", job.action.kind(), job.offering, cx.id());
         let subject = job.offering.to_string();
         let mut completion = cx.finish().await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use privatix_node::NodeError;
-use privatix_offering::{ContactPolicy, SignedOffering};
+use privatix_offering::{Addresses, ContactPolicy, SignedOffering};
 use privatix_somc::{ClientError, ClientLimits, Peer, RetryPolicy, SomcAddress, SourceType, Transport};
 use privatix_store::offerings::Announcement;
 
@@ -21,12 +21,11 @@ impl Dialler {
     /// An agent that we ask for what it announced: only at the announced address, as nothing else is known of it.
     pub(crate) fn announcer(&self, said: &Announcement) -> Result<Peer, NodeError> {
         let announced = address(said)?;
-        self.contact.candidates(&announced, &[])?;
-        Ok(self.peer(announced, Vec::new()))
+        Ok(self.peer(self.contact.candidates(&announced, &[])?))
     }
 
-    fn peer(&self, first: SomcAddress, further: Vec<SomcAddress>) -> Peer {
-        Peer::new(Arc::clone(&self.transport), first, self.limits.clone(), self.retry.clone()).or_at(further)
+    fn peer(&self, addresses: Addresses) -> Peer {
+        Peer::new(Arc::clone(&self.transport), addresses, self.limits.clone(), self.retry.clone())
     }
 }
 
@@ -34,7 +33,7 @@ impl Dialler {
 pub(crate) struct Peers {
     dialler: Dialler,
     /// Those of our channels, by the addresses to try; few enough to keep.
-    known: Mutex<HashMap<(SomcAddress, Vec<SomcAddress>), Peer>>,
+    known: Mutex<HashMap<Addresses, Peer>>,
 }
 
 impl Peers {
@@ -47,18 +46,16 @@ impl Peers {
         &self,
         said: &Announcement,
         message: &SignedOffering,
-    ) -> Result<Vec<SomcAddress>, NodeError> {
+    ) -> Result<Addresses, NodeError> {
         Ok(self.dialler.contact.candidates(&address(said)?, &message.message().addresses)?)
     }
 
     /// The agent of an offering that was fetched: its connection is kept.
     pub(crate) fn keep(&self, said: &Announcement, message: &SignedOffering) -> Result<Peer, NodeError> {
-        let mut further = self.permitted(said, message)?;
-        let first = further.remove(0); // never empty
+        let addresses = self.permitted(said, message)?;
         let mut known = self.known.lock();
-        let peer = known
-            .entry((first, further))
-            .or_insert_with_key(|(first, further)| self.dialler.peer(first.clone(), further.clone()));
+        let peer =
+            known.entry(addresses).or_insert_with_key(|addresses| self.dialler.peer(addresses.clone()));
         Ok(peer.clone())
     }
 }

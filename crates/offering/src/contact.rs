@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SomcAddress, SourceType};
+use crate::{Addresses, SomcAddress, SourceType};
 
 /// How a client reaches agents: the setting `somc.contact`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl ContactPolicy {
     }
 
     /// The addresses to try, in this order: the preferred kind first, within a kind the announced address first and then
-    /// the agent's order; none twice, never empty.
+    /// the agent's order; none twice.
     ///
     /// `announced` is what the chain says, `listed` what the agent's signed message adds.
     ///
@@ -51,16 +51,16 @@ impl ContactPolicy {
         self,
         announced: &SomcAddress,
         listed: &[SomcAddress],
-    ) -> Result<Vec<SomcAddress>, NotPermitted> {
-        let mut offered = vec![announced.clone()];
+    ) -> Result<Addresses, NotPermitted> {
+        let mut offered = Addresses::from(announced.clone());
         for address in listed {
-            if !offered.contains(address) {
+            if !offered.iter().any(|known| known == address) {
                 offered.push(address.clone());
             }
         }
         let of_kind = |&kind| offered.iter().filter(move |address| address.kind() == kind).cloned();
-        let permitted: Vec<_> = self.kinds().iter().flat_map(of_kind).collect();
-        if permitted.is_empty() { Err(NotPermitted { policy: self, offered }) } else { Ok(permitted) }
+        let permitted = Addresses::new(self.kinds().iter().flat_map(of_kind));
+        permitted.ok_or(NotPermitted { policy: self, offered })
     }
 }
 
@@ -94,8 +94,8 @@ pub struct UnknownContactPolicy {
 pub struct NotPermitted {
     /// The policy.
     pub policy: ContactPolicy,
-    /// Where the agent is reached; not empty.
-    pub offered: Vec<SomcAddress>,
+    /// Where the agent is reached.
+    pub offered: Addresses,
 }
 
 impl std::error::Error for NotPermitted {}
@@ -156,7 +156,8 @@ mod tests {
         for (policy, announced, listed, expected) in table {
             let listed: Vec<_> = listed.iter().copied().cloned().collect();
             let expected: Vec<_> = expected.iter().copied().cloned().collect();
-            let found = policy.candidates(announced, &listed).unwrap_or_default();
+            let found =
+                policy.candidates(announced, &listed).map_or_else(|_| Vec::new(), |found| found.to_vec());
             assert_eq!(found, expected, "{policy}: {announced} and {listed:?}");
         }
     }
@@ -164,7 +165,8 @@ mod tests {
     #[test]
     fn a_refusal_names_the_addresses_and_the_setting() {
         let refused = TorOnly.candidates(&direct(1), &[direct(2)]).unwrap_err();
-        assert_eq!(refused, NotPermitted { policy: TorOnly, offered: vec![direct(1), direct(2)] });
+        let offered = Addresses::new([direct(1), direct(2)]).unwrap();
+        assert_eq!(refused, NotPermitted { policy: TorOnly, offered });
         let text = refused.to_string();
         for part in ["direct:agent.example:9001, direct:agent.example:9002", "`somc.contact` is \"tor-only\""]
         {
@@ -199,7 +201,8 @@ mod tests {
         ) {
             let permitted = |address: &&SomcAddress| policy != TorOnly || address.kind() == SourceType::Tor;
             let mut offered: Vec<_> = std::iter::once(&announced).chain(&listed).filter(permitted).collect();
-            let candidates = policy.candidates(&announced, &listed).unwrap_or_default();
+            let candidates =
+                policy.candidates(&announced, &listed).map_or_else(|_| Vec::new(), |found| found.to_vec());
             // The same set, each once.
             let mut found: Vec<_> = candidates.iter().collect();
             offered.sort_by_key(ToString::to_string);

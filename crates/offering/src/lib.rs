@@ -10,7 +10,7 @@
 //!   for. The client asks for it with a signed [`AccessRequest`] that carries a fresh key; the agent
 //!   seals the message to that key and signs it ([`SealedAccess`]).
 //!
-//! Where the two meet is a [`SomcAddress`]; which of an agent's addresses a client uses is its [`ContactPolicy`].
+//! Where the two meet is a [`SomcAddress`]; which of an agent's [`Addresses`] a client uses is its [`ContactPolicy`].
 //!
 //! Both are JSON described by a [`Template`]: a JSON Schema that belongs to a product (a kind of
 //! service). [`Templates`] knows the built-in ones; operators and plug-ins add their own.
@@ -80,6 +80,7 @@
 
 mod access;
 mod address;
+mod addresses;
 mod contact;
 mod country;
 mod json;
@@ -94,6 +95,7 @@ pub use access::{
     RecipientKey, ReplayGuard, RequestError, SealedAccess,
 };
 pub use address::{AddressError, SomcAddress, SourceType};
+pub use addresses::Addresses;
 pub use contact::{ContactPolicy, NotPermitted, UnknownContactPolicy};
 pub use country::{Country, UnknownCountry};
 pub use json::{FieldProblem, FieldProblems, JsonError, MAX_DEPTH};

@@ -1,13 +1,6 @@
 //! An agent that is reached whenever needed: dials lazily, dials again, repeats what may be repeated.
 
-use std::{
-    fmt, iter,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt as _,
@@ -15,7 +8,7 @@ use futures::{
 };
 use parking_lot::Mutex;
 use privatix_channel::{OfferingHash, SignedVoucher};
-use privatix_offering::{AccessRequest, SealedAccess};
+use privatix_offering::{AccessRequest, Addresses, SealedAccess};
 use tokio::time::Instant;
 
 use crate::{Client, ClientError, ClientLimits, Paid, SomcAddress, Transport};
@@ -65,49 +58,50 @@ struct Link {
     disconnected: u64,
 }
 
-/// Where an agent is reached: one address at least.
-struct Addresses {
-    /// The one at this place was dialled with success last, or is the first; it is tried first.
-    best: AtomicUsize,
-    first: SomcAddress,
-    further: Vec<SomcAddress>,
+/// The ways to an agent, and which of them led to it.
+struct Ways {
+    addresses: Addresses,
+    /// Where it was reached, the latest first; one of each kind at most.
+    worked: Mutex<Vec<SomcAddress>>,
 }
 
-impl Addresses {
-    fn new(first: SomcAddress, further: Vec<SomcAddress>) -> Self {
-        Self { best: AtomicUsize::new(0), first, further }
+impl Ways {
+    fn last(&self) -> SomcAddress {
+        self.worked.lock().first().unwrap_or_else(|| self.addresses.first()).clone()
     }
 
-    fn at(&self, place: usize) -> &SomcAddress {
-        place.checked_sub(1).and_then(|place| self.further.get(place)).unwrap_or(&self.first)
+    fn note(&self, address: SomcAddress) {
+        let mut worked = self.worked.lock();
+        worked.retain(|other| other.kind() != address.kind());
+        worked.insert(0, address);
     }
 
-    fn best(&self) -> &SomcAddress {
-        self.at(self.best.load(Ordering::Relaxed))
-    }
-
-    /// Dials one after the other until one answers or the agent itself refuses. All of them share the time for a
-    /// connection: a stranger's list of addresses must not hold anybody up for longer than one address does.
+    /// Dials one after the other until one answers or the agent itself refuses.
+    ///
+    /// Each kind of address has the time for a connection to itself: a dead onion service must not leave the direct address
+    /// without time, nor the other way round. Within a kind, each address but the last takes half of the time that is left,
+    /// so that a stranger's long list neither holds anybody up nor leaves the first address too little time.
     async fn dial(&self, transport: &dyn Transport, limits: &ClientLimits) -> Result<Client, ClientError> {
-        let best = self.best.load(Ordering::Relaxed);
-        let others = (0..=self.further.len()).filter(|place| *place != best);
         let mut failures = Vec::new();
-        let deadline = Instant::now() + limits.connect_timeout;
-        for (place, left) in iter::once(best).chain(others).zip((1..=self.further.len() + 1).rev()) {
-            let address = self.at(place);
-            let mut limits = limits.clone();
-            let left = u32::try_from(left).unwrap_or(u32::MAX);
-            limits.connect_timeout = deadline.saturating_duration_since(Instant::now()) / left;
-            match Client::connect(transport, address, limits).await {
-                Ok(client) => {
-                    self.best.store(place, Ordering::Relaxed);
-                    return Ok(client);
+        let order = dial_order(&self.addresses, &self.worked.lock());
+        for kind in order {
+            let deadline = Instant::now() + limits.connect_timeout;
+            let last = kind.len() - 1;
+            for (place, address) in kind.into_iter().enumerate() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let mut limits = limits.clone();
+                limits.connect_timeout = if place == last { left } else { left / 2 };
+                match Client::connect(transport, &address, limits).await {
+                    Ok(client) => {
+                        self.note(address);
+                        return Ok(client);
+                    }
+                    Err(error) if error.is_of_address() => {
+                        tracing::debug!(peer = %address, %error, "not reached at this address");
+                        failures.push(error);
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) if error.is_of_address() => {
-                    tracing::debug!(peer = %address, %error, "not reached at this address");
-                    failures.push(error);
-                }
-                Err(error) => return Err(error),
             }
         }
         Err(match failures.pop() {
@@ -117,12 +111,27 @@ impl Addresses {
     }
 }
 
+/// Kind after kind, in the order of preference, whatever worked before: to be reached at one kind may show what the other
+/// hides. Of a kind, the address that worked last comes first. No kind is empty.
+fn dial_order(addresses: &Addresses, worked: &[SomcAddress]) -> Vec<Vec<SomcAddress>> {
+    let mut kinds: Vec<Vec<SomcAddress>> = Vec::new();
+    for address in addresses.iter() {
+        let same = kinds.iter_mut().find(|kind| kind.first().is_some_and(|it| it.kind() == address.kind()));
+        match same {
+            Some(kind) if worked.contains(address) => kind.insert(0, address.clone()),
+            Some(kind) => kind.push(address.clone()),
+            None => kinds.push(vec![address.clone()]),
+        }
+    }
+    kinds
+}
+
 /// An agent to talk to, connected or not. Clones share the connection.
 ///
-/// The first request dials; where the agent has several addresses ([`or_at`](Self::or_at)), a dial that fails at one goes
-/// on to the next, beginning with the one that worked last, all within
-/// [`connect_timeout`](ClientLimits::connect_timeout). Requests at the same time share one connection; after it ended the
-/// next request dials again.
+/// The first request dials. Of several addresses, every dial begins with the kind of the first one, and goes on to the other
+/// kind when it fails; of a kind, the address that worked last comes first. Each kind has
+/// [`connect_timeout`](ClientLimits::connect_timeout) for itself. Requests at the same time share one connection; after it
+/// ended the next request dials again.
 /// A request that fails for a passing reason is repeated within the [`RetryPolicy`]; that is safe because repeating has no
 /// further effect. Only [`access`](Self::access) is not repeated once it may have been processed.
 #[derive(Clone)]
@@ -132,44 +141,27 @@ pub struct Peer {
 
 struct PeerInner {
     transport: Arc<dyn Transport>,
-    addresses: Arc<Addresses>,
+    ways: Arc<Ways>,
     limits: ClientLimits,
     retry: RetryPolicy,
     link: Mutex<Link>,
 }
 
 impl Peer {
-    /// The agent at `address`. Does nothing yet.
+    /// The agent at an address, or at several of them in order of preference. Does nothing yet.
     pub fn new(
         transport: Arc<dyn Transport>,
-        address: SomcAddress,
+        addresses: impl Into<Addresses>,
         limits: ClientLimits,
         retry: RetryPolicy,
     ) -> Self {
-        let addresses = Arc::new(Addresses::new(address, Vec::new()));
-        Self { inner: Arc::new(PeerInner { transport, addresses, limits, retry, link: Mutex::default() }) }
-    }
-
-    /// The same agent, which is sought at `further` addresses too, in this order, when it is not reached. A connection
-    /// that there is already stays behind.
-    #[must_use]
-    pub fn or_at(self, further: Vec<SomcAddress>) -> Self {
-        let PeerInner { transport, addresses, limits, retry, .. } = &*self.inner;
-        let further = addresses.further.iter().cloned().chain(further).collect();
-        Self {
-            inner: Arc::new(PeerInner {
-                transport: Arc::clone(transport),
-                addresses: Arc::new(Addresses::new(addresses.first.clone(), further)),
-                limits: limits.clone(),
-                retry: retry.clone(),
-                link: Mutex::default(),
-            }),
-        }
+        let ways = Arc::new(Ways { addresses: addresses.into(), worked: Mutex::default() });
+        Self { inner: Arc::new(PeerInner { transport, ways, limits, retry, link: Mutex::default() }) }
     }
 
     /// Where it is: of several addresses, the one that worked last, or the first.
-    pub fn address(&self) -> &SomcAddress {
-        self.inner.addresses.best()
+    pub fn address(&self) -> SomcAddress {
+        self.inner.ways.last()
     }
 
     /// Asks whether the agent answers, and gives the time that took, dialling not included.
@@ -265,9 +257,9 @@ impl Peer {
     }
 
     fn dial(&self) -> Shared<Dialling> {
-        let (transport, addresses) = (Arc::clone(&self.inner.transport), Arc::clone(&self.inner.addresses));
+        let (transport, ways) = (Arc::clone(&self.inner.transport), Arc::clone(&self.inner.ways));
         let limits = self.inner.limits.clone();
-        async move { addresses.dial(&transport, &limits).await }.boxed().shared()
+        async move { ways.dial(&transport, &limits).await }.boxed().shared()
     }
 
     /// Leaves `client` to those who still wait on it; others get a new connection.
@@ -281,6 +273,32 @@ impl Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("address", self.address()).finish_non_exhaustive()
+        f.debug_struct("Peer").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dial_begins_with_the_preferred_kind_and_of_a_kind_with_the_address_that_worked_last() {
+        let onion = |number| SomcAddress::onion(&[number; 32], 80).unwrap();
+        let direct = |port| SomcAddress::direct("agent.example", port).unwrap();
+        let (t1, t2, d1, d2) = (onion(1), onion(2), direct(1), direct(2));
+        let table = [
+            (vec![&t1], vec![], vec![vec![&t1]]),
+            (vec![&t1, &t2, &d1, &d2], vec![], vec![vec![&t1, &t2], vec![&d1, &d2]]),
+            (vec![&t1, &t2, &d1, &d2], vec![&d2], vec![vec![&t1, &t2], vec![&d2, &d1]]),
+            (vec![&t1, &t2, &d1, &d2], vec![&d1, &t2], vec![vec![&t2, &t1], vec![&d1, &d2]]),
+            (vec![&d1, &t1, &d2], vec![&t1, &d2], vec![vec![&d2, &d1], vec![&t1]]),
+        ];
+        for (addresses, worked, expected) in table {
+            let addresses = Addresses::new(addresses.into_iter().cloned()).unwrap();
+            let worked: Vec<_> = worked.into_iter().cloned().collect();
+            let order = dial_order(&addresses, &worked);
+            let order: Vec<Vec<_>> = order.iter().map(|kind| kind.iter().collect()).collect();
+            assert_eq!(order, expected, "{addresses:?} after {worked:?}");
+        }
     }
 }

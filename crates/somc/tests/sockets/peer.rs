@@ -12,12 +12,13 @@ use async_trait::async_trait;
 use futures::{FutureExt as _, future::join_all};
 use parking_lot::Mutex;
 use privatix_channel::Amount;
+use privatix_offering::Addresses;
 use privatix_somc::{
-    BoxStream, ClientError, DirectTransport, Paid, Peer, Refusal, RetryPolicy, SomcAddress, Transport,
-    TransportError,
+    BoxStream, ClientError, DirectTransport, Paid, Peer, Refusal, RetryPolicy, SomcAddress, SourceType,
+    Transport, TransportError,
 };
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::common::{
     RawAgent, Running, Script, access_request, generous, in_memory, offering, patient, pong, sealed, soon,
@@ -121,12 +122,11 @@ async fn dead() -> SomcAddress {
 async fn an_agent_that_is_away_from_one_address_is_reached_at_the_next_and_there_again() {
     let running = Running::start(Script::paid(), generous()).await;
     let (first, transport) = (dead().await, Arc::new(Counting::default()));
-    let peer = Peer::new(transport.clone(), first.clone(), patient(), retry(1))
-        .or_at(vec![dead().await])
-        .or_at(vec![running.address()]);
-    assert_eq!(*peer.address(), first);
+    let addresses = Addresses::new([first.clone(), dead().await, running.address()]).unwrap();
+    let peer = Peer::new(transport.clone(), addresses, patient(), retry(1));
+    assert_eq!(peer.address(), first);
     soon(peer.ping()).await.unwrap();
-    assert_eq!((transport.dials.load(SeqCst), peer.address()), (3, &running.address()));
+    assert_eq!((transport.dials.load(SeqCst), peer.address()), (3, running.address()));
     peer.disconnect();
     soon(peer.pay(voucher(1, 1))).await.unwrap();
     assert_eq!(transport.dials.load(SeqCst), 4, "it begins where it was reached last");
@@ -142,7 +142,8 @@ async fn an_agent_that_is_away_from_one_address_is_reached_at_the_next_and_there
 async fn an_agent_that_is_at_none_of_its_addresses_is_sought_again_and_each_failure_is_named() {
     let (one, other) = (dead().await, dead().await);
     let transport = Arc::new(Counting::default());
-    let peer = Peer::new(transport.clone(), one.clone(), patient(), retry(3)).or_at(vec![other.clone()]);
+    let addresses = Addresses::new([one.clone(), other.clone()]).unwrap();
+    let peer = Peer::new(transport.clone(), addresses, patient(), retry(3));
     let error = soon(peer.access(access_request(1))).await.unwrap_err();
     assert!(matches!(&error, ClientError::NoneReached(failures) if failures.len() == 2), "{error}");
     assert!(
@@ -161,8 +162,9 @@ async fn an_address_where_somebody_else_or_nobody_answers_is_passed_over() {
         (RawAgent::bind().await, RawAgent::bind().await, RawAgent::bind().await);
     let mut limits = patient();
     limits.connect_timeout = Duration::from_millis(500);
-    let peer = Peer::new(Arc::new(DirectTransport::anywhere()), stranger.address(), limits, retry(100))
-        .or_at(vec![silent.address(), leaving.address(), running.address()]);
+    let addresses = [stranger.address(), silent.address(), leaving.address(), running.address()];
+    let addresses = Addresses::new(addresses).unwrap();
+    let peer = Peer::new(Arc::new(DirectTransport::anywhere()), addresses, limits, retry(100));
     let strangers = tokio::spawn(async move {
         let mut held = Vec::new();
         loop {
@@ -176,15 +178,55 @@ async fn an_address_where_somebody_else_or_nobody_answers_is_passed_over() {
         }
     });
     soon(peer.ping()).await.unwrap();
-    assert_eq!(*peer.address(), running.address());
+    assert_eq!(peer.address(), running.address());
     strangers.abort();
+}
+
+/// Reaches direct addresses in memory, onion addresses never, and notes when each was dialled.
+struct DirectOnly<T> {
+    direct: T,
+    dialled: Mutex<Vec<(SourceType, Instant)>>,
+}
+
+#[async_trait]
+impl<T: Transport> Transport for DirectOnly<T> {
+    async fn connect(&self, address: &SomcAddress) -> Result<BoxStream, TransportError> {
+        self.dialled.lock().push((address.kind(), Instant::now()));
+        match address.kind() {
+            SourceType::Direct => self.direct.connect(address).await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_preferred_kind_is_dialled_first_each_time_and_has_the_whole_time_for_a_connection() {
+    let (memory, ..) = in_memory(Script::paid(), generous());
+    let transport = Arc::new(DirectOnly { direct: memory, dialled: Mutex::default() });
+    let onion = |number| SomcAddress::onion(&[number; 32], 80).unwrap();
+    let addresses = Addresses::new([onion(1), onion(2), onion(3), crate::common::somewhere()]).unwrap();
+    let mut limits = patient();
+    limits.connect_timeout = Duration::from_mins(1);
+    let peer = Peer::new(transport.clone(), addresses, limits, retry(1));
+    for _ in 0..2 {
+        let begun = Instant::now();
+        peer.ping().await.unwrap();
+        let dialled: Vec<_> = std::mem::take(&mut *transport.dialled.lock())
+            .into_iter()
+            .map(|(kind, at)| (kind, (at - begun).as_secs()))
+            .collect();
+        let (tor, direct) = (SourceType::Tor, SourceType::Direct);
+        assert_eq!(dialled, [(tor, 0), (tor, 30), (tor, 45), (direct, 60)]);
+        peer.disconnect();
+    }
 }
 
 #[tokio::test]
 async fn an_agent_that_refuses_is_not_asked_at_another_address() {
     let agent = RawAgent::bind().await;
     let transport = Arc::new(Counting::default());
-    let peer = Peer::new(transport.clone(), agent.address(), patient(), retry(1)).or_at(vec![dead().await]);
+    let addresses = Addresses::new([agent.address(), dead().await]).unwrap();
+    let peer = Peer::new(transport.clone(), addresses, patient(), retry(1));
     let asking = tokio::spawn(async move { peer.ping().await });
     let mut connection = agent.accept().await;
     connection.send(&json!({ "bye": { "code": "busy", "details": { "retryAfterMs": 1 } } })).await;
