@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::peers::Peers;
+use crate::peers::{Peers, no_answer};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -154,7 +154,7 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
             end(node, channel, "the agent is closing the channel").await?;
             Ok(ControlFlow::Break(()))
         }
-        _ => Err(NodeError::Peer { address: peer.address().to_string(), reason: error.to_string() }),
+        _ => Err(no_answer(&peer)(error)),
     }
 }
 

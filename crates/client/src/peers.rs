@@ -77,5 +77,12 @@ fn address(said: &Announcement) -> Result<SomcAddress, NodeError> {
 /// What became of a question to an agent.
 pub(crate) fn no_answer(peer: &Peer) -> impl Fn(ClientError) -> NodeError {
     let address = peer.address().to_string();
-    move |error| NodeError::Peer { address: address.clone(), reason: error.to_string() }
+    move |error| {
+        let reason = error.to_string();
+        if error.is_offline() {
+            NodeError::Offline { reason }
+        } else {
+            NodeError::Peer { address: address.clone(), reason }
+        }
+    }
 }

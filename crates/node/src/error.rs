@@ -84,6 +84,12 @@ pub enum NodeError {
         /// What happened.
         reason: String,
     },
+    /// This side has no connection to the network that agents are reached over.
+    #[error("{reason}")]
+    Offline {
+        /// What is in the way, with its remedy.
+        reason: String,
+    },
     /// The agent has no address that the client may use.
     #[error(transparent)]
     NotPermitted(#[from] NotPermitted),
@@ -121,6 +127,7 @@ impl NodeError {
             | Self::Jobs(_)
             | Self::NoAccess(_)
             | Self::Peer { .. }
+            | Self::Offline { .. }
             | Self::WalletBusy
             | Self::NotRunning
             | Self::TaskEnded { .. } => true,

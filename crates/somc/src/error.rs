@@ -2,6 +2,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use privatix_net::SocksError;
+
 use crate::{Method, Refusal, SomcAddress, TransportError, VersionRange};
 
 /// Why a client has no answer, or has one that is a refusal.
@@ -103,6 +105,19 @@ impl ClientError {
             Self::NoneReached(failures) => failures.iter().any(Self::is_transient),
             Self::Refused(refusal) | Self::Bye(refusal) => refusal.is_transient(),
             Self::Version { .. } | Self::Protocol { .. } | Self::TooLarge { .. } | Self::Closed => false,
+        }
+    }
+
+    /// Whether it is this side that has no connection to the network that agents are reached over: nothing is known of the
+    /// agent then.
+    pub fn is_offline(&self) -> bool {
+        match self {
+            Self::Transport(error) => matches!(
+                &**error,
+                TransportError::Offline(_) | TransportError::Socks { source: SocksError::Unreachable(_), .. }
+            ),
+            Self::NoneReached(failures) => failures.iter().all(Self::is_offline),
+            _ => false,
         }
     }
 

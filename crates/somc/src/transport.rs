@@ -204,6 +204,9 @@ pub enum TransportError {
     /// Accepting a connection failed.
     #[error("cannot accept a connection: {0}")]
     Accept(#[source] io::Error),
+    /// This side has no connection to the network that the transport goes over. It says nothing of the address.
+    #[error(transparent)]
+    Offline(Box<dyn std::error::Error + Send + Sync>),
     /// An error of a transport from elsewhere.
     #[error("transport failed: {0}")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),

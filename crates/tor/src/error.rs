@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use arti_client::{ErrorKind, HasKind as _};
 use privatix_somc::SomcAddress;
 
+use crate::TorStatus;
+
 /// What goes wrong on Tor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,6 +44,9 @@ pub enum TorError {
     /// The loopback port for the chain endpoint cannot be opened.
     #[error("no local port can be opened for what goes through Tor: {0}")]
     Listen(#[source] std::io::Error),
+    /// This process's Tor is not on the network, so nothing is known of whom it was to reach.
+    #[error("your own Tor is not connected: {}", why_not_ready(.0))]
+    NotReady(TorStatus),
     /// A service or host was not reached.
     #[error("cannot reach {address} over Tor: {why}")]
     Connect {
@@ -73,6 +78,13 @@ impl TorError {
     /// Sorts what arti says about a connection.
     pub(crate) fn connecting(address: &SomcAddress, error: arti_client::Error) -> Self {
         Self::Connect { address: address.clone(), why: Unreached::of(error.kind()), source: Box::new(error) }
+    }
+}
+
+fn why_not_ready(status: &TorStatus) -> String {
+    match &status.problem {
+        Some(problem) => problem.to_string(),
+        None => format!("it is still starting ({}); try again in a moment", status.stage),
     }
 }
 

@@ -157,6 +157,15 @@ impl Tor {
         Ok(())
     }
 
+    /// How it is at this moment, with the last known problem while it is not ready.
+    pub(crate) fn now(&self) -> TorStatus {
+        let mut now = TorStatus::of(&self.inner.client.bootstrap_status());
+        if !now.ready && now.problem.is_none() {
+            now.problem.clone_from(&self.inner.status.borrow().problem);
+        }
+        now
+    }
+
     pub(crate) fn client(&self) -> &TorClient<PreferredRuntime> {
         &self.inner.client
     }

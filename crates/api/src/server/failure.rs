@@ -18,7 +18,7 @@ impl From<NodeError> for Failure {
             NodeError::Jobs(error) => of_jobs(error),
             NodeError::Chain(error) => of_chain(error),
             NodeError::Contract { .. } => ErrorCode::ChainUnavailable,
-            NodeError::Peer { .. } => ErrorCode::PeerUnavailable,
+            NodeError::Peer { .. } | NodeError::Offline { .. } => ErrorCode::PeerUnavailable,
             NodeError::Insufficient { .. } => ErrorCode::InsufficientFunds,
             NodeError::Db(error) => of_db(error),
             NodeError::Refused(_)
