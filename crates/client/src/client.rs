@@ -8,9 +8,10 @@ use privatix_billing::{ClientPolicy, min_deposit};
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash};
 use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
 use privatix_offering::{ContactPolicy, SignedOffering};
-use privatix_somc::{ClientLimits, RetryPolicy, Transport};
+use privatix_somc::{ClientLimits, Peer, RetryPolicy, Transport};
 use privatix_store::channels;
 use privatix_store::offerings::{self, Filter, Offering};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{AccessFetcher, FetchAccess};
@@ -145,6 +146,26 @@ impl Client {
     }
 }
 
+/// For an agent to show that it is there, before a deposit is locked for it. The user waits meanwhile, and the control API
+/// gives a request a minute.
+const PRESENT_WITHIN: Duration = Duration::from_secs(45);
+/// For a connection to it at each kind of address.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(20);
+
+async fn ask_whether_there(peer: &Peer) -> Result<(), NodeError> {
+    let once = peer.tried_once(CONNECTED_WITHIN);
+    match timeout(PRESENT_WITHIN, once.ping()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(no_answer(peer)(error)),
+        Err(_) => Err(NodeError::Peer {
+            address: peer.address().to_string(),
+            reason: format!(
+                "it did not answer within {PRESENT_WITHIN:?}, so no channel is opened; try again later"
+            ),
+        }),
+    }
+}
+
 /// What a user can do with a client. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientHandle {
@@ -211,7 +232,8 @@ impl ClientHandle {
     ///
     /// # Errors
     /// [`NodeError::Refused`] for an offering that cannot be accepted as asked; [`NodeError::NotPermitted`] when its agent
-    /// has no address that may be used; [`NodeError::Peer`] when the agent does not answer; [`NodeError::Insufficient`].
+    /// has no address that may be used; [`NodeError::Peer`] when the agent does not answer within 45 seconds;
+    /// [`NodeError::Offline`] when this side has no connection to the network; [`NodeError::Insufficient`].
     pub async fn accept(
         &self,
         agent: Option<Address>,
@@ -240,7 +262,7 @@ impl ClientHandle {
                 remedy: "send tokens to the account or `deposit` what is in the wallet",
             });
         }
-        peer.ping().await.map_err(no_answer(&peer))?;
+        ask_whether_there(&peer).await?;
 
         let descriptor = ChannelDescriptor {
             client: self.node.account(),
@@ -338,5 +360,56 @@ impl ClientHandle {
         tx.commit().await?;
         self.node.wake();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use privatix_offering::Addresses;
+    use privatix_somc::{BoxStream, SomcAddress, TransportError};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Never connects.
+    struct Away;
+
+    #[async_trait]
+    impl Transport for Away {
+        async fn connect(&self, _: &SomcAddress) -> Result<BoxStream, TransportError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_away_is_known_before_the_control_api_gives_up() {
+        let onion = SomcAddress::onion(&[1; 32], 80).unwrap();
+        let direct = SomcAddress::direct("agent.example", 9500).unwrap();
+        let addresses = Addresses::new([onion, direct]).unwrap();
+        let settings = ClientSettings::default();
+        let peer = Peer::new(Arc::new(Away), addresses, settings.limits, settings.retry);
+        let begun = Instant::now();
+        let error = ask_whether_there(&peer).await.unwrap_err();
+        assert!(matches!(error, NodeError::Peer { .. }), "{error}");
+        assert!(begun.elapsed() <= PRESENT_WITHIN, "{:?}", begun.elapsed());
+        assert!(error.to_string().contains("direct:agent.example:9500 did not answer within 20s"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_that_we_are_not_on_ourselves_is_not_taken_for_an_agent_that_is_away() {
+        struct Offline;
+        #[async_trait]
+        impl Transport for Offline {
+            async fn connect(&self, _: &SomcAddress) -> Result<BoxStream, TransportError> {
+                Err(TransportError::Offline("your own Tor is not connected: no network".into()))
+            }
+        }
+        let settings = ClientSettings::default();
+        let onion = SomcAddress::onion(&[1; 32], 80).unwrap();
+        let peer = Peer::new(Arc::new(Offline), onion, settings.limits, settings.retry);
+        let error = ask_whether_there(&peer).await.unwrap_err();
+        assert!(matches!(error, NodeError::Offline { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "your own Tor is not connected: no network");
     }
 }

@@ -144,7 +144,7 @@ struct PeerInner {
     ways: Arc<Ways>,
     limits: ClientLimits,
     retry: RetryPolicy,
-    link: Mutex<Link>,
+    link: Arc<Mutex<Link>>,
 }
 
 impl Peer {
@@ -156,7 +156,19 @@ impl Peer {
         retry: RetryPolicy,
     ) -> Self {
         let ways = Arc::new(Ways { addresses: addresses.into(), worked: Mutex::default() });
-        Self { inner: Arc::new(PeerInner { transport, ways, limits, retry, link: Mutex::default() }) }
+        Self { inner: Arc::new(PeerInner { transport, ways, limits, retry, link: Arc::default() }) }
+    }
+
+    /// The same agent over the same connection, for requests that somebody waits for: each is tried once, and a dial of
+    /// its own gives each kind of address at most `connect_timeout`.
+    #[must_use]
+    pub fn tried_once(&self, connect_timeout: Duration) -> Self {
+        let PeerInner { transport, ways, limits, retry, link } = &*self.inner;
+        let mut limits = limits.clone();
+        limits.connect_timeout = limits.connect_timeout.min(connect_timeout);
+        let (transport, ways, link) = (Arc::clone(transport), Arc::clone(ways), Arc::clone(link));
+        let retry = RetryPolicy { attempts: 1, ..retry.clone() };
+        Self { inner: Arc::new(PeerInner { transport, ways, limits, retry, link }) }
     }
 
     /// Where it is: of several addresses, the one that worked last, or the first.

@@ -96,7 +96,7 @@ where
                 Err(_) => Ok(refusal(
                     StatusCode::GATEWAY_TIMEOUT,
                     "timeout",
-                    "the request took longer than a minute; what it ordered goes on in the background",
+                    "the request took longer than a minute and was given up; jobs that it had ordered before go on (`jobs list`)",
                 )),
             }
         })

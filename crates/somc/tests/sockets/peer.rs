@@ -221,6 +221,24 @@ async fn the_preferred_kind_is_dialled_first_each_time_and_has_the_whole_time_fo
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_somebody_waits_for_is_tried_once_and_shares_the_connection() {
+    let (memory, ..) = in_memory(Script::paid(), generous());
+    let transport = Arc::new(DirectOnly { direct: memory, dialled: Mutex::default() });
+    let onion = SomcAddress::onion(&[1; 32], 80).unwrap();
+    let addresses = Addresses::new([onion.clone(), crate::common::somewhere()]).unwrap();
+    let patient_peer = Peer::new(transport.clone(), addresses, patient(), retry(5));
+    let begun = Instant::now();
+    patient_peer.tried_once(Duration::from_secs(20)).ping().await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::from_secs(20), "the onion service had no more than its time");
+    patient_peer.ping().await.unwrap();
+    assert_eq!(transport.dialled.lock().len(), 2, "over the same connection");
+
+    let away = Peer::new(transport.clone(), onion, patient(), retry(5)).tried_once(Duration::from_secs(20));
+    away.ping().await.unwrap_err();
+    assert_eq!(begun.elapsed(), Duration::from_secs(40));
+}
+
 #[tokio::test]
 async fn an_agent_that_refuses_is_not_asked_at_another_address() {
     let agent = RawAgent::bind().await;
