@@ -98,7 +98,12 @@ impl Ways {
                     }
                     Err(error) if error.is_of_address() => {
                         tracing::debug!(peer = %address, %error, "not reached at this address");
+                        // The others of the kind are behind the same network.
+                        let is_offline = error.is_offline();
                         failures.push(error);
+                        if is_offline {
+                            break;
+                        }
                     }
                     Err(error) => return Err(error),
                 }

@@ -185,6 +185,8 @@ async fn an_address_where_somebody_else_or_nobody_answers_is_passed_over() {
 /// Reaches direct addresses in memory, onion addresses never, and notes when each was dialled.
 struct DirectOnly<T> {
     direct: T,
+    /// Whether it knows at once that onion addresses are out of reach, because there is no way onto Tor.
+    offline: bool,
     dialled: Mutex<Vec<(SourceType, Instant)>>,
 }
 
@@ -194,6 +196,7 @@ impl<T: Transport> Transport for DirectOnly<T> {
         self.dialled.lock().push((address.kind(), Instant::now()));
         match address.kind() {
             SourceType::Direct => self.direct.connect(address).await,
+            _ if self.offline => Err(TransportError::Offline("no Tor".into())),
             _ => std::future::pending().await,
         }
     }
@@ -202,7 +205,7 @@ impl<T: Transport> Transport for DirectOnly<T> {
 #[tokio::test(start_paused = true)]
 async fn the_preferred_kind_is_dialled_first_each_time_and_has_the_whole_time_for_a_connection() {
     let (memory, ..) = in_memory(Script::paid(), generous());
-    let transport = Arc::new(DirectOnly { direct: memory, dialled: Mutex::default() });
+    let transport = Arc::new(DirectOnly { direct: memory, offline: false, dialled: Mutex::default() });
     let onion = |number| SomcAddress::onion(&[number; 32], 80).unwrap();
     let addresses = Addresses::new([onion(1), onion(2), onion(3), crate::common::somewhere()]).unwrap();
     let mut limits = patient();
@@ -221,10 +224,26 @@ async fn the_preferred_kind_is_dialled_first_each_time_and_has_the_whole_time_fo
     }
 }
 
+#[tokio::test]
+async fn a_network_that_this_side_is_not_on_is_tried_with_one_address_and_is_not_the_agents_fault() {
+    let (memory, ..) = in_memory(Script::paid(), generous());
+    let transport = Arc::new(DirectOnly { direct: memory, offline: true, dialled: Mutex::default() });
+    let onion = |number| SomcAddress::onion(&[number; 32], 80).unwrap();
+    let kinds = || transport.dialled.lock().drain(..).map(|(kind, _)| kind).collect::<Vec<_>>();
+    let addresses = Addresses::new([onion(1), onion(2), crate::common::somewhere()]).unwrap();
+    soon(Peer::new(transport.clone(), addresses, patient(), retry(1)).ping()).await.unwrap();
+    assert_eq!(kinds(), [SourceType::Tor, SourceType::Direct]);
+
+    let onions = Addresses::new([onion(1), onion(2)]).unwrap();
+    let error = soon(Peer::new(transport.clone(), onions, patient(), retry(1)).ping()).await.unwrap_err();
+    assert!(error.is_offline() && error.is_unprocessed(), "{error:?}");
+    assert_eq!((error.to_string().as_str(), kinds().len()), ("no Tor", 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_that_somebody_waits_for_is_tried_once_and_shares_the_connection() {
     let (memory, ..) = in_memory(Script::paid(), generous());
-    let transport = Arc::new(DirectOnly { direct: memory, dialled: Mutex::default() });
+    let transport = Arc::new(DirectOnly { direct: memory, offline: false, dialled: Mutex::default() });
     let onion = SomcAddress::onion(&[1; 32], 80).unwrap();
     let addresses = Addresses::new([onion.clone(), crate::common::somewhere()]).unwrap();
     let patient_peer = Peer::new(transport.clone(), addresses, patient(), retry(5));
