@@ -16,7 +16,7 @@ use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::end_service;
-use crate::peers::{Peers, no_answer};
+use crate::peers::{OFFLINE, Peers, no_answer};
 
 /// Job: fetch the access of a freshly opened channel and start its service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,7 +106,13 @@ impl AccessFetcher {
                         let wait = wait.clamp(Duration::from_millis(200), LONGEST_WAIT);
                         JobError::retry_at(after(now, wait), error)
                     }
-                    None => JobError::retry(no_answer(&peer)(error)),
+                    None => match no_answer(&peer)(error) {
+                        // Not counted as a try: it says nothing of the agent.
+                        offline @ NodeError::Offline { .. } => {
+                            JobError::postpone(after(now, OFFLINE), offline)
+                        }
+                        error => JobError::retry(error),
+                    },
                 });
             }
         };

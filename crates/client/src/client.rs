@@ -122,7 +122,7 @@ impl Client {
             move |processor: privatix_jobs::ProcessorBuilder| {
                 let channels = || Channels { node: Arc::clone(&node) };
                 processor
-                    .register(Offerings { node: Arc::clone(&node), dialler: fetching })
+                    .register(Offerings::new(Arc::clone(&node), fetching))
                     .register::<FetchAccess, _>(AccessFetcher { node: Arc::clone(&node), peers, within })
                     .register::<OpenChannel, _>(channels())
                     .register::<TopUp, _>(channels())

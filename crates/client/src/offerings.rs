@@ -1,18 +1,20 @@
 //! Announced offerings: their messages are fetched from the agents and checked before anybody sees them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use privatix_channel::OfferingHash;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
-use privatix_node::{Node, NodeError};
+use privatix_node::{Node, NodeError, after};
 use privatix_offering::{Announced, SignedOffering};
 use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
-use crate::peers::{Dialler, no_answer};
+use crate::peers::{Dialler, OFFLINE, no_answer};
 
 /// Job: fetch an announced offering's message from its agent and check it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,19 +53,49 @@ pub(crate) async fn ask_again(node: &Node) -> Result<(), NodeError> {
     Ok(tx.commit().await?)
 }
 
+/// Messages that are fetched at the same time: half of the job processor's workers, as anybody can announce offerings at
+/// addresses that keep a connection waiting, and payments, openings and closes need workers too.
+const AT_ONCE: usize = 4;
+/// Between the turns of offerings that found all places taken. So thousands of them cost the database ten writes a second.
+const TURNS: Duration = Duration::from_millis(100);
+
 pub(crate) struct Offerings {
-    pub(crate) node: Arc<Node>,
-    pub(crate) dialler: Dialler,
+    node: Arc<Node>,
+    dialler: Dialler,
+    places: Semaphore,
+    /// When the offering whose turn is last comes.
+    last_turn: Mutex<SystemTime>,
 }
 
 #[async_trait]
 impl Handler<FetchOffering> for Offerings {
     async fn run(&self, job: &FetchOffering, cx: JobContext) -> Result<Done, JobError> {
-        self.fetch(job, cx).await.map_err(NodeError::into_job_error)
+        let Ok(_place) = self.places.try_acquire() else {
+            let mut last = self.last_turn.lock();
+            *last = next_turn(*last, SystemTime::now());
+            return Err(JobError::postpone(*last, "other offerings are being fetched"));
+        };
+        self.fetch(job, cx).await.map_err(|error| match error {
+            // Not counted as a try: it says nothing of the agent.
+            NodeError::Offline { .. } => JobError::postpone(after(SystemTime::now(), OFFLINE), error),
+            error => error.into_job_error(),
+        })
     }
 }
 
+/// One turn after `last`, and not before `now`.
+fn next_turn(last: SystemTime, now: SystemTime) -> SystemTime {
+    after(last.max(now), TURNS)
+}
+
 impl Offerings {
+    /// Fetches with `dialler`, which connects once: the job is what tries again.
+    pub(crate) fn new(node: Arc<Node>, mut dialler: Dialler) -> Self {
+        dialler.retry.attempts = 1;
+        let last_turn = Mutex::new(SystemTime::UNIX_EPOCH);
+        Self { node, dialler, places: Semaphore::new(AT_ONCE), last_turn }
+    }
+
     async fn fetch(&self, job: &FetchOffering, cx: JobContext) -> Result<Done, NodeError> {
         let node = &self.node;
         let stored = offerings::get(&mut *node.db().read().await?, job.agent, job.offering).await?;
@@ -93,5 +125,20 @@ impl Offerings {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_spread_evenly_from_now_on() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let first = next_turn(SystemTime::UNIX_EPOCH, now);
+        assert_eq!(first, now + TURNS);
+        assert_eq!(next_turn(first, now), first + TURNS);
+        let later = now + Duration::from_secs(5);
+        assert_eq!(next_turn(first, later), later + TURNS, "none is in the past");
     }
 }

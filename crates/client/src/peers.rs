@@ -1,12 +1,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use privatix_node::NodeError;
 use privatix_offering::{Addresses, ContactPolicy, SignedOffering};
 use privatix_somc::{ClientError, ClientLimits, Peer, RetryPolicy, SomcAddress, SourceType, Transport};
 use privatix_store::offerings::Announcement;
+
+/// Until an agent is asked again, when it was this side that was not on the network.
+pub(crate) const OFFLINE: Duration = Duration::from_secs(15);
 
 /// How agents are reached.
 #[derive(Clone)]

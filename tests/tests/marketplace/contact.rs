@@ -1,11 +1,14 @@
 //! Which agents a client contacts, and where.
 
-use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{future, mem};
 
 use async_trait::async_trait;
+use privatix_channel::{Amount, OfferingHash};
 use privatix_client::{ClientHandle, ClientSettings, ContactPolicy, Filter};
+use privatix_contracts::call;
 use privatix_jobs::JobStatus;
 use privatix_node::NodeError;
 use privatix_offering::{SignedOffering, Templates};
@@ -33,6 +36,38 @@ impl Transport for Dials {
     async fn connect(&self, address: &SomcAddress) -> Result<BoxStream, TransportError> {
         self.0.lock().unwrap().push(address.clone());
         DirectTransport::anywhere().connect(address).await
+    }
+}
+
+/// Never gets a connection, as to an address that swallows what is sent to it; counts who waits.
+#[derive(Default)]
+struct Swallowed {
+    waiting: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Swallowed {
+    async fn connect(&self, _: &SomcAddress) -> Result<BoxStream, TransportError> {
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, SeqCst);
+            }
+        }
+        self.most.fetch_max(self.waiting.fetch_add(1, SeqCst) + 1, SeqCst);
+        let _waits = Waits(&self.waiting);
+        future::pending().await
+    }
+}
+
+/// Has no network, as a Tor that is blocked.
+struct Offline;
+
+#[async_trait]
+impl Transport for Offline {
+    async fn connect(&self, _: &SomcAddress) -> Result<BoxStream, TransportError> {
+        Err(TransportError::Offline("your own Tor is not connected: it is blocked".into()))
     }
 }
 
@@ -120,5 +155,60 @@ async fn an_agent_is_sought_at_all_its_permitted_addresses_and_its_message_only_
     // The onion service first; this transport cannot reach it.
     client.handle.accept(None, offering.hash(), None).await.unwrap();
     assert_eq!((fetches.take(), dials.take()), (vec![], vec![onion, announced]));
+    client.stop().await;
+}
+
+/// Announces offerings of the liar's at an address where nobody answers.
+async fn announce_dead(market: &Market, count: u8) {
+    let dead = SomcAddress::direct("127.0.0.1", 9).unwrap();
+    market.contracts.deposit(&market.anvil, LIAR, Amount::new(100_000_000)).await.unwrap();
+    for number in 1..=count {
+        let hash = OfferingHash::new([number; 32].into());
+        let (kind, source) = (dead.kind().number(), dead.source());
+        let register = call::register_offering(hash, Amount::new(10_740), 1, kind, source).unwrap();
+        market.anvil.send(LIAR, market.contracts.contract, &register).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offerings_at_dead_addresses_keep_no_channel_waiting() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    let client = market.client().await;
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    client.stop().await;
+
+    let swallowed = Arc::new(Swallowed::default());
+    let agents = Arc::new(DirectTransport::anywhere());
+    let client = market.client_over(agents, swallowed.clone(), direct()).await;
+    announce_dead(&market, 12).await;
+    wait_for("offerings to be fetched", LIMIT, async || match swallowed.waiting.load(SeqCst) {
+        4 => Ok(()),
+        other => Err(other),
+    })
+    .await
+    .unwrap();
+    market.buy(&agent.handle, &client.handle, offering, None).await;
+    assert_eq!((swallowed.waiting.load(SeqCst), swallowed.most.load(SeqCst)), (4, 4));
+    client.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_the_client_is_not_on_is_the_reason_shown_and_no_try_is_used_up() {
+    let market = Market::new().await;
+    announce_dead(&market, 1).await;
+    let client = market.client_over(Arc::new(Offline), Arc::new(Offline), direct()).await;
+    let complaint = problem(&client.handle, OfferingHash::new([1; 32].into())).await;
+    assert_eq!(complaint, "your own Tor is not connected: it is blocked");
+    let filter = privatix_jobs::Filter::new().kind("fetch_offering");
+    let waiting = wait_for("the job to be postponed", LIMIT, async || {
+        let mut conn = client.handle.node().db().read().await.unwrap();
+        let job = privatix_jobs::list(&mut conn, &filter).await.unwrap().jobs.pop().ok_or("no job")?;
+        if job.status == JobStatus::Waiting { Ok(job) } else { Err("it runs") }
+    })
+    .await
+    .unwrap();
+    assert_eq!(waiting.tries, 0, "{waiting:?}");
     client.stop().await;
 }
