@@ -84,7 +84,7 @@ impl Client {
         let node = Node::open(parts, adapter::Role::Client).await?;
         let (limits, retry) = (settings.limits.clone(), settings.retry.clone());
         let dialler = Dialler { transport, contact: settings.contact, limits, retry };
-        let peers = Arc::new(Peers::new(dialler.clone()));
+        let peers = Arc::new(Peers::new(dialler.clone(), node.notices().clone()));
         let (outbox, sender) = outbox(Arc::clone(&node), Arc::clone(&peers));
         Ok(Self { handle: ClientHandle { node, peers }, settings, fetching: dialler, outbox, sender })
     }
@@ -110,12 +110,14 @@ impl Client {
         let Self { handle: ClientHandle { node, peers }, settings, fetching, outbox, sender } = self;
         crate::offerings::ask_again(&node).await?;
         let role = Arc::new(ClientRole {
+        crate::outbox::end_excluded(&node, &peers).await?;
             node: Arc::clone(&node),
             outbox,
             policy: settings.policy,
             request_close_after: settings.request_close_after,
             topped_up: Mutex::default(),
         });
+            peers: Arc::clone(&peers),
         let within = settings.access_within;
         let register = {
             let node = Arc::clone(&node);

@@ -33,6 +33,7 @@
 mod access;
 mod channels;
 mod client;
+mod excluded;
 mod offerings;
 mod outbox;
 mod peers;

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use privatix_channel::{Amount, ChannelId};
 use privatix_node::{Node, NodeError, Order, ServiceOrder};
+use privatix_offering::NotPermitted;
 use privatix_somc::Refusal;
 use privatix_store::{channels, offerings, vouchers};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::channels::end_service;
 use crate::peers::{Peers, no_answer};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -117,7 +119,15 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
         return Ok(ControlFlow::Break(()));
     }
     let offering = node.offering(stored.descriptor.agent, stored.descriptor.offering).await?;
-    let peer = peers.keep(&said, &offering)?;
+    let peer = match peers.keep(&said, &offering) {
+        Ok(peer) => peer,
+        // To wait would be in vain and without end. The close admits what the voucher promises.
+        Err(NodeError::NotPermitted(refusal)) => {
+            exclude(node, peers, channel, &refusal).await?;
+            return Ok(ControlFlow::Break(()));
+        }
+        Err(error) => return Err(error),
+    };
     let error = match peer.pay(voucher.signed).await {
         Ok(paid) => {
             acknowledged(node, channel, paid.cumulative.min(signed)).await?;
@@ -156,6 +166,44 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
         }
         _ => Err(no_answer(&peer)(error)),
     }
+}
+
+/// Ends the services of channels whose agents must not be contacted: they could not be paid.
+pub(crate) async fn end_excluded(node: &Node, peers: &Peers) -> Result<(), NodeError> {
+    let live = channels::live(&mut *node.db().read().await?).await?;
+    for channel in live {
+        let of = channel.descriptor;
+        let permitted = async {
+            let said =
+                offerings::get(&mut *node.db().read().await?, of.agent, of.offering).await?.announcement;
+            peers.permitted(&said, &*node.offering(of.agent, of.offering).await?)
+        };
+        match permitted.await {
+            Ok(_) => {}
+            Err(NodeError::NotPermitted(refusal)) => exclude(node, peers, channel.id, &refusal).await?,
+            // Nothing is known of its agent's addresses, which is no reason not to start.
+            Err(error) => {
+                tracing::warn!(channel = %channel.id, %error, "a channel's agent cannot be looked up");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn exclude(
+    node: &Node,
+    peers: &Peers,
+    channel: ChannelId,
+    refusal: &NotPermitted,
+) -> Result<(), NodeError> {
+    if peers.excluded.add(channel, refusal.to_string()) {
+        tracing::warn!(%channel, %refusal, "the agent cannot be contacted; ending the service");
+    }
+    let mut tx = node.db().begin().await?;
+    end_service(&mut tx, channel, &format!("its agent cannot be contacted: {refusal}")).await?;
+    tx.commit().await?;
+    node.wake();
+    Ok(())
 }
 
 async fn acknowledged(node: &Node, channel: ChannelId, cumulative: Amount) -> Result<(), NodeError> {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use privatix_node::NodeError;
+use privatix_node::{NodeError, Notices};
 use privatix_offering::{Addresses, ContactPolicy, SignedOffering};
 use privatix_somc::{ClientError, ClientLimits, Peer, RetryPolicy, SomcAddress, SourceType, Transport};
 use privatix_store::offerings::Announcement;
+
+use crate::excluded::Excluded;
 
 /// Until an agent is asked again, when it was this side that was not on the network.
 pub(crate) const OFFLINE: Duration = Duration::from_secs(15);
@@ -38,11 +40,13 @@ pub(crate) struct Peers {
     dialler: Dialler,
     /// Those of our channels, by the addresses to try; few enough to keep.
     known: Mutex<HashMap<Addresses, Peer>>,
+    /// Our channels whose agents must not be contacted.
+    pub(crate) excluded: Excluded,
 }
 
 impl Peers {
-    pub(crate) fn new(dialler: Dialler) -> Self {
-        Self { dialler, known: Mutex::default() }
+    pub(crate) fn new(dialler: Dialler, notices: Notices) -> Self {
+        Self { dialler, known: Mutex::default(), excluded: Excluded::new(notices) }
     }
 
     /// The addresses at which the policy permits to reach an agent.

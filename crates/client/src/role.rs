@@ -21,6 +21,7 @@ use crate::access::FetchAccess;
 use crate::channels::{FinalizeClose, RequestClose, TopUp, end_service, load};
 use crate::offerings::FetchOffering;
 use crate::outbox::Outbox;
+use crate::peers::Peers;
 
 /// A decision is asked for again when it has shown no effect for this long.
 const REPEAT: Duration = Duration::from_secs(30);
@@ -34,6 +35,7 @@ pub(crate) struct ClientRole {
     pub(crate) request_close_after: Option<Duration>,
     /// When each channel's last top-up was decided.
     pub(crate) topped_up: Mutex<HashMap<ChannelId, SystemTime>>,
+    pub(crate) peers: Arc<Peers>,
 }
 
 impl ClientRole {
@@ -138,7 +140,10 @@ impl Role for ClientRole {
                 end_service(conn, id, "the channel is being closed").await?;
                 privatix_node::push(conn, &FinalizeClose { channel: id }, "monitor").await
             }
-            Some(ChainEvent::Closed { .. }) => end_service(conn, id, "the channel is closed").await,
+            Some(ChainEvent::Closed { .. }) => {
+                self.peers.excluded.remove(id);
+                end_service(conn, id, "the channel is closed").await
+            }
             Some(ChainEvent::Settled { .. }) | None => Ok(()),
         }
     }
@@ -175,6 +180,8 @@ impl Role for ClientRole {
         // The agent has every reason to close first. If it does not, the deposit comes back this way.
         let closes = channel.status.is_active() && self.request_close_after.is_some();
         if let Some(pause) = self.request_close_after.filter(|_| closes) {
+            // Where no voucher can be sent, the agent gets what is owed by the close alone.
+            let pause = if self.peers.excluded.contains(channel.id) { Duration::ZERO } else { pause };
             let later = PushOptions::by("client").not_before(after(SystemTime::now(), pause));
             let request = RequestClose { channel: channel.id, unprompted: true };
             privatix_jobs::push(conn, &request, later).await?;

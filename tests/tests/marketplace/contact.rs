@@ -18,7 +18,7 @@ use privatix_somc::{
 use privatix_testkit::wait_for;
 
 use crate::hostile::{LIAR, Liar, announce_at, message, problem};
-use crate::market::{LIMIT, Market, available, by_the_kib, direct, publish};
+use crate::market::{LIMIT, Market, available, by_the_kib, channel, direct, publish, service};
 
 /// Dials directly and remembers what was dialled.
 #[derive(Default)]
@@ -211,4 +211,32 @@ async fn a_network_that_the_client_is_not_on_is_the_reason_shown_and_no_try_is_u
     .unwrap();
     assert_eq!(waiting.tries, 0, "{waiting:?}");
     client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_whose_agent_a_narrower_policy_excludes_is_ended_and_closed_with_all_that_is_owed() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    let client = market.client_with(contact(ContactPolicy::TorPreferred)).await;
+    let mut draft = by_the_kib();
+    draft.terms.setup_price = Amount::new(500);
+    let offering = market.offer(&agent.handle, &client.handle, draft).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    client.stop().await;
+
+    let dials = Arc::new(Dials::default());
+    let client = market.client_over(dials.clone(), dials.clone(), ClientSettings::default()).await;
+    let notices = client.handle.node().notices().all();
+    let (_, notice) = notices.iter().find(|(part, _)| *part == "contact").expect("a notice");
+    assert!(
+        notice.contains(&id.to_string()) && notice.contains("`somc.contact` is \"tor-only\""),
+        "{notice}"
+    );
+    let ended = service(client.handle.node(), id, "terminated").await;
+    assert!(format!("{ended:?}").contains("its agent cannot be contacted"), "{ended:?}");
+    channel(client.handle.node(), "the close to be asked for", id, |view| !view.channel.status.is_active())
+        .await;
+    assert!(dials.take().is_empty());
+    client.stop().await;
+    agent.stop().await;
 }
