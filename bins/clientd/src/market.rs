@@ -78,12 +78,13 @@ impl Command {
         match self {
             Self::OnionKey { .. } => {}
             Self::Browse { country, agent, all, limit } => {
-                let found = api.call(&Browse { agent, country, all, limit }).await?;
+                let found = api.call(&Browse { agent, country: country.clone(), all, limit }).await?;
                 let unit = token_unit(&api, output).await;
                 output.show(&found, |found| offerings(found, &unit));
                 if !all && !output.json {
-                    let every = api.call(&Browse { agent, country: None, all: true, limit }).await?;
-                    if let Some(hidden) = unavailable(&every) {
+                    // In all countries: that of an offering is known with its message only.
+                    let every = Browse { agent, country: None, all: true, limit: Some(LOOKED_THROUGH) };
+                    if let Some(hidden) = unavailable(&api.call(&every).await?, country.as_deref()) {
                         output.note(hidden);
                     }
                 }
@@ -115,11 +116,18 @@ impl Command {
     }
 }
 
-/// What a list of available offerings leaves out, although the market has it.
-fn unavailable(every: &[Offering]) -> Option<String> {
+/// The offerings that are looked through for those that a list leaves out.
+const LOOKED_THROUGH: u32 = 1_000;
+
+/// What a list of available offerings leaves out, although the market has it: in `country`, or in one that is not known yet.
+fn unavailable(every: &[Offering], country: Option<&str>) -> Option<String> {
+    let elsewhere = |offering: &&Offering| match (country, &offering.country) {
+        (Some(asked), Some(known)) => !known.eq_ignore_ascii_case(asked),
+        _ => false,
+    };
     let hidden: Vec<&String> = every
         .iter()
-        .filter(|offering| offering.status.is_on_market())
+        .filter(|offering| offering.status.is_on_market() && !elsewhere(offering))
         .filter_map(|offering| offering.problem.as_ref())
         .collect();
     let first = hidden.first()?;
@@ -176,5 +184,43 @@ fn ready(details: &ChannelDetails) -> String {
     match &details.endpoint {
         Some(endpoint) => format!("channel {id} is ready at {}", endpoint_text(endpoint)),
         None => format!("channel {id} is ready"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offering(country: Option<&str>, problem: Option<&str>) -> Offering {
+        let offering = serde_json::json!({
+            "agent": privatix_api::Address::ZERO,
+            "hash": OfferingHash::default(),
+            "status": "registered",
+            "country": country,
+            "minDeposit": "1",
+            "supply": 1,
+            "freeSupply": 1,
+            "source": "direct:agent.example:9500",
+            "announcedAt": 1,
+            "problem": problem,
+            "createdAt": "2026-01-01T00:00:00Z",
+            "message": null,
+        });
+        serde_json::from_value(offering).unwrap()
+    }
+
+    #[test]
+    fn what_a_list_leaves_out_is_counted_for_the_country_asked_for_and_where_none_is_known() {
+        let every = [
+            offering(Some("DE"), Some("no onion service")),
+            offering(Some("FR"), Some("no onion service")),
+            offering(None, Some("not fetched")),
+            offering(Some("DE"), None),
+        ];
+        let count = |country| unavailable(&every, country).unwrap();
+        assert!(count(None).starts_with("3 more"), "{}", count(None));
+        assert!(count(Some("de")).starts_with("2 more"), "{}", count(Some("de")));
+        assert!(count(Some("AT")).ends_with("e.g.: not fetched"), "{}", count(Some("AT")));
+        assert_eq!(unavailable(&every[3..], None), None);
     }
 }

@@ -172,7 +172,7 @@ impl AgentHandle {
     /// Our offerings, the newest first.
     pub async fn offerings(&self, limit: u32) -> Result<Vec<offerings::Offering>, NodeError> {
         let filter = offerings::Filter { agent: Some(self.node.account()), ..Default::default() };
-        Ok(offerings::list(&mut *self.node.db().read().await?, &filter, limit).await?)
+        Ok(offerings::list(&mut *self.node.db().read().await?, &filter, 0, limit).await?)
     }
 
     /// Pauses a channel's service until [`resume`](Self::resume).

@@ -187,7 +187,7 @@ pub(crate) async fn create(
 /// Points out offerings on the market that send clients to an address that is not ours any more.
 pub(crate) async fn warn_of_old_addresses(node: &Node, addresses: &Addresses) -> Result<(), NodeError> {
     let filter = offerings::Filter { agent: Some(node.account()), ..Default::default() };
-    for offering in offerings::list(&mut *node.db().read().await?, &filter, u32::MAX).await? {
+    for offering in offerings::list(&mut *node.db().read().await?, &filter, 0, u32::MAX).await? {
         let said = &offering.announcement;
         let now = (addresses.first().kind().number(), addresses.first().source());
         if offering.status.is_on_market() && (said.source_type, said.source.clone()) != now {

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,15 +110,15 @@ impl Client {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let Self { handle: ClientHandle { node, peers }, settings, fetching, outbox, sender } = self;
         crate::offerings::ask_again(&node).await?;
-        let role = Arc::new(ClientRole {
         crate::outbox::end_excluded(&node, &peers).await?;
+        let role = Arc::new(ClientRole {
             node: Arc::clone(&node),
             outbox,
             policy: settings.policy,
             request_close_after: settings.request_close_after,
             topped_up: Mutex::default(),
-        });
             peers: Arc::clone(&peers),
+        });
         let within = settings.access_within;
         let register = {
             let node = Arc::clone(&node);
@@ -168,6 +169,9 @@ async fn ask_whether_there(peer: &Peer) -> Result<(), NodeError> {
     }
 }
 
+/// Offerings that are read from the database at a time.
+const PAGE: u32 = 100;
+
 /// What a user can do with a client. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientHandle {
@@ -200,31 +204,51 @@ impl ClientHandle {
     /// Offerings, the most recently announced first, at most `limit`. One whose agent has no address that
     /// [`contact`](ClientSettings::contact) permits has that as its problem, and is not available.
     pub async fn browse(&self, filter: &Filter, limit: u32) -> Result<Vec<Listing>, NodeError> {
-        let found = offerings::list(&mut *self.node.db().read().await?, filter, limit).await?;
-        let mut listings = Vec::with_capacity(found.len());
-        for mut offering in found {
-            let message = match offering.message {
-                // E.g. of a template that was taken out of the configuration: the others are still to be seen.
-                Some(_) => match self.node.offering(offering.agent, offering.hash).await {
-                    Ok(message) => Some(message),
-                    Err(error) => {
-                        offering.problem = Some(error.to_string());
-                        None
-                    }
-                },
-                None => None,
-            };
-            if let Some(message) = &message
-                && let Err(error) = self.peers.permitted(&offering.announcement, message)
-            {
-                if filter.available {
-                    continue;
+        let (wanted, mut skipped) = (usize::try_from(limit).unwrap_or(usize::MAX), 0);
+        let mut listings: Vec<Listing> = Vec::new();
+        let mut seen = HashSet::new();
+        // The policy is applied here and not by the database, so a page may take several of its pages.
+        loop {
+            let found = offerings::list(&mut *self.node.db().read().await?, filter, skipped, PAGE).await?;
+            let is_last = u32::try_from(found.len()).is_ok_and(|found| found < PAGE);
+            for offering in found {
+                if listings.len() >= wanted {
+                    return Ok(listings);
                 }
-                offering.problem = Some(error.to_string());
+                // What is announced meanwhile moves the others to later pages.
+                if seen.insert((offering.agent, offering.hash)) {
+                    listings.extend(self.listing(offering, filter).await);
+                }
             }
-            listings.push(Listing { offering, message });
+            if is_last {
+                return Ok(listings);
+            }
+            skipped = skipped.saturating_add(PAGE.into());
         }
-        Ok(listings)
+    }
+
+    /// An offering as it is shown; `None` if it is not available and the filter wants only those that are.
+    async fn listing(&self, mut offering: Offering, filter: &Filter) -> Option<Listing> {
+        let message = match offering.message {
+            // E.g. of a template that was taken out of the configuration: the others are still to be seen.
+            Some(_) => match self.node.offering(offering.agent, offering.hash).await {
+                Ok(message) => Some(message),
+                Err(error) => {
+                    offering.problem = Some(error.to_string());
+                    None
+                }
+            },
+            None => None,
+        };
+        if let Some(message) = &message
+            && let Err(error) = self.peers.permitted(&offering.announcement, message)
+        {
+            if filter.available {
+                return None;
+            }
+            offering.problem = Some(error.to_string());
+        }
+        Some(Listing { offering, message })
     }
 
     /// Opens a channel under an offering, with the least deposit unless told otherwise; goes on in the background.

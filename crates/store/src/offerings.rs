@@ -410,10 +410,16 @@ pub struct Filter {
     pub available: bool,
 }
 
-/// Lists offerings, the most recently announced first, at most `limit`.
-pub async fn list(conn: &mut Conn, filter: &Filter, limit: u32) -> Result<Vec<Offering>, StoreError> {
+/// Lists offerings, the most recently announced first, at most `limit`, without the first `skipped`.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    skipped: u64,
+    limit: u32,
+) -> Result<Vec<Offering>, StoreError> {
     let mut query = offerings::table
         .order((offerings::announced_at.desc(), offerings::created_at.desc()))
+        .offset(i64::try_from(skipped).unwrap_or(i64::MAX))
         .limit(limit.into())
         .select(Row::as_select())
         .into_boxed();

@@ -17,7 +17,7 @@ async fn find(db: &Database, agent: Address, hash: OfferingHash) -> Offering {
 }
 
 async fn list(db: &Database, filter: &Filter, limit: u32) -> Vec<(Address, OfferingHash)> {
-    let found = offerings::list(&mut db.read().await.unwrap(), filter, limit).await.unwrap();
+    let found = offerings::list(&mut db.read().await.unwrap(), filter, 0, limit).await.unwrap();
     found.into_iter().map(|offering| (offering.agent, offering.hash)).collect()
 }
 

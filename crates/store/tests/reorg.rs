@@ -31,7 +31,7 @@ async fn market(conn: &mut Conn) -> Market {
         );
         market.channels.push((Channel { created_at: long_ago, service_since: long_ago, ..channel }, events));
     }
-    for offering in offerings::list(conn, &offerings::Filter::default(), 100).await.unwrap() {
+    for offering in offerings::list(conn, &offerings::Filter::default(), 0, 100).await.unwrap() {
         let events = events::of_offering(conn, offering.agent, offering.hash).await.unwrap();
         market.offerings.push((Offering { created_at: long_ago, ..offering }, events));
     }

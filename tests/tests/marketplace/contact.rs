@@ -240,3 +240,38 @@ async fn a_channel_whose_agent_a_narrower_policy_excludes_is_ended_and_closed_wi
     client.stop().await;
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn excluded_offerings_take_no_room_in_a_page() {
+    let market = Market::new().await;
+    let sign = |addresses: Vec<SomcAddress>, name: &str| {
+        let mut message = message(&market, LIAR);
+        (message.addresses, message.service_name) = (addresses, name.into());
+        SignedOffering::sign(&message, &Templates::builtin(), &market.anvil.key(LIAR)).unwrap()
+    };
+    let mut servers = Vec::new();
+    let mut hashes = Vec::new();
+    let later = |_: &_| Err(Refusal::NotReady { retry_after: Duration::from_secs(1) });
+    // The oldest alone has an onion service.
+    for name in ["oldest", "newer", "newest"] {
+        let listener = DirectListener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let mut addresses = vec![SomcAddress::from(listener.local_addr())];
+        addresses.extend((name == "oldest").then(|| SomcAddress::onion(&[7; 32], 80).unwrap()));
+        let offering = sign(addresses, name);
+        hashes.push(offering.hash());
+        let liar = Liar::new(offering.wire(), later);
+        servers.push(announce_at(&market, offering.hash(), liar, listener).await);
+    }
+    let client = market.client_with(contact(ContactPolicy::TorPreferred)).await;
+    for hash in &hashes {
+        available(&client.handle, *hash).await;
+    }
+    client.stop().await;
+
+    let client = market.client_with(ClientSettings::default()).await;
+    let filter = Filter { available: true, ..Filter::default() };
+    let found = client.handle.browse(&filter, 1).await.unwrap();
+    assert_eq!(found.iter().map(|listing| listing.offering.hash).collect::<Vec<_>>(), [hashes[0]]);
+    assert_eq!(client.handle.browse(&Filter::default(), 2).await.unwrap().len(), 2);
+    client.stop().await;
+}
