@@ -102,7 +102,7 @@ impl TryFrom<String> for Onion {
         match text.as_str() {
             "own" => Ok(Self::Own),
             "off" => Ok(Self::Off),
-            address => SomcAddress::new(SourceType::Tor, address).map(Self::Elsewhere).map_err(|error| {
+            address => SomcAddress::read_onion(address).map(Self::Elsewhere).map_err(|error| {
                 format!("neither \"own\" nor \"off\" nor the address of an onion service: {error}")
             }),
         }

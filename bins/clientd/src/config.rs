@@ -124,10 +124,7 @@ impl std::str::FromStr for OnionAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        match text.parse::<SomcAddress>() {
-            Ok(address) if address.kind() == SourceType::Tor => Ok(Self(address)),
-            _ => SomcAddress::new(SourceType::Tor, text).map(Self),
-        }
+        SomcAddress::read_onion(text).map(Self)
     }
 }
 

@@ -117,6 +117,15 @@ impl SomcAddress {
         Self::new(SourceType::Tor, &format!("{name}.onion:{port}"))
     }
 
+    /// Reads the address of an onion service as people write it: `<56 characters>.onion`, with `:port` or without, and with
+    /// `tor:` before it or without.
+    ///
+    /// # Errors
+    /// [`AddressError::Malformed`].
+    pub fn read_onion(text: &str) -> Result<Self, AddressError> {
+        Self::new(SourceType::Tor, text.strip_prefix("tor:").unwrap_or(text))
+    }
+
     /// How it is reached.
     pub const fn kind(&self) -> SourceType {
         self.kind
@@ -360,6 +369,17 @@ mod tests {
         assert_eq!(address.host(), "a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dwc6ad.onion");
         assert_eq!(address.to_string().parse(), Ok(address));
         assert!(SomcAddress::onion(&[7; 32], 0).is_err());
+    }
+
+    #[test]
+    fn an_onion_service_is_read_with_its_kind_and_port_or_without() {
+        let expected = SomcAddress::new(SourceType::Tor, ONION).unwrap();
+        for text in [ONION, &format!("{ONION}:80"), &format!("tor:{ONION}"), &format!("tor:{ONION}:80")] {
+            assert_eq!(SomcAddress::read_onion(text), Ok(expected.clone()), "{text}");
+        }
+        for text in ["direct:agent.example:80", "agent.example:80", "tor:tor:", &format!("tor:tor:{ONION}")] {
+            SomcAddress::read_onion(text).unwrap_err();
+        }
     }
 
     #[test]

@@ -30,36 +30,21 @@ use crate::{BoxStream, SomcAddress, SourceType, Transport, TransportError, direc
 pub struct SocksTransport {
     proxy: SocketAddr,
     username: Arc<str>,
-    exits: Exits,
-}
-
-/// Which direct addresses it dials.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Exits {
-    None,
-    Public,
-    All,
+    exits: bool,
 }
 
 impl SocksTransport {
     /// Dials onion addresses alone, through the proxy at `proxy`.
     pub fn new(proxy: SocketAddr) -> Self {
         let username = hex::encode(rand::random::<[u8; 16]>());
-        Self { proxy, username: username.into(), exits: Exits::None }
+        Self { proxy, username: username.into(), exits: false }
     }
 
     /// Dials direct addresses, too: for tor, through its exits. Addresses of private networks are refused; a name that
     /// leads to one is the proxy's to refuse, as tor does (`ClientRejectInternalAddresses`).
     #[must_use]
     pub const fn with_exits(mut self) -> Self {
-        self.exits = Exits::Public;
-        self
-    }
-
-    /// Dials every direct address: for tests on private networks.
-    #[must_use]
-    pub const fn with_exits_anywhere(mut self) -> Self {
-        self.exits = Exits::All;
+        self.exits = true;
         self
     }
 
@@ -85,8 +70,8 @@ impl Transport for SocksTransport {
     async fn connect(&self, address: &SomcAddress) -> Result<BoxStream, TransportError> {
         let kind = address.kind();
         match (kind, self.exits) {
-            (SourceType::Tor, _) | (SourceType::Direct, Exits::All) => {}
-            (SourceType::Direct, Exits::Public) => {
+            (SourceType::Tor, _) => {}
+            (SourceType::Direct, true) => {
                 if let Some(ip) = address.host().parse().ok().filter(|ip| !is_public(*ip)) {
                     return Err(TransportError::NotPublic { address: address.clone(), ip });
                 }

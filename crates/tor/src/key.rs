@@ -3,10 +3,9 @@
 use std::fmt;
 
 use hmac::{Hmac, Mac as _};
-use privatix_somc::{AddressError, SomcAddress, SourceType};
-use safelog::DisplayRedacted as _;
+use privatix_somc::{AddressError, SomcAddress};
 use sha2::Sha512;
-use tor_hscrypto::pk::{HsClientDescEncKey, HsClientDescEncSecretKey, HsId, HsIdKey, HsIdKeypair};
+use tor_hscrypto::pk::{HsClientDescEncKey, HsClientDescEncSecretKey, HsIdKey, HsIdKeypair};
 use tor_llcrypto::pk::{curve25519, ed25519};
 use zeroize::Zeroizing;
 
@@ -34,8 +33,8 @@ impl OnionKeys {
     /// # Errors
     /// A port of zero.
     pub fn address(&self, port: u16) -> Result<SomcAddress, AddressError> {
-        let id = HsId::from(HsIdKey::from(&self.identity()));
-        SomcAddress::new(SourceType::Tor, &format!("{}:{port}", id.display_unredacted()))
+        let identity = HsIdKey::from(&self.identity()).id();
+        SomcAddress::onion(identity.as_ref(), port)
     }
 
     /// The public key by which the account proves to a private onion service that it may find it, as
