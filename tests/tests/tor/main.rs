@@ -20,6 +20,18 @@ fn bins() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).map(Path::to_owned).unwrap()
 }
 
+/// A chain with a block every second, and both daemons with money on it and their messages over `network`; neither runs.
+async fn pair(network: &TorNetwork) -> (market::Chain, Daemon, Daemon) {
+    let messages = Messages::over(network.arti_toml()).unwrap();
+    let chain = market::Chain::start().await.unwrap();
+    let agent = Daemon::init(&bins(), "agentd", &chain, &messages).await.unwrap();
+    let client = Daemon::init(&bins(), "clientd", &chain, &messages).await.unwrap();
+    chain.fund(agent.account).await.unwrap();
+    chain.fund(client.account).await.unwrap();
+    chain.mine_every_second().await.unwrap();
+    (chain, agent, client)
+}
+
 async fn tor_of(daemon: &Daemon) -> TorStatus {
     daemon.call(&GetStatus {}).await.unwrap().tor.unwrap()
 }
@@ -50,13 +62,7 @@ async fn payments_flow(client: &Daemon, channel: ChannelId) {
 async fn a_whole_purchase_over_tor_touches_only_relays_and_survives_kills() {
     let folder = temp_dir().unwrap();
     let network = TorNetwork::start(folder.path()).await.unwrap();
-    let messages = Messages::over(network.arti_toml()).unwrap();
-    let chain = market::Chain::start().await.unwrap();
-    let mut agent = Daemon::init(&bins(), "agentd", &chain, &messages).await.unwrap();
-    let mut client = Daemon::init(&bins(), "clientd", &chain, &messages).await.unwrap();
-    chain.fund(agent.account).await.unwrap();
-    chain.fund(client.account).await.unwrap();
-    chain.mine_every_second().await.unwrap();
+    let (chain, mut agent, mut client) = pair(&network).await;
     let started = Instant::now();
     agent.start().await.unwrap();
     client.start().await.unwrap();
@@ -129,7 +135,7 @@ async fn a_whole_purchase_over_tor_touches_only_relays_and_survives_kills() {
     agent.stop().await.unwrap();
 }
 
-/// What nobody needs who has a tor daemon: the agent's Tor is for its chain endpoint alone, and the client has none.
+/// The agent's own Tor is for its chain endpoint alone, and the client runs none.
 #[tokio::test(flavor = "multi_thread")]
 async fn tor_daemons_of_the_operators_carry_messages_and_tor_carries_the_chain() {
     let folder = temp_dir().unwrap();
@@ -140,13 +146,7 @@ async fn tor_daemons_of_the_operators_carry_messages_and_tor_carries_the_chain()
         network.daemon(folder.path().join("client"), None),
     );
     let (in_front, beside) = (in_front.unwrap(), beside.unwrap());
-    let messages = Messages::over(network.arti_toml()).unwrap();
-    let chain = market::Chain::start().await.unwrap();
-    let mut agent = Daemon::init(&bins(), "agentd", &chain, &messages).await.unwrap();
-    let mut client = Daemon::init(&bins(), "clientd", &chain, &messages).await.unwrap();
-    chain.fund(agent.account).await.unwrap();
-    chain.fund(client.account).await.unwrap();
-    chain.mine_every_second().await.unwrap();
+    let (chain, mut agent, mut client) = pair(&network).await;
     let onion = format!("{}:80", in_front.onion().unwrap());
     agent
         .configure(|document| {
