@@ -146,7 +146,7 @@ async fn tor_daemons_of_the_operators_carry_messages_and_tor_carries_the_chain()
         network.daemon(folder.path().join("client"), None),
     );
     let (in_front, beside) = (in_front.unwrap(), beside.unwrap());
-    let (chain, mut agent, mut client) = pair(&network).await;
+    let (_chain, mut agent, mut client) = pair(&network).await;
     let onion = format!("{}:80", in_front.onion().unwrap());
     agent
         .configure(|document| {
