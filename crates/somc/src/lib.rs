@@ -22,7 +22,7 @@
 //! use privatix_offering::{AccessRequest, SealedAccess};
 //! use privatix_somc::{
 //!     ClientError, ClientLimits, DirectListener, DirectTransport, Paid, Peer, Refusal, RetryPolicy, Server, ServerLimits,
-//!     Service,
+//!     Service, SomcAddress,
 //! };
 //! use tokio_util::sync::CancellationToken;
 //!
@@ -45,7 +45,7 @@
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // The agent.
 //! let listener = DirectListener::bind("127.0.0.1:0".parse()?).await?;
-//! let address = listener.local_addr().into();
+//! let address = SomcAddress::from(listener.local_addr());
 //! let shutdown = CancellationToken::new();
 //! let server = Server::new(Nothing, ServerLimits::default());
 //! let serving = tokio::spawn({
