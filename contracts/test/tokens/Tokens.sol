@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 // Tokens as they are found on public chains, each reduced to what makes it differ. The deployer holds the supply.
 
