@@ -116,7 +116,7 @@ pub struct OnChain {
     pub fee: Fee,
     /// The last close request, whether it stands or is cancelled.
     pub last_close_request: Option<CloseRequest>,
-    /// Where the last close request that was cancelled ended: at the client's cancellation or its top-up.
+    /// The last cancellation or top-up: no close request from before stands after it.
     pub last_cancellation: Option<LogPosition>,
     /// How the channel ended, if it did.
     pub closed: Option<Ending>,
@@ -178,11 +178,10 @@ impl OnChain {
                 self.deposit = self.deposit.max(deposit);
                 self.fee = fee;
             }
-            ChainEvent::ToppedUp { deposit, request_cancelled } => {
+            // Whether a request stood then or not, none from before stands now: its own cancellation may not be known yet.
+            ChainEvent::ToppedUp { deposit, request_cancelled: _ } => {
                 self.deposit = self.deposit.max(deposit);
-                if request_cancelled {
-                    self.last_cancellation = self.last_cancellation.max(Some(at));
-                }
+                self.last_cancellation = self.last_cancellation.max(Some(at));
             }
             ChainEvent::Settled { paid } => self.paid = self.paid.max(paid),
             ChainEvent::CloseRequested { paid, ends_at } => {
