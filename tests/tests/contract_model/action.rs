@@ -113,7 +113,11 @@ pub(crate) enum Purse {
     Balance,
     Wallet,
     /// By an authorisation; the salt is one of a few, so that some come twice.
-    Authorization { forgery: Forgery, validity: Validity, salt: u8 },
+    Authorization {
+        forgery: Forgery,
+        validity: Validity,
+        salt: u8,
+    },
 }
 
 /// When an authorisation counts, relative to now.
@@ -273,24 +277,36 @@ impl Draft {
             Self::Register { by, agent, offering: number, min_deposit, supply, source } => {
                 let (agent, source) = (agent_of(agent), source_of(source));
                 let (offering, min_deposit) = (offering(number), min_deposit.amount());
-                scene.by(by, agent, match by {
-                    By::Agent => Call::RegisterOffering { offering, min_deposit, supply, source },
-                    _ => Call::RegisterOfferingFor { agent, offering, min_deposit, supply, source },
-                })
+                scene.by(
+                    by,
+                    agent,
+                    match by {
+                        By::Agent => Call::RegisterOffering { offering, min_deposit, supply, source },
+                        _ => Call::RegisterOfferingFor { agent, offering, min_deposit, supply, source },
+                    },
+                )
             }
             Self::PopUp { by, agent, offering: number, source } => {
                 let (agent, offering, source) = (agent_of(agent), offering(number), source_of(source));
-                scene.by(by, agent, match by {
-                    By::Agent => Call::PopUpOffering { offering, source },
-                    _ => Call::PopUpOfferingFor { agent, offering, source },
-                })
+                scene.by(
+                    by,
+                    agent,
+                    match by {
+                        By::Agent => Call::PopUpOffering { offering, source },
+                        _ => Call::PopUpOfferingFor { agent, offering, source },
+                    },
+                )
             }
             Self::Remove { by, agent, offering: number } => {
                 let (agent, offering) = (agent_of(agent), offering(number));
-                scene.by(by, agent, match by {
-                    By::Agent => Call::RemoveOffering { offering },
-                    _ => Call::RemoveOfferingFor { agent, offering },
-                })
+                scene.by(
+                    by,
+                    agent,
+                    match by {
+                        By::Agent => Call::RemoveOffering { offering },
+                        _ => Call::RemoveOfferingFor { agent, offering },
+                    },
+                )
             }
             Self::RefreshFee { agent, offering: number } => {
                 let (agent, offering) = (agent_of(agent), offering(number));
@@ -304,9 +320,15 @@ impl Draft {
                     Purse::Wallet => (descriptor.client, Call::TopUpFromWallet { descriptor, amount }),
                     Purse::Authorization { forgery, validity, salt } => {
                         let salt = keccak256([salt]);
-                        let authorization = scene.authorize(&descriptor, forgery, validity, |domain, amount, validity| {
-                            TransferAuthorization::top_up(domain, &descriptor, amount, salt, validity)
-                        }, amount);
+                        let authorization = scene.authorize(
+                            &descriptor,
+                            forgery,
+                            validity,
+                            |domain, amount, validity| {
+                                TransferAuthorization::top_up(domain, &descriptor, amount, salt, validity)
+                            },
+                            amount,
+                        );
                         let call = Call::TopUpWithAuthorization { descriptor, amount, salt, authorization };
                         (cast.stranger.address(), call)
                     }
@@ -329,10 +351,14 @@ impl Draft {
             Self::CloseBatch(by, agent, ref claims) => {
                 let agent = agent_of(agent);
                 let claims = scene.claims(agent, claims);
-                scene.by(by, agent, match by {
-                    By::Agent => Call::CloseBatch { claims },
-                    _ => Call::CloseBatchFor { agent, claims },
-                })
+                scene.by(
+                    by,
+                    agent,
+                    match by {
+                        By::Agent => Call::CloseBatch { claims },
+                        _ => Call::CloseBatchFor { agent, claims },
+                    },
+                )
             }
             Self::CloseWithBoth(channel, proof, approval) => {
                 let descriptor = scene.channel(channel);
@@ -350,14 +376,20 @@ impl Draft {
                 let admitted = scene.cumulative(&descriptor, cumulative);
                 let (nonce, deadline) = scene.terms_of(descriptor.client, approval);
                 let (signer, other) = (descriptor.voucher_signer(), descriptor.agent);
-                let signature =
-                    scene.signature(&descriptor, admitted, approval.forgery, [signer, other], &|channel, domain, admitted, right| {
+                let signature = scene.signature(
+                    &descriptor,
+                    admitted,
+                    approval.forgery,
+                    [signer, other],
+                    &|channel, domain, admitted, right| {
                         if right {
                             RequestClose { channel, admitted, nonce, deadline }.digest(domain)
                         } else {
-                            CloseAuthorization { channel, cumulative: admitted, nonce, deadline }.digest(domain)
+                            CloseAuthorization { channel, cumulative: admitted, nonce, deadline }
+                                .digest(domain)
                         }
-                    });
+                    },
+                );
                 let call = Call::RequestCloseFor { descriptor, admitted, nonce, deadline, signature };
                 (cast.stranger.address(), call)
             }
@@ -404,9 +436,15 @@ impl Opening {
                 // Nobody, now and then: some tokens would take nobody's signature.
                 let client = if salt == 0 { Address::ZERO } else { client };
                 let descriptor = ChannelDescriptor { client, agent, offering, nonce, signer };
-                let authorization = scene.authorize(&descriptor, forgery, validity, |domain, amount, validity| {
-                    TransferAuthorization::opening(domain, &descriptor, amount, validity)
-                }, amount);
+                let authorization = scene.authorize(
+                    &descriptor,
+                    forgery,
+                    validity,
+                    |domain, amount, validity| {
+                        TransferAuthorization::opening(domain, &descriptor, amount, validity)
+                    },
+                    amount,
+                );
                 let call = Call::OpenWithAuthorization { descriptor, amount, authorization };
                 (scene.cast.stranger.address(), call)
             }
@@ -467,15 +505,20 @@ impl Scene<'_> {
         let cumulative = self.cumulative(descriptor, proof.cumulative);
         let (signer, other) = (descriptor.voucher_signer(), descriptor.agent);
         let other = if descriptor.signer == self.cast.hot_key.address() { descriptor.client } else { other };
-        let signature =
-            self.signature(descriptor, cumulative, proof.forgery, [signer, other], &|channel, domain, cumulative, right| {
+        let signature = self.signature(
+            descriptor,
+            cumulative,
+            proof.forgery,
+            [signer, other],
+            &|channel, domain, cumulative, right| {
                 if right {
                     Voucher { channel, cumulative }.digest(domain)
                 } else {
                     let (nonce, deadline) = (0, ChainTime::MAX);
                     CloseAuthorization { channel, cumulative, nonce, deadline }.digest(domain)
                 }
-            });
+            },
+        );
         (cumulative, signature)
     }
 
@@ -490,8 +533,7 @@ impl Scene<'_> {
     fn consent(&self, descriptor: &ChannelDescriptor, cumulative: Amount, approval: Approval) -> Consent {
         let (nonce, deadline) = self.terms_of(descriptor.agent, approval);
         let operator = self.contract.operator_of(descriptor.agent);
-        let right =
-            if approval.by_operator && !operator.is_zero() { operator } else { descriptor.agent };
+        let right = if approval.by_operator && !operator.is_zero() { operator } else { descriptor.agent };
         let signature = self.signature(
             descriptor,
             cumulative,
@@ -734,8 +776,10 @@ fn approval() -> impl Strategy<Value = Approval> {
 }
 
 fn registration() -> impl Strategy<Value = Draft> {
+    // Below the least stake, now and then.
+    let min_deposit = prop_oneof![14 => sum(100..50_000), 1 => sum(1..100)];
     let supply = prop_oneof![1 => Just(0), 9 => 1..4_u32];
-    (by(), 0..2_usize, 0..OFFERINGS, sum(1..50_000), supply, 0..20_usize).prop_map(
+    (by(), 0..2_usize, 0..OFFERINGS, min_deposit, supply, 0..20_usize).prop_map(
         |(by, agent, offering, min_deposit, supply, source)| Draft::Register {
             by,
             agent,

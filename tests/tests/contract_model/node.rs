@@ -87,6 +87,8 @@ impl Node {
             anvil.send(index, contracts.token, &approval).await.unwrap();
             anvil.send(index, contracts.contract, &call::deposit(BALANCE)).await.unwrap();
         }
+        // The node signs for its accounts with the chain's first id only, and stories change it.
+        let _: serde_json::Value = anvil.rpc("anvil_autoImpersonateAccount", json!([true])).await.unwrap();
         let provider = anvil.provider();
         Self { anvil, provider, contracts, cast }
     }
@@ -151,7 +153,11 @@ impl Node {
         let events: Vec<_> = ours.map(|log| PscEvent::decode(log.data()).unwrap()).collect();
         for event in &events {
             if let PscEvent::ChannelOpened { channel, descriptor, .. } = event {
-                assert_eq!(descriptor.id(&self.contracts.domain), *channel, "the descriptor is the channel's");
+                assert_eq!(
+                    descriptor.id(&self.contracts.domain),
+                    *channel,
+                    "the descriptor is the channel's"
+                );
             }
         }
         events
@@ -197,8 +203,8 @@ impl Node {
             fee: Fee::new(answers.get::<PSC::feeCall>(fee)).unwrap(),
             next_fee: {
                 let next = answers.get::<PSC::nextFeeCall>(next_fee);
-                let at = ChainTime::new(next.effectiveAt.to::<u64>());
-                (at.seconds() != 0).then(|| (Fee::new(next.fee).unwrap(), at))
+                let at = ChainTime::new(next._1.to::<u64>());
+                (at.seconds() != 0).then(|| (Fee::new(next._0).unwrap(), at))
             },
             operators: operators
                 .into_iter()
@@ -235,13 +241,15 @@ impl Node {
         let channel = descriptor.id(&self.contracts.domain).into();
         let cumulative = cumulative.get();
         let mut batch = Batch::new(&self.provider);
-        let id = batch.ask(contract, &PSC::channelIdOfCall { descriptor: (*descriptor).into() });
+        let id = batch.ask(contract, &PSC::channelIdOfCall { d: (*descriptor).into() });
         let voucher = PSC::voucherDigestCall { channelId: channel, cumulativeAmount: cumulative };
         let voucher = batch.ask(contract, &voucher);
         let deadline = deadline.seconds();
-        let close = PSC::closeDigestCall { channelId: channel, cumulativeAmount: cumulative, nonce, deadline };
+        let close =
+            PSC::closeDigestCall { channelId: channel, cumulativeAmount: cumulative, nonce, deadline };
         let close = batch.ask(contract, &close);
-        let request = PSC::requestCloseDigestCall { channelId: channel, admitted: cumulative, nonce, deadline };
+        let request =
+            PSC::requestCloseDigestCall { channelId: channel, admitted: cumulative, nonce, deadline };
         let request = batch.ask(contract, &request);
         let separator = batch.ask(contract, &PSC::domainSeparatorCall {});
         let answers = batch.send().await;

@@ -34,7 +34,9 @@ pub(crate) fn encode(call: &Call) -> Vec<u8> {
         Call::SetOperator { operator } => PSC::setOperatorCall { operator }.abi_encode(),
         Call::RevokeConsents { account } => call::revoke_consents(account).abi_encode(),
         Call::RegisterOffering { offering, min_deposit, supply, source: Source { kind, ref address } } => {
-            call::register_offering(offering, min_deposit, supply, kind, address.clone()).unwrap().abi_encode()
+            call::register_offering(offering, min_deposit, supply, kind, address.clone())
+                .unwrap()
+                .abi_encode()
         }
         Call::RegisterOfferingFor {
             agent,
@@ -272,9 +274,7 @@ fn event(event: Event) -> PscEvent {
             PscEvent::ClaimSkipped { index, channel, reason }
         }
         Event::FeeChanged { fee, effective_at } => PscEvent::FeeChanged { fee, effective_at },
-        Event::FeeAddressProposed { current, proposed } => {
-            PscEvent::FeeAddressProposed { current, proposed }
-        }
+        Event::FeeAddressProposed { current, proposed } => PscEvent::FeeAddressProposed { current, proposed },
         Event::FeeAddressChanged { previous, current } => PscEvent::FeeAddressChanged { previous, current },
     }
 }
