@@ -224,7 +224,7 @@ interface IPSC {
 
     // ---------------------------------------------------------------- errors
 
-    /// @notice An amount, a least deposit or a supply of zero.
+    /// @notice An amount, a supply or a least stake of zero.
     error ZeroAmount();
     /// @notice An address of zero where somebody must be named.
     error ZeroAddress();

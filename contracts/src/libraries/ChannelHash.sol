@@ -19,8 +19,8 @@ library ChannelHash {
     /// @notice A channel's id: `keccak256(abi.encode(client, agent, token, salt, signer, this contract, chain id))`, where a
     /// marketplace channel's salt is `keccak256(abi.encode(offering, nonce))`.
     /// @param chainId the chain's at the deployment: a fork with another id still finds its channels
-    /// @dev Contract and chain are part of it: a voucher names one channel in the world. In assembly, as the digests below,
-    /// because every call hashes and `abi.encode` costs some 150 gas more. The tests compare them with the plain forms.
+    /// @dev Contract and chain are part of it: a voucher names one channel in the world. In assembly: it saves an opening 319 gas.
+    /// The tests compare every hash here with its plain form.
     function channelIdOf(
         address client,
         address agent,
@@ -61,6 +61,8 @@ library ChannelHash {
 
     /// @notice The EIP-712 digest of a voucher:
     /// `keccak256(0x1901 || separator || keccak256(abi.encode(typeHash, channelId, cumulativeAmount)))`.
+    /// @dev In assembly: it saves every payment 165 gas, 181 in a batch. That is less than we ask of assembly elsewhere, but
+    /// without it an agent's close misses its limit.
     function voucherDigest(bytes32 separator, bytes32 channelId, uint256 cumulativeAmount)
         internal
         pure
@@ -81,7 +83,7 @@ library ChannelHash {
     }
 
     /// @notice The EIP-712 digest of a message of one of the two types about closing, which have the same fields.
-    /// @dev In assembly, as the voucher's: it saves a close by both 400 gas.
+    /// @dev In assembly, as the voucher's: it saves a close by both 208 gas.
     function closingDigest(
         bytes32 separator,
         bytes32 typeHash,

@@ -66,7 +66,7 @@ abstract contract Offerings is Accounts {
         uint8 sourceType,
         string calldata source
     ) private {
-        if (minDeposit == 0 || supply == 0) revert ZeroAmount();
+        if (supply == 0) revert ZeroAmount();
         if (minDeposit < MIN_STAKE) revert StakeTooSmall(minDeposit, MIN_STAKE);
         _requireShort(source);
         OfferingSlot storage slot = _offerings[agent][offering];

@@ -197,6 +197,16 @@ contract FeesTest is World {
         VM.assertEq(effectiveAt, at, "when it counts");
     }
 
+    function test_RefreshOfferingFee_LowersAtOnceAfterAnAnnouncement() public {
+        _setFee(700);
+        VM.prank(AGENT);
+        psc.popUpOffering(OFFERING, 0, SOURCE);
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(600);
+        psc.refreshOfferingFee(AGENT, OFFERING);
+        VM.assertEq(psc.offerings(AGENT, OFFERING).fee, 600, "the offering's");
+    }
+
     function test_RefreshOfferingFee_OfADeadOfferingIsRefused() public {
         VM.expectRevert(abi.encodeWithSelector(IPSC.OfferingNotLive.selector, STRANGER, OFFERING));
         psc.refreshOfferingFee(STRANGER, OFFERING);

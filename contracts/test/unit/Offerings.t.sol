@@ -23,7 +23,7 @@ contract OfferingsTest is World {
 
     function test_RegisterOffering_OfNothingIsRefused() public {
         VM.startPrank(AGENT);
-        VM.expectRevert(abi.encodeWithSelector(IPSC.ZeroAmount.selector));
+        VM.expectRevert(abi.encodeWithSelector(IPSC.StakeTooSmall.selector, 0, MIN_STAKE));
         psc.registerOffering(ANOTHER, 0, 1, 0, SOURCE);
         VM.expectRevert(abi.encodeWithSelector(IPSC.ZeroAmount.selector));
         psc.registerOffering(ANOTHER, MIN_STAKE, 0, 0, SOURCE);

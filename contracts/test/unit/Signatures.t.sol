@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Signatures} from "../../src/libraries/Signatures.sol";
 import {DeafWallet, Wallet, YesWallet} from "../support/Wallets.sol";
 import {IPSC, World} from "../support/World.sol";
+
+/// @notice The library's own face.
+contract Recovery {
+    function recover(bytes32 digest, bytes calldata signature) external view returns (address) {
+        return Signatures.recover(digest, signature);
+    }
+}
 
 /// @notice One message and one key have one valid signature, and only a channel without a signer asks an account's code.
 contract SignaturesTest is World {
@@ -26,6 +34,22 @@ contract SignaturesTest is World {
         (uint8 v, bytes32 r, bytes32 s) = VM.sign(CLIENT_KEY, psc.voucherDigest(id, 100));
         bytes32 mirrored = bytes32(SECP256K1_ORDER - uint256(s));
         _assertRefused(d, id, 100, abi.encodePacked(r, mirrored, v == 27 ? uint8(28) : uint8(27)));
+    }
+
+    /// @dev Every pair of a valid r and any s is some key's signature: the bound can be tested to the unit.
+    function test_Signature_IsAcceptedUpToHalfOfTheOrderExactly() public {
+        Recovery recovery = new Recovery();
+        bytes32 digest = keccak256("any message");
+        (, bytes32 r,) = VM.sign(CLIENT_KEY, digest);
+        bytes32 half = bytes32(SECP256K1_ORDER / 2);
+        VM.assertEq(
+            recovery.recover(digest, abi.encodePacked(r, half, uint8(27))),
+            ecrecover(digest, 27, r, half),
+            "the highest s"
+        );
+        VM.assertNotEq(bytes32(bytes20(ecrecover(digest, 27, r, half))), 0, "which is somebody's");
+        bytes32 above = bytes32(SECP256K1_ORDER / 2 + 1);
+        VM.assertEq(recovery.recover(digest, abi.encodePacked(r, above, uint8(27))), address(0), "above");
     }
 
     function test_Signature_WithAnyOtherVIsRefused() public {
