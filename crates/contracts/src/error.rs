@@ -30,7 +30,9 @@ pub enum PscError {
     #[error("the token does not return its balances: there is no such token at its address")]
     TokenSilent,
     /// A call inside of `multicall` failed without a reason.
-    #[error("a call inside of the multicall failed without a reason: is it a call of this contract, and is there gas enough?")]
+    #[error(
+        "a call inside of the multicall failed without a reason: is it a call of this contract, and is there gas enough?"
+    )]
     FailedCall,
     /// A call of the contract from inside of its token, while tokens arrive.
     #[error("the token called the contract while tokens arrived: do not use this token")]

@@ -144,7 +144,10 @@ impl Contract {
         if !self.binds_agent(descriptor.agent, signed.digest(&self.domain), signature) {
             return Err(Revert::InvalidSignature { channel: id });
         }
-        self.pay(descriptor, id, channel.due(cumulative));
+        let due = channel.due(cumulative);
+        if due > channel.paid {
+            self.pay(descriptor, id, due);
+        }
         self.close(descriptor, id, Closure::ByBoth, events);
         Ok(())
     }

@@ -73,7 +73,7 @@ impl Contract {
         source: &Source,
         events: &mut Events,
     ) -> Result<(), Revert> {
-        if min_deposit.is_zero() || supply == 0 {
+        if supply == 0 {
             return Err(Revert::ZeroAmount);
         }
         let minimum = self.terms.min_stake;
