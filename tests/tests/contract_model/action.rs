@@ -171,6 +171,8 @@ enum Signer {
 pub(crate) enum Pick {
     /// One that is open, if any is.
     Open(usize),
+    /// One whose client asked to close, if any is.
+    Closing(usize),
     /// One that is or was open.
     Any(usize),
     /// One that never was.
@@ -481,8 +483,15 @@ impl Scene<'_> {
             let channel = self.contract.channel(descriptor.id(self.contract.domain()));
             agent.is_none_or(|agent| descriptor.agent == agent) && channel.is_some_and(|channel| channel.open)
         };
+        let is_closing = |descriptor: &ChannelDescriptor| {
+            let channel = self.contract.channel(descriptor.id(self.contract.domain()));
+            channel.is_some_and(|channel| channel.challenge_ends_at.is_some())
+        };
         let (known, index): (Vec<_>, _) = match pick {
             Pick::Open(index) => (self.descriptors.iter().filter(|known| is_open(known)).collect(), index),
+            Pick::Closing(index) => {
+                (self.descriptors.iter().filter(|known| is_open(known) && is_closing(known)).collect(), index)
+            }
             Pick::Any(index) => (self.descriptors.iter().collect(), index),
             Pick::Unheard => (Vec::new(), 0),
         };
@@ -684,7 +693,8 @@ fn sum(usual: std::ops::Range<u128>) -> impl Strategy<Value = Sum> {
 
 fn pick() -> impl Strategy<Value = Pick> {
     prop_oneof![
-        12 => any::<usize>().prop_map(Pick::Open),
+        9 => any::<usize>().prop_map(Pick::Open),
+        4 => any::<usize>().prop_map(Pick::Closing),
         2 => any::<usize>().prop_map(Pick::Any),
         1 => Just(Pick::Unheard),
     ]
@@ -769,7 +779,7 @@ fn recipient() -> impl Strategy<Value = Recipient> {
 }
 
 fn approval() -> impl Strategy<Value = Approval> {
-    let deadline = prop_oneof![8 => 0..1_000_i64, 1 => -3..1_i64, 1 => Just(i64::MAX)];
+    let deadline = prop_oneof![8 => 0..1_000_i64, 3 => -2..2_i64, 1 => Just(i64::MAX)];
     (forgery(), any::<bool>(), prop::bool::weighted(0.1), deadline).prop_map(
         |(forgery, by_operator, stale, deadline)| Approval { forgery, by_operator, stale, deadline },
     )
@@ -847,7 +857,13 @@ fn simple_draft() -> impl Strategy<Value = Draft> {
             .prop_map(|(channel, admitted, approval)| Draft::RequestCloseFor(channel, admitted, approval)),
         2 => pick().prop_map(Draft::CancelClose),
         5 => pick().prop_map(Draft::FinalizeClose),
-        2 => prop_oneof![4 => 0..=10_000_u16, 1 => 10_001..=u16::MAX].prop_map(Draft::SetFee),
+        2 => prop_oneof![
+            2 => 0..=10_000_u16,
+            // The same again, now and then.
+            3 => prop::sample::select(vec![0, 700, 10_000]),
+            1 => 10_001..=u16::MAX,
+        ]
+        .prop_map(Draft::SetFee),
         1 => any::<usize>().prop_map(Draft::ProposeFeeAddress),
         1 => Just(Draft::AcceptFeeAddress),
     ]

@@ -118,7 +118,7 @@ fn the_model_and_the_contract_are_the_same() {
     let node = runtime.block_on(Node::start());
     let usual = ProptestConfig::default();
     // Each takes a second or less; a nightly run may ask for thousands.
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 24 };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 48 };
     let config = ProptestConfig { cases, max_shrink_iters: 150, ..usual };
     let told = TestRunner::new(config)
         .run(&story(), |story| runtime.block_on(node.undone(async |node| compare(node, &story).await)));
