@@ -82,6 +82,18 @@ impl Role for AgentRole {
                 let close = CloseChannel { channel: id, even_unpaid: false };
                 privatix_node::push(conn, &close, "monitor").await
             }
+            // Code of the client's account could void every voucher of it, so it is not served, and its place is freed.
+            Some(ChainEvent::Opened { .. }) if !channel.descriptor.names_signer() => {
+                tracing::warn!(channel = %id, "the channel names no signer; it is closed without service");
+                privatix_node::push(
+                    conn,
+                    &terminate("the channel names no signer of its vouchers"),
+                    "monitor",
+                )
+                .await?;
+                let close = CloseChannel { channel: id, even_unpaid: true };
+                privatix_node::push(conn, &close, "monitor").await
+            }
             Some(ChainEvent::Opened { .. }) => {
                 privatix_node::push(conn, &ProvisionChannel { channel: id }, "monitor").await
             }
@@ -92,7 +104,8 @@ impl Role for AgentRole {
             Some(ChainEvent::Closed { .. }) => {
                 privatix_node::push(conn, &terminate("the channel is closed"), "monitor").await
             }
-            Some(ChainEvent::ToppedUp { .. } | ChainEvent::Settled { .. }) | None => Ok(()),
+            Some(ChainEvent::ToppedUp { .. } | ChainEvent::Settled { .. } | ChainEvent::CloseCancelled)
+            | None => Ok(()),
         }
     }
 
