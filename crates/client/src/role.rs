@@ -139,7 +139,7 @@ impl Role for ClientRole {
                 privatix_node::push(conn, &FinalizeClose { channel: id }, "monitor").await
             }
             Some(ChainEvent::Closed { .. }) => end_service(conn, id, "the channel is closed").await,
-            Some(ChainEvent::Settled { .. }) | None => Ok(()),
+            Some(ChainEvent::Settled { .. } | ChainEvent::CloseCancelled) | None => Ok(()),
         }
     }
 
