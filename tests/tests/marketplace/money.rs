@@ -1,8 +1,10 @@
 //! What happens when money runs out, is withheld, or is added.
 
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
-use privatix_channel::{Amount, ChannelStatus};
+use privatix_channel::{Amount, ChannelStatus, Closure, Period, Terms};
 use privatix_contracts::call;
+use privatix_jobs::Filter;
+use privatix_node::NodeError;
 use privatix_testkit::{FileServer, wait_for};
 use std::time::Duration;
 
@@ -96,12 +98,28 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
         view.channel.status == ChannelStatus::InChallenge
     })
     .await;
-    market.anvil.mine(20).await.unwrap(); // the challenge period
+    // Blocks alone end no challenge, and neither does all but a minute of it.
+    market.anvil.mine(20).await.unwrap();
+    market.anvil.warp(Period::new(Terms::TEST.challenge.seconds() - 60)).await.unwrap();
+    let ends_at = asked.channel.challenge_ends_at.unwrap();
+    wait_for("the client to look at the challenge again", LIMIT, async || {
+        let waiting = Filter::new().kind("finalize_close");
+        let jobs = privatix_jobs::list(&mut *client.handle.node().db().read().await?, &waiting).await?;
+        match jobs.jobs.iter().find_map(|job| job.failure.as_ref()) {
+            Some(failure) if failure.message.contains(&ends_at.to_string()) => Ok(()),
+            _ => Err(NodeError::NotRunning),
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(client.handle.node().channel(id).await.unwrap().channel.status, ChannelStatus::InChallenge);
+    market.anvil.warp(Period::minutes(1)).await.unwrap();
     let closed = channel(client.handle.node(), "closed", id, |view| {
         view.channel.status == ChannelStatus::ClosedUncoop
     })
     .await;
     assert_eq!(closed.channel.paid, asked.paid, "what was signed was admitted");
+    assert_eq!(closed.channel.closure, Some(Closure::ByClient), "nobody disputed it");
     let after = client.handle.node().balances().await.unwrap();
     let all = |has: privatix_node::Balances| has.contract.checked_add(has.wallet).unwrap();
     assert_eq!(all(before).checked_sub(all(after)), Some(asked.paid));
@@ -138,7 +156,7 @@ async fn admit_too_little(while_away: bool) {
     if while_away {
         agent.stop().await;
         market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
-        market.anvil.mine(5).await.unwrap(); // a quarter of the challenge
+        market.anvil.warp(Period::new(Terms::TEST.challenge.seconds() / 4)).await.unwrap();
         agent = market.agent().await;
     } else {
         market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
@@ -148,6 +166,7 @@ async fn admit_too_little(while_away: bool) {
         channel(agent.handle.node(), "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop)
             .await;
     assert!(closed.channel.paid >= paid, "{closed:?}");
+    assert_eq!(closed.channel.closure, Some(Closure::ByAgentDisputed));
     service(agent.handle.node(), id, "terminated").await;
     service(client.handle.node(), id, "terminated").await;
     client.stop().await;
