@@ -347,3 +347,16 @@ pub(crate) async fn load(
     let view = ClientChannel::restore(*node.domain(), channel.descriptor, on_chain, highest)?;
     Ok((channel, view))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_looked_at_again_at_its_end_or_sooner_and_at_least_once_a_minute() {
+        let poll = Duration::from_secs(2);
+        assert_eq!(look_again(Period::new(7), poll), Duration::from_secs(7));
+        assert_eq!(look_again(Period::hours(24), poll), Duration::from_secs(40));
+        assert_eq!(look_again(Period::hours(24), Duration::from_mins(5)), LOOK);
+    }
+}

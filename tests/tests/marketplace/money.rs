@@ -1,10 +1,9 @@
 //! What happens when money runs out, is withheld, or is added.
 
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
+use privatix_chain::TxFilter;
 use privatix_channel::{Amount, ChannelStatus, Closure, Period, Terms};
 use privatix_contracts::call;
-use privatix_jobs::Filter;
-use privatix_node::NodeError;
 use privatix_testkit::{FileServer, wait_for};
 use std::time::Duration;
 
@@ -101,18 +100,20 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
     // Blocks alone end no challenge, and neither does all but a minute of it.
     market.anvil.mine(20).await.unwrap();
     market.anvil.warp(Period::new(Terms::TEST.challenge.seconds() - 60)).await.unwrap();
-    let ends_at = asked.channel.challenge_ends_at.unwrap();
+    let node = client.handle.node();
+    let next_look = async || {
+        let looks = privatix_jobs::Filter::new().kind("finalize_close");
+        let jobs = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &looks).await.unwrap();
+        jobs.jobs[0].not_before
+    };
+    let planned = next_look().await;
     wait_for("the client to look at the challenge again", LIMIT, async || {
-        let waiting = Filter::new().kind("finalize_close");
-        let jobs = privatix_jobs::list(&mut *client.handle.node().db().read().await?, &waiting).await?;
-        match jobs.jobs.iter().find_map(|job| job.failure.as_ref()) {
-            Some(failure) if failure.message.contains(&ends_at.to_string()) => Ok(()),
-            _ => Err(NodeError::NotRunning),
-        }
+        let now = next_look().await;
+        if now > planned { Ok(()) } else { Err(format!("{now:?}")) }
     })
     .await
     .unwrap();
-    assert_eq!(client.handle.node().channel(id).await.unwrap().channel.status, ChannelStatus::InChallenge);
+    assert_eq!(node.channel(id).await.unwrap().channel.status, ChannelStatus::InChallenge);
     market.anvil.warp(Period::minutes(1)).await.unwrap();
     let closed = channel(client.handle.node(), "closed", id, |view| {
         view.channel.status == ChannelStatus::ClosedUncoop
@@ -120,6 +121,10 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
     .await;
     assert_eq!(closed.channel.paid, asked.paid, "what was signed was admitted");
     assert_eq!(closed.channel.closure, Some(Closure::ByClient), "nobody disputed it");
+    let finalized = TxFilter { kind: Some("finalize_close".into()), ..TxFilter::default() };
+    let sent =
+        node.transactor().unwrap().list(&mut *node.db().read().await.unwrap(), &finalized).await.unwrap();
+    assert_eq!(sent.len(), 1, "one was sent too early: {sent:?}");
     let after = client.handle.node().balances().await.unwrap();
     let all = |has: privatix_node::Balances| has.contract.checked_add(has.wallet).unwrap();
     assert_eq!(all(before).checked_sub(all(after)), Some(asked.paid));
