@@ -77,11 +77,6 @@ impl Role for AgentRole {
         let terminate =
             |reason: &str| ServiceOrder { channel: id, order: Order::Terminate, reason: reason.to_owned() };
         match event.channel_event() {
-            // Ended before a reorganisation, and open again: what was paid is still to be cashed.
-            Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
-                let close = CloseChannel { channel: id, even_unpaid: false };
-                privatix_node::push(conn, &close, "monitor").await
-            }
             // Code of the client's account could void every voucher of it, so it is not served, and its place is freed.
             Some(ChainEvent::Opened { .. }) if !channel.descriptor.names_signer() => {
                 tracing::warn!(channel = %id, "the channel names no signer; it is closed without service");
@@ -92,6 +87,11 @@ impl Role for AgentRole {
                 )
                 .await?;
                 let close = CloseChannel { channel: id, even_unpaid: true };
+                privatix_node::push(conn, &close, "monitor").await
+            }
+            // Ended before a reorganisation, and open again: what was paid is still to be cashed.
+            Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
+                let close = CloseChannel { channel: id, even_unpaid: false };
                 privatix_node::push(conn, &close, "monitor").await
             }
             Some(ChainEvent::Opened { .. }) => {
