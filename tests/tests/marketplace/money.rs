@@ -103,7 +103,7 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
     let node = client.handle.node();
     let next_look = async || {
         let looks = privatix_jobs::Filter::new().kind("finalize_close");
-        let jobs = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &looks).await.unwrap();
+        let jobs = privatix_jobs::list(&mut node.db().read().await.unwrap(), &looks).await.unwrap();
         jobs.jobs[0].not_before
     };
     let planned = next_look().await;
@@ -123,7 +123,7 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
     assert_eq!(closed.channel.closure, Some(Closure::ByClient), "nobody disputed it");
     let finalized = TxFilter { kind: Some("finalize_close".into()), ..TxFilter::default() };
     let sent =
-        node.transactor().unwrap().list(&mut *node.db().read().await.unwrap(), &finalized).await.unwrap();
+        node.transactor().unwrap().list(&mut node.db().read().await.unwrap(), &finalized).await.unwrap();
     assert_eq!(sent.len(), 1, "one was sent too early: {sent:?}");
     let after = client.handle.node().balances().await.unwrap();
     let all = |has: privatix_node::Balances| has.contract.checked_add(has.wallet).unwrap();
