@@ -123,7 +123,7 @@ async fn sale() -> Result<(), Failure> {
         agent,
         offering: B256::repeat_byte(0x0f).into(),
         nonce: 1,
-        signer: Address::ZERO, // the client itself signs
+        signer: key.address(), // the client itself signs; named, so that no code of its account decides
     };
     let opened = ChainEvent::Opened { deposit: Amount::new(45), fee: Fee::ZERO };
 

@@ -71,7 +71,11 @@ try {
       contractName: name,
       abi: full.abi,
       bytecode: { object: full.bytecode.object },
-      deployedBytecode: { object: full.deployedBytecode.object },
+      // Where the constructor's arguments stand in the code: to be masked when a deployed contract is compared with it.
+      deployedBytecode: {
+        object: full.deployedBytecode.object,
+        immutableReferences: full.deployedBytecode.immutableReferences,
+      },
     };
     const size = (full.deployedBytecode.object.length - 2) / 2;
     keep(join(crates, "contracts", "artifacts", `${name}.json`), artifact, `${name}: ${size} bytes of code`);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 /// @notice An offering's whole state in one storage slot.
 ///
 ///   bit  0            96       128      160         200      216     224
 ///        | minDeposit | supply | open   | updatedAt | fee    | state |
-///        | uint96     | uint32 | uint32 | uint40    | uint16 | uint8 |
+///        | uint96     | uint32 | uint32 | uint40 (s)| uint16 | uint8 |
 ///
 /// @dev `supply + open` never changes while the offering lives: a channel moves one from `supply` to `open` and back.
 /// A removed offering keeps its word: its hash can never be registered again by its agent.
@@ -20,7 +20,7 @@ library OfferingWords {
     uint256 private constant FEE_SHIFT = 200;
     uint256 private constant DEPOSIT_MASK = type(uint96).max;
     uint256 private constant COUNT_MASK = type(uint32).max;
-    uint256 private constant BLOCK_MASK = type(uint40).max;
+    uint256 private constant TIME_MASK = type(uint40).max;
     uint256 private constant FEE_MASK = type(uint16).max;
     uint256 private constant ONE_FREE = 1 << SUPPLY_SHIFT;
     uint256 private constant ONE_OPEN = 1 << OPEN_SHIFT;
@@ -64,9 +64,9 @@ library OfferingWords {
         return uint32((OfferingWord.unwrap(word) >> OPEN_SHIFT) & COUNT_MASK);
     }
 
-    /// @notice Block of the registration or of the last pop-up.
+    /// @notice Time of the registration or of the last pop-up.
     function updatedAt(OfferingWord word) internal pure returns (uint40) {
-        return uint40((OfferingWord.unwrap(word) >> UPDATED_SHIFT) & BLOCK_MASK);
+        return uint40((OfferingWord.unwrap(word) >> UPDATED_SHIFT) & TIME_MASK);
     }
 
     /// @notice The network fee that channels opened under the offering will have.
@@ -74,10 +74,10 @@ library OfferingWords {
         return uint16((OfferingWord.unwrap(word) >> FEE_SHIFT) & FEE_MASK);
     }
 
-    /// @notice The offering announced in this block.
+    /// @notice The offering announced now.
     function announced(OfferingWord word, uint16 fee_) internal view returns (OfferingWord) {
-        uint256 kept = OfferingWord.unwrap(word.withFee(fee_)) & ~(BLOCK_MASK << UPDATED_SHIFT);
-        return OfferingWord.wrap(kept | ((block.number & BLOCK_MASK) << UPDATED_SHIFT));
+        uint256 kept = OfferingWord.unwrap(word.withFee(fee_)) & ~(TIME_MASK << UPDATED_SHIFT);
+        return OfferingWord.wrap(kept | ((block.timestamp & TIME_MASK) << UPDATED_SHIFT));
     }
 
     function withFee(OfferingWord word, uint16 fee_) internal pure returns (OfferingWord) {

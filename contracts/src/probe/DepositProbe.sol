@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IPSC} from "../interfaces/IPSC.sol";
@@ -7,7 +7,8 @@ import {IPSC} from "../interfaces/IPSC.sol";
 /// @title A trial of a deposit that changes nothing.
 /// @notice Never deployed: an `eth_call` runs this code in place of an account's own (a state override), so that a token that
 /// takes a fee from transfers, or refuses them, is recognised before money is sent.
-/// @dev The service contract trusts its token to be a plain ERC-20 and credits what was asked for, not what arrived.
+/// @dev The service contract credits what arrives, so nobody else loses by such a token; but whoever pays with it loses a part
+/// of every transfer, and a withdrawal is not measured.
 contract DepositProbe {
     /// @notice The token did not grant the allowance that it was asked for.
     error AllowanceNotGranted(uint256 allowance);
@@ -29,7 +30,7 @@ contract DepositProbe {
         uint256 held = token.balanceOf(address(service));
         service.deposit(amount);
         arrived = _gained(held, token.balanceOf(address(service)));
-        // What did not arrive may not be there to be withdrawn.
+        // What did not arrive is not credited, and cannot be withdrawn.
         if (arrived < amount) return (arrived, 0);
 
         uint256 owned = token.balanceOf(address(this));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {ChannelWord, ChannelWords} from "../../src/libraries/ChannelWord.sol";
 import {OfferingWord, OfferingWords} from "../../src/libraries/OfferingWord.sol";
@@ -7,21 +7,25 @@ import {World} from "../support/World.sol";
 
 /// @notice The packed words: every field is its own, and the fee is exact.
 contract WordsTest is World {
-    function testFuzz_ChannelWord_FieldsAreIndependent(uint96 deposit, uint96 more, uint16 fee, uint40 at)
+    function testFuzz_ChannelWord_FieldsAreIndependent(uint96 deposit, uint96 more, uint16 fee, uint40 end)
         public
     {
         fee %= 10_001;
-        at = uint40(1 + at % (type(uint40).max - 1));
-        VM.roll(at);
+        end = uint40(1 + end % (type(uint40).max - 1));
         ChannelWord word = ChannelWords.opened(deposit, fee);
         _assertChannel(word, deposit, 0, 0, fee, 1);
-        word = word.closeRequested();
-        _assertChannel(word, deposit, 0, at, fee, 1);
+        word = word.closeRequested(end);
+        _assertChannel(word, deposit, 0, end, fee, 1);
+        VM.assertFalse(word.disputed(), "nothing was paid since the request");
         (word,,) = word.pay(deposit / 3);
-        _assertChannel(word, deposit, deposit / 3, at, fee, 1);
+        _assertChannel(word, deposit, deposit / 3, end, fee, 1);
+        VM.assertEq(word.disputed() ? 1 : 0, 1, "paid since the request");
+        _assertChannel(word.closeCancelled(), deposit, deposit / 3, 0, fee, 1);
+        VM.assertFalse(word.closeCancelled().disputed(), "forgotten with the request");
+        VM.assertFalse(word.toppedUp(deposit).disputed(), "and with a top-up");
         uint256 grown = uint256(deposit) + more > type(uint96).max ? type(uint96).max : deposit + more;
         _assertChannel(word.toppedUp(uint96(grown)), grown, deposit / 3, 0, fee, 1);
-        _assertChannel(word.closed(), deposit, deposit / 3, at, fee, 2);
+        _assertChannel(word.closed(), deposit, deposit / 3, end, fee, 2);
         VM.assertFalse(word.closed().isOpen(), "closed");
         VM.assertFalse(word.closed().isNone(), "closed for ever");
     }
@@ -32,7 +36,7 @@ contract WordsTest is World {
     {
         paid = uint96(paid % (uint256(deposit) + 1));
         (ChannelWord word,,) = ChannelWords.opened(deposit, 0).pay(paid);
-        VM.assertEq(word.covers(amount) ? 1 : 0, amount <= deposit ? 1 : 0, "covers");
+        VM.assertEq(word.due(amount), amount <= deposit ? amount : deposit, "due");
         VM.assertEq(word.hasPaid(amount) ? 1 : 0, amount <= paid ? 1 : 0, "has paid");
         VM.assertEq(word.unpaid(), deposit - paid, "unpaid");
     }
@@ -70,7 +74,7 @@ contract WordsTest is World {
     ) public {
         minDeposit = uint96(1 + minDeposit % (type(uint96).max - 1));
         supply = uint32(1 + supply % (type(uint32).max - 1));
-        VM.roll(at);
+        VM.warp(at);
         OfferingWord word = OfferingWords.registered(minDeposit, supply, fee);
         _assertOffering(word, minDeposit, supply, 0, at, fee, 1);
         _assertOffering(word.placeTaken(), minDeposit, supply - 1, 1, at, fee, 1);
@@ -80,7 +84,7 @@ contract WordsTest is World {
         _assertOffering(word.placeTaken().removed().placeDropped(), minDeposit, 0, 0, at, fee, 2);
         VM.assertFalse(word.removed().isLive(), "removed");
         VM.assertFalse(word.removed().isNone(), "removed for ever");
-        VM.roll(uint256(at) + 1);
+        VM.warp(uint256(at) + 1);
         _assertOffering(word.announced(7), minDeposit, supply, 0, uint40(uint256(at) + 1), 7, 1);
     }
 
@@ -88,13 +92,13 @@ contract WordsTest is World {
         ChannelWord word,
         uint256 deposit,
         uint256 paid,
-        uint256 requestedAt,
+        uint256 challengeEndsAt,
         uint256 fee,
         uint256 state
     ) private pure {
         VM.assertEq(word.deposit(), deposit, "deposit");
         VM.assertEq(word.paid(), paid, "paid");
-        VM.assertEq(word.closeRequestedAt(), requestedAt, "close request");
+        VM.assertEq(word.challengeEndsAt(), challengeEndsAt, "close request");
         VM.assertEq(word.fee(), fee, "fee");
         VM.assertEq(word.state(), state, "state");
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IPSC} from "../../src/interfaces/IPSC.sol";
 import {IToken} from "../support/IToken.sol";
@@ -41,13 +41,16 @@ contract Market {
     Deal[] private _deals;
     Shop[] private _shops;
     address private _feeAddress;
-    uint256 private _block;
+    uint256 private _time;
+    uint256 private _chainId;
+    uint256 private _salt;
 
     constructor(IPSC psc, IToken token, address feeAddress_) {
         PSC = psc;
         TOKEN = token;
         _feeAddress = feeAddress_;
-        _block = VM.getBlockNumber();
+        _time = VM.getBlockTimestamp();
+        _chainId = VM.getChainId();
         for (uint256 i = 0; i < PEOPLE; ++i) {
             uint256 key = uint256(keccak256(abi.encode("person", i)));
             _keys.push(key);
@@ -113,16 +116,24 @@ contract Market {
 
     // ---------------------------------------------------------------- time
 
-    /// @dev The block number is put back before each action: forge rolls it back between calls.
+    /// @dev Time and chain id are put back before each action: forge rolls them back between calls.
     modifier inTime() {
-        VM.roll(_block);
+        VM.warp(_time);
+        VM.chainId(_chainId);
         _;
-        _block = VM.getBlockNumber() + 1;
-        VM.roll(_block);
+        _time = VM.getBlockTimestamp() + 12;
+        VM.warp(_time);
     }
 
-    function passBlocks(uint256 count) external inTime {
-        VM.roll(_block + count % 30);
+    function passTime(uint256 seconds_) external inTime {
+        VM.warp(_time + seconds_ % (2 days));
+    }
+
+    /// @dev The chain forks, or another fork goes on: signatures are for the chain of the moment, channels stay.
+    function fork(uint256 seed) external inTime {
+        if (seed % 5 != 0) return; // rarely
+        _chainId = 31_337 + (seed / 5) % 3;
+        VM.chainId(_chainId);
     }
 
     // ---------------------------------------------------------------- balances
@@ -135,10 +146,19 @@ contract Market {
     }
 
     function _deposit(address who, uint256 amount) private watched(who) {
-        VM.startPrank(who);
-        TOKEN.approve(address(PSC), amount);
-        PSC.deposit(amount);
-        VM.stopPrank();
+        uint256 before = PSC.balanceOf(who);
+        if (amount % 2 == 0) {
+            IPSC.Permit memory p = _permit(who, amount);
+            VM.prank(who);
+            PSC.depositWithPermit(amount, p);
+        } else {
+            VM.startPrank(who);
+            TOKEN.approve(address(PSC), amount);
+            if (amount % 4 == 1) PSC.deposit(amount);
+            else PSC.depositFor(who, amount);
+            VM.stopPrank();
+        }
+        VM.assertEq(PSC.balanceOf(who) - before, amount, "credited");
     }
 
     function withdraw(uint256 seed, uint256 amount) external inTime {
@@ -150,7 +170,27 @@ contract Market {
 
     function _withdraw(address who, uint256 amount) private watched(who) {
         VM.prank(who);
-        PSC.withdraw(amount);
+        if (amount % 3 == 0) PSC.withdraw(amount);
+        else if (amount % 3 == 1) PSC.withdrawTo(who, amount);
+        else PSC.withdrawAll(who);
+    }
+
+    // ---------------------------------------------------------------- operators
+
+    function appoint(uint256 seed) external inTime {
+        if (seed % 3 != 0) return; // not too often
+        _appoint(_person(seed / 3), seed % 2 == 0 ? address(0) : _person(seed / 23));
+    }
+
+    function _appoint(address agent, address operator) private watched(agent) {
+        VM.prank(agent);
+        PSC.setOperator(operator);
+    }
+
+    /// @notice Who acts for an agent this time: itself, or its operator. Either may, and the agent's money moves alike.
+    function _actor(address agent, uint256 seed) private view returns (address) {
+        address operator = PSC.operatorOf(agent);
+        return operator != address(0) && seed % 2 == 0 ? operator : agent;
     }
 
     // ---------------------------------------------------------------- the fee
@@ -178,7 +218,7 @@ contract Market {
     function register(uint256 seed, uint96 minDeposit, uint32 places) external inTime {
         if (_shops.length == MOST_SHOPS) return;
         address agent = _person(seed);
-        minDeposit = uint96(1 + minDeposit % 1_000_000);
+        minDeposit = uint96(PSC.minStake() + minDeposit % 1_000_000);
         places = 1 + places % 6;
         if (PSC.balanceOf(agent) < uint256(minDeposit) * places) return;
         // Few hashes, so that agents often choose the same.
@@ -191,11 +231,12 @@ contract Market {
         private
         watched(agent)
     {
+        address actor = _actor(agent, minDeposit);
         if (used) {
             VM.expectRevert(abi.encodeWithSelector(IPSC.OfferingExists.selector, agent, offering));
         }
-        VM.prank(agent);
-        PSC.registerOffering(offering, minDeposit, places, 0, "");
+        VM.prank(actor);
+        PSC.registerOfferingFor(agent, offering, minDeposit, places, 0, "");
         if (!used) _shops.push(Shop(agent, offering, minDeposit, places));
     }
 
@@ -203,13 +244,13 @@ contract Market {
         (bool found, Shop memory shop) = _liveShop(seed);
         if (!found) return;
         IPSC.Offering memory offering = PSC.offerings(shop.agent, shop.offering);
-        if (_block < offering.updatedAt + PSC.popUpPeriod()) return;
+        if (_time < offering.updatedAt + PSC.popUpPeriod()) return;
         _popUp(shop);
     }
 
     function _popUp(Shop memory shop) private watched(shop.agent) {
-        VM.prank(shop.agent);
-        PSC.popUpOffering(shop.offering, 0, "");
+        VM.prank(_actor(shop.agent, _time));
+        PSC.popUpOfferingFor(shop.agent, shop.offering, 0, "");
     }
 
     function remove(uint256 seed) external inTime {
@@ -217,13 +258,13 @@ contract Market {
         (bool found, Shop memory shop) = _liveShop(seed / 3);
         if (!found) return;
         IPSC.Offering memory offering = PSC.offerings(shop.agent, shop.offering);
-        if (_block < offering.updatedAt + PSC.removePeriod()) return;
+        if (_time < offering.updatedAt + PSC.removePeriod()) return;
         _remove(shop);
     }
 
     function _remove(Shop memory shop) private watched(shop.agent) {
-        VM.prank(shop.agent);
-        PSC.removeOffering(shop.offering);
+        VM.prank(_actor(shop.agent, _time));
+        PSC.removeOfferingFor(shop.agent, shop.offering);
     }
 
     function refreshFee(uint256 seed) external inTime {
@@ -232,7 +273,13 @@ contract Market {
         _refreshFee(shop);
     }
 
+    /// @dev A stranger's refresh never raises the fee before the agent could have left.
     function _refreshFee(Shop memory shop) private watched(address(this)) {
+        IPSC.Offering memory offering = PSC.offerings(shop.agent, shop.offering);
+        uint256 allowed = uint256(offering.updatedAt) + PSC.feeDelay();
+        if (PSC.fee() > offering.fee && _time < allowed) {
+            VM.expectRevert(abi.encodeWithSelector(IPSC.TooEarly.selector, _time, allowed));
+        }
         PSC.refreshOfferingFee(shop.agent, shop.offering);
     }
 
@@ -243,37 +290,78 @@ contract Market {
         (bool found, Shop memory shop) = _liveShop(seed);
         if (!found || PSC.offerings(shop.agent, shop.offering).supply == 0) return;
         address client = _person(seed / 7);
-        uint256 balance = PSC.balanceOf(client);
+        bool fromWallet = signerSeed % 3 != 0;
+        uint256 balance = fromWallet ? TOKEN.balanceOf(client) : PSC.balanceOf(client);
         if (balance < shop.minDeposit) return;
         amount = shop.minDeposit + amount % 5_000_000;
         if (amount > balance) amount = balance;
         address signer = signerSeed % 2 == 0 ? address(0) : _person(signerSeed);
-        _open(client, shop, signer, uint96(amount));
+        IPSC.Descriptor memory d =
+            IPSC.Descriptor(client, shop.agent, shop.offering, uint64(_deals.length), signer);
+        bytes32 id = PSC.channelIdOf(d);
+        if (signerSeed % 3 == 0) _open(d, uint96(amount));
+        else if (signerSeed % 3 == 1) _openWithPermit(d, uint96(amount));
+        else _openWithAuthorization(d, uint96(amount), id);
+        _deals.push(Deal(d, id, keyOf(signer == address(0) ? client : signer), 0, 0, uint96(amount)));
     }
 
-    function _open(address client, Shop memory shop, address signer, uint96 amount) private watched(client) {
-        uint64 nonce = uint64(_deals.length);
-        VM.prank(client);
-        bytes32 id = PSC.open(shop.agent, shop.offering, nonce, signer, amount);
-        uint256 key = keyOf(signer == address(0) ? client : signer);
-        IPSC.Descriptor memory d = IPSC.Descriptor(client, shop.agent, shop.offering, nonce, signer);
-        _deals.push(Deal(d, id, key, 0, 0, amount));
+    function _open(IPSC.Descriptor memory d, uint96 amount) private watched(d.client) {
+        VM.prank(d.client);
+        PSC.open(d.agent, d.offering, d.nonce, d.signer, amount);
+    }
+
+    function _openWithPermit(IPSC.Descriptor memory d, uint96 amount) private watched(d.client) {
+        IPSC.Permit memory p = _permit(d.client, amount);
+        VM.prank(d.client);
+        PSC.openWithPermit(d.agent, d.offering, d.nonce, d.signer, amount, p);
+    }
+
+    function _openWithAuthorization(IPSC.Descriptor memory d, uint96 amount, bytes32 id)
+        private
+        watched(d.client)
+    {
+        IPSC.Authorization memory a = _authorization(d.client, amount, id);
+        PSC.openWithAuthorization(d.client, d.agent, d.offering, d.nonce, d.signer, amount, a);
     }
 
     function topUp(uint256 seed, uint256 amount) external inTime {
         (bool found, uint256 index) = _openDeal(seed);
         if (!found) return;
-        uint256 balance = PSC.balanceOf(_deals[index].descriptor.client);
+        address client = _deals[index].descriptor.client;
+        bool fromWallet = amount % 3 != 0;
+        uint256 balance = fromWallet ? TOKEN.balanceOf(client) : PSC.balanceOf(client);
         if (balance == 0) return;
-        amount = 1 + amount % (balance < 5_000_000 ? balance : 5_000_000);
-        _topUp(_deals[index], uint96(amount));
+        uint96 added = uint96(1 + (amount / 3) % (balance < 5_000_000 ? balance : 5_000_000));
+        if (amount % 3 == 2) _topUpWithAuthorization(_deals[index], added);
+        else _topUp(_deals[index], added, fromWallet);
     }
 
-    function _topUp(Deal storage deal, uint96 amount) private watched(deal.descriptor.client) {
+    function _topUp(Deal storage deal, uint96 amount, bool fromWallet)
+        private
+        watched(deal.descriptor.client)
+    {
+        IPSC.Permit memory p = _permit(deal.descriptor.client, amount);
         VM.prank(deal.descriptor.client);
-        PSC.topUp(deal.descriptor, amount);
+        if (fromWallet) PSC.topUpWithPermit(deal.descriptor, amount, p);
+        else PSC.topUp(deal.descriptor, amount);
         deal.deposited += amount;
-        VM.assertEq(PSC.channels(deal.id).closeRequestedAt, 0, "a top-up cancels the request");
+        VM.assertEq(PSC.channels(deal.id).challengeEndsAt, 0, "a top-up cancels the request");
+    }
+
+    /// @dev By anybody; and never against the client's close request.
+    function _topUpWithAuthorization(Deal storage deal, uint96 amount)
+        private
+        watched(deal.descriptor.client)
+    {
+        bytes32 salt = bytes32(++_salt);
+        IPSC.Authorization memory a =
+            _authorization(deal.descriptor.client, amount, keccak256(abi.encode(deal.id, salt)));
+        bool leaving = PSC.channels(deal.id).challengeEndsAt != 0;
+        if (leaving) {
+            VM.expectRevert(abi.encodeWithSelector(IPSC.CloseAlreadyRequested.selector, deal.id));
+        }
+        PSC.topUpWithAuthorization(deal.descriptor, amount, salt, a);
+        if (!leaving) deal.deposited += amount;
     }
 
     /// @dev Anybody may send it: watched as a stranger's act.
@@ -287,14 +375,15 @@ contract Market {
         (bool more, uint128 amount) = _more(deal, seed);
         if (!more) return;
         PSC.settle(deal.descriptor, amount, _voucher(deal, amount));
-        VM.assertEq(PSC.channels(deal.id).paid, amount, "settled");
+        uint256 deposit_ = PSC.channels(deal.id).deposit;
+        VM.assertEq(PSC.channels(deal.id).paid, amount < deposit_ ? amount : deposit_, "settled");
     }
 
     /// @dev All channels of an agent at once, closed and settled ones among them.
     function settleBatch(uint256 seed, uint256 amounts) external inTime watched(address(this)) {
         address agent = _person(seed);
         IPSC.Claim[] memory claims = _claims(agent, amounts);
-        PSC.settleBatch(agent, claims);
+        VM.assertLe(PSC.settleBatch(agent, claims), claims.length, "rows settled");
     }
 
     function closeBatch(uint256 seed, uint256 amounts) external inTime {
@@ -304,8 +393,8 @@ contract Market {
 
     function _closeBatch(address agent, uint256 amounts) private watched(agent) {
         IPSC.Claim[] memory claims = _claims(agent, amounts);
-        VM.prank(agent);
-        PSC.closeBatch(claims);
+        VM.prank(_actor(agent, amounts));
+        PSC.closeBatchFor(agent, claims);
     }
 
     function close(uint256 seed, uint256 amount) external inTime {
@@ -317,7 +406,7 @@ contract Market {
     function _close(Deal storage deal, uint256 seed) private watched(deal.descriptor.agent) {
         (bool more, uint128 amount) = _more(deal, seed);
         bytes memory voucher = more ? _voucher(deal, amount) : bytes("");
-        VM.prank(deal.descriptor.agent);
+        VM.prank(_actor(deal.descriptor.agent, seed));
         PSC.close(deal.descriptor, more ? amount : 0, voucher);
     }
 
@@ -331,42 +420,57 @@ contract Market {
     function _closeWithBoth(Deal storage deal, uint256 seed) private watched(address(this)) {
         (bool more, uint128 amount) = _more(deal, seed);
         if (!more) amount = PSC.channels(deal.id).paid;
-        bytes memory consent = _sign(keyOf(deal.descriptor.agent), PSC.closeDigest(deal.id, amount));
+        IPSC.Consent memory consent = _consent(deal, amount, _actor(deal.descriptor.agent, seed), 0);
         PSC.closeWithBoth(deal.descriptor, amount, _voucher(deal, amount), consent);
     }
 
     function requestClose(uint256 seed, uint256 amount) external inTime {
         (bool found, uint256 index) = _openDeal(seed);
-        if (!found || PSC.channels(_deals[index].id).closeRequestedAt != 0) return;
+        if (!found || PSC.channels(_deals[index].id).challengeEndsAt != 0) return;
         _requestClose(_deals[index], amount);
     }
 
     function _requestClose(Deal storage deal, uint256 seed) private watched(deal.descriptor.client) {
         uint128 admitted = uint128(seed % (uint256(PSC.channels(deal.id).deposit) + 1));
         if (admitted > deal.admitted) deal.admitted = admitted;
-        VM.prank(deal.descriptor.client);
-        PSC.requestClose(deal.descriptor, admitted);
+        if (seed % 2 == 0) {
+            VM.prank(deal.descriptor.client);
+            PSC.requestClose(deal.descriptor, admitted);
+        } else {
+            uint64 nonce = PSC.nonceOf(deal.descriptor.client);
+            bytes32 digest = PSC.requestCloseDigest(deal.id, admitted, nonce, uint64(_time));
+            bytes memory signature = _sign(deal.signerKey, digest);
+            PSC.requestCloseFor(deal.descriptor, admitted, nonce, uint64(_time), signature);
+        }
     }
 
     function finalizeClose(uint256 seed) external inTime {
         (bool found, uint256 index) = _openDeal(seed);
         if (!found) return;
-        uint256 requestedAt = PSC.channels(_deals[index].id).closeRequestedAt;
-        if (requestedAt == 0) return;
-        bool early = _block < requestedAt + PSC.challengePeriod();
-        _finalizeClose(_deals[index], early, requestedAt);
+        uint256 end = PSC.channels(_deals[index].id).challengeEndsAt;
+        if (end == 0) return;
+        _finalizeClose(_deals[index], _person(seed / 5), end);
     }
 
-    function _finalizeClose(Deal storage deal, bool early, uint256 requestedAt)
-        private
-        watched(deal.descriptor.client)
-    {
-        bytes4 reason = IPSC.TooEarly.selector;
-        if (early) {
-            VM.expectRevert(abi.encodeWithSelector(reason, _block, requestedAt + PSC.challengePeriod()));
+    /// @dev Anybody may.
+    function _finalizeClose(Deal storage deal, address who, uint256 end) private watched(address(this)) {
+        if (_time < end) {
+            VM.expectRevert(abi.encodeWithSelector(IPSC.TooEarly.selector, _time, end));
         }
-        VM.prank(deal.descriptor.client);
+        VM.prank(who);
         PSC.finalizeClose(deal.descriptor);
+    }
+
+    function cancelClose(uint256 seed) external inTime {
+        (bool found, uint256 index) = _openDeal(seed);
+        if (!found || PSC.channels(_deals[index].id).challengeEndsAt == 0) return;
+        _cancelClose(_deals[index]);
+    }
+
+    function _cancelClose(Deal storage deal) private watched(deal.descriptor.client) {
+        VM.prank(deal.descriptor.client);
+        PSC.cancelClose(deal.descriptor);
+        VM.assertEq(PSC.channels(deal.id).challengeEndsAt, 0, "taken back");
     }
 
     // ---------------------------------------------------------------- the wrong people
@@ -376,7 +480,7 @@ contract Market {
     function attack(uint256 seed, uint256 kind, uint256 amount) external inTime {
         (bool found, uint256 index) = _openDeal(seed);
         if (!found) return;
-        _attack(_deals[index], _person(seed / 11), kind % 8, amount);
+        _attack(_deals[index], _person(seed / 11), kind % 12, amount);
     }
 
     function _attack(Deal storage deal, address attacker, uint256 kind, uint256 seed)
@@ -403,14 +507,33 @@ contract Market {
             bytes memory forged = _sign(keyOf(attacker), PSC.voucherDigest(deal.id, amount));
             if (kind == 0) return abi.encodeCall(IPSC.settle, (d, amount, forged));
             if (kind == 1) return abi.encodeCall(IPSC.close, (d, amount, forged)); // by its agent, too
-            bytes memory consent = _sign(keyOf(attacker), PSC.closeDigest(deal.id, amount));
-            return abi.encodeCall(IPSC.closeWithBoth, (d, amount, forged, consent));
+            IPSC.Consent memory own = _consent(deal, amount, attacker, 0);
+            return abi.encodeCall(IPSC.closeWithBoth, (d, amount, forged, own));
         }
         if (kind == 6) return attacker == _feeAddress ? bytes("") : abi.encodeCall(IPSC.setFee, (10_000));
-        if (kind == 7) return attacker == d.agent ? bytes("") : abi.encodeCall(IPSC.close, (d, 0, ""));
+        bool acts = attacker == d.agent || attacker == PSC.operatorOf(d.agent);
+        if (kind == 7) return acts ? bytes("") : abi.encodeCall(IPSC.close, (d, 0, ""));
+        if (kind == 8) {
+            return acts ? bytes("") : abi.encodeCall(IPSC.removeOfferingFor, (d.agent, d.offering));
+        }
+        // Good vouchers with the attacker's consent, or with one that is stale.
+        if (kind == 9 && !acts) {
+            IPSC.Consent memory own = _consent(deal, amount, attacker, 0);
+            return abi.encodeCall(IPSC.closeWithBoth, (d, amount, _voucher(deal, amount), own));
+        }
+        if (kind == 10) {
+            IPSC.Consent memory stale = _consent(deal, amount, d.agent, 1);
+            return abi.encodeCall(IPSC.closeWithBoth, (d, amount, _voucher(deal, amount), stale));
+        }
+        if (kind == 11) {
+            uint64 nonce = PSC.nonceOf(d.client);
+            bytes32 digest = PSC.requestCloseDigest(deal.id, amount, nonce, uint64(_time));
+            bytes memory forged = _sign(keyOf(attacker), digest);
+            return abi.encodeCall(IPSC.requestCloseFor, (d, amount, nonce, uint64(_time), forged));
+        }
         if (attacker == d.client) return "";
         if (kind == 3) return abi.encodeCall(IPSC.requestClose, (d, 0));
-        if (kind == 4) return abi.encodeCall(IPSC.finalizeClose, (d));
+        if (kind == 4) return abi.encodeCall(IPSC.cancelClose, (d));
         return abi.encodeCall(IPSC.topUp, (d, 1));
     }
 
@@ -448,7 +571,8 @@ contract Market {
         IPSC.Channel memory channel = PSC.channels(deal.id);
         uint256 left = channel.deposit - channel.paid;
         if (left == 0) return (false, 0);
-        return (true, uint128(channel.paid + 1 + seed % left));
+        // Now and then more than the deposit: a voucher is a ceiling.
+        return (true, uint128(channel.paid + 1 + seed % (seed % 7 == 0 ? 2 * left : left)));
     }
 
     function _claims(address agent, uint256 seed) private returns (IPSC.Claim[] memory claims) {
@@ -471,6 +595,45 @@ contract Market {
                 more ? _voucher(deal, amount) : bytes("")
             );
         }
+    }
+
+    /// @param age seconds since the consent's deadline; 0 for a consent that counts
+    function _consent(Deal storage deal, uint128 amount, address by, uint256 age)
+        private
+        view
+        returns (IPSC.Consent memory)
+    {
+        uint64 nonce = PSC.nonceOf(deal.descriptor.agent);
+        uint64 deadline = uint64(_time - age);
+        return
+            IPSC.Consent(nonce, deadline, _sign(keyOf(by), PSC.closeDigest(deal.id, amount, nonce, deadline)));
+    }
+
+    function _permit(address owner, uint256 value) private view returns (IPSC.Permit memory p) {
+        (p.value, p.deadline) = (value, _time);
+        bytes32 typeHash =
+            keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 message =
+            keccak256(abi.encode(typeHash, owner, address(PSC), value, TOKEN.nonces(owner), p.deadline));
+        (p.v, p.r, p.s) = VM.sign(keyOf(owner), _tokenDigest(message));
+    }
+
+    function _authorization(address from, uint256 value, bytes32 nonce)
+        private
+        view
+        returns (IPSC.Authorization memory a)
+    {
+        a.validBefore = _time + 1;
+        bytes32 typeHash = keccak256(
+            "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+        );
+        bytes32 message =
+            keccak256(abi.encode(typeHash, from, address(PSC), value, a.validAfter, a.validBefore, nonce));
+        (a.v, a.r, a.s) = VM.sign(keyOf(from), _tokenDigest(message));
+    }
+
+    function _tokenDigest(bytes32 message) private view returns (bytes32) {
+        return keccak256(abi.encodePacked(hex"1901", TOKEN.DOMAIN_SEPARATOR(), message));
     }
 
     function _voucher(Deal storage deal, uint128 amount) private view returns (bytes memory) {

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 /// @notice The cheatcodes of Foundry that these tests use (forge-std is not on npm).
 interface Vm {
+    /// @dev Of a whole transaction when the test runs in isolation, what it costs before execution included.
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     struct Log {
         bytes32[] topics;
         bytes data;
@@ -18,10 +27,12 @@ interface Vm {
     function prank(address sender) external;
     function startPrank(address sender) external;
     function stopPrank() external;
-    function roll(uint256 blockNumber) external;
-    function getBlockNumber() external view returns (uint256);
     function warp(uint256 timestamp) external;
+    function getBlockTimestamp() external view returns (uint256);
+    function roll(uint256 blockNumber) external;
+    function lastCallGas() external view returns (Gas memory);
     function chainId(uint256 id) external;
+    function getChainId() external view returns (uint256);
     function deployCode(string calldata artifact, bytes calldata constructorArgs)
         external
         returns (address deployed);
@@ -30,6 +41,7 @@ interface Vm {
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool success);
     function store(address target, bytes32 slot, bytes32 value) external;
+    function load(address target, bytes32 slot) external view returns (bytes32);
     function assume(bool condition) external pure;
 
     // What must follow.

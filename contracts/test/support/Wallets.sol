@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IPSC} from "../../src/interfaces/IPSC.sol";
 
@@ -18,6 +18,13 @@ contract Wallet {
     }
 }
 
+/// @notice Code that accepts every signature: what an account may be tricked into delegating to (EIP-7702).
+contract YesWallet {
+    function isValidSignature(bytes32, bytes calldata) external pure returns (bytes4) {
+        return this.isValidSignature.selector;
+    }
+}
+
 /// @notice An account that answers nothing of use.
 contract DeafWallet {
     enum Answer {
@@ -27,7 +34,8 @@ contract DeafWallet {
         Reverting,
         ReturningTheMagicAsARevert,
         Mountain,
-        Writing
+        Writing,
+        Burning
     }
 
     Answer private immutable ANSWER;
@@ -61,7 +69,11 @@ contract DeafWallet {
             }
         } else if (answer == Answer.Mountain) {
             assembly {
-                return(0, 1000000)
+                return(0, 100000)
+            }
+        } else if (answer == Answer.Burning) {
+            assembly {
+                invalid()
             }
         }
         _written = 1; // a static call forbids it

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IPSC} from "../../src/interfaces/IPSC.sol";
 import {IToken} from "./IToken.sol";
@@ -16,9 +16,11 @@ abstract contract World {
     /// @dev What the agent, the client and the stranger start with, in the wallet and in the internal balance each.
     uint256 internal constant FUNDS = 1_000_000 * 10 ** 8;
 
-    uint40 internal constant POP_UP = 10;
-    uint40 internal constant REMOVE = 5;
-    uint40 internal constant CHALLENGE = 20;
+    uint40 internal constant POP_UP = 2 hours;
+    uint40 internal constant REMOVE = 30 minutes;
+    uint40 internal constant CHALLENGE = 1 days;
+    uint40 internal constant FEE_DELAY = 7 days;
+    uint96 internal constant MIN_STAKE = 40;
 
     bytes32 internal constant OFFERING = keccak256("an offering");
     uint96 internal constant MIN_DEPOSIT = 2_000_000;
@@ -32,11 +34,13 @@ abstract contract World {
     uint256 internal constant CLIENT_KEY = 0xC11E27;
     uint256 internal constant SIGNER_KEY = 0x516E2;
     uint256 internal constant STRANGER_KEY = 0x57A26E2;
+    uint256 internal constant OPERATOR_KEY = 0x09E2A702;
 
     address internal immutable AGENT = VM.addr(AGENT_KEY);
     address internal immutable CLIENT = VM.addr(CLIENT_KEY);
     address internal immutable SIGNER = VM.addr(SIGNER_KEY);
     address internal immutable STRANGER = VM.addr(STRANGER_KEY);
+    address internal immutable OPERATOR = VM.addr(OPERATOR_KEY);
     address internal immutable FEE_ADDRESS = address(0xFEE);
 
     IToken internal ptc;
@@ -56,21 +60,25 @@ abstract contract World {
         VM.label(CLIENT, "client");
         VM.label(SIGNER, "signer");
         VM.label(STRANGER, "stranger");
+        VM.label(OPERATOR, "operator");
         VM.label(FEE_ADDRESS, "fee address");
-        VM.roll(1000);
+        VM.warp(1_700_000_000);
         ptc = IToken(VM.deployCode("PTC.sol:PTC", abi.encode(address(this), SUPPLY)));
-        psc = _deployService(address(ptc), FEE_ADDRESS, POP_UP, REMOVE, CHALLENGE);
+        psc = _deployService(address(ptc), FEE_ADDRESS, _terms());
     }
 
     // ---------------------------------------------------------------- people
 
     /// @notice Deploys the compiled service contract itself: what is tested is what the artifacts hold.
-    function _deployService(address token, address feeAddress, uint40 popUp, uint40 remove, uint40 challenge)
+    function _deployService(address token, address feeAddress, IPSC.Terms memory terms)
         internal
         returns (IPSC)
     {
-        bytes memory arguments = abi.encode(token, feeAddress, popUp, remove, challenge);
-        return IPSC(VM.deployCode("PSC.sol:PSC", arguments));
+        return IPSC(VM.deployCode("PSC.sol:PSC", abi.encode(token, feeAddress, terms)));
+    }
+
+    function _terms() internal pure returns (IPSC.Terms memory) {
+        return IPSC.Terms(POP_UP, REMOVE, CHALLENGE, FEE_DELAY, MIN_STAKE);
     }
 
     function _fund(address who) internal {
@@ -86,11 +94,17 @@ abstract contract World {
         psc.registerOffering(offering, minDeposit, places, 0, SOURCE);
     }
 
-    /// @notice Sets the network fee, and brings the offering's up to date.
+    /// @notice Sets the network fee, waits until it counts, and brings the offering's up to date.
     function _setFee(uint16 fee) internal {
         VM.prank(FEE_ADDRESS);
         psc.setFee(fee);
+        _pass(FEE_DELAY);
         psc.refreshOfferingFee(AGENT, OFFERING);
+    }
+
+    function _appointOperator() internal {
+        VM.prank(AGENT);
+        psc.setOperator(OPERATOR);
     }
 
     // ---------------------------------------------------------------- channels
@@ -135,7 +149,7 @@ abstract contract World {
 
     function _closeWithBoth(IPSC.Descriptor memory d, uint128 amount) internal {
         bytes memory voucher = _voucher(d, amount);
-        bytes memory consent = _consent(d, amount);
+        IPSC.Consent memory consent = _consent(d, amount);
         VM.prank(STRANGER);
         psc.closeWithBoth(d, amount, voucher, consent);
     }
@@ -146,13 +160,18 @@ abstract contract World {
     }
 
     function _finalizeClose(IPSC.Descriptor memory d) internal {
-        VM.prank(d.client);
+        VM.prank(STRANGER);
         psc.finalizeClose(d);
     }
 
-    /// @notice `count` blocks pass.
-    function _pass(uint256 count) internal {
-        VM.roll(VM.getBlockNumber() + count);
+    /// @notice `period` seconds pass.
+    function _pass(uint256 period) internal {
+        VM.warp(_now() + period);
+    }
+
+    /// @dev The compiler takes the time for constant within a call, and it is not in a test.
+    function _now() internal view returns (uint256) {
+        return VM.getBlockTimestamp();
     }
 
     // ---------------------------------------------------------------- signatures
@@ -163,7 +182,7 @@ abstract contract World {
     }
 
     /// @notice The client's voucher.
-    function _voucher(IPSC.Descriptor memory d, uint128 amount) internal view returns (bytes memory) {
+    function _voucher(IPSC.Descriptor memory d, uint128 amount) internal view virtual returns (bytes memory) {
         return _voucher(d, amount, CLIENT_KEY);
     }
 
@@ -175,9 +194,50 @@ abstract contract World {
         return _sign(key, psc.voucherDigest(psc.channelIdOf(d), amount));
     }
 
-    /// @notice The agent's consent to a close.
-    function _consent(IPSC.Descriptor memory d, uint128 amount) internal view returns (bytes memory) {
-        return _sign(AGENT_KEY, psc.closeDigest(psc.channelIdOf(d), amount));
+    /// @notice The agent's consent to a close within a quarter of an hour.
+    function _consent(IPSC.Descriptor memory d, uint128 amount) internal view returns (IPSC.Consent memory) {
+        return _consent(d, amount, AGENT_KEY);
+    }
+
+    function _consent(IPSC.Descriptor memory d, uint128 amount, uint256 key)
+        internal
+        view
+        returns (IPSC.Consent memory)
+    {
+        return _consent(d, amount, key, psc.nonceOf(d.agent), uint64(_now() + 15 minutes));
+    }
+
+    function _consent(IPSC.Descriptor memory d, uint128 amount, uint256 key, uint64 nonce, uint64 deadline)
+        internal
+        view
+        returns (IPSC.Consent memory)
+    {
+        bytes32 digest = psc.closeDigest(psc.channelIdOf(d), amount, nonce, deadline);
+        return IPSC.Consent(nonce, deadline, _sign(key, digest));
+    }
+
+    /// @notice The authorization of `key`'s owner to move `amount` to the service contract, for the next hour.
+    function _authorization(uint256 key, uint256 amount, bytes32 nonce)
+        internal
+        view
+        returns (IPSC.Authorization memory a)
+    {
+        a.validBefore = _now() + 1 hours;
+        bytes32 message = keccak256(
+            abi.encode(
+                keccak256(
+                    "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+                ),
+                VM.addr(key),
+                address(psc),
+                amount,
+                a.validAfter,
+                a.validBefore,
+                nonce
+            )
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", ptc.DOMAIN_SEPARATOR(), message));
+        (a.v, a.r, a.s) = VM.sign(key, digest);
     }
 
     /// @notice The permit of `key`'s owner over its next nonce.
@@ -214,13 +274,13 @@ abstract contract World {
         bytes32 id,
         uint256 deposit,
         uint256 paid,
-        uint256 requestedAt,
+        uint256 challengeEndsAt,
         IPSC.ChannelState state
     ) internal view {
         IPSC.Channel memory channel = psc.channels(id);
         VM.assertEq(channel.deposit, deposit, "the channel's deposit");
         VM.assertEq(channel.paid, paid, "what the channel has paid");
-        VM.assertEq(channel.closeRequestedAt, requestedAt, "the close request's block");
+        VM.assertEq(channel.challengeEndsAt, challengeEndsAt, "the challenge's end");
         VM.assertEq(uint256(channel.state), uint256(state), "the channel's state");
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 // Tokens as they are found on public chains, each reduced to what makes it differ. The deployer holds the supply.
 
@@ -307,4 +307,39 @@ contract AcceptsAnyPermit is Standard {
     }
 
     fallback() external {}
+}
+
+/// @notice As ERC-777: notifies an account that asked for it that its tokens move, before and after.
+contract CallbackToken is Standard {
+    string public constant name = "Callback Coin";
+    string public constant symbol = "CALL";
+    uint8 public constant decimals = 18;
+
+    mapping(address account => bool) private _listens;
+
+    function listen(address account) external {
+        _listens[account] = true;
+    }
+
+    function _move(address from, address to, uint256 value) internal override {
+        if (_listens[from]) ITokensMoving(from).tokensMoving();
+        super._move(from, to, value);
+        if (_listens[to]) ITokensMoving(to).tokensMoving();
+    }
+}
+
+interface ITokensMoving {
+    function tokensMoving() external;
+}
+
+/// @notice Somebody can mint: its supply grows after everything else was checked.
+contract GrowingToken is Standard {
+    string public constant name = "Growing Coin";
+    string public constant symbol = "GROW";
+    uint8 public constant decimals = 18;
+
+    function mint(address to, uint256 value) external {
+        balanceOf[to] += value;
+        emit Transfer(address(0), to, value);
+    }
 }

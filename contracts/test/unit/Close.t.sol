@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IPSC, World} from "../support/World.sol";
 
@@ -11,7 +11,7 @@ contract CloseTest is World {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         uint256 before = psc.balanceOf(AGENT);
         VM.expectEmit(address(psc));
-        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 500, MIN_DEPOSIT - 500, true);
+        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 500, MIN_DEPOSIT - 500, IPSC.Closure.ByAgent);
         _close(d, 500);
         VM.assertEq(psc.balanceOf(AGENT) - before, 500, "the agent's");
         VM.assertEq(psc.balanceOf(CLIENT), FUNDS - 500, "the client's");
@@ -21,7 +21,7 @@ contract CloseTest is World {
     function test_Close_OfTheWholeDepositRefundsNothing() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         VM.expectEmit(address(psc));
-        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, MIN_DEPOSIT, 0, true);
+        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, MIN_DEPOSIT, 0, IPSC.Closure.ByAgent);
         _close(d, MIN_DEPOSIT);
         VM.assertEq(psc.balanceOf(CLIENT), FUNDS - MIN_DEPOSIT, "the client's");
     }
@@ -59,16 +59,6 @@ contract CloseTest is World {
         psc.close(d, 600, voucher);
     }
 
-    function test_Close_AboveTheDepositIsRefused() public {
-        (IPSC.Descriptor memory d,) = _open(1);
-        bytes memory voucher = _voucher(d, MIN_DEPOSIT + 1);
-        VM.expectRevert(
-            abi.encodeWithSelector(IPSC.AmountAboveDeposit.selector, MIN_DEPOSIT + 1, MIN_DEPOSIT)
-        );
-        VM.prank(AGENT);
-        psc.close(d, MIN_DEPOSIT + 1, voucher);
-    }
-
     function test_Close_WithABadVoucherIsRefused() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         bytes memory voucher = _voucher(d, 500, AGENT_KEY);
@@ -80,62 +70,13 @@ contract CloseTest is World {
         psc.close(d, 500, "");
     }
 
-    // ---------------------------------------------------------------- in batches
-
-    function test_CloseBatch_ClosesWithAndWithoutVouchers() public {
-        (IPSC.Descriptor memory paid, bytes32 paidId) = _open(1);
-        (IPSC.Descriptor memory free, bytes32 freeId) = _open(2);
-        (IPSC.Descriptor memory gone, bytes32 goneId) = _open(3);
-        _close(gone, 5);
-        IPSC.Claim[] memory claims = new IPSC.Claim[](4);
-        claims[0] = _claim(paid, 700, _voucher(paid, 700));
-        claims[1] = _claim(free, 0, "");
-        claims[2] = _claim(gone, 700, _voucher(gone, 700));
-        claims[3] = claims[0]; // named twice: closed once
-        uint256 before = psc.balanceOf(AGENT);
-        VM.expectEmit(address(psc));
-        emit IPSC.ChannelClosed(paidId, CLIENT, AGENT, OFFERING, 700, MIN_DEPOSIT - 700, true);
-        VM.expectEmit(address(psc));
-        emit IPSC.ChannelClosed(freeId, CLIENT, AGENT, OFFERING, 0, MIN_DEPOSIT, true);
-        VM.prank(AGENT);
-        psc.closeBatch(claims);
-        VM.assertEq(psc.balanceOf(AGENT) - before, 700, "the agent's");
-        VM.assertEq(psc.balanceOf(CLIENT), FUNDS - 705, "the client's");
-        _assertChannel(goneId, MIN_DEPOSIT, 5, 0, IPSC.ChannelState.Closed);
-        _assertOffering(OFFERING, PLACES, 0, IPSC.OfferingState.Live);
-    }
-
-    function test_CloseBatch_OfAnotherAgentsChannelsFindsNone() public {
-        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
-        IPSC.Claim[] memory claims = new IPSC.Claim[](1);
-        claims[0] = _claim(d, 700, _voucher(d, 700));
-        VM.prank(STRANGER);
-        psc.closeBatch(claims);
-        _assertChannel(id, MIN_DEPOSIT, 0, 0, IPSC.ChannelState.Open);
-    }
-
-    function test_CloseBatch_WithABadVoucherClosesNothing() public {
-        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
-        IPSC.Claim[] memory claims = new IPSC.Claim[](1);
-        claims[0] = _claim(d, 700, "");
-        VM.expectRevert(abi.encodeWithSelector(IPSC.InvalidSignature.selector, id));
-        VM.prank(AGENT);
-        psc.closeBatch(claims);
-        claims[0] = _claim(d, MIN_DEPOSIT + 1, _voucher(d, MIN_DEPOSIT + 1));
-        VM.expectRevert(
-            abi.encodeWithSelector(IPSC.AmountAboveDeposit.selector, MIN_DEPOSIT + 1, MIN_DEPOSIT)
-        );
-        VM.prank(AGENT);
-        psc.closeBatch(claims);
-    }
-
     // ---------------------------------------------------------------- by both
 
     function test_CloseWithBoth_IsOpenToAnybodyWithBothSignatures() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         uint256 before = psc.balanceOf(AGENT);
         VM.expectEmit(address(psc));
-        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 500, MIN_DEPOSIT - 500, true);
+        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 500, MIN_DEPOSIT - 500, IPSC.Closure.ByBoth);
         _closeWithBoth(d, 500);
         VM.assertEq(psc.balanceOf(AGENT) - before, 500, "the agent's");
         VM.assertEq(psc.balanceOf(CLIENT), FUNDS - 500, "the client's");
@@ -154,41 +95,15 @@ contract CloseTest is World {
         (IPSC.Descriptor memory d,) = _open(1);
         _settle(d, 500);
         bytes memory voucher = _voucher(d, 499);
-        bytes memory consent = _consent(d, 499);
+        IPSC.Consent memory consent = _consent(d, 499);
         VM.expectRevert(abi.encodeWithSelector(IPSC.BelowPaid.selector, 499, 500));
         psc.closeWithBoth(d, 499, voucher, consent);
-    }
-
-    function test_CloseWithBoth_AboveTheDepositIsRefused() public {
-        (IPSC.Descriptor memory d,) = _open(1);
-        bytes memory voucher = _voucher(d, MIN_DEPOSIT + 1);
-        bytes memory consent = _consent(d, MIN_DEPOSIT + 1);
-        VM.expectRevert(
-            abi.encodeWithSelector(IPSC.AmountAboveDeposit.selector, MIN_DEPOSIT + 1, MIN_DEPOSIT)
-        );
-        psc.closeWithBoth(d, MIN_DEPOSIT + 1, voucher, consent);
-    }
-
-    function test_CloseWithBoth_WithoutEitherSignatureIsRefused() public {
-        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
-        bytes memory voucher = _voucher(d, 500);
-        bytes memory consent = _consent(d, 500);
-        bytes memory other = _consent(d, 501);
-        bytes memory foreign = _sign(STRANGER_KEY, psc.closeDigest(id, 500));
-        VM.expectRevert(abi.encodeWithSelector(IPSC.InvalidSignature.selector, id));
-        psc.closeWithBoth(d, 500, voucher, other);
-        VM.expectRevert(abi.encodeWithSelector(IPSC.InvalidSignature.selector, id));
-        psc.closeWithBoth(d, 500, voucher, foreign);
-        VM.expectRevert(abi.encodeWithSelector(IPSC.InvalidSignature.selector, id));
-        psc.closeWithBoth(d, 500, voucher, "");
-        VM.expectRevert(abi.encodeWithSelector(IPSC.InvalidSignature.selector, id));
-        psc.closeWithBoth(d, 500, "", consent);
     }
 
     function test_CloseWithBoth_TwiceIsRefused() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         bytes memory voucher = _voucher(d, 500);
-        bytes memory consent = _consent(d, 500);
+        IPSC.Consent memory consent = _consent(d, 500);
         psc.closeWithBoth(d, 500, voucher, consent);
         VM.expectRevert(abi.encodeWithSelector(IPSC.ChannelNotOpen.selector, id));
         psc.closeWithBoth(d, 500, voucher, consent);
@@ -200,19 +115,19 @@ contract CloseTest is World {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         uint256 before = psc.balanceOf(AGENT);
         VM.expectEmit(address(psc));
-        emit IPSC.ChannelCloseRequested(id, CLIENT, AGENT, 300);
+        emit IPSC.ChannelCloseRequested(id, CLIENT, AGENT, 300, uint40(_now() + CHALLENGE));
         _requestClose(d, 300);
         VM.assertEq(psc.balanceOf(AGENT) - before, 300, "the agent's");
-        _assertChannel(id, MIN_DEPOSIT, 300, VM.getBlockNumber(), IPSC.ChannelState.Open);
+        _assertChannel(id, MIN_DEPOSIT, 300, _now() + CHALLENGE, IPSC.ChannelState.Open);
     }
 
     function test_RequestClose_OvertakenByASettlementGoesOn() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         _settle(d, 500);
         VM.expectEmit(address(psc));
-        emit IPSC.ChannelCloseRequested(id, CLIENT, AGENT, 500);
+        emit IPSC.ChannelCloseRequested(id, CLIENT, AGENT, 500, uint40(_now() + CHALLENGE));
         _requestClose(d, 300);
-        _assertChannel(id, MIN_DEPOSIT, 500, VM.getBlockNumber(), IPSC.ChannelState.Open);
+        _assertChannel(id, MIN_DEPOSIT, 500, _now() + CHALLENGE, IPSC.ChannelState.Open);
     }
 
     function test_RequestClose_IsTheClientAlone() public {
@@ -234,14 +149,6 @@ contract CloseTest is World {
         _requestClose(d, 0);
     }
 
-    function test_RequestClose_AboveTheDepositIsRefused() public {
-        (IPSC.Descriptor memory d,) = _open(1);
-        VM.expectRevert(
-            abi.encodeWithSelector(IPSC.AmountAboveDeposit.selector, type(uint128).max, MIN_DEPOSIT)
-        );
-        _requestClose(d, type(uint128).max);
-    }
-
     function test_RequestClose_OfAChannelThatIsNotOpenIsRefused() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         _close(d, 0);
@@ -254,7 +161,7 @@ contract CloseTest is World {
         _requestClose(d, 300);
         _pass(CHALLENGE);
         VM.expectEmit(address(psc));
-        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 300, MIN_DEPOSIT - 300, false);
+        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 300, MIN_DEPOSIT - 300, IPSC.Closure.ByClient);
         _finalizeClose(d);
         VM.assertEq(psc.balanceOf(CLIENT), FUNDS - 300, "the client's");
         _assertOffering(OFFERING, PLACES, 0, IPSC.OfferingState.Live);
@@ -263,7 +170,7 @@ contract CloseTest is World {
     function test_FinalizeClose_DuringTheChallengeIsRefused() public {
         (IPSC.Descriptor memory d,) = _open(1);
         _requestClose(d, 0);
-        uint256 allowed = VM.getBlockNumber() + CHALLENGE;
+        uint256 allowed = _now() + CHALLENGE;
         _pass(CHALLENGE - 1);
         VM.expectRevert(abi.encodeWithSelector(IPSC.TooEarly.selector, allowed - 1, allowed));
         _finalizeClose(d);
@@ -275,15 +182,6 @@ contract CloseTest is World {
         _finalizeClose(d);
     }
 
-    function test_FinalizeClose_IsTheClientAlone() public {
-        (IPSC.Descriptor memory d,) = _open(1);
-        _requestClose(d, 0);
-        _pass(CHALLENGE);
-        VM.expectRevert(abi.encodeWithSelector(IPSC.NotClient.selector, AGENT));
-        VM.prank(AGENT);
-        psc.finalizeClose(d);
-    }
-
     function test_FinalizeClose_TwiceIsRefused() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         _requestClose(d, 0);
@@ -291,5 +189,115 @@ contract CloseTest is World {
         _finalizeClose(d);
         VM.expectRevert(abi.encodeWithSelector(IPSC.ChannelNotOpen.selector, id));
         _finalizeClose(d);
+    }
+
+    function test_FinalizeClose_IsOpenToAnybodyAfterTheChallenge() public {
+        (IPSC.Descriptor memory d,) = _open(1);
+        _requestClose(d, 0);
+        _pass(CHALLENGE);
+        VM.prank(AGENT);
+        psc.finalizeClose(d);
+        VM.assertEq(psc.balanceOf(CLIENT), FUNDS, "the client's");
+    }
+
+    // ---------------------------------------------------------------- who closed, and whether it was disputed
+
+    function test_Closure_AFullyAdmittedUnansweredCloseIsAgreed() public {
+        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
+        _requestClose(d, 300);
+        _assertDisputed(id, false);
+        _pass(CHALLENGE);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 300, MIN_DEPOSIT - 300, IPSC.Closure.ByClient);
+        _finalizeClose(d);
+    }
+
+    function test_Closure_IsDisputedWhenTheAgentProvedMoreThanWasAdmitted() public {
+        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
+        _requestClose(d, 300);
+        _settle(d, 301);
+        _assertDisputed(id, true);
+        _pass(CHALLENGE);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(
+            id, CLIENT, AGENT, OFFERING, 301, MIN_DEPOSIT - 301, IPSC.Closure.ByClientDisputed
+        );
+        _finalizeClose(d);
+    }
+
+    function test_Closure_ByTheAgentInAChallengeSaysWhetherItClaimedMore() public {
+        (IPSC.Descriptor memory more, bytes32 moreId) = _open(1);
+        (IPSC.Descriptor memory same, bytes32 sameId) = _open(2);
+        _requestClose(more, 300);
+        _requestClose(same, 300);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(
+            moreId, CLIENT, AGENT, OFFERING, 301, MIN_DEPOSIT - 301, IPSC.Closure.ByAgentDisputed
+        );
+        _close(more, 301);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(sameId, CLIENT, AGENT, OFFERING, 300, MIN_DEPOSIT - 300, IPSC.Closure.ByAgent);
+        _close(same, 300);
+    }
+
+    function test_Closure_ByBothIsNeverDisputed() public {
+        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
+        _requestClose(d, 300);
+        _settle(d, 301);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 301, MIN_DEPOSIT - 301, IPSC.Closure.ByBoth);
+        _closeWithBoth(d, 301);
+    }
+
+    function test_Closure_ForgetsADisputeWithItsRequest() public {
+        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
+        _requestClose(d, 300);
+        _settle(d, 301);
+        VM.prank(CLIENT);
+        psc.cancelClose(d);
+        _assertDisputed(id, false);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(id, CLIENT, AGENT, OFFERING, 301, MIN_DEPOSIT - 301, IPSC.Closure.ByAgent);
+        _close(d, 301);
+    }
+
+    // ---------------------------------------------------------------- a request taken back
+
+    function test_CancelClose_CostsNothingAndStopsTheChallenge() public {
+        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
+        _requestClose(d, 300);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelCloseCancelled(id, CLIENT, AGENT);
+        VM.prank(CLIENT);
+        psc.cancelClose(d);
+        _assertChannel(id, MIN_DEPOSIT, 300, 0, IPSC.ChannelState.Open);
+        VM.assertEq(psc.balanceOf(CLIENT), FUNDS - MIN_DEPOSIT, "nothing was paid for it");
+        _pass(CHALLENGE);
+        VM.expectRevert(abi.encodeWithSelector(IPSC.CloseNotRequested.selector, id));
+        _finalizeClose(d);
+        _requestClose(d, 300); // and may be asked again, with a whole challenge
+        _assertChannel(id, MIN_DEPOSIT, 300, _now() + CHALLENGE, IPSC.ChannelState.Open);
+    }
+
+    function test_CancelClose_IsTheClientAlone() public {
+        (IPSC.Descriptor memory d,) = _open(1);
+        _requestClose(d, 0);
+        address[2] memory others = [AGENT, STRANGER];
+        for (uint256 i = 0; i < others.length; ++i) {
+            VM.expectRevert(abi.encodeWithSelector(IPSC.NotClient.selector, others[i]));
+            VM.prank(others[i]);
+            psc.cancelClose(d);
+        }
+    }
+
+    function test_CancelClose_WithoutARequestIsRefused() public {
+        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
+        VM.expectRevert(abi.encodeWithSelector(IPSC.CloseNotRequested.selector, id));
+        VM.prank(CLIENT);
+        psc.cancelClose(d);
+    }
+
+    function _assertDisputed(bytes32 id, bool disputed) private view {
+        VM.assertEq(psc.channels(id).disputed ? 1 : 0, disputed ? 1 : 0, "disputed");
     }
 }

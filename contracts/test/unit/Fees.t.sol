@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IPSC, World} from "../support/World.sol";
 
@@ -11,11 +11,8 @@ contract FeesTest is World {
         VM.expectRevert(abi.encodeWithSelector(IPSC.NotFeeAddress.selector, STRANGER));
         VM.prank(STRANGER);
         psc.setFee(1);
-        VM.expectEmit(address(psc));
-        emit IPSC.FeeChanged(10_000);
         VM.prank(FEE_ADDRESS);
-        psc.setFee(10_000);
-        VM.assertEq(psc.fee(), 10_000, "the fee");
+        psc.setFee(1);
     }
 
     function test_SetFee_AboveTenPercentIsRefused() public {
@@ -42,11 +39,69 @@ contract FeesTest is World {
         VM.assertEq(psc.balanceOf(FEE_ADDRESS), 0, "the fee address's");
     }
 
-    function test_Fee_ReachesAnOfferingAtItsPopUp() public {
+    // ---------------------------------------------------------------- from when a fee counts
+
+    function test_SetFee_HigherCountsAfterItsDelay() public {
+        uint40 at = uint40(_now() + FEE_DELAY);
+        VM.expectEmit(address(psc));
+        emit IPSC.FeeChanged(10_000, at);
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(10_000);
+        _assertFees(0, 10_000, at);
+        _pass(FEE_DELAY - 1);
+        _assertFees(0, 10_000, at);
+        _pass(1);
+        _assertFees(10_000, 0, 0);
+    }
+
+    function test_SetFee_LowerCountsAtOnce() public {
+        _setFee(700);
+        VM.expectEmit(address(psc));
+        emit IPSC.FeeChanged(600, uint40(_now()));
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(600);
+        _assertFees(600, 0, 0);
+        psc.refreshOfferingFee(AGENT, OFFERING);
+        VM.assertEq(psc.offerings(AGENT, OFFERING).fee, 600, "the offering's");
+    }
+
+    function test_SetFee_AgainWithdrawsAnAnnouncedIncrease() public {
+        _setFee(100);
+        VM.startPrank(FEE_ADDRESS);
+        psc.setFee(200);
+        psc.setFee(100);
+        VM.stopPrank();
+        _assertFees(100, 0, 0);
+        _pass(FEE_DELAY);
+        _assertFees(100, 0, 0);
+    }
+
+    /// @dev Each increase waits its own time: an old announcement cannot be used for a higher fee.
+    function test_SetFee_HigherStillStartsAnotherDelay() public {
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(100);
+        _pass(FEE_DELAY - 1);
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(10_000);
+        _pass(1);
+        _assertFees(0, 10_000, uint40(_now() + FEE_DELAY - 1));
+    }
+
+    /// @dev What is in force when another increase is announced stays in force until then.
+    function test_SetFee_OnTopOfAnIncreaseInForceKeepsIt() public {
+        _setFee(100);
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(200);
+        _assertFees(100, 200, uint40(_now() + FEE_DELAY));
+    }
+
+    function test_Fee_ReachesAnOfferingAtItsPopUpAndIsAnnouncedWithIt() public {
         VM.prank(FEE_ADDRESS);
         psc.setFee(500);
+        _pass(FEE_DELAY);
         VM.assertEq(psc.offerings(AGENT, OFFERING).fee, 0, "before the pop-up");
-        _pass(POP_UP);
+        VM.expectEmit(address(psc));
+        emit IPSC.OfferingPoppedUp(AGENT, OFFERING, MIN_DEPOSIT, PLACES, 500, 0, SOURCE);
         VM.prank(AGENT);
         psc.popUpOffering(OFFERING, 0, SOURCE);
         VM.assertEq(psc.offerings(AGENT, OFFERING).fee, 500, "after the pop-up");
@@ -54,9 +109,25 @@ contract FeesTest is World {
         VM.assertEq(psc.channels(id).fee, 500, "of the next channel");
     }
 
+    function test_Fee_IsAnnouncedWithARegistration() public {
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(300);
+        bytes32 early = keccak256("before the fee counts");
+        VM.expectEmit(address(psc));
+        emit IPSC.OfferingRegistered(AGENT, early, MIN_DEPOSIT, 1, 0, 0, SOURCE);
+        _register(early, MIN_DEPOSIT, 1);
+        _pass(FEE_DELAY);
+        bytes32 late = keccak256("when it counts");
+        VM.expectEmit(address(psc));
+        emit IPSC.OfferingRegistered(AGENT, late, MIN_DEPOSIT, 1, 300, 0, SOURCE);
+        _register(late, MIN_DEPOSIT, 1);
+        VM.assertEq(psc.offerings(AGENT, late).fee, 300, "stored");
+    }
+
     function test_RefreshOfferingFee_IsOpenToAnybody() public {
         VM.prank(FEE_ADDRESS);
         psc.setFee(700);
+        _pass(FEE_DELAY);
         IPSC.Offering memory before = psc.offerings(AGENT, OFFERING);
         VM.expectEmit(address(psc));
         emit IPSC.OfferingFeeRefreshed(AGENT, OFFERING, 700);
@@ -66,6 +137,74 @@ contract FeesTest is World {
         VM.assertEq(refreshed.fee, 700, "the offering's fee");
         before.fee = 700;
         VM.assertEq(keccak256(abi.encode(refreshed)), keccak256(abi.encode(before)), "nothing else");
+    }
+
+    /// @dev The fee address and a stranger together: whenever they can raise an offering's fee, its agent could leave before.
+    function test_Fee_CannotRiseFasterThanTheAgentCanLeave() public {
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(10_000);
+        _assertFeeStays();
+        _pass(FEE_DELAY - 1);
+        _assertFeeStays();
+        // The agent announced the offering just before the fee counts: it cannot remove it yet, and the fee cannot rise yet.
+        VM.prank(AGENT);
+        psc.popUpOffering(OFFERING, 0, SOURCE);
+        uint256 allowed = _now() + FEE_DELAY;
+        _pass(1);
+        VM.assertEq(psc.fee(), 10_000, "in force");
+        VM.expectRevert(abi.encodeWithSelector(IPSC.TooEarly.selector, _now(), allowed));
+        psc.refreshOfferingFee(AGENT, OFFERING);
+        _pass(FEE_DELAY - 2);
+        VM.expectRevert(abi.encodeWithSelector(IPSC.TooEarly.selector, _now(), allowed));
+        psc.refreshOfferingFee(AGENT, OFFERING);
+        // All this while it could leave.
+        VM.prank(AGENT);
+        psc.removeOffering(OFFERING);
+    }
+
+    function testFuzz_Fee_RisesOnlyWhenTheAgentCouldHaveLeft(
+        uint32 announced,
+        uint32 poppedUp,
+        uint32 refreshed
+    ) public {
+        _pass(announced % (30 days));
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(10_000);
+        uint256 known = _now();
+        _pass(poppedUp % (30 days));
+        if (poppedUp % 2 == 0 && _now() >= psc.offerings(AGENT, OFFERING).updatedAt + POP_UP) {
+            VM.prank(AGENT);
+            psc.popUpOffering(OFFERING, 0, SOURCE);
+            if (psc.offerings(AGENT, OFFERING).fee != 0) return; // its own act
+        }
+        _pass(refreshed % (30 days));
+        (bool done,) = address(psc).call(abi.encodeCall(IPSC.refreshOfferingFee, (AGENT, OFFERING)));
+        if (!done || psc.offerings(AGENT, OFFERING).fee == 0) return;
+        // It rose: then the agent, who knew it from `known` on, could have removed the offering before now.
+        uint256 couldLeave = uint256(psc.offerings(AGENT, OFFERING).updatedAt) + REMOVE;
+        VM.assertLe((couldLeave > known ? couldLeave : known) + 1, _now(), "the agent could leave before");
+    }
+
+    function _assertFeeStays() private {
+        psc.refreshOfferingFee(AGENT, OFFERING);
+        VM.assertEq(psc.offerings(AGENT, OFFERING).fee, 0, "the offering's fee");
+    }
+
+    function _assertFees(uint256 fee, uint256 next, uint256 at) private view {
+        VM.assertEq(psc.fee(), fee, "the fee in force");
+        (uint16 nextFee, uint40 effectiveAt) = psc.nextFee();
+        VM.assertEq(nextFee, next, "the announced fee");
+        VM.assertEq(effectiveAt, at, "when it counts");
+    }
+
+    function test_RefreshOfferingFee_LowersAtOnceAfterAnAnnouncement() public {
+        _setFee(700);
+        VM.prank(AGENT);
+        psc.popUpOffering(OFFERING, 0, SOURCE);
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(600);
+        psc.refreshOfferingFee(AGENT, OFFERING);
+        VM.assertEq(psc.offerings(AGENT, OFFERING).fee, 600, "the offering's");
     }
 
     function test_RefreshOfferingFee_OfADeadOfferingIsRefused() public {

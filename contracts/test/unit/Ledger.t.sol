@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {IPSC, World} from "../support/World.sol";
@@ -79,7 +79,7 @@ contract LedgerTest is World {
 
     function test_Withdraw_MovesTheInternalBalanceToTheWallet() public {
         VM.expectEmit(address(psc));
-        emit IPSC.Withdrawn(CLIENT, FUNDS);
+        emit IPSC.Withdrawn(CLIENT, CLIENT, FUNDS);
         VM.prank(CLIENT);
         psc.withdraw(FUNDS);
         VM.assertEq(psc.balanceOf(CLIENT), 0, "the internal balance");

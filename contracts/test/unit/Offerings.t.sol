@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IPSC, World} from "../support/World.sol";
 
@@ -11,28 +11,28 @@ contract OfferingsTest is World {
     function test_RegisterOffering_LocksAStakeBehindEachPlace() public {
         uint256 before = psc.balanceOf(AGENT);
         VM.expectEmit(address(psc));
-        emit IPSC.OfferingRegistered(AGENT, ANOTHER, 50, 4, 1, SOURCE);
+        emit IPSC.OfferingRegistered(AGENT, ANOTHER, 50, 4, 0, 1, SOURCE);
         VM.prank(AGENT);
         psc.registerOffering(ANOTHER, 50, 4, 1, SOURCE);
         VM.assertEq(before - psc.balanceOf(AGENT), 200, "the stake");
         IPSC.Offering memory stored = psc.offerings(AGENT, ANOTHER);
         VM.assertEq(stored.minDeposit, 50, "the least deposit");
-        VM.assertEq(stored.updatedAt, VM.getBlockNumber(), "the block of the announcement");
+        VM.assertEq(stored.updatedAt, _now(), "the time of the announcement");
         _assertOffering(ANOTHER, 4, 0, IPSC.OfferingState.Live);
     }
 
     function test_RegisterOffering_OfNothingIsRefused() public {
         VM.startPrank(AGENT);
-        VM.expectRevert(abi.encodeWithSelector(IPSC.ZeroAmount.selector));
+        VM.expectRevert(abi.encodeWithSelector(IPSC.StakeTooSmall.selector, 0, MIN_STAKE));
         psc.registerOffering(ANOTHER, 0, 1, 0, SOURCE);
         VM.expectRevert(abi.encodeWithSelector(IPSC.ZeroAmount.selector));
-        psc.registerOffering(ANOTHER, 1, 0, 0, SOURCE);
+        psc.registerOffering(ANOTHER, MIN_STAKE, 0, 0, SOURCE);
     }
 
     function test_RegisterOffering_TwiceIsRefused() public {
         VM.expectRevert(abi.encodeWithSelector(IPSC.OfferingExists.selector, AGENT, OFFERING));
         VM.prank(AGENT);
-        psc.registerOffering(OFFERING, 1, 1, 0, SOURCE);
+        psc.registerOffering(OFFERING, MIN_STAKE, 1, 0, SOURCE);
     }
 
     function test_RegisterOffering_AboveTheInternalBalanceIsRefused() public {
@@ -48,15 +48,15 @@ contract OfferingsTest is World {
         _open(1);
         _pass(POP_UP);
         VM.expectEmit(address(psc));
-        emit IPSC.OfferingPoppedUp(AGENT, OFFERING, MIN_DEPOSIT, PLACES - 1, 1, "elsewhere");
+        emit IPSC.OfferingPoppedUp(AGENT, OFFERING, MIN_DEPOSIT, PLACES - 1, 0, 1, "elsewhere");
         VM.prank(AGENT);
         psc.popUpOffering(OFFERING, 1, "elsewhere");
-        VM.assertEq(psc.offerings(AGENT, OFFERING).updatedAt, VM.getBlockNumber(), "the announcement");
+        VM.assertEq(psc.offerings(AGENT, OFFERING).updatedAt, _now(), "the announcement");
         _assertOffering(OFFERING, PLACES - 1, 1, IPSC.OfferingState.Live);
     }
 
     function test_PopUpOffering_BeforeItsPeriodIsRefused() public {
-        uint256 allowed = VM.getBlockNumber() + POP_UP;
+        uint256 allowed = _now() + POP_UP;
         _pass(POP_UP - 1);
         VM.expectRevert(abi.encodeWithSelector(IPSC.TooEarly.selector, allowed - 1, allowed));
         VM.prank(AGENT);
@@ -101,7 +101,7 @@ contract OfferingsTest is World {
     }
 
     function test_RemoveOffering_BeforeItsPeriodIsRefused() public {
-        uint256 allowed = VM.getBlockNumber() + REMOVE;
+        uint256 allowed = _now() + REMOVE;
         _pass(REMOVE - 1);
         VM.expectRevert(abi.encodeWithSelector(IPSC.TooEarly.selector, allowed - 1, allowed));
         VM.prank(AGENT);
@@ -128,5 +128,25 @@ contract OfferingsTest is World {
         _assertOffering(OFFERING, PLACES - 1, 1, IPSC.OfferingState.Live);
         _close(d, 0);
         _assertOffering(OFFERING, PLACES, 0, IPSC.OfferingState.Live);
+    }
+
+    // ---------------------------------------------------------------- bounds against griefing
+
+    function test_RegisterOffering_BelowTheLeastStakeIsRefused() public {
+        VM.startPrank(AGENT);
+        VM.expectRevert(abi.encodeWithSelector(IPSC.StakeTooSmall.selector, MIN_STAKE - 1, MIN_STAKE));
+        psc.registerOffering(ANOTHER, MIN_STAKE - 1, 1, 0, SOURCE);
+        psc.registerOffering(ANOTHER, MIN_STAKE, 1, 0, SOURCE);
+    }
+
+    function test_Source_IsAtMostThreeHundredBytes() public {
+        VM.startPrank(AGENT);
+        VM.expectRevert(abi.encodeWithSelector(IPSC.SourceTooLong.selector, 301, 300));
+        psc.registerOffering(ANOTHER, MIN_STAKE, 1, 0, string(new bytes(301)));
+        psc.registerOffering(ANOTHER, MIN_STAKE, 1, 0, string(new bytes(300)));
+        _pass(POP_UP);
+        VM.expectRevert(abi.encodeWithSelector(IPSC.SourceTooLong.selector, 301, 300));
+        psc.popUpOffering(ANOTHER, 0, string(new bytes(301)));
+        psc.popUpOffering(ANOTHER, 0, string(new bytes(300)));
     }
 }

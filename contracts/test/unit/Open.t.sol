@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity ^0.8.28;
+pragma solidity 0.8.37;
 
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {IPSC, World} from "../support/World.sol";
@@ -85,7 +85,7 @@ contract OpenTest is World {
     function test_TopUp_AddsToTheDeposit() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         VM.expectEmit(address(psc));
-        emit IPSC.ChannelToppedUp(id, CLIENT, AGENT, MIN_DEPOSIT + 300);
+        emit IPSC.ChannelToppedUp(id, CLIENT, AGENT, MIN_DEPOSIT + 300, false);
         VM.prank(CLIENT);
         psc.topUp(d, 300);
         VM.assertEq(psc.balanceOf(CLIENT), FUNDS - MIN_DEPOSIT - 300, "the client's balance");
@@ -95,6 +95,8 @@ contract OpenTest is World {
     function test_TopUp_CancelsACloseRequest() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         _requestClose(d, 10);
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelToppedUp(id, CLIENT, AGENT, MIN_DEPOSIT + 1, true);
         VM.prank(CLIENT);
         psc.topUp(d, 1);
         _assertChannel(id, MIN_DEPOSIT + 1, 10, 0, IPSC.ChannelState.Open);
@@ -160,5 +162,13 @@ contract OpenTest is World {
         VM.expectRevert(abi.encodeWithSelector(IPSC.NotClient.selector, STRANGER));
         VM.prank(STRANGER);
         psc.topUpWithPermit(d, 300, permit);
+    }
+
+    function test_TopUp_ToExactly96BitsIsAccepted() public {
+        (IPSC.Descriptor memory d, bytes32 id) = _open(1);
+        VM.store(address(psc), keccak256(abi.encode(CLIENT, uint256(0))), bytes32(uint256(type(uint96).max)));
+        VM.prank(CLIENT);
+        psc.topUp(d, type(uint96).max - MIN_DEPOSIT);
+        _assertChannel(id, type(uint96).max, 0, 0, IPSC.ChannelState.Open);
     }
 }

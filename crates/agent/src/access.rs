@@ -36,6 +36,9 @@ impl Access {
         let Some(channel) = stored else { return Err(Refusal::UnknownChannel { channel: id }) };
         let now = SystemTime::now();
         request.verify(&channel.descriptor, self.node.domain(), now, MAX_AGE).map_err(refusal(id))?;
+        if !channel.descriptor.names_signer() {
+            return Err(Refusal::NoSigner);
+        }
         if channel.service.is_ending() {
             return Err(Refusal::ServiceTerminated);
         }

@@ -168,9 +168,9 @@ impl Channels {
 /// What a close request of the client leads to.
 pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> Result<(), NodeError> {
     let (_, view) = load(conn, node, channel.id).await?;
-    match answer_close_request(&view, node.challenge_period()) {
+    match answer_close_request(&view) {
         Answer::CloseWith { gain, deadline, .. } => {
-            tracing::warn!(channel = %channel.id, %gain, deadline, "the client asked to close below what is proven; answering");
+            tracing::warn!(channel = %channel.id, %gain, challenge_ends_at = %deadline, "the client asked to close below what is proven; answering");
             privatix_node::push(conn, &CloseChannel { channel: channel.id, even_unpaid: false }, "monitor")
                 .await
         }
@@ -185,7 +185,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     }
     let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
     let (channel, view) = load(conn, node, id).await?;
-    let in_challenge = view.on_chain().close_requested_at().is_some();
+    let in_challenge = view.on_chain().challenge_ends_at().is_some();
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
     tracing::error!(channel = %id, reason, "closing the channel failed");
     if let Ok(status) = channel.status.apply(ChannelEvent::CloseFailed { in_challenge }) {

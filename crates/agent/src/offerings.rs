@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use privatix_billing::{TermsDraft, min_deposit};
 use privatix_chain::{TxRecord, TxStatus};
-use privatix_channel::{Amount, OfferingHash};
+use privatix_channel::{Amount, Fee, OfferingHash};
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
@@ -170,6 +170,7 @@ pub(crate) async fn create(
         announcement: Announcement {
             min_deposit: min_deposit(offering.terms()),
             supply: offering.message().supply,
+            fee: Fee::ZERO, // the announcement on chain carries the one that counts
             source_type: addresses.first().kind().number(),
             source: addresses.first().source(),
         },

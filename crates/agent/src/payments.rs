@@ -47,7 +47,8 @@ impl Payments {
     /// that the service has ended.
     ///
     /// # Errors
-    /// A refusal; nothing was changed, except for [`Refusal::ServiceTerminated`] as said.
+    /// A refusal; nothing was changed, except for [`Refusal::ServiceTerminated`] as said, and for [`Refusal::AboveDeposit`]:
+    /// such a voucher is kept, and pays up to the deposit.
     pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Paid, Refusal> {
         let id = voucher.channel();
         let slot = self.slot(id).await?;
@@ -56,6 +57,9 @@ impl Payments {
             *slot = self.load(id).await.map_err(|error| unreadable(id, &error))?;
         }
         let Some(view) = slot.as_mut() else { return Err(Refusal::UnknownChannel { channel: id }) };
+        if !view.channel.descriptor().names_signer() {
+            return Err(Refusal::NoSigner);
+        }
         let receipt = match view.channel.accept(voucher).map_err(|error| refusal(id, error))? {
             Accepted::Same(receipt) => receipt,
             Accepted::New(new) => {
@@ -69,7 +73,14 @@ impl Payments {
                 receipt
             }
         };
-        if view.service_ended { Err(Refusal::ServiceTerminated) } else { Ok(paid(receipt)) }
+        if view.service_ended {
+            return Err(Refusal::ServiceTerminated);
+        }
+        if receipt.cumulative() < voucher.cumulative() {
+            // It is kept, and what the deposit covers is paid. The rest counts once a top-up is confirmed.
+            return Err(Refusal::AboveDeposit { deposit: view.channel.on_chain().deposit });
+        }
+        Ok(paid(receipt))
     }
 
     async fn cash(&self, channel: ChannelId) {
@@ -139,9 +150,10 @@ fn refusal(channel: ChannelId, error: VoucherError) -> Refusal {
     tracing::debug!(%channel, %error, "voucher refused");
     match error {
         VoucherError::WrongSigner { .. } => Refusal::WrongSigner,
-        VoucherError::AboveDeposit { deposit, .. } => Refusal::AboveDeposit { deposit },
         VoucherError::Stale { best, .. } => Refusal::Stale { acknowledged: best },
-        VoucherError::NotOpen { phase: Phase::Closed { .. } } => Refusal::ChannelClosing,
+        VoucherError::NotOpen { phase: Phase::Closed { .. } } | VoucherError::AboveConsent { .. } => {
+            Refusal::ChannelClosing
+        }
         _ => Refusal::UnknownChannel { channel },
     }
 }

@@ -77,6 +77,18 @@ impl Role for AgentRole {
         let terminate =
             |reason: &str| ServiceOrder { channel: id, order: Order::Terminate, reason: reason.to_owned() };
         match event.channel_event() {
+            // Code of the client's account could void every voucher of it, so it is not served, and its place is freed.
+            Some(ChainEvent::Opened { .. }) if !channel.descriptor.names_signer() => {
+                tracing::warn!(channel = %id, "the channel names no signer; it is closed without service");
+                privatix_node::push(
+                    conn,
+                    &terminate("the channel names no signer of its vouchers"),
+                    "monitor",
+                )
+                .await?;
+                let close = CloseChannel { channel: id, even_unpaid: true };
+                privatix_node::push(conn, &close, "monitor").await
+            }
             // Ended before a reorganisation, and open again: what was paid is still to be cashed.
             Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
                 let close = CloseChannel { channel: id, even_unpaid: false };
@@ -92,7 +104,8 @@ impl Role for AgentRole {
             Some(ChainEvent::Closed { .. }) => {
                 privatix_node::push(conn, &terminate("the channel is closed"), "monitor").await
             }
-            Some(ChainEvent::ToppedUp { .. } | ChainEvent::Settled { .. }) | None => Ok(()),
+            Some(ChainEvent::ToppedUp { .. } | ChainEvent::Settled { .. } | ChainEvent::CloseCancelled)
+            | None => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::StartFrom;
-use privatix_channel::{Amount, OfferingHash};
+use privatix_channel::{Amount, OfferingHash, Terms};
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{
     Client, ClientError, ClientLimits, DirectListener, DirectTransport, Listener, ServerLimits, SomcAddress,
@@ -210,7 +210,7 @@ async fn an_agent_that_moved_warns_at_its_start_until_a_pop_up_announces_its_new
     for part in [offering.to_string(), before.source(), now.source()] {
         assert!(remedies[0].contains(&part), "{part} is not in {remedies:?}");
     }
-    home.anvil.mine(11).await.unwrap(); // the contract refuses a pop-up before that
+    home.anvil.warp(Terms::TEST.pop_up).await.unwrap(); // the contract refuses a pop-up before that
     agent.handle.change_offering(offering, OfferingAction::PopUp).await.unwrap();
     let popped_up = agent.offering("the pop-up", |found| found.status == OfferingStatus::PoppedUp).await;
     assert_eq!(popped_up.announcement.source, now.source());

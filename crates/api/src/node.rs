@@ -3,7 +3,9 @@
 use alloy::primitives::{Address, B256, U256};
 use privatix_billing::Unit;
 use privatix_chain::{TxId, TxStatus};
-use privatix_channel::{Amount, ChannelId, ChannelStatus, OfferingHash, ServiceStatus, Usage};
+use privatix_channel::{
+    Amount, ChainTime, ChannelId, ChannelStatus, Closure, OfferingHash, ServiceStatus, Usage,
+};
 use privatix_jobs::{FailureCause, JobId, JobStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -188,8 +190,8 @@ pub struct Status {
     /// the start.
     #[serde(default)]
     pub deposits: String,
-    /// Blocks in which an agent can answer a close request.
-    pub challenge_period: u64,
+    /// How long an agent can answer a close request, in seconds of the chain's clock.
+    pub challenge_period_seconds: u32,
     /// Where clients reach an agent's messaging server; the first is what its offerings announce on chain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
@@ -387,8 +389,10 @@ pub struct Channel {
     pub fee: u16,
     /// Block of its opening.
     pub opened_at: Option<u64>,
-    /// Block of the client's pending close request.
-    pub close_requested_at: Option<u64>,
+    /// When the challenge of the client's pending close request ends, in seconds since 1970 on the chain's clock.
+    pub challenge_ends_at: Option<ChainTime>,
+    /// How it ended, once it is closed: who closed, and whether it was disputed.
+    pub closure: Option<Closure>,
     /// A top-up is on its way.
     pub top_up_pending: bool,
     /// When it was first heard of.

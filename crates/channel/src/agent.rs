@@ -1,11 +1,17 @@
 //! The agent's view of a channel.
 
+use std::cmp::Ordering;
+
 use crate::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelId, Domain, LogPosition, OnChain, SignedVoucher,
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, CloseAuthorization, ConsentRefused,
+    Consents, Domain, FinalView, LONGEST_CONSENT, LogPosition, NewConsent, OnChain, SignedVoucher,
     VoucherError, VoucherVerifier,
 };
 
-/// A channel as its agent sees it: what the chain says, and the best voucher.
+/// A channel as its agent sees it: what the chain shows, the best voucher, and the consents to close that may still count.
+///
+/// A voucher is a ceiling: it is worth the lesser of its amount and the deposit. So a voucher above the deposit is taken, and
+/// grows with a top-up; and when a reorganisation removes a top-up, the best voucher still brings the deposit that is left.
 ///
 /// A payment goes in three steps, and the types lead through them: [`accept`](Self::accept) judges and changes nothing; the
 /// caller stores the [`NewBest`] durably; [`commit`](Self::commit) takes it in and gives the [`Receipt`] to answer with. An
@@ -15,6 +21,7 @@ pub struct AgentChannel {
     descriptor: ChannelDescriptor,
     on_chain: OnChain,
     best: Option<SignedVoucher>,
+    consents: Consents,
     verifier: VoucherVerifier,
 }
 
@@ -22,14 +29,15 @@ pub struct AgentChannel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an accepted voucher counts only once it is stored and committed"]
 pub enum Accepted {
-    /// Better than all before: store it, then [`commit`](AgentChannel::commit) it.
+    /// Higher than all before: store it, then [`commit`](AgentChannel::commit) it. Above the deposit it may gain nothing now;
+    /// after a top-up it does.
     New(NewBest),
     /// Exactly what is already proven, for example a repeated message: nothing to store, and it buys nothing. Answer with
     /// this receipt.
     Same(Receipt),
 }
 
-/// A verified voucher that is better than all committed before. Made by [`AgentChannel::accept`] only.
+/// A verified voucher that is higher than all committed before. Made by [`AgentChannel::accept`] only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "store the voucher, then commit it"]
 pub struct NewBest {
@@ -43,13 +51,13 @@ impl NewBest {
         &self.voucher
     }
 
-    /// How much more than before it proves.
+    /// How much more than before it proves, with the deposit as it is.
     pub const fn gained(&self) -> Amount {
         self.gained
     }
 }
 
-/// What the agent acknowledges: everything up to `cumulative` is proven and stored. Only committed vouchers give one.
+/// What the agent acknowledges: everything up to `cumulative` is proven, covered by the deposit, and stored. Only committed vouchers give one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     channel: ChannelId,
@@ -82,13 +90,13 @@ impl AgentChannel {
     /// The view of a channel that nothing is known of yet.
     pub fn new(domain: Domain, descriptor: ChannelDescriptor) -> Self {
         let verifier = VoucherVerifier::new(domain, &descriptor);
-        Self { descriptor, on_chain: OnChain::default(), best: None, verifier }
+        Self { descriptor, on_chain: OnChain::default(), best: None, consents: Consents::default(), verifier }
     }
 
-    /// The view rebuilt from what was stored.
+    /// The view rebuilt from what was stored; add consents by [`with_consents`](Self::with_consents).
     ///
     /// # Errors
-    /// The stored voucher is verified anew: an error here means that the store is damaged or belongs to another channel,
+    /// The stored voucher is verified again: an error here means that the store is damaged or belongs to another channel,
     /// contract or chain.
     pub fn restore(
         domain: Domain,
@@ -100,7 +108,14 @@ impl AgentChannel {
         if let Some(voucher) = &best {
             verifier.verify(voucher)?;
         }
-        Ok(Self { descriptor, on_chain, best, verifier })
+        Ok(Self { descriptor, on_chain, best, consents: Consents::default(), verifier })
+    }
+
+    /// The same view with the consents that were stored.
+    #[must_use]
+    pub fn with_consents(mut self, consents: Consents) -> Self {
+        self.consents = consents;
+        self
     }
 
     /// The channel's id.
@@ -113,7 +128,7 @@ impl AgentChannel {
         &self.descriptor
     }
 
-    /// What the chain says.
+    /// What the chain shows.
     pub const fn on_chain(&self) -> &OnChain {
         &self.on_chain
     }
@@ -123,9 +138,9 @@ impl AgentChannel {
         self.best.as_ref()
     }
 
-    /// Everything that the client has paid beyond dispute: by voucher or on chain.
+    /// Everything that the client has paid beyond dispute: by voucher, as far as the deposit covers it, or on chain.
     pub fn proven(&self) -> Amount {
-        self.best.map_or(Amount::ZERO, |best| best.cumulative()).max(self.on_chain.paid)
+        self.worth(self.signed()).max(self.on_chain.paid)
     }
 
     /// What the best voucher would still bring on chain, fee included; nothing once the channel is closed.
@@ -133,7 +148,71 @@ impl AgentChannel {
         if !self.on_chain.phase().is_open() {
             return Amount::ZERO;
         }
-        self.best.map_or(Amount::ZERO, |best| best.cumulative()).saturating_sub(self.on_chain.paid)
+        self.worth(self.signed()).saturating_sub(self.on_chain.paid)
+    }
+
+    /// The amount of the best voucher, whether the deposit covers it or not.
+    fn signed(&self) -> Amount {
+        self.best.map_or(Amount::ZERO, |best| best.cumulative())
+    }
+
+    /// What a voucher over this amount brings in all.
+    fn worth(&self, cumulative: Amount) -> Amount {
+        cumulative.min(self.on_chain.deposit)
+    }
+
+    /// The consents to close that may still count.
+    pub const fn consents(&self) -> &Consents {
+        &self.consents
+    }
+
+    /// Whether to agree to close at `cumulative`, and how: a consent that counts for 15 minutes of the chain's clock from
+    /// `now`. Changes nothing; while a consent counts, no voucher above its amount is taken.
+    ///
+    /// Both must sign the same amount, so a client asks for the amount of its best voucher. `nonce` is the agent's in the
+    /// contract, `nonceOf(agent)`; `now` is the time of the newest block.
+    ///
+    /// # Errors
+    /// [`ConsentRefused::BelowProven`] and [`ConsentRefused::NotOpen`].
+    pub fn consent(
+        &self,
+        cumulative: Amount,
+        nonce: u64,
+        now: ChainTime,
+    ) -> Result<NewConsent, ConsentRefused> {
+        let phase = self.on_chain.phase();
+        if !phase.is_open() {
+            return Err(ConsentRefused::NotOpen { phase });
+        }
+        // Not only what the deposit covers now: it may be less than a voucher only until a top-up is in a block again.
+        let proven = self.signed().max(self.on_chain.paid);
+        if cumulative < proven {
+            return Err(ConsentRefused::BelowProven { cumulative, proven });
+        }
+        let deadline = now.plus(LONGEST_CONSENT);
+        Ok(NewConsent { consent: CloseAuthorization { channel: self.id(), cumulative, nonce, deadline } })
+    }
+
+    /// Takes in a consent that is stored durably, and gives what to sign.
+    ///
+    /// # Errors
+    /// [`ConsentRefused::BelowProven`] when a higher voucher was committed meanwhile, and [`ConsentRefused::WrongChannel`].
+    pub fn commit_consent(&mut self, stored: NewConsent) -> Result<CloseAuthorization, ConsentRefused> {
+        let consent = stored.consent;
+        if consent.channel != self.id() {
+            return Err(ConsentRefused::WrongChannel { expected: self.id(), found: consent.channel });
+        }
+        let (cumulative, proven) = (consent.cumulative, self.signed().max(self.on_chain.paid));
+        if cumulative < proven {
+            return Err(ConsentRefused::BelowProven { cumulative, proven });
+        }
+        self.consents.add(consent);
+        Ok(consent)
+    }
+
+    /// Drops the consents that a final block has voided; whether there were any.
+    pub fn void_consents(&mut self, view: &FinalView) -> bool {
+        self.consents.prune(view)
     }
 
     /// Whether to serve at all: the channel is open and its client has not asked to close. Whether enough is paid is
@@ -147,7 +226,7 @@ impl AgentChannel {
         self.on_chain.apply(at, event)
     }
 
-    /// Replaces what the chain says: after a reorganisation, folded anew from the events that remain.
+    /// Replaces what the chain shows: after a reorganisation, folded again from the events that remain.
     pub fn reset_chain(&mut self, on_chain: OnChain) {
         self.on_chain = on_chain;
     }
@@ -156,7 +235,7 @@ impl AgentChannel {
     ///
     /// The signature is checked whatever the amount: no shortcut for stale or zero vouchers. Vouchers are taken while the
     /// channel is open on chain, during a challenge too, since they can be cashed; service is another matter
-    /// ([`may_serve`](Self::may_serve)).
+    /// ([`may_serve`](Self::may_serve)). None is taken above a consent that may still count.
     pub fn accept(&self, voucher: &SignedVoucher) -> Result<Accepted, VoucherError> {
         let phase = self.on_chain.phase();
         if voucher.channel() != self.id() {
@@ -165,19 +244,20 @@ impl AgentChannel {
         if !phase.is_open() {
             return Err(VoucherError::NotOpen { phase });
         }
-        let (cumulative, deposit) = (voucher.cumulative(), self.on_chain.deposit);
-        if cumulative > deposit {
-            return Err(VoucherError::AboveDeposit { cumulative, deposit });
-        }
+        let cumulative = voucher.cumulative();
         // The very bytes that were verified before need no second verification.
         if self.best.as_ref() != Some(voucher) {
             self.verifier.verify(voucher)?;
         }
-        let proven = self.proven();
-        match cumulative.checked_sub(proven) {
-            None => Err(VoucherError::Stale { cumulative, best: proven }),
-            Some(Amount::ZERO) => Ok(Accepted::Same(self.receipt())),
-            Some(gained) => Ok(Accepted::New(NewBest { voucher: *voucher, gained })),
+        let best = self.signed().max(self.on_chain.paid);
+        match cumulative.cmp(&best) {
+            Ordering::Less => Err(VoucherError::Stale { cumulative, best }),
+            Ordering::Equal => Ok(Accepted::Same(self.receipt())),
+            Ordering::Greater => {
+                self.consents.permit(cumulative)?;
+                let gained = self.worth(cumulative).saturating_sub(self.proven());
+                Ok(Accepted::New(NewBest { voucher: *voucher, gained }))
+            }
         }
     }
 
@@ -204,13 +284,15 @@ impl AgentChannel {
     /// Two vouchers may have been accepted side by side: the higher one stays, in whichever order they are committed.
     ///
     /// # Errors
-    /// [`VoucherError::WrongChannel`] when another channel accepted it.
+    /// [`VoucherError::WrongChannel`] when another channel accepted it, and [`VoucherError::AboveConsent`] when a lower consent
+    /// was committed meanwhile: then it must not be acknowledged.
     pub fn commit(&mut self, stored: NewBest) -> Result<Receipt, VoucherError> {
         let voucher = stored.voucher;
         if voucher.channel() != self.id() {
             return Err(VoucherError::WrongChannel { expected: self.id(), found: voucher.channel() });
         }
         if self.best.is_none_or(|best| best.cumulative() < voucher.cumulative()) {
+            self.consents.permit(voucher.cumulative())?;
             self.best = Some(voucher);
         }
         Ok(self.receipt())

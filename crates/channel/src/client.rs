@@ -80,7 +80,7 @@ impl SignedProposal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignRefused {
-    /// More than the deposit: the contract could not pay it.
+    /// More than the deposit: the contract would pay the deposit alone, until a top-up.
     #[error("{due} is due but the channel's deposit is {deposit}: top the channel up or stop the service")]
     AboveDeposit {
         /// What was to be signed.
@@ -106,7 +106,7 @@ impl ClientChannel {
     /// The view rebuilt from what was stored.
     ///
     /// # Errors
-    /// The stored voucher is verified anew: an error here means that the store is damaged or belongs to another channel,
+    /// The stored voucher is verified again: an error here means that the store is damaged or belongs to another channel,
     /// contract or chain.
     pub fn restore(
         domain: Domain,
@@ -156,7 +156,7 @@ impl ClientChannel {
         self.on_chain.apply(at, event)
     }
 
-    /// Replaces what the chain says: after a reorganisation, folded anew from the events that remain.
+    /// Replaces what the chain says: after a reorganisation, folded again from the events that remain.
     pub fn reset_chain(&mut self, on_chain: OnChain) {
         self.on_chain = on_chain;
     }

@@ -16,7 +16,9 @@ pub struct ChannelDescriptor {
     pub offering: OfferingHash,
     /// Chosen by the client, new for each channel under the same offering and agent.
     pub nonce: u64,
-    /// Who signs vouchers: a hot key that can spend this channel only. Zero means the client itself.
+    /// Whose key signs vouchers, by ECDSA only: the client's own, or a hot key that can spend this channel only. Zero leaves it
+    /// to the client's account: its key while the account has no code, else whatever its code accepts (ERC-1271), now and
+    /// later. Our clients always name a key.
     pub signer: Address,
 }
 
@@ -29,7 +31,8 @@ impl ChannelDescriptor {
         keccak256(words)
     }
 
-    /// `keccak256(abi.encode(client, agent, token, salt, signer, contract, chainId))`: the channel's id in `domain`.
+    /// `keccak256(abi.encode(client, agent, token, salt, signer, contract, chainId))`: the channel's id in
+    /// `domain`, with the chain's id at the deployment of the contract.
     pub fn id(&self, domain: &Domain) -> ChannelId {
         let mut words = [0; 7 * 32];
         words[..32].copy_from_slice(self.client.into_word().as_slice());
@@ -38,13 +41,21 @@ impl ChannelDescriptor {
         words[96..128].copy_from_slice(self.salt().as_slice());
         words[128..160].copy_from_slice(self.signer.into_word().as_slice());
         words[160..192].copy_from_slice(domain.contract().into_word().as_slice());
-        words[216..].copy_from_slice(&domain.chain_id().to_be_bytes());
+        words[216..].copy_from_slice(&domain.deployment_chain_id().to_be_bytes());
         ChannelId::new(keccak256(words))
     }
 
-    /// Whose signature makes a voucher of this channel valid: [`signer`](Self::signer), or the client when that is zero.
+    /// Whose key signs vouchers of this channel: [`signer`](Self::signer), or the client when that is zero.
+    ///
+    /// Only for a channel that [names its signer](Self::names_signer) is this the contract's last word: without one, code of
+    /// the client's account decides, and can void a voucher that its key signed.
     pub fn voucher_signer(&self) -> Address {
         if self.signer.is_zero() { self.client } else { self.signer }
+    }
+
+    /// Whether a key alone decides about vouchers, whatever code the client's account has or gets (EIP-7702).
+    pub fn names_signer(&self) -> bool {
+        !self.signer.is_zero()
     }
 }
 
@@ -89,7 +100,9 @@ mod tests {
             signer: Address::ZERO,
         };
         assert_eq!(descriptor.voucher_signer(), descriptor.client);
+        assert!(!descriptor.names_signer());
         descriptor.signer = Address::repeat_byte(3);
         assert_eq!(descriptor.voucher_signer(), descriptor.signer);
+        assert!(descriptor.names_signer());
     }
 }

@@ -1,6 +1,6 @@
 //! What each side does about a close request: pure decisions.
 
-use crate::{AgentChannel, Amount, OnChain, Phase, SignedVoucher};
+use crate::{AgentChannel, Amount, ChainTime, OnChain, Phase, SignedVoucher};
 
 /// What an agent does about a close request of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +13,11 @@ pub enum Answer {
         voucher: SignedVoucher,
         /// What it brings beyond what the client admitted, fee included.
         gain: Amount,
-        /// The first block in which the client could take the rest back: the answer must be mined before it.
-        deadline: u64,
+        /// The first second in which the client could take the rest back: the answer must be in a block with an earlier time.
+        deadline: ChainTime,
     },
-    /// The client admitted everything: close at what is paid (no voucher is needed), which frees the place under the
-    /// offering and its stake at once, or wait for the client to finalize.
+    /// The client admitted everything that the contract would pay: close at what is paid (no voucher is needed), which frees
+    /// the place under the offering and its stake at once, or wait for the client to finalize.
     Agreed {
         /// What is paid and admitted.
         paid: Amount,
@@ -25,19 +25,15 @@ pub enum Answer {
 }
 
 /// Whether, how and until when the agent answers a close request (architecture, invariant 6).
-///
-/// `challenge_period` is the contract's, in blocks.
-pub fn answer_close_request(channel: &AgentChannel, challenge_period: u64) -> Answer {
+pub fn answer_close_request(channel: &AgentChannel) -> Answer {
     let on_chain = channel.on_chain();
-    let Phase::Closing { since } = on_chain.phase() else {
+    let Phase::Closing { ends_at } = on_chain.phase() else {
         return Answer::NotAsked;
     };
-    match channel.best() {
-        Some(voucher) if voucher.cumulative() > on_chain.paid => Answer::CloseWith {
-            voucher: *voucher,
-            gain: channel.claimable(),
-            deadline: challenge_end(since, challenge_period),
-        },
+    match (channel.best(), channel.claimable()) {
+        (Some(voucher), gain) if !gain.is_zero() => {
+            Answer::CloseWith { voucher: *voucher, gain, deadline: ends_at }
+        }
         _ => Answer::Agreed { paid: on_chain.paid },
     }
 }
@@ -47,27 +43,20 @@ pub fn answer_close_request(channel: &AgentChannel, challenge_period: u64) -> An
 pub enum Finalize {
     /// No close request of its stands.
     NotRequested,
-    /// The challenge runs: not before this block.
+    /// The challenge runs: not in a block with an earlier time than this.
     NotBefore {
-        /// The first block in which the contract allows it.
-        block: u64,
+        /// The first second in which the contract allows it.
+        ends_at: ChainTime,
     },
     /// Now.
     Now,
 }
 
-/// Whether the client may finalize its close in the block `next_block`, the one that would hold the transaction.
-///
-/// `challenge_period` is the contract's, in blocks.
-pub fn client_finalize(on_chain: &OnChain, challenge_period: u64, next_block: u64) -> Finalize {
-    let Phase::Closing { since } = on_chain.phase() else {
+/// Whether the close of a client may be finalized in a block with the time `block_time`, the one that would hold the
+/// transaction.
+pub fn client_finalize(on_chain: &OnChain, block_time: ChainTime) -> Finalize {
+    let Phase::Closing { ends_at } = on_chain.phase() else {
         return Finalize::NotRequested;
     };
-    let block = challenge_end(since, challenge_period);
-    if next_block < block { Finalize::NotBefore { block } } else { Finalize::Now }
-}
-
-/// The first block after the challenge that a request mined in block `since` started.
-pub const fn challenge_end(since: u64, challenge_period: u64) -> u64 {
-    since.saturating_add(challenge_period)
+    if block_time < ends_at { Finalize::NotBefore { ends_at } } else { Finalize::Now }
 }

@@ -4,11 +4,14 @@
 //! far; either side closes. This crate owns the types of that protocol and both sides' rules, and does no I/O: it knows no
 //! runtime, no database and no node. Of [`alloy`] it uses primitives and the signer trait only.
 //!
-//! - Values: [`Amount`], [`Fee`], [`Usage`], [`ChannelId`], [`OfferingHash`], [`Domain`], [`ChannelDescriptor`].
-//! - Signatures (EIP-712): [`Voucher`] and [`CloseAuthorization`], [`sign_voucher`] and [`sign_close`], strict
-//!   [`VoucherSignature`]s, and the [`VoucherVerifier`], which keeps per channel what verifying needs.
+//! - Values: [`Amount`], [`Fee`], [`Usage`], [`ChainTime`], [`Period`], [`ChannelId`], [`OfferingHash`], [`Domain`],
+//!   [`ChannelDescriptor`], and the [`Terms`] of a deployment.
+//! - Signatures (EIP-712): [`Voucher`], [`CloseAuthorization`] and [`RequestClose`], [`sign_voucher`], [`sign_close`] and
+//!   [`sign_request_close`], strict [`VoucherSignature`]s, and the [`VoucherVerifier`], which keeps per channel what verifying
+//!   needs; [`TransferAuthorization`]s (EIP-3009) for relayed openings and top-ups.
 //! - The chain's side: [`ChainEvent`] and its fold [`OnChain`].
-//! - Both sides' views: [`AgentChannel`] and [`ClientChannel`], in which nothing is acknowledged or sent before it is stored.
+//! - Both sides' views: [`AgentChannel`] and [`ClientChannel`], in which nothing is acknowledged or sent before it is stored;
+//!   the agent's [`Consents`] to close, above which it takes no voucher.
 //! - State machines: [`ChannelStatus`] and [`ServiceStatus`].
 //! - Disputes: [`answer_close_request`] and [`client_finalize`].
 //!
@@ -29,7 +32,7 @@
 //!     agent: Address::repeat_byte(0xa9),
 //!     offering: B256::repeat_byte(0x0f).into(),
 //!     nonce: 0,
-//!     signer: Address::ZERO, // the client signs
+//!     signer: key.address(), // the client signs, by its key alone
 //! };
 //!
 //! // Both sides see the channel open on chain.
@@ -59,7 +62,11 @@
 
 mod agent;
 mod amount;
+mod authorization;
 mod client;
+mod closing;
+mod closure;
+mod consent;
 mod descriptor;
 mod dispute;
 mod domain;
@@ -71,7 +78,9 @@ mod service;
 mod sign;
 mod signature;
 mod status;
+mod terms;
 mod text;
+mod time;
 mod usage;
 mod verify;
 mod voucher;
@@ -79,17 +88,23 @@ mod voucher;
 pub use self::{
     agent::{Accepted, AgentChannel, NewBest, Queued, Receipt},
     amount::{Amount, AmountError, Fee, FeeError},
+    authorization::TransferAuthorization,
     client::{ClientChannel, Proposal, SignRefused, SignedProposal},
+    closing::{CloseAuthorization, RequestClose, SignedClose, SignedRequestClose},
+    closure::Closure,
+    consent::{ConsentRefused, Consents, FinalView, LONGEST_CONSENT, NewConsent},
     descriptor::ChannelDescriptor,
-    dispute::{Answer, Finalize, answer_close_request, challenge_end, client_finalize},
+    dispute::{Answer, Finalize, answer_close_request, client_finalize},
     domain::Domain,
     id::{ChannelId, OfferingHash, ParseIdError},
-    on_chain::{ChainEvent, Closure, LogPosition, OnChain, Phase},
+    on_chain::{ChainEvent, CloseRequest, Ending, LogPosition, OnChain, Phase},
     service::{ServiceEvent, ServiceStatus},
-    sign::{SignError, sign_close, sign_voucher},
+    sign::{SignError, sign_close, sign_request_close, sign_voucher},
     signature::{SignatureError, VoucherSignature},
     status::{ChannelEvent, ChannelStatus, TransitionRefused, UnknownStatus},
+    terms::Terms,
+    time::{ChainTime, Period},
     usage::Usage,
     verify::{VoucherError, VoucherVerifier},
-    voucher::{CloseAuthorization, SignedClose, SignedVoucher, Voucher},
+    voucher::{SignedVoucher, Voucher},
 };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, Fee};
+use crate::{Amount, ChainTime, Closure, Fee};
 
 /// Where a log stands on its chain. Later logs are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,25 +37,31 @@ pub enum ChainEvent {
     ToppedUp {
         /// The whole deposit after the top-up.
         deposit: Amount,
+        /// Whether a close request stood, which is cancelled now.
+        request_cancelled: bool,
     },
     /// `ChannelSettled`: a voucher was cashed; the channel stays open.
     Settled {
         /// Everything credited to the agent so far, fee included.
         paid: Amount,
     },
-    /// `ChannelCloseRequested`: the client asked to close alone; the challenge runs from this block.
+    /// `ChannelCloseRequested`: the client asked to close alone; the challenge runs.
     CloseRequested {
-        /// Everything credited to the agent so far, fee included.
+        /// Everything credited to the agent so far, what the client admitted and the fee included.
         paid: Amount,
+        /// The end of the challenge: the first second in which the close can be finalized.
+        ends_at: ChainTime,
     },
+    /// `ChannelCloseCancelled`: the client took its request back.
+    CloseCancelled,
     /// `ChannelClosed`: the money is shared out, nothing can follow.
     Closed {
         /// Everything credited to the agent, fee included.
         paid: Amount,
         /// What went back to the client.
         refund: Amount,
-        /// Whether the agent or both sides closed, and not the client alone after the challenge.
-        cooperative: bool,
+        /// Who closed, and whether it was disputed.
+        closure: Closure,
     },
 }
 
@@ -67,29 +73,40 @@ impl ChainEvent {
             Self::ToppedUp { .. } => "topped_up",
             Self::Settled { .. } => "settled",
             Self::CloseRequested { .. } => "close_requested",
+            Self::CloseCancelled => "close_cancelled",
             Self::Closed { .. } => "closed",
         }
     }
 }
 
-/// How a channel ended.
+/// A client's request to close alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CloseRequest {
+    /// Where it stands on the chain.
+    pub at: LogPosition,
+    /// The end of its challenge: the first second in which the close can be finalized.
+    pub ends_at: ChainTime,
+}
+
+/// A channel's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Closure {
+pub struct Ending {
     /// What went back to the client.
     pub refund: Amount,
-    /// Whether the agent or both sides closed.
-    pub cooperative: bool,
-    /// The block in which the channel closed.
+    /// Who closed, and whether it was disputed.
+    pub closure: Closure,
+    /// The number of the block in which the channel closed.
     pub block: u64,
 }
 
-/// The state of a channel as far as the chain has told it: a pure fold of its events.
+/// The state of a channel as far as its chain is known: a pure fold of its events.
 ///
-/// Events may come twice and in any order: amounts on chain only grow, closing is final, and of close requests and top-ups
-/// the one that stands later on the chain counts. After a reorganisation fold the remaining events anew.
+/// Events may come twice and in any order: amounts on chain only grow, closing is final, and of a close request and its
+/// cancellation (by a call or by a top-up) the one that stands later on the chain counts. After a reorganisation fold the
+/// remaining events again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OnChain {
-    /// The block in which the channel opened, if that was seen.
+    /// The number of the block in which the channel opened, if that was seen.
     pub opened_at: Option<u64>,
     /// The deposit, top-ups included.
     pub deposit: Amount,
@@ -97,30 +114,30 @@ pub struct OnChain {
     pub paid: Amount,
     /// The network fee, fixed at the opening.
     pub fee: Fee,
-    /// The last close request, whether still standing or cancelled by a top-up since.
-    pub last_close_request: Option<LogPosition>,
-    /// The last top-up.
-    pub last_top_up: Option<LogPosition>,
+    /// The last close request, whether it stands or is cancelled.
+    pub last_close_request: Option<CloseRequest>,
+    /// The last cancellation or top-up: no close request from before stands after it.
+    pub last_cancellation: Option<LogPosition>,
     /// How the channel ended, if it did.
-    pub closed: Option<Closure>,
+    pub closed: Option<Ending>,
 }
 
 /// Where a channel is in its life on chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The chain has not (yet) told of it.
+    /// Not open on the chain as far as it is known.
     Unopened,
     /// Open.
     Open,
     /// Open, and the client asked to close alone.
     Closing {
-        /// The block of the request, in which the challenge starts.
-        since: u64,
+        /// The end of the challenge: the first second in which the close can be finalized.
+        ends_at: ChainTime,
     },
     /// Closed for ever.
     Closed {
-        /// Whether the agent or both sides closed.
-        cooperative: bool,
+        /// Who closed, and whether it was disputed.
+        closure: Closure,
     },
 }
 
@@ -136,7 +153,7 @@ impl fmt::Display for Phase {
         match self {
             Self::Unopened => f.write_str("not open on chain yet"),
             Self::Open => f.write_str("open"),
-            Self::Closing { since } => write!(f, "closing since block {since}"),
+            Self::Closing { ends_at } => write!(f, "closing, with a challenge until second {ends_at}"),
             Self::Closed { .. } => f.write_str("closed"),
         }
     }
@@ -161,18 +178,22 @@ impl OnChain {
                 self.deposit = self.deposit.max(deposit);
                 self.fee = fee;
             }
-            ChainEvent::ToppedUp { deposit } => {
+            // Whether a request stood then or not, none from before stands now: its own cancellation may not be known yet.
+            ChainEvent::ToppedUp { deposit, request_cancelled: _ } => {
                 self.deposit = self.deposit.max(deposit);
-                self.last_top_up = self.last_top_up.max(Some(at));
+                self.last_cancellation = self.last_cancellation.max(Some(at));
             }
             ChainEvent::Settled { paid } => self.paid = self.paid.max(paid),
-            ChainEvent::CloseRequested { paid } => {
+            ChainEvent::CloseRequested { paid, ends_at } => {
                 self.paid = self.paid.max(paid);
-                self.last_close_request = self.last_close_request.max(Some(at));
+                self.last_close_request = self.last_close_request.max(Some(CloseRequest { at, ends_at }));
             }
-            ChainEvent::Closed { paid, refund, cooperative } => {
+            ChainEvent::CloseCancelled => {
+                self.last_cancellation = self.last_cancellation.max(Some(at));
+            }
+            ChainEvent::Closed { paid, refund, closure } => {
                 self.paid = self.paid.max(paid);
-                self.closed = Some(Closure { refund, cooperative, block: at.block });
+                self.closed = Some(Ending { refund, closure, block: at.block });
             }
         }
         *self != before
@@ -180,22 +201,24 @@ impl OnChain {
 
     /// Where the channel is in its life.
     pub fn phase(&self) -> Phase {
-        if let Some(closure) = self.closed {
-            return Phase::Closed { cooperative: closure.cooperative };
+        if let Some(Ending { closure, .. }) = self.closed {
+            return Phase::Closed { closure };
         }
         if self.opened_at.is_none() {
             return Phase::Unopened;
         }
         match self.last_close_request {
-            Some(request) if self.last_top_up < Some(request) => Phase::Closing { since: request.block },
+            Some(CloseRequest { at, ends_at }) if self.last_cancellation < Some(at) => {
+                Phase::Closing { ends_at }
+            }
             _ => Phase::Open,
         }
     }
 
-    /// The block of the close request that stands, if one does.
-    pub fn close_requested_at(&self) -> Option<u64> {
+    /// The end of the challenge of the close request that stands, if one does.
+    pub fn challenge_ends_at(&self) -> Option<ChainTime> {
         match self.phase() {
-            Phase::Closing { since } => Some(since),
+            Phase::Closing { ends_at } => Some(ends_at),
             _ => None,
         }
     }
@@ -216,16 +239,24 @@ mod tests {
         Amount::new(base_units)
     }
 
+    fn t(seconds: u64) -> ChainTime {
+        ChainTime::new(seconds)
+    }
+
     fn life() -> Vec<(LogPosition, ChainEvent)> {
         let fee = Fee::new(7).unwrap();
         [
             (1, ChainEvent::Opened { deposit: a(100), fee }),
             (2, ChainEvent::Settled { paid: a(10) }),
-            (3, ChainEvent::CloseRequested { paid: a(20) }),
-            (4, ChainEvent::ToppedUp { deposit: a(150) }),
-            (4, ChainEvent::CloseRequested { paid: a(20) }),
-            (5, ChainEvent::Settled { paid: a(30) }),
-            (9, ChainEvent::Closed { paid: a(30), refund: a(120), cooperative: false }),
+            (3, ChainEvent::CloseRequested { paid: a(20), ends_at: t(1_000) }),
+            (4, ChainEvent::ToppedUp { deposit: a(150), request_cancelled: true }),
+            (4, ChainEvent::CloseRequested { paid: a(20), ends_at: t(1_100) }),
+            (5, ChainEvent::CloseCancelled),
+            (6, ChainEvent::ToppedUp { deposit: a(160), request_cancelled: false }),
+            // An earlier end than before: on chain time may stand still, and the later request counts.
+            (6, ChainEvent::CloseRequested { paid: a(20), ends_at: t(1_050) }),
+            (7, ChainEvent::Settled { paid: a(30) }),
+            (9, ChainEvent::Closed { paid: a(30), refund: a(130), closure: Closure::ByClientDisputed }),
         ]
         .into_iter()
         .enumerate()
@@ -243,16 +274,20 @@ mod tests {
                 Phase::Unopened,
                 Phase::Open,
                 Phase::Open,
-                Phase::Closing { since: 3 },
+                Phase::Closing { ends_at: t(1_000) },
                 Phase::Open,
-                Phase::Closing { since: 4 },
-                Phase::Closing { since: 4 },
-                Phase::Closed { cooperative: false },
+                Phase::Closing { ends_at: t(1_100) },
+                Phase::Open,
+                Phase::Open,
+                Phase::Closing { ends_at: t(1_050) },
+                Phase::Closing { ends_at: t(1_050) },
+                Phase::Closed { closure: Closure::ByClientDisputed },
             ]
         );
         let end = OnChain::fold(life());
-        assert_eq!((end.deposit, end.paid, end.locked()), (a(150), a(30), a(0)));
-        assert_eq!(end.closed, Some(Closure { refund: a(120), cooperative: false, block: 9 }));
+        assert_eq!((end.deposit, end.paid, end.locked()), (a(160), a(30), a(0)));
+        let closure = Closure::ByClientDisputed;
+        assert_eq!(end.closed, Some(Ending { refund: a(130), closure, block: 9 }));
     }
 
     #[test]
@@ -267,7 +302,7 @@ mod tests {
         #[test]
         fn the_order_and_number_of_deliveries_do_not_matter(
             deliveries in Just(life()).prop_shuffle(),
-            again in prop::collection::vec(0..7_usize, 0..10),
+            again in prop::collection::vec(0..10_usize, 0..12),
         ) {
             let repeated = again.iter().map(|&index| life()[index]);
             prop_assert_eq!(OnChain::fold(repeated.chain(deliveries)), OnChain::fold(life()));

@@ -1,10 +1,11 @@
-//! Signing with a key that is at hand. Remote keys sign the digests of [`Voucher`] and [`CloseAuthorization`] themselves.
+//! Signing with a key that is at hand. Remote keys sign the digests of [`Voucher`], [`CloseAuthorization`] and
+//! [`RequestClose`] themselves.
 
 use alloy::signers::SignerSync;
 
 use crate::{
-    CloseAuthorization, Domain, SignatureError, SignedClose, SignedVoucher, Voucher, VoucherError,
-    VoucherSignature,
+    CloseAuthorization, Domain, RequestClose, SignatureError, SignedClose, SignedRequestClose, SignedVoucher,
+    Voucher, VoucherError, VoucherSignature,
 };
 
 /// Why nothing was signed.
@@ -32,7 +33,7 @@ pub fn sign_voucher(
     Ok(SignedVoucher { voucher, signature: strict(signature)? })
 }
 
-/// Signs a close authorisation with the agent's key.
+/// Signs a close authorisation with the agent's key or its operator's.
 pub fn sign_close(
     signer: &impl SignerSync,
     domain: &Domain,
@@ -40,6 +41,16 @@ pub fn sign_close(
 ) -> Result<SignedClose, SignError> {
     let signature = signer.sign_hash_sync(&authorization.digest(domain)).map_err(SignError::Signer)?;
     Ok(SignedClose { authorization, signature: strict(signature)? })
+}
+
+/// Signs a request to close, for somebody else to submit, with the key of the channel's signer.
+pub fn sign_request_close(
+    signer: &impl SignerSync,
+    domain: &Domain,
+    request: RequestClose,
+) -> Result<SignedRequestClose, SignError> {
+    let signature = signer.sign_hash_sync(&request.digest(domain)).map_err(SignError::Signer)?;
+    Ok(SignedRequestClose { request, signature: strict(signature)? })
 }
 
 /// Hardware keys often do not normalise `s`; the signer itself may.

@@ -57,6 +57,12 @@ impl VoucherSignature {
     }
 }
 
+/// Whether the `s` of 65 bytes `r || s || v` is above half the order, whatever the rest is.
+#[cfg(feature = "model")]
+pub(crate) fn has_high_s(signature: &[u8; 65]) -> bool {
+    signature[32..64] > HALF_ORDER[..]
+}
+
 /// The address of a public key: the last 20 bytes of the keccak hash of its point.
 pub(crate) fn address_of(key: &PublicKey) -> Address {
     Address::from_word(keccak256(&key.serialize_uncompressed()[1..]))

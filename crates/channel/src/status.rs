@@ -50,6 +50,8 @@ pub enum ChannelEvent {
     Settled,
     /// The client's close request was mined.
     CloseRequested,
+    /// The client took its close request back.
+    CloseCancelled,
     /// The channel was closed.
     Closed {
         /// By the agent or both, and not by the client alone.
@@ -80,7 +82,8 @@ impl From<ChainEvent> for ChannelEvent {
             ChainEvent::ToppedUp { .. } => Self::ToppedUp,
             ChainEvent::Settled { .. } => Self::Settled,
             ChainEvent::CloseRequested { .. } => Self::CloseRequested,
-            ChainEvent::Closed { cooperative, .. } => Self::Closed { cooperative },
+            ChainEvent::CloseCancelled => Self::CloseCancelled,
+            ChainEvent::Closed { closure, .. } => Self::Closed { cooperative: closure.is_cooperative() },
         }
     }
 }
@@ -93,6 +96,7 @@ impl ChannelEvent {
             Self::ToppedUp => "topped_up",
             Self::Settled => "settled",
             Self::CloseRequested => "close_requested",
+            Self::CloseCancelled => "close_cancelled",
             Self::Closed { .. } => "closed",
             Self::CloseSent => "close_sent",
             Self::CloseFailed { .. } => "close_failed",
@@ -161,12 +165,17 @@ impl ChannelStatus {
             (Self::Pending, E::Opened) => Ok(Self::Active),
             (Self::Pending, _) => Err(self.refuses(event)),
 
-            // The channel is over: only news that is no news.
+            // The channel is over: only events that change nothing.
             (Self::ClosedCoop, E::Closed { cooperative: false })
             | (Self::ClosedUncoop, E::Closed { cooperative: true }) => Err(self.refuses(event)),
             (
                 Self::ClosedCoop | Self::ClosedUncoop,
-                E::Opened | E::ToppedUp | E::Settled | E::CloseRequested | E::Closed { .. },
+                E::Opened
+                | E::ToppedUp
+                | E::Settled
+                | E::CloseRequested
+                | E::CloseCancelled
+                | E::Closed { .. },
             ) => Ok(self),
             // A transaction that lost the race against the closing.
             (
@@ -178,8 +187,8 @@ impl ChannelStatus {
             (_, E::Closed { cooperative: false }) => Ok(Self::ClosedUncoop),
             (_, E::Opened | E::Settled) => Ok(self),
 
-            (Self::InChallenge | Self::WaitUncoop, E::ToppedUp) => Ok(Self::Active),
-            (_, E::ToppedUp) => Ok(self),
+            (Self::InChallenge | Self::WaitUncoop, E::ToppedUp | E::CloseCancelled) => Ok(Self::Active),
+            (_, E::ToppedUp | E::CloseCancelled) => Ok(self),
             (Self::Active | Self::WaitChallenge, E::CloseRequested) => Ok(Self::InChallenge),
             (_, E::CloseRequested) => Ok(self),
 
@@ -203,8 +212,8 @@ impl ChannelStatus {
             Phase::Unopened => Self::Pending,
             Phase::Open => Self::Active,
             Phase::Closing { .. } => Self::InChallenge,
-            Phase::Closed { cooperative: true } => Self::ClosedCoop,
-            Phase::Closed { cooperative: false } => Self::ClosedUncoop,
+            Phase::Closed { closure } if closure.is_cooperative() => Self::ClosedCoop,
+            Phase::Closed { .. } => Self::ClosedUncoop,
         }
     }
 

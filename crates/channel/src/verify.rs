@@ -36,7 +36,8 @@ impl VoucherVerifier {
         self.signer
     }
 
-    /// Whether the channel's signer signed this voucher of this channel: if so, the contract takes the signature too.
+    /// Whether the channel's signer signed this voucher of this channel: if so, and if the channel names its signer, the contract
+    /// accepts the signature too. Of a channel without a named signer the code of the client's account decides, if it has any.
     ///
     /// The zero address never signs. Amounts are not judged here.
     ///
@@ -82,20 +83,20 @@ pub enum VoucherError {
         /// Who should have signed.
         expected: Address,
     },
-    /// More than the deposit: the contract could not pay it.
+    /// Above a consent to close that still counts: with that consent the client could close below this voucher.
     #[error(
-        "the voucher's {cumulative} is above the channel's deposit of {deposit}: top the channel up first"
+        "the voucher's {cumulative} is above the {consented} at which the agent agreed to close: wait until that agreement has expired"
     )]
-    AboveDeposit {
-        /// What the voucher says.
+    AboveConsent {
+        /// The voucher's amount.
         cumulative: Amount,
-        /// What the channel holds.
-        deposit: Amount,
+        /// The amount of the lowest consent that counts.
+        consented: Amount,
     },
     /// Properly signed, but below what is already proven: a late or replayed message. It buys nothing.
     #[error("the voucher's {cumulative} is below the {best} already proven")]
     Stale {
-        /// What the voucher says.
+        /// The voucher's amount.
         cumulative: Amount,
         /// The highest amount proven or paid on chain.
         best: Amount,

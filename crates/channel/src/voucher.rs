@@ -1,18 +1,16 @@
-//! What is signed: vouchers by the client's side, close authorisations by the agent.
+//! What is signed for a payment: vouchers, by the client's side.
 
-use alloy::primitives::{Address, B256, b256, keccak256};
+use alloy::primitives::{B256, b256, keccak256};
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, ChannelId, Domain, VoucherSignature, signature::address_of};
+use crate::{Amount, ChannelId, Domain, VoucherSignature};
 
 /// `keccak256("Voucher(bytes32 channelId,uint128 cumulativeAmount)")`.
 const VOUCHER_TYPE_HASH: B256 = b256!("e97c93f01d3ef8eaba1586553df13308f236815bf4ea49c7b696895d8f5ea68a");
-/// `keccak256("Close(bytes32 channelId,uint128 cumulativeAmount)")`.
-const CLOSE_TYPE_HASH: B256 = b256!("1a866ee4b204a661b10475a6c41a80651e9dc20f2c63d97994e4ef418656e44c");
 
-fn struct_hash(type_hash: B256, channel: ChannelId, cumulative: Amount) -> B256 {
+fn struct_hash(channel: ChannelId, cumulative: Amount) -> B256 {
     let mut words = [0; 3 * 32];
-    words[..32].copy_from_slice(type_hash.as_slice());
+    words[..32].copy_from_slice(VOUCHER_TYPE_HASH.as_slice());
     words[32..64].copy_from_slice(channel.as_slice());
     words[80..].copy_from_slice(&cumulative.get().to_be_bytes());
     keccak256(words)
@@ -20,7 +18,8 @@ fn struct_hash(type_hash: B256, channel: ChannelId, cumulative: Amount) -> B256 
 
 /// A balance proof before it is signed: the client owes the agent `cumulative` in all since the channel opened.
 ///
-/// A higher voucher replaces all lower ones, so a lost or repeated one harms nobody.
+/// A higher voucher replaces all lower ones, so a lost or repeated one harms nobody. The amount is a ceiling: the contract pays
+/// the lesser of it and the channel's deposit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Voucher {
     /// The channel that pays.
@@ -32,11 +31,11 @@ pub struct Voucher {
 impl Voucher {
     /// The EIP-712 digest of `Voucher(bytes32 channelId,uint128 cumulativeAmount)`, to be signed by the channel's signer.
     pub fn digest(&self, domain: &Domain) -> B256 {
-        domain.digest(struct_hash(VOUCHER_TYPE_HASH, self.channel, self.cumulative))
+        domain.digest(struct_hash(self.channel, self.cumulative))
     }
 }
 
-/// A voucher with a well-formed signature. Only a [`VoucherVerifier`](crate::VoucherVerifier) tells whose it is.
+/// A voucher with a well-formed signature. Only a [`VoucherVerifier`](crate::VoucherVerifier) finds out whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SignedVoucher {
     /// What was signed.
@@ -58,43 +57,12 @@ impl SignedVoucher {
     }
 }
 
-/// The agent's agreement to close a channel at `cumulative`; with a voucher over the same amount anybody may close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct CloseAuthorization {
-    /// The channel to close.
-    pub channel: ChannelId,
-    /// What the agent is to have got from it in all.
-    pub cumulative: Amount,
-}
-
-impl CloseAuthorization {
-    /// The EIP-712 digest of `Close(bytes32 channelId,uint128 cumulativeAmount)`, to be signed by the agent.
-    pub fn digest(&self, domain: &Domain) -> B256 {
-        domain.digest(struct_hash(CLOSE_TYPE_HASH, self.channel, self.cumulative))
-    }
-}
-
-/// A close authorisation with a well-formed signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SignedClose {
-    /// What was signed.
-    #[serde(flatten)]
-    pub authorization: CloseAuthorization,
-    /// The agent's signature.
-    pub signature: VoucherSignature,
-}
-
-impl SignedClose {
-    /// Whether `agent` signed this for the contract of `domain`. The zero address never signs.
-    pub fn is_signed_by(&self, agent: Address, domain: &Domain) -> bool {
-        let signer = self.signature.recover(self.authorization.digest(domain));
-        !agent.is_zero() && signer.is_some_and(|key| address_of(&key) == agent)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use alloy::sol_types::{SolStruct as _, eip712_domain};
+    use alloy::{
+        primitives::Address,
+        sol_types::{SolStruct as _, eip712_domain},
+    };
 
     use super::*;
 
@@ -102,18 +70,16 @@ mod tests {
     mod reference {
         alloy::sol! {
             struct Voucher { bytes32 channelId; uint128 cumulativeAmount; }
-            struct Close { bytes32 channelId; uint128 cumulativeAmount; }
         }
     }
 
     #[test]
-    fn the_constants_are_the_hashes_of_their_texts() {
+    fn the_constant_is_the_hash_of_its_text() {
         assert_eq!(VOUCHER_TYPE_HASH, keccak256("Voucher(bytes32 channelId,uint128 cumulativeAmount)"));
-        assert_eq!(CLOSE_TYPE_HASH, keccak256("Close(bytes32 channelId,uint128 cumulativeAmount)"));
     }
 
     #[test]
-    fn the_digests_are_those_of_eip_712() {
+    fn the_digest_is_that_of_eip_712() {
         let contract = Address::repeat_byte(7);
         let domain = Domain::new(31_337, contract, Address::repeat_byte(8));
         let alloys = eip712_domain! {
@@ -123,11 +89,8 @@ mod tests {
         for cumulative in [Amount::ZERO, Amount::new(1), Amount::MAX_ON_CHAIN, Amount::MAX] {
             let (channel_id, cumulative_amount) = (channel.into(), cumulative.get());
             let voucher = reference::Voucher { channelId: channel_id, cumulativeAmount: cumulative_amount };
-            let close = reference::Close { channelId: channel_id, cumulativeAmount: cumulative_amount };
             let ours = Voucher { channel, cumulative }.digest(&domain);
             assert_eq!(ours, voucher.eip712_signing_hash(&alloys));
-            let ours = CloseAuthorization { channel, cumulative }.digest(&domain);
-            assert_eq!(ours, close.eip712_signing_hash(&alloys));
         }
     }
 }

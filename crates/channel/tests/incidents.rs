@@ -12,8 +12,9 @@ use alloy::{
 };
 use common::*;
 use privatix_channel::{
-    Accepted, AgentChannel, ChainEvent, CloseAuthorization, Domain, Phase, SignatureError, SignedVoucher,
-    Voucher, VoucherError, VoucherSignature, VoucherVerifier, model::Contract, sign_close, sign_voucher,
+    Accepted, AgentChannel, ChainEvent, ChainTime, CloseAuthorization, Closure, Domain, Phase, RequestClose,
+    SignatureError, SignedRequestClose, SignedVoucher, Voucher, VoucherError, VoucherSignature,
+    VoucherVerifier, model::Contract, sign_close, sign_request_close, sign_voucher,
 };
 
 /// Order of secp256k1.
@@ -136,8 +137,9 @@ fn incident_3_a_repeated_voucher_buys_nothing() {
 #[test]
 fn incident_3_a_voucher_after_the_closing_is_refused() {
     let mut agent = open_agent();
-    agent.apply(at(2), ChainEvent::Closed { paid: amount(10), refund: amount(990), cooperative: true });
-    let phase = Phase::Closed { cooperative: true };
+    let closure = Closure::ByBoth;
+    agent.apply(at(2), ChainEvent::Closed { paid: amount(10), refund: amount(990), closure });
+    let phase = Phase::Closed { closure };
     assert_eq!(agent.accept(&voucher(50)), Err(VoucherError::NotOpen { phase }));
 }
 
@@ -148,11 +150,16 @@ fn incident_3_a_voucher_after_the_closing_is_refused() {
 fn incident_4_a_close_request_stops_service_but_not_payment() {
     let mut agent = open_agent();
     assert!(agent.may_serve());
-    agent.apply(at(5), ChainEvent::CloseRequested { paid: amount(0) });
+    let asked = ChainEvent::CloseRequested { paid: amount(0), ends_at: ChainTime::new(900) };
+    agent.apply(at(5), asked);
     assert!(!agent.may_serve());
     assert!(matches!(agent.accept(&voucher(50)), Ok(Accepted::New(_))), "it can still be cashed");
-    agent.apply(at(6), ChainEvent::ToppedUp { deposit: amount(2_000) });
+    agent.apply(at(6), ChainEvent::ToppedUp { deposit: amount(2_000), request_cancelled: true });
     assert!(agent.may_serve(), "the client's top-up takes the request back");
+    agent.apply(at(7), asked);
+    assert!(!agent.may_serve());
+    agent.apply(at(8), ChainEvent::CloseCancelled);
+    assert!(agent.may_serve(), "the client took the request back");
 }
 
 // ---------------------------------------------------------------- 5: lost updates
@@ -191,9 +198,10 @@ fn incident_5_a_client_never_goes_back_to_a_lower_voucher() {
 #[test]
 fn incident_5_an_older_deposit_does_not_overwrite_a_newer_one() {
     let mut agent = AgentChannel::new(domain(), descriptor());
-    agent.apply(at(9), ChainEvent::ToppedUp { deposit: amount(2 * DEPOSIT) });
+    agent.apply(at(9), ChainEvent::ToppedUp { deposit: amount(2 * DEPOSIT), request_cancelled: false });
     agent.apply(at(1), opened());
-    assert!(matches!(agent.accept(&voucher(2 * DEPOSIT)), Ok(Accepted::New(_))));
+    pay(&mut agent, 2 * DEPOSIT);
+    assert_eq!(agent.proven(), amount(2 * DEPOSIT));
 }
 
 // ---------------------------------------------------------------- 6: a top-up counted twice
@@ -203,10 +211,10 @@ fn incident_5_an_older_deposit_does_not_overwrite_a_newer_one() {
 fn incident_6_a_top_up_seen_twice_counts_once() {
     let mut agent = open_agent();
     for _ in 0..2 {
-        agent.apply(at(9), ChainEvent::ToppedUp { deposit: amount(1_500) });
+        agent.apply(at(9), ChainEvent::ToppedUp { deposit: amount(1_500), request_cancelled: false });
     }
-    let (cumulative, deposit) = (amount(1_501), amount(1_500));
-    assert_eq!(agent.accept(&voucher(1_501)), Err(VoucherError::AboveDeposit { cumulative, deposit }));
+    pay(&mut agent, 1_501);
+    assert_eq!(agent.proven(), amount(1_500));
 }
 
 // ---------------------------------------------------------------- 8: no domain, one message for two roles
@@ -231,13 +239,51 @@ fn incident_8_a_voucher_for_another_contract_is_refused() {
 fn incident_8_a_close_signature_is_no_voucher_and_a_voucher_no_close() {
     // A client that also is the agent of the same key would otherwise sign both at once.
     let Voucher { channel, cumulative } = voucher(70).voucher;
-    let authorization = CloseAuthorization { channel, cumulative };
+    let authorization = CloseAuthorization { channel, cumulative, nonce: 0, deadline: ChainTime::MAX };
     let close = sign_close(&client_key(), &domain(), authorization).unwrap();
     refused(&SignedVoucher { signature: close.signature, ..voucher(70) }, wrong_signer());
 
     assert!(close.is_signed_by(client_key().address(), &domain()));
     let swapped = privatix_channel::SignedClose { authorization, signature: voucher(70).signature };
     assert!(!swapped.is_signed_by(client_key().address(), &domain()));
+}
+
+/// A consent is none for a request of the client's side, and the other way round, though both have the same fields.
+#[test]
+fn incident_8_a_close_signature_is_no_close_request() {
+    let Voucher { channel, cumulative } = voucher(70).voucher;
+    let (nonce, deadline) = (4, ChainTime::new(9));
+    let authorization = CloseAuthorization { channel, cumulative, nonce, deadline };
+    let request = RequestClose { channel, admitted: cumulative, nonce, deadline };
+    let close = sign_close(&client_key(), &domain(), authorization).unwrap();
+    let asked = sign_request_close(&client_key(), &domain(), request).unwrap();
+    assert!(asked.is_of(&descriptor(), &domain()));
+    assert!(!SignedRequestClose { request, signature: close.signature }.is_of(&descriptor(), &domain()));
+    let swapped = privatix_channel::SignedClose { authorization, signature: asked.signature };
+    assert!(!swapped.is_signed_by(client_key().address(), &domain()));
+    // Nor is it for another channel, nor by whom the channel does not name.
+    let named = privatix_channel::ChannelDescriptor { signer: key(0x77).address(), ..descriptor() };
+    assert!(!asked.is_of(&named, &domain()));
+    let by_client = RequestClose { channel: named.id(&domain()), ..request };
+    let by_client = sign_request_close(&client_key(), &domain(), by_client).unwrap();
+    assert!(!by_client.is_of(&named, &domain()));
+    assert!(sign_request_close(&key(0x77), &domain(), by_client.request).unwrap().is_of(&named, &domain()));
+}
+
+/// A consent binds the agent by its own key or by its operator's, as the chain shows it, and by nobody else's.
+#[test]
+fn a_consent_binds_by_the_agents_key_or_its_operators() {
+    let Voucher { channel, cumulative } = voucher(70).voucher;
+    let authorization = CloseAuthorization { channel, cumulative, nonce: 1, deadline: ChainTime::new(9) };
+    let (agent, operator) = (agent_key().address(), key(0x0b));
+    let by_agent = sign_close(&agent_key(), &domain(), authorization).unwrap();
+    let by_operator = sign_close(&operator, &domain(), authorization).unwrap();
+    assert!(by_agent.binds(agent, None, &domain()));
+    assert!(by_agent.binds(agent, Some(operator.address()), &domain()));
+    assert!(by_operator.binds(agent, Some(operator.address()), &domain()));
+    assert!(!by_operator.binds(agent, None, &domain()));
+    assert!(!by_operator.binds(agent, Some(key(0x0c).address()), &domain()));
+    assert!(!by_operator.binds(agent, Some(Address::ZERO), &domain()));
 }
 
 /// The agent's signature is not the client's.
@@ -270,17 +316,23 @@ fn incident_9_a_voucher_for_another_chain_is_refused() {
     refused(&SignedVoucher { voucher: voucher(70).voucher, ..foreign }, wrong_signer());
     let same_id = sign_voucher(&client_key(), &other, voucher(70).voucher).unwrap();
     refused(&same_id, wrong_signer());
+    // On a fork the channel has the same id, and the signature is for the fork alone.
+    let fork = signed_by(&client_key(), &domain().on_chain(1), 70);
+    assert_eq!(fork.channel(), expected);
+    refused(&fork, wrong_signer());
 }
 
 /// A close is bound to its chain and contract too.
 #[test]
 fn incident_9_a_close_for_another_chain_or_contract_is_refused() {
     let Voucher { channel, cumulative } = voucher(70).voucher;
-    let close = sign_close(&agent_key(), &domain(), CloseAuthorization { channel, cumulative }).unwrap();
+    let authorization = CloseAuthorization { channel, cumulative, nonce: 0, deadline: ChainTime::MAX };
+    let close = sign_close(&agent_key(), &domain(), authorization).unwrap();
     assert!(close.is_signed_by(agent_key().address(), &domain()));
     assert!(!close.is_signed_by(client_key().address(), &domain()));
     for other in [
         Domain::new(1, domain().contract(), domain().token()),
+        domain().on_chain(1),
         Domain::new(31_337, Address::repeat_byte(0x5d), domain().token()),
     ] {
         assert!(!close.is_signed_by(agent_key().address(), &other));
@@ -319,13 +371,39 @@ fn a_voucher_with_a_changed_amount_is_refused() {
     }
 }
 
+/// A voucher is a ceiling, as in the contract: it proves what the deposit covers, and more after a top-up.
 #[test]
-fn a_voucher_above_the_deposit_is_refused() {
-    let (cumulative, deposit) = (amount(DEPOSIT + 1), amount(DEPOSIT));
-    refused(&voucher(DEPOSIT + 1), VoucherError::AboveDeposit { cumulative, deposit });
-    let cumulative = privatix_channel::Amount::MAX;
-    refused(&voucher(u128::MAX), VoucherError::AboveDeposit { cumulative, deposit });
-    assert!(matches!(open_agent().accept(&voucher(DEPOSIT)), Ok(Accepted::New(_))));
+fn a_voucher_above_the_deposit_proves_the_deposit() {
+    for above in [DEPOSIT + 1, u128::MAX] {
+        let mut agent = open_agent();
+        pay(&mut agent, 100);
+        let Accepted::New(new) = agent.accept(&voucher(above)).unwrap() else { panic!("not new") };
+        assert_eq!(new.gained(), amount(DEPOSIT - 100));
+        let receipt = agent.commit(new).unwrap();
+        assert_eq!(receipt.cumulative(), amount(DEPOSIT), "no more is acknowledged than the contract pays");
+        assert_eq!((agent.proven(), agent.claimable()), (amount(DEPOSIT), amount(DEPOSIT)));
+        let stale = VoucherError::Stale { cumulative: amount(DEPOSIT), best: amount(above) };
+        assert_eq!(agent.accept(&voucher(DEPOSIT)), Err(stale));
+
+        agent.apply(at(2), ChainEvent::ToppedUp { deposit: amount(DEPOSIT + 7), request_cancelled: false });
+        assert_eq!(agent.proven(), amount((DEPOSIT + 7).min(above)));
+    }
+}
+
+/// A reorganisation removes a top-up under the only voucher: it still brings the deposit, and the rest when the top-up is back.
+#[test]
+fn a_top_up_undone_by_a_reorganisation_leaves_the_voucher_its_worth() {
+    let mut agent = open_agent();
+    let topped_up = ChainEvent::ToppedUp { deposit: amount(2 * DEPOSIT), request_cancelled: false };
+    agent.apply(at(2), topped_up);
+    pay(&mut agent, 2 * DEPOSIT);
+    agent.reset_chain(*open_agent().on_chain());
+    assert_eq!((agent.proven(), agent.claimable()), (amount(DEPOSIT), amount(DEPOSIT)));
+    // The chain pays it, and then the top-up comes back.
+    agent.apply(at(3), ChainEvent::Settled { paid: amount(DEPOSIT) });
+    assert_eq!(agent.claimable(), amount(0));
+    agent.apply(at(4), topped_up);
+    assert_eq!((agent.proven(), agent.claimable()), (amount(2 * DEPOSIT), amount(DEPOSIT)));
 }
 
 #[test]
@@ -420,7 +498,7 @@ fn the_zero_address_signs_nothing() {
         assert_eq!(verifier.verify(&SignedVoucher { voucher, signature }), Err(error));
     }
     let Voucher { channel, cumulative } = voucher(70).voucher;
-    let authorization = CloseAuthorization { channel, cumulative };
+    let authorization = CloseAuthorization { channel, cumulative, nonce: 0, deadline: ChainTime::MAX };
     let close = privatix_channel::SignedClose { authorization, signature: garbage() };
     assert!(!close.is_signed_by(Address::ZERO, &domain()));
 }
@@ -467,17 +545,21 @@ fn a_forged_high_voucher_does_not_hide_the_good_ones() {
 /// What the agent accepts the contract pays, and the other way round: the model checks signatures like the contract.
 #[test]
 fn agent_and_contract_agree_on_every_signature_here() {
-    use privatix_channel::model::{Call, Periods};
+    use privatix_channel::{
+        Terms,
+        model::{Call, Source},
+    };
 
     let (client, agent) = (descriptor().client, descriptor().agent);
-    let mut contract =
-        Contract::new(domain(), key(1).address(), Periods { pop_up: 1, remove: 1, challenge: 5 });
+    let mut contract = Contract::new(domain(), key(1).address(), Terms::TEST);
     for account in [client, agent] {
         contract.fund(account, amount(DEPOSIT));
         contract.call(account, &Call::Deposit { amount: amount(DEPOSIT) }).unwrap();
     }
     let offering = descriptor().offering;
-    contract.call(agent, &Call::RegisterOffering { offering, min_deposit: amount(1), supply: 1 }).unwrap();
+    let source = Source::default();
+    let register = Call::RegisterOffering { offering, min_deposit: amount(1), supply: 1, source };
+    contract.call(agent, &register).unwrap();
     let open = Call::Open { agent, offering, nonce: 1, signer: Address::ZERO, amount: amount(DEPOSIT) };
     contract.call(client, &open).unwrap();
 

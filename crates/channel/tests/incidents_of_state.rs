@@ -10,23 +10,24 @@ mod common;
 use alloy::primitives::Address;
 use common::*;
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, Answer, ChainEvent, ChannelId, ClientChannel, Finalize, Phase, SignError,
-    SignedVoucher, VoucherSignature, answer_close_request, client_finalize,
-    model::{Call, Claim, Contract, Event, Periods, Revert},
+    Accepted, AgentChannel, Amount, Answer, ChainEvent, ChainTime, ChannelId, ClientChannel, Finalize, Phase,
+    SignError, SignedVoucher, Terms, VoucherSignature, answer_close_request, client_finalize,
+    model::{Call, Claim, Contract, Revert, Source},
 };
 
-const CHALLENGE: u64 = 10;
+const TERMS: Terms = Terms::TEST;
 
 /// The contract with the test's channel open.
 fn contract() -> Contract {
     let (client, agent, offering) = (descriptor().client, descriptor().agent, descriptor().offering);
-    let periods = Periods { pop_up: 1, remove: 1, challenge: CHALLENGE };
-    let mut contract = Contract::new(domain(), key(1).address(), periods);
+    let mut contract = Contract::new(domain(), key(1).address(), TERMS);
     for account in [client, agent] {
         contract.fund(account, amount(DEPOSIT));
         contract.call(account, &Call::Deposit { amount: amount(DEPOSIT) }).unwrap();
     }
-    contract.call(agent, &Call::RegisterOffering { offering, min_deposit: amount(1), supply: 1 }).unwrap();
+    let source = Source::default();
+    let register = Call::RegisterOffering { offering, min_deposit: amount(1), supply: 1, source };
+    contract.call(agent, &register).unwrap();
     let open = Call::Open { agent, offering, nonce: 1, signer: Address::ZERO, amount: amount(DEPOSIT) };
     contract.call(client, &open).unwrap();
     contract
@@ -129,7 +130,7 @@ fn incident_11_an_old_proof_never_beats_a_better_one() {
         contract.call(client, &request).unwrap();
         contract.call(key(0x66).address(), &settle(60 + 30)).unwrap();
         assert!(contract.call(key(0x66).address(), &settle(60)).is_err(), "an old proof after a better one");
-        contract.set_block(contract.block() + CHALLENGE);
+        contract.set_time(contract.time().plus(TERMS.challenge));
         contract.call(client, &Call::FinalizeClose { descriptor: descriptor() }).unwrap();
         assert_eq!(contract.balance_of(agent).get() - before, 90, "with {admitted} admitted");
         assert!(contract.is_conserved());
@@ -146,42 +147,41 @@ fn incident_11_a_channel_can_be_left_without_any_state() {
 
     let mut contract = contract();
     contract.call(client, &Call::RequestClose { descriptor: descriptor(), admitted: Amount::ZERO }).unwrap();
-    contract.set_block(contract.block() + CHALLENGE);
+    contract.set_time(contract.time().plus(TERMS.challenge));
     contract.call(client, &Call::FinalizeClose { descriptor: descriptor() }).unwrap();
     assert_eq!(contract.balance_of(client), amount(DEPOSIT));
 }
 
 // ---------------------------------------------------------------- 12, 13: answers that come too late
 
-/// raiden#5818: the answer landed after the window. The deadline that the agent is told is exactly the first block in which
+/// raiden#5818: the answer landed after the window. The deadline that the agent gets is exactly the first second in which
 /// the client can take the rest, and until then the answer works.
 #[test]
-fn incident_12_the_agent_knows_the_last_block_for_its_answer() {
+fn incident_12_the_agent_knows_the_last_second_for_its_answer() {
     let mut contract = contract();
     let mut agent = open_agent();
     accept(&mut agent, &voucher(90));
-    contract.set_block(7);
+    contract.set_time(ChainTime::new(7));
     let request = Call::RequestClose { descriptor: descriptor(), admitted: amount(20) };
-    for event in contract.call(descriptor().client, &request).unwrap() {
-        let Event::Channel { event, .. } = event else { continue };
+    for event in contract.call(descriptor().client, &request).unwrap().events {
+        let (_, event) = event.chain_event().unwrap();
         agent.apply(at(7), event);
     }
-    let Answer::CloseWith { voucher: best, gain, deadline } = answer_close_request(&agent, CHALLENGE) else {
+    let Answer::CloseWith { voucher: best, gain, deadline } = answer_close_request(&agent) else {
         panic!("there is something to answer");
     };
     assert_eq!((best, gain), (voucher(90), amount(70)));
 
     let finalize = Call::FinalizeClose { descriptor: descriptor() };
-    contract.set_block(deadline - 1);
+    assert_eq!(deadline, ChainTime::new(7).plus(TERMS.challenge));
+    let before = ChainTime::new(deadline.seconds() - 1);
+    contract.set_time(before);
     assert!(matches!(contract.call(descriptor().client, &finalize), Err(Revert::TooEarly { .. })));
-    assert!(contract.clone().call(descriptor().agent, &close(90)).is_ok(), "the last block still counts");
-    contract.set_block(deadline);
+    assert!(contract.clone().call(descriptor().agent, &close(90)).is_ok(), "the last second still counts");
+    contract.set_time(deadline);
     assert!(contract.clone().call(descriptor().client, &finalize).is_ok(), "and then it can be too late");
-    assert_eq!(
-        client_finalize(agent.on_chain(), CHALLENGE, deadline - 1),
-        Finalize::NotBefore { block: deadline }
-    );
-    assert_eq!(client_finalize(agent.on_chain(), CHALLENGE, deadline), Finalize::Now);
+    assert_eq!(client_finalize(agent.on_chain(), before), Finalize::NotBefore { ends_at: deadline });
+    assert_eq!(client_finalize(agent.on_chain(), deadline), Finalize::Now);
 }
 
 /// microraiden#238, raiden#1861: no gas at dispute time. The answer needs no key of the agent: anybody with the voucher can

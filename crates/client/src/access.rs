@@ -98,7 +98,9 @@ impl AccessFetcher {
                 let early = match error.refusal() {
                     Some(Refusal::NotReady { retry_after }) => Some(*retry_after),
                     Some(Refusal::UnknownChannel { .. }) => Some(Duration::from_secs(1)),
-                    Some(Refusal::ServiceTerminated) => return Err(self.give_up(job.channel, &error).await),
+                    Some(Refusal::ServiceTerminated | Refusal::NoSigner) => {
+                        return Err(self.give_up(job.channel, &error).await);
+                    }
                     _ => None,
                 };
                 return Err(match early {

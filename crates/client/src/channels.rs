@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use privatix_chain::{TxRecord, TxStatus};
 use privatix_channel::{
-    Amount, ChannelEvent, ChannelId, ClientChannel, Finalize, ServiceStatus, client_finalize,
+    Amount, ChannelEvent, ChannelId, ClientChannel, Finalize, Period, ServiceStatus, client_finalize,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
@@ -99,6 +99,14 @@ fn is_over(error: &NodeError, try_number: u32) -> bool {
 const AGAIN: Duration = Duration::from_secs(15);
 /// The longest pause between two looks at a challenge.
 const LOOK: Duration = Duration::from_mins(1);
+/// A challenge is looked at again after this many polls of the chain, or sooner.
+const POLLS: u32 = 20;
+
+/// The pause until the next look at a challenge with this much left: the chain's clock need not run as ours does, and a
+/// sequencer may move it on.
+fn look_again(left: Period, poll_interval: Duration) -> Duration {
+    Duration::from(left).min(poll_interval.saturating_mul(POLLS)).min(LOOK)
+}
 
 pub(crate) struct Channels {
     pub(crate) node: Arc<Node>,
@@ -253,15 +261,17 @@ impl CarryOut<FinalizeClose> for Channels {
     async fn carry_out(&self, job: &FinalizeClose, cx: JobContext) -> Result<Done, JobError> {
         let node = &self.node;
         let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
-        let head = node.head().await.map_err(NodeError::into_job_error)?;
-        match client_finalize(view.on_chain(), node.challenge_period(), head.saturating_add(1)) {
+        // The block that will hold the transaction is no earlier than the newest one.
+        let now = node.chain_time().await.map_err(NodeError::into_job_error)?;
+        match client_finalize(view.on_chain(), now) {
             Finalize::Now => {}
-            Finalize::NotBefore { block } => {
-                let blocks = u32::try_from(block.saturating_sub(head)).unwrap_or(u32::MAX);
-                let wait = node.poll_interval().saturating_mul(blocks).min(LOOK);
+            Finalize::NotBefore { ends_at } => {
+                let left = ends_at.since(now);
                 return Err(JobError::postpone(
-                    after(SystemTime::now(), wait),
-                    format!("the challenge runs until block {block}; the chain is at {head}"),
+                    after(SystemTime::now(), look_again(left, node.poll_interval())),
+                    format!(
+                        "the challenge runs for another {left} of the chain's clock, until second {ends_at}"
+                    ),
                 ));
             }
             Finalize::NotRequested => return Ok(cx.finish().await?.commit().await?), // closed, or the request was taken back
@@ -336,4 +346,17 @@ pub(crate) async fn load(
     let highest = vouchers::get(conn, id).await?.map(|stored| stored.signed);
     let view = ClientChannel::restore(*node.domain(), channel.descriptor, on_chain, highest)?;
     Ok((channel, view))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_looked_at_again_at_its_end_or_sooner_and_at_least_once_a_minute() {
+        let poll = Duration::from_secs(2);
+        assert_eq!(look_again(Period::new(7), poll), Duration::from_secs(7));
+        assert_eq!(look_again(Period::hours(24), poll), Duration::from_secs(40));
+        assert_eq!(look_again(Period::hours(24), Duration::from_mins(5)), LOOK);
+    }
 }

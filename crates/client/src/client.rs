@@ -296,7 +296,8 @@ impl ClientHandle {
             offering,
             // At random, so that not even a lost database makes us use one twice.
             nonce: rand::random(),
-            signer: Address::ZERO,
+            // Our key and no code that the account may get decides about vouchers.
+            signer: self.node.account(),
         };
         let channel = descriptor.id(self.node.domain());
         let mut tx = self.node.db().begin().await?;

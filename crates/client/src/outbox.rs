@@ -164,6 +164,10 @@ async fn attempt(node: &Node, peers: &Peers, channel: ChannelId) -> Result<Contr
             end(node, channel, "the agent is closing the channel").await?;
             Ok(ControlFlow::Break(()))
         }
+        Some(Refusal::NoSigner) => {
+            end(node, channel, "the agent does not serve channels without a signer").await?;
+            Ok(ControlFlow::Break(()))
+        }
         _ => Err(no_answer(&peer)(error)),
     }
 }

@@ -144,7 +144,7 @@ impl Role for ClientRole {
                 self.peers.excluded.remove(id);
                 end_service(conn, id, "the channel is closed").await
             }
-            Some(ChainEvent::Settled { .. }) | None => Ok(()),
+            Some(ChainEvent::Settled { .. } | ChainEvent::CloseCancelled) | None => Ok(()),
         }
     }
 

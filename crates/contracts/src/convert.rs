@@ -1,10 +1,10 @@
 //! Between the channel crate's types and the contract's.
 
 use alloy::primitives::{
-    Bytes,
+    Bytes, U256,
     aliases::{U40, U96},
 };
-use privatix_channel::{Amount, ChannelDescriptor, Fee, SignedVoucher};
+use privatix_channel::{Amount, ChainTime, ChannelDescriptor, Fee, Period, SignedVoucher, Terms};
 
 use crate::IPSC;
 
@@ -29,9 +29,29 @@ pub(crate) fn from_u96(amount: U96) -> Amount {
     Amount::new(amount.to::<u128>())
 }
 
-/// A block number of the contract.
-pub(crate) fn from_u40(block: U40) -> u64 {
-    block.to::<u64>()
+/// A time of the contract.
+pub(crate) fn from_u40(seconds: U40) -> ChainTime {
+    ChainTime::new(seconds.to::<u64>())
+}
+
+/// A time in an error of the contract. It never holds one beyond 64 bits; should one appear, the latest is the nearest truth.
+pub(crate) fn from_u256(seconds: U256) -> ChainTime {
+    ChainTime::new(u64::try_from(seconds).unwrap_or(u64::MAX))
+}
+
+impl TryFrom<Terms> for IPSC::Terms {
+    type Error = AboveContractRange;
+
+    fn try_from(terms: Terms) -> Result<Self, Self::Error> {
+        let period = |period: Period| U40::from(period.seconds());
+        Ok(Self {
+            popUpPeriod: period(terms.pop_up),
+            removePeriod: period(terms.remove),
+            challengePeriod: period(terms.challenge),
+            feeDelay: period(terms.fee_delay),
+            minStake: to_u96(terms.min_stake)?,
+        })
+    }
 }
 
 /// The contract's fee. It never holds one above the maximum; should one appear, the maximum is the nearest truth.

@@ -2,30 +2,12 @@
 
 use alloy::{
     network::Network,
-    primitives::{Address, U256, aliases::U40},
+    primitives::{Address, U256},
     providers::Provider,
 };
-use privatix_channel::{Amount, Domain};
+use privatix_channel::{Amount, Domain, Terms};
 
-use crate::{PSC, PTC};
-
-/// The periods of a service contract, in blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Periods {
-    /// Between two announcements of an offering.
-    pub pop_up: u32,
-    /// From an offering's last announcement to its removal.
-    pub remove: u32,
-    /// In which an agent can answer a close request.
-    pub challenge: u32,
-}
-
-impl Periods {
-    /// The reference system's in production.
-    pub const PRODUCTION: Self = Self { pop_up: 500, remove: 100, challenge: 5_000 };
-    /// The reference system's in tests.
-    pub const TEST: Self = Self { pop_up: 10, remove: 5, challenge: 20 };
-}
+use crate::{AboveContractRange, PSC, PTC};
 
 /// What to deploy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +18,8 @@ pub struct Deployment {
     pub supply: Amount,
     /// Receives and sets the network fee.
     pub fee_address: Address,
-    /// The service contract's periods.
-    pub periods: Periods,
+    /// The service contract's periods and least stake.
+    pub terms: Terms,
 }
 
 /// Where the contracts are.
@@ -58,13 +40,30 @@ impl Deployed {
 
 /// A deployment that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot deploy {contract}: check the endpoint, and that the deployer holds enough ether")]
-pub struct DeployError {
-    /// Which contract.
-    pub contract: &'static str,
-    /// Why.
-    #[source]
-    pub source: alloy::contract::Error,
+#[non_exhaustive]
+pub enum DeployError {
+    /// The deployment's transaction failed.
+    #[error("cannot deploy {contract}: check the endpoint, and that the deployer holds enough ether")]
+    Failed {
+        /// Which contract.
+        contract: &'static str,
+        /// Why.
+        #[source]
+        source: alloy::contract::Error,
+    },
+    /// The least stake cannot be held by the contract.
+    #[error("cannot deploy the service contract (PSC) with this least stake")]
+    Stake(#[from] AboveContractRange),
+}
+
+impl DeployError {
+    /// The contract's own refusal, if that is why.
+    pub fn refusal(&self) -> Option<crate::PscError> {
+        match self {
+            Self::Failed { source, .. } => crate::PscError::of(source),
+            Self::Stake(_) => None,
+        }
+    }
 }
 
 /// Deploys the token and the service contract from the provider's default sender, and waits until both are mined.
@@ -73,7 +72,7 @@ pub async fn deploy<P: Provider<N>, N: Network>(
     wanted: Deployment,
 ) -> Result<Deployed, DeployError> {
     let token = deploy_token(&provider, wanted.holder, wanted.supply).await?;
-    let contract = deploy_service(&provider, token, wanted.fee_address, wanted.periods).await?;
+    let contract = deploy_service(&provider, token, wanted.fee_address, wanted.terms).await?;
     Ok(Deployed { token, contract })
 }
 
@@ -86,7 +85,7 @@ pub async fn deploy_token<P: Provider<N>, N: Network>(
     PTC::deploy_builder(provider, holder, U256::from(supply.get()))
         .deploy()
         .await
-        .map_err(|source| DeployError { contract: "the token (PTC)", source })
+        .map_err(|source| DeployError::Failed { contract: "the token (PTC)", source })
 }
 
 /// Deploys a service contract for `token`.
@@ -94,11 +93,10 @@ pub async fn deploy_service<P: Provider<N>, N: Network>(
     provider: P,
     token: Address,
     fee_address: Address,
-    periods: Periods,
+    terms: Terms,
 ) -> Result<Address, DeployError> {
-    let [pop_up, remove, challenge] = [periods.pop_up, periods.remove, periods.challenge].map(U40::from);
-    PSC::deploy_builder(provider, token, fee_address, pop_up, remove, challenge)
+    PSC::deploy_builder(provider, token, fee_address, terms.try_into()?)
         .deploy()
         .await
-        .map_err(|source| DeployError { contract: "the service contract (PSC)", source })
+        .map_err(|source| DeployError::Failed { contract: "the service contract (PSC)", source })
 }

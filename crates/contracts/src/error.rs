@@ -1,12 +1,12 @@
-//! Revert data as an error that says what happened and what to do.
+//! Revert data as an error that names what happened and what to do.
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
     sol_types::{Panic, Revert, SolError as _, SolInterface as _},
 };
-use privatix_channel::{ChannelId, OfferingHash};
+use privatix_channel::{ChainTime, ChannelId, OfferingHash};
 
-use crate::{PSC::PSCErrors, PTC::PTCErrors};
+use crate::{PSC::PSCErrors, PTC::PTCErrors, convert::from_u256};
 
 /// Why a call of the service contract (or of the token under it) reverted.
 ///
@@ -18,8 +18,25 @@ pub enum PscError {
     #[error("the amount or supply is zero: give at least one")]
     ZeroAmount,
     /// A zero where an address is needed.
-    #[error("the address is zero: give the token's and the fee address")]
+    #[error("the address is zero: name the account")]
     ZeroAddress,
+    /// Tokens would be nobody's there.
+    #[error("tokens cannot be withdrawn to {recipient}: name a wallet")]
+    InvalidRecipient {
+        /// Where they were to go.
+        recipient: Address,
+    },
+    /// The token does not return its balances.
+    #[error("the token does not return its balances: there is no such token at its address")]
+    TokenSilent,
+    /// A call inside of `multicall` failed without a reason.
+    #[error(
+        "a call inside of the multicall failed without a reason: is it a call of this contract, and is there gas enough?"
+    )]
+    FailedCall,
+    /// A call of the contract from inside of its token, while tokens arrive.
+    #[error("the token called the contract while tokens arrived: do not use this token")]
+    Reentered,
     /// Beyond the contract's 96 bits.
     #[error("amount {amount} is above what a channel can hold: use several channels")]
     AmountTooLarge {
@@ -78,8 +95,10 @@ pub enum PscError {
         /// The highest.
         maximum: U256,
     },
-    /// A period of the deployment is zero or too long.
-    #[error("a period is zero or above 10,000,000 blocks: deploy with another")]
+    /// A period of the deployment is too short or too long.
+    #[error(
+        "a period is out of range: each is 1 s to 90 days, the challenge at least 15 min, the fee's delay longer than the removal's; deploy with others"
+    )]
     PeriodOutOfRange,
     /// The agent registered this offering before.
     #[error(
@@ -107,13 +126,45 @@ pub enum PscError {
         /// The offering.
         offering: OfferingHash,
     },
+    /// The stake behind each place is below the deployment's least.
+    #[error(
+        "a stake of {stake} for each place is below the contract's minimum {minimum}: raise the least deposit"
+    )]
+    StakeTooSmall {
+        /// The stake asked for.
+        stake: U256,
+        /// The least.
+        minimum: U256,
+    },
+    /// The source of an offering is too long.
+    #[error("a source of {length} bytes is longer than {maximum}: serve the offering at a shorter address")]
+    SourceTooLong {
+        /// Its bytes.
+        length: U256,
+        /// The most.
+        maximum: U256,
+    },
     /// A period is not over.
-    #[error("block {current} is too early: try again from block {allowed_at} on")]
+    #[error("second {now} is too early: try again from second {allowed_at} on")]
     TooEarly {
-        /// The block of the call.
+        /// The time of the block.
+        now: ChainTime,
+        /// The first second in which the call succeeds.
+        allowed_at: ChainTime,
+    },
+    /// A signature counts no longer.
+    #[error("the signature counted until second {deadline}: have a new one signed")]
+    Expired {
+        /// The last second in which it counted.
+        deadline: ChainTime,
+    },
+    /// A signature was revoked, or is not for this account.
+    #[error("the signature carries the nonce {given}, the account's is {current}: have a new one signed")]
+    WrongNonce {
+        /// The signature's.
+        given: U256,
+        /// The account's.
         current: U256,
-        /// The first block in which the call succeeds.
-        allowed_at: U256,
     },
     /// The deposit is below the offering's minimum.
     #[error("deposit {deposit} is below the offering's minimum {minimum}: raise it")]
@@ -141,8 +192,10 @@ pub enum PscError {
         /// Who called.
         caller: Address,
     },
-    /// Only the channel's agent may.
-    #[error("{caller} is not the channel's agent: send it from there")]
+    /// Only the agent or its operator may.
+    #[error(
+        "{caller} is neither the agent nor its operator: send it from there, or have the agent appoint it"
+    )]
     NotAgent {
         /// Who called.
         caller: Address,
@@ -158,14 +211,6 @@ pub enum PscError {
     CloseNotRequested {
         /// The channel.
         channel: ChannelId,
-    },
-    /// The voucher or the admitted amount is above the deposit.
-    #[error("amount {amount} is above the deposit {deposit}: use a lower voucher, or wait for the top-up")]
-    AmountAboveDeposit {
-        /// The amount.
-        amount: U256,
-        /// The channel's deposit.
-        deposit: U256,
     },
     /// The voucher brings nothing new.
     #[error("channel {channel} has already paid {paid}: settle a higher voucher, or none")]
@@ -188,6 +233,41 @@ pub enum PscError {
     InvalidSignature {
         /// The channel.
         channel: ChannelId,
+    },
+    /// Too little gas to give a contract account all that its answer may take.
+    #[error(
+        "too little gas to ask a contract account for its signature: add 100,000 for each channel without a signer"
+    )]
+    InsufficientGas,
+    /// A token authorisation does not count yet.
+    #[error("the authorization counts after second {valid_after}: send it then")]
+    AuthorizationNotYetValid {
+        /// It counts after this second.
+        valid_after: ChainTime,
+    },
+    /// A token authorisation counts no longer.
+    #[error("the authorization counted before second {valid_before}: have a new one signed")]
+    AuthorizationExpired {
+        /// It counted before this second.
+        valid_before: ChainTime,
+    },
+    /// A token authorisation was used or cancelled.
+    #[error("the authorization {nonce} of {authorizer} was used or cancelled: have a new one signed")]
+    AuthorizationAlreadyUsed {
+        /// Whose.
+        authorizer: Address,
+        /// Its nonce.
+        nonce: B256,
+    },
+    /// A token authorisation is signed by somebody else, or over other values.
+    #[error(
+        "the authorization is signed by {signer}, not by {authorizer}: check amount, times, channel and chain id"
+    )]
+    AuthorizationNotSigned {
+        /// Who signed.
+        signer: Address,
+        /// Whose tokens they are.
+        authorizer: Address,
     },
     /// An error of the token that the service contract passes on.
     #[error("the token refused: {0}")]
@@ -241,6 +321,11 @@ impl From<PSCErrors> for PscError {
         match error {
             PSCErrors::ZeroAmount(_) => Self::ZeroAmount,
             PSCErrors::ZeroAddress(_) => Self::ZeroAddress,
+            PSCErrors::InvalidRecipient(e) => Self::InvalidRecipient { recipient: e.recipient },
+            PSCErrors::TokenSilent(_) => Self::TokenSilent,
+            // The contract always has code; the library that declares this error checks it.
+            PSCErrors::FailedCall(_) | PSCErrors::AddressEmptyCode(_) => Self::FailedCall,
+            PSCErrors::Reentered(_) => Self::Reentered,
             PSCErrors::AmountTooLarge(e) => Self::AmountTooLarge { amount: e.amount },
             PSCErrors::InsufficientBalance(e) => {
                 Self::InsufficientBalance { account: e.account, available: e.available, needed: e.needed }
@@ -256,7 +341,13 @@ impl From<PSCErrors> for PscError {
                 Self::OfferingNotLive { agent: e.agent, offering: offering_of(e.offering) }
             }
             PSCErrors::NoSupply(e) => Self::NoSupply { agent: e.agent, offering: offering_of(e.offering) },
-            PSCErrors::TooEarly(e) => Self::TooEarly { current: e.currentBlock, allowed_at: e.allowedAt },
+            PSCErrors::StakeTooSmall(e) => Self::StakeTooSmall { stake: e.stake, minimum: e.minimum },
+            PSCErrors::SourceTooLong(e) => Self::SourceTooLong { length: e.length, maximum: e.maximum },
+            PSCErrors::TooEarly(e) => {
+                Self::TooEarly { now: from_u256(e.currentTime), allowed_at: from_u256(e.allowedAt) }
+            }
+            PSCErrors::Expired(e) => Self::Expired { deadline: from_u256(e.deadline) },
+            PSCErrors::WrongNonce(e) => Self::WrongNonce { given: e.given, current: e.current },
             PSCErrors::DepositTooSmall(e) => Self::DepositTooSmall { deposit: e.deposit, minimum: e.minimum },
             PSCErrors::ChannelExists(e) => Self::ChannelExists { channel: e.channelId.into() },
             PSCErrors::ChannelNotOpen(e) => Self::ChannelNotOpen { channel: e.channelId.into() },
@@ -266,14 +357,12 @@ impl From<PSCErrors> for PscError {
                 Self::CloseAlreadyRequested { channel: e.channelId.into() }
             }
             PSCErrors::CloseNotRequested(e) => Self::CloseNotRequested { channel: e.channelId.into() },
-            PSCErrors::AmountAboveDeposit(e) => {
-                Self::AmountAboveDeposit { amount: e.amount, deposit: e.deposit }
-            }
             PSCErrors::NothingToSettle(e) => {
                 Self::NothingToSettle { channel: e.channelId.into(), paid: e.paid }
             }
             PSCErrors::BelowPaid(e) => Self::BelowPaid { amount: e.amount, paid: e.paid },
             PSCErrors::InvalidSignature(e) => Self::InvalidSignature { channel: e.channelId.into() },
+            PSCErrors::InsufficientGas(_) => Self::InsufficientGas,
             PSCErrors::SafeERC20FailedOperation(e) => {
                 Self::Token(format!("the transfer by {} failed without a reason", e.token))
             }
@@ -304,6 +393,18 @@ fn of_token(error: PTCErrors) -> PscError {
         }
         PTCErrors::ERC20InsufficientBalance(e) => {
             PscError::InsufficientTokens { owner: e.sender, available: e.balance, needed: e.needed }
+        }
+        PTCErrors::AuthorizationNotYetValid(e) => {
+            PscError::AuthorizationNotYetValid { valid_after: from_u256(e.validAfter) }
+        }
+        PTCErrors::AuthorizationExpired(e) => {
+            PscError::AuthorizationExpired { valid_before: from_u256(e.validBefore) }
+        }
+        PTCErrors::AuthorizationAlreadyUsed(e) => {
+            PscError::AuthorizationAlreadyUsed { authorizer: e.authorizer, nonce: e.nonce }
+        }
+        PTCErrors::AuthorizationNotSigned(e) => {
+            PscError::AuthorizationNotSigned { signer: e.signer, authorizer: e.authorizer }
         }
         other => PscError::Token(format!("{other:?}")),
     }

@@ -4,35 +4,55 @@ use alloy::{
     primitives::{Address, B256, LogData, U256},
     sol_types::SolEventInterface as _,
 };
-use privatix_channel::{Amount, ChainEvent, ChannelDescriptor, ChannelId, Fee, OfferingHash};
+use privatix_channel::{
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Closure, Fee, OfferingHash,
+};
 
 use crate::{
     PSC::{self, PSCEvents},
     PTC::PTCEvents,
-    convert::{from_fee, from_u96},
+    convert::{from_fee, from_u40, from_u96},
 };
 
 /// An event of the service contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PscEvent {
-    /// An account moved tokens from its wallet to its internal balance.
+    /// Tokens arrived for an account's internal balance.
     Deposited {
         /// Whose balance grew.
         account: Address,
-        /// By how much.
+        /// By how much: what the contract received.
         amount: Amount,
     },
-    /// An account moved tokens from its internal balance to its wallet.
+    /// Tokens moved from an account's internal balance to a wallet.
     Withdrawn {
         /// Whose balance shrank.
         account: Address,
+        /// Whose wallet received them.
+        to: Address,
         /// By how much.
         amount: Amount,
     },
+    /// An agent appointed another operator, or none. Its consents so far are void.
+    OperatorChanged {
+        /// The agent.
+        agent: Address,
+        /// Who may act for it now.
+        operator: Option<Address>,
+        /// The agent's nonce from now on.
+        nonce: u64,
+    },
+    /// The consents and relayed close requests of an account with an older nonce are void.
+    ConsentsRevoked {
+        /// Whose.
+        account: Address,
+        /// Its nonce from now on.
+        nonce: u64,
+    },
     /// An agent announced a new offering.
     OfferingRegistered(Announcement),
-    /// An agent announced a living offering anew.
+    /// An agent announced a live offering again.
     OfferingPoppedUp(Announcement),
     /// An agent removed an offering.
     OfferingRemoved {
@@ -67,6 +87,8 @@ pub enum PscEvent {
         channel: ChannelParties,
         /// The whole deposit after the top-up.
         deposit: Amount,
+        /// Whether a close request stood, which is cancelled now.
+        request_cancelled: bool,
     },
     /// A voucher was cashed; the channel stays open.
     ChannelSettled {
@@ -81,6 +103,13 @@ pub enum PscEvent {
         channel: ChannelParties,
         /// Everything credited to the agent so far, what the client admitted included.
         paid: Amount,
+        /// The end of the challenge: the first second in which the close can be finalized.
+        ends_at: ChainTime,
+    },
+    /// A client took its close request back.
+    ChannelCloseCancelled {
+        /// The channel and its parties.
+        channel: ChannelParties,
     },
     /// A channel closed.
     ChannelClosed {
@@ -92,13 +121,25 @@ pub enum PscEvent {
         paid: Amount,
         /// What went back to the client.
         refund: Amount,
-        /// Whether the agent or both closed, and not the client alone after the challenge.
-        cooperative: bool,
+        /// Who closed, and whether it was disputed.
+        closure: Closure,
     },
-    /// The network fee of offerings announced from now on changed.
+    /// A row of a batch took no effect. Anybody can cause it for any channel: to be read in one's own receipts only.
+    ClaimSkipped {
+        /// The row.
+        index: u64,
+        /// The channel that it named.
+        channel: ChannelId,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// The network fee of offerings announced from a time on was set; a higher one that was announced before and did not
+    /// count yet is withdrawn.
     FeeChanged {
         /// The new fee.
         fee: Fee,
+        /// From when it counts: now where it falls, later where it rises.
+        effective_at: ChainTime,
     },
     /// The fee address wants to hand itself over.
     FeeAddressProposed {
@@ -116,6 +157,24 @@ pub enum PscEvent {
     },
 }
 
+/// Why a row of a batch took no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// The channel is not known to the contract.
+    #[error("the channel is not open on this chain: a reorganisation may have undone its opening")]
+    NotOpened,
+    /// The channel is closed.
+    #[error("the channel is closed already")]
+    Closed,
+    /// The voucher brings nothing.
+    #[error("the channel has paid as much already")]
+    NothingToSettle,
+    /// The signature is not of whoever signs for the channel.
+    #[error("the voucher's signature is not accepted for the channel")]
+    InvalidSignature,
+}
+
 /// An offering's announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
@@ -127,6 +186,8 @@ pub struct Announcement {
     pub min_deposit: Amount,
     /// Places free now.
     pub supply: u32,
+    /// The network fee of channels opened under it from now on.
+    pub fee: Fee,
     /// How the offering message is served.
     pub source_type: u8,
     /// Where.
@@ -185,21 +246,38 @@ pub enum EventError {
         "event carries the amount {0}, above what an amount can hold: is the address that of the expected contract?"
     )]
     AmountOutOfRange(U256),
+    /// A number that names nothing.
+    #[error("event carries {value} as its {field}: is the address that of the expected contract?")]
+    UnknownValue {
+        /// What it should name.
+        field: &'static str,
+        /// The number.
+        value: U256,
+    },
 }
 
 impl PscEvent {
     /// Decodes a log of the service contract. The caller has checked the log's address.
     pub fn decode(log: &LogData) -> Result<Self, EventError> {
         let event = PSCEvents::decode_raw_log(log.topics(), &log.data)
-            .map_err(|e| refused(log, &crate::topics::all(), e))?;
+            .map_err(|e| refused(log, &crate::topics::known(), e))?;
         Ok(match event {
             PSCEvents::Deposited(e) => Self::Deposited { account: e.account, amount: amount(e.amount)? },
-            PSCEvents::Withdrawn(e) => Self::Withdrawn { account: e.account, amount: amount(e.amount)? },
+            PSCEvents::Withdrawn(e) => {
+                Self::Withdrawn { account: e.account, to: e.to, amount: amount(e.amount)? }
+            }
+            PSCEvents::OperatorChanged(e) => Self::OperatorChanged {
+                agent: e.agent,
+                operator: Some(e.operator).filter(|operator| !operator.is_zero()),
+                nonce: e.nonce,
+            },
+            PSCEvents::ConsentsRevoked(e) => Self::ConsentsRevoked { account: e.account, nonce: e.nonce },
             PSCEvents::OfferingRegistered(e) => Self::OfferingRegistered(Announcement {
                 agent: e.agent,
                 offering: e.offering.into(),
                 min_deposit: from_u96(e.minDeposit),
                 supply: e.supply,
+                fee: from_fee(e.fee),
                 source_type: e.sourceType,
                 source: e.source,
             }),
@@ -208,6 +286,7 @@ impl PscEvent {
                 offering: e.offering.into(),
                 min_deposit: from_u96(e.minDeposit),
                 supply: e.supply,
+                fee: from_fee(e.fee),
                 source_type: e.sourceType,
                 source: e.source,
             }),
@@ -223,6 +302,7 @@ impl PscEvent {
             PSCEvents::ChannelToppedUp(e) => Self::ChannelToppedUp {
                 channel: parties(e.channelId, e.client, e.agent),
                 deposit: from_u96(e.deposit),
+                request_cancelled: e.requestCancelled,
             },
             PSCEvents::ChannelSettled(e) => Self::ChannelSettled {
                 channel: parties(e.channelId, e.client, e.agent),
@@ -231,15 +311,23 @@ impl PscEvent {
             PSCEvents::ChannelCloseRequested(e) => Self::ChannelCloseRequested {
                 channel: parties(e.channelId, e.client, e.agent),
                 paid: from_u96(e.paid),
+                ends_at: from_u40(e.challengeEndsAt),
             },
+            PSCEvents::ChannelCloseCancelled(e) => {
+                Self::ChannelCloseCancelled { channel: parties(e.channelId, e.client, e.agent) }
+            }
             PSCEvents::ChannelClosed(e) => Self::ChannelClosed {
                 channel: parties(e.channelId, e.client, e.agent),
                 offering: e.offering.into(),
                 paid: from_u96(e.paid),
                 refund: from_u96(e.refund),
-                cooperative: e.cooperative,
+                closure: Closure::from_number(e.closure)
+                    .ok_or(EventError::UnknownValue { field: "closure", value: U256::from(e.closure) })?,
             },
-            PSCEvents::FeeChanged(e) => Self::FeeChanged { fee: from_fee(e.fee) },
+            PSCEvents::ClaimSkipped(e) => skipped(&e)?,
+            PSCEvents::FeeChanged(e) => {
+                Self::FeeChanged { fee: from_fee(e.fee), effective_at: from_u40(e.effectiveAt) }
+            }
             PSCEvents::FeeAddressProposed(e) => {
                 Self::FeeAddressProposed { current: e.current, proposed: e.proposed }
             }
@@ -258,6 +346,7 @@ impl PscEvent {
             Self::ChannelToppedUp { channel, .. }
             | Self::ChannelSettled { channel, .. }
             | Self::ChannelCloseRequested { channel, .. }
+            | Self::ChannelCloseCancelled { channel }
             | Self::ChannelClosed { channel, .. } => Some(*channel),
             _ => None,
         }
@@ -267,11 +356,16 @@ impl PscEvent {
     pub fn chain_event(&self) -> Option<ChainEvent> {
         match *self {
             Self::ChannelOpened { deposit, fee, .. } => Some(ChainEvent::Opened { deposit, fee }),
-            Self::ChannelToppedUp { deposit, .. } => Some(ChainEvent::ToppedUp { deposit }),
+            Self::ChannelToppedUp { deposit, request_cancelled, .. } => {
+                Some(ChainEvent::ToppedUp { deposit, request_cancelled })
+            }
             Self::ChannelSettled { paid, .. } => Some(ChainEvent::Settled { paid }),
-            Self::ChannelCloseRequested { paid, .. } => Some(ChainEvent::CloseRequested { paid }),
-            Self::ChannelClosed { paid, refund, cooperative, .. } => {
-                Some(ChainEvent::Closed { paid, refund, cooperative })
+            Self::ChannelCloseRequested { paid, ends_at, .. } => {
+                Some(ChainEvent::CloseRequested { paid, ends_at })
+            }
+            Self::ChannelCloseCancelled { .. } => Some(ChainEvent::CloseCancelled),
+            Self::ChannelClosed { paid, refund, closure, .. } => {
+                Some(ChainEvent::Closed { paid, refund, closure })
             }
             _ => None,
         }
@@ -282,6 +376,8 @@ impl PscEvent {
         match self {
             Self::Deposited { .. } => "Deposited",
             Self::Withdrawn { .. } => "Withdrawn",
+            Self::OperatorChanged { .. } => "OperatorChanged",
+            Self::ConsentsRevoked { .. } => "ConsentsRevoked",
             Self::OfferingRegistered(_) => "OfferingRegistered",
             Self::OfferingPoppedUp(_) => "OfferingPoppedUp",
             Self::OfferingRemoved { .. } => "OfferingRemoved",
@@ -290,7 +386,9 @@ impl PscEvent {
             Self::ChannelToppedUp { .. } => "ChannelToppedUp",
             Self::ChannelSettled { .. } => "ChannelSettled",
             Self::ChannelCloseRequested { .. } => "ChannelCloseRequested",
+            Self::ChannelCloseCancelled { .. } => "ChannelCloseCancelled",
             Self::ChannelClosed { .. } => "ChannelClosed",
+            Self::ClaimSkipped { .. } => "ClaimSkipped",
             Self::FeeChanged { .. } => "FeeChanged",
             Self::FeeAddressProposed { .. } => "FeeAddressProposed",
             Self::FeeAddressChanged { .. } => "FeeAddressChanged",
@@ -299,7 +397,7 @@ impl PscEvent {
 }
 
 impl TokenEvent {
-    /// Decodes a log of the token; nothing for its other events (`EIP712DomainChanged`). The caller has checked the address.
+    /// Decodes a log of the token; nothing for its other events. The caller has checked the address.
     pub fn decode(log: &LogData) -> Result<Option<Self>, EventError> {
         let event = PTCEvents::decode_raw_log(log.topics(), &log.data)
             .map_err(|e| refused(log, &crate::topics::TOKEN, e))?;
@@ -312,7 +410,9 @@ impl TokenEvent {
                 spender: e.spender,
                 amount: amount(e.value).unwrap_or(Amount::MAX), // "unlimited" is the largest 256-bit number
             }),
-            PTCEvents::EIP712DomainChanged(_) => None,
+            PTCEvents::EIP712DomainChanged(_)
+            | PTCEvents::AuthorizationUsed(_)
+            | PTCEvents::AuthorizationCanceled(_) => None,
         })
     }
 }
@@ -330,6 +430,19 @@ fn opened(e: &PSC::ChannelOpened) -> PscEvent {
         deposit: from_u96(e.deposit),
         fee: from_fee(e.fee),
     }
+}
+
+fn skipped(e: &PSC::ClaimSkipped) -> Result<PscEvent, EventError> {
+    let reason = match e.reason {
+        0 => SkipReason::NotOpened,
+        1 => SkipReason::Closed,
+        2 => SkipReason::NothingToSettle,
+        3 => SkipReason::InvalidSignature,
+        value => return Err(EventError::UnknownValue { field: "reason", value: U256::from(value) }),
+    };
+    let index =
+        u64::try_from(e.index).map_err(|_| EventError::UnknownValue { field: "index", value: e.index })?;
+    Ok(PscEvent::ClaimSkipped { index, channel: e.channelId.into(), reason })
 }
 
 fn parties(id: B256, client: Address, agent: Address) -> ChannelParties {

@@ -5,7 +5,7 @@
 //!
 //! - [`call`]: typed calls, ready to be encoded and sent by any transactor;
 //! - [`PscEvent`] and [`TokenEvent`]: every log as an enum, and [`topics`] for filters;
-//! - [`PscError`]: revert data as an error that says what to do;
+//! - [`PscError`]: revert data as an error that names the remedy;
 //! - [`ChannelInfo`], [`OfferingInfo`]: the answers of the views;
 //! - [`token`]: what a token says of itself, and how it can be deposited;
 //! - [`PermitRequest`]: EIP-2612 permits, for purchases in one transaction;
@@ -26,7 +26,7 @@
 //!     agent: Address::repeat_byte(0xa9),
 //!     offering: OfferingHash::default(),
 //!     nonce: 1,
-//!     signer: Address::ZERO,
+//!     signer: client.address(), // its key alone, whatever code the account gets
 //! };
 //! let voucher = Voucher { channel: descriptor.id(&domain), cumulative: Amount::new(500) };
 //! let signed = sign_voucher(&client, &domain, voucher)?;
@@ -54,7 +54,7 @@ pub use self::{
     bindings::{DepositProbe, IPSC, PSC, PTC},
     convert::AboveContractRange,
     error::PscError,
-    event::{Announcement, ChannelParties, EventError, PscEvent, TokenEvent},
+    event::{Announcement, ChannelParties, EventError, PscEvent, SkipReason, TokenEvent},
     permit::PermitRequest,
     state::{ChannelInfo, ChannelState, OfferingInfo, OfferingState},
 };

@@ -1,6 +1,6 @@
 //! The views' answers.
 
-use privatix_channel::{Amount, Fee};
+use privatix_channel::{Amount, ChainTime, Fee};
 
 use crate::{
     IPSC,
@@ -14,12 +14,15 @@ pub struct ChannelInfo {
     pub deposit: Amount,
     /// Everything credited to the agent so far, fee included.
     pub paid: Amount,
-    /// The block of the client's close request, if one stands.
-    pub close_requested_at: Option<u64>,
+    /// The end of the challenge of the client's close request: the first second in which the close can be finalized. Of a
+    /// closed channel the end of the request that stood when it closed.
+    pub challenge_ends_at: Option<ChainTime>,
     /// The network fee, fixed at the opening.
     pub fee: Fee,
     /// Where the channel is in its life.
     pub state: ChannelState,
+    /// Whether the agent was paid more than the client admitted while its close request stood.
+    pub disputed: bool,
 }
 
 /// Where a channel is in its life on chain.
@@ -42,8 +45,8 @@ pub struct OfferingInfo {
     pub supply: u32,
     /// Open channels.
     pub open: u32,
-    /// The block of the registration or of the last pop-up.
-    pub updated_at: u64,
+    /// The time of the registration or of the last pop-up.
+    pub updated_at: ChainTime,
     /// The network fee of channels opened from now on.
     pub fee: Fee,
     /// Where the offering is in its life.
@@ -66,13 +69,14 @@ impl From<IPSC::Channel> for ChannelInfo {
         Self {
             deposit: from_u96(channel.deposit),
             paid: from_u96(channel.paid),
-            close_requested_at: Some(from_u40(channel.closeRequestedAt)).filter(|&block| block != 0),
+            challenge_ends_at: Some(from_u40(channel.challengeEndsAt)).filter(|end| end.seconds() != 0),
             fee: from_fee(channel.fee),
             state: match channel.state {
                 0 => ChannelState::None,
                 1 => ChannelState::Open,
                 _ => ChannelState::Closed,
             },
+            disputed: channel.disputed,
         }
     }
 }

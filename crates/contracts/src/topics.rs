@@ -1,7 +1,8 @@
 //! The events' signatures (first topics), grouped as a monitor's filters want them, and the filters themselves.
 //!
 //! Of channel events the second topic is the channel, the third the client, the fourth the agent; of offering events the
-//! second is the agent, the third the offering; of balance events the second is the account.
+//! second is the agent, the third the offering; of balance and account events the second is the account. `ClaimSkipped` is in
+//! no filter of a monitor: anybody can cause it for any channel, so it is to be read in one's own receipts only.
 
 use alloy::{
     primitives::{Address, B256},
@@ -12,11 +13,12 @@ use alloy::{
 use crate::{PSC, PTC};
 
 /// A channel's life.
-pub const CHANNEL: [B256; 5] = [
+pub const CHANNEL: [B256; 6] = [
     PSC::ChannelOpened::SIGNATURE_HASH,
     PSC::ChannelToppedUp::SIGNATURE_HASH,
     PSC::ChannelSettled::SIGNATURE_HASH,
     PSC::ChannelCloseRequested::SIGNATURE_HASH,
+    PSC::ChannelCloseCancelled::SIGNATURE_HASH,
     PSC::ChannelClosed::SIGNATURE_HASH,
 ];
 
@@ -35,6 +37,12 @@ pub const OFFERING: [B256; 4] = [
 /// Money into and out of internal balances.
 pub const BALANCE: [B256; 2] = [PSC::Deposited::SIGNATURE_HASH, PSC::Withdrawn::SIGNATURE_HASH];
 
+/// Who may act for an account, and which consents count.
+pub const ACCOUNT: [B256; 2] = [PSC::OperatorChanged::SIGNATURE_HASH, PSC::ConsentsRevoked::SIGNATURE_HASH];
+
+/// The rows of a batch that took no effect: for receipts, not for filters.
+pub const SKIPPED: B256 = PSC::ClaimSkipped::SIGNATURE_HASH;
+
 /// The network fee and its address.
 pub const FEE: [B256; 3] = [
     PSC::FeeChanged::SIGNATURE_HASH,
@@ -45,12 +53,17 @@ pub const FEE: [B256; 3] = [
 /// The token's events.
 pub const TOKEN: [B256; 2] = [PTC::Transfer::SIGNATURE_HASH, PTC::Approval::SIGNATURE_HASH];
 
-/// Every event of the service contract.
+/// Every event of the service contract that a monitor may act on.
 pub fn all() -> Vec<B256> {
-    [CHANNEL.as_slice(), &OFFERING, &BALANCE, &FEE].concat()
+    [CHANNEL.as_slice(), &OFFERING, &BALANCE, &ACCOUNT, &FEE].concat()
 }
 
-/// Everything that the service contract emits.
+/// Every event of the service contract.
+pub(crate) fn known() -> Vec<B256> {
+    [all().as_slice(), &[SKIPPED]].concat()
+}
+
+/// Everything that the service contract emits, but for the skipped rows of batches.
 pub fn everything(contract: Address) -> Filter {
     Filter::new().address(contract).event_signature(all())
 }
@@ -78,6 +91,11 @@ pub fn offerings_of_agents(contract: Address, agents: Vec<Address>) -> Filter {
 /// Deposits and withdrawals of these accounts.
 pub fn balances_of(contract: Address, accounts: Vec<Address>) -> Filter {
     Filter::new().address(contract).event_signature(BALANCE.to_vec()).topic1(words(accounts))
+}
+
+/// Operator changes and revocations of these accounts.
+pub fn accounts(contract: Address, accounts: Vec<Address>) -> Filter {
+    Filter::new().address(contract).event_signature(ACCOUNT.to_vec()).topic1(words(accounts))
 }
 
 fn words(addresses: Vec<Address>) -> Vec<B256> {

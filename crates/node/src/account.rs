@@ -1,6 +1,7 @@
 //! A channel's billing account, put together from what is stored.
 
 use privatix_billing::Account;
+use privatix_channel::Amount;
 use privatix_db::Conn;
 use privatix_store::channels::Channel;
 use privatix_store::{StoreError, sessions, vouchers};
@@ -9,7 +10,9 @@ use privatix_store::{StoreError, sessions, vouchers};
 pub async fn billing_account(conn: &mut Conn, channel: &Channel) -> Result<Account, StoreError> {
     let (used, last_usage) = sessions::used(conn, channel.id).await?;
     let voucher = vouchers::get(conn, channel.id).await?;
-    let paid = voucher.map_or(channel.paid, |voucher| voucher.signed.cumulative().max(channel.paid));
+    // A voucher above the deposit is worth the deposit.
+    let signed = voucher.map_or(Amount::ZERO, |voucher| voucher.signed.cumulative());
+    let paid = signed.min(channel.deposit).max(channel.paid);
     Ok(Account {
         paid,
         used,

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
@@ -9,7 +10,7 @@ use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
 use privatix_chain::{Endpoint, Fault, HeadAge, Intent, MonitorStatus, Transactor, TxId};
-use privatix_channel::{Amount, Domain, OfferingHash};
+use privatix_channel::{Amount, ChainTime, Domain, OfferingHash, Period};
 use privatix_contracts::{PSC, PTC};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Wake};
@@ -84,7 +85,7 @@ pub struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) signer: PrivateKeySigner,
     pub(crate) domain: Domain,
-    challenge_period: u64,
+    challenge_period: Period,
     pub(crate) settings: ChainSettings,
     pub(crate) services: Arc<Services>,
     pub(crate) adapter_settings: serde_json::Value,
@@ -179,7 +180,7 @@ impl Node {
             endpoint,
             signer,
             domain,
-            challenge_period: period.to::<u64>(),
+            challenge_period: Period::new(period.saturating_to()),
             settings: chain,
             services: Arc::new(services),
             adapter_settings,
@@ -220,8 +221,8 @@ impl Node {
         &self.token
     }
 
-    /// Blocks that a client's close request can be answered in.
-    pub fn challenge_period(&self) -> u64 {
+    /// How long a client's close request can be answered, on the chain's clock.
+    pub fn challenge_period(&self) -> Period {
         self.challenge_period
     }
 
@@ -240,16 +241,17 @@ impl Node {
         self.endpoint.provider()
     }
 
-    /// The chain's newest block, asked from the endpoint.
+    /// The time of the chain's newest block, asked from the endpoint: what the contract's deadlines are compared with. The
+    /// clock of this machine may differ.
     ///
     /// # Errors
     /// [`NodeError::Contract`].
-    pub async fn head(&self) -> Result<u64, NodeError> {
-        let asked = self.provider().get_block_number().await;
-        asked.map_err(|error| NodeError::Contract {
-            what: "the newest block",
-            reason: self.endpoint.fault(&error).to_string(),
-        })
+    pub async fn chain_time(&self) -> Result<ChainTime, NodeError> {
+        let failed = |reason| NodeError::Contract { what: "the newest block", reason };
+        let asked = self.provider().get_block_by_number(BlockNumberOrTag::Latest).await;
+        let block = asked.map_err(|error| failed(self.endpoint.fault(&error).to_string()))?;
+        let block = block.ok_or_else(|| failed("the endpoint has none".to_owned()))?;
+        Ok(ChainTime::new(block.header.timestamp))
     }
 
     /// The templates that we understand.
@@ -375,7 +377,16 @@ pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> R
     privatix_chain::check(endpoint, chain_id, &[settings.contract]).await?;
     let psc = PSC::new(settings.contract, provider);
     let token = psc.token().call().await.map_err(unreadable("the contract's token"))?;
-    let domain = Domain::new(chain_id, settings.contract, token);
+    let deployed_on = psc
+        .deploymentChainId()
+        .call()
+        .await
+        .map_err(unreadable("the chain id of the contract's deployment"))?;
+    let deployed_on = u64::try_from(deployed_on).map_err(|_| NodeError::Contract {
+        what: "the chain id of the contract's deployment",
+        reason: format!("{deployed_on} is above 64 bits"),
+    })?;
+    let domain = Domain::new(deployed_on, settings.contract, token).on_chain(chain_id);
     let separator = psc.domainSeparator().call().await.map_err(unreadable("the contract's domain"))?;
     if separator != domain.separator() {
         return Err(NodeError::Contract {

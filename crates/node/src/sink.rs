@@ -1,18 +1,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_chain::{ConfirmedBatch, LogSink, SinkError, TxRecord, TxSink};
-use privatix_channel::{ChannelId, LogPosition};
+use privatix_channel::{ChainTime, ChannelId, LogPosition};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
 use privatix_store::events::Place;
-use privatix_store::{channels, events, offerings};
+use privatix_store::{channels, contract, events, offerings};
 use tokio::sync::mpsc;
 
-use crate::translate::market_event;
+use crate::translate::{contract_event, market_event};
 use crate::{Marks, NodeError, Order, Role, ServiceOrder};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
@@ -31,8 +32,12 @@ impl<R: Role> Sink<R> {
         for log in &batch.logs {
             let event = PscEvent::decode(&log.log.data)
                 .map_err(|e| NodeError::Contract { what: "an event", reason: e.to_string() })?;
-            let Some(event) = market_event(event) else { continue };
             let place = Place { at: LogPosition::new(log.block, log.index), tx: log.tx };
+            if let Some(event) = contract_event(&event) {
+                contract::record(conn, place, chain_time(log.block_time), &event).await?;
+                continue;
+            }
+            let Some(event) = market_event(event) else { continue };
             if !events::record(conn, place, &event).await? {
                 continue;
             }
@@ -53,6 +58,7 @@ impl<R: Role> Sink<R> {
 
     async fn undo(&self, conn: &mut Conn, to_block: u64) -> Result<(), NodeError> {
         self.touched.lock().clear();
+        contract::undo_above(conn, to_block).await?;
         let undone = events::undo_above(conn, to_block).await?;
         tracing::warn!(to_block, events = undone.len(), "the chain was reorganised; events are undone");
         for (_, event) in undone {
@@ -106,4 +112,10 @@ impl<R: Role> TxSink for Sink<R> {
     fn committed(&self) {
         self.wake.wake();
     }
+}
+
+/// A block's time as the chain counts it.
+fn chain_time(block: SystemTime) -> ChainTime {
+    let since = block.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(); // no block is from before 1970
+    ChainTime::new(since.as_secs())
 }

@@ -2,6 +2,7 @@
 
 use privatix_channel::ChainEvent;
 use privatix_contracts::{self as contracts, ChannelParties, PscEvent};
+use privatix_store::contract::ContractEvent;
 use privatix_store::events::MarketEvent;
 use privatix_store::offerings::{Announcement, OfferingEvent};
 
@@ -19,19 +20,37 @@ pub(crate) fn market_event(event: PscEvent) -> Option<MarketEvent> {
         PscEvent::ChannelOpened { channel, descriptor, deposit, fee } => {
             Some(MarketEvent::Opened { channel, descriptor, event: ChainEvent::Opened { deposit, fee } })
         }
-        PscEvent::ChannelToppedUp { channel, deposit } => changed(channel, ChainEvent::ToppedUp { deposit }),
-        PscEvent::ChannelSettled { channel, paid } => changed(channel, ChainEvent::Settled { paid }),
-        PscEvent::ChannelCloseRequested { channel, paid } => {
-            changed(channel, ChainEvent::CloseRequested { paid })
+        PscEvent::OfferingFeeRefreshed { agent, offering, fee } => {
+            Some(MarketEvent::Offering { agent, offering, event: OfferingEvent::FeeRefreshed { fee } })
         }
-        PscEvent::ChannelClosed { channel, offering, paid, refund, cooperative } => {
-            Some(MarketEvent::Closed {
-                channel: channel.id,
-                agent: channel.agent,
-                client: channel.client,
-                offering,
-                event: ChainEvent::Closed { paid, refund, cooperative },
-            })
+        PscEvent::ChannelToppedUp { channel, deposit, request_cancelled } => {
+            changed(channel, ChainEvent::ToppedUp { deposit, request_cancelled })
+        }
+        PscEvent::ChannelSettled { channel, paid } => changed(channel, ChainEvent::Settled { paid }),
+        PscEvent::ChannelCloseRequested { channel, paid, ends_at } => {
+            changed(channel, ChainEvent::CloseRequested { paid, ends_at })
+        }
+        PscEvent::ChannelCloseCancelled { channel } => changed(channel, ChainEvent::CloseCancelled),
+        PscEvent::ChannelClosed { channel, offering, paid, refund, closure } => Some(MarketEvent::Closed {
+            channel: channel.id,
+            agent: channel.agent,
+            client: channel.client,
+            offering,
+            event: ChainEvent::Closed { paid, refund, closure },
+        }),
+        _ => None,
+    }
+}
+
+/// None for events that are about neither the contract's fee nor an account's operator and nonce.
+pub(crate) fn contract_event(event: &PscEvent) -> Option<ContractEvent> {
+    match *event {
+        PscEvent::FeeChanged { fee, effective_at } => Some(ContractEvent::FeeChanged { fee, effective_at }),
+        PscEvent::OperatorChanged { agent, operator, nonce } => {
+            Some(ContractEvent::OperatorChanged { agent, operator, nonce })
+        }
+        PscEvent::ConsentsRevoked { account, nonce } => {
+            Some(ContractEvent::ConsentsRevoked { account, nonce })
         }
         _ => None,
     }
@@ -44,6 +63,7 @@ fn announced(said: contracts::Announcement, event: impl Fn(Announcement) -> Offe
         event: event(Announcement {
             min_deposit: said.min_deposit,
             supply: said.supply,
+            fee: said.fee,
             source_type: said.source_type,
             source: said.source,
         }),

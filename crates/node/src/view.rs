@@ -16,7 +16,7 @@ pub struct ChannelView {
     pub channel: Channel,
     /// Metered on this side, in the finest measure of its unit.
     pub used: Usage,
-    /// Paid in all: the best voucher, or more where the chain says more.
+    /// Paid in all: the best voucher as far as the deposit covers it, or more where the chain shows more.
     pub paid: Amount,
     /// What the agent acknowledged, for a client; the same as `paid` for an agent.
     pub acknowledged: Amount,
@@ -27,7 +27,8 @@ pub struct ChannelView {
 async fn view(conn: &mut Conn, side: Role, channel: Channel) -> Result<ChannelView, StoreError> {
     let (used, _) = sessions::used(conn, channel.id).await?;
     let voucher = vouchers::get(conn, channel.id).await?;
-    let signed = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.signed.cumulative());
+    let signed =
+        voucher.as_ref().map_or(Amount::ZERO, |stored| stored.signed.cumulative()).min(channel.deposit);
     let acknowledged = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.acknowledged);
     Ok(ChannelView {
         used,

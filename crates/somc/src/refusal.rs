@@ -52,7 +52,8 @@ pub enum Refusal {
         /// The highest cumulative amount acknowledged.
         acknowledged: Amount,
     },
-    /// `above_deposit`: the voucher promises more than the channel holds, as far as the agent's chain view goes.
+    /// `above_deposit`: the voucher promises more than the channel holds, as far as the agent's chain view goes. The
+    /// agent may have kept it: then it pays up to the deposit, and after a top-up the same voucher is acknowledged.
     #[error(
         "the voucher is above the channel's deposit of {deposit}; top up, or wait until the top-up is confirmed"
     )]
@@ -71,6 +72,9 @@ pub enum Refusal {
     /// `replayed`: this access request was answered before. Sign a new one.
     #[error("this access request was answered before; sign a new one")]
     Replayed,
+    /// `no_signer`: the channel names no signer, so code of the client's account could void its vouchers. It is not served.
+    #[error("channels without a named signer are not served; open one that names the signer of its vouchers")]
+    NoSigner,
     /// `channel_closing`: the channel is being closed or is closed.
     #[error("the channel is closing or closed; open another one")]
     ChannelClosing,
@@ -162,6 +166,7 @@ impl Refusal {
             Self::AboveDeposit { .. } => "above_deposit",
             Self::Expired { .. } => "expired",
             Self::Replayed => "replayed",
+            Self::NoSigner => "no_signer",
             Self::ChannelClosing => "channel_closing",
             Self::ServiceTerminated => "service_terminated",
             Self::NotReady { .. } => "not_ready",
@@ -211,6 +216,7 @@ impl Refusal {
             || matches!(
                 self,
                 Self::UnknownChannel { .. }
+                    | Self::NoSigner
                     | Self::ChannelClosing
                     | Self::ServiceTerminated
                     | Self::Stale { .. }
@@ -305,6 +311,7 @@ fn known(code: &str, details: &Map<String, Value>) -> Option<Refusal> {
         "above_deposit" => Refusal::AboveDeposit { deposit: field(details, "deposit")? },
         "expired" => Refusal::Expired { away: field(details, "awayMs").map(Duration::from_millis)? },
         "replayed" => Refusal::Replayed,
+        "no_signer" => Refusal::NoSigner,
         "channel_closing" => Refusal::ChannelClosing,
         "service_terminated" => Refusal::ServiceTerminated,
         "not_ready" => Refusal::NotReady { retry_after: retry_after()? },
@@ -368,6 +375,7 @@ pub(crate) mod tests {
             Refusal::AboveDeposit { deposit: Amount::new(5) },
             Refusal::Expired { away: Duration::from_secs(90) },
             Refusal::Replayed,
+            Refusal::NoSigner,
             Refusal::ChannelClosing,
             Refusal::ServiceTerminated,
             Refusal::NotReady { retry_after },

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_channel::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelId, ChannelStatus, LogPosition, OfferingHash, OnChain,
-    ServiceStatus,
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, ChannelStatus, Closure, LogPosition,
+    OfferingHash, OnChain, ServiceStatus,
 };
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
@@ -32,8 +32,10 @@ pub struct Channel {
     pub fee: u16,
     /// Block of its opening.
     pub opened_at: Option<u64>,
-    /// Block of the client's pending close request.
-    pub close_requested_at: Option<u64>,
+    /// The end of the challenge of the client's pending close request.
+    pub challenge_ends_at: Option<ChainTime>,
+    /// How it ended, once it is closed.
+    pub closure: Option<Closure>,
     /// Where it is on chain.
     pub status: ChannelStatus,
     /// Where its service is.
@@ -86,7 +88,8 @@ struct Row {
     paid: Amount128,
     fee: i32,
     opened_at: Option<i64>,
-    close_requested_at: Option<i64>,
+    challenge_ends_at: Option<i64>,
+    closure: Option<String>,
     status: String,
     step: Option<String>,
     step_block: Option<i64>,
@@ -125,7 +128,11 @@ impl TryFrom<Row> for Channel {
             paid: to_amount(row.paid),
             fee: narrow("fee", row.fee.into())?,
             opened_at: row.opened_at.map(|block| unsigned("block", block)).transpose()?,
-            close_requested_at: row.close_requested_at.map(|block| unsigned("block", block)).transpose()?,
+            challenge_ends_at: row
+                .challenge_ends_at
+                .map(|seconds| unsigned("end of the challenge", seconds).map(ChainTime::new))
+                .transpose()?,
+            closure: row.closure.map(|closure| parse("closure", &closure)).transpose()?,
             status: parse("channel status", &row.status)?,
             service: parse("service status", &row.service)?,
             service_since: row.service_since.into(),
@@ -159,7 +166,8 @@ pub async fn insert(
         paid: amount(Amount::ZERO),
         fee: 0,
         opened_at: None,
-        close_requested_at: None,
+        challenge_ends_at: None,
+        closure: None,
         status: ChannelStatus::Pending.as_str().to_owned(),
         step: None,
         step_block: None,
@@ -241,12 +249,15 @@ async fn set_on_chain(
         on!(&mut *conn, |c| asked.first::<Amount128>(c).await)?
     };
     let block = |at: Option<u64>| at.map(|block| signed("block", block)).transpose();
+    let ends_at =
+        state.challenge_ends_at().map(|at| signed("end of the challenge", at.seconds())).transpose()?;
     let update = diesel::update(channels::table.find(id(stored.id))).set((
         channels::deposit.eq(deposit),
         channels::paid.eq(amount(state.paid)),
         channels::fee.eq(i32::from(state.fee.get())),
         channels::opened_at.eq(block(state.opened_at)?),
-        channels::close_requested_at.eq(block(state.close_requested_at())?),
+        channels::challenge_ends_at.eq(ends_at),
+        channels::closure.eq(state.closed.map(|ending| ending.closure.as_str())),
         channels::status.eq(status.as_str()),
     ));
     on!(conn, |c| update.execute(c).await)?;

@@ -53,11 +53,15 @@ impl fmt::Display for Identity {
             domain.chain_id(),
             domain.contract(),
             domain.token()
-        )
+        )?;
+        if domain.deployment_chain_id() != domain.chain_id() {
+            write!(f, ", deployed on chain {}", domain.deployment_chain_id())?;
+        }
+        Ok(())
     }
 }
 
-type Row = (String, i64, Addr, Addr, Addr);
+type Row = (String, i64, Option<i64>, Addr, Addr, Addr);
 
 /// Writes the identity into a new database, or checks it against an old one.
 ///
@@ -67,16 +71,21 @@ pub async fn claim(conn: &mut Conn, ours: &Identity) -> Result<(), StoreError> {
     let query = identity::table.select((
         identity::role,
         identity::chain_id,
+        identity::deployment_chain_id,
         identity::contract,
         identity::token,
         identity::account,
     ));
     let row: Option<Row> = on!(&mut *conn, |c| query.first(c).await.optional())?;
-    let Some((role, chain_id, contract, token, account)) = row else {
+    let Some((role, chain_id, deployment, contract, token, account)) = row else {
+        let deployment = ours.domain.deployment_chain_id();
+        let forked =
+            (deployment != ours.domain.chain_id()).then(|| signed("chain id", deployment)).transpose()?;
         let row = (
             identity::id.eq(1),
             identity::role.eq(ours.role.as_str()),
             identity::chain_id.eq(signed("chain id", ours.domain.chain_id())?),
+            identity::deployment_chain_id.eq(forked),
             identity::contract.eq(Addr::from(ours.domain.contract())),
             identity::token.eq(Addr::from(ours.domain.token())),
             identity::account.eq(Addr::from(ours.account)),
@@ -84,9 +93,11 @@ pub async fn claim(conn: &mut Conn, ours: &Identity) -> Result<(), StoreError> {
         on!(conn, |c| diesel::insert_into(identity::table).values(row).execute(c).await)?;
         return Ok(());
     };
+    let chain_id = unsigned("chain id", chain_id)?;
+    let deployment = deployment.map_or(Ok(chain_id), |id| unsigned("chain id", id))?;
     let found = Identity {
         role: if role == "agent" { Role::Agent } else { Role::Client },
-        domain: Domain::new(unsigned("chain id", chain_id)?, contract.into(), token.into()),
+        domain: Domain::new(deployment, contract.into(), token.into()).on_chain(chain_id),
         account: account.into(),
     };
     if found == *ours {

@@ -7,7 +7,7 @@
 //!
 //! Two rules hold throughout. **One effect per cause**: events are keyed by their place on the chain, usage is stored as
 //! totals, vouchers only ever grow; storing any of them twice changes nothing. **The chain's word is a fold**: the on-chain
-//! part of a channel or an offering is recomputed from its stored events, so undoing orphaned blocks is deleting their
+//! part of a channel, an offering or an account is recomputed from its stored events, so undoing orphaned blocks is deleting their
 //! rows and folding again.
 //!
 //! ```
@@ -26,6 +26,7 @@
 
 pub mod channels;
 mod columns;
+pub mod contract;
 mod error;
 pub mod events;
 pub mod identity;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{Amount, OfferingHash};
+use privatix_channel::{Amount, Fee, OfferingHash};
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,13 @@ use crate::schema::{identity, offerings};
 pub enum OfferingEvent {
     /// Announced for the first time.
     Registered(Announcement),
-    /// Announced anew; `supply` counts the places free then.
+    /// Announced again; `supply` counts the places free then.
     PoppedUp(Announcement),
+    /// The network fee of its next channels was brought up to date.
+    FeeRefreshed {
+        /// The fee from then on.
+        fee: Fee,
+    },
     /// Taken off the market.
     Removed,
 }
@@ -35,6 +40,8 @@ pub struct Announcement {
     pub min_deposit: Amount,
     /// Places.
     pub supply: u32,
+    /// The network fee of the channels that open next under it.
+    pub fee: Fee,
     /// How the offering message can be had (`SomcAddress`'s kind).
     pub source_type: u8,
     /// Where.
@@ -160,6 +167,9 @@ fn fold(events: &[(Place, MarketEvent)]) -> Option<OnChain> {
             (MarketEvent::Offering { event: OfferingEvent::Removed, .. }, Some(state)) => {
                 state.status = OfferingStatus::Removed;
             }
+            (MarketEvent::Offering { event: OfferingEvent::FeeRefreshed { fee }, .. }, Some(state)) => {
+                state.announcement.fee = *fee;
+            }
             (MarketEvent::Opened { .. }, Some(state)) => state.free = state.free.saturating_sub(1),
             (MarketEvent::Closed { .. }, Some(state)) => {
                 state.free = state.free.saturating_add(1);
@@ -187,6 +197,7 @@ struct Row {
     announced_at: Option<i64>,
     problem: Option<String>,
     created_at: Micros,
+    fee: i32,
 }
 
 impl TryFrom<Row> for Offering {
@@ -202,6 +213,7 @@ impl TryFrom<Row> for Offering {
             announcement: Announcement {
                 min_deposit: to_amount(row.min_deposit),
                 supply: narrow("supply", row.supply)?,
+                fee: fee(row.fee)?,
                 source_type: narrow("source type", row.source_type.into())?,
                 source: row.source,
             },
@@ -211,6 +223,11 @@ impl TryFrom<Row> for Offering {
             created_at: row.created_at.into(),
         })
     }
+}
+
+fn fee(stored: i32) -> Result<Fee, StoreError> {
+    let fee: u16 = narrow("fee", stored.into())?;
+    Fee::new(fee).map_err(|error| StoreError::Corrupt { what: "fee", reason: error.to_string() })
 }
 
 /// Stores an offering of our own, not announced yet. Storing it twice changes nothing.
@@ -229,6 +246,7 @@ pub async fn insert_draft(conn: &mut Conn, offering: &Offering) -> Result<(), St
         announced_at: None,
         problem: None,
         created_at: offering.created_at.into(),
+        fee: offering.announcement.fee.get().into(),
     };
     let insert = diesel::insert_into(offerings::table).values(row).on_conflict_do_nothing();
     on!(conn, |c| insert.execute(c).await)?;
@@ -275,6 +293,7 @@ pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> 
         announced_at: Some(signed("block", state.announced_at)?),
         problem: None,
         created_at: Micros::now(),
+        fee: state.announcement.fee.get().into(),
     };
     let on_chain = (
         offerings::status.eq(row.status.clone()),
@@ -284,6 +303,7 @@ pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> 
         offerings::source_type.eq(row.source_type),
         offerings::source.eq(row.source.clone()),
         offerings::announced_at.eq(row.announced_at),
+        offerings::fee.eq(row.fee),
     );
     let upsert = diesel::insert_into(offerings::table)
         .values(row)

@@ -9,6 +9,7 @@ diesel::table! {
         contract -> Binary,
         token -> Binary,
         account -> Binary,
+        deployment_chain_id -> Nullable<BigInt>,
     }
 }
 
@@ -20,6 +21,17 @@ diesel::table! {
         agent -> Binary,
         channel -> Nullable<Binary>,
         offering -> Nullable<Binary>,
+        event -> Text,
+    }
+}
+
+diesel::table! {
+    contract_events (block, log_index) {
+        block -> BigInt,
+        log_index -> BigInt,
+        tx -> Binary,
+        block_time -> BigInt,
+        account -> Nullable<Binary>,
         event -> Text,
     }
 }
@@ -41,6 +53,7 @@ diesel::table! {
         step_at -> Nullable<BigInt>,
         problem -> Nullable<Text>,
         created_at -> BigInt,
+        fee -> Integer,
     }
 }
 
@@ -57,7 +70,6 @@ diesel::table! {
         paid -> Binary,
         fee -> Integer,
         opened_at -> Nullable<BigInt>,
-        close_requested_at -> Nullable<BigInt>,
         status -> Text,
         step -> Nullable<Text>,
         step_block -> Nullable<BigInt>,
@@ -72,6 +84,8 @@ diesel::table! {
         top_up_pending -> Bool,
         created_at -> BigInt,
         local_endpoint -> Nullable<Text>,
+        challenge_ends_at -> Nullable<BigInt>,
+        closure -> Nullable<Text>,
     }
 }
 

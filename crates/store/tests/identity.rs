@@ -43,6 +43,7 @@ async fn a_database_of_another_role_chain_contract_token_or_account_is_refused_b
     for (what, theirs) in [
         ("role", Identity { role: Role::Client, ..ours.clone() }),
         ("chain", with(1, contract, token)),
+        ("chain of a fork", Identity { domain: ours.domain.on_chain(31338), ..ours.clone() }),
         ("contract", with(31337, other, token)),
         ("token", with(31337, contract, other)),
         ("account", Identity { account: other, ..ours.clone() }),
@@ -53,6 +54,19 @@ async fn a_database_of_another_role_chain_contract_token_or_account_is_refused_b
         assert!(refusal.to_string().contains("configure another database file"), "{refusal}");
     }
     claim(&db, &ours).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_on_a_forks_contract_keeps_the_chain_id_of_its_deployment() {
+    let (_dir, db) = fresh().await;
+    let forked = Identity { domain: domain().on_chain(31338), ..identity() };
+    claim(&db, &forked).await.unwrap();
+    claim(&db, &forked).await.unwrap();
+    let deployed_there = Domain::new(31338, domain().contract(), domain().token());
+    let other = Identity { domain: deployed_there, ..identity() };
+    let refusal = claim(&db, &other).await.unwrap_err();
+    assert!(matches!(refusal, StoreError::OtherIdentity { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("deployed on chain 31337"), "{refusal}");
 }
 
 #[tokio::test]

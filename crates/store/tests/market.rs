@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use common::*;
-use privatix_channel::{ChannelId, ChannelStatus, OfferingHash, ServiceStatus};
+use privatix_channel::{ChannelId, ChannelStatus, Closure, Fee, OfferingHash, ServiceStatus};
 use privatix_db::Database;
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::offerings::{self, Filter, Offering, OfferingEvent, OfferingStatus};
@@ -71,7 +71,7 @@ async fn an_announced_offerings_places_follow_its_channels() {
     taken(&db, 3, 0, &opened(channel(0).1, 100)).await;
     taken(&db, 3, 1, &opened(channel(1).1, 100)).await;
     assert_eq!(free().await, 0);
-    taken(&db, 4, 0, &closed(channel(0).1, 0, 100, true)).await;
+    taken(&db, 4, 0, &closed(channel(0).1, 0, 100, Closure::ByAgent)).await;
     let known = find(&db, AGENT, offering(1)).await;
     assert_eq!((known.free_supply, known.announcement.supply, known.announced_at), (1, 2, Some(2)));
 }
@@ -89,6 +89,21 @@ async fn a_pop_up_says_what_is_free_now_and_moves_the_offering_up() {
     assert_eq!((known.status, known.free_supply), (OfferingStatus::PoppedUp, 4));
     assert_eq!((known.announcement.supply, known.announced_at), (5, Some(9)));
     assert_eq!(list(&db, &Filter::default(), 1).await, [(AGENT, offering(1))]);
+}
+
+#[tokio::test]
+async fn an_offerings_fee_is_the_last_one_that_the_chain_shows() {
+    let (_dir, db) = fresh().await;
+    let fee = async || find(&db, AGENT, offering(1)).await.announcement.fee.get();
+    taken(&db, 2, 0, &offered(AGENT, offering(1), OfferingEvent::Registered(announcement(5)))).await;
+    assert_eq!(fee().await, 1_000);
+    let lower = OfferingEvent::FeeRefreshed { fee: Fee::new(300).unwrap() };
+    taken(&db, 3, 0, &offered(AGENT, offering(1), lower)).await;
+    assert_eq!(fee().await, 300);
+    taken(&db, 4, 0, &offered(AGENT, offering(1), OfferingEvent::PoppedUp(announcement(5)))).await;
+    assert_eq!(fee().await, 1_000);
+    undone(&db, 3).await;
+    assert_eq!(fee().await, 300);
 }
 
 #[tokio::test]
@@ -121,7 +136,7 @@ async fn what_we_sent_stays_under_way_until_the_chain_answers_or_it_fails() {
     taken(&db, 6, 0, &offered(AGENT, offering(1), OfferingEvent::Removed)).await;
     assert_eq!(status().await, OfferingStatus::Removed);
     // Channels that close later do not bring it back.
-    taken(&db, 7, 0, &closed(channel(0).1, 0, 100, true)).await;
+    taken(&db, 7, 0, &closed(channel(0).1, 0, 100, Closure::ByAgent)).await;
     assert_eq!(status().await, OfferingStatus::Removed);
 }
 

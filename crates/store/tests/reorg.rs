@@ -5,7 +5,7 @@ mod common;
 use std::time::SystemTime;
 
 use common::*;
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, ChannelStatus, Phase};
+use privatix_channel::{ChainEvent, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Closure, Phase};
 use privatix_db::{Conn, Database};
 use privatix_store::channels::Channel;
 use privatix_store::events::{MarketEvent, Place};
@@ -119,6 +119,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The end of a challenge of 15 minutes that begins in this block, with blocks of 12 seconds.
+fn ends_at(block: u64) -> ChainTime {
+    ChainTime::new(block * 12 + 900)
+}
+
 /// Puts a happening on the chain that the database knows, if the contract would allow it.
 async fn happen(conn: &mut Conn, at: Place, happening: Happening) {
     let seller = |ours: bool| if ours { AGENT } else { STRANGER };
@@ -164,16 +169,23 @@ async fn happen(conn: &mut Conn, at: Place, happening: Happening) {
             let locked = state.locked();
             match happening {
                 Happening::TopUp { by, .. } => {
-                    changed(id, ChainEvent::ToppedUp { deposit: state.deposit.saturating_add(amount(by)) })
+                    let request_cancelled = state.challenge_ends_at().is_some();
+                    let deposit = state.deposit.saturating_add(amount(by));
+                    changed(id, ChainEvent::ToppedUp { deposit, request_cancelled })
                 }
                 Happening::Settle { part, .. } => {
                     let paid = state.paid.saturating_add(amount(locked.get() * part / 4));
                     changed(id, ChainEvent::Settled { paid })
                 }
-                Happening::RequestClose { .. } if state.close_requested_at().is_none() => {
-                    changed(id, ChainEvent::CloseRequested { paid: state.paid })
+                Happening::RequestClose { .. } if state.challenge_ends_at().is_none() => changed(
+                    id,
+                    ChainEvent::CloseRequested { paid: state.paid, ends_at: ends_at(at.at.block) },
+                ),
+                Happening::RequestClose { .. } => changed(id, ChainEvent::CloseCancelled),
+                _ if state.challenge_ends_at().is_some() => {
+                    closed(descriptor, state.paid.get(), locked.get(), Closure::ByClient)
                 }
-                _ => closed(descriptor, state.paid.get(), locked.get(), state.close_requested_at().is_none()),
+                _ => closed(descriptor, state.paid.get(), locked.get(), Closure::ByAgent),
             }
         }
     };
@@ -187,7 +199,7 @@ async fn act(conn: &mut Conn, step: Step) {
             let stored = channels::get(conn, id).await.unwrap();
             let event = match event {
                 ChannelEvent::CloseFailed { .. } => {
-                    ChannelEvent::CloseFailed { in_challenge: stored.close_requested_at.is_some() }
+                    ChannelEvent::CloseFailed { in_challenge: stored.challenge_ends_at.is_some() }
                 }
                 event => event,
             };
@@ -301,18 +313,24 @@ async fn a_channel_follows_the_chain_from_opening_to_closing() {
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    taken(&db, 7, 3, &changed(id, ChainEvent::ToppedUp { deposit: amount(250) })).await;
-    taken(&db, 8, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(40) })).await;
+    taken(&db, 7, 3, &changed(id, ChainEvent::ToppedUp { deposit: amount(250), request_cancelled: false }))
+        .await;
+    taken(&db, 8, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(40), ends_at: ends_at(8) }))
+        .await;
     let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
     assert_eq!(stored.status, ChannelStatus::InChallenge);
     assert_eq!((stored.deposit, stored.paid, stored.fee), (amount(250), amount(40), 1_000));
-    assert_eq!((stored.opened_at, stored.close_requested_at), (Some(5), Some(8)));
-    taken(&db, 9, 1, &closed(descriptor, 60, 190, true)).await;
+    assert_eq!((stored.opened_at, stored.challenge_ends_at), (Some(5), Some(ends_at(8))));
+    taken(&db, 9, 1, &closed(descriptor, 60, 190, Closure::ByAgentDisputed)).await;
     let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
     assert_eq!(
-        (stored.status, stored.paid, stored.close_requested_at),
+        (stored.status, stored.paid, stored.challenge_ends_at),
         (ChannelStatus::ClosedCoop, amount(60), None)
     );
+    assert_eq!(stored.closure, Some(Closure::ByAgentDisputed));
+    undone(&db, 8).await;
+    let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!((stored.challenge_ends_at, stored.closure), (Some(ends_at(8)), None));
 }
 
 #[tokio::test]
@@ -321,7 +339,7 @@ async fn our_close_that_was_mined_in_an_orphaned_block_is_under_way_again() {
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
     do_step(&db, 0, ChannelEvent::CloseSent).await;
-    taken(&db, 6, 0, &closed(descriptor, 60, 90, true)).await;
+    taken(&db, 6, 0, &closed(descriptor, 60, 90, Closure::ByAgent)).await;
     assert_eq!(status(&db, id).await, ChannelStatus::ClosedCoop);
     undone(&db, 5).await;
     assert_eq!(status(&db, id).await, ChannelStatus::WaitCoop);
@@ -332,7 +350,7 @@ async fn our_close_stays_under_way_when_other_news_of_the_channel_is_undone() {
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    taken(&db, 6, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(0) })).await;
+    taken(&db, 6, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(0), ends_at: ends_at(6) })).await;
     do_step(&db, 0, ChannelEvent::CloseSent).await;
     taken(&db, 6, 1, &changed(id, ChainEvent::Settled { paid: amount(10) })).await;
     undone(&db, 5).await;
@@ -346,7 +364,8 @@ async fn a_channel_whose_opening_is_undone_is_pending_with_the_deposit_that_was_
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    taken(&db, 5, 1, &changed(id, ChainEvent::ToppedUp { deposit: amount(450) })).await;
+    taken(&db, 5, 1, &changed(id, ChainEvent::ToppedUp { deposit: amount(450), request_cancelled: false }))
+        .await;
     undone(&db, 4).await;
     let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
     assert_eq!(

@@ -5,13 +5,14 @@ use std::{
 
 use alloy::{
     network::{EthereumWallet, TransactionBuilder as _},
-    primitives::{Address, B256, U256, b256},
+    primitives::{Address, B256, U256, b256, hex},
     providers::{DynProvider, Provider, ProviderBuilder, RootProvider},
     rpc::types::{TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
     sol_types::SolCall,
     transports::{TransportError, TransportErrorKind},
 };
+use privatix_channel::{ChainTime, Period};
 use serde_json::{Value, json};
 
 use crate::{Process, TestkitError, toolchain::Tool};
@@ -265,6 +266,35 @@ impl Anvil {
         self.command("anvil_mine", json!([blocks])).await
     }
 
+    /// Moves the chain's clock on by `period` and mines a block with the new time: for the periods of the service contract.
+    pub async fn warp(&self, period: Period) -> Result<(), TestkitError> {
+        self.set_next_block_time(self.time().await?.plus(period)).await?;
+        self.mine(1).await
+    }
+
+    /// The time of the next block, which must be later than the newest one's. Blocks after it count on from there.
+    pub async fn set_next_block_time(&self, time: ChainTime) -> Result<(), TestkitError> {
+        self.command("evm_setNextBlockTimestamp", json!([time])).await
+    }
+
+    /// The time of the newest block.
+    pub async fn time(&self) -> Result<ChainTime, TestkitError> {
+        let block: Value = self.rpc("eth_getBlockByNumber", json!(["latest", false])).await?;
+        let hex = block.get("timestamp").and_then(Value::as_str).unwrap_or("0x0");
+        Ok(ChainTime::new(u64::from_str_radix(hex.trim_start_matches("0x"), 16).unwrap_or_default()))
+    }
+
+    /// Gives the chain another id, as a fork may have. [`Self::chain_id`] stays what it was at the start, and so do providers
+    /// that know it.
+    pub async fn set_chain_id(&self, id: u64) -> Result<(), TestkitError> {
+        self.command("anvil_setChainId", json!([id])).await
+    }
+
+    /// Gives `account` this code, whether it is a contract's or a key's.
+    pub async fn set_code(&self, account: Address, code: &[u8]) -> Result<(), TestkitError> {
+        self.command("anvil_setCode", json!([account, hex::encode_prefixed(code)])).await
+    }
+
     /// Replaces the last `depth` blocks by as many empty ones with other hashes. Their transactions are gone.
     pub async fn reorg(&self, depth: u64) -> Result<(), TestkitError> {
         self.reorg_with(depth, &[]).await
@@ -315,12 +345,9 @@ impl Anvil {
         self.rpc("evm_revert", json!([snapshot.0])).await
     }
 
-    /// The time of the last block.
+    /// The time of the last block, as the system's clock has it.
     pub async fn block_time(&self) -> Result<SystemTime, TestkitError> {
-        let block: Value = self.rpc("eth_getBlockByNumber", json!(["latest", false])).await?;
-        let hex = block.get("timestamp").and_then(Value::as_str).unwrap_or("0x0");
-        let seconds = u64::from_str_radix(hex.trim_start_matches("0x"), 16).unwrap_or_default();
-        Ok(UNIX_EPOCH + Duration::from_secs(seconds))
+        Ok(UNIX_EPOCH + Duration::from_secs(self.time().await?.seconds()))
     }
 }
 

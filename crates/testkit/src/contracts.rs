@@ -1,13 +1,13 @@
 use alloy::primitives::{Address, U256};
-use privatix_channel::{Amount, Domain};
+use privatix_channel::{Amount, Domain, Terms};
 use privatix_contracts::{
     PSC, PTC, call,
-    deploy::{Deployed, Deployment, Periods, deploy},
+    deploy::{Deployed, Deployment, deploy},
 };
 
 use crate::{Anvil, TestkitError};
 
-/// The marketplace's contracts on an [`Anvil`], as tests use them: [`Periods::TEST`], and tokens for its accounts.
+/// The marketplace's contracts on an [`Anvil`], as tests use them: [`Terms::TEST`], and tokens for its accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contracts {
     /// Address of the token (PTC).
@@ -57,20 +57,20 @@ fn amount(value: U256) -> Amount {
 }
 
 impl Anvil {
-    /// Deploys the token and the service contract with short periods (10 blocks between announcements, 5 to removal, 20 for a
-    /// challenge) and gives [`Contracts::FUNDS`] to each of the accounts 1 to 9. Needs automining. Deterministic: on a new
+    /// Deploys the token and the service contract with the shortest periods ([`Terms::TEST`]: seconds, and 15 minutes for a
+    /// challenge; [`Self::warp`] lets them pass) and gives [`Contracts::FUNDS`] to each of the accounts 1 to 9. Needs automining. Deterministic: on a new
     /// node the addresses are always the same.
     pub async fn deploy(&self) -> Result<Contracts, TestkitError> {
-        self.deploy_with(Periods::TEST).await
+        self.deploy_with(Terms::TEST).await
     }
 
-    /// As [`Self::deploy`], with other periods.
-    pub async fn deploy_with(&self, periods: Periods) -> Result<Contracts, TestkitError> {
+    /// As [`Self::deploy`], with other terms.
+    pub async fn deploy_with(&self, terms: Terms) -> Result<Contracts, TestkitError> {
         let wanted = Deployment {
             holder: self.account(0),
             supply: Contracts::SUPPLY,
             fee_address: self.account(Contracts::FEE_ACCOUNT),
-            periods,
+            terms,
         };
         let deployed: Deployed =
             deploy(self.provider(), wanted).await.map_err(|error| TestkitError::Deploy(error.into()))?;

@@ -6,11 +6,8 @@ use alloy::network::TransactionBuilder as _;
 use alloy::primitives::Bytes;
 use alloy::providers::Provider as _;
 use alloy::rpc::types::TransactionRequest;
-use privatix_channel::Domain;
-use privatix_contracts::{
-    call,
-    deploy::{Periods, deploy_service},
-};
+use privatix_channel::{Domain, Terms};
+use privatix_contracts::{call, deploy::deploy_service};
 
 use crate::{Anvil, Contracts, TestkitError};
 
@@ -64,7 +61,7 @@ impl Anvil {
         let address = receipt.contract_address.filter(|_| receipt.status());
         let address = address.ok_or_else(|| token.failed(&"its creation reverted"))?;
         let fees = self.account(Contracts::FEE_ACCOUNT);
-        let contract = deploy_service(&provider, address, fees, Periods::TEST)
+        let contract = deploy_service(&provider, address, fees, Terms::TEST)
             .await
             .map_err(|error| TestkitError::Deploy(error.into()))?;
         for index in 1..10 {

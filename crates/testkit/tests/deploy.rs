@@ -12,7 +12,7 @@ async fn contracts_are_deployed_with_test_periods_and_funded_accounts() {
     let contracts = anvil.deploy().await.unwrap();
     assert_eq!(anvil.view(contracts.contract, &PSC::popUpPeriodCall {}).await.unwrap().to::<u64>(), 10);
     assert_eq!(anvil.view(contracts.contract, &PSC::removePeriodCall {}).await.unwrap().to::<u64>(), 5);
-    assert_eq!(anvil.view(contracts.contract, &PSC::challengePeriodCall {}).await.unwrap().to::<u64>(), 20);
+    assert_eq!(anvil.view(contracts.contract, &PSC::challengePeriodCall {}).await.unwrap().to::<u64>(), 900);
     for index in [1, 9] {
         let tokens = contracts.token_balance(&anvil, anvil.account(index)).await.unwrap();
         assert_eq!(tokens, Contracts::FUNDS);

@@ -1,8 +1,8 @@
 //! The Rust model of the service contract against the contract itself, on a real node.
 //!
 //! Random stories of calls, good and bad, by whoever may and whoever may not, run on both. After each step both must have
-//! made the same events or the same error with the same values, and must give the same answers about every balance,
-//! wallet, offering and channel. So whatever is proven with the model (the channel crate's state machine) holds for the
+//! made the same events and returned the same, or the same error with the same values, and must give the same answers about every balance,
+//! wallet, offering, operator and channel. So whatever is proven with the model (the channel crate's state machine) holds for the
 //! contract; and where the two differ, one of them breaks a rule.
 //!
 //! `PROPTEST_CASES` sets the number of stories, `PROPTEST_RNG_SEED` repeats a run.
@@ -10,6 +10,7 @@
 
 mod action;
 mod node;
+mod translate;
 
 use std::collections::BTreeSet;
 
@@ -18,16 +19,18 @@ use alloy::{
     primitives::{Address, B256},
     signers::local::PrivateKeySigner,
 };
-use node::{Node, error_of, expected, model_of};
+use node::{Node, expected, model_of};
 use privatix_channel::{
-    Amount, ChannelDescriptor, ChannelId, CloseAuthorization, Domain, Voucher,
-    model::{Call, Contract, Event, Revert},
+    Amount, ChainTime, ChannelDescriptor, ChannelId, CloseAuthorization, Domain, Period, RequestClose,
+    Voucher,
+    model::{Call, Contract, Event, Outcome, Revert},
 };
 use proptest::{
     prelude::*,
     test_runner::{RngSeed, TestRunner},
 };
 use tokio::runtime;
+use translate::{done, error_of};
 
 /// The model with what happened to it.
 struct Told {
@@ -52,30 +55,43 @@ impl Told {
         (sender.map_or(rightful, |index| everybody[index % everybody.len()].address()), call)
     }
 
-    fn call(&mut self, sender: Address, call: &Call) -> Result<Vec<Event>, Revert> {
+    fn call(&mut self, sender: Address, call: &Call) -> Result<Outcome, Revert> {
         let outcome = self.contract.call(sender, call);
-        if outcome.is_ok()
-            && let Call::Open { agent, offering, nonce, signer, .. }
-            | Call::OpenFromWallet { agent, offering, nonce, signer, .. } = *call
-        {
-            self.descriptors.push(ChannelDescriptor { client: sender, agent, offering, nonce, signer });
+        for event in outcome.iter().flat_map(|outcome| &outcome.events) {
+            if let Event::ChannelOpened { descriptor, .. } = event {
+                self.descriptors.push(*descriptor);
+            }
         }
         outcome
+    }
+
+    /// A fork takes an id of its own, or the chain's own id is back.
+    fn fork(&mut self, away: bool) -> u64 {
+        let deployed = self.contract.domain().deployment_chain_id();
+        let chain_id = if away { deployed + 7 } else { deployed };
+        self.contract.set_chain_id(chain_id);
+        chain_id
     }
 }
 
 /// Runs a story on both and compares after each step.
 async fn compare(node: &Node, story: &[Action]) -> Result<(), TestCaseError> {
     let mut told = Told::new(node.model());
+    told.contract.set_time(node.time().await);
     for (step, action) in story.iter().enumerate() {
         match action {
-            Action::Wait(blocks) => node.wait(*blocks).await,
+            Action::Wait(seconds) => told.contract.set_time(later(told.contract.time(), *seconds)),
+            Action::Fork(away) => node.fork(told.fork(*away)).await,
+            Action::Delegate(client, code) => {
+                let client = node.cast.clients[*client].address();
+                told.contract.set_code(client, *code);
+                node.set_code(client, *code).await;
+            }
             Action::Call(draft, sender) => {
-                told.contract.set_block(node.block().await + 1);
+                told.contract.set_time(later(told.contract.time(), 1));
                 let (sender, call) = told.next(&node.cast, draft, *sender);
-                let (block, real) = node.call(sender, &call).await;
-                prop_assert_eq!(block, told.contract.block());
-                let modelled = told.call(sender, &call).map_err(error_of);
+                let real = node.call(told.contract.time(), sender, &call).await;
+                let modelled = told.call(sender, &call).map(done).map_err(error_of);
                 prop_assert_eq!(modelled, real, "step {}: {:?} by {}", step, call, sender);
 
                 let answers = node.answers(told.channels()).await;
@@ -88,6 +104,10 @@ async fn compare(node: &Node, story: &[Action]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn later(time: ChainTime, seconds: u64) -> ChainTime {
+    time.plus(Period::new(u32::try_from(seconds).unwrap()))
+}
+
 fn runtime() -> runtime::Runtime {
     runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -98,7 +118,7 @@ fn the_model_and_the_contract_are_the_same() {
     let node = runtime.block_on(Node::start());
     let usual = ProptestConfig::default();
     // Each takes a second or less; a nightly run may ask for thousands.
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 24 };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 48 };
     let config = ProptestConfig { cases, max_shrink_iters: 150, ..usual };
     let told = TestRunner::new(config)
         .run(&story(), |story| runtime.block_on(node.undone(async |node| compare(node, &story).await)));
@@ -117,22 +137,33 @@ fn the_stories_reach_every_call_and_every_error() {
         fee_address: key(9),
     };
     let domain = Domain::new(1, Address::repeat_byte(0x5c), Address::repeat_byte(0x70));
-    let reached = std::cell::RefCell::new((BTreeSet::new(), BTreeSet::new()));
-    let config = ProptestConfig { cases: 400, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() };
+    let reached = std::cell::RefCell::new((BTreeSet::new(), BTreeSet::new(), BTreeSet::new()));
+    let config = ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() };
     let told = TestRunner::new(config).run(&story(), |story| {
         let mut told = Told::new(model_of(&cast, domain));
         for action in story {
-            let block = told.contract.block();
+            let time = told.contract.time();
             match action {
-                Action::Wait(blocks) => told.contract.set_block(block + blocks),
+                Action::Wait(seconds) => told.contract.set_time(later(time, seconds)),
+                Action::Fork(away) => {
+                    told.fork(away);
+                }
+                Action::Delegate(client, code) => {
+                    told.contract.set_code(cast.clients[client].address(), code);
+                }
                 Action::Call(draft, sender) => {
-                    told.contract.set_block(block + 1);
+                    told.contract.set_time(later(time, 1));
                     let (sender, call) = told.next(&cast, &draft, sender);
-                    let (calls, errors) = &mut *reached.borrow_mut();
+                    let (calls, events, errors) = &mut *reached.borrow_mut();
                     match told.call(sender, &call) {
-                        Ok(_) => calls.insert(name(&call)),
-                        Err(revert) => errors.insert(name(&revert)),
-                    };
+                        Ok(outcome) => {
+                            calls.insert(name(&call));
+                            events.extend(outcome.events.iter().map(event_name));
+                        }
+                        Err(revert) => {
+                            errors.insert(name(&revert));
+                        }
+                    }
                 }
             }
             prop_assert!(told.contract.is_conserved());
@@ -141,9 +172,20 @@ fn the_stories_reach_every_call_and_every_error() {
     });
     told.unwrap_or_else(|error| panic!("{error}"));
 
-    let (calls, errors) = reached.into_inner();
-    assert_eq!(calls.len(), 20, "calls that succeeded: {calls:?}");
-    assert_eq!(errors.len(), 22, "errors that came up: {errors:?}");
+    let (calls, events, errors) = reached.into_inner();
+    assert_eq!(calls.len(), 35, "calls that succeeded: {calls:?}");
+    assert_eq!(errors.len(), 33, "errors that came up: {errors:?}");
+    // Each closure and each reason to skip a row counts on its own.
+    assert_eq!(events.len(), 25, "events that came up: {events:?}");
+}
+
+/// The event's name, and which of its kinds it is.
+fn event_name(event: &Event) -> String {
+    match event {
+        Event::ChannelClosed { closure, .. } => format!("ChannelClosed {closure}"),
+        Event::ClaimSkipped { reason, .. } => format!("ClaimSkipped {reason:?}"),
+        other => name(other),
+    }
 }
 
 /// The variant's name.
@@ -152,7 +194,7 @@ fn name(value: &impl std::fmt::Debug) -> String {
     text.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
 
-/// EIP-712 as the contract computes it: ids, vouchers, closes and the domain.
+/// EIP-712 as the contract computes it: ids, vouchers, consents, close requests and the domain, on the chain and on a fork.
 #[test]
 fn ids_and_digests_are_the_contracts_own() {
     let runtime = runtime();
@@ -167,17 +209,27 @@ fn ids_and_digests_are_the_contracts_own() {
         },
     );
     let amount = prop_oneof![Just(0), Just(u128::MAX), any::<u128>()].prop_map(Amount::new);
+    let deadline = any::<u64>().prop_map(ChainTime::new);
     let config = ProptestConfig { cases: 64, ..ProptestConfig::default() };
-    let told = TestRunner::new(config).run(&(descriptor, amount), |(descriptor, cumulative)| {
-        let channel = descriptor.id(&domain);
-        let ours = [
-            channel.into(),
-            Voucher { channel, cumulative }.digest(&domain),
-            CloseAuthorization { channel, cumulative }.digest(&domain),
-            domain.separator(),
-        ];
-        prop_assert_eq!(ours, runtime.block_on(node.hashes(&descriptor, cumulative)));
-        Ok(())
-    });
-    told.unwrap_or_else(|difference| panic!("{difference}"));
+    let strategy = (descriptor, amount, any::<u64>(), deadline);
+    for domain in [domain, domain.on_chain(4)] {
+        runtime.block_on(node.fork(domain.chain_id()));
+        let told =
+            TestRunner::new(config.clone()).run(&strategy, |(descriptor, cumulative, nonce, deadline)| {
+                let channel = descriptor.id(&domain);
+                let ours = [
+                    channel.into(),
+                    Voucher { channel, cumulative }.digest(&domain),
+                    CloseAuthorization { channel, cumulative, nonce, deadline }.digest(&domain),
+                    RequestClose { channel, admitted: cumulative, nonce, deadline }.digest(&domain),
+                    domain.separator(),
+                ];
+                prop_assert_eq!(
+                    ours,
+                    runtime.block_on(node.hashes(&descriptor, cumulative, nonce, deadline))
+                );
+                Ok(())
+            });
+        told.unwrap_or_else(|difference| panic!("{difference}"));
+    }
 }

@@ -1,7 +1,7 @@
-//! The real contract on a real node, spoken to in the model's words.
+//! The real contract on a real node, behind the model's types.
 
 use alloy::{
-    primitives::{Address, B256, Bytes, LogData, U256},
+    primitives::{Address, B256, Bytes, hex},
     providers::{DynProvider, Provider as _},
     rpc::{
         client::BatchRequest,
@@ -11,24 +11,36 @@ use alloy::{
     sol_types::SolCall,
 };
 use privatix_channel::{
-    Amount, ChannelDescriptor, ChannelId, Fee, OfferingHash,
-    model::{self, Call, Claim, Contract, Event, Revert},
+    Amount, ChainTime, ChannelDescriptor, ChannelId, Domain, Fee, OfferingHash, Period, Terms,
+    model::{self, Call, Code, Contract, Returned},
 };
 use privatix_contracts::{
     ChannelInfo, ChannelState, IPSC, OfferingInfo, OfferingState, PSC, PTC, PscError, PscEvent, call,
-    deploy::Periods,
 };
 use privatix_testkit::{Anvil, Contracts};
 use serde_json::json;
 
-use crate::action::{Cast, OFFERINGS, offering};
+use crate::{
+    action::{Cast, OFFERINGS, offering},
+    translate::{encode, returned},
+};
 
-pub(crate) const PERIODS: Periods = Periods { pop_up: 8, remove: 5, challenge: 10 };
+/// All but the challenge, which is the shortest that there can be, are a few calls long.
+pub(crate) const TERMS: Terms = Terms {
+    pop_up: Period::new(12),
+    remove: Period::new(6),
+    challenge: Terms::SHORTEST_CHALLENGE,
+    fee_delay: Period::new(20),
+    min_stake: Amount::new(100),
+};
 /// What everybody has in the contract at the beginning.
 pub(crate) const BALANCE: Amount = Amount::new(1_000_000);
 /// More than any call here takes.
 const GAS: u64 = 5_000_000;
-const SOURCE: (u8, &str) = (1, "127.0.0.1:7");
+/// Code that answers every ERC-1271 question with the magic value.
+const ACCEPTS_ALL: [u8; 14] = hex!("631626ba7e60e01b5f5260205ff3");
+/// Code that returns nothing.
+const REFUSES_ALL: [u8; 1] = hex!("00");
 
 pub(crate) struct Node {
     anvil: Anvil,
@@ -37,23 +49,32 @@ pub(crate) struct Node {
     pub(crate) cast: Cast,
 }
 
-/// Everything that the contract tells when asked.
+/// Everything that the contract's views answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answers {
     balances: Vec<Amount>,
     wallets: Vec<Amount>,
     held: Amount,
     fee: Fee,
+    next_fee: Option<(Fee, ChainTime)>,
     fee_addresses: [Address; 2],
+    operators: Vec<(Address, u64)>,
     offerings: Vec<OfferingInfo>,
     channels: Vec<ChannelInfo>,
+}
+
+/// What a call did that succeeded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) events: Vec<PscEvent>,
+    pub(crate) returned: Returned,
 }
 
 impl Node {
     /// A node with the contracts, on which everybody has the same balance and has approved everything.
     pub(crate) async fn start() -> Self {
         let anvil = Anvil::start().await.unwrap();
-        let contracts = anvil.deploy_with(PERIODS).await.unwrap();
+        let contracts = anvil.deploy_with(TERMS).await.unwrap();
         let cast = Cast {
             agents: [anvil.key(1), anvil.key(2)],
             clients: [anvil.key(3), anvil.key(4)],
@@ -66,6 +87,8 @@ impl Node {
             anvil.send(index, contracts.token, &approval).await.unwrap();
             anvil.send(index, contracts.contract, &call::deposit(BALANCE)).await.unwrap();
         }
+        // The node signs for its accounts with the chain's first id only, and stories change it.
+        let _: serde_json::Value = anvil.rpc("anvil_autoImpersonateAccount", json!([true])).await.unwrap();
         let provider = anvil.provider();
         Self { anvil, provider, contracts, cast }
     }
@@ -79,83 +102,65 @@ impl Node {
     pub(crate) async fn undone<T>(&self, story: impl AsyncFnOnce(&Self) -> T) -> T {
         let before = self.anvil.snapshot().await.unwrap();
         let outcome = story(self).await;
+        // The chain's id is not part of a snapshot.
+        self.anvil.set_chain_id(self.contracts.domain.chain_id()).await.unwrap();
         assert!(self.anvil.revert(before).await.unwrap());
         outcome
     }
 
-    pub(crate) async fn block(&self) -> u64 {
-        self.anvil.block_number().await.unwrap()
+    /// The time of the newest block.
+    pub(crate) async fn time(&self) -> ChainTime {
+        self.anvil.time().await.unwrap()
     }
 
-    pub(crate) async fn wait(&self, blocks: u64) {
-        self.anvil.mine(blocks).await.unwrap();
+    /// Gives the chain another id.
+    pub(crate) async fn fork(&self, chain_id: u64) {
+        self.anvil.set_chain_id(chain_id).await.unwrap();
     }
 
-    /// Calls the contract in a block of its own, refused calls too.
-    pub(crate) async fn call(&self, sender: Address, call: &Call) -> (u64, Result<Vec<Event>, PscError>) {
+    /// Gives an account code, or takes it away.
+    pub(crate) async fn set_code(&self, account: Address, code: Option<Code>) {
+        let code: &[u8] = match code {
+            Some(Code::AcceptsAll) => &ACCEPTS_ALL,
+            Some(Code::RefusesAll) => &REFUSES_ALL,
+            None => &[],
+        };
+        self.anvil.set_code(account, code).await.unwrap();
+    }
+
+    /// Calls the contract in a block of its own with this time, refused calls too.
+    pub(crate) async fn call(&self, time: ChainTime, sender: Address, call: &Call) -> Result<Done, PscError> {
+        self.anvil.set_next_block_time(time).await.unwrap();
         let request = TransactionRequest::default()
             .from(sender)
             .to(self.contracts.contract)
             .input(encode(call).into())
             .gas_limit(GAS);
-        // Receipts carry no reasons: the same call is tried in the block to come first.
+        // Receipts carry no reasons and no returned values: the same call is tried in the block to come first.
         let tried = self.provider.call(request.clone()).pending().await;
         let receipt: TransactionReceipt =
             self.anvil.rpc("eth_sendTransactionSync", json!([request])).await.unwrap();
-        let block = receipt.block_number.unwrap();
+        assert_eq!(self.time().await, time);
         assert_eq!(receipt.status(), tried.is_ok(), "the block to come was another: {tried:?}");
         match tried {
-            Ok(_) => (block, Ok(self.events(&receipt))),
-            Err(error) => (block, Err(PscError::of_transport(&error).unwrap_or_else(|| panic!("{error}")))),
+            Ok(data) => Ok(Done { events: self.events(&receipt), returned: returned(call, &data) }),
+            Err(error) => Err(PscError::of_transport(&error).unwrap_or_else(|| panic!("{error}"))),
         }
     }
 
-    fn events(&self, receipt: &TransactionReceipt) -> Vec<Event> {
+    fn events(&self, receipt: &TransactionReceipt) -> Vec<PscEvent> {
         let ours = receipt.inner.logs().iter().filter(|log| log.address() == self.contracts.contract);
-        ours.map(|log| self.event(log.data())).collect()
-    }
-
-    fn event(&self, log: &LogData) -> Event {
-        let event = PscEvent::decode(log).unwrap();
-        if let (Some(parties), Some(chain_event)) = (event.channel(), event.chain_event()) {
-            if let PscEvent::ChannelOpened { descriptor, .. } = &event {
+        let events: Vec<_> = ours.map(|log| PscEvent::decode(log.data()).unwrap()).collect();
+        for event in &events {
+            if let PscEvent::ChannelOpened { channel, descriptor, .. } = event {
                 assert_eq!(
                     descriptor.id(&self.contracts.domain),
-                    parties.id,
+                    *channel,
                     "the descriptor is the channel's"
                 );
             }
-            let (channel, client, agent) = (parties.id, parties.client, parties.agent);
-            return Event::Channel { channel, client, agent, event: chain_event };
         }
-        match event {
-            PscEvent::Deposited { account, amount } => Event::Deposited { account, amount },
-            PscEvent::Withdrawn { account, amount } => Event::Withdrawn { account, amount },
-            PscEvent::OfferingRegistered(new) => {
-                assert_eq!((new.source_type, new.source.as_str()), SOURCE);
-                let (agent, offering) = (new.agent, new.offering);
-                let (min_deposit, supply) = (new.min_deposit, new.supply);
-                Event::OfferingRegistered { agent, offering, min_deposit, supply }
-            }
-            PscEvent::OfferingPoppedUp(new) => {
-                assert_eq!((new.source_type, new.source.as_str()), SOURCE);
-                let (agent, offering) = (new.agent, new.offering);
-                let (min_deposit, supply) = (new.min_deposit, new.supply);
-                Event::OfferingPoppedUp { agent, offering, min_deposit, supply }
-            }
-            PscEvent::OfferingRemoved { agent, offering } => Event::OfferingRemoved { agent, offering },
-            PscEvent::OfferingFeeRefreshed { agent, offering, fee } => {
-                Event::OfferingFeeRefreshed { agent, offering, fee: fee.get() }
-            }
-            PscEvent::FeeChanged { fee } => Event::FeeChanged { fee: fee.get() },
-            PscEvent::FeeAddressProposed { current, proposed } => {
-                Event::FeeAddressProposed { current, proposed }
-            }
-            PscEvent::FeeAddressChanged { previous, current } => {
-                Event::FeeAddressChanged { previous, current }
-            }
-            other => panic!("the model knows no {other:?}"),
-        }
+        events
     }
 
     /// What the contract answers now.
@@ -170,6 +175,13 @@ impl Node {
         }
         let held = batch.ask(token, &PTC::balanceOfCall { account: contract });
         let fee = batch.ask(contract, &PSC::feeCall {});
+        let next_fee = batch.ask(contract, &PSC::nextFeeCall {});
+        let operators: Vec<_> = accounts(&self.cast)
+            .map(|account| {
+                let operator = batch.ask(contract, &PSC::operatorOfCall { agent: account });
+                (operator, batch.ask(contract, &PSC::nonceOfCall { account }))
+            })
+            .collect();
         let fee_address = batch.ask(contract, &PSC::feeAddressCall {});
         let proposed = batch.ask(contract, &PSC::proposedFeeAddressCall {});
         let offerings: Vec<_> = offerings(&self.cast)
@@ -189,6 +201,18 @@ impl Node {
             wallets: wallets.into_iter().map(amount).collect(),
             held: amount(held),
             fee: Fee::new(answers.get::<PSC::feeCall>(fee)).unwrap(),
+            next_fee: {
+                let next = answers.get::<PSC::nextFeeCall>(next_fee);
+                let at = ChainTime::new(next._1.to::<u64>());
+                (at.seconds() != 0).then(|| (Fee::new(next._0).unwrap(), at))
+            },
+            operators: operators
+                .into_iter()
+                .map(|(operator, nonce)| {
+                    let operator = answers.get::<PSC::operatorOfCall>(operator);
+                    (operator, answers.get::<PSC::nonceOfCall>(nonce))
+                })
+                .collect(),
             fee_addresses: [
                 answers.get::<PSC::feeAddressCall>(fee_address),
                 answers.get::<PSC::proposedFeeAddressCall>(proposed),
@@ -204,34 +228,44 @@ impl Node {
         }
     }
 
-    /// The contract's own hashes: of a descriptor, of a voucher and of a close of its channel, and of the domain.
-    pub(crate) async fn hashes(&self, descriptor: &ChannelDescriptor, cumulative: Amount) -> [B256; 4] {
+    /// The contract's own hashes: of a descriptor, of a voucher, a consent and a close request of its channel, and of the
+    /// domain.
+    pub(crate) async fn hashes(
+        &self,
+        descriptor: &ChannelDescriptor,
+        cumulative: Amount,
+        nonce: u64,
+        deadline: ChainTime,
+    ) -> [B256; 5] {
         let contract = self.contracts.contract;
         let channel = descriptor.id(&self.contracts.domain).into();
         let cumulative = cumulative.get();
         let mut batch = Batch::new(&self.provider);
-        let id = batch.ask(contract, &PSC::channelIdOfCall { descriptor: (*descriptor).into() });
+        let id = batch.ask(contract, &PSC::channelIdOfCall { d: (*descriptor).into() });
         let voucher = PSC::voucherDigestCall { channelId: channel, cumulativeAmount: cumulative };
         let voucher = batch.ask(contract, &voucher);
-        let close = PSC::closeDigestCall { channelId: channel, cumulativeAmount: cumulative };
+        let deadline = deadline.seconds();
+        let close =
+            PSC::closeDigestCall { channelId: channel, cumulativeAmount: cumulative, nonce, deadline };
         let close = batch.ask(contract, &close);
+        let request =
+            PSC::requestCloseDigestCall { channelId: channel, admitted: cumulative, nonce, deadline };
+        let request = batch.ask(contract, &request);
         let separator = batch.ask(contract, &PSC::domainSeparatorCall {});
         let answers = batch.send().await;
         [
             answers.get::<PSC::channelIdOfCall>(id),
             answers.get::<PSC::voucherDigestCall>(voucher),
             answers.get::<PSC::closeDigestCall>(close),
+            answers.get::<PSC::requestCloseDigestCall>(request),
             answers.get::<PSC::domainSeparatorCall>(separator),
         ]
     }
 }
 
 /// The model at the beginning of every story.
-pub(crate) fn model_of(cast: &Cast, domain: privatix_channel::Domain) -> Contract {
-    let Periods { pop_up, remove, challenge } = PERIODS;
-    let [pop_up, remove, challenge] = [pop_up, remove, challenge].map(u64::from);
-    let periods = model::Periods { pop_up, remove, challenge };
-    let mut contract = Contract::new(domain, cast.fee_address.address(), periods);
+pub(crate) fn model_of(cast: &Cast, domain: Domain) -> Contract {
+    let mut contract = Contract::new(domain, cast.fee_address.address(), TERMS);
     for account in accounts(cast) {
         contract.fund(account, Contracts::FUNDS);
         contract.call(account, &Call::Deposit { amount: BALANCE }).unwrap();
@@ -239,7 +273,7 @@ pub(crate) fn model_of(cast: &Cast, domain: privatix_channel::Domain) -> Contrac
     contract
 }
 
-/// What the model says to the same questions.
+/// What the model answers to the same questions.
 pub(crate) fn expected(
     cast: &Cast,
     contract: &Contract,
@@ -263,9 +297,10 @@ pub(crate) fn expected(
         Some(found) => ChannelInfo {
             deposit: found.deposit,
             paid: found.paid,
-            close_requested_at: found.close_requested_at,
+            challenge_ends_at: found.challenge_ends_at,
             fee: found.fee,
             state: if found.open { ChannelState::Open } else { ChannelState::Closed },
+            disputed: found.disputed,
         },
         None => IPSC::Channel::default().into(),
     };
@@ -274,6 +309,10 @@ pub(crate) fn expected(
         wallets: accounts(cast).map(|account| contract.wallet_of(account)).collect(),
         held: contract.held(),
         fee: contract.fee(),
+        next_fee: contract.next_fee(),
+        operators: accounts(cast)
+            .map(|account| (contract.operator_of(account), contract.nonce_of(account)))
+            .collect(),
         fee_addresses: [contract.fee_address(), contract.proposed_fee_address()],
         offerings: offerings(cast).map(offering).collect(),
         channels: channels.into_iter().map(channel).collect(),
@@ -322,127 +361,5 @@ impl<'a> Batch<'a> {
 impl BatchAnswers {
     fn get<C: SolCall>(&self, place: usize) -> C::Return {
         C::abi_decode_returns(&self.0[place]).unwrap()
-    }
-}
-
-fn encode(call: &Call) -> Vec<u8> {
-    // Nobody signed this permit: the contract ignores it, as it must, and the allowance decides.
-    let permit = IPSC::Permit::default();
-    let wide = |amount: Amount| U256::from(amount.get());
-    let narrow = |amount: Amount| amount.get().try_into().unwrap();
-    let (source_type, source) = (SOURCE.0, SOURCE.1.to_owned());
-    match *call {
-        Call::Deposit { amount } => PSC::depositCall { amount: wide(amount) }.abi_encode(),
-        Call::Withdraw { amount } => PSC::withdrawCall { amount: wide(amount) }.abi_encode(),
-        Call::RegisterOffering { offering, min_deposit, supply } => {
-            call::register_offering(offering, min_deposit, supply, source_type, source).unwrap().abi_encode()
-        }
-        Call::PopUpOffering { offering } => call::pop_up_offering(offering, source_type, source).abi_encode(),
-        Call::RemoveOffering { offering } => call::remove_offering(offering).abi_encode(),
-        Call::RefreshOfferingFee { agent, offering } => {
-            PSC::refreshOfferingFeeCall { agent, offering: offering.into() }.abi_encode()
-        }
-        Call::Open { agent, offering, nonce, signer, amount } => {
-            PSC::openCall { agent, offering: offering.into(), nonce, signer, amount: narrow(amount) }
-                .abi_encode()
-        }
-        Call::OpenFromWallet { agent, offering, nonce, signer, amount } => {
-            let (offering, amount) = (offering.into(), narrow(amount));
-            PSC::openWithPermitCall { agent, offering, nonce, signer, amount, permit }.abi_encode()
-        }
-        Call::TopUp { descriptor, amount } => {
-            PSC::topUpCall { descriptor: descriptor.into(), amount: narrow(amount) }.abi_encode()
-        }
-        Call::TopUpFromWallet { descriptor, amount } => {
-            let (descriptor, amount) = (descriptor.into(), narrow(amount));
-            PSC::topUpWithPermitCall { descriptor, amount, permit }.abi_encode()
-        }
-        Call::Settle { descriptor, cumulative, ref signature } => PSC::settleCall {
-            descriptor: descriptor.into(),
-            cumulativeAmount: cumulative.get(),
-            signature: Bytes::copy_from_slice(signature),
-        }
-        .abi_encode(),
-        Call::SettleBatch { agent, ref claims } => {
-            PSC::settleBatchCall { agent, claims: claims.iter().map(claim).collect() }.abi_encode()
-        }
-        Call::Close { descriptor, cumulative, ref signature } => PSC::closeCall {
-            descriptor: descriptor.into(),
-            cumulativeAmount: cumulative.get(),
-            signature: Bytes::copy_from_slice(signature),
-        }
-        .abi_encode(),
-        Call::CloseBatch { ref claims } => {
-            PSC::closeBatchCall { claims: claims.iter().map(claim).collect() }.abi_encode()
-        }
-        Call::CloseWithBoth { descriptor, cumulative, ref voucher, ref close } => PSC::closeWithBothCall {
-            descriptor: descriptor.into(),
-            cumulativeAmount: cumulative.get(),
-            voucherSignature: Bytes::copy_from_slice(voucher),
-            closeSignature: Bytes::copy_from_slice(close),
-        }
-        .abi_encode(),
-        Call::RequestClose { descriptor, admitted } => {
-            PSC::requestCloseCall { descriptor: descriptor.into(), admitted: admitted.get() }.abi_encode()
-        }
-        Call::FinalizeClose { descriptor } => {
-            PSC::finalizeCloseCall { descriptor: descriptor.into() }.abi_encode()
-        }
-        Call::SetFee { fee } => PSC::setFeeCall { newFee: fee }.abi_encode(),
-        Call::ProposeFeeAddress { proposed } => PSC::proposeFeeAddressCall { proposed }.abi_encode(),
-        Call::AcceptFeeAddress => PSC::acceptFeeAddressCall {}.abi_encode(),
-    }
-}
-
-fn claim(claim: &Claim) -> IPSC::Claim {
-    IPSC::Claim {
-        client: claim.client,
-        offering: claim.offering.into(),
-        nonce: claim.nonce,
-        signer: claim.signer,
-        cumulativeAmount: claim.cumulative.get(),
-        signature: Bytes::copy_from_slice(&claim.signature),
-    }
-}
-
-/// The model's error as the bindings tell the contract's, with every value.
-pub(crate) fn error_of(revert: Revert) -> PscError {
-    let wide = |amount: Amount| U256::from(amount.get());
-    let block = U256::from::<u64>;
-    match revert {
-        Revert::ZeroAmount => PscError::ZeroAmount,
-        Revert::AmountTooLarge { amount } => PscError::AmountTooLarge { amount: wide(amount) },
-        Revert::InsufficientBalance { account, available, needed } => {
-            PscError::InsufficientBalance { account, available: wide(available), needed: wide(needed) }
-        }
-        Revert::InsufficientWallet { account, available, needed } => {
-            PscError::InsufficientTokens { owner: account, available: wide(available), needed: wide(needed) }
-        }
-        Revert::NotFeeAddress { caller } => PscError::NotFeeAddress { caller },
-        Revert::FeeTooHigh { fee } => {
-            PscError::FeeTooHigh { fee: U256::from(fee), maximum: U256::from(Fee::MAX.get()) }
-        }
-        Revert::NotProposedFeeAddress { caller } => PscError::NotProposedFeeAddress { caller },
-        Revert::OfferingExists { agent, offering } => PscError::OfferingExists { agent, offering },
-        Revert::OfferingNotLive { agent, offering } => PscError::OfferingNotLive { agent, offering },
-        Revert::NoSupply { agent, offering } => PscError::NoSupply { agent, offering },
-        Revert::TooEarly { current_block, allowed_at } => {
-            PscError::TooEarly { current: block(current_block), allowed_at: block(allowed_at) }
-        }
-        Revert::DepositTooSmall { deposit, minimum } => {
-            PscError::DepositTooSmall { deposit: wide(deposit), minimum: wide(minimum) }
-        }
-        Revert::ChannelExists { channel } => PscError::ChannelExists { channel },
-        Revert::ChannelNotOpen { channel } => PscError::ChannelNotOpen { channel },
-        Revert::NotClient { caller } => PscError::NotClient { caller },
-        Revert::NotAgent { caller } => PscError::NotAgent { caller },
-        Revert::CloseAlreadyRequested { channel } => PscError::CloseAlreadyRequested { channel },
-        Revert::CloseNotRequested { channel } => PscError::CloseNotRequested { channel },
-        Revert::AmountAboveDeposit { amount, deposit } => {
-            PscError::AmountAboveDeposit { amount: wide(amount), deposit: wide(deposit) }
-        }
-        Revert::NothingToSettle { channel, paid } => PscError::NothingToSettle { channel, paid: wide(paid) },
-        Revert::BelowPaid { amount, paid } => PscError::BelowPaid { amount: wide(amount), paid: wide(paid) },
-        Revert::InvalidSignature { channel } => PscError::InvalidSignature { channel },
     }
 }

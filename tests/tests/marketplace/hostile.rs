@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_channel::{
-    Amount, ChannelId, ChannelStatus, Domain, OfferingHash, SignedVoucher, Voucher, sign_voucher,
+    Amount, ChannelDescriptor, ChannelId, ChannelStatus, Closure, Domain, OfferingHash, SignedVoucher,
+    Voucher, sign_voucher,
 };
 use privatix_client::{ClientHandle, Filter, Listing};
 use privatix_contracts::call;
@@ -195,7 +197,7 @@ async fn a_deposit_comes_back_from_an_agent_that_gives_no_access() {
 
     let node = client.handle.node();
     channel(node, "in challenge", id, |view| view.channel.status == ChannelStatus::InChallenge).await;
-    market.anvil.mine(20).await.unwrap();
+    market.pass_the_challenge().await;
     let closed = channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedUncoop).await;
     assert!(closed.channel.paid.is_zero(), "{closed:?}");
     assert_eq!(closed.channel.service.as_str(), "terminated");
@@ -301,7 +303,6 @@ async fn a_bad_voucher_changes_nothing() {
     let elsewhere = Domain::new(domain.chain_id() + 1, domain.contract(), domain.token());
     assert_eq!(pay(&wire, &domain, &stranger, (id, 700)).await, Err(Refusal::WrongSigner));
     assert_eq!(pay(&wire, &elsewhere, &signer, (id, 700)).await, Err(Refusal::WrongSigner));
-    assert_eq!(pay(&wire, &domain, &signer, (id, 50_001)).await, Err(Refusal::AboveDeposit { deposit }));
     assert_eq!(
         pay(&wire, &domain, &signer, (id, 599)).await,
         Err(Refusal::Stale { acknowledged: Amount::new(600) })
@@ -318,4 +319,80 @@ async fn a_bad_voucher_changes_nothing() {
     assert_eq!(view.vouchers, 2, "the setup and the one good one: {view:?}");
     assert_eq!(pay(&wire, &domain, &signer, (id, 50_000)).await, Ok(deposit));
     tokio::time::timeout(Duration::from_mins(1), agent.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voucher_above_the_deposit_is_kept_and_pays_the_deposit() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let deposit = Amount::new(50_000);
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, Some(deposit)).await;
+    client.stop().await;
+
+    let transport = DirectTransport::anywhere();
+    let wire = Client::connect(&transport, agent.handle.somc(), ClientLimits::default()).await.unwrap();
+    let (domain, signer) = (market.contracts.domain, market.anvil.key(CLIENT));
+    let above = Err(Refusal::AboveDeposit { deposit });
+    assert_eq!(pay(&wire, &domain, &signer, (id, 70_000)).await, above);
+    assert_eq!(agent.handle.node().channel(id).await.unwrap().paid, deposit);
+    assert_eq!(agent.handle.claimable(id).await.unwrap(), deposit);
+
+    // A top-up makes the same voucher worth more.
+    let descriptor = agent.handle.node().channel(id).await.unwrap().channel.descriptor;
+    market.contracts.deposit(&market.anvil, CLIENT, Amount::new(10_000)).await.unwrap();
+    let top_up = call::top_up(&descriptor, Amount::new(10_000)).unwrap();
+    market.anvil.send(CLIENT, market.contracts.contract, &top_up).await.unwrap();
+    channel(agent.handle.node(), "topped up", id, |view| view.paid == Amount::new(60_000)).await;
+
+    agent.handle.terminate(id).await.unwrap();
+    let closed =
+        channel(agent.handle.node(), "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop)
+            .await;
+    assert_eq!(closed.channel.paid, Amount::new(60_000));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_without_a_signer_is_closed_without_service() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    client.stop().await; // it names its own key
+
+    let deposit = Amount::new(50_000);
+    let descriptor = ChannelDescriptor {
+        client: market.anvil.account(CLIENT),
+        agent: market.anvil.account(AGENT),
+        offering,
+        nonce: 7,
+        signer: Address::ZERO,
+    };
+    market.contracts.deposit(&market.anvil, CLIENT, deposit).await.unwrap();
+    let open = call::open(&descriptor, deposit).unwrap();
+    market.anvil.send(CLIENT, market.contracts.contract, &open).await.unwrap();
+
+    let id = descriptor.id(&market.contracts.domain);
+    let closed =
+        channel(agent.handle.node(), "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop)
+            .await;
+    assert_eq!((closed.channel.paid, closed.channel.access), (Amount::ZERO, None));
+    assert_eq!(closed.channel.closure, Some(Closure::ByAgent));
+    let ended = service(agent.handle.node(), id, "terminated").await;
+    assert!(
+        ended.channel.reason.as_ref().is_some_and(|reason| reason.contains("names no signer")),
+        "{ended:?}"
+    );
+    let back = market.contracts.internal_balance(&market.anvil, descriptor.client).await.unwrap();
+    assert_eq!(back, deposit);
+
+    let transport = DirectTransport::anywhere();
+    let wire = Client::connect(&transport, agent.handle.somc(), ClientLimits::default()).await.unwrap();
+    let (domain, signer) = (market.contracts.domain, market.anvil.key(CLIENT));
+    assert_eq!(pay(&wire, &domain, &signer, (id, 600)).await, Err(Refusal::NoSigner));
+    let (key, now) = (AccessKey::generate(), std::time::SystemTime::now());
+    let request = AccessRequest::sign(&descriptor, &domain, key.public(), now, &signer).unwrap();
+    let refused = wire.access(request).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused(Refusal::NoSigner)), "{refused}");
+    agent.stop().await;
 }

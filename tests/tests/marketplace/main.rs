@@ -8,6 +8,7 @@
 )]
 
 mod contact;
+mod fork;
 mod hostile;
 mod market;
 mod money;

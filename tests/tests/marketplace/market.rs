@@ -9,7 +9,7 @@ use privatix_adapter::Adapter;
 use privatix_agent::{Agent, AgentHandle, Messaging, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, StartFrom};
-use privatix_channel::{Amount, ChannelId, OfferingHash};
+use privatix_channel::{Amount, ChannelId, OfferingHash, Terms};
 use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter};
 use privatix_db::Database;
 use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices, PeerAddresses};
@@ -88,6 +88,11 @@ impl Market {
         let (somc_port, proxy_port) = (free_port().unwrap(), free_port().unwrap());
         let peer_addresses = PeerAddresses::default();
         Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port, peer_addresses }
+    }
+
+    /// Lets the challenge of a close request that was just made pass.
+    pub async fn pass_the_challenge(&self) {
+        self.anvil.warp(Terms::TEST.challenge).await.unwrap();
     }
 
     /// The files of a role's database.

@@ -1,7 +1,8 @@
 //! What happens when money runs out, is withheld, or is added.
 
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
-use privatix_channel::{Amount, ChannelStatus};
+use privatix_chain::TxFilter;
+use privatix_channel::{Amount, ChannelStatus, Closure, Period, Terms};
 use privatix_contracts::call;
 use privatix_testkit::{FileServer, wait_for};
 use std::time::Duration;
@@ -96,12 +97,34 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
         view.channel.status == ChannelStatus::InChallenge
     })
     .await;
-    market.anvil.mine(20).await.unwrap(); // the challenge period
+    // Blocks alone end no challenge, and neither does all but a minute of it.
+    market.anvil.mine(20).await.unwrap();
+    market.anvil.warp(Period::new(Terms::TEST.challenge.seconds() - 60)).await.unwrap();
+    let node = client.handle.node();
+    let next_look = async || {
+        let looks = privatix_jobs::Filter::new().kind("finalize_close");
+        let jobs = privatix_jobs::list(&mut node.db().read().await.unwrap(), &looks).await.unwrap();
+        jobs.jobs[0].not_before
+    };
+    let planned = next_look().await;
+    wait_for("the client to look at the challenge again", LIMIT, async || {
+        let now = next_look().await;
+        if now > planned { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(node.channel(id).await.unwrap().channel.status, ChannelStatus::InChallenge);
+    market.anvil.warp(Period::minutes(1)).await.unwrap();
     let closed = channel(client.handle.node(), "closed", id, |view| {
         view.channel.status == ChannelStatus::ClosedUncoop
     })
     .await;
     assert_eq!(closed.channel.paid, asked.paid, "what was signed was admitted");
+    assert_eq!(closed.channel.closure, Some(Closure::ByClient), "nobody disputed it");
+    let finalized = TxFilter { kind: Some("finalize_close".into()), ..TxFilter::default() };
+    let sent =
+        node.transactor().unwrap().list(&mut node.db().read().await.unwrap(), &finalized).await.unwrap();
+    assert_eq!(sent.len(), 1, "one was sent too early: {sent:?}");
     let after = client.handle.node().balances().await.unwrap();
     let all = |has: privatix_node::Balances| has.contract.checked_add(has.wallet).unwrap();
     assert_eq!(all(before).checked_sub(all(after)), Some(asked.paid));
@@ -138,7 +161,7 @@ async fn admit_too_little(while_away: bool) {
     if while_away {
         agent.stop().await;
         market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
-        market.anvil.mine(5).await.unwrap(); // a quarter of the challenge
+        market.anvil.warp(Period::new(Terms::TEST.challenge.seconds() / 4)).await.unwrap();
         agent = market.agent().await;
     } else {
         market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
@@ -148,6 +171,7 @@ async fn admit_too_little(while_away: bool) {
         channel(agent.handle.node(), "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop)
             .await;
     assert!(closed.channel.paid >= paid, "{closed:?}");
+    assert_eq!(closed.channel.closure, Some(Closure::ByAgentDisputed));
     service(agent.handle.node(), id, "terminated").await;
     service(client.handle.node(), id, "terminated").await;
     client.stop().await;

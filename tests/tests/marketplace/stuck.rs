@@ -213,7 +213,7 @@ async fn a_channel_that_is_ended_before_it_is_open_gives_its_deposit_back() {
     market.anvil.mine(1).await.unwrap();
     market.anvil.set_automine(true).await.unwrap();
     channel(node, "in challenge", id, |view| view.channel.status == ChannelStatus::InChallenge).await;
-    market.anvil.mine(20).await.unwrap();
+    market.pass_the_challenge().await;
     channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedUncoop).await;
     client.stop().await;
     agent.stop().await;

@@ -31,7 +31,8 @@ pub(crate) fn channel(view: ChannelView) -> Channel {
         used,
         fee: channel.fee,
         opened_at: channel.opened_at,
-        close_requested_at: channel.close_requested_at,
+        challenge_ends_at: channel.challenge_ends_at,
+        closure: channel.closure,
         top_up_pending: channel.top_up_pending,
         created_at: channel.created_at,
     }

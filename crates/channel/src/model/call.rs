@@ -1,8 +1,8 @@
-//! What goes into the model and what comes out.
+//! What goes into the model.
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 
-use crate::{Amount, ChainEvent, ChannelDescriptor, ChannelId, OfferingHash};
+use crate::{Amount, ChainTime, ChannelDescriptor, OfferingHash};
 
 /// A call of the service contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,24 +11,69 @@ pub enum Call {
     Deposit {
         amount: Amount,
     },
+    DepositFor {
+        account: Address,
+        amount: Amount,
+    },
+    /// With an allowance.
+    DepositWithPermit {
+        amount: Amount,
+    },
     Withdraw {
         amount: Amount,
     },
+    WithdrawTo {
+        to: Address,
+        amount: Amount,
+    },
+    WithdrawAll {
+        to: Address,
+    },
+    Multicall {
+        calls: Vec<Self>,
+    },
+
+    SetOperator {
+        operator: Address,
+    },
+    RevokeConsents {
+        account: Address,
+    },
+
     RegisterOffering {
         offering: OfferingHash,
         min_deposit: Amount,
         supply: u32,
+        source: Source,
+    },
+    RegisterOfferingFor {
+        agent: Address,
+        offering: OfferingHash,
+        min_deposit: Amount,
+        supply: u32,
+        source: Source,
     },
     PopUpOffering {
         offering: OfferingHash,
+        source: Source,
+    },
+    PopUpOfferingFor {
+        agent: Address,
+        offering: OfferingHash,
+        source: Source,
     },
     RemoveOffering {
+        offering: OfferingHash,
+    },
+    RemoveOfferingFor {
+        agent: Address,
         offering: OfferingHash,
     },
     RefreshOfferingFee {
         agent: Address,
         offering: OfferingHash,
     },
+
     Open {
         agent: Address,
         offering: OfferingHash,
@@ -44,6 +89,11 @@ pub enum Call {
         signer: Address,
         amount: Amount,
     },
+    OpenWithAuthorization {
+        descriptor: ChannelDescriptor,
+        amount: Amount,
+        authorization: Authorization,
+    },
     TopUp {
         descriptor: ChannelDescriptor,
         amount: Amount,
@@ -53,6 +103,13 @@ pub enum Call {
         descriptor: ChannelDescriptor,
         amount: Amount,
     },
+    TopUpWithAuthorization {
+        descriptor: ChannelDescriptor,
+        amount: Amount,
+        salt: B256,
+        authorization: Authorization,
+    },
+
     Settle {
         descriptor: ChannelDescriptor,
         cumulative: Amount,
@@ -70,19 +127,34 @@ pub enum Call {
     CloseBatch {
         claims: Vec<Claim>,
     },
+    CloseBatchFor {
+        agent: Address,
+        claims: Vec<Claim>,
+    },
     CloseWithBoth {
         descriptor: ChannelDescriptor,
         cumulative: Amount,
         voucher: Vec<u8>,
-        close: Vec<u8>,
+        consent: Consent,
     },
     RequestClose {
         descriptor: ChannelDescriptor,
         admitted: Amount,
     },
+    RequestCloseFor {
+        descriptor: ChannelDescriptor,
+        admitted: Amount,
+        nonce: u64,
+        deadline: ChainTime,
+        signature: Vec<u8>,
+    },
+    CancelClose {
+        descriptor: ChannelDescriptor,
+    },
     FinalizeClose {
         descriptor: ChannelDescriptor,
     },
+
     SetFee {
         fee: u16,
     },
@@ -90,6 +162,37 @@ pub enum Call {
         proposed: Address,
     },
     AcceptFeeAddress,
+}
+
+/// Where an offering message is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// How `address` is to be read.
+    pub kind: u8,
+    /// The address.
+    pub address: String,
+}
+
+/// An agent's consent to close, beside the amount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// The agent's nonce.
+    pub nonce: u64,
+    /// The last second in which it counts.
+    pub deadline: ChainTime,
+    /// By the agent or its operator.
+    pub signature: Vec<u8>,
+}
+
+/// An EIP-3009 authorisation, beside amount and nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// It counts after this second.
+    pub valid_after: ChainTime,
+    /// It counts before this second.
+    pub valid_before: ChainTime,
+    /// `r || s || v` of the client.
+    pub signature: [u8; 65],
 }
 
 /// One channel of a batch; the agent is the batch's.
@@ -103,9 +206,9 @@ pub struct Claim {
     pub nonce: u64,
     /// The channel's signer.
     pub signer: Address,
-    /// What the voucher says.
+    /// The voucher's amount.
     pub cumulative: Amount,
-    /// The voucher's signature; empty only in `CloseBatch`, to close with what is already paid.
+    /// The voucher's signature; may be empty when closing with what is already paid.
     pub signature: Vec<u8>,
 }
 
@@ -120,104 +223,4 @@ impl Claim {
             signer: self.signer,
         }
     }
-}
-
-/// An event of the service contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names and meanings are those of the contract's interface")]
-pub enum Event {
-    Deposited { account: Address, amount: Amount },
-    Withdrawn { account: Address, amount: Amount },
-    OfferingRegistered { agent: Address, offering: OfferingHash, min_deposit: Amount, supply: u32 },
-    OfferingPoppedUp { agent: Address, offering: OfferingHash, min_deposit: Amount, supply: u32 },
-    OfferingRemoved { agent: Address, offering: OfferingHash },
-    OfferingFeeRefreshed { agent: Address, offering: OfferingHash, fee: u16 },
-    Channel { channel: ChannelId, client: Address, agent: Address, event: ChainEvent },
-    FeeChanged { fee: u16 },
-    FeeAddressProposed { current: Address, proposed: Address },
-    FeeAddressChanged { previous: Address, current: Address },
-}
-
-/// An error of the service contract, with its values. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the contract refuses: {self:?}")]
-#[expect(missing_docs, reason = "the names and meanings are those of the contract's interface")]
-pub enum Revert {
-    ZeroAmount,
-    AmountTooLarge {
-        amount: Amount,
-    },
-    InsufficientBalance {
-        account: Address,
-        available: Amount,
-        needed: Amount,
-    },
-    /// The token's own `ERC20InsufficientBalance`.
-    InsufficientWallet {
-        account: Address,
-        available: Amount,
-        needed: Amount,
-    },
-    NotFeeAddress {
-        caller: Address,
-    },
-    FeeTooHigh {
-        fee: u16,
-    },
-    NotProposedFeeAddress {
-        caller: Address,
-    },
-    OfferingExists {
-        agent: Address,
-        offering: OfferingHash,
-    },
-    OfferingNotLive {
-        agent: Address,
-        offering: OfferingHash,
-    },
-    NoSupply {
-        agent: Address,
-        offering: OfferingHash,
-    },
-    TooEarly {
-        current_block: u64,
-        allowed_at: u64,
-    },
-    DepositTooSmall {
-        deposit: Amount,
-        minimum: Amount,
-    },
-    ChannelExists {
-        channel: ChannelId,
-    },
-    ChannelNotOpen {
-        channel: ChannelId,
-    },
-    NotClient {
-        caller: Address,
-    },
-    NotAgent {
-        caller: Address,
-    },
-    CloseAlreadyRequested {
-        channel: ChannelId,
-    },
-    CloseNotRequested {
-        channel: ChannelId,
-    },
-    AmountAboveDeposit {
-        amount: Amount,
-        deposit: Amount,
-    },
-    NothingToSettle {
-        channel: ChannelId,
-        paid: Amount,
-    },
-    BelowPaid {
-        amount: Amount,
-        paid: Amount,
-    },
-    InvalidSignature {
-        channel: ChannelId,
-    },
 }

@@ -12,19 +12,21 @@ mod truth;
 
 use common::{agent_key, amount, client_key, domain, key};
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, Answer, ChainEvent, ClientChannel, CloseAuthorization, Finalize,
-    LogPosition, OnChain, Phase, SignRefused, SignedVoucher, Voucher, answer_close_request, client_finalize,
-    sign_close, sign_voucher,
+    Accepted, AgentChannel, Amount, Answer, ChainEvent, ChainTime, ClientChannel, CloseAuthorization,
+    Consents, FinalView, Finalize, LogPosition, OnChain, Phase, SignRefused, SignedVoucher, Voucher,
+    answer_close_request, client_finalize, sign_close, sign_voucher,
 };
 use proptest::prelude::*;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
-use truth::{CHALLENGE, Crash, Forgery, INTERVAL, MAX_LAG, Party, REPORT, Transition, Truth, price};
+use truth::{Crash, Forgery, INTERVAL, MAX_LAG, Party, REPORT, Transition, Truth, price};
 
 /// What a party finds after a restart.
 #[derive(Clone, Default)]
 struct Disk {
     on_chain: OnChain,
     voucher: Option<SignedVoucher>,
+    /// The agent's alone.
+    consents: Consents,
 }
 
 /// The two parties with their disks, and the wire between them.
@@ -53,12 +55,13 @@ impl World {
     fn restart(&mut self, party: Party) {
         match party {
             Party::Agent => {
-                let Disk { on_chain, voucher } = self.agent_disk;
+                let Disk { on_chain, voucher, consents } = self.agent_disk.clone();
                 let descriptor = *self.agent.descriptor();
-                self.agent = AgentChannel::restore(domain(), descriptor, on_chain, voucher).unwrap();
+                let agent = AgentChannel::restore(domain(), descriptor, on_chain, voucher).unwrap();
+                self.agent = agent.with_consents(consents);
             }
             Party::Client => {
-                let Disk { on_chain, voucher } = self.client_disk;
+                let Disk { on_chain, voucher, .. } = self.client_disk;
                 let descriptor = *self.client.descriptor();
                 self.client = ClientChannel::restore(domain(), descriptor, on_chain, voucher).unwrap();
             }
@@ -122,6 +125,22 @@ impl World {
         self.acknowledged = self.acknowledged.max(receipt.cumulative().get());
     }
 
+    /// The agent is asked for its consent to close.
+    fn consent(&mut self, truth: &Truth, cumulative: Amount, crash: Crash) {
+        let nonce = truth.contract.nonce_of(truth.descriptor.agent);
+        let Ok(new) = self.agent.consent(cumulative, nonce, truth.contract.time()) else { return };
+        if crash == Crash::BeforeStoring {
+            return self.restart(Party::Agent);
+        }
+        let stored = self.agent_disk.consents.iter().chain([new.consent()]).copied();
+        self.agent_disk.consents = Consents::new(stored);
+        if crash == Crash::AfterStoring {
+            return self.restart(Party::Agent);
+        }
+        let signed = self.agent.commit_consent(new).unwrap();
+        assert_eq!(truth.consents.last().map(|(consent, _)| *consent), Some(signed));
+    }
+
     fn message(&self, pick: usize) -> Option<SignedVoucher> {
         self.wire.get(pick.checked_rem(self.wire.len())?).copied()
     }
@@ -142,7 +161,8 @@ impl World {
                 SignedVoucher { signature: elsewhere.signature, ..message }
             }
             Forgery::CloseSignature => {
-                let authorization = CloseAuthorization { channel, cumulative };
+                let (nonce, deadline) = (0, ChainTime::MAX);
+                let authorization = CloseAuthorization { channel, cumulative, nonce, deadline };
                 let close = sign_close(&client_key(), &domain(), authorization).unwrap();
                 SignedVoucher { signature: close.signature, ..message }
             }
@@ -195,6 +215,17 @@ impl StateMachineTest for Protocol {
                     world.see(party, at, event);
                 }
             }
+            Transition::Consent(pick, crash) => {
+                if let Some(message) = world.message(pick) {
+                    world.consent(truth, message.cumulative(), crash);
+                }
+            }
+            Transition::Finality => {
+                let nonce = truth.contract.nonce_of(truth.descriptor.agent);
+                let view = FinalView { time: truth.contract.time(), nonce, paid: truth.channel().paid };
+                world.agent.void_consents(&view);
+                world.agent_disk.consents = world.agent.consents().clone();
+            }
             Transition::Restart(party) => world.restart(party),
             // Meters and chain are the reference's.
             _ => {}
@@ -208,6 +239,7 @@ impl StateMachineTest for Protocol {
         proofs_are_monotone_and_kept(world, truth);
         trust_is_bounded(world, truth);
         the_contract_pays_what_was_acknowledged(world, truth);
+        no_consent_undercuts_what_was_acknowledged(world, truth);
         disputes_are_decided_rightly(world, truth);
     }
 
@@ -224,7 +256,7 @@ impl StateMachineTest for Protocol {
             assert_eq!(on_chain.fee, channel.fee);
             assert_eq!(on_chain.closed.is_none(), channel.open);
             if channel.open {
-                assert_eq!(on_chain.close_requested_at(), channel.close_requested_at);
+                assert_eq!(on_chain.challenge_ends_at(), channel.challenge_ends_at);
             }
         }
     }
@@ -247,6 +279,7 @@ fn agrees_with_the_reference(world: &World, truth: &Truth) {
     assert_eq!(world.client.highest().copied(), (truth.signed > 0).then(|| truth.voucher(truth.signed)));
     assert_eq!(world.wire.len(), truth.sent.len());
     assert_eq!(world.acknowledged, truth.acknowledged);
+    assert_eq!(world.agent.consents().iter().copied().collect::<Vec<_>>(), truth.standing);
     let served_before = price(truth.agent_meter) < world.agent.on_chain().deposit.get()
         && price(truth.agent_meter).saturating_sub(world.agent.proven().get()) < price(MAX_LAG);
     assert_eq!(world.agent.may_serve() && served_before, truth.serves());
@@ -259,7 +292,7 @@ fn proofs_are_monotone_and_kept(world: &World, truth: &Truth) {
     assert!(signed <= truth.channel().deposit.get());
     let ahead = if truth.prepaid { INTERVAL } else { 0 };
     assert!(signed <= price(truth.client_meter + ahead), "signed more than metered");
-    // Whatever it is asked for, and whatever it is told about the chain.
+    // Whatever it is asked for, and whatever it is made to believe about the chain.
     let (client, deposit) = (&world.client, world.client.on_chain().deposit);
     let above = client.propose(deposit.saturating_add(amount(1)));
     assert!(
@@ -295,27 +328,38 @@ fn the_contract_pays_what_was_acknowledged(world: &World, truth: &Truth) {
     assert!(contract.is_conserved());
 }
 
+/// Whichever consent of the agent comes to light, and with whatever voucher over its amount.
+fn no_consent_undercuts_what_was_acknowledged(world: &World, truth: &Truth) {
+    for (_, close) in &truth.consents {
+        let mut contract = truth.contract.clone();
+        if contract.call(key(0x66).address(), close).is_ok() {
+            let paid = contract.channel(truth.id()).unwrap().paid.get();
+            assert!(paid >= world.acknowledged, "closed at {paid} below {}", world.acknowledged);
+        }
+    }
+}
+
 fn disputes_are_decided_rightly(world: &World, truth: &Truth) {
     let on_chain = world.agent.on_chain();
-    let Phase::Closing { since } = on_chain.phase() else {
-        assert_eq!(answer_close_request(&world.agent, CHALLENGE), Answer::NotAsked);
+    let Phase::Closing { ends_at } = on_chain.phase() else {
+        assert_eq!(answer_close_request(&world.agent), Answer::NotAsked);
         return;
     };
-    match answer_close_request(&world.agent, CHALLENGE) {
+    let worth = truth.best.min(on_chain.deposit.get());
+    match answer_close_request(&world.agent) {
         Answer::CloseWith { voucher, gain, deadline } => {
             assert!(gain > Amount::ZERO, "an answer that brings nothing");
             assert_eq!(voucher, truth.voucher(truth.best));
-            assert_eq!(gain.get(), truth.best - on_chain.paid.get());
-            assert_eq!(deadline, since + CHALLENGE);
+            assert_eq!(gain.get(), worth - on_chain.paid.get());
+            assert_eq!(deadline, ends_at);
         }
-        Answer::Agreed { paid } => assert!(truth.best <= paid.get()),
+        Answer::Agreed { paid } => assert!(worth <= paid.get()),
         Answer::NotAsked => panic!("a request stands"),
     }
     // The client's decision is the contract's, when the client sees what the contract has.
     let channel = truth.channel();
-    if channel.open && world.client.on_chain().close_requested_at() == channel.close_requested_at {
-        let block = truth.contract.block();
-        let decision = client_finalize(world.client.on_chain(), CHALLENGE, block);
+    if channel.open && world.client.on_chain().challenge_ends_at() == channel.challenge_ends_at {
+        let decision = client_finalize(world.client.on_chain(), truth.contract.time());
         let descriptor = truth.descriptor;
         let finalize = privatix_channel::model::Call::FinalizeClose { descriptor };
         let outcome = truth.contract.clone().call(descriptor.client, &finalize);

@@ -1,13 +1,13 @@
-//! The reference: what must be true, told without the crate's views, in plain numbers beside the contract's model.
+//! The reference: what must be true, without the crate's views, in plain numbers beside the contract's model.
 
 use std::collections::BTreeSet;
 
-use alloy::primitives::Address;
+use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use privatix_channel::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelId, CloseAuthorization, LogPosition, SignedVoucher,
-    Voucher,
-    model::{Call, Channel, Claim, Contract, Event, Periods},
-    sign_close, sign_voucher,
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, CloseAuthorization, LogPosition, Period,
+    RequestClose, SignedVoucher, Terms, Voucher,
+    model::{Call, Channel, Claim, Consent, Contract, Source},
+    sign_close, sign_request_close, sign_voucher,
 };
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
@@ -22,7 +22,9 @@ pub(crate) const MAX_LAG: u64 = 6;
 pub(crate) const REPORT: u64 = 2;
 /// Units that a client pays at once.
 pub(crate) const INTERVAL: u64 = 3;
-pub(crate) const CHALLENGE: u64 = 10;
+const TERMS: Terms = Terms::TEST;
+/// How long a consent counts, in seconds.
+const CONSENT: u64 = 15 * 60;
 const FIRST_DEPOSIT: u128 = 200;
 const FUNDS: u128 = 5_000;
 
@@ -74,7 +76,8 @@ pub(crate) enum Transition {
     /// All chain events are seen.
     CatchUp(Party),
     Restart(Party),
-    Mine(u64),
+    /// Seconds go by on the chain.
+    Wait(u32),
     TopUp {
         amount: u128,
         from_wallet: bool,
@@ -86,11 +89,20 @@ pub(crate) enum Transition {
     Close,
     /// The agent answers a close request if it sees one.
     Answer,
+    /// The client asks for the agent's consent to close at the amount of a voucher that it sent.
+    Consent(Pick, Crash),
+    /// Anybody closes with a consent that the agent ever signed, and a voucher over the same amount.
     CloseWithBoth(Pick),
+    /// The agent voids its consents on chain.
+    Revoke,
+    /// The newest block becomes final, and the agent sees it.
+    Finality,
     /// The client asks to close and admits all that it signed, less this.
     RequestClose {
         withheld: u128,
+        relayed: bool,
     },
+    CancelClose,
     FinalizeClose,
     /// A stranger tries everything.
     Intrude(Pick),
@@ -120,6 +132,10 @@ pub(crate) struct Truth {
     pub(crate) best: u128,
     /// The highest amount that the agent acknowledged.
     pub(crate) acknowledged: u128,
+    /// The consents that the agent stored and that no final block has voided.
+    pub(crate) standing: Vec<CloseAuthorization>,
+    /// Every consent that the agent ever signed, with the close by it.
+    pub(crate) consents: Vec<(CloseAuthorization, Call)>,
 }
 
 impl Seen {
@@ -129,7 +145,7 @@ impl Seen {
 
     fn deposit(&self, log: &[(LogPosition, ChainEvent)]) -> u128 {
         let deposits = self.events(log).filter_map(|event| match event {
-            ChainEvent::Opened { deposit, .. } | ChainEvent::ToppedUp { deposit } => Some(deposit.get()),
+            ChainEvent::Opened { deposit, .. } | ChainEvent::ToppedUp { deposit, .. } => Some(deposit.get()),
             _ => None,
         });
         deposits.max().unwrap_or(0)
@@ -138,7 +154,7 @@ impl Seen {
     fn paid(&self, log: &[(LogPosition, ChainEvent)]) -> u128 {
         let paid = self.events(log).filter_map(|event| match event {
             ChainEvent::Settled { paid }
-            | ChainEvent::CloseRequested { paid }
+            | ChainEvent::CloseRequested { paid, .. }
             | ChainEvent::Closed { paid, .. } => Some(paid.get()),
             _ => None,
         });
@@ -151,9 +167,12 @@ impl Seen {
     }
 
     fn close_requested(&self, log: &[(LogPosition, ChainEvent)]) -> bool {
-        let last = self
-            .events(log)
-            .filter(|event| matches!(event, ChainEvent::CloseRequested { .. } | ChainEvent::ToppedUp { .. }));
+        let last = self.events(log).filter(|event| {
+            matches!(
+                event,
+                ChainEvent::CloseRequested { .. } | ChainEvent::ToppedUp { .. } | ChainEvent::CloseCancelled
+            )
+        });
         matches!(last.last(), Some(ChainEvent::CloseRequested { .. }))
     }
 }
@@ -173,12 +192,20 @@ impl Truth {
 
     pub(crate) fn voucher(&self, base_units: u128) -> SignedVoucher {
         let voucher = Voucher { channel: self.id(), cumulative: amount(base_units) };
-        let signer = if self.descriptor.signer.is_zero() { client_key() } else { key(0x77) };
-        sign_voucher(&signer, &domain(), voucher).unwrap()
+        sign_voucher(&self.signer(), &domain(), voucher).unwrap()
     }
 
-    /// What the agent holds for proven.
+    fn signer(&self) -> PrivateKeySigner {
+        if self.descriptor.signer.is_zero() { client_key() } else { key(0x77) }
+    }
+
+    /// What the agent holds for proven: covered by the deposit that it sees.
     pub(crate) fn proven(&self) -> u128 {
+        self.best.min(self.agent_sees.deposit(&self.log)).max(self.agent_sees.paid(&self.log))
+    }
+
+    /// The highest amount that the agent has a voucher over, or that it sees paid.
+    fn held(&self) -> u128 {
         self.best.max(self.agent_sees.paid(&self.log))
     }
 
@@ -209,9 +236,11 @@ impl Truth {
 
     /// Whether the agent takes a voucher over this amount, and if so, whether it is new.
     pub(crate) fn takes(&self, base_units: u128) -> Option<bool> {
-        let (sees, log) = (&self.agent_sees, &self.log);
-        let takes = sees.is_open(log) && base_units <= sees.deposit(log) && base_units >= self.proven();
-        takes.then(|| base_units > self.proven())
+        let held = self.held();
+        let consented = self.standing.iter().map(|consent| consent.cumulative.get()).min();
+        let above_consent = base_units > held && consented.is_some_and(|lowest| base_units > lowest);
+        let takes = self.agent_sees.is_open(&self.log) && base_units >= held && !above_consent;
+        takes.then_some(base_units > held)
     }
 
     pub(crate) fn pick(&self, pick: Pick) -> Option<u128> {
@@ -232,12 +261,11 @@ impl Truth {
     }
 
     fn call(&mut self, sender: Address, call: &Call) {
-        let block = self.contract.block();
-        let Ok(events) = self.contract.call(sender, call) else { return };
-        for event in events {
-            if let Event::Channel { event, .. } = event {
-                // All calls of one block come one after another.
-                self.log.push((LogPosition::new(block, self.log.len() as u64), event));
+        let Ok(outcome) = self.contract.call(sender, call) else { return };
+        for event in outcome.events {
+            if let Some((channel, event)) = event.chain_event() {
+                assert_eq!(channel, self.id());
+                self.log.push((LogPosition::new(self.log.len() as u64, 0), event));
             }
         }
     }
@@ -264,6 +292,25 @@ impl Truth {
         Call::Close { descriptor, cumulative, signature }
     }
 
+    /// A close by whoever has this consent and the client's voucher over its amount.
+    fn close_with_both(&self, authorization: CloseAuthorization) -> Call {
+        let CloseAuthorization { cumulative, nonce, deadline, .. } = authorization;
+        let signature = sign_close(&agent_key(), &domain(), authorization).unwrap().signature;
+        let consent = Consent { nonce, deadline, signature: signature.as_bytes().to_vec() };
+        let voucher = self.signature(cumulative.get());
+        Call::CloseWithBoth { descriptor: self.descriptor, cumulative, voucher, consent }
+    }
+
+    /// The consent that the agent would store now.
+    fn next_consent(&self, base_units: u128) -> CloseAuthorization {
+        CloseAuthorization {
+            channel: self.id(),
+            cumulative: amount(base_units),
+            nonce: self.contract.nonce_of(self.descriptor.agent),
+            deadline: ChainTime::new(self.contract.time().seconds() + CONSENT),
+        }
+    }
+
     fn intrude(&mut self, pick: Pick) {
         let (descriptor, stranger) = (self.descriptor, key(0x66).address());
         let cumulative = amount(self.pick(pick).unwrap_or(0));
@@ -271,11 +318,20 @@ impl Truth {
         for call in [
             Call::Close { descriptor, cumulative, signature: signature.clone() },
             Call::CloseBatch { claims: self.claims(&[pick]) },
-            Call::CloseWithBoth { descriptor, cumulative, voucher: signature.clone(), close: signature },
+            Call::CloseWithBoth {
+                descriptor,
+                cumulative,
+                voucher: signature.clone(),
+                consent: Consent { nonce: 0, deadline: ChainTime::MAX, signature },
+            },
             Call::RequestClose { descriptor, admitted: Amount::ZERO },
+            Call::CancelClose { descriptor },
             Call::FinalizeClose { descriptor },
+            Call::RevokeConsents { account: descriptor.agent },
+            Call::CloseBatchFor { agent: descriptor.agent, claims: self.claims(&[pick]) },
             Call::TopUp { descriptor, amount: amount(1) },
             Call::Withdraw { amount: amount(1) },
+            Call::WithdrawAll { to: stranger },
             Call::SetFee { fee: 10_000 },
         ] {
             self.call(stranger, &call);
@@ -285,15 +341,17 @@ impl Truth {
 
 fn open_channel(fee: u16, prepaid: bool, hot_key: bool) -> Truth {
     let (client, agent, owner) = (client_key().address(), agent_key().address(), key(1).address());
-    let mut contract = Contract::new(domain(), owner, Periods { pop_up: 1, remove: 1, challenge: CHALLENGE });
+    let mut contract = Contract::new(domain(), owner, TERMS);
     for account in [client, agent] {
         contract.fund(account, amount(2 * FUNDS));
         contract.call(account, &Call::Deposit { amount: amount(FUNDS) }).unwrap();
     }
     contract.call(owner, &Call::SetFee { fee }).unwrap();
+    contract.set_time(contract.time().plus(TERMS.fee_delay));
     let offering = descriptor().offering;
     let min_deposit = amount(FIRST_DEPOSIT);
-    contract.call(agent, &Call::RegisterOffering { offering, min_deposit, supply: 2 }).unwrap();
+    let register = Call::RegisterOffering { offering, min_deposit, supply: 2, source: Source::default() };
+    contract.call(agent, &register).unwrap();
 
     let signer = if hot_key { key(0x77).address() } else { Address::ZERO };
     let descriptor = ChannelDescriptor { signer, ..descriptor() };
@@ -310,6 +368,8 @@ fn open_channel(fee: u16, prepaid: bool, hot_key: bool) -> Truth {
         sent: Vec::new(),
         best: 0,
         acknowledged: 0,
+        standing: Vec::new(),
+        consents: Vec::new(),
     };
     let open = Call::Open { agent, offering, nonce: descriptor.nonce, signer, amount: min_deposit };
     truth.call(client, &open);
@@ -367,16 +427,20 @@ impl ReferenceStateMachine for Truth {
             4 => (party(), any::<Pick>()).prop_map(|(party, pick)| Transition::See(party, pick)),
             4 => party().prop_map(Transition::CatchUp),
             2 => party().prop_map(Transition::Restart),
-            3 => (1..CHALLENGE).prop_map(Transition::Mine),
+            3 => (1..TERMS.challenge.seconds()).prop_map(Transition::Wait),
             2 => (1..80_u128, any::<bool>())
                 .prop_map(|(amount, from_wallet)| Transition::TopUp { amount, from_wallet }),
             2 => pick().prop_map(Transition::Settle),
             1 => prop::collection::vec(pick(), 0..4).prop_map(Transition::SettleBatch),
             1 => Just(Transition::Close),
             2 => Just(Transition::Answer),
-            1 => pick().prop_map(Transition::CloseWithBoth),
-            2 => prop_oneof![Just(0), 0..100_u128]
-                .prop_map(|withheld| Transition::RequestClose { withheld }),
+            3 => (pick(), crash()).prop_map(|(pick, crash)| Transition::Consent(pick, crash)),
+            1 => any::<Pick>().prop_map(Transition::CloseWithBoth),
+            1 => Just(Transition::Revoke),
+            3 => Just(Transition::Finality),
+            2 => (prop_oneof![Just(0), 0..100_u128], any::<bool>())
+                .prop_map(|(withheld, relayed)| Transition::RequestClose { withheld, relayed }),
+            1 => Just(Transition::CancelClose),
             2 => Just(Transition::FinalizeClose),
             1 => pick().prop_map(Transition::Intrude),
             1 => (0..=10_000_u16).prop_map(Transition::SetFee),
@@ -430,9 +494,9 @@ impl ReferenceStateMachine for Truth {
                 let all = 0..state.log.len();
                 state.sees(party).0.extend(all);
             }
-            Transition::Mine(blocks) => {
-                let block = state.contract.block() + blocks;
-                state.contract.set_block(block);
+            Transition::Wait(seconds) => {
+                let time = state.contract.time().plus(Period::new(seconds));
+                state.contract.set_time(time);
             }
             Transition::TopUp { amount: base_units, from_wallet } => {
                 let amount = amount(base_units);
@@ -465,25 +529,52 @@ impl ReferenceStateMachine for Truth {
                     state.call(agent, &call);
                 }
             }
-            Transition::CloseWithBoth(pick) => {
-                // The agent consents to its best amount only.
+            Transition::Consent(pick, crash) => {
                 if let Some(base_units) = state.pick(pick)
-                    && base_units >= state.proven()
+                    && state.agent_sees.is_open(&state.log)
+                    && base_units >= state.held()
+                    && crash != Crash::BeforeStoring
                 {
-                    let cumulative = amount(base_units);
-                    let authorization = CloseAuthorization { channel: state.id(), cumulative };
-                    let close = sign_close(&agent_key(), &domain(), authorization).unwrap();
-                    let close = close.signature.as_bytes().to_vec();
-                    let voucher = state.signature(base_units);
-                    let call = Call::CloseWithBoth { descriptor, cumulative, voucher, close };
+                    let consent = state.next_consent(base_units);
+                    if !state.standing.contains(&consent) {
+                        state.standing.push(consent);
+                    }
+                    if crash == Crash::Nowhere {
+                        state.consents.push((consent, state.close_with_both(consent)));
+                    }
+                }
+            }
+            Transition::CloseWithBoth(pick) => {
+                if let Some(place) = pick.checked_rem(state.consents.len()) {
+                    let call = state.consents[place].1.clone();
                     state.call(key(0x66).address(), &call);
                 }
             }
-            Transition::RequestClose { withheld } => {
-                let admitted = amount(state.promised().saturating_sub(withheld));
-                state.call(client, &Call::RequestClose { descriptor, admitted });
+            Transition::Revoke => state.call(agent, &Call::RevokeConsents { account: agent }),
+            Transition::Finality => {
+                let (time, nonce) = (state.contract.time(), state.contract.nonce_of(agent));
+                let paid = state.channel().paid;
+                state.standing.retain(|consent| {
+                    consent.deadline >= time && consent.nonce == nonce && consent.cumulative >= paid
+                });
             }
-            Transition::FinalizeClose => state.call(client, &Call::FinalizeClose { descriptor }),
+            Transition::RequestClose { withheld, relayed } => {
+                let admitted = amount(state.promised().saturating_sub(withheld));
+                if relayed {
+                    let (nonce, deadline) = (state.contract.nonce_of(client), state.contract.time());
+                    let request = RequestClose { channel: state.id(), admitted, nonce, deadline };
+                    let signed = sign_request_close(&state.signer(), &domain(), request).unwrap();
+                    let signature = signed.signature.as_bytes().to_vec();
+                    let call = Call::RequestCloseFor { descriptor, admitted, nonce, deadline, signature };
+                    state.call(key(0x66).address(), &call);
+                } else {
+                    state.call(client, &Call::RequestClose { descriptor, admitted });
+                }
+            }
+            Transition::CancelClose => state.call(client, &Call::CancelClose { descriptor }),
+            Transition::FinalizeClose => {
+                state.call(key(0x66).address(), &Call::FinalizeClose { descriptor });
+            }
             Transition::Intrude(pick) => state.intrude(pick),
             Transition::SetFee(fee) => state.call(key(1).address(), &Call::SetFee { fee }),
         }

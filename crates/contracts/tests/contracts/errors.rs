@@ -2,19 +2,29 @@
 
 use std::collections::BTreeSet;
 
+use alloy::signers::SignerSync as _;
 use alloy::{
     primitives::{Address, B256, Bytes, U256, aliases::U96, keccak256},
     sol_types::{Panic, Revert, SolCall, SolError as _},
 };
-use privatix_channel::{Amount, ChannelDescriptor, CloseAuthorization, sign_close};
+use privatix_channel::{
+    Amount, ChainTime, ChannelDescriptor, Period, SignedClose, Terms, TransferAuthorization,
+};
 use privatix_contracts::{
     PSC, PTC, PscError, call,
-    deploy::{DeployError, Periods, deploy_service},
+    deploy::{DeployError, deploy_service},
 };
 
-use crate::{on_chain, world::World};
+use crate::{
+    on_chain,
+    world::{TERMS, World},
+};
 
 const DEPOSIT: u128 = 10_000;
+
+/// Only tokens that are not ours, or contract accounts with too little gas, cause these; the contracts' own tests do.
+const NOT_PROVOKED: [&str; 5] =
+    ["SafeERC20FailedOperation", "TokenSilent", "Reentered", "AddressEmptyCode", "InsufficientGas"];
 
 /// Provokes errors and remembers which.
 struct Provoked<'a> {
@@ -53,7 +63,7 @@ fn every_error_of_the_contract_is_decoded_with_its_values() {
             .iter()
             .filter_map(|selector| PSC::PSCErrors::name_by_selector(*selector))
             .map(str::to_owned)
-            .filter(|name| name != "SafeERC20FailedOperation") // only a token that is not ours fails without a reason
+            .filter(|name| !NOT_PROVOKED.contains(&name.as_str()))
             .collect();
         assert_eq!(declared.difference(&provoked.names).collect::<Vec<_>>(), Vec::<&String>::new());
     });
@@ -67,6 +77,13 @@ async fn balances_and_fees(provoked: &mut Provoked<'_>) {
     provoked.by(&cast.stranger, call::deposit(Amount::ZERO), PscError::ZeroAmount).await;
     let short = PscError::InsufficientBalance { account: stranger, available: n(0), needed: n(7) };
     provoked.by(&cast.stranger, call::withdraw(Amount::new(7)), short).await;
+    let nobody = PscError::ZeroAddress;
+    provoked.by(&cast.stranger, call::deposit_for(Address::ZERO, Amount::new(7)), nobody).await;
+    let recipient = world.deployed.contract;
+    let nowhere = PscError::InvalidRecipient { recipient };
+    provoked.by(&cast.stranger, call::withdraw_to(recipient, Amount::new(7)), nowhere).await;
+    let silent = call::multicall([vec![1, 2, 3, 4]]);
+    provoked.by(&cast.stranger, silent, PscError::FailedCall).await;
     let short =
         PscError::InsufficientAllowance { spender: world.deployed.contract, allowance: n(0), needed: n(7) };
     provoked.by(&cast.stranger, call::deposit(Amount::new(7)), short).await;
@@ -85,14 +102,24 @@ async fn balances_and_fees(provoked: &mut Provoked<'_>) {
 async fn deployments(provoked: &mut Provoked<'_>) {
     let world = provoked.world;
     let fee_address = world.cast.fee_address.address();
-    let refusal = |result: Result<Address, DeployError>| {
-        PscError::of(&result.expect_err("refused").source).expect("a revert")
-    };
-    let deployed = deploy_service(&world.provider, world.deployed.token, Address::ZERO, Periods::TEST).await;
+    let refusal =
+        |result: Result<Address, DeployError>| result.expect_err("refused").refusal().expect("a revert");
+    let deployed = deploy_service(&world.provider, world.deployed.token, Address::ZERO, TERMS).await;
     provoked.record(&refusal(deployed), &PscError::ZeroAddress);
-    let none = Periods { challenge: 0, ..Periods::TEST };
-    let deployed = deploy_service(&world.provider, world.deployed.token, fee_address, none).await;
-    provoked.record(&refusal(deployed), &PscError::PeriodOutOfRange);
+    let refused = [
+        (Terms { pop_up: Period::new(0), ..TERMS }, PscError::PeriodOutOfRange),
+        (Terms { remove: Period::days(91), ..TERMS }, PscError::PeriodOutOfRange),
+        (Terms { challenge: Period::new(15 * 60 - 1), ..TERMS }, PscError::PeriodOutOfRange),
+        (Terms { fee_delay: TERMS.remove, ..TERMS }, PscError::PeriodOutOfRange),
+        (Terms { min_stake: Amount::ZERO, ..TERMS }, PscError::ZeroAmount),
+    ];
+    for (terms, expected) in refused {
+        assert!(!terms.are_valid());
+        let deployed = deploy_service(&world.provider, world.deployed.token, fee_address, terms).await;
+        provoked.record(&refusal(deployed), &expected);
+    }
+    assert!(Terms::TEST.are_valid());
+    deploy_service(&world.provider, world.deployed.token, fee_address, Terms::TEST).await.unwrap();
 }
 
 async fn offerings_and_openings(provoked: &mut Provoked<'_>) {
@@ -107,12 +134,21 @@ async fn offerings_and_openings(provoked: &mut Provoked<'_>) {
     let dead = PscError::OfferingNotLive { agent, offering };
     provoked.by(&cast.client, open(&d, DEPOSIT), dead).await;
     let announce = call::register_offering(offering, Amount::new(DEPOSIT), 1, 0, "x".to_owned()).unwrap();
-    let at = world.send(&cast.agent, announce.clone()).await.block_number.expect("mined");
+    let stake = |units| call::register_offering(offering, Amount::new(units), 1, 0, "x".to_owned()).unwrap();
+    let small = PscError::StakeTooSmall { stake: U256::from(99), minimum: U256::from(100) };
+    provoked.by(&cast.agent, stake(99), small).await;
+    let long = call::register_offering(offering, Amount::new(DEPOSIT), 1, 0, "x".repeat(301)).unwrap();
+    let too_long = PscError::SourceTooLong { length: U256::from(301), maximum: U256::from(300) };
+    provoked.by(&cast.agent, long, too_long).await;
+    world.send(&cast.agent, announce.clone()).await;
+    let announced_at = world.time().await;
     let exists = PscError::OfferingExists { agent, offering };
     provoked.by(&cast.agent, announce, exists).await;
-    // The node estimates on its newest block.
-    let early = PscError::TooEarly { current: U256::from(at + 1), allowed_at: U256::from(at + 5) };
-    provoked.by(&cast.agent, call::remove_offering(offering), early).await;
+    let refusal = world.refused(&cast.agent, call::remove_offering(offering)).await;
+    let PscError::TooEarly { now, allowed_at } = refusal else { panic!("{refusal}") };
+    assert!((announced_at..allowed_at).contains(&now), "{now}");
+    assert_eq!(allowed_at, announced_at.plus(TERMS.remove));
+    provoked.record(&refusal, &PscError::TooEarly { now, allowed_at });
     let small = PscError::DepositTooSmall { deposit: U256::from(DEPOSIT - 1), minimum: U256::from(DEPOSIT) };
     provoked.by(&cast.client, open(&d, DEPOSIT - 1), small).await;
     world.send(&cast.client, open(&d, DEPOSIT)).await;
@@ -145,8 +181,6 @@ async fn channels(provoked: &mut Provoked<'_>) {
     provoked.by(client, most, large).await;
     let none = PscError::CloseNotRequested { channel };
     provoked.by(client, call::finalize_close(&d), none).await;
-    let above = PscError::AmountAboveDeposit { amount: n(DEPOSIT + 1), deposit: n(DEPOSIT) };
-    provoked.by(stranger, call::settle(&d, &world.voucher(&d, DEPOSIT + 1)), above).await;
     let other = world.voucher(&world.descriptor(offering, 3), 5);
     let forged = PscError::InvalidSignature { channel };
     provoked.by(stranger, call::settle(&d, &other), forged).await;
@@ -154,13 +188,47 @@ async fn channels(provoked: &mut Provoked<'_>) {
     world.send(stranger, call::settle(&d, &world.voucher(&d, 50))).await;
     let nothing = PscError::NothingToSettle { channel, paid: n(50) };
     provoked.by(stranger, call::settle(&d, &world.voucher(&d, 50)), nothing).await;
-    let consent = CloseAuthorization { channel, cumulative: Amount::new(49) };
-    let consent = sign_close(agent, &world.domain, consent).unwrap();
+    let consent = world.consent(&d, 49).await;
     let below = PscError::BelowPaid { amount: n(49), paid: n(50) };
     provoked.by(stranger, call::close_with_both(&d, &world.voucher(&d, 49), &consent), below).await;
+    let best = world.voucher(&d, 60);
+    let with = |authorization| SignedClose { authorization, ..consent };
+    let deadline = ChainTime::new(7);
+    let old = with(privatix_channel::CloseAuthorization { deadline, ..consent.authorization });
+    provoked.by(stranger, call::close_with_both(&d, &best, &old), PscError::Expired { deadline }).await;
+    let other = with(privatix_channel::CloseAuthorization { nonce: 5, ..consent.authorization });
+    let wrong = PscError::WrongNonce { given: n(5), current: n(0) };
+    provoked.by(stranger, call::close_with_both(&d, &best, &other), wrong).await;
     world.send(client, call::request_close(&d, Amount::new(50))).await;
     let asked = PscError::CloseAlreadyRequested { channel };
     provoked.by(client, call::request_close(&d, Amount::new(50)), asked).await;
+}
+
+/// What the token answers to authorisations that do not count.
+#[test]
+fn refused_authorizations_are_decoded_with_their_values() {
+    on_chain(async |world| {
+        let cast = world.cast.clone();
+        let d = world.descriptor(keccak256("no offering"), 0);
+        let separator = world.ptc().DOMAIN_SEPARATOR().call().await.unwrap();
+        let open = |validity, by: &alloy::signers::local::PrivateKeySigner| {
+            let signed = TransferAuthorization::opening(&world.domain, &d, Amount::new(5), validity);
+            let signature = by.sign_hash_sync(&signed.digest(separator)).unwrap();
+            call::open_with_authorization(&d, &signed, &signature).unwrap()
+        };
+        let (first, last) = (ChainTime::new(0), ChainTime::MAX);
+        let late = PscError::AuthorizationNotYetValid { valid_after: last };
+        assert_eq!(world.refused(&cast.stranger, open((last, last), &cast.client)).await, late);
+        let over = PscError::AuthorizationExpired { valid_before: first };
+        assert_eq!(world.refused(&cast.stranger, open((first, first), &cast.client)).await, over);
+        let (signer, authorizer) = (cast.stranger.address(), cast.client.address());
+        let forged = PscError::AuthorizationNotSigned { signer, authorizer };
+        assert_eq!(world.refused(&cast.stranger, open((first, last), &cast.stranger)).await, forged);
+        let nonce = d.id(&world.domain).into();
+        let used = PTC::AuthorizationAlreadyUsed { authorizer, nonce };
+        let expected = PscError::AuthorizationAlreadyUsed { authorizer, nonce };
+        assert_eq!(PscError::decode(&used.abi_encode()), expected);
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The Rust side and the contract hash the same: ids, EIP-712 digests and the domain.
 
 use alloy::primitives::{Address, B256, keccak256};
-use privatix_channel::{Amount, ChannelDescriptor, CloseAuthorization, Voucher};
+use privatix_channel::{Amount, ChainTime, ChannelDescriptor, CloseAuthorization, RequestClose, Voucher};
 
 use crate::on_chain;
 
@@ -48,7 +48,7 @@ fn the_domain_separator_is_the_contracts() {
 }
 
 #[test]
-fn voucher_and_close_digests_are_the_contracts() {
+fn voucher_and_closing_digests_are_the_contracts() {
     on_chain(async |world| {
         for (index, descriptor) in descriptors().iter().enumerate() {
             let channel = descriptor.id(&world.domain);
@@ -60,9 +60,20 @@ fn voucher_and_close_digests_are_the_contracts() {
             let voucher = Voucher { channel, cumulative: Amount::new(cumulative) };
             let theirs = world.psc().voucherDigest(channel.into(), cumulative).call().await.unwrap();
             assert_eq!(voucher.digest(&world.domain), theirs, "{voucher:?}");
-            let close = CloseAuthorization { channel, cumulative: Amount::new(cumulative) };
-            let theirs = world.psc().closeDigest(channel.into(), cumulative).call().await.unwrap();
+            let (nonce, seconds) = (index as u64, u64::MAX - index as u64);
+            let (amount, deadline) = (Amount::new(cumulative), ChainTime::new(seconds));
+            let close = CloseAuthorization { channel, cumulative: amount, nonce, deadline };
+            let theirs =
+                world.psc().closeDigest(channel.into(), cumulative, nonce, seconds).call().await.unwrap();
             assert_eq!(close.digest(&world.domain), theirs, "{close:?}");
+            let request = RequestClose { channel, admitted: amount, nonce, deadline };
+            let theirs = world
+                .psc()
+                .requestCloseDigest(channel.into(), cumulative, nonce, seconds)
+                .call()
+                .await
+                .unwrap();
+            assert_eq!(request.digest(&world.domain), theirs, "{request:?}");
         }
     });
 }

@@ -3,6 +3,7 @@
 use std::{env, path::PathBuf, time::Duration};
 
 use alloy::{
+    eips::BlockId,
     network::{EthereumWallet, TransactionBuilder as _},
     node_bindings::{Anvil, AnvilInstance},
     primitives::{Address, B256, keccak256},
@@ -11,15 +12,21 @@ use alloy::{
     signers::{SignerSync as _, local::PrivateKeySigner},
     sol_types::SolCall,
 };
-use privatix_channel::{Amount, ChannelDescriptor, Domain, SignedVoucher, Voucher, sign_voucher};
+use privatix_channel::{
+    Amount, ChainTime, ChannelDescriptor, CloseAuthorization, Domain, Period, SignedClose, SignedVoucher,
+    Terms, Voucher, sign_close, sign_voucher,
+};
 use privatix_contracts::{
     ChannelInfo, IPSC, OfferingInfo, PSC, PTC, PermitRequest, PscError, PscEvent, call,
-    deploy::{Deployed, Deployment, Periods, deploy},
+    deploy::{Deployed, Deployment, deploy},
     token::{DomainClaims, PermitDomain, eip5267_domain},
 };
 
 /// No test of this crate may take longer, whatever the node does: a hang becomes a failure.
 pub(crate) const LIMIT: Duration = Duration::from_mins(5);
+
+/// Periods that no test waits for: it moves the clock on.
+pub(crate) const TERMS: Terms = Terms::standard(Amount::new(100));
 
 /// Who plays.
 #[derive(Clone, Debug)]
@@ -59,7 +66,7 @@ fn anvil_binary() -> PathBuf {
 }
 
 impl World {
-    /// Starts a node, deploys the contracts with the test periods, and gives the client tokens and the agent and the client
+    /// Starts a node, deploys the contracts with [`TERMS`], and gives the client tokens and the agent and the client
     /// an internal balance.
     pub(crate) async fn start() -> Self {
         let anvil = Anvil::at(anvil_binary()).try_spawn().expect("anvil starts");
@@ -92,7 +99,7 @@ impl World {
                 holder: cast.holder.address(),
                 supply: Amount::new(100_000_000 * 100_000_000),
                 fee_address: cast.fee_address.address(),
-                periods: Periods::TEST,
+                terms: TERMS,
             },
         )
         .await
@@ -188,8 +195,30 @@ impl World {
         self.send(account, call::deposit(Amount::new(internal))).await;
     }
 
-    pub(crate) async fn mine(&self, blocks: u64) {
-        self.provider.anvil_mine(Some(blocks), None).await.expect("anvil mines");
+    /// Moves the chain's clock on.
+    pub(crate) async fn warp(&self, period: Period) {
+        let next = self.time().await.plus(period);
+        self.provider.anvil_set_next_block_timestamp(next.seconds()).await.expect("anvil sets its clock");
+        self.provider.anvil_mine(Some(1), None).await.expect("anvil mines");
+    }
+
+    /// The time of the newest block.
+    pub(crate) async fn time(&self) -> ChainTime {
+        let newest = self.provider.get_block(BlockId::latest()).await.expect("the node answers");
+        ChainTime::new(newest.expect("a block").header.timestamp)
+    }
+
+    /// The agent's consent to close at `amount`, good until 2100.
+    pub(crate) async fn consent(&self, descriptor: &ChannelDescriptor, amount: u128) -> SignedClose {
+        let agent = &self.cast.agent;
+        let consent = CloseAuthorization {
+            channel: descriptor.id(&self.domain),
+            cumulative: Amount::new(amount),
+            nonce: self.psc().nonceOf(agent.address()).call().await.expect("the contract answers"),
+            // Fixed, as everything that is signed: a signature's bytes are a part of the gas.
+            deadline: ChainTime::new(4_102_444_800),
+        };
+        sign_close(agent, &self.domain, consent).expect("the agent signs")
     }
 
     /// A channel of the client with the agent, as many as there are indices.
@@ -200,7 +229,7 @@ impl World {
             offering: offering.into(),
             // Clients choose nonces at random: as many bytes of calldata as those.
             nonce: u64::from_be_bytes(keccak256(index.to_be_bytes())[..8].try_into().expect("8 bytes")),
-            signer: Address::ZERO,
+            signer: self.cast.client.address(),
         }
     }
 

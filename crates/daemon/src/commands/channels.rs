@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime};
+
 use clap::Subcommand;
 use privatix_api::ApiClient;
 use privatix_api::node::{
@@ -5,7 +7,7 @@ use privatix_api::node::{
     TerminateChannel, TokenUnit,
 };
 use privatix_billing::{Measure, Unit};
-use privatix_channel::{ChannelId, Usage};
+use privatix_channel::{ChainTime, ChannelId, Closure, Usage};
 
 use super::token_unit;
 use crate::DaemonError;
@@ -114,13 +116,39 @@ fn details(details: &ChannelDetails, unit: &TokenUnit) -> String {
         ("deposit", unit.show(channel.deposit)),
         ("opened in block", or_dash(channel.opened_at)),
     ];
-    if let Some(block) = channel.close_requested_at {
-        rows.push(("close requested in block", block.to_string()));
+    if let Some(ends_at) = channel.challenge_ends_at {
+        rows.push(("challenge ends", chain_time(ends_at)));
+    }
+    if let Some(closure) = channel.closure {
+        rows.push(("closed", closed(closure).to_owned()));
     }
     if let Some(endpoint) = &details.endpoint {
         rows.push(("endpoint", endpoint_text(endpoint)));
     }
     format!("{}\n\n{}", pairs(rows), usage(details, unit))
+}
+
+/// The first second that RFC 3339 cannot write.
+const YEAR_10_000: ChainTime = ChainTime::new(253_402_300_800);
+
+/// A moment of the chain's clock, for people.
+fn chain_time(at: ChainTime) -> String {
+    if at < YEAR_10_000 {
+        time(SystemTime::UNIX_EPOCH + Duration::from_secs(at.seconds()))
+    } else {
+        format!("second {at}")
+    }
+}
+
+/// How a channel ended, for people.
+const fn closed(closure: Closure) -> &'static str {
+    match closure {
+        Closure::ByAgent => "by the agent",
+        Closure::ByAgentDisputed => "by the agent, for more than the client admitted",
+        Closure::ByBoth => "by both",
+        Closure::ByClient => "by the client, after its challenge",
+        Closure::ByClientDisputed => "by the client, after the agent claimed more than was admitted",
+    }
 }
 
 /// Where a service is, for people: what plug-ins call host and port, or all they say.

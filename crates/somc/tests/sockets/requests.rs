@@ -22,6 +22,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::AboveDeposit { deposit: Amount::new(5) },
         Refusal::Expired { away: Duration::from_mins(90) },
         Refusal::Replayed,
+        Refusal::NoSigner,
         Refusal::ChannelClosing,
         Refusal::ServiceTerminated,
         Refusal::NotReady { retry_after },

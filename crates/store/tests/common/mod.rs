@@ -7,8 +7,8 @@ use std::path::Path;
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use privatix_channel::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelId, Domain, Fee, LogPosition, OfferingHash, SignedVoucher,
-    Voucher, sign_voucher,
+    Amount, ChainEvent, ChannelDescriptor, ChannelId, Closure, Domain, Fee, LogPosition, OfferingHash,
+    SignedVoucher, Voucher, sign_voucher,
 };
 use privatix_db::{Conn, Database};
 use privatix_store::events::{MarketEvent, Place};
@@ -52,7 +52,13 @@ pub fn offering(n: u8) -> OfferingHash {
 
 /// The n-th channel under an offering of the agent.
 pub fn descriptor(of: OfferingHash, nonce: u64) -> ChannelDescriptor {
-    ChannelDescriptor { client: client().address(), agent: AGENT, offering: of, nonce, signer: Address::ZERO }
+    ChannelDescriptor {
+        client: client().address(),
+        agent: AGENT,
+        offering: of,
+        nonce,
+        signer: client().address(),
+    }
 }
 
 pub fn channel(nonce: u64) -> (ChannelId, ChannelDescriptor) {
@@ -82,7 +88,8 @@ pub fn place(block: u64, index: u64) -> Place {
 }
 
 pub fn announcement(supply: u32) -> Announcement {
-    Announcement { min_deposit: amount(10), supply, source_type: 1, source: "127.0.0.1:4000".into() }
+    let fee = Fee::new(1_000).unwrap();
+    Announcement { min_deposit: amount(10), supply, fee, source_type: 1, source: "127.0.0.1:4000".into() }
 }
 
 pub fn offered(agent: Address, offering: OfferingHash, event: OfferingEvent) -> MarketEvent {
@@ -98,13 +105,13 @@ pub fn changed(channel: ChannelId, event: ChainEvent) -> MarketEvent {
     MarketEvent::Changed { channel, agent: AGENT, event }
 }
 
-pub fn closed(descriptor: ChannelDescriptor, paid: u128, refund: u128, cooperative: bool) -> MarketEvent {
+pub fn closed(descriptor: ChannelDescriptor, paid: u128, refund: u128, closure: Closure) -> MarketEvent {
     MarketEvent::Closed {
         channel: descriptor.id(&domain()),
         agent: descriptor.agent,
         client: descriptor.client,
         offering: descriptor.offering,
-        event: ChainEvent::Closed { paid: amount(paid), refund: amount(refund), cooperative },
+        event: ChainEvent::Closed { paid: amount(paid), refund: amount(refund), closure },
     }
 }
 

@@ -1,0 +1,179 @@
+//! What the chain says of the contract itself and of its accounts: the network fee, operators and nonces.
+//!
+//! As for channels, confirmed events are stored and everything else is a fold over them, so undoing blocks is deleting rows.
+
+use alloy::primitives::{Address, B256};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use privatix_channel::{ChainTime, Fee};
+use privatix_db::types::{Addr, Bytes32};
+use privatix_db::{Conn, on};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::columns::{from_json, signed, to_json, unsigned};
+use crate::events::Place;
+use crate::schema::contract_events;
+
+/// A confirmed event about the contract itself or about an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum ContractEvent {
+    /// The network fee was set; one that was announced before and did not count yet is withdrawn.
+    FeeChanged {
+        /// The new fee.
+        fee: Fee,
+        /// From when it counts: at once where it falls, later where it rises.
+        effective_at: ChainTime,
+    },
+    /// An agent appointed another operator, or none. Its consents so far are void.
+    OperatorChanged {
+        /// The agent.
+        agent: Address,
+        /// Who may act for it now.
+        operator: Option<Address>,
+        /// The agent's nonce from now on.
+        nonce: u64,
+    },
+    /// The consents and relayed close requests of an account with an older nonce are void.
+    ConsentsRevoked {
+        /// Whose.
+        account: Address,
+        /// Its nonce from now on.
+        nonce: u64,
+    },
+}
+
+impl ContractEvent {
+    /// Whose operator or nonce it changes; None for the network fee.
+    pub const fn account(&self) -> Option<Address> {
+        match self {
+            Self::FeeChanged { .. } => None,
+            Self::OperatorChanged { agent: account, .. } | Self::ConsentsRevoked { account, .. } => {
+                Some(*account)
+            }
+        }
+    }
+}
+
+/// The network fee of offerings that are announced: the one that counts, and one that is announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeeSchedule {
+    fee: Fee,
+    next: Option<(Fee, ChainTime)>,
+}
+
+impl FeeSchedule {
+    /// Takes in a change that is in a block with the time `now`. Changes must come in chain order.
+    pub fn apply(&mut self, now: ChainTime, fee: Fee, effective_at: ChainTime) {
+        self.fee = self.at(now);
+        self.next = None;
+        if effective_at <= now {
+            self.fee = fee;
+        } else {
+            self.next = Some((fee, effective_at));
+        }
+    }
+
+    /// The fee that counts at `time`, as far as is known now. Times before the last change are not answered from memory:
+    /// they get the fee that counts since.
+    pub fn at(&self, time: ChainTime) -> Fee {
+        match self.next {
+            Some((fee, from)) if from <= time => fee,
+            _ => self.fee,
+        }
+    }
+
+    /// The fee that does not count at `now` yet, and from when it will.
+    pub fn announced(&self, now: ChainTime) -> Option<(Fee, ChainTime)> {
+        self.next.filter(|(_, from)| now < *from)
+    }
+}
+
+/// What the chain says of an account of the contract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountState {
+    /// Who may act for it as an agent.
+    pub operator: Option<Address>,
+    /// Its nonce: what it signed with a lower one is void.
+    pub nonce: u64,
+}
+
+impl AccountState {
+    /// Takes in an event of this account. Events must come in chain order.
+    pub fn apply(&mut self, event: &ContractEvent) {
+        match *event {
+            ContractEvent::OperatorChanged { operator, nonce, .. } => *self = Self { operator, nonce },
+            ContractEvent::ConsentsRevoked { nonce, .. } => self.nonce = nonce,
+            ContractEvent::FeeChanged { .. } => {}
+        }
+    }
+}
+
+/// Stores an event of a block with the time `block_time`. Returns false, and changes nothing, when it is already there.
+///
+/// # Errors
+/// [`StoreError::OtherEvent`] if its place is taken by another one.
+pub async fn record(
+    conn: &mut Conn,
+    place: Place,
+    block_time: ChainTime,
+    event: &ContractEvent,
+) -> Result<bool, StoreError> {
+    let key = (signed("block", place.at.block)?, signed("log index", place.at.index)?);
+    let row = (
+        contract_events::block.eq(key.0),
+        contract_events::log_index.eq(key.1),
+        contract_events::tx.eq(Bytes32::from(place.tx)),
+        contract_events::block_time.eq(signed("block time", block_time.seconds())?),
+        contract_events::account.eq(event.account().map(Addr::from)),
+        contract_events::event.eq(to_json("contract event", event)?),
+    );
+    let insert = diesel::insert_into(contract_events::table).values(row).on_conflict_do_nothing();
+    if on!(&mut *conn, |c| insert.execute(c).await)? > 0 {
+        return Ok(true);
+    }
+    let stored = contract_events::table.find(key).select((contract_events::tx, contract_events::event));
+    let (tx, stored): (Bytes32, String) = on!(conn, |c| stored.first(c).await)?;
+    if B256::from(tx) == place.tx && from_json::<ContractEvent>("contract event", &stored)? == *event {
+        Ok(false)
+    } else {
+        Err(StoreError::OtherEvent { block: place.at.block, index: place.at.index })
+    }
+}
+
+/// Deletes every event above `block`; how many there were.
+pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<usize, StoreError> {
+    let above = contract_events::block.gt(signed("block", block)?);
+    Ok(on!(conn, |c| diesel::delete(contract_events::table.filter(above)).execute(c).await)?)
+}
+
+/// The network fee, as far as it was followed: zero before its first event.
+pub async fn fee_schedule(conn: &mut Conn) -> Result<FeeSchedule, StoreError> {
+    let query = contract_events::table
+        .filter(contract_events::account.is_null())
+        .order((contract_events::block, contract_events::log_index))
+        .select((contract_events::block_time, contract_events::event));
+    let rows: Vec<(i64, String)> = on!(conn, |c| query.load(c).await)?;
+    let mut schedule = FeeSchedule::default();
+    for (time, event) in rows {
+        if let ContractEvent::FeeChanged { fee, effective_at } = from_json("contract event", &event)? {
+            schedule.apply(ChainTime::new(unsigned("block time", time)?), fee, effective_at);
+        }
+    }
+    Ok(schedule)
+}
+
+/// An account's operator and nonce, as far as they were followed: none and zero before its first event.
+pub async fn account(conn: &mut Conn, account: Address) -> Result<AccountState, StoreError> {
+    let query = contract_events::table
+        .filter(contract_events::account.eq(Addr::from(account)))
+        .order((contract_events::block, contract_events::log_index))
+        .select(contract_events::event);
+    let rows: Vec<String> = on!(conn, |c| query.load(c).await)?;
+    let mut state = AccountState::default();
+    for event in rows {
+        state.apply(&from_json("contract event", &event)?);
+    }
+    Ok(state)
+}
