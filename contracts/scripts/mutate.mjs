@@ -32,7 +32,17 @@ for (const folder of ["gas", "invariant"]) rmSync(join(scratch, "test", folder),
 function forge(...args) {
   // Without the optimizer: it takes most of the compiler's time, and behaviour does not depend on it.
   const env = { ...process.env, FOUNDRY_OPTIMIZER: "false" };
-  return spawnSync(foundryBinary("forge"), args, { cwd: scratch, encoding: "utf8", maxBuffer: 1 << 28, env });
+  // A limit, so that a compiler or a mutant that hangs does not hang the whole run.
+  const run = spawnSync(foundryBinary("forge"), args, {
+    cwd: scratch,
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+    env,
+    timeout: 300_000,
+    killSignal: "SIGKILL",
+  });
+  if (run.error) fail(`forge did not end: ${run.error.message}`);
+  return run;
 }
 
 function fail(why) {

@@ -126,6 +126,24 @@ contract BatchesTest is World {
         VM.assertEq(psc.closeBatch(claims), 99, "rows closed");
     }
 
+    function test_CloseBatch_InAChallengeSaysWhetherTheAgentClaimedMore() public {
+        (IPSC.Descriptor memory more, bytes32 moreId) = _open(1);
+        (IPSC.Descriptor memory same, bytes32 sameId) = _open(2);
+        _requestClose(more, 300);
+        _requestClose(same, 300);
+        IPSC.Claim[] memory claims = new IPSC.Claim[](2);
+        claims[0] = _claim(more, 301, _voucher(more, 301));
+        claims[1] = _claim(same, 300, _voucher(same, 300));
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(
+            moreId, CLIENT, AGENT, OFFERING, 301, MIN_DEPOSIT - 301, IPSC.Closure.ByAgentDisputed
+        );
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelClosed(sameId, CLIENT, AGENT, OFFERING, 300, MIN_DEPOSIT - 300, IPSC.Closure.ByAgent);
+        VM.prank(AGENT);
+        VM.assertEq(psc.closeBatch(claims), 2, "rows closed");
+    }
+
     function test_SettleBatch_ForAnotherAgentFindsNoChannel() public {
         (IPSC.Descriptor memory d, bytes32 id) = _open(1);
         IPSC.Claim[] memory claims = new IPSC.Claim[](1);

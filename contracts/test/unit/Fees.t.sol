@@ -95,6 +95,20 @@ contract FeesTest is World {
         _assertFees(100, 200, uint40(_now() + FEE_DELAY));
     }
 
+    /// @dev What its last announcement carried, even where another fee is in force by now.
+    function test_Fee_OfAChannelIsItsOfferings() public {
+        VM.prank(FEE_ADDRESS);
+        psc.setFee(500);
+        _pass(FEE_DELAY);
+        VM.assertEq(psc.fee(), 500, "in force");
+        VM.expectEmit(address(psc));
+        emit IPSC.ChannelOpened(
+            psc.channelIdOf(_descriptor(1)), CLIENT, AGENT, OFFERING, 1, address(0), MIN_DEPOSIT, 0
+        );
+        (, bytes32 id) = _open(1);
+        VM.assertEq(psc.channels(id).fee, 0, "of the channel");
+    }
+
     function test_Fee_ReachesAnOfferingAtItsPopUpAndIsAnnouncedWithIt() public {
         VM.prank(FEE_ADDRESS);
         psc.setFee(500);
