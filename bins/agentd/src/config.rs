@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use privatix_daemon::config::{
     self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection, TorSection,
 };
@@ -21,6 +22,8 @@ pub(crate) struct Settings {
     chain: ChainSection,
     #[serde(default)]
     account: AccountSection,
+    #[serde(default)]
+    pub(crate) operator: OperatorSection,
     api: ApiSection,
     #[serde(default)]
     pub(crate) somc: SomcSection,
@@ -63,6 +66,14 @@ impl config::Settings for Settings {
     fn log(&self) -> &LogSection {
         &self.log
     }
+}
+
+/// `[operator]`: for whom the key acts, if not for its own account.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OperatorSection {
+    /// The agent whose operator the key of `[account]` is.
+    pub(crate) agent: Option<Address>,
 }
 
 /// `[somc]`: the messaging server that clients talk to.
@@ -337,7 +348,12 @@ impl Init {
     }
 }
 
-const SECTIONS: &str = r#"[somc]
+const SECTIONS: &str = r#"[operator]
+# The agent that the key above is the operator of: it publishes and closes for that account and pays the gas, and cannot move
+# the account's money. The account's own key appoints it: `agentd operator appoint ADDRESS`.
+# agent = "0x..."
+
+[somc]
 # The messaging server that clients fetch offerings and access from, and pay at.
 # The onion service by which they reach it: "own" is one in this process, under an address that belongs to the account; "off";
 # or the address of one that a tor daemon on this machine forwards to `listen`, e.g. "....onion:80".

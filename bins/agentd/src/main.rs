@@ -2,9 +2,11 @@
 
 mod config;
 mod offerings;
+mod operator;
 
 use std::process::ExitCode;
 
+use clap::Subcommand;
 use privatix_adapter::Role;
 use privatix_agent::{Agent, Messaging};
 use privatix_daemon::config::Loaded;
@@ -13,8 +15,21 @@ use privatix_somc::{DirectListener, Listener, SomcAddress};
 use tokio_util::sync::CancellationToken;
 
 use config::{Onion, SomcSection};
+use offerings::OfferingsCommand;
+use operator::OperatorCommand;
 
 struct Agentd;
+
+/// Commands that only a seller has.
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Makes offerings, announces them, lists and removes them
+    #[command(subcommand)]
+    Offerings(OfferingsCommand),
+    /// Appoints a key that may act for the account, shows it, takes its rights away
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+}
 
 impl App for Agentd {
     const NAME: &'static str = "agentd";
@@ -25,7 +40,7 @@ impl App for Agentd {
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[("api.listen", "127.0.0.1:9520")];
     const ROLE: Role = Role::Agent;
     type Settings = config::Settings;
-    type Command = offerings::Command;
+    type Command = Command;
     type Init = config::Init;
 
     fn config_sections(init: &config::Init) -> Result<String, DaemonError> {
@@ -58,9 +73,10 @@ impl App for Agentd {
 
     async fn run(
         loaded: Loaded<config::Settings>,
-        parts: Parts,
+        mut parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
+        parts.node.operator_of = loaded.settings.operator.agent;
         let somc = &loaded.settings.somc;
         let messaging = messaging(somc, parts.tor.as_ref()).await?;
         let agent = Agent::new(parts.node, messaging).await?.limits(somc.limits(parts.connections));
@@ -68,9 +84,11 @@ impl App for Agentd {
         together(agent.run(shutdown.clone()), serving, shutdown).await
     }
 
-    async fn command(command: offerings::Command, context: &Context<'_, Self>) -> Result<(), DaemonError> {
-        let offerings::Command::Offerings(command) = command;
-        command.carry_out(context).await
+    async fn command(command: Command, context: &Context<'_, Self>) -> Result<(), DaemonError> {
+        match command {
+            Command::Offerings(command) => command.carry_out(context).await,
+            Command::Operator(command) => command.carry_out(context).await,
+        }
     }
 }
 

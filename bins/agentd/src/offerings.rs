@@ -1,4 +1,4 @@
-//! Commands that only a seller has.
+//! `agentd offerings`: what is sold.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,6 @@ use privatix_daemon::output::{or_dash, pairs, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, token_unit};
 
 use crate::Agentd;
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum Command {
-    /// Makes offerings, announces them, lists and removes them
-    #[command(subcommand)]
-    Offerings(OfferingsCommand),
-}
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum OfferingsCommand {

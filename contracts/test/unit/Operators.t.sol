@@ -106,8 +106,8 @@ contract OperatorsTest is World {
         _assertCanDoNothing(CLIENT, d);
     }
 
-    /// @dev The zero address is operator of everybody who has none: it must not get anything by a malformed call.
-    function test_Operator_OfNobodyIsNobody() public {
+    /// @dev Who has no operator has the zero address as one, from which nobody can send.
+    function test_Operator_OfAnAgentWithoutOneIsNobody() public {
         (IPSC.Descriptor memory d,) = _open(1);
         _assertCanDoNothing(STRANGER, d);
     }

@@ -61,7 +61,12 @@ impl Access {
             endpoint: Endpoint::new(access.endpoint),
         };
         let offering_template = offering.message().template;
-        let context = AccessContext { descriptor, domain: *self.node.domain(), offering_template };
+        let context = AccessContext {
+            descriptor,
+            domain: *self.node.domain(),
+            offering_template,
+            operator: self.node.as_operator(),
+        };
         SealedAccess::seal(&message, request.recipient, &context, templates, self.node.signer())
             .inspect(|_| tracing::info!(channel = %id, "access handed over"))
             .map_err(|error| internal(id, &NodeError::Refused(error.to_string())))

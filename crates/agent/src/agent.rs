@@ -1,11 +1,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use async_trait::async_trait;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher};
+use privatix_jobs::Pushed;
 use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
@@ -19,6 +21,7 @@ use crate::messaging::Messaging;
 use crate::offerings::{
     ChangeOffering, OfferingAction, OfferingDraft, Offerings, create, warn_of_old_addresses,
 };
+use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appointment};
 use crate::payments::Payments;
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
@@ -91,23 +94,25 @@ impl Agent {
             }
         });
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
+        let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
         let register = {
             let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
             move |processor: privatix_jobs::ProcessorBuilder| {
                 processor
                     .register(Offerings { node: Arc::clone(&node), addresses })
                     .register::<ProvisionChannel, _>(Channels { node: Arc::clone(&node) })
-                    .register::<CloseChannel, _>(Channels { node })
+                    .register::<CloseChannel, _>(Channels { node: Arc::clone(&node) })
+                    .register(Operators { node })
             }
         };
         let outcome = node.run(role, register, stop.clone()).await;
         stop.cancel();
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
-        let watched = watching.await;
+        let watched = watching.await.and(appointed.await);
         outcome?;
         watched.map_err(|error| NodeError::TaskEnded {
-            task: "watch on the messaging server",
+            task: "watch on the messaging server or the operator",
             reason: error.to_string(),
         })?;
         served.map_err(|error| NodeError::TaskEnded { task: "messaging server", reason: error.to_string() })
@@ -173,6 +178,15 @@ impl AgentHandle {
     pub async fn offerings(&self, limit: u32) -> Result<Vec<offerings::Offering>, NodeError> {
         let filter = offerings::Filter { agent: Some(self.node.account()), ..Default::default() };
         Ok(offerings::list(&mut *self.node.db().read().await?, &filter, 0, limit).await?)
+    }
+
+    /// Appoints who may act for our account, in place of the one before; goes on in the background.
+    ///
+    /// # Errors
+    /// [`NodeError::NotForOperators`] unless the node has the account's own key.
+    pub async fn appoint_operator(&self, operator: Option<Address>) -> Result<Pushed, NodeError> {
+        check_may_appoint(&self.node, operator)?;
+        self.node.enqueue(&AppointOperator { operator }, "operator").await
     }
 
     /// Pauses a channel's service until [`resume`](Self::resume).

@@ -32,6 +32,7 @@ mod agent;
 mod channels;
 mod messaging;
 mod offerings;
+mod operator;
 mod payments;
 mod places;
 mod role;
@@ -40,6 +41,7 @@ pub use agent::{Agent, AgentHandle};
 pub use channels::{CloseChannel, ProvisionChannel};
 pub use messaging::Messaging;
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
+pub use operator::AppointOperator;
 pub use payments::Payments;
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,

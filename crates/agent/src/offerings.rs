@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
 use privatix_billing::{TermsDraft, min_deposit};
 use privatix_chain::{TxRecord, TxStatus};
 use privatix_channel::{Amount, Fee, OfferingHash};
-use privatix_contracts::call;
+use privatix_contracts::{AboveContractRange, call};
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
 use privatix_node::{Node, NodeError};
@@ -160,7 +161,12 @@ pub(crate) async fn create(
         terms: draft.terms,
         additional: draft.additional,
     };
-    let offering = SignedOffering::sign(&message, node.templates(), node.signer())?;
+    let offering = match node.as_operator() {
+        None => SignedOffering::sign(&message, node.templates(), node.signer())?,
+        Some(operator) => {
+            SignedOffering::sign_as_operator(&message, node.templates(), node.signer(), operator)?
+        }
+    };
     let stored = Offering {
         agent: node.account(),
         hash: offering.hash(),
@@ -201,6 +207,48 @@ pub(crate) async fn warn_of_old_addresses(node: &Node, addresses: &Addresses) ->
         }
     }
     Ok(())
+}
+
+/// Whether clients accept the signature of an offering of ours: the account's own, or that of the operator which the chain
+/// shows now.
+async fn signature_counts(node: &Node, offering: OfferingHash) -> Result<bool, NodeError> {
+    let offering = node.offering(node.account(), offering).await?;
+    if offering.is_signed_by(node.account()) {
+        return Ok(true);
+    }
+    let operator = node.operator_of(node.account()).await?;
+    Ok(operator.is_some_and(|operator| offering.is_signed_by(operator)))
+}
+
+/// The call that changes an offering as the job asks: the account's own, or its operator's.
+fn calldata(
+    node: &Node,
+    job: &ChangeOffering,
+    said: &Announcement,
+    source_type: u8,
+    source: String,
+) -> Result<Vec<u8>, NodeError> {
+    let (agent, offering) = (node.account(), job.offering);
+    let (min_deposit, supply) = (said.min_deposit, said.supply);
+    let above_range = |error: AboveContractRange| NodeError::Refused(error.to_string());
+    Ok(match (job.action, node.is_operator()) {
+        (OfferingAction::Publish, false) => {
+            call::register_offering(offering, min_deposit, supply, source_type, source)
+                .map_err(above_range)?
+                .abi_encode()
+        }
+        (OfferingAction::Publish, true) => {
+            call::register_offering_for(agent, offering, min_deposit, supply, source_type, source)
+                .map_err(above_range)?
+                .abi_encode()
+        }
+        (OfferingAction::PopUp, false) => call::pop_up_offering(offering, source_type, source).abi_encode(),
+        (OfferingAction::PopUp, true) => {
+            call::pop_up_offering_for(agent, offering, source_type, source).abi_encode()
+        }
+        (OfferingAction::Remove, false) => call::remove_offering(offering).abi_encode(),
+        (OfferingAction::Remove, true) => call::remove_offering_for(agent, offering).abi_encode(),
+    })
 }
 
 /// The one offering template of the plug-in's product.
@@ -262,6 +310,14 @@ impl Offerings {
             )));
         }
         let said = &stored.announcement;
+        if job.action != OfferingAction::Remove && !signature_counts(node, job.offering).await? {
+            return Err(NodeError::Refused(format!(
+                "clients would refuse offering {}: the chain does not show who signed it as the operator of {}; have that \
+                 operator appointed, or make the offering again with `offerings create`",
+                job.offering,
+                node.account()
+            )));
+        }
         if job.action == OfferingAction::Publish {
             let needed = said.min_deposit.checked_mul(said.supply.into()).unwrap_or(Amount::MAX);
             let available = node.balances().await?.contract;
@@ -279,22 +335,8 @@ impl Offerings {
         let key = format!("{} {} {}", job.action.kind(), job.offering, cx.id());
         let subject = job.offering.to_string();
         let mut completion = cx.finish().await?;
-        match job.action {
-            OfferingAction::Publish => {
-                let call =
-                    call::register_offering(job.offering, said.min_deposit, said.supply, source_type, source)
-                        .map_err(|e| NodeError::Refused(e.to_string()))?;
-                node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
-            }
-            OfferingAction::PopUp => {
-                let call = call::pop_up_offering(job.offering, source_type, source);
-                node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
-            }
-            OfferingAction::Remove => {
-                let call = call::remove_offering(job.offering);
-                node.submit(&mut completion, job.action.kind(), &subject, key, &call).await?;
-            }
-        }
+        let calldata = calldata(node, job, said, source_type, source)?;
+        node.submit_encoded(&mut completion, job.action.kind(), &subject, key, calldata).await?;
         offerings::set_status(&mut completion, node.account(), job.offering, job.action.under_way()).await?;
         let done = completion.commit().await?;
         node.wake_transactor();

@@ -77,17 +77,12 @@ impl Role for AgentRole {
         let terminate =
             |reason: &str| ServiceOrder { channel: id, order: Order::Terminate, reason: reason.to_owned() };
         match event.channel_event() {
-            // Code of the client's account could void every voucher of it, so it is not served, and its place is freed.
+            // Code of the client's account could void every voucher of it, so it is not served. Nor is it closed at our cost:
+            // its client took the place with a deposit, and would get that back at once, to do the same again.
             Some(ChainEvent::Opened { .. }) if !channel.descriptor.names_signer() => {
-                tracing::warn!(channel = %id, "the channel names no signer; it is closed without service");
-                privatix_node::push(
-                    conn,
-                    &terminate("the channel names no signer of its vouchers"),
-                    "monitor",
-                )
-                .await?;
-                let close = CloseChannel { channel: id, even_unpaid: true };
-                privatix_node::push(conn, &close, "monitor").await
+                tracing::warn!(channel = %id, "the channel names no signer; it is not served");
+                let reason = "the channel names no signer of its vouchers";
+                privatix_node::push(conn, &terminate(reason), "monitor").await
             }
             // Ended before a reorganisation, and open again: what was paid is still to be cashed.
             Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
@@ -104,9 +99,26 @@ impl Role for AgentRole {
             Some(ChainEvent::Closed { .. }) => {
                 privatix_node::push(conn, &terminate("the channel is closed"), "monitor").await
             }
+            // The service ended with the close request that is now taken back, or a voucher above the deposit is worth more:
+            // nobody else ends the channel, and its place and stake stay taken till then.
+            Some(ChainEvent::ToppedUp { .. } | ChainEvent::CloseCancelled) if channel.service.is_ending() => {
+                let taken_back = channel.descriptor.names_signer()
+                    && matches!(
+                        event.channel_event(),
+                        Some(
+                            ChainEvent::CloseCancelled | ChainEvent::ToppedUp { request_cancelled: true, .. }
+                        )
+                    );
+                let close = CloseChannel { channel: id, even_unpaid: taken_back };
+                privatix_node::push(conn, &close, "monitor").await
+            }
             Some(ChainEvent::ToppedUp { .. } | ChainEvent::Settled { .. } | ChainEvent::CloseCancelled)
             | None => Ok(()),
         }
+    }
+
+    async fn on_undone(&self, conn: &mut Conn, channel: &Channel) -> Result<(), NodeError> {
+        crate::channels::answer(conn, &self.node, channel).await
     }
 
     async fn on_stopped(&self, _: ChannelId) -> Result<(), NodeError> {

@@ -50,6 +50,17 @@ requests! {
         offering: OfferingHash,
     } => "offerings_get" -> Offering;
 
+    /// The account, the operator that the chain shows for it, and the key that is used here.
+    GetOperator {} => "operator_get" -> Operator;
+
+    /// Appoints who may act for the account in place of the operator before; nobody when none is given. Goes on in the
+    /// background.
+    AppointOperator {
+        /// Who.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operator: Option<Address>,
+    } => "operator_appoint" -> Order;
+
     /// The offering templates that can be used.
     ListTemplates {} => "templates_list" -> Vec<Template>;
 }
@@ -83,6 +94,18 @@ pub struct Offering {
     pub created_at: SystemTime,
     /// What the agent signed: prices, rules, description.
     pub message: Option<OfferingMessage>,
+}
+
+/// Who acts for an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Operator {
+    /// Whose offerings, channels and money it is about.
+    pub account: Address,
+    /// Its operator by the newest block, if it has one.
+    pub operator: Option<Address>,
+    /// Who signs and pays gas here: the account, or its operator.
+    pub sender: Address,
 }
 
 /// An offering template.

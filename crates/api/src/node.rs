@@ -31,6 +31,9 @@ requests! {
     Withdraw {
         /// How much.
         amount: Amount,
+        /// To whom; to the account's own wallet when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Address>,
     } => "node_withdraw" -> Order;
 
     /// The channels, newest first.
@@ -174,6 +177,9 @@ pub struct Status {
     pub version: String,
     /// Its account.
     pub account: Address,
+    /// This daemon's key, where that is the account's operator and not the account itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Address>,
     /// The chain (EIP-155).
     pub chain_id: u64,
     /// The service contract.

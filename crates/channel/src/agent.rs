@@ -1,7 +1,5 @@
 //! The agent's view of a channel.
 
-use std::cmp::Ordering;
-
 use crate::{
     Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, CloseAuthorization, ConsentRefused,
     Consents, Domain, FinalView, LONGEST_CONSENT, LogPosition, NewConsent, OnChain, SignedVoucher,
@@ -250,15 +248,18 @@ impl AgentChannel {
             self.verifier.verify(voucher)?;
         }
         let best = self.signed().max(self.on_chain.paid);
-        match cumulative.cmp(&best) {
-            Ordering::Less => Err(VoucherError::Stale { cumulative, best }),
-            Ordering::Equal => Ok(Accepted::Same(self.receipt())),
-            Ordering::Greater => {
-                self.consents.permit(cumulative)?;
-                let gained = self.worth(cumulative).saturating_sub(self.proven());
-                Ok(Accepted::New(NewBest { voucher: *voucher, gained }))
-            }
+        // Whatever the answer, it acknowledges what was stored: of a voucher that was stored while a lower consent was
+        // committed nobody may hear.
+        self.permit(cumulative)?;
+        if cumulative < best {
+            return Err(VoucherError::Stale { cumulative, best });
         }
+        if cumulative == self.signed() {
+            return Ok(Accepted::Same(self.receipt()));
+        }
+        // One over what the chain shows as paid is kept, too: a reorganisation may take the payment back.
+        let gained = self.worth(cumulative).saturating_sub(self.proven());
+        Ok(Accepted::New(NewBest { voucher: *voucher, gained }))
     }
 
     /// Judges several queued vouchers, the highest first, and stops at the first acceptable one: a voucher replaces all lower
@@ -291,11 +292,18 @@ impl AgentChannel {
         if voucher.channel() != self.id() {
             return Err(VoucherError::WrongChannel { expected: self.id(), found: voucher.channel() });
         }
+        self.permit(voucher.cumulative())?;
         if self.best.is_none_or(|best| best.cumulative() < voucher.cumulative()) {
-            self.consents.permit(voucher.cumulative())?;
             self.best = Some(voucher);
         }
         Ok(self.receipt())
+    }
+
+    /// Whether acknowledging a voucher over this amount, and with it the best one, is safe from the consents that may still
+    /// count. What the chain shows as paid is safe from those below it.
+    fn permit(&self, cumulative: Amount) -> Result<(), VoucherError> {
+        let acknowledged = cumulative.max(self.signed());
+        if acknowledged <= self.on_chain.paid { Ok(()) } else { self.consents.permit(acknowledged) }
     }
 
     /// The receipt for everything proven so far.

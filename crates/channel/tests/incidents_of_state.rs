@@ -10,8 +10,9 @@ mod common;
 use alloy::primitives::Address;
 use common::*;
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, Answer, ChainEvent, ChainTime, ChannelId, ClientChannel, Finalize, Phase,
-    SignError, SignedVoucher, Terms, VoucherSignature, answer_close_request, client_finalize,
+    Accepted, AgentChannel, Amount, Answer, ChainEvent, ChainTime, ChannelId, ClientChannel, ConsentRefused,
+    Consents, FinalView, Finalize, Phase, SignError, SignedVoucher, Terms, VoucherError, VoucherSignature,
+    answer_close_request, client_finalize,
     model::{Call, Claim, Contract, Revert, Source},
 };
 
@@ -279,6 +280,62 @@ fn incident_17_no_text_smuggles_anything_along() {
     let twice = r#"{"channel":"ID","cumulative":"5","cumulative":"6","signature":"SIGNATURE"}"#;
     let twice = twice.replace("ID", &id).replace("SIGNATURE", &signature);
     assert!(serde_json::from_str::<SignedVoucher>(&twice).is_err(), "a field that is given twice");
+}
+
+// ---------------------------------------------------------------- 7 again: consents beside vouchers
+
+/// A voucher was accepted, a lower consent committed, and then the voucher stored: it must never be acknowledged, not after a
+/// restart either, since the consent can close the channel below it.
+#[test]
+fn incident_7_a_voucher_stored_beside_a_lower_consent_is_never_acknowledged() {
+    let mut agent = open_agent();
+    accept(&mut agent, &voucher(100));
+    let Accepted::New(racing) = agent.accept(&voucher(200)).unwrap() else { panic!("not new") };
+    let consent = agent.consent(amount(100), 0, ChainTime::new(5)).unwrap();
+    let consent = agent.commit_consent(consent).unwrap();
+
+    let above =
+        |cumulative| VoucherError::AboveConsent { cumulative: amount(cumulative), consented: amount(100) };
+    assert_eq!(agent.commit(racing), Err(above(200)));
+    let on_chain = *agent.on_chain();
+    let restored = AgentChannel::restore(domain(), descriptor(), on_chain, Some(voucher(200))).unwrap();
+    let mut restored = restored.with_consents(Consents::new([consent]));
+    for resent in [100, 150, 200] {
+        assert_eq!(restored.accept(&voucher(resent)), Err(above(200)), "it acknowledges the best");
+    }
+    assert_eq!(restored.accept(&voucher(300)), Err(above(300)));
+
+    // Once the consent is void for good, or what it could undercut is paid, the voucher counts.
+    let mut paid = restored.clone();
+    paid.apply(at(2), ChainEvent::Settled { paid: amount(200) });
+    assert_eq!(paid.accept(&voucher(200)).unwrap(), Accepted::Same(paid.receipt()));
+    assert!(restored.void_consents(&FinalView { time: ChainTime::new(5), nonce: 1, paid: amount(0) }));
+    assert_eq!(restored.accept(&voucher(200)).unwrap(), Accepted::Same(restored.receipt()));
+}
+
+/// The other way round: a voucher was committed while the consent was being stored.
+#[test]
+fn incident_7_a_consent_below_a_voucher_committed_meanwhile_is_not_signed() {
+    let mut agent = open_agent();
+    accept(&mut agent, &voucher(100));
+    let consent = agent.consent(amount(100), 0, ChainTime::new(5)).unwrap();
+    accept(&mut agent, &voucher(200));
+    let refused = ConsentRefused::BelowProven { cumulative: amount(100), proven: amount(200) };
+    assert_eq!(agent.commit_consent(consent), Err(refused));
+}
+
+/// What the chain shows as paid may be undone: a voucher over it is stored before it is acknowledged.
+#[test]
+fn incident_7_a_voucher_over_what_is_paid_already_is_kept() {
+    let mut agent = open_agent();
+    agent.apply(at(2), ChainEvent::Settled { paid: amount(200) });
+    let Accepted::New(new) = agent.accept(&voucher(200)).unwrap() else { panic!("not kept") };
+    assert_eq!(new.gained(), Amount::ZERO);
+    agent.commit(new).unwrap();
+    let mut undone = *open_agent().on_chain();
+    undone.apply(at(1), opened());
+    agent.reset_chain(undone);
+    assert_eq!(agent.claimable(), amount(200));
 }
 
 // ---------------------------------------------------------------- 18: griefing

@@ -9,7 +9,7 @@ use privatix_adapter::{self as adapter, Credentials, Provision, Secret};
 use privatix_channel::{ChannelId, ServiceEvent};
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
 use privatix_node::{Node, NodeError, Order, ServiceOrder, after};
-use privatix_offering::{AccessContext, AccessKey, AccessRequest};
+use privatix_offering::{AccessContext, AccessError, AccessKey, AccessRequest, SignatureProblem};
 use privatix_somc::Refusal;
 use privatix_store::channels::{self, Access};
 use privatix_store::offerings;
@@ -119,8 +119,15 @@ impl AccessFetcher {
             }
         };
         let offering_template = offering.message().template;
-        let context = AccessContext { descriptor, domain: *node.domain(), offering_template };
-        let message = sealed.open(&key, &context, node.templates())?;
+        let context = AccessContext { descriptor, domain: *node.domain(), offering_template, operator: None };
+        let message = match sealed.open(&key, &context, node.templates()) {
+            // Not the agent itself: the chain is asked for its operator.
+            Err(AccessError::Signature(SignatureProblem::WrongSigner { .. })) => {
+                let operator = node.operator_of(descriptor.agent).await?;
+                sealed.open(&key, &AccessContext { operator, ..context }, node.templates())?
+            }
+            opened => opened?,
+        };
 
         let access = Access {
             username: message.username.clone(),

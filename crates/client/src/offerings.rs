@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use privatix_channel::OfferingHash;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
 use privatix_node::{Node, NodeError, after};
-use privatix_offering::{Announced, SignedOffering};
+use privatix_offering::{Announced, OfferingError, SignatureProblem, SignedOffering};
 use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -96,6 +96,19 @@ impl Offerings {
         Self { node, dialler, places: Semaphore::new(AT_ONCE), last_turn }
     }
 
+    /// The chain is asked for the agent's operator only where the agent itself did not sign.
+    async fn check(&self, job: &FetchOffering, wire: &[u8]) -> Result<SignedOffering, NodeError> {
+        let node = &self.node;
+        let (agent, domain) = (job.agent, *node.domain());
+        let mut announced = Announced { hash: job.offering, agent, operator: None, domain };
+        let mut checked = SignedOffering::verify(wire, &announced, node.templates());
+        if let Err(OfferingError::Signature(SignatureProblem::WrongSigner { .. })) = checked {
+            announced.operator = node.operator_of(agent).await?;
+            checked = SignedOffering::verify(wire, &announced, node.templates());
+        }
+        Ok(checked?)
+    }
+
     async fn fetch(&self, job: &FetchOffering, cx: JobContext) -> Result<Done, NodeError> {
         let node = &self.node;
         let stored = offerings::get(&mut *node.db().read().await?, job.agent, job.offering).await?;
@@ -106,9 +119,10 @@ impl Offerings {
             Ok(peer) => peer.offering(job.offering).await.map_err(no_answer(&peer)),
             Err(error) => Err(error),
         };
-        let announced = Announced { hash: job.offering, agent: job.agent, domain: *node.domain() };
-        let checked =
-            fetched.and_then(|wire| Ok(SignedOffering::verify(&wire, &announced, node.templates())?));
+        let checked = match fetched {
+            Ok(wire) => self.check(job, &wire).await,
+            Err(error) => Err(error),
+        };
         match checked {
             Ok(offering) => {
                 let country = offering.message().country.code();

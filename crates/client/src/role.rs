@@ -148,6 +148,13 @@ impl Role for ClientRole {
         }
     }
 
+    async fn on_undone(&self, conn: &mut Conn, channel: &Channel) -> Result<(), NodeError> {
+        if channel.challenge_ends_at.is_some() && channel.closure.is_none() {
+            return privatix_node::push(conn, &FinalizeClose { channel: channel.id }, "monitor").await;
+        }
+        Ok(())
+    }
+
     async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError> {
         let (stored, account) = {
             let mut conn = self.node.db().read().await?;

@@ -63,6 +63,12 @@ pub(crate) fn known() -> Vec<B256> {
     [all().as_slice(), &[SKIPPED]].concat()
 }
 
+/// What a node of the market follows of everybody: channels, offerings and the network fee. Strangers cause none of these
+/// without paying for it more than a log.
+pub fn market() -> Vec<B256> {
+    [CHANNEL.as_slice(), &OFFERING, &FEE].concat()
+}
+
 /// Everything that the service contract emits, but for the skipped rows of batches.
 pub fn everything(contract: Address) -> Filter {
     Filter::new().address(contract).event_signature(all())

@@ -92,6 +92,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         db,
         endpoint,
         signer,
+        operator_of: None,
         adapter,
         adapter_settings,
         templates: Templates::builtin(),

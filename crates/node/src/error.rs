@@ -98,6 +98,14 @@ pub enum NodeError {
         "another transaction that moves tokens out of the wallet is on its way; wait until it is confirmed"
     )]
     WalletBusy,
+    /// What only the account's own key may do.
+    #[error("an operator cannot {what} {account}: do it with the key of that account")]
+    NotForOperators {
+        /// What was asked for, with its preposition.
+        what: &'static str,
+        /// The account.
+        account: alloy::primitives::Address,
+    },
     /// A token that cannot be paid with.
     #[error(transparent)]
     Token(#[from] TokenRefusal),

@@ -44,8 +44,9 @@ impl Messages {
             let why = stored.problem.unwrap_or_else(|| "it was not fetched yet".into());
             return Err(NodeError::Refused(format!("the message of offering {hash} is not here: {why}")));
         };
-        let announced = Announced { hash, agent, domain: self.domain };
-        let offering = Arc::new(SignedOffering::verify(&wire, &announced, &self.templates)?);
+        let announced = Announced { hash, agent, operator: None, domain: self.domain };
+        // Its signature was checked before it was stored, by the operator of that time.
+        let offering = Arc::new(SignedOffering::restore(&wire, &announced, &self.templates)?);
         let mut known = self.known.lock();
         if known.len() >= KEPT {
             known.clear();

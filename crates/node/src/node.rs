@@ -30,8 +30,11 @@ pub struct NodeParts {
     pub db: Database,
     /// The chain endpoint.
     pub endpoint: Endpoint,
-    /// The account's key.
+    /// The account's key, or that of its operator.
     pub signer: PrivateKeySigner,
+    /// The agent that the signer is the operator of; `None` where the signer is the account itself. An operator acts for the
+    /// agent's offerings and channels, pays the gas, and cannot move the agent's money.
+    pub operator_of: Option<Address>,
     /// The plug-in.
     pub adapter: Arc<dyn Adapter>,
     /// The plug-in's settings.
@@ -63,6 +66,7 @@ impl NodeParts {
             db: Database::open(db, &crate::migrations()).await?,
             endpoint: Endpoint::new(endpoint)?,
             signer,
+            operator_of: None,
             adapter,
             adapter_settings: serde_json::json!({}),
             templates: Templates::builtin(),
@@ -84,6 +88,7 @@ pub struct Node {
     pub(crate) db: Database,
     pub(crate) endpoint: Endpoint,
     pub(crate) signer: PrivateKeySigner,
+    account: Address,
     pub(crate) domain: Domain,
     challenge_period: Period,
     pub(crate) settings: ChainSettings,
@@ -110,9 +115,9 @@ pub(crate) struct Engine {
 /// What an account has, in base units of the token, and wei.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balances {
-    /// Ether for gas, in wei.
+    /// Ether for gas, in wei: the signer's, who may be an operator.
     pub ether: U256,
-    /// Tokens in the wallet.
+    /// Tokens in the account's wallet.
     pub wallet: Amount,
     /// Tokens in the service contract, free to use.
     pub contract: Amount,
@@ -131,12 +136,14 @@ impl Node {
     /// Checks the endpoint and the contract, and that the database is this account's.
     ///
     /// # Errors
-    /// [`NodeError::Chain`] for an unreachable or wrong endpoint or contract; [`NodeError::Store`] for another's database.
+    /// [`NodeError::Chain`] for an unreachable or wrong endpoint or contract; [`NodeError::Store`] for another's database;
+    /// [`NodeError::Refused`] for a client with an operator, which the contract does not know.
     pub async fn open(parts: NodeParts, side: adapter::Role) -> Result<Arc<Self>, NodeError> {
         let NodeParts {
             db,
             endpoint,
             signer,
+            operator_of,
             adapter,
             adapter_settings,
             templates,
@@ -144,6 +151,12 @@ impl Node {
             notices,
             peer_addresses,
         } = parts;
+        if operator_of.is_some() && side == adapter::Role::Client {
+            return Err(NodeError::Refused(
+                "only an agent can have an operator; a client needs the key of its own account".into(),
+            ));
+        }
+        let account = operator_of.unwrap_or_else(|| signer.address());
         let domain = contract_domain(&endpoint, &chain).await?;
         let psc = PSC::new(chain.contract, endpoint.provider());
         let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;
@@ -162,7 +175,7 @@ impl Node {
             adapter::Role::Client => identity::Role::Client,
         };
         let mut tx = db.begin().await?;
-        identity::claim(&mut tx, &Identity { role, domain, account: signer.address() }).await?;
+        identity::claim(&mut tx, &Identity { role, domain, account }).await?;
         if peer_addresses == PeerAddresses::Dropped {
             let cleared = sessions::forget_peers(&mut tx).await?;
             if cleared > 0 {
@@ -179,6 +192,7 @@ impl Node {
             db,
             endpoint,
             signer,
+            account,
             domain,
             challenge_period: Period::new(period.saturating_to()),
             settings: chain,
@@ -196,9 +210,34 @@ impl Node {
         }))
     }
 
-    /// Our address.
+    /// Our address: whose offerings, channels and money it is about.
     pub fn account(&self) -> Address {
+        self.account
+    }
+
+    /// Who signs messages, sends transactions and pays their gas: the account, or its operator.
+    pub fn sender(&self) -> Address {
         self.signer.address()
+    }
+
+    /// Whether we are the account's operator, who cannot move its money.
+    pub fn is_operator(&self) -> bool {
+        self.sender() != self.account
+    }
+
+    /// Ours as an operator, to make known to whoever checks our signatures: `None` where we are the account.
+    pub fn as_operator(&self) -> Option<Address> {
+        self.is_operator().then(|| self.sender())
+    }
+
+    /// The operator of an agent, asked from the endpoint's newest block.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn operator_of(&self, agent: Address) -> Result<Option<Address>, NodeError> {
+        let psc = PSC::new(self.domain.contract(), self.provider());
+        let operator = psc.operatorOf(agent).call().await.map_err(unreadable("an agent's operator"))?;
+        Ok(Some(operator).filter(|operator| !operator.is_zero()))
     }
 
     /// Which side of its channels we are on.
@@ -206,7 +245,7 @@ impl Node {
         self.side
     }
 
-    /// Our key.
+    /// Our key: the [`sender`](Self::sender)'s.
     pub fn signer(&self) -> &PrivateKeySigner {
         &self.signer
     }
@@ -313,9 +352,20 @@ impl Node {
         key: String,
         call: &impl SolCall,
     ) -> Result<TxId, NodeError> {
-        let intent = Intent::new(key, self.account(), self.domain.contract(), call.abi_encode())
-            .kind(kind)
-            .subject(subject);
+        self.submit_encoded(conn, kind, subject, key, call.abi_encode()).await
+    }
+
+    /// [`submit`](Self::submit) for a call that is encoded already.
+    pub async fn submit_encoded(
+        &self,
+        conn: &mut Conn,
+        kind: &str,
+        subject: &str,
+        key: String,
+        calldata: Vec<u8>,
+    ) -> Result<TxId, NodeError> {
+        let intent =
+            Intent::new(key, self.sender(), self.domain.contract(), calldata).kind(kind).subject(subject);
         Ok(self.transactor()?.submit(conn, intent).await?)
     }
 
@@ -350,7 +400,7 @@ impl Node {
     /// What the account has now, asked from the chain.
     pub async fn balances(&self) -> Result<Balances, NodeError> {
         let provider = self.provider();
-        let ether = provider.get_balance(self.account()).await.map_err(|e| NodeError::Contract {
+        let ether = provider.get_balance(self.sender()).await.map_err(|e| NodeError::Contract {
             what: "the ether balance",
             reason: self.endpoint.fault(&e).to_string(),
         })?;

@@ -26,6 +26,10 @@ pub trait Role: Send + Sync + 'static {
         event: &MarketEvent,
     ) -> Result<(), NodeError>;
 
+    /// Blocks were undone, and a channel that we keep was folded again from what is left: a close request that a later block
+    /// had taken back may stand again, with no event that says so.
+    async fn on_undone(&self, conn: &mut Conn, channel: &Channel) -> Result<(), NodeError>;
+
     /// A service was stopped for good, and all its usage is stored; its status is still `Terminating`. The place to settle
     /// what is owed.
     async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError>;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use alloy::primitives::B256;
 use parking_lot::Mutex;
 use privatix_adapter::{Configuration, usage_reports};
 use privatix_chain::{Interest, Keyring, Monitor, RevertDecoder, Transactor};
 use privatix_channel::ChannelId;
-use privatix_contracts::PscError;
+use privatix_contracts::{PscError, topics};
 use privatix_jobs::{Processor, ProcessorBuilder};
 use privatix_store::channels;
 use tokio::sync::mpsc;
@@ -42,8 +43,7 @@ impl Node {
             committed,
         });
         let chain_id = self.domain.chain_id();
-        let interest = Interest::all_of(self.domain.contract());
-        let monitor = Monitor::builder(self.db.clone(), self.endpoint.clone(), chain_id, [interest])
+        let monitor = Monitor::builder(self.db.clone(), self.endpoint.clone(), chain_id, self.interests())
             .confirmations(self.settings.confirmations)
             .poll_interval(self.settings.poll_interval)
             .start(self.settings.start)
@@ -65,6 +65,19 @@ impl Node {
         }
         let _engine = Stopped(self);
         self.run_tasks(role, register, (monitor, transactor, news), shutdown).await
+    }
+
+    /// The logs to follow: the market's, and those about the account itself. Not those that strangers cause for next to
+    /// nothing, such as the skipped rows of batches: a block full of them could be more than the endpoint gives out.
+    fn interests(&self) -> [Interest; 2] {
+        let of_contract = || Interest::all_of(self.domain.contract());
+        let one_of = |events: &[B256], interest: Interest| {
+            events.iter().fold(interest, |interest, event| interest.topic(0, *event))
+        };
+        [
+            one_of(&topics::market(), of_contract()),
+            one_of(&topics::ACCOUNT, of_contract()).address(1, self.account()),
+        ]
     }
 
     async fn run_tasks<R: Role>(

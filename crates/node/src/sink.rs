@@ -75,6 +75,7 @@ impl<R: Role> Sink<R> {
                     let order = ServiceOrder { channel: channel.id, order: Order::Suspend, reason };
                     crate::push(conn, &order, "monitor").await?;
                 }
+                self.role.on_undone(conn, &channel).await?;
             }
         }
         Ok(())

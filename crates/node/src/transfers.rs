@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_channel::Amount;
 use privatix_contracts::call;
@@ -18,11 +19,14 @@ pub struct Deposit {
     pub amount: Amount,
 }
 
-/// Job: move tokens from the internal balance back to the wallet.
+/// Job: move tokens from the internal balance back to a wallet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Withdraw {
     /// How much.
     pub amount: Amount,
+    /// To whom; to the account's own wallet when nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Address>,
 }
 
 /// The subject of jobs about the account's own money.
@@ -53,7 +57,19 @@ impl Job for Withdraw {
 }
 
 impl Node {
+    /// That the account's money is ours to move.
+    ///
+    /// # Errors
+    /// [`NodeError::NotForOperators`] for an operator.
+    pub fn check_own_account(&self, what: &'static str) -> Result<(), NodeError> {
+        if self.is_operator() {
+            return Err(NodeError::NotForOperators { what, account: self.account() });
+        }
+        Ok(())
+    }
+
     async fn deposit(&self, job: &Deposit, cx: JobContext) -> Result<Done, NodeError> {
+        self.check_own_account("deposit from the wallet of")?;
         let available = self.balances().await?.wallet;
         if available < job.amount {
             return Err(NodeError::Insufficient {
@@ -79,6 +95,7 @@ impl Node {
     }
 
     async fn withdraw(&self, job: &Withdraw, cx: JobContext) -> Result<Done, NodeError> {
+        self.check_own_account("withdraw from")?;
         let available = self.balances().await?.contract;
         if available < job.amount {
             return Err(NodeError::Insufficient {
@@ -90,7 +107,16 @@ impl Node {
         }
         let key = format!("withdraw {}", cx.id());
         let mut completion = cx.finish().await?;
-        self.submit(&mut completion, Withdraw::KIND, ACCOUNT, key, &call::withdraw(job.amount)).await?;
+        match job.to {
+            None => {
+                let call = call::withdraw(job.amount);
+                self.submit(&mut completion, Withdraw::KIND, ACCOUNT, key, &call).await?;
+            }
+            Some(to) => {
+                let call = call::withdraw_to(to, job.amount);
+                self.submit(&mut completion, Withdraw::KIND, ACCOUNT, key, &call).await?;
+            }
+        }
         let done = completion.commit().await?;
         self.wake_transactor();
         Ok(done)

@@ -58,8 +58,9 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::WalletBusy`] while another such payment is on its way: the two would take each other's nonce or
-    /// allowance. [`NodeError::Token`] for a token that the contract cannot hold.
+    /// allowance. [`NodeError::Token`] for a token that the contract cannot hold. [`NodeError::NotForOperators`].
     pub async fn wallet_turn(&self, value: Amount) -> Result<WalletTurn, NodeError> {
+        self.check_own_account("pay from the wallet of")?;
         let turn = Arc::clone(&self.payments).lock_owned().await;
         if self.is_wallet_busy().await? {
             return Err(NodeError::WalletBusy);

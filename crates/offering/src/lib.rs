@@ -70,7 +70,7 @@
 //! let offering = SignedOffering::sign(&message, &templates, &agent)?;
 //!
 //! // The client checks what it fetched against what the chain says.
-//! let announced = Announced { hash: offering.hash(), agent: agent.address(), domain };
+//! let announced = Announced { hash: offering.hash(), agent: agent.address(), operator: None, domain };
 //! let checked = SignedOffering::verify(offering.wire(), &announced, &templates)?;
 //! assert_eq!(checked.message().service_name, "Fast proxy");
 //! # Ok::<(), Box<dyn std::error::Error>>(())

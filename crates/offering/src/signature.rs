@@ -36,26 +36,32 @@ impl MessageSignature {
         signature.recover_address_from_prehash(digest).ok().filter(|address| !address.is_zero())
     }
 
-    /// That `expected` signed this digest.
-    pub(crate) fn check(&self, digest: &B256, expected: Address) -> Result<(), SignatureProblem> {
+    /// That this digest is signed by `agent`, or by its operator if it has one.
+    pub(crate) fn check(
+        &self,
+        digest: &B256,
+        agent: Address,
+        operator: Option<Address>,
+    ) -> Result<(), SignatureProblem> {
         match self.signer(digest) {
-            Some(signer) if signer == expected => Ok(()),
-            _ => Err(SignatureProblem::WrongSigner { expected }),
+            Some(signer) if signer == agent || Some(signer) == operator => Ok(()),
+            _ => Err(SignatureProblem::WrongSigner { expected: agent }),
         }
     }
 
-    /// Signs a digest as `expected` and checks the result: a wrong key is found here, not at the
-    /// other side.
+    /// Signs a digest as `agent` or as its operator, and checks the result: a wrong key is found
+    /// here, not at the other side.
     pub(crate) fn sign(
         digest: &B256,
         signer: &impl SignerSync,
-        expected: Address,
+        agent: Address,
+        operator: Option<Address>,
     ) -> Result<Self, SignatureProblem> {
         let signature = signer
             .sign_hash_sync(digest)
             .map_err(|error| SignatureProblem::Signer { problem: error.to_string() })?;
         let signature = Self(VoucherSignature::try_from(signature.normalized_s())?);
-        signature.check(digest, expected).map(|()| signature)
+        signature.check(digest, agent, operator).map(|()| signature)
     }
 }
 
@@ -73,9 +79,9 @@ pub enum SignatureProblem {
     #[error(transparent)]
     Malformed(#[from] SignatureError),
     /// Signed by another key, or over other bytes.
-    #[error("not signed by {expected} over these bytes")]
+    #[error("not signed by {expected} or its operator over these bytes")]
     WrongSigner {
-        /// Who should have signed.
+        /// The agent that should have signed, or its operator.
         expected: Address,
     },
     /// The key itself refused.

@@ -29,14 +29,17 @@ pub struct Announced {
     pub hash: OfferingHash,
     /// The agent that announced it.
     pub agent: Address,
+    /// The operator that the chain shows for the agent, whose signature then counts as the agent's. `None` where there
+    /// is none, or where only the agent's own signature is to count.
+    pub operator: Option<Address>,
     /// The chain and contract where it is announced.
     pub domain: Domain,
 }
 
 /// An offering message with its agent's signature: what is served, hashed and announced.
 ///
-/// A value of this type has passed every check: canonical, signed by the message's agent, valid
-/// against its template, with usable terms.
+/// A value of this type has passed every check: canonical, signed by the message's agent or by an
+/// operator of it, valid against its template, with usable terms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignedOffering {
     wire: Vec<u8>,
@@ -57,12 +60,35 @@ impl SignedOffering {
         templates: &Templates,
         signer: &impl SignerSync,
     ) -> Result<Self, OfferingError> {
+        Self::sign_by(message, templates, signer, None)
+    }
+
+    /// Checks and signs a message with the key of the agent's `operator`. Clients accept it while
+    /// the chain shows this operator for the agent.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign), where the key may be the operator's, too.
+    pub fn sign_as_operator(
+        message: &OfferingMessage,
+        templates: &Templates,
+        signer: &impl SignerSync,
+        operator: Address,
+    ) -> Result<Self, OfferingError> {
+        Self::sign_by(message, templates, signer, Some(operator))
+    }
+
+    fn sign_by(
+        message: &OfferingMessage,
+        templates: &Templates,
+        signer: &impl SignerSync,
+        operator: Option<Address>,
+    ) -> Result<Self, OfferingError> {
         let value = json::to_value(message)?;
         let mut wire = json::canonical(&value)?;
         // The same reading as the client's: bounds on size and depth included.
         let value = json::parse_canonical(&wire, MAX_OFFERING_SIZE - MessageSignature::SIZE)?;
         let (message, terms) = check_message(value, templates)?;
-        let signature = MessageSignature::sign(&digest(&wire)?, signer, message.agent)?;
+        let signature = MessageSignature::sign(&digest(&wire)?, signer, message.agent, operator)?;
         wire.extend_from_slice(signature.as_bytes());
         Ok(Self { hash: hash(&wire), wire, message, terms, signature })
     }
@@ -74,6 +100,24 @@ impl SignedOffering {
     /// # Errors
     /// The first check that failed.
     pub fn verify(wire: &[u8], announced: &Announced, templates: &Templates) -> Result<Self, OfferingError> {
+        Self::read(wire, announced, templates, Trust::Stranger)
+    }
+
+    /// Reads bytes that passed [`verify`](Self::verify) before and were kept. Everything is checked
+    /// again but who signed them: the operator that did may have been replaced since.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn restore(wire: &[u8], announced: &Announced, templates: &Templates) -> Result<Self, OfferingError> {
+        Self::read(wire, announced, templates, Trust::VerifiedBefore)
+    }
+
+    fn read(
+        wire: &[u8],
+        announced: &Announced,
+        templates: &Templates,
+        trust: Trust,
+    ) -> Result<Self, OfferingError> {
         if wire.len() > MAX_OFFERING_SIZE {
             return Err(JsonError::TooLarge { size: wire.len(), limit: MAX_OFFERING_SIZE }.into());
         }
@@ -85,7 +129,9 @@ impl SignedOffering {
             return Err(OfferingError::TooShort { size: wire.len() });
         };
         let signature = MessageSignature::from_bytes(signature)?;
-        signature.check(&digest(bytes)?, announced.agent)?;
+        if trust == Trust::Stranger {
+            signature.check(&digest(bytes)?, announced.agent, announced.operator)?;
+        }
 
         let value = json::parse_canonical(bytes, MAX_OFFERING_SIZE)?;
         let (message, terms) = check_message(value, templates)?;
@@ -122,10 +168,27 @@ impl SignedOffering {
         &self.terms
     }
 
-    /// The agent's signature.
+    /// The signature of the agent or of its operator.
     pub fn signature(&self) -> &MessageSignature {
         &self.signature
     }
+
+    /// Whether `account` signed it.
+    pub fn is_signed_by(&self, account: Address) -> bool {
+        let Some((bytes, _)) = self.wire.split_last_chunk::<{ MessageSignature::SIZE }>() else {
+            return false;
+        };
+        digest(bytes).is_ok_and(|digest| self.signature.check(&digest, account, None).is_ok())
+    }
+}
+
+/// Where the bytes of an offering come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// From anybody.
+    Stranger,
+    /// From where we put them after we had verified them.
+    VerifiedBefore,
 }
 
 fn hash(wire: &[u8]) -> OfferingHash {

@@ -99,8 +99,25 @@ fn somebody_elses_signature_is_refused() {
     assert_eq!(error, Err(expected.clone()));
     assert_eq!(
         expected.to_string(),
-        format!("the access's signature is refused: not signed by {} over these bytes", agent().address())
+        format!(
+            "the access's signature is refused: not signed by {} or its operator over these bytes",
+            agent().address()
+        )
     );
+}
+
+#[test]
+fn an_operators_signature_counts_while_the_chain_shows_it() {
+    let key = AccessKey::generate();
+    let operated = AccessContext { operator: Some(client().address()), ..context() };
+    let templates = Templates::builtin();
+    let sealed = SealedAccess::seal(&access(), key.public(), &operated, &templates, &client()).unwrap();
+    assert_eq!(sealed.open(&key, &operated, &templates).unwrap(), access());
+    let refused = AccessError::Signature(SignatureProblem::WrongSigner { expected: agent().address() });
+    assert_eq!(sealed.open(&key, &context(), &templates), Err(refused), "no operator is shown any more");
+    // The agent's own signature counts with or without an operator.
+    let own = seal(&access(), key.public()).unwrap();
+    assert_eq!(own.open(&key, &operated, &templates).unwrap(), access());
 }
 
 #[test]

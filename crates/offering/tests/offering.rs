@@ -144,7 +144,10 @@ fn another_agent_than_the_announcing_one_is_refused() {
     assert_eq!(error, OfferingError::Signature(problem));
     assert_eq!(
         error.to_string(),
-        format!("the offering's signature is refused: not signed by {} over these bytes", client().address())
+        format!(
+            "the offering's signature is refused: not signed by {} or its operator over these bytes",
+            client().address()
+        )
     );
 }
 
@@ -159,6 +162,39 @@ fn signing_with_another_key_than_the_agents_is_refused() {
     let error = SignedOffering::sign(&message(), &Templates::builtin(), &client()).unwrap_err();
     let problem = SignatureProblem::WrongSigner { expected: agent().address() };
     assert_eq!(error, OfferingError::Signature(problem));
+}
+
+#[test]
+fn an_operators_signature_counts_while_the_chain_shows_it() {
+    let (operator, templates) = (client(), Templates::builtin());
+    let by = |operator| SignedOffering::sign_as_operator(&message(), &templates, &client(), operator);
+    let offering = by(operator.address()).unwrap();
+    assert!(offering.is_signed_by(operator.address()) && !offering.is_signed_by(agent().address()));
+
+    let shown = |operator| Announced { operator, ..announced(&offering) };
+    assert_eq!(verify(offering.wire(), &shown(Some(operator.address()))).unwrap(), offering);
+    let refused = OfferingError::Signature(SignatureProblem::WrongSigner { expected: agent().address() });
+    for other in [None, Some(Address::ZERO), Some(announced(&offering).domain.contract())] {
+        assert_eq!(verify(offering.wire(), &shown(other)).unwrap_err(), refused, "{other:?}");
+        // What was verified and kept stays good when the operator is replaced.
+        assert_eq!(SignedOffering::restore(offering.wire(), &shown(other), &templates).unwrap(), offering);
+    }
+    // The agent's own key needs no operator, and another key than the operator named signs nothing.
+    assert_eq!(by(agent().address()).unwrap_err(), refused);
+    let own = SignedOffering::sign_as_operator(&message(), &templates, &agent(), operator.address());
+    assert!(own.is_ok_and(|own| verify(own.wire(), &announced(&own)).is_ok()));
+}
+
+#[test]
+fn what_was_kept_is_checked_again_but_for_its_signer() {
+    let offering = offering();
+    let restore =
+        |wire: &[u8], announced: &Announced| SignedOffering::restore(wire, announced, &Templates::builtin());
+    let mut spoilt = offering.wire().to_vec();
+    spoilt[9] ^= 1;
+    assert!(matches!(restore(&spoilt, &announced(&offering)), Err(OfferingError::WrongHash { .. })));
+    let elsewhere = Announced { agent: client().address(), ..announced(&offering) };
+    assert!(matches!(restore(offering.wire(), &elsewhere), Err(OfferingError::WrongAgent { .. })));
 }
 
 #[test]

@@ -85,6 +85,40 @@ async fn a_database_that_a_newer_program_migrated_is_refused_and_says_what_to_do
 }
 
 #[tokio::test]
+async fn a_database_of_the_contracts_first_edition_is_refused_and_left_as_it_is() {
+    use diesel::connection::SimpleConnection as _;
+    use diesel::migration::MigrationSource as _;
+    use diesel::{Connection as _, SqliteConnection, sqlite::Sqlite};
+    use diesel_migrations::MigrationHarness as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("market.db");
+    let before = {
+        let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+        let mut migrations = MigrationSource::<Sqlite>::migrations(&SCHEMA).unwrap();
+        migrations.sort_by_key(|migration| migration.name().version().to_string());
+        for migration in migrations.iter().take(2) {
+            conn.run_migration(&**migration).unwrap();
+        }
+        let identity =
+            "INSERT INTO identity VALUES (1, 'agent', 1, randomblob(20), randomblob(20), randomblob(20))";
+        conn.batch_execute(identity).unwrap();
+        conn.applied_migrations().unwrap()
+    };
+    let refusal = Database::open(&path, &[privatix_store::MIGRATIONS]).await.unwrap_err();
+    let text = refusal.to_string();
+    assert!(matches!(refusal, DbError::Migration { .. }), "{text}");
+    assert!(text.contains("first edition") && text.contains("new data folder"), "{text}");
+
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    assert_eq!(conn.applied_migrations().unwrap(), before, "the earlier version can go on with it");
+    // One that served nobody yet is no loss.
+    conn.batch_execute("DELETE FROM identity").unwrap();
+    drop(conn);
+    Database::open(&path, &[privatix_store::MIGRATIONS]).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_schema_can_be_taken_back_whole() {
     use diesel::Connection as _;
     use diesel_migrations::MigrationHarness as _;

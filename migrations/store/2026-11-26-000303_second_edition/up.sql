@@ -1,5 +1,12 @@
--- The second edition of the contracts counts in seconds of the chain's clock. The block numbers that were stored belong to
--- contracts of the first edition, whose databases serve nobody else, and are not converted.
+-- A database that has served a contract of the first edition cannot serve one of the second: it is refused as it is, so that
+-- the program of before can go on with it until its channels are closed. The name of the constraint is what the operator reads.
+CREATE TABLE served_contracts (n INTEGER, CONSTRAINT
+    "this database belongs to a contract of the first edition; close its channels with the earlier version, then start this one with a new data folder"
+    CHECK (n = 0));
+INSERT INTO served_contracts SELECT count(*) FROM identity;
+DROP TABLE served_contracts;
+
+-- The second edition counts in seconds of the chain's clock.
 ALTER TABLE channels DROP COLUMN close_requested_at;
 -- The end of the challenge of the client's pending close request, in seconds of the chain's clock.
 ALTER TABLE channels ADD COLUMN challenge_ends_at BIGINT CHECK (challenge_ends_at >= 0);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
+use privatix_chain::TxFilter;
 use privatix_channel::{
     Amount, ChannelDescriptor, ChannelId, ChannelStatus, Closure, Domain, OfferingHash, SignedVoucher,
     Voucher, sign_voucher,
@@ -169,7 +170,8 @@ fn sealer(
         let channel = request.channel;
         let stored = futures::executor::block_on(node.channel(channel)).unwrap().channel;
         let offering_template = proxy::offering_template();
-        let context = AccessContext { descriptor: stored.descriptor, domain, offering_template };
+        let context =
+            AccessContext { descriptor: stored.descriptor, domain, offering_template, operator: None };
         let message = AccessMessage {
             template: proxy::access_template(),
             channel,
@@ -354,7 +356,7 @@ async fn a_voucher_above_the_deposit_is_kept_and_pays_the_deposit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_channel_without_a_signer_is_closed_without_service() {
+async fn a_channel_without_a_signer_is_not_served_and_costs_the_agent_nothing() {
     let market = Market::new().await;
     let (agent, client) = (market.agent().await, market.client().await);
     let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
@@ -373,18 +375,12 @@ async fn a_channel_without_a_signer_is_closed_without_service() {
     market.anvil.send(CLIENT, market.contracts.contract, &open).await.unwrap();
 
     let id = descriptor.id(&market.contracts.domain);
-    let closed =
-        channel(agent.handle.node(), "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop)
-            .await;
-    assert_eq!((closed.channel.paid, closed.channel.access), (Amount::ZERO, None));
-    assert_eq!(closed.channel.closure, Some(Closure::ByAgent));
     let ended = service(agent.handle.node(), id, "terminated").await;
+    assert_eq!((ended.channel.paid, &ended.channel.access), (Amount::ZERO, &None));
     assert!(
         ended.channel.reason.as_ref().is_some_and(|reason| reason.contains("names no signer")),
         "{ended:?}"
     );
-    let back = market.contracts.internal_balance(&market.anvil, descriptor.client).await.unwrap();
-    assert_eq!(back, deposit);
 
     let transport = DirectTransport::anywhere();
     let wire = Client::connect(&transport, agent.handle.somc(), ClientLimits::default()).await.unwrap();
@@ -394,5 +390,24 @@ async fn a_channel_without_a_signer_is_closed_without_service() {
     let request = AccessRequest::sign(&descriptor, &domain, key.public(), now, &signer).unwrap();
     let refused = wire.access(request).await.unwrap_err();
     assert!(matches!(&refused, ClientError::Refused(Refusal::NoSigner)), "{refused}");
+
+    // The client gets its deposit back by its own transactions. The agent has sent none but its announcement.
+    let request = call::request_close(&descriptor, Amount::ZERO);
+    market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
+    market.pass_the_challenge().await;
+    let finalize = call::finalize_close(&descriptor);
+    market.anvil.send(CLIENT, market.contracts.contract, &finalize).await.unwrap();
+    let status = ChannelStatus::ClosedUncoop;
+    let closed = channel(agent.handle.node(), "closed", id, |view| view.channel.status == status).await;
+    assert_eq!(closed.channel.closure, Some(Closure::ByClient));
+    let back = market.contracts.internal_balance(&market.anvil, descriptor.client).await.unwrap();
+    assert_eq!(back, deposit);
+    let sent = {
+        let node = agent.handle.node();
+        let filter = TxFilter { limit: 100, ..TxFilter::default() };
+        node.transactor().unwrap().list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap()
+    };
+    let kinds: Vec<&str> = sent.iter().map(|record| record.intent.kind.as_str()).collect();
+    assert_eq!(kinds, ["register_offering"]);
     agent.stop().await;
 }

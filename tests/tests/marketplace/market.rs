@@ -131,6 +131,7 @@ impl Market {
             db,
             endpoint: Endpoint::new(self.anvil.url()).unwrap(),
             signer,
+            operator_of: None,
             adapter,
             adapter_settings,
             templates: Templates::builtin(),
@@ -149,8 +150,28 @@ impl Market {
         self.agent_with(Arc::new(ProxyServer::new()), settings).await
     }
 
+    /// Starts the agent with the key of an operator.
+    pub async fn operator(&self, operator: usize) -> Running<AgentHandle> {
+        let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
+        let adapter = Arc::new(ProxyServer::new());
+        let mut parts = self.parts("agent", self.anvil.key(operator), adapter, settings).await;
+        parts.operator_of = Some(self.anvil.account(AGENT));
+        self.agent_of(parts).await
+    }
+
+    /// Tries to open a client with another key than its account's.
+    pub async fn client_as_operator_of(&self, client: usize, operator: usize) -> Result<(), NodeError> {
+        let adapter = Arc::new(ProxyClient::new());
+        let mut parts = self.parts("client", self.anvil.key(operator), adapter, json!({ "port": 0 })).await;
+        parts.operator_of = Some(self.anvil.account(client));
+        Client::new(parts, Arc::new(DirectTransport::anywhere()), direct()).await.map(drop)
+    }
+
     pub async fn agent_with(&self, adapter: Arc<dyn Adapter>, settings: Value) -> Running<AgentHandle> {
-        let parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
+        self.agent_of(self.parts("agent", self.anvil.key(AGENT), adapter, settings).await).await
+    }
+
+    async fn agent_of(&self, parts: NodeParts) -> Running<AgentHandle> {
         let listener = DirectListener::bind(([127, 0, 0, 1], self.somc_port).into()).await.unwrap();
         let somc = SomcAddress::direct("127.0.0.1", self.somc_port).unwrap();
         let agent = Agent::new(parts, Messaging::new(somc, listener)).await.unwrap();

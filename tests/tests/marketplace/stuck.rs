@@ -9,9 +9,10 @@ use privatix_adapter::{
     usage_reports,
 };
 use privatix_agent::{AgentHandle, ProvisionChannel};
-use privatix_channel::{Amount, ChannelId, ChannelStatus, Usage};
-use privatix_jobs::JobStatus;
-use privatix_node::NodeError;
+use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure, Usage};
+use privatix_contracts::call;
+use privatix_jobs::{Filter, JobStatus};
+use privatix_node::{ChannelView, NodeError};
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal as Told};
 use privatix_testkit::wait_for;
@@ -241,4 +242,60 @@ async fn a_channel_that_is_opened_again_keeps_its_access() {
     assert_eq!(after.channel.access, before.channel.access);
     client.stop().await;
     agent.stop().await;
+}
+
+/// A request to close ends the service. Taken back, it would leave a channel that nobody ends, and a place and a stake with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_whose_close_request_is_taken_back_is_closed_by_its_agent() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let node = agent.handle.node();
+    channel(node, "the set-up price to be paid", id, |view| !view.paid.is_zero()).await;
+    let descriptor = node.channel(id).await.unwrap().channel.descriptor;
+    client.stop().await;
+
+    // All of it is admitted, so there is nothing to answer.
+    let admitted = node.channel(id).await.unwrap().paid;
+    let contract = market.contracts.contract;
+    market.anvil.send(CLIENT, contract, &call::request_close(&descriptor, admitted)).await.unwrap();
+    service(node, id, "terminated").await;
+    market.anvil.send(CLIENT, contract, &call::cancel_close(&descriptor)).await.unwrap();
+    let closed = channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop).await;
+    assert_eq!(closed.channel.closure, Some(Closure::ByAgent));
+    agent.stop().await;
+}
+
+/// The block that took a close request back is undone, so the request stands again, with no event that says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_request_that_a_reorganisation_revives_is_finalized() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    agent.stop().await;
+
+    let node = client.handle.node();
+    client.handle.close(id).await.unwrap();
+    let status = |wanted: ChannelStatus| move |view: &ChannelView| view.channel.status == wanted;
+    let view = channel(node, "in challenge", id, status(ChannelStatus::InChallenge)).await;
+    let cancel = call::cancel_close(&view.channel.descriptor);
+    market.anvil.send(CLIENT, market.contracts.contract, &cancel).await.unwrap();
+    channel(node, "active again", id, status(ChannelStatus::Active)).await;
+    // What was to finalize it has looked, and ended.
+    wait_for("the job to end", LIMIT, async || {
+        let filter = Filter::new().kind("finalize_close");
+        let page = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap();
+        if page.jobs.iter().all(|job| job.status == JobStatus::Done) { Ok(()) } else { Err(page.jobs.len()) }
+    })
+    .await
+    .unwrap();
+
+    market.anvil.reorg(1).await.unwrap();
+    channel(node, "in challenge again", id, status(ChannelStatus::InChallenge)).await;
+    market.pass_the_challenge().await;
+    let closed = channel(node, "closed", id, status(ChannelStatus::ClosedUncoop)).await;
+    assert_eq!(closed.channel.closure, Some(Closure::ByClient));
+    client.stop().await;
 }

@@ -123,7 +123,7 @@ async fn trade_over(token: TestToken) -> Vec<String> {
     client.handle.top_up(id, Amount::new(7_000)).await.unwrap();
     channel(node, "topped up", id, |view| view.channel.deposit == Amount::new(57_000)).await;
 
-    let pushed = node.enqueue(&Withdraw { amount: Amount::new(1_500) }, "test").await.unwrap();
+    let pushed = node.enqueue(&Withdraw { amount: Amount::new(1_500), to: None }, "test").await.unwrap();
     assert_eq!(settled(node, pushed.id()).await.status, JobStatus::Done);
     let has = node.balances().await.unwrap();
     assert_eq!(has.contract, Amount::ZERO);

@@ -23,6 +23,7 @@ impl From<NodeError> for Failure {
             NodeError::Db(error) => of_db(error),
             NodeError::Refused(_)
             | NodeError::Token(_)
+            | NodeError::NotForOperators { .. }
             | NodeError::Offering(_)
             | NodeError::Transition(_)
             | NodeError::SignRefused(_)

@@ -106,12 +106,15 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
         .on(|o: Arc<O>, _: node::GetBalances| async move { balances(o.node()).await })
         .on(|o: Arc<O>, ask: node::Deposit| async move {
             check_amount(ask.amount)?;
+            o.node().check_own_account("deposit from the wallet of")?;
             let pushed = o.node().enqueue(&privatix_node::Deposit { amount: ask.amount }, BY).await?;
             Ok(order(o.node(), pushed))
         })
         .on(|o: Arc<O>, ask: node::Withdraw| async move {
             check_amount(ask.amount)?;
-            let pushed = o.node().enqueue(&privatix_node::Withdraw { amount: ask.amount }, BY).await?;
+            o.node().check_own_account("withdraw from")?;
+            let withdraw = privatix_node::Withdraw { amount: ask.amount, to: ask.to };
+            let pushed = o.node().enqueue(&withdraw, BY).await?;
             Ok(order(o.node(), pushed))
         })
         .on(|o: Arc<O>, ask: node::ListChannels| async move {
@@ -209,6 +212,15 @@ pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
             Ok(offerings)
         })
         .on(|o: Handle, ask: agent::GetOffering| async move { our_offering(&o, ask.offering).await })
+        .on(|o: Handle, _: agent::GetOperator| async move {
+            let node = o.node();
+            let (account, sender) = (node.account(), node.sender());
+            Ok(agent::Operator { account, operator: node.operator_of(account).await?, sender })
+        })
+        .on(|o: Handle, ask: agent::AppointOperator| async move {
+            let pushed = o.appoint_operator(ask.operator).await?;
+            Ok(order(o.node(), pushed))
+        })
         .on(|o: Handle, _: agent::ListTemplates| async move {
             let templates = o.node().templates().iter();
             let ours = templates.filter(|template| template.kind() == TemplateKind::Offering);
@@ -276,6 +288,7 @@ fn status<O: Operator>(operator: &O, process: &About) -> node::Status {
         role: node.side().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         account: node.account(),
+        operator: node.as_operator(),
         chain_id: node.domain().chain_id(),
         contract: node.domain().contract(),
         token: node.domain().token(),

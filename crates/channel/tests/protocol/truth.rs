@@ -240,7 +240,7 @@ impl Truth {
         let consented = self.standing.iter().map(|consent| consent.cumulative.get()).min();
         let above_consent = base_units > held && consented.is_some_and(|lowest| base_units > lowest);
         let takes = self.agent_sees.is_open(&self.log) && base_units >= held && !above_consent;
-        takes.then_some(base_units > held)
+        takes.then_some(base_units > self.best)
     }
 
     pub(crate) fn pick(&self, pick: Pick) -> Option<u128> {

@@ -4,6 +4,7 @@ mod channels;
 mod jobs;
 mod transactions;
 
+use alloy::primitives::Address;
 use clap::Subcommand;
 use privatix_api::node::{
     Balances, Deposit, GetBalances, GetStatus, Health, Status, TokenUnit, TorStatus, Withdraw,
@@ -38,6 +39,9 @@ pub(crate) enum NodeCommand {
     Withdraw {
         /// How much, in base units of the token
         amount: Amount,
+        /// To another address than the account's own wallet
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<Address>,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -73,8 +77,8 @@ impl NodeCommand {
                 let what = format!("deposit of {}", token_unit(api, output).await.show(amount));
                 follow::order(api, output, &wait, &what, order).await?;
             }
-            Self::Withdraw { amount, wait } => {
-                let order = api.call(&Withdraw { amount }).await?;
+            Self::Withdraw { amount, to, wait } => {
+                let order = api.call(&Withdraw { amount, to }).await?;
                 let what = format!("withdrawal of {}", token_unit(api, output).await.show(amount));
                 follow::order(api, output, &wait, &what, order).await?;
             }
@@ -110,6 +114,7 @@ fn status(status: &Status) -> String {
         ("role", status.role.clone()),
         ("version", status.version.clone()),
         ("account", status.account.to_string()),
+        ("acting as operator", or_dash(status.operator)),
         ("chain", status.chain_id.to_string()),
         ("contract", status.contract.to_string()),
         ("token", token(status)),

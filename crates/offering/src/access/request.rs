@@ -55,7 +55,7 @@ impl AccessRequest {
         }
         let (channel, issued_at) = (descriptor.id(domain), millis(now));
         let digest = digest(channel, recipient, issued_at, domain);
-        let signature = MessageSignature::sign(&digest, signer, address)?;
+        let signature = MessageSignature::sign(&digest, signer, address, None)?;
         Ok(Self { channel, recipient, issued_at, signature })
     }
 

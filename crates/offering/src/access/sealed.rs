@@ -1,6 +1,6 @@
 //! Access sealed to the client's key and signed by the agent.
 
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use alloy::signers::SignerSync;
 use alloy::sol_types::SolStruct;
 use hpke::{Deserializable, OpModeR, OpModeS, Serializable};
@@ -46,6 +46,8 @@ pub struct AccessContext {
     pub domain: Domain,
     /// The template of the channel's offering: access must be of the same product.
     pub offering_template: B256,
+    /// The operator that the chain shows for the agent, whose signature then counts as the agent's.
+    pub operator: Option<Address>,
 }
 
 impl AccessContext {
@@ -107,11 +109,11 @@ pub struct SealedAccess {
 
 impl SealedAccess {
     /// Checks the message as the client will, seals it to the key of a verified request and signs it
-    /// with the agent's key.
+    /// with the key of the agent or of the context's operator.
     ///
     /// # Errors
     /// Whatever a client would refuse it for, [`AccessError::RecipientKey`] for an unusable key, and
-    /// [`AccessError::Signature`] when the signer is not the channel's agent.
+    /// [`AccessError::Signature`] when the signer is neither the channel's agent nor the operator.
     pub fn seal(
         message: &AccessMessage,
         recipient: RecipientKey,
@@ -141,7 +143,7 @@ impl SealedAccess {
         enc.write_exact(encapsulated.as_mut_slice());
         let ciphertext = Bytes::from(ciphertext);
         let digest = digest(context, channel, recipient, encapsulated, &ciphertext);
-        let signature = MessageSignature::sign(&digest, signer, context.descriptor.agent)?;
+        let signature = MessageSignature::sign(&digest, signer, context.descriptor.agent, context.operator)?;
         Ok(Self { channel, recipient, encapsulated, ciphertext, signature })
     }
 
@@ -168,7 +170,7 @@ impl SealedAccess {
             return Err(AccessError::OtherKey { expected: key.public(), found: self.recipient });
         }
         let digest = digest(context, channel, self.recipient, self.encapsulated, &self.ciphertext);
-        self.signature.check(&digest, context.descriptor.agent)?;
+        self.signature.check(&digest, context.descriptor.agent, context.operator)?;
 
         let enc =
             Deserializable::from_bytes(self.encapsulated.as_slice()).map_err(|_| AccessError::Unsealable)?;

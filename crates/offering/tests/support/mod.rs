@@ -72,7 +72,7 @@ pub(crate) fn offering() -> SignedOffering {
 }
 
 pub(crate) fn announced(offering: &SignedOffering) -> Announced {
-    Announced { hash: offering.hash(), agent: agent().address(), domain: domain() }
+    Announced { hash: offering.hash(), agent: agent().address(), operator: None, domain: domain() }
 }
 
 pub(crate) fn descriptor() -> ChannelDescriptor {
@@ -90,6 +90,7 @@ pub(crate) fn context() -> AccessContext {
         descriptor: descriptor(),
         domain: domain(),
         offering_template: proxy::offering_template(),
+        operator: None,
     }
 }
 
@@ -126,7 +127,7 @@ pub(crate) fn forged(text: &[u8]) -> (Vec<u8>, Announced) {
     let signature = agent().sign_hash_sync(&typed.eip712_signing_hash(&eip712)).unwrap();
     let wire = [text, &signature.as_bytes()].concat();
     let hash = OfferingHash::new(keccak256(&wire));
-    (wire, Announced { hash, agent: agent().address(), domain: domain() })
+    (wire, Announced { hash, agent: agent().address(), operator: None, domain: domain() })
 }
 
 /// The agent's signature over whatever the value says: what a hostile agent can do.
