@@ -87,18 +87,15 @@ async fn a_database_that_a_newer_program_migrated_is_refused_and_says_what_to_do
 #[tokio::test]
 async fn a_database_of_the_contracts_first_edition_is_refused_and_left_as_it_is() {
     use diesel::connection::SimpleConnection as _;
-    use diesel::migration::MigrationSource as _;
-    use diesel::{Connection as _, SqliteConnection, sqlite::Sqlite};
+    use diesel::{Connection as _, SqliteConnection};
     use diesel_migrations::MigrationHarness as _;
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("market.db");
     let before = {
         let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
-        let mut migrations = MigrationSource::<Sqlite>::migrations(&SCHEMA).unwrap();
-        migrations.sort_by_key(|migration| migration.name().version().to_string());
-        for migration in migrations.iter().take(2) {
-            conn.run_migration(&**migration).unwrap();
+        for _ in 0..2 {
+            conn.run_next_migration(SCHEMA).unwrap();
         }
         let identity =
             "INSERT INTO identity VALUES (1, 'agent', 1, randomblob(20), randomblob(20), randomblob(20))";

@@ -1,7 +1,7 @@
 //! An agent whose daemon holds the operator's key only: it sells, and cannot touch the agent's money.
 
 use privatix_agent::{AgentHandle, OfferingAction};
-use privatix_channel::{Amount, ChannelStatus, OfferingHash};
+use privatix_channel::{Amount, ChannelStatus, OfferingHash, Terms};
 use privatix_contracts::call;
 use privatix_jobs::{Filter, Job as _, JobStatus};
 use privatix_node::{Deposit, Node, NodeError, Withdraw};
@@ -25,7 +25,9 @@ async fn failure(node: &Node, kind: &str) -> String {
         let filter = Filter::new().kind(kind).limit(1);
         let page = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap();
         match page.jobs.first() {
-            Some(job) if job.status == JobStatus::Failed => Ok(format!("{:?}", job.failure)),
+            Some(job) if job.status == JobStatus::Failed => {
+                Ok(job.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default())
+            }
             job => Err(format!("{job:?}")),
         }
     })
@@ -82,6 +84,7 @@ async fn an_operator_sells_for_an_agent_whose_money_it_cannot_move() {
     assert!(matches!(refused, Err(NodeError::NotForOperators { .. })), "{refused:?}");
 
     // It frees the place, too.
+    market.anvil.warp(Terms::TEST.remove).await.unwrap();
     agent.handle.change_offering(offering, OfferingAction::Remove).await.unwrap();
     removed(&agent.handle, offering).await;
     agent.stop().await;
