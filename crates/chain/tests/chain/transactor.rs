@@ -317,8 +317,13 @@ async fn an_account_whose_key_comes_later_is_waited_for() {
     assert_eq!(transactor.accounts(), keys(&anvil, [1]).accounts());
     transactor.wake();
     until(&db, &transactor, id, "its broadcast", |record| record.status == TxStatus::Sent).await;
-    transactor.wake();
-    assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+    // The node mines it a moment after it took it: one look may come too early.
+    wait_until("its block", PATIENCE, async || {
+        transactor.wake();
+        transactor.get(&mut db.read().await.unwrap(), id).await.unwrap().status == TxStatus::Mined
+    })
+    .await
+    .unwrap();
     running.stop().await.unwrap();
 }
 
