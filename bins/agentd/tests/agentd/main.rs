@@ -5,6 +5,7 @@
 mod bad_input;
 mod daemon;
 mod keys;
+mod operator;
 mod secrets;
 mod streams;
 mod support;
