@@ -405,7 +405,7 @@ async fn a_channel_without_a_signer_is_not_served_and_costs_the_agent_nothing() 
     let sent = {
         let node = agent.handle.node();
         let filter = TxFilter { limit: 100, ..TxFilter::default() };
-        node.transactor().unwrap().list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap()
+        node.transactor().unwrap().list(&mut node.db().read().await.unwrap(), &filter).await.unwrap()
     };
     let kinds: Vec<&str> = sent.iter().map(|record| record.intent.kind.as_str()).collect();
     assert_eq!(kinds, ["register_offering"]);

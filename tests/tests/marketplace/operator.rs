@@ -23,7 +23,7 @@ async fn appoint(market: &Market, operator: Option<usize>) {
 async fn failure(node: &Node, kind: &str) -> String {
     wait_for(format!("a {kind} that fails"), LIMIT, async || {
         let filter = Filter::new().kind(kind).limit(1);
-        let page = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap();
+        let page = privatix_jobs::list(&mut node.db().read().await.unwrap(), &filter).await.unwrap();
         match page.jobs.first() {
             Some(job) if job.status == JobStatus::Failed => {
                 Ok(job.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default())
@@ -35,7 +35,7 @@ async fn failure(node: &Node, kind: &str) -> String {
     .unwrap()
 }
 
-async fn notice(agent: &Running<AgentHandle>) -> Option<String> {
+fn notice(agent: &Running<AgentHandle>) -> Option<String> {
     let notices = agent.handle.node().notices().all();
     notices.into_iter().find(|(part, _)| *part == "operator").map(|(_, said)| said)
 }
@@ -50,7 +50,7 @@ async fn an_operator_sells_for_an_agent_whose_money_it_cannot_move() {
     assert_eq!((node.account(), node.sender()), (agent_account, operator_account));
 
     // Nobody has appointed it: clients would refuse what it signs, so nothing is announced.
-    let said = wait_for("the notice", LIMIT, async || notice(&agent).await.ok_or("none")).await.unwrap();
+    let said = wait_for("the notice", LIMIT, async || notice(&agent).ok_or("none")).await.unwrap();
     assert!(said.contains(&format!("operator appoint {operator_account}")), "{said}");
     let early = agent.handle.create_offering(by_the_kib()).await.unwrap().hash();
     agent.handle.change_offering(early, OfferingAction::Publish).await.unwrap();
@@ -98,7 +98,7 @@ async fn an_operator_that_is_replaced_can_do_nothing_and_its_successor_goes_on()
     let first = market.operator(OPERATOR).await;
     let client = market.client().await;
     let offering = market.offer(&first.handle, &client.handle, by_the_kib()).await;
-    assert_eq!(notice(&first).await, None);
+    assert_eq!(notice(&first), None);
     let draft = first.handle.create_offering(by_the_kib()).await.unwrap().hash();
     let (id, _) = market.buy(&first.handle, &client.handle, offering, None).await;
 

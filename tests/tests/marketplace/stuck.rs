@@ -286,7 +286,7 @@ async fn a_close_request_that_a_reorganisation_revives_is_finalized() {
     // What was to finalize it has looked, and ended.
     wait_for("the job to end", LIMIT, async || {
         let filter = Filter::new().kind("finalize_close");
-        let page = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap();
+        let page = privatix_jobs::list(&mut node.db().read().await.unwrap(), &filter).await.unwrap();
         if page.jobs.iter().all(|job| job.status == JobStatus::Done) { Ok(()) } else { Err(page.jobs.len()) }
     })
     .await
