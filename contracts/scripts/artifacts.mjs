@@ -36,8 +36,8 @@ function compiled(file, name) {
   return JSON.parse(readFileSync(join(scratch, "out", `${file}.sol`, `${name}.json`), "utf8"));
 }
 
-/// The syntax trees of all sources of a contract, of the compilation that made it: each of the two code generators has its
-/// own, with other ids.
+// The syntax trees of all sources of a contract, of the compilation that made it: each of the two code generators has its
+// own, with other ids.
 function syntaxTrees(full) {
   const out = join(scratch, "out");
   const files = readdirSync(out, { recursive: true }).filter((file) => file.endsWith(".json") && !file.startsWith("build-info"));
@@ -46,8 +46,8 @@ function syntaxTrees(full) {
   return made.map(({ ast }) => ast).filter(({ absolutePath }) => absolutePath in full.metadata.sources);
 }
 
-/// The places of the immutables in the code by the names of their variables, in the order of the names: the compiler's ids
-/// change with every edit.
+// The places of the immutables in the code by the names of their variables, in the order of the names: the compiler's ids
+// change with every edit.
 function immutablePlaces(references, names) {
   const named = Object.entries(references).map(([id, places]) => {
     if (!names.has(id)) throw new Error(`no immutable variable has the id ${id}`);
@@ -58,7 +58,7 @@ function immutablePlaces(references, names) {
   return places;
 }
 
-/// The names of all immutable variables by their ids in the syntax trees of one compilation.
+// The names of all immutable variables by their ids in the syntax trees of one compilation.
 function immutableNames(node, names = new Map()) {
   if (Array.isArray(node)) {
     for (const child of node) immutableNames(child, names);

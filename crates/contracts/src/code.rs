@@ -9,7 +9,7 @@
 //! - Whoever answers can lie: an endpoint that shows the known code for another contract is believed. Ask an endpoint that you
 //!   trust, best a node of your own.
 //! - Code is not storage. Somebody can place the same code with a storage of their own, such as a balance that nobody paid
-//!   in, by other creation code. Only the address shows that our constructor ran: see [`KnownCode::is_deterministic`].
+//!   in, by other creation code. Only the address shows that our constructor ran: see [`KnownCode::has_known_origin`].
 
 use std::{collections::BTreeMap, ops::Range, sync::LazyLock};
 
@@ -112,7 +112,7 @@ impl KnownCode {
     /// Whether the contract is at the address that [`ServiceDeployment`] gives for its token, its terms and this fee address,
     /// so that our constructor made its storage, too. No proof against it: `fee_address` must be the one at the deployment, and
     /// a contract may have been deployed in other ways.
-    pub fn is_deterministic(&self, fee_address: Address) -> bool {
+    pub fn has_known_origin(&self, fee_address: Address) -> bool {
         let deployment = ServiceDeployment { token: self.domain.token(), fee_address, terms: self.terms };
         deployment.address().is_ok_and(|address| address == self.domain.contract())
     }

@@ -11,7 +11,7 @@ use alloy::{
 use privatix_channel::{Amount, Domain, Terms};
 
 pub use self::deterministic::{
-    PROXY, PROXY_CODE, Placed, Preview, SERVICE_SALT, ServiceDeployment, TOKEN_SALT, TokenDeployment,
+    Created, PROXY, PROXY_CODE, Placed, Preview, SERVICE_SALT, ServiceDeployment, TOKEN_SALT, TokenDeployment,
     place_service, place_token, preview_service, preview_token,
 };
 use crate::{AboveContractRange, CodeMismatch, PSC, PTC};

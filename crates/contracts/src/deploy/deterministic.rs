@@ -4,6 +4,8 @@
 //! creation code, which ends with the constructor's arguments. So equal token, fee address and terms give equal addresses on
 //! every chain, whoever sends the transaction, and a contract at that address was made by this constructor.
 
+use std::time::Duration;
+
 use alloy::{
     contract,
     network::TransactionBuilder as _,
@@ -28,6 +30,8 @@ pub const SERVICE_SALT: B256 = b256!("23da982844179126b77da64bf0e2ab0833cfbc6add
 /// The salt of tokens: the Keccak-256 hash of `privatix.ptc.2`.
 pub const TOKEN_SALT: B256 = b256!("d4730d9b655a2819519e00201aaa176fe017b4b1a0202b044837f8b8aba549c0");
 
+/// For a transaction to be mined.
+const MINED_WITHIN: Duration = Duration::from_mins(10);
 const SERVICE: &str = "the service contract (PSC)";
 const TOKEN: &str = "the token (PTC)";
 
@@ -56,8 +60,17 @@ pub struct TokenDeployment {
 pub struct Placed {
     /// Where it is.
     pub address: Address,
-    /// The transaction that created it; `None` if it was there already.
-    pub transaction: Option<B256>,
+    /// How it was created; `None` if it was there already.
+    pub created: Option<Created>,
+}
+
+/// The transaction that created a contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Its hash.
+    pub transaction: B256,
+    /// The block that it is in.
+    pub block: u64,
 }
 
 /// What would be done.
@@ -247,33 +260,35 @@ impl Creation {
     async fn place(&self, provider: &impl Provider, from: Option<Address>) -> Result<Placed, DeployError> {
         let address = self.address();
         if self.is_there(provider).await? {
-            return Ok(Placed { address, transaction: None });
+            return Ok(Placed { address, created: None });
         }
         require_proxy(provider).await?;
         self.attempt(provider).await?;
         match self.send(provider, from).await {
-            Ok(transaction) => Ok(Placed { address, transaction: Some(transaction) }),
+            Ok(created) => Ok(Placed { address, created: Some(created) }),
             // Somebody else created the same contract meanwhile: a second creation fails.
             Err(error) => match self.is_there(provider).await {
-                Ok(true) => Ok(Placed { address, transaction: None }),
+                Ok(true) => Ok(Placed { address, created: None }),
                 _ => Err(error),
             },
         }
     }
 
-    async fn send(&self, provider: &impl Provider, from: Option<Address>) -> Result<B256, DeployError> {
+    async fn send(&self, provider: &impl Provider, from: Option<Address>) -> Result<Created, DeployError> {
         let input = [self.salt.as_slice(), self.init_code.as_ref()].concat();
         let mut request = TransactionRequest::default().with_to(PROXY).with_input(input);
         request.from = from;
         let pending = provider.send_transaction(request).await;
         let pending = pending.map_err(|error| self.failed()(contract::Error::TransportError(error)))?;
-        let receipt = pending.get_receipt().await;
+        let receipt = pending.with_timeout(Some(MINED_WITHIN)).get_receipt().await;
         let receipt =
             receipt.map_err(|error| self.failed()(contract::Error::PendingTransactionError(error)))?;
-        if receipt.status() && self.is_there(provider).await? {
-            Ok(receipt.transaction_hash)
-        } else {
-            Err(DeployError::NotCreated { contract: self.contract, transaction: receipt.transaction_hash })
+        let transaction = receipt.transaction_hash;
+        match receipt.block_number {
+            Some(block) if receipt.status() && self.is_there(provider).await? => {
+                Ok(Created { transaction, block })
+            }
+            _ => Err(DeployError::NotCreated { contract: self.contract, transaction }),
         }
     }
 }

@@ -45,17 +45,17 @@ fn the_service_contract_is_placed_once_at_the_address_known_in_advance_whoever_d
         let stranger = Some(world.cast.stranger.address());
         let (placed, known) = place_service(&world.provider, stranger, &wanted).await.unwrap();
         assert_eq!(placed.address, address);
-        let receipt = world.provider.get_transaction_receipt(placed.transaction.unwrap()).await.unwrap();
+        let receipt = world.provider.get_transaction_receipt(placed.created.unwrap().transaction).await.unwrap();
         assert_eq!(receipt.unwrap().from, world.cast.stranger.address());
         assert_eq!(known.terms, TERMS);
-        assert!(known.is_deterministic(wanted.fee_address));
-        assert!(!known.is_deterministic(world.cast.agent.address()));
+        assert!(known.has_known_origin(wanted.fee_address));
+        assert!(!known.has_known_origin(world.cast.agent.address()));
         let psc = PSC::new(address, &world.provider);
         assert_eq!(psc.token().call().await.unwrap(), wanted.token);
         assert_eq!(psc.feeAddress().call().await.unwrap(), wanted.fee_address);
 
         let (again, _) = place_service(&world.provider, None, &wanted).await.unwrap();
-        assert_eq!((again.address, again.transaction), (address, None));
+        assert_eq!((again.address, again.created), (address, None));
         assert!(preview_service(&world.provider, &wanted).await.unwrap().is_there);
     });
 }
@@ -68,7 +68,7 @@ fn the_token_is_placed_once_at_the_address_known_in_advance() {
         let placed = place_token(&world.provider, None, &wanted).await.unwrap();
         assert_eq!(placed.address, wanted.address());
         let again = place_token(&world.provider, None, &wanted).await.unwrap();
-        assert_eq!((again.address, again.transaction), (placed.address, None));
+        assert_eq!((again.address, again.created), (placed.address, None));
         // The service contract's creation can be tried before its token is there, too.
         let token = Address::repeat_byte(0x11);
         let later = ServiceDeployment { token, ..self::wanted(&world) };
@@ -126,7 +126,7 @@ fn the_code_of_a_plain_deployment_is_known_and_a_copy_of_it_elsewhere_is_not() {
         let code = code(&world, contract).await;
         let known = known_code(contract, &code).unwrap();
         assert_eq!((known.domain, known.terms), (world.domain, TERMS));
-        assert!(!known.is_deterministic(world.cast.fee_address.address()));
+        assert!(!known.has_known_origin(world.cast.fee_address.address()));
 
         // Creation code that returns a copy: PUSH2 size, DUP1, PUSH1 10, PUSH0, CODECOPY, PUSH0, RETURN.
         let size = u16::try_from(code.len()).unwrap().to_be_bytes();
