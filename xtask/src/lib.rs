@@ -3,7 +3,7 @@
 //! - [`mod@test`]: everything that must be green before a commit, step by step;
 //! - [`mod@bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
 //! - [`demo`]: the whole path to watch, on a local chain;
-//! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas;
+//! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas, try mutants;
 //! - [`packages`]: programs that tests need from the system's package manager;
 //! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
 //!
