@@ -25,6 +25,8 @@ enum Command {
     Contracts(xtask::contracts::Args),
     /// Change the contracts one line at a time: the tests must find each change (also `contracts mutate`).
     Mutate(xtask::contracts::MutateArgs),
+    /// Place the contracts on a chain; `deploy --help` has the options.
+    Deploy(xtask::deploy::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => xtask::demo::run(&args),
         Command::Contracts(args) => xtask::contracts::run(&args),
         Command::Mutate(args) => xtask::contracts::mutate(args),
+        Command::Deploy(args) => xtask::deploy::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
