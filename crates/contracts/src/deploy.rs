@@ -11,8 +11,8 @@ use alloy::{
 use privatix_channel::{Amount, Domain, Terms};
 
 pub use self::deterministic::{
-    Created, PROXY, PROXY_CODE, Placed, Preview, SERVICE_SALT, ServiceDeployment, TOKEN_SALT, TokenDeployment,
-    place_service, place_token, preview_service, preview_token,
+    Created, PROXY, PROXY_CODE, Placed, Preview, SERVICE_SALT, ServiceDeployment, TOKEN_SALT,
+    TokenDeployment, place_service, place_token, preview_service, preview_token,
 };
 use crate::{AboveContractRange, CodeMismatch, PSC, PTC};
 

@@ -45,7 +45,8 @@ fn the_service_contract_is_placed_once_at_the_address_known_in_advance_whoever_d
         let stranger = Some(world.cast.stranger.address());
         let (placed, known) = place_service(&world.provider, stranger, &wanted).await.unwrap();
         assert_eq!(placed.address, address);
-        let receipt = world.provider.get_transaction_receipt(placed.created.unwrap().transaction).await.unwrap();
+        let receipt =
+            world.provider.get_transaction_receipt(placed.created.unwrap().transaction).await.unwrap();
         assert_eq!(receipt.unwrap().from, world.cast.stranger.address());
         assert_eq!(known.terms, TERMS);
         assert!(known.has_known_origin(wanted.fee_address));
