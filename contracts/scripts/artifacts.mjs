@@ -3,7 +3,7 @@
 // bytecode of PTC, PSC and the deposit probe to crates/contracts/artifacts, the bytecode of the test tokens to
 // crates/testkit/artifacts; or, with --check, compares them with the committed ones.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { foundryBinary, projectRoot } from "./foundry.mjs";
@@ -36,6 +36,39 @@ function compiled(file, name) {
   return JSON.parse(readFileSync(join(scratch, "out", `${file}.sol`, `${name}.json`), "utf8"));
 }
 
+// The syntax trees of all sources of a contract, of the compilation that made it: each of the two code generators has its
+// own, with other ids.
+function syntaxTrees(full) {
+  const out = join(scratch, "out");
+  const files = readdirSync(out, { recursive: true }).filter((file) => file.endsWith(".json") && !file.startsWith("build-info"));
+  const others = files.map((file) => JSON.parse(readFileSync(join(out, file), "utf8")));
+  const made = others.filter(({ ast, metadata }) => ast && metadata?.settings.viaIR === full.metadata.settings.viaIR);
+  return made.map(({ ast }) => ast).filter(({ absolutePath }) => absolutePath in full.metadata.sources);
+}
+
+// The places of the immutables in the code by the names of their variables, in the order of the names: the compiler's ids
+// change with every edit.
+function immutablePlaces(references, names) {
+  const named = Object.entries(references).map(([id, places]) => {
+    if (!names.has(id)) throw new Error(`no immutable variable has the id ${id}`);
+    return [names.get(id), places];
+  });
+  const places = Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1)));
+  if (Object.keys(places).length !== named.length) throw new Error("two immutables have the same name");
+  return places;
+}
+
+// The names of all immutable variables by their ids in the syntax trees of one compilation.
+function immutableNames(node, names = new Map()) {
+  if (Array.isArray(node)) {
+    for (const child of node) immutableNames(child, names);
+  } else if (node !== null && typeof node === "object") {
+    if (node.nodeType === "VariableDeclaration" && node.mutability === "immutable") names.set(String(node.id), node.name);
+    for (const child of Object.values(node)) immutableNames(child, names);
+  }
+  return names;
+}
+
 function keep(path, content, what) {
   const text = JSON.stringify(content, null, 2) + "\n";
   if (mode === "--write") {
@@ -59,6 +92,7 @@ try {
       join(scratch, "out"),
       "--cache-path",
       join(scratch, "cache"),
+      "--ast",
       "--quiet",
     ],
     { cwd: projectRoot, stdio: ["ignore", "inherit", "inherit"] },
@@ -67,14 +101,15 @@ try {
 
   for (const name of CONTRACTS) {
     const full = compiled(name, name);
+    const references = full.deployedBytecode.immutableReferences ?? {};
     const artifact = {
       contractName: name,
       abi: full.abi,
       bytecode: { object: full.bytecode.object },
-      // Where the constructor's arguments stand in the code: to be masked when a deployed contract is compared with it.
+      // Where what the constructor fixes stands in the code: a deployed contract is compared outside of these places.
       deployedBytecode: {
         object: full.deployedBytecode.object,
-        immutableReferences: full.deployedBytecode.immutableReferences,
+        immutableReferences: immutablePlaces(references, immutableNames(syntaxTrees(full))),
       },
     };
     const size = (full.deployedBytecode.object.length - 2) / 2;

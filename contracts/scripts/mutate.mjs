@@ -2,7 +2,7 @@
 // Applies the one-line mutants of mutants.json to a copy of the contracts, one at a time, and runs the tests by behaviour
 // (not those of gas limits, and not the random market) against each. Fails when a mutant survives.
 //
-// usage: mutate.mjs [--sample N] [--from I] [--file PART]
+// usage: mutate.mjs [--sample N [--seed S]] [--from I] [--file PART] [--only I]
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,13 +14,35 @@ function option(name) {
   return at < 0 ? undefined : process.argv[at + 1];
 }
 
+// A whole number of an option, not below 0.
+function number(name, otherwise) {
+  const text = option(name);
+  if (text === undefined && !process.argv.includes(name)) return otherwise;
+  if (!/^\d+$/.test(text ?? "")) usage(`${name} needs a number`);
+  return Number(text);
+}
+
+function usage(why) {
+  console.error(`${why}\nusage: mutate.mjs [--sample N [--seed S]] [--from I] [--file PART] [--only I]`);
+  process.exit(2);
+}
+
 let mutants = JSON.parse(readFileSync(join(projectRoot, "mutants.json"), "utf8")).map((mutant, index) => ({ ...mutant, index }));
+const only = number("--only");
+if (only !== undefined) {
+  mutants = mutants.filter(({ index }) => index === only);
+  if (mutants.length === 0) usage(`there is no mutant ${only}`);
+}
 const part = option("--file");
 if (part) mutants = mutants.filter(({ file }) => file.includes(part));
-mutants = mutants.slice(Number(option("--from") ?? 0));
-const sample = Number(option("--sample") ?? mutants.length);
-// Evenly over the list, so that every file has its share.
-mutants = mutants.filter((_, index) => Math.floor(((index + 1) * sample) / mutants.length) > Math.floor((index * sample) / mutants.length));
+mutants = mutants.slice(number("--from", 0));
+const all = mutants.length;
+const sample = Math.min(number("--sample", all), all);
+// Evenly over the list, so that every file has its share; the seed shifts the choice, so that each mutant has its turn.
+const shift = number("--seed", 0) % Math.max(all, 1);
+const rank = (index) => Math.floor((index * sample + shift) / all);
+mutants = mutants.filter((_, index) => rank(index + 1) > rank(index));
+if (mutants.length === 0) usage("no mutant is left by these options");
 
 const scratch = mkdtempSync(join(tmpdir(), "privatix-mutants-"));
 for (const name of ["src", "test", "scripts", "foundry.toml", "package.json"]) {

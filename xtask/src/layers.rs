@@ -19,7 +19,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-api"],
     &["privatix-daemon"],
     &["privatix-agentd", "privatix-clientd"],
-    &["privatix-examples", "privatix-demo", "xtask"],
+    &["privatix-examples", "privatix-demo", "privatix-deploy", "xtask"],
     &["privatix-tests"],
 ];
 

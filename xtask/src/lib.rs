@@ -3,7 +3,8 @@
 //! - [`mod@test`]: everything that must be green before a commit, step by step;
 //! - [`mod@bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
 //! - [`demo`]: the whole path to watch, on a local chain;
-//! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas;
+//! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas, try mutants;
+//! - [`deploy`]: place the contracts on a chain;
 //! - [`packages`]: programs that tests need from the system's package manager;
 //! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
 //!
@@ -15,6 +16,7 @@ pub mod bench;
 pub mod command;
 pub mod contracts;
 pub mod demo;
+pub mod deploy;
 pub mod layers;
 pub mod metadata;
 pub mod packages;

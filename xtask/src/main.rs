@@ -23,6 +23,10 @@ enum Command {
     Demo(xtask::demo::Args),
     /// Compile the contracts, compare the committed artifacts, measure gas.
     Contracts(xtask::contracts::Args),
+    /// Change the contracts one line at a time: the tests must find each change (also `contracts mutate`).
+    Mutate(xtask::contracts::MutateArgs),
+    /// Place the contracts on a chain; `deploy --help` has the options.
+    Deploy(xtask::deploy::Args),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +35,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => xtask::bench::run(&args),
         Command::Demo(args) => xtask::demo::run(&args),
         Command::Contracts(args) => xtask::contracts::run(&args),
+        Command::Mutate(args) => xtask::contracts::mutate(args),
+        Command::Deploy(args) => xtask::deploy::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

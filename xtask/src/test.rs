@@ -15,12 +15,15 @@ use clap::ValueEnum;
 
 use crate::{
     Result,
-    command::{cargo, minutes, npm_script, run as run_command, run_within, succeeds},
-    contracts, packages,
+    command::{cargo, minutes, npm_script, output, run as run_command, run_within, succeeds},
+    contracts::{self, MutateArgs},
+    packages,
 };
 
 const DEMO_LIMIT: Duration = Duration::from_mins(5);
 const EXAMPLE_LIMIT: Duration = Duration::from_mins(3);
+/// Mutants that a run tries; each takes a quarter of a minute. `cargo xtask mutate` tries all.
+const MUTANTS: u32 = 3;
 const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Which steps to run.
@@ -55,6 +58,8 @@ pub enum Step {
     ForgeBuild,
     /// Unit, fuzz and invariant tests of the contracts.
     ForgeTest,
+    /// Change the contracts one line at a time, a few of all the mutants: the tests must find each change.
+    Mutate,
     /// Compare the committed contract artifacts with what the compiler gives.
     Artifacts,
     /// `cargo clippy`, warnings refused.
@@ -176,6 +181,7 @@ impl Step {
             Self::ForgeFmt => forge("fmt", &["--check"])?,
             Self::ForgeBuild => forge("build", &[])?,
             Self::ForgeTest => forge("test", &[])?,
+            Self::Mutate => contracts::mutate(MutateArgs::sample(MUTANTS, commit_seed()))?,
             Self::Artifacts => forge("artifacts:check", &[])?,
             Self::Clippy => {
                 let mut command = cargo();
@@ -196,6 +202,16 @@ impl Step {
         }
         Ok(Outcome::Passed)
     }
+}
+
+/// A number that the commit determines, so that a run can be repeated and each commit tries others; 0 outside of a repository.
+fn commit_seed() -> u32 {
+    let commit = output(Command::new("git").args(["rev-parse", "HEAD"])).unwrap_or_default();
+    seed_of(&commit)
+}
+
+fn seed_of(commit: &str) -> u32 {
+    commit.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
 /// An npm script of the contracts, after the set-up when a step is run alone.
@@ -313,6 +329,13 @@ mod tests {
         assert_eq!(lines[1], "  deny         skipped         3.0 s  not installed");
         assert_eq!(lines[2], "  forge-test   FAILED          3.0 s  two tests");
         assert_eq!(lines[3], "  2 steps were not run");
+    }
+
+    #[test]
+    fn the_commit_chooses_the_mutants() {
+        assert_eq!(seed_of("0000002a9461cbf0c0ffee00\n"), 42);
+        assert_ne!(seed_of("ffffffff9461cbf0c0ffee00\n"), seed_of("fffffffe9461cbf0c0ffee00\n"));
+        assert_eq!((seed_of(""), seed_of("no commit")), (0, 0));
     }
 
     #[test]

@@ -1,13 +1,20 @@
-//! Puts the contracts on a chain.
+//! Puts the contracts on a chain: at addresses known in advance ([`place_service`], [`place_token`]), for everybody; or at
+//! the deployer's next addresses ([`deploy`]), for tests.
+
+mod deterministic;
 
 use alloy::{
     network::Network,
-    primitives::{Address, U256},
+    primitives::{Address, B256, U256},
     providers::Provider,
 };
 use privatix_channel::{Amount, Domain, Terms};
 
-use crate::{AboveContractRange, PSC, PTC};
+pub use self::deterministic::{
+    Created, PROXY, PROXY_CODE, Placed, Preview, SERVICE_SALT, ServiceDeployment, TOKEN_SALT,
+    TokenDeployment, place_service, place_token, preview_service, preview_token,
+};
+use crate::{AboveContractRange, CodeMismatch, PSC, PTC};
 
 /// What to deploy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +61,43 @@ pub enum DeployError {
     /// The least stake cannot be held by the contract.
     #[error("cannot deploy the service contract (PSC) with this least stake")]
     Stake(#[from] AboveContractRange),
+    /// The contract's constructor would refuse the terms.
+    #[error(
+        "the contract refuses these terms: {terms:?}; each period is from 1 s to 90 days, the challenge at least 15 minutes, \
+         the fee's delay longer than the period of removal, the least stake above zero"
+    )]
+    Terms {
+        /// What was wanted.
+        terms: Terms,
+    },
+    /// The chain has no deployment proxy, or other code at its address.
+    #[error(
+        "this chain has no deterministic deployment proxy at {PROXY} ({found} bytes of other code are there): check the \
+         endpoint and its chain, or have the proxy deployed first (github.com/Arachnid/deterministic-deployment-proxy)"
+    )]
+    NoProxy {
+        /// How many bytes of code are at its address.
+        found: usize,
+    },
+    /// The deployment's transaction was mined and did not create the contract.
+    #[error(
+        "transaction {transaction} did not create {contract}: look it up in a block explorer, then try again"
+    )]
+    NotCreated {
+        /// Which contract.
+        contract: &'static str,
+        /// The transaction.
+        transaction: B256,
+    },
+    /// What is at the contract's address is not the known contract.
+    #[error("{contract} is not the service contract that was to be there: use an endpoint that you trust")]
+    Unverified {
+        /// The address.
+        contract: Address,
+        /// What differs.
+        #[source]
+        source: CodeMismatch,
+    },
 }
 
 impl DeployError {
@@ -61,7 +105,7 @@ impl DeployError {
     pub fn refusal(&self) -> Option<crate::PscError> {
         match self {
             Self::Failed { source, .. } => crate::PscError::of(source),
-            Self::Stake(_) => None,
+            _ => None,
         }
     }
 }

@@ -9,7 +9,8 @@
 //! - [`ChannelInfo`], [`OfferingInfo`]: the answers of the views;
 //! - [`token`]: what a token says of itself, and how it can be deposited;
 //! - [`PermitRequest`]: EIP-2612 permits, for purchases in one transaction;
-//! - [`deploy`]: both contracts on any chain, through any alloy provider.
+//! - [`deploy`]: both contracts on any chain, through any alloy provider, at addresses known in advance;
+//! - [`known_code`]: whether the code at an address is the contract that this version was made for.
 //!
 //! The crate knows no roles and stores nothing.
 //!
@@ -41,6 +42,7 @@
 
 pub mod bindings;
 pub mod call;
+mod code;
 mod convert;
 pub mod deploy;
 mod error;
@@ -52,6 +54,7 @@ pub mod topics;
 
 pub use self::{
     bindings::{DepositProbe, IPSC, PSC, PTC},
+    code::{CodeMismatch, KnownCode, known_code},
     convert::AboveContractRange,
     error::PscError,
     event::{Announcement, ChannelParties, EventError, PscEvent, SkipReason, TokenEvent},

@@ -1,11 +1,13 @@
 //! `config check`: everything that can be known before the daemon runs.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use clap::Args;
 use privatix_adapter::Role;
-use privatix_channel::Domain;
+use privatix_channel::{Domain, Terms};
+use privatix_node::NodeError;
 use privatix_somc::SomcAddress;
 use privatix_tor::OnionKeys;
 use serde::Serialize;
@@ -124,6 +126,13 @@ pub(crate) async fn check<A: App>(
         let asked = domain.as_ref().ok().copied();
         checks.add("chain", domain.map(|domain| described(&domain)));
         if let Some(domain) = asked {
+            match ask_code(settings).await {
+                // Otherwise the check of the chain has refused it.
+                Err(error @ DaemonError::Node(NodeError::UnknownContract { .. })) => {
+                    checks.warn("contract", error.to_string());
+                }
+                code => checks.add("contract", code),
+            }
             checks.add("token", ask_token(settings, &domain).await);
         }
     }
@@ -222,6 +231,22 @@ async fn ask_chain<C: Settings>(settings: &C) -> Result<Domain, DaemonError> {
 fn described(domain: &Domain) -> String {
     let (chain, contract, token) = (domain.chain_id(), domain.contract(), domain.token());
     format!("chain {chain}, contract {contract}, token {token}")
+}
+
+/// Whether the contract's code is known, and whether its address shows where its storage comes from.
+async fn ask_code<C: Settings>(settings: &C) -> Result<String, DaemonError> {
+    let chain = settings.chain();
+    let endpoint = chain.endpoint(None)?;
+    let known = privatix_node::contract_code(&endpoint, chain.contract).await?;
+    let deployed = if privatix_node::has_known_origin(&endpoint, &known).await? {
+        "at the address that follows from its terms"
+    } else {
+        "deployed in a way of its own, or with another fee address than today's: its storage may not be what our \
+         constructor makes, so trust whoever deployed it"
+    };
+    let Terms { challenge, min_stake, .. } = known.terms;
+    let challenge = humantime::format_duration(Duration::from_secs(challenge.seconds().into()));
+    Ok(format!("known code, challenge {challenge}, least stake {min_stake}; {deployed}"))
 }
 
 /// What the contract's token is, and how it can be deposited.

@@ -162,6 +162,8 @@ endpoint = {endpoint}
 # proxy = "tor"
 # The service contract (PSC).
 {contract}
+# What to do when its code is not the one that this version was made for: "refuse" to start, or "warn".
+# unknown_contract = "refuse"
 # The chain's id (EIP-155). The daemon refuses an endpoint that serves another chain.
 {chain_id}
 # Blocks on top of a block before its events count.

@@ -1,8 +1,10 @@
 use std::time::{Duration, SystemTime};
 
+use alloy::primitives::Address;
 use privatix_adapter::AdapterError;
 use privatix_chain::ChainError;
 use privatix_channel::{ChannelId, SignError, SignRefused, TransitionRefused, VoucherError};
+use privatix_contracts::CodeMismatch;
 use privatix_contracts::token::TokenRefusal;
 use privatix_db::DbError;
 use privatix_jobs::{JobError, JobsError};
@@ -25,6 +27,17 @@ pub enum NodeError {
         what: &'static str,
         /// What came back.
         reason: String,
+    },
+    /// The configured contract is not the one that this version was made for.
+    #[error(
+        "{contract} is not a service contract of this version: {mismatch}; check chain.contract and the endpoint, or, if you \
+         have verified that contract yourself, set chain.unknown_contract = \"warn\""
+    )]
+    UnknownContract {
+        /// Its address.
+        contract: Address,
+        /// What differs.
+        mismatch: CodeMismatch,
     },
     /// The database.
     #[error(transparent)]

@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
 use privatix_chain::{Endpoint, Fault, HeadAge, Intent, MonitorStatus, Transactor, TxId};
 use privatix_channel::{Amount, ChainTime, Domain, OfferingHash, Period};
-use privatix_contracts::{PSC, PTC};
+use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Wake};
 use privatix_offering::{SignedOffering, Templates};
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::messages::Messages;
 use crate::services::Services;
 use crate::token::{self, Token};
-use crate::{ChainSettings, Marks, NodeError, Notices, PeerAddresses};
+use crate::{ChainSettings, Marks, NodeError, Notices, PeerAddresses, UnknownContract};
 
 /// What a role is made of.
 pub struct NodeParts {
@@ -414,10 +414,10 @@ impl Node {
 }
 
 /// Asks the endpoint what the configured contract is: refuses a wrong chain, an address without code, a contract of
-/// another kind.
+/// another kind. Code that is not known is refused, or reported in the log, as the settings have it.
 ///
 /// # Errors
-/// [`NodeError::Chain`], [`NodeError::Contract`].
+/// [`NodeError::Chain`], [`NodeError::UnknownContract`], [`NodeError::Contract`].
 pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> Result<Domain, NodeError> {
     let provider = endpoint.provider();
     let chain_id = match settings.chain_id {
@@ -425,6 +425,16 @@ pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> R
         None => privatix_chain::chain_id(endpoint).await?,
     };
     privatix_chain::check(endpoint, chain_id, &[settings.contract]).await?;
+    match contract_code(endpoint, settings.contract).await {
+        // The views could show nothing else.
+        Ok(known) => return Ok(known.domain.on_chain(chain_id)),
+        Err(error @ NodeError::UnknownContract { .. })
+            if settings.unknown_contract == UnknownContract::Warn =>
+        {
+            tracing::warn!("{error}");
+        }
+        Err(error) => return Err(error),
+    }
     let psc = PSC::new(settings.contract, provider);
     let token = psc.token().call().await.map_err(unreadable("the contract's token"))?;
     let deployed_on = psc
@@ -445,6 +455,29 @@ pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> R
         });
     }
     Ok(domain)
+}
+
+/// Compares a contract's code, as the endpoint shows it, with the one that this version was made for.
+///
+/// # Errors
+/// [`NodeError::UnknownContract`]; [`NodeError::Contract`] when the endpoint does not answer.
+pub async fn contract_code(endpoint: &Endpoint, contract: Address) -> Result<KnownCode, NodeError> {
+    let code = endpoint.provider().get_code_at(contract).await.map_err(|error| NodeError::Contract {
+        what: "the contract's code",
+        reason: endpoint.fault(&error).to_string(),
+    })?;
+    known_code(contract, &code).map_err(|mismatch| NodeError::UnknownContract { contract, mismatch })
+}
+
+/// Whether a contract's address shows that the constructor of this version made its storage, too, if the fee address is still
+/// the one of the deployment: see [`KnownCode::has_known_origin`].
+///
+/// # Errors
+/// [`NodeError::Contract`] when the endpoint does not answer.
+pub async fn has_known_origin(endpoint: &Endpoint, known: &KnownCode) -> Result<bool, NodeError> {
+    let psc = PSC::new(known.domain.contract(), endpoint.provider());
+    let fee_address = psc.feeAddress().call().await.map_err(unreadable("the contract's fee address"))?;
+    Ok(known.has_known_origin(fee_address))
 }
 
 /// Asks a contract's token for its name, its decimals, and how it can be deposited.

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use privatix_chain::{FeePolicy, Head, StartFrom};
+use serde::{Deserialize, Serialize};
 
 /// How a node follows the chain.
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ use privatix_chain::{FeePolicy, Head, StartFrom};
 pub struct ChainSettings {
     /// The service contract (PSC).
     pub contract: Address,
+    /// What a contract of other code means.
+    pub unknown_contract: UnknownContract,
     /// The chain's id; None takes the endpoint's word for it.
     pub chain_id: Option<u64>,
     /// Blocks on top of a block before its events count.
@@ -28,6 +31,7 @@ impl ChainSettings {
     pub fn new(contract: Address) -> Self {
         Self {
             contract,
+            unknown_contract: UnknownContract::default(),
             chain_id: None,
             confirmations: 2,
             poll_interval: Duration::from_secs(4),
@@ -36,6 +40,18 @@ impl ChainSettings {
             fees: FeePolicy::default(),
         }
     }
+}
+
+/// What it means that the contract's code is not the one that this version was made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum UnknownContract {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is used, with a warning in the log.
+    Warn,
 }
 
 /// What becomes of the network addresses that the plug-in reports with the sessions of a channel.

@@ -5,7 +5,7 @@ use std::{
 
 use alloy::{
     network::{EthereumWallet, TransactionBuilder as _},
-    primitives::{Address, B256, U256, b256, hex},
+    primitives::{Address, B256, Bytes, U256, b256, hex},
     providers::{DynProvider, Provider, ProviderBuilder, RootProvider},
     rpc::types::{TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
@@ -288,6 +288,12 @@ impl Anvil {
     /// that know it.
     pub async fn set_chain_id(&self, id: u64) -> Result<(), TestkitError> {
         self.command("anvil_setChainId", json!([id])).await
+    }
+
+    /// The code at `account`.
+    pub async fn code(&self, account: Address) -> Result<Vec<u8>, TestkitError> {
+        let code: Bytes = self.rpc("eth_getCode", json!([account, "latest"])).await?;
+        Ok(code.to_vec())
     }
 
     /// Gives `account` this code, whether it is a contract's or a key's.

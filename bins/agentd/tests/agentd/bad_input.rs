@@ -308,13 +308,35 @@ async fn an_endpoint_or_contract_that_is_not_the_configured_one_stops_the_start(
         with("chain.chain_id=5").fails(1, &["serves chain 31337", "chain 5 is configured"]);
         let no_code = anvil.account(7).to_string();
         with(&format!("chain.contract={no_code}")).fails(1, &["there is no contract at", &no_code]);
-        with(&format!("chain.contract={}", contracts.token)).fails(1, &["cannot read", "contract address"]);
+        with(&format!("chain.contract={}", contracts.token))
+            .fails(1, &["is not a service contract of this version", "bytes of code", "chain.contract"]);
     }
     home.run(&["config", "check"]).succeeds();
     anvil.process().kill().unwrap();
     for command in [&["config", "check"][..], &["run"]] {
         home.run(command).fails(1, &["unreachable", "check that it runs"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_of_other_code_is_refused_unless_the_operator_accepts_it() {
+    let (anvil, contracts, mut home) = market().await;
+    let check = home.run(&["config", "check"]);
+    assert!(check.succeeds().stdout.contains("known code, challenge 15m, least stake 1"), "{check:?}");
+
+    let code = anvil.code(contracts.contract).await.unwrap();
+    anvil.set_code(contracts.contract, &[&code[..], &[0]].concat()).await.unwrap();
+    for command in [&["config", "check"][..], &["run"]] {
+        let says = ["is not a service contract of this version", "bytes of code", "chain.unknown_contract"];
+        home.run(command).fails(1, &says);
+    }
+
+    home.set("CHAIN__UNKNOWN_CONTRACT", "warn");
+    let check = home.run(&["config", "check"]);
+    assert!(check.succeeds().stdout.contains("WARN  contract"), "{check:?}");
+    let daemon = home.start().await;
+    let warned = |line: &str| line.contains("WARN") && line.contains("is not a service contract");
+    assert!(daemon.log().lines().any(warned), "{}", daemon.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,13 @@ use std::{env, fmt::Write as _, fs};
 use alloy::{
     primitives::{B256, keccak256},
     providers::Provider as _,
+    signers::SignerSync as _,
+    sol_types::SolCall as _,
 };
-use privatix_channel::{Amount, ChannelDescriptor, SignedClose, SignedVoucher};
+use privatix_channel::{
+    Amount, ChainTime, ChannelDescriptor, RequestClose, SignedClose, SignedVoucher, TransferAuthorization,
+    sign_request_close,
+};
 use privatix_contracts::{PSC, call};
 
 use crate::world::{LIMIT, TERMS, World, contracts_folder};
@@ -20,6 +25,8 @@ const DEPOSIT: u128 = 2_000_000;
 const TOKEN: u128 = 100_000_000;
 const ONION: &str = "b4hs3wplhxhpmlsvkzqtqe7gzjy5kxrlxtcvqkqjvkkn4f5okrwblyad.onion";
 const BATCH: u64 = 100;
+/// 2100: fixed, as everything that is signed.
+const UNTIL: ChainTime = ChainTime::new(4_102_444_800);
 
 /// One line of the table.
 struct Row {
@@ -237,6 +244,10 @@ async fn measure() -> Table {
     let reference = Some(("approve + addBalanceERC20, later + topUpChannel", 137_174));
     table.add("topUpWithPermit", gas, reference, None);
 
+    relayed(&world, paid, &mut table).await;
+    operators(&world, paid, &mut table).await;
+    exits(&world, paid, &mut table).await;
+
     let life = open + table.gas_of("close by the agent, 1 % fee");
     table.add(
         "whole life: open + close, 1 % fee",
@@ -270,6 +281,88 @@ async fn batches(world: &World, offering: B256, table: &mut Table) {
         world.send(agent, call::close_batch(channels.iter().zip(vouchers.iter().map(Some)))).await.gas_used;
     let reference = Some(("cooperativeClose, 1 % fee, later", 70_033));
     table.add("closeBatch of 100, per channel, 1 % fee", gas.div_ceil(BATCH), reference, Some(18_600));
+}
+
+/// What anybody may submit: openings and top-ups by EIP-3009, close requests by the signer's signature, and the end of a close.
+async fn relayed(world: &World, offering: B256, table: &mut Table) {
+    let (buyer, relay) = (&world.cast.newcomer, &world.cast.stranger);
+    let mut d = world.descriptor(offering, 600);
+    (d.client, d.signer) = (buyer.address(), buyer.address());
+    let separator = world.ptc().DOMAIN_SEPARATOR().call().await.expect("the token answers");
+    let sign = |signed: &TransferAuthorization| {
+        buyer.sign_hash_sync(&signed.digest(separator)).expect("the buyer signs")
+    };
+    let validity = (ChainTime::new(0), UNTIL);
+    let amount = Amount::new(DEPOSIT);
+
+    let opening = TransferAuthorization::opening(&world.domain, &d, amount, validity);
+    let call = call::open_with_authorization(&d, &opening, &sign(&opening)).expect("fits");
+    let gas = world.send(relay, call).await.gas_used;
+    let reference = Some(("approve + addBalanceERC20 + createChannel", 196_364));
+    table.add("openWithAuthorization, relayed first purchase", gas, reference, Some(106_000));
+
+    let salt = keccak256("a top-up");
+    let added = TransferAuthorization::top_up(&world.domain, &d, amount, salt, validity);
+    let call = call::top_up_with_authorization(&d, salt, &added, &sign(&added)).expect("fits");
+    let gas = world.send(relay, call).await.gas_used;
+    let reference = Some(("approve + addBalanceERC20, later + topUpChannel", 137_174));
+    table.add("topUpWithAuthorization, relayed", gas, reference, None);
+
+    let request = RequestClose {
+        channel: d.id(&world.domain),
+        admitted: Amount::new(1_000_000),
+        nonce: world.psc().nonceOf(buyer.address()).call().await.expect("the contract answers"),
+        deadline: UNTIL,
+    };
+    let request = sign_request_close(buyer, &world.domain, request).expect("the buyer signs");
+    let gas = world.send(relay, call::request_close_for(&d, &request)).await.gas_used;
+    table.add("requestCloseFor, relayed, 1 % fee", gas, Some(("uncooperativeClose", 52_781)), None);
+    world.warp(TERMS.challenge).await;
+    let gas = world.send(relay, call::finalize_close(&d)).await.gas_used;
+    table.add("finalizeClose by a stranger", gas, Some(("settle", 56_098)), None);
+}
+
+/// An agent's operator: its appointment, what it closes for the agent, and the end of consents.
+async fn operators(world: &World, offering: B256, table: &mut Table) {
+    let (agent, client, operator) = (&world.cast.agent, &world.cast.client, &world.cast.stranger);
+    let gas = world.send(agent, call::set_operator(Some(operator.address()))).await.gas_used;
+    table.add("setOperator, first", gas, None, None);
+    let channels: Vec<_> = (700..700 + BATCH).map(|index| world.descriptor(offering, index)).collect();
+    for d in &channels {
+        world.send(client, call::open(d, Amount::new(DEPOSIT)).expect("fits")).await;
+    }
+    let vouchers: Vec<_> = channels.iter().map(|d| world.voucher(d, 1_000_000)).collect();
+    let claims = channels.iter().zip(vouchers.iter().map(Some));
+    let gas = world.send(operator, call::close_batch_for(agent.address(), claims)).await.gas_used;
+    let reference = Some(("cooperativeClose, 1 % fee, later", 70_033));
+    table.add(
+        "closeBatchFor of 100 by the operator, per channel, 1 % fee",
+        gas.div_ceil(BATCH),
+        reference,
+        Some(18_600),
+    );
+    let gas = world.send(operator, call::revoke_consents(agent.address())).await.gas_used;
+    table.add("revokeConsents", gas, None, None);
+}
+
+/// How a client leaves: it takes its request back, or brings everything home.
+async fn exits(world: &World, offering: B256, table: &mut Table) {
+    let client = &world.cast.client;
+    let wallet = client.address();
+    let d = world.descriptor(offering, 15);
+    world.send(client, call::request_close(&d, Amount::new(1_000_000))).await;
+    let gas = world.send(client, call::cancel_close(&d)).await.gas_used;
+    table.add("cancelClose", gas, None, None);
+
+    world.send(client, call::request_close(&d, Amount::new(1_000_000))).await;
+    world.warp(TERMS.challenge).await;
+    let gas = world.send(client, call::withdraw_all(wallet)).await.gas_used;
+    table.add("withdrawAll", gas, Some(("returnBalanceERC20", 44_830)), None);
+    // With nothing else in the contract: a client that only wants its refund.
+    let calls = [call::finalize_close(&d).abi_encode(), call::withdraw_all(wallet).abi_encode()];
+    let gas = world.send(client, call::multicall(calls)).await.gas_used;
+    let reference = Some(("settle + returnBalanceERC20", 100_928));
+    table.add("multicall [finalizeClose, withdrawAll]", gas, reference, None);
 }
 
 async fn both(world: &World, d: &ChannelDescriptor, amount: u128) -> (SignedVoucher, SignedClose) {

@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod builders;
+mod deployment;
 mod errors;
 mod gas;
 mod hashes;

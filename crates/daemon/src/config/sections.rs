@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Head, ProxyUrl, StartFrom};
 use privatix_channel::Amount;
-use privatix_node::{ChainSettings, PeerAddresses};
+use privatix_node::{ChainSettings, PeerAddresses, UnknownContract};
 use privatix_tor::{PluggableTransport, TorSettings};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -26,6 +26,9 @@ pub struct ChainSection {
     pub proxy: Option<ChainProxy>,
     /// The service contract (PSC).
     pub contract: Address,
+    /// What it means that the contract's code is not the one that this version was made for.
+    #[serde(default)]
+    pub unknown_contract: UnknownContract,
     /// The chain's id, so that no endpoint can pass off another chain; not checked when absent.
     #[serde(default)]
     pub chain_id: Option<u64>,
@@ -105,6 +108,7 @@ impl ChainSection {
     /// What a node needs to know.
     pub fn settings(&self) -> ChainSettings {
         let mut settings = ChainSettings::new(self.contract);
+        settings.unknown_contract = self.unknown_contract;
         settings.chain_id = self.chain_id;
         settings.confirmations = self.confirmations;
         settings.poll_interval = self.poll_interval;
