@@ -36,14 +36,23 @@ function compiled(file, name) {
   return JSON.parse(readFileSync(join(scratch, "out", `${file}.sol`, `${name}.json`), "utf8"));
 }
 
-// The syntax trees of all sources of a contract, of the compilation that made it: each of the two code generators has its
-// own, with other ids.
-function syntaxTrees(full) {
-  const out = join(scratch, "out");
-  const files = readdirSync(out, { recursive: true }).filter((file) => file.endsWith(".json") && !file.startsWith("build-info"));
-  const others = files.map((file) => JSON.parse(readFileSync(join(out, file), "utf8")));
-  const made = others.filter(({ ast, metadata }) => ast && metadata?.settings.viaIR === full.metadata.settings.viaIR);
-  return made.map(({ ast }) => ast).filter(({ absolutePath }) => absolutePath in full.metadata.sources);
+// The syntax trees of the compiler's run that made a contract's code: each run numbers its nodes by itself.
+function syntaxTrees(full, name) {
+  const [path] = Object.keys(full.metadata.settings.compilationTarget);
+  const folder = join(scratch, "out", "build-info");
+  for (const file of readdirSync(folder)) {
+    const { output } = JSON.parse(readFileSync(join(folder, file), "utf8"));
+    const made = output.contracts[path]?.[name]?.evm.deployedBytecode;
+    if (`0x${made?.object}` === full.deployedBytecode.object && sameIds(made, full.deployedBytecode)) {
+      return Object.values(output.sources).map(({ ast }) => ast);
+    }
+  }
+  throw new Error(`no run of the compiler made the code of ${name}`);
+}
+
+function sameIds(...codes) {
+  const [one, other] = codes.map(({ immutableReferences }) => Object.keys(immutableReferences ?? {}).sort().join());
+  return one === other;
 }
 
 // The places of the immutables in the code by the names of their variables, in the order of the names: the compiler's ids
@@ -93,6 +102,7 @@ try {
       "--cache-path",
       join(scratch, "cache"),
       "--ast",
+      "--build-info",
       "--quiet",
     ],
     { cwd: projectRoot, stdio: ["ignore", "inherit", "inherit"] },
@@ -109,7 +119,7 @@ try {
       // Where what the constructor fixes stands in the code: a deployed contract is compared outside of these places.
       deployedBytecode: {
         object: full.deployedBytecode.object,
-        immutableReferences: immutablePlaces(references, immutableNames(syntaxTrees(full))),
+        immutableReferences: immutablePlaces(references, immutableNames(syntaxTrees(full, name))),
       },
     };
     const size = (full.deployedBytecode.object.length - 2) / 2;
