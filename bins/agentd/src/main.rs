@@ -76,7 +76,7 @@ impl App for Agentd {
         mut parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
-        parts.node.operator_of = loaded.settings.operator.agent;
+        parts.node.acts_for = loaded.settings.operator.agent;
         let somc = &loaded.settings.somc;
         let messaging = messaging(somc, parts.tor.as_ref()).await?;
         let agent = Agent::new(parts.node, messaging).await?.limits(somc.limits(parts.connections));

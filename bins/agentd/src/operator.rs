@@ -10,7 +10,7 @@ use crate::Agentd;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum OperatorCommand {
-    /// Shows the account, its operator by the chain, and the key that this daemon acts with
+    /// Shows the account, its operator on chain, and the key that this daemon acts with
     Show,
     /// Appoints an operator, in place of the one before: a key that publishes and closes for the account, and cannot move its
     /// money. The daemon must run with the account's own key
@@ -46,10 +46,10 @@ impl OperatorCommand {
 }
 
 fn shown(operator: &Operator) -> String {
-    let by_chain = operator.operator.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let on_chain = operator.operator.map_or_else(|| "none".to_owned(), |address| address.to_string());
     pairs([
         ("account", operator.account.to_string()),
-        ("operator by the chain", by_chain),
+        ("operator on chain", on_chain),
         ("this daemon's key", operator.sender.to_string()),
     ])
 }

@@ -97,8 +97,8 @@ interface IPSC {
 
     /// @notice What a deployment fixes for ever, in seconds and base units.
     struct Terms {
-        uint40 popUpPeriod; // between two announcements of an offering
-        uint40 removePeriod; // from the last announcement of an offering to its removal
+        uint40 popUpPeriod; // the least time between two announcements of an offering
+        uint40 removePeriod; // the least time from an offering's last announcement until it may be removed
         uint40 challengePeriod; // in which an agent can answer a client's close request
         uint40 feeDelay; // from the announcement of a higher fee until it counts; more than `removePeriod`
         uint96 minStake; // the least stake behind each place of an offering
@@ -244,7 +244,7 @@ interface IPSC {
     error FeeTooHigh(uint256 fee, uint256 maximum);
     /// @notice Only who was proposed as the fee address may.
     error NotProposedFeeAddress(address caller);
-    /// @notice A period too short for its purpose, or so long that a slip at deployment would lock money for ever.
+    /// @notice A period too short for its purpose, or so long that a mistake at deployment would lock money for ever.
     error PeriodOutOfRange();
     /// @notice The agent has registered this hash before, be it live or removed.
     error OfferingExists(address agent, bytes32 offering);
@@ -330,7 +330,7 @@ interface IPSC {
         uint8 sourceType,
         string calldata source
     ) external;
-    /// @notice The same by the agent's operator, from the agent's internal balance.
+    /// @notice The same for `agent`, by itself or its operator, from the agent's internal balance.
     function registerOfferingFor(
         address agent,
         bytes32 offering,
@@ -341,13 +341,13 @@ interface IPSC {
     ) external;
     /// @notice Announces it again, at least `popUpPeriod` after its last announcement; it takes over the network fee in force.
     function popUpOffering(bytes32 offering, uint8 sourceType, string calldata source) external;
-    /// @notice The same by the agent's operator.
+    /// @notice The same for `agent`, by itself or its operator.
     function popUpOfferingFor(address agent, bytes32 offering, uint8 sourceType, string calldata source)
         external;
     /// @notice Removes it, at least `removePeriod` after its last announcement. Returns the stake of unused supply now, the stake
     /// behind each open channel when that channel closes.
     function removeOffering(bytes32 offering) external;
-    /// @notice The same by the agent's operator; the stake returns to the agent.
+    /// @notice The same for `agent`, by itself or its operator; the stake returns to the agent.
     function removeOfferingFor(address agent, bytes32 offering) external;
     /// @notice Brings the network fee that the offering's next channels will have up to date; anybody may. Lowers it at once,
     /// raises it only `feeDelay` after the offering's last announcement, so that the agent could leave first.
@@ -418,7 +418,7 @@ interface IPSC {
     /// @notice `close` for many channels of the caller. A row that cannot be closed is skipped and reported by `ClaimSkipped`.
     /// @return closed the rows that took effect
     function closeBatch(Claim[] calldata claims) external returns (uint256 closed);
-    /// @notice The same by the agent's operator.
+    /// @notice The same for `agent`, by itself or its operator.
     function closeBatchFor(address agent, Claim[] calldata claims) external returns (uint256 closed);
     /// @notice Anybody closes at once with both signatures: the voucher and the agent's consent over the same amount.
     /// @dev A consent ends with its deadline, when its nonce is revoked, and when more than its amount is paid. An agent that has
@@ -511,6 +511,6 @@ interface IPSC {
     function setFee(uint16 newFee) external;
     /// @notice The first step of handing the fee address over; only the fee address may.
     function proposeFeeAddress(address proposed) external;
-    /// @notice The second step; only the proposed address may. So the right to the fee cannot be lost by a slip.
+    /// @notice The second step; only the proposed address may. So the right to the fee cannot be lost by a mistake.
     function acceptFeeAddress() external;
 }

@@ -210,7 +210,7 @@ impl AgentHandle {
     /// Ends a channel's service for good; what was paid is then cashed.
     pub async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
         channels::get(&mut *self.node.db().read().await?, channel).await?;
-        let order = ServiceOrder { channel, order: Order::Terminate, reason: "ended by the operator".into() };
+        let order = ServiceOrder { channel, order: Order::Terminate, reason: "ended by a command".into() };
         self.node.enqueue(&order, "operator").await?;
         Ok(())
     }
@@ -219,7 +219,7 @@ impl AgentHandle {
     pub async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
         channels::get(&mut *self.node.db().read().await?, channel).await?;
         let terminate =
-            ServiceOrder { channel, order: Order::Terminate, reason: "closed by the operator".into() };
+            ServiceOrder { channel, order: Order::Terminate, reason: "closed by a command".into() };
         let mut tx = self.node.db().begin().await?;
         privatix_node::push(&mut tx, &terminate, "operator").await?;
         privatix_node::push(&mut tx, &CloseChannel { channel, even_unpaid: true }, "operator").await?;

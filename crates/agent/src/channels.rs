@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
 use privatix_chain::{TxRecord, TxStatus};
 use privatix_channel::{
-    AgentChannel, Amount, Answer, ChannelEvent, ChannelId, ServiceEvent, Usage, answer_close_request,
+    AgentChannel, Amount, Answer, ChannelEvent, ChannelId, Consents, ServiceEvent, Usage,
+    answer_close_request,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
@@ -208,7 +209,8 @@ pub(crate) async fn load(
     let channel = channels::get(conn, id).await?;
     let on_chain = channels::on_chain(conn, id).await?;
     let best = vouchers::get(conn, id).await?.map(|stored| stored.signed);
-    let view = AgentChannel::restore(*node.domain(), channel.descriptor, on_chain, best)?;
+    let view =
+        AgentChannel::restore(*node.domain(), channel.descriptor, on_chain, best, Consents::default())?;
     Ok((channel, view))
 }
 

@@ -61,7 +61,7 @@ impl Operators {
     }
 }
 
-/// That this key may appoint `operator`.
+/// Checks that this key may appoint `operator`.
 pub(crate) fn check_may_appoint(node: &Node, operator: Option<Address>) -> Result<(), NodeError> {
     node.check_own_account("appoint operators for")?;
     if operator == Some(node.account()) {
@@ -80,7 +80,7 @@ fn trouble(agent: Address, ours: Address, shown: Option<Address>) -> Option<Stri
     }
     let shown = shown.map_or_else(|| "none".to_owned(), |other| other.to_string());
     Some(format!(
-        "the operator of {agent} is {shown} by the chain, not {ours}, whose key is used here: nothing can be published or \
+        "the chain shows {shown} as the operator of {agent}, not {ours}, whose key is used here: nothing can be published or \
          closed, and clients refuse what is signed here; have the agent's key appoint it (`agentd operator appoint {ours}`)"
     ))
 }
@@ -102,7 +102,7 @@ pub(crate) async fn watch_appointment(node: Arc<Node>, stop: CancellationToken) 
                 before = Some(shown);
                 node.notices().set(PART, trouble);
             }
-            // The chain endpoint's troubles are said elsewhere; what was known of the operator stays.
+            // Problems of the endpoint are reported elsewhere; the last known operator is kept.
             Err(error) => tracing::debug!(%error, "cannot ask for the agent's operator"),
         }
     }
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(trouble(agent, ours, Some(ours)), None);
         for (shown, named) in [(None, "none".to_owned()), (Some(other), other.to_string())] {
             let said = trouble(agent, ours, shown).unwrap();
-            for part in [format!("is {named} by"), format!("operator appoint {ours}"), agent.to_string()] {
+            for part in [format!("shows {named} as"), format!("operator appoint {ours}"), agent.to_string()] {
                 assert!(said.contains(&part), "{part:?} is not in {said}");
             }
         }

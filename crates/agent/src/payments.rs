@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use privatix_channel::{Accepted, AgentChannel, ChannelId, Phase, Receipt, SignedVoucher, VoucherError};
+use privatix_channel::{
+    Accepted, AgentChannel, ChannelId, Consents, LONGEST_CONSENT, Phase, Receipt, SignedVoucher, VoucherError,
+};
 use privatix_db::{DbError, GroupCommit};
 use privatix_node::{Node, NodeError};
 use privatix_somc::{Paid, Refusal};
@@ -125,7 +127,13 @@ impl Payments {
         let Some(stored) = channels::find(&mut conn, id).await? else { return Ok(None) };
         let on_chain = channels::on_chain(&mut conn, id).await?;
         let best = vouchers::get(&mut conn, id).await?.map(|voucher| voucher.signed);
-        let channel = AgentChannel::restore(*self.node.domain(), stored.descriptor, on_chain, best)?;
+        let channel = AgentChannel::restore(
+            *self.node.domain(),
+            stored.descriptor,
+            on_chain,
+            best,
+            Consents::default(),
+        )?;
         Ok(Some(View { channel, service_ended: stored.service.is_ending() }))
     }
 }
@@ -151,9 +159,9 @@ fn refusal(channel: ChannelId, error: VoucherError) -> Refusal {
     match error {
         VoucherError::WrongSigner { .. } => Refusal::WrongSigner,
         VoucherError::Stale { best, .. } => Refusal::Stale { acknowledged: best },
-        VoucherError::NotOpen { phase: Phase::Closed { .. } } | VoucherError::AboveConsent { .. } => {
-            Refusal::ChannelClosing
-        }
+        VoucherError::NotOpen { phase: Phase::Closed { .. } } => Refusal::ChannelClosing,
+        // It counts again when the consent is void: in a quarter of an hour at the latest.
+        VoucherError::AboveConsent { .. } => Refusal::NotReady { retry_after: LONGEST_CONSENT.into() },
         _ => Refusal::UnknownChannel { channel },
     }
 }

@@ -191,7 +191,7 @@ const fn suspended(reason: SuspendReason) -> &'static str {
         SuspendReason::Unpaid => "payment is behind by more than agreed",
         SuspendReason::DepositReached => "the deposit is used up",
         SuspendReason::MaxUnitsReached => "the offering's most units are used up",
-        SuspendReason::Held => "paused by the operator",
+        SuspendReason::Held => "paused by a command",
         _ => "billing",
     }
 }

@@ -91,7 +91,8 @@ impl AgentChannel {
         Self { descriptor, on_chain: OnChain::default(), best: None, consents: Consents::default(), verifier }
     }
 
-    /// The view rebuilt from what was stored; add consents by [`with_consents`](Self::with_consents).
+    /// The view rebuilt from what was stored: the best voucher, and the consents to close that may still count (none where
+    /// the agent signs none).
     ///
     /// # Errors
     /// The stored voucher is verified again: an error here means that the store is damaged or belongs to another channel,
@@ -101,19 +102,13 @@ impl AgentChannel {
         descriptor: ChannelDescriptor,
         on_chain: OnChain,
         best: Option<SignedVoucher>,
+        consents: Consents,
     ) -> Result<Self, VoucherError> {
         let verifier = VoucherVerifier::new(domain, &descriptor);
         if let Some(voucher) = &best {
             verifier.verify(voucher)?;
         }
-        Ok(Self { descriptor, on_chain, best, consents: Consents::default(), verifier })
-    }
-
-    /// The same view with the consents that were stored.
-    #[must_use]
-    pub fn with_consents(mut self, consents: Consents) -> Self {
-        self.consents = consents;
-        self
+        Ok(Self { descriptor, on_chain, best, consents, verifier })
     }
 
     /// The channel's id.
@@ -171,7 +166,7 @@ impl AgentChannel {
     /// contract, `nonceOf(agent)`; `now` is the time of the newest block.
     ///
     /// # Errors
-    /// [`ConsentRefused::BelowProven`] and [`ConsentRefused::NotOpen`].
+    /// [`ConsentRefused::BelowSigned`] and [`ConsentRefused::NotOpen`].
     pub fn consent(
         &self,
         cumulative: Amount,
@@ -183,9 +178,9 @@ impl AgentChannel {
             return Err(ConsentRefused::NotOpen { phase });
         }
         // Not only what the deposit covers now: it may be less than a voucher only until a top-up is in a block again.
-        let proven = self.signed().max(self.on_chain.paid);
-        if cumulative < proven {
-            return Err(ConsentRefused::BelowProven { cumulative, proven });
+        let signed = self.signed().max(self.on_chain.paid);
+        if cumulative < signed {
+            return Err(ConsentRefused::BelowSigned { cumulative, signed });
         }
         let deadline = now.plus(LONGEST_CONSENT);
         Ok(NewConsent { consent: CloseAuthorization { channel: self.id(), cumulative, nonce, deadline } })
@@ -194,15 +189,15 @@ impl AgentChannel {
     /// Takes in a consent that is stored durably, and gives what to sign.
     ///
     /// # Errors
-    /// [`ConsentRefused::BelowProven`] when a higher voucher was committed meanwhile, and [`ConsentRefused::WrongChannel`].
+    /// [`ConsentRefused::BelowSigned`] when a higher voucher was committed meanwhile, and [`ConsentRefused::WrongChannel`].
     pub fn commit_consent(&mut self, stored: NewConsent) -> Result<CloseAuthorization, ConsentRefused> {
         let consent = stored.consent;
         if consent.channel != self.id() {
             return Err(ConsentRefused::WrongChannel { expected: self.id(), found: consent.channel });
         }
-        let (cumulative, proven) = (consent.cumulative, self.signed().max(self.on_chain.paid));
-        if cumulative < proven {
-            return Err(ConsentRefused::BelowProven { cumulative, proven });
+        let (cumulative, signed) = (consent.cumulative, self.signed().max(self.on_chain.paid));
+        if cumulative < signed {
+            return Err(ConsentRefused::BelowSigned { cumulative, signed });
         }
         self.consents.add(consent);
         Ok(consent)
@@ -234,6 +229,10 @@ impl AgentChannel {
     /// The signature is checked whatever the amount: no shortcut for stale or zero vouchers. Vouchers are taken while the
     /// channel is open on chain, during a challenge too, since they can be cashed; service is another matter
     /// ([`may_serve`](Self::may_serve)). None is taken above a consent that may still count.
+    ///
+    /// # Errors
+    /// [`VoucherError::WrongChannel`], [`NotOpen`](VoucherError::NotOpen), [`WrongSigner`](VoucherError::WrongSigner),
+    /// [`AboveConsent`](VoucherError::AboveConsent), [`Stale`](VoucherError::Stale), in this order.
     pub fn accept(&self, voucher: &SignedVoucher) -> Result<Accepted, VoucherError> {
         let phase = self.on_chain.phase();
         if voucher.channel() != self.id() {

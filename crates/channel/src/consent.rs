@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Amount, ChainTime, ChannelId, CloseAuthorization, Period, Phase, VoucherError};
 
-/// How far ahead the deadline of a consent lies, at most: so long an agent may have to refuse payments.
+/// How far ahead the deadline of a consent lies, at most: an agent may have to refuse payments for up to this time.
 pub const LONGEST_CONSENT: Period = Period::minutes(15);
 
 /// What a final block shows about a channel and its agent. A reorganisation cannot take it back.
@@ -95,13 +95,13 @@ impl NewConsent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConsentRefused {
-    /// Less than is proven.
-    #[error("{cumulative} is below the {proven} that is proven: ask for that")]
-    BelowProven {
+    /// Less than is signed or paid.
+    #[error("{cumulative} is below the {signed} that is signed or paid: ask for that")]
+    BelowSigned {
         /// The amount asked for.
         cumulative: Amount,
-        /// What is proven by voucher or on chain.
-        proven: Amount,
+        /// The highest amount that a voucher promises or that is paid on chain, whether the deposit covers it or not.
+        signed: Amount,
     },
     /// The channel is not open on chain.
     #[error("the channel cannot be closed: it is {phase}")]

@@ -24,7 +24,7 @@ impl Terms {
     pub const LONGEST: Period = Period::days(90);
     /// The shortest challenge that the contract accepts: an agent needs time to see a request and to have its answer mined.
     pub const SHORTEST_CHALLENGE: Period = Period::minutes(15);
-    /// The shortest that the contract accepts, for tests: a challenge of 15 minutes, seconds for everything else.
+    /// Short ones, for tests: the shortest challenge (15 minutes), and 5 to 20 seconds for everything else.
     pub const TEST: Self = Self {
         pop_up: Period::new(10),
         remove: Period::new(5),

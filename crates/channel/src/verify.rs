@@ -98,7 +98,7 @@ pub enum VoucherError {
     Stale {
         /// The voucher's amount.
         cumulative: Amount,
-        /// The highest amount proven or paid on chain.
+        /// The highest amount signed or paid on chain, whether the deposit covers it or not or paid on chain.
         best: Amount,
     },
     /// The channel is not open on chain (yet, or any more).

@@ -243,7 +243,9 @@ fn incident_16_an_old_backup_knows_what_the_chain_paid() {
     assert!(client.propose(amount(80)).unwrap().is_none());
     assert_eq!(client.propose(amount(81)).unwrap().unwrap().voucher().cumulative, amount(81));
 
-    let mut agent = AgentChannel::restore(domain(), descriptor(), on_chain, Some(voucher(30))).unwrap();
+    let mut agent =
+        AgentChannel::restore(domain(), descriptor(), on_chain, Some(voucher(30)), Consents::default())
+            .unwrap();
     assert_eq!(agent.proven(), amount(80));
     assert!(agent.accept(&voucher(60)).is_err());
     // The client's newest voucher, asked for again, repairs it.
@@ -256,10 +258,14 @@ fn incident_16_an_old_backup_knows_what_the_chain_paid() {
 fn incident_16_a_backup_of_another_channel_is_refused() {
     let other = privatix_channel::ChannelDescriptor { nonce: 2, ..descriptor() };
     let on_chain = *open_agent().on_chain();
-    assert!(AgentChannel::restore(domain(), other, on_chain, Some(voucher(30))).is_err());
+    assert!(
+        AgentChannel::restore(domain(), other, on_chain, Some(voucher(30)), Consents::default()).is_err()
+    );
     assert!(ClientChannel::restore(domain(), other, on_chain, Some(voucher(30))).is_err());
     let forged = SignedVoucher { signature: voucher(31).signature, ..voucher(30) };
-    assert!(AgentChannel::restore(domain(), descriptor(), on_chain, Some(forged)).is_err());
+    assert!(
+        AgentChannel::restore(domain(), descriptor(), on_chain, Some(forged), Consents::default()).is_err()
+    );
 }
 
 // ---------------------------------------------------------------- 17: text that says more than it should
@@ -298,8 +304,9 @@ fn incident_7_a_voucher_stored_beside_a_lower_consent_is_never_acknowledged() {
         |cumulative| VoucherError::AboveConsent { cumulative: amount(cumulative), consented: amount(100) };
     assert_eq!(agent.commit(racing), Err(above(200)));
     let on_chain = *agent.on_chain();
-    let restored = AgentChannel::restore(domain(), descriptor(), on_chain, Some(voucher(200))).unwrap();
-    let mut restored = restored.with_consents(Consents::new([consent]));
+    let consents = Consents::new([consent]);
+    let restored = AgentChannel::restore(domain(), descriptor(), on_chain, Some(voucher(200)), consents);
+    let mut restored = restored.unwrap();
     for resent in [100, 150, 200] {
         assert_eq!(restored.accept(&voucher(resent)), Err(above(200)), "it acknowledges the best");
     }
@@ -320,7 +327,7 @@ fn incident_7_a_consent_below_a_voucher_committed_meanwhile_is_not_signed() {
     accept(&mut agent, &voucher(100));
     let consent = agent.consent(amount(100), 0, ChainTime::new(5)).unwrap();
     accept(&mut agent, &voucher(200));
-    let refused = ConsentRefused::BelowProven { cumulative: amount(100), proven: amount(200) };
+    let refused = ConsentRefused::BelowSigned { cumulative: amount(100), signed: amount(200) };
     assert_eq!(agent.commit_consent(consent), Err(refused));
 }
 

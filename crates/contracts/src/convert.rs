@@ -10,10 +10,7 @@ use crate::IPSC;
 
 /// An amount that the contract's 96 bits cannot hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "amount {amount} is above the contract's maximum of {}: split it over several channels",
-    Amount::MAX_ON_CHAIN
-)]
+#[error("amount {amount} is above the contract's maximum of {}: give a smaller amount", Amount::MAX_ON_CHAIN)]
 pub struct AboveContractRange {
     /// The amount that was asked for.
     pub amount: Amount,

@@ -92,7 +92,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         db,
         endpoint,
         signer,
-        operator_of: None,
+        acts_for: None,
         adapter,
         adapter_settings,
         templates: Templates::builtin(),

@@ -34,7 +34,7 @@ pub struct NodeParts {
     pub signer: PrivateKeySigner,
     /// The agent that the signer is the operator of; `None` where the signer is the account itself. An operator acts for the
     /// agent's offerings and channels, pays the gas, and cannot move the agent's money.
-    pub operator_of: Option<Address>,
+    pub acts_for: Option<Address>,
     /// The plug-in.
     pub adapter: Arc<dyn Adapter>,
     /// The plug-in's settings.
@@ -66,7 +66,7 @@ impl NodeParts {
             db: Database::open(db, &crate::migrations()).await?,
             endpoint: Endpoint::new(endpoint)?,
             signer,
-            operator_of: None,
+            acts_for: None,
             adapter,
             adapter_settings: serde_json::json!({}),
             templates: Templates::builtin(),
@@ -143,7 +143,7 @@ impl Node {
             db,
             endpoint,
             signer,
-            operator_of,
+            acts_for,
             adapter,
             adapter_settings,
             templates,
@@ -151,12 +151,12 @@ impl Node {
             notices,
             peer_addresses,
         } = parts;
-        if operator_of.is_some() && side == adapter::Role::Client {
+        if acts_for.is_some() && side == adapter::Role::Client {
             return Err(NodeError::Refused(
                 "only an agent can have an operator; a client needs the key of its own account".into(),
             ));
         }
-        let account = operator_of.unwrap_or_else(|| signer.address());
+        let account = acts_for.unwrap_or_else(|| signer.address());
         let domain = contract_domain(&endpoint, &chain).await?;
         let psc = PSC::new(chain.contract, endpoint.provider());
         let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;

@@ -20,11 +20,11 @@
 //! | thing | bytes |
 //! | --- | --- |
 //! | template hash | keccak256 of the template's canonical JSON (RFC 8785) |
-//! | offering signature | EIP-712 `Offering(string message)` in the domain `("Privatix Offering", "1")` over the canonical JSON, by the agent |
+//! | offering signature | EIP-712 `Offering(string message)` in the domain `("Privatix Offering", "1")` over the canonical JSON, by the agent or its operator |
 //! | offering hash | keccak256 of canonical JSON and 65-byte signature, one after the other; these are also the bytes on the wire |
 //! | access request | EIP-712 `AccessRequest(bytes32 channel,bytes32 recipient,uint64 issuedAt)` in `("Privatix Access", "1", chain, contract)`, by the client or its voucher signer |
 //! | sealed access | HPKE (RFC 9180) base mode, X25519, HKDF-SHA256, ChaCha20-Poly1305; associated data: chain, contract, channel, offering, agent |
-//! | access signature | EIP-712 `SealedAccess(bytes32 channel,bytes32 offering,bytes32 recipient,bytes32 encapsulated,bytes ciphertext)`, by the agent |
+//! | access signature | EIP-712 `SealedAccess(bytes32 channel,bytes32 offering,bytes32 recipient,bytes32 encapsulated,bytes ciphertext)`, by the agent or its operator |
 //!
 //! # Example
 //!

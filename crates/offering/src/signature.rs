@@ -81,7 +81,7 @@ pub enum SignatureProblem {
     /// Signed by another key, or over other bytes.
     #[error("not signed by {expected} or its operator over these bytes")]
     WrongSigner {
-        /// The agent that should have signed, or its operator.
+        /// Who should have signed: the agent (its operator may in its place), or the client of an access request.
         expected: Address,
     },
     /// The key itself refused.

@@ -256,7 +256,7 @@ pub enum OfferingError {
         /// Of the bytes.
         found: OfferingHash,
     },
-    /// Not signed by the announcing agent (or, when signing, not the agent's key).
+    /// Not signed by the announcing agent (or, when signing, neither the agent's key nor its operator's).
     #[error("the offering's signature is refused: {0}")]
     Signature(#[from] SignatureProblem),
     /// The message names another agent than the one that announced and signed it.

@@ -103,7 +103,7 @@ impl Vectors {
             agent: agent.address(),
             offering: of("offeringHash").parse().unwrap(),
             nonce: values["nonce"].as_u64().unwrap(),
-            signer: Address::ZERO,
+            signer: of("signer").parse().unwrap(),
         };
         Self { values, domain, client, descriptor }
     }

@@ -131,7 +131,7 @@ impl Market {
             db,
             endpoint: Endpoint::new(self.anvil.url()).unwrap(),
             signer,
-            operator_of: None,
+            acts_for: None,
             adapter,
             adapter_settings,
             templates: Templates::builtin(),
@@ -155,7 +155,7 @@ impl Market {
         let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
         let adapter = Arc::new(ProxyServer::new());
         let mut parts = self.parts("agent", self.anvil.key(operator), adapter, settings).await;
-        parts.operator_of = Some(self.anvil.account(AGENT));
+        parts.acts_for = Some(self.anvil.account(AGENT));
         self.agent_of(parts).await
     }
 
@@ -163,7 +163,7 @@ impl Market {
     pub async fn client_as_operator_of(&self, client: usize, operator: usize) -> Result<(), NodeError> {
         let adapter = Arc::new(ProxyClient::new());
         let mut parts = self.parts("client", self.anvil.key(operator), adapter, json!({ "port": 0 })).await;
-        parts.operator_of = Some(self.anvil.account(client));
+        parts.acts_for = Some(self.anvil.account(client));
         Client::new(parts, Arc::new(DirectTransport::anywhere()), direct()).await.map(drop)
     }
 

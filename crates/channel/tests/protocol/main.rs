@@ -57,8 +57,8 @@ impl World {
             Party::Agent => {
                 let Disk { on_chain, voucher, consents } = self.agent_disk.clone();
                 let descriptor = *self.agent.descriptor();
-                let agent = AgentChannel::restore(domain(), descriptor, on_chain, voucher).unwrap();
-                self.agent = agent.with_consents(consents);
+                self.agent =
+                    AgentChannel::restore(domain(), descriptor, on_chain, voucher, consents).unwrap();
             }
             Party::Client => {
                 let Disk { on_chain, voucher, .. } = self.client_disk;

@@ -103,7 +103,7 @@ pub struct SealedAccess {
     pub encapsulated: B256,
     /// The sealed canonical JSON of the message, with its tag.
     pub ciphertext: Bytes,
-    /// The agent's signature over all of the above and the offering.
+    /// The signature of the agent or its operator over all of the above and the offering.
     pub signature: MessageSignature,
 }
 
