@@ -351,7 +351,7 @@ impl Init {
 const SECTIONS: &str = r#"[operator]
 # The agent that the key above is the operator of: it publishes and closes for that account and pays the gas, and cannot move
 # the account's money. The account's own key appoints it: `agentd operator appoint ADDRESS`.
-# agent = "0x..."
+# agent = "0x1111111111111111111111111111111111111111"
 
 [somc]
 # The messaging server that clients fetch offerings and access from, and pay at.
