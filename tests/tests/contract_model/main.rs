@@ -10,11 +10,13 @@
 
 mod action;
 mod node;
+mod scene;
+mod strategy;
 mod translate;
 
 use std::collections::BTreeSet;
 
-use action::{Action, Cast, Scene, story};
+use action::{Action, Cast};
 use alloy::{
     primitives::{Address, B256},
     signers::local::PrivateKeySigner,
@@ -29,16 +31,18 @@ use proptest::{
     prelude::*,
     test_runner::{RngSeed, TestRunner},
 };
+use scene::Scene;
+use strategy::story;
 use tokio::runtime;
 use translate::{done, error_of};
 
 /// The model with what happened to it.
-struct Told {
+struct Play {
     contract: Contract,
     descriptors: Vec<ChannelDescriptor>,
 }
 
-impl Told {
+impl Play {
     fn new(contract: Contract) -> Self {
         Self { contract, descriptors: Vec::new() }
     }
@@ -76,28 +80,28 @@ impl Told {
 
 /// Runs a story on both and compares after each step.
 async fn compare(node: &Node, story: &[Action]) -> Result<(), TestCaseError> {
-    let mut told = Told::new(node.model());
-    told.contract.set_time(node.time().await);
+    let mut play = Play::new(node.model());
+    play.contract.set_time(node.time().await);
     for (step, action) in story.iter().enumerate() {
         match action {
-            Action::Wait(seconds) => told.contract.set_time(later(told.contract.time(), *seconds)),
-            Action::Fork(away) => node.fork(told.fork(*away)).await,
+            Action::Wait(seconds) => play.contract.set_time(later(play.contract.time(), *seconds)),
+            Action::Fork(away) => node.fork(play.fork(*away)).await,
             Action::Delegate(client, code) => {
                 let client = node.cast.clients[*client].address();
-                told.contract.set_code(client, *code);
+                play.contract.set_code(client, *code);
                 node.set_code(client, *code).await;
             }
             Action::Call(draft, sender) => {
-                told.contract.set_time(later(told.contract.time(), 1));
-                let (sender, call) = told.next(&node.cast, draft, *sender);
-                let real = node.call(told.contract.time(), sender, &call).await;
-                let modelled = told.call(sender, &call).map(done).map_err(error_of);
+                play.contract.set_time(later(play.contract.time(), 1));
+                let (sender, call) = play.next(&node.cast, draft, *sender);
+                let real = node.call(play.contract.time(), sender, &call).await;
+                let modelled = play.call(sender, &call).map(done).map_err(error_of);
                 prop_assert_eq!(modelled, real, "step {}: {:?} by {}", step, call, sender);
 
-                let answers = node.answers(told.channels()).await;
-                let expected = expected(&node.cast, &told.contract, told.channels());
+                let answers = node.answers(play.channels()).await;
+                let expected = expected(&node.cast, &play.contract, play.channels());
                 prop_assert_eq!(expected, answers, "after step {}: {:?} by {}", step, call, sender);
-                prop_assert!(told.contract.is_conserved());
+                prop_assert!(play.contract.is_conserved());
             }
         }
     }
@@ -120,9 +124,9 @@ fn the_model_and_the_contract_are_the_same() {
     // Each takes a second or less; a nightly run may ask for thousands.
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 48 };
     let config = ProptestConfig { cases, max_shrink_iters: 150, ..usual };
-    let told = TestRunner::new(config)
+    let outcome = TestRunner::new(config)
         .run(&story(), |story| runtime.block_on(node.undone(async |node| compare(node, &story).await)));
-    told.unwrap_or_else(|difference| panic!("{difference}"));
+    outcome.unwrap_or_else(|difference| panic!("{difference}"));
 }
 
 /// Otherwise the comparison above would prove little.
@@ -139,23 +143,23 @@ fn the_stories_reach_every_call_and_every_error() {
     let domain = Domain::new(1, Address::repeat_byte(0x5c), Address::repeat_byte(0x70));
     let reached = std::cell::RefCell::new((BTreeSet::new(), BTreeSet::new(), BTreeSet::new()));
     let config = ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() };
-    let told = TestRunner::new(config).run(&story(), |story| {
-        let mut told = Told::new(model_of(&cast, domain));
+    let outcome = TestRunner::new(config).run(&story(), |story| {
+        let mut play = Play::new(model_of(&cast, domain));
         for action in story {
-            let time = told.contract.time();
+            let time = play.contract.time();
             match action {
-                Action::Wait(seconds) => told.contract.set_time(later(time, seconds)),
+                Action::Wait(seconds) => play.contract.set_time(later(time, seconds)),
                 Action::Fork(away) => {
-                    told.fork(away);
+                    play.fork(away);
                 }
                 Action::Delegate(client, code) => {
-                    told.contract.set_code(cast.clients[client].address(), code);
+                    play.contract.set_code(cast.clients[client].address(), code);
                 }
                 Action::Call(draft, sender) => {
-                    told.contract.set_time(later(time, 1));
-                    let (sender, call) = told.next(&cast, &draft, sender);
+                    play.contract.set_time(later(time, 1));
+                    let (sender, call) = play.next(&cast, &draft, sender);
                     let (calls, events, errors) = &mut *reached.borrow_mut();
-                    match told.call(sender, &call) {
+                    match play.call(sender, &call) {
                         Ok(outcome) => {
                             calls.insert(name(&call));
                             events.extend(outcome.events.iter().map(event_name));
@@ -166,11 +170,11 @@ fn the_stories_reach_every_call_and_every_error() {
                     }
                 }
             }
-            prop_assert!(told.contract.is_conserved());
+            prop_assert!(play.contract.is_conserved());
         }
         Ok(())
     });
-    told.unwrap_or_else(|error| panic!("{error}"));
+    outcome.unwrap_or_else(|error| panic!("{error}"));
 
     let (calls, events, errors) = reached.into_inner();
     assert_eq!(calls.len(), 35, "calls that succeeded: {calls:?}");
@@ -214,7 +218,7 @@ fn ids_and_digests_are_the_contracts_own() {
     let strategy = (descriptor, amount, any::<u64>(), deadline);
     for domain in [domain, domain.on_chain(4)] {
         runtime.block_on(node.fork(domain.chain_id()));
-        let told =
+        let outcome =
             TestRunner::new(config.clone()).run(&strategy, |(descriptor, cumulative, nonce, deadline)| {
                 let channel = descriptor.id(&domain);
                 let ours = [
@@ -230,6 +234,6 @@ fn ids_and_digests_are_the_contracts_own() {
                 );
                 Ok(())
             });
-        told.unwrap_or_else(|difference| panic!("{difference}"));
+        outcome.unwrap_or_else(|difference| panic!("{difference}"));
     }
 }
