@@ -161,12 +161,7 @@ pub(crate) async fn create(
         terms: draft.terms,
         additional: draft.additional,
     };
-    let offering = match node.as_operator() {
-        None => SignedOffering::sign(&message, node.templates(), node.signer())?,
-        Some(operator) => {
-            SignedOffering::sign_as_operator(&message, node.templates(), node.signer(), operator)?
-        }
-    };
+    let offering = SignedOffering::sign_by(&message, node.templates(), node.signer(), node.as_operator())?;
     let stored = Offering {
         agent: node.account(),
         hash: offering.hash(),
@@ -334,8 +329,8 @@ impl Offerings {
         let (source_type, source) = (self.addresses.first().kind().number(), self.addresses.first().source());
         let key = format!("{} {} {}", job.action.kind(), job.offering, cx.id());
         let subject = job.offering.to_string();
-        let mut completion = cx.finish().await?;
         let calldata = calldata(node, job, said, source_type, source)?;
+        let mut completion = cx.finish().await?;
         node.submit_encoded(&mut completion, job.action.kind(), &subject, key, calldata).await?;
         offerings::set_status(&mut completion, node.account(), job.offering, job.action.under_way()).await?;
         let done = completion.commit().await?;

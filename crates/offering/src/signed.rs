@@ -63,21 +63,12 @@ impl SignedOffering {
         Self::sign_by(message, templates, signer, None)
     }
 
-    /// Checks and signs a message with the key of the agent's `operator`. Clients accept it while
-    /// the chain shows this operator for the agent.
+    /// Checks and signs a message with the key of its agent, or of the agent's `operator` if it has one. Clients accept an
+    /// operator's signature while the chain shows that operator for the agent.
     ///
     /// # Errors
     /// As [`sign`](Self::sign), where the key may be the operator's, too.
-    pub fn sign_as_operator(
-        message: &OfferingMessage,
-        templates: &Templates,
-        signer: &impl SignerSync,
-        operator: Address,
-    ) -> Result<Self, OfferingError> {
-        Self::sign_by(message, templates, signer, Some(operator))
-    }
-
-    fn sign_by(
+    pub fn sign_by(
         message: &OfferingMessage,
         templates: &Templates,
         signer: &impl SignerSync,

@@ -167,7 +167,7 @@ fn signing_with_another_key_than_the_agents_is_refused() {
 #[test]
 fn an_operators_signature_counts_while_the_chain_shows_it() {
     let (operator, templates) = (client(), Templates::builtin());
-    let by = |operator| SignedOffering::sign_as_operator(&message(), &templates, &client(), operator);
+    let by = |operator| SignedOffering::sign_by(&message(), &templates, &client(), Some(operator));
     let offering = by(operator.address()).unwrap();
     assert!(offering.is_signed_by(operator.address()) && !offering.is_signed_by(agent().address()));
 
@@ -181,7 +181,7 @@ fn an_operators_signature_counts_while_the_chain_shows_it() {
     }
     // The agent's own key needs no operator, and another key than the operator named signs nothing.
     assert_eq!(by(agent().address()).unwrap_err(), refused);
-    let own = SignedOffering::sign_as_operator(&message(), &templates, &agent(), operator.address());
+    let own = SignedOffering::sign_by(&message(), &templates, &agent(), Some(operator.address()));
     assert!(own.is_ok_and(|own| verify(own.wire(), &announced(&own)).is_ok()));
 }
 
