@@ -1,6 +1,6 @@
 //! What each side does about a close request: pure decisions.
 
-use crate::{AgentChannel, Amount, ChainTime, OnChain, Phase, SignedVoucher};
+use crate::{AgentChannel, Amount, ChainTime, OnChain, Period, Phase, SignedVoucher};
 
 /// What an agent does about a close request of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,4 +59,38 @@ pub fn client_finalize(on_chain: &OnChain, block_time: ChainTime) -> Finalize {
         return Finalize::NotRequested;
     };
     if block_time < ends_at { Finalize::NotBefore { ends_at } } else { Finalize::Now }
+}
+
+/// How far our clock may be ahead of the chain's: whoever orders a rollup's blocks can hold its clock back for that long.
+const CLOCKS_APART: Period = Period::hours(1);
+
+/// The time that the next block has at least, when the newest one has the time `newest` and our own clock shows `ours`.
+///
+/// No block is earlier than the one before it. But a chain that makes blocks for transactions only can have an old newest block
+/// for days, and the next one, made for our transaction, has the time of that moment: then our clock says more, less the hour
+/// by which the two may differ.
+pub fn next_block_time(newest: ChainTime, ours: ChainTime) -> ChainTime {
+    newest.max(ChainTime::new(ours.seconds().saturating_sub(u64::from(CLOCKS_APART.seconds()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_clock_counts_only_when_it_is_more_than_an_hour_past_the_newest_block() {
+        for (newest, ours, expected) in [
+            (0, 0, 0),
+            (0, 3_600, 0),
+            (10_000, 0, 10_000),
+            (10_000, 10_000, 10_000),
+            (10_000, 13_600, 10_000),
+            (10_000, 13_601, 10_001),
+            (10_000, 96_400, 92_800),
+            (u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            let next = next_block_time(ChainTime::new(newest), ChainTime::new(ours));
+            assert_eq!(next, ChainTime::new(expected), "{newest}, {ours}");
+        }
+    }
 }

@@ -94,7 +94,7 @@ pub use self::{
     closure::Closure,
     consent::{ConsentRefused, Consents, FinalView, LONGEST_CONSENT, NewConsent},
     descriptor::ChannelDescriptor,
-    dispute::{Answer, Finalize, answer_close_request, client_finalize},
+    dispute::{Answer, Finalize, answer_close_request, client_finalize, next_block_time},
     domain::Domain,
     id::{ChannelId, OfferingHash, ParseIdError},
     on_chain::{ChainEvent, CloseRequest, Ending, LogPosition, OnChain, Phase},

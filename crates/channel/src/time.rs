@@ -1,6 +1,9 @@
 //! The chain's clock: [`ChainTime`] and [`Period`], in whole seconds.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +56,13 @@ impl ChainTime {
             reason = "it was just compared with the largest of 32 bits"
         )]
         Period(seconds as u32)
+    }
+}
+
+/// The whole seconds since 1970; the beginning of 1970 for times before it.
+impl From<SystemTime> for ChainTime {
+    fn from(time: SystemTime) -> Self {
+        Self(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
     }
 }
 

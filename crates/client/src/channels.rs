@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use privatix_chain::{TxRecord, TxStatus};
 use privatix_channel::{
-    Amount, ChainTime, ChannelEvent, ChannelId, ClientChannel, Finalize, Period, ServiceStatus,
-    client_finalize,
+    Amount, ChannelEvent, ChannelId, ClientChannel, Finalize, Period, ServiceStatus, client_finalize,
+    next_block_time,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
@@ -98,8 +98,6 @@ fn is_over(error: &NodeError, try_number: u32) -> bool {
 
 /// The pause after a transaction that failed, before the same is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
-/// How far this machine's clock may be ahead of the chain's for a deadline to be taken as past.
-const CLOCKS_APART: Duration = Duration::from_hours(1);
 /// The longest pause between two looks at a challenge.
 const LOOK: Duration = Duration::from_mins(1);
 /// A challenge is looked at again after this many polls of the chain, or sooner.
@@ -269,10 +267,8 @@ impl CarryOut<FinalizeClose> for Channels {
     async fn carry_out(&self, job: &FinalizeClose, cx: JobContext) -> Result<Done, JobError> {
         let node = &self.node;
         let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
-        // The block that will hold the transaction is no earlier than the newest one. A chain without traffic may make no
-        // block until the transaction comes, which then has the time of our clock, give or take.
-        let now = node.chain_time().await.map_err(NodeError::into_job_error)?;
-        let now = now.max(own_clock_at_least(SystemTime::now()));
+        let newest = node.chain_time().await.map_err(NodeError::into_job_error)?;
+        let now = next_block_time(newest, SystemTime::now().into());
         match client_finalize(view.on_chain(), now) {
             Finalize::Now => {}
             Finalize::NotBefore { ends_at } => {
@@ -300,12 +296,6 @@ impl CarryOut<FinalizeClose> for Channels {
         node.wake_transactor();
         Ok(done)
     }
-}
-
-/// What the chain's clock shows at least when this machine's shows `now`.
-fn own_clock_at_least(now: SystemTime) -> ChainTime {
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    ChainTime::new(since.saturating_sub(CLOCKS_APART).as_secs())
 }
 
 /// A transaction of ours is over. Success shows as an event; only failure needs an answer.

@@ -1,11 +1,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_chain::{ConfirmedBatch, LogSink, SinkError, TxRecord, TxSink};
-use privatix_channel::{ChainTime, ChannelId, LogPosition};
+use privatix_channel::{ChannelId, LogPosition};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
@@ -34,7 +33,7 @@ impl<R: Role> Sink<R> {
                 .map_err(|e| NodeError::Contract { what: "an event", reason: e.to_string() })?;
             let place = Place { at: LogPosition::new(log.block, log.index), tx: log.tx };
             if let Some(event) = contract_event(&event) {
-                contract::record(conn, place, chain_time(log.block_time), &event).await?;
+                contract::record(conn, place, log.block_time.into(), &event).await?;
                 continue;
             }
             let Some(event) = market_event(event) else { continue };
@@ -113,10 +112,4 @@ impl<R: Role> TxSink for Sink<R> {
     fn committed(&self) {
         self.wake.wake();
     }
-}
-
-/// A block's time as the chain counts it.
-fn chain_time(block: SystemTime) -> ChainTime {
-    let since = block.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(); // no block is from before 1970
-    ChainTime::new(since.as_secs())
 }

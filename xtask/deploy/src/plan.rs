@@ -8,7 +8,7 @@ use privatix_contracts::deploy::{ServiceDeployment, TokenDeployment};
 /// A named network: which terms hold, and what has a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Network {
-    /// A development node such as anvil: the shortest periods, a token of its own, the node's unlocked account
+    /// A development node such as anvil: short periods, a token of its own, the node's unlocked account
     Local,
     /// A public test network: the periods of the published deployments, a token of its own
     Test,
@@ -74,7 +74,7 @@ impl Network {
         matches!(self, Self::Local)
     }
 
-    /// Whether its terms may be used on this chain: the shortest periods protect nobody's money.
+    /// Whether its terms may be used on this chain: such short periods protect nobody's money.
     pub fn suits(self, chain_id: u64) -> bool {
         match self {
             Self::Local => Self::DEVELOPMENT.contains(&chain_id),
