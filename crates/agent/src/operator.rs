@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The part of the notices that speaks of the operator.
 const PART: &str = "operator";
-const LOOK_EVERY: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// Job: appoint another operator, or none. Sent by the agent's own key; it voids the consents that were signed so far.
 #[derive(Clone, Debug, Serialize, Deserialize)]
