@@ -14,6 +14,7 @@ use privatix_api::ApiClient;
 use privatix_tor::OnionKeys;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::{self, BackupArgs, RestoreArgs};
 use crate::check::{self, CheckArgs};
 use crate::commands::NodeCommand;
 use crate::config::{self, Loaded, Setting, Settings, Sources};
@@ -145,6 +146,10 @@ enum Command<C: Subcommand, I: Args> {
     /// Looks at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Copies the database to a new file, whether the daemon runs or not
+    Backup(BackupArgs),
+    /// Puts a copy that `backup` has made in the place of the database; the daemon must not run
+    Restore(RestoreArgs),
     #[command(flatten)]
     Node(NodeCommand),
     #[command(flatten)]
@@ -250,6 +255,10 @@ async fn carry_out<A: App>(cli: Cli<A::Command, A::Init>) -> Result<(), DaemonEr
         Command::Run => Box::pin(run::run::<A>(load::<A>(&cli.global)?)).await,
         Command::Config(ConfigCommand::Check(arguments)) => {
             check::check::<A>(&load::<A>(&cli.global)?, &arguments, output).await
+        }
+        Command::Backup(arguments) => backup::back_up::<A>(&load::<A>(&cli.global)?, arguments, output).await,
+        Command::Restore(arguments) => {
+            backup::restore::<A>(&load::<A>(&cli.global)?, arguments, output).await
         }
         Command::Node(command) => command.carry_out(&context.api()?, output).await,
         Command::Own(command) => A::command(command, &context).await,

@@ -98,15 +98,16 @@ pub(crate) async fn check<A: App>(
             .map_err(|error| DaemonError::Usage { what: "log.level".into(), reason: error.to_string() }),
     );
     checks.add("keystore", open_keystore::<A>(loaded).await);
-    let token = loaded.path(&settings.api().token_file);
-    checks.add(
-        "api token",
-        if token.exists() {
-            files::read_secret(&token).map(|_| "there".to_owned())
+    let api = settings.api();
+    for (name, file) in [("api token", &api.token_file), ("metrics token", &api.metrics_token_file)] {
+        let file = loaded.path(file);
+        let found = if file.exists() {
+            files::read_secret(&file).map(|_| "there".to_owned())
         } else {
             Ok("not there yet; made at the start".to_owned())
-        },
-    );
+        };
+        checks.add(name, found);
+    }
     if let Some(trouble) = files::folder_trouble(&loaded.data_dir) {
         checks.warn("data folder", trouble);
     }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use privatix_api::{ApiError, ErrorCode, ServeError};
 use privatix_chain::ChainError;
 use privatix_db::DbError;
+use privatix_db::backup::BackupError;
 use privatix_node::NodeError;
 use privatix_somc::{AddressError, TransportError};
 use privatix_tor::TorError;
@@ -69,6 +70,9 @@ pub enum DaemonError {
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// A copy of the database.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The chain endpoint.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -152,6 +156,7 @@ impl DaemonError {
             | Self::Malformed { .. }
             | Self::Usage { .. }
             | Self::Address { .. } => 2,
+            Self::Backup(BackupError::Missing { .. } | BackupError::Exists { .. }) => 2,
             Self::Chain(ChainError::BadUrl { .. } | ChainError::BadProxy { .. }) => 2,
             Self::Api(ApiError::BadUrl { .. }) => 2,
             Self::Api(ApiError::Refused(failure)) => match failure.code {
@@ -173,7 +178,8 @@ impl DaemonError {
                 "usage"
             }
             Self::File { .. } => "file",
-            Self::Db(_) => "database",
+            Self::Backup(BackupError::Missing { .. } | BackupError::Exists { .. }) => "usage",
+            Self::Db(_) | Self::Backup(_) => "database",
             Self::Chain(_) => "chain",
             Self::Listen(_) | Self::Serve(_) => "listen",
             Self::Tor(_) => "tor",

@@ -49,6 +49,7 @@ struct Made {
     config: PathBuf,
     keystore: PathBuf,
     api_token: PathBuf,
+    metrics_token: PathBuf,
     password: Option<PathBuf>,
 }
 
@@ -68,9 +69,16 @@ pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Res
         config: folder.join(format!("{}.toml", A::NAME)),
         keystore: folder.join("keystore.json"),
         api_token: folder.join("api.token"),
+        metrics_token: folder.join("metrics.token"),
         password: arguments.generate_password.then(|| folder.join("password")),
     };
-    let all = [Some(&made.config), Some(&made.keystore), Some(&made.api_token), made.password.as_ref()];
+    let all = [
+        Some(&made.config),
+        Some(&made.keystore),
+        Some(&made.api_token),
+        Some(&made.metrics_token),
+        made.password.as_ref(),
+    ];
     if let Some(there) = all.into_iter().flatten().find(|path| path.exists()) {
         return Err(DaemonError::Exists { path: there.clone() });
     }
@@ -95,6 +103,7 @@ pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Res
             files::write_private(path, random.as_bytes())?;
         }
         files::write_private(&made.api_token, files::random_secret().as_bytes())?;
+        files::write_private(&made.metrics_token, files::random_secret().as_bytes())?;
         let text = config_text::<A>(arguments, password_file.as_deref(), &own);
         files::write_private(&made.config, text.as_bytes())
     };
@@ -108,11 +117,12 @@ pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Res
     output.show(&Made { account: key.address(), ..made }, |made| {
         let next = if contract { "check it" } else { "fill in chain.contract, then check it" };
         format!(
-            "account {}\nwrote {}, {} and {}\nnow {next}: {} --config {} config check",
+            "account {}\nwrote {}, {}, {} and {}\nnow {next}: {} --config {} config check",
             made.account,
             made.config.display(),
             made.keystore.display(),
             made.api_token.display(),
+            made.metrics_token.display(),
             A::NAME,
             made.config.display()
         )
@@ -190,6 +200,8 @@ endpoint = {endpoint}
 # The control API, which this program's commands use. It takes its token in clear text: keep it on this machine.
 # listen = "{listen}"
 # token_file = "api.token"
+# A token that opens GET /metrics and nothing else.
+# metrics_token_file = "metrics.token"
 # Names under which it may be reached, beside localhost and every address.
 # allowed_hosts = []
 

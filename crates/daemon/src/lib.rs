@@ -16,6 +16,7 @@
 
 mod adapters;
 mod app;
+mod backup;
 mod check;
 mod commands;
 pub mod config;

@@ -11,7 +11,7 @@ use privatix_db::Database;
 use privatix_node::{NodeError, NodeParts, Notices};
 use privatix_offering::Templates;
 use privatix_tor::{OnionKeys, Tor, TorError};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,8 @@ use crate::check::account_key;
 use crate::config::{ChainProxy, Loaded, Settings};
 use crate::tor::Background;
 use crate::{
-    Connections, DaemonError, DaemonTor, adapters, connect, files, logging, open_files, reach, signals, tor,
+    Connections, DaemonError, DaemonTor, adapters, backup, connect, files, logging, open_files, reach,
+    signals, tor,
 };
 
 /// What a role is made of, and the API to serve it on.
@@ -60,7 +61,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
 
-    let database = loaded.path(Path::new(&format!("{}.db", A::NAME)));
+    let database = backup::database::<A>(&loaded);
     // Its lock keeps a second process out, before that one could touch what the first one's Tor has on the disk.
     let db = Database::open(&database, &privatix_node::migrations()).await?;
     let background = Background::default();
@@ -68,7 +69,9 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let endpoint = endpoint(&loaded, tor.as_ref()).await?;
 
     let api = settings.api();
-    let mut server = ServerSettings::new(token(&loaded.path(&api.token_file))?);
+    let (control, metrics) = tokens(&loaded.path(&api.token_file), &loaded.path(&api.metrics_token_file))?;
+    let mut server = ServerSettings::new(control);
+    server.metrics_token = Some(metrics);
     server.allowed_hosts.clone_from(&api.allowed_hosts);
     server.lost_log_lines = lost_log_lines;
     server.tor = tor_status;
@@ -238,12 +241,26 @@ pub async fn together(
 }
 
 /// The API's token, made at the first start if `init` did not.
+/// The tokens of the control API and of the metrics page.
+fn tokens(control: &Path, metrics: &Path) -> Result<(SecretString, SecretString), DaemonError> {
+    let (everything, figures) = (token(control)?, token(metrics)?);
+    if everything.expose_secret() == figures.expose_secret() {
+        return Err(DaemonError::Malformed {
+            path: metrics.to_owned(),
+            expected: "a token for the metrics page alone",
+            reason: "it is the token that opens the whole control API; remove it, and another is made at the start"
+                .into(),
+        });
+    }
+    Ok((everything, figures))
+}
+
 fn token(path: &Path) -> Result<SecretString, DaemonError> {
     if !path.exists() {
         files::write_private(path, files::random_secret().as_bytes())?;
     }
     let token = files::read_secret(path)?;
-    if secrecy::ExposeSecret::expose_secret(&token).len() < 16 {
+    if token.expose_secret().len() < 16 {
         return Err(DaemonError::Malformed {
             path: path.to_owned(),
             expected: "an API token",

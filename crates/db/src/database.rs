@@ -133,13 +133,13 @@ impl std::fmt::Debug for Database {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-fn lock_beside(path: &Path) -> Result<File, DbError> {
+pub(crate) fn lock_beside(path: &Path) -> Result<File, DbError> {
     let failed = |e: std::io::Error| DbError::Open { path: path.to_owned(), reason: e.to_string() };
     let file = private::create(&beside(path, ".lock")).map_err(failed)?;
     match file.try_lock() {

@@ -21,6 +21,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod backup;
 mod conn;
 mod database;
 mod error;

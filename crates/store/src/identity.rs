@@ -63,11 +63,8 @@ impl fmt::Display for Identity {
 
 type Row = (String, i64, Option<i64>, Addr, Addr, Addr);
 
-/// Writes the identity into a new database, or checks it against an old one.
-///
-/// # Errors
-/// [`StoreError::OtherIdentity`].
-pub async fn claim(conn: &mut Conn, ours: &Identity) -> Result<(), StoreError> {
+/// Whose database this is; `None` for a new one.
+pub async fn get(conn: &mut Conn) -> Result<Option<Identity>, StoreError> {
     let query = identity::table.select((
         identity::role,
         identity::chain_id,
@@ -76,33 +73,42 @@ pub async fn claim(conn: &mut Conn, ours: &Identity) -> Result<(), StoreError> {
         identity::token,
         identity::account,
     ));
-    let row: Option<Row> = on!(&mut *conn, |c| query.first(c).await.optional())?;
-    let Some((role, chain_id, deployment, contract, token, account)) = row else {
-        let deployment = ours.domain.deployment_chain_id();
-        let forked =
-            (deployment != ours.domain.chain_id()).then(|| signed("chain id", deployment)).transpose()?;
-        let row = (
-            identity::id.eq(1),
-            identity::role.eq(ours.role.as_str()),
-            identity::chain_id.eq(signed("chain id", ours.domain.chain_id())?),
-            identity::deployment_chain_id.eq(forked),
-            identity::contract.eq(Addr::from(ours.domain.contract())),
-            identity::token.eq(Addr::from(ours.domain.token())),
-            identity::account.eq(Addr::from(ours.account)),
-        );
-        on!(conn, |c| diesel::insert_into(identity::table).values(row).execute(c).await)?;
-        return Ok(());
-    };
+    let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
+    let Some((role, chain_id, deployment, contract, token, account)) = row else { return Ok(None) };
     let chain_id = unsigned("chain id", chain_id)?;
     let deployment = deployment.map_or(Ok(chain_id), |id| unsigned("chain id", id))?;
-    let found = Identity {
+    Ok(Some(Identity {
         role: if role == "agent" { Role::Agent } else { Role::Client },
         domain: Domain::new(deployment, contract.into(), token.into()).on_chain(chain_id),
         account: account.into(),
-    };
-    if found == *ours {
-        Ok(())
-    } else {
-        Err(StoreError::OtherIdentity { found: found.to_string(), expected: ours.to_string() })
+    }))
+}
+
+/// Writes the identity into a new database, or checks it against an old one.
+///
+/// # Errors
+/// [`StoreError::OtherIdentity`].
+pub async fn claim(conn: &mut Conn, ours: &Identity) -> Result<(), StoreError> {
+    match get(conn).await? {
+        Some(found) if found == *ours => Ok(()),
+        Some(found) => {
+            Err(StoreError::OtherIdentity { found: found.to_string(), expected: ours.to_string() })
+        }
+        None => {
+            let deployment = ours.domain.deployment_chain_id();
+            let forked =
+                (deployment != ours.domain.chain_id()).then(|| signed("chain id", deployment)).transpose()?;
+            let row = (
+                identity::id.eq(1),
+                identity::role.eq(ours.role.as_str()),
+                identity::chain_id.eq(signed("chain id", ours.domain.chain_id())?),
+                identity::deployment_chain_id.eq(forked),
+                identity::contract.eq(Addr::from(ours.domain.contract())),
+                identity::token.eq(Addr::from(ours.domain.token())),
+                identity::account.eq(Addr::from(ours.account)),
+            );
+            on!(conn, |c| diesel::insert_into(identity::table).values(row).execute(c).await)?;
+            Ok(())
+        }
     }
 }

@@ -31,6 +31,7 @@ mod error;
 pub mod events;
 pub mod identity;
 pub mod offerings;
+pub mod recovery;
 mod replay;
 mod schema;
 pub mod sessions;

@@ -112,4 +112,12 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    recovery (id) {
+        id -> Integer,
+        backed_up_at -> BigInt,
+        caught_up_at -> Nullable<BigInt>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(channels, vouchers, sessions, offerings);

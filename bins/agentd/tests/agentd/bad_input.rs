@@ -32,7 +32,7 @@ fn init_makes_what_a_daemon_needs_and_shows_no_secret() {
     let made = home.plain(&arguments, &format!("0x{KEY}\n"));
 
     assert_eq!(made.json()["account"], "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266");
-    for name in ["agentd.toml", "keystore.json", "api.token", "password"] {
+    for name in ["agentd.toml", "keystore.json", "api.token", "metrics.token", "password"] {
         let mode = fs::metadata(home.file(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{name}");
     }

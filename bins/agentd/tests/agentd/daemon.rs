@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::market;
-use crate::support::{Home, LONG};
+use crate::support::{Home, LONG, read};
 
 const UNKNOWN: &str = "0x0101010101010101010101010101010101010101010101010101010101010101";
 
@@ -62,6 +62,10 @@ async fn only_who_has_the_token_and_knows_the_host_is_answered() {
     assert_eq!(health.status(), StatusCode::OK);
     let metrics = http.get(format!("{url}/metrics"));
     assert_eq!(metrics.try_clone().unwrap().send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let figures_only = read(&home.file("metrics.token"));
+    let by_collector = metrics.try_clone().unwrap().bearer_auth(&figures_only).send().await.unwrap();
+    assert_eq!(by_collector.status(), StatusCode::OK);
+    assert_eq!(call().bearer_auth(figures_only).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     let metrics = metrics.bearer_auth(home.token()).send().await.unwrap().text().await.unwrap();
     for line in ["privatix_ready 1", "privatix_chain_processed_block ", "privatix_jobs{status=\"failed\"} 0"]
     {

@@ -26,11 +26,20 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
 }
 
+/// What the token of a request opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Everything,
+    Metrics,
+}
+
 /// The longest that a request may take, its arrival included.
 const REQUEST_TIME: Duration = Duration::from_mins(1);
 
 pub(crate) struct Rules {
     pub(crate) token: SecretString,
+    /// Opens the metrics page and nothing else.
+    pub(crate) metrics_token: Option<SecretString>,
     /// Host names under which the API may be reached, beside `localhost` and every address.
     pub(crate) hosts: Vec<String>,
     pub(crate) pages: Arc<dyn Pages>,
@@ -80,7 +89,7 @@ where
             let _serving = place.serve();
             let (head, body) = request.into_parts();
             // Whatever kept it out: as a stranger it could be dismissed in the middle of what it ordered.
-            if rules.authorises(&head) && place.identify(()).is_err() {
+            if rules.right(&head) == Some(Right::Everything) && place.identify(()).is_err() {
                 return Ok(refusal(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "busy",
@@ -122,19 +131,21 @@ impl Rules {
             let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             return Some(response(status, "application/json", body));
         }
-        if !self.authorises(request) {
+        let right = self.right(request);
+        if right.is_some() && get && path == "/metrics" {
+            return Some(response(StatusCode::OK, "text/plain; version=0.0.4", self.pages.metrics().await));
+        }
+        if right != Some(Right::Everything) {
             let mut answer = refusal(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "this needs the header `Authorization: Bearer <token>` with the token in the daemon's API token file",
+                "this needs the header `Authorization: Bearer <token>` with the token in the daemon's API token file; \
+                 GET /metrics takes the one in the metrics token file, too",
             );
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             return Some(answer);
         }
         match path {
-            "/metrics" if get => {
-                Some(response(StatusCode::OK, "text/plain; version=0.0.4", self.pages.metrics().await))
-            }
             "/" if request.method == Method::POST => None,
             _ => Some(refusal(
                 StatusCode::NOT_FOUND,
@@ -153,13 +164,18 @@ impl Rules {
             || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    fn authorises(&self, request: &Parts) -> bool {
-        let given = request.headers.get(header::AUTHORIZATION);
-        let Some((scheme, token)) = given.and_then(|value| value.to_str().ok()?.split_once(' ')) else {
-            return false;
+    fn right(&self, request: &Parts) -> Option<Right> {
+        let given = request.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = given.split_once(' ')?;
+        let is = |expected: &SecretString| {
+            scheme.eq_ignore_ascii_case("bearer")
+                && bool::from(token.trim().as_bytes().ct_eq(expected.expose_secret().as_bytes()))
         };
-        let expected = self.token.expose_secret().as_bytes();
-        scheme.eq_ignore_ascii_case("bearer") && bool::from(token.trim().as_bytes().ct_eq(expected))
+        if is(&self.token) {
+            Some(Right::Everything)
+        } else {
+            self.metrics_token.as_ref().is_some_and(is).then_some(Right::Metrics)
+        }
     }
 }
 
@@ -210,7 +226,12 @@ mod tests {
     }
 
     fn rules() -> Rules {
-        Rules { token: "secret".into(), hosts: vec!["node.example".into()], pages: Arc::new(NoPages) }
+        Rules {
+            token: "secret".into(),
+            metrics_token: Some("figures".into()),
+            hosts: vec!["node.example".into()],
+            pages: Arc::new(NoPages),
+        }
     }
 
     async fn status(request: http::request::Builder) -> Option<StatusCode> {
@@ -247,6 +268,24 @@ mod tests {
         // None: passed on to the methods.
         assert_eq!(status(post().header("authorization", "Bearer secret")).await, None);
         assert_eq!(status(post().header("authorization", "bearer secret")).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_metrics_token_opens_the_metrics_page_only() {
+        let with = |request: http::request::Builder, token: &str| {
+            status(request.header("host", "localhost").header("authorization", format!("Bearer {token}")))
+        };
+        assert_eq!(with(http::Request::get("/metrics"), "figures").await, Some(StatusCode::OK));
+        assert_eq!(with(http::Request::get("/metrics"), "secret").await, Some(StatusCode::OK));
+        assert_eq!(with(http::Request::get("/metrics"), "figure").await, Some(StatusCode::UNAUTHORIZED));
+        for other in [http::Request::post("/"), http::Request::post("/metrics"), http::Request::get("/rpc")] {
+            assert_eq!(with(other, "figures").await, Some(StatusCode::UNAUTHORIZED));
+        }
+        let mut rules = rules();
+        rules.metrics_token = None;
+        let request = http::Request::get("/metrics").header("host", "localhost");
+        let request = request.header("authorization", "Bearer figures").body(()).unwrap();
+        assert_eq!(rules.right(&request.into_parts().0), None, "none is configured");
     }
 
     #[tokio::test]

@@ -37,6 +37,8 @@ use starting::Starting;
 pub struct ServerSettings {
     /// The token that every request but `GET /health` must carry.
     pub token: SecretString,
+    /// A token that opens `GET /metrics` and nothing else, for the machine that collects the figures.
+    pub metrics_token: Option<SecretString>,
     /// Names under which the API may be reached, beside `localhost` and every address. Others are refused, so that no
     /// web page can have its own name point here.
     pub allowed_hosts: Vec<String>,
@@ -55,6 +57,7 @@ impl ServerSettings {
     pub fn new(token: SecretString) -> Self {
         Self {
             token,
+            metrics_token: None,
             allowed_hosts: Vec::new(),
             max_request_bytes: 1024 * 1024,
             max_connections: 64,
@@ -195,7 +198,12 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let Self { listener, address, settings } = self;
-        let rules = Rules { token: settings.token, hosts: settings.allowed_hosts, pages };
+        let rules = Rules {
+            token: settings.token,
+            metrics_token: settings.metrics_token,
+            hosts: settings.allowed_hosts,
+            pages,
+        };
         let config = ServerConfig::builder()
             .http_only()
             .max_request_body_size(settings.max_request_bytes)

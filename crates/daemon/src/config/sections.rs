@@ -148,6 +148,9 @@ pub struct ApiSection {
     /// The file with its token; relative to the data folder.
     #[serde(default = "token_file")]
     pub token_file: PathBuf,
+    /// The file with a token that opens `GET /metrics` only; relative to the data folder.
+    #[serde(default = "metrics_token_file")]
+    pub metrics_token_file: PathBuf,
     /// Names under which it may be reached, beside `localhost` and every address.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
@@ -155,6 +158,10 @@ pub struct ApiSection {
 
 fn token_file() -> PathBuf {
     "api.token".into()
+}
+
+fn metrics_token_file() -> PathBuf {
+    "metrics.token".into()
 }
 
 /// `[adapter]`

@@ -95,8 +95,8 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// scrypt with N = 2^17, r = 8, p = 1: 128 MiB and a good part of a second for each guess.
-    pub(crate) const STANDARD: Self = Self { log_n: 17 };
+    /// scrypt with N = 2^18, r = 8, p = 1, as geth's standard: 256 MiB and most of a second for each guess.
+    pub(crate) const STANDARD: Self = Self { log_n: 18 };
     /// For tests, which have nothing to protect.
     #[cfg(test)]
     pub(crate) const TEST: Self = Self { log_n: 4 };
