@@ -77,7 +77,8 @@ fn init_takes_a_keystore_under_its_own_password_or_a_new_one() {
             let text = read(&file).to_lowercase();
             assert!(!text.contains(KEY), "{} has the key", file.display());
         }
-        assert!(read(&home.file("keystore.json")).contains("131072"), "it is encrypted afresh");
+        let encrypted = read(&home.file("keystore.json"));
+        assert!(encrypted.contains("262144") && encrypted != KEYSTORE, "it is encrypted afresh");
     }
 }
 
