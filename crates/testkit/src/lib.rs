@@ -6,6 +6,7 @@
 //!   SIGTERM with a time limit, SIGKILL, and never left behind, whatever happens to the test;
 //! - [`wait_for`] and [`wait_until`]: polling with a deadline and a message that tells what was awaited;
 //! - [`FileServer`]: a web server of deterministic bytes to download and check;
+//! - [`FaultProxy`]: a JSON-RPC endpoint with faults, by a stored [`Script`] or a closure, in front of a real node;
 //! - [`SocksServer`]: a SOCKS5 proxy that writes down what it is asked for;
 //! - [`free_port`], [`TempDir`] and [`temp_dir`];
 //! - [`TorNetwork`]: authorities and relays on loopback, from Debian's `tor`;
@@ -37,6 +38,8 @@ mod anvil;
 #[cfg(feature = "full")]
 mod contracts;
 #[cfg(feature = "full")]
+mod fault;
+#[cfg(feature = "full")]
 mod files;
 #[cfg(feature = "full")]
 mod net;
@@ -61,6 +64,7 @@ pub use error::TestkitError;
 pub use self::{
     anvil::{Anvil, AnvilBuilder, SnapshotId},
     contracts::Contracts,
+    fault::{Fault, FaultProxy, Overlay, Rule, Script, Verdict},
     files::{FileServer, Pattern, PatternCheck, PatternMismatch},
     net::{free_port, temp_dir},
     process::{Process, ProcessBuilder, workspace_bin},

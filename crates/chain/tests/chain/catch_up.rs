@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use privatix_chain::{MonitorState, RangePlanner};
 use privatix_testkit::Anvil;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Proxy, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced, within,
+    FaultProxy, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced, within,
 };
 
 /// Blocks that a request for logs spans; none for one that names a block by its hash.
@@ -36,7 +35,7 @@ async fn the_range_adapts_to_the_endpoints_limit_of_blocks() {
     let (contract, payloads) = sparse_chain(&anvil, 20).await;
     anvil.mine(500).await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|method, params| match method {
         "eth_getLogs" if span(params).is_some_and(|blocks| blocks > 25) => {
             Verdict::Error(-32602, "eth_getLogs is limited to a 25 block range")
@@ -44,7 +43,7 @@ async fn the_range_adapts_to_the_endpoints_limit_of_blocks() {
         _ => Verdict::Forward,
     });
     let sink = Seen::default();
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(sink.clone());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(sink.clone());
     let running = Running::monitor(&monitor);
     synced(&monitor, &anvil, 0).await;
     assert_eq!(Seen::payloads(&db).await, payloads);
@@ -61,7 +60,7 @@ async fn the_range_adapts_to_the_endpoints_limit_of_results() {
     let anvil = Anvil::start().await.unwrap();
     let (contract, payloads) = sparse_chain(&anvil, 30).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|method, params| match method {
         // A log in every third block: more than 4 logs in more than 12 blocks.
         "eth_getLogs" if span(params).is_some_and(|blocks| blocks > 12) => {
@@ -69,7 +68,7 @@ async fn the_range_adapts_to_the_endpoints_limit_of_results() {
         }
         _ => Verdict::Forward,
     });
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     synced(&monitor, &anvil, 0).await;
     assert_eq!(Seen::payloads(&db).await, payloads);
@@ -81,7 +80,7 @@ async fn an_endpoint_that_stumbles_in_every_way_delays_but_loses_and_repeats_not
     let anvil = Anvil::start().await.unwrap();
     let (contract, payloads) = sparse_chain(&anvil, 25).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let mut n = 0;
     // Every eleventh request fails, each time in another way.
     proxy.rule(move |_, _| {
@@ -100,7 +99,7 @@ async fn an_endpoint_that_stumbles_in_every_way_delays_but_loses_and_repeats_not
             _ => Verdict::Change(Box::new(|_| Value::Null)),
         }
     });
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     let head = anvil.block_number().await.unwrap();
     settled(&monitor, "all blocks", |status| status.processed == Some(head)).await;
@@ -117,7 +116,7 @@ async fn an_endpoint_that_serves_few_requests_at_a_time_is_asked_for_few() {
     let anvil = Anvil::start().await.unwrap();
     let (contract, payloads) = sparse_chain(&anvil, 15).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let (mut window, mut served) = (Instant::now(), 0);
     // Ten requests a window; a step needs at least six, one for 64 blocks some seventy.
     proxy.rule(move |_, _| {
@@ -127,7 +126,7 @@ async fn an_endpoint_that_serves_few_requests_at_a_time_is_asked_for_few() {
         served += 1;
         if served > 10 { Verdict::http(429, "ten are enough") } else { Verdict::Forward }
     });
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     let head = anvil.block_number().await.unwrap();
     settled(&monitor, "all blocks", |status| status.processed == Some(head)).await;
@@ -140,16 +139,15 @@ async fn an_endpoint_that_asks_for_patience_gets_it() {
     let anvil = Anvil::start().await.unwrap();
     let (contract, payloads) = sparse_chain(&anvil, 3).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let mut limited = false;
     proxy.rule(move |method, _| {
         if method != "eth_getLogs" || std::mem::replace(&mut limited, true) {
             return Verdict::Forward;
         }
-        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static("2"))]);
-        Verdict::Http(StatusCode::TOO_MANY_REQUESTS, headers, "")
+        Verdict::Http(429, vec![("retry-after", "2".to_owned())], "")
     });
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     let status =
         settled(&monitor, "the refusal", |status| matches!(status.state, MonitorState::Stalled { .. })).await;
@@ -167,7 +165,7 @@ async fn logs_that_an_endpoint_leaves_out_are_noticed() {
     let anvil = Anvil::start().await.unwrap();
     let (contract, payloads) = sparse_chain(&anvil, 5).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     // As a node does that has the blocks but not their receipts yet.
     proxy.rule(|method, params| match method {
         "eth_getLogs" if span(params).is_some() => Verdict::Change(Box::new(|mut logs| {
@@ -176,7 +174,7 @@ async fn logs_that_an_endpoint_leaves_out_are_noticed() {
         })),
         _ => Verdict::Forward,
     });
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     stalls(&monitor, "are missing from the answer").await;
     assert!(Seen::payloads(&db).await.is_empty());
@@ -195,12 +193,12 @@ async fn logs_that_an_endpoint_leaves_out_at_the_end_of_a_long_catch_up_are_noti
     emit(&anvil, contract, b"near the head").await;
     anvil.mine(20).await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|method, params| match method {
         "eth_getLogs" if span(params).is_some() => Verdict::Change(Box::new(|_| json!([]))),
         _ => Verdict::Forward,
     });
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     stalls(&monitor, "are missing from the answer").await;
     proxy.honest();
@@ -214,7 +212,7 @@ async fn a_block_that_does_not_follow_the_one_before_it_is_not_applied() {
     let anvil = Anvil::start().await.unwrap();
     let (contract, payloads) = sparse_chain(&anvil, 4).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     // A header from another branch, as from another node behind the same address.
     proxy.rule(|method, params| match method {
         "eth_getBlockByNumber" if params[0] == "0x5" => Verdict::Change(Box::new(|mut block| {
@@ -223,7 +221,7 @@ async fn a_block_that_does_not_follow_the_one_before_it_is_not_applied() {
         })),
         _ => Verdict::Forward,
     });
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     stalls(&monitor, "block 5 does not follow the block before it").await;
     assert!(Seen::payloads(&db).await.is_empty());
@@ -239,9 +237,9 @@ async fn a_node_that_lags_for_a_moment_is_not_taken_for_a_reorg() {
     let anvil = Anvil::start().await.unwrap();
     let (contract, payloads) = sparse_chain(&anvil, 4).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let sink = Seen::default();
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(sink.clone());
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(sink.clone());
     let running = Running::monitor(&monitor);
     synced(&monitor, &anvil, 0).await;
 

@@ -8,7 +8,7 @@ use alloy::primitives::{Address, U256};
 use privatix_chain::{Intent, TxStatus};
 use privatix_testkit::{Anvil, Process, temp_dir};
 
-use crate::support::{Outcomes, PATIENCE, Proxy, Running, Verdict, ended, http, open, submit};
+use crate::support::{FaultProxy, Outcomes, PATIENCE, Running, Verdict, ended, http, open, submit};
 
 const DATABASE: &str = "PRIVATIX_CHAIN_TEST_DATABASE";
 const ENDPOINT: &str = "PRIVATIX_CHAIN_TEST_ENDPOINT";
@@ -60,7 +60,7 @@ const KEY: [u8; 32] =
 async fn killed_at_any_request_it_sends_its_transaction_exactly_once() {
     let anvil = Anvil::start().await.unwrap();
     let account = anvil.account(1);
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let nonce = async || {
         let params = serde_json::json!([account, "latest"]);
         anvil.rpc::<U256>("eth_getTransactionCount", params).await.unwrap()
@@ -103,7 +103,7 @@ async fn killed_at_any_request_it_sends_its_transaction_exactly_once() {
             if !ended {
                 kills += 1;
                 proxy.honest();
-                see_it_through(&database, proxy.url(), target).await;
+                see_it_through(&database, &proxy.url(), target).await;
             }
             assert_eq!(anvil.balance(target).await.unwrap(), U256::from(1), "killed at request {at}");
             assert_eq!(nonce().await, before + U256::from(1), "killed at request {at}");

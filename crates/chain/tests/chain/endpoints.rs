@@ -7,7 +7,7 @@ use privatix_chain::{ChainError, Endpoint, Fault, Intent, MonitorState, Transact
 use privatix_testkit::{Anvil, free_port};
 
 use crate::support::{
-    NEVER, Outcomes, Proxy, Relay, Running, Seen, Verdict, emit, emitter, ended, fresh, http, monitor,
+    FaultProxy, NEVER, Outcomes, Relay, Running, Seen, Verdict, emit, emitter, ended, fresh, http, monitor,
     settled, submit, synced, transactor, within,
 };
 
@@ -40,9 +40,9 @@ async fn an_unreachable_endpoint_is_named_without_its_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_endpoint_is_given_up_after_the_timeout() {
     let anvil = Anvil::start().await.unwrap();
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|_, _| Verdict::Silence);
-    let endpoint = http(proxy.url()).timeout(Duration::from_millis(200));
+    let endpoint = http(&proxy.url()).timeout(Duration::from_millis(200));
     let refusal = check(&endpoint, anvil.chain_id(), &[]).await.unwrap_err();
     let ChainError::Rpc(error) = &refusal else { panic!("{refusal}") };
     assert_eq!(error.fault, Fault::Timeout(Duration::from_millis(200)));
@@ -51,8 +51,8 @@ async fn a_silent_endpoint_is_given_up_after_the_timeout() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_credentials_and_garbage_are_told_apart() {
     let anvil = Anvil::start().await.unwrap();
-    let proxy = Proxy::start(anvil.url()).await;
-    let ask = async || match check(&http(proxy.url()), anvil.chain_id(), &[]).await {
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let ask = async || match check(&http(&proxy.url()), anvil.chain_id(), &[]).await {
         Err(ChainError::Rpc(error)) => error.fault,
         other => panic!("{other:?}"),
     };
@@ -167,8 +167,8 @@ async fn a_node_that_is_exchanged_for_one_of_another_chain_under_way_is_not_beli
     let anvil = Anvil::start().await.unwrap();
     let contract = emitter(&anvil).await;
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
-    let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);
     synced(&monitor, &anvil, 0).await;
     // One failure makes it look closer, and then the other chain shows.

@@ -9,7 +9,9 @@ use privatix_chain::{Freshness, Head};
 use privatix_testkit::Anvil;
 use serde_json::Value;
 
-use crate::support::{Proxy, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced};
+use crate::support::{
+    FaultProxy, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_stands_still_grows_old_and_the_next_block_makes_it_fresh() {
@@ -53,7 +55,7 @@ async fn an_endpoint_that_cannot_return_its_newest_block_delays_no_events() {
     anvil.mine(40).await.unwrap();
     let head = anvil.provider().get_block_number().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let (asked, newest) = (Arc::new(AtomicUsize::new(0)), format!("{head:#x}"));
     let counter = Arc::clone(&asked);
     proxy.rule(move |method, params| {
@@ -63,7 +65,7 @@ async fn an_endpoint_that_cannot_return_its_newest_block_delays_no_events() {
         }
         Verdict::Forward
     });
-    let builder = monitor(&db, http(proxy.url()), &anvil, contract).confirmations(20);
+    let builder = monitor(&db, http(&proxy.url()), &anvil, contract).confirmations(20);
     let monitor = builder.build(Seen::default());
     let running = Running::monitor(&monitor);
     synced(&monitor, &anvil, 20).await;

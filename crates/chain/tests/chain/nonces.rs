@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::support::{
-    NEVER, Outcomes, PATIENCE, Proxy, Running, Verdict, ended, fresh, http, submit, transactor, until,
+    FaultProxy, NEVER, Outcomes, PATIENCE, Running, Verdict, ended, fresh, http, submit, transactor, until,
 };
 
 fn target(n: u8) -> Address {
@@ -107,7 +107,7 @@ async fn a_transaction_that_a_wallet_replaced_is_dropped_once_that_is_certain() 
 async fn a_nonce_that_a_wallet_took_just_before_the_broadcast_is_replaced_by_another() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let go = Arc::new(Notify::new());
     let hold = Arc::clone(&go);
     let mut first = true;
@@ -119,7 +119,7 @@ async fn a_nonce_that_a_wallet_took_just_before_the_broadcast_is_replaced_by_ano
         }
         _ => Verdict::Forward,
     });
-    let transactor = transactor(&db, http(proxy.url()), &anvil).confirmations(1).build(Outcomes::default());
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).confirmations(1).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, 1)).await;
     proxy.asked("the broadcast", |asked| asked.iter().any(|method| method == "eth_sendRawTransaction")).await;
@@ -148,7 +148,7 @@ async fn a_nonce_that_a_wallet_took_just_before_the_broadcast_is_replaced_by_ano
 async fn a_nonce_that_our_own_transaction_took_is_not_replaced() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|method, _| match method {
         "eth_sendRawTransaction" => {
             Verdict::ForwardThenError(-32_000, "nonce too low: next nonce 1, tx nonce 0")
@@ -156,7 +156,7 @@ async fn a_nonce_that_our_own_transaction_took_is_not_replaced() {
         "eth_getTransactionReceipt" => Verdict::Change(Box::new(|_| Value::Null)),
         _ => Verdict::Forward,
     });
-    let transactor = transactor(&db, http(proxy.url()), &anvil).confirmations(1).build(Outcomes::default());
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).confirmations(1).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, 1)).await;
     until(&db, &transactor, id, "an obstacle", |record| record.obstacle.is_some()).await;
@@ -177,7 +177,7 @@ async fn a_nonce_that_our_own_transaction_took_is_not_replaced() {
 async fn a_broadcast_whose_answer_is_lost_is_not_repeated_under_another_nonce() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let mut first = true;
     proxy.rule(move |method, _| match method {
         "eth_sendRawTransaction" if std::mem::take(&mut first) => {
@@ -185,7 +185,7 @@ async fn a_broadcast_whose_answer_is_lost_is_not_repeated_under_another_nonce() 
         }
         _ => Verdict::Forward,
     });
-    let transactor = transactor(&db, http(proxy.url()), &anvil).build(Outcomes::default());
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, 1)).await;
     let record = ended(&db, &transactor, id).await;

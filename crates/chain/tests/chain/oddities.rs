@@ -7,7 +7,7 @@ use privatix_testkit::Anvil;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Outcomes, Proxy, Running, Seen, Verdict, emit, emitter, ended, fresh, http, monitor, submit, synced,
+    FaultProxy, Outcomes, Running, Seen, Verdict, emit, emitter, ended, fresh, http, monitor, submit, synced,
     transactor, until,
 };
 
@@ -116,10 +116,10 @@ async fn transactions_and_logs_get_through_whatever_the_endpoint_s_manner() {
     ];
     for (manner, rule) in manners {
         let (_dir, db) = fresh().await;
-        let proxy = Proxy::start(anvil.url()).await;
+        let proxy = FaultProxy::start(anvil.url()).await.unwrap();
         proxy.rule(rule);
-        let monitor = monitor(&db, http(proxy.url()), &anvil, contract).build(Seen::default());
-        let transactor = transactor(&db, http(proxy.url()), &anvil).build(Outcomes::default());
+        let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
+        let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
         let running = [Running::monitor(&monitor), Running::transactor(&transactor)];
         emit(&anvil, contract, manner.as_bytes()).await;
         let before = anvil.provider().get_balance(TARGET).await.unwrap();
@@ -142,7 +142,7 @@ async fn transactions_and_logs_get_through_whatever_the_endpoint_s_manner() {
 async fn a_refused_tag_is_asked_for_once_and_nonces_are_counted_without_it() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     let (asked, tags) = tokio::sync::watch::channel(0);
     proxy.rule(move |_, params| {
         if is_pending(params) {
@@ -151,7 +151,7 @@ async fn a_refused_tag_is_asked_for_once_and_nonces_are_counted_without_it() {
         }
         Verdict::Forward
     });
-    let transactor = transactor(&db, http(proxy.url()), &anvil).build(Outcomes::default());
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     anvil.set_automine(false).await.unwrap();
     let mut ids = Vec::new();
@@ -175,12 +175,12 @@ async fn a_refused_tag_is_asked_for_once_and_nonces_are_counted_without_it() {
 async fn a_call_that_would_revert_is_not_mistaken_for_a_refused_tag() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|method, params| match method {
         "eth_estimateGas" if is_pending(params) => Verdict::Error(3, "execution reverted: not yet"),
         _ => Verdict::Forward,
     });
-    let transactor = transactor(&db, http(proxy.url()), &anvil).build(Outcomes::default());
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, "gift")).await;
     let record = ended(&db, &transactor, id).await;
@@ -193,12 +193,12 @@ async fn a_call_that_would_revert_is_not_mistaken_for_a_refused_tag() {
 async fn an_obstacle_is_told_in_the_status_until_it_is_gone() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|method, _| match method {
         "eth_estimateGas" => Verdict::Error(-32_000, "estimates are not served here"),
         _ => Verdict::Forward,
     });
-    let transactor = transactor(&db, http(proxy.url()), &anvil).build(Outcomes::default());
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, "gift").kind("deposit")).await;
     let mut status = transactor.status();

@@ -13,8 +13,8 @@ use privatix_contracts::{PTC, PscError, call};
 use privatix_testkit::{Anvil, wait_until};
 
 use crate::support::{
-    NEVER, Outcomes, PATIENCE, Proxy, Running, Verdict, ended, fresh, http, keys, submit, transactor, until,
-    within,
+    FaultProxy, NEVER, Outcomes, PATIENCE, Running, Verdict, ended, fresh, http, keys, submit, transactor,
+    until, within,
 };
 
 /// Somebody who holds nothing: what arrives there tells how often something was sent.
@@ -133,8 +133,8 @@ async fn several_accounts_send_many_intents_each_in_order_without_gaps() {
 async fn an_outcome_is_final_only_with_its_confirmations() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
-    let transactor = transactor(&db, http(proxy.url()), &anvil).confirmations(3).build(Outcomes::default());
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).confirmations(3).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let id = submit(&db, &transactor, gift(&anvil, "patient", 1, 0xa1)).await;
     until(&db, &transactor, id, "its block", |record| record.inclusion.is_some()).await;
@@ -177,8 +177,8 @@ async fn a_call_that_would_revert_fails_with_the_contracts_reason_and_costs_noth
 async fn a_revert_whose_words_sound_like_the_endpoints_trouble_is_a_revert() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let proxy = Proxy::start(anvil.url()).await;
-    let transactor = transactor(&db, http(proxy.url()), &anvil).build(Outcomes::default());
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     for words in [
         "execution reverted: insufficient funds",

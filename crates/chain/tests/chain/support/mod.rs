@@ -1,7 +1,6 @@
 //! A node, a database, sinks that write what they are told, and faults to put in between.
 
 mod log_sink;
-mod proxy;
 mod relay;
 mod txs;
 
@@ -20,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use log_sink::{Seen, SeenLog, monitor, settled, synced};
-pub use proxy::{Proxy, Verdict};
+pub use privatix_testkit::{FaultProxy, Verdict};
 pub use relay::Relay;
 pub use txs::{Outcomes, ended, keys, submit, transactor, until};
 
