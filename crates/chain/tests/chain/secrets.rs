@@ -163,9 +163,9 @@ async fn no_secret_of_the_address_is_logged_or_told_whatever_happens() {
 
     let log = written.text();
     assert!(log.contains("TRACE") && log.contains("eth_chainId") && log.contains("not answered"), "{log}");
-    // What the endpoint itself says is logged by the reader of results and by both ends of a WebSocket; the daemons silence
+    // What the endpoint itself says is logged by the readers of results and by both ends of a WebSocket; the daemons silence
     // these libraries, see `quiet` there.
-    let quoting = [" alloy_json_rpc::result: ", " tungstenite::protocol"];
+    let quoting = [" alloy_json_rpc::result: ", " alloy_pubsub::", " tungstenite::protocol"];
     let (results, log): (Vec<&str>, Vec<&str>) =
         log.lines().partition(|line| quoting.iter().any(|target| line.contains(target)));
     assert!(!results.is_empty());
