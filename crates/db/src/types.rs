@@ -5,7 +5,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use alloy::primitives::{Address, B256};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -18,6 +17,13 @@ macro_rules! binary_column {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
         #[diesel(sql_type = Binary)]
         pub struct $name([u8; $len]);
+
+        impl $name {
+            /// The stored bytes.
+            pub const fn bytes(self) -> [u8; $len] {
+                self.0
+            }
+        }
 
         impl<DB: Backend> FromSql<Binary, DB> for $name
         where
@@ -60,24 +66,15 @@ binary_column!(
     16
 );
 
-impl From<B256> for Bytes32 {
-    fn from(value: B256) -> Self {
-        Self(value.0)
+// From whatever wraps such bytes, so that this crate needs no library of Ethereum types. Back by `bytes`.
+impl<T: Into<[u8; 32]>> From<T> for Bytes32 {
+    fn from(value: T) -> Self {
+        Self(value.into())
     }
 }
-impl From<Bytes32> for B256 {
-    fn from(value: Bytes32) -> Self {
-        Self(value.0)
-    }
-}
-impl From<Address> for Addr {
-    fn from(value: Address) -> Self {
-        Self(value.0.0)
-    }
-}
-impl From<Addr> for Address {
-    fn from(value: Addr) -> Self {
-        Self(alloy::primitives::FixedBytes(value.0))
+impl<T: Into<[u8; 20]>> From<T> for Addr {
+    fn from(value: T) -> Self {
+        Self(value.into())
     }
 }
 impl From<u128> for Amount128 {
@@ -93,18 +90,23 @@ impl From<Amount128> for u128 {
 
 impl std::fmt::Debug for Bytes32 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(&B256::from(*self), f)
+        hex(f, &self.0)
     }
 }
 impl std::fmt::Debug for Addr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(&Address::from(*self), f)
+        hex(f, &self.0)
     }
 }
 impl std::fmt::Debug for Amount128 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Debug::fmt(&u128::from(*self), f)
     }
+}
+
+fn hex(f: &mut std::fmt::Formatter<'_>, bytes: &[u8]) -> std::fmt::Result {
+    f.write_str("0x")?;
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
 /// A point in time, in microseconds since the Unix epoch.

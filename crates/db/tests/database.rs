@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use std::time::SystemTime;
 
-use alloy::primitives::{Address, B256};
 use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
@@ -256,8 +255,8 @@ async fn column_types_round_trip_and_amounts_compare_as_numbers() {
     .unwrap();
     for amount in [u128::MAX, 0, 255, 256, 1] {
         let row = (
-            typed::hash.eq(Bytes32::from(B256::repeat_byte(7))),
-            typed::account.eq(Addr::from(Address::repeat_byte(9))),
+            typed::hash.eq(Bytes32::from([7; 32])),
+            typed::account.eq(Addr::from([9; 20])),
             typed::amount.eq(Amount128::from(amount)),
             typed::at.eq(now),
         );
@@ -272,8 +271,8 @@ async fn column_types_round_trip_and_amounts_compare_as_numbers() {
     })
     .unwrap();
     assert_eq!(rows.iter().map(|r| r.2.into()).collect::<Vec<u128>>(), [0, 1, 255, 256, u128::MAX]);
-    assert_eq!(B256::from(rows[0].0), B256::repeat_byte(7));
-    assert_eq!(Address::from(rows[0].1), Address::repeat_byte(9));
+    assert_eq!(rows[0].0.bytes(), [7; 32]);
+    assert_eq!(rows[0].1.bytes(), [9; 20]);
     assert_eq!(rows[0].3, now);
     assert_eq!(Micros::from(SystemTime::from(Micros(-5))), Micros(-5));
     drop(tx);

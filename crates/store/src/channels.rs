@@ -116,13 +116,13 @@ impl TryFrom<Row> for Channel {
             _ => None,
         };
         Ok(Self {
-            id: ChannelId::new(row.id.into()),
+            id: ChannelId::new(row.id.bytes().into()),
             descriptor: ChannelDescriptor {
-                client: row.client.into(),
-                agent: row.agent.into(),
-                offering: OfferingHash::new(row.offering.into()),
+                client: row.client.bytes().into(),
+                agent: row.agent.bytes().into(),
+                offering: OfferingHash::new(row.offering.bytes().into()),
                 nonce: row.nonce.cast_unsigned(),
-                signer: row.signer.into(),
+                signer: row.signer.bytes().into(),
             },
             deposit: to_amount(row.deposit),
             paid: to_amount(row.paid),

@@ -2,7 +2,7 @@
 //!
 //! As for channels, confirmed events are stored and everything else is a fold over them, so undoing blocks is deleting rows.
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_channel::{ChainTime, Fee};
@@ -135,7 +135,7 @@ pub async fn record(
     }
     let stored = contract_events::table.find(key).select((contract_events::tx, contract_events::event));
     let (tx, stored): (Bytes32, String) = on!(conn, |c| stored.first(c).await)?;
-    if B256::from(tx) == place.tx && from_json::<ContractEvent>("contract event", &stored)? == *event {
+    if tx == place.tx.into() && from_json::<ContractEvent>("contract event", &stored)? == *event {
         Ok(false)
     } else {
         Err(StoreError::OtherEvent { block: place.at.block, index: place.at.index })

@@ -128,7 +128,7 @@ pub async fn record(conn: &mut Conn, place: Place, event: &MarketEvent) -> Resul
     }
     let stored = chain_events::table.find(key).select((chain_events::tx, chain_events::event));
     let (tx, stored): (Bytes32, String) = on!(conn, |c| stored.first(c).await)?;
-    if B256::from(tx) == place.tx && from_json::<MarketEvent>("chain event", &stored)? == *event {
+    if tx == place.tx.into() && from_json::<MarketEvent>("chain event", &stored)? == *event {
         Ok(false)
     } else {
         Err(StoreError::OtherEvent { block: place.at.block, index: place.at.index })
@@ -191,7 +191,7 @@ pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<Vec<(Place, Marke
 type Row = (i64, i64, Bytes32, String);
 
 fn event((block, log_index, tx, event): Row) -> Result<(Place, MarketEvent), StoreError> {
-    let place = Place { at: position(block, log_index)?, tx: tx.into() };
+    let place = Place { at: position(block, log_index)?, tx: tx.bytes().into() };
     Ok((place, from_json("chain event", &event)?))
 }
 

@@ -79,8 +79,8 @@ pub async fn get(conn: &mut Conn) -> Result<Option<Identity>, StoreError> {
     let deployment = deployment.map_or(Ok(chain_id), |id| unsigned("chain id", id))?;
     Ok(Some(Identity {
         role: if role == "agent" { Role::Agent } else { Role::Client },
-        domain: Domain::new(deployment, contract.into(), token.into()).on_chain(chain_id),
-        account: account.into(),
+        domain: Domain::new(deployment, contract.bytes().into(), token.bytes().into()).on_chain(chain_id),
+        account: account.bytes().into(),
     }))
 }
 

@@ -205,8 +205,8 @@ impl TryFrom<Row> for Offering {
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
-            agent: row.agent.into(),
-            hash: OfferingHash::new(row.hash.into()),
+            agent: row.agent.bytes().into(),
+            hash: OfferingHash::new(row.hash.bytes().into()),
             status: parse("offering status", &row.status)?,
             message: row.message,
             country: row.country,
@@ -412,7 +412,10 @@ pub async fn without_message(
         .limit(limit.into())
         .select((offerings::agent, offerings::hash));
     let found: Vec<(Addr, Bytes32)> = on!(conn, |c| query.load(c).await)?;
-    Ok(found.into_iter().map(|(agent, hash)| (agent.into(), OfferingHash::new(hash.into()))).collect())
+    Ok(found
+        .into_iter()
+        .map(|(agent, hash)| (agent.bytes().into(), OfferingHash::new(hash.bytes().into())))
+        .collect())
 }
 
 /// The stored names of the statuses that are on the market.

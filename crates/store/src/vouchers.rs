@@ -125,7 +125,7 @@ pub async fn unacknowledged(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreErro
         )
         .select(vouchers::channel);
     let ids: Vec<Bytes32> = on!(conn, |c| query.load(c).await)?;
-    Ok(ids.into_iter().map(|id| ChannelId::new(id.into())).collect())
+    Ok(ids.into_iter().map(|id| ChannelId::new(id.bytes().into())).collect())
 }
 
 /// The channel's stored voucher.

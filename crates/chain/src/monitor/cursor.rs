@@ -51,7 +51,7 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
         contracts,
         start: sql::number("start block", start)?,
         next,
-        hash: hash.into(),
+        hash: hash.bytes().into(),
     }))
 }
 
@@ -151,5 +151,7 @@ pub(super) async fn kept(conn: &mut Conn, stream: &str) -> Result<Vec<(u64, B256
             .load(c)
             .await
     })?;
-    rows.into_iter().map(|(number, hash)| Ok((sql::number("block number", number)?, hash.into()))).collect()
+    rows.into_iter()
+        .map(|(number, hash)| Ok((sql::number("block number", number)?, hash.bytes().into())))
+        .collect()
 }

@@ -44,9 +44,9 @@ impl Row {
         let optional = |what, value: Option<i64>| value.map(|v| sql::number(what, v)).transpose();
         let inclusion = match (self.tx_hash, self.block, self.block_hash, self.success) {
             (Some(tx_hash), Some(block), Some(block_hash), Some(success)) => Some(Inclusion {
-                tx_hash: tx_hash.into(),
+                tx_hash: tx_hash.bytes().into(),
                 block: sql::number("block", block)?,
-                block_hash: block_hash.into(),
+                block_hash: block_hash.bytes().into(),
                 success,
                 gas_used: optional("gas used", self.gas_used)?.unwrap_or(0),
                 gas_price: self.gas_price.map_or(0, u128::from),
@@ -61,8 +61,8 @@ impl Row {
             id: TxId(self.id),
             intent: Intent {
                 key: self.key,
-                from: self.sender.into(),
-                to: self.recipient.into(),
+                from: self.sender.bytes().into(),
+                to: self.recipient.bytes().into(),
                 input: self.input.into(),
                 value: self.value.into(),
                 kind: self.kind,
@@ -217,7 +217,7 @@ pub(super) async fn attempts(conn: &mut Conn, id: TxId) -> Result<Vec<Attempt>, 
     rows.into_iter()
         .map(|(hash, nonce, raw, max_fee, priority_fee, head, at)| {
             Ok(Attempt {
-                hash: hash.into(),
+                hash: hash.bytes().into(),
                 nonce: sql::number("nonce", nonce)?,
                 fees: Fees::new(max_fee.into(), priority_fee.into()),
                 at: at.into(),
