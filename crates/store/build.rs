@@ -1,5 +1,5 @@
 //! The migrations are embedded by a macro whose files the compiler does not watch.
 
 fn main() {
-    println!("cargo::rerun-if-changed=../../migrations/store");
+    println!("cargo::rerun-if-changed=migrations");
 }

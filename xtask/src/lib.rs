@@ -5,6 +5,7 @@
 //! - [`demo`]: the whole path to watch, on a local chain;
 //! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas, try mutants;
 //! - [`deploy`]: place the contracts on a chain;
+//! - [`package`]: crates that other projects may use alone, packed;
 //! - [`packages`]: programs that tests need from the system's package manager;
 //! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
 //!
@@ -19,6 +20,7 @@ pub mod demo;
 pub mod deploy;
 pub mod layers;
 pub mod metadata;
+pub mod package;
 pub mod packages;
 pub mod table;
 pub mod test;

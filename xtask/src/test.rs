@@ -17,7 +17,7 @@ use crate::{
     Result,
     command::{cargo, minutes, npm_script, output, run as run_command, run_within, succeeds},
     contracts::{self, MutateArgs},
-    packages,
+    package, packages,
 };
 
 const DEMO_LIMIT: Duration = Duration::from_mins(5);
@@ -74,6 +74,8 @@ pub enum Step {
     Test,
     /// Examples in the documentation.
     Doctest,
+    /// Pack the crates that other projects may use alone, and build them outside of the workspace.
+    Package,
     /// Run every example program.
     Examples,
     /// Run the demo, with a small file, directly and over Tor.
@@ -197,6 +199,7 @@ impl Step {
             Self::Build => run_command(&mut build())?,
             Self::Test => tests()?,
             Self::Doctest => run_command(cargo().args(["test", "--doc"]).args(EVERYTHING))?,
+            Self::Package => package::build_alone()?,
             Self::Examples => examples()?,
             Self::Demo => demo()?,
         }

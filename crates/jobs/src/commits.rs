@@ -37,7 +37,7 @@ impl Commits {
     pub(crate) async fn begin(self: &Arc<Self>) -> Result<Share, DbError> {
         let mut share =
             Share { group: Arc::clone(&self.group).lock_owned().await, commits: Arc::clone(self) };
-        share.group.settle().await;
+        share.group.undo_dropped().await;
         if share.group.tx.is_none() {
             share.group.tx = Some(self.db.begin().await?);
         }
@@ -64,7 +64,7 @@ impl Commits {
 
 impl Group {
     /// Undoes what a dropped member left.
-    async fn settle(&mut self) {
+    async fn undo_dropped(&mut self) {
         if !std::mem::take(&mut self.open) {
             return;
         }
@@ -79,7 +79,7 @@ impl Group {
     }
 
     async fn commit(&mut self) {
-        self.settle().await;
+        self.undo_dropped().await;
         let Some(tx) = self.tx.take() else { return };
         if self.waiting.is_empty() {
             return; // nothing but undone members: dropped, hence rolled back

@@ -81,7 +81,5 @@ pub use record::{Failure, FailureCause, JobId, JobRecord, JobStatus, UnknownName
 pub use wake::Wake;
 
 /// The table of this crate, for [`Database::open`](privatix_db::Database::open).
-pub const MIGRATIONS: privatix_db::MigrationSet = privatix_db::MigrationSet {
-    name: "jobs",
-    sqlite: &privatix_db::embed_migrations!("../../migrations/jobs"),
-};
+pub const MIGRATIONS: privatix_db::MigrationSet =
+    privatix_db::MigrationSet { name: "jobs", sqlite: &privatix_db::embed_migrations!("migrations") };

@@ -11,7 +11,7 @@ use privatix_db::{EmbeddedMigrations, embed_migrations};
 
 use crate::{lease, queue};
 
-const SCHEMA: EmbeddedMigrations = embed_migrations!("../../migrations/jobs");
+const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
 
 #[derive(QueryableByName)]
 struct Step {

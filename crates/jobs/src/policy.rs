@@ -10,12 +10,12 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use privatix_jobs::{Backoff, Duplicates, Policy};
 ///
-/// let settle = Policy::default()
+/// let renew = Policy::default()
 ///     .tries(200)
 ///     .backoff(Backoff::fixed(Duration::from_mins(1)))
 ///     .first_delay(Duration::from_secs(30))
 ///     .duplicates(Duplicates::RefusedWhilePending);
-/// # let _ = settle;
+/// # let _ = renew;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {

@@ -42,5 +42,4 @@ pub use error::StoreError;
 use privatix_db::{MigrationSet, embed_migrations};
 
 /// The marketplace's tables.
-pub const MIGRATIONS: MigrationSet =
-    MigrationSet { name: "store", sqlite: &embed_migrations!("../../migrations/store") };
+pub const MIGRATIONS: MigrationSet = MigrationSet { name: "store", sqlite: &embed_migrations!("migrations") };

@@ -10,7 +10,7 @@ use privatix_db::{Database, DbError, EmbeddedMigrations, embed_migrations, on};
 use privatix_store::StoreError;
 use privatix_store::identity::{self, Identity, Role};
 
-const SCHEMA: EmbeddedMigrations = embed_migrations!("../../migrations/store");
+const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
 
 async fn claim(db: &Database, ours: &Identity) -> Result<(), StoreError> {
     let mut tx = db.begin().await.unwrap();

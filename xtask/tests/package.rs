@@ -1,0 +1,56 @@
+//! Crates that other projects may use alone bring what they need, and nothing of the market.
+
+use std::path::Path;
+
+use privatix_testkit::toolchain::workspace_root;
+use xtask::{command, package};
+
+#[test]
+fn packages_contain_their_migrations() {
+    for (name, folder) in package::WITH_TABLES {
+        assert_eq!(package::missing_migrations(name, folder).unwrap(), [""; 0], "missing in {name}");
+    }
+}
+
+#[test]
+fn the_job_processor_and_the_database_layer_do_not_build_alloy() {
+    for name in package::ALONE {
+        let mut cargo = command::cargo();
+        cargo.args(["tree", "--package", name, "--edges", "normal,build", "--prefix", "none"]);
+        let tree = command::output(cargo.args(["--format", "{p}"])).unwrap();
+        assert!(tree.starts_with(name), "{tree}");
+        let of_ethereum: Vec<&str> = tree.lines().filter(|line| line.starts_with("alloy")).collect();
+        assert_eq!(of_ethereum, [""; 0], "below {name}");
+    }
+}
+
+/// Words that would show that a general library knows what it is used for here.
+const OF_THE_MARKET: [&str; 8] =
+    ["voucher", "offering", "settle", "agent", "client", "deposit", "marketplace", "privatix::"];
+
+#[test]
+fn the_job_processor_and_the_database_layer_lack_the_words_of_the_market() {
+    for folder in ["db", "jobs"] {
+        let mut files = 0;
+        each_source(&workspace_root().join("crates").join(folder), &mut |path, text| {
+            files += 1;
+            for (n, line) in text.lines().enumerate() {
+                let line = line.to_lowercase();
+                let found = OF_THE_MARKET.iter().find(|word| line.contains(**word));
+                assert_eq!(found, None, "{}:{}", path.display(), n + 1);
+            }
+        });
+        assert!(files > 5, "the sources of {folder} were read");
+    }
+}
+
+fn each_source(folder: &Path, look: &mut dyn FnMut(&Path, &str)) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            each_source(&path, look);
+        } else if path.extension().is_some_and(|ending| ending == "rs" || ending == "md" || ending == "sql") {
+            look(&path, &std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
