@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use diesel_async::SimpleAsyncConnection;
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Conn, DbError, MigrationSet, SqliteConn, migrate, on, private};
 
@@ -26,6 +27,7 @@ struct Inner {
     writer: Arc<Mutex<Writer>>,
     readers: std::sync::Mutex<Vec<Conn>>,
     free_readers: Arc<Semaphore>,
+    present: watch::Sender<BTreeSet<String>>,
     _lock: File,
 }
 
@@ -79,6 +81,7 @@ impl Database {
             writer: Arc::new(Mutex::new(Writer { conn: Conn::Sqlite(SqliteConn::new(writer)), open: false })),
             readers: std::sync::Mutex::new(readers),
             free_readers: Arc::new(Semaphore::new(READERS)),
+            present: watch::Sender::default(),
             _lock: lock,
         })))
     }
@@ -119,6 +122,10 @@ impl Database {
         writer.open = true;
         on!(&mut writer.conn, |c| c.batch_execute("BEGIN IMMEDIATE").await)?;
         Ok(Tx { writer })
+    }
+
+    pub(crate) fn present(&self) -> &watch::Sender<BTreeSet<String>> {
+        &self.0.present
     }
 
     fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Conn>> {

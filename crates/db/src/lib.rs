@@ -27,6 +27,7 @@ mod database;
 mod error;
 mod group_commit;
 mod migrate;
+mod presence;
 mod private;
 pub mod types;
 
@@ -36,3 +37,4 @@ pub use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 pub use error::DbError;
 pub use group_commit::{BatchWrite, GroupCommit};
 pub use migrate::MigrationSet;
+pub use presence::Presence;

@@ -277,3 +277,18 @@ async fn column_types_round_trip_and_amounts_compare_as_numbers() {
     assert_eq!(Micros::from(SystemTime::from(Micros(-5))), Micros(-5));
     drop(tx);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_present_until_its_last_clone_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(&dir.path().join("present.db"), &[]).await.unwrap();
+    let mut presences = db.presences();
+    let first = db.enter("a worker".into()).unwrap();
+    assert!(db.enter("a worker".into()).is_none());
+    let second = first.clone();
+    drop(first);
+    assert!(presences.borrow_and_update().contains(second.name()));
+    drop(second);
+    presences.changed().await.unwrap();
+    assert!(presences.borrow().is_empty());
+}

@@ -2,7 +2,7 @@
 //! the rate at which the same disk takes single commits.
 //!
 //! - `single commits`: one writer, one row a commit: the limit for anything that commits each job alone.
-//! - `one at a time`: pushed one a commit, claimed and done one at a time (one worker, no prefetch).
+//! - `one at a time`: pushed one a commit, claimed and done one at a time (one worker).
 //! - `x1`: four producers push one job a commit; eight workers.
 //! - `x10`: four producers push ten jobs a commit; eight workers.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
@@ -55,20 +55,13 @@ impl Handler<Load> for Count {
 }
 
 /// The time from the first push to the last end of `JOBS` jobs, `rounds` times.
-async fn push_and_run(
-    workers: usize,
-    prefetch: usize,
-    producers: u64,
-    a_commit: u64,
-    rounds: u64,
-) -> Duration {
+async fn push_and_run(workers: usize, producers: u64, a_commit: u64, rounds: u64) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(&dir.path().join("jobs.db"), &[MIGRATIONS]).await.unwrap();
     let count = Arc::new(Count::default());
     let processor = Processor::builder(db.clone())
         .register::<Load, _>(Arc::clone(&count))
         .workers(workers)
-        .prefetch(prefetch)
         .build()
         .unwrap();
     let (wake, shutdown) = (processor.wake(), CancellationToken::new());
@@ -121,13 +114,13 @@ fn jobs(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(JOBS)).sample_size(10).measurement_time(Duration::from_secs(10));
     group.bench_function("single commits", |b| b.to_async(&runtime).iter_custom(single_commits));
     group.bench_function("one at a time", |b| {
-        b.to_async(&runtime).iter_custom(|rounds| push_and_run(1, 0, 1, 1, rounds));
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(1, 1, 1, rounds));
     });
     group.bench_function("x1", |b| {
-        b.to_async(&runtime).iter_custom(|rounds| push_and_run(8, 8, PRODUCERS, 1, rounds));
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(8, PRODUCERS, 1, rounds));
     });
     group.bench_function("x10", |b| {
-        b.to_async(&runtime).iter_custom(|rounds| push_and_run(8, 8, PRODUCERS, 10, rounds));
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(8, PRODUCERS, 10, rounds));
     });
     group.finish();
 }

@@ -6,8 +6,9 @@ use privatix_db::Conn;
 use privatix_db::types::Micros;
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::Lease;
 use crate::commits::{Commits, Share};
-use crate::lease::{self, Lease};
+use crate::lease;
 use crate::processor::Clock;
 use crate::{Job, JobId, JobsError, PushOptions, Pushed, queue};
 
@@ -31,7 +32,7 @@ impl JobContext {
         self.try_number
     }
 
-    /// Cancelled when the job is cancelled, its lease is lost, or the processor shuts down: stop early if you can. An
+    /// Cancelled when the job is cancelled or the processor shuts down: stop early if you can. An
     /// error that is returned after that is not a failed try. A handler that ignores it may still finish, except where
     /// the job is no longer its own: then [`finish`](Self::finish) refuses.
     pub fn cancelled(&self) -> &CancellationToken {

@@ -29,8 +29,8 @@ pub enum JobsError {
         /// The one that already is.
         pending: JobId,
     },
-    /// The lease under which a handler ran has been taken over: whatever it did must not count. Nothing was committed.
-    #[error("the lease of job {0} was taken over by another worker; this run must not commit, stop it")]
+    /// The job has ended or was claimed again since this run began: whatever it did must not count. Nothing was committed.
+    #[error("job {0} has ended or was claimed again since this run began; this run must not commit, stop it")]
     LeaseLost(JobId),
     /// The job was cancelled while its handler ran. Nothing was committed.
     #[error("job {0} was cancelled while it ran; this run must not commit, stop it")]

@@ -11,9 +11,12 @@
 //! - **Order.** The jobs of one subject run one after another in the order of their creation; a delayed or retried job
 //!   holds up the later ones of its subject. A job that failed or was cancelled holds up nothing. Different subjects
 //!   run side by side, up to [`workers`](ProcessorBuilder::workers).
-//! - **Leases.** A worker holds a job under a lease that is renewed while it runs. A lease that lapses is taken over,
-//!   under a new token: the first worker, should it come back to life, cannot commit.
-//! - **Nothing polls.** The processor sleeps until a [`Wake`], the next job's time or the next lease's end.
+//! - **No job runs twice at once.** A running job is held by the life of its processor, and what may be claimed is held by
+//!   nobody. It is freed when its run has ended, or when that life has: at the next start, because one process at a time
+//!   opens a database. No clock takes part, so that neither a suspended machine nor a clock that is set runs a job twice.
+//! - **Kinds without a handler wait** for a process that has one, and cost nothing.
+//! - **Nothing polls.** The processor sleeps until a [`Wake`] or the next job's time, and looks once a minute for what no
+//!   event announces.
 //!
 //! ```
 //! use async_trait::async_trait;
@@ -53,12 +56,15 @@
 //! # Ok(()) }
 //! ```
 
+mod claim;
+mod clock;
 mod commits;
 mod context;
 mod error;
 mod inspect;
 mod job;
 mod lease;
+mod left_behind;
 #[cfg(test)]
 mod plans;
 mod policy;
@@ -67,6 +73,7 @@ mod queue;
 mod record;
 mod run;
 mod schema;
+mod statement;
 mod wake;
 mod worker;
 

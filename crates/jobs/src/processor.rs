@@ -32,10 +32,7 @@ pub struct Processor {
 pub(crate) struct Settings {
     pub(crate) db: Database,
     pub(crate) handlers: HashMap<&'static str, Arc<dyn AnyHandler>>,
-    pub(crate) identity: String,
     pub(crate) workers: usize,
-    pub(crate) prefetch: usize,
-    pub(crate) lease: Duration,
     pub(crate) grace: Duration,
     pub(crate) wake: Wake,
     pub(crate) clock: Clock,
@@ -48,10 +45,7 @@ impl Processor {
             settings: Settings {
                 db,
                 handlers: HashMap::new(),
-                identity: "processor".to_owned(),
                 workers: 8,
-                prefetch: 8,
-                lease: Duration::from_secs(30),
                 grace: Duration::from_secs(10),
                 wake: Wake::new(),
                 clock: Arc::new(SystemTime::now),
@@ -69,7 +63,7 @@ impl Processor {
     /// the jobs that are not done.
     ///
     /// A database that fails later is waited for. Dropping the future is like a crash: nothing is lost, nothing is done
-    /// twice, but its jobs count a crash. Needs tokio's multi-threaded runtime.
+    /// twice, but its jobs count a crash, and wait for the next processor of this database. Needs tokio's multi-threaded runtime.
     ///
     /// # Errors
     /// [`JobsError::Db`] if the database fails at the start.
@@ -89,7 +83,6 @@ impl fmt::Debug for Settings {
         f.debug_struct("Processor")
             .field("db", &self.db)
             .field("kinds", &self.handlers.keys())
-            .field("identity", &self.identity)
             .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
@@ -113,24 +106,9 @@ impl ProcessorBuilder {
         self
     }
 
-    /// At most so many handlers at a time; by default 8, at least 1.
+    /// At most `workers` handlers at a time; by default 8, at least 1.
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers.max(1);
-        self.settings.prefetch = self.settings.workers;
-        self
-    }
-
-    /// How many jobs to claim ahead of free workers; by default as many as there are workers. Set it after
-    /// [`workers`](Self::workers), to 0 where handlers are slow and other processes share the database.
-    pub fn prefetch(mut self, jobs: usize) -> Self {
-        self.settings.prefetch = jobs;
-        self
-    }
-
-    /// How long a job stays with a process that does not renew its lease; by default 30 s. Renewed every third of it.
-    /// The clocks of processes that share a database must agree much better than that.
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.settings.lease = lease.max(Duration::from_millis(10));
         self
     }
 
@@ -140,20 +118,13 @@ impl ProcessorBuilder {
         self
     }
 
-    /// This process's name among those that share the database, the same after a restart: what it held when it died, it
-    /// takes again at once. By default "processor", right where there is one.
-    pub fn identity(mut self, identity: impl Into<String>) -> Self {
-        self.settings.identity = identity.into();
-        self
-    }
-
     /// Is woken by this handle.
     pub fn wake(mut self, wake: Wake) -> Self {
         self.settings.wake = wake;
         self
     }
 
-    /// Tells the time by `clock` instead of the system's. It decides what is due; waiting is tokio's.
+    /// Takes the time from `clock` instead of the system's. It decides what is due; waiting is tokio's.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.settings.clock = Arc::new(clock);
         self

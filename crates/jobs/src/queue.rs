@@ -8,6 +8,7 @@ use privatix_db::{Conn, on};
 
 use crate::record::{PENDING, Row};
 use crate::schema::job;
+use crate::statement::Statement;
 use crate::{Duplicates, Job, JobId, JobStatus, JobsError};
 
 /// Who pushes a job, and when it may start.
@@ -69,7 +70,6 @@ pub async fn push<J: Job>(conn: &mut Conn, job: &J, options: PushOptions) -> Res
             return Ok(Pushed::Duplicate(JobId(pending)));
         }
     }
-    let headless = head(conn, &subject).await?.is_none();
     let row = (
         job::kind.eq(J::KIND),
         job::subject.eq(&subject),
@@ -78,12 +78,12 @@ pub async fn push<J: Job>(conn: &mut Conn, job: &J, options: PushOptions) -> Res
         job::created_at.eq(Micros::from(now)),
         job::status.eq(PENDING),
         job::run_at.eq(run_at),
-        job::claim_at.eq(headless.then_some(run_at)),
         job::unique_key.eq(&unique_key),
         job::unique_waiting.eq(policy.duplicates == Duplicates::RefusedWhileWaiting),
     );
     let id: i64 =
         on!(conn, |c| diesel::insert_into(job::table).values(row).returning(job::id).get_result(c).await)?;
+    promote(conn, [subject.as_str()], now.into()).await?;
     tracing::debug!(job = id, kind = J::KIND, subject, "job pushed");
     Ok(Pushed::New(JobId(id)))
 }
@@ -100,7 +100,7 @@ pub(crate) fn duplicate_of<'a>(kind: &'a str, subject: &'a str, key: &'a str) ->
 
 /// Cancels a pending job inside the caller's write transaction. [Wake](crate::Wake) the processor after the commit.
 ///
-/// A running handler is told by its [token](crate::JobContext::cancelled) and can no longer commit; the next job of the
+/// A running handler is informed by its [token](crate::JobContext::cancelled) and can no longer commit; the next job of the
 /// subject waits until that handler has ended.
 ///
 /// # Errors
@@ -114,19 +114,18 @@ pub async fn cancel(conn: &mut Conn, id: JobId) -> Result<(), JobsError> {
             return Err(JobsError::WrongStatus { id, status, operation: "cancel", remedy });
         }
     }
-    let held = row.held_by.is_some();
-    let claim_at = if held { row.claim_at } else { None };
+    let now = Micros::now();
+    // While its handler runs, the job stays the head of its subject.
+    let claim_at = row.held_by.as_ref().and(row.claim_at);
     on!(conn, |c| diesel::update(job::table.find(id.0))
         .set((
             job::status.eq(JobStatus::Cancelled.as_str()),
-            job::ended_at.eq(Some(Micros::now())),
+            job::ended_at.eq(Some(now)),
             job::claim_at.eq(claim_at),
         ))
         .execute(c)
         .await)?;
-    if row.claim_at.is_some() && !held {
-        promote(conn, &row.subject).await?;
-    }
+    promote(conn, [row.subject.as_str()], now).await?;
     tracing::info!(job = %id, kind = row.kind, "job cancelled");
     Ok(())
 }
@@ -154,79 +153,89 @@ pub async fn reactivate(conn: &mut Conn, id: JobId) -> Result<(), JobsError> {
         }
     }
     let now = Micros::now();
-    let claim_at = match head(conn, &row.subject).await? {
-        None => Some(now),
-        // A younger head that nobody runs yet goes back in the line.
-        Some((younger, None)) if younger > id.0 => {
-            on!(conn, |c| diesel::update(job::table.find(younger))
-                .set(job::claim_at.eq(None::<Micros>))
-                .execute(c)
-                .await)?;
-            Some(now)
-        }
-        Some(_) => None,
-    };
+    // A younger head that nobody runs yet waits behind the job again.
+    let younger = head_of(&row.subject).filter(job::held_by.is_null()).filter(job::id.gt(id.0));
+    on!(conn, |c| diesel::update(younger).set(job::claim_at.eq(None::<Micros>)).execute(c).await)?;
     on!(conn, |c| diesel::update(job::table.find(id.0))
         .set((
             job::status.eq(PENDING),
             job::ended_at.eq(None::<Micros>),
             job::run_at.eq(now),
-            job::claim_at.eq(claim_at),
             job::tries.eq(0),
             job::crashes.eq(0),
+            job::suspect.eq(0),
         ))
         .execute(c)
         .await)?;
+    promote(conn, [row.subject.as_str()], now).await?;
     tracing::info!(job = %id, kind = row.kind, "job reactivated");
     Ok(())
 }
 
-/// Deletes at most `limit` jobs that ended before `ended_before` and tells how many it deleted. Call it in small bites:
-/// it holds the writer.
+/// Deletes at most `limit` jobs that ended before `ended_before` and returns how many it deleted. Call it with a small
+/// limit, repeatedly: it holds the writer.
 ///
 /// # Errors
 /// [`JobsError::Db`].
 pub async fn prune(conn: &mut Conn, ended_before: SystemTime, limit: u32) -> Result<usize, JobsError> {
+    let mut pruned = 0;
+    for status in [JobStatus::Done, JobStatus::Failed, JobStatus::Cancelled] {
+        let left = i64::from(limit).saturating_sub_unsigned(pruned as u64);
+        pruned += prune_status(conn, status, ended_before, left).await?;
+    }
+    Ok(pruned)
+}
+
+/// The same for one status. Uses `job_ended`.
+async fn prune_status(
+    conn: &mut Conn,
+    status: JobStatus,
+    ended_before: SystemTime,
+    limit: i64,
+) -> Result<usize, JobsError> {
     let before = Micros::from(ended_before);
-    let old: Vec<i64> = on!(conn, |c| job::table
-        .filter(job::ended_at.lt(before))
-        .filter(job::claim_at.is_null())
-        .order(job::ended_at)
-        .limit(limit.into())
-        .select(job::id)
-        .load(c)
-        .await)?;
+    let query = || ended(status, before).filter(job::claim_at.is_null()).limit(limit).select(job::id);
+    let old: Vec<i64> = on!(conn, |c| query().load(c).await)?;
+    if old.is_empty() {
+        return Ok(0);
+    }
     Ok(on!(conn, |c| diesel::delete(job::table.filter(job::id.eq_any(old))).execute(c).await)?)
 }
 
-/// Makes the oldest pending job of a subject without a head its head.
-pub(crate) async fn promote(conn: &mut Conn, subject: &str) -> Result<(), JobsError> {
-    let next: Option<(i64, Micros)> =
-        on!(conn, |c| next_of(subject).select((job::id, job::run_at)).first(c).await.optional())?;
-    if let Some((next, run_at)) = next {
-        on!(conn, |c| diesel::update(job::table.find(next))
-            .set(job::claim_at.eq(Some(run_at)))
-            .execute(c)
-            .await)?;
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn ended(status: JobStatus, before: Micros) -> _ {
+    let status: &'static str = status.as_str();
+    job::table.filter(job::status.eq(status)).filter(job::ended_at.lt(before)).order(job::ended_at)
+}
+
+/// Makes the oldest pending job of each subject that has no head its head. Nothing else makes heads, so that no job
+/// overtakes an older one of its subject. Uses `job_head` and `job_next`, so that it does not matter how many have ended.
+pub(crate) async fn promote<'a>(
+    conn: &mut Conn,
+    subjects: impl IntoIterator<Item = &'a str>,
+    now: Micros,
+) -> Result<(), JobsError> {
+    let subjects: Vec<&str> = subjects.into_iter().collect();
+    if subjects.is_empty() {
+        return Ok(());
     }
+    on!(conn, |c| promote_statement(&subjects, now).execute(c).await)?;
     Ok(())
 }
 
-/// The oldest pending job of a subject. Uses `job_next`, so that it does not matter how many have ended.
-#[diesel::dsl::auto_type(no_type_alias)]
-pub(crate) fn next_of<'a>(subject: &'a str) -> _ {
-    let pending: &'a str = PENDING;
-    job::table
-        .filter(job::subject.eq(subject))
-        .filter(job::status.eq(pending))
-        .filter(job::ended_at.is_null())
-        .order(job::id)
-}
-
-/// A subject's head and its holder.
-async fn head(conn: &mut Conn, subject: &str) -> Result<Option<(i64, Option<String>)>, JobsError> {
-    let query = || head_of(subject).select((job::id, job::held_by));
-    Ok(on!(conn, |c| query().first(c).await.optional())?)
+/// A wait that was meant when the job was pushed is not made longer by a clock that has been set back since.
+pub(crate) fn promote_statement(subjects: &[&str], now: Micros) -> Statement {
+    Statement::new(
+        "UPDATE job SET claim_at = min(run_at, ? + max(0, run_at - created_at)), set_at = ? WHERE id IN (\
+           SELECT (SELECT next.id FROM job AS next \
+                   WHERE next.subject = wanted.value AND next.status = 'pending' AND next.ended_at IS NULL \
+                   ORDER BY next.id LIMIT 1) \
+           FROM json_each(?) AS wanted \
+           WHERE NOT EXISTS (SELECT 1 FROM job AS head WHERE head.subject = wanted.value AND head.claim_at IS NOT NULL))",
+    )
+    .number(now.0)
+    .number(now.0)
+    .text(serde_json::json!(subjects).to_string())
 }
 
 #[diesel::dsl::auto_type(no_type_alias)]

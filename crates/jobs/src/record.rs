@@ -164,7 +164,6 @@ pub(crate) struct Row {
     pub(crate) error_cause: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) unique_key: Option<String>,
-    pub(crate) unique_waiting: bool,
 }
 
 impl Row {
@@ -176,11 +175,11 @@ impl Row {
         }
     }
 
-    pub(crate) fn tries(&self) -> u32 {
+    fn tries(&self) -> u32 {
         u32::try_from(self.tries).unwrap_or(0) // a constraint keeps it from being negative
     }
 
-    pub(crate) fn crashes(&self) -> u32 {
+    fn crashes(&self) -> u32 {
         u32::try_from(self.crashes).unwrap_or(0)
     }
 }

@@ -1,36 +1,41 @@
-//! The dispatcher: claims, hands out, renews, and sleeps in between.
+//! The dispatcher: claims jobs, starts their handlers, and sleeps in between.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use privatix_db::Presence;
 use privatix_db::types::Micros;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::{self, Claimed};
 use crate::commits::Commits;
 use crate::processor::Settings;
-use crate::worker::Shop;
-use crate::{JobsError, lease};
+use crate::worker::Shared;
+use crate::{JobsError, clock, lease, left_behind};
 
-// The wall clock may be set while we sleep by tokio's: look at it now and then.
-const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+// Between two looks for what no event announces: a clock that was set, an end that could not be written.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 // After an error of the database.
 const PAUSE: Duration = Duration::from_secs(1);
 // For aborted handlers to be dropped and their jobs to be given back.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Run {
-    shop: Arc<Shop>,
-    tasks: JoinSet<()>,
-    hand: HashMap<Id, InHand>,
-    renewed: Instant,
+    shared: Arc<Shared>,
+    tasks: JoinSet<bool>,
+    running: HashMap<Id, Running>,
+    /// Who works on this database in this process.
+    presences: watch::Receiver<BTreeSet<String>>,
+    /// When [`look`](Self::look) is due.
+    look_at: Instant,
 }
 
-struct InHand {
+struct Running {
     job: i64,
     token: i64,
     cancelled: CancellationToken,
@@ -38,27 +43,34 @@ struct InHand {
 
 impl Run {
     pub(crate) fn new(settings: Settings) -> Self {
-        let shop = Shop {
+        let presences = settings.db.presences();
+        let shared = Shared {
+            life: enter(&settings.db),
             commits: Commits::new(settings.db.clone()),
-            free: Semaphore::new(settings.workers.min(Semaphore::MAX_PERMITS)),
             closing: CancellationToken::new(),
             abort: CancellationToken::new(),
             settings,
         };
-        Self { shop: Arc::new(shop), tasks: JoinSet::new(), hand: HashMap::new(), renewed: Instant::now() }
+        Self {
+            shared: Arc::new(shared),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            presences,
+            look_at: Instant::now(),
+        }
     }
 
     pub(crate) async fn until(mut self, shutdown: CancellationToken) -> Result<(), JobsError> {
         let stop = CancellationToken::new();
         let _stop_if_dropped = stop.clone().drop_guard();
-        let commits = Arc::clone(&self.shop.commits);
+        let commits = Arc::clone(&self.shared.commits);
         let committer = tokio::spawn({
             let stop = stop.clone();
             async move { commits.run(stop).await }
         });
-        let shop = Arc::clone(&self.shop);
+        let shared = Arc::clone(&self.shared);
         let work = async {
-            self.take_over().await?;
+            self.look().await?;
             self.serve(&shutdown).await;
             self.drain().await;
             Ok(())
@@ -66,7 +78,7 @@ impl Run {
         // Beside the work, which may itself be waiting for a handler that sits on its completion.
         let started = tokio::select! {
             ended = work => ended,
-            never = close_on(&shutdown, &shop) => match never {},
+            never = close_on(&shutdown, &shared) => match never {},
         };
         stop.cancel();
         if let Err(error) = committer.await {
@@ -75,18 +87,8 @@ impl Run {
         started
     }
 
-    async fn take_over(&self) -> Result<(), JobsError> {
-        let mut share = self.shop.commits.begin().await?;
-        let jobs = lease::take_over(&mut share, &self.shop.settings.identity).await?;
-        share.commit().await?;
-        if jobs > 0 {
-            tracing::info!(jobs, "taking up jobs that were running when the process died");
-        }
-        Ok(())
-    }
-
     async fn serve(&mut self, shutdown: &CancellationToken) {
-        let wake = self.shop.settings.wake.clone();
+        let wake = self.shared.settings.wake.clone();
         loop {
             let sleep = match self.refill().await {
                 Ok(sleep) => sleep,
@@ -99,7 +101,9 @@ impl Run {
                 biased;
                 () = shutdown.cancelled() => return,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                () = wake.woken() => self.tell_cancelled().await,
+                () = wake.woken() => self.notify_cancelled().await,
+                // This processor keeps its own database open, so that the sender stays.
+                Ok(()) = self.presences.changed() => self.look_at = Instant::now(),
                 () = tokio::time::sleep(sleep) => {}
             }
             while let Some(ended) = self.tasks.try_join_next_with_id() {
@@ -108,121 +112,137 @@ impl Run {
         }
     }
 
-    /// Renews leases and claims jobs while there is room; tells how long there is nothing to do.
+    /// Claims jobs while there is room; returns how long there is nothing to do.
     async fn refill(&mut self) -> Result<Duration, JobsError> {
-        let Settings { workers, prefetch, db, .. } = &self.shop.settings;
-        let (workers, prefetch, db) = (*workers, *prefetch, db.clone());
+        if Instant::now() >= self.look_at {
+            self.look().await?;
+        }
+        let workers = self.shared.settings.workers;
+        let db = self.shared.settings.db.clone();
+        let kinds: Vec<&'static str> = self.shared.settings.handlers.keys().copied().collect();
         loop {
-            self.renew_if_due().await?;
-            let mut sleep =
-                if self.hand.is_empty() { LONGEST_SLEEP } else { self.renew_at() - Instant::now() };
-            // With jobs claimed ahead, wait until all of them have started, so as to claim many at a time.
-            if self.hand.len() >= workers + prefetch.min(1) {
-                return Ok(sleep);
+            let until_look = self.look_at.saturating_duration_since(Instant::now());
+            if self.running.len() >= workers {
+                return Ok(until_look);
             }
-            let Some(due) = lease::next_due(&mut *db.read().await?).await? else { return Ok(sleep) };
-            let now = self.shop.now();
+            let Some(due) = claim::next_due(&mut *db.read().await?, &kinds).await? else {
+                return Ok(until_look);
+            };
+            let now = self.shared.now();
             if let Ok(wait) = SystemTime::from(due).duration_since(now)
                 && !wait.is_zero()
             {
-                sleep = sleep.min(wait);
-                return Ok(sleep);
+                return Ok(until_look.min(wait));
             }
-            self.claim(workers + prefetch - self.hand.len(), now).await?;
+            self.claim(workers - self.running.len(), &kinds, now).await?;
         }
     }
 
-    async fn claim(&mut self, limit: usize, now: SystemTime) -> Result<(), JobsError> {
-        let settings = &self.shop.settings;
-        let mut share = self.shop.commits.begin().await?;
-        let claimed =
-            lease::claim(&mut share, &settings.identity, limit, now.into(), self.lease_end()).await?;
-        share.commit().await?;
-        if self.hand.is_empty() {
-            self.renewed = Instant::now();
+    async fn claim(
+        &mut self,
+        limit: usize,
+        kinds: &[&'static str],
+        now: SystemTime,
+    ) -> Result<(), JobsError> {
+        let mut share = self.shared.commits.begin().await?;
+        let claimed = claim::claim(&mut share, self.shared.life.name(), kinds, limit, now.into()).await?;
+        if let Err(error) = share.commit().await {
+            // What became of the claim is not known.
+            self.look_at = Instant::now();
+            return Err(error.into());
         }
         for job in claimed {
-            let cancelled = self.shop.closing.child_token();
-            let (id, token) = (job.lease.id.0, job.lease.token);
-            let (shop, told) = (Arc::clone(&self.shop), cancelled.clone());
-            let task = self.tasks.spawn(async move { shop.work(job, told).await });
-            self.hand.insert(task.id(), InHand { job: id, token, cancelled });
+            self.start(job);
         }
         Ok(())
     }
 
-    fn lease_end(&self) -> Micros {
-        let now = self.shop.now();
-        now.checked_add(self.shop.settings.lease).unwrap_or(now).into()
+    fn start(&mut self, job: Claimed) {
+        let cancelled = self.shared.closing.child_token();
+        let (id, token) = (job.lease.id.0, job.lease.token);
+        let (shared, stop) = (Arc::clone(&self.shared), cancelled.clone());
+        let task = self.tasks.spawn(async move { shared.work(job, stop).await });
+        self.running.insert(task.id(), Running { job: id, token, cancelled });
     }
 
-    fn renew_at(&self) -> Instant {
-        self.renewed + self.shop.settings.lease / 3
-    }
-
-    async fn renew_if_due(&mut self) -> Result<(), JobsError> {
-        if self.hand.is_empty() || Instant::now() < self.renew_at() {
-            return Ok(());
+    /// Frees what nobody runs any more, and mends waits if the clock was set back. Writes nothing if there is nothing.
+    async fn look(&mut self) -> Result<(), JobsError> {
+        let present = self.presences.borrow_and_update().clone();
+        let life = self.shared.life.name();
+        let now = Micros::from(self.shared.now());
+        let running = &self.running;
+        let is_running = |held: &lease::Held| {
+            let lease = held.lease();
+            running.values().any(|job| (job.job, job.token) == (lease.id.0, lease.token))
+        };
+        let (nobodys, set_back) = {
+            let mut conn = self.shared.settings.db.read().await?;
+            let held = lease::held(&mut conn).await?;
+            let is_nobodys = |held: &lease::Held| {
+                !present.contains(held.holder()) || (held.holder() == life && !is_running(held))
+            };
+            (held.iter().any(is_nobodys), clock::was_set_back(&mut conn, now).await?)
+        };
+        if nobodys {
+            let mut share = self.shared.commits.begin().await?;
+            let crashed = left_behind::free_crashed(&mut share, &present, now).await?;
+            let unwritten = left_behind::release_unwritten(&mut share, life, is_running, now).await?;
+            share.commit().await?;
+            tracing::info!(crashed, unwritten, "taking up jobs that nobody runs any more");
         }
-        let started = Instant::now();
-        let jobs = self.hand.values().map(|held| held.job).collect();
-        let mut share = self.shop.commits.begin().await?;
-        let ours = lease::renew(&mut share, &self.shop.settings.identity, jobs, self.lease_end()).await?;
-        share.commit().await?;
-        self.renewed = started;
-        for held in self.hand.values() {
-            if !ours.contains(&(held.job, held.token)) {
-                // Cancelled, taken over, or just ended: then nobody listens.
-                held.cancelled.cancel();
-            }
+        if set_back {
+            let mut share = self.shared.commits.begin().await?;
+            let jobs = clock::write_waits_again(&mut share, now).await?;
+            share.commit().await?;
+            tracing::warn!(jobs, "the clock was set back; waiting jobs keep the length of their waits");
         }
+        self.look_at = Instant::now() + LOOK_EVERY;
         Ok(())
     }
 
-    /// Tells handlers whose jobs have been cancelled.
-    async fn tell_cancelled(&self) {
-        if self.hand.is_empty() {
+    /// Informs handlers whose jobs have been cancelled.
+    async fn notify_cancelled(&self) {
+        if self.running.is_empty() {
             return;
         }
         let look = async {
-            let mut conn = self.shop.settings.db.read().await?;
-            lease::cancelled(&mut conn, &self.shop.settings.identity).await
+            let mut conn = self.shared.settings.db.read().await?;
+            lease::held(&mut conn).await
         };
         match look.await {
-            Ok(jobs) => {
-                for held in self.hand.values().filter(|held| jobs.contains(&held.job)) {
-                    held.cancelled.cancel();
+            Ok(held) => {
+                let cancelled: Vec<i64> =
+                    held.iter().filter(|held| held.is_cancelled()).map(|held| held.id().0).collect();
+                for job in self.running.values().filter(|job| cancelled.contains(&job.job)) {
+                    job.cancelled.cancel();
                 }
             }
-            // The next renewal tells them.
+            // They cannot commit anyway.
             Err(error) => tracing::error!(%error, "cannot look for cancelled jobs"),
         }
     }
 
-    fn ended(&mut self, task: Result<(Id, ()), JoinError>) {
-        let id = match task {
-            Ok((id, ())) => id,
+    fn ended(&mut self, task: Result<(Id, bool), JoinError>) {
+        let (id, is_written) = match task {
+            Ok(ended) => ended,
             Err(error) => {
-                tracing::error!(%error, "a job worker died; the lease of its job will lapse");
-                error.id()
+                tracing::error!(%error, "a job worker died; its job will run again");
+                (error.id(), false)
             }
         };
-        self.hand.remove(&id);
+        if !is_written {
+            self.look_at = Instant::now();
+        }
+        self.running.remove(&id);
     }
 
-    /// Gives back what has not started, waits for what has.
+    /// Waits for what runs.
     async fn drain(&mut self) {
-        let end = Instant::now() + self.shop.settings.grace + LAST_WAIT;
+        let end = Instant::now() + self.shared.settings.grace + LAST_WAIT;
         while !self.tasks.is_empty() {
-            if let Err(error) = self.renew_if_due().await {
-                tracing::error!(%error, "cannot renew the leases of jobs while shutting down");
-                self.renewed = Instant::now();
-            }
-            let renew_at = self.renew_at();
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                () = tokio::time::sleep_until(renew_at) => {}
                 () = tokio::time::sleep_until(end) => {
                     tracing::error!(jobs = self.tasks.len(), "handlers block their threads; left behind");
                     self.tasks.detach_all();
@@ -232,12 +252,21 @@ impl Run {
     }
 }
 
-/// At shutdown tells the handlers to stop, and drops them when the grace time is over.
-async fn close_on(shutdown: &CancellationToken, shop: &Shop) -> Infallible {
+/// A name that no processor ever had: so that what it holds is its own.
+fn enter(db: &privatix_db::Database) -> Presence {
+    loop {
+        if let Some(life) = db.enter(format!("{:016x}", rand::random::<u64>())) {
+            return life;
+        }
+    }
+}
+
+/// At shutdown asks the handlers to stop, and drops them when the grace time is over.
+async fn close_on(shutdown: &CancellationToken, shared: &Shared) -> Infallible {
     shutdown.cancelled().await;
-    shop.closing.cancel();
-    tokio::time::sleep(shop.settings.grace).await;
+    shared.closing.cancel();
+    tokio::time::sleep(shared.settings.grace).await;
     tracing::warn!("handlers did not end in the grace time; their jobs will run again");
-    shop.abort.cancel();
+    shared.abort.cancel();
     std::future::pending().await
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::FutureExt as _;
+use privatix_db::Presence;
 use privatix_db::types::Micros;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::Claimed;
 use crate::commits::Commits;
 use crate::job::Then;
-use crate::lease::{self, Claimed, Ending};
+use crate::lease::{self, Ending};
 use crate::processor::{AnyHandler, Settings, Unfinished};
 use crate::{Failure, FailureCause, JobContext, JobError, JobsError, Policy};
 
@@ -20,25 +21,26 @@ use crate::{Failure, FailureCause, JobContext, JobError, JobsError, Policy};
 const LONGEST_MESSAGE: usize = 2_000;
 
 /// What all workers share.
-pub(crate) struct Shop {
+pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) commits: Arc<Commits>,
-    /// One permit for each handler that may run.
-    pub(crate) free: Semaphore,
+    /// Holds this processor's jobs, until its last handler has ended or was dropped.
+    pub(crate) life: Presence,
     /// Start nothing more, stop what runs. The parent of every job's token.
     pub(crate) closing: CancellationToken,
     /// Drop what still runs.
     pub(crate) abort: CancellationToken,
 }
 
-impl Shop {
+impl Shared {
     pub(crate) fn now(&self) -> SystemTime {
         (self.settings.clock)()
     }
 
-    /// Runs a claimed job and writes how that ended. `cancelled` tells the handler to stop.
-    pub(crate) async fn work(&self, job: Claimed, cancelled: CancellationToken) {
-        let Some(ending) = self.ending(&job, cancelled).await else { return };
+    /// Runs a claimed job and writes how that ended; false if it could not be written. `cancelled` asks the handler to
+    /// stop.
+    pub(crate) async fn work(&self, job: Claimed, cancelled: CancellationToken) -> bool {
+        let Some(ending) = self.ending(&job, cancelled).await else { return true };
         match &ending {
             Ending::Retry { failure, .. } => {
                 tracing::warn!(job = %job.lease.id, kind = job.kind, cause = %failure.cause, error = failure.message, "job failed, will be retried");
@@ -51,10 +53,15 @@ impl Shop {
             }
         }
         match self.write(&job, ending).await {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!(job = %job.lease.id, "the job had ended or changed hands meanwhile"),
-            // Its lease will lapse, and somebody will run it again.
-            Err(error) => tracing::error!(job = %job.lease.id, %error, "cannot write how a job's run ended"),
+            Ok(true) => true,
+            Ok(false) => {
+                tracing::debug!(job = %job.lease.id, "the job had ended or was claimed again meanwhile");
+                true
+            }
+            Err(error) => {
+                tracing::error!(job = %job.lease.id, %error, "cannot write how a job's run ended; it will run again");
+                false
+            }
         }
     }
 
@@ -71,19 +78,14 @@ impl Shop {
             Some(Ending::Fail { failure: Failure { cause, message: shorten(message) } })
         };
         let Some(handler) = self.settings.handlers.get(job.kind.as_str()) else {
-            let message = format!("no handler is registered for jobs of kind {:?}", job.kind);
-            return fail(FailureCause::UnknownKind, message);
+            // Only kinds with a handler are claimed.
+            return Some(Ending::Release);
         };
         let policy = handler.policy();
         if job.crashes > policy.crashes {
             let message = format!("the process died {} times while this job ran", job.crashes);
             return fail(FailureCause::Crash, message);
         }
-        let permit = tokio::select! {
-            biased;
-            () = cancelled.cancelled() => return Some(Ending::Release),
-            permit = self.free.acquire() => permit,
-        };
         let cx = JobContext {
             lease: job.lease.clone(),
             try_number: job.tries.saturating_add(1),
@@ -92,7 +94,6 @@ impl Shop {
             clock: Arc::clone(&self.settings.clock),
         };
         let outcome = self.handle(&**handler, &job.payload, cx, &policy).await;
-        drop(permit);
         let (cause, error) = match outcome {
             Outcome::Returned(Ok(done)) if done.id == job.lease.id && done.token == job.lease.token => {
                 return None;

@@ -198,17 +198,22 @@ async fn a_payload_that_no_longer_parses_fails_its_job_with_the_reason_and_no_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_an_unknown_kind_fails_with_the_reason() {
+async fn a_kind_without_a_handler_waits_for_a_process_that_has_one() {
     let (_dir, db) = fresh().await;
     let id = push(&db, Step::new("a", "x")).await;
-    push(&db, Signal("a".into())).await;
+    for subject in ["a", "b"] {
+        push(&db, Signal(subject.into())).await;
+    }
     let mut running = start(&db, |builder| builder);
-    running.signalled("a").await;
+    running.signalled("b").await;
     running.stop().await;
     let job = get(&db, id).await;
-    assert_eq!(job.status, JobStatus::Failed);
-    let message = "no handler is registered for jobs of kind \"step\"";
-    assert_eq!(job.failure, failure(FailureCause::UnknownKind, message));
+    assert_eq!((job.status, job.tries, job.failure), (JobStatus::Waiting, 0, None));
+
+    let mut running = start(&db, |builder| builder.register::<Step, _>(write::<Step>()));
+    running.signalled("a").await;
+    running.stop().await;
+    assert_eq!(notes(&db).await, ["x"]);
 }
 
 /// Runs a job of a kind with long delays once.

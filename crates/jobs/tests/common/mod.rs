@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -26,7 +27,7 @@ mod schema {
         effect (id) { id -> BigInt, job -> BigInt, subject -> Text, note -> Text, }
     }
     diesel::table! {
-        job (id) { id -> BigInt, payload -> Text, claim_at -> Nullable<BigInt>, }
+        job (id) { id -> BigInt, payload -> Text, token -> BigInt, }
     }
 }
 use schema::{effect, job};
@@ -240,7 +241,7 @@ impl Running {
         tokio::time::timeout(PATIENCE, self.task).await.expect("stops").unwrap().unwrap();
     }
 
-    /// Dies as in a crash: nothing is given back.
+    /// Is dropped, which is to the jobs as if the process had died.
     pub async fn crash(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
@@ -305,20 +306,38 @@ fn number(id: JobId) -> i64 {
     id.to_string().parse().unwrap()
 }
 
-/// When the lease of a running job ends.
-pub async fn lease_end(db: &Database, id: JobId) -> SystemTime {
-    let mut conn = db.read().await.unwrap();
-    let query = job::table.find(number(id)).select(job::claim_at.assume_not_null());
-    let end: privatix_db::types::Micros = on!(&mut *conn, |c| query.first(c).await).unwrap();
-    end.into()
-}
-
 /// Writes another payload into a job, as no program should.
 pub async fn scribble(db: &Database, id: JobId, payload: &str) {
     let mut tx = db.begin().await.unwrap();
     let update = diesel::update(job::table.find(number(id))).set(job::payload.eq(payload));
     on!(&mut *tx, |c| update.execute(c).await).unwrap();
     tx.commit().await.unwrap();
+}
+
+/// Runs SQL, as no program should.
+pub async fn tamper(db: &Database, sql: &str) {
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute(sql).await).unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// A clock that tests set: by how many seconds it is ahead of the system's.
+#[derive(Clone, Default)]
+pub struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    pub fn set_ahead(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+
+    pub fn read(&self) -> impl Fn() -> SystemTime + Send + Sync + 'static {
+        let ahead = Arc::clone(&self.0);
+        move || {
+            let seconds = AtomicI64::load(&ahead, Ordering::SeqCst);
+            let by = Duration::from_secs(seconds.unsigned_abs());
+            if seconds < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+        }
+    }
 }
 
 /// A clock that is ahead of the system's.

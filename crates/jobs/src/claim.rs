@@ -1,0 +1,105 @@
+//! What may be claimed, and claiming it.
+//!
+//! Only kinds that are asked for are read: jobs of other kinds wait for a processor that has a handler for them, and
+//! however many there are, they cost nothing.
+
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel_async::RunQueryDsl;
+use privatix_db::types::Micros;
+use privatix_db::{Conn, on};
+
+use crate::statement::Statement;
+use crate::{JobId, JobsError};
+
+/// The right to run one job, until another claim of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease {
+    pub(crate) id: JobId,
+    pub(crate) token: i64,
+    pub(crate) subject: String,
+}
+
+/// A claimed job.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) lease: Lease,
+    pub(crate) kind: String,
+    pub(crate) payload: String,
+    pub(crate) tries: u32,
+    pub(crate) crashes: u32,
+}
+
+// Word for word the condition of `job_due`, or the index is not used.
+const DUE: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect < 2";
+
+/// Claims at most `limit` due jobs of `kinds` for `holder`, those that have been due longest. Uses `job_due`: the work is
+/// `limit` rows for each kind.
+///
+/// SQLite has one writer, so that reading and then updating is safe; a backend with many adds `FOR UPDATE SKIP LOCKED`
+/// to the inner selects.
+pub(crate) async fn claim(
+    conn: &mut Conn,
+    holder: &str,
+    kinds: &[&'static str],
+    limit: usize,
+    now: Micros,
+) -> Result<Vec<Claimed>, JobsError> {
+    type Row = (i64, i64, String, String, String, i32, i32);
+    if kinds.is_empty() || limit == 0 {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Row> = on!(conn, |c| claim_statement(holder, kinds, limit, now).load(c).await)?;
+    let claimed = rows.into_iter().map(|(id, token, subject, kind, payload, tries, crashes)| Claimed {
+        lease: Lease { id: JobId(id), token, subject },
+        kind,
+        payload,
+        tries: tries.try_into().unwrap_or(0), // a constraint keeps both from being negative
+        crashes: crashes.try_into().unwrap_or(0),
+    });
+    let mut claimed: Vec<Claimed> = claimed.collect();
+    claimed.sort_by_key(|job| job.lease.id);
+    Ok(claimed)
+}
+
+pub(crate) fn claim_statement(
+    holder: &str,
+    kinds: &[&'static str],
+    limit: usize,
+    now: Micros,
+) -> Statement<(BigInt, BigInt, Text, Text, Text, Integer, Integer)> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let of_kind = format!(
+        "SELECT * FROM (SELECT id, claim_at FROM job WHERE kind = ? AND claim_at <= ? AND {DUE} \
+         ORDER BY claim_at, id LIMIT ?)"
+    );
+    let of_all = vec![of_kind; kinds.len()].join(" UNION ALL ");
+    let mut statement = Statement::new(format!(
+        "UPDATE job SET held_by = ?, token = token + 1, \
+         unique_key = CASE WHEN unique_waiting THEN NULL ELSE unique_key END \
+         WHERE id IN (SELECT id FROM ({of_all}) ORDER BY claim_at, id LIMIT ?) \
+         RETURNING id, token, subject, kind, payload, tries, crashes"
+    ))
+    .text(holder);
+    for kind in kinds {
+        statement = statement.text(*kind).number(now.0).number(limit);
+    }
+    statement.number(limit)
+}
+
+/// When a job of `kinds` may be claimed next. Uses `job_due`: one look for each kind.
+pub(crate) async fn next_due(conn: &mut Conn, kinds: &[&'static str]) -> Result<Option<Micros>, JobsError> {
+    if kinds.is_empty() {
+        return Ok(None);
+    }
+    let due: Option<i64> = on!(conn, |c| next_due_statement(kinds).get_result(c).await)?;
+    Ok(due.map(Micros))
+}
+
+pub(crate) fn next_due_statement(kinds: &[&'static str]) -> Statement<Nullable<BigInt>> {
+    let of_kind = format!(
+        "SELECT (SELECT claim_at FROM job WHERE kind = ? AND {DUE} ORDER BY claim_at LIMIT 1) AS due"
+    );
+    let of_all = vec![of_kind; kinds.len()].join(" UNION ALL ");
+    let statement = Statement::new(format!("SELECT min(due) FROM ({of_all})"));
+    kinds.iter().fold(statement, |statement, kind| statement.text(*kind))
+}
