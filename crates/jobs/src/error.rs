@@ -46,6 +46,12 @@ pub enum JobsError {
     /// Two handlers were registered for one kind.
     #[error("two handlers are registered for jobs of kind {0}; register one")]
     KindTwice(&'static str),
+    /// Two kinds name a lane of the same name with different workers or priorities.
+    #[error("lane {0} is described in two ways; let its kinds name one constant")]
+    LaneTwice(&'static str),
+    /// Workers were set for a lane that no registered kind names.
+    #[error("no registered kind names lane {0}; correct the name, or register a kind of it")]
+    NoSuchLane(&'static str),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),

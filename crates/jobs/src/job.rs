@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Done, JobContext, Policy};
+use crate::{Done, JobContext, Lane, Policy};
 
 /// A kind of job: its payload type, and the rules for its jobs.
 ///
@@ -15,6 +15,9 @@ use crate::{Done, JobContext, Policy};
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name under which jobs of this kind are stored. Never change it while there are such jobs.
     const KIND: &'static str;
+
+    /// Which kinds it shares workers with.
+    const LANE: Lane = Lane::DEFAULT;
 
     /// What the job is about. Jobs of one subject, of whatever kind, run one after another.
     fn subject(&self) -> String;

@@ -10,7 +10,8 @@
 //!   What a handler does *outside* the database may happen again after a crash; make it idempotent.
 //! - **Order.** The jobs of one subject run one after another in the order of their creation; a delayed or retried job
 //!   holds up the later ones of its subject. A job that failed or was cancelled holds up nothing. Different subjects
-//!   run side by side, up to [`workers`](ProcessorBuilder::workers).
+//!   run side by side.
+//! - **Lanes.** Kinds run in [`Lane`]s with workers of their own, so that a flood in one lane delays no other.
 //! - **No job runs twice at once.** A running job is held by the life of its processor, and what may be claimed is held by
 //!   nobody. It is freed when its run has ended, or when that life has: at the next start, because one process at a time
 //!   opens a database. No clock takes part, so that neither a suspended machine nor a clock that is set runs a job twice.
@@ -63,6 +64,7 @@ mod context;
 mod error;
 mod inspect;
 mod job;
+mod lane;
 mod lease;
 mod left_behind;
 #[cfg(test)]
@@ -81,6 +83,7 @@ pub use context::{Completion, Done, JobContext};
 pub use error::JobsError;
 pub use inspect::{Counts, Filter, Page, counts, get, list};
 pub use job::{Handler, Job, JobError};
+pub use lane::Lane;
 pub use policy::{Backoff, Duplicates, Policy};
 pub use processor::{Processor, ProcessorBuilder};
 pub use queue::{PushOptions, Pushed, cancel, prune, push, reactivate};

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use privatix_db::Database;
 use tokio_util::sync::CancellationToken;
 
+use crate::lane::Lanes;
 use crate::run::Run;
-use crate::{Done, Handler, Job, JobContext, JobError, JobsError, Policy, Wake};
+use crate::{Done, Handler, Job, JobContext, JobError, JobsError, Lane, Policy, Wake};
 
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -20,7 +21,7 @@ pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// #     db: privatix_db::Database, handler: impl privatix_jobs::Handler<J>,
 /// #     shutdown: tokio_util::sync::CancellationToken,
 /// # ) -> Result<(), privatix_jobs::JobsError> {
-/// let processor = privatix_jobs::Processor::builder(db).register(handler).workers(8).build()?;
+/// let processor = privatix_jobs::Processor::builder(db).register(handler).build()?;
 /// let wake = processor.wake(); // for whoever pushes jobs
 /// processor.run(shutdown).await
 /// # }
@@ -32,7 +33,7 @@ pub struct Processor {
 pub(crate) struct Settings {
     pub(crate) db: Database,
     pub(crate) handlers: HashMap<&'static str, Arc<dyn AnyHandler>>,
-    pub(crate) workers: usize,
+    pub(crate) lanes: Lanes,
     pub(crate) grace: Duration,
     pub(crate) wake: Wake,
     pub(crate) clock: Clock,
@@ -42,14 +43,13 @@ impl Processor {
     /// A processor of the jobs in `db`.
     pub fn builder(db: Database) -> ProcessorBuilder {
         ProcessorBuilder {
-            settings: Settings {
-                db,
-                handlers: HashMap::new(),
-                workers: 8,
-                grace: Duration::from_secs(10),
-                wake: Wake::new(),
-                clock: Arc::new(SystemTime::now),
-            },
+            db,
+            handlers: HashMap::new(),
+            kinds: Vec::new(),
+            workers: Vec::new(),
+            grace: Duration::from_secs(10),
+            wake: Wake::new(),
+            clock: Arc::new(SystemTime::now),
             twice: None,
         }
     }
@@ -80,65 +80,98 @@ impl fmt::Debug for Processor {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Processor")
-            .field("db", &self.db)
-            .field("kinds", &self.handlers.keys())
-            .field("workers", &self.workers)
-            .finish_non_exhaustive()
+        f.debug_struct("Processor").field("db", &self.db).field("lanes", &self.lanes).finish_non_exhaustive()
     }
 }
 
 /// Settings of a [`Processor`].
-#[derive(Debug)]
 #[must_use]
 pub struct ProcessorBuilder {
-    settings: Settings,
+    db: Database,
+    handlers: HashMap<&'static str, Arc<dyn AnyHandler>>,
+    kinds: Vec<(&'static str, Lane)>,
+    workers: Vec<(&'static str, usize)>,
+    grace: Duration,
+    wake: Wake,
+    clock: Clock,
     twice: Option<&'static str>,
+}
+
+impl fmt::Debug for ProcessorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessorBuilder")
+            .field("db", &self.db)
+            .field("kinds", &self.kinds)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ProcessorBuilder {
     /// Runs jobs of kind `J` with `handler`. Share one handler between kinds by an [`Arc`].
-    pub fn register<J: Job, H: Handler<J>>(mut self, handler: H) -> Self {
-        let handler = Arc::new(Typed { handler, kind: PhantomData::<fn(J)> });
-        if self.settings.handlers.insert(J::KIND, handler).is_some() {
-            self.twice = Some(J::KIND);
+    pub fn register<J: Job, H: Handler<J>>(self, handler: H) -> Self {
+        self.add(J::KIND, J::LANE, Arc::new(Typed { handler, kind: PhantomData::<fn(J)> }))
+    }
+
+    /// Fails the jobs of a kind that no process handles any more, by [`UnknownKind`](crate::FailureCause::UnknownKind).
+    /// Otherwise they wait for a process that has a handler, and the later jobs of their subjects wait behind them.
+    pub fn retired(self, kind: &'static str) -> Self {
+        self.add(kind, Lane::DEFAULT, Arc::new(Retired))
+    }
+
+    fn add(mut self, kind: &'static str, lane: Lane, handler: Arc<dyn AnyHandler>) -> Self {
+        if self.handlers.insert(kind, handler).is_some() {
+            self.twice = Some(kind);
         }
+        self.kinds.push((kind, lane));
         self
     }
 
-    /// At most `workers` handlers at a time; by default 8, at least 1.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.settings.workers = workers.max(1);
+    /// At most `workers` handlers at a time of kinds that name no lane; by default 8, at least 1.
+    pub fn workers(self, workers: usize) -> Self {
+        self.lane(Lane::DEFAULT.name(), workers)
+    }
+
+    /// At most `workers` handlers at a time in the lane of this name, at least 1.
+    pub fn lane(mut self, name: &'static str, workers: usize) -> Self {
+        self.workers.push((name, workers));
         self
     }
 
     /// How long a shutdown waits for running handlers; by default 10 s.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.settings.grace = grace;
+        self.grace = grace;
         self
     }
 
     /// Is woken by this handle.
     pub fn wake(mut self, wake: Wake) -> Self {
-        self.settings.wake = wake;
+        self.wake = wake;
         self
     }
 
     /// Takes the time from `clock` instead of the system's. It decides what is due; waiting is tokio's.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.settings.clock = Arc::new(clock);
+        self.clock = Arc::new(clock);
         self
     }
 
     /// The processor.
     ///
     /// # Errors
-    /// [`JobsError::KindTwice`].
+    /// [`JobsError::KindTwice`], [`JobsError::LaneTwice`], [`JobsError::NoSuchLane`].
     pub fn build(self) -> Result<Processor, JobsError> {
-        match self.twice {
-            Some(kind) => Err(JobsError::KindTwice(kind)),
-            None => Ok(Processor { settings: self.settings }),
+        if let Some(kind) = self.twice {
+            return Err(JobsError::KindTwice(kind));
         }
+        let settings = Settings {
+            db: self.db,
+            handlers: self.handlers,
+            lanes: Lanes::new(self.kinds, &self.workers)?,
+            grace: self.grace,
+            wake: self.wake,
+            clock: self.clock,
+        };
+        Ok(Processor { settings })
     }
 }
 
@@ -152,6 +185,7 @@ pub(crate) trait AnyHandler: Send + Sync {
 /// Why a run gave no [`Done`].
 pub(crate) enum Unfinished {
     Payload(serde_json::Error),
+    Retired,
     Handler(JobError),
 }
 
@@ -169,5 +203,19 @@ impl<J: Job, H: Handler<J>> AnyHandler for Typed<J, H> {
     async fn run(&self, payload: &str, cx: JobContext) -> Result<Done, Unfinished> {
         let job: J = serde_json::from_str(payload).map_err(Unfinished::Payload)?;
         self.handler.run(&job, cx).await.map_err(Unfinished::Handler)
+    }
+}
+
+/// Stands for the handler of a kind that nobody handles any more.
+struct Retired;
+
+#[async_trait]
+impl AnyHandler for Retired {
+    fn policy(&self) -> Policy {
+        Policy::default()
+    }
+
+    async fn run(&self, _: &str, _: JobContext) -> Result<Done, Unfinished> {
+        Err(Unfinished::Retired)
     }
 }

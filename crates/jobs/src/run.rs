@@ -36,6 +36,8 @@ pub(crate) struct Run {
 }
 
 struct Running {
+    /// Its place in the order of priority.
+    lane: usize,
     job: i64,
     token: i64,
     cancelled: CancellationToken,
@@ -117,14 +119,12 @@ impl Run {
         if Instant::now() >= self.look_at {
             self.look().await?;
         }
-        let workers = self.shared.settings.workers;
         let db = self.shared.settings.db.clone();
-        let kinds: Vec<&'static str> = self.shared.settings.handlers.keys().copied().collect();
         loop {
             let until_look = self.look_at.saturating_duration_since(Instant::now());
-            if self.running.len() >= workers {
-                return Ok(until_look);
-            }
+            let free = self.free_workers();
+            let lanes = self.shared.settings.lanes.iter().zip(&free).filter(|(_, free)| **free > 0);
+            let kinds: Vec<&'static str> = lanes.flat_map(|(lane, _)| lane.kinds.iter().copied()).collect();
             let Some(due) = claim::next_due(&mut *db.read().await?, &kinds).await? else {
                 return Ok(until_look);
             };
@@ -134,35 +134,45 @@ impl Run {
             {
                 return Ok(until_look.min(wait));
             }
-            self.claim(workers - self.running.len(), &kinds, now).await?;
+            self.claim(&free, now).await?;
         }
     }
 
-    async fn claim(
-        &mut self,
-        limit: usize,
-        kinds: &[&'static str],
-        now: SystemTime,
-    ) -> Result<(), JobsError> {
-        let mut share = self.shared.commits.begin().await?;
-        let claimed = claim::claim(&mut share, self.shared.life.name(), kinds, limit, now.into()).await?;
+    /// How many handlers may start in each lane.
+    fn free_workers(&self) -> Vec<usize> {
+        let lanes = &self.shared.settings.lanes;
+        let mut free: Vec<usize> = lanes.iter().map(|lane| lane.workers).collect();
+        for job in self.running.values() {
+            free[job.lane] = free[job.lane].saturating_sub(1);
+        }
+        free
+    }
+
+    async fn claim(&mut self, free: &[usize], now: SystemTime) -> Result<(), JobsError> {
+        let shared = Arc::clone(&self.shared);
+        let mut share = shared.commits.begin().await?;
+        let mut claimed = Vec::new();
+        for ((lane, served), free) in shared.settings.lanes.iter().enumerate().zip(free) {
+            let jobs = claim::claim(&mut share, shared.life.name(), &served.kinds, *free, now.into()).await?;
+            claimed.extend(jobs.into_iter().map(|job| (lane, job)));
+        }
         if let Err(error) = share.commit().await {
             // What became of the claim is not known.
             self.look_at = Instant::now();
             return Err(error.into());
         }
-        for job in claimed {
-            self.start(job);
+        for (lane, job) in claimed {
+            self.start(lane, job);
         }
         Ok(())
     }
 
-    fn start(&mut self, job: Claimed) {
+    fn start(&mut self, lane: usize, job: Claimed) {
         let cancelled = self.shared.closing.child_token();
         let (id, token) = (job.lease.id.0, job.lease.token);
         let (shared, stop) = (Arc::clone(&self.shared), cancelled.clone());
         let task = self.tasks.spawn(async move { shared.work(job, stop).await });
-        self.running.insert(task.id(), Running { job: id, token, cancelled });
+        self.running.insert(task.id(), Running { lane, job: id, token, cancelled });
     }
 
     /// Frees what nobody runs any more, and mends waits if the clock was set back. Writes nothing if there is nothing.

@@ -105,6 +105,12 @@ impl Shared {
             Outcome::Returned(Err(Unfinished::Payload(error))) => {
                 return fail(FailureCause::Payload, format!("the payload does not parse: {error}"));
             }
+            Outcome::Returned(Err(Unfinished::Retired)) => {
+                return fail(
+                    FailureCause::UnknownKind,
+                    format!("jobs of kind {:?} are no longer run", job.kind),
+                );
+            }
             Outcome::Aborted => return Some(Ending::Release),
             Outcome::Returned(Err(Unfinished::Handler(error))) => (FailureCause::Error, error),
             Outcome::Panicked(message) => (FailureCause::Panic, JobError::retry(message)),

@@ -216,6 +216,19 @@ async fn a_kind_without_a_handler_waits_for_a_process_that_has_one() {
     assert_eq!(notes(&db).await, ["x"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_retired_kind_fail_and_hold_up_nothing() {
+    let (_dir, db) = fresh().await;
+    let id = push(&db, Step::new("a", "x")).await;
+    push(&db, Signal("a".into())).await;
+    let mut running = start(&db, |builder| builder.retired("step"));
+    running.signalled("a").await;
+    running.stop().await;
+    let job = get(&db, id).await;
+    assert_eq!(job.status, JobStatus::Failed);
+    assert_eq!(job.failure, failure(FailureCause::UnknownKind, "jobs of kind \"step\" are no longer run"));
+}
+
 /// Runs a job of a kind with long delays once.
 async fn once(error: impl Fn() -> JobError + Send + Sync + 'static) -> JobRecord {
     let (_dir, db) = fresh().await;
