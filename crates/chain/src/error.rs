@@ -144,6 +144,16 @@ pub enum ChainError {
         /// Its status.
         status: crate::TxStatus,
     },
+    /// A price that pools would refuse in place of what is offered now.
+    #[error(
+        "transaction {tx} cannot be replaced at this price: pools want at least {} wei per gas in all and a tip of {} wei, and no tip above the whole", least.max_fee, least.priority_fee
+    )]
+    PriceTooLow {
+        /// The intent.
+        tx: crate::TxId,
+        /// The least that would do.
+        least: crate::Fees,
+    },
     /// No intent has this id.
     #[error("there is no transaction {tx}; list them to see the ids")]
     UnknownTx {
@@ -163,6 +173,7 @@ impl ChainError {
                 | Self::NoContract { .. }
                 | Self::OtherStream { .. }
                 | Self::NotSent { .. }
+                | Self::PriceTooLow { .. }
                 | Self::UnknownTx { .. }
         )
     }

@@ -75,9 +75,9 @@ pub use monitor::{
 };
 pub use rpc::{BlockHeader, Endpoint, EndpointUrl, Fault, ProxyUrl, RpcError, chain_id, check};
 pub use transactor::{
-    Attempt, Bump, FeeCapReached, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink,
-    Obstacle, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus, TxFilter,
-    TxId, TxRecord, TxSink, TxStatus, TxUpdate, TxWaiting, Wei,
+    Attempt, Deadline, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink, Obstacle,
+    Priority, Raise, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus,
+    TxFilter, TxId, TxRecord, TxSink, TxStatus, TxUpdate, TxWaiting, Wei,
 };
 
 /// The tables of the monitor and the transactor, for [`privatix_db::Database::open`].

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use privatix_agent::{AgentHandle, OfferingAction};
-use privatix_chain::TxFilter;
+use privatix_chain::{Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
 use privatix_client::ClientHandle;
 use privatix_jobs::{JobId, Pushed};
@@ -180,7 +180,7 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
         .on(|o: Arc<O>, ask: node::BumpTransaction| async move {
             let node = o.node();
             let mut tx = node.db().begin().await?;
-            node.transactor()?.bump(&mut tx, ask.transaction).await?;
+            node.transactor()?.bump(&mut tx, ask.transaction, Raise::Market).await?;
             tx.commit().await?;
             node.wake_transactor();
             Ok(Accepted {})

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::primitives::{Address, B256, Bloom, Bytes, TxKind, U256};
+use alloy::primitives::{Address, B256, Bloom, Bytes, TxKind, U64, U256};
 use alloy::providers::Provider;
 use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
 use alloy::rpc::types::{Filter, Log, TransactionRequest};
@@ -9,7 +9,7 @@ use alloy::transports::TransportError;
 use serde_json::Value;
 
 use super::pending::{Tagged, may_be_about_the_tag};
-use super::reply::{HIGHEST_BLOCK, Receipt};
+use super::reply::{FeeHistory, HIGHEST_BLOCK, Receipt};
 use crate::rpc::{Endpoint, Fault, RpcError};
 use crate::{ChainError, Inconsistency};
 
@@ -257,6 +257,12 @@ impl Rpc {
     pub(crate) async fn suggested_tip(&self) -> Result<u128, RpcError> {
         let provider = self.endpoint.provider();
         self.timed("eth_maxPriorityFeePerGas", provider.get_max_priority_fee_per_gas()).await
+    }
+
+    /// The tips that recent transactions paid: for each of the newest `blocks`, those that these shares of its transactions,
+    /// in percent, did not exceed.
+    pub(crate) async fn fee_history(&self, blocks: u64, percentiles: &[f64]) -> Result<FeeHistory, RpcError> {
+        self.ask("eth_feeHistory", (U64::from(blocks), BlockNumberOrTag::Latest, percentiles.to_vec())).await
     }
 
     /// What gas usually costs, in wei, on a chain without base fees.

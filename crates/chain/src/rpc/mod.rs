@@ -17,5 +17,5 @@ pub use endpoint::Endpoint;
 pub(crate) use fault::says_insufficient_funds;
 pub use fault::{Fault, RpcError};
 pub use proxy::ProxyUrl;
-pub(crate) use reply::Receipt;
+pub(crate) use reply::{FeeHistory, Receipt};
 pub use url::EndpointUrl;

@@ -140,6 +140,26 @@ impl<'de> Deserialize<'de> for Receipt {
     }
 }
 
+/// What we use of a fee history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FeeHistory {
+    /// For each block the tips that the asked-for shares of its transactions did not exceed, in wei per gas.
+    pub(crate) tips: Vec<Vec<u128>>,
+}
+
+impl<'de> Deserialize<'de> for FeeHistory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Raw {
+            #[serde(default)]
+            reward: Option<Vec<Vec<Quantity>>>,
+        }
+        let blocks = Raw::deserialize(deserializer)?.reward.unwrap_or_default();
+        let tips = blocks.into_iter().map(|block| block.into_iter().map(|tip| tip.0).collect()).collect();
+        Ok(Self { tips })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

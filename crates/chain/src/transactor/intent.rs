@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use alloy::primitives::{Address, B256, Bytes};
 use serde::{Deserialize, Serialize};
 
+use super::{Deadline, Priority, Raise};
+
 /// What the chain should do. Becomes durable with the caller's transaction, see
 /// [`Transactor::submit`](crate::Transactor::submit).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,16 @@ pub struct Intent {
     pub kind: String,
     /// What it is about, for the same, e.g. a channel id.
     pub subject: String,
+    /// How it competes with the account's other intents.
+    pub priority: Priority,
+    /// When it should be mined at the latest.
+    pub deadline: Option<Deadline>,
+    /// What is lost if it is not mined, in wei. Never is more paid for it, all fees included.
+    pub stake: Option<Wei>,
+    /// The intent that must be mined before this one goes out.
+    pub after: Option<TxId>,
+    /// Whether the contract refuses a second effect of it by itself.
+    pub repeatable: bool,
 }
 
 impl Intent {
@@ -37,6 +49,11 @@ impl Intent {
             value: 0,
             kind: String::new(),
             subject: String::new(),
+            priority: Priority::Normal,
+            deadline: None,
+            stake: None,
+            after: None,
+            repeatable: false,
         }
     }
 
@@ -47,17 +64,53 @@ impl Intent {
         self
     }
 
-    /// Says what it is.
+    /// Names what it is.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
         self
     }
 
-    /// Says what it is about.
+    /// Names what it is about.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = subject.into();
+        self
+    }
+
+    /// Gives it another priority than the usual one.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// It should be mined before this time.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// This many wei are lost if it is not mined. As its deadline approaches, up to this much may be paid for it.
+    #[must_use]
+    pub fn stake(mut self, wei: u128) -> Self {
+        self.stake = Some(Wei(wei));
+        self
+    }
+
+    /// It goes out once `earlier` is mined, and fails if that does not succeed.
+    #[must_use]
+    pub fn after(mut self, earlier: TxId) -> Self {
+        self.after = Some(earlier);
+        self
+    }
+
+    /// The contract refuses a second effect of it, so that it may be signed for another nonce before the first is certain to
+    /// be lost. Never for a payment.
+    #[must_use]
+    pub fn repeatable(mut self) -> Self {
+        self.repeatable = true;
         self
     }
 }
@@ -250,8 +303,10 @@ pub struct TxRecord {
     pub failure: Option<String>,
     /// Where it was mined; may be taken back by a reorg until it is final.
     pub inclusion: Option<Inclusion>,
-    /// Whether a raise of its fee was asked for and has not happened yet.
-    pub bump_requested: bool,
+    /// The raise of its fee that was asked for and has not happened yet.
+    pub raise: Option<Raise>,
+    /// Whether it is the transactor's own and only uses up a nonce.
+    pub filler: bool,
     /// When it was submitted.
     pub created_at: SystemTime,
     /// When anything of it changed last.

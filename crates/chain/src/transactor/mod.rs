@@ -3,10 +3,14 @@
 mod fees;
 mod intent;
 mod keyring;
+mod market;
+mod price;
 mod revert;
 mod send;
 mod settle;
 mod table;
+mod terms;
+mod urgency;
 mod work;
 
 use std::sync::Arc;
@@ -18,10 +22,11 @@ use privatix_db::{Conn, Database};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use fees::{Bump, FeeCapReached, FeePolicy, Fees};
+pub use fees::{FeePolicy, Fees, Raise};
 pub use intent::{Attempt, Inclusion, Intent, Obstacle, TxFilter, TxId, TxRecord, TxStatus, Wei};
 pub use keyring::Keyring;
 pub use revert::RevertDecoder;
+pub use urgency::{Deadline, Priority};
 
 use crate::rpc::Rpc;
 use crate::{Backoff, ChainError, Endpoint, SinkError};
@@ -231,13 +236,22 @@ impl Transactor {
     /// caller's transaction; followed by a [`wake`](Self::wake).
     ///
     /// # Errors
-    /// [`ChainError::UnknownTx`], [`ChainError::NotSent`], [`ChainError::Db`].
-    pub async fn bump(&self, conn: &mut Conn, id: TxId) -> Result<(), ChainError> {
+    /// [`ChainError::UnknownTx`]; [`ChainError::NotSent`]; [`ChainError::PriceTooLow`] for a price that pools would not
+    /// take in place of what is offered now; [`ChainError::Db`].
+    pub async fn bump(&self, conn: &mut Conn, id: TxId, raise: Raise) -> Result<(), ChainError> {
         let record = self.get(conn, id).await?;
         if record.status != TxStatus::Sent || record.inclusion.is_some() {
             return Err(ChainError::NotSent { tx: id, status: record.status });
         }
-        Ok(table::request_bump(conn, id, true).await?)
+        if let Raise::To { max_fee, priority_fee } = raise {
+            let asked = Fees::new(max_fee.0, priority_fee.0);
+            let offered = table::attempts(conn, id).await?.into_iter().map(|attempt| attempt.fees);
+            let least = offered.reduce(Fees::join).map_or(Fees::new(0, 0), Fees::replacement);
+            if !asked.covers(least) || asked.priority_fee > asked.max_fee {
+                return Err(ChainError::PriceTooLow { tx: id, least });
+            }
+        }
+        Ok(table::set_raise(conn, id, Some(raise)).await?)
     }
 
     /// The accounts it signs for.

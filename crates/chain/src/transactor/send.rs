@@ -3,9 +3,11 @@ use std::time::SystemTime;
 use alloy::consensus::{TxEip1559, TxLegacy};
 use alloy::primitives::{TxKind, U256};
 
+use super::fees::Waited;
+use super::price::{Bid, Price, price};
 use super::revert::{self, BroadcastRefusal};
 use super::work::{Memory, Now};
-use super::{Attempt, Bump, FeeCapReached, Fees, Inner, Obstacle, TxRecord, TxStatus, Wei, table};
+use super::{Attempt, Fees, Inner, Obstacle, Raise, TxRecord, TxStatus, Wei, table};
 use crate::ChainError;
 use crate::rpc::{Call, Fault, says_insufficient_funds};
 
@@ -36,16 +38,15 @@ impl Inner {
             return Ok(None);
         }
         let Some(gas_limit) = self.gas_limit(&record, earlier).await? else { return Ok(None) };
-        let offer = match now.base_fee {
-            Some(base_fee) => self.options.fees.initial(base_fee, self.tip().await?),
-            None => self.options.fees.initial_price(self.rpc.gas_price().await?),
-        };
-        let fees = match offer {
-            Ok(fees) => fees,
-            Err(reached) => {
-                self.obstruct(&record, Some(fee_cap(reached))).await?;
+        let bid = bid(&record, gas_limit);
+        let fees = match price(&self.options.fees, &now.market, &bid, now.time) {
+            Price::Offer(fees) => fees,
+            Price::Keep => return Ok(None), // nothing is held
+            Price::Wait { needed, cap } => {
+                self.obstruct(&record, Some(fee_cap(needed, cap))).await?;
                 return Ok(None);
             }
+            Price::Poor { .. } => return Ok(None), // nothing limits it to the balance yet
         };
         if let Some(obstacle) = self.shortfall(&record, gas_limit, fees, in_flight).await? {
             self.obstruct(&record, Some(obstacle)).await?;
@@ -77,30 +78,34 @@ impl Inner {
         Ok(Some(record))
     }
 
-    /// Replaces a transaction by one that offers more; false if the cap forbids it.
+    /// Replaces a transaction by one that offers more, if the market or the operator demands it and the cap allows it.
     pub(super) async fn bump(
         &self,
         memory: &mut Memory,
         now: Now,
         record: &TxRecord,
         previous: &Attempt,
+        waited: Waited,
     ) -> Result<bool, ChainError> {
         let (Some(nonce), Some(gas_limit)) = (record.nonce, record.gas_limit) else { return Ok(false) };
-        let bump = match now.base_fee {
-            Some(base_fee) => self.options.fees.bump(previous.fees, base_fee, self.tip().await?),
-            None => self.options.fees.bump_price(previous.fees, self.rpc.gas_price().await?),
+        let raise = record.raise.is_some();
+        let bid = Bid { held: Some(previous.fees), waited, raise, ..bid(record, gas_limit) };
+        let offer = match record.raise {
+            Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),
+            _ => price(&self.options.fees, &now.market, &bid, now.time),
         };
-        match bump {
-            Bump::AtCap(reached) => {
-                if record.bump_requested {
+        match offer {
+            Price::Keep | Price::Poor { .. } => Ok(false),
+            Price::Wait { needed, cap } => {
+                if raise {
                     let mut tx = self.db.begin().await?;
-                    table::request_bump(&mut tx, record.id, false).await?;
+                    table::set_raise(&mut tx, record.id, None).await?;
                     tx.commit().await?;
                 }
-                self.obstruct(record, Some(fee_cap(reached))).await?;
+                self.obstruct(record, Some(fee_cap(needed, cap))).await?;
                 Ok(false)
             }
-            Bump::To(fees) => {
+            Price::Offer(fees) => {
                 let attempt = self.sign_and_store(now, record, nonce, gas_limit, fees).await?;
                 tracing::info!(tx = %record.id, hash = %attempt.hash, max_fee = fees.max_fee, "fee raised");
                 let record = self.reload(record.id).await?;
@@ -115,15 +120,6 @@ impl Inner {
                 }
                 Ok(true)
             }
-        }
-    }
-
-    async fn tip(&self) -> Result<u128, ChainError> {
-        match self.rpc.suggested_tip().await {
-            Ok(tip) => Ok(tip),
-            // Not every node has an opinion; the policy's least tip is ours then.
-            Err(error) if matches!(error.fault, Fault::Refused { .. } | Fault::Garbage(_)) => Ok(0),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -191,7 +187,7 @@ impl Inner {
     ) -> Result<Attempt, ChainError> {
         let intent = &record.intent;
         let (to, value, input) = (TxKind::Call(intent.to), U256::from(intent.value), intent.input.clone());
-        let (raw, hash) = if now.base_fee.is_some() {
+        let (raw, hash) = if now.market.base_fee.is_some() {
             let unsigned = TxEip1559 {
                 chain_id: self.chain_id,
                 nonce,
@@ -253,6 +249,22 @@ pub(super) fn call(record: &TxRecord) -> Call<'_> {
     Call { from: intent.from, to: intent.to, value: intent.value, input: &intent.input }
 }
 
-fn fee_cap(reached: FeeCapReached) -> Obstacle {
-    Obstacle::FeeCap { needed: Wei(reached.needed), cap: Wei(reached.cap) }
+/// What an offer for it is wanted for, if nothing is held.
+fn bid(record: &TxRecord, gas_limit: u64) -> Bid {
+    let intent = &record.intent;
+    Bid {
+        gas: gas_limit,
+        priority: intent.priority,
+        deadline: intent.deadline,
+        stake: intent.stake.map(|stake| stake.0),
+        elsewhere: 0,
+        balance: u128::MAX,
+        held: None,
+        waited: Waited::default(),
+        raise: false,
+    }
+}
+
+fn fee_cap(needed: u128, cap: u128) -> Obstacle {
+    Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }
 }

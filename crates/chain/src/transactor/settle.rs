@@ -1,3 +1,4 @@
+use super::fees::Waited;
 use super::send::{Broadcast, call};
 use super::work::{Memory, Missing, Now};
 use super::{Attempt, Inclusion, Inner, NONCE_FILLER, Obstacle, TxRecord, TxStatus, revert, table};
@@ -163,9 +164,15 @@ impl Inner {
         let Some(newest) = ours.max_by_key(|attempt| attempt.fees.max_fee) else { return Ok(record) };
         let in_line = memory.line.get(&record.intent.from).map_or(now.head, |(_, head)| *head);
         let waiting_since = newest.head.max(in_line);
-        let stuck = record.nonce == Some(next)
-            && now.head >= waiting_since.saturating_add(self.options.fees.stuck_after_blocks.max(1));
-        if (record.bump_requested || stuck) && self.bump(memory, now, &record, newest).await? {
+        let waited = if record.nonce == Some(next) {
+            let seconds = newest.at.elapsed().unwrap_or_default().as_secs();
+            Waited { blocks: now.head.saturating_sub(waiting_since), seconds }
+        } else {
+            Waited::default()
+        };
+        // At most once for each head.
+        let due = record.raise.is_some() || newest.head < now.head;
+        if due && self.bump(memory, now, &record, newest, waited).await? {
             return self.reload(record.id).await;
         }
         if memory.pooled.insert(record.id, now.head) != Some(now.head) && !self.rpc.knows(newest.hash).await?

@@ -5,8 +5,11 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, DbError, on};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::{Attempt, Fees, Inclusion, Intent, Obstacle, TxFilter, TxId, TxRecord, TxStatus};
+use super::terms::Terms;
+use super::{Attempt, Fees, Inclusion, Intent, Obstacle, Raise, TxFilter, TxId, TxRecord, TxStatus};
 use crate::schema::{chain_attempts, chain_txs};
 use crate::{ChainError, sql};
 
@@ -22,12 +25,14 @@ struct Row {
     input: Vec<u8>,
     kind: String,
     subject: String,
+    terms: String,
+    filler: bool,
     status: String,
     nonce: Option<i64>,
     gas_limit: Option<i64>,
     obstacle: Option<String>,
     failure: Option<String>,
-    bump_requested: bool,
+    raise: Option<String>,
     tx_hash: Option<Bytes32>,
     block: Option<i64>,
     block_hash: Option<Bytes32>,
@@ -53,21 +58,17 @@ impl Row {
             }),
             _ => None,
         };
-        let obstacle = self
-            .obstacle
-            .map(|json| serde_json::from_str(&json).map_err(|e| corrupt("obstacle", e.to_string())))
-            .transpose()?;
+        let terms: Terms = from_json("terms of a transaction", &self.terms)?;
+        let obstacle = self.obstacle.map(|json| from_json("obstacle", &json)).transpose()?;
+        let raise = self.raise.map(|json| from_json("raise of a fee", &json)).transpose()?;
         Ok(TxRecord {
             id: TxId(self.id),
-            intent: Intent {
-                key: self.key,
-                from: self.sender.bytes().into(),
-                to: self.recipient.bytes().into(),
-                input: self.input.into(),
-                value: self.value.into(),
-                kind: self.kind,
-                subject: self.subject,
-            },
+            intent: terms.onto(
+                Intent::new(self.key, self.sender.bytes().into(), self.recipient.bytes().into(), self.input)
+                    .value(self.value.into())
+                    .kind(self.kind)
+                    .subject(self.subject),
+            ),
             chain_id: sql::number("chain id", self.chain_id)?,
             status: self.status.parse().map_err(|e| corrupt("transaction status", e))?,
             nonce: optional("nonce", self.nonce)?,
@@ -75,11 +76,20 @@ impl Row {
             obstacle,
             failure: self.failure,
             inclusion,
-            bump_requested: self.bump_requested,
+            raise,
+            filler: self.filler,
             created_at: self.created_at.into(),
             updated_at: self.updated_at.into(),
         })
     }
+}
+
+fn from_json<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, DbError> {
+    serde_json::from_str(json).map_err(|e| DbError::Corrupt { what, reason: e.to_string() })
+}
+
+fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<String, DbError> {
+    serde_json::to_string(value).map_err(|e| DbError::Corrupt { what, reason: e.to_string() })
 }
 
 fn read_all(rows: Vec<Row>) -> Result<Vec<TxRecord>, DbError> {
@@ -103,6 +113,9 @@ pub(super) async fn submit(
         chain_txs::input.eq(intent.input.to_vec()),
         chain_txs::kind.eq(&intent.kind),
         chain_txs::subject.eq(&intent.subject),
+        chain_txs::terms.eq(to_json("terms of a transaction", &Terms::of(intent))?),
+        chain_txs::filler.eq(nonce.is_some()),
+        chain_txs::watched.eq(true),
         chain_txs::status.eq(TxStatus::Unsent.as_str()),
         chain_txs::nonce.eq(nonce.map(sql::integer)),
         chain_txs::created_at.eq(now),
@@ -164,12 +177,17 @@ pub(super) async fn list(conn: &mut Conn, filter: &TxFilter) -> Result<Vec<TxRec
     read_all(rows)
 }
 
+/// Written out, so that SQLite finds the index of the working set.
+fn watched() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
+    diesel::dsl::sql("watched = 1")
+}
+
 /// All intents that are not final, oldest first.
 pub(super) async fn open(conn: &mut Conn, chain_id: u64) -> Result<Vec<TxRecord>, DbError> {
-    let open = [TxStatus::Unsent.as_str(), TxStatus::Sent.as_str()];
     let rows: Vec<Row> = on!(conn, |c| {
         chain_txs::table
-            .filter(chain_txs::chain_id.eq(sql::integer(chain_id)).and(chain_txs::status.eq_any(open)))
+            .filter(chain_txs::chain_id.eq(sql::integer(chain_id)))
+            .filter(watched())
             .order(chain_txs::id)
             .select(Row::as_select())
             .load(c)
@@ -270,6 +288,9 @@ pub(super) async fn store_attempt(
     let row = (
         chain_attempts::hash.eq(Bytes32::from(attempt.hash)),
         chain_attempts::tx.eq(id.0),
+        chain_attempts::chain_id.eq(sql::integer(seen.chain_id)),
+        chain_attempts::sender.eq(Addr::from(seen.intent.from)),
+        chain_attempts::fate.eq("unknown"),
         chain_attempts::nonce.eq(sql::integer(attempt.nonce)),
         chain_attempts::raw.eq(&attempt.raw),
         chain_attempts::max_fee.eq(Amount128::from(attempt.fees.max_fee)),
@@ -300,7 +321,7 @@ pub(super) async fn store_attempt(
             chain_txs::nonce.eq(sql::integer(attempt.nonce)),
             chain_txs::gas_limit.eq(sql::integer(gas_limit)),
             chain_txs::obstacle.eq(None::<String>),
-            chain_txs::bump_requested.eq(false),
+            chain_txs::raise.eq(None::<String>),
             chain_txs::updated_at.eq(Micros::now()),
         ))
         .execute(c)
@@ -329,12 +350,7 @@ pub(super) async fn set_obstacle(
     id: TxId,
     obstacle: Option<&Obstacle>,
 ) -> Result<(), DbError> {
-    let json = obstacle
-        .map(|obstacle| {
-            serde_json::to_string(obstacle)
-                .map_err(|e| DbError::Corrupt { what: "obstacle", reason: e.to_string() })
-        })
-        .transpose()?;
+    let json = obstacle.map(|obstacle| to_json("obstacle", obstacle)).transpose()?;
     on!(conn, |c| {
         diesel::update(chain_txs::table.find(id.0))
             .set((chain_txs::obstacle.eq(json), chain_txs::updated_at.eq(Micros::now())))
@@ -344,10 +360,11 @@ pub(super) async fn set_obstacle(
     Ok(())
 }
 
-pub(super) async fn request_bump(conn: &mut Conn, id: TxId, requested: bool) -> Result<(), DbError> {
+pub(super) async fn set_raise(conn: &mut Conn, id: TxId, raise: Option<Raise>) -> Result<(), DbError> {
+    let json = raise.map(|raise| to_json("raise of a fee", &raise)).transpose()?;
     on!(conn, |c| {
         diesel::update(chain_txs::table.find(id.0))
-            .set((chain_txs::bump_requested.eq(requested), chain_txs::updated_at.eq(Micros::now())))
+            .set((chain_txs::raise.eq(json), chain_txs::updated_at.eq(Micros::now())))
             .execute(c)
             .await
     })?;
@@ -369,7 +386,7 @@ pub(super) async fn set_inclusion(
         chain_txs::gas_used.eq(inclusion.map(|i| sql::integer(i.gas_used))),
         chain_txs::gas_price.eq(inclusion.map(|i| Amount128::from(i.gas_price))),
         chain_txs::obstacle.eq(None::<String>),
-        chain_txs::bump_requested.eq(false),
+        chain_txs::raise.eq(None::<String>),
         chain_txs::updated_at.eq(Micros::now()),
     );
     on!(conn, |c| diesel::update(chain_txs::table.find(id.0)).set(row).execute(c).await)?;
@@ -388,9 +405,10 @@ pub(super) async fn finish(
         diesel::update(chain_txs::table.find(id.0).filter(chain_txs::status.eq_any(open)))
             .set((
                 chain_txs::status.eq(status.as_str()),
+                chain_txs::watched.eq(false),
                 chain_txs::failure.eq(failure),
                 chain_txs::obstacle.eq(None::<String>),
-                chain_txs::bump_requested.eq(false),
+                chain_txs::raise.eq(None::<String>),
                 chain_txs::updated_at.eq(Micros::now()),
             ))
             .execute(c)

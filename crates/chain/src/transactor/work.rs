@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::{Address, B256};
 
+use super::price::Market;
 use super::{
     Inner, NONCE_FILLER, Obstacle, TransactorState, TxId, TxRecord, TxStatus, TxUpdate, TxWaiting, table,
 };
@@ -20,6 +21,7 @@ pub(super) struct Memory {
     worked: bool,
     best_head: u64,
     lower_heads: u32,
+    seen: Option<SeenHead>,
     /// For each account: its next nonce on the chain, and the head at which it became that.
     pub(super) line: HashMap<Address, (u64, u64)>,
     /// For each account: the head at which a gap before its transactions was noticed.
@@ -30,6 +32,14 @@ pub(super) struct Memory {
     pub(super) refused: HashSet<TxId>,
     /// The head at which the pool was last asked for a transaction.
     pub(super) pooled: HashMap<TxId, u64>,
+}
+
+/// A head, since when it is known, and what gas costs as of it.
+#[derive(Clone, Copy)]
+struct SeenHead {
+    hash: B256,
+    at: Instant,
+    market: Market,
 }
 
 /// Heads that found a nonce taken and no receipt of ours.
@@ -44,8 +54,21 @@ pub(super) struct Missing {
 pub(super) struct Now {
     pub(super) head: u64,
     hash: B256,
-    /// None on a chain without base fees (before EIP-1559).
-    pub(super) base_fee: Option<u128>,
+    pub(super) market: Market,
+    /// The chain's time, in seconds, as it counts for urgency.
+    pub(super) time: u64,
+}
+
+/// How far the wall clock may be from the chain's and still be believed.
+const CLOCKS_AGREE: u64 = 3_600;
+
+/// The chain's time for judging urgency: that of the head, and what has gone by since it was first seen; or the wall clock's,
+/// if that is later and both agree roughly. The later one, because a head may be an old one: an error on this side costs at
+/// most a higher price, within the stake.
+fn chain_time(head: u64, since: Duration, wall: SystemTime) -> u64 {
+    let of_head = head.saturating_add(since.as_secs());
+    let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    if wall.abs_diff(of_head) <= CLOCKS_AGREE { of_head.max(wall) } else { of_head }
 }
 
 impl Inner {
@@ -146,7 +169,16 @@ impl Inner {
         memory.best_head = number;
         let head = self.rpc.header(number).await?;
         self.status.send_modify(|status| status.head = Some(number));
-        Ok(Now { head: number, hash: head.hash, base_fee: head.base_fee.map(u128::from) })
+        let seen = match memory.seen {
+            Some(seen) if seen.hash == head.hash => seen,
+            _ => *memory.seen.insert(SeenHead {
+                hash: head.hash,
+                at: Instant::now(),
+                market: self.market(&head).await?,
+            }),
+        };
+        let time = chain_time(head.timestamp, seen.at.elapsed(), SystemTime::now());
+        Ok(Now { head: number, hash: head.hash, market: seen.market, time })
     }
 
     async fn serve(

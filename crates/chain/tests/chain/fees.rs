@@ -2,7 +2,10 @@
 
 use alloy::primitives::{Address, U256};
 use alloy::providers::Provider;
-use privatix_chain::{FeePolicy, Intent, Obstacle, Transactor, TxId, TxRecord, TxStatus, Wei};
+use privatix_chain::{
+    ChainError, Deadline, FeePolicy, Intent, Obstacle, Priority, Raise, Transactor, TxId, TxRecord, TxStatus,
+    Wei,
+};
 use privatix_db::Database;
 use privatix_testkit::Anvil;
 
@@ -35,6 +38,7 @@ async fn a_stuck_transaction_is_replaced_by_dearer_ones_until_one_is_mined() {
     let (_dir, db) = fresh().await;
     let mut fees = FeePolicy::default();
     fees.stuck_after_blocks = 2;
+    fees.stuck_after_seconds = 0;
     let transactor = transactor(&db, http(anvil.url()), &anvil).fees(fees).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     anvil.set_automine(false).await.unwrap();
@@ -80,7 +84,7 @@ async fn an_operator_can_have_a_fee_raised_at_once() {
 
     let mut updates = transactor.updates();
     let mut tx = db.begin().await.unwrap();
-    transactor.bump(&mut tx, id).await.unwrap();
+    transactor.bump(&mut tx, id, Raise::Market).await.unwrap();
     tx.commit().await.unwrap();
     transactor.wake();
     let attempts = loop {
@@ -93,7 +97,7 @@ async fn an_operator_can_have_a_fee_raised_at_once() {
     anvil.mine(1).await.unwrap();
     let record = ended(&db, &transactor, id).await;
     assert_eq!(record.inclusion.unwrap().tx_hash, attempts[0].hash);
-    assert!(!record.bump_requested);
+    assert_eq!(record.raise, None);
     assert_eq!(anvil.balance(TARGET).await.unwrap(), U256::from(1));
     running.stop().await.unwrap();
 }
@@ -126,11 +130,79 @@ async fn above_the_cap_nothing_is_sent_until_gas_gets_cheaper() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_price_counts_above_the_cap_and_is_refused_below_what_pools_take() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let mut fees = FeePolicy::default();
+    fees.max_fee_cap = 5 * GWEI;
+    let transactor = transactor(&db, http(anvil.url()), &anvil).fees(fees).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    anvil.set_automine(false).await.unwrap();
+    let id = submit(&db, &transactor, gift(&anvil)).await;
+    sent(&db, &transactor, id).await;
+    let offered = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap()[0].fees;
+
+    let mut tx = db.begin().await.unwrap();
+    let to = |max_fee, tip| Raise::To { max_fee: Wei(max_fee), priority_fee: Wei(tip) };
+    for refused in [to(offered.max_fee + 1, offered.priority_fee * 2), to(50 * GWEI, 51 * GWEI)] {
+        let refusal = transactor.bump(&mut tx, id, refused).await.unwrap_err();
+        assert!(matches!(refusal, ChainError::PriceTooLow { .. }), "{refusal}");
+    }
+    transactor.bump(&mut tx, id, to(50 * GWEI, 20 * GWEI)).await.unwrap();
+    tx.commit().await.unwrap();
+    transactor.wake();
+    until(&db, &transactor, id, "the replacement", |record| record.raise.is_none()).await;
+    let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!(attempts[0].fees, privatix_chain::Fees::new(50 * GWEI, 20 * GWEI));
+    mine_at(&anvil, &transactor, 20 * GWEI).await;
+    let record = ended(&db, &transactor, id).await;
+    assert_eq!(record.inclusion.unwrap().tx_hash, attempts[0].hash);
+    running.stop().await.unwrap();
+}
+
+/// What is at stake, in wei.
+const STAKE: u128 = 5_000_000_000_000_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dispute_near_its_deadline_pays_above_the_everyday_cap() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let mut fees = FeePolicy::default();
+    fees.max_fee_cap = 5 * GWEI;
+    let transactor = transactor(&db, http(anvil.url()), &anvil).fees(fees).build(Outcomes::default());
+    anvil.set_automine(false).await.unwrap();
+    anvil.set_next_base_fee(50 * GWEI).await.unwrap();
+    anvil.mine(1).await.unwrap();
+    let head = anvil.provider().get_block_by_number(Default::default()).await.unwrap().unwrap();
+    let now = head.header.timestamp;
+    let running = Running::transactor(&transactor);
+    // One that has its whole window before it, and one at the end of it.
+    let dispute = |key: &str, left: u64| {
+        Intent::new(key, anvil.account(1), TARGET, Vec::new())
+            .value(1)
+            .priority(Priority::Urgent)
+            .deadline(Deadline::new(now + left, 3_600_000))
+            .stake(STAKE)
+    };
+    let early = submit(&db, &transactor, dispute("early", 3_600_000)).await;
+    let late = submit(&db, &transactor, dispute("late", 600)).await;
+    sent(&db, &transactor, late).await;
+    let record = until(&db, &transactor, early, "an obstacle", |record| record.obstacle.is_some()).await;
+    assert!(matches!(record.obstacle, Some(Obstacle::FeeCap { .. })), "{record:?}");
+    mine_at(&anvil, &transactor, 50 * GWEI).await;
+    let record = ended(&db, &transactor, late).await;
+    let paid = record.inclusion.unwrap();
+    assert!(paid.gas_price >= 50 * GWEI && paid.cost() <= STAKE, "{paid:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_at_the_cap_that_is_lost_from_the_pool_is_sent_again() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
     let mut fees = FeePolicy::default();
     fees.stuck_after_blocks = 1;
+    fees.stuck_after_seconds = 0;
     fees.max_fee_cap = 3 * GWEI;
     let transactor = transactor(&db, http(anvil.url()), &anvil).fees(fees).build(Outcomes::default());
     let running = Running::transactor(&transactor);

@@ -244,6 +244,7 @@ async fn a_final_transaction_that_a_deeper_reorg_takes_back_is_sent_again_before
 fn impatient() -> FeePolicy {
     let mut fees = FeePolicy::default();
     fees.stuck_after_blocks = 1;
+    fees.stuck_after_seconds = 0;
     fees
 }
 

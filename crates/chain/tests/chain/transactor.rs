@@ -5,7 +5,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use privatix_chain::{
-    ChainError, Intent, Keyring, Obstacle, RevertDecoder, Transactor, TransactorState, TxFilter, TxId,
+    ChainError, Intent, Keyring, Obstacle, Raise, RevertDecoder, Transactor, TransactorState, TxFilter, TxId,
     TxStatus, Wei,
 };
 use privatix_channel::Amount;
@@ -381,8 +381,8 @@ async fn intents_can_be_listed_and_a_wrong_question_is_refused() {
     drop(conn);
 
     let mut tx = db.begin().await.unwrap();
-    let refusal = transactor.bump(&mut tx, first).await.unwrap_err();
+    let refusal = transactor.bump(&mut tx, first, Raise::Market).await.unwrap_err();
     assert!(matches!(refusal, ChainError::NotSent { status: TxStatus::Mined, .. }), "{refusal}");
-    let refusal = transactor.bump(&mut tx, TxId(77)).await.unwrap_err();
+    let refusal = transactor.bump(&mut tx, TxId(77), Raise::Market).await.unwrap_err();
     assert!(matches!(refusal, ChainError::UnknownTx { tx: TxId(77) }), "{refusal}");
 }
