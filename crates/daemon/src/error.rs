@@ -15,7 +15,7 @@ use crate::{ConfigError, KeystoreError, TooFewFiles, logging};
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  it failed: the chain, the database, a port in use, too few open files, a job that gave up, not ready
+  1  it failed: the chain, the database, a port in use, too few open files, a job that gave up, not well
   2  the command line, the configuration, a key or a password is wrong
   3  no daemon answers, or it does not accept the token
   4  the daemon refused; the message says why
@@ -122,9 +122,14 @@ pub enum DaemonError {
         /// The command that shows it.
         look: String,
     },
-    /// The daemon is not ready.
-    #[error("not ready: {0}")]
-    NotReady(String),
+    /// The daemon is not well, by the answer that was asked for.
+    #[error("{what}: {why}")]
+    NotWell {
+        /// Which answer.
+        what: &'static str,
+        /// What is in the way.
+        why: String,
+    },
     /// A task ended unexpectedly.
     #[error("the {task} ended unexpectedly: {reason}; see the log")]
     Task {
@@ -190,7 +195,7 @@ impl DaemonError {
             Self::OpenFiles(_) => "open_files",
             Self::OrderFailed { .. } => "order_failed",
             Self::StillRunning { .. } => "still_running",
-            Self::NotReady(_) => "not_ready",
+            Self::NotWell { .. } => "not_well",
             Self::Node(_) | Self::Task { .. } => "failed",
         }
     }

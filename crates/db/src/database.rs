@@ -3,7 +3,7 @@ use std::fs::{File, TryLockError};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
@@ -126,6 +126,22 @@ impl Database {
 
     pub(crate) fn present(&self) -> &watch::Sender<BTreeSet<String>> {
         &self.0.present
+    }
+
+    /// Commits a change that means nothing, and returns how long that took: whether the disk takes commits, and whether the
+    /// writer comes free for them.
+    ///
+    /// # Errors
+    /// [`DbError::WriterBusy`]; [`DbError::Query`], for example of a disk that is full.
+    pub async fn probe(&self) -> Result<Duration, DbError> {
+        let started = std::time::Instant::now();
+        let mut tx = self.begin().await?;
+        // Free for applications, and in the database's first page.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let statement = format!("PRAGMA user_version = {}", now & 0x7fff_ffff);
+        on!(&mut *tx, |c| c.batch_execute(&statement).await)?;
+        tx.commit().await?;
+        Ok(started.elapsed())
     }
 
     fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Conn>> {

@@ -357,3 +357,60 @@ async fn a_low_limit_of_open_files_is_raised_and_what_it_does_not_allow_is_told(
     }
     assert!(daemon.log().contains("allows fewer connections than configured"), "{}", daemon.log());
 }
+
+/// The health page with this name: its status and its body.
+async fn health_page(home: &Home, name: &str) -> (StatusCode, Value) {
+    let answer = http().get(format!("{}/health{name}", home.url())).send().await.unwrap();
+    let status = answer.status();
+    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+}
+
+fn check<'a>(health: &'a Value, name: &str) -> &'a Value {
+    health["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_not_money_safe_and_is_named() {
+    let (_anvil, _, home) = market().await;
+    // A process that is refused to write a byte more, as on a full disk; the signal that comes with it is not its own.
+    let wrapper = home.file("without-xfsz");
+    std::fs::write(&wrapper, "#!/bin/sh\ntrap '' XFSZ\nexec \"$@\"\n").unwrap();
+    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let daemon = home.start_as(home.builder_in(wrapper.to_str().unwrap())).await;
+    let money_is = |expected: StatusCode| {
+        let home = &home;
+        wait_for("the answer about money", LONG, async move || {
+            let (status, health) = health_page(home, "/money").await;
+            if status == expected { Ok(health) } else { Err(health.to_string()) }
+        })
+    };
+    let good = money_is(StatusCode::OK).await.unwrap();
+    assert_eq!(
+        (&good["live"], &good["ready"], &good["moneySafe"]),
+        (&json!(true), &json!(true), &json!(true))
+    );
+    home.run(&["health", "--of", "money"]).succeeds();
+
+    let limit = |limit: &str| {
+        let pid = format!("--pid={}", daemon.pid());
+        let set = std::process::Command::new("prlimit")
+            .args([&pid, &format!("--fsize={limit}:unlimited")])
+            .status();
+        assert!(set.unwrap().success());
+    };
+    limit("1");
+    let full = money_is(StatusCode::SERVICE_UNAVAILABLE).await.unwrap();
+    assert_eq!(check(&full, "disk")["state"], "bad");
+    assert!(check(&full, "disk")["message"].as_str().unwrap().contains("takes no commits"), "{full}");
+    assert_eq!(health_page(&home, "/live").await.0, StatusCode::OK);
+    home.run(&["health", "--of", "money"]).fails(1, &["money is not safe", "takes no commits"]);
+    let metrics = http().get(format!("{}/metrics", home.url())).bearer_auth(home.token());
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    for line in ["privatix_money_safe 0", "privatix_check{name=\"disk\",state=\"bad\"} 1", "privatix_live 1"]
+    {
+        assert!(metrics.contains(line), "{line:?} is not in\n{metrics}");
+    }
+
+    limit("unlimited");
+    money_is(StatusCode::OK).await.unwrap();
+}

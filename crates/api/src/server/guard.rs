@@ -17,11 +17,12 @@ use subtle::ConstantTimeEq;
 use tower::{Layer, Service};
 
 use super::connections::Place;
+use crate::node::Health;
 
 /// The pages beside the methods.
 pub(crate) trait Pages: Send + Sync + 'static {
-    /// The health page: whether ready, and its JSON.
-    fn health(&self) -> (bool, String);
+    /// The health page.
+    fn health(&self) -> Health;
     /// The metrics page, in Prometheus' text format.
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
 }
@@ -126,9 +127,10 @@ impl Rules {
         }
         let get = request.method == Method::GET || request.method == Method::HEAD;
         let path = request.uri.path();
-        if get && path == "/health" {
-            let (ready, body) = self.pages.health();
-            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if get && let Some(question) = question(path) {
+            let health = self.pages.health();
+            let status = if question(&health) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let body = serde_json::to_string(&health).unwrap_or_else(|error| error.to_string());
             return Some(response(status, "application/json", body));
         }
         let right = self.right(request);
@@ -150,7 +152,7 @@ impl Rules {
             _ => Some(refusal(
                 StatusCode::NOT_FOUND,
                 "no_such_page",
-                "there are POST / for JSON-RPC, GET /health and GET /metrics",
+                "there are POST / for JSON-RPC, GET /health, /health/live, /health/ready, /health/money and /metrics",
             )),
         }
     }
@@ -176,6 +178,16 @@ impl Rules {
         } else {
             self.metrics_token.as_ref().is_some_and(is).then_some(Right::Metrics)
         }
+    }
+}
+
+/// What a health page asks.
+fn question(path: &str) -> Option<fn(&Health) -> bool> {
+    match path {
+        "/health" | "/health/ready" => Some(|health| health.ready),
+        "/health/live" => Some(|health| health.live),
+        "/health/money" => Some(|health| health.money_safe),
+        _ => None,
     }
 }
 
@@ -217,8 +229,8 @@ mod tests {
 
     struct NoPages;
     impl Pages for NoPages {
-        fn health(&self) -> (bool, String) {
-            (true, "{}".into())
+        fn health(&self) -> Health {
+            Health { live: true, ready: true, ..Health::default() }
         }
         fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
             Box::pin(async { String::new() })
@@ -308,6 +320,20 @@ mod tests {
         assert_eq!(ask(&second, "Bearer wrong").await, StatusCode::UNAUTHORIZED);
         drop(first);
         assert_eq!(ask(&second, "Bearer secret").await, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn each_health_page_answers_its_question() {
+        for (page, expected) in [
+            ("/health", StatusCode::OK),
+            ("/health/ready", StatusCode::OK),
+            ("/health/live", StatusCode::OK),
+            ("/health/money", StatusCode::SERVICE_UNAVAILABLE),
+            ("/health/other", StatusCode::UNAUTHORIZED),
+        ] {
+            let request = http::Request::get(page).header("host", "localhost");
+            assert_eq!(status(request).await, Some(expected), "{page}");
+        }
     }
 
     #[tokio::test]

@@ -1,12 +1,39 @@
-//! Whether the daemon can do its work, without asking anybody: every part tells by itself how it is.
+//! How the daemon is, without asking anybody: every part reports by itself.
 
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, TransactorState, TxWaiting};
 use privatix_node::Node;
 
+use super::money::{self, Disk, Facts, View};
 use crate::node::{ChainStatus, Health, Reason};
 
-pub(crate) fn health(node: &Node) -> Health {
+/// How the daemon is, with what the last look at its disk has shown.
+pub(crate) fn health(node: &Node, disk: Option<Disk>) -> Health {
+    let checks = money::checks(&Facts { view: view(node), disk });
+    let (reasons, warnings) = in_the_way(node);
+    Health {
+        live: true, // it answers
+        ready: reasons.is_empty(),
+        money_safe: money::is_safe(&checks),
+        checks,
+        reasons,
+        warnings,
+    }
+}
+
+fn view(node: &Node) -> View {
+    let Some(status) = node.monitor() else { return View::Nothing };
+    let (Some(head), Some(age)) = (status.newest, node.head_age()) else { return View::Nothing };
+    match (&status.state, age.freshness) {
+        (MonitorState::CatchingUp, Freshness::Fresh | Freshness::Late) => {
+            View::Behind(monitor_hindered(&status).unwrap_or_default())
+        }
+        (_, freshness) => View::Followed { freshness, complaint: age.complaint(&head) },
+    }
+}
+
+/// What keeps the daemon from its work, and what does not but should be known.
+fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
     let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
     let mut hindered = |part: &str, message: String| {
         reasons.push(Reason { part: part.to_owned(), message });
@@ -43,7 +70,7 @@ pub(crate) fn health(node: &Node) -> Health {
     let changes = node.services().host().health_changes();
     let plugin = changes.borrow().clone();
     match plugin {
-        None => hindered("adapter", "the plug-in has not said yet how it is; try again".into()),
+        None => hindered("adapter", "the plug-in has not reported yet how it is; try again".into()),
         Some(adapter::Health::Well) => {}
         Some(adapter::Health::Degraded { reason }) => {
             warnings.push(Reason { part: "adapter".into(), message: reason });
@@ -54,12 +81,12 @@ pub(crate) fn health(node: &Node) -> Health {
     warnings.extend(
         node.notices().all().into_iter().map(|(part, message)| Reason { part: part.to_owned(), message }),
     );
-    Health { ready: reasons.is_empty(), reasons, warnings }
+    (reasons, warnings)
 }
 
 /// What keeps orders that need the chain from being carried out now.
 pub(crate) fn chain_trouble(node: &Node) -> Option<String> {
-    let Health { reasons, warnings, .. } = health(node);
+    let (reasons, warnings) = in_the_way(node);
     let of_chain =
         |reason: &Reason| matches!(reason.part.as_str(), "chain_monitor" | "chain_head" | "transactor");
     let said: Vec<String> =

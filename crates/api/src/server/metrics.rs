@@ -8,20 +8,23 @@ use privatix_node::{Node, NodeError};
 use privatix_store::{channels, vouchers};
 
 use super::health;
-use crate::node::{Balances, TorStatus};
+use crate::node::{Balances, Health, TorStatus};
 
-pub(crate) async fn page(
-    node: &Node,
-    balances: Option<&Balances>,
-    tor: Option<&TorStatus>,
-    lost_log_lines: u64,
-) -> String {
+/// What the page shows beside what the node knows by itself.
+pub(crate) struct Figures<'a> {
+    pub(crate) health: Health,
+    pub(crate) balances: Option<&'a Balances>,
+    pub(crate) tor: Option<&'a TorStatus>,
+    pub(crate) lost_log_lines: u64,
+}
+
+pub(crate) async fn page(node: &Node, figures: &Figures<'_>) -> String {
     let mut text = Text::default();
     text.head("privatix_info", "gauge", "The daemon.");
     let (role, version) = (node.side().to_string(), env!("CARGO_PKG_VERSION").to_owned());
     text.line("privatix_info", &[("role", &role), ("version", &version)], 1);
 
-    of_process(&mut text, health::health(node).ready, tor, lost_log_lines);
+    of_process(&mut text, &figures.health, figures.tor, figures.lost_log_lines);
 
     let chain = health::chain_status(node);
     for (name, help, block) in [
@@ -53,7 +56,7 @@ pub(crate) async fn page(
     if let Err(error) = stored(node, &mut text).await {
         tracing::warn!(%error, "the metrics page lacks what is stored");
     }
-    if let Some(balances) = balances {
+    if let Some(balances) = figures.balances {
         text.head("privatix_balance", "gauge", "Base units of the token, or wei, at the last look.");
         text.line("privatix_balance", &[("of", "ether")], balances.ether);
         text.line("privatix_balance", &[("of", "wallet")], balances.wallet);
@@ -63,15 +66,25 @@ pub(crate) async fn page(
 }
 
 /// The page while the daemon starts.
-pub(crate) fn starting(tor: &TorStatus, lost_log_lines: u64) -> String {
+pub(crate) fn starting(health: &Health, tor: &TorStatus, lost_log_lines: u64) -> String {
     let mut text = Text::default();
-    of_process(&mut text, false, Some(tor), lost_log_lines);
+    of_process(&mut text, health, Some(tor), lost_log_lines);
     text.0
 }
 
-fn of_process(text: &mut Text, ready: bool, tor: Option<&TorStatus>, lost_log_lines: u64) {
-    text.head("privatix_ready", "gauge", "1 when GET /health answers 200.");
-    text.line("privatix_ready", &[], u8::from(ready));
+fn of_process(text: &mut Text, health: &Health, tor: Option<&TorStatus>, lost_log_lines: u64) {
+    for (name, page, is) in [
+        ("privatix_live", "/health/live", health.live),
+        ("privatix_ready", "/health/ready", health.ready),
+        ("privatix_money_safe", "/health/money", health.money_safe),
+    ] {
+        text.head(name, "gauge", &format!("1 when GET {page} answers 200."));
+        text.line(name, &[], u8::from(is));
+    }
+    text.head("privatix_check", "gauge", "What money depends on: 1 beside the state that it is in.");
+    for check in &health.checks {
+        text.line("privatix_check", &[("name", &check.name), ("state", check.state.as_str())], 1);
+    }
 
     text.head("privatix_log_lines_lost_total", "counter", "Lines that could not be written to the log.");
     text.line("privatix_log_lines_lost_total", &[], lost_log_lines);

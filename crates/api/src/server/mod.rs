@@ -1,10 +1,12 @@
 mod connections;
 mod convert;
+mod disk;
 mod failure;
 mod guard;
 mod health;
 mod methods;
 mod metrics;
+mod money;
 mod operator;
 mod starting;
 
@@ -25,9 +27,10 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::node::{Balances, TorStatus};
+use crate::node::{Balances, Health, TorStatus};
 use guard::{Pages, Rules};
 use methods::About;
+use money::Disk;
 pub use operator::Operator;
 use starting::Starting;
 
@@ -66,8 +69,8 @@ impl ServerSettings {
         }
     }
 
-    fn about(&self) -> About {
-        About { started_at: SystemTime::now(), tor: self.tor.clone() }
+    fn about(&self, disk: watch::Receiver<Option<Disk>>) -> About {
+        About { started_at: SystemTime::now(), tor: self.tor.clone(), disk }
     }
 }
 
@@ -130,8 +133,9 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let node = Arc::clone(agent.node());
-        let module = methods::agent(agent, self.settings.about()).into_module();
-        self.serve(node, module, shutdown).await
+        let disk = watch::Sender::new(None);
+        let module = methods::agent(agent, self.settings.about(disk.subscribe())).into_module();
+        self.serve(node, module, disk, shutdown).await
     }
 
     /// Serves a client's API until shutdown.
@@ -144,8 +148,9 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let node = Arc::clone(client.node());
-        let module = methods::client(client, self.settings.about()).into_module();
-        self.serve(node, module, shutdown).await
+        let disk = watch::Sender::new(None);
+        let module = methods::client(client, self.settings.about(disk.subscribe())).into_module();
+        self.serve(node, module, disk, shutdown).await
     }
 
     /// Answers, until `made`, how far this process's Tor is, while the daemon waits for it and has no role yet: the health
@@ -170,12 +175,14 @@ impl ApiServer {
         self,
         node: Arc<Node>,
         module: RpcModule<O>,
+        disk: watch::Sender<Option<Disk>>,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let (seen, balances) = watch::channel(None);
         let pages = Arc::new(NodePages {
             node: Arc::clone(&node),
             balances,
+            disk: disk.subscribe(),
             tor: self.settings.tor.clone(),
             lost_log_lines: Arc::clone(&self.settings.lost_log_lines),
         });
@@ -183,6 +190,7 @@ impl ApiServer {
             tokio::join!(
                 node.services().host().poll_health(HEALTH_EVERY, shutdown.clone()),
                 look_at_balances(&node, &seen, &shutdown),
+                disk::watch(node.db(), &disk, &shutdown),
             );
             Ok(())
         };
@@ -237,15 +245,14 @@ async fn look_at_balances(node: &Node, seen: &watch::Sender<Option<Balances>>, s
 struct NodePages {
     node: Arc<Node>,
     balances: watch::Receiver<Option<Balances>>,
+    disk: watch::Receiver<Option<Disk>>,
     tor: Option<watch::Receiver<TorStatus>>,
     lost_log_lines: Arc<AtomicU64>,
 }
 
 impl Pages for NodePages {
-    fn health(&self) -> (bool, String) {
-        let health = health::health(&self.node);
-        let body = serde_json::to_string(&health).unwrap_or_else(|error| error.to_string());
-        (health.ready, body)
+    fn health(&self) -> Health {
+        health::health(&self.node, self.disk.borrow().clone())
     }
 
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
@@ -253,7 +260,13 @@ impl Pages for NodePages {
             let balances = self.balances.borrow().clone();
             let lost_log_lines = self.lost_log_lines.load(Ordering::Relaxed);
             let tor = self.tor.as_ref().map(|tor| tor.borrow().clone());
-            metrics::page(&self.node, balances.as_ref(), tor.as_ref(), lost_log_lines).await
+            let figures = metrics::Figures {
+                health: self.health(),
+                balances: balances.as_ref(),
+                tor: tor.as_ref(),
+                lost_log_lines,
+            };
+            metrics::page(&self.node, &figures).await
         })
     }
 }

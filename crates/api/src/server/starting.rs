@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::guard::Pages;
 use super::metrics;
-use crate::node::{Health, Reason, TorStatus};
+use crate::node::{Check, CheckState, Health, Reason, TorStatus};
 use crate::{ErrorCode, Failure, agent, client, node};
 
 /// What a daemon waits for before its role can be made: the Tor that it reaches the chain endpoint through.
@@ -40,15 +40,20 @@ impl Starting {
 }
 
 impl Pages for Starting {
-    fn health(&self) -> (bool, String) {
-        let reason = Reason { part: "tor".into(), message: waits(&self.tor.borrow()) };
-        let health = Health { ready: false, reasons: vec![reason], warnings: Vec::new() };
-        (false, serde_json::to_string(&health).unwrap_or_else(|error| error.to_string()))
+    fn health(&self) -> Health {
+        let message = waits(&self.tor.borrow());
+        let check = Check { name: "view".into(), state: CheckState::Unknown, message: Some(message.clone()) };
+        Health {
+            live: true,
+            checks: vec![check],
+            reasons: vec![Reason { part: "tor".into(), message }],
+            ..Health::default()
+        }
     }
 
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         let lost_log_lines = self.lost_log_lines.load(Ordering::Relaxed);
-        let page = metrics::starting(&self.tor.borrow(), lost_log_lines);
+        let page = metrics::starting(&self.health(), &self.tor.borrow(), lost_log_lines);
         Box::pin(std::future::ready(page))
     }
 }
@@ -74,10 +79,9 @@ mod tests {
     #[test]
     fn the_health_page_shows_how_far_tor_is_and_what_is_in_its_way() {
         let shown = |tor| {
-            let (ready, body) = starting(tor).health();
-            assert!(!ready);
-            let health: Health = serde_json::from_str(&body).unwrap();
-            assert_eq!((health.ready, health.reasons[0].part.as_str()), (false, "tor"));
+            let health = starting(tor).health();
+            assert_eq!((health.live, health.ready, health.money_safe), (true, false, false));
+            assert_eq!(health.reasons[0].part.as_str(), "tor");
             health.reasons[0].message.clone()
         };
         let under_way = TorStatus { bootstrap_percent: 35, stage: "loading".into(), ..TorStatus::default() };

@@ -5,9 +5,10 @@ mod jobs;
 mod transactions;
 
 use alloy::primitives::Address;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use privatix_api::node::{
-    Balances, Deposit, GetBalances, GetStatus, Health, Status, TokenUnit, TorStatus, Withdraw,
+    Balances, Check, CheckState, Deposit, GetBalances, GetStatus, Health, Reason, Status, TokenUnit,
+    TorStatus, Withdraw,
 };
 use privatix_api::{ApiClient, node};
 use privatix_channel::{Amount, ChannelId};
@@ -59,8 +60,24 @@ pub(crate) enum NodeCommand {
     /// Lists transactions, shows one, raises a fee
     #[command(subcommand)]
     Transactions(TransactionsCommand),
-    /// Tells whether the daemon can do its work; exits with 1 when it cannot
-    Health,
+    /// Shows how the daemon is, and exits with 1 when that is not well
+    Health {
+        /// Which answer decides: whether it runs, can do its work, or keeps money safe
+        #[arg(long, value_enum, default_value_t)]
+        of: HealthQuestion,
+    },
+}
+
+/// Which answer of the health page decides.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum HealthQuestion {
+    /// It runs: a restart would not help
+    Live,
+    /// It can do its work
+    #[default]
+    Ready,
+    /// Nothing is known to endanger what it has earned or locked
+    Money,
 }
 
 impl NodeCommand {
@@ -90,16 +107,20 @@ impl NodeCommand {
             }
             Self::Jobs(command) => command.carry_out(api, output).await?,
             Self::Transactions(command) => command.carry_out(api, output).await?,
-            Self::Health => {
+            Self::Health { of } => {
                 let health = api.health().await?;
                 output.show(&health, self::health);
-                if !health.ready {
-                    let reasons: Vec<String> = health
-                        .reasons
-                        .iter()
-                        .map(|reason| format!("{}: {}", reason.part, reason.message))
-                        .collect();
-                    return Err(DaemonError::NotReady(reasons.join("; ")));
+                let (well, what) = match of {
+                    HealthQuestion::Live => (health.live, "not live"),
+                    HealthQuestion::Ready => (health.ready, "not ready"),
+                    HealthQuestion::Money => (health.money_safe, "money is not safe"),
+                };
+                if !well {
+                    let why = match of {
+                        HealthQuestion::Money => troubles(&health),
+                        _ => reasons(&health.reasons),
+                    };
+                    return Err(DaemonError::NotWell { what, why: why.join("; ") });
                 }
             }
         }
@@ -188,8 +209,24 @@ fn balances(balances: &Balances) -> String {
 }
 
 fn health(health: &Health) -> String {
-    let ready = if health.ready { "ready" } else { "not ready" };
-    let lines = health.reasons.iter().chain(&health.warnings);
-    let said: Vec<String> = lines.map(|reason| format!("{}: {}", reason.part, reason.message)).collect();
-    if said.is_empty() { ready.to_owned() } else { format!("{ready}: {}", said.join("; ")) }
+    let states = [
+        if health.live { "live" } else { "not live" },
+        if health.ready { "ready" } else { "not ready" },
+        if health.money_safe { "money safe" } else { "money not safe" },
+    ];
+    let mut said = reasons(&health.reasons);
+    said.extend(troubles(health));
+    said.extend(reasons(&health.warnings));
+    let states = states.join(", ");
+    if said.is_empty() { states } else { format!("{states}: {}", said.join("; ")) }
+}
+
+fn reasons(reasons: &[Reason]) -> Vec<String> {
+    reasons.iter().map(|reason| format!("{}: {}", reason.part, reason.message)).collect()
+}
+
+/// The checks of what money depends on that are not good and have something to add.
+fn troubles(health: &Health) -> Vec<String> {
+    let named = |check: &Check| Some(format!("{}: {}", check.name, check.message.as_ref()?));
+    health.checks.iter().filter(|check| check.state != CheckState::Good).filter_map(named).collect()
 }

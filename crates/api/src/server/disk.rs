@@ -1,0 +1,53 @@
+//! Looks at the data folder's disk, and whether the database takes commits.
+
+use std::path::Path;
+use std::time::Duration;
+
+use privatix_db::Database;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::money::Disk;
+
+const EVERY: Duration = Duration::from_secs(30);
+/// Looked at sooner again, to see the end of trouble.
+const AFTER_TROUBLE: Duration = Duration::from_secs(5);
+
+/// Looks until shutdown.
+pub(crate) async fn watch(db: &Database, seen: &watch::Sender<Option<Disk>>, shutdown: &CancellationToken) {
+    loop {
+        let Some(disk) = shutdown.run_until_cancelled(look(db)).await else { return };
+        let pause = match &disk.commit {
+            Ok(_) => EVERY,
+            Err(error) => {
+                tracing::error!(%error, "the database takes no commits");
+                AFTER_TROUBLE
+            }
+        };
+        seen.send_replace(Some(disk));
+        if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn look(db: &Database) -> Disk {
+    let path = db.path().to_owned();
+    let free = tokio::task::spawn_blocking(move || free_space(&path)).await;
+    Disk {
+        free: free.unwrap_or_else(|error| Err(error.to_string())),
+        commit: db.probe().await.map_err(|error| error.to_string()),
+    }
+}
+
+/// Bytes that this process may still write where the database is.
+#[cfg(unix)]
+fn free_space(database: &Path) -> Result<u64, String> {
+    let found = rustix::fs::statvfs(database).map_err(|error| error.to_string())?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_space(_: &Path) -> Result<u64, String> {
+    Err("it is not looked up on this system; watch it by other means".to_owned())
+}

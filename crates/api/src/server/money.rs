@@ -1,0 +1,193 @@
+//! Whether money is safe: a function of what the parts of the daemon report.
+
+use std::time::Duration;
+
+use privatix_chain::Freshness;
+
+use crate::node::{Check, CheckState};
+
+/// Below this much free space an operator should make room.
+const LITTLE_SPACE: u64 = 1 << 30;
+/// Below this much the database may soon take no vouchers.
+const NO_SPACE: u64 = 64 << 20;
+/// A commit that takes longer holds up acknowledgements of payments.
+const SLOW_COMMIT: Duration = Duration::from_secs(2);
+/// A commit that takes longer holds up answers to disputes.
+const STUCK_COMMIT: Duration = Duration::from_secs(15);
+
+/// What the parts report.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) view: View,
+    /// None before the first look.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// How well the chain is seen.
+#[derive(Clone, Debug)]
+pub(crate) enum View {
+    /// No block was seen yet.
+    Nothing,
+    /// Its newest block is known, but not all that was confirmed is stored.
+    Behind(String),
+    /// All that was confirmed is stored.
+    Followed { freshness: Freshness, complaint: Option<String> },
+}
+
+/// The last look at the disk and the database's writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    /// Bytes that this process may still write, or why that is not known.
+    pub(crate) free: Result<u64, String>,
+    /// How long a commit took, or why it failed.
+    pub(crate) commit: Result<Duration, String>,
+}
+
+/// The checks behind "money is safe".
+pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
+    vec![view(&facts.view), disk(facts.disk.as_ref()), writer(facts.disk.as_ref())]
+}
+
+fn view(view: &View) -> Check {
+    let named = |state, message| Check { name: "view".to_owned(), state, message };
+    match view {
+        View::Nothing => named(CheckState::Unknown, Some("no block of the chain was seen yet".to_owned())),
+        View::Behind(message) => named(CheckState::AtRisk, Some(message.clone())),
+        View::Followed { freshness, complaint } => {
+            let state = match freshness {
+                Freshness::Fresh => CheckState::Good,
+                Freshness::Late => CheckState::AtRisk,
+                _ => CheckState::Bad,
+            };
+            named(state, complaint.clone())
+        }
+    }
+}
+
+fn disk(disk: Option<&Disk>) -> Check {
+    let named = |state, message: Option<String>| Check { name: "disk".to_owned(), state, message };
+    let Some(disk) = disk else { return not_looked_at("disk") };
+    match (&disk.commit, &disk.free) {
+        (Err(error), _) => named(CheckState::Bad, Some(format!("the database takes no commits: {error}"))),
+        (Ok(_), Err(error)) => {
+            named(CheckState::Unknown, Some(format!("the free space cannot be determined: {error}")))
+        }
+        (Ok(_), Ok(free)) => {
+            let state = match *free {
+                ..NO_SPACE => CheckState::Bad,
+                NO_SPACE..LITTLE_SPACE => CheckState::AtRisk,
+                _ => CheckState::Good,
+            };
+            let message = format!("{} MiB are free in the data folder; make room", free >> 20);
+            named(state, (state != CheckState::Good).then_some(message))
+        }
+    }
+}
+
+fn writer(disk: Option<&Disk>) -> Check {
+    let named = |state, message: Option<String>| Check { name: "writer".to_owned(), state, message };
+    match disk.map(|disk| &disk.commit) {
+        None => not_looked_at("writer"),
+        // The disk's check names the reason.
+        Some(Err(_)) => named(CheckState::Bad, None),
+        Some(Ok(took)) => {
+            let state = match *took {
+                took if took > STUCK_COMMIT => CheckState::Bad,
+                took if took > SLOW_COMMIT => CheckState::AtRisk,
+                _ => CheckState::Good,
+            };
+            let message = format!("a commit took {} s; look at the disk's load", took.as_secs());
+            named(state, (state != CheckState::Good).then_some(message))
+        }
+    }
+}
+
+fn not_looked_at(name: &str) -> Check {
+    let message = Some("not looked at yet; try again".to_owned());
+    Check { name: name.to_owned(), state: CheckState::Unknown, message }
+}
+
+/// Whether nothing is known to endanger money.
+pub(crate) fn is_safe(checks: &[Check]) -> bool {
+    checks.iter().all(|check| matches!(check.state, CheckState::Good | CheckState::AtRisk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn facts() -> Facts {
+        Facts {
+            view: View::Followed { freshness: Freshness::Fresh, complaint: None },
+            disk: Some(Disk { free: Ok(100 << 30), commit: Ok(Duration::from_millis(3)) }),
+        }
+    }
+
+    fn states(facts: &Facts) -> Vec<(String, CheckState)> {
+        checks(facts).into_iter().map(|check| (check.name, check.state)).collect()
+    }
+
+    fn all_good_but(name: &str, state: CheckState, facts: &Facts) {
+        for (check, found) in states(facts) {
+            assert_eq!(found, if check == name { state } else { CheckState::Good }, "{check}: {facts:?}");
+        }
+    }
+
+    #[test]
+    fn all_is_good_on_a_good_day() {
+        assert!(
+            checks(&facts()).iter().all(|check| check.state == CheckState::Good && check.message.is_none())
+        );
+    }
+
+    #[test]
+    fn the_view_is_judged_by_its_freshness() {
+        let followed = |freshness| View::Followed { freshness, complaint: Some("late".into()) };
+        for (view, state) in [
+            (View::Nothing, CheckState::Unknown),
+            (View::Behind("block 3 of 9".into()), CheckState::AtRisk),
+            (followed(Freshness::Late), CheckState::AtRisk),
+            (followed(Freshness::Stale), CheckState::Bad),
+        ] {
+            all_good_but("view", state, &Facts { view, ..facts() });
+        }
+    }
+
+    #[test]
+    fn free_space_and_commits_are_judged_by_their_limits() {
+        for (free, state) in [
+            (0, CheckState::Bad),
+            (64 * MIB - 1, CheckState::Bad),
+            (64 * MIB, CheckState::AtRisk),
+            (1024 * MIB - 1, CheckState::AtRisk),
+            (1024 * MIB, CheckState::Good),
+        ] {
+            let disk = Some(Disk { free: Ok(free), commit: Ok(Duration::ZERO) });
+            all_good_but("disk", state, &Facts { disk, ..facts() });
+        }
+        for (millis, state) in [
+            (2_000, CheckState::Good),
+            (2_001, CheckState::AtRisk),
+            (15_000, CheckState::AtRisk),
+            (15_001, CheckState::Bad),
+        ] {
+            let disk = Some(Disk { free: Ok(100 << 30), commit: Ok(Duration::from_millis(millis)) });
+            all_good_but("writer", state, &Facts { disk, ..facts() });
+        }
+    }
+
+    #[test]
+    fn a_commit_that_fails_and_what_is_not_known_are_not_safe() {
+        let full = Disk { free: Ok(0), commit: Err("database or disk is full".into()) };
+        let found = checks(&Facts { disk: Some(full), ..facts() });
+        assert!(!is_safe(&found));
+        assert!(found[1].message.as_ref().unwrap().contains("disk is full"));
+        assert!(!is_safe(&checks(&Facts { disk: None, ..facts() })));
+        assert!(!is_safe(&checks(&Facts { view: View::Nothing, ..facts() })));
+        let unknown = Disk { free: Err("not supported".into()), commit: Ok(Duration::ZERO) };
+        assert!(!is_safe(&checks(&Facts { disk: Some(unknown), ..facts() })));
+        assert!(is_safe(&checks(&Facts { view: View::Behind("3 of 9".into()), ..facts() })), "at risk only");
+    }
+}
