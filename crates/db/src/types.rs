@@ -121,6 +121,15 @@ impl Micros {
     }
 }
 
+impl std::ops::Add<Duration> for Micros {
+    type Output = Self;
+
+    /// Saturates.
+    fn add(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
 impl From<SystemTime> for Micros {
     /// Saturates some 290,000 years away from 1970.
     fn from(time: SystemTime) -> Self {

@@ -26,14 +26,28 @@ pub(crate) struct Claimed {
     pub(crate) kind: String,
     pub(crate) payload: String,
     pub(crate) tries: u32,
-    pub(crate) crashes: u32,
+    pub(crate) is_suspect: bool,
 }
 
-// Word for word the condition of `job_due`, or the index is not used.
-const DUE: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect < 2";
+/// Which of the due jobs to claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    Jobs,
+    Suspects,
+}
 
-/// Claims at most `limit` due jobs of `kinds` for `holder`, those that have been due longest. Uses `job_due`: the work is
-/// `limit` rows for each kind.
+impl Among {
+    // Word for word the conditions of `job_due` and `job_suspect`, or the indexes are not used.
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Jobs => "claim_at IS NOT NULL AND held_by IS NULL AND suspect < 2",
+            Self::Suspects => "claim_at IS NOT NULL AND held_by IS NULL AND suspect >= 2",
+        }
+    }
+}
+
+/// Claims at most `limit` due jobs of `kinds` for `holder`, those that have been due longest. Uses `job_due` or
+/// `job_suspect`: the work is `limit` rows for each kind.
 ///
 /// SQLite has one writer, so that reading and then updating is safe; a backend with many adds `FOR UPDATE SKIP LOCKED`
 /// to the inner selects.
@@ -41,20 +55,21 @@ pub(crate) async fn claim(
     conn: &mut Conn,
     holder: &str,
     kinds: &[&'static str],
+    among: Among,
     limit: usize,
     now: Micros,
 ) -> Result<Vec<Claimed>, JobsError> {
-    type Row = (i64, i64, String, String, String, i32, i32);
+    type Row = (i64, i64, String, String, String, i32);
     if kinds.is_empty() || limit == 0 {
         return Ok(Vec::new());
     }
-    let rows: Vec<Row> = on!(conn, |c| claim_statement(holder, kinds, limit, now).load(c).await)?;
-    let claimed = rows.into_iter().map(|(id, token, subject, kind, payload, tries, crashes)| Claimed {
+    let rows: Vec<Row> = on!(conn, |c| claim_statement(holder, kinds, among, limit, now).load(c).await)?;
+    let claimed = rows.into_iter().map(|(id, token, subject, kind, payload, tries)| Claimed {
         lease: Lease { id: JobId(id), token, subject },
         kind,
         payload,
-        tries: tries.try_into().unwrap_or(0), // a constraint keeps both from being negative
-        crashes: crashes.try_into().unwrap_or(0),
+        tries: tries.try_into().unwrap_or(0), // a constraint keeps it from being negative
+        is_suspect: among == Among::Suspects,
     });
     let mut claimed: Vec<Claimed> = claimed.collect();
     claimed.sort_by_key(|job| job.lease.id);
@@ -64,20 +79,22 @@ pub(crate) async fn claim(
 pub(crate) fn claim_statement(
     holder: &str,
     kinds: &[&'static str],
+    among: Among,
     limit: usize,
     now: Micros,
-) -> Statement<(BigInt, BigInt, Text, Text, Text, Integer, Integer)> {
+) -> Statement<(BigInt, BigInt, Text, Text, Text, Integer)> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let of_kind = format!(
-        "SELECT * FROM (SELECT id, claim_at FROM job WHERE kind = ? AND claim_at <= ? AND {DUE} \
-         ORDER BY claim_at, id LIMIT ?)"
+        "SELECT * FROM (SELECT id, claim_at FROM job WHERE kind = ? AND claim_at <= ? AND {} \
+         ORDER BY claim_at, id LIMIT ?)",
+        among.condition()
     );
     let of_all = vec![of_kind; kinds.len()].join(" UNION ALL ");
     let mut statement = Statement::new(format!(
         "UPDATE job SET held_by = ?, token = token + 1, \
          unique_key = CASE WHEN unique_waiting THEN NULL ELSE unique_key END \
          WHERE id IN (SELECT id FROM ({of_all}) ORDER BY claim_at, id LIMIT ?) \
-         RETURNING id, token, subject, kind, payload, tries, crashes"
+         RETURNING id, token, subject, kind, payload, tries"
     ))
     .text(holder);
     for kind in kinds {
@@ -86,7 +103,7 @@ pub(crate) fn claim_statement(
     statement.number(limit)
 }
 
-/// When a job of `kinds` may be claimed next. Uses `job_due`: one look for each kind.
+/// When a job of `kinds` that is no suspect may be claimed next. Uses `job_due`: one look for each kind.
 pub(crate) async fn next_due(conn: &mut Conn, kinds: &[&'static str]) -> Result<Option<Micros>, JobsError> {
     if kinds.is_empty() {
         return Ok(None);
@@ -97,7 +114,8 @@ pub(crate) async fn next_due(conn: &mut Conn, kinds: &[&'static str]) -> Result<
 
 pub(crate) fn next_due_statement(kinds: &[&'static str]) -> Statement<Nullable<BigInt>> {
     let of_kind = format!(
-        "SELECT (SELECT claim_at FROM job WHERE kind = ? AND {DUE} ORDER BY claim_at LIMIT 1) AS due"
+        "SELECT (SELECT claim_at FROM job WHERE kind = ? AND {} ORDER BY claim_at LIMIT 1) AS due",
+        Among::Jobs.condition()
     );
     let of_all = vec![of_kind; kinds.len()].join(" UNION ALL ");
     let statement = Statement::new(format!("SELECT min(due) FROM ({of_all})"));

@@ -88,6 +88,11 @@ impl Lanes {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Served> {
         self.0.iter()
     }
+
+    /// The place of a kind's lane in the order of priority.
+    pub(crate) fn of_kind(&self, kind: &str) -> Option<usize> {
+        self.0.iter().position(|served| served.kinds.contains(&kind))
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +119,10 @@ mod tests {
                 ("default", 4, "plain".to_owned()),
                 ("fetches", 16, "fetch".to_owned())
             ]
+        );
+        assert_eq!(
+            (lanes.of_kind("pay"), lanes.of_kind("fetch"), lanes.of_kind("unknown")),
+            (Some(0), Some(2), None)
         );
     }
 

@@ -141,6 +141,8 @@ pub(crate) struct Held {
     id: i64,
     token: i64,
     subject: String,
+    pub(crate) kind: String,
+    suspect: i32,
     ended_at: Option<Micros>,
     held_by: Option<String>,
 }
@@ -156,6 +158,11 @@ impl Held {
 
     pub(crate) fn holder(&self) -> &str {
         self.held_by.as_deref().unwrap_or_default()
+    }
+
+    /// How often in a row its process has died while it ran.
+    pub(crate) fn deaths(&self) -> u32 {
+        self.suspect.try_into().unwrap_or(0)
     }
 
     /// What has ended and is still held was cancelled.

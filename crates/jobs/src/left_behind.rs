@@ -1,7 +1,8 @@
 //! Jobs that are held by nobody who still works: their process died, their processor was dropped, or the end of their
 //! run could not be written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -9,36 +10,71 @@ use privatix_db::types::Micros;
 use privatix_db::{Conn, on};
 
 use crate::lease::{self, Ending, Held};
+use crate::processor::Settings;
 use crate::schema::job;
+use crate::suspect::{self, SUSPECTED};
 use crate::{FailureCause, JobsError};
 
 /// Frees what is held by holders that are not present, and counts a crash for each such job. Uses `job_held`.
 pub(crate) async fn free_crashed(
     conn: &mut Conn,
     present: &BTreeSet<String>,
+    settings: &Settings,
     now: Micros,
 ) -> Result<usize, JobsError> {
-    let mut freed = 0;
-    for held in lease::held(conn).await?.iter().filter(|held| !present.contains(held.holder())) {
-        if held.is_cancelled() {
-            lease::give_up_cancelled(conn, &held.lease(), now).await?;
-        } else {
-            count_crash(conn, held, now).await?;
+    let mut left: BTreeMap<String, Vec<Held>> = BTreeMap::new();
+    for held in lease::held(conn).await? {
+        if !present.contains(held.holder()) {
+            left.entry(held.holder().to_owned()).or_default().push(held);
         }
-        freed += 1;
+    }
+    let mut freed = 0;
+    for of_one in left.into_values() {
+        let suspects = of_one.iter().filter(|held| held.deaths() >= SUSPECTED);
+        let known = suspects.filter_map(|held| settings.lanes.of_kind(&held.kind)).min();
+        for held in of_one {
+            if held.is_cancelled() {
+                lease::give_up_cancelled(conn, &held.lease(), now).await?;
+            } else {
+                let lane = settings.lanes.of_kind(&held.kind);
+                let deaths = suspect::after_death(held.deaths(), lane, known);
+                free(conn, &held, deaths, now + delay(settings, &held.kind, deaths), now).await?;
+            }
+            freed += 1;
+        }
     }
     Ok(freed)
 }
 
-async fn count_crash(conn: &mut Conn, held: &Held, now: Micros) -> Result<(), JobsError> {
+/// How long a job waits after that many deaths in a row. A kind without a handler here has the default policy.
+fn delay(settings: &Settings, kind: &str, deaths: u32) -> Duration {
+    if deaths < SUSPECTED {
+        return Duration::ZERO;
+    }
+    let policy = settings.handlers.get(kind).map(|handler| handler.policy()).unwrap_or_default();
+    policy.suspect_delay.delay(deaths - 1, 0)
+}
+
+async fn free(
+    conn: &mut Conn,
+    held: &Held,
+    deaths: u32,
+    until: Micros,
+    now: Micros,
+) -> Result<(), JobsError> {
+    if deaths >= SUSPECTED {
+        tracing::warn!(job = %held.id(), kind = held.kind, deaths, "the process died repeatedly while this job ran; it waits, and runs alone");
+    }
     on!(conn, |c| diesel::update(job::table.find(held.id().0))
         .set((
             job::held_by.eq(None::<String>),
-            job::claim_at.eq(Some(now)),
+            job::run_at.eq(until),
+            job::claim_at.eq(Some(until)),
             job::set_at.eq(now),
             job::crashes.eq(job::crashes + 1),
+            job::suspect.eq(i32::try_from(deaths).unwrap_or(i32::MAX)),
             job::error_cause.eq(Some(FailureCause::Crash.as_str())),
-            job::error.eq(Some("the process ended while this job ran")),
+            job::error.eq(Some("the process died while this job ran")),
         ))
         .execute(c)
         .await)?;

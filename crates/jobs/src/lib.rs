@@ -15,6 +15,8 @@
 //! - **No job runs twice at once.** A running job is held by the life of its processor, and what may be claimed is held by
 //!   nobody. It is freed when its run has ended, or when that life has: at the next start, because one process at a time
 //!   opens a database. No clock takes part, so that neither a suspended machine nor a clock that is set runs a job twice.
+//! - **A job that kills the process** is not failed for it: from the second death in a row on it waits, and runs alone in
+//!   its lane, so that the others get done.
 //! - **Kinds without a handler wait** for a process that has one, and cost nothing.
 //! - **Nothing polls.** The processor sleeps until a [`Wake`] or the next job's time, and looks once a minute for what no
 //!   event announces.
@@ -76,6 +78,7 @@ mod record;
 mod run;
 mod schema;
 mod statement;
+mod suspect;
 mod wake;
 mod worker;
 

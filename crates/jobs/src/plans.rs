@@ -9,6 +9,8 @@ use diesel_migrations::MigrationHarness as _;
 use privatix_db::types::Micros;
 use privatix_db::{EmbeddedMigrations, embed_migrations};
 
+use crate::claim::Among;
+use crate::suspect;
 use crate::{JobStatus, claim, clock, lease, queue};
 
 const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
@@ -68,13 +70,22 @@ fn finding_a_duplicate_looks_at_pending_jobs_only() {
 #[test]
 fn claiming_and_sleeping_look_at_the_heads_of_their_kinds_only() {
     uses(
-        &claim::claim_statement("me", &["a", "b"], 8, Micros(0)),
+        &claim::claim_statement("me", &["a", "b"], Among::Jobs, 8, Micros(0)),
         &[
             "SEARCH job USING INDEX job_due (kind=? AND claim_at>? AND claim_at<?)",
             "SEARCH job USING INTEGER PRIMARY KEY (rowid=?)",
         ],
     );
     uses(&claim::next_due_statement(&["a", "b"]), &["SEARCH job USING INDEX job_due (kind=?"]);
+}
+
+#[test]
+fn claiming_and_finding_suspects_reads_those_only() {
+    uses(
+        &claim::claim_statement("me", &["a", "b"], Among::Suspects, 1, Micros(0)),
+        &["SEARCH job USING INDEX job_suspect (kind=? AND claim_at>? AND claim_at<?)"],
+    );
+    assert_eq!(plan(&suspect::waiting_statement()), "SCAN job USING INDEX job_suspect");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 /// How the jobs of one kind are tried, delayed and de-duplicated.
 ///
 /// The default: 3 tries, exponential backoff from 10 s to 10 min, no first delay, a handler has 2 minutes, duplicates
-/// allowed, and a job that has been running 20 times when its process died is failed as the likely cause.
+/// allowed. A job that ran when its process died waits from the second such death in a row on, from 10 s to 10 min.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,7 +20,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     pub(crate) tries: Option<NonZeroU32>,
-    pub(crate) crashes: u32,
+    pub(crate) suspect_delay: Backoff,
     pub(crate) backoff: Backoff,
     pub(crate) first_delay: Duration,
     pub(crate) timeout: Duration,
@@ -31,7 +31,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             tries: NonZeroU32::new(3),
-            crashes: 20,
+            suspect_delay: Backoff::exponential(Duration::from_secs(10), Duration::from_mins(10)),
             backoff: Backoff::exponential(Duration::from_secs(10), Duration::from_mins(10)),
             first_delay: Duration::ZERO,
             timeout: Duration::from_mins(2),
@@ -55,10 +55,11 @@ impl Policy {
         self
     }
 
-    /// The job fails for good when its process died under it more often than this: it may be what kills the process.
+    /// How long to wait when the process has died under the job twice in a row or more: it may be the cause. Then it runs
+    /// alone in its lane. It is never failed for that.
     #[must_use]
-    pub fn crashes(mut self, crashes: u32) -> Self {
-        self.crashes = crashes;
+    pub fn suspect_delay(mut self, delay: Backoff) -> Self {
+        self.suspect_delay = delay;
         self
     }
 

@@ -87,9 +87,9 @@ named! {
         Timeout = "timeout",
         /// The stored payload does not parse as the kind's type.
         Payload = "payload",
-        /// No handler is registered for the kind.
+        /// Its kind is [retired](crate::ProcessorBuilder::retired).
         UnknownKind = "unknown_kind",
-        /// The process died under it more often than its policy allows.
+        /// The process died while it ran. It runs again.
         Crash = "crash",
     }
 }

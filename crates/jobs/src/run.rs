@@ -12,9 +12,11 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::claim::{self, Claimed};
+use crate::claim::{self, Among, Claimed};
 use crate::commits::Commits;
+use crate::lane::Served;
 use crate::processor::Settings;
+use crate::suspect::{self, Room};
 use crate::worker::Shared;
 use crate::{JobsError, clock, lease, left_behind};
 
@@ -33,11 +35,14 @@ pub(crate) struct Run {
     presences: watch::Receiver<BTreeSet<String>>,
     /// When [`look`](Self::look) is due.
     look_at: Instant,
+    /// False if no suspect waits.
+    may_be_suspects: bool,
 }
 
 struct Running {
     /// Its place in the order of priority.
     lane: usize,
+    is_suspect: bool,
     job: i64,
     token: i64,
     cancelled: CancellationToken,
@@ -59,6 +64,7 @@ impl Run {
             running: HashMap::new(),
             presences,
             look_at: Instant::now(),
+            may_be_suspects: true,
         }
     }
 
@@ -121,39 +127,64 @@ impl Run {
         }
         let db = self.shared.settings.db.clone();
         loop {
-            let until_look = self.look_at.saturating_duration_since(Instant::now());
-            let free = self.free_workers();
-            let lanes = self.shared.settings.lanes.iter().zip(&free).filter(|(_, free)| **free > 0);
-            let kinds: Vec<&'static str> = lanes.flat_map(|(lane, _)| lane.kinds.iter().copied()).collect();
-            let Some(due) = claim::next_due(&mut *db.read().await?, &kinds).await? else {
-                return Ok(until_look);
-            };
             let now = self.shared.now();
-            if let Ok(wait) = SystemTime::from(due).duration_since(now)
-                && !wait.is_zero()
-            {
-                return Ok(until_look.min(wait));
+            let until_look = self.look_at.saturating_duration_since(Instant::now());
+            let suspects = self.waiting_suspects().await?;
+            let rooms = self.rooms(&suspects, now.into());
+            if !rooms.contains(&Room::Suspect) {
+                let lanes = self.shared.settings.lanes.iter().zip(&rooms);
+                let kinds =
+                    lanes.filter(|(_, room)| **room != Room::Jobs(0)).flat_map(|(lane, _)| &lane.kinds);
+                let kinds: Vec<&'static str> = kinds.copied().collect();
+                let due = claim::next_due(&mut *db.read().await?, &kinds).await?;
+                let suspect = suspects.into_iter().map(|(_, due)| due).filter(|due| *due > now.into()).min();
+                let Some(due) = due.into_iter().chain(suspect).min() else { return Ok(until_look) };
+                if let Ok(wait) = SystemTime::from(due).duration_since(now)
+                    && !wait.is_zero()
+                {
+                    return Ok(until_look.min(wait));
+                }
             }
-            self.claim(&free, now).await?;
+            self.claim(&rooms, now).await?;
         }
     }
 
-    /// How many handlers may start in each lane.
-    fn free_workers(&self) -> Vec<usize> {
-        let lanes = &self.shared.settings.lanes;
-        let mut free: Vec<usize> = lanes.iter().map(|lane| lane.workers).collect();
-        for job in self.running.values() {
-            free[job.lane] = free[job.lane].saturating_sub(1);
+    /// Lanes and times of the suspects that wait.
+    async fn waiting_suspects(&mut self) -> Result<Vec<(usize, Micros)>, JobsError> {
+        if !self.may_be_suspects {
+            return Ok(Vec::new());
         }
-        free
+        let settings = &self.shared.settings;
+        let waiting = suspect::waiting(&mut *settings.db.read().await?).await?;
+        self.may_be_suspects = !waiting.is_empty();
+        Ok(waiting
+            .into_iter()
+            .filter_map(|(kind, due)| Some((settings.lanes.of_kind(&kind)?, due)))
+            .collect())
     }
 
-    async fn claim(&mut self, free: &[usize], now: SystemTime) -> Result<(), JobsError> {
+    /// What each lane may claim.
+    fn rooms(&self, suspects: &[(usize, Micros)], now: Micros) -> Vec<Room> {
+        let lanes = self.shared.settings.lanes.iter().enumerate();
+        let room = |(lane, served): (usize, &Served)| {
+            let running = || self.running.values().filter(|job| job.lane == lane);
+            let is_due = suspects.iter().any(|(of, due)| *of == lane && *due <= now);
+            suspect::room(served.workers, running().count(), running().any(|job| job.is_suspect), is_due)
+        };
+        lanes.map(room).collect()
+    }
+
+    async fn claim(&mut self, rooms: &[Room], now: SystemTime) -> Result<(), JobsError> {
         let shared = Arc::clone(&self.shared);
         let mut share = shared.commits.begin().await?;
         let mut claimed = Vec::new();
-        for ((lane, served), free) in shared.settings.lanes.iter().enumerate().zip(free) {
-            let jobs = claim::claim(&mut share, shared.life.name(), &served.kinds, *free, now.into()).await?;
+        for ((lane, served), room) in shared.settings.lanes.iter().enumerate().zip(rooms) {
+            let (among, limit) = match *room {
+                Room::Jobs(limit) => (Among::Jobs, limit),
+                Room::Suspect => (Among::Suspects, 1),
+            };
+            let life = shared.life.name();
+            let jobs = claim::claim(&mut share, life, &served.kinds, among, limit, now.into()).await?;
             claimed.extend(jobs.into_iter().map(|job| (lane, job)));
         }
         if let Err(error) = share.commit().await {
@@ -169,10 +200,10 @@ impl Run {
 
     fn start(&mut self, lane: usize, job: Claimed) {
         let cancelled = self.shared.closing.child_token();
-        let (id, token) = (job.lease.id.0, job.lease.token);
+        let (id, token, is_suspect) = (job.lease.id.0, job.lease.token, job.is_suspect);
         let (shared, stop) = (Arc::clone(&self.shared), cancelled.clone());
         let task = self.tasks.spawn(async move { shared.work(job, stop).await });
-        self.running.insert(task.id(), Running { lane, job: id, token, cancelled });
+        self.running.insert(task.id(), Running { lane, is_suspect, job: id, token, cancelled });
     }
 
     /// Frees what nobody runs any more, and mends waits if the clock was set back. Writes nothing if there is nothing.
@@ -195,7 +226,7 @@ impl Run {
         };
         if nobodys {
             let mut share = self.shared.commits.begin().await?;
-            let crashed = left_behind::free_crashed(&mut share, &present, now).await?;
+            let crashed = left_behind::free_crashed(&mut share, &present, &self.shared.settings, now).await?;
             let unwritten = left_behind::release_unwritten(&mut share, life, is_running, now).await?;
             share.commit().await?;
             tracing::info!(crashed, unwritten, "taking up jobs that nobody runs any more");
@@ -206,6 +237,7 @@ impl Run {
             share.commit().await?;
             tracing::warn!(jobs, "the clock was set back; waiting jobs keep the length of their waits");
         }
+        self.may_be_suspects = true;
         self.look_at = Instant::now() + LOOK_EVERY;
         Ok(())
     }

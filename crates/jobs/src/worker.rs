@@ -82,10 +82,6 @@ impl Shared {
             return Some(Ending::Release);
         };
         let policy = handler.policy();
-        if job.crashes > policy.crashes {
-            let message = format!("the process died {} times while this job ran", job.crashes);
-            return fail(FailureCause::Crash, message);
-        }
         let cx = JobContext {
             lease: job.lease.clone(),
             try_number: job.tries.saturating_add(1),

@@ -32,7 +32,10 @@ impl Job for Link {
         self.chain.to_string()
     }
     fn policy() -> Policy {
-        Policy::default().tries_without_end().crashes(u32::MAX).backoff(Backoff::fixed(Duration::ZERO))
+        Policy::default()
+            .tries_without_end()
+            .backoff(Backoff::fixed(Duration::ZERO))
+            .suspect_delay(Backoff::fixed(Duration::ZERO))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use privatix_jobs::{FailureCause, Filter, JobError, JobStatus, JobsError, ProcessorBuilder};
+use privatix_jobs::{Filter, JobError, JobStatus, JobsError, ProcessorBuilder};
 use tokio::sync::{Notify, mpsc};
 
 type Events = mpsc::UnboundedReceiver<String>;
@@ -239,25 +239,6 @@ async fn after_a_crash_the_next_processor_takes_its_jobs_up_at_once() {
     let job = get(&db, id).await;
     assert_eq!((job.status, job.tries, job.crashes), (JobStatus::Done, 0, 1));
     assert_eq!(notes(&db).await, ["once"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_keeps_killing_its_process_is_failed() {
-    let (_dir, db) = fresh().await;
-    let id = push(&db, Fragile::new("a", "once")).await;
-    for _ in 0..2 {
-        let (began, mut begun) = mpsc::unbounded_channel();
-        let running = start(&db, stuck(began));
-        next(&mut begun).await;
-        running.crash().await;
-    }
-    push(&db, Signal("a".into())).await;
-    let mut running = start(&db, |builder| builder.register::<Fragile, _>(write::<Fragile>()));
-    running.signalled("a").await;
-    running.stop().await;
-    let failure = get(&db, id).await.failure.unwrap();
-    assert_eq!(failure.cause, FailureCause::Crash);
-    assert_eq!(failure.message, "the process died 2 times while this job ran");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -135,8 +135,8 @@ kind!(
     Refresh, "refresh", Policy::default().duplicates(Duplicates::RefusedWhileWaiting)
 );
 kind!(
-    /// May be under one crash, not two.
-    Fragile, "fragile", Policy::default().crashes(1)
+    /// What the process may die under.
+    Fragile, "fragile", Policy::default()
 );
 
 /// A job of another shape under the name of [`Step`]: what an older program may have left.
