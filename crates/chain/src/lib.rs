@@ -73,7 +73,10 @@ pub use monitor::{
     ConfirmedBatch, ConfirmedLog, Freshness, Head, HeadAge, Interest, LogSink, Monitor, MonitorBuilder,
     MonitorState, MonitorStatus, RangePlanner, StartFrom,
 };
-pub use rpc::{BlockHeader, Endpoint, EndpointUrl, Fault, ProxyUrl, RpcError, chain_id, check};
+pub use rpc::{
+    BlockHeader, Endpoint, EndpointStatus, EndpointUrl, Endpoints, Evidence, Fault, ProxyUrl, RpcError,
+    Standing, chain_id, check,
+};
 pub use transactor::{
     Attempt, Deadline, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink, Obstacle,
     Priority, Raise, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus,

@@ -167,6 +167,8 @@ fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Pat
 [chain]
 # JSON-RPC endpoint of a node: http, https, ws or wss.
 endpoint = {endpoint}
+# Further ones of the same chain, preferably of other operators: used when the first does not answer, and to check it.
+# endpoints = []
 # What the endpoint is reached through, so that it does not learn this machine's address: "tor" for the Tor in this
 # process, or a SOCKS5 proxy that looks names up: "socks5h://user:password@127.0.0.1:9050". Directly when not set.
 # proxy = "tor"

@@ -6,7 +6,7 @@ use std::path::Path;
 use alloy::signers::local::PrivateKeySigner;
 use privatix_api::node::TorStatus;
 use privatix_api::{ApiServer, ServeError, ServerSettings};
-use privatix_chain::Endpoint;
+use privatix_chain::{EndpointUrl, Endpoints};
 use privatix_db::Database;
 use privatix_node::{NodeError, NodeParts, Notices};
 use privatix_offering::Templates;
@@ -66,7 +66,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     let db = Database::open(&database, &privatix_node::migrations()).await?;
     let background = Background::default();
     let (tor, tor_status) = start_tor::<A>(&loaded, &signer, &notices, &background)?;
-    let endpoint = endpoint(&loaded, tor.as_ref()).await?;
+    let endpoints = endpoints(&loaded, tor.as_ref()).await?;
 
     let api = settings.api();
     let (control, metrics) = tokens(&loaded.path(&api.token_file), &loaded.path(&api.metrics_token_file))?;
@@ -87,13 +87,13 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         version = env!("CARGO_PKG_VERSION"),
         account = %signer.address(),
         api = %address,
-        endpoint = endpoint.label(),
+        endpoint = endpoints.best().label(),
         database = %database.display(),
         "{name} starts"
     );
     let node = NodeParts {
         db,
-        endpoint,
+        endpoints,
         signer,
         acts_for: None,
         adapter,
@@ -183,14 +183,25 @@ fn start_tor<A: App>(
     }
 }
 
-/// The chain endpoint, by the way that the settings ask for.
-async fn endpoint<C: Settings>(loaded: &Loaded<C>, tor: Option<&DaemonTor>) -> Result<Endpoint, DaemonError> {
+/// The chain endpoints, by the way that the settings ask for.
+async fn endpoints<C: Settings>(
+    loaded: &Loaded<C>,
+    tor: Option<&DaemonTor>,
+) -> Result<Endpoints, DaemonError> {
     let chain = loaded.settings.chain();
-    let proxy = match (&chain.proxy, tor) {
-        (Some(ChainProxy::Tor), Some(tor)) => Some(tor.proxy_to(chain.endpoint.host()).await?),
-        _ => None,
+    let reach = async |url: &EndpointUrl| {
+        let proxy = match (&chain.proxy, tor) {
+            (Some(ChainProxy::Tor), Some(tor)) => Some(tor.proxy_to(url.host()).await?),
+            _ => None,
+        };
+        chain.reach(url, proxy.as_ref())
     };
-    chain.endpoint(proxy.as_ref())
+    let first = reach(&chain.endpoint).await?;
+    let mut others = Vec::with_capacity(chain.endpoints.len());
+    for url in &chain.endpoints {
+        others.push(reach(url).await?);
+    }
+    Ok(Endpoints::new(first, others))
 }
 
 /// The connections that the limit of open files allows, once it is raised as far as it can be.

@@ -9,7 +9,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
-use privatix_chain::{Endpoint, Fault, HeadAge, Intent, MonitorStatus, Transactor, TxId};
+use privatix_chain::{Endpoint, Endpoints, Fault, HeadAge, Intent, MonitorStatus, Transactor, TxId};
 use privatix_channel::{Amount, ChainTime, Domain, OfferingHash, Period};
 use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_db::{Conn, Database};
@@ -28,8 +28,8 @@ use crate::{ChainSettings, Marks, NodeError, Notices, PeerAddresses, UnknownCont
 pub struct NodeParts {
     /// The database, opened with [`migrations`](crate::migrations).
     pub db: Database,
-    /// The chain endpoint.
-    pub endpoint: Endpoint,
+    /// The chain endpoints.
+    pub endpoints: Endpoints,
     /// The account's key, or that of its operator.
     pub signer: PrivateKeySigner,
     /// The agent that the signer is the operator of; `None` where the signer is the account itself. An operator acts for the
@@ -64,7 +64,7 @@ impl NodeParts {
     ) -> Result<Self, NodeError> {
         Ok(Self {
             db: Database::open(db, &crate::migrations()).await?,
-            endpoint: Endpoint::new(endpoint)?,
+            endpoints: Endpoint::new(endpoint)?.into(),
             signer,
             acts_for: None,
             adapter,
@@ -86,7 +86,7 @@ impl std::fmt::Debug for NodeParts {
 /// What both roles stand on: an account at a contract, its database, its plug-in, its jobs and transactions.
 pub struct Node {
     pub(crate) db: Database,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoints: Endpoints,
     pub(crate) signer: PrivateKeySigner,
     account: Address,
     pub(crate) domain: Domain,
@@ -141,7 +141,7 @@ impl Node {
     pub async fn open(parts: NodeParts, side: adapter::Role) -> Result<Arc<Self>, NodeError> {
         let NodeParts {
             db,
-            endpoint,
+            endpoints,
             signer,
             acts_for,
             adapter,
@@ -157,10 +157,10 @@ impl Node {
             ));
         }
         let account = acts_for.unwrap_or_else(|| signer.address());
-        let domain = contract_domain(&endpoint, &chain).await?;
+        let (endpoint, domain) = first_domain(&endpoints, &chain).await?;
         let psc = PSC::new(chain.contract, endpoint.provider());
         let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;
-        let token = contract_token(&endpoint, &domain).await?;
+        let token = contract_token(endpoint, &domain).await?;
         tracing::info!(
             token = %token.address,
             name = token.name,
@@ -190,7 +190,7 @@ impl Node {
         let services = Services::new(db.clone(), host, side, marks.clone(), Arc::clone(&messages));
         Ok(Arc::new(Self {
             db,
-            endpoint,
+            endpoints,
             signer,
             account,
             domain,
@@ -277,7 +277,7 @@ impl Node {
 
     /// The chain, to ask it.
     pub fn provider(&self) -> &DynProvider {
-        self.endpoint.provider()
+        self.endpoints.best().provider()
     }
 
     /// The time of the chain's newest block, asked from the endpoint: what the contract's deadlines are compared with. The
@@ -287,8 +287,9 @@ impl Node {
     /// [`NodeError::Contract`].
     pub async fn chain_time(&self) -> Result<ChainTime, NodeError> {
         let failed = |reason| NodeError::Contract { what: "the newest block", reason };
-        let asked = self.provider().get_block_by_number(BlockNumberOrTag::Latest).await;
-        let block = asked.map_err(|error| failed(self.endpoint.fault(&error).to_string()))?;
+        let endpoint = self.endpoints.best();
+        let asked = endpoint.provider().get_block_by_number(BlockNumberOrTag::Latest).await;
+        let block = asked.map_err(|error| failed(endpoint.fault(&error).to_string()))?;
         let block = block.ok_or_else(|| failed("the endpoint has none".to_owned()))?;
         Ok(ChainTime::new(block.header.timestamp))
     }
@@ -399,10 +400,11 @@ impl Node {
 
     /// What the account has now, asked from the chain.
     pub async fn balances(&self) -> Result<Balances, NodeError> {
-        let provider = self.provider();
+        let endpoint = self.endpoints.best();
+        let provider = endpoint.provider();
         let ether = provider.get_balance(self.sender()).await.map_err(|e| NodeError::Contract {
             what: "the ether balance",
-            reason: self.endpoint.fault(&e).to_string(),
+            reason: endpoint.fault(&e).to_string(),
         })?;
         let token = PTC::new(self.domain.token(), provider);
         let psc = PSC::new(self.domain.contract(), provider);
@@ -411,6 +413,25 @@ impl Node {
             psc.balanceOf(self.account()).call().await.map_err(unreadable("the contract balance"))?;
         Ok(Balances { ether, wallet: to_amount(wallet), contract: to_amount(contract) })
     }
+}
+
+/// The contract as the first endpoint shows it that can be asked, and that endpoint.
+async fn first_domain<'a>(
+    endpoints: &'a Endpoints,
+    settings: &ChainSettings,
+) -> Result<(&'a Endpoint, Domain), NodeError> {
+    let mut refused = None;
+    for endpoint in endpoints.all() {
+        match contract_domain(endpoint, settings).await {
+            Ok(domain) => return Ok((endpoint, domain)),
+            Err(error) => {
+                tracing::warn!(endpoint = endpoint.label(), %error, "endpoint cannot be used for the start");
+                refused.get_or_insert(error);
+            }
+        }
+    }
+    // There is at least one.
+    Err(refused.unwrap_or_else(|| NodeError::Refused("no chain endpoint is configured".into())))
 }
 
 /// Asks the endpoint what the configured contract is: refuses a wrong chain, an address without code, a contract of

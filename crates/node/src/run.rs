@@ -43,13 +43,13 @@ impl Node {
             committed,
         });
         let chain_id = self.domain.chain_id();
-        let monitor = Monitor::builder(self.db.clone(), self.endpoint.clone(), chain_id, self.interests())
+        let monitor = Monitor::builder(self.db.clone(), self.endpoints.clone(), chain_id, self.interests())
             .confirmations(self.settings.confirmations)
             .poll_interval(self.settings.poll_interval)
             .start(self.settings.start)
             .build(Arc::clone(&sink));
         let keys = Keyring::new([self.signer.clone()]);
-        let transactor = Transactor::builder(self.db.clone(), self.endpoint.clone(), chain_id, keys)
+        let transactor = Transactor::builder(self.db.clone(), self.endpoints.clone(), chain_id, keys)
             .confirmations(self.settings.confirmations)
             .poll_interval(self.settings.poll_interval)
             .fees(self.settings.fees)

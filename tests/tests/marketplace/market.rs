@@ -129,7 +129,7 @@ impl Market {
         let db = wait_for("the database", LIMIT, open).await.unwrap();
         NodeParts {
             db,
-            endpoint: Endpoint::new(self.anvil.url()).unwrap(),
+            endpoints: Endpoint::new(self.anvil.url()).unwrap().into(),
             signer,
             acts_for: None,
             adapter,

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::{Instant, SystemTime};
 
 use alloy::primitives::B256;
@@ -10,7 +11,7 @@ use super::cursor::{self, Cursor};
 use super::head::Recent;
 use super::reorg::AncestorSearch;
 use super::{Inner, MonitorState, RangePlanner, StartFrom};
-use crate::rpc::{BlockHeader, Fault, RpcError};
+use crate::rpc::{BlockHeader, Fault, Rpc, RpcError};
 use crate::{ChainError, Inconsistency};
 
 /// So many blocks below the newest confirmed one are checked block by block.
@@ -22,8 +23,12 @@ const LOWER_HEADS: u32 = 3;
 
 /// What a run remembers between steps. All of it can be lost.
 struct Memory {
-    planner: RangePlanner,
-    checked: bool,
+    /// What each endpoint was found to allow.
+    planners: Vec<RangePlanner>,
+    /// Endpoints that were found to serve the chain and its contracts.
+    checked: Vec<bool>,
+    /// The endpoint of the last step.
+    used: Option<usize>,
     /// Whether it worked once, so that what looks like a wrong set-up is rather the endpoint's trouble.
     worked: bool,
     /// Something was wrong: make sure that the processed blocks are still on the chain.
@@ -41,8 +46,12 @@ enum Step {
 impl Inner {
     pub(super) async fn follow(&self) -> Result<(), ChainError> {
         let mut memory = Memory {
-            planner: RangePlanner::new(self.options.first_range, self.options.max_range),
-            checked: false,
+            planners: vec![
+                RangePlanner::new(self.options.first_range, self.options.max_range);
+                self.endpoints.all().len()
+            ],
+            checked: vec![false; self.endpoints.all().len()],
+            used: None,
             worked: false,
             suspicious: true,
             best_head: 0,
@@ -52,19 +61,36 @@ impl Inner {
         let mut failures = 0u32;
         let mut since = SystemTime::now();
         loop {
-            let pause = match self.step(&mut memory).await {
+            let at = self.endpoints.order()[0];
+            if memory.used.replace(at).is_some_and(|before| before != at) {
+                memory.suspicious = true;
+            }
+            let rpc = self.endpoints.rpc(at);
+            let pause = match self.step(&mut memory, at, &rpc).await {
                 Ok(step) => {
                     failures = 0;
                     memory.worked = true;
+                    self.endpoints.answered(at);
                     match step {
                         Step::Progress => continue,
                         Step::CaughtUp => self.options.poll_interval,
                     }
                 }
-                Err(error) if error.is_permanent() && !memory.worked => return Err(error),
+                Err(error) if error.is_permanent() && !memory.worked && self.is_the_end(&error) => {
+                    return Err(error);
+                }
                 Err(error) => {
-                    memory.checked = false;
+                    memory.checked[at] = false;
                     memory.suspicious = true;
+                    let another_is_good = if error.is_permanent() {
+                        self.endpoints.is_good(self.endpoints.order()[0])
+                    } else {
+                        self.endpoints.failed(at, &error)
+                    };
+                    if another_is_good {
+                        tracing::info!(%error, "chain monitor goes on with another endpoint");
+                        continue;
+                    }
                     failures = failures.saturating_add(1);
                     if failures == 1 {
                         since = SystemTime::now();
@@ -73,7 +99,7 @@ impl Inner {
                     let reason = error.to_string();
                     self.status.send_modify(|status| {
                         status.state = MonitorState::Stalled { reason, failures, since };
-                        status.range = memory.planner.blocks();
+                        status.range = memory.planners[at].blocks();
                     });
                     let pause = self.options.backoff.wait(failures, error.retry_after());
                     tokio::time::sleep(pause).await; // a new head is no reason to hurry
@@ -87,31 +113,42 @@ impl Inner {
         }
     }
 
-    async fn step(&self, memory: &mut Memory) -> Result<Step, ChainError> {
-        if !memory.checked {
-            self.rpc.check(self.chain_id, &self.contracts()).await?;
-            memory.checked = true;
+    /// Whether a wrong set-up is one of all endpoints, or of the database.
+    fn is_the_end(&self, error: &ChainError) -> bool {
+        let of_endpoint = matches!(error, ChainError::WrongChain { .. } | ChainError::NoContract { .. });
+        !of_endpoint || self.endpoints.all().len() == 1 || self.endpoints.are_all_wrong()
+    }
+
+    /// One bounded piece of work, all of it by one endpoint: its answers must fit together.
+    async fn step(&self, memory: &mut Memory, at: usize, rpc: &Rpc) -> Result<Step, ChainError> {
+        if !memory.checked[at] {
+            self.endpoints.check_one(at, self.chain_id, &self.contracts()).await?;
+            memory.checked[at] = true;
         }
-        let head = self.rpc.head().await?;
+        let head = rpc.head().await?;
         let confirmed = head.saturating_sub(self.options.confirmations);
-        let cursor = self.cursor(confirmed).await?;
+        let cursor = self.cursor(rpc, confirmed).await?;
         self.status.send_modify(|status| {
             status.head = Some(head);
             status.confirmed = Some(confirmed);
             status.processed = Some(cursor.last());
-            status.range = memory.planner.blocks();
+            status.range = memory.planners[at].blocks();
         });
-        let planned = memory.planner.plan(cursor.next, confirmed);
+        let planned = memory.planners[at].plan(cursor.next, confirmed);
         let went_back = head < memory.best_head;
-        if (memory.suspicious || planned.is_none() || went_back) && self.undo_reorg(&cursor, head).await? {
+        if (memory.suspicious || planned.is_none() || went_back)
+            && self.undo_reorg(rpc, &cursor, head).await?
+        {
             memory.best_head = head;
             memory.recent.forget();
             return Ok(Step::Progress);
         }
         memory.suspicious = false;
-        self.look_at_head(&mut memory.recent, head).await;
+        self.look_at_head(rpc, &mut memory.recent, head).await;
         Self::judge_head(memory, head)?;
+        self.endpoints.seen_at(at, head);
         let Some(range) = planned else {
+            self.compare_heads(at, &cursor, head).await;
             self.status.send_modify(|status| status.state = MonitorState::Following);
             return Ok(Step::CaughtUp);
         };
@@ -121,22 +158,23 @@ impl Inner {
         let (from, to) = (*range.start(), *range.end());
         let asked = to - from + 1;
         let started = Instant::now();
-        let (batch, headers) = match self.fetch(&cursor, from, to, confirmed).await {
-            Ok(fetched) => fetched,
-            Err(error) => return self.shrink(memory, asked, error),
-        };
-        memory.planner.succeeded(asked, batch.logs.len(), started.elapsed());
+        let (batch, headers) =
+            match self.fetch(rpc, self.endpoints.width(at), &cursor, from..=to, confirmed).await {
+                Ok(fetched) => fetched,
+                Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
+            };
+        memory.planners[at].succeeded(asked, batch.logs.len(), started.elapsed());
         self.commit(&cursor, &batch, &headers, confirmed).await?;
         Ok(Step::Progress)
     }
 
     /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up
     /// nothing.
-    async fn look_at_head(&self, recent: &mut Recent, head: u64) {
+    async fn look_at_head(&self, rpc: &Rpc, recent: &mut Recent, head: u64) {
         if !recent.wants(head, Instant::now()) {
             return;
         }
-        let header = match self.rpc.find_header(head).await {
+        let header = match rpc.find_header(head).await {
             Ok(Some(header)) => header,
             Ok(None) => {
                 tracing::debug!(head, "endpoint does not have its newest block yet");
@@ -151,7 +189,7 @@ impl Inner {
         // After the head, so that the past is asked for once only and not as often as the head is missing.
         if recent.is_new() {
             let past: Vec<_> = futures::stream::iter(Recent::wanted(head))
-                .map(|number| self.rpc.find_header(number))
+                .map(|number| rpc.find_header(number))
                 .buffer_unordered(CONCURRENT)
                 .collect()
                 .await;
@@ -161,8 +199,30 @@ impl Inner {
         self.status.send_modify(|status| status.newest = Some(newest));
     }
 
+    /// Looks, when all that this endpoint has is processed, whether another one that has our newest block is ahead of it:
+    /// an endpoint may stand still.
+    async fn compare_heads(&self, at: usize, cursor: &Cursor, head: u64) {
+        for other in self.endpoints.order() {
+            if other == at || !self.endpoints.is_good(other) {
+                continue;
+            }
+            let rpc = self.endpoints.rpc(other);
+            let seen = async {
+                let found = rpc.head().await?;
+                let ours = found > head && rpc.header(cursor.last()).await?.hash == cursor.hash;
+                Ok::<_, ChainError>(if ours { found } else { found.min(head) })
+            };
+            match seen.await {
+                Ok(seen) => self.endpoints.seen_at(other, seen),
+                Err(error) => {
+                    self.endpoints.failed(other, &error);
+                }
+            }
+        }
+    }
+
     /// The stored cursor, made first if there is none.
-    async fn cursor(&self, confirmed: u64) -> Result<Cursor, ChainError> {
+    async fn cursor(&self, rpc: &Rpc, confirmed: u64) -> Result<Cursor, ChainError> {
         let contracts = self.contracts().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let stored = cursor::load(&mut *self.db.read().await?, &self.options.stream).await?;
         if let Some(stored) = stored {
@@ -182,7 +242,7 @@ impl Inner {
         };
         // The block before the first one is the anchor of the chain of hashes.
         let start = start.max(1);
-        let anchor = self.rpc.header(start - 1).await?;
+        let anchor = rpc.header(start - 1).await?;
         let cursor = Cursor { chain_id: self.chain_id, contracts, start, next: start, hash: anchor.hash };
         let mut tx = self.db.begin().await?;
         cursor::create(&mut tx, &self.options.stream, &cursor).await?;
@@ -208,7 +268,7 @@ impl Inner {
     }
 
     /// Reacts to a failed fetch: asks for less where that may help.
-    fn shrink(&self, memory: &mut Memory, asked: u64, error: ChainError) -> Result<Step, ChainError> {
+    fn shrink(&self, planner: &mut RangePlanner, asked: u64, error: ChainError) -> Result<Step, ChainError> {
         let ChainError::Rpc(RpcError { method, fault, .. }) = &error else { return Err(error) };
         // One request for logs is one request, however many blocks it spans; but it brings as many for headers along.
         let fewer_help = match fault {
@@ -219,9 +279,9 @@ impl Inner {
         if !fewer_help {
             return Err(error);
         }
-        let smaller = memory.planner.too_large(asked);
-        tracing::debug!(asked, now = memory.planner.blocks(), %error, "asking for fewer blocks");
-        self.status.send_modify(|status| status.range = memory.planner.blocks());
+        let smaller = planner.too_large(asked);
+        tracing::debug!(asked, now = planner.blocks(), %error, "asking for fewer blocks");
+        self.status.send_modify(|status| status.range = planner.blocks());
         // Only a plain refusal of the size is worth an immediate try; else the endpoint may just be in trouble.
         if smaller && matches!(fault, Fault::TooLarge(_)) { Ok(Step::Progress) } else { Err(error) }
     }
@@ -229,15 +289,17 @@ impl Inner {
     /// Logs and headers of a range, checked.
     async fn fetch(
         &self,
+        rpc: &Rpc,
+        width: usize,
         cursor: &Cursor,
-        from: u64,
-        to: u64,
+        range: RangeInclusive<u64>,
         confirmed: u64,
     ) -> Result<(ConfirmedBatch, BTreeMap<u64, BlockHeader>), ChainError> {
+        let (from, to) = (*range.start(), *range.end());
         let wrong = |what| ChainError::Inconsistent { from, to, what };
         let ask = |filter: Filter| async move {
             let ranged = filter.clone().from_block(from).to_block(to);
-            self.rpc.logs(&ranged).await.map(|logs| (filter, logs))
+            rpc.logs(&ranged).await.map(|logs| (filter, logs))
         };
         let asked = self.interests.iter().map(|interest| ask(interest.filter()));
         let logs: Vec<(Filter, Vec<Log>)> = futures::future::try_join_all(asked).await?;
@@ -251,14 +313,14 @@ impl Inner {
         let all_from = if self.options.check_every_block { from } else { from.max(near_head) };
         needed.extend(all_from..=to);
         let headers: BTreeMap<u64, BlockHeader> = futures::stream::iter(needed)
-            .map(|number| async move { Ok::<_, ChainError>((number, self.rpc.header(number).await?)) })
-            .buffer_unordered(CONCURRENT)
+            .map(|number| async move { Ok::<_, ChainError>((number, rpc.header(number).await?)) })
+            .buffer_unordered(width)
             .try_collect()
             .await?;
 
         for (filter, found) in &logs {
             for header in batch::suspiciously_empty(filter, found, &headers) {
-                let of_block = self.rpc.logs(&filter.clone().at_block_hash(header.hash)).await?;
+                let of_block = rpc.logs(&filter.clone().at_block_hash(header.hash)).await?;
                 if !of_block.is_empty() {
                     return Err(wrong(Inconsistency::LogsMissing(header.number)));
                 }
@@ -296,9 +358,9 @@ impl Inner {
     }
 
     /// Compares the processed blocks with the endpoint's, and rolls back to the newest that both share.
-    async fn undo_reorg(&self, cursor: &Cursor, head: u64) -> Result<bool, ChainError> {
+    async fn undo_reorg(&self, rpc: &Rpc, cursor: &Cursor, head: u64) -> Result<bool, ChainError> {
         if cursor.last() <= head {
-            match self.rpc.find_header(cursor.last()).await? {
+            match rpc.find_header(cursor.last()).await? {
                 Some(header) if header.hash == cursor.hash => return Ok(false),
                 Some(_) => {}
                 None => {
@@ -311,11 +373,11 @@ impl Inner {
         let kept = cursor::kept(&mut *self.db.read().await?, &self.options.stream).await?;
         let mut search = AncestorSearch::new(&kept);
         while let Some(number) = search.probe() {
-            let found = if number > head { None } else { self.rpc.find_header(number).await? };
+            let found = if number > head { None } else { rpc.find_header(number).await? };
             search.answer(found.map(|header| header.hash));
         }
         let Some((ancestor, hash)) = search.ancestor() else {
-            return self.start_over(cursor, &kept).await;
+            return self.start_over(rpc, cursor, &kept).await;
         };
         // Blocks above the endpoint's head are not contradicted, only unknown to it.
         if kept.iter().all(|&(number, _)| number <= ancestor || number > head) {
@@ -326,14 +388,14 @@ impl Inner {
     }
 
     /// No kept block is on the endpoint's chain. Safe only if the kept ones reach back to the stream's start.
-    async fn start_over(&self, cursor: &Cursor, kept: &[(u64, B256)]) -> Result<bool, ChainError> {
+    async fn start_over(&self, rpc: &Rpc, cursor: &Cursor, kept: &[(u64, B256)]) -> Result<bool, ChainError> {
         let anchor = cursor.start.saturating_sub(1);
         let (oldest, stored) = kept.first().copied().unwrap_or((cursor.last(), cursor.hash));
-        let found = self.rpc.find_header(oldest).await?.map(|header| header.hash);
+        let found = rpc.find_header(oldest).await?.map(|header| header.hash);
         if oldest != anchor || found.is_none() {
             return Err(ChainError::DeepReorg { oldest, stored, found });
         }
-        let header = self.rpc.header(anchor).await?;
+        let header = rpc.header(anchor).await?;
         self.rewind(cursor, (anchor, header.hash)).await?;
         Ok(true)
     }

@@ -24,8 +24,7 @@ pub use interest::Interest;
 pub use range::RangePlanner;
 pub use status::{MonitorState, MonitorStatus};
 
-use crate::rpc::Rpc;
-use crate::{Backoff, ChainError, Endpoint, SinkError};
+use crate::{Backoff, ChainError, Endpoints, SinkError};
 
 /// Where the effects of logs go.
 ///
@@ -78,7 +77,7 @@ pub struct Monitor {
 
 struct Inner {
     db: Database,
-    rpc: Rpc,
+    endpoints: Endpoints,
     chain_id: u64,
     interests: Vec<Interest>,
     sink: Arc<dyn LogSink>,
@@ -103,7 +102,7 @@ struct Options {
 impl std::fmt::Debug for Monitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Monitor")
-            .field("endpoint", self.inner.rpc.endpoint())
+            .field("endpoints", &self.inner.endpoints)
             .field("chain_id", &self.inner.chain_id)
             .field("options", &self.inner.options)
             .finish_non_exhaustive()
@@ -114,13 +113,13 @@ impl Monitor {
     /// A monitor of the logs that match any of `interests` on chain `chain_id`.
     pub fn builder(
         db: Database,
-        endpoint: Endpoint,
+        endpoints: impl Into<Endpoints>,
         chain_id: u64,
         interests: impl IntoIterator<Item = Interest>,
     ) -> MonitorBuilder {
         MonitorBuilder {
             db,
-            endpoint,
+            endpoints: endpoints.into(),
             chain_id,
             interests: interests.into_iter().collect(),
             options: Options {
@@ -142,7 +141,7 @@ impl Monitor {
     /// # Errors
     /// [`ChainError::Rpc`], [`ChainError::WrongChain`], [`ChainError::NoContract`].
     pub async fn check(&self) -> Result<(), ChainError> {
-        self.inner.rpc.check(self.inner.chain_id, &self.inner.contracts()).await
+        self.inner.endpoints.check(self.inner.chain_id, &self.inner.contracts()).await
     }
 
     /// What it is doing, now and from now on.
@@ -164,7 +163,7 @@ impl Monitor {
     /// [`ChainError::OtherStream`], each found at the start of the run.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ChainError> {
         let heads = async {
-            self.inner.rpc.endpoint().wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
+            self.inner.endpoints.wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
             std::future::pending::<()>().await;
         };
         let outcome = tokio::select! {
@@ -172,6 +171,7 @@ impl Monitor {
             () = shutdown.cancelled() => Ok(()),
             outcome = Box::pin(self.inner.follow()) => outcome,
             () = heads => Ok(()),
+            () = self.inner.endpoints.try_rested(self.inner.chain_id) => Ok(()),
         };
         self.inner.status.send_modify(|status| status.state = MonitorState::Idle);
         outcome
@@ -193,7 +193,7 @@ impl Inner {
 #[must_use = "a builder does nothing until built"]
 pub struct MonitorBuilder {
     db: Database,
-    endpoint: Endpoint,
+    endpoints: Endpoints,
     chain_id: u64,
     interests: Vec<Interest>,
     options: Options,
@@ -257,7 +257,7 @@ impl MonitorBuilder {
         Monitor {
             inner: Arc::new(Inner {
                 db: self.db,
-                rpc: Rpc::new(self.endpoint),
+                endpoints: self.endpoints,
                 chain_id: self.chain_id,
                 interests: self.interests,
                 sink: Arc::new(sink),

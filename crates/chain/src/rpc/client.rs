@@ -88,10 +88,6 @@ impl Rpc {
         Self { endpoint }
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
     async fn timed<T>(
         &self,
         method: &'static str,

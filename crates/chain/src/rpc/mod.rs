@@ -2,20 +2,24 @@
 
 mod client;
 mod endpoint;
+mod endpoints;
 mod fault;
 mod names;
 mod pending;
 mod proxy;
 mod reply;
 mod secrets;
+mod standing;
 mod transport;
 mod url;
 
 pub use client::{BlockHeader, chain_id, check};
 pub(crate) use client::{Call, Rpc, block_time};
 pub use endpoint::Endpoint;
+pub use endpoints::{EndpointStatus, Endpoints};
 pub(crate) use fault::says_insufficient_funds;
 pub use fault::{Fault, RpcError};
 pub use proxy::ProxyUrl;
 pub(crate) use reply::{FeeHistory, Receipt};
+pub use standing::{Evidence, Standing};
 pub use url::EndpointUrl;

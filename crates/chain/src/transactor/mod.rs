@@ -28,8 +28,7 @@ pub use keyring::Keyring;
 pub use revert::RevertDecoder;
 pub use urgency::{Deadline, Priority};
 
-use crate::rpc::Rpc;
-use crate::{Backoff, ChainError, Endpoint, SinkError};
+use crate::{Backoff, ChainError, Endpoints, SinkError};
 
 /// The kind of the transactor's own transactions, which use up a nonce that nobody holds any more.
 pub const NONCE_FILLER: &str = "nonce-filler";
@@ -133,7 +132,7 @@ pub struct Transactor {
 
 struct Inner {
     db: Database,
-    rpc: Rpc,
+    rpc: Endpoints,
     chain_id: u64,
     keys: Keyring,
     sink: Arc<dyn TxSink>,
@@ -156,7 +155,7 @@ struct Options {
 impl std::fmt::Debug for Transactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Transactor")
-            .field("endpoint", self.inner.rpc.endpoint())
+            .field("endpoints", &self.inner.rpc)
             .field("chain_id", &self.inner.chain_id)
             .field("accounts", &self.inner.keys)
             .finish_non_exhaustive()
@@ -168,10 +167,15 @@ impl Transactor {
     ///
     /// An account must have one transactor only. Wallets may use it beside, at the price of dropped transactions when
     /// both take one nonce.
-    pub fn builder(db: Database, endpoint: Endpoint, chain_id: u64, keys: Keyring) -> TransactorBuilder {
+    pub fn builder(
+        db: Database,
+        endpoints: impl Into<Endpoints>,
+        chain_id: u64,
+        keys: Keyring,
+    ) -> TransactorBuilder {
         TransactorBuilder {
             db,
-            endpoint,
+            endpoints: endpoints.into(),
             chain_id,
             keys,
             options: Options {
@@ -286,7 +290,7 @@ impl Transactor {
     /// [`ChainError::WrongChain`] at the start of the run.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ChainError> {
         let heads = async {
-            self.inner.rpc.endpoint().wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
+            self.inner.rpc.wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
             std::future::pending::<()>().await;
         };
         // Boxed, because it is large and runs for long.
@@ -310,7 +314,7 @@ impl Transactor {
 #[must_use = "a builder does nothing until built"]
 pub struct TransactorBuilder {
     db: Database,
-    endpoint: Endpoint,
+    endpoints: Endpoints,
     chain_id: u64,
     keys: Keyring,
     options: Options,
@@ -353,7 +357,7 @@ impl TransactorBuilder {
         Transactor {
             inner: Arc::new(Inner {
                 db: self.db,
-                rpc: Rpc::new(self.endpoint),
+                rpc: self.endpoints,
                 chain_id: self.chain_id,
                 keys: self.keys,
                 sink: Arc::new(sink),

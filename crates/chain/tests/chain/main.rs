@@ -21,5 +21,6 @@ mod oddities;
 mod proxied;
 mod reorg;
 mod secrets;
+mod several;
 mod support;
 mod transactor;

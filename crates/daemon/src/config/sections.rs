@@ -19,9 +19,12 @@ use crate::DaemonError;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ChainSection {
-    /// JSON-RPC endpoint: `http`, `https`, `ws` or `wss`.
+    /// JSON-RPC endpoint: `http`, `https`, `ws` or `wss`. The preferred one, if there are several.
     pub endpoint: EndpointUrl,
-    /// What the endpoint is reached through; directly when absent.
+    /// Further ones of the same chain, in order of preference: used when those before them do not answer, and to check them.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointUrl>,
+    /// What the endpoints are reached through; directly when absent.
     #[serde(default)]
     pub proxy: Option<ChainProxy>,
     /// The service contract (PSC).
@@ -81,13 +84,21 @@ const fn max_fee_gwei() -> u64 {
 }
 
 impl ChainSection {
-    /// The endpoint, reached through `tor`, the SOCKS address of the Tor in this process, if that is what
+    /// The preferred endpoint, as [`reach`](Self::reach) gives it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn endpoint(&self, tor: Option<&ProxyUrl>) -> Result<Endpoint, DaemonError> {
+        self.reach(&self.endpoint, tor)
+    }
+
+    /// An endpoint, reached through `tor`, the SOCKS address of the Tor in this process, if that is what
     /// [`proxy`](Self::proxy) asks for. Does not connect.
     ///
     /// # Errors
     /// [`DaemonError::Chain`] for an address that cannot be used; [`DaemonError::Usage`] when Tor is asked for and there
     /// is none.
-    pub fn endpoint(&self, tor: Option<&ProxyUrl>) -> Result<Endpoint, DaemonError> {
+    pub fn reach(&self, url: &EndpointUrl, tor: Option<&ProxyUrl>) -> Result<Endpoint, DaemonError> {
         let proxy = match &self.proxy {
             None => None,
             Some(ChainProxy::Socks(address)) => Some(address),
@@ -99,8 +110,8 @@ impl ChainSection {
             })?),
         };
         let endpoint = match proxy {
-            Some(proxy) => Endpoint::through(&self.endpoint, proxy)?,
-            None => Endpoint::at(&self.endpoint)?,
+            Some(proxy) => Endpoint::through(url, proxy)?,
+            None => Endpoint::at(url)?,
         };
         Ok(endpoint.timeout(self.request_timeout))
     }

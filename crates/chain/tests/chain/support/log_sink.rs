@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use parking_lot::Mutex;
 use privatix_chain::{
-    ConfirmedBatch, Endpoint, Interest, LogSink, Monitor, MonitorBuilder, MonitorState, MonitorStatus,
+    ConfirmedBatch, Endpoints, Interest, LogSink, Monitor, MonitorBuilder, MonitorState, MonitorStatus,
     SinkError, StartFrom,
 };
 use privatix_db::{Conn, Database, on};
@@ -120,8 +120,13 @@ impl LogSink for Seen {
 }
 
 /// A monitor of all logs of `contract` from block 1 on, without confirmations.
-pub fn monitor(db: &Database, endpoint: Endpoint, anvil: &Anvil, contract: Address) -> MonitorBuilder {
-    Monitor::builder(db.clone(), endpoint, anvil.chain_id(), [Interest::all_of(contract)])
+pub fn monitor(
+    db: &Database,
+    endpoints: impl Into<Endpoints>,
+    anvil: &Anvil,
+    contract: Address,
+) -> MonitorBuilder {
+    Monitor::builder(db.clone(), endpoints, anvil.chain_id(), [Interest::all_of(contract)])
         .start(StartFrom::Block(1))
         .confirmations(0)
         .poll_interval(POLL)

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use parking_lot::Mutex;
 use privatix_chain::{
-    Endpoint, Intent, Keyring, SinkError, Transactor, TransactorBuilder, TxId, TxRecord, TxSink, TxStatus,
+    Endpoints, Intent, Keyring, SinkError, Transactor, TransactorBuilder, TxId, TxRecord, TxSink, TxStatus,
 };
 use privatix_db::{Conn, Database, on};
 use privatix_testkit::Anvil;
@@ -89,8 +89,8 @@ pub fn keys(anvil: &Anvil, accounts: impl IntoIterator<Item = usize>) -> Keyring
 }
 
 /// A transactor for the accounts 1 to 5, whose outcomes are final at once.
-pub fn transactor(db: &Database, endpoint: Endpoint, anvil: &Anvil) -> TransactorBuilder {
-    Transactor::builder(db.clone(), endpoint, anvil.chain_id(), keys(anvil, 1..=5))
+pub fn transactor(db: &Database, endpoints: impl Into<Endpoints>, anvil: &Anvil) -> TransactorBuilder {
+    Transactor::builder(db.clone(), endpoints, anvil.chain_id(), keys(anvil, 1..=5))
         .confirmations(0)
         .poll_interval(POLL)
         .backoff(BACKOFF)

@@ -1,0 +1,421 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use alloy::primitives::{Address, B256, Bytes, U256};
+use futures::future::join_all;
+use tokio::sync::Notify;
+
+use super::client::{BlockHeader, Call, Rpc};
+use super::reply::{FeeHistory, Receipt};
+use super::standing::{Evidence, Record, Standing, preference};
+use super::{Endpoint, Fault, RpcError};
+use crate::{Backoff, ChainError};
+
+/// One or several endpoints of one chain, in order of preference.
+///
+/// Cheap to clone; clones share what is known of each endpoint, so make it once and give it to the monitor, the
+/// transactor and your own reads. An endpoint that does not answer costs one timeout, then rests and is tried aside. An
+/// [`Endpoint`] converts into it.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Never empty.
+    all: Vec<Endpoint>,
+    records: Mutex<Vec<Record>>,
+}
+
+/// An endpoint and what it is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointStatus {
+    /// The endpoint, without credentials.
+    pub label: String,
+    /// What it is good for.
+    pub standing: Standing,
+}
+
+/// For an answer from any of the endpoints, unless a single one is given longer.
+const TOTAL: Duration = Duration::from_secs(30);
+/// How often rested endpoints are looked for.
+const TRIALS: Duration = Duration::from_secs(1);
+/// Endpoints that get a transaction.
+const BROADCASTS: usize = 2;
+
+impl From<Endpoint> for Endpoints {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint, [])
+    }
+}
+
+/// What a failure means for who is asked next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It is the answer.
+    Done,
+    /// Another endpoint may know better.
+    Other,
+    /// The endpoint is in trouble.
+    Rest { limited: bool, asked: Option<Duration> },
+}
+
+fn next_after(fault: &Fault) -> Next {
+    match fault {
+        Fault::TooLarge(_) => Next::Done,
+        Fault::Refused { .. } if fault.is_about_the_call() => Next::Done,
+        Fault::Refused { .. } => Next::Other,
+        Fault::RateLimited { retry_after } => Next::Rest { limited: true, asked: *retry_after },
+        Fault::Unreachable(_)
+        | Fault::Timeout(_)
+        | Fault::Unauthorised(_)
+        | Fault::Redirected { .. }
+        | Fault::Garbage(_) => Next::Rest { limited: false, asked: None },
+    }
+}
+
+/// An error of a read, as far as it matters who is asked next.
+trait Failed: From<RpcError> {
+    fn next(&self) -> Next;
+}
+
+impl Failed for RpcError {
+    fn next(&self) -> Next {
+        next_after(&self.fault)
+    }
+}
+
+impl Failed for ChainError {
+    fn next(&self) -> Next {
+        match self {
+            Self::Rpc(error) => error.next(),
+            Self::Inconsistent { .. } => Next::Other,
+            _ => Next::Done,
+        }
+    }
+}
+
+impl Endpoints {
+    /// `first` is preferred, then the others in their order.
+    pub fn new(first: Endpoint, others: impl IntoIterator<Item = Endpoint>) -> Self {
+        let all: Vec<Endpoint> = std::iter::once(first).chain(others).collect();
+        let records = Mutex::new(vec![Record::default(); all.len()]);
+        Self { inner: Arc::new(Inner { all, records }) }
+    }
+
+    /// All of them, in order of preference.
+    pub fn all(&self) -> &[Endpoint] {
+        &self.inner.all
+    }
+
+    /// The one to ask now.
+    pub fn best(&self) -> &Endpoint {
+        &self.inner.all[self.order()[0]]
+    }
+
+    /// What each is good for now, in order of preference.
+    pub fn status(&self) -> Vec<EndpointStatus> {
+        let standings = self.records().iter().map(|record| record.standing.clone()).collect::<Vec<_>>();
+        let labels = self.inner.all.iter().map(|endpoint| endpoint.label().to_owned());
+        labels.zip(standings).map(|(label, standing)| EndpointStatus { label, standing }).collect()
+    }
+
+    fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.inner.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one to ask first in front.
+    pub(crate) fn order(&self) -> Vec<usize> {
+        preference(&self.records())
+    }
+
+    pub(crate) fn rpc(&self, at: usize) -> Rpc {
+        Rpc::new(self.inner.all[at].clone())
+    }
+
+    pub(crate) fn is_good(&self, at: usize) -> bool {
+        self.records()[at].standing == Standing::Good
+    }
+
+    /// Requests that an endpoint may get at once.
+    pub(crate) fn width(&self, at: usize) -> usize {
+        self.records()[at].width(Instant::now())
+    }
+
+    pub(crate) fn answered(&self, at: usize) {
+        self.records()[at].answered();
+    }
+
+    /// An endpoint's head, once a block of ours was found below it.
+    pub(crate) fn seen_at(&self, at: usize, head: u64) {
+        self.records()[at].seen_at(head);
+    }
+
+    /// Draws the conclusion from a failure of an endpoint; whether another one is good and may be asked at once.
+    pub(crate) fn failed(&self, at: usize, error: &ChainError) -> bool {
+        let rest = match error.next() {
+            Next::Rest { limited, asked } => (limited, asked),
+            // A refusal or a contradiction of an endpoint that all of a step's requests went to.
+            _ => match error {
+                ChainError::Rpc(_) | ChainError::Inconsistent { .. } => (false, None),
+                _ => return false,
+            },
+        };
+        self.rest(at, rest);
+        let records = self.records();
+        records.iter().any(|record| record.standing == Standing::Good)
+    }
+
+    fn rest(&self, at: usize, (limited, asked): (bool, Option<Duration>)) {
+        let now = Instant::now();
+        let mut records = self.records();
+        if limited {
+            records[at].limited(now);
+        }
+        records[at].failed(now, asked);
+        if records.len() > 1 {
+            let endpoint = self.inner.all[at].label();
+            tracing::debug!(endpoint, standing = ?records[at].standing, "endpoint rests");
+        }
+    }
+
+    /// Notes that an endpoint is wrong. Whether all are by now.
+    pub(crate) fn convict(&self, at: usize, evidence: Evidence) -> bool {
+        tracing::warn!(endpoint = self.inner.all[at].label(), %evidence, "endpoint is wrong; others are preferred");
+        let mut records = self.records();
+        records[at].convict(Instant::now(), evidence);
+        records.iter().all(|record| matches!(record.standing, Standing::Quarantined { .. }))
+    }
+
+    /// Asks one endpoint after the other until one answers.
+    async fn read<T, E, F>(&self, ask: impl Fn(Rpc) -> F) -> Result<T, E>
+    where
+        E: Failed,
+        F: Future<Output = Result<T, E>>,
+    {
+        self.read_at(ask).await.1
+    }
+
+    /// As [`read`](Self::read); also which one answered.
+    async fn read_at<T, E, F>(&self, ask: impl Fn(Rpc) -> F) -> (usize, Result<T, E>)
+    where
+        E: Failed,
+        F: Future<Output = Result<T, E>>,
+    {
+        let order = self.order();
+        let single = self.inner.all[order[0]].request_timeout();
+        let until = tokio::time::Instant::now() + TOTAL.max(single + Duration::from_secs(1));
+        let mut failed = None;
+        for at in order {
+            let Ok(answer) = tokio::time::timeout_at(until, ask(self.rpc(at))).await else { break };
+            let error = match answer {
+                Ok(value) => {
+                    self.answered(at);
+                    return (at, Ok(value));
+                }
+                Err(error) => error,
+            };
+            match error.next() {
+                Next::Done => {
+                    self.answered(at);
+                    return (at, Err(error));
+                }
+                Next::Other => {}
+                Next::Rest { limited, asked } => self.rest(at, (limited, asked)),
+            }
+            failed = Some((at, error));
+        }
+        let (at, error) = failed.unwrap_or_else(|| {
+            let (endpoint, fault) = ("any endpoint".to_owned(), Fault::Timeout(TOTAL));
+            (0, RpcError { method: "request", endpoint, fault }.into())
+        });
+        (at, Err(error))
+    }
+
+    /// Wakes `wake` at each new head of any of them, for as long as it is polled; returns only if none can be subscribed
+    /// to.
+    pub(crate) async fn wake_on_heads(&self, wake: &Notify, backoff: Backoff) {
+        join_all(self.inner.all.iter().map(|endpoint| endpoint.wake_on_heads(wake, backoff))).await;
+    }
+
+    /// Tries endpoints again whose time is over, aside from the reads that others answer. Never returns.
+    pub(crate) async fn try_rested(&self, chain_id: u64) {
+        if self.inner.all.len() == 1 {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            tokio::time::sleep(TRIALS).await;
+            let due: Vec<usize> = {
+                let (now, records) = (Instant::now(), self.records());
+                (0..records.len()).filter(|&at| records[at].is_due(now)).collect()
+            };
+            join_all(due.into_iter().map(|at| async move {
+                match self.rpc(at).check(chain_id, &[]).await {
+                    Ok(()) => {
+                        self.records()[at].restored();
+                        tracing::info!(endpoint = self.inner.all[at].label(), "endpoint answers again");
+                    }
+                    Err(ChainError::WrongChain { expected, found, .. }) => {
+                        self.convict(at, Evidence::WrongChain { expected, found });
+                    }
+                    Err(_) => self.records()[at].failed(Instant::now(), None),
+                }
+            }))
+            .await;
+        }
+    }
+
+    /// A wrong chain or contract is evidence against one endpoint, and an error only if all of them say so.
+    pub(crate) async fn check(&self, chain_id: u64, contracts: &[Address]) -> Result<(), ChainError> {
+        let mut failed = None;
+        for at in self.order() {
+            match self.check_one(at, chain_id, contracts).await {
+                Ok(()) => return Ok(()),
+                // What passes is of more use to whoever waits than what does not.
+                Err(error) if failed.as_ref().is_none_or(ChainError::is_permanent) => failed = Some(error),
+                Err(_) => {}
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The check of one endpoint, with its consequence.
+    pub(crate) async fn check_one(
+        &self,
+        at: usize,
+        chain_id: u64,
+        contracts: &[Address],
+    ) -> Result<(), ChainError> {
+        let outcome = self.rpc(at).check(chain_id, contracts).await;
+        match &outcome {
+            Ok(()) => self.answered(at),
+            _ if self.inner.all.len() == 1 => {}
+            Err(ChainError::WrongChain { expected, found, .. }) => {
+                self.convict(at, Evidence::WrongChain { expected: *expected, found: *found });
+            }
+            Err(ChainError::NoContract { address, .. }) => {
+                self.convict(at, Evidence::NoContract(*address));
+            }
+            Err(error) => {
+                self.failed(at, error);
+            }
+        }
+        outcome
+    }
+
+    /// Whether all are known to be wrong, so that waiting is no use.
+    pub(crate) fn are_all_wrong(&self) -> bool {
+        self.records().iter().all(|record| matches!(record.standing, Standing::Quarantined { .. }))
+    }
+}
+
+/// The reads of the transactor, from whichever endpoint answers.
+impl Endpoints {
+    pub(crate) async fn head(&self) -> Result<u64, RpcError> {
+        self.read(|rpc| async move { rpc.head().await }).await
+    }
+
+    pub(crate) async fn header(&self, number: u64) -> Result<BlockHeader, ChainError> {
+        self.read(|rpc| async move { rpc.header(number).await }).await
+    }
+
+    pub(crate) async fn nonce(&self, account: Address) -> Result<u64, RpcError> {
+        self.read(|rpc| async move { rpc.nonce(account).await }).await
+    }
+
+    pub(crate) async fn pending_nonce(&self, account: Address) -> Result<u64, RpcError> {
+        self.read(|rpc| async move { rpc.pending_nonce(account).await }).await
+    }
+
+    pub(crate) async fn nonce_at(&self, account: Address, at: u64) -> Result<u64, RpcError> {
+        self.read(|rpc| async move { rpc.nonce_at(account, at).await }).await
+    }
+
+    pub(crate) async fn balance(&self, account: Address) -> Result<U256, RpcError> {
+        self.read(|rpc| async move { rpc.balance(account).await }).await
+    }
+
+    pub(crate) async fn call(&self, call: Call<'_>, gas: u64, at: u64) -> Result<Bytes, RpcError> {
+        self.read(|rpc| async move { rpc.call(call, gas, at).await }).await
+    }
+
+    pub(crate) async fn suggested_tip(&self) -> Result<u128, RpcError> {
+        self.read(|rpc| async move { rpc.suggested_tip().await }).await
+    }
+
+    pub(crate) async fn fee_history(&self, blocks: u64, percentiles: &[f64]) -> Result<FeeHistory, RpcError> {
+        self.read(|rpc| async move { rpc.fee_history(blocks, percentiles).await }).await
+    }
+
+    pub(crate) async fn gas_price(&self) -> Result<u128, RpcError> {
+        self.read(|rpc| async move { rpc.gas_price().await }).await
+    }
+
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, RpcError> {
+        self.read(|rpc| async move { rpc.receipt(hash).await }).await
+    }
+
+    pub(crate) async fn knows(&self, hash: B256) -> Result<bool, RpcError> {
+        self.read(|rpc| async move { rpc.knows(hash).await }).await
+    }
+
+    /// Gas that a call needs. That it reverts is believed only if no other good endpoint denies it.
+    pub(crate) async fn estimate(&self, call: Call<'_>) -> Result<u64, RpcError> {
+        let (at, outcome) = self.read_at(|rpc| async move { rpc.estimate(call).await }).await;
+        let reverts = match outcome {
+            Err(error) if error.fault.is_revert() => error,
+            other => return other,
+        };
+        for other in self.order() {
+            if other == at || !self.is_good(other) {
+                continue;
+            }
+            match self.rpc(other).estimate(call).await {
+                Ok(gas) => {
+                    let (first, second) = (&self.inner.all[at], &self.inner.all[other]);
+                    tracing::warn!(
+                        first = first.label(),
+                        second = second.label(),
+                        "endpoints disagree whether a call reverts; it is taken not to"
+                    );
+                    return Ok(gas);
+                }
+                Err(error) if error.fault.is_revert() => break,
+                Err(error) => {
+                    self.failed(other, &error.into());
+                }
+            }
+        }
+        Err(reverts)
+    }
+
+    /// Sends a transaction to several endpoints at once. Accepted by one is accepted; else it is the refusal of the one
+    /// asked first, unless that one did not answer.
+    pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<(), RpcError> {
+        let order = self.order();
+        let (first, others) = order.split_at(BROADCASTS.min(order.len()));
+        let mut refused: Option<RpcError> = None;
+        for wave in std::iter::once(first).chain(others.chunks(1)) {
+            let sent = join_all(wave.iter().map(|&at| async move { (at, self.rpc(at).send_raw(raw).await) }));
+            for (at, outcome) in sent.await {
+                let Err(error) = outcome else { return Ok(()) };
+                let is_answer = match error.next() {
+                    Next::Rest { limited, asked } => {
+                        self.rest(at, (limited, asked));
+                        false
+                    }
+                    Next::Done | Next::Other => true,
+                };
+                let better = refused
+                    .as_ref()
+                    .is_none_or(|known| is_answer && matches!(known.next(), Next::Rest { .. }));
+                if better {
+                    refused = Some(error);
+                }
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,155 @@
+//! Several endpoints: one that fails, limits or errs costs little and changes nothing.
+
+use std::time::{Duration, Instant};
+
+use alloy::primitives::Address;
+use privatix_chain::{ChainError, Endpoint, Endpoints, Evidence, Intent, Standing, TxStatus};
+use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script};
+
+use crate::support::{
+    Outcomes, Running, Seen, emit, emitter, ended, fresh, monitor, submit, synced, transactor,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+fn both(first: &FaultProxy, second: &FaultProxy) -> Endpoints {
+    let of = |proxy: &FaultProxy| Endpoint::new(&proxy.url()).unwrap().timeout(TIMEOUT);
+    Endpoints::new(of(first), [of(second)])
+}
+
+fn always(fault: Fault) -> Script {
+    Script(vec![Rule::new([], fault)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_endpoint_costs_one_timeout_and_no_event() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::start(anvil.url()).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let endpoints = both(&first, &second);
+    let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    emit(&anvil, contract, b"before").await;
+    synced(&monitor, &anvil, 0).await;
+
+    first.script(always(Fault::Silence));
+    let died = Instant::now();
+    for payload in ["1", "2", "3", "4"] {
+        emit(&anvil, contract, payload.as_bytes()).await;
+        synced(&monitor, &anvil, 0).await;
+    }
+    assert!(died.elapsed() < 2 * TIMEOUT, "{:?}", died.elapsed());
+    let status = endpoints.status();
+    assert!(matches!(status[0].standing, Standing::Resting { .. }), "{status:?}");
+    assert_eq!(status[1].standing, Standing::Good);
+
+    // Once it answers again, it is preferred again.
+    first.honest();
+    let before = first.count("eth_getLogs");
+    while first.count("eth_getLogs") == before {
+        emit(&anvil, contract, b"after").await;
+        synced(&monitor, &anvil, 0).await;
+    }
+    let payloads = Seen::payloads(&db).await;
+    assert_eq!(payloads[..6], ["before", "1", "2", "3", "4", "after"]);
+    assert_eq!(
+        payloads.len(),
+        Seen::rows(&db).await.iter().map(|row| row.0).collect::<std::collections::BTreeSet<_>>().len()
+    );
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_stands_still_is_left_for_one_that_goes_on() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::scripted(anvil.url(), always(Fault::FrozenHead)).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let monitor = monitor(&db, both(&first, &second), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    emit(&anvil, contract, b"unseen by the first").await;
+    anvil.mine(5).await.unwrap();
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(Seen::payloads(&db).await, ["unseen by the first"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_learned_per_endpoint() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    anvil.mine(800).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let narrow = Rule::new(["eth_getLogs"], Fault::AtMostBlocks { blocks: 10 });
+    let mut dies = Rule::new([], Fault::Cut);
+    dies.from = 150;
+    let first = FaultProxy::scripted(anvil.url(), Script(vec![dies, narrow])).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let sink = Seen::default();
+    let monitor = monitor(&db, both(&first, &second), &anvil, contract).build(sink.clone());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    let widths: Vec<u64> = sink.batches().iter().map(|(from, to)| to - from + 1).collect();
+    assert!(widths[0] <= 10, "the first allows ten: {widths:?}");
+    assert!(widths.iter().any(|&width| width > 100), "the second is not limited by that: {widths:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_chain_behind_one_endpoint_quarantines_it_and_behind_all_ends_the_run() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::scripted(anvil.url(), always(Fault::WrongChain { id: 5 })).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let endpoints = both(&first, &second);
+    let followed = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&followed);
+    emit(&anvil, contract, b"log").await;
+    synced(&followed, &anvil, 0).await;
+    let evidence = Evidence::WrongChain { expected: anvil.chain_id(), found: 5 };
+    let Standing::Quarantined { evidence: found, .. } = &endpoints.status()[0].standing else { panic!() };
+    assert_eq!(*found, evidence);
+    running.stop().await.unwrap();
+
+    second.script(always(Fault::WrongChain { id: 6 }));
+    let refusal = monitor(&db, both(&first, &second), &anvil, contract).build(Seen::default());
+    let refusal = Running::monitor(&refusal).outcome().await.unwrap_err();
+    assert!(matches!(refusal, ChainError::WrongChain { .. }), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revert_that_a_second_endpoint_denies_fails_nothing() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let reverts = Fault::Error { code: 3, message: "execution reverted: not yet".to_owned(), data: None };
+    let script = Script(vec![Rule::new(["eth_estimateGas"], reverts)]);
+    let first = FaultProxy::scripted(anvil.url(), script).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let transactor = transactor(&db, both(&first, &second), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
+    let id = submit(&db, &transactor, gift).await;
+    assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_goes_to_two_endpoints_and_one_of_them_is_enough() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let lost = Fault::KeepBack { after_ms: None, refusal: None };
+    let script = Script(vec![Rule::new(["eth_sendRawTransaction"], lost)]);
+    let first = FaultProxy::scripted(anvil.url(), script).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let transactor = transactor(&db, both(&first, &second), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
+    let id = submit(&db, &transactor, gift).await;
+    assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+    running.stop().await.unwrap();
+}
