@@ -71,6 +71,8 @@ impl Job for CloseChannel {
 
 /// The kind under which closing transactions are stored.
 const CLOSE: &str = "close_channel";
+/// The kind under which settlements are stored.
+const SETTLE: &str = "settle_channel";
 /// The pause after a close that failed.
 const CLOSE_AGAIN: Duration = Duration::from_secs(15);
 /// How often the plug-in is asked to serve a channel.
@@ -144,10 +146,31 @@ impl Channels {
         }
     }
 
+    /// Leaves a channel open that may be worth more than is known here; what a challenge would void is settled.
+    async fn hold(
+        &self,
+        channel: &Channel,
+        view: &AgentChannel,
+        until: SystemTime,
+        cx: JobContext,
+    ) -> Result<Done, NodeError> {
+        if view.on_chain().challenge_ends_at().is_some() {
+            let mut completion = cx.finish().await?;
+            settle(&mut completion, &self.node, channel, view).await?;
+            return Ok(completion.commit().await?);
+        }
+        Err(NodeError::Held { until })
+    }
+
     async fn close(&self, job: &CloseChannel, cx: JobContext) -> Result<Done, NodeError> {
         let node = &self.node;
         let (channel, view) = load(&mut *node.db().read().await?, node, job.channel).await?;
         let worth_it = !view.claimable().is_zero() || job.even_unpaid;
+        if let Some(until) = held_until(&mut *node.db().read().await?, node, job.channel).await?
+            && view.on_chain().phase().is_open()
+        {
+            return self.hold(&channel, &view, until, cx).await;
+        }
         let status = channel.status.apply(ChannelEvent::CloseSent);
         let (Ok(status), true) = (status, worth_it && view.on_chain().phase().is_open()) else {
             tracing::debug!(channel = %job.channel, status = %channel.status, "nothing to close");
@@ -170,6 +193,10 @@ impl Channels {
 pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> Result<(), NodeError> {
     let (_, view) = load(conn, node, channel.id).await?;
     match answer_close_request(&view) {
+        // A close would be final below vouchers that were lost; a settlement can be followed by a higher one.
+        Answer::CloseWith { .. } if held_until(conn, node, channel.id).await?.is_some() => {
+            settle(conn, node, channel, &view).await
+        }
         Answer::CloseWith { gain, deadline, .. } => {
             tracing::warn!(channel = %channel.id, %gain, challenge_ends_at = %deadline, "the client asked to close below what is proven; answering");
             privatix_node::push(conn, &CloseChannel { channel: channel.id, even_unpaid: false }, "monitor")
@@ -177,6 +204,43 @@ pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> R
         }
         Answer::Agreed { .. } | Answer::NotAsked => Ok(()),
     }
+}
+
+/// Until when the channel must not be closed, as it may be worth more than is known here.
+async fn held_until(
+    conn: &mut Conn,
+    node: &Node,
+    channel: ChannelId,
+) -> Result<Option<SystemTime>, NodeError> {
+    if node.recovery().is_none() {
+        return Ok(None);
+    }
+    let newest = vouchers::get(conn, channel).await?.map(|stored| stored.stored_at);
+    Ok(node.held_until(newest))
+}
+
+/// Takes what the best known voucher is worth, and leaves the channel open.
+async fn settle(
+    conn: &mut Conn,
+    node: &Node,
+    channel: &Channel,
+    view: &AgentChannel,
+) -> Result<(), NodeError> {
+    let Some(voucher) = view.best().filter(|_| !view.claimable().is_zero()) else { return Ok(()) };
+    let call = call::settle(&channel.descriptor, voucher);
+    let key = format!("{SETTLE} {} {}", channel.id, voucher.cumulative());
+    node.submit(conn, SETTLE, &channel.id.to_string(), key, &call).await?;
+    tracing::warn!(channel = %channel.id, cumulative = %voucher.cumulative(), "settling what is known to be paid; the channel stays open, as vouchers may be missing");
+    node.wake_transactor();
+    Ok(())
+}
+
+/// The database came back from a backup: challenges that run go on.
+pub(crate) async fn answer_all(conn: &mut Conn, node: &Node) -> Result<(), NodeError> {
+    for channel in channels::live(conn).await? {
+        answer(conn, node, &channel).await?;
+    }
+    Ok(())
 }
 
 /// A closing transaction is over. Success shows as an event; only failure needs an answer.

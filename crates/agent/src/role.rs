@@ -121,6 +121,14 @@ impl Role for AgentRole {
         crate::channels::answer(conn, &self.node, channel).await
     }
 
+    async fn on_restored(&self, conn: &mut Conn) -> Result<(), NodeError> {
+        crate::channels::answer_all(conn, &self.node).await
+    }
+
+    fn not_to_be_repeated(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     async fn on_stopped(&self, _: ChannelId) -> Result<(), NodeError> {
         Ok(())
     }

@@ -36,6 +36,13 @@ requests! {
         to: Option<Address>,
     } => "node_withdraw" -> Order;
 
+    /// How far the recovery after a restore is, if there is one.
+    GetRecovery {} => "recovery_get" -> Option<Recovery>;
+
+    /// Ends the recovery before its time: channels are ended with the vouchers that are known. Refused until the chain was
+    /// caught up with.
+    EndRecovery {} => "recovery_end" -> Accepted;
+
     /// The channels, newest first.
     ListChannels {
         /// At most so many; 100 when not given, 1,000 at most.
@@ -274,6 +281,21 @@ pub struct ChainStatus {
     pub reorgs: u64,
     /// Transactions that are not final.
     pub open_transactions: u64,
+}
+
+/// A recovery after a restore: what happened since the backup is unknown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// When the backup was made.
+    #[serde(with = "humantime_serde")]
+    pub backed_up_at: SystemTime,
+    /// When the chain was caught up with. Before it no job runs and no service is resumed.
+    #[serde(default, with = "humantime_serde")]
+    pub caught_up_at: Option<SystemTime>,
+    /// Until when channels stay open that were not paid on since.
+    #[serde(default, with = "humantime_serde")]
+    pub until: Option<SystemTime>,
 }
 
 /// The service plug-in.

@@ -249,6 +249,14 @@ impl CarryOut<RequestClose> for Channels {
             }
             return Ok(completion.commit().await?);
         };
+        let newest = vouchers::get(&mut *node.db().read().await.map_err(NodeError::from)?, job.channel)
+            .await
+            .map_err(NodeError::from)
+            .map_err(NodeError::into_job_error)?
+            .map(|stored| stored.stored_at);
+        if let Some(until) = node.held_until(newest) {
+            return Err(NodeError::Held { until }.into_job_error());
+        }
         // All that was ever signed is admitted: less would only invite a challenge.
         let call = call::request_close(&channel.descriptor, view.promised());
         let key = format!("{} {} {}", RequestClose::KIND, job.channel, cx.id());

@@ -10,7 +10,7 @@ use privatix_billing::{Account, ClientAction, ClientPolicy, TerminateReason, Ter
 use privatix_chain::TxRecord;
 use privatix_channel::{Amount, ChainEvent, ChannelId, ServiceStatus, SignRefused};
 use privatix_db::Conn;
-use privatix_jobs::PushOptions;
+use privatix_jobs::{Job, PushOptions};
 use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after, billing_account};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::{MarketEvent, Place};
@@ -153,6 +153,14 @@ impl Role for ClientRole {
             return privatix_node::push(conn, &FinalizeClose { channel: channel.id }, "monitor").await;
         }
         Ok(())
+    }
+
+    async fn on_restored(&self, _: &mut Conn) -> Result<(), NodeError> {
+        Ok(())
+    }
+
+    fn not_to_be_repeated(&self) -> &'static [&'static str] {
+        &[<TopUp as Job>::KIND]
     }
 
     async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError> {

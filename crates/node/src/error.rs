@@ -111,6 +111,15 @@ pub enum NodeError {
         "another transaction that moves tokens out of the wallet is on its way; wait until it is confirmed"
     )]
     WalletBusy,
+    /// The database came back from a backup, so the channel may be worth more than is known.
+    #[error(
+        "payments on the channel may be missing since the restore; it is not ended before {until}, until it is paid on, or until `recovery end`",
+        until = humantime::format_rfc3339_seconds(*until)
+    )]
+    Held {
+        /// When it will be ended anyway.
+        until: SystemTime,
+    },
     /// What only the account's own key may do.
     #[error("an operator cannot {what} {account}: do it with the key of that account")]
     NotForOperators {
@@ -150,6 +159,7 @@ impl NodeError {
             | Self::Peer { .. }
             | Self::Offline { .. }
             | Self::WalletBusy
+            | Self::Held { .. }
             | Self::NotRunning
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
@@ -163,6 +173,10 @@ impl NodeError {
     pub fn into_job_error(self) -> JobError {
         match self {
             Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
+            // Looked at again soon, as the operator may end the recovery.
+            Self::Held { until } => {
+                JobError::postpone(until.min(after(SystemTime::now(), Duration::from_mins(5))), self)
+            }
             _ if self.is_temporary() => JobError::retry(self),
             _ => JobError::fail(self),
         }

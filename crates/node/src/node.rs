@@ -16,6 +16,7 @@ use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Wake};
 use privatix_offering::{SignedOffering, Templates};
 use privatix_store::identity::{self, Identity};
+use privatix_store::recovery::{self, Recovery};
 use privatix_store::sessions;
 use tokio::sync::watch;
 
@@ -103,6 +104,7 @@ pub struct Node {
     pub(crate) payments: Arc<tokio::sync::Mutex<()>>,
     messages: Arc<Messages>,
     notices: Notices,
+    pub(crate) recovery: watch::Sender<Option<Recovery>>,
     // There while it runs: it holds the role, which holds the node.
     pub(crate) engine: RwLock<Option<Engine>>,
 }
@@ -182,6 +184,7 @@ impl Node {
                 tracing::info!(sessions = cleared, "network addresses of users are cleared");
             }
         }
+        let recovery = recovery::get(&mut tx).await?;
         tx.commit().await?;
 
         let marks = Marks::default();
@@ -206,6 +209,7 @@ impl Node {
             payments: Arc::default(),
             messages,
             notices,
+            recovery: watch::Sender::new(recovery),
             engine: RwLock::default(),
         }))
     }

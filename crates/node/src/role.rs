@@ -30,6 +30,13 @@ pub trait Role: Send + Sync + 'static {
     /// had taken back may stand again, with no event that says so.
     async fn on_undone(&self, conn: &mut Conn, channel: &Channel) -> Result<(), NodeError>;
 
+    /// The database came back from a backup, and no job runs until the chain was caught up with: the place to answer what
+    /// cannot wait. Called at each start of a recovery.
+    async fn on_restored(&self, conn: &mut Conn) -> Result<(), NodeError>;
+
+    /// Kinds of its jobs that would move money a second time if they were carried out again.
+    fn not_to_be_repeated(&self) -> &'static [&'static str];
+
     /// A service was stopped for good, and all its usage is stored; its status is still `Terminating`. The place to settle
     /// what is owed.
     async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError>;

@@ -64,6 +64,7 @@ impl Node {
             *running = Some(engine);
         }
         let _engine = Stopped(self);
+        self.begin_recovery(&*role).await?;
         self.run_tasks(role, register, (monitor, transactor, news), shutdown).await
     }
 
@@ -90,7 +91,11 @@ impl Node {
         let (reporter, reports) = usage_reports();
         let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
         self.services.host().configure(configuration, reporter).await?;
-        self.services.restore().await?;
+        // A restored database may know sessions that have ended, and lacks payments: its services wait.
+        let recovering = self.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none());
+        if !recovering {
+            self.services.restore().await?;
+        }
 
         let processor = register(
             Processor::builder(self.db.clone())
@@ -107,8 +112,28 @@ impl Node {
         tasks.spawn(async move { ("chain monitor", monitor.run(token).await.map_err(Into::into)) });
         let token = stop.clone();
         tasks.spawn(async move { ("transactor", Box::pin(transactor.run(token)).await.map_err(Into::into)) });
-        let token = stop.clone();
-        tasks.spawn(async move { ("job processor", processor.run(token).await.map_err(Into::into)) });
+        let (node, token) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move {
+            let run = async {
+                if recovering {
+                    match token.run_until_cancelled(node.catch_up()).await {
+                        Some(caught_up) => caught_up?,
+                        None => return Ok(()),
+                    }
+                    node.services.restore().await?;
+                }
+                Ok(processor.run(token).await?)
+            };
+            ("job processor", run.await)
+        });
+        let (node, token) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move {
+            let ended = token.run_until_cancelled(node.wait_for_end_of_recovery()).await;
+            if !matches!(ended, Some(Err(_))) {
+                token.cancelled().await;
+            }
+            ("recovery", ended.unwrap_or(Ok(())))
+        });
         let (token, listener) = (stop.clone(), Arc::clone(&role));
         tasks.spawn(async move {
             loop {

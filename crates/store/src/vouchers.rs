@@ -1,5 +1,7 @@
 //! One voucher per channel: the best that an agent holds, the highest that a client signed. It only ever grows.
 
+use std::time::SystemTime;
+
 use diesel::backend::Backend;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
@@ -23,6 +25,8 @@ pub struct StoredVoucher {
     pub count: u64,
     /// For a client: the cumulative amount that the agent has acknowledged.
     pub acknowledged: Amount,
+    /// When it was stored.
+    pub stored_at: SystemTime,
 }
 
 /// Stores a voucher unless an equal or higher one is there: a repeated or late write is harmless.
@@ -130,15 +134,16 @@ pub async fn unacknowledged(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreErro
 
 /// The channel's stored voucher.
 pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Option<StoredVoucher>, StoreError> {
-    type Row = (Amount128, Vec<u8>, i64, Amount128);
+    type Row = (Amount128, Vec<u8>, i64, Amount128, Micros);
     let query = vouchers::table.find(id(channel)).select((
         vouchers::cumulative,
         vouchers::signature,
         vouchers::count,
         vouchers::acknowledged,
+        vouchers::updated_at,
     ));
     let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
-    row.map(|(cumulative, signature, count, acknowledged)| {
+    row.map(|(cumulative, signature, count, acknowledged, stored_at)| {
         let signature = VoucherSignature::from_bytes(&signature)
             .map_err(|e| StoreError::Corrupt { what: "voucher signature", reason: e.to_string() })?;
         Ok(StoredVoucher {
@@ -148,6 +153,7 @@ pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Option<StoredVou
             },
             count: unsigned("voucher count", count)?,
             acknowledged: to_amount(acknowledged),
+            stored_at: stored_at.into(),
         })
     })
     .transpose()

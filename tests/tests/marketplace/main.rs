@@ -14,6 +14,7 @@ mod market;
 mod money;
 mod operator;
 mod privacy;
+mod restored;
 mod stuck;
 mod tokens;
 mod whole;

@@ -108,7 +108,7 @@ impl Market {
         drop(wait_for("the database", LIMIT, open).await.unwrap());
     }
 
-    fn database(&self, name: &str) -> PathBuf {
+    pub fn database(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.db"))
     }
 
@@ -172,14 +172,27 @@ impl Market {
     }
 
     async fn agent_of(&self, parts: NodeParts) -> Running<AgentHandle> {
+        let mut running = self.start(parts).await;
+        running.wait(running.handle.node().clone()).await;
+        running
+    }
+
+    /// Starts the agent over another endpoint of the chain, and does not wait until it follows that.
+    pub async fn agent_over(&self, endpoint: &str) -> Running<AgentHandle> {
+        let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
+        let adapter = Arc::new(ProxyServer::new());
+        let mut parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
+        parts.endpoints = Endpoint::new(endpoint).unwrap().into();
+        self.start(parts).await
+    }
+
+    async fn start(&self, parts: NodeParts) -> Running<AgentHandle> {
         let listener = DirectListener::bind(([127, 0, 0, 1], self.somc_port).into()).await.unwrap();
         let somc = SomcAddress::direct("127.0.0.1", self.somc_port).unwrap();
         let agent = Agent::new(parts, Messaging::new(somc, listener)).await.unwrap();
         let (handle, stop) = (agent.handle(), CancellationToken::new());
         let task = tokio::spawn(agent.run(stop.clone()));
-        let mut running = Running { handle, stop, task };
-        running.wait(running.handle.node().clone()).await;
-        running
+        Running { handle, stop, task }
     }
 
     /// Starts the client, with a local port for each channel.

@@ -133,3 +133,11 @@ fn source(kind: u8, source: &str) -> String {
     let address = SourceType::try_from(kind).and_then(|kind| SomcAddress::new(kind, source));
     address.map_or_else(|_| format!("{kind}:{source}"), |address| address.to_string())
 }
+
+pub(crate) fn recovery(recovery: privatix_store::recovery::Recovery) -> crate::node::Recovery {
+    let until = match privatix_node::recovery_phase(&recovery, std::time::SystemTime::now()) {
+        privatix_node::RecoveryPhase::Grace { until } => Some(until),
+        _ => None,
+    };
+    crate::node::Recovery { backed_up_at: recovery.backed_up_at, caught_up_at: recovery.caught_up_at, until }
+}

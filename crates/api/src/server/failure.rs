@@ -24,6 +24,7 @@ impl From<NodeError> for Failure {
             NodeError::Refused(_)
             | NodeError::Token(_)
             | NodeError::NotForOperators { .. }
+            | NodeError::Held { .. }
             | NodeError::Offering(_)
             | NodeError::Transition(_)
             | NodeError::SignRefused(_)

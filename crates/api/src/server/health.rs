@@ -1,15 +1,18 @@
 //! How the daemon is, without asking anybody: every part reports by itself.
 
+use std::time::SystemTime;
+
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, TransactorState, TxWaiting};
-use privatix_node::Node;
+use privatix_node::{Node, recovery_phase};
 
 use super::money::{self, Disk, Facts, View};
 use crate::node::{ChainStatus, Health, Reason};
 
 /// How the daemon is, with what the last look at its disk has shown.
 pub(crate) fn health(node: &Node, disk: Option<Disk>) -> Health {
-    let checks = money::checks(&Facts { view: view(node), disk });
+    let recovery = node.recovery().map(|recovery| recovery_phase(&recovery, SystemTime::now()));
+    let checks = money::checks(&Facts { view: view(node), disk, recovery });
     let (reasons, warnings) = in_the_way(node);
     Health {
         live: true, // it answers
@@ -38,6 +41,12 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
     let mut hindered = |part: &str, message: String| {
         reasons.push(Reason { part: part.to_owned(), message });
     };
+    if node.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none()) {
+        hindered(
+            "recovery",
+            "no job runs and no service is resumed until the chain was caught up with".into(),
+        );
+    }
     match node.monitor() {
         None => hindered("chain_monitor", "the node is starting; try again".into()),
         Some(status) => {

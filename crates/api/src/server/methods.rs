@@ -106,6 +106,11 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
             let about = about.clone();
             async move { Ok(status(&*o, &about)) }
         })
+        .on(|o: Arc<O>, _: node::GetRecovery| async move { Ok(o.node().recovery().map(convert::recovery)) })
+        .on(|o: Arc<O>, _: node::EndRecovery| async move {
+            o.node().end_recovery().await?;
+            Ok(Accepted {})
+        })
         .on(|o: Arc<O>, _: node::GetBalances| async move { balances(o.node()).await })
         .on(|o: Arc<O>, ask: node::Deposit| async move {
             check_amount(ask.amount)?;

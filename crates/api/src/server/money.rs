@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use privatix_chain::Freshness;
+use privatix_node::RecoveryPhase;
 
 use crate::node::{Check, CheckState};
 
@@ -21,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) view: View,
     /// None before the first look.
     pub(crate) disk: Option<Disk>,
+    /// How far a recovery after a restore is, if there is one.
+    pub(crate) recovery: Option<RecoveryPhase>,
 }
 
 /// How well the chain is seen.
@@ -45,7 +48,7 @@ pub(crate) struct Disk {
 
 /// The checks behind "money is safe".
 pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
-    vec![view(&facts.view), disk(facts.disk.as_ref()), writer(facts.disk.as_ref())]
+    vec![view(&facts.view), disk(facts.disk.as_ref()), writer(facts.disk.as_ref()), recovery(facts.recovery)]
 }
 
 fn view(view: &View) -> Check {
@@ -102,6 +105,20 @@ fn writer(disk: Option<&Disk>) -> Check {
     }
 }
 
+fn recovery(phase: Option<RecoveryPhase>) -> Check {
+    let (state, message) = match phase {
+        None | Some(RecoveryPhase::Over) => (CheckState::Good, None),
+        Some(RecoveryPhase::Grace { .. }) => (
+            CheckState::AtRisk,
+            Some("payments may be missing since the restore; unpaid channels stay open".to_owned()),
+        ),
+        Some(_) => {
+            (CheckState::Bad, Some("the chain has not been caught up with since the restore".to_owned()))
+        }
+    };
+    Check { name: "recovery".to_owned(), state, message }
+}
+
 fn not_looked_at(name: &str) -> Check {
     let message = Some("not looked at yet; try again".to_owned());
     Check { name: name.to_owned(), state: CheckState::Unknown, message }
@@ -122,6 +139,7 @@ mod tests {
         Facts {
             view: View::Followed { freshness: Freshness::Fresh, complaint: None },
             disk: Some(Disk { free: Ok(100 << 30), commit: Ok(Duration::from_millis(3)) }),
+            recovery: None,
         }
     }
 
@@ -152,6 +170,18 @@ mod tests {
             (followed(Freshness::Stale), CheckState::Bad),
         ] {
             all_good_but("view", state, &Facts { view, ..facts() });
+        }
+    }
+
+    #[test]
+    fn a_recovery_is_not_safe_until_the_chain_was_caught_up_with() {
+        let until = std::time::SystemTime::UNIX_EPOCH;
+        for (phase, state) in [
+            (RecoveryPhase::CatchingUp, CheckState::Bad),
+            (RecoveryPhase::Grace { until }, CheckState::AtRisk),
+            (RecoveryPhase::Over, CheckState::Good),
+        ] {
+            all_good_but("recovery", state, &Facts { recovery: Some(phase), ..facts() });
         }
     }
 

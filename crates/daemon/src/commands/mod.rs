@@ -2,6 +2,7 @@
 
 mod channels;
 mod jobs;
+mod recovery;
 mod transactions;
 
 use alloy::primitives::Address;
@@ -20,6 +21,7 @@ use crate::output::{Output, ago, or_dash, pairs, time};
 use channels::ChannelsCommand;
 pub use channels::endpoint_text;
 use jobs::JobsCommand;
+use recovery::RecoveryCommand;
 use transactions::TransactionsCommand;
 
 /// Commands over the control API.
@@ -60,6 +62,9 @@ pub(crate) enum NodeCommand {
     /// Lists transactions, shows one, raises a fee
     #[command(subcommand)]
     Transactions(TransactionsCommand),
+    /// Shows how far the recovery after a restore is, and ends it
+    #[command(subcommand)]
+    Recovery(RecoveryCommand),
     /// Shows how the daemon is, and exits with 1 when that is not well
     Health {
         /// Which answer decides: whether it runs, can do its work, or keeps money safe
@@ -107,6 +112,7 @@ impl NodeCommand {
             }
             Self::Jobs(command) => command.carry_out(api, output).await?,
             Self::Transactions(command) => command.carry_out(api, output).await?,
+            Self::Recovery(command) => command.carry_out(api, output).await?,
             Self::Health { of } => {
                 let health = api.health().await?;
                 output.show(&health, self::health);
