@@ -10,7 +10,7 @@ use diesel::{Connection, SqliteConnection};
 use diesel_async::SimpleAsyncConnection;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::{Conn, DbError, MigrationSet, SqliteConn, migrate, on, private};
+use crate::{Activity, Conn, DbError, MigrationSet, SqliteConn, migrate, on, private};
 
 const READERS: usize = 4;
 const WRITER_PATIENCE: Duration = Duration::from_secs(30);
@@ -35,6 +35,9 @@ struct Writer {
     conn: Conn,
     // A transaction was begun and neither committed nor rolled back: its `Tx` was dropped.
     open: bool,
+    activity: Activity,
+    // An empty database that cannot be written: what a broken transaction writes to.
+    nowhere: Conn,
 }
 
 impl Database {
@@ -70,6 +73,16 @@ impl Database {
         };
         let mut writer = connect()?;
         migrate::run(&mut writer, path, sets)?;
+        let activity = Activity::default();
+        activity.watch(&mut writer);
+        let mut nowhere = SqliteConnection::establish(":memory:").map_err(|e| failed(&e))?;
+        nowhere.batch_execute("PRAGMA query_only=ON").map_err(|e| failed(&e))?;
+        let writer = Writer {
+            conn: Conn::Sqlite(SqliteConn::new(writer)),
+            open: false,
+            activity,
+            nowhere: Conn::Sqlite(SqliteConn::new(nowhere)),
+        };
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
             let mut reader = connect()?;
@@ -78,7 +91,7 @@ impl Database {
         }
         Ok(Self(Arc::new(Inner {
             path: path.to_owned(),
-            writer: Arc::new(Mutex::new(Writer { conn: Conn::Sqlite(SqliteConn::new(writer)), open: false })),
+            writer: Arc::new(Mutex::new(writer)),
             readers: std::sync::Mutex::new(readers),
             free_readers: Arc::new(Semaphore::new(READERS)),
             present: watch::Sender::default(),
@@ -120,6 +133,7 @@ impl Database {
             writer.open = false;
         }
         writer.open = true;
+        writer.activity.reset();
         on!(&mut writer.conn, |c| c.batch_execute("BEGIN IMMEDIATE").await)?;
         Ok(Tx { writer })
     }
@@ -219,11 +233,25 @@ impl Tx {
     /// Commits; returns once the data is on disk.
     ///
     /// # Errors
-    /// [`DbError::Query`]; the transaction is then rolled back.
+    /// [`DbError::Query`], [`DbError::Broken`]; the transaction is then rolled back.
     pub async fn commit(mut self) -> Result<(), DbError> {
+        if self.is_broken() {
+            return Err(DbError::Broken);
+        }
         on!(&mut self.writer.conn, |c| c.batch_execute("COMMIT").await)?;
         self.writer.open = false;
         Ok(())
+    }
+
+    /// True if a statement failed in a way in which the database may have rolled back the whole transaction (a full
+    /// disk, for example). Such a transaction cannot be committed, and takes no further statements.
+    pub fn is_broken(&self) -> bool {
+        self.writer.activity.is_broken()
+    }
+
+    /// Whether statements of the transaction run, for whoever waits for it.
+    pub fn activity(&self) -> Activity {
+        self.writer.activity.clone()
     }
 }
 
@@ -236,6 +264,6 @@ impl Deref for Tx {
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.writer.conn
+        if self.is_broken() { &mut self.writer.nowhere } else { &mut self.writer.conn }
     }
 }

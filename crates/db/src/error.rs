@@ -64,6 +64,11 @@ pub enum DbError {
     /// The batch that this write was part of failed; nothing of it was kept.
     #[error("a batch of writes failed and was rolled back: {0}")]
     Batch(String),
+    /// An earlier statement failed in a way in which the database may have rolled back the transaction.
+    #[error(
+        "an earlier statement of this transaction failed and may have undone it; nothing was kept, repeat all of it"
+    )]
+    Broken,
     /// A query failed.
     #[error("database query failed: {0}")]
     Query(#[from] diesel::result::Error),

@@ -21,6 +21,7 @@
 //! # Ok(()) }
 //! ```
 
+mod activity;
 pub mod backup;
 mod conn;
 mod database;
@@ -31,6 +32,7 @@ mod presence;
 mod private;
 pub mod types;
 
+pub use activity::Activity;
 pub use conn::{Conn, SqliteConn};
 pub use database::{Database, ReadGuard, Tx};
 pub use diesel_migrations::{EmbeddedMigrations, embed_migrations};

@@ -292,3 +292,39 @@ async fn a_name_is_present_until_its_last_clone_is_dropped() {
     presences.changed().await.unwrap();
     assert!(presences.borrow().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_full_disk_a_transaction_takes_no_further_statements() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(&dir.path().join("full.db"), &[]).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("CREATE TABLE line (text TEXT PRIMARY KEY NOT NULL)").await).unwrap();
+    tx.commit().await.unwrap();
+
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("INSERT INTO line VALUES ('before'); PRAGMA max_page_count = 3").await)
+        .unwrap();
+    let large = format!("INSERT INTO line VALUES ('{}')", "x".repeat(100_000));
+    on!(&mut *tx, |c| c.batch_execute(&large).await).unwrap_err();
+    assert!(tx.is_broken());
+    // Without that, it would commit alone: the database has rolled back.
+    on!(&mut *tx, |c| c.batch_execute("INSERT INTO line VALUES ('after')").await).unwrap_err();
+    assert!(matches!(tx.commit().await, Err(DbError::Broken)));
+
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c
+        .batch_execute("PRAGMA max_page_count = 1000000; INSERT INTO line VALUES ('again')")
+        .await)
+    .unwrap();
+    // A constraint undoes its statement only.
+    on!(&mut *tx, |c| c.batch_execute("INSERT INTO line VALUES ('again')").await).unwrap_err();
+    assert!(!tx.is_broken());
+    tx.commit().await.unwrap();
+    let mut conn = db.read().await.unwrap();
+    let lines: Vec<String> = on!(&mut *conn, |c| line::table.select(line::text).load(c).await).unwrap();
+    assert_eq!(lines, ["again"]);
+}
+
+diesel::table! {
+    line (text) { text -> Text, }
+}

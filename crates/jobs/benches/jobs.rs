@@ -5,6 +5,9 @@
 //! - `one at a time`: pushed one a commit, claimed and done one at a time (one worker).
 //! - `x1`: four producers push one job a commit; eight workers.
 //! - `x10`: four producers push ten jobs a commit; eight workers.
+//!
+//! These push in transactions of their own and end jobs by a completion that has no effects. The same with `queue` push
+//! through the processor's queue and end jobs by `done`.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::sync::Arc;
@@ -39,14 +42,26 @@ impl Job for Load {
 
 #[derive(Default)]
 struct Count {
+    by: By,
     done: AtomicU64,
     all: Notify,
+}
+
+/// How jobs are pushed and ended.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum By {
+    #[default]
+    Transaction,
+    Queue,
 }
 
 #[async_trait]
 impl Handler<Load> for Count {
     async fn run(&self, _job: &Load, cx: JobContext) -> Result<Done, JobError> {
-        let done = cx.finish().await?.commit().await?;
+        let done = match self.by {
+            By::Transaction => cx.finish().await?.commit().await?,
+            By::Queue => cx.done().await?,
+        };
         if (self.done.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(JOBS) {
             self.all.notify_one();
         }
@@ -55,28 +70,33 @@ impl Handler<Load> for Count {
 }
 
 /// The time from the first push to the last end of `JOBS` jobs, `rounds` times.
-async fn push_and_run(workers: usize, producers: u64, a_commit: u64, rounds: u64) -> Duration {
+async fn push_and_run(by: By, workers: usize, producers: u64, a_commit: u64, rounds: u64) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(&dir.path().join("jobs.db"), &[MIGRATIONS]).await.unwrap();
-    let count = Arc::new(Count::default());
+    let count = Arc::new(Count { by, ..Count::default() });
     let processor = Processor::builder(db.clone())
         .register::<Load, _>(Arc::clone(&count))
         .workers(workers)
         .build()
         .unwrap();
-    let (wake, shutdown) = (processor.wake(), CancellationToken::new());
+    let (wake, queue, shutdown) = (processor.wake(), processor.queue(), CancellationToken::new());
     let running = tokio::spawn(processor.run(shutdown.clone()));
     let started = Instant::now();
     for _ in 0..rounds {
         let producers = (0..producers).map(|producer| {
-            let (db, wake) = (db.clone(), wake.clone());
+            let (db, wake, queue) = (db.clone(), wake.clone(), queue.clone());
             tokio::spawn(async move {
                 let share = JOBS / producers;
                 for first in (0..share).step_by(usize::try_from(a_commit).unwrap()) {
+                    let new = |n| Load { subject: producer * JOBS + n, body: "x".repeat(200) };
+                    let jobs: Vec<Load> = (first..(first + a_commit).min(share)).map(new).collect();
+                    if by == By::Queue {
+                        queue.push_all(&jobs, PushOptions::by("bench")).await.unwrap();
+                        continue;
+                    }
                     let mut tx = db.begin().await.unwrap();
-                    for n in first..(first + a_commit).min(share) {
-                        let job = Load { subject: producer * JOBS + n, body: "x".repeat(200) };
-                        privatix_jobs::push(&mut tx, &job, PushOptions::by("bench")).await.unwrap();
+                    for job in &jobs {
+                        privatix_jobs::push(&mut tx, job, PushOptions::by("bench")).await.unwrap();
                     }
                     tx.commit().await.unwrap();
                     wake.wake();
@@ -114,13 +134,22 @@ fn jobs(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(JOBS)).sample_size(10).measurement_time(Duration::from_secs(10));
     group.bench_function("single commits", |b| b.to_async(&runtime).iter_custom(single_commits));
     group.bench_function("one at a time", |b| {
-        b.to_async(&runtime).iter_custom(|rounds| push_and_run(1, 1, 1, rounds));
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Transaction, 1, 1, 1, rounds));
     });
     group.bench_function("x1", |b| {
-        b.to_async(&runtime).iter_custom(|rounds| push_and_run(8, PRODUCERS, 1, rounds));
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Transaction, 8, PRODUCERS, 1, rounds));
     });
     group.bench_function("x10", |b| {
-        b.to_async(&runtime).iter_custom(|rounds| push_and_run(8, PRODUCERS, 10, rounds));
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Transaction, 8, PRODUCERS, 10, rounds));
+    });
+    group.bench_function("queue one at a time", |b| {
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Queue, 1, 1, 1, rounds));
+    });
+    group.bench_function("queue x1", |b| {
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Queue, 8, PRODUCERS, 1, rounds));
+    });
+    group.bench_function("queue x10", |b| {
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Queue, 8, PRODUCERS, 10, rounds));
     });
     group.finish();
 }

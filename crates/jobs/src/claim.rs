@@ -46,24 +46,26 @@ impl Among {
     }
 }
 
-/// Claims at most `limit` due jobs of `kinds` for `holder`, those that have been due longest. Uses `job_due` or
-/// `job_suspect`: the work is `limit` rows for each kind.
+/// The kinds of a lane, and how many of their jobs to claim.
+pub(crate) type Wanted<'a> = (&'a [&'static str], usize);
+
+/// Claims due jobs for `holder`, in each lane those that have been due longest. Uses `job_due` or `job_suspect`: the work
+/// is as many rows for each kind as are wanted in its lane.
 ///
 /// SQLite has one writer, so that reading and then updating is safe; a backend with many adds `FOR UPDATE SKIP LOCKED`
 /// to the inner selects.
 pub(crate) async fn claim(
     conn: &mut Conn,
     holder: &str,
-    kinds: &[&'static str],
+    lanes: &[Wanted<'_>],
     among: Among,
-    limit: usize,
     now: Micros,
 ) -> Result<Vec<Claimed>, JobsError> {
     type Row = (i64, i64, String, String, String, i32);
-    if kinds.is_empty() || limit == 0 {
+    if lanes.iter().all(|(kinds, limit)| kinds.is_empty() || *limit == 0) {
         return Ok(Vec::new());
     }
-    let rows: Vec<Row> = on!(conn, |c| claim_statement(holder, kinds, among, limit, now).load(c).await)?;
+    let rows: Vec<Row> = on!(conn, |c| claim_statement(holder, lanes, among, now).load(c).await)?;
     let claimed = rows.into_iter().map(|(id, token, subject, kind, payload, tries)| Claimed {
         lease: Lease { id: JobId(id), token, subject },
         kind,
@@ -76,31 +78,38 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
+/// The text is the same however many are wanted, so that it is prepared once.
 pub(crate) fn claim_statement(
     holder: &str,
-    kinds: &[&'static str],
+    lanes: &[Wanted<'_>],
     among: Among,
-    limit: usize,
     now: Micros,
 ) -> Statement<(BigInt, BigInt, Text, Text, Text, Integer)> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let of_kind = format!(
         "SELECT * FROM (SELECT id, claim_at FROM job WHERE kind = ? AND claim_at <= ? AND {} \
          ORDER BY claim_at, id LIMIT ?)",
         among.condition()
     );
-    let of_all = vec![of_kind; kinds.len()].join(" UNION ALL ");
+    let of_lane = |kinds: &[&str]| {
+        let of_all = vec![of_kind.as_str(); kinds.len()].join(" UNION ALL ");
+        format!("SELECT id FROM (SELECT id FROM ({of_all}) ORDER BY claim_at, id LIMIT ?)")
+    };
+    let lanes = || lanes.iter().filter(|(kinds, _)| !kinds.is_empty());
+    let of_lanes = lanes().map(|(kinds, _)| of_lane(kinds)).collect::<Vec<_>>().join(" UNION ALL ");
     let mut statement = Statement::new(format!(
         "UPDATE job SET held_by = ?, token = token + 1, \
          unique_key = CASE WHEN unique_waiting THEN NULL ELSE unique_key END \
-         WHERE id IN (SELECT id FROM ({of_all}) ORDER BY claim_at, id LIMIT ?) \
-         RETURNING id, token, subject, kind, payload, tries"
+         WHERE id IN ({of_lanes}) RETURNING id, token, subject, kind, payload, tries"
     ))
     .text(holder);
-    for kind in kinds {
-        statement = statement.text(*kind).number(now.0).number(limit);
+    for (kinds, limit) in lanes() {
+        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+        for kind in *kinds {
+            statement = statement.text(*kind).number(now.0).number(limit);
+        }
+        statement = statement.number(limit);
     }
-    statement.number(limit)
+    statement
 }
 
 /// When a job of `kinds` that is no suspect may be claimed next. Uses `job_due`: one look for each kind.

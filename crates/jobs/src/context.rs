@@ -1,15 +1,14 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 
 use privatix_db::Conn;
 use privatix_db::types::Micros;
 use tokio_util::sync::CancellationToken;
 
 use crate::claim::Lease;
-use crate::commits::{Commits, Share};
 use crate::lease;
 use crate::processor::Clock;
+use crate::rounds::{Rounds, Turn};
 use crate::{Job, JobId, JobsError, PushOptions, Pushed, queue};
 
 /// What a handler knows about its run, and its way to finish it.
@@ -17,7 +16,11 @@ pub struct JobContext {
     pub(crate) lease: Lease,
     pub(crate) try_number: u32,
     pub(crate) cancelled: CancellationToken,
-    pub(crate) commits: Arc<Commits>,
+    pub(crate) rounds: Rounds,
+    /// The place of the job's lane in the order of priority.
+    pub(crate) lane: usize,
+    /// Drops the handler that has its turn and does not use it.
+    pub(crate) stalled: CancellationToken,
     pub(crate) clock: Clock,
 }
 
@@ -39,17 +42,28 @@ impl JobContext {
         &self.cancelled
     }
 
+    /// Finishes a job that has no effects; returns when its end is on disk. Cheaper than [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// [`JobsError::LeaseLost`], [`JobsError::Cancelled`]; [`JobsError::Db`]; nothing has happened then.
+    pub async fn done(self) -> Result<Done, JobsError> {
+        let done = Done { id: self.lease.id, token: self.lease.token };
+        self.rounds.done(self.lease).await?;
+        Ok(done)
+    }
+
     /// Opens the write transaction in which the job is done.
     ///
     /// There is one writer: do slow things before, not between this and the [commit](Completion::commit), and begin no
-    /// other write transaction meanwhile.
+    /// other write transaction meanwhile. A handler that has its turn for a second without a statement is dropped, and its
+    /// job runs again later.
     ///
     /// # Errors
     /// [`JobsError::LeaseLost`], [`JobsError::Cancelled`]; [`JobsError::Db`].
     pub async fn finish(self) -> Result<Completion, JobsError> {
-        let mut share = self.commits.begin().await?;
-        lease::complete(&mut share, &self.lease, Micros::from((self.clock)())).await?;
-        Ok(Completion { share, done: Done { id: self.lease.id, token: self.lease.token } })
+        let mut turn = self.rounds.turn(self.lane, self.lease.clone(), self.stalled).await?;
+        lease::complete(&mut turn, &self.lease, Micros::from((self.clock)())).await?;
+        Ok(Completion { turn, done: Done { id: self.lease.id, token: self.lease.token } })
     }
 }
 
@@ -67,7 +81,7 @@ impl fmt::Debug for JobContext {
 /// Dropped without a [commit](Self::commit), nothing of it has happened and the job is not done.
 #[must_use = "a completion that is not committed is rolled back"]
 pub struct Completion {
-    share: Share,
+    turn: Turn,
     done: Done,
 }
 
@@ -77,7 +91,7 @@ impl Completion {
     /// # Errors
     /// As [`push`](crate::push).
     pub async fn push<J: Job>(&mut self, job: &J) -> Result<Pushed, JobsError> {
-        queue::push(&mut self.share, job, PushOptions::by("job")).await
+        queue::push(&mut self.turn, job, PushOptions::by("job")).await
     }
 
     /// Commits; returns once the effects and the job's end are on disk.
@@ -85,7 +99,7 @@ impl Completion {
     /// # Errors
     /// [`JobsError::Db`]; nothing has happened then.
     pub async fn commit(self) -> Result<Done, JobsError> {
-        self.share.commit().await?;
+        self.turn.commit().await?;
         Ok(self.done)
     }
 }
@@ -93,13 +107,13 @@ impl Completion {
 impl Deref for Completion {
     type Target = Conn;
     fn deref(&self) -> &Conn {
-        &self.share
+        &self.turn
     }
 }
 
 impl DerefMut for Completion {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.share
+        &mut self.turn
     }
 }
 

@@ -43,6 +43,9 @@ pub enum JobsError {
         /// What the encoder said.
         source: serde_json::Error,
     },
+    /// A handler pushed through a [`Queue`](crate::Queue) between its `finish` and its `commit`, which would wait for itself.
+    #[error("a handler pushed through the queue inside of its completion; push by the completion instead")]
+    InTurn,
     /// Two handlers were registered for one kind.
     #[error("two handlers are registered for jobs of kind {0}; register one")]
     KindTwice(&'static str),

@@ -2,6 +2,7 @@
 //! claim has been made.
 
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use privatix_db::types::Micros;
 use privatix_db::{Conn, on};
@@ -9,24 +10,46 @@ use privatix_db::{Conn, on};
 use crate::claim::Lease;
 use crate::queue::promote;
 use crate::schema::job;
+use crate::statement::Statement;
 use crate::{Failure, JobId, JobStatus, JobsError, queue};
 
-/// Marks the job done. Its subject's next job waits for [`promote`].
+/// Marks a job done. Its subject has no head then, until [`promote`].
 pub(crate) async fn complete(conn: &mut Conn, lease: &Lease, now: Micros) -> Result<(), JobsError> {
-    let marked = on!(conn, |c| diesel::update(ours(lease))
-        .set((
-            job::status.eq(JobStatus::Done.as_str()),
-            job::ended_at.eq(Some(now)),
-            job::claim_at.eq(None::<Micros>),
-            job::held_by.eq(None::<String>),
-            job::suspect.eq(0),
-        ))
-        .execute(c)
-        .await)?;
-    if marked == 0 {
-        return Err(refusal(conn, lease).await?);
+    let mut outcomes = complete_all(conn, std::slice::from_ref(lease), now).await?;
+    outcomes.pop().unwrap_or(Err(JobsError::LeaseLost(lease.id)))
+}
+
+/// The same for many in one statement, with an outcome for each.
+pub(crate) async fn complete_all(
+    conn: &mut Conn,
+    leases: &[Lease],
+    now: Micros,
+) -> Result<Vec<Result<(), JobsError>>, JobsError> {
+    if leases.is_empty() {
+        return Ok(Vec::new());
     }
-    promote(conn, [lease.subject.as_str()], now).await
+    let marked: Vec<i64> = on!(conn, |c| complete_statement(leases, now).load(c).await)?;
+    let mut outcomes = Vec::with_capacity(leases.len());
+    for lease in leases {
+        outcomes.push(match marked.contains(&lease.id.0) {
+            true => Ok(()),
+            false => Err(refusal(conn, lease).await?),
+        });
+    }
+    Ok(outcomes)
+}
+
+pub(crate) fn complete_statement(leases: &[Lease], now: Micros) -> Statement<BigInt> {
+    let ended: Vec<(i64, i64)> = leases.iter().map(|lease| (lease.id.0, lease.token)).collect();
+    // By id: the index of held jobs would be searched for each.
+    Statement::new(
+        "UPDATE job SET status = 'done', ended_at = ?, claim_at = NULL, held_by = NULL, suspect = 0 \
+         FROM (SELECT value ->> 0 AS id, value ->> 1 AS token FROM json_each(?)) AS done \
+         WHERE job.id = done.id AND job.token = done.token AND +job.held_by IS NOT NULL AND job.ended_at IS NULL \
+         RETURNING job.id",
+    )
+    .number(now.0)
+    .text(serde_json::json!(ended).to_string())
 }
 
 /// Why a job cannot be completed under a lease.

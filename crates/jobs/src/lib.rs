@@ -61,9 +61,9 @@
 
 mod claim;
 mod clock;
-mod commits;
 mod context;
 mod error;
+mod handle;
 mod inspect;
 mod job;
 mod lane;
@@ -75,6 +75,8 @@ mod policy;
 mod processor;
 mod queue;
 mod record;
+mod round;
+mod rounds;
 mod run;
 mod schema;
 mod statement;
@@ -84,12 +86,13 @@ mod worker;
 
 pub use context::{Completion, Done, JobContext};
 pub use error::JobsError;
+pub use handle::Queue;
 pub use inspect::{Counts, Filter, Page, counts, get, list};
 pub use job::{Handler, Job, JobError};
 pub use lane::Lane;
 pub use policy::{Backoff, Duplicates, Policy};
 pub use processor::{Processor, ProcessorBuilder};
-pub use queue::{PushOptions, Pushed, cancel, prune, push, reactivate};
+pub use queue::{PushOptions, Pushed, cancel, prune, push, push_all, reactivate};
 pub use record::{Failure, FailureCause, JobId, JobRecord, JobStatus, UnknownName};
 pub use wake::Wake;
 

@@ -9,9 +9,9 @@ use diesel_migrations::MigrationHarness as _;
 use privatix_db::types::Micros;
 use privatix_db::{EmbeddedMigrations, embed_migrations};
 
-use crate::claim::Among;
+use crate::claim::{Among, Lease};
 use crate::suspect;
-use crate::{JobStatus, claim, clock, lease, queue};
+use crate::{JobId, JobStatus, claim, clock, lease, queue};
 
 const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -60,6 +60,15 @@ fn making_a_head_does_not_pass_the_ended_jobs_of_its_subject() {
 }
 
 #[test]
+fn marking_jobs_done_looks_at_each_by_its_id() {
+    let lease = Lease { id: JobId(1), token: 1, subject: String::new() };
+    uses(
+        &lease::complete_statement(&[lease], Micros(0)),
+        &["SEARCH job USING INTEGER PRIMARY KEY (rowid=?)"],
+    );
+}
+
+#[test]
 fn finding_a_duplicate_looks_at_pending_jobs_only() {
     uses(
         &queue::duplicate_of("kind", "a", "key").limit(1),
@@ -70,7 +79,7 @@ fn finding_a_duplicate_looks_at_pending_jobs_only() {
 #[test]
 fn claiming_and_sleeping_look_at_the_heads_of_their_kinds_only() {
     uses(
-        &claim::claim_statement("me", &["a", "b"], Among::Jobs, 8, Micros(0)),
+        &claim::claim_statement("me", &[(&["a", "b"], 8), (&["c"], 0)], Among::Jobs, Micros(0)),
         &[
             "SEARCH job USING INDEX job_due (kind=? AND claim_at>? AND claim_at<?)",
             "SEARCH job USING INTEGER PRIMARY KEY (rowid=?)",
@@ -82,7 +91,7 @@ fn claiming_and_sleeping_look_at_the_heads_of_their_kinds_only() {
 #[test]
 fn claiming_and_finding_suspects_reads_those_only() {
     uses(
-        &claim::claim_statement("me", &["a", "b"], Among::Suspects, 1, Micros(0)),
+        &claim::claim_statement("me", &[(&["a", "b"], 1)], Among::Suspects, Micros(0)),
         &["SEARCH job USING INDEX job_suspect (kind=? AND claim_at>? AND claim_at<?)"],
     );
     assert_eq!(plan(&suspect::waiting_statement()), "SCAN job USING INDEX job_suspect");

@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use privatix_db::Database;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lane::Lanes;
+use crate::rounds::{Request, Rounds};
 use crate::run::Run;
-use crate::{Done, Handler, Job, JobContext, JobError, JobsError, Lane, Policy, Wake};
+use crate::{Done, Handler, Job, JobContext, JobError, JobsError, Lane, Policy, Queue, Wake};
 
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -28,6 +30,8 @@ pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// ```
 pub struct Processor {
     settings: Settings,
+    rounds: Rounds,
+    requests: mpsc::Receiver<Request>,
 }
 
 pub(crate) struct Settings {
@@ -59,6 +63,11 @@ impl Processor {
         self.settings.wake.clone()
     }
 
+    /// Pushes jobs, in shared commits, while this processor runs.
+    pub fn queue(&self) -> Queue {
+        Queue { rounds: self.rounds.clone() }
+    }
+
     /// Runs jobs until `shutdown`, then waits for the running handlers as long as the grace time allows and gives back
     /// the jobs that are not done.
     ///
@@ -68,7 +77,7 @@ impl Processor {
     /// # Errors
     /// [`JobsError::Db`] if the database fails at the start.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), JobsError> {
-        Run::new(self.settings).until(shutdown).await
+        Run::new(self.settings, self.rounds, self.requests).until(shutdown).await
     }
 }
 
@@ -171,7 +180,8 @@ impl ProcessorBuilder {
             wake: self.wake,
             clock: self.clock,
         };
-        Ok(Processor { settings })
+        let (rounds, requests) = Rounds::new();
+        Ok(Processor { settings, rounds, requests })
     }
 }
 

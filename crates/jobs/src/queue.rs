@@ -2,9 +2,10 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use privatix_db::types::Micros;
-use privatix_db::{Conn, on};
+use privatix_db::{Conn, DbError, on};
 
 use crate::record::{PENDING, Row};
 use crate::schema::job;
@@ -55,36 +56,121 @@ impl Pushed {
 /// # Errors
 /// [`JobsError::Encode`], [`JobsError::Db`].
 pub async fn push<J: Job>(conn: &mut Conn, job: &J, options: PushOptions) -> Result<Pushed, JobsError> {
-    let policy = J::policy();
-    let payload = serde_json::to_string(job).map_err(|source| JobsError::Encode { kind: J::KIND, source })?;
-    let subject = job.subject();
-    let now = SystemTime::now();
-    let run_at = now.checked_add(policy.first_delay).unwrap_or(now);
-    let run_at = Micros::from(options.not_before.map_or(run_at, |time| time.max(run_at)));
-    let unique_key = (policy.duplicates != Duplicates::Allowed).then(|| job.key());
+    only(push_all(conn, std::slice::from_ref(job), options).await?)
+}
 
+/// Pushes jobs inside the caller's write transaction, in their order. [Wake](crate::Wake) the processor after the commit.
+///
+/// # Errors
+/// As [`push`].
+pub async fn push_all<J: Job>(
+    conn: &mut Conn,
+    jobs: &[J],
+    options: PushOptions,
+) -> Result<Vec<Pushed>, JobsError> {
+    let jobs = new_jobs(jobs, &options)?;
+    let subjects: Vec<String> = jobs.iter().map(|job| job.subject.clone()).collect();
+    let pushed = insert(conn, jobs).await?;
+    promote(conn, subjects.iter().map(String::as_str), Micros::now()).await?;
+    Ok(pushed)
+}
+
+/// What came of a single push.
+pub(crate) fn only(pushed: Vec<Pushed>) -> Result<Pushed, JobsError> {
+    let gone = DbError::Corrupt { what: "job", reason: "a pushed job was not returned".into() };
+    pushed.into_iter().next().ok_or(gone.into())
+}
+
+/// A job that is not stored yet.
+#[derive(Clone, Debug)]
+pub(crate) struct NewJob {
+    kind: &'static str,
+    pub(crate) subject: String,
+    payload: String,
+    created_by: Cow<'static, str>,
+    created_at: Micros,
+    run_at: Micros,
+    /// Set where duplicates are refused.
+    unique_key: Option<String>,
+    unique_waiting: bool,
+}
+
+pub(crate) fn new_jobs<J: Job>(jobs: &[J], options: &PushOptions) -> Result<Vec<NewJob>, JobsError> {
+    let policy = J::policy();
+    let now = SystemTime::now();
+    let first = now.checked_add(policy.first_delay).unwrap_or(now);
+    let run_at = options.not_before.map_or(first, |time| time.max(first));
+    let new = |job: &J| {
+        Ok(NewJob {
+            kind: J::KIND,
+            subject: job.subject(),
+            payload: serde_json::to_string(job)
+                .map_err(|source| JobsError::Encode { kind: J::KIND, source })?,
+            created_by: options.created_by.clone(),
+            created_at: now.into(),
+            run_at: run_at.into(),
+            unique_key: (policy.duplicates != Duplicates::Allowed).then(|| job.key()),
+            unique_waiting: policy.duplicates == Duplicates::RefusedWhileWaiting,
+        })
+    };
+    jobs.iter().map(new).collect()
+}
+
+/// Stores jobs in their order, with an outcome for each. They are no heads until [`promote`].
+pub(crate) async fn insert(conn: &mut Conn, jobs: Vec<NewJob>) -> Result<Vec<Pushed>, JobsError> {
+    if jobs.iter().all(|job| job.unique_key.is_none()) {
+        return insert_all(conn, &jobs).await;
+    }
+    let mut pushed = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        pushed.push(insert_unless_duplicate(conn, job).await?);
+    }
+    Ok(pushed)
+}
+
+async fn insert_all(conn: &mut Conn, jobs: &[NewJob]) -> Result<Vec<Pushed>, JobsError> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut ids: Vec<i64> = on!(conn, |c| insert_statement(jobs).load(c).await)?;
+    ids.sort_unstable(); // they grow in the order of the insertion
+    Ok(ids.into_iter().map(|id| Pushed::New(JobId(id))).collect())
+}
+
+pub(crate) fn insert_statement(jobs: &[NewJob]) -> Statement<BigInt> {
+    let rows: Vec<_> = jobs
+        .iter()
+        .map(|job| (job.kind, &job.subject, &job.payload, &job.created_by, job.created_at.0, job.run_at.0))
+        .collect();
+    Statement::new(
+        "INSERT INTO job (kind, subject, payload, created_by, created_at, status, run_at) \
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 'pending', value ->> 5 \
+         FROM json_each(?) ORDER BY key RETURNING id",
+    )
+    .text(serde_json::json!(rows).to_string())
+}
+
+async fn insert_unless_duplicate(conn: &mut Conn, new: NewJob) -> Result<Pushed, JobsError> {
     // One writer at a time, so what is read here still holds at the insert; the unique indexes guard it anyway.
-    if let Some(key) = &unique_key {
-        let pending = on!(conn, |c| duplicate_of(J::KIND, &subject, key).first(c).await.optional())?;
-        if let Some(pending) = pending {
+    if let Some(key) = &new.unique_key {
+        let query = || duplicate_of(new.kind, &new.subject, key);
+        if let Some(pending) = on!(conn, |c| query().first(c).await.optional())? {
             return Ok(Pushed::Duplicate(JobId(pending)));
         }
     }
     let row = (
-        job::kind.eq(J::KIND),
-        job::subject.eq(&subject),
-        job::payload.eq(payload),
-        job::created_by.eq(options.created_by),
-        job::created_at.eq(Micros::from(now)),
+        job::kind.eq(new.kind),
+        job::subject.eq(new.subject),
+        job::payload.eq(new.payload),
+        job::created_by.eq(new.created_by),
+        job::created_at.eq(new.created_at),
         job::status.eq(PENDING),
-        job::run_at.eq(run_at),
-        job::unique_key.eq(&unique_key),
-        job::unique_waiting.eq(policy.duplicates == Duplicates::RefusedWhileWaiting),
+        job::run_at.eq(new.run_at),
+        job::unique_key.eq(new.unique_key),
+        job::unique_waiting.eq(new.unique_waiting),
     );
     let id: i64 =
         on!(conn, |c| diesel::insert_into(job::table).values(row).returning(job::id).get_result(c).await)?;
-    promote(conn, [subject.as_str()], now.into()).await?;
-    tracing::debug!(job = id, kind = J::KIND, subject, "job pushed");
     Ok(Pushed::New(JobId(id)))
 }
 

@@ -5,20 +5,21 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use privatix_db::Presence;
 use privatix_db::types::Micros;
-use tokio::sync::watch;
+use privatix_db::{Conn, Presence};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::claim::{self, Among, Claimed};
-use crate::commits::Commits;
+use crate::claim::{self, Among, Claimed, Wanted};
 use crate::lane::Served;
 use crate::processor::Settings;
+use crate::round::Round;
+use crate::rounds::{Freed, Request, Rounds, Waiting};
 use crate::suspect::{self, Room};
 use crate::worker::Shared;
-use crate::{JobsError, clock, lease, left_behind};
+use crate::{JobId, JobsError, clock, lease, left_behind};
 
 // Between two looks for what no event announces: a clock that was set, an end that could not be written.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -29,6 +30,9 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Run {
     shared: Arc<Shared>,
+    requests: mpsc::Receiver<Request>,
+    /// What is in no round yet.
+    waiting: Waiting,
     tasks: JoinSet<bool>,
     running: HashMap<Id, Running>,
     /// Who works on this database in this process.
@@ -40,26 +44,30 @@ pub(crate) struct Run {
 }
 
 struct Running {
-    /// Its place in the order of priority.
+    /// The place of its lane in the order of priority.
     lane: usize,
     is_suspect: bool,
-    job: i64,
+    job: JobId,
     token: i64,
     cancelled: CancellationToken,
+    /// Its end is on disk: its worker is free, even if its handler has not returned yet.
+    has_ended: bool,
 }
 
 impl Run {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, rounds: Rounds, requests: mpsc::Receiver<Request>) -> Self {
         let presences = settings.db.presences();
         let shared = Shared {
             life: enter(&settings.db),
-            commits: Commits::new(settings.db.clone()),
+            rounds,
             closing: CancellationToken::new(),
             abort: CancellationToken::new(),
             settings,
         };
         Self {
             shared: Arc::new(shared),
+            requests,
+            waiting: Waiting::default(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
             presences,
@@ -69,13 +77,6 @@ impl Run {
     }
 
     pub(crate) async fn until(mut self, shutdown: CancellationToken) -> Result<(), JobsError> {
-        let stop = CancellationToken::new();
-        let _stop_if_dropped = stop.clone().drop_guard();
-        let commits = Arc::clone(&self.shared.commits);
-        let committer = tokio::spawn({
-            let stop = stop.clone();
-            async move { commits.run(stop).await }
-        });
         let shared = Arc::clone(&self.shared);
         let work = async {
             self.look().await?;
@@ -84,24 +85,19 @@ impl Run {
             Ok(())
         };
         // Beside the work, which may itself be waiting for a handler that sits on its completion.
-        let started = tokio::select! {
+        tokio::select! {
             ended = work => ended,
             never = close_on(&shutdown, &shared) => match never {},
-        };
-        stop.cancel();
-        if let Err(error) = committer.await {
-            tracing::error!(%error, "the committing task of the job processor died");
         }
-        started
     }
 
     async fn serve(&mut self, shutdown: &CancellationToken) {
         let wake = self.shared.settings.wake.clone();
         loop {
-            let sleep = match self.refill().await {
+            let sleep = match self.step().await {
                 Ok(sleep) => sleep,
                 Err(error) => {
-                    tracing::error!(%error, "the job processor cannot reach its database, will try again");
+                    tracing::error!(%error, "the job processor cannot write, will try again");
                     PAUSE
                 }
             };
@@ -112,41 +108,97 @@ impl Run {
                 () = wake.woken() => self.notify_cancelled().await,
                 // This processor keeps its own database open, so that the sender stays.
                 Ok(()) = self.presences.changed() => self.look_at = Instant::now(),
+                Some(request) = self.requests.recv() => self.waiting.add(request),
+                () = std::future::ready(()), if sleep.is_zero() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
-            while let Some(ended) = self.tasks.try_join_next_with_id() {
-                self.ended(ended);
+            self.gather();
+        }
+    }
+
+    fn gather(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.ended(ended);
+        }
+        while let Ok(request) = self.requests.try_recv() {
+            self.waiting.add(request);
+        }
+    }
+
+    /// Writes what waits and claims what is due; returns how long there is nothing to do.
+    async fn step(&mut self) -> Result<Duration, JobsError> {
+        if Instant::now() >= self.look_at {
+            self.look().await?;
+        }
+        let suspects = self.waiting_suspects().await?;
+        if !self.waiting.is_empty() {
+            self.round(&suspects).await?;
+            return Ok(Duration::ZERO);
+        }
+        let now = self.shared.now();
+        let until_look = self.look_at.saturating_duration_since(Instant::now());
+        let rooms = self.rooms(&suspects, now.into(), &Freed::new());
+        if !rooms.contains(&Room::Suspect) {
+            let lanes = self.shared.settings.lanes.iter().zip(&rooms);
+            let kinds = lanes.filter(|(_, room)| **room != Room::Jobs(0)).flat_map(|(lane, _)| &lane.kinds);
+            let kinds: Vec<&'static str> = kinds.copied().collect();
+            if kinds.is_empty() {
+                return Ok(until_look);
+            }
+            let due = claim::next_due(&mut *self.shared.settings.db.read().await?, &kinds).await?;
+            let suspect = suspects.iter().map(|(_, due)| *due).filter(|due| *due > now.into()).min();
+            let Some(due) = due.into_iter().chain(suspect).min() else { return Ok(until_look) };
+            if let Ok(wait) = SystemTime::from(due).duration_since(now)
+                && !wait.is_zero()
+            {
+                return Ok(until_look.min(wait));
+            }
+        }
+        self.round(&suspects).await?;
+        Ok(Duration::ZERO)
+    }
+
+    /// Writes what waits, and claims for the workers that are free then, in one commit.
+    async fn round(&mut self, suspects: &[(usize, Micros)]) -> Result<(), JobsError> {
+        let shared = Arc::clone(&self.shared);
+        let now = || Micros::from(shared.now());
+        let round = Round::begin(&shared.settings.db).await?;
+        let mut round = round.write(&mut self.waiting, &mut self.requests, now).await?;
+        let rooms = if shared.closing.is_cancelled() {
+            Vec::new()
+        } else {
+            self.rooms(suspects, now(), round.freed())
+        };
+        let claimed = match self.claim(round.conn(), &rooms, now()).await {
+            Ok(claimed) => claimed,
+            Err(error) => return Err(round.failed(error)),
+        };
+        match round.commit().await {
+            Ok(freed) => {
+                let ended = self.running.values_mut().filter(|job| freed.contains(&job.job));
+                ended.for_each(|job| job.has_ended = true);
+                claimed.into_iter().for_each(|job| self.start(job));
+                Ok(())
+            }
+            Err(error) => {
+                // What became of the claims is not known.
+                self.look_at = Instant::now();
+                Err(error)
             }
         }
     }
 
-    /// Claims jobs while there is room; returns how long there is nothing to do.
-    async fn refill(&mut self) -> Result<Duration, JobsError> {
-        if Instant::now() >= self.look_at {
-            self.look().await?;
-        }
-        let db = self.shared.settings.db.clone();
-        loop {
-            let now = self.shared.now();
-            let until_look = self.look_at.saturating_duration_since(Instant::now());
-            let suspects = self.waiting_suspects().await?;
-            let rooms = self.rooms(&suspects, now.into());
-            if !rooms.contains(&Room::Suspect) {
-                let lanes = self.shared.settings.lanes.iter().zip(&rooms);
-                let kinds =
-                    lanes.filter(|(_, room)| **room != Room::Jobs(0)).flat_map(|(lane, _)| &lane.kinds);
-                let kinds: Vec<&'static str> = kinds.copied().collect();
-                let due = claim::next_due(&mut *db.read().await?, &kinds).await?;
-                let suspect = suspects.into_iter().map(|(_, due)| due).filter(|due| *due > now.into()).min();
-                let Some(due) = due.into_iter().chain(suspect).min() else { return Ok(until_look) };
-                if let Ok(wait) = SystemTime::from(due).duration_since(now)
-                    && !wait.is_zero()
-                {
-                    return Ok(until_look.min(wait));
-                }
-            }
-            self.claim(&rooms, now).await?;
-        }
+    async fn claim(&self, conn: &mut Conn, rooms: &[Room], now: Micros) -> Result<Vec<Claimed>, JobsError> {
+        let lanes = || self.shared.settings.lanes.iter().zip(rooms);
+        let wanted = |of: fn(Room) -> usize| -> Vec<Wanted<'_>> {
+            lanes().map(|(lane, room)| (lane.kinds.as_slice(), of(*room))).collect()
+        };
+        let jobs = wanted(|room| if let Room::Jobs(free) = room { free } else { 0 });
+        let suspects = wanted(|room| usize::from(room == Room::Suspect));
+        let life = self.shared.life.name();
+        let mut claimed = claim::claim(conn, life, &jobs, Among::Jobs, now).await?;
+        claimed.extend(claim::claim(conn, life, &suspects, Among::Suspects, now).await?);
+        Ok(claimed)
     }
 
     /// Lanes and times of the suspects that wait.
@@ -163,47 +215,27 @@ impl Run {
             .collect())
     }
 
-    /// What each lane may claim.
-    fn rooms(&self, suspects: &[(usize, Micros)], now: Micros) -> Vec<Room> {
+    /// What each lane may claim when the jobs in `freed` have ended.
+    fn rooms(&self, suspects: &[(usize, Micros)], now: Micros, freed: &Freed) -> Vec<Room> {
         let lanes = self.shared.settings.lanes.iter().enumerate();
         let room = |(lane, served): (usize, &Served)| {
-            let running = || self.running.values().filter(|job| job.lane == lane);
+            let is_running = |job: &&Running| job.lane == lane && !job.has_ended && !freed.contains(&job.job);
+            let running = || self.running.values().filter(is_running);
             let is_due = suspects.iter().any(|(of, due)| *of == lane && *due <= now);
             suspect::room(served.workers, running().count(), running().any(|job| job.is_suspect), is_due)
         };
         lanes.map(room).collect()
     }
 
-    async fn claim(&mut self, rooms: &[Room], now: SystemTime) -> Result<(), JobsError> {
-        let shared = Arc::clone(&self.shared);
-        let mut share = shared.commits.begin().await?;
-        let mut claimed = Vec::new();
-        for ((lane, served), room) in shared.settings.lanes.iter().enumerate().zip(rooms) {
-            let (among, limit) = match *room {
-                Room::Jobs(limit) => (Among::Jobs, limit),
-                Room::Suspect => (Among::Suspects, 1),
-            };
-            let life = shared.life.name();
-            let jobs = claim::claim(&mut share, life, &served.kinds, among, limit, now.into()).await?;
-            claimed.extend(jobs.into_iter().map(|job| (lane, job)));
-        }
-        if let Err(error) = share.commit().await {
-            // What became of the claim is not known.
-            self.look_at = Instant::now();
-            return Err(error.into());
-        }
-        for (lane, job) in claimed {
-            self.start(lane, job);
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, lane: usize, job: Claimed) {
+    fn start(&mut self, job: Claimed) {
+        // Only kinds of lanes are claimed.
+        let Some(lane) = self.shared.settings.lanes.of_kind(&job.kind) else { return };
         let cancelled = self.shared.closing.child_token();
-        let (id, token, is_suspect) = (job.lease.id.0, job.lease.token, job.is_suspect);
+        let (id, token, is_suspect) = (job.lease.id, job.lease.token, job.is_suspect);
         let (shared, stop) = (Arc::clone(&self.shared), cancelled.clone());
-        let task = self.tasks.spawn(async move { shared.work(job, stop).await });
-        self.running.insert(task.id(), Running { lane, is_suspect, job: id, token, cancelled });
+        let task = self.tasks.spawn(async move { shared.work(lane, job, stop).await });
+        let running = Running { lane, is_suspect, job: id, token, cancelled, has_ended: false };
+        self.running.insert(task.id(), running);
     }
 
     /// Frees what nobody runs any more, and mends waits if the clock was set back. Writes nothing if there is nothing.
@@ -214,7 +246,7 @@ impl Run {
         let running = &self.running;
         let is_running = |held: &lease::Held| {
             let lease = held.lease();
-            running.values().any(|job| (job.job, job.token) == (lease.id.0, lease.token))
+            running.values().any(|job| (job.job, job.token) == (lease.id, lease.token))
         };
         let (nobodys, set_back) = {
             let mut conn = self.shared.settings.db.read().await?;
@@ -225,16 +257,16 @@ impl Run {
             (held.iter().any(is_nobodys), clock::was_set_back(&mut conn, now).await?)
         };
         if nobodys {
-            let mut share = self.shared.commits.begin().await?;
-            let crashed = left_behind::free_crashed(&mut share, &present, &self.shared.settings, now).await?;
-            let unwritten = left_behind::release_unwritten(&mut share, life, is_running, now).await?;
-            share.commit().await?;
+            let mut tx = self.shared.settings.db.begin().await?;
+            let crashed = left_behind::free_crashed(&mut tx, &present, &self.shared.settings, now).await?;
+            let unwritten = left_behind::release_unwritten(&mut tx, life, is_running, now).await?;
+            tx.commit().await?;
             tracing::info!(crashed, unwritten, "taking up jobs that nobody runs any more");
         }
         if set_back {
-            let mut share = self.shared.commits.begin().await?;
-            let jobs = clock::write_waits_again(&mut share, now).await?;
-            share.commit().await?;
+            let mut tx = self.shared.settings.db.begin().await?;
+            let jobs = clock::write_waits_again(&mut tx, now).await?;
+            tx.commit().await?;
             tracing::warn!(jobs, "the clock was set back; waiting jobs keep the length of their waits");
         }
         self.may_be_suspects = true;
@@ -253,8 +285,8 @@ impl Run {
         };
         match look.await {
             Ok(held) => {
-                let cancelled: Vec<i64> =
-                    held.iter().filter(|held| held.is_cancelled()).map(|held| held.id().0).collect();
+                let cancelled: Vec<JobId> =
+                    held.iter().filter(|held| held.is_cancelled()).map(lease::Held::id).collect();
                 for job in self.running.values().filter(|job| cancelled.contains(&job.job)) {
                     job.cancelled.cancel();
                 }
@@ -278,18 +310,31 @@ impl Run {
         self.running.remove(&id);
     }
 
-    /// Waits for what runs.
+    /// Waits for what runs, and writes how it ends.
     async fn drain(&mut self) {
         let end = Instant::now() + self.shared.settings.grace + LAST_WAIT;
-        while !self.tasks.is_empty() {
+        while !(self.tasks.is_empty() && self.waiting.is_empty()) {
+            let pause = if self.waiting.is_empty() {
+                Duration::MAX
+            } else if let Err(error) = self.round(&[]).await {
+                tracing::error!(%error, "cannot write how jobs ended while shutting down");
+                PAUSE
+            } else {
+                Duration::ZERO
+            };
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(request) = self.requests.recv() => self.waiting.add(request),
+                () = std::future::ready(()), if pause.is_zero() => {}
+                () = tokio::time::sleep(pause) => {}
                 () = tokio::time::sleep_until(end) => {
                     tracing::error!(jobs = self.tasks.len(), "handlers block their threads; left behind");
                     self.tasks.detach_all();
+                    return;
                 }
             }
+            self.gather();
         }
     }
 }

@@ -11,11 +11,11 @@ use privatix_db::types::Micros;
 use tokio_util::sync::CancellationToken;
 
 use crate::claim::Claimed;
-use crate::commits::Commits;
 use crate::job::Then;
-use crate::lease::{self, Ending};
+use crate::lease::Ending;
 use crate::processor::{AnyHandler, Settings, Unfinished};
-use crate::{Failure, FailureCause, JobContext, JobError, JobsError, Policy};
+use crate::rounds::{Rounds, watching_turns};
+use crate::{Failure, FailureCause, JobContext, JobError, Policy};
 
 // A handler may quote a whole page in its error.
 const LONGEST_MESSAGE: usize = 2_000;
@@ -23,7 +23,7 @@ const LONGEST_MESSAGE: usize = 2_000;
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) commits: Arc<Commits>,
+    pub(crate) rounds: Rounds,
     /// Holds this processor's jobs, until its last handler has ended or was dropped.
     pub(crate) life: Presence,
     /// Start nothing more, stop what runs. The parent of every job's token.
@@ -39,8 +39,8 @@ impl Shared {
 
     /// Runs a claimed job and writes how that ended; false if it could not be written. `cancelled` asks the handler to
     /// stop.
-    pub(crate) async fn work(&self, job: Claimed, cancelled: CancellationToken) -> bool {
-        let Some(ending) = self.ending(&job, cancelled).await else { return true };
+    pub(crate) async fn work(&self, lane: usize, job: Claimed, cancelled: CancellationToken) -> bool {
+        let Some(ending) = self.ending(lane, &job, cancelled).await else { return true };
         match &ending {
             Ending::Retry { failure, .. } => {
                 tracing::warn!(job = %job.lease.id, kind = job.kind, cause = %failure.cause, error = failure.message, "job failed, will be retried");
@@ -52,7 +52,7 @@ impl Shared {
                 tracing::debug!(job = %job.lease.id, kind = job.kind, ?ending, "job put back");
             }
         }
-        match self.write(&job, ending).await {
+        match self.rounds.end(job.lease.clone(), ending).await {
             Ok(true) => true,
             Ok(false) => {
                 tracing::debug!(job = %job.lease.id, "the job had ended or was claimed again meanwhile");
@@ -65,15 +65,8 @@ impl Shared {
         }
     }
 
-    async fn write(&self, job: &Claimed, ending: Ending) -> Result<bool, JobsError> {
-        let mut share = self.commits.begin().await?;
-        let written = lease::end(&mut share, &job.lease, ending, Micros::from(self.now())).await?;
-        share.commit().await?;
-        Ok(written)
-    }
-
     /// `None` if the job is done.
-    async fn ending(&self, job: &Claimed, cancelled: CancellationToken) -> Option<Ending> {
+    async fn ending(&self, lane: usize, job: &Claimed, cancelled: CancellationToken) -> Option<Ending> {
         let fail = |cause, message: String| {
             Some(Ending::Fail { failure: Failure { cause, message: shorten(message) } })
         };
@@ -82,14 +75,17 @@ impl Shared {
             return Some(Ending::Release);
         };
         let policy = handler.policy();
+        let stalled = CancellationToken::new();
         let cx = JobContext {
             lease: job.lease.clone(),
             try_number: job.tries.saturating_add(1),
             cancelled: cancelled.clone(),
-            commits: Arc::clone(&self.commits),
+            rounds: self.rounds.clone(),
+            lane,
+            stalled: stalled.clone(),
             clock: Arc::clone(&self.settings.clock),
         };
-        let outcome = self.handle(&**handler, &job.payload, cx, &policy).await;
+        let outcome = self.handle(&**handler, &job.payload, cx, &policy, &stalled).await;
         let (cause, error) = match outcome {
             Outcome::Returned(Ok(done)) if done.id == job.lease.id && done.token == job.lease.token => {
                 return None;
@@ -108,6 +104,11 @@ impl Shared {
                 );
             }
             Outcome::Aborted => return Some(Ending::Release),
+            Outcome::Stalled => {
+                tracing::warn!(job = %job.lease.id, kind = job.kind, "the handler held up all others by its completion and was dropped; it runs again");
+                let until = Micros::from(self.now()) + policy.backoff.delay(1, rand::random());
+                return Some(Ending::Postpone { until });
+            }
             Outcome::Returned(Err(Unfinished::Handler(error))) => (FailureCause::Error, error),
             Outcome::Panicked(message) => (FailureCause::Panic, JobError::retry(message)),
             Outcome::TimedOut => (
@@ -124,8 +125,9 @@ impl Shared {
         payload: &str,
         cx: JobContext,
         policy: &Policy,
+        stalled: &CancellationToken,
     ) -> Outcome {
-        let run = AssertUnwindSafe(handler.run(payload, cx)).catch_unwind();
+        let run = AssertUnwindSafe(watching_turns(handler.run(payload, cx))).catch_unwind();
         tokio::select! {
             biased;
             ended = tokio::time::timeout(policy.timeout, run) => match ended {
@@ -134,6 +136,7 @@ impl Shared {
                 Err(_) => Outcome::TimedOut,
             },
             () = self.abort.cancelled() => Outcome::Aborted,
+            () = stalled.cancelled() => Outcome::Stalled,
         }
     }
 
@@ -170,6 +173,7 @@ enum Outcome {
     Panicked(String),
     TimedOut,
     Aborted,
+    Stalled,
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -120,15 +120,18 @@ async fn the_end_of_one_job_is_not_accepted_for_another() {
     let first = push(&db, Step::new("a", "honest")).await;
     let second = push(&db, Step::new("a", "cheat")).await;
     push(&db, Signal("a".into())).await;
+    let is_kept = Arc::new(tokio::sync::Notify::new());
     let mut running = start(&db, |builder| {
         builder.register::<Step, _>(Do::new(move |job: Step, cx| {
-            let kept = Arc::clone(&kept);
+            let (kept, is_kept) = (Arc::clone(&kept), Arc::clone(&is_kept));
             async move {
                 if job.note == "cheat" {
+                    is_kept.notified().await;
                     return kept.lock().unwrap().take().ok_or_else(|| JobError::fail("nothing kept"));
                 }
                 let done = finish(cx, "a", &job.note).await?;
                 *kept.lock().unwrap() = Some(done);
+                is_kept.notify_one();
                 Err(JobError::fail("kept it"))
             }
         }))

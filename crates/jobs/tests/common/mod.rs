@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{
     Backoff, Done, Duplicates, Filter, Handler, Job, JobContext, JobError, JobId, JobRecord, JobStatus,
-    JobsError, MIGRATIONS, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Wake,
+    JobsError, MIGRATIONS, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Queue, Wake,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -208,6 +208,7 @@ impl Job for Signal {
 
 pub struct Running {
     pub wake: Wake,
+    pub queue: Queue,
     pub shutdown: CancellationToken,
     pub task: JoinHandle<Result<(), JobsError>>,
     signals: mpsc::UnboundedReceiver<String>,
@@ -261,9 +262,9 @@ pub fn start(db: &Database, set_up: impl FnOnce(ProcessorBuilder) -> ProcessorBu
     });
     let processor = set_up(Processor::builder(db.clone())).register::<Signal, _>(signal).build().unwrap();
     let shutdown = CancellationToken::new();
-    let wake = processor.wake();
+    let (wake, queue) = (processor.wake(), processor.queue());
     let task = tokio::spawn(processor.run(shutdown.clone()));
-    Running { wake, shutdown, task, signals }
+    Running { wake, queue, shutdown, task, signals }
 }
 
 pub async fn push<J: Job>(db: &Database, job: J) -> JobId {
@@ -319,6 +320,11 @@ pub async fn tamper(db: &Database, sql: &str) {
     let mut tx = db.begin().await.unwrap();
     on!(&mut *tx, |c| c.batch_execute(sql).await).unwrap();
     tx.commit().await.unwrap();
+}
+
+/// Lets the database grow to so many pages (or to its present size, if that is more).
+pub async fn limit_pages(conn: &mut Conn, pages: u32) {
+    on!(conn, |c| c.batch_execute(&format!("PRAGMA max_page_count = {pages}")).await).unwrap();
 }
 
 /// A clock that tests set: by how many seconds it is ahead of the system's.

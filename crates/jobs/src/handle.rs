@@ -1,0 +1,34 @@
+use crate::queue::{self, PushOptions, Pushed};
+use crate::rounds::Rounds;
+use crate::{Job, JobsError};
+
+/// Pushes jobs outside of any transaction of the caller's, several callers to a commit. Cheap to clone.
+///
+/// [`push`](crate::push) is for pushes that belong to a transaction. This one needs a processor that runs: it commits
+/// what has been asked for meanwhile together with the ends of jobs, and claims it in the same commit.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pub(crate) rounds: Rounds,
+}
+
+impl Queue {
+    /// Pushes a job; returns when it is on disk. Needs no [`Wake`](crate::Wake).
+    ///
+    /// Cancelling the future does not cancel the push.
+    ///
+    /// # Errors
+    /// [`JobsError::Encode`]; [`JobsError::InTurn`]; [`JobsError::Db`], with
+    /// [`ShuttingDown`](privatix_db::DbError::ShuttingDown) if the processor has ended.
+    pub async fn push<J: Job>(&self, job: &J, options: PushOptions) -> Result<Pushed, JobsError> {
+        let pushed = self.push_all(std::slice::from_ref(job), options).await?;
+        queue::only(pushed)
+    }
+
+    /// Pushes jobs in one commit, in their order; returns when they are on disk.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); none is pushed then.
+    pub async fn push_all<J: Job>(&self, jobs: &[J], options: PushOptions) -> Result<Vec<Pushed>, JobsError> {
+        self.rounds.push(queue::new_jobs(jobs, &options)?).await
+    }
+}
