@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Done, JobContext, Lane, Policy};
+use crate::{Done, Effects, Failure, JobContext, Lane, Policy};
 
 /// A kind of job: its payload type, and the rules for its jobs.
 ///
@@ -41,12 +41,34 @@ pub trait Handler<J: Job>: Send + Sync + 'static {
     /// May run more than once for one job, never twice at the same time, and commits at most once. The future is
     /// dropped when the policy's time is over, and when a shutdown's grace is.
     async fn run(&self, job: &J, cx: JobContext) -> Result<Done, JobError>;
+
+    /// Makes up for a job that has failed for good, in the transaction in which it fails.
+    ///
+    /// An error undoes both: the job is tried again after its backoff. Not called for jobs that were cancelled, nor for
+    /// payloads that do not parse. Do nothing slow here: the writer waits.
+    async fn when_exhausted(
+        &self,
+        _job: &J,
+        _failure: &Failure,
+        _effects: &mut Effects<'_>,
+    ) -> Result<(), JobError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl<J: Job, H: Handler<J>> Handler<J> for Arc<H> {
     async fn run(&self, job: &J, cx: JobContext) -> Result<Done, JobError> {
         H::run(self, job, cx).await
+    }
+
+    async fn when_exhausted(
+        &self,
+        job: &J,
+        failure: &Failure,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), JobError> {
+        H::when_exhausted(self, job, failure, effects).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! A durable job processor over a database that the jobs' effects live in too.
 //!
-//! What it owns: the queue ([`push`], [`cancel`], [`reactivate`], [`get`], [`list`], [`prune`]) and the [`Processor`]
+//! What it owns: the queue ([`push`], [`cancel`], [`reactivate`], [`get`], [`list`], [`prune`], [`Queue`]) and the [`Processor`]
 //! that runs its jobs. It knows nothing about what the jobs do, and serves alone.
 //!
 //! - **One effect per job.** A handler works outside any transaction, then calls [`JobContext::finish`]: that opens a
@@ -62,6 +62,8 @@
 mod claim;
 mod clock;
 mod context;
+mod effects;
+mod ends;
 mod error;
 mod handle;
 mod inspect;
@@ -69,12 +71,14 @@ mod job;
 mod lane;
 mod lease;
 mod left_behind;
+mod periodic;
 #[cfg(test)]
 mod plans;
 mod policy;
 mod processor;
 mod queue;
 mod record;
+mod retention;
 mod round;
 mod rounds;
 mod run;
@@ -85,6 +89,7 @@ mod wake;
 mod worker;
 
 pub use context::{Completion, Done, JobContext};
+pub use effects::Effects;
 pub use error::JobsError;
 pub use handle::Queue;
 pub use inspect::{Counts, Filter, Page, counts, get, list};
@@ -94,6 +99,7 @@ pub use policy::{Backoff, Duplicates, Policy};
 pub use processor::{Processor, ProcessorBuilder};
 pub use queue::{PushOptions, Pushed, cancel, prune, push, push_all, reactivate};
 pub use record::{Failure, FailureCause, JobId, JobRecord, JobStatus, UnknownName};
+pub use retention::Retention;
 pub use wake::Wake;
 
 /// The table of this crate, for [`Database::open`](privatix_db::Database::open).

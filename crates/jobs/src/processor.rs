@@ -9,10 +9,16 @@ use privatix_db::Database;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::ends::Ends;
 use crate::lane::Lanes;
+use crate::periodic::Periodic;
+use crate::queue::{self, NewJob};
 use crate::rounds::{Request, Rounds};
 use crate::run::Run;
-use crate::{Done, Handler, Job, JobContext, JobError, JobsError, Lane, Policy, Queue, Wake};
+use crate::{
+    Done, Effects, Failure, Handler, Job, JobContext, JobError, JobsError, Lane, Policy, PushOptions, Queue,
+    Retention, Wake,
+};
 
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -38,6 +44,9 @@ pub(crate) struct Settings {
     pub(crate) db: Database,
     pub(crate) handlers: HashMap<&'static str, Arc<dyn AnyHandler>>,
     pub(crate) lanes: Lanes,
+    pub(crate) periodic: Vec<Periodic>,
+    pub(crate) retention: Retention,
+    pub(crate) ends: Ends,
     pub(crate) grace: Duration,
     pub(crate) wake: Wake,
     pub(crate) clock: Clock,
@@ -51,6 +60,8 @@ impl Processor {
             handlers: HashMap::new(),
             kinds: Vec::new(),
             workers: Vec::new(),
+            periodic: Vec::new(),
+            retention: Retention::default(),
             grace: Duration::from_secs(10),
             wake: Wake::new(),
             clock: Arc::new(SystemTime::now),
@@ -63,9 +74,9 @@ impl Processor {
         self.settings.wake.clone()
     }
 
-    /// Pushes jobs, in shared commits, while this processor runs.
+    /// Pushes jobs in shared commits and waits for their ends, while this processor runs.
     pub fn queue(&self) -> Queue {
-        Queue { rounds: self.rounds.clone() }
+        Queue { rounds: self.rounds.clone(), ends: self.settings.ends.clone(), db: self.settings.db.clone() }
     }
 
     /// Runs jobs until `shutdown`, then waits for the running handlers as long as the grace time allows and gives back
@@ -100,6 +111,8 @@ pub struct ProcessorBuilder {
     handlers: HashMap<&'static str, Arc<dyn AnyHandler>>,
     kinds: Vec<(&'static str, Lane)>,
     workers: Vec<(&'static str, usize)>,
+    periodic: Vec<(Duration, Result<Vec<NewJob>, JobsError>)>,
+    retention: Retention,
     grace: Duration,
     wake: Wake,
     clock: Clock,
@@ -119,6 +132,22 @@ impl ProcessorBuilder {
     /// Runs jobs of kind `J` with `handler`. Share one handler between kinds by an [`Arc`].
     pub fn register<J: Job, H: Handler<J>>(self, handler: H) -> Self {
         self.add(J::KIND, J::LANE, Arc::new(Typed { handler, kind: PhantomData::<fn(J)> }))
+    }
+
+    /// Runs `job` with `handler` every `period`: one run is always pending, and the next is due a period after the last was
+    /// due, however that ended. Periods in which no processor ran are not made up for. The first run is due at once.
+    ///
+    /// Give the job a subject of its own, as the later jobs of its subject wait for it.
+    pub fn every<J: Job, H: Handler<J>>(mut self, period: Duration, job: J, handler: H) -> Self {
+        let period = period.max(Duration::from_millis(1));
+        self.periodic.push((period, queue::new_jobs(&[job], &PushOptions::by("schedule"))));
+        self.register(handler)
+    }
+
+    /// Deletes ended jobs by and by when they are older than this. By default they are kept.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
     }
 
     /// Fails the jobs of a kind that no process handles any more, by [`UnknownKind`](crate::FailureCause::UnknownKind).
@@ -167,13 +196,20 @@ impl ProcessorBuilder {
     /// The processor.
     ///
     /// # Errors
-    /// [`JobsError::KindTwice`], [`JobsError::LaneTwice`], [`JobsError::NoSuchLane`].
+    /// [`JobsError::KindTwice`], [`JobsError::LaneTwice`], [`JobsError::NoSuchLane`], [`JobsError::Encode`].
     pub fn build(self) -> Result<Processor, JobsError> {
         if let Some(kind) = self.twice {
             return Err(JobsError::KindTwice(kind));
         }
+        let mut periodic = Vec::new();
+        for (period, jobs) in self.periodic {
+            periodic.extend(jobs?.into_iter().map(|job| Periodic { period, job }));
+        }
         let settings = Settings {
             db: self.db,
+            periodic,
+            retention: self.retention,
+            ends: Ends::default(),
             handlers: self.handlers,
             lanes: Lanes::new(self.kinds, &self.workers)?,
             grace: self.grace,
@@ -190,6 +226,12 @@ impl ProcessorBuilder {
 pub(crate) trait AnyHandler: Send + Sync {
     fn policy(&self) -> Policy;
     async fn run(&self, payload: &str, cx: JobContext) -> Result<Done, Unfinished>;
+    async fn when_exhausted(
+        &self,
+        payload: &str,
+        failure: &Failure,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), JobError>;
 }
 
 /// Why a run gave no [`Done`].
@@ -214,6 +256,18 @@ impl<J: Job, H: Handler<J>> AnyHandler for Typed<J, H> {
         let job: J = serde_json::from_str(payload).map_err(Unfinished::Payload)?;
         self.handler.run(&job, cx).await.map_err(Unfinished::Handler)
     }
+
+    async fn when_exhausted(
+        &self,
+        payload: &str,
+        failure: &Failure,
+        effects: &mut Effects<'_>,
+    ) -> Result<(), JobError> {
+        match serde_json::from_str(payload) {
+            Ok(job) => self.handler.when_exhausted(&job, failure, effects).await,
+            Err(_) => Ok(()), // that is why it fails
+        }
+    }
 }
 
 /// Stands for the handler of a kind that nobody handles any more.
@@ -227,5 +281,9 @@ impl AnyHandler for Retired {
 
     async fn run(&self, _: &str, _: JobContext) -> Result<Done, Unfinished> {
         Err(Unfinished::Retired)
+    }
+
+    async fn when_exhausted(&self, _: &str, _: &Failure, _: &mut Effects<'_>) -> Result<(), JobError> {
+        Ok(())
     }
 }

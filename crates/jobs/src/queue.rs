@@ -84,12 +84,12 @@ pub(crate) fn only(pushed: Vec<Pushed>) -> Result<Pushed, JobsError> {
 /// A job that is not stored yet.
 #[derive(Clone, Debug)]
 pub(crate) struct NewJob {
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     pub(crate) subject: String,
     payload: String,
     created_by: Cow<'static, str>,
-    created_at: Micros,
-    run_at: Micros,
+    pub(crate) created_at: Micros,
+    pub(crate) run_at: Micros,
     /// Set where duplicates are refused.
     unique_key: Option<String>,
     unique_waiting: bool,
@@ -272,8 +272,18 @@ pub async fn prune(conn: &mut Conn, ended_before: SystemTime, limit: u32) -> Res
     Ok(pruned)
 }
 
-/// The same for one status. Uses `job_ended`.
-async fn prune_status(
+/// True if jobs ended in this status before then. Uses `job_ended`.
+pub(crate) async fn is_any_ended(
+    conn: &mut Conn,
+    status: JobStatus,
+    before: Micros,
+) -> Result<bool, JobsError> {
+    let query = || diesel::select(diesel::dsl::exists(ended(status, before)));
+    Ok(on!(conn, |c| query().get_result(c).await)?)
+}
+
+/// The same as [`prune`] for one status. Uses `job_ended`.
+pub(crate) async fn prune_status(
     conn: &mut Conn,
     status: JobStatus,
     ended_before: SystemTime,

@@ -23,9 +23,9 @@ tokio::task_local! {
     static HAS_TURN: Cell<bool>;
 }
 
-/// Runs a handler so that its turns are known.
-pub(crate) async fn watching_turns<F: Future>(handler: F) -> F::Output {
-    HAS_TURN.scope(Cell::new(false), handler).await
+/// Runs a handler so that its turns are known; `has_turn` if it begins with one.
+pub(crate) async fn watching_turns<F: Future>(has_turn: bool, handler: F) -> F::Output {
+    HAS_TURN.scope(Cell::new(has_turn), handler).await
 }
 
 /// Asks for parts in rounds. Cheap to clone.

@@ -39,6 +39,10 @@ pub(crate) struct Run {
     presences: watch::Receiver<BTreeSet<String>>,
     /// When [`look`](Self::look) is due.
     look_at: Instant,
+    /// When to look whether each periodic job is pending.
+    periodic_at: Instant,
+    /// When to delete old jobs.
+    prune_at: Instant,
     /// False if no suspect waits.
     may_be_suspects: bool,
 }
@@ -47,6 +51,7 @@ struct Running {
     /// The place of its lane in the order of priority.
     lane: usize,
     is_suspect: bool,
+    is_periodic: bool,
     job: JobId,
     token: i64,
     cancelled: CancellationToken,
@@ -72,6 +77,8 @@ impl Run {
             running: HashMap::new(),
             presences,
             look_at: Instant::now(),
+            periodic_at: Instant::now(),
+            prune_at: Instant::now(),
             may_be_suspects: true,
         }
     }
@@ -127,8 +134,15 @@ impl Run {
 
     /// Writes what waits and claims what is due; returns how long there is nothing to do.
     async fn step(&mut self) -> Result<Duration, JobsError> {
+        let settings = &self.shared.settings;
+        if Instant::now() >= self.prune_at {
+            self.prune_at = settings.retention.prune(&settings.db, self.shared.now()).await?;
+        }
         if Instant::now() >= self.look_at {
             self.look().await?;
+        }
+        if Instant::now() >= self.periodic_at {
+            self.ensure_periodic().await?;
         }
         let suspects = self.waiting_suspects().await?;
         if !self.waiting.is_empty() {
@@ -136,7 +150,8 @@ impl Run {
             return Ok(Duration::ZERO);
         }
         let now = self.shared.now();
-        let until_look = self.look_at.saturating_duration_since(Instant::now());
+        let until_look = self.look_at.min(self.periodic_at).min(self.prune_at);
+        let until_look = until_look.saturating_duration_since(Instant::now());
         let rooms = self.rooms(&suspects, now.into(), &Freed::new());
         if !rooms.contains(&Room::Suspect) {
             let lanes = self.shared.settings.lanes.iter().zip(&rooms);
@@ -177,6 +192,7 @@ impl Run {
             Ok(freed) => {
                 let ended = self.running.values_mut().filter(|job| freed.contains(&job.job));
                 ended.for_each(|job| job.has_ended = true);
+                shared.settings.ends.notify(&freed);
                 claimed.into_iter().for_each(|job| self.start(job));
                 Ok(())
             }
@@ -230,11 +246,12 @@ impl Run {
     fn start(&mut self, job: Claimed) {
         // Only kinds of lanes are claimed.
         let Some(lane) = self.shared.settings.lanes.of_kind(&job.kind) else { return };
+        let is_periodic = self.shared.settings.periodic.iter().any(|periodic| periodic.job.kind == job.kind);
         let cancelled = self.shared.closing.child_token();
         let (id, token, is_suspect) = (job.lease.id, job.lease.token, job.is_suspect);
         let (shared, stop) = (Arc::clone(&self.shared), cancelled.clone());
         let task = self.tasks.spawn(async move { shared.work(lane, job, stop).await });
-        let running = Running { lane, is_suspect, job: id, token, cancelled, has_ended: false };
+        let running = Running { lane, is_suspect, is_periodic, job: id, token, cancelled, has_ended: false };
         self.running.insert(task.id(), running);
     }
 
@@ -274,8 +291,25 @@ impl Run {
         Ok(())
     }
 
+    /// Pushes the next run of each periodic job that has none. Writes nothing if there is nothing.
+    async fn ensure_periodic(&mut self) -> Result<(), JobsError> {
+        let Settings { periodic, db, .. } = &self.shared.settings;
+        let now = Micros::from(self.shared.now());
+        for periodic in periodic {
+            if periodic.is_missing(&mut *db.read().await?, now).await? {
+                let mut tx = db.begin().await?;
+                periodic.ensure(&mut tx, now).await?;
+                tx.commit().await?;
+            }
+        }
+        self.periodic_at = Instant::now() + LOOK_EVERY;
+        Ok(())
+    }
+
     /// Informs handlers whose jobs have been cancelled.
-    async fn notify_cancelled(&self) {
+    async fn notify_cancelled(&mut self) {
+        // A periodic job may be among them. Not at each wake-up of many.
+        self.periodic_at = self.periodic_at.min(Instant::now() + PAUSE);
         if self.running.is_empty() {
             return;
         }
@@ -307,7 +341,9 @@ impl Run {
         if !is_written {
             self.look_at = Instant::now();
         }
-        self.running.remove(&id);
+        if self.running.remove(&id).is_some_and(|job| job.is_periodic) {
+            self.periodic_at = Instant::now();
+        }
     }
 
     /// Waits for what runs, and writes how it ends.

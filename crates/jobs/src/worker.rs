@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::claim::Claimed;
 use crate::job::Then;
-use crate::lease::Ending;
+use crate::lease::{self, Ending};
 use crate::processor::{AnyHandler, Settings, Unfinished};
 use crate::rounds::{Rounds, watching_turns};
-use crate::{Failure, FailureCause, JobContext, JobError, Policy};
+use crate::{Effects, Failure, FailureCause, JobContext, JobError, JobsError, Policy};
 
 // A handler may quote a whole page in its error.
 const LONGEST_MESSAGE: usize = 2_000;
@@ -52,7 +52,11 @@ impl Shared {
                 tracing::debug!(job = %job.lease.id, kind = job.kind, ?ending, "job put back");
             }
         }
-        match self.rounds.end(job.lease.clone(), ending).await {
+        let written = match ending {
+            Ending::Fail { failure } => self.fail(lane, &job, failure).await,
+            ending => self.rounds.end(job.lease.clone(), ending).await,
+        };
+        match written {
             Ok(true) => true,
             Ok(false) => {
                 tracing::debug!(job = %job.lease.id, "the job had ended or was claimed again meanwhile");
@@ -61,6 +65,50 @@ impl Shared {
             Err(error) => {
                 tracing::error!(job = %job.lease.id, %error, "cannot write how a job's run ended; it will run again");
                 false
+            }
+        }
+    }
+
+    /// Fails a job for good, together with what its handler does to make up for it; false if it was no longer the holder's.
+    async fn fail(&self, lane: usize, job: &Claimed, failure: Failure) -> Result<bool, JobsError> {
+        let Some(handler) = self.settings.handlers.get(job.kind.as_str()) else {
+            return self.rounds.end(job.lease.clone(), Ending::Fail { failure }).await;
+        };
+        let stalled = CancellationToken::new();
+        let mut turn = self.rounds.turn(lane, job.lease.clone(), stalled.clone()).await?;
+        let now = Micros::from(self.now());
+        let ending = Ending::Fail { failure: failure.clone() };
+        if !lease::end(&mut turn, &job.lease, ending, now).await? {
+            turn.commit().await?;
+            return Ok(false);
+        }
+        let policy = handler.policy();
+        let mut effects = Effects { turn: &mut turn, job: job.lease.id };
+        let run = handler.when_exhausted(&job.payload, &failure, &mut effects);
+        let run = AssertUnwindSafe(watching_turns(true, run)).catch_unwind();
+        let outcome = tokio::select! {
+            biased;
+            ended = tokio::time::timeout(policy.timeout, run) => match ended {
+                Ok(Ok(Ok(()))) => Ok(()),
+                Ok(Ok(Err(error))) => Err(error.to_string()),
+                Ok(Err(panic)) => Err(panic_message(&*panic)),
+                Err(_) => Err(format!("it did not end within {:?}", policy.timeout)),
+            },
+            () = stalled.cancelled() => Err("it held up all others".to_owned()),
+            () = self.abort.cancelled() => Err("the processor shuts down".to_owned()),
+        };
+        match outcome {
+            Ok(()) => {
+                turn.commit().await?;
+                Ok(true)
+            }
+            Err(reason) => {
+                drop(turn); // undoes the failure too
+                let message = shorten(format!("making up for the failure failed: {reason}"));
+                tracing::error!(job = %job.lease.id, kind = job.kind, error = message, "job will be tried again");
+                let failure = Failure { cause: FailureCause::Error, message };
+                let at = now + policy.backoff.delay(job.tries.saturating_add(1), rand::random());
+                self.rounds.end(job.lease.clone(), Ending::Retry { at, failure }).await
             }
         }
     }
@@ -127,7 +175,7 @@ impl Shared {
         policy: &Policy,
         stalled: &CancellationToken,
     ) -> Outcome {
-        let run = AssertUnwindSafe(watching_turns(handler.run(payload, cx))).catch_unwind();
+        let run = AssertUnwindSafe(watching_turns(false, handler.run(payload, cx))).catch_unwind();
         tokio::select! {
             biased;
             ended = tokio::time::timeout(policy.timeout, run) => match ended {

@@ -1,0 +1,47 @@
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use privatix_db::Conn;
+
+use crate::rounds::Turn;
+use crate::{Job, JobId, JobsError, PushOptions, Pushed, queue};
+
+/// The transaction in which a job fails for good: a [`Conn`] to write what makes up for it.
+pub struct Effects<'a> {
+    pub(crate) turn: &'a mut Turn,
+    pub(crate) job: JobId,
+}
+
+impl Effects<'_> {
+    /// The id of the job that fails.
+    pub fn id(&self) -> JobId {
+        self.job
+    }
+
+    /// Pushes a follow-up job, created by "job", into the same transaction.
+    ///
+    /// # Errors
+    /// As [`push`](crate::push).
+    pub async fn push<J: Job>(&mut self, job: &J) -> Result<Pushed, JobsError> {
+        queue::push(self.turn, job, PushOptions::by("job")).await
+    }
+}
+
+impl Deref for Effects<'_> {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        self.turn
+    }
+}
+
+impl DerefMut for Effects<'_> {
+    fn deref_mut(&mut self) -> &mut Conn {
+        self.turn
+    }
+}
+
+impl fmt::Debug for Effects<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effects").field("job", &self.job).finish_non_exhaustive()
+    }
+}
