@@ -7,6 +7,10 @@ diesel::table! {
         contracts -> Text,
         start_block -> BigInt,
         next_block -> BigInt,
+        interests -> Text,
+        part_block -> Nullable<BigInt>,
+        part_index -> Nullable<BigInt>,
+        part_hash -> Nullable<Binary>,
     }
 }
 

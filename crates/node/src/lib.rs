@@ -17,6 +17,7 @@
 
 mod account;
 mod error;
+mod interests;
 mod messages;
 mod meter;
 mod node;

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use alloy::primitives::B256;
 use parking_lot::Mutex;
 use privatix_adapter::{Configuration, usage_reports};
-use privatix_chain::{Interest, Keyring, Monitor, RevertDecoder, Transactor};
+use privatix_chain::{Keyring, Monitor, RevertDecoder, Transactor};
 use privatix_channel::ChannelId;
-use privatix_contracts::{PscError, topics};
+use privatix_contracts::PscError;
 use privatix_jobs::{Processor, ProcessorBuilder};
 use privatix_store::channels;
 use tokio::sync::mpsc;
@@ -16,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::billing_account;
+use crate::interests::interests;
 use crate::meter::{self, Assess, UsageLog};
 use crate::node::Engine;
 use crate::services::ServiceOrders;
@@ -43,11 +43,16 @@ impl Node {
             committed,
         });
         let chain_id = self.domain.chain_id();
-        let monitor = Monitor::builder(self.db.clone(), self.endpoints.clone(), chain_id, self.interests())
-            .confirmations(self.settings.confirmations)
-            .poll_interval(self.settings.poll_interval)
-            .start(self.settings.start)
-            .build(Arc::clone(&sink));
+        let monitor = Monitor::builder(
+            self.db.clone(),
+            self.endpoints.clone(),
+            chain_id,
+            interests(self.side, self.domain.contract(), self.account()),
+        )
+        .confirmations(self.settings.confirmations)
+        .poll_interval(self.settings.poll_interval)
+        .start(self.settings.start)
+        .build(Arc::clone(&sink));
         let keys = Keyring::new([self.signer.clone()]);
         let transactor = Transactor::builder(self.db.clone(), self.endpoints.clone(), chain_id, keys)
             .confirmations(self.settings.confirmations)
@@ -66,19 +71,6 @@ impl Node {
         let _engine = Stopped(self);
         self.begin_recovery(&*role).await?;
         self.run_tasks(role, register, (monitor, transactor, news), shutdown).await
-    }
-
-    /// The logs to follow: the market's, and those about the account itself. Not those that strangers cause for next to
-    /// nothing, such as the skipped rows of batches: a block full of them could be more than the endpoint gives out.
-    fn interests(&self) -> [Interest; 2] {
-        let of_contract = || Interest::all_of(self.domain.contract());
-        let one_of = |events: &[B256], interest: Interest| {
-            events.iter().fold(interest, |interest, event| interest.topic(0, *event))
-        };
-        [
-            one_of(&topics::market(), of_contract()),
-            one_of(&topics::ACCOUNT, of_contract()).address(1, self.account()),
-        ]
     }
 
     async fn run_tasks<R: Role>(

@@ -46,7 +46,8 @@ impl ConfirmedLog {
     }
 }
 
-/// What some consecutive confirmed blocks brought. Batches follow each other without gap or overlap.
+/// What some consecutive confirmed blocks brought. Batches follow each other without gap; only a block with too many logs for
+/// one batch is in several, each log in one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfirmedBatch {

@@ -1,11 +1,13 @@
 //! The monitor's tables.
 
 use alloy::primitives::B256;
+use diesel::SqliteExpressionMethods as _;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_db::types::Bytes32;
 use privatix_db::{Conn, DbError, on};
 
+use super::part::Part;
 use crate::schema::{chain_blocks, chain_cursors};
 use crate::{ChainError, sql};
 
@@ -18,6 +20,10 @@ pub(super) struct Cursor {
     pub(super) next: u64,
     /// Hash of the newest processed block, `next - 1`.
     pub(super) hash: B256,
+    /// What it follows, as [`follow`](super::interest) stores it; empty if that is not known.
+    pub(super) interests: String,
+    /// How far the batch from `next` on is applied, if a part of it is.
+    pub(super) part: Option<Part>,
 }
 
 impl Cursor {
@@ -26,8 +32,10 @@ impl Cursor {
     }
 }
 
+type Row = (i64, String, i64, i64, String, Option<i64>, Option<i64>, Option<Bytes32>);
+
 pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>, DbError> {
-    let row: Option<(i64, String, i64, i64)> = on!(&mut *conn, |c| {
+    let row: Option<Row> = on!(&mut *conn, |c| {
         chain_cursors::table
             .find(stream)
             .select((
@@ -35,12 +43,18 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
                 chain_cursors::contracts,
                 chain_cursors::start_block,
                 chain_cursors::next_block,
+                chain_cursors::interests,
+                chain_cursors::part_block,
+                chain_cursors::part_index,
+                chain_cursors::part_hash,
             ))
             .first(c)
             .await
             .optional()
     })?;
-    let Some((chain_id, contracts, start, next)) = row else { return Ok(None) };
+    let Some((chain_id, contracts, start, next, interests, block, index, part_hash)) = row else {
+        return Ok(None);
+    };
     let next = sql::number("next block", next)?;
     let last = sql::integer(next.saturating_sub(1));
     let hash: Bytes32 = on!(conn, |c| {
@@ -52,6 +66,15 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
         start: sql::number("start block", start)?,
         next,
         hash: hash.bytes().into(),
+        interests,
+        part: match (block, index, part_hash) {
+            (Some(block), Some(index), Some(hash)) => Some(Part {
+                block: sql::number("block of a part", block)?,
+                index: sql::number("index of a part", index)?,
+                hash: hash.bytes().into(),
+            }),
+            _ => None,
+        },
     }))
 }
 
@@ -63,21 +86,48 @@ pub(super) async fn create(conn: &mut Conn, stream: &str, cursor: &Cursor) -> Re
         chain_cursors::contracts.eq(&cursor.contracts),
         chain_cursors::start_block.eq(sql::integer(cursor.start)),
         chain_cursors::next_block.eq(sql::integer(cursor.next)),
+        chain_cursors::interests.eq(&cursor.interests),
     );
     on!(&mut *conn, |c| diesel::insert_into(chain_cursors::table).values(row).execute(c).await)?;
     keep(conn, stream, std::iter::once((cursor.last(), cursor.hash))).await
 }
 
-/// Moves the cursor from where the caller saw it; refuses if it is elsewhere by now.
-pub(super) async fn advance(conn: &mut Conn, stream: &str, from: u64, to: u64) -> Result<(), ChainError> {
+/// Moves the cursor to block `to`, or to a part of the batch that begins there, from where the caller saw it; refuses if it
+/// is elsewhere by now.
+pub(super) async fn advance(
+    conn: &mut Conn,
+    stream: &str,
+    (from, from_part): (u64, Option<Part>),
+    (to, part): (u64, Option<Part>),
+) -> Result<(), ChainError> {
     let (from, to) = (sql::integer(from), sql::integer(to));
+    let (block, index) =
+        (from_part.map(|part| sql::integer(part.block)), from_part.map(|part| sql::integer(part.index)));
+    let seen = chain_cursors::next_block
+        .eq(from)
+        .and(chain_cursors::part_block.is(block))
+        .and(chain_cursors::part_index.is(index));
+    let change = (
+        chain_cursors::next_block.eq(to),
+        chain_cursors::part_block.eq(part.map(|part| sql::integer(part.block))),
+        chain_cursors::part_index.eq(part.map(|part| sql::integer(part.index))),
+        chain_cursors::part_hash.eq(part.map(|part| Bytes32::from(part.hash))),
+    );
     let moved = on!(conn, |c| {
-        diesel::update(chain_cursors::table.find(stream).filter(chain_cursors::next_block.eq(from)))
-            .set(chain_cursors::next_block.eq(to))
+        diesel::update(chain_cursors::table.find(stream).filter(seen)).set(change).execute(c).await
+    })?;
+    if moved == 1 { Ok(()) } else { Err(ChainError::CursorMoved { stream: stream.to_owned() }) }
+}
+
+/// Stores what the stream follows.
+pub(super) async fn set_interests(conn: &mut Conn, stream: &str, interests: &str) -> Result<(), DbError> {
+    on!(conn, |c| {
+        diesel::update(chain_cursors::table.find(stream))
+            .set(chain_cursors::interests.eq(interests))
             .execute(c)
             .await
     })?;
-    if moved == 1 { Ok(()) } else { Err(ChainError::CursorMoved { stream: stream.to_owned() }) }
+    Ok(())
 }
 
 /// Remembers hashes of processed blocks.
@@ -105,11 +155,11 @@ pub(super) async fn keep(
 pub(super) async fn rewind(
     conn: &mut Conn,
     stream: &str,
-    from: u64,
+    from: (u64, Option<Part>),
     to: u64,
     hash: B256,
 ) -> Result<(), ChainError> {
-    advance(conn, stream, from, to + 1).await?;
+    advance(conn, stream, from, (to + 1, None)).await?;
     let number = sql::integer(to);
     on!(&mut *conn, |c| {
         diesel::delete(chain_blocks::table)

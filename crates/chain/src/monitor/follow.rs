@@ -10,7 +10,7 @@ use super::batch::{self, Answer, ConfirmedBatch};
 use super::cursor::{self, Cursor};
 use super::head::Recent;
 use super::reorg::AncestorSearch;
-use super::{Inner, MonitorState, RangePlanner, StartFrom};
+use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, flood, part};
 use crate::rpc::{BlockHeader, Fault, Rpc, RpcError};
 use crate::{ChainError, Inconsistency};
 
@@ -134,6 +134,16 @@ impl Inner {
             status.processed = Some(cursor.last());
             status.range = memory.planners[at].blocks();
         });
+        let widened = !Interest::are_covered(&cursor.interests, &self.interests);
+        if widened || !self.is_part_valid(rpc, &cursor, head).await? {
+            let (why, to) = if widened {
+                ("it follows more than before", (cursor.start.saturating_sub(1), None))
+            } else {
+                ("the block of which a part was applied is gone", (cursor.last(), Some(cursor.hash)))
+            };
+            self.read_again(rpc, &cursor, to, why).await?;
+            return Ok(Step::Progress);
+        }
         let planned = memory.planners[at].plan(cursor.next, confirmed);
         let went_back = head < memory.best_head;
         if (memory.suspicious || planned.is_none() || went_back)
@@ -164,8 +174,34 @@ impl Inner {
                 Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
             };
         memory.planners[at].succeeded(asked, batch.logs.len(), started.elapsed());
-        self.commit(&cursor, &batch, &headers, confirmed).await?;
+        self.commit(&cursor, batch, &headers, confirmed).await?;
         Ok(Step::Progress)
+    }
+
+    /// Whether the block that a part was applied of is still on the chain, if there is one.
+    async fn is_part_valid(&self, rpc: &Rpc, cursor: &Cursor, head: u64) -> Result<bool, ChainError> {
+        let Some(part) = cursor.part else { return Ok(true) };
+        if part.block > head {
+            let what = Inconsistency::HeaderMissing(part.block);
+            return Err(ChainError::Inconsistent { from: cursor.next, to: part.block, what });
+        }
+        Ok(rpc.header(part.block).await?.hash == part.hash)
+    }
+
+    /// Undoes what was applied above a block, whose hash is looked up if it is not known, to read it again.
+    async fn read_again(
+        &self,
+        rpc: &Rpc,
+        cursor: &Cursor,
+        (to, hash): (u64, Option<B256>),
+        why: &str,
+    ) -> Result<(), ChainError> {
+        tracing::warn!(stream = %self.options.stream, to, why, "events above this block are read again");
+        let hash = match hash {
+            Some(hash) => hash,
+            None => rpc.header(to).await?.hash,
+        };
+        self.rewind(cursor, (to, hash)).await
     }
 
     /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up
@@ -224,6 +260,7 @@ impl Inner {
     /// The stored cursor, made first if there is none.
     async fn cursor(&self, rpc: &Rpc, confirmed: u64) -> Result<Cursor, ChainError> {
         let contracts = self.contracts().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let interests = Interest::stored(&self.interests);
         let stored = cursor::load(&mut *self.db.read().await?, &self.options.stream).await?;
         if let Some(stored) = stored {
             let describe = |chain: u64, contracts: &str| format!("chain {chain}, contracts {contracts}");
@@ -234,6 +271,13 @@ impl Inner {
                     configured: describe(self.chain_id, &contracts),
                 });
             }
+            if stored.interests != interests && Interest::are_covered(&stored.interests, &self.interests) {
+                // From now on it sees less, so that following more again is noticed.
+                let mut tx = self.db.begin().await?;
+                cursor::set_interests(&mut tx, &self.options.stream, &interests).await?;
+                tx.commit().await?;
+                return Ok(Cursor { interests, ..stored });
+            }
             return Ok(stored);
         }
         let start = match self.options.start {
@@ -243,7 +287,9 @@ impl Inner {
         // The block before the first one is the anchor of the chain of hashes.
         let start = start.max(1);
         let anchor = rpc.header(start - 1).await?;
-        let cursor = Cursor { chain_id: self.chain_id, contracts, start, next: start, hash: anchor.hash };
+        let hash = anchor.hash;
+        let cursor =
+            Cursor { chain_id: self.chain_id, contracts, start, next: start, hash, interests, part: None };
         let mut tx = self.db.begin().await?;
         cursor::create(&mut tx, &self.options.stream, &cursor).await?;
         tx.commit().await?;
@@ -299,7 +345,14 @@ impl Inner {
         let wrong = |what| ChainError::Inconsistent { from, to, what };
         let ask = |filter: Filter| async move {
             let ranged = filter.clone().from_block(from).to_block(to);
-            rpc.logs(&ranged).await.map(|logs| (filter, logs))
+            let logs = match rpc.logs(&ranged).await {
+                // The range cannot be made smaller.
+                Err(RpcError { fault: Fault::TooLarge(_), .. }) if from == to => {
+                    flood::logs_of_block(rpc, width, &filter, rpc.header(from).await?.hash).await?
+                }
+                answer => answer?,
+            };
+            Ok::<_, ChainError>((filter, logs))
         };
         let asked = self.interests.iter().map(|interest| ask(interest.filter()));
         let logs: Vec<(Filter, Vec<Log>)> = futures::future::try_join_all(asked).await?;
@@ -330,30 +383,38 @@ impl Inner {
         Ok((batch::assemble(&answer).map_err(wrong)?, headers))
     }
 
-    /// Effects, hashes and cursor in one transaction.
+    /// Effects, hashes and cursor in one transaction for each slice of the batch.
     async fn commit(
         &self,
         cursor: &Cursor,
-        batch: &ConfirmedBatch,
+        batch: ConfirmedBatch,
         headers: &BTreeMap<u64, BlockHeader>,
         confirmed: u64,
     ) -> Result<(), ChainError> {
-        let (from, to) = (batch.from_block, batch.to_block);
+        let to = batch.to_block;
         let stream = &self.options.stream;
         let oldest = confirmed.saturating_sub(self.options.history);
-        let mut tx = self.db.begin().await?;
-        cursor::advance(&mut tx, stream, cursor.next, to + 1).await?;
-        self.sink.apply(&mut tx, batch).await.map_err(|e| ChainError::Sink {
-            from,
-            to,
-            source: e.into_inner(),
-        })?;
-        let recent = headers.values().filter(|header| header.number == to || header.number >= oldest);
-        cursor::keep(&mut tx, stream, recent.map(|header| (header.number, header.hash))).await?;
-        cursor::forget_below(&mut tx, stream, oldest).await?;
-        tx.commit().await?;
+        let mut at = (cursor.next, cursor.part);
+        for slice in part::slices(batch, cursor.part, part::MOST) {
+            let part::Slice { batch: slice, part, is_last } = slice;
+            let next = if is_last { (to + 1, part) } else { (cursor.next, part) };
+            let mut tx = self.db.begin().await?;
+            cursor::advance(&mut tx, stream, at, next).await?;
+            self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
+                from: slice.from_block,
+                to: slice.to_block,
+                source: e.into_inner(),
+            })?;
+            if is_last {
+                let recent = headers.values().filter(|header| header.number == to || header.number >= oldest);
+                cursor::keep(&mut tx, stream, recent.map(|header| (header.number, header.hash))).await?;
+                cursor::forget_below(&mut tx, stream, oldest).await?;
+            }
+            tx.commit().await?;
+            at = next;
+            self.sink.committed();
+        }
         self.status.send_modify(|status| status.processed = Some(to));
-        self.sink.committed();
         Ok(())
     }
 
@@ -403,7 +464,8 @@ impl Inner {
     async fn rewind(&self, cursor: &Cursor, (to, hash): (u64, B256)) -> Result<(), ChainError> {
         let stream = &self.options.stream;
         let mut tx = self.db.begin().await?;
-        cursor::rewind(&mut tx, stream, cursor.next, to, hash).await?;
+        cursor::rewind(&mut tx, stream, (cursor.next, cursor.part), to, hash).await?;
+        cursor::set_interests(&mut tx, stream, &Interest::stored(&self.interests)).await?;
         self.sink.rollback(&mut tx, to).await.map_err(|e| ChainError::Sink {
             from: to + 1,
             to: cursor.last(),

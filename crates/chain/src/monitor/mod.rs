@@ -2,9 +2,11 @@
 
 mod batch;
 mod cursor;
+mod flood;
 mod follow;
 mod head;
 mod interest;
+mod part;
 mod range;
 mod reorg;
 mod status;
@@ -33,7 +35,8 @@ use crate::{Backoff, ChainError, Endpoints, SinkError};
 /// again with the same blocks after an error or a crash; then nothing of the earlier call was kept.
 #[async_trait]
 pub trait LogSink: Send + Sync {
-    /// Applies the logs of a batch, in order. An error rolls all of it back; the batch is offered again.
+    /// Applies the logs of a batch, in order: at most 500, so that a block with more comes in several batches. An error
+    /// rolls all of it back; the batch is offered again.
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError>;
 
     /// Undoes all effects of blocks above `to_block`: a reorg has orphaned them. Their replacements follow as batches.

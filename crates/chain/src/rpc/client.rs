@@ -9,7 +9,7 @@ use alloy::transports::TransportError;
 use serde_json::Value;
 
 use super::pending::{Tagged, may_be_about_the_tag};
-use super::reply::{FeeHistory, HIGHEST_BLOCK, Receipt};
+use super::reply::{BlockTransactions, FeeHistory, HIGHEST_BLOCK, Receipt, ReceiptLogs};
 use crate::rpc::{Endpoint, Fault, RpcError};
 use crate::{ChainError, Inconsistency};
 
@@ -166,6 +166,24 @@ impl Rpc {
 
     pub(crate) async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, RpcError> {
         self.timed("eth_getLogs", self.endpoint.provider().get_logs(filter)).await
+    }
+
+    /// The logs of all transactions of a block, from its receipts at once.
+    pub(crate) async fn block_receipts(&self, hash: B256) -> Result<Vec<Log>, RpcError> {
+        let receipts: Vec<ReceiptLogs> = self.ask("eth_getBlockReceipts", (hash,)).await?;
+        Ok(receipts.into_iter().flat_map(|receipt| receipt.logs).collect())
+    }
+
+    /// The transactions of a block.
+    pub(crate) async fn transactions(&self, hash: B256) -> Result<Vec<B256>, RpcError> {
+        let block: BlockTransactions = self.ask("eth_getBlockByHash", (hash, false)).await?;
+        Ok(block.transactions)
+    }
+
+    /// The logs of a mined transaction.
+    pub(crate) async fn receipt_logs(&self, hash: B256) -> Result<Vec<Log>, RpcError> {
+        let receipt: ReceiptLogs = self.ask("eth_getTransactionReceipt", (hash,)).await?;
+        Ok(receipt.logs)
     }
 
     /// How many transactions of `account` the chain holds at the head: the next nonce.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use alloy::primitives::{B256, Bloom};
+use alloy::rpc::types::Log;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
@@ -158,6 +159,18 @@ impl<'de> Deserialize<'de> for FeeHistory {
         let tips = blocks.into_iter().map(|block| block.into_iter().map(|tip| tip.0).collect()).collect();
         Ok(Self { tips })
     }
+}
+
+/// The logs of a receipt.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReceiptLogs {
+    pub(super) logs: Vec<Log>,
+}
+
+/// The transactions of a block that was asked for without their contents.
+#[derive(Debug, Deserialize)]
+pub(super) struct BlockTransactions {
+    pub(super) transactions: Vec<B256>,
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod catch_up;
 mod crash;
 mod endpoints;
 mod fees;
+mod flood;
 mod head;
 mod monitor;
 mod nonces;

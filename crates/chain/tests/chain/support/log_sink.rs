@@ -11,6 +11,7 @@ use privatix_chain::{
 };
 use privatix_db::{Conn, Database, on};
 use privatix_testkit::Anvil;
+use tokio::sync::Notify;
 
 use super::{BACKOFF, POLL, within};
 
@@ -29,6 +30,9 @@ pub struct Seen(Arc<Inner>);
 struct Inner {
     refuse_applies: Mutex<u32>,
     refuse_rollbacks: Mutex<u32>,
+    /// Batches with logs to be taken before all are refused; counts down.
+    taken_before: Mutex<Option<u32>>,
+    refused: Notify,
     rollbacks: Mutex<Vec<u64>>,
     batches: Mutex<Vec<(u64, u64)>>,
     committed: Mutex<u32>,
@@ -42,6 +46,16 @@ impl Seen {
     /// Makes the next `n` batches with logs fail, after they have been written.
     pub fn refuse_applies(&self, n: u32) {
         *self.0.refuse_applies.lock() = n;
+    }
+
+    /// Makes all batches with logs fail after the next `n`.
+    pub fn refuse_after(&self, n: u32) {
+        *self.0.taken_before.lock() = Some(n);
+    }
+
+    /// Waits until a batch was refused after [`refuse_after`](Self::refuse_after).
+    pub async fn refused(&self) {
+        within("a refused batch", self.0.refused.notified()).await;
     }
 
     /// Makes the next `n` rollbacks fail, after they have been written.
@@ -80,6 +94,22 @@ impl Seen {
     }
 }
 
+impl Seen {
+    fn take_or_refuse(&self) -> Result<(), Refused> {
+        match &mut *self.0.taken_before.lock() {
+            None => Ok(()),
+            Some(0) => {
+                self.0.refused.notify_one();
+                Err(Refused)
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+}
+
 fn refuses(counter: &Mutex<u32>) -> Result<(), Refused> {
     let mut left = counter.lock();
     if *left == 0 {
@@ -103,6 +133,7 @@ impl LogSink for Seen {
         }
         if !batch.logs.is_empty() {
             refuses(&self.0.refuse_applies)?;
+            self.take_or_refuse()?;
         }
         Ok(())
     }
