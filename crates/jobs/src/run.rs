@@ -134,16 +134,7 @@ impl Run {
 
     /// Writes what waits and claims what is due; returns how long there is nothing to do.
     async fn step(&mut self) -> Result<Duration, JobsError> {
-        let settings = &self.shared.settings;
-        if Instant::now() >= self.prune_at {
-            self.prune_at = settings.retention.prune(&settings.db, self.shared.now()).await?;
-        }
-        if Instant::now() >= self.look_at {
-            self.look().await?;
-        }
-        if Instant::now() >= self.periodic_at {
-            self.ensure_periodic().await?;
-        }
+        self.keep_up().await;
         let suspects = self.waiting_suspects().await?;
         if !self.waiting.is_empty() {
             self.round(&suspects).await?;
@@ -171,6 +162,32 @@ impl Run {
         }
         self.round(&suspects).await?;
         Ok(Duration::ZERO)
+    }
+
+    /// Does what is due beside the jobs. What fails is tried again soon, and holds up no job.
+    async fn keep_up(&mut self) {
+        let now = Instant::now();
+        let soon = now + PAUSE;
+        if now >= self.look_at
+            && let Err(error) = self.look().await
+        {
+            tracing::error!(%error, "cannot look for jobs that nobody runs");
+            self.look_at = soon;
+        }
+        if now >= self.periodic_at
+            && let Err(error) = self.ensure_periodic().await
+        {
+            tracing::error!(%error, "cannot push the next run of a periodic job");
+            self.periodic_at = soon;
+        }
+        let settings = &self.shared.settings;
+        if now >= self.prune_at {
+            self.prune_at =
+                settings.retention.prune(&settings.db, self.shared.now()).await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "cannot delete old jobs");
+                    soon
+                });
+        }
     }
 
     /// Writes what waits, and claims for the workers that are free then, in one commit.
