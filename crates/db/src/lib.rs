@@ -40,3 +40,7 @@ pub use error::DbError;
 pub use group_commit::{BatchWrite, GroupCommit};
 pub use migrate::MigrationSet;
 pub use presence::Presence;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

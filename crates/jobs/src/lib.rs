@@ -105,3 +105,7 @@ pub use wake::Wake;
 /// The table of this crate, for [`Database::open`](privatix_db::Database::open).
 pub const MIGRATIONS: privatix_db::MigrationSet =
     privatix_db::MigrationSet { name: "jobs", sqlite: &privatix_db::embed_migrations!("migrations") };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
