@@ -19,13 +19,16 @@ const fn set(name: &'static str, sqlite: &'static EmbeddedMigrations) -> Migrati
 #[allow(missing_docs, reason = "tables are documented by their migrations")]
 mod schema {
     diesel::table! {
+        line (text) { text -> Text, }
+    }
+    diesel::table! {
         note (id) { id -> BigInt, body -> Text, }
     }
     diesel::table! {
         typed (id) { id -> BigInt, hash -> Binary, account -> Binary, amount -> Binary, at -> BigInt, }
     }
 }
-use schema::{note, typed};
+use schema::{line, note, typed};
 
 async fn add(conn: &mut Conn, body: &str) -> Result<(), DbError> {
     on!(conn, |c| diesel::insert_into(note::table).values(note::body.eq(body)).execute(c).await)?;
@@ -323,8 +326,4 @@ async fn after_a_full_disk_a_transaction_takes_no_further_statements() {
     let mut conn = db.read().await.unwrap();
     let lines: Vec<String> = on!(&mut *conn, |c| line::table.select(line::text).load(c).await).unwrap();
     assert_eq!(lines, ["again"]);
-}
-
-diesel::table! {
-    line (text) { text -> Text, }
 }

@@ -31,10 +31,8 @@ pub(crate) async fn complete_all(
     let marked: Vec<i64> = on!(conn, |c| complete_statement(leases, now).load(c).await)?;
     let mut outcomes = Vec::with_capacity(leases.len());
     for lease in leases {
-        outcomes.push(match marked.contains(&lease.id.0) {
-            true => Ok(()),
-            false => Err(refusal(conn, lease).await?),
-        });
+        let is_marked = marked.contains(&lease.id.0);
+        outcomes.push(if is_marked { Ok(()) } else { Err(refusal(conn, lease).await?) });
     }
     Ok(outcomes)
 }
@@ -160,6 +158,7 @@ fn ours(lease: &Lease) -> _ {
 /// A job that somebody holds.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = job)]
+#[expect(clippy::struct_field_names, reason = "named as the columns are")]
 pub(crate) struct Held {
     id: i64,
     token: i64,

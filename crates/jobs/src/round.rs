@@ -26,13 +26,13 @@ pub(crate) struct Round {
     freed: Freed,
     /// Subjects whose next job may come forward.
     subjects: BTreeSet<String>,
-    answers: Vec<Box<dyn FnOnce(Result<(), String>) + Send>>,
+    members: Members,
 }
 
 impl Round {
     pub(crate) async fn begin(db: &Database) -> Result<Self, JobsError> {
         let tx = db.begin().await?;
-        Ok(Self { tx, freed: Freed::new(), subjects: BTreeSet::new(), answers: Vec::new() })
+        Ok(Self { tx, freed: Freed::new(), subjects: BTreeSet::new(), members: Members::default() })
     }
 
     /// Gives turns to those who wait, then writes what they left in lists, and makes heads. An error leaves nothing of
@@ -81,7 +81,9 @@ impl Round {
             }
             Err(error) => {
                 failed = Err(error);
-                done.into_iter().for_each(|(_, answer)| self.answer(answer, Ok(())));
+                for (_, answer) in done {
+                    self.answer(answer, Ok(()));
+                }
             }
         }
         for (lease, ending, answer) in ends {
@@ -120,7 +122,7 @@ impl Round {
 
     /// Keeps an answer until the round is on disk.
     fn answer<T: Send + 'static>(&mut self, to: Answer<T>, outcome: Result<T, JobsError>) {
-        self.answers.push(Box::new(move |committed| {
+        self.members.0.push(Box::new(move |committed| {
             // Whoever asked may have been dropped.
             let _ = to.send(match committed {
                 Ok(()) => outcome,
@@ -135,19 +137,17 @@ impl Round {
         if let Err(error) = execute(&mut self.tx, "SAVEPOINT turn").await {
             return Err(self.failed(error));
         }
-        let Self { tx, mut freed, mut subjects, answers } = self;
+        let Self { tx, mut freed, mut subjects, members } = self;
         let activity = tx.activity();
         let (turn, returned) = Turn::new(tx);
         // Refused by a handler that was dropped, the turn comes back at once.
         drop(grant.send(turn));
         let Some(Returned { tx, kept }) = take_back(returned, &activity, || stalled.cancel()).await else {
             // Only with the whole runtime: the transaction is gone.
-            let reason = DbError::ShuttingDown.to_string();
-            answers.into_iter().for_each(|answer| answer(Err(reason.clone())));
-            return Err(DbError::ShuttingDown.into());
+            return Err(members.fail(DbError::ShuttingDown.into()));
         };
         let end = if kept.is_some() { "RELEASE turn" } else { "ROLLBACK TO turn; RELEASE turn" };
-        let mut round = Self { tx, freed: Freed::new(), subjects: BTreeSet::new(), answers };
+        let mut round = Self { tx, freed: Freed::new(), subjects: BTreeSet::new(), members };
         if let Some(answer) = kept {
             freed.insert(lease.id);
             subjects.insert(lease.subject);
@@ -174,27 +174,40 @@ impl Round {
 
     /// Commits and answers all; returns the jobs that have ended.
     pub(crate) async fn commit(self) -> Result<Freed, JobsError> {
-        let Self { tx, freed, answers, .. } = self;
+        let Self { tx, freed, members, .. } = self;
         match tx.commit().await {
             Ok(()) => {
-                answers.into_iter().for_each(|answer| answer(Ok(())));
+                members.answer(&Ok(()));
                 Ok(freed)
             }
-            Err(error) => Err(fail(answers, error.into())),
+            Err(error) => Err(members.fail(error.into())),
         }
     }
 
     /// Rolls back, and answers all with the reason.
     pub(crate) fn failed(self, error: JobsError) -> JobsError {
-        fail(self.answers, error)
+        self.members.fail(error)
     }
 }
 
-fn fail(answers: Vec<Box<dyn FnOnce(Result<(), String>) + Send>>, error: JobsError) -> JobsError {
-    tracing::error!(%error, members = answers.len(), "a shared commit failed and was rolled back");
-    let reason = error.to_string();
-    answers.into_iter().for_each(|answer| answer(Err(reason.clone())));
-    error
+/// Those who wait for the round to be on disk.
+#[derive(Default)]
+struct Members(Vec<Member>);
+
+type Member = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+impl Members {
+    fn answer(self, committed: &Result<(), String>) {
+        for member in self.0 {
+            member(committed.clone());
+        }
+    }
+
+    fn fail(self, error: JobsError) -> JobsError {
+        tracing::error!(%error, members = self.0.len(), "a shared commit failed and was rolled back");
+        self.answer(&Err(error.to_string()));
+        error
+    }
 }
 
 async fn execute(conn: &mut Conn, sql: &str) -> Result<(), JobsError> {

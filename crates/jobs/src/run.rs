@@ -210,7 +210,9 @@ impl Run {
                 let ended = self.running.values_mut().filter(|job| freed.contains(&job.job));
                 ended.for_each(|job| job.has_ended = true);
                 shared.settings.ends.notify(&freed);
-                claimed.into_iter().for_each(|job| self.start(job));
+                for job in claimed {
+                    self.start(job);
+                }
                 Ok(())
             }
             Err(error) => {
