@@ -12,8 +12,10 @@ use privatix_channel::{
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
-use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
-use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_subject};
+use privatix_jobs::{
+    Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy, PushOptions,
+};
+use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_subject, lanes};
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,7 @@ pub struct ProvisionChannel {
 
 impl Job for ProvisionChannel {
     const KIND: &'static str = "provision_channel";
+    const LANE: Lane = lanes::SERVICE;
 
     fn subject(&self) -> String {
         channel_subject(self.channel)
@@ -51,6 +54,7 @@ pub struct CloseChannel {
 
 impl Job for CloseChannel {
     const KIND: &'static str = "close_channel";
+    const LANE: Lane = lanes::MONEY;
 
     fn subject(&self) -> String {
         channel_subject(self.channel)

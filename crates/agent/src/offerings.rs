@@ -10,8 +10,8 @@ use privatix_chain::{TxRecord, TxStatus};
 use privatix_channel::{Amount, Fee, OfferingHash};
 use privatix_contracts::{AboveContractRange, call};
 use privatix_db::Conn;
-use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
-use privatix_node::{Node, NodeError};
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
+use privatix_node::{Node, NodeError, lanes};
 use privatix_offering::{Addresses, Country, IpType, OfferingMessage, SignedOffering};
 use privatix_store::offerings::{self, Announcement, Offering, OfferingStatus};
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,7 @@ pub struct ChangeOffering {
 
 impl Job for ChangeOffering {
     const KIND: &'static str = "change_offering";
+    const LANE: Lane = lanes::MONEY;
 
     fn subject(&self) -> String {
         format!("offering {}", self.offering)

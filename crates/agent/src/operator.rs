@@ -6,8 +6,8 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_contracts::call;
-use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Policy};
-use privatix_node::{ACCOUNT, Node, NodeError};
+use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Policy};
+use privatix_node::{ACCOUNT, Node, NodeError, lanes};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ pub struct AppointOperator {
 
 impl Job for AppointOperator {
     const KIND: &'static str = "appoint_operator";
+    const LANE: Lane = lanes::MONEY;
 
     fn subject(&self) -> String {
         ACCOUNT.to_owned()

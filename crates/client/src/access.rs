@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use privatix_adapter::{self as adapter, Credentials, Provision, Secret};
 use privatix_channel::{ChannelId, ServiceEvent};
-use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
-use privatix_node::{Node, NodeError, Order, ServiceOrder, after};
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
+use privatix_node::{Node, NodeError, Order, ServiceOrder, after, lanes};
 use privatix_offering::{AccessContext, AccessError, AccessKey, AccessRequest, SignatureProblem};
 use privatix_somc::Refusal;
 use privatix_store::channels::{self, Access};
@@ -27,6 +27,7 @@ pub struct FetchAccess {
 
 impl Job for FetchAccess {
     const KIND: &'static str = "fetch_access";
+    const LANE: Lane = lanes::PEERS;
 
     /// Not the channel's: whoever waits for access must still be able to end the channel.
     fn subject(&self) -> String {

@@ -11,8 +11,12 @@ use privatix_channel::{
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
-use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy, PushOptions};
-use privatix_node::{Node, NodeError, Order, PERMIT, ServiceOrder, WalletTurn, after, channel_subject};
+use privatix_jobs::{
+    Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy, PushOptions,
+};
+use privatix_node::{
+    Node, NodeError, Order, PERMIT, ServiceOrder, WalletTurn, after, channel_subject, lanes,
+};
 use privatix_store::channels::{self, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -65,6 +69,7 @@ macro_rules! channel_job {
     ($job:ty, $kind:literal, $subject:expr) => {
         impl Job for $job {
             const KIND: &'static str = $kind;
+            const LANE: Lane = lanes::MONEY;
 
             fn subject(&self) -> String {
                 $subject(self)

@@ -5,14 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use privatix_channel::OfferingHash;
-use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
-use privatix_node::{Node, NodeError, after};
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
+use privatix_node::{Node, NodeError, after, lanes};
 use privatix_offering::{Announced, OfferingError, SignatureProblem, SignedOffering};
 use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use crate::peers::{Dialler, OFFLINE, no_answer};
 
@@ -27,6 +25,7 @@ pub struct FetchOffering {
 
 impl Job for FetchOffering {
     const KIND: &'static str = "fetch_offering";
+    const LANE: Lane = lanes::STRANGERS;
 
     fn subject(&self) -> String {
         format!("offering {} of {}", self.offering, self.agent)
@@ -36,6 +35,7 @@ impl Job for FetchOffering {
         Policy::default()
             .tries(10)
             .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(5)))
+            .timeout(LONGEST_TRY)
             .duplicates(Duplicates::RefusedWhileWaiting)
     }
 }
@@ -53,28 +53,17 @@ pub(crate) async fn ask_again(node: &Node) -> Result<(), NodeError> {
     Ok(tx.commit().await?)
 }
 
-/// Messages that are fetched at the same time: half of the job processor's workers, as anybody can announce offerings at
-/// addresses that keep a connection waiting, and payments, openings and closes need workers too.
-const AT_ONCE: usize = 4;
-/// Between the turns of offerings that found all places taken. So thousands of them cost the database ten writes a second.
-const TURNS: Duration = Duration::from_millis(100);
+/// A whole try, also over Tor. Whoever answers later is asked again, and keeps no worker from others.
+const LONGEST_TRY: Duration = Duration::from_secs(45);
 
 pub(crate) struct Offerings {
     node: Arc<Node>,
     dialler: Dialler,
-    places: Semaphore,
-    /// When the offering whose turn is last comes.
-    last_turn: Mutex<SystemTime>,
 }
 
 #[async_trait]
 impl Handler<FetchOffering> for Offerings {
     async fn run(&self, job: &FetchOffering, cx: JobContext) -> Result<Done, JobError> {
-        let Ok(_place) = self.places.try_acquire() else {
-            let mut last = self.last_turn.lock();
-            *last = next_turn(*last, SystemTime::now());
-            return Err(JobError::postpone(*last, "other offerings are being fetched"));
-        };
         self.fetch(job, cx).await.map_err(|error| match error {
             // Not counted as a try: it says nothing of the agent.
             NodeError::Offline { .. } => JobError::postpone(after(SystemTime::now(), OFFLINE), error),
@@ -83,17 +72,11 @@ impl Handler<FetchOffering> for Offerings {
     }
 }
 
-/// One turn after `last`, and not before `now`.
-fn next_turn(last: SystemTime, now: SystemTime) -> SystemTime {
-    after(last.max(now), TURNS)
-}
-
 impl Offerings {
     /// Fetches with `dialler`, which connects once: the job is what tries again.
     pub(crate) fn new(node: Arc<Node>, mut dialler: Dialler) -> Self {
         dialler.retry.attempts = 1;
-        let last_turn = Mutex::new(SystemTime::UNIX_EPOCH);
-        Self { node, dialler, places: Semaphore::new(AT_ONCE), last_turn }
+        Self { node, dialler }
     }
 
     /// The chain is asked for the agent's operator only where the agent itself did not sign.
@@ -139,20 +122,5 @@ impl Offerings {
                 Err(error)
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_are_spread_evenly_from_now_on() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let first = next_turn(SystemTime::UNIX_EPOCH, now);
-        assert_eq!(first, now + TURNS);
-        assert_eq!(next_turn(first, now), first + TURNS);
-        let later = now + Duration::from_secs(5);
-        assert_eq!(next_turn(first, later), later + TURNS, "none is in the past");
     }
 }

@@ -18,6 +18,7 @@
 mod account;
 mod error;
 mod interests;
+pub mod lanes;
 mod messages;
 mod meter;
 mod node;

@@ -10,13 +10,13 @@ use privatix_adapter as adapter;
 use privatix_adapter::{AdapterError, Host, Provision, Refusal};
 use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus};
 use privatix_db::Database;
-use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Policy};
+use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_store::channels::{self, Channel};
 use privatix_store::sessions;
 use serde::{Deserialize, Serialize};
 
 use crate::messages::Messages;
-use crate::{Marks, NodeError, Role};
+use crate::{Marks, NodeError, Role, lanes};
 
 /// What a service is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,7 @@ pub struct ServiceOrder {
 
 impl Job for ServiceOrder {
     const KIND: &'static str = "service_order";
+    const LANE: Lane = lanes::SERVICE;
 
     fn subject(&self) -> String {
         channel_subject(self.channel)

@@ -7,10 +7,10 @@ use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_channel::Amount;
 use privatix_contracts::call;
-use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Policy};
+use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Policy};
 use serde::{Deserialize, Serialize};
 
-use crate::{Node, NodeError};
+use crate::{Node, NodeError, lanes};
 
 /// Job: move tokens from the wallet to the internal balance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +38,7 @@ fn policy() -> Policy {
 
 impl Job for Deposit {
     const KIND: &'static str = "deposit";
+    const LANE: Lane = lanes::MONEY;
     fn subject(&self) -> String {
         ACCOUNT.to_owned()
     }
@@ -48,6 +49,7 @@ impl Job for Deposit {
 
 impl Job for Withdraw {
     const KIND: &'static str = "withdraw";
+    const LANE: Lane = lanes::MONEY;
     fn subject(&self) -> String {
         ACCOUNT.to_owned()
     }

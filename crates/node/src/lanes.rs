@@ -1,0 +1,13 @@
+//! Which jobs share workers. What moves money waits for nobody: not for services, and not for strangers, whose addresses
+//! anybody can announce and who may keep a connection waiting.
+
+use privatix_jobs::Lane;
+
+/// Opens, closes, transfers, and what else sends transactions.
+pub const MONEY: Lane = Lane::new("money", 8).priority(0);
+/// Orders to the plug-in.
+pub const SERVICE: Lane = Lane::new("service", 16).priority(10);
+/// Questions to agents with whom we have a channel.
+pub const PEERS: Lane = Lane::new("peers", 16).priority(20);
+/// Questions to anybody who announces an address.
+pub const STRANGERS: Lane = Lane::new("strangers", 16).priority(50);
