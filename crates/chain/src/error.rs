@@ -83,6 +83,18 @@ pub enum ChainError {
         /// The contradiction.
         what: Inconsistency,
     },
+    /// Two endpoints say different things of the chain, and there is no third to decide. Nothing is applied.
+    #[error(
+        "{first} and {second} disagree about block {block}, and none of them is proved wrong; nothing of it is believed: configure a third endpoint, or remove the one that you do not trust"
+    )]
+    Disagreement {
+        /// The block.
+        block: u64,
+        /// The preferred endpoint, without credentials.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A reorg goes below the oldest block hash that is kept; undoing all of it blindly could destroy money records.
     #[error(
         "the chain below block {oldest} is not the one that was processed: endpoint says {found:?}, stored is {stored}; check that the endpoint serves the right network, or start with a new database"
@@ -248,6 +260,9 @@ pub enum Inconsistency {
         /// Got.
         got: u64,
     },
+    /// A processed block is another one, although a second endpoint still has it.
+    #[error("block {0} is not the one that was processed, which another endpoint still has")]
+    OtherBranch(u64),
     /// A block does not follow the one before it.
     #[error("block {0} does not follow the block before it")]
     BrokenChain(u64),

@@ -9,7 +9,9 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
-use privatix_chain::{Endpoint, Endpoints, Fault, HeadAge, Intent, MonitorStatus, Transactor, TxId};
+use privatix_chain::{
+    Endpoint, Endpoints, Fault, Freshness, HeadAge, Intent, MonitorStatus, Transactor, TxId,
+};
 use privatix_channel::{Amount, ChainTime, Domain, OfferingHash, Period};
 use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_db::{Conn, Database};
@@ -284,6 +286,11 @@ impl Node {
         self.endpoints.best().provider()
     }
 
+    /// The chain endpoints, and what each is good for now.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
     /// The time of the chain's newest block, asked from the endpoint: what the contract's deadlines are compared with. The
     /// clock of this machine may differ.
     ///
@@ -330,8 +337,13 @@ impl Node {
 
     /// How old the endpoint's newest block is, and whether that is too old; None before it was seen.
     pub fn head_age(&self) -> Option<HeadAge> {
-        let head = self.monitor()?.newest?;
-        Some(head.age(SystemTime::now(), Instant::now(), self.settings.max_head_age))
+        let status = self.monitor()?;
+        let mut age = status.newest?.age(SystemTime::now(), Instant::now(), self.settings.max_head_age);
+        if status.disagreement {
+            // Blocks come, but their contents are not believed.
+            age.freshness = Freshness::Stale;
+        }
+        Some(age)
     }
 
     /// The newest block whose events are stored.

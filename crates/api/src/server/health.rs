@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use privatix_adapter as adapter;
-use privatix_chain::{Freshness, MonitorState, MonitorStatus, TransactorState, TxWaiting};
+use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting};
 use privatix_node::{Node, recovery_phase};
 
 use super::money::{self, Disk, Facts, View};
@@ -31,6 +31,10 @@ fn view(node: &Node) -> View {
         (MonitorState::CatchingUp, Freshness::Fresh | Freshness::Late) => {
             View::Behind(monitor_hindered(&status).unwrap_or_default())
         }
+        (_, freshness) if status.disagreement => View::Followed {
+            freshness,
+            complaint: Some("the endpoints contradict each other; see `reasons`".to_owned()),
+        },
         (_, freshness) => View::Followed { freshness, complaint: age.complaint(&head) },
     }
 }
@@ -55,8 +59,19 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
             }
         }
     }
+    for endpoint in node.endpoints().status() {
+        if let Standing::Quarantined { evidence, .. } = endpoint.standing {
+            let message = format!(
+                "{} is not used while another answers: {evidence}; remove or replace it",
+                endpoint.label
+            );
+            warnings.push(Reason { part: "chain_endpoint".into(), message });
+        }
+    }
+    let disagreement = node.monitor().is_some_and(|status| status.disagreement);
     let head = node.monitor().and_then(|status| status.newest);
-    if let (Some(head), Some(age)) = (head, node.head_age())
+    if !disagreement
+        && let (Some(head), Some(age)) = (head, node.head_age())
         && let Some(complaint) = age.complaint(&head)
     {
         if age.freshness == Freshness::Stale {

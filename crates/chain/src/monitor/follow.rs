@@ -1,25 +1,26 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Instant, SystemTime};
 
-use alloy::primitives::B256;
-use alloy::rpc::types::{Filter, Log};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 
-use super::batch::{self, Answer, ConfirmedBatch};
+use super::batch::ConfirmedBatch;
 use super::cursor::{self, Cursor};
 use super::head::Recent;
-use super::reorg::AncestorSearch;
-use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, flood, part};
+use super::witness::{Checked, Witness};
+use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
+use crate::ChainError;
 use crate::rpc::{BlockHeader, Fault, Rpc, RpcError};
-use crate::{ChainError, Inconsistency};
 
 /// So many blocks below the newest confirmed one are checked block by block.
-const CHECKED_RANGE: u64 = 64;
+pub(super) const CHECKED_RANGE: u64 = 64;
 /// Requests for headers under way at once.
 const CONCURRENT: usize = 16;
 /// Times in a row that a lower head must be told before it is believed.
 const LOWER_HEADS: u32 = 3;
+
+/// Times in a row that endpoints must contradict each other before that is reported.
+const CONTRADICTIONS: u32 = 3;
 
 /// What a run remembers between steps. All of it can be lost.
 struct Memory {
@@ -71,6 +72,7 @@ impl Inner {
                     failures = 0;
                     memory.worked = true;
                     self.endpoints.answered(at);
+                    self.status.send_if_modified(|status| std::mem::take(&mut status.disagreement));
                     match step {
                         Step::Progress => continue,
                         Step::CaughtUp => self.options.poll_interval,
@@ -82,7 +84,10 @@ impl Inner {
                 Err(error) => {
                     memory.checked[at] = false;
                     memory.suspicious = true;
-                    let another_is_good = if error.is_permanent() {
+                    let disagree = matches!(error, ChainError::Disagreement { .. });
+                    let another_is_good = if disagree {
+                        false
+                    } else if error.is_permanent() {
                         self.endpoints.is_good(self.endpoints.order()[0])
                     } else {
                         self.endpoints.failed(at, &error)
@@ -99,6 +104,8 @@ impl Inner {
                     let reason = error.to_string();
                     self.status.send_modify(|status| {
                         status.state = MonitorState::Stalled { reason, failures, since };
+                        // To be on two branches for a moment is no disagreement.
+                        status.disagreement = disagree && failures >= CONTRADICTIONS;
                         status.range = memory.planners[at].blocks();
                     });
                     let pause = self.options.backoff.wait(failures, error.retry_after());
@@ -147,7 +154,7 @@ impl Inner {
         let planned = memory.planners[at].plan(cursor.next, confirmed);
         let went_back = head < memory.best_head;
         if (memory.suspicious || planned.is_none() || went_back)
-            && self.undo_reorg(rpc, &cursor, head).await?
+            && self.undo_reorg(at, rpc, &cursor, head).await?
         {
             memory.best_head = head;
             memory.recent.forget();
@@ -165,43 +172,47 @@ impl Inner {
         if range.end() - range.start() > CHECKED_RANGE {
             self.status.send_modify(|status| status.state = MonitorState::CatchingUp);
         }
-        let (from, to) = (*range.start(), *range.end());
-        let asked = to - from + 1;
+        let witness = self.witness(&mut memory.checked, at, head).await;
+        let Some(range) = narrowed(memory, range, witness.as_ref()) else {
+            // The witness will have it in a moment.
+            return Ok(Step::CaughtUp);
+        };
+        let asked = range.end() - range.start() + 1;
         let started = Instant::now();
-        let (batch, headers) =
-            match self.fetch(rpc, self.endpoints.width(at), &cursor, from..=to, confirmed).await {
-                Ok(fetched) => fetched,
-                Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
-            };
+        let width = self.endpoints.width(at);
+        let mine = self.logs(rpc, width, &range);
+        let (logs, theirs) = match &witness {
+            None => (mine.await, None),
+            Some(witness) => {
+                let (mine, theirs) = tokio::join!(mine, self.testimony(witness, &range));
+                (mine, Some((witness, theirs)))
+            }
+        };
+        let logs = match logs {
+            Ok(logs) => logs,
+            Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
+        };
+        let (batch, headers) = match self.assemble(rpc, width, &cursor, &range, confirmed, &logs).await {
+            Ok(fetched) => fetched,
+            Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
+        };
+        if let Some((witness, theirs)) = theirs {
+            if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs {
+                memory.planners[witness.at].too_large(asked);
+                return Ok(Step::Progress);
+            }
+            let Some(last) = headers.get(range.end()) else { return Ok(Step::Progress) };
+            let checked =
+                self.check((at, rpc), witness, (*range.start(), *range.end(), last.hash), &logs, theirs);
+            if checked.await? == Checked::Again {
+                memory.suspicious = true;
+                return Ok(Step::Progress);
+            }
+            memory.planners[witness.at].succeeded(asked, batch.logs.len(), started.elapsed());
+        }
         memory.planners[at].succeeded(asked, batch.logs.len(), started.elapsed());
         self.commit(&cursor, batch, &headers, confirmed).await?;
         Ok(Step::Progress)
-    }
-
-    /// Whether the block that a part was applied of is still on the chain, if there is one.
-    async fn is_part_valid(&self, rpc: &Rpc, cursor: &Cursor, head: u64) -> Result<bool, ChainError> {
-        let Some(part) = cursor.part else { return Ok(true) };
-        if part.block > head {
-            let what = Inconsistency::HeaderMissing(part.block);
-            return Err(ChainError::Inconsistent { from: cursor.next, to: part.block, what });
-        }
-        Ok(rpc.header(part.block).await?.hash == part.hash)
-    }
-
-    /// Undoes what was applied above a block, whose hash is looked up if it is not known, to read it again.
-    async fn read_again(
-        &self,
-        rpc: &Rpc,
-        cursor: &Cursor,
-        (to, hash): (u64, Option<B256>),
-        why: &str,
-    ) -> Result<(), ChainError> {
-        tracing::warn!(stream = %self.options.stream, to, why, "events above this block are read again");
-        let hash = match hash {
-            Some(hash) => hash,
-            None => rpc.header(to).await?.hash,
-        };
-        self.rewind(cursor, (to, hash)).await
     }
 
     /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up
@@ -332,57 +343,6 @@ impl Inner {
         if smaller && matches!(fault, Fault::TooLarge(_)) { Ok(Step::Progress) } else { Err(error) }
     }
 
-    /// Logs and headers of a range, checked.
-    async fn fetch(
-        &self,
-        rpc: &Rpc,
-        width: usize,
-        cursor: &Cursor,
-        range: RangeInclusive<u64>,
-        confirmed: u64,
-    ) -> Result<(ConfirmedBatch, BTreeMap<u64, BlockHeader>), ChainError> {
-        let (from, to) = (*range.start(), *range.end());
-        let wrong = |what| ChainError::Inconsistent { from, to, what };
-        let ask = |filter: Filter| async move {
-            let ranged = filter.clone().from_block(from).to_block(to);
-            let logs = match rpc.logs(&ranged).await {
-                // The range cannot be made smaller.
-                Err(RpcError { fault: Fault::TooLarge(_), .. }) if from == to => {
-                    flood::logs_of_block(rpc, width, &filter, rpc.header(from).await?.hash).await?
-                }
-                answer => answer?,
-            };
-            Ok::<_, ChainError>((filter, logs))
-        };
-        let asked = self.interests.iter().map(|interest| ask(interest.filter()));
-        let logs: Vec<(Filter, Vec<Log>)> = futures::future::try_join_all(asked).await?;
-
-        let mut needed = BTreeSet::from([from, to]);
-        for (filter, found) in &logs {
-            needed.extend(batch::blocks_with_logs(from, to, filter, found).map_err(wrong)?);
-        }
-        // Near the head, a node that lags behind the one that told the head may silently leave out what it lacks.
-        let near_head = confirmed.saturating_sub(CHECKED_RANGE - 1);
-        let all_from = if self.options.check_every_block { from } else { from.max(near_head) };
-        needed.extend(all_from..=to);
-        let headers: BTreeMap<u64, BlockHeader> = futures::stream::iter(needed)
-            .map(|number| async move { Ok::<_, ChainError>((number, rpc.header(number).await?)) })
-            .buffer_unordered(width)
-            .try_collect()
-            .await?;
-
-        for (filter, found) in &logs {
-            for header in batch::suspiciously_empty(filter, found, &headers) {
-                let of_block = rpc.logs(&filter.clone().at_block_hash(header.hash)).await?;
-                if !of_block.is_empty() {
-                    return Err(wrong(Inconsistency::LogsMissing(header.number)));
-                }
-            }
-        }
-        let answer = Answer { from, to, parent: cursor.hash, logs: &logs, headers: &headers };
-        Ok((batch::assemble(&answer).map_err(wrong)?, headers))
-    }
-
     /// Effects, hashes and cursor in one transaction for each slice of the batch.
     async fn commit(
         &self,
@@ -417,67 +377,14 @@ impl Inner {
         self.status.send_modify(|status| status.processed = Some(to));
         Ok(())
     }
+}
 
-    /// Compares the processed blocks with the endpoint's, and rolls back to the newest that both share.
-    async fn undo_reorg(&self, rpc: &Rpc, cursor: &Cursor, head: u64) -> Result<bool, ChainError> {
-        if cursor.last() <= head {
-            match rpc.find_header(cursor.last()).await? {
-                Some(header) if header.hash == cursor.hash => return Ok(false),
-                Some(_) => {}
-                None => {
-                    let (from, to) = (cursor.last(), head);
-                    let what = Inconsistency::HeaderMissing(from);
-                    return Err(ChainError::Inconsistent { from, to, what });
-                }
-            }
-        }
-        let kept = cursor::kept(&mut *self.db.read().await?, &self.options.stream).await?;
-        let mut search = AncestorSearch::new(&kept);
-        while let Some(number) = search.probe() {
-            let found = if number > head { None } else { rpc.find_header(number).await? };
-            search.answer(found.map(|header| header.hash));
-        }
-        let Some((ancestor, hash)) = search.ancestor() else {
-            return self.start_over(rpc, cursor, &kept).await;
-        };
-        // Blocks above the endpoint's head are not contradicted, only unknown to it.
-        if kept.iter().all(|&(number, _)| number <= ancestor || number > head) {
-            return Ok(false);
-        }
-        self.rewind(cursor, (ancestor, hash)).await?;
-        Ok(true)
-    }
-
-    /// No kept block is on the endpoint's chain. Safe only if the kept ones reach back to the stream's start.
-    async fn start_over(&self, rpc: &Rpc, cursor: &Cursor, kept: &[(u64, B256)]) -> Result<bool, ChainError> {
-        let anchor = cursor.start.saturating_sub(1);
-        let (oldest, stored) = kept.first().copied().unwrap_or((cursor.last(), cursor.hash));
-        let found = rpc.find_header(oldest).await?.map(|header| header.hash);
-        if oldest != anchor || found.is_none() {
-            return Err(ChainError::DeepReorg { oldest, stored, found });
-        }
-        let header = rpc.header(anchor).await?;
-        self.rewind(cursor, (anchor, header.hash)).await?;
-        Ok(true)
-    }
-
-    async fn rewind(&self, cursor: &Cursor, (to, hash): (u64, B256)) -> Result<(), ChainError> {
-        let stream = &self.options.stream;
-        let mut tx = self.db.begin().await?;
-        cursor::rewind(&mut tx, stream, (cursor.next, cursor.part), to, hash).await?;
-        cursor::set_interests(&mut tx, stream, &Interest::stored(&self.interests)).await?;
-        self.sink.rollback(&mut tx, to).await.map_err(|e| ChainError::Sink {
-            from: to + 1,
-            to: cursor.last(),
-            source: e.into_inner(),
-        })?;
-        tx.commit().await?;
-        tracing::warn!(%stream, from = cursor.last(), to, "reorg: rolled back to the common block");
-        self.status.send_modify(|status| {
-            status.processed = Some(to);
-            status.reorgs += 1;
-        });
-        self.sink.committed();
-        Ok(())
-    }
+/// The range as far as a witness has it and allows it; none if it has nothing of it yet.
+fn narrowed(
+    memory: &Memory,
+    range: RangeInclusive<u64>,
+    witness: Option<&Witness>,
+) -> Option<RangeInclusive<u64>> {
+    let Some(witness) = witness else { return Some(range) };
+    memory.planners[witness.at].plan(*range.start(), witness.head.min(*range.end()))
 }

@@ -1,7 +1,9 @@
 //! The monitor: a confirmed, reorg-safe, resumable stream of logs.
 
 mod batch;
+mod compare;
 mod cursor;
+mod fetch;
 mod flood;
 mod follow;
 mod head;
@@ -10,6 +12,8 @@ mod part;
 mod range;
 mod reorg;
 mod status;
+mod undo;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;

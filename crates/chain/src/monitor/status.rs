@@ -19,6 +19,8 @@ pub struct MonitorStatus {
     pub processed: Option<u64>,
     /// Blocks that a request for logs may span now.
     pub range: u64,
+    /// Whether endpoints contradict each other and nothing can be believed: what happens on the chain is not seen.
+    pub disagreement: bool,
     /// Reorgs undone since the start.
     pub reorgs: u64,
 }
@@ -53,6 +55,7 @@ impl MonitorStatus {
             confirmed: None,
             processed: None,
             range,
+            disagreement: false,
             reorgs: 0,
         }
     }

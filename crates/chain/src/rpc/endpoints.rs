@@ -159,7 +159,9 @@ impl Endpoints {
             Next::Rest { limited, asked } => (limited, asked),
             // A refusal or a contradiction of an endpoint that all of a step's requests went to.
             _ => match error {
-                ChainError::Rpc(_) | ChainError::Inconsistent { .. } => (false, None),
+                ChainError::Rpc(_) | ChainError::Inconsistent { .. } | ChainError::Disagreement { .. } => {
+                    (false, None)
+                }
                 _ => return false,
             },
         };

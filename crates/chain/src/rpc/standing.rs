@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 
 /// What an endpoint is good for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,14 @@ pub enum Evidence {
     /// It has no code at a contract's address.
     #[error("it has no contract at {0}")]
     NoContract(Address),
+    /// It gave logs of a block that contradict its own other answer, the block's bloom filter, or two other endpoints.
+    #[error("its logs of block {block} ({hash}) are not those of the chain")]
+    OtherLogs {
+        /// The block.
+        block: u64,
+        /// Its hash, which it agrees on.
+        hash: B256,
+    },
 }
 
 /// The first rest after trouble; doubled each time in a row.

@@ -25,3 +25,4 @@ mod secrets;
 mod several;
 mod support;
 mod transactor;
+mod witness;

@@ -1,0 +1,177 @@
+//! What two endpoints say of the same blocks, compared. No I/O.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::{B256, Bloom, BloomInput, Log};
+
+/// Logs by block, index and hash of the block. Two endpoints on one branch must give the same.
+pub(super) type Logs = BTreeMap<(u64, u64, B256), Log>;
+
+/// One of two endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    First,
+    Second,
+}
+
+/// How two answers about the same range differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Same,
+    /// Another block at the end of the range.
+    OtherBranch,
+    /// The same branch, other logs in this block.
+    OtherLogs(u64),
+}
+
+/// Compares the hash of a range's last block and the logs of the range.
+pub(super) fn compare(first: (B256, &Logs), second: (B256, &Logs)) -> Comparison {
+    if first.0 != second.0 {
+        return Comparison::OtherBranch;
+    }
+    let only = |one: &Logs, other: &Logs| {
+        one.iter().find(|(place, log)| other.get(place) != Some(log)).map(|((block, ..), _)| *block)
+    };
+    let blocks = only(first.1, second.1).into_iter().chain(only(second.1, first.1));
+    blocks.min().map_or(Comparison::Same, Comparison::OtherLogs)
+}
+
+/// What is known of a block whose logs two endpoints gave differently, although both show it with this bloom filter.
+#[derive(Debug)]
+pub(super) struct Dispute<'a> {
+    /// As they were given with the range.
+    pub(super) ranged: [&'a Logs; 2],
+    /// As they were given when asked again, by the block's hash.
+    pub(super) again: [&'a Logs; 2],
+    /// What a third endpoint gives by the hash.
+    pub(super) third: Option<&'a Logs>,
+    /// The block's bloom filter, as both show it; zero if there is none.
+    pub(super) bloom: Bloom,
+}
+
+/// Which endpoint is wrong; none if that cannot be known.
+///
+/// One that contradicts itself about one block; one that gives a log whose bits are not in the bloom filter; one that a
+/// third contradicts. That bits are set convicts nobody of omission: other logs may have set them.
+pub(super) fn judge(dispute: &Dispute<'_>) -> Option<Side> {
+    let [first, second] = dispute.again;
+    if first == second {
+        return match (dispute.ranged[0] == first, dispute.ranged[1] == second) {
+            (false, true) => Some(Side::First),
+            (true, false) => Some(Side::Second),
+            _ => None,
+        };
+    }
+    let invents = |logs: &Logs, other: &Logs| {
+        dispute.bloom != Bloom::ZERO
+            && logs.iter().any(|(place, log)| other.get(place) != Some(log) && !may_hold(&dispute.bloom, log))
+    };
+    match (invents(first, second), invents(second, first)) {
+        (true, false) => return Some(Side::First),
+        (false, true) => return Some(Side::Second),
+        _ => {}
+    }
+    match dispute.third {
+        Some(third) if third == first => Some(Side::Second),
+        Some(third) if third == second => Some(Side::First),
+        _ => None,
+    }
+}
+
+fn may_hold(bloom: &Bloom, log: &Log) -> bool {
+    let topics = log.topics().iter();
+    bloom.contains_input(BloomInput::Raw(log.address.as_slice()))
+        && topics.map(|topic| BloomInput::Raw(topic.as_slice())).all(|topic| bloom.contains_input(topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{Address, LogData};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn log(topic: u8) -> Log {
+        let topics = vec![B256::repeat_byte(topic)];
+        Log { address: Address::repeat_byte(1), data: LogData::new_unchecked(topics, Vec::new().into()) }
+    }
+
+    fn logs(entries: &[(u64, u64, u8)]) -> Logs {
+        entries.iter().map(|&(block, index, topic)| ((block, index, B256::ZERO), log(topic))).collect()
+    }
+
+    #[test]
+    fn the_first_block_that_differs_is_named() {
+        let end = B256::ZERO;
+        let full = logs(&[(5, 0, 1), (6, 0, 2), (8, 1, 3)]);
+        for (what, other, expected) in [
+            ("the same", full.clone(), Comparison::Same),
+            ("one missing", logs(&[(5, 0, 1), (8, 1, 3)]), Comparison::OtherLogs(6)),
+            ("one more", logs(&[(5, 0, 1), (5, 1, 9), (6, 0, 2), (8, 1, 3)]), Comparison::OtherLogs(5)),
+            ("one changed", logs(&[(5, 0, 1), (6, 0, 2), (8, 1, 4)]), Comparison::OtherLogs(8)),
+            ("none", Logs::new(), Comparison::OtherLogs(5)),
+        ] {
+            assert_eq!(compare((end, &full), (end, &other)), expected, "{what}");
+            assert_eq!(compare((end, &other), (end, &full)), expected, "{what}, the other way round");
+        }
+        assert_eq!(compare((end, &full), (B256::repeat_byte(1), &full)), Comparison::OtherBranch);
+    }
+
+    #[test]
+    fn who_is_wrong_follows_from_contradiction_invention_or_a_third_voice() {
+        let (one, none, other) = (logs(&[(5, 0, 1)]), Logs::new(), logs(&[(5, 0, 2)]));
+        let mut bloom = Bloom::ZERO;
+        bloom.accrue_log(&log(1));
+        let no_bloom = Bloom::ZERO;
+        for (what, ranged, again, third, bloom, guilty) in [
+            ("omitted in a range only", [&none, &one], [&one, &one], None, bloom, Some(Side::First)),
+            ("invented in a range only", [&none, &one], [&none, &none], None, bloom, Some(Side::Second)),
+            ("both changed their mind", [&none, &other], [&one, &one], None, bloom, None),
+            ("omitted throughout", [&none, &one], [&none, &one], None, bloom, None),
+            ("omitted, a third has it", [&none, &one], [&none, &one], Some(&one), bloom, Some(Side::First)),
+            ("a third omits it, too", [&none, &one], [&none, &one], Some(&none), bloom, Some(Side::Second)),
+            ("a third says something else", [&none, &one], [&none, &one], Some(&other), bloom, None),
+            ("invented against the bloom", [&one, &other], [&one, &other], None, bloom, Some(Side::Second)),
+            (
+                "invented, liars agree",
+                [&other, &none],
+                [&other, &none],
+                Some(&other),
+                bloom,
+                Some(Side::First),
+            ),
+            ("no bloom filter", [&one, &other], [&one, &other], None, no_bloom, None),
+        ] {
+            let dispute = Dispute { ranged, again, third, bloom };
+            assert_eq!(judge(&dispute), guilty, "{what}");
+            let turned = guilty.map(|side| if side == Side::First { Side::Second } else { Side::First });
+            let ([a, b], [c, d]) = (ranged, again);
+            let dispute = Dispute { ranged: [b, a], again: [d, c], third, bloom };
+            assert_eq!(judge(&dispute), turned, "{what}, the other way round");
+        }
+    }
+
+    proptest! {
+        /// Whatever one liar says, in a range and by hash, an honest endpoint is never found wrong while the third is
+        /// honest, or there is none.
+        #[test]
+        fn an_honest_endpoint_is_never_found_wrong_by_one_liar(
+            truth in proptest::collection::btree_map(0..4u64, 0..3u8, 0..4),
+            lie in proptest::collection::btree_map(0..4u64, 0..6u8, 0..4),
+            again in proptest::collection::btree_map(0..4u64, 0..6u8, 0..4),
+            with_third: bool,
+        ) {
+            let of = |entries: std::collections::BTreeMap<u64, u8>| {
+                logs(&entries.into_iter().map(|(index, topic)| (5, index, topic)).collect::<Vec<_>>())
+            };
+            let (truth, lie, again) = (of(truth), of(lie), of(again));
+            let mut bloom = Bloom::ZERO;
+            for log in truth.values() {
+                bloom.accrue_log(log);
+            }
+            let third = with_third.then_some(&truth);
+            let dispute = Dispute { ranged: [&truth, &lie], again: [&truth, &again], third, bloom };
+            prop_assert_ne!(judge(&dispute), Some(Side::First));
+        }
+    }
+}

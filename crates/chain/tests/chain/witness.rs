@@ -1,0 +1,142 @@
+//! Endpoints that lie, found out by others.
+
+use alloy::primitives::{Address, B256};
+use privatix_chain::{Endpoints, Evidence, MonitorState, Standing};
+use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script};
+
+use crate::support::{Running, Seen, emit, emitter, fresh, http, monitor, settled, synced};
+
+fn of(proxies: &[&FaultProxy]) -> Endpoints {
+    let all: Vec<_> = proxies.iter().map(|proxy| http(&proxy.url())).collect();
+    Endpoints::new(all[0].clone(), all[1..].iter().cloned())
+}
+
+/// Leaves out all logs from block `from` on, consistently.
+fn omitting(from: u64) -> Script {
+    let fault = Fault::OmitLogs { from, to: None, topic: None, receipts: true, bloom: true };
+    Script(vec![Rule::new([], fault)])
+}
+
+async fn proxies<const N: usize>(anvil: &Anvil) -> [FaultProxy; N] {
+    let all = futures::future::join_all((0..N).map(|_| FaultProxy::start(anvil.url()))).await;
+    let all: Vec<FaultProxy> = all.into_iter().map(Result::unwrap).collect();
+    all.try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_omitted_log_is_found_and_its_endpoint_quarantined() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    for liar in 0..2 {
+        let (_dir, db) = fresh().await;
+        let proxies = proxies::<3>(&anvil).await;
+        let endpoints = of(&[&proxies[0], &proxies[1], &proxies[2]]);
+        let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+        let running = Running::monitor(&monitor);
+        synced(&monitor, &anvil, 0).await;
+        let before = Seen::rows(&db).await.len();
+        let block = anvil.block_number().await.unwrap() + 1;
+        proxies[liar].script(omitting(block));
+        assert_eq!(emit(&anvil, contract, b"hidden").await, block);
+        synced(&monitor, &anvil, 0).await;
+        assert_eq!(Seen::payloads(&db).await[before..], ["hidden"], "liar {liar}");
+        let standings = endpoints.status();
+        let Standing::Quarantined { evidence, .. } = &standings[liar].standing else {
+            panic!("{standings:?}");
+        };
+        assert!(
+            matches!(evidence, Evidence::OtherLogs { block: found, .. } if *found == block),
+            "{evidence}"
+        );
+        let others = standings.iter().enumerate().filter(|(at, _)| *at != liar);
+        assert!(others.into_iter().all(|(_, other)| other.standing == Standing::Good), "{standings:?}");
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_omission_far_below_the_head_is_found_too() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    emit(&anvil, contract, b"long ago").await;
+    anvil.mine(300).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let [liar, second, third] = proxies(&anvil).await;
+    liar.script(omitting(0));
+    let monitor = monitor(&db, of(&[&liar, &second, &third]), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(Seen::payloads(&db).await, ["long ago"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_disagree_make_the_view_stale() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [liar, honest] = proxies(&anvil).await;
+    let monitor = monitor(&db, of(&[&liar, &honest]), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    emit(&anvil, contract, b"seen by both").await;
+    synced(&monitor, &anvil, 0).await;
+    let block = anvil.block_number().await.unwrap() + 1;
+    liar.script(omitting(block));
+    emit(&anvil, contract, b"hidden").await;
+    let status = settled(&monitor, "the disagreement", |status| status.disagreement).await;
+    let MonitorState::Stalled { reason, .. } = status.state else { panic!("{status:?}") };
+    assert!(reason.contains(&format!("disagree about block {block}")), "{reason}");
+    assert_eq!(status.processed, Some(block - 1), "nothing is guessed");
+
+    liar.honest();
+    synced(&monitor, &anvil, 0).await;
+    settled(&monitor, "agreement", |status| !status.disagreement).await;
+    assert_eq!(Seen::payloads(&db).await, ["seen by both", "hidden"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invented_log_convicts_its_endpoint_by_the_blocks_own_filter() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [liar, honest] = proxies(&anvil).await;
+    let endpoints = of(&[&liar, &honest]);
+    let block = anvil.block_number().await.unwrap() + 1;
+    let invented = Fault::InventLog {
+        block,
+        address: Address::to_string(&contract).to_lowercase(),
+        topics: vec![B256::repeat_byte(0x5a).to_string()],
+        data: "0x7061796d656e74".to_owned(),
+    };
+    liar.script(Script(vec![Rule::new([], invented)]));
+    let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    emit(&anvil, contract, b"real").await;
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(Seen::payloads(&db).await, ["real"]);
+    assert!(matches!(endpoints.status()[0].standing, Standing::Quarantined { .. }), "{endpoints:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_on_a_branch_of_its_own_undoes_nothing() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [liar, honest] = proxies(&anvil).await;
+    let sink = Seen::default();
+    let monitor = monitor(&db, of(&[&liar, &honest]), &anvil, contract).build(sink.clone());
+    let running = Running::monitor(&monitor);
+    let first = emit(&anvil, contract, b"1").await;
+    synced(&monitor, &anvil, 0).await;
+    liar.script(Script(vec![Rule::new([], Fault::OtherFork { from: first })]));
+    for payload in ["2", "3"] {
+        emit(&anvil, contract, payload.as_bytes()).await;
+        let head = anvil.block_number().await.unwrap();
+        settled(&monitor, "the event", |status| status.processed == Some(head)).await;
+    }
+    assert!(sink.rollbacks().is_empty());
+    assert_eq!(Seen::payloads(&db).await, ["1", "2", "3"]);
+    running.stop().await.unwrap();
+}
