@@ -131,12 +131,6 @@ pub enum ChainError {
         /// What the sink said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Another transactor works on the same intent; what was signed for it here was thrown away unsent.
-    #[error("transaction {tx} was changed by another transactor; run one transactor per database")]
-    TxMoved {
-        /// The intent.
-        tx: crate::TxId,
-    },
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -151,6 +145,14 @@ pub enum ChainError {
     /// A bump was asked of a transaction that is not under way.
     #[error("transaction {tx} is {status}, only a sent one can have its fee raised")]
     NotSent {
+        /// The intent.
+        tx: crate::TxId,
+        /// Its status.
+        status: crate::TxStatus,
+    },
+    /// An intent that is over, or in a block, cannot be cancelled.
+    #[error("transaction {tx} is {status}, or in a block already; it cannot be cancelled any more")]
+    NotOpen {
         /// The intent.
         tx: crate::TxId,
         /// Its status.
@@ -185,6 +187,7 @@ impl ChainError {
                 | Self::NoContract { .. }
                 | Self::OtherStream { .. }
                 | Self::NotSent { .. }
+                | Self::NotOpen { .. }
                 | Self::PriceTooLow { .. }
                 | Self::UnknownTx { .. }
         )

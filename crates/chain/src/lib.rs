@@ -78,9 +78,9 @@ pub use rpc::{
     Standing, chain_id, check,
 };
 pub use transactor::{
-    Attempt, Deadline, FeePolicy, Fees, Inclusion, Intent, Keyring, NONCE_FILLER, NoTxSink, Obstacle,
-    Priority, Raise, RevertDecoder, Transactor, TransactorBuilder, TransactorState, TransactorStatus,
-    TxFilter, TxId, TxRecord, TxSink, TxStatus, TxUpdate, TxWaiting, Wei,
+    Attempt, Cancelled, Deadline, Ending, Fate, FeePolicy, Fees, Finality, Inclusion, Intent, Keyring,
+    NoTxSink, Obstacle, Priority, Raise, RevertDecoder, Transactor, TransactorBuilder, TransactorState,
+    TransactorStatus, TxChange, TxFilter, TxId, TxRecord, TxSink, TxStatus, TxUpdate, TxWaiting, Wei,
 };
 
 /// The tables of the monitor and the transactor, for [`privatix_db::Database::open`].

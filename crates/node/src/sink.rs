@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use privatix_chain::{ConfirmedBatch, LogSink, SinkError, TxRecord, TxSink};
+use privatix_chain::{ConfirmedBatch, LogSink, SinkError, TxChange, TxRecord, TxSink};
 use privatix_channel::{ChannelId, LogPosition};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
@@ -105,8 +105,13 @@ impl<R: Role> LogSink for Sink<R> {
 
 #[async_trait]
 impl<R: Role> TxSink for Sink<R> {
-    async fn finished(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), SinkError> {
-        self.role.on_transaction(conn, record).await.map_err(SinkError::new)
+    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
+        match change {
+            // What the step has done shows as events, which the monitor takes back itself; and what can still be taken back
+            // is repeatable, so that a retry does no harm.
+            TxChange::Reinstated | TxChange::Final => Ok(()),
+            _ => self.role.on_transaction(conn, record).await.map_err(SinkError::new),
+        }
     }
 
     fn committed(&self) {

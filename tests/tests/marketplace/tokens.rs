@@ -63,7 +63,7 @@ async fn settled(node: &Node, job: JobId) -> JobRecord {
     wait_for("the job", LIMIT, async || {
         let mut conn = node.db().read().await.unwrap();
         let record = privatix_jobs::get(&mut conn, job).await.unwrap();
-        let open = transactions(node).await.into_iter().any(|transaction| !transaction.status.is_final());
+        let open = transactions(node).await.into_iter().any(|transaction| transaction.status.is_open());
         match record.status {
             JobStatus::Done if open => Err("its transactions are open".to_owned()),
             JobStatus::Done | JobStatus::Failed => Ok(record),
@@ -332,7 +332,7 @@ async fn a_payment_that_is_killed_between_its_steps_goes_on_and_repeats_none() {
     let node = client.handle.node();
     let ended = async || {
         let all = transactions(node).await;
-        if all.iter().all(|transaction| transaction.status.is_final()) {
+        if all.iter().all(|transaction| !transaction.status.is_open()) {
             Ok(())
         } else {
             Err(format!("{all:?}"))

@@ -219,6 +219,12 @@ impl Rpc {
         .await
     }
 
+    /// Gas that a call needs as of the head.
+    pub(crate) async fn estimate_latest(&self, call: Call<'_>) -> Result<u64, RpcError> {
+        let estimate = self.endpoint.provider().estimate_gas(call.request()).block(BlockId::latest());
+        self.timed("eth_estimateGas", estimate).await
+    }
+
     /// Asks about the `pending` block, or about the `latest` where the endpoint does not serve that tag.
     async fn pending_or_latest<T, F>(
         &self,
@@ -265,6 +271,26 @@ impl Rpc {
         request.gas = Some(gas);
         let call = self.endpoint.provider().call(request).block(BlockId::number(at));
         self.timed("eth_call", call).await
+    }
+
+    /// Runs a call at the end of a block: by its hash (EIP-1898), or by its number where the endpoint does not take hashes.
+    pub(crate) async fn call_at(&self, call: Call<'_>, hash: B256, number: u64) -> Result<Bytes, RpcError> {
+        let ask =
+            |at: BlockId| self.timed("eth_call", self.endpoint.provider().call(call.request()).block(at));
+        match ask(BlockId::hash(hash)).await {
+            Err(error)
+                if matches!(error.fault, Fault::Refused { .. }) && !error.fault.is_about_the_call() =>
+            {
+                ask(BlockId::number(number)).await
+            }
+            answered => answered,
+        }
+    }
+
+    /// The number of the block that bears a tag; none if there is none yet.
+    pub(crate) async fn tagged_block(&self, tag: &'static str) -> Result<Option<u64>, RpcError> {
+        let header: Option<BlockHeader> = self.ask("eth_getBlockByNumber", (tag, false)).await?;
+        Ok(header.map(|header| header.number))
     }
 
     /// The tip that recent transactions paid, in wei per gas.

@@ -363,9 +363,34 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.knows(hash).await }).await
     }
 
+    pub(crate) async fn find_header(&self, number: u64) -> Result<Option<BlockHeader>, ChainError> {
+        self.read(|rpc| async move { rpc.find_header(number).await }).await
+    }
+
+    pub(crate) async fn tagged_block(&self, tag: &'static str) -> Result<Option<u64>, RpcError> {
+        self.read(|rpc| async move { rpc.tagged_block(tag).await }).await
+    }
+
     /// Gas that a call needs. That it reverts is believed only if no other good endpoint denies it.
     pub(crate) async fn estimate(&self, call: Call<'_>) -> Result<u64, RpcError> {
-        let (at, outcome) = self.read_at(|rpc| async move { rpc.estimate(call).await }).await;
+        self.unless_denied(|rpc| async move { rpc.estimate(call).await }).await
+    }
+
+    /// As [`estimate`](Self::estimate), without what waits in the pool.
+    pub(crate) async fn estimate_latest(&self, call: Call<'_>) -> Result<u64, RpcError> {
+        self.unless_denied(|rpc| async move { rpc.estimate_latest(call).await }).await
+    }
+
+    /// Runs a call at the end of a block. That it reverts is believed only if no other good endpoint denies it.
+    pub(crate) async fn call_at(&self, call: Call<'_>, hash: B256, number: u64) -> Result<Bytes, RpcError> {
+        self.unless_denied(|rpc| async move { rpc.call_at(call, hash, number).await }).await
+    }
+
+    async fn unless_denied<T, F>(&self, ask: impl Fn(Rpc) -> F) -> Result<T, RpcError>
+    where
+        F: Future<Output = Result<T, RpcError>>,
+    {
+        let (at, outcome) = self.read_at(&ask).await;
         let reverts = match outcome {
             Err(error) if error.fault.is_revert() => error,
             other => return other,
@@ -374,15 +399,15 @@ impl Endpoints {
             if other == at || !self.is_good(other) {
                 continue;
             }
-            match self.rpc(other).estimate(call).await {
-                Ok(gas) => {
+            match ask(self.rpc(other)).await {
+                Ok(answer) => {
                     let (first, second) = (&self.inner.all[at], &self.inner.all[other]);
                     tracing::warn!(
                         first = first.label(),
                         second = second.label(),
                         "endpoints disagree whether a call reverts; it is taken not to"
                     );
-                    return Ok(gas);
+                    return Ok(answer);
                 }
                 Err(error) if error.fault.is_revert() => break,
                 Err(error) => {

@@ -149,7 +149,7 @@ fn contains_any(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-pub(crate) fn says_insufficient_funds(message: &str) -> bool {
+fn says_insufficient_funds(message: &str) -> bool {
     contains_any(
         message,
         &["insufficient funds", "insufficient balance", "outoffund", "out of funds", "upfront cost"],

@@ -17,7 +17,6 @@ pub use client::{BlockHeader, chain_id, check};
 pub(crate) use client::{Call, Rpc, block_time};
 pub use endpoint::Endpoint;
 pub use endpoints::{EndpointStatus, Endpoints};
-pub(crate) use fault::says_insufficient_funds;
 pub use fault::{Fault, RpcError};
 pub use proxy::ProxyUrl;
 pub(crate) use reply::{FeeHistory, Receipt};

@@ -1,13 +1,23 @@
 //! The transactor: intents in, final outcomes out.
 
+mod account;
+mod changes;
 mod fees;
+mod finality;
 mod intent;
 mod keyring;
 mod market;
+mod memory;
+mod outcome;
 mod price;
+mod rank;
+mod record;
+mod refusal;
 mod revert;
+mod rows;
 mod send;
 mod settle;
+mod slots;
 mod table;
 mod terms;
 mod urgency;
@@ -23,22 +33,42 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use fees::{FeePolicy, Fees, Raise};
-pub use intent::{Attempt, Inclusion, Intent, Obstacle, TxFilter, TxId, TxRecord, TxStatus, Wei};
+pub use finality::Finality;
+pub use intent::{Intent, TxId, Wei};
 pub use keyring::Keyring;
+pub use record::{Attempt, Ending, Fate, Inclusion, Obstacle, TxFilter, TxRecord, TxStatus};
 pub use revert::RevertDecoder;
 pub use urgency::{Deadline, Priority};
 
 use crate::{Backoff, ChainError, Endpoints, SinkError};
 
-/// The kind of the transactor's own transactions, which use up a nonce that nobody holds any more.
-pub const NONCE_FILLER: &str = "nonce-filler";
+/// What has changed in an intent's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TxChange {
+    /// It was mined with success, and has its confirmations.
+    Mined,
+    /// It was mined and reverted. Of an intent that is not [repeatable](Intent::repeatable), this is reported once it is
+    /// final: what was signed for it cannot succeed any more, so that it may be submitted again.
+    Reverted,
+    /// It was given up before it cost anything.
+    Failed,
+    /// A transaction of the account that is not ours has its nonce for good.
+    Dropped,
+    /// It was cancelled, and cannot be mined any more.
+    Cancelled,
+    /// A reorg took back the block of a reported outcome: it is under way again, and another outcome will follow.
+    Reinstated,
+    /// The reported block is final.
+    Final,
+}
 
 /// Where outcomes go.
 #[async_trait]
 pub trait TxSink: Send + Sync {
-    /// Called with each record that becomes final, inside the transaction that makes it so: exactly one call of each
-    /// is committed. An error rolls the status back; the call is repeated later.
-    async fn finished(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), SinkError>;
+    /// Called with each change, inside the transaction that stores it: exactly one call of each is committed. An error rolls
+    /// the change back; the call is repeated later.
+    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError>;
 
     /// Called after each such commit, e.g. to wake those who wait for it. May be missed in a crash.
     fn committed(&self) {}
@@ -46,8 +76,8 @@ pub trait TxSink: Send + Sync {
 
 #[async_trait]
 impl<S: TxSink + ?Sized> TxSink for Arc<S> {
-    async fn finished(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), SinkError> {
-        (**self).finished(conn, record).await
+    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
+        (**self).changed(conn, record, change).await
     }
     fn committed(&self) {
         (**self).committed();
@@ -60,9 +90,19 @@ pub struct NoTxSink;
 
 #[async_trait]
 impl TxSink for NoTxSink {
-    async fn finished(&self, _: &mut Conn, _: &TxRecord) -> Result<(), SinkError> {
+    async fn changed(&self, _: &mut Conn, _: &TxRecord, _: TxChange) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// What became of a [`cancel`](Transactor::cancel).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cancelled {
+    /// It was never signed, and never will be.
+    Done,
+    /// It was signed: the chain decides whether it or the transaction in its place is mined.
+    Requested,
 }
 
 /// Something of an intent changed.
@@ -85,7 +125,7 @@ pub struct TxUpdate {
 pub struct TransactorStatus {
     /// What it is doing.
     pub state: TransactorState,
-    /// Intents that are not final.
+    /// Intents without an outcome.
     pub open: usize,
     /// The endpoint's newest block, when last heard of.
     pub head: Option<u64>,
@@ -149,7 +189,16 @@ struct Options {
     poll_interval: Duration,
     backoff: Backoff,
     fees: FeePolicy,
+    finality: Finality,
+    reverts: RevertPatience,
     decode: Option<RevertDecoder>,
+}
+
+/// How long a call must revert until its intent fails.
+#[derive(Debug, Clone, Copy)]
+struct RevertPatience {
+    heads: u32,
+    time: Duration,
 }
 
 impl std::fmt::Debug for Transactor {
@@ -183,6 +232,8 @@ impl Transactor {
                 poll_interval: Duration::from_secs(4),
                 backoff: Backoff::default(),
                 fees: FeePolicy::default(),
+                finality: Finality::of_chain(chain_id),
+                reverts: RevertPatience { heads: 3, time: Duration::from_secs(5) },
                 decode: None,
             },
         }
@@ -195,7 +246,7 @@ impl Transactor {
     /// # Errors
     /// [`ChainError::Db`].
     pub async fn submit(&self, conn: &mut Conn, intent: Intent) -> Result<TxId, ChainError> {
-        Ok(table::submit(conn, self.inner.chain_id, &intent, None).await?)
+        Ok(changes::submit(conn, self.inner.chain_id, &intent, false).await?)
     }
 
     /// Looks for work now. Call it after the transaction of a [`submit`](Self::submit) is committed; if the call is
@@ -246,15 +297,10 @@ impl Transactor {
         if record.status != TxStatus::Unsent || !table::attempts(conn, id).await?.is_empty() {
             return Ok(false);
         }
-        if !table::finish(conn, id, TxStatus::Failed, Some(why)).await? {
+        if !changes::end(conn, id, TxStatus::Failed, Some(why), false).await? {
             return Ok(false);
         }
-        let record = self.get(conn, id).await?;
-        self.inner
-            .sink
-            .finished(conn, &record)
-            .await
-            .map_err(|error| ChainError::TxSink { tx: id, source: error.into_inner() })?;
+        self.inner.report(conn, id, &[TxChange::Failed]).await?;
         Ok(true)
     }
 
@@ -277,7 +323,30 @@ impl Transactor {
                 return Err(ChainError::PriceTooLow { tx: id, least });
             }
         }
-        Ok(table::set_raise(conn, id, Some(raise)).await?)
+        Ok(changes::set_raise(conn, id, Some(raise)).await?)
+    }
+
+    /// Cancels an intent, in the caller's transaction; followed by a [`wake`](Self::wake).
+    ///
+    /// What was never signed is cancelled at once, and reported to the sink here. Else it is not sent again, its nonce goes to
+    /// another transaction that outbids it, and `cancelled` is reported when that is final; unless the original wins, which is
+    /// then reported as ever.
+    ///
+    /// # Errors
+    /// [`ChainError::UnknownTx`]; [`ChainError::NotOpen`] for one that is over or in a block; [`ChainError::TxSink`];
+    /// [`ChainError::Db`].
+    pub async fn cancel(&self, conn: &mut Conn, id: TxId) -> Result<Cancelled, ChainError> {
+        let record = self.get(conn, id).await?;
+        if !record.status.is_open() || record.inclusion.is_some() {
+            return Err(ChainError::NotOpen { tx: id, status: record.status });
+        }
+        if record.status == TxStatus::Unsent && table::attempts(conn, id).await?.is_empty() {
+            changes::end(conn, id, TxStatus::Cancelled, None, false).await?;
+            self.inner.report(conn, id, &[TxChange::Cancelled]).await?;
+            return Ok(Cancelled::Done);
+        }
+        changes::set_ending(conn, id, Ending::Cancelled, None).await?;
+        Ok(Cancelled::Requested)
     }
 
     /// The accounts it signs for.
@@ -343,9 +412,22 @@ pub struct TransactorBuilder {
 }
 
 impl TransactorBuilder {
-    /// Blocks that must be on top of a receipt's block before the outcome is final (default 2).
+    /// Blocks that must be on top of a receipt's block before the outcome counts (default 2).
     pub fn confirmations(mut self, blocks: u64) -> Self {
         self.options.confirmations = blocks;
+        self
+    }
+
+    /// Which blocks no reorg takes back (default: as is usual on the chain). Outcomes are watched until their block is final.
+    pub fn finality(mut self, finality: Finality) -> Self {
+        self.options.finality = finality;
+        self
+    }
+
+    /// For how many heads in a row, and for how long, a call must revert before its intent fails (default: 3 heads, 5 s). Where
+    /// no new heads come, twelve times as long is enough.
+    pub fn revert_patience(mut self, heads: u32, time: Duration) -> Self {
+        self.options.reverts = RevertPatience { heads, time };
         self
     }
 

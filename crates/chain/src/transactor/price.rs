@@ -30,6 +30,8 @@ pub(super) struct Bid {
     pub(super) balance: u128,
     /// What a pool may hold at its nonce.
     pub(super) held: Option<Fees>,
+    /// Whether that is this very transaction, so that it can be kept.
+    pub(super) own: bool,
     /// For how long it has been the next of its account to be mined.
     pub(super) waited: Waited,
     /// Whether the operator asked for more than is offered now.
@@ -68,18 +70,15 @@ pub(super) fn price(policy: &FeePolicy, market: &Market, bid: &Bid, chain_now: u
         return Price::Poor { needed: floor.saturating_mul(u128::from(bid.gas)) };
     }
     let cap = allowed.min(affordable);
-    let wanted = match market.base_fee {
-        Some(_) => {
-            let tip = tip(policy, market, bid, allowed, chain_now).min(cap.saturating_sub(base));
-            Fees::new(base.saturating_add(tip), tip)
-        }
-        None => {
-            let price = dearer(floor, policy.impatience(bid.waited));
-            Fees::new(price, price)
-        }
+    let wanted = if market.base_fee.is_some() {
+        let tip = tip(policy, market, bid, allowed, chain_now).min(cap.saturating_sub(base));
+        Fees::new(base.saturating_add(tip), tip)
+    } else {
+        let price = dearer(floor, policy.impatience(bid.waited));
+        Fees::new(price, price)
     };
     let least = match bid.held {
-        Some(held) if !bid.raise && is_enough(held, wanted) => return Price::Keep,
+        Some(held) if bid.own && !bid.raise && is_enough(held, wanted) => return Price::Keep,
         Some(held) => held.replacement(),
         None => Fees::new(0, 0),
     };
@@ -162,7 +161,12 @@ mod tests {
     const AT: u64 = 1_000_000;
 
     fn gwei(max: f64, tip: f64) -> Fees {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::float_arithmetic,
+            reason = "small and positive, and rounded"
+        )]
         let of = |gwei: f64| (gwei * 100.0).round() as u128 * CENT;
         Fees::new(of(max), of(tip))
     }
@@ -176,6 +180,7 @@ mod tests {
             elsewhere: 0,
             balance: 100 * ETHER,
             held: None,
+            own: true,
             waited: Waited::default(),
             raise: false,
         }
@@ -245,6 +250,9 @@ mod tests {
             }),
             ("the balance is too little", Bid { balance: ETHER / 10, ..urgent }, 1_800.0, AT, {
                 Price::Poor { needed: 180_001 * CENT * 100_000 }
+            }),
+            ("in place of one that is dear enough", Bid { own: false, ..held(60.0, 3.0) }, 20.0, AT, {
+                offer(67.5, 3.375)
             }),
             ("the operator asks", Bid { raise: true, ..held(42.0, 2.0) }, 20.0, AT, offer(47.25, 5.0)),
         ] {
@@ -320,6 +328,7 @@ mod tests {
                 elsewhere,
                 balance,
                 held: held.map(|(max, tip)| Fees::new(max, tip.min(max))),
+                own: true,
                 waited: waited(blocks),
                 raise: false,
             }

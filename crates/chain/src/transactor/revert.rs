@@ -3,7 +3,7 @@ use std::sync::Arc;
 use alloy::primitives::Bytes;
 use alloy::sol_types::{Panic, Revert, SolError};
 
-use crate::rpc::{Fault, says_insufficient_funds};
+use crate::rpc::Fault;
 
 /// Reads a contract's custom errors: revert data to words. `None` if it does not know them; then plain `require`
 /// messages and panics are still told.
@@ -52,56 +52,6 @@ pub(super) fn words(data: &Bytes, decode: Option<&RevertDecoder>) -> Option<Stri
     Some(format!("unknown error {data}"))
 }
 
-/// What an endpoint says when a transaction is handed to it. Nodes agree on the meanings only, not on the words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BroadcastRefusal {
-    /// It has it already: as good as accepted.
-    Known,
-    /// The nonce is taken on the chain.
-    NonceUsed,
-    /// Another transaction with the nonce waits, and offers too much to be replaced by this one.
-    Underpriced,
-    /// The account cannot pay.
-    InsufficientFunds,
-    /// Anything else.
-    Other,
-}
-
-pub(super) fn broadcast_refusal(message: &str) -> BroadcastRefusal {
-    let message = message.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&[
-        "already known",
-        "known transaction",
-        "already imported",
-        "alreadyknown",
-        "already in mempool",
-        "already exists",
-    ]) {
-        BroadcastRefusal::Known
-    } else if says(&[
-        "nonce too low",
-        "nonce is too low",
-        "noncetoolow",
-        "nonce has already been used",
-        "old nonce",
-    ]) {
-        BroadcastRefusal::NonceUsed
-    } else if says(&[
-        "underpriced",
-        "too low to replace",
-        "could not replace",
-        "gas price too low",
-        "feetoolow",
-    ]) {
-        BroadcastRefusal::Underpriced
-    } else if says_insufficient_funds(&message) {
-        BroadcastRefusal::InsufficientFunds
-    } else {
-        BroadcastRefusal::Other
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloy::primitives::{U256, hex};
@@ -133,23 +83,5 @@ mod tests {
     fn other_refusals_are_not_reverts() {
         assert_eq!(reason(&refused(-32000, "nonce too low", None), None), None);
         assert_eq!(reason(&Fault::RateLimited { retry_after: None }, None), None);
-    }
-
-    #[test]
-    fn the_words_of_well_known_nodes_are_understood() {
-        use BroadcastRefusal::{InsufficientFunds, Known, NonceUsed, Other, Underpriced};
-        for (message, meaning) in [
-            ("already known", Known),
-            ("transaction already imported", Known),
-            ("nonce too low: next nonce 5, tx nonce 4", NonceUsed),
-            ("replacement transaction underpriced", Underpriced),
-            ("transaction underpriced: tip needed 1, tip permitted 0", Underpriced),
-            ("insufficient funds for gas * price + value: balance 0, tx cost 1", InsufficientFunds),
-            ("Insufficient funds for gas * price + value", InsufficientFunds),
-            ("upfront cost exceeds account balance", InsufficientFunds),
-            ("exceeds block gas limit", Other),
-        ] {
-            assert_eq!(broadcast_refusal(message), meaning, "{message}");
-        }
     }
 }

@@ -1,183 +1,303 @@
-use std::time::SystemTime;
+//! Estimating, pricing, signing and broadcasting.
+
+use std::time::{Duration, SystemTime};
 
 use alloy::consensus::{TxEip1559, TxLegacy};
 use alloy::primitives::{TxKind, U256};
+use futures::StreamExt;
 
-use super::fees::Waited;
-use super::price::{Bid, Price, price};
-use super::revert::{self, BroadcastRefusal};
-use super::work::{Memory, Now};
-use super::{Attempt, Fees, Inner, Obstacle, Raise, TxRecord, TxStatus, Wei, table};
+use super::account::{Account, Item, poor};
+use super::changes::{self, Signed};
+use super::memory::{AccountMemory, Now};
+use super::price::{Price, price};
+use super::rank::rank;
+use super::refusal::Refusal;
+use super::settle::AT_ONCE;
+use super::slots::{Candidate, Slots};
+use super::work::is_of_one;
+use super::{
+    Attempt, Deadline, Ending, Fate, Fees, Inner, Intent, Obstacle, Priority, TxId, TxRecord, TxStatus, Wei,
+    revert, table,
+};
 use crate::ChainError;
-use crate::rpc::{Call, Fault, says_insufficient_funds};
+use crate::rpc::{Call, Fault, RpcError};
 
-/// What became of a broadcast.
-pub(super) enum Broadcast {
-    /// The endpoint has it, now or already.
-    Accepted,
-    /// The nonce is taken on the chain: by an earlier transaction of ours, or by a foreign one.
-    NonceUsed,
-    /// It is not taken now.
-    Refused(Obstacle),
+/// The kind under which a filler is listed.
+const FILLER: &str = "nonce-filler";
+/// Fillers in flight for an account.
+const FILLERS: usize = 16;
+
+/// What a call needs.
+enum Gas {
+    Limit(u64),
+    Reverts(String),
+    Poor,
+    Refused(String),
 }
 
 impl Inner {
-    /// Estimates, signs, stores and broadcasts an unsent intent. The record if it is on its way. `earlier` tells
-    /// whether the account has open intents that were submitted before it.
-    pub(super) async fn send(
+    /// Signs as many of the ready intents as get a nonce, best rank first.
+    pub(super) async fn sign_ready(
         &self,
-        memory: &mut Memory,
+        memory: &mut AccountMemory,
         now: Now,
-        record: TxRecord,
-        in_flight: &[TxRecord],
-        earlier: bool,
-    ) -> Result<Option<TxRecord>, ChainError> {
+        account: &mut Account,
+        items: &[Item],
+    ) -> Result<(Vec<Signed>, Option<ChainError>), ChainError> {
+        let mut ready = Vec::new();
+        let pause = self.options.poll_interval.max(Duration::from_secs(1));
+        for item in items {
+            let record = &item.record;
+            // An urgent one that is on its way already may move ahead of what is stuck.
+            let movable = record.nonce >= Some(account.latest)
+                && record.intent.priority == Priority::Urgent
+                && record.intent.repeatable
+                && record.ending.is_none();
+            if (record.is_ready() && self.may_go(record).await?) && memory.is_due(record.id, now.head, pause)
+                || movable
+            {
+                ready.push((rank(record, now.time), item));
+            }
+        }
+        ready.sort_by_key(|(rank, _)| *rank);
+        let (mut signed, mut trouble) = (Vec::new(), None);
+        let mut ready = ready.into_iter().peekable();
+        while ready.peek().is_some() {
+            let with_place: Vec<_> = ready
+                .by_ref()
+                .map(|(_, item)| (item, candidate(&item.record, now.time)))
+                .filter(|(_, candidate)| account.slots.clone().take(candidate).is_some())
+                .take(AT_ONCE)
+                .collect();
+            let estimates: Vec<_> =
+                with_place.into_iter().map(|(item, candidate)| self.estimate(item, candidate)).collect();
+            let mut estimates = futures::stream::iter(estimates).buffered(AT_ONCE);
+            while let Some((item, candidate, gas)) = estimates.next().await {
+                match self.sign_one(memory, now, account, item, &candidate, gas?).await {
+                    Ok(one) => signed.extend(one),
+                    Err(error) if is_of_one(&error) => trouble = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok((signed, trouble))
+    }
+
+    async fn estimate<'a>(
+        &self,
+        item: &'a Item,
+        candidate: Candidate,
+    ) -> (&'a Item, Candidate, Result<Gas, ChainError>) {
+        let gas = match item.record.gas_limit.filter(|_| item.record.status == TxStatus::Sent) {
+            Some(limit) => Ok(Gas::Limit(limit)),
+            None => self.gas(&item.record).await,
+        };
+        (item, candidate, gas)
+    }
+
+    /// Whether nothing but the market and the nonces is in its way.
+    async fn may_go(&self, record: &TxRecord) -> Result<bool, ChainError> {
         let account = record.intent.from;
         if !self.keys.holds(account) {
-            self.obstruct(&record, Some(Obstacle::NoKey { account })).await?;
-            return Ok(None);
+            self.obstruct(record, Some(Obstacle::NoKey { account })).await?;
+            return Ok(false);
         }
-        let Some(gas_limit) = self.gas_limit(&record, earlier).await? else { return Ok(None) };
-        let bid = bid(&record, gas_limit);
-        let fees = match price(&self.options.fees, &now.market, &bid, now.time) {
-            Price::Offer(fees) => fees,
-            Price::Keep => return Ok(None), // nothing is held
-            Price::Wait { needed, cap } => {
-                self.obstruct(&record, Some(fee_cap(needed, cap))).await?;
+        let Some(tx) = record.intent.after else { return Ok(true) };
+        let earlier = self.reload(tx).await?;
+        if earlier.inclusion.is_some_and(|inclusion| inclusion.success) {
+            return Ok(true);
+        }
+        if earlier.status.is_open() && earlier.ending.is_none() {
+            self.obstruct(record, Some(Obstacle::After { tx })).await?;
+            return Ok(false);
+        }
+        let reason = format!("transaction {tx}, which had to be mined before it, is {}", earlier.status);
+        self.give_up(record, &reason).await?;
+        Ok(false)
+    }
+
+    /// Ends an intent that cannot succeed: at once if nothing was ever signed for it.
+    async fn give_up(&self, record: &TxRecord, reason: &str) -> Result<(), ChainError> {
+        if table::attempts(&mut *self.db.read().await?, record.id).await?.is_empty() {
+            return self.end(record.id, TxStatus::Failed, Some(reason)).await;
+        }
+        let mut tx = self.db.begin().await?;
+        changes::set_ending(&mut tx, record.id, Ending::Failed, Some(reason)).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Prices and signs one; none if it has to wait, for a reason that is stored.
+    async fn sign_one(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: &mut Account,
+        item: &Item,
+        candidate: &Candidate,
+        gas: Gas,
+    ) -> Result<Option<Signed>, ChainError> {
+        let record = &item.record;
+        let gas_limit = match gas {
+            Gas::Limit(limit) => limit,
+            refused => {
+                memory.tried(record.id, now.head);
+                self.not_estimated(memory, now, account, record, refused).await?;
                 return Ok(None);
             }
-            Price::Poor { .. } => return Ok(None), // nothing limits it to the balance yet
         };
-        if let Some(obstacle) = self.shortfall(&record, gas_limit, fees, in_flight).await? {
-            self.obstruct(&record, Some(obstacle)).await?;
+        memory.succeeds(record.id);
+        let before = account.slots.clone();
+        let Some(slot) = account.slots.take(candidate) else { return Ok(None) };
+        let is_urgent = candidate.priority == Priority::Urgent;
+        let free = account.free_for(record.id, candidate.rank, is_urgent, slot.displaces);
+        let balance = free.saturating_sub(record.intent.value);
+        let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance);
+        let at_nonce = self.held_at(account, slot.nonce).await?;
+        bid.own = slot.displaces.is_none() && at_nonce == item.held_at(slot.nonce);
+        let outbid = memory.outbid.get(&record.id).copied();
+        bid.held = [at_nonce, outbid].into_iter().flatten().reduce(Fees::join);
+        let obstacle = match price(&self.options.fees, &now.market, &bid, now.time) {
+            Price::Offer(fees) => match self.sign(now, record, slot.nonce, gas_limit, fees) {
+                Ok(attempt) => {
+                    let signed =
+                        Signed { seen: record.clone(), gas_limit, attempt, displaces: slot.displaces };
+                    account.fly(&signed, candidate.rank);
+                    return Ok(Some(signed));
+                }
+                Err(error) => {
+                    account.slots = before;
+                    return Err(error);
+                }
+            },
+            // Its own bytes, which a pool may still have.
+            Price::Keep => {
+                let own = item.attempts.iter().filter(|attempt| attempt.nonce == slot.nonce);
+                if let Some(newest) = own.max_by_key(|attempt| attempt.fees.max_fee) {
+                    let attempt = Attempt { head: now.head, ..newest.clone() };
+                    let signed =
+                        Signed { seen: record.clone(), gas_limit, attempt, displaces: slot.displaces };
+                    account.fly(&signed, candidate.rank);
+                    return Ok(Some(signed));
+                }
+                None
+            }
+            Price::Wait { needed, cap } => Some(Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }),
+            Price::Poor { needed } => Some(poor(record, needed, free)),
+        };
+        account.slots = before;
+        if record.status == TxStatus::Unsent {
+            memory.tried(record.id, now.head);
+            self.obstruct(record, obstacle).await?;
+        }
+        Ok(None)
+    }
+
+    /// What a pool may hold of ours at a nonce, whoever it was signed for.
+    async fn held_at(&self, account: &Account, nonce: u64) -> Result<Option<Fees>, ChainError> {
+        if !account.slots.held.contains(&nonce) {
             return Ok(None);
         }
-        let nonce = if let Some(reserved) = record.nonce {
-            reserved
+        let attempts =
+            table::attempts_at(&mut *self.db.read().await?, self.chain_id, account.address, nonce).await?;
+        let held = attempts.into_iter().map(|(_, attempt)| attempt).filter(|a| a.fate != Fate::Refused);
+        Ok(held.map(|attempt| attempt.fees).reduce(Fees::join))
+    }
+
+    /// The gas limit for a call.
+    async fn gas(&self, record: &TxRecord) -> Result<Gas, ChainError> {
+        let urgent = record.intent.priority == Priority::Urgent;
+        let estimate = if urgent {
+            // What is in flight of ours is overtaken.
+            self.rpc.estimate_latest(call(record)).await
         } else {
-            // Not below what the pool holds: a wallet of the same account may have transactions waiting there.
-            let pending = self.rpc.pending_nonce(account).await?;
-            let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, account).await?;
-            pending.max(ours)
+            self.rpc.estimate(call(record)).await
         };
-        let attempt = self.sign_and_store(now, &record, nonce, gas_limit, fees).await?;
-        tracing::info!(tx = %record.id, kind = %record.intent.kind, hash = %attempt.hash, nonce, "transaction sent");
-        match self.broadcast(&record, &attempt).await? {
-            Broadcast::Accepted => {}
-            Broadcast::Refused(obstacle) => {
-                memory.refused.insert(record.id);
-                let record = self.reload(record.id).await?;
-                self.obstruct(&record, Some(obstacle)).await?;
-            }
-            // By a foreign transaction, or by this very one if something between us and the node sent it twice. Only
-            // the chain can tell: `settle` asks it, and gives another nonce once it is certain that this one is lost.
-            Broadcast::NonceUsed => drop(memory.refused.insert(record.id)),
-        }
-        let record = self.reload(record.id).await?;
-        self.announce(&record);
-        Ok(Some(record))
-    }
-
-    /// Replaces a transaction by one that offers more, if the market or the operator demands it and the cap allows it.
-    pub(super) async fn bump(
-        &self,
-        memory: &mut Memory,
-        now: Now,
-        record: &TxRecord,
-        previous: &Attempt,
-        waited: Waited,
-    ) -> Result<bool, ChainError> {
-        let (Some(nonce), Some(gas_limit)) = (record.nonce, record.gas_limit) else { return Ok(false) };
-        let raise = record.raise.is_some();
-        let bid = Bid { held: Some(previous.fees), waited, raise, ..bid(record, gas_limit) };
-        let offer = match record.raise {
-            Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),
-            _ => price(&self.options.fees, &now.market, &bid, now.time),
-        };
-        match offer {
-            Price::Keep | Price::Poor { .. } => Ok(false),
-            Price::Wait { needed, cap } => {
-                if raise {
-                    let mut tx = self.db.begin().await?;
-                    table::set_raise(&mut tx, record.id, None).await?;
-                    tx.commit().await?;
-                }
-                self.obstruct(record, Some(fee_cap(needed, cap))).await?;
-                Ok(false)
-            }
-            Price::Offer(fees) => {
-                let attempt = self.sign_and_store(now, record, nonce, gas_limit, fees).await?;
-                tracing::info!(tx = %record.id, hash = %attempt.hash, max_fee = fees.max_fee, "fee raised");
-                let record = self.reload(record.id).await?;
-                match self.broadcast(&record, &attempt).await? {
-                    Broadcast::Accepted => {
-                        memory.refused.remove(&record.id);
-                        self.announce(&record);
-                    }
-                    // Taken by an older one of ours, most likely; the next pass finds its receipt.
-                    Broadcast::NonceUsed => self.announce(&record),
-                    Broadcast::Refused(obstacle) => self.obstruct(&record, Some(obstacle)).await?,
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    /// The gas limit; none if the call cannot go out now, for a reason that is stored.
-    async fn gas_limit(&self, record: &TxRecord, earlier: bool) -> Result<Option<u64>, ChainError> {
-        let fault = match self.rpc.estimate(call(record)).await {
-            Ok(estimate) => return Ok(Some(self.options.fees.gas_limit(estimate))),
+        let fault = match estimate {
+            Ok(estimate) => return Ok(Gas::Limit(self.options.fees.gas_limit(estimate))),
             Err(error) => match error.fault {
                 Fault::Refused { .. } | Fault::TooLarge(_) => error.fault,
                 _ => return Err(error.into()),
             },
         };
-        let account = record.intent.from;
         let message = fault.to_string();
         // Reverts first: a contract may speak of insufficient funds, too.
-        if let Some(reason) = revert::reason(&fault, self.options.decode.as_ref()) {
-            if earlier {
-                self.obstruct(record, Some(Obstacle::WaitsForEarlier { reason })).await?;
-            } else {
-                self.finish(record.id, TxStatus::Failed, Some(&reason)).await?;
-            }
-        } else if says_insufficient_funds(&message) {
-            let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
-            let needed = Wei(record.intent.value.max(available.0.saturating_add(1)));
-            self.obstruct(record, Some(Obstacle::InsufficientFunds { account, needed, available })).await?;
-        } else {
-            self.obstruct(record, Some(Obstacle::Refused { reason: message })).await?;
-        }
-        Ok(None)
+        Ok(match revert::reason(&fault, self.options.decode.as_ref()) {
+            Some(reason) => Gas::Reverts(reason),
+            None if Refusal::of(&message) == Refusal::InsufficientFunds => Gas::Poor,
+            None => Gas::Refused(message),
+        })
     }
 
-    /// Whether the account cannot pay for this one on top of those under way.
-    async fn shortfall(
+    async fn not_estimated(
         &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: &Account,
         record: &TxRecord,
-        gas_limit: u64,
-        fees: Fees,
-        in_flight: &[TxRecord],
-    ) -> Result<Option<Obstacle>, ChainError> {
-        let account = record.intent.from;
-        let cost = |value: u128, gas: u64, fee: u128| U256::from(value) + U256::from(gas) * U256::from(fee);
-        let mut reserved = U256::ZERO;
-        for earlier in in_flight.iter().filter(|earlier| earlier.inclusion.is_none()) {
-            let attempts = table::attempts(&mut *self.db.read().await?, earlier.id).await?;
-            let fee = attempts.iter().map(|attempt| attempt.fees.max_fee).max().unwrap_or(0);
-            reserved += cost(earlier.intent.value, earlier.gas_limit.unwrap_or(0), fee);
-        }
-        let needed = cost(record.intent.value, gas_limit, fees.max_fee);
-        let free = self.rpc.balance(account).await?.saturating_sub(reserved);
-        if free >= needed {
-            return Ok(None);
-        }
-        let wei = |value: U256| Wei(u128::try_from(value).unwrap_or(u128::MAX));
-        Ok(Some(Obstacle::InsufficientFunds { account, needed: wei(needed), available: wei(free) }))
+        gas: Gas,
+    ) -> Result<(), ChainError> {
+        let obstacle = match gas {
+            Gas::Reverts(reason) => return self.reverts(memory, now, account, record, reason).await,
+            Gas::Poor => {
+                let rank = rank(record, now.time);
+                let is_urgent = record.intent.priority == Priority::Urgent;
+                let available = account.free_for(record.id, rank, is_urgent, None);
+                Obstacle::InsufficientFunds {
+                    account: record.intent.from,
+                    needed: Wei(record.intent.value.max(available.saturating_add(1))),
+                    available: Wei(available),
+                }
+            }
+            Gas::Refused(reason) => Obstacle::Refused { reason },
+            Gas::Limit(_) => return Ok(()),
+        };
+        self.obstruct(record, Some(obstacle)).await
     }
 
-    /// Signs and makes it durable: from here on, whatever happens, this very transaction is known to be ours.
-    async fn sign_and_store(
+    /// The estimate of a call reverts. It fails only if the call itself does, at several heads in a row, with nothing of the
+    /// account in flight that could change that; an urgent one not before its deadline.
+    async fn reverts(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: &Account,
+        record: &TxRecord,
+        reason: String,
+    ) -> Result<(), ChainError> {
+        if account.is_flying() {
+            memory.succeeds(record.id);
+            return self.obstruct(record, Some(Obstacle::WaitsForEarlier { reason })).await;
+        }
+        match self.rpc.call_at(call(record), now.hash, now.head).await {
+            Ok(_) => {
+                memory.succeeds(record.id);
+                let reason = format!("its gas cannot be estimated: {reason}");
+                return self.obstruct(record, Some(Obstacle::Refused { reason })).await;
+            }
+            Err(error) if error.fault.is_revert() => {}
+            Err(error) if matches!(error.fault, Fault::Refused { .. } | Fault::TooLarge(_)) => {
+                let reason = error.fault.to_string();
+                return self.obstruct(record, Some(Obstacle::Refused { reason })).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let seen = memory.revert(record.id, now.head);
+        let patience = self.options.reverts;
+        let lasts = seen.count >= patience.heads && seen.elapsed() >= patience.time
+            // Where blocks come on demand only.
+            || seen.elapsed() >= patience.time * 12;
+        let has_time = record.intent.priority == Priority::Urgent
+            && record.intent.deadline.is_some_and(|deadline| deadline.left(now.time) > 0);
+        if lasts && !has_time {
+            return self.give_up(record, &reason).await;
+        }
+        self.obstruct(record, Some(Obstacle::WouldRevert { reason })).await
+    }
+
+    /// Signs a call for a nonce.
+    pub(super) fn sign(
         &self,
         now: Now,
         record: &TxRecord,
@@ -206,65 +326,195 @@ impl Inner {
             let unsigned = TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input };
             self.keys.sign(intent.from, unsigned)?
         };
-        let attempt = Attempt { hash, nonce, fees, at: SystemTime::now(), raw, head: now.head };
-        let mut tx = self.db.begin().await?;
-        table::store_attempt(&mut tx, record, gas_limit, &attempt).await?;
-        tx.commit().await?;
-        Ok(attempt)
+        let at = SystemTime::now();
+        Ok(Attempt { hash, nonce, fees, fate: Fate::Unknown, at, raw, head: now.head })
     }
 
+    /// Transactions that do nothing, for nonces that something waits for and nobody can use.
+    pub(super) async fn fillers(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: &mut Account,
+        items: &[Item],
+    ) -> Result<Vec<Signed>, ChainError> {
+        let gaps = account.slots.gaps();
+        let Some(lowest) = gaps.first() else {
+            memory.gap = None;
+            return Ok(Vec::new());
+        };
+        let noticed = match memory.gap {
+            Some((nonce, head)) if nonce == lowest.nonce => head,
+            _ => memory.gap.insert((lowest.nonce, now.head)).1,
+        };
+        // What vanished from a pool may come back; not so what was refused or is wanted gone, and a dispute does not wait.
+        let patient = now.head < noticed.saturating_add(self.options.fees.stuck_after_blocks);
+        let urgent = items.iter().any(|item| item.record.intent.priority == Priority::Urgent);
+        let mut fillers = Vec::new();
+        let flying = items.iter().filter(|item| item.record.filler).count();
+        for slot in gaps.into_iter().take(FILLERS.saturating_sub(flying)) {
+            let Slots { ending, bound, .. } = &account.slots;
+            let ours =
+                slot.displaces.is_some() || ending.contains(&slot.nonce) || bound.contains(&slot.nonce);
+            if patient && !ours && !urgent {
+                continue;
+            }
+            let record = self.filler(now, account, slot.nonce);
+            let gas_limit = match self.gas(&record).await? {
+                Gas::Limit(limit) => limit,
+                Gas::Reverts(reason) | Gas::Refused(reason) => {
+                    tracing::warn!(account = %account.address, nonce = slot.nonce, reason, "a nonce cannot be filled");
+                    continue;
+                }
+                Gas::Poor => continue,
+            };
+            let rank = rank(&record, now.time);
+            let item = Item { record, attempts: Vec::new() };
+            let balance = account.free_for(item.record.id, rank, false, slot.displaces);
+            let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance);
+            bid.held = self.held_at(account, slot.nonce).await?;
+            bid.own = false;
+            match price(&self.options.fees, &now.market, &bid, now.time) {
+                Price::Offer(fees) => {
+                    tracing::warn!(account = %account.address, nonce = slot.nonce, "nobody can use this nonce; filling it");
+                    let attempt = self.sign(now, &item.record, slot.nonce, gas_limit, fees)?;
+                    fillers.push(Signed { seen: item.record, gas_limit, attempt, displaces: slot.displaces });
+                }
+                Price::Keep | Price::Wait { .. } | Price::Poor { .. } => {}
+            }
+        }
+        Ok(fillers)
+    }
+
+    /// A transfer of nothing from the account to itself, not stored yet.
+    fn filler(&self, now: Now, account: &Account, nonce: u64) -> TxRecord {
+        let address = account.address;
+        // The block makes the key new if the same nonce must be filled again after a reorg.
+        let key = format!("{FILLER}:{}:{address}:{nonce}:{}", self.chain_id, now.hash);
+        let intent = Intent::new(key, address, address, Vec::new())
+            .kind(FILLER)
+            .subject(format!("{address}:{nonce}"))
+            .repeatable();
+        TxRecord {
+            id: TxId(0),
+            intent,
+            chain_id: self.chain_id,
+            status: TxStatus::Unsent,
+            nonce: None,
+            bound: None,
+            ending: None,
+            watched: true,
+            gas_limit: None,
+            obstacle: None,
+            failure: None,
+            inclusion: None,
+            raise: None,
+            filler: true,
+            created_at: SystemTime::now(),
+            updated_at: SystemTime::now(),
+        }
+    }
+
+    /// Hands transactions to the endpoint, in the order of their nonces, and stores what became of them.
     pub(super) async fn broadcast(
         &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        mut transactions: Vec<(TxRecord, Attempt)>,
+    ) -> Result<(), ChainError> {
+        transactions.sort_by_key(|(_, attempt)| attempt.nonce);
+        let sends: Vec<_> =
+            transactions.into_iter().map(|(record, attempt)| self.send(record, attempt)).collect();
+        let answers: Vec<_> = futures::stream::iter(sends).buffered(AT_ONCE).collect().await;
+        let mut unreachable = None;
+        for (record, attempt, answer) in answers {
+            memory.tried(record.id, now.head);
+            let (fate, obstacle) = match answer {
+                Ok(()) => (Fate::Held, None),
+                Err(error) => match error.fault {
+                    Fault::Refused { .. } | Fault::TooLarge(_) => {
+                        self.refused(memory, &record, &attempt, &error.fault.to_string()).await?
+                    }
+                    // Whether it arrived is not known: it counts as held, and goes out again.
+                    _ => {
+                        unreachable = Some(error);
+                        continue;
+                    }
+                },
+            };
+            if fate == Fate::Held {
+                memory.outbid.remove(&record.id);
+            }
+            let mut tx = self.db.begin().await?;
+            changes::set_fate(&mut tx, attempt.hash, fate).await?;
+            tx.commit().await?;
+            let record = self.reload(record.id).await?;
+            let obstacle = match (obstacle, &record.obstacle) {
+                // It is at its cap, in the pool or not.
+                (None, Some(obstacle @ Obstacle::FeeCap { .. })) => Some(obstacle.clone()),
+                (obstacle, _) => obstacle,
+            };
+            self.obstruct(&record, obstacle).await?;
+            if fate == Fate::Refused {
+                self.wake.notify_one();
+            }
+        }
+        unreachable.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn send(&self, record: TxRecord, attempt: Attempt) -> (TxRecord, Attempt, Result<(), RpcError>) {
+        let answer = self.rpc.send_raw(&attempt.raw).await;
+        (record, attempt, answer)
+    }
+
+    /// What a refusal means for the transaction.
+    async fn refused(
+        &self,
+        memory: &mut AccountMemory,
         record: &TxRecord,
         attempt: &Attempt,
-    ) -> Result<Broadcast, ChainError> {
-        let fault = match self.rpc.send_raw(&attempt.raw).await {
-            Ok(()) => return Ok(Broadcast::Accepted),
-            Err(error) => match error.fault {
-                Fault::Refused { .. } | Fault::TooLarge(_) => error.fault,
-                // Unknown whether it arrived: it is looked for, and sent again, at the next pass.
-                _ => return Err(error.into()),
-            },
-        };
-        let message = fault.to_string();
-        let account = record.intent.from;
-        Ok(match revert::broadcast_refusal(&message) {
-            BroadcastRefusal::Known => Broadcast::Accepted,
-            BroadcastRefusal::NonceUsed => Broadcast::NonceUsed,
-            BroadcastRefusal::InsufficientFunds => {
-                let available = Wei(u128::try_from(self.rpc.balance(account).await?).unwrap_or(u128::MAX));
+        message: &str,
+    ) -> Result<(Fate, Option<Obstacle>), ChainError> {
+        let refusal = Refusal::of(message);
+        Ok(match refusal {
+            Refusal::AlreadyKnown => (Fate::Held, None),
+            // By a foreign transaction, or by this very one if something between us and the node sent it twice. The next pass
+            // looks for receipts.
+            Refusal::NonceTooLow => (Fate::Refused, None),
+            // A pool has dropped it because it pays too little: at its cap, or until the next head.
+            Refusal::Underpriced if attempt.fate == Fate::Held => (Fate::Held, None),
+            Refusal::InsufficientFunds => {
+                let available = u128::try_from(self.rpc.balance(record.intent.from).await?);
                 let gas = u128::from(record.gas_limit.unwrap_or(0)).saturating_mul(attempt.fees.max_fee);
-                let needed = Wei(record.intent.value.saturating_add(gas));
-                Broadcast::Refused(Obstacle::InsufficientFunds { account, needed, available })
+                let obstacle = poor(record, gas, available.unwrap_or(u128::MAX));
+                (Fate::Refused, Some(obstacle))
             }
-            BroadcastRefusal::Underpriced | BroadcastRefusal::Other => {
-                Broadcast::Refused(Obstacle::Refused { reason: message })
+            _ => {
+                if refusal == Refusal::ReplacementUnderpriced {
+                    memory.outbid.insert(record.id, attempt.fees);
+                }
+                (Fate::Refused, Some(Obstacle::Refused { reason: message.to_owned() }))
             }
         })
+    }
+}
+
+/// What wants a nonce for an intent.
+fn candidate(record: &TxRecord, chain_now: u64) -> Candidate {
+    let intent = &record.intent;
+    let pressed = intent.priority == Priority::Urgent
+        && intent.deadline.is_some_and(|deadline| deadline.pressure(chain_now) >= Deadline::FULL / 2);
+    Candidate {
+        id: record.id,
+        rank: rank(record, chain_now),
+        priority: intent.priority,
+        bound: record.bound,
+        repeatable: intent.repeatable,
+        pressed,
     }
 }
 
 pub(super) fn call(record: &TxRecord) -> Call<'_> {
     let intent = &record.intent;
     Call { from: intent.from, to: intent.to, value: intent.value, input: &intent.input }
-}
-
-/// What an offer for it is wanted for, if nothing is held.
-fn bid(record: &TxRecord, gas_limit: u64) -> Bid {
-    let intent = &record.intent;
-    Bid {
-        gas: gas_limit,
-        priority: intent.priority,
-        deadline: intent.deadline,
-        stake: intent.stake.map(|stake| stake.0),
-        elsewhere: 0,
-        balance: u128::MAX,
-        held: None,
-        waited: Waited::default(),
-        raise: false,
-    }
-}
-
-fn fee_cap(needed: u128, cap: u128) -> Obstacle {
-    Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }
 }

@@ -1,76 +1,293 @@
-use super::fees::Waited;
-use super::send::{Broadcast, call};
-use super::work::{Memory, Missing, Now};
-use super::{Attempt, Inclusion, Inner, NONCE_FILLER, Obstacle, TxRecord, TxStatus, revert, table};
+//! Outcomes: which of our transactions the chain holds, and whether that can still change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy::primitives::Address;
+use futures::{StreamExt, TryStreamExt};
+
+use super::account::Item;
+use super::changes::{self, Bound};
+use super::memory::{AccountMemory, Now};
+use super::outcome::{Depth, Outcome, SURE, Used, Winner, outcome};
+use super::send::call;
+use super::work::is_of_one;
+use super::{Attempt, Inclusion, Inner, Obstacle, TxChange, TxId, TxRecord, TxStatus, revert, table};
 use crate::ChainError;
 use crate::rpc::{Fault, Receipt, RpcError};
 
-/// Heads in a row at which a nonce must be found taken, deep in the chain, and no receipt of ours, before it is
-/// believed: the nodes behind an endpoint may know different things, and one that lags soon catches up.
-const SURE: u32 = 3;
+/// Requests at once.
+pub(super) const AT_ONCE: usize = 16;
 
 impl Inner {
-    /// Brings a sent transaction forward. The record if it is still under way.
+    /// Judges the open ones; those that are still to be sent or mined.
     pub(super) async fn settle(
         &self,
-        memory: &mut Memory,
+        memory: &mut AccountMemory,
         now: Now,
-        next: u64,
-        record: TxRecord,
-    ) -> Result<Option<TxRecord>, ChainError> {
-        let attempts = table::attempts(&mut *self.db.read().await?, record.id).await?;
-        let Some(nonce) = record.nonce else { return Ok(Some(record)) };
-        if nonce >= next {
-            memory.missing.remove(&record.id);
-            return self.push(memory, now, next, record, &attempts).await.map(Some);
-        }
-        match self.find_inclusion(&attempts).await? {
-            Some(inclusion) => {
-                memory.missing.remove(&record.id);
-                self.included(now, record, inclusion).await
-            }
-            None => self.not_ours(memory, now, record, nonce).await,
-        }
-    }
-
-    async fn find_inclusion(&self, attempts: &[Attempt]) -> Result<Option<Inclusion>, ChainError> {
-        for attempt in attempts {
-            if let Some(receipt) = self.rpc.receipt(attempt.hash).await? {
-                return Ok(read(&receipt, attempt));
+        account: Address,
+        latest: u64,
+        items: Vec<Item>,
+    ) -> Result<(Vec<Item>, Option<ChainError>), ChainError> {
+        let used = self.used_nonces(memory, now, account, latest, &items).await?;
+        let (mut open, mut trouble) = (Vec::new(), None);
+        for item in items {
+            let attempts: Vec<_> = item.attempts.iter().map(|a| (a.nonce, a.fate)).collect();
+            let outcome = outcome(&item.record, &attempts, latest, &used);
+            // One intent's trouble, such as a sink that refuses its outcome, holds up no other: one of them may be the
+            // answer to a dispute.
+            match self.apply(outcome, item).await {
+                Ok(item) => open.extend(item),
+                Err(error) if is_of_one(&error) => trouble = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok((open, trouble))
     }
 
-    /// One of its transactions is in a block; the outcome is final once that block is deep enough.
-    async fn included(
+    /// What the chain shows of the used nonces that open intents were signed for.
+    async fn used_nonces(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: Address,
+        latest: u64,
+        items: &[Item],
+    ) -> Result<BTreeMap<u64, Used>, ChainError> {
+        let signed: BTreeSet<u64> =
+            items.iter().flat_map(|item| item.attempts.iter().map(|attempt| attempt.nonce)).collect();
+        let mut used = BTreeMap::new();
+        for nonce in signed.into_iter().filter(|nonce| *nonce < latest) {
+            let attempts =
+                table::attempts_at(&mut *self.db.read().await?, self.chain_id, account, nonce).await?;
+            // Collected first, so that no closure lives across the wait.
+            let asked: Vec<_> =
+                attempts.iter().map(|(id, attempt)| self.find_inclusion(*id, attempt)).collect();
+            let found: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+            let winner = match found.into_iter().flatten().next() {
+                Some((tx, inclusion)) => {
+                    Some(Winner { tx, inclusion, depth: self.depth(now, &inclusion).await? })
+                }
+                None => None,
+            };
+            let of_nonce = if let Some(winner) = winner {
+                memory.found(nonce);
+                Used { winner: Some(winner), is_final: winner.depth == Depth::Final, missing: 0 }
+            } else {
+                let missing = memory.miss(nonce, now.head);
+                let is_final = missing.count >= SURE
+                    && self.is_used_for_good(now, account, nonce, missing.first).await?;
+                Used { winner: None, is_final, missing: missing.count }
+            };
+            used.insert(nonce, of_nonce);
+        }
+        Ok(used)
+    }
+
+    async fn find_inclusion(
+        &self,
+        id: TxId,
+        attempt: &Attempt,
+    ) -> Result<Option<(TxId, Inclusion)>, RpcError> {
+        let receipt = self.rpc.receipt(attempt.hash).await?;
+        Ok(receipt.and_then(|receipt| read(&receipt, attempt)).map(|inclusion| (id, inclusion)))
+    }
+
+    /// How deep a block is, if it is on the head's chain: a receipt may come from another node than the head.
+    async fn depth(&self, now: Now, inclusion: &Inclusion) -> Result<Depth, ChainError> {
+        let depth = match inclusion.block {
+            block if block.saturating_add(self.options.confirmations) > now.head => Depth::Shallow,
+            block if block > now.final_block => Depth::Confirmed,
+            _ => Depth::Final,
+        };
+        if depth > Depth::Shallow && self.rpc.header(inclusion.block).await?.hash != inclusion.block_hash {
+            return Ok(Depth::Shallow);
+        }
+        Ok(depth)
+    }
+
+    async fn is_used_for_good(
         &self,
         now: Now,
-        mut record: TxRecord,
-        inclusion: Inclusion,
-    ) -> Result<Option<TxRecord>, ChainError> {
-        if record.inclusion != Some(inclusion) {
-            let mut tx = self.db.begin().await?;
-            table::set_inclusion(&mut tx, record.id, Some(&inclusion)).await?;
-            tx.commit().await?;
-            tracing::info!(tx = %record.id, block = inclusion.block, hash = %inclusion.tx_hash, "transaction mined; waiting for confirmations");
-            record = self.reload(record.id).await?;
-            self.announce(&record);
+        account: Address,
+        nonce: u64,
+        first_seen: u64,
+    ) -> Result<bool, ChainError> {
+        match self.rpc.nonce_at(account, now.final_block).await {
+            Ok(next) => Ok(next > nonce),
+            // Most nodes forget states of a hundred blocks ago; then it must have been seen for long enough.
+            Err(RpcError { fault: Fault::Refused { .. }, .. }) => Ok(first_seen <= now.final_block),
+            Err(error) => Err(error.into()),
         }
-        if inclusion.block.saturating_add(self.options.confirmations) > now.head {
-            return Ok(Some(record));
-        }
-        // The receipt may come from another node than the head: its block must be on the head's chain.
-        if self.rpc.header(inclusion.block).await?.hash != inclusion.block_hash {
-            return Ok(Some(record));
-        }
-        if inclusion.success {
-            self.finish(record.id, TxStatus::Mined, None).await?;
-        } else {
-            let reason = self.revert_reason(&record, inclusion).await?;
-            self.finish(record.id, TxStatus::Failed, Some(&reason)).await?;
+    }
+
+    /// Stores an outcome. The intent if it is still to be sent or mined.
+    async fn apply(&self, outcome: Outcome, item: Item) -> Result<Option<Item>, ChainError> {
+        let record = &item.record;
+        match outcome {
+            Outcome::Open => {
+                let record = self.uninclude(item.record).await?;
+                return Ok(Some(Item { record, ..item }));
+            }
+            Outcome::Included { nonce, inclusion } => {
+                self.include(record, nonce, inclusion).await?;
+                if !inclusion.success {
+                    self.obstruct(&self.reload(record.id).await?, Some(Obstacle::Reverted)).await?;
+                }
+            }
+            Outcome::Over { nonce, inclusion, status, is_final } => {
+                self.over(record, nonce, inclusion, status, is_final).await?;
+            }
+            Outcome::Waits(obstacle) => {
+                let record = self.uninclude(item.record).await?;
+                self.obstruct(&record, Some(obstacle)).await?;
+                if record.status == TxStatus::Unsent {
+                    return Ok(Some(Item { record, ..item }));
+                }
+            }
+            Outcome::Displaced => self.release(record, Bound::Kept).await?,
+            Outcome::Free => self.release(record, Bound::Ended).await?,
+            Outcome::Lost { status, nonce } => {
+                let reason = match record.ending {
+                    Some(ending) => ending.reason(record),
+                    None => Some(format!(
+                        "another transaction of account {} took nonce {nonce}",
+                        record.intent.from
+                    )),
+                };
+                self.end(record.id, status, reason.as_deref()).await?;
+            }
         }
         Ok(None)
+    }
+
+    /// One of its transactions is in a block.
+    async fn include(&self, record: &TxRecord, nonce: u64, inclusion: Inclusion) -> Result<(), ChainError> {
+        if record.inclusion == Some(inclusion) && record.nonce == Some(nonce) {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        changes::win(&mut tx, record, nonce).await?;
+        changes::set_inclusion(&mut tx, record.id, Some(&inclusion)).await?;
+        tx.commit().await?;
+        tracing::info!(tx = %record.id, block = inclusion.block, hash = %inclusion.tx_hash, "transaction mined; waiting for confirmations");
+        self.announce(&self.reload(record.id).await?);
+        Ok(())
+    }
+
+    /// One of its transactions is in a block that counts.
+    async fn over(
+        &self,
+        record: &TxRecord,
+        nonce: u64,
+        inclusion: Inclusion,
+        status: TxStatus,
+        is_final: bool,
+    ) -> Result<(), ChainError> {
+        self.include(record, nonce, inclusion).await?;
+        let failure = match status {
+            TxStatus::Mined => None,
+            _ => Some(self.revert_reason(record, inclusion).await?),
+        };
+        let mut tx = self.db.begin().await?;
+        if !changes::end(&mut tx, record.id, status, failure.as_deref(), !is_final).await? {
+            return Ok(());
+        }
+        let change = if status == TxStatus::Mined { TxChange::Mined } else { TxChange::Reverted };
+        let changes: &[TxChange] = if is_final { &[change, TxChange::Final] } else { &[change] };
+        let record = self.report(&mut tx, record.id, changes).await?;
+        tx.commit().await?;
+        self.committed(&record);
+        Ok(())
+    }
+
+    /// Looks whether the blocks of outcomes are still there, and which are final.
+    pub(super) async fn watch(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        records: Vec<TxRecord>,
+    ) -> Result<Option<ChainError>, ChainError> {
+        if records.is_empty() || memory.compared == Some(now.hash) {
+            return Ok(None);
+        }
+        let mut hashes = BTreeMap::new();
+        let mut trouble = None;
+        for record in records {
+            let Some(inclusion) = record.inclusion else { continue };
+            let on_chain = if let Some(hash) = hashes.get(&inclusion.block) {
+                *hash
+            } else {
+                let hash = self.rpc.find_header(inclusion.block).await?.map(|header| header.hash);
+                *hashes.entry(inclusion.block).or_insert(hash)
+            };
+            let gone = match on_chain {
+                Some(hash) => hash != inclusion.block_hash,
+                // A node behind the same address that lags does not know it yet.
+                None => inclusion.block > now.head,
+            };
+            let watched = if gone {
+                self.reinstate(&record).await
+            } else if inclusion.block <= now.final_block {
+                self.finalize(&record).await
+            } else {
+                Ok(())
+            };
+            match watched {
+                Err(error) if is_of_one(&error) => trouble = Some(error),
+                other => other?,
+            }
+        }
+        memory.compared = trouble.is_none().then_some(now.hash);
+        Ok(trouble)
+    }
+
+    async fn reinstate(&self, record: &TxRecord) -> Result<(), ChainError> {
+        tracing::warn!(tx = %record.id, block = record.inclusion.map(|i| i.block), "a reorg took the transaction's block back");
+        let mut tx = self.db.begin().await?;
+        if !changes::reinstate(&mut tx, record.id).await? {
+            return Ok(());
+        }
+        let record = self.report(&mut tx, record.id, &[TxChange::Reinstated]).await?;
+        tx.commit().await?;
+        self.committed(&record);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    async fn finalize(&self, record: &TxRecord) -> Result<(), ChainError> {
+        let mut tx = self.db.begin().await?;
+        if !changes::unwatch(&mut tx, record.id).await? {
+            return Ok(());
+        }
+        let record = self.report(&mut tx, record.id, &[TxChange::Final]).await?;
+        tx.commit().await?;
+        self.committed(&record);
+        Ok(())
+    }
+
+    /// Takes its nonce from an intent.
+    pub(super) async fn release(&self, record: &TxRecord, bound: Bound) -> Result<(), ChainError> {
+        tracing::info!(tx = %record.id, nonce = record.nonce, "transaction has lost its nonce");
+        let mut tx = self.db.begin().await?;
+        changes::release(&mut tx, record.id, bound).await?;
+        changes::set_inclusion(&mut tx, record.id, None).await?;
+        changes::set_obstacle(&mut tx, record.id, record.obstacle.as_ref()).await?;
+        tx.commit().await?;
+        self.announce(&self.reload(record.id).await?);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// A reorg took its block back.
+    async fn uninclude(&self, record: TxRecord) -> Result<TxRecord, ChainError> {
+        let Some(inclusion) = record.inclusion else { return Ok(record) };
+        tracing::warn!(tx = %record.id, block = inclusion.block, "a reorg took the transaction's block back");
+        let mut tx = self.db.begin().await?;
+        changes::set_inclusion(&mut tx, record.id, None).await?;
+        tx.commit().await?;
+        let record = self.reload(record.id).await?;
+        self.announce(&record);
+        Ok(record)
     }
 
     /// Why a mined transaction reverted, by running it again where it was mined.
@@ -90,110 +307,9 @@ impl Inner {
             },
         }
     }
-
-    /// Its nonce is taken and no receipt of ours is known.
-    async fn not_ours(
-        &self,
-        memory: &mut Memory,
-        now: Now,
-        record: TxRecord,
-        nonce: u64,
-    ) -> Result<Option<TxRecord>, ChainError> {
-        let record = self.uninclude(record).await?;
-        self.obstruct(&record, Some(Obstacle::NonceTaken { nonce })).await?;
-        let missing =
-            memory.missing.entry(record.id).or_insert(Missing { first: now.head, last: now.head, heads: 1 });
-        if missing.last != now.head {
-            missing.last = now.head;
-            missing.heads += 1;
-        }
-        let deep = now.head.saturating_sub(self.options.confirmations);
-        let taken_deep = match self.rpc.nonce_at(record.intent.from, deep).await {
-            Ok(next) => next > nonce,
-            // Most nodes forget states of a hundred blocks ago; then it must have been seen for so long.
-            Err(RpcError { fault: Fault::Refused { .. }, .. }) => missing.first <= deep,
-            Err(error) => return Err(error.into()),
-        };
-        if !taken_deep || missing.heads < SURE {
-            return Ok(Some(record));
-        }
-        memory.missing.remove(&record.id);
-        if memory.refused.remove(&record.id) && record.intent.kind != NONCE_FILLER {
-            return self.use_another_nonce(&record, nonce).await;
-        }
-        let reason = format!("another transaction of account {} took nonce {nonce}", record.intent.from);
-        self.finish(record.id, TxStatus::Dropped, Some(&reason)).await?;
-        Ok(None)
-    }
-
-    /// It lost its nonce at the first broadcast already, before anybody could have meant to replace it.
-    async fn use_another_nonce(&self, record: &TxRecord, nonce: u64) -> Result<Option<TxRecord>, ChainError> {
-        tracing::info!(tx = %record.id, nonce, "nonce was taken by a foreign transaction; using another");
-        let mut tx = self.db.begin().await?;
-        table::release_nonce(&mut tx, record.id).await?;
-        tx.commit().await?;
-        self.announce(&self.reload(record.id).await?);
-        self.wake.notify_one();
-        Ok(None)
-    }
-
-    /// A reorg took its block back.
-    async fn uninclude(&self, record: TxRecord) -> Result<TxRecord, ChainError> {
-        let Some(inclusion) = record.inclusion else { return Ok(record) };
-        tracing::warn!(tx = %record.id, block = inclusion.block, "a reorg took the transaction's block back");
-        let mut tx = self.db.begin().await?;
-        table::set_inclusion(&mut tx, record.id, None).await?;
-        tx.commit().await?;
-        let record = self.reload(record.id).await?;
-        self.announce(&record);
-        Ok(record)
-    }
-
-    /// It waits to be mined: kept in the pool, and its fee raised when it waits for too long.
-    async fn push(
-        &self,
-        memory: &mut Memory,
-        now: Now,
-        next: u64,
-        record: TxRecord,
-        attempts: &[Attempt],
-    ) -> Result<TxRecord, ChainError> {
-        let record = self.uninclude(record).await?;
-        // Each offers more than those before it, whatever the clock says.
-        let ours = attempts.iter().filter(|attempt| Some(attempt.nonce) == record.nonce);
-        let Some(newest) = ours.max_by_key(|attempt| attempt.fees.max_fee) else { return Ok(record) };
-        let in_line = memory.line.get(&record.intent.from).map_or(now.head, |(_, head)| *head);
-        let waiting_since = newest.head.max(in_line);
-        let waited = if record.nonce == Some(next) {
-            let seconds = newest.at.elapsed().unwrap_or_default().as_secs();
-            Waited { blocks: now.head.saturating_sub(waiting_since), seconds }
-        } else {
-            Waited::default()
-        };
-        // At most once for each head.
-        let due = record.raise.is_some() || newest.head < now.head;
-        if due && self.bump(memory, now, &record, newest, waited).await? {
-            return self.reload(record.id).await;
-        }
-        if memory.pooled.insert(record.id, now.head) != Some(now.head) && !self.rpc.knows(newest.hash).await?
-        {
-            tracing::info!(tx = %record.id, hash = %newest.hash, "transaction is not in the pool; sending it again");
-            match self.broadcast(&record, newest).await? {
-                Broadcast::Refused(obstacle) => self.obstruct(&record, Some(obstacle)).await?,
-                Broadcast::NonceUsed => {} // the next pass sees it, too
-                Broadcast::Accepted => {
-                    memory.refused.remove(&record.id);
-                    if !matches!(record.obstacle, Some(Obstacle::FeeCap { .. })) {
-                        self.obstruct(&record, None).await?;
-                    }
-                }
-            }
-        }
-        self.reload(record.id).await
-    }
 }
 
-/// None while the receipt does not say where its transaction was mined.
+/// None while the receipt does not show where its transaction was mined.
 fn read(receipt: &Receipt, attempt: &Attempt) -> Option<Inclusion> {
     let (block, block_hash) = receipt.block?;
     Some(Inclusion {
@@ -202,7 +318,7 @@ fn read(receipt: &Receipt, attempt: &Attempt) -> Option<Inclusion> {
         block_hash,
         success: receipt.success,
         gas_used: receipt.gas_used,
-        // Not every node says what was paid; it was at most what was offered.
+        // Not every node reports what was paid; it was at most what was offered.
         gas_price: receipt.gas_price.unwrap_or(attempt.fees.max_fee),
     })
 }

@@ -1,5 +1,6 @@
 //! Fees rise until a transaction is mined, and never above the cap.
 
+use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, U256};
 use alloy::providers::Provider;
 use privatix_chain::{
@@ -173,7 +174,7 @@ async fn a_dispute_near_its_deadline_pays_above_the_everyday_cap() {
     anvil.set_automine(false).await.unwrap();
     anvil.set_next_base_fee(50 * GWEI).await.unwrap();
     anvil.mine(1).await.unwrap();
-    let head = anvil.provider().get_block_by_number(Default::default()).await.unwrap().unwrap();
+    let head = anvil.provider().get_block_by_number(BlockNumberOrTag::Latest).await.unwrap().unwrap();
     let now = head.header.timestamp;
     let running = Running::transactor(&transactor);
     // One that has its whole window before it, and one at the end of it.

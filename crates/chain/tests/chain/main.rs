@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod cancel;
 mod catch_up;
 mod crash;
 mod endpoints;
@@ -20,9 +21,11 @@ mod monitor;
 mod nonces;
 mod oddities;
 mod proxied;
+mod refused;
 mod reorg;
 mod secrets;
 mod several;
 mod support;
 mod transactor;
+mod urgent;
 mod witness;

@@ -6,7 +6,7 @@ use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
-use privatix_chain::{FeePolicy, Intent, NONCE_FILLER, Obstacle, Transactor, TxId, TxStatus};
+use privatix_chain::{FeePolicy, Finality, Intent, Obstacle, Transactor, TxChange, TxId, TxStatus};
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
 use serde_json::Value;
@@ -87,7 +87,7 @@ async fn a_transaction_that_a_wallet_replaced_is_dropped_once_that_is_certain() 
     assert_eq!((record.status, record.obstacle), (TxStatus::Sent, Some(Obstacle::NonceTaken { nonce: 0 })));
     assert!(Outcomes::rows(&db).await.is_empty(), "a reorg may still give it back");
 
-    mine_until(&anvil, "the end", async || status(&db, &transactor, id).await.is_final()).await;
+    mine_until(&anvil, "the end", async || !status(&db, &transactor, id).await.is_open()).await;
     let rows = Outcomes::rows(&db).await;
     let [(dropped, TxStatus::Dropped, Some(reason))] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!(*dropped, id);
@@ -96,7 +96,7 @@ async fn a_transaction_that_a_wallet_replaced_is_dropped_once_that_is_certain() 
     // The next one is not held up.
     let next = submit(&db, &transactor, gift(&anvil, 2)).await;
     sent(&db, &transactor, next).await;
-    mine_until(&anvil, "the next", async || status(&db, &transactor, next).await.is_final()).await;
+    mine_until(&anvil, "the next", async || !status(&db, &transactor, next).await.is_open()).await;
     let record = ended(&db, &transactor, next).await;
     assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(1)));
     assert_eq!((got(&anvil, 1).await, got(&anvil, 2).await), (0, 1));
@@ -134,7 +134,7 @@ async fn a_nonce_that_a_wallet_took_just_before_the_broadcast_is_replaced_by_ano
         record.obstacle == Some(Obstacle::NonceTaken { nonce: 0 })
     })
     .await;
-    mine_until(&anvil, "the end", async || status(&db, &transactor, id).await.is_final()).await;
+    mine_until(&anvil, "the end", async || !status(&db, &transactor, id).await.is_open()).await;
     let record = ended(&db, &transactor, id).await;
     assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(1)));
     assert_eq!(got(&anvil, 1).await, 1);
@@ -221,24 +221,43 @@ async fn a_transaction_that_a_reorg_takes_back_is_mined_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_final_transaction_that_a_deeper_reorg_takes_back_is_sent_again_before_what_comes_after_it() {
-    let anvil = Anvil::start().await.unwrap();
-    let (_dir, db) = fresh().await;
-    let transactor = transactor(&db, http(anvil.url()), &anvil).fees(impatient()).build(Outcomes::default());
-    let running = Running::transactor(&transactor);
-    anvil.mine(3).await.unwrap();
-    let first = submit(&db, &transactor, gift(&anvil, 1)).await;
-    assert_eq!(ended(&db, &transactor, first).await.status, TxStatus::Mined);
-    anvil.reorg(1).await.unwrap();
-    assert_eq!(got(&anvil, 1).await, 0);
+async fn a_reorg_of_a_mined_intent_is_reported_and_has_one_effect() {
+    use TxChange::{Final, Mined, Reinstated};
+    // Watched until it is final; and found again even if it was final.
+    for (finality, first_changes) in
+        [(Finality::Depth(4), &[Mined][..]), (Finality::Depth(0), &[Mined, Final][..])]
+    {
+        let anvil = Anvil::start().await.unwrap();
+        let (_dir, db) = fresh().await;
+        let sink = Outcomes::default();
+        let transactor = transactor(&db, http(anvil.url()), &anvil)
+            .fees(impatient())
+            .finality(finality)
+            .build(sink.clone());
+        let running = Running::transactor(&transactor);
+        anvil.mine(3).await.unwrap();
+        let first = submit(&db, &transactor, gift(&anvil, 1)).await;
+        assert_eq!(ended(&db, &transactor, first).await.status, TxStatus::Mined);
+        anvil.reorg(1).await.unwrap();
+        assert_eq!(got(&anvil, 1).await, 0);
 
-    let second = submit(&db, &transactor, gift(&anvil, 2)).await;
-    mine_until(&anvil, "the second", async || status(&db, &transactor, second).await.is_final()).await;
-    let record = ended(&db, &transactor, second).await;
-    assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(1)));
-    assert_eq!((got(&anvil, 1).await, got(&anvil, 2).await), (1, 1));
-    assert_eq!(Outcomes::rows(&db).await, [(first, TxStatus::Mined, None), (second, TxStatus::Mined, None)]);
-    running.stop().await.unwrap();
+        let second = submit(&db, &transactor, gift(&anvil, 2)).await;
+        let is_over = async |id| {
+            let record = transactor.get(&mut db.read().await.unwrap(), id).await.unwrap();
+            !record.watched && record.status == TxStatus::Mined
+        };
+        mine_until(&anvil, "both", async || {
+            sink.changes().contains(&(first, Reinstated)) && is_over(first).await && is_over(second).await
+        })
+        .await;
+        assert_eq!((got(&anvil, 1).await, got(&anvil, 2).await), (1, 1), "{finality:?}");
+        let of = |id| sink.changes().into_iter().filter(move |(of, _)| *of == id).map(|(_, change)| change);
+        let expected = [first_changes, &[Reinstated, Mined, Final]].concat();
+        assert_eq!(of(first).collect::<Vec<_>>(), expected, "{finality:?}");
+        assert_eq!(of(second).collect::<Vec<_>>(), [Mined, Final], "{finality:?}");
+        assert_eq!(transactor.attempts(&mut db.read().await.unwrap(), first).await.unwrap().len(), 1);
+        running.stop().await.unwrap();
+    }
 }
 
 fn impatient() -> FeePolicy {
@@ -260,10 +279,10 @@ async fn a_gap_that_a_wallet_leaves_is_filled() {
     sent(&db, &transactor, id).await;
     assert_eq!(transactor.get(&mut db.read().await.unwrap(), id).await.unwrap().nonce, Some(1));
     anvil.drop_transaction(foreign).await.unwrap();
-    mine_until(&anvil, "the end", async || status(&db, &transactor, id).await.is_final()).await;
+    mine_until(&anvil, "the end", async || !status(&db, &transactor, id).await.is_open()).await;
     assert_eq!(status(&db, &transactor, id).await, TxStatus::Mined);
     assert_eq!((got(&anvil, 1).await, got(&anvil, 0xff).await), (1, 0));
-    let filter = privatix_chain::TxFilter { kind: Some(NONCE_FILLER.to_owned()), ..Default::default() };
+    let filter = privatix_chain::TxFilter { kind: Some("nonce-filler".to_owned()), ..Default::default() };
     let fillers = transactor.list(&mut db.read().await.unwrap(), &filter).await.unwrap();
     assert_eq!(fillers.iter().map(|filler| filler.nonce).collect::<Vec<_>>(), [Some(0)]);
     running.stop().await.unwrap();
@@ -282,7 +301,7 @@ async fn two_transactors_on_one_database_never_give_an_intent_two_nonces() {
         both[1].wake();
     }
     for id in &ids {
-        wait_until("the end", PATIENCE, async || status(&db, &both[0], *id).await.is_final()).await.unwrap();
+        wait_until("the end", PATIENCE, async || !status(&db, &both[0], *id).await.is_open()).await.unwrap();
     }
     for (n, id) in (1..=INTENTS).zip(&ids) {
         assert_eq!((status(&db, &both[0], *id).await, got(&anvil, n).await), (TxStatus::Mined, 1), "{n}");
@@ -307,7 +326,7 @@ async fn over_websocket_a_lost_pool_is_noticed_at_the_next_block() {
     anvil.drop_transaction(hash).await.unwrap();
     anvil.mine(1).await.unwrap();
     in_pool(&anvil, hash).await;
-    mine_until(&anvil, "the end", async || status(&db, &transactor, id).await.is_final()).await;
+    mine_until(&anvil, "the end", async || !status(&db, &transactor, id).await.is_open()).await;
     assert_eq!((status(&db, &transactor, id).await, got(&anvil, 1).await), (TxStatus::Mined, 1));
     running.stop().await.unwrap();
 }

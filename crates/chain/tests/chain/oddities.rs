@@ -178,6 +178,7 @@ async fn a_call_that_would_revert_is_not_mistaken_for_a_refused_tag() {
     let proxy = FaultProxy::start(anvil.url()).await.unwrap();
     proxy.rule(|method, params| match method {
         "eth_estimateGas" if is_pending(params) => Verdict::Error(3, "execution reverted: not yet"),
+        "eth_call" => Verdict::Error(3, "execution reverted: not yet"),
         _ => Verdict::Forward,
     });
     let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());

@@ -5,8 +5,8 @@ use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use privatix_chain::{
-    ChainError, Intent, Keyring, Obstacle, Raise, RevertDecoder, Transactor, TransactorState, TxFilter, TxId,
-    TxStatus, Wei,
+    Cancelled, ChainError, Intent, Keyring, Obstacle, Raise, RevertDecoder, Transactor, TransactorState,
+    TxFilter, TxId, TxStatus, Wei,
 };
 use privatix_channel::Amount;
 use privatix_contracts::{PTC, PscError, call};
@@ -186,7 +186,7 @@ async fn a_revert_whose_words_sound_like_the_endpoints_trouble_is_a_revert() {
         "execution reverted: too many logs",
     ] {
         proxy.rule(move |method, _| match method {
-            "eth_estimateGas" => Verdict::Error(3, words),
+            "eth_estimateGas" | "eth_call" => Verdict::Error(3, words),
             _ => Verdict::Forward,
         });
         let id = submit(&db, &transactor, gift(&anvil, words, 1, 0xa1)).await;
@@ -243,35 +243,42 @@ async fn in_pool(anvil: &Anvil, hash: B256) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_needs_an_earlier_one_waits_for_it_even_if_that_cannot_go_out_yet() {
+async fn what_goes_after_another_waits_until_that_is_mined_and_fails_with_it() {
     let anvil = Anvil::start().await.unwrap();
     let contracts = anvil.deploy().await.unwrap();
     let account = anvil.account(1);
     let (_dir, db) = fresh().await;
     let transactor = transactor(&db, http(anvil.url()), &anvil).errors(decoder()).build(Outcomes::default());
-    // The first carries more ether than there is, so that it cannot go out.
+    // The first carries more ether than there is, so that it cannot go out; it holds up nothing else.
     let fortune = 20_000 * 10_u128.pow(18);
     let blocked = Intent::new("blocked", account, target(0xa1), Vec::new()).value(fortune);
-    let approve = call::approve(contracts.contract, Amount::new(500)).abi_encode();
-    let deposit = call::deposit(Amount::new(500)).abi_encode();
     let blocked = submit(&db, &transactor, blocked).await;
-    let deposit =
-        submit(&db, &transactor, Intent::new("deposit", account, contracts.contract, deposit)).await;
     let running = Running::transactor(&transactor);
-    let record = until(&db, &transactor, deposit, "an obstacle", |record| record.obstacle.is_some()).await;
-    let Some(Obstacle::WaitsForEarlier { reason }) = record.obstacle else { panic!("{record:?}") };
-    assert!(reason.contains("500 needed"), "{reason}");
-
+    anvil.set_automine(false).await.unwrap();
+    let approve = call::approve(contracts.contract, Amount::new(500)).abi_encode();
     let approve = submit(&db, &transactor, Intent::new("approve", account, contracts.token, approve)).await;
+    let deposit = call::deposit(Amount::new(500)).abi_encode();
+    let deposit = Intent::new("deposit", account, contracts.contract, deposit).after(approve);
+    let deposit = submit(&db, &transactor, deposit).await;
+    let record = until(&db, &transactor, deposit, "an obstacle", |record| record.obstacle.is_some()).await;
+    assert_eq!(record.obstacle, Some(Obstacle::After { tx: approve }));
+    anvil.set_automine(true).await.unwrap();
+    anvil.mine(1).await.unwrap();
     for id in [approve, deposit] {
         let record = ended(&db, &transactor, id).await;
         assert_eq!((record.status, record.failure), (TxStatus::Mined, None));
     }
     assert_eq!(contracts.internal_balance(&anvil, account).await.unwrap(), Amount::new(500));
 
-    anvil.set_balance(account, U256::from(2 * fortune)).await.unwrap();
+    let orphan = submit(&db, &transactor, gift(&anvil, "orphan", 1, 0xa2).after(blocked)).await;
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(transactor.cancel(&mut tx, blocked).await.unwrap(), Cancelled::Done);
+    tx.commit().await.unwrap();
     transactor.wake();
-    assert_eq!(ended(&db, &transactor, blocked).await.status, TxStatus::Mined);
+    let record = ended(&db, &transactor, orphan).await;
+    assert_eq!((record.status, record.nonce), (TxStatus::Failed, None));
+    assert!(record.failure.unwrap().contains("is cancelled"));
+    assert_eq!(ended(&db, &transactor, blocked).await.status, TxStatus::Cancelled);
     running.stop().await.unwrap();
 }
 

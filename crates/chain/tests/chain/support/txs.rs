@@ -1,11 +1,13 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use parking_lot::Mutex;
 use privatix_chain::{
-    Endpoints, Intent, Keyring, SinkError, Transactor, TransactorBuilder, TxId, TxRecord, TxSink, TxStatus,
+    Endpoints, Finality, Intent, Keyring, SinkError, Transactor, TransactorBuilder, TxChange, TxId, TxRecord,
+    TxSink, TxStatus,
 };
 use privatix_db::{Conn, Database, on};
 use privatix_testkit::Anvil;
@@ -26,6 +28,7 @@ struct Inner {
     refused: Mutex<u32>,
     refuse: Mutex<Option<String>>,
     committed: Mutex<u32>,
+    changes: Mutex<Vec<(TxId, TxChange)>>,
 }
 
 /// The intent, how it ended, and why if it failed.
@@ -42,7 +45,12 @@ impl Outcomes {
         *self.0.refused.lock()
     }
 
-    /// How often it was told of a commit.
+    /// All calls, in order, those that were rolled back included.
+    pub fn changes(&self) -> Vec<(TxId, TxChange)> {
+        self.0.changes.lock().clone()
+    }
+
+    /// How often a commit was reported.
     pub fn committed(&self) -> u32 {
         *self.0.committed.lock()
     }
@@ -64,7 +72,11 @@ impl Outcomes {
 
 #[async_trait]
 impl TxSink for Outcomes {
-    async fn finished(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), SinkError> {
+    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
+        self.0.changes.lock().push((record.id, change));
+        if matches!(change, TxChange::Final | TxChange::Reinstated) {
+            return Ok(());
+        }
         let row = (
             outcome::tx.eq(record.id.0),
             outcome::status.eq(record.status.as_str()),
@@ -92,6 +104,8 @@ pub fn keys(anvil: &Anvil, accounts: impl IntoIterator<Item = usize>) -> Keyring
 pub fn transactor(db: &Database, endpoints: impl Into<Endpoints>, anvil: &Anvil) -> TransactorBuilder {
     Transactor::builder(db.clone(), endpoints, anvil.chain_id(), keys(anvil, 1..=5))
         .confirmations(0)
+        .finality(Finality::Depth(0))
+        .revert_patience(1, Duration::ZERO)
         .poll_interval(POLL)
         .backoff(BACKOFF)
 }
@@ -128,7 +142,7 @@ pub async fn until(
     within(what, wait).await
 }
 
-/// Waits until an intent is final.
+/// Waits until an intent is over.
 pub async fn ended(db: &Database, transactor: &Transactor, id: TxId) -> TxRecord {
-    until(db, transactor, id, "the transaction's end", |record| record.status.is_final()).await
+    until(db, transactor, id, "the transaction's end", |record| !record.status.is_open()).await
 }

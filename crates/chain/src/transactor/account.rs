@@ -1,0 +1,381 @@
+//! A pass over one account: outcomes first, then what is in flight, then what is to be sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy::primitives::Address;
+
+use super::changes::{self, Bound, Signed};
+use super::fees::Waited;
+use super::memory::{AccountMemory, Now};
+use super::price::{Bid, Price, price};
+use super::rank::{Rank, rank};
+use super::slots::{Owner, Slots};
+use super::{Attempt, Fate, Fees, Inner, Obstacle, Raise, TxRecord, TxStatus, Wei, table};
+use crate::ChainError;
+use crate::TxId;
+
+/// An intent with all that was signed for it, newest first.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) record: TxRecord,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+impl Item {
+    fn at(&self, nonce: u64) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().filter(move |attempt| attempt.nonce == nonce)
+    }
+
+    /// What a pool may hold of it at a nonce.
+    pub(super) fn held_at(&self, nonce: u64) -> Option<Fees> {
+        self.at(nonce).filter(|a| a.fate != Fate::Refused).map(|a| a.fees).reduce(Fees::join)
+    }
+
+    /// The most that it can cost beside what is signed for this nonce: by what is in flight at others, and what a revert cost.
+    pub(super) fn elsewhere(&self, nonce: u64, latest: u64) -> u128 {
+        let nonces: BTreeSet<u64> = self.attempts.iter().map(|attempt| attempt.nonce).collect();
+        let gas = u128::from(self.record.gas_limit.unwrap_or(0));
+        let live = nonces.into_iter().filter(|of| *of != nonce && *of >= latest).map(|of| {
+            let most = self.at(of).map(|attempt| attempt.fees.max_fee).max().unwrap_or(0);
+            gas.saturating_mul(most)
+        });
+        let spent = self.record.inclusion.map_or(0, |inclusion| inclusion.cost());
+        live.fold(spent, u128::saturating_add)
+    }
+
+    /// What an offer for it at a nonce is wanted for.
+    pub(super) fn bid(&self, nonce: u64, latest: u64, gas: u64, balance: u128) -> Bid {
+        let intent = &self.record.intent;
+        Bid {
+            gas,
+            priority: intent.priority,
+            deadline: intent.deadline,
+            stake: intent.stake.map(|stake| stake.0),
+            elsewhere: self.elsewhere(nonce, latest),
+            balance,
+            held: self.held_at(nonce),
+            own: true,
+            waited: Waited::default(),
+            raise: false,
+        }
+    }
+}
+
+/// One of the account's transactions in flight: what it can cost, value included.
+#[derive(Debug, Clone, Copy)]
+struct Flying {
+    rank: Rank,
+    cost: u128,
+}
+
+/// What is known of an account in a pass, and what is decided.
+pub(super) struct Account {
+    pub(super) address: Address,
+    pub(super) latest: u64,
+    pub(super) slots: Slots,
+    balance: u128,
+    flying: BTreeMap<TxId, Flying>,
+}
+
+impl Account {
+    /// What one of this rank can pay in all: what stands behind an urgent one does not reserve anything against it.
+    pub(super) fn free_for(&self, id: TxId, rank: Rank, is_urgent: bool, displaces: Option<TxId>) -> u128 {
+        let counts = |(of, flying): &(&TxId, &Flying)| {
+            **of != id && Some(**of) != displaces && (!is_urgent || flying.rank < rank)
+        };
+        let reserved = self.flying.iter().filter(counts).map(|(_, flying)| flying.cost);
+        self.balance.saturating_sub(reserved.fold(0, u128::saturating_add))
+    }
+
+    /// Takes note that one is on its way.
+    pub(super) fn fly(&mut self, signed: &Signed, rank: Rank) {
+        if let Some(displaced) = signed.displaces {
+            self.flying.remove(&displaced);
+        }
+        let cost = cost(&signed.seen, signed.gas_limit, signed.attempt.fees);
+        self.flying.insert(signed.seen.id, Flying { rank, cost });
+    }
+
+    /// Whether anything of the account is in flight.
+    pub(super) fn is_flying(&self) -> bool {
+        !self.flying.is_empty()
+    }
+}
+
+fn cost(record: &TxRecord, gas: u64, fees: Fees) -> u128 {
+    record.intent.value.saturating_add(u128::from(gas).saturating_mul(fees.max_fee))
+}
+
+/// What to do for a transaction in flight.
+enum Push {
+    Nothing,
+    Resend(Attempt),
+    Replace(Box<Signed>),
+}
+
+impl Inner {
+    pub(super) async fn serve(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        address: Address,
+        items: Vec<Item>,
+    ) -> Result<(), ChainError> {
+        let latest = self.rpc.nonce(address).await?;
+        let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, address).await?;
+        if !memory.believes(latest, ours, now.head) {
+            tracing::warn!(account = %address, latest, ours, "the account's nonce is far above ours; waiting until it stays so");
+            return Ok(());
+        }
+        let (open, watched): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|item| item.record.status.is_open());
+        memory.keep(|id| open.iter().any(|item| item.record.id == id));
+        let owners = table::owners(&mut *self.db.read().await?, self.chain_id, address, latest).await?;
+        let mut watched: Vec<TxRecord> = watched.into_iter().map(|item| item.record).collect();
+        for id in owners.values() {
+            // An outcome that was final, and whose nonce the chain has not used.
+            let is_known = |record: &TxRecord| record.id == *id;
+            if !watched.iter().any(is_known) && !open.iter().any(|item| is_known(&item.record)) {
+                watched.push(self.reload(*id).await?);
+            }
+        }
+        let mut trouble = self.watch(memory, now, watched).await?;
+        if !open.is_empty() {
+            let (open, settling) = self.settle(memory, now, address, latest, open).await?;
+            trouble = trouble.or(settling);
+            if !open.is_empty() {
+                let mut account = self.account(memory, now, address, latest, owners, &open).await?;
+                trouble = trouble.or(self.advance(memory, now, &mut account, open).await?);
+            }
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    async fn account(
+        &self,
+        memory: &AccountMemory,
+        now: Now,
+        address: Address,
+        latest: u64,
+        owners: BTreeMap<u64, TxId>,
+        items: &[Item],
+    ) -> Result<Account, ChainError> {
+        let (pending, balance) =
+            tokio::try_join!(self.rpc.pending_nonce(address), self.rpc.balance(address))?;
+        let mut slots = Slots { latest, pending, ..Slots::default() };
+        let mut flying = BTreeMap::new();
+        let stuck = memory.is_stuck(now.head);
+        for (nonce, id) in owners {
+            let item = items.iter().find(|item| item.record.id == id);
+            let owner = match item {
+                Some(item) => {
+                    let rank = rank(&item.record, now.time);
+                    let fees = item.held_at(nonce).unwrap_or(Fees::new(0, 0));
+                    let gas = item.record.gas_limit.unwrap_or(0);
+                    flying.insert(id, Flying { rank, cost: cost(&item.record, gas, fees) });
+                    let ending = item.record.ending.is_some();
+                    Owner { id, rank, ending, stalled: stuck || !self.pays(now, fees) }
+                }
+                // Mined, as another node has it: its nonce is out of question.
+                None => Owner { id, rank: Rank::FIRST, ending: false, stalled: false },
+            };
+            slots.owners.insert(nonce, owner);
+        }
+        for item in items {
+            let record = &item.record;
+            let ahead = item.attempts.iter().filter(|attempt| attempt.nonce >= latest);
+            for attempt in ahead {
+                if attempt.fate != Fate::Refused {
+                    slots.held.insert(attempt.nonce);
+                }
+                if record.nonce != Some(attempt.nonce) {
+                    match record.ending {
+                        Some(_) => slots.ending.insert(attempt.nonce),
+                        None if !record.intent.repeatable => slots.bound.insert(attempt.nonce),
+                        None => false,
+                    };
+                }
+            }
+        }
+        let balance = u128::try_from(balance).unwrap_or(u128::MAX);
+        Ok(Account { address, latest, slots, balance, flying })
+    }
+
+    /// Whether an offer is what half of the market pays now.
+    fn pays(&self, now: Now, fees: Fees) -> bool {
+        let policy = &self.options.fees;
+        let tip = now.market.tips[0]
+            .clamp(policy.min_priority_fee, policy.max_priority_fee.max(policy.min_priority_fee));
+        fees.max_fee >= now.market.base_fee.map_or(now.market.usual, |base| base.saturating_add(tip))
+    }
+
+    /// Pushes what is in flight, sends what can be sent, fills what nobody wants.
+    async fn advance(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: &mut Account,
+        items: Vec<Item>,
+    ) -> Result<Option<ChainError>, ChainError> {
+        let mut trouble = None;
+        let (mut resend, mut signed) = (Vec::new(), Vec::new());
+        let mut sent: Vec<&Item> = items.iter().filter(|i| i.record.nonce >= Some(account.latest)).collect();
+        sent.sort_by_key(|item| item.record.nonce);
+        for item in sent {
+            match self.push(memory, now, account, item).await {
+                Ok(Push::Nothing) => {}
+                Ok(Push::Resend(attempt)) => resend.push((item.record.clone(), attempt)),
+                Ok(Push::Replace(replacement)) => {
+                    account.fly(&replacement, rank(&item.record, now.time));
+                    signed.push(*replacement);
+                }
+                Err(error) if super::work::is_of_one(&error) => trouble = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let (new, unsigned) = self.sign_ready(memory, now, account, &items).await?;
+        trouble = trouble.or(unsigned);
+        signed.extend(new);
+        if signed.is_empty() {
+            signed.extend(self.fillers(memory, now, account, &items).await?);
+        }
+        resend.extend(self.store(signed).await?);
+        self.broadcast(memory, now, resend).await?;
+        Ok(trouble)
+    }
+
+    /// Makes signed transactions durable: from here on, whatever happens, they are known to be ours. Those whose intent has
+    /// changed meanwhile drop out; they were never sent.
+    async fn store(&self, signed: Vec<Signed>) -> Result<Vec<(TxRecord, Attempt)>, ChainError> {
+        if signed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut stored = Vec::new();
+        let mut displaced = Vec::new();
+        let mut tx = self.db.begin().await?;
+        for mut signed in signed {
+            if signed.seen.filler && signed.seen.id == TxId(0) {
+                signed.seen.id = changes::submit(&mut tx, self.chain_id, &signed.seen.intent, true).await?;
+            }
+            let id = signed.seen.id;
+            if !changes::own(&mut tx, &signed).await? {
+                tracing::info!(tx = %id, "transaction was changed meanwhile; not sending what was signed");
+                continue;
+            }
+            displaced.extend(signed.displaces);
+            let record = table::get(&mut tx, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
+            stored.push((record, signed.attempt));
+        }
+        tx.commit().await?;
+        for (record, attempt) in &stored {
+            let Attempt { hash, nonce, fees, .. } = attempt;
+            tracing::info!(tx = %record.id, kind = %record.intent.kind, %hash, nonce, max_fee = fees.max_fee, tip = fees.priority_fee, "transaction signed");
+            self.announce(record);
+        }
+        for id in displaced {
+            let record = self.reload(id).await?;
+            tracing::info!(tx = %id, "its nonce went to another transaction");
+            self.announce(&record);
+        }
+        Ok(stored)
+    }
+
+    /// Keeps a transaction in the pool and at the market's price.
+    async fn push(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: &mut Account,
+        item: &Item,
+    ) -> Result<Push, ChainError> {
+        let record = &item.record;
+        let (Some(nonce), Some(gas)) = (record.nonce, record.gas_limit) else { return Ok(Push::Nothing) };
+        let Some(newest) = item.at(nonce).max_by_key(|attempt| attempt.fees.max_fee) else {
+            return Ok(Push::Nothing);
+        };
+        if record.ending.is_some() {
+            return Ok(Push::Nothing);
+        }
+        if item.at(nonce).any(|attempt| attempt.fate == Fate::Unknown) {
+            return Ok(Push::Resend(newest.clone()));
+        }
+        if item.held_at(nonce).is_none() {
+            // Nobody has it: its nonce is free for whoever can use it now.
+            if !self.rpc.knows(newest.hash).await? {
+                self.release(record, Bound::Kept).await?;
+                account.slots.owners.remove(&nonce);
+                account.flying.remove(&record.id);
+                return Ok(Push::Nothing);
+            }
+            return Ok(Push::Resend(newest.clone()));
+        }
+        let waited = if nonce == account.latest {
+            let first = item.at(nonce).map(|attempt| (attempt.head, attempt.at)).min();
+            let (head, at) = first.unwrap_or((now.head, newest.at));
+            let since = memory.waited(now.head);
+            Waited {
+                blocks: now.head.saturating_sub(head).min(since.blocks),
+                seconds: at.elapsed().unwrap_or_default().as_secs().min(since.seconds),
+            }
+        } else {
+            Waited::default()
+        };
+        let is_urgent = record.intent.priority == super::Priority::Urgent;
+        let free = account.free_for(record.id, rank(record, now.time), is_urgent, None);
+        let balance = free.saturating_sub(record.intent.value);
+        let raise = record.raise.is_some();
+        let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) };
+        let offer = match record.raise {
+            Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),
+            // At most once for each head.
+            None if newest.head >= now.head => Price::Keep,
+            _ => price(&self.options.fees, &now.market, &bid, now.time),
+        };
+        let obstacle = match offer {
+            Price::Offer(fees) => {
+                let attempt = self.sign(now, record, nonce, gas, fees)?;
+                return Ok(Push::Replace(Box::new(Signed {
+                    seen: record.clone(),
+                    gas_limit: gas,
+                    attempt,
+                    displaces: None,
+                })));
+            }
+            Price::Keep => None,
+            Price::Wait { needed, cap } => Some(Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }),
+            Price::Poor { needed } => Some(poor(record, needed, free)),
+        };
+        if newest.head < now.head && !matches!(record.obstacle, Some(Obstacle::Refused { .. })) {
+            self.obstruct(record, obstacle).await?;
+        }
+        if raise {
+            let mut tx = self.db.begin().await?;
+            changes::set_raise(&mut tx, record.id, None).await?;
+            tx.commit().await?;
+        }
+        if memory.is_due(record.id, now.head, std::time::Duration::MAX) {
+            memory.tried(record.id, now.head);
+            if !self.rpc.knows(newest.hash).await? {
+                tracing::info!(tx = %record.id, hash = %newest.hash, "transaction is not in the pool; sending it again");
+                return Ok(Push::Resend(newest.clone()));
+            }
+        }
+        Ok(Push::Nothing)
+    }
+}
+
+/// The account has too little for gas and value.
+pub(super) fn poor(record: &TxRecord, gas: u128, available: u128) -> Obstacle {
+    Obstacle::InsufficientFunds {
+        account: record.intent.from,
+        needed: Wei(record.intent.value.saturating_add(gas)),
+        available: Wei(available),
+    }
+}
+
+impl TxRecord {
+    /// Whether it could be signed.
+    pub(super) fn is_ready(&self) -> bool {
+        self.status == TxStatus::Unsent && self.ending.is_none() && !self.filler
+    }
+}

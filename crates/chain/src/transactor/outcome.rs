@@ -1,0 +1,249 @@
+//! What has become of an intent, from what the chain shows of the nonces that it was signed for.
+
+use std::collections::BTreeMap;
+
+use super::{Ending, Fate, Inclusion, Obstacle, TxId, TxRecord, TxStatus};
+
+/// Heads in a row that must find a nonce used, and no receipt of ours, before it is believed: the nodes behind an endpoint may
+/// know different things, and one that lags soon catches up.
+pub(super) const SURE: u32 = 3;
+
+/// How safe a block is from a reorg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Depth {
+    Shallow,
+    Confirmed,
+    Final,
+}
+
+/// One of our transactions in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Winner {
+    pub(super) tx: TxId,
+    pub(super) inclusion: Inclusion,
+    pub(super) depth: Depth,
+}
+
+/// A nonce that the chain has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    /// Which of ours used it, if a receipt shows it.
+    pub(super) winner: Option<Winner>,
+    /// Whether it is used as of a final block, too.
+    pub(super) is_final: bool,
+    /// Heads in a row that found no receipt of ours.
+    pub(super) missing: u32,
+}
+
+/// What follows for an intent that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Nothing: it is waiting to be sent or to be mined.
+    Open,
+    /// One of its transactions is in a block, too fresh to count.
+    Included { nonce: u64, inclusion: Inclusion },
+    /// It is over.
+    Over { nonce: u64, inclusion: Inclusion, status: TxStatus, is_final: bool },
+    /// Its nonce is used, and it is not certain yet by which transaction.
+    Waits(Obstacle),
+    /// Another one of ours has its nonce: it owns none any more, and stays bound.
+    Displaced,
+    /// It lost its nonce for good, and may be signed for another.
+    Free,
+    /// It lost its nonce for good, and is not sent again.
+    Lost { status: TxStatus, nonce: u64 },
+}
+
+/// Judges an open intent, whose transactions have these nonces and fates. `used` has all nonces of them below `latest`, the
+/// next one of the chain.
+pub(super) fn outcome(
+    record: &TxRecord,
+    attempts: &[(u64, Fate)],
+    latest: u64,
+    used: &BTreeMap<u64, Used>,
+) -> Outcome {
+    let repeatable = record.intent.repeatable;
+    let live = attempts.iter().any(|(nonce, _)| *nonce >= latest);
+    let ours =
+        used.iter().filter_map(|(nonce, used)| Some((*nonce, used.winner.filter(|w| w.tx == record.id)?)));
+    // Of several, a success beats a revert.
+    if let Some((nonce, won)) = ours.max_by_key(|(_, won)| (won.inclusion.success, won.depth)) {
+        let inclusion = won.inclusion;
+        let (needed, status) = match inclusion.success {
+            true => (Depth::Confirmed, TxStatus::Mined),
+            // Whoever hears of the failure may try again: not while a reorg could still make the first one succeed.
+            false if repeatable => (Depth::Confirmed, TxStatus::Failed),
+            false => (Depth::Final, TxStatus::Failed),
+        };
+        return if won.depth < needed || (!inclusion.success && live) {
+            Outcome::Included { nonce, inclusion }
+        } else {
+            Outcome::Over { nonce, inclusion, status, is_final: won.depth == Depth::Final }
+        };
+    }
+    let lost = |nonce: &u64| *nonce < latest;
+    let Some(nonce) = record.nonce.filter(lost).or(record.bound.filter(lost)).or_else(|| {
+        let signed = attempts.iter().map(|(nonce, _)| *nonce).max();
+        signed.filter(|_| record.ending.is_some() && !live)
+    }) else {
+        return Outcome::Open;
+    };
+    let Some(used_up) = used.get(&nonce) else { return Outcome::Open };
+    let displaced = used_up.winner.is_some();
+    let sure = displaced || used_up.missing >= SURE;
+    let for_good = sure && used_up.is_final;
+    match record.ending {
+        Some(ending) => {
+            let all = attempts.iter().all(|(nonce, _)| used.get(nonce).is_some_and(|used| used.is_final));
+            return if for_good && all && !live {
+                Outcome::Lost { status: ending.status(), nonce }
+            } else if record.nonce == Some(nonce) && displaced {
+                Outcome::Displaced
+            } else {
+                Outcome::Waits(Obstacle::Ending { nonce })
+            };
+        }
+        None if repeatable && sure => return Outcome::Free,
+        None => {}
+    }
+    let refused = attempts.iter().filter(|(of, _)| *of == nonce).all(|(_, fate)| *fate == Fate::Refused);
+    match () {
+        // A foreign transaction: whoever sent it meant to replace ours, if ours was there to be replaced.
+        () if for_good && !displaced && !refused => Outcome::Lost { status: TxStatus::Dropped, nonce },
+        () if for_good => Outcome::Free,
+        () if displaced && record.status == TxStatus::Sent => Outcome::Displaced,
+        () => Outcome::Waits(Obstacle::NonceTaken { nonce }),
+    }
+}
+
+impl Ending {
+    /// Why it ended.
+    pub(super) fn reason(self, record: &TxRecord) -> Option<String> {
+        match self {
+            Self::Cancelled => None,
+            Self::Failed => record.failure.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+
+    use super::*;
+    use crate::transactor::rank::tests::record;
+
+    const LATEST: u64 = 8;
+
+    fn sent(nonce: u64, repeatable: bool) -> TxRecord {
+        let mut record = record(1, |intent| if repeatable { intent.repeatable() } else { intent });
+        record.status = TxStatus::Sent;
+        record.nonce = Some(nonce);
+        record.bound = (!repeatable).then_some(nonce);
+        record
+    }
+
+    fn inclusion(success: bool) -> Inclusion {
+        let tx_hash = B256::ZERO;
+        Inclusion { tx_hash, block: 5, block_hash: B256::ZERO, success, gas_used: 1, gas_price: 1 }
+    }
+
+    fn won(tx: i64, success: bool, depth: Depth) -> Used {
+        let winner = Winner { tx: TxId(tx), inclusion: inclusion(success), depth };
+        Used { winner: Some(winner), is_final: depth == Depth::Final, missing: 0 }
+    }
+
+    fn unknown(missing: u32, is_final: bool) -> Used {
+        Used { winner: None, is_final, missing }
+    }
+
+    fn judged(record: &TxRecord, fate: Fate, used: Used) -> Outcome {
+        outcome(record, &[(7, fate)], LATEST, &BTreeMap::from([(7, used)]))
+    }
+
+    #[test]
+    fn a_success_counts_when_confirmed_and_a_revert_once_nothing_can_make_it_succeed() {
+        use Depth::{Confirmed, Final, Shallow};
+        let over = |status, is_final| Outcome::Over {
+            nonce: 7,
+            inclusion: inclusion(status == TxStatus::Mined),
+            status,
+            is_final,
+        };
+        let fresh = |success| Outcome::Included { nonce: 7, inclusion: inclusion(success) };
+        for (repeatable, success, depth, expected) in [
+            (false, true, Shallow, fresh(true)),
+            (false, true, Confirmed, over(TxStatus::Mined, false)),
+            (false, true, Final, over(TxStatus::Mined, true)),
+            (false, false, Confirmed, fresh(false)),
+            (false, false, Final, over(TxStatus::Failed, true)),
+            (true, false, Confirmed, over(TxStatus::Failed, false)),
+        ] {
+            let found = judged(&sent(7, repeatable), Fate::Held, won(1, success, depth));
+            assert_eq!(found, expected, "{repeatable} {success} {depth:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_nonce_is_replaced_only_when_that_is_final() {
+        let taken = Outcome::Waits(Obstacle::NonceTaken { nonce: 7 });
+        let dropped = Outcome::Lost { status: TxStatus::Dropped, nonce: 7 };
+        for (fate, used, expected) in [
+            (Fate::Held, unknown(1, true), taken.clone()),
+            (Fate::Held, unknown(9, false), taken.clone()),
+            (Fate::Held, unknown(3, true), dropped.clone()),
+            (Fate::Unknown, unknown(3, true), dropped),
+            (Fate::Refused, unknown(9, false), taken.clone()),
+            (Fate::Refused, unknown(3, true), Outcome::Free),
+            (Fate::Held, won(2, true, Depth::Confirmed), Outcome::Displaced),
+            (Fate::Held, won(2, true, Depth::Final), Outcome::Free),
+        ] {
+            assert_eq!(judged(&sent(7, false), fate, used), expected, "{fate:?} {used:?}");
+        }
+        let unsent = TxRecord { status: TxStatus::Unsent, nonce: None, ..sent(7, false) };
+        assert_eq!(judged(&unsent, Fate::Held, won(2, true, Depth::Confirmed)), taken, "it stays bound");
+    }
+
+    #[test]
+    fn what_the_contract_refuses_twice_is_signed_again_at_once() {
+        let dispute = sent(7, true);
+        assert_eq!(judged(&dispute, Fate::Held, won(2, true, Depth::Shallow)), Outcome::Free);
+        assert_eq!(judged(&dispute, Fate::Held, unknown(1, true)), {
+            Outcome::Waits(Obstacle::NonceTaken { nonce: 7 })
+        });
+        assert_eq!(judged(&dispute, Fate::Held, unknown(3, false)), Outcome::Free);
+    }
+
+    #[test]
+    fn of_several_nonces_a_success_counts_and_a_revert_waits_for_the_rest() {
+        let dispute = sent(9, true);
+        let attempts = [(6, Fate::Held), (7, Fate::Held), (9, Fate::Held)];
+        let used = BTreeMap::from([(6, won(1, false, Depth::Final)), (7, won(1, true, Depth::Confirmed))]);
+        assert!(matches!(
+            outcome(&dispute, &attempts, LATEST, &used),
+            Outcome::Over { nonce: 7, status: TxStatus::Mined, .. }
+        ));
+        let used = BTreeMap::from([(6, won(1, false, Depth::Final)), (7, won(2, true, Depth::Final))]);
+        assert!(matches!(outcome(&dispute, &attempts, LATEST, &used), Outcome::Included { nonce: 6, .. }));
+        assert!(matches!(
+            outcome(&dispute, &attempts[..2], LATEST, &used),
+            Outcome::Over { status: TxStatus::Failed, .. }
+        ));
+    }
+
+    #[test]
+    fn a_cancelled_one_ends_when_all_its_nonces_are_used_for_good_and_not_by_itself() {
+        let cancelled = |repeatable| TxRecord { ending: Some(Ending::Cancelled), ..sent(7, repeatable) };
+        let over = Outcome::Lost { status: TxStatus::Cancelled, nonce: 7 };
+        let waits = Outcome::Waits(Obstacle::Ending { nonce: 7 });
+        assert_eq!(judged(&cancelled(false), Fate::Held, unknown(3, true)), over);
+        assert_eq!(judged(&cancelled(false), Fate::Held, unknown(3, false)), waits);
+        assert_eq!(judged(&cancelled(true), Fate::Held, won(2, true, Depth::Final)), over);
+        let released = TxRecord { status: TxStatus::Unsent, nonce: None, ..cancelled(true) };
+        assert_eq!(judged(&released, Fate::Held, won(2, true, Depth::Confirmed)), waits);
+        assert!(matches!(
+            judged(&cancelled(false), Fate::Held, won(1, true, Depth::Final)),
+            Outcome::Over { status: TxStatus::Mined, .. }
+        ));
+    }
+}

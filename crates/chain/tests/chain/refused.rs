@@ -1,0 +1,144 @@
+//! Broadcasts that no pool takes, and estimates that one node gets wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256, hex};
+use parking_lot::Mutex;
+use privatix_chain::{Intent, Obstacle, Transactor, TxId, TxRecord, TxStatus};
+use privatix_db::Database;
+use privatix_testkit::{Anvil, wait_until};
+
+use crate::support::{
+    FaultProxy, Outcomes, PATIENCE, Running, Verdict, ended, fresh, http, submit, transactor, until,
+};
+
+fn target(n: u8) -> Address {
+    Address::repeat_byte(n)
+}
+
+fn gift(anvil: &Anvil, n: u8) -> Intent {
+    Intent::new(format!("gift {n}"), anvil.account(1), target(n), Vec::new()).value(1)
+}
+
+/// Seldom, so that a refused one is not tried again before a new head comes.
+const SELDOM: Duration = Duration::from_hours(1);
+
+/// Mines blocks until an intent is over.
+async fn over(anvil: &Anvil, db: &Database, transactor: &Transactor, id: TxId) -> TxRecord {
+    wait_until("the end", PATIENCE, async || {
+        anvil.mine(1).await.unwrap();
+        transactor.wake();
+        !transactor.get(&mut db.read().await.unwrap(), id).await.unwrap().status.is_open()
+    })
+    .await
+    .unwrap();
+    ended(db, transactor, id).await
+}
+
+const REFUSAL: Verdict =
+    Verdict::Error(-32_000, "tx fee (2.00 ether) exceeds the configured cap (1.00 ether)");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nonce_that_no_pool_accepted_goes_to_the_next_intent() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let refused = hex::encode(target(1));
+    proxy.rule(move |method, params| match method {
+        "eth_sendRawTransaction" if params[0].as_str().unwrap().contains(&refused) => REFUSAL,
+        _ => Verdict::Forward,
+    });
+    let transactor =
+        transactor(&db, http(&proxy.url()), &anvil).poll_interval(SELDOM).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let first = submit(&db, &transactor, gift(&anvil, 1)).await;
+    let released = until(&db, &transactor, first, "its release", |record| {
+        record.bound == Some(0) && record.nonce.is_none()
+    })
+    .await;
+    assert!(matches!(&released.obstacle, Some(Obstacle::Refused { reason }) if reason.contains("cap")));
+    let second = submit(&db, &transactor, gift(&anvil, 2)).await;
+    let sent = until(&db, &transactor, second, "its broadcast", |record| record.bound.is_some()).await;
+    assert_eq!(sent.bound, Some(0));
+    proxy.honest();
+    let record = over(&anvil, &db, &transactor, second).await;
+    assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(0)));
+    let record = over(&anvil, &db, &transactor, first).await;
+    assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(1)));
+    for n in [1, 2] {
+        assert_eq!(anvil.balance(target(n)).await.unwrap(), U256::from(1), "{n}");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_an_endpoint_kept_and_sent_later_have_no_second_effect() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    proxy.rule(move |method, params| match method {
+        "eth_sendRawTransaction" => {
+            keep.lock().get_or_insert_with(|| params[0].as_str().unwrap().to_owned());
+            REFUSAL
+        }
+        _ => Verdict::Forward,
+    });
+    let transactor =
+        transactor(&db, http(&proxy.url()), &anvil).poll_interval(SELDOM).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let first = submit(&db, &transactor, gift(&anvil, 1)).await;
+    let released = |record: &TxRecord| record.bound == Some(0) && record.nonce.is_none();
+    until(&db, &transactor, first, "its release", released).await;
+    let second = submit(&db, &transactor, gift(&anvil, 2)).await;
+    until(&db, &transactor, second, "the first one's nonce", |record| record.bound == Some(0)).await;
+
+    let raw = kept.lock().clone().unwrap();
+    let hash: B256 = anvil.rpc("eth_sendRawTransaction", serde_json::json!([raw])).await.unwrap();
+    proxy.honest();
+    let first = over(&anvil, &db, &transactor, first).await;
+    let second = over(&anvil, &db, &transactor, second).await;
+    assert_eq!((first.status, first.nonce), (TxStatus::Mined, Some(0)));
+    assert_eq!(first.inclusion.unwrap().tx_hash, hash);
+    assert_eq!((second.status, second.nonce), (TxStatus::Mined, Some(1)));
+    for n in [1, 2] {
+        assert_eq!(anvil.balance(target(n)).await.unwrap(), U256::from(1), "{n}");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_lagging_node_fails_no_intent() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let transactor = transactor(&db, http(&proxy.url()), &anvil)
+        .revert_patience(3, Duration::from_secs(20))
+        .build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    // One at whose head the call reverts, and one that only estimates wrongly.
+    for (n, methods) in [(1, &["eth_estimateGas", "eth_call"][..]), (2, &["eth_estimateGas"])] {
+        proxy.rule(move |method, _| {
+            if methods.contains(&method) {
+                Verdict::Error(3, "execution reverted: not yet")
+            } else {
+                Verdict::Forward
+            }
+        });
+        let id = submit(&db, &transactor, gift(&anvil, n)).await;
+        until(&db, &transactor, id, "an obstacle", |record| record.obstacle.is_some()).await;
+        for _ in 0..4 {
+            let asked = proxy.count("eth_call");
+            anvil.mine(1).await.unwrap();
+            proxy.asked("another try", |all| all.iter().filter(|m| *m == "eth_call").count() > asked).await;
+        }
+        let record = transactor.get(&mut db.read().await.unwrap(), id).await.unwrap();
+        assert_eq!(record.status, TxStatus::Unsent);
+        proxy.honest();
+        anvil.mine(1).await.unwrap();
+        assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+    }
+    running.stop().await.unwrap();
+}
