@@ -1,11 +1,12 @@
 //! An agent's channels: provisioned when opened, closed with the best voucher.
 
+use alloy::sol_types::SolCall;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
-use privatix_chain::{TxRecord, TxStatus};
+use privatix_chain::{Deadline, Intent, Priority, TxRecord, TxStatus};
 use privatix_channel::{
     AgentChannel, Amount, Answer, ChannelEvent, ChannelId, Consents, ServiceEvent, Usage,
     answer_close_request,
@@ -184,12 +185,25 @@ impl Channels {
         let call = call::close(&channel.descriptor, voucher);
         let key = format!("{CLOSE} {} {}", job.channel, cx.id());
         let mut completion = cx.finish().await?;
-        node.submit(&mut completion, CLOSE, &job.channel.to_string(), key, &call).await?;
+        let close = node.intent(CLOSE, &job.channel.to_string(), key, call.abi_encode());
+        node.submit_intent(&mut completion, urgency(node, &view, close)).await?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
         tracing::info!(channel = %job.channel, cumulative = %view.proven(), "closing the channel");
         node.wake_transactor();
         Ok(done)
+    }
+}
+
+/// How urgent a close is. While a challenge runs, what is claimable is lost at its end; a channel closes once only.
+fn urgency(node: &Node, view: &AgentChannel, close: Intent) -> Intent {
+    let close = close.repeatable();
+    let Some(ends_at) = view.on_chain().challenge_ends_at() else { return close };
+    let deadline = Deadline::new(ends_at.seconds(), node.challenge_period().seconds());
+    let close = close.priority(Priority::Urgent).deadline(deadline);
+    match node.worth(view.claimable()) {
+        Some(wei) => close.stake(wei),
+        None => close,
     }
 }
 

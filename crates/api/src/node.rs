@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256, U256};
 use privatix_billing::Unit;
-use privatix_chain::{TxId, TxStatus};
+use privatix_chain::{TxId, TxStatus, Wei};
 use privatix_channel::{
     Amount, ChainTime, ChannelId, ChannelStatus, Closure, OfferingHash, ServiceStatus, Usage,
 };
@@ -143,14 +143,36 @@ requests! {
         transaction: TxId,
     } => "transactions_get" -> TransactionDetails;
 
-    /// Raises the fee of a sent transaction now, without waiting until it counts as stuck.
+    /// Raises the fee of a sent transaction now, without waiting until it counts as stuck: to what urgent ones pay within the
+    /// caps, or to the given price, whatever the caps are. Both parts of a price are given, or none.
     BumpTransaction {
-        /// Which.
+        /// The transaction.
         transaction: TxId,
+        /// The most to pay in all, in wei per gas.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_fee: Option<Wei>,
+        /// The most to pay above the base fee, in wei per gas.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        priority_fee: Option<Wei>,
     } => "transactions_bump" -> Accepted;
+
+    /// Cancels a transaction. One that was signed already is outbid by another, and may still be mined instead.
+    CancelTransaction {
+        /// The transaction.
+        transaction: TxId,
+    } => "transactions_cancel" -> TransactionCancelled;
 }
 
-/// Done, with nothing to tell.
+/// What became of the request to cancel a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TransactionCancelled {
+    /// Whether it is cancelled for good; else the chain decides, and its status shows it.
+    pub done: bool,
+}
+
+/// Done, with nothing to report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

@@ -1,5 +1,6 @@
 //! A client's own transactions about its channels: open, top up, close alone.
 
+use alloy::sol_types::SolCall;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -301,9 +302,10 @@ impl CarryOut<FinalizeClose> for Channels {
         let call = call::finalize_close(&channel.descriptor);
         let key = format!("{} {} {}", FinalizeClose::KIND, job.channel, cx.id());
         let mut completion = cx.finish().await?;
-        node.submit(&mut completion, FinalizeClose::KIND, &job.channel.to_string(), key, &call)
-            .await
-            .map_err(NodeError::into_job_error)?;
+        // A channel closes once only.
+        let kind = FinalizeClose::KIND;
+        let intent = node.intent(kind, &job.channel.to_string(), key, call.abi_encode()).repeatable();
+        node.submit_intent(&mut completion, intent).await.map_err(NodeError::into_job_error)?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
         node.wake_transactor();

@@ -119,7 +119,7 @@ fn job_state(what: &str, details: JobDetails) -> Result<Result<JobDetails, Strin
     for transaction in details.transactions.iter().rev() {
         match transaction.status {
             TxStatus::Mined => {}
-            TxStatus::Failed | TxStatus::Dropped => {
+            TxStatus::Failed | TxStatus::Dropped | TxStatus::Cancelled => {
                 let reason = transaction.failure.clone().unwrap_or_else(|| transaction.status.to_string());
                 return failed(format!("transaction {}: {reason}", transaction.id));
             }

@@ -189,8 +189,10 @@ endpoint = {endpoint}
 # Where a new database starts: this block, or so many blocks back from the head.
 # start_block = 0
 # recent_blocks = 11520
-# The most that a transaction offers per gas; dearer ones wait.
+# The most that a transaction offers per gas on an ordinary day; dearer ones wait.
 # max_fee_gwei = 500
+# What a token is worth in ether, roughly: as its deadline approaches, the answer to a dispute may cost what it defends.
+# ether_per_token = "0.0005"
 
 [account]
 # The encrypted key (Web3 secret storage).

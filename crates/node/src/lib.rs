@@ -44,7 +44,7 @@ pub use notices::Notices;
 pub use recovery::{GRACE, RecoveryPhase, held_until, phase as recovery_phase};
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
-pub use settings::{ChainSettings, PeerAddresses, UnknownContract};
+pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 pub use time::after;
 pub use token::Token;
 pub use transfers::{ACCOUNT, Deposit, Withdraw};

@@ -178,6 +178,13 @@ impl Node {
             adapter::Role::Agent => identity::Role::Agent,
             adapter::Role::Client => identity::Role::Client,
         };
+        if side == adapter::Role::Agent && chain.ether_per_token.is_none() {
+            tracing::warn!(
+                "chain.ether_per_token is not set: answers to disputes wait while gas is dearer than chain.max_fee_gwei, \
+                 whatever they defend"
+            );
+        }
+
         let mut tx = db.begin().await?;
         identity::claim(&mut tx, &Identity { role, domain, account }).await?;
         if peer_addresses == PeerAddresses::Dropped {
@@ -381,9 +388,24 @@ impl Node {
         key: String,
         calldata: Vec<u8>,
     ) -> Result<TxId, NodeError> {
-        let intent =
-            Intent::new(key, self.sender(), self.domain.contract(), calldata).kind(kind).subject(subject);
+        let intent = self.intent(kind, subject, key, calldata);
+        self.submit_intent(conn, intent).await
+    }
+
+    /// A call of the service contract, to be [submitted](Self::submit_intent) with terms of its own.
+    pub fn intent(&self, kind: &str, subject: &str, key: String, calldata: Vec<u8>) -> Intent {
+        Intent::new(key, self.sender(), self.domain.contract(), calldata).kind(kind).subject(subject)
+    }
+
+    /// Stores what the chain should do, in the caller's transaction.
+    pub async fn submit_intent(&self, conn: &mut Conn, intent: Intent) -> Result<TxId, NodeError> {
         Ok(self.transactor()?.submit(conn, intent).await?)
+    }
+
+    /// What an amount of tokens is worth in wei, if the operator has said what a token is worth.
+    pub fn worth(&self, amount: Amount) -> Option<u128> {
+        let decimals = self.token.decimals?;
+        self.settings.ether_per_token.map(|rate| rate.wei(amount, decimals))
     }
 
     /// Looks for transactions to send now.

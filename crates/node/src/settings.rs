@@ -1,7 +1,10 @@
+use std::str::FromStr;
 use std::time::Duration;
 
-use alloy::primitives::Address;
+use alloy::primitives::utils::{format_ether, parse_ether};
+use alloy::primitives::{Address, U256};
 use privatix_chain::{FeePolicy, Head, StartFrom};
+use privatix_channel::Amount;
 use serde::{Deserialize, Serialize};
 
 /// How a node follows the chain.
@@ -24,6 +27,8 @@ pub struct ChainSettings {
     pub start: StartFrom,
     /// What transactions may cost.
     pub fees: FeePolicy,
+    /// What a token is worth: as much may be paid for the answer to a dispute. None keeps it at the everyday price.
+    pub ether_per_token: Option<EtherPerToken>,
 }
 
 impl ChainSettings {
@@ -38,7 +43,48 @@ impl ChainSettings {
             max_head_age: Head::MAX_AGE,
             start: StartFrom::Recent(11_520),
             fees: FeePolicy::default(),
+            ether_per_token: None,
         }
+    }
+}
+
+/// What a token is worth in ether, as the operator estimates it: in wei for a whole token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EtherPerToken(u128);
+
+impl EtherPerToken {
+    /// An amount in wei, of a token with `10^decimals` base units; at most 2^128 - 1, which is more ether than there is.
+    pub fn wei(self, amount: Amount, decimals: u8) -> u128 {
+        let unit = U256::from(10).checked_pow(U256::from(decimals)).unwrap_or(U256::MAX);
+        // Below 2^192: a whole token's worth is below 2^64 wei.
+        (U256::from(amount.get()) * U256::from(self.0) / unit).saturating_to()
+    }
+}
+
+impl FromStr for EtherPerToken {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wei = parse_ether(text)
+            .map_err(|e| format!("{text:?} is no amount of ether: {e}; write one like \"0.0005\""))?;
+        u64::try_from(wei)
+            .map(|wei| Self(wei.into()))
+            .map_err(|_| format!("{text} ether for a token is too much"))
+    }
+}
+
+impl TryFrom<String> for EtherPerToken {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<EtherPerToken> for String {
+    fn from(rate: EtherPerToken) -> Self {
+        format_ether(rate.0)
     }
 }
 
@@ -63,4 +109,21 @@ pub enum PeerAddresses {
     Dropped,
     /// They are stored with the sessions.
     Kept,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_worth_what_the_operator_estimates() {
+        let rate: EtherPerToken = "0.0005".parse().unwrap();
+        assert_eq!(rate.wei(Amount::new(100_000_000), 8), 500_000_000_000_000);
+        assert_eq!(rate.wei(Amount::ZERO, 8), 0);
+        let most: EtherPerToken = "18".parse().unwrap();
+        assert_eq!((most.wei(Amount::MAX, 0), most.wei(Amount::MAX, 255)), (u128::MAX, 0));
+        for wrong in ["", "-1", "a lot", "19"] {
+            assert!(wrong.parse::<EtherPerToken>().is_err(), "{wrong}");
+        }
+    }
 }

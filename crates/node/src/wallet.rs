@@ -95,18 +95,19 @@ impl Node {
             }
             Pay::Approvals(approvals) => *approvals,
         };
-        let transactor = self.transactor()?;
+        let mut earlier = None;
         for allowance in approvals.amounts(turn.value) {
             let approve = call::approve(self.domain().contract(), allowance).abi_encode();
             // The key ends as the payment's does: with the job's id, by which a job's transactions are found.
             let purpose = if allowance.is_zero() { "reset" } else { APPROVE };
-            let intent =
+            let approve =
                 Intent::new(format!("{purpose} for {key}"), self.account(), self.domain().token(), approve)
                     .kind(APPROVE)
                     .subject(subject);
-            transactor.submit(conn, intent).await?;
+            earlier = Some(self.submit_intent(conn, follows(approve, earlier)).await?);
         }
-        self.submit(conn, kind, subject, key, call).await
+        let call = self.intent(kind, subject, key, call.abi_encode());
+        self.submit_intent(conn, follows(call, earlier)).await
     }
 
     /// A permit for the service contract over our own tokens.
@@ -156,5 +157,13 @@ impl Node {
         let intent = &record.intent;
         intent.to == self.domain().token()
             || (intent.to == self.domain().contract() && call::takes_from_wallet(&intent.input))
+    }
+}
+
+/// The intent, which goes out once an earlier one is mined.
+fn follows(intent: Intent, earlier: Option<TxId>) -> Intent {
+    match earlier {
+        Some(earlier) => intent.after(earlier),
+        None => intent,
     }
 }

@@ -72,7 +72,9 @@ const fn of_jobs(error: &JobsError) -> ErrorCode {
 const fn of_chain(error: &ChainError) -> ErrorCode {
     match error {
         ChainError::UnknownTx { .. } => ErrorCode::NotFound,
-        ChainError::NotSent { .. } => ErrorCode::Refused,
+        ChainError::NotSent { .. } | ChainError::NotOpen { .. } | ChainError::PriceTooLow { .. } => {
+            ErrorCode::Refused
+        }
         ChainError::Db(error) => of_db(error),
         _ => ErrorCode::ChainUnavailable,
     }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use privatix_agent::{AgentHandle, OfferingAction};
-use privatix_chain::{Raise, TxFilter};
+use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
 use privatix_client::ClientHandle;
 use privatix_jobs::{JobId, Pushed};
@@ -188,10 +188,27 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
         .on(|o: Arc<O>, ask: node::BumpTransaction| async move {
             let node = o.node();
             let mut tx = node.db().begin().await?;
-            node.transactor()?.bump(&mut tx, ask.transaction, Raise::Market).await?;
+            let raise = match (ask.max_fee, ask.priority_fee) {
+                (None, None) => Raise::Market,
+                (Some(max_fee), Some(priority_fee)) => Raise::To { max_fee, priority_fee },
+                _ => {
+                    let reason =
+                        "a price needs both maxFee and priorityFee, or neither for the market's price";
+                    return Err(Failure::new(ErrorCode::InvalidParams, reason));
+                }
+            };
+            node.transactor()?.bump(&mut tx, ask.transaction, raise).await?;
             tx.commit().await?;
             node.wake_transactor();
             Ok(Accepted {})
+        })
+        .on(|o: Arc<O>, ask: node::CancelTransaction| async move {
+            let node = o.node();
+            let mut tx = node.db().begin().await?;
+            let cancelled = node.transactor()?.cancel(&mut tx, ask.transaction).await?;
+            tx.commit().await?;
+            node.wake_transactor();
+            Ok(node::TransactionCancelled { done: cancelled == Cancelled::Done })
         })
 }
 

@@ -1,9 +1,12 @@
+use std::str::FromStr;
+
+use alloy::primitives::utils::parse_units;
 use clap::Subcommand;
 use privatix_api::ApiClient;
 use privatix_api::node::{
-    BumpTransaction, GetTransaction, ListTransactions, Transaction, TransactionDetails,
+    BumpTransaction, CancelTransaction, GetTransaction, ListTransactions, Transaction, TransactionDetails,
 };
-use privatix_chain::{TxId, TxStatus};
+use privatix_chain::{TxId, TxStatus, Wei};
 
 use crate::DaemonError;
 use crate::output::{Output, ago, or_dash, pairs, table, time};
@@ -13,7 +16,7 @@ use crate::output::{Output, ago, or_dash, pairs, table, time};
 pub(crate) enum TransactionsCommand {
     /// Lists transactions, newest first
     List {
-        /// In this status: unsent, sent, mined, failed, dropped
+        /// In this status: unsent, sent, mined, failed, dropped, cancelled
         #[arg(long)]
         status: Option<TxStatus>,
         /// Of this kind
@@ -25,7 +28,7 @@ pub(crate) enum TransactionsCommand {
         /// Older than this one
         #[arg(long, value_name = "TRANSACTION")]
         before: Option<TxId>,
-        /// At most so many
+        /// At most this many
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u32>,
     },
@@ -36,6 +39,17 @@ pub(crate) enum TransactionsCommand {
     },
     /// Raises the fee of a sent transaction now
     Bump {
+        /// The transaction
+        transaction: TxId,
+        /// The most to pay in all, in gwei per gas, whatever the configured cap is
+        #[arg(long, value_name = "GWEI", requires = "tip")]
+        max_fee: Option<Gwei>,
+        /// The most to pay above the base fee, in gwei per gas
+        #[arg(long, value_name = "GWEI", requires = "max_fee")]
+        tip: Option<Gwei>,
+    },
+    /// Cancels a transaction; one that was signed already may still be mined instead
+    Cancel {
         /// The transaction
         transaction: TxId,
     },
@@ -51,14 +65,38 @@ impl TransactionsCommand {
             Self::Show { transaction } => {
                 output.show(&api.call(&GetTransaction { transaction }).await?, details);
             }
-            Self::Bump { transaction } => {
-                let bumped = api.call(&BumpTransaction { transaction }).await?;
+            Self::Bump { transaction, max_fee, tip } => {
+                let (max_fee, priority_fee) = (max_fee.map(|gwei| gwei.0), tip.map(|gwei| gwei.0));
+                let bumped = api.call(&BumpTransaction { transaction, max_fee, priority_fee }).await?;
                 output.show(&bumped, |_| {
                     format!("the fee of transaction {transaction} is raised with the next block")
                 });
             }
+            Self::Cancel { transaction } => {
+                let cancelled = api.call(&CancelTransaction { transaction }).await?;
+                output.show(&cancelled, |cancelled| match cancelled.done {
+                    true => format!("transaction {transaction} is cancelled"),
+                    false => format!(
+                        "transaction {transaction} was signed already: another one takes its place, and the chain decides; \
+                         see `transactions show {transaction}`"
+                    ),
+                });
+            }
         }
         Ok(())
+    }
+}
+
+/// A price of gas, given in gwei.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gwei(Wei);
+
+impl FromStr for Gwei {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let price = parse_units(text, "gwei").map_err(|e| e.to_string())?.get_absolute();
+        u128::try_from(price).map(|wei| Self(Wei(wei))).map_err(|_| format!("{text} gwei is too much"))
     }
 }
 

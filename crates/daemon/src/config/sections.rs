@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Head, ProxyUrl, StartFrom};
 use privatix_channel::Amount;
-use privatix_node::{ChainSettings, PeerAddresses, UnknownContract};
+use privatix_node::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 use privatix_tor::{PluggableTransport, TorSettings};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -54,9 +54,13 @@ pub struct ChainSection {
     /// For the endpoint to answer a request.
     #[serde(default = "request_timeout", with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// The most that a transaction offers per gas; dearer ones wait.
+    /// The most that a transaction offers per gas on an ordinary day; dearer ones wait.
     #[serde(default = "max_fee_gwei")]
     pub max_fee_gwei: u64,
+    /// What a token is worth in ether, roughly: up to what it defends, an answer to a dispute may cost. Without it, such answers
+    /// wait with all others while gas is dearer than `max_fee_gwei`.
+    #[serde(default)]
+    pub ether_per_token: Option<EtherPerToken>,
 }
 
 const fn confirmations() -> u64 {
@@ -127,6 +131,7 @@ impl ChainSection {
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
         settings.fees = FeePolicy::default();
         settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);
+        settings.ether_per_token = self.ether_per_token;
         settings
     }
 }
