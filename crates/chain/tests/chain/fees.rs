@@ -1,7 +1,7 @@
 //! Fees rise until a transaction is mined, and never above the cap.
 
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use privatix_chain::{
     ChainError, Deadline, FeePolicy, Intent, Obstacle, Priority, Raise, Transactor, TxId, TxRecord, TxStatus,
@@ -21,6 +21,15 @@ fn gift(anvil: &Anvil) -> Intent {
 
 async fn sent(db: &Database, transactor: &Transactor, id: TxId) -> TxRecord {
     until(db, transactor, id, "its broadcast", |record| record.status == TxStatus::Sent).await
+}
+
+/// Waits until the node has a transaction, which is signed and stored before.
+async fn in_pool(anvil: &Anvil, hash: B256) {
+    privatix_testkit::wait_until("the transaction in the pool", crate::support::PATIENCE, async || {
+        anvil.provider().get_transaction_by_hash(hash).await.unwrap().is_some()
+    })
+    .await
+    .unwrap();
 }
 
 /// Mines a block whose gas costs `base_fee`, and waits until the transactor has seen it.
@@ -83,18 +92,14 @@ async fn an_operator_can_have_a_fee_raised_at_once() {
     let id = submit(&db, &transactor, gift(&anvil)).await;
     sent(&db, &transactor, id).await;
 
-    let mut updates = transactor.updates();
     let mut tx = db.begin().await.unwrap();
     transactor.bump(&mut tx, id, Raise::Market).await.unwrap();
     tx.commit().await.unwrap();
     transactor.wake();
-    let attempts = loop {
-        let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
-        if attempts.len() == 2 {
-            break attempts;
-        }
-        drop(within("the replacement", updates.recv()).await.unwrap());
-    };
+    until(&db, &transactor, id, "the replacement", |record| record.raise.is_none()).await;
+    let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!(attempts.len(), 2);
+    in_pool(&anvil, attempts[0].hash).await;
     anvil.mine(1).await.unwrap();
     let record = ended(&db, &transactor, id).await;
     assert_eq!(record.inclusion.unwrap().tx_hash, attempts[0].hash);
@@ -155,6 +160,7 @@ async fn an_operators_price_counts_above_the_cap_and_is_refused_below_what_pools
     until(&db, &transactor, id, "the replacement", |record| record.raise.is_none()).await;
     let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
     assert_eq!(attempts[0].fees, privatix_chain::Fees::new(50 * GWEI, 20 * GWEI));
+    in_pool(&anvil, attempts[0].hash).await;
     mine_at(&anvil, &transactor, 20 * GWEI).await;
     let record = ended(&db, &transactor, id).await;
     assert_eq!(record.inclusion.unwrap().tx_hash, attempts[0].hash);
@@ -222,11 +228,7 @@ async fn a_transaction_at_the_cap_that_is_lost_from_the_pool_is_sent_again() {
     // Lost at a price that it could pay: not refused for its fee, and not replaced by a dearer one either.
     anvil.drop_transaction(hash).await.unwrap();
     mine_at(&anvil, &transactor, 5 * GWEI / 2).await;
-    privatix_testkit::wait_until("the transaction in the pool", crate::support::PATIENCE, async || {
-        anvil.provider().get_transaction_by_hash(hash).await.unwrap().is_some()
-    })
-    .await
-    .unwrap();
+    in_pool(&anvil, hash).await;
     mine_at(&anvil, &transactor, GWEI).await;
     let record = ended(&db, &transactor, id).await;
     assert_eq!((record.status, record.inclusion.unwrap().tx_hash), (TxStatus::Mined, hash));
