@@ -68,9 +68,11 @@ impl FromStr for EtherPerToken {
     fn from_str(text: &str) -> Result<Self, String> {
         let wei = parse_ether(text)
             .map_err(|e| format!("{text:?} is no amount of ether: {e}; write one like \"0.0005\""))?;
-        u64::try_from(wei)
-            .map(|wei| Self(wei.into()))
-            .map_err(|_| format!("{text} ether for a token is too much"))
+        match u64::try_from(wei) {
+            Ok(0) => Err(format!("{text:?} ether is nothing; write what a token is worth, like \"0.0005\"")),
+            Ok(wei) => Ok(Self(wei.into())),
+            Err(_) => Err(format!("{text} ether for a token is too much")),
+        }
     }
 }
 
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!(rate.wei(Amount::ZERO, 8), 0);
         let most: EtherPerToken = "18".parse().unwrap();
         assert_eq!((most.wei(Amount::MAX, 0), most.wei(Amount::MAX, 255)), (u128::MAX, 0));
-        for wrong in ["", "-1", "a lot", "19"] {
+        for wrong in ["", "0", "-1", "a lot", "19"] {
             assert!(wrong.parse::<EtherPerToken>().is_err(), "{wrong}");
         }
     }
