@@ -195,7 +195,8 @@ impl Channels {
     }
 }
 
-/// How urgent a close is. While a challenge runs, what is claimable is lost at its end; a channel closes once only.
+/// How urgent a close or a settlement is. While a challenge runs, what is claimable is lost at its end; the contract pays
+/// each of them once only.
 fn urgency(node: &Node, view: &AgentChannel, close: Intent) -> Intent {
     let close = close.repeatable();
     let Some(ends_at) = view.on_chain().challenge_ends_at() else { return close };
@@ -247,7 +248,8 @@ async fn settle(
     let Some(voucher) = view.best().filter(|_| !view.claimable().is_zero()) else { return Ok(()) };
     let call = call::settle(&channel.descriptor, voucher);
     let key = format!("{SETTLE} {} {}", channel.id, voucher.cumulative());
-    node.submit(conn, SETTLE, &channel.id.to_string(), key, &call).await?;
+    let settle = node.intent(SETTLE, &channel.id.to_string(), key, call.abi_encode());
+    node.submit_intent(conn, urgency(node, view, settle)).await?;
     tracing::warn!(channel = %channel.id, cumulative = %voucher.cumulative(), "settling what is known to be paid; the channel stays open, as vouchers may be missing");
     node.wake_transactor();
     Ok(())

@@ -160,8 +160,8 @@ impl Node {
             let Some(last) = found.last() else { return Ok(cancelled) };
             filter.before = Some(last.id);
             for record in found.iter().filter(|record| record.created_at <= backed_up_at) {
-                let why = "it may have been sent since the backup; repeat the order if it was not";
-                cancelled += usize::from(transactor.fail_unsent(conn, record.id, why).await?);
+                transactor.cancel(conn, record.id).await?;
+                cancelled += 1;
             }
         }
     }

@@ -287,23 +287,6 @@ impl Transactor {
         Ok(table::attempts(conn, id).await?)
     }
 
-    /// Ends an intent that was never signed, in the caller's transaction, as failed for this reason, and reports it to the
-    /// sink. Returns whether it was still unsent.
-    ///
-    /// # Errors
-    /// [`ChainError::UnknownTx`], [`ChainError::TxSink`], [`ChainError::Db`].
-    pub async fn fail_unsent(&self, conn: &mut Conn, id: TxId, why: &str) -> Result<bool, ChainError> {
-        let record = self.get(conn, id).await?;
-        if record.status != TxStatus::Unsent || !table::attempts(conn, id).await?.is_empty() {
-            return Ok(false);
-        }
-        if !changes::end(conn, id, TxStatus::Failed, Some(why), false).await? {
-            return Ok(false);
-        }
-        self.inner.report(conn, id, &[TxChange::Failed]).await?;
-        Ok(true)
-    }
-
     /// Asks for a sent transaction's fee to be raised now, without waiting until it counts as stuck. Durable with the
     /// caller's transaction; followed by a [`wake`](Self::wake).
     ///
