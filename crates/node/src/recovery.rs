@@ -13,7 +13,6 @@ use privatix_chain::{MonitorState, TxFilter, TxStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_store::recovery::{self, Recovery};
-use tokio::time::Instant;
 
 use crate::transfers::{Deposit, Withdraw};
 use crate::{Node, NodeError, Role, after};
@@ -140,7 +139,7 @@ impl Node {
                     let page = privatix_jobs::list(conn, &filter).await?;
                     for job in page.jobs.iter().filter(|job| job.created_at <= backed_up_at) {
                         privatix_jobs::cancel(conn, job.id).await?;
-                        cancelled += 1;
+                        cancelled = cancelled.saturating_add(1);
                     }
                     let Some(next) = page.next else { break };
                     filter = filter.before(next);
@@ -153,15 +152,14 @@ impl Node {
     async fn cancel_unsent(&self, conn: &mut Conn, backed_up_at: SystemTime) -> Result<usize, NodeError> {
         let transactor = self.transactor()?;
         let mut cancelled = 0;
-        let mut filter = TxFilter::default();
-        filter.status = Some(TxStatus::Unsent);
+        let mut filter = TxFilter { status: Some(TxStatus::Unsent), ..TxFilter::default() };
         loop {
             let found = transactor.list(conn, &filter).await?;
             let Some(last) = found.last() else { return Ok(cancelled) };
             filter.before = Some(last.id);
             for record in found.iter().filter(|record| record.created_at <= backed_up_at) {
                 transactor.cancel(conn, record.id).await?;
-                cancelled += 1;
+                cancelled = cancelled.saturating_add(1);
             }
         }
     }
@@ -205,7 +203,7 @@ impl Node {
                 RecoveryPhase::CatchingUp => Box::pin(std::future::pending()),
                 RecoveryPhase::Grace { until } => {
                     let left = until.duration_since(now).unwrap_or_default().min(LOOK);
-                    Box::pin(tokio::time::sleep_until(Instant::now() + left))
+                    Box::pin(tokio::time::sleep(left))
                 }
             };
             tokio::select! {

@@ -58,7 +58,8 @@ impl EtherPerToken {
     pub fn wei(self, amount: Amount, decimals: u8) -> u128 {
         let unit = U256::from(10).checked_pow(U256::from(decimals)).unwrap_or(U256::MAX);
         // Below 2^192: a whole token's worth is below 2^64 wei.
-        (U256::from(amount.get()) * U256::from(self.0) / unit).saturating_to()
+        let scaled = U256::from(amount.get()).saturating_mul(U256::from(self.0));
+        scaled.checked_div(unit).unwrap_or_default().saturating_to()
     }
 }
 

@@ -77,8 +77,7 @@ async fn newest(node: &Node, kind: &str) -> Option<JobRecord> {
 }
 
 async fn sent(node: &Node, kind: &str) -> usize {
-    let mut filter = TxFilter::default();
-    filter.kind = Some(kind.to_owned());
+    let filter = TxFilter { kind: Some(kind.to_owned()), ..TxFilter::default() };
     node.transactor().unwrap().list(&mut node.db().read().await.unwrap(), &filter).await.unwrap().len()
 }
 
