@@ -1,4 +1,5 @@
 //! Crates that other projects may use alone bring what they need, and nothing of the market.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

@@ -131,7 +131,7 @@ impl Node {
         role: &R,
         backed_up_at: SystemTime,
     ) -> Result<usize, NodeError> {
-        let mut cancelled = 0;
+        let mut cancelled = 0_usize;
         for kind in [Deposit::KIND, Withdraw::KIND].iter().chain(role.not_to_be_repeated()) {
             for status in [JobStatus::Waiting, JobStatus::Running] {
                 let mut filter = Filter::new().kind(*kind).status(status);
@@ -151,7 +151,7 @@ impl Node {
 
     async fn cancel_unsent(&self, conn: &mut Conn, backed_up_at: SystemTime) -> Result<usize, NodeError> {
         let transactor = self.transactor()?;
-        let mut cancelled = 0;
+        let mut cancelled = 0_usize;
         let mut filter = TxFilter { status: Some(TxStatus::Unsent), ..TxFilter::default() };
         loop {
             let found = transactor.list(conn, &filter).await?;

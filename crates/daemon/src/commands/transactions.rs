@@ -74,12 +74,15 @@ impl TransactionsCommand {
             }
             Self::Cancel { transaction } => {
                 let cancelled = api.call(&CancelTransaction { transaction }).await?;
-                output.show(&cancelled, |cancelled| match cancelled.done {
-                    true => format!("transaction {transaction} is cancelled"),
-                    false => format!(
-                        "transaction {transaction} was signed already: another one takes its place, and the chain decides; \
-                         see `transactions show {transaction}`"
-                    ),
+                output.show(&cancelled, |cancelled| {
+                    if cancelled.done {
+                        format!("transaction {transaction} is cancelled")
+                    } else {
+                        format!(
+                            "transaction {transaction} was signed already: another one takes its place, and the chain decides; \
+                             see `transactions show {transaction}`"
+                        )
+                    }
                 });
             }
         }
