@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
-use privatix_chain::{Deadline, Intent, Priority, TxRecord, TxStatus};
+use privatix_chain::{Deadline, Intent, Priority, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{
-    AgentChannel, Amount, Answer, ChannelEvent, ChannelId, Consents, ServiceEvent, Usage,
-    answer_close_request,
+    AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Consents, ServiceEvent,
+    Usage, answer_close_request,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
@@ -151,6 +151,27 @@ impl Channels {
         }
     }
 
+    /// The close that is on its way was sent before the client asked to close, and may wait for cheaper gas until the challenge
+    /// is over: another one goes beside it.
+    async fn hurry(
+        &self,
+        channel: &Channel,
+        view: &AgentChannel,
+        ends_at: ChainTime,
+        cx: JobContext,
+    ) -> Result<Done, NodeError> {
+        let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
+        let call = call::close(&channel.descriptor, voucher);
+        let key = format!("{CLOSE} {} before {ends_at}", channel.id);
+        let mut completion = cx.finish().await?;
+        let close = self.node.intent(CLOSE, &channel.id.to_string(), key, call.abi_encode());
+        self.node.submit_intent(&mut completion, urgency(&self.node, view, close)).await?;
+        let done = completion.commit().await?;
+        tracing::warn!(channel = %channel.id, "answering the close request beside a close that is on its way");
+        self.node.wake_transactor();
+        Ok(done)
+    }
+
     /// Leaves a channel open that may be worth more than is known here; what a challenge would void is settled.
     async fn hold(
         &self,
@@ -178,6 +199,12 @@ impl Channels {
         }
         let status = channel.status.apply(ChannelEvent::CloseSent);
         let (Ok(status), true) = (status, worth_it && view.on_chain().phase().is_open()) else {
+            if let Some(ends_at) = view.on_chain().challenge_ends_at()
+                && channel.status == ChannelStatus::WaitCoop
+                && !view.claimable().is_zero()
+            {
+                return self.hurry(&channel, &view, ends_at, cx).await;
+            }
             tracing::debug!(channel = %job.channel, status = %channel.status, "nothing to close");
             return Ok(cx.finish().await?.commit().await?);
         };
@@ -212,11 +239,13 @@ fn urgency(node: &Node, view: &AgentChannel, close: Intent) -> Intent {
 pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> Result<(), NodeError> {
     let (_, view) = load(conn, node, channel.id).await?;
     match answer_close_request(&view) {
-        // A close would be final below vouchers that were lost; a settlement can be followed by a higher one.
-        Answer::CloseWith { .. } if held_until(conn, node, channel.id).await?.is_some() => {
-            settle(conn, node, channel, &view).await
-        }
         Answer::CloseWith { gain, deadline, .. } => {
+            // A close would be final below vouchers that were lost, and no job runs until the chain was caught up with.
+            if let Some(recovery) = node.recovery()
+                && (recovery.caught_up_at.is_none() || held_until(conn, node, channel.id).await?.is_some())
+            {
+                settle(conn, node, channel, &view).await?;
+            }
             tracing::warn!(channel = %channel.id, %gain, challenge_ends_at = %deadline, "the client asked to close below what is proven; answering");
             privatix_node::push(conn, &CloseChannel { channel: channel.id, even_unpaid: false }, "monitor")
                 .await
@@ -246,9 +275,16 @@ async fn settle(
     view: &AgentChannel,
 ) -> Result<(), NodeError> {
     let Some(voucher) = view.best().filter(|_| !view.claimable().is_zero()) else { return Ok(()) };
+    let subject = channel.id.to_string();
+    let filter =
+        TxFilter { kind: Some(SETTLE.to_owned()), subject: Some(subject.clone()), ..TxFilter::default() };
+    let earlier = node.transactor()?.list(conn, &filter).await?;
+    if earlier.iter().any(|record| record.status.is_open()) {
+        return Ok(()); // what came since is taken once that is over
+    }
     let call = call::settle(&channel.descriptor, voucher);
-    let key = format!("{SETTLE} {} {}", channel.id, voucher.cumulative());
-    let settle = node.intent(SETTLE, &channel.id.to_string(), key, call.abi_encode());
+    let key = format!("{SETTLE} {subject} {}", earlier.first().map_or(0, |newest| newest.id.0));
+    let settle = node.intent(SETTLE, &subject, key, call.abi_encode());
     node.submit_intent(conn, urgency(node, view, settle)).await?;
     tracing::warn!(channel = %channel.id, cumulative = %voucher.cumulative(), "settling what is known to be paid; the channel stays open, as vouchers may be missing");
     node.wake_transactor();
@@ -265,12 +301,20 @@ pub(crate) async fn answer_all(conn: &mut Conn, node: &Node) -> Result<(), NodeE
 
 /// A closing transaction is over. Success shows as an event; only failure needs an answer.
 pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {
-    if record.intent.kind != CLOSE || record.status == TxStatus::Mined {
+    if ![CLOSE, SETTLE].contains(&record.intent.kind.as_str()) || record.status == TxStatus::Mined {
         return Ok(());
     }
     let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
     let (channel, view) = load(conn, node, id).await?;
     let in_challenge = view.on_chain().challenge_ends_at().is_some();
+    if record.intent.kind == SETTLE {
+        if in_challenge {
+            let again = PushOptions::by("transactor").not_before(after(SystemTime::now(), CLOSE_AGAIN));
+            let close = CloseChannel { channel: id, even_unpaid: false };
+            privatix_jobs::push(conn, &close, again).await?;
+        }
+        return Ok(());
+    }
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
     tracing::error!(channel = %id, reason, "closing the channel failed");
     if let Ok(status) = channel.status.apply(ChannelEvent::CloseFailed { in_challenge }) {

@@ -10,11 +10,14 @@ use privatix_billing::{Account, AgentAction, SuspendReason, TerminateReason, Ter
 use privatix_chain::TxRecord;
 use privatix_channel::{ChainEvent, ChannelId, ServiceStatus, Usage};
 use privatix_db::Conn;
+use privatix_jobs::Job;
 use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::{MarketEvent, Place};
 
 use crate::channels::{CloseChannel, ProvisionChannel};
+use crate::offerings::ChangeOffering;
+use crate::operator::AppointOperator;
 use crate::payments::Payments;
 
 /// An order is given again when it has shown no effect for this long.
@@ -126,7 +129,7 @@ impl Role for AgentRole {
     }
 
     fn not_to_be_repeated(&self) -> &'static [&'static str] {
-        &[]
+        &[<AppointOperator as Job>::KIND, <ChangeOffering as Job>::KIND]
     }
 
     async fn on_stopped(&self, _: ChannelId) -> Result<(), NodeError> {

@@ -61,10 +61,10 @@ pub(crate) async fn back_up<A: App>(
 ) -> Result<(), DaemonError> {
     let database = database::<A>(loaded);
     let file = arguments.file;
-    let mark = recovery::mark(SystemTime::now());
+    let (sets, mark) = (privatix_node::migrations(), || recovery::mark(SystemTime::now()));
     let mut progress = output.progress();
     let bytes = {
-        let copying = backup::back_up(&database, &file, &mark);
+        let copying = backup::back_up(&database, &file, &sets, mark);
         tokio::pin!(copying);
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         loop {
@@ -106,7 +106,7 @@ pub(crate) async fn restore<A: App>(
     files::create_folder(&loaded.data_dir)?;
     // Of use for a file that was copied by other means, and carries no mark of its own.
     let written = arguments.file.metadata().and_then(|metadata| metadata.modified());
-    let mark = recovery::mark(written.unwrap_or(SystemTime::UNIX_EPOCH));
+    let mark = recovery::mark_if_unmarked(written.unwrap_or(SystemTime::UNIX_EPOCH));
     let restoring = Restoring::begin(&arguments.file, &database, &privatix_node::migrations(), &mark).await?;
     let backed_up_at = {
         let mut conn = restoring.conn()?;

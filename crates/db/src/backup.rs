@@ -48,7 +48,7 @@ pub enum BackupError {
         /// What SQLite's checks found.
         findings: String,
     },
-    /// A file with commits that belong to a database under another name, or to none.
+    /// A log of commits (WAL) lies beside the file.
     #[error(
         "{path} holds commits that are not in its database yet; copies are made by `backup`, not file by file. Move it away with its database, then try again"
     )]
@@ -83,16 +83,22 @@ pub enum BackupError {
 
 /// Copies the database at `path`, in use or not, to the new file `to`, which only its owner may read.
 ///
-/// `mark` is SQL that is run in the copy, for what a database should know of itself when it comes back. Whatever was
-/// committed when this began is in the copy. A process that is killed meanwhile leaves `<to>.part` behind, which the next call
-/// for the same file uses again. Returns the bytes of the copy.
+/// Whatever was committed when this began is in the copy. It is migrated to `sets`, and `mark` returns SQL that is run in it,
+/// for what a database should know of itself when it comes back; it is asked once the copy can take in nothing more. A process
+/// that is killed meanwhile leaves `<to>.part` behind, which the next call for the same file uses again. Returns the bytes of
+/// the copy.
 ///
 /// # Errors
 /// [`BackupError::Missing`], [`BackupError::Exists`], [`BackupError::UnderWay`], [`BackupError::Damaged`] (nothing is kept
 /// then), [`BackupError::File`], [`BackupError::Db`].
-pub async fn back_up(path: &Path, to: &Path, mark: &str) -> Result<u64, BackupError> {
-    let (path, to, mark) = (path.to_owned(), to.to_owned(), mark.to_owned());
-    blocking(move || copy(&path, &to, &mark)).await
+pub async fn back_up(
+    path: &Path,
+    to: &Path,
+    sets: &[MigrationSet],
+    mark: impl FnOnce() -> String + Send + 'static,
+) -> Result<u64, BackupError> {
+    let (path, to, sets) = (path.to_owned(), to.to_owned(), sets.to_vec());
+    blocking(move || copy(&path, &to, &sets, mark)).await
 }
 
 /// A copy on its way to become the database: checked and brought up to date, but not in its place yet. Dropped, it changes
@@ -147,7 +153,7 @@ impl Restoring {
         .await
     }
 
-    /// Gives the present database a second name, with all that it was ever given in one file.
+    /// Checkpoints the present database into one file and links it under a second name.
     fn keep_present(&self) -> Result<Option<PathBuf>, BackupError> {
         let database = &self.database;
         if database.exists() {
@@ -174,7 +180,12 @@ impl Restoring {
     }
 }
 
-fn copy(path: &Path, to: &Path, mark: &str) -> Result<u64, BackupError> {
+fn copy(
+    path: &Path,
+    to: &Path,
+    sets: &[MigrationSet],
+    mark: impl FnOnce() -> String,
+) -> Result<u64, BackupError> {
     if !path.is_file() {
         return Err(BackupError::Missing { path: path.to_owned() });
     }
@@ -182,7 +193,7 @@ fn copy(path: &Path, to: &Path, mark: &str) -> Result<u64, BackupError> {
         return Err(BackupError::Exists { path: to.to_owned() });
     }
     let part = beside(to, ".part");
-    let written = write_part(path, &part, mark)?;
+    let written = write_part(path, &part, sets, mark)?;
     let named = name(&part, to);
     if named.is_err() {
         let _ = fs::remove_file(&part); // the error that is returned names what is wrong
@@ -194,14 +205,19 @@ fn copy(path: &Path, to: &Path, mark: &str) -> Result<u64, BackupError> {
 }
 
 /// Writes a checked copy, and returns it locked.
-fn write_part(path: &Path, part: &Path, mark: &str) -> Result<File, BackupError> {
+fn write_part(
+    path: &Path,
+    part: &Path,
+    sets: &[MigrationSet],
+    mark: impl FnOnce() -> String,
+) -> Result<File, BackupError> {
     let written = private::create(part).map_err(file("create", part))?;
     match written.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(BackupError::UnderWay { path: part.to_owned() }),
         Err(TryLockError::Error(error)) => return Err(file("lock", part)(error)),
     }
-    let fill = || {
+    let fill = move |written: &File| {
         written.set_len(0).map_err(file("write", part))?;
         remove_side_files(part)?;
         let mut source = connect(path)?;
@@ -211,12 +227,13 @@ fn write_part(path: &Path, part: &Path, mark: &str) -> Result<File, BackupError>
             .map_err(DbError::from)?;
         drop(source);
         let mut conn = connect(part)?;
-        conn.batch_execute(mark).map_err(DbError::from)?;
+        migrate::run(&mut conn, path, sets)?;
+        conn.batch_execute(&mark()).map_err(DbError::from)?;
         verify(&mut conn, part)?;
         close(conn, part)?;
         written.sync_all().map_err(file("write", part))
     };
-    match fill() {
+    match fill(&written) {
         Ok(()) => Ok(written),
         Err(error) => {
             let _ = remove_side_files(part); // the error that is returned names what is wrong

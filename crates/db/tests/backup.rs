@@ -100,7 +100,7 @@ async fn a_copy_made_while_others_write_is_of_one_moment_and_misses_nothing_from
     for round in 0..5 {
         let before = bodies(&db).await.len();
         let copy = folder.at(&format!("copy-{round}"));
-        let bytes = backup::back_up(&folder.at("live.db"), &copy, MARK).await.unwrap();
+        let bytes = backup::back_up(&folder.at("live.db"), &copy, &[OLD], || MARK.to_owned()).await.unwrap();
         let metadata = copy.metadata().unwrap();
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (bytes, 0o600));
         assert!(!folder.names().iter().any(|name| name.contains(".part")));
@@ -120,12 +120,12 @@ async fn a_copy_made_while_others_write_is_of_one_moment_and_misses_nothing_from
 async fn a_copy_replaces_nothing_and_there_is_one_writer_of_it() {
     let folder = Folder::new();
     let (live, copy) = (folder.at("live.db"), folder.at("copy"));
-    let missing = backup::back_up(&live, &copy, MARK).await.unwrap_err();
+    let missing = backup::back_up(&live, &copy, &[OLD], || MARK.to_owned()).await.unwrap_err();
     assert!(matches!(missing, BackupError::Missing { .. }), "{missing}");
 
     made(&live, &["one"]).await;
     std::fs::write(&copy, "precious").unwrap();
-    let refused = backup::back_up(&live, &copy, MARK).await.unwrap_err();
+    let refused = backup::back_up(&live, &copy, &[OLD], || MARK.to_owned()).await.unwrap_err();
     assert!(matches!(refused, BackupError::Exists { .. }), "{refused}");
     assert_eq!(std::fs::read(&copy).unwrap(), b"precious");
     std::fs::remove_file(&copy).unwrap();
@@ -135,10 +135,10 @@ async fn a_copy_replaces_nothing_and_there_is_one_writer_of_it() {
     std::fs::write(folder.at("copy.part"), vec![7; 10_000]).unwrap();
     std::fs::write(folder.at("copy.part-journal"), vec![7; 10_000]).unwrap();
     part.try_lock().unwrap();
-    let busy = backup::back_up(&live, &copy, MARK).await.unwrap_err();
+    let busy = backup::back_up(&live, &copy, &[OLD], || MARK.to_owned()).await.unwrap_err();
     assert!(matches!(busy, BackupError::UnderWay { .. }), "{busy}");
     drop(part);
-    backup::back_up(&live, &copy, MARK).await.unwrap();
+    backup::back_up(&live, &copy, &[OLD], || MARK.to_owned()).await.unwrap();
     assert_eq!(folder.names(), ["copy", "live.db", "live.db.lock"]);
 }
 
@@ -148,7 +148,7 @@ async fn what_is_restored_is_the_copy_and_the_former_database_is_kept_with_its_l
     let (live, copy, crashed) = (folder.at("live.db"), folder.at("copy"), folder.at("crashed.db"));
     let db = open(&live).await;
     add(&db, &["one"]).await;
-    backup::back_up(&live, &copy, "").await.unwrap();
+    backup::back_up(&live, &copy, &[OLD], String::new).await.unwrap();
     add(&db, &["two"]).await;
     // As a process leaves it that is killed: the last commit lies beside the database.
     for suffix in ["", "-wal"] {
@@ -174,7 +174,7 @@ async fn nothing_that_is_not_sound_is_restored_and_nothing_in_use_is_replaced() 
     let (live, copy) = (folder.at("live.db"), folder.at("copy"));
     let many = notes_of("grey");
     made(&live, &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    backup::back_up(&live, &copy, "").await.unwrap();
+    backup::back_up(&live, &copy, &[OLD], String::new).await.unwrap();
     let whole = std::fs::read(&copy).unwrap();
 
     let mut torn = whole.clone();
@@ -250,7 +250,7 @@ async fn a_kill_at_any_step_of_a_restore_leaves_a_whole_database() {
         let made_of = folder.at(&format!("{colour}.db"));
         let notes = notes_of(colour);
         made(&made_of, &notes.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        backup::back_up(&made_of, &folder.at(colour), "").await.unwrap();
+        backup::back_up(&made_of, &folder.at(colour), &[OLD], String::new).await.unwrap();
     }
     let live = folder.at("live.db");
     for kill in 0..KILLS {

@@ -13,7 +13,7 @@ use privatix_db::{Conn, on};
 use crate::JobsError;
 use crate::statement::Statement;
 
-/// So many deaths in a row make a suspect. The indexes `job_due` and `job_suspect` repeat the number.
+/// This many deaths in a row make a suspect. The indexes `job_due` and `job_suspect` repeat the number.
 pub(crate) const SUSPECTED: u32 = 2;
 
 /// The deaths in a row of a job that ran when its process died, and had `before` then.
@@ -31,7 +31,7 @@ pub(crate) fn after_death(before: u32, lane: Option<usize>, known: Option<usize>
 /// What a lane may claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// At most so many jobs that are no suspects.
+    /// At most this many jobs that are no suspects.
     Jobs(usize),
     /// One suspect.
     Suspect,

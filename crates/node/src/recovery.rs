@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use privatix_chain::{MonitorState, TxFilter, TxStatus};
+use privatix_chain::{Freshness, MonitorState, TxFilter, TxRecord, TxStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_store::recovery::{self, Recovery};
@@ -21,6 +21,9 @@ use crate::{Node, NodeError, Role, after};
 pub const GRACE: Duration = Duration::from_hours(24);
 /// How often a wait looks whether the operator has ended the recovery, or the clock was set.
 const LOOK: Duration = Duration::from_mins(10);
+
+/// After an error.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The part of the health page that shows a recovery.
 const PART: &str = "recovery";
@@ -71,7 +74,7 @@ pub fn held_until(
 }
 
 impl Node {
-    /// What the database says of its recovery, while there is one.
+    /// The recovery, as it is stored, while there is one.
     pub fn recovery(&self) -> Option<Recovery> {
         *self.recovery.borrow()
     }
@@ -112,7 +115,7 @@ impl Node {
         let Some(recovery) = self.recovery() else { return Ok(()) };
         let mut tx = self.db.begin().await?;
         let jobs = self.cancel_uncertain_jobs(&mut tx, role, recovery.backed_up_at).await?;
-        let transactions = self.cancel_unsent(&mut tx, recovery.backed_up_at).await?;
+        let transactions = self.cancel_transactions(&mut tx, recovery.backed_up_at).await?;
         role.on_restored(&mut tx).await?;
         tx.commit().await?;
         tracing::warn!(
@@ -149,23 +152,48 @@ impl Node {
         Ok(cancelled)
     }
 
-    async fn cancel_unsent(&self, conn: &mut Conn, backed_up_at: SystemTime) -> Result<usize, NodeError> {
+    /// Also those that were signed: they may have been sent since at another price or nonce, and a close among them would be
+    /// final below lost vouchers. One that was mined is still reported as mined.
+    async fn cancel_transactions(
+        &self,
+        conn: &mut Conn,
+        backed_up_at: SystemTime,
+    ) -> Result<usize, NodeError> {
         let transactor = self.transactor()?;
         let mut cancelled = 0_usize;
-        let mut filter = TxFilter { status: Some(TxStatus::Unsent), ..TxFilter::default() };
+        for status in [TxStatus::Unsent, TxStatus::Sent] {
+            let mut filter = TxFilter { status: Some(status), ..TxFilter::default() };
+            loop {
+                let found = transactor.list(conn, &filter).await?;
+                let Some(last) = found.last() else { break };
+                filter.before = Some(last.id);
+                let uncertain = |record: &&TxRecord| {
+                    record.created_at <= backed_up_at && record.inclusion.is_none() && !record.filler
+                };
+                for record in found.iter().filter(uncertain) {
+                    transactor.cancel(conn, record.id).await?;
+                    cancelled = cancelled.saturating_add(1);
+                }
+            }
+        }
+        Ok(cancelled)
+    }
+
+    /// [`catch_up`](Self::catch_up), again after errors of the database, which pass.
+    pub(crate) async fn caught_up(&self) -> Result<(), NodeError> {
         loop {
-            let found = transactor.list(conn, &filter).await?;
-            let Some(last) = found.last() else { return Ok(cancelled) };
-            filter.before = Some(last.id);
-            for record in found.iter().filter(|record| record.created_at <= backed_up_at) {
-                transactor.cancel(conn, record.id).await?;
-                cancelled = cancelled.saturating_add(1);
+            match self.catch_up().await {
+                Err(error) if !matches!(error, NodeError::NotRunning) => {
+                    tracing::error!(%error, "the recovery cannot be noted; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                ended => return ended,
             }
         }
     }
 
     /// Waits until all that the chain had confirmed is stored, and notes it. Returns at once where there is no recovery.
-    pub(crate) async fn catch_up(&self) -> Result<(), NodeError> {
+    async fn catch_up(&self) -> Result<(), NodeError> {
         let Some(mut recovery) = self.recovery() else { return Ok(()) };
         if recovery.caught_up_at.is_some() {
             return Ok(());
@@ -175,7 +203,14 @@ impl Node {
             engine.as_ref().ok_or(NodeError::NotRunning)?.monitor.clone()
         };
         let ended = |_| NodeError::NotRunning;
-        monitor.wait_for(|status| status.state == MonitorState::Following).await.map_err(ended)?;
+        loop {
+            monitor.wait_for(|status| status.state == MonitorState::Following).await.map_err(ended)?;
+            // An endpoint that is itself behind has nothing new to show.
+            if self.head_age().is_some_and(|age| age.freshness == Freshness::Fresh) {
+                break;
+            }
+            let _ = tokio::time::timeout(PAUSE, monitor.changed()).await; // looked at again in any case
+        }
         let now = SystemTime::now();
         let mut tx = self.db.begin().await?;
         recovery::caught_up(&mut tx, now).await?;
@@ -196,10 +231,13 @@ impl Node {
             let Some(recovery) = *seen.borrow_and_update() else { return Ok(()) };
             let now = SystemTime::now();
             let pause: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = match phase(&recovery, now) {
-                RecoveryPhase::Over => {
-                    self.end_recovery().await?;
-                    return Ok(());
-                }
+                RecoveryPhase::Over => match self.end_recovery().await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => {
+                        tracing::error!(%error, "the end of the recovery cannot be noted; trying again");
+                        Box::pin(tokio::time::sleep(PAUSE))
+                    }
+                },
                 RecoveryPhase::CatchingUp => Box::pin(std::future::pending()),
                 RecoveryPhase::Grace { until } => {
                     let left = until.duration_since(now).unwrap_or_default().min(LOOK);

@@ -34,7 +34,7 @@ pub trait Role: Send + Sync + 'static {
     /// cannot wait. Called at each start of a recovery.
     async fn on_restored(&self, conn: &mut Conn) -> Result<(), NodeError>;
 
-    /// Kinds of its jobs that would move money a second time if they were carried out again.
+    /// Kinds of its jobs that would move money a second time, or undo a later order, if they were carried out again.
     fn not_to_be_repeated(&self) -> &'static [&'static str];
 
     /// A service was stopped for good, and all its usage is stored; its status is still `Terminating`. The place to settle

@@ -1,14 +1,14 @@
 //! A node's tasks: started together, stopped in the order that loses nothing.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use privatix_adapter::{Configuration, usage_reports};
 use privatix_chain::{Keyring, Monitor, RevertDecoder, Transactor};
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
-use privatix_jobs::{Processor, ProcessorBuilder};
+use privatix_jobs::{Processor, ProcessorBuilder, Retention};
 use privatix_store::channels;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,6 +22,13 @@ use crate::services::ServiceOrders;
 use crate::sink::Sink;
 use crate::transfers::{Deposit, Transfers, Withdraw};
 use crate::{Node, NodeError, Role};
+
+/// How long ended jobs can be looked up.
+const RETENTION: Retention = Retention {
+    done: Some(Duration::from_hours(7 * 24)),
+    failed: Some(Duration::from_hours(90 * 24)),
+    cancelled: Some(Duration::from_hours(30 * 24)),
+};
 
 impl Node {
     /// Runs until shutdown, or until something that only an operator can mend.
@@ -92,6 +99,7 @@ impl Node {
         let processor = register(
             Processor::builder(self.db.clone())
                 .wake(self.wake.clone())
+                .retention(RETENTION)
                 .register(ServiceOrders { services: Arc::clone(&self.services), role: Arc::clone(&role) })
                 .register::<Deposit, _>(Transfers(Arc::clone(self)))
                 .register::<Withdraw, _>(Transfers(Arc::clone(self))),
@@ -108,7 +116,7 @@ impl Node {
         tasks.spawn(async move {
             let run = async {
                 if recovering {
-                    match token.run_until_cancelled(node.catch_up()).await {
+                    match token.run_until_cancelled(node.caught_up()).await {
                         Some(caught_up) => caught_up?,
                         None => return Ok(()),
                     }

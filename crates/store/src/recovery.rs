@@ -22,8 +22,18 @@ pub struct Recovery {
     pub caught_up_at: Option<SystemTime>,
 }
 
-/// The SQL that marks a copy made at `at`. A database that is marked already keeps its older mark.
+/// The SQL that marks a copy made at `at`. In place of an older mark, as the copy is the newer one, and its recovery begins
+/// from the start.
 pub fn mark(at: SystemTime) -> String {
+    let Micros(at) = at.into();
+    format!(
+        "INSERT INTO recovery (id, backed_up_at) VALUES (1, {at}) \
+         ON CONFLICT (id) DO UPDATE SET backed_up_at = excluded.backed_up_at, caught_up_at = NULL"
+    )
+}
+
+/// The SQL that marks a file of this time that may have come without a mark. One that it has stays.
+pub fn mark_if_unmarked(at: SystemTime) -> String {
     let Micros(at) = at.into();
     format!("INSERT OR IGNORE INTO recovery (id, backed_up_at) VALUES (1, {at})")
 }

@@ -1,6 +1,6 @@
 //! An agent whose database came back from a backup: vouchers that were accepted since are unknown to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use privatix_agent::AgentHandle;
@@ -8,7 +8,7 @@ use privatix_chain::TxFilter;
 use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure};
 use privatix_contracts::call;
 use privatix_db::Database;
-use privatix_db::backup::{self, Restoring};
+use privatix_db::backup::{self, BackupError, Restoring};
 use privatix_jobs::{Filter, Job as _, JobRecord, JobStatus, PushOptions};
 use privatix_node::{Node, NodeError, Withdraw};
 use privatix_somc::{Client, ClientLimits, DirectTransport};
@@ -40,7 +40,7 @@ impl Lost {
         let lost = Self { backup: market.database("agent").with_extension("copy"), market, channel: id };
         lost.pay(&agent.handle, 600).await;
         let path = lost.market.database("agent");
-        backup::back_up(&path, &lost.backup, &recovery::mark(SystemTime::now())).await.unwrap();
+        back_up(&path, &lost.backup).await.unwrap();
         lost.pay(&agent.handle, 900).await;
         agent.stop().await;
         lost.market.closed("agent").await;
@@ -60,6 +60,10 @@ impl Lost {
         restoring.replace().await.unwrap();
         self.market.agent().await
     }
+}
+
+async fn back_up(from: &Path, to: &Path) -> Result<u64, BackupError> {
+    backup::back_up(from, to, &privatix_node::migrations(), || recovery::mark(SystemTime::now())).await
 }
 
 async fn caught_up(node: &Node) {
@@ -176,11 +180,7 @@ async fn an_order_that_may_have_been_carried_out_since_is_not_carried_out_again(
         tx.commit().await.unwrap();
         drop(db);
         let marked = lost.backup.with_extension("marked");
-        wait_for("the database", LIMIT, async || {
-            backup::back_up(&lost.backup, &marked, &recovery::mark(SystemTime::now())).await
-        })
-        .await
-        .unwrap();
+        wait_for("the database", LIMIT, async || back_up(&lost.backup, &marked).await).await.unwrap();
         std::fs::remove_file(&lost.backup).unwrap();
         std::fs::rename(&marked, &lost.backup).unwrap();
         for suffix in ["copy-wal", "copy-shm"] {

@@ -6,13 +6,13 @@ use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting};
 use privatix_node::{Node, recovery_phase};
 
-use super::money::{self, Disk, Facts, View};
+use super::money::{self, Disk, Facts, Sender, View};
 use crate::node::{ChainStatus, Health, Reason};
 
 /// How the daemon is, with what the last look at its disk has shown.
 pub(crate) fn health(node: &Node, disk: Option<Disk>) -> Health {
     let recovery = node.recovery().map(|recovery| recovery_phase(&recovery, SystemTime::now()));
-    let checks = money::checks(&Facts { view: view(node), disk, recovery });
+    let checks = money::checks(&Facts { view: view(node), disk, recovery, sender: sender(node) });
     let (reasons, warnings) = in_the_way(node);
     Health {
         live: true, // it answers
@@ -28,14 +28,34 @@ fn view(node: &Node) -> View {
     let Some(status) = node.monitor() else { return View::Nothing };
     let (Some(head), Some(age)) = (status.newest, node.head_age()) else { return View::Nothing };
     match (&status.state, age.freshness) {
-        (MonitorState::CatchingUp, Freshness::Fresh | Freshness::Late) => {
-            View::Behind(monitor_hindered(&status).unwrap_or_default())
+        (MonitorState::CatchingUp | MonitorState::Stalled { .. }, Freshness::Fresh | Freshness::Late) => {
+            let stalled_for = match &status.state {
+                MonitorState::Stalled { since, .. } => {
+                    Some(SystemTime::now().duration_since(*since).unwrap_or_default())
+                }
+                _ => None,
+            };
+            View::Behind { message: monitor_hindered(&status).unwrap_or_default(), stalled_for }
         }
         (_, freshness) if status.disagreement => View::Followed {
             freshness,
             complaint: Some("the endpoints contradict each other; see `reasons`".to_owned()),
         },
         (_, freshness) => View::Followed { freshness, complaint: age.complaint(&head) },
+    }
+}
+
+fn sender(node: &Node) -> Sender {
+    let Ok(transactor) = node.transactor() else { return Sender::Nothing };
+    let status = transactor.status().borrow().clone();
+    match (status.state, status.waiting) {
+        (TransactorState::Stalled { reason, failures, .. }, _) => {
+            Sender::Stalled(format!("no transaction can be sent: {reason} ({failures} failures in a row)"))
+        }
+        (_, Some(TxWaiting { id, kind, obstacle, .. })) => {
+            Sender::Waits(format!("transaction {id} ({kind}) waits: {obstacle}"))
+        }
+        _ => Sender::Sends,
     }
 }
 

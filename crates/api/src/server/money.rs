@@ -16,6 +16,9 @@ const SLOW_COMMIT: Duration = Duration::from_secs(2);
 /// A commit that takes longer holds up answers to disputes.
 const STUCK_COMMIT: Duration = Duration::from_secs(15);
 
+/// A monitor that has not gone on for longer may have missed a close request.
+const STALLED: Duration = Duration::from_mins(5);
+
 /// What the parts report.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -24,6 +27,20 @@ pub(crate) struct Facts {
     pub(crate) disk: Option<Disk>,
     /// How far a recovery after a restore is, if there is one.
     pub(crate) recovery: Option<RecoveryPhase>,
+    pub(crate) sender: Sender,
+}
+
+/// How the sending of transactions goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Sender {
+    /// It does not run yet.
+    Nothing,
+    /// Every transaction advances.
+    Sends,
+    /// One waits, for example for gas.
+    Waits(String),
+    /// None can be sent.
+    Stalled(String),
 }
 
 /// How well the chain is seen.
@@ -32,7 +49,7 @@ pub(crate) enum View {
     /// No block was seen yet.
     Nothing,
     /// Its newest block is known, but not all that was confirmed is stored.
-    Behind(String),
+    Behind { message: String, stalled_for: Option<Duration> },
     /// All that was confirmed is stored.
     Followed { freshness: Freshness, complaint: Option<String> },
 }
@@ -48,14 +65,24 @@ pub(crate) struct Disk {
 
 /// The checks behind "money is safe".
 pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
-    vec![view(&facts.view), disk(facts.disk.as_ref()), writer(facts.disk.as_ref()), recovery(facts.recovery)]
+    vec![
+        view(&facts.view),
+        disk(facts.disk.as_ref()),
+        writer(facts.disk.as_ref()),
+        recovery(facts.recovery),
+        sender(&facts.sender),
+    ]
 }
 
 fn view(view: &View) -> Check {
     let named = |state, message| Check { name: "view".to_owned(), state, message };
     match view {
         View::Nothing => named(CheckState::Unknown, Some("no block of the chain was seen yet".to_owned())),
-        View::Behind(message) => named(CheckState::AtRisk, Some(message.clone())),
+        View::Behind { message, stalled_for } => {
+            let is_bad = stalled_for.is_some_and(|stalled| stalled >= STALLED);
+            let state = if is_bad { CheckState::Bad } else { CheckState::AtRisk };
+            named(state, Some(message.clone()))
+        }
         View::Followed { freshness, complaint } => {
             let state = match freshness {
                 Freshness::Fresh => CheckState::Good,
@@ -105,6 +132,16 @@ fn writer(disk: Option<&Disk>) -> Check {
     }
 }
 
+fn sender(sender: &Sender) -> Check {
+    let (state, message) = match sender {
+        Sender::Nothing => (CheckState::Unknown, Some("the node is starting; try again".to_owned())),
+        Sender::Sends => (CheckState::Good, None),
+        Sender::Waits(message) => (CheckState::AtRisk, Some(message.clone())),
+        Sender::Stalled(message) => (CheckState::Bad, Some(message.clone())),
+    };
+    Check { name: "sender".to_owned(), state, message }
+}
+
 fn recovery(phase: Option<RecoveryPhase>) -> Check {
     let (state, message) = match phase {
         None | Some(RecoveryPhase::Over) => (CheckState::Good, None),
@@ -140,7 +177,12 @@ mod tests {
             view: View::Followed { freshness: Freshness::Fresh, complaint: None },
             disk: Some(Disk { free: Ok(100 << 30), commit: Ok(Duration::from_millis(3)) }),
             recovery: None,
+            sender: Sender::Sends,
         }
+    }
+
+    fn behind(stalled: Option<u64>) -> View {
+        View::Behind { message: "block 3 of 9".into(), stalled_for: stalled.map(Duration::from_secs) }
     }
 
     fn states(facts: &Facts) -> Vec<(String, CheckState)> {
@@ -165,11 +207,24 @@ mod tests {
         let followed = |freshness| View::Followed { freshness, complaint: Some("late".into()) };
         for (view, state) in [
             (View::Nothing, CheckState::Unknown),
-            (View::Behind("block 3 of 9".into()), CheckState::AtRisk),
+            (behind(None), CheckState::AtRisk),
+            (behind(Some(299)), CheckState::AtRisk),
+            (behind(Some(300)), CheckState::Bad),
             (followed(Freshness::Late), CheckState::AtRisk),
             (followed(Freshness::Stale), CheckState::Bad),
         ] {
             all_good_but("view", state, &Facts { view, ..facts() });
+        }
+    }
+
+    #[test]
+    fn a_transaction_that_waits_is_a_risk_and_a_stalled_sender_is_bad() {
+        for (sender, state) in [
+            (Sender::Nothing, CheckState::Unknown),
+            (Sender::Waits("no gas".into()), CheckState::AtRisk),
+            (Sender::Stalled("unreachable".into()), CheckState::Bad),
+        ] {
+            all_good_but("sender", state, &Facts { sender, ..facts() });
         }
     }
 
@@ -218,6 +273,6 @@ mod tests {
         assert!(!is_safe(&checks(&Facts { view: View::Nothing, ..facts() })));
         let unknown = Disk { free: Err("not supported".into()), commit: Ok(Duration::ZERO) };
         assert!(!is_safe(&checks(&Facts { disk: Some(unknown), ..facts() })));
-        assert!(is_safe(&checks(&Facts { view: View::Behind("3 of 9".into()), ..facts() })), "at risk only");
+        assert!(is_safe(&checks(&Facts { view: behind(None), ..facts() })), "at risk only");
     }
 }

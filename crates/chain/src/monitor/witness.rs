@@ -139,7 +139,12 @@ impl Inner {
             logs.retain(|(number, ..), _| *number == block);
             logs
         };
-        let (header, other) = (rpc.header(block).await?, witness.rpc.header(block).await?);
+        let header = rpc.header(block).await?;
+        // Who accuses and does not stand by it is left out, and not the accused.
+        let other = match witness.rpc.header(block).await {
+            Ok(other) => other,
+            Err(error) => return Ok(self.without(witness, &error)),
+        };
         if header.hash != other.hash {
             return Err(self.disagreement(at, witness, block));
         }
@@ -147,7 +152,10 @@ impl Inner {
             Ok::<_, ChainError>(placed(&self.logs_of_block(rpc, width, header.hash).await?))
         };
         let mine_again = again(rpc, self.endpoints.width(at)).await?;
-        let theirs_again = again(&witness.rpc, self.endpoints.width(witness.at)).await?;
+        let theirs_again = match again(&witness.rpc, self.endpoints.width(witness.at)).await {
+            Ok(logs) => logs,
+            Err(error) => return Ok(self.without(witness, &error)),
+        };
         let mut third = None;
         for other in self.others(at, witness.at) {
             if let Ok(logs) = again(&self.endpoints.rpc(other), self.endpoints.width(other)).await {
@@ -170,6 +178,12 @@ impl Inner {
         };
         self.endpoints.convict(guilty, Evidence::OtherLogs { block, hash: header.hash });
         Ok(Checked::Again)
+    }
+
+    /// Lets a witness rest that does not answer when it is asked about a difference.
+    fn without(&self, witness: &Witness, error: &ChainError) -> Checked {
+        self.endpoints.failed(witness.at, error);
+        Checked::Again
     }
 
     /// Whether another good endpoint still has a block with this hash, so that one endpoint's word is not enough to undo it.

@@ -73,7 +73,15 @@ impl Inner {
                 with_place.into_iter().map(|(item, candidate)| self.estimate(item, candidate)).collect();
             let mut estimates = futures::stream::iter(estimates).buffered(AT_ONCE);
             while let Some((item, candidate, gas)) = estimates.next().await {
-                match self.sign_one(memory, now, account, item, &candidate, gas?).await {
+                let gas = match gas {
+                    Ok(gas) => gas,
+                    // What is signed already goes out, whatever the endpoint does with another one's estimate.
+                    Err(error) => {
+                        trouble = Some(error);
+                        continue;
+                    }
+                };
+                match self.sign_one(memory, now, account, item, &candidate, gas).await {
                     Ok(one) => signed.extend(one),
                     Err(error) if is_of_one(&error) => trouble = Some(error),
                     Err(error) => return Err(error),
@@ -351,7 +359,8 @@ impl Inner {
         let patient = now.head < noticed.saturating_add(self.options.fees.stuck_after_blocks);
         let urgent = items.iter().any(|item| item.record.intent.priority == Priority::Urgent);
         let mut fillers = Vec::new();
-        let flying = items.iter().filter(|item| item.record.filler).count();
+        // One that lost its nonce is of no use any more.
+        let flying = items.iter().filter(|item| item.record.filler && item.record.nonce.is_some()).count();
         for slot in gaps.into_iter().take(FILLERS.saturating_sub(flying)) {
             let Slots { ending, bound, .. } = &account.slots;
             let ours =

@@ -186,7 +186,7 @@ impl Inner {
         self.include(record, nonce, inclusion).await?;
         let failure = match status {
             TxStatus::Mined => None,
-            _ => Some(self.revert_reason(record, inclusion).await?),
+            _ => Some(self.revert_reason(record, inclusion).await),
         };
         let mut tx = self.db.begin().await?;
         if !changes::end(&mut tx, record.id, status, failure.as_deref(), !is_final).await? {
@@ -291,19 +291,16 @@ impl Inner {
     }
 
     /// Why a mined transaction reverted, by running it again where it was mined.
-    async fn revert_reason(&self, record: &TxRecord, inclusion: Inclusion) -> Result<String, ChainError> {
+    async fn revert_reason(&self, record: &TxRecord, inclusion: Inclusion) -> String {
         let gas = record.gas_limit.unwrap_or(inclusion.gas_used);
         let before = inclusion.block.saturating_sub(1);
         match self.rpc.call(call(record), gas, before).await {
-            Ok(_) if inclusion.gas_used >= gas => Ok("reverted: out of gas".to_owned()),
-            Ok(_) => Ok("reverted, by what other transactions did just before it".to_owned()),
+            Ok(_) if inclusion.gas_used >= gas => "reverted: out of gas".to_owned(),
+            Ok(_) => "reverted, by what other transactions did just before it".to_owned(),
             Err(error) => match revert::reason(&error.fault, self.options.decode.as_ref()) {
-                Some(reason) => Ok(format!("reverted: {reason}")),
-                // An old state may be gone; the outcome is certain all the same.
-                None if matches!(error.fault, Fault::Refused { .. }) => {
-                    Ok(format!("reverted, reason not known ({})", error.fault))
-                }
-                None => Err(error.into()),
+                Some(reason) => format!("reverted: {reason}"),
+                // An old state may be gone, or not be served; the outcome is certain all the same.
+                None => format!("reverted, reason not known ({})", error.fault),
             },
         }
     }

@@ -74,15 +74,17 @@ pub(super) struct Slots {
 impl Slots {
     /// The nonce for a candidate, which owns it from then on; none if it must wait.
     pub(super) fn take(&mut self, candidate: &Candidate) -> Option<Slot> {
+        let left = self.owners.iter().find(|(_, owner)| owner.id == candidate.id).map(|(nonce, _)| *nonce);
+        // One that has a nonce only ever moves to a lower one: each move costs a replacement.
+        let below = left.unwrap_or(u64::MAX);
         let slot = match candidate.bound {
             Some(nonce) if !candidate.repeatable => self.slot_at(candidate, nonce)?,
             _ => {
-                let ending = self.owners.iter().find(|(_, owner)| owner.ending);
+                let ending = self.owners.range(..below).find(|(_, owner)| owner.ending);
                 let ending = ending.map(|(nonce, owner)| Slot { nonce: *nonce, displaces: Some(owner.id) });
-                self.overtake(candidate).or(ending).or_else(|| self.free(candidate))?
+                self.overtake(candidate, below).or(ending).or_else(|| self.free(candidate, below))?
             }
         };
-        let left = self.owners.iter().find(|(_, owner)| owner.id == candidate.id).map(|(nonce, _)| *nonce);
         if let Some(left) = left {
             self.owners.remove(&left);
         }
@@ -107,21 +109,22 @@ impl Slots {
 
     /// The lowest nonce of a cheaper one, for an urgent candidate that would be blocked by it: now, or later, when it could
     /// not be signed for another nonce any more.
-    fn overtake(&self, candidate: &Candidate) -> Option<Slot> {
-        let (nonce, owner) = self.owners.iter().find(|(_, owner)| yields(owner, candidate))?;
-        let ahead = self.owners.values().find(|owner| owner.id != candidate.id)?;
+    fn overtake(&self, candidate: &Candidate, below: u64) -> Option<Slot> {
+        let (nonce, owner) = self.owners.range(..below).find(|(_, owner)| yields(owner, candidate))?;
+        let (_, ahead) = self.owners.range(..below).next()?;
         let blocked = ahead.stalled || !candidate.repeatable || self.owners.len() >= PLACES;
         blocked.then_some(Slot { nonce: *nonce, displaces: Some(owner.id) })
     }
 
-    /// The lowest nonce that nobody has.
-    fn free(&self, candidate: &Candidate) -> Option<Slot> {
-        if self.owners.values().any(|owner| owner.id == candidate.id)
-            || self.owners.len() >= candidate.priority.places()
-        {
+    /// The lowest nonce that nobody has. One that waits behind foreign transactions, or a gap, moves there when it is pressed.
+    fn free(&self, candidate: &Candidate, below: u64) -> Option<Slot> {
+        let has_one = below < u64::MAX;
+        let may_move = candidate.repeatable && candidate.pressed;
+        if (has_one && !may_move) || (!has_one && self.owners.len() >= candidate.priority.places()) {
             return None;
         }
         (self.latest..=self.latest.saturating_add(REACH))
+            .take_while(|nonce| *nonce < below)
             .find(|nonce| !self.owners.contains_key(nonce) && (candidate.pressed || !self.is_foreign(*nonce)))
             .map(|nonce| Slot { nonce, displaces: None })
     }
@@ -178,6 +181,28 @@ mod tests {
         }
         slots.pending += u64::try_from(owners).unwrap();
         slots
+    }
+
+    #[test]
+    fn a_dispute_that_has_a_nonce_never_moves_behind_it() {
+        let mut slots = slots(3);
+        stall(&mut slots);
+        assert_eq!(slots.take(&dispute(9)), Some(slot(10, 1)), "it takes the first place");
+        stall(&mut slots);
+        assert_eq!(slots.take(&dispute(9)), None, "and stays there, whatever does not pay behind it");
+        let (urgent, more) = (dispute(8), Candidate { pressed: true, ..dispute(8) });
+        slots.take(&urgent).unwrap();
+        stall(&mut slots);
+        assert_eq!(slots.take(&urgent), None, "two disputes do not change places");
+        assert_eq!(slots.take(&more), None, "there is no free nonce below its own");
+    }
+
+    #[test]
+    fn a_pressed_dispute_moves_to_a_free_nonce_below_its_own() {
+        let mut slots = Slots { latest: 10, pending: 13, ..Slots::default() };
+        assert_eq!(slots.take(&dispute(1)), Some(slot(13, 0)), "behind foreign ones");
+        assert_eq!(slots.take(&dispute(1)), None);
+        assert_eq!(slots.take(&Candidate { pressed: true, ..dispute(1) }), Some(slot(10, 0)));
     }
 
     fn stall(slots: &mut Slots) {

@@ -252,7 +252,7 @@ mod tests {
         let key = PrivateKeySigner::random();
         create(&path, &key, &"correct horse".into()).unwrap();
         let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!(json["crypto"]["kdfparams"]["n"], 1 << 17);
+        assert_eq!(json["crypto"]["kdfparams"]["n"], 1 << 18);
         assert_eq!(json["crypto"]["kdfparams"]["r"], 8);
         assert_eq!(open(&path, &"correct horse".into()).unwrap().address(), key.address());
     }
