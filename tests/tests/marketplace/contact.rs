@@ -181,15 +181,16 @@ async fn offerings_at_dead_addresses_keep_no_channel_waiting() {
     let swallowed = Arc::new(Swallowed::default());
     let agents = Arc::new(DirectTransport::anywhere());
     let client = market.client_over(agents, swallowed.clone(), direct()).await;
-    announce_dead(&market, 12).await;
+    announce_dead(&market, 20).await;
+    // As many as the lane for strangers has workers.
     wait_for("offerings to be fetched", LIMIT, async || match swallowed.waiting.load(SeqCst) {
-        4 => Ok(()),
+        16 => Ok(()),
         other => Err(other),
     })
     .await
     .unwrap();
     market.buy(&agent.handle, &client.handle, offering, None).await;
-    assert_eq!((swallowed.waiting.load(SeqCst), swallowed.most.load(SeqCst)), (4, 4));
+    assert_eq!((swallowed.waiting.load(SeqCst), swallowed.most.load(SeqCst)), (16, 16));
     client.stop().await;
     agent.stop().await;
 }
