@@ -10,30 +10,48 @@ use self::stage::{PROXIED, Row, Way, play, row, send, until, until_other_has};
 use crate::support::origin::pattern;
 use crate::support::{Pair, program, soon};
 
+/// How often a row is played before a difference counts: where two ends act at the same moment, the kernel decides which
+/// one is first, with and without the proxy.
+const PLAYS: u32 = 3;
+
 /// Plays each row in each way, and compares with the direct one.
 async fn expect_the_same(rows: Vec<Row>) {
     let pair = Pair::new().await;
     let mut differ = Vec::new();
     for row in rows {
-        let Some(direct) = play(&row, Way::Direct, &pair).await else {
-            eprintln!("{}: skipped, this machine has no such address", row.name);
-            continue;
-        };
-        for way in PROXIED {
-            let seen = play(&row, way, &pair).await.unwrap();
-            for (side, direct, seen) in
-                [("program", &direct.program, &seen.program), ("origin", &direct.origin, &seen.origin)]
-            {
-                if direct != seen {
-                    differ.push(format!(
-                        "{}, {way:?}, the {side}\n  direct {direct:?}\n  here   {seen:?}",
-                        row.name
-                    ));
-                }
+        let mut found = Vec::new();
+        for _ in 0..PLAYS {
+            found = differences(&row, &pair).await;
+            if found.is_empty() {
+                break;
+            }
+        }
+        differ.extend(found);
+    }
+    assert!(differ.is_empty(), "{} differ:\n{}", differ.len(), differ.join("\n"));
+}
+
+/// What is not as it is without the proxy.
+async fn differences(row: &Row, pair: &Pair) -> Vec<String> {
+    let Some(direct) = play(row, Way::Direct, pair).await else {
+        eprintln!("{}: skipped, this machine has no such address", row.name);
+        return Vec::new();
+    };
+    let mut differ = Vec::new();
+    for way in PROXIED {
+        let seen = play(row, way, pair).await.unwrap();
+        for (side, direct, seen) in
+            [("program", &direct.program, &seen.program), ("origin", &direct.origin, &seen.origin)]
+        {
+            if direct != seen {
+                differ.push(format!(
+                    "{}, {way:?}, the {side}\n  direct {direct:?}\n  here   {seen:?}",
+                    row.name
+                ));
             }
         }
     }
-    assert!(differ.is_empty(), "{} differ:\n{}", differ.len(), differ.join("\n"));
+    differ
 }
 
 #[tokio::test(flavor = "multi_thread")]
