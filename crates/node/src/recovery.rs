@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_mins(10);
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The kinds of jobs that [`NodeError::Held`] puts off: an agent's closes and a client's close requests.
+const PUT_OFF: [&str; 2] = ["close_channel", "request_close"];
+
 /// The part of the health page that shows a recovery.
 const PART: &str = "recovery";
 
@@ -101,6 +104,7 @@ impl Node {
         }
         let mut tx = self.db.begin().await?;
         let ended = recovery::end(&mut tx).await?;
+        start_held_jobs(&mut tx).await?;
         tx.commit().await?;
         self.recovery.send_replace(None);
         self.notices().set(PART, None);
@@ -266,6 +270,24 @@ impl Node {
         };
         self.notices().set(PART, Some(message));
     }
+}
+
+/// Lets the jobs start that were put off, each in its old place among those of its channel.
+async fn start_held_jobs(conn: &mut Conn) -> Result<(), NodeError> {
+    let now = SystemTime::now();
+    for kind in PUT_OFF {
+        let mut filter = Filter::new().kind(kind).status(JobStatus::Waiting);
+        loop {
+            let page = privatix_jobs::list(conn, &filter).await?;
+            for job in page.jobs.iter().filter(|job| job.not_before > now) {
+                privatix_jobs::cancel(conn, job.id).await?;
+                privatix_jobs::reactivate(conn, job.id).await?;
+            }
+            let Some(next) = page.next else { break };
+            filter = filter.before(next);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

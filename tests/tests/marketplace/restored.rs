@@ -112,7 +112,6 @@ async fn a_restored_agent_closes_nothing_below_a_lost_voucher() {
     // By the operator's order, with what is known.
     assert!(node.end_recovery().await.unwrap());
     assert!(!node.end_recovery().await.unwrap(), "it is over");
-    agent.handle.close(id).await.unwrap();
     let status = ChannelStatus::ClosedCoop;
     let closed = channel(node, "closed", id, |view| view.channel.status == status).await;
     assert_eq!(closed.channel.paid, KNOWN);
