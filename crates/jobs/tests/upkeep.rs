@@ -14,7 +14,7 @@ use privatix_jobs::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-/// Fails always; its compensation writes an effect, and fails as often as it is told to by the note.
+/// Always fails; its compensation writes an effect, and fails as often as the note asks for.
 struct Fails(std::sync::atomic::AtomicU32);
 
 #[async_trait]

@@ -70,7 +70,7 @@ impl Inner {
         for (filter, found) in logs {
             needed.extend(batch::blocks_with_logs(from, to, filter, found).map_err(wrong)?);
         }
-        // Near the head, a node that lags behind the one that told the head may silently leave out what it lacks.
+        // Near the head, a node that lags behind the one that reported the head may silently leave out what it lacks.
         let near_head = confirmed.saturating_sub(CHECKED_RANGE - 1);
         let all_from = if self.options.check_every_block { from } else { from.max(near_head) };
         needed.extend(all_from..=to);

@@ -322,7 +322,7 @@ pub async fn tamper(db: &Database, sql: &str) {
     tx.commit().await.unwrap();
 }
 
-/// Lets the database grow to so many pages (or to its present size, if that is more).
+/// Lets the database grow to this many pages (or to its present size, if that is more).
 pub async fn limit_pages(conn: &mut Conn, pages: u32) {
     on!(conn, |c| c.batch_execute(&format!("PRAGMA max_page_count = {pages}")).await).unwrap();
 }
