@@ -51,7 +51,7 @@ pub fn phase(recovery: &Recovery, now: SystemTime) -> RecoveryPhase {
     match recovery.caught_up_at {
         None => RecoveryPhase::CatchingUp,
         Some(at) => {
-            // A clock that was ahead must not hold channels for ever.
+            // While the noted time lies ahead, by a clock that was wrong, the grace has not begun.
             let until = after(at.min(now), GRACE);
             if at <= now && until <= now { RecoveryPhase::Over } else { RecoveryPhase::Grace { until } }
         }
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(phase(&recovery(None), at(5_000)), RecoveryPhase::CatchingUp);
         assert_eq!(phase(&recovery(Some(at(1))), at(2)), RecoveryPhase::Grace { until: at(25) });
         assert_eq!(phase(&recovery(Some(at(1))), at(25)), RecoveryPhase::Over);
-        // A clock that was wrong when it was caught up delays the end by no more than the grace.
+        // While the noted time lies ahead, by a clock that was wrong, the grace has not begun.
         assert_eq!(phase(&recovery(Some(at(900))), at(2)), RecoveryPhase::Grace { until: at(26) });
     }
 }
