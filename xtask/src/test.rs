@@ -5,6 +5,7 @@
 //! other feature sets and compile the dependencies again.
 
 use std::{
+    fs,
     path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -72,6 +73,8 @@ pub enum Step {
     Build,
     /// All Rust tests, by nextest if it is installed.
     Test,
+    /// Whether every query was executed by the tests, and reads no whole table.
+    Plans,
     /// Examples in the documentation.
     Doctest,
     /// Pack the crates that other projects may use alone, and build them outside of the workspace.
@@ -177,7 +180,11 @@ impl Step {
 
     fn run(self) -> Result<Outcome> {
         match self {
-            Self::Fmt => run_command(cargo().args(["fmt", "--all", "--check"]))?,
+            Self::Fmt => {
+                run_command(cargo().args(["fmt", "--all", "--check"]))?;
+                // A workspace of its own; it is built by `bench --peers` only.
+                run_command(cargo().args(["fmt", "--manifest-path", "bench/peers/Cargo.toml", "--check"]))?;
+            }
             Self::Npm => contracts::install()?,
             Self::Packages => packages::install()?,
             Self::ForgeFmt => forge("fmt", &["--check"])?,
@@ -198,6 +205,7 @@ impl Step {
             }
             Self::Build => run_command(&mut build())?,
             Self::Test => tests()?,
+            Self::Plans => plans()?,
             Self::Doctest => run_command(cargo().args(["test", "--doc"]).args(EVERYTHING))?,
             Self::Package => package::build_alone()?,
             Self::Examples => examples()?,
@@ -244,7 +252,22 @@ fn tests() -> Result<()> {
         println!("cargo-nextest is not installed: taking `cargo test`");
         command.args(["test", "--lib", "--bins", "--tests"]);
     }
-    run_command(command.args(EVERYTHING).env("PRIVATIX_PREBUILT", "1"))
+    let notes = queries()?;
+    if notes.exists() {
+        fs::remove_dir_all(&notes)?; // of an older run
+    }
+    fs::create_dir_all(&notes)?;
+    run_command(command.args(EVERYTHING).env("PRIVATIX_PREBUILT", "1").env("PRIVATIX_NOTE_QUERIES", notes))
+}
+
+/// Where the tests note the queries that they execute.
+fn queries() -> Result<PathBuf> {
+    Ok(crate::metadata::load()?.target_directory.join("queries").into_std_path_buf())
+}
+
+fn plans() -> Result<()> {
+    let program = crate::metadata::load()?.target_directory.join("debug/privatix-plans");
+    run_command(Command::new(program).arg(queries()?))
 }
 
 fn deny() -> Result<Outcome> {

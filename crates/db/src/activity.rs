@@ -21,7 +21,13 @@ impl Activity {
     pub(crate) fn watch(&self, conn: &mut SqliteConnection) {
         let activity = self.clone();
         conn.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
-            InstrumentationEvent::StartQuery { .. } => activity.0.is_running.store(true, Ordering::SeqCst),
+            InstrumentationEvent::StartQuery { .. } => {
+                #[cfg(feature = "notes")]
+                if let InstrumentationEvent::StartQuery { query, .. } = &event {
+                    crate::notes::statement(query);
+                }
+                activity.0.is_running.store(true, Ordering::SeqCst);
+            }
             InstrumentationEvent::FinishQuery { error, .. } => {
                 if error.is_some_and(may_have_rolled_back) {
                     activity.0.is_broken.store(true, Ordering::SeqCst);

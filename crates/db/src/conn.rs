@@ -19,7 +19,26 @@ pub enum Conn {
 macro_rules! on {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {
-            $crate::Conn::Sqlite($c) => $body,
+            $crate::Conn::Sqlite($c) => {
+                $crate::__note_site!();
+                $body
+            }
         }
     };
+}
+
+#[cfg(feature = "notes")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __note_site {
+    () => {
+        $crate::notes::site(file!(), line!())
+    };
+}
+
+#[cfg(not(feature = "notes"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __note_site {
+    () => {};
 }

@@ -87,6 +87,8 @@ impl Database {
         for _ in 0..READERS {
             let mut reader = connect()?;
             reader.batch_execute("PRAGMA query_only=ON").map_err(|e| failed(&e))?;
+            #[cfg(feature = "notes")]
+            crate::notes::watch(&mut reader);
             readers.push(Conn::Sqlite(SqliteConn::new(reader)));
         }
         Ok(Self(Arc::new(Inner {

@@ -28,6 +28,8 @@ mod database;
 mod error;
 mod group_commit;
 mod migrate;
+#[cfg(feature = "notes")]
+pub mod notes;
 mod presence;
 mod private;
 pub mod types;

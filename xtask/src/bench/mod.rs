@@ -3,9 +3,15 @@
 mod comparisons;
 mod estimates;
 mod machine;
+mod peers;
 mod printed;
 
-use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use cargo_metadata::{Message, TargetKind};
 use privatix_testkit::toolchain::workspace_root;
@@ -22,6 +28,7 @@ pub use printed::Program;
 
 const BEGIN: &str = "<!-- results: written by `cargo xtask bench` -->";
 const END: &str = "<!-- end of results -->";
+const PEERS: [&str; 2] = ["<!-- peers: written by `cargo xtask bench --peers` -->", "<!-- end of peers -->"];
 
 /// Which benchmarks to run.
 #[derive(Debug, clap::Args)]
@@ -33,6 +40,9 @@ pub struct Args {
     /// Measure for a moment only: whether everything runs, and rough figures. Writes no document.
     #[arg(long, conflicts_with = "collect")]
     quick: bool,
+    /// Run the job processor beside another job queue instead (`bench/peers`, some minutes more to build).
+    #[arg(long, conflicts_with_all = ["bench", "collect", "check"])]
+    peers: bool,
     /// Run nothing: make the document of the last estimates.
     #[arg(long, conflicts_with = "bench")]
     collect: bool,
@@ -49,6 +59,11 @@ pub fn run(args: &Args) -> Result<()> {
     // Rough figures must not be taken for good ones by a later run.
     let kept = if args.quick { "benchmarks-quick" } else { "benchmarks" };
     let home = metadata::load()?.target_directory.join(kept).into_std_path_buf();
+    if args.peers {
+        let home = home.with_file_name("peers");
+        let text = format!("{}\n\n{}", machine::described(&home), peers::run(&home, args.quick)?);
+        return if args.dry_run || args.quick { Ok(()) } else { write(&document(), PEERS, &text) };
+    }
     if !args.collect {
         let programs = programs(&args.bench)?;
         if args.bench.is_empty() && home.exists() {
@@ -65,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
     let text = report(&machine::described(&home), &estimates, COMPARISONS);
     println!("\n{text}");
     if !args.dry_run && !args.quick {
-        write(&workspace_root().join("docs/benchmarks.md"), &text)?;
+        write(&document(), [BEGIN, END], &text)?;
     }
     let missed: Vec<&str> =
         COMPARISONS.iter().filter(|c| c.is_met(&estimates) != Some(true)).map(|c| c.name).collect();
@@ -114,7 +129,12 @@ fn report(machine: &str, estimates: &BTreeMap<String, Estimate>, comparisons: &[
     )
 }
 
-fn write(path: &Path, results: &str) -> Result<()> {
+fn document() -> PathBuf {
+    workspace_root().join("docs/benchmarks.md")
+}
+
+/// Replaces what is between two marker lines; a document that is missing is begun with the first pair.
+fn write(path: &Path, [begin, end]: [&str; 2], results: &str) -> Result<()> {
     let old = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -124,8 +144,8 @@ fn write(path: &Path, results: &str) -> Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
-    let marks = || format!("{} has lost its marker lines `{BEGIN}` and `{END}`", path.display());
-    let new = replace_between(&old, BEGIN, END, results).ok_or_else(marks)?;
+    let marks = || format!("{} has lost its marker lines `{begin}` and `{end}`", path.display());
+    let new = replace_between(&old, begin, end, results).ok_or_else(marks)?;
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
@@ -142,16 +162,16 @@ mod tests {
     fn the_document_is_made_once_and_then_only_its_results_change() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("docs/benchmarks.md");
-        write(&path, "first").unwrap();
+        write(&path, [BEGIN, END], "first").unwrap();
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("# Benchmarks", "# Our words")).unwrap();
-        write(&path, "second").unwrap();
+        write(&path, [BEGIN, END], "second").unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(
             text.starts_with("# Our words") && text.contains("second") && !text.contains("first"),
             "{text}"
         );
         fs::write(&path, "no markers").unwrap();
-        assert!(write(&path, "third").unwrap_err().to_string().contains("marker"));
+        assert!(write(&path, [BEGIN, END], "third").unwrap_err().to_string().contains("marker"));
     }
 }
