@@ -418,16 +418,19 @@ impl Endpoints {
         Err(reverts)
     }
 
-    /// Sends a transaction to several endpoints at once. Accepted by one is accepted; else it is the refusal of the one
-    /// asked first, unless that one did not answer.
-    pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<(), RpcError> {
+    /// Sends a transaction to several endpoints at once. Accepted by one is accepted, and so is a refusal of any of them
+    /// because it `has` the transaction; else it is the refusal of the one asked first, unless that one did not answer.
+    pub(crate) async fn send_raw(&self, raw: &[u8], has: impl Fn(&Fault) -> bool) -> Result<(), RpcError> {
         let order = self.order();
         let (first, others) = order.split_at(BROADCASTS.min(order.len()));
         let mut refused: Option<RpcError> = None;
         for wave in std::iter::once(first).chain(others.chunks(1)) {
             let sent = join_all(wave.iter().map(|&at| async move { (at, self.rpc(at).send_raw(raw).await) }));
             for (at, outcome) in sent.await {
-                let Err(error) = outcome else { return Ok(()) };
+                let error = match outcome {
+                    Err(error) if !has(&error.fault) => error,
+                    _ => return Ok(()),
+                };
                 let is_answer = match error.next() {
                     Next::Rest { limited, asked } => {
                         self.rest(at, (limited, asked));

@@ -472,7 +472,10 @@ impl Inner {
     }
 
     async fn send(&self, record: TxRecord, attempt: Attempt) -> (TxRecord, Attempt, Result<(), RpcError>) {
-        let answer = self.rpc.send_raw(&attempt.raw).await;
+        let has = |fault: &Fault| {
+            matches!(fault, Fault::Refused { .. }) && Refusal::of(&fault.to_string()) == Refusal::AlreadyKnown
+        };
+        let answer = self.rpc.send_raw(&attempt.raw, has).await;
         (record, attempt, answer)
     }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{ChainError, Endpoint, Endpoints, Evidence, Intent, Standing, TxStatus};
-use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script};
+use privatix_chain::{ChainError, Endpoint, Endpoints, Evidence, Fate, Intent, Standing, TxStatus};
+use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script, wait_until};
 
 use crate::support::{
-    Outcomes, Running, Seen, emit, emitter, ended, fresh, monitor, submit, synced, transactor,
+    Outcomes, PATIENCE, Running, Seen, emit, emitter, ended, fresh, monitor, submit, synced, transactor,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -153,5 +153,29 @@ async fn a_transaction_goes_to_two_endpoints_and_one_of_them_is_enough() {
     let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
     let id = submit(&db, &transactor, gift).await;
     assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_any_endpoint_has_already_is_not_refused() {
+    let anvil = Anvil::start().await.unwrap();
+    anvil.set_automine(false).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let refuses = |message: &str| Fault::Error { code: -32_000, message: message.to_owned(), data: None };
+    let broadcasts = |fault| Script(vec![Rule::new(["eth_sendRawTransaction"], fault)]);
+    let first = broadcasts(refuses("tx fee (2.00 ether) exceeds the configured cap (1.00 ether)"));
+    let second = broadcasts(Fault::ActThenError { code: -32_000, message: "already known".to_owned() });
+    let first = FaultProxy::scripted(anvil.url(), first).await.unwrap();
+    let second = FaultProxy::scripted(anvil.url(), second).await.unwrap();
+    let transactor = transactor(&db, both(&first, &second), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
+    let id = submit(&db, &transactor, gift).await;
+    let fate = async || {
+        let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
+        attempts.first().map_or(Fate::Unknown, |attempt| attempt.fate)
+    };
+    wait_until("its fate", PATIENCE, async || fate().await != Fate::Unknown).await.unwrap();
+    assert_eq!(fate().await, Fate::Held);
     running.stop().await.unwrap();
 }
