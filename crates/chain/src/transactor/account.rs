@@ -1,6 +1,7 @@
 //! A pass over one account: outcomes first, then what is in flight, then what is to be sent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use alloy::primitives::Address;
 
@@ -14,6 +15,9 @@ use super::{Attempt, Fate, Fees, Inner, Obstacle, Raise, TxRecord, TxStatus, Wei
 use crate::ChainError;
 use crate::TxId;
 
+/// The shortest time between two tries of the same at the same head.
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// An intent with all that was signed for it, newest first.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
@@ -22,7 +26,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    fn at(&self, nonce: u64) -> impl Iterator<Item = &Attempt> {
+    fn at(&self, nonce: u64) -> impl Iterator<Item = &Attempt> + Clone {
         self.attempts.iter().filter(move |attempt| attempt.nonce == nonce)
     }
 
@@ -106,11 +110,40 @@ fn cost(record: &TxRecord, gas: u64, fees: Fees) -> u128 {
     record.intent.value.saturating_add(u128::from(gas).saturating_mul(fees.max_fee))
 }
 
+/// Notes at which nonces a pool may hold something of an intent, and which of them it does not own and must see used up.
+fn claim(slots: &mut Slots, item: &Item) {
+    let record = &item.record;
+    // Another of its transactions is in a block and reverted: whether one of these succeeds is to be known.
+    let reverted = record.inclusion.is_some_and(|inclusion| !inclusion.success);
+    for attempt in item.attempts.iter().filter(|attempt| attempt.nonce >= slots.latest) {
+        if attempt.fate != Fate::Refused {
+            slots.held.insert(attempt.nonce);
+        }
+        if record.nonce == Some(attempt.nonce) {
+            continue;
+        }
+        if record.ending.is_some() || reverted {
+            slots.ending.insert(attempt.nonce);
+        } else if !record.intent.repeatable {
+            slots.bound.insert(attempt.nonce);
+        }
+    }
+}
+
 /// What to do for a transaction in flight.
 enum Push {
     Nothing,
     Resend(Attempt),
     Replace(Box<Signed>),
+}
+
+/// Of what was signed for one nonce, the bytes that go out again because nobody knows whether they arrived: the best offer,
+/// unless a pool has a better one.
+fn unanswered<'a>(attempts: impl Iterator<Item = &'a Attempt> + Clone) -> Option<&'a Attempt> {
+    let best =
+        |fate| attempts.clone().filter(move |a| a.fate == fate).max_by_key(|attempt| attempt.fees.max_fee);
+    let held = best(Fate::Held).map_or(0, |attempt| attempt.fees.max_fee);
+    best(Fate::Unknown).filter(|attempt| attempt.fees.max_fee > held)
 }
 
 impl Inner {
@@ -182,20 +215,7 @@ impl Inner {
             slots.owners.insert(nonce, owner);
         }
         for item in items {
-            let record = &item.record;
-            let ahead = item.attempts.iter().filter(|attempt| attempt.nonce >= latest);
-            for attempt in ahead {
-                if attempt.fate != Fate::Refused {
-                    slots.held.insert(attempt.nonce);
-                }
-                if record.nonce != Some(attempt.nonce) {
-                    match record.ending {
-                        Some(_) => slots.ending.insert(attempt.nonce),
-                        None if !record.intent.repeatable => slots.bound.insert(attempt.nonce),
-                        None => false,
-                    };
-                }
-            }
+            claim(&mut slots, item);
         }
         let balance = u128::try_from(balance).unwrap_or(u128::MAX);
         Ok(Account { address, latest, slots, balance, flying })
@@ -296,18 +316,21 @@ impl Inner {
         if record.ending.is_some() {
             return Ok(Push::Nothing);
         }
-        if item.at(nonce).any(|attempt| attempt.fate == Fate::Unknown) {
-            return Ok(Push::Resend(newest.clone()));
-        }
+        let is_due = memory.is_due(record.id, now.head, self.options.poll_interval.max(SHORTEST_PAUSE));
+        let unanswered = unanswered(item.at(nonce)).filter(|_| is_due);
         if item.held_at(nonce).is_none() {
-            // Nobody has it: its nonce is free for whoever can use it now.
-            if !self.rpc.knows(newest.hash).await? {
-                self.release(record, Bound::Kept).await?;
-                account.slots.owners.remove(&nonce);
-                account.flying.remove(&record.id);
+            // Refused, and yet known: by a node that had it before, for one.
+            if self.rpc.knows(newest.hash).await? {
+                let mut tx = self.db.begin().await?;
+                changes::set_fate(&mut tx, newest.hash, Fate::Held).await?;
+                tx.commit().await?;
                 return Ok(Push::Nothing);
             }
-            return Ok(Push::Resend(newest.clone()));
+            // Nobody has it: its nonce is free for whoever can use it now.
+            self.release(record, Bound::Kept).await?;
+            account.slots.owners.remove(&nonce);
+            account.flying.remove(&record.id);
+            return Ok(Push::Nothing);
         }
         let waited = if nonce == account.latest {
             let first = item.at(nonce).map(|attempt| (attempt.head, attempt.at)).min();
@@ -353,7 +376,10 @@ impl Inner {
             changes::set_raise(&mut tx, record.id, None).await?;
             tx.commit().await?;
         }
-        if memory.is_due(record.id, now.head, std::time::Duration::MAX) {
+        if let Some(unanswered) = unanswered {
+            return Ok(Push::Resend(unanswered.clone()));
+        }
+        if memory.is_due(record.id, now.head, Duration::MAX) {
             memory.tried(record.id, now.head);
             if !self.rpc.knows(newest.hash).await? {
                 tracing::info!(tx = %record.id, hash = %newest.hash, "transaction is not in the pool; sending it again");
@@ -377,5 +403,56 @@ impl TxRecord {
     /// Whether it could be signed.
     pub(super) fn is_ready(&self) -> bool {
         self.status == TxStatus::Unsent && self.ending.is_none() && !self.filler
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use alloy::primitives::B256;
+
+    use super::*;
+    use crate::transactor::rank::tests::record;
+    use crate::transactor::{Inclusion, Intent};
+
+    #[test]
+    fn the_nonces_of_a_reverted_one_s_other_transactions_are_to_be_used_up() {
+        let item = |inclusion| {
+            let mut record = record(1, Intent::repeatable);
+            (record.status, record.nonce, record.inclusion) = (TxStatus::Sent, Some(5), inclusion);
+            Item { record, attempts: vec![attempt(Fate::Held, 10)] }
+        };
+        let (tx_hash, block_hash) = (B256::ZERO, B256::ZERO);
+        let mined = |success| Inclusion { tx_hash, block: 1, block_hash, success, gas_used: 1, gas_price: 1 };
+        for (inclusion, ending) in [(Some(mined(false)), &[7][..]), (Some(mined(true)), &[]), (None, &[])] {
+            let mut slots = Slots { latest: 6, ..Slots::default() };
+            claim(&mut slots, &item(inclusion));
+            assert_eq!(slots.ending.iter().copied().collect::<Vec<u64>>(), ending, "{inclusion:?}");
+            assert!(slots.held.contains(&7));
+        }
+    }
+
+    fn attempt(fate: Fate, max_fee: u128) -> Attempt {
+        let (hash, raw, at) = (B256::with_last_byte(1), Vec::new(), SystemTime::UNIX_EPOCH);
+        Attempt { hash, nonce: 7, fees: Fees::new(max_fee, 1), fate, at, raw, head: 1 }
+    }
+
+    #[test]
+    fn unanswered_bytes_go_out_again_unless_a_pool_has_a_better_offer() {
+        use Fate::{Held, Refused, Unknown};
+        for (attempts, expected) in [
+            (&[][..], None),
+            (&[(Unknown, 10)], Some(10)),
+            (&[(Unknown, 10), (Unknown, 12)], Some(12)),
+            (&[(Unknown, 10), (Held, 12)], None),
+            (&[(Held, 10), (Unknown, 12)], Some(12)),
+            (&[(Unknown, 10), (Refused, 12)], Some(10)),
+            (&[(Held, 10), (Refused, 12)], None),
+        ] {
+            let attempts: Vec<_> = attempts.iter().map(|(fate, fee)| attempt(*fate, *fee)).collect();
+            let found = unanswered(attempts.iter()).map(|attempt| attempt.fees.max_fee);
+            assert_eq!(found, expected, "{attempts:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use alloy::primitives::{Address, B256};
 
 use super::fees::Waited;
 use super::price::Market;
-use super::{Fees, TxId};
+use super::{Fees, RevertPatience, TxId};
 
 /// How far the chain's count of an account's transactions may be above our own and be believed at once. Nonces that a wrong
 /// count makes us skip have to be filled.
@@ -74,28 +74,39 @@ struct Next {
 }
 
 /// Heads in a row at which something was seen.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
     pub(super) first: u64,
     last: u64,
     pub(super) count: u32,
     since: Instant,
+    /// How often it was seen at the last of them, and since when.
+    looks: u32,
+    last_since: Instant,
 }
 
 impl Heads {
-    fn at(head: u64) -> Self {
-        Self { first: head, last: head, count: 1, since: Instant::now() }
+    fn at(head: u64, now: Instant) -> Self {
+        Self { first: head, last: head, count: 1, since: now, looks: 0, last_since: now }
     }
 
-    fn see(&mut self, head: u64) {
+    fn see(&mut self, head: u64, now: Instant) {
         if self.last != head {
-            self.last = head;
-            self.count += 1;
+            *self = Self { last: head, count: self.count + 1, looks: 0, last_since: now, ..*self };
         }
+        self.looks += 1;
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    fn elapsed(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    /// Whether it was seen for long enough to be believed: at several heads, or several times at one that stays the newest.
+    pub(super) fn lasts(&self, patience: RevertPatience, now: Instant) -> bool {
+        let for_long = |since, time| now.saturating_duration_since(since) >= time;
+        (self.count >= patience.heads && for_long(self.since, patience.time))
+            // Where blocks come on demand only.
+            || (self.looks >= patience.heads && for_long(self.last_since, patience.time * 12))
     }
 }
 
@@ -104,9 +115,9 @@ impl AccountMemory {
     pub(super) fn believes(&mut self, nonce: u64, ours: Option<u64>, head: u64) -> bool {
         let next = match &mut self.next {
             Some(next) if next.nonce == nonce => next,
-            next => next.insert(Next { nonce, seen: Heads::at(head) }),
+            next => next.insert(Next { nonce, seen: Heads::at(head, Instant::now()) }),
         };
-        next.seen.see(head);
+        next.seen.see(head, Instant::now());
         let near = ours.is_none_or(|ours| nonce <= ours.saturating_add(NEAR));
         near || next.seen.count >= COUNT_HEADS || next.seen.elapsed() >= COUNT_TIME
     }
@@ -127,8 +138,8 @@ impl AccountMemory {
 
     /// Takes note that a nonce is used and no receipt of ours is known.
     pub(super) fn miss(&mut self, nonce: u64, head: u64) -> Heads {
-        let missing = self.missing.entry(nonce).or_insert_with(|| Heads::at(head));
-        missing.see(head);
+        let missing = self.missing.entry(nonce).or_insert_with(|| Heads::at(head, Instant::now()));
+        missing.see(head, Instant::now());
         *missing
     }
 
@@ -138,8 +149,8 @@ impl AccountMemory {
 
     /// Takes note that a call reverts.
     pub(super) fn revert(&mut self, id: TxId, head: u64) -> Heads {
-        let reverts = self.reverts.entry(id).or_insert_with(|| Heads::at(head));
-        reverts.see(head);
+        let reverts = self.reverts.entry(id).or_insert_with(|| Heads::at(head, Instant::now()));
+        reverts.see(head, Instant::now());
         *reverts
     }
 
@@ -179,6 +190,28 @@ mod tests {
         assert!(memory.believes(20, Some(20), 3));
         assert!(!memory.believes(1_000, Some(20), 4), "counted from the beginning");
         assert!(!memory.believes(1_000, Some(20), 5) && memory.believes(1_000, Some(20), 6));
+    }
+
+    #[test]
+    fn a_revert_is_believed_after_several_heads_or_several_looks_at_one_that_stays() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let patience = RevertPatience { heads: 3, time: Duration::from_secs(5) };
+        // Heads and the seconds at which they were looked at, and whether the last look suffices.
+        for (looks, expected) in [
+            (&[(100, 0), (101, 12), (102, 24)][..], true),
+            (&[(100, 0), (101, 1), (102, 2)], false),
+            (&[(100, 0), (100, 61)], false), // the endpoint was away in between
+            (&[(100, 0), (100, 30), (100, 61)], true),
+            (&[(100, 0), (100, 30), (101, 61)], false),
+            (&[(100, 0), (101, 61), (101, 80), (101, 100)], false),
+            (&[(100, 0), (101, 61), (101, 80), (101, 121)], true),
+        ] {
+            let mut seen = Heads::at(looks[0].0, after(0));
+            looks.iter().for_each(|(head, at)| seen.see(*head, after(*at)));
+            let last = looks.last().map_or(0, |(_, at)| *at);
+            assert_eq!(seen.lasts(patience, after(last)), expected, "{looks:?}");
+        }
     }
 
     #[test]

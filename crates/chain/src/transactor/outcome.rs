@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ending, Fate, Inclusion, Obstacle, TxId, TxRecord, TxStatus};
+use super::{Ending, Fate, Inclusion, Obstacle, Priority, TxId, TxRecord, TxStatus};
 
 /// Heads in a row that must find a nonce used, and no receipt of ours, before it is believed: the nodes behind an endpoint may
 /// know different things, and one that lags soon catches up.
@@ -75,7 +75,10 @@ pub(super) fn outcome(
             false if repeatable => (Depth::Confirmed, TxStatus::Failed),
             false => (Depth::Final, TxStatus::Failed),
         };
-        return if won.depth < needed || (!inclusion.success && live) {
+        // Another of its transactions could still succeed, and its nonce is used up first. A dispute has no time for that:
+        // whoever hears of the failure tries again, and the contract refuses a second effect.
+        let waits = !inclusion.success && live && record.intent.priority != Priority::Urgent;
+        return if won.depth < needed || waits {
             Outcome::Included { nonce, inclusion }
         } else {
             Outcome::Over { nonce, inclusion, status, is_final: won.depth == Depth::Final }
@@ -225,6 +228,15 @@ mod tests {
         ));
         let used = BTreeMap::from([(6, won(1, false, Depth::Final)), (7, won(2, true, Depth::Final))]);
         assert!(matches!(outcome(&dispute, &attempts, LATEST, &used), Outcome::Included { nonce: 6, .. }));
+        let mut urgent = dispute.clone();
+        urgent.intent.priority = Priority::Urgent;
+        assert!(
+            matches!(
+                outcome(&urgent, &attempts, LATEST, &used),
+                Outcome::Over { status: TxStatus::Failed, .. }
+            ),
+            "it is tried again while there is time"
+        );
         assert!(matches!(
             outcome(&dispute, &attempts[..2], LATEST, &used),
             Outcome::Over { status: TxStatus::Failed, .. }

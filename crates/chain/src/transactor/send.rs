@@ -1,12 +1,12 @@
 //! Estimating, pricing, signing and broadcasting.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use alloy::consensus::{TxEip1559, TxLegacy};
 use alloy::primitives::{TxKind, U256};
 use futures::StreamExt;
 
-use super::account::{Account, Item, poor};
+use super::account::{Account, Item, SHORTEST_PAUSE, poor};
 use super::changes::{self, Signed};
 use super::memory::{AccountMemory, Now};
 use super::price::{Price, price};
@@ -45,7 +45,7 @@ impl Inner {
         items: &[Item],
     ) -> Result<(Vec<Signed>, Option<ChainError>), ChainError> {
         let mut ready = Vec::new();
-        let pause = self.options.poll_interval.max(Duration::from_secs(1));
+        let pause = self.options.poll_interval.max(SHORTEST_PAUSE);
         for item in items {
             let record = &item.record;
             // An urgent one that is on its way already may move ahead of what is stuck.
@@ -291,11 +291,7 @@ impl Inner {
             }
             Err(error) => return Err(error.into()),
         }
-        let seen = memory.revert(record.id, now.head);
-        let patience = self.options.reverts;
-        let lasts = seen.count >= patience.heads && seen.elapsed() >= patience.time
-            // Where blocks come on demand only.
-            || seen.elapsed() >= patience.time * 12;
+        let lasts = memory.revert(record.id, now.head).lasts(self.options.reverts, Instant::now());
         let has_time = record.intent.priority == Priority::Urgent
             && record.intent.deadline.is_some_and(|deadline| deadline.left(now.time) > 0);
         if lasts && !has_time {

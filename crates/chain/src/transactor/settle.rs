@@ -131,7 +131,10 @@ impl Inner {
             Outcome::Included { nonce, inclusion } => {
                 self.include(record, nonce, inclusion).await?;
                 if !inclusion.success {
-                    self.obstruct(&self.reload(record.id).await?, Some(Obstacle::Reverted)).await?;
+                    let record = self.reload(record.id).await?;
+                    self.obstruct(&record, Some(Obstacle::Reverted)).await?;
+                    // The nonces of its other transactions are to be used up.
+                    return Ok(Some(Item { record, ..item }));
                 }
             }
             Outcome::Over { nonce, inclusion, status, is_final } => {

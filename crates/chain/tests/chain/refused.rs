@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, hex};
 use parking_lot::Mutex;
-use privatix_chain::{Intent, Obstacle, Transactor, TxId, TxRecord, TxStatus};
+use privatix_chain::{Fate, Intent, Obstacle, Raise, Transactor, TxId, TxRecord, TxStatus};
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
 
@@ -140,5 +140,57 @@ async fn one_lagging_node_fails_no_intent() {
         anvil.mine(1).await.unwrap();
         assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
     }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_what_the_node_has_is_not_answered_by_sending_it_again_and_again() {
+    let anvil = Anvil::start().await.unwrap();
+    anvil.set_automine(false).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    proxy.rule(|method, _| match method {
+        "eth_sendRawTransaction" => Verdict::ForwardThenError(-32_000, "not today"),
+        _ => Verdict::Forward,
+    });
+    let transactor =
+        transactor(&db, http(&proxy.url()), &anvil).poll_interval(SELDOM).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+    wait_until("its fate", PATIENCE, async || {
+        let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
+        attempts.first().is_some_and(|attempt| attempt.fate == Fate::Held)
+    })
+    .await
+    .unwrap();
+    assert_eq!(proxy.count("eth_sendRawTransaction"), 1);
+    assert_eq!(over(&anvil, &db, &transactor, id).await.status, TxStatus::Mined);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_that_is_never_answered_does_not_stop_raises() {
+    let anvil = Anvil::start().await.unwrap();
+    anvil.set_automine(false).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    proxy.rule(|method, _| match method {
+        "eth_sendRawTransaction" => Verdict::ForwardThenSilence,
+        _ => Verdict::Forward,
+    });
+    let endpoint = http(&proxy.url()).timeout(Duration::from_secs(1));
+    let transactor = transactor(&db, endpoint, &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+    until(&db, &transactor, id, "its signature", |record| record.status == TxStatus::Sent).await;
+    let mut tx = db.begin().await.unwrap();
+    transactor.bump(&mut tx, id, Raise::Market).await.unwrap();
+    tx.commit().await.unwrap();
+    transactor.wake();
+    wait_until("the raise", PATIENCE, async || {
+        transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap().len() == 2
+    })
+    .await
+    .unwrap();
     running.stop().await.unwrap();
 }
