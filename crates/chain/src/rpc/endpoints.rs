@@ -42,6 +42,8 @@ pub struct EndpointStatus {
 const TOTAL: Duration = Duration::from_secs(30);
 /// How often rested endpoints are looked for.
 const TRIALS: Duration = Duration::from_secs(1);
+/// For a second opinion.
+const SECOND: Duration = Duration::from_secs(10);
 /// Endpoints that get a transaction.
 const BROADCASTS: usize = 2;
 
@@ -53,7 +55,7 @@ impl From<Endpoint> for Endpoints {
 
 /// What a failure means for who is asked next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+pub(crate) enum Next {
     /// It is the answer.
     Done,
     /// Another endpoint may know better.
@@ -77,7 +79,7 @@ fn next_after(fault: &Fault) -> Next {
 }
 
 /// An error of a read, as far as it matters who is asked next.
-trait Failed: From<RpcError> {
+pub(crate) trait Failed: From<RpcError> {
     fn next(&self) -> Next;
 }
 
@@ -236,6 +238,37 @@ impl Endpoints {
         (at, Err(error))
     }
 
+    /// Whether more than one is configured.
+    pub(crate) fn are_several(&self) -> bool {
+        self.inner.all.len() > 1
+    }
+
+    /// What two endpoints answer to the same question, in order of preference: fewer, if fewer are good and answer in time.
+    pub(crate) async fn of_two<T, E, F>(&self, ask: impl Fn(Rpc) -> F) -> Vec<T>
+    where
+        E: Failed,
+        F: Future<Output = Result<T, E>>,
+    {
+        let good = self.order().into_iter().filter(|at| self.is_good(*at)).take(2);
+        let asked = good.map(|at| {
+            let answer = tokio::time::timeout(SECOND, ask(self.rpc(at)));
+            async move { (at, answer.await) }
+        });
+        let mut given = Vec::new();
+        for (at, answer) in join_all(asked.collect::<Vec<_>>()).await {
+            match answer {
+                Ok(Ok(value)) => given.push(value),
+                Ok(Err(error)) => {
+                    if let Next::Rest { limited, asked } = error.next() {
+                        self.rest(at, (limited, asked));
+                    }
+                }
+                Err(_) => self.rest(at, (false, None)),
+            }
+        }
+        given
+    }
+
     /// Wakes `wake` at each new head of any of them, for as long as it is polled; returns only if none can be subscribed
     /// to.
     pub(crate) async fn wake_on_heads(&self, wake: &Notify, backoff: Backoff) {
@@ -319,16 +352,43 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.head().await }).await
     }
 
+    /// The heads of two of them.
+    pub(crate) async fn heads(&self) -> Vec<u64> {
+        self.of_two(|rpc| async move { rpc.head().await }).await
+    }
+
+    /// The hashes that two of them have at a height.
+    pub(crate) async fn hashes(&self, number: u64) -> Vec<Option<B256>> {
+        let of_one =
+            |rpc: Rpc| async move { Ok::<_, ChainError>(rpc.find_header(number).await?.map(|h| h.hash)) };
+        self.of_two(of_one).await
+    }
+
     pub(crate) async fn header(&self, number: u64) -> Result<BlockHeader, ChainError> {
         self.read(|rpc| async move { rpc.header(number).await }).await
     }
 
-    pub(crate) async fn nonce(&self, account: Address) -> Result<u64, RpcError> {
-        self.read(|rpc| async move { rpc.nonce(account).await }).await
+    /// The next nonce by one endpoint and, if another one is good, by that one.
+    pub(crate) async fn nonces(&self, account: Address) -> Result<(u64, Option<u64>), RpcError> {
+        self.counts(|rpc| async move { rpc.nonce(account).await }).await
     }
 
-    pub(crate) async fn pending_nonce(&self, account: Address) -> Result<u64, RpcError> {
-        self.read(|rpc| async move { rpc.pending_nonce(account).await }).await
+    /// As [`nonces`](Self::nonces), after what waits in the pool.
+    pub(crate) async fn pending_nonces(&self, account: Address) -> Result<(u64, Option<u64>), RpcError> {
+        self.counts(|rpc| async move { rpc.pending_nonce(account).await }).await
+    }
+
+    async fn counts<F>(&self, ask: impl Fn(Rpc) -> F) -> Result<(u64, Option<u64>), RpcError>
+    where
+        F: Future<Output = Result<u64, RpcError>>,
+    {
+        if self.are_several() {
+            let mut given = self.of_two(&ask).await.into_iter();
+            if let Some(first) = given.next() {
+                return Ok((first, given.next()));
+            }
+        }
+        Ok((self.read(ask).await?, None))
     }
 
     pub(crate) async fn nonce_at(&self, account: Address, at: u64) -> Result<u64, RpcError> {
@@ -355,8 +415,13 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.gas_price().await }).await
     }
 
+    /// The receipt of a transaction, if the one asked first or a second one shows it: the first one may lag.
     pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, RpcError> {
-        self.read(|rpc| async move { rpc.receipt(hash).await }).await
+        let ask = |rpc: Rpc| async move { rpc.receipt(hash).await };
+        match self.read(ask).await? {
+            None if self.are_several() => Ok(self.of_two(ask).await.into_iter().flatten().next()),
+            found => Ok(found),
+        }
     }
 
     pub(crate) async fn knows(&self, hash: B256) -> Result<bool, RpcError> {

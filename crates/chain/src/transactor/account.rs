@@ -6,6 +6,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 
 use super::changes::{self, Bound, Signed};
+use super::counts::{Count, agreed};
 use super::fees::Waited;
 use super::memory::{AccountMemory, Now};
 use super::price::{Bid, Price, price};
@@ -154,10 +155,21 @@ impl Inner {
         address: Address,
         items: Vec<Item>,
     ) -> Result<(), ChainError> {
-        let latest = self.rpc.nonce(address).await?;
+        let (first, second) = self.rpc.nonces(address).await?;
         let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, address).await?;
-        if !memory.believes(latest, ours, now.head) {
-            tracing::warn!(account = %address, latest, ours, "the account's nonce is far above ours; waiting until it stays so");
+        let (latest, believed) = match agreed(first, second, ours) {
+            Count::Sure(count) => {
+                memory.believes(count, now.head);
+                (count, true)
+            }
+            // Where a second endpoint is configured, it is waited for.
+            Count::Alone(count) => (count, memory.believes(count, now.head) && !self.rpc.are_several()),
+        };
+        if !believed {
+            let obstacle = Obstacle::CountUnconfirmed { count: latest, ours: ours.unwrap_or(0) };
+            for item in items.iter().filter(|item| item.record.status.is_open()) {
+                self.obstruct(&item.record, Some(obstacle.clone())).await?;
+            }
             return Ok(());
         }
         let (open, watched): (Vec<_>, Vec<_>) =
@@ -194,7 +206,10 @@ impl Inner {
         items: &[Item],
     ) -> Result<Account, ChainError> {
         let (pending, balance) =
-            tokio::try_join!(self.rpc.pending_nonce(address), self.rpc.balance(address))?;
+            tokio::try_join!(self.rpc.pending_nonces(address), self.rpc.balance(address))?;
+        let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, address).await?;
+        let (Count::Sure(pending) | Count::Alone(pending)) =
+            agreed(pending.0, pending.1, ours.max(Some(latest)));
         let mut slots = Slots { latest, pending, ..Slots::default() };
         let mut flying = BTreeMap::new();
         let stuck = memory.is_stuck(now.head);
@@ -314,6 +329,18 @@ impl Inner {
             return Ok(Push::Nothing);
         };
         if record.ending.is_some() {
+            return Ok(Push::Nothing);
+        }
+        if nonce > account.slots.reach() {
+            // Signed when an endpoint reported a wrong count.
+            if record.intent.repeatable {
+                self.release(record, Bound::Kept).await?;
+                account.slots.owners.remove(&nonce);
+                account.flying.remove(&record.id);
+            } else {
+                let obstacle = Obstacle::OutOfReach { nonce, next: account.latest };
+                self.obstruct(record, Some(obstacle)).await?;
+            }
             return Ok(Push::Nothing);
         }
         let is_due = memory.is_due(record.id, now.head, self.options.poll_interval.max(SHORTEST_PAUSE));

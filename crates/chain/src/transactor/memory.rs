@@ -9,9 +9,6 @@ use super::fees::Waited;
 use super::price::Market;
 use super::{Fees, RevertPatience, TxId};
 
-/// How far the chain's count of an account's transactions may be above our own and be believed at once. Nonces that a wrong
-/// count makes us skip have to be filled.
-const NEAR: u64 = 16;
 /// Heads, or time, for which a higher count must stay to be believed.
 const COUNT_HEADS: u32 = 3;
 const COUNT_TIME: Duration = Duration::from_mins(1);
@@ -111,15 +108,14 @@ impl Heads {
 }
 
 impl AccountMemory {
-    /// Takes note of the chain's next nonce. False while it is too far above `ours`, the one after the last that was signed.
-    pub(super) fn believes(&mut self, nonce: u64, ours: Option<u64>, head: u64) -> bool {
+    /// Takes note of the chain's next nonce. Whether it has stayed for long enough to be believed by itself.
+    pub(super) fn believes(&mut self, nonce: u64, head: u64) -> bool {
         let next = match &mut self.next {
             Some(next) if next.nonce == nonce => next,
             next => next.insert(Next { nonce, seen: Heads::at(head, Instant::now()) }),
         };
         next.seen.see(head, Instant::now());
-        let near = ours.is_none_or(|ours| nonce <= ours.saturating_add(NEAR));
-        near || next.seen.count >= COUNT_HEADS || next.seen.elapsed() >= COUNT_TIME
+        next.seen.count >= COUNT_HEADS || next.seen.elapsed() >= COUNT_TIME
     }
 
     /// For how long the chain has been waiting for its next nonce.
@@ -182,14 +178,12 @@ mod tests {
     #[test]
     fn a_count_that_jumps_is_believed_when_it_stays() {
         let mut memory = AccountMemory::default();
-        assert!(memory.believes(1_000, None, 1), "nothing is known of the account");
-        assert!(memory.believes(26, Some(20), 1), "a wallet has used it");
-        assert!(!memory.believes(1_000, Some(20), 1));
-        assert!(!memory.believes(1_000, Some(20), 1), "the same head");
-        assert!(!memory.believes(1_000, Some(20), 2));
-        assert!(memory.believes(20, Some(20), 3));
-        assert!(!memory.believes(1_000, Some(20), 4), "counted from the beginning");
-        assert!(!memory.believes(1_000, Some(20), 5) && memory.believes(1_000, Some(20), 6));
+        assert!(!memory.believes(1_000, 1));
+        assert!(!memory.believes(1_000, 1), "the same head");
+        assert!(!memory.believes(1_000, 2));
+        assert!(!memory.believes(20, 3));
+        assert!(!memory.believes(1_000, 4), "counted from the beginning");
+        assert!(!memory.believes(1_000, 5) && memory.believes(1_000, 6));
     }
 
     #[test]

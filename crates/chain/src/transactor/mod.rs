@@ -2,6 +2,7 @@
 
 mod account;
 mod changes;
+mod counts;
 mod fees;
 mod finality;
 mod intent;

@@ -197,6 +197,26 @@ pub enum Obstacle {
         /// The nonce.
         nonce: u64,
     },
+    /// What the chain is reported to hold of the account is far above what we have signed.
+    #[error(
+        "an endpoint reports nonce {count} as the account's next one, far above our {ours}; waiting until that stays so or, with several endpoints, until a second one confirms it"
+    )]
+    CountUnconfirmed {
+        /// The account's next nonce, as reported.
+        count: u64,
+        /// The one after the last that we have signed.
+        ours: u64,
+    },
+    /// It was signed for a nonce that the account is far from: an endpoint once reported a wrong count.
+    #[error(
+        "it was signed for nonce {nonce} when an endpoint reported a wrong count, but the account's next nonce is {next}; it waits until the account gets there, and can only be ordered again at the risk of both being mined"
+    )]
+    OutOfReach {
+        /// The only nonce that it may be signed for.
+        nonce: u64,
+        /// The account's next one.
+        next: u64,
+    },
 }
 
 impl Obstacle {

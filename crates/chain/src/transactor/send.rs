@@ -48,6 +48,13 @@ impl Inner {
         let pause = self.options.poll_interval.max(SHORTEST_PAUSE);
         for item in items {
             let record = &item.record;
+            if let Some(nonce) =
+                record.bound.filter(|nonce| *nonce > account.slots.reach() && record.is_ready())
+            {
+                let obstacle = Obstacle::OutOfReach { nonce, next: account.latest };
+                self.obstruct(record, Some(obstacle)).await?;
+                continue;
+            }
             // An urgent one that is on its way already may move ahead of what is stuck.
             let movable = record.nonce >= Some(account.latest)
                 && record.intent.priority == Priority::Urgent

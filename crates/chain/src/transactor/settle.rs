@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use futures::{StreamExt, TryStreamExt};
 
 use super::account::Item;
@@ -223,12 +223,15 @@ impl Inner {
                 let hash = self.rpc.find_header(inclusion.block).await?.map(|header| header.hash);
                 *hashes.entry(inclusion.block).or_insert(hash)
             };
-            let gone = match on_chain {
-                Some(hash) => hash != inclusion.block_hash,
-                // A node behind the same address that lags does not know it yet.
-                None => inclusion.block > now.head,
-            };
-            let watched = if gone {
+            // A node that does not know the block lags.
+            let gone = on_chain.is_some_and(|hash| hash != inclusion.block_hash);
+            let watched = if gone && !record.watched && self.rpc.are_several() {
+                // It was final: not by one endpoint's word.
+                match is_replaced(&self.rpc.hashes(inclusion.block).await, inclusion.block_hash) {
+                    true => self.reinstate(&record).await,
+                    false => Ok(()),
+                }
+            } else if gone {
                 self.reinstate(&record).await
             } else if inclusion.block <= now.final_block {
                 self.finalize(&record).await
@@ -309,6 +312,11 @@ impl Inner {
     }
 }
 
+/// Whether two endpoints have another block than this one at its height.
+fn is_replaced(hashes: &[Option<B256>], hash: B256) -> bool {
+    hashes.len() > 1 && hashes.iter().all(|other| other.is_some_and(|other| other != hash))
+}
+
 /// None while the receipt does not show where its transaction was mined.
 fn read(receipt: &Receipt, attempt: &Attempt) -> Option<Inclusion> {
     let (block, block_hash) = receipt.block?;
@@ -321,4 +329,23 @@ fn read(receipt: &Receipt, attempt: &Attempt) -> Option<Inclusion> {
         // Not every node reports what was paid; it was at most what was offered.
         gas_price: receipt.gas_price.unwrap_or(attempt.fees.max_fee),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_block_is_gone_only_if_two_endpoints_have_another() {
+        let (ours, other, third) = (B256::repeat_byte(1), B256::repeat_byte(2), B256::repeat_byte(3));
+        for (hashes, expected) in [
+            (&[Some(other), Some(third)][..], true),
+            (&[Some(other), Some(ours)], false),
+            (&[Some(other), None], false),
+            (&[Some(other)], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_replaced(hashes, ours), expected, "{hashes:?}");
+        }
+    }
 }

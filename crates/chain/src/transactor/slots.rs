@@ -72,6 +72,11 @@ pub(super) struct Slots {
 }
 
 impl Slots {
+    /// The highest nonce that anything is signed for.
+    pub(super) fn reach(&self) -> u64 {
+        self.latest.saturating_add(REACH)
+    }
+
     /// The nonce for a candidate, which owns it from then on; none if it must wait.
     pub(super) fn take(&mut self, candidate: &Candidate) -> Option<Slot> {
         let left = self.owners.iter().find(|(_, owner)| owner.id == candidate.id).map(|(nonce, _)| *nonce);
@@ -95,7 +100,7 @@ impl Slots {
     }
 
     fn slot_at(&self, candidate: &Candidate, nonce: u64) -> Option<Slot> {
-        if nonce < self.latest {
+        if nonce < self.latest || nonce > self.reach() {
             return None;
         }
         match self.owners.get(&nonce) {
@@ -123,7 +128,7 @@ impl Slots {
         if (has_one && !may_move) || (!has_one && self.owners.len() >= candidate.priority.places()) {
             return None;
         }
-        (self.latest..=self.latest.saturating_add(REACH))
+        (self.latest..=self.reach())
             .take_while(|nonce| *nonce < below)
             .find(|nonce| !self.owners.contains_key(nonce) && (candidate.pressed || !self.is_foreign(*nonce)))
             .map(|nonce| Slot { nonce, displaces: None })
@@ -138,10 +143,12 @@ impl Slots {
     /// on.
     pub(super) fn gaps(&self) -> Vec<Slot> {
         let after = |nonce: &u64| nonce.saturating_add(1);
+        // What is out of reach was signed by a wrong count: nothing is spent on nonces below it.
+        let reach = ..=self.reach();
         let ends = [
-            self.owners.keys().next_back().map(after),
-            self.ending.last().map(after),
-            self.bound.last().copied(),
+            self.owners.range(reach).next_back().map(|(nonce, _)| after(nonce)),
+            self.ending.range(reach).next_back().map(after),
+            self.bound.range(reach).next_back().copied(),
         ];
         let end = ends.into_iter().flatten().max().unwrap_or(self.latest);
         let gap = |nonce| match self.owners.get(&nonce) {
@@ -150,7 +157,7 @@ impl Slots {
             None if self.is_foreign(nonce) => None,
             None => Some(Slot { nonce, displaces: None }),
         };
-        (self.latest..end.min(self.latest.saturating_add(REACH))).filter_map(gap).collect()
+        (self.latest..end).filter_map(gap).collect()
     }
 }
 
@@ -272,6 +279,8 @@ mod tests {
         assert_eq!(slots.take(&bound), None, "owned by another");
         slots.owners.remove(&11);
         assert_eq!(slots.take(&bound), at(11, 0));
+        let far = Candidate { bound: Some(1_000), ..candidate(53, Priority::Urgent) };
+        assert_eq!(slots.take(&far), None, "it was signed by a wrong count");
         let lost = Candidate { bound: Some(9), ..candidate(52, Priority::Urgent) };
         assert_eq!(slots.take(&lost), None, "until it is certain which transaction has it");
     }
@@ -296,6 +305,6 @@ mod tests {
         slots.pending = 6;
         assert_eq!(slots.gaps().len(), 2, "a foreign one waits there");
         slots.ending.insert(1_000_000);
-        assert!(slots.gaps().len() <= 32);
+        assert_eq!(slots.gaps().len(), 2, "nothing is spent for what is out of reach");
     }
 }

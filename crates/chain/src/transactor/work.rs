@@ -127,7 +127,12 @@ impl Inner {
     }
 
     async fn now(&self, memory: &mut Memory) -> Result<Now, ChainError> {
-        let number = self.rpc.head().await?;
+        let own = self.rpc.head().await?;
+        // One that lags is no reason to wait if another one is further.
+        let number = match own < memory.best_head || memory.best_head == 0 {
+            true if self.rpc.are_several() => self.rpc.heads().await.into_iter().fold(own, u64::max),
+            _ => own,
+        };
         if number < memory.best_head {
             memory.lower_heads += 1;
             if memory.lower_heads <= LOWER_HEADS {
@@ -135,8 +140,13 @@ impl Inner {
             }
         }
         memory.lower_heads = 0;
+        let head = match self.rpc.header(number).await {
+            // A head that nobody can show.
+            Err(ChainError::Inconsistent { .. }) if number > own => self.rpc.header(own).await?,
+            other => other?,
+        };
+        let number = head.number;
         memory.best_head = number;
-        let head = self.rpc.header(number).await?;
         self.status.send_modify(|status| status.head = Some(number));
         let seen = match memory.seen {
             Some(seen) if seen.hash == head.hash => seen,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{ChainError, Endpoint, Endpoints, Evidence, Fate, Intent, Standing, TxStatus};
+use privatix_chain::{
+    ChainError, Endpoint, Endpoints, Evidence, Fate, Finality, Intent, Standing, TxChange, TxStatus,
+};
 use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script, wait_until};
 
 use crate::support::{
@@ -177,5 +179,61 @@ async fn a_transaction_that_any_endpoint_has_already_is_not_refused() {
     };
     wait_until("its fate", PATIENCE, async || fate().await != Fate::Unknown).await.unwrap();
     assert_eq!(fate().await, Fate::Held);
+    running.stop().await.unwrap();
+}
+
+fn lies_about_nonces(nonce: &str) -> Script {
+    Script(vec![Rule::new(["eth_getTransactionCount"], Fault::Result(nonce.into()))])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nonce_count_that_leaps_needs_a_second_endpoint() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::start(anvil.url()).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let transactor = transactor(&db, both(&first, &second), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let gift =
+        |n: u8| Intent::new(format!("{n}"), anvil.account(1), Address::repeat_byte(n), Vec::new()).value(1);
+    let id = submit(&db, &transactor, gift(1)).await;
+    assert_eq!(ended(&db, &transactor, id).await.nonce, Some(0));
+    for (n, proxy) in [(2, &first), (3, &second)] {
+        proxy.script(lies_about_nonces("0x3e8"));
+        let id = submit(&db, &transactor, gift(n)).await;
+        assert_eq!(ended(&db, &transactor, id).await.nonce, Some(u64::from(n) - 1));
+        proxy.honest();
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preferred_endpoint_that_comes_back_far_behind_changes_no_outcome() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::start(anvil.url()).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let sink = Outcomes::default();
+    let build = || transactor(&db, both(&first, &second), &anvil).finality(Finality::Depth(0));
+    let transactor = build().build(sink.clone());
+    let running = Running::transactor(&transactor);
+    let gift =
+        |n: u8| Intent::new(format!("{n}"), anvil.account(1), Address::repeat_byte(n), Vec::new()).value(1);
+    let id = submit(&db, &transactor, gift(1)).await;
+    ended(&db, &transactor, id).await;
+    anvil.mine(20).await.unwrap();
+    running.stop().await.unwrap();
+
+    // The node was away for long, and so was the daemon.
+    let mut behind = lies_about_nonces("0x0");
+    behind.0.push(Rule::new([], Fault::Lag { blocks: 20 }));
+    first.script(behind);
+    let transactor = build().build(sink.clone());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, gift(2)).await;
+    let record = ended(&db, &transactor, id).await;
+    assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(1)));
+    let reinstated = sink.changes().into_iter().filter(|(_, change)| *change == TxChange::Reinstated);
+    assert_eq!(reinstated.count(), 0);
     running.stop().await.unwrap();
 }
