@@ -86,3 +86,7 @@ pub use transactor::{
 /// The tables of the monitor and the transactor, for [`privatix_db::Database::open`].
 pub const MIGRATIONS: privatix_db::MigrationSet =
     privatix_db::MigrationSet { name: "chain", sqlite: &privatix_db::embed_migrations!("migrations") };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
