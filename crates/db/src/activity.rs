@@ -1,7 +1,7 @@
 //! What the statements of a connection come to, seen by diesel's instrumentation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use diesel::connection::{Connection, InstrumentationEvent};
 use diesel::result::{DatabaseErrorKind, Error};
@@ -15,6 +15,7 @@ pub struct Activity(Arc<Flags>);
 struct Flags {
     is_running: AtomicBool,
     is_broken: AtomicBool,
+    statements: AtomicU64,
 }
 
 impl Activity {
@@ -26,16 +27,22 @@ impl Activity {
                 if let InstrumentationEvent::StartQuery { query, .. } = &event {
                     crate::notes::statement(query);
                 }
+                activity.0.statements.fetch_add(1, Ordering::SeqCst);
                 activity.0.is_running.store(true, Ordering::SeqCst);
             }
             InstrumentationEvent::FinishQuery { error, .. } => {
-                if error.is_some_and(may_have_rolled_back) {
-                    activity.0.is_broken.store(true, Ordering::SeqCst);
-                }
+                activity.note(error);
                 activity.0.is_running.store(false, Ordering::SeqCst);
             }
             _ => {}
         });
+    }
+
+    /// What a statement came to.
+    pub(crate) fn note(&self, error: Option<&Error>) {
+        if error.is_some_and(may_have_rolled_back) {
+            self.0.is_broken.store(true, Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn reset(&self) {
@@ -45,6 +52,11 @@ impl Activity {
     /// True while a statement runs.
     pub fn is_running(&self) -> bool {
         self.0.is_running.load(Ordering::SeqCst)
+    }
+
+    /// How many statements have been started.
+    pub fn statements(&self) -> u64 {
+        self.0.statements.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_broken(&self) -> bool {

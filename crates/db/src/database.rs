@@ -36,8 +36,6 @@ struct Writer {
     // A transaction was begun and neither committed nor rolled back: its `Tx` was dropped.
     open: bool,
     activity: Activity,
-    // An empty database that cannot be written: what a broken transaction writes to.
-    nowhere: Conn,
 }
 
 impl Database {
@@ -74,15 +72,8 @@ impl Database {
         let mut writer = connect()?;
         migrate::run(&mut writer, path, sets)?;
         let activity = Activity::default();
-        activity.watch(&mut writer);
-        let mut nowhere = SqliteConnection::establish(":memory:").map_err(|e| failed(&e))?;
-        nowhere.batch_execute("PRAGMA query_only=ON").map_err(|e| failed(&e))?;
-        let writer = Writer {
-            conn: Conn::Sqlite(SqliteConn::new(writer)),
-            open: false,
-            activity,
-            nowhere: Conn::Sqlite(SqliteConn::new(nowhere)),
-        };
+        let conn = Conn::Sqlite(SqliteConn::watched(writer, activity.clone()));
+        let writer = Writer { conn, open: false, activity };
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
             let mut reader = connect()?;
@@ -128,6 +119,7 @@ impl Database {
         let mut writer = tokio::time::timeout(WRITER_PATIENCE, wait)
             .await
             .map_err(|_| DbError::WriterBusy(WRITER_PATIENCE))?;
+        writer.activity.reset();
         if writer.open {
             // The connection's own lock makes this wait for a statement that its dropped owner left running.
             // SQLite may already have rolled back by itself, which makes this statement fail: harmless.
@@ -135,7 +127,7 @@ impl Database {
             writer.open = false;
         }
         writer.open = true;
-        writer.activity.reset();
+        writer.activity.reset(); // a rollback that was not needed has failed
         on!(&mut writer.conn, |c| c.batch_execute("BEGIN IMMEDIATE").await)?;
         Ok(Tx { writer })
     }
@@ -266,6 +258,6 @@ impl Deref for Tx {
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
-        if self.is_broken() { &mut self.writer.nowhere } else { &mut self.writer.conn }
+        &mut self.writer.conn
     }
 }

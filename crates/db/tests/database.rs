@@ -327,3 +327,40 @@ async fn after_a_full_disk_a_transaction_takes_no_further_statements() {
     let lines: Vec<String> = on!(&mut *conn, |c| line::table.select(line::text).load(c).await).unwrap();
     assert_eq!(lines, ["again"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_a_statement_that_returns_rows_breaks_the_transaction_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(&dir.path().join("full.db"), &[]).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("CREATE TABLE line (text TEXT PRIMARY KEY NOT NULL)").await).unwrap();
+    tx.commit().await.unwrap();
+
+    async fn insert(conn: &mut Conn, text: &str) -> Result<String, diesel::result::Error> {
+        let query = diesel::insert_into(line::table).values(line::text.eq(text)).returning(line::text);
+        on!(conn, |c| query.get_result(c).await)
+    }
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("PRAGMA max_page_count = 3").await).unwrap();
+    assert_eq!(insert(&mut tx, "before").await.unwrap(), "before");
+    {
+        // Whoever swallows the error, and goes on with the same connection.
+        let conn: &mut Conn = &mut tx;
+        let full = insert(conn, &"x".repeat(100_000)).await.unwrap_err();
+        assert!(full.to_string().contains("full"), "{full}");
+        insert(conn, "alone").await.unwrap_err();
+        on!(conn, |c| c.batch_execute("INSERT INTO line VALUES ('alone too')").await).unwrap_err();
+    }
+    assert!(tx.is_broken());
+    assert!(matches!(tx.commit().await, Err(DbError::Broken)));
+
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("PRAGMA max_page_count = 1000000").await).unwrap();
+    insert(&mut tx, "again").await.unwrap();
+    // A constraint undoes its statement only.
+    insert(&mut tx, "again").await.unwrap_err();
+    tx.commit().await.unwrap();
+    let mut conn = db.read().await.unwrap();
+    let lines: Vec<String> = on!(&mut *conn, |c| line::table.select(line::text).load(c).await).unwrap();
+    assert_eq!(lines, ["again"]);
+}
