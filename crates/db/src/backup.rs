@@ -13,10 +13,14 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use crate::database::{beside, lock_beside};
+use crate::disk::{free_space, is_same_disk};
 use crate::{Conn, DbError, MigrationSet, SqliteConn, migrate, private};
 
 /// What SQLite may keep beside a database.
 const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// What a copy leaves free for the daemon's commits.
+const RESERVE: u64 = 64 << 20;
 
 /// What can go wrong with a copy of a database.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,19 @@ pub enum BackupError {
     UnderWay {
         /// The unfinished copy.
         path: PathBuf,
+    },
+    /// The disk would be full.
+    #[error(
+        "a copy needs {} MiB in {folder}, where {} MiB are free, or the daemon could not commit any more; make room, or write it to another disk",
+        needed.div_ceil(1 << 20), free >> 20
+    )]
+    NoSpace {
+        /// Where the copy was to be written.
+        folder: PathBuf,
+        /// Bytes that it needs, with what must stay free.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
     },
     /// The database is not sound.
     #[error("{path} is damaged: {findings}; use another copy")]
@@ -89,8 +106,8 @@ pub enum BackupError {
 /// the copy.
 ///
 /// # Errors
-/// [`BackupError::Missing`], [`BackupError::Exists`], [`BackupError::UnderWay`], [`BackupError::Damaged`] (nothing is kept
-/// then), [`BackupError::File`], [`BackupError::Db`].
+/// [`BackupError::Missing`], [`BackupError::Exists`], [`BackupError::UnderWay`], [`BackupError::NoSpace`],
+/// [`BackupError::Damaged`] (nothing is kept then), [`BackupError::File`], [`BackupError::Db`].
 pub async fn back_up(
     path: &Path,
     to: &Path,
@@ -192,6 +209,7 @@ fn copy(
     if to.exists() {
         return Err(BackupError::Exists { path: to.to_owned() });
     }
+    check_space(path, to)?;
     let part = beside(to, ".part");
     let written = write_part(path, &part, sets, mark)?;
     let named = name(&part, to);
@@ -202,6 +220,29 @@ fn copy(
     sync_folder_of(to)?;
     let bytes = written.metadata().map_err(file("read", to))?.len();
     Ok(bytes)
+}
+
+/// Refuses a copy that would leave the disk full.
+fn check_space(database: &Path, to: &Path) -> Result<(), BackupError> {
+    let folder = folder_of(to);
+    let free = match free_space(folder) {
+        Ok(free) => free,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+        Err(error) => return Err(file("look at", folder)(error)),
+    };
+    let size = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+    let size = size(database).saturating_add(size(&beside(database, "-wal")));
+    let needed = needed(size, is_same_disk(database, folder));
+    if free < needed {
+        return Err(BackupError::NoSpace { folder: folder.to_owned(), needed, free });
+    }
+    Ok(())
+}
+
+/// What must be free where a copy of a database of this size is written. On the database's own disk its log of commits may
+/// grow meanwhile by as much again.
+fn needed(size: u64, is_same_disk: bool) -> u64 {
+    size.saturating_mul(if is_same_disk { 2 } else { 1 }).saturating_add(RESERVE)
 }
 
 /// Writes a checked copy, and returns it locked.
@@ -367,9 +408,13 @@ fn remove_side_files(path: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes a new name survive a power cut.
 fn sync_folder_of(path: &Path) -> Result<(), BackupError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(file("write", folder))
 }
 
@@ -381,4 +426,31 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, BackupError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| DbError::Batch(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_copy_leaves_room_for_itself_the_log_and_the_daemon() {
+        assert_eq!(needed(100 * MIB, false), 164 * MIB);
+        assert_eq!(needed(100 * MIB, true), 264 * MIB);
+        assert_eq!(needed(u64::MAX, true), u64::MAX);
+    }
+
+    #[test]
+    fn a_copy_that_would_fill_the_disk_is_refused_before_it_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("huge.db");
+        // Sparse: as large as all that is free, and written nowhere.
+        let free = free_space(folder.path()).unwrap();
+        File::create(&database).and_then(|file| file.set_len(free)).unwrap();
+        let to = folder.path().join("copy.db");
+        let refused = copy(&database, &to, &[], String::new).unwrap_err();
+        assert!(matches!(refused, BackupError::NoSpace { .. }), "{refused}");
+        assert!(!to.exists() && !beside(&to, ".part").exists());
+    }
 }

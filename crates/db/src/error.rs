@@ -10,7 +10,7 @@ pub enum DbError {
     Open {
         /// The database file.
         path: PathBuf,
-        /// What the system said.
+        /// What the system answered.
         reason: String,
     },
     /// Another process has it open.
@@ -44,7 +44,7 @@ pub enum DbError {
     Migration {
         /// The database file.
         path: PathBuf,
-        /// What the database said.
+        /// What the database answered.
         reason: String,
     },
     /// The writer did not come free. A transaction is held across something slow, or across another `begin`.

@@ -1,6 +1,5 @@
 //! Looks at the data folder's disk, and whether the database takes commits.
 
-use std::path::Path;
 use std::time::Duration;
 
 use privatix_db::Database;
@@ -52,21 +51,10 @@ pub(crate) async fn watch(db: &Database, seen: &watch::Sender<Option<Disk>>, shu
 
 async fn look(db: &Database) -> Disk {
     let path = db.path().to_owned();
-    let free = tokio::task::spawn_blocking(move || free_space(&path)).await;
+    let free = tokio::task::spawn_blocking(move || privatix_db::free_space(&path)).await;
+    let free = free.map_err(|error| error.to_string());
     Disk {
-        free: free.unwrap_or_else(|error| Err(error.to_string())),
+        free: free.and_then(|free| free.map_err(|error| error.to_string())),
         commit: db.probe().await.map_err(|error| error.to_string()),
     }
-}
-
-/// Bytes that this process may still write where the database is.
-#[cfg(unix)]
-fn free_space(database: &Path) -> Result<u64, String> {
-    let found = rustix::fs::statvfs(database).map_err(|error| error.to_string())?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_space(_: &Path) -> Result<u64, String> {
-    Err("it is not looked up on this system; watch it by other means".to_owned())
 }
