@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::claim::Lease;
 use crate::lease;
 use crate::processor::Clock;
-use crate::rounds::{Rounds, Turn};
+use crate::rounds::{Rounds, SharedFailure, Turn};
 use crate::{Job, JobId, JobsError, PushOptions, Pushed, queue};
 
 /// What a handler knows about its run, and its way to finish it.
@@ -21,6 +21,7 @@ pub struct JobContext {
     pub(crate) lane: usize,
     /// Drops the handler that has its turn and does not use it.
     pub(crate) stalled: CancellationToken,
+    pub(crate) failed: SharedFailure,
     pub(crate) clock: Clock,
 }
 
@@ -48,20 +49,21 @@ impl JobContext {
     /// [`JobsError::LeaseLost`], [`JobsError::Cancelled`]; [`JobsError::Db`]; nothing has happened then.
     pub async fn done(self) -> Result<Done, JobsError> {
         let done = Done { id: self.lease.id, token: self.lease.token };
-        self.rounds.done(self.lease).await?;
+        self.rounds.done(self.lease, &self.failed).await?;
         Ok(done)
     }
 
     /// Opens the write transaction in which the job is done.
     ///
     /// There is one writer: do slow things before, not between this and the [commit](Completion::commit), and begin no
-    /// other write transaction meanwhile. A handler that has its turn for a second without a statement is dropped, and its
-    /// job runs again later.
+    /// other write transaction meanwhile. A handler that has its turn and runs no statement for a second in all is dropped,
+    /// and its job runs again later. Where a commit fails that it shares with others, through no statement of its own, its
+    /// job runs again later as well, and no failed try is counted.
     ///
     /// # Errors
     /// [`JobsError::LeaseLost`], [`JobsError::Cancelled`]; [`JobsError::Db`].
     pub async fn finish(self) -> Result<Completion, JobsError> {
-        let mut turn = self.rounds.turn(self.lane, self.lease.clone(), self.stalled).await?;
+        let mut turn = self.rounds.turn(self.lane, self.lease.clone(), self.stalled, self.failed).await?;
         lease::complete(&mut turn, &self.lease, Micros::from((self.clock)())).await?;
         Ok(Completion { turn, done: Done { id: self.lease.id, token: self.lease.token } })
     }

@@ -9,10 +9,10 @@ use privatix_db::{Activity, Conn, Database, DbError, Tx, on};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::rounds::{Answer, Freed, Request, Returned, Turn, TurnRequest, Waiting};
+use crate::rounds::{Answer, Ended, Request, Returned, Turn, TurnRequest, Waiting};
 use crate::{JobsError, lease, queue};
 
-/// A round that has had as many turns, or has taken as long, gives the others to the next one.
+/// A round ends after this many turns or this time; the other turns are left to the next round.
 const TURNS: usize = 64;
 const LONGEST: Duration = Duration::from_millis(5);
 /// How long all others wait for a handler that has its turn and runs no statement.
@@ -22,8 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Round {
     tx: Tx,
-    /// Jobs that end in this round.
-    freed: Freed,
+    /// Jobs whose end is in this round.
+    ended: Ended,
     /// Subjects whose next job may come forward.
     subjects: BTreeSet<String>,
     members: Members,
@@ -32,7 +32,7 @@ pub(crate) struct Round {
 impl Round {
     pub(crate) async fn begin(db: &Database) -> Result<Self, JobsError> {
         let tx = db.begin().await?;
-        Ok(Self { tx, freed: Freed::new(), subjects: BTreeSet::new(), members: Members::default() })
+        Ok(Self { tx, ended: Ended::new(), subjects: BTreeSet::new(), members: Members::default() })
     }
 
     /// Gives turns to those who wait, then writes what they left in lists, and makes heads. An error leaves nothing of
@@ -73,7 +73,7 @@ impl Round {
             Ok(outcomes) => {
                 for ((lease, answer), outcome) in done.into_iter().zip(outcomes) {
                     if outcome.is_ok() {
-                        self.freed.insert(lease.id);
+                        self.ended.insert(lease.id);
                         self.subjects.insert(lease.subject);
                     }
                     self.answer(answer, outcome);
@@ -91,7 +91,7 @@ impl Round {
                 Ok(()) => lease::end(&mut self.tx, &lease, ending, now).await,
                 Err(_) => Ok(false),
             };
-            self.freed.insert(lease.id);
+            self.ended.insert(lease.id);
             self.subjects.insert(lease.subject);
             match written {
                 Ok(written) => self.answer(answer, Ok(written)),
@@ -137,7 +137,7 @@ impl Round {
         if let Err(error) = execute(&mut self.tx, "SAVEPOINT turn").await {
             return Err(self.failed(error));
         }
-        let Self { tx, mut freed, mut subjects, members } = self;
+        let Self { tx, mut ended, mut subjects, members } = self;
         let activity = tx.activity();
         let (turn, returned) = Turn::new(tx);
         // Refused by a handler that was dropped, the turn comes back at once.
@@ -147,13 +147,13 @@ impl Round {
             return Err(members.fail(DbError::ShuttingDown.into()));
         };
         let end = if kept.is_some() { "RELEASE turn" } else { "ROLLBACK TO turn; RELEASE turn" };
-        let mut round = Self { tx, freed: Freed::new(), subjects: BTreeSet::new(), members };
+        let mut round = Self { tx, ended: Ended::new(), subjects: BTreeSet::new(), members };
         if let Some(answer) = kept {
-            freed.insert(lease.id);
+            ended.insert(lease.id);
             subjects.insert(lease.subject);
             round.answer(answer, Ok(()));
         }
-        round.freed = freed;
+        round.ended = ended;
         round.subjects = subjects;
         match execute(&mut round.tx, end).await {
             Ok(()) if !round.tx.is_broken() => Ok(round),
@@ -168,17 +168,17 @@ impl Round {
     }
 
     /// The jobs whose workers are free when the round is on disk.
-    pub(crate) fn freed(&self) -> &Freed {
-        &self.freed
+    pub(crate) fn ended(&self) -> &Ended {
+        &self.ended
     }
 
     /// Commits and answers all; returns the jobs that have ended.
-    pub(crate) async fn commit(self) -> Result<Freed, JobsError> {
-        let Self { tx, freed, members, .. } = self;
+    pub(crate) async fn commit(self) -> Result<Ended, JobsError> {
+        let Self { tx, ended, members, .. } = self;
         match tx.commit().await {
             Ok(()) => {
                 members.answer(&Ok(()));
-                Ok(freed)
+                Ok(ended)
             }
             Err(error) => Err(members.fail(error.into())),
         }
@@ -221,17 +221,52 @@ async fn take_back(
     drop_handler: impl FnOnce(),
 ) -> Option<Returned> {
     let mut drop_handler = Some(drop_handler);
-    let mut idle = Duration::ZERO;
+    let mut idle = Idle::new(activity.statements());
     loop {
-        match tokio::time::timeout(LOOK, &mut returned).await {
-            Ok(returned) => return returned.ok(),
-            Err(_) if activity.is_running() => {}
-            Err(_) => idle += LOOK,
+        if let Ok(returned) = tokio::time::timeout(LOOK, &mut returned).await {
+            return returned.ok();
         }
-        if idle >= STALL
+        if idle.is_stalled(activity.statements(), activity.is_running())
             && let Some(drop_handler) = drop_handler.take()
         {
             drop_handler();
         }
+    }
+}
+
+/// For how long a handler that has its turn has run no statement, in all.
+struct Idle {
+    time: Duration,
+    statements: u64,
+}
+
+impl Idle {
+    const fn new(statements: u64) -> Self {
+        Self { time: Duration::ZERO, statements }
+    }
+
+    /// Whether it is stalled, looked at every [`LOOK`] with the number of statements that were started. Time in which one was
+    /// started counts as used: many short ones are seldom caught while they run.
+    fn is_stalled(&mut self, statements: u64, is_running: bool) -> bool {
+        let was_used = is_running || statements != self.statements;
+        self.statements = statements;
+        if !was_used {
+            self.time += LOOK;
+        }
+        self.time >= STALL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_is_stalled_after_a_second_without_a_statement_and_never_while_it_runs_short_ones() {
+        let mut idle = Idle::new(7);
+        assert!((8..100).all(|started| !idle.is_stalled(started, false)), "one in each look");
+        assert!((0..100).all(|_| !idle.is_stalled(100, true)), "a long one");
+        let looks = (1..100).find(|_| idle.is_stalled(100, false));
+        assert_eq!(looks, Some(10));
     }
 }

@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use privatix_db::{Conn, DbError, Tx};
 use tokio::sync::{mpsc, oneshot};
@@ -60,23 +62,28 @@ impl Rounds {
         (Self(requests), waiting)
     }
 
-    /// Waits for a turn at the round's transaction, in a savepoint of its own.
+    /// Waits for a turn at the round's transaction, in a savepoint of its own. `failed` notes whether the round fails by no
+    /// fault of this member.
     pub(crate) async fn turn(
         &self,
         lane: usize,
         lease: Lease,
         stalled: CancellationToken,
+        failed: SharedFailure,
     ) -> Result<Turn, JobsError> {
         let (grant, turn) = oneshot::channel();
         self.send(Request::Turn(TurnRequest { lane, lease, stalled, grant })).await?;
-        let turn = turn.await.map_err(|_| DbError::ShuttingDown)?;
+        let mut turn = turn.await.map_err(|_| DbError::ShuttingDown)?;
+        turn.failed = failed;
         let _ = HAS_TURN.try_with(|has_turn| has_turn.set(true));
         Ok(turn)
     }
 
     /// Marks a job done that has no effects.
-    pub(crate) async fn done(&self, lease: Lease) -> Result<(), JobsError> {
-        self.ask(|answer| Request::Done { lease, answer }).await
+    pub(crate) async fn done(&self, lease: Lease, failed: &SharedFailure) -> Result<(), JobsError> {
+        let outcome = self.ask(|answer| Request::Done { lease, answer }).await;
+        failed.note(&outcome);
+        outcome
     }
 
     /// Writes how a run ended that committed nothing; false if the job was no longer the holder's.
@@ -103,11 +110,28 @@ impl Rounds {
     }
 }
 
+/// Whether a round failed that a handler was a member of, by no fault of its own: that is no failed try of its job.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedFailure(Arc<AtomicBool>);
+
+impl SharedFailure {
+    fn note<T>(&self, outcome: &Result<T, JobsError>) {
+        if let Err(JobsError::Db(DbError::Batch(_))) = outcome {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn has_happened(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// One member's part of the transaction. Dropped without [`commit`](Self::commit), its writes are undone.
 #[derive(Debug)]
 pub(crate) struct Turn {
     // Taken when the turn ends.
     lent: Option<Lent>,
+    failed: SharedFailure,
 }
 
 struct Lent {
@@ -125,15 +149,22 @@ pub(crate) struct Returned {
 impl Turn {
     pub(crate) fn new(tx: Tx) -> (Self, oneshot::Receiver<Returned>) {
         let (back, returned) = oneshot::channel();
-        (Self { lent: Some(Lent { tx, back }) }, returned)
+        (Self { lent: Some(Lent { tx, back }), failed: SharedFailure::default() }, returned)
     }
 
     /// Ends the turn and returns once its writes are on disk.
     pub(crate) async fn commit(mut self) -> Result<(), JobsError> {
         let (answer, committed) = oneshot::channel();
+        // Then the round fails by a statement of this member.
+        let is_broken = self.lent.as_ref().is_some_and(|lent| lent.tx.is_broken());
+        let failed = self.failed.clone();
         self.give_back(Some(answer));
         drop(self);
-        committed.await.map_err(|_| DbError::ShuttingDown)?
+        let outcome = committed.await.map_err(|_| DbError::ShuttingDown)?;
+        if !is_broken {
+            failed.note(&outcome);
+        }
+        outcome
     }
 
     fn give_back(&mut self, kept: Option<Answer<()>>) {
@@ -207,7 +238,7 @@ impl Waiting {
 }
 
 /// Jobs whose end is in a round.
-pub(crate) type Freed = std::collections::BTreeSet<JobId>;
+pub(crate) type Ended = std::collections::BTreeSet<JobId>;
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use crate::claim::{self, Among, Claimed, Wanted};
 use crate::lane::Served;
 use crate::processor::Settings;
 use crate::round::Round;
-use crate::rounds::{Freed, Request, Rounds, Waiting};
+use crate::rounds::{Ended, Request, Rounds, Waiting};
 use crate::suspect::{self, Room};
 use crate::worker::Shared;
 use crate::{JobId, JobsError, clock, lease, left_behind};
@@ -143,7 +143,7 @@ impl Run {
         let now = self.shared.now();
         let until_look = self.look_at.min(self.periodic_at).min(self.prune_at);
         let until_look = until_look.saturating_duration_since(Instant::now());
-        let rooms = self.rooms(&suspects, now.into(), &Freed::new());
+        let rooms = self.rooms(&suspects, now.into(), &Ended::new());
         if !rooms.contains(&Room::Suspect) {
             let lanes = self.shared.settings.lanes.iter().zip(&rooms);
             let kinds = lanes.filter(|(_, room)| **room != Room::Jobs(0)).flat_map(|(lane, _)| &lane.kinds);
@@ -199,17 +199,17 @@ impl Run {
         let rooms = if shared.closing.is_cancelled() {
             Vec::new()
         } else {
-            self.rooms(suspects, now(), round.freed())
+            self.rooms(suspects, now(), round.ended())
         };
         let claimed = match self.claim(round.conn(), &rooms, now()).await {
             Ok(claimed) => claimed,
             Err(error) => return Err(round.failed(error)),
         };
         match round.commit().await {
-            Ok(freed) => {
-                let ended = self.running.values_mut().filter(|job| freed.contains(&job.job));
-                ended.for_each(|job| job.has_ended = true);
-                shared.settings.ends.notify(&freed);
+            Ok(ended) => {
+                let jobs = self.running.values_mut().filter(|job| ended.contains(&job.job));
+                jobs.for_each(|job| job.has_ended = true);
+                shared.settings.ends.notify(&ended);
                 for job in claimed {
                     self.start(job);
                 }
@@ -250,11 +250,11 @@ impl Run {
             .collect())
     }
 
-    /// What each lane may claim when the jobs in `freed` have ended.
-    fn rooms(&self, suspects: &[(usize, Micros)], now: Micros, freed: &Freed) -> Vec<Room> {
+    /// What each lane may claim when the jobs in `ended` have ended.
+    fn rooms(&self, suspects: &[(usize, Micros)], now: Micros, ended: &Ended) -> Vec<Room> {
         let lanes = self.shared.settings.lanes.iter().enumerate();
         let room = |(lane, served): (usize, &Served)| {
-            let is_running = |job: &&Running| job.lane == lane && !job.has_ended && !freed.contains(&job.job);
+            let is_running = |job: &&Running| job.lane == lane && !job.has_ended && !ended.contains(&job.job);
             let running = || self.running.values().filter(is_running);
             let is_due = suspects.iter().any(|(of, due)| *of == lane && *due <= now);
             suspect::room(served.workers, running().count(), running().any(|job| job.is_suspect), is_due)

@@ -14,7 +14,7 @@ use crate::claim::Claimed;
 use crate::job::Then;
 use crate::lease::{self, Ending};
 use crate::processor::{AnyHandler, Settings, Unfinished};
-use crate::rounds::{Rounds, watching_turns};
+use crate::rounds::{Rounds, SharedFailure, watching_turns};
 use crate::{Effects, Failure, FailureCause, JobContext, JobError, JobsError, Policy};
 
 // A handler may quote a whole page in its error.
@@ -75,7 +75,8 @@ impl Shared {
             return self.rounds.end(job.lease.clone(), Ending::Fail { failure }).await;
         };
         let stalled = CancellationToken::new();
-        let mut turn = self.rounds.turn(lane, job.lease.clone(), stalled.clone()).await?;
+        let failed = SharedFailure::default(); // the job stays held, and is given back by the dispatcher
+        let mut turn = self.rounds.turn(lane, job.lease.clone(), stalled.clone(), failed).await?;
         let now = Micros::from(self.now());
         let ending = Ending::Fail { failure: failure.clone() };
         if !lease::end(&mut turn, &job.lease, ending, now).await? {
@@ -123,7 +124,7 @@ impl Shared {
             return Some(Ending::Release);
         };
         let policy = handler.policy();
-        let stalled = CancellationToken::new();
+        let (stalled, failed) = (CancellationToken::new(), SharedFailure::default());
         let cx = JobContext {
             lease: job.lease.clone(),
             try_number: job.tries.saturating_add(1),
@@ -131,6 +132,7 @@ impl Shared {
             rounds: self.rounds.clone(),
             lane,
             stalled: stalled.clone(),
+            failed: failed.clone(),
             clock: Arc::clone(&self.settings.clock),
         };
         let outcome = self.handle(&**handler, &job.payload, cx, &policy, &stalled).await;
@@ -154,8 +156,13 @@ impl Shared {
             Outcome::Aborted => return Some(Ending::Release),
             Outcome::Stalled => {
                 tracing::warn!(job = %job.lease.id, kind = job.kind, "the handler held up all others by its completion and was dropped; it runs again");
-                let until = Micros::from(self.now()) + policy.backoff.delay(1, rand::random());
-                return Some(Ending::Postpone { until });
+                return Some(self.later(&policy));
+            }
+            Outcome::Returned(Err(Unfinished::Handler(error)))
+                if failed.has_happened() && matches!(error.then, Then::Retry | Then::RetryAt(_)) =>
+            {
+                tracing::debug!(job = %job.lease.id, kind = job.kind, %error, "the commit failed that the job shared with others; it runs again");
+                return Some(self.later(&policy));
             }
             Outcome::Returned(Err(Unfinished::Handler(error))) => (FailureCause::Error, error),
             Outcome::Panicked(message) => (FailureCause::Panic, JobError::retry(message)),
@@ -165,6 +172,11 @@ impl Shared {
             ),
         };
         Some(self.after(job, &policy, cause, &error, cancelled.is_cancelled()))
+    }
+
+    /// It was no failed try.
+    fn later(&self, policy: &Policy) -> Ending {
+        Ending::Postpone { until: Micros::from(self.now()) + policy.backoff.delay(1, rand::random()) }
     }
 
     async fn handle(

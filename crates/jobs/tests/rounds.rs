@@ -133,10 +133,13 @@ async fn jobs_pushed_through_the_queue_are_on_disk_in_their_order_and_start_by_t
 async fn a_full_disk_in_one_turn_keeps_nothing_of_the_round_and_loses_no_job() {
     let (_dir, db) = fresh().await;
     let subjects: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let mut steps = Vec::new();
     for subject in &subjects {
-        push(&db, Step::new(subject, "kept")).await;
+        steps.push(push(&db, Step::new(subject, "kept")).await);
         push(&db, Signal(subject.clone())).await;
     }
+    // Others have had their turns in its round.
+    let breaks = steps[5];
     let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let is_full = Arc::clone(&full);
     let (failed, mut failures) = mpsc::unbounded_channel();
@@ -147,7 +150,7 @@ async fn a_full_disk_in_one_turn_keeps_nothing_of_the_round_and_loses_no_job() {
                 let id = cx.id();
                 let mut completion = cx.finish().await?;
                 effect(&mut completion, id, &job.subject, &job.note).await?;
-                if id.to_string() == "1" && is_full.load(std::sync::atomic::Ordering::SeqCst) {
+                if id == breaks && is_full.load(std::sync::atomic::Ordering::SeqCst) {
                     // Larger than all that a database of this limit can hold.
                     limit_pages(&mut completion, 1).await;
                     let swallowed = effect(&mut completion, id, &job.subject, &"x".repeat(100_000)).await;
@@ -169,6 +172,10 @@ async fn a_full_disk_in_one_turn_keeps_nothing_of_the_round_and_loses_no_job() {
     running.signalled_all(&subjects.iter().map(String::as_str).collect::<Vec<_>>()).await;
     running.stop().await;
     assert_eq!(notes(&db).await, ["kept"; 20]);
+    // Only whose statement failed has failed a try.
+    for id in steps {
+        assert_eq!(get(&db, id).await.tries, u32::from(id == breaks), "{id}");
+    }
 }
 
 /// What a handler of the property does: how many follow-ups it pushes, and how it ends.
