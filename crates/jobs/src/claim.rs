@@ -26,6 +26,8 @@ pub(crate) struct Claimed {
     pub(crate) kind: String,
     pub(crate) payload: String,
     pub(crate) tries: u32,
+    /// Since when it could be claimed.
+    pub(crate) due: Micros,
     pub(crate) is_suspect: bool,
 }
 
@@ -61,16 +63,17 @@ pub(crate) async fn claim(
     among: Among,
     now: Micros,
 ) -> Result<Vec<Claimed>, JobsError> {
-    type Row = (i64, i64, String, String, String, i32);
+    type Row = (i64, i64, String, String, String, i32, i64);
     if lanes.iter().all(|(kinds, limit)| kinds.is_empty() || *limit == 0) {
         return Ok(Vec::new());
     }
     let rows: Vec<Row> = on!(conn, |c| claim_statement(holder, lanes, among, now).load(c).await)?;
-    let claimed = rows.into_iter().map(|(id, token, subject, kind, payload, tries)| Claimed {
+    let claimed = rows.into_iter().map(|(id, token, subject, kind, payload, tries, due)| Claimed {
         lease: Lease { id: JobId(id), token, subject },
         kind,
         payload,
         tries: tries.try_into().unwrap_or(0), // a constraint keeps it from being negative
+        due: Micros(due),
         is_suspect: among == Among::Suspects,
     });
     let mut claimed: Vec<Claimed> = claimed.collect();
@@ -84,7 +87,7 @@ pub(crate) fn claim_statement(
     lanes: &[Wanted<'_>],
     among: Among,
     now: Micros,
-) -> Statement<(BigInt, BigInt, Text, Text, Text, Integer)> {
+) -> Statement<(BigInt, BigInt, Text, Text, Text, Integer, BigInt)> {
     let of_kind = format!(
         "SELECT * FROM (SELECT id, claim_at FROM job WHERE kind = ? AND claim_at <= ? AND {} \
          ORDER BY claim_at, id LIMIT ?)",
@@ -99,7 +102,7 @@ pub(crate) fn claim_statement(
     let mut statement = Statement::new(format!(
         "UPDATE job SET held_by = ?, token = token + 1, \
          unique_key = CASE WHEN unique_waiting THEN NULL ELSE unique_key END \
-         WHERE id IN ({of_lanes}) RETURNING id, token, subject, kind, payload, tries"
+         WHERE id IN ({of_lanes}) RETURNING id, token, subject, kind, payload, tries, claim_at"
     ))
     .text(holder);
     for (kinds, limit) in lanes() {

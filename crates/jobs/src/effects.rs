@@ -6,7 +6,7 @@ use privatix_db::Conn;
 use crate::rounds::Turn;
 use crate::{Job, JobId, JobsError, PushOptions, Pushed, queue};
 
-/// The transaction in which a job fails for good: a [`Conn`] to write what makes up for it.
+/// What a job's failure writes: a [`Conn`] in the transaction in which the job fails for good, to make up for what it did.
 pub struct Effects<'a> {
     pub(crate) turn: &'a mut Turn,
     pub(crate) job: JobId,

@@ -40,7 +40,7 @@ pub enum JobsError {
     Encode {
         /// The kind.
         kind: &'static str,
-        /// What the encoder said.
+        /// What the encoder reported.
         source: serde_json::Error,
     },
     /// A handler pushed through a [`Queue`](crate::Queue) between its `finish` and its `commit`, which would wait for itself.

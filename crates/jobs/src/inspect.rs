@@ -21,7 +21,7 @@ pub struct Filter {
     pub status: Option<JobStatus>,
     /// Older than this job: the [`Page::next`] of the page before.
     pub before: Option<JobId>,
-    /// At most so many on a page; by default 50, and never more than 1,000.
+    /// At most this many on a page; by default 50, and never more than 1,000.
     pub limit: Option<u32>,
 }
 
@@ -59,7 +59,7 @@ impl Filter {
         self
     }
 
-    /// At most so many on a page.
+    /// At most this many on a page.
     #[must_use]
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = Some(limit);

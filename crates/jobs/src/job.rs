@@ -22,7 +22,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What the job is about. Jobs of one subject, of whatever kind, run one after another.
     fn subject(&self) -> String;
 
-    /// What tells jobs of one kind and subject apart where duplicates are refused.
+    /// What distinguishes jobs of one kind and subject where duplicates are refused.
     fn key(&self) -> String {
         String::new()
     }

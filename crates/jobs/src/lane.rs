@@ -55,6 +55,12 @@ pub(crate) struct Served {
     pub(crate) kinds: Vec<&'static str>,
 }
 
+impl Served {
+    pub(crate) const fn name(&self) -> &'static str {
+        self.lane.name
+    }
+}
+
 impl Lanes {
     /// Groups kinds by their lane. `workers` are settings that override the constants, by the lane's name.
     pub(crate) fn new(

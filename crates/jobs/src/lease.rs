@@ -183,7 +183,7 @@ impl Held {
     }
 
     /// How often in a row its process has died while it ran.
-    pub(crate) fn deaths(&self) -> u32 {
+    pub(crate) fn crashes_in_row(&self) -> u32 {
         self.suspect.try_into().unwrap_or(0)
     }
 

@@ -30,15 +30,16 @@ pub(crate) async fn free_crashed(
     }
     let mut freed = 0;
     for of_one in left.into_values() {
-        let suspects = of_one.iter().filter(|held| held.deaths() >= SUSPECTED);
+        let suspects = of_one.iter().filter(|held| held.crashes_in_row() >= SUSPECTED);
         let known = suspects.filter_map(|held| settings.lanes.of_kind(&held.kind)).min();
         for held in of_one {
             if held.is_cancelled() {
                 lease::give_up_cancelled(conn, &held.lease(), now).await?;
             } else {
                 let lane = settings.lanes.of_kind(&held.kind);
-                let deaths = suspect::after_death(held.deaths(), lane, known);
-                free(conn, &held, deaths, now + delay(settings, &held.kind, deaths), now).await?;
+                let crashes_in_row = suspect::after_crash(held.crashes_in_row(), lane, known);
+                free(conn, &held, crashes_in_row, now + delay(settings, &held.kind, crashes_in_row), now)
+                    .await?;
             }
             freed += 1;
         }
@@ -46,24 +47,24 @@ pub(crate) async fn free_crashed(
     Ok(freed)
 }
 
-/// How long a job waits after that many deaths in a row. A kind without a handler here has the default policy.
-fn delay(settings: &Settings, kind: &str, deaths: u32) -> Duration {
-    if deaths < SUSPECTED {
+/// How long a job waits after that many crashes in a row. A kind without a handler here has the default policy.
+fn delay(settings: &Settings, kind: &str, crashes_in_row: u32) -> Duration {
+    if crashes_in_row < SUSPECTED {
         return Duration::ZERO;
     }
     let policy = settings.handlers.get(kind).map(|handler| handler.policy()).unwrap_or_default();
-    policy.suspect_delay.delay(deaths - 1, 0)
+    policy.suspect_delay.delay(crashes_in_row - 1, 0)
 }
 
 async fn free(
     conn: &mut Conn,
     held: &Held,
-    deaths: u32,
+    crashes_in_row: u32,
     until: Micros,
     now: Micros,
 ) -> Result<(), JobsError> {
-    if deaths >= SUSPECTED {
-        tracing::warn!(job = %held.id(), kind = held.kind, deaths, "the process died repeatedly while this job ran; it waits, and runs alone");
+    if crashes_in_row >= SUSPECTED {
+        tracing::warn!(job = %held.id(), kind = held.kind, crashes_in_row, "the process crashed repeatedly while this job ran; it waits, and runs alone");
     }
     on!(conn, |c| diesel::update(job::table.find(held.id().0))
         .set((
@@ -72,7 +73,7 @@ async fn free(
             job::claim_at.eq(Some(until)),
             job::set_at.eq(now),
             job::crashes.eq(job::crashes + 1),
-            job::suspect.eq(i32::try_from(deaths).unwrap_or(i32::MAX)),
+            job::suspect.eq(i32::try_from(crashes_in_row).unwrap_or(i32::MAX)),
             job::error_cause.eq(Some(FailureCause::Crash.as_str())),
             job::error.eq(Some("the process died while this job ran")),
         ))

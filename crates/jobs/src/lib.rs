@@ -15,7 +15,7 @@
 //! - **No job runs twice at once.** A running job is held by the life of its processor, and what may be claimed is held by
 //!   nobody. It is freed when its run has ended, or when that life has: at the next start, because one process at a time
 //!   opens a database. No clock takes part, so that neither a suspended machine nor a clock that is set runs a job twice.
-//! - **A job that kills the process** is not failed for it: from the second death in a row on it waits, and runs alone in
+//! - **A job that kills the process** is not failed for it: from the second crash in a row on it waits, and runs alone in
 //!   its lane, so that the others get done.
 //! - **Kinds without a handler wait** for a process that has one, and cost nothing.
 //! - **Nothing polls.** The processor sleeps until a [`Wake`] or the next job's time, and looks once a minute for what no
@@ -62,6 +62,7 @@
 mod claim;
 mod clock;
 mod context;
+mod depth;
 mod effects;
 mod ends;
 mod error;
@@ -84,11 +85,13 @@ mod rounds;
 mod run;
 mod schema;
 mod statement;
+mod stats;
 mod suspect;
 mod wake;
 mod worker;
 
 pub use context::{Completion, Done, JobContext};
+pub use depth::{Depth, MOST_COUNTED, depths, failed};
 pub use effects::Effects;
 pub use error::JobsError;
 pub use handle::Queue;
@@ -100,6 +103,7 @@ pub use processor::{Processor, ProcessorBuilder};
 pub use queue::{PushOptions, Pushed, cancel, prune, push, push_all, reactivate};
 pub use record::{Failure, FailureCause, JobId, JobRecord, JobStatus, UnknownName};
 pub use retention::Retention;
+pub use stats::{Histogram, LaneStats, Stats};
 pub use wake::Wake;
 
 /// The table of this crate, for [`Database::open`](privatix_db::Database::open).

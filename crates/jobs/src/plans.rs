@@ -11,7 +11,7 @@ use privatix_db::{EmbeddedMigrations, embed_migrations};
 
 use crate::claim::{Among, Lease};
 use crate::suspect;
-use crate::{JobId, JobStatus, claim, clock, lease, queue};
+use crate::{JobId, JobStatus, claim, clock, depth, lease, queue};
 
 const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -95,6 +95,18 @@ fn claiming_and_finding_suspects_reads_those_only() {
         &["SEARCH job USING INDEX job_suspect (kind=? AND claim_at>? AND claim_at<?)"],
     );
     assert_eq!(plan(&suspect::waiting_statement()), "SCAN job USING INDEX job_suspect");
+}
+
+#[test]
+fn counting_what_waits_reads_the_due_jobs_of_each_kind() {
+    uses(
+        &depth::depths_statement(&["a", "b"], Micros(0)),
+        &[
+            "SEARCH job USING COVERING INDEX job_due (kind=? AND claim_at>? AND claim_at<?)",
+            "SEARCH job USING COVERING INDEX job_suspect (kind=?",
+        ],
+    );
+    uses(&depth::failed_statement(), &["SEARCH job USING COVERING INDEX job_ended (status=?"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 /// How the jobs of one kind are tried, delayed and de-duplicated.
 ///
 /// The default: 3 tries, exponential backoff from 10 s to 10 min, no first delay, a handler has 2 minutes, duplicates
-/// allowed. A job that ran when its process died waits from the second such death in a row on, from 10 s to 10 min.
+/// allowed. A job that ran when its process crashed waits from the second such crash in a row on, from 10 s to 10 min.
 ///
 /// ```
 /// use std::time::Duration;

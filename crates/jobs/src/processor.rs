@@ -17,7 +17,7 @@ use crate::rounds::{Request, Rounds};
 use crate::run::Run;
 use crate::{
     Done, Effects, Failure, Handler, Job, JobContext, JobError, JobsError, Lane, Policy, PushOptions, Queue,
-    Retention, Wake,
+    Retention, Stats, Wake,
 };
 
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) periodic: Vec<Periodic>,
     pub(crate) retention: Retention,
     pub(crate) ends: Ends,
+    pub(crate) stats: Stats,
     pub(crate) grace: Duration,
     pub(crate) wake: Wake,
     pub(crate) clock: Clock,
@@ -77,6 +78,11 @@ impl Processor {
     /// Pushes jobs in shared commits and waits for their ends, while this processor runs.
     pub fn queue(&self) -> Queue {
         Queue { rounds: self.rounds.clone(), ends: self.settings.ends.clone(), db: self.settings.db.clone() }
+    }
+
+    /// What this processor does, while it runs.
+    pub fn stats(&self) -> Stats {
+        self.settings.stats.clone()
     }
 
     /// Runs jobs until `shutdown`, then waits for the running handlers as long as the grace time allows and gives back
@@ -205,13 +211,15 @@ impl ProcessorBuilder {
         for (period, jobs) in self.periodic {
             periodic.extend(jobs?.into_iter().map(|job| Periodic { period, job }));
         }
+        let lanes = Lanes::new(self.kinds, &self.workers)?;
         let settings = Settings {
             db: self.db,
             periodic,
             retention: self.retention,
             ends: Ends::default(),
             handlers: self.handlers,
-            lanes: Lanes::new(self.kinds, &self.workers)?,
+            stats: Stats::new(&lanes),
+            lanes,
             grace: self.grace,
             wake: self.wake,
             clock: self.clock,

@@ -108,7 +108,7 @@ pub struct UnknownName {
 pub struct Failure {
     /// The kind of failure.
     pub cause: FailureCause,
-    /// What the handler, or the processor, said.
+    /// What the handler, or the processor, reported.
     pub message: String,
 }
 

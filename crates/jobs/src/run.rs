@@ -52,6 +52,7 @@ struct Running {
     lane: usize,
     is_suspect: bool,
     is_periodic: bool,
+    began: Instant,
     job: JobId,
     token: i64,
     cancelled: CancellationToken,
@@ -101,7 +102,10 @@ impl Run {
     async fn serve(&mut self, shutdown: &CancellationToken) {
         let wake = self.shared.settings.wake.clone();
         loop {
-            let sleep = match self.step().await {
+            self.shared.settings.stats.step_begins();
+            let step = self.step().await;
+            self.shared.settings.stats.step_ends();
+            let sleep = match step {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::error!(%error, "the job processor cannot write, will try again");
@@ -268,9 +272,13 @@ impl Run {
         let is_periodic = self.shared.settings.periodic.iter().any(|periodic| periodic.job.kind == job.kind);
         let cancelled = self.shared.closing.child_token();
         let (id, token, is_suspect) = (job.lease.id, job.lease.token, job.is_suspect);
+        let waited = self.shared.now().duration_since(job.due.into()).unwrap_or_default();
+        self.shared.settings.stats.started(lane, waited);
         let (shared, stop) = (Arc::clone(&self.shared), cancelled.clone());
         let task = self.tasks.spawn(async move { shared.work(lane, job, stop).await });
-        let running = Running { lane, is_suspect, is_periodic, job: id, token, cancelled, has_ended: false };
+        let began = Instant::now();
+        let running =
+            Running { lane, is_suspect, is_periodic, began, job: id, token, cancelled, has_ended: false };
         self.running.insert(task.id(), running);
     }
 
@@ -360,8 +368,11 @@ impl Run {
         if !is_written {
             self.look_at = Instant::now();
         }
-        if self.running.remove(&id).is_some_and(|job| job.is_periodic) {
-            self.periodic_at = Instant::now();
+        if let Some(job) = self.running.remove(&id) {
+            self.shared.settings.stats.ended(job.lane, job.began.elapsed());
+            if job.is_periodic {
+                self.periodic_at = Instant::now();
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Jobs that may be what kills the process.
 //!
-//! A process that dies leaves behind whatever ran in it, and nobody knows which of these jobs was to blame. A job that ran
-//! at two such deaths in a row is a suspect: it waits, longer after each death, and runs alone in its lane, so that its
-//! next death is not blamed on others. It is never failed for that, as it may be innocent and worth money. One death in a
-//! row costs nothing: it may have been a power cut.
+//! A process that crashes leaves behind whatever ran in it, and nobody knows which of these jobs was to blame. A job that ran
+//! at two crashes in a row is a suspect: it waits, longer after each crash, and runs alone in its lane, so that the next crash
+//! is not blamed on others. It is never failed for that, as it may be innocent and worth money. One crash in a row costs
+//! nothing: it may have been a power cut.
 
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
@@ -13,14 +13,14 @@ use privatix_db::{Conn, on};
 use crate::JobsError;
 use crate::statement::Statement;
 
-/// This many deaths in a row make a suspect. The indexes `job_due` and `job_suspect` repeat the number.
+/// This many crashes in a row make a suspect. The indexes `job_due` and `job_suspect` repeat the number.
 pub(crate) const SUSPECTED: u32 = 2;
 
-/// The deaths in a row of a job that ran when its process died, and had `before` then.
+/// The crashes in a row of a job that ran at a crash of its process, and had `before` until then.
 ///
 /// `lane` is its place in the order of priority, and `known` that of the highest lane in which a known suspect ran: jobs of
 /// higher lanes, which go on beside it, are not blamed.
-pub(crate) fn after_death(before: u32, lane: Option<usize>, known: Option<usize>) -> u32 {
+pub(crate) fn after_crash(before: u32, lane: Option<usize>, known: Option<usize>) -> u32 {
     let is_blamed = match (lane, known) {
         (Some(lane), Some(known)) => lane >= known,
         _ => true,
@@ -66,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_death_is_blamed_on_the_lane_of_a_known_suspect_and_on_lower_ones() {
-        assert_eq!(after_death(0, Some(2), None), 1);
-        assert_eq!(after_death(1, Some(0), None), 2);
-        assert_eq!(after_death(2, Some(3), Some(3)), 3);
-        assert_eq!(after_death(1, Some(4), Some(3)), 2);
-        assert_eq!(after_death(1, Some(0), Some(3)), 1);
-        assert_eq!(after_death(0, None, Some(3)), 1);
+    fn a_crash_is_blamed_on_the_lane_of_a_known_suspect_and_on_lower_ones() {
+        assert_eq!(after_crash(0, Some(2), None), 1);
+        assert_eq!(after_crash(1, Some(0), None), 2);
+        assert_eq!(after_crash(2, Some(3), Some(3)), 3);
+        assert_eq!(after_crash(1, Some(4), Some(3)), 2);
+        assert_eq!(after_crash(1, Some(0), Some(3)), 1);
+        assert_eq!(after_crash(0, None, Some(3)), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// Tells a processor that there may be something to do: a transaction that pushed, cancelled or reactivated a job has
+/// Informs a processor that there may be something to do: a transaction that pushed, cancelled or reactivated a job has
 /// been committed. Cheap to clone; any number of wake-ups before the processor looks count as one, and none is lost.
 #[derive(Clone, Debug, Default)]
 pub struct Wake(Arc<Notify>);

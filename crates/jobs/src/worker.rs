@@ -15,6 +15,7 @@ use crate::job::Then;
 use crate::lease::{self, Ending};
 use crate::processor::{AnyHandler, Settings, Unfinished};
 use crate::rounds::{Rounds, SharedFailure, watching_turns};
+use crate::stats::RunEnd;
 use crate::{Effects, Failure, FailureCause, JobContext, JobError, JobsError, Policy};
 
 // A handler may quote a whole page in its error.
@@ -40,7 +41,9 @@ impl Shared {
     /// Runs a claimed job and writes how that ended; false if it could not be written. `cancelled` asks the handler to
     /// stop.
     pub(crate) async fn work(&self, lane: usize, job: Claimed, cancelled: CancellationToken) -> bool {
-        let Some(ending) = self.ending(lane, &job, cancelled).await else { return true };
+        let ending = self.ending(lane, &job, cancelled).await;
+        self.settings.stats.outcome(lane, ending.as_ref().map_or(RunEnd::Done, RunEnd::from));
+        let Some(ending) = ending else { return true };
         match &ending {
             Ending::Retry { failure, .. } => {
                 tracing::warn!(job = %job.lease.id, kind = job.kind, cause = %failure.cause, error = failure.message, "job failed, will be retried");
@@ -224,6 +227,16 @@ impl Shared {
                 let now = self.now();
                 Ending::Retry { at: now.checked_add(delay).unwrap_or(now).into(), failure }
             }
+        }
+    }
+}
+
+impl From<&Ending> for RunEnd {
+    fn from(ending: &Ending) -> Self {
+        match ending {
+            Ending::Retry { .. } => Self::Retried,
+            Ending::Fail { .. } => Self::Failed,
+            Ending::Postpone { .. } | Ending::Release => Self::PutBack,
         }
     }
 }

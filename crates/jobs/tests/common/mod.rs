@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{
     Backoff, Done, Duplicates, Filter, Handler, Job, JobContext, JobError, JobId, JobRecord, JobStatus,
-    JobsError, MIGRATIONS, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Queue, Wake,
+    JobsError, MIGRATIONS, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Queue, Stats, Wake,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -209,6 +209,7 @@ impl Job for Signal {
 pub struct Running {
     pub wake: Wake,
     pub queue: Queue,
+    pub stats: Stats,
     pub shutdown: CancellationToken,
     pub task: JoinHandle<Result<(), JobsError>>,
     signals: mpsc::UnboundedReceiver<String>,
@@ -262,9 +263,9 @@ pub fn start(db: &Database, set_up: impl FnOnce(ProcessorBuilder) -> ProcessorBu
     });
     let processor = set_up(Processor::builder(db.clone())).register::<Signal, _>(signal).build().unwrap();
     let shutdown = CancellationToken::new();
-    let (wake, queue) = (processor.wake(), processor.queue());
+    let (wake, queue, stats) = (processor.wake(), processor.queue(), processor.stats());
     let task = tokio::spawn(processor.run(shutdown.clone()));
-    Running { wake, queue, shutdown, task, signals }
+    Running { wake, queue, stats, shutdown, task, signals }
 }
 
 pub async fn push<J: Job>(db: &Database, job: J) -> JobId {
