@@ -25,7 +25,7 @@ requests! {
         offering: OfferingHash,
     } => "offerings_publish" -> Order;
 
-    /// Announces an offering anew, so that it counts as fresh. Goes on in the background.
+    /// Announces an offering again, so that it counts as fresh. Goes on in the background.
     PopUpOffering {
         /// Which.
         offering: OfferingHash,
@@ -39,7 +39,7 @@ requests! {
 
     /// Our offerings, newest first.
     ListOfferings {
-        /// At most so many; 100 when not given, 1,000 at most.
+        /// At most this many; 100 when not given, 1,000 at most.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
     } => "offerings_list" -> Vec<Offering>;

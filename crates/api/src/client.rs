@@ -22,7 +22,7 @@ requests! {
         /// that `somc.contact` permits.
         #[serde(default)]
         all: bool,
-        /// At most so many; 100 when not given, 1,000 at most.
+        /// At most this many; 100 when not given, 1,000 at most.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
     } => "market_browse" -> Vec<Offering>;

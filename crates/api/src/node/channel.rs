@@ -1,0 +1,100 @@
+//! Channels, with what was used and paid.
+
+use std::time::SystemTime;
+
+use alloy::primitives::Address;
+use privatix_billing::Unit;
+use privatix_channel::{
+    Amount, ChainTime, ChannelId, ChannelStatus, Closure, OfferingHash, ServiceStatus, Usage,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Channel {
+    /// Its id.
+    pub id: ChannelId,
+    /// The offering it is under.
+    pub offering: OfferingHash,
+    /// Who sells.
+    pub agent: Address,
+    /// Who buys.
+    pub client: Address,
+    /// Where it is on chain.
+    pub status: ChannelStatus,
+    /// Where its service is.
+    pub service: ServiceStatus,
+    /// Since when the service is there.
+    #[serde(with = "humantime_serde")]
+    pub service_since: SystemTime,
+    /// Why the service is there.
+    pub reason: Option<String>,
+    /// Whether the operator paused it.
+    pub paused: bool,
+    /// Its deposit.
+    pub deposit: Amount,
+    /// Paid in all by vouchers.
+    pub paid: Amount,
+    /// Of that, acknowledged by the agent.
+    pub acknowledged: Amount,
+    /// Of that, cashed on chain.
+    pub settled: Amount,
+    /// Vouchers signed or accepted.
+    pub vouchers: u64,
+    /// Metered on this side, in the finest measure: bytes, seconds, requests.
+    pub used: Usage,
+    /// The network's fee in 1/100,000, taken from what is cashed.
+    pub fee: u16,
+    /// Block of its opening.
+    pub opened_at: Option<u64>,
+    /// When the challenge of the client's pending close request ends, in seconds since 1970 on the chain's clock.
+    pub challenge_ends_at: Option<ChainTime>,
+    /// How it ended, once it is closed: who closed, and whether it was disputed.
+    pub closure: Option<Closure>,
+    /// A top-up is on its way.
+    pub top_up_pending: bool,
+    /// When it was first heard of.
+    #[serde(with = "humantime_serde")]
+    pub created_at: SystemTime,
+}
+
+/// A channel with its usage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelDetails {
+    /// The channel.
+    pub channel: Channel,
+    /// The unit that its terms count in; None while the offering message is not here.
+    pub unit: Option<Unit>,
+    /// Where the service is: for a client, where its programs connect to.
+    pub endpoint: Option<Value>,
+    /// What the agent's best voucher would still bring on chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimable: Option<Amount>,
+    /// Stretches of use, newest first.
+    pub sessions: Vec<Session>,
+}
+
+/// A stretch of use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Chosen by the plug-in.
+    pub id: Uuid,
+    /// Metered in it.
+    pub used: Usage,
+    /// The user's network address; only with `privacy.keep_peer_addresses`, and where the plug-in reports it.
+    pub peer: Option<String>,
+    /// When it began.
+    #[serde(with = "humantime_serde")]
+    pub started_at: SystemTime,
+    /// When it was last used.
+    #[serde(with = "humantime_serde")]
+    pub last_usage: Option<SystemTime>,
+    /// When it ended.
+    #[serde(with = "humantime_serde")]
+    pub stopped_at: Option<SystemTime>,
+}

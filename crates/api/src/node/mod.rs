@@ -1,0 +1,212 @@
+//! What both daemons can be asked.
+
+mod balances;
+mod channel;
+mod health;
+mod job;
+mod status;
+mod transaction;
+
+use alloy::primitives::Address;
+use privatix_chain::{TxId, TxStatus, Wei};
+use privatix_channel::{Amount, ChannelId};
+use privatix_jobs::{JobId, JobStatus};
+use serde::{Deserialize, Serialize};
+
+pub use balances::{Balances, TokenUnit};
+pub use channel::{Channel, ChannelDetails, Session};
+pub use health::{Check, CheckState, Health, Reason};
+pub use job::{Job, JobDetails, JobFailure, JobsPage};
+pub use status::{AdapterStatus, ChainStatus, OnionStatus, Recovery, Status, TorStatus};
+pub use transaction::{Attempt, Inclusion, Transaction, TransactionCancelled, TransactionDetails};
+
+use crate::request::requests;
+
+requests! {
+    /// What the daemon is and how far it has followed the chain.
+    GetStatus {} => "node_status" -> Status;
+
+    /// What the account has, asked from the chain.
+    GetBalances {} => "node_balances" -> Balances;
+
+    /// Moves tokens from the wallet into the service contract. Goes on in the background.
+    Deposit {
+        /// How much.
+        amount: Amount,
+    } => "node_deposit" -> Order;
+
+    /// Moves tokens from the service contract back to the wallet. Goes on in the background.
+    Withdraw {
+        /// How much.
+        amount: Amount,
+        /// To whom; to the account's own wallet when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Address>,
+    } => "node_withdraw" -> Order;
+
+    /// How far the recovery after a restore is, if there is one.
+    GetRecovery {} => "recovery_get" -> Option<Recovery>;
+
+    /// Ends the recovery before its time: channels are ended with the vouchers that are known. Refused until the chain was
+    /// caught up with.
+    EndRecovery {} => "recovery_end" -> Accepted;
+
+    /// The channels, newest first.
+    ListChannels {
+        /// At most this many; 100 when not given, 1,000 at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    } => "channels_list" -> Vec<Channel>;
+
+    /// A channel with its usage.
+    GetChannel {
+        /// The channel.
+        channel: ChannelId,
+    } => "channels_get" -> ChannelDetails;
+
+    /// Pauses a channel's service until it is resumed.
+    PauseChannel {
+        /// The channel.
+        channel: ChannelId,
+    } => "channels_pause" -> Accepted;
+
+    /// Ends a pause; the service goes on as billing allows.
+    ResumeChannel {
+        /// The channel.
+        channel: ChannelId,
+    } => "channels_resume" -> Accepted;
+
+    /// Ends a channel's service for good. Goes on in the background.
+    TerminateChannel {
+        /// The channel.
+        channel: ChannelId,
+    } => "channels_terminate" -> Order;
+
+    /// Ends a channel's service and closes it on chain: the agent at once with the best voucher, a client by asking for it.
+    /// Goes on in the background.
+    CloseChannel {
+        /// The channel.
+        channel: ChannelId,
+    } => "channels_close" -> Order;
+
+    /// Jobs that match all that is given, newest first.
+    ListJobs {
+        /// Of this subject, e.g. `account` or `channel 0x...`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
+        /// Of this kind.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
+        /// In this status.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<JobStatus>,
+        /// Older than this one: the page before's `next`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<JobId>,
+        /// At most this many; 50 when not given, 1,000 at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    } => "jobs_list" -> JobsPage;
+
+    /// A job with its payload and transactions.
+    GetJob {
+        /// The job.
+        job: JobId,
+    } => "jobs_get" -> JobDetails;
+
+    /// Cancels a waiting or running job.
+    CancelJob {
+        /// The job.
+        job: JobId,
+    } => "jobs_cancel" -> Accepted;
+
+    /// Makes a failed or cancelled job wait again, with all its tries.
+    ReactivateJob {
+        /// The job.
+        job: JobId,
+    } => "jobs_reactivate" -> Accepted;
+
+    /// Transactions that match all that is given, newest first.
+    ListTransactions {
+        /// About this: a channel id, an offering hash, `account`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
+        /// Of this kind, e.g. `deposit`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
+        /// In this status.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<TxStatus>,
+        /// Older than this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<TxId>,
+        /// At most this many; 100 when not given, 1,000 at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    } => "transactions_list" -> Vec<Transaction>;
+
+    /// A transaction with all that was signed for it.
+    GetTransaction {
+        /// The transaction.
+        transaction: TxId,
+    } => "transactions_get" -> TransactionDetails;
+
+    /// Raises the fee of a sent transaction now, without waiting until it counts as stuck: to what urgent ones pay within the
+    /// caps, or to the given price, whatever the caps are. Both parts of a price are given, or none.
+    BumpTransaction {
+        /// The transaction.
+        transaction: TxId,
+        /// The most to pay in all, in wei per gas.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_fee: Option<Wei>,
+        /// The most to pay above the base fee, in wei per gas.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        priority_fee: Option<Wei>,
+    } => "transactions_bump" -> Accepted;
+
+    /// Cancels a transaction. One that was signed already is outbid by another, and may still be mined instead.
+    CancelTransaction {
+        /// The transaction.
+        transaction: TxId,
+    } => "transactions_cancel" -> TransactionCancelled;
+}
+
+/// Done, with nothing to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Accepted {}
+
+/// What was asked for is a durable job now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Order {
+    /// The job that carries it out; one that already did the same when the order was given counts.
+    pub job: JobId,
+    /// What keeps it from being carried out now, if the chain or its endpoint does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+impl Order {
+    pub(crate) const fn new(job: JobId, warning: Option<String>) -> Self {
+        Self { job, warning }
+    }
+}
+
+/// Numbers too large for JSON, as decimal strings.
+mod decimal {
+    use alloy::primitives::U256;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(value: &U256, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<U256, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        U256::from_str_radix(&text, 10)
+            .map_err(|_| D::Error::custom(format!("{text:?} is not a decimal number")))
+    }
+}
