@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
@@ -7,22 +8,23 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher};
-use privatix_jobs::Pushed;
-use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
+use privatix_jobs::{PushOptions, Pushed};
+use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder, after};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
 use privatix_store::offerings::OfferingStatus;
 use privatix_store::{channels, offerings};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::channels::{Channels, CloseChannel, ProvisionChannel, claimable};
+use crate::channels::{Channels, CloseChannel, LAST_VOUCHER, ProvisionChannel, claimable};
 use crate::messaging::Messaging;
 use crate::offerings::{
     ChangeOffering, OfferingAction, OfferingDraft, Offerings, create, warn_of_old_addresses,
 };
 use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appointment};
-use crate::payments::Payments;
+use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
 
@@ -31,6 +33,8 @@ pub struct Agent {
     handle: AgentHandle,
     listeners: Vec<Box<dyn Listener>>,
     limits: ServerLimits,
+    /// Writes the vouchers.
+    writer: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -46,11 +50,12 @@ impl Agent {
     /// As [`Node::open`].
     pub async fn new(parts: NodeParts, messaging: Messaging) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
-        let payments = Arc::new(Payments::start(Arc::clone(&node)));
+        let (payments, writer) = Payments::start(Arc::clone(&node));
+        let payments = Arc::new(payments);
         let access = Arc::new(Access::new(Arc::clone(&node)));
         let (addresses, listeners) = messaging.into_parts();
         let handle = AgentHandle { node, payments, access, addresses: Arc::new(addresses) };
-        Ok(Self { handle, listeners, limits: ServerLimits::default() })
+        Ok(Self { handle, listeners, limits: ServerLimits::default(), writer })
     }
 
     /// Other limits for the messaging server than the default ones.
@@ -70,7 +75,7 @@ impl Agent {
     /// # Errors
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { handle, listeners, limits } = self;
+        let Self { handle, listeners, limits, writer } = self;
         let node = Arc::clone(&handle.node);
         warn_of_old_addresses(&node, &handle.addresses).await?;
         let role = Arc::new(AgentRole {
@@ -93,6 +98,7 @@ impl Agent {
                 join_all(listeners.into_iter().map(|listener| server.serve(listener, stop.clone()))).await;
             }
         });
+        let writing = tokio::spawn(watch_writer(writer, stop.clone()));
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
         let register = {
@@ -110,7 +116,12 @@ impl Agent {
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
         let watched = watching.await.and(appointed.await);
+        let wrote = writing.await;
         outcome?;
+        wrote.map_err(|error| NodeError::TaskEnded {
+            task: "watch on the voucher writer",
+            reason: error.to_string(),
+        })??;
         watched.map_err(|error| NodeError::TaskEnded {
             task: "watch on the messaging server or the operator",
             reason: error.to_string(),
@@ -168,10 +179,9 @@ impl AgentHandle {
         &self,
         offering: OfferingHash,
         action: OfferingAction,
-    ) -> Result<(), NodeError> {
+    ) -> Result<Pushed, NodeError> {
         offerings::get(&mut *self.node.db().read().await?, self.node.account(), offering).await?;
-        self.node.enqueue(&ChangeOffering { offering, action }, "operator").await?;
-        Ok(())
+        self.node.enqueue(&ChangeOffering { offering, action }, "operator").await
     }
 
     /// Our offerings, the newest first.
@@ -208,24 +218,27 @@ impl AgentHandle {
     }
 
     /// Ends a channel's service for good; what was paid is then cashed.
-    pub async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+    pub async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         channels::get(&mut *self.node.db().read().await?, channel).await?;
         let order = ServiceOrder { channel, order: Order::Terminate, reason: "ended by a command".into() };
-        self.node.enqueue(&order, "operator").await?;
-        Ok(())
+        self.node.enqueue(&order, "operator").await
     }
 
-    /// Ends a channel's service and closes it on chain with the best voucher, or without one if nothing was paid.
-    pub async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+    /// Ends a channel's service and closes it on chain with the best voucher, or without one if nothing was paid. Returns the
+    /// job that closes it.
+    pub async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         channels::get(&mut *self.node.db().read().await?, channel).await?;
         let terminate =
             ServiceOrder { channel, order: Order::Terminate, reason: "closed by a command".into() };
         let mut tx = self.node.db().begin().await?;
         privatix_node::push(&mut tx, &terminate, "operator").await?;
-        privatix_node::push(&mut tx, &CloseChannel { channel, even_unpaid: true }, "operator").await?;
+        // The service's end is not waited for any longer.
+        let soon = PushOptions::by("operator").not_before(after(SystemTime::now(), LAST_VOUCHER));
+        let close = CloseChannel { channel, even_unpaid: true };
+        let pushed = privatix_jobs::push(&mut tx, &close, soon).await?;
         tx.commit().await?;
         self.node.wake();
-        Ok(())
+        Ok(pushed)
     }
 
     /// What a channel's best voucher would still bring.

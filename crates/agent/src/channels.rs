@@ -57,8 +57,9 @@ impl Job for CloseChannel {
     const KIND: &'static str = "close_channel";
     const LANE: Lane = lanes::MONEY;
 
+    /// Apart from the channel's other jobs: what a challenge would void does not wait for the plug-in.
     fn subject(&self) -> String {
-        channel_subject(self.channel)
+        format!("close {}", self.channel)
     }
 
     /// Or one that closes only for money would stand for one that closes anyhow.
@@ -80,6 +81,8 @@ const CLOSE: &str = "close_channel";
 const SETTLE: &str = "settle_channel";
 /// The pause after a close that failed.
 const CLOSE_AGAIN: Duration = Duration::from_secs(15);
+/// How long a close by command waits for the service's end, and for the client's last voucher.
+pub(crate) const LAST_VOUCHER: Duration = Duration::from_secs(2);
 /// How often the plug-in is asked to serve a channel.
 const TRIES: u32 = 20;
 
@@ -141,7 +144,7 @@ impl Channels {
         Ok(done)
     }
 
-    /// The client is told so when it asks for access, and takes its deposit back.
+    /// The client is informed when it asks for access, and takes its deposit back.
     async fn cannot_serve(&self, channel: ChannelId, error: NodeError) -> JobError {
         let reason = format!("cannot be provisioned: {error}");
         let order = ServiceOrder { channel, order: Order::Terminate, reason };
@@ -185,14 +188,14 @@ impl Channels {
             settle(&mut completion, &self.node, channel, view).await?;
             return Ok(completion.commit().await?);
         }
-        Err(NodeError::Held { until })
+        Err(NodeError::KeptOpen { until })
     }
 
     async fn close(&self, job: &CloseChannel, cx: JobContext) -> Result<Done, NodeError> {
         let node = &self.node;
         let (channel, view) = load(&mut *node.db().read().await?, node, job.channel).await?;
         let worth_it = !view.claimable().is_zero() || job.even_unpaid;
-        if let Some(until) = held_until(&mut *node.db().read().await?, node, job.channel).await?
+        if let Some(until) = open_until(&mut *node.db().read().await?, node, job.channel).await?
             && view.on_chain().phase().is_open()
         {
             return self.hold(&channel, &view, until, cx).await;
@@ -242,7 +245,7 @@ pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> R
         Answer::CloseWith { gain, deadline, .. } => {
             // A close would be final below vouchers that were lost, and no job runs until the chain was caught up with.
             if let Some(recovery) = node.recovery()
-                && (recovery.caught_up_at.is_none() || held_until(conn, node, channel.id).await?.is_some())
+                && (recovery.caught_up_at.is_none() || open_until(conn, node, channel.id).await?.is_some())
             {
                 settle(conn, node, channel, &view).await?;
             }
@@ -255,7 +258,7 @@ pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> R
 }
 
 /// Until when the channel must not be closed, as it may be worth more than is known here.
-async fn held_until(
+async fn open_until(
     conn: &mut Conn,
     node: &Node,
     channel: ChannelId,
@@ -264,7 +267,7 @@ async fn held_until(
         return Ok(None);
     }
     let newest = vouchers::get(conn, channel).await?.map(|stored| stored.stored_at);
-    Ok(node.held_until(newest))
+    Ok(node.open_until(newest))
 }
 
 /// Takes what the best known voucher is worth, and leaves the channel open.
@@ -307,22 +310,26 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
     let (channel, view) = load(conn, node, id).await?;
     let in_challenge = view.on_chain().challenge_ends_at().is_some();
-    if record.intent.kind == SETTLE {
-        if in_challenge {
-            let again = PushOptions::by("transactor").not_before(after(SystemTime::now(), CLOSE_AGAIN));
-            let close = CloseChannel { channel: id, even_unpaid: false };
-            privatix_jobs::push(conn, &close, again).await?;
-        }
-        return Ok(());
-    }
+    let is_withdrawn = node.is_withdrawn(record);
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
-    tracing::error!(channel = %id, reason, "closing the channel failed");
-    if let Ok(status) = channel.status.apply(ChannelEvent::CloseFailed { in_challenge }) {
+    if is_withdrawn {
+        tracing::warn!(channel = %id, kind = record.intent.kind, "cancelled by the operator and not sent again; `channels close` does");
+    } else {
+        tracing::error!(channel = %id, kind = record.intent.kind, reason, "the transaction failed");
+    }
+    let stands = if record.intent.kind == SETTLE {
+        in_challenge
+    } else if let Ok(status) = channel.status.apply(ChannelEvent::CloseFailed { in_challenge }) {
         channels::set_status(conn, id, status).await?;
-        // What is earned must not wait for an operator, least of all while a challenge runs.
+        true
+    } else {
+        false // what the chain shows has overtaken it
+    };
+    // What is earned must not wait for an operator, least of all while a challenge runs.
+    if stands && !is_withdrawn {
         let again = PushOptions::by("transactor").not_before(after(SystemTime::now(), CLOSE_AGAIN));
-        // One that had nothing to gain was sent because the operator wanted it.
-        let even_unpaid = view.claimable().is_zero();
+        // A close that had nothing to gain was sent because the operator wanted it.
+        let even_unpaid = record.intent.kind == CLOSE && view.claimable().is_zero();
         privatix_jobs::push(conn, &CloseChannel { channel: id, even_unpaid }, again).await?;
     }
     Ok(())
@@ -351,4 +358,20 @@ pub(crate) async fn claimable(conn: &mut Conn, node: &Node, id: ChannelId) -> Re
 fn secret() -> String {
     let bytes: [u8; 32] = rand::random();
     alloy::primitives::hex::encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_waits_for_no_order_to_the_plug_in() {
+        let channel = ChannelId::new([7; 32].into());
+        let close = CloseChannel { channel, even_unpaid: true };
+        let order = ServiceOrder { channel, order: Order::Terminate, reason: String::new() };
+        assert_ne!(close.subject(), order.subject());
+        assert_ne!(close.subject(), ProvisionChannel { channel }.subject());
+        // Closes of one channel wait for each other.
+        assert_eq!(close.subject(), CloseChannel { channel, even_unpaid: false }.subject());
+    }
 }

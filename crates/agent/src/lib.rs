@@ -1,6 +1,6 @@
 //! The seller: publishes offerings, hands over access, meters, collects vouchers and settles.
 //!
-//! An [`Agent`] is made of a database, a chain endpoint, a key, a plug-in and a listener, and runs until it is told to stop;
+//! An [`Agent`] is made of a database, a chain endpoint, a key, a plug-in and a listener, and runs until it is asked to stop;
 //! its [`AgentHandle`] is what an operator (or your program) does with it meanwhile. Everything it does about news is a
 //! durable job, so it can be killed at any point and goes on where it was.
 //!

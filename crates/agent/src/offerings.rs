@@ -1,4 +1,4 @@
-//! An agent's own offerings: made from a template, announced, announced anew, removed.
+//! An agent's own offerings: made from a template, announced, announced again, removed.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -70,7 +70,7 @@ fn no_parameters() -> serde_json::Value {
 pub enum OfferingAction {
     /// Announce it for the first time and lock its stake.
     Publish,
-    /// Announce it anew.
+    /// Announce it again.
     PopUp,
     /// Take it off the market and get its stake back.
     Remove,

@@ -12,6 +12,8 @@ use privatix_node::{Node, NodeError};
 use privatix_somc::{Paid, Refusal};
 use privatix_store::vouchers::VoucherWriter;
 use privatix_store::{channels, vouchers};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::channels::CloseChannel;
 
@@ -37,15 +39,16 @@ struct View {
 }
 
 impl Payments {
-    /// Starts the writer. Its task ends when the value is dropped, with nothing left to write: whoever submitted waited.
-    pub(crate) fn start(node: Arc<Node>) -> Self {
-        let (writer, _task) = GroupCommit::start(node.db().clone(), VoucherWriter, BATCH);
-        Self { node, views: Mutex::default(), writer }
+    /// Starts the writer, whose task is returned. It ends when the value is dropped, with nothing left to write: whoever
+    /// submitted waited.
+    pub(crate) fn start(node: Arc<Node>) -> (Self, JoinHandle<()>) {
+        let (writer, task) = GroupCommit::start(node.db().clone(), VoucherWriter, BATCH);
+        (Self { node, views: Mutex::default(), writer }, task)
     }
 
     /// Takes a voucher. Returns once it is on disk.
     ///
-    /// A voucher for a service that has ended is taken too, since it pays for what was used; the answer then tells the client
+    /// A voucher for a service that has ended is taken too, since it pays for what was used; the answer then informs the client
     /// that the service has ended.
     ///
     /// # Errors
@@ -92,7 +95,7 @@ impl Payments {
         }
     }
 
-    /// What the chain or the service says of these channels has changed: load their views anew when next needed.
+    /// What the chain or the service says of these channels has changed: load their views again when next needed.
     pub(crate) async fn refresh(&self, channels: &[ChannelId]) {
         for id in channels {
             let slot = self.views.lock().get(id).cloned();
@@ -138,6 +141,14 @@ impl Payments {
     }
 }
 
+/// Watches the writer's task until shutdown. Without it every payment would be refused, so that its end is the agent's.
+pub(crate) async fn watch_writer(writer: JoinHandle<()>, stop: CancellationToken) -> Result<(), NodeError> {
+    let Some(ended) = stop.run_until_cancelled(writer).await else { return Ok(()) };
+    stop.cancel();
+    let reason = ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+    Err(NodeError::TaskEnded { task: "voucher writer", reason })
+}
+
 impl View {
     fn is_closed(&self) -> bool {
         matches!(self.channel.on_chain().phase(), Phase::Closed { .. })
@@ -174,4 +185,20 @@ fn unreadable(channel: ChannelId, error: &NodeError) -> Refusal {
 fn storage_failed(channel: ChannelId, error: &DbError) -> Refusal {
     tracing::error!(%channel, %error, "voucher could not be stored and is not acknowledged");
     Refusal::Internal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_the_voucher_writer_ends_the_agent() {
+        let stop = CancellationToken::new();
+        let writer = tokio::spawn(async { panic!("out of memory") });
+        let error = watch_writer(writer, stop.clone()).await.unwrap_err();
+        assert!(matches!(error, NodeError::TaskEnded { task: "voucher writer", .. }), "{error}");
+        assert!(stop.is_cancelled());
+        // A shutdown leaves it to write what is submitted.
+        watch_writer(tokio::spawn(std::future::pending()), stop).await.unwrap();
+    }
 }

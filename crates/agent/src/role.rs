@@ -132,6 +132,10 @@ impl Role for AgentRole {
         &[<AppointOperator as Job>::KIND, <ChangeOffering as Job>::KIND]
     }
 
+    fn put_off(&self) -> &'static [&'static str] {
+        &[<CloseChannel as Job>::KIND]
+    }
+
     async fn on_stopped(&self, _: ChannelId) -> Result<(), NodeError> {
         Ok(())
     }
@@ -201,7 +205,7 @@ const fn suspended(reason: SuspendReason) -> &'static str {
     match reason {
         SuspendReason::Unpaid => "payment is behind by more than agreed",
         SuspendReason::DepositReached => "the deposit is used up",
-        SuspendReason::MaxUnitsReached => "the offering's most units are used up",
+        SuspendReason::MaxUnitsReached => "the usage limit is reached",
         SuspendReason::Held => "paused by a command",
         _ => "billing",
     }
@@ -210,7 +214,7 @@ const fn suspended(reason: SuspendReason) -> &'static str {
 const fn terminated(reason: TerminateReason) -> &'static str {
     match reason {
         TerminateReason::DepositSpent => "the deposit is spent",
-        TerminateReason::MaxUnits => "the offering's most units are used up",
+        TerminateReason::MaxUnits => "the usage limit is reached",
         TerminateReason::Inactive => "not used for too long",
         TerminateReason::SuspendedTooLong => "suspended for too long",
         _ => "billing",

@@ -56,7 +56,7 @@ pub struct FinalizeClose {
     pub channel: ChannelId,
 }
 
-/// How often an opening or a top-up is tried before the user is told that it did not work.
+/// How often an opening or a top-up is tried before the user is informed that it did not work.
 const TRIES: u32 = 20;
 
 fn policy() -> Policy {
@@ -260,8 +260,8 @@ impl CarryOut<RequestClose> for Channels {
             .map_err(NodeError::from)
             .map_err(NodeError::into_job_error)?
             .map(|stored| stored.stored_at);
-        if let Some(until) = node.held_until(newest) {
-            return Err(NodeError::Held { until }.into_job_error());
+        if let Some(until) = node.open_until(newest) {
+            return Err(NodeError::KeptOpen { until }.into_job_error());
         }
         // All that was ever signed is admitted: less would only invite a challenge.
         let call = call::request_close(&channel.descriptor, view.promised());
@@ -314,7 +314,7 @@ impl CarryOut<FinalizeClose> for Channels {
 }
 
 /// A transaction of ours is over. Success shows as an event; only failure needs an answer.
-pub(crate) async fn finished(conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError> {
+pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {
     if record.status == TxStatus::Mined {
         return Ok(());
     }
@@ -325,17 +325,27 @@ pub(crate) async fn finished(conn: &mut Conn, record: &TxRecord) -> Result<(), N
     let Ok(id) = record.intent.subject.parse::<ChannelId>() else { return Ok(()) };
     let channel = channels::get(conn, id).await?;
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
-    tracing::error!(channel = %id, reason, "{kind} failed");
+    let is_withdrawn = node.is_withdrawn(record);
+    if is_withdrawn {
+        tracing::warn!(channel = %id, "{kind} was cancelled by the operator and is not sent again; `channels close` does");
+    } else {
+        tracing::error!(channel = %id, reason, "{kind} failed");
+    }
     let again = || PushOptions::by("transactor").not_before(after(SystemTime::now(), AGAIN));
     let failed = match kind {
         OpenChannel::KIND => return end_service(conn, id, &format!("not opened: {reason}")).await,
         TopUp::KIND => return Ok(channels::set_top_up_pending(conn, id, false).await?),
         RequestClose::KIND => {
-            privatix_jobs::push(conn, &RequestClose { channel: id, unprompted: false }, again()).await?;
+            if !is_withdrawn {
+                let request = RequestClose { channel: id, unprompted: false };
+                privatix_jobs::push(conn, &request, again()).await?;
+            }
             ChannelEvent::CloseRequestFailed
         }
         _ => {
-            privatix_jobs::push(conn, &FinalizeClose { channel: id }, again()).await?;
+            if !is_withdrawn {
+                privatix_jobs::push(conn, &FinalizeClose { channel: id }, again()).await?;
+            }
             ChannelEvent::FinalizeFailed
         }
     };

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash};
+use privatix_jobs::{PushOptions, Pushed};
 use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
 use privatix_offering::{ContactPolicy, SignedOffering};
 use privatix_somc::{ClientLimits, Peer, RetryPolicy, Transport};
@@ -29,7 +30,7 @@ pub struct ClientSettings {
     /// When to pay and to top up.
     pub policy: ClientPolicy,
     /// Ask on chain to close a channel whose service has ended when its agent did not close it for so long (default one
-    /// hour). None: only when told to.
+    /// hour). None: only by command.
     pub request_close_after: Option<Duration>,
     /// How long an agent may take to hand over access to a channel that is open (default one hour). Its service is ended
     /// then.
@@ -251,7 +252,7 @@ impl ClientHandle {
         Some(Listing { offering, message })
     }
 
-    /// Opens a channel under an offering, with the least deposit unless told otherwise; goes on in the background.
+    /// Opens a channel under an offering, with the least deposit unless another is given; goes on in the background.
     ///
     /// The agent is asked whether it is there first: a deposit that is locked for an agent that has gone takes a challenge
     /// period to come back.
@@ -341,29 +342,30 @@ impl ClientHandle {
 
     /// Stops using a channel until [`resume`](Self::resume).
     pub async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.order(channel, Order::Suspend, "paused by the user").await
+        self.order(channel, Order::Suspend, "paused by the user").await?;
+        Ok(())
     }
 
     /// Ends a pause.
     pub async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.order(channel, Order::Activate, "resumed by the user").await
+        self.order(channel, Order::Activate, "resumed by the user").await?;
+        Ok(())
     }
 
     /// Ends a channel's service for good and pays what is owed. The agent closes the channel when nothing was used for as long
     /// as its offering says (`maxInactive`); if it does not, we ask for the close after
     /// [`request_close_after`](ClientSettings::request_close_after). [`close`](Self::close) does so at once.
-    pub async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+    pub async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         self.order(channel, Order::Terminate, "ended by the user").await
     }
 
-    async fn order(&self, channel: ChannelId, order: Order, reason: &str) -> Result<(), NodeError> {
+    async fn order(&self, channel: ChannelId, order: Order, reason: &str) -> Result<Pushed, NodeError> {
         channels::get(&mut *self.node.db().read().await?, channel).await?;
-        self.node.enqueue(&ServiceOrder { channel, order, reason: reason.to_owned() }, "user").await?;
-        Ok(())
+        self.node.enqueue(&ServiceOrder { channel, order, reason: reason.to_owned() }, "user").await
     }
 
     /// Raises a channel's deposit; goes on in the background.
-    pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<(), NodeError> {
+    pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<Pushed, NodeError> {
         let stored = channels::get(&mut *self.node.db().read().await?, channel).await?;
         if !stored.status.is_active() {
             return Err(NodeError::Refused(format!(
@@ -371,22 +373,22 @@ impl ClientHandle {
                 stored.status
             )));
         }
-        self.node.enqueue(&TopUp { channel, amount }, "user").await?;
-        Ok(())
+        self.node.enqueue(&TopUp { channel, amount }, "user").await
     }
 
     /// Ends a channel's service, pays what is owed, and asks on chain to close it without waiting for the agent. What is
-    /// left of the deposit comes back after the challenge period.
-    pub async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+    /// left of the deposit comes back after the challenge period. Returns the job that asks.
+    pub async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         channels::get(&mut *self.node.db().read().await?, channel).await?;
         let reason = "closed by the user".to_owned();
         let terminate = ServiceOrder { channel, order: Order::Terminate, reason };
         let mut tx = self.node.db().begin().await?;
         privatix_node::push(&mut tx, &terminate, "user").await?;
-        privatix_node::push(&mut tx, &RequestClose { channel, unprompted: false }, "user").await?;
+        let request = RequestClose { channel, unprompted: false };
+        let pushed = privatix_jobs::push(&mut tx, &request, PushOptions::by("user")).await?;
         tx.commit().await?;
         self.node.wake();
-        Ok(())
+        Ok(pushed)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The buyer: discovers offerings, opens channels, fetches access, pays for use.
 //!
-//! A [`Client`] is made of a database, a chain endpoint, a key, a plug-in and a transport, and runs until it is told to
+//! A [`Client`] is made of a database, a chain endpoint, a key, a plug-in and a transport, and runs until it is asked to
 //! stop; its [`ClientHandle`] is what a user (or your program) does with it meanwhile. Everything it does about news is a
 //! durable job, and every voucher is on disk before it is sent, so it can be killed at any point and goes on where it was.
 //!

@@ -9,6 +9,7 @@ use privatix_channel::OfferingHash;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_node::{Node, NodeError, after, lanes};
 use privatix_offering::{Announced, OfferingError, SignatureProblem, SignedOffering};
+use privatix_somc::SourceType;
 use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
 
@@ -53,8 +54,15 @@ pub(crate) async fn ask_again(node: &Node) -> Result<(), NodeError> {
     Ok(tx.commit().await?)
 }
 
-/// A whole try, also over Tor. Whoever answers later is asked again, and keeps no worker from others.
+/// A whole try over Tor. Whoever answers later is asked again, and keeps no worker from others.
 const LONGEST_TRY: Duration = Duration::from_secs(45);
+/// A whole try without Tor.
+const LONGEST_DIRECT_TRY: Duration = Duration::from_secs(20);
+
+/// How long a whole try takes at most, by the announced kind of address.
+const fn longest_try(source: u8) -> Duration {
+    if source == SourceType::Direct.number() { LONGEST_DIRECT_TRY } else { LONGEST_TRY }
+}
 
 pub(crate) struct Offerings {
     node: Arc<Node>,
@@ -99,7 +107,16 @@ impl Offerings {
             return Ok(cx.finish().await?.commit().await?);
         }
         let fetched = match self.dialler.announcer(&stored.announcement) {
-            Ok(peer) => peer.offering(job.offering).await.map_err(no_answer(&peer)),
+            Ok(peer) => {
+                let limit = longest_try(stored.announcement.source_type);
+                match tokio::time::timeout(limit, peer.offering(job.offering)).await {
+                    Ok(answered) => answered.map_err(no_answer(&peer)),
+                    Err(_) => Err(NodeError::Peer {
+                        address: peer.address().to_string(),
+                        reason: format!("it did not send the offering within {limit:?}"),
+                    }),
+                }
+            }
             Err(error) => Err(error),
         };
         let checked = match fetched {
@@ -122,5 +139,19 @@ impl Offerings {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_keeps_a_worker_for_as_long_as_its_network_needs_and_no_longer() {
+        assert_eq!(longest_try(SourceType::Direct.number()), Duration::from_secs(20));
+        assert_eq!(longest_try(SourceType::Tor.number()), Duration::from_secs(45));
+        // Of an unknown kind: refused before it is dialled.
+        assert_eq!(longest_try(9), LONGEST_TRY);
+        assert_eq!(FetchOffering::policy(), FetchOffering::policy().timeout(LONGEST_TRY));
     }
 }

@@ -163,6 +163,10 @@ impl Role for ClientRole {
         &[<TopUp as Job>::KIND]
     }
 
+    fn put_off(&self) -> &'static [&'static str] {
+        &[<RequestClose as Job>::KIND]
+    }
+
     async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError> {
         let (stored, account) = {
             let mut conn = self.node.db().read().await?;
@@ -205,7 +209,7 @@ impl Role for ClientRole {
     }
 
     async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError> {
-        crate::channels::finished(conn, record).await
+        crate::channels::finished(conn, &self.node, record).await
     }
 
     async fn on_committed(&self, _: &[ChannelId]) {} // nothing is kept in memory
@@ -245,7 +249,7 @@ impl Role for ClientRole {
 const fn terminated(reason: TerminateReason) -> &'static str {
     match reason {
         TerminateReason::DepositSpent => "the deposit is spent",
-        TerminateReason::MaxUnits => "the offering's most units are used up",
+        TerminateReason::MaxUnits => "the usage limit is reached",
         TerminateReason::Inactive => "not used for too long",
         TerminateReason::SuspendedTooLong => "suspended for too long",
         _ => "billing",

@@ -116,7 +116,7 @@ pub enum NodeError {
         "payments on the channel may be missing since the restore; it is not ended before {until}, until it is paid on, or until `recovery end`",
         until = humantime::format_rfc3339_seconds(*until)
     )]
-    Held {
+    KeptOpen {
         /// When it will be ended anyway.
         until: SystemTime,
     },
@@ -159,7 +159,7 @@ impl NodeError {
             | Self::Peer { .. }
             | Self::Offline { .. }
             | Self::WalletBusy
-            | Self::Held { .. }
+            | Self::KeptOpen { .. }
             | Self::NotRunning
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
@@ -174,7 +174,7 @@ impl NodeError {
         match self {
             Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
             // Looked at again soon, as the operator may end the recovery.
-            Self::Held { until } => {
+            Self::KeptOpen { until } => {
                 JobError::postpone(until.min(after(SystemTime::now(), Duration::from_mins(5))), self)
             }
             _ if self.is_temporary() => JobError::retry(self),

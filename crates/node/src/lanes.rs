@@ -1,5 +1,5 @@
-//! Which jobs share workers. What moves money waits for nobody: not for services, and not for strangers, whose addresses
-//! anybody can announce and who may keep a connection waiting.
+//! Which jobs share workers. What moves money waits neither for services nor for strangers, whose addresses anybody can
+//! announce and who may keep a connection waiting.
 
 use privatix_jobs::Lane;
 

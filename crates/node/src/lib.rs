@@ -41,7 +41,7 @@ pub use error::NodeError;
 pub use meter::Marks;
 pub use node::{Balances, Node, NodeParts, contract_code, contract_domain, contract_token, has_known_origin};
 pub use notices::Notices;
-pub use recovery::{GRACE, RecoveryPhase, held_until, phase as recovery_phase};
+pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};

@@ -12,7 +12,7 @@ use privatix_store::offerings;
 
 use crate::NodeError;
 
-/// More than the channels of a busy node use; beyond it, messages are checked anew when needed.
+/// More than the channels of a busy node use; beyond it, messages are checked again when needed.
 const KEPT: usize = 1024;
 
 pub(crate) struct Messages {

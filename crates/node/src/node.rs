@@ -114,6 +114,10 @@ pub struct Node {
 pub(crate) struct Engine {
     pub(crate) transactor: Transactor,
     pub(crate) monitor: watch::Receiver<MonitorStatus>,
+    /// The role's kinds of jobs that a recovery puts off.
+    pub(crate) put_off: &'static [&'static str],
+    /// What the job processor does, once it is made.
+    pub(crate) jobs: Option<privatix_jobs::Stats>,
 }
 
 /// What an account has, in base units of the token, and wei.
@@ -358,6 +362,11 @@ impl Node {
         self.monitor().and_then(|status| status.processed)
     }
 
+    /// What the job processor does; None outside of [`run`](Self::run).
+    pub fn jobs(&self) -> Option<privatix_jobs::Stats> {
+        self.engine.read().as_ref().and_then(|engine| engine.jobs.clone())
+    }
+
     /// The transactor.
     ///
     /// # Errors
@@ -434,6 +443,20 @@ impl Node {
         hash: OfferingHash,
     ) -> Result<Arc<SignedOffering>, NodeError> {
         self.messages.get(agent, hash).await
+    }
+
+    /// What our key has for gas, and what gas costs now, in wei: asked from the chain.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn gas_funds(&self) -> Result<(U256, U256), NodeError> {
+        let endpoint = self.endpoints.best();
+        let provider = endpoint.provider();
+        let failed =
+            |what| move |error| NodeError::Contract { what, reason: endpoint.fault(&error).to_string() };
+        let balance = provider.get_balance(self.sender()).await.map_err(failed("the ether balance"))?;
+        let price = provider.get_gas_price().await.map_err(failed("the price of gas"))?;
+        Ok((balance, U256::from(price)))
     }
 
     /// What the account has now, asked from the chain.

@@ -5,7 +5,6 @@
 //! order that was waiting in the backup may have been carried out since, so what would move money a second time is cancelled,
 //! for the operator to repeat.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,14 +18,13 @@ use crate::{Node, NodeError, Role, after};
 
 /// For how long channels are not ended after the chain was caught up with.
 pub const GRACE: Duration = Duration::from_hours(24);
-/// How often a wait looks whether the operator has ended the recovery, or the clock was set.
+/// How often a wait looks whether the operator has ended the recovery, or a clock was set.
 const LOOK: Duration = Duration::from_mins(10);
+/// By how much the newest block's own time may lie behind, where all is well.
+const BETWEEN_BLOCKS: Duration = Duration::from_mins(5);
 
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// The kinds of jobs that [`NodeError::Held`] puts off: an agent's closes and a client's close requests.
-const PUT_OFF: [&str; 2] = ["close_channel", "request_close"];
 
 /// The part of the health page that shows a recovery.
 const PART: &str = "recovery";
@@ -46,31 +44,58 @@ pub enum RecoveryPhase {
     Over,
 }
 
-/// How far a recovery is `now`.
-pub fn phase(recovery: &Recovery, now: SystemTime) -> RecoveryPhase {
-    match recovery.caught_up_at {
-        None => RecoveryPhase::CatchingUp,
-        Some(at) => {
-            // While the noted time lies ahead, by a clock that was wrong, the grace has not begun.
-            let until = after(at.min(now), GRACE);
-            if at <= now && until <= now { RecoveryPhase::Over } else { RecoveryPhase::Grace { until } }
-        }
+/// What a grace is judged by. This machine's clock can be wrong in either direction, and so can the newest block's time,
+/// which an endpoint claims: neither of them alone ends a grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// By this machine's clock.
+    pub now: SystemTime,
+    /// The newest block's own time, once one was seen.
+    pub newest_block: Option<SystemTime>,
+}
+
+impl Times {
+    /// No earlier than it really is, unless both are behind.
+    fn latest(self) -> SystemTime {
+        self.newest_block.map_or(self.now, |block| block.max(self.now))
     }
+
+    /// No later than it really is, unless both are ahead. `None` until a block was seen.
+    fn surely_past(self) -> Option<SystemTime> {
+        self.newest_block.map(|block| self.now.min(after(block, BETWEEN_BLOCKS)))
+    }
+}
+
+/// How far a recovery is.
+pub fn phase(recovery: &Recovery, times: Times) -> RecoveryPhase {
+    let Some(noted) = recovery.caught_up_at else { return RecoveryPhase::CatchingUp };
+    let until = after(corrected(noted, times), GRACE);
+    if times.surely_past().is_some_and(|past| past >= until) {
+        RecoveryPhase::Over
+    } else {
+        RecoveryPhase::Grace { until }
+    }
+}
+
+/// When the chain was caught up with, if that was noted as `noted`: a time that has not come was noted by a clock that was
+/// ahead, and would keep channels open for as long.
+fn corrected(noted: SystemTime, times: Times) -> SystemTime {
+    if times.newest_block.is_some() { noted.min(times.latest()) } else { noted }
 }
 
 /// Until when a channel must not be ended by us, for better vouchers may have been lost. `newest_voucher` is when the best
 /// known one was stored.
-pub fn held_until(
+pub fn open_until(
     recovery: Option<&Recovery>,
     newest_voucher: Option<SystemTime>,
-    now: SystemTime,
+    times: Times,
 ) -> Option<SystemTime> {
     let recovery = recovery?;
-    if newest_voucher.is_some_and(|at| at > recovery.backed_up_at && at <= now) {
+    if newest_voucher.is_some_and(|at| at > recovery.backed_up_at && at <= times.now) {
         return None; // vouchers are cumulative: one that came since is worth all before it
     }
-    match phase(recovery, now) {
-        RecoveryPhase::CatchingUp => Some(after(now, GRACE)),
+    match phase(recovery, times) {
+        RecoveryPhase::CatchingUp => Some(after(times.now, GRACE)),
         RecoveryPhase::Grace { until } => Some(until),
         RecoveryPhase::Over => None,
     }
@@ -82,9 +107,24 @@ impl Node {
         *self.recovery.borrow()
     }
 
+    /// How far the recovery is, while there is one.
+    pub fn recovery_phase(&self) -> Option<RecoveryPhase> {
+        self.recovery().map(|recovery| phase(&recovery, self.times()))
+    }
+
     /// Until when we must not end a channel whose best voucher was stored at this time.
-    pub fn held_until(&self, newest_voucher: Option<SystemTime>) -> Option<SystemTime> {
-        held_until(self.recovery().as_ref(), newest_voucher, SystemTime::now())
+    pub fn open_until(&self, newest_voucher: Option<SystemTime>) -> Option<SystemTime> {
+        open_until(self.recovery().as_ref(), newest_voucher, self.times())
+    }
+
+    /// Whether the operator has cancelled a transaction: then what it was for is not tried again.
+    pub fn is_withdrawn(&self, record: &TxRecord) -> bool {
+        is_withdrawn(record.status, record.created_at, self.recovery().as_ref())
+    }
+
+    fn times(&self) -> Times {
+        let newest = self.monitor().and_then(|status| status.newest);
+        Times { now: SystemTime::now(), newest_block: newest.map(|head| head.time) }
     }
 
     /// Ends the recovery before its time, by the operator's order. Returns whether there was one.
@@ -92,7 +132,7 @@ impl Node {
     /// # Errors
     /// [`NodeError::Refused`] until the chain was caught up with.
     pub async fn end_recovery(&self) -> Result<bool, NodeError> {
-        match self.recovery().map(|recovery| phase(&recovery, SystemTime::now())) {
+        match self.recovery_phase() {
             None => return Ok(false),
             Some(RecoveryPhase::CatchingUp) => {
                 return Err(NodeError::Refused(
@@ -104,7 +144,8 @@ impl Node {
         }
         let mut tx = self.db.begin().await?;
         let ended = recovery::end(&mut tx).await?;
-        start_held_jobs(&mut tx).await?;
+        let put_off = self.engine.read().as_ref().map_or(&[][..], |engine| engine.put_off);
+        start_put_off_jobs(&mut tx, put_off).await?;
         tx.commit().await?;
         self.recovery.send_replace(None);
         self.notices().set(PART, None);
@@ -215,11 +256,11 @@ impl Node {
             }
             let _ = tokio::time::timeout(PAUSE, monitor.changed()).await; // looked at again in any case
         }
-        let now = SystemTime::now();
+        let at = self.times().latest();
         let mut tx = self.db.begin().await?;
-        recovery::caught_up(&mut tx, now).await?;
+        recovery::caught_up(&mut tx, at).await?;
         tx.commit().await?;
-        recovery.caught_up_at = Some(now);
+        recovery.caught_up_at = Some(at);
         self.recovery.send_replace(Some(recovery));
         self.show(&recovery);
         tracing::info!(
@@ -233,32 +274,60 @@ impl Node {
         let mut seen = self.recovery.subscribe();
         loop {
             let Some(recovery) = *seen.borrow_and_update() else { return Ok(()) };
-            let now = SystemTime::now();
-            let pause: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = match phase(&recovery, now) {
+            let times = self.times();
+            let pause = match phase(&recovery, times) {
                 RecoveryPhase::Over => match self.end_recovery().await {
                     Ok(_) => return Ok(()),
                     Err(error) => {
                         tracing::error!(%error, "the end of the recovery cannot be noted; trying again");
-                        Box::pin(tokio::time::sleep(PAUSE))
+                        Some(PAUSE)
                     }
                 },
-                RecoveryPhase::CatchingUp => Box::pin(std::future::pending()),
+                RecoveryPhase::CatchingUp => None,
                 RecoveryPhase::Grace { until } => {
-                    let left = until.duration_since(now).unwrap_or_default().min(LOOK);
-                    Box::pin(tokio::time::sleep(left))
+                    if let Err(error) = self.correct(recovery, times).await {
+                        tracing::error!(%error, "the time of the recovery cannot be corrected; trying again");
+                    }
+                    // The newest block's time lags behind the clock.
+                    Some(until.duration_since(times.now).unwrap_or_default().clamp(PAUSE, LOOK))
+                }
+            };
+            let paused = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 changed = seen.changed() => if changed.is_err() { return Ok(()) },
-                () = pause => {}
+                () = paused => {}
             }
         }
+    }
+
+    /// Notes a time that has come in place of one that was noted by a clock that was ahead.
+    async fn correct(&self, recovery: Recovery, times: Times) -> Result<(), NodeError> {
+        let Some(noted) = recovery.caught_up_at else { return Ok(()) };
+        let at = corrected(noted, times);
+        if at == noted {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        recovery::correct(&mut tx, at).await?;
+        tx.commit().await?;
+        let recovery = Recovery { caught_up_at: Some(at), ..recovery };
+        self.recovery.send_replace(Some(recovery));
+        self.show(&recovery);
+        tracing::warn!(
+            "a clock was ahead when the chain was caught up with; the grace of the recovery runs from now on"
+        );
+        Ok(())
     }
 
     /// For the operator, on the health page.
     fn show(&self, recovery: &Recovery) {
         let at = humantime::format_rfc3339_seconds(recovery.backed_up_at);
-        let message = match phase(recovery, SystemTime::now()) {
+        let message = match phase(recovery, self.times()) {
             RecoveryPhase::CatchingUp => format!(
                 "this database is a copy of {at}; no job runs and no service is resumed until the chain was caught up with"
             ),
@@ -273,10 +342,10 @@ impl Node {
 }
 
 /// Lets the jobs start that were put off, each in its old place among those of its channel.
-async fn start_held_jobs(conn: &mut Conn) -> Result<(), NodeError> {
+async fn start_put_off_jobs(conn: &mut Conn, kinds: &[&'static str]) -> Result<(), NodeError> {
     let now = SystemTime::now();
-    for kind in PUT_OFF {
-        let mut filter = Filter::new().kind(kind).status(JobStatus::Waiting);
+    for kind in kinds {
+        let mut filter = Filter::new().kind(*kind).status(JobStatus::Waiting);
         loop {
             let page = privatix_jobs::list(conn, &filter).await?;
             for job in page.jobs.iter().filter(|job| job.not_before > now) {
@@ -290,6 +359,12 @@ async fn start_held_jobs(conn: &mut Conn) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Whether the operator has cancelled a transaction. A recovery cancels those from before the backup, whose purpose remains.
+fn is_withdrawn(status: TxStatus, created_at: SystemTime, recovery: Option<&Recovery>) -> bool {
+    let by_recovery = recovery.is_some_and(|recovery| created_at <= recovery.backed_up_at);
+    status == TxStatus::Cancelled && !by_recovery
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,38 +373,80 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_hours(1_000 + hours)
     }
 
+    fn both(hours: u64) -> Times {
+        Times { now: at(hours), newest_block: Some(at(hours)) }
+    }
+
     #[test]
-    fn a_channel_is_held_until_it_is_paid_on_or_the_grace_is_over() {
+    fn a_channel_is_open_until_it_is_paid_on_or_the_grace_is_over() {
         let catching_up = Recovery { backed_up_at: at(0), caught_up_at: None };
         let caught_up = Recovery { backed_up_at: at(0), caught_up_at: Some(at(10)) };
         for (case, recovery, voucher, now, expected) in [
-            ("no recovery", None, None, at(5), None),
-            ("no voucher", Some(&catching_up), None, at(5), Some(at(29))),
-            ("a voucher from before", Some(&catching_up), Some(at(0)), at(5), Some(at(29))),
-            ("a voucher since", Some(&catching_up), Some(at(1)), at(5), None),
-            ("in the grace", Some(&caught_up), Some(at(0)), at(11), Some(at(34))),
-            ("in the grace, paid", Some(&caught_up), Some(at(11)), at(11), None),
-            ("at its end", Some(&caught_up), None, at(34), None),
-            ("the clock went back", Some(&caught_up), None, at(9), Some(at(33))),
+            ("no recovery", None, None, 5, None),
+            ("no voucher", Some(&catching_up), None, 5, Some(at(29))),
+            ("a voucher from before", Some(&catching_up), Some(at(0)), 5, Some(at(29))),
+            ("a voucher since", Some(&catching_up), Some(at(1)), 5, None),
+            ("in the grace", Some(&caught_up), Some(at(0)), 11, Some(at(34))),
+            ("in the grace, paid", Some(&caught_up), Some(at(11)), 11, None),
+            ("at its end", Some(&caught_up), None, 34, None),
             (
                 "a voucher of the future, by a clock that was wrong",
                 Some(&caught_up),
                 Some(at(99)),
-                at(11),
+                11,
                 Some(at(34)),
             ),
         ] {
-            assert_eq!(held_until(recovery, voucher, now), expected, "{case}");
+            assert_eq!(open_until(recovery, voucher, both(now)), expected, "{case}");
         }
     }
 
     #[test]
     fn a_recovery_catches_up_and_ends_after_its_grace() {
         let recovery = |caught_up_at| Recovery { backed_up_at: at(0), caught_up_at };
-        assert_eq!(phase(&recovery(None), at(5_000)), RecoveryPhase::CatchingUp);
-        assert_eq!(phase(&recovery(Some(at(1))), at(2)), RecoveryPhase::Grace { until: at(25) });
-        assert_eq!(phase(&recovery(Some(at(1))), at(25)), RecoveryPhase::Over);
-        // While the noted time lies ahead, by a clock that was wrong, the grace has not begun.
-        assert_eq!(phase(&recovery(Some(at(900))), at(2)), RecoveryPhase::Grace { until: at(26) });
+        assert_eq!(phase(&recovery(None), both(5_000)), RecoveryPhase::CatchingUp);
+        assert_eq!(phase(&recovery(Some(at(1))), both(2)), RecoveryPhase::Grace { until: at(25) });
+        assert_eq!(phase(&recovery(Some(at(1))), both(25)), RecoveryPhase::Over);
+    }
+
+    #[test]
+    fn neither_clock_ends_a_grace_alone_nor_makes_it_longer_than_a_day() {
+        let recovery = Recovery { backed_up_at: at(0), caught_up_at: Some(at(10)) };
+        let grace = RecoveryPhase::Grace { until: at(34) };
+        let times =
+            |now, newest_block: Option<u64>| Times { now: at(now), newest_block: newest_block.map(at) };
+        for (case, times, expected) in [
+            ("the clock jumps two days ahead", times(60, Some(12)), grace),
+            ("the endpoint claims a block of tomorrow", times(12, Some(60)), grace),
+            ("no block was seen since the start", times(60, None), grace),
+            ("the clock went back", times(2, Some(12)), grace),
+            ("both are past it", times(34, Some(34)), RecoveryPhase::Over),
+        ] {
+            assert_eq!(phase(&recovery, times), expected, "{case}");
+        }
+        // Noted by a clock that was a year ahead: written again once, and over a day after that.
+        let (noted, now) = (at(9_000), both(12));
+        assert_eq!(corrected(noted, now), at(12));
+        assert_eq!(
+            corrected(noted, Times { newest_block: None, ..now }),
+            noted,
+            "one clock alone proves nothing"
+        );
+        assert_eq!(corrected(at(12), both(30)), at(12));
+        // Noted while the clock was behind: by the chain's time.
+        assert_eq!(Times { now: at(0), newest_block: Some(at(10)) }.latest(), at(10));
+    }
+
+    #[test]
+    fn only_what_the_operator_has_cancelled_is_withdrawn() {
+        let recovery = Recovery { backed_up_at: at(5), caught_up_at: None };
+        for (status, created, recovery, expected) in [
+            (TxStatus::Cancelled, 9, None, true),
+            (TxStatus::Cancelled, 9, Some(&recovery), true),
+            (TxStatus::Cancelled, 5, Some(&recovery), false),
+            (TxStatus::Failed, 9, None, false),
+        ] {
+            assert_eq!(is_withdrawn(status, at(created), recovery), expected, "{status} at {created}");
+        }
     }
 }

@@ -37,6 +37,9 @@ pub trait Role: Send + Sync + 'static {
     /// Kinds of its jobs that would move money a second time, or undo a later order, if they were carried out again.
     fn not_to_be_repeated(&self) -> &'static [&'static str];
 
+    /// Kinds of its jobs that end channels, and that [`NodeError::KeptOpen`] puts off during a recovery.
+    fn put_off(&self) -> &'static [&'static str];
+
     /// A service was stopped for good, and all its usage is stored; its status is still `Terminating`. The place to settle
     /// what is owed.
     async fn on_stopped(&self, channel: ChannelId) -> Result<(), NodeError>;
@@ -52,7 +55,7 @@ pub trait Role: Send + Sync + 'static {
     /// A transaction of ours was mined, or failed for good.
     async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError>;
 
-    /// What the chain says of these channels, or how their services stand, was committed anew: views of them in memory
+    /// What the chain says of these channels, or how their services stand, was committed again: views of them in memory
     /// are old.
     async fn on_committed(&self, channels: &[ChannelId]);
 

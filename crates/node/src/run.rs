@@ -67,7 +67,12 @@ impl Node {
             .fees(self.settings.fees)
             .errors(RevertDecoder::new(|data| Some(PscError::decode(data).to_string())))
             .build(sink);
-        let engine = Engine { transactor: transactor.clone(), monitor: monitor.status() };
+        let engine = Engine {
+            transactor: transactor.clone(),
+            monitor: monitor.status(),
+            put_off: role.put_off(),
+            jobs: None,
+        };
         {
             let mut running = self.engine.write();
             if running.is_some() {
@@ -105,6 +110,9 @@ impl Node {
                 .register::<Withdraw, _>(Transfers(Arc::clone(self))),
         )
         .build()?;
+        if let Some(engine) = self.engine.write().as_mut() {
+            engine.jobs = Some(processor.stats());
+        }
 
         let stop = CancellationToken::new();
         let mut tasks: JoinSet<(&'static str, Result<(), NodeError>)> = JoinSet::new();

@@ -211,7 +211,7 @@ impl Services {
     async fn carry_out(&self, channel: &Channel, order: Order) -> Result<(), NodeError> {
         match order {
             Order::Activate => match self.host.resume(channel.id).await {
-                // A restarted adapter, or one never told of the channel.
+                // A restarted adapter, or one that never knew the channel.
                 Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => {
                     self.reprovision(channel).await?;
                     Ok(self.host.start(channel.id).await?)

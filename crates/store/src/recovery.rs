@@ -57,6 +57,14 @@ pub async fn caught_up(conn: &mut Conn, at: SystemTime) -> Result<(), StoreError
     Ok(())
 }
 
+/// Replaces the time at which the chain had been caught up with, which was noted by a clock that was wrong.
+pub async fn correct(conn: &mut Conn, at: SystemTime) -> Result<(), StoreError> {
+    let set = recovery::table.filter(recovery::caught_up_at.is_not_null());
+    let query = diesel::update(set).set(recovery::caught_up_at.eq(Micros::from(at)));
+    on!(conn, |c| query.execute(c).await)?;
+    Ok(())
+}
+
 /// Removes the mark. Returns whether there was one.
 pub async fn end(conn: &mut Conn) -> Result<bool, StoreError> {
     Ok(on!(conn, |c| diesel::delete(recovery::table).execute(c).await)? > 0)

@@ -1,4 +1,4 @@
-//! What is stored, as the API tells it.
+//! What is stored, as the API shows it.
 
 use alloy::primitives::U256;
 use privatix_chain as chain;
@@ -134,10 +134,12 @@ fn source(kind: u8, source: &str) -> String {
     address.map_or_else(|_| format!("{kind}:{source}"), |address| address.to_string())
 }
 
-pub(crate) fn recovery(recovery: privatix_store::recovery::Recovery) -> crate::node::Recovery {
-    let until = match privatix_node::recovery_phase(&recovery, std::time::SystemTime::now()) {
-        privatix_node::RecoveryPhase::Grace { until } => Some(until),
+pub(crate) fn recovery(node: &Node) -> Option<crate::node::Recovery> {
+    let recovery = node.recovery()?;
+    let until = match node.recovery_phase() {
+        Some(privatix_node::RecoveryPhase::Grace { until }) => Some(until),
         _ => None,
     };
-    crate::node::Recovery { backed_up_at: recovery.backed_up_at, caught_up_at: recovery.caught_up_at, until }
+    let (backed_up_at, caught_up_at) = (recovery.backed_up_at, recovery.caught_up_at);
+    Some(crate::node::Recovery { backed_up_at, caught_up_at, until })
 }

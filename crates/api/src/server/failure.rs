@@ -24,7 +24,7 @@ impl From<NodeError> for Failure {
             NodeError::Refused(_)
             | NodeError::Token(_)
             | NodeError::NotForOperators { .. }
-            | NodeError::Held { .. }
+            | NodeError::KeptOpen { .. }
             | NodeError::Offering(_)
             | NodeError::Transition(_)
             | NodeError::SignRefused(_)

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_shows_the_token_gets_a_place_of_the_authorised_or_is_told_that_all_are_taken() {
+    async fn who_shows_the_token_gets_a_place_of_the_authorised_or_learns_that_all_are_taken() {
         let limits = VisitorLimits { strangers: 3, strangers_per_group: 3, known: 1, known_per_owner: 1 };
         let places = Places::new(limits);
         let rules = Arc::new(rules());

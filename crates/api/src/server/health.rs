@@ -4,14 +4,14 @@ use std::time::SystemTime;
 
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting};
-use privatix_node::{Node, recovery_phase};
+use privatix_node::Node;
 
 use super::money::{self, Disk, Facts, Sender, View};
 use crate::node::{ChainStatus, Health, Reason};
 
 /// How the daemon is, with what the last look at its disk has shown.
 pub(crate) fn health(node: &Node, disk: Option<Disk>) -> Health {
-    let recovery = node.recovery().map(|recovery| recovery_phase(&recovery, SystemTime::now()));
+    let recovery = node.recovery_phase();
     let checks = money::checks(&Facts { view: view(node), disk, recovery, sender: sender(node) });
     let (reasons, warnings) = in_the_way(node);
     Health {

@@ -106,7 +106,7 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
             let about = about.clone();
             async move { Ok(status(&*o, &about)) }
         })
-        .on(|o: Arc<O>, _: node::GetRecovery| async move { Ok(o.node().recovery().map(convert::recovery)) })
+        .on(|o: Arc<O>, _: node::GetRecovery| async move { Ok(convert::recovery(o.node())) })
         .on(|o: Arc<O>, _: node::EndRecovery| async move {
             o.node().end_recovery().await?;
             Ok(Accepted {})
@@ -139,12 +139,12 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
             Ok(Accepted {})
         })
         .on(|o: Arc<O>, ask: node::TerminateChannel| async move {
-            o.terminate(ask.channel).await?;
-            newest(o.node(), channel_subject(ask.channel)).await
+            let pushed = o.terminate(ask.channel).await?;
+            Ok(order(o.node(), pushed))
         })
         .on(|o: Arc<O>, ask: node::CloseChannel| async move {
-            o.close(ask.channel).await?;
-            newest(o.node(), channel_subject(ask.channel)).await
+            let pushed = o.close(ask.channel).await?;
+            Ok(order(o.node(), pushed))
         })
         .on(|o: Arc<O>, ask: node::ListJobs| async move { jobs(o.node(), ask).await })
         .on(|o: Arc<O>, ask: node::GetJob| async move { job(o.node(), ask.job).await })
@@ -272,8 +272,8 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
         })
         .on(|o: Handle, ask: client::TopUpChannel| async move {
             check_amount(ask.amount)?;
-            o.top_up(ask.channel, ask.amount).await?;
-            newest(o.node(), channel_subject(ask.channel)).await
+            let pushed = o.top_up(ask.channel, ask.amount).await?;
+            Ok(order(o.node(), pushed))
         })
 }
 
@@ -296,8 +296,8 @@ fn order(node: &Node, pushed: Pushed) -> Order {
     }
 }
 
-/// The newest job about something: the one that was just pushed, or the one that does the same already.
-pub(crate) async fn newest(node: &Node, subject: String) -> Result<Order, Failure> {
+/// The newest job about something: the one that was just pushed.
+async fn newest(node: &Node, subject: String) -> Result<Order, Failure> {
     let filter = privatix_jobs::Filter::new().subject(subject.clone()).limit(1);
     let page = privatix_jobs::list(&mut *node.db().read().await?, &filter).await?;
     let job = page.jobs.first().ok_or_else(|| {
@@ -395,8 +395,8 @@ async fn our_offering(handle: &AgentHandle, hash: OfferingHash) -> Result<agent:
 }
 
 async fn change(handle: &AgentHandle, hash: OfferingHash, action: OfferingAction) -> Result<Order, Failure> {
-    handle.change_offering(hash, action).await?;
-    newest(handle.node(), format!("offering {hash}")).await
+    let pushed = handle.change_offering(hash, action).await?;
+    Ok(order(handle.node(), pushed))
 }
 
 fn template_of(template: &privatix_offering::Template) -> agent::Template {

@@ -3,6 +3,7 @@ use std::future::Future;
 use privatix_agent::AgentHandle;
 use privatix_channel::{Amount, ChannelId};
 use privatix_client::ClientHandle;
+use privatix_jobs::Pushed;
 use privatix_node::{Node, NodeError};
 use std::sync::Arc;
 
@@ -23,10 +24,10 @@ pub trait Operator: Clone + Send + Sync + 'static {
     fn resume(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
 
     /// Ends a channel's service for good.
-    fn terminate(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
+    fn terminate(&self, channel: ChannelId) -> impl Future<Output = Result<Pushed, NodeError>> + Send;
 
-    /// Ends a channel's service and closes the channel on chain.
-    fn close(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
+    /// Ends a channel's service and closes the channel on chain. Returns the job of the close.
+    fn close(&self, channel: ChannelId) -> impl Future<Output = Result<Pushed, NodeError>> + Send;
 
     /// What an agent could still cash.
     fn claimable(
@@ -55,11 +56,11 @@ impl Operator for AgentHandle {
         self.resume(channel).await
     }
 
-    async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+    async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         self.terminate(channel).await
     }
 
-    async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+    async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         self.close(channel).await
     }
 
@@ -81,11 +82,11 @@ impl Operator for ClientHandle {
         self.resume(channel).await
     }
 
-    async fn terminate(&self, channel: ChannelId) -> Result<(), NodeError> {
+    async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         self.terminate(channel).await
     }
 
-    async fn close(&self, channel: ChannelId) -> Result<(), NodeError> {
+    async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
         self.close(channel).await
     }
 }
