@@ -1,27 +1,37 @@
 //! How the daemon is, without asking anybody: every part reports by itself.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting};
 use privatix_node::Node;
 
-use super::money::{self, Disk, Facts, Sender, View};
+use super::Looks;
+use super::money::{self, Facts, Sender, View};
 use crate::node::{ChainStatus, Health, Reason};
 
-/// How the daemon is, with what the last look at its disk has shown.
-pub(crate) fn health(node: &Node, disk: Option<Disk>) -> Health {
+/// How the daemon is, with what the last looks at its disk and its open transactions have shown.
+pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
+    let (disk, outlook) = (looks.disk.borrow().clone(), looks.outlook.borrow().clone());
     let recovery = node.recovery_phase();
-    let checks = money::checks(&Facts { view: view(node), disk, recovery, sender: sender(node) });
+    let checks = money::checks(&Facts { view: view(node), disk, recovery, sender: sender(node), outlook });
     let (reasons, warnings) = in_the_way(node);
     Health {
-        live: true, // it answers
+        live: is_live(node.jobs().and_then(|jobs| jobs.in_step_for())),
         ready: reasons.is_empty(),
         money_safe: money::is_safe(&checks),
         checks,
         reasons,
         warnings,
     }
+}
+
+/// How long a step of the job processor may take: none takes a second where all is well.
+const LONGEST_STEP: Duration = Duration::from_mins(1);
+
+/// Whether a restart would not help. It answers; and the job processor, on which all work depends, does not hang.
+fn is_live(job_step: Option<Duration>) -> bool {
+    job_step.is_none_or(|took| took <= LONGEST_STEP)
 }
 
 fn view(node: &Node) -> View {
@@ -65,6 +75,13 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
     let mut hindered = |part: &str, message: String| {
         reasons.push(Reason { part: part.to_owned(), message });
     };
+    if let Some(took) = node.jobs().and_then(|jobs| jobs.in_step_for()).filter(|took| !is_live(Some(*took))) {
+        let message = format!(
+            "no job has started or ended for {} s: a handler or the disk hangs; look at the log and the disk, then restart",
+            took.as_secs()
+        );
+        hindered("jobs", message);
+    }
     if node.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none()) {
         hindered(
             "recovery",
@@ -179,5 +196,17 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
         processed: monitor.as_ref().and_then(|status| status.processed),
         reorgs: monitor.as_ref().map_or(0, |status| status.reorgs),
         open_transactions: u64::try_from(open).unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_whose_job_processor_hangs_is_not_live() {
+        for (step, expected) in [(None, true), (Some(1), true), (Some(60), true), (Some(61), false)] {
+            assert_eq!(is_live(step.map(Duration::from_secs)), expected, "{step:?} s");
+        }
     }
 }

@@ -16,7 +16,7 @@ use privatix_offering::TemplateKind;
 use privatix_store::offerings;
 use tokio::sync::watch;
 
-use super::money::Disk;
+use super::Looks;
 use super::operator::Operator;
 use super::{convert, health};
 use crate::node::{Accepted, Balances, Order};
@@ -27,8 +27,7 @@ use crate::{ErrorCode, Failure, Request, agent, client, node};
 pub(crate) struct About {
     pub(crate) started_at: SystemTime,
     pub(crate) tor: Option<watch::Receiver<node::TorStatus>>,
-    /// The last look at the disk.
-    pub(crate) disk: watch::Receiver<Option<Disk>>,
+    pub(crate) looks: Looks,
 }
 
 /// Methods over a role's handle.
@@ -330,7 +329,7 @@ fn status<O: Operator>(operator: &O, process: &About) -> node::Status {
             product: about.product.0,
         },
         started_at: process.started_at,
-        health: health::health(node, process.disk.borrow().clone()),
+        health: health::health(node, &process.looks),
     }
 }
 

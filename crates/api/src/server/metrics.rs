@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use privatix_jobs::JobStatus;
+use privatix_db::Conn;
+use privatix_jobs::{Depth, Histogram, LaneStats};
 use privatix_node::{Node, NodeError};
 use privatix_store::{channels, vouchers};
 
@@ -114,15 +115,53 @@ async fn stored(node: &Node, text: &mut Text) -> Result<(), NodeError> {
     text.head("privatix_vouchers_total", "counter", "Vouchers signed or accepted.");
     text.line("privatix_vouchers_total", &[], vouchers::count(&mut conn).await?);
 
-    text.head("privatix_jobs", "gauge", "Jobs that are not done.");
-    let jobs = privatix_jobs::counts(&mut conn).await?;
-    for (status, count) in [
-        (JobStatus::Waiting, jobs.waiting),
-        (JobStatus::Running, jobs.running),
-        (JobStatus::Failed, jobs.failed),
-    ] {
-        text.line("privatix_jobs", &[("status", status.as_str())], count);
+    text.head("privatix_jobs_failed", "gauge", "Jobs that failed for good; 10001 stands for more.");
+    text.line("privatix_jobs_failed", &[], privatix_jobs::failed(&mut conn).await?);
+    if let Some(jobs) = node.jobs() {
+        of_lanes(&mut conn, &jobs.lanes(), text).await?;
     }
+    Ok(())
+}
+
+/// Costs the same however many jobs wait.
+async fn of_lanes(conn: &mut Conn, lanes: &[LaneStats], text: &mut Text) -> Result<(), NodeError> {
+    let now = SystemTime::now();
+    let kinds: Vec<&'static str> = lanes.iter().flat_map(|lane| lane.kinds.iter().copied()).collect();
+    let depths = privatix_jobs::depths(conn, &kinds, now).await?;
+    let of =
+        |lane: &LaneStats| depths.iter().filter(|depth| lane.kinds.contains(&depth.kind)).collect::<Vec<_>>();
+    let total = |count: fn(&Depth) -> u64| {
+        move |depths: &[&Depth]| depths.iter().map(|depth| count(depth)).fold(0, u64::saturating_add)
+    };
+    let (due, suspects) = (total(|depth| depth.due), total(|depth| depth.suspects));
+    text.head("privatix_jobs_due", "gauge", "Jobs that could start now; 10001 of a kind stand for more.");
+    for lane in lanes {
+        text.line("privatix_jobs_due", &[("lane", lane.lane)], due(&of(lane)));
+    }
+    text.head("privatix_jobs_oldest_due_seconds", "gauge", "Since when the oldest of them could start.");
+    for lane in lanes {
+        let oldest = of(lane).iter().filter_map(|depth| depth.oldest_due).min();
+        let waits = oldest.and_then(|due| now.duration_since(due).ok()).unwrap_or_default();
+        text.line("privatix_jobs_oldest_due_seconds", &[("lane", lane.lane)], waits.as_secs_f64());
+    }
+    text.head("privatix_jobs_suspect", "gauge", "Jobs that ran at repeated crashes, and run alone now.");
+    for lane in lanes {
+        text.line("privatix_jobs_suspect", &[("lane", lane.lane)], suspects(&of(lane)));
+    }
+    text.head("privatix_jobs_running", "gauge", "Jobs that run.");
+    for lane in lanes {
+        text.line("privatix_jobs_running", &[("lane", lane.lane)], lane.running);
+    }
+    text.head("privatix_jobs_ended_total", "counter", "Runs of jobs since the start, by how they ended.");
+    for lane in lanes {
+        for (outcome, count) in [("done", lane.done), ("retried", lane.retried), ("failed", lane.failed)] {
+            text.line("privatix_jobs_ended_total", &[("lane", lane.lane), ("outcome", outcome)], count);
+        }
+    }
+    let help = "From when a job could start until it did.";
+    text.histograms("privatix_jobs_wait_seconds", help, lanes.iter().map(|lane| (lane.lane, &lane.wait)));
+    let help = "From the start of a job's run until its end.";
+    text.histograms("privatix_jobs_run_seconds", help, lanes.iter().map(|lane| (lane.lane, &lane.run)));
     Ok(())
 }
 
@@ -135,9 +174,53 @@ impl Text {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
+    /// One for each lane.
+    fn histograms<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        lanes: impl Iterator<Item = (&'a str, &'a Histogram)>,
+    ) {
+        self.head(name, "histogram", help);
+        let buckets = format!("{name}_bucket");
+        for (lane, histogram) in lanes {
+            let mut below = 0_u64;
+            for (bound, count) in Histogram::BOUNDS.iter().zip(histogram.counts) {
+                below = below.saturating_add(count);
+                let bound = bound.as_secs_f64().to_string();
+                self.line(&buckets, &[("lane", lane), ("le", &bound)], below);
+            }
+            self.line(&buckets, &[("lane", lane), ("le", "+Inf")], histogram.total());
+            self.line(&format!("{name}_sum"), &[("lane", lane)], histogram.sum.as_secs_f64());
+            self.line(&format!("{name}_count"), &[("lane", lane)], histogram.total());
+        }
+    }
+
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buckets_of_a_histogram_count_all_that_is_shorter() {
+        let mut histogram = Histogram::default();
+        (histogram.counts[0], histogram.counts[4], histogram.longer) = (2, 3, 1);
+        let mut text = Text::default();
+        text.histograms("wait_seconds", "Waits.", [("money", &histogram)].into_iter());
+        for line in [
+            r#"wait_seconds_bucket{lane="money",le="0.01"} 2"#,
+            r#"wait_seconds_bucket{lane="money",le="1"} 5"#,
+            r#"wait_seconds_bucket{lane="money",le="300"} 5"#,
+            r#"wait_seconds_bucket{lane="money",le="+Inf"} 6"#,
+            r#"wait_seconds_count{lane="money"} 6"#,
+        ] {
+            assert!(text.0.lines().any(|shown| shown == line), "{line} is not in {}", text.0);
+        }
     }
 }

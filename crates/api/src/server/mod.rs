@@ -8,6 +8,7 @@ mod methods;
 mod metrics;
 mod money;
 mod operator;
+mod outlook;
 mod starting;
 
 use std::future::Future;
@@ -32,6 +33,7 @@ use guard::{Pages, Rules};
 use methods::About;
 use money::Disk;
 pub use operator::Operator;
+use outlook::Outlook;
 use starting::Starting;
 
 /// How the API is served.
@@ -69,8 +71,28 @@ impl ServerSettings {
         }
     }
 
-    fn about(&self, disk: watch::Receiver<Option<Disk>>) -> About {
-        About { started_at: SystemTime::now(), tor: self.tor.clone(), disk }
+    fn about(&self, looks: Looks) -> About {
+        About { started_at: SystemTime::now(), tor: self.tor.clone(), looks }
+    }
+}
+
+/// What the last looks have shown; None before the first.
+#[derive(Clone)]
+struct Looks {
+    disk: watch::Receiver<Option<Disk>>,
+    outlook: watch::Receiver<Option<Outlook>>,
+}
+
+/// Where looks are noted.
+#[derive(Default)]
+struct Seen {
+    disk: watch::Sender<Option<Disk>>,
+    outlook: watch::Sender<Option<Outlook>>,
+}
+
+impl Seen {
+    fn looks(&self) -> Looks {
+        Looks { disk: self.disk.subscribe(), outlook: self.outlook.subscribe() }
     }
 }
 
@@ -98,7 +120,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const HEALTH_EVERY: Duration = Duration::from_secs(2);
 const BALANCES_EVERY: Duration = Duration::from_mins(1);
 
-/// The API's socket. Bound before a role is made, so that a port in use is told before anything has begun.
+/// The API's socket. Bound before a role is made, so that a port in use is reported before anything has begun.
 #[derive(Debug)]
 pub struct ApiServer {
     listener: TcpListener,
@@ -133,9 +155,9 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let node = Arc::clone(agent.node());
-        let disk = watch::Sender::new(None);
-        let module = methods::agent(agent, self.settings.about(disk.subscribe())).into_module();
-        self.serve(node, module, disk, shutdown).await
+        let seen = Seen::default();
+        let module = methods::agent(agent, self.settings.about(seen.looks())).into_module();
+        self.serve(node, module, seen, shutdown).await
     }
 
     /// Serves a client's API until shutdown.
@@ -148,9 +170,9 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let node = Arc::clone(client.node());
-        let disk = watch::Sender::new(None);
-        let module = methods::client(client, self.settings.about(disk.subscribe())).into_module();
-        self.serve(node, module, disk, shutdown).await
+        let seen = Seen::default();
+        let module = methods::client(client, self.settings.about(seen.looks())).into_module();
+        self.serve(node, module, seen, shutdown).await
     }
 
     /// Answers, until `made`, how far this process's Tor is, while the daemon waits for it and has no role yet: the health
@@ -175,22 +197,23 @@ impl ApiServer {
         self,
         node: Arc<Node>,
         module: RpcModule<O>,
-        disk: watch::Sender<Option<Disk>>,
+        seen: Seen,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
-        let (seen, balances) = watch::channel(None);
+        let (balances_seen, balances) = watch::channel(None);
         let pages = Arc::new(NodePages {
             node: Arc::clone(&node),
             balances,
-            disk: disk.subscribe(),
+            looks: seen.looks(),
             tor: self.settings.tor.clone(),
             lost_log_lines: Arc::clone(&self.settings.lost_log_lines),
         });
         let looking = async {
             tokio::join!(
                 node.services().host().poll_health(HEALTH_EVERY, shutdown.clone()),
-                look_at_balances(&node, &seen, &shutdown),
-                disk::watch(node.db(), &disk, &shutdown),
+                look_at_balances(&node, &balances_seen, &shutdown),
+                disk::watch(node.db(), &seen.disk, &shutdown),
+                outlook::watch(&node, &seen.outlook, &shutdown),
             );
             Ok(())
         };
@@ -245,14 +268,14 @@ async fn look_at_balances(node: &Node, seen: &watch::Sender<Option<Balances>>, s
 struct NodePages {
     node: Arc<Node>,
     balances: watch::Receiver<Option<Balances>>,
-    disk: watch::Receiver<Option<Disk>>,
+    looks: Looks,
     tor: Option<watch::Receiver<TorStatus>>,
     lost_log_lines: Arc<AtomicU64>,
 }
 
 impl Pages for NodePages {
     fn health(&self) -> Health {
-        health::health(&self.node, self.disk.borrow().clone())
+        health::health(&self.node, &self.looks)
     }
 
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use alloy::primitives::U256;
 use privatix_chain::Freshness;
 use privatix_node::RecoveryPhase;
 
+use super::outlook::{Gas, Outlook, Urgent};
 use crate::node::{Check, CheckState};
 
 /// Below this much free space an operator should make room.
@@ -28,6 +30,8 @@ pub(crate) struct Facts {
     /// How far a recovery after a restore is, if there is one.
     pub(crate) recovery: Option<RecoveryPhase>,
     pub(crate) sender: Sender,
+    /// None before the first look.
+    pub(crate) outlook: Option<Outlook>,
 }
 
 /// How the sending of transactions goes.
@@ -71,6 +75,8 @@ pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
         writer(facts.disk.as_ref()),
         recovery(facts.recovery),
         sender(&facts.sender),
+        gas(facts.outlook.as_ref()),
+        urgent(facts.outlook.as_ref()),
     ]
 }
 
@@ -142,6 +148,43 @@ fn sender(sender: &Sender) -> Check {
     Check { name: "sender".to_owned(), state, message }
 }
 
+fn gas(outlook: Option<&Outlook>) -> Check {
+    let named = |state, message: Option<String>| Check { name: "gas".to_owned(), state, message };
+    let Gas { balance, needed } = match outlook.map(|outlook| &outlook.gas) {
+        None => return not_looked_at("gas"),
+        Some(Err(error)) => {
+            let message = format!("it is not known whether the gas suffices: {error}");
+            return named(CheckState::Unknown, Some(message));
+        }
+        Some(Ok(gas)) => *gas,
+    };
+    let state = if balance < needed {
+        CheckState::Bad
+    } else if balance < needed.saturating_mul(U256::from(2)) {
+        CheckState::AtRisk
+    } else {
+        CheckState::Good
+    };
+    let message = "the account has little ether beside what its open transactions need; send it more";
+    named(state, (state != CheckState::Good).then(|| message.to_owned()))
+}
+
+fn urgent(outlook: Option<&Outlook>) -> Check {
+    let named = |state, message: Option<String>| Check { name: "urgent".to_owned(), state, message };
+    let Some(outlook) = outlook else { return not_looked_at("urgent") };
+    let Some(urgent) = &outlook.urgent else { return named(CheckState::Good, None) };
+    let state = match urgent.percent_left() {
+        ..25 => CheckState::Bad,
+        25..50 => CheckState::AtRisk,
+        _ => CheckState::Good,
+    };
+    let Urgent { id, kind, left, .. } = urgent;
+    let message = format!(
+        "transaction {id} ({kind}) is not mined, and {left} s are left for it; see `transactions get {id}`, and raise its fee by `transactions bump {id}`"
+    );
+    named(state, (state != CheckState::Good).then_some(message))
+}
+
 fn recovery(phase: Option<RecoveryPhase>) -> Check {
     let (state, message) = match phase {
         None | Some(RecoveryPhase::Over) => (CheckState::Good, None),
@@ -178,7 +221,13 @@ mod tests {
             disk: Some(Disk { free: Ok(100 << 30), commit: Ok(Duration::from_millis(3)) }),
             recovery: None,
             sender: Sender::Sends,
+            outlook: Some(outlook(2, 1)),
         }
+    }
+
+    fn outlook(balance: u64, needed: u64) -> Outlook {
+        let gas = Gas { balance: U256::from(balance), needed: U256::from(needed) };
+        Outlook { gas: Ok(gas), urgent: None }
     }
 
     fn behind(stalled: Option<u64>) -> View {
@@ -229,6 +278,38 @@ mod tests {
     }
 
     #[test]
+    fn ether_must_suffice_twice_for_what_is_open() {
+        for (balance, needed, state) in [
+            (0, 0, CheckState::Good),
+            (0, 1, CheckState::Bad),
+            (99, 100, CheckState::Bad),
+            (100, 100, CheckState::AtRisk),
+            (199, 100, CheckState::AtRisk),
+            (200, 100, CheckState::Good),
+        ] {
+            all_good_but("gas", state, &Facts { outlook: Some(outlook(balance, needed)), ..facts() });
+        }
+        let unknown = Outlook { gas: Err("the endpoint does not answer".into()), urgent: None };
+        all_good_but("gas", CheckState::Unknown, &Facts { outlook: Some(unknown), ..facts() });
+    }
+
+    #[test]
+    fn an_urgent_transaction_is_judged_by_the_share_of_its_time_that_is_left() {
+        for (left, state) in [
+            (900, CheckState::Good),
+            (450, CheckState::Good),
+            (449, CheckState::AtRisk),
+            (225, CheckState::AtRisk),
+            (224, CheckState::Bad),
+            (0, CheckState::Bad),
+        ] {
+            let urgent = Urgent { id: "7".into(), kind: "close_channel".into(), left, window: 900 };
+            let outlook = Outlook { urgent: Some(urgent), ..outlook(2, 1) };
+            all_good_but("urgent", state, &Facts { outlook: Some(outlook), ..facts() });
+        }
+    }
+
+    #[test]
     fn a_recovery_is_not_safe_until_the_chain_was_caught_up_with() {
         let until = std::time::SystemTime::UNIX_EPOCH;
         for (phase, state) in [
@@ -270,6 +351,7 @@ mod tests {
         assert!(!is_safe(&found));
         assert!(found[1].message.as_ref().unwrap().contains("disk is full"));
         assert!(!is_safe(&checks(&Facts { disk: None, ..facts() })));
+        assert!(!is_safe(&checks(&Facts { outlook: None, ..facts() })));
         assert!(!is_safe(&checks(&Facts { view: View::Nothing, ..facts() })));
         let unknown = Disk { free: Err("not supported".into()), commit: Ok(Duration::ZERO) };
         assert!(!is_safe(&checks(&Facts { disk: Some(unknown), ..facts() })));

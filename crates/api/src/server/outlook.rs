@@ -1,0 +1,112 @@
+//! Looks at what is to be sent: whether the gas suffices for it, and whether what is urgent is in time.
+
+use std::time::{Duration, SystemTime};
+
+use alloy::primitives::U256;
+use privatix_chain::{Priority, TxFilter, TxRecord, TxStatus};
+use privatix_node::{Node, NodeError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const EVERY: Duration = Duration::from_secs(15);
+/// Transactions looked at, of each status; more are not open at a time on any node that works.
+const MOST: u32 = 1_000;
+/// What a call of the service contract uses at most, where it has not been estimated yet.
+const GAS_OF_A_CALL: u64 = 300_000;
+
+/// What is to be sent, at the last look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outlook {
+    /// What the account has for gas, and what all open transactions need at the present price, in wei; or why that is not known.
+    pub(crate) gas: Result<Gas, String>,
+    /// The urgent transaction with the smallest share of its time left.
+    pub(crate) urgent: Option<Urgent>,
+}
+
+/// Ether and what it must suffice for, in wei.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gas {
+    pub(crate) balance: U256,
+    pub(crate) needed: U256,
+}
+
+/// An urgent transaction that was not mined yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Urgent {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    /// Seconds until its deadline, by the later of the chain's clock and ours.
+    pub(crate) left: u64,
+    /// Seconds that it had in all.
+    pub(crate) window: u32,
+}
+
+/// Looks until shutdown.
+pub(crate) async fn watch(node: &Node, seen: &watch::Sender<Option<Outlook>>, shutdown: &CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        match shutdown.run_until_cancelled(look(node)).await {
+            None => return,
+            Some(Ok(outlook)) => {
+                seen.send_replace(Some(outlook));
+            }
+            Some(Err(NodeError::NotRunning)) => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot look at the open transactions");
+                seen.send_replace(Some(Outlook { gas: Err(error.to_string()), urgent: None }));
+            }
+        }
+    }
+}
+
+async fn look(node: &Node) -> Result<Outlook, NodeError> {
+    let transactor = node.transactor()?;
+    let mut open = Vec::new();
+    {
+        let mut conn = node.db().read().await?;
+        for status in [TxStatus::Unsent, TxStatus::Sent] {
+            let filter = TxFilter { status: Some(status), limit: MOST, ..TxFilter::default() };
+            open.extend(transactor.list(&mut conn, &filter).await?);
+        }
+    }
+    let newest = node.monitor().and_then(|status| status.newest).map(|head| head.time);
+    let now = newest.map_or_else(SystemTime::now, |time| time.max(SystemTime::now()));
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let gas = gas_needed(&open);
+    let gas = if gas == 0 {
+        Ok(Gas { balance: U256::ZERO, needed: U256::ZERO })
+    } else {
+        match node.gas_funds().await {
+            Ok((balance, price)) => Ok(Gas { balance, needed: price.saturating_mul(U256::from(gas)) }),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    Ok(Outlook { gas, urgent: most_urgent(&open, now) })
+}
+
+/// The gas that transactions use which are not mined yet.
+fn gas_needed(open: &[TxRecord]) -> u128 {
+    let unmined = open.iter().filter(|record| record.inclusion.is_none());
+    unmined.map(|record| u128::from(record.gas_limit.unwrap_or(GAS_OF_A_CALL))).sum()
+}
+
+fn most_urgent(open: &[TxRecord], now: u64) -> Option<Urgent> {
+    let waiting = open.iter().filter(|record| record.inclusion.is_none() && record.ending.is_none());
+    let urgent = waiting.filter(|record| record.intent.priority == Priority::Urgent);
+    let urgent = urgent.filter_map(|record| {
+        let deadline = record.intent.deadline?;
+        let (id, kind) = (record.id.to_string(), record.intent.kind.clone());
+        Some(Urgent { id, kind, left: deadline.left(now), window: deadline.window })
+    });
+    urgent.min_by_key(|urgent| u64::from(urgent.percent_left()))
+}
+
+impl Urgent {
+    /// How much of its time is left.
+    pub(crate) fn percent_left(&self) -> u8 {
+        let window = u64::from(self.window.max(1));
+        let percent = self.left.saturating_mul(100) / window;
+        u8::try_from(percent.min(100)).unwrap_or(100)
+    }
+}
