@@ -82,7 +82,7 @@ impl Inner {
 
         for (filter, found) in logs {
             for header in batch::suspiciously_empty(filter, found, &headers) {
-                let of_block = rpc.logs(&filter.clone().at_block_hash(header.hash)).await?;
+                let of_block = flood::logs_of_block(rpc, width, filter, header.hash).await?;
                 if !of_block.is_empty() {
                     return Err(wrong(Inconsistency::LogsMissing(header.number)));
                 }

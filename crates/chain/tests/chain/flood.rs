@@ -85,6 +85,33 @@ async fn a_refused_request_is_divided_by_topics_before_receipts_are_asked_for() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flooded_block_is_searched_in_pieces_for_what_it_may_hold_of_an_interest() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = flooder(&anvil).await;
+    flood(&anvil, contract, 20).await;
+    let flooded = anvil.block_number().await.unwrap();
+    let block = anvil.provider().get_block(flooded.into()).await.unwrap().unwrap();
+    let (_dir, db) = fresh().await;
+    // The block's filter has this value, but no log has it as its second topic.
+    let interest = Interest::all_of(contract).topic(1, B256::with_last_byte(5));
+    let message = "query returned more than 10000 results".to_owned();
+    let mut by_hash = Rule::new(["eth_getLogs"], Fault::Error { code: -32_005, message, data: None });
+    by_hash.tag = Some(block.header.hash.to_string());
+    let proxy = FaultProxy::scripted(anvil.url(), Script(vec![by_hash])).await.unwrap();
+    let monitor = Monitor::builder(db.clone(), http(&proxy.url()), anvil.chain_id(), [interest])
+        .start(StartFrom::Block(1))
+        .confirmations(0)
+        .poll_interval(POLL)
+        .backoff(BACKOFF)
+        .build(Seen::default());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    assert!(counts(&db).await.is_empty());
+    assert!(proxy.count("eth_getBlockReceipts") > 0, "the block was searched");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_block_that_is_applied_in_parts_is_applied_once_when_killed_or_reorganised_in_between() {
     let anvil = Anvil::start().await.unwrap();
     let contract = flooder(&anvil).await;
