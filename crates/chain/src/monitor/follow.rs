@@ -7,7 +7,8 @@ use futures::StreamExt;
 use super::batch::ConfirmedBatch;
 use super::cursor::{self, Cursor};
 use super::head::Recent;
-use super::witness::{Checked, Witness};
+use super::lag::Lag;
+use super::witness::{Checked, Second, Witness};
 use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
 use crate::ChainError;
 use crate::rpc::{BlockHeader, Fault, Rpc, RpcError};
@@ -28,6 +29,8 @@ struct Memory {
     planners: Vec<RangePlanner>,
     /// Endpoints that were found to serve the chain and its contracts.
     checked: Vec<bool>,
+    /// How far each was behind what was needed next.
+    lags: Vec<Lag>,
     /// The endpoint of the last step.
     used: Option<usize>,
     /// Whether it worked once, so that what looks like a wrong set-up is rather the endpoint's trouble.
@@ -52,6 +55,7 @@ impl Inner {
                 self.endpoints.all().len()
             ],
             checked: vec![false; self.endpoints.all().len()],
+            lags: vec![Lag::default(); self.endpoints.all().len()],
             used: None,
             worked: false,
             suspicious: true,
@@ -65,6 +69,8 @@ impl Inner {
             let at = self.endpoints.order()[0];
             if memory.used.replace(at).is_some_and(|before| before != at) {
                 memory.suspicious = true;
+                // The head of one is no measure for another.
+                (memory.best_head, memory.lower_heads) = (0, 0);
             }
             let rpc = self.endpoints.rpc(at);
             let pause = match self.step(&mut memory, at, &rpc).await {
@@ -135,6 +141,9 @@ impl Inner {
         let head = rpc.head().await?;
         let confirmed = head.saturating_sub(self.options.confirmations);
         let cursor = self.cursor(rpc, confirmed).await?;
+        if head < cursor.last() {
+            self.endpoints.seen_at(at, head);
+        }
         self.status.send_modify(|status| {
             status.head = Some(head);
             status.confirmed = Some(confirmed);
@@ -142,7 +151,7 @@ impl Inner {
             status.range = memory.planners[at].blocks();
         });
         let widened = !Interest::are_covered(&cursor.interests, &self.interests);
-        if widened || !self.is_part_valid(rpc, &cursor, head).await? {
+        if widened || !self.is_part_valid(at, rpc, &cursor, head).await? {
             let (why, to) = if widened {
                 ("it follows more than before", (cursor.start.saturating_sub(1), None))
             } else {
@@ -163,20 +172,43 @@ impl Inner {
         memory.suspicious = false;
         self.look_at_head(rpc, &mut memory.recent, head).await;
         Self::judge_head(memory, head)?;
-        self.endpoints.seen_at(at, head);
         let Some(range) = planned else {
+            self.endpoints.seen_at(at, head);
             self.compare_heads(at, &cursor, head).await;
             self.status.send_modify(|status| status.state = MonitorState::Following);
             return Ok(Step::CaughtUp);
         };
-        if range.end() - range.start() > CHECKED_RANGE {
-            self.status.send_modify(|status| status.state = MonitorState::CatchingUp);
-        }
-        let witness = self.witness(&mut memory.checked, at, head).await;
-        let Some(range) = narrowed(memory, range, witness.as_ref()) else {
-            // The witness will have it in a moment.
+        let second = self.second((&mut memory.checked, &mut memory.lags), at, *range.start(), head).await;
+        let (witness, confirmed) = match second {
+            Second::None => {
+                self.endpoints.seen_at(at, head);
+                (None, confirmed)
+            }
+            Second::Lags(theirs) => {
+                self.claims(at, rpc, &cursor, head, theirs).await;
+                self.status.send_modify(|status| {
+                    status.state = MonitorState::Following;
+                    status.confirmed = Some(cursor.last());
+                });
+                // It will have it in a moment.
+                return Ok(Step::CaughtUp);
+            }
+            Second::Checks(witness) => {
+                self.claims(at, rpc, &cursor, head, witness.head).await;
+                let theirs = witness.head.saturating_sub(self.options.confirmations);
+                (Some(witness), confirmed.min(theirs))
+            }
+        };
+        // What only one of two has is not confirmed.
+        let Some(range) = narrowed(memory, range, confirmed, witness.as_ref()) else {
             return Ok(Step::CaughtUp);
         };
+        self.status.send_modify(|status| {
+            status.confirmed = Some(confirmed);
+            if range.end() - range.start() > CHECKED_RANGE {
+                status.state = MonitorState::CatchingUp;
+            }
+        });
         let asked = range.end() - range.start() + 1;
         let started = Instant::now();
         let width = self.endpoints.width(at);
@@ -198,8 +230,10 @@ impl Inner {
         };
         if let Some((witness, theirs)) = theirs {
             if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs {
-                memory.planners[witness.at].too_large(asked);
-                return Ok(Step::Progress);
+                if memory.planners[witness.at].too_large(asked) {
+                    return Ok(Step::Progress);
+                }
+                // Nothing smaller can be asked of it: it rests, and holds nothing up.
             }
             let Some(last) = headers.get(range.end()) else { return Ok(Step::Progress) };
             let checked =
@@ -256,8 +290,7 @@ impl Inner {
             let rpc = self.endpoints.rpc(other);
             let seen = async {
                 let found = rpc.head().await?;
-                let ours = found > head && rpc.header(cursor.last()).await?.hash == cursor.hash;
-                Ok::<_, ChainError>(if ours { found } else { found.min(head) })
+                self.credible_head(&rpc, cursor, found, head).await
             };
             match seen.await {
                 Ok(seen) => self.endpoints.seen_at(other, seen),
@@ -266,6 +299,12 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Notes how far an endpoint is that claims to be at `head`, while another one is at `other`.
+    async fn claims(&self, at: usize, rpc: &Rpc, cursor: &Cursor, head: u64, other: u64) {
+        let seen = self.credible_head(rpc, cursor, head, other).await.unwrap_or(head.min(other));
+        self.endpoints.seen_at(at, seen);
     }
 
     /// The stored cursor, made first if there is none.
@@ -379,12 +418,13 @@ impl Inner {
     }
 }
 
-/// The range as far as a witness has it and allows it; none if it has nothing of it yet.
+/// The range as far as it is confirmed and a witness allows it.
 fn narrowed(
     memory: &Memory,
     range: RangeInclusive<u64>,
+    confirmed: u64,
     witness: Option<&Witness>,
 ) -> Option<RangeInclusive<u64>> {
     let Some(witness) = witness else { return Some(range) };
-    memory.planners[witness.at].plan(*range.start(), witness.head.min(*range.end()))
+    memory.planners[witness.at].plan(*range.start(), confirmed.min(*range.end()))
 }

@@ -8,6 +8,7 @@ mod flood;
 mod follow;
 mod head;
 mod interest;
+mod lag;
 mod part;
 mod range;
 mod reorg;
@@ -103,6 +104,7 @@ struct Options {
     poll_interval: Duration,
     backoff: Backoff,
     history: u64,
+    patience: Duration,
     check_every_block: bool,
 }
 
@@ -138,6 +140,7 @@ impl Monitor {
                 poll_interval: Duration::from_secs(4),
                 backoff: Backoff::default(),
                 history: 1_024,
+                patience: Duration::from_secs(30),
                 check_every_block: false,
             },
         }
@@ -246,6 +249,14 @@ impl MonitorBuilder {
     /// How many blocks back hashes are kept (default 1,024): the deepest reorg that can be undone.
     pub fn history(mut self, blocks: u64) -> Self {
         self.options.history = blocks.max(1);
+        self
+    }
+
+    /// How long the next blocks wait for a second endpoint that stands still and does not have them yet (default 30 s), so
+    /// that none goes unchecked; for one that goes on, but stays behind, four times as long. Without meaning with one
+    /// endpoint.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.options.patience = patience;
         self
     }
 

@@ -12,6 +12,7 @@ impl Inner {
     /// Whether the block that a part was applied of is still on the chain, if there is one.
     pub(super) async fn is_part_valid(
         &self,
+        at: usize,
         rpc: &Rpc,
         cursor: &Cursor,
         head: u64,
@@ -21,7 +22,11 @@ impl Inner {
             let what = Inconsistency::HeaderMissing(part.block);
             return Err(ChainError::Inconsistent { from: cursor.next, to: part.block, what });
         }
-        Ok(rpc.header(part.block).await?.hash == part.hash)
+        if rpc.header(part.block).await?.hash == part.hash {
+            return Ok(true);
+        }
+        self.must_be_gone_elsewhere(at, (part.block, part.hash), (cursor.next, part.block)).await?;
+        Ok(false)
     }
 
     /// Undoes what was applied above a block, whose hash is looked up if it is not known, to read it again.
@@ -59,11 +64,6 @@ impl Inner {
                 }
             }
         }
-        if cursor.last() <= head && self.is_kept_elsewhere(at, cursor.last(), cursor.hash).await {
-            // Its answers contradict another endpoint's and what was processed: one of them alone undoes nothing.
-            let what = Inconsistency::OtherBranch(cursor.last());
-            return Err(ChainError::Inconsistent { from: cursor.last(), to: head, what });
-        }
         let kept = cursor::kept(&mut *self.db.read().await?, &self.options.stream).await?;
         let mut search = AncestorSearch::new(&kept);
         while let Some(number) = search.probe() {
@@ -71,19 +71,34 @@ impl Inner {
             search.answer(found.map(|header| header.hash));
         }
         let Some((ancestor, hash)) = search.ancestor() else {
-            return self.start_over(rpc, cursor, &kept).await;
+            return self.start_over(at, rpc, cursor, &kept).await;
         };
         // Blocks above the endpoint's head are not contradicted, only unknown to it.
         if kept.iter().all(|&(number, _)| number <= ancestor || number > head) {
             return Ok(false);
         }
+        self.must_be_gone_elsewhere(at, (cursor.last(), cursor.hash), (cursor.last(), head)).await?;
         self.rewind(cursor, (ancestor, hash)).await?;
         Ok(true)
     }
 
-    /// No kept block is on the endpoint's chain. Safe only if the kept ones reach back to the stream's start.
-    pub(super) async fn start_over(
+    /// Refuses to undo a block that another good endpoint still has: the answers of one alone undo nothing.
+    async fn must_be_gone_elsewhere(
         &self,
+        at: usize,
+        (block, hash): (u64, B256),
+        (from, to): (u64, u64),
+    ) -> Result<(), ChainError> {
+        if self.is_kept_elsewhere(at, block, hash).await {
+            return Err(ChainError::Inconsistent { from, to, what: Inconsistency::OtherBranch(block) });
+        }
+        Ok(())
+    }
+
+    /// No kept block is on the endpoint's chain. Safe only if the kept ones reach back to the stream's start.
+    async fn start_over(
+        &self,
+        at: usize,
         rpc: &Rpc,
         cursor: &Cursor,
         kept: &[(u64, B256)],
@@ -94,6 +109,7 @@ impl Inner {
         if oldest != anchor || found.is_none() {
             return Err(ChainError::DeepReorg { oldest, stored, found });
         }
+        self.must_be_gone_elsewhere(at, (cursor.last(), cursor.hash), (anchor, cursor.last())).await?;
         let header = rpc.header(anchor).await?;
         self.rewind(cursor, (anchor, header.hash)).await?;
         Ok(true)

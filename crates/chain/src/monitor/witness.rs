@@ -1,15 +1,19 @@
 //! A second endpoint that is asked for what the first one gave.
 
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 use alloy::primitives::{B256, Bloom};
 use alloy::rpc::types::{Filter, Log};
 
 use super::Inner;
 use super::compare::{Comparison, Dispute, Logs, Side, compare, judge};
+use super::cursor::Cursor;
 use super::fetch::Found;
+use super::follow::CHECKED_RANGE;
+use super::lag::Lag;
 use crate::ChainError;
-use crate::rpc::{Evidence, Rpc};
+use crate::rpc::{BEHIND, Evidence, Rpc};
 
 /// A second endpoint that can check the first.
 pub(super) struct Witness {
@@ -31,12 +35,27 @@ pub(super) enum Checked {
     Again,
 }
 
-/// How far a witness may be behind the first endpoint, so that what it does not have yet is waited for.
-const WAITED_FOR: u64 = 3;
+/// Whether there is a second endpoint for the next blocks.
+pub(super) enum Second {
+    /// This one has at least the first of them.
+    Checks(Witness),
+    /// None has them yet; the newest block of the one that is waited for.
+    Lags(u64),
+    /// None is good, or those that are good are not waited for.
+    None,
+}
 
 impl Inner {
-    /// The next good endpoint after the one at `at`, if it serves the chain and is not behind.
-    pub(super) async fn witness(&self, checked: &mut [bool], at: usize, head: u64) -> Option<Witness> {
+    /// The first good endpoint besides the one at `at` that serves the chain and has confirmed block `next`. To be behind
+    /// excludes none: else an endpoint would be rid of the others by claiming a higher head.
+    pub(super) async fn second(
+        &self,
+        (checked, lags): (&mut [bool], &mut [Lag]),
+        at: usize,
+        next: u64,
+        head: u64,
+    ) -> Second {
+        let mut waited_for = None;
         for other in self.endpoints.order() {
             if other == at || !self.endpoints.is_good(other) {
                 continue;
@@ -49,16 +68,53 @@ impl Inner {
                 checked[other] = true;
             }
             match rpc.head().await {
-                Ok(seen) if seen.saturating_add(WAITED_FOR) >= head => {
-                    return Some(Witness { at: other, rpc, head: seen });
+                Ok(seen) if seen.saturating_sub(self.options.confirmations) >= next => {
+                    lags[other].end();
+                    self.endpoints.seen_at(other, seen.min(head.saturating_add(BEHIND)));
+                    return Second::Checks(Witness { at: other, rpc, head: seen });
                 }
-                Ok(seen) => self.endpoints.seen_at(other, seen.min(head)),
+                Ok(seen) => {
+                    self.endpoints.seen_at(other, seen.min(head));
+                    if lags[other].is_waited_for(seen, Instant::now(), self.options.patience) {
+                        waited_for = waited_for.max(Some(seen));
+                    }
+                }
                 Err(error) => {
                     self.endpoints.failed(other, &error.into());
                 }
             }
         }
-        None
+        waited_for.map_or(Second::None, Second::Lags)
+    }
+
+    /// As much as may be believed of an endpoint's claim to be at head `claim` while another one is at `other`: to be far
+    /// ahead only with headers that link to the newest processed block.
+    pub(super) async fn credible_head(
+        &self,
+        rpc: &Rpc,
+        cursor: &Cursor,
+        claim: u64,
+        other: u64,
+    ) -> Result<u64, ChainError> {
+        let ahead = other.saturating_add(BEHIND).saturating_add(1);
+        if claim < ahead {
+            return Ok(claim);
+        }
+        if ahead.saturating_sub(cursor.last()) > CHECKED_RANGE {
+            return Ok(other);
+        }
+        let mut last = cursor.hash;
+        if rpc.header(cursor.last()).await?.hash != last {
+            return Ok(other);
+        }
+        for number in cursor.next..=ahead {
+            let header = rpc.header(number).await?;
+            if header.parent != last {
+                return Ok(other);
+            }
+            last = header.hash;
+        }
+        Ok(ahead)
     }
 
     /// What a witness gives for a range: the hash of the last block, and the logs.
@@ -92,7 +148,6 @@ impl Inner {
         match compare((last, &mine), (their_last, &theirs)) {
             Comparison::Same => {
                 self.endpoints.answered(witness.at);
-                self.endpoints.seen_at(witness.at, witness.head);
                 Ok(Checked::Apply)
             }
             Comparison::OtherBranch => self.follow_majority(at, witness, to, [last, their_last]).await,
@@ -193,7 +248,8 @@ impl Inner {
                 continue;
             }
             match self.endpoints.rpc(other).find_header(block).await {
-                Ok(header) => return header.is_some_and(|header| header.hash == hash),
+                Ok(Some(header)) => return header.hash == hash,
+                Ok(None) => {}
                 Err(error) => {
                     self.endpoints.failed(other, &error);
                 }

@@ -150,7 +150,7 @@ impl Endpoints {
         self.records()[at].answered();
     }
 
-    /// An endpoint's head, once a block of ours was found below it.
+    /// An endpoint's head, as far as it is credible: not what it alone claims to be far above the others.
     pub(crate) fn seen_at(&self, at: usize, head: u64) {
         self.records()[at].seen_at(head);
     }
@@ -161,9 +161,11 @@ impl Endpoints {
             Next::Rest { limited, asked } => (limited, asked),
             // A refusal or a contradiction of an endpoint that all of a step's requests went to.
             _ => match error {
-                ChainError::Rpc(_) | ChainError::Inconsistent { .. } | ChainError::Disagreement { .. } => {
-                    (false, None)
-                }
+                ChainError::Rpc(_)
+                | ChainError::Inconsistent { .. }
+                | ChainError::Disagreement { .. }
+                | ChainError::HeadWentBack { .. }
+                | ChainError::DeepReorg { .. } => (false, None),
                 _ => return false,
             },
         };

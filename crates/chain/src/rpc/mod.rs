@@ -20,5 +20,6 @@ pub use endpoints::{EndpointStatus, Endpoints};
 pub use fault::{Fault, RpcError};
 pub use proxy::ProxyUrl;
 pub(crate) use reply::{FeeHistory, Receipt};
+pub(crate) use standing::BEHIND;
 pub use standing::{Evidence, Standing};
 pub use url::EndpointUrl;

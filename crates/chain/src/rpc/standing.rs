@@ -60,7 +60,7 @@ const WIDTH: usize = 16;
 /// How long an endpoint that limits our rate gets fewer of them.
 const CALM: Duration = Duration::from_mins(10);
 /// An endpoint is behind from this many blocks on.
-const BEHIND: u64 = 3;
+pub(crate) const BEHIND: u64 = 3;
 
 /// What is known of an endpoint.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ pub(super) struct Record {
     pub(super) standing: Standing,
     /// Failures in a row.
     troubles: u32,
-    /// Its head, when it was last found on our chain.
+    /// Its head, as far as it is credible.
     head: u64,
     width: usize,
     narrow_until: Option<Instant>,
@@ -109,7 +109,7 @@ impl Record {
         self.standing = Standing::Quarantined { until: now + QUARANTINE, evidence };
     }
 
-    /// Its head, found on our chain.
+    /// Its head, as far as it is credible.
     pub(super) fn seen_at(&mut self, head: u64) {
         self.head = head;
     }

@@ -83,6 +83,32 @@ async fn an_endpoint_that_stands_still_is_left_for_one_that_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preferred_endpoint_that_returns_far_behind_is_left_for_one_that_follows() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::start(anvil.url()).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    anvil.mine(60).await.unwrap();
+    let sink = Seen::default();
+    let followed = monitor(&db, both(&first, &second), &anvil, contract).history(8).build(sink.clone());
+    let running = Running::monitor(&followed);
+    synced(&followed, &anvil, 0).await;
+    running.stop().await.unwrap();
+    // Its head is below all hashes that are kept.
+    first.script(always(Fault::Lag { blocks: 40 }));
+    let followed = monitor(&db, both(&first, &second), &anvil, contract).history(8).build(sink.clone());
+    let running = Running::monitor(&followed);
+    for payload in ["1", "2", "3"] {
+        emit(&anvil, contract, payload.as_bytes()).await;
+        synced(&followed, &anvil, 0).await;
+    }
+    assert_eq!(Seen::payloads(&db).await, ["1", "2", "3"]);
+    assert!(sink.rollbacks().is_empty());
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_are_learned_per_endpoint() {
     let anvil = Anvil::start().await.unwrap();
     let contract = emitter(&anvil).await;

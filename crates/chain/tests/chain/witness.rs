@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256};
 use privatix_chain::{Endpoints, Evidence, MonitorState, Standing};
 use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script};
 
-use crate::support::{Running, Seen, emit, emitter, fresh, http, monitor, settled, synced};
+use crate::support::{POLL, Running, Seen, emit, emitter, fresh, http, monitor, settled, synced};
 
 fn of(proxies: &[&FaultProxy]) -> Endpoints {
     let all: Vec<_> = proxies.iter().map(|proxy| http(&proxy.url())).collect();
@@ -137,6 +137,126 @@ async fn an_endpoint_on_a_branch_of_its_own_undoes_nothing() {
         settled(&monitor, "the event", |status| status.processed == Some(head)).await;
     }
     assert!(sink.rollbacks().is_empty());
+    assert_eq!(Seen::payloads(&db).await, ["1", "2", "3"]);
+    running.stop().await.unwrap();
+}
+
+/// The endpoint claims this head, whatever it has.
+fn claiming(head: u64) -> Rule {
+    Rule::new(["eth_blockNumber"], Fault::Result(format!("{head:#x}").into()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_claimed_too_high_switches_no_check_off() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    for far in [4, 1_000_000] {
+        let (_dir, db) = fresh().await;
+        let [liar, honest, third] = proxies(&anvil).await;
+        let endpoints = of(&[&liar, &honest, &third]);
+        let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+        let running = Running::monitor(&monitor);
+        synced(&monitor, &anvil, 0).await;
+        let before = Seen::rows(&db).await.len();
+        let block = anvil.block_number().await.unwrap() + 1;
+        let Script(mut rules) = omitting(block);
+        rules.push(claiming(block + far));
+        liar.script(Script(rules));
+        assert_eq!(emit(&anvil, contract, b"hidden").await, block);
+        settled(&monitor, "the event", |status| status.processed == Some(block)).await;
+        assert_eq!(Seen::payloads(&db).await[before..], ["hidden"], "{far} ahead");
+        let standings = endpoints.status();
+        assert!(matches!(standings[0].standing, Standing::Quarantined { .. }), "{standings:?}");
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_claimed_too_high_does_not_make_others_seem_behind() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [honest, liar] = proxies(&anvil).await;
+    let head = anvil.block_number().await.unwrap();
+    liar.script(Script(vec![claiming(head + 1_000_000)]));
+    let monitor = monitor(&db, of(&[&honest, &liar]), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    for payload in ["1", "2", "3"] {
+        emit(&anvil, contract, payload.as_bytes()).await;
+        synced(&monitor, &anvil, 0).await;
+    }
+    // Heads are looked at again whenever all is processed.
+    let looks = liar.count("eth_blockNumber");
+    while liar.count("eth_blockNumber") < looks + 5 {
+        tokio::time::sleep(POLL).await;
+    }
+    assert_eq!(monitor.status().borrow().head, anvil.block_number().await.ok());
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_endpoint_that_is_far_behind_still_checks_what_it_has() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    emit(&anvil, contract, b"long ago").await;
+    anvil.mine(50).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let [liar, behind, third] = proxies(&anvil).await;
+    liar.script(omitting(0));
+    for proxy in [&behind, &third] {
+        proxy.script(Script(vec![Rule::new([], Fault::Lag { blocks: 20 })]));
+    }
+    let endpoints = of(&[&liar, &behind, &third]);
+    let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    settled(&monitor, "the event", |status| status.processed >= Some(30)).await;
+    assert_eq!(Seen::payloads(&db).await, ["long ago"]);
+    assert!(matches!(endpoints.status()[0].standing, Standing::Quarantined { .. }), "{endpoints:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_endpoint_that_calls_one_block_too_large_rests_and_holds_nothing_up() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [first, second] = proxies(&anvil).await;
+    let limit = Fault::Error { code: -32_005, message: "limit exceeded".to_owned(), data: None };
+    let methods = ["eth_getLogs", "eth_getBlockReceipts", "eth_getBlockByHash", "eth_getTransactionReceipt"];
+    second.script(Script(vec![Rule::new(methods, limit)]));
+    let endpoints = of(&[&first, &second]);
+    let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    for payload in ["1", "2", "3"] {
+        emit(&anvil, contract, payload.as_bytes()).await;
+        synced(&monitor, &anvil, 0).await;
+    }
+    assert_eq!(Seen::payloads(&db).await, ["1", "2", "3"]);
+    let asked = second.count("eth_getLogs");
+    assert!(asked < 60, "it was asked {asked} times");
+    assert_eq!(endpoints.status()[0].standing, Standing::Good);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_branch_of_one_endpoint_with_a_lower_head_undoes_nothing_either() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [liar, honest] = proxies(&anvil).await;
+    let sink = Seen::default();
+    let monitor = monitor(&db, of(&[&liar, &honest]), &anvil, contract).build(sink.clone());
+    let running = Running::monitor(&monitor);
+    let first = emit(&anvil, contract, b"1").await;
+    anvil.mine(5).await.unwrap();
+    synced(&monitor, &anvil, 0).await;
+    let lower = claiming(first + 3);
+    liar.script(Script(vec![lower, Rule::new([], Fault::OtherFork { from: first })]));
+    for payload in ["2", "3"] {
+        let block = emit(&anvil, contract, payload.as_bytes()).await;
+        settled(&monitor, "the event", |status| status.processed == Some(block)).await;
+    }
+    assert!(sink.rollbacks().is_empty(), "{:?}", sink.rollbacks());
     assert_eq!(Seen::payloads(&db).await, ["1", "2", "3"]);
     running.stop().await.unwrap();
 }

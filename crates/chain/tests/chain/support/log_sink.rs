@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
@@ -162,7 +163,11 @@ pub fn monitor(
         .confirmations(0)
         .poll_interval(POLL)
         .backoff(BACKOFF)
+        .patience(PATIENCE_WITH_SECOND)
 }
+
+/// How long a second endpoint is waited for that stands still.
+const PATIENCE_WITH_SECOND: Duration = Duration::from_secs(1);
 
 /// Waits until the monitor's status is as wished.
 pub async fn settled(
