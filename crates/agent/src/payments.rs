@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use privatix_channel::{
@@ -52,7 +53,7 @@ impl Payments {
     /// that the service has ended.
     ///
     /// # Errors
-    /// A refusal; nothing was changed, except for [`Refusal::ServiceTerminated`] as said, and for [`Refusal::AboveDeposit`]:
+    /// A refusal, which is [`Refusal::NotReady`] while the view of the chain is stale; nothing was changed, except for [`Refusal::ServiceTerminated`] as said, and for [`Refusal::AboveDeposit`]:
     /// such a voucher is kept, and pays up to the deposit.
     pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Paid, Refusal> {
         let id = voucher.channel();
@@ -68,6 +69,11 @@ impl Payments {
         let receipt = match view.channel.accept(voucher).map_err(|error| refusal(id, error))? {
             Accepted::Same(receipt) => receipt,
             Accepted::New(new) => {
+                if let Err(error) = self.node.require_view() {
+                    // The client may have asked to close the channel meanwhile, and what is paid now be void.
+                    tracing::debug!(channel = %id, %error, "no voucher is taken");
+                    return Err(Refusal::NotReady { retry_after: UNTIL_SEEN });
+                }
                 self.writer.submit(*new.voucher()).await.map_err(|error| storage_failed(id, &error))?;
                 let receipt = view.channel.commit(new).map_err(|error| refusal(id, error))?;
                 tracing::debug!(channel = %id, cumulative = %receipt.cumulative(), "voucher accepted");
@@ -148,6 +154,9 @@ pub(crate) async fn watch_writer(writer: JoinHandle<()>, stop: CancellationToken
     let reason = ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
     Err(NodeError::TaskEnded { task: "voucher writer", reason })
 }
+
+/// When a voucher may be taken again that came while the view of the chain was stale.
+const UNTIL_SEEN: Duration = Duration::from_secs(30);
 
 impl View {
     fn is_closed(&self) -> bool {

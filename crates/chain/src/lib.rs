@@ -70,8 +70,8 @@ mod transactor;
 pub use backoff::Backoff;
 pub use error::{ChainError, Inconsistency, SinkError};
 pub use monitor::{
-    ConfirmedBatch, ConfirmedLog, Freshness, Head, HeadAge, Interest, LogSink, Monitor, MonitorBuilder,
-    MonitorState, MonitorStatus, RangePlanner, StartFrom,
+    ConfirmedBatch, ConfirmedLog, Freshness, Head, Interest, LogSink, Monitor, MonitorBuilder, MonitorState,
+    MonitorStatus, RangePlanner, StartFrom, View, Why,
 };
 pub use rpc::{
     BlockHeader, Endpoint, EndpointStatus, EndpointUrl, Endpoints, Evidence, Fault, ProxyUrl, RpcError,

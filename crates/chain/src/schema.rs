@@ -11,6 +11,7 @@ diesel::table! {
         part_block -> Nullable<BigInt>,
         part_index -> Nullable<BigInt>,
         part_hash -> Nullable<Binary>,
+        block_time -> Nullable<BigInt>,
     }
 }
 

@@ -255,6 +255,10 @@ impl CarryOut<RequestClose> for Channels {
             }
             return Ok(completion.commit().await?);
         };
+        if job.unprompted {
+            // The agent may have closed the channel, unseen.
+            node.require_view().map_err(NodeError::into_job_error)?;
+        }
         let newest = vouchers::get(&mut *node.db().read().await.map_err(NodeError::from)?, job.channel)
             .await
             .map_err(NodeError::from)

@@ -260,13 +260,15 @@ impl ClientHandle {
     /// # Errors
     /// [`NodeError::Refused`] for an offering that cannot be accepted as asked; [`NodeError::NotPermitted`] when its agent
     /// has no address that may be used; [`NodeError::Peer`] when the agent does not answer within 45 seconds;
-    /// [`NodeError::Offline`] when this side has no connection to the network; [`NodeError::Insufficient`].
+    /// [`NodeError::Offline`] when this side has no connection to the network; [`NodeError::Insufficient`];
+    /// [`NodeError::StaleView`].
     pub async fn accept(
         &self,
         agent: Option<Address>,
         offering: OfferingHash,
         deposit: Option<Amount>,
     ) -> Result<ChannelId, NodeError> {
+        self.node.require_view()?;
         let (found, message) = self.choose(agent, offering).await?;
         let peer = self.peers.keep(&found.announcement, &message)?;
         let least = min_deposit(message.terms()).max(found.announcement.min_deposit);
@@ -365,7 +367,11 @@ impl ClientHandle {
     }
 
     /// Raises a channel's deposit; goes on in the background.
+    ///
+    /// # Errors
+    /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Refused`].
     pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<Pushed, NodeError> {
+        self.node.require_view()?;
         let stored = channels::get(&mut *self.node.db().read().await?, channel).await?;
         if !stored.status.is_active() {
             return Err(NodeError::Refused(format!(

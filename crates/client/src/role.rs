@@ -61,11 +61,12 @@ impl ClientRole {
         Ok(())
     }
 
-    /// The policy as far as it may be followed now: a top-up is not decided again right after one.
+    /// The policy as far as it may be followed now: a top-up is not decided again right after one, nor while the view of the
+    /// chain is stale.
     fn policy(&self, channel: ChannelId, now: SystemTime) -> ClientPolicy {
         let mut policy = self.policy.clone();
         let last = self.topped_up.lock().get(&channel).copied();
-        if last.is_some_and(|last| now < after(last, TOP_UP_AGAIN)) {
+        if last.is_some_and(|last| now < after(last, TOP_UP_AGAIN)) || self.node.require_view().is_err() {
             policy.top_up = None;
         }
         policy

@@ -184,8 +184,9 @@ endpoint = {endpoint}
 # poll_interval = "4s"
 # For the endpoint to answer a request.
 # request_timeout = "20s"
-# The age at which the newest block counts as stale, if the chain's own pace does not ask for more; "0s" never does.
-# max_head_age = "10m"
+# The age from which on the view of the chain is stale, if the chain's own pace does not ask for more (at most a third of
+# the challenge period; "0s" never is). Then no voucher is taken, and nothing is opened or topped up.
+# max_view_age = "10m"
 # Where a new database starts: this block, or so many blocks back from the head.
 # start_block = 0
 # recent_blocks = 11520

@@ -134,6 +134,9 @@ pub enum NodeError {
     /// What is asked for is there only while the node runs.
     #[error("the node is not running yet, or not any more; try again")]
     NotRunning,
+    /// What happens on the chain is not seen, so nothing new may rely on it.
+    #[error("the view of the chain is stale: {0}")]
+    StaleView(String),
     /// A request that makes no sense as things stand.
     #[error("{0}")]
     Refused(String),
@@ -161,6 +164,7 @@ impl NodeError {
             | Self::WalletBusy
             | Self::KeptOpen { .. }
             | Self::NotRunning
+            | Self::StaleView(_)
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
             Self::Adapter(_) => true,
@@ -172,6 +176,8 @@ impl NodeError {
     /// What it means for the job that ran into it: try again, or give up.
     pub fn into_job_error(self) -> JobError {
         match self {
+            // However long it takes: that is no failure of the job.
+            Self::StaleView(_) => JobError::postpone(after(SystemTime::now(), Duration::from_secs(5)), self),
             Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
             // Looked at again soon, as the operator may end the recovery.
             Self::KeptOpen { until } => {

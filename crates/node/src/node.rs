@@ -9,9 +9,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
-use privatix_chain::{
-    Endpoint, Endpoints, Fault, Freshness, HeadAge, Intent, MonitorStatus, Transactor, TxId,
-};
+use privatix_chain::{Endpoint, Endpoints, Fault, Freshness, Intent, MonitorStatus, Transactor, TxId, View};
 use privatix_channel::{Amount, ChainTime, Domain, OfferingHash, Period};
 use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_db::{Conn, Database};
@@ -169,6 +167,15 @@ impl Node {
         let psc = PSC::new(chain.contract, endpoint.provider());
         let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;
         let token = contract_token(endpoint, &domain).await?;
+        let challenge_period = Period::new(period.saturating_to());
+        let longest = longest_view_age(chain.max_view_age, challenge_period);
+        if longest < chain.max_view_age {
+            tracing::info!(
+                "a view of the chain is stale after {} s, a third of the contract's challenge period, and not after \
+                 chain.max_view_age",
+                longest.as_secs()
+            );
+        }
         tracing::info!(
             token = %token.address,
             name = token.name,
@@ -210,7 +217,7 @@ impl Node {
             signer,
             account,
             domain,
-            challenge_period: Period::new(period.saturating_to()),
+            challenge_period,
             settings: chain,
             services: Arc::new(services),
             adapter_settings,
@@ -346,15 +353,22 @@ impl Node {
         self.engine.read().as_ref().map(|engine| engine.monitor.borrow().clone())
     }
 
-    /// How old the endpoint's newest block is, and whether that is too old; None before it was seen.
-    pub fn head_age(&self) -> Option<HeadAge> {
-        let status = self.monitor()?;
-        let mut age = status.newest?.age(SystemTime::now(), Instant::now(), self.settings.max_head_age);
-        if status.disagreement {
-            // Blocks come, but their contents are not believed.
-            age.freshness = Freshness::Stale;
+    /// How much of the chain is seen, and how old that is; None outside of [`run`](Self::run).
+    pub fn chain_view(&self) -> Option<View> {
+        let max_age = longest_view_age(self.settings.max_view_age, self.challenge_period);
+        Some(self.monitor()?.view(SystemTime::now(), Instant::now(), max_age))
+    }
+
+    /// Refuses what would rely on a view of the chain that is stale.
+    ///
+    /// # Errors
+    /// [`NodeError::StaleView`]; [`NodeError::NotRunning`] outside of [`run`](Self::run).
+    pub fn require_view(&self) -> Result<(), NodeError> {
+        let view = self.chain_view().ok_or(NodeError::NotRunning)?;
+        match view.judged {
+            Freshness::Stale(_) => Err(NodeError::StaleView(view.complaint().unwrap_or_default())),
+            _ => Ok(()),
         }
-        Some(age)
     }
 
     /// The newest block whose events are stored.
@@ -474,6 +488,13 @@ impl Node {
             psc.balanceOf(self.account()).call().await.map_err(unreadable("the contract balance"))?;
         Ok(Balances { ether, wallet: to_amount(wallet), contract: to_amount(contract) })
     }
+}
+
+/// The age from which on a view is stale: at most a third of the challenge period, so that there is time to answer what was
+/// not seen.
+fn longest_view_age(setting: Duration, challenge: Period) -> Duration {
+    // Not 0, which would judge nothing.
+    setting.min(Duration::from_secs((challenge.seconds() / 3).max(1).into()))
 }
 
 /// The contract as the first endpoint shows it that can be asked, and that endpoint.

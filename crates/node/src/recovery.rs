@@ -251,7 +251,7 @@ impl Node {
         loop {
             monitor.wait_for(|status| status.state == MonitorState::Following).await.map_err(ended)?;
             // An endpoint that is itself behind has nothing new to show.
-            if self.head_age().is_some_and(|age| age.freshness == Freshness::Fresh) {
+            if self.chain_view().is_some_and(|view| view.judged == Freshness::Fresh) {
                 break;
             }
             let _ = tokio::time::timeout(PAUSE, monitor.changed()).await; // looked at again in any case

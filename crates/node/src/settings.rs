@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use alloy::primitives::utils::{format_ether, parse_ether};
 use alloy::primitives::{Address, U256};
-use privatix_chain::{FeePolicy, Head, StartFrom};
+use privatix_chain::{FeePolicy, StartFrom, View};
 use privatix_channel::Amount;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,9 @@ pub struct ChainSettings {
     pub confirmations: u64,
     /// How often the head is looked up.
     pub poll_interval: Duration,
-    /// The age at which the newest block counts as stale, if the chain's own pace does not ask for more; 0 never does.
-    pub max_head_age: Duration,
+    /// The age from which on our view of the chain is stale, if the chain's own pace does not ask for more; at most a third of
+    /// the contract's challenge period. 0 never is.
+    pub max_view_age: Duration,
     /// Where a new database starts.
     pub start: StartFrom,
     /// What transactions may cost.
@@ -40,7 +41,7 @@ impl ChainSettings {
             chain_id: None,
             confirmations: 2,
             poll_interval: Duration::from_secs(4),
-            max_head_age: Head::MAX_AGE,
+            max_view_age: View::MAX_AGE,
             start: StartFrom::Recent(11_520),
             fees: FeePolicy::default(),
             ether_per_token: None,

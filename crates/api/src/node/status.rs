@@ -104,7 +104,11 @@ pub struct ChainStatus {
     /// Seconds since then.
     #[serde(default)]
     pub head_age: Option<u64>,
-    /// `fresh`, `late` when the next block is overdue, `stale` when the endpoint has stopped following its chain.
+    /// Seconds for which what happens on the chain may not have been seen.
+    #[serde(default)]
+    pub view_age: Option<u64>,
+    /// `fresh`, `late` when a block, an answer or its processing is overdue, `stale` when what happens on the chain is not
+    /// seen: then no voucher is taken, and nothing is opened or topped up.
     #[serde(default)]
     pub freshness: Option<String>,
     /// The newest block with enough confirmations.

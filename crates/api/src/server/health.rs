@@ -1,9 +1,9 @@
 //! How the daemon is, without asking anybody: every part reports by itself.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use privatix_adapter as adapter;
-use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting};
+use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting, Why};
 use privatix_node::Node;
 
 use super::Looks;
@@ -35,24 +35,8 @@ fn is_live(job_step: Option<Duration>) -> bool {
 }
 
 fn view(node: &Node) -> View {
-    let Some(status) = node.monitor() else { return View::Nothing };
-    let (Some(head), Some(age)) = (status.newest, node.head_age()) else { return View::Nothing };
-    match (&status.state, age.freshness) {
-        (MonitorState::CatchingUp | MonitorState::Stalled { .. }, Freshness::Fresh | Freshness::Late) => {
-            let stalled_for = match &status.state {
-                MonitorState::Stalled { since, .. } => {
-                    Some(SystemTime::now().duration_since(*since).unwrap_or_default())
-                }
-                _ => None,
-            };
-            View::Behind { message: monitor_hindered(&status).unwrap_or_default(), stalled_for }
-        }
-        (_, freshness) if status.disagreement => View::Followed {
-            freshness,
-            complaint: Some("the endpoints contradict each other; see `reasons`".to_owned()),
-        },
-        (_, freshness) => View::Followed { freshness, complaint: age.complaint(&head) },
-    }
+    let (Some(status), Some(view)) = (node.monitor(), node.chain_view()) else { return View::Nothing };
+    View::Seen { freshness: view.judged, message: view.complaint().or_else(|| monitor_hindered(&status)) }
 }
 
 fn sender(node: &Node) -> Sender {
@@ -105,16 +89,14 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
             warnings.push(Reason { part: "chain_endpoint".into(), message });
         }
     }
-    let disagreement = node.monitor().is_some_and(|status| status.disagreement);
-    let head = node.monitor().and_then(|status| status.newest);
-    if !disagreement
-        && let (Some(head), Some(age)) = (head, node.head_age())
-        && let Some(complaint) = age.complaint(&head)
+    if let Some(view) = node.chain_view()
+        && let Some(complaint) = view.complaint()
     {
-        if age.freshness == Freshness::Stale {
-            hindered("chain_head", complaint);
-        } else {
-            warnings.push(Reason { part: "chain_head".into(), message: complaint });
+        match view.judged {
+            // The monitor names the reason.
+            Freshness::Stale(Why::Disagreement | Why::Behind { .. }) => {}
+            Freshness::Stale(_) => hindered("chain_head", complaint),
+            _ => warnings.push(Reason { part: "chain_head".into(), message: complaint }),
         }
     }
     if let Ok(transactor) = node.transactor() {
@@ -179,17 +161,18 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
         Some(MonitorState::Following) => "following",
         Some(_) => "stalled",
     };
-    let age = node.head_age();
+    let view = node.chain_view();
     let open = node.transactor().map_or(0, |transactor| transactor.status().borrow().open);
     ChainStatus {
         state: state.to_owned(),
         head: monitor.as_ref().and_then(|status| status.head),
         head_time: monitor.as_ref().and_then(|status| status.newest).map(|head| head.time),
-        head_age: age.map(|age| age.age.as_secs()),
-        freshness: age.and_then(|age| match age.freshness {
+        head_age: view.and_then(|view| view.head_age).map(|age| age.as_secs()),
+        view_age: view.and_then(|view| view.age).map(|age| age.as_secs()),
+        freshness: view.and_then(|view| match view.judged {
             Freshness::Fresh => Some("fresh".to_owned()),
             Freshness::Late => Some("late".to_owned()),
-            Freshness::Stale => Some("stale".to_owned()),
+            Freshness::Stale(_) => Some("stale".to_owned()),
             _ => None,
         }),
         confirmed: monitor.as_ref().and_then(|status| status.confirmed),

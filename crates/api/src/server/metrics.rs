@@ -49,6 +49,11 @@ pub(crate) async fn page(node: &Node, figures: &Figures<'_>) -> String {
         text.head(name, "gauge", "Seconds since the newest block's own time, by this machine's clock.");
         text.line(name, &[], age);
     }
+    if let Some(age) = chain.view_age {
+        let name = "privatix_chain_view_age_seconds";
+        text.head(name, "gauge", "Seconds for which what happens on the chain may not have been seen.");
+        text.line(name, &[], age);
+    }
     text.head("privatix_chain_reorgs_total", "counter", "Reorganisations undone since the start.");
     text.line("privatix_chain_reorgs_total", &[], chain.reorgs);
     text.head("privatix_transactions_open", "gauge", "Transactions that are not final.");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alloy::primitives::U256;
-use privatix_chain::Freshness;
+use privatix_chain::{Freshness, Why};
 use privatix_node::RecoveryPhase;
 
 use super::outlook::{Gas, Outlook, Urgent};
@@ -17,9 +17,6 @@ const NO_SPACE: u64 = 64 << 20;
 const SLOW_COMMIT: Duration = Duration::from_secs(2);
 /// A commit that takes longer holds up answers to disputes.
 const STUCK_COMMIT: Duration = Duration::from_secs(15);
-
-/// A monitor that has not gone on for longer may have missed a close request.
-const STALLED: Duration = Duration::from_mins(5);
 
 /// What the parts report.
 #[derive(Clone, Debug)]
@@ -50,12 +47,10 @@ pub(crate) enum Sender {
 /// How well the chain is seen.
 #[derive(Clone, Debug)]
 pub(crate) enum View {
-    /// No block was seen yet.
+    /// The node does not run yet.
     Nothing,
-    /// Its newest block is known, but not all that was confirmed is stored.
-    Behind { message: String, stalled_for: Option<Duration> },
-    /// All that was confirmed is stored.
-    Followed { freshness: Freshness, complaint: Option<String> },
+    /// As judged, and what an operator should know of it.
+    Seen { freshness: Freshness, message: Option<String> },
 }
 
 /// The last look at the disk and the database's writer.
@@ -83,19 +78,16 @@ pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
 fn view(view: &View) -> Check {
     let named = |state, message| Check { name: "view".to_owned(), state, message };
     match view {
-        View::Nothing => named(CheckState::Unknown, Some("no block of the chain was seen yet".to_owned())),
-        View::Behind { message, stalled_for } => {
-            let is_bad = stalled_for.is_some_and(|stalled| stalled >= STALLED);
-            let state = if is_bad { CheckState::Bad } else { CheckState::AtRisk };
-            named(state, Some(message.clone()))
-        }
-        View::Followed { freshness, complaint } => {
+        View::Nothing => named(CheckState::Unknown, Some("the node is starting; try again".to_owned())),
+        View::Seen { freshness, message } => {
             let state = match freshness {
-                Freshness::Fresh => CheckState::Good,
-                Freshness::Late => CheckState::AtRisk,
-                _ => CheckState::Bad,
+                Freshness::Stale(Why::NeverSeen) => CheckState::Unknown,
+                Freshness::Stale(_) => CheckState::Bad,
+                // It catches up, or had a failure.
+                Freshness::Fresh if message.is_none() => CheckState::Good,
+                _ => CheckState::AtRisk,
             };
-            named(state, complaint.clone())
+            named(state, message.clone())
         }
     }
 }
@@ -217,7 +209,7 @@ mod tests {
 
     fn facts() -> Facts {
         Facts {
-            view: View::Followed { freshness: Freshness::Fresh, complaint: None },
+            view: View::Seen { freshness: Freshness::Fresh, message: None },
             disk: Some(Disk { free: Ok(100 << 30), commit: Ok(Duration::from_millis(3)) }),
             recovery: None,
             sender: Sender::Sends,
@@ -230,8 +222,8 @@ mod tests {
         Outlook { gas: Ok(gas), urgent: None }
     }
 
-    fn behind(stalled: Option<u64>) -> View {
-        View::Behind { message: "block 3 of 9".into(), stalled_for: stalled.map(Duration::from_secs) }
+    fn seen(freshness: Freshness) -> View {
+        View::Seen { freshness, message: Some("why".into()) }
     }
 
     fn states(facts: &Facts) -> Vec<(String, CheckState)> {
@@ -253,14 +245,13 @@ mod tests {
 
     #[test]
     fn the_view_is_judged_by_its_freshness() {
-        let followed = |freshness| View::Followed { freshness, complaint: Some("late".into()) };
         for (view, state) in [
             (View::Nothing, CheckState::Unknown),
-            (behind(None), CheckState::AtRisk),
-            (behind(Some(299)), CheckState::AtRisk),
-            (behind(Some(300)), CheckState::Bad),
-            (followed(Freshness::Late), CheckState::AtRisk),
-            (followed(Freshness::Stale), CheckState::Bad),
+            (seen(Freshness::Fresh), CheckState::AtRisk),
+            (seen(Freshness::Late), CheckState::AtRisk),
+            (seen(Freshness::Stale(Why::NeverSeen)), CheckState::Unknown),
+            (seen(Freshness::Stale(Why::Silent)), CheckState::Bad),
+            (seen(Freshness::Stale(Why::Behind { blocks: 9 })), CheckState::Bad),
         ] {
             all_good_but("view", state, &Facts { view, ..facts() });
         }
@@ -355,6 +346,6 @@ mod tests {
         assert!(!is_safe(&checks(&Facts { view: View::Nothing, ..facts() })));
         let unknown = Disk { free: Err("not supported".into()), commit: Ok(Duration::ZERO) };
         assert!(!is_safe(&checks(&Facts { disk: Some(unknown), ..facts() })));
-        assert!(is_safe(&checks(&Facts { view: behind(None), ..facts() })), "at risk only");
+        assert!(is_safe(&checks(&Facts { view: seen(Freshness::Late), ..facts() })), "at risk only");
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Cursor {
     pub(super) next: u64,
     /// Hash of the newest processed block, `next - 1`.
     pub(super) hash: B256,
+    /// Its own time, in seconds since the Unix epoch; after a reorg that of a later one.
+    pub(super) time: Option<u64>,
     /// What it follows, as [`follow`](super::interest) stores it; empty if that is not known.
     pub(super) interests: String,
     /// How far the batch from `next` on is applied, if a part of it is.
@@ -32,7 +34,7 @@ impl Cursor {
     }
 }
 
-type Row = (i64, String, i64, i64, String, Option<i64>, Option<i64>, Option<Bytes32>);
+type Row = (i64, String, i64, i64, String, Option<i64>, Option<i64>, Option<Bytes32>, Option<i64>);
 
 pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>, DbError> {
     let row: Option<Row> = on!(&mut *conn, |c| {
@@ -47,12 +49,13 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
                 chain_cursors::part_block,
                 chain_cursors::part_index,
                 chain_cursors::part_hash,
+                chain_cursors::block_time,
             ))
             .first(c)
             .await
             .optional()
     })?;
-    let Some((chain_id, contracts, start, next, interests, block, index, part_hash)) = row else {
+    let Some((chain_id, contracts, start, next, interests, block, index, part_hash, time)) = row else {
         return Ok(None);
     };
     let next = sql::number("next block", next)?;
@@ -66,6 +69,7 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
         start: sql::number("start block", start)?,
         next,
         hash: hash.bytes().into(),
+        time: time.map(|time| sql::number("block time", time)).transpose()?,
         interests,
         part: match (block, index, part_hash) {
             (Some(block), Some(index), Some(hash)) => Some(Part {
@@ -87,6 +91,7 @@ pub(super) async fn create(conn: &mut Conn, stream: &str, cursor: &Cursor) -> Re
         chain_cursors::start_block.eq(sql::integer(cursor.start)),
         chain_cursors::next_block.eq(sql::integer(cursor.next)),
         chain_cursors::interests.eq(&cursor.interests),
+        chain_cursors::block_time.eq(cursor.time.map(sql::integer)),
     );
     on!(&mut *conn, |c| diesel::insert_into(chain_cursors::table).values(row).execute(c).await)?;
     keep(conn, stream, std::iter::once((cursor.last(), cursor.hash))).await
@@ -117,6 +122,17 @@ pub(super) async fn advance(
         diesel::update(chain_cursors::table.find(stream).filter(seen)).set(change).execute(c).await
     })?;
     if moved == 1 { Ok(()) } else { Err(ChainError::CursorMoved { stream: stream.to_owned() }) }
+}
+
+/// Stores the own time of the newest processed block.
+pub(super) async fn set_time(conn: &mut Conn, stream: &str, time: u64) -> Result<(), DbError> {
+    on!(conn, |c| {
+        diesel::update(chain_cursors::table.find(stream))
+            .set(chain_cursors::block_time.eq(sql::integer(time)))
+            .execute(c)
+            .await
+    })?;
+    Ok(())
 }
 
 /// Stores what the stream follows.

@@ -11,7 +11,7 @@ use super::lag::Lag;
 use super::witness::{Checked, Second, Witness};
 use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
 use crate::ChainError;
-use crate::rpc::{BlockHeader, Fault, Rpc, RpcError};
+use crate::rpc::{BlockHeader, Fault, Rpc, RpcError, block_time};
 
 /// So many blocks below the newest confirmed one are checked block by block.
 pub(super) const CHECKED_RANGE: u64 = 64;
@@ -63,6 +63,9 @@ impl Inner {
             lower_heads: 0,
             recent: Recent::default(),
         };
+        if let Err(error) = self.show_stored().await {
+            tracing::warn!(%error, "cannot show what was seen before");
+        }
         let mut failures = 0u32;
         let mut since = SystemTime::now();
         loop {
@@ -126,6 +129,18 @@ impl Inner {
         }
     }
 
+    /// Shows what was seen before this run, until an endpoint answers.
+    async fn show_stored(&self) -> Result<(), ChainError> {
+        let stored = cursor::load(&mut *self.db.read().await?, &self.options.stream).await?;
+        if let Some(cursor) = stored.filter(|cursor| cursor.chain_id == self.chain_id) {
+            self.status.send_modify(|status| {
+                status.processed_time = cursor.time.map(block_time);
+                status.reach(None, cursor.last(), Instant::now());
+            });
+        }
+        Ok(())
+    }
+
     /// Whether a wrong set-up is one of all endpoints, or of the database.
     fn is_the_end(&self, error: &ChainError) -> bool {
         let of_endpoint = matches!(error, ChainError::WrongChain { .. } | ChainError::NoContract { .. });
@@ -146,8 +161,9 @@ impl Inner {
         }
         self.status.send_modify(|status| {
             status.head = Some(head);
-            status.confirmed = Some(confirmed);
-            status.processed = Some(cursor.last());
+            status.processed_time = cursor.time.map(block_time);
+            // As far as is known without a second one: less may count.
+            status.reach(status.confirmed.is_none().then_some(confirmed), cursor.last(), Instant::now());
             status.range = memory.planners[at].blocks();
         });
         let widened = !Interest::are_covered(&cursor.interests, &self.interests);
@@ -171,11 +187,16 @@ impl Inner {
         }
         memory.suspicious = false;
         self.look_at_head(rpc, &mut memory.recent, head).await;
+        // Not before the newest block was looked at, by whose pace a view is judged.
+        self.status.send_modify(|status| status.heard = Some(Instant::now()));
         Self::judge_head(memory, head)?;
         let Some(range) = planned else {
             self.endpoints.seen_at(at, head);
             self.compare_heads(at, &cursor, head).await;
-            self.status.send_modify(|status| status.state = MonitorState::Following);
+            self.status.send_modify(|status| {
+                status.state = MonitorState::Following;
+                status.reach(Some(confirmed), cursor.last(), Instant::now());
+            });
             return Ok(Step::CaughtUp);
         };
         let second = self.second((&mut memory.checked, &mut memory.lags), at, *range.start(), head).await;
@@ -188,7 +209,7 @@ impl Inner {
                 self.claims(at, rpc, &cursor, head, theirs).await;
                 self.status.send_modify(|status| {
                     status.state = MonitorState::Following;
-                    status.confirmed = Some(cursor.last());
+                    status.reach(Some(cursor.last()), cursor.last(), Instant::now());
                 });
                 // It will have it in a moment.
                 return Ok(Step::CaughtUp);
@@ -204,7 +225,7 @@ impl Inner {
             return Ok(Step::CaughtUp);
         };
         self.status.send_modify(|status| {
-            status.confirmed = Some(confirmed);
+            status.reach(Some(confirmed), cursor.last(), Instant::now());
             if range.end() - range.start() > CHECKED_RANGE {
                 status.state = MonitorState::CatchingUp;
             }
@@ -337,9 +358,16 @@ impl Inner {
         // The block before the first one is the anchor of the chain of hashes.
         let start = start.max(1);
         let anchor = rpc.header(start - 1).await?;
-        let hash = anchor.hash;
-        let cursor =
-            Cursor { chain_id: self.chain_id, contracts, start, next: start, hash, interests, part: None };
+        let cursor = Cursor {
+            chain_id: self.chain_id,
+            contracts,
+            start,
+            next: start,
+            hash: anchor.hash,
+            time: Some(anchor.timestamp),
+            interests,
+            part: None,
+        };
         let mut tx = self.db.begin().await?;
         cursor::create(&mut tx, &self.options.stream, &cursor).await?;
         tx.commit().await?;
@@ -408,12 +436,18 @@ impl Inner {
                 let recent = headers.values().filter(|header| header.number == to || header.number >= oldest);
                 cursor::keep(&mut tx, stream, recent.map(|header| (header.number, header.hash))).await?;
                 cursor::forget_below(&mut tx, stream, oldest).await?;
+                if let Some(last) = headers.get(&to) {
+                    cursor::set_time(&mut tx, stream, last.timestamp).await?;
+                }
             }
             tx.commit().await?;
             at = next;
             self.sink.committed();
         }
-        self.status.send_modify(|status| status.processed = Some(to));
+        self.status.send_modify(|status| {
+            status.reach(None, to, Instant::now());
+            status.processed_time = headers.get(&to).map(|last| block_time(last.timestamp));
+        });
         Ok(())
     }
 }

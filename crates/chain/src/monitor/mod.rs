@@ -14,6 +14,7 @@ mod range;
 mod reorg;
 mod status;
 mod undo;
+mod view;
 mod witness;
 
 use std::sync::Arc;
@@ -26,10 +27,11 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use batch::{ConfirmedBatch, ConfirmedLog};
-pub use head::{Freshness, Head, HeadAge};
+pub use head::Head;
 pub use interest::Interest;
 pub use range::RangePlanner;
 pub use status::{MonitorState, MonitorStatus};
+pub use view::{Freshness, View, Why};
 
 use crate::{Backoff, ChainError, Endpoints, SinkError};
 

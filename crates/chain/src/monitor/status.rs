@@ -1,6 +1,7 @@
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::Head;
+use super::view::Sight;
+use super::{Head, View};
 
 /// What a monitor is doing, for operators and for those who wait for a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,10 +14,16 @@ pub struct MonitorStatus {
     /// The newest block by its time, with when it was first seen and the chain's pace: what tells whether the endpoint still
     /// follows its chain.
     pub newest: Option<Head>,
+    /// When an endpoint last answered what its newest block is.
+    pub heard: Option<Instant>,
     /// The newest block that has the configured confirmations.
     pub confirmed: Option<u64>,
     /// The newest block whose effects are committed.
     pub processed: Option<u64>,
+    /// The own time of that block, once it is known: stored, so also at a start without an endpoint.
+    pub processed_time: Option<SystemTime>,
+    /// Since when there are confirmed blocks that are not processed.
+    pub behind_since: Option<Instant>,
     /// Blocks that a request for logs may span now.
     pub range: u64,
     /// Whether endpoints contradict each other and nothing can be believed: what happens on the chain is not seen.
@@ -52,8 +59,11 @@ impl MonitorStatus {
             state: MonitorState::Idle,
             head: None,
             newest: None,
+            heard: None,
             confirmed: None,
             processed: None,
+            processed_time: None,
+            behind_since: None,
             range,
             disagreement: false,
             reorgs: 0,
@@ -63,5 +73,31 @@ impl MonitorStatus {
     /// Whether every confirmed block is processed, as far as the endpoint tells.
     pub fn is_caught_up(&self) -> bool {
         self.state == MonitorState::Following && self.processed >= self.confirmed
+    }
+
+    /// What was seen of the chain, judged by the clock of this machine `now` and by `instant` of the one that nobody sets.
+    /// `max_age` is the age from which on it is stale, if the chain's own pace does not ask for more; 0 judges nothing but
+    /// contradictions.
+    pub fn view(&self, now: SystemTime, instant: Instant, max_age: Duration) -> View {
+        let sight = Sight {
+            head: self.newest,
+            heard: self.heard,
+            stored: self.processed_time,
+            backlog: self.backlog(),
+            behind_since: self.behind_since,
+            disagreement: self.disagreement,
+        };
+        sight.view(self.processed, now, instant, max_age)
+    }
+
+    fn backlog(&self) -> u64 {
+        self.confirmed.unwrap_or(0).saturating_sub(self.processed.unwrap_or(0))
+    }
+
+    /// Notes `now` what is confirmed and processed.
+    pub(super) fn reach(&mut self, confirmed: Option<u64>, processed: u64, now: Instant) {
+        self.confirmed = confirmed.or(self.confirmed);
+        self.processed = Some(processed);
+        self.behind_since = (self.backlog() > 0).then(|| self.behind_since.unwrap_or(now));
     }
 }

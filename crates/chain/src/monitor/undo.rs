@@ -1,5 +1,7 @@
 //! Taking back what was applied of blocks that are not on the chain any more.
 
+use std::time::Instant;
+
 use alloy::primitives::B256;
 
 use super::cursor::{self, Cursor};
@@ -128,7 +130,7 @@ impl Inner {
         tx.commit().await?;
         tracing::warn!(%stream, from = cursor.last(), to, "reorg: rolled back to the common block");
         self.status.send_modify(|status| {
-            status.processed = Some(to);
+            status.reach(None, to, Instant::now());
             status.reorgs += 1;
         });
         self.sink.committed();

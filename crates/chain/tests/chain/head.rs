@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use alloy::providers::Provider;
-use privatix_chain::{Freshness, Head};
-use privatix_testkit::Anvil;
+use privatix_chain::{Freshness, MonitorState, View, Why};
+use privatix_testkit::{Anvil, Fault, Rule, Script};
 use serde_json::Value;
 
 use crate::support::{
@@ -28,14 +28,16 @@ async fn a_head_that_stands_still_grows_old_and_the_next_block_makes_it_fresh() 
     let status = settled(&monitor, "the newest block", |status| newest(status).is_some()).await;
     let head = newest(&status).unwrap();
     assert_eq!(head.pace, Some(Duration::from_secs(12)));
-    let after = |head: Head, seconds| {
+    synced(&monitor, &anvil, 0).await;
+    let status = monitor.status().borrow().clone();
+    let after = |seconds| {
         let (now, instant) = (SystemTime::now(), Instant::now());
         let time = Duration::from_secs(seconds);
-        head.age(now + time, instant + time, Head::MAX_AGE).freshness
+        status.view(now + time, instant + time, View::MAX_AGE).judged
     };
     assert_eq!(
-        [60, 130, 700].map(|seconds| after(head, seconds)),
-        [Freshness::Fresh, Freshness::Late, Freshness::Stale]
+        [60, 130, 700].map(after),
+        [Freshness::Fresh, Freshness::Late, Freshness::Stale(Why::Unreachable)]
     );
     emit(&anvil, contract, b"the next").await;
     let next = settled(&monitor, "the next block", |status| {
@@ -72,5 +74,32 @@ async fn an_endpoint_that_cannot_return_its_newest_block_delays_no_events() {
     proxy.asked_again("eth_blockNumber", 3).await;
     assert_eq!(Seen::payloads(&db).await, ["an event"]);
     assert_eq!(asked.load(Ordering::Relaxed), 1, "failed attempts");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_is_as_old_as_its_stored_block_until_an_endpoint_answers() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let first = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&first);
+    emit(&anvil, contract, b"an event").await;
+    synced(&first, &anvil, 0).await;
+    running.stop().await.unwrap();
+
+    proxy.script(Script(vec![Rule::new([], Fault::Cut)]));
+    let again = monitor(&db, http(&proxy.url()), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&again);
+    let stalled =
+        |status: &privatix_chain::MonitorStatus| matches!(status.state, MonitorState::Stalled { .. });
+    let status = settled(&again, "no answer", stalled).await;
+    let head = anvil.block_number().await.unwrap();
+    let (now, instant) = (SystemTime::now(), Instant::now());
+    let view = status.view(now, instant, View::MAX_AGE);
+    assert_eq!((view.processed, view.judged), (Some(head), Freshness::Fresh));
+    let later = status.view(now + View::MAX_AGE, instant, View::MAX_AGE);
+    assert_eq!(later.judged, Freshness::Stale(Why::NeverSeen));
     running.stop().await.unwrap();
 }

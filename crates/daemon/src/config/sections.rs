@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Head, ProxyUrl, StartFrom};
+use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, ProxyUrl, StartFrom, View};
 use privatix_channel::Amount;
 use privatix_node::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 use privatix_tor::{PluggableTransport, TorSettings};
@@ -41,10 +41,11 @@ pub struct ChainSection {
     /// How often the head is looked up.
     #[serde(default = "poll_interval", with = "humantime_serde")]
     pub poll_interval: Duration,
-    /// The age at which the newest block counts as stale, and the daemon as not ready, if the chain's own pace does not ask
-    /// for more; 0 never does.
-    #[serde(default = "max_head_age", with = "humantime_serde")]
-    pub max_head_age: Duration,
+    /// The age from which on the view of the chain is stale, if the chain's own pace does not ask for more: then the daemon is
+    /// not ready, an agent takes no vouchers and a client opens and tops up nothing. At most a third of the challenge period;
+    /// 0 never is.
+    #[serde(default = "max_view_age", with = "humantime_serde")]
+    pub max_view_age: Duration,
     /// The first block that a new database looks at.
     #[serde(default)]
     pub start_block: Option<u64>,
@@ -71,8 +72,8 @@ const fn poll_interval() -> Duration {
     Duration::from_secs(4)
 }
 
-const fn max_head_age() -> Duration {
-    Head::MAX_AGE
+const fn max_view_age() -> Duration {
+    View::MAX_AGE
 }
 
 const fn recent_blocks() -> u64 {
@@ -127,7 +128,7 @@ impl ChainSection {
         settings.chain_id = self.chain_id;
         settings.confirmations = self.confirmations;
         settings.poll_interval = self.poll_interval;
-        settings.max_head_age = self.max_head_age;
+        settings.max_view_age = self.max_view_age;
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
         settings.fees = FeePolicy::default();
         settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);

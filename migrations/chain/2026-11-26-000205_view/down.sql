@@ -1,0 +1,1 @@
+ALTER TABLE chain_cursors DROP COLUMN block_time;
