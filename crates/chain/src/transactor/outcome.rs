@@ -24,6 +24,28 @@ pub(super) struct Winner {
     pub(super) depth: Depth,
 }
 
+/// Whether a second endpoint agrees that a used nonce was used finally, and by which of our transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Second {
+    /// It does.
+    Agrees,
+    /// Only one endpoint is configured.
+    Missing,
+    /// It does not yet, or does not answer.
+    Open,
+}
+
+impl Second {
+    /// From what the good endpoints among those configured answer: whether they agree.
+    pub(super) fn of(are_several: bool, answers: &[bool]) -> Self {
+        match are_several {
+            false => Self::Missing,
+            true if answers.len() > 1 && answers.iter().all(|agrees| *agrees) => Self::Agrees,
+            true => Self::Open,
+        }
+    }
+}
+
 /// A nonce that the chain has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Used {
@@ -33,6 +55,8 @@ pub(super) struct Used {
     pub(super) is_final: bool,
     /// Heads in a row that found no receipt of ours.
     pub(super) missing: u32,
+    /// What a second endpoint adds to this, if that was of interest.
+    pub(super) second: Second,
 }
 
 /// What follows for an intent that is open.
@@ -94,7 +118,8 @@ pub(super) fn outcome(
     let Some(used_up) = used.get(&nonce) else { return Outcome::Open };
     let displaced = used_up.winner.is_some();
     let sure = displaced || used_up.missing >= SURE;
-    let for_good = sure && used_up.is_final;
+    // What ends on this, or is signed again, could have a second effect if one endpoint is wrong.
+    let for_good = sure && used_up.is_final && used_up.second != Second::Open;
     match record.ending {
         Some(ending) => {
             let all = attempts.iter().all(|(nonce, _)| used.get(nonce).is_some_and(|used| used.is_final));
@@ -110,11 +135,17 @@ pub(super) fn outcome(
         None => {}
     }
     let refused = attempts.iter().filter(|(of, _)| *of == nonce).all(|(_, fate)| *fate == Fate::Refused);
+    let is_alone = used_up.second == Second::Missing;
     match () {
+        // The only endpoint may have kept what it refused, and hide that it was mined: it is not signed again.
+        () if for_good && !displaced && refused && is_alone => {
+            Outcome::Waits(Obstacle::LossUnconfirmed { nonce })
+        }
         // A foreign transaction: whoever sent it meant to replace ours, if ours was there to be replaced.
         () if for_good && !displaced && !refused => Outcome::Lost { status: TxStatus::Dropped, nonce },
         () if for_good => Outcome::Free,
         () if displaced && record.status == TxStatus::Sent => Outcome::Displaced,
+        () if sure && used_up.is_final => Outcome::Waits(Obstacle::LossUnconfirmed { nonce }),
         () => Outcome::Waits(Obstacle::NonceTaken { nonce }),
     }
 }
@@ -153,11 +184,52 @@ mod tests {
 
     fn won(tx: i64, success: bool, depth: Depth) -> Used {
         let winner = Winner { tx: TxId(tx), inclusion: inclusion(success), depth };
-        Used { winner: Some(winner), is_final: depth == Depth::Final, missing: 0 }
+        Used { winner: Some(winner), is_final: depth == Depth::Final, missing: 0, second: Second::Agrees }
     }
 
     fn unknown(missing: u32, is_final: bool) -> Used {
-        Used { winner: None, is_final, missing }
+        Used { winner: None, is_final, missing, second: Second::Agrees }
+    }
+
+    #[test]
+    fn a_loss_that_no_second_endpoint_confirms_is_no_reason_to_sign_again() {
+        let of = |used, second| Used { second, ..used };
+        let unconfirmed = Outcome::Waits(Obstacle::LossUnconfirmed { nonce: 7 });
+        let dropped = Outcome::Lost { status: TxStatus::Dropped, nonce: 7 };
+        let displaced = won(2, true, Depth::Final);
+        for (fate, used, second, expected) in [
+            (Fate::Held, unknown(3, true), Second::Open, unconfirmed.clone()),
+            (Fate::Held, unknown(3, true), Second::Missing, dropped),
+            (Fate::Refused, unknown(3, true), Second::Open, unconfirmed.clone()),
+            (Fate::Refused, unknown(3, true), Second::Missing, unconfirmed.clone()),
+            (Fate::Refused, unknown(3, true), Second::Agrees, Outcome::Free),
+            (Fate::Held, displaced, Second::Open, Outcome::Displaced),
+            (Fate::Held, displaced, Second::Missing, Outcome::Free),
+        ] {
+            let found = judged(&sent(7, false), fate, of(used, second));
+            assert_eq!(found, expected, "{fate:?} {used:?} {second:?}");
+        }
+        let unsent = TxRecord { status: TxStatus::Unsent, nonce: None, ..sent(7, false) };
+        assert_eq!(judged(&unsent, Fate::Held, of(displaced, Second::Open)), unconfirmed);
+        let cancelled = TxRecord { ending: Some(Ending::Cancelled), ..sent(7, false) };
+        let waits = Outcome::Waits(Obstacle::Ending { nonce: 7 });
+        assert_eq!(judged(&cancelled, Fate::Held, of(unknown(3, true), Second::Open)), waits);
+        let over = Outcome::Lost { status: TxStatus::Cancelled, nonce: 7 };
+        assert_eq!(judged(&cancelled, Fate::Held, of(unknown(3, true), Second::Missing)), over);
+        assert_eq!(judged(&sent(7, true), Fate::Held, of(unknown(3, true), Second::Open)), Outcome::Free);
+    }
+
+    #[test]
+    fn a_second_endpoint_counts_only_if_it_answers() {
+        for (are_several, answers, expected) in [
+            (false, &[true][..], Second::Missing),
+            (true, &[true], Second::Open),
+            (true, &[true, false], Second::Open),
+            (true, &[], Second::Open),
+            (true, &[true, true], Second::Agrees),
+        ] {
+            assert_eq!(Second::of(are_several, answers), expected, "{are_several} {answers:?}");
+        }
     }
 
     fn judged(record: &TxRecord, fate: Fate, used: Used) -> Outcome {

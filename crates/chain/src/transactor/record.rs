@@ -197,6 +197,14 @@ pub enum Obstacle {
         /// The nonce.
         nonce: u64,
     },
+    /// Its nonce is used, by another transaction as it seems, and no second endpoint confirms that.
+    #[error(
+        "nonce {nonce} is used, and no second endpoint confirms that it is not by this transaction, so that it is not signed again; configure another endpoint, or look the account up elsewhere and cancel it"
+    )]
+    LossUnconfirmed {
+        /// The nonce.
+        nonce: u64,
+    },
     /// What the chain is reported to hold of the account is far above what we have signed.
     #[error(
         "an endpoint reports nonce {count} as the account's next one, far above our {ours}; waiting until that stays so or, with several endpoints, until a second one confirms it"

@@ -8,12 +8,12 @@ use futures::{StreamExt, TryStreamExt};
 use super::account::Item;
 use super::changes::{self, Bound};
 use super::memory::{AccountMemory, Now};
-use super::outcome::{Depth, Outcome, SURE, Used, Winner, outcome};
+use super::outcome::{Depth, Outcome, SURE, Second, Used, Winner, outcome};
 use super::send::call;
 use super::work::is_of_one;
 use super::{Attempt, Inclusion, Inner, Obstacle, TxChange, TxId, TxRecord, TxStatus, revert, table};
 use crate::ChainError;
-use crate::rpc::{Fault, Receipt, RpcError};
+use crate::rpc::{Fault, Receipt, Rpc, RpcError};
 
 /// Requests at once.
 pub(super) const AT_ONCE: usize = 16;
@@ -69,18 +69,58 @@ impl Inner {
                 }
                 None => None,
             };
-            let of_nonce = if let Some(winner) = winner {
+            let mut of_nonce = if let Some(winner) = winner {
                 memory.found(nonce);
-                Used { winner: Some(winner), is_final: winner.depth == Depth::Final, missing: 0 }
+                let is_final = winner.depth == Depth::Final;
+                Used { winner: Some(winner), is_final, missing: 0, second: Second::Agrees }
             } else {
                 let missing = memory.miss(nonce, now.head);
                 let is_final = missing.count >= SURE
                     && self.is_used_for_good(now, account, nonce, missing.first).await?;
-                Used { winner: None, is_final, missing: missing.count }
+                Used { winner: None, is_final, missing: missing.count, second: Second::Agrees }
             };
+            let is_lost = |item: &Item| {
+                let is_bound = !item.record.intent.repeatable || item.record.ending.is_some();
+                is_bound
+                    && item.attempts.iter().any(|attempt| attempt.nonce == nonce)
+                    && winner.is_none_or(|winner| winner.tx != item.record.id)
+            };
+            if of_nonce.is_final && items.iter().any(is_lost) {
+                let hashes: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.hash).collect();
+                let winner = winner.map(|winner| winner.inclusion.tx_hash);
+                of_nonce.second = self.second(now, account, nonce, hashes, winner).await;
+            }
             used.insert(nonce, of_nonce);
         }
         Ok(used)
+    }
+
+    /// Whether two endpoints agree on which of our transactions, if any, used a nonce for good.
+    async fn second(
+        &self,
+        now: Now,
+        account: Address,
+        nonce: u64,
+        hashes: Vec<B256>,
+        winner: Option<B256>,
+    ) -> Second {
+        let hashes = hashes.as_slice();
+        let agrees = |rpc: Rpc| async move {
+            let mut found = None;
+            for hash in hashes {
+                if rpc.receipt(*hash).await?.is_some_and(|receipt| receipt.block.is_some()) {
+                    found = Some(*hash);
+                }
+            }
+            let next = match rpc.nonce_at(account, now.final_block).await {
+                // A state that it has forgotten.
+                Err(RpcError { fault: Fault::Refused { .. }, .. }) => rpc.nonce(account).await?,
+                next => next?,
+            };
+            Ok::<_, RpcError>(found == winner && next > nonce)
+        };
+        let answers = self.rpc.of_two(agrees).await;
+        Second::of(self.rpc.are_several(), &answers)
     }
 
     async fn find_inclusion(

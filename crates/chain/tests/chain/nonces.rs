@@ -6,7 +6,9 @@ use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
-use privatix_chain::{FeePolicy, Finality, Intent, Obstacle, Transactor, TxChange, TxId, TxStatus};
+use privatix_chain::{
+    Endpoints, FeePolicy, Finality, Intent, Obstacle, Transactor, TxChange, TxId, TxStatus,
+};
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
 use serde_json::Value;
@@ -134,6 +136,17 @@ async fn a_nonce_that_a_wallet_took_just_before_the_broadcast_is_replaced_by_ano
         record.obstacle == Some(Obstacle::NonceTaken { nonce: 0 })
     })
     .await;
+    // The only endpoint could hide that it kept and mined what it refused.
+    let unconfirmed = Some(Obstacle::LossUnconfirmed { nonce: 0 });
+    mine_until(&anvil, "the obstacle", async || {
+        transactor.get(&mut db.read().await.unwrap(), id).await.unwrap().obstacle == unconfirmed
+    })
+    .await;
+    running.stop().await.unwrap();
+    let both = Endpoints::new(http(&proxy.url()), [http(anvil.url())]);
+    let transactor =
+        crate::support::transactor(&db, both, &anvil).confirmations(1).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
     mine_until(&anvil, "the end", async || !status(&db, &transactor, id).await.is_open()).await;
     let record = ended(&db, &transactor, id).await;
     assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(1)));
@@ -191,6 +204,52 @@ async fn a_broadcast_whose_answer_is_lost_is_not_repeated_under_another_nonce() 
     let record = ended(&db, &transactor, id).await;
     assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(0)));
     assert_eq!(got(&anvil, 1).await, 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_only_endpoint_that_keeps_what_it_refused_and_hides_it_causes_no_second_effect() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    proxy.rule(|method, _| match method {
+        "eth_sendRawTransaction" => Verdict::ForwardThenError(-32_000, "not today"),
+        "eth_getTransactionReceipt" | "eth_getTransactionByHash" => {
+            Verdict::Change(Box::new(|_| Value::Null))
+        }
+        _ => Verdict::Forward,
+    });
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+    let unconfirmed = Some(Obstacle::LossUnconfirmed { nonce: 0 });
+    mine_until(&anvil, "the obstacle", async || {
+        transactor.get(&mut db.read().await.unwrap(), id).await.unwrap().obstacle == unconfirmed
+    })
+    .await;
+    assert_eq!(transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap().len(), 1);
+    proxy.honest();
+    mine_until(&anvil, "the end", async || !status(&db, &transactor, id).await.is_open()).await;
+    let record = ended(&db, &transactor, id).await;
+    assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(0)));
+    assert_eq!(got(&anvil, 1).await, 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_first_endpoint_hides_is_found_at_a_second_one() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    proxy.rule(|method, _| match method {
+        "eth_getTransactionReceipt" => Verdict::Change(Box::new(|_| Value::Null)),
+        _ => Verdict::Forward,
+    });
+    let both = Endpoints::new(http(&proxy.url()), [http(anvil.url())]);
+    let transactor = transactor(&db, both, &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+    assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
     running.stop().await.unwrap();
 }
 
