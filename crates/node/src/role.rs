@@ -14,8 +14,8 @@ use crate::NodeError;
 /// transaction that makes the news durable, so its follow-up jobs commit with their cause.
 #[async_trait]
 pub trait Role: Send + Sync + 'static {
-    /// A confirmed chain event, seen for the first time, before the channel that it is about is brought up to date. The
-    /// place to store a channel that is seen being opened.
+    /// A confirmed chain event, seen for the first time, before the offering and the channel that it is about are brought up
+    /// to date with it and with the other events of its batch. The place to store a channel that is seen being opened.
     async fn on_event(&self, conn: &mut Conn, place: Place, event: &MarketEvent) -> Result<(), NodeError>;
 
     /// A channel that we keep was brought up to date with an event.

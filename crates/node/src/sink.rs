@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use privatix_chain::{ConfirmedBatch, LogSink, SinkError, TxChange, TxRecord, TxSink};
-use privatix_channel::{ChannelId, LogPosition};
+use privatix_chain::{ConfirmedBatch, ConfirmedLog, LogSink, SinkError, TxChange, TxRecord, TxSink};
+use privatix_channel::{ChainTime, ChannelId, LogPosition};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
-use privatix_store::events::Place;
+use privatix_store::events::{MarketEvent, Place};
 use privatix_store::{channels, contract, events, offerings};
 use tokio::sync::mpsc;
 
@@ -28,31 +28,64 @@ pub(crate) struct Sink<R> {
 impl<R: Role> Sink<R> {
     async fn apply_batch(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), NodeError> {
         self.touched.lock().clear(); // a batch that was rolled back may have left some
-        for log in &batch.logs {
+        let decoded = |log: &ConfirmedLog| {
             let event = PscEvent::decode(&log.log.data)
                 .map_err(|e| NodeError::Contract { what: "an event", reason: e.to_string() })?;
             let place = Place { at: LogPosition::new(log.block, log.index), tx: log.tx };
+            Ok::<_, NodeError>((place, log.block_time.into(), event))
+        };
+        let events = batch.logs.iter().map(decoded).collect::<Result<_, _>>()?;
+        let touched = self.take(conn, events).await?;
+        self.touched.lock().extend(touched);
+        Ok(())
+    }
+
+    /// Stores events with the times of their blocks, in chain order, and what follows from those that are new. Returns the
+    /// channels that they have changed.
+    pub(crate) async fn take(
+        &self,
+        conn: &mut Conn,
+        decoded: Vec<(Place, ChainTime, PscEvent)>,
+    ) -> Result<BTreeSet<ChannelId>, NodeError> {
+        let mut touched = BTreeSet::new();
+        let mut events = Vec::with_capacity(decoded.len());
+        for (place, block_time, event) in decoded {
             if let Some(event) = contract_event(&event) {
-                contract::record(conn, place, log.block_time.into(), &event).await?;
-                continue;
-            }
-            let Some(event) = market_event(event) else { continue };
-            if !events::record(conn, place, &event).await? {
-                continue;
-            }
-            self.role.on_event(conn, place, &event).await?;
-            if let Some(offering) = event.offering() {
-                offerings::refold(conn, event.agent(), offering).await?;
-            }
-            if let (Some(channel), Some(change)) = (event.channel(), event.channel_event())
-                && let Some(channel) = channels::advance(conn, channel, change).await?
-            {
-                self.touched.lock().insert(channel.id);
-                tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = log.block, "channel changed on chain");
-                self.role.on_channel(conn, &channel, &event).await?;
+                contract::record(conn, place, block_time, &event).await?;
+            } else if let Some(event) = market_event(event) {
+                events.push((place, event));
             }
         }
-        Ok(())
+        let mut are_new = events::record_all(conn, &events).await?.into_iter();
+        events.retain(|_| are_new.next().unwrap_or_default());
+        for (place, event) in &events {
+            self.role.on_event(conn, *place, event).await?;
+        }
+        offerings::advance_all(conn, &events).await?;
+        let channels = events.iter().filter_map(|(_, event)| event.channel()).collect();
+        let kept = channels::kept(conn, &channels).await?;
+        for (place, event) in &events {
+            if let (Some(channel), Some(change)) = (event.channel(), event.channel_event())
+                && kept.contains(&channel)
+                && let Some(channel) = channels::advance(conn, channel, place.at, change).await?
+            {
+                touched.insert(channel.id);
+                tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = place.at.block, "channel changed on chain");
+                self.role.on_channel(conn, &channel, event).await?;
+            }
+        }
+        Ok(touched)
+    }
+
+    /// Informs those who wait of a commit that has changed these channels.
+    pub(crate) fn announce(&self, touched: BTreeSet<ChannelId>) {
+        self.wake.wake();
+        for channel in &touched {
+            self.marks.mark(*channel);
+        }
+        if !touched.is_empty() {
+            let _ = self.committed.send(touched.into_iter().collect()); // the receiver is gone only at shutdown
+        }
     }
 
     async fn undo(&self, conn: &mut Conn, to_block: u64) -> Result<(), NodeError> {
@@ -60,13 +93,15 @@ impl<R: Role> Sink<R> {
         contract::undo_above(conn, to_block).await?;
         let undone = events::undo_above(conn, to_block).await?;
         tracing::warn!(to_block, events = undone.len(), "the chain was reorganised; events are undone");
-        for (_, event) in undone {
-            if let Some(offering) = event.offering() {
-                offerings::refold(conn, event.agent(), offering).await?;
-            }
-            if let Some(channel) = event.channel()
-                && let Some(channel) = channels::refold(conn, channel).await?
-            {
+        let events = undone.iter().map(|(_, event)| event);
+        let of_offerings: BTreeSet<_> =
+            events.clone().filter_map(|event| Some((event.agent(), event.offering()?))).collect();
+        for (agent, offering) in of_offerings {
+            offerings::refold(conn, agent, offering).await?;
+        }
+        let of_channels: BTreeSet<_> = events.filter_map(MarketEvent::channel).collect();
+        for channel in of_channels {
+            if let Some(channel) = channels::refold(conn, channel).await? {
                 self.touched.lock().insert(channel.id);
                 if channel.opened_at.is_none() {
                     // No deposit stands behind it until its opening is mined again.
@@ -92,14 +127,7 @@ impl<R: Role> LogSink for Sink<R> {
     }
 
     fn committed(&self) {
-        self.wake.wake();
-        let touched: Vec<ChannelId> = std::mem::take(&mut *self.touched.lock()).into_iter().collect();
-        for channel in &touched {
-            self.marks.mark(*channel);
-        }
-        if !touched.is_empty() {
-            let _ = self.committed.send(touched); // the receiver is gone only at shutdown
-        }
+        self.announce(std::mem::take(&mut *self.touched.lock()));
     }
 }
 

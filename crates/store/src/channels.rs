@@ -5,17 +5,18 @@ use std::time::SystemTime;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, ChannelStatus, Closure, LogPosition,
-    OfferingHash, OnChain, ServiceStatus,
+    Amount, ChainTime, ChannelDescriptor, ChannelId, ChannelStatus, Closure, OfferingHash, ServiceStatus,
 };
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 
 use crate::StoreError;
 use crate::columns::{amount, hash, id, narrow, parse, signed, to_amount, unsigned};
-use crate::events;
-use crate::replay::{self, OwnStep};
 use crate::schema::channels;
+
+mod on_chain;
+
+pub use on_chain::{advance, kept, on_chain, refold};
 
 /// A stored channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,91 +187,13 @@ pub async fn insert(
     Ok(on!(conn, |c| insert.execute(c).await)? > 0)
 }
 
-/// What the chain says of a channel: a fold of its stored events.
-pub async fn on_chain(conn: &mut Conn, channel: ChannelId) -> Result<OnChain, StoreError> {
-    Ok(OnChain::fold(chain_events(conn, channel).await?))
-}
-
-async fn chain_events(
-    conn: &mut Conn,
-    channel: ChannelId,
-) -> Result<Vec<(LogPosition, ChainEvent)>, StoreError> {
-    let events = events::of_channel(conn, channel).await?;
-    Ok(events.iter().filter_map(|(place, event)| Some((place.at, event.channel_event()?))).collect())
-}
-
-/// Takes in an event that was just stored: brings the channel's on-chain part up to date. None when we do not keep it.
-pub async fn advance(
-    conn: &mut Conn,
-    channel: ChannelId,
-    event: ChainEvent,
-) -> Result<Option<Channel>, StoreError> {
-    let Some(stored) = find(conn, channel).await? else { return Ok(None) };
-    let state = on_chain(conn, channel).await?;
-    // What the chain says wins over what we thought was possible.
-    let status = stored.status.apply(event.into()).unwrap_or_else(|_| ChannelStatus::of_phase(state.phase()));
-    set_on_chain(conn, &stored, &state, status).await?;
-    find(conn, channel).await
-}
-
-/// Folds a channel anew after events were undone: as if they had never been. A transaction of ours that was mined in an
-/// undone block is under way again; a channel whose opening was undone is pending again.
-pub async fn refold(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channel>, StoreError> {
-    let Some(stored) = find(conn, channel).await? else { return Ok(None) };
-    let events = chain_events(conn, channel).await?;
-    let status = replay::status(&events, own_step(conn, channel).await?);
-    set_on_chain(conn, &stored, &OnChain::fold(events), status).await?;
-    find(conn, channel).await
-}
-
-async fn own_step(conn: &mut Conn, channel: ChannelId) -> Result<Option<OwnStep>, StoreError> {
-    type Step = (Option<String>, Option<i64>, Option<i64>);
-    let query = channels::table.find(id(channel)).select((
-        channels::step,
-        channels::step_block,
-        channels::step_index,
-    ));
-    let (step, block, index): Step = on!(conn, |c| query.first(c).await)?;
-    let Some(step) = step else { return Ok(None) };
-    let after = block.zip(index).map(|(block, index)| events::position(block, index)).transpose()?;
-    Ok(Some(OwnStep { status: parse("channel status", &step)?, after }))
-}
-
-async fn set_on_chain(
-    conn: &mut Conn,
-    stored: &Channel,
-    state: &OnChain,
-    status: ChannelStatus,
-) -> Result<(), StoreError> {
-    let deposit = if state.opened_at.is_some() {
-        amount(state.deposit)
-    } else {
-        let asked = channels::table.find(id(stored.id)).select(channels::asked);
-        on!(&mut *conn, |c| asked.first::<Amount128>(c).await)?
-    };
-    let block = |at: Option<u64>| at.map(|block| signed("block", block)).transpose();
-    let ends_at =
-        state.challenge_ends_at().map(|at| signed("end of the challenge", at.seconds())).transpose()?;
-    let update = diesel::update(channels::table.find(id(stored.id))).set((
-        channels::deposit.eq(deposit),
-        channels::paid.eq(amount(state.paid)),
-        channels::fee.eq(i32::from(state.fee.get())),
-        channels::opened_at.eq(block(state.opened_at)?),
-        channels::challenge_ends_at.eq(ends_at),
-        channels::closure.eq(state.closed.map(|ending| ending.closure.as_str())),
-        channels::status.eq(status.as_str()),
-    ));
-    on!(conn, |c| update.execute(c).await)?;
-    Ok(())
-}
-
 /// Sets the channel status as a transaction of ours is sent, or has failed.
 pub async fn set_status(
     conn: &mut Conn,
     channel: ChannelId,
     status: ChannelStatus,
 ) -> Result<(), StoreError> {
-    let after = events::last_of_channel(conn, channel).await?;
+    let after = on_chain::last_event(conn, channel).await?;
     let number = |value: Option<u64>| value.map(|value| signed("log position", value)).transpose();
     let update = diesel::update(channels::table.find(id(channel))).set((
         channels::status.eq(status.as_str()),
@@ -395,6 +318,21 @@ pub async fn live(conn: &mut Conn) -> Result<Vec<Channel>, StoreError> {
     let query = channels::table.filter(live).order(channels::created_at).select(Row::as_select());
     let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// The ids of all channels that are not closed on chain.
+pub async fn unclosed(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreError> {
+    let query = unclosed_query();
+    let ids: Vec<Bytes32> = on!(conn, |c| query.load(c).await)?;
+    Ok(ids.into_iter().map(|id| ChannelId::new(id.bytes().into())).collect())
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn unclosed_query() -> _ {
+    // Spelled out and not bound, for the partial index `channels_unclosed`.
+    let unclosed: diesel::expression::SqlLiteral<diesel::sql_types::Bool> =
+        diesel::dsl::sql("channels.status NOT IN ('closed_coop', 'closed_uncoop')");
+    channels::table.filter(unclosed).order(channels::created_at).select(channels::id)
 }
 
 /// Lists channels, the newest first, at most `limit`.

@@ -1,17 +1,22 @@
 //! Confirmed chain events, the ground truth that everything on-chain is folded from.
 
+use std::collections::BTreeMap;
+
 use alloy::primitives::{Address, B256};
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Text};
 use diesel_async::RunQueryDsl;
 use privatix_channel::{ChainEvent, ChannelDescriptor, ChannelId, LogPosition, OfferingHash};
 use privatix_db::types::{Addr, Bytes32};
 use privatix_db::{Conn, on};
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
 use crate::columns::{from_json, hash, id, signed, to_json, unsigned};
 use crate::offerings::OfferingEvent;
 use crate::schema::chain_events;
+use crate::snapshots::{self, Subject};
+use crate::statement::{Statement, Value, inserts};
+use crate::{StoreError, fold};
 
 /// Where an event stands on the chain: this identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,32 +112,76 @@ impl MarketEvent {
     }
 }
 
+/// Stores events, which must be in chain order. Returns for each whether it is new; one that is already there stays as it is.
+///
+/// # Errors
+/// [`StoreError::OtherEvent`] if the place of one is taken by another one.
+pub async fn record_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Result<Vec<bool>, StoreError> {
+    let (Some((first, _)), Some((last, _))) = (events.first(), events.last()) else { return Ok(Vec::new()) };
+    let known = between(first.at, last.at)?;
+    let known: Vec<Row> = on!(&mut *conn, |c| known.load(c).await)?;
+    let known: BTreeMap<LogPosition, (Place, MarketEvent)> =
+        known.into_iter().map(|row| event(row).map(|known| (known.0.at, known))).collect::<Result<_, _>>()?;
+    let mut new = Vec::with_capacity(events.len());
+    let mut rows = Vec::with_capacity(events.len());
+    for one in events {
+        match known.get(&one.0.at) {
+            Some(known) if known == one => new.push(false),
+            Some(_) => {
+                return Err(StoreError::OtherEvent { block: one.0.at.block, index: one.0.at.index });
+            }
+            None => {
+                new.push(true);
+                rows.push(row(one)?);
+            }
+        }
+    }
+    let head = "INSERT INTO chain_events (block, log_index, tx, agent, channel, offering, event) VALUES";
+    for insert in inserts(head, rows, "") {
+        on!(&mut *conn, |c| insert.execute(c).await)?;
+    }
+    Ok(new)
+}
+
+fn row((place, event): &(Place, MarketEvent)) -> Result<Vec<Value>, StoreError> {
+    Ok(vec![
+        signed("block", place.at.block)?.into(),
+        signed("log index", place.at.index)?.into(),
+        place.tx.as_slice().into(),
+        event.agent().as_slice().into(),
+        Value::Bytes(event.channel().map(|channel| channel.as_b256().to_vec())),
+        Value::Bytes(event.offering().map(|offering| offering.as_b256().to_vec())),
+        Value::Text(to_json("chain event", event)?),
+    ])
+}
+
+/// The events of these places and between them. A block can have many more than are meant, so its number does not do.
+fn between(first: LogPosition, last: LogPosition) -> Result<Statement<RowTypes>, StoreError> {
+    let mut values = Vec::with_capacity(4);
+    for at in [first, last] {
+        values.push(signed("block", at.block)?.into());
+        values.push(signed("log index", at.index)?.into());
+    }
+    let sql = "SELECT block, log_index, tx, event FROM chain_events \
+               WHERE (block, log_index) >= (?, ?) AND (block, log_index) <= (?, ?)";
+    Ok(Statement::new(sql, values))
+}
+
 /// Stores an event. Returns false, and changes nothing, when it is already there.
 ///
 /// # Errors
 /// [`StoreError::OtherEvent`] if its place is taken by another one.
 pub async fn record(conn: &mut Conn, place: Place, event: &MarketEvent) -> Result<bool, StoreError> {
-    let key = (signed("block", place.at.block)?, signed("log index", place.at.index)?);
-    let row = (
-        chain_events::block.eq(key.0),
-        chain_events::log_index.eq(key.1),
-        chain_events::tx.eq(Bytes32::from(place.tx)),
-        chain_events::agent.eq(Addr::from(event.agent())),
-        chain_events::channel.eq(event.channel().map(id)),
-        chain_events::offering.eq(event.offering().map(hash)),
-        chain_events::event.eq(to_json("chain event", event)?),
-    );
-    let insert = diesel::insert_into(chain_events::table).values(row).on_conflict_do_nothing();
-    if on!(&mut *conn, |c| insert.execute(c).await)? > 0 {
-        return Ok(true);
-    }
-    let stored = chain_events::table.find(key).select((chain_events::tx, chain_events::event));
-    let (tx, stored): (Bytes32, String) = on!(conn, |c| stored.first(c).await)?;
-    if tx == place.tx.into() && from_json::<MarketEvent>("chain event", &stored)? == *event {
-        Ok(false)
-    } else {
-        Err(StoreError::OtherEvent { block: place.at.block, index: place.at.index })
-    }
+    Ok(record_all(conn, &[(place, event.clone())]).await? == [true])
+}
+
+/// Where the last event of all stands.
+pub(crate) async fn newest(conn: &mut Conn) -> Result<Option<LogPosition>, StoreError> {
+    let query = chain_events::table
+        .order((chain_events::block.desc(), chain_events::log_index.desc()))
+        .select((chain_events::block, chain_events::log_index));
+    let last: Option<(i64, i64)> = on!(conn, |c| query.first(c).await.optional())?;
+    last.map(|(block, index)| position(block, index)).transpose()
 }
 
 /// Where the channel's last event stands.
@@ -176,6 +225,53 @@ pub async fn of_offering(
     rows.into_iter().map(event).collect()
 }
 
+/// The next events of a channel or an offering after one of its events, up to one, in chain order; at most [`fold::PAGE`].
+pub(crate) async fn page(
+    conn: &mut Conn,
+    of: Subject,
+    after: Option<LogPosition>,
+    to: Option<LogPosition>,
+) -> Result<Vec<(Place, MarketEvent)>, StoreError> {
+    let query = page_of(of, after, to)?;
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter().map(event).collect()
+}
+
+fn page_of(
+    of: Subject,
+    after: Option<LogPosition>,
+    to: Option<LogPosition>,
+) -> Result<Statement<RowTypes>, StoreError> {
+    let (condition, mut values): (_, Vec<Value>) = match of {
+        Subject::Channel(channel) => ("channel = ?", vec![channel.as_b256().as_slice().into()]),
+        Subject::Offering(agent, offering) => (
+            "agent = ? AND offering = ?",
+            vec![agent.as_slice().into(), offering.as_b256().as_slice().into()],
+        ),
+    };
+    let end = match to {
+        Some(to) => (signed("block", to.block)?, signed("log index", to.index)?),
+        None => (i64::MAX, i64::MAX),
+    };
+    for number in <[_; 2]>::from(columns_of(after)?).into_iter().chain(<[_; 2]>::from(end)) {
+        values.push(number.into());
+    }
+    values.push(i64::try_from(fold::PAGE).unwrap_or(i64::MAX).into());
+    let sql = format!(
+        "SELECT block, log_index, tx, event FROM chain_events WHERE {condition} \
+         AND (block, log_index) > (?, ?) AND (block, log_index) <= (?, ?) ORDER BY block, log_index LIMIT ?"
+    );
+    Ok(Statement::new(sql, values))
+}
+
+/// A place as columns; before all events without one.
+pub(crate) fn columns_of(at: Option<LogPosition>) -> Result<(i64, i64), StoreError> {
+    match at {
+        Some(at) => Ok((signed("block", at.block)?, signed("log index", at.index)?)),
+        None => Ok((-1, -1)),
+    }
+}
+
 /// Deletes every event above `block` and returns them in chain order: the caller folds what they touched again.
 pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<Vec<(Place, MarketEvent)>, StoreError> {
     let above = chain_events::block.gt(signed("block", block)?);
@@ -184,11 +280,13 @@ pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<Vec<(Place, Marke
         .order((chain_events::block, chain_events::log_index))
         .select((chain_events::block, chain_events::log_index, chain_events::tx, chain_events::event));
     let rows: Vec<Row> = on!(&mut *conn, |c| query.load(c).await)?;
-    on!(conn, |c| diesel::delete(chain_events::table.filter(above)).execute(c).await)?;
+    on!(&mut *conn, |c| diesel::delete(chain_events::table.filter(above)).execute(c).await)?;
+    snapshots::forget_above(conn, block).await?;
     rows.into_iter().map(event).collect()
 }
 
 type Row = (i64, i64, Bytes32, String);
+type RowTypes = (BigInt, BigInt, Binary, Text);
 
 fn event((block, log_index, tx, event): Row) -> Result<(Place, MarketEvent), StoreError> {
     let place = Place { at: position(block, log_index)?, tx: tx.bytes().into() };

@@ -7,8 +7,9 @@
 //!
 //! Two rules hold throughout. **One effect per cause**: events are keyed by their place on the chain, usage is stored as
 //! totals, vouchers only ever grow; storing any of them twice changes nothing. **The chain's word is a fold**: the on-chain
-//! part of a channel, an offering or an account is recomputed from its stored events, so undoing orphaned blocks is deleting their
-//! rows and folding again.
+//! part of a channel, an offering or an account is what its stored events come to, so undoing orphaned blocks is deleting their
+//! rows and folding again. How a channel or an offering stands is stored with it, and after every 64th event once more as a
+//! snapshot, so that neither a further event nor an undone one reads its whole history.
 //!
 //! ```
 //! # #[tokio::main(flavor = "multi_thread")] async fn main() -> Result<(), privatix_store::StoreError> {
@@ -29,12 +30,15 @@ mod columns;
 pub mod contract;
 mod error;
 pub mod events;
+mod fold;
 pub mod identity;
 pub mod offerings;
 pub mod recovery;
 mod replay;
 mod schema;
 pub mod sessions;
+mod snapshots;
+mod statement;
 pub mod vouchers;
 
 pub use error::StoreError;

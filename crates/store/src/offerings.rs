@@ -11,10 +11,13 @@ use privatix_db::{Conn, on};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
-use crate::columns::{amount, hash, narrow, parse, signed, to_amount, unsigned};
-use crate::events::{self, MarketEvent, Place};
-use crate::identity::Role;
-use crate::schema::{identity, offerings};
+use crate::columns::{amount, hash, narrow, parse, to_amount, unsigned};
+use crate::schema::offerings;
+
+mod apply;
+mod on_chain;
+
+pub use on_chain::{advance_all, refold};
 
 /// What happens to an offering on chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,55 +135,6 @@ pub struct Offering {
     pub created_at: SystemTime,
 }
 
-/// What the chain says of an offering.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct OnChain {
-    status: OfferingStatus,
-    announcement: Announcement,
-    free: u32,
-    announced_at: u64,
-}
-
-/// Folds an offering's events. None before its first announcement that we know of.
-fn fold(events: &[(Place, MarketEvent)]) -> Option<OnChain> {
-    let mut state: Option<OnChain> = None;
-    for (place, event) in events {
-        match (event, &mut state) {
-            (MarketEvent::Offering { event: OfferingEvent::Registered(said), .. }, state) => {
-                *state = Some(OnChain {
-                    status: OfferingStatus::Registered,
-                    announcement: said.clone(),
-                    free: said.supply,
-                    announced_at: place.at.block,
-                });
-            }
-            (MarketEvent::Offering { event: OfferingEvent::PoppedUp(said), .. }, state) => {
-                // Whoever missed the registration knows no better total than the places free now.
-                let supply = state.as_ref().map_or(said.supply, |known| known.announcement.supply);
-                *state = Some(OnChain {
-                    status: OfferingStatus::PoppedUp,
-                    announcement: Announcement { supply: supply.max(said.supply), ..said.clone() },
-                    free: said.supply,
-                    announced_at: place.at.block,
-                });
-            }
-            (MarketEvent::Offering { event: OfferingEvent::Removed, .. }, Some(state)) => {
-                state.status = OfferingStatus::Removed;
-            }
-            (MarketEvent::Offering { event: OfferingEvent::FeeRefreshed { fee }, .. }, Some(state)) => {
-                state.announcement.fee = *fee;
-            }
-            (MarketEvent::Opened { .. }, Some(state)) => state.free = state.free.saturating_sub(1),
-            (MarketEvent::Closed { .. }, Some(state)) => {
-                state.free = state.free.saturating_add(1);
-                state.announcement.supply = state.announcement.supply.max(state.free);
-            }
-            (_, _) => {}
-        }
-    }
-    state
-}
-
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = offerings)]
 struct Row {
@@ -250,88 +204,6 @@ pub async fn insert_draft(conn: &mut Conn, offering: &Offering) -> Result<(), St
     };
     let insert = diesel::insert_into(offerings::table).values(row).on_conflict_do_nothing();
     on!(conn, |c| insert.execute(c).await)?;
-    Ok(())
-}
-
-/// The status when our own last step led to `step` at the announcement of block `step_at`: a transaction of ours that the
-/// chain has not answered stays under way, whatever else happens to the offering meanwhile.
-fn status_of(chain: &OnChain, step: Option<OfferingStatus>, step_at: Option<u64>) -> OfferingStatus {
-    match step {
-        Some(OfferingStatus::PoppingUp)
-            if chain.status.is_on_market() && step_at == Some(chain.announced_at) =>
-        {
-            OfferingStatus::PoppingUp
-        }
-        Some(OfferingStatus::Removing) if chain.status.is_on_market() => OfferingStatus::Removing,
-        _ => chain.status,
-    }
-}
-
-/// Brings an offering's on-chain part in line with its stored events. Without events, a foreign offering disappears, and
-/// one of our own goes back to being registered.
-pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> Result<(), StoreError> {
-    let state = fold(&events::of_offering(conn, agent, offering).await?);
-    let key = (Addr::from(agent), hash(offering));
-    let Some(state) = state else { return retract(conn, key).await };
-    let query = offerings::table.find(key).select((offerings::step, offerings::step_at));
-    let stored: Option<(Option<String>, Option<i64>)> = on!(&mut *conn, |c| query.first(c).await.optional())?;
-    let (step, step_at) = stored.unwrap_or_default();
-    let step = step.map(|step| parse("offering status", &step)).transpose()?;
-    let step_at = step_at.map(|block| unsigned("block", block)).transpose()?;
-    let status = status_of(&state, step, step_at);
-    let row = Row {
-        agent: key.0,
-        hash: key.1,
-        status: status.as_str().to_owned(),
-        message: None,
-        country: None,
-        min_deposit: amount(state.announcement.min_deposit),
-        supply: state.announcement.supply.into(),
-        free_supply: state.free.into(),
-        source_type: state.announcement.source_type.into(),
-        source: state.announcement.source.clone(),
-        announced_at: Some(signed("block", state.announced_at)?),
-        problem: None,
-        created_at: Micros::now(),
-        fee: state.announcement.fee.get().into(),
-    };
-    let on_chain = (
-        offerings::status.eq(row.status.clone()),
-        offerings::min_deposit.eq(row.min_deposit),
-        offerings::supply.eq(row.supply),
-        offerings::free_supply.eq(row.free_supply),
-        offerings::source_type.eq(row.source_type),
-        offerings::source.eq(row.source.clone()),
-        offerings::announced_at.eq(row.announced_at),
-        offerings::fee.eq(row.fee),
-    );
-    let upsert = diesel::insert_into(offerings::table)
-        .values(row)
-        .on_conflict((offerings::agent, offerings::hash))
-        .do_update()
-        .set(on_chain);
-    on!(conn, |c| upsert.execute(c).await)?;
-    Ok(())
-}
-
-/// The chain no longer tells of an offering.
-async fn retract(conn: &mut Conn, key: (Addr, Bytes32)) -> Result<(), StoreError> {
-    let agents = identity::table.filter(identity::role.eq(Role::Agent.as_str())).select(identity::account);
-    let us: Option<Addr> = on!(&mut *conn, |c| agents.first(c).await.optional())?;
-    if us != Some(key.0) {
-        on!(conn, |c| diesel::delete(offerings::table.find(key)).execute(c).await)?;
-        return Ok(());
-    }
-    // Of our own, one without a message was never made here.
-    let unknown = offerings::table.find(key).filter(offerings::message.is_null());
-    on!(&mut *conn, |c| diesel::delete(unknown).execute(c).await)?;
-    let ours =
-        diesel::update(offerings::table.find(key).filter(offerings::announced_at.is_not_null())).set((
-            offerings::status.eq(OfferingStatus::Registering.as_str()),
-            offerings::free_supply.eq(offerings::supply),
-            offerings::announced_at.eq(None::<i64>),
-        ));
-    on!(conn, |c| ours.execute(c).await)?;
     Ok(())
 }
 

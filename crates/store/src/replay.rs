@@ -1,6 +1,7 @@
 //! A channel's status as what became of our own last step under the events since.
 
 use privatix_channel::{ChainEvent, ChannelStatus, LogPosition, OnChain, Phase};
+use serde::{Deserialize, Serialize};
 
 /// Our own last step: a transaction sent, or failed for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,23 +12,70 @@ pub(crate) struct OwnStep {
     pub(crate) after: Option<LogPosition>,
 }
 
-/// The status after these events, which are in chain order, and our own step among them.
+/// A channel after some of its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) state: OnChain,
+    pub(crate) status: ChannelStatus,
+}
+
+impl Default for Known {
+    /// Before all events.
+    fn default() -> Self {
+        Self { state: OnChain::default(), status: ChannelStatus::Pending }
+    }
+}
+
+impl Known {
+    /// Takes in the next event. What the chain shows wins over what seemed possible.
+    pub(crate) fn apply(&mut self, at: LogPosition, event: ChainEvent) {
+        self.state.apply(at, event);
+        self.status =
+            self.status.apply(event.into()).unwrap_or_else(|_| ChannelStatus::of_phase(self.state.phase()));
+    }
+}
+
+/// Events in chain order, and our own step among them.
 ///
 /// The same as applying each when it happened ([`ChannelStatus::apply`]), except that events which are no longer there
 /// have never been.
-pub(crate) fn status(events: &[(LogPosition, ChainEvent)], step: Option<OwnStep>) -> ChannelStatus {
-    let after = step.and_then(|step| step.after);
-    let (before, later) = events.split_at(events.partition_point(|(at, _)| Some(*at) <= after));
-    let mut chain = OnChain::fold(before.iter().copied());
-    let mut status = match step {
-        Some(step) => at_phase(step.status, chain.phase()),
-        None => ChannelStatus::of_phase(chain.phase()),
-    };
-    for &(at, event) in later {
-        chain.apply(at, event);
-        status = status.apply(event.into()).unwrap_or_else(|_| ChannelStatus::of_phase(chain.phase()));
+#[derive(Debug)]
+pub(crate) struct Replay {
+    known: Known,
+    /// Our step, until the events before it are in.
+    step: Option<OwnStep>,
+}
+
+impl Replay {
+    /// Goes on from what was known after the event at `at`. A step from before that event is in it already.
+    pub(crate) fn from(known: Known, at: Option<LogPosition>, step: Option<OwnStep>) -> Self {
+        Self { known, step: step.filter(|step| step.after >= at) }
     }
-    status
+
+    /// Takes in the next event.
+    pub(crate) fn take(&mut self, at: LogPosition, event: ChainEvent) {
+        if self.step.is_some_and(|step| step.after < Some(at)) {
+            self.take_step();
+        }
+        self.known.apply(at, event);
+    }
+
+    /// What is known after the events so far, without a step that came after them all.
+    pub(crate) const fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// What is known after all events.
+    pub(crate) fn end(mut self) -> Known {
+        self.take_step();
+        self.known
+    }
+
+    fn take_step(&mut self) {
+        if let Some(step) = self.step.take() {
+            self.known.status = at_phase(step.status, self.known.state.phase());
+        }
+    }
 }
 
 /// A step's status where the chain is in this phase: what we set going still is, if the phase allows it.

@@ -54,6 +54,8 @@ diesel::table! {
         problem -> Nullable<Text>,
         created_at -> BigInt,
         fee -> Integer,
+        fold_version -> Integer,
+        fold -> Nullable<Text>,
     }
 }
 
@@ -86,6 +88,17 @@ diesel::table! {
         local_endpoint -> Nullable<Text>,
         challenge_ends_at -> Nullable<BigInt>,
         closure -> Nullable<Text>,
+        fold_version -> Integer,
+        fold -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    fold_snapshots (subject, block, log_index) {
+        subject -> Binary,
+        block -> BigInt,
+        log_index -> BigInt,
+        state -> Text,
     }
 }
 

@@ -300,6 +300,83 @@ proptest! {
     }
 }
 
+/// What a chain, and we ourselves, do to a database.
+#[derive(Clone, Debug)]
+enum Turn {
+    Blocks(Vec<Vec<Happening>>),
+    Steps(Vec<Step>),
+    /// So many blocks are undone.
+    Undo(u64),
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        3 => branch(1..4).prop_map(Turn::Blocks),
+        2 => prop::collection::vec(step(), 1..4).prop_map(Turn::Steps),
+        2 => (1..5_u64).prop_map(Turn::Undo),
+    ]
+}
+
+/// The market as all stored events make it, without what is kept of their folds. Changes nothing.
+async fn from_scratch(db: &Database) -> Market {
+    use diesel_async::SimpleAsyncConnection as _;
+
+    let mut tx = db.begin().await.unwrap();
+    let forget = "UPDATE channels SET fold_version = 0; UPDATE offerings SET fold_version = 0; \
+                  DELETE FROM fold_snapshots";
+    privatix_db::on!(&mut *tx, |c| c.batch_execute(forget).await).unwrap();
+    for (channel, _) in market(&mut tx).await.channels {
+        channels::refold(&mut tx, channel.id).await.unwrap();
+    }
+    for (offering, _) in market(&mut tx).await.offerings {
+        offerings::refold(&mut tx, offering.agent, offering.hash).await.unwrap();
+    }
+    market(&mut tx).await
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_fold_that_is_kept_is_the_one_from_scratch_after_any_reorganisations(
+        // Around the places of the snapshots.
+        settlements in 55..70_u128,
+        turns in prop::collection::vec(turn(), 2..9),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, db) = agent().await;
+            let (id, descriptor) = channel(0);
+            let mut tx = db.begin().await.unwrap();
+            take(&mut tx, place(1, 0), &offered(AGENT, offering(1), OfferingEvent::Registered(announcement(5)))).await;
+            take(&mut tx, place(1, 1), &opened(descriptor, 100_000)).await;
+            for (n, index) in (1..=settlements).zip(0..) {
+                let paid = ChainEvent::Settled { paid: amount(n) };
+                take(&mut tx, place(2 + index / 5, index % 5), &changed(id, paid)).await;
+                let lower = OfferingEvent::FeeRefreshed { fee: privatix_channel::Fee::new(index.try_into().unwrap()).unwrap() };
+                take(&mut tx, place(2 + index / 5, 5 + index % 5), &offered(AGENT, offering(1), lower)).await;
+            }
+            tx.commit().await.unwrap();
+            let mut next = 20;
+            for turn in &turns {
+                match turn {
+                    Turn::Blocks(branch) => {
+                        blocks(&db, next, branch).await;
+                        next += branch.len() as u64;
+                    }
+                    Turn::Steps(doings) => steps(&db, doings).await,
+                    Turn::Undo(count) => {
+                        next = next.saturating_sub(*count).max(2);
+                        undone(&db, next - 1).await;
+                    }
+                }
+                prop_assert_eq!(look(&db).await, from_scratch(&db).await, "after {:?}", turn);
+            }
+            Ok(())
+        })?;
+    }
+}
+
 async fn status(db: &Database, id: ChannelId) -> ChannelStatus {
     channels::get(&mut db.read().await.unwrap(), id).await.unwrap().status
 }
@@ -382,7 +459,7 @@ async fn news_of_a_channel_that_is_not_kept_here_is_stored_and_changes_nothing_e
     let mut tx = db.begin().await.unwrap();
     let event = opened(descriptor, 150);
     assert!(events::record(&mut tx, place(3, 0), &event).await.unwrap());
-    assert_eq!(channels::advance(&mut tx, id, event.channel_event().unwrap()).await.unwrap(), None);
+    assert_eq!(channels::advance(&mut tx, id, place(3, 0).at, event.channel_event().unwrap()).await.unwrap(), None);
     assert_eq!(channels::find(&mut tx, id).await.unwrap(), None);
     assert_eq!(events::of_channel(&mut tx, id).await.unwrap().len(), 1);
 }

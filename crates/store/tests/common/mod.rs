@@ -120,11 +120,9 @@ pub async fn take(conn: &mut Conn, place: Place, event: &MarketEvent) -> bool {
     if !events::record(conn, place, event).await.unwrap() {
         return false;
     }
-    if let Some(offering) = event.offering() {
-        offerings::refold(conn, event.agent(), offering).await.unwrap();
-    }
+    offerings::advance_all(conn, &[(place, event.clone())]).await.unwrap();
     if let (Some(channel), Some(event)) = (event.channel(), event.channel_event()) {
-        channels::advance(conn, channel, event).await.unwrap();
+        channels::advance(conn, channel, place.at, event).await.unwrap();
     }
     true
 }

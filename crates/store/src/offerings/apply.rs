@@ -1,0 +1,67 @@
+//! What an event of the chain makes of an offering.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Announcement, OfferingEvent, OfferingStatus};
+use crate::events::MarketEvent;
+
+/// What the chain says of an offering.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OnChain {
+    pub(super) status: OfferingStatus,
+    pub(super) announcement: Announcement,
+    pub(super) free: u32,
+    pub(super) announced_at: u64,
+}
+
+impl OnChain {
+    /// Takes in the next event of the offering, in a block of this number. None before its first announcement that we know of.
+    pub(super) fn apply(state: &mut Option<Self>, block: u64, event: &MarketEvent) {
+        match (event, state) {
+            (MarketEvent::Offering { event: OfferingEvent::Registered(said), .. }, state) => {
+                *state = Some(Self {
+                    status: OfferingStatus::Registered,
+                    announcement: said.clone(),
+                    free: said.supply,
+                    announced_at: block,
+                });
+            }
+            (MarketEvent::Offering { event: OfferingEvent::PoppedUp(said), .. }, state) => {
+                // Whoever missed the registration knows no better total than the places free now.
+                let supply = state.as_ref().map_or(said.supply, |known| known.announcement.supply);
+                *state = Some(Self {
+                    status: OfferingStatus::PoppedUp,
+                    announcement: Announcement { supply: supply.max(said.supply), ..said.clone() },
+                    free: said.supply,
+                    announced_at: block,
+                });
+            }
+            (MarketEvent::Offering { event: OfferingEvent::Removed, .. }, Some(state)) => {
+                state.status = OfferingStatus::Removed;
+            }
+            (MarketEvent::Offering { event: OfferingEvent::FeeRefreshed { fee }, .. }, Some(state)) => {
+                state.announcement.fee = *fee;
+            }
+            (MarketEvent::Opened { .. }, Some(state)) => state.free = state.free.saturating_sub(1),
+            (MarketEvent::Closed { .. }, Some(state)) => {
+                state.free = state.free.saturating_add(1);
+                state.announcement.supply = state.announcement.supply.max(state.free);
+            }
+            (_, _) => {}
+        }
+    }
+
+    /// The status when our own last step led to `step` at the announcement of block `step_at`: a transaction of ours that
+    /// the chain has not answered stays under way, whatever else happens to the offering meanwhile.
+    pub(super) fn status_with(&self, step: Option<OfferingStatus>, step_at: Option<u64>) -> OfferingStatus {
+        match step {
+            Some(OfferingStatus::PoppingUp)
+                if self.status.is_on_market() && step_at == Some(self.announced_at) =>
+            {
+                OfferingStatus::PoppingUp
+            }
+            Some(OfferingStatus::Removing) if self.status.is_on_market() => OfferingStatus::Removing,
+            _ => self.status,
+        }
+    }
+}

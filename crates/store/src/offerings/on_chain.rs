@@ -1,0 +1,227 @@
+//! What the chain says of offerings, event by event.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::Address;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel_async::RunQueryDsl;
+use privatix_channel::{LogPosition, OfferingHash};
+use privatix_db::types::{Addr, Bytes32, Micros};
+use privatix_db::{Conn, on};
+
+use super::OfferingStatus;
+use super::apply::OnChain;
+use crate::StoreError;
+use crate::columns::{hash, parse, signed, unsigned};
+use crate::events::{self, MarketEvent, Place};
+use crate::fold::{self, Fold};
+use crate::identity::Role;
+use crate::schema::{identity, offerings};
+use crate::snapshots::{self, Subject};
+use crate::statement::{Statement, Value, inserts};
+
+type Key = (Address, OfferingHash);
+type State = Option<OnChain>;
+
+/// An offering that is in the database: how far it is folded, and our own last step.
+#[derive(Debug, Default)]
+struct Stored {
+    is_there: bool,
+    /// None if it was not folded by these rules yet.
+    fold: Option<Fold<State>>,
+    step: Option<OfferingStatus>,
+    step_at: Option<u64>,
+}
+
+/// Takes in all the events that were just stored, in chain order: brings the on-chain part of their offerings up to date, each
+/// once.
+pub async fn advance_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Result<(), StoreError> {
+    let mut touched: BTreeMap<Key, Vec<(LogPosition, &MarketEvent)>> = BTreeMap::new();
+    for (place, event) in events {
+        if let Some(offering) = event.offering() {
+            touched.entry((event.agent(), offering)).or_default().push((place.at, event));
+        }
+    }
+    let keys: Vec<Key> = touched.keys().copied().collect();
+    let mut stored = load(conn, &keys).await?;
+    let last = events.last().map(|(place, _)| place.at);
+    let are_late = !keys.is_empty() && events::newest(conn).await? > last;
+    let mut changed = Vec::with_capacity(keys.len());
+    for (key, news) in touched {
+        let mut offering = stored.remove(&key).unwrap_or_default();
+        let fold = take(conn, key, &mut offering, &news, are_late).await?;
+        if offering.is_there || fold.state.is_some() {
+            changed.push((key, offering, fold));
+        }
+    }
+    store(conn, changed).await
+}
+
+/// The fold of an offering with these events in it, which are in chain order.
+async fn take(
+    conn: &mut Conn,
+    (agent, hash): Key,
+    stored: &mut Stored,
+    news: &[(LogPosition, &MarketEvent)],
+    are_late: bool,
+) -> Result<Fold<State>, StoreError> {
+    let subject = Subject::Offering(agent, hash);
+    let first = news.first().map(|(at, _)| *at);
+    // Of an offering that is not here, no event so far has announced it; but an announcement that comes late comes before some.
+    let known = if stored.is_there || are_late { stored.fold.take() } else { Some(Fold::default()) };
+    match known {
+        Some(mut fold) if fold.last < first => {
+            for &(at, event) in news {
+                OnChain::apply(&mut fold.state, at.block, event);
+                if fold.took(at) {
+                    snapshots::keep(conn, subject, at, &fold.state).await?;
+                }
+            }
+            Ok(fold)
+        }
+        // It was found later than what it came before, or the offering was not folded by these rules yet.
+        known => {
+            snapshots::forget_from(conn, subject, known.and(first)).await?;
+            replay(conn, subject).await
+        }
+    }
+}
+
+/// Folds the stored events from the last snapshot on.
+async fn replay(conn: &mut Conn, subject: Subject) -> Result<Fold<State>, StoreError> {
+    let (last, state) = snapshots::newest::<State>(conn, subject).await?.unzip();
+    let mut fold = Fold { state: state.flatten(), last, since: 0 };
+    loop {
+        let page = events::page(conn, subject, fold.last, None).await?;
+        for (place, event) in &page {
+            OnChain::apply(&mut fold.state, place.at.block, event);
+            if fold.took(place.at) {
+                snapshots::keep(conn, subject, place.at, &fold.state).await?;
+            }
+        }
+        if page.len() < fold::PAGE {
+            return Ok(fold);
+        }
+    }
+}
+
+/// Brings an offering's on-chain part in line with its stored events, after some were undone or a step of ours has failed.
+/// Without events, a foreign offering disappears, and one of our own goes back to being registered.
+pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> Result<(), StoreError> {
+    let key = (agent, offering);
+    let Some(mut stored) = load(conn, &[key]).await?.remove(&key) else { return Ok(()) };
+    let subject = Subject::Offering(agent, offering);
+    if stored.fold.take().is_none() {
+        snapshots::forget_from(conn, subject, None).await?;
+    }
+    let fold = replay(conn, subject).await?;
+    if fold.state.is_none() {
+        retract(conn, (Addr::from(agent), hash(offering))).await?;
+    }
+    store(conn, vec![(key, stored, fold)]).await
+}
+
+type Columns = (Binary, Binary, Integer, Nullable<Text>, Nullable<Text>, Nullable<BigInt>);
+type Row = (Addr, Bytes32, i32, Option<String>, Option<String>, Option<i64>);
+
+/// How many offerings a statement looks up.
+const AT_ONCE: usize = 100;
+
+async fn load(conn: &mut Conn, keys: &[Key]) -> Result<BTreeMap<Key, Stored>, StoreError> {
+    let mut found = BTreeMap::new();
+    for some in keys.chunks(AT_ONCE) {
+        let query = with_keys(some);
+        let rows: Vec<Row> = on!(&mut *conn, |c| query.load(c).await)?;
+        for (agent, hash, version, text, step, step_at) in rows {
+            let key = (agent.bytes().into(), OfferingHash::new(hash.bytes().into()));
+            let stored = Stored {
+                is_there: true,
+                fold: fold::stored(version, text.as_deref())?,
+                step: step.map(|step| parse("offering status", &step)).transpose()?,
+                step_at: step_at.map(|block| unsigned("block", block)).transpose()?,
+            };
+            found.insert(key, stored);
+        }
+    }
+    Ok(found)
+}
+
+/// The offerings with at most [`AT_ONCE`] keys: in a statement of the same text, so that it is prepared once.
+fn with_keys(keys: &[Key]) -> Statement<Columns> {
+    let some = if keys.len() == 1 { 1 } else { AT_ONCE };
+    let padded = keys.iter().chain(keys.iter().cycle()).take(some);
+    let values: Vec<Value> = padded
+        .flat_map(|(agent, hash)| [agent.as_slice().into(), hash.as_b256().as_slice().into()])
+        .collect();
+    let sql = format!(
+        "SELECT agent, hash, fold_version, fold, step, step_at FROM offerings \
+         WHERE (agent, hash) IN (VALUES {})",
+        vec!["(?, ?)"; some].join(", ")
+    );
+    Statement::new(sql, values)
+}
+
+/// Stores what the chain says of offerings. Of one that it says nothing of, only how far it is folded.
+async fn store(conn: &mut Conn, offerings: Vec<(Key, Stored, Fold<State>)>) -> Result<(), StoreError> {
+    let mut rows = Vec::with_capacity(offerings.len());
+    for (key, stored, fold) in offerings {
+        let Some(state) = &fold.state else {
+            let update = diesel::update(offerings::table.find((Addr::from(key.0), hash(key.1)))).set((
+                offerings::fold_version.eq(fold::VERSION),
+                offerings::fold.eq(fold::text(&fold)?),
+            ));
+            on!(&mut *conn, |c| update.execute(c).await)?;
+            continue;
+        };
+        let said = &state.announcement;
+        let Micros(now) = Micros::now();
+        rows.push(vec![
+            key.0.as_slice().into(),
+            key.1.as_b256().as_slice().into(),
+            Value::Text(state.status_with(stored.step, stored.step_at).as_str().to_owned()),
+            said.min_deposit.get().to_be_bytes().as_slice().into(),
+            i64::from(said.supply).into(),
+            i64::from(state.free).into(),
+            i64::from(said.source_type).into(),
+            Value::Text(said.source.clone()),
+            signed("block", state.announced_at)?.into(),
+            now.into(),
+            i64::from(said.fee.get()).into(),
+            i64::from(fold::VERSION).into(),
+            Value::Text(fold::text(&fold)?),
+        ]);
+    }
+    let head = "INSERT INTO offerings (agent, hash, status, min_deposit, supply, free_supply, source_type, \
+                source, announced_at, created_at, fee, fold_version, fold) VALUES";
+    let tail = "ON CONFLICT (agent, hash) DO UPDATE SET status = excluded.status, \
+                min_deposit = excluded.min_deposit, supply = excluded.supply, \
+                free_supply = excluded.free_supply, source_type = excluded.source_type, \
+                source = excluded.source, announced_at = excluded.announced_at, fee = excluded.fee, \
+                fold_version = excluded.fold_version, fold = excluded.fold";
+    for upsert in inserts(head, rows, tail) {
+        on!(&mut *conn, |c| upsert.execute(c).await)?;
+    }
+    Ok(())
+}
+
+/// The chain no longer shows an offering.
+async fn retract(conn: &mut Conn, key: (Addr, Bytes32)) -> Result<(), StoreError> {
+    let agents = identity::table.filter(identity::role.eq(Role::Agent.as_str())).select(identity::account);
+    let us: Option<Addr> = on!(&mut *conn, |c| agents.first(c).await.optional())?;
+    if us != Some(key.0) {
+        on!(conn, |c| diesel::delete(offerings::table.find(key)).execute(c).await)?;
+        return Ok(());
+    }
+    // Of our own, one without a message was never made here.
+    let unknown = offerings::table.find(key).filter(offerings::message.is_null());
+    on!(&mut *conn, |c| diesel::delete(unknown).execute(c).await)?;
+    let ours =
+        diesel::update(offerings::table.find(key).filter(offerings::announced_at.is_not_null())).set((
+            offerings::status.eq(OfferingStatus::Registering.as_str()),
+            offerings::free_supply.eq(offerings::supply),
+            offerings::announced_at.eq(None::<i64>),
+        ));
+    on!(conn, |c| ours.execute(c).await)?;
+    Ok(())
+}

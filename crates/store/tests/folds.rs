@@ -1,0 +1,167 @@
+//! What an event costs does not grow with those before it, and a fold that is kept is the one from scratch.
+#![allow(clippy::unwrap_used, reason = "tests")]
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::*;
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
+use diesel_async::SimpleAsyncConnection as _;
+use privatix_channel::{ChainEvent, ChannelDescriptor, ChannelId, ChannelStatus, Closure};
+use privatix_db::{Conn, Database, EmbeddedMigrations, SqliteConn, embed_migrations, on};
+use privatix_store::events::MarketEvent;
+use privatix_store::offerings::OfferingEvent;
+use privatix_store::{channels, events, offerings};
+
+const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
+
+diesel::define_sql_function! {
+    /// Gives back the text, and counts.
+    fn counted(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
+}
+
+/// A connection to a database that nobody else has open. Counts the stored events that statements read from now on.
+fn counting(path: &std::path::Path) -> (Conn, Arc<AtomicU64>) {
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&read);
+    counted_utils::register_nondeterministic_impl(&mut conn, move |text: String| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        text
+    })
+    .unwrap();
+    // In front of the table, for reading.
+    conn.batch_execute(
+        "CREATE TEMP VIEW chain_events AS SELECT block, log_index, tx, agent, channel, offering, \
+         counted(event) AS event FROM main.chain_events",
+    )
+    .unwrap();
+    (Conn::Sqlite(SqliteConn::new(conn)), read)
+}
+
+/// Channel 0, opened in block 1 and then settled for one base unit in each of `settlements` blocks; and as many channels of
+/// others that take and free a place of offering 1.
+async fn history(settlements: u64) -> (tempfile::TempDir, Database, ChannelId) {
+    let (dir, db) = fresh().await;
+    let id = add_channel(&db, 0).await;
+    let mut tx = db.begin().await.unwrap();
+    let (_, first) = channel(0);
+    let another = |nonce| ChannelDescriptor { nonce, ..first };
+    let registered = offered(AGENT, offering(1), OfferingEvent::Registered(announcement(5)));
+    let mut story = vec![(place(1, 0), registered), (place(1, 1), opened(first, 1_000_000))];
+    for n in 1..=settlements {
+        story.push((place(1 + n, 0), settled(id, n.into())));
+        story.push((place(1 + n, 1), opened(another(n), 100)));
+        story.push((place(1 + n, 2), closed(another(n), 0, 100, Closure::ByAgent)));
+    }
+    for some in story.chunks(500) {
+        assert!(events::record_all(&mut tx, some).await.unwrap().into_iter().all(|new| new));
+        offerings::advance_all(&mut tx, some).await.unwrap();
+    }
+    channels::refold(&mut tx, id).await.unwrap();
+    tx.commit().await.unwrap();
+    (dir, db, id)
+}
+
+fn settled(channel: ChannelId, paid: u128) -> MarketEvent {
+    changed(channel, ChainEvent::Settled { paid: amount(paid) })
+}
+
+/// The stored events that are read to take in one more event of the channel and of the offering, and to undo it again.
+async fn reads_after(settlements: u64) -> (u64, u64) {
+    let (dir, db, id) = history(settlements).await;
+    let next = settlements + 2;
+    let (paid, place_taken) = (settled(id, 999_999), opened(channel(settlements + 1).1, 100));
+    let mut tx = db.begin().await.unwrap();
+    let both = [(place(next, 0), paid.clone()), (place(next, 1), place_taken.clone())];
+    events::record_all(&mut tx, &both).await.unwrap();
+    tx.commit().await.unwrap();
+    drop(db);
+
+    let path = dir.path().join("market.db");
+    let (mut conn, read) = counting(&path);
+    let advanced = channels::advance(&mut conn, id, place(next, 0).at, paid.channel_event().unwrap()).await;
+    assert_eq!(advanced.unwrap().unwrap().paid, amount(999_999));
+    offerings::advance_all(&mut conn, &[(place(next, 1), place_taken)]).await.unwrap();
+    assert_eq!(offerings::get(&mut conn, AGENT, offering(1)).await.unwrap().free_supply, 3);
+    let forward = read.swap(0, Ordering::SeqCst);
+    let undo = format!("DELETE FROM main.chain_events WHERE block > {}", next - 1);
+    on!(&mut conn, |c| c.batch_execute(&undo).await).unwrap();
+    let refolded = channels::refold(&mut conn, id).await.unwrap().unwrap();
+    assert_eq!(refolded.paid, amount(settlements.into()));
+    offerings::refold(&mut conn, AGENT, offering(1)).await.unwrap();
+    assert_eq!(offerings::get(&mut conn, AGENT, offering(1)).await.unwrap().free_supply, 4);
+    (forward, read.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn the_ten_thousandth_event_costs_what_the_first_did() {
+    let (first, first_undone) = reads_after(0).await;
+    let (ten_thousandth, undone) = reads_after(9_999).await;
+    assert!(first_undone > 0, "what is read is counted");
+    assert_eq!((first, ten_thousandth), (0, 0), "no stored event is read to take in one more");
+    assert!(undone <= 2 * 64, "{undone} events were read to undo one of a channel and one of an offering");
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_stored_is_folded_once_when_it_is_touched() {
+    use diesel::migration::{Migration, MigrationSource as _};
+    use diesel::sqlite::Sqlite;
+    use diesel_migrations::MigrationHarness as _;
+
+    let (dir, db, id) = history(70).await;
+    let mut tx = db.begin().await.unwrap();
+    channels::set_status(&mut tx, id, ChannelStatus::WaitCoop).await.unwrap();
+    tx.commit().await.unwrap();
+    drop(db);
+    let path = dir.path().join("market.db");
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    let migrations: Vec<Box<dyn Migration<Sqlite>>> = SCHEMA.migrations().unwrap();
+    let folds = migrations.iter().find(|one| one.name().to_string().ends_with("000304_folds")).unwrap();
+    conn.revert_migration(&**folds).unwrap();
+    drop(conn);
+
+    let db = open(&path).await;
+    let before = channels::on_chain(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!((before.deposit, before.paid), (amount(1_000_000), amount(70)));
+    taken(&db, 80, 0, &settled(id, 90)).await;
+    taken(&db, 80, 1, &opened(channel(71).1, 100)).await;
+    let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!((stored.deposit, stored.paid), (amount(1_000_000), amount(90)));
+    assert_eq!((stored.status, stored.opened_at), (ChannelStatus::WaitCoop, Some(1)));
+    let known = offerings::get(&mut db.read().await.unwrap(), AGENT, offering(1)).await.unwrap();
+    assert_eq!((known.free_supply, known.announced_at), (4 - 1, Some(1)));
+    drop(db);
+    // From now on without the stored events.
+    let (mut conn, read) = counting(&path);
+    let next = ChainEvent::Settled { paid: amount(91) };
+    channels::advance(&mut conn, id, place(81, 0).at, next).await.unwrap();
+    assert_eq!(channels::on_chain(&mut conn, id).await.unwrap().paid, amount(91));
+    assert_eq!(read.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_event_that_is_found_late_counts_in_its_place() {
+    let (_dir, db, id) = history(130).await;
+    let request = changed(id, ChainEvent::CloseRequested { paid: amount(20), ends_at: privatix_channel::ChainTime::new(900) });
+    let cancelled = ChainEvent::ToppedUp { deposit: amount(2_000_000), request_cancelled: true };
+    taken(&db, 200, 0, &changed(id, cancelled)).await;
+    // The announcement and the close request of before were omitted.
+    taken(&db, 100, 7, &request).await;
+    taken(&db, 100, 8, &offered(AGENT, offering(1), OfferingEvent::PoppedUp(announcement(2)))).await;
+    let check = async |db: &Database| {
+        let mut conn = db.read().await.unwrap();
+        let stored = channels::get(&mut conn, id).await.unwrap();
+        let known = offerings::get(&mut conn, AGENT, offering(1)).await.unwrap();
+        assert_eq!((stored.status, stored.paid), (ChannelStatus::Active, amount(130)));
+        assert_eq!((known.free_supply, known.announced_at), (2, Some(100)));
+    };
+    check(&db).await;
+    undone(&db, 150).await;
+    let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!(stored.status, ChannelStatus::InChallenge);
+    taken(&db, 201, 0, &changed(id, cancelled)).await;
+    check(&db).await;
+}
