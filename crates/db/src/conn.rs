@@ -22,7 +22,8 @@ pub struct SqliteConn {
 }
 
 impl SqliteConn {
-    pub(crate) fn new(conn: SqliteConnection) -> Self {
+    /// A connection that nobody watches.
+    pub fn new(conn: SqliteConnection) -> Self {
         Self { wrapped: Wrapped::new(conn), watched: None }
     }
 

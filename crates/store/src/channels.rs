@@ -265,12 +265,14 @@ pub async fn local_endpoints(conn: &mut Conn, channel: ChannelId) -> Result<Loca
     let others = channels::table
         .filter(channels::local_endpoint.is_not_null())
         .filter(channels::id.ne(id(channel)))
-        .order(channels::service_since.desc())
         .select(channels::local_endpoint.assume_not_null());
     // Spelled out and not bound, for the partial index `channels_live`.
     let live = diesel::dsl::sql::<diesel::sql_types::Bool>("channels.service <> 'terminated'");
-    let in_use = others.filter(live);
-    let freed = others.filter(channels::service.eq(ServiceStatus::Terminated.as_str())).limit(FREED);
+    let in_use = others.filter(live).order(channels::created_at);
+    let freed = others
+        .filter(channels::service.eq(ServiceStatus::Terminated.as_str()))
+        .order(channels::service_since.desc())
+        .limit(FREED);
     let in_use: Vec<String> = on!(&mut *conn, |c| in_use.load(c).await)?;
     let freed: Vec<String> = on!(conn, |c| freed.load(c).await)?;
     Ok(LocalEndpoints {

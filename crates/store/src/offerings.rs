@@ -3,7 +3,10 @@
 use std::time::SystemTime;
 
 use alloy::primitives::Address;
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use privatix_channel::{Amount, Fee, OfferingHash};
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
@@ -279,7 +282,7 @@ pub async fn without_message(
 ) -> Result<Vec<(Address, OfferingHash)>, StoreError> {
     let query = offerings::table
         .filter(offerings::message.is_null())
-        .filter(offerings::status.eq_any(ON_MARKET))
+        .filter(on_market())
         .order((offerings::announced_at.desc(), offerings::created_at.desc()))
         .limit(limit.into())
         .select((offerings::agent, offerings::hash));
@@ -290,8 +293,10 @@ pub async fn without_message(
         .collect())
 }
 
-/// The stored names of the statuses that are on the market.
-const ON_MARKET: [&str; 3] = ["registered", "popping_up", "popped_up"];
+/// Those on the market. Spelled out and not bound, for the partial indexes.
+fn on_market() -> SqlLiteral<Bool> {
+    sql::<Bool>("offerings.status IN ('registered', 'popping_up', 'popped_up')")
+}
 
 /// Which offerings to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -326,9 +331,9 @@ pub async fn list(
     }
     if filter.available {
         query = query
-            .filter(offerings::free_supply.gt(0))
+            .filter(sql::<Bool>("offerings.free_supply > 0"))
             .filter(offerings::message.is_not_null())
-            .filter(offerings::status.eq_any(ON_MARKET));
+            .filter(on_market());
     }
     let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
     rows.into_iter().map(TryInto::try_into).collect()

@@ -145,7 +145,10 @@ async fn what_an_earlier_version_stored_is_folded_once_when_it_is_touched() {
 #[tokio::test]
 async fn an_event_that_is_found_late_counts_in_its_place() {
     let (_dir, db, id) = history(130).await;
-    let request = changed(id, ChainEvent::CloseRequested { paid: amount(20), ends_at: privatix_channel::ChainTime::new(900) });
+    let request = changed(
+        id,
+        ChainEvent::CloseRequested { paid: amount(20), ends_at: privatix_channel::ChainTime::new(900) },
+    );
     let cancelled = ChainEvent::ToppedUp { deposit: amount(2_000_000), request_cancelled: true };
     taken(&db, 200, 0, &changed(id, cancelled)).await;
     // The announcement and the close request of before were omitted.

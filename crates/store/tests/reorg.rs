@@ -459,7 +459,10 @@ async fn news_of_a_channel_that_is_not_kept_here_is_stored_and_changes_nothing_e
     let mut tx = db.begin().await.unwrap();
     let event = opened(descriptor, 150);
     assert!(events::record(&mut tx, place(3, 0), &event).await.unwrap());
-    assert_eq!(channels::advance(&mut tx, id, place(3, 0).at, event.channel_event().unwrap()).await.unwrap(), None);
+    assert_eq!(
+        channels::advance(&mut tx, id, place(3, 0).at, event.channel_event().unwrap()).await.unwrap(),
+        None
+    );
     assert_eq!(channels::find(&mut tx, id).await.unwrap(), None);
     assert_eq!(events::of_channel(&mut tx, id).await.unwrap().len(), 1);
 }

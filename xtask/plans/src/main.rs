@@ -45,12 +45,13 @@ async fn main() -> Result<()> {
     let sets = [privatix_jobs::MIGRATIONS, privatix_chain::MIGRATIONS, privatix_store::MIGRATIONS];
     let db = Database::open(&home.path().join("plans.db"), &sets).await?;
     let mut conn = db.read().await?;
+    let partial = partial_indexes(&mut conn).await?;
     let mut checked = 0_u32;
     let mut used = BTreeSet::new();
     for statement in &notes.statements {
         let Some(steps) = plan(&mut conn, statement).await? else { continue };
         checked = checked.saturating_add(1);
-        for step in steps.iter().filter(|step| is_costly(step, statement)) {
+        for step in steps.iter().filter(|step| is_costly(step, statement, &partial)) {
             match ALLOWED.iter().position(|a| step.starts_with(a.step) && statement.contains(a.of)) {
                 Some(n) => {
                     used.insert(n);
@@ -71,6 +72,14 @@ async fn main() -> Result<()> {
     Err(format!("{} faults", faults.len()).into())
 }
 
+async fn partial_indexes(conn: &mut ReadGuard) -> Result<BTreeSet<String>> {
+    let query = diesel::sql_query(
+        "SELECT name AS detail FROM sqlite_master WHERE type = 'index' AND sql LIKE '% WHERE %'",
+    );
+    let names: Vec<Step> = on!(&mut **conn, |c| query.load(c).await)?;
+    Ok(names.into_iter().map(|name| name.detail).collect())
+}
+
 /// The steps of a statement's plan; `None` if it is none of a program's tables, or has none.
 async fn plan(conn: &mut ReadGuard, statement: &str) -> Result<Option<Vec<String>>> {
     const PLANNED: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
@@ -86,13 +95,20 @@ async fn plan(conn: &mut ReadGuard, statement: &str) -> Result<Option<Vec<String
     }
 }
 
-/// Rows of a subquery or of a virtual table are as many as the caller passes.
-fn is_costly(step: &str, statement: &str) -> bool {
-    let scans = step.strip_prefix("SCAN ").is_some_and(|of| {
-        !of.starts_with('(') && !of.contains("VIRTUAL TABLE") && !of.starts_with("CONSTANT ROW")
-    });
-    let sorts = step.starts_with("USE TEMP B-TREE") && !statement.contains(" LIMIT ");
-    scans || sorts
+/// Rows of a subquery or of a virtual table are as many as the caller passes; a partial index holds what it was made for;
+/// and a page of everything, in the order of an index, ends with its limit.
+fn is_costly(step: &str, statement: &str, partial: &BTreeSet<String>) -> bool {
+    let is_limited = statement.contains(" LIMIT ");
+    if let Some(of) = step.strip_prefix("SCAN ") {
+        let words: Vec<&str> = of.split(' ').collect();
+        let index =
+            words.iter().position(|word| *word == "INDEX").and_then(|at| words.get(at.checked_add(1)?));
+        let is_partial = index.is_some_and(|index| partial.contains(*index));
+        let is_page = is_limited && !statement.contains(" WHERE ") && !statement.contains(" GROUP BY ");
+        let is_given = of.starts_with('(') || of.starts_with("CONSTANT ROW") || of.contains("VIRTUAL TABLE");
+        return !(is_given || is_partial || is_page);
+    }
+    step.starts_with("USE TEMP B-TREE") && !is_limited
 }
 
 struct Notes {
@@ -121,5 +137,28 @@ impl Notes {
             return Err("no query was noted: run the tests with the folder in PRIVATIX_NOTE_QUERIES".into());
         }
         Ok(Self { sites, statements })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_tables_and_sorts_without_a_limit_are_costly() {
+        let partial = BTreeSet::from(["job_due".to_owned()]);
+        for (step, statement, expected) in [
+            ("SCAN job", "SELECT 1 FROM job", true),
+            ("SCAN job USING COVERING INDEX job_subject", "SELECT 1 FROM job WHERE a = ? LIMIT ?", true),
+            ("SCAN job USING INDEX job_ids", "SELECT 1 FROM job ORDER BY id LIMIT ?", false),
+            ("SCAN job USING INDEX job_due", "SELECT 1 FROM job WHERE claim_at IS NOT NULL", false),
+            ("SCAN json_each VIRTUAL TABLE INDEX 1:", "SELECT 1 FROM json_each(?)", false),
+            ("SCAN (subquery-1)", "SELECT 1 FROM (SELECT 1)", false),
+            ("SEARCH job USING INDEX job_due (kind=?)", "SELECT 1 FROM job", false),
+            ("USE TEMP B-TREE FOR ORDER BY", "SELECT 1 FROM job ORDER BY a", true),
+            ("USE TEMP B-TREE FOR ORDER BY", "SELECT 1 FROM job ORDER BY a LIMIT ?", false),
+        ] {
+            assert_eq!(is_costly(step, statement, &partial), expected, "{step} of {statement}");
+        }
     }
 }

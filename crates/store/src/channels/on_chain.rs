@@ -12,12 +12,12 @@ use privatix_db::{Conn, on};
 use super::{Channel, Row};
 use crate::StoreError;
 use crate::columns::{amount, id, parse, signed};
+use crate::events;
 use crate::fold::{self, Fold};
 use crate::replay::{Known, OwnStep, Replay};
 use crate::schema::channels;
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value};
-use crate::events;
 
 /// What the chain says of a channel: a fold of its events.
 pub async fn on_chain(conn: &mut Conn, channel: ChannelId) -> Result<OnChain, StoreError> {
@@ -60,8 +60,7 @@ pub async fn advance(
     let Some((row, stored)) = load(conn, channel).await? else { return Ok(None) };
     let (known, fold) = match stored {
         Some(mut fold) if fold.last < Some(at) => {
-            let mut known =
-                Known { state: fold.state, status: parse("channel status", &row.status)? };
+            let mut known = Known { state: fold.state, status: parse("channel status", &row.status)? };
             known.apply(at, event);
             fold.state = known.state;
             if fold.took(at) {
@@ -167,8 +166,11 @@ async fn load(
 
 fn own_step(row: &Row) -> Result<Option<OwnStep>, StoreError> {
     let Some(step) = &row.step else { return Ok(None) };
-    let after =
-        row.step_block.zip(row.step_index).map(|(block, index)| events::position(block, index)).transpose()?;
+    let after = row
+        .step_block
+        .zip(row.step_index)
+        .map(|(block, index)| events::position(block, index))
+        .transpose()?;
     Ok(Some(OwnStep { status: parse("channel status", step)?, after }))
 }
 

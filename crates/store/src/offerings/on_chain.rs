@@ -167,10 +167,8 @@ async fn store(conn: &mut Conn, offerings: Vec<(Key, Stored, Fold<State>)>) -> R
     let mut rows = Vec::with_capacity(offerings.len());
     for (key, stored, fold) in offerings {
         let Some(state) = &fold.state else {
-            let update = diesel::update(offerings::table.find((Addr::from(key.0), hash(key.1)))).set((
-                offerings::fold_version.eq(fold::VERSION),
-                offerings::fold.eq(fold::text(&fold)?),
-            ));
+            let update = diesel::update(offerings::table.find((Addr::from(key.0), hash(key.1))))
+                .set((offerings::fold_version.eq(fold::VERSION), offerings::fold.eq(fold::text(&fold)?)));
             on!(&mut *conn, |c| update.execute(c).await)?;
             continue;
         };
