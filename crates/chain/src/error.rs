@@ -135,12 +135,12 @@ pub enum ChainError {
     #[error(transparent)]
     Db(#[from] DbError),
     /// Signing failed.
-    #[error("signing for {account} failed: {reason}")]
+    #[error("signing for {account} failed: {source}")]
     Signing {
         /// The account.
         account: Address,
-        /// What the signer said.
-        reason: String,
+        /// What came of it.
+        source: crate::SignerError,
     },
     /// A bump was asked of a transaction that is not under way.
     #[error("transaction {tx} is {status}, only a sent one can have its fee raised")]

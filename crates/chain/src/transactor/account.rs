@@ -11,6 +11,7 @@ use super::fees::Waited;
 use super::memory::{AccountMemory, Now};
 use super::price::{Bid, Price, price};
 use super::rank::{Rank, rank};
+use super::signing::Draft;
 use super::slots::{Owner, Slots};
 use super::{Attempt, Fate, Fees, Inner, Obstacle, Raise, TxRecord, TxStatus, Wei, table};
 use crate::ChainError;
@@ -93,12 +94,12 @@ impl Account {
     }
 
     /// Takes note that one is on its way.
-    pub(super) fn fly(&mut self, signed: &Signed, rank: Rank) {
-        if let Some(displaced) = signed.displaces {
+    pub(super) fn fly(&mut self, draft: &Draft, rank: Rank) {
+        if let Some(displaced) = draft.displaces {
             self.flying.remove(&displaced);
         }
-        let cost = cost(&signed.seen, signed.gas_limit, signed.attempt.fees);
-        self.flying.insert(signed.seen.id, Flying { rank, cost });
+        let cost = cost(&draft.seen, draft.gas_limit, draft.fees);
+        self.flying.insert(draft.seen.id, Flying { rank, cost });
     }
 
     /// Whether anything of the account is in flight.
@@ -135,7 +136,7 @@ fn claim(slots: &mut Slots, item: &Item) {
 enum Push {
     Nothing,
     Resend(Attempt),
-    Replace(Box<Signed>),
+    Replace(Box<Draft>),
 }
 
 /// Of what was signed for one nonce, the bytes that go out again because nobody knows whether they arrived: the best offer,
@@ -183,6 +184,14 @@ impl Inner {
             if !watched.iter().any(is_known) && !open.iter().any(|item| is_known(&item.record)) {
                 watched.push(self.reload(*id).await?);
             }
+        }
+        let late = self.signed_late(memory, now, latest).await?;
+        if !late.is_empty() {
+            let stored = self.store(late).await?;
+            self.broadcast(memory, now, stored).await?;
+            // What was read of the intents is out of date.
+            self.wake.notify_one();
+            return Ok(());
         }
         let mut trouble = self.watch(memory, now, watched).await?;
         if !open.is_empty() {
@@ -232,6 +241,11 @@ impl Inner {
         for item in items {
             claim(&mut slots, item);
         }
+        for (id, nonce) in memory.signing.reserved() {
+            let item = items.iter().find(|item| item.record.id == id);
+            let rank = item.map_or(Rank::FIRST, |item| rank(&item.record, now.time));
+            slots.owners.entry(nonce).or_insert(Owner { id, rank, ending: false, stalled: false });
+        }
         let balance = u128::try_from(balance).unwrap_or(u128::MAX);
         Ok(Account { address, latest, slots, balance, flying })
     }
@@ -253,7 +267,7 @@ impl Inner {
         items: Vec<Item>,
     ) -> Result<Option<ChainError>, ChainError> {
         let mut trouble = None;
-        let (mut resend, mut signed) = (Vec::new(), Vec::new());
+        let (mut resend, mut drafts) = (Vec::new(), Vec::new());
         let mut sent: Vec<&Item> = items.iter().filter(|i| i.record.nonce >= Some(account.latest)).collect();
         sent.sort_by_key(|item| item.record.nonce);
         for item in sent {
@@ -262,7 +276,7 @@ impl Inner {
                 Ok(Push::Resend(attempt)) => resend.push((item.record.clone(), attempt)),
                 Ok(Push::Replace(replacement)) => {
                     account.fly(&replacement, rank(&item.record, now.time));
-                    signed.push(*replacement);
+                    drafts.push(*replacement);
                 }
                 Err(error) if super::work::is_of_one(&error) => trouble = Some(error),
                 Err(error) => return Err(error),
@@ -270,10 +284,11 @@ impl Inner {
         }
         let (new, unsigned) = self.sign_ready(memory, now, account, &items).await?;
         trouble = trouble.or(unsigned);
-        signed.extend(new);
-        if signed.is_empty() {
-            signed.extend(self.fillers(memory, now, account, &items).await?);
+        drafts.extend(new);
+        if drafts.is_empty() {
+            drafts.extend(self.fillers(memory, now, account, &items).await?);
         }
+        let signed = self.sign_all(memory, now, account.latest, drafts).await?;
         resend.extend(self.store(signed).await?);
         self.broadcast(memory, now, resend).await?;
         Ok(trouble)
@@ -289,15 +304,20 @@ impl Inner {
         let mut displaced = Vec::new();
         let mut tx = self.db.begin().await?;
         for mut signed in signed {
-            if signed.seen.filler && signed.seen.id == TxId(0) {
+            let is_new = signed.seen.filler && signed.seen.id == TxId(0);
+            if is_new {
                 signed.seen.id = changes::submit(&mut tx, self.chain_id, &signed.seen.intent, true).await?;
             }
             let id = signed.seen.id;
             if !changes::own(&mut tx, &signed).await? {
                 tracing::info!(tx = %id, "transaction was changed meanwhile; not sending what was signed");
+                if is_new {
+                    changes::end(&mut tx, id, TxStatus::Cancelled, None, false).await?;
+                }
                 continue;
             }
-            displaced.extend(signed.displaces);
+            // A filler that was being signed has no id yet.
+            displaced.extend(signed.displaces.filter(|id| *id != TxId(0)));
             let record = table::get(&mut tx, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
             stored.push((record, signed.attempt));
         }
@@ -343,7 +363,8 @@ impl Inner {
             }
             return Ok(Push::Nothing);
         }
-        let is_due = memory.is_due(record.id, now.head, self.options.poll_interval.max(SHORTEST_PAUSE));
+        let pause = self.options.poll_interval.max(SHORTEST_PAUSE);
+        let is_due = memory.is_due(record.id, now.head, pause);
         let unanswered = unanswered(item.at(nonce)).filter(|_| is_due);
         if item.held_at(nonce).is_none() {
             // Refused, and yet known: by a node that had it before, for one.
@@ -376,6 +397,7 @@ impl Inner {
         let raise = record.raise.is_some();
         let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) };
         let offer = match record.raise {
+            _ if !memory.signing.may_begin(record.id, pause) => Price::Keep,
             Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),
             // At most once for each head.
             None if newest.head >= now.head => Price::Keep,
@@ -383,22 +405,20 @@ impl Inner {
         };
         let obstacle = match offer {
             Price::Offer(fees) => {
-                let attempt = self.sign(now, record, nonce, gas, fees)?;
-                return Ok(Push::Replace(Box::new(Signed {
-                    seen: record.clone(),
-                    gas_limit: gas,
-                    attempt,
-                    displaces: None,
-                })));
+                let seen = record.clone();
+                let draft = Draft { seen, gas_limit: gas, nonce, fees, displaces: None, signed: None };
+                return Ok(Push::Replace(Box::new(draft)));
             }
             Price::Keep => None,
             Price::Wait { needed, cap } => Some(Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }),
             Price::Poor { needed } => Some(poor(record, needed, free)),
         };
-        if newest.head < now.head && !matches!(record.obstacle, Some(Obstacle::Refused { .. })) {
+        if newest.head < now.head
+            && !matches!(record.obstacle, Some(Obstacle::Refused { .. } | Obstacle::NotSigned { .. }))
+        {
             self.obstruct(record, obstacle).await?;
         }
-        if raise {
+        if raise && memory.signing.may_begin(record.id, pause) {
             let mut tx = self.db.begin().await?;
             changes::set_raise(&mut tx, record.id, None).await?;
             tx.commit().await?;

@@ -7,6 +7,7 @@ use alloy::primitives::{Address, B256};
 
 use super::fees::Waited;
 use super::price::Market;
+use super::signing::Signing;
 use super::{Fees, RevertPatience, TxId};
 
 /// Heads, or time, for which a higher count must stay to be believed.
@@ -54,6 +55,8 @@ pub(super) struct AccountMemory {
     missing: HashMap<u64, Heads>,
     /// When an intent was last tried in vain, or the pool asked for its transaction.
     tried: HashMap<TxId, (u64, Instant)>,
+    /// Signatures that are waited for.
+    pub(super) signing: Signing,
     /// Estimates that revert.
     reverts: HashMap<TxId, Heads>,
     /// What was not enough to replace a transaction that is not ours.
@@ -168,6 +171,7 @@ impl AccountMemory {
         self.tried.retain(|id, _| is_open(*id));
         self.reverts.retain(|id, _| is_open(*id));
         self.outbid.retain(|id, _| is_open(*id));
+        self.signing.keep(is_open);
     }
 }
 

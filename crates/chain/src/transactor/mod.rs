@@ -18,6 +18,8 @@ mod revert;
 mod rows;
 mod send;
 mod settle;
+mod signer;
+mod signing;
 mod slots;
 mod table;
 mod terms;
@@ -39,6 +41,7 @@ pub use intent::{Intent, TxId, Wei};
 pub use keyring::Keyring;
 pub use record::{Attempt, Ending, Fate, Inclusion, Obstacle, TxFilter, TxRecord, TxStatus};
 pub use revert::RevertDecoder;
+pub use signer::{Signer, SignerError};
 pub use urgency::{Deadline, Priority};
 
 use crate::{Backoff, ChainError, Endpoints, SinkError};
@@ -180,7 +183,7 @@ struct Inner {
     options: Options,
     status: watch::Sender<TransactorStatus>,
     updates: broadcast::Sender<TxUpdate>,
-    wake: Notify,
+    wake: Arc<Notify>,
     running: tokio::sync::Mutex<()>,
 }
 
@@ -452,7 +455,7 @@ impl TransactorBuilder {
                 options: self.options,
                 status: watch::Sender::new(status),
                 updates: broadcast::Sender::new(256),
-                wake: Notify::new(),
+                wake: Arc::new(Notify::new()),
                 running: tokio::sync::Mutex::new(()),
             }),
         }

@@ -150,6 +150,12 @@ pub enum Obstacle {
         /// The account.
         account: Address,
     },
+    /// Its account's signer does not sign it.
+    #[error("it is not signed: {reason}")]
+    NotSigned {
+        /// What came of it.
+        reason: String,
+    },
     /// It would revert now, but earlier transactions of the account may change that.
     #[error("it would fail ({reason}) before the account's earlier transactions are mined; waiting for them")]
     WaitsForEarlier {

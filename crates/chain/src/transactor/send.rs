@@ -2,18 +2,17 @@
 
 use std::time::{Instant, SystemTime};
 
-use alloy::consensus::{TxEip1559, TxLegacy};
-use alloy::primitives::{TxKind, U256};
 use futures::StreamExt;
 
 use super::account::{Account, Item, SHORTEST_PAUSE, poor};
-use super::changes::{self, Signed};
+use super::changes;
 use super::memory::{AccountMemory, Now};
 use super::price::{Price, price};
 use super::rank::rank;
 use super::refusal::Refusal;
 use super::settle::AT_ONCE;
-use super::slots::{Candidate, Slots};
+use super::signing::Draft;
+use super::slots::{Candidate, Slot, Slots};
 use super::work::is_of_one;
 use super::{
     Attempt, Deadline, Ending, Fate, Fees, Inner, Intent, Obstacle, Priority, TxId, TxRecord, TxStatus, Wei,
@@ -43,7 +42,7 @@ impl Inner {
         now: Now,
         account: &mut Account,
         items: &[Item],
-    ) -> Result<(Vec<Signed>, Option<ChainError>), ChainError> {
+    ) -> Result<(Vec<Draft>, Option<ChainError>), ChainError> {
         let mut ready = Vec::new();
         let pause = self.options.poll_interval.max(SHORTEST_PAUSE);
         for item in items {
@@ -53,6 +52,9 @@ impl Inner {
             {
                 let obstacle = Obstacle::OutOfReach { nonce, next: account.latest };
                 self.obstruct(record, Some(obstacle)).await?;
+                continue;
+            }
+            if !memory.signing.may_begin(record.id, pause) {
                 continue;
             }
             // An urgent one that is on its way already may move ahead of what is stuck.
@@ -152,7 +154,7 @@ impl Inner {
         item: &Item,
         candidate: &Candidate,
         gas: Gas,
-    ) -> Result<Option<Signed>, ChainError> {
+    ) -> Result<Option<Draft>, ChainError> {
         let record = &item.record;
         let gas_limit = match gas {
             Gas::Limit(limit) => limit,
@@ -174,27 +176,19 @@ impl Inner {
         let outbid = memory.outbid.get(&record.id).copied();
         bid.held = [at_nonce, outbid].into_iter().flatten().reduce(Fees::join);
         let obstacle = match price(&self.options.fees, &now.market, &bid, now.time) {
-            Price::Offer(fees) => match self.sign(now, record, slot.nonce, gas_limit, fees) {
-                Ok(attempt) => {
-                    let signed =
-                        Signed { seen: record.clone(), gas_limit, attempt, displaces: slot.displaces };
-                    account.fly(&signed, candidate.rank);
-                    return Ok(Some(signed));
-                }
-                Err(error) => {
-                    account.slots = before;
-                    return Err(error);
-                }
-            },
+            Price::Offer(fees) => {
+                let draft = draft(record, slot, gas_limit, fees, None);
+                account.fly(&draft, candidate.rank);
+                return Ok(Some(draft));
+            }
             // Its own bytes, which a pool may still have.
             Price::Keep => {
                 let own = item.attempts.iter().filter(|attempt| attempt.nonce == slot.nonce);
                 if let Some(newest) = own.max_by_key(|attempt| attempt.fees.max_fee) {
                     let attempt = Attempt { head: now.head, ..newest.clone() };
-                    let signed =
-                        Signed { seen: record.clone(), gas_limit, attempt, displaces: slot.displaces };
-                    account.fly(&signed, candidate.rank);
-                    return Ok(Some(signed));
+                    let draft = draft(record, slot, gas_limit, newest.fees, Some(attempt));
+                    account.fly(&draft, candidate.rank);
+                    return Ok(Some(draft));
                 }
                 None
             }
@@ -307,40 +301,6 @@ impl Inner {
         self.obstruct(record, Some(Obstacle::WouldRevert { reason })).await
     }
 
-    /// Signs a call for a nonce.
-    pub(super) fn sign(
-        &self,
-        now: Now,
-        record: &TxRecord,
-        nonce: u64,
-        gas_limit: u64,
-        fees: Fees,
-    ) -> Result<Attempt, ChainError> {
-        let intent = &record.intent;
-        let (to, value, input) = (TxKind::Call(intent.to), U256::from(intent.value), intent.input.clone());
-        let (raw, hash) = if now.market.base_fee.is_some() {
-            let unsigned = TxEip1559 {
-                chain_id: self.chain_id,
-                nonce,
-                gas_limit,
-                max_fee_per_gas: fees.max_fee,
-                max_priority_fee_per_gas: fees.priority_fee,
-                to,
-                value,
-                input,
-                ..Default::default()
-            };
-            self.keys.sign(intent.from, unsigned)?
-        } else {
-            // A chain without base fees does not know the transactions that offer to pay them (EIP-1559).
-            let (chain_id, gas_price) = (Some(self.chain_id), fees.max_fee);
-            let unsigned = TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input };
-            self.keys.sign(intent.from, unsigned)?
-        };
-        let at = SystemTime::now();
-        Ok(Attempt { hash, nonce, fees, fate: Fate::Unknown, at, raw, head: now.head })
-    }
-
     /// Transactions that do nothing, for nonces that something waits for and nobody can use.
     pub(super) async fn fillers(
         &self,
@@ -348,7 +308,7 @@ impl Inner {
         now: Now,
         account: &mut Account,
         items: &[Item],
-    ) -> Result<Vec<Signed>, ChainError> {
+    ) -> Result<Vec<Draft>, ChainError> {
         let gaps = account.slots.gaps();
         let Some(lowest) = gaps.first() else {
             memory.gap = None;
@@ -366,12 +326,17 @@ impl Inner {
         let flying = items.iter().filter(|item| item.record.filler && item.record.nonce.is_some()).count();
         for slot in gaps.into_iter().take(FILLERS.saturating_sub(flying)) {
             let Slots { ending, bound, .. } = &account.slots;
-            let ours =
-                slot.displaces.is_some() || ending.contains(&slot.nonce) || bound.contains(&slot.nonce);
+            let ours = slot.displaces.is_some()
+                || ending.contains(&slot.nonce)
+                || bound.contains(&slot.nonce)
+                || memory.signing.hangs_at(slot.nonce);
             if patient && !ours && !urgent {
                 continue;
             }
             let record = self.filler(now, account, slot.nonce);
+            if memory.signing.is_under_way(record.id, slot.nonce) {
+                continue;
+            }
             let gas_limit = match self.gas(&record).await? {
                 Gas::Limit(limit) => limit,
                 Gas::Reverts(reason) | Gas::Refused(reason) => {
@@ -389,8 +354,7 @@ impl Inner {
             match price(&self.options.fees, &now.market, &bid, now.time) {
                 Price::Offer(fees) => {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, "nobody can use this nonce; filling it");
-                    let attempt = self.sign(now, &item.record, slot.nonce, gas_limit, fees)?;
-                    fillers.push(Signed { seen: item.record, gas_limit, attempt, displaces: slot.displaces });
+                    fillers.push(draft(&item.record, slot, gas_limit, fees, None));
                 }
                 Price::Keep | Price::Wait { .. } | Price::Poor { .. } => {}
             }
@@ -527,6 +491,11 @@ fn candidate(record: &TxRecord, chain_now: u64) -> Candidate {
         repeatable: intent.repeatable,
         pressed,
     }
+}
+
+fn draft(record: &TxRecord, slot: Slot, gas_limit: u64, fees: Fees, signed: Option<Attempt>) -> Draft {
+    let Slot { nonce, displaces } = slot;
+    Draft { seen: record.clone(), gas_limit, nonce, fees, displaces, signed }
 }
 
 pub(super) fn call(record: &TxRecord) -> Call<'_> {

@@ -1,7 +1,7 @@
 //! What is cancelled is never mined, or is reported as mined.
 
 use alloy::primitives::{Address, U256};
-use privatix_chain::{Cancelled, ChainError, Intent, Transactor, TxId, TxStatus};
+use privatix_chain::{Cancelled, ChainError, Fate, Intent, Transactor, TxId, TxStatus};
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
 
@@ -55,7 +55,13 @@ async fn the_nonce_of_a_cancelled_intent_goes_to_the_next_one() {
     assert_eq!(cancel(&db, &transactor, id).await.unwrap(), Cancelled::Requested);
     let next = submit(&db, &transactor, gift(&anvil, 2)).await;
     let running = Running::transactor(&transactor);
-    until(&db, &transactor, next, "its broadcast", |record| record.nonce == Some(0)).await;
+    until(&db, &transactor, next, "its signature", |record| record.nonce == Some(0)).await;
+    wait_until("its broadcast", PATIENCE, async || {
+        let attempts = transactor.attempts(&mut db.read().await.unwrap(), next).await.unwrap();
+        attempts.iter().any(|attempt| attempt.fate == Fate::Held)
+    })
+    .await
+    .unwrap();
     over(&anvil, &db, &transactor, id).await;
     assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Cancelled);
     assert_eq!(ended(&db, &transactor, next).await.status, TxStatus::Mined);

@@ -25,6 +25,7 @@ mod refused;
 mod reorg;
 mod secrets;
 mod several;
+mod signers;
 mod support;
 mod transactor;
 mod urgent;
