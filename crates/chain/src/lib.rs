@@ -79,9 +79,9 @@ pub use rpc::{
 };
 pub use transactor::{
     Attempt, Cancelled, Deadline, Ending, Fate, FeePolicy, Fees, Finality, Inclusion, Intent, Keyring,
-    NoTxSink, Obstacle, Priority, Raise, RevertDecoder, Signer, SignerError, Transactor, TransactorBuilder,
-    TransactorState, TransactorStatus, TxChange, TxFilter, TxId, TxRecord, TxSink, TxStatus, TxUpdate,
-    TxWaiting, Wei,
+    NoTxSink, Obstacle, Priority, Raise, RevertDecoder, Signer, SignerError, TooMuchGas, Transactor,
+    TransactorBuilder, TransactorState, TransactorStatus, TxChange, TxFilter, TxId, TxRecord, TxSink,
+    TxStatus, TxUpdate, TxWaiting, Wei,
 };
 
 /// The tables of the monitor and the transactor, for [`privatix_db::Database::open`].

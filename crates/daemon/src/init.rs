@@ -194,6 +194,8 @@ endpoint = {endpoint}
 # max_fee_gwei = 500
 # What a token is worth in ether, roughly: as its deadline approaches, the answer to a dispute may cost what it defends.
 # ether_per_token = "0.0005"
+# The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or else this (EIP-7825).
+# tx_gas_cap = 16777216
 
 [account]
 # The encrypted key (Web3 secret storage).

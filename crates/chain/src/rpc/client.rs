@@ -310,6 +310,12 @@ impl Rpc {
         self.timed("eth_gasPrice", self.endpoint.provider().get_gas_price()).await
     }
 
+    /// The most gas that the chain lets a transaction have (EIP-7825), where nodes report it.
+    pub(crate) async fn tx_gas_limit_cap(&self) -> Result<u64, RpcError> {
+        let cap: U64 = self.ask("eth_txGasLimitCap", ()).await?;
+        Ok(cap.to())
+    }
+
     pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<(), RpcError> {
         // Whatever is answered that is no refusal: the hash is known to us, and some nodes give none.
         let _: Option<Value> = self.ask("eth_sendRawTransaction", (Bytes::copy_from_slice(raw),)).await?;

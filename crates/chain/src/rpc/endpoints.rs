@@ -417,6 +417,10 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.gas_price().await }).await
     }
 
+    pub(crate) async fn tx_gas_limit_cap(&self) -> Result<u64, RpcError> {
+        self.read(|rpc| async move { rpc.tx_gas_limit_cap().await }).await
+    }
+
     /// The receipt of a transaction, if the one asked first or a second one shows it: the first one may lag.
     pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, RpcError> {
         let ask = |rpc: Rpc| async move { rpc.receipt(hash).await };

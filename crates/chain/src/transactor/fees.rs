@@ -87,9 +87,22 @@ pub struct FeePolicy {
     pub stuck_after_seconds: u64,
     /// Gas added to the estimate, in percent (default 20); unused gas costs nothing.
     pub gas_margin_percent: u32,
+    /// The most gas that a transaction may have (EIP-7825). None takes the endpoint's word for it, and 16,777,216 where it
+    /// gives none.
+    pub tx_gas_cap: Option<u64>,
 }
 
 const GWEI: u128 = 1_000_000_000;
+
+/// A call needs more gas than a transaction may have. Its intent fails with this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it needs {needed} gas, more than the {cap} that a transaction may have (EIP-7825); divide it")]
+pub struct TooMuchGas {
+    /// What it needs, as estimated.
+    pub needed: u64,
+    /// What it may have.
+    pub cap: u64,
+}
 
 impl Default for FeePolicy {
     fn default() -> Self {
@@ -100,6 +113,7 @@ impl Default for FeePolicy {
             stuck_after_blocks: 5,
             stuck_after_seconds: 60,
             gas_margin_percent: 20,
+            tx_gas_cap: None,
         }
     }
 }
@@ -111,10 +125,16 @@ impl FeePolicy {
         waited.seconds.checked_div(self.stuck_after_seconds).map_or(blocks, |seconds| seconds.min(blocks))
     }
 
-    /// The gas limit for an estimate.
-    pub fn gas_limit(&self, estimate: u64) -> u64 {
+    /// The gas limit for an estimate, where a transaction may have at most `cap`.
+    ///
+    /// # Errors
+    /// [`TooMuchGas`] for an estimate above it.
+    pub fn gas_limit(&self, estimate: u64, cap: u64) -> Result<u64, TooMuchGas> {
+        if estimate > cap {
+            return Err(TooMuchGas { needed: estimate, cap });
+        }
         let margin = u128::from(estimate) * u128::from(self.gas_margin_percent) / 100;
-        estimate.saturating_add(u64::try_from(margin).unwrap_or(u64::MAX))
+        Ok(estimate.saturating_add(u64::try_from(margin).unwrap_or(u64::MAX)).min(cap))
     }
 }
 
@@ -127,6 +147,15 @@ mod tests {
     #[test]
     fn a_zero_tip_still_rises() {
         assert_eq!(Fees::new(8, 0).replacement(), Fees::new(9, 1));
+    }
+
+    #[test]
+    fn the_margin_is_cut_at_the_cap_and_an_estimate_above_it_is_refused() {
+        let policy = FeePolicy::default();
+        assert_eq!(policy.gas_limit(100, 1_000), Ok(120));
+        assert_eq!(policy.gas_limit(900, 1_000), Ok(1_000));
+        assert_eq!(policy.gas_limit(1_000, 1_000), Ok(1_000));
+        assert_eq!(policy.gas_limit(1_001, 1_000), Err(TooMuchGas { needed: 1_001, cap: 1_000 }));
     }
 
     proptest! {

@@ -25,6 +25,19 @@ impl Inner {
     }
 }
 
+/// The most gas of a transaction where neither the operator nor the endpoint says otherwise (EIP-7825).
+const TX_GAS_CAP: u64 = 1 << 24;
+
+impl Inner {
+    /// The most gas that a transaction may have.
+    pub(super) async fn gas_cap(&self) -> Result<u64, ChainError> {
+        match self.options.fees.tx_gas_cap {
+            Some(cap) => Ok(cap),
+            None => Ok(opinion(self.rpc.tx_gas_limit_cap().await)?.unwrap_or(TX_GAS_CAP)),
+        }
+    }
+}
+
 /// Not every node has an opinion; the policy's least tip is ours then.
 fn opinion<T>(answer: Result<T, crate::RpcError>) -> Result<Option<T>, ChainError> {
     match answer {

@@ -23,6 +23,8 @@ pub(super) struct Memory {
     pub(super) best_head: u64,
     pub(super) lower_heads: u32,
     pub(super) seen: Option<SeenHead>,
+    /// The most gas of a transaction, once known.
+    pub(super) gas_cap: Option<u64>,
     pub(super) accounts: BTreeMap<Address, AccountMemory>,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Now {
     pub(super) market: Market,
     /// The newest block that no reorg takes back.
     pub(super) final_block: u64,
+    /// The most gas that a transaction may have.
+    pub(super) gas_cap: u64,
     /// The chain's time, in seconds, as it counts for urgency.
     pub(super) time: u64,
 }

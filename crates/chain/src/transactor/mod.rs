@@ -35,7 +35,7 @@ use privatix_db::{Conn, Database};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use fees::{FeePolicy, Fees, Raise};
+pub use fees::{FeePolicy, Fees, Raise, TooMuchGas};
 pub use finality::Finality;
 pub use intent::{Intent, TxId, Wei};
 pub use keyring::Keyring;

@@ -15,8 +15,8 @@ use super::signing::Draft;
 use super::slots::{Candidate, Slot, Slots};
 use super::work::is_of_one;
 use super::{
-    Attempt, Deadline, Ending, Fate, Fees, Inner, Intent, Obstacle, Priority, TxId, TxRecord, TxStatus, Wei,
-    revert, table,
+    Attempt, Deadline, Ending, Fate, Fees, Inner, Intent, Obstacle, Priority, TooMuchGas, TxId, TxRecord,
+    TxStatus, Wei, revert, table,
 };
 use crate::ChainError;
 use crate::rpc::{Call, Fault, RpcError};
@@ -29,6 +29,7 @@ const FILLERS: usize = 16;
 /// What a call needs.
 enum Gas {
     Limit(u64),
+    TooMuch(TooMuchGas),
     Reverts(String),
     Poor,
     Refused(String),
@@ -79,7 +80,7 @@ impl Inner {
                 .take(AT_ONCE)
                 .collect();
             let estimates: Vec<_> =
-                with_place.into_iter().map(|(item, candidate)| self.estimate(item, candidate)).collect();
+                with_place.into_iter().map(|(item, candidate)| self.estimate(now, item, candidate)).collect();
             let mut estimates = futures::stream::iter(estimates).buffered(AT_ONCE);
             while let Some((item, candidate, gas)) = estimates.next().await {
                 let gas = match gas {
@@ -102,12 +103,13 @@ impl Inner {
 
     async fn estimate<'a>(
         &self,
+        now: Now,
         item: &'a Item,
         candidate: Candidate,
     ) -> (&'a Item, Candidate, Result<Gas, ChainError>) {
         let gas = match item.record.gas_limit.filter(|_| item.record.status == TxStatus::Sent) {
             Some(limit) => Ok(Gas::Limit(limit)),
-            None => self.gas(&item.record).await,
+            None => self.gas(now, &item.record).await,
         };
         (item, candidate, gas)
     }
@@ -215,7 +217,7 @@ impl Inner {
     }
 
     /// The gas limit for a call.
-    async fn gas(&self, record: &TxRecord) -> Result<Gas, ChainError> {
+    async fn gas(&self, now: Now, record: &TxRecord) -> Result<Gas, ChainError> {
         let urgent = record.intent.priority == Priority::Urgent;
         let estimate = if urgent {
             // What is in flight of ours is overtaken.
@@ -224,7 +226,10 @@ impl Inner {
             self.rpc.estimate(call(record)).await
         };
         let fault = match estimate {
-            Ok(estimate) => return Ok(Gas::Limit(self.options.fees.gas_limit(estimate))),
+            Ok(estimate) => {
+                let limit = self.options.fees.gas_limit(estimate, now.gas_cap);
+                return Ok(limit.map_or_else(Gas::TooMuch, Gas::Limit));
+            }
             Err(error) => match error.fault {
                 Fault::Refused { .. } | Fault::TooLarge(_) => error.fault,
                 _ => return Err(error.into()),
@@ -249,6 +254,7 @@ impl Inner {
     ) -> Result<(), ChainError> {
         let obstacle = match gas {
             Gas::Reverts(reason) => return self.reverts(memory, now, account, record, reason).await,
+            Gas::TooMuch(reason) => return self.believe(memory, now, record, reason.to_string()).await,
             Gas::Poor => {
                 let rank = rank(record, now.time);
                 let is_urgent = record.intent.priority == Priority::Urgent;
@@ -292,6 +298,17 @@ impl Inner {
             }
             Err(error) => return Err(error.into()),
         }
+        self.believe(memory, now, record, reason).await
+    }
+
+    /// Gives up what cannot be sent if that lasts; an urgent one not before its deadline.
+    async fn believe(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        record: &TxRecord,
+        reason: String,
+    ) -> Result<(), ChainError> {
         let lasts = memory.revert(record.id, now.head).lasts(self.options.reverts, Instant::now());
         let has_time = record.intent.priority == Priority::Urgent
             && record.intent.deadline.is_some_and(|deadline| deadline.left(now.time) > 0);
@@ -337,13 +354,13 @@ impl Inner {
             if memory.signing.is_under_way(record.id, slot.nonce) {
                 continue;
             }
-            let gas_limit = match self.gas(&record).await? {
+            let gas_limit = match self.gas(now, &record).await? {
                 Gas::Limit(limit) => limit,
                 Gas::Reverts(reason) | Gas::Refused(reason) => {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, reason, "a nonce cannot be filled");
                     continue;
                 }
-                Gas::Poor => continue,
+                Gas::Poor | Gas::TooMuch(_) => continue,
             };
             let rank = rank(&record, now.time);
             let item = Item { record, attempts: Vec::new() };

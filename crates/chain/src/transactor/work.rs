@@ -157,7 +157,12 @@ impl Inner {
                 final_block: self.final_block(&head).await?,
             }),
         };
+        let gas_cap = match memory.gas_cap {
+            Some(cap) => cap,
+            None => *memory.gas_cap.insert(self.gas_cap().await?),
+        };
         Ok(Now {
+            gas_cap,
             head: number,
             hash: head.hash,
             market: seen.market,

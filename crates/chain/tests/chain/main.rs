@@ -12,6 +12,7 @@
 
 mod cancel;
 mod catch_up;
+mod chains;
 mod crash;
 mod endpoints;
 mod fees;

@@ -62,6 +62,9 @@ pub struct ChainSection {
     /// wait with all others while gas is dearer than `max_fee_gwei`.
     #[serde(default)]
     pub ether_per_token: Option<EtherPerToken>,
+    /// The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or 16,777,216.
+    #[serde(default)]
+    pub tx_gas_cap: Option<u64>,
 }
 
 const fn confirmations() -> u64 {
@@ -132,6 +135,7 @@ impl ChainSection {
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
         settings.fees = FeePolicy::default();
         settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);
+        settings.fees.tx_gas_cap = self.tx_gas_cap;
         settings.ether_per_token = self.ether_per_token;
         settings
     }
