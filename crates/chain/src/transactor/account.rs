@@ -231,7 +231,7 @@ impl Inner {
                     let gas = item.record.gas_limit.unwrap_or(0);
                     flying.insert(id, Flying { rank, cost: cost(&item.record, gas, fees) });
                     let ending = item.record.ending.is_some();
-                    Owner { id, rank, ending, stalled: stuck || !self.pays(now, fees) }
+                    Owner { id, rank, ending, stalled: stuck || !Self::pays(now, fees) }
                 }
                 // Mined, as another node has it: its nonce is out of question.
                 None => Owner { id, rank: Rank::FIRST, ending: false, stalled: false },
@@ -251,8 +251,8 @@ impl Inner {
     }
 
     /// Whether an offer is what half of the market pays now.
-    fn pays(&self, now: Now, fees: Fees) -> bool {
-        let policy = &self.options.fees;
+    fn pays(now: Now, fees: Fees) -> bool {
+        let policy = &now.fees;
         let tip = now.market.tips[0]
             .clamp(policy.min_priority_fee, policy.max_priority_fee.max(policy.min_priority_fee));
         fees.max_fee >= now.market.base_fee.map_or(now.market.usual, |base| base.saturating_add(tip))
@@ -393,15 +393,27 @@ impl Inner {
         };
         let is_urgent = record.intent.priority == super::Priority::Urgent;
         let free = account.free_for(record.id, rank(record, now.time), is_urgent, None);
-        let balance = free.saturating_sub(record.intent.value);
         let raise = record.raise.is_some();
-        let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) };
+        // At most once for each head.
+        let beside = match raise || newest.head < now.head {
+            true => match self.fee_beside(now, record, gas).await {
+                Ok(wei) => wei,
+                Err(error) => {
+                    // The others' work is not held up; it is asked again in the next pass.
+                    tracing::debug!(tx = %record.id, %error, "what it costs beside the gas is not known");
+                    return Ok(Push::Nothing);
+                }
+            },
+            false => 0,
+        };
+        let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
+        let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) }.beside(beside);
         let offer = match record.raise {
             _ if !memory.signing.may_begin(record.id, pause) => Price::Keep,
             Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),
             // At most once for each head.
             None if newest.head >= now.head => Price::Keep,
-            _ => price(&self.options.fees, &now.market, &bid, now.time),
+            _ => price(&now.fees, &now.market, &bid, now.time),
         };
         let obstacle = match offer {
             Price::Offer(fees) => {
@@ -411,7 +423,7 @@ impl Inner {
             }
             Price::Keep => None,
             Price::Wait { needed, cap } => Some(Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }),
-            Price::Poor { needed } => Some(poor(record, needed, free)),
+            Price::Poor { needed } => Some(poor(record, needed.saturating_add(beside), free)),
         };
         if newest.head < now.head
             && !matches!(record.obstacle, Some(Obstacle::Refused { .. } | Obstacle::NotSigned { .. }))

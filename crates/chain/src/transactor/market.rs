@@ -1,7 +1,7 @@
 //! What gas costs, as the endpoint reports it.
 
-use super::Inner;
 use super::price::Market;
+use super::{FeePolicy, Inner};
 use crate::ChainError;
 use crate::rpc::{BlockHeader, Fault, FeeHistory};
 
@@ -30,8 +30,8 @@ const TX_GAS_CAP: u64 = 1 << 24;
 
 impl Inner {
     /// The most gas that a transaction may have.
-    pub(super) async fn gas_cap(&self) -> Result<u64, ChainError> {
-        match self.options.fees.tx_gas_cap {
+    pub(super) async fn gas_cap(&self, policy: &FeePolicy) -> Result<u64, ChainError> {
+        match policy.tx_gas_cap {
             Some(cap) => Ok(cap),
             None => Ok(opinion(self.rpc.tx_gas_limit_cap().await)?.unwrap_or(TX_GAS_CAP)),
         }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, B256};
 
 use super::fees::Waited;
+use super::model::FeeModel;
 use super::price::Market;
 use super::signing::Signing;
-use super::{Fees, RevertPatience, TxId};
+use super::{FeePolicy, Fees, RevertPatience, TxId};
 
 /// Heads, or time, for which a higher count must stay to be believed.
 const COUNT_HEADS: u32 = 3;
@@ -23,8 +24,8 @@ pub(super) struct Memory {
     pub(super) best_head: u64,
     pub(super) lower_heads: u32,
     pub(super) seen: Option<SeenHead>,
-    /// The most gas of a transaction, once known.
-    pub(super) gas_cap: Option<u64>,
+    /// How the chain charges, and the most gas of a transaction, once known.
+    pub(super) rules: Option<(FeeModel, u64)>,
     pub(super) accounts: BTreeMap<Address, AccountMemory>,
 }
 
@@ -45,6 +46,9 @@ pub(super) struct Now {
     pub(super) market: Market,
     /// The newest block that no reorg takes back.
     pub(super) final_block: u64,
+    pub(super) model: FeeModel,
+    /// What gas may cost, on a chain that charges like this.
+    pub(super) fees: FeePolicy,
     /// The most gas that a transaction may have.
     pub(super) gas_cap: u64,
     /// The chain's time, in seconds, as it counts for urgency.

@@ -9,6 +9,7 @@ mod intent;
 mod keyring;
 mod market;
 mod memory;
+mod model;
 mod outcome;
 mod price;
 mod rank;

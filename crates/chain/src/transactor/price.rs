@@ -38,6 +38,13 @@ pub(super) struct Bid {
     pub(super) raise: bool,
 }
 
+impl Bid {
+    /// The same, where a transaction costs this much beside its gas.
+    pub(super) fn beside(self, wei: u128) -> Self {
+        Self { elsewhere: self.elsewhere.saturating_add(wei), ..self }
+    }
+}
+
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Price {

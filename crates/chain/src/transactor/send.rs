@@ -28,7 +28,11 @@ const FILLERS: usize = 16;
 
 /// What a call needs.
 enum Gas {
-    Limit(u64),
+    /// A limit, and what is paid beside the gas, in wei.
+    Limit {
+        limit: u64,
+        beside: u128,
+    },
     TooMuch(TooMuchGas),
     Reverts(String),
     Poor,
@@ -108,7 +112,10 @@ impl Inner {
         candidate: Candidate,
     ) -> (&'a Item, Candidate, Result<Gas, ChainError>) {
         let gas = match item.record.gas_limit.filter(|_| item.record.status == TxStatus::Sent) {
-            Some(limit) => Ok(Gas::Limit(limit)),
+            Some(limit) => {
+                let beside = self.fee_beside(now, &item.record, limit).await;
+                beside.map(|beside| Gas::Limit { limit, beside })
+            }
             None => self.gas(now, &item.record).await,
         };
         (item, candidate, gas)
@@ -158,8 +165,8 @@ impl Inner {
         gas: Gas,
     ) -> Result<Option<Draft>, ChainError> {
         let record = &item.record;
-        let gas_limit = match gas {
-            Gas::Limit(limit) => limit,
+        let (gas_limit, beside) = match gas {
+            Gas::Limit { limit, beside } => (limit, beside),
             refused => {
                 memory.tried(record.id, now.head);
                 self.not_estimated(memory, now, account, record, refused).await?;
@@ -171,13 +178,13 @@ impl Inner {
         let Some(slot) = account.slots.take(candidate) else { return Ok(None) };
         let is_urgent = candidate.priority == Priority::Urgent;
         let free = account.free_for(record.id, candidate.rank, is_urgent, slot.displaces);
-        let balance = free.saturating_sub(record.intent.value);
-        let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance);
+        let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
+        let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).beside(beside);
         let at_nonce = self.held_at(account, slot.nonce).await?;
         bid.own = slot.displaces.is_none() && at_nonce == item.held_at(slot.nonce);
         let outbid = memory.outbid.get(&record.id).copied();
         bid.held = [at_nonce, outbid].into_iter().flatten().reduce(Fees::join);
-        let obstacle = match price(&self.options.fees, &now.market, &bid, now.time) {
+        let obstacle = match price(&now.fees, &now.market, &bid, now.time) {
             Price::Offer(fees) => {
                 let draft = draft(record, slot, gas_limit, fees, None);
                 account.fly(&draft, candidate.rank);
@@ -195,7 +202,7 @@ impl Inner {
                 None
             }
             Price::Wait { needed, cap } => Some(Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }),
-            Price::Poor { needed } => Some(poor(record, needed, free)),
+            Price::Poor { needed } => Some(poor(record, needed.saturating_add(beside), free)),
         };
         account.slots = before;
         if record.status == TxStatus::Unsent {
@@ -227,8 +234,12 @@ impl Inner {
         };
         let fault = match estimate {
             Ok(estimate) => {
-                let limit = self.options.fees.gas_limit(estimate, now.gas_cap);
-                return Ok(limit.map_or_else(Gas::TooMuch, Gas::Limit));
+                let limit = match now.fees.gas_limit(estimate, now.gas_cap) {
+                    Ok(limit) => limit,
+                    Err(refusal) => return Ok(Gas::TooMuch(refusal)),
+                };
+                let beside = self.fee_beside(now, record, limit).await?;
+                return Ok(Gas::Limit { limit, beside });
             }
             Err(error) => match error.fault {
                 Fault::Refused { .. } | Fault::TooLarge(_) => error.fault,
@@ -266,7 +277,7 @@ impl Inner {
                 }
             }
             Gas::Refused(reason) => Obstacle::Refused { reason },
-            Gas::Limit(_) => return Ok(()),
+            Gas::Limit { .. } => return Ok(()),
         };
         self.obstruct(record, Some(obstacle)).await
     }
@@ -336,7 +347,7 @@ impl Inner {
             _ => memory.gap.insert((lowest.nonce, now.head)).1,
         };
         // What vanished from a pool may come back; not so what was refused or is wanted gone, and a dispute does not wait.
-        let patient = now.head < noticed.saturating_add(self.options.fees.stuck_after_blocks);
+        let patient = now.head < noticed.saturating_add(now.fees.stuck_after_blocks);
         let urgent = items.iter().any(|item| item.record.intent.priority == Priority::Urgent);
         let mut fillers = Vec::new();
         // One that lost its nonce is of no use any more.
@@ -354,8 +365,8 @@ impl Inner {
             if memory.signing.is_under_way(record.id, slot.nonce) {
                 continue;
             }
-            let gas_limit = match self.gas(now, &record).await? {
-                Gas::Limit(limit) => limit,
+            let (gas_limit, beside) = match self.gas(now, &record).await? {
+                Gas::Limit { limit, beside } => (limit, beside),
                 Gas::Reverts(reason) | Gas::Refused(reason) => {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, reason, "a nonce cannot be filled");
                     continue;
@@ -365,10 +376,11 @@ impl Inner {
             let rank = rank(&record, now.time);
             let item = Item { record, attempts: Vec::new() };
             let balance = account.free_for(item.record.id, rank, false, slot.displaces);
-            let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance);
+            let balance = balance.saturating_sub(beside);
+            let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).beside(beside);
             bid.held = self.held_at(account, slot.nonce).await?;
             bid.own = false;
-            match price(&self.options.fees, &now.market, &bid, now.time) {
+            match price(&now.fees, &now.market, &bid, now.time) {
                 Price::Offer(fees) => {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, "nobody can use this nonce; filling it");
                     fillers.push(draft(&item.record, slot, gas_limit, fees, None));

@@ -190,7 +190,7 @@ impl Inner {
     }
 
     /// The transaction of a draft.
-    fn transaction(&self, now: Now, draft: &Draft) -> TypedTransaction {
+    pub(super) fn transaction(&self, now: Now, draft: &Draft) -> TypedTransaction {
         let Draft { gas_limit, nonce, fees, .. } = *draft;
         let intent = &draft.seen.intent;
         let (to, value, input) = (TxKind::Call(intent.to), U256::from(intent.value), intent.input.clone());

@@ -157,11 +157,18 @@ impl Inner {
                 final_block: self.final_block(&head).await?,
             }),
         };
-        let gas_cap = match memory.gas_cap {
-            Some(cap) => cap,
-            None => *memory.gas_cap.insert(self.gas_cap().await?),
+        let (model, gas_cap) = match memory.rules {
+            Some(rules) => rules,
+            None => {
+                let model = self.fee_model(number).await?;
+                let gas_cap = self.gas_cap(&model.policy(self.options.fees)).await?;
+                tracing::debug!(?model, gas_cap, "the chain's rules are known");
+                *memory.rules.insert((model, gas_cap))
+            }
         };
         Ok(Now {
+            model,
+            fees: model.policy(self.options.fees),
             gas_cap,
             head: number,
             hash: head.hash,

@@ -1,10 +1,12 @@
 //! Chains with other rules: how much gas a transaction may have, and what else it costs.
 
-use alloy::primitives::{Address, U64};
-use privatix_chain::{FeePolicy, Intent, TooMuchGas, TxStatus};
+use alloy::primitives::{Address, U64, U256};
+use privatix_chain::{Attempt, FeePolicy, Intent, Obstacle, TooMuchGas, TxRecord, TxStatus};
 use privatix_testkit::{Anvil, Fault, FaultProxy, Overlay, Rule, Script};
 
-use crate::support::{Outcomes, Running, ended, fresh, http, submit, transactor};
+use crate::support::{Outcomes, Running, ended, fresh, http, submit, transactor, until};
+
+const ETHER: u128 = 1_000_000_000_000_000_000;
 
 fn gift(anvil: &Anvil) -> Intent {
     Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1)
@@ -45,4 +47,48 @@ async fn a_batch_above_the_gas_cap_fails_by_name() {
         }
         running.stop().await.unwrap();
     }
+}
+
+/// A gift on a node with the manners of another chain, and the transactor's proxy.
+async fn gift_on(overlay: Overlay, balance: Option<u128>) -> (TxRecord, Attempt) {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let script = Script(vec![Rule::new([], Fault::Overlay(overlay))]);
+    let proxy = FaultProxy::scripted(anvil.url(), script).await.unwrap();
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    if let Some(balance) = balance {
+        anvil.set_balance(anvil.account(1), U256::from(balance)).await.unwrap();
+    }
+    let id = submit(&db, &transactor, gift(&anvil)).await;
+    if balance.is_some() {
+        let is_poor = |record: &TxRecord| matches!(record.obstacle, Some(Obstacle::InsufficientFunds { .. }));
+        until(&db, &transactor, id, "an obstacle", is_poor).await;
+        assert_eq!(proxy.count("eth_sendRawTransaction"), 0, "the pool would refuse it");
+        anvil.set_balance(anvil.account(1), U256::from(10 * ETHER)).await.unwrap();
+        anvil.mine(1).await.unwrap();
+    }
+    let record = ended(&db, &transactor, id).await;
+    assert_eq!((record.status, record.failure.as_deref()), (TxStatus::Mined, None));
+    let attempt = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap().remove(0);
+    running.stop().await.unwrap();
+    (record, attempt)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_intent_is_mined_on_arbitrum() {
+    let (record, attempt) = gift_on(Overlay::Arbitrum { minimum_gas_price: 10_000_000 }, None).await;
+    assert_eq!(attempt.fees.priority_fee, 0, "tips are not collected");
+    assert_eq!(record.gas_limit, Some(28_000 * 3 / 2), "half above the estimate");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_intent_is_mined_on_the_op_stack() {
+    // With the fee of the other chain alone it could pay, but not with what that may become.
+    gift_on(Overlay::OpStack { l1_fee: 1_000_000_000_000_000_000 }, Some(ETHER * 5 / 4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_intent_is_mined_on_a_chain_without_base_fees() {
+    gift_on(Overlay::Legacy, None).await;
 }
