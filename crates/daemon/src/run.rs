@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use privatix_api::node::TorStatus;
@@ -121,6 +122,12 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         tracing::info!("{name} has ended");
         return Ok(());
     }
+    if !chain_answers(&parts.node, &parts.api, &shutdown).await? {
+        drop(parts);
+        background.end().await;
+        tracing::info!("{name} has ended");
+        return Ok(());
+    }
     let running = Box::pin(A::run(loaded.clone(), parts, shutdown));
     let ended = tokio::join!(running, reach).0;
     // What was still to be answered went over it.
@@ -146,6 +153,49 @@ async fn tor_ready(
     };
     let ((), ready) = tokio::try_join!(api.serve_starting(over.clone()), waiting)?;
     Ok(ready)
+}
+
+/// Between two looks for an endpoint that has never answered.
+const NO_ENDPOINT: Duration = Duration::from_secs(5);
+
+/// Waits until a node can be opened, while the API answers what is in the way: at the first start of all an endpoint has to
+/// show the contract, later ones go on from what was stored. Returns whether it can be: the daemon may be stopped before.
+async fn chain_answers(
+    node: &NodeParts,
+    api: &ApiServer,
+    shutdown: &CancellationToken,
+) -> Result<bool, DaemonError> {
+    let NodeParts { db, endpoints, chain, .. } = node;
+    if privatix_node::is_contract_stored(db, chain).await? {
+        return Ok(true);
+    }
+    let ask = async || match privatix_node::store_contract(db, endpoints, chain).await {
+        Ok(()) => Ok(None),
+        Err(error) if error.is_silence() => Ok(Some(error.to_string())),
+        Err(error) => Err(DaemonError::from(error)),
+    };
+    let Some(first) = shutdown.run_until_cancelled(ask()).await else { return Ok(false) };
+    let Some(trouble) = first? else { return Ok(true) };
+    tracing::warn!("no endpoint has shown the contract yet; waiting for one: {trouble}");
+    let (trouble, shown) = watch::channel(trouble);
+    let made = CancellationToken::new();
+    let waiting = async {
+        let answered = shutdown.run_until_cancelled(async {
+            loop {
+                tokio::time::sleep(NO_ENDPOINT).await;
+                match ask().await? {
+                    None => return Ok::<_, DaemonError>(()),
+                    Some(reason) => drop(trouble.send_replace(reason)),
+                }
+            }
+        });
+        let answered = answered.await.transpose()?;
+        made.cancel();
+        Ok::<_, DaemonError>(answered.is_some())
+    };
+    let serving = async { Ok(api.serve_without_chain(shown, made.clone()).await?) };
+    let ((), answers) = tokio::try_join!(serving, waiting)?;
+    Ok(answers)
 }
 
 /// Whether the chain endpoint is reached through the Tor in this process.

@@ -39,6 +39,17 @@ pub enum NodeError {
         /// What differs.
         mismatch: CodeMismatch,
     },
+    /// The node was opened without an endpoint, and the first one that answers shows another contract.
+    #[error(
+        "the {what} of contract {contract} is not that of its last check: check chain.contract and the endpoint; a start with \
+         an endpoint goes on with what is there now"
+    )]
+    OtherContract {
+        /// Its address.
+        contract: Address,
+        /// What differs.
+        what: &'static str,
+    },
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),

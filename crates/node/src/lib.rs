@@ -17,6 +17,7 @@
 
 mod account;
 mod error;
+mod facts;
 mod interests;
 pub mod lanes;
 mod messages;
@@ -38,6 +39,7 @@ mod wallet;
 
 pub use account::billing_account;
 pub use error::NodeError;
+pub use facts::{is_contract_stored, store_contract};
 pub use meter::Marks;
 pub use node::{Balances, Node, NodeParts, contract_code, contract_domain, contract_token, has_known_origin};
 pub use notices::Notices;

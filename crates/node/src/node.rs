@@ -15,11 +15,13 @@ use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Wake};
 use privatix_offering::{SignedOffering, Templates};
+use privatix_store::contract_facts::ContractFacts;
 use privatix_store::identity::{self, Identity};
 use privatix_store::recovery::{self, Recovery};
 use privatix_store::sessions;
 use tokio::sync::watch;
 
+use crate::facts::{self, Found};
 use crate::messages::Messages;
 use crate::services::Services;
 use crate::token::{self, Token};
@@ -100,6 +102,8 @@ pub struct Node {
     pub(crate) marks: Marks,
     pub(crate) wake: Wake,
     token: Token,
+    /// What the contract was at its last check, if no endpoint has shown it since.
+    pub(crate) unchecked: Option<ContractFacts>,
     /// Payments out of the wallet are prepared one at a time.
     pub(crate) payments: Arc<tokio::sync::Mutex<()>>,
     messages: Arc<Messages>,
@@ -139,7 +143,9 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Checks the endpoint and the contract, and that the database is this account's.
+    /// Checks the endpoint and the contract, and that the database is this account's. If no endpoint answers within ten
+    /// seconds, it opens with what the contract was at its last check, if there was one; [`run`](Self::run) then checks again,
+    /// and ends if the contract is another one.
     ///
     /// # Errors
     /// [`NodeError::Chain`] for an unreachable or wrong endpoint or contract; [`NodeError::Store`] for another's database;
@@ -163,11 +169,9 @@ impl Node {
             ));
         }
         let account = acts_for.unwrap_or_else(|| signer.address());
-        let (endpoint, domain) = first_domain(&endpoints, &chain).await?;
-        let psc = PSC::new(chain.contract, endpoint.provider());
-        let period = psc.challengePeriod().call().await.map_err(unreadable("the challenge period"))?;
-        let token = contract_token(endpoint, &domain).await?;
-        let challenge_period = Period::new(period.saturating_to());
+        let Found { facts: contract, is_checked } = facts::find(&db, &endpoints, &chain).await?;
+        let (domain, challenge_period) = (contract.domain, contract.challenge_period);
+        let token = facts::token(&contract);
         let longest = longest_view_age(chain.max_view_age, challenge_period);
         if longest < chain.max_view_age {
             tracing::info!(
@@ -226,6 +230,7 @@ impl Node {
             marks,
             wake: Wake::new(),
             token,
+            unchecked: (!is_checked).then_some(contract),
             payments: Arc::default(),
             messages,
             notices,
@@ -495,25 +500,6 @@ impl Node {
 fn longest_view_age(setting: Duration, challenge: Period) -> Duration {
     // Not 0, which would judge nothing.
     setting.min(Duration::from_secs((challenge.seconds() / 3).max(1).into()))
-}
-
-/// The contract as the first endpoint shows it that can be asked, and that endpoint.
-async fn first_domain<'a>(
-    endpoints: &'a Endpoints,
-    settings: &ChainSettings,
-) -> Result<(&'a Endpoint, Domain), NodeError> {
-    let mut refused = None;
-    for endpoint in endpoints.all() {
-        match contract_domain(endpoint, settings).await {
-            Ok(domain) => return Ok((endpoint, domain)),
-            Err(error) => {
-                tracing::warn!(endpoint = endpoint.label(), %error, "endpoint cannot be used for the start");
-                refused.get_or_insert(error);
-            }
-        }
-    }
-    // There is at least one.
-    Err(refused.unwrap_or_else(|| NodeError::Refused("no chain endpoint is configured".into())))
 }
 
 /// Asks the endpoint what the configured contract is: refuses a wrong chain, an address without code, a contract of

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::billing_account;
+use crate::facts;
 use crate::interests::interests;
 use crate::meter::{self, Assess, UsageLog};
 use crate::node::Engine;
@@ -141,6 +142,18 @@ impl Node {
                 token.cancelled().await;
             }
             ("recovery", ended.unwrap_or(Ok(())))
+        });
+        let (node, token) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move {
+            let checked = async {
+                let Some(opened) = &node.unchecked else { return Ok(()) };
+                facts::confirm(&node.db, &node.endpoints, &node.settings, opened).await
+            };
+            let ended = token.run_until_cancelled(checked).await;
+            if !matches!(ended, Some(Err(_))) {
+                token.cancelled().await;
+            }
+            ("check of the contract", ended.unwrap_or(Ok(())))
         });
         let (token, listener) = (stop.clone(), Arc::clone(&role));
         tasks.spawn(async move {

@@ -31,8 +31,8 @@ pub struct Token {
     pub symbol: Option<String>,
     /// The places of a whole token after the point, at most 77.
     pub decimals: Option<u8>,
-    /// How it gets from a wallet into the service contract.
-    pub way: DepositWay,
+    /// How it gets from a wallet into the service contract, in words; each payment asks again.
+    pub way: String,
 }
 
 /// What the permits of a trial allow: a base unit of an account that nobody has.
@@ -52,7 +52,7 @@ pub(crate) async fn read(provider: &DynProvider, domain: &Domain) -> Result<Toke
         address: domain.token(),
         symbol: symbol.as_deref().and_then(printable),
         decimals,
-        way: asked.way(domain, name.clone()).await?,
+        way: asked.way(domain, name.clone()).await?.to_string(),
         name: name.as_deref().and_then(printable),
     })
 }

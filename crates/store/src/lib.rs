@@ -28,6 +28,7 @@
 pub mod channels;
 mod columns;
 pub mod contract;
+pub mod contract_facts;
 mod error;
 pub mod events;
 mod fold;

@@ -133,4 +133,22 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    contract_facts (id) {
+        id -> Integer,
+        chain_id -> BigInt,
+        deployment_chain_id -> BigInt,
+        contract -> Binary,
+        token -> Binary,
+        code_hash -> Binary,
+        verdict -> Text,
+        challenge_period -> BigInt,
+        token_name -> Nullable<Text>,
+        token_symbol -> Nullable<Text>,
+        token_decimals -> Nullable<BigInt>,
+        deposits -> Text,
+        checked_at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(channels, vouchers, sessions, offerings);

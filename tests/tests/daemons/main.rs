@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use privatix_api::node::GetChannel;
-use privatix_channel::ChannelId;
+use privatix_api::node::{GetChannel, GetStatus};
+use privatix_channel::{Amount, ChannelId};
 use privatix_demo::daemon::{Daemon, Messages};
 use privatix_demo::statement::{Snapshot, Statement};
 use privatix_demo::{LIMIT, download, market};
-use privatix_testkit::{FileServer, wait_for};
+use privatix_testkit::{Fault, FaultProxy, FileServer, Rule, Script, wait_for};
 
 /// Where cargo puts the daemons: beside the folder of this test.
 fn bins() -> PathBuf {
@@ -80,6 +80,77 @@ async fn daemons_that_are_killed_while_traffic_flows_lose_no_payment() {
     let after = Snapshot::take(&chain, &agent, &client).await.unwrap();
     let statement = Statement { before, after, sold, bought, terms, downloaded: 0 };
     statement.check_chain().unwrap();
+    client.stop().await.unwrap();
+    agent.stop().await.unwrap();
+}
+
+async fn paid(daemon: &Daemon, channel: ChannelId) -> Amount {
+    daemon.call(&GetChannel { channel }).await.unwrap().channel.paid
+}
+
+async fn paid_above(daemon: &Daemon, channel: ChannelId, before: Amount) -> Amount {
+    wait_for("a payment", LIMIT, async || {
+        let now = paid(daemon, channel).await;
+        if now > before { Ok(now) } else { Err(format!("{now} paid")) }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agentd_starts_without_its_chain_and_takes_vouchers_until_the_bound() {
+    let chain = market::Chain::start().await.unwrap();
+    let proxy = FaultProxy::start(chain.url()).await.unwrap();
+    let url = proxy.url();
+    let environment =
+        [("PRIVATIX_AGENT_CHAIN__ENDPOINT", url.as_str()), ("PRIVATIX_AGENT_CHAIN__MAX_VIEW_AGE", "45s")];
+    let mut agent = Daemon::init(&bins(), "agentd", &chain, &Messages::Direct).await.unwrap();
+    let mut client = Daemon::init(&bins(), "clientd", &chain, &Messages::Direct).await.unwrap();
+    chain.fund(agent.account).await.unwrap();
+    chain.fund(client.account).await.unwrap();
+    chain.mine_every_second().await.unwrap();
+    agent.start_in(&environment).await.unwrap();
+    client.start().await.unwrap();
+    let mut draft = market::draft(512);
+    draft["terms"]["maxBillingUnitLag"] = (64 * 1024).into();
+    let offering = market::publish(&agent, draft).await.unwrap();
+    market::discover(&client, offering).await.unwrap();
+    let deal = market::buy(&agent, &client, offering).await.unwrap();
+    let channel = deal.channel;
+    let files = FileServer::start_mib(1).await.unwrap();
+    let download = async |port: u16| {
+        let way = format!("http://127.0.0.1:{port}");
+        assert_eq!(download::quietly(&files.bytes_url(1 << 20), &way).await.unwrap(), 1 << 20);
+    };
+    download(deal.port).await;
+    let before = paid_above(&agent, channel, Amount::ZERO).await;
+
+    agent.stop().await.unwrap();
+    proxy.script(Script(vec![Rule::new([], Fault::Cut)]));
+    agent.start_unready(&environment).await.unwrap();
+    let health = reqwest::get(format!("http://127.0.0.1:{}/health", agent.api_port)).await.unwrap();
+    assert_eq!(health.status(), reqwest::StatusCode::SERVICE_UNAVAILABLE);
+    let health = health.text().await.unwrap();
+    assert!(health.contains("chain_monitor"), "{health}");
+    let deal = market::served(&agent, &client, channel).await.unwrap();
+    download(deal.port).await;
+    paid_above(&agent, channel, before).await;
+
+    wait_for("a stale view", LIMIT, async || {
+        let chain = agent.call(&GetStatus {}).await.unwrap().chain;
+        if chain.freshness.as_deref() == Some("stale") { Ok(()) } else { Err(format!("{chain:?}")) }
+    })
+    .await
+    .unwrap();
+    let held = paid(&agent, channel).await;
+    download(deal.port).await;
+    paid_above(&client, channel, held).await;
+    assert_eq!(paid(&agent, channel).await, held, "no voucher is taken while the view is stale");
+
+    proxy.honest();
+    paid_above(&agent, channel, held).await;
+    let log = std::fs::read_to_string(agent.log()).unwrap();
+    assert!(log.contains("still the one that was stored"), "{log}");
     client.stop().await.unwrap();
     agent.stop().await.unwrap();
 }

@@ -134,6 +134,15 @@ impl Daemon {
 
     /// Starts it with these variables in its environment.
     pub async fn start_in(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+        self.start_until("health", environment).await
+    }
+
+    /// Starts it with these variables in its environment, and waits only until it answers: it may be unable to work.
+    pub async fn start_unready(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+        self.start_until("health/live", environment).await
+    }
+
+    async fn start_until(&mut self, page: &str, environment: &[(&str, &str)]) -> Result<()> {
         let mut builder = Process::builder(self.name, &self.program)
             .args([std::ffi::OsString::from("--config"), self.config().into(), "run".into()])
             .log_file(self.log());
@@ -141,7 +150,7 @@ impl Daemon {
             builder = builder.env(*name, *value);
         }
         let mut process = builder.spawn()?;
-        process.wait_healthy(&format!("{}health", self.api.url()), LIMIT).await?;
+        process.wait_healthy(&format!("{}{page}", self.api.url()), LIMIT).await?;
         self.process = Some(process);
         Ok(())
     }

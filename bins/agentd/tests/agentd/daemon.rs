@@ -1,6 +1,6 @@
 //! A running daemon, asked through its control API and its command line.
 
-use privatix_testkit::{Anvil, wait_for};
+use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script, wait_for};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -232,6 +232,26 @@ async fn a_daemon_outlives_its_endpoint_and_says_that_it_is_not_ready() {
     let log = daemon.log();
     let password = crate::support::read(&home.file("password"));
     assert!(!log.contains(&home.token()) && !log.contains(&password));
+    assert!(daemon.terminate(LONG).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_without_an_endpoint_is_unavailable_until_one_answers() {
+    let (anvil, _, mut home) = market().await;
+    let proxy = FaultProxy::scripted(anvil.url(), Script(vec![Rule::new([], Fault::Cut)])).await.unwrap();
+    home.set("CHAIN__ENDPOINT", &proxy.url());
+    let mut daemon = home.builder().spawn().unwrap();
+    wait_for("the answer of a daemon that starts", LONG, async || {
+        let status = home.run(&["status"]);
+        if status.stderr.contains("waits for a chain endpoint") { Ok(()) } else { Err(status.stderr) }
+    })
+    .await
+    .unwrap();
+    let live = http().get(format!("{}/health/live", home.url())).send().await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
+    proxy.honest();
+    daemon.wait_healthy(&format!("{}/health", home.url()), LONG).await.unwrap();
+    home.run(&["status"]).succeeds();
     assert!(daemon.terminate(LONG).await.unwrap().success());
 }
 

@@ -72,9 +72,9 @@ pub(crate) async fn page(node: &Node, figures: &Figures<'_>) -> String {
 }
 
 /// The page while the daemon starts.
-pub(crate) fn starting(health: &Health, tor: &TorStatus, lost_log_lines: u64) -> String {
+pub(crate) fn starting(health: &Health, tor: Option<&TorStatus>, lost_log_lines: u64) -> String {
     let mut text = Text::default();
-    of_process(&mut text, health, Some(tor), lost_log_lines);
+    of_process(&mut text, health, tor, lost_log_lines);
     text.0
 }
 

@@ -182,13 +182,34 @@ impl ApiServer {
     /// # Errors
     /// [`ServeError::Listen`].
     pub async fn serve_starting(&self, made: CancellationToken) -> Result<(), ServeError> {
-        let Some(tor) = self.settings.tor.clone() else {
+        if self.settings.tor.is_none() {
             made.cancelled().await;
             return Ok(());
-        };
-        let address = self.address;
+        }
+        self.serve_unmade(None, made).await
+    }
+
+    /// Answers, until `made`, that a chain endpoint is waited for and what is in its way, as
+    /// [`serve_starting`](Self::serve_starting) does for Tor.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub async fn serve_without_chain(
+        &self,
+        trouble: watch::Receiver<String>,
+        made: CancellationToken,
+    ) -> Result<(), ServeError> {
+        self.serve_unmade(Some(trouble), made).await
+    }
+
+    async fn serve_unmade(
+        &self,
+        endpoint: Option<watch::Receiver<String>>,
+        made: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let (address, tor) = (self.address, self.settings.tor.clone());
         let listener = self.listener.try_clone().map_err(|source| ServeError::Listen { address, source })?;
-        let starting = Starting { tor, lost_log_lines: Arc::clone(&self.settings.lost_log_lines) };
+        let starting = Starting { tor, endpoint, lost_log_lines: Arc::clone(&self.settings.lost_log_lines) };
         let shared = Self { listener, address, settings: self.settings.clone() };
         shared.accept(Arc::new(starting.clone()), starting.into_module().into(), made).await
     }

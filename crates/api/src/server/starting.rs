@@ -14,10 +14,13 @@ use super::metrics;
 use crate::node::{Check, CheckState, Health, Reason, TorStatus};
 use crate::{ErrorCode, Failure, agent, client, node};
 
-/// What a daemon waits for before its role can be made: the Tor that it reaches the chain endpoint through.
+/// What a daemon waits for before its role can be made.
 #[derive(Clone)]
 pub(crate) struct Starting {
-    pub(crate) tor: watch::Receiver<TorStatus>,
+    /// The Tor that it reaches the chain endpoint through.
+    pub(crate) tor: Option<watch::Receiver<TorStatus>>,
+    /// The endpoint itself, with what is in its way: it is waited for once Tor is there.
+    pub(crate) endpoint: Option<watch::Receiver<String>>,
     pub(crate) lost_log_lines: Arc<AtomicU64>,
 }
 
@@ -27,7 +30,7 @@ impl Starting {
         let mut module = RpcModule::new(self);
         for method in node::METHODS.iter().chain(agent::METHODS).chain(client::METHODS) {
             let refused = module.register_method(method, |_, starting, _| {
-                let message = waits(&starting.tor.borrow());
+                let (_, message) = starting.waits();
                 Err::<(), _>(ErrorObjectOwned::from(Failure::new(ErrorCode::Unavailable, message)))
             });
             if let Err(error) = refused {
@@ -39,21 +42,37 @@ impl Starting {
     }
 }
 
+impl Starting {
+    /// The part that is waited for, and what is known of it.
+    fn waits(&self) -> (&'static str, String) {
+        if let Some(trouble) = &self.endpoint {
+            let trouble = trouble.borrow().clone();
+            let message = format!(
+                "the daemon is starting: it waits for a chain endpoint, as it has never seen its contract: {trouble}"
+            );
+            return ("chain_endpoint", message);
+        }
+        let message = self.tor.as_ref().map(|tor| waits(&tor.borrow()));
+        ("tor", message.unwrap_or_else(|| "the daemon is starting; try again".to_owned()))
+    }
+}
+
 impl Pages for Starting {
     fn health(&self) -> Health {
-        let message = waits(&self.tor.borrow());
+        let (part, message) = self.waits();
         let check = Check { name: "view".into(), state: CheckState::Unknown, message: Some(message.clone()) };
         Health {
             live: true,
             checks: vec![check],
-            reasons: vec![Reason { part: "tor".into(), message }],
+            reasons: vec![Reason { part: part.into(), message }],
             ..Health::default()
         }
     }
 
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         let lost_log_lines = self.lost_log_lines.load(Ordering::Relaxed);
-        let page = metrics::starting(&self.health(), &self.tor.borrow(), lost_log_lines);
+        let tor = self.tor.as_ref().map(|tor| tor.borrow().clone());
+        let page = metrics::starting(&self.health(), tor.as_ref(), lost_log_lines);
         Box::pin(std::future::ready(page))
     }
 }
@@ -73,7 +92,7 @@ mod tests {
     use super::*;
 
     fn starting(tor: TorStatus) -> Starting {
-        Starting { tor: watch::channel(tor).1, lost_log_lines: Arc::default() }
+        Starting { tor: Some(watch::channel(tor).1), endpoint: None, lost_log_lines: Arc::default() }
     }
 
     #[test]
@@ -90,6 +109,19 @@ mod tests {
         let stuck = TorStatus { problem: Some("no network; check it".into()), ..under_way.clone() };
         assert!(shown(stuck).contains("(35 %): no network; check it"));
         assert!(shown(TorStatus { ready: true, ..under_way }).contains("Tor is ready"));
+    }
+
+    #[test]
+    fn the_health_page_shows_why_no_endpoint_can_be_asked() {
+        let (trouble, endpoint) = watch::channel("node.example is unreachable".to_owned());
+        let starting = Starting { endpoint: Some(endpoint), ..starting(TorStatus::default()) };
+        for reason in ["node.example is unreachable", "it refuses the key"] {
+            trouble.send_replace(reason.to_owned());
+            let health = starting.health();
+            assert_eq!((health.live, health.ready, health.money_safe), (true, false, false));
+            assert_eq!(health.reasons[0].part.as_str(), "chain_endpoint");
+            assert!(health.reasons[0].message.contains(reason), "{health:?}");
+        }
     }
 
     #[tokio::test]
