@@ -328,6 +328,11 @@ async fn after_a_full_disk_a_transaction_takes_no_further_statements() {
     assert_eq!(lines, ["again"]);
 }
 
+async fn insert(conn: &mut Conn, text: &str) -> Result<String, diesel::result::Error> {
+    let query = diesel::insert_into(line::table).values(line::text.eq(text)).returning(line::text);
+    on!(conn, |c| query.get_result(c).await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_a_statement_that_returns_rows_breaks_the_transaction_as_well() {
     let dir = tempfile::tempdir().unwrap();
@@ -336,10 +341,6 @@ async fn a_full_disk_under_a_statement_that_returns_rows_breaks_the_transaction_
     on!(&mut *tx, |c| c.batch_execute("CREATE TABLE line (text TEXT PRIMARY KEY NOT NULL)").await).unwrap();
     tx.commit().await.unwrap();
 
-    async fn insert(conn: &mut Conn, text: &str) -> Result<String, diesel::result::Error> {
-        let query = diesel::insert_into(line::table).values(line::text.eq(text)).returning(line::text);
-        on!(conn, |c| query.get_result(c).await)
-    }
     let mut tx = db.begin().await.unwrap();
     on!(&mut *tx, |c| c.batch_execute("PRAGMA max_page_count = 3").await).unwrap();
     assert_eq!(insert(&mut tx, "before").await.unwrap(), "before");

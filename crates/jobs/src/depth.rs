@@ -36,10 +36,10 @@ pub async fn depths(
     kinds: &[&'static str],
     now: SystemTime,
 ) -> Result<Vec<Depth>, JobsError> {
+    type Found = (i64, i64, Option<i64>, i64);
     if kinds.is_empty() {
         return Ok(Vec::new());
     }
-    type Found = (i64, i64, Option<i64>, i64);
     let mut rows: Vec<Found> = on!(conn, |c| depths_statement(kinds, now.into()).load(c).await)?;
     rows.sort_unstable_by_key(|(place, ..)| *place);
     let depths = kinds.iter().zip(rows).map(|(kind, (_, due, oldest, suspects))| Depth {

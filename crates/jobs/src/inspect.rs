@@ -85,38 +85,6 @@ pub async fn get(conn: &mut Conn, id: JobId) -> Result<JobRecord, JobsError> {
     Ok(queue::row(conn, id).await?.try_into()?)
 }
 
-/// How many jobs wait, run, have failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Waiting for their time or their turn.
-    pub waiting: u64,
-    /// Running.
-    pub running: u64,
-    /// Failed for good, and not reactivated.
-    pub failed: u64,
-}
-
-/// Counts the jobs that are not done. The work grows with their number, not with that of the done ones.
-///
-/// # Errors
-/// [`JobsError::Db`].
-pub async fn counts(conn: &mut Conn) -> Result<Counts, JobsError> {
-    let waiting = job::table.filter(job::status.eq(PENDING).and(job::held_by.is_null())).count();
-    let running = job::table.filter(job::status.eq(PENDING).and(job::held_by.is_not_null())).count();
-    let failed = job::table.filter(job::status.eq(JobStatus::Failed.as_str())).count();
-    let (waiting, running, failed): (i64, i64, i64) = on!(conn, |c| {
-        Ok::<_, diesel::result::Error>((
-            waiting.get_result(c).await?,
-            running.get_result(c).await?,
-            failed.get_result(c).await?,
-        ))
-    })?;
-    let [waiting, running, failed] =
-        [waiting, running, failed].map(|count| count.try_into().unwrap_or_default());
-    Ok(Counts { waiting, running, failed })
-}
-
 /// The jobs that match a filter, newest first, a page at a time.
 ///
 /// # Errors
@@ -141,9 +109,8 @@ pub async fn list(conn: &mut Conn, filter: &Filter) -> Result<Page, JobsError> {
             Some(JobStatus::Running) => query.filter(job::status.eq(PENDING).and(job::held_by.is_not_null())),
             Some(ended) => query.filter(job::status.eq(ended.as_str())),
         };
-        if let Some(before) = filter.before {
-            query = query.filter(job::id.lt(before.0));
-        }
+        // Also where none is given, so that the newest page is a search too.
+        query = query.filter(job::id.lt(filter.before.map_or(i64::MAX, |before| before.0)));
         query.load(c).await
     })?;
     let more = rows.len() > limit as usize;

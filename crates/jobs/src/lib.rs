@@ -95,7 +95,7 @@ pub use depth::{Depth, MOST_COUNTED, depths, failed};
 pub use effects::Effects;
 pub use error::JobsError;
 pub use handle::Queue;
-pub use inspect::{Counts, Filter, Page, counts, get, list};
+pub use inspect::{Filter, Page, get, list};
 pub use job::{Handler, Job, JobError};
 pub use lane::Lane;
 pub use policy::{Backoff, Duplicates, Policy};
