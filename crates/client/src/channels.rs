@@ -276,6 +276,7 @@ impl CarryOut<RequestClose> for Channels {
             .map_err(NodeError::into_job_error)?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
+        node.marks().note(job.channel);
         node.wake_transactor();
         Ok(done)
     }
@@ -312,6 +313,7 @@ impl CarryOut<FinalizeClose> for Channels {
         node.submit_intent(&mut completion, intent).await.map_err(NodeError::into_job_error)?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
+        node.marks().note(job.channel);
         node.wake_transactor();
         Ok(done)
     }

@@ -55,6 +55,7 @@ impl ClientRole {
         let mut tx = self.node.db().begin().await?;
         vouchers::store(&mut tx, signed.voucher()).await?;
         tx.commit().await?;
+        self.node.marks().note(channel);
         let voucher = view.commit(signed)?;
         tracing::debug!(%channel, cumulative = %voucher.cumulative(), "voucher signed");
         self.outbox.send(channel);

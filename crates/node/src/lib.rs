@@ -30,6 +30,8 @@ mod run;
 mod services;
 mod settings;
 mod sink;
+mod spent;
+mod tally;
 mod time;
 mod token;
 mod transfers;
@@ -47,6 +49,7 @@ pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_ph
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
+pub use tally::Money;
 pub use time::after;
 pub use token::Token;
 pub use transfers::{ACCOUNT, Deposit, Withdraw};

@@ -1,6 +1,7 @@
 //! The loop from usage to decisions: reports are stored, and billing is asked about the channels that changed or whose
 //! deadline came. Nothing is ever scanned.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,8 @@ pub struct Marks(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     scheduler: Mutex<Scheduler<ChannelId>>,
+    /// Marked since the last look at what all channels come to.
+    for_tally: Mutex<HashSet<ChannelId>>,
     changed: Notify,
     /// Who waits until everything reported so far is stored.
     flushes: Mutex<Vec<oneshot::Sender<()>>>,
@@ -34,8 +37,24 @@ struct Inner {
 impl Marks {
     /// Something about the channel changed.
     pub fn mark(&self, channel: ChannelId) {
+        self.note(channel);
         self.0.scheduler.lock().mark(channel);
         self.0.changed.notify_one();
+    }
+
+    /// Something about the channel changed that billing need not look at.
+    pub fn note(&self, channel: ChannelId) {
+        self.0.for_tally.lock().insert(channel);
+    }
+
+    /// The channels that were marked or noted since the last call.
+    pub(crate) fn take_changed(&self) -> HashSet<ChannelId> {
+        std::mem::take(&mut self.0.for_tally.lock())
+    }
+
+    /// They have not been looked at.
+    pub(crate) fn give_back(&self, channels: impl IntoIterator<Item = ChannelId>) {
+        self.0.for_tally.lock().extend(channels);
     }
 
     /// Waits until the usage reported so far is stored. False when the meter does not run (any more).

@@ -24,8 +24,9 @@ use tokio::sync::watch;
 use crate::facts::{self, Found};
 use crate::messages::Messages;
 use crate::services::Services;
+use crate::spent::Spent;
 use crate::token::{self, Token};
-use crate::{ChainSettings, Marks, NodeError, Notices, PeerAddresses, UnknownContract};
+use crate::{ChainSettings, Marks, Money, NodeError, Notices, PeerAddresses, UnknownContract};
 
 /// What a role is made of.
 pub struct NodeParts {
@@ -109,6 +110,9 @@ pub struct Node {
     messages: Arc<Messages>,
     notices: Notices,
     pub(crate) recovery: watch::Sender<Option<Recovery>>,
+    /// What all channels come to.
+    pub(crate) money: watch::Sender<Option<Money>>,
+    pub(crate) spent: Arc<Spent>,
     // There while it runs: it holds the role, which holds the node.
     pub(crate) engine: RwLock<Option<Engine>>,
 }
@@ -235,6 +239,8 @@ impl Node {
             messages,
             notices,
             recovery: watch::Sender::new(recovery),
+            money: watch::Sender::new(None),
+            spent: Arc::default(),
             engine: RwLock::default(),
         }))
     }

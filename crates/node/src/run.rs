@@ -48,6 +48,8 @@ impl Node {
             wake: self.wake.clone(),
             marks: self.marks.clone(),
             touched: Mutex::default(),
+            answered: Mutex::default(),
+            spent: Arc::clone(&self.spent),
             committed,
         });
         let chain_id = self.domain.chain_id();
@@ -154,6 +156,11 @@ impl Node {
                 token.cancelled().await;
             }
             ("check of the contract", ended.unwrap_or(Ok(())))
+        });
+        let (node, token) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move {
+            node.keep_tally(&token).await;
+            ("totals of the channels", Ok(()))
         });
         let (token, listener) = (stop.clone(), Arc::clone(&role));
         tasks.spawn(async move {

@@ -12,6 +12,7 @@ use privatix_store::events::{MarketEvent, Place};
 use privatix_store::{channels, contract, events, offerings};
 use tokio::sync::mpsc;
 
+use crate::spent::Spent;
 use crate::translate::{contract_event, market_event};
 use crate::{Marks, NodeError, Order, Role, ServiceOrder};
 
@@ -22,6 +23,9 @@ pub(crate) struct Sink<R> {
     pub(crate) marks: Marks,
     /// Channels touched by the batch under way.
     pub(crate) touched: Mutex<BTreeSet<ChannelId>>,
+    /// Channels whose transactions have come to an outcome.
+    pub(crate) answered: Mutex<BTreeSet<ChannelId>>,
+    pub(crate) spent: Arc<Spent>,
     pub(crate) committed: mpsc::UnboundedSender<Vec<ChannelId>>,
 }
 
@@ -134,6 +138,10 @@ impl<R: Role> LogSink for Sink<R> {
 #[async_trait]
 impl<R: Role> TxSink for Sink<R> {
     async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
+        self.spent.changed(record, change);
+        if let Ok(channel) = record.intent.subject.parse() {
+            self.answered.lock().insert(channel);
+        }
         match change {
             // What the step has done shows as events, which the monitor takes back itself; and what can still be taken back
             // is repeatable, so that a retry does no harm.
@@ -143,6 +151,10 @@ impl<R: Role> TxSink for Sink<R> {
     }
 
     fn committed(&self) {
+        self.spent.committed();
+        for channel in std::mem::take(&mut *self.answered.lock()) {
+            self.marks.note(channel);
+        }
         self.wake.wake();
     }
 }

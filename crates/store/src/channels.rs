@@ -345,21 +345,6 @@ pub async fn list(conn: &mut Conn, limit: u32) -> Result<Vec<Channel>, StoreErro
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// How many channels are in each pair of statuses.
-pub async fn counts(conn: &mut Conn) -> Result<Vec<(ChannelStatus, ServiceStatus, u64)>, StoreError> {
-    let query = channels::table.group_by((channels::status, channels::service)).select((
-        channels::status,
-        channels::service,
-        diesel::dsl::count_star(),
-    ));
-    let rows: Vec<(String, String, i64)> = on!(conn, |c| query.load(c).await)?;
-    let count = |(status, service, count): (String, String, i64)| {
-        let (status, service) = (parse("channel status", &status)?, parse("service status", &service)?);
-        Ok((status, service, unsigned("channel count", count)?))
-    };
-    rows.into_iter().map(count).collect()
-}
-
 fn found(channel: ChannelId, changed: usize) -> Result<(), StoreError> {
     if changed == 0 { Err(StoreError::NoSuchChannel(channel)) } else { Ok(()) }
 }

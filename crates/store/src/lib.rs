@@ -40,6 +40,7 @@ mod schema;
 pub mod sessions;
 mod snapshots;
 mod statement;
+pub mod tally;
 pub mod vouchers;
 
 pub use error::StoreError;

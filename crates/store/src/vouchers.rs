@@ -110,14 +110,6 @@ pub async fn acknowledge(conn: &mut Conn, channel: ChannelId, cumulative: Amount
     Ok(())
 }
 
-/// How many vouchers were ever stored, superseded ones included.
-pub async fn count(conn: &mut Conn) -> Result<u64, StoreError> {
-    let query =
-        vouchers::table.select(diesel::dsl::sql::<diesel::sql_types::BigInt>("coalesce(sum(count), 0)"));
-    let sum: i64 = on!(conn, |c| query.get_result(c).await)?;
-    unsigned("voucher count", sum)
-}
-
 /// A client's channels whose agent has not acknowledged the highest voucher, the closed ones left out.
 pub async fn unacknowledged(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreError> {
     let query = vouchers::table

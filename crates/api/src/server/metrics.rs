@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
+use privatix_adapter::Role;
 use privatix_db::Conn;
 use privatix_jobs::{Depth, Histogram, LaneStats};
-use privatix_node::{Node, NodeError};
-use privatix_store::{channels, vouchers};
+use privatix_node::{Money, Node, NodeError};
 
 use super::health;
+use super::outlook::Outlook;
 use crate::node::{Balances, Health, TorStatus};
 
 /// What the page shows beside what the node knows by itself.
@@ -17,6 +18,8 @@ pub(crate) struct Figures<'a> {
     pub(crate) balances: Option<&'a Balances>,
     pub(crate) tor: Option<&'a TorStatus>,
     pub(crate) lost_log_lines: u64,
+    /// The last look at the open transactions.
+    pub(crate) outlook: Option<Outlook>,
 }
 
 pub(crate) async fn page(node: &Node, figures: &Figures<'_>) -> String {
@@ -58,6 +61,9 @@ pub(crate) async fn page(node: &Node, figures: &Figures<'_>) -> String {
     text.line("privatix_chain_reorgs_total", &[], chain.reorgs);
     text.head("privatix_transactions_open", "gauge", "Transactions that are not final.");
     text.line("privatix_transactions_open", &[], chain.open_transactions);
+    if let Some(outlook) = &figures.outlook {
+        of_outlook(outlook, &mut text);
+    }
 
     if let Err(error) = stored(node, &mut text).await {
         tracing::warn!(%error, "the metrics page lacks what is stored");
@@ -112,20 +118,50 @@ fn of_process(text: &mut Text, health: &Health, tor: Option<&TorStatus>, lost_lo
 }
 
 async fn stored(node: &Node, text: &mut Text) -> Result<(), NodeError> {
-    let mut conn = node.db().read().await?;
-    text.head("privatix_channels", "gauge", "Channels.");
-    for (status, service, count) in channels::counts(&mut conn).await? {
-        text.line("privatix_channels", &[("status", status.as_str()), ("service", service.as_str())], count);
+    if let Some(money) = node.money() {
+        of_money(node.side(), &money, text);
     }
-    text.head("privatix_vouchers_total", "counter", "Vouchers signed or accepted.");
-    text.line("privatix_vouchers_total", &[], vouchers::count(&mut conn).await?);
-
+    text.head("privatix_gas_spent_wei_total", "counter", "Wei paid for gas since the start.");
+    text.line("privatix_gas_spent_wei_total", &[], node.gas_spent());
+    let mut conn = node.db().read().await?;
     text.head("privatix_jobs_failed", "gauge", "Jobs that failed for good; 10001 stands for more.");
     text.line("privatix_jobs_failed", &[], privatix_jobs::failed(&mut conn).await?);
     if let Some(jobs) = node.jobs() {
         of_lanes(&mut conn, &jobs.lanes(), text).await?;
     }
     Ok(())
+}
+
+fn of_outlook(outlook: &Outlook, text: &mut Text) {
+    let help = "Since when the oldest open transaction waits for its end.";
+    text.head("privatix_transactions_oldest_open_seconds", "gauge", help);
+    let waits = outlook.oldest.and_then(|since| since.elapsed().ok()).unwrap_or_default();
+    text.line("privatix_transactions_oldest_open_seconds", &[], waits.as_secs());
+    text.head("privatix_transactions_obstructed", "gauge", "Open transactions that do not advance.");
+    text.line("privatix_transactions_obstructed", &[], outlook.obstructed);
+    if let Ok(gas) = &outlook.gas {
+        let help = "Wei that the open transactions need at the present price of gas.";
+        text.head("privatix_gas_needed_wei", "gauge", help);
+        text.line("privatix_gas_needed_wei", &[], gas.needed);
+    }
+}
+
+/// Out of memory, however many channels there are.
+fn of_money(side: Role, money: &Money, text: &mut Text) {
+    let Money { totals, in_flight, .. } = money;
+    text.head("privatix_channels", "gauge", "Channels.");
+    for ((status, service), count) in &totals.channels {
+        text.line("privatix_channels", &[("status", status), ("service", service)], count);
+    }
+    text.head("privatix_vouchers_total", "counter", "Vouchers signed or accepted.");
+    text.line("privatix_vouchers_total", &[], totals.vouchers);
+    text.head("privatix_money", "gauge", "Base units of the token in channels, by what can be said of them.");
+    text.line("privatix_money", &[("state", "earned")], totals.earned);
+    text.line("privatix_money", &[("state", "enforceable")], totals.enforceable);
+    text.line("privatix_money", &[("state", "settled")], totals.settled);
+    if side == Role::Agent {
+        text.line("privatix_money", &[("state", "in_flight")], in_flight);
+    }
 }
 
 /// Costs the same however many jobs wait.

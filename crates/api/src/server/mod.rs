@@ -309,6 +309,7 @@ impl Pages for NodePages {
                 balances: balances.as_ref(),
                 tor: tor.as_ref(),
                 lost_log_lines,
+                outlook: self.looks.outlook.borrow().clone(),
             };
             metrics::page(&self.node, &figures).await
         })

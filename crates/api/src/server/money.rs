@@ -219,7 +219,7 @@ mod tests {
 
     fn outlook(balance: u64, needed: u64) -> Outlook {
         let gas = Gas { balance: U256::from(balance), needed: U256::from(needed) };
-        Outlook { gas: Ok(gas), urgent: None }
+        Outlook { gas: Ok(gas), urgent: None, oldest: None, obstructed: 0 }
     }
 
     fn seen(freshness: Freshness) -> View {
@@ -280,7 +280,7 @@ mod tests {
         ] {
             all_good_but("gas", state, &Facts { outlook: Some(outlook(balance, needed)), ..facts() });
         }
-        let unknown = Outlook { gas: Err("the endpoint does not answer".into()), urgent: None };
+        let unknown = Outlook { gas: Err("the endpoint does not answer".into()), ..outlook(2, 1) };
         all_good_but("gas", CheckState::Unknown, &Facts { outlook: Some(unknown), ..facts() });
     }
 

@@ -1,6 +1,6 @@
 //! Looks at what is to be sent: whether the gas suffices for it, and whether what is urgent is in time.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::U256;
 use privatix_chain::{Priority, TxFilter, TxRecord, TxStatus};
@@ -9,6 +9,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(15);
+/// For how long an endpoint that does not answer wakes nobody.
+const PASSING: Duration = Duration::from_mins(5);
+/// Until the node runs.
+const STARTING: Duration = Duration::from_millis(200);
 /// Transactions looked at, of each status; more are not open at a time on any node that works.
 const MOST: u32 = 1_000;
 /// What a call of the service contract uses at most, where it has not been estimated yet.
@@ -21,6 +25,17 @@ pub(crate) struct Outlook {
     pub(crate) gas: Result<Gas, String>,
     /// The urgent transaction with the smallest share of its time left.
     pub(crate) urgent: Option<Urgent>,
+    /// When the oldest open transaction was submitted.
+    pub(crate) oldest: Option<SystemTime>,
+    /// Open transactions that do not advance.
+    pub(crate) obstructed: usize,
+}
+
+impl Outlook {
+    /// Nothing but why the gas is not known.
+    fn unknown(reason: String) -> Self {
+        Self { gas: Err(reason), urgent: None, oldest: None, obstructed: 0 }
+    }
 }
 
 /// Ether and what it must suffice for, in wei.
@@ -43,19 +58,28 @@ pub(crate) struct Urgent {
 
 /// Looks until shutdown.
 pub(crate) async fn watch(node: &Node, seen: &watch::Sender<Option<Outlook>>, shutdown: &CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-        match shutdown.run_until_cancelled(look(node)).await {
+    let mut known: Option<(Instant, Gas)> = None;
+    loop {
+        let pause = match shutdown.run_until_cancelled(look(node)).await {
             None => return,
-            Some(Ok(outlook)) => {
+            Some(Ok(mut outlook)) => {
+                match (&outlook.gas, known) {
+                    (Ok(gas), _) => known = Some((Instant::now(), *gas)),
+                    (Err(_), Some((at, gas))) if at.elapsed() < PASSING => outlook.gas = Ok(gas),
+                    (Err(_), _) => {}
+                }
                 seen.send_replace(Some(outlook));
+                EVERY
             }
-            Some(Err(NodeError::NotRunning)) => {}
+            Some(Err(NodeError::NotRunning)) => STARTING,
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot look at the open transactions");
-                seen.send_replace(Some(Outlook { gas: Err(error.to_string()), urgent: None }));
+                seen.send_replace(Some(Outlook::unknown(error.to_string())));
+                EVERY
             }
+        };
+        if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
         }
     }
 }
@@ -82,7 +106,12 @@ async fn look(node: &Node) -> Result<Outlook, NodeError> {
             Err(error) => Err(error.to_string()),
         }
     };
-    Ok(Outlook { gas, urgent: most_urgent(&open, now) })
+    Ok(Outlook {
+        gas,
+        urgent: most_urgent(&open, now),
+        oldest: open.iter().map(|record| record.created_at).min(),
+        obstructed: open.iter().filter(|record| record.obstacle.is_some()).count(),
+    })
 }
 
 /// The gas that transactions use which are not mined yet.
