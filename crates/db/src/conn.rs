@@ -114,14 +114,12 @@ pub enum Conn {
 /// the compiler checks the same Diesel query against all of them. The body is usually `query.execute(c).await`.
 #[macro_export]
 macro_rules! on {
-    ($conn:expr, |$c:ident| $body:expr) => {
+    ($conn:expr, |$c:ident| $body:expr) => {{
+        $crate::__note_site!();
         match $conn {
-            $crate::Conn::Sqlite($c) => {
-                $crate::__note_site!();
-                $body
-            }
+            $crate::Conn::Sqlite($c) => $body,
         }
-    };
+    }};
 }
 
 #[cfg(feature = "notes")]
