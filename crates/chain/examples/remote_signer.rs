@@ -31,7 +31,8 @@ fn main() -> Result<(), Failure> {
     let first = lines.next().ok_or("no set-up on standard input")??;
     let setup = Arc::new(RwLock::new(read_setup(&first)?));
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("{}", listener.local_addr()?);
+    let mut output = std::io::stdout();
+    writeln!(output, "{}", listener.local_addr()?)?;
     let served = Arc::clone(&setup);
     std::thread::spawn(move || {
         for connection in listener.incoming().flatten() {
@@ -41,7 +42,7 @@ fn main() -> Result<(), Failure> {
     });
     for line in lines {
         *setup.write().unwrap_or_else(PoisonError::into_inner) = read_setup(&line?)?;
-        println!("done");
+        writeln!(output, "done")?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    fn at(&self, nonce: u64) -> impl Iterator<Item = &Attempt> + Clone {
+    fn at(&self, nonce: u64) -> impl Iterator<Item = &Attempt> {
         self.attempts.iter().filter(move |attempt| attempt.nonce == nonce)
     }
 
@@ -141,9 +141,8 @@ enum Push {
 
 /// Of what was signed for one nonce, the bytes that go out again because nobody knows whether they arrived: the best offer,
 /// unless a pool has a better one.
-fn unanswered<'a>(attempts: impl Iterator<Item = &'a Attempt> + Clone) -> Option<&'a Attempt> {
-    let best =
-        |fate| attempts.clone().filter(move |a| a.fate == fate).max_by_key(|attempt| attempt.fees.max_fee);
+fn unanswered(item: &Item, nonce: u64) -> Option<&Attempt> {
+    let best = |fate| item.at(nonce).filter(move |a| a.fate == fate).max_by_key(|a| a.fees.max_fee);
     let held = best(Fate::Held).map_or(0, |attempt| attempt.fees.max_fee);
     best(Fate::Unknown).filter(|attempt| attempt.fees.max_fee > held)
 }
@@ -231,7 +230,7 @@ impl Inner {
                     let gas = item.record.gas_limit.unwrap_or(0);
                     flying.insert(id, Flying { rank, cost: cost(&item.record, gas, fees) });
                     let ending = item.record.ending.is_some();
-                    Owner { id, rank, ending, stalled: stuck || !Self::pays(now, fees) }
+                    Owner { id, rank, ending, stalled: stuck || !self.pays(now, fees) }
                 }
                 // Mined, as another node has it: its nonce is out of question.
                 None => Owner { id, rank: Rank::FIRST, ending: false, stalled: false },
@@ -251,8 +250,8 @@ impl Inner {
     }
 
     /// Whether an offer is what half of the market pays now.
-    fn pays(now: Now, fees: Fees) -> bool {
-        let policy = &now.fees;
+    fn pays(&self, now: Now, fees: Fees) -> bool {
+        let policy = self.policy(now);
         let tip = now.market.tips[0]
             .clamp(policy.min_priority_fee, policy.max_priority_fee.max(policy.min_priority_fee));
         fees.max_fee >= now.market.base_fee.map_or(now.market.usual, |base| base.saturating_add(tip))
@@ -365,7 +364,7 @@ impl Inner {
         }
         let pause = self.options.poll_interval.max(SHORTEST_PAUSE);
         let is_due = memory.is_due(record.id, now.head, pause);
-        let unanswered = unanswered(item.at(nonce)).filter(|_| is_due);
+        let unanswered = unanswered(item, nonce).filter(|_| is_due);
         if item.held_at(nonce).is_none() {
             // Refused, and yet known: by a node that had it before, for one.
             if self.rpc.knows(newest.hash).await? {
@@ -395,17 +394,17 @@ impl Inner {
         let free = account.free_for(record.id, rank(record, now.time), is_urgent, None);
         let raise = record.raise.is_some();
         // At most once for each head.
-        let beside = match raise || newest.head < now.head {
-            true => match self.fee_beside(now, record, gas).await {
+        let mut beside = 0;
+        if raise || newest.head < now.head {
+            beside = match self.fee_beside(now, record, gas).await {
                 Ok(wei) => wei,
                 Err(error) => {
                     // The others' work is not held up; it is asked again in the next pass.
                     tracing::debug!(tx = %record.id, %error, "what it costs beside the gas is not known");
                     return Ok(Push::Nothing);
                 }
-            },
-            false => 0,
-        };
+            };
+        }
         let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
         let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) }.beside(beside);
         let offer = match record.raise {
@@ -413,7 +412,7 @@ impl Inner {
             Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),
             // At most once for each head.
             None if newest.head >= now.head => Price::Keep,
-            _ => price(&now.fees, &now.market, &bid, now.time),
+            _ => price(&self.policy(now), &now.market, &bid, now.time),
         };
         let obstacle = match offer {
             Price::Offer(fees) => {
@@ -509,9 +508,11 @@ mod tests {
             (&[(Unknown, 10), (Refused, 12)], Some(10)),
             (&[(Held, 10), (Refused, 12)], None),
         ] {
-            let attempts: Vec<_> = attempts.iter().map(|(fate, fee)| attempt(*fate, *fee)).collect();
-            let found = unanswered(attempts.iter()).map(|attempt| attempt.fees.max_fee);
-            assert_eq!(found, expected, "{attempts:?}");
+            let record = record(1, |intent| intent);
+            let attempts = attempts.iter().map(|(fate, fee)| attempt(*fate, *fee)).collect();
+            let item = Item { record, attempts };
+            let found = unanswered(&item, 7).map(|attempt| attempt.fees.max_fee);
+            assert_eq!(found, expected, "{item:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::fees::Waited;
 use super::model::FeeModel;
 use super::price::Market;
 use super::signing::Signing;
-use super::{FeePolicy, Fees, RevertPatience, TxId};
+use super::{Fees, RevertPatience, TxId};
 
 /// Heads, or time, for which a higher count must stay to be believed.
 const COUNT_HEADS: u32 = 3;
@@ -46,9 +46,8 @@ pub(super) struct Now {
     pub(super) market: Market,
     /// The newest block that no reorg takes back.
     pub(super) final_block: u64,
+    /// How it charges.
     pub(super) model: FeeModel,
-    /// What gas may cost, on a chain that charges like this.
-    pub(super) fees: FeePolicy,
     /// The most gas that a transaction may have.
     pub(super) gas_cap: u64,
     /// The chain's time, in seconds, as it counts for urgency.
@@ -214,7 +213,9 @@ mod tests {
             (&[(100, 0), (101, 61), (101, 80), (101, 121)], true),
         ] {
             let mut seen = Heads::at(looks[0].0, after(0));
-            looks.iter().for_each(|(head, at)| seen.see(*head, after(*at)));
+            for (head, at) in looks {
+                seen.see(*head, after(*at));
+            }
             let last = looks.last().map_or(0, |(_, at)| *at);
             assert_eq!(seen.lasts(patience, after(last)), expected, "{looks:?}");
         }

@@ -77,13 +77,19 @@ impl Inner {
         })
     }
 
+    /// The operator's policy, on a chain that charges like this.
+    pub(super) fn policy(&self, now: Now) -> FeePolicy {
+        now.model.policy(self.options.fees)
+    }
+
     /// The most that a transaction for a record costs beside its gas, in wei.
     pub(super) async fn fee_beside(&self, now: Now, record: &TxRecord, gas: u64) -> Result<u128, ChainError> {
         if now.model != FeeModel::OpStack {
             return Ok(0);
         }
         // The size counts: as long as it can be.
-        let (nonce, fees) = (u64::from(u32::MAX), Fees::new(now.fees.max_fee_cap, now.fees.max_priority_fee));
+        let policy = self.policy(now);
+        let (nonce, fees) = (u64::from(u32::MAX), Fees::new(policy.max_fee_cap, policy.max_priority_fee));
         let (seen, gas_limit) = (record.clone(), gas);
         let draft = Draft { seen, gas_limit, nonce, fees, displaces: None, signed: None };
         let mut tx = Vec::new();

@@ -184,7 +184,7 @@ impl Inner {
         bid.own = slot.displaces.is_none() && at_nonce == item.held_at(slot.nonce);
         let outbid = memory.outbid.get(&record.id).copied();
         bid.held = [at_nonce, outbid].into_iter().flatten().reduce(Fees::join);
-        let obstacle = match price(&now.fees, &now.market, &bid, now.time) {
+        let obstacle = match price(&self.policy(now), &now.market, &bid, now.time) {
             Price::Offer(fees) => {
                 let draft = draft(record, slot, gas_limit, fees, None);
                 account.fly(&draft, candidate.rank);
@@ -234,7 +234,7 @@ impl Inner {
         };
         let fault = match estimate {
             Ok(estimate) => {
-                let limit = match now.fees.gas_limit(estimate, now.gas_cap) {
+                let limit = match self.policy(now).gas_limit(estimate, now.gas_cap) {
                     Ok(limit) => limit,
                     Err(refusal) => return Ok(Gas::TooMuch(refusal)),
                 };
@@ -347,7 +347,7 @@ impl Inner {
             _ => memory.gap.insert((lowest.nonce, now.head)).1,
         };
         // What vanished from a pool may come back; not so what was refused or is wanted gone, and a dispute does not wait.
-        let patient = now.head < noticed.saturating_add(now.fees.stuck_after_blocks);
+        let patient = now.head < noticed.saturating_add(self.options.fees.stuck_after_blocks);
         let urgent = items.iter().any(|item| item.record.intent.priority == Priority::Urgent);
         let mut fillers = Vec::new();
         // One that lost its nonce is of no use any more.
@@ -380,7 +380,7 @@ impl Inner {
             let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).beside(beside);
             bid.held = self.held_at(account, slot.nonce).await?;
             bid.own = false;
-            match price(&now.fees, &now.market, &bid, now.time) {
+            match price(&self.policy(now), &now.market, &bid, now.time) {
                 Price::Offer(fees) => {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, "nobody can use this nonce; filling it");
                     fillers.push(draft(&item.record, slot, gas_limit, fees, None));

@@ -267,9 +267,10 @@ impl Inner {
             let gone = on_chain.is_some_and(|hash| hash != inclusion.block_hash);
             let watched = if gone && !record.watched && self.rpc.are_several() {
                 // It was final: not by one endpoint's word.
-                match is_replaced(&self.rpc.hashes(inclusion.block).await, inclusion.block_hash) {
-                    true => self.reinstate(&record).await,
-                    false => Ok(()),
+                if is_replaced(&self.rpc.hashes(inclusion.block).await, inclusion.block_hash) {
+                    self.reinstate(&record).await
+                } else {
+                    Ok(())
                 }
             } else if gone {
                 self.reinstate(&record).await

@@ -110,12 +110,11 @@ impl Inner {
     ) -> Result<Vec<Signed>, ChainError> {
         let (mut signed, mut new) = (Vec::new(), BTreeSet::new());
         for mut draft in drafts {
-            match draft.signed.take() {
-                Some(attempt) => signed.push(draft.with(attempt)),
-                None => {
-                    new.insert((draft.seen.id, draft.nonce));
-                    self.begin(&mut memory.signing, now, draft);
-                }
+            if let Some(attempt) = draft.signed.take() {
+                signed.push(draft.with(attempt));
+            } else {
+                new.insert((draft.seen.id, draft.nonce));
+                self.begin(&mut memory.signing, now, draft);
             }
         }
         let until = tokio::time::Instant::now() + GRACE;

@@ -129,10 +129,10 @@ impl Inner {
     async fn now(&self, memory: &mut Memory) -> Result<Now, ChainError> {
         let own = self.rpc.head().await?;
         // One that lags is no reason to wait if another one is further.
-        let number = match own < memory.best_head || memory.best_head == 0 {
-            true if self.rpc.are_several() => self.rpc.heads().await.into_iter().fold(own, u64::max),
-            _ => own,
-        };
+        let mut number = own;
+        if self.rpc.are_several() && (own < memory.best_head || memory.best_head == 0) {
+            number = self.rpc.heads().await.into_iter().fold(own, u64::max);
+        }
         if number < memory.best_head {
             memory.lower_heads += 1;
             if memory.lower_heads <= LOWER_HEADS {
@@ -157,18 +157,16 @@ impl Inner {
                 final_block: self.final_block(&head).await?,
             }),
         };
-        let (model, gas_cap) = match memory.rules {
-            Some(rules) => rules,
-            None => {
-                let model = self.fee_model(number).await?;
-                let gas_cap = self.gas_cap(&model.policy(self.options.fees)).await?;
-                tracing::debug!(?model, gas_cap, "the chain's rules are known");
-                *memory.rules.insert((model, gas_cap))
-            }
+        let (model, gas_cap) = if let Some(rules) = memory.rules {
+            rules
+        } else {
+            let model = self.fee_model(number).await?;
+            let gas_cap = self.gas_cap(&model.policy(self.options.fees)).await?;
+            tracing::debug!(?model, gas_cap, "the chain's rules are known");
+            *memory.rules.insert((model, gas_cap))
         };
         Ok(Now {
             model,
-            fees: model.policy(self.options.fees),
             gas_cap,
             head: number,
             hash: head.hash,
