@@ -318,7 +318,7 @@ fn status<O: Operator>(operator: &O, process: &About) -> node::Status {
         token: node.domain().token(),
         token_name: node.token().name.clone(),
         token_unit: convert::token_unit(node.token()),
-        deposits: node.token().way.to_string(),
+        deposits: node.token().way.clone(),
         challenge_period_seconds: node.challenge_period().seconds(),
         addresses: operator.addresses(),
         tor: process.tor.as_ref().map(|tor| tor.borrow().clone()),

@@ -134,8 +134,7 @@ fn most_urgent(open: &[TxRecord], now: u64) -> Option<Urgent> {
 impl Urgent {
     /// How much of its time is left.
     pub(crate) fn percent_left(&self) -> u8 {
-        let window = u64::from(self.window.max(1));
-        let percent = self.left.saturating_mul(100) / window;
+        let percent = self.left.saturating_mul(100).checked_div(self.window.into()).unwrap_or_default();
         u8::try_from(percent.min(100)).unwrap_or(100)
     }
 }

@@ -250,11 +250,11 @@ impl Inner {
             Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
         };
         if let Some((witness, theirs)) = theirs {
-            if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs {
-                if memory.planners[witness.at].too_large(asked) {
-                    return Ok(Step::Progress);
-                }
-                // Nothing smaller can be asked of it: it rests, and holds nothing up.
+            // If nothing smaller can be asked of it, it rests, and holds nothing up.
+            if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs
+                && memory.planners[witness.at].too_large(asked)
+            {
+                return Ok(Step::Progress);
             }
             let Some(last) = headers.get(range.end()) else { return Ok(Step::Progress) };
             let checked =

@@ -244,6 +244,10 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
     const HOUR: Duration = Duration::from_hours(1);
 
+    fn before(instant: Instant, time: Duration) -> Instant {
+        instant.checked_sub(time).unwrap()
+    }
+
     /// A view of a head that was seen `silence` ago and is `old` by the clock, when an endpoint last answered `heard` ago.
     struct Case {
         pace: Option<Duration>,
@@ -258,14 +262,18 @@ mod tests {
         fn judged(&self) -> Freshness {
             let begin = Instant::now();
             let (now, instant) = (SystemTime::now(), begin + 100 * HOUR);
-            let head =
-                Head { number: 7, time: now - self.old, seen: instant - self.silence, pace: self.pace };
+            let head = Head {
+                number: 7,
+                time: now - self.old,
+                seen: before(instant, self.silence),
+                pace: self.pace,
+            };
             let sight = Sight {
                 head: Some(head),
-                heard: Some(instant - self.heard),
+                heard: Some(before(instant, self.heard)),
                 stored: None,
                 backlog: self.backlog,
-                behind_since: (self.backlog > 0).then(|| instant - self.behind),
+                behind_since: (self.backlog > 0).then(|| before(instant, self.behind)),
                 disagreement: false,
             };
             let view = sight.view(Some(7), now, instant, View::MAX_AGE);
@@ -349,7 +357,8 @@ mod tests {
     fn complaints_name_what_an_operator_can_do() {
         let (now, instant) = (SystemTime::now(), Instant::now() + HOUR);
         let complaint = |silence: Duration, old: Duration| {
-            let head = Head { number: 7, time: now - old, seen: instant - silence, pace: Some(12 * SECOND) };
+            let head =
+                Head { number: 7, time: now - old, seen: before(instant, silence), pace: Some(12 * SECOND) };
             let sight = Sight {
                 head: Some(head),
                 heard: Some(instant),
