@@ -70,6 +70,7 @@ mod consent;
 mod descriptor;
 mod dispute;
 mod domain;
+mod held;
 mod id;
 #[cfg(feature = "model")]
 pub mod model;
@@ -96,6 +97,7 @@ pub use self::{
     descriptor::ChannelDescriptor,
     dispute::{Answer, Finalize, answer_close_request, client_finalize, next_block_time},
     domain::Domain,
+    held::{Held, Life, Unexplained},
     id::{ChannelId, OfferingHash, ParseIdError},
     on_chain::{ChainEvent, CloseRequest, Ending, LogPosition, OnChain, Phase},
     service::{ServiceEvent, ServiceStatus},
