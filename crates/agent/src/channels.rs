@@ -119,7 +119,7 @@ impl Channels {
             // Opened again after a reorganisation: the client has the access, and the plug-in goes on counting.
             return Ok(cx.finish().await?.commit().await?);
         }
-        node.require_view()?;
+        node.require_view_of(job.channel)?;
         let offering = node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
         let (username, password) = (job.channel.to_string(), secret());
         let endpoint = node

@@ -69,7 +69,7 @@ impl Payments {
         let receipt = match view.channel.accept(voucher).map_err(|error| refusal(id, error))? {
             Accepted::Same(receipt) => receipt,
             Accepted::New(new) => {
-                if let Err(error) = self.node.require_view() {
+                if let Err(error) = self.node.require_view_of(id) {
                     // The client may have asked to close the channel meanwhile, and what is paid now be void.
                     tracing::debug!(channel = %id, %error, "no voucher is taken");
                     return Err(Refusal::NotReady { retry_after: UNTIL_SEEN });

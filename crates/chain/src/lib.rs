@@ -71,7 +71,7 @@ pub use backoff::Backoff;
 pub use error::{ChainError, Inconsistency, SinkError};
 pub use monitor::{
     ConfirmedBatch, ConfirmedLog, Freshness, Head, Interest, LogSink, Monitor, MonitorBuilder, MonitorState,
-    MonitorStatus, RangePlanner, StartFrom, View, Why,
+    MonitorStatus, Processed, RangePlanner, StartFrom, View, Why, is_processed, processed,
 };
 pub use rpc::{
     BlockHeader, Endpoint, EndpointStatus, EndpointUrl, Endpoints, Evidence, Fault, ProxyUrl, RpcError,

@@ -24,6 +24,7 @@ mod messages;
 mod meter;
 mod node;
 mod notices;
+mod reconcile;
 mod recovery;
 mod role;
 mod run;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +11,7 @@ use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
 use privatix_chain::{Endpoint, Endpoints, Fault, Freshness, Intent, MonitorStatus, Transactor, TxId, View};
-use privatix_channel::{Amount, ChainTime, Domain, OfferingHash, Period};
+use privatix_channel::{Amount, ChainTime, ChannelId, Domain, OfferingHash, Period};
 use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Wake};
@@ -115,6 +116,8 @@ pub struct Node {
     pub(crate) spent: Arc<Spent>,
     // There while it runs: it holds the role, which holds the node.
     pub(crate) engine: RwLock<Option<Engine>>,
+    /// Channels of which the contract holds what no event explains.
+    pub(crate) unreconciled: RwLock<BTreeMap<ChannelId, String>>,
 }
 
 pub(crate) struct Engine {
@@ -242,6 +245,7 @@ impl Node {
             money: watch::Sender::new(None),
             spent: Arc::default(),
             engine: RwLock::default(),
+            unreconciled: RwLock::default(),
         }))
     }
 
@@ -380,6 +384,23 @@ impl Node {
             Freshness::Stale(_) => Err(NodeError::StaleView(view.complaint().unwrap_or_default())),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses what would rely on a view of a channel that is stale, or of which the contract holds what no event explains.
+    ///
+    /// # Errors
+    /// As [`require_view`](Self::require_view).
+    pub fn require_view_of(&self, channel: ChannelId) -> Result<(), NodeError> {
+        self.require_view()?;
+        match self.unreconciled.read().get(&channel) {
+            Some(what) => Err(NodeError::StaleView(format!("of channel {channel}, {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Channels of which the contract holds what no event explains, with what that is: endpoints leave out logs of them.
+    pub fn unreconciled(&self) -> BTreeMap<ChannelId, String> {
+        self.unreconciled.read().clone()
     }
 
     /// The newest block whose events are stored.

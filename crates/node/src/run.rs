@@ -19,6 +19,7 @@ use crate::facts;
 use crate::interests::interests;
 use crate::meter::{self, Assess, UsageLog};
 use crate::node::Engine;
+use crate::reconcile::Reconciler;
 use crate::services::ServiceOrders;
 use crate::sink::Sink;
 use crate::transfers::{Deposit, Transfers, Withdraw};
@@ -30,6 +31,9 @@ const RETENTION: Retention = Retention {
     failed: Some(Duration::from_hours(90 * 24)),
     cancelled: Some(Duration::from_hours(30 * 24)),
 };
+
+/// What follows the chain.
+type Following<R> = (Monitor, Transactor, Reconciler<R>, mpsc::UnboundedReceiver<Vec<ChannelId>>);
 
 impl Node {
     /// Runs until shutdown, or until something that only an operator can mend.
@@ -69,7 +73,8 @@ impl Node {
             .poll_interval(self.settings.poll_interval)
             .fees(self.settings.fees)
             .errors(RevertDecoder::new(|data| Some(PscError::decode(data).to_string())))
-            .build(sink);
+            .build(Arc::clone(&sink));
+        let reconciler = Reconciler { node: Arc::clone(self), sink, monitor: monitor.status() };
         let engine = Engine {
             transactor: transactor.clone(),
             monitor: monitor.status(),
@@ -85,14 +90,14 @@ impl Node {
         }
         let _engine = Stopped(self);
         self.begin_recovery(&*role).await?;
-        self.run_tasks(role, register, (monitor, transactor, news), shutdown).await
+        self.run_tasks(role, register, (monitor, transactor, reconciler, news), shutdown).await
     }
 
     async fn run_tasks<R: Role>(
         self: &Arc<Self>,
         role: Arc<R>,
         register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,
-        (monitor, transactor, mut news): (Monitor, Transactor, mpsc::UnboundedReceiver<Vec<ChannelId>>),
+        (monitor, transactor, reconciler, mut news): Following<R>,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let (reporter, reports) = usage_reports();
@@ -121,6 +126,11 @@ impl Node {
         let mut tasks: JoinSet<(&'static str, Result<(), NodeError>)> = JoinSet::new();
         let token = stop.clone();
         tasks.spawn(async move { ("chain monitor", monitor.run(token).await.map_err(Into::into)) });
+        let token = stop.clone();
+        tasks.spawn(async move {
+            reconciler.run(token).await;
+            ("reconciliation", Ok(()))
+        });
         let token = stop.clone();
         tasks.spawn(async move { ("transactor", Box::pin(transactor.run(token)).await.map_err(Into::into)) });
         let (node, token) = (Arc::clone(self), stop.clone());

@@ -36,7 +36,23 @@ fn is_live(job_step: Option<Duration>) -> bool {
 
 fn view(node: &Node) -> View {
     let (Some(status), Some(view)) = (node.monitor(), node.chain_view()) else { return View::Nothing };
+    if let Some(what) = unreconciled(node) {
+        return View::Seen { freshness: Freshness::Stale(Why::Disagreement), message: Some(what) };
+    }
     View::Seen { freshness: view.judged, message: view.complaint().or_else(|| monitor_hindered(&status)) }
+}
+
+/// What the contract holds of channels and no event explains.
+fn unreconciled(node: &Node) -> Option<String> {
+    let channels = node.unreconciled();
+    let (channel, what) = channels.first_key_value()?;
+    let others = match channels.len() {
+        1 => String::new(),
+        n => format!(" (and {} more)", n.saturating_sub(1)),
+    };
+    Some(format!(
+        "the endpoint leaves out logs: of channel {channel}, {what}{others}; add or change a chain endpoint"
+    ))
 }
 
 fn sender(node: &Node) -> Sender {
@@ -88,6 +104,9 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
             );
             warnings.push(Reason { part: "chain_endpoint".into(), message });
         }
+    }
+    if let Some(what) = unreconciled(node) {
+        hindered("reconciliation", what);
     }
     if let Some(view) = node.chain_view()
         && let Some(complaint) = view.complaint()

@@ -34,6 +34,38 @@ impl Cursor {
     }
 }
 
+/// How far a stream's logs are applied: all of them up to a block, and none of later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Processed {
+    /// The stream's first block.
+    pub start: u64,
+    /// The last block.
+    pub block: u64,
+    /// Its hash.
+    pub hash: B256,
+}
+
+/// How far the stream of this name is; none before its first block, and while a part of a large block is applied.
+///
+/// # Errors
+/// [`DbError::Query`].
+pub async fn processed(conn: &mut Conn, stream: &str) -> Result<Option<Processed>, DbError> {
+    let cursor =
+        load(conn, stream).await?.filter(|cursor| cursor.part.is_none() && cursor.next > cursor.start);
+    Ok(cursor.map(|cursor| Processed { start: cursor.start, block: cursor.last(), hash: cursor.hash }))
+}
+
+/// Whether the logs up to a block of this hash are still applied: whether it was not undone.
+///
+/// # Errors
+/// [`DbError::Query`].
+pub async fn is_processed(conn: &mut Conn, stream: &str, at: Processed) -> Result<bool, DbError> {
+    let query = chain_blocks::table.find((stream, sql::integer(at.block))).select(chain_blocks::hash);
+    let hash: Option<Bytes32> = on!(conn, |c| query.first(c).await.optional())?;
+    Ok(hash.is_some_and(|hash| hash == at.hash.into()))
+}
+
 type Row = (i64, String, i64, i64, String, Option<i64>, Option<i64>, Option<Bytes32>, Option<i64>);
 
 pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>, DbError> {

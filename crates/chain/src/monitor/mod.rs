@@ -27,6 +27,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use batch::{ConfirmedBatch, ConfirmedLog};
+pub use cursor::{Processed, is_processed, processed};
 pub use head::Head;
 pub use interest::Interest;
 pub use range::RangePlanner;
@@ -121,6 +122,9 @@ impl std::fmt::Debug for Monitor {
 }
 
 impl Monitor {
+    /// The stream's name unless [`stream`](MonitorBuilder::stream) gives another one.
+    pub const STREAM: &str = "main";
+
     /// A monitor of the logs that match any of `interests` on chain `chain_id`.
     pub fn builder(
         db: Database,
@@ -134,7 +138,7 @@ impl Monitor {
             chain_id,
             interests: interests.into_iter().collect(),
             options: Options {
-                stream: "main".to_owned(),
+                stream: Self::STREAM.to_owned(),
                 start: StartFrom::Recent(0),
                 confirmations: 2,
                 first_range: 500,
