@@ -9,9 +9,9 @@ use common::*;
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use diesel_async::SimpleAsyncConnection as _;
-use privatix_channel::{ChainEvent, ChannelDescriptor, ChannelId, ChannelStatus, Closure};
+use privatix_channel::{ChainEvent, ChannelId, ChannelStatus, Fee, LogPosition};
 use privatix_db::{Conn, Database, EmbeddedMigrations, SqliteConn, embed_migrations, on};
-use privatix_store::events::MarketEvent;
+use privatix_store::events::{MarketEvent, Place};
 use privatix_store::offerings::OfferingEvent;
 use privatix_store::{channels, events, offerings};
 
@@ -41,20 +41,20 @@ fn counting(path: &std::path::Path) -> (Conn, Arc<AtomicU64>) {
     (Conn::Sqlite(SqliteConn::new(conn)), read)
 }
 
-/// Channel 0, opened in block 1 and then settled for one base unit in each of `settlements` blocks; and as many channels of
-/// others that take and free a place of offering 1.
+/// Channel 0 under offering 1, opened in block 1; then in each of `settlements` blocks one base unit is settled, and the fee of
+/// the offering's next channels changes.
 async fn history(settlements: u64) -> (tempfile::TempDir, Database, ChannelId) {
     let (dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;
     let mut tx = db.begin().await.unwrap();
-    let (_, first) = channel(0);
-    let another = |nonce| ChannelDescriptor { nonce, ..first };
     let registered = offered(AGENT, offering(1), OfferingEvent::Registered(announcement(5)));
-    let mut story = vec![(place(1, 0), registered), (place(1, 1), opened(first, 1_000_000))];
+    let mut story = vec![(place(1, 0), registered), (place(1, 1), opened(channel(0).1, 1_000_000))];
     for n in 1..=settlements {
-        story.push((place(1 + n, 0), settled(id, n.into())));
-        story.push((place(1 + n, 1), opened(another(n), 100)));
-        story.push((place(1 + n, 2), closed(another(n), 0, 100, Closure::ByAgent)));
+        let at = |index| Place { at: LogPosition::new(1 + n, index), ..story[0].0 };
+        let fee = Fee::new(u16::try_from(n % 1_000).unwrap()).unwrap();
+        let (paid, refreshed) = (at(0), at(1));
+        story.push((paid, settled(id, n.into())));
+        story.push((refreshed, offered(AGENT, offering(1), OfferingEvent::FeeRefreshed { fee })));
     }
     for some in story.chunks(500) {
         assert!(events::record_all(&mut tx, some).await.unwrap().into_iter().all(|new| new));

@@ -1,0 +1,415 @@
+//! Logs per second of catching up: the monitor into the store, beside a plain loop of `eth_getLogs` over the same logs.
+//!
+//! An endpoint in this process makes up a busy market: one log in ten announces an offering, eight in ten open or close a
+//! stranger's channel under one, one in ten settles a channel, of which one in ten is our own. Blocks hold 100 logs each; answers
+//! are limited to 10,000 logs, as providers do. The plain loop asks for 100 blocks at a time and throws the logs away. The
+//! monitor also asks for the header of each block, which is 100 requests in place of one.
+//!
+//! ```text
+//! cargo bench -p privatix-chain --bench catch_up              # 20,000 logs
+//! cargo bench -p privatix-chain --bench catch_up -- 1000000
+//! ```
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates are for people")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use alloy::hex;
+use alloy::primitives::aliases::U96;
+use alloy::primitives::{Address, B256, keccak256};
+use alloy::providers::Provider as _;
+use alloy::rpc::types::Filter;
+use alloy::sol_types::SolEvent as _;
+use async_trait::async_trait;
+use privatix_chain::{ConfirmedBatch, Endpoint, Interest, LogSink, Monitor, SinkError, StartFrom};
+use privatix_channel::{Amount, ChannelId, LogPosition};
+use privatix_contracts::{PSC, PscEvent, topics};
+use privatix_db::{Conn, Database};
+use privatix_store::events::{MarketEvent, Place};
+use privatix_store::offerings::{Announcement, OfferingEvent};
+use privatix_store::{StoreError, channels, events, offerings};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+const CONTRACT: Address = Address::repeat_byte(0x5c);
+const US: Address = Address::repeat_byte(0xc1);
+const CHAIN: u64 = 31_337;
+/// Logs of a block.
+const PER_BLOCK: u64 = 100;
+/// The most logs of an answer.
+const MOST: u64 = 10_000;
+const OFFERINGS: u64 = 1_000;
+const OWN_CHANNELS: u64 = 10;
+/// Logs at the start and at the end whose rates are compared.
+const EDGE: u64 = 100_000;
+
+fn numbered(what: &str, number: u64) -> B256 {
+    keccak256([what.as_bytes(), &number.to_be_bytes()].concat())
+}
+
+fn account(what: &str, number: u64) -> Address {
+    Address::from_word(numbered(what, number))
+}
+
+fn opened(number: u64) -> PSC::ChannelOpened {
+    let own = number < OWN_CHANNELS;
+    PSC::ChannelOpened {
+        channelId: numbered("channel", number),
+        client: if own { US } else { account("client", number % 5_000) },
+        agent: account("agent", number % OFFERINGS),
+        offering: numbered("offering", number % OFFERINGS),
+        nonce: number,
+        signer: account("signer", number),
+        deposit: U96::from(1_000_000),
+        fee: 1_000,
+    }
+}
+
+/// The log with this number.
+fn event(number: u64) -> alloy::primitives::LogData {
+    let (ten, place) = (number / 10, number % 10);
+    match place {
+        0 => {
+            let offering = ten % OFFERINGS;
+            let said = PSC::OfferingPoppedUp {
+                agent: account("agent", offering),
+                offering: numbered("offering", offering),
+                minDeposit: U96::from(1_000),
+                supply: 10,
+                fee: 1_000,
+                sourceType: 1,
+                source: "198.51.100.7:4000".to_owned(),
+            };
+            said.encode_log_data()
+        }
+        9 => {
+            let own = ten % 10 == 9;
+            let of = opened(if own { ten / 10 % OWN_CHANNELS } else { ten * 4 });
+            let settled = PSC::ChannelSettled {
+                channelId: of.channelId,
+                client: of.client,
+                agent: of.agent,
+                paid: U96::from(number),
+            };
+            settled.encode_log_data()
+        }
+        place => {
+            let of = opened(ten * 4 + (place - 1) / 2);
+            if place % 2 == 1 {
+                return of.encode_log_data();
+            }
+            let closed = PSC::ChannelClosed {
+                channelId: of.channelId,
+                client: of.client,
+                agent: of.agent,
+                offering: of.offering,
+                paid: U96::from(7),
+                refund: U96::from(999_993),
+                closure: 0,
+            };
+            // Our own stay open.
+            if of.client == US { said_of_us(&of) } else { closed.encode_log_data() }
+        }
+    }
+}
+
+fn said_of_us(of: &PSC::ChannelOpened) -> alloy::primitives::LogData {
+    let topped_up = PSC::ChannelToppedUp {
+        channelId: of.channelId,
+        client: of.client,
+        agent: of.agent,
+        deposit: U96::from(2_000_000),
+        requestCancelled: false,
+    };
+    topped_up.encode_log_data()
+}
+
+/// An endpoint that answers what a monitor asks.
+struct Market {
+    logs: u64,
+    requests: AtomicU64,
+}
+
+impl Market {
+    fn head(&self) -> u64 {
+        self.logs / PER_BLOCK
+    }
+
+    async fn serve(self: Arc<Self>, listener: TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(tokio::spawn(Arc::clone(&self).answer_all(stream)));
+        }
+    }
+
+    async fn answer_all(self: Arc<Self>, stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).await? == 0 {
+                    return Ok(());
+                }
+                let line = line.trim().to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await?;
+            let request: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let (method, params) = (request["method"].as_str().unwrap(), &request["params"]);
+            let answer = match self.answer(method, params) {
+                Ok(result) => format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, request["id"]),
+                Err(error) => format!(
+                    r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32005,"message":"{error}"}}}}"#,
+                    request["id"]
+                ),
+            };
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                answer.len()
+            );
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await?;
+        }
+    }
+
+    fn answer(&self, method: &str, params: &serde_json::Value) -> Result<String, String> {
+        let number = |value: &serde_json::Value| {
+            u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+        };
+        Ok(match method {
+            "eth_chainId" => format!(r#""{CHAIN:#x}""#),
+            "eth_getCode" => r#""0x60""#.to_owned(),
+            "eth_blockNumber" => format!(r#""{:#x}""#, self.head()),
+            "eth_getBlockByNumber" => match params[0].as_str() {
+                Some("latest") => Self::header(self.head()),
+                _ if number(&params[0]) <= self.head() => Self::header(number(&params[0])),
+                _ => "null".to_owned(),
+            },
+            "eth_getLogs" => {
+                let (from, to) = (number(&params[0]["fromBlock"]), number(&params[0]["toBlock"]));
+                if (to + 1 - from) * PER_BLOCK > MOST {
+                    return Err(format!("query returned more than {MOST} results"));
+                }
+                Self::logs(from, to.min(self.head()))
+            }
+            other => return Err(format!("the method {other} does not exist")),
+        })
+    }
+
+    fn header(number: u64) -> String {
+        format!(
+            r#"{{"number":"{number:#x}","hash":"{}","parentHash":"{}","timestamp":"{:#x}","baseFeePerGas":"0x7","logsBloom":"0x{}","transactionsRoot":"{}","transactions":[]}}"#,
+            numbered("block", number),
+            numbered("block", number.saturating_sub(1)),
+            1_700_000_000 + number,
+            "ff".repeat(256),
+            numbered("root", 0),
+        )
+    }
+
+    /// Block 1 holds the logs from 0 on.
+    fn logs(from: u64, to: u64) -> String {
+        let mut answer = String::from("[");
+        for block in from.max(1)..=to {
+            let hash = numbered("block", block);
+            for index in 0..PER_BLOCK {
+                let number = (block - 1) * PER_BLOCK + index;
+                let data = event(number);
+                let topics: Vec<String> = data.topics().iter().map(|topic| format!("\"{topic}\"")).collect();
+                let comma = if answer.len() > 1 { "," } else { "" };
+                write!(
+                    answer,
+                    r#"{comma}{{"address":"{CONTRACT:#x}","topics":[{}],"data":"0x{}","blockNumber":"{block:#x}","blockHash":"{hash}","transactionHash":"{}","transactionIndex":"{:#x}","logIndex":"{index:#x}","removed":false}}"#,
+                    topics.join(","),
+                    hex::encode(&data.data),
+                    numbered("tx", number / 4),
+                    index / 4,
+                )
+                .unwrap();
+            }
+        }
+        answer.push(']');
+        answer
+    }
+}
+
+/// What a client's node does with events, but for its jobs.
+struct Sink {
+    logs: AtomicU64,
+    started: Instant,
+    /// When the first and all but the last [`EDGE`] logs were in.
+    marks: [(u64, parking_lot::Mutex<Option<Duration>>); 2],
+}
+
+impl Sink {
+    async fn apply_all(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), StoreError> {
+        let of = |log: &privatix_chain::ConfirmedLog| {
+            let place = Place { at: LogPosition::new(log.block, log.index), tx: log.tx };
+            Some((place, market_event(PscEvent::decode(&log.log.data).unwrap())?))
+        };
+        let market: Vec<(Place, MarketEvent)> = batch.logs.iter().filter_map(of).collect();
+        assert!(events::record_all(conn, &market).await?.into_iter().all(|new| new));
+        for (_, event) in &market {
+            if let MarketEvent::Opened { channel, descriptor, .. } = event
+                && descriptor.client == US
+            {
+                channels::insert(conn, *channel, descriptor, Amount::new(1_000_000)).await?;
+            }
+        }
+        offerings::advance_all(conn, &market).await?;
+        let touched: BTreeSet<ChannelId> = market.iter().filter_map(|(_, event)| event.channel()).collect();
+        let kept = channels::kept(conn, &touched).await?;
+        for (place, event) in &market {
+            if let (Some(channel), Some(change)) = (event.channel(), event.channel_event())
+                && kept.contains(&channel)
+            {
+                channels::advance(conn, channel, place.at, change).await?;
+            }
+        }
+        let logs = self.logs.fetch_add(batch.logs.len() as u64, Ordering::Relaxed) + batch.logs.len() as u64;
+        for (after, when) in &self.marks {
+            if logs >= *after {
+                when.lock().get_or_insert_with(|| self.started.elapsed());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn market_event(event: PscEvent) -> Option<MarketEvent> {
+    let change = event.chain_event();
+    Some(match event {
+        PscEvent::OfferingPoppedUp(said) => MarketEvent::Offering {
+            agent: said.agent,
+            offering: said.offering,
+            event: OfferingEvent::PoppedUp(Announcement {
+                min_deposit: said.min_deposit,
+                supply: said.supply,
+                fee: said.fee,
+                source_type: said.source_type,
+                source: said.source,
+            }),
+        },
+        PscEvent::ChannelOpened { channel, descriptor, .. } => {
+            MarketEvent::Opened { channel, descriptor, event: change? }
+        }
+        PscEvent::ChannelClosed { channel, offering, .. } => MarketEvent::Closed {
+            channel: channel.id,
+            agent: channel.agent,
+            client: channel.client,
+            offering,
+            event: change?,
+        },
+        PscEvent::ChannelSettled { channel, .. } | PscEvent::ChannelToppedUp { channel, .. } => {
+            MarketEvent::Changed { channel: channel.id, agent: channel.agent, event: change? }
+        }
+        _ => return None,
+    })
+}
+
+#[async_trait]
+impl LogSink for Sink {
+    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
+        self.apply_all(conn, batch).await.map_err(SinkError::new)
+    }
+
+    async fn rollback(&self, _: &mut Conn, _: u64) -> Result<(), SinkError> {
+        unreachable!("the chain has one branch")
+    }
+}
+
+fn rate(logs: u64, taken: Duration) -> f64 {
+    logs as f64 / taken.as_secs_f64()
+}
+
+async fn plain(endpoint: &Endpoint, market: &Market) -> Duration {
+    let started = Instant::now();
+    let (mut from, mut found) = (1, 0);
+    while from <= market.head() {
+        let to = (from + MOST / PER_BLOCK - 1).min(market.head());
+        let topics = topics::market();
+        let filter = Filter::new().address(CONTRACT).event_signature(topics).from_block(from).to_block(to);
+        found += endpoint.provider().get_logs(&filter).await.unwrap().len() as u64;
+        from = to + 1;
+    }
+    assert_eq!(found, market.logs);
+    started.elapsed()
+}
+
+async fn catch_up(endpoint: Endpoint, market: &Market) -> (Duration, Option<[Duration; 2]>) {
+    let dir = privatix_testkit::temp_dir().unwrap();
+    let sets = [privatix_chain::MIGRATIONS, privatix_store::MIGRATIONS];
+    let db = Database::open(&dir.path().join("market.db"), &sets).await.unwrap();
+    let marks = [EDGE, market.logs.saturating_sub(EDGE)].map(|after| (after, parking_lot::Mutex::default()));
+    let sink = Arc::new(Sink { logs: AtomicU64::new(0), started: Instant::now(), marks });
+    let interest = topics::market()
+        .into_iter()
+        .fold(Interest::all_of(CONTRACT), |interest, topic| interest.topic(0, topic));
+    let monitor = Monitor::builder(db.clone(), endpoint, CHAIN, [interest])
+        .confirmations(0)
+        .start(StartFrom::Block(1))
+        .build(Arc::clone(&sink));
+    let shutdown = CancellationToken::new();
+    let mut status = monitor.status();
+    let head = market.head();
+    let running = tokio::spawn({
+        let (monitor, shutdown) = (monitor.clone(), shutdown.clone());
+        async move { monitor.run(shutdown).await }
+    });
+    status.wait_for(|status| status.processed == Some(head)).await.unwrap();
+    let taken = sink.started.elapsed();
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(sink.logs.load(Ordering::Relaxed), market.logs);
+    let own = channels::list(&mut db.read().await.unwrap(), 100).await.unwrap();
+    assert_eq!(own.len() as u64, OWN_CHANNELS);
+    let at = |mark: usize| *sink.marks[mark].1.lock();
+    let edges = at(0).zip(at(1)).filter(|_| market.logs >= 2 * EDGE);
+    (taken, edges.map(|(first, last)| [first, taken.saturating_sub(last)]))
+}
+
+fn main() {
+    let size = std::env::args().find_map(|argument| argument.parse().ok());
+    let logs: u64 = size.unwrap_or(20_000) / PER_BLOCK * PER_BLOCK;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let market = Arc::new(Market { logs, requests: AtomicU64::new(0) });
+        let server = tokio::spawn(Arc::clone(&market).serve(listener));
+        let endpoint = Endpoint::new(&url).unwrap();
+        let before = plain(&endpoint, &market).await;
+        let asked = market.requests.swap(0, Ordering::Relaxed);
+        let (taken, edges) = catch_up(endpoint.clone(), &market).await;
+        let monitor_asked = market.requests.load(Ordering::Relaxed);
+        let after = plain(&endpoint, &market).await;
+        let plain = before.min(after);
+        println!("{logs} logs in {} blocks", market.head());
+        println!("plain loop: {:.0} logs/s ({asked} requests)", rate(logs, plain));
+        println!("monitor and store: {:.0} logs/s ({monitor_asked} requests)", rate(logs, taken));
+        println!("ratio: {:.2}", plain.as_secs_f64() / taken.as_secs_f64());
+        if let Some([first, last]) = edges {
+            println!(
+                "first {EDGE} logs: {:.0} logs/s; last: {:.0} logs/s",
+                rate(EDGE, first),
+                rate(EDGE, last)
+            );
+        }
+        server.abort();
+    });
+}
