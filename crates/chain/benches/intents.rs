@@ -116,7 +116,7 @@ fn intents(criterion: &mut Criterion) {
         b.to_async(&runtime).iter_custom(|rounds| transactor(1, rounds));
     });
     group.bench_function("transactor", |b| {
-        b.to_async(&runtime).iter_custom(|rounds| transactor(INTENTS, rounds))
+        b.to_async(&runtime).iter_custom(|rounds| transactor(INTENTS, rounds));
     });
     group.finish();
 }
