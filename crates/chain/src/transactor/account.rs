@@ -25,6 +25,8 @@ pub(super) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Item {
     pub(super) record: TxRecord,
     pub(super) attempts: Vec<Attempt>,
+    /// What earlier tries with the same purpose have cost, which reverted: it counts against the stake.
+    pub(super) burnt: u128,
 }
 
 impl Item {
@@ -46,7 +48,7 @@ impl Item {
             gas.saturating_mul(most)
         });
         let spent = self.record.inclusion.map_or(0, |inclusion| inclusion.cost());
-        live.fold(spent, u128::saturating_add)
+        live.fold(spent.saturating_add(self.burnt), u128::saturating_add)
     }
 
     /// What an offer for it at a nonce is wanted for.
@@ -479,7 +481,7 @@ mod tests {
         let item = |inclusion| {
             let mut record = record(1, Intent::repeatable);
             (record.status, record.nonce, record.inclusion) = (TxStatus::Sent, Some(5), inclusion);
-            Item { record, attempts: vec![attempt(Fate::Held, 10)] }
+            Item { record, attempts: vec![attempt(Fate::Held, 10)], burnt: 0 }
         };
         let (tx_hash, block_hash) = (B256::ZERO, B256::ZERO);
         let mined = |success| Inclusion { tx_hash, block: 1, block_hash, success, gas_used: 1, gas_price: 1 };
@@ -510,7 +512,7 @@ mod tests {
         ] {
             let record = record(1, |intent| intent);
             let attempts = attempts.iter().map(|(fate, fee)| attempt(*fate, *fee)).collect();
-            let item = Item { record, attempts };
+            let item = Item { record, attempts, burnt: 0 };
             let found = unanswered(&item, 7).map(|attempt| attempt.fees.max_fee);
             assert_eq!(found, expected, "{item:?}");
         }

@@ -374,7 +374,7 @@ impl Inner {
                 Gas::Poor | Gas::TooMuch(_) => continue,
             };
             let rank = rank(&record, now.time);
-            let item = Item { record, attempts: Vec::new() };
+            let item = Item { record, attempts: Vec::new(), burnt: 0 };
             let balance = account.free_for(item.record.id, rank, false, slot.displaces);
             let balance = balance.saturating_sub(beside);
             let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).beside(beside);

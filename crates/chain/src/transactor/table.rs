@@ -50,6 +50,23 @@ pub(super) async fn list(conn: &mut Conn, filter: &TxFilter) -> Result<Vec<TxRec
     read_all(rows)
 }
 
+/// What reverted tries with the same purpose have cost, in wei: those of the same kind, subject and deadline.
+pub(super) async fn burnt(conn: &mut Conn, record: &TxRecord) -> Result<u128, DbError> {
+    let intent = &record.intent;
+    let filter = TxFilter {
+        status: Some(TxStatus::Failed),
+        kind: Some(intent.kind.clone()),
+        subject: Some(intent.subject.clone()),
+        from: Some(intent.from),
+        ..TxFilter::default()
+    };
+    let failed = list(conn, &filter).await?;
+    let same =
+        failed.iter().filter(|other| other.id != record.id && other.intent.deadline == intent.deadline);
+    let costs = same.filter_map(|other| other.inclusion.map(|inclusion| inclusion.cost()));
+    Ok(costs.fold(0, u128::saturating_add))
+}
+
 /// Written out, so that SQLite finds the index of the working set.
 fn is_watched() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
     diesel::dsl::sql("watched = 1")

@@ -115,13 +115,18 @@ impl Inner {
         let mut conn = self.db.read().await?;
         let records = table::watched(&mut conn, self.chain_id).await?;
         let mut attempts = table::watched_attempts(&mut conn, self.chain_id).await?;
+        let mut burnt = BTreeMap::new();
+        for record in records.iter().filter(|r| r.status.is_open() && r.intent.stake.is_some()) {
+            burnt.insert(record.id, table::burnt(&mut conn, record).await?);
+        }
         drop(conn);
         let open = records.iter().filter(|record| record.status.is_open()).count();
         self.status.send_modify(|status| status.open = open);
         let mut accounts: BTreeMap<Address, Vec<Item>> = BTreeMap::new();
         for record in records {
             let attempts = attempts.remove(&record.id).unwrap_or_default();
-            accounts.entry(record.intent.from).or_default().push(Item { record, attempts });
+            let burnt = burnt.remove(&record.id).unwrap_or(0);
+            accounts.entry(record.intent.from).or_default().push(Item { record, attempts, burnt });
         }
         Ok(accounts)
     }

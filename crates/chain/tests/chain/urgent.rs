@@ -7,7 +7,7 @@ use privatix_chain::{Deadline, FeePolicy, Intent, Obstacle, Priority, Transactor
 use privatix_channel::Amount;
 use privatix_contracts::{PTC, call};
 use privatix_db::Database;
-use privatix_testkit::{Anvil, Contracts, wait_until};
+use privatix_testkit::{Anvil, Contracts, Fault, Rule, Script, wait_until};
 
 use crate::support::{Outcomes, PATIENCE, Running, ended, fresh, http, submit, transactor, until};
 
@@ -181,5 +181,43 @@ async fn an_urgent_intent_is_not_given_up_before_its_deadline() {
     proxy.honest();
     anvil.mine(1).await.unwrap();
     assert_eq!(ended(&db, &transactor, answer).await.status, TxStatus::Mined);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_reverted_try_has_cost_counts_against_the_stake_of_the_next() {
+    const GAS: u128 = 120_000;
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    // It does not show before it is mined that the call reverts.
+    let estimate = Rule::new(["eth_estimateGas"], Fault::Result("0x186a0".into()));
+    let proxy = crate::support::FaultProxy::scripted(anvil.url(), Script(vec![estimate])).await.unwrap();
+    let contracts = anvil.deploy().await.unwrap();
+    let take =
+        PTC::transferFromCall { from: target(0xd1), to: target(0xd2), value: U256::from(1) }.abi_encode();
+    let deadline = Deadline::new(anvil.now().await + 600, 1_000_000);
+    let answer = |key: &str, stake| {
+        Intent::new(key, anvil.account(1), contracts.token, take.clone())
+            .kind("answer")
+            .subject("channel")
+            .priority(Priority::Urgent)
+            .deadline(deadline)
+            .stake(stake)
+            .repeatable()
+    };
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let first = submit(&db, &transactor, answer("first", ETHER)).await;
+    let first = ended(&db, &transactor, first).await;
+    assert_eq!(first.status, TxStatus::Failed);
+    let burnt = first.inclusion.unwrap().cost();
+
+    anvil.set_next_base_fee(GWEI).await.unwrap();
+    anvil.mine(1).await.unwrap();
+    let left = GWEI * 9 / 10;
+    let second = submit(&db, &transactor, answer("second", burnt + GAS * left)).await;
+    let record = until(&db, &transactor, second, "an obstacle", |record| record.obstacle.is_some()).await;
+    let Some(Obstacle::FeeCap { cap, .. }) = record.obstacle else { panic!("{record:?}") };
+    assert_eq!(cap.0, left);
     running.stop().await.unwrap();
 }
