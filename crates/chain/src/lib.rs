@@ -8,6 +8,7 @@
 //! **The [`Transactor`]** takes [`Intent`]s in the caller's own transaction and sees them through: gas, nonce, fees,
 //! signing, storing, broadcasting, raising the fee, receipts, confirmations, reorgs, restarts. The outcome is
 //! reported in the transaction that stores it.
+//! Keys are local or elsewhere: see [`Signer`].
 //!
 //! Both run over any JSON-RPC [`Endpoint`], know nothing of roles or of the contract's meaning, and keep everything in
 //! the tables of [`MIGRATIONS`]: they can be killed anywhere and continue.
