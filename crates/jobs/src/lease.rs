@@ -182,7 +182,7 @@ impl Held {
         self.held_by.as_deref().unwrap_or_default()
     }
 
-    /// How often in a row its process has died while it ran.
+    /// How often in a row its process has crashed while it ran.
     pub(crate) fn crashes_in_row(&self) -> u32 {
         self.suspect.try_into().unwrap_or(0)
     }

@@ -18,6 +18,8 @@
 //! - **A job that kills the process** is not failed for it: from the second crash in a row on it waits, and runs alone in
 //!   its lane, so that the others get done.
 //! - **Kinds without a handler wait** for a process that has one, and cost nothing.
+//! - **What it does is seen at no cost.** [`Stats`] are counted in memory, and [`depths`] reads a bounded number of rows,
+//!   however many jobs wait.
 //! - **Nothing polls.** The processor sleeps until a [`Wake`] or the next job's time, and looks once a minute for what no
 //!   event announces.
 //!

@@ -97,7 +97,7 @@ impl Tally {
     /// [`StoreError::Db`], [`StoreError::Corrupt`].
     pub async fn refresh(&mut self, conn: &mut Conn, channel: ChannelId) -> Result<(), StoreError> {
         let row: Option<Row> =
-            on!(conn, |c| { rows!().filter(channels::id.eq(id(channel))).first(c).await.optional() })?;
+            on!(conn, |c| rows!().filter(channels::id.eq(id(channel))).first(c).await.optional())?;
         let share = row.map(share).transpose()?.map(|(_, share)| share);
         self.set(channel, share);
         Ok(())

@@ -111,7 +111,7 @@ fn shown(totals: &Totals) -> Totals {
 async fn read(db: &Database) -> Tally {
     let (mut tally, mut after) = (Tally::default(), None);
     loop {
-        after = tally.read_page(&mut *db.read().await.unwrap(), after).await.unwrap();
+        after = tally.read_page(&mut db.read().await.unwrap(), after).await.unwrap();
         if after.is_none() {
             return tally;
         }

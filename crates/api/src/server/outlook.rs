@@ -134,7 +134,7 @@ fn most_urgent(open: &[TxRecord], now: u64) -> Option<Urgent> {
 impl Urgent {
     /// How much of its time is left.
     pub(crate) fn percent_left(&self) -> u8 {
-        let percent = self.left.saturating_mul(100).checked_div(self.window.into()).unwrap_or_default();
+        let percent = self.left.saturating_mul(100).checked_div(u64::from(self.window)).unwrap_or(0);
         u8::try_from(percent.min(100)).unwrap_or(100)
     }
 }
