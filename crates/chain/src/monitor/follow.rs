@@ -250,7 +250,7 @@ impl Inner {
             Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
         };
         if let Some((witness, theirs)) = theirs {
-            // If nothing smaller can be asked of it, it rests, and holds nothing up.
+            // Where nothing smaller can be asked of it, it rests, and holds nothing up.
             if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs
                 && memory.planners[witness.at].too_large(asked)
             {
