@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use std::{future, mem};
 
 use async_trait::async_trait;
+use privatix_chain::TxFilter;
 use privatix_channel::{Amount, OfferingHash};
 use privatix_client::{ClientHandle, ClientSettings, ContactPolicy, Filter};
 use privatix_contracts::call;
@@ -159,11 +160,11 @@ async fn an_agent_is_sought_at_all_its_permitted_addresses_and_its_message_only_
 }
 
 /// Announces offerings of the liar's at an address where nobody answers.
-async fn announce_dead(market: &Market, count: u8) {
+async fn announce_dead(market: &Market, count: u16) {
     let dead = SomcAddress::direct("127.0.0.1", 9).unwrap();
     market.contracts.deposit(&market.anvil, LIAR, Amount::new(100_000_000)).await.unwrap();
     for number in 1..=count {
-        let hash = OfferingHash::new([number; 32].into());
+        let hash = dead_offering(number);
         let (kind, source) = (dead.kind().number(), dead.source());
         let register = call::register_offering(hash, Amount::new(10_740), 1, kind, source).unwrap();
         market.anvil.send(LIAR, market.contracts.contract, &register).await.unwrap();
@@ -195,12 +196,55 @@ async fn offerings_at_dead_addresses_keep_no_channel_waiting() {
     agent.stop().await;
 }
 
+fn dead_offering(number: u16) -> OfferingHash {
+    let mut hash = [0xde; 32];
+    hash[..2].copy_from_slice(&number.to_be_bytes());
+    OfferingHash::new(hash.into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clientd_closes_while_a_thousand_offerings_hang() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    client.stop().await;
+    announce_dead(&market, 1_000).await;
+
+    let swallowed = Arc::new(Swallowed::default());
+    let agents = Arc::new(DirectTransport::anywhere());
+    let client = market.client_over(agents, swallowed.clone(), direct()).await;
+    let node = client.handle.node();
+    wait_for("the strangers' lane to be full", LIMIT, async || {
+        let mut conn = node.db().read().await.unwrap();
+        let depths = privatix_jobs::depths(&mut conn, &["fetch_offering"], SystemTime::now()).await.unwrap();
+        let (waiting, due) = (swallowed.waiting.load(SeqCst), depths[0].due);
+        // Each keeps a worker for 20 s: all of them, for 20 minutes.
+        if waiting == 16 && due > 900 { Ok(()) } else { Err(format!("{waiting} are asked, {due} wait")) }
+    })
+    .await
+    .unwrap();
+    let asked = Instant::now();
+    client.handle.close(id).await.unwrap();
+    wait_for("the close request to be submitted", LIMIT, async || {
+        let filter = TxFilter { kind: Some("request_close".into()), ..TxFilter::default() };
+        let mut conn = node.db().read().await.unwrap();
+        let sent = node.transactor().unwrap().list(&mut conn, &filter).await.unwrap();
+        if sent.is_empty() { Err("not yet") } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(10), "after {:?}", asked.elapsed());
+    client.stop().await;
+    agent.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_the_client_is_not_on_is_the_reason_shown_and_no_try_is_used_up() {
     let market = Market::new().await;
     announce_dead(&market, 1).await;
     let client = market.client_over(Arc::new(Offline), Arc::new(Offline), direct()).await;
-    let complaint = problem(&client.handle, OfferingHash::new([1; 32].into())).await;
+    let complaint = problem(&client.handle, dead_offering(1)).await;
     assert_eq!(complaint, "your own Tor is not connected: it is blocked");
     let filter = privatix_jobs::Filter::new().kind("fetch_offering");
     let waiting = wait_for("the job to be postponed", LIMIT, async || {
