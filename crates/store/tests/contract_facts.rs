@@ -12,7 +12,7 @@ use privatix_store::contract_facts::{self, ContractFacts, Verdict};
 #[tokio::test]
 async fn what_was_found_last_is_kept_and_nothing_before_it() {
     let (_dir, db) = fresh().await;
-    assert_eq!(contract_facts::get(&mut *db.read().await.unwrap()).await.unwrap(), None);
+    assert_eq!(contract_facts::get(&mut db.read().await.unwrap()).await.unwrap(), None);
     let domain = Domain::new(1, Address::repeat_byte(1), Address::repeat_byte(2)).on_chain(5);
     let first = ContractFacts {
         domain,
@@ -30,6 +30,6 @@ async fn what_was_found_last_is_kept_and_nothing_before_it() {
         let mut tx = db.begin().await.unwrap();
         contract_facts::put(&mut tx, &found).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(contract_facts::get(&mut *db.read().await.unwrap()).await.unwrap(), Some(found));
+        assert_eq!(contract_facts::get(&mut db.read().await.unwrap()).await.unwrap(), Some(found));
     }
 }
