@@ -58,7 +58,7 @@ impl NodeArgs {
         for template in quotes::templates()? {
             parts.templates.insert(template);
         }
-        parts.chain.confirmations = self.confirmations;
+        parts.chain.confirmations = Some(self.confirmations);
         parts.chain.poll_interval = Duration::from_millis(self.poll_ms);
         Ok(parts)
     }

@@ -189,7 +189,7 @@ impl RunningAgent {
         let proxy = Arc::new(ProxyServer::new());
         let mut parts = NodeParts::new(&db, anvil.url(), contracts.contract, key, proxy).await.unwrap();
         parts.adapter_settings = json!({ "listen": "127.0.0.1:0" });
-        parts.chain.confirmations = 0; // a block is mined per transaction, and none after it
+        parts.chain.confirmations = Some(0); // a block is mined per transaction, and none after it
         parts.chain.poll_interval = Duration::from_millis(100);
         parts.chain.start = StartFrom::Block(0);
         let listener = DirectListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -48,7 +48,7 @@ impl Home {
         };
         let mut parts = wait_for("the database", LIMIT, open).await.unwrap();
         parts.adapter_settings = json!({ "listen": "127.0.0.1:0" });
-        parts.chain.confirmations = 0; // a block is mined per transaction, and none after it
+        parts.chain.confirmations = Some(0); // a block is mined per transaction, and none after it
         parts.chain.poll_interval = Duration::from_millis(50);
         parts.chain.start = StartFrom::Block(0);
         let agent = Agent::new(parts, messaging).await.unwrap().limits(limits);

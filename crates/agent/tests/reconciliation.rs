@@ -66,7 +66,7 @@ async fn an_omitted_close_request_is_found_by_reconciliation() {
     let (path, key) = (dir.path().join("agent.db"), anvil.key(AGENT));
     let mut parts = NodeParts::new(&path, &endpoint.url(), contracts.contract, key, plugin).await.unwrap();
     parts.adapter_settings = json!({ "listen": "127.0.0.1:0" });
-    parts.chain.confirmations = 0; // a block is mined per transaction, and none after it
+    parts.chain.confirmations = Some(0); // a block is mined per transaction, and none after it
     parts.chain.poll_interval = Duration::from_millis(50);
     parts.chain.start = StartFrom::Block(0);
     let (agent, stop, task) = run(parts).await;

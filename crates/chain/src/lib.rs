@@ -73,6 +73,7 @@ pub use error::{ChainError, Inconsistency, SinkError};
 pub use monitor::{
     ConfirmedBatch, ConfirmedLog, Freshness, Head, Interest, LogSink, Monitor, MonitorBuilder, MonitorState,
     MonitorStatus, Processed, RangePlanner, StartFrom, View, Why, is_processed, processed,
+    usual_confirmations,
 };
 pub use rpc::{
     BlockHeader, Endpoint, EndpointStatus, EndpointUrl, Endpoints, Evidence, Fault, ProxyUrl, RpcError,

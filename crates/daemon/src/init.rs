@@ -178,8 +178,11 @@ endpoint = {endpoint}
 # unknown_contract = "refuse"
 # The chain's id (EIP-155). The daemon refuses an endpoint that serves another chain.
 {chain_id}
-# Blocks on top of a block before its events count.
+# Blocks on top of a block before its events count; what is usual on the chain unless set (2 where it is not known).
 # confirmations = 2
+# Which blocks count as final: a number of blocks on top, "safe" or "finalized", as the endpoint calls them. Usual on the
+# chain unless set.
+# final = "finalized"
 # How often new blocks are looked for.
 # poll_interval = "4s"
 # For the endpoint to answer a request.

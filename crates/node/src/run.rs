@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use privatix_adapter::{Configuration, usage_reports};
-use privatix_chain::{Keyring, Monitor, RevertDecoder, Transactor};
+use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usual_confirmations};
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
 use privatix_jobs::{Processor, ProcessorBuilder, Retention};
@@ -57,20 +57,24 @@ impl Node {
             committed,
         });
         let chain_id = self.domain.chain_id();
+        let confirmations = self.settings.confirmations.unwrap_or_else(|| usual_confirmations(chain_id));
+        let finality = self.settings.finality.unwrap_or_else(|| Finality::of_chain(chain_id));
+        tracing::info!(confirmations, ?finality, "following chain {chain_id}");
         let monitor = Monitor::builder(
             self.db.clone(),
             self.endpoints.clone(),
             chain_id,
             interests(self.side, self.domain.contract(), self.account()),
         )
-        .confirmations(self.settings.confirmations)
+        .confirmations(confirmations)
         .poll_interval(self.settings.poll_interval)
         .start(self.settings.start)
         .build(Arc::clone(&sink));
         let keys = Keyring::new([self.signer.clone()]);
         let transactor = Transactor::builder(self.db.clone(), self.endpoints.clone(), chain_id, keys)
-            .confirmations(self.settings.confirmations)
+            .confirmations(confirmations)
             .poll_interval(self.settings.poll_interval)
+            .finality(finality)
             .fees(self.settings.fees)
             .errors(RevertDecoder::new(|data| Some(PscError::decode(data).to_string())))
             .build(Arc::clone(&sink));

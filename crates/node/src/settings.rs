@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use alloy::primitives::utils::{format_ether, parse_ether};
 use alloy::primitives::{Address, U256};
-use privatix_chain::{FeePolicy, StartFrom, View};
+#[cfg(doc)]
+use privatix_chain::usual_confirmations;
+use privatix_chain::{FeePolicy, Finality, StartFrom, View};
 use privatix_channel::Amount;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +19,11 @@ pub struct ChainSettings {
     pub unknown_contract: UnknownContract,
     /// The chain's id; None takes the endpoint's word for it.
     pub chain_id: Option<u64>,
-    /// Blocks on top of a block before its events count.
-    pub confirmations: u64,
+    /// Blocks on top of a block before its events count; None takes what is [usual](usual_confirmations) on the chain.
+    pub confirmations: Option<u64>,
+    /// Which blocks count as final, so that the outcomes of transactions in them are not watched any more; None takes what is
+    /// [usual](Finality::of_chain) on the chain.
+    pub finality: Option<Finality>,
     /// How often the head is looked up.
     pub poll_interval: Duration,
     /// The age from which on our view of the chain is stale, if the chain's own pace does not ask for more; at most a third of
@@ -33,13 +38,14 @@ pub struct ChainSettings {
 }
 
 impl ChainSettings {
-    /// The usual settings: 2 confirmations, a look every 4 s, the last 11,520 blocks (about two days) at the first start.
+    /// The usual settings: confirmations and finality as is usual on the chain, a look every 4 s, the last 11,520 blocks (about two days) at the first start.
     pub fn new(contract: Address) -> Self {
         Self {
             contract,
             unknown_contract: UnknownContract::default(),
             chain_id: None,
-            confirmations: 2,
+            confirmations: None,
+            finality: None,
             poll_interval: Duration::from_secs(4),
             max_view_age: View::MAX_AGE,
             start: StartFrom::Recent(11_520),

@@ -120,7 +120,7 @@ impl Market {
         adapter_settings: Value,
     ) -> NodeParts {
         let mut chain = ChainSettings::new(self.contracts.contract);
-        chain.confirmations = 0; // a block is mined per transaction, and none after it
+        chain.confirmations = Some(0); // a block is mined per transaction, and none after it
         chain.poll_interval = Duration::from_millis(50);
         chain.start = StartFrom::Block(0);
         // The last run's tasks let go of it a moment after its end.

@@ -201,6 +201,7 @@ fn wrong_settings_are_named_with_their_place_and_what_was_expected() {
     let with = |line: &str| sound.replace("[account]", &format!("{line}\n[account]"));
     check(&with("confirmatoins = 3"), &["`chain.confirmatoins`", "no setting", "confirmations"]);
     check(&with("confirmations = \"two\""), &["`chain.confirmations`", "is a text", "u64"]);
+    check(&with("final = \"soon\""), &["`chain.final`", "a number of blocks"]);
     check(&with("poll_interval = 4"), &["`chain.poll_interval`", "expected a duration"]);
     check(&with("poll_interval = \"soon\""), &["`chain.poll_interval`"]);
     check(&sound.replace("[log]", "[logs]"), &["`logs`", "no setting", "log"]);
@@ -233,7 +234,7 @@ fn layers_go_from_file_to_environment_to_command_line() {
         home.ask(&arguments)["settings"]["chain"]["confirmations"].clone()
     };
     home.env.retain(|(key, _)| !key.ends_with("CONFIRMATIONS"));
-    assert_eq!(confirmations(&home, &[]), 2);
+    assert!(confirmations(&home, &[]).is_null(), "what is usual on the chain");
     fs::write(home.config(), read(&home.config()).replace("[account]", "confirmations = 3\n[account]"))
         .unwrap();
     assert_eq!(confirmations(&home, &[]), 3);

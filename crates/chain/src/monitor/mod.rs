@@ -2,6 +2,7 @@
 
 mod batch;
 mod compare;
+mod confirmations;
 mod cursor;
 mod fetch;
 mod flood;
@@ -27,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use batch::{ConfirmedBatch, ConfirmedLog};
+pub use confirmations::usual_confirmations;
 pub use cursor::{Processed, is_processed, processed};
 pub use head::Head;
 pub use interest::Interest;
@@ -140,7 +142,7 @@ impl Monitor {
             options: Options {
                 stream: Self::STREAM.to_owned(),
                 start: StartFrom::Recent(0),
-                confirmations: 2,
+                confirmations: usual_confirmations(chain_id),
                 first_range: 500,
                 max_range: 10_000,
                 poll_interval: Duration::from_secs(4),
@@ -222,7 +224,7 @@ impl MonitorBuilder {
         self
     }
 
-    /// Blocks that must be on top of a block before its logs count (default 2). 0 takes the head itself.
+    /// Blocks that must be on top of a block before its logs count (default [`usual_confirmations`]). 0 takes the head itself.
     pub fn confirmations(mut self, blocks: u64) -> Self {
         self.options.confirmations = blocks;
         self

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, ProxyUrl, StartFrom, View};
+use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Finality, ProxyUrl, StartFrom, View};
 use privatix_channel::Amount;
 use privatix_node::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 use privatix_tor::{PluggableTransport, TorSettings};
@@ -35,9 +35,12 @@ pub struct ChainSection {
     /// The chain's id, so that no endpoint can pass off another chain; not checked when absent.
     #[serde(default)]
     pub chain_id: Option<u64>,
-    /// Blocks on top of a block before its events count.
-    #[serde(default = "confirmations")]
-    pub confirmations: u64,
+    /// Blocks on top of a block before its events count; what is usual on the chain unless set.
+    #[serde(default)]
+    pub confirmations: Option<u64>,
+    /// Which blocks count as final; what is usual on the chain unless set.
+    #[serde(default, rename = "final")]
+    pub finality: Option<FinalBlocks>,
     /// How often the head is looked up.
     #[serde(default = "poll_interval", with = "humantime_serde")]
     pub poll_interval: Duration,
@@ -67,10 +70,6 @@ pub struct ChainSection {
     pub tx_gas_cap: Option<u64>,
 }
 
-const fn confirmations() -> u64 {
-    2
-}
-
 const fn poll_interval() -> Duration {
     Duration::from_secs(4)
 }
@@ -89,6 +88,36 @@ const fn request_timeout() -> Duration {
 
 const fn max_fee_gwei() -> u64 {
     500
+}
+
+/// Which blocks count as final, as it is written in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number of blocks, \"safe\" or \"finalized\"")]
+pub enum FinalBlocks {
+    /// Those with at least this many blocks on top.
+    Depth(u64),
+    /// Those that the endpoint calls so.
+    Tag(FinalTag),
+}
+
+/// A tag of the endpoint's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinalTag {
+    /// `safe`.
+    Safe,
+    /// `finalized`.
+    Finalized,
+}
+
+impl From<FinalBlocks> for Finality {
+    fn from(blocks: FinalBlocks) -> Self {
+        match blocks {
+            FinalBlocks::Depth(depth) => Self::Depth(depth),
+            FinalBlocks::Tag(FinalTag::Safe) => Self::Safe,
+            FinalBlocks::Tag(FinalTag::Finalized) => Self::Finalized,
+        }
+    }
 }
 
 impl ChainSection {
@@ -130,6 +159,7 @@ impl ChainSection {
         settings.unknown_contract = self.unknown_contract;
         settings.chain_id = self.chain_id;
         settings.confirmations = self.confirmations;
+        settings.finality = self.finality.map(Into::into);
         settings.poll_interval = self.poll_interval;
         settings.max_view_age = self.max_view_age;
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
