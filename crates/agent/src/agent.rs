@@ -103,11 +103,13 @@ impl Agent {
         let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
         let register = {
             let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
+            let payments = Arc::clone(&handle.payments);
+            let channels = move |node| Channels { node, payments: Arc::clone(&payments) };
             move |processor: privatix_jobs::ProcessorBuilder| {
                 processor
                     .register(Offerings { node: Arc::clone(&node), addresses })
-                    .register::<ProvisionChannel, _>(Channels { node: Arc::clone(&node) })
-                    .register::<CloseChannel, _>(Channels { node: Arc::clone(&node) })
+                    .register::<ProvisionChannel, _>(channels(Arc::clone(&node)))
+                    .register::<CloseChannel, _>(channels(Arc::clone(&node)))
                     .register(Operators { node })
             }
         };

@@ -21,6 +21,8 @@ use privatix_store::channels::{self, Access, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
 
+use crate::payments::Payments;
+
 /// Job: make a freshly opened channel known to the plug-in and prepare its access.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProvisionChannel {
@@ -88,6 +90,7 @@ const TRIES: u32 = 20;
 
 pub(crate) struct Channels {
     pub(crate) node: Arc<Node>,
+    pub(crate) payments: Arc<Payments>,
 }
 
 #[async_trait]
@@ -95,6 +98,8 @@ impl Handler<ProvisionChannel> for Channels {
     async fn run(&self, job: &ProvisionChannel, cx: JobContext) -> Result<Done, JobError> {
         let last = cx.try_number() >= TRIES;
         match self.provision(job, cx).await {
+            // Not the plug-in's fault, and no try of it.
+            Err(error @ NodeError::StaleView(_)) => Err(error.into_job_error()),
             Err(error) if last || !error.is_temporary() => Err(self.cannot_serve(job.channel, error).await),
             provisioned => provisioned.map_err(NodeError::into_job_error),
         }
@@ -212,10 +217,12 @@ impl Channels {
             tracing::debug!(channel = %job.channel, status = %channel.status, "nothing to close");
             return Ok(cx.finish().await?.commit().await?);
         };
-        let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
-        let call = call::close(&channel.descriptor, voucher);
         let key = format!("{CLOSE} {} {}", job.channel, cx.id());
         let mut completion = cx.finish().await?;
+        // Again, as vouchers may have been stored since.
+        let (_, view) = load(&mut completion, node, job.channel).await?;
+        let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
+        let call = call::close(&channel.descriptor, voucher);
         let close = node.intent(CLOSE, &job.channel.to_string(), key, call.abi_encode());
         node.submit_intent(&mut completion, urgency(node, &view, close)).await?;
         channels::set_status(&mut completion, job.channel, status).await?;
@@ -223,6 +230,7 @@ impl Channels {
         tracing::info!(channel = %job.channel, cumulative = %view.proven(), "closing the channel");
         node.marks().note(job.channel);
         node.wake_transactor();
+        self.payments.refresh(&[job.channel]).await;
         Ok(done)
     }
 }

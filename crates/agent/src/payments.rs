@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use privatix_channel::{
-    Accepted, AgentChannel, ChannelId, Consents, LONGEST_CONSENT, Phase, Receipt, SignedVoucher, VoucherError,
+    Accepted, AgentChannel, ChannelId, ChannelStatus, Consents, LONGEST_CONSENT, Phase, Receipt,
+    SignedVoucher, VoucherError,
 };
 use privatix_db::{DbError, GroupCommit};
 use privatix_node::{Node, NodeError};
@@ -143,7 +144,9 @@ impl Payments {
             best,
             Consents::default(),
         )?;
-        Ok(Some(View { channel, service_ended: stored.service.is_ending() }))
+        // What comes once the close was submitted is not in it.
+        let service_ended = stored.service.is_ending() || stored.status == ChannelStatus::WaitCoop;
+        Ok(Some(View { channel, service_ended }))
     }
 }
 

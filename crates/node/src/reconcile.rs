@@ -170,8 +170,15 @@ impl<R: Role> Reconciler<R> {
         let calls = channels.iter().map(|id| PSC::channelsCall { channelId: *id.as_b256() }.abi_encode());
         let call = call::multicall(calls);
         let ask = psc.multicall(call.calls);
-        let ask = ask.block(BlockId::hash(at.hash));
-        let asked = timeout(PATIENCE, ask.call()).await;
+        let by_hash = ask.clone().block(BlockId::hash(at.hash));
+        let mut asked = timeout(PATIENCE, by_hash.call()).await;
+        if let Ok(Err(alloy::contract::Error::TransportError(error))) = &asked
+            && error.is_error_resp()
+        {
+            // Not every endpoint takes hashes (EIP-1898).
+            let by_number = ask.block(BlockId::number(at.block));
+            asked = timeout(PATIENCE, by_number.call()).await;
+        }
         let answers = asked
             .map_err(|_| failed(format!("{} does not answer", endpoint.label())))?
             .map_err(crate::node::unreadable("what it holds of channels"))?;

@@ -251,7 +251,9 @@ impl Node {
         loop {
             monitor.wait_for(|status| status.state == MonitorState::Following).await.map_err(ended)?;
             // An endpoint that is itself behind has nothing new to show.
-            if self.chain_view().is_some_and(|view| view.judged == Freshness::Fresh) {
+            // One whose clock differs is `Late`, and has shown all that it has nevertheless.
+            if self.chain_view().is_some_and(|view| matches!(view.judged, Freshness::Fresh | Freshness::Late))
+            {
                 break;
             }
             let _ = tokio::time::timeout(PAUSE, monitor.changed()).await; // looked at again in any case

@@ -117,8 +117,8 @@ impl MarketEvent {
 /// # Errors
 /// [`StoreError::OtherEvent`] if the place of one is taken by another one.
 pub async fn record_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Result<Vec<bool>, StoreError> {
-    let (Some((first, _)), Some((last, _))) = (events.first(), events.last()) else { return Ok(Vec::new()) };
-    let known = between(first.at, last.at)?;
+    let places: Vec<LogPosition> = events.iter().map(|(place, _)| place.at).collect();
+    let known = at(&places)?;
     let known: Vec<Row> = on!(&mut *conn, |c| known.load(c).await)?;
     let known: BTreeMap<LogPosition, (Place, MarketEvent)> =
         known.into_iter().map(|row| event(row).map(|known| (known.0.at, known))).collect::<Result<_, _>>()?;
@@ -155,16 +155,13 @@ fn row((place, event): &(Place, MarketEvent)) -> Result<Vec<Value>, StoreError> 
     ])
 }
 
-/// The events of these places and between them. A block can have many more than are meant, so its number does not do.
-fn between(first: LogPosition, last: LogPosition) -> Result<Statement<RowTypes>, StoreError> {
-    let mut values = Vec::with_capacity(4);
-    for at in [first, last] {
-        values.push(signed("block", at.block)?.into());
-        values.push(signed("log index", at.index)?.into());
-    }
-    let sql = "SELECT block, log_index, tx, event FROM chain_events \
-               WHERE (block, log_index) >= (?, ?) AND (block, log_index) <= (?, ?)";
-    Ok(Statement::new(sql, values))
+/// The events of these places, and no others: between two that are found late there may be any number.
+fn at(places: &[LogPosition]) -> Result<Statement<RowTypes>, StoreError> {
+    let places: Vec<(u64, u64)> = places.iter().map(|at| (at.block, at.index)).collect();
+    // A cross join keeps the order: each place is looked up by the key.
+    let sql = "SELECT e.block, e.log_index, e.tx, e.event FROM json_each(?) AS place \
+               CROSS JOIN chain_events AS e ON e.block = place.value ->> 0 AND e.log_index = place.value ->> 1";
+    Ok(Statement::new(sql, vec![Value::Text(to_json("places", &places)?)]))
 }
 
 /// Stores an event. Returns false, and changes nothing, when it is already there.

@@ -60,5 +60,5 @@ async fn a_copy_of_another_daemon_is_not_put_in_place() {
     home.run(&["--set", elsewhere, "restore", copy]).fails(2, &["it belongs to agent", "agentd.toml"]);
     home.run(&["restore", home.config().to_str().unwrap()]).fails(1, &["agentd.toml is damaged"]);
     home.run(&["restore", "/nowhere/copy"]).fails(2, &["/nowhere/copy"]);
-    home.run(&["backup", "/nowhere/copy"]).fails(1, &["/nowhere/copy.part"]);
+    home.run(&["backup", "/nowhere/copy"]).fails(1, &["/nowhere"]);
 }

@@ -67,8 +67,7 @@ async fn only_who_has_the_token_and_knows_the_host_is_answered() {
     assert_eq!(by_collector.status(), StatusCode::OK);
     assert_eq!(call().bearer_auth(figures_only).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     let metrics = metrics.bearer_auth(home.token()).send().await.unwrap().text().await.unwrap();
-    for line in ["privatix_ready 1", "privatix_chain_processed_block ", "privatix_jobs{status=\"failed\"} 0"]
-    {
+    for line in ["privatix_ready 1", "privatix_chain_processed_block ", "privatix_jobs_failed 0"] {
         assert!(metrics.contains(line), "{line:?} is not in\n{metrics}");
     }
 

@@ -74,6 +74,7 @@ impl Inner {
                 memory.suspicious = true;
                 // The head of one is no measure for another.
                 (memory.best_head, memory.lower_heads) = (0, 0);
+                memory.recent.forget();
             }
             let rpc = self.endpoints.rpc(at);
             let pause = match self.step(&mut memory, at, &rpc).await {
@@ -207,11 +208,13 @@ impl Inner {
             }
             Second::Lags(theirs) => {
                 self.claims(at, rpc, &cursor, head, theirs).await;
+                // A few blocks count as unconfirmed, as it will have them in a moment; a backlog is one.
+                let few = confirmed.saturating_sub(cursor.last()) <= CHECKED_RANGE;
                 self.status.send_modify(|status| {
-                    status.state = MonitorState::Following;
-                    status.reach(Some(cursor.last()), cursor.last(), Instant::now());
+                    status.state = if few { MonitorState::Following } else { MonitorState::CatchingUp };
+                    let confirmed = if few { cursor.last() } else { confirmed };
+                    status.reach(Some(confirmed), cursor.last(), Instant::now());
                 });
-                // It will have it in a moment.
                 return Ok(Step::CaughtUp);
             }
             Second::Checks(witness) => {

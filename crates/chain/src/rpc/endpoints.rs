@@ -43,7 +43,7 @@ const TOTAL: Duration = Duration::from_secs(30);
 /// How often rested endpoints are looked for.
 const TRIALS: Duration = Duration::from_secs(1);
 /// For a second opinion.
-const SECOND: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(20);
 /// Endpoints that get a transaction.
 const BROADCASTS: usize = 2;
 
@@ -196,7 +196,7 @@ impl Endpoints {
     }
 
     /// Asks one endpoint after the other until one answers.
-    async fn read<T, E, F>(&self, ask: impl Fn(Rpc) -> F) -> Result<T, E>
+    pub(crate) async fn read<T, E, F>(&self, ask: impl Fn(Rpc) -> F) -> Result<T, E>
     where
         E: Failed,
         F: Future<Output = Result<T, E>>,
@@ -415,10 +415,6 @@ impl Endpoints {
 
     pub(crate) async fn gas_price(&self) -> Result<u128, RpcError> {
         self.read(|rpc| async move { rpc.gas_price().await }).await
-    }
-
-    pub(crate) async fn tx_gas_limit_cap(&self) -> Result<u64, RpcError> {
-        self.read(|rpc| async move { rpc.tx_gas_limit_cap().await }).await
     }
 
     /// The receipt of a transaction, if the one asked first or a second one shows it: the first one may lag.

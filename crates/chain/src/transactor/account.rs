@@ -164,8 +164,11 @@ impl Inner {
                 memory.believes(count, now.head);
                 (count, true)
             }
-            // Where a second endpoint is configured, it is waited for.
-            Count::Alone(count) => (count, memory.believes(count, now.head) && !self.rpc.are_several()),
+            // Where a second endpoint is configured, it is waited for; not for ever, as it may be dead.
+            Count::Alone(count) => {
+                let lasts = memory.believes(count, now.head);
+                (count, lasts && (!self.rpc.are_several() || memory.has_waited_for_a_second()))
+            }
         };
         if !believed {
             let obstacle = Obstacle::CountUnconfirmed { count: latest, ours: ours.unwrap_or(0) };
@@ -178,6 +181,9 @@ impl Inner {
             items.into_iter().partition(|item| item.record.status.is_open());
         memory.keep(|id| open.iter().any(|item| item.record.id == id));
         let owners = table::owners(&mut *self.db.read().await?, self.chain_id, address, latest).await?;
+        // What failed may have bytes at other nonces, which a pool holds and nobody raises.
+        let failed: Vec<Item> =
+            watched.iter().filter(|item| item.record.status == TxStatus::Failed).cloned().collect();
         let mut watched: Vec<TxRecord> = watched.into_iter().map(|item| item.record).collect();
         for id in owners.values() {
             // An outcome that was final, and whose nonce the chain has not used.
@@ -200,6 +206,7 @@ impl Inner {
             trouble = trouble.or(settling);
             if !open.is_empty() {
                 let mut account = self.account(memory, now, address, latest, owners, &open).await?;
+                failed.iter().for_each(|item| claim(&mut account.slots, item));
                 trouble = trouble.or(self.advance(memory, now, &mut account, open).await?);
             }
         }

@@ -1,7 +1,7 @@
 //! What gas costs, as the endpoint reports it.
 
+use super::Inner;
 use super::price::Market;
-use super::{FeePolicy, Inner};
 use crate::ChainError;
 use crate::rpc::{BlockHeader, Fault, FeeHistory};
 
@@ -22,19 +22,6 @@ impl Inner {
             None => [opinion(self.rpc.suggested_tip().await)?.unwrap_or(0); 3],
         };
         Ok(Market { base_fee: Some(u128::from(base_fee)), tips, usual: 0 })
-    }
-}
-
-/// The most gas of a transaction where neither the operator nor the endpoint says otherwise (EIP-7825).
-const TX_GAS_CAP: u64 = 1 << 24;
-
-impl Inner {
-    /// The most gas that a transaction may have.
-    pub(super) async fn gas_cap(&self, policy: &FeePolicy) -> Result<u64, ChainError> {
-        match policy.tx_gas_cap {
-            Some(cap) => Ok(cap),
-            None => Ok(opinion(self.rpc.tx_gas_limit_cap().await)?.unwrap_or(TX_GAS_CAP)),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, B256};
 
 use super::fees::Waited;
-use super::model::FeeModel;
+use super::model::{FeeModel, Rules};
 use super::price::Market;
 use super::signing::Signing;
 use super::{Fees, RevertPatience, TxId};
@@ -25,7 +25,7 @@ pub(super) struct Memory {
     pub(super) lower_heads: u32,
     pub(super) seen: Option<SeenHead>,
     /// How the chain charges, and the most gas of a transaction, once known.
-    pub(super) rules: Option<(FeeModel, u64)>,
+    pub(super) rules: Option<Rules>,
     pub(super) accounts: BTreeMap<Address, AccountMemory>,
 }
 
@@ -117,6 +117,10 @@ impl Heads {
     }
 }
 
+/// How long the count of one endpoint stands alone before it is believed while a second one is configured and silent: a third
+/// of the shortest challenge.
+const ALONE_TIME: Duration = Duration::from_mins(5);
+
 impl AccountMemory {
     /// Takes note of the chain's next nonce. Whether it has stayed for long enough to be believed by itself.
     pub(super) fn believes(&mut self, nonce: u64, head: u64) -> bool {
@@ -126,6 +130,11 @@ impl AccountMemory {
         };
         next.seen.see(head, Instant::now());
         next.seen.count >= COUNT_HEADS || next.seen.elapsed() >= COUNT_TIME
+    }
+
+    /// Whether the same count was shown for so long that waiting for a second endpoint would cost more than it protects.
+    pub(super) fn has_waited_for_a_second(&self) -> bool {
+        self.next.is_some_and(|next| next.seen.elapsed() >= ALONE_TIME)
     }
 
     /// For how long the chain has been waiting for its next nonce.

@@ -8,7 +8,8 @@ use super::memory::Now;
 use super::signing::Draft;
 use super::{FeePolicy, Fees, Inner, TxRecord};
 use crate::ChainError;
-use crate::rpc::{Call, Fault};
+use crate::RpcError;
+use crate::rpc::{Call, Fault, Rpc};
 
 alloy::sol! {
     /// Of Arbitrum's ArbGasInfo.
@@ -56,6 +57,78 @@ impl FeeModel {
     }
 }
 
+/// What holds for every transaction of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) model: FeeModel,
+    /// The most gas of a transaction.
+    pub(super) gas_cap: u64,
+    /// The head at which they were asked for.
+    pub(super) head: u64,
+    /// Whether that was answered, so that it need not be asked again.
+    pub(super) is_certain: bool,
+}
+
+/// The most gas of a transaction where neither the operator nor the chain sets another bound (EIP-7825).
+const TX_GAS_CAP: u64 = 1 << 24;
+
+/// What one endpoint shows of the chain's rules; `None` where it has not answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    model: Option<FeeModel>,
+    /// The cap that it reports; inner `None` where it does not serve the question.
+    gas_cap: Option<Option<u64>>,
+}
+
+/// What two endpoints show alike, and whether it is certain. While only one of them answers, its word counts until then.
+fn agreed(seen: &[Seen]) -> (Seen, bool) {
+    match seen {
+        [first, second] => {
+            let model = first.model.filter(|model| second.model == Some(*model));
+            let gas_cap = first.gas_cap.filter(|cap| second.gas_cap == Some(*cap));
+            (Seen { model, gas_cap }, true)
+        }
+        [only] => (*only, false),
+        _ => (Seen::default(), false),
+    }
+}
+
+/// Asks one endpoint for the chain's rules, by the contracts that the chain has.
+async fn look(rpc: &Rpc, head: u64) -> Seen {
+    let gas_cap = match rpc.tx_gas_limit_cap().await {
+        Ok(cap) => Some(Some(cap).filter(|cap| *cap > 0)),
+        Err(error) if matches!(error.fault, Fault::Refused { .. }) => Some(None),
+        Err(_) => None,
+    };
+    Seen { model: model(rpc, head).await, gas_cap }
+}
+
+async fn model(rpc: &Rpc, head: u64) -> Option<FeeModel> {
+    if one_number(rpc, ARB_GAS_INFO, getMinimumGasPriceCall {}, head).await?.is_some() {
+        let cap = one_number(rpc, ARB_GAS_INFO, getMaxTxGasLimitCall {}, head).await?;
+        let gas_cap = cap.and_then(|cap| u64::try_from(cap).ok()).filter(|cap| *cap > 0);
+        return Some(FeeModel::Arbitrum { gas_cap });
+    }
+    let sample = getL1FeeCall { tx: Bytes::from_static(&[0xff; 100]) };
+    Some(match one_number(rpc, GAS_PRICE_ORACLE, sample, head).await? {
+        Some(_) => FeeModel::OpStack,
+        None => FeeModel::Plain,
+    })
+}
+
+/// The number that a contract gives, if there is such a contract; `None` where that was not answered. A revert is an answer:
+/// another contract may be at that address.
+async fn one_number(rpc: &Rpc, to: Address, call: impl SolCall, at: u64) -> Option<Option<U256>> {
+    let input = Bytes::from(call.abi_encode());
+    let call = Call { from: Address::ZERO, to, value: 0, input: &input };
+    match rpc.call(call, GAS, at).await {
+        Ok(answer) if answer.len() == 32 => Some(Some(U256::from_be_slice(&answer))),
+        Ok(_) => Some(None),
+        Err(error) if error.fault.is_about_the_call() => Some(None),
+        Err(_) => None,
+    }
+}
+
 /// What to set aside for fees that were `l1` and `operator` a moment ago: the first one moves with the other chain.
 fn with_margin(l1: U256, operator: U256) -> u128 {
     let most = l1.saturating_add(l1 / U256::from(2)).saturating_add(operator);
@@ -63,18 +136,25 @@ fn with_margin(l1: U256, operator: U256) -> u128 {
 }
 
 impl Inner {
-    /// How the chain charges, by the contracts that it has.
-    pub(super) async fn fee_model(&self, head: u64) -> Result<FeeModel, ChainError> {
-        if self.number(ARB_GAS_INFO, getMinimumGasPriceCall {}, head).await?.is_some() {
-            let cap = self.number(ARB_GAS_INFO, getMaxTxGasLimitCall {}, head).await?;
-            let gas_cap = cap.and_then(|cap| u64::try_from(cap).ok()).filter(|cap| *cap > 0);
-            return Ok(FeeModel::Arbitrum { gas_cap });
-        }
-        let sample = getL1FeeCall { tx: Bytes::from_static(&[0xff; 100]) };
-        Ok(match self.number(GAS_PRICE_ORACLE, sample, head).await? {
-            Some(_) => FeeModel::OpStack,
-            None => FeeModel::Plain,
-        })
+    /// The chain's rules as of a head. Nothing is held up by them: what is not certain is asked again at the next head, and
+    /// taken for the usual meanwhile. Anything unusual needs two endpoints where there are several.
+    pub(super) async fn rules(&self, head: u64) -> Rules {
+        let cap = self.options.fees.tx_gas_cap;
+        let ask = |rpc: Rpc| async move { Ok::<_, RpcError>(look(&rpc, head).await) };
+        let (seen, is_confirmed) = if self.rpc.are_several() {
+            agreed(&self.rpc.of_two(ask).await)
+        } else {
+            (self.rpc.read(ask).await.unwrap_or_default(), true)
+        };
+        let model = seen.model.unwrap_or(FeeModel::Plain);
+        let of_chain = match model {
+            FeeModel::Arbitrum { gas_cap } => gas_cap,
+            FeeModel::Plain | FeeModel::OpStack => None,
+        };
+        let gas_cap = cap.or(of_chain).or(seen.gas_cap.flatten()).unwrap_or(TX_GAS_CAP);
+        let is_answered = seen.model.is_some() && (cap.or(of_chain).is_some() || seen.gas_cap.is_some());
+        let is_certain = is_confirmed && is_answered;
+        Rules { model, gas_cap, head, is_certain }
     }
 
     /// The operator's policy, on a chain that charges like this.
@@ -127,6 +207,18 @@ mod tests {
         for model in [FeeModel::Plain, FeeModel::OpStack] {
             assert_eq!(model.policy(FeePolicy::default()), FeePolicy::default());
         }
+    }
+
+    #[test]
+    fn unusual_rules_need_two_endpoints_where_two_answer() {
+        let plain = Seen { model: Some(FeeModel::Plain), gas_cap: Some(None) };
+        let lie = Seen { model: Some(FeeModel::Arbitrum { gas_cap: None }), gas_cap: Some(Some(30_000)) };
+        let silent = Seen::default();
+        assert_eq!(agreed(&[plain, plain]), (plain, true));
+        assert_eq!(agreed(&[lie, plain]), (silent, true), "and nothing is certain by it");
+        assert_eq!(agreed(&[lie, silent]), (silent, true));
+        assert_eq!(agreed(&[lie]), (lie, false));
+        assert_eq!(agreed(&[]), (silent, false));
     }
 
     #[test]

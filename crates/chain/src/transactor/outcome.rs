@@ -127,6 +127,9 @@ pub(super) fn outcome(
                 Outcome::Lost { status: ending.status(), nonce }
             } else if record.nonce == Some(nonce) && displaced {
                 Outcome::Displaced
+            } else if sure && used_up.is_final && all && !live {
+                // All that it still waits for is the word of a second endpoint.
+                Outcome::Waits(Obstacle::LossUnconfirmed { nonce })
             } else {
                 Outcome::Waits(Obstacle::Ending { nonce })
             };
@@ -212,8 +215,7 @@ mod tests {
         let unsent = TxRecord { status: TxStatus::Unsent, nonce: None, ..sent(7, false) };
         assert_eq!(judged(&unsent, Fate::Held, of(displaced, Second::Open)), unconfirmed);
         let cancelled = TxRecord { ending: Some(Ending::Cancelled), ..sent(7, false) };
-        let waits = Outcome::Waits(Obstacle::Ending { nonce: 7 });
-        assert_eq!(judged(&cancelled, Fate::Held, of(unknown(3, true), Second::Open)), waits);
+        assert_eq!(judged(&cancelled, Fate::Held, of(unknown(3, true), Second::Open)), unconfirmed);
         let over = Outcome::Lost { status: TxStatus::Cancelled, nonce: 7 };
         assert_eq!(judged(&cancelled, Fate::Held, of(unknown(3, true), Second::Missing)), over);
         assert_eq!(judged(&sent(7, true), Fate::Held, of(unknown(3, true), Second::Open)), Outcome::Free);

@@ -162,17 +162,17 @@ impl Inner {
                 final_block: self.final_block(&head).await?,
             }),
         };
-        let (model, gas_cap) = if let Some(rules) = memory.rules {
-            rules
-        } else {
-            let model = self.fee_model(number).await?;
-            let gas_cap = self.gas_cap(&model.policy(self.options.fees)).await?;
-            tracing::debug!(?model, gas_cap, "the chain's rules are known");
-            *memory.rules.insert((model, gas_cap))
+        let rules = match memory.rules {
+            Some(rules) if rules.is_certain || rules.head == number => rules,
+            _ => {
+                let rules = self.rules(number).await;
+                tracing::debug!(?rules, "the chain's rules");
+                *memory.rules.insert(rules)
+            }
         };
         Ok(Now {
-            model,
-            gas_cap,
+            model: rules.model,
+            gas_cap: rules.gas_cap,
             head: number,
             hash: head.hash,
             market: seen.market,

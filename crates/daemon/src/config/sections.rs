@@ -47,7 +47,7 @@ pub struct ChainSection {
     /// The age from which on the view of the chain is stale, if the chain's own pace does not ask for more: then the daemon is
     /// not ready, an agent takes no vouchers and a client opens and tops up nothing. At most a third of the challenge period;
     /// 0 never is.
-    #[serde(default = "max_view_age", with = "humantime_serde")]
+    #[serde(default = "max_view_age", alias = "max_head_age", with = "humantime_serde")]
     pub max_view_age: Duration,
     /// The first block that a new database looks at.
     #[serde(default)]
