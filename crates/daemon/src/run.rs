@@ -171,7 +171,7 @@ async fn chain_answers(
     }
     let ask = async || match privatix_node::store_contract(db, endpoints, chain).await {
         Ok(()) => Ok(None),
-        Err(error) if error.is_silence() => Ok(Some(error.to_string())),
+        Err(error) if error.is_unreachable() => Ok(Some(error.to_string())),
         Err(error) => Err(DaemonError::from(error)),
     };
     let Some(first) = shutdown.run_until_cancelled(ask()).await else { return Ok(false) };

@@ -26,7 +26,8 @@ pub(crate) struct Found {
     pub(crate) is_checked: bool,
 }
 
-/// Asks the endpoints what the contract is, and stores it; as it is stored if none answers.
+/// Asks the endpoints what the contract is and stores the answer. If none answers within [`PATIENCE`], returns what is
+/// stored.
 ///
 /// # Errors
 /// What an endpoint showed that is wrong; that none answered, if nothing is stored that fits the settings.
@@ -44,7 +45,7 @@ pub(crate) async fn find(
             store(db, &facts).await?;
             return Ok(Found { facts, is_checked: true });
         }
-        Ok(Err(error)) if !is_silence(&error) => return Err(error),
+        Ok(Err(error)) if !is_inconclusive(&error) => return Err(error),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no endpoint has answered for {} s", PATIENCE.as_secs()),
     };
@@ -75,7 +76,7 @@ pub(crate) async fn confirm(
                 tracing::info!("the contract is still the one that was stored");
                 return Ok(());
             }
-            Err(error) if is_silence(&error) => tracing::debug!(%error, "cannot check the contract yet"),
+            Err(error) if is_inconclusive(&error) => tracing::debug!(%error, "cannot check the contract yet"),
             Err(error) => return Err(error),
         }
         tokio::time::sleep(AGAIN).await;
@@ -93,7 +94,7 @@ pub async fn is_contract_stored(db: &Database, settings: &ChainSettings) -> Resu
 /// Asks once what the contract is, and stores it, so that a node can be opened.
 ///
 /// # Errors
-/// As [`Node::open`](crate::Node::open); whether an endpoint answered shows [`NodeError::is_silence`].
+/// As [`Node::open`](crate::Node::open); [`NodeError::is_unreachable`] shows whether to try again.
 pub async fn store_contract(
     db: &Database,
     endpoints: &Endpoints,
@@ -144,14 +145,16 @@ fn difference(before: &ContractFacts, now: &ContractFacts) -> Option<&'static st
     }
 }
 
-/// Whether an error shows only that no endpoint answered in a useful way.
-fn is_silence(error: &NodeError) -> bool {
+/// Whether no endpoint gave a usable answer: unreachable, or an answer that cannot be read. A stored contract may be used
+/// then.
+fn is_inconclusive(error: &NodeError) -> bool {
     matches!(error, NodeError::Chain(ChainError::Rpc(_)) | NodeError::Contract { .. })
 }
 
 impl NodeError {
-    /// Whether it shows only that no endpoint was reached, so that another try may succeed.
-    pub fn is_silence(&self) -> bool {
+    /// Whether no endpoint was reached, so that trying again may succeed. An endpoint that answers, but refuses, is not meant:
+    /// without a stored contract its error ends the start.
+    pub fn is_unreachable(&self) -> bool {
         let Self::Chain(ChainError::Rpc(error)) = self else { return false };
         matches!(error.fault, Fault::Unreachable(_) | Fault::Timeout(_) | Fault::RateLimited { .. })
     }
@@ -165,7 +168,7 @@ async fn ask(endpoints: &Endpoints, settings: &ChainSettings) -> Result<Contract
             Ok(facts) => return Ok(facts),
             Err(error) => {
                 tracing::warn!(endpoint = endpoint.label(), %error, "endpoint cannot be used for the start");
-                if refused.as_ref().is_none_or(|known| is_silence(known) && !is_silence(&error)) {
+                if refused.as_ref().is_none_or(|known| is_inconclusive(known) && !is_inconclusive(&error)) {
                     refused = Some(error);
                 }
             }
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn another_chain_code_or_term_is_named_and_a_token_that_calls_itself_otherwise_is_not() {
+    fn another_chain_code_or_term_is_a_difference_and_another_token_name_is_none() {
         let before = facts();
         let domain = before.domain;
         let renamed = ContractFacts { token_name: Some("New".into()), ..facts() };
