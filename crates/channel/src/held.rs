@@ -83,18 +83,25 @@ impl fmt::Display for Life {
 impl fmt::Display for Unexplained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = |at: &Option<ChainTime>| match at {
-            Some(at) => format!("until second {at}"),
-            None => "none".to_owned(),
+            Some(at) => format!("second {at}"),
+            None => "no time (no close request)".to_owned(),
         };
         match self {
-            Self::Life { seen, held } => write!(f, "it is {held}, and by its events {seen}"),
+            Self::Life { seen, held } => write!(f, "the contract has it {held}, its events have it {seen}"),
             Self::Challenge { seen, held } => {
-                write!(f, "its challenge is {}, and by its events {}", end(held), end(seen))
+                write!(
+                    f,
+                    "the challenge ends at {} by the contract, at {} by its events",
+                    end(held),
+                    end(seen)
+                )
             }
-            Self::Paid { seen, held } => write!(f, "{held} is paid, and by its events {seen}"),
-            Self::Deposit { seen, held } => write!(f, "its deposit is {held}, and by its events {seen}"),
+            Self::Paid { seen, held } => write!(f, "paid is {held} by the contract, {seen} by its events"),
+            Self::Deposit { seen, held } => {
+                write!(f, "the deposit is {held} by the contract, {seen} by its events")
+            }
             Self::Fee { seen, held } => {
-                write!(f, "its fee is {}, and by its events {}", held.get(), seen.get())
+                write!(f, "the fee is {} by the contract, {} by its events", held.get(), seen.get())
             }
         }
     }
@@ -192,6 +199,8 @@ mod tests {
         let seen = OnChain::fold([(LogPosition::new(1, 0), life()[0].0)]);
         let found = seen.unexplained(&life()[2].1).unwrap();
         assert_eq!(found, Unexplained::Challenge { seen: None, held: Some(ChainTime::new(900)) });
-        assert_eq!(found.to_string(), "its challenge is until second 900, and by its events none");
+        let message =
+            "the challenge ends at second 900 by the contract, at no time (no close request) by its events";
+        assert_eq!(found.to_string(), message);
     }
 }

@@ -41,8 +41,8 @@ pub enum NodeError {
     },
     /// The node was opened without an endpoint, and the first one that answers shows another contract.
     #[error(
-        "the {what} of contract {contract} is not that of its last check: check chain.contract and the endpoint; a start with \
-         an endpoint goes on with what is there now"
+        "the {what} of contract {contract} differs from the last check: check chain.contract and the endpoint; if the change \
+         is intended, restart while the endpoint answers, and the contract is checked as at a first start"
     )]
     OtherContract {
         /// Its address.
@@ -148,6 +148,14 @@ pub enum NodeError {
     /// What happens on the chain is not seen, so nothing new may rely on it.
     #[error("the view of the chain is stale: {0}")]
     StaleView(String),
+    /// The contract holds something of a channel that no event explains, so nothing new may rely on that channel.
+    #[error("events of channel {channel} are missing: {what}")]
+    Unreconciled {
+        /// The channel.
+        channel: ChannelId,
+        /// What differs.
+        what: String,
+    },
     /// A request that makes no sense as things stand.
     #[error("{0}")]
     Refused(String),
@@ -176,6 +184,7 @@ impl NodeError {
             | Self::KeptOpen { .. }
             | Self::NotRunning
             | Self::StaleView(_)
+            | Self::Unreconciled { .. }
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
             Self::Adapter(_) => true,
@@ -188,7 +197,9 @@ impl NodeError {
     pub fn into_job_error(self) -> JobError {
         match self {
             // However long it takes: that is no failure of the job.
-            Self::StaleView(_) => JobError::postpone(after(SystemTime::now(), Duration::from_secs(5)), self),
+            Self::StaleView(_) | Self::Unreconciled { .. } => {
+                JobError::postpone(after(SystemTime::now(), Duration::from_secs(5)), self)
+            }
             Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
             // Looked at again soon, as the operator may end the recovery.
             Self::KeptOpen { until } => {

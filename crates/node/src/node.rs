@@ -389,11 +389,11 @@ impl Node {
     /// Refuses what would rely on a view of a channel that is stale, or of which the contract holds what no event explains.
     ///
     /// # Errors
-    /// As [`require_view`](Self::require_view).
+    /// As [`require_view`](Self::require_view); [`NodeError::Unreconciled`].
     pub fn require_view_of(&self, channel: ChannelId) -> Result<(), NodeError> {
         self.require_view()?;
         match self.unreconciled.read().get(&channel) {
-            Some(what) => Err(NodeError::StaleView(format!("of channel {channel}, {what}"))),
+            Some(what) => Err(NodeError::Unreconciled { channel, what: what.clone() }),
             None => Ok(()),
         }
     }

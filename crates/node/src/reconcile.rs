@@ -212,7 +212,7 @@ impl<R: Role> Reconciler<R> {
                         if finding.seen.unexplained(&held).is_some() {
                             confirmed.push(*finding);
                         } else {
-                            tracing::warn!(channel = %finding.channel, endpoint = first.label(), "{}; {} denies it", finding.what, second.label());
+                            tracing::warn!(channel = %finding.channel, endpoint = first.label(), "a second endpoint ({}) does not confirm it: {}", second.label(), finding.what);
                         }
                     }
                 }

@@ -51,7 +51,7 @@ fn unreconciled(node: &Node) -> Option<String> {
         n => format!(" (and {} more)", n.saturating_sub(1)),
     };
     Some(format!(
-        "the endpoint leaves out logs: of channel {channel}, {what}{others}; add or change a chain endpoint"
+        "an endpoint leaves out logs of channel {channel}: {what}{others}; add or change a chain endpoint"
     ))
 }
 

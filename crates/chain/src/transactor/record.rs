@@ -153,7 +153,7 @@ pub enum Obstacle {
     /// Its account's signer does not sign it.
     #[error("it is not signed: {reason}")]
     NotSigned {
-        /// What came of it.
+        /// The signer's error.
         reason: String,
     },
     /// It would revert now, but earlier transactions of the account may change that.
@@ -205,7 +205,7 @@ pub enum Obstacle {
     },
     /// Its nonce is used, by another transaction as it seems, and no second endpoint confirms that.
     #[error(
-        "nonce {nonce} is used, and no second endpoint confirms that it is not by this transaction, so that it is not signed again; configure another endpoint, or look the account up elsewhere and cancel it"
+        "nonce {nonce} is used, and no second endpoint confirms that another transaction used it, so this one is not signed again; configure another endpoint, or look the account up in an explorer and cancel it"
     )]
     LossUnconfirmed {
         /// The nonce.
@@ -223,7 +223,7 @@ pub enum Obstacle {
     },
     /// It was signed for a nonce that the account is far from: an endpoint once reported a wrong count.
     #[error(
-        "it was signed for nonce {nonce} when an endpoint reported a wrong count, but the account's next nonce is {next}; it waits until the account gets there, and can only be ordered again at the risk of both being mined"
+        "it was signed for nonce {nonce} on a wrong count from an endpoint; the account's next nonce is {next}, and it waits until the account gets there (ordering it again risks that both are mined)"
     )]
     OutOfReach {
         /// The only nonce that it may be signed for.
