@@ -10,7 +10,7 @@ use privatix_db::{Conn, on};
 use crate::statement::Statement;
 use crate::{JobStatus, JobsError};
 
-/// At most this many jobs of a kind are counted: one more than are shown as a number.
+/// Counting a kind's jobs stops here; this number stands for 10,001 or more.
 pub const MOST_COUNTED: u64 = 10_001;
 
 /// How much work of a kind waits.
@@ -75,7 +75,7 @@ pub(crate) fn depths_statement(
 ///
 /// # Errors
 /// [`JobsError::Db`].
-pub async fn failed(conn: &mut Conn) -> Result<u64, JobsError> {
+pub async fn failed_count(conn: &mut Conn) -> Result<u64, JobsError> {
     let found: i64 = on!(conn, |c| failed_statement().get_result(c).await)?;
     Ok(found.try_into().unwrap_or_default())
 }

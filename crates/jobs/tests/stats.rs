@@ -10,7 +10,7 @@ use privatix_db::on;
 use privatix_jobs::{JobError, MOST_COUNTED, depths};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scrape_in_a_flood_reads_no_more_rows() {
+async fn a_flood_of_due_jobs_is_counted_up_to_the_bound() {
     let (_dir, db) = fresh().await;
     push(&db, Step::new("first", "oldest")).await;
     let mut tx = db.begin().await.unwrap();
@@ -29,7 +29,7 @@ async fn a_scrape_in_a_flood_reads_no_more_rows() {
     assert_eq!((found[0].kind, found[0].due, found[0].suspects), ("step", MOST_COUNTED, 0));
     assert!(found[0].oldest_due.is_some_and(|due| due < now));
     assert_eq!((found[1].kind, found[1].due, found[1].oldest_due), ("signal", 0, None));
-    assert_eq!(privatix_jobs::failed(&mut conn).await.unwrap(), 0);
+    assert_eq!(privatix_jobs::failed_count(&mut conn).await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +54,6 @@ async fn a_lane_counts_what_it_starts_and_how_that_ends() {
     assert_eq!((lane.started, lane.done, lane.retried, lane.failed), (4, 3, 0, 1));
     assert_eq!((lane.wait.total(), lane.run.total()), (4, 4));
     assert_eq!(lane.kinds, ["signal", "step"]);
-    assert_eq!(privatix_jobs::failed(&mut db.read().await.unwrap()).await.unwrap(), 1);
+    assert_eq!(privatix_jobs::failed_count(&mut db.read().await.unwrap()).await.unwrap(), 1);
     assert_eq!(get(&db, fails).await.tries, 1);
 }

@@ -65,7 +65,8 @@ impl CheckState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reason {
-    /// Where: `jobs`, `chain_monitor`, `chain_head`, `transactor`, `adapter`, `recovery`.
+    /// Where: `adapter`, `chain_endpoint`, `chain_head`, `chain_monitor`, `jobs`, `reconciliation`, `recovery`, `tor`,
+    /// `transactor`, or a part that a role reports.
     pub part: String,
     /// What, and the remedy.
     pub message: String,

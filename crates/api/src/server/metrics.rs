@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use privatix_adapter::Role;
 use privatix_db::Conn;
-use privatix_jobs::{Depth, Histogram, LaneStats};
+use privatix_jobs::{Depth, Histogram, LaneStats, MOST_COUNTED};
 use privatix_node::{Money, Node, NodeError};
 
 use super::health;
@@ -65,8 +65,8 @@ pub(crate) async fn page(node: &Node, figures: &Figures<'_>) -> String {
         of_outlook(outlook, &mut text);
     }
 
-    if let Err(error) = stored(node, &mut text).await {
-        tracing::warn!(%error, "the metrics page lacks what is stored");
+    if let Err(error) = of_work(node, &mut text).await {
+        tracing::warn!(%error, "the metrics page lacks money, gas and jobs");
     }
     if let Some(balances) = figures.balances {
         text.head("privatix_balance", "gauge", "Base units of the token, or wei, at the last look.");
@@ -117,15 +117,16 @@ fn of_process(text: &mut Text, health: &Health, tor: Option<&TorStatus>, lost_lo
     }
 }
 
-async fn stored(node: &Node, text: &mut Text) -> Result<(), NodeError> {
+async fn of_work(node: &Node, text: &mut Text) -> Result<(), NodeError> {
     if let Some(money) = node.money() {
         of_money(node.side(), &money, text);
     }
     text.head("privatix_gas_spent_wei_total", "counter", "Wei paid for gas since the start.");
     text.line("privatix_gas_spent_wei_total", &[], node.gas_spent());
     let mut conn = node.db().read().await?;
-    text.head("privatix_jobs_failed", "gauge", "Jobs that failed for good; 10001 stands for more.");
-    text.line("privatix_jobs_failed", &[], privatix_jobs::failed(&mut conn).await?);
+    let help = format!("Jobs that failed for good; {MOST_COUNTED} stands for more.");
+    text.head("privatix_jobs_failed", "gauge", &help);
+    text.line("privatix_jobs_failed", &[], privatix_jobs::failed_count(&mut conn).await?);
     if let Some(jobs) = node.jobs() {
         of_lanes(&mut conn, &jobs.lanes(), text).await?;
     }
@@ -133,7 +134,7 @@ async fn stored(node: &Node, text: &mut Text) -> Result<(), NodeError> {
 }
 
 fn of_outlook(outlook: &Outlook, text: &mut Text) {
-    let help = "Since when the oldest open transaction waits for its end.";
+    let help = "For how long the oldest open transaction has been open, in seconds.";
     text.head("privatix_transactions_oldest_open_seconds", "gauge", help);
     let waits = outlook.oldest.and_then(|since| since.elapsed().ok()).unwrap_or_default();
     text.line("privatix_transactions_oldest_open_seconds", &[], waits.as_secs());
@@ -146,7 +147,7 @@ fn of_outlook(outlook: &Outlook, text: &mut Text) {
     }
 }
 
-/// Out of memory, however many channels there are.
+/// From totals that are kept in memory: costs the same however many channels there are.
 fn of_money(side: Role, money: &Money, text: &mut Text) {
     let Money { totals, in_flight, .. } = money;
     text.head("privatix_channels", "gauge", "Channels.");
@@ -155,7 +156,7 @@ fn of_money(side: Role, money: &Money, text: &mut Text) {
     }
     text.head("privatix_vouchers_total", "counter", "Vouchers signed or accepted.");
     text.line("privatix_vouchers_total", &[], totals.vouchers);
-    text.head("privatix_money", "gauge", "Base units of the token in channels, by what can be said of them.");
+    text.head("privatix_money", "gauge", "Amounts in channels, in base units of the token, by state.");
     text.line("privatix_money", &[("state", "earned")], totals.earned);
     text.line("privatix_money", &[("state", "enforceable")], totals.enforceable);
     text.line("privatix_money", &[("state", "settled")], totals.settled);
@@ -175,11 +176,16 @@ async fn of_lanes(conn: &mut Conn, lanes: &[LaneStats], text: &mut Text) -> Resu
         move |depths: &[&Depth]| depths.iter().map(|depth| count(depth)).fold(0, u64::saturating_add)
     };
     let (due, suspects) = (total(|depth| depth.due), total(|depth| depth.suspects));
-    text.head("privatix_jobs_due", "gauge", "Jobs that could start now; 10001 of a kind stand for more.");
+    let help = format!("Jobs that could start now; {MOST_COUNTED} of a kind stands for more.");
+    text.head("privatix_jobs_due", "gauge", &help);
     for lane in lanes {
         text.line("privatix_jobs_due", &[("lane", lane.lane)], due(&of(lane)));
     }
-    text.head("privatix_jobs_oldest_due_seconds", "gauge", "Since when the oldest of them could start.");
+    text.head(
+        "privatix_jobs_oldest_due_seconds",
+        "gauge",
+        "For how long the oldest due job has been due, in seconds.",
+    );
     for lane in lanes {
         let oldest = of(lane).iter().filter_map(|depth| depth.oldest_due).min();
         let waits = oldest.and_then(|due| now.duration_since(due).ok()).unwrap_or_default();
@@ -193,7 +199,8 @@ async fn of_lanes(conn: &mut Conn, lanes: &[LaneStats], text: &mut Text) -> Resu
     for lane in lanes {
         text.line("privatix_jobs_running", &[("lane", lane.lane)], lane.running);
     }
-    text.head("privatix_jobs_ended_total", "counter", "Runs of jobs since the start, by how they ended.");
+    let help = "Runs of jobs since the start, by how they ended; runs that were put back are not counted.";
+    text.head("privatix_jobs_ended_total", "counter", help);
     for lane in lanes {
         for (outcome, count) in [("done", lane.done), ("retried", lane.retried), ("failed", lane.failed)] {
             text.line("privatix_jobs_ended_total", &[("lane", lane.lane), ("outcome", outcome)], count);

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(15);
-/// For how long an endpoint that does not answer wakes nobody.
-const PASSING: Duration = Duration::from_mins(5);
+/// How long the last known figures are shown while the endpoint does not answer.
+const KEEP_KNOWN: Duration = Duration::from_mins(5);
 /// Until the node runs.
 const STARTING: Duration = Duration::from_millis(200);
 /// Transactions looked at, of each status; more are not open at a time on any node that works.
@@ -65,7 +65,7 @@ pub(crate) async fn watch(node: &Node, seen: &watch::Sender<Option<Outlook>>, sh
             Some(Ok(mut outlook)) => {
                 match (&outlook.gas, known) {
                     (Ok(gas), _) => known = Some((Instant::now(), *gas)),
-                    (Err(_), Some((at, gas))) if at.elapsed() < PASSING => outlook.gas = Ok(gas),
+                    (Err(_), Some((at, gas))) if at.elapsed() < KEEP_KNOWN => outlook.gas = Ok(gas),
                     (Err(_), _) => {}
                 }
                 seen.send_replace(Some(outlook));
