@@ -10,10 +10,10 @@ use crate::columns::{from_json, to_json};
 /// The rules by which events are folded. What was folded by others is folded again from the stored events.
 pub(crate) const VERSION: i32 = 1;
 
-/// So many events later, how a fold stands is kept once more.
+/// A snapshot is kept after this many events.
 pub(crate) const SNAPSHOT_EVERY: u32 = 64;
 
-/// At most so many stored events are read at once.
+/// The most stored events that are read at once.
 pub(crate) const PAGE: usize = 256;
 
 /// What the events of a channel or an offering come to.

@@ -60,7 +60,7 @@ pub(crate) async fn keep<S: Serialize>(
     Ok(())
 }
 
-/// Deletes the snapshots that an event of this place belongs into and that do not have it; all of them without a place.
+/// Deletes the snapshots from this position on, which lack an event that is found late; all of them without a position.
 pub(crate) async fn forget_from(
     conn: &mut Conn,
     subject: Subject,

@@ -305,7 +305,7 @@ proptest! {
 enum Turn {
     Blocks(Vec<Vec<Happening>>),
     Steps(Vec<Step>),
-    /// So many blocks are undone.
+    /// This many blocks are undone.
     Undo(u64),
 }
 
@@ -338,7 +338,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_fold_that_is_kept_is_the_one_from_scratch_after_any_reorganisations(
+    fn a_stored_fold_equals_one_from_all_events_after_any_reorganisations(
         // Around the places of the snapshots.
         settlements in 55..70_u128,
         turns in prop::collection::vec(turn(), 2..9),

@@ -1,4 +1,4 @@
-//! What the chain says of the channels that are kept, event by event.
+//! The on-chain part of the channels that are kept, event by event.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::schema::channels;
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value};
 
-/// What the chain says of a channel: a fold of its events.
+/// The on-chain part of a channel: a fold of its events.
 pub async fn on_chain(conn: &mut Conn, channel: ChannelId) -> Result<OnChain, StoreError> {
     match stored_fold(conn, channel).await? {
         Some(fold) => Ok(fold.state),
@@ -68,7 +68,7 @@ pub async fn advance(
             }
             (known, fold)
         }
-        // It was found later than what it came before, or the channel was not folded by these rules yet.
+        // Later events were taken in already, or these rules have not folded the channel yet: fold again from before the event.
         stored => {
             let to = stored.as_ref().and_then(|fold| fold.last).max(Some(at));
             let late = stored.map(|_| at);

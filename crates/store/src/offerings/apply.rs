@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Announcement, OfferingEvent, OfferingStatus};
 use crate::events::MarketEvent;
 
-/// What the chain says of an offering.
+/// The on-chain part of an offering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OnChain {
     pub(super) status: OfferingStatus,
@@ -18,21 +18,21 @@ impl OnChain {
     /// Takes in the next event of the offering, in a block of this number. None before its first announcement that we know of.
     pub(super) fn apply(state: &mut Option<Self>, block: u64, event: &MarketEvent) {
         match (event, state) {
-            (MarketEvent::Offering { event: OfferingEvent::Registered(said), .. }, state) => {
+            (MarketEvent::Offering { event: OfferingEvent::Registered(announced), .. }, state) => {
                 *state = Some(Self {
                     status: OfferingStatus::Registered,
-                    announcement: said.clone(),
-                    free: said.supply,
+                    announcement: announced.clone(),
+                    free: announced.supply,
                     announced_at: block,
                 });
             }
-            (MarketEvent::Offering { event: OfferingEvent::PoppedUp(said), .. }, state) => {
+            (MarketEvent::Offering { event: OfferingEvent::PoppedUp(announced), .. }, state) => {
                 // Whoever missed the registration knows no better total than the places free now.
-                let supply = state.as_ref().map_or(said.supply, |known| known.announcement.supply);
+                let supply = state.as_ref().map_or(announced.supply, |known| known.announcement.supply);
                 *state = Some(Self {
                     status: OfferingStatus::PoppedUp,
-                    announcement: Announcement { supply: supply.max(said.supply), ..said.clone() },
-                    free: said.supply,
+                    announcement: Announcement { supply: supply.max(announced.supply), ..announced.clone() },
+                    free: announced.supply,
                     announced_at: block,
                 });
             }

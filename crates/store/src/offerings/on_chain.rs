@@ -1,4 +1,4 @@
-//! What the chain says of offerings, event by event.
+//! The on-chain part of offerings, event by event.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ async fn take(
             }
             Ok(fold)
         }
-        // It was found later than what it came before, or the offering was not folded by these rules yet.
+        // Later events were taken in already, or these rules have not folded the offering yet: fold again from before the event.
         known => {
             snapshots::forget_from(conn, subject, known.and(first)).await?;
             replay(conn, subject).await
@@ -162,7 +162,7 @@ fn with_keys(keys: &[Key]) -> Statement<Columns> {
     Statement::new(sql, values)
 }
 
-/// Stores what the chain says of offerings. Of one that it says nothing of, only how far it is folded.
+/// Stores the on-chain part of offerings. Of an offering without an announcement, only how far it is folded.
 async fn store(conn: &mut Conn, offerings: Vec<(Key, Stored, Fold<State>)>) -> Result<(), StoreError> {
     let mut rows = Vec::with_capacity(offerings.len());
     for (key, stored, fold) in offerings {
@@ -172,20 +172,20 @@ async fn store(conn: &mut Conn, offerings: Vec<(Key, Stored, Fold<State>)>) -> R
             on!(&mut *conn, |c| update.execute(c).await)?;
             continue;
         };
-        let said = &state.announcement;
+        let announced = &state.announcement;
         let Micros(now) = Micros::now();
         rows.push(vec![
             key.0.as_slice().into(),
             key.1.as_b256().as_slice().into(),
             Value::Text(state.status_with(stored.step, stored.step_at).as_str().to_owned()),
-            said.min_deposit.get().to_be_bytes().as_slice().into(),
-            i64::from(said.supply).into(),
+            announced.min_deposit.get().to_be_bytes().as_slice().into(),
+            i64::from(announced.supply).into(),
             i64::from(state.free).into(),
-            i64::from(said.source_type).into(),
-            Value::Text(said.source.clone()),
+            i64::from(announced.source_type).into(),
+            Value::Text(announced.source.clone()),
             signed("block", state.announced_at)?.into(),
             now.into(),
-            i64::from(said.fee.get()).into(),
+            i64::from(announced.fee.get()).into(),
             i64::from(fold::VERSION).into(),
             Value::Text(fold::text(&fold)?),
         ]);
