@@ -54,7 +54,8 @@ impl Payments {
     /// that the service has ended.
     ///
     /// # Errors
-    /// A refusal, which is [`Refusal::NotReady`] while the view of the chain is stale; nothing was changed, except for [`Refusal::ServiceTerminated`] as said, and for [`Refusal::AboveDeposit`]:
+    /// [`Refusal::NotReady`] while the view of the chain is stale. Nothing was changed, except for
+    /// [`Refusal::ServiceTerminated`], where the voucher is kept (see above), and [`Refusal::AboveDeposit`]:
     /// such a voucher is kept, and pays up to the deposit.
     pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Paid, Refusal> {
         let id = voucher.channel();

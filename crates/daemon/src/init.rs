@@ -188,9 +188,10 @@ endpoint = {endpoint}
 # For the endpoint to answer a request.
 # request_timeout = "20s"
 # The age from which on the view of the chain is stale, if the chain's own pace does not ask for more (at most a third of
-# the challenge period; "0s" never is). Then no voucher is taken, and nothing is opened or topped up.
+# the challenge period). Then no voucher is taken, and nothing is opened or topped up. With "0s", only endpoints that
+# contradict each other make it stale.
 # max_view_age = "10m"
-# Where a new database starts: this block, or so many blocks back from the head.
+# Where a new database starts: this block, or this many blocks back from the head.
 # start_block = 0
 # recent_blocks = 11520
 # The most that a transaction offers per gas on an ordinary day; dearer ones wait.

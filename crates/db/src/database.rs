@@ -127,7 +127,8 @@ impl Database {
             writer.open = false;
         }
         writer.open = true;
-        writer.activity.reset(); // a rollback that was not needed has failed
+        // Where SQLite had rolled back by itself, the ROLLBACK above has failed and marked the connection as broken.
+        writer.activity.reset();
         on!(&mut writer.conn, |c| c.batch_execute("BEGIN IMMEDIATE").await)?;
         Ok(Tx { writer })
     }

@@ -19,7 +19,7 @@ pub const FOLDER: &str = "PRIVATIX_NOTE_QUERIES";
 
 static NOTES: LazyLock<Option<Mutex<Notes>>> = LazyLock::new(|| {
     let folder = PathBuf::from(std::env::var_os(FOLDER)?);
-    let name = format!("{}-{:x}", std::process::id(), rand_of_this_process());
+    let name = format!("{}-{:x}", std::process::id(), started_nanos());
     let file = OpenOptions::new().append(true).create(true).open(folder.join(&name));
     match file {
         Ok(file) => Some(Mutex::new(Notes { file, seen: HashSet::new() })),
@@ -30,8 +30,8 @@ static NOTES: LazyLock<Option<Mutex<Notes>>> = LazyLock::new(|| {
     }
 });
 
-/// Process ids come again in a long run.
-fn rand_of_this_process() -> u128 {
+/// The start's time, as process ids come again in a long run.
+fn started_nanos() -> u128 {
     std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos())
 }
 

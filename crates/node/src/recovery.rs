@@ -20,7 +20,7 @@ use crate::{Node, NodeError, Role, after};
 pub const GRACE: Duration = Duration::from_hours(24);
 /// How often a wait looks whether the operator has ended the recovery, or a clock was set.
 const LOOK: Duration = Duration::from_mins(10);
-/// By how much the newest block's own time may lie behind, where all is well.
+/// How far the newest block's time may lag behind the true time on a healthy chain.
 const BETWEEN_BLOCKS: Duration = Duration::from_mins(5);
 
 /// After an error.
@@ -55,13 +55,13 @@ pub struct Times {
 }
 
 impl Times {
-    /// No earlier than it really is, unless both are behind.
+    /// The later of the two clocks: not before the true time, unless both lag.
     fn latest(self) -> SystemTime {
         self.newest_block.map_or(self.now, |block| block.max(self.now))
     }
 
-    /// No later than it really is, unless both are ahead. `None` until a block was seen.
-    fn surely_past(self) -> Option<SystemTime> {
+    /// The earlier of the two clocks: not after the true time, unless both are ahead. `None` until a block was seen.
+    fn earliest(self) -> Option<SystemTime> {
         self.newest_block.map(|block| self.now.min(after(block, BETWEEN_BLOCKS)))
     }
 }
@@ -70,15 +70,15 @@ impl Times {
 pub fn phase(recovery: &Recovery, times: Times) -> RecoveryPhase {
     let Some(noted) = recovery.caught_up_at else { return RecoveryPhase::CatchingUp };
     let until = after(corrected(noted, times), GRACE);
-    if times.surely_past().is_some_and(|past| past >= until) {
+    if times.earliest().is_some_and(|now| now >= until) {
         RecoveryPhase::Over
     } else {
         RecoveryPhase::Grace { until }
     }
 }
 
-/// When the chain was caught up with, if that was noted as `noted`: a time that has not come was noted by a clock that was
-/// ahead, and would keep channels open for as long.
+/// When the chain was caught up with. A `noted` time in the future came from a clock that was ahead, and would keep channels
+/// open for that much longer: the later of the two present clocks replaces it.
 fn corrected(noted: SystemTime, times: Times) -> SystemTime {
     if times.newest_block.is_some() { noted.min(times.latest()) } else { noted }
 }

@@ -27,7 +27,7 @@ pub struct ChainSettings {
     /// How often the head is looked up.
     pub poll_interval: Duration,
     /// The age from which on our view of the chain is stale, if the chain's own pace does not ask for more; at most a third of
-    /// the contract's challenge period. 0 never is.
+    /// the contract's challenge period. With 0, only endpoints that contradict each other make it stale.
     pub max_view_age: Duration,
     /// Where a new database starts.
     pub start: StartFrom,

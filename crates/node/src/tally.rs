@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{Node, NodeError};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// After which what was read is read again, should a change have been missed.
-const AGAIN: u32 = 720;
+/// All channels are read again at every 720th look (an hour), in case a change was missed.
+const FULL_READ: u32 = 720;
 /// Open transactions looked through, of each status.
 const MOST: u32 = 1_000;
 
@@ -40,7 +40,7 @@ impl Node {
     pub(crate) async fn keep_tally(&self, stop: &CancellationToken) {
         let (mut tally, mut looks) = (Tally::default(), 0_u32);
         loop {
-            if let Err(error) = self.read_changes(&mut tally, looks.is_multiple_of(AGAIN), stop).await {
+            if let Err(error) = self.read_changes(&mut tally, looks.is_multiple_of(FULL_READ), stop).await {
                 tracing::warn!(%error, "the totals of the channels are not up to date; trying again");
             } else {
                 looks = looks.wrapping_add(1);

@@ -45,14 +45,14 @@ pub struct ChainSection {
     #[serde(default = "poll_interval", with = "humantime_serde")]
     pub poll_interval: Duration,
     /// The age from which on the view of the chain is stale, if the chain's own pace does not ask for more: then the daemon is
-    /// not ready, an agent takes no vouchers and a client opens and tops up nothing. At most a third of the challenge period;
-    /// 0 never is.
+    /// not ready, an agent takes no vouchers and a client opens and tops up nothing. At most a third of the challenge period.
+    /// With 0, only endpoints that contradict each other make it stale.
     #[serde(default = "max_view_age", alias = "max_head_age", with = "humantime_serde")]
     pub max_view_age: Duration,
     /// The first block that a new database looks at.
     #[serde(default)]
     pub start_block: Option<u64>,
-    /// Or so many blocks back from the head.
+    /// Or this many blocks back from the head.
     #[serde(default = "recent_blocks")]
     pub recent_blocks: u64,
     /// For the endpoint to answer a request.
