@@ -77,7 +77,7 @@ fn event(number: u64) -> alloy::primitives::LogData {
     match place {
         0 => {
             let offering = ten % OFFERINGS;
-            let said = PSC::OfferingPoppedUp {
+            let announced = PSC::OfferingPoppedUp {
                 agent: account("agent", offering),
                 offering: numbered("offering", offering),
                 minDeposit: U96::from(1_000),
@@ -86,7 +86,7 @@ fn event(number: u64) -> alloy::primitives::LogData {
                 sourceType: 1,
                 source: "198.51.100.7:4000".to_owned(),
             };
-            said.encode_log_data()
+            announced.encode_log_data()
         }
         9 => {
             let own = ten % 10 == 9;
@@ -114,12 +114,12 @@ fn event(number: u64) -> alloy::primitives::LogData {
                 closure: 0,
             };
             // Our own stay open.
-            if of.client == US { said_of_us(&of) } else { closed.encode_log_data() }
+            if of.client == US { topped_up(&of) } else { closed.encode_log_data() }
         }
     }
 }
 
-fn said_of_us(of: &PSC::ChannelOpened) -> alloy::primitives::LogData {
+fn topped_up(of: &PSC::ChannelOpened) -> alloy::primitives::LogData {
     let topped_up = PSC::ChannelToppedUp {
         channelId: of.channelId,
         client: of.client,
@@ -294,15 +294,15 @@ impl Sink {
 fn market_event(event: PscEvent) -> Option<MarketEvent> {
     let change = event.chain_event();
     Some(match event {
-        PscEvent::OfferingPoppedUp(said) => MarketEvent::Offering {
-            agent: said.agent,
-            offering: said.offering,
+        PscEvent::OfferingPoppedUp(announced) => MarketEvent::Offering {
+            agent: announced.agent,
+            offering: announced.offering,
             event: OfferingEvent::PoppedUp(Announcement {
-                min_deposit: said.min_deposit,
-                supply: said.supply,
-                fee: said.fee,
-                source_type: said.source_type,
-                source: said.source,
+                min_deposit: announced.min_deposit,
+                supply: announced.supply,
+                fee: announced.fee,
+                source_type: announced.source_type,
+                source: announced.source,
             }),
         },
         PscEvent::ChannelOpened { channel, descriptor, .. } => {

@@ -139,7 +139,7 @@ pub enum ChainError {
     Signing {
         /// The account.
         account: Address,
-        /// What came of it.
+        /// The signer's error.
         source: crate::SignerError,
     },
     /// A bump was asked of a transaction that is not under way.

@@ -13,7 +13,7 @@ use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
 use crate::ChainError;
 use crate::rpc::{BlockHeader, Fault, Rpc, RpcError, block_time};
 
-/// So many blocks below the newest confirmed one are checked block by block.
+/// This many blocks below the newest confirmed one are checked block by block.
 pub(super) const CHECKED_RANGE: u64 = 64;
 /// Requests for headers under way at once.
 const CONCURRENT: usize = 16;

@@ -11,8 +11,8 @@ pub struct MonitorStatus {
     pub state: MonitorState,
     /// The endpoint's newest block, when last heard of.
     pub head: Option<u64>,
-    /// The newest block by its time, with when it was first seen and the chain's pace: what tells whether the endpoint still
-    /// follows its chain.
+    /// The newest block by its time, with when it was first seen and the chain's pace, by which to see whether the endpoint
+    /// still follows its chain.
     pub newest: Option<Head>,
     /// When an endpoint last answered what its newest block is.
     pub heard: Option<Instant>,
@@ -70,12 +70,12 @@ impl MonitorStatus {
         }
     }
 
-    /// Whether every confirmed block is processed, as far as the endpoint tells.
+    /// Whether every confirmed block is processed, as far as the endpoint shows.
     pub fn is_caught_up(&self) -> bool {
         self.state == MonitorState::Following && self.processed >= self.confirmed
     }
 
-    /// What was seen of the chain, judged by the clock of this machine `now` and by `instant` of the one that nobody sets.
+    /// What was seen of the chain, judged by the wall clock `now` and the monotonic clock `instant`.
     /// `max_age` is the age from which on it is stale, if the chain's own pace does not ask for more; 0 judges nothing but
     /// contradictions.
     pub fn view(&self, now: SystemTime, instant: Instant, max_age: Duration) -> View {

@@ -484,7 +484,7 @@ mod tests {
     use crate::transactor::{Inclusion, Intent};
 
     #[test]
-    fn the_nonces_of_a_reverted_one_s_other_transactions_are_to_be_used_up() {
+    fn after_a_revert_the_intents_other_nonces_are_used_up() {
         let item = |inclusion| {
             let mut record = record(1, Intent::repeatable);
             (record.status, record.nonce, record.inclusion) = (TxStatus::Sent, Some(5), inclusion);
