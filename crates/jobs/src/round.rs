@@ -226,7 +226,7 @@ async fn take_back(
         if let Ok(returned) = tokio::time::timeout(LOOK, &mut returned).await {
             return returned.ok();
         }
-        if idle.is_stalled(activity.statements(), activity.is_running())
+        if idle.look(activity.statements(), activity.is_running())
             && let Some(drop_handler) = drop_handler.take()
         {
             drop_handler();
@@ -245,9 +245,9 @@ impl Idle {
         Self { time: Duration::ZERO, statements }
     }
 
-    /// Whether it is stalled, looked at every [`LOOK`] with the number of statements that were started. Time in which one was
-    /// started counts as used: many short ones are seldom caught while they run.
-    fn is_stalled(&mut self, statements: u64, is_running: bool) -> bool {
+    /// Notes one look, made every [`LOOK`], with the number of statements that were started. Returns whether the handler is
+    /// stalled. Time in which a statement was started counts as used: many short ones are seldom caught while they run.
+    fn look(&mut self, statements: u64, is_running: bool) -> bool {
         let was_used = is_running || statements != self.statements;
         self.statements = statements;
         if !was_used {
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn a_handler_is_stalled_after_a_second_without_a_statement_and_never_while_it_runs_short_ones() {
         let mut idle = Idle::new(7);
-        assert!((8..100).all(|started| !idle.is_stalled(started, false)), "one in each look");
-        assert!((0..100).all(|_| !idle.is_stalled(100, true)), "a long one");
-        let looks = (1..100).find(|_| idle.is_stalled(100, false));
+        assert!((8..100).all(|started| !idle.look(started, false)), "one in each look");
+        assert!((0..100).all(|_| !idle.look(100, true)), "a long one");
+        let looks = (1..100).find(|_| idle.look(100, false));
         assert_eq!(looks, Some(10));
     }
 }

@@ -26,9 +26,9 @@ impl Lag {
         self.0 = None;
     }
 
-    /// Its newest block is `head`, below what is next. Whether it is waited for: while it has not stood still for
-    /// `patience`, and not been behind for four times as long.
-    pub(super) fn is_waited_for(&mut self, head: u64, now: Instant, patience: Duration) -> bool {
+    /// Notes that its newest block is `head`, below what is next. Returns whether it is still waited for: while it has not
+    /// stood still for `patience`, and not been behind for four times as long.
+    pub(super) fn note_head(&mut self, head: u64, now: Instant, patience: Duration) -> bool {
         let behind = self.0.get_or_insert(Behind { head, moved: now, since: now });
         if head > behind.head {
             (behind.head, behind.moved) = (head, now);
@@ -45,12 +45,11 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn one_that_stands_still_is_waited_for_once_and_one_that_follows_always() {
+    fn an_endpoint_that_stands_still_is_waited_for_until_patience_ends_and_one_that_follows_always() {
         let begin = Instant::now();
         let mut lag = Lag::default();
-        let mut asked = |at: u64, head: u64| {
-            lag.is_waited_for(head, begin + Duration::from_secs(at), PATIENCE).then_some(at)
-        };
+        let mut asked =
+            |at: u64, head: u64| lag.note_head(head, begin + Duration::from_secs(at), PATIENCE).then_some(at);
         assert_eq!([0, 29, 30, 60].map(|at| asked(at, 7)), [Some(0), Some(29), None, None]);
         // It goes on, but for too long without what is next.
         assert_eq!(
@@ -60,7 +59,7 @@ mod tests {
         let mut following = Lag::default();
         for second in 0..1_000 {
             let now = begin + Duration::from_secs(second);
-            assert!(following.is_waited_for(second, now, PATIENCE), "{second}");
+            assert!(following.note_head(second, now, PATIENCE), "{second}");
             following.end();
         }
     }

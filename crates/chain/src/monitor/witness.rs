@@ -75,7 +75,7 @@ impl Inner {
                 }
                 Ok(seen) => {
                     self.endpoints.seen_at(other, seen.min(head));
-                    if lags[other].is_waited_for(seen, Instant::now(), self.options.patience) {
+                    if lags[other].note_head(seen, Instant::now(), self.options.patience) {
                         waited_for = waited_for.max(Some(seen));
                     }
                 }

@@ -161,12 +161,12 @@ impl Inner {
         let ours = table::next_nonce(&mut *self.db.read().await?, self.chain_id, address).await?;
         let (latest, believed) = match agreed(first, second, ours) {
             Count::Sure(count) => {
-                memory.believes(count, now.head);
+                memory.note_count(count, now.head);
                 (count, true)
             }
             // Where a second endpoint is configured, it is waited for; not for ever, as it may be dead.
             Count::Alone(count) => {
-                let lasts = memory.believes(count, now.head);
+                let lasts = memory.note_count(count, now.head);
                 (count, lasts && (!self.rpc.are_several() || memory.has_waited_for_a_second()))
             }
         };

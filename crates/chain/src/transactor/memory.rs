@@ -122,8 +122,8 @@ impl Heads {
 const ALONE_TIME: Duration = Duration::from_mins(5);
 
 impl AccountMemory {
-    /// Takes note of the chain's next nonce. Whether it has stayed for long enough to be believed by itself.
-    pub(super) fn believes(&mut self, nonce: u64, head: u64) -> bool {
+    /// Notes the chain's next nonce. Returns whether it has stayed long enough to be believed without a second endpoint.
+    pub(super) fn note_count(&mut self, nonce: u64, head: u64) -> bool {
         let next = match &mut self.next {
             Some(next) if next.nonce == nonce => next,
             next => next.insert(Next { nonce, seen: Heads::at(head, Instant::now()) }),
@@ -198,12 +198,12 @@ mod tests {
     #[test]
     fn a_count_that_jumps_is_believed_when_it_stays() {
         let mut memory = AccountMemory::default();
-        assert!(!memory.believes(1_000, 1));
-        assert!(!memory.believes(1_000, 1), "the same head");
-        assert!(!memory.believes(1_000, 2));
-        assert!(!memory.believes(20, 3));
-        assert!(!memory.believes(1_000, 4), "counted from the beginning");
-        assert!(!memory.believes(1_000, 5) && memory.believes(1_000, 6));
+        assert!(!memory.note_count(1_000, 1));
+        assert!(!memory.note_count(1_000, 1), "the same head");
+        assert!(!memory.note_count(1_000, 2));
+        assert!(!memory.note_count(20, 3));
+        assert!(!memory.note_count(1_000, 4), "counted from the beginning");
+        assert!(!memory.note_count(1_000, 5) && memory.note_count(1_000, 6));
     }
 
     #[test]
