@@ -207,7 +207,7 @@ impl Inner {
                 (None, confirmed)
             }
             Second::Lags(theirs) => {
-                self.claims(at, rpc, &cursor, head, theirs).await;
+                self.note_claimed_head(at, rpc, &cursor, head, theirs).await;
                 // A few blocks count as unconfirmed, as it will have them in a moment; a backlog is one.
                 let few = confirmed.saturating_sub(cursor.last()) <= CHECKED_RANGE;
                 self.status.send_modify(|status| {
@@ -218,7 +218,7 @@ impl Inner {
                 return Ok(Step::CaughtUp);
             }
             Second::Checks(witness) => {
-                self.claims(at, rpc, &cursor, head, witness.head).await;
+                self.note_claimed_head(at, rpc, &cursor, head, witness.head).await;
                 let theirs = witness.head.saturating_sub(self.options.confirmations);
                 (Some(witness), confirmed.min(theirs))
             }
@@ -326,7 +326,7 @@ impl Inner {
     }
 
     /// Notes how far an endpoint is that claims to be at `head`, while another one is at `other`.
-    async fn claims(&self, at: usize, rpc: &Rpc, cursor: &Cursor, head: u64, other: u64) {
+    async fn note_claimed_head(&self, at: usize, rpc: &Rpc, cursor: &Cursor, head: u64, other: u64) {
         let seen = self.credible_head(rpc, cursor, head, other).await.unwrap_or(head.min(other));
         self.endpoints.seen_at(at, seen);
     }

@@ -179,7 +179,7 @@ impl Inner {
         }
         let (open, watched): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| item.record.status.is_open());
-        memory.keep(|id| open.iter().any(|item| item.record.id == id));
+        memory.forget_closed(|id| open.iter().any(|item| item.record.id == id));
         let owners = table::owners(&mut *self.db.read().await?, self.chain_id, address, latest).await?;
         // What failed may have bytes at other nonces, which a pool holds and nobody raises.
         let failed: Vec<Item> =

@@ -183,11 +183,11 @@ impl AccountMemory {
     }
 
     /// Forgets what concerns intents that are over.
-    pub(super) fn keep(&mut self, is_open: impl Fn(TxId) -> bool) {
+    pub(super) fn forget_closed(&mut self, is_open: impl Fn(TxId) -> bool) {
         self.tried.retain(|id, _| is_open(*id));
         self.reverts.retain(|id, _| is_open(*id));
         self.outbid.retain(|id, _| is_open(*id));
-        self.signing.keep(is_open);
+        self.signing.forget_closed(is_open);
     }
 }
 

@@ -357,7 +357,7 @@ impl Inner {
             let ours = slot.displaces.is_some()
                 || ending.contains(&slot.nonce)
                 || bound.contains(&slot.nonce)
-                || memory.signing.hangs_at(slot.nonce);
+                || memory.signing.is_reservation_over(slot.nonce);
             if patient && !ours && !urgent {
                 continue;
             }

@@ -76,8 +76,8 @@ impl Signing {
         self.under_way.get(&(id, nonce)).is_some_and(|at| at.elapsed() < LOST)
     }
 
-    /// Whether a nonce was kept free for long enough: what waits above it goes on without that signature.
-    pub(super) fn hangs_at(&self, nonce: u64) -> bool {
+    /// Whether a nonce is not kept free any more for a signature that has not come: what waits above it goes on without it.
+    pub(super) fn is_reservation_over(&self, nonce: u64) -> bool {
         self.under_way.iter().any(|((_, of), at)| *of == nonce && at.elapsed() >= RESERVED)
     }
 
@@ -93,7 +93,7 @@ impl Signing {
     }
 
     /// Forgets what concerns intents that are over.
-    pub(super) fn keep(&mut self, is_open: impl Fn(TxId) -> bool) {
+    pub(super) fn forget_closed(&mut self, is_open: impl Fn(TxId) -> bool) {
         self.failed.retain(|id, _| is_open(*id));
         self.under_way.retain(|_, at| at.elapsed() < LOST);
     }
