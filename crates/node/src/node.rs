@@ -380,7 +380,7 @@ impl Node {
     /// [`NodeError::StaleView`]; [`NodeError::NotRunning`] outside of [`run`](Self::run).
     pub fn require_view(&self) -> Result<(), NodeError> {
         let view = self.chain_view().ok_or(NodeError::NotRunning)?;
-        match view.judged {
+        match view.freshness {
             Freshness::Stale(_) => Err(NodeError::StaleView(view.complaint().unwrap_or_default())),
             _ => Ok(()),
         }

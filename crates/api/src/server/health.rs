@@ -39,7 +39,7 @@ fn view(node: &Node) -> View {
     if let Some(what) = unreconciled(node) {
         return View::Seen { freshness: Freshness::Stale(Why::Disagreement), message: Some(what) };
     }
-    View::Seen { freshness: view.judged, message: view.complaint().or_else(|| monitor_hindered(&status)) }
+    View::Seen { freshness: view.freshness, message: view.complaint().or_else(|| monitor_hindered(&status)) }
 }
 
 /// What the contract holds of channels and no event explains.
@@ -111,7 +111,7 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
     if let Some(view) = node.chain_view()
         && let Some(complaint) = view.complaint()
     {
-        match view.judged {
+        match view.freshness {
             // The monitor names the reason.
             Freshness::Stale(Why::Disagreement | Why::Behind { .. }) => {}
             Freshness::Stale(_) => hindered("chain_head", complaint),
@@ -188,7 +188,7 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
         head_time: monitor.as_ref().and_then(|status| status.newest).map(|head| head.time),
         head_age: view.and_then(|view| view.head_age).map(|age| age.as_secs()),
         view_age: view.and_then(|view| view.age).map(|age| age.as_secs()),
-        freshness: view.and_then(|view| match view.judged {
+        freshness: view.and_then(|view| match view.freshness {
             Freshness::Fresh => Some("fresh".to_owned()),
             Freshness::Late => Some("late".to_owned()),
             Freshness::Stale(_) => Some("stale".to_owned()),

@@ -12,7 +12,7 @@ pub struct Head {
     pub number: u64,
     /// Its time, as its maker wrote it.
     pub time: SystemTime,
-    /// When it was first seen here, by a clock that nobody sets.
+    /// When it was first seen here, by the monotonic clock.
     pub seen: Instant,
     /// The time between blocks; none while it is not known, or when blocks come at no pace of their own but only when there
     /// is something to put into them, as on a development chain.

@@ -80,7 +80,7 @@ pub struct View {
     /// For how long what happens on the chain may not have been seen; none if nothing was ever seen.
     pub age: Option<Duration>,
     /// What that means.
-    pub judged: Freshness,
+    pub freshness: Freshness,
 }
 
 /// Something is late after this many times the chain's pace: blocks that are found by chance come ten times later than
@@ -94,8 +94,8 @@ const STALE_PACES: u32 = 30;
 const CLOCKS: Duration = Duration::from_mins(2);
 
 impl Sight {
-    /// Judges what was seen: by the clock of this machine `now`, and by `instant` of the clock that nobody sets. `max_age` is
-    /// the age after which a view is stale, if the chain's pace does not ask for more; 0 judges nothing but contradictions.
+    /// Judges what was seen, by the wall clock `now` and the monotonic clock `instant`. `max_age` is the age after which a
+    /// view is stale, if the chain's pace does not ask for more; 0 judges nothing but contradictions.
     ///
     /// The silence since a block was first seen needs no clock to be right. The age by the block's own time shows at once
     /// that an endpoint has stood still for long; but as it may come from a wrong clock, too, it makes a view stale only
@@ -118,7 +118,7 @@ impl Sight {
                 let backlog = pace.saturating_mul(u32::try_from(self.backlog).unwrap_or(u32::MAX));
                 let old = now.duration_since(head.time).unwrap_or_default();
                 let overdue = silence >= late;
-                let judged = if heard >= stale {
+                let freshness = if heard >= stale {
                     Freshness::Stale(Why::Unreachable)
                 } else if silence >= stale {
                     Freshness::Stale(Why::Silent)
@@ -131,11 +131,11 @@ impl Sight {
                 } else {
                     Freshness::Fresh
                 };
-                (Some(silence.saturating_add(backlog)), judged)
+                (Some(silence.saturating_add(backlog)), freshness)
             }
             (Some(heard), ..) => {
                 let behind = self.behind_since.map_or(Duration::ZERO, since);
-                let judged = if heard >= stale {
+                let freshness = if heard >= stale {
                     Freshness::Stale(Why::Unreachable)
                 } else if behind >= stale {
                     Freshness::Stale(Why::Behind { blocks: self.backlog })
@@ -144,15 +144,15 @@ impl Sight {
                 } else {
                     Freshness::Fresh
                 };
-                (Some(heard.max(behind)), judged)
+                (Some(heard.max(behind)), freshness)
             }
         };
-        let judged = match by_age {
+        let freshness = match by_age {
             _ if self.disagreement => Freshness::Stale(Why::Disagreement),
             _ if max_age.is_zero() => Freshness::Fresh,
-            judged => judged,
+            freshness => freshness,
         };
-        (age, judged)
+        (age, freshness)
     }
 
     /// The view, with its age and what that means.
@@ -163,7 +163,7 @@ impl Sight {
         instant: Instant,
         max_age: Duration,
     ) -> View {
-        let (age, judged) = self.judge(now, instant, max_age);
+        let (age, freshness) = self.judge(now, instant, max_age);
         let silence = |head: Head| instant.saturating_duration_since(head.seen);
         View {
             processed,
@@ -172,7 +172,7 @@ impl Sight {
             chain_now: self.head.and_then(|head| head.time.checked_add(silence(head))),
             heard: self.heard.map(|heard| instant.saturating_duration_since(heard)),
             age,
-            judged,
+            freshness,
         }
     }
 
@@ -184,14 +184,14 @@ impl Sight {
         stale: Duration,
     ) -> (Option<Duration>, Freshness) {
         let Some(stored) = self.stored else { return (None, Freshness::Stale(Why::NeverSeen)) };
-        let judged = match now.duration_since(stored) {
+        let freshness = match now.duration_since(stored) {
             Ok(age) if age >= stale => Freshness::Stale(Why::NeverSeen),
             Ok(age) if age >= late => Freshness::Late,
             Ok(_) => Freshness::Fresh,
             Err(ahead) if ahead.duration() > CLOCKS => Freshness::Stale(Why::ClockWentBack),
             Err(_) => Freshness::Fresh,
         };
-        (Some(now.duration_since(stored).unwrap_or_default()), judged)
+        (Some(now.duration_since(stored).unwrap_or_default()), freshness)
     }
 }
 
@@ -207,7 +207,7 @@ impl View {
         let old = seconds(self.head_age.unwrap_or_default().max(self.age.unwrap_or_default()));
         // Blocks come, so it is not the endpoint that stands still.
         let by_clock = self.head_age.is_some_and(|old| old >= self.age.unwrap_or_default() + CLOCKS);
-        Some(match self.judged {
+        Some(match self.freshness {
             Freshness::Fresh => return None,
             Freshness::Late if by_clock => format!("newest block {head} is {old} old although blocks come: the endpoint is behind its chain, or this machine's clock is wrong; check both"),
             Freshness::Late => format!("what happens on the chain was last seen {age} ago, at block {head}: check that the endpoint follows its chain"),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     impl Case {
-        fn judged(&self) -> Freshness {
+        fn freshness(&self) -> Freshness {
             let begin = Instant::now();
             let (now, instant) = (SystemTime::now(), begin + 100 * HOUR);
             let head = Head {
@@ -277,12 +277,12 @@ mod tests {
                 disagreement: false,
             };
             let view = sight.view(Some(7), now, instant, View::MAX_AGE);
-            assert_eq!(view.complaint().is_some(), view.judged != Freshness::Fresh);
+            assert_eq!(view.complaint().is_some(), view.freshness != Freshness::Fresh);
             let contradicted = Sight { disagreement: true, ..sight };
             let contradicted = contradicted.judge(now, instant, Duration::ZERO).1;
             assert_eq!(contradicted, Freshness::Stale(Why::Disagreement));
             assert_eq!(sight.judge(now, instant, Duration::ZERO).1, Freshness::Fresh, "0 judges nothing");
-            view.judged
+            view.freshness
         }
     }
 
@@ -317,13 +317,13 @@ mod tests {
             (None, 10 * MINUTE, 12 * HOUR, 12 * HOUR, 0, Stale(Why::Unreachable)),
         ] {
             let case = Case { pace, heard, silence, old, backlog, behind: Duration::ZERO };
-            assert_eq!(case.judged(), expected, "{pace:?} {heard:?} {silence:?} {old:?} {backlog}");
+            assert_eq!(case.freshness(), expected, "{pace:?} {heard:?} {silence:?} {old:?} {backlog}");
         }
         for (behind, expected) in
             [(SECOND, Fresh), (MINUTE, Late), (10 * MINUTE, Stale(Why::Behind { blocks: 3 }))]
         {
             let case = Case { pace: None, heard: SECOND, silence: SECOND, old: SECOND, backlog: 3, behind };
-            assert_eq!(case.judged(), expected, "behind for {behind:?}");
+            assert_eq!(case.freshness(), expected, "behind for {behind:?}");
         }
     }
 
@@ -348,7 +348,7 @@ mod tests {
                 disagreement: false,
             };
             let view = sight.view(None, now, instant, View::MAX_AGE);
-            assert_eq!(view.judged, expected, "{stored:?}");
+            assert_eq!(view.freshness, expected, "{stored:?}");
             assert_eq!(view.complaint().is_some(), expected != Fresh);
         }
     }

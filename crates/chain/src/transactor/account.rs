@@ -206,7 +206,9 @@ impl Inner {
             trouble = trouble.or(settling);
             if !open.is_empty() {
                 let mut account = self.account(memory, now, address, latest, owners, &open).await?;
-                failed.iter().for_each(|item| claim(&mut account.slots, item));
+                for item in &failed {
+                    claim(&mut account.slots, item);
+                }
                 trouble = trouble.or(self.advance(memory, now, &mut account, open).await?);
             }
         }

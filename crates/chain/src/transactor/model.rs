@@ -76,9 +76,18 @@ const TX_GAS_CAP: u64 = 1 << 24;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Seen {
     model: Option<FeeModel>,
-    /// The cap that it reports; inner `None` where it does not serve the question.
-    gas_cap: Option<Option<u64>>,
+    gas_cap: Option<Cap>,
 }
+
+/// What an endpoint answers to the question for the gas cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cap {
+    Reported(u64),
+    NotServed,
+}
+
+/// A question to which an endpoint gave no answer.
+struct Unanswered;
 
 /// What two endpoints show alike, and whether it is certain. While only one of them answers, its word counts until then.
 fn agreed(seen: &[Seen]) -> (Seen, bool) {
@@ -96,36 +105,42 @@ fn agreed(seen: &[Seen]) -> (Seen, bool) {
 /// Asks one endpoint for the chain's rules, by the contracts that the chain has.
 async fn look(rpc: &Rpc, head: u64) -> Seen {
     let gas_cap = match rpc.tx_gas_limit_cap().await {
-        Ok(cap) => Some(Some(cap).filter(|cap| *cap > 0)),
-        Err(error) if matches!(error.fault, Fault::Refused { .. }) => Some(None),
+        Ok(0) => Some(Cap::NotServed),
+        Ok(cap) => Some(Cap::Reported(cap)),
+        Err(error) if matches!(error.fault, Fault::Refused { .. }) => Some(Cap::NotServed),
         Err(_) => None,
     };
-    Seen { model: model(rpc, head).await, gas_cap }
+    Seen { model: model(rpc, head).await.ok(), gas_cap }
 }
 
-async fn model(rpc: &Rpc, head: u64) -> Option<FeeModel> {
+async fn model(rpc: &Rpc, head: u64) -> Result<FeeModel, Unanswered> {
     if one_number(rpc, ARB_GAS_INFO, getMinimumGasPriceCall {}, head).await?.is_some() {
         let cap = one_number(rpc, ARB_GAS_INFO, getMaxTxGasLimitCall {}, head).await?;
         let gas_cap = cap.and_then(|cap| u64::try_from(cap).ok()).filter(|cap| *cap > 0);
-        return Some(FeeModel::Arbitrum { gas_cap });
+        return Ok(FeeModel::Arbitrum { gas_cap });
     }
     let sample = getL1FeeCall { tx: Bytes::from_static(&[0xff; 100]) };
-    Some(match one_number(rpc, GAS_PRICE_ORACLE, sample, head).await? {
+    Ok(match one_number(rpc, GAS_PRICE_ORACLE, sample, head).await? {
         Some(_) => FeeModel::OpStack,
         None => FeeModel::Plain,
     })
 }
 
-/// The number that a contract gives, if there is such a contract; `None` where that was not answered. A revert is an answer:
-/// another contract may be at that address.
-async fn one_number(rpc: &Rpc, to: Address, call: impl SolCall, at: u64) -> Option<Option<U256>> {
+/// The number that a contract gives, if there is such a contract. A revert is an answer: another contract may be at that
+/// address.
+async fn one_number(
+    rpc: &Rpc,
+    to: Address,
+    call: impl SolCall,
+    at: u64,
+) -> Result<Option<U256>, Unanswered> {
     let input = Bytes::from(call.abi_encode());
     let call = Call { from: Address::ZERO, to, value: 0, input: &input };
     match rpc.call(call, GAS, at).await {
-        Ok(answer) if answer.len() == 32 => Some(Some(U256::from_be_slice(&answer))),
-        Ok(_) => Some(None),
-        Err(error) if error.fault.is_about_the_call() => Some(None),
-        Err(_) => None,
+        Ok(answer) if answer.len() == 32 => Ok(Some(U256::from_be_slice(&answer))),
+        Ok(_) => Ok(None),
+        Err(error) if error.fault.is_about_the_call() => Ok(None),
+        Err(_) => Err(Unanswered),
     }
 }
 
@@ -151,7 +166,11 @@ impl Inner {
             FeeModel::Arbitrum { gas_cap } => gas_cap,
             FeeModel::Plain | FeeModel::OpStack => None,
         };
-        let gas_cap = cap.or(of_chain).or(seen.gas_cap.flatten()).unwrap_or(TX_GAS_CAP);
+        let reported = match seen.gas_cap {
+            Some(Cap::Reported(cap)) => Some(cap),
+            Some(Cap::NotServed) | None => None,
+        };
+        let gas_cap = cap.or(of_chain).or(reported).unwrap_or(TX_GAS_CAP);
         let is_answered = seen.model.is_some() && (cap.or(of_chain).is_some() || seen.gas_cap.is_some());
         let is_certain = is_confirmed && is_answered;
         Rules { model, gas_cap, head, is_certain }
@@ -211,8 +230,8 @@ mod tests {
 
     #[test]
     fn unusual_rules_need_two_endpoints_where_two_answer() {
-        let plain = Seen { model: Some(FeeModel::Plain), gas_cap: Some(None) };
-        let lie = Seen { model: Some(FeeModel::Arbitrum { gas_cap: None }), gas_cap: Some(Some(30_000)) };
+        let plain = Seen { model: Some(FeeModel::Plain), gas_cap: Some(Cap::NotServed) };
+        let lie = Seen { model: Some(FeeModel::Arbitrum { gas_cap: None }), gas_cap: Some(Cap::Reported(30_000)) };
         let silent = Seen::default();
         assert_eq!(agreed(&[plain, plain]), (plain, true));
         assert_eq!(agreed(&[lie, plain]), (silent, true), "and nothing is certain by it");

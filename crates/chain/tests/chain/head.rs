@@ -33,7 +33,7 @@ async fn a_head_that_stands_still_grows_old_and_the_next_block_makes_it_fresh() 
     let after = |seconds| {
         let (now, instant) = (SystemTime::now(), Instant::now());
         let time = Duration::from_secs(seconds);
-        status.view(now + time, instant + time, View::MAX_AGE).judged
+        status.view(now + time, instant + time, View::MAX_AGE).freshness
     };
     assert_eq!(
         [60, 130, 700].map(after),
@@ -98,8 +98,8 @@ async fn a_view_is_as_old_as_its_stored_block_until_an_endpoint_answers() {
     let head = anvil.block_number().await.unwrap();
     let (now, instant) = (SystemTime::now(), Instant::now());
     let view = status.view(now, instant, View::MAX_AGE);
-    assert_eq!((view.processed, view.judged), (Some(head), Freshness::Fresh));
+    assert_eq!((view.processed, view.freshness), (Some(head), Freshness::Fresh));
     let later = status.view(now + View::MAX_AGE, instant, View::MAX_AGE);
-    assert_eq!(later.judged, Freshness::Stale(Why::NeverSeen));
+    assert_eq!(later.freshness, Freshness::Stale(Why::NeverSeen));
     running.stop().await.unwrap();
 }
