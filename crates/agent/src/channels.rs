@@ -228,7 +228,7 @@ impl Channels {
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
         tracing::info!(channel = %job.channel, cumulative = %view.proven(), "closing the channel");
-        node.marks().note(job.channel);
+        node.marks().mark_totals(job.channel);
         node.wake_transactor();
         self.payments.refresh(&[job.channel]).await;
         Ok(done)

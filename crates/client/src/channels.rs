@@ -276,7 +276,7 @@ impl CarryOut<RequestClose> for Channels {
             .map_err(NodeError::into_job_error)?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
-        node.marks().note(job.channel);
+        node.marks().mark_totals(job.channel);
         node.wake_transactor();
         Ok(done)
     }
@@ -313,7 +313,7 @@ impl CarryOut<FinalizeClose> for Channels {
         node.submit_intent(&mut completion, intent).await.map_err(NodeError::into_job_error)?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
-        node.marks().note(job.channel);
+        node.marks().mark_totals(job.channel);
         node.wake_transactor();
         Ok(done)
     }

@@ -307,7 +307,7 @@ impl ClientHandle {
         channels::insert(&mut tx, channel, &descriptor, deposit).await?;
         privatix_node::push(&mut tx, &OpenChannel { channel }, "user").await?;
         tx.commit().await?;
-        self.node.marks().note(channel);
+        self.node.marks().mark_totals(channel);
         self.node.wake();
         tracing::info!(%channel, agent = %found.agent, %offering, %deposit, "opening a channel");
         Ok(channel)

@@ -55,7 +55,7 @@ impl ClientRole {
         let mut tx = self.node.db().begin().await?;
         vouchers::store(&mut tx, signed.voucher()).await?;
         tx.commit().await?;
-        self.node.marks().note(channel);
+        self.node.marks().mark_totals(channel);
         let voucher = view.commit(signed)?;
         tracing::debug!(%channel, cumulative = %voucher.cumulative(), "voucher signed");
         self.outbox.send(channel);

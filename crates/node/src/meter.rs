@@ -37,22 +37,22 @@ struct Inner {
 impl Marks {
     /// Something about the channel changed.
     pub fn mark(&self, channel: ChannelId) {
-        self.note(channel);
+        self.mark_totals(channel);
         self.0.scheduler.lock().mark(channel);
         self.0.changed.notify_one();
     }
 
-    /// Something about the channel changed that billing need not look at.
-    pub fn note(&self, channel: ChannelId) {
+    /// Marks a channel whose totals have changed, and whose billing has not.
+    pub fn mark_totals(&self, channel: ChannelId) {
         self.0.for_tally.lock().insert(channel);
     }
 
-    /// The channels that were marked or noted since the last call.
+    /// The channels that were marked in either way since the last call.
     pub(crate) fn take_changed(&self) -> HashSet<ChannelId> {
         std::mem::take(&mut self.0.for_tally.lock())
     }
 
-    /// They have not been looked at.
+    /// Puts back channels that could not be read.
     pub(crate) fn give_back(&self, channels: impl IntoIterator<Item = ChannelId>) {
         self.0.for_tally.lock().extend(channels);
     }

@@ -263,7 +263,7 @@ impl<R: Role> ServiceOrders<R> {
         };
         channels::set_service(&mut tx, job.channel, waiting, Some(&job.reason)).await?;
         tx.commit().await?;
-        self.services.marks.note(job.channel);
+        self.services.marks.mark_totals(job.channel);
 
         if job.order == Order::Terminate {
             let last = cx.try_number() >= TRIES_TO_STOP;

@@ -153,7 +153,7 @@ impl<R: Role> TxSink for Sink<R> {
     fn committed(&self) {
         self.spent.committed();
         for channel in std::mem::take(&mut *self.answered.lock()) {
-            self.marks.note(channel);
+            self.marks.mark_totals(channel);
         }
         self.wake.wake();
     }
