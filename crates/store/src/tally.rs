@@ -32,7 +32,7 @@ pub struct Totals {
 
 /// One channel's part of the totals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Share {
+struct Part {
     status: ChannelStatus,
     service: ServiceStatus,
     earned: u128,
@@ -44,7 +44,7 @@ struct Share {
 /// The totals, and each channel's part of them, about 150 bytes for each.
 #[derive(Debug, Default)]
 pub struct Tally {
-    shares: HashMap<ChannelId, Share>,
+    parts: HashMap<ChannelId, Part>,
     totals: Totals,
 }
 
@@ -84,8 +84,8 @@ impl Tally {
         })?;
         let mut last = None;
         for row in rows {
-            let (channel, share) = share(row)?;
-            self.set(channel, Some(share));
+            let (channel, part) = part_of(row)?;
+            self.set(channel, Some(part));
             last = Some(channel);
         }
         Ok(last)
@@ -98,8 +98,8 @@ impl Tally {
     pub async fn refresh(&mut self, conn: &mut Conn, channel: ChannelId) -> Result<(), StoreError> {
         let row: Option<Row> =
             on!(conn, |c| rows!().filter(channels::id.eq(id(channel))).first(c).await.optional())?;
-        let share = row.map(share).transpose()?.map(|(_, share)| share);
-        self.set(channel, share);
+        let part = row.map(part_of).transpose()?.map(|(_, part)| part);
+        self.set(channel, part);
         Ok(())
     }
 
@@ -110,13 +110,13 @@ impl Tally {
 
     /// What a channel's best voucher would still bring.
     pub fn enforceable(&self, channel: ChannelId) -> u128 {
-        self.shares.get(&channel).map_or(0, |share| share.enforceable)
+        self.parts.get(&channel).map_or(0, |part| part.enforceable)
     }
 
-    fn set(&mut self, channel: ChannelId, share: Option<Share>) {
-        let before = match share {
-            Some(share) => self.shares.insert(channel, share),
-            None => self.shares.remove(&channel),
+    fn set(&mut self, channel: ChannelId, part: Option<Part>) {
+        let before = match part {
+            Some(part) => self.parts.insert(channel, part),
+            None => self.parts.remove(&channel),
         };
         let totals = &mut self.totals;
         if let Some(before) = before {
@@ -127,28 +127,28 @@ impl Tally {
             let count = totals.channels.entry(before.statuses()).or_default();
             *count = count.saturating_sub(1);
         }
-        if let Some(share) = share {
-            totals.earned = totals.earned.saturating_add(share.earned);
-            totals.enforceable = totals.enforceable.saturating_add(share.enforceable);
-            totals.settled = totals.settled.saturating_add(share.settled);
-            totals.vouchers = totals.vouchers.saturating_add(share.vouchers);
-            let count = totals.channels.entry(share.statuses()).or_default();
+        if let Some(part) = part {
+            totals.earned = totals.earned.saturating_add(part.earned);
+            totals.enforceable = totals.enforceable.saturating_add(part.enforceable);
+            totals.settled = totals.settled.saturating_add(part.settled);
+            totals.vouchers = totals.vouchers.saturating_add(part.vouchers);
+            let count = totals.channels.entry(part.statuses()).or_default();
             *count = count.saturating_add(1);
         }
     }
 }
 
-impl Share {
+impl Part {
     fn statuses(&self) -> (&'static str, &'static str) {
         (self.status.as_str(), self.service.as_str())
     }
 }
 
-fn share(row: Row) -> Result<(ChannelId, Share), StoreError> {
+fn part_of(row: Row) -> Result<(ChannelId, Part), StoreError> {
     let (channel, status, service, deposit, paid, is_closed, cumulative, count) = row;
     let (deposit, settled) = (to_amount(deposit).get(), to_amount(paid).get());
     let signed = cumulative.map_or(0, |cumulative| to_amount(cumulative).get()).min(deposit);
-    let share = Share {
+    let part = Part {
         status: parse("channel status", &status)?,
         service: parse("service status", &service)?,
         earned: signed.max(settled),
@@ -156,5 +156,5 @@ fn share(row: Row) -> Result<(ChannelId, Share), StoreError> {
         settled,
         vouchers: unsigned("voucher count", count.unwrap_or_default())?,
     };
-    Ok((ChannelId::new(channel.bytes().into()), share))
+    Ok((ChannelId::new(channel.bytes().into()), part))
 }
