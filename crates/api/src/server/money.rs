@@ -76,9 +76,10 @@ pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
 }
 
 fn view(view: &View) -> Check {
-    let named = |state, message| Check { name: "view".to_owned(), state, message };
     match view {
-        View::Nothing => named(CheckState::Unknown, Some("the node is starting; try again".to_owned())),
+        View::Nothing => {
+            check("view", CheckState::Unknown, Some("the node is starting; try again".to_owned()))
+        }
         View::Seen { freshness, message } => {
             let state = match freshness {
                 Freshness::Stale(Why::NeverSeen) => CheckState::Unknown,
@@ -87,18 +88,19 @@ fn view(view: &View) -> Check {
                 Freshness::Fresh if message.is_none() => CheckState::Good,
                 _ => CheckState::AtRisk,
             };
-            named(state, message.clone())
+            check("view", state, message.clone())
         }
     }
 }
 
 fn disk(disk: Option<&Disk>) -> Check {
-    let named = |state, message: Option<String>| Check { name: "disk".to_owned(), state, message };
     let Some(disk) = disk else { return not_looked_at("disk") };
     match (&disk.commit, &disk.free) {
-        (Err(error), _) => named(CheckState::Bad, Some(format!("the database takes no commits: {error}"))),
+        (Err(error), _) => {
+            check("disk", CheckState::Bad, Some(format!("the database takes no commits: {error}")))
+        }
         (Ok(_), Err(error)) => {
-            named(CheckState::Unknown, Some(format!("the free space cannot be determined: {error}")))
+            check("disk", CheckState::Unknown, Some(format!("the free space cannot be determined: {error}")))
         }
         (Ok(_), Ok(free)) => {
             let state = match *free {
@@ -107,17 +109,16 @@ fn disk(disk: Option<&Disk>) -> Check {
                 _ => CheckState::Good,
             };
             let message = format!("{} MiB are free in the data folder; make room", free >> 20);
-            named(state, (state != CheckState::Good).then_some(message))
+            check("disk", state, Some(message))
         }
     }
 }
 
 fn writer(disk: Option<&Disk>) -> Check {
-    let named = |state, message: Option<String>| Check { name: "writer".to_owned(), state, message };
     match disk.map(|disk| &disk.commit) {
         None => not_looked_at("writer"),
         // The disk's check names the reason.
-        Some(Err(_)) => named(CheckState::Bad, None),
+        Some(Err(_)) => check("writer", CheckState::Bad, None),
         Some(Ok(took)) => {
             let state = match *took {
                 took if took > STUCK_COMMIT => CheckState::Bad,
@@ -125,7 +126,7 @@ fn writer(disk: Option<&Disk>) -> Check {
                 _ => CheckState::Good,
             };
             let message = format!("a commit took {} s; look at the disk's load", took.as_secs());
-            named(state, (state != CheckState::Good).then_some(message))
+            check("writer", state, Some(message))
         }
     }
 }
@@ -137,16 +138,15 @@ fn sender(sender: &Sender) -> Check {
         Sender::Waits(message) => (CheckState::AtRisk, Some(message.clone())),
         Sender::Stalled(message) => (CheckState::Bad, Some(message.clone())),
     };
-    Check { name: "sender".to_owned(), state, message }
+    check("sender", state, message)
 }
 
 fn gas(outlook: Option<&Outlook>) -> Check {
-    let named = |state, message: Option<String>| Check { name: "gas".to_owned(), state, message };
     let Gas { balance, needed } = match outlook.map(|outlook| &outlook.gas) {
         None => return not_looked_at("gas"),
         Some(Err(error)) => {
             let message = format!("it is not known whether the gas suffices: {error}");
-            return named(CheckState::Unknown, Some(message));
+            return check("gas", CheckState::Unknown, Some(message));
         }
         Some(Ok(gas)) => *gas,
     };
@@ -158,13 +158,12 @@ fn gas(outlook: Option<&Outlook>) -> Check {
         CheckState::Good
     };
     let message = "the account has little ether beside what its open transactions need; send it more";
-    named(state, (state != CheckState::Good).then(|| message.to_owned()))
+    check("gas", state, Some(message.to_owned()))
 }
 
 fn urgent(outlook: Option<&Outlook>) -> Check {
-    let named = |state, message: Option<String>| Check { name: "urgent".to_owned(), state, message };
     let Some(outlook) = outlook else { return not_looked_at("urgent") };
-    let Some(urgent) = &outlook.urgent else { return named(CheckState::Good, None) };
+    let Some(urgent) = &outlook.urgent else { return check("urgent", CheckState::Good, None) };
     let state = match urgent.percent_left() {
         ..25 => CheckState::Bad,
         25..50 => CheckState::AtRisk,
@@ -174,7 +173,7 @@ fn urgent(outlook: Option<&Outlook>) -> Check {
     let message = format!(
         "transaction {id} ({kind}) is not mined, and {left} s are left for it; see `transactions get {id}`, and raise its fee by `transactions bump {id}`"
     );
-    named(state, (state != CheckState::Good).then_some(message))
+    check("urgent", state, Some(message))
 }
 
 fn recovery(phase: Option<RecoveryPhase>) -> Check {
@@ -188,12 +187,17 @@ fn recovery(phase: Option<RecoveryPhase>) -> Check {
             (CheckState::Bad, Some("the chain has not been caught up with since the restore".to_owned()))
         }
     };
-    Check { name: "recovery".to_owned(), state, message }
+    check("recovery", state, message)
+}
+
+/// A check, with its message unless it is good.
+fn check(name: &str, state: CheckState, message: Option<String>) -> Check {
+    Check { name: name.to_owned(), state, message: message.filter(|_| state != CheckState::Good) }
 }
 
 fn not_looked_at(name: &str) -> Check {
     let message = Some("not looked at yet; try again".to_owned());
-    Check { name: name.to_owned(), state: CheckState::Unknown, message }
+    check(name, CheckState::Unknown, message)
 }
 
 /// Whether nothing is known to endanger money.
