@@ -252,7 +252,9 @@ impl Node {
             monitor.wait_for(|status| status.state == MonitorState::Following).await.map_err(ended)?;
             // An endpoint that is itself behind has nothing new to show.
             // One whose clock differs is `Late`, and has shown all that it has nevertheless.
-            if self.chain_view().is_some_and(|view| matches!(view.freshness, Freshness::Fresh | Freshness::Late))
+            if self
+                .chain_view()
+                .is_some_and(|view| matches!(view.freshness, Freshness::Fresh | Freshness::Late))
             {
                 break;
             }

@@ -128,12 +128,7 @@ async fn model(rpc: &Rpc, head: u64) -> Result<FeeModel, Unanswered> {
 
 /// The number that a contract gives, if there is such a contract. A revert is an answer: another contract may be at that
 /// address.
-async fn one_number(
-    rpc: &Rpc,
-    to: Address,
-    call: impl SolCall,
-    at: u64,
-) -> Result<Option<U256>, Unanswered> {
+async fn one_number(rpc: &Rpc, to: Address, call: impl SolCall, at: u64) -> Result<Option<U256>, Unanswered> {
     let input = Bytes::from(call.abi_encode());
     let call = Call { from: Address::ZERO, to, value: 0, input: &input };
     match rpc.call(call, GAS, at).await {
@@ -231,7 +226,8 @@ mod tests {
     #[test]
     fn unusual_rules_need_two_endpoints_where_two_answer() {
         let plain = Seen { model: Some(FeeModel::Plain), gas_cap: Some(Cap::NotServed) };
-        let lie = Seen { model: Some(FeeModel::Arbitrum { gas_cap: None }), gas_cap: Some(Cap::Reported(30_000)) };
+        let lie =
+            Seen { model: Some(FeeModel::Arbitrum { gas_cap: None }), gas_cap: Some(Cap::Reported(30_000)) };
         let silent = Seen::default();
         assert_eq!(agreed(&[plain, plain]), (plain, true));
         assert_eq!(agreed(&[lie, plain]), (silent, true), "and nothing is certain by it");
