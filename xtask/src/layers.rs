@@ -19,7 +19,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-api"],
     &["privatix-daemon"],
     &["privatix-agentd", "privatix-clientd"],
-    &["privatix-examples", "privatix-demo", "privatix-deploy", "xtask"],
+    &["privatix-examples", "privatix-demo", "privatix-deploy", "privatix-plans", "xtask"],
     &["privatix-tests"],
 ];
 

@@ -170,7 +170,8 @@ pub(super) async fn owners(
             .filter(chain_txs::chain_id.eq(sql::integer(chain_id)))
             .filter(chain_txs::sender.eq(Addr::from(account)))
             .filter(chain_txs::nonce.ge(sql::integer(from)))
-            .filter(chain_txs::status.ne(TxStatus::Dropped.as_str()))
+            // Spelled out and not bound, for the partial index `chain_txs_nonce`.
+            .filter(diesel::dsl::sql::<diesel::sql_types::Bool>("chain_txs.status <> 'dropped'"))
             .select((chain_txs::nonce, chain_txs::id))
             .load(c)
             .await

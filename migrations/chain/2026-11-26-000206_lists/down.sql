@@ -1,0 +1,3 @@
+DROP INDEX chain_txs_sender;
+DROP INDEX chain_txs_status;
+DROP INDEX chain_txs_kind;
