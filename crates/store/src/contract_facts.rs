@@ -1,5 +1,6 @@
 //! What was found at the last check of the contract, so that a start needs no endpoint.
 
+use std::str::FromStr;
 use std::time::SystemTime;
 
 use alloy::primitives::B256;
@@ -10,7 +11,7 @@ use privatix_db::types::{Addr, Bytes32, Micros};
 use privatix_db::{Conn, on};
 
 use crate::StoreError;
-use crate::columns::{narrow, signed, unsigned};
+use crate::columns::{narrow, parse, signed, unsigned};
 use crate::schema::contract_facts;
 
 /// Why a contract's code was taken for that of a service contract.
@@ -20,6 +21,26 @@ pub enum Verdict {
     Known,
     /// The operator accepted it.
     Accepted,
+}
+
+impl Verdict {
+    /// The name it is stored under.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Accepted => "accepted",
+        }
+    }
+}
+
+impl FromStr for Verdict {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Known, Self::Accepted]
+            .into_iter()
+            .find(|verdict| verdict.as_str() == text)
+            .ok_or_else(|| format!("no verdict on a contract is called {text:?}"))
+    }
 }
 
 /// What an endpoint showed of the contract and its token.
@@ -51,6 +72,9 @@ type Row = (
 );
 
 /// What was found at the last check; `None` before the first.
+///
+/// # Errors
+/// [`StoreError::Db`]; [`StoreError::Corrupt`] for a value that this version does not know.
 pub async fn get(conn: &mut Conn) -> Result<Option<ContractFacts>, StoreError> {
     use contract_facts as facts;
     let query = facts::table.find(1).select((
@@ -75,7 +99,7 @@ pub async fn get(conn: &mut Conn) -> Result<Option<ContractFacts>, StoreError> {
     Ok(Some(ContractFacts {
         domain: domain.on_chain(unsigned("chain id", chain_id)?),
         code_hash: code_hash.bytes().into(),
-        verdict: if verdict == "known" { Verdict::Known } else { Verdict::Accepted },
+        verdict: parse("verdict", &verdict)?,
         challenge_period: Period::new(narrow("challenge period", period)?),
         token_name,
         token_symbol,
@@ -86,12 +110,11 @@ pub async fn get(conn: &mut Conn) -> Result<Option<ContractFacts>, StoreError> {
 }
 
 /// Stores what was found, in place of what was found before.
+///
+/// # Errors
+/// [`StoreError::Db`]; [`StoreError::Corrupt`] for a chain id that is out of range.
 pub async fn put(conn: &mut Conn, found: &ContractFacts) -> Result<(), StoreError> {
     use contract_facts as facts;
-    let verdict = match found.verdict {
-        Verdict::Known => "known",
-        Verdict::Accepted => "accepted",
-    };
     let row = (
         facts::id.eq(1),
         facts::chain_id.eq(signed("chain id", found.domain.chain_id())?),
@@ -99,7 +122,7 @@ pub async fn put(conn: &mut Conn, found: &ContractFacts) -> Result<(), StoreErro
         facts::contract.eq(Addr::from(found.domain.contract())),
         facts::token.eq(Addr::from(found.domain.token())),
         facts::code_hash.eq(Bytes32::from(found.code_hash)),
-        facts::verdict.eq(verdict),
+        facts::verdict.eq(found.verdict.as_str()),
         facts::challenge_period.eq(i64::from(found.challenge_period.seconds())),
         facts::token_name.eq(&found.token_name),
         facts::token_symbol.eq(&found.token_symbol),
@@ -109,4 +132,19 @@ pub async fn put(conn: &mut Conn, found: &ContractFacts) -> Result<(), StoreErro
     );
     on!(conn, |c| diesel::replace_into(facts::table).values(&row).execute(c).await)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_read_by_its_name_and_any_other_text_is_refused() {
+        for verdict in [Verdict::Known, Verdict::Accepted] {
+            assert_eq!(verdict.as_str().parse(), Ok(verdict));
+        }
+        for text in ["", "Known", "refused"] {
+            assert!(text.parse::<Verdict>().is_err(), "{text:?}");
+        }
+    }
 }
