@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use diesel_async::SimpleAsyncConnection;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection};
 use privatix_db::{Database, on};
 use privatix_jobs::{Done, Handler, Job, JobContext, JobError, MIGRATIONS, Processor, PushOptions, Queue};
 use tokio::sync::Notify;
@@ -79,9 +79,11 @@ impl Running {
 
     /// Jobs that have not ended yet.
     pub async fn open(&self) -> i64 {
+        let count = diesel::dsl::sql::<diesel::sql_types::BigInt>(
+            "(SELECT count(*) FROM job WHERE status = 'pending')",
+        );
         let mut conn = self.db.read().await.unwrap();
-        let counts = privatix_jobs::counts(&mut conn).await.unwrap();
-        i64::try_from(counts.waiting + counts.running).unwrap()
+        on!(&mut *conn, |c| diesel::select(count).get_result(c).await).unwrap()
     }
 
     async fn all_ended(&self, jobs: u64) {

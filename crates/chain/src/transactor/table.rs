@@ -58,6 +58,7 @@ pub(super) async fn burnt(conn: &mut Conn, record: &TxRecord) -> Result<u128, Db
         kind: Some(intent.kind.clone()),
         subject: Some(intent.subject.clone()),
         from: Some(intent.from),
+        limit: u32::MAX, // all of them count
         ..TxFilter::default()
     };
     let failed = list(conn, &filter).await?;
