@@ -1,8 +1,8 @@
 //! A signer in a process of its own, as a key store would be: it answers requests of JSON lines over a loopback socket.
 //!
 //! Each line of its standard input is a set-up: `{"key": "0x…", "ignored": ["0x…"]}`, the key and the recipients whose
-//! transactions it leaves unanswered. It prints its address, serves `{"hash": "0x…", "to": "0x…"}` with
-//! `{"signature": "0x…"}`, one request per connection, and ends when its input does.
+//! transactions it leaves unanswered. Without one it ends at once. It prints its address, serves
+//! `{"hash": "0x…", "to": "0x…"}` with `{"signature": "0x…"}`, one request per connection, and ends when its input does.
 //!
 //! The tests of the transactor run it; see the `Signer` trait for what a client of it looks like.
 
@@ -28,7 +28,13 @@ struct Setup {
 
 fn main() -> Result<(), Failure> {
     let mut lines = std::io::stdin().lines();
-    let first = lines.next().ok_or("no set-up on standard input")??;
+    let Some(first) = lines.next().transpose()? else {
+        writeln!(
+            std::io::stdout(),
+            "no key is given, so nothing is signed; a set-up is a line such as {{\"key\": \"0x...\", \"ignored\": []}}"
+        )?;
+        return Ok(());
+    };
     let setup = Arc::new(RwLock::new(read_setup(&first)?));
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut output = std::io::stdout();
