@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection};
+use diesel_async::SimpleAsyncConnection;
 use privatix_db::{Database, on};
 use privatix_jobs::{Done, Handler, Job, JobContext, JobError, MIGRATIONS, Processor, PushOptions, Queue};
 use tokio::sync::Notify;
@@ -79,6 +79,8 @@ impl Running {
 
     /// Jobs that have not ended yet.
     pub async fn open(&self) -> i64 {
+        use diesel_async::RunQueryDsl as _; // here only, or it takes the `load` of atomics
+
         let count = diesel::dsl::sql::<diesel::sql_types::BigInt>(
             "(SELECT count(*) FROM job WHERE status = 'pending')",
         );
