@@ -4,7 +4,7 @@
 //! to its own, which cargo follows when it packs.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use privatix_testkit::toolchain::workspace_root;
 
@@ -20,12 +20,41 @@ pub const ALONE: [&str; 2] = ["privatix-db", "privatix-jobs"];
 
 /// Packs the crates of [`ALONE`], unpacks them and builds them there.
 pub fn build_alone() -> Result<()> {
+    if let Some(home) = cargo_home() {
+        forget_unpacked(&home.join("registry/src"))?;
+    }
     let mut command = cargo();
     command.args(["package", "--allow-dirty"]);
     for name in ALONE {
         command.args(["--package", name]);
     }
     run(&mut command)
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}
+
+/// Removes what cargo unpacked of them at an earlier run. It verifies one package against the others out of a registry of its
+/// own making, whose sources it keeps by version: without this, yesterday's source of the same version would be taken. Such
+/// registries have no host, so that their folders begin with a hyphen.
+fn forget_unpacked(sources: &Path) -> Result<()> {
+    let Ok(registries) = std::fs::read_dir(sources) else { return Ok(()) };
+    for registry in registries {
+        let registry = registry?;
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        for package in std::fs::read_dir(registry.path())? {
+            let package = package?;
+            let name = package.file_name().to_string_lossy().into_owned();
+            if ALONE.iter().any(|ours| name.strip_prefix(ours).is_some_and(|rest| rest.starts_with('-'))) {
+                std::fs::remove_dir_all(package.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The migrations of a crate that its package lacks, as paths in the package.
@@ -48,4 +77,23 @@ fn migrations(folder: &Path) -> Result<Vec<String>> {
         return Err(format!("{} holds no migrations", folder.display()).into());
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_packages_of_registries_without_a_host_are_forgotten() {
+        let sources = tempfile::tempdir().unwrap();
+        let kept = ["index.crates.io-1/privatix-db-0.1.0", "-2/serde-1.0.0", "-2/privatix-dbx-0.1.0"];
+        let gone = ["-2/privatix-db-0.1.0", "-3/privatix-jobs-0.2.0"];
+        for folder in kept.iter().chain(&gone) {
+            std::fs::create_dir_all(sources.path().join(folder)).unwrap();
+        }
+        forget_unpacked(sources.path()).unwrap();
+        assert!(kept.iter().all(|folder| sources.path().join(folder).exists()));
+        assert!(!gone.iter().any(|folder| sources.path().join(folder).exists()));
+        forget_unpacked(&sources.path().join("none")).unwrap();
+    }
 }
