@@ -1,6 +1,6 @@
 //! How the daemon is, without asking anybody: every part reports by itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting, Why};
@@ -17,7 +17,7 @@ pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
     let checks = money::checks(&Facts { view: view(node), disk, recovery, sender: sender(node), outlook });
     let (reasons, warnings) = in_the_way(node);
     Health {
-        live: is_live(node.jobs().and_then(|jobs| jobs.in_step_for())),
+        live: hanging(&steps(node)).next().is_none(),
         ready: reasons.is_empty(),
         money_safe: money::is_safe(&checks),
         checks,
@@ -26,12 +26,34 @@ pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
     }
 }
 
-/// How long a step of the job processor may take: none takes a second where all is well.
-const LONGEST_STEP: Duration = Duration::from_mins(1);
+/// A task on which all work depends, and for how long the step is under way in which it is.
+struct TaskStep {
+    part: &'static str,
+    took: Duration,
+    /// A step that takes longer hangs: a restart may help.
+    longest: Duration,
+}
 
-/// Whether a restart would not help. It answers; and the job processor, on which all work depends, does not hang.
-fn is_live(job_step: Option<Duration>) -> bool {
-    job_step.is_none_or(|took| took <= LONGEST_STEP)
+/// What the tasks are doing that are in the middle of something.
+fn steps(node: &Node) -> Vec<TaskStep> {
+    let now = Instant::now();
+    let since = |since: Option<Instant>| since.map(|since| now.saturating_duration_since(since));
+    let monitor = node.monitor().and_then(|status| since(status.step_since));
+    let transactor = node.transactor().ok().and_then(|tx| since(tx.status().borrow().pass_since));
+    [
+        // None takes a second where all is well.
+        ("jobs", node.jobs().and_then(|jobs| jobs.in_step_for()), Duration::from_mins(1)),
+        // Their requests are bounded in time, but a step may need many of them from endpoints that hardly answer.
+        ("chain_monitor", monitor, Duration::from_mins(15)),
+        ("transactor", transactor, Duration::from_mins(15)),
+    ]
+    .into_iter()
+    .filter_map(|(part, took, longest)| Some(TaskStep { part, took: took?, longest }))
+    .collect()
+}
+
+fn hanging(steps: &[TaskStep]) -> impl Iterator<Item = &TaskStep> {
+    steps.iter().filter(|step| step.took > step.longest)
 }
 
 fn view(node: &Node) -> View {
@@ -42,17 +64,15 @@ fn view(node: &Node) -> View {
     View::Seen { freshness: view.freshness, message: view.complaint().or_else(|| monitor_hindered(&status)) }
 }
 
-/// What the contract holds of channels and no event explains.
+/// What the contract holds and no event explains.
 fn unreconciled(node: &Node) -> Option<String> {
-    let channels = node.unreconciled();
-    let (channel, what) = channels.first_key_value()?;
-    let others = match channels.len() {
+    let entries = node.unreconciled();
+    let (entry, what) = entries.first_key_value()?;
+    let others = match entries.len() {
         1 => String::new(),
         n => format!(" (and {} more)", n.saturating_sub(1)),
     };
-    Some(format!(
-        "an endpoint leaves out logs of channel {channel}: {what}{others}; add or change a chain endpoint"
-    ))
+    Some(format!("an endpoint leaves out logs of {entry}: {what}{others}; add or change a chain endpoint"))
 }
 
 fn sender(node: &Node) -> Sender {
@@ -75,12 +95,13 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
     let mut hindered = |part: &str, message: String| {
         reasons.push(Reason { part: part.to_owned(), message });
     };
-    if let Some(took) = node.jobs().and_then(|jobs| jobs.in_step_for()).filter(|took| !is_live(Some(*took))) {
-        let message = format!(
-            "no job has started or ended for {} s: a handler or the disk hangs; look at the log and the disk, then restart",
-            took.as_secs()
-        );
-        hindered("jobs", message);
+    for TaskStep { part, took, .. } in hanging(&steps(node)) {
+        let seconds = took.as_secs();
+        let message = match *part {
+            "jobs" => format!("no job has started or ended for {seconds} s: a handler or the disk hangs"),
+            _ => format!("it has been at one step for {seconds} s: it or the disk hangs"),
+        };
+        hindered(part, format!("{message}; look at the log and the disk, then restart"));
     }
     if node.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none()) {
         hindered(
@@ -206,9 +227,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_whose_job_processor_hangs_is_not_live() {
-        for (step, expected) in [(None, true), (Some(1), true), (Some(60), true), (Some(61), false)] {
-            assert_eq!(is_live(step.map(Duration::from_secs)), expected, "{step:?} s");
-        }
+    fn a_daemon_with_a_task_that_hangs_is_not_live() {
+        let longest = Duration::from_mins(1);
+        let step = |part, seconds| TaskStep { part, took: Duration::from_secs(seconds), longest };
+        let hang = |steps: &[TaskStep]| hanging(steps).map(|step| step.part).collect::<Vec<_>>();
+        assert_eq!(hang(&[]), [""; 0]);
+        assert_eq!(hang(&[step("jobs", 60), step("transactor", 1)]), [""; 0]);
+        assert_eq!(hang(&[step("jobs", 60), step("transactor", 61)]), ["transactor"]);
     }
 }

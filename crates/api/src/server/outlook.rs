@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::U256;
-use privatix_chain::{Priority, TxFilter, TxRecord, TxStatus};
+use privatix_chain::{Priority, TxRecord};
 use privatix_node::{Node, NodeError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -13,8 +13,6 @@ const EVERY: Duration = Duration::from_secs(15);
 const KEEP_KNOWN: Duration = Duration::from_mins(5);
 /// Until the node runs.
 const STARTING: Duration = Duration::from_millis(200);
-/// Transactions looked at, of each status; more are not open at a time on any node that works.
-const MOST: u32 = 1_000;
 /// What a call of the service contract uses at most, where it has not been estimated yet.
 const GAS_OF_A_CALL: u64 = 300_000;
 
@@ -86,14 +84,7 @@ pub(crate) async fn watch(node: &Node, seen: &watch::Sender<Option<Outlook>>, sh
 
 async fn look(node: &Node) -> Result<Outlook, NodeError> {
     let transactor = node.transactor()?;
-    let mut open = Vec::new();
-    {
-        let mut conn = node.db().read().await?;
-        for status in [TxStatus::Unsent, TxStatus::Sent] {
-            let filter = TxFilter { status: Some(status), limit: MOST, ..TxFilter::default() };
-            open.extend(transactor.list(&mut conn, &filter).await?);
-        }
-    }
+    let open = transactor.open_intents(&mut *node.db().read().await?).await?;
     let newest = node.monitor().and_then(|status| status.newest).map(|head| head.time);
     let now = newest.map_or_else(SystemTime::now, |time| time.max(SystemTime::now()));
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -77,7 +77,10 @@ impl Inner {
                 memory.recent.forget();
             }
             let rpc = self.endpoints.rpc(at);
-            let pause = match self.step(&mut memory, at, &rpc).await {
+            self.in_step(true);
+            let outcome = self.step(&mut memory, at, &rpc).await;
+            self.in_step(false);
+            let pause = match outcome {
                 Ok(step) => {
                     failures = 0;
                     memory.worked = true;
@@ -128,6 +131,13 @@ impl Inner {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    fn in_step(&self, yes: bool) {
+        self.status.send_if_modified(|status| {
+            status.step_since = yes.then(Instant::now);
+            false
+        });
     }
 
     /// Shows what was seen before this run, until an endpoint answers.

@@ -30,6 +30,8 @@ pub struct MonitorStatus {
     pub disagreement: bool,
     /// Reorgs undone since the start.
     pub reorgs: u64,
+    /// When the step under way began; none while it waits. Its changes alone are not announced to those who watch.
+    pub step_since: Option<Instant>,
 }
 
 /// What a monitor is doing.
@@ -67,6 +69,7 @@ impl MonitorStatus {
             range,
             disagreement: false,
             reorgs: 0,
+            step_since: None,
         }
     }
 

@@ -28,7 +28,7 @@ mod urgency;
 mod work;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
@@ -136,6 +136,8 @@ pub struct TransactorStatus {
     pub head: Option<u64>,
     /// The oldest intent that does not advance, and why.
     pub waiting: Option<TxWaiting>,
+    /// When the pass under way began; none between passes. Its changes alone are not announced to those who watch.
+    pub pass_since: Option<Instant>,
 }
 
 /// An intent that does not advance.
@@ -282,6 +284,16 @@ impl Transactor {
     /// [`ChainError::Db`].
     pub async fn list(&self, conn: &mut Conn, filter: &TxFilter) -> Result<Vec<TxRecord>, ChainError> {
         Ok(table::list(conn, filter).await?)
+    }
+
+    /// All intents without an outcome, oldest first.
+    ///
+    /// # Errors
+    /// [`ChainError::Db`].
+    pub async fn open_intents(&self, conn: &mut Conn) -> Result<Vec<TxRecord>, ChainError> {
+        let mut watched = table::watched(conn, self.inner.chain_id).await?;
+        watched.retain(|record| record.status.is_open());
+        Ok(watched)
     }
 
     /// All transactions ever signed for an intent, newest first.
@@ -445,7 +457,13 @@ impl TransactorBuilder {
 
     /// The transactor, reporting to `sink`.
     pub fn build(self, sink: impl TxSink + 'static) -> Transactor {
-        let status = TransactorStatus { state: TransactorState::Idle, open: 0, head: None, waiting: None };
+        let status = TransactorStatus {
+            state: TransactorState::Idle,
+            open: 0,
+            head: None,
+            waiting: None,
+            pass_since: None,
+        };
         Transactor {
             inner: Arc::new(Inner {
                 db: self.db,

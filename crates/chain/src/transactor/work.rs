@@ -33,7 +33,10 @@ impl Inner {
         let mut failures = 0u32;
         let mut since = SystemTime::now();
         loop {
-            match self.pass(&mut memory).await {
+            self.in_pass(true);
+            let outcome = self.pass(&mut memory).await;
+            self.in_pass(false);
+            match outcome {
                 Ok(open) => {
                     failures = 0;
                     let state = if open == 0 { TransactorState::Idle } else { TransactorState::Working };
@@ -72,6 +75,13 @@ impl Inner {
                 }
             }
         }
+    }
+
+    fn in_pass(&self, yes: bool) {
+        self.status.send_if_modified(|status| {
+            status.pass_since = yes.then(Instant::now);
+            false
+        });
     }
 
     /// Brings every watched intent as far as it gets now. How many stay open.
