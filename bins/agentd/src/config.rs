@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use privatix_daemon::config::{
-    self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection, TorSection,
+    self, AccountSection, AdapterSection, ApiSection, ChainSection, JobsSection, LogSection, PrivacySection,
+    TorSection,
 };
 use privatix_daemon::{Announced, Connections, DaemonError};
 use privatix_somc::{ServerLimits, SomcAddress, SourceType};
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     adapter: AdapterSection,
     #[serde(default)]
     privacy: PrivacySection,
+    #[serde(default)]
+    jobs: JobsSection,
     #[serde(default)]
     log: LogSection,
 }
@@ -62,6 +65,9 @@ impl config::Settings for Settings {
     }
     fn privacy(&self) -> PrivacySection {
         self.privacy
+    }
+    fn jobs(&self) -> JobsSection {
+        self.jobs
     }
     fn log(&self) -> &LogSection {
         &self.log

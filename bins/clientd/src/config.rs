@@ -7,8 +7,8 @@ use std::time::Duration;
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
 use privatix_client::{ClientSettings, ContactPolicy};
 use privatix_daemon::config::{
-    self, AccountSection, AdapterSection, ApiSection, ChainSection, LogSection, PrivacySection, TokenAmount,
-    TorSection,
+    self, AccountSection, AdapterSection, ApiSection, ChainSection, JobsSection, LogSection, PrivacySection,
+    TokenAmount, TorSection,
 };
 use privatix_daemon::{DaemonError, DaemonTor};
 use privatix_somc::{
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     #[serde(default)]
     privacy: PrivacySection,
     #[serde(default)]
+    jobs: JobsSection,
+    #[serde(default)]
     log: LogSection,
 }
 
@@ -66,6 +68,9 @@ impl config::Settings for Settings {
     }
     fn privacy(&self) -> PrivacySection {
         self.privacy
+    }
+    fn jobs(&self) -> JobsSection {
+        self.jobs
     }
     fn log(&self) -> &LogSection {
         &self.log

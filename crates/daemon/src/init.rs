@@ -221,6 +221,12 @@ endpoint = {endpoint}
 # none is stored, those that were stored are cleared at the start, and the log names peers at random for each run.
 # keep_peer_addresses = false
 
+[jobs]
+# How long ended jobs can be looked up.
+# keep_done = "7 days"
+# keep_failed = "90 days"
+# keep_cancelled = "30 days"
+
 [log]
 # error, warn, info, debug, trace, or a filter such as "info,privatix_chain=debug".
 # level = "info"

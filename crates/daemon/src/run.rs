@@ -103,6 +103,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         chain: settings.chain().settings(),
         notices,
         peer_addresses: settings.privacy().peer_addresses(),
+        retention: settings.jobs().retention(),
     };
     let mut announced = A::announced(settings);
     announced.extend(adapters::announced(settings.adapter(), A::ROLE));

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 
 pub use chain_proxy::ChainProxy;
 pub use sections::{
-    AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, LogFormat, LogSection,
-    PrivacySection, TokenAmount, TorSection,
+    AccountSection, AdapterKind, AdapterSection, ApiSection, ChainSection, JobsSection, LogFormat,
+    LogSection, PrivacySection, TokenAmount, TorSection,
 };
 
 /// What is wrong with a configuration.
@@ -61,6 +61,8 @@ pub trait Settings: Clone + Serialize + DeserializeOwned + Send + Sync + 'static
     fn tor(&self) -> &TorSection;
     /// `[privacy]`
     fn privacy(&self) -> PrivacySection;
+    /// `[jobs]`
+    fn jobs(&self) -> JobsSection;
     /// `[log]`
     fn log(&self) -> &LogSection;
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Finality, ProxyUrl, StartFrom, View};
 use privatix_channel::Amount;
-use privatix_node::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
+use privatix_node::{
+    ChainSettings, DEFAULT_RETENTION, EtherPerToken, PeerAddresses, Retention, UnknownContract,
+};
 use privatix_tor::{PluggableTransport, TorSettings};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -289,6 +291,45 @@ impl PrivacySection {
     /// What becomes of addresses in the database.
     pub const fn peer_addresses(self) -> PeerAddresses {
         if self.keep_peer_addresses { PeerAddresses::Kept } else { PeerAddresses::Dropped }
+    }
+}
+
+/// `[jobs]`: how long ended jobs can be looked up.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct JobsSection {
+    /// Those that are done.
+    #[serde(with = "humantime_serde")]
+    pub keep_done: Duration,
+    /// Those that failed for good.
+    #[serde(with = "humantime_serde")]
+    pub keep_failed: Duration,
+    /// Those that were cancelled.
+    #[serde(with = "humantime_serde")]
+    pub keep_cancelled: Duration,
+}
+
+impl Default for JobsSection {
+    fn default() -> Self {
+        let Retention { done, failed, cancelled } = DEFAULT_RETENTION;
+        let or_for_ever = |kept: Option<Duration>| kept.unwrap_or(Duration::MAX);
+        Self {
+            keep_done: or_for_ever(done),
+            keep_failed: or_for_ever(failed),
+            keep_cancelled: or_for_ever(cancelled),
+        }
+    }
+}
+
+impl JobsSection {
+    /// What becomes of ended jobs.
+    pub const fn retention(self) -> Retention {
+        Retention {
+            done: Some(self.keep_done),
+            failed: Some(self.keep_failed),
+            cancelled: Some(self.keep_cancelled),
+        }
     }
 }
 
