@@ -254,7 +254,8 @@ impl ClientHandle {
 
     /// Opens a channel under an offering, with the least deposit unless another is given; goes on in the background.
     ///
-    /// The agent is asked whether it is there first: a deposit that is locked for an agent that has gone takes a challenge
+    /// The contract is asked about the offering first, because an endpoint may have left out its events; and the agent whether it
+    /// is there: a deposit that is locked for an agent that has gone takes a challenge
     /// period to come back.
     ///
     /// # Errors
@@ -290,6 +291,10 @@ impl ClientHandle {
                 available,
                 remedy: "send tokens to the account or `deposit` what is in the wallet",
             });
+        }
+        let on_contract = self.node.offering_on_contract(found.agent, offering).await?;
+        if let Some(reason) = on_contract.refuses(deposit) {
+            return Err(NodeError::Refused(format!("by the contract, offering {offering} {reason}")));
         }
         ask_whether_there(&peer).await?;
 

@@ -50,6 +50,21 @@ pub enum NodeError {
         /// What differs.
         what: &'static str,
     },
+    /// Two endpoints show different contracts at the configured address, so that one of them lies, or serves another chain.
+    #[error(
+        "the {what} of contract {contract} is not the same at {first} and {second}: compare with a block explorer, and remove \
+         the endpoint that is wrong from the configuration"
+    )]
+    EndpointsDisagree {
+        /// Its address.
+        contract: Address,
+        /// What differs.
+        what: &'static str,
+        /// The preferred endpoint.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),

@@ -11,11 +11,13 @@ use privatix_contracts::{PSC, known_code};
 use privatix_db::Database;
 use privatix_store::contract_facts::{self, ContractFacts, Verdict};
 
-use crate::node::{contract_domain, contract_token, unreadable};
+use crate::contract::{contract_domain, contract_token, unreadable};
 use crate::{ChainSettings, NodeError, Token, UnknownContract};
 
 /// For an endpoint to answer when what one showed before is stored.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For a second endpoint to deny what the first one shows.
+const DENIAL: Duration = Duration::from_secs(5);
 /// Between two tries to check what was stored.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -77,6 +79,10 @@ pub(crate) async fn confirm(
                 return Ok(());
             }
             Err(error) if is_inconclusive(&error) => tracing::debug!(%error, "cannot check the contract yet"),
+            // One of them lies, and may do so to end the daemon.
+            Err(error @ NodeError::EndpointsDisagree { .. }) => {
+                tracing::error!(%error, "cannot check the contract");
+            }
             Err(error) => return Err(error),
         }
         tokio::time::sleep(AGAIN).await;
@@ -160,12 +166,14 @@ impl NodeError {
     }
 }
 
-/// The contract as the first endpoint shows it that can be asked. What is wrong counts more than what is silent.
+/// The contract as the first endpoint shows it that can be asked, and a second one does not deny. What is wrong counts more
+/// than what is silent.
 async fn ask(endpoints: &Endpoints, settings: &ChainSettings) -> Result<ContractFacts, NodeError> {
     let mut refused: Option<NodeError> = None;
-    for endpoint in endpoints.all() {
+    let mut rest = endpoints.all().iter();
+    while let Some(endpoint) = rest.next() {
         match ask_one(endpoint, settings).await {
-            Ok(facts) => return Ok(facts),
+            Ok(facts) => return undenied(facts, endpoint, rest.as_slice(), settings).await,
             Err(error) => {
                 tracing::warn!(endpoint = endpoint.label(), %error, "endpoint cannot be used for the start");
                 if refused.as_ref().is_none_or(|known| is_inconclusive(known) && !is_inconclusive(&error)) {
@@ -176,6 +184,38 @@ async fn ask(endpoints: &Endpoints, settings: &ChainSettings) -> Result<Contract
     }
     // There is at least one.
     Err(refused.unwrap_or_else(|| NodeError::Refused("no chain endpoint is configured".into())))
+}
+
+/// What `first` shows, unless the next endpoint that answers shows something else.
+async fn undenied(
+    facts: ContractFacts,
+    first: &Endpoint,
+    others: &[Endpoint],
+    settings: &ChainSettings,
+) -> Result<ContractFacts, NodeError> {
+    for second in others {
+        let asked = tokio::time::timeout(DENIAL, ask_one(second, settings)).await;
+        let what = match asked {
+            Ok(Ok(other)) => match difference(&facts, &other) {
+                None => break,
+                Some(what) => what,
+            },
+            Ok(Err(NodeError::UnknownContract { .. })) => "code",
+            // It lags, is on another chain, or is down: what follows the chain finds that out.
+            Ok(Err(error)) => {
+                tracing::warn!(endpoint = second.label(), %error, "endpoint cannot confirm what the contract is");
+                continue;
+            }
+            Err(_) => continue,
+        };
+        return Err(NodeError::EndpointsDisagree {
+            contract: settings.contract,
+            what,
+            first: first.label().to_owned(),
+            second: second.label().to_owned(),
+        });
+    }
+    Ok(facts)
 }
 
 fn ask_one(

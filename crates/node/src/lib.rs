@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod account;
+mod contract;
 mod error;
 mod facts;
 mod interests;
@@ -41,11 +42,13 @@ mod view;
 mod wallet;
 
 pub use account::billing_account;
+pub use contract::{Balances, contract_code, contract_domain, contract_token, has_known_origin};
 pub use error::NodeError;
 pub use facts::{is_contract_stored, store_contract};
 pub use meter::Marks;
-pub use node::{Balances, Node, NodeParts, contract_code, contract_domain, contract_token, has_known_origin};
+pub use node::{DEFAULT_RETENTION, Node, NodeParts};
 pub use notices::Notices;
+pub use reconcile::ContractEntry;
 pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};
 pub use role::Role;
 pub use services::{Order, ServiceOrder, Services, channel_subject};
@@ -56,6 +59,9 @@ pub use token::Token;
 pub use transfers::{ACCOUNT, Deposit, Withdraw};
 pub use view::ChannelView;
 pub use wallet::{APPROVE, PERMIT, WalletTurn};
+
+#[doc(no_inline)]
+pub use privatix_jobs::Retention;
 
 use privatix_db::{Conn, MigrationSet};
 use privatix_jobs::{Job, PushOptions};

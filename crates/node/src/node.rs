@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, U256};
+use alloy::primitives::Address;
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
-use privatix_chain::{Endpoint, Endpoints, Fault, Freshness, Intent, MonitorStatus, Transactor, TxId, View};
+use privatix_chain::{Endpoint, Endpoints, Freshness, Intent, MonitorStatus, Transactor, TxId, View};
 use privatix_channel::{Amount, ChainTime, ChannelId, Domain, OfferingHash, Period};
-use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_db::{Conn, Database};
-use privatix_jobs::{Job, PushOptions, Pushed, Wake};
+use privatix_jobs::{Job, PushOptions, Pushed, Retention, Wake};
 use privatix_offering::{SignedOffering, Templates};
 use privatix_store::contract_facts::ContractFacts;
 use privatix_store::identity::{self, Identity};
@@ -26,8 +25,15 @@ use crate::facts::{self, Found};
 use crate::messages::Messages;
 use crate::services::Services;
 use crate::spent::Spent;
-use crate::token::{self, Token};
-use crate::{ChainSettings, Marks, Money, NodeError, Notices, PeerAddresses, UnknownContract};
+use crate::token::Token;
+use crate::{ChainSettings, ContractEntry, Marks, Money, NodeError, Notices, PeerAddresses};
+
+/// Jobs that are done can be looked up for a week, cancelled ones for 30 days, failed ones for 90.
+pub const DEFAULT_RETENTION: Retention = Retention {
+    done: Some(Duration::from_hours(7 * 24)),
+    failed: Some(Duration::from_hours(90 * 24)),
+    cancelled: Some(Duration::from_hours(30 * 24)),
+};
 
 /// What a role is made of.
 pub struct NodeParts {
@@ -52,6 +58,8 @@ pub struct NodeParts {
     pub notices: Notices,
     /// Whether the network addresses of users are stored.
     pub peer_addresses: PeerAddresses,
+    /// How long ended jobs can be looked up.
+    pub retention: Retention,
 }
 
 impl NodeParts {
@@ -78,6 +86,7 @@ impl NodeParts {
             chain: ChainSettings::new(contract),
             notices: Notices::default(),
             peer_addresses: PeerAddresses::default(),
+            retention: DEFAULT_RETENTION,
         })
     }
 }
@@ -100,6 +109,7 @@ pub struct Node {
     pub(crate) services: Arc<Services>,
     pub(crate) adapter_settings: serde_json::Value,
     pub(crate) peer_addresses: PeerAddresses,
+    pub(crate) retention: Retention,
     pub(crate) side: adapter::Role,
     pub(crate) marks: Marks,
     pub(crate) wake: Wake,
@@ -116,8 +126,8 @@ pub struct Node {
     pub(crate) spent: Arc<Spent>,
     // There while it runs: it holds the role, which holds the node.
     pub(crate) engine: RwLock<Option<Engine>>,
-    /// Channels of which the contract holds what no event explains.
-    pub(crate) unreconciled: RwLock<BTreeMap<ChannelId, String>>,
+    /// Of what the contract holds something that no event explains.
+    pub(crate) unreconciled: RwLock<BTreeMap<ContractEntry, String>>,
 }
 
 pub(crate) struct Engine {
@@ -127,17 +137,6 @@ pub(crate) struct Engine {
     pub(crate) put_off: &'static [&'static str],
     /// What the job processor does, once it is made.
     pub(crate) jobs: Option<privatix_jobs::Stats>,
-}
-
-/// What an account has, in base units of the token, and wei.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Balances {
-    /// Ether for gas, in wei: the signer's, who may be an operator.
-    pub ether: U256,
-    /// Tokens in the account's wallet.
-    pub wallet: Amount,
-    /// Tokens in the service contract, free to use.
-    pub contract: Amount,
 }
 
 impl std::fmt::Debug for Node {
@@ -169,6 +168,7 @@ impl Node {
             chain,
             notices,
             peer_addresses,
+            retention,
         } = parts;
         if acts_for.is_some() && side == adapter::Role::Client {
             return Err(NodeError::Refused(
@@ -233,6 +233,7 @@ impl Node {
             services: Arc::new(services),
             adapter_settings,
             peer_addresses,
+            retention,
             side,
             marks,
             wake: Wake::new(),
@@ -267,16 +268,6 @@ impl Node {
     /// Ours as an operator, to make known to whoever checks our signatures: `None` where we are the account.
     pub fn as_operator(&self) -> Option<Address> {
         self.is_operator().then(|| self.sender())
-    }
-
-    /// The operator of an agent, asked from the endpoint's newest block.
-    ///
-    /// # Errors
-    /// [`NodeError::Contract`].
-    pub async fn operator_of(&self, agent: Address) -> Result<Option<Address>, NodeError> {
-        let psc = PSC::new(self.domain.contract(), self.provider());
-        let operator = psc.operatorOf(agent).call().await.map_err(unreadable("an agent's operator"))?;
-        Ok(Some(operator).filter(|operator| !operator.is_zero()))
     }
 
     /// Which side of its channels we are on.
@@ -392,14 +383,15 @@ impl Node {
     /// As [`require_view`](Self::require_view); [`NodeError::Unreconciled`].
     pub fn require_view_of(&self, channel: ChannelId) -> Result<(), NodeError> {
         self.require_view()?;
-        match self.unreconciled.read().get(&channel) {
+        match self.unreconciled.read().get(&channel.into()) {
             Some(what) => Err(NodeError::Unreconciled { channel, what: what.clone() }),
             None => Ok(()),
         }
     }
 
-    /// Channels of which the contract holds what no event explains, with what that is: endpoints leave out logs of them.
-    pub fn unreconciled(&self) -> BTreeMap<ChannelId, String> {
+    /// Channels, and an agent's own offerings, of which the contract holds what no event explains, with what that is: endpoints
+    /// leave out logs of them.
+    pub fn unreconciled(&self) -> BTreeMap<ContractEntry, String> {
         self.unreconciled.read().clone()
     }
 
@@ -490,36 +482,6 @@ impl Node {
     ) -> Result<Arc<SignedOffering>, NodeError> {
         self.messages.get(agent, hash).await
     }
-
-    /// What our key has for gas, and what gas costs now, in wei: asked from the chain.
-    ///
-    /// # Errors
-    /// [`NodeError::Contract`].
-    pub async fn gas_funds(&self) -> Result<(U256, U256), NodeError> {
-        let endpoint = self.endpoints.best();
-        let provider = endpoint.provider();
-        let failed =
-            |what| move |error| NodeError::Contract { what, reason: endpoint.fault(&error).to_string() };
-        let balance = provider.get_balance(self.sender()).await.map_err(failed("the ether balance"))?;
-        let price = provider.get_gas_price().await.map_err(failed("the price of gas"))?;
-        Ok((balance, U256::from(price)))
-    }
-
-    /// What the account has now, asked from the chain.
-    pub async fn balances(&self) -> Result<Balances, NodeError> {
-        let endpoint = self.endpoints.best();
-        let provider = endpoint.provider();
-        let ether = provider.get_balance(self.sender()).await.map_err(|e| NodeError::Contract {
-            what: "the ether balance",
-            reason: endpoint.fault(&e).to_string(),
-        })?;
-        let token = PTC::new(self.domain.token(), provider);
-        let psc = PSC::new(self.domain.contract(), provider);
-        let wallet = token.balanceOf(self.account()).call().await.map_err(unreadable("the token balance"))?;
-        let contract =
-            psc.balanceOf(self.account()).call().await.map_err(unreadable("the contract balance"))?;
-        Ok(Balances { ether, wallet: to_amount(wallet), contract: to_amount(contract) })
-    }
 }
 
 /// The age from which on a view is stale: at most a third of the challenge period, so that there is time to answer what was
@@ -527,96 +489,4 @@ impl Node {
 fn longest_view_age(setting: Duration, challenge: Period) -> Duration {
     // Not 0, which would judge nothing.
     setting.min(Duration::from_secs((challenge.seconds() / 3).max(1).into()))
-}
-
-/// Asks the endpoint what the configured contract is: refuses a wrong chain, an address without code, a contract of
-/// another kind. Code that is not known is refused, or reported in the log, as the settings have it.
-///
-/// # Errors
-/// [`NodeError::Chain`], [`NodeError::UnknownContract`], [`NodeError::Contract`].
-pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> Result<Domain, NodeError> {
-    let provider = endpoint.provider();
-    let chain_id = match settings.chain_id {
-        Some(chain_id) => chain_id,
-        None => privatix_chain::chain_id(endpoint).await?,
-    };
-    privatix_chain::check(endpoint, chain_id, &[settings.contract]).await?;
-    match contract_code(endpoint, settings.contract).await {
-        // The views could show nothing else.
-        Ok(known) => return Ok(known.domain.on_chain(chain_id)),
-        Err(error @ NodeError::UnknownContract { .. })
-            if settings.unknown_contract == UnknownContract::Warn =>
-        {
-            tracing::warn!("{error}");
-        }
-        Err(error) => return Err(error),
-    }
-    let psc = PSC::new(settings.contract, provider);
-    let token = psc.token().call().await.map_err(unreadable("the contract's token"))?;
-    let deployed_on = psc
-        .deploymentChainId()
-        .call()
-        .await
-        .map_err(unreadable("the chain id of the contract's deployment"))?;
-    let deployed_on = u64::try_from(deployed_on).map_err(|_| NodeError::Contract {
-        what: "the chain id of the contract's deployment",
-        reason: format!("{deployed_on} is above 64 bits"),
-    })?;
-    let domain = Domain::new(deployed_on, settings.contract, token).on_chain(chain_id);
-    let separator = psc.domainSeparator().call().await.map_err(unreadable("the contract's domain"))?;
-    if separator != domain.separator() {
-        return Err(NodeError::Contract {
-            what: "the contract's domain",
-            reason: format!("{} signs for another domain than ours", settings.contract),
-        });
-    }
-    Ok(domain)
-}
-
-/// Compares a contract's code, as the endpoint shows it, with the one that this version was made for.
-///
-/// # Errors
-/// [`NodeError::UnknownContract`]; [`NodeError::Contract`] when the endpoint does not answer.
-pub async fn contract_code(endpoint: &Endpoint, contract: Address) -> Result<KnownCode, NodeError> {
-    let code = endpoint.provider().get_code_at(contract).await.map_err(|error| NodeError::Contract {
-        what: "the contract's code",
-        reason: endpoint.fault(&error).to_string(),
-    })?;
-    known_code(contract, &code).map_err(|mismatch| NodeError::UnknownContract { contract, mismatch })
-}
-
-/// Whether a contract's address shows that the constructor of this version made its storage, too, if the fee address is still
-/// the one of the deployment: see [`KnownCode::has_known_origin`].
-///
-/// # Errors
-/// [`NodeError::Contract`] when the endpoint does not answer.
-pub async fn has_known_origin(endpoint: &Endpoint, known: &KnownCode) -> Result<bool, NodeError> {
-    let psc = PSC::new(known.domain.contract(), endpoint.provider());
-    let fee_address = psc.feeAddress().call().await.map_err(unreadable("the contract's fee address"))?;
-    Ok(known.has_known_origin(fee_address))
-}
-
-/// Asks a contract's token for its name, its decimals, and how it can be deposited.
-///
-/// # Errors
-/// [`NodeError::Contract`] when the endpoint does not answer.
-pub async fn contract_token(endpoint: &Endpoint, domain: &Domain) -> Result<Token, NodeError> {
-    token::read(endpoint.provider(), domain).await
-}
-
-pub(crate) fn unreadable(what: &'static str) -> impl Fn(alloy::contract::Error) -> NodeError {
-    move |error| NodeError::Contract { what, reason: reason(&error) }
-}
-
-/// What happened to a call of a contract, in words that are safe to show and of bounded length.
-fn reason(error: &alloy::contract::Error) -> String {
-    match error {
-        alloy::contract::Error::TransportError(error) => Fault::of_call(error).to_string(),
-        other => other.to_string(),
-    }
-}
-
-/// A token's supply fits an amount; a balance that does not is a broken contract's, and counts as the most there can be.
-fn to_amount(value: U256) -> Amount {
-    u128::try_from(value).map_or(Amount::MAX, Amount::new)
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use privatix_chain::{Freshness, MonitorState, TxFilter, TxRecord, TxStatus};
+use privatix_chain::{Freshness, MonitorState, TxRecord, TxStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_store::recovery::{self, Recovery};
@@ -206,20 +206,13 @@ impl Node {
     ) -> Result<usize, NodeError> {
         let transactor = self.transactor()?;
         let mut cancelled = 0_usize;
-        for status in [TxStatus::Unsent, TxStatus::Sent] {
-            let mut filter = TxFilter { status: Some(status), ..TxFilter::default() };
-            loop {
-                let found = transactor.list(conn, &filter).await?;
-                let Some(last) = found.last() else { break };
-                filter.before = Some(last.id);
-                let uncertain = |record: &&TxRecord| {
-                    record.created_at <= backed_up_at && record.inclusion.is_none() && !record.filler
-                };
-                for record in found.iter().filter(uncertain) {
-                    transactor.cancel(conn, record.id).await?;
-                    cancelled = cancelled.saturating_add(1);
-                }
-            }
+        let open = transactor.open_intents(conn).await?;
+        let uncertain = |record: &&TxRecord| {
+            record.created_at <= backed_up_at && record.inclusion.is_none() && !record.filler
+        };
+        for record in open.iter().filter(uncertain) {
+            transactor.cancel(conn, record.id).await?;
+            cancelled = cancelled.saturating_add(1);
         }
         Ok(cancelled)
     }

@@ -1,14 +1,14 @@
 //! A node's tasks: started together, stopped in the order that loses nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use privatix_adapter::{Configuration, usage_reports};
 use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usual_confirmations};
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
-use privatix_jobs::{Processor, ProcessorBuilder, Retention};
+use privatix_jobs::{Processor, ProcessorBuilder};
 use privatix_store::channels;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,13 +24,6 @@ use crate::services::ServiceOrders;
 use crate::sink::Sink;
 use crate::transfers::{Deposit, Transfers, Withdraw};
 use crate::{Node, NodeError, Role};
-
-/// How long ended jobs can be looked up.
-const RETENTION: Retention = Retention {
-    done: Some(Duration::from_hours(7 * 24)),
-    failed: Some(Duration::from_hours(90 * 24)),
-    cancelled: Some(Duration::from_hours(30 * 24)),
-};
 
 /// What follows the chain.
 type Following<R> = (Monitor, Transactor, Reconciler<R>, mpsc::UnboundedReceiver<Vec<ChannelId>>);
@@ -116,7 +109,7 @@ impl Node {
         let processor = register(
             Processor::builder(self.db.clone())
                 .wake(self.wake.clone())
-                .retention(RETENTION)
+                .retention(self.retention)
                 .register(ServiceOrders { services: Arc::clone(&self.services), role: Arc::clone(&role) })
                 .register::<Deposit, _>(Transfers(Arc::clone(self)))
                 .register::<Withdraw, _>(Transfers(Arc::clone(self))),

@@ -1,8 +1,8 @@
 //! What all channels come to, kept up to date for whoever shows it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use privatix_chain::{TxFilter, TxStatus};
 use privatix_channel::ChannelId;
 use privatix_store::tally::{Tally, Totals};
 use tokio_util::sync::CancellationToken;
@@ -12,8 +12,6 @@ use crate::{Node, NodeError};
 const EVERY: Duration = Duration::from_secs(5);
 /// All channels are read again at every 720th look (an hour), in case a change was missed.
 const FULL_READ: u32 = 720;
-/// Open transactions looked through, of each status.
-const MOST: u32 = 1_000;
 
 /// What all channels come to, in base units of the token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,15 +82,10 @@ impl Node {
     }
 
     /// Channels with a transaction that was not mined yet.
-    async fn under_way(&self) -> Result<std::collections::BTreeSet<ChannelId>, NodeError> {
+    async fn under_way(&self) -> Result<BTreeSet<ChannelId>, NodeError> {
         let transactor = self.transactor()?;
         let mut conn = self.db.read().await?;
-        let mut channels = std::collections::BTreeSet::new();
-        for status in [TxStatus::Unsent, TxStatus::Sent] {
-            let filter = TxFilter { status: Some(status), limit: MOST, ..TxFilter::default() };
-            let open = transactor.list(&mut conn, &filter).await?;
-            channels.extend(open.iter().filter_map(|record| record.intent.subject.parse::<ChannelId>().ok()));
-        }
-        Ok(channels)
+        let open = transactor.open_intents(&mut conn).await?;
+        Ok(open.iter().filter_map(|record| record.intent.subject.parse().ok()).collect())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy::signers::SignerSync as _;
 use alloy::sol_types::SolCall;
-use privatix_chain::{Intent, TxFilter, TxId, TxRecord, TxStatus};
+use privatix_chain::{Intent, TxId, TxRecord};
 use privatix_channel::Amount;
 use privatix_contracts::token::{Approvals, DepositWay, PermitDomain};
 use privatix_contracts::{IPSC, PermitRequest, call};
@@ -137,19 +137,8 @@ impl Node {
     async fn is_wallet_busy(&self) -> Result<bool, NodeError> {
         let transactor = self.transactor()?;
         let mut conn = self.db().read().await?;
-        for status in [TxStatus::Unsent, TxStatus::Sent] {
-            let filter = TxFilter {
-                status: Some(status),
-                from: Some(self.account()),
-                limit: u32::MAX, // an agent may have many settlements under way
-                ..TxFilter::default()
-            };
-            let open = transactor.list(&mut conn, &filter).await?;
-            if open.iter().any(|record| self.uses_wallet(record)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let open = transactor.open_intents(&mut conn).await?;
+        Ok(open.iter().any(|record| record.intent.from == self.account() && self.uses_wallet(record)))
     }
 
     /// Whether a transaction uses the wallet's permits or its allowance.

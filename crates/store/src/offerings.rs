@@ -275,6 +275,16 @@ pub async fn by_hash(conn: &mut Conn, offering: OfferingHash) -> Result<Vec<Offe
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
+/// An agent's offerings that are, or should be, on the market: neither drafts nor removed.
+pub async fn followed(conn: &mut Conn, agent: Address) -> Result<Vec<Offering>, StoreError> {
+    let query = offerings::table
+        .filter(offerings::agent.eq(Addr::from(agent)))
+        .filter(offerings::status.ne_all([OfferingStatus::Draft.as_str(), OfferingStatus::Removed.as_str()]))
+        .select(Row::as_select());
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
 /// Offerings on the market whose message is not here, the most recently announced first, at most `limit`: by agent and hash.
 pub async fn without_message(
     conn: &mut Conn,

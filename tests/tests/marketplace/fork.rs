@@ -1,8 +1,14 @@
-//! A chain that forks and takes another id.
+//! Which contract an endpoint shows: a chain that forks and takes another id, and one that lies.
 
-use privatix_chain::{ChainError, Endpoint};
-use privatix_node::{ChainSettings, NodeError, contract_domain};
-use privatix_testkit::Anvil;
+use std::sync::Arc;
+
+use privatix_adapter::Role;
+use privatix_chain::{ChainError, Endpoint, Endpoints};
+use privatix_node::{ChainSettings, Node, NodeError, NodeParts, contract_domain};
+use privatix_plugin_proxy::ProxyServer;
+use privatix_testkit::{Anvil, temp_dir};
+
+use crate::market::AGENT;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_keeps_the_chain_id_of_the_contracts_deployment_and_is_not_taken_for_the_configured_chain() {
@@ -21,4 +27,25 @@ async fn a_fork_keeps_the_chain_id_of_the_contracts_deployment_and_is_not_taken_
     let domain = contract_domain(&endpoint, &settings).await.unwrap();
     assert_eq!((domain.chain_id(), domain.deployment_chain_id()), (fork, anvil.chain_id()));
     assert_eq!(domain, contracts.domain.on_chain(fork));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_endpoints_that_show_different_code_start_nothing() {
+    let (honest, liar) = (Anvil::start().await.unwrap(), Anvil::start().await.unwrap());
+    let contracts = honest.deploy().await.unwrap();
+    assert_eq!(liar.deploy().await.unwrap().contract, contracts.contract, "addresses are deterministic");
+    let dir = temp_dir().unwrap();
+    let open = async |name: &str| {
+        let (db, key) = (dir.path().join(name), honest.key(AGENT));
+        let plugin = Arc::new(ProxyServer::new());
+        let mut parts = NodeParts::new(&db, honest.url(), contracts.contract, key, plugin).await.unwrap();
+        let [first, second] = [honest.url(), liar.url()].map(|url| Endpoint::new(url).unwrap());
+        parts.endpoints = Endpoints::new(first, [second]);
+        Node::open(parts, Role::Agent).await
+    };
+    open("same.db").await.unwrap();
+
+    liar.set_code(contracts.contract, &[0x00]).await.unwrap();
+    let refusal = open("other.db").await.unwrap_err();
+    assert!(matches!(&refusal, NodeError::EndpointsDisagree { what: "code", .. }), "{refusal}");
 }

@@ -12,6 +12,7 @@ mod fork;
 mod hostile;
 mod market;
 mod money;
+mod omitted;
 mod operator;
 mod privacy;
 mod restored;

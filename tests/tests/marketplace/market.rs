@@ -138,6 +138,7 @@ impl Market {
             chain,
             notices: Notices::default(),
             peer_addresses: self.peer_addresses,
+            retention: privatix_node::DEFAULT_RETENTION,
         }
     }
 
@@ -214,9 +215,32 @@ impl Market {
         fetching: Arc<dyn Transport>,
         settings: ClientSettings,
     ) -> Running<ClientHandle> {
+        let parts = self.client_parts().await;
+        self.client_of(parts, transport, fetching, settings).await
+    }
+
+    /// Starts the client over another endpoint of the chain.
+    pub async fn client_at(&self, endpoint: &str) -> Running<ClientHandle> {
+        let mut parts = self.client_parts().await;
+        parts.endpoints = Endpoint::new(endpoint).unwrap().into();
+        parts.chain.max_view_age = Duration::ZERO; // as of `agent_over`
+        let transport = Arc::new(DirectTransport::anywhere());
+        self.client_of(parts, transport.clone(), transport, direct()).await
+    }
+
+    async fn client_parts(&self) -> NodeParts {
         let adapter_settings = json!({ "port": 0, "allow_private_agents": true });
         let adapter = Arc::new(ProxyClient::new());
-        let parts = self.parts("client", self.anvil.key(CLIENT), adapter, adapter_settings).await;
+        self.parts("client", self.anvil.key(CLIENT), adapter, adapter_settings).await
+    }
+
+    async fn client_of(
+        &self,
+        parts: NodeParts,
+        transport: Arc<dyn Transport>,
+        fetching: Arc<dyn Transport>,
+        settings: ClientSettings,
+    ) -> Running<ClientHandle> {
         let client = Client::new(parts, transport, settings).await.unwrap().fetch_over(fetching);
         let (handle, stop) = (client.handle(), CancellationToken::new());
         let task = tokio::spawn(client.run(stop.clone()));

@@ -1,26 +1,29 @@
-//! What an endpoint leaves out of its answers about logs shows in the contract's storage: channels that are not closed are
-//! compared with it, and what their events do not explain is searched for.
+//! What an endpoint leaves out of its answers about logs shows in the contract's storage: channels that are not closed, and
+//! offerings on the market, are compared with it, and what their events do not explain is searched for.
+
+mod entry;
+mod search;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::eips::BlockId;
-use alloy::primitives::B256;
-use alloy::providers::Provider as _;
-use alloy::rpc::types::{Filter, Log};
-use alloy::sol_types::SolCall as _;
+use alloy::primitives::Bytes;
+use privatix_adapter::Role as Side;
 use privatix_chain::{
-    Endpoint, Fault, Monitor, MonitorState, MonitorStatus, Processed, Standing, is_processed, processed,
+    Endpoint, Monitor, MonitorState, MonitorStatus, Processed, Standing, is_processed, processed,
 };
-use privatix_channel::{ChainTime, ChannelId, Held, Life, LogPosition, OnChain, Unexplained};
-use privatix_contracts::{ChannelInfo, ChannelState, PSC, PscEvent, call, topics};
+use privatix_contracts::{PSC, call};
+use privatix_db::Conn;
 use privatix_store::channels;
-use privatix_store::events::Place;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::entry::ContractEntry;
+pub(crate) use self::entry::on_contract;
+use self::entry::{Entry, OfferingKey};
 use crate::sink::Sink;
 use crate::{Node, NodeError, Role};
 
@@ -28,12 +31,10 @@ use crate::{Node, NodeError, Role};
 const EVERY: Duration = Duration::from_hours(1);
 /// How soon after trouble, or after something that could not be explained.
 const AGAIN: Duration = Duration::from_mins(1);
-/// How soon after the monitor has moved on in the middle of a comparison.
+/// How soon after something was found, or the monitor has moved on in the middle of a comparison.
 const SOON: Duration = Duration::from_secs(1);
-/// Channels that one call asks for.
+/// Entries that one call asks for.
 const AT_ONCE: usize = 200;
-/// The most logs of a channel that a search takes from an endpoint.
-const MOST_LOGS: usize = 10_000;
 /// How long an endpoint may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -60,17 +61,16 @@ enum Outcome {
     Explained,
     /// They do not, and no endpoint has others.
     Unexplained,
-    /// The monitor went on meanwhile, so that it cannot be said.
+    /// More is known now, or the monitor went on meanwhile: to be compared once more.
     Moved,
 }
 
-/// A channel whose events do not explain what the contract holds.
-#[derive(Clone, Copy, Debug)]
-struct Finding {
-    channel: ChannelId,
-    seen: OnChain,
-    held: Held,
-    what: Unexplained,
+/// An entry whose events do not explain what the contract holds.
+struct Finding<E: Entry> {
+    entry: E,
+    seen: E::Seen,
+    held: E::Held,
+    what: String,
 }
 
 impl<R: Role> Reconciler<R> {
@@ -119,56 +119,81 @@ impl<R: Role> Reconciler<R> {
     }
 
     async fn reconcile(&self) -> Result<Outcome, NodeError> {
-        let Some((at, seen)) = self.seen().await? else { return Ok(Outcome::Moved) };
-        let mut findings = Vec::new();
-        let best = self.node.endpoints().best().clone();
-        let channels: Vec<ChannelId> = seen.keys().copied().collect();
-        for some in channels.chunks(AT_ONCE) {
-            let held = self.held(&best, at, some).await?;
-            findings.extend(differences(&seen, some, &held));
+        let (side, account) = (self.node.side(), self.node.account());
+        let mut conn = self.node.db().read().await?;
+        let Some(at) = processed(&mut conn, Monitor::STREAM).await? else { return Ok(Outcome::Moved) };
+        let unclosed = channels::unclosed(&mut conn).await?;
+        let of_channels = with_seen(&mut conn, unclosed).await?;
+        let of_offerings: Vec<_> = entry::offerings_of(&mut conn, side, account)
+            .await?
+            .iter()
+            .map(|offering| (OfferingKey::of(offering), offering.into()))
+            .collect();
+        let has_moved = processed(&mut conn, Monitor::STREAM).await? != Some(at);
+        drop(conn);
+        if has_moved {
+            return Ok(Outcome::Moved);
         }
-        let findings = self.confirmed(&best, at, findings).await;
         let mut unexplained = BTreeMap::new();
-        for finding in findings {
-            tracing::warn!(channel = %finding.channel, block = at.block, "{}; its logs are searched for", finding.what);
+        let outcomes = [
+            self.compare(at, &of_channels, &mut unexplained).await?,
+            self.compare(at, &of_offerings, &mut unexplained).await?,
+        ];
+        for (entry, what) in &unexplained {
+            tracing::error!("{entry}: {what}; no endpoint has the logs that would explain it");
+        }
+        // A client reads an offering from the contract before it relies on one; see `Node::offering_on_contract`.
+        unexplained.retain(|entry, _| matches!(entry, ContractEntry::Channel(_)) || side == Side::Agent);
+        let is_explained = unexplained.is_empty();
+        *self.node.unreconciled.write() = unexplained;
+        Ok(match outcomes.contains(&Outcome::Moved) {
+            true => Outcome::Moved,
+            false if is_explained => Outcome::Explained,
+            false => Outcome::Unexplained,
+        })
+    }
+
+    /// Compares entries with the contract, after the block up to which they were seen, and explains the differences as far as
+    /// an endpoint has their logs.
+    async fn compare<E: Entry>(
+        &self,
+        at: Processed,
+        seen: &[(E, E::Seen)],
+        unexplained: &mut BTreeMap<ContractEntry, String>,
+    ) -> Result<Outcome, NodeError> {
+        let best = self.node.endpoints().best().clone();
+        let mut findings = Vec::new();
+        for some in seen.chunks(AT_ONCE) {
+            let entries: Vec<E> = some.iter().map(|(entry, _)| *entry).collect();
+            let held = self.held(&best, at, &entries).await?;
+            findings.extend(some.iter().zip(held).filter_map(|((entry, seen), held)| {
+                let what = E::unexplained(seen, &held)?;
+                Some(Finding { entry: *entry, seen: *seen, held, what })
+            }));
+        }
+        let mut outcome = Outcome::Explained;
+        for finding in self.confirmed(&best, at, findings).await {
+            let entry: ContractEntry = finding.entry.into();
+            tracing::warn!(block = at.block, "{entry}: {}; its logs are searched for", finding.what);
             match self.explain(at, &finding).await? {
                 Outcome::Explained => {}
-                Outcome::Moved => return Ok(Outcome::Moved),
-                Outcome::Unexplained => drop(unexplained.insert(finding.channel, finding.what.to_string())),
+                Outcome::Moved => outcome = Outcome::Moved,
+                Outcome::Unexplained => drop(unexplained.insert(entry, finding.what)),
             }
         }
-        let outcome = if unexplained.is_empty() { Outcome::Explained } else { Outcome::Unexplained };
-        for (channel, what) in &unexplained {
-            tracing::error!(%channel, "{what}; no endpoint has the logs that would explain it");
-        }
-        *self.node.unreconciled.write() = unexplained;
         Ok(outcome)
     }
 
-    /// What the events up to a block come to, for each channel that they have not closed. None while the monitor commits.
-    async fn seen(&self) -> Result<Option<(Processed, BTreeMap<ChannelId, OnChain>)>, NodeError> {
-        let mut conn = self.node.db().read().await?;
-        let Some(before) = processed(&mut conn, Monitor::STREAM).await? else { return Ok(None) };
-        let mut seen = BTreeMap::new();
-        for channel in channels::unclosed(&mut conn).await? {
-            let state = channels::on_chain(&mut conn, channel).await?;
-            seen.insert(channel, state);
-        }
-        let after = processed(&mut conn, Monitor::STREAM).await?;
-        Ok((after == Some(before)).then_some((before, seen)))
-    }
-
-    /// What the contract holds of channels after a block.
-    async fn held(
+    /// What the contract holds of entries after a block.
+    async fn held<E: Entry>(
         &self,
         endpoint: &Endpoint,
         at: Processed,
-        channels: &[ChannelId],
-    ) -> Result<Vec<Held>, NodeError> {
-        let failed = |reason| NodeError::Contract { what: "what it holds of channels", reason };
+        entries: &[E],
+    ) -> Result<Vec<E::Held>, NodeError> {
+        let failed = |reason| NodeError::Contract { what: E::HELD, reason };
         let psc = PSC::new(self.node.domain().contract(), endpoint.provider());
-        let calls = channels.iter().map(|id| PSC::channelsCall { channelId: *id.as_b256() }.abi_encode());
-        let call = call::multicall(calls);
+        let call = call::multicall(entries.iter().map(|entry| entry.call()));
         let ask = psc.multicall(call.calls);
         let by_hash = ask.clone().block(BlockId::hash(at.hash));
         let mut asked = timeout(PATIENCE, by_hash.call()).await;
@@ -181,59 +206,73 @@ impl<R: Role> Reconciler<R> {
         }
         let answers = asked
             .map_err(|_| failed(format!("{} does not answer", endpoint.label())))?
-            .map_err(crate::node::unreadable("what it holds of channels"))?;
-        if answers.len() != channels.len() {
+            .map_err(crate::contract::unreadable(E::HELD))?;
+        if answers.len() != entries.len() {
             return Err(failed(format!(
-                "{} answers for {} channels of {}",
+                "{} gives {} answers to {} questions",
                 endpoint.label(),
                 answers.len(),
-                channels.len()
+                entries.len()
             )));
         }
-        let read = |answer: &alloy::primitives::Bytes| {
-            PSC::channelsCall::abi_decode_returns(answer)
-                .map(|channel| held(channel.into()))
-                .map_err(|e| failed(e.to_string()))
-        };
+        let read = |answer: &Bytes| E::read(answer).map_err(|e| failed(e.to_string()));
         answers.iter().map(read).collect()
     }
 
     /// The findings that no other endpoint denies.
-    async fn confirmed(&self, first: &Endpoint, at: Processed, findings: Vec<Finding>) -> Vec<Finding> {
+    async fn confirmed<E: Entry>(
+        &self,
+        first: &Endpoint,
+        at: Processed,
+        findings: Vec<Finding<E>>,
+    ) -> Vec<Finding<E>> {
         let Some(second) = self.node.endpoints().all().iter().find(|one| one.label() != first.label()) else {
             return findings;
         };
         let mut confirmed = Vec::with_capacity(findings.len());
-        for some in findings.chunks(AT_ONCE) {
-            let channels: Vec<ChannelId> = some.iter().map(|finding| finding.channel).collect();
-            match self.held(second, at, &channels).await {
+        let mut findings = findings.into_iter();
+        loop {
+            let some: Vec<_> = findings.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                return confirmed;
+            }
+            let entries: Vec<E> = some.iter().map(|finding| finding.entry).collect();
+            match self.held(second, at, &entries).await {
                 Ok(held) => {
-                    for (finding, held) in some.iter().zip(held) {
-                        if finding.seen.unexplained(&held).is_some() {
-                            confirmed.push(*finding);
+                    for (finding, held) in some.into_iter().zip(held) {
+                        if E::unexplained(&finding.seen, &held).is_some() {
+                            confirmed.push(finding);
                         } else {
-                            tracing::warn!(channel = %finding.channel, endpoint = first.label(), "a second endpoint ({}) does not confirm it: {}", second.label(), finding.what);
+                            let entry: ContractEntry = finding.entry.into();
+                            tracing::warn!(
+                                endpoint = first.label(),
+                                "{entry}: a second endpoint ({}) does not confirm that {}",
+                                second.label(),
+                                finding.what
+                            );
                         }
                     }
                 }
                 // It is not needed to believe the first one.
                 Err(error) => {
                     tracing::debug!(%error, "the second endpoint cannot be asked");
-                    confirmed.extend_from_slice(some);
+                    confirmed.extend(some);
                 }
             }
         }
-        confirmed
     }
 
-    /// Searches all endpoints for the logs of a channel, until what is stored explains what the contract holds.
-    async fn explain(&self, at: Processed, finding: &Finding) -> Result<Outcome, NodeError> {
-        let from = finding.seen.opened_at.unwrap_or(at.start);
+    /// Searches all endpoints for the logs of an entry, until what is stored explains what the contract holds.
+    async fn explain<E: Entry>(&self, at: Processed, finding: &Finding<E>) -> Result<Outcome, NodeError> {
+        let from = E::since(&finding.seen).unwrap_or(at.start);
+        let entry: ContractEntry = finding.entry.into();
+        let mut outcome = Outcome::Unexplained;
         for endpoint in self.node.endpoints().all() {
-            let events = match self.search(endpoint, finding.channel, from, at.block).await {
+            let contract = self.node.domain().contract();
+            let events = match search::search(endpoint, contract, finding.entry, (from, at.block)).await {
                 Ok(events) => events,
                 Err(error) => {
-                    tracing::warn!(channel = %finding.channel, %error, "its logs cannot be searched for");
+                    tracing::warn!(%error, "{entry}: its logs cannot be searched for");
                     continue;
                 }
             };
@@ -241,121 +280,35 @@ impl<R: Role> Reconciler<R> {
             if !is_processed(&mut tx, Monitor::STREAM, at).await? {
                 return Ok(Outcome::Moved); // undone meanwhile
             }
+            let before = finding.entry.seen(&mut tx).await?;
             let touched = self.sink.take(&mut tx, events).await?;
-            if !touched.contains(&finding.channel) {
+            let now = finding.entry.seen(&mut tx).await?;
+            if now == before && touched.is_empty() {
                 continue; // nothing new
             }
-            let now = channels::on_chain(&mut tx, finding.channel).await?;
             let has_moved = processed(&mut tx, Monitor::STREAM).await? != Some(at);
             tx.commit().await?;
             self.sink.announce(touched);
-            tracing::warn!(channel = %finding.channel, endpoint = endpoint.label(), "logs that had been left out are found and stored");
-            if has_moved {
-                return Ok(Outcome::Moved); // later events count, too
-            }
-            if now.unexplained(&finding.held).is_none() {
-                return Ok(Outcome::Explained);
-            }
-        }
-        Ok(Outcome::Unexplained)
-    }
-
-    /// The events of a channel in these blocks, as an endpoint gives them, checked to be what was asked for.
-    async fn search(
-        &self,
-        endpoint: &Endpoint,
-        channel: ChannelId,
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<(Place, ChainTime, PscEvent)>, NodeError> {
-        let failed = |reason: String| NodeError::Contract { what: "the logs of a channel", reason };
-        let filter = Filter::new()
-            .address(self.node.domain().contract())
-            .event_signature(topics::CHANNEL.to_vec())
-            .topic1(*channel.as_b256());
-        let mut logs: Vec<Log> = Vec::new();
-        let mut next = from;
-        let mut width = to.saturating_sub(from).saturating_add(1);
-        while next <= to {
-            let last = next.saturating_add(width.saturating_sub(1)).min(to);
-            let ranged = filter.clone().from_block(next).to_block(last);
-            let asked = timeout(PATIENCE, endpoint.provider().get_logs(&ranged)).await;
-            match asked {
-                Ok(Ok(found)) => {
-                    logs.extend(found);
-                    next = last.saturating_add(1);
-                }
-                Ok(Err(error)) => match endpoint.fault(&error) {
-                    Fault::TooLarge(_) if width > 1 => width = width.div_ceil(2),
-                    fault => return Err(failed(fault.to_string())),
-                },
-                Err(_) => return Err(failed(format!("{} does not answer", endpoint.label()))),
-            }
-            if logs.len() > MOST_LOGS {
-                return Err(failed(format!("{} gives more than {MOST_LOGS}", endpoint.label())));
+            tracing::warn!(
+                endpoint = endpoint.label(),
+                "{entry}: logs that had been left out are found and stored"
+            );
+            // An opening that was found has a channel of its own to be compared; and later events may count, too.
+            outcome = Outcome::Moved;
+            if has_moved || E::unexplained(&now, &finding.held).is_none() {
+                break;
             }
         }
-        let mut times: BTreeMap<u64, (B256, ChainTime)> = BTreeMap::new();
-        let mut events = BTreeMap::new();
-        for log in &logs {
-            let (Some(block), Some(index), Some(hash), Some(tx)) =
-                (log.block_number, log.log_index, log.block_hash, log.transaction_hash)
-            else {
-                return Err(failed("one has no place".to_owned()));
-            };
-            if block < from || block > to || log.removed || !filter.matches(&log.inner) {
-                return Err(failed(format!("log {index} of block {block} was not asked for")));
-            }
-            let (known, time) = match times.get(&block) {
-                Some(known) => *known,
-                None => *times.entry(block).or_insert(self.block(endpoint, block).await?),
-            };
-            if known != hash {
-                return Err(failed(format!(
-                    "log {index} of block {block} is of another block of that number"
-                )));
-            }
-            let event = PscEvent::decode(&log.inner.data).map_err(|e| failed(e.to_string()))?;
-            let place = Place { at: LogPosition::new(block, index), tx };
-            events.insert(place.at, (place, time, event));
-        }
-        Ok(events.into_values().collect())
-    }
-
-    /// A block's hash and time.
-    async fn block(&self, endpoint: &Endpoint, number: u64) -> Result<(B256, ChainTime), NodeError> {
-        let failed = |reason: String| NodeError::Contract { what: "a block", reason };
-        let asked = timeout(PATIENCE, endpoint.provider().get_block_by_number(number.into())).await;
-        let block = asked
-            .map_err(|_| failed(format!("{} does not answer", endpoint.label())))?
-            .map_err(|error| failed(endpoint.fault(&error).to_string()))?
-            .ok_or_else(|| failed(format!("{} does not have block {number}", endpoint.label())))?;
-        Ok((block.header.hash, ChainTime::new(block.header.timestamp)))
+        Ok(outcome)
     }
 }
 
-/// The channels whose events do not explain what the contract holds.
-fn differences(seen: &BTreeMap<ChannelId, OnChain>, channels: &[ChannelId], held: &[Held]) -> Vec<Finding> {
-    let finding = |(channel, held): (&ChannelId, &Held)| {
-        let seen = *seen.get(channel)?;
-        let what = seen.unexplained(held)?;
-        Some(Finding { channel: *channel, seen, held: *held, what })
-    };
-    channels.iter().zip(held).filter_map(finding).collect()
-}
-
-fn held(info: ChannelInfo) -> Held {
-    Held {
-        life: match info.state {
-            ChannelState::None => Life::Unopened,
-            ChannelState::Open => Life::Open,
-            ChannelState::Closed => Life::Closed,
-        },
-        deposit: info.deposit,
-        paid: info.paid,
-        fee: info.fee,
-        challenge_ends_at: info.challenge_ends_at,
+async fn with_seen<E: Entry>(conn: &mut Conn, entries: Vec<E>) -> Result<Vec<(E, E::Seen)>, NodeError> {
+    let mut seen = Vec::with_capacity(entries.len());
+    for entry in entries {
+        seen.push((entry, entry.seen(conn).await?));
     }
+    Ok(seen)
 }
 
 async fn sleep_until(next: Option<Instant>) {

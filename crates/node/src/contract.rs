@@ -1,0 +1,171 @@
+//! What the chain is asked about our contract, its token and our account.
+
+use alloy::primitives::{Address, U256};
+use alloy::providers::Provider as _;
+use privatix_chain::{Endpoint, Fault};
+use privatix_channel::{Amount, Domain, OfferingHash};
+use privatix_contracts::{KnownCode, PSC, PTC, known_code};
+use privatix_offering::OnContract;
+
+use crate::reconcile::on_contract;
+use crate::token::{self, Token};
+use crate::{ChainSettings, Node, NodeError, UnknownContract};
+
+/// What an account has, in base units of the token, and wei.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balances {
+    /// Ether for gas, in wei: the signer's, who may be an operator.
+    pub ether: U256,
+    /// Tokens in the account's wallet.
+    pub wallet: Amount,
+    /// Tokens in the service contract, free to use.
+    pub contract: Amount,
+}
+
+impl Node {
+    /// The operator of an agent, asked from the endpoint's newest block.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn operator_of(&self, agent: Address) -> Result<Option<Address>, NodeError> {
+        let psc = PSC::new(self.domain.contract(), self.provider());
+        let operator = psc.operatorOf(agent).call().await.map_err(unreadable("an agent's operator"))?;
+        Ok(Some(operator).filter(|operator| !operator.is_zero()))
+    }
+
+    /// What the contract holds of an offering now, whatever was seen of its events.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn offering_on_contract(
+        &self,
+        agent: Address,
+        offering: OfferingHash,
+    ) -> Result<OnContract, NodeError> {
+        let psc = PSC::new(self.domain.contract(), self.provider());
+        let held = psc.offerings(agent, *offering.as_b256()).call().await;
+        Ok(on_contract(held.map_err(unreadable("an offering"))?.into()))
+    }
+
+    /// What our key has for gas, and what gas costs now, in wei: asked from the chain.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn gas_funds(&self) -> Result<(U256, U256), NodeError> {
+        let endpoint = self.endpoints.best();
+        let provider = endpoint.provider();
+        let failed =
+            |what| move |error| NodeError::Contract { what, reason: endpoint.fault(&error).to_string() };
+        let balance = provider.get_balance(self.sender()).await.map_err(failed("the ether balance"))?;
+        let price = provider.get_gas_price().await.map_err(failed("the price of gas"))?;
+        Ok((balance, U256::from(price)))
+    }
+
+    /// What the account has now, asked from the chain.
+    pub async fn balances(&self) -> Result<Balances, NodeError> {
+        let endpoint = self.endpoints.best();
+        let provider = endpoint.provider();
+        let ether = provider.get_balance(self.sender()).await.map_err(|e| NodeError::Contract {
+            what: "the ether balance",
+            reason: endpoint.fault(&e).to_string(),
+        })?;
+        let token = PTC::new(self.domain.token(), provider);
+        let psc = PSC::new(self.domain.contract(), provider);
+        let wallet = token.balanceOf(self.account()).call().await.map_err(unreadable("the token balance"))?;
+        let contract =
+            psc.balanceOf(self.account()).call().await.map_err(unreadable("the contract balance"))?;
+        Ok(Balances { ether, wallet: to_amount(wallet), contract: to_amount(contract) })
+    }
+}
+
+/// Asks the endpoint what the configured contract is: refuses a wrong chain, an address without code, a contract of
+/// another kind. Code that is not known is refused, or reported in the log, as the settings have it.
+///
+/// # Errors
+/// [`NodeError::Chain`], [`NodeError::UnknownContract`], [`NodeError::Contract`].
+pub async fn contract_domain(endpoint: &Endpoint, settings: &ChainSettings) -> Result<Domain, NodeError> {
+    let provider = endpoint.provider();
+    let chain_id = match settings.chain_id {
+        Some(chain_id) => chain_id,
+        None => privatix_chain::chain_id(endpoint).await?,
+    };
+    privatix_chain::check(endpoint, chain_id, &[settings.contract]).await?;
+    match contract_code(endpoint, settings.contract).await {
+        // The views could show nothing else.
+        Ok(known) => return Ok(known.domain.on_chain(chain_id)),
+        Err(error @ NodeError::UnknownContract { .. })
+            if settings.unknown_contract == UnknownContract::Warn =>
+        {
+            tracing::warn!("{error}");
+        }
+        Err(error) => return Err(error),
+    }
+    let psc = PSC::new(settings.contract, provider);
+    let token = psc.token().call().await.map_err(unreadable("the contract's token"))?;
+    let deployed_on = psc
+        .deploymentChainId()
+        .call()
+        .await
+        .map_err(unreadable("the chain id of the contract's deployment"))?;
+    let deployed_on = u64::try_from(deployed_on).map_err(|_| NodeError::Contract {
+        what: "the chain id of the contract's deployment",
+        reason: format!("{deployed_on} is above 64 bits"),
+    })?;
+    let domain = Domain::new(deployed_on, settings.contract, token).on_chain(chain_id);
+    let separator = psc.domainSeparator().call().await.map_err(unreadable("the contract's domain"))?;
+    if separator != domain.separator() {
+        return Err(NodeError::Contract {
+            what: "the contract's domain",
+            reason: format!("{} signs for another domain than ours", settings.contract),
+        });
+    }
+    Ok(domain)
+}
+
+/// Compares a contract's code, as the endpoint shows it, with the one that this version was made for.
+///
+/// # Errors
+/// [`NodeError::UnknownContract`]; [`NodeError::Contract`] when the endpoint does not answer.
+pub async fn contract_code(endpoint: &Endpoint, contract: Address) -> Result<KnownCode, NodeError> {
+    let code = endpoint.provider().get_code_at(contract).await.map_err(|error| NodeError::Contract {
+        what: "the contract's code",
+        reason: endpoint.fault(&error).to_string(),
+    })?;
+    known_code(contract, &code).map_err(|mismatch| NodeError::UnknownContract { contract, mismatch })
+}
+
+/// Whether a contract's address shows that the constructor of this version made its storage, too, if the fee address is still
+/// the one of the deployment: see [`KnownCode::has_known_origin`].
+///
+/// # Errors
+/// [`NodeError::Contract`] when the endpoint does not answer.
+pub async fn has_known_origin(endpoint: &Endpoint, known: &KnownCode) -> Result<bool, NodeError> {
+    let psc = PSC::new(known.domain.contract(), endpoint.provider());
+    let fee_address = psc.feeAddress().call().await.map_err(unreadable("the contract's fee address"))?;
+    Ok(known.has_known_origin(fee_address))
+}
+
+/// Asks a contract's token for its name, its decimals, and how it can be deposited.
+///
+/// # Errors
+/// [`NodeError::Contract`] when the endpoint does not answer.
+pub async fn contract_token(endpoint: &Endpoint, domain: &Domain) -> Result<Token, NodeError> {
+    token::read(endpoint.provider(), domain).await
+}
+
+pub(crate) fn unreadable(what: &'static str) -> impl Fn(alloy::contract::Error) -> NodeError {
+    move |error| NodeError::Contract { what, reason: reason(&error) }
+}
+
+/// What happened to a call of a contract, in words that are safe to show and of bounded length.
+fn reason(error: &alloy::contract::Error) -> String {
+    match error {
+        alloy::contract::Error::TransportError(error) => Fault::of_call(error).to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// A token's supply fits an amount; a balance that does not is a broken contract's, and counts as the most there can be.
+fn to_amount(value: U256) -> Amount {
+    u128::try_from(value).map_or(Amount::MAX, Amount::new)
+}
