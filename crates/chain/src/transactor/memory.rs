@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, B256};
 
 use super::fees::Waited;
+use super::finality::Tagged;
 use super::model::{FeeModel, Rules};
 use super::price::Market;
 use super::signing::Signing;
@@ -24,6 +25,8 @@ pub(super) struct Memory {
     pub(super) best_head: u64,
     pub(super) lower_heads: u32,
     pub(super) seen: Option<SeenHead>,
+    /// The newest block that was named final.
+    pub(super) tagged: Tagged,
     /// How the chain charges, and the most gas of a transaction, once known.
     pub(super) rules: Option<Rules>,
     pub(super) accounts: BTreeMap<Address, AccountMemory>,

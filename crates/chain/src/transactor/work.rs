@@ -169,7 +169,7 @@ impl Inner {
                 hash: head.hash,
                 at: Instant::now(),
                 market: self.market(&head).await?,
-                final_block: self.final_block(&head).await?,
+                final_block: self.final_block(&head, &mut memory.tagged).await?,
             }),
         };
         let rules = match memory.rules {
