@@ -3,7 +3,8 @@
 //! **The [`Monitor`]** turns the logs of some contracts into effects in the database, each exactly once. It waits for
 //! confirmations, checks that logs belong to the chain of block hashes that it follows, adapts to what the endpoint
 //! allows, and commits the effects, the cursor and the block hashes in one transaction. When a reorg goes below what
-//! was processed, it has the effects undone down to the common block.
+//! was processed, it has the effects undone down to the common block. Logs of which only [recent](MonitorBuilder::recent)
+//! ones matter come from the newest on.
 //!
 //! **The [`Transactor`]** takes [`Intent`]s in the caller's own transaction and sees them through: gas, nonce, fees,
 //! signing, storing, broadcasting, raising the fee, receipts, confirmations, reorgs, restarts. The outcome is
@@ -71,8 +72,8 @@ mod transactor;
 pub use backoff::Backoff;
 pub use error::{ChainError, Inconsistency, SinkError};
 pub use monitor::{
-    ConfirmedBatch, ConfirmedLog, Freshness, Head, Interest, LogSink, Monitor, MonitorBuilder, MonitorState,
-    MonitorStatus, Processed, RangePlanner, StartFrom, View, Why, is_processed, processed,
+    ConfirmedBatch, ConfirmedLog, Direction, Freshness, Head, Interest, LogSink, Monitor, MonitorBuilder,
+    MonitorState, MonitorStatus, Processed, RangePlanner, StartFrom, View, Why, is_processed, processed,
     usual_confirmations,
 };
 pub use rpc::{

@@ -12,6 +12,8 @@ diesel::table! {
         part_index -> Nullable<BigInt>,
         part_hash -> Nullable<Binary>,
         block_time -> Nullable<BigInt>,
+        back_next -> Nullable<BigInt>,
+        back_until -> Nullable<BigInt>,
     }
 }
 

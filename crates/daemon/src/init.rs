@@ -191,7 +191,8 @@ endpoint = {endpoint}
 # the challenge period). Then no voucher is taken, and nothing is opened or topped up. With "0s", only endpoints that
 # contradict each other make it stale.
 # max_view_age = "10m"
-# Where a new database starts: this block, or this many blocks back from the head.
+# Where a new database starts: this block, or this many blocks back from the head. Offerings are searched for from the
+# newest on, `recent_blocks` back, but not below `start_block`.
 # start_block = 0
 # recent_blocks = 11520
 # The most that a transaction offers per gas on an ordinary day; dearer ones wait.

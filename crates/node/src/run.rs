@@ -53,16 +53,15 @@ impl Node {
         let confirmations = self.settings.confirmations.unwrap_or_else(|| usual_confirmations(chain_id));
         let finality = self.settings.finality.unwrap_or_else(|| Finality::of_chain(chain_id));
         tracing::info!(confirmations, ?finality, "following chain {chain_id}");
-        let monitor = Monitor::builder(
-            self.db.clone(),
-            self.endpoints.clone(),
-            chain_id,
-            interests(self.side, self.domain.contract(), self.account()),
-        )
-        .confirmations(confirmations)
-        .poll_interval(self.settings.poll_interval)
-        .start(self.settings.start)
-        .build(Arc::clone(&sink));
+        let followed = interests(self.side, self.domain.contract(), self.account());
+        let mut monitor = Monitor::builder(self.db.clone(), self.endpoints.clone(), chain_id, followed.own)
+            .confirmations(confirmations)
+            .poll_interval(self.settings.poll_interval)
+            .start(self.settings.start);
+        if !followed.market.is_empty() {
+            monitor = monitor.recent(followed.market, self.settings.recent_blocks);
+        }
+        let monitor = monitor.build(Arc::clone(&sink));
         let keys = Keyring::new([self.signer.clone()]);
         let transactor = Transactor::builder(self.db.clone(), self.endpoints.clone(), chain_id, keys)
             .confirmations(confirmations)

@@ -9,6 +9,9 @@ use privatix_chain::{FeePolicy, Finality, StartFrom, View};
 use privatix_channel::Amount;
 use serde::{Deserialize, Serialize};
 
+/// About two days of Ethereum: as many blocks as the reference system calls fresh (section "Chain monitor").
+const RECENT_BLOCKS: u64 = 11_520;
+
 /// How a node follows the chain.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -31,6 +34,8 @@ pub struct ChainSettings {
     pub max_view_age: Duration,
     /// Where a new database starts.
     pub start: StartFrom,
+    /// How many blocks a new client searches for offerings, from the newest on; not below its start.
+    pub recent_blocks: u64,
     /// What transactions may cost.
     pub fees: FeePolicy,
     /// What a token is worth: as much may be paid for the answer to a dispute. None keeps it at the everyday price.
@@ -48,7 +53,8 @@ impl ChainSettings {
             finality: None,
             poll_interval: Duration::from_secs(4),
             max_view_age: View::MAX_AGE,
-            start: StartFrom::Recent(11_520),
+            start: StartFrom::Recent(RECENT_BLOCKS),
+            recent_blocks: RECENT_BLOCKS,
             fees: FeePolicy::default(),
             ether_per_token: None,
         }

@@ -1,14 +1,18 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use privatix_chain::{ConfirmedBatch, ConfirmedLog, LogSink, SinkError, TxChange, TxRecord, TxSink};
-use privatix_channel::{ChainTime, ChannelId, LogPosition};
+use privatix_chain::{
+    ConfirmedBatch, ConfirmedLog, Direction, LogSink, SinkError, TxChange, TxRecord, TxSink,
+};
+use privatix_channel::{ChainTime, ChannelId, LogPosition, OfferingHash};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
 use privatix_store::events::{MarketEvent, Place};
+use privatix_store::offerings::OfferingEvent;
 use privatix_store::{channels, contract, events, offerings};
 use tokio::sync::mpsc;
 
@@ -39,17 +43,21 @@ impl<R: Role> Sink<R> {
             Ok::<_, NodeError>((place, log.block_time.into(), event))
         };
         let events = batch.logs.iter().map(decoded).collect::<Result<_, _>>()?;
-        let touched = self.take(conn, events).await?;
+        let touched = self.take(conn, events, batch.direction).await?;
         self.touched.lock().extend(touched);
         Ok(())
     }
 
     /// Stores events with the times of their blocks, in chain order, and what follows from those that are new. Returns the
     /// channels that they have changed.
+    ///
+    /// Of the past, the role is informed of offerings that are on the market, each once, and of the channels that are kept:
+    /// what else there was is over, and events that followed it may be stored already.
     pub(crate) async fn take(
         &self,
         conn: &mut Conn,
         decoded: Vec<(Place, ChainTime, PscEvent)>,
+        direction: Direction,
     ) -> Result<BTreeSet<ChannelId>, NodeError> {
         let mut touched = BTreeSet::new();
         let mut events = Vec::with_capacity(decoded.len());
@@ -62,10 +70,17 @@ impl<R: Role> Sink<R> {
         }
         let mut are_new = events::record_all(conn, &events).await?.into_iter();
         events.retain(|_| are_new.next().unwrap_or_default());
-        for (place, event) in &events {
-            self.role.on_event(conn, *place, event).await?;
+        if direction != Direction::Past {
+            for (place, event) in &events {
+                self.role.on_event(conn, *place, event).await?;
+            }
         }
-        offerings::advance_all(conn, &events).await?;
+        let on_market = offerings::advance_all(conn, &events).await?;
+        if direction == Direction::Past {
+            for (place, event) in last_announcements(&events, &on_market) {
+                self.role.on_event(conn, place, event).await?;
+            }
+        }
         let channels = events.iter().filter_map(|(_, event)| event.channel()).collect();
         let kept = channels::kept(conn, &channels).await?;
         for (place, event) in &events {
@@ -120,6 +135,25 @@ impl<R: Role> Sink<R> {
     }
 }
 
+/// The last announcement of each offering that is on the market, in chain order.
+fn last_announcements<'a>(
+    events: &'a [(Place, MarketEvent)],
+    on_market: &BTreeSet<(Address, OfferingHash)>,
+) -> Vec<(Place, &'a MarketEvent)> {
+    let mut last = BTreeMap::new();
+    for (place, event) in events {
+        if let MarketEvent::Offering { agent, offering, event: kind } = event
+            && matches!(kind, OfferingEvent::Registered(_) | OfferingEvent::PoppedUp(_))
+            && on_market.contains(&(*agent, *offering))
+        {
+            last.insert((*agent, *offering), (*place, event));
+        }
+    }
+    let mut last: Vec<_> = last.into_values().collect();
+    last.sort_by_key(|(place, _)| *place);
+    last
+}
+
 #[async_trait]
 impl<R: Role> LogSink for Sink<R> {
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
@@ -156,5 +190,43 @@ impl<R: Role> TxSink for Sink<R> {
             self.marks.mark_totals(channel);
         }
         self.wake.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+    use privatix_channel::{Amount, Fee};
+    use privatix_store::offerings::Announcement;
+
+    use super::*;
+
+    #[test]
+    fn of_the_past_only_offerings_on_the_market_are_news_and_each_is_once() {
+        let agent = Address::repeat_byte(1);
+        let hash = |n: u8| OfferingHash::new(B256::repeat_byte(n));
+        let announced = |supply| Announcement {
+            min_deposit: Amount::new(1),
+            supply,
+            fee: Fee::new(0).unwrap_or_default(),
+            source_type: 1,
+            source: String::new(),
+        };
+        let event = |block, offering, event| {
+            let place = Place { at: LogPosition::new(block, 0), tx: B256::ZERO };
+            (place, MarketEvent::Offering { agent, offering: hash(offering), event })
+        };
+        let events = [
+            event(1, 1, OfferingEvent::Registered(announced(1))),
+            event(2, 2, OfferingEvent::Registered(announced(2))),
+            event(3, 3, OfferingEvent::Registered(announced(3))),
+            event(4, 3, OfferingEvent::PoppedUp(announced(2))),
+            event(5, 1, OfferingEvent::PoppedUp(announced(1))),
+            event(6, 1, OfferingEvent::FeeRefreshed { fee: Fee::new(1).unwrap_or_default() }),
+        ];
+        let on_market = BTreeSet::from([(agent, hash(1)), (agent, hash(3))]);
+        let found = last_announcements(&events, &on_market);
+        let blocks: Vec<u64> = found.iter().map(|(place, _)| place.at.block).collect();
+        assert_eq!(blocks, [4, 5]);
     }
 }

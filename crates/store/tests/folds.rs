@@ -168,3 +168,65 @@ async fn an_event_that_is_found_late_counts_in_its_place() {
     taken(&db, 201, 0, &changed(id, cancelled)).await;
     check(&db).await;
 }
+
+/// Some events of two offerings and of channels under them, one in each block.
+fn story(choices: &[(u8, bool)]) -> Vec<(Place, MarketEvent)> {
+    let mut story = Vec::new();
+    for (n, (choice, first)) in (1u64..).zip(choices) {
+        let of = offering(if *first { 1 } else { 2 });
+        let mut descriptor = channel(n).1;
+        descriptor.offering = of;
+        let event = match choice % 6 {
+            0 => offered(AGENT, of, OfferingEvent::Registered(announcement(5))),
+            1 => offered(AGENT, of, OfferingEvent::PoppedUp(announcement(1 + u32::from(*choice) % 7))),
+            2 => offered(AGENT, of, OfferingEvent::Removed),
+            3 => {
+                offered(AGENT, of, OfferingEvent::FeeRefreshed { fee: Fee::new(u16::from(*choice)).unwrap() })
+            }
+            4 => opened(descriptor, 100),
+            _ => closed(descriptor, 10, 90, privatix_channel::Closure::ByBoth),
+        };
+        story.push((place(n, 0), event));
+    }
+    story
+}
+
+async fn all_offerings(db: &Database) -> Vec<offerings::Offering> {
+    let mut conn = db.read().await.unwrap();
+    let mut all = offerings::list(&mut conn, &offerings::Filter::default(), 0, 100).await.unwrap();
+    for offering in &mut all {
+        offering.created_at = std::time::SystemTime::UNIX_EPOCH;
+    }
+    all.sort_by_key(|offering| offering.hash);
+    all
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    /// A search from the newest blocks on ends with the same offerings as blocks in their order, whatever the batches.
+    #[test]
+    fn offerings_come_to_the_same_whichever_way_their_events_come(
+        choices in proptest::collection::vec(proptest::prelude::any::<(u8, bool)>(), 1..150),
+        batch in 1..40usize,
+    ) {
+        let story = story(&choices);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, forward) = fresh().await;
+            let (_dir, backward) = fresh().await;
+            let orders = [story.chunks(batch).collect::<Vec<_>>(), story.rchunks(batch).collect()];
+            for (db, batches) in [&forward, &backward].into_iter().zip(orders) {
+                for some in batches {
+                    let mut tx = db.begin().await.unwrap();
+                    events::record_all(&mut tx, some).await.unwrap();
+                    let on_market = offerings::advance_all(&mut tx, some).await.unwrap();
+                    for (agent, hash) in on_market {
+                        assert!(offerings::get(&mut tx, agent, hash).await.unwrap().status.is_on_market());
+                    }
+                    tx.commit().await.unwrap();
+                }
+            }
+            assert_eq!(all_offerings(&forward).await, all_offerings(&backward).await);
+        });
+    }
+}

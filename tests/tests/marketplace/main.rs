@@ -15,6 +15,7 @@ mod money;
 mod omitted;
 mod operator;
 mod privacy;
+mod recent;
 mod restored;
 mod stuck;
 mod tokens;

@@ -46,11 +46,23 @@ impl ConfirmedLog {
     }
 }
 
-/// What some consecutive confirmed blocks brought. Batches follow each other without gap; only a block with too many logs for
-/// one batch is in several, each log in one of them.
+/// Where a batch lies among those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Direction {
+    /// Right above them: what happened next.
+    Forward,
+    /// Below them: what the backward search for [recent logs](super::MonitorBuilder::recent) found.
+    Past,
+}
+
+/// What some consecutive confirmed blocks brought. Batches follow each other without gap, those of each direction by
+/// themselves; only a block with too many logs for one forward batch is in several, each log in one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfirmedBatch {
+    /// Whether it continues the batches before it, or comes from further back.
+    pub direction: Direction,
     /// First block.
     pub from_block: u64,
     /// Last block.
@@ -63,8 +75,8 @@ pub struct ConfirmedBatch {
 pub(super) struct Answer<'a> {
     pub(super) from: u64,
     pub(super) to: u64,
-    /// Hash of the block before `from`, as processed.
-    pub(super) parent: B256,
+    /// Hash of the block before `from`, as processed; none where the blocks before are not.
+    pub(super) parent: Option<B256>,
     /// Each filter with what came back for it.
     pub(super) logs: &'a [(Filter, Vec<Log>)],
     /// Headers of `from`, of `to`, of all blocks with logs, and maybe of more.
@@ -131,7 +143,12 @@ pub(super) fn assemble(answer: &Answer<'_>) -> Result<ConfirmedBatch, Inconsiste
             }
         }
     }
-    Ok(ConfirmedBatch { from_block: answer.from, to_block: answer.to, logs: logs.into_values().collect() })
+    Ok(ConfirmedBatch {
+        direction: if answer.parent.is_some() { Direction::Forward } else { Direction::Past },
+        from_block: answer.from,
+        to_block: answer.to,
+        logs: logs.into_values().collect(),
+    })
 }
 
 fn place(log: &Log, headers: &BTreeMap<u64, BlockHeader>) -> Result<ConfirmedLog, Inconsistency> {
@@ -155,12 +172,12 @@ fn check_links(answer: &Answer<'_>) -> Result<(), Inconsistency> {
             return Err(Inconsistency::HeaderMissing(edge));
         }
     }
-    let mut before = (answer.from.saturating_sub(1), answer.parent);
+    let mut before = answer.parent.map(|parent| (answer.from.saturating_sub(1), parent));
     for header in answer.headers.values() {
-        if before.0 + 1 == header.number && before.1 != header.parent {
+        if before.is_some_and(|(number, hash)| number + 1 == header.number && hash != header.parent) {
             return Err(Inconsistency::BrokenChain(header.number));
         }
-        before = (header.number, header.hash);
+        before = Some((header.number, header.hash));
     }
     Ok(())
 }
@@ -209,7 +226,7 @@ mod tests {
         assemble(&Answer {
             from: 10,
             to: 14,
-            parent: hash(9),
+            parent: Some(hash(9)),
             logs: &[(Filter::new().address(CONTRACT), logs)],
             headers: &headers,
         })
@@ -262,17 +279,19 @@ mod tests {
     #[test]
     fn headers_must_be_linked_to_each_other_and_to_what_was_processed() {
         let mut headers: BTreeMap<u64, BlockHeader> = (10..=14).map(|n| (n, header(n))).collect();
-        let check = |headers: &BTreeMap<u64, BlockHeader>, parent| {
+        let check = |headers: &BTreeMap<u64, BlockHeader>, parent: Option<B256>| {
             check_links(&Answer { from: 10, to: 14, parent, logs: &[], headers })
         };
-        assert_eq!(check(&headers, hash(9)), Ok(()));
-        assert_eq!(check(&headers, hash(8)), Err(Inconsistency::BrokenChain(10)));
+        assert_eq!(check(&headers, Some(hash(9))), Ok(()));
+        assert_eq!(check(&headers, Some(hash(8))), Err(Inconsistency::BrokenChain(10)));
+        assert_eq!(check(&headers, None), Ok(()), "nothing is known of the blocks before");
         headers.get_mut(&12).unwrap().parent = hash(3);
-        assert_eq!(check(&headers, hash(9)), Err(Inconsistency::BrokenChain(12)));
+        assert_eq!(check(&headers, Some(hash(9))), Err(Inconsistency::BrokenChain(12)));
+        assert_eq!(check(&headers, None), Err(Inconsistency::BrokenChain(12)));
         headers.remove(&12); // a gap proves nothing, so it breaks nothing
-        assert_eq!(check(&headers, hash(9)), Ok(()));
+        assert_eq!(check(&headers, Some(hash(9))), Ok(()));
         headers.remove(&14);
-        assert_eq!(check(&headers, hash(9)), Err(Inconsistency::HeaderMissing(14)));
+        assert_eq!(check(&headers, Some(hash(9))), Err(Inconsistency::HeaderMissing(14)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use privatix_db::types::Bytes32;
 use privatix_db::{Conn, DbError, on};
 
+use super::backward::Back;
 use super::part::Part;
 use crate::schema::{chain_blocks, chain_cursors};
 use crate::{ChainError, sql};
@@ -26,6 +27,8 @@ pub(super) struct Cursor {
     pub(super) interests: String,
     /// How far the batch from `next` on is applied, if a part of it is.
     pub(super) part: Option<Part>,
+    /// What is still to be searched for the recent interests; none while they are not followed.
+    pub(super) back: Option<Back>,
 }
 
 impl Cursor {
@@ -66,28 +69,34 @@ pub async fn is_processed(conn: &mut Conn, stream: &str, at: Processed) -> Resul
     Ok(hash.is_some_and(|hash| hash == at.hash.into()))
 }
 
-type Row = (i64, String, i64, i64, String, Option<i64>, Option<i64>, Option<Bytes32>, Option<i64>);
+type Row = (
+    (i64, String, i64, i64, String),
+    (Option<i64>, Option<i64>, Option<Bytes32>),
+    Option<i64>,
+    (Option<i64>, Option<i64>),
+);
 
 pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>, DbError> {
     let row: Option<Row> = on!(&mut *conn, |c| {
         chain_cursors::table
             .find(stream)
             .select((
-                chain_cursors::chain_id,
-                chain_cursors::contracts,
-                chain_cursors::start_block,
-                chain_cursors::next_block,
-                chain_cursors::interests,
-                chain_cursors::part_block,
-                chain_cursors::part_index,
-                chain_cursors::part_hash,
+                (
+                    chain_cursors::chain_id,
+                    chain_cursors::contracts,
+                    chain_cursors::start_block,
+                    chain_cursors::next_block,
+                    chain_cursors::interests,
+                ),
+                (chain_cursors::part_block, chain_cursors::part_index, chain_cursors::part_hash),
                 chain_cursors::block_time,
+                (chain_cursors::back_next, chain_cursors::back_until),
             ))
             .first(c)
             .await
             .optional()
     })?;
-    let Some((chain_id, contracts, start, next, interests, block, index, part_hash, time)) = row else {
+    let Some(((chain_id, contracts, start, next, interests), part, time, back)) = row else {
         return Ok(None);
     };
     let next = sql::number("next block", next)?;
@@ -103,11 +112,18 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
         hash: hash.bytes().into(),
         time: time.map(|time| sql::number("block time", time)).transpose()?,
         interests,
-        part: match (block, index, part_hash) {
+        part: match part {
             (Some(block), Some(index), Some(hash)) => Some(Part {
                 block: sql::number("block of a part", block)?,
                 index: sql::number("index of a part", index)?,
                 hash: hash.bytes().into(),
+            }),
+            _ => None,
+        },
+        back: match back {
+            (Some(next), Some(until)) => Some(Back {
+                next: sql::number("next block of the past", next)?,
+                until: sql::number("last block of the past", until)?,
             }),
             _ => None,
         },
@@ -176,6 +192,23 @@ pub(super) async fn set_interests(conn: &mut Conn, stream: &str, interests: &str
             .await
     })?;
     Ok(())
+}
+
+/// Stores what is still to be searched, where the caller saw `seen`; refuses if it is something else by now.
+pub(super) async fn set_back(
+    conn: &mut Conn,
+    stream: &str,
+    seen: Option<Back>,
+    back: Option<Back>,
+) -> Result<(), ChainError> {
+    let next = |back: Option<Back>| back.map(|back| sql::integer(back.next));
+    let until = |back: Option<Back>| back.map(|back| sql::integer(back.until));
+    let before = chain_cursors::back_next.is(next(seen)).and(chain_cursors::back_until.is(until(seen)));
+    let change = (chain_cursors::back_next.eq(next(back)), chain_cursors::back_until.eq(until(back)));
+    let moved = on!(conn, |c| {
+        diesel::update(chain_cursors::table.find(stream).filter(before)).set(change).execute(c).await
+    })?;
+    if moved == 1 { Ok(()) } else { Err(ChainError::CursorMoved { stream: stream.to_owned() }) }
 }
 
 /// Remembers hashes of processed blocks.

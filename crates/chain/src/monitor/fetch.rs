@@ -1,31 +1,144 @@
-//! Logs and headers, as one endpoint gives them.
+//! Logs and headers, as endpoints give them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
 use alloy::rpc::types::{Filter, Log};
 use futures::{StreamExt, TryStreamExt};
 
 use super::batch::{self, Answer, ConfirmedBatch};
-use super::cursor::Cursor;
 use super::follow::CHECKED_RANGE;
-use super::{Inner, flood};
+use super::witness::{Checked, Testimony, Witness};
+use super::{Inner, Interest, RangePlanner, flood};
 use crate::rpc::{BlockHeader, Fault, Rpc, RpcError};
 use crate::{ChainError, Inconsistency};
 
 /// What came back for each filter.
 pub(super) type Found = Vec<(Filter, Vec<Log>)>;
 
+/// Headers by height.
+pub(super) type Headers = BTreeMap<u64, BlockHeader>;
+
+/// What to ask for.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) range: RangeInclusive<u64>,
+    /// Hash of the block before the range, as processed; none if that block is not.
+    pub(super) parent: Option<B256>,
+    pub(super) interests: Vec<Interest>,
+    /// The newest confirmed block.
+    pub(super) confirmed: u64,
+}
+
+/// What came back for it: from one endpoint checked by itself, and from a second one if there is one.
+pub(super) struct Fetched {
+    pub(super) wanted: Wanted,
+    pub(super) took: Duration,
+    pub(super) mine: Result<(Found, ConfirmedBatch, Headers), ChainError>,
+    pub(super) theirs: Option<(Witness, Result<Testimony, ChainError>)>,
+}
+
+/// What to do about it.
+pub(super) enum Judged {
+    /// It is to be applied.
+    Apply(ConfirmedBatch, Headers),
+    /// Fewer blocks are to be asked for.
+    Smaller,
+    /// One of the endpoints is left out from now on: it is to be fetched again.
+    Again,
+}
+
+impl Wanted {
+    /// How many blocks it asks for.
+    pub(super) fn blocks(&self) -> u64 {
+        self.range.end().saturating_sub(*self.range.start()).saturating_add(1)
+    }
+}
+
 impl Inner {
-    /// The logs of a range, for each interest.
-    pub(super) async fn logs(
+    /// Asks an endpoint, and at the same time a second one.
+    pub(super) async fn fetch(
         &self,
-        rpc: &Rpc,
-        width: usize,
-        range: &RangeInclusive<u64>,
-    ) -> Result<Found, ChainError> {
-        let (from, to) = (*range.start(), *range.end());
+        (at, rpc): (usize, &Rpc),
+        wanted: Wanted,
+        witness: Option<Witness>,
+    ) -> Fetched {
+        let started = Instant::now();
+        let width = self.endpoints.width(at);
+        let mine = async {
+            let logs = self.logs(rpc, width, &wanted).await?;
+            let (batch, headers) = self.assemble(rpc, width, &wanted, &logs).await?;
+            Ok((logs, batch, headers))
+        };
+        let theirs = async {
+            match &witness {
+                Some(witness) => Some(self.testimony(witness, &wanted).await),
+                None => None,
+            }
+        };
+        let (mine, theirs) = tokio::join!(mine, theirs);
+        Fetched { took: started.elapsed(), mine, theirs: witness.zip(theirs), wanted }
+    }
+
+    /// Compares what two endpoints gave, and learns how much may be asked of each.
+    pub(super) async fn judge(
+        &self,
+        planners: &mut [RangePlanner],
+        (at, rpc): (usize, &Rpc),
+        fetched: Fetched,
+    ) -> Result<Judged, ChainError> {
+        let Fetched { wanted, took, mine, theirs } = fetched;
+        let asked = wanted.blocks();
+        let (logs, batch, headers) = match mine {
+            Ok(mine) => mine,
+            Err(error) => {
+                self.shrink(&mut planners[at], asked, error)?;
+                return Ok(Judged::Smaller);
+            }
+        };
+        if let Some((witness, theirs)) = theirs {
+            // Where nothing smaller can be asked of it, it rests, and holds nothing up.
+            if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs
+                && planners[witness.at].too_large(asked)
+            {
+                return Ok(Judged::Smaller);
+            }
+            let (from, to) = wanted.range.into_inner();
+            let Some(last) = headers.get(&to) else { return Ok(Judged::Again) };
+            let checked = self.check((at, rpc), &witness, (from, to, last.hash), &logs, theirs);
+            if checked.await? == Checked::Again {
+                return Ok(Judged::Again);
+            }
+            planners[witness.at].succeeded(asked, batch.logs.len(), took);
+        }
+        planners[at].succeeded(asked, batch.logs.len(), took);
+        Ok(Judged::Apply(batch, headers))
+    }
+
+    /// Reacts to a failed fetch: plans to ask for less where that may help. Returns the error unless that is to be tried at once.
+    fn shrink(&self, planner: &mut RangePlanner, asked: u64, error: ChainError) -> Result<(), ChainError> {
+        let ChainError::Rpc(RpcError { method, fault, .. }) = &error else { return Err(error) };
+        // One request for logs is one request, however many blocks it spans; but it brings as many for headers along.
+        let fewer_help = match fault {
+            Fault::Unauthorised(_) => false,
+            Fault::RateLimited { .. } => *method != "eth_getLogs",
+            _ => true,
+        };
+        if !fewer_help {
+            return Err(error);
+        }
+        let smaller = planner.too_large(asked);
+        tracing::debug!(asked, now = planner.blocks(), %error, "asking for fewer blocks");
+        self.status.send_modify(|status| status.range = planner.blocks());
+        // Only a plain refusal of the size is worth an immediate try; else the endpoint may just be in trouble.
+        if smaller && matches!(fault, Fault::TooLarge(_)) { Ok(()) } else { Err(error) }
+    }
+
+    /// The logs of a range, for each interest.
+    pub(super) async fn logs(&self, rpc: &Rpc, width: usize, wanted: &Wanted) -> Result<Found, ChainError> {
+        let (from, to) = (*wanted.range.start(), *wanted.range.end());
         let ask = |filter: Filter| async move {
             let ranged = filter.clone().from_block(from).to_block(to);
             let logs = match rpc.logs(&ranged).await {
@@ -37,44 +150,28 @@ impl Inner {
             };
             Ok::<_, ChainError>((filter, logs))
         };
-        futures::future::try_join_all(self.interests.iter().map(|interest| ask(interest.filter()))).await
-    }
-
-    /// The logs of one block, for each interest.
-    pub(super) async fn logs_of_block(
-        &self,
-        rpc: &Rpc,
-        width: usize,
-        hash: B256,
-    ) -> Result<Found, ChainError> {
-        let ask = |filter: Filter| async move {
-            let logs = flood::logs_of_block(rpc, width, &filter, hash).await?;
-            Ok::<_, ChainError>((filter, logs))
-        };
-        futures::future::try_join_all(self.interests.iter().map(|interest| ask(interest.filter()))).await
+        futures::future::try_join_all(wanted.interests.iter().map(|interest| ask(interest.filter()))).await
     }
 
     /// Logs of a range with their headers, checked against each other and what was processed.
-    pub(super) async fn assemble(
+    async fn assemble(
         &self,
         rpc: &Rpc,
         width: usize,
-        cursor: &Cursor,
-        range: &RangeInclusive<u64>,
-        confirmed: u64,
+        wanted: &Wanted,
         logs: &Found,
-    ) -> Result<(ConfirmedBatch, BTreeMap<u64, BlockHeader>), ChainError> {
-        let (from, to) = (*range.start(), *range.end());
+    ) -> Result<(ConfirmedBatch, Headers), ChainError> {
+        let (from, to) = (*wanted.range.start(), *wanted.range.end());
         let wrong = |what| ChainError::Inconsistent { from, to, what };
         let mut needed = BTreeSet::from([from, to]);
         for (filter, found) in logs {
             needed.extend(batch::blocks_with_logs(from, to, filter, found).map_err(wrong)?);
         }
         // Near the head, a node that lags behind the one that reported the head may silently leave out what it lacks.
-        let near_head = confirmed.saturating_sub(CHECKED_RANGE - 1);
+        let near_head = wanted.confirmed.saturating_sub(CHECKED_RANGE - 1);
         let all_from = if self.options.check_every_block { from } else { from.max(near_head) };
         needed.extend(all_from..=to);
-        let headers: BTreeMap<u64, BlockHeader> = futures::stream::iter(needed)
+        let headers: Headers = futures::stream::iter(needed)
             .map(|number| async move { Ok::<_, ChainError>((number, rpc.header(number).await?)) })
             .buffer_unordered(width)
             .try_collect()
@@ -88,7 +185,7 @@ impl Inner {
                 }
             }
         }
-        let answer = Answer { from, to, parent: cursor.hash, logs, headers: &headers };
+        let answer = Answer { from, to, parent: wanted.parent, logs, headers: &headers };
         Ok((batch::assemble(&answer).map_err(wrong)?, headers))
     }
 }

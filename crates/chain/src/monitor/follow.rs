@@ -1,17 +1,18 @@
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Instant, SystemTime};
 
 use futures::StreamExt;
 
+use super::backward::{Back, PastMemory};
 use super::batch::ConfirmedBatch;
 use super::cursor::{self, Cursor};
+use super::fetch::{Headers, Judged, Wanted};
 use super::head::Recent;
 use super::lag::Lag;
-use super::witness::{Checked, Second, Witness};
+use super::witness::{Second, Witness};
 use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
 use crate::ChainError;
-use crate::rpc::{BlockHeader, Fault, Rpc, RpcError, block_time};
+use crate::rpc::{Rpc, block_time};
 
 /// This many blocks below the newest confirmed one are checked block by block.
 pub(super) const CHECKED_RANGE: u64 = 64;
@@ -24,36 +25,36 @@ const LOWER_HEADS: u32 = 3;
 const CONTRADICTIONS: u32 = 3;
 
 /// What a run remembers between steps. All of it can be lost.
-struct Memory {
+pub(super) struct Memory {
     /// What each endpoint was found to allow.
     planners: Vec<RangePlanner>,
     /// Endpoints that were found to serve the chain and its contracts.
-    checked: Vec<bool>,
+    pub(super) checked: Vec<bool>,
     /// How far each was behind what was needed next.
-    lags: Vec<Lag>,
+    pub(super) lags: Vec<Lag>,
     /// The endpoint of the last step.
     used: Option<usize>,
     /// Whether it worked once, so that what looks like a wrong set-up is rather the endpoint's trouble.
     worked: bool,
     /// Something was wrong: make sure that the processed blocks are still on the chain.
-    suspicious: bool,
+    pub(super) suspicious: bool,
     best_head: u64,
     lower_heads: u32,
     recent: Recent,
+    pub(super) past: PastMemory,
 }
 
-enum Step {
+pub(super) enum Step {
     Progress,
     CaughtUp,
 }
 
 impl Inner {
     pub(super) async fn follow(&self) -> Result<(), ChainError> {
+        let planner = RangePlanner::new(self.options.first_range, self.options.max_range);
+        let planners = vec![planner; self.endpoints.all().len()];
         let mut memory = Memory {
-            planners: vec![
-                RangePlanner::new(self.options.first_range, self.options.max_range);
-                self.endpoints.all().len()
-            ],
+            planners: planners.clone(),
             checked: vec![false; self.endpoints.all().len()],
             lags: vec![Lag::default(); self.endpoints.all().len()],
             used: None,
@@ -62,6 +63,7 @@ impl Inner {
             best_head: 0,
             lower_heads: 0,
             recent: Recent::default(),
+            past: PastMemory::new(planners),
         };
         if let Err(error) = self.show_stored().await {
             tracing::warn!(%error, "cannot show what was seen before");
@@ -176,8 +178,9 @@ impl Inner {
             // As far as is known without a second one: less may count.
             status.reach(status.confirmed.is_none().then_some(confirmed), cursor.last(), Instant::now());
             status.range = memory.planners[at].blocks();
+            status.unsearched = cursor.back.map(Back::left);
         });
-        let widened = !Interest::are_covered(&cursor.interests, &self.interests);
+        let widened = !Interest::are_covered(&cursor.interests, &self.followed(&cursor));
         if widened || !self.is_part_valid(at, rpc, &cursor, head).await? {
             let (why, to) = if widened {
                 ("it follows more than before", (cursor.start.saturating_sub(1), None))
@@ -208,7 +211,7 @@ impl Inner {
                 status.state = MonitorState::Following;
                 status.reach(Some(confirmed), cursor.last(), Instant::now());
             });
-            return Ok(Step::CaughtUp);
+            return self.search_past(memory, &cursor, head).await;
         };
         let second = self.second((&mut memory.checked, &mut memory.lags), at, *range.start(), head).await;
         let (witness, confirmed) = match second {
@@ -243,43 +246,14 @@ impl Inner {
                 status.state = MonitorState::CatchingUp;
             }
         });
-        let asked = range.end() - range.start() + 1;
-        let started = Instant::now();
-        let width = self.endpoints.width(at);
-        let mine = self.logs(rpc, width, &range);
-        let (logs, theirs) = match &witness {
-            None => (mine.await, None),
-            Some(witness) => {
-                let (mine, theirs) = tokio::join!(mine, self.testimony(witness, &range));
-                (mine, Some((witness, theirs)))
-            }
-        };
-        let logs = match logs {
-            Ok(logs) => logs,
-            Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
-        };
-        let (batch, headers) = match self.assemble(rpc, width, &cursor, &range, confirmed, &logs).await {
-            Ok(fetched) => fetched,
-            Err(error) => return self.shrink(&mut memory.planners[at], asked, error),
-        };
-        if let Some((witness, theirs)) = theirs {
-            // Where nothing smaller can be asked of it, it rests, and holds nothing up.
-            if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs
-                && memory.planners[witness.at].too_large(asked)
-            {
-                return Ok(Step::Progress);
-            }
-            let Some(last) = headers.get(range.end()) else { return Ok(Step::Progress) };
-            let checked =
-                self.check((at, rpc), witness, (*range.start(), *range.end(), last.hash), &logs, theirs);
-            if checked.await? == Checked::Again {
-                memory.suspicious = true;
-                return Ok(Step::Progress);
-            }
-            memory.planners[witness.at].succeeded(asked, batch.logs.len(), started.elapsed());
+        let wanted =
+            Wanted { range, parent: Some(cursor.hash), interests: self.followed(&cursor), confirmed };
+        let fetched = self.fetch((at, rpc), wanted, witness).await;
+        match self.judge(&mut memory.planners, (at, rpc), fetched).await? {
+            Judged::Apply(batch, headers) => self.commit(&cursor, batch, &headers, confirmed).await?,
+            Judged::Smaller => {}
+            Judged::Again => memory.suspicious = true,
         }
-        memory.planners[at].succeeded(asked, batch.logs.len(), started.elapsed());
-        self.commit(&cursor, batch, &headers, confirmed).await?;
         Ok(Step::Progress)
     }
 
@@ -344,7 +318,6 @@ impl Inner {
     /// The stored cursor, made first if there is none.
     async fn cursor(&self, rpc: &Rpc, confirmed: u64) -> Result<Cursor, ChainError> {
         let contracts = self.contracts().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let interests = Interest::stored(&self.interests);
         let stored = cursor::load(&mut *self.db.read().await?, &self.options.stream).await?;
         if let Some(stored) = stored {
             let describe = |chain: u64, contracts: &str| format!("chain {chain}, contracts {contracts}");
@@ -355,14 +328,7 @@ impl Inner {
                     configured: describe(self.chain_id, &contracts),
                 });
             }
-            if stored.interests != interests && Interest::are_covered(&stored.interests, &self.interests) {
-                // From now on it sees less, so that following more again is noticed.
-                let mut tx = self.db.begin().await?;
-                cursor::set_interests(&mut tx, &self.options.stream, &interests).await?;
-                tx.commit().await?;
-                return Ok(Cursor { interests, ..stored });
-            }
-            return Ok(stored);
+            return self.narrow(stored).await;
         }
         let start = match self.options.start {
             StartFrom::Block(block) => block,
@@ -378,14 +344,38 @@ impl Inner {
             next: start,
             hash: anchor.hash,
             time: Some(anchor.timestamp),
-            interests,
+            interests: Interest::stored(&self.interests),
             part: None,
+            back: None,
         };
         let mut tx = self.db.begin().await?;
         cursor::create(&mut tx, &self.options.stream, &cursor).await?;
         tx.commit().await?;
         tracing::info!(stream = %self.options.stream, start, "following the chain from here");
         Ok(cursor)
+    }
+
+    /// A stored cursor that follows no more than the present interests.
+    async fn narrow(&self, stored: Cursor) -> Result<Cursor, ChainError> {
+        let all = self.all_interests();
+        let (interests, back) = match &self.recent {
+            // One from before recent interests were searched for has seen theirs from its start on.
+            Some(_) if stored.back.is_none() && Interest::are_covered(&stored.interests, &all) => {
+                (Interest::stored(&all), Some(Back::nothing(stored.start)))
+            }
+            _ => (Interest::stored(&self.followed(&stored)), stored.back),
+        };
+        let is_narrower =
+            Interest::are_covered(&stored.interests, &self.followed(&Cursor { back, ..stored.clone() }));
+        if (stored.interests == interests && stored.back == back) || !is_narrower {
+            return Ok(stored);
+        }
+        // From now on it sees less, so that following more again is noticed.
+        let mut tx = self.db.begin().await?;
+        cursor::set_interests(&mut tx, &self.options.stream, &interests).await?;
+        cursor::set_back(&mut tx, &self.options.stream, stored.back, back).await?;
+        tx.commit().await?;
+        Ok(Cursor { interests, back, ..stored })
     }
 
     /// A lower head is not believed at once: endpoints are often many nodes, some of them behind.
@@ -404,31 +394,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Reacts to a failed fetch: asks for less where that may help.
-    fn shrink(&self, planner: &mut RangePlanner, asked: u64, error: ChainError) -> Result<Step, ChainError> {
-        let ChainError::Rpc(RpcError { method, fault, .. }) = &error else { return Err(error) };
-        // One request for logs is one request, however many blocks it spans; but it brings as many for headers along.
-        let fewer_help = match fault {
-            Fault::Unauthorised(_) => false,
-            Fault::RateLimited { .. } => *method != "eth_getLogs",
-            _ => true,
-        };
-        if !fewer_help {
-            return Err(error);
-        }
-        let smaller = planner.too_large(asked);
-        tracing::debug!(asked, now = planner.blocks(), %error, "asking for fewer blocks");
-        self.status.send_modify(|status| status.range = planner.blocks());
-        // Only a plain refusal of the size is worth an immediate try; else the endpoint may just be in trouble.
-        if smaller && matches!(fault, Fault::TooLarge(_)) { Ok(Step::Progress) } else { Err(error) }
-    }
-
     /// Effects, hashes and cursor in one transaction for each slice of the batch.
     async fn commit(
         &self,
         cursor: &Cursor,
         batch: ConfirmedBatch,
-        headers: &BTreeMap<u64, BlockHeader>,
+        headers: &Headers,
         confirmed: u64,
     ) -> Result<(), ChainError> {
         let to = batch.to_block;

@@ -1,5 +1,6 @@
 //! The monitor: a confirmed, reorg-safe, resumable stream of logs.
 
+mod backward;
 mod batch;
 mod compare;
 mod confirmations;
@@ -27,7 +28,7 @@ use privatix_db::{Conn, Database};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use batch::{ConfirmedBatch, ConfirmedLog};
+pub use batch::{ConfirmedBatch, ConfirmedLog, Direction};
 pub use confirmations::usual_confirmations;
 pub use cursor::{Processed, is_processed, processed};
 pub use head::Head;
@@ -45,8 +46,8 @@ use crate::{Backoff, ChainError, Endpoints, SinkError};
 /// again with the same blocks after an error or a crash; then nothing of the earlier call was kept.
 #[async_trait]
 pub trait LogSink: Send + Sync {
-    /// Applies the logs of a batch, in order: at most 500, so that a block with more comes in several batches. An error
-    /// rolls all of it back; the batch is offered again.
+    /// Applies the logs of a batch, in order: at most 500, so that a block with more comes in several batches; of the
+    /// [past](Direction::Past), always whole blocks. An error rolls all of it back; the batch is offered again.
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError>;
 
     /// Undoes all effects of blocks above `to_block`: a reorg has orphaned them. Their replacements follow as batches.
@@ -93,10 +94,18 @@ struct Inner {
     endpoints: Endpoints,
     chain_id: u64,
     interests: Vec<Interest>,
+    recent: Option<Recent>,
     sink: Arc<dyn LogSink>,
     options: Options,
     status: watch::Sender<MonitorStatus>,
     wake: Notify,
+}
+
+/// What is followed from the head on, and how many blocks it is searched for backwards.
+#[derive(Debug, Clone)]
+struct Recent {
+    interests: Vec<Interest>,
+    blocks: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -139,6 +148,7 @@ impl Monitor {
             endpoints: endpoints.into(),
             chain_id,
             interests: interests.into_iter().collect(),
+            recent: None,
             options: Options {
                 stream: Self::STREAM.to_owned(),
                 start: StartFrom::Recent(0),
@@ -199,7 +209,7 @@ impl Monitor {
 impl Inner {
     /// The contracts, sorted, each once.
     fn contracts(&self) -> Vec<Address> {
-        let mut contracts: Vec<Address> = self.interests.iter().map(Interest::contract).collect();
+        let mut contracts: Vec<Address> = self.all_interests().iter().map(Interest::contract).collect();
         contracts.sort_unstable();
         contracts.dedup();
         contracts
@@ -214,6 +224,7 @@ pub struct MonitorBuilder {
     endpoints: Endpoints,
     chain_id: u64,
     interests: Vec<Interest>,
+    recent: Option<Recent>,
     options: Options,
 }
 
@@ -233,6 +244,18 @@ impl MonitorBuilder {
     /// Where a new stream starts (default: at the head). Block 0 counts as block 1: it has no transactions.
     pub fn start(mut self, from: StartFrom) -> Self {
         self.options.start = from;
+        self
+    }
+
+    /// Further interests, of which recent logs matter and the newest ones first, while those of the others come in their order.
+    ///
+    /// They are followed once all confirmed blocks are processed, from the next block on; and whenever no block is left to be
+    /// processed, some blocks before that are searched for them, from the newest on, `blocks` in all and never below the
+    /// stream's first block. What is found comes in batches of [`Direction::Past`]. All share the cursor, so that a reorg is
+    /// undone once, for all of them. A stream that follows them all already, because it was made before or without this,
+    /// goes on without a search.
+    pub fn recent(mut self, interests: impl IntoIterator<Item = Interest>, blocks: u64) -> Self {
+        self.recent = Some(Recent { interests: interests.into_iter().collect(), blocks });
         self
     }
 
@@ -286,6 +309,7 @@ impl MonitorBuilder {
                 endpoints: self.endpoints,
                 chain_id: self.chain_id,
                 interests: self.interests,
+                recent: self.recent,
                 sink: Arc::new(sink),
                 options: self.options,
                 status: watch::Sender::new(MonitorStatus::new(first)),

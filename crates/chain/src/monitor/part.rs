@@ -28,7 +28,7 @@ pub(super) struct Slice {
 /// The slices of `batch` that are still to be applied after `applied`, each with at most `most` logs; at least one, because
 /// an empty batch moves the cursor, too.
 pub(super) fn slices(batch: ConfirmedBatch, applied: Option<Part>, most: usize) -> Vec<Slice> {
-    let ConfirmedBatch { from_block, to_block, logs } = batch;
+    let ConfirmedBatch { direction, from_block, to_block, logs } = batch;
     let rest: Vec<_> = logs
         .into_iter()
         .filter(|log| applied.is_none_or(|part| (log.block, log.index) >= (part.block, part.index)))
@@ -46,10 +46,35 @@ pub(super) fn slices(batch: ConfirmedBatch, applied: Option<Part>, most: usize) 
             // A part that was applied of a longer range than this batch stays applied.
             let part = if is_last { applied.filter(|part| part.block > to_block) } else { reached };
             let to = if is_last { to_block } else { reached.map_or(to_block, |part| part.block) };
-            let batch = ConfirmedBatch { from_block: std::mem::replace(&mut from, to), to_block: to, logs };
+            let from_block = std::mem::replace(&mut from, to);
+            let batch = ConfirmedBatch { direction, from_block, to_block: to, logs };
             Slice { batch, part, is_last }
         })
         .collect()
+}
+
+/// A batch of the past in slices of whole blocks, the newest first, each with at most `most` logs unless a block has more.
+/// So a position between two blocks is all that must be known of how far it is applied.
+pub(super) fn past_slices(batch: ConfirmedBatch, most: usize) -> Vec<ConfirmedBatch> {
+    let ConfirmedBatch { direction, from_block, to_block: mut to, mut logs } = batch;
+    let mut slices = Vec::new();
+    while let Some(left_out) = logs.len().checked_sub(most.max(1) + 1) {
+        // The first log that fits in by number, in whose block there may be some that do not.
+        let (Some(last_out), Some(first_in), Some(newest)) =
+            (logs.get(left_out), logs.get(left_out + 1), logs.last())
+        else {
+            break;
+        };
+        let from = if last_out.block == first_in.block { first_in.block + 1 } else { first_in.block };
+        let from = from.min(newest.block);
+        let fitting = logs.split_off(logs.partition_point(|log| log.block < from));
+        slices.push(ConfirmedBatch { direction, from_block: from, to_block: to, logs: fitting });
+        to = from.saturating_sub(1);
+    }
+    if to >= from_block {
+        slices.push(ConfirmedBatch { direction, from_block, to_block: to, logs });
+    }
+    slices
 }
 
 #[cfg(test)]
@@ -60,7 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ConfirmedLog;
+    use crate::{ConfirmedLog, Direction};
 
     fn log(block: u64, index: u64) -> ConfirmedLog {
         let log = Log { address: Address::ZERO, data: LogData::default() };
@@ -79,7 +104,8 @@ mod tests {
             let logs: Vec<_> =
                 (0u64..).zip(&counts).flat_map(|(n, &count)| (0..count).map(move |i| log(10 + n, 2 * i))).collect();
             let to_block = 9 + counts.len() as u64;
-            let batch = ConfirmedBatch { from_block: 10, to_block, logs: logs.clone() };
+            let batch =
+                ConfirmedBatch { direction: Direction::Forward, from_block: 10, to_block, logs: logs.clone() };
             let mut applied = Vec::new();
             let mut part = None;
             let first = slices(batch.clone(), None, most);
@@ -102,6 +128,33 @@ mod tests {
             prop_assert_eq!(applied, logs);
         }
 
+        /// Each block of the past is in one slice with all its logs, and slices follow each other downwards without gap.
+        #[test]
+        fn slices_of_the_past_are_whole_blocks_from_the_newest_on(
+            counts in proptest::collection::vec(0..7u64, 1..12),
+            most in 1..6usize,
+        ) {
+            let logs: Vec<_> =
+                (0u64..).zip(&counts).flat_map(|(n, &count)| (0..count).map(move |i| log(10 + n, i))).collect();
+            let to_block = 9 + counts.len() as u64;
+            let batch =
+                ConfirmedBatch { direction: Direction::Past, from_block: 10, to_block, logs: logs.clone() };
+            let mut next = to_block;
+            let mut applied = Vec::new();
+            for slice in past_slices(batch, most) {
+                prop_assert_eq!(slice.to_block, next);
+                prop_assert!(slice.from_block <= slice.to_block);
+                let mut blocks: Vec<u64> = slice.logs.iter().map(|log| log.block).collect();
+                prop_assert!(blocks.iter().all(|block| (slice.from_block..=slice.to_block).contains(block)));
+                blocks.dedup();
+                prop_assert!(slice.logs.len() <= most || blocks.len() == 1);
+                applied = [slice.logs, applied].concat();
+                next = slice.from_block - 1;
+            }
+            prop_assert_eq!(next, 9);
+            prop_assert_eq!(applied, logs);
+        }
+
         /// The range that is asked for after an interruption may be shorter or longer than the one that was interrupted.
         #[test]
         fn a_part_is_not_applied_twice_whatever_the_next_ranges(
@@ -114,6 +167,7 @@ mod tests {
                 (0u64..).zip(&counts).flat_map(|(n, &count)| (0..count).map(move |i| log(10 + n, i))).collect();
             let last = 9 + counts.len() as u64;
             let within = |from: u64, to: u64| ConfirmedBatch {
+                direction: Direction::Forward,
                 from_block: from,
                 to_block: to,
                 logs: logs.iter().filter(|log| (from..=to).contains(&log.block)).cloned().collect(),

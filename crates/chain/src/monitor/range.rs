@@ -39,6 +39,11 @@ impl RangePlanner {
         (next <= last).then(|| next..=last.min(next.saturating_add(self.blocks - 1)))
     }
 
+    /// The blocks to search next in the past: from `next` down to `until`, or as many of them as one request may span.
+    pub(crate) fn plan_back(&self, next: u64, until: u64) -> Option<RangeInclusive<u64>> {
+        (next >= until).then(|| until.max(next.saturating_sub(self.blocks - 1))..=next)
+    }
+
     /// A request for `asked` blocks brought `logs` logs in `took`.
     pub fn succeeded(&mut self, asked: u64, logs: usize, took: Duration) {
         if asked < self.blocks {

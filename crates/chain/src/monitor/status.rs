@@ -28,6 +28,9 @@ pub struct MonitorStatus {
     pub range: u64,
     /// Whether endpoints contradict each other and nothing can be believed: what happens on the chain is not seen.
     pub disagreement: bool,
+    /// Blocks of the past that are still to be searched for [recent logs](super::MonitorBuilder::recent); none before the
+    /// search has begun.
+    pub unsearched: Option<u64>,
     /// Reorgs undone since the start.
     pub reorgs: u64,
     /// When the step under way began; none while it waits. Its changes alone are not announced to those who watch.
@@ -68,6 +71,7 @@ impl MonitorStatus {
             behind_since: None,
             range,
             disagreement: false,
+            unsearched: None,
             reorgs: 0,
             step_since: None,
         }

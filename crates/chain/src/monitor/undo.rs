@@ -121,7 +121,8 @@ impl Inner {
         let stream = &self.options.stream;
         let mut tx = self.db.begin().await?;
         cursor::rewind(&mut tx, stream, (cursor.next, cursor.part), to, hash).await?;
-        cursor::set_interests(&mut tx, stream, &Interest::stored(&self.interests)).await?;
+        cursor::set_interests(&mut tx, stream, &Interest::stored(&self.followed(cursor))).await?;
+        cursor::set_back(&mut tx, stream, cursor.back, cursor.back.map(|back| back.rewound(to))).await?;
         self.sink.rollback(&mut tx, to).await.map_err(|e| ChainError::Sink {
             from: to + 1,
             to: cursor.last(),

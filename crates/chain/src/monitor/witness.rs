@@ -1,17 +1,16 @@
 //! A second endpoint that is asked for what the first one gave.
 
-use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use alloy::primitives::{B256, Bloom};
 use alloy::rpc::types::{Filter, Log};
 
-use super::Inner;
 use super::compare::{Comparison, Dispute, Logs, Side, compare, judge};
 use super::cursor::Cursor;
-use super::fetch::Found;
+use super::fetch::{Found, Wanted};
 use super::follow::CHECKED_RANGE;
 use super::lag::Lag;
+use super::{Inner, flood};
 use crate::ChainError;
 use crate::rpc::{BEHIND, Evidence, Rpc};
 
@@ -24,7 +23,7 @@ pub(super) struct Witness {
 }
 
 /// The hash of a range's last block, and the logs of the range.
-type Testimony = (B256, Found);
+pub(super) type Testimony = (B256, Found);
 
 /// What came of a check.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,10 +120,10 @@ impl Inner {
     pub(super) async fn testimony(
         &self,
         witness: &Witness,
-        range: &RangeInclusive<u64>,
+        wanted: &Wanted,
     ) -> Result<Testimony, ChainError> {
-        let logs = self.logs(&witness.rpc, self.endpoints.width(witness.at), range).await?;
-        Ok((witness.rpc.header(*range.end()).await?.hash, logs))
+        let logs = self.logs(&witness.rpc, self.endpoints.width(witness.at), wanted).await?;
+        Ok((witness.rpc.header(*wanted.range.end()).await?.hash, logs))
     }
 
     /// Compares the logs of blocks `from` to `to`, whose last has hash `last`, with those of a witness.
@@ -151,7 +150,10 @@ impl Inner {
                 Ok(Checked::Apply)
             }
             Comparison::OtherBranch => self.follow_majority(at, witness, to, [last, their_last]).await,
-            Comparison::OtherLogs(block) => self.settle(at, rpc, witness, block, [&mine, &theirs]).await,
+            Comparison::OtherLogs(block) => {
+                let filters: Vec<&Filter> = logs.iter().map(|(filter, _)| filter).collect();
+                self.settle((at, rpc), witness, block, &filters, [&mine, &theirs]).await
+            }
         }
     }
 
@@ -183,10 +185,10 @@ impl Inner {
     /// Other logs in the same block: it is read again by its hash, from both and from a third.
     async fn settle(
         &self,
-        at: usize,
-        rpc: &Rpc,
+        (at, rpc): (usize, &Rpc),
         witness: &Witness,
         block: u64,
+        filters: &[&Filter],
         [mine, theirs]: [&Logs; 2],
     ) -> Result<Checked, ChainError> {
         let of_block = |logs: &Logs| -> Logs {
@@ -204,7 +206,12 @@ impl Inner {
             return Err(self.disagreement(at, witness, block));
         }
         let again = async |rpc: &Rpc, width| {
-            Ok::<_, ChainError>(placed(&self.logs_of_block(rpc, width, header.hash).await?))
+            let ask = |filter: Filter| async move {
+                let logs = flood::logs_of_block(rpc, width, &filter, header.hash).await?;
+                Ok::<_, ChainError>((filter, logs))
+            };
+            let asked = filters.iter().map(|filter| ask((*filter).clone()));
+            Ok::<_, ChainError>(placed(&futures::future::try_join_all(asked).await?))
         };
         let mine_again = again(rpc, self.endpoints.width(at)).await?;
         let theirs_again = match again(&witness.rpc, self.endpoints.width(witness.at)).await {

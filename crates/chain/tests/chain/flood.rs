@@ -16,13 +16,13 @@ use crate::support::{BACKOFF, POLL, Running, Seen, emit, emitter, fresh, http, m
 /// PUSH0 CALLDATALOAD PUSH0 BYTE  loop: JUMPDEST DUP1 PUSH0 MSTORE  DUP1 PUSH1 32 PUSH0 LOG1
 /// PUSH1 1 SWAP1 SUB DUP1 PUSH1 4 JUMPI STOP
 /// ```
-async fn flooder(anvil: &Anvil) -> Address {
+pub async fn flooder(anvil: &Anvil) -> Address {
     let code: Bytes = bytes!("755f355f1a5b805f528060205fa16001900380600457005f526016600af3");
     let request = TransactionRequest::default().with_from(anvil.account(0)).with_deploy_code(code);
     send(anvil, request).await.contract_address.unwrap()
 }
 
-async fn flood(anvil: &Anvil, flooder: Address, logs: u8) {
+pub async fn flood(anvil: &Anvil, flooder: Address, logs: u8) {
     let request =
         TransactionRequest::default().with_from(anvil.account(0)).with_to(flooder).with_input(vec![logs]);
     send(anvil, request).await;

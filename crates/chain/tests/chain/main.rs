@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod backward;
 mod cancel;
 mod catch_up;
 mod chains;

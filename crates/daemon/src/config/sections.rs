@@ -54,7 +54,8 @@ pub struct ChainSection {
     /// The first block that a new database looks at.
     #[serde(default)]
     pub start_block: Option<u64>,
-    /// Or this many blocks back from the head.
+    /// Or this many blocks back from the head; as far back, too, a new client searches for offerings, the newest first, but
+    /// not below `start_block`.
     #[serde(default = "recent_blocks")]
     pub recent_blocks: u64,
     /// For the endpoint to answer a request.
@@ -165,6 +166,7 @@ impl ChainSection {
         settings.poll_interval = self.poll_interval;
         settings.max_view_age = self.max_view_age;
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
+        settings.recent_blocks = self.recent_blocks;
         settings.fees = FeePolicy::default();
         settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);
         settings.fees.tx_gas_cap = self.tx_gas_cap;

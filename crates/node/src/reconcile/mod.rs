@@ -12,7 +12,7 @@ use alloy::eips::BlockId;
 use alloy::primitives::Bytes;
 use privatix_adapter::Role as Side;
 use privatix_chain::{
-    Endpoint, Monitor, MonitorState, MonitorStatus, Processed, Standing, is_processed, processed,
+    Direction, Endpoint, Monitor, MonitorState, MonitorStatus, Processed, Standing, is_processed, processed,
 };
 use privatix_contracts::{PSC, call};
 use privatix_db::Conn;
@@ -281,7 +281,7 @@ impl<R: Role> Reconciler<R> {
                 return Ok(Outcome::Moved); // undone meanwhile
             }
             let before = finding.entry.seen(&mut tx).await?;
-            let touched = self.sink.take(&mut tx, events).await?;
+            let touched = self.sink.take(&mut tx, events, Direction::Forward).await?;
             let now = finding.entry.seen(&mut tx).await?;
             if now == before && touched.is_empty() {
                 continue; // nothing new

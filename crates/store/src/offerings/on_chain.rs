@@ -1,6 +1,6 @@
 //! The on-chain part of offerings, event by event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::Address;
 use diesel::prelude::*;
@@ -35,8 +35,12 @@ struct Stored {
 }
 
 /// Takes in all the events that were just stored, in chain order: brings the on-chain part of their offerings up to date, each
-/// once.
-pub async fn advance_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Result<(), StoreError> {
+/// once. Later events may have been taken in already. Returns those of the touched offerings that are on the market, by agent
+/// and hash.
+pub async fn advance_all(
+    conn: &mut Conn,
+    events: &[(Place, MarketEvent)],
+) -> Result<BTreeSet<(Address, OfferingHash)>, StoreError> {
     let mut touched: BTreeMap<Key, Vec<(LogPosition, &MarketEvent)>> = BTreeMap::new();
     for (place, event) in events {
         if let Some(offering) = event.offering() {
@@ -48,14 +52,19 @@ pub async fn advance_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Re
     let last = events.last().map(|(place, _)| place.at);
     let are_late = !keys.is_empty() && events::newest(conn).await? > last;
     let mut changed = Vec::with_capacity(keys.len());
+    let mut on_market = BTreeSet::new();
     for (key, news) in touched {
         let mut offering = stored.remove(&key).unwrap_or_default();
         let fold = take(conn, key, &mut offering, &news, are_late).await?;
+        if fold.state.as_ref().is_some_and(|state| state.status.is_on_market()) {
+            on_market.insert(key);
+        }
         if offering.is_there || fold.state.is_some() {
             changed.push((key, offering, fold));
         }
     }
-    store(conn, changed).await
+    store(conn, changed).await?;
+    Ok(on_market)
 }
 
 /// The fold of an offering with these events in it, which are in chain order.

@@ -1,0 +1,220 @@
+//! Recent logs of further interests: followed from the head on, and searched for backwards from there.
+
+use std::time::Instant;
+
+use super::batch::ConfirmedBatch;
+use super::cursor::{self, Cursor};
+use super::fetch::{Judged, Wanted};
+use super::follow::{Memory, Step};
+use super::part;
+use super::witness::Second;
+use super::{Inner, Interest, RangePlanner, Recent};
+use crate::ChainError;
+use crate::rpc::Rpc;
+
+/// What is still to be searched: blocks `until` to `next`, from the newest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Back {
+    pub(super) next: u64,
+    /// At least 1.
+    pub(super) until: u64,
+}
+
+impl Back {
+    /// The search of a stream that has processed the blocks from `start` up to, but without, `next`: as many of them as
+    /// `blocks`.
+    pub(super) fn from(start: u64, next: u64, blocks: u64) -> Self {
+        Self { next: next.saturating_sub(1), until: next.saturating_sub(blocks).max(start).max(1) }
+    }
+
+    /// A search that has ended, of a stream that follows everything from `start` on.
+    pub(super) fn nothing(start: u64) -> Self {
+        Self { next: start.saturating_sub(1), until: start.max(1) }
+    }
+
+    /// Blocks that are left.
+    pub(super) fn left(self) -> u64 {
+        self.next.saturating_add(1).saturating_sub(self.until)
+    }
+
+    /// The search after the blocks above `to` were undone: these are read again forward.
+    pub(super) fn rewound(self, to: u64) -> Self {
+        Self { next: self.next.min(to), ..self }
+    }
+}
+
+/// What a run remembers of the search.
+pub(super) struct PastMemory {
+    /// What each endpoint was found to allow: other logs are asked for than forward, so the limits are others.
+    planners: Vec<RangePlanner>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl PastMemory {
+    pub(super) fn new(planners: Vec<RangePlanner>) -> Self {
+        Self { planners, failures: 0, not_before: None }
+    }
+}
+
+impl Inner {
+    /// What a stream follows at present: the recent interests once their search has begun.
+    pub(super) fn followed(&self, cursor: &Cursor) -> Vec<Interest> {
+        if cursor.back.is_some() { self.all_interests() } else { self.interests.clone() }
+    }
+
+    pub(super) fn all_interests(&self) -> Vec<Interest> {
+        let recent = self.recent.iter().flat_map(|recent| &recent.interests);
+        self.interests.iter().chain(recent).cloned().collect()
+    }
+
+    /// When all confirmed blocks are processed: searches some blocks of the past, if there are any left.
+    ///
+    /// Nothing depends on the past that must not wait, so trouble with it holds up nothing and is no trouble of the monitor's.
+    pub(super) async fn search_past(
+        &self,
+        memory: &mut Memory,
+        cursor: &Cursor,
+        head: u64,
+    ) -> Result<Step, ChainError> {
+        let Some(recent) = &self.recent else { return Ok(Step::CaughtUp) };
+        let Some(back) = cursor.back else {
+            // Not in the middle of a block, of which the recent interests would miss a part.
+            return if cursor.part.is_none() {
+                self.begin_search(cursor, recent).await
+            } else {
+                Ok(Step::CaughtUp)
+            };
+        };
+        if back.left() == 0 || memory.past.not_before.is_some_and(|time| Instant::now() < time) {
+            return Ok(Step::CaughtUp);
+        }
+        // One that does not give the past may well give what is new: another one is tried for this alone.
+        let order = self.endpoints.order();
+        let good = order.iter().copied().filter(|&at| self.endpoints.is_good(at));
+        let mut candidates: Vec<usize> = good.collect();
+        if candidates.is_empty() {
+            candidates.push(order[0]);
+        }
+        let at = candidates[memory.past.failures as usize % candidates.len()];
+        match self.search_some(memory, (at, &self.endpoints.rpc(at)), cursor, (back, head)).await {
+            Ok(step) => {
+                memory.past.failures = 0;
+                Ok(step)
+            }
+            Err(error) if error.is_of_endpoint() => {
+                let failures = memory.past.failures.saturating_add(1);
+                tracing::warn!(%error, failures, left = back.left(), "cannot search the past; trying again");
+                memory.past.failures = failures;
+                let pause = self.options.backoff.wait(failures, error.retry_after());
+                memory.past.not_before = Instant::now().checked_add(pause);
+                Ok(Step::CaughtUp)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// From the next block on, the recent interests are followed, too.
+    async fn begin_search(&self, cursor: &Cursor, recent: &Recent) -> Result<Step, ChainError> {
+        let back = Back::from(cursor.start, cursor.next, recent.blocks);
+        let stream = &self.options.stream;
+        let mut tx = self.db.begin().await?;
+        cursor::set_interests(&mut tx, stream, &Interest::stored(&self.all_interests())).await?;
+        cursor::set_back(&mut tx, stream, None, Some(back)).await?;
+        tx.commit().await?;
+        tracing::info!(%stream, from = back.next, to = back.until, "searching for recent logs, the newest first");
+        Ok(Step::Progress)
+    }
+
+    async fn search_some(
+        &self,
+        memory: &mut Memory,
+        (at, rpc): (usize, &Rpc),
+        cursor: &Cursor,
+        (back, head): (Back, u64),
+    ) -> Result<Step, ChainError> {
+        if !memory.checked[at] {
+            self.endpoints.check_one(at, self.chain_id, &self.contracts()).await?;
+            memory.checked[at] = true;
+        }
+        let Some(mut range) = memory.past.planners[at].plan_back(back.next, back.until) else {
+            return Ok(Step::CaughtUp);
+        };
+        let witness = match self.second((&mut memory.checked, &mut memory.lags), at, back.next, head).await {
+            Second::Checks(witness) => Some(witness),
+            Second::Lags(_) => return Ok(Step::CaughtUp),
+            Second::None => None,
+        };
+        if let Some(witness) = &witness {
+            let allowed = memory.past.planners[witness.at].plan_back(back.next, *range.start());
+            range = allowed.unwrap_or(range);
+        }
+        let interests = self.recent.iter().flat_map(|recent| recent.interests.clone()).collect();
+        let wanted = Wanted { range, parent: None, interests, confirmed: cursor.last() };
+        let fetched = self.fetch((at, rpc), wanted, witness).await;
+        let (batch, _) = match self.judge(&mut memory.past.planners, (at, rpc), fetched).await? {
+            Judged::Apply(batch, headers) => (batch, headers),
+            Judged::Smaller => return Ok(Step::Progress),
+            Judged::Again => {
+                memory.suspicious = true;
+                return Ok(Step::Progress);
+            }
+        };
+        // These blocks have no link to those that are kept; but what was asked for by number is of the branch of the newest.
+        if rpc.header(cursor.last()).await?.hash != cursor.hash {
+            memory.suspicious = true;
+            return Ok(Step::Progress);
+        }
+        self.commit_past(back, batch).await?;
+        Ok(Step::Progress)
+    }
+
+    /// Effects and what is left of the search in one transaction for each slice of the batch.
+    async fn commit_past(&self, mut back: Back, batch: ConfirmedBatch) -> Result<(), ChainError> {
+        let stream = &self.options.stream;
+        for slice in part::past_slices(batch, part::MOST) {
+            let left = Back { next: slice.from_block.saturating_sub(1), ..back };
+            let mut tx = self.db.begin().await?;
+            cursor::set_back(&mut tx, stream, Some(back), Some(left)).await?;
+            self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
+                from: slice.from_block,
+                to: slice.to_block,
+                source: e.into_inner(),
+            })?;
+            tx.commit().await?;
+            back = left;
+            self.sink.committed();
+        }
+        self.status.send_modify(|status| status.unsearched = Some(back.left()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_goes_back_as_far_as_wished_but_not_below_the_start() {
+        for (what, (start, next, blocks), expected, left) in [
+            ("in the middle", (1, 1_000, 300), (999, 700), 300),
+            ("down to the start", (900, 1_000, 300), (999, 900), 100),
+            ("nothing wished", (1, 1_000, 0), (999, 1_000), 0),
+            ("nothing processed", (500, 500, 300), (499, 500), 0),
+            ("everything", (1, 1_000, u64::MAX), (999, 1), 999),
+        ] {
+            let back = Back::from(start, next, blocks);
+            assert_eq!((back.next, back.until), expected, "{what}");
+            assert_eq!(back.left(), left, "{what}");
+        }
+        assert_eq!((Back::nothing(7).left(), Back::nothing(1).left()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_undone_is_not_searched_for() {
+        let back = Back { next: 800, until: 500 };
+        assert_eq!(back.rewound(900), back, "above the search");
+        assert_eq!(back.rewound(700), Back { next: 700, until: 500 });
+        assert_eq!(back.rewound(400).left(), 0);
+    }
+}
