@@ -81,8 +81,8 @@ pub use rpc::{
     Standing, chain_id, check,
 };
 pub use transactor::{
-    Attempt, Cancelled, Deadline, Ending, Fate, FeePolicy, Fees, Finality, Inclusion, Intent, Keyring,
-    NoTxSink, Obstacle, Priority, Raise, RevertDecoder, Signer, SignerError, TooMuchGas, Transactor,
+    Attempt, Cancelled, Deadline, Ending, Fallback, Fate, FeePolicy, Fees, Finality, Inclusion, Intent,
+    Keyring, NoTxSink, Obstacle, Priority, Raise, RevertDecoder, Signer, SignerError, TooMuchGas, Transactor,
     TransactorBuilder, TransactorState, TransactorStatus, TxChange, TxFilter, TxId, TxRecord, TxSink,
     TxStatus, TxUpdate, TxWaiting, Wei,
 };

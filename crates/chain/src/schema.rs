@@ -42,6 +42,7 @@ diesel::table! {
         status -> Text,
         ending -> Nullable<Text>,
         watched -> Bool,
+        relieved -> Bool,
         nonce -> Nullable<BigInt>,
         bound -> Nullable<BigInt>,
         gas_limit -> Nullable<BigInt>,

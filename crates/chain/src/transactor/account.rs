@@ -1,16 +1,17 @@
 //! A pass over one account: outcomes first, then what is in flight, then what is to be sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alloy::primitives::Address;
 
-use super::changes::{self, Bound, Signed};
+use super::changes::{self, Bound, Origin, Signed};
 use super::counts::{Count, agreed};
 use super::fees::Waited;
 use super::memory::{AccountMemory, Now};
 use super::price::{Bid, Price, price};
 use super::rank::{Rank, rank};
+use super::rescue::{self, Counterpart};
 use super::signing::Draft;
 use super::slots::{Owner, Slots};
 use super::{Attempt, Fate, Fees, Inner, Obstacle, Raise, TxRecord, TxStatus, Wei, table};
@@ -27,6 +28,8 @@ pub(super) struct Item {
     pub(super) attempts: Vec<Attempt>,
     /// What earlier tries with the same purpose have cost, which reverted: it counts against the stake.
     pub(super) burnt: u128,
+    /// Its rescue, or the intent that it is the rescue of.
+    pub(super) counterpart: Option<Counterpart>,
 }
 
 impl Item {
@@ -39,16 +42,25 @@ impl Item {
         self.at(nonce).filter(|a| a.fate != Fate::Refused).map(|a| a.fees).reduce(Fees::join)
     }
 
-    /// The most that it can cost beside what is signed for this nonce: by what is in flight at others, and what a revert cost.
+    /// The most that its purpose can cost beside what is signed for this nonce: by what is in flight at others, what a revert
+    /// cost, and what its counterpart can cost.
     pub(super) fn elsewhere(&self, nonce: u64, latest: u64) -> u128 {
-        let nonces: BTreeSet<u64> = self.attempts.iter().map(|attempt| attempt.nonce).collect();
-        let gas = u128::from(self.record.gas_limit.unwrap_or(0));
-        let live = nonces.into_iter().filter(|of| *of != nonce && *of >= latest).map(|of| {
-            let most = self.at(of).map(|attempt| attempt.fees.max_fee).max().unwrap_or(0);
-            gas.saturating_mul(most)
-        });
-        let spent = self.record.inclusion.map_or(0, |inclusion| inclusion.cost());
-        live.fold(spent.saturating_add(self.burnt), u128::saturating_add)
+        let others = self.counterpart.map_or(0, |other| other.cost).saturating_add(self.burnt);
+        rescue::cost(&self.record, &self.attempts, latest, Some(nonce)).saturating_add(others)
+    }
+
+    /// What its purpose costs beside gas if one transaction of it costs this much: one of its counterpart may be mined, too, and
+    /// is about as long.
+    pub(super) fn beside(&self, wei: u128) -> u128 {
+        match self.counterpart {
+            Some(other) if other.cost > 0 => wei.saturating_mul(2),
+            _ => wei,
+        }
+    }
+
+    /// Whether nothing is to be signed for it now, because its purpose is served in a block.
+    pub(super) fn is_held_back(&self) -> bool {
+        rescue::is_held_back(&self.record, self.counterpart.as_ref())
     }
 
     /// What an offer for it at a nonce is wanted for.
@@ -177,6 +189,7 @@ impl Inner {
             }
             return Ok(());
         }
+        memory.latest = Some(latest);
         let (open, watched): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| item.record.status.is_open());
         memory.forget_closed(|id| open.iter().any(|item| item.record.id == id));
@@ -316,7 +329,8 @@ impl Inner {
         for mut signed in signed {
             let is_new = signed.seen.filler && signed.seen.id == TxId(0);
             if is_new {
-                signed.seen.id = changes::submit(&mut tx, self.chain_id, &signed.seen.intent, true).await?;
+                signed.seen.id =
+                    changes::submit(&mut tx, self.chain_id, &signed.seen.intent, Origin::Filler).await?;
             }
             let id = signed.seen.id;
             if !changes::own(&mut tx, &signed).await? {
@@ -358,7 +372,7 @@ impl Inner {
         let Some(newest) = item.at(nonce).max_by_key(|attempt| attempt.fees.max_fee) else {
             return Ok(Push::Nothing);
         };
-        if record.ending.is_some() {
+        if record.ending.is_some() || item.is_held_back() {
             return Ok(Push::Nothing);
         }
         if nonce > account.slots.reach() {
@@ -417,7 +431,8 @@ impl Inner {
             };
         }
         let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
-        let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) }.beside(beside);
+        let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) };
+        let bid = bid.beside(item.beside(beside));
         let offer = match record.raise {
             _ if !memory.signing.may_begin(record.id, pause) => Price::Keep,
             Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),
@@ -428,7 +443,9 @@ impl Inner {
         let obstacle = match offer {
             Price::Offer(fees) => {
                 let seen = record.clone();
-                let draft = Draft { seen, gas_limit: gas, nonce, fees, displaces: None, signed: None };
+                let counterpart = item.counterpart;
+                let draft =
+                    Draft { seen, counterpart, gas_limit: gas, nonce, fees, displaces: None, signed: None };
                 return Ok(Push::Replace(Box::new(draft)));
             }
             Price::Keep => None,
@@ -469,6 +486,11 @@ pub(super) fn poor(record: &TxRecord, gas: u128, available: u128) -> Obstacle {
 }
 
 impl TxRecord {
+    /// Whether the transactor made it by itself.
+    pub(super) fn is_own(&self) -> bool {
+        self.filler || self.parent.is_some()
+    }
+
     /// Whether it could be signed.
     pub(super) fn is_ready(&self) -> bool {
         self.status == TxStatus::Unsent && self.ending.is_none() && !self.filler
@@ -490,7 +512,7 @@ mod tests {
         let item = |inclusion| {
             let mut record = record(1, Intent::repeatable);
             (record.status, record.nonce, record.inclusion) = (TxStatus::Sent, Some(5), inclusion);
-            Item { record, attempts: vec![attempt(Fate::Held, 10)], burnt: 0 }
+            Item { record, attempts: vec![attempt(Fate::Held, 10)], burnt: 0, counterpart: None }
         };
         let (tx_hash, block_hash) = (B256::ZERO, B256::ZERO);
         let mined = |success| Inclusion { tx_hash, block: 1, block_hash, success, gas_used: 1, gas_price: 1 };
@@ -521,7 +543,7 @@ mod tests {
         ] {
             let record = record(1, |intent| intent);
             let attempts = attempts.iter().map(|(fate, fee)| attempt(*fate, *fee)).collect();
-            let item = Item { record, attempts, burnt: 0 };
+            let item = Item { record, attempts, burnt: 0, counterpart: None };
             let found = unanswered(&item, 7).map(|attempt| attempt.fees.max_fee);
             assert_eq!(found, expected, "{item:?}");
         }

@@ -6,19 +6,35 @@ use diesel_async::RunQueryDsl;
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, DbError, on};
 
+use super::rescue::Counterpart;
 use super::rows::to_json;
 use super::terms::Terms;
 use super::{Attempt, Ending, Fate, Inclusion, Intent, Obstacle, Raise, TxId, TxRecord, TxStatus, table};
 use crate::schema::{chain_attempts, chain_txs};
 use crate::sql;
 
+/// Whose an intent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// That of whoever uses the transactor.
+    Submitted,
+    /// The transactor's: it only uses up a nonce.
+    Filler,
+    /// The transactor's: the rescue of this one.
+    RescueOf(TxId),
+}
+
 /// Stores an intent, or finds the one that has its key.
 pub(super) async fn submit(
     conn: &mut Conn,
     chain_id: u64,
     intent: &Intent,
-    filler: bool,
+    origin: Origin,
 ) -> Result<TxId, DbError> {
+    let parent = match origin {
+        Origin::RescueOf(parent) => Some(parent.0),
+        Origin::Submitted | Origin::Filler => None,
+    };
     let now = Micros::now();
     let row = (
         chain_txs::key.eq(&intent.key),
@@ -30,7 +46,8 @@ pub(super) async fn submit(
         chain_txs::kind.eq(&intent.kind),
         chain_txs::subject.eq(&intent.subject),
         chain_txs::terms.eq(to_json("terms of a transaction", &Terms::of(intent))?),
-        chain_txs::filler.eq(filler),
+        chain_txs::parent.eq(parent),
+        chain_txs::filler.eq(origin == Origin::Filler),
         chain_txs::watched.eq(true),
         chain_txs::status.eq(TxStatus::Unsent.as_str()),
         chain_txs::created_at.eq(now),
@@ -60,6 +77,8 @@ pub(super) async fn submit(
 pub(super) struct Signed {
     /// The intent, as its signer saw it.
     pub(super) seen: TxRecord,
+    /// What may be paid for the same purpose, as it was then.
+    pub(super) counterpart: Option<Counterpart>,
     pub(super) gas_limit: u64,
     pub(super) attempt: Attempt,
     /// The owner of the nonce, which loses it.
@@ -69,9 +88,10 @@ pub(super) struct Signed {
 /// Stores a signed transaction and makes its intent the owner of the nonce. Must be committed before the broadcast.
 ///
 /// False, and nothing stored, if the intent or the nonce is not any more as the signer saw it: whoever changed it may have
-/// given it another nonce, and two transactions with two nonces could both be mined.
+/// given it another nonce, and two transactions with two nonces could both be mined. Likewise if anything was signed for its
+/// counterpart since: together they might cost more than what is at stake.
 pub(super) async fn own(conn: &mut Conn, signed: &Signed) -> Result<bool, DbError> {
-    let Signed { seen, gas_limit, attempt, displaces } = signed;
+    let Signed { seen, counterpart, gas_limit, attempt, displaces } = signed;
     let (id, nonce) = (seen.id, attempt.nonce);
     let Some(now) = table::get(conn, id).await? else { return Ok(false) };
     let account = seen.intent.from;
@@ -80,6 +100,17 @@ pub(super) async fn own(conn: &mut Conn, signed: &Signed) -> Result<bool, DbErro
     let unchanged = (now.status, now.nonce, now.ending) == (seen.status, seen.nonce, seen.ending);
     let allowed = now.intent.repeatable || now.bound.is_none_or(|bound| bound == nonce);
     if !may_have || !unchanged || !allowed || now.ending.is_some() {
+        return Ok(false);
+    }
+    let other = counterpart_of(conn, &now, 0).await?;
+    let is_as_seen = match (&other, counterpart) {
+        (None, None) => true,
+        (Some(other), Some(seen)) => other.costs_as(seen),
+        // One that was made since.
+        (Some(other), None) => other.signed == 0,
+        (None, Some(_)) => false,
+    };
+    if !is_as_seen {
         return Ok(false);
     }
     if let Some(displaced) = owner.filter(|owner| *owner != id) {
@@ -126,6 +157,18 @@ pub(super) async fn own(conn: &mut Conn, signed: &Signed) -> Result<bool, DbErro
             .await
     })?;
     Ok(true)
+}
+
+/// The rescue of an intent, or the intent that it is the rescue of, with what that may cost. `latest` is the next nonce of that
+/// one's account, 0 where it is not known.
+pub(super) async fn counterpart_of(
+    conn: &mut Conn,
+    record: &TxRecord,
+    latest: u64,
+) -> Result<Option<Counterpart>, DbError> {
+    let Some(other) = table::counterpart(conn, record).await? else { return Ok(None) };
+    let attempts = table::attempts(conn, other.id).await?;
+    Ok(Some(Counterpart::of(&other, &attempts, latest)))
 }
 
 /// What becomes of the nonce that an intent is bound to, when it loses it.
@@ -308,6 +351,17 @@ pub(super) async fn set_raise(conn: &mut Conn, id: TxId, raise: Option<Raise>) -
     on!(conn, |c| {
         diesel::update(chain_txs::table.find(id.0))
             .set((chain_txs::raise.eq(json), chain_txs::updated_at.eq(Micros::now())))
+            .execute(c)
+            .await
+    })?;
+    Ok(())
+}
+
+/// Takes an intent's deadline and stake away for now, or gives them back.
+pub(super) async fn set_relieved(conn: &mut Conn, id: TxId, relieved: bool) -> Result<(), DbError> {
+    on!(conn, |c| {
+        diesel::update(chain_txs::table.find(id.0))
+            .set((chain_txs::relieved.eq(relieved), chain_txs::updated_at.eq(Micros::now())))
             .execute(c)
             .await
     })?;

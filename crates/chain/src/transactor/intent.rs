@@ -35,6 +35,19 @@ pub struct Intent {
     pub after: Option<TxId>,
     /// Whether the contract refuses a second effect of it by itself.
     pub repeatable: bool,
+    /// A call with the same purpose that anybody may make. The transactor's
+    /// [rescue account](crate::TransactorBuilder::rescue) sends it if this one is urgent and does not get through.
+    pub fallback: Option<Fallback>,
+}
+
+/// A call with the purpose of an [`Intent`] that any account may make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fallback {
+    /// The contract called.
+    pub to: Address,
+    /// The calldata.
+    pub input: Bytes,
 }
 
 impl Intent {
@@ -53,6 +66,7 @@ impl Intent {
             stake: None,
             after: None,
             repeatable: false,
+            fallback: None,
         }
     }
 
@@ -110,6 +124,13 @@ impl Intent {
     #[must_use]
     pub fn repeatable(mut self) -> Self {
         self.repeatable = true;
+        self
+    }
+
+    /// Anybody may do the same by this call, see [`fallback`](Self#structfield.fallback).
+    #[must_use]
+    pub fn fallback(mut self, to: Address, input: impl Into<Bytes>) -> Self {
+        self.fallback = Some(Fallback { to, input: input.into() });
         self
     }
 }

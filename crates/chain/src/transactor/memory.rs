@@ -30,6 +30,8 @@ pub(super) struct Memory {
     /// How the chain charges, and the most gas of a transaction, once known.
     pub(super) rules: Option<Rules>,
     pub(super) accounts: BTreeMap<Address, AccountMemory>,
+    /// Since when urgent intents wait for a signature.
+    pub(super) unsigned: HashMap<TxId, Instant>,
 }
 
 /// A head, since when it is known, and what was asked about it.
@@ -59,6 +61,8 @@ pub(super) struct Now {
 
 #[derive(Default)]
 pub(super) struct AccountMemory {
+    /// The next nonce of the chain, as it was last believed.
+    pub(super) latest: Option<u64>,
     /// The next nonce of the chain.
     next: Option<Next>,
     /// Used nonces without a receipt of ours.

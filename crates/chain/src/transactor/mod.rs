@@ -15,6 +15,8 @@ mod price;
 mod rank;
 mod record;
 mod refusal;
+mod rescue;
+mod rescuing;
 mod revert;
 mod rows;
 mod send;
@@ -38,13 +40,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use fees::{FeePolicy, Fees, Raise, TooMuchGas};
 pub use finality::Finality;
-pub use intent::{Intent, TxId, Wei};
+pub use intent::{Fallback, Intent, TxId, Wei};
 pub use keyring::Keyring;
 pub use record::{Attempt, Ending, Fate, Inclusion, Obstacle, TxFilter, TxRecord, TxStatus};
 pub use revert::RevertDecoder;
 pub use signer::{Signer, SignerError};
 pub use urgency::{Deadline, Priority};
 
+use self::changes::Origin;
 use crate::{Backoff, ChainError, Endpoints, SinkError};
 
 /// What has changed in an intent's outcome.
@@ -75,6 +78,10 @@ pub trait TxSink: Send + Sync {
     /// the change back; the call is repeated later.
     async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError>;
 
+    /// Called with the changes of intents that the transactor makes by itself: those that use up a nonce, and rescues, whose
+    /// outcome concerns nobody else. For counting what they cost; the commit may still fail, and the call is repeated then.
+    fn changed_own(&self, _record: &TxRecord, _change: TxChange) {}
+
     /// Called after each such commit, e.g. to wake those who wait for it. May be missed in a crash.
     fn committed(&self) {}
 }
@@ -83,6 +90,9 @@ pub trait TxSink: Send + Sync {
 impl<S: TxSink + ?Sized> TxSink for Arc<S> {
     async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
         (**self).changed(conn, record, change).await
+    }
+    fn changed_own(&self, record: &TxRecord, change: TxChange) {
+        (**self).changed_own(record, change);
     }
     fn committed(&self) {
         (**self).committed();
@@ -198,6 +208,7 @@ struct Options {
     fees: FeePolicy,
     finality: Finality,
     reverts: RevertPatience,
+    rescue: Option<Address>,
     decode: Option<RevertDecoder>,
 }
 
@@ -241,6 +252,7 @@ impl Transactor {
                 fees: FeePolicy::default(),
                 finality: Finality::of_chain(chain_id),
                 reverts: RevertPatience { heads: 3, time: Duration::from_secs(5) },
+                rescue: None,
                 decode: None,
             },
         }
@@ -253,7 +265,7 @@ impl Transactor {
     /// # Errors
     /// [`ChainError::Db`].
     pub async fn submit(&self, conn: &mut Conn, intent: Intent) -> Result<TxId, ChainError> {
-        Ok(changes::submit(conn, self.inner.chain_id, &intent, false).await?)
+        Ok(changes::submit(conn, self.inner.chain_id, &intent, Origin::Submitted).await?)
     }
 
     /// Looks for work now. Call it after the transaction of a [`submit`](Self::submit) is committed; if the call is
@@ -296,6 +308,14 @@ impl Transactor {
         Ok(watched)
     }
 
+    /// The rescue of an intent, if one was needed: what the [rescue account](TransactorBuilder::rescue) sends in its stead.
+    ///
+    /// # Errors
+    /// [`ChainError::Db`].
+    pub async fn rescue_of(&self, conn: &mut Conn, id: TxId) -> Result<Option<TxRecord>, ChainError> {
+        Ok(table::child(conn, id).await?)
+    }
+
     /// All transactions ever signed for an intent, newest first.
     ///
     /// # Errors
@@ -330,7 +350,7 @@ impl Transactor {
     ///
     /// What was never signed is cancelled at once, and reported to the sink here. Else it is not sent again, its nonce goes to
     /// another transaction that outbids it, and `cancelled` is reported when that is final; unless the original wins, which is
-    /// then reported as ever.
+    /// then reported as ever. With it goes its rescue, if there is one.
     ///
     /// # Errors
     /// [`ChainError::UnknownTx`]; [`ChainError::NotOpen`] for one that is over or in a block; [`ChainError::TxSink`];
@@ -340,13 +360,10 @@ impl Transactor {
         if !record.status.is_open() || record.inclusion.is_some() {
             return Err(ChainError::NotOpen { tx: id, status: record.status });
         }
-        if record.status == TxStatus::Unsent && table::attempts(conn, id).await?.is_empty() {
-            changes::end(conn, id, TxStatus::Cancelled, None, false).await?;
-            self.inner.report(conn, id, &[TxChange::Cancelled]).await?;
-            return Ok(Cancelled::Done);
+        if let Some(rescue) = table::child(conn, id).await? {
+            self.inner.cancel_open(conn, &rescue).await?;
         }
-        changes::set_ending(conn, id, Ending::Cancelled, None).await?;
-        Ok(Cancelled::Requested)
+        self.inner.cancel_open(conn, &record).await
     }
 
     /// The accounts it signs for.
@@ -446,6 +463,16 @@ impl TransactorBuilder {
     /// What gas may cost, and when to offer more.
     pub fn fees(mut self, policy: FeePolicy) -> Self {
         self.options.fees = policy;
+        self
+    }
+
+    /// The account that sends [fallbacks](Intent::fallback) (default: none does). The keyring should have its signer.
+    ///
+    /// It stands in for an urgent intent whose account cannot pay, whose signer fails, or that is not mined although half of the
+    /// time is gone in which its price rises: once for each intent, with the same deadline, and so that both together cost at most
+    /// what is at stake.
+    pub fn rescue(mut self, account: Address) -> Self {
+        self.options.rescue = Some(account);
         self
     }
 

@@ -185,7 +185,7 @@ impl Inner {
         let policy = self.policy(now);
         let (nonce, fees) = (u64::from(u32::MAX), Fees::new(policy.max_fee_cap, policy.max_priority_fee));
         let (seen, gas_limit) = (record.clone(), gas);
-        let draft = Draft { seen, gas_limit, nonce, fees, displaces: None, signed: None };
+        let draft = Draft { counterpart: None, seen, gas_limit, nonce, fees, displaces: None, signed: None };
         let mut tx = Vec::new();
         self.transaction(now, &draft).encode_for_signing(&mut tx);
         let l1 = self.number(GAS_PRICE_ORACLE, getL1FeeCall { tx: tx.into() }, now.head).await?;

@@ -60,9 +60,11 @@ pub(super) mod tests {
     use crate::{Intent, TxStatus};
 
     pub(in crate::transactor) fn record(id: i64, intent: impl FnOnce(Intent) -> Intent) -> TxRecord {
+        let intent = intent(Intent::new("key", Address::ZERO, Address::ZERO, Vec::new()));
         TxRecord {
             id: TxId(id),
-            intent: intent(Intent::new("key", Address::ZERO, Address::ZERO, Vec::new())),
+            asked_deadline: intent.deadline,
+            intent,
             chain_id: 1,
             status: TxStatus::Unsent,
             nonce: None,
@@ -75,6 +77,8 @@ pub(super) mod tests {
             inclusion: None,
             raise: None,
             filler: false,
+            parent: None,
+            relieved: false,
             created_at: SystemTime::UNIX_EPOCH,
             updated_at: SystemTime::UNIX_EPOCH,
         }

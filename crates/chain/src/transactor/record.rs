@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
-use super::{Fees, Intent, Raise, TxId, Wei};
+use super::{Deadline, Fees, Intent, Raise, TxId, Wei};
 
 /// How far an intent has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -298,6 +298,13 @@ pub struct TxRecord {
     pub raise: Option<Raise>,
     /// Whether it is the transactor's own and only uses up a nonce.
     pub filler: bool,
+    /// The intent that it is the rescue of: the transactor's own, which sends that one's [`Fallback`](crate::Fallback).
+    pub parent: Option<TxId>,
+    /// Whether its purpose is served, for now, by its rescue or by the intent that it is the rescue of: then [`Self::intent`]
+    /// is an ordinary one, without a deadline and a stake.
+    pub relieved: bool,
+    /// Its deadline, even if it is relieved of it.
+    pub(super) asked_deadline: Option<Deadline>,
     /// When it was submitted.
     pub created_at: SystemTime,
     /// When anything of it changed last.

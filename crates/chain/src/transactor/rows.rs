@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::terms::Terms;
-use super::{Attempt, Fees, Inclusion, Intent, TxId, TxRecord};
+use super::{Attempt, Fees, Inclusion, Intent, Priority, TxId, TxRecord};
 use crate::schema::{chain_attempts, chain_txs};
 use crate::sql;
 
@@ -24,10 +24,12 @@ pub(super) struct Row {
     kind: String,
     subject: String,
     terms: String,
+    parent: Option<i64>,
     filler: bool,
     status: String,
     ending: Option<String>,
     watched: bool,
+    relieved: bool,
     nonce: Option<i64>,
     bound: Option<i64>,
     gas_limit: Option<i64>,
@@ -62,14 +64,21 @@ impl Row {
         let terms: Terms = from_json("terms of a transaction", &self.terms)?;
         let obstacle = self.obstacle.map(|json| from_json("obstacle", &json)).transpose()?;
         let raise = self.raise.map(|json| from_json("raise of a fee", &json)).transpose()?;
+        let asked = terms.onto(
+            Intent::new(self.key, self.sender.bytes().into(), self.recipient.bytes().into(), self.input)
+                .value(self.value.into())
+                .kind(self.kind)
+                .subject(self.subject),
+        );
+        let asked_deadline = asked.deadline;
+        let intent = if self.relieved {
+            Intent { priority: Priority::Normal.min(asked.priority), deadline: None, stake: None, ..asked }
+        } else {
+            asked
+        };
         Ok(TxRecord {
             id: TxId(self.id),
-            intent: terms.onto(
-                Intent::new(self.key, self.sender.bytes().into(), self.recipient.bytes().into(), self.input)
-                    .value(self.value.into())
-                    .kind(self.kind)
-                    .subject(self.subject),
-            ),
+            intent,
             chain_id: sql::number("chain id", self.chain_id)?,
             status: self.status.parse().map_err(|e| corrupt("transaction status", e))?,
             nonce: optional("nonce", self.nonce)?,
@@ -85,6 +94,9 @@ impl Row {
             inclusion,
             raise,
             filler: self.filler,
+            parent: self.parent.map(TxId),
+            relieved: self.relieved,
+            asked_deadline,
             created_at: self.created_at.into(),
             updated_at: self.updated_at.into(),
         })

@@ -59,7 +59,7 @@ impl Inner {
                 self.obstruct(record, Some(obstacle)).await?;
                 continue;
             }
-            if !memory.signing.may_begin(record.id, pause) {
+            if !memory.signing.may_begin(record.id, pause) || item.is_held_back() {
                 continue;
             }
             // An urgent one that is on its way already may move ahead of what is stuck.
@@ -179,14 +179,15 @@ impl Inner {
         let is_urgent = candidate.priority == Priority::Urgent;
         let free = account.free_for(record.id, candidate.rank, is_urgent, slot.displaces);
         let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
-        let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).beside(beside);
+        let bid = item.bid(slot.nonce, account.latest, gas_limit, balance);
+        let mut bid = bid.beside(item.beside(beside));
         let at_nonce = self.held_at(account, slot.nonce).await?;
         bid.own = slot.displaces.is_none() && at_nonce == item.held_at(slot.nonce);
         let outbid = memory.outbid.get(&record.id).copied();
         bid.held = [at_nonce, outbid].into_iter().flatten().reduce(Fees::join);
         let obstacle = match price(&self.policy(now), &now.market, &bid, now.time) {
             Price::Offer(fees) => {
-                let draft = draft(record, slot, gas_limit, fees, None);
+                let draft = draft(item, slot, gas_limit, fees, None);
                 account.fly(&draft, candidate.rank);
                 return Ok(Some(draft));
             }
@@ -195,7 +196,7 @@ impl Inner {
                 let own = item.attempts.iter().filter(|attempt| attempt.nonce == slot.nonce);
                 if let Some(newest) = own.max_by_key(|attempt| attempt.fees.max_fee) {
                     let attempt = Attempt { head: now.head, ..newest.clone() };
-                    let draft = draft(record, slot, gas_limit, newest.fees, Some(attempt));
+                    let draft = draft(item, slot, gas_limit, newest.fees, Some(attempt));
                     account.fly(&draft, candidate.rank);
                     return Ok(Some(draft));
                 }
@@ -374,7 +375,7 @@ impl Inner {
                 Gas::Poor | Gas::TooMuch(_) => continue,
             };
             let rank = rank(&record, now.time);
-            let item = Item { record, attempts: Vec::new(), burnt: 0 };
+            let item = Item { record, attempts: Vec::new(), burnt: 0, counterpart: None };
             let balance = account.free_for(item.record.id, rank, false, slot.displaces);
             let balance = balance.saturating_sub(beside);
             let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).beside(beside);
@@ -383,7 +384,7 @@ impl Inner {
             match price(&self.policy(now), &now.market, &bid, now.time) {
                 Price::Offer(fees) => {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, "nobody can use this nonce; filling it");
-                    fillers.push(draft(&item.record, slot, gas_limit, fees, None));
+                    fillers.push(draft(&item, slot, gas_limit, fees, None));
                 }
                 Price::Keep | Price::Wait { .. } | Price::Poor { .. } => {}
             }
@@ -415,6 +416,9 @@ impl Inner {
             inclusion: None,
             raise: None,
             filler: true,
+            parent: None,
+            relieved: false,
+            asked_deadline: None,
             created_at: SystemTime::now(),
             updated_at: SystemTime::now(),
         }
@@ -522,9 +526,10 @@ fn candidate(record: &TxRecord, chain_now: u64) -> Candidate {
     }
 }
 
-fn draft(record: &TxRecord, slot: Slot, gas_limit: u64, fees: Fees, signed: Option<Attempt>) -> Draft {
+fn draft(item: &Item, slot: Slot, gas_limit: u64, fees: Fees, signed: Option<Attempt>) -> Draft {
     let Slot { nonce, displaces } = slot;
-    Draft { seen: record.clone(), gas_limit, nonce, fees, displaces, signed }
+    let (seen, counterpart) = (item.record.clone(), item.counterpart);
+    Draft { seen, counterpart, gas_limit, nonce, fees, displaces, signed }
 }
 
 pub(super) fn call(record: &TxRecord) -> Call<'_> {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::changes::Signed;
 use super::memory::{AccountMemory, Now};
+use super::rescue::Counterpart;
 use super::{Attempt, Fate, Fees, Inner, Obstacle, TxId, TxRecord};
 use crate::ChainError;
 
@@ -27,6 +28,8 @@ const LOST: Duration = Duration::from_secs(15);
 pub(super) struct Draft {
     /// The intent, as it was when that was decided.
     pub(super) seen: TxRecord,
+    /// What may be paid for the same purpose, as it was then.
+    pub(super) counterpart: Option<Counterpart>,
     pub(super) gas_limit: u64,
     pub(super) nonce: u64,
     pub(super) fees: Fees,
@@ -38,8 +41,8 @@ pub(super) struct Draft {
 
 impl Draft {
     fn with(self, attempt: Attempt) -> Signed {
-        let Self { seen, gas_limit, displaces, .. } = self;
-        Signed { seen, gas_limit, attempt, displaces }
+        let Self { seen, counterpart, gas_limit, displaces, .. } = self;
+        Signed { seen, counterpart, gas_limit, attempt, displaces }
     }
 }
 

@@ -9,7 +9,7 @@ use privatix_db::types::Addr;
 use privatix_db::{Conn, DbError, on};
 
 use super::rows::{AttemptRow, Row, read_all};
-use super::{Attempt, TxFilter, TxId, TxRecord, TxStatus};
+use super::{Attempt, TxFilter, TxId, TxRecord, TxStatus, rescue};
 use crate::schema::{chain_attempts, chain_txs};
 use crate::sql;
 
@@ -50,7 +50,30 @@ pub(super) async fn list(conn: &mut Conn, filter: &TxFilter) -> Result<Vec<TxRec
     read_all(rows)
 }
 
-/// What reverted tries with the same purpose have cost, in wei: those of the same kind, subject and deadline.
+/// The rescue of an intent.
+pub(super) async fn child(conn: &mut Conn, parent: TxId) -> Result<Option<TxRecord>, DbError> {
+    let row: Option<Row> = on!(conn, |c| {
+        chain_txs::table
+            .filter(chain_txs::parent.eq(parent.0))
+            .select(Row::as_select())
+            .first(c)
+            .await
+            .optional()
+    })?;
+    row.map(Row::read).transpose()
+}
+
+/// The rescue of an intent, or the intent that it is the rescue of.
+pub(super) async fn counterpart(conn: &mut Conn, record: &TxRecord) -> Result<Option<TxRecord>, DbError> {
+    match record.parent {
+        Some(parent) => get(conn, parent).await,
+        None if record.intent.fallback.is_some() => child(conn, record.id).await,
+        None => Ok(None),
+    }
+}
+
+/// What reverted tries with the purpose of an intent, which is no rescue, have cost, in wei: those of the same kind, subject and
+/// deadline. And what their rescues have cost, or can.
 pub(super) async fn burnt(conn: &mut Conn, record: &TxRecord) -> Result<u128, DbError> {
     let intent = &record.intent;
     let filter = TxFilter {
@@ -62,10 +85,17 @@ pub(super) async fn burnt(conn: &mut Conn, record: &TxRecord) -> Result<u128, Db
         ..TxFilter::default()
     };
     let failed = list(conn, &filter).await?;
-    let same =
-        failed.iter().filter(|other| other.id != record.id && other.intent.deadline == intent.deadline);
-    let costs = same.filter_map(|other| other.inclusion.map(|inclusion| inclusion.cost()));
-    Ok(costs.fold(0, u128::saturating_add))
+    let is_same = |other: &TxRecord| other.id != record.id && other.asked_deadline == record.asked_deadline;
+    let mut burnt: u128 = 0;
+    for other in failed.iter().filter(|other| is_same(other)) {
+        burnt = burnt.saturating_add(other.inclusion.map_or(0, |inclusion| inclusion.cost()));
+        if let Some(rescue) = counterpart(conn, other).await? {
+            let attempts = attempts(conn, rescue.id).await?;
+            let signed = if rescue.status.is_open() { attempts.as_slice() } else { &[] };
+            burnt = burnt.saturating_add(rescue::cost(&rescue, signed, 0, None));
+        }
+    }
+    Ok(burnt)
 }
 
 /// Written out, so that SQLite finds the index of the working set.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deadline, Intent, Priority, TxId, Wei};
+use super::{Deadline, Fallback, Intent, Priority, TxId, Wei};
 
 /// The part of an [`Intent`] that only the transactor's decisions read. Names that are not stored have their defaults, so
 /// that an intent of an earlier version reads as one without a deadline.
@@ -18,6 +18,8 @@ pub(super) struct Terms {
     after: Option<TxId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     repeatable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<Fallback>,
 }
 
 impl Terms {
@@ -28,12 +30,13 @@ impl Terms {
             stake: intent.stake,
             after: intent.after,
             repeatable: intent.repeatable,
+            fallback: intent.fallback.clone(),
         }
     }
 
     pub(super) fn onto(self, intent: Intent) -> Intent {
-        let Self { priority, deadline, stake, after, repeatable } = self;
-        Intent { priority, deadline, stake, after, repeatable, ..intent }
+        let Self { priority, deadline, stake, after, repeatable, fallback } = self;
+        Intent { priority, deadline, stake, after, repeatable, fallback, ..intent }
     }
 }
 
@@ -52,6 +55,7 @@ mod tests {
             .deadline(Deadline::new(10, 5))
             .stake(u128::MAX)
             .after(TxId(3))
+            .fallback(Address::repeat_byte(7), vec![1, 2])
             .repeatable();
         let stored = serde_json::to_string(&Terms::of(&asked)).unwrap();
         assert_eq!(serde_json::from_str::<Terms>(&stored).unwrap().onto(plain.clone()), asked);

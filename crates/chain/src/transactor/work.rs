@@ -8,6 +8,7 @@ use privatix_db::Conn;
 
 use super::account::Item;
 use super::memory::{Memory, Now, SeenHead};
+use super::rescue::Counterpart;
 use super::{
     Inner, Obstacle, TransactorState, TxChange, TxId, TxRecord, TxStatus, TxUpdate, TxWaiting, changes, table,
 };
@@ -92,7 +93,7 @@ impl Inner {
             memory.checked = true;
             memory.worked = true;
         }
-        let accounts = self.working_set().await?;
+        let accounts = self.working_set(memory).await?;
         if accounts.is_empty() {
             memory.accounts.clear();
             self.status.send_modify(|status| status.waiting = None);
@@ -110,6 +111,7 @@ impl Inner {
         }
         let open = table::watched(&mut *self.db.read().await?, self.chain_id).await?;
         let open: Vec<TxRecord> = open.into_iter().filter(|record| record.status.is_open()).collect();
+        self.rescue(memory, now, &open).await?;
         let waiting = open.iter().find_map(|record| {
             let obstacle = record.obstacle.clone().filter(Obstacle::is_to_be_mended)?;
             Some(TxWaiting { id: record.id, kind: record.intent.kind.clone(), obstacle })
@@ -121,13 +123,23 @@ impl Inner {
         trouble.map_or(Ok(open.len()), Err)
     }
 
-    async fn working_set(&self) -> Result<BTreeMap<Address, Vec<Item>>, ChainError> {
+    async fn working_set(&self, memory: &Memory) -> Result<BTreeMap<Address, Vec<Item>>, ChainError> {
         let mut conn = self.db.read().await?;
         let records = table::watched(&mut conn, self.chain_id).await?;
         let mut attempts = table::watched_attempts(&mut conn, self.chain_id).await?;
-        let mut burnt = BTreeMap::new();
-        for record in records.iter().filter(|r| r.status.is_open() && r.intent.stake.is_some()) {
-            burnt.insert(record.id, table::burnt(&mut conn, record).await?);
+        let (mut burnt, mut counterparts) = (BTreeMap::new(), BTreeMap::new());
+        for record in records.iter().filter(|r| r.status.is_open()) {
+            let other = table::counterpart(&mut conn, record).await?;
+            if record.intent.stake.is_some() {
+                let purpose = other.as_ref().filter(|_| record.parent.is_some()).unwrap_or(record);
+                burnt.insert(record.id, table::burnt(&mut conn, purpose).await?);
+            }
+            if let Some(other) = other {
+                let of_account = memory.accounts.get(&other.intent.from);
+                let latest = of_account.and_then(|account| account.latest).unwrap_or(0);
+                let attempts = table::attempts(&mut conn, other.id).await?;
+                counterparts.insert(record.id, Counterpart::of(&other, &attempts, latest));
+            }
         }
         drop(conn);
         let open = records.iter().filter(|record| record.status.is_open()).count();
@@ -136,7 +148,9 @@ impl Inner {
         for record in records {
             let attempts = attempts.remove(&record.id).unwrap_or_default();
             let burnt = burnt.remove(&record.id).unwrap_or(0);
-            accounts.entry(record.intent.from).or_default().push(Item { record, attempts, burnt });
+            let counterpart = counterparts.remove(&record.id);
+            let item = Item { record, attempts, burnt, counterpart };
+            accounts.entry(item.record.intent.from).or_default().push(item);
         }
         Ok(accounts)
     }
@@ -251,7 +265,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Reports changes to the sink, inside the transaction that stores them. The transactor's own intents are its own affair.
+    /// Reports changes to the sink, and has them act on the intent's counterpart, inside the transaction that stores them. The
+    /// transactor's own intents are its own affair.
     pub(super) async fn report(
         &self,
         conn: &mut Conn,
@@ -259,9 +274,14 @@ impl Inner {
         changes: &[TxChange],
     ) -> Result<TxRecord, ChainError> {
         let record = table::get(conn, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
-        for change in changes.iter().filter(|_| !record.filler) {
-            let reported = self.sink.changed(conn, &record, *change).await;
-            reported.map_err(|e| ChainError::TxSink { tx: id, source: e.into_inner() })?;
+        for change in changes {
+            if record.is_own() {
+                self.sink.changed_own(&record, *change);
+            } else {
+                let reported = self.sink.changed(conn, &record, *change).await;
+                reported.map_err(|e| ChainError::TxSink { tx: id, source: e.into_inner() })?;
+            }
+            self.affect_counterpart(conn, &record, *change).await?;
         }
         Ok(record)
     }
@@ -276,9 +296,7 @@ impl Inner {
             }
         }
         self.announce(record);
-        if !record.filler {
-            self.sink.committed();
-        }
+        self.sink.committed();
     }
 }
 

@@ -25,6 +25,7 @@ mod oddities;
 mod proxied;
 mod refused;
 mod reorg;
+mod rescue;
 mod secrets;
 mod several;
 mod signers;

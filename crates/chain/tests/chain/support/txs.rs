@@ -29,6 +29,7 @@ struct Inner {
     refuse: Mutex<Option<String>>,
     committed: Mutex<u32>,
     changes: Mutex<Vec<(TxId, TxChange)>>,
+    own: Mutex<Vec<(TxId, TxChange)>>,
 }
 
 /// The intent, how it ended, and why if it failed.
@@ -48,6 +49,11 @@ impl Outcomes {
     /// All calls, in order, those that were rolled back included.
     pub fn changes(&self) -> Vec<(TxId, TxChange)> {
         self.0.changes.lock().clone()
+    }
+
+    /// All calls about what the transactor made by itself.
+    pub fn own_changes(&self) -> Vec<(TxId, TxChange)> {
+        self.0.own.lock().clone()
     }
 
     /// How often a commit was reported.
@@ -88,6 +94,10 @@ impl TxSink for Outcomes {
             return Err(SinkError::new("the test refuses"));
         }
         Ok(())
+    }
+
+    fn changed_own(&self, record: &TxRecord, change: TxChange) {
+        self.0.own.lock().push((record.id, change));
     }
 
     fn committed(&self) {

@@ -1,0 +1,89 @@
+//! Makes rescues, and keeps them and their parents in step. What is to be done is decided in [`rescue`](super::rescue).
+
+use std::time::{Duration, Instant};
+
+use privatix_db::Conn;
+
+use super::changes::{self, Origin};
+use super::memory::{Memory, Now};
+use super::rescue::{self, Effect};
+use super::{Cancelled, Ending, Inner, TxChange, TxRecord, TxStatus, table};
+use crate::ChainError;
+
+impl Inner {
+    /// Has the rescue account send the fallbacks of those that need it.
+    pub(super) async fn rescue(
+        &self,
+        memory: &mut Memory,
+        now: Now,
+        open: &[TxRecord],
+    ) -> Result<(), ChainError> {
+        let Some(rescuer) = self.options.rescue else { return Ok(()) };
+        let unsigned: Vec<_> = open.iter().filter(|r| rescue::is_unsigned(r)).map(|r| r.id).collect();
+        memory.unsigned.retain(|id, _| unsigned.contains(id));
+        for id in unsigned {
+            memory.unsigned.entry(id).or_insert_with(Instant::now);
+        }
+        for record in open {
+            let unsigned = memory.unsigned.get(&record.id).map_or(Duration::ZERO, Instant::elapsed);
+            let cause = |record: &TxRecord| rescue::cause(record, rescuer, now.time, unsigned);
+            if cause(record).is_none()
+                || table::child(&mut *self.db.read().await?, record.id).await?.is_some()
+            {
+                continue;
+            }
+            let mut tx = self.db.begin().await?;
+            // As it is now: it may have been cancelled.
+            let Some(parent) = table::get(&mut tx, record.id).await? else { continue };
+            let (Some(cause), Some(child)) = (cause(&parent), rescue::child(&parent.intent, rescuer)) else {
+                continue;
+            };
+            let id = changes::submit(&mut tx, self.chain_id, &child, Origin::RescueOf(parent.id)).await?;
+            tx.commit().await?;
+            tracing::warn!(tx = %parent.id, kind = %parent.intent.kind, rescue = %id, account = %rescuer, %cause, "the rescue account does what the transaction is for");
+            self.announce(&self.reload(id).await?);
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// What a change of an intent means for its counterpart, in the transaction that stores the change.
+    pub(super) async fn affect_counterpart(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+        change: TxChange,
+    ) -> Result<(), ChainError> {
+        let effect = rescue::effect(record.parent.is_some(), record.status, change);
+        if effect == Effect::Nothing {
+            return Ok(());
+        }
+        let Some(other) = table::counterpart(conn, record).await? else { return Ok(()) };
+        match effect {
+            Effect::Nothing => {}
+            Effect::Relieved => changes::set_relieved(conn, other.id, true).await?,
+            Effect::Pressed => changes::set_relieved(conn, other.id, false).await?,
+            Effect::Cancelled => drop(self.cancel_open(conn, &other).await?),
+        }
+        Ok(())
+    }
+
+    /// Cancels an intent, unless it is over. One that is in a block ends so only if a reorg takes that back.
+    pub(super) async fn cancel_open(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+    ) -> Result<Cancelled, ChainError> {
+        if !record.status.is_open() {
+            return Ok(Cancelled::Requested);
+        }
+        if record.status == TxStatus::Unsent && table::attempts(conn, record.id).await?.is_empty() {
+            changes::end(conn, record.id, TxStatus::Cancelled, None, false).await?;
+            // Boxed, because the report of a parent cancels its child.
+            Box::pin(self.report(conn, record.id, &[TxChange::Cancelled])).await?;
+            return Ok(Cancelled::Done);
+        }
+        changes::set_ending(conn, record.id, Ending::Cancelled, None).await?;
+        Ok(Cancelled::Requested)
+    }
+}
