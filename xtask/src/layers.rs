@@ -12,6 +12,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-channel", "privatix-db", "privatix-net", "privatix-socket-queue"],
     &["privatix-billing", "privatix-contracts", "privatix-jobs"],
     &["privatix-offering", "privatix-testkit"],
+    &["privatix-market"],
     &["privatix-chain", "privatix-store", "privatix-somc", "privatix-adapter"],
     &["privatix-plugin-proxy", "privatix-tor"],
     &["privatix-node"],
@@ -32,7 +33,8 @@ pub const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("privatix-somc", &["privatix-contracts", "privatix-db"]),
     ("privatix-adapter", &["privatix-billing", "privatix-contracts", "privatix-db"]),
     ("privatix-plugin-proxy", &["privatix-billing", "privatix-contracts", "privatix-db"]),
-    ("privatix-chain", &["privatix-billing", "privatix-offering"]),
+    ("privatix-chain", &["privatix-billing", "privatix-market", "privatix-offering"]),
+    ("privatix-market", &["privatix-contracts", "privatix-db", "privatix-jobs", "privatix-net"]),
     ("privatix-store", &["privatix-contracts"]),
     ("privatix-tor", &["privatix-contracts", "privatix-db"]),
     // Whoever embeds a role and wants no Tor does not build it.
@@ -40,7 +42,7 @@ pub const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of pure decisions.
-pub const PURE: &[&str] = &["privatix-channel", "privatix-billing", "privatix-offering"];
+pub const PURE: &[&str] = &["privatix-channel", "privatix-billing", "privatix-offering", "privatix-market"];
 
 /// What a pure crate must not depend on, directly or through others.
 pub const IMPURE: &[&str] = &[
