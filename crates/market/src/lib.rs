@@ -1,6 +1,7 @@
 //! What an agent and a client decide about their channels, as pure functions: no clock, no randomness, no I/O.
 //!
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
+//! - [`Served`] and [`Stopwatch`]: time in which the node served, by which patience is measured.
 //!
 //! # Example
 //!
@@ -22,11 +23,13 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod bid;
+mod clock;
 mod purpose;
 mod rate;
 
 pub use self::{
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
+    clock::{Served, Stopwatch},
     purpose::{Asset, EffectId, OrderId, Purpose, Subject},
     rate::{Rate, Wei},
 };
