@@ -208,7 +208,9 @@ impl Node {
         let mut cancelled = 0_usize;
         let open = transactor.open_intents(conn).await?;
         let uncertain = |record: &&TxRecord| {
-            record.created_at <= backed_up_at && record.inclusion.is_none() && !record.filler
+            // The transactor's own follow those that they are for.
+            let is_own = record.filler || record.parent.is_some();
+            record.created_at <= backed_up_at && record.inclusion.is_none() && !is_own
         };
         for record in open.iter().filter(uncertain) {
             transactor.cancel(conn, record.id).await?;
