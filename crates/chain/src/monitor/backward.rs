@@ -118,7 +118,10 @@ impl Inner {
     async fn begin_search(&self, cursor: &Cursor, recent: &Recent) -> Result<Step, ChainError> {
         let back = Back::from(cursor.start, cursor.next, recent.blocks);
         let stream = &self.options.stream;
+        let at = (cursor.next, cursor.part);
         let mut tx = self.db.begin().await?;
+        // Not if another one has moved on meanwhile, without the recent interests.
+        cursor::advance(&mut tx, stream, at, at).await?;
         cursor::set_interests(&mut tx, stream, &Interest::stored(&self.all_interests())).await?;
         cursor::set_back(&mut tx, stream, None, Some(back)).await?;
         tx.commit().await?;
