@@ -3,11 +3,14 @@
 //! An endpoint in this process makes up a busy market: one log in ten announces an offering, eight in ten open or close a
 //! stranger's channel under one, one in ten settles a channel, of which one in ten is our own. Blocks hold 100 logs each; answers
 //! are limited to 10,000 logs, as providers do. The plain loop asks for 100 blocks at a time and throws the logs away. The
-//! monitor also asks for the header of each block, which is 100 requests in place of one.
+//! monitor also asks for the headers of the first and the last block of each range and of those near the head; of an endpoint
+//! whose logs do not bear the times of their blocks, as those of older nodes, for that of each block: 100 requests in place of
+//! one.
 //!
 //! ```text
 //! cargo bench -p privatix-chain --bench catch_up              # 20,000 logs
 //! cargo bench -p privatix-chain --bench catch_up -- 1000000
+//! cargo bench -p privatix-chain --bench catch_up -- 1000000 without-times
 //! ```
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 #![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates are for people")]
@@ -69,6 +72,11 @@ fn opened(number: u64) -> PSC::ChannelOpened {
         deposit: U96::from(1_000_000),
         fee: 1_000,
     }
+}
+
+/// The time of a block.
+fn time(block: u64) -> u64 {
+    1_700_000_000 + block
 }
 
 /// The log with this number.
@@ -133,6 +141,8 @@ fn topped_up(of: &PSC::ChannelOpened) -> alloy::primitives::LogData {
 /// An endpoint that answers what a monitor asks.
 struct Market {
     logs: u64,
+    /// Whether logs bear the times of their blocks.
+    times: bool,
     requests: AtomicU64,
 }
 
@@ -205,7 +215,7 @@ impl Market {
                 if (to + 1 - from) * PER_BLOCK > MOST {
                     return Err(format!("query returned more than {MOST} results"));
                 }
-                Self::logs(from, to.min(self.head()))
+                self.logs(from, to.min(self.head()))
             }
             other => return Err(format!("the method {other} does not exist")),
         })
@@ -216,17 +226,19 @@ impl Market {
             r#"{{"number":"{number:#x}","hash":"{}","parentHash":"{}","timestamp":"{:#x}","baseFeePerGas":"0x7","logsBloom":"0x{}","transactionsRoot":"{}","transactions":[]}}"#,
             numbered("block", number),
             numbered("block", number.saturating_sub(1)),
-            1_700_000_000 + number,
+            time(number),
             "ff".repeat(256),
             numbered("root", 0),
         )
     }
 
     /// Block 1 holds the logs from 0 on.
-    fn logs(from: u64, to: u64) -> String {
+    fn logs(&self, from: u64, to: u64) -> String {
         let mut answer = String::from("[");
         for block in from.max(1)..=to {
             let hash = numbered("block", block);
+            let time =
+                if self.times { format!(r#","blockTimestamp":"{:#x}""#, time(block)) } else { String::new() };
             for index in 0..PER_BLOCK {
                 let number = (block - 1) * PER_BLOCK + index;
                 let data = event(number);
@@ -234,7 +246,7 @@ impl Market {
                 let comma = if answer.len() > 1 { "," } else { "" };
                 write!(
                     answer,
-                    r#"{comma}{{"address":"{CONTRACT:#x}","topics":[{}],"data":"0x{}","blockNumber":"{block:#x}","blockHash":"{hash}","transactionHash":"{}","transactionIndex":"{:#x}","logIndex":"{index:#x}","removed":false}}"#,
+                    r#"{comma}{{"address":"{CONTRACT:#x}","topics":[{}],"data":"0x{}","blockNumber":"{block:#x}","blockHash":"{hash}","transactionHash":"{}","transactionIndex":"{:#x}","logIndex":"{index:#x}","removed":false{time}}}"#,
                     topics.join(","),
                     hex::encode(&data.data),
                     numbered("tx", number / 4),
@@ -386,11 +398,12 @@ async fn catch_up(endpoint: Endpoint, market: &Market) -> (Duration, Option<[Dur
 fn main() {
     let size = std::env::args().find_map(|argument| argument.parse().ok());
     let logs: u64 = size.unwrap_or(20_000) / PER_BLOCK * PER_BLOCK;
+    let times = std::env::args().all(|argument| argument != "without-times");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let market = Arc::new(Market { logs, requests: AtomicU64::new(0) });
+        let market = Arc::new(Market { logs, times, requests: AtomicU64::new(0) });
         let server = tokio::spawn(Arc::clone(&market).serve(listener));
         let endpoint = Endpoint::new(&url).unwrap();
         let before = plain(&endpoint, &market).await;
@@ -399,7 +412,8 @@ fn main() {
         let monitor_asked = market.requests.load(Ordering::Relaxed);
         let after = plain(&endpoint, &market).await;
         let plain = before.min(after);
-        println!("{logs} logs in {} blocks", market.head());
+        let with = if times { "with" } else { "without" };
+        println!("{logs} logs in {} blocks, {with} times", market.head());
         println!("plain loop: {:.0} logs/s ({asked} requests)", rate(logs, plain));
         println!("monitor and store: {:.0} logs/s ({monitor_asked} requests)", rate(logs, taken));
         println!("ratio: {:.2}", plain.as_secs_f64() / taken.as_secs_f64());

@@ -79,8 +79,10 @@ pub(super) struct Answer<'a> {
     pub(super) parent: Option<B256>,
     /// Each filter with what came back for it.
     pub(super) logs: &'a [(Filter, Vec<Log>)],
-    /// Headers of `from`, of `to`, of all blocks with logs, and maybe of more.
+    /// Headers of `from`, of `to`, of all blocks with logs that are not in `times`, and maybe of more.
     pub(super) headers: &'a BTreeMap<u64, BlockHeader>,
+    /// The [times of blocks](times) by their logs.
+    pub(super) times: &'a BTreeMap<u64, u64>,
 }
 
 /// Checks logs by themselves: all are what was asked for. Gives the blocks whose headers are needed to go on.
@@ -111,6 +113,31 @@ pub(super) fn blocks_with_logs(
     Ok(blocks)
 }
 
+/// The times of blocks in seconds, as their logs give them: of each block whose logs all bear the same time and the same hash.
+/// Newer nodes put the time into each log, so that no header is needed for it.
+pub(super) fn times(answers: &[(Filter, Vec<Log>)]) -> BTreeMap<u64, u64> {
+    let mut seen: BTreeMap<u64, Option<(u64, B256)>> = BTreeMap::new();
+    for log in answers.iter().flat_map(|(_, logs)| logs) {
+        let Some(block) = log.block_number else { continue };
+        let bears = log.block_timestamp.zip(log.block_hash);
+        seen.entry(block)
+            .and_modify(|known| *known = known.filter(|known| bears == Some(*known)))
+            .or_insert(bears);
+    }
+    seen.into_iter().filter_map(|(block, bears)| Some((block, bears?.0))).collect()
+}
+
+/// Whether times by logs go with those of headers: none is below that of an earlier block.
+pub(super) fn go_together(times: &BTreeMap<u64, u64>, headers: &BTreeMap<u64, BlockHeader>) -> bool {
+    let of_headers = headers.values().map(|header| (header.number, header.timestamp));
+    let mut all: Vec<(u64, u64)> =
+        times.iter().map(|(block, time)| (*block, *time)).chain(of_headers).collect();
+    all.sort_unstable();
+    all.is_sorted_by(
+        |(earlier, before), (later, after)| if earlier == later { before == after } else { before <= after },
+    )
+}
+
 /// Blocks that by their bloom filter may hold matching logs, of which the answer has none. Bloom filters err only on
 /// the side of "may", so each must be asked for by its hash before it is believed to be empty.
 pub(super) fn suspiciously_empty(
@@ -133,7 +160,7 @@ pub(super) fn assemble(answer: &Answer<'_>) -> Result<ConfirmedBatch, Inconsiste
     for (filter, found) in answer.logs {
         blocks_with_logs(answer.from, answer.to, filter, found)?;
         for log in found {
-            let log = place(log, answer.headers)?;
+            let log = place(log, answer)?;
             let position = (log.block, log.index);
             match logs.get(&position) {
                 // Two filters may match one log.
@@ -151,17 +178,25 @@ pub(super) fn assemble(answer: &Answer<'_>) -> Result<ConfirmedBatch, Inconsiste
     })
 }
 
-fn place(log: &Log, headers: &BTreeMap<u64, BlockHeader>) -> Result<ConfirmedLog, Inconsistency> {
+fn place(log: &Log, answer: &Answer<'_>) -> Result<ConfirmedLog, Inconsistency> {
     let (Some(block), Some(index), Some(block_hash), Some(tx)) =
         (log.block_number, log.log_index, log.block_hash, log.transaction_hash)
     else {
         return Err(Inconsistency::LogWithoutPosition(log.address()));
     };
-    let header = headers.get(&block).ok_or(Inconsistency::HeaderMissing(block))?;
-    if header.hash != block_hash {
-        return Err(Inconsistency::LogOfOtherBlock { block, index, log: block_hash, header: header.hash });
-    }
-    let block_time = block_time(header.timestamp);
+    let time = match answer.headers.get(&block) {
+        Some(header) if header.hash != block_hash => {
+            return Err(Inconsistency::LogOfOtherBlock {
+                block,
+                index,
+                log: block_hash,
+                header: header.hash,
+            });
+        }
+        Some(header) => header.timestamp,
+        None => *answer.times.get(&block).ok_or(Inconsistency::HeaderMissing(block))?,
+    };
+    let block_time = block_time(time);
     Ok(ConfirmedLog { log: log.inner.clone(), block, block_hash, block_time, tx, index })
 }
 
@@ -229,6 +264,7 @@ mod tests {
             parent: Some(hash(9)),
             logs: &[(Filter::new().address(CONTRACT), logs)],
             headers: &headers,
+            times: &BTreeMap::new(),
         })
     }
 
@@ -280,7 +316,7 @@ mod tests {
     fn headers_must_be_linked_to_each_other_and_to_what_was_processed() {
         let mut headers: BTreeMap<u64, BlockHeader> = (10..=14).map(|n| (n, header(n))).collect();
         let check = |headers: &BTreeMap<u64, BlockHeader>, parent: Option<B256>| {
-            check_links(&Answer { from: 10, to: 14, parent, logs: &[], headers })
+            check_links(&Answer { from: 10, to: 14, parent, logs: &[], headers, times: &BTreeMap::new() })
         };
         assert_eq!(check(&headers, Some(hash(9))), Ok(()));
         assert_eq!(check(&headers, Some(hash(8))), Err(Inconsistency::BrokenChain(10)));
@@ -292,6 +328,34 @@ mod tests {
         assert_eq!(check(&headers, Some(hash(9))), Ok(()));
         headers.remove(&14);
         assert_eq!(check(&headers, Some(hash(9))), Err(Inconsistency::HeaderMissing(14)));
+    }
+
+    #[test]
+    fn logs_give_the_time_of_their_block_if_they_agree_with_each_other_and_with_headers() {
+        let timed = |block, index, time| Log { block_timestamp: time, ..log(block, index) };
+        let other_hash = Log { block_hash: Some(B256::ZERO), ..timed(13, 1, Some(156)) };
+        let answers = [
+            (Filter::new(), vec![timed(11, 0, Some(132)), timed(12, 0, Some(144)), timed(12, 1, Some(145))]),
+            (
+                Filter::new(),
+                vec![timed(11, 0, Some(132)), timed(13, 0, Some(156)), other_hash, timed(14, 0, None)],
+            ),
+        ];
+        let known = times(&answers);
+        assert_eq!(known, BTreeMap::from([(11, 132)]));
+
+        let headers: BTreeMap<u64, BlockHeader> = [10, 14].map(|number| (number, header(number))).into();
+        for (time, expected) in [(119, false), (120, true), (132, true), (168, true), (169, false)] {
+            assert_eq!(go_together(&BTreeMap::from([(11, time)]), &headers), expected, "{time}");
+        }
+        assert!(!go_together(&BTreeMap::from([(11, 150), (12, 149)]), &headers));
+        assert!(!go_together(&BTreeMap::from([(10, 121)]), &headers), "its own header");
+
+        let logs = [(Filter::new().address(CONTRACT), vec![log(11, 0)])];
+        let answer = |times| Answer { from: 10, to: 14, parent: None, logs: &logs, headers: &headers, times };
+        let batch = assemble(&answer(&known)).unwrap();
+        assert_eq!(batch.logs[0].block_time, block_time(132));
+        assert_eq!(assemble(&answer(&BTreeMap::new())).unwrap_err(), Inconsistency::HeaderMissing(11));
     }
 
     #[test]

@@ -40,6 +40,26 @@ pub(super) struct Fetched {
     pub(super) theirs: Option<(Witness, Result<Testimony, ChainError>)>,
 }
 
+/// What one endpoint, and maybe a second one, gave before it was wanted.
+pub(super) struct Ahead {
+    pub(super) at: usize,
+    pub(super) fetched: Fetched,
+}
+
+impl Ahead {
+    /// Whether it is what is wanted now of the same endpoints: the range begins there, and is confirmed.
+    pub(super) fn is(&self, at: usize, wanted: &Wanted, witness: Option<&Witness>) -> bool {
+        let before = &self.fetched.wanted;
+        let checked_by = self.fetched.theirs.as_ref().map(|(witness, _)| witness.at);
+        self.at == at
+            && before.range.start() == wanted.range.start()
+            && *before.range.end() <= wanted.confirmed
+            && before.parent == wanted.parent
+            && before.interests == wanted.interests
+            && checked_by == witness.map(|witness| witness.at)
+    }
+}
+
 /// What to do about it.
 pub(super) enum Judged {
     /// It is to be applied.
@@ -163,19 +183,28 @@ impl Inner {
     ) -> Result<(ConfirmedBatch, Headers), ChainError> {
         let (from, to) = (*wanted.range.start(), *wanted.range.end());
         let wrong = |what| ChainError::Inconsistent { from, to, what };
-        let mut needed = BTreeSet::from([from, to]);
+        let mut with_logs = BTreeSet::new();
         for (filter, found) in logs {
-            needed.extend(batch::blocks_with_logs(from, to, filter, found).map_err(wrong)?);
+            with_logs.extend(batch::blocks_with_logs(from, to, filter, found).map_err(wrong)?);
         }
         // Near the head, a node that lags behind the one that reported the head may silently leave out what it lacks.
         let near_head = wanted.confirmed.saturating_sub(CHECKED_RANGE - 1);
         let all_from = if self.options.check_every_block { from } else { from.max(near_head) };
+        let times = batch::times(logs);
+        let mut needed = BTreeSet::from([from, to]);
         needed.extend(all_from..=to);
-        let headers: Headers = futures::stream::iter(needed)
-            .map(|number| async move { Ok::<_, ChainError>((number, rpc.header(number).await?)) })
-            .buffer_unordered(width)
-            .try_collect()
-            .await?;
+        needed.extend(with_logs.iter().filter(|block| !times.contains_key(block)));
+        let ask = |blocks: BTreeSet<u64>| {
+            futures::stream::iter(blocks)
+                .map(|number| async move { Ok::<_, ChainError>((number, rpc.header(number).await?)) })
+                .buffer_unordered(width)
+                .try_collect::<Headers>()
+        };
+        let mut headers = ask(needed).await?;
+        if !batch::go_together(&times, &headers) {
+            tracing::debug!(from, to, "the times of logs are not those of blocks; asking for all headers");
+            headers.extend(ask(with_logs).await?);
+        }
 
         for (filter, found) in logs {
             for header in batch::suspiciously_empty(filter, found, &headers) {
@@ -185,7 +214,7 @@ impl Inner {
                 }
             }
         }
-        let answer = Answer { from, to, parent: wanted.parent, logs, headers: &headers };
+        let answer = Answer { from, to, parent: wanted.parent, logs, headers: &headers, times: &times };
         Ok((batch::assemble(&answer).map_err(wrong)?, headers))
     }
 }

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use super::backward::{Back, PastMemory};
 use super::batch::ConfirmedBatch;
 use super::cursor::{self, Cursor};
-use super::fetch::{Headers, Judged, Wanted};
+use super::fetch::{Ahead, Headers, Judged, Wanted};
 use super::head::Recent;
 use super::lag::Lag;
 use super::witness::{Second, Witness};
@@ -41,6 +41,8 @@ pub(super) struct Memory {
     best_head: u64,
     lower_heads: u32,
     recent: Recent,
+    /// The blocks after those that the last step applied, if they were asked for meanwhile.
+    ahead: Option<Ahead>,
     pub(super) past: PastMemory,
 }
 
@@ -63,6 +65,7 @@ impl Inner {
             best_head: 0,
             lower_heads: 0,
             recent: Recent::default(),
+            ahead: None,
             past: PastMemory::new(planners),
         };
         if let Err(error) = self.show_stored().await {
@@ -162,6 +165,7 @@ impl Inner {
 
     /// One bounded piece of work, all of it by one endpoint: its answers must fit together.
     async fn step(&self, memory: &mut Memory, at: usize, rpc: &Rpc) -> Result<Step, ChainError> {
+        let ahead = memory.ahead.take();
         if !memory.checked[at] {
             self.endpoints.check_one(at, self.chain_id, &self.contracts()).await?;
             memory.checked[at] = true;
@@ -248,13 +252,46 @@ impl Inner {
         });
         let wanted =
             Wanted { range, parent: Some(cursor.hash), interests: self.followed(&cursor), confirmed };
-        let fetched = self.fetch((at, rpc), wanted, witness).await;
+        let second = witness.clone();
+        let fetched = match ahead {
+            Some(ahead) if ahead.is(at, &wanted, witness.as_ref()) => ahead.fetched,
+            _ => self.fetch((at, rpc), wanted, witness).await,
+        };
         match self.judge(&mut memory.planners, (at, rpc), fetched).await? {
-            Judged::Apply(batch, headers) => self.commit(&cursor, batch, &headers, confirmed).await?,
+            Judged::Apply(batch, headers) => {
+                let next = self.plan_ahead(memory, at, &cursor, (&batch, &headers), confirmed, second);
+                let fetch = async {
+                    match next {
+                        Some((wanted, second)) => Some(self.fetch((at, rpc), wanted, second).await),
+                        None => None,
+                    }
+                };
+                // The endpoint's work and the database's take turns otherwise.
+                let (committed, fetched) =
+                    tokio::join!(self.commit(&cursor, batch, &headers, confirmed), fetch);
+                committed?;
+                memory.ahead = fetched.map(|fetched| Ahead { at, fetched });
+            }
             Judged::Smaller => {}
             Judged::Again => memory.suspicious = true,
         }
         Ok(Step::Progress)
+    }
+
+    /// What to ask for while a batch is applied: the next blocks, if there are confirmed ones.
+    fn plan_ahead(
+        &self,
+        memory: &Memory,
+        at: usize,
+        cursor: &Cursor,
+        (batch, headers): (&ConfirmedBatch, &Headers),
+        confirmed: u64,
+        second: Option<Witness>,
+    ) -> Option<(Wanted, Option<Witness>)> {
+        let range = memory.planners[at].plan(batch.to_block.saturating_add(1), confirmed)?;
+        let range = narrowed(memory, range, confirmed, second.as_ref())?;
+        let parent = Some(headers.get(&batch.to_block)?.hash);
+        Some((Wanted { range, parent, interests: self.followed(cursor), confirmed }, second))
     }
 
     /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up

@@ -15,6 +15,7 @@ use crate::ChainError;
 use crate::rpc::{BEHIND, Evidence, Rpc};
 
 /// A second endpoint that can check the first.
+#[derive(Clone)]
 pub(super) struct Witness {
     pub(super) at: usize,
     pub(super) rpc: Rpc,

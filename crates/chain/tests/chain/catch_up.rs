@@ -1,9 +1,16 @@
 //! Catching up through endpoints that limit, stumble or leave things out.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::B256;
-use privatix_chain::{MonitorState, RangePlanner};
+use alloy::providers::Provider;
+use alloy::rpc::types::Filter;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_chain::{ConfirmedBatch, LogSink, MonitorState, RangePlanner, SinkError};
+use privatix_db::Conn;
 use privatix_testkit::Anvil;
 use serde_json::{Value, json};
 
@@ -253,6 +260,117 @@ async fn a_node_that_lags_for_a_moment_is_not_taken_for_a_reorg() {
     assert!(sink.rollbacks().is_empty());
     assert_eq!(Seen::payloads(&db).await, payloads);
     running.stop().await.unwrap();
+}
+
+/// A sink that holds each batch until the blocks after it have been asked for.
+struct UntilNextIsAsked {
+    proxy: Arc<FaultProxy>,
+    last: u64,
+    applied: Mutex<Vec<(u64, u64)>>,
+}
+
+#[async_trait]
+impl LogSink for UntilNextIsAsked {
+    async fn apply(&self, _: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
+        let before = self.applied.lock().len();
+        self.applied.lock().push((batch.from_block, batch.to_block));
+        if batch.to_block < self.last {
+            // Its own range, those before it, and the next one.
+            let next = before + 2;
+            let of_logs =
+                |asked: &Vec<String>| asked.iter().filter(|method| *method == "eth_getLogs").count();
+            self.proxy.asked("the next range", move |asked| of_logs(asked) >= next).await;
+            assert_eq!(self.proxy.count("eth_getLogs"), next, "no more than two ranges at a time");
+        }
+        Ok(())
+    }
+
+    async fn rollback(&self, _: &mut Conn, to_block: u64) -> Result<(), SinkError> {
+        panic!("nothing is undone above {to_block}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_range_is_fetched_while_one_is_applied() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    anvil.mine(49).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = Arc::new(FaultProxy::start(anvil.url()).await.unwrap());
+    let sink = Arc::new(UntilNextIsAsked { proxy: Arc::clone(&proxy), last: 50, applied: Mutex::default() });
+    let monitor =
+        monitor(&db, http(&proxy.url()), &anvil, contract).max_block_range(10).build(Arc::clone(&sink));
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    let expected: Vec<(u64, u64)> = (0..5).map(|n| (10 * n + 1, 10 * n + 10)).collect();
+    assert_eq!(*sink.applied.lock(), expected);
+    assert_eq!(proxy.count("eth_getLogs"), 5, "what was fetched ahead is not fetched again");
+    running.stop().await.unwrap();
+}
+
+/// Keeps the times of logs.
+#[derive(Default)]
+struct Times(Mutex<Vec<(u64, SystemTime)>>);
+
+#[async_trait]
+impl LogSink for Times {
+    async fn apply(&self, _: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
+        self.0.lock().extend(batch.logs.iter().map(|log| (log.block, log.block_time)));
+        Ok(())
+    }
+
+    async fn rollback(&self, _: &mut Conn, _: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_of_logs_save_the_headers_of_their_blocks_unless_they_are_wrong() {
+    let anvil = Anvil::start().await.unwrap();
+    let (contract, payloads) = sparse_chain(&anvil, 30).await;
+    anvil.mine(200).await.unwrap();
+    let mut expected = Vec::new();
+    for log in anvil.provider().get_logs(&Filter::new().address(contract).from_block(0)).await.unwrap() {
+        let block = anvil.provider().get_block(log.block_number.unwrap().into()).await.unwrap().unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(block.header.timestamp);
+        expected.push((block.header.number, time));
+    }
+    assert_eq!(expected.len(), payloads.len());
+    let times: BTreeMap<u64, u64> = expected
+        .iter()
+        .map(|(block, time)| (*block, time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()))
+        .collect();
+    let headers = async |given: fn(u64) -> Option<u64>| {
+        let (_dir, db) = fresh().await;
+        let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+        let times = times.clone();
+        proxy.rule(move |method, _| {
+            let times = times.clone();
+            if method != "eth_getLogs" {
+                return Verdict::Forward;
+            }
+            Verdict::Change(Box::new(move |mut logs| {
+                for log in logs.as_array_mut().unwrap() {
+                    let block = log["blockNumber"].as_str().unwrap().trim_start_matches("0x").to_owned();
+                    let time = times[&u64::from_str_radix(&block, 16).unwrap()];
+                    log["blockTimestamp"] =
+                        given(time).map_or(Value::Null, |time| json!(format!("{time:#x}")));
+                }
+                logs
+            }))
+        });
+        let sink = Arc::new(Times::default());
+        let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).build(Arc::clone(&sink));
+        let running = Running::monitor(&monitor);
+        synced(&monitor, &anvil, 0).await;
+        running.stop().await.unwrap();
+        assert_eq!(*sink.0.lock(), expected);
+        proxy.count("eth_getBlockByNumber")
+    };
+    let without = headers(|_| None).await;
+    let with = headers(Some).await;
+    assert!(with + payloads.len() <= without, "{with} headers in place of {without}");
+    assert_eq!(headers(|_| Some(7)).await, without, "times that no block there can have are not believed");
 }
 
 #[test]
