@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_async::RunQueryDsl;
 use privatix_db::types::Micros;
 use privatix_db::{Conn, on};
@@ -51,12 +51,14 @@ pub async fn depths(
     Ok(depths.collect())
 }
 
+/// The condition of the index `job_due`, word for word.
+const JOBS: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect < 2";
+
 // The conditions are those of the indexes `job_due` and `job_suspect`, word for word.
 pub(crate) fn depths_statement(
     kinds: &[&'static str],
     now: Micros,
 ) -> Statement<(BigInt, BigInt, Nullable<BigInt>, BigInt)> {
-    const JOBS: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect < 2";
     const SUSPECTS: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect >= 2";
     let of_kind = format!(
         "SELECT ? AS place, \
@@ -69,6 +71,28 @@ pub(crate) fn depths_statement(
         let statement = statement.number(place).text(*kind).number(now.0);
         statement.text(*kind).number(now.0).text(*kind)
     })
+}
+
+/// Jobs that wait, by kind, of other kinds than `known`, at most [`MOST_COUNTED`] of each: those that no handler here ever
+/// takes.
+///
+/// # Errors
+/// [`JobsError::Db`].
+pub async fn unhandled(conn: &mut Conn, known: &[&'static str]) -> Result<Vec<(String, u64)>, JobsError> {
+    let rows: Vec<(String, i64)> = on!(conn, |c| unhandled_statement(known).load(c).await)?;
+    Ok(rows.into_iter().map(|(kind, count)| (kind, count.try_into().unwrap_or_default())).collect())
+}
+
+// Leaps from kind to kind in the index `job_due`, so that it costs the same however many jobs wait.
+fn unhandled_statement(known: &[&'static str]) -> Statement<(Text, BigInt)> {
+    let others = vec!["?"; known.len()].join(", ");
+    let statement = Statement::new(format!(
+        "WITH RECURSIVE kinds (kind) AS (SELECT min(kind) FROM job WHERE {JOBS} UNION ALL \
+         SELECT (SELECT min(job.kind) FROM job WHERE job.kind > kinds.kind AND {JOBS}) FROM kinds WHERE kinds.kind IS NOT NULL) \
+         SELECT kind, (SELECT count(*) FROM (SELECT 1 FROM job WHERE job.kind = kinds.kind AND {JOBS} LIMIT {MOST_COUNTED})) \
+         FROM kinds WHERE kind IS NOT NULL AND kind NOT IN ({others})"
+    ));
+    known.iter().fold(statement, |statement, kind| statement.text(*kind))
 }
 
 /// How many jobs have failed for good and were not reactivated; at most [`MOST_COUNTED`].

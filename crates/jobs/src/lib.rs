@@ -93,7 +93,7 @@ mod wake;
 mod worker;
 
 pub use context::{Completion, Done, JobContext};
-pub use depth::{Depth, MOST_COUNTED, depths, failed_count};
+pub use depth::{Depth, MOST_COUNTED, depths, failed_count, unhandled};
 pub use effects::Effects;
 pub use error::JobsError;
 pub use handle::Queue;

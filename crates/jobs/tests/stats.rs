@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use common::*;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_db::on;
-use privatix_jobs::{JobError, MOST_COUNTED, depths};
+use privatix_jobs::{JobError, MOST_COUNTED, depths, unhandled};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_due_jobs_is_counted_up_to_the_bound() {
@@ -30,6 +30,22 @@ async fn a_flood_of_due_jobs_is_counted_up_to_the_bound() {
     assert!(found[0].oldest_due.is_some_and(|due| due < now));
     assert_eq!((found[1].kind, found[1].due, found[1].oldest_due), ("signal", 0, None));
     assert_eq!(privatix_jobs::failed_count(&mut conn).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_kinds_without_a_handler_are_counted_by_kind() {
+    let (_dir, db) = fresh().await;
+    let mut conn = db.read().await.unwrap();
+    assert_eq!(unhandled(&mut conn, &[]).await.unwrap(), []);
+    for note in ["one", "two"] {
+        push(&db, Step::new(note, note)).await;
+    }
+    push(&db, Signal("three".into())).await;
+    let mut conn = db.read().await.unwrap();
+    let of = |kind: &str, count| (kind.to_owned(), count);
+    assert_eq!(unhandled(&mut conn, &[]).await.unwrap(), [of("signal", 1), of("step", 2)]);
+    assert_eq!(unhandled(&mut conn, &["signal", "other"]).await.unwrap(), [of("step", 2)]);
+    assert_eq!(unhandled(&mut conn, &["signal", "step"]).await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

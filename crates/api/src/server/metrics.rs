@@ -195,6 +195,11 @@ async fn of_lanes(conn: &mut Conn, lanes: &[LaneStats], text: &mut Text) -> Resu
     for lane in lanes {
         text.line("privatix_jobs_suspect", &[("lane", lane.lane)], suspects(&of(lane)));
     }
+    let help = "Jobs that wait for a version of the daemon that handles their kind.";
+    text.head("privatix_jobs_without_handler", "gauge", help);
+    for (kind, count) in privatix_jobs::unhandled(conn, &kinds).await? {
+        text.line("privatix_jobs_without_handler", &[("kind", &kind)], count);
+    }
     text.head("privatix_jobs_running", "gauge", "Jobs that run.");
     for lane in lanes {
         text.line("privatix_jobs_running", &[("lane", lane.lane)], lane.running);
