@@ -1,35 +1,85 @@
 //! What an agent and a client decide about their channels, as pure functions: no clock, no randomness, no I/O.
 //!
+//! A decision takes a [`State`] and an [`Input`] and gives a new state and [`Effect`]s: [`Party::decide`]. It has three steps:
+//! the input changes a fact, one total function gives what is wanted in that state, and the effects are what is wanted and not
+//! under way. [`Party::owners`] names what moves a state on. A state that is not final has an owner, and giving up on it is an
+//! input that leads on.
+//!
+//! - [`Agent`]: the agent's side. Built are settlement, dispute and recovery; opening, service and the client's side follow.
+//! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
 //! - [`Served`] and [`Stopwatch`]: time in which the node served, by which patience is measured.
 //!
 //! # Example
 //!
 //! ```
-//! use privatix_channel::{Amount, ChainTime, Period};
-//! use privatix_market::{AtStake, Challenge, Priority, Purpose, Rate};
-//!
-//! // The client asked to close without paying for the last 2 tokens (6 decimals), each worth 0.0005 ether.
-//! let at_stake = AtStake {
-//!     challenge: Some(Challenge { ends_at: ChainTime::new(1_700_086_400), period: Period::hours(24) }),
-//!     claimable: Amount::new(2_000_000),
-//!     rate: Some(Rate { wei_per_token: 500_000_000_000_000, decimals: 6 }),
+//! use alloy::primitives::{Address, B256};
+//! use privatix_channel::{
+//!     Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Fee, LogPosition, OnChain,
 //! };
-//! let bid = Purpose::Close { cumulative: Amount::new(12_000_000) }.bid(&at_stake);
+//! use privatix_market::*;
+//!
+//! // A channel with a deposit of 100, for which a voucher over 60 is stored.
+//! let descriptor = ChannelDescriptor {
+//!     client: Address::repeat_byte(1),
+//!     agent: Address::repeat_byte(2),
+//!     offering: B256::repeat_byte(3).into(),
+//!     nonce: 0,
+//!     signer: Address::repeat_byte(1),
+//! };
+//! let mut state = AgentState::new(ChannelId::new([4; 32].into()), descriptor);
+//! state.book.best = Amount::new(60);
+//!
+//! // The client asks to close, and admits 20 only.
+//! let at = LogPosition::new;
+//! let chain = OnChain::fold([
+//!     (at(1, 0), ChainEvent::Opened { deposit: Amount::new(100), fee: Fee::ZERO }),
+//!     (at(9, 0), ChainEvent::CloseRequested { paid: Amount::new(20), ends_at: ChainTime::new(90_000) }),
+//! ]);
+//! let policy = AgentPolicy::default();
+//! let env = Env::new(Served::new(5_000), &policy);
+//! let decision = Agent::decide(&state, &Input::Chain(chain), &env)?;
+//!
+//! // The agent closes with its voucher, urgently.
+//! let Some(Effect::Submit { seq, purpose, bid }) = decision.effects.first() else { panic!("no answer") };
+//! assert_eq!(*purpose, AgentPurpose::Close { cumulative: Amount::new(60) });
 //! assert_eq!(bid.priority, Priority::Urgent);
-//! assert_eq!(bid.stake.map(|stake| stake.get()), Some(1_000_000_000_000_000));
+//! assert!(Agent::owners(&decision.state, &env).contains(&Owner::Transaction(*seq)));
+//!
+//! // The same again has no effect.
+//! assert_eq!(Agent::decide(&decision.state, &Input::Chain(chain), &env)?.effects, []);
+//! # Ok::<(), Refused>(())
 //! ```
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod agent;
 mod bid;
+mod book;
 mod clock;
+mod effect;
+mod env;
+mod flight;
+mod input;
+mod owner;
+mod party;
 mod purpose;
 mod rate;
 
 pub use self::{
+    agent::{
+        Actual, Agent, AgentEffect, AgentEnd, AgentMessage, AgentNotice, AgentOrder, AgentOwn, AgentPolicy,
+        AgentPurpose, AgentState, Asked, Ending, NotNow, Obstacle, Replaced, Reply, Service, Target,
+    },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
+    book::Book,
     clock::{Served, Stopwatch},
+    effect::{Effect, Refused},
+    env::{ChainView, Env, Gas},
+    flight::{BlockRef, Flight, Stage},
+    input::{Answered, Fate, Input, Verified, Verifier},
+    owner::Owner,
+    party::{Decision, Party, Side, State, Wake},
     purpose::{Asset, EffectId, OrderId, Purpose, Subject},
     rate::{Rate, Wei},
 };

@@ -1,0 +1,239 @@
+//! Effects: what is wanted and not under way.
+
+use std::time::Duration;
+
+use privatix_channel::Amount;
+
+use super::wants::{self, Want};
+use super::{Agent, AgentNotice, AgentPurpose, AgentState, Asked, Obstacle, Replaced};
+use crate::{Bid, Book, Effect, Env, Flight, Owner, Priority, Served, Stage};
+
+/// Submits, collects and cancels closes and settlements.
+pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
+    if env.kept_open.is_some() {
+        // Vouchers may be missing, and a close below them would be final: also one of a batch goes.
+        cancel(state, effects, |flight| flight.purpose.is_close());
+    }
+    match wants::money(state, env) {
+        Want::Nothing => {
+            cancel(state, effects, |flight| flight.stage != Stage::Sent { batch: true });
+        }
+        Want::Wait(_) => cancel(state, effects, |flight| flight.stage == Stage::Collected),
+        Want::Now(purpose, bid) => now(state, env, effects, purpose, bid),
+        Want::Collect(purpose, _) => collect(state, env, effects, purpose),
+    }
+}
+
+/// Cancels those of `which` that wait for a batch or to be mined.
+fn cancel(
+    state: &mut AgentState,
+    effects: &mut Vec<Effect<Agent>>,
+    which: impl Fn(&Flight<AgentPurpose>) -> bool,
+) {
+    state.own.flights.retain_mut(|flight| {
+        let waits = matches!(flight.stage, Stage::Collected | Stage::Sent { .. });
+        if !waits || !which(flight) {
+            return true;
+        }
+        effects.push(Effect::Cancel { seq: flight.seq });
+        let was_sent = flight.stage.may_be_mined();
+        flight.stage = Stage::Cancelling;
+        was_sent
+    });
+}
+
+/// Wanted at once.
+fn now(
+    state: &mut AgentState,
+    env: &Env<'_, Agent>,
+    effects: &mut Vec<Effect<Agent>>,
+    purpose: AgentPurpose,
+    bid: Bid,
+) {
+    let replacement = match replacement(state, env, purpose, bid) {
+        Replacement::NotNeeded | Replacement::NotWorth | Replacement::Later(_) => return,
+        allowed => allowed,
+    };
+    if blocked(state, env).is_some() {
+        return;
+    }
+    let is_close = purpose.is_close();
+    let single = |flight: &Flight<AgentPurpose>| {
+        flight.purpose.is_close() == is_close && flight.stage == Stage::Sent { batch: false }
+    };
+    if replacement == Replacement::OfLess {
+        let challenge = state.chain.challenge_ends_at();
+        let count = if state.own.replaced.challenge == challenge { state.own.replaced.count } else { 0 };
+        state.own.replaced = Replaced { challenge, count: count.saturating_add(1), last: Some(env.served) };
+    }
+    cancel(state, effects, single);
+    // What waited for a batch goes alone, under its number.
+    let collected = state.own.flights.iter().position(|flight| flight.stage == Stage::Collected);
+    let seq = match collected {
+        Some(place) => state.own.flights.remove(place).seq,
+        None => next(&mut state.own.seq),
+    };
+    state.own.flights.push(Flight { seq, purpose, bid, stage: Stage::Sent { batch: false } });
+    effects.push(Effect::Submit { seq, purpose, bid });
+}
+
+/// Wanted in the next batch.
+fn collect(
+    state: &mut AgentState,
+    env: &Env<'_, Agent>,
+    effects: &mut Vec<Effect<Agent>>,
+    purpose: AgentPurpose,
+) {
+    if state.own.flights.iter().any(|flight| flight.stage.is_under_way()) || blocked(state, env).is_some() {
+        return;
+    }
+    let collected = state.own.flights.iter_mut().find(|flight| flight.stage == Stage::Collected);
+    let seq = match collected {
+        Some(flight) if flight.purpose == purpose => return,
+        Some(flight) => {
+            flight.purpose = purpose;
+            flight.seq
+        }
+        None => {
+            let seq = next(&mut state.own.seq);
+            let (bid, stage) = (Bid::of_batch(), Stage::Collected);
+            state.own.flights.push(Flight { seq, purpose, bid, stage });
+            seq
+        }
+    };
+    effects.push(Effect::Collect { seq, purpose });
+}
+
+/// How a wanted transaction stands to those under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replacement {
+    /// Nothing for the same is under way.
+    OfNothing,
+    /// What is under way brings as much, but is not as urgent.
+    OfTheSame,
+    /// What is under way brings less.
+    OfLess,
+    /// What is under way does it.
+    NotNeeded,
+    /// What is under way brings less, but not so much less that it is worth another price of gas; or it was replaced too often.
+    /// Else a client could raise the price that its agent pays, one unit after the other.
+    NotWorth,
+    /// The last replacement was a moment ago.
+    Later(Served),
+}
+
+pub(super) fn replacement(
+    state: &AgentState,
+    env: &Env<'_, Agent>,
+    purpose: AgentPurpose,
+    wanted: Bid,
+) -> Replacement {
+    let is_same_kind = |flight: &&Flight<AgentPurpose>| flight.purpose.is_close() == purpose.is_close();
+    let under_way = || state.own.flights.iter().filter(is_same_kind).filter(|f| f.stage.is_under_way());
+    let serves = |flight: &Flight<AgentPurpose>| match flight.stage {
+        Stage::Mined { .. } => true,
+        Stage::Sent { batch: true } => wanted.priority < Priority::Urgent,
+        _ => flight.bid.serves(&wanted),
+    };
+    if under_way().any(|flight| flight.purpose.brings(purpose) && serves(flight)) {
+        return Replacement::NotNeeded;
+    }
+    // The channel is closed by it; no other close can follow.
+    if under_way().any(|flight| flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. })) {
+        return Replacement::NotNeeded;
+    }
+    let Some(highest) = under_way().map(|flight| flight.purpose.cumulative()).max() else {
+        return Replacement::OfNothing;
+    };
+    if highest >= purpose.cumulative() {
+        return Replacement::OfTheSame;
+    }
+    let worth = |cumulative: Amount| Book::worth(cumulative, &state.chain);
+    let gain = worth(purpose.cumulative()).saturating_sub(worth(highest));
+    let challenge = state.chain.challenge_ends_at();
+    let Replaced { challenge: counted, count, last } = state.own.replaced;
+    let most = match challenge {
+        Some(_) => env.policy.replacements_of_answers,
+        None => env.policy.replacements,
+    };
+    if !wants::is_worth(gain, env) || (counted == challenge && count >= most) {
+        return Replacement::NotWorth;
+    }
+    match last.map(|last| last.plus(env.policy.between_replacements)) {
+        Some(again) if counted == challenge && again > env.served => Replacement::Later(again),
+        _ => Replacement::OfLess,
+    }
+}
+
+/// Who must move on before the next try, if the last one failed or was cancelled.
+pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner> {
+    let policy = env.policy;
+    let is_disputed = wants::is_disputed(state);
+    match state.own.obstacle? {
+        // It was cancelled before the close request was known.
+        Obstacle::Parked { .. } if is_disputed => None,
+        Obstacle::Parked { .. } => Some(Owner::User { reminder: wants::reminder(env) }),
+        Obstacle::Failing { since, tries, lasting } => {
+            let pause = policy.pause(tries);
+            let left = left_of_challenge(state, env).filter(|_| is_disputed);
+            let twentieth = left.map(|left| left.checked_div(20).unwrap_or_default().max(policy.retry_first));
+            if lasting && !is_disputed {
+                let reminder = since.plus(policy.reminder);
+                return (reminder > env.served).then_some(Owner::User { reminder });
+            }
+            let again = since.plus(twentieth.map_or(pause, |most| pause.min(most)));
+            (again > env.served).then_some(Owner::Time(again))
+        }
+    }
+}
+
+/// What is left of the challenge that runs, by the chain's clock.
+fn left_of_challenge(state: &AgentState, env: &Env<'_, Agent>) -> Option<Duration> {
+    let left = state.chain.challenge_ends_at()?.since(env.chain.now?);
+    (left.seconds() > 0).then_some(left.into())
+}
+
+/// Asks the adapter for the service's target.
+pub(super) fn service(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
+    let own = &mut state.own;
+    let target = own.service.target;
+    if own.service.actual(env.instance).is(target) {
+        own.service.asked = None;
+    } else if own.service.asked.is_none() {
+        let (seq, until) = (next(&mut own.seq), env.served.plus(env.policy.stop_within));
+        own.service.asked = Some(Asked { seq, target, until });
+        effects.push(Effect::Drive { seq });
+    }
+}
+
+/// What is shown of the difference between two states.
+pub(super) fn notices(before: &AgentState, after: &AgentState) -> Vec<AgentNotice> {
+    let mut notices = Vec::new();
+    let (old, new) = (&before.own, &after.own);
+    if let Some(ending) = new.ending.filter(|_| old.ending.map(|e| e.why) != new.ending.map(|e| e.why)) {
+        notices.push(AgentNotice::Ends(ending.why));
+    }
+    let disputed = |state: &AgentState| state.chain.challenge_ends_at().filter(|_| wants::is_disputed(state));
+    if let Some(ends_at) = disputed(after).filter(|_| disputed(before) != disputed(after)) {
+        notices.push(AgentNotice::Disputed { claimed: after.book.claimable(&after.chain), ends_at });
+    }
+    if new.service.actual == super::Actual::Lost && old.service.actual != super::Actual::Lost {
+        notices.push(AgentNotice::ServiceLost);
+    }
+    if new.obstacle != old.obstacle {
+        notices.extend(new.obstacle.map(|obstacle| match obstacle {
+            Obstacle::Failing { tries, lasting, .. } => AgentNotice::Failing { tries, lasting },
+            Obstacle::Parked { .. } => AgentNotice::Parked,
+        }));
+    }
+    if new.abandoned && !old.abandoned {
+        notices.push(AgentNotice::Abandoned { claimable: after.book.claimable(&after.chain) });
+    }
+    notices
+}
+
+/// The next number of the channel's effects.
+fn next(seq: &mut u32) -> u32 {
+    *seq = seq.saturating_add(1);
+    *seq
+}

@@ -1,0 +1,167 @@
+//! What an input changes: facts only, no decisions.
+
+use privatix_channel::Phase;
+
+use super::{
+    Actual, Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Ending, Obstacle, Reply,
+    Target, payment,
+};
+use crate::{Answered, Env, Fate, Flight, Input, Purpose, Refused, Stage, Stopwatch};
+
+/// Takes an input in; the answer if it was a message.
+pub(super) fn apply(
+    state: &mut AgentState,
+    input: &Input<Agent>,
+    env: &Env<'_, Agent>,
+) -> Result<Option<Reply>, Refused> {
+    match input {
+        Input::Chain(chain) => state.chain = *chain,
+        Input::Look => {}
+        Input::Adapter { seq, answer } => adapter(state, *seq, *answer, env),
+        Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
+        Input::Order(order) => self::order(state, *order, env)?,
+        Input::Peer(AgentMessage::Voucher(voucher)) => {
+            return payment::voucher(state, *voucher, env).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn adapter(state: &mut AgentState, seq: u32, answer: Answered, env: &Env<'_, Agent>) {
+    let service = &mut state.own.service;
+    let Some(asked) = service.asked.filter(|asked| asked.seq == seq) else { return };
+    let actual = match answer {
+        Answered::Did(actual) => actual,
+        Answered::GaveUp => return given_up(state, asked.target, env),
+    };
+    if service.actual != actual {
+        (service.actual, service.since) = (actual, env.served);
+    }
+    service.instance = env.instance;
+    if actual.is(asked.target) {
+        service.asked = None; // else the runner goes on, within the time that it has
+    }
+}
+
+/// The adapter did not do what it was asked for. A service that cannot be suspended is stopped, and one that cannot be stopped
+/// counts as ended; to run it is tried again.
+fn given_up(state: &mut AgentState, target: Target, env: &Env<'_, Agent>) {
+    let service = &mut state.own.service;
+    service.asked = None;
+    match target {
+        Target::Absent => (service.actual, service.since) = (Actual::Lost, env.served),
+        Target::Suspended => {
+            let ending = Ending { why: AgentEnd::AdapterStuck, since: env.served };
+            state.own.ending.get_or_insert(ending);
+        }
+        Target::Running => {}
+    }
+}
+
+fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fate, env: &Env<'_, Agent>) {
+    let own = &mut state.own;
+    let place = own.flights.iter().position(|flight| flight.seq == seq);
+    let before = place.and_then(|place| own.flights.get(place)).map(|flight| flight.stage);
+    let stage = match fate {
+        Fate::Batched => Some(Stage::Sent { batch: true }),
+        Fate::Mined(block) => Some(Stage::Mined { block, seen: false }),
+        Fate::Reverted => Some(Stage::Reverted),
+        Fate::Reinstated => Some(Stage::Sent { batch: false }),
+        Fate::Failed { .. } | Fate::Cancelled | Fate::Final => None,
+    };
+    match (place, stage) {
+        (Some(place), Some(stage)) => {
+            if let Some(flight) = own.flights.get_mut(place) {
+                flight.stage = following(flight.stage, stage);
+            }
+        }
+        (Some(place), None) => {
+            own.flights.remove(place);
+        }
+        // One that was over is under way again, or this state comes from before it was made.
+        (None, Some(stage)) if fate == Fate::Reinstated || seq > own.seq => {
+            let bid = Purpose::from(purpose).bid(&crate::AtStake::default());
+            own.flights.push(Flight { seq, purpose, bid, stage });
+            own.seq = own.seq.max(seq);
+        }
+        (None, _) => return,
+    }
+    let tries = match own.obstacle {
+        Some(Obstacle::Failing { tries, .. }) => tries,
+        _ => 0,
+    };
+    let failing =
+        |lasting| Some(Obstacle::Failing { since: env.served, tries: tries.saturating_add(1), lasting });
+    match fate {
+        Fate::Mined(_) => own.obstacle = None,
+        Fate::Reverted if before != Some(Stage::Reverted) => own.obstacle = failing(false),
+        // Cancelled by us, it was to be replaced.
+        Fate::Failed { .. } | Fate::Cancelled if before == Some(Stage::Cancelling) => {}
+        Fate::Failed { lasting } => own.obstacle = failing(lasting),
+        Fate::Cancelled => own.obstacle = Some(Obstacle::Parked { since: env.served }),
+        // Final before its block was seen: the view of the chain lags, so the next one waits a little.
+        Fate::Final if matches!(before, Some(Stage::Mined { seen: false, .. })) => {
+            own.obstacle = failing(false);
+        }
+        _ => {}
+    }
+}
+
+/// The stage after a report. One that we cancelled stays so until it is over or in a block; a repeated report changes nothing.
+fn following(before: Stage, reported: Stage) -> Stage {
+    match (before, reported) {
+        (Stage::Cancelling, Stage::Sent { .. }) => before,
+        (Stage::Mined { block, .. }, Stage::Mined { block: again, .. }) if block == again => before,
+        _ => reported,
+    }
+}
+
+fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Result<(), Refused> {
+    let phase = state.chain.phase();
+    if matches!(phase, Phase::Closed { .. }) {
+        return Err(Refused::Over { phase });
+    }
+    let own = &mut state.own;
+    match order {
+        AgentOrder::End => {
+            own.ending.get_or_insert(Ending { why: AgentEnd::ByOrder, since: env.served });
+        }
+        AgentOrder::Close => {
+            if own.ending.is_none_or(|ending| ending.why != AgentEnd::CloseByOrder) {
+                own.ending = Some(Ending { why: AgentEnd::CloseByOrder, since: env.served });
+            }
+            own.obstacle = None;
+            own.abandoned = false;
+        }
+        AgentOrder::Abandon => own.abandoned = true,
+    }
+    Ok(())
+}
+
+/// Facts that follow from others and from the surroundings.
+pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
+    let phase = state.chain.phase();
+    let own = &mut state.own;
+    if phase == Phase::Unopened {
+        own.unopened.run(env.chain.fresh, env.served);
+        if own.unopened.elapsed(env.served) >= env.policy.vanish_after {
+            own.ending.get_or_insert(Ending { why: AgentEnd::Vanished, since: env.served });
+        }
+    } else {
+        own.unopened = Stopwatch::default();
+    }
+    if let Some(asked) = own.service.asked.filter(|asked| asked.until <= env.served) {
+        given_up(state, asked.target, env);
+    }
+    let own = &mut state.own;
+    own.ended.run(own.ending.is_some() && phase == Phase::Open && env.chain.fresh, env.served);
+
+    let service = &mut own.service;
+    service.target = match phase {
+        Phase::Closed { .. } => Target::Absent,
+        _ if own.ending.is_some() => Target::Absent,
+        Phase::Unopened | Phase::Closing { .. } => service.target.min(Target::Suspended),
+        Phase::Open => service.target,
+    };
+    service.asked = service.asked.filter(|asked| asked.target == service.target);
+}

@@ -1,0 +1,145 @@
+//! The agent's side: when it closes a channel, and how it answers a close request.
+//!
+//! A decision has three steps. The input changes a fact ([`facts`]); one total function gives what is wanted in that state
+//! ([`wants`]); the effects are what is wanted and not under way ([`difference`]). So an event, a reorganisation, a restart and
+//! a repeated delivery need no rules of their own.
+
+mod difference;
+mod facts;
+mod own;
+mod owners;
+mod payment;
+mod policy;
+mod wants;
+
+pub use self::{
+    own::{Actual, AgentEnd, AgentOwn, AgentPurpose, Asked, Ending, Obstacle, Replaced, Service, Target},
+    payment::{AgentMessage, NotNow, Reply},
+    policy::AgentPolicy,
+};
+
+use privatix_channel::{Amount, ChainTime};
+
+use crate::{Decision, Env, Input, Owner, Party, Refused, Side, State, Verified};
+
+/// The agent's side of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {}
+
+/// The agent's state of a channel.
+pub type AgentState = State<Agent>;
+
+/// What an operator can order about a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AgentOrder {
+    /// End the service; the channel is closed as the policy says.
+    End,
+    /// End the service and close the channel, also with nothing to gain, and also where an earlier try was cancelled.
+    Close,
+    /// Leave what is claimable to the client: a close request is not answered.
+    Abandon,
+}
+
+/// Effects that only the agent has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AgentEffect {
+    /// Store this voucher: it is better than all before.
+    Keep(Verified),
+    /// Answer the client, once everything is stored.
+    Answer(Reply),
+}
+
+/// What an agent's operator is shown about a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AgentNotice {
+    /// The service ends, and the channel will be closed.
+    Ends(AgentEnd),
+    /// The client asked to close for less than it has paid.
+    Disputed {
+        /// What is claimed beyond what it admitted, in base units.
+        claimed: Amount,
+        /// When the challenge ends.
+        ends_at: ChainTime,
+    },
+    /// Alarm: the service adapter did not stop the service in time. It may go on.
+    ServiceLost,
+    /// A close or a settlement failed.
+    Failing {
+        /// How many times in a row.
+        tries: u8,
+        /// Whether it fails until somebody does something.
+        lasting: bool,
+    },
+    /// The operator cancelled a close; it waits for another order.
+    Parked,
+    /// By order, what is claimable is left to the client.
+    Abandoned {
+        /// How much that is now, in base units.
+        claimable: Amount,
+    },
+}
+
+impl Party for Agent {
+    const SIDE: Side = Side::Agent;
+    type Own = AgentOwn;
+    type Order = AgentOrder;
+    type Message = AgentMessage;
+    type Purpose = AgentPurpose;
+    type Effect = AgentEffect;
+    type Notice = AgentNotice;
+    type Policy = AgentPolicy;
+
+    fn decide(
+        state: &AgentState,
+        input: &Input<Self>,
+        env: &Env<'_, Self>,
+    ) -> Result<Decision<Self>, Refused> {
+        let mut next = state.clone();
+        let reply = facts::apply(&mut next, input, env)?;
+        facts::derive(&mut next, env);
+        let mut effects = Vec::new();
+        if next.book.best != state.book.best
+            && let Input::Peer(AgentMessage::Voucher(voucher)) = input
+        {
+            effects.push(crate::Effect::Own(AgentEffect::Keep(*voucher)));
+        }
+        difference::money(&mut next, env, &mut effects);
+        difference::service(&mut next, env, &mut effects);
+        effects.extend(reply.map(|reply| crate::Effect::Own(AgentEffect::Answer(reply))));
+        effects.extend(difference::notices(state, &next).into_iter().map(crate::Effect::Notify));
+        Ok(Decision { state: next, effects })
+    }
+
+    fn owners(state: &AgentState, env: &Env<'_, Self>) -> Vec<Owner> {
+        owners::owners(state, env)
+    }
+}
+
+impl AgentState {
+    /// The amount of the lowest own close that may still be mined: no voucher above it may be acknowledged. Whoever stores
+    /// vouchers compares with it in the transaction that stores them.
+    pub fn ceiling(&self) -> Option<Amount> {
+        let closes = self.own.flights.iter().filter(|flight| flight.stage.may_be_mined());
+        closes
+            .filter_map(|flight| match flight.purpose {
+                AgentPurpose::Close { cumulative } => Some(cumulative),
+                AgentPurpose::Settle { .. } => None,
+            })
+            .min()
+    }
+
+    /// Whether the operator may cancel a transaction.
+    ///
+    /// # Errors
+    /// [`Refused::AnswersDispute`] while it answers a close request: what it claims would be lost at the challenge's end.
+    pub fn may_cancel(&self, seq: u32) -> Result<(), Refused> {
+        let is_it = |flight: &crate::Flight<AgentPurpose>| flight.seq == seq && flight.stage.is_under_way();
+        if wants::is_disputed(self) && self.own.flights.iter().any(is_it) {
+            return Err(Refused::AnswersDispute { seq });
+        }
+        Ok(())
+    }
+}

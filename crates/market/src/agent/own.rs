@@ -1,0 +1,229 @@
+//! What an agent knows about a channel beyond the chain and the vouchers.
+
+use privatix_channel::{Amount, ChainTime};
+use serde::{Deserialize, Serialize};
+
+use crate::{Flight, Purpose, Served, Stopwatch};
+
+/// What an agent did about a channel, and what it was told. No rollback of the chain changes it, and nothing in it is a copy of
+/// the chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AgentOwn {
+    /// The last number that was given to an effect.
+    pub seq: u32,
+    /// The service.
+    pub service: Service,
+    /// Why the service ends, once that is decided. It is never taken back.
+    pub ending: Option<Ending>,
+    /// For how long the channel has been ended and open, counted while the chain is seen.
+    pub ended: Stopwatch,
+    /// For how long the channel has not been open on chain, counted while the chain is seen.
+    pub unopened: Stopwatch,
+    /// Its closes and settlements, until their outcomes are final.
+    pub flights: Vec<Flight<AgentPurpose>>,
+    /// Why the next close waits.
+    pub obstacle: Option<Obstacle>,
+    /// How often a close was replaced by a better one.
+    pub replaced: Replaced,
+    /// By the operator's order, what is claimable is left to the client.
+    pub abandoned: bool,
+}
+
+/// What an agent's transactions about a channel are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentPurpose {
+    /// See [`Purpose::Close`].
+    Close {
+        /// The voucher that is cashed with it; zero for none.
+        cumulative: Amount,
+    },
+    /// See [`Purpose::Settle`].
+    Settle {
+        /// The voucher.
+        cumulative: Amount,
+    },
+}
+
+impl AgentPurpose {
+    /// The voucher's amount.
+    pub const fn cumulative(self) -> Amount {
+        match self {
+            Self::Close { cumulative } | Self::Settle { cumulative } => cumulative,
+        }
+    }
+
+    /// Whether this brings all that `wanted` would: the same, with a voucher at least as good.
+    pub fn brings(self, wanted: Self) -> bool {
+        self.is_close() == wanted.is_close() && self.cumulative() >= wanted.cumulative()
+    }
+
+    /// Whether it closes the channel.
+    pub const fn is_close(self) -> bool {
+        matches!(self, Self::Close { .. })
+    }
+}
+
+impl From<AgentPurpose> for Purpose {
+    fn from(purpose: AgentPurpose) -> Self {
+        match purpose {
+            AgentPurpose::Close { cumulative } => Self::Close { cumulative },
+            AgentPurpose::Settle { cumulative } => Self::Settle { cumulative },
+        }
+    }
+}
+
+/// Why a service ends, and since when that is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ending {
+    /// The first reason; an order to close replaces it.
+    pub why: AgentEnd,
+    /// When it was decided.
+    pub since: Served,
+}
+
+/// Why an agent ends a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AgentEnd {
+    /// The operator ordered it.
+    ByOrder,
+    /// The operator ordered to close the channel.
+    CloseByOrder,
+    /// Nobody used the service for too long.
+    Inactive,
+    /// The service was suspended for too long.
+    SuspendedTooLong,
+    /// The deposit is used and paid.
+    DepositSpent,
+    /// The offering's largest amount of units is used and paid.
+    MaxUnits,
+    /// The adapter could not suspend the service.
+    AdapterStuck,
+    /// The opening was undone, and did not come again.
+    Vanished,
+}
+
+/// What the service should do and what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Service {
+    /// What is wanted.
+    pub target: Target,
+    /// What the adapter said last.
+    pub actual: Actual,
+    /// Since when `actual` has its value.
+    pub since: Served,
+    /// The life of the adapter in which it said so.
+    pub instance: u64,
+    /// What the adapter was asked for and has not answered.
+    pub asked: Option<Asked>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        let (target, actual) = (Target::Absent, Actual::Absent);
+        Self { target, actual, since: Served::default(), instance: 0, asked: None }
+    }
+}
+
+impl Service {
+    /// What the service does. A new life of the adapter knows nothing of what an earlier one ran; what is gone stays gone.
+    pub fn actual(&self, instance: u64) -> Actual {
+        match self.actual {
+            Actual::Absent | Actual::Lost => self.actual,
+            _ if self.instance == instance => self.actual,
+            _ => Actual::Unknown,
+        }
+    }
+
+    /// Since when nothing more is served: the service is absent, or the adapter was given up.
+    pub fn gone_since(&self) -> Option<Served> {
+        matches!(self.actual, Actual::Absent | Actual::Lost).then_some(self.since)
+    }
+}
+
+/// What a service should do. A stricter target is a lesser one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Unknown to the adapter.
+    Absent,
+    /// Known, and not served.
+    Suspended,
+    /// Served.
+    Running,
+}
+
+/// What a service does, as its adapter says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actual {
+    /// Not asked since the adapter's start.
+    Unknown,
+    /// Unknown to the adapter.
+    Absent,
+    /// Known, and not served.
+    Suspended,
+    /// Served.
+    Running,
+    /// The adapter did not stop it in time: it counts as ended, and may go on.
+    Lost,
+}
+
+impl Actual {
+    /// Whether this is what the target asks for.
+    pub const fn is(self, target: Target) -> bool {
+        matches!(
+            (self, target),
+            (Self::Absent | Self::Lost, Target::Absent)
+                | (Self::Suspended, Target::Suspended)
+                | (Self::Running, Target::Running)
+        )
+    }
+}
+
+/// A request to the service adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Asked {
+    /// Its number.
+    pub seq: u32,
+    /// What it asks for.
+    pub target: Target,
+    /// When the adapter is given up.
+    pub until: Served,
+}
+
+/// Why the next close waits. Both count for less while a close request is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// The last one failed.
+    Failing {
+        /// When.
+        since: Served,
+        /// How many failed in a row.
+        tries: u8,
+        /// Whether it fails until somebody does something.
+        lasting: bool,
+    },
+    /// The operator cancelled the last one.
+    Parked {
+        /// When.
+        since: Served,
+    },
+}
+
+/// How often a close that was under way was replaced by one that brings more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The end of the challenge in which these replacements were; none outside of one. Another challenge counts afresh.
+    pub challenge: Option<ChainTime>,
+    /// Their number.
+    pub count: u8,
+    /// The last one.
+    pub last: Option<Served>,
+}

@@ -1,0 +1,41 @@
+//! What moves a state on, read off the wants.
+
+use privatix_channel::Phase;
+
+use super::difference::{Replacement, blocked, replacement};
+use super::wants::{self, Want};
+use super::{Agent, AgentState};
+use crate::{Env, Owner, Stage};
+
+/// All that can move the state on; empty when it is final. Where time went by since the last decision, so that another one has
+/// effects, the time is now.
+pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
+    let own = &state.own;
+    let mut owners = Vec::new();
+    match wants::money(state, env) {
+        Want::Nothing => {}
+        Want::Wait(owner) => owners.push(owner),
+        Want::Collect(_, owner) => owners.extend([Some(owner), blocked(state, env)].into_iter().flatten()),
+        Want::Now(purpose, bid) => match replacement(state, env, purpose, bid) {
+            Replacement::Later(again) => owners.push(Owner::Time(again)),
+            Replacement::NotNeeded | Replacement::NotWorth => {}
+            Replacement::OfNothing | Replacement::OfTheSame | Replacement::OfLess => {
+                owners.push(blocked(state, env).unwrap_or(Owner::Time(env.served)));
+            }
+        },
+    }
+    // A batch may never come; what else is wanted has a time.
+    let flights = own.flights.iter().filter(|flight| flight.stage != Stage::Collected);
+    owners.extend(flights.map(|flight| Owner::Transaction(flight.seq)));
+    owners.extend(own.service.asked.map(|asked| Owner::Adapter { seq: asked.seq, until: asked.until }));
+    if own.service.asked.is_none() && !own.service.actual(env.instance).is(own.service.target) {
+        owners.push(Owner::Time(env.served));
+    }
+    let is_ended = own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. });
+    if owners.is_empty() && !is_ended {
+        // A channel that is served: until billing decides here, too, the chain and the roles of today move it on.
+        owners.push(Owner::Chain { reminder: wants::reminder(env) });
+    }
+    owners.sort();
+    owners
+}

@@ -1,0 +1,70 @@
+//! What an agent's operator sets about closing.
+
+use std::time::Duration;
+
+use privatix_channel::{Amount, Period};
+
+/// When an agent closes its channels. Durations are of time that the node served, unless they say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AgentPolicy {
+    /// The least gain, in base units, for which one transaction is sent alone. What is worth less waits for a batch.
+    pub min_gain: Amount,
+    /// How long a gain below that waits, at most.
+    pub max_delay: Duration,
+    /// After how long an ended channel with nothing to gain is closed alone, which frees its place and stake. `None`: only in a
+    /// batch, or by order.
+    pub free_after: Option<Duration>,
+    /// How long the client has for its last voucher: after the service's end, and after an order to close.
+    pub last_voucher: Duration,
+    /// How long the adapter has to stop a service.
+    pub stop_within: Duration,
+    /// Whether a channel is offered to a batch as soon as a close request admits everything, or left to the client to
+    /// finalize.
+    pub free_at_once: bool,
+    /// How long after a challenge, by the chain's clock, the agent closes what the client did not finalize.
+    pub close_after: Period,
+    /// The pause after the first failure. It doubles with each one.
+    pub retry_first: Duration,
+    /// The longest pause after a failure.
+    pub retry_longest: Duration,
+    /// How often a close may be replaced by a better one while none answers a close request.
+    pub replacements: u8,
+    /// How often the answer to one close request may be replaced by a better one.
+    pub replacements_of_answers: u8,
+    /// The pause between two replacements.
+    pub between_replacements: Duration,
+    /// After how long without opening on chain a channel is given up.
+    pub vanish_after: Duration,
+    /// How often health mentions what waits for the user.
+    pub reminder: Duration,
+}
+
+impl Default for AgentPolicy {
+    fn default() -> Self {
+        Self {
+            min_gain: Amount::new(1),
+            max_delay: Duration::from_hours(24),
+            free_after: Some(Duration::from_hours(24)),
+            last_voucher: Duration::from_secs(10),
+            stop_within: Duration::from_mins(1),
+            free_at_once: true,
+            close_after: Period::hours(1),
+            retry_first: Duration::from_secs(15),
+            retry_longest: Duration::from_hours(1),
+            replacements: 2,
+            replacements_of_answers: 4,
+            between_replacements: Duration::from_secs(30),
+            vanish_after: Duration::from_hours(24),
+            reminder: Duration::from_hours(24),
+        }
+    }
+}
+
+impl AgentPolicy {
+    /// The pause after this many failures in a row.
+    pub(super) fn pause(&self, tries: u8) -> Duration {
+        let doublings = u32::from(tries.saturating_sub(1)).min(31);
+        self.retry_first.saturating_mul(1_u32.wrapping_shl(doublings)).min(self.retry_longest)
+    }
+}

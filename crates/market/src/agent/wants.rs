@@ -1,0 +1,128 @@
+//! What an agent wants about its money: one total function of the state.
+
+use privatix_channel::{Amount, ChainTime, Phase};
+
+use super::{Agent, AgentEnd, AgentPurpose, AgentState};
+use crate::{AtStake, Bid, Challenge, Env, Owner, Purpose};
+
+/// What is wanted, or what is waited for until something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Nothing: transactions that are on their way for it are not needed any more.
+    Nothing,
+    /// Nothing yet: what is on its way may go on.
+    Wait(Owner),
+    /// A transaction at once.
+    Now(AgentPurpose, Bid),
+    /// A transaction in the next batch; alone once `or_by` is there.
+    Collect(AgentPurpose, Owner),
+}
+
+/// What is wanted about the channel's money.
+pub(super) fn money(state: &AgentState, env: &Env<'_, Agent>) -> Want {
+    let claimable = state.book.claimable(&state.chain);
+    match state.chain.phase() {
+        Phase::Closed { .. } => Want::Nothing,
+        Phase::Unopened => unopened(state, env),
+        Phase::Closing { ends_at } => dispute(state, env, ends_at, claimable),
+        Phase::Open => settlement(state, env, claimable),
+    }
+}
+
+/// The opening was undone, or is not seen yet. It may come again, until that has lasted too long.
+fn unopened(state: &AgentState, env: &Env<'_, Agent>) -> Want {
+    let unopened = &state.own.unopened;
+    if unopened.elapsed(env.served) >= env.policy.vanish_after {
+        return Want::Nothing;
+    }
+    let stands = Owner::Chain { reminder: reminder(env) };
+    Want::Wait(unopened.reaches(env.policy.vanish_after).map_or(stands, Owner::Time))
+}
+
+/// A close request stands.
+fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimable: Amount) -> Want {
+    let best = state.book.best;
+    let close = AgentPurpose::Close { cumulative: best };
+    let late = ends_at.plus(env.policy.close_after);
+    let is_late = env.chain.now.is_some_and(|now| now >= late);
+    let challenge = (!is_late).then_some(Challenge { ends_at, period: env.chain.challenge });
+    let claims = is_disputed(state);
+    if let Some(until) = env.kept_open {
+        let settle = AgentPurpose::Settle { cumulative: best };
+        return if claims {
+            Want::Now(settle, bid(settle, challenge, claimable, env))
+        } else {
+            Want::Wait(Owner::Time(until))
+        };
+    }
+    if claims {
+        return Want::Now(close, bid(close, challenge, claimable, env));
+    }
+    // The client has admitted everything, and may finalize the close at its own cost. If it does not, the agent closes: with
+    // its voucher, in case a reorganisation takes back what was admitted.
+    if is_late {
+        return Want::Now(close, bid(close, None, claimable, env));
+    }
+    if env.policy.free_at_once && !state.own.abandoned {
+        Want::Collect(close, Owner::ChainTime(late))
+    } else {
+        Want::Wait(Owner::ChainTime(late))
+    }
+}
+
+/// The channel is open, and no close request stands.
+fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want {
+    let (own, policy) = (&state.own, env.policy);
+    let Some(ending) = own.ending else { return Want::Nothing };
+    if let Some(until) = env.kept_open {
+        return Want::Wait(Owner::Time(until));
+    }
+    let by_order = ending.why == AgentEnd::CloseByOrder;
+    let ordered = by_order.then_some(ending.since);
+    let Some(last_use) = ordered.into_iter().chain(own.service.gone_since()).min() else {
+        // The adapter was asked to stop the service, and is given up in time.
+        let until = own.service.asked.map_or(env.served, |asked| asked.until);
+        return Want::Wait(Owner::Time(until));
+    };
+    let after_last_voucher = last_use.plus(policy.last_voucher);
+    if after_last_voucher > env.served {
+        return Want::Wait(Owner::Time(after_last_voucher));
+    }
+    let close = AgentPurpose::Close { cumulative: state.book.best };
+    let now = Want::Now(close, bid(close, None, claimable, env));
+    if by_order || is_worth(claimable, env) {
+        return now;
+    }
+    let patience = if claimable.is_zero() { policy.free_after } else { Some(policy.max_delay) };
+    let Some(patience) = patience else {
+        return Want::Collect(close, Owner::User { reminder: reminder(env) });
+    };
+    if own.ended.elapsed(env.served) >= patience {
+        return now;
+    }
+    // It stands still while the chain is not seen.
+    let stands = Owner::Chain { reminder: reminder(env) };
+    Want::Collect(close, own.ended.reaches(patience).map_or(stands, Owner::Time))
+}
+
+/// Whether a gain is worth a transaction of its own.
+pub(super) fn is_worth(gain: Amount, env: &Env<'_, Agent>) -> bool {
+    !gain.is_zero() && gain >= env.policy.min_gain && env.gas.is_worth(gain)
+}
+
+/// Whether a close request is to be answered: what is claimable would be lost at its challenge's end.
+pub(super) fn is_disputed(state: &AgentState) -> bool {
+    let claimable = state.book.claimable(&state.chain);
+    state.chain.challenge_ends_at().is_some() && !claimable.is_zero() && !state.own.abandoned
+}
+
+fn bid(purpose: AgentPurpose, challenge: Option<Challenge>, claimable: Amount, env: &Env<'_, Agent>) -> Bid {
+    Purpose::from(purpose).bid(&AtStake { challenge, claimable, rate: env.gas.rate })
+}
+
+/// When health mentions next what waits for somebody.
+pub(super) fn reminder(env: &Env<'_, Agent>) -> crate::Served {
+    let every = u64::try_from(env.policy.reminder.as_millis()).unwrap_or(u64::MAX).max(1);
+    let rest = env.served.milliseconds().checked_rem(every).unwrap_or(0);
+    env.served.plus(std::time::Duration::from_millis(every.saturating_sub(rest)))
+}

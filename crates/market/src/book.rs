@@ -1,0 +1,46 @@
+//! What a channel's vouchers are worth: [`Book`].
+
+use privatix_channel::{Amount, OnChain, Phase};
+use serde::{Deserialize, Serialize};
+
+/// The agent's vouchers of a channel, in base units. The best one replaces all before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Book {
+    /// The amount of the best voucher that is stored, whether the deposit covers it or not; zero without one.
+    pub best: Amount,
+    /// The highest amount that the client was told to be paid. Never above `best`.
+    pub acknowledged: Amount,
+}
+
+impl Book {
+    /// Everything that the client has paid beyond dispute: by voucher, as far as the deposit covers it, or on chain.
+    pub fn proven(&self, chain: &OnChain) -> Amount {
+        self.best.min(chain.deposit).max(chain.paid)
+    }
+
+    /// What the best voucher would still bring on chain, fee included; nothing unless the channel is open.
+    pub fn claimable(&self, chain: &OnChain) -> Amount {
+        if chain.phase().is_open() { Self::worth(self.best, chain) } else { Amount::ZERO }
+    }
+
+    /// What a voucher over `cumulative` brings beyond what is paid.
+    pub(crate) fn worth(cumulative: Amount, chain: &OnChain) -> Amount {
+        cumulative.min(chain.deposit).saturating_sub(chain.paid)
+    }
+
+    /// What may be acknowledged: the best voucher as far as the deposit covers it, but not more than `ceiling`, the amount of
+    /// the lowest own close that may still be mined, since nobody can promise that a better one overtakes it. While a challenge
+    /// runs, not more than is paid on chain either: the client may end it before the voucher is cashed.
+    ///
+    /// What was acknowledged before stays so: to repeat it promises nothing new.
+    pub fn safe(&self, chain: &OnChain, ceiling: Option<Amount>) -> Amount {
+        let limit = Self::limit(chain, ceiling).unwrap_or(Amount::MAX);
+        self.best.min(limit).max(self.acknowledged).min(chain.deposit)
+    }
+
+    /// The amount above which no voucher may be acknowledged, if there is one.
+    pub(crate) fn limit(chain: &OnChain, ceiling: Option<Amount>) -> Option<Amount> {
+        let closing = matches!(chain.phase(), Phase::Closing { .. }).then_some(chain.paid);
+        ceiling.into_iter().chain(closing).min()
+    }
+}

@@ -1,0 +1,78 @@
+//! What a decision depends on beside the state and the input: [`Env`].
+
+use privatix_channel::{Amount, ChainTime, Period};
+
+use crate::{Party, Rate, Served, Wei};
+
+/// The surroundings of a decision, as of now.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Env<'a, P: Party> {
+    /// For how long the node has served.
+    pub served: Served,
+    /// What is known of the chain as a whole.
+    pub chain: ChainView,
+    /// What gas costs.
+    pub gas: Gas,
+    /// Until when the channel must not be closed, because the database came back from a backup and vouchers may be missing.
+    /// `None` otherwise, and once a voucher came that is newer than the backup.
+    pub kept_open: Option<Served>,
+    /// The life of the service adapter: another number after each of its starts.
+    pub instance: u64,
+    /// What the operator set.
+    pub policy: &'a P::Policy,
+}
+
+impl<'a, P: Party> Env<'a, P> {
+    /// Surroundings in which nothing is wrong: a fresh view, no recovery, gas of unknown price.
+    pub fn new(served: Served, policy: &'a P::Policy) -> Self {
+        Self {
+            served,
+            chain: ChainView::default(),
+            gas: Gas::default(),
+            kept_open: None,
+            instance: 0,
+            policy,
+        }
+    }
+}
+
+/// What is known of the chain as a whole, and how well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChainView {
+    /// The chain's time now, if any block was seen.
+    pub now: Option<ChainTime>,
+    /// Whether what is known is recent enough to rely on it.
+    pub fresh: bool,
+    /// Whether the channel's events explain what its contract holds.
+    pub explained: bool,
+    /// The length of a challenge, as the deployment of the contract fixes it.
+    pub challenge: Period,
+}
+
+impl Default for ChainView {
+    fn default() -> Self {
+        Self { now: None, fresh: true, explained: true, challenge: Period::hours(24) }
+    }
+}
+
+/// What gas costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gas {
+    /// What a close costs at the present price, if that is known.
+    pub close_cost: Option<Wei>,
+    /// What a token is worth, if the operator said so.
+    pub rate: Option<Rate>,
+}
+
+impl Gas {
+    /// Whether gaining this amount is worth a transaction, where both prices are known.
+    pub fn is_worth(&self, gain: Amount) -> bool {
+        match (self.rate, self.close_cost) {
+            (Some(rate), Some(cost)) => rate.wei(gain) > cost,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What a decision is asked about: [`Input`].
+
+use privatix_channel::{Amount, ChannelId, OnChain, SignedVoucher, VoucherError, VoucherVerifier};
+
+use crate::{Actual, BlockRef, Party};
+
+/// Something that happened. It may come again: a repeated input has no second effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input<P: Party> {
+    /// What the chain shows now, whatever changed it: an event, a reorganisation, a restart.
+    Chain(OnChain),
+    /// Nothing but the surroundings is new: a start, a time that was waited for, another view of the chain.
+    Look,
+    /// The service adapter's answer.
+    Adapter {
+        /// The request that it answers. An answer to an earlier request is ignored.
+        seq: u32,
+        /// The answer.
+        answer: Answered,
+    },
+    /// What became of a transaction.
+    Tx {
+        /// Its number.
+        seq: u32,
+        /// Its purpose, as it was stored.
+        purpose: P::Purpose,
+        /// What became of it.
+        fate: Fate,
+    },
+    /// The user's order.
+    Order(P::Order),
+    /// The other side's message.
+    Peer(P::Message),
+}
+
+/// An answer of the service adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answered {
+    /// The service is in this state now.
+    Did(Actual),
+    /// The runner has given up.
+    GaveUp,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fate {
+    /// A batch took it.
+    Batched,
+    /// It is in a block, with success and with the confirmations that count.
+    Mined(BlockRef),
+    /// It is in a block, and reverted.
+    Reverted,
+    /// It was given up, or a foreign transaction took its nonce: it cannot be mined any more.
+    Failed {
+        /// Whether the same would fail again until somebody does something: no key, no longer the operator.
+        lasting: bool,
+    },
+    /// It was cancelled, and cannot be mined any more.
+    Cancelled,
+    /// A reorganisation took its outcome back: it is under way again.
+    Reinstated,
+    /// Its outcome is final.
+    Final,
+}
+
+/// Judges the signatures of vouchers. The real one is [`VoucherVerifier`]; a simulation needs no cryptography.
+pub trait Verifier {
+    /// What is judged.
+    type Voucher;
+    /// Why it is refused.
+    type Refused;
+
+    /// The channel and the amount of a voucher that its signer signed.
+    fn verified(&self, voucher: &Self::Voucher) -> Result<(ChannelId, Amount), Self::Refused>;
+}
+
+impl Verifier for VoucherVerifier {
+    type Voucher = SignedVoucher;
+    type Refused = VoucherError;
+
+    fn verified(&self, voucher: &SignedVoucher) -> Result<(ChannelId, Amount), VoucherError> {
+        self.verify(voucher)?;
+        Ok((voucher.channel(), voucher.cumulative()))
+    }
+}
+
+/// A voucher that a [`Verifier`] accepted: what was not checked is no input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    channel: ChannelId,
+    cumulative: Amount,
+}
+
+impl Verified {
+    /// Checks a voucher.
+    ///
+    /// # Errors
+    /// The verifier's.
+    pub fn check<V: Verifier>(verifier: &V, voucher: &V::Voucher) -> Result<Self, V::Refused> {
+        let (channel, cumulative) = verifier.verified(voucher)?;
+        Ok(Self { channel, cumulative })
+    }
+
+    /// Whose it is.
+    pub const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// Everything paid with it so far, in base units.
+    pub const fn cumulative(&self) -> Amount {
+        self.cumulative
+    }
+}

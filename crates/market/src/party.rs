@@ -1,0 +1,108 @@
+//! The two sides of a channel, and what a decision about one consists of.
+
+use std::fmt;
+
+use privatix_channel::{ChainTime, ChannelDescriptor, ChannelId, OnChain};
+
+use crate::{Book, Effect, Env, Input, Owner, Purpose, Refused, Served};
+
+/// A side of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The seller.
+    Agent,
+    /// The buyer.
+    Client,
+}
+
+/// One side's rules about a channel. Its implementations are types without values.
+pub trait Party: Sized + Copy + fmt::Debug + Eq + 'static {
+    /// Which side it is.
+    const SIDE: Side;
+    /// What this side knows beyond the chain and the vouchers.
+    type Own: Clone + fmt::Debug + Eq;
+    /// What its user can order.
+    type Order: Clone + fmt::Debug + Eq;
+    /// What the other side can send.
+    type Message: Clone + fmt::Debug + Eq;
+    /// What its transactions about a channel are for.
+    type Purpose: Copy + fmt::Debug + Eq + Into<Purpose>;
+    /// Effects that only this side has.
+    type Effect: Clone + fmt::Debug + Eq;
+    /// What it shows to people and programs.
+    type Notice: Clone + fmt::Debug + Eq;
+    /// What its operator sets.
+    type Policy: fmt::Debug;
+
+    /// The state after an input, and what is to be done. The shell stores the state and the effects in one transaction.
+    ///
+    /// # Errors
+    /// [`Refused`]: nothing changed. A voucher that is answered with a refusal is no error.
+    fn decide(
+        state: &State<Self>,
+        input: &Input<Self>,
+        env: &Env<'_, Self>,
+    ) -> Result<Decision<Self>, Refused>;
+
+    /// All that can move the state on, in the order of [`Owner`]. Empty only for a final state.
+    fn owners(state: &State<Self>, env: &Env<'_, Self>) -> Vec<Owner>;
+
+    /// The first of those that move the state on.
+    fn owner(state: &State<Self>, env: &Env<'_, Self>) -> Owner {
+        Self::owners(state, env).into_iter().next().unwrap_or(Owner::Nobody)
+    }
+
+    /// When time alone may change a decision. The shell stores it with the state and gives [`Input::Look`] then.
+    fn wake(state: &State<Self>, env: &Env<'_, Self>) -> Wake {
+        let owners = Self::owners(state, env);
+        Wake {
+            served: owners.iter().filter_map(Owner::served).min(),
+            chain: owners.iter().filter_map(Owner::chain_time).min(),
+        }
+    }
+}
+
+/// When time alone may change a decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// By the time that the node served.
+    pub served: Option<Served>,
+    /// By the chain's clock.
+    pub chain: Option<ChainTime>,
+}
+
+/// Everything that one side knows about a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct State<P: Party> {
+    /// The channel.
+    pub id: ChannelId,
+    /// What identifies it.
+    pub descriptor: ChannelDescriptor,
+    /// What the chain shows.
+    pub chain: OnChain,
+    /// The vouchers.
+    pub book: Book,
+    /// What this side did and was told. No rollback of the chain changes it.
+    pub own: P::Own,
+}
+
+impl<P: Party> State<P>
+where
+    P::Own: Default,
+{
+    /// The state of a channel of which nothing is known yet.
+    pub fn new(id: ChannelId, descriptor: ChannelDescriptor) -> Self {
+        Self { id, descriptor, chain: OnChain::default(), book: Book::default(), own: P::Own::default() }
+    }
+}
+
+/// What follows from an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Decision<P: Party> {
+    /// The state from now on.
+    pub state: State<P>,
+    /// What is to be done, in this order.
+    pub effects: Vec<Effect<P>>,
+}

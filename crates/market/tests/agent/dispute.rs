@@ -1,0 +1,215 @@
+//! Dispute: the client asked to close.
+
+use privatix_channel::{ChainTime, LogPosition};
+use privatix_market::{
+    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Target,
+};
+
+use crate::support::{HOUR, Run, a, block, closed, closing, open, voucher};
+
+/// State, what the chain shows, effects, owners. The chain's time is 100; a challenge ends at 1000.
+#[test]
+fn a_close_request_is_answered_as_far_as_it_pays() {
+    let ended = |best| Run::open(100).paid(best).ended(AgentEnd::Inactive).at(100);
+    let rated = |mut run: Run| {
+        run.gas = Gas::default();
+        run.gas.rate = Some(Rate { wei_per_token: 2, decimals: 0 });
+        run
+    };
+    let kept_open = |mut run: Run| {
+        run.kept_open = Some(5_000);
+        run
+    };
+    let rows = [
+        ("less admitted", ended(60), 20, "submit 1 close 60 urgent before 1000", "transaction 1"),
+        (
+            "less admitted, the worth of a token is known",
+            rated(ended(60)),
+            20,
+            "submit 1 close 60 urgent before 1000 for 80 wei",
+            "transaction 1",
+        ),
+        (
+            "one unit less admitted",
+            ended(60).policy(|p| p.min_gain = a(50)),
+            59,
+            "submit 1 close 60 urgent before 1000",
+            "transaction 1",
+        ),
+        ("all admitted", ended(60), 60, "collect 1 close 60", "chain time 4600"),
+        (
+            "all admitted, left to the client",
+            ended(60).policy(|p| p.free_at_once = false),
+            60,
+            "",
+            "chain time 4600",
+        ),
+        (
+            "all admitted, the hour after is over",
+            ended(60).at(4_600),
+            60,
+            "submit 1 close 60",
+            "transaction 1",
+        ),
+        (
+            "less admitted, the hour after is over",
+            rated(ended(60)).at(4_600),
+            20,
+            "submit 1 close 60",
+            "transaction 1",
+        ),
+        (
+            "less admitted, vouchers may be missing",
+            kept_open(ended(60)),
+            20,
+            "submit 1 settle 60 urgent before 1000",
+            "transaction 1",
+        ),
+        ("all admitted, vouchers may be missing", kept_open(ended(60)), 60, "", "time 5000 s"),
+        ("more admitted than is known", ended(60), 70, "collect 1 close 60", "chain time 4600"),
+    ];
+    for (name, mut run, paid, effects, owners) in rows {
+        assert_eq!(run.chain(closing(100, paid, 1_000)), effects, "{name}");
+        assert_eq!(run.owners(), owners, "{name}");
+    }
+}
+
+#[test]
+fn a_channel_that_is_served_is_suspended_and_answered_at_once() {
+    let mut run = Run::open(100).paid(60).at(100);
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000, drive 2");
+    assert_eq!(run.state.own.service.target, Target::Suspended);
+    assert_eq!(run.notices, [AgentNotice::Disputed { claimed: a(40), ends_at: ChainTime::new(1_000) }]);
+    // The close does not wait for the adapter, which is given up and ends the service then.
+    assert_eq!(run.adapter(Answered::GaveUp), "drive 3");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::AdapterStuck);
+    run.tx(1, Fate::Mined(block(9)));
+    run.chain(closed(100, 60));
+    run.tx(1, Fate::Final);
+    assert_eq!(run.owners(), "adapter 3 until 1060 s");
+    run.adapter(Answered::Did(Actual::Absent));
+    assert_eq!(run.owners(), "nobody");
+}
+
+#[test]
+fn a_dispute_does_not_wait_on_its_own_cheap_close() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "cancel 1, submit 2 close 60 urgent before 1000");
+    // Another challenge is another deadline.
+    let again = |ends_at| {
+        let mut chain = closing(100, 20, ends_at);
+        chain.last_close_request.as_mut().unwrap().at = LogPosition::new(7, 0);
+        chain
+    };
+    assert_eq!(run.chain(again(2_000)), "cancel 2, submit 3 close 60 urgent before 2000");
+}
+
+#[test]
+fn a_dispute_waits_for_no_batch_and_cancels_none() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.policy.min_gain = a(80);
+    assert_eq!(run.give(&Input::Look), "collect 1 close 60");
+    let mut sent = run.clone();
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000");
+    sent.tx(1, Fate::Batched);
+    assert_eq!(sent.chain(closing(100, 20, 1_000)), "submit 2 close 60 urgent before 1000");
+    assert_eq!(sent.owners(), "transaction 1, transaction 2");
+}
+
+#[test]
+fn fault_3_each_better_voucher_of_a_challenge_is_sent() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.chain(closing(100, 20, 1_000));
+    assert_eq!(
+        run.give(&voucher(70)),
+        "keep 70, cancel 1, submit 2 close 70 urgent before 1000, kept, paid 60"
+    );
+    assert_eq!(run.give(&voucher(80)), "keep 80, kept, paid 60");
+    assert_eq!(run.after(30), "cancel 2, submit 3 close 80 urgent before 1000");
+}
+
+#[test]
+fn fault_4_a_better_voucher_raises_the_stake() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.gas.rate = Some(Rate { wei_per_token: 2, decimals: 0 });
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 80 wei");
+    assert_eq!(
+        run.give(&voucher(90)),
+        "keep 90, cancel 1, submit 2 close 90 urgent before 1000 for 140 wei, kept, paid 60"
+    );
+}
+
+#[test]
+fn fault_6_the_answer_to_a_close_request_cannot_be_cancelled_only_abandoned() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.chain(closing(100, 20, 1_000));
+    assert_eq!(run.state.may_cancel(1), Err(Refused::AnswersDispute { seq: 1 }));
+    // Cancelled before the request was known, it goes out again.
+    assert_eq!(run.tx(1, Fate::Cancelled), "submit 2 close 60 urgent before 1000");
+    run.give(&Input::Order(AgentOrder::Abandon));
+    assert_eq!(run.notices, [AgentNotice::Abandoned { claimable: a(40) }]);
+    assert_eq!(run.state.may_cancel(2), Ok(()));
+    assert_eq!(run.tx(2, Fate::Cancelled), "");
+    assert_eq!(run.owners(), "chain time 4600");
+}
+
+#[test]
+fn fault_9_a_request_that_nobody_finalizes_ends_an_hour_after_its_challenge() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.policy.free_at_once = false;
+    assert_eq!(run.chain(closing(100, 60, 1_000)), "");
+    run.now = Some(4_599);
+    assert_eq!(run.give(&Input::Look), "");
+    run.now = Some(4_600);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+}
+
+#[test]
+fn fault_13_a_request_and_its_cancellation_in_one_batch_change_nothing() {
+    let mut run = Run::open(100).paid(60).at(100);
+    let before = run.state.clone();
+    let mut chain = closing(100, 0, 1_000);
+    chain.last_cancellation = Some(LogPosition::new(5, 1));
+    assert_eq!(run.chain(chain), "");
+    assert_eq!((&run.state.own, &run.state.book), (&before.own, &before.book));
+    // Nor do they in two, as soon as the answer is cancelled.
+    let mut run = Run::open(100).paid(60).at(100);
+    run.chain(closing(100, 20, 1_000));
+    assert_eq!(run.chain(open(100, 20)), "cancel 1");
+    assert_eq!(run.state.own.ending, None);
+}
+
+#[test]
+fn fault_14_a_request_that_is_undone_after_the_end_of_service_leaves_no_channel_behind() {
+    let mut run = Run::open(100).ended(AgentEnd::Inactive).at(100);
+    assert_eq!(run.chain(closing(100, 0, 1_000)), "collect 1 close 0");
+    assert_eq!(run.chain(open(100, 0)), "");
+    assert_eq!(run.owners(), "time 87340 s");
+    assert_eq!(run.after(24 * HOUR - 60), "submit 1 close 0");
+}
+
+#[test]
+fn an_answer_that_fails_is_tried_ever_faster_as_the_end_comes_near() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(0);
+    run.chain(closing(100, 20, 6_000));
+    // (chain time, tries so far, pause in seconds): never more than a twentieth of what is left, never less than the first.
+    for (now, pause) in [(0, 15), (0, 30), (0, 60), (0, 120), (0, 240), (0, 300), (4_000, 100), (5_900, 15)] {
+        let seq = run.state.own.flights.last().unwrap().seq;
+        run.now = Some(now);
+        run.tx(seq, Fate::Failed { lasting: true });
+        assert_eq!(run.after(pause - 1), "", "at {now}");
+        assert_eq!(run.after(1), format!("submit {} close 60 urgent before 6000", seq + 1), "at {now}");
+    }
+}
+
+#[test]
+fn a_reverted_answer_may_still_be_mined_after_a_reorganisation() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Reverted);
+    assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60", "the revert is not final");
+    assert_eq!(run.tx(1, Fate::Final), "");
+    assert_eq!(run.give(&voucher(70)), "paid 70, service ended");
+    assert_eq!(run.after(15), "submit 2 close 70");
+}

@@ -1,0 +1,71 @@
+//! Vouchers: what is kept, and what is acknowledged.
+
+use privatix_channel::ChannelId;
+use privatix_market::{AgentEnd, AgentMessage, Book, Input, Refused, Verified};
+
+use crate::support::{Run, Signed, a, closed, closing, id, open, voucher};
+
+/// State, voucher, effects.
+#[test]
+fn a_voucher_is_kept_if_it_can_be_cashed_and_acknowledged_if_that_is_certain() {
+    let at = |chain, best: u128, acknowledged: u128| {
+        let mut run = Run::open(100);
+        run.state.chain = chain;
+        run.state.book = Book { best: a(best), acknowledged: a(acknowledged) };
+        run.policy.free_at_once = false;
+        run
+    };
+    let stale_view = |mut run: Run| {
+        run.fresh = false;
+        run
+    };
+    let rows = [
+        ("higher", at(open(100, 0), 60, 60), 70, "keep 70, paid 70"),
+        ("the same", at(open(100, 0), 60, 60), 60, "paid 60"),
+        ("lower", at(open(100, 0), 60, 60), 50, "stale, paid 60"),
+        ("lower than paid on chain", at(open(100, 80), 60, 60), 70, "stale, paid 80"),
+        ("above the deposit", at(open(100, 0), 60, 60), 120, "keep 120, paid 100"),
+        ("stale view", stale_view(at(open(100, 0), 60, 60)), 70, "NotNow(StaleView)"),
+        ("stale view, the same", stale_view(at(open(100, 0), 60, 60)), 60, "paid 60"),
+        ("closed", at(closed(100, 60), 60, 60), 70, "NotOpen { closed: true }"),
+        ("in a challenge that admitted all", at(closing(100, 60, 900), 60, 60), 60, "paid 60"),
+    ];
+    for (name, mut run, cumulative, effects) in rows {
+        run.give(&Input::Look);
+        let given = run.give(&voucher(cumulative));
+        assert_eq!(given, effects, "{name}");
+    }
+}
+
+#[test]
+fn nothing_above_what_is_paid_on_chain_is_acknowledged_in_a_challenge() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.chain(closing(100, 60, 1_000));
+    assert_eq!(run.give(&voucher(70)), "keep 70, submit 1 close 70 urgent before 1000, kept, paid 60");
+}
+
+#[test]
+fn no_answer_names_an_amount_above_a_close_in_the_pool() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.policy.replacements = 0;
+    run.give(&Input::Look);
+    assert_eq!(run.state.ceiling(), Some(a(60)));
+    for (cumulative, effects) in [
+        (70, "keep 70, kept, paid 60"),
+        (65, "kept, paid 60"),
+        (70, "kept, paid 60"),
+        (60, "paid 60, service ended"),
+        (50, "paid 60, service ended"),
+    ] {
+        assert_eq!(run.give(&voucher(cumulative)), effects, "{cumulative}");
+    }
+}
+
+#[test]
+fn a_voucher_of_another_channel_is_no_input() {
+    let mut run = Run::open(100);
+    let found = ChannelId::new([9; 32].into());
+    let other = Verified::check(&Signed, &(found, 10)).unwrap();
+    let refused = run.try_give(&Input::Peer(AgentMessage::Voucher(other))).unwrap_err();
+    assert_eq!(refused, Refused::WrongChannel { expected: id(), found });
+}

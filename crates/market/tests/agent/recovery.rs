@@ -1,0 +1,112 @@
+//! Recovery: the database came back from a backup, or the chain took something back.
+
+use privatix_channel::OnChain;
+use privatix_market::{Actual, AgentEnd, AgentOrder, AgentPurpose, Answered, Fate, Input, Stage};
+
+use crate::support::{HOUR, Run, a, block, closing, open, voucher};
+
+#[test]
+fn a_close_from_before_the_backup_is_cancelled_also_in_a_batch() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.kept_open = Some(5_000);
+    let mut batched = run.clone();
+    batched.tx(1, Fate::Batched);
+    for mut run in [run, batched] {
+        // Repeated at each look it would not help: it is cancelled once.
+        if run.state.own.flights[0].stage != Stage::Cancelling {
+            assert_eq!(run.give(&Input::Look), "cancel 1");
+        }
+        assert_eq!(run.owners(), "time 5000 s, transaction 1");
+        run.tx(1, Fate::Cancelled);
+        run.served = 5_000;
+        assert_eq!(run.give(&Input::Look), "submit 2 close 60");
+    }
+}
+
+#[test]
+fn fault_16_a_challenge_that_runs_in_the_backup_is_answered_whatever_the_service_does() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.state.chain = closing(100, 20, 1_000);
+    run.kept_open = Some(5_000);
+    assert_eq!(run.give(&Input::Look), "submit 1 settle 60 urgent before 1000");
+}
+
+#[test]
+fn fault_17_each_better_voucher_of_a_recovery_is_settled() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.kept_open = Some(5_000);
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 settle 60 urgent before 1000");
+    run.tx(1, Fate::Mined(block(9)));
+    // A settlement leaves the channel open, so that a better one may follow before the first is seen.
+    assert_eq!(run.give(&voucher(70)), "keep 70, submit 2 settle 70 urgent before 1000, kept, paid 60");
+    run.tx(2, Fate::Mined(block(10)));
+    run.sees();
+    assert_eq!(run.chain(closing(100, 70, 1_000)), "");
+    assert_eq!(run.give(&voucher(80)), "keep 80, submit 3 settle 80 urgent before 1000, kept, paid 70");
+}
+
+#[test]
+fn the_end_of_a_recovery_closes_what_was_kept_open() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.kept_open = Some(5_000);
+    run.chain(closing(100, 20, 1_000));
+    run.served = 5_000;
+    assert_eq!(run.give(&Input::Look), "submit 2 close 60 urgent before 1000");
+}
+
+#[test]
+fn fault_18_a_close_request_is_taken_in_without_a_look_at_any_signature() {
+    // A damaged voucher is no voucher: the book is empty, and the chain's events are taken in all the same.
+    let mut run = Run::open(100).at(100);
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "collect 1 close 0, drive 2");
+}
+
+#[test]
+fn fault_19_whatever_is_cancelled_leaves_an_owner() {
+    for (input, answer) in [
+        (Input::Order(AgentOrder::End), Some(Answered::GaveUp)),
+        (Input::Order(AgentOrder::Close), Some(Answered::GaveUp)),
+        (Input::Look, None),
+    ] {
+        let mut run = Run::open(100).paid(60);
+        run.give(&input);
+        answer.map(|answer| run.adapter(answer));
+        assert_ne!(run.owners(), "nobody", "{input:?}");
+    }
+}
+
+#[test]
+fn an_opening_that_is_undone_for_good_is_given_up_and_one_that_comes_again_is_closed() {
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.chain(OnChain::default()), "drive 1", "suspended");
+    assert_eq!(run.adapter(Answered::Did(Actual::Suspended)), "");
+    assert_eq!(run.owners(), "time 87400 s");
+    assert_eq!(run.after(24 * HOUR), "drive 2", "absent");
+    assert_eq!(run.adapter(Answered::Did(Actual::Absent)), "");
+    assert_eq!(run.owners(), "nobody");
+    assert_eq!(run.chain(open(100, 0)), "");
+    assert_eq!(run.after(10), "submit 3 close 60");
+}
+
+#[test]
+fn what_ran_in_an_earlier_life_of_the_adapter_is_asked_for_again() {
+    let mut run = Run::open(100);
+    run.instance = 1;
+    assert_eq!(run.give(&Input::Look), "drive 1");
+    assert_eq!(run.adapter(Answered::Did(Actual::Running)), "");
+    // What is gone stays gone.
+    let mut run = Run::open(100).ended(AgentEnd::Inactive);
+    run.instance = 1;
+    assert_eq!(run.give(&Input::Look), "collect 1 close 0");
+}
+
+#[test]
+fn a_transaction_that_this_state_does_not_know_bounds_what_is_acknowledged() {
+    // The state comes from before it was made.
+    let mut run = Run::open(100).paid(60);
+    let purpose = AgentPurpose::Close { cumulative: a(60) };
+    assert_eq!(run.give(&Input::Tx { seq: 3, purpose, fate: Fate::Mined(block(9)) }), "");
+    assert_eq!(run.state.own.seq, 3);
+    assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60");
+}

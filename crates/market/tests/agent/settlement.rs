@@ -1,0 +1,288 @@
+//! Settlement: an ended channel is closed with the best voucher.
+
+use privatix_market::{
+    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Wei,
+};
+
+use crate::support::{HOUR, Run, a, block, closed, closing, hours, open, voucher};
+
+/// State, effects of a look, owners. The node has served 1000 s; the service was ended at 940 s and is gone since.
+#[test]
+fn an_ended_channel_is_closed_as_the_policy_says() {
+    let ended = |best, why| Run::open(100).paid(best).ended(why);
+    let dear = |mut run: Run| {
+        run.gas = Gas::default();
+        run.gas.close_cost = Some(Wei::new(1_000));
+        run.gas.rate = Some(Rate { wei_per_token: 10, decimals: 0 });
+        run
+    };
+    let kept_open = |mut run: Run| {
+        run.kept_open = Some(5_000);
+        run
+    };
+    let rows = [
+        ("served", Run::open(100).paid(60), "", "chain, reminder 86400 s"),
+        ("ended, 60 to gain", ended(60, AgentEnd::Inactive), "submit 1 close 60", "transaction 1"),
+        (
+            "ended, less to gain than the policy wants",
+            ended(60, AgentEnd::Inactive).policy(|p| p.min_gain = a(61)),
+            "collect 1 close 60",
+            "time 87340 s",
+        ),
+        (
+            "ended, less to gain than gas costs",
+            dear(ended(60, AgentEnd::Inactive)),
+            "collect 1 close 60",
+            "time 87340 s",
+        ),
+        ("ended, nothing to gain", ended(0, AgentEnd::Inactive), "collect 1 close 0", "time 87340 s"),
+        (
+            "ended, nothing to gain, never freed alone",
+            ended(0, AgentEnd::Inactive).policy(|p| p.free_after = None),
+            "collect 1 close 0",
+            "user, reminder 86400 s",
+        ),
+        (
+            "closed by order, nothing to gain",
+            ended(0, AgentEnd::CloseByOrder),
+            "submit 1 close 0",
+            "transaction 1",
+        ),
+        ("ended, vouchers may be missing", kept_open(ended(60, AgentEnd::Inactive)), "", "time 5000 s"),
+        ("more signed than deposited", ended(160, AgentEnd::Inactive), "submit 1 close 160", "transaction 1"),
+    ];
+    for (name, mut run, effects, owners) in rows {
+        assert_eq!(run.give(&Input::Look), effects, "{name}");
+        assert_eq!(run.owners(), owners, "{name}");
+    }
+}
+
+#[test]
+fn a_service_that_ends_is_stopped_first_and_the_client_has_time_for_its_last_voucher() {
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 1");
+    assert_eq!(run.notices, [AgentNotice::Ends(AgentEnd::ByOrder)]);
+    assert_eq!(run.owners(), "time 1060 s, adapter 1 until 1060 s");
+    run.served += 5;
+    assert_eq!(run.adapter(Answered::Did(Actual::Absent)), "");
+    assert_eq!(run.owners(), "time 1015 s");
+    assert_eq!(run.give(&voucher(70)), "keep 70, paid 70, service ended");
+    assert_eq!(run.after(9), "");
+    assert_eq!(run.after(1), "submit 2 close 70");
+    assert_eq!(run.tx(2, Fate::Mined(block(9))), "");
+    assert_eq!(run.chain(closed(100, 70)), "");
+    assert_eq!(run.owners(), "transaction 2");
+    assert_eq!(run.tx(2, Fate::Final), "");
+    assert_eq!(run.owners(), "nobody");
+}
+
+#[test]
+fn an_adapter_that_does_not_stop_the_service_keeps_no_money_waiting() {
+    for gives_up in [true, false] {
+        let mut run = Run::open(100).paid(60);
+        run.give(&Input::Order(AgentOrder::End));
+        let effects = if gives_up { run.adapter(Answered::GaveUp) } else { run.after(60) };
+        assert_eq!((effects.as_str(), run.state.own.service.actual), ("", Actual::Lost));
+        assert!(run.notices.contains(&AgentNotice::ServiceLost), "{:?}", run.notices);
+        assert_eq!(run.after(10), "submit 2 close 60");
+    }
+}
+
+// --- The faults of the inventory, by number.
+
+#[test]
+fn fault_1_a_better_voucher_replaces_a_waiting_close() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+    // The close may still come first, so nothing above it is promised.
+    assert_eq!(run.give(&voucher(70)), "keep 70, cancel 1, submit 2 close 70, kept, paid 60");
+    assert_eq!(run.give(&voucher(70)), "kept, paid 60");
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
+    assert_eq!(run.give(&voucher(70)), "paid 70, service ended");
+    // The first one wins after all: what was promised is paid.
+    let mut lost = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    lost.give(&Input::Look);
+    lost.give(&voucher(70));
+    assert_eq!(lost.tx(1, Fate::Mined(block(8))), "");
+    assert_eq!(lost.state.book.acknowledged, a(60));
+}
+
+#[test]
+fn a_client_cannot_drive_the_price_of_a_close_up() {
+    let mut run = Run::open(100).paid(20).ended(AgentEnd::Inactive);
+    run.policy.min_gain = a(5);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 20");
+    assert_eq!(run.give(&voucher(24)), "keep 24, kept, paid 20", "too little more");
+    assert_eq!(run.give(&voucher(30)), "keep 30, cancel 1, submit 2 close 30, kept, paid 20");
+    assert_eq!(run.give(&voucher(40)), "keep 40, kept, paid 20", "too soon after the last one");
+    assert_eq!(run.owners(), "time 1030 s, transaction 1, transaction 2");
+    assert_eq!(run.after(30), "cancel 2, submit 3 close 40");
+    assert_eq!(run.after(30), "");
+    assert_eq!(run.give(&voucher(90)), "keep 90, kept, paid 20", "twice is enough");
+    // It is not lost: if the close fails, the next one takes it.
+    run.tx(3, Fate::Failed { lasting: false });
+    assert_eq!(run.after(15), "submit 4 close 90");
+}
+
+#[test]
+fn fault_2_a_close_by_order_waits_for_the_last_voucher_and_not_for_the_adapter() {
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.give(&Input::Order(AgentOrder::Close)), "drive 1");
+    assert_eq!(run.give(&voucher(65)), "keep 65, paid 65, service ended");
+    assert_eq!(run.after(10), "submit 2 close 65");
+    assert_eq!(run.owners(), "transaction 2, adapter 1 until 1060 s");
+}
+
+#[test]
+fn fault_5_a_look_at_the_start_cashes_what_a_crash_left_without_a_job() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.state.own.seq = 7;
+    assert_eq!(run.owners(), "time 1000 s", "it says itself that it is to be looked at");
+    assert_eq!(run.give(&Input::Look), "submit 8 close 60");
+}
+
+#[test]
+fn fault_6_a_close_that_the_operator_cancels_waits_for_the_user_and_for_no_close_request() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.give(&Input::Look);
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
+    assert_eq!(run.notices, [AgentNotice::Parked]);
+    assert_eq!(run.owners(), "user, reminder 86400 s");
+    let mut asked = run.clone();
+    assert_eq!(asked.chain(closing(100, 20, 1_000)), "submit 2 close 60 urgent before 1000");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Close)), "submit 2 close 60");
+}
+
+#[test]
+fn fault_7_a_channel_with_nothing_to_gain_frees_its_place_in_time() {
+    let mut run = Run::open(100).ended(AgentEnd::SuspendedTooLong);
+    assert_eq!(run.give(&Input::Look), "collect 1 close 0");
+    assert_eq!(run.after(24 * HOUR - 61), "");
+    assert_eq!(run.after(1), "submit 1 close 0", "under the number with which it was collected");
+    let mut batched = Run::open(100).ended(AgentEnd::SuspendedTooLong);
+    batched.give(&Input::Look);
+    assert_eq!(batched.tx(1, Fate::Batched), "");
+    assert_eq!(batched.owners(), "time 87340 s, transaction 1");
+}
+
+#[test]
+fn patience_stands_still_while_the_chain_is_not_seen() {
+    let mut run = Run::open(100).ended(AgentEnd::SuspendedTooLong);
+    run.give(&Input::Look);
+    run.fresh = false;
+    run.give(&Input::Look);
+    assert_eq!(run.owners(), "chain, reminder 86400 s");
+    assert_eq!(run.after(48 * HOUR), "");
+    run.fresh = true;
+    assert_eq!(run.give(&Input::Look), "");
+    assert_eq!(run.after(24 * HOUR - 60), "submit 1 close 0");
+}
+
+#[test]
+fn fault_10_dust_is_not_closed_alone_before_its_delay() {
+    let mut run = Run::open(100).paid(1).ended(AgentEnd::Inactive);
+    run.policy.min_gain = a(10);
+    run.policy.max_delay = hours(2);
+    assert_eq!(run.give(&Input::Look), "collect 1 close 1");
+    assert_eq!(run.give(&voucher(2)), "keep 2, collect 1 close 2, paid 2, service ended");
+    assert_eq!(run.after(2 * HOUR), "submit 1 close 2");
+}
+
+#[test]
+fn fault_11_a_close_that_fails_is_tried_again_ever_later() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let seq = run.state.own.flights.last().unwrap().seq;
+        assert_eq!(run.tx(seq, Fate::Failed { lasting: false }), "");
+        let again = privatix_market::Party::wake(&run.state, &run.env());
+        let pause = again.served.unwrap().milliseconds() / 1_000 - run.served;
+        pauses.push(pause);
+        assert_eq!(run.after(pause - 1), "");
+        assert_eq!(run.after(1), format!("submit {} close 60", seq + 1), "each try has a number of its own");
+    }
+    assert_eq!(pauses, [15, 30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+    // One that somebody has to mend is shown, and tried once a day.
+    let seq = run.state.own.flights.last().unwrap().seq;
+    assert_eq!(run.tx(seq, Fate::Failed { lasting: true }), "");
+    assert_eq!(run.notices, [AgentNotice::Failing { tries: 11, lasting: true }]);
+    assert!(run.owners().starts_with("user"), "{}", run.owners());
+    assert_eq!(run.after(24 * HOUR), format!("submit {} close 60", seq + 1));
+}
+
+#[test]
+fn fault_12_why_a_channel_closes_is_remembered_and_not_guessed_from_what_it_brings() {
+    // For money; while the close waits, the client admits everything by a request, and takes that back.
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.give(&Input::Look);
+    run.chain(closing(100, 60, 1_000));
+    run.tx(1, Fate::Failed { lasting: false });
+    assert_eq!(run.chain(open(100, 60)), "");
+    assert_eq!(run.after(15), "collect 2 close 60", "nothing to gain: not at the agent's cost");
+}
+
+#[test]
+fn fault_15_an_undone_settlement_is_cashed_again() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.state.chain = open(100, 60);
+    assert_eq!(run.give(&Input::Look), "collect 1 close 60");
+    assert_eq!(run.chain(open(100, 0)), "submit 1 close 60");
+}
+
+#[test]
+fn a_close_carries_its_voucher_also_where_all_of_it_is_paid() {
+    // The settlement that paid it may be undone before the close is mined, which would be final without the voucher.
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::CloseByOrder);
+    run.state.chain = open(100, 60);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+}
+
+#[test]
+fn fault_20_an_order_that_cannot_be_carried_out_is_refused() {
+    let mut run = Run::open(100).paid(60);
+    run.chain(closed(100, 60));
+    for order in [AgentOrder::End, AgentOrder::Close, AgentOrder::Abandon] {
+        let refused = run.try_give(&Input::Order(order)).unwrap_err();
+        assert!(matches!(refused, Refused::Over { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn an_undone_close_is_under_way_until_it_is_in_a_block_again_or_over() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Mined(block(9)));
+    run.chain(closed(100, 60));
+    assert_eq!(run.chain(open(100, 0)), "", "mined, as far as is known");
+    assert_eq!(run.tx(1, Fate::Reinstated), "");
+    assert_eq!(run.tx(1, Fate::Failed { lasting: false }), "");
+    assert_eq!(run.after(15), "submit 2 close 60");
+    // Also after it was final.
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    let purpose = run.state.own.flights[0].purpose;
+    run.tx(1, Fate::Mined(block(9)));
+    run.sees();
+    run.chain(closed(100, 60));
+    run.tx(1, Fate::Final);
+    assert_eq!(run.owners(), "nobody");
+    assert_eq!(run.give(&Input::Tx { seq: 1, purpose, fate: Fate::Reinstated }), "cancel 1");
+    assert_eq!(run.chain(open(100, 0)), "submit 2 close 60");
+}
+
+#[test]
+fn a_row_that_a_mined_batch_skipped_is_sent_alone() {
+    let mut run = Run::open(100).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Batched);
+    run.tx(1, Fate::Mined(block(9)));
+    run.served += 24 * HOUR;
+    assert_eq!(run.give(&Input::Look), "", "its block is not seen yet");
+    let mut late = run.clone();
+    run.sees();
+    assert_eq!(run.give(&Input::Look), "submit 2 close 0");
+    // Where its block is final before it is seen, the view lags a little.
+    assert_eq!(late.tx(1, Fate::Final), "");
+    assert_eq!(late.after(15), "submit 2 close 0");
+}
