@@ -1,6 +1,6 @@
 //! What a channel's vouchers are worth: [`Book`].
 
-use privatix_channel::{Amount, OnChain, Phase};
+use privatix_channel::{Amount, OnChain};
 use serde::{Deserialize, Serialize};
 
 /// The agent's vouchers of a channel, in base units. The best one replaces all before.
@@ -28,19 +28,12 @@ impl Book {
         cumulative.min(chain.deposit).saturating_sub(chain.paid)
     }
 
-    /// What may be acknowledged: the best voucher as far as the deposit covers it, but not more than `ceiling`, the amount of
-    /// the lowest own close that may still be mined, since nobody can promise that a better one overtakes it. While a challenge
-    /// runs, not more than is paid on chain either: the client may end it before the voucher is cashed.
+    /// What may be acknowledged: the best voucher as far as the deposit covers it, but not more than `ceiling`; see
+    /// [`AgentState::ceiling`](crate::AgentState::ceiling).
     ///
     /// What was acknowledged before stays so: to repeat it promises nothing new.
     pub fn safe(&self, chain: &OnChain, ceiling: Option<Amount>) -> Amount {
-        let limit = Self::limit(chain, ceiling).unwrap_or(Amount::MAX);
-        self.best.min(limit).max(self.acknowledged).min(chain.deposit)
-    }
-
-    /// The amount above which no voucher may be acknowledged, if there is one.
-    pub(crate) fn limit(chain: &OnChain, ceiling: Option<Amount>) -> Option<Amount> {
-        let closing = matches!(chain.phase(), Phase::Closing { .. }).then_some(chain.paid);
-        ceiling.into_iter().chain(closing).min()
+        let ceiling = ceiling.unwrap_or(Amount::MAX);
+        self.best.min(ceiling).max(self.acknowledged).min(chain.deposit)
     }
 }

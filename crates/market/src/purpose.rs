@@ -112,6 +112,17 @@ impl Purpose {
         }
     }
 
+    /// The call that anybody may make for the same, for an account that cannot send its own: the voucher of a close is settled.
+    pub fn fallback(&self) -> Option<Self> {
+        match *self {
+            Self::Close { cumulative } | Self::Settle { cumulative } if !cumulative.is_zero() => {
+                Some(Self::Settle { cumulative })
+            }
+            Self::FinalizeClose => Some(Self::FinalizeClose),
+            _ => None,
+        }
+    }
+
     /// Whether the contract refuses a second effect by itself, so that it may be signed for another nonce before the first is
     /// certain to be lost.
     pub const fn is_repeatable(&self) -> bool {

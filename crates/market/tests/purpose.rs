@@ -73,6 +73,21 @@ fn what_moves_money_each_time_is_not_repeatable() {
 }
 
 #[test]
+fn anybody_may_settle_for_a_close() {
+    for purpose in all() {
+        let fallback = match purpose {
+            Purpose::Close { cumulative } | Purpose::Settle { cumulative } => {
+                Some(Purpose::Settle { cumulative })
+            }
+            Purpose::FinalizeClose => Some(purpose),
+            _ => None,
+        };
+        assert_eq!(purpose.fallback(), fallback);
+    }
+    assert_eq!(Purpose::Close { cumulative: Amount::ZERO }.fallback(), None, "there is no voucher");
+}
+
+#[test]
 fn a_bid_serves_another_only_for_the_same_challenge() {
     let close = Purpose::Close { cumulative: a(10) };
     let usual = close.bid(&AtStake::default());

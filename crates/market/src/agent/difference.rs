@@ -5,7 +5,7 @@ use std::time::Duration;
 use privatix_channel::Amount;
 
 use super::wants::{self, Want};
-use super::{Agent, AgentNotice, AgentPurpose, AgentState, Asked, Obstacle, Replaced};
+use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Asked, Obstacle, Replaced};
 use crate::{Bid, Book, Effect, Env, Flight, Owner, Priority, Served, Stage};
 
 /// Submits, collects and cancels closes and settlements.
@@ -168,7 +168,7 @@ pub(super) fn replacement(
 /// Who must move on before the next try, if the last one failed or was cancelled.
 pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner> {
     let policy = env.policy;
-    let is_disputed = wants::is_disputed(state);
+    let is_disputed = wants::is_disputed(state, policy);
     match state.own.obstacle? {
         // It was cancelled before the close request was known.
         Obstacle::Parked { .. } if is_disputed => None,
@@ -207,15 +207,27 @@ pub(super) fn service(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mu
 }
 
 /// What is shown of the difference between two states.
-pub(super) fn notices(before: &AgentState, after: &AgentState) -> Vec<AgentNotice> {
+pub(super) fn notices(before: &AgentState, after: &AgentState, policy: &AgentPolicy) -> Vec<AgentNotice> {
     let mut notices = Vec::new();
     let (old, new) = (&before.own, &after.own);
     if let Some(ending) = new.ending.filter(|_| old.ending.map(|e| e.why) != new.ending.map(|e| e.why)) {
         notices.push(AgentNotice::Ends(ending.why));
     }
-    let disputed = |state: &AgentState| state.chain.challenge_ends_at().filter(|_| wants::is_disputed(state));
-    if let Some(ends_at) = disputed(after).filter(|_| disputed(before) != disputed(after)) {
-        notices.push(AgentNotice::Disputed { claimed: after.book.claimable(&after.chain), ends_at });
+    let disputed =
+        |state: &AgentState| state.chain.challenge_ends_at().filter(|_| wants::is_disputed(state, policy));
+    let claimable = after.book.claimable(&after.chain);
+    match (after.chain.challenge_ends_at(), disputed(after)) {
+        (Some(_), Some(ends_at)) if disputed(before) != Some(ends_at) => {
+            notices.push(AgentNotice::Disputed { claimed: claimable, ends_at });
+        }
+        (Some(ends_at), None)
+            if before.chain.challenge_ends_at() != Some(ends_at)
+                && !claimable.is_zero()
+                && !new.abandoned =>
+        {
+            notices.push(AgentNotice::Conceded { claimable });
+        }
+        _ => {}
     }
     if new.service.actual == super::Actual::Lost && old.service.actual != super::Actual::Lost {
         notices.push(AgentNotice::ServiceLost);
@@ -227,7 +239,7 @@ pub(super) fn notices(before: &AgentState, after: &AgentState) -> Vec<AgentNotic
         }));
     }
     if new.abandoned && !old.abandoned {
-        notices.push(AgentNotice::Abandoned { claimable: after.book.claimable(&after.chain) });
+        notices.push(AgentNotice::Abandoned { claimable });
     }
     notices
 }

@@ -18,7 +18,7 @@ pub use self::{
     policy::AgentPolicy,
 };
 
-use privatix_channel::{Amount, ChainTime};
+use privatix_channel::{Amount, ChainTime, Phase};
 
 use crate::{Decision, Env, Input, Owner, Party, Refused, Side, State, Verified};
 
@@ -63,6 +63,11 @@ pub enum AgentNotice {
         claimed: Amount,
         /// When the challenge ends.
         ends_at: ChainTime,
+    },
+    /// The client asked to close for less than it has paid, and the difference is not worth an answer.
+    Conceded {
+        /// The difference, in base units.
+        claimable: Amount,
     },
     /// Alarm: the service adapter did not stop the service in time. It may go on.
     ServiceLost,
@@ -109,7 +114,7 @@ impl Party for Agent {
         difference::money(&mut next, env, &mut effects);
         difference::service(&mut next, env, &mut effects);
         effects.extend(reply.map(|reply| crate::Effect::Own(AgentEffect::Answer(reply))));
-        effects.extend(difference::notices(state, &next).into_iter().map(crate::Effect::Notify));
+        effects.extend(difference::notices(state, &next, env.policy).into_iter().map(crate::Effect::Notify));
         Ok(Decision { state: next, effects })
     }
 
@@ -119,25 +124,26 @@ impl Party for Agent {
 }
 
 impl AgentState {
-    /// The amount of the lowest own close that may still be mined: no voucher above it may be acknowledged. Whoever stores
-    /// vouchers compares with it in the transaction that stores them.
+    /// The amount above which no voucher may be acknowledged, if there is one: that of the lowest own close that may still be
+    /// mined, since nobody can promise that a better one overtakes it. While a challenge runs, also what is paid on chain: the
+    /// client may end it before a voucher is cashed.
+    ///
+    /// Whoever stores vouchers compares with it in the transaction that stores them, so that a close that was stored a moment
+    /// before counts.
     pub fn ceiling(&self) -> Option<Amount> {
         let closes = self.own.flights.iter().filter(|flight| flight.stage.may_be_mined());
-        closes
-            .filter_map(|flight| match flight.purpose {
-                AgentPurpose::Close { cumulative } => Some(cumulative),
-                AgentPurpose::Settle { .. } => None,
-            })
-            .min()
+        let closes = closes.filter(|flight| flight.purpose.is_close());
+        let closing = matches!(self.chain.phase(), Phase::Closing { .. }).then_some(self.chain.paid);
+        closes.map(|flight| flight.purpose.cumulative()).chain(closing).min()
     }
 
     /// Whether the operator may cancel a transaction.
     ///
     /// # Errors
     /// [`Refused::AnswersDispute`] while it answers a close request: what it claims would be lost at the challenge's end.
-    pub fn may_cancel(&self, seq: u32) -> Result<(), Refused> {
+    pub fn may_cancel(&self, seq: u32, policy: &AgentPolicy) -> Result<(), Refused> {
         let is_it = |flight: &crate::Flight<AgentPurpose>| flight.seq == seq && flight.stage.is_under_way();
-        if wants::is_disputed(self) && self.own.flights.iter().any(is_it) {
+        if wants::is_disputed(self, policy) && self.own.flights.iter().any(is_it) {
             return Err(Refused::AnswersDispute { seq });
         }
         Ok(())

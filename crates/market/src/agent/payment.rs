@@ -3,7 +3,7 @@
 use privatix_channel::{Amount, Phase};
 
 use super::{Agent, AgentState};
-use crate::{Book, Env, Refused, Verified};
+use crate::{Env, Refused, Verified};
 
 /// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,10 +81,9 @@ pub(super) fn voucher(
         state.book.best = state.book.best.max(cumulative);
     }
     let ceiling = state.ceiling();
-    let limit = Book::limit(&state.chain, ceiling);
     let safe = state.book.safe(&state.chain, ceiling);
-    if limit.is_some_and(|limit| state.book.best > limit) {
-        // What is above the limit is known to nobody outside: also not by the answer to a lower voucher.
+    if ceiling.is_some_and(|ceiling| state.book.best > ceiling) {
+        // What is above the ceiling is known to nobody outside: also not by the answer to a lower voucher.
         let paid = Reply::Paid { acknowledged: safe, ended: state.own.ending.is_some() };
         return Ok(if cumulative <= safe { paid } else { Reply::Kept { acknowledged: safe } });
     }

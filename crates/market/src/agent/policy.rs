@@ -10,7 +10,9 @@ use privatix_channel::{Amount, Period};
 pub struct AgentPolicy {
     /// The least gain, in base units, for which one transaction is sent alone. What is worth less waits for a batch.
     pub min_gain: Amount,
-    /// How long a gain below that waits, at most.
+    /// The least amount, in base units, for which a close request is answered. What is claimed below it is left to the client.
+    pub dispute_min: Amount,
+    /// How long a gain below [`min_gain`](Self::min_gain) waits, at most.
     pub max_delay: Duration,
     /// After how long an ended channel with nothing to gain is closed alone, which frees its place and stake. `None`: only in a
     /// batch, or by order.
@@ -44,8 +46,10 @@ impl Default for AgentPolicy {
     fn default() -> Self {
         Self {
             min_gain: Amount::new(1),
-            max_delay: Duration::from_hours(24),
-            free_after: Some(Duration::from_hours(24)),
+            dispute_min: Amount::new(1),
+            // Both are below the hour after which a client asks for the close itself, so that an honest pair needs no challenge.
+            max_delay: Duration::from_mins(30),
+            free_after: Some(Duration::from_mins(30)),
             last_voucher: Duration::from_secs(10),
             stop_within: Duration::from_mins(1),
             free_at_once: true,

@@ -2,7 +2,7 @@
 
 use privatix_channel::{Amount, ChainTime, Phase};
 
-use super::{Agent, AgentEnd, AgentPurpose, AgentState};
+use super::{Agent, AgentEnd, AgentPolicy, AgentPurpose, AgentState};
 use crate::{AtStake, Bid, Challenge, Env, Owner, Purpose};
 
 /// What is wanted, or what is waited for until something is.
@@ -46,7 +46,7 @@ fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimab
     let late = ends_at.plus(env.policy.close_after);
     let is_late = env.chain.now.is_some_and(|now| now >= late);
     let challenge = (!is_late).then_some(Challenge { ends_at, period: env.chain.challenge });
-    let claims = is_disputed(state);
+    let claims = is_disputed(state, env.policy);
     if let Some(until) = env.kept_open {
         let settle = AgentPurpose::Settle { cumulative: best };
         return if claims {
@@ -111,9 +111,10 @@ pub(super) fn is_worth(gain: Amount, env: &Env<'_, Agent>) -> bool {
 }
 
 /// Whether a close request is to be answered: what is claimable would be lost at its challenge's end.
-pub(super) fn is_disputed(state: &AgentState) -> bool {
+pub(super) fn is_disputed(state: &AgentState, policy: &AgentPolicy) -> bool {
     let claimable = state.book.claimable(&state.chain);
-    state.chain.challenge_ends_at().is_some() && !claimable.is_zero() && !state.own.abandoned
+    let is_worth = !claimable.is_zero() && claimable >= policy.dispute_min;
+    state.chain.challenge_ends_at().is_some() && is_worth && !state.own.abandoned
 }
 
 fn bid(purpose: AgentPurpose, challenge: Option<Challenge>, claimable: Amount, env: &Env<'_, Agent>) -> Bid {

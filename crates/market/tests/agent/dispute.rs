@@ -144,14 +144,23 @@ fn fault_4_a_better_voucher_raises_the_stake() {
 fn fault_6_the_answer_to_a_close_request_cannot_be_cancelled_only_abandoned() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
     run.chain(closing(100, 20, 1_000));
-    assert_eq!(run.state.may_cancel(1), Err(Refused::AnswersDispute { seq: 1 }));
+    assert_eq!(run.state.may_cancel(1, &run.policy), Err(Refused::AnswersDispute { seq: 1 }));
     // Cancelled before the request was known, it goes out again.
     assert_eq!(run.tx(1, Fate::Cancelled), "submit 2 close 60 urgent before 1000");
     run.give(&Input::Order(AgentOrder::Abandon));
     assert_eq!(run.notices, [AgentNotice::Abandoned { claimable: a(40) }]);
-    assert_eq!(run.state.may_cancel(2), Ok(()));
+    assert_eq!(run.state.may_cancel(2, &run.policy), Ok(()));
     assert_eq!(run.tx(2, Fate::Cancelled), "");
     assert_eq!(run.owners(), "chain time 4600");
+}
+
+#[test]
+fn a_claim_that_is_not_worth_an_answer_is_conceded_by_name() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.policy.dispute_min = a(10);
+    assert_eq!(run.chain(closing(100, 51, 1_000)), "collect 1 close 60");
+    assert_eq!(run.notices, [AgentNotice::Conceded { claimable: a(9) }]);
+    assert_eq!(run.give(&voucher(61)), "keep 61, submit 1 close 61 urgent before 1000, kept, paid 60");
 }
 
 #[test]

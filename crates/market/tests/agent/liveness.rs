@@ -125,7 +125,9 @@ impl World {
                 self.transactions[place].2 = Known::Over;
                 self.report(place, Fate::Failed { lasting: value.is_multiple_of(3) });
             }
-            3 if pending && self.run.state.may_cancel(self.transactions[place].0).is_ok() => {
+            3 if pending
+                && self.run.state.may_cancel(self.transactions[place].0, &self.run.policy).is_ok() =>
+            {
                 self.transactions[place].2 = Known::Over;
                 self.report(place, Fate::Cancelled);
             }

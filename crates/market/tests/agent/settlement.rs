@@ -166,6 +166,14 @@ fn fault_7_a_channel_with_nothing_to_gain_frees_its_place_in_time() {
 }
 
 #[test]
+fn an_honest_pair_ends_without_a_close_request() {
+    // A client asks for the close an hour after the end.
+    let policy = privatix_market::AgentPolicy::default();
+    let hour = hours(1);
+    assert!(policy.max_delay < hour && policy.free_after.unwrap() < hour);
+}
+
+#[test]
 fn patience_stands_still_while_the_chain_is_not_seen() {
     let mut run = Run::open(100).ended(AgentEnd::SuspendedTooLong);
     run.give(&Input::Look);

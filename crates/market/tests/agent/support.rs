@@ -84,7 +84,7 @@ impl Run {
         state.own.service.actual = Actual::Running;
         Self {
             state,
-            policy: AgentPolicy::default(),
+            policy: policy(),
             served: 1_000,
             now: None,
             fresh: true,
@@ -144,8 +144,9 @@ impl Run {
                 assert!(*cumulative >= decision.state.book.acknowledged, "{effect:?} after {input:?}");
             }
         }
-        if let Some(ceiling) = decision.state.ceiling() {
-            assert!(ceiling >= decision.state.book.acknowledged, "acknowledged above a close: {decision:?}");
+        for flight in decision.state.own.flights.iter().filter(|flight| flight.stage.may_be_mined()) {
+            let is_safe = flight.purpose.cumulative() >= decision.state.book.acknowledged;
+            assert!(!flight.purpose.is_close() || is_safe, "acknowledged above a close: {decision:?}");
         }
         let again = Agent::decide(&decision.state, input, &self.env())?;
         let repeated: Vec<_> =
@@ -241,6 +242,13 @@ fn show_owner(owner: &Owner) -> String {
         Owner::User { reminder } => format!("user, reminder {}", s(reminder)),
         other => format!("{other:?}"),
     }
+}
+
+/// A policy that waits for a day.
+fn policy() -> AgentPolicy {
+    let mut policy = AgentPolicy::default();
+    (policy.max_delay, policy.free_after) = (hours(24), Some(hours(24)));
+    policy
 }
 
 pub(crate) const HOUR: u64 = 3_600;
