@@ -58,13 +58,21 @@ impl Default for ChainView {
 }
 
 /// What gas costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gas {
+    /// Whether the account can pay for the closes of its open channels, and for one more.
+    pub affords_new: bool,
     /// What a close costs at the present price, if that is known.
     pub close_cost: Option<Wei>,
     /// What a token is worth, if the operator said so.
     pub rate: Option<Rate>,
+}
+
+impl Default for Gas {
+    fn default() -> Self {
+        Self { affords_new: true, close_cost: None, rate: None }
+    }
 }
 
 impl Gas {

@@ -1,6 +1,9 @@
 //! What a decision is asked about: [`Input`].
 
-use privatix_channel::{Amount, ChannelId, OnChain, SignedVoucher, VoucherError, VoucherVerifier};
+use std::sync::Arc;
+
+use privatix_billing::Terms;
+use privatix_channel::{Amount, ChannelId, OnChain, SignedVoucher, Usage, VoucherError, VoucherVerifier};
 
 use crate::{Actual, BlockRef, Party};
 
@@ -12,6 +15,10 @@ pub enum Input<P: Party> {
     Chain(OnChain),
     /// Nothing but the surroundings is new: a start, a time that was waited for, another view of the chain.
     Look,
+    /// What was used so far, by this side's meter. A total that is not higher changes nothing.
+    Used(Usage),
+    /// The terms of the channel's offering, once they are known. The first ones count.
+    Terms(Arc<Terms>),
     /// The service adapter's answer.
     Adapter {
         /// The request that it answers. An answer to an earlier request is ignored.
@@ -40,7 +47,9 @@ pub enum Input<P: Party> {
 pub enum Answered {
     /// The service is in this state now.
     Did(Actual),
-    /// The runner has given up.
+    /// The adapter answered that it does not do this for this channel.
+    Refused,
+    /// No answer: the runner has given up.
     GaveUp,
 }
 

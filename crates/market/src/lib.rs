@@ -5,7 +5,7 @@
 //! under way. [`Party::owners`] names what moves a state on. A state that is not final has an owner, and giving up on it is an
 //! input that leads on.
 //!
-//! - [`Agent`]: the agent's side. Built are settlement, dispute and recovery; opening, service and the client's side follow.
+//! - [`Agent`]: the agent's side. The client's side follows.
 //! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
 //! - [`Served`] and [`Stopwatch`]: time in which the node served, by which patience is measured.
@@ -70,6 +70,7 @@ pub use self::{
     agent::{
         Actual, Agent, AgentEffect, AgentEnd, AgentMessage, AgentNotice, AgentOrder, AgentOwn, AgentPolicy,
         AgentPurpose, AgentState, Asked, Ending, NotNow, Obstacle, Replaced, Reply, Service, Target,
+        Unserved, Why,
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     book::Book,
@@ -79,7 +80,7 @@ pub use self::{
     flight::{BlockRef, Flight, Stage},
     input::{Answered, Fate, Input, Verified, Verifier},
     owner::Owner,
-    party::{Decision, Party, Side, State, Wake},
+    party::{Decision, Meter, Party, Side, State, Wake},
     purpose::{Asset, EffectId, OrderId, Purpose, Subject},
     rate::{Rate, Wei},
 };

@@ -1,8 +1,11 @@
 //! The two sides of a channel, and what a decision about one consists of.
 
 use std::fmt;
+use std::sync::Arc;
 
-use privatix_channel::{ChainTime, ChannelDescriptor, ChannelId, OnChain};
+use privatix_billing::Terms;
+use privatix_channel::{ChainTime, ChannelDescriptor, ChannelId, OnChain, Usage};
+use serde::{Deserialize, Serialize};
 
 use crate::{Book, Effect, Env, Input, Owner, Purpose, Refused, Served};
 
@@ -83,6 +86,11 @@ pub struct State<P: Party> {
     pub chain: OnChain,
     /// The vouchers.
     pub book: Book,
+    /// What was used, by this side's meter.
+    pub meter: Meter,
+    /// The offering's terms, copied when the channel opened: no later change of the offering stops its billing. `None` while
+    /// the offering is not known.
+    pub terms: Option<Arc<Terms>>,
     /// What this side did and was told. No rollback of the chain changes it.
     pub own: P::Own,
 }
@@ -93,8 +101,25 @@ where
 {
     /// The state of a channel of which nothing is known yet.
     pub fn new(id: ChannelId, descriptor: ChannelDescriptor) -> Self {
-        Self { id, descriptor, chain: OnChain::default(), book: Book::default(), own: P::Own::default() }
+        Self {
+            id,
+            descriptor,
+            chain: OnChain::default(),
+            book: Book::default(),
+            meter: Meter::default(),
+            terms: None,
+            own: P::Own::default(),
+        }
     }
+}
+
+/// What was used of a service, by one side's meter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Meter {
+    /// The total over all sessions, in the measure of the terms.
+    pub used: Usage,
+    /// When it grew last.
+    pub last: Served,
 }
 
 /// What follows from an input.

@@ -1,12 +1,14 @@
 //! What an input changes: facts only, no decisions.
 
+use std::sync::Arc;
+
 use privatix_channel::Phase;
 
 use super::{
     Actual, Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Ending, Obstacle, Reply,
-    Target, payment,
+    Target, payment, service,
 };
-use crate::{Answered, Env, Fate, Flight, Input, Purpose, Refused, Stage, Stopwatch};
+use crate::{Answered, Env, Fate, Flight, Input, Meter, Purpose, Refused, Stage};
 
 /// Takes an input in; the answer if it was a message.
 pub(super) fn apply(
@@ -17,6 +19,14 @@ pub(super) fn apply(
     match input {
         Input::Chain(chain) => state.chain = *chain,
         Input::Look => {}
+        Input::Used(used) if *used > state.meter.used => {
+            state.meter = Meter { used: *used, last: env.served };
+            state.own.idle.reset(env.served);
+        }
+        Input::Used(_) => {}
+        Input::Terms(terms) => {
+            state.terms.get_or_insert_with(|| Arc::clone(terms));
+        }
         Input::Adapter { seq, answer } => adapter(state, *seq, *answer, env),
         Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
         Input::Order(order) => self::order(state, *order, env)?,
@@ -32,7 +42,10 @@ fn adapter(state: &mut AgentState, seq: u32, answer: Answered, env: &Env<'_, Age
     let Some(asked) = service.asked.filter(|asked| asked.seq == seq) else { return };
     let actual = match answer {
         Answered::Did(actual) => actual,
-        Answered::GaveUp => return given_up(state, asked.target, env),
+        Answered::Refused | Answered::GaveUp => {
+            state.own.refused = answer == Answered::Refused;
+            return given_up(state, asked.target, env);
+        }
     };
     if service.actual != actual {
         (service.actual, service.since) = (actual, env.served);
@@ -44,18 +57,21 @@ fn adapter(state: &mut AgentState, seq: u32, answer: Answered, env: &Env<'_, Age
 }
 
 /// The adapter did not do what it was asked for. A service that cannot be suspended is stopped, and one that cannot be stopped
-/// counts as ended; to run it is tried again.
+/// counts as ended; to prepare it or to run it is tried again.
 fn given_up(state: &mut AgentState, target: Target, env: &Env<'_, Agent>) {
     let service = &mut state.own.service;
     service.asked = None;
+    let may_serve = matches!(service.actual(env.instance), Actual::Running | Actual::Unknown);
     match target {
         Target::Absent => (service.actual, service.since) = (Actual::Lost, env.served),
-        Target::Suspended => {
-            let ending = Ending { why: AgentEnd::AdapterStuck, since: env.served };
-            state.own.ending.get_or_insert(ending);
-        }
-        Target::Running => {}
+        Target::Suspended if may_serve => end(state, AgentEnd::AdapterStuck, env),
+        Target::Suspended | Target::Running => state.own.stuck.run(true, env.served),
     }
+}
+
+/// Ends the service for good. The first reason stays.
+pub(super) fn end(state: &mut AgentState, why: AgentEnd, env: &Env<'_, Agent>) {
+    state.own.ending.get_or_insert(Ending { why, since: env.served });
 }
 
 fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fate, env: &Env<'_, Agent>) {
@@ -133,6 +149,8 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
             own.obstacle = None;
             own.abandoned = false;
         }
+        AgentOrder::Hold => own.held = true,
+        AgentOrder::Resume => own.held = false,
         AgentOrder::Abandon => own.abandoned = true,
     }
     Ok(())
@@ -140,28 +158,19 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
 
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
-    let phase = state.chain.phase();
-    let own = &mut state.own;
-    if phase == Phase::Unopened {
-        own.unopened.run(env.chain.fresh, env.served);
-        if own.unopened.elapsed(env.served) >= env.policy.vanish_after {
-            own.ending.get_or_insert(Ending { why: AgentEnd::Vanished, since: env.served });
-        }
-    } else {
-        own.unopened = Stopwatch::default();
-    }
-    if let Some(asked) = own.service.asked.filter(|asked| asked.until <= env.served) {
+    let asked = state.own.service.asked;
+    if let Some(asked) = asked.filter(|asked| asked.until <= env.served) {
         given_up(state, asked.target, env);
     }
+    service::patience(state, env);
+    if let Some(why) = service::over(state, env) {
+        end(state, why, env);
+    }
     let own = &mut state.own;
-    own.ended.run(own.ending.is_some() && phase == Phase::Open && env.chain.fresh, env.served);
-
-    let service = &mut own.service;
-    service.target = match phase {
-        Phase::Closed { .. } => Target::Absent,
-        _ if own.ending.is_some() => Target::Absent,
-        Phase::Unopened | Phase::Closing { .. } => service.target.min(Target::Suspended),
-        Phase::Open => service.target,
-    };
-    service.asked = service.asked.filter(|asked| asked.target == service.target);
+    let is_open = state.chain.phase() == Phase::Open;
+    own.ended.run(own.ending.is_some() && is_open && env.chain.fresh, env.served);
+    let (target, why) = service::wanted(state, env);
+    let service = &mut state.own.service;
+    (service.target, service.why) = (target, why);
+    service.asked = service.asked.filter(|asked| asked.target == target);
 }

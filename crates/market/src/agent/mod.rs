@@ -1,4 +1,4 @@
-//! The agent's side: when it closes a channel, and how it answers a close request.
+//! The agent's side: when it serves a channel, when it closes it, and how it answers a close request.
 //!
 //! A decision has three steps. The input changes a fact ([`facts`]); one total function gives what is wanted in that state
 //! ([`wants`]); the effects are what is wanted and not under way ([`difference`]). So an event, a reorganisation, a restart and
@@ -10,15 +10,19 @@ mod own;
 mod owners;
 mod payment;
 mod policy;
+mod service;
 mod wants;
 
 pub use self::{
-    own::{Actual, AgentEnd, AgentOwn, AgentPurpose, Asked, Ending, Obstacle, Replaced, Service, Target},
+    own::{
+        Actual, AgentEnd, AgentOwn, AgentPurpose, Asked, Ending, Obstacle, Replaced, Service, Target,
+        Unserved, Why,
+    },
     payment::{AgentMessage, NotNow, Reply},
     policy::AgentPolicy,
 };
 
-use privatix_channel::{Amount, ChainTime, Phase};
+use privatix_channel::{Amount, ChainTime, Phase, Usage};
 
 use crate::{Decision, Env, Input, Owner, Party, Refused, Side, State, Verified};
 
@@ -37,6 +41,10 @@ pub enum AgentOrder {
     End,
     /// End the service and close the channel, also with nothing to gain, and also where an earlier try was cancelled.
     Close,
+    /// Suspend the service until [`Resume`](Self::Resume).
+    Hold,
+    /// Let a held service run as its payment allows.
+    Resume,
     /// Leave what is claimable to the client: a close request is not answered.
     Abandon,
 }
@@ -135,6 +143,14 @@ impl AgentState {
         let closes = closes.filter(|flight| flight.purpose.is_close());
         let closing = matches!(self.chain.phase(), Phase::Closing { .. }).then_some(self.chain.paid);
         closes.map(|flight| flight.purpose.cumulative()).chain(closing).min()
+    }
+
+    /// How much may be used in all before the adapter stops the service by itself: what is paid for plus the agreed lag, at most
+    /// what the deposit can pay, and one more, so that billing sees the bound reached. `None` without terms.
+    ///
+    /// The adapter is told before it may run the service, and after each payment. It is stored nowhere.
+    pub fn bound(&self) -> Option<Usage> {
+        service::bound(self)
     }
 
     /// Whether the operator may cancel a transaction.

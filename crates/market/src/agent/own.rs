@@ -15,6 +15,22 @@ pub struct AgentOwn {
     pub seq: u32,
     /// The service.
     pub service: Service,
+    /// When the service was ready for the first time: known to the adapter.
+    pub ready: Option<Served>,
+    /// Whether the operator holds the service.
+    pub held: bool,
+    /// For how long nothing was used.
+    pub idle: Stopwatch,
+    /// For how long the service has been suspended because of the client.
+    pub suspended: Stopwatch,
+    /// For how long the deposit has been used and paid.
+    pub spent: Stopwatch,
+    /// For how long the service has been ready, and neither used nor paid for.
+    pub unused: Stopwatch,
+    /// For how long the adapter has not done what was wanted.
+    pub stuck: Stopwatch,
+    /// Whether the adapter answered last that it refuses this channel.
+    pub refused: bool,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ending>,
     /// For how long the channel has been ended and open, counted while the chain is seen.
@@ -89,10 +105,14 @@ pub struct Ending {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AgentEnd {
+    /// The channel is not served.
+    NotServed(Unserved),
     /// The operator ordered it.
     ByOrder,
     /// The operator ordered to close the channel.
     CloseByOrder,
+    /// Nobody used the service or paid for it in the time for the first use.
+    NeverUsed,
     /// Nobody used the service for too long.
     Inactive,
     /// The service was suspended for too long.
@@ -101,10 +121,21 @@ pub enum AgentEnd {
     DepositSpent,
     /// The offering's largest amount of units is used and paid.
     MaxUnits,
-    /// The adapter could not suspend the service.
+    /// The adapter could not suspend the service, or not run it for too long.
     AdapterStuck,
     /// The opening was undone, and did not come again.
     Vanished,
+}
+
+/// Why a channel is not served at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unserved {
+    /// It names no signer: code of the client's account could void all its vouchers.
+    NoSigner,
+    /// Its network fee is above what the operator accepts.
+    Fee,
 }
 
 /// What the service should do and what it does.
@@ -113,6 +144,8 @@ pub enum AgentEnd {
 pub struct Service {
     /// What is wanted.
     pub target: Target,
+    /// Why nothing more is wanted; `None` while it should run.
+    pub why: Option<Why>,
     /// What the adapter said last.
     pub actual: Actual,
     /// Since when `actual` has its value.
@@ -126,7 +159,8 @@ pub struct Service {
 impl Default for Service {
     fn default() -> Self {
         let (target, actual) = (Target::Absent, Actual::Absent);
-        Self { target, actual, since: Served::default(), instance: 0, asked: None }
+        let why = Some(Why::NotOpen);
+        Self { target, why, actual, since: Served::default(), instance: 0, asked: None }
     }
 }
 
@@ -156,6 +190,46 @@ pub enum Target {
     Suspended,
     /// Served.
     Running,
+}
+
+/// Why a service is not to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Why {
+    /// It has ended.
+    Ended,
+    /// The channel is not open on chain.
+    NotOpen,
+    /// The client asked to close the channel.
+    Closing,
+    /// The terms of its offering are not known here.
+    NoTerms,
+    /// The view of the chain is stale.
+    StaleView,
+    /// The contract holds something that the channel's events do not explain.
+    Unexplained,
+    /// The account could not pay for the channel's close.
+    NoGas,
+    /// It is being prepared: known to the adapter first.
+    Opening,
+    /// The operator holds it.
+    Held,
+    /// More is unpaid than agreed.
+    Unpaid,
+    /// The deposit is used up, and not paid in full.
+    DepositReached,
+    /// The deposit is used and paid: a top-up is waited for.
+    DepositSpent,
+    /// The offering's largest amount of units is used up.
+    MaxUnitsReached,
+}
+
+impl Why {
+    /// Whether the client is the reason: only then counts the suspension as too long.
+    pub const fn is_clients(self) -> bool {
+        matches!(self, Self::Unpaid | Self::DepositReached | Self::MaxUnitsReached)
+    }
 }
 
 /// What a service does, as its adapter says.

@@ -1,10 +1,8 @@
 //! What moves a state on, read off the wants.
 
-use privatix_channel::Phase;
-
 use super::difference::{Replacement, blocked, replacement};
 use super::wants::{self, Want};
-use super::{Agent, AgentState};
+use super::{Agent, AgentState, service};
 use crate::{Env, Owner, Stage};
 
 /// All that can move the state on; empty when it is final. Where time went by since the last decision, so that another one has
@@ -31,11 +29,8 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
     if own.service.asked.is_none() && !own.service.actual(env.instance).is(own.service.target) {
         owners.push(Owner::Time(env.served));
     }
-    let is_ended = own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. });
-    if owners.is_empty() && !is_ended {
-        // A channel that is served: until billing decides here, too, the chain and the roles of today move it on.
-        owners.push(Owner::Chain { reminder: wants::reminder(env) });
-    }
+    owners.extend(service::owners(state, env, wants::reminder(env)));
     owners.sort();
+    owners.dedup();
     owners
 }

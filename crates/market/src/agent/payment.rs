@@ -34,6 +34,8 @@ pub enum Reply {
         /// What is acknowledged in all, in base units.
         acknowledged: Amount,
     },
+    /// The channel names no signer, so no voucher of it is certain to pay.
+    NoSigner,
     /// It is not taken now.
     NotNow(NotNow),
     /// The channel takes no vouchers.
@@ -61,6 +63,9 @@ pub(super) fn voucher(
 ) -> Result<Reply, Refused> {
     if voucher.channel() != state.id {
         return Err(Refused::WrongChannel { expected: state.id, found: voucher.channel() });
+    }
+    if !state.descriptor.names_signer() {
+        return Ok(Reply::NoSigner);
     }
     match state.chain.phase() {
         Phase::Unopened => return Ok(Reply::NotOpen { closed: false }),

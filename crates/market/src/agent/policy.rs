@@ -1,13 +1,23 @@
-//! What an agent's operator sets about closing.
+//! What an agent's operator sets about its channels.
 
 use std::time::Duration;
 
-use privatix_channel::{Amount, Period};
+use privatix_channel::{Amount, Fee, Period};
 
-/// When an agent closes its channels. Durations are of time that the node served, unless they say otherwise.
+/// How an agent serves and closes its channels. Durations are of time that the node served, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AgentPolicy {
+    /// The highest network fee with which a channel is served.
+    pub accept_fee: Fee,
+    /// How long a client has to use or pay for a service that is ready. `None`: for as long as the terms allow inactivity.
+    pub first_use_within: Option<Duration>,
+    /// For how long a channel whose deposit is used and paid waits for a top-up.
+    pub top_up_grace: Duration,
+    /// For how long the adapter may refuse to prepare or to run a service.
+    pub start_within: Duration,
+    /// For how long the adapter may answer nothing to that.
+    pub outage: Duration,
     /// The least gain, in base units, for which one transaction is sent alone. What is worth less waits for a batch.
     pub min_gain: Amount,
     /// The least amount, in base units, for which a close request is answered. What is claimed below it is left to the client.
@@ -45,6 +55,11 @@ pub struct AgentPolicy {
 impl Default for AgentPolicy {
     fn default() -> Self {
         Self {
+            accept_fee: Fee::MAX,
+            first_use_within: None,
+            top_up_grace: Duration::from_mins(10),
+            start_within: Duration::from_mins(10),
+            outage: Duration::from_hours(24),
             min_gain: Amount::new(1),
             dispute_min: Amount::new(1),
             // Both are below the hour after which a client asks for the close itself, so that an honest pair needs no challenge.

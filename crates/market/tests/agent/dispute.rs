@@ -177,6 +177,7 @@ fn fault_9_a_request_that_nobody_finalizes_ends_an_hour_after_its_challenge() {
 #[test]
 fn fault_13_a_request_and_its_cancellation_in_one_batch_change_nothing() {
     let mut run = Run::open(100).paid(60).at(100);
+    run.give(&Input::Look);
     let before = run.state.clone();
     let mut chain = closing(100, 0, 1_000);
     chain.last_cancellation = Some(LogPosition::new(5, 1));

@@ -3,7 +3,9 @@
 
 mod dispute;
 mod liveness;
+mod opening;
 mod payment;
 mod recovery;
+mod service;
 mod settlement;
 mod support;

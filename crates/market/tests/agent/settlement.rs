@@ -21,7 +21,7 @@ fn an_ended_channel_is_closed_as_the_policy_says() {
         run
     };
     let rows = [
-        ("served", Run::open(100).paid(60), "", "chain, reminder 86400 s"),
+        ("served", Run::open(100).paid(60), "", "time 8641000 s"),
         ("ended, 60 to gain", ended(60, AgentEnd::Inactive), "submit 1 close 60", "transaction 1"),
         (
             "ended, less to gain than the policy wants",

@@ -1,11 +1,13 @@
 //! A channel at an agent, and its decisions in words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
+use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
 use privatix_channel::{
     Amount, ChainTime, ChannelDescriptor, ChannelId, CloseRequest, Closure, Ending as End, Fee, LogPosition,
-    OnChain, Period,
+    OnChain, Period, Usage,
 };
 use privatix_market::*;
 
@@ -26,6 +28,25 @@ impl Verifier for Signed {
     fn verified(&self, voucher: &(ChannelId, u128)) -> Result<(ChannelId, Amount), Self::Refused> {
         Ok((voucher.0, a(voucher.1)))
     }
+}
+
+/// One unit for each base unit, postpaid. A client may owe 40 units, and be inactive or suspended for 100 days.
+pub(crate) fn terms(change: impl FnOnce(&mut TermsDraft)) -> Terms {
+    let mut draft = TermsDraft {
+        unit: Unit { name: "unit".into(), measure: Measure::Requests, size: 1 },
+        billing: Billing::Postpaid,
+        setup_price: Amount::ZERO,
+        unit_price: a(1),
+        free_units: 0,
+        min_units: 1,
+        max_units: None,
+        billing_interval: 1,
+        max_billing_unit_lag: 40,
+        max_suspend: hours(2_400),
+        max_inactive: hours(2_400),
+    };
+    change(&mut draft);
+    draft.validate().unwrap()
 }
 
 pub(crate) fn voucher(cumulative: u128) -> Input<Agent> {
@@ -82,6 +103,9 @@ impl Run {
         state.chain = open(deposit, 0);
         state.own.service.target = Target::Running;
         state.own.service.actual = Actual::Running;
+        state.own.service.why = None;
+        state.own.ready = Some(Served::new(0));
+        state.terms = Some(Arc::new(terms(|_| {})));
         Self {
             state,
             policy: policy(),
@@ -93,6 +117,19 @@ impl Run {
             instance: 0,
             notices: Vec::new(),
         }
+    }
+
+    /// A channel with this deposit that has just opened.
+    pub(crate) fn opening(deposit: u128) -> Self {
+        let mut run = Self::open(deposit);
+        run.state.own = AgentOwn::default();
+        run
+    }
+
+    /// With other terms.
+    pub(crate) fn terms(mut self, change: impl FnOnce(&mut TermsDraft)) -> Self {
+        self.state.terms = Some(Arc::new(terms(change)));
+        self
     }
 
     /// With a best voucher that was acknowledged.
@@ -172,6 +209,26 @@ impl Run {
 
     pub(crate) fn chain(&mut self, chain: OnChain) -> String {
         self.give(&Input::Chain(chain))
+    }
+
+    /// What was used so far.
+    pub(crate) fn used(&mut self, used: u64) -> String {
+        self.give(&Input::Used(Usage::new(used)))
+    }
+
+    /// The adapter does what it was asked for.
+    pub(crate) fn done(&mut self) -> String {
+        let actual = match self.state.own.service.target {
+            Target::Absent => Actual::Absent,
+            Target::Suspended => Actual::Suspended,
+            Target::Running => Actual::Running,
+        };
+        self.adapter(Answered::Did(actual))
+    }
+
+    /// What is wanted of the service, and why not more.
+    pub(crate) fn target(&self) -> (Target, Option<Why>) {
+        (self.state.own.service.target, self.state.own.service.why)
     }
 
     /// The fold includes the blocks of all transactions that are in one.

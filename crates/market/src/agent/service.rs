@@ -1,0 +1,163 @@
+//! What an agent wants of the service: opening, payment and patience.
+
+use std::time::{Duration, SystemTime};
+
+use privatix_billing::{
+    Account, AgentAction, Assessment, SuspendReason, TerminateReason, Terms, assess_agent,
+};
+use privatix_channel::{Phase, ServiceStatus, Usage};
+
+use super::{Actual, Agent, AgentEnd, AgentState, Target, Unserved, Why};
+use crate::{Env, Owner, Served, Stopwatch};
+
+/// The target, and why it is not to run.
+pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Option<Why>) {
+    let own = &state.own;
+    let (absent, suspended) = (|why| (Target::Absent, Some(why)), |why| (Target::Suspended, Some(why)));
+    // What the adapter never heard of is not made known to it only to be suspended.
+    let at_most_suspended = |why| if own.ready.is_some() { suspended(why) } else { absent(why) };
+    match state.chain.phase() {
+        Phase::Closed { .. } => return absent(Why::NotOpen),
+        _ if own.ending.is_some() => return absent(Why::Ended),
+        Phase::Unopened => return at_most_suspended(Why::NotOpen),
+        Phase::Closing { .. } => return at_most_suspended(Why::Closing),
+        Phase::Open => {}
+    }
+    let Some(terms) = &state.terms else { return at_most_suspended(Why::NoTerms) };
+    if !env.chain.fresh {
+        return at_most_suspended(Why::StaleView);
+    }
+    if !env.chain.explained {
+        return at_most_suspended(Why::Unexplained);
+    }
+    if own.ready.is_none() {
+        return if env.gas.affords_new { suspended(Why::Opening) } else { absent(Why::NoGas) };
+    }
+    if own.held {
+        return suspended(Why::Held);
+    }
+    match assess(state, terms).action {
+        Some(AgentAction::Suspend(SuspendReason::Unpaid)) => suspended(Why::Unpaid),
+        Some(AgentAction::Suspend(SuspendReason::MaxUnitsReached)) => suspended(Why::MaxUnitsReached),
+        Some(AgentAction::Suspend(_)) => suspended(Why::DepositReached),
+        Some(AgentAction::Terminate(_)) => suspended(Why::DepositSpent),
+        _ => (Target::Running, None),
+    }
+}
+
+/// Billing's answer for a service that runs: whether it may, and when that changes. Patience is not its question.
+fn assess(state: &AgentState, terms: &Terms) -> Assessment {
+    let now = SystemTime::UNIX_EPOCH; // only differences count, and there are none
+    let mut account = Account::new(state.chain.deposit, ServiceStatus::Active, now);
+    account.paid = state.book.proven(&state.chain);
+    account.used = state.meter.used;
+    assess_agent(terms, &account, now)
+}
+
+/// See [`AgentState::bound`].
+pub(super) fn bound(state: &AgentState) -> Option<Usage> {
+    let terms = state.terms.as_deref()?;
+    let covered = |amount| privatix_billing::covered(terms, amount);
+    let paid = covered(state.book.proven(&state.chain)).saturating_add(terms.max_lag());
+    Some(paid.min(covered(state.chain.deposit)).saturating_add(Usage::new(1)))
+}
+
+/// Lets the stopwatches run or stand still.
+///
+/// | stopwatch | runs while |
+/// | --- | --- |
+/// | `unopened` | not open on chain, view fresh |
+/// | `unused` | the service is as wanted, neither used nor paid for, view fresh, not held |
+/// | `idle` | the service is as wanted and was ready, view fresh, not held |
+/// | `suspended` | suspended because of the client, view fresh, not held |
+/// | `spent` | the deposit is used and paid, view fresh |
+/// | `stuck` | the adapter has failed, and the service is not as wanted |
+pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
+    let (target, why) = wanted(state, env);
+    let phase = state.chain.phase();
+    let is_spent = terminates(state) == Some(TerminateReason::DepositSpent);
+    let is_new = state.meter.used.is_zero() && state.book.best.is_zero();
+    let own = &mut state.own;
+    let (now, sees) = (env.served, env.chain.fresh && env.chain.explained);
+    let actual = own.service.actual(env.instance);
+    if own.ready.is_none() && matches!(actual, Actual::Suspended | Actual::Running) {
+        own.ready = Some(now);
+    }
+    let is_served = own.ready.is_some() && own.ending.is_none() && phase == Phase::Open;
+    let is_as_wanted = actual.is(target);
+    let counts = is_served && sees && !own.held;
+    let run = |watch: &mut Stopwatch, holds: bool, runs: bool| {
+        if !holds {
+            *watch = Stopwatch::default();
+        }
+        watch.run(holds && runs, now);
+    };
+    run(&mut own.unopened, phase == Phase::Unopened, env.chain.fresh);
+    run(&mut own.unused, is_new, counts && is_as_wanted);
+    run(&mut own.idle, is_served, counts && is_as_wanted);
+    let is_clients = why.is_some_and(Why::is_clients);
+    run(&mut own.suspended, !(is_served && target == Target::Running), counts && is_clients);
+    run(&mut own.spent, is_spent, is_served && sees);
+    let is_stuck = own.stuck.is_running() && !is_as_wanted && target != Target::Absent;
+    run(&mut own.stuck, is_stuck, true);
+}
+
+/// What billing ends, whatever is paid.
+fn terminates(state: &AgentState) -> Option<TerminateReason> {
+    match assess(state, state.terms.as_deref()?).action {
+        Some(AgentAction::Terminate(reason)) => Some(reason),
+        _ => None,
+    }
+}
+
+/// The limits of patience: the stopwatch, its limit, and how the service ends then.
+fn limits(state: &AgentState, env: &Env<'_, Agent>) -> Vec<(Stopwatch, Duration, AgentEnd)> {
+    let (own, policy) = (&state.own, env.policy);
+    let mut limits = vec![(own.unopened, policy.vanish_after, AgentEnd::Vanished)];
+    let stuck = if own.refused { policy.start_within } else { policy.outage };
+    limits.push((own.stuck, stuck, AgentEnd::AdapterStuck));
+    if let Some(terms) = &state.terms {
+        let first_use = policy.first_use_within.unwrap_or(terms.max_inactive());
+        limits.push((own.unused, first_use, AgentEnd::NeverUsed));
+        limits.push((own.idle, terms.max_inactive(), AgentEnd::Inactive));
+        limits.push((own.suspended, terms.max_suspend(), AgentEnd::SuspendedTooLong));
+        limits.push((own.spent, policy.top_up_grace, AgentEnd::DepositSpent));
+    }
+    limits
+}
+
+/// Why the service ends now, if it does.
+pub(super) fn over(state: &AgentState, env: &Env<'_, Agent>) -> Option<AgentEnd> {
+    if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
+        return None;
+    }
+    let is_open = state.chain.phase() == Phase::Open;
+    if is_open && !state.descriptor.names_signer() {
+        return Some(AgentEnd::NotServed(Unserved::NoSigner));
+    }
+    if is_open && state.own.ready.is_none() && state.chain.fee > env.policy.accept_fee {
+        return Some(AgentEnd::NotServed(Unserved::Fee));
+    }
+    if is_open && terminates(state) == Some(TerminateReason::MaxUnits) {
+        return Some(AgentEnd::MaxUnits);
+    }
+    let passed = |&(watch, limit, _): &(Stopwatch, Duration, AgentEnd)| {
+        watch.is_running() && watch.elapsed(env.served) >= limit
+    };
+    limits(state, env).iter().find(|limit| passed(limit)).map(|(.., why)| *why)
+}
+
+/// What moves a service on that is as wanted.
+pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>, reminder: Served) -> Vec<Owner> {
+    if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
+        return Vec::new();
+    }
+    let times = limits(state, env).into_iter().filter_map(|(watch, limit, _)| watch.reaches(limit));
+    let mut owners: Vec<Owner> = times.map(Owner::Time).collect();
+    match state.own.service.why {
+        Some(Why::Held | Why::NoTerms | Why::NoGas) => owners.push(Owner::User { reminder }),
+        Some(Why::StaleView | Why::Unexplained) => owners.push(Owner::Chain { reminder }),
+        _ => {}
+    }
+    owners
+}

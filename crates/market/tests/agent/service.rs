@@ -1,0 +1,178 @@
+//! Service: when it runs, and when patience ends.
+
+use privatix_billing::Billing;
+use privatix_channel::Usage;
+use privatix_market::{Actual, AgentEnd, AgentOrder, Answered, Input, Target, Why};
+
+use crate::support::{HOUR, Run, hours, open, voucher};
+
+/// State, use, what is wanted. The deposit is 100, a unit costs 1, and 40 may be unpaid.
+#[test]
+fn a_service_runs_as_it_is_paid() {
+    let but = |mut run: Run, change: fn(&mut Run)| {
+        change(&mut run);
+        run
+    };
+    let max_units = |run: Run| run.terms(|terms| terms.max_units = Some(60));
+    let prepaid = |run: Run| {
+        run.terms(|terms| {
+            terms.billing = Billing::Prepaid;
+            terms.billing_interval = 10;
+        })
+    };
+    let running = (Target::Running, None);
+    let suspended = |why| (Target::Suspended, Some(why));
+    let rows = [
+        ("within the lag", Run::open(100).paid(10), 50, running),
+        ("beyond the lag", Run::open(100).paid(10), 51, suspended(Why::Unpaid)),
+        ("deposit used, not paid", Run::open(100).paid(60), 100, suspended(Why::DepositReached)),
+        ("deposit used and paid", Run::open(100).paid(100), 100, suspended(Why::DepositSpent)),
+        ("paid above the deposit", Run::open(100).paid(150), 100, suspended(Why::DepositSpent)),
+        ("all units used, not paid", max_units(Run::open(100).paid(30)), 60, suspended(Why::MaxUnitsReached)),
+        ("prepaid, first interval unpaid", prepaid(Run::open(100)), 0, suspended(Why::Unpaid)),
+        ("prepaid, first interval paid", prepaid(Run::open(100).paid(10)), 0, running),
+        ("held", but(Run::open(100), |run| run.state.own.held = true), 0, suspended(Why::Held)),
+        ("stale view", but(Run::open(100), |run| run.fresh = false), 0, suspended(Why::StaleView)),
+        ("terms lost", but(Run::open(100), |run| run.state.terms = None), 0, suspended(Why::NoTerms)),
+        ("no gas for a new one", but(Run::open(100), |run| run.gas.affords_new = false), 0, running),
+    ];
+    for (name, mut run, used, target) in rows {
+        run.used(used);
+        run.give(&Input::Look);
+        assert_eq!(run.target(), target, "{name}");
+    }
+}
+
+#[test]
+fn all_units_used_and_paid_end_the_service() {
+    let mut run = Run::open(100).paid(60).terms(|terms| terms.max_units = Some(60));
+    assert_eq!(run.used(60), "drive 1");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::MaxUnits);
+}
+
+#[test]
+fn a_payment_resumes_and_moves_the_bound() {
+    let mut run = Run::open(100).paid(10);
+    assert_eq!(run.state.bound(), Some(Usage::new(51)));
+    assert_eq!(run.used(51), "drive 1");
+    assert_eq!(run.done(), "");
+    assert_eq!(run.give(&voucher(20)), "keep 20, drive 2, paid 20");
+    assert_eq!(run.state.bound(), Some(Usage::new(61)));
+    run.give(&voucher(90));
+    assert_eq!(run.state.bound(), Some(Usage::new(101)), "at most what the deposit can pay, and one more");
+}
+
+#[test]
+fn fault_21_a_suspension_that_fails_ends_the_service_in_a_minute() {
+    for answer in [Some(Answered::Refused), Some(Answered::GaveUp), None] {
+        let mut run = Run::open(100);
+        assert_eq!(run.used(41), "drive 1");
+        let effects = answer.map_or_else(|| run.clone().after(60), |answer| run.clone().adapter(answer));
+        assert_eq!(effects, "drive 2", "to stop it");
+        run.served += 60;
+        run.give(&Input::Look);
+        assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::AdapterStuck);
+        run.after(60);
+        assert_eq!(run.state.own.service.actual, Actual::Lost);
+    }
+}
+
+#[test]
+fn fault_28_pause_resume_pause_ends_paused() {
+    let mut run = Run::open(100);
+    assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 1");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Resume)), "");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 2");
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::Held)));
+    assert_eq!(run.done(), "");
+}
+
+#[test]
+fn fault_31_a_held_channel_does_not_end() {
+    let mut run = Run::open(100).paid(1).terms(|terms| {
+        terms.max_suspend = hours(1);
+        terms.max_inactive = hours(1);
+    });
+    run.give(&Input::Order(AgentOrder::Hold));
+    run.done();
+    assert_eq!(run.owners(), "user, reminder 86400 s");
+    assert_eq!(run.after(100 * HOUR), "");
+    run.give(&Input::Order(AgentOrder::Resume));
+    run.done();
+    assert_eq!(run.after(HOUR), "drive 3");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::Inactive);
+}
+
+#[test]
+fn fault_32_a_deposit_that_is_used_waits_for_a_top_up() {
+    let mut run = Run::open(100).paid(100);
+    assert_eq!(run.used(100), "drive 1");
+    run.done();
+    assert_eq!(run.after(599), "");
+    let mut topped_up = run.clone();
+    assert_eq!(topped_up.chain(open(200, 0)), "drive 2");
+    assert_eq!(topped_up.target(), (Target::Running, None));
+    // Nothing is seen for an hour: that is not the client's fault.
+    let mut unseen = run.clone();
+    unseen.fresh = false;
+    unseen.give(&Input::Look);
+    assert_eq!(unseen.after(HOUR), "");
+    assert_eq!(unseen.state.own.ending, None);
+    assert_eq!(run.after(1), "drive 2");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::DepositSpent);
+}
+
+#[test]
+fn fault_33_a_stale_view_suspends_and_ends_nothing() {
+    let mut run = Run::open(100).terms(|terms| {
+        terms.max_suspend = hours(1);
+        terms.max_inactive = hours(1);
+    });
+    run.fresh = false;
+    assert_eq!(run.give(&Input::Look), "drive 1");
+    run.done();
+    assert_eq!(run.after(100 * HOUR), "");
+    run.fresh = true;
+    assert_eq!(run.give(&Input::Look), "drive 2");
+}
+
+#[test]
+fn fault_35_only_time_that_was_served_counts_as_inactivity() {
+    // Downtime is not served: `served` is the same after it.
+    let mut run = Run::open(100).terms(|terms| terms.max_inactive = hours(1));
+    run.give(&Input::Look);
+    assert_eq!(run.owners(), "time 4600 s");
+    assert_eq!(run.after(HOUR - 1), "");
+    run.used(1);
+    assert_eq!(run.after(HOUR - 1), "");
+    assert_eq!(run.after(1), "drive 1");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::Inactive);
+}
+
+#[test]
+fn a_client_that_does_not_pay_is_suspended_and_then_ended() {
+    let mut run = Run::open(100).terms(|terms| terms.max_suspend = hours(1));
+    assert_eq!(run.used(41), "drive 1");
+    run.done();
+    assert_eq!(run.after(HOUR - 1), "");
+    // A payment that is enough begins the next suspension afresh.
+    let mut pays = run.clone();
+    assert_eq!(pays.give(&voucher(1)), "keep 1, drive 2, paid 1");
+    pays.done();
+    assert_eq!(pays.used(42), "drive 3");
+    pays.done();
+    assert_eq!(pays.after(HOUR - 1), "");
+    assert_eq!(run.after(1), "drive 2");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::SuspendedTooLong);
+}
+
+#[test]
+fn fault_43_lost_terms_suspend_and_cash_no_less() {
+    let mut run = Run::open(100).paid(60);
+    run.state.terms = None;
+    assert_eq!(run.give(&Input::Look), "drive 1");
+    assert_eq!(run.owners(), "adapter 1 until 1060 s, user, reminder 86400 s");
+    assert_eq!(run.give(&voucher(70)), "keep 70, paid 70");
+    run.give(&Input::Order(AgentOrder::Close));
+    assert_eq!(run.after(10), "submit 3 close 70");
+}
