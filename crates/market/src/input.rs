@@ -15,8 +15,13 @@ pub enum Input<P: Party> {
     Chain(OnChain),
     /// Nothing but the surroundings is new: a start, a time that was waited for, another view of the chain.
     Look,
-    /// What was used so far, by this side's meter. A total that is not higher changes nothing.
-    Used(Usage),
+    /// A report of this side's meter.
+    Used {
+        /// What was used so far. A total that is lower than an earlier one counts as that.
+        used: Usage,
+        /// Whether a session runs now.
+        running: bool,
+    },
     /// The terms of the channel's offering, once they are known. The first ones count.
     Terms(Arc<Terms>),
     /// The service adapter's answer.

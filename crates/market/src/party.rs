@@ -120,6 +120,9 @@ pub struct Meter {
     pub used: Usage,
     /// When it grew last.
     pub last: Served,
+    /// Since when a session runs that `used` does not count yet. A service measured in seconds is used up by the clock then,
+    /// without reports.
+    pub running: Option<Served>,
 }
 
 /// What follows from an input.

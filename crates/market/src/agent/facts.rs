@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use privatix_channel::Phase;
+use privatix_channel::{Phase, Usage};
 
 use super::{
     Actual, Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Ending, Obstacle, Reply,
     Target, payment, service,
 };
-use crate::{Answered, Env, Fate, Flight, Input, Meter, Purpose, Refused, Stage};
+use crate::{Answered, Env, Fate, Flight, Input, Purpose, Refused, Stage};
 
 /// Takes an input in; the answer if it was a message.
 pub(super) fn apply(
@@ -19,11 +19,7 @@ pub(super) fn apply(
     match input {
         Input::Chain(chain) => state.chain = *chain,
         Input::Look => {}
-        Input::Used(used) if *used > state.meter.used => {
-            state.meter = Meter { used: *used, last: env.served };
-            state.own.idle.reset(env.served);
-        }
-        Input::Used(_) => {}
+        Input::Used { used, running } => meter(state, *used, *running, env),
         Input::Terms(terms) => {
             state.terms.get_or_insert_with(|| Arc::clone(terms));
         }
@@ -35,6 +31,19 @@ pub(super) fn apply(
         }
     }
     Ok(None)
+}
+
+fn meter(state: &mut AgentState, used: Usage, running: bool, env: &Env<'_, Agent>) {
+    let meter = &mut state.meter;
+    let has_grown = used > meter.used;
+    if has_grown || running != meter.running.is_some() {
+        // What ran up to now is in the total.
+        meter.running = running.then_some(env.served);
+    }
+    if has_grown {
+        (meter.used, meter.last) = (used, env.served);
+        state.own.idle.reset(env.served);
+    }
 }
 
 fn adapter(state: &mut AgentState, seq: u32, answer: Answered, env: &Env<'_, Agent>) {

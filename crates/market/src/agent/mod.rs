@@ -11,15 +11,14 @@ mod owners;
 mod payment;
 mod policy;
 mod service;
+mod target;
 mod wants;
 
 pub use self::{
-    own::{
-        Actual, AgentEnd, AgentOwn, AgentPurpose, Asked, Ending, Obstacle, Replaced, Service, Target,
-        Unserved, Why,
-    },
+    own::{AgentEnd, AgentOwn, AgentPurpose, Ending, Obstacle, Replaced, Unserved},
     payment::{AgentMessage, NotNow, Reply},
     policy::AgentPolicy,
+    target::{Actual, Asked, Service, Target, Why},
 };
 
 use privatix_channel::{Amount, ChainTime, Phase, Usage};

@@ -3,6 +3,7 @@
 use privatix_channel::{Amount, ChainTime};
 use serde::{Deserialize, Serialize};
 
+use super::Service;
 use crate::{Flight, Purpose, Served, Stopwatch};
 
 /// What an agent did about a channel, and what it was told. No rollback of the chain changes it, and nothing in it is a copy of
@@ -136,139 +137,6 @@ pub enum Unserved {
     NoSigner,
     /// Its network fee is above what the operator accepts.
     Fee,
-}
-
-/// What the service should do and what it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Service {
-    /// What is wanted.
-    pub target: Target,
-    /// Why nothing more is wanted; `None` while it should run.
-    pub why: Option<Why>,
-    /// What the adapter said last.
-    pub actual: Actual,
-    /// Since when `actual` has its value.
-    pub since: Served,
-    /// The life of the adapter in which it said so.
-    pub instance: u64,
-    /// What the adapter was asked for and has not answered.
-    pub asked: Option<Asked>,
-}
-
-impl Default for Service {
-    fn default() -> Self {
-        let (target, actual) = (Target::Absent, Actual::Absent);
-        let why = Some(Why::NotOpen);
-        Self { target, why, actual, since: Served::default(), instance: 0, asked: None }
-    }
-}
-
-impl Service {
-    /// What the service does. A new life of the adapter knows nothing of what an earlier one ran; what is gone stays gone.
-    pub fn actual(&self, instance: u64) -> Actual {
-        match self.actual {
-            Actual::Absent | Actual::Lost => self.actual,
-            _ if self.instance == instance => self.actual,
-            _ => Actual::Unknown,
-        }
-    }
-
-    /// Since when nothing more is served: the service is absent, or the adapter was given up.
-    pub fn gone_since(&self) -> Option<Served> {
-        matches!(self.actual, Actual::Absent | Actual::Lost).then_some(self.since)
-    }
-}
-
-/// What a service should do. A stricter target is a lesser one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// Unknown to the adapter.
-    Absent,
-    /// Known, and not served.
-    Suspended,
-    /// Served.
-    Running,
-}
-
-/// Why a service is not to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Why {
-    /// It has ended.
-    Ended,
-    /// The channel is not open on chain.
-    NotOpen,
-    /// The client asked to close the channel.
-    Closing,
-    /// The terms of its offering are not known here.
-    NoTerms,
-    /// The view of the chain is stale.
-    StaleView,
-    /// The contract holds something that the channel's events do not explain.
-    Unexplained,
-    /// The account could not pay for the channel's close.
-    NoGas,
-    /// It is being prepared: known to the adapter first.
-    Opening,
-    /// The operator holds it.
-    Held,
-    /// More is unpaid than agreed.
-    Unpaid,
-    /// The deposit is used up, and not paid in full.
-    DepositReached,
-    /// The deposit is used and paid: a top-up is waited for.
-    DepositSpent,
-    /// The offering's largest amount of units is used up.
-    MaxUnitsReached,
-}
-
-impl Why {
-    /// Whether the client is the reason: only then counts the suspension as too long.
-    pub const fn is_clients(self) -> bool {
-        matches!(self, Self::Unpaid | Self::DepositReached | Self::MaxUnitsReached)
-    }
-}
-
-/// What a service does, as its adapter says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Actual {
-    /// Not asked since the adapter's start.
-    Unknown,
-    /// Unknown to the adapter.
-    Absent,
-    /// Known, and not served.
-    Suspended,
-    /// Served.
-    Running,
-    /// The adapter did not stop it in time: it counts as ended, and may go on.
-    Lost,
-}
-
-impl Actual {
-    /// Whether this is what the target asks for.
-    pub const fn is(self, target: Target) -> bool {
-        matches!(
-            (self, target),
-            (Self::Absent | Self::Lost, Target::Absent)
-                | (Self::Suspended, Target::Suspended)
-                | (Self::Running, Target::Running)
-        )
-    }
-}
-
-/// A request to the service adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Asked {
-    /// Its number.
-    pub seq: u32,
-    /// What it asks for.
-    pub target: Target,
-    /// When the adapter is given up.
-    pub until: Served,
 }
 
 /// Why the next close waits. Both count for less while a close request is to be answered.

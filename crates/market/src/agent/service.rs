@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use privatix_billing::{
-    Account, AgentAction, Assessment, SuspendReason, TerminateReason, Terms, assess_agent,
+    Account, AgentAction, Assessment, Measure, SuspendReason, TerminateReason, Terms, assess_agent,
 };
 use privatix_channel::{Phase, ServiceStatus, Usage};
 
@@ -36,7 +36,7 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
     if own.held {
         return suspended(Why::Held);
     }
-    match assess(state, terms).action {
+    match assess(state, terms, env).action {
         Some(AgentAction::Suspend(SuspendReason::Unpaid)) => suspended(Why::Unpaid),
         Some(AgentAction::Suspend(SuspendReason::MaxUnitsReached)) => suspended(Why::MaxUnitsReached),
         Some(AgentAction::Suspend(_)) => suspended(Why::DepositReached),
@@ -45,13 +45,32 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
     }
 }
 
-/// Billing's answer for a service that runs: whether it may, and when that changes. Patience is not its question.
-fn assess(state: &AgentState, terms: &Terms) -> Assessment {
-    let now = SystemTime::UNIX_EPOCH; // only differences count, and there are none
+/// Billing's answer for a service that runs: whether it may, and when that changes. Patience is not its question: for billing
+/// the service was used and changed just now.
+fn assess(state: &AgentState, terms: &Terms, env: &Env<'_, Agent>) -> Assessment {
+    let now = at(env.served);
     let mut account = Account::new(state.chain.deposit, ServiceStatus::Active, now);
     account.paid = state.book.proven(&state.chain);
     account.used = state.meter.used;
+    account.running_since = session(state, env).map(at);
     assess_agent(terms, &account, now)
+}
+
+/// Served time for billing, which compares moments only.
+fn at(served: Served) -> SystemTime {
+    // 64 bits of milliseconds always fit.
+    SystemTime::UNIX_EPOCH.checked_add(served.since(Served::default())).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Since when a session runs that is not metered yet.
+fn session(state: &AgentState, env: &Env<'_, Agent>) -> Option<Served> {
+    state.meter.running.filter(|_| state.own.service.actual(env.instance) == Actual::Running)
+}
+
+/// Whether the clock alone uses the service up.
+fn is_timed(state: &AgentState, env: &Env<'_, Agent>) -> bool {
+    let measure = state.terms.as_ref().map(|terms| terms.unit().measure);
+    measure == Some(Measure::Seconds) && session(state, env).is_some()
 }
 
 /// See [`AgentState::bound`].
@@ -68,15 +87,16 @@ pub(super) fn bound(state: &AgentState) -> Option<Usage> {
 /// | --- | --- |
 /// | `unopened` | not open on chain, view fresh |
 /// | `unused` | the service is as wanted, neither used nor paid for, view fresh, not held |
-/// | `idle` | the service is as wanted and was ready, view fresh, not held |
+/// | `idle` | the service is as wanted and was ready, no timed session runs, view fresh, not held |
 /// | `suspended` | suspended because of the client, view fresh, not held |
 /// | `spent` | the deposit is used and paid, view fresh |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     let (target, why) = wanted(state, env);
     let phase = state.chain.phase();
-    let is_spent = terminates(state) == Some(TerminateReason::DepositSpent);
-    let is_new = state.meter.used.is_zero() && state.book.best.is_zero();
+    let is_spent = terminates(state, env) == Some(TerminateReason::DepositSpent);
+    let is_new = state.meter.used.is_zero() && state.book.best.is_zero() && state.meter.running.is_none();
+    let is_timed = is_timed(state, env);
     let own = &mut state.own;
     let (now, sees) = (env.served, env.chain.fresh && env.chain.explained);
     let actual = own.service.actual(env.instance);
@@ -94,7 +114,7 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     };
     run(&mut own.unopened, phase == Phase::Unopened, env.chain.fresh);
     run(&mut own.unused, is_new, counts && is_as_wanted);
-    run(&mut own.idle, is_served, counts && is_as_wanted);
+    run(&mut own.idle, is_served && !is_timed, counts && is_as_wanted);
     let is_clients = why.is_some_and(Why::is_clients);
     run(&mut own.suspended, !(is_served && target == Target::Running), counts && is_clients);
     run(&mut own.spent, is_spent, is_served && sees);
@@ -103,8 +123,8 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
 }
 
 /// What billing ends, whatever is paid.
-fn terminates(state: &AgentState) -> Option<TerminateReason> {
-    match assess(state, state.terms.as_deref()?).action {
+fn terminates(state: &AgentState, env: &Env<'_, Agent>) -> Option<TerminateReason> {
+    match assess(state, state.terms.as_deref()?, env).action {
         Some(AgentAction::Terminate(reason)) => Some(reason),
         _ => None,
     }
@@ -138,7 +158,7 @@ pub(super) fn over(state: &AgentState, env: &Env<'_, Agent>) -> Option<AgentEnd>
     if is_open && state.own.ready.is_none() && state.chain.fee > env.policy.accept_fee {
         return Some(AgentEnd::NotServed(Unserved::Fee));
     }
-    if is_open && terminates(state) == Some(TerminateReason::MaxUnits) {
+    if is_open && terminates(state, env) == Some(TerminateReason::MaxUnits) {
         return Some(AgentEnd::MaxUnits);
     }
     let passed = |&(watch, limit, _): &(Stopwatch, Duration, AgentEnd)| {
@@ -154,6 +174,11 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>, reminder: Served)
     }
     let times = limits(state, env).into_iter().filter_map(|(watch, limit, _)| watch.reaches(limit));
     let mut owners: Vec<Owner> = times.map(Owner::Time).collect();
+    if let Some(terms) = state.terms.as_deref().filter(|_| is_timed(state, env)) {
+        let next = assess(state, terms, env).next;
+        let after = next.and_then(|next| next.duration_since(SystemTime::UNIX_EPOCH).ok());
+        owners.extend(after.map(|after| Owner::Time(Served::default().plus(after))));
+    }
     match state.own.service.why {
         Some(Why::Held | Why::NoTerms | Why::NoGas) => owners.push(Owner::User { reminder }),
         Some(Why::StaleView | Why::Unexplained) => owners.push(Owner::Chain { reminder }),

@@ -1,6 +1,7 @@
 //! Whatever happens: a state that is not final has an owner, no close is below what was acknowledged, and once faults cease the
 //! channel becomes final within a bound.
 
+use privatix_billing::Measure;
 use privatix_channel::{ChainTime, CloseRequest, Closure, Ending as End, LogPosition, OnChain, Usage};
 use privatix_market::*;
 use proptest::prelude::*;
@@ -29,8 +30,11 @@ struct World {
 
 impl World {
     /// A channel that is served, or one that has just opened.
-    fn new(is_served: bool) -> Self {
+    fn new(is_served: bool, is_timed: bool) -> Self {
         let mut run = if is_served { Run::open(100) } else { Run::opening(100) }.at(1_000);
+        if is_timed {
+            run = run.terms(|terms| terms.unit.measure = Measure::Seconds);
+        }
         run.policy.min_gain = a(5);
         let truth = run.state.chain;
         Self { run, truth, height: 10, before: Vec::new(), transactions: Vec::new() }
@@ -169,7 +173,7 @@ impl World {
             }
             16 if self.transactions.len() > place => self.finalize(place),
             17 => self.batch(),
-            18 => self.give(&Input::Used(Usage::new(value))),
+            18 => self.give(&Input::Used { used: Usage::new(value), running: value.is_multiple_of(2) }),
             19 => self.give(&Input::Order(AgentOrder::Hold)),
             20 => self.give(&Input::Order(AgentOrder::Resume)),
             21 => self.run.gas.affords_new = value.is_multiple_of(2),
@@ -198,6 +202,7 @@ impl World {
         self.run.fresh = true;
         self.run.kept_open = None;
         self.run.gas.affords_new = true;
+        self.give(&Input::Used { used: Usage::ZERO, running: false });
         self.give(&Input::Order(AgentOrder::Resume));
         for steps in 0..200 {
             self.deliver();
@@ -264,9 +269,10 @@ proptest! {
     #[test]
     fn every_state_has_an_owner_that_leads_on_and_the_channel_becomes_final(
         is_served: bool,
+        is_timed: bool,
         steps in prop::collection::vec((0..23_u8, 0..120_u64), 0..60),
     ) {
-        let mut world = World::new(is_served);
+        let mut world = World::new(is_served, is_timed);
         for (kind, value) in steps {
             world.step(kind, value);
             world.give_up();

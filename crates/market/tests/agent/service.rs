@@ -1,8 +1,8 @@
 //! Service: when it runs, and when patience ends.
 
-use privatix_billing::Billing;
+use privatix_billing::{Billing, Measure, Unit};
 use privatix_channel::Usage;
-use privatix_market::{Actual, AgentEnd, AgentOrder, Answered, Input, Target, Why};
+use privatix_market::{Actual, AgentEnd, AgentOrder, AgentOwn, Answered, Input, Target, Why};
 
 use crate::support::{HOUR, Run, hours, open, voucher};
 
@@ -147,6 +147,48 @@ fn fault_35_only_time_that_was_served_counts_as_inactivity() {
     assert_eq!(run.after(HOUR - 1), "");
     assert_eq!(run.after(1), "drive 1");
     assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::Inactive);
+}
+
+#[test]
+fn fault_38_a_service_measured_in_seconds_is_used_up_by_the_clock() {
+    let timed = |best| {
+        let run = Run::open(100).paid(best);
+        run.terms(|terms| {
+            terms.unit.measure = Measure::Seconds;
+            terms.max_inactive = hours(1);
+        })
+    };
+    let runs = Input::Used { used: Usage::ZERO, running: true };
+    // 10 seconds are paid, and 40 may be unpaid.
+    let mut run = timed(10);
+    assert_eq!(run.give(&runs), "");
+    assert_eq!(run.owners(), "time 1051 s");
+    assert_eq!(run.after(50), "");
+    assert_eq!(run.after(1), "drive 1");
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::Unpaid)));
+    run.done();
+    assert_eq!(run.used(51), "", "the report says the same");
+    // While a session runs, nobody is inactive, whatever is reported.
+    let mut run = timed(100).terms(|terms| {
+        terms.unit = Unit { name: "hour".into(), measure: Measure::Seconds, size: 3_600 };
+        terms.max_inactive = hours(1);
+    });
+    run.give(&runs);
+    assert_eq!(run.after(10 * HOUR), "");
+    assert_eq!(run.used(10 * HOUR), "");
+    assert_eq!(run.after(HOUR), "drive 1");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::Inactive);
+}
+
+#[test]
+fn what_an_agent_did_is_read_back_as_it_was_written() {
+    let mut run = Run::open(100).paid(60);
+    run.give(&Input::Order(AgentOrder::Close));
+    run.after(10);
+    let json = serde_json::to_string(&run.state.own).unwrap();
+    assert_eq!(serde_json::from_str::<AgentOwn>(&json).unwrap(), run.state.own, "{json}");
+    // A field that a later version adds has a default, and so has one that this version added.
+    assert_eq!(serde_json::from_str::<AgentOwn>("{}").unwrap(), AgentOwn::default());
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Run {
 
     /// What was used so far.
     pub(crate) fn used(&mut self, used: u64) -> String {
-        self.give(&Input::Used(Usage::new(used)))
+        self.give(&Input::Used { used: Usage::new(used), running: false })
     }
 
     /// The adapter does what it was asked for.
