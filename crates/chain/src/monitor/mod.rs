@@ -291,7 +291,8 @@ impl MonitorBuilder {
         self
     }
 
-    /// Whether catching up fetches the header of every block, too (default: no).
+    /// Whether catching up fetches the header of every block, too (default: no: of the first and the last block of each range,
+    /// of those near the head, and of those with logs that do not bear the time of their block).
     ///
     /// Then each block is proved to follow the one before it, and logs that an endpoint leaves out of an answer are
     /// noticed by the bloom filters, in the far past as they always are near the head. Costs a request per block.
