@@ -228,6 +228,12 @@ impl Settings {
         if !self.tor.enabled && self.tor.socks.is_some() {
             return wrong("tor.socks", "tor.enabled = false switches it off, too; leave one of them out");
         }
+        if self.chain.rescue_keystore.is_some() {
+            return wrong(
+                "chain.rescue_keystore",
+                "it is for agentd: nobody else can make a client's calls; leave it out",
+            );
+        }
         if !self.somc.private_agents.is_empty() && !self.uses_tor() {
             return wrong(
                 "somc.private_agents",

@@ -161,7 +161,7 @@ impl Channels {
     }
 
     /// The close that is on its way was sent before the client asked to close, and may wait for cheaper gas until the challenge
-    /// is over: another one goes beside it.
+    /// is over: another one goes beside it, unless the one on its way is this very answer.
     async fn hurry(
         &self,
         channel: &Channel,
@@ -173,8 +173,19 @@ impl Channels {
         let call = call::close(&channel.descriptor, voucher);
         let key = format!("{CLOSE} {} before {ends_at}", channel.id);
         let mut completion = cx.finish().await?;
-        let close = self.node.intent(CLOSE, &channel.id.to_string(), key, call.abi_encode());
-        self.node.submit_intent(&mut completion, urgency(&self.node, view, close)).await?;
+        let subject = channel.id.to_string();
+        let close = self.node.intent(CLOSE, &subject, key, call.abi_encode());
+        let filter = TxFilter { kind: Some(CLOSE.to_owned()), subject: Some(subject), ..TxFilter::default() };
+        let sent = self.node.transactor()?.list(&mut completion, &filter).await?;
+        let is_same = |sent: &TxRecord| {
+            let at = sent.intent.deadline.map(|deadline| deadline.at);
+            sent.status.is_open() && at == Some(ends_at.seconds()) && sent.intent.input == close.input
+        };
+        if sent.iter().any(is_same) {
+            tracing::debug!(channel = %channel.id, "the answer to the close request is on its way already");
+            return Ok(completion.commit().await?);
+        }
+        self.node.submit_intent(&mut completion, urgency(&self.node, channel, view, close)).await?;
         let done = completion.commit().await?;
         tracing::warn!(channel = %channel.id, "answering the close request beside a close that is on its way");
         self.node.wake_transactor();
@@ -224,7 +235,7 @@ impl Channels {
         let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
         let call = call::close(&channel.descriptor, voucher);
         let close = node.intent(CLOSE, &job.channel.to_string(), key, call.abi_encode());
-        node.submit_intent(&mut completion, urgency(node, &view, close)).await?;
+        node.submit_intent(&mut completion, urgency(node, &channel, &view, close)).await?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
         tracing::info!(channel = %job.channel, cumulative = %view.proven(), "closing the channel");
@@ -235,13 +246,17 @@ impl Channels {
     }
 }
 
-/// How urgent a close or a settlement is. While a challenge runs, what is claimable is lost at its end; the contract pays
-/// each of them once only.
-fn urgency(node: &Node, view: &AgentChannel, close: Intent) -> Intent {
+/// How urgent a close or a settlement is. While a challenge runs, what is claimable, if anything, is lost at its end; the
+/// contract pays each of them once only. Anybody may settle, so that a rescue account can save what the account itself cannot close in time.
+fn urgency(node: &Node, channel: &Channel, view: &AgentChannel, close: Intent) -> Intent {
     let close = close.repeatable();
     let Some(ends_at) = view.on_chain().challenge_ends_at() else { return close };
     let deadline = Deadline::new(ends_at.seconds(), node.challenge_period().seconds());
-    let close = close.priority(Priority::Urgent).deadline(deadline);
+    // Without a voucher of more than what is paid, nothing is lost.
+    let Some(voucher) = view.best().filter(|_| !view.claimable().is_zero()) else { return close };
+    let settle = call::settle(&channel.descriptor, voucher).abi_encode();
+    let close =
+        close.priority(Priority::Urgent).deadline(deadline).fallback(node.domain().contract(), settle);
     match node.worth(view.claimable()) {
         Some(wei) => close.stake(wei),
         None => close,
@@ -298,7 +313,7 @@ async fn settle(
     let call = call::settle(&channel.descriptor, voucher);
     let key = format!("{SETTLE} {subject} {}", earlier.first().map_or(0, |newest| newest.id.0));
     let settle = node.intent(SETTLE, &subject, key, call.abi_encode());
-    node.submit_intent(conn, urgency(node, view, settle)).await?;
+    node.submit_intent(conn, urgency(node, channel, view, settle)).await?;
     tracing::warn!(channel = %channel.id, cumulative = %voucher.cumulative(), "settling what is known to be paid; the channel stays open, as vouchers may be missing");
     node.wake_transactor();
     Ok(())
@@ -324,6 +339,8 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
     if is_withdrawn {
         tracing::warn!(channel = %id, kind = record.intent.kind, "cancelled by the operator and not sent again; `channels close` does");
+    } else if record.relieved {
+        tracing::info!(channel = %id, kind = record.intent.kind, reason, "the transaction came to nothing, after the rescue account had settled the channel");
     } else {
         tracing::error!(channel = %id, kind = record.intent.kind, reason, "the transaction failed");
     }

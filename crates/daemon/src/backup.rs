@@ -82,7 +82,9 @@ pub(crate) async fn back_up<A: App>(
     drop(progress);
     let account = loaded.settings.account();
     let mut not_in_it = vec![loaded.file.clone(), loaded.path(&account.keystore)];
-    not_in_it.extend(account.password_file.as_ref().map(|file| loaded.path(file)));
+    let chain = loaded.settings.chain();
+    let others = [&account.password_file, &chain.rescue_keystore, &chain.rescue_password_file];
+    not_in_it.extend(others.into_iter().flatten().map(|file| loaded.path(file)));
     output.show(&Copied { file, bytes, not_in_it }, |copied| {
         let others: Vec<String> =
             copied.not_in_it.iter().map(|path| path.display().to_string()).collect();

@@ -1,6 +1,7 @@
 //! `config check`: everything that can be known before the daemon runs.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
@@ -98,6 +99,9 @@ pub(crate) async fn check<A: App>(
             .map_err(|error| DaemonError::Usage { what: "log.level".into(), reason: error.to_string() }),
     );
     checks.add("keystore", open_keystore::<A>(loaded).await);
+    if let Some(outcome) = open_rescue_keystore(loaded).await {
+        checks.add("rescue keystore", outcome);
+    }
     let api = settings.api();
     for (name, file) in [("api token", &api.token_file), ("metrics token", &api.metrics_token_file)] {
         let file = loaded.path(file);
@@ -201,13 +205,44 @@ async fn open_keystore<A: App>(loaded: &Loaded<A::Settings>) -> Result<String, D
     Ok(onion.map_or(opens.clone(), |onion| format!("{opens}, onion service {onion}")))
 }
 
+/// The same of the rescue account's keystore, if there is one.
+async fn open_rescue_keystore<C: Settings>(loaded: &Loaded<C>) -> Option<Result<String, DaemonError>> {
+    let chain = loaded.settings.chain();
+    let path = loaded.path(chain.rescue_keystore.as_ref()?);
+    if chain.rescue_password_file.is_none() {
+        let there = "there; not opened, its password is asked for at the start".to_owned();
+        return Some(if path.exists() { Ok(there) } else { Err(KeystoreError::Missing { path }.into()) });
+    }
+    let key = rescue_key(loaded).await.transpose()?;
+    Some(key.map(|key| format!("opens, account {}", key.address())))
+}
+
 /// The account's key. Its password is asked for where no file has it.
 pub(crate) async fn account_key<C: Settings>(loaded: &Loaded<C>) -> Result<PrivateKeySigner, DaemonError> {
     let account = loaded.settings.account();
-    let path = loaded.path(&account.keystore);
-    let password_file = account.password_file.as_ref().map(|file| loaded.path(file));
+    key(loaded, "keystore", &account.keystore, account.password_file.as_deref()).await
+}
+
+/// The rescue account's key, if there is such an account. Its password is asked for where no file has it.
+pub(crate) async fn rescue_key<C: Settings>(
+    loaded: &Loaded<C>,
+) -> Result<Option<PrivateKeySigner>, DaemonError> {
+    let chain = loaded.settings.chain();
+    let Some(keystore) = &chain.rescue_keystore else { return Ok(None) };
+    let password_file = chain.rescue_password_file.as_deref();
+    key(loaded, "the rescue account's keystore", keystore, password_file).await.map(Some)
+}
+
+async fn key<C: Settings>(
+    loaded: &Loaded<C>,
+    what: &'static str,
+    keystore: &Path,
+    password_file: Option<&Path>,
+) -> Result<PrivateKeySigner, DaemonError> {
+    let path = loaded.path(keystore);
+    let password_file = password_file.map(|file| loaded.path(file));
     in_background(move || {
-        let what = format!("keystore {}", path.display());
+        let what = format!("{what} {}", path.display());
         if !path.exists() {
             return Err(KeystoreError::Missing { path }.into());
         }

@@ -116,7 +116,8 @@ fn job_state(what: &str, details: JobDetails) -> Result<Result<JobDetails, Strin
         }
     }
     // The oldest first: it is what the others wait for, and why they fail.
-    for transaction in details.transactions.iter().rev() {
+    // A rescue stands in for one of them, whose outcome alone decides.
+    for transaction in details.transactions.iter().rev().filter(|transaction| transaction.parent.is_none()) {
         match transaction.status {
             TxStatus::Mined => {}
             TxStatus::Failed | TxStatus::Dropped | TxStatus::Cancelled => {

@@ -201,6 +201,10 @@ endpoint = {endpoint}
 # ether_per_token = "0.0005"
 # The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or else this (EIP-7825).
 # tx_gas_cap = 16777216
+# The keystore of another account with ether, which settles in a dispute what an agent's own account cannot answer, and a file
+# whose first line is its password. Without the file the password is asked for at the start.
+# rescue_keystore = "rescue.json"
+# rescue_password_file = "rescue.password"
 
 [account]
 # The encrypted key (Web3 secret storage).

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::check::account_key;
+use crate::check::{account_key, rescue_key};
 use crate::config::{ChainProxy, Loaded, Settings};
 use crate::tor::Background;
 use crate::{
@@ -58,6 +58,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
     warn_of_surroundings(&loaded);
 
     let signer = account_key(&loaded).await?;
+    let rescue = rescue_key(&loaded).await?;
     // Not earlier: an interrupt at the password prompt ends the program at once.
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
@@ -97,6 +98,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         endpoints,
         signer,
         acts_for: None,
+        rescue,
         adapter,
         adapter_settings,
         templates: Templates::builtin(),

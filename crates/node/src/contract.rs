@@ -52,23 +52,42 @@ impl Node {
     /// # Errors
     /// [`NodeError::Contract`].
     pub async fn gas_funds(&self) -> Result<(U256, U256), NodeError> {
+        self.funds_of(self.sender()).await
+    }
+
+    /// What the rescue account has for gas, and what gas costs now, in wei, if there is such an account: asked from the chain.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn rescue_funds(&self) -> Result<Option<(U256, U256)>, NodeError> {
+        match self.rescue_account() {
+            Some(account) => self.funds_of(account).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn funds_of(&self, account: Address) -> Result<(U256, U256), NodeError> {
+        let ether = self.ether_of(account).await?;
         let endpoint = self.endpoints.best();
-        let provider = endpoint.provider();
-        let failed =
-            |what| move |error| NodeError::Contract { what, reason: endpoint.fault(&error).to_string() };
-        let balance = provider.get_balance(self.sender()).await.map_err(failed("the ether balance"))?;
-        let price = provider.get_gas_price().await.map_err(failed("the price of gas"))?;
-        Ok((balance, U256::from(price)))
+        let price = endpoint.provider().get_gas_price().await.map_err(|error| NodeError::Contract {
+            what: "the price of gas",
+            reason: endpoint.fault(&error).to_string(),
+        })?;
+        Ok((ether, U256::from(price)))
+    }
+
+    async fn ether_of(&self, account: Address) -> Result<U256, NodeError> {
+        let endpoint = self.endpoints.best();
+        endpoint.provider().get_balance(account).await.map_err(|error| NodeError::Contract {
+            what: "the ether balance",
+            reason: endpoint.fault(&error).to_string(),
+        })
     }
 
     /// What the account has now, asked from the chain.
     pub async fn balances(&self) -> Result<Balances, NodeError> {
-        let endpoint = self.endpoints.best();
-        let provider = endpoint.provider();
-        let ether = provider.get_balance(self.sender()).await.map_err(|e| NodeError::Contract {
-            what: "the ether balance",
-            reason: endpoint.fault(&e).to_string(),
-        })?;
+        let ether = self.ether_of(self.sender()).await?;
+        let provider = self.provider();
         let token = PTC::new(self.domain.token(), provider);
         let psc = PSC::new(self.domain.contract(), provider);
         let wallet = token.balanceOf(self.account()).call().await.map_err(unreadable("the token balance"))?;

@@ -46,6 +46,9 @@ pub struct NodeParts {
     /// The agent that the signer is the operator of; `None` where the signer is the account itself. An operator acts for the
     /// agent's offerings and channels, pays the gas, and cannot move the agent's money.
     pub acts_for: Option<Address>,
+    /// The key of another account with ether, which settles in a dispute what our own account cannot answer: see
+    /// [`TransactorBuilder::rescue`](privatix_chain::TransactorBuilder::rescue).
+    pub rescue: Option<PrivateKeySigner>,
     /// The plug-in.
     pub adapter: Arc<dyn Adapter>,
     /// The plug-in's settings.
@@ -80,6 +83,7 @@ impl NodeParts {
             endpoints: Endpoint::new(endpoint)?.into(),
             signer,
             acts_for: None,
+            rescue: None,
             adapter,
             adapter_settings: serde_json::json!({}),
             templates: Templates::builtin(),
@@ -102,6 +106,7 @@ pub struct Node {
     pub(crate) db: Database,
     pub(crate) endpoints: Endpoints,
     pub(crate) signer: PrivateKeySigner,
+    pub(crate) rescue: Option<PrivateKeySigner>,
     account: Address,
     pub(crate) domain: Domain,
     challenge_period: Period,
@@ -162,6 +167,7 @@ impl Node {
             endpoints,
             signer,
             acts_for,
+            rescue,
             adapter,
             adapter_settings,
             templates,
@@ -176,6 +182,13 @@ impl Node {
             ));
         }
         let account = acts_for.unwrap_or_else(|| signer.address());
+        if let Some(rescue) = rescue.as_ref().map(PrivateKeySigner::address)
+            && (rescue == account || rescue == signer.address())
+        {
+            return Err(NodeError::Refused(format!(
+                "the rescue account {rescue} is the account that it should stand in for; give another one"
+            )));
+        }
         let Found { facts: contract, is_checked } = facts::find(&db, &endpoints, &chain).await?;
         let (domain, challenge_period) = (contract.domain, contract.challenge_period);
         let token = facts::token(&contract);
@@ -226,6 +239,7 @@ impl Node {
             db,
             endpoints,
             signer,
+            rescue,
             account,
             domain,
             challenge_period,
@@ -268,6 +282,11 @@ impl Node {
     /// Ours as an operator, to make known to whoever checks our signatures: `None` where we are the account.
     pub fn as_operator(&self) -> Option<Address> {
         self.is_operator().then(|| self.sender())
+    }
+
+    /// The account that settles in a dispute what our own account cannot answer, if there is one.
+    pub fn rescue_account(&self) -> Option<Address> {
+        self.rescue.as_ref().map(PrivateKeySigner::address)
     }
 
     /// Which side of its channels we are on.

@@ -62,14 +62,18 @@ impl Node {
             monitor = monitor.recent(followed.market, self.settings.recent_blocks);
         }
         let monitor = monitor.build(Arc::clone(&sink));
-        let keys = Keyring::new([self.signer.clone()]);
-        let transactor = Transactor::builder(self.db.clone(), self.endpoints.clone(), chain_id, keys)
+        let keys = Keyring::new([self.signer.clone()].into_iter().chain(self.rescue.clone()));
+        let mut transactor = Transactor::builder(self.db.clone(), self.endpoints.clone(), chain_id, keys)
             .confirmations(confirmations)
             .poll_interval(self.settings.poll_interval)
             .finality(finality)
             .fees(self.settings.fees)
-            .errors(RevertDecoder::new(|data| Some(PscError::decode(data).to_string())))
-            .build(Arc::clone(&sink));
+            .errors(RevertDecoder::new(|data| Some(PscError::decode(data).to_string())));
+        if let Some(account) = self.rescue_account() {
+            tracing::info!(%account, "a rescue account stands in for ours in disputes");
+            transactor = transactor.rescue(account);
+        }
+        let transactor = transactor.build(Arc::clone(&sink));
         let reconciler = Reconciler { node: Arc::clone(self), sink, monitor: monitor.status() };
         let engine = Engine {
             transactor: transactor.clone(),

@@ -184,6 +184,13 @@ impl<R: Role> TxSink for Sink<R> {
         }
     }
 
+    fn changed_own(&self, record: &TxRecord, change: TxChange) {
+        self.spent.changed(record, change);
+        if let Ok(channel) = record.intent.subject.parse() {
+            self.answered.lock().insert(channel);
+        }
+    }
+
     fn committed(&self) {
         self.spent.committed();
         for channel in std::mem::take(&mut *self.answered.lock()) {

@@ -16,6 +16,7 @@ mod omitted;
 mod operator;
 mod privacy;
 mod recent;
+mod rescue;
 mod restored;
 mod stuck;
 mod tokens;

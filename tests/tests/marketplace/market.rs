@@ -132,6 +132,7 @@ impl Market {
             endpoints: Endpoint::new(self.anvil.url()).unwrap().into(),
             signer,
             acts_for: None,
+            rescue: None,
             adapter,
             adapter_settings,
             templates: Templates::builtin(),
@@ -157,6 +158,15 @@ impl Market {
         let adapter = Arc::new(ProxyServer::new());
         let mut parts = self.parts("agent", self.anvil.key(operator), adapter, settings).await;
         parts.acts_for = Some(self.anvil.account(AGENT));
+        self.agent_of(parts).await
+    }
+
+    /// Starts the agent with a rescue account.
+    pub async fn agent_with_rescue(&self, rescue: usize) -> Running<AgentHandle> {
+        let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
+        let adapter = Arc::new(ProxyServer::new());
+        let mut parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
+        parts.rescue = Some(self.anvil.key(rescue));
         self.agent_of(parts).await
     }
 

@@ -45,6 +45,10 @@ fn init_makes_what_a_daemon_needs_and_shows_no_secret() {
     let bare = read(&home.config()).lines().map(uncommented).collect::<Vec<_>>().join("\n");
     let spare = home.file("bare.toml");
     fs::write(&spare, bare).unwrap();
+    // Its rescue account has a keystore.
+    for (file, copy) in [("keystore.json", "rescue.json"), ("password", "rescue.password")] {
+        fs::copy(home.file(file), home.file(copy)).unwrap();
+    }
     // Its chain.proxy = "tor" needs Tor.
     let bare = ["--config", spare.to_str().unwrap(), "--set", "tor.enabled=true"];
     let checked = home.plain(&[&bare[..], &["config", "check", "--offline", "--json"]].concat(), "");

@@ -7,6 +7,7 @@ mod bad_input;
 mod daemon;
 mod keys;
 mod operator;
+mod rescue;
 mod secrets;
 mod streams;
 mod support;

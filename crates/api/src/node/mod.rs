@@ -17,7 +17,7 @@ pub use balances::{Balances, TokenUnit};
 pub use channel::{Channel, ChannelDetails, Session};
 pub use health::{Check, CheckState, Health, Reason};
 pub use job::{Job, JobDetails, JobFailure, JobsPage};
-pub use status::{AdapterStatus, ChainStatus, OnionStatus, Recovery, Status, TorStatus};
+pub use status::{AdapterStatus, ChainStatus, OnionStatus, Recovery, RescueStatus, Status, TorStatus};
 pub use transaction::{Attempt, Inclusion, Transaction, TransactionCancelled, TransactionDetails};
 
 use crate::request::requests;
@@ -208,5 +208,22 @@ mod decimal {
         let text = String::deserialize(deserializer)?;
         U256::from_str_radix(&text, 10)
             .map_err(|_| D::Error::custom(format!("{text:?} is not a decimal number")))
+    }
+}
+
+/// The same, where there may be none.
+mod decimal_option {
+    use alloy::primitives::U256;
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    #[derive(Deserialize)]
+    struct Decimal(#[serde(with = "super::decimal")] U256);
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<U256>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(|value| value.to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<U256>, D::Error> {
+        Ok(Option::<Decimal>::deserialize(deserializer)?.map(|decimal| decimal.0))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ pub struct Status {
     /// This daemon's key, where that is the account's operator and not the account itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Address>,
+    /// The account that settles in a dispute what our own account cannot answer, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<RescueStatus>,
     /// The chain (EIP-155).
     pub chain_id: u64,
     /// The service contract.
@@ -54,6 +57,17 @@ pub struct Status {
     pub started_at: SystemTime,
     /// Whether all is well, and if not, why.
     pub health: Health,
+}
+
+/// A rescue account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RescueStatus {
+    /// Its address.
+    pub account: Address,
+    /// Its ether, in wei, at the last look; none while that is not known.
+    #[serde(default, with = "super::decimal_option", skip_serializing_if = "Option::is_none")]
+    pub ether: Option<U256>,
 }
 
 /// How far a daemon's Tor client is.

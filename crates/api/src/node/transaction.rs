@@ -22,6 +22,9 @@ pub struct Transaction {
     pub to: Address,
     /// How far it has come.
     pub status: TxStatus,
+    /// The transaction that it is the rescue of: sent by the rescue account in its stead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TxId>,
     /// Its nonce.
     pub nonce: Option<u64>,
     /// Why it does not advance.
@@ -64,6 +67,9 @@ pub struct Inclusion {
 pub struct TransactionDetails {
     /// The transaction.
     pub transaction: Transaction,
+    /// Its rescue, if the rescue account sends one in its stead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<TxId>,
     /// All that was signed for it, newest first; they differ in fees only.
     pub attempts: Vec<Attempt>,
 }

@@ -78,6 +78,7 @@ pub(crate) fn transaction(record: chain::TxRecord) -> Transaction {
         from: record.intent.from,
         to: record.intent.to,
         status: record.status,
+        parent: record.parent,
         nonce: record.nonce,
         obstacle: record.obstacle.map(|obstacle| obstacle.to_string()),
         failure: record.failure,

@@ -8,7 +8,7 @@ use privatix_node::Node;
 
 use super::Looks;
 use super::money::{self, Facts, Sender, View};
-use crate::node::{ChainStatus, Health, Reason};
+use crate::node::{ChainStatus, Health, Reason, RescueStatus};
 
 /// How the daemon is, with what the last looks at its disk and its open transactions have shown.
 pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
@@ -24,6 +24,14 @@ pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
         reasons,
         warnings,
     }
+}
+
+/// The rescue account, with what it had at the last look.
+pub(crate) fn rescue(node: &Node, looks: &Looks) -> Option<RescueStatus> {
+    let account = node.rescue_account()?;
+    let outlook = looks.outlook.borrow();
+    let funds = outlook.as_ref().and_then(|outlook| outlook.rescue.as_ref());
+    Some(RescueStatus { account, ether: funds.and_then(|funds| funds.as_ref().ok()).map(|gas| gas.balance) })
 }
 
 /// A task on which all work depends, and for how long the step is under way in which it is.

@@ -179,8 +179,10 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
             let mut conn = node.db().read().await?;
             let record = node.transactor()?.get(&mut conn, ask.transaction).await?;
             let attempts = node.transactor()?.attempts(&mut conn, ask.transaction).await?;
+            let rescue = node.transactor()?.rescue_of(&mut conn, ask.transaction).await?;
             Ok(node::TransactionDetails {
                 transaction: convert::transaction(record),
+                rescue: rescue.map(|rescue| rescue.id),
                 attempts: attempts.iter().map(convert::attempt).collect(),
             })
         })
@@ -313,6 +315,7 @@ fn status<O: Operator>(operator: &O, process: &About) -> node::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         account: node.account(),
         operator: node.as_operator(),
+        rescue: health::rescue(node, &process.looks),
         chain_id: node.domain().chain_id(),
         contract: node.domain().contract(),
         token: node.domain().token(),

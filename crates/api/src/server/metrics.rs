@@ -145,6 +145,10 @@ fn of_outlook(outlook: &Outlook, text: &mut Text) {
         text.head("privatix_gas_needed_wei", "gauge", help);
         text.line("privatix_gas_needed_wei", &[], gas.needed);
     }
+    if let Some(Ok(rescue)) = &outlook.rescue {
+        text.head("privatix_rescue_ether_wei", "gauge", "Wei of the rescue account, at the last look.");
+        text.line("privatix_rescue_ether_wei", &[], rescue.balance);
+    }
 }
 
 /// From totals that are kept in memory: costs the same however many channels there are.

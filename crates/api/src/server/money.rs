@@ -142,6 +142,25 @@ fn sender(sender: &Sender) -> Check {
 }
 
 fn gas(outlook: Option<&Outlook>) -> Check {
+    let own = own_gas(outlook);
+    match outlook.and_then(|outlook| outlook.rescue.as_ref()).and_then(|funds| rescue_trouble(funds)) {
+        Some(trouble) if own.state == CheckState::Good => check("gas", CheckState::AtRisk, Some(trouble)),
+        _ => own,
+    }
+}
+
+/// What keeps a rescue account from standing in: at the present price, it could not send one call.
+fn rescue_trouble(funds: &Result<Gas, String>) -> Option<String> {
+    match funds {
+        Err(error) => Some(format!("it is not known what the rescue account has: {error}")),
+        Ok(Gas { balance, needed }) if balance < needed => {
+            Some("the rescue account has too little ether to stand in; send it some".to_owned())
+        }
+        Ok(_) => None,
+    }
+}
+
+fn own_gas(outlook: Option<&Outlook>) -> Check {
     let Gas { balance, needed } = match outlook.map(|outlook| &outlook.gas) {
         None => return not_looked_at("gas"),
         Some(Err(error)) => {
@@ -223,7 +242,7 @@ mod tests {
 
     fn outlook(balance: u64, needed: u64) -> Outlook {
         let gas = Gas { balance: U256::from(balance), needed: U256::from(needed) };
-        Outlook { gas: Ok(gas), urgent: None, oldest: None, obstructed: 0 }
+        Outlook { gas: Ok(gas), rescue: None, urgent: None, oldest: None, obstructed: 0 }
     }
 
     fn seen(freshness: Freshness) -> View {
@@ -286,6 +305,23 @@ mod tests {
         }
         let unknown = Outlook { gas: Err("the endpoint does not answer".into()), ..outlook(2, 1) };
         all_good_but("gas", CheckState::Unknown, &Facts { outlook: Some(unknown), ..facts() });
+    }
+
+    #[test]
+    fn a_rescue_account_must_be_able_to_send_one_call() {
+        for (balance, needed, state) in
+            [(0, 1, CheckState::AtRisk), (99, 100, CheckState::AtRisk), (100, 100, CheckState::Good)]
+        {
+            let funds = Gas { balance: U256::from(balance), needed: U256::from(needed) };
+            let outlook = Outlook { rescue: Some(Ok(funds)), ..outlook(2, 1) };
+            all_good_but("gas", state, &Facts { outlook: Some(outlook), ..facts() });
+        }
+        let unknown = Outlook { rescue: Some(Err("no answer".into())), ..outlook(2, 1) };
+        all_good_but("gas", CheckState::AtRisk, &Facts { outlook: Some(unknown), ..facts() });
+        // What is wrong with the account itself is worse.
+        let funds = Gas { balance: U256::ZERO, needed: U256::ONE };
+        let both = Outlook { rescue: Some(Ok(funds)), ..outlook(0, 1) };
+        all_good_but("gas", CheckState::Bad, &Facts { outlook: Some(both), ..facts() });
     }
 
     #[test]

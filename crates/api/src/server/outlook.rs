@@ -21,6 +21,8 @@ const GAS_OF_A_CALL: u64 = 300_000;
 pub(crate) struct Outlook {
     /// What the account has for gas, and what all open transactions need at the present price, in wei; or why that is not known.
     pub(crate) gas: Result<Gas, String>,
+    /// The same of the rescue account, if there is one, with one call more.
+    pub(crate) rescue: Option<Result<Gas, String>>,
     /// The urgent transaction with the smallest share of its time left.
     pub(crate) urgent: Option<Urgent>,
     /// When the oldest open transaction was submitted.
@@ -32,7 +34,7 @@ pub(crate) struct Outlook {
 impl Outlook {
     /// Nothing but why the gas is not known.
     fn unknown(reason: String) -> Self {
-        Self { gas: Err(reason), urgent: None, oldest: None, obstructed: 0 }
+        Self { gas: Err(reason), rescue: None, urgent: None, oldest: None, obstructed: 0 }
     }
 }
 
@@ -57,8 +59,9 @@ pub(crate) struct Urgent {
 /// Looks until shutdown.
 pub(crate) async fn watch(node: &Node, seen: &watch::Sender<Option<Outlook>>, shutdown: &CancellationToken) {
     let mut known: Option<(Instant, Gas)> = None;
+    let mut rescue = RescueFunds::default();
     loop {
-        let pause = match shutdown.run_until_cancelled(look(node)).await {
+        let pause = match shutdown.run_until_cancelled(look(node, &mut rescue)).await {
             None => return,
             Some(Ok(mut outlook)) => {
                 match (&outlook.gas, known) {
@@ -82,13 +85,17 @@ pub(crate) async fn watch(node: &Node, seen: &watch::Sender<Option<Outlook>>, sh
     }
 }
 
-async fn look(node: &Node) -> Result<Outlook, NodeError> {
+async fn look(node: &Node, rescue: &mut RescueFunds) -> Result<Outlook, NodeError> {
     let transactor = node.transactor()?;
     let open = transactor.open_intents(&mut *node.db().read().await?).await?;
     let newest = node.monitor().and_then(|status| status.newest).map(|head| head.time);
     let now = newest.map_or_else(SystemTime::now, |time| time.max(SystemTime::now()));
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let gas = gas_needed(&open);
+    let rescuer = node.rescue_account();
+    let (rescues, own): (Vec<_>, Vec<_>) =
+        open.iter().partition(|record| rescuer.is_some_and(|rescuer| record.intent.from == rescuer));
+    rescue.look(node, gas_needed(rescues)).await;
+    let gas = gas_needed(own);
     let gas = if gas == 0 {
         Ok(Gas { balance: U256::ZERO, needed: U256::ZERO })
     } else {
@@ -99,15 +106,43 @@ async fn look(node: &Node) -> Result<Outlook, NodeError> {
     };
     Ok(Outlook {
         gas,
+        rescue: rescue.known.as_ref().map(|(_, funds)| funds.clone()),
         urgent: most_urgent(&open, now),
         oldest: open.iter().map(|record| record.created_at).min(),
         obstructed: open.iter().filter(|record| record.obstacle.is_some()).count(),
     })
 }
 
+/// What the rescue account has, as it was last seen.
+#[derive(Default)]
+struct RescueFunds {
+    known: Option<(Instant, Result<Gas, String>)>,
+}
+
+impl RescueFunds {
+    /// Looks, if there is a rescue account: every time while it has something to send, or too little for it, else from time to
+    /// time.
+    async fn look(&mut self, node: &Node, open: u128) {
+        let fresh = self.known.as_ref().filter(|(at, _)| at.elapsed() < KEEP_KNOWN);
+        let fresh = fresh.and_then(|(_, funds)| funds.as_ref().ok());
+        if open == 0 && fresh.is_some_and(|gas| gas.balance >= gas.needed) {
+            return;
+        }
+        let is_known = fresh.is_some();
+        let gas = U256::from(open.saturating_add(u128::from(GAS_OF_A_CALL)));
+        let funds = match node.rescue_funds().await {
+            Ok(None) => return,
+            Ok(Some((balance, price))) => Ok(Gas { balance, needed: price.saturating_mul(gas) }),
+            Err(_) if is_known => return,
+            Err(error) => Err(error.to_string()),
+        };
+        self.known = Some((Instant::now(), funds));
+    }
+}
+
 /// The gas that transactions use which are not mined yet.
-fn gas_needed(open: &[TxRecord]) -> u128 {
-    let unmined = open.iter().filter(|record| record.inclusion.is_none());
+fn gas_needed<'a>(open: impl IntoIterator<Item = &'a TxRecord>) -> u128 {
+    let unmined = open.into_iter().filter(|record| record.inclusion.is_none());
     unmined.map(|record| u128::from(record.gas_limit.unwrap_or(GAS_OF_A_CALL))).sum()
 }
 

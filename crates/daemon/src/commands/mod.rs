@@ -147,6 +147,10 @@ fn status(status: &Status) -> String {
         ("token", token(status)),
         ("deposits", status.deposits.clone()),
     ];
+    if let Some(rescue) = &status.rescue {
+        let ether = rescue.ether.map_or_else(|| "not known yet".to_owned(), |wei| format!("{wei} wei"));
+        rows.push(("rescue account", format!("{}, {ether}", rescue.account)));
+    }
     if !status.addresses.is_empty() {
         rows.push(("messages", status.addresses.join(", ")));
     }

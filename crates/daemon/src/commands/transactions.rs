@@ -108,7 +108,10 @@ pub(super) fn list(transactions: &[Transaction]) -> String {
         let mined = transaction.inclusion.as_ref();
         [
             transaction.id.to_string(),
-            transaction.kind.clone(),
+            match transaction.parent {
+                Some(parent) => format!("{} of {parent}", transaction.kind),
+                None => transaction.kind.clone(),
+            },
             transaction.subject.clone(),
             transaction.status.to_string(),
             or_dash(mined.map(|mined| mined.block)),
@@ -129,6 +132,8 @@ fn details(details: &TransactionDetails) -> String {
         ("from", transaction.from.to_string()),
         ("to", transaction.to.to_string()),
         ("status", transaction.status.to_string()),
+        ("rescue of", or_dash(transaction.parent)),
+        ("its rescue", or_dash(details.rescue)),
         ("nonce", or_dash(transaction.nonce)),
         ("obstacle", or_dash(transaction.obstacle.as_ref())),
         ("failure", or_dash(transaction.failure.as_ref())),

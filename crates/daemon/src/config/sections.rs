@@ -71,6 +71,13 @@ pub struct ChainSection {
     /// The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or 16,777,216.
     #[serde(default)]
     pub tx_gas_cap: Option<u64>,
+    /// The encrypted key of the rescue account: another account with ether, which settles in a dispute what an agent's own account
+    /// cannot answer. Relative to the data folder.
+    #[serde(default)]
+    pub rescue_keystore: Option<PathBuf>,
+    /// A file whose first line is that keystore's password; relative to the data folder. Asked for in the terminal when absent.
+    #[serde(default)]
+    pub rescue_password_file: Option<PathBuf>,
 }
 
 const fn poll_interval() -> Duration {

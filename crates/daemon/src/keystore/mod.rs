@@ -23,7 +23,9 @@ use secret_storage::{Cost, OpenError, SecretStorage};
 #[non_exhaustive]
 pub enum KeystoreError {
     /// There is no keystore.
-    #[error("there is no keystore at {path}; make one with `init`, or set account.keystore")]
+    #[error(
+        "there is no keystore at {path}; make one with `init`, or set account.keystore (chain.rescue_keystore for a rescue account)"
+    )]
     Missing {
         /// Where it was sought.
         path: PathBuf,
@@ -44,7 +46,7 @@ pub enum KeystoreError {
     },
     /// The password is wrong.
     #[error(
-        "the password does not open keystore {path}; check the password's file (account.password_file, or --import-password-file for a keystore to import), or type it again"
+        "the password does not open keystore {path}; check the password's file (account.password_file, chain.rescue_password_file for a rescue account, or --import-password-file for a keystore to import), or type it again"
     )]
     WrongPassword {
         /// The keystore.
@@ -52,7 +54,7 @@ pub enum KeystoreError {
     },
     /// Nobody can be asked for the password.
     #[error(
-        "no password for {what}: set account.password_file to a file that holds it, or run this in a terminal to type it"
+        "no password for {what}: set account.password_file (chain.rescue_password_file for a rescue account) to a file that holds it, or run this in a terminal to type it"
     )]
     NoPassword {
         /// What it is for.

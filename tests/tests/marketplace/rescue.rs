@@ -1,0 +1,55 @@
+//! An agent whose own account cannot answer a dispute.
+
+use alloy::primitives::U256;
+use privatix_chain::{Priority, TxFilter, TxRecord, TxStatus};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure};
+use privatix_contracts::call;
+use privatix_node::Node;
+
+use crate::market::{AGENT, CLIENT, Market, by_the_kib, channel};
+
+const RESCUER: usize = 5;
+const ETHER: u128 = 1_000_000_000_000_000_000;
+
+async fn transaction(node: &Node, channel: ChannelId, kind: &str) -> TxRecord {
+    let subject = Some(channel.to_string());
+    let filter = TxFilter { kind: Some(kind.into()), subject, ..TxFilter::default() };
+    let found = node.transactor().unwrap().list(&mut node.db().read().await.unwrap(), &filter).await.unwrap();
+    assert_eq!(found.len(), 1, "{kind}: {found:?}");
+    found[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rescue_account_settles_when_there_is_no_ether() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent_with_rescue(RESCUER).await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let node = agent.handle.node();
+    let paid = channel(node, "the set-up price to be paid", id, |view| !view.paid.is_zero()).await.paid;
+    let descriptor = node.channel(id).await.unwrap().channel.descriptor;
+    client.stop().await;
+
+    let (account, rescuer) = (market.anvil.account(AGENT), market.anvil.account(RESCUER));
+    market.anvil.set_balance(account, U256::ZERO).await.unwrap();
+    let spent = node.gas_spent();
+    let request = call::request_close(&descriptor, Amount::ZERO);
+    market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
+    let settled = channel(node, "settled", id, |view| view.channel.paid == paid).await;
+    assert_eq!(settled.channel.status, ChannelStatus::WaitCoop, "its close waits for ether");
+    let close = transaction(node, id, "close_channel").await;
+    let rescue = transaction(node, id, "rescue").await;
+    assert_eq!((rescue.parent, rescue.intent.from), (Some(close.id), rescuer));
+    let (balance, _) = node.rescue_funds().await.unwrap().unwrap();
+    assert!(balance < U256::from(10_000 * ETHER), "{balance}");
+
+    // Nothing is at stake any more; with ether, the close is of use still.
+    market.anvil.set_balance(account, U256::from(ETHER)).await.unwrap();
+    let closed = channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop).await;
+    assert_eq!((closed.channel.paid, closed.channel.closure), (paid, Some(Closure::ByAgentDisputed)));
+    let close = transaction(node, id, "close_channel").await;
+    assert_eq!((close.status, close.intent.priority), (TxStatus::Mined, Priority::Normal));
+    let rescue = transaction(node, id, "rescue").await.inclusion.unwrap().cost();
+    assert_eq!(node.gas_spent() - spent, rescue + close.inclusion.unwrap().cost());
+    agent.stop().await;
+}
