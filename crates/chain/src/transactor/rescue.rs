@@ -198,17 +198,17 @@ mod tests {
         })
     }
 
-    fn poor() -> Option<Obstacle> {
-        Some(Obstacle::InsufficientFunds { account: Address::ZERO, needed: Wei(2), available: Wei(1) })
+    fn poor() -> Obstacle {
+        Obstacle::InsufficientFunds { account: Address::ZERO, needed: Wei(2), available: Wei(1) }
     }
 
-    fn inclusion(success: bool) -> Option<Inclusion> {
+    fn inclusion(success: bool) -> Inclusion {
         let (tx_hash, block_hash) = (B256::ZERO, B256::ZERO);
-        Some(Inclusion { tx_hash, block: 1, block_hash, success, gas_used: 10, gas_price: 3 })
+        Inclusion { tx_hash, block: 1, block_hash, success, gas_used: 10, gas_price: 3 }
     }
 
-    fn not_signed() -> Option<Obstacle> {
-        Some(Obstacle::NotSigned { reason: "it hangs".into() })
+    fn not_signed() -> Obstacle {
+        Obstacle::NotSigned { reason: "it hangs".into() }
     }
 
     #[test]
@@ -219,16 +219,16 @@ mod tests {
         for (obstacle, now, unsigned, expected) in [
             (None, 600, 0, None),
             (cap.clone(), 700, 0, None),
-            (poor(), 0, 0, Some(Cause::Poor)),
-            (poor(), 900, 0, Some(Cause::Poor)),
-            (not_signed(), 600, 29, None),
-            (not_signed(), 600, 30, Some(Cause::NotSigned)),
+            (Some(poor()), 0, 0, Some(Cause::Poor)),
+            (Some(poor()), 900, 0, Some(Cause::Poor)),
+            (Some(not_signed()), 600, 29, None),
+            (Some(not_signed()), 600, 30, Some(Cause::NotSigned)),
             (no_key, 600, 30, Some(Cause::NotSigned)),
             (None, 600, 30, None), // signed meanwhile
             (None, 799, 0, None),
             (None, 800, 0, Some(Cause::Pressed)),
             (cap, 800, 0, Some(Cause::Pressed)),
-            (not_signed(), 800, 0, Some(Cause::Pressed)),
+            (Some(not_signed()), 800, 0, Some(Cause::Pressed)),
             (None, 2_000, 0, Some(Cause::Pressed)),
         ] {
             let waiting = TxRecord { obstacle, ..dispute() };
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is_rescued() {
-        let poor = TxRecord { obstacle: poor(), ..dispute() };
+        let poor = TxRecord { obstacle: Some(poor()), ..dispute() };
         assert_eq!(cause(&poor, RESCUER, 900, Duration::ZERO), Some(Cause::Poor));
         let with = |change: fn(&mut TxRecord)| {
             let mut record = poor.clone();
@@ -262,8 +262,8 @@ mod tests {
             with(|record| record.intent.from = RESCUER),
             with(|record| record.status = TxStatus::Failed),
             with(|record| record.ending = Some(Ending::Cancelled)),
-            with(|record| record.inclusion = inclusion(true)),
-            with(|record| record.inclusion = inclusion(false)),
+            with(|record| record.inclusion = Some(inclusion(true))),
+            with(|record| record.inclusion = Some(inclusion(false))),
         ] {
             assert_eq!(cause(&other, RESCUER, 900, Duration::MAX), None, "{other:?}");
         }
@@ -310,10 +310,10 @@ mod tests {
         for (status, included, holds_parent, holds_child) in [
             (TxStatus::Unsent, None, false, false),
             (TxStatus::Sent, None, false, false),
-            (TxStatus::Sent, inclusion(true), true, true),
-            (TxStatus::Sent, inclusion(false), false, false),
-            (TxStatus::Mined, inclusion(true), false, true),
-            (TxStatus::Failed, inclusion(false), false, false),
+            (TxStatus::Sent, Some(inclusion(true)), true, true),
+            (TxStatus::Sent, Some(inclusion(false)), false, false),
+            (TxStatus::Mined, Some(inclusion(true)), false, true),
+            (TxStatus::Failed, Some(inclusion(false)), false, false),
             (TxStatus::Cancelled, None, false, false),
         ] {
             let other = other(status, included);
@@ -332,7 +332,7 @@ mod tests {
     fn an_intent_costs_its_receipt_and_the_best_offer_at_each_live_nonce() {
         let attempts = [attempt(1, 5, 2), attempt(2, 5, 4), attempt(3, 6, 7)];
         let with = |inclusion| TxRecord { gas_limit: Some(100), inclusion, ..dispute() };
-        let of = |n| Some(Inclusion { tx_hash: B256::repeat_byte(n), ..inclusion(true).unwrap() });
+        let of = |n| Some(Inclusion { tx_hash: B256::repeat_byte(n), ..inclusion(true) });
         for (inclusion, latest, except, expected) in [
             (None, 0, None, 1_100),
             (None, 5, None, 1_100),
@@ -375,7 +375,7 @@ mod tests {
             unsigned in 0u64..100,
         ) {
             let (now, later) = (now.min(later), now.max(later));
-            for obstacle in [None, poor(), not_signed()] {
+            for obstacle in [None, Some(poor()), Some(not_signed())] {
                 let record = TxRecord { obstacle, ..dispute() };
                 let at = |time, seconds| cause(&record, RESCUER, time, Duration::from_secs(seconds)).is_some();
                 prop_assert!(!at(now, unsigned) || at(later, unsigned + later - now));

@@ -254,6 +254,9 @@ async fn most(db: &Database, transactor: &Transactor, record: &TxRecord) -> u128
     u128::from(record.gas_limit.unwrap_or(0)) * offer
 }
 
+/// Of the test below: enough for a few raises.
+const STAKE: u128 = 30_000 * 400 * GWEI;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_together_never_cost_more_than_what_is_at_stake() {
     let anvil = Anvil::start().await.unwrap();
@@ -264,7 +267,6 @@ async fn both_together_never_cost_more_than_what_is_at_stake() {
     fees.max_fee_cap = 5 * GWEI;
     let transactor = with_rescue(&db, anvil.url(), &anvil).fees(fees).build(Outcomes::default());
     let running = Running::transactor(&transactor);
-    const STAKE: u128 = 30_000 * 400 * GWEI;
     let id = submit(&db, &transactor, pressed(&anvil, contract).await.stake(STAKE)).await;
     let child = rescued(&db, &transactor, id).await.id;
     for of in [id, child] {
