@@ -219,6 +219,7 @@ mod decimal_option {
     #[derive(Deserialize)]
     struct Decimal(#[serde(with = "super::decimal")] U256);
 
+    #[expect(clippy::ref_option, reason = "serde hands the field over in this way")]
     pub(super) fn serialize<S: Serializer>(value: &Option<U256>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(|value| value.to_string()).serialize(serializer)
     }

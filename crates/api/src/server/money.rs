@@ -143,7 +143,7 @@ fn sender(sender: &Sender) -> Check {
 
 fn gas(outlook: Option<&Outlook>) -> Check {
     let own = own_gas(outlook);
-    match outlook.and_then(|outlook| outlook.rescue.as_ref()).and_then(|funds| rescue_trouble(funds)) {
+    match outlook.and_then(|outlook| outlook.rescue.as_ref()).and_then(rescue_trouble) {
         Some(trouble) if own.state == CheckState::Good => check("gas", CheckState::AtRisk, Some(trouble)),
         _ => own,
     }
