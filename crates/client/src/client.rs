@@ -294,7 +294,9 @@ impl ClientHandle {
         }
         let on_contract = self.node.offering_on_contract(found.agent, offering).await?;
         if let Some(reason) = on_contract.refuses(deposit) {
-            return Err(NodeError::Refused(format!("by the contract, offering {offering} {reason}")));
+            return Err(NodeError::Refused(format!(
+                "the contract would refuse this channel: offering {offering} {reason}"
+            )));
         }
         ask_whether_there(&peer).await?;
 

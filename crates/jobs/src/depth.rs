@@ -52,7 +52,7 @@ pub async fn depths(
 }
 
 /// The condition of the index `job_due`, word for word.
-const JOBS: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect < 2";
+const CLAIMABLE: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect < 2";
 
 // The conditions are those of the indexes `job_due` and `job_suspect`, word for word.
 pub(crate) fn depths_statement(
@@ -62,8 +62,8 @@ pub(crate) fn depths_statement(
     const SUSPECTS: &str = "claim_at IS NOT NULL AND held_by IS NULL AND suspect >= 2";
     let of_kind = format!(
         "SELECT ? AS place, \
-         (SELECT count(*) FROM (SELECT 1 FROM job WHERE kind = ? AND claim_at <= ? AND {JOBS} LIMIT {MOST_COUNTED})), \
-         (SELECT claim_at FROM job WHERE kind = ? AND claim_at <= ? AND {JOBS} ORDER BY claim_at LIMIT 1), \
+         (SELECT count(*) FROM (SELECT 1 FROM job WHERE kind = ? AND claim_at <= ? AND {CLAIMABLE} LIMIT {MOST_COUNTED})), \
+         (SELECT claim_at FROM job WHERE kind = ? AND claim_at <= ? AND {CLAIMABLE} ORDER BY claim_at LIMIT 1), \
          (SELECT count(*) FROM (SELECT 1 FROM job WHERE kind = ? AND {SUSPECTS} LIMIT {MOST_COUNTED}))"
     );
     let statement = Statement::new(vec![of_kind; kinds.len()].join(" UNION ALL "));
@@ -87,9 +87,9 @@ pub async fn unhandled(conn: &mut Conn, known: &[&'static str]) -> Result<Vec<(S
 fn unhandled_statement(known: &[&'static str]) -> Statement<(Text, BigInt)> {
     let others = vec!["?"; known.len()].join(", ");
     let statement = Statement::new(format!(
-        "WITH RECURSIVE kinds (kind) AS (SELECT min(kind) FROM job WHERE {JOBS} UNION ALL \
-         SELECT (SELECT min(job.kind) FROM job WHERE job.kind > kinds.kind AND {JOBS}) FROM kinds WHERE kinds.kind IS NOT NULL) \
-         SELECT kind, (SELECT count(*) FROM (SELECT 1 FROM job WHERE job.kind = kinds.kind AND {JOBS} LIMIT {MOST_COUNTED})) \
+        "WITH RECURSIVE kinds (kind) AS (SELECT min(kind) FROM job WHERE {CLAIMABLE} UNION ALL \
+         SELECT (SELECT min(job.kind) FROM job WHERE job.kind > kinds.kind AND {CLAIMABLE}) FROM kinds WHERE kinds.kind IS NOT NULL) \
+         SELECT kind, (SELECT count(*) FROM (SELECT 1 FROM job WHERE job.kind = kinds.kind AND {CLAIMABLE} LIMIT {MOST_COUNTED})) \
          FROM kinds WHERE kind IS NOT NULL AND kind NOT IN ({others})"
     ));
     known.iter().fold(statement, |statement, kind| statement.text(*kind))

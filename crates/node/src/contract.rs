@@ -1,15 +1,21 @@
 //! What the chain is asked about our contract, its token and our account.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, U256};
 use alloy::providers::Provider as _;
 use privatix_chain::{Endpoint, Fault};
 use privatix_channel::{Amount, Domain, OfferingHash};
 use privatix_contracts::{KnownCode, PSC, PTC, known_code};
 use privatix_offering::OnContract;
+use tokio::time::timeout;
 
-use crate::reconcile::on_contract;
+use crate::reconcile::held_offering;
 use crate::token::{self, Token};
 use crate::{ChainSettings, Node, NodeError, UnknownContract};
+
+/// How long an endpoint may take to answer before another one is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an account has, in base units of the token, and wei.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +48,21 @@ impl Node {
         agent: Address,
         offering: OfferingHash,
     ) -> Result<OnContract, NodeError> {
-        let psc = PSC::new(self.domain.contract(), self.provider());
-        let held = psc.offerings(agent, *offering.as_b256()).call().await;
-        Ok(on_contract(held.map_err(unreadable("an offering"))?.into()))
+        let mut failed = None;
+        for endpoint in self.endpoints.all() {
+            let psc = PSC::new(self.domain.contract(), endpoint.provider());
+            let asked = psc.offerings(agent, *offering.as_b256());
+            match timeout(PATIENCE, asked.call()).await {
+                Ok(Ok(held)) => return Ok(held_offering(held.into())),
+                Ok(Err(error)) => failed = Some(unreadable("an offering")(error)),
+                Err(_) => {
+                    let reason = format!("{} does not answer", endpoint.label());
+                    failed = Some(NodeError::Contract { what: "an offering", reason });
+                }
+            }
+        }
+        // There is at least one.
+        Err(failed.unwrap_or(NodeError::NotRunning))
     }
 
     /// What our key has for gas, and what gas costs now, in wei: asked from the chain.

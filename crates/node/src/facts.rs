@@ -1,89 +1,102 @@
 //! What the contract is: asked from an endpoint, or as one showed it before while none answers.
 
+mod verdict;
+
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use alloy::primitives::keccak256;
 use alloy::providers::Provider as _;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use privatix_chain::{ChainError, Endpoint, Endpoints, Fault};
 use privatix_channel::Period;
 use privatix_contracts::{PSC, known_code};
 use privatix_db::Database;
 use privatix_store::contract_facts::{self, ContractFacts, Verdict};
+use tokio::time::{Instant, timeout_at};
 
+use self::verdict::{Against, Answer, Shown};
 use crate::contract::{contract_domain, contract_token, unreadable};
-use crate::{ChainSettings, NodeError, Token, UnknownContract};
+use crate::{ChainSettings, NodeError, Notices, Token, UnknownContract};
 
 /// For an endpoint to answer when what one showed before is stored.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// For a second endpoint to deny what the first one shows.
+/// For the others to answer once one has.
 const DENIAL: Duration = Duration::from_secs(5);
 /// Between two tries to check what was stored.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Of what the notice is that the contract is not checked.
+pub(crate) const NOTICE: &str = "contract";
 
 /// What is known of the contract at a start.
 pub(crate) struct Found {
     pub(crate) facts: ContractFacts,
-    /// Whether an endpoint has shown it now.
-    pub(crate) is_checked: bool,
+    /// Whether the endpoints have shown it now. If not, why not.
+    pub(crate) doubt: Option<NodeError>,
 }
 
-/// Asks the endpoints what the contract is and stores the answer. If none answers within [`PATIENCE`], returns what is
-/// stored.
+/// Asks the endpoints what the contract is and stores the answer. Returns what is stored if none answers within
+/// [`PATIENCE`], or if they contradict each other.
 ///
 /// # Errors
-/// What an endpoint showed that is wrong; that none answered, if nothing is stored that fits the settings.
+/// What is wrong with all that answer; that none answered, if nothing is stored that fits the settings.
 pub(crate) async fn find(
     db: &Database,
     endpoints: &Endpoints,
     settings: &ChainSettings,
 ) -> Result<Found, NodeError> {
     let Some(stored) = stored(db, settings).await? else {
-        return Ok(Found { facts: ask_and_store(db, endpoints, settings).await?, is_checked: true });
+        return Ok(Found { facts: ask_and_store(db, endpoints, settings).await?, doubt: None });
     };
-    let asked = tokio::time::timeout(PATIENCE, ask(endpoints, settings)).await;
-    let silence = match asked {
-        Ok(Ok(facts)) => {
+    let answers = ask(endpoints, settings, Some(PATIENCE)).await;
+    let doubt = match verdict::against(&stored, answers) {
+        Against::Shown(facts) => {
             store(db, &facts).await?;
-            return Ok(Found { facts, is_checked: true });
+            return Ok(Found { facts, doubt: None });
         }
-        Ok(Err(error)) if !is_inconclusive(&error) => return Err(error),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no endpoint has answered for {} s", PATIENCE.as_secs()),
+        // The operator restarted it: checked as at a first start.
+        Against::Replaced(answers) => {
+            let facts = verdict::first(settings.contract, answers)?;
+            store(db, &facts).await?;
+            return Ok(Found { facts, doubt: None });
+        }
+        Against::Doubted(doubt) => doubt,
     };
     tracing::warn!(
         checked_at = %humantime::format_rfc3339_seconds(stored.checked_at),
-        "starting with what the contract was at its last check: {silence}"
+        "starting with what the contract was at its last check: {doubt}"
     );
-    Ok(Found { facts: stored, is_checked: false })
+    Ok(Found { facts: stored, doubt: Some(doubt) })
 }
 
-/// Checks what was stored, as soon as an endpoint answers.
+/// Checks what was stored, as soon as the endpoints agree on it. Until then `notices` has why they do not.
 ///
 /// # Errors
-/// [`NodeError::OtherContract`] if it is another one; what an endpoint shows that is wrong.
+/// [`NodeError::OtherContract`], or what else is wrong, if every endpoint answers and none confirms it: the word of some is
+/// not enough to end a node.
 pub(crate) async fn confirm(
     db: &Database,
     endpoints: &Endpoints,
     settings: &ChainSettings,
     opened: &ContractFacts,
+    notices: &Notices,
 ) -> Result<(), NodeError> {
     loop {
-        match ask(endpoints, settings).await {
-            Ok(facts) => {
-                if let Some(what) = difference(opened, &facts) {
-                    return Err(NodeError::OtherContract { contract: facts.domain.contract(), what });
-                }
+        match verdict::against(opened, ask(endpoints, settings, Some(PATIENCE)).await) {
+            Against::Shown(facts) => {
                 store(db, &facts).await?;
+                notices.set(NOTICE, None);
                 tracing::info!("the contract is still the one that was stored");
                 return Ok(());
             }
-            Err(error) if is_inconclusive(&error) => tracing::debug!(%error, "cannot check the contract yet"),
-            // One of them lies, and may do so to end the daemon.
-            Err(error @ NodeError::EndpointsDisagree { .. }) => {
-                tracing::error!(%error, "cannot check the contract");
+            Against::Replaced(answers) => {
+                let now = verdict::first(settings.contract, answers)?;
+                let what = verdict::difference(opened, &now).unwrap_or("terms");
+                return Err(NodeError::OtherContract { contract: settings.contract, what });
             }
-            Err(error) => return Err(error),
+            Against::Doubted(doubt) => notices.set(NOTICE, Some(doubt.to_string())),
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -114,7 +127,7 @@ async fn ask_and_store(
     endpoints: &Endpoints,
     settings: &ChainSettings,
 ) -> Result<ContractFacts, NodeError> {
-    let facts = ask(endpoints, settings).await?;
+    let facts = verdict::first(settings.contract, ask(endpoints, settings, None).await)?;
     store(db, &facts).await?;
     Ok(facts)
 }
@@ -138,25 +151,6 @@ fn fits(facts: &ContractFacts, settings: &ChainSettings) -> bool {
         && (facts.verdict == Verdict::Known || settings.unknown_contract == UnknownContract::Warn)
 }
 
-/// What is not as it was and must be, if anything is.
-fn difference(before: &ContractFacts, now: &ContractFacts) -> Option<&'static str> {
-    if before.domain.chain_id() != now.domain.chain_id() {
-        Some("chain")
-    } else if before.code_hash != now.code_hash {
-        Some("code")
-    } else if before.domain != now.domain || before.challenge_period != now.challenge_period {
-        Some("terms")
-    } else {
-        None
-    }
-}
-
-/// Whether no endpoint gave a usable answer: unreachable, or an answer that cannot be read. A stored contract may be used
-/// then.
-fn is_inconclusive(error: &NodeError) -> bool {
-    matches!(error, NodeError::Chain(ChainError::Rpc(_)) | NodeError::Contract { .. })
-}
-
 impl NodeError {
     /// Whether no endpoint was reached, so that trying again may succeed. An endpoint that answers, but refuses, is not meant:
     /// without a stored contract its error ends the start.
@@ -166,56 +160,40 @@ impl NodeError {
     }
 }
 
-/// The contract as the first endpoint shows it that can be asked, and a second one does not deny. What is wrong counts more
-/// than what is silent.
-async fn ask(endpoints: &Endpoints, settings: &ChainSettings) -> Result<ContractFacts, NodeError> {
-    let mut refused: Option<NodeError> = None;
-    let mut rest = endpoints.all().iter();
-    while let Some(endpoint) = rest.next() {
-        match ask_one(endpoint, settings).await {
-            Ok(facts) => return undenied(facts, endpoint, rest.as_slice(), settings).await,
-            Err(error) => {
-                tracing::warn!(endpoint = endpoint.label(), %error, "endpoint cannot be used for the start");
-                if refused.as_ref().is_none_or(|known| is_inconclusive(known) && !is_inconclusive(&error)) {
-                    refused = Some(error);
-                }
+/// What each endpoint shows of the contract. Once one has answered, the others have [`DENIAL`]; who does not answer within
+/// that time, or within `patience`, is silent.
+async fn ask(endpoints: &Endpoints, settings: &ChainSettings, patience: Option<Duration>) -> Vec<Answer> {
+    let all = endpoints.all();
+    let mut asked: FuturesUnordered<_> =
+        (0..).zip(all).map(|(at, endpoint)| async move { (at, ask_one(endpoint, settings).await) }).collect();
+    let mut shown: BTreeMap<usize, Shown> = BTreeMap::new();
+    let mut until = patience.and_then(|patience| Instant::now().checked_add(patience));
+    loop {
+        let next = async {
+            match until {
+                Some(until) => timeout_at(until, asked.next()).await.unwrap_or_default(),
+                None => asked.next().await,
             }
-        }
-    }
-    // There is at least one.
-    Err(refused.unwrap_or_else(|| NodeError::Refused("no chain endpoint is configured".into())))
-}
-
-/// What `first` shows, unless the next endpoint that answers shows something else.
-async fn undenied(
-    facts: ContractFacts,
-    first: &Endpoint,
-    others: &[Endpoint],
-    settings: &ChainSettings,
-) -> Result<ContractFacts, NodeError> {
-    for second in others {
-        let asked = tokio::time::timeout(DENIAL, ask_one(second, settings)).await;
-        let what = match asked {
-            Ok(Ok(other)) => match difference(&facts, &other) {
-                None => break,
-                Some(what) => what,
-            },
-            Ok(Err(NodeError::UnknownContract { .. })) => "code",
-            // It lags, is on another chain, or is down: what follows the chain finds that out.
-            Ok(Err(error)) => {
-                tracing::warn!(endpoint = second.label(), %error, "endpoint cannot confirm what the contract is");
-                continue;
-            }
-            Err(_) => continue,
         };
-        return Err(NodeError::EndpointsDisagree {
-            contract: settings.contract,
-            what,
-            first: first.label().to_owned(),
-            second: second.label().to_owned(),
-        });
+        let Some((at, answer)) = next.await else { break };
+        if answer.is_ok() {
+            let denial = Instant::now().checked_add(DENIAL);
+            until = [until, denial].into_iter().flatten().min();
+        }
+        shown.insert(at, answer.map_or_else(Shown::of, Shown::Facts));
     }
-    Ok(facts)
+    let answer = |(at, endpoint): (usize, &Endpoint)| {
+        let silent = || NodeError::Contract {
+            what: "what the contract is",
+            reason: format!("{} does not answer", endpoint.label()),
+        };
+        let shown = shown.remove(&at).unwrap_or_else(|| Shown::Nothing(silent()));
+        if let Shown::Wrong(error) | Shown::Nothing(error) = &shown {
+            tracing::warn!(endpoint = endpoint.label(), %error, "endpoint does not show what the contract is");
+        }
+        Answer { endpoint: endpoint.label().to_owned(), shown }
+    };
+    (0..).zip(all).map(answer).collect()
 }
 
 fn ask_one(
@@ -294,21 +272,6 @@ mod tests {
             ("accepted still", accepted, warn, true),
         ] {
             assert_eq!(fits(&facts, &settings), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn another_chain_code_or_term_is_a_difference_and_another_token_name_is_none() {
-        let before = facts();
-        let domain = before.domain;
-        let renamed = ContractFacts { token_name: Some("New".into()), ..facts() };
-        for (now, expected) in [
-            (renamed, None),
-            (ContractFacts { domain: domain.on_chain(6), ..facts() }, Some("chain")),
-            (ContractFacts { code_hash: B256::ZERO, ..facts() }, Some("code")),
-            (ContractFacts { challenge_period: Period::new(1), ..facts() }, Some("terms")),
-        ] {
-            assert_eq!(difference(&before, &now), expected);
         }
     }
 }

@@ -46,7 +46,7 @@ pub use contract::{Balances, contract_code, contract_domain, contract_token, has
 pub use error::NodeError;
 pub use facts::{is_contract_stored, store_contract};
 pub use meter::Marks;
-pub use node::{DEFAULT_RETENTION, Node, NodeParts};
+pub use node::{DEFAULT_RETENTION, KEEP_CANCELLED, KEEP_DONE, KEEP_FAILED, Node, NodeParts};
 pub use notices::Notices;
 pub use reconcile::ContractEntry;
 pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};

@@ -28,12 +28,15 @@ use crate::spent::Spent;
 use crate::token::Token;
 use crate::{ChainSettings, ContractEntry, Marks, Money, NodeError, Notices, PeerAddresses};
 
-/// Jobs that are done can be looked up for a week, cancelled ones for 30 days, failed ones for 90.
-pub const DEFAULT_RETENTION: Retention = Retention {
-    done: Some(Duration::from_hours(7 * 24)),
-    failed: Some(Duration::from_hours(90 * 24)),
-    cancelled: Some(Duration::from_hours(30 * 24)),
-};
+/// How long jobs that are done can be looked up, unless [`NodeParts::retention`] says otherwise.
+pub const KEEP_DONE: Duration = Duration::from_hours(7 * 24);
+/// How long jobs that failed can be looked up.
+pub const KEEP_FAILED: Duration = Duration::from_hours(90 * 24);
+/// How long cancelled jobs can be looked up.
+pub const KEEP_CANCELLED: Duration = Duration::from_hours(30 * 24);
+/// For as long as these.
+pub const DEFAULT_RETENTION: Retention =
+    Retention { done: Some(KEEP_DONE), failed: Some(KEEP_FAILED), cancelled: Some(KEEP_CANCELLED) };
 
 /// What a role is made of.
 pub struct NodeParts {
@@ -131,7 +134,7 @@ pub struct Node {
     pub(crate) spent: Arc<Spent>,
     // There while it runs: it holds the role, which holds the node.
     pub(crate) engine: RwLock<Option<Engine>>,
-    /// Of what the contract holds something that no event explains.
+    /// Entries for which the contract holds something that no event explains.
     pub(crate) unreconciled: RwLock<BTreeMap<ContractEntry, String>>,
 }
 
@@ -189,7 +192,8 @@ impl Node {
                 "the rescue account {rescue} is the account that it should stand in for; give another one"
             )));
         }
-        let Found { facts: contract, is_checked } = facts::find(&db, &endpoints, &chain).await?;
+        let Found { facts: contract, doubt } = facts::find(&db, &endpoints, &chain).await?;
+        notices.set(facts::NOTICE, doubt.as_ref().map(ToString::to_string));
         let (domain, challenge_period) = (contract.domain, contract.challenge_period);
         let token = facts::token(&contract);
         let longest = longest_view_age(chain.max_view_age, challenge_period);
@@ -252,7 +256,7 @@ impl Node {
             marks,
             wake: Wake::new(),
             token,
-            unchecked: (!is_checked).then_some(contract),
+            unchecked: doubt.is_some().then_some(contract),
             payments: Arc::default(),
             messages,
             notices,

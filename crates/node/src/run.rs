@@ -159,7 +159,7 @@ impl Node {
         tasks.spawn(async move {
             let checked = async {
                 let Some(opened) = &node.unchecked else { return Ok(()) };
-                facts::confirm(&node.db, &node.endpoints, &node.settings, opened).await
+                facts::confirm(&node.db, &node.endpoints, &node.settings, opened, node.notices()).await
             };
             let ended = token.run_until_cancelled(checked).await;
             if !matches!(ended, Some(Err(_))) {

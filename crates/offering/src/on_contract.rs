@@ -19,6 +19,7 @@ pub struct OnContract {
 
 /// Where an offering is in its life, for the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OfferingLife {
     /// Never registered.
     Unregistered,
@@ -30,6 +31,7 @@ pub enum OfferingLife {
 
 /// What the contract holds of an offering, and the events that were seen do not explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnexplainedOffering {
     /// Where it is in its life.
     Life {
@@ -62,10 +64,6 @@ pub enum UnexplainedOffering {
 }
 
 impl OnContract {
-    /// An offering of which there is nothing.
-    pub const UNREGISTERED: Self =
-        Self { life: OfferingLife::Unregistered, min_deposit: Amount::ZERO, free: 0, fee: Fee::ZERO };
-
     /// What the contract holds at the block up to which the events were seen, and they do not explain. Of an offering that is
     /// not live, nothing but that has a meaning.
     pub fn unexplained(&self, held: &Self) -> Option<UnexplainedOffering> {
@@ -98,12 +96,13 @@ impl OnContract {
 
 /// Why the contract would refuse to open a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotAcceptable {
     /// Nobody registered it, or a reorganisation of the chain took that back.
-    #[error("is not registered on the chain")]
+    #[error("is not registered on the chain; choose another one")]
     Unregistered,
     /// Its agent removed it.
-    #[error("is removed")]
+    #[error("is removed; choose another one")]
     Removed,
     /// All its places are taken.
     #[error("has no free place now; try later")]
@@ -149,6 +148,9 @@ impl fmt::Display for UnexplainedOffering {
 mod tests {
     use super::*;
 
+    const UNREGISTERED: OnContract =
+        OnContract { life: OfferingLife::Unregistered, min_deposit: Amount::ZERO, free: 0, fee: Fee::ZERO };
+
     fn live(min_deposit: u128, free: u32, fee: u16) -> OnContract {
         let fee = Fee::new(fee).unwrap();
         OnContract { life: OfferingLife::Live, min_deposit: Amount::new(min_deposit), free, fee }
@@ -170,7 +172,7 @@ mod tests {
         }
         let seen = OnContract { life: OfferingLife::Removed, ..seen };
         assert_eq!(seen.unexplained(&removed), None);
-        let named = OnContract::UNREGISTERED.unexplained(&live(10, 3, 7)).map(|what| what.to_string());
+        let named = UNREGISTERED.unexplained(&live(10, 3, 7)).map(|what| what.to_string());
         assert_eq!(named.as_deref(), Some("the contract has it live, its events have it unregistered"));
     }
 
@@ -181,7 +183,7 @@ mod tests {
         assert_eq!(live(10, 0, 0).refuses(deposit), Some(NotAcceptable::NoFreePlace));
         let too_low = NotAcceptable::DepositTooLow { deposit, least: Amount::new(11) };
         assert_eq!(live(11, 1, 0).refuses(deposit), Some(too_low));
-        assert_eq!(OnContract::UNREGISTERED.refuses(deposit), Some(NotAcceptable::Unregistered));
+        assert_eq!(UNREGISTERED.refuses(deposit), Some(NotAcceptable::Unregistered));
         let removed = OnContract { life: OfferingLife::Removed, ..live(1, 1, 0) };
         assert_eq!(removed.refuses(deposit), Some(NotAcceptable::Removed));
     }

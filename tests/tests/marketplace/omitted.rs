@@ -164,7 +164,7 @@ async fn an_offering_is_not_accepted_when_its_removal_was_omitted_and_is_removed
     caught_up(&market, &node).await;
     assert_eq!(status_at(&node).await, OfferingStatus::Registered);
     let refused = client.handle.accept(None, offering, None).await.unwrap_err().to_string();
-    assert!(refused.contains("by the contract") && refused.contains("is removed"), "{refused}");
+    assert!(refused.contains("the contract would refuse") && refused.contains("is removed"), "{refused}");
 
     gap(&endpoint, &node).await;
     wait_for("the client to know", LIMIT, async || match status_at(&node).await {

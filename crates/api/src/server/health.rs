@@ -34,7 +34,7 @@ pub(crate) fn rescue(node: &Node, looks: &Looks) -> Option<RescueStatus> {
     Some(RescueStatus { account, ether: funds.and_then(|funds| funds.as_ref().ok()).map(|gas| gas.balance) })
 }
 
-/// A task on which all work depends, and for how long the step is under way in which it is.
+/// A task on which all work depends, with the step that it is in the middle of.
 struct TaskStep {
     part: &'static str,
     took: Duration,
@@ -49,7 +49,7 @@ fn steps(node: &Node) -> Vec<TaskStep> {
     let monitor = node.monitor().and_then(|status| since(status.step_since));
     let transactor = node.transactor().ok().and_then(|tx| since(tx.status().borrow().pass_since));
     [
-        // None takes a second where all is well.
+        // A step takes less than a second on a healthy machine.
         ("jobs", node.jobs().and_then(|jobs| jobs.in_step_for()), Duration::from_mins(1)),
         // Their requests are bounded in time, but a step may need many of them from endpoints that hardly answer.
         ("chain_monitor", monitor, Duration::from_mins(15)),
@@ -107,7 +107,7 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
         let seconds = took.as_secs();
         let message = match *part {
             "jobs" => format!("no job has started or ended for {seconds} s: a handler or the disk hangs"),
-            _ => format!("it has been at one step for {seconds} s: it or the disk hangs"),
+            _ => format!("it has not finished a step for {seconds} s: it, an endpoint or the disk hangs"),
         };
         hindered(part, format!("{message}; look at the log and the disk, then restart"));
     }

@@ -146,7 +146,7 @@ pub struct TransactorStatus {
     pub head: Option<u64>,
     /// The oldest intent that does not advance, and why.
     pub waiting: Option<TxWaiting>,
-    /// When the pass under way began; none between passes. Its changes alone are not announced to those who watch.
+    /// When the pass under way began; none between passes. A change of this field alone does not notify watchers.
     pub pass_since: Option<Instant>,
 }
 

@@ -7,7 +7,8 @@ use alloy::primitives::Address;
 use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Finality, ProxyUrl, StartFrom, View};
 use privatix_channel::Amount;
 use privatix_node::{
-    ChainSettings, DEFAULT_RETENTION, EtherPerToken, PeerAddresses, Retention, UnknownContract,
+    ChainSettings, EtherPerToken, KEEP_CANCELLED, KEEP_DONE, KEEP_FAILED, PeerAddresses, Retention,
+    UnknownContract,
 };
 use privatix_tor::{PluggableTransport, TorSettings};
 use serde::de::{self, Visitor};
@@ -321,13 +322,7 @@ pub struct JobsSection {
 
 impl Default for JobsSection {
     fn default() -> Self {
-        let Retention { done, failed, cancelled } = DEFAULT_RETENTION;
-        let or_for_ever = |kept: Option<Duration>| kept.unwrap_or(Duration::MAX);
-        Self {
-            keep_done: or_for_ever(done),
-            keep_failed: or_for_ever(failed),
-            keep_cancelled: or_for_ever(cancelled),
-        }
+        Self { keep_done: KEEP_DONE, keep_failed: KEEP_FAILED, keep_cancelled: KEEP_CANCELLED }
     }
 }
 

@@ -135,7 +135,7 @@ impl OfferingKey {
 /// What an offering's events come to, and where its last announcement stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SeenOffering {
-    on_contract: OnContract,
+    by_events: OnContract,
     announced_at: Option<u64>,
 }
 
@@ -146,13 +146,13 @@ impl From<&Offering> for SeenOffering {
             (OfferingStatus::Removed, _) => OfferingLife::Removed,
             _ => OfferingLife::Live,
         };
-        let on_contract = OnContract {
+        let by_events = OnContract {
             life,
             min_deposit: offering.announcement.min_deposit,
             free: offering.free_supply,
             fee: offering.announcement.fee,
         };
-        Self { on_contract, announced_at: offering.announced_at }
+        Self { by_events, announced_at: offering.announced_at }
     }
 }
 
@@ -171,11 +171,11 @@ impl Entry for OfferingKey {
     }
 
     fn read(answer: &Bytes) -> Result<OnContract, alloy::sol_types::Error> {
-        Ok(on_contract(PSC::offeringsCall::abi_decode_returns(answer)?.into()))
+        Ok(held_offering(PSC::offeringsCall::abi_decode_returns(answer)?.into()))
     }
 
     fn unexplained(seen: &SeenOffering, held: &OnContract) -> Option<String> {
-        seen.on_contract.unexplained(held).map(|what| what.to_string())
+        seen.by_events.unexplained(held).map(|what| what.to_string())
     }
 
     fn since(seen: &SeenOffering) -> Option<u64> {
@@ -197,8 +197,8 @@ impl Entry for OfferingKey {
     }
 }
 
-/// What the contract says of an offering.
-pub(crate) fn on_contract(info: OfferingInfo) -> OnContract {
+/// What the contract holds of an offering.
+pub(crate) fn held_offering(info: OfferingInfo) -> OnContract {
     OnContract {
         life: match info.state {
             OfferingState::None => OfferingLife::Unregistered,

@@ -1,5 +1,5 @@
-//! What an endpoint leaves out of its answers about logs shows in the contract's storage: channels that are not closed, and
-//! offerings on the market, are compared with it, and what their events do not explain is searched for.
+//! Finds logs that endpoints leave out. Channels that are not closed and offerings on the market are compared with the
+//! contract's storage; where their events do not explain it, the missing logs are searched for.
 
 mod entry;
 mod search;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::entry::ContractEntry;
-pub(crate) use self::entry::on_contract;
+pub(crate) use self::entry::held_offering;
 use self::entry::{Entry, OfferingKey};
 use crate::sink::Sink;
 use crate::{Node, NodeError, Role};
@@ -54,15 +54,15 @@ struct Occasion {
     gaps: u64,
 }
 
-/// How a comparison ended.
+/// What a search for the logs of an entry has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// Events explain all of it.
-    Explained,
-    /// They do not, and no endpoint has others.
-    Unexplained,
-    /// More is known now, or the monitor went on meanwhile: to be compared once more.
-    Moved,
+enum Found {
+    /// Logs that explain all of it.
+    Explanation,
+    /// Some logs, or the monitor has undone blocks meanwhile: to be compared once more.
+    Something,
+    /// None that is new.
+    Nothing,
 }
 
 /// An entry whose events do not explain what the contract holds.
@@ -93,9 +93,7 @@ impl<R: Role> Reconciler<R> {
             if is_caught_up && is_due {
                 let Some(outcome) = stop.run_until_cancelled(self.reconcile()).await else { return };
                 let wait = match outcome {
-                    Ok(Outcome::Explained) => EVERY,
-                    Ok(Outcome::Unexplained) => AGAIN,
-                    Ok(Outcome::Moved) => SOON,
+                    Ok(wait) => wait,
                     Err(error) => {
                         tracing::warn!(%error, "the contract's storage cannot be compared with the events; trying again");
                         AGAIN
@@ -118,10 +116,11 @@ impl<R: Role> Reconciler<R> {
         status.iter().filter(|one| matches!(one.standing, Standing::Quarantined { .. })).count()
     }
 
-    async fn reconcile(&self) -> Result<Outcome, NodeError> {
+    /// Compares all there is. Returns when to do so again.
+    async fn reconcile(&self) -> Result<Duration, NodeError> {
         let (side, account) = (self.node.side(), self.node.account());
         let mut conn = self.node.db().read().await?;
-        let Some(at) = processed(&mut conn, Monitor::STREAM).await? else { return Ok(Outcome::Moved) };
+        let Some(at) = processed(&mut conn, Monitor::STREAM).await? else { return Ok(SOON) };
         let unclosed = channels::unclosed(&mut conn).await?;
         let of_channels = with_seen(&mut conn, unclosed).await?;
         let of_offerings: Vec<_> = entry::offerings_of(&mut conn, side, account)
@@ -132,35 +131,37 @@ impl<R: Role> Reconciler<R> {
         let has_moved = processed(&mut conn, Monitor::STREAM).await? != Some(at);
         drop(conn);
         if has_moved {
-            return Ok(Outcome::Moved);
+            return Ok(SOON); // it commits
         }
-        let mut unexplained = BTreeMap::new();
-        let outcomes = [
-            self.compare(at, &of_channels, &mut unexplained).await?,
-            self.compare(at, &of_offerings, &mut unexplained).await?,
-        ];
+        // Money depends on channels: trouble with offerings hides nothing of them.
+        let (mut unexplained, again) = self.compare(at, &of_channels).await?;
+        let offerings = self.compare(at, &of_offerings).await;
+        if let Ok((of_offerings, _)) = &offerings {
+            if side == Side::Agent {
+                unexplained.extend(of_offerings.clone());
+            } else {
+                // A client reads an offering from the contract before it relies on one.
+                for (entry, what) in of_offerings {
+                    tracing::warn!("{entry}: {what}; no endpoint has the logs that would explain it");
+                }
+            }
+        }
         for (entry, what) in &unexplained {
-            tracing::error!("{entry}: {what}; no endpoint has the logs that would explain it");
+            tracing::error!(
+                "{entry}: {what}; no endpoint has the logs that would explain it: add or change a chain endpoint"
+            );
         }
-        // A client reads an offering from the contract before it relies on one; see `Node::offering_on_contract`.
-        unexplained.retain(|entry, _| matches!(entry, ContractEntry::Channel(_)) || side == Side::Agent);
-        let is_explained = unexplained.is_empty();
         *self.node.unreconciled.write() = unexplained;
-        Ok(match outcomes.contains(&Outcome::Moved) {
-            true => Outcome::Moved,
-            false if is_explained => Outcome::Explained,
-            false => Outcome::Unexplained,
-        })
+        Ok(again.min(offerings?.1))
     }
 
     /// Compares entries with the contract, after the block up to which they were seen, and explains the differences as far as
-    /// an endpoint has their logs.
+    /// an endpoint has their logs. Returns what stays unexplained, and when to compare again.
     async fn compare<E: Entry>(
         &self,
         at: Processed,
         seen: &[(E, E::Seen)],
-        unexplained: &mut BTreeMap<ContractEntry, String>,
-    ) -> Result<Outcome, NodeError> {
+    ) -> Result<(BTreeMap<ContractEntry, String>, Duration), NodeError> {
         let best = self.node.endpoints().best().clone();
         let mut findings = Vec::new();
         for some in seen.chunks(AT_ONCE) {
@@ -171,17 +172,24 @@ impl<R: Role> Reconciler<R> {
                 Some(Finding { entry: *entry, seen: *seen, held, what })
             }));
         }
-        let mut outcome = Outcome::Explained;
-        for finding in self.confirmed(&best, at, findings).await {
+        let (mut unexplained, mut again) = (BTreeMap::new(), EVERY);
+        for finding in findings {
             let entry: ContractEntry = finding.entry.into();
             tracing::warn!(block = at.block, "{entry}: {}; its logs are searched for", finding.what);
             match self.explain(at, &finding).await? {
-                Outcome::Explained => {}
-                Outcome::Moved => outcome = Outcome::Moved,
-                Outcome::Unexplained => drop(unexplained.insert(entry, finding.what)),
+                Found::Explanation => again = SOON, // it may be about a channel that was not known
+                Found::Something => {
+                    again = SOON;
+                    unexplained.insert(entry, finding.what);
+                }
+                Found::Nothing => {
+                    again = again.min(AGAIN);
+                    let denial = self.denial(&best, at, &finding).await;
+                    unexplained.insert(entry, format!("{}{denial}", finding.what));
+                }
             }
         }
-        Ok(outcome)
+        Ok((unexplained, again))
     }
 
     /// What the contract holds of entries after a block.
@@ -219,54 +227,29 @@ impl<R: Role> Reconciler<R> {
         answers.iter().map(read).collect()
     }
 
-    /// The findings that no other endpoint denies.
-    async fn confirmed<E: Entry>(
-        &self,
-        first: &Endpoint,
-        at: Processed,
-        findings: Vec<Finding<E>>,
-    ) -> Vec<Finding<E>> {
-        let Some(second) = self.node.endpoints().all().iter().find(|one| one.label() != first.label()) else {
-            return findings;
+    /// Whether another good endpoint denies what the first one shows, in words. That changes nothing: one of them lies, and it
+    /// is not known which.
+    async fn denial<E: Entry>(&self, first: &Endpoint, at: Processed, finding: &Finding<E>) -> String {
+        let endpoints = self.node.endpoints();
+        let (all, status) = (endpoints.all(), endpoints.status());
+        let is_good = |label: &str| {
+            status.iter().any(|one| one.label == label && matches!(one.standing, Standing::Good))
         };
-        let mut confirmed = Vec::with_capacity(findings.len());
-        let mut findings = findings.into_iter();
-        loop {
-            let some: Vec<_> = findings.by_ref().take(AT_ONCE).collect();
-            if some.is_empty() {
-                return confirmed;
+        let second = all.iter().find(|one| one.label() != first.label() && is_good(one.label()));
+        let Some(second) = second else { return String::new() };
+        match self.held(second, at, &[finding.entry]).await.as_deref() {
+            Ok([held]) if E::unexplained(&finding.seen, held).is_none() => {
+                format!(" ({} shows it, {} denies it)", first.label(), second.label())
             }
-            let entries: Vec<E> = some.iter().map(|finding| finding.entry).collect();
-            match self.held(second, at, &entries).await {
-                Ok(held) => {
-                    for (finding, held) in some.into_iter().zip(held) {
-                        if E::unexplained(&finding.seen, &held).is_some() {
-                            confirmed.push(finding);
-                        } else {
-                            let entry: ContractEntry = finding.entry.into();
-                            tracing::warn!(
-                                endpoint = first.label(),
-                                "{entry}: a second endpoint ({}) does not confirm that {}",
-                                second.label(),
-                                finding.what
-                            );
-                        }
-                    }
-                }
-                // It is not needed to believe the first one.
-                Err(error) => {
-                    tracing::debug!(%error, "the second endpoint cannot be asked");
-                    confirmed.extend(some);
-                }
-            }
+            _ => String::new(),
         }
     }
 
     /// Searches all endpoints for the logs of an entry, until what is stored explains what the contract holds.
-    async fn explain<E: Entry>(&self, at: Processed, finding: &Finding<E>) -> Result<Outcome, NodeError> {
+    async fn explain<E: Entry>(&self, at: Processed, finding: &Finding<E>) -> Result<Found, NodeError> {
         let from = E::since(&finding.seen).unwrap_or(at.start);
         let entry: ContractEntry = finding.entry.into();
-        let mut outcome = Outcome::Unexplained;
+        let mut found = Found::Nothing;
         for endpoint in self.node.endpoints().all() {
             let contract = self.node.domain().contract();
             let events = match search::search(endpoint, contract, finding.entry, (from, at.block)).await {
@@ -278,7 +261,7 @@ impl<R: Role> Reconciler<R> {
             };
             let mut tx = self.node.db().begin().await?;
             if !is_processed(&mut tx, Monitor::STREAM, at).await? {
-                return Ok(Outcome::Moved); // undone meanwhile
+                return Ok(Found::Something); // undone meanwhile
             }
             let before = finding.entry.seen(&mut tx).await?;
             let touched = self.sink.take(&mut tx, events, Direction::Forward).await?;
@@ -293,13 +276,15 @@ impl<R: Role> Reconciler<R> {
                 endpoint = endpoint.label(),
                 "{entry}: logs that had been left out are found and stored"
             );
-            // An opening that was found has a channel of its own to be compared; and later events may count, too.
-            outcome = Outcome::Moved;
-            if has_moved || E::unexplained(&now, &finding.held).is_none() {
-                break;
+            found = Found::Something;
+            if has_moved {
+                break; // later events count, too
+            }
+            if E::unexplained(&now, &finding.held).is_none() {
+                return Ok(Found::Explanation);
             }
         }
-        Ok(outcome)
+        Ok(found)
     }
 }
 

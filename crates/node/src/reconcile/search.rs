@@ -15,8 +15,10 @@ use super::PATIENCE;
 use super::entry::Entry;
 use crate::NodeError;
 
-/// The most logs of an entry that a search takes from an endpoint.
-const MOST_LOGS: usize = 10_000;
+/// The most events of an entry that a search takes from an endpoint.
+const MOST_EVENTS: usize = 10_000;
+/// The most requests of a search: it ends as failed, and the next one begins again.
+const MOST_REQUESTS: u32 = 2_000;
 
 /// The events of an entry in these blocks, as an endpoint gives them, checked to be what was asked for.
 pub(super) async fn search<E: Entry>(
@@ -26,63 +28,85 @@ pub(super) async fn search<E: Entry>(
     (from, to): (u64, u64),
 ) -> Result<Vec<(Place, ChainTime, PscEvent)>, NodeError> {
     let failed = |reason: String| NodeError::Contract { what: E::LOGS, reason };
-    let mut times: BTreeMap<u64, (B256, ChainTime)> = BTreeMap::new();
-    let mut events = BTreeMap::new();
+    let mut requests = 0_u32;
+    let mut found = BTreeMap::new();
     for filter in entry.filters() {
         let filter = filter.address(contract);
-        for log in &logs(endpoint, &filter, (from, to)).await.map_err(failed)? {
-            let (Some(block), Some(index), Some(hash), Some(tx)) =
-                (log.block_number, log.log_index, log.block_hash, log.transaction_hash)
-            else {
-                return Err(failed("one has no place".to_owned()));
-            };
-            if block < from || block > to || log.removed || !filter.matches(&log.inner) {
-                return Err(failed(format!("log {index} of block {block} was not asked for")));
+        let mut next = from;
+        let mut width = to.saturating_sub(from).saturating_add(1);
+        while next <= to {
+            requests = requests.saturating_add(1);
+            if requests > MOST_REQUESTS {
+                return Err(failed(format!("{} gives too few blocks at a time", endpoint.label())));
             }
-            let event = PscEvent::decode(&log.inner.data).map_err(|e| failed(e.to_string()))?;
-            if !entry.is_about(&event) {
-                continue;
+            let last = next.saturating_add(width.saturating_sub(1)).min(to);
+            match logs(endpoint, &filter, (next, last)).await.map_err(failed)? {
+                None if width > 1 => width = width.div_ceil(2),
+                None => return Err(failed(format!("{} does not give block {next}", endpoint.label()))),
+                Some(logs) => {
+                    // Most of a busy agent's are about other offerings of its.
+                    for log in logs {
+                        let (place, hash, event) = event(&log, &filter, (next, last)).map_err(failed)?;
+                        if entry.is_about(&event) {
+                            found.insert(place.at, (place, hash, event));
+                        }
+                    }
+                    next = last.saturating_add(1);
+                }
             }
-            let (known, time) = match times.get(&block) {
-                Some(known) => *known,
-                None => *times.entry(block).or_insert(header(endpoint, block).await.map_err(failed)?),
-            };
-            if known != hash {
-                return Err(failed(format!(
-                    "log {index} of block {block} is of another block of that number"
-                )));
+            if found.len() > MOST_EVENTS {
+                return Err(failed(format!("{} gives more than {MOST_EVENTS}", endpoint.label())));
             }
-            let place = Place { at: LogPosition::new(block, index), tx };
-            events.insert(place.at, (place, time, event));
         }
     }
-    Ok(events.into_values().collect())
+    let mut times: BTreeMap<u64, (B256, ChainTime)> = BTreeMap::new();
+    let mut events = Vec::with_capacity(found.len());
+    for (place, hash, event) in found.into_values() {
+        let block = place.at.block;
+        let (known, time) = match times.get(&block) {
+            Some(known) => *known,
+            None => *times.entry(block).or_insert(header(endpoint, block).await.map_err(failed)?),
+        };
+        if known != hash {
+            return Err(failed(format!(
+                "log {} of block {block} is of another block of that number",
+                place.at.index
+            )));
+        }
+        events.push((place, time, event));
+    }
+    Ok(events)
 }
 
-/// The logs that match, asked for in ranges that the endpoint gives.
-async fn logs(endpoint: &Endpoint, filter: &Filter, (from, to): (u64, u64)) -> Result<Vec<Log>, String> {
-    let mut logs: Vec<Log> = Vec::new();
-    let mut next = from;
-    let mut width = to.saturating_sub(from).saturating_add(1);
-    while next <= to {
-        let last = next.saturating_add(width.saturating_sub(1)).min(to);
-        let ranged = filter.clone().from_block(next).to_block(last);
-        match timeout(PATIENCE, endpoint.provider().get_logs(&ranged)).await {
-            Ok(Ok(found)) => {
-                logs.extend(found);
-                next = last.saturating_add(1);
-            }
-            Ok(Err(error)) => match endpoint.fault(&error) {
-                Fault::TooLarge(_) if width > 1 => width = width.div_ceil(2),
-                fault => return Err(fault.to_string()),
-            },
-            Err(_) => return Err(format!("{} does not answer", endpoint.label())),
-        }
-        if logs.len() > MOST_LOGS {
-            return Err(format!("{} gives more than {MOST_LOGS}", endpoint.label()));
-        }
+/// The logs of these blocks that match; none if they are too many for the endpoint.
+async fn logs(
+    endpoint: &Endpoint,
+    filter: &Filter,
+    (from, to): (u64, u64),
+) -> Result<Option<Vec<Log>>, String> {
+    let ranged = filter.clone().from_block(from).to_block(to);
+    match timeout(PATIENCE, endpoint.provider().get_logs(&ranged)).await {
+        Ok(Ok(found)) => Ok(Some(found)),
+        Ok(Err(error)) => match endpoint.fault(&error) {
+            Fault::TooLarge(_) => Ok(None),
+            fault => Err(fault.to_string()),
+        },
+        Err(_) => Err(format!("{} does not answer", endpoint.label())),
     }
-    Ok(logs)
+}
+
+/// A log's place, the hash of its block, and what it says, if it is one that was asked for.
+fn event(log: &Log, filter: &Filter, (from, to): (u64, u64)) -> Result<(Place, B256, PscEvent), String> {
+    let (Some(block), Some(index), Some(hash), Some(tx)) =
+        (log.block_number, log.log_index, log.block_hash, log.transaction_hash)
+    else {
+        return Err("one has no place".to_owned());
+    };
+    if block < from || block > to || log.removed || !filter.matches(&log.inner) {
+        return Err(format!("log {index} of block {block} was not asked for"));
+    }
+    let event = PscEvent::decode(&log.inner.data).map_err(|e| e.to_string())?;
+    Ok((Place { at: LogPosition::new(block, index), tx }, hash, event))
 }
 
 /// A block's hash and time.
