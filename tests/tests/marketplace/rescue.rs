@@ -5,8 +5,9 @@ use privatix_chain::{Priority, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure};
 use privatix_contracts::call;
 use privatix_node::Node;
+use privatix_testkit::wait_for;
 
-use crate::market::{AGENT, CLIENT, Market, by_the_kib, channel};
+use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel};
 
 const RESCUER: usize = 5;
 const ETHER: u128 = 1_000_000_000_000_000_000;
@@ -47,9 +48,21 @@ async fn the_rescue_account_settles_when_there_is_no_ether() {
     market.anvil.set_balance(account, U256::from(ETHER)).await.unwrap();
     let closed = channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop).await;
     assert_eq!((closed.channel.paid, closed.channel.closure), (paid, Some(Closure::ByAgentDisputed)));
-    let close = transaction(node, id, "close_channel").await;
-    assert_eq!((close.status, close.intent.priority), (TxStatus::Mined, Priority::Normal));
+    // The event and the receipt are seen by different tasks.
+    let close = wait_for("the close's outcome", LIMIT, async || {
+        let close = transaction(node, id, "close_channel").await;
+        if close.status == TxStatus::Mined { Ok(close) } else { Err(close.status) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(close.intent.priority, Priority::Normal);
     let rescue = transaction(node, id, "rescue").await.inclusion.unwrap().cost();
-    assert_eq!(node.gas_spent() - spent, rescue + close.inclusion.unwrap().cost());
+    let cost = rescue + close.inclusion.unwrap().cost();
+    wait_for("the gas to be counted", LIMIT, async || {
+        let counted = node.gas_spent() - spent;
+        if counted == cost { Ok(()) } else { Err(format!("{counted}, not {cost}")) }
+    })
+    .await
+    .unwrap();
     agent.stop().await;
 }
