@@ -9,7 +9,7 @@ use privatix_adapter::{Credentials, Provision, Secret};
 use privatix_chain::{Deadline, Intent, Priority, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{
     AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Consents, ServiceEvent,
-    Usage, answer_close_request,
+    SignedVoucher, Usage, answer_close_request,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
@@ -171,18 +171,23 @@ impl Channels {
     ) -> Result<Done, NodeError> {
         let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
         let call = call::close(&channel.descriptor, voucher);
-        let key = format!("{CLOSE} {} before {ends_at}", channel.id);
+        let cumulative = voucher.map_or(view.on_chain().paid, SignedVoucher::cumulative);
+        // A better voucher is another answer.
+        let key = format!("{CLOSE} {} before {ends_at} with {cumulative}", channel.id);
         let mut completion = cx.finish().await?;
         let subject = channel.id.to_string();
         let close = self.node.intent(CLOSE, &subject, key, call.abi_encode());
         let filter = TxFilter { kind: Some(CLOSE.to_owned()), subject: Some(subject), ..TxFilter::default() };
         let sent = self.node.transactor()?.list(&mut completion, &filter).await?;
-        let is_same = |sent: &TxRecord| {
+        let answers = |sent: &&TxRecord| {
+            // One that a rescue has relieved has no deadline any more.
             let at = sent.intent.deadline.map(|deadline| deadline.at);
-            sent.status.is_open() && at == Some(ends_at.seconds()) && sent.intent.input == close.input
+            sent.status.is_open() && (sent.relieved || at == Some(ends_at.seconds()))
         };
-        if sent.iter().any(is_same) {
-            tracing::debug!(channel = %channel.id, "the answer to the close request is on its way already");
+        let is_there = sent.iter().filter(answers).any(|sent| sent.intent.input == close.input);
+        // A client may raise by a unit as often as it likes; what is at stake bounds what all of them can cost.
+        if is_there || sent.iter().filter(answers).count() >= MOST_ANSWERS {
+            tracing::debug!(channel = %channel.id, "an answer to the close request is on its way already");
             return Ok(completion.commit().await?);
         }
         self.node.submit_intent(&mut completion, urgency(&self.node, channel, view, close)).await?;
@@ -326,6 +331,9 @@ pub(crate) async fn answer_all(conn: &mut Conn, node: &Node) -> Result<(), NodeE
     }
     Ok(())
 }
+
+/// The most answers to one close request that are on their way at a time, each with a better voucher than the one before it.
+const MOST_ANSWERS: usize = 4;
 
 /// A closing transaction is over. Success shows as an event; only failure needs an answer.
 pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {

@@ -193,18 +193,6 @@ impl ChainError {
         )
     }
 
-    /// Whether it says something of an endpoint, and not of our own database or of what is done with logs.
-    pub(crate) fn is_of_endpoint(&self) -> bool {
-        matches!(
-            self,
-            Self::Rpc(_)
-                | Self::Inconsistent { .. }
-                | Self::Disagreement { .. }
-                | Self::WrongChain { .. }
-                | Self::NoContract { .. }
-        )
-    }
-
     /// How long the endpoint asked us to wait, if it did.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -189,7 +189,8 @@ impl Node {
             && (rescue == account || rescue == signer.address())
         {
             return Err(NodeError::Refused(format!(
-                "the rescue account {rescue} is the account that it should stand in for; give another one"
+                "the rescue account {rescue} is the account that it should stand in for; set chain.rescue_keystore to the \
+                 keystore of another account"
             )));
         }
         let Found { facts: contract, doubt } = facts::find(&db, &endpoints, &chain).await?;

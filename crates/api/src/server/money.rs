@@ -152,10 +152,13 @@ fn gas(outlook: Option<&Outlook>) -> Check {
 /// What keeps a rescue account from standing in: at the present price, it could not send one call.
 fn rescue_trouble(funds: &Result<Gas, String>) -> Option<String> {
     match funds {
-        Err(error) => Some(format!("it is not known what the rescue account has: {error}")),
-        Ok(Gas { balance, needed }) if balance < needed => {
-            Some("the rescue account has too little ether to stand in; send it some".to_owned())
+        Err(error) => {
+            Some(format!("the rescue account's ether is not known: {error}; check the chain endpoint"))
         }
+        Ok(Gas { balance, needed }) if balance < needed => Some(
+            "the rescue account cannot pay for one call; send it ether (`status` shows its address)"
+                .to_owned(),
+        ),
         Ok(_) => None,
     }
 }

@@ -1,6 +1,8 @@
 //! Recent logs of further interests: followed from the head on, and searched for backwards from there.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use super::batch::ConfirmedBatch;
 use super::cursor::{self, Cursor};
@@ -57,6 +59,19 @@ impl PastMemory {
     }
 }
 
+/// How long a batch of the past may take: what is new waits meanwhile.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What a look at the past has come to.
+enum Searched {
+    /// Some of it is done, or a smaller range is to be asked for.
+    Some,
+    /// Nothing can be asked for now.
+    Nothing,
+    /// What was found cannot be used, for this reason.
+    InVain(&'static str),
+}
+
 impl Inner {
     /// What a stream follows at present: the recent interests once their search has begun.
     pub(super) fn followed(&self, cursor: &Cursor) -> Vec<Interest> {
@@ -97,21 +112,38 @@ impl Inner {
             candidates.push(order[0]);
         }
         let at = candidates[memory.past.failures as usize % candidates.len()];
-        match self.search_some(memory, (at, &self.endpoints.rpc(at)), cursor, (back, head)).await {
-            Ok(step) => {
+        let rpc = self.endpoints.rpc(at);
+        let searched = timeout(LONGEST, self.search_some(memory, (at, &rpc), cursor, (back, head))).await;
+        let mut retry_after = None;
+        let trouble = match searched {
+            Ok(Ok(Searched::Some)) => {
                 memory.past.failures = 0;
-                Ok(step)
+                return Ok(Step::Progress);
             }
-            Err(error) if error.is_of_endpoint() => {
-                let failures = memory.past.failures.saturating_add(1);
-                tracing::warn!(%error, failures, left = back.left(), "cannot search the past; trying again");
-                memory.past.failures = failures;
-                let pause = self.options.backoff.wait(failures, error.retry_after());
-                memory.past.not_before = Instant::now().checked_add(pause);
-                Ok(Step::CaughtUp)
+            Ok(Ok(Searched::Nothing)) => return Ok(Step::CaughtUp),
+            Ok(Ok(Searched::InVain(reason))) => reason.to_owned(),
+            Ok(Err(error)) => {
+                retry_after = error.retry_after();
+                error.to_string()
             }
-            Err(error) => Err(error),
-        }
+            Err(_) => {
+                if let Some(range) = memory.past.planners[at].plan_back(back.next, back.until) {
+                    let asked = range.end().saturating_sub(*range.start()).saturating_add(1);
+                    memory.past.planners[at].too_large(asked);
+                }
+                format!("it takes longer than {} s", LONGEST.as_secs())
+            }
+        };
+        let failures = memory.past.failures.saturating_add(1);
+        tracing::warn!(
+            endpoint = self.endpoints.all()[at].label(),
+            failures,
+            left = back.left(),
+            "cannot search the past; trying again: {trouble}"
+        );
+        memory.past.failures = failures;
+        memory.past.not_before = Instant::now().checked_add(self.options.backoff.wait(failures, retry_after));
+        Ok(Step::CaughtUp)
     }
 
     /// From the next block on, the recent interests are followed, too.
@@ -135,17 +167,17 @@ impl Inner {
         (at, rpc): (usize, &Rpc),
         cursor: &Cursor,
         (back, head): (Back, u64),
-    ) -> Result<Step, ChainError> {
+    ) -> Result<Searched, ChainError> {
         if !memory.checked[at] {
             self.endpoints.check_one(at, self.chain_id, &self.contracts()).await?;
             memory.checked[at] = true;
         }
         let Some(mut range) = memory.past.planners[at].plan_back(back.next, back.until) else {
-            return Ok(Step::CaughtUp);
+            return Ok(Searched::Nothing);
         };
         let witness = match self.second((&mut memory.checked, &mut memory.lags), at, back.next, head).await {
             Second::Checks(witness) => Some(witness),
-            Second::Lags(_) => return Ok(Step::CaughtUp),
+            Second::Lags(_) => return Ok(Searched::Nothing),
             Second::None => None,
         };
         if let Some(witness) = &witness {
@@ -157,19 +189,19 @@ impl Inner {
         let fetched = self.fetch((at, rpc), wanted, witness).await;
         let (batch, _) = match self.judge(&mut memory.past.planners, (at, rpc), fetched).await? {
             Judged::Apply(batch, headers) => (batch, headers),
-            Judged::Smaller => return Ok(Step::Progress),
+            Judged::Smaller => return Ok(Searched::Some),
             Judged::Again => {
                 memory.suspicious = true;
-                return Ok(Step::Progress);
+                return Ok(Searched::InVain("endpoints do not agree on it"));
             }
         };
         // These blocks have no link to those that are kept; but what was asked for by number is of the branch of the newest.
         if rpc.header(cursor.last()).await?.hash != cursor.hash {
             memory.suspicious = true;
-            return Ok(Step::Progress);
+            return Ok(Searched::InVain("the endpoint is on another branch than what was processed"));
         }
         self.commit_past(back, batch).await?;
-        Ok(Step::Progress)
+        Ok(Searched::Some)
     }
 
     /// Effects and what is left of the search in one transaction for each slice of the batch.

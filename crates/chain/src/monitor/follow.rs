@@ -266,16 +266,31 @@ impl Inner {
                         None => None,
                     }
                 };
+                let to = batch.to_block;
                 // The endpoint's work and the database's take turns otherwise.
                 let (committed, fetched) =
                     tokio::join!(self.commit(&cursor, batch, &headers, confirmed), fetch);
                 committed?;
                 memory.ahead = fetched.map(|fetched| Ahead { at, fetched });
+                if to >= confirmed {
+                    self.note_nothing_left(memory, head).await?;
+                }
             }
             Judged::Smaller => {}
             Judged::Again => memory.suspicious = true,
         }
         Ok(Step::Progress)
+    }
+
+    /// Goes on as after the newest block when a step has processed all that was confirmed at its begin: where blocks come
+    /// faster than steps end, none ever begins with nothing to process.
+    async fn note_nothing_left(&self, memory: &mut Memory, head: u64) -> Result<(), ChainError> {
+        self.status.send_modify(|status| status.state = MonitorState::Following);
+        let cursor = cursor::load(&mut *self.db.read().await?, &self.options.stream).await?;
+        if let Some(cursor) = cursor {
+            self.search_past(memory, &cursor, head).await?;
+        }
+        Ok(())
     }
 
     /// What to ask for while a batch is applied: the next blocks, if there are confirmed ones.

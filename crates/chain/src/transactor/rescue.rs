@@ -118,14 +118,16 @@ impl Counterpart {
 }
 
 /// The most that an intent can have cost in the end, by what was signed for it at nonces other than `except`: what its receipt
-/// shows, and what its transactions from `latest` on, the next nonce of its account, can cost. In wei.
+/// shows, and what its transactions from `latest` on, the next nonce of its account, can cost. In wei. What it has at its own
+/// nonce counts until that has a known winner, too: a receipt may show later than the count.
 pub(super) fn cost(record: &TxRecord, attempts: &[Attempt], latest: u64, except: Option<u64>) -> u128 {
     let gas = u128::from(record.gas_limit.unwrap_or(0));
     let mined = record.inclusion.map(|inclusion| inclusion.tx_hash);
     // The nonce that has a receipt costs what that shows.
     let used = attempts.iter().find(|attempt| Some(attempt.hash) == mined).map(|attempt| attempt.nonce);
     let mut most = std::collections::BTreeMap::<u64, u128>::new();
-    for attempt in attempts.iter().filter(|attempt| attempt.nonce >= latest) {
+    let may_be_mined = |nonce: u64| nonce >= latest || record.nonce == Some(nonce);
+    for attempt in attempts.iter().filter(|attempt| may_be_mined(attempt.nonce)) {
         if Some(attempt.nonce) != except && Some(attempt.nonce) != used {
             let offer = most.entry(attempt.nonce).or_default();
             *offer = attempt.fees.max_fee.max(*offer);
@@ -349,6 +351,13 @@ mod tests {
                 "{inclusion:?} {latest} {except:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_transaction_of_which_no_receipt_shows_yet_counts_although_its_nonce_is_used() {
+        let attempts = [attempt(1, 5, 4), attempt(2, 4, 9)];
+        let record = TxRecord { gas_limit: Some(100), nonce: Some(5), ..dispute() };
+        assert_eq!(cost(&record, &attempts, 6, None), 400, "its own nonce, and not one that it lost");
     }
 
     proptest! {

@@ -72,30 +72,34 @@ pub(super) async fn counterpart(conn: &mut Conn, record: &TxRecord) -> Result<Op
     }
 }
 
-/// What reverted tries with the purpose of an intent, which is no rescue, have cost, in wei: those of the same kind, subject and
-/// deadline. And what their rescues have cost, or can.
+/// What other intents with the purpose of an intent, which is no rescue, have cost in vain, or can still cost, in wei: those of
+/// the same kind, subject and deadline, with their rescues. Not those that succeeded: they have done what is at stake.
 pub(super) async fn burnt(conn: &mut Conn, record: &TxRecord) -> Result<u128, DbError> {
     let intent = &record.intent;
     let filter = TxFilter {
-        status: Some(TxStatus::Failed),
         kind: Some(intent.kind.clone()),
         subject: Some(intent.subject.clone()),
         from: Some(intent.from),
         limit: u32::MAX, // all of them count
         ..TxFilter::default()
     };
-    let failed = list(conn, &filter).await?;
-    let is_same = |other: &TxRecord| other.id != record.id && other.asked_deadline == record.asked_deadline;
+    let same = list(conn, &filter).await?;
+    let is_other = |other: &TxRecord| other.id != record.id && other.asked_deadline == record.asked_deadline;
     let mut burnt: u128 = 0;
-    for other in failed.iter().filter(|other| is_same(other)) {
-        burnt = burnt.saturating_add(other.inclusion.map_or(0, |inclusion| inclusion.cost()));
+    for other in same.iter().filter(|other| is_other(other) && other.status != TxStatus::Mined) {
+        burnt = burnt.saturating_add(spendable(conn, other).await?);
         if let Some(rescue) = counterpart(conn, other).await? {
-            let attempts = attempts(conn, rescue.id).await?;
-            let signed = if rescue.status.is_open() { attempts.as_slice() } else { &[] };
-            burnt = burnt.saturating_add(rescue::cost(&rescue, signed, 0, None));
+            burnt = burnt.saturating_add(spendable(conn, &rescue).await?);
         }
     }
     Ok(burnt)
+}
+
+/// The most that an intent can have cost in the end.
+async fn spendable(conn: &mut Conn, record: &TxRecord) -> Result<u128, DbError> {
+    let attempts = attempts(conn, record.id).await?;
+    let signed = if record.status.is_open() { attempts.as_slice() } else { &[] };
+    Ok(rescue::cost(record, signed, 0, None))
 }
 
 /// Written out, so that SQLite finds the index of the working set.

@@ -101,12 +101,15 @@ impl Inner {
         }
         let now = self.now(memory).await?;
         memory.accounts.retain(|account, _| accounts.contains_key(account));
-        let mut trouble = None;
+        // Trouble of one account, such as an endpoint that does not take its transaction, withholds neither the others nor a
+        // rescue.
+        let mut trouble: Option<ChainError> = None;
         for (account, items) in accounts {
             let memory = memory.accounts.entry(account).or_default();
-            match self.serve(memory, now, account, items).await {
-                Err(error) if is_of_one(&error) => trouble = Some(error),
-                other => other?,
+            if let Err(error) = self.serve(memory, now, account, items).await
+                && trouble.as_ref().is_none_or(|known| is_of_one(known) && !is_of_one(&error))
+            {
+                trouble = Some(error);
             }
         }
         let open = table::watched(&mut *self.db.read().await?, self.chain_id).await?;

@@ -1,9 +1,12 @@
 //! Recent logs of some interests, searched for backwards, while those of others come in their order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use alloy::primitives::Address;
 use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
-use privatix_chain::{Endpoints, Interest, Monitor, MonitorBuilder, MonitorState};
+use privatix_chain::{Endpoints, Interest, Monitor, MonitorBuilder, MonitorState, MonitorStatus};
 use privatix_db::Database;
 use privatix_testkit::{Anvil, Fault, Rule, Script};
 use serde_json::Value;
@@ -213,6 +216,32 @@ async fn trouble_with_the_past_holds_up_nothing_that_is_new() {
     proxy.honest();
     searched(&monitor, &anvil).await;
     assert_eq!(Seen::rows(&db).await.len(), 6 + 9);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_is_searched_although_each_step_ends_after_the_next_block() {
+    let anvil = Anvil::start().await.unwrap();
+    let contracts = two(&anvil, 12).await;
+    let shown = Arc::new(AtomicU64::new(anvil.block_number().await.unwrap()));
+    anvil.mine(2_000).await.unwrap();
+    let head = anvil.block_number().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let next = shown.clone();
+    proxy.rule(move |method, _| {
+        if method != "eth_blockNumber" {
+            return Verdict::Forward;
+        }
+        let number = next.fetch_add(1, Ordering::Relaxed).min(head);
+        Verdict::Change(Box::new(move |_| format!("0x{number:x}").into()))
+    });
+    let monitor = both(&db, http(&proxy.url()), &anvil, contracts, 30).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    settled(&monitor, "the end of the search", |status| status.unsearched == Some(0)).await;
+    settled(&monitor, "a moment without a backlog", MonitorStatus::is_caught_up).await;
+    assert!(shown.load(Ordering::Relaxed) < head, "it stood still");
+    assert_eq!(Seen::rows(&db).await.len(), 12 + 12);
     running.stop().await.unwrap();
 }
 

@@ -7,7 +7,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
 use alloy::signers::local::PrivateKeySigner;
 use privatix_chain::{
-    Cancelled, Deadline, FeePolicy, Finality, Intent, Keyring, Obstacle, Priority, Transactor,
+    Cancelled, Deadline, Ending, FeePolicy, Finality, Intent, Keyring, Obstacle, Priority, Transactor,
     TransactorBuilder, TxChange, TxId, TxRecord, TxStatus,
 };
 use privatix_db::Database;
@@ -199,6 +199,8 @@ async fn a_cancelled_intent_takes_its_rescue_along() {
     let mut tx = db.begin().await.unwrap();
     assert_eq!(transactor.cancel(&mut tx, id).await.unwrap(), Cancelled::Done);
     tx.commit().await.unwrap();
+    let ending = transactor.get(&mut db.read().await.unwrap(), child.id).await.unwrap().ending;
+    assert_eq!(ending, Some(Ending::Cancelled));
     transactor.wake();
     wait_until("the end of the rescue", PATIENCE, async || {
         anvil.mine(1).await.unwrap();
