@@ -8,6 +8,7 @@ use crate::{Purpose, Rate, Wei};
 /// Which of an account's transactions go first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Priority {
     /// After everything else.
     Background,
@@ -43,7 +44,7 @@ pub struct AtStake {
     pub challenge: Option<Challenge>,
     /// What a close would bring the agent beyond what is paid, in base units, fee included.
     pub claimable: Amount,
-    /// What a token is worth, if the operator said so.
+    /// What a token is worth, if it is configured.
     pub rate: Option<Rate>,
 }
 
@@ -55,8 +56,8 @@ pub struct Bid {
     /// When it should be mined at the latest.
     #[serde(default)]
     pub deadline: Option<Deadline>,
-    /// What is lost if it is not mined: never is more paid for it, all fees included. `None` where that is unknown: the everyday
-    /// limit of gas prices holds then.
+    /// What is lost if it is not mined. At most this much is paid for it, all fees included. `None` where it is unknown: then the
+    /// everyday limit of gas prices holds.
     #[serde(default)]
     pub stake: Option<Wei>,
     /// Whether the contract refuses a second effect by itself.
@@ -67,7 +68,7 @@ impl Bid {
     /// Whether a transaction with these terms does what one with `wanted` would: at least as urgent, for the same deadline, and
     /// not limited by a stake where none is wanted. How large a stake is does not count: it grows with the voucher, which is
     /// another transaction then.
-    pub fn serves(&self, wanted: &Self) -> bool {
+    pub fn covers(&self, wanted: &Self) -> bool {
         self.priority >= wanted.priority
             && (wanted.deadline.is_none() || self.deadline == wanted.deadline)
             && self.stake.is_some() == wanted.stake.is_some()

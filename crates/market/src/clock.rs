@@ -1,6 +1,6 @@
-//! Time in which this node served: [`Served`] and [`Stopwatch`].
+//! Time in which this node ran: [`Uptime`] and [`Stopwatch`].
 //!
-//! Three clocks are told apart by their types. [`Served`] is for patience: inactivity, retries, grace, giving up.
+//! Three clocks are distinguished by their types. [`Uptime`] is for patience: inactivity, retries, grace, giving up.
 //! [`ChainTime`](privatix_channel::ChainTime) is for what the contract compares with, such as challenges.
 //! [`SystemTime`](std::time::SystemTime) is for what people read, and decides nothing.
 
@@ -16,19 +16,19 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use std::time::Duration;
-/// use privatix_market::Served;
+/// use privatix_market::Uptime;
 ///
-/// let start = Served::new(5_000);
+/// let start = Uptime::new(5_000);
 /// let later = start.plus(Duration::from_secs(2));
-/// assert_eq!(later, Served::new(7_000));
+/// assert_eq!(later, Uptime::new(7_000));
 /// assert_eq!(later.since(start), Duration::from_secs(2));
 /// assert_eq!(start.since(later), Duration::ZERO);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Served(u64);
+pub struct Uptime(u64);
 
-impl Served {
+impl Uptime {
     /// The latest moment there is, for what never comes.
     pub const MAX: Self = Self(u64::MAX);
 
@@ -42,7 +42,7 @@ impl Served {
         self.0
     }
 
-    /// The moment `duration` later, in whole milliseconds; [`Served::MAX`] when that does not fit.
+    /// The moment `duration` later, in whole milliseconds; [`Uptime::MAX`] when that does not fit.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(whole(duration)))
@@ -54,10 +54,10 @@ impl Served {
     }
 }
 
-/// `"1500 ms served"`.
-impl fmt::Display for Served {
+/// `"1500 ms"`.
+impl fmt::Display for Uptime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms served", self.0)
+        write!(f, "{} ms", self.0)
     }
 }
 
@@ -73,26 +73,26 @@ fn whole(duration: Duration) -> u64 {
 ///
 /// ```
 /// use std::time::Duration;
-/// use privatix_market::{Served, Stopwatch};
+/// use privatix_market::{Uptime, Stopwatch};
 ///
 /// let mut idle = Stopwatch::default();
-/// idle.run(true, Served::new(1_000));
-/// idle.run(false, Served::new(4_000)); // the view of the chain is stale
-/// idle.run(true, Served::new(60_000));
-/// assert_eq!(idle.elapsed(Served::new(62_000)), Duration::from_secs(5));
-/// assert_eq!(idle.reaches(Duration::from_secs(10)), Some(Served::new(67_000)));
+/// idle.run(true, Uptime::new(1_000));
+/// idle.run(false, Uptime::new(4_000)); // the view of the chain is stale
+/// idle.run(true, Uptime::new(60_000));
+/// assert_eq!(idle.elapsed(Uptime::new(62_000)), Duration::from_secs(5));
+/// assert_eq!(idle.reaches(Duration::from_secs(10)), Some(Uptime::new(67_000)));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stopwatch {
     /// Milliseconds of the stretches that are over.
     run: u64,
     /// The start of the stretch that runs.
-    since: Option<Served>,
+    since: Option<Uptime>,
 }
 
 impl Stopwatch {
-    /// Runs or stands still from `now` on. Saying it again changes nothing.
-    pub fn run(&mut self, runs: bool, now: Served) {
+    /// Runs or stands still from `now` on. Repeating it changes nothing.
+    pub fn run(&mut self, runs: bool, now: Uptime) {
         match (runs, self.since) {
             (true, None) => self.since = Some(now),
             (false, Some(_)) => *self = Self { run: whole(self.elapsed(now)), since: None },
@@ -101,7 +101,7 @@ impl Stopwatch {
     }
 
     /// Begins again at nothing; it goes on running if it ran.
-    pub fn reset(&mut self, now: Served) {
+    pub fn reset(&mut self, now: Uptime) {
         *self = Self { run: 0, since: self.since.map(|_| now) };
     }
 
@@ -111,13 +111,13 @@ impl Stopwatch {
     }
 
     /// What it has counted up to `now`.
-    pub fn elapsed(&self, now: Served) -> Duration {
+    pub fn elapsed(&self, now: Uptime) -> Duration {
         let running = self.since.map_or(Duration::ZERO, |since| now.since(since));
         Duration::from_millis(self.run.saturating_add(whole(running)))
     }
 
     /// When it will have counted `limit` if it goes on running: in the past, if it has already. `None` while it stands still.
-    pub fn reaches(&self, limit: Duration) -> Option<Served> {
+    pub fn reaches(&self, limit: Duration) -> Option<Uptime> {
         Some(self.since?.plus(limit.saturating_sub(Duration::from_millis(self.run))))
     }
 }

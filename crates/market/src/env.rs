@@ -2,21 +2,21 @@
 
 use privatix_channel::{Amount, ChainTime, Period};
 
-use crate::{Party, Rate, Served, Wei};
+use crate::{Party, Rate, Uptime, Wei};
 
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Env<'a, P: Party> {
-    /// For how long the node has served.
-    pub served: Served,
+    /// For how long the node has run.
+    pub uptime: Uptime,
     /// What is known of the chain as a whole.
     pub chain: ChainView,
     /// What gas costs.
     pub gas: Gas,
     /// Until when the channel must not be closed, because the database came back from a backup and vouchers may be missing.
     /// `None` otherwise, and once a voucher came that is newer than the backup.
-    pub kept_open: Option<Served>,
+    pub kept_open: Option<Uptime>,
     /// The life of the service adapter: another number after each of its starts.
     pub instance: u64,
     /// What the operator set.
@@ -25,9 +25,9 @@ pub struct Env<'a, P: Party> {
 
 impl<'a, P: Party> Env<'a, P> {
     /// Surroundings in which nothing is wrong: a fresh view, no recovery, gas of unknown price.
-    pub fn new(served: Served, policy: &'a P::Policy) -> Self {
+    pub fn new(uptime: Uptime, policy: &'a P::Policy) -> Self {
         Self {
-            served,
+            uptime,
             chain: ChainView::default(),
             gas: Gas::default(),
             kept_open: None,
@@ -65,7 +65,7 @@ pub struct Gas {
     pub affords_new: bool,
     /// What a close costs at the present price, if that is known.
     pub close_cost: Option<Wei>,
-    /// What a token is worth, if the operator said so.
+    /// What a token is worth, if it is configured.
     pub rate: Option<Rate>,
 }
 

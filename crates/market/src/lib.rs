@@ -8,7 +8,7 @@
 //! - [`Agent`]: the agent's side. The client's side follows.
 //! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
-//! - [`Served`] and [`Stopwatch`]: time in which the node served, by which patience is measured.
+//! - [`Uptime`] and [`Stopwatch`]: time in which the node ran, by which patience is measured.
 //!
 //! # Example
 //!
@@ -37,7 +37,7 @@
 //!     (at(9, 0), ChainEvent::CloseRequested { paid: Amount::new(20), ends_at: ChainTime::new(90_000) }),
 //! ]);
 //! let policy = AgentPolicy::default();
-//! let env = Env::new(Served::new(5_000), &policy);
+//! let env = Env::new(Uptime::new(5_000), &policy);
 //! let decision = Agent::decide(&state, &Input::Chain(chain), &env)?;
 //!
 //! // The agent closes with its voucher, urgently.
@@ -74,7 +74,7 @@ pub use self::{
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     book::Book,
-    clock::{Served, Stopwatch},
+    clock::{Stopwatch, Uptime},
     effect::{Effect, Refused},
     env::{ChainView, Env, Gas},
     flight::{BlockRef, Flight, Stage},

@@ -2,14 +2,14 @@
 
 use privatix_channel::ChainTime;
 
-use crate::Served;
+use crate::Uptime;
 
 /// What moves a state on. Every state that is not final has an owner, and giving up on it is an input that leads on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Owner {
     /// A time. Its giving up: [`Input::Look`](crate::Input::Look) then.
-    Time(Served),
+    Time(Uptime),
     /// A time by the chain's clock. Its giving up: the same.
     ChainTime(ChainTime),
     /// A transaction, by its number. Its giving up: any [`Fate`](crate::Fate) that ends it.
@@ -19,25 +19,25 @@ pub enum Owner {
         /// The request.
         seq: u32,
         /// How long it is waited for.
-        until: Served,
+        until: Uptime,
     },
     /// Something on the chain that only others can do.
     Chain {
         /// When health mentions it again.
-        reminder: Served,
+        reminder: Uptime,
     },
     /// The user.
     User {
         /// When health mentions it again.
-        reminder: Served,
+        reminder: Uptime,
     },
     /// The state is final.
     Nobody,
 }
 
 impl Owner {
-    /// The time at which this owner gives up or is looked at, in time that the node served.
-    pub const fn served(&self) -> Option<Served> {
+    /// The time at which this owner gives up or is looked at, by the node's uptime.
+    pub const fn uptime(&self) -> Option<Uptime> {
         match *self {
             Self::Time(at)
             | Self::Adapter { until: at, .. }

@@ -7,7 +7,7 @@ use privatix_billing::Terms;
 use privatix_channel::{ChainTime, ChannelDescriptor, ChannelId, OnChain, Usage};
 use serde::{Deserialize, Serialize};
 
-use crate::{Book, Effect, Env, Input, Owner, Purpose, Refused, Served};
+use crate::{Book, Effect, Env, Input, Owner, Purpose, Refused, Uptime};
 
 /// A side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +59,7 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + 'static {
     fn wake(state: &State<Self>, env: &Env<'_, Self>) -> Wake {
         let owners = Self::owners(state, env);
         Wake {
-            served: owners.iter().filter_map(Owner::served).min(),
+            uptime: owners.iter().filter_map(Owner::uptime).min(),
             chain: owners.iter().filter_map(Owner::chain_time).min(),
         }
     }
@@ -68,8 +68,8 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + 'static {
 /// When time alone may change a decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wake {
-    /// By the time that the node served.
-    pub served: Option<Served>,
+    /// By the node's uptime.
+    pub uptime: Option<Uptime>,
     /// By the chain's clock.
     pub chain: Option<ChainTime>,
 }
@@ -119,10 +119,10 @@ pub struct Meter {
     /// The total over all sessions, in the measure of the terms.
     pub used: Usage,
     /// When it grew last.
-    pub last: Served,
+    pub last: Uptime,
     /// Since when a session runs that `used` does not count yet. A service measured in seconds is used up by the clock then,
     /// without reports.
-    pub running: Option<Served>,
+    pub running: Option<Uptime>,
 }
 
 /// What follows from an input.

@@ -77,13 +77,14 @@ pub enum Purpose {
     /// The contract is allowed to take the tokens of another effect from the wallet.
     Approve {
         /// The effect that waits for it.
-        r#for: EffectId,
+        effect: EffectId,
     },
 }
 
 /// What a transfer moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Asset {
     /// Base units of the token.
     Token(Amount),

@@ -1,9 +1,9 @@
-//! Served time and stopwatches, as properties.
+//! Uptime and stopwatches, as properties.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
-use privatix_market::{Served, Stopwatch};
+use privatix_market::{Stopwatch, Uptime};
 use proptest::prelude::*;
 
 fn ms(milliseconds: u64) -> Duration {
@@ -16,8 +16,8 @@ fn stretches() -> impl Strategy<Value = Vec<(u64, bool)>> {
 }
 
 /// A stopwatch after these stretches, and the time at their end.
-fn after(stretches: &[(u64, bool)]) -> (Stopwatch, Served) {
-    let (mut watch, mut now) = (Stopwatch::default(), Served::new(0));
+fn after(stretches: &[(u64, bool)]) -> (Stopwatch, Uptime) {
+    let (mut watch, mut now) = (Stopwatch::default(), Uptime::new(0));
     for &(length, runs) in stretches {
         watch.run(runs, now);
         now = now.plus(ms(length));
@@ -27,15 +27,15 @@ fn after(stretches: &[(u64, bool)]) -> (Stopwatch, Served) {
 
 #[test]
 fn times_saturate_and_never_wrap() {
-    assert_eq!(Served::MAX.plus(Duration::MAX), Served::MAX);
-    assert_eq!(Served::new(0).plus(Duration::MAX), Served::MAX);
-    assert_eq!(Served::new(3).since(Served::MAX), Duration::ZERO);
+    assert_eq!(Uptime::MAX.plus(Duration::MAX), Uptime::MAX);
+    assert_eq!(Uptime::new(0).plus(Duration::MAX), Uptime::MAX);
+    assert_eq!(Uptime::new(3).since(Uptime::MAX), Duration::ZERO);
 }
 
 #[test]
 fn a_stopwatch_reads_back_what_it_writes() {
     let mut watch = Stopwatch::default();
-    watch.run(true, Served::new(7));
+    watch.run(true, Uptime::new(7));
     let json = serde_json::to_string(&watch).unwrap();
     assert_eq!(json, r#"{"run":0,"since":7}"#);
     assert_eq!(serde_json::from_str::<Stopwatch>(&json).unwrap(), watch);
@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn saying_again_that_it_runs_changes_nothing(stretches in stretches(), later in 0..1_000_u64) {
+    fn starting_or_stopping_twice_changes_nothing(stretches in stretches(), later in 0..1_000_u64) {
         let (mut watch, now) = after(&stretches);
         let before = watch;
         watch.run(watch.is_running(), now.plus(ms(later)));
@@ -66,16 +66,16 @@ proptest! {
         let limit = watch.elapsed(now) + ms(more);
         let at = watch.reaches(limit).unwrap();
         prop_assert_eq!(watch.elapsed(at), limit);
-        prop_assert!(watch.elapsed(Served::new(at.milliseconds() - 1)) < limit);
+        prop_assert!(watch.elapsed(Uptime::new(at.milliseconds() - 1)) < limit);
         watch.run(false, now);
         prop_assert_eq!(watch.reaches(limit), None);
     }
 
-    /// A crash sets the count of served time back to the last save.
+    /// A crash sets the uptime back to the last save.
     #[test]
     fn a_crash_only_lengthens_patience(stretches in stretches(), lost in 0..60_000_u64, later in 0..100_000_u64) {
         let (watch, now) = after(&stretches);
-        let restored = Served::new(now.milliseconds().saturating_sub(lost));
+        let restored = Uptime::new(now.milliseconds().saturating_sub(lost));
         prop_assert!(watch.elapsed(restored.plus(ms(later))) <= watch.elapsed(now.plus(ms(later))));
     }
 

@@ -38,7 +38,7 @@ fn all() -> Vec<Purpose> {
         Purpose::Transfer { what: Asset::Ether(Wei::new(5)), to },
         Purpose::Transfer { what: Asset::Token(amount), to },
         Purpose::Appoint { operator: None },
-        Purpose::Approve { r#for: EffectId { subject: Subject::Channel(channel), seq: 4 } },
+        Purpose::Approve { effect: EffectId { subject: Subject::Channel(channel), seq: 4 } },
     ]
 }
 
@@ -88,7 +88,7 @@ fn anybody_may_settle_for_a_close() {
 }
 
 #[test]
-fn a_bid_serves_another_only_for_the_same_challenge() {
+fn a_bid_covers_another_only_for_the_same_challenge() {
     let close = Purpose::Close { cumulative: a(10) };
     let usual = close.bid(&AtStake::default());
     let urgent = close.bid(&dispute());
@@ -106,7 +106,7 @@ fn a_bid_serves_another_only_for_the_same_challenge() {
         (Bid::of_batch(), usual, false),
         (Bid { stake: Some(Wei::new(1)), ..urgent }, urgent, true),
     ] {
-        assert_eq!(bid.serves(&wanted), serves, "{bid:?} for {wanted:?}");
+        assert_eq!(bid.covers(&wanted), serves, "{bid:?} for {wanted:?}");
     }
 }
 
@@ -122,7 +122,7 @@ fn a_purpose_reads_back_what_it_writes() {
 }
 
 #[test]
-fn an_effect_has_one_key() {
+fn an_effects_key_is_its_subject_and_its_number() {
     let subject = Subject::Account(Address::ZERO);
     let key = EffectId { subject, seq: 12 }.to_string();
     assert_eq!(key, "account 0x0000000000000000000000000000000000000000 12");

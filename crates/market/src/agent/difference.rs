@@ -6,7 +6,7 @@ use privatix_channel::Amount;
 
 use super::wants::{self, Want};
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Asked, Obstacle, Replaced};
-use crate::{Bid, Book, Effect, Env, Flight, Owner, Priority, Served, Stage};
+use crate::{Bid, Book, Effect, Env, Flight, Owner, Priority, Stage, Uptime};
 
 /// Submits, collects and cancels closes and settlements.
 pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
@@ -64,7 +64,7 @@ fn now(
     if replacement == Replacement::OfLess {
         let challenge = state.chain.challenge_ends_at();
         let count = if state.own.replaced.challenge == challenge { state.own.replaced.count } else { 0 };
-        state.own.replaced = Replaced { challenge, count: count.saturating_add(1), last: Some(env.served) };
+        state.own.replaced = Replaced { challenge, count: count.saturating_add(1), last: Some(env.uptime) };
     }
     cancel(state, effects, single);
     // What waited for a batch goes alone, under its number.
@@ -119,7 +119,7 @@ pub(super) enum Replacement {
     /// Else a client could raise the price that its agent pays, one unit after the other.
     NotWorth,
     /// The last replacement was a moment ago.
-    Later(Served),
+    Later(Uptime),
 }
 
 pub(super) fn replacement(
@@ -133,7 +133,7 @@ pub(super) fn replacement(
     let serves = |flight: &Flight<AgentPurpose>| match flight.stage {
         Stage::Mined { .. } => true,
         Stage::Sent { batch: true } => wanted.priority < Priority::Urgent,
-        _ => flight.bid.serves(&wanted),
+        _ => flight.bid.covers(&wanted),
     };
     if under_way().any(|flight| flight.purpose.brings(purpose) && serves(flight)) {
         return Replacement::NotNeeded;
@@ -160,7 +160,7 @@ pub(super) fn replacement(
         return Replacement::NotWorth;
     }
     match last.map(|last| last.plus(env.policy.between_replacements)) {
-        Some(again) if counted == challenge && again > env.served => Replacement::Later(again),
+        Some(again) if counted == challenge && again > env.uptime => Replacement::Later(again),
         _ => Replacement::OfLess,
     }
 }
@@ -179,10 +179,10 @@ pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner>
             let twentieth = left.map(|left| left.checked_div(20).unwrap_or_default().max(policy.retry_first));
             if lasting && !is_disputed {
                 let reminder = since.plus(policy.reminder);
-                return (reminder > env.served).then_some(Owner::User { reminder });
+                return (reminder > env.uptime).then_some(Owner::User { reminder });
             }
             let again = since.plus(twentieth.map_or(pause, |most| pause.min(most)));
-            (again > env.served).then_some(Owner::Time(again))
+            (again > env.uptime).then_some(Owner::Time(again))
         }
     }
 }
@@ -200,7 +200,7 @@ pub(super) fn service(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mu
     if own.service.actual(env.instance).is(target) {
         own.service.asked = None;
     } else if own.service.asked.is_none() {
-        let (seq, until) = (next(&mut own.seq), env.served.plus(env.policy.stop_within));
+        let (seq, until) = (next(&mut own.seq), env.uptime.plus(env.policy.stop_within));
         own.service.asked = Some(Asked { seq, target, until });
         effects.push(Effect::Drive { seq });
     }

@@ -38,11 +38,11 @@ fn meter(state: &mut AgentState, used: Usage, running: bool, env: &Env<'_, Agent
     let has_grown = used > meter.used;
     if has_grown || running != meter.running.is_some() {
         // What ran up to now is in the total.
-        meter.running = running.then_some(env.served);
+        meter.running = running.then_some(env.uptime);
     }
     if has_grown {
-        (meter.used, meter.last) = (used, env.served);
-        state.own.idle.reset(env.served);
+        (meter.used, meter.last) = (used, env.uptime);
+        state.own.idle.reset(env.uptime);
     }
 }
 
@@ -57,7 +57,7 @@ fn adapter(state: &mut AgentState, seq: u32, answer: Answered, env: &Env<'_, Age
         }
     };
     if service.actual != actual {
-        (service.actual, service.since) = (actual, env.served);
+        (service.actual, service.since) = (actual, env.uptime);
     }
     service.instance = env.instance;
     if actual.is(asked.target) {
@@ -72,15 +72,15 @@ fn given_up(state: &mut AgentState, target: Target, env: &Env<'_, Agent>) {
     service.asked = None;
     let may_serve = matches!(service.actual(env.instance), Actual::Running | Actual::Unknown);
     match target {
-        Target::Absent => (service.actual, service.since) = (Actual::Lost, env.served),
+        Target::Absent => (service.actual, service.since) = (Actual::Lost, env.uptime),
         Target::Suspended if may_serve => end(state, AgentEnd::AdapterStuck, env),
-        Target::Suspended | Target::Running => state.own.stuck.run(true, env.served),
+        Target::Suspended | Target::Running => state.own.stuck.run(true, env.uptime),
     }
 }
 
 /// Ends the service for good. The first reason stays.
 pub(super) fn end(state: &mut AgentState, why: AgentEnd, env: &Env<'_, Agent>) {
-    state.own.ending.get_or_insert(Ending { why, since: env.served });
+    state.own.ending.get_or_insert(Ending { why, since: env.uptime });
 }
 
 fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fate, env: &Env<'_, Agent>) {
@@ -116,14 +116,14 @@ fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fa
         _ => 0,
     };
     let failing =
-        |lasting| Some(Obstacle::Failing { since: env.served, tries: tries.saturating_add(1), lasting });
+        |lasting| Some(Obstacle::Failing { since: env.uptime, tries: tries.saturating_add(1), lasting });
     match fate {
         Fate::Mined(_) => own.obstacle = None,
         Fate::Reverted if before != Some(Stage::Reverted) => own.obstacle = failing(false),
         // Cancelled by us, it was to be replaced.
         Fate::Failed { .. } | Fate::Cancelled if before == Some(Stage::Cancelling) => {}
         Fate::Failed { lasting } => own.obstacle = failing(lasting),
-        Fate::Cancelled => own.obstacle = Some(Obstacle::Parked { since: env.served }),
+        Fate::Cancelled => own.obstacle = Some(Obstacle::Parked { since: env.uptime }),
         // Final before its block was seen: the view of the chain lags, so the next one waits a little.
         Fate::Final if matches!(before, Some(Stage::Mined { seen: false, .. })) => {
             own.obstacle = failing(false);
@@ -149,11 +149,11 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
     let own = &mut state.own;
     match order {
         AgentOrder::End => {
-            own.ending.get_or_insert(Ending { why: AgentEnd::ByOrder, since: env.served });
+            own.ending.get_or_insert(Ending { why: AgentEnd::ByOrder, since: env.uptime });
         }
         AgentOrder::Close => {
             if own.ending.is_none_or(|ending| ending.why != AgentEnd::CloseByOrder) {
-                own.ending = Some(Ending { why: AgentEnd::CloseByOrder, since: env.served });
+                own.ending = Some(Ending { why: AgentEnd::CloseByOrder, since: env.uptime });
             }
             own.obstacle = None;
             own.abandoned = false;
@@ -168,7 +168,7 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
     let asked = state.own.service.asked;
-    if let Some(asked) = asked.filter(|asked| asked.until <= env.served) {
+    if let Some(asked) = asked.filter(|asked| asked.until <= env.uptime) {
         given_up(state, asked.target, env);
     }
     service::patience(state, env);
@@ -177,7 +177,7 @@ pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
     }
     let own = &mut state.own;
     let is_open = state.chain.phase() == Phase::Open;
-    own.ended.run(own.ending.is_some() && is_open && env.chain.fresh, env.served);
+    own.ended.run(own.ending.is_some() && is_open && env.chain.fresh, env.uptime);
     let (target, why) = service::wanted(state, env);
     let service = &mut state.own.service;
     (service.target, service.why) = (target, why);

@@ -4,7 +4,7 @@ use privatix_channel::{Amount, ChainTime};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
-use crate::{Flight, Purpose, Served, Stopwatch};
+use crate::{Flight, Purpose, Stopwatch, Uptime};
 
 /// What an agent did about a channel, and what it was told. No rollback of the chain changes it, and nothing in it is a copy of
 /// the chain.
@@ -17,7 +17,7 @@ pub struct AgentOwn {
     /// The service.
     pub service: Service,
     /// When the service was ready for the first time: known to the adapter.
-    pub ready: Option<Served>,
+    pub ready: Option<Uptime>,
     /// Whether the operator holds the service.
     pub held: bool,
     /// For how long nothing was used.
@@ -98,7 +98,7 @@ pub struct Ending {
     /// The first reason; an order to close replaces it.
     pub why: AgentEnd,
     /// When it was decided.
-    pub since: Served,
+    pub since: Uptime,
 }
 
 /// Why an agent ends a service.
@@ -146,7 +146,7 @@ pub enum Obstacle {
     /// The last one failed.
     Failing {
         /// When.
-        since: Served,
+        since: Uptime,
         /// How many failed in a row.
         tries: u8,
         /// Whether it fails until somebody does something.
@@ -155,7 +155,7 @@ pub enum Obstacle {
     /// The operator cancelled the last one.
     Parked {
         /// When.
-        since: Served,
+        since: Uptime,
     },
 }
 
@@ -167,5 +167,5 @@ pub struct Replaced {
     /// Their number.
     pub count: u8,
     /// The last one.
-    pub last: Option<Served>,
+    pub last: Option<Uptime>,
 }

@@ -18,7 +18,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
             Replacement::Later(again) => owners.push(Owner::Time(again)),
             Replacement::NotNeeded | Replacement::NotWorth => {}
             Replacement::OfNothing | Replacement::OfTheSame | Replacement::OfLess => {
-                owners.push(blocked(state, env).unwrap_or(Owner::Time(env.served)));
+                owners.push(blocked(state, env).unwrap_or(Owner::Time(env.uptime)));
             }
         },
     }
@@ -27,7 +27,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
     owners.extend(flights.map(|flight| Owner::Transaction(flight.seq)));
     owners.extend(own.service.asked.map(|asked| Owner::Adapter { seq: asked.seq, until: asked.until }));
     if own.service.asked.is_none() && !own.service.actual(env.instance).is(own.service.target) {
-        owners.push(Owner::Time(env.served));
+        owners.push(Owner::Time(env.uptime));
     }
     owners.extend(service::owners(state, env, wants::reminder(env)));
     owners.sort();

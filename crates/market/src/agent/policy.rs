@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use privatix_channel::{Amount, Fee, Period};
 
-/// How an agent serves and closes its channels. Durations are of time that the node served, unless they say otherwise.
+/// How an agent serves and closes its channels. Durations are of the node's uptime, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AgentPolicy {

@@ -8,7 +8,7 @@ use privatix_billing::{
 use privatix_channel::{Phase, ServiceStatus, Usage};
 
 use super::{Actual, Agent, AgentEnd, AgentState, Target, Unserved, Why};
-use crate::{Env, Owner, Served, Stopwatch};
+use crate::{Env, Owner, Stopwatch, Uptime};
 
 /// The target, and why it is not to run.
 pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Option<Why>) {
@@ -48,7 +48,7 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
 /// Billing's answer for a service that runs: whether it may, and when that changes. Patience is not its question: for billing
 /// the service was used and changed just now.
 fn assess(state: &AgentState, terms: &Terms, env: &Env<'_, Agent>) -> Assessment {
-    let now = at(env.served);
+    let now = at(env.uptime);
     let mut account = Account::new(state.chain.deposit, ServiceStatus::Active, now);
     account.paid = state.book.proven(&state.chain);
     account.used = state.meter.used;
@@ -56,14 +56,14 @@ fn assess(state: &AgentState, terms: &Terms, env: &Env<'_, Agent>) -> Assessment
     assess_agent(terms, &account, now)
 }
 
-/// Served time for billing, which compares moments only.
-fn at(served: Served) -> SystemTime {
+/// Uptime for billing, which compares moments only.
+fn at(uptime: Uptime) -> SystemTime {
     // 64 bits of milliseconds always fit.
-    SystemTime::UNIX_EPOCH.checked_add(served.since(Served::default())).unwrap_or(SystemTime::UNIX_EPOCH)
+    SystemTime::UNIX_EPOCH.checked_add(uptime.since(Uptime::default())).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Since when a session runs that is not metered yet.
-fn session(state: &AgentState, env: &Env<'_, Agent>) -> Option<Served> {
+fn session(state: &AgentState, env: &Env<'_, Agent>) -> Option<Uptime> {
     state.meter.running.filter(|_| state.own.service.actual(env.instance) == Actual::Running)
 }
 
@@ -98,7 +98,7 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     let is_new = state.meter.used.is_zero() && state.book.best.is_zero() && state.meter.running.is_none();
     let is_timed = is_timed(state, env);
     let own = &mut state.own;
-    let (now, sees) = (env.served, env.chain.fresh && env.chain.explained);
+    let (now, sees) = (env.uptime, env.chain.fresh && env.chain.explained);
     let actual = own.service.actual(env.instance);
     if own.ready.is_none() && matches!(actual, Actual::Suspended | Actual::Running) {
         own.ready = Some(now);
@@ -162,13 +162,13 @@ pub(super) fn over(state: &AgentState, env: &Env<'_, Agent>) -> Option<AgentEnd>
         return Some(AgentEnd::MaxUnits);
     }
     let passed = |&(watch, limit, _): &(Stopwatch, Duration, AgentEnd)| {
-        watch.is_running() && watch.elapsed(env.served) >= limit
+        watch.is_running() && watch.elapsed(env.uptime) >= limit
     };
     limits(state, env).iter().find(|limit| passed(limit)).map(|(.., why)| *why)
 }
 
 /// What moves a service on that is as wanted.
-pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>, reminder: Served) -> Vec<Owner> {
+pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>, reminder: Uptime) -> Vec<Owner> {
     if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
         return Vec::new();
     }
@@ -177,7 +177,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>, reminder: Served)
     if let Some(terms) = state.terms.as_deref().filter(|_| is_timed(state, env)) {
         let next = assess(state, terms, env).next;
         let after = next.and_then(|next| next.duration_since(SystemTime::UNIX_EPOCH).ok());
-        owners.extend(after.map(|after| Owner::Time(Served::default().plus(after))));
+        owners.extend(after.map(|after| Owner::Time(Uptime::default().plus(after))));
     }
     match state.own.service.why {
         Some(Why::Held | Why::NoTerms | Why::NoGas) => owners.push(Owner::User { reminder }),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Served;
+use crate::Uptime;
 
 /// What the service should do and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct Service {
     /// What the adapter said last.
     pub actual: Actual,
     /// Since when `actual` has its value.
-    pub since: Served,
+    pub since: Uptime,
     /// The life of the adapter in which it said so.
     pub instance: u64,
     /// What the adapter was asked for and has not answered.
@@ -26,7 +26,7 @@ impl Default for Service {
     fn default() -> Self {
         let (target, actual) = (Target::Absent, Actual::Absent);
         let why = Some(Why::NotOpen);
-        Self { target, why, actual, since: Served::default(), instance: 0, asked: None }
+        Self { target, why, actual, since: Uptime::default(), instance: 0, asked: None }
     }
 }
 
@@ -41,7 +41,7 @@ impl Service {
     }
 
     /// Since when nothing more is served: the service is absent, or the adapter was given up.
-    pub fn gone_since(&self) -> Option<Served> {
+    pub fn gone_since(&self) -> Option<Uptime> {
         matches!(self.actual, Actual::Absent | Actual::Lost).then_some(self.since)
     }
 }
@@ -134,5 +134,5 @@ pub struct Asked {
     /// What it asks for.
     pub target: Target,
     /// When the adapter is given up.
-    pub until: Served,
+    pub until: Uptime,
 }

@@ -32,7 +32,7 @@ pub(super) fn money(state: &AgentState, env: &Env<'_, Agent>) -> Want {
 /// The opening was undone, or is not seen yet. It may come again, until that has lasted too long.
 fn unopened(state: &AgentState, env: &Env<'_, Agent>) -> Want {
     let unopened = &state.own.unopened;
-    if unopened.elapsed(env.served) >= env.policy.vanish_after {
+    if unopened.elapsed(env.uptime) >= env.policy.vanish_after {
         return Want::Nothing;
     }
     let stands = Owner::Chain { reminder: reminder(env) };
@@ -81,11 +81,11 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     let ordered = by_order.then_some(ending.since);
     let Some(last_use) = ordered.into_iter().chain(own.service.gone_since()).min() else {
         // The adapter was asked to stop the service, and is given up in time.
-        let until = own.service.asked.map_or(env.served, |asked| asked.until);
+        let until = own.service.asked.map_or(env.uptime, |asked| asked.until);
         return Want::Wait(Owner::Time(until));
     };
     let after_last_voucher = last_use.plus(policy.last_voucher);
-    if after_last_voucher > env.served {
+    if after_last_voucher > env.uptime {
         return Want::Wait(Owner::Time(after_last_voucher));
     }
     let close = AgentPurpose::Close { cumulative: state.book.best };
@@ -97,7 +97,7 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     let Some(patience) = patience else {
         return Want::Collect(close, Owner::User { reminder: reminder(env) });
     };
-    if own.ended.elapsed(env.served) >= patience {
+    if own.ended.elapsed(env.uptime) >= patience {
         return now;
     }
     // It stands still while the chain is not seen.
@@ -122,8 +122,8 @@ fn bid(purpose: AgentPurpose, challenge: Option<Challenge>, claimable: Amount, e
 }
 
 /// When health mentions next what waits for somebody.
-pub(super) fn reminder(env: &Env<'_, Agent>) -> crate::Served {
+pub(super) fn reminder(env: &Env<'_, Agent>) -> crate::Uptime {
     let every = u64::try_from(env.policy.reminder.as_millis()).unwrap_or(u64::MAX).max(1);
-    let rest = env.served.milliseconds().checked_rem(every).unwrap_or(0);
-    env.served.plus(std::time::Duration::from_millis(every.saturating_sub(rest)))
+    let rest = env.uptime.milliseconds().checked_rem(every).unwrap_or(0);
+    env.uptime.plus(std::time::Duration::from_millis(every.saturating_sub(rest)))
 }

@@ -155,7 +155,7 @@ impl World {
                 self.adapter(if value.is_multiple_of(5) { Answered::GaveUp } else { Answered::Did(actual) });
             }
             12 => {
-                self.run.served += value * value * 10;
+                self.run.uptime += value * value * 10;
                 self.run.now = self.run.now.map(|now| now + value * 7);
                 self.give(&Input::Look);
             }
@@ -164,7 +164,7 @@ impl World {
                 self.give(&Input::Look);
             }
             14 => {
-                self.run.kept_open = (value.is_multiple_of(3)).then_some(self.run.served + value * 100);
+                self.run.kept_open = (value.is_multiple_of(3)).then_some(self.run.uptime + value * 100);
                 self.give(&Input::Look);
             }
             15 => {
@@ -223,8 +223,8 @@ impl World {
                 self.give(&Input::Order(AgentOrder::Close));
             }
             let wake = Agent::wake(&self.run.state, &self.run.env());
-            if let Some(at) = wake.served {
-                self.run.served = self.run.served.max(at.milliseconds().div_ceil(1_000));
+            if let Some(at) = wake.uptime {
+                self.run.uptime = self.run.uptime.max(at.milliseconds().div_ceil(1_000));
             }
             if let Some(at) = wake.chain {
                 self.run.now = self.run.now.max(Some(at.seconds()));
@@ -252,8 +252,8 @@ impl World {
                     world.give(&Input::Look);
                 }
                 owner => {
-                    let at = owner.served().unwrap().milliseconds().div_ceil(1_000);
-                    world.run.served = world.run.served.max(at);
+                    let at = owner.uptime().unwrap().milliseconds().div_ceil(1_000);
+                    world.run.uptime = world.run.uptime.max(at);
                     world.give(&Input::Look);
                 }
             }

@@ -131,11 +131,11 @@ fn an_adapter_that_refuses_a_channel_ends_it_and_one_that_is_away_for_an_hour_en
     let tries = |answer: Answered, until: u64| {
         let mut run = Run::opening(100);
         run.give(&Input::Look);
-        while run.state.own.ending.is_none() && run.served < 1_000 + until {
-            run.served += 30;
+        while run.state.own.ending.is_none() && run.uptime < 1_000 + until {
+            run.uptime += 30;
             run.adapter(answer);
         }
-        (run.state.own.ending.map(|ending| ending.why), run.served - 1_000)
+        (run.state.own.ending.map(|ending| ending.why), run.uptime - 1_000)
     };
     assert_eq!(tries(Answered::Refused, 2 * HOUR), (Some(AgentEnd::AdapterStuck), 10 * 60 + 30));
     assert_eq!(tries(Answered::GaveUp, HOUR), (None, HOUR));

@@ -19,7 +19,7 @@ fn a_close_from_before_the_backup_is_cancelled_also_in_a_batch() {
         }
         assert_eq!(run.owners(), "time 5000 s, transaction 1");
         run.tx(1, Fate::Cancelled);
-        run.served = 5_000;
+        run.uptime = 5_000;
         assert_eq!(run.give(&Input::Look), "submit 2 close 60");
     }
 }
@@ -51,7 +51,7 @@ fn the_end_of_a_recovery_closes_what_was_kept_open() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
     run.kept_open = Some(5_000);
     run.chain(closing(100, 20, 1_000));
-    run.served = 5_000;
+    run.uptime = 5_000;
     assert_eq!(run.give(&Input::Look), "submit 2 close 60 urgent before 1000");
 }
 

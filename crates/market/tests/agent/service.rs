@@ -69,7 +69,7 @@ fn fault_21_a_suspension_that_fails_ends_the_service_in_a_minute() {
         assert_eq!(run.used(41), "drive 1");
         let effects = answer.map_or_else(|| run.clone().after(60), |answer| run.clone().adapter(answer));
         assert_eq!(effects, "drive 2", "to stop it");
-        run.served += 60;
+        run.uptime += 60;
         run.give(&Input::Look);
         assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::AdapterStuck);
         run.after(60);
@@ -137,8 +137,8 @@ fn fault_33_a_stale_view_suspends_and_ends_nothing() {
 }
 
 #[test]
-fn fault_35_only_time_that_was_served_counts_as_inactivity() {
-    // Downtime is not served: `served` is the same after it.
+fn fault_35_only_uptime_counts_as_inactivity() {
+    // Downtime is no uptime, which is the same after it.
     let mut run = Run::open(100).terms(|terms| terms.max_inactive = hours(1));
     run.give(&Input::Look);
     assert_eq!(run.owners(), "time 4600 s");

@@ -6,7 +6,7 @@ use privatix_market::{
 
 use crate::support::{HOUR, Run, a, block, closed, closing, hours, open, voucher};
 
-/// State, effects of a look, owners. The node has served 1000 s; the service was ended at 940 s and is gone since.
+/// State, effects of a look, owners. The node has run for 1000 s; the service was ended at 940 s and is gone since.
 #[test]
 fn an_ended_channel_is_closed_as_the_policy_says() {
     let ended = |best, why| Run::open(100).paid(best).ended(why);
@@ -63,7 +63,7 @@ fn a_service_that_ends_is_stopped_first_and_the_client_has_time_for_its_last_vou
     assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 1");
     assert_eq!(run.notices, [AgentNotice::Ends(AgentEnd::ByOrder)]);
     assert_eq!(run.owners(), "time 1060 s, adapter 1 until 1060 s");
-    run.served += 5;
+    run.uptime += 5;
     assert_eq!(run.adapter(Answered::Did(Actual::Absent)), "");
     assert_eq!(run.owners(), "time 1015 s");
     assert_eq!(run.give(&voucher(70)), "keep 70, paid 70, service ended");
@@ -205,7 +205,7 @@ fn fault_11_a_close_that_fails_is_tried_again_ever_later() {
         let seq = run.state.own.flights.last().unwrap().seq;
         assert_eq!(run.tx(seq, Fate::Failed { lasting: false }), "");
         let again = privatix_market::Party::wake(&run.state, &run.env());
-        let pause = again.served.unwrap().milliseconds() / 1_000 - run.served;
+        let pause = again.uptime.unwrap().milliseconds() / 1_000 - run.uptime;
         pauses.push(pause);
         assert_eq!(run.after(pause - 1), "");
         assert_eq!(run.after(1), format!("submit {} close 60", seq + 1), "each try has a number of its own");
@@ -285,7 +285,7 @@ fn a_row_that_a_mined_batch_skipped_is_sent_alone() {
     run.give(&Input::Look);
     run.tx(1, Fate::Batched);
     run.tx(1, Fate::Mined(block(9)));
-    run.served += 24 * HOUR;
+    run.uptime += 24 * HOUR;
     assert_eq!(run.give(&Input::Look), "", "its block is not seen yet");
     let mut late = run.clone();
     run.sees();

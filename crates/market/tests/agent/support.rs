@@ -76,12 +76,12 @@ pub(crate) fn block(number: u64) -> BlockRef {
 pub(crate) struct Run {
     pub(crate) state: AgentState,
     pub(crate) policy: AgentPolicy,
-    /// Seconds that the node served.
-    pub(crate) served: u64,
+    /// The node's uptime in seconds.
+    pub(crate) uptime: u64,
     /// The chain's time, in seconds.
     pub(crate) now: Option<u64>,
     pub(crate) fresh: bool,
-    /// Until which second of served time the channel must not be closed.
+    /// Until which second of uptime the channel must not be closed.
     pub(crate) kept_open: Option<u64>,
     pub(crate) gas: Gas,
     pub(crate) instance: u64,
@@ -104,12 +104,12 @@ impl Run {
         state.own.service.target = Target::Running;
         state.own.service.actual = Actual::Running;
         state.own.service.why = None;
-        state.own.ready = Some(Served::new(0));
+        state.own.ready = Some(Uptime::new(0));
         state.terms = Some(Arc::new(terms(|_| {})));
         Self {
             state,
             policy: policy(),
-            served: 1_000,
+            uptime: 1_000,
             now: None,
             fresh: true,
             kept_open: None,
@@ -140,7 +140,7 @@ impl Run {
 
     /// Whose service was ended for this reason a minute ago, and is gone.
     pub(crate) fn ended(mut self, why: AgentEnd) -> Self {
-        let since = Served::new((self.served - 60) * 1_000);
+        let since = Uptime::new((self.uptime - 60) * 1_000);
         let own = &mut self.state.own;
         own.ending = Some(Ending { why, since });
         own.ended.run(true, since);
@@ -159,11 +159,11 @@ impl Run {
     }
 
     pub(crate) fn env(&self) -> Env<'_, Agent> {
-        let mut env = Env::new(Served::new(self.served * 1_000), &self.policy);
+        let mut env = Env::new(Uptime::new(self.uptime * 1_000), &self.policy);
         env.chain.now = self.now.map(ChainTime::new);
         env.chain.fresh = self.fresh;
         env.chain.challenge = Period::new(1_000);
-        env.kept_open = self.kept_open.filter(|until| *until > self.served).map(|s| Served::new(s * 1_000));
+        env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
         env.gas = self.gas;
         env.instance = self.instance;
         env
@@ -203,7 +203,7 @@ impl Run {
 
     /// What is decided after this many more seconds, in which nothing else happened.
     pub(crate) fn after(&mut self, seconds: u64) -> String {
-        self.served += seconds;
+        self.uptime += seconds;
         self.give(&Input::Look)
     }
 
@@ -289,7 +289,7 @@ fn show_purpose(purpose: AgentPurpose) -> String {
 }
 
 fn show_owner(owner: &Owner) -> String {
-    let s = |at: &Served| format!("{} s", at.milliseconds() / 1_000);
+    let s = |at: &Uptime| format!("{} s", at.milliseconds() / 1_000);
     match owner {
         Owner::Time(at) => format!("time {}", s(at)),
         Owner::ChainTime(at) => format!("chain time {at}"),
