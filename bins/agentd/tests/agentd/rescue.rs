@@ -77,5 +77,5 @@ async fn a_rescue_account_is_another_one_with_a_keystore_that_opens() {
     home.set("CHAIN__RESCUE_PASSWORD_FILE", own.join("password").to_str().unwrap());
     let refused = home.run(&["run"]);
     assert_ne!(refused.code, Some(0), "{refused:?}");
-    assert!(refused.stderr.contains("give another one"), "{refused:?}");
+    assert!(refused.stderr.contains("set chain.rescue_keystore"), "{refused:?}");
 }
