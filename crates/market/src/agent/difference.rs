@@ -22,6 +22,9 @@ pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut 
         Want::Now(purpose, bid) => now(state, env, effects, purpose, bid),
         Want::Collect(purpose, _) => collect(state, env, effects, purpose),
     }
+    // A batch would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
+    let best = state.book.best;
+    cancel(state, effects, |flight| flight.stage == Stage::Collected && flight.purpose.cumulative() < best);
 }
 
 /// Cancels those of `which` that wait for a batch or to be mined.
