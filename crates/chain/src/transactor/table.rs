@@ -34,7 +34,11 @@ pub(super) async fn list(conn: &mut Conn, filter: &TxFilter) -> Result<Vec<TxRec
             query = query.filter(chain_txs::status.eq(status.as_str()));
         }
         if let Some(kind) = &filter.kind {
-            query = query.filter(chain_txs::kind.eq(kind));
+            // There are few of a subject and many of a kind, which SQLite does not know: this keeps it from the kind's index.
+            query = match filter.subject {
+                Some(_) => query.filter(chain_txs::kind.concat("").eq(kind)),
+                None => query.filter(chain_txs::kind.eq(kind)),
+            };
         }
         if let Some(subject) = &filter.subject {
             query = query.filter(chain_txs::subject.eq(subject));
@@ -79,12 +83,15 @@ pub(super) async fn burnt(conn: &mut Conn, record: &TxRecord) -> Result<u128, Db
     let filter = TxFilter {
         kind: Some(intent.kind.clone()),
         subject: Some(intent.subject.clone()),
-        from: Some(intent.from),
         limit: u32::MAX, // all of them count
         ..TxFilter::default()
     };
     let same = list(conn, &filter).await?;
-    let is_other = |other: &TxRecord| other.id != record.id && other.asked_deadline == record.asked_deadline;
+    let is_other = |other: &TxRecord| {
+        other.id != record.id
+            && other.intent.from == intent.from
+            && other.asked_deadline == record.asked_deadline
+    };
     let mut burnt: u128 = 0;
     for other in same.iter().filter(|other| is_other(other) && other.status != TxStatus::Mined) {
         burnt = burnt.saturating_add(spendable(conn, other).await?);
