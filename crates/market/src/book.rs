@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Book {
     /// The amount of the best voucher that is stored, whether the deposit covers it or not; zero without one.
     pub best: Amount,
-    /// The highest amount that the client was told to be paid. Never above `best`.
+    /// The highest amount that an answer to the client has acknowledged. Never above `best`.
     pub acknowledged: Amount,
 }
 

@@ -91,7 +91,7 @@ pub struct State<P: Party> {
     /// The offering's terms, copied when the channel opened: no later change of the offering stops its billing. `None` while
     /// the offering is not known.
     pub terms: Option<Arc<Terms>>,
-    /// What this side did and was told. No rollback of the chain changes it.
+    /// What this side did, and the answers that it received. No rollback of the chain changes it.
     pub own: P::Own,
 }
 

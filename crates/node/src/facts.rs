@@ -238,24 +238,10 @@ pub(crate) fn token(facts: &ContractFacts) -> Token {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::{Address, B256};
-    use privatix_channel::Domain;
+    use alloy::primitives::Address;
 
+    use super::verdict::tests::facts;
     use super::*;
-
-    fn facts() -> ContractFacts {
-        ContractFacts {
-            domain: Domain::new(5, Address::repeat_byte(1), Address::repeat_byte(2)),
-            code_hash: B256::repeat_byte(3),
-            verdict: Verdict::Known,
-            challenge_period: Period::new(900),
-            token_name: None,
-            token_symbol: None,
-            token_decimals: Some(8),
-            deposits: "by permit".into(),
-            checked_at: SystemTime::UNIX_EPOCH,
-        }
-    }
 
     #[test]
     fn stored_facts_fit_the_contract_the_chain_and_what_the_operator_accepts() {

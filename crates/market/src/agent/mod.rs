@@ -147,7 +147,7 @@ impl AgentState {
     /// How much may be used in all before the adapter stops the service by itself: what is paid for plus the agreed lag, at most
     /// what the deposit can pay, and one more, so that billing sees the bound reached. `None` without terms.
     ///
-    /// The adapter is told before it may run the service, and after each payment. It is stored nowhere.
+    /// The adapter receives it before it may run the service, and after each payment. It is stored nowhere.
     pub fn bound(&self) -> Option<Usage> {
         service::bound(self)
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use crate::{Flight, Purpose, Stopwatch, Uptime};
 
-/// What an agent did about a channel, and what it was told. No rollback of the chain changes it, and nothing in it is a copy of
+/// What an agent did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
 /// the chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

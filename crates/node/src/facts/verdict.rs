@@ -128,7 +128,7 @@ fn worst(answers: Vec<Answer>) -> NodeError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::SystemTime;
 
     use alloy::primitives::B256;
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn facts() -> ContractFacts {
+    pub(in crate::facts) fn facts() -> ContractFacts {
         ContractFacts {
             domain: Domain::new(5, Address::repeat_byte(1), Address::repeat_byte(2)),
             code_hash: B256::repeat_byte(3),
