@@ -1,21 +1,21 @@
 //! Logs per second of catching up: the monitor into the store, beside a plain loop of `eth_getLogs` over the same logs.
 //!
-//! An endpoint in this process makes up a busy market: one log in ten announces an offering, eight in ten open or close a
-//! stranger's channel under one, one in ten settles a channel, of which one in ten is our own. Blocks hold 100 logs each; answers
-//! are limited to 10,000 logs, as providers do. The plain loop asks for 100 blocks at a time and throws the logs away. The
-//! monitor also asks for the headers of the first and the last block of each range and of those near the head; of an endpoint
-//! whose logs do not bear the times of their blocks, as those of older nodes, for that of each block: 100 requests in place of
-//! one.
+//! An endpoint in this process makes up a busy market as a client follows it: two logs in ten announce an offering, eight in ten
+//! open or close a channel under one; one in a hundred is about our own channels. Blocks hold 100 logs each; answers are limited
+//! to 10,000 logs, as providers do. The plain loop asks for 100 blocks at a time and throws the logs away. The monitor also asks
+//! for the headers of the first and the last block of each range and of those near the head; of an endpoint whose logs do not
+//! bear the times of their blocks, as those of older nodes, for that of each block: 100 requests in place of one.
 //!
 //! ```text
-//! cargo bench -p privatix-chain --bench catch_up              # 20,000 logs
+//! cargo bench -p privatix-chain --bench catch_up                         # 20,000 logs that came while the client was off
 //! cargo bench -p privatix-chain --bench catch_up -- 1000000
+//! cargo bench -p privatix-chain --bench catch_up -- 1000000 backward     # a new client's search, the newest logs first
 //! cargo bench -p privatix-chain --bench catch_up -- 1000000 without-times
 //! ```
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 #![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates are for people")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,13 +29,16 @@ use alloy::providers::Provider as _;
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent as _;
 use async_trait::async_trait;
-use privatix_chain::{ConfirmedBatch, Endpoint, Interest, LogSink, Monitor, SinkError, StartFrom};
-use privatix_channel::{Amount, ChannelId, LogPosition};
+use privatix_chain::{
+    ConfirmedBatch, Endpoint, Interest, LogSink, Monitor, MonitorStatus, SinkError, StartFrom,
+};
+use privatix_channel::{Amount, ChannelId, Domain, LogPosition};
 use privatix_contracts::{PSC, PscEvent, topics};
 use privatix_db::{Conn, Database};
 use privatix_store::events::{MarketEvent, Place};
+use privatix_store::identity::{Identity, Role};
 use privatix_store::offerings::{Announcement, OfferingEvent};
-use privatix_store::{StoreError, channels, events, offerings};
+use privatix_store::{StoreError, channels, events, identity, offerings};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -79,12 +82,31 @@ fn time(block: u64) -> u64 {
     1_700_000_000 + block
 }
 
+fn is_settled_by_us(number: u64) -> bool {
+    number % 100 == 99
+}
+
+/// Whether a log may be about one of our own channels, without making it.
+fn may_be_own(number: u64) -> bool {
+    number < OWN_CHANNELS * 10 || is_settled_by_us(number)
+}
+
 /// The log with this number.
 fn event(number: u64) -> alloy::primitives::LogData {
     let (ten, place) = (number / 10, number % 10);
     match place {
-        0 => {
-            let offering = ten % OFFERINGS;
+        9 if is_settled_by_us(number) => {
+            let of = opened(ten / 10 % OWN_CHANNELS);
+            let settled = PSC::ChannelSettled {
+                channelId: of.channelId,
+                client: of.client,
+                agent: of.agent,
+                paid: U96::from(number),
+            };
+            settled.encode_log_data()
+        }
+        0 | 9 => {
+            let offering = (ten + place) % OFFERINGS;
             let announced = PSC::OfferingPoppedUp {
                 agent: account("agent", offering),
                 offering: numbered("offering", offering),
@@ -95,17 +117,6 @@ fn event(number: u64) -> alloy::primitives::LogData {
                 source: "198.51.100.7:4000".to_owned(),
             };
             announced.encode_log_data()
-        }
-        9 => {
-            let own = ten % 10 == 9;
-            let of = opened(if own { ten / 10 % OWN_CHANNELS } else { ten * 4 });
-            let settled = PSC::ChannelSettled {
-                channelId: of.channelId,
-                client: of.client,
-                agent: of.agent,
-                paid: U96::from(number),
-            };
-            settled.encode_log_data()
         }
         place => {
             let of = opened(ten * 4 + (place - 1) / 2);
@@ -141,14 +152,29 @@ fn topped_up(of: &PSC::ChannelOpened) -> alloy::primitives::LogData {
 /// An endpoint that answers what a monitor asks.
 struct Market {
     logs: u64,
+    /// The blocks by their hashes.
+    numbers: HashMap<B256, u64>,
+    /// Blocks so far.
+    head: AtomicU64,
     /// Whether logs bear the times of their blocks.
     times: bool,
     requests: AtomicU64,
 }
 
 impl Market {
+    fn new(logs: u64, times: bool) -> Self {
+        let last = logs / PER_BLOCK + 1;
+        let numbers = (0..=last).map(|block| (numbered("block", block), block)).collect();
+        Self { logs, numbers, head: AtomicU64::new(last), times, requests: AtomicU64::new(0) }
+    }
+
     fn head(&self) -> u64 {
-        self.logs / PER_BLOCK
+        self.head.load(Ordering::Relaxed)
+    }
+
+    /// The block of the last log. Block 1 is empty, so that a monitor can begin before the first one.
+    fn last(&self) -> u64 {
+        self.logs / PER_BLOCK + 1
     }
 
     async fn serve(self: Arc<Self>, listener: TcpListener) {
@@ -211,11 +237,14 @@ impl Market {
                 _ => "null".to_owned(),
             },
             "eth_getLogs" => {
-                let (from, to) = (number(&params[0]["fromBlock"]), number(&params[0]["toBlock"]));
+                let (from, to) = match params[0]["blockHash"].as_str() {
+                    Some(hash) => [self.numbers[&hash.parse::<B256>().unwrap()]; 2].into(),
+                    None => (number(&params[0]["fromBlock"]), number(&params[0]["toBlock"])),
+                };
                 if (to + 1 - from) * PER_BLOCK > MOST {
                     return Err(format!("query returned more than {MOST} results"));
                 }
-                self.logs(from, to.min(self.head()))
+                self.logs(from, to.min(self.head()), &wanted_topics(&params[0]["topics"]))
             }
             other => return Err(format!("the method {other} does not exist")),
         })
@@ -232,16 +261,25 @@ impl Market {
         )
     }
 
-    /// Block 1 holds the logs from 0 on.
-    fn logs(&self, from: u64, to: u64) -> String {
+    /// Block 2 holds the logs from 0 on.
+    fn logs(&self, from: u64, to: u64, wanted: &[Vec<B256>]) -> String {
         let mut answer = String::from("[");
-        for block in from.max(1)..=to {
+        let of_one = wanted.iter().skip(1).any(|topics| !topics.is_empty());
+        for block in from.max(2)..=to {
             let hash = numbered("block", block);
             let time =
                 if self.times { format!(r#","blockTimestamp":"{:#x}""#, time(block)) } else { String::new() };
             for index in 0..PER_BLOCK {
-                let number = (block - 1) * PER_BLOCK + index;
+                let number = (block - 2) * PER_BLOCK + index;
+                if of_one && !may_be_own(number) {
+                    continue;
+                }
                 let data = event(number);
+                let is_wanted =
+                    |(topic, wanted): (&B256, &Vec<B256>)| wanted.is_empty() || wanted.contains(topic);
+                if !data.topics().iter().zip(wanted).all(is_wanted) {
+                    continue;
+                }
                 let topics: Vec<String> = data.topics().iter().map(|topic| format!("\"{topic}\"")).collect();
                 let comma = if answer.len() > 1 { "," } else { "" };
                 write!(
@@ -260,12 +298,21 @@ impl Market {
     }
 }
 
+/// The topics that a filter allows at each position; any at those without.
+fn wanted_topics(filter: &serde_json::Value) -> Vec<Vec<B256>> {
+    let topic = |value: &serde_json::Value| value.as_str().map(|text| text.parse().unwrap());
+    let position = |value: &serde_json::Value| match value.as_array() {
+        Some(some) => some.iter().filter_map(topic).collect(),
+        None => topic(value).into_iter().collect(),
+    };
+    filter.as_array().map(|positions| positions.iter().map(position).collect()).unwrap_or_default()
+}
+
 /// What a client's node does with events, but for its jobs.
 struct Sink {
     logs: AtomicU64,
-    started: Instant,
-    /// When the first and all but the last [`EDGE`] logs were in.
-    marks: [(u64, parking_lot::Mutex<Option<Duration>>); 2],
+    /// When the first and all but the last [`EDGE`] logs were in, and when all were.
+    marks: [(u64, parking_lot::Mutex<Option<Instant>>); 3],
 }
 
 impl Sink {
@@ -274,8 +321,9 @@ impl Sink {
             let place = Place { at: LogPosition::new(log.block, log.index), tx: log.tx };
             Some((place, market_event(PscEvent::decode(&log.log.data).unwrap())?))
         };
-        let market: Vec<(Place, MarketEvent)> = batch.logs.iter().filter_map(of).collect();
-        assert!(events::record_all(conn, &market).await?.into_iter().all(|new| new));
+        let mut market: Vec<(Place, MarketEvent)> = batch.logs.iter().filter_map(of).collect();
+        let mut are_new = events::record_all(conn, &market).await?.into_iter();
+        market.retain(|_| are_new.next().unwrap());
         for (_, event) in &market {
             if let MarketEvent::Opened { channel, descriptor, .. } = event
                 && descriptor.client == US
@@ -293,10 +341,10 @@ impl Sink {
                 channels::advance(conn, channel, place.at, change).await?;
             }
         }
-        let logs = self.logs.fetch_add(batch.logs.len() as u64, Ordering::Relaxed) + batch.logs.len() as u64;
+        let logs = self.logs.fetch_add(market.len() as u64, Ordering::Relaxed) + market.len() as u64;
         for (after, when) in &self.marks {
             if logs >= *after {
-                when.lock().get_or_insert_with(|| self.started.elapsed());
+                when.lock().get_or_insert_with(Instant::now);
             }
         }
         Ok(())
@@ -352,68 +400,95 @@ fn rate(logs: u64, taken: Duration) -> f64 {
 async fn plain(endpoint: &Endpoint, market: &Market) -> Duration {
     let started = Instant::now();
     let (mut from, mut found) = (1, 0);
-    while from <= market.head() {
-        let to = (from + MOST / PER_BLOCK - 1).min(market.head());
-        let topics = topics::market();
-        let filter = Filter::new().address(CONTRACT).event_signature(topics).from_block(from).to_block(to);
-        found += endpoint.provider().get_logs(&filter).await.unwrap().len() as u64;
+    let topics = [topics::CHANNEL.as_slice(), &topics::OFFERING].concat();
+    while from <= market.last() {
+        let to = (from + MOST / PER_BLOCK - 1).min(market.last());
+        let filter = Filter::new().address(CONTRACT).event_signature(topics.clone());
+        let range = filter.from_block(from).to_block(to);
+        found += endpoint.provider().get_logs(&range).await.unwrap().len() as u64;
         from = to + 1;
     }
     assert_eq!(found, market.logs);
     started.elapsed()
 }
 
-async fn catch_up(endpoint: Endpoint, market: &Market) -> (Duration, Option<[Duration; 2]>) {
+/// What a client follows: its own channels, and of everybody offerings and their places.
+fn interests() -> [Interest; 2] {
+    let one_of = |topics: &[B256]| {
+        topics.iter().fold(Interest::all_of(CONTRACT), |interest, topic| interest.topic(0, *topic))
+    };
+    let market = [topics::OPENINGS_AND_CLOSINGS.as_slice(), &topics::OFFERING].concat();
+    [one_of(&topics::CHANNEL).address(2, US), one_of(&market)]
+}
+
+async fn catch_up(endpoint: Endpoint, market: &Market, backward: bool) -> (Duration, Option<[Duration; 2]>) {
     let dir = privatix_testkit::temp_dir().unwrap();
     let sets = [privatix_chain::MIGRATIONS, privatix_store::MIGRATIONS];
     let db = Database::open(&dir.path().join("market.db"), &sets).await.unwrap();
-    let marks = [EDGE, market.logs.saturating_sub(EDGE)].map(|after| (after, parking_lot::Mutex::default()));
-    let sink = Arc::new(Sink { logs: AtomicU64::new(0), started: Instant::now(), marks });
-    let interest = topics::market()
-        .into_iter()
-        .fold(Interest::all_of(CONTRACT), |interest, topic| interest.topic(0, topic));
-    let monitor = Monitor::builder(db.clone(), endpoint, CHAIN, [interest])
+    let domain = Domain::new(CHAIN, CONTRACT, CONTRACT);
+    let us = Identity { role: Role::Client, domain, account: US };
+    let mut tx = db.begin().await.unwrap();
+    identity::claim(&mut tx, &us).await.unwrap();
+    tx.commit().await.unwrap();
+    let afters = [EDGE, market.logs.saturating_sub(EDGE), market.logs];
+    let marks = afters.map(|after| (after, parking_lot::Mutex::default()));
+    let sink = Arc::new(Sink { logs: AtomicU64::new(0), marks });
+    let [own, of_everybody] = interests();
+    let monitor = Monitor::builder(db.clone(), endpoint, CHAIN, [own])
+        .recent([of_everybody], if backward { u64::MAX } else { 0 })
         .confirmations(0)
+        .poll_interval(Duration::from_millis(10))
         .start(StartFrom::Block(1))
         .build(Arc::clone(&sink));
     let shutdown = CancellationToken::new();
     let mut status = monitor.status();
-    let head = market.head();
+    let mut started = Instant::now();
+    market.head.store(if backward { market.last() } else { 1 }, Ordering::Relaxed);
     let running = tokio::spawn({
         let (monitor, shutdown) = (monitor.clone(), shutdown.clone());
         async move { monitor.run(shutdown).await }
     });
-    status.wait_for(|status| status.processed == Some(head)).await.unwrap();
-    let taken = sink.started.elapsed();
+    if !backward {
+        status.wait_for(|status| status.unsearched == Some(0)).await.unwrap();
+        market.head.store(market.last(), Ordering::Relaxed);
+        started = Instant::now();
+    }
+    let is_done =
+        |status: &MonitorStatus| status.processed == Some(market.last()) && status.unsearched == Some(0);
+    status.wait_for(is_done).await.unwrap();
     shutdown.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(sink.logs.load(Ordering::Relaxed), market.logs);
     let own = channels::list(&mut db.read().await.unwrap(), 100).await.unwrap();
     assert_eq!(own.len() as u64, OWN_CHANNELS);
-    let at = |mark: usize| *sink.marks[mark].1.lock();
-    let edges = at(0).zip(at(1)).filter(|_| market.logs >= 2 * EDGE);
-    (taken, edges.map(|(first, last)| [first, taken.saturating_sub(last)]))
+    let [first, last, all] = [0, 1, 2].map(|mark| *sink.marks[mark].1.lock());
+    let all = all.unwrap();
+    let edges = first.zip(last).filter(|_| market.logs >= 2 * EDGE);
+    let edges = edges.map(|(first, last)| [first.duration_since(started), all.duration_since(last)]);
+    (all.duration_since(started), edges)
 }
 
 fn main() {
     let size = std::env::args().find_map(|argument| argument.parse().ok());
     let logs: u64 = size.unwrap_or(20_000) / PER_BLOCK * PER_BLOCK;
-    let times = std::env::args().all(|argument| argument != "without-times");
+    let is_given = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let (times, backward) = (!is_given("without-times"), is_given("backward"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let market = Arc::new(Market { logs, times, requests: AtomicU64::new(0) });
+        let market = Arc::new(Market::new(logs, times));
         let server = tokio::spawn(Arc::clone(&market).serve(listener));
         let endpoint = Endpoint::new(&url).unwrap();
         let before = plain(&endpoint, &market).await;
         let asked = market.requests.swap(0, Ordering::Relaxed);
-        let (taken, edges) = catch_up(endpoint.clone(), &market).await;
+        let (taken, edges) = catch_up(endpoint.clone(), &market, backward).await;
         let monitor_asked = market.requests.load(Ordering::Relaxed);
         let after = plain(&endpoint, &market).await;
         let plain = before.min(after);
         let with = if times { "with" } else { "without" };
-        println!("{logs} logs in {} blocks, {with} times", market.head());
+        let direction = if backward { "backward" } else { "forward" };
+        println!("{logs} logs in {} blocks, {direction}, {with} times", market.head());
         println!("plain loop: {:.0} logs/s ({asked} requests)", rate(logs, plain));
         println!("monitor and store: {:.0} logs/s ({monitor_asked} requests)", rate(logs, taken));
         println!("ratio: {:.2}", plain.as_secs_f64() / taken.as_secs_f64());

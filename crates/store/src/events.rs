@@ -16,7 +16,7 @@ use crate::offerings::OfferingEvent;
 use crate::schema::chain_events;
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value, inserts};
-use crate::{StoreError, fold};
+use crate::{StoreError, fold, identity};
 
 /// Where an event stands on the chain: this identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +101,15 @@ impl MarketEvent {
         }
     }
 
+    /// Whether it may be about a channel of this account: what names no client is.
+    fn may_concern(&self, account: Address) -> bool {
+        match self {
+            Self::Offering { .. } | Self::Changed { .. } => true,
+            Self::Opened { descriptor, .. } => [descriptor.client, descriptor.agent].contains(&account),
+            Self::Closed { client, agent, .. } => [*client, *agent].contains(&account),
+        }
+    }
+
     /// What it means for its channel.
     pub fn channel_event(&self) -> Option<ChainEvent> {
         match self {
@@ -114,14 +123,14 @@ impl MarketEvent {
 
 /// Stores events, which must be in chain order. Returns for each whether it is new; one that is already there stays as it is.
 ///
+/// They are found by their offering, and those of channels with our account also by their channel.
+///
 /// # Errors
 /// [`StoreError::OtherEvent`] if the place of one is taken by another one.
 pub async fn record_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Result<Vec<bool>, StoreError> {
-    let places: Vec<LogPosition> = events.iter().map(|(place, _)| place.at).collect();
-    let known = at(&places)?;
-    let known: Vec<Row> = on!(&mut *conn, |c| known.load(c).await)?;
-    let known: BTreeMap<LogPosition, (Place, MarketEvent)> =
-        known.into_iter().map(|row| event(row).map(|known| (known.0.at, known))).collect::<Result<_, _>>()?;
+    let Some((first, _)) = events.first() else { return Ok(Vec::new()) };
+    let known = if newest(conn).await? < Some(first.at) { BTreeMap::new() } else { at(conn, events).await? };
+    let us = identity::get(conn).await?.map(|us| us.account);
     let mut new = Vec::with_capacity(events.len());
     let mut rows = Vec::with_capacity(events.len());
     for one in events {
@@ -132,7 +141,7 @@ pub async fn record_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Res
             }
             None => {
                 new.push(true);
-                rows.push(row(one)?);
+                rows.push(row(one, us)?);
             }
         }
     }
@@ -143,25 +152,32 @@ pub async fn record_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Res
     Ok(new)
 }
 
-fn row((place, event): &(Place, MarketEvent)) -> Result<Vec<Value>, StoreError> {
+fn row((place, event): &(Place, MarketEvent), us: Option<Address>) -> Result<Vec<Value>, StoreError> {
+    // The ids of channels are random, so that each in the index costs a page of its own; strangers' are never asked for.
+    let channel = event.channel().filter(|_| us.is_none_or(|us| event.may_concern(us)));
     Ok(vec![
         signed("block", place.at.block)?.into(),
         signed("log index", place.at.index)?.into(),
         place.tx.as_slice().into(),
         event.agent().as_slice().into(),
-        Value::Bytes(event.channel().map(|channel| channel.as_b256().to_vec())),
+        Value::Bytes(channel.map(|channel| channel.as_b256().to_vec())),
         Value::Bytes(event.offering().map(|offering| offering.as_b256().to_vec())),
         Value::Text(to_json("chain event", event)?),
     ])
 }
 
-/// The events of these places, and no others: between two that are found late there may be any number.
-fn at(places: &[LogPosition]) -> Result<Statement<RowTypes>, StoreError> {
-    let places: Vec<(u64, u64)> = places.iter().map(|at| (at.block, at.index)).collect();
-    // A cross join keeps the order: each place is looked up by the key.
+/// The events that are stored at the places of these.
+async fn at(
+    conn: &mut Conn,
+    events: &[(Place, MarketEvent)],
+) -> Result<BTreeMap<LogPosition, (Place, MarketEvent)>, StoreError> {
+    let places: Vec<(u64, u64)> = events.iter().map(|(place, _)| (place.at.block, place.at.index)).collect();
+    // A cross join keeps the order: each place is looked up by the key. Between two of them there may be any number of others.
     let sql = "SELECT e.block, e.log_index, e.tx, e.event FROM json_each(?) AS place \
                CROSS JOIN chain_events AS e ON e.block = place.value ->> 0 AND e.log_index = place.value ->> 1";
-    Ok(Statement::new(sql, vec![Value::Text(to_json("places", &places)?)]))
+    let known = Statement::<RowTypes>::new(sql, vec![Value::Text(to_json("places", &places)?)]);
+    let known: Vec<Row> = on!(conn, |c| known.load(c).await)?;
+    known.into_iter().map(|row| event(row).map(|known| (known.0.at, known))).collect()
 }
 
 /// Stores an event. Returns false, and changes nothing, when it is already there.

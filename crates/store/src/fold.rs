@@ -8,7 +8,7 @@ use crate::StoreError;
 use crate::columns::{from_json, to_json};
 
 /// The rules by which events are folded. What was folded by others is folded again from the stored events.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 
 /// A snapshot is kept after this many events.
 pub(crate) const SNAPSHOT_EVERY: u32 = 64;

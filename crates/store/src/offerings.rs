@@ -19,6 +19,7 @@ use crate::schema::offerings;
 
 mod apply;
 mod on_chain;
+mod segment;
 
 pub use on_chain::{advance_all, refold};
 

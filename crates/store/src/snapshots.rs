@@ -13,6 +13,7 @@ use crate::StoreError;
 use crate::columns::{from_json, signed, to_json};
 use crate::events::{self, position};
 use crate::schema::fold_snapshots;
+use crate::statement::{Statement, Value};
 
 /// What is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,22 @@ pub(crate) async fn forget_from(
     on!(conn, |c| diesel::delete(late).execute(c).await)?;
     Ok(())
 }
+
+/// Deletes all snapshots of these subjects, which lack events that are older than those in them.
+pub(crate) async fn forget(conn: &mut Conn, subjects: &[Subject]) -> Result<(), StoreError> {
+    for some in subjects.chunks(AT_ONCE) {
+        // Always as many, so that the statement is prepared once.
+        let padded = some.iter().chain(some.iter().cycle()).take(AT_ONCE);
+        let values = padded.map(|subject| Value::Bytes(Some(subject.key()))).collect();
+        let sql = format!("DELETE FROM fold_snapshots WHERE subject IN ({})", vec!["?"; AT_ONCE].join(", "));
+        let delete = Statement::<()>::new(sql, values);
+        on!(&mut *conn, |c| delete.execute(c).await)?;
+    }
+    Ok(())
+}
+
+/// How many subjects a statement names.
+const AT_ONCE: usize = 100;
 
 /// Deletes the snapshots above a block, of everything.
 pub(crate) async fn forget_above(conn: &mut Conn, block: u64) -> Result<(), StoreError> {

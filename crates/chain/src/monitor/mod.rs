@@ -46,7 +46,7 @@ use crate::{Backoff, ChainError, Endpoints, SinkError};
 /// again with the same blocks after an error or a crash; then nothing of the earlier call was kept.
 #[async_trait]
 pub trait LogSink: Send + Sync {
-    /// Applies the logs of a batch, in order: at most 500, so that a block with more comes in several batches; of the
+    /// Applies the logs of a batch, in order: at most 2,000, so that a block with more comes in several batches; of the
     /// [past](Direction::Past), always whole blocks. An error rolls all of it back; the batch is offered again.
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError>;
 

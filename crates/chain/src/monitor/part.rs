@@ -5,7 +5,7 @@ use alloy::primitives::B256;
 use super::ConfirmedBatch;
 
 /// The most logs that one commit applies.
-pub(super) const MOST: usize = 500;
+pub(super) const MOST: usize = 2_000;
 
 /// How far a batch is applied: all logs before index `index` of block `block`, on the branch of `hash`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,6 +51,13 @@ impl OnChain {
         }
     }
 
+    /// Whether only the numbers of places are others than in `other`.
+    pub(super) fn differs_in_places_only(&self, other: &Self) -> bool {
+        let Self { status, announcement, free: _, announced_at } = other;
+        let announcement = Announcement { supply: self.announcement.supply, ..announcement.clone() };
+        (self.status, &self.announcement, self.announced_at) == (*status, &announcement, *announced_at)
+    }
+
     /// The status when our own last step led to `step` at the announcement of block `step_at`: a transaction of ours that
     /// the chain has not answered stays under way, whatever else happens to the offering meanwhile.
     pub(super) fn status_with(&self, step: Option<OfferingStatus>, step_at: Option<u64>) -> OfferingStatus {

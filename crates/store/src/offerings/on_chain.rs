@@ -12,6 +12,7 @@ use privatix_db::{Conn, on};
 
 use super::OfferingStatus;
 use super::apply::OnChain;
+use super::segment::{Segment, is_announcement, is_registration};
 use crate::StoreError;
 use crate::columns::{hash, parse, signed, unsigned};
 use crate::events::{self, MarketEvent, Place};
@@ -22,14 +23,14 @@ use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value, inserts};
 
 type Key = (Address, OfferingHash);
-type State = Option<OnChain>;
+type News<'a> = [(LogPosition, &'a MarketEvent)];
 
 /// An offering that is in the database: how far it is folded, and our own last step.
 #[derive(Debug, Default)]
 struct Stored {
     is_there: bool,
     /// None if it was not folded by these rules yet.
-    fold: Option<Fold<State>>,
+    fold: Option<Fold<Segment>>,
     step: Option<OfferingStatus>,
     step_at: Option<u64>,
 }
@@ -52,59 +53,100 @@ pub async fn advance_all(
     let last = events.last().map(|(place, _)| place.at);
     let are_late = !keys.is_empty() && events::newest(conn).await? > last;
     let mut changed = Vec::with_capacity(keys.len());
+    let mut stale = Vec::new();
     let mut on_market = BTreeSet::new();
     for (key, news) in touched {
         let mut offering = stored.remove(&key).unwrap_or_default();
-        let fold = take(conn, key, &mut offering, &news, are_late).await?;
-        if fold.state.as_ref().is_some_and(|state| state.status.is_on_market()) {
+        let subject = Subject::Offering(key.0, key.1);
+        let shown = offering.fold.as_ref().and_then(|fold| fold.state.state.clone());
+        let fold = match how(&mut offering, &news, are_late) {
+            How::NotAtAll => continue,
+            How::After(mut fold) => {
+                for (at, event) in news {
+                    fold.state.take(at, event);
+                    if fold.took(at) {
+                        snapshots::keep(conn, subject, at, &fold.state).await?;
+                    }
+                }
+                fold
+            }
+            How::Before(fold) => {
+                stale.push(subject);
+                fold
+            }
+            How::Again { from } => {
+                snapshots::forget_from(conn, subject, from).await?;
+                replay(conn, subject).await?
+            }
+        };
+        if fold.state.state.as_ref().is_some_and(|state| state.status.is_on_market()) {
             on_market.insert(key);
         }
-        if offering.is_there || fold.state.is_some() {
-            changed.push((key, offering, fold));
+        if offering.is_there || fold.state.state.is_some() {
+            changed.push(Changed { key, offering, shown, fold });
         }
     }
+    snapshots::forget(conn, &stale).await?;
     store(conn, changed).await?;
     Ok(on_market)
 }
 
-/// The fold of an offering with these events in it, which are in chain order.
-async fn take(
-    conn: &mut Conn,
-    (agent, hash): Key,
-    stored: &mut Stored,
-    news: &[(LogPosition, &MarketEvent)],
-    are_late: bool,
-) -> Result<Fold<State>, StoreError> {
-    let subject = Subject::Offering(agent, hash);
-    let first = news.first().map(|(at, _)| *at);
-    // Of an offering that is not here, no event so far has announced it; but an announcement that comes late comes before some.
-    let known = if stored.is_there || are_late { stored.fold.take() } else { Some(Fold::default()) };
-    match known {
-        Some(mut fold) if fold.last < first => {
-            for &(at, event) in news {
-                OnChain::apply(&mut fold.state, at.block, event);
-                if fold.took(at) {
-                    snapshots::keep(conn, subject, at, &fold.state).await?;
-                }
+/// An offering that is to be stored.
+struct Changed {
+    key: Key,
+    offering: Stored,
+    /// Its on-chain part as its row shows it, if that is known.
+    shown: Option<OnChain>,
+    fold: Fold<Segment>,
+}
+
+/// How events are taken in.
+enum How {
+    /// They change nothing that is kept: the offering was never announced, as far as is known.
+    NotAtAll,
+    /// After those that are in this fold.
+    After(Fold<Segment>),
+    /// Before those of a fold: this is both, and snapshots lack them.
+    Before(Fold<Segment>),
+    /// The stored events are folded again, from the last snapshot before this position; from the first one without it.
+    Again { from: Option<LogPosition> },
+}
+
+/// How these events of an offering are taken in, which are in chain order and are stored. `are_late` if later ones of any
+/// offering are stored.
+fn how(stored: &mut Stored, news: &News<'_>, are_late: bool) -> How {
+    let [first, last] = [news.first(), news.last()].map(|one| one.map(|(at, _)| *at));
+    if !stored.is_there {
+        return match news.iter().find(|(_, event)| is_announcement(event)) {
+            None => How::NotAtAll,
+            // What came before does not count.
+            Some((_, event)) if is_registration(event) && !are_late => How::After(Fold::default()),
+            Some(_) => How::Again { from: None },
+        };
+    }
+    match stored.fold.take() {
+        // These rules have not folded the offering yet.
+        None => How::Again { from: None },
+        Some(fold) if fold.last < first => How::After(fold),
+        Some(fold) if last < fold.state.first => {
+            let since = fold.since.saturating_add(u32::try_from(news.len()).unwrap_or(u32::MAX));
+            match Segment::of(news.iter().copied()).followed_by(fold.state) {
+                Some(state) => How::Before(Fold { state, last: fold.last, since }),
+                None => How::Again { from: None },
             }
-            Ok(fold)
         }
-        // Later events were taken in already, or these rules have not folded the offering yet: fold again from before the event.
-        known => {
-            snapshots::forget_from(conn, subject, known.and(first)).await?;
-            replay(conn, subject).await
-        }
+        Some(_) => How::Again { from: first },
     }
 }
 
 /// Folds the stored events from the last snapshot on.
-async fn replay(conn: &mut Conn, subject: Subject) -> Result<Fold<State>, StoreError> {
-    let (last, state) = snapshots::newest::<State>(conn, subject).await?.unzip();
-    let mut fold = Fold { state: state.flatten(), last, since: 0 };
+async fn replay(conn: &mut Conn, subject: Subject) -> Result<Fold<Segment>, StoreError> {
+    let (last, state) = snapshots::newest::<Segment>(conn, subject).await?.unzip();
+    let mut fold = Fold { state: state.unwrap_or_default(), last, since: 0 };
     loop {
         let page = events::page(conn, subject, fold.last, None).await?;
         for (place, event) in &page {
-            OnChain::apply(&mut fold.state, place.at.block, event);
+            fold.state.take(place.at, event);
             if fold.took(place.at) {
                 snapshots::keep(conn, subject, place.at, &fold.state).await?;
             }
@@ -125,10 +167,10 @@ pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> 
         snapshots::forget_from(conn, subject, None).await?;
     }
     let fold = replay(conn, subject).await?;
-    if fold.state.is_none() {
+    if fold.state.state.is_none() {
         retract(conn, (Addr::from(agent), hash(offering))).await?;
     }
-    store(conn, vec![(key, stored, fold)]).await
+    store(conn, vec![Changed { key, offering: stored, shown: None, fold }]).await
 }
 
 type Columns = (Binary, Binary, Integer, Nullable<Text>, Nullable<Text>, Nullable<BigInt>);
@@ -172,41 +214,47 @@ fn with_keys(keys: &[Key]) -> Statement<Columns> {
 }
 
 /// Stores the on-chain part of offerings. Of an offering without an announcement, only how far it is folded.
-async fn store(conn: &mut Conn, offerings: Vec<(Key, Stored, Fold<State>)>) -> Result<(), StoreError> {
-    let mut rows = Vec::with_capacity(offerings.len());
-    for (key, stored, fold) in offerings {
-        let Some(state) = &fold.state else {
+async fn store(conn: &mut Conn, offerings: Vec<Changed>) -> Result<(), StoreError> {
+    let (mut announced, mut taken) = (Vec::new(), Vec::new());
+    for Changed { key, offering, shown, fold } in offerings {
+        let Some(state) = &fold.state.state else {
             let update = diesel::update(offerings::table.find((Addr::from(key.0), hash(key.1))))
                 .set((offerings::fold_version.eq(fold::VERSION), offerings::fold.eq(fold::text(&fold)?)));
             on!(&mut *conn, |c| update.execute(c).await)?;
             continue;
         };
-        let announced = &state.announcement;
+        let announcement = &state.announcement;
         let Micros(now) = Micros::now();
-        rows.push(vec![
+        let row = vec![
             key.0.as_slice().into(),
             key.1.as_b256().as_slice().into(),
-            Value::Text(state.status_with(stored.step, stored.step_at).as_str().to_owned()),
-            announced.min_deposit.get().to_be_bytes().as_slice().into(),
-            i64::from(announced.supply).into(),
+            Value::Text(state.status_with(offering.step, offering.step_at).as_str().to_owned()),
+            announcement.min_deposit.get().to_be_bytes().as_slice().into(),
+            i64::from(announcement.supply).into(),
             i64::from(state.free).into(),
-            i64::from(announced.source_type).into(),
-            Value::Text(announced.source.clone()),
+            i64::from(announcement.source_type).into(),
+            Value::Text(announcement.source.clone()),
             signed("block", state.announced_at)?.into(),
             now.into(),
-            i64::from(announced.fee.get()).into(),
+            i64::from(announcement.fee.get()).into(),
             i64::from(fold::VERSION).into(),
             Value::Text(fold::text(&fold)?),
-        ]);
+        ];
+        let only_places =
+            offering.step.is_none() && shown.is_some_and(|shown| state.differs_in_places_only(&shown));
+        if only_places { &mut taken } else { &mut announced }.push(row);
     }
     let head = "INSERT INTO offerings (agent, hash, status, min_deposit, supply, free_supply, source_type, \
                 source, announced_at, created_at, fee, fold_version, fold) VALUES";
-    let tail = "ON CONFLICT (agent, hash) DO UPDATE SET status = excluded.status, \
-                min_deposit = excluded.min_deposit, supply = excluded.supply, \
-                free_supply = excluded.free_supply, source_type = excluded.source_type, \
-                source = excluded.source, announced_at = excluded.announced_at, fee = excluded.fee, \
-                fold_version = excluded.fold_version, fold = excluded.fold";
-    for upsert in inserts(head, rows, tail) {
+    let all = "ON CONFLICT (agent, hash) DO UPDATE SET status = excluded.status, \
+               min_deposit = excluded.min_deposit, supply = excluded.supply, \
+               free_supply = excluded.free_supply, source_type = excluded.source_type, \
+               source = excluded.source, announced_at = excluded.announced_at, fee = excluded.fee, \
+               fold_version = excluded.fold_version, fold = excluded.fold";
+    // Each column that is set costs the indexes that it is in, also where it stays the same.
+    let places = "ON CONFLICT (agent, hash) DO UPDATE SET supply = excluded.supply, \
+                  free_supply = excluded.free_supply, fold_version = excluded.fold_version, fold = excluded.fold";
+    for upsert in inserts(head, announced, all).into_iter().chain(inserts(head, taken, places)) {
         on!(&mut *conn, |c| upsert.execute(c).await)?;
     }
     Ok(())

@@ -1,0 +1,191 @@
+//! What some consecutive events make of an offering, so that events can be put after them and before them.
+
+use privatix_channel::LogPosition;
+use serde::{Deserialize, Serialize};
+
+use super::OfferingEvent;
+use super::apply::OnChain;
+use crate::events::MarketEvent;
+
+/// What consecutive events of an offering come to. A search from the newest blocks on puts older events before it, each at the
+/// same cost however many came after them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Segment {
+    /// What they make of an offering that was not announced before them.
+    pub(super) state: Option<OnChain>,
+    /// The first of them.
+    pub(super) first: Option<LogPosition>,
+    /// What those before the first announcement among them do to the places of one that was.
+    before: Places,
+    /// Whether one of them is its registration: what was before does not count then.
+    is_anchored: bool,
+}
+
+impl Segment {
+    /// The events, which are in chain order.
+    pub(super) fn of<'a>(events: impl IntoIterator<Item = (LogPosition, &'a MarketEvent)>) -> Self {
+        let mut segment = Self::default();
+        for (at, event) in events {
+            segment.take(at, event);
+        }
+        segment
+    }
+
+    /// Takes in the next event.
+    pub(super) fn take(&mut self, at: LogPosition, event: &MarketEvent) {
+        self.first = self.first.or(Some(at));
+        if self.state.is_none() {
+            self.before.take(event);
+        }
+        self.is_anchored |= is_registration(event);
+        OnChain::apply(&mut self.state, at.block, event);
+    }
+
+    /// These events and, after them, those of `later`. None if what came to `later` is not enough to know: without an
+    /// announcement it does not keep what else its events would have done.
+    pub(super) fn followed_by(self, later: Self) -> Option<Self> {
+        let mut state = later.state?;
+        let mut before = later.before;
+        match self.state {
+            None => before = self.before.followed_by(before),
+            Some(earlier) => {
+                if !later.is_anchored {
+                    let supply = before.supply(earlier.free, earlier.announcement.supply);
+                    state.announcement.supply = state.announcement.supply.max(supply);
+                }
+                before = self.before;
+            }
+        }
+        Some(Self {
+            state: Some(state),
+            first: self.first.or(later.first),
+            before,
+            is_anchored: self.is_anchored || later.is_anchored,
+        })
+    }
+}
+
+pub(super) fn is_registration(event: &MarketEvent) -> bool {
+    matches!(event, MarketEvent::Offering { event: OfferingEvent::Registered(_), .. })
+}
+
+pub(super) fn is_announcement(event: &MarketEvent) -> bool {
+    matches!(
+        event,
+        MarketEvent::Offering { event: OfferingEvent::Registered(_) | OfferingEvent::PoppedUp(_), .. }
+    )
+}
+
+/// What openings and closings do to the free places: of `free` before them, `max(free + shift, least)` are left, and on the way
+/// there were at most `max(free + rise, peak)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Places {
+    shift: i64,
+    least: i64,
+    rise: i64,
+    peak: i64,
+}
+
+impl Places {
+    fn take(&mut self, event: &MarketEvent) {
+        match event {
+            MarketEvent::Opened { .. } => {
+                self.shift = self.shift.saturating_sub(1);
+                // There are never less than none.
+                self.least = self.least.saturating_sub(1).max(0);
+            }
+            MarketEvent::Closed { .. } => {
+                self.shift = self.shift.saturating_add(1);
+                self.least = self.least.saturating_add(1);
+                self.rise = self.rise.max(self.shift);
+                self.peak = self.peak.max(self.least);
+            }
+            MarketEvent::Offering { .. } | MarketEvent::Changed { .. } => {}
+        }
+    }
+
+    fn followed_by(self, later: Self) -> Self {
+        Self {
+            shift: self.shift.saturating_add(later.shift),
+            least: self.least.saturating_add(later.shift).max(later.least),
+            rise: self.rise.max(self.shift.saturating_add(later.rise)),
+            peak: self.peak.max(self.least.saturating_add(later.rise)).max(later.peak),
+        }
+    }
+
+    /// How many places there are at least after these events, of an offering that had this many before them.
+    fn supply(self, free: u32, supply: u32) -> u32 {
+        let most = i64::from(free).saturating_add(self.rise).max(self.peak);
+        supply.max(u32::try_from(most).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{Address, B256};
+    use privatix_channel::{Amount, ChainEvent, ChannelDescriptor, ChannelId, Closure, Fee, OfferingHash};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::offerings::Announcement;
+
+    fn event() -> impl Strategy<Value = MarketEvent> {
+        let agent = Address::repeat_byte(1);
+        let offering = OfferingHash::new(B256::repeat_byte(2));
+        let offered = move |event| MarketEvent::Offering { agent, offering, event };
+        let announcement = |supply| Announcement {
+            min_deposit: Amount::new(1),
+            supply,
+            fee: Fee::ZERO,
+            source_type: 1,
+            source: String::new(),
+        };
+        let client = Address::repeat_byte(3);
+        let channel = ChannelId::new(B256::repeat_byte(4));
+        let descriptor = ChannelDescriptor { client, agent, offering, nonce: 0, signer: client };
+        let opened = ChainEvent::Opened { deposit: Amount::new(5), fee: Fee::ZERO };
+        let closed =
+            ChainEvent::Closed { paid: Amount::new(1), refund: Amount::new(4), closure: Closure::ByBoth };
+        prop_oneof![
+            1 => (0..8u32).prop_map(move |supply| offered(OfferingEvent::Registered(announcement(supply)))),
+            2 => (0..8u32).prop_map(move |supply| offered(OfferingEvent::PoppedUp(announcement(supply)))),
+            1 => Just(offered(OfferingEvent::Removed)),
+            1 => (0..9u16).prop_map(move |fee| {
+                offered(OfferingEvent::FeeRefreshed { fee: Fee::new(fee).unwrap_or_default() })
+            }),
+            6 => Just(MarketEvent::Opened { channel, descriptor, event: opened }),
+            6 => Just(MarketEvent::Closed { channel, agent, client, offering, event: closed }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        /// Whichever way a history is divided, and in whichever direction its parts are put together, it comes to the same.
+        #[test]
+        fn parts_come_to_what_the_whole_comes_to(
+            history in proptest::collection::vec(event(), 0..60),
+            cuts in proptest::collection::vec(1..12usize, 1..8),
+        ) {
+            let history: Vec<_> =
+                (0u64..).map(|block| LogPosition::new(block, 0)).zip(&history).collect();
+            let whole = Segment::of(history.iter().copied());
+            let (mut rest, mut known) = (history.as_slice(), None);
+            for cut in cuts.into_iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (before, part) = rest.split_at(rest.len().saturating_sub(cut));
+                let from = before.len();
+                known = Some(match known {
+                    None => Segment::of(part.iter().copied()),
+                    Some(later) => Segment::of(part.iter().copied())
+                        .followed_by(later)
+                        // Without an announcement it is folded again.
+                        .unwrap_or_else(|| Segment::of(history[from..].iter().copied())),
+                });
+                rest = before;
+            }
+            prop_assert_eq!(known.unwrap_or_default(), whole);
+        }
+    }
+}
