@@ -11,6 +11,7 @@
 //! cargo bench -p privatix-chain --bench catch_up -- 1000000
 //! cargo bench -p privatix-chain --bench catch_up -- 1000000 backward     # a new client's search, the newest logs first
 //! cargo bench -p privatix-chain --bench catch_up -- 1000000 without-times
+//! cargo bench -p privatix-chain --bench catch_up -- 1000000 far          # each answer takes 100 ms more, as from afar
 //! ```
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 #![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates are for people")]
@@ -158,14 +159,16 @@ struct Market {
     head: AtomicU64,
     /// Whether logs bear the times of their blocks.
     times: bool,
+    /// What each answer takes beside the work for it.
+    delay: Duration,
     requests: AtomicU64,
 }
 
 impl Market {
-    fn new(logs: u64, times: bool) -> Self {
+    fn new(logs: u64, times: bool, delay: Duration) -> Self {
         let last = logs / PER_BLOCK + 1;
         let numbers = (0..=last).map(|block| (numbered("block", block), block)).collect();
-        Self { logs, numbers, head: AtomicU64::new(last), times, requests: AtomicU64::new(0) }
+        Self { logs, numbers, head: AtomicU64::new(last), times, delay, requests: AtomicU64::new(0) }
     }
 
     fn head(&self) -> u64 {
@@ -213,6 +216,7 @@ impl Market {
                     request["id"]
                 ),
             };
+            tokio::time::sleep(self.delay).await;
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 answer.len()
@@ -473,11 +477,12 @@ fn main() {
     let logs: u64 = size.unwrap_or(20_000) / PER_BLOCK * PER_BLOCK;
     let is_given = |wanted: &str| std::env::args().any(|argument| argument == wanted);
     let (times, backward) = (!is_given("without-times"), is_given("backward"));
+    let delay = Duration::from_millis(if is_given("far") { 100 } else { 0 });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let market = Arc::new(Market::new(logs, times));
+        let market = Arc::new(Market::new(logs, times, delay));
         let server = tokio::spawn(Arc::clone(&market).serve(listener));
         let endpoint = Endpoint::new(&url).unwrap();
         let before = plain(&endpoint, &market).await;
@@ -488,7 +493,10 @@ fn main() {
         let plain = before.min(after);
         let with = if times { "with" } else { "without" };
         let direction = if backward { "backward" } else { "forward" };
-        println!("{logs} logs in {} blocks, {direction}, {with} times", market.head());
+        println!(
+            "{logs} logs in {} blocks, {direction}, {with} times, answers after {delay:?}",
+            market.head()
+        );
         println!("plain loop: {:.0} logs/s ({asked} requests)", rate(logs, plain));
         println!("monitor and store: {:.0} logs/s ({monitor_asked} requests)", rate(logs, taken));
         println!("ratio: {:.2}", plain.as_secs_f64() / taken.as_secs_f64());

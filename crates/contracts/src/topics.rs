@@ -1,14 +1,10 @@
-//! The events' signatures (first topics), grouped as a monitor's filters want them, and the filters themselves.
+//! The events' signatures (first topics), grouped as a monitor's filters want them.
 //!
 //! Of channel events the second topic is the channel, the third the client, the fourth the agent; of offering events the
 //! second is the agent, the third the offering; of balance and account events the second is the account. `ClaimSkipped` is in
 //! no filter of a monitor: anybody can cause it for any channel, so it is to be read in one's own receipts only.
 
-use alloy::{
-    primitives::{Address, B256},
-    rpc::types::Filter,
-    sol_types::SolEvent as _,
-};
+use alloy::{primitives::B256, sol_types::SolEvent as _};
 
 use crate::{PSC, PTC};
 
@@ -61,49 +57,4 @@ pub fn all() -> Vec<B256> {
 /// Every event of the service contract.
 pub(crate) fn known() -> Vec<B256> {
     [all().as_slice(), &[SKIPPED]].concat()
-}
-
-/// What a node of the market follows of everybody: channels, offerings and the network fee. Strangers cause none of these
-/// without paying for it more than a log.
-pub fn market() -> Vec<B256> {
-    [CHANNEL.as_slice(), &OFFERING, &FEE].concat()
-}
-
-/// Everything that the service contract emits, but for the skipped rows of batches.
-pub fn everything(contract: Address) -> Filter {
-    Filter::new().address(contract).event_signature(all())
-}
-
-/// All channel events with these agents.
-pub fn channels_of_agents(contract: Address, agents: Vec<Address>) -> Filter {
-    Filter::new().address(contract).event_signature(CHANNEL.to_vec()).topic3(words(agents))
-}
-
-/// All channel events with these clients.
-pub fn channels_of_clients(contract: Address, clients: Vec<Address>) -> Filter {
-    Filter::new().address(contract).event_signature(CHANNEL.to_vec()).topic2(words(clients))
-}
-
-/// All offering events, of everybody.
-pub fn offerings(contract: Address) -> Filter {
-    Filter::new().address(contract).event_signature(OFFERING.to_vec())
-}
-
-/// Offering events of these agents.
-pub fn offerings_of_agents(contract: Address, agents: Vec<Address>) -> Filter {
-    offerings(contract).topic1(words(agents))
-}
-
-/// Deposits and withdrawals of these accounts.
-pub fn balances_of(contract: Address, accounts: Vec<Address>) -> Filter {
-    Filter::new().address(contract).event_signature(BALANCE.to_vec()).topic1(words(accounts))
-}
-
-/// Operator changes and revocations of these accounts.
-pub fn accounts(contract: Address, accounts: Vec<Address>) -> Filter {
-    Filter::new().address(contract).event_signature(ACCOUNT.to_vec()).topic1(words(accounts))
-}
-
-fn words(addresses: Vec<Address>) -> Vec<B256> {
-    addresses.into_iter().map(|address| address.into_word()).collect()
 }

@@ -105,6 +105,37 @@ async fn the_ten_thousandth_event_costs_what_the_first_did() {
     assert!(undone <= 2 * 64, "{undone} events were read to undo one of a channel and one of an offering");
 }
 
+/// The stored events that are read to take in one that is older than all of an offering's, with this many.
+async fn reads_before(known: u64) -> u64 {
+    let (dir, db) = fresh().await;
+    let first = known + 2;
+    let mut story =
+        vec![(place(first, 0), offered(AGENT, offering(1), OfferingEvent::PoppedUp(announcement(5))))];
+    for n in 1..=known {
+        story.push((place(first + n, 0), opened(channel(n).1, 100)));
+        story.push((place(first + n, 1), closed(channel(n).1, 10, 90, privatix_channel::Closure::ByBoth)));
+    }
+    let mut tx = db.begin().await.unwrap();
+    for some in story.chunks(500) {
+        events::record_all(&mut tx, some).await.unwrap();
+        offerings::advance_all(&mut tx, some).await.unwrap();
+    }
+    let older = [(place(1, 0), offered(AGENT, offering(1), OfferingEvent::Registered(announcement(9))))];
+    events::record_all(&mut tx, &older).await.unwrap();
+    tx.commit().await.unwrap();
+    drop(db);
+    let (mut conn, read) = counting(&dir.path().join("market.db"));
+    offerings::advance_all(&mut conn, &older).await.unwrap();
+    let found = offerings::get(&mut conn, AGENT, offering(1)).await.unwrap();
+    assert_eq!((found.announcement.supply, found.free_supply, found.announced_at), (9, 5, Some(first)));
+    read.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn an_older_event_costs_the_same_however_many_came_after_it() {
+    assert_eq!((reads_before(1).await, reads_before(300).await), (0, 0), "no stored event is read");
+}
+
 #[tokio::test]
 async fn what_an_earlier_version_stored_is_folded_once_when_it_is_touched() {
     use diesel::migration::{Migration, MigrationSource as _};
