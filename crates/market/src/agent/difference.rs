@@ -112,13 +112,14 @@ fn collect(
 pub(super) enum Replacement {
     /// Nothing for the same is under way.
     OfNothing,
-    /// What is under way brings as much, but is not as urgent.
-    OfTheSame,
-    /// What is under way brings less.
+    /// What is under way is not as urgent, whatever it brings. It is always replaced, and that is not counted: the first answer to
+    /// a challenge waits on nothing.
+    OfLowerClass,
+    /// What is under way is as urgent, and brings less.
     OfLess,
     /// What is under way does it.
     NotNeeded,
-    /// What is under way brings less, but not so much less that it is worth another price of gas; or it was replaced too often.
+    /// What is under way is as urgent and brings less, but not so much less that it is worth another price of gas; or it was replaced too often.
     /// Else a client could raise the price that its agent pays, one unit after the other.
     NotWorth,
     /// The last replacement was a moment ago.
@@ -145,12 +146,10 @@ pub(super) fn replacement(
     if under_way().any(|flight| flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. })) {
         return Replacement::NotNeeded;
     }
-    let Some(highest) = under_way().map(|flight| flight.purpose.cumulative()).max() else {
-        return Replacement::OfNothing;
+    let serving = under_way().filter(|flight| serves(flight));
+    let Some(highest) = serving.map(|flight| flight.purpose.cumulative()).max() else {
+        return if under_way().next().is_some() { Replacement::OfLowerClass } else { Replacement::OfNothing };
     };
-    if highest >= purpose.cumulative() {
-        return Replacement::OfTheSame;
-    }
     let worth = |cumulative: Amount| Book::worth(cumulative, &state.chain);
     let gain = worth(purpose.cumulative()).saturating_sub(worth(highest));
     let challenge = state.chain.challenge_ends_at();

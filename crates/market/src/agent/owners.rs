@@ -17,7 +17,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
         Want::Now(purpose, bid) => match replacement(state, env, purpose, bid) {
             Replacement::Later(again) => owners.push(Owner::Time(again)),
             Replacement::NotNeeded | Replacement::NotWorth => {}
-            Replacement::OfNothing | Replacement::OfTheSame | Replacement::OfLess => {
+            Replacement::OfNothing | Replacement::OfLowerClass | Replacement::OfLess => {
                 owners.push(blocked(state, env).unwrap_or(Owner::Time(env.uptime)));
             }
         },

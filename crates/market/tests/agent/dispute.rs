@@ -2,7 +2,7 @@
 
 use privatix_channel::{ChainTime, LogPosition};
 use privatix_market::{
-    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Target,
+    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Replaced, Target,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open, voucher};
@@ -115,6 +115,35 @@ fn a_dispute_waits_for_no_batch_and_cancels_none() {
     sent.tx(1, Fate::Batched);
     assert_eq!(sent.chain(closing(100, 20, 1_000)), "submit 2 close 60 urgent before 1000");
     assert_eq!(sent.owners(), "transaction 1, transaction 2");
+}
+
+#[test]
+fn a_dispute_with_a_slightly_better_voucher_waits_on_nothing_of_another_class() {
+    // The state before the request, and the effects of the look at the request. 64 is 4 more than 60, which is worth no
+    // replacement; the one before was a moment ago, and no more are allowed.
+    let closing_with = |min_gain: u128, batched: bool| {
+        let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+        run.policy.min_gain = a(min_gain);
+        run.policy.replacements_of_answers = 0;
+        run.give(&Input::Look);
+        if batched {
+            run.tx(1, Fate::Batched);
+        }
+        run.policy.min_gain = a(50);
+        run.give(&voucher(64));
+        run
+    };
+    let rows = [
+        ("everyday terms", closing_with(1, false), "cancel 1, submit 2 close 64 urgent before 1000"),
+        ("in a batch", closing_with(80, true), "submit 2 close 64 urgent before 1000"),
+    ];
+    for (name, mut run, effects) in rows {
+        assert_eq!(run.chain(closing(100, 20, 1_000)), effects, "{name}");
+        // It is not counted.
+        assert_eq!(run.state.own.replaced, Replaced::default(), "{name}");
+        // The answer itself is replaced as the policy says.
+        assert_eq!(run.give(&voucher(99)), "keep 99, kept, paid 60", "{name}");
+    }
 }
 
 #[test]
