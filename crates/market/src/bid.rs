@@ -66,12 +66,12 @@ pub struct Bid {
 
 impl Bid {
     /// Whether a transaction with these terms does what one with `wanted` would: at least as urgent, for the same deadline, and
-    /// not limited by a stake where none is wanted. How large a stake is does not count: it grows with the voucher, which is
-    /// another transaction then.
+    /// with a stake where one is wanted. How large a stake is does not count: it grows with the voucher, which is another
+    /// transaction then. Nor does a stake where none is wanted: what answers a challenge is not replaced after it.
     pub fn covers(&self, wanted: &Self) -> bool {
         self.priority >= wanted.priority
             && (wanted.deadline.is_none() || self.deadline == wanted.deadline)
-            && self.stake.is_some() == wanted.stake.is_some()
+            && (wanted.stake.is_none() || self.stake.is_some())
     }
 }
 

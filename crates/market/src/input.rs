@@ -76,7 +76,10 @@ pub enum Fate {
     /// It was cancelled, and cannot be mined any more.
     Cancelled,
     /// A reorganisation took its outcome back: it is under way again.
-    Reinstated,
+    Reinstated {
+        /// In a batch with other channels, so that it is not cancelled for this one.
+        batch: bool,
+    },
     /// Its outcome is final.
     Final,
 }

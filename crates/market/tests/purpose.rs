@@ -101,8 +101,9 @@ fn a_bid_covers_another_only_for_the_same_challenge() {
         (urgent, urgent, true),
         (usual, urgent, false),
         (urgent, later, false),
-        // Limited by a stake, it might never be mined.
-        (urgent, usual, false),
+        // A limit by a stake is no reason to pay for another one.
+        (urgent, usual, true),
+        (Bid { stake: None, ..urgent }, urgent, false),
         (Bid::of_batch(), usual, false),
         (Bid { stake: Some(Wei::new(1)), ..urgent }, urgent, true),
     ] {

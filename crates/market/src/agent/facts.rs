@@ -91,7 +91,7 @@ fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fa
         Fate::Batched => Some(Stage::Sent { batch: true }),
         Fate::Mined(block) => Some(Stage::Mined { block, seen: false }),
         Fate::Reverted => Some(Stage::Reverted),
-        Fate::Reinstated => Some(Stage::Sent { batch: false }),
+        Fate::Reinstated { batch } => Some(Stage::Sent { batch }),
         Fate::Failed { .. } | Fate::Cancelled | Fate::Final => None,
     };
     match (place, stage) {
@@ -104,7 +104,7 @@ fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fa
             own.flights.remove(place);
         }
         // One that was over is under way again, or this state comes from before it was made.
-        (None, Some(stage)) if fate == Fate::Reinstated || seq > own.seq => {
+        (None, Some(stage)) if matches!(fate, Fate::Reinstated { .. }) || seq > own.seq => {
             let bid = Purpose::from(purpose).bid(&crate::AtStake::default());
             own.flights.push(Flight { seq, purpose, bid, stage });
             own.seq = own.seq.max(seq);

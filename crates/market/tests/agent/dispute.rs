@@ -204,6 +204,15 @@ fn fault_9_a_request_that_nobody_finalizes_ends_an_hour_after_its_challenge() {
 }
 
 #[test]
+fn an_answer_that_is_under_way_is_not_replaced_when_its_challenge_is_over() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    run.gas.rate = Some(Rate { wei_per_token: 2, decimals: 0 });
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 80 wei");
+    run.now = Some(4_600);
+    assert_eq!(run.give(&Input::Look), "");
+}
+
+#[test]
 fn fault_13_a_request_and_its_cancellation_in_one_batch_change_nothing() {
     let mut run = Run::open(100).paid(60).at(100);
     run.give(&Input::Look);

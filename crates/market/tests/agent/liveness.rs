@@ -26,6 +26,8 @@ struct World {
     /// The contract before each block, for reorganisations.
     before: Vec<(u64, OnChain)>,
     transactions: Vec<(u32, AgentPurpose, Known)>,
+    /// Those that went in a batch.
+    batched: Vec<u32>,
 }
 
 impl World {
@@ -37,12 +39,16 @@ impl World {
         }
         run.policy.min_gain = a(5);
         let truth = run.state.chain;
-        Self { run, truth, height: 10, before: Vec::new(), transactions: Vec::new() }
+        Self { run, truth, height: 10, before: Vec::new(), transactions: Vec::new(), batched: Vec::new() }
     }
 
     /// Gives an input and carries out its effects.
     fn give(&mut self, input: &Input<Agent>) {
         let Ok(effects) = self.run.try_give(input) else { return };
+        for seq in &self.batched {
+            let cancelled = effects.split(", ").any(|effect| effect == format!("cancel {seq}"));
+            assert!(!cancelled || self.run.env().kept_open.is_some(), "{seq} is in a batch: {effects}");
+        }
         let own = &self.run.state.own;
         for flight in &own.flights {
             let is_new = !self.transactions.iter().any(|(seq, ..)| *seq == flight.seq);
@@ -112,7 +118,8 @@ impl World {
             for place in 0..self.transactions.len() {
                 if matches!(self.transactions[place].2, Known::InBlock { number: n, .. } if n == number) {
                     self.transactions[place].2 = Known::Pending;
-                    self.report(place, Fate::Reinstated);
+                    let batch = self.batched.contains(&self.transactions[place].0);
+                    self.report(place, Fate::Reinstated { batch });
                 }
             }
         }
@@ -193,6 +200,7 @@ impl World {
         let flights = &self.run.state.own.flights;
         if let Some(flight) = flights.iter().find(|flight| flight.stage == Stage::Collected).copied() {
             self.transactions.push((flight.seq, flight.purpose, Known::Pending));
+            self.batched.push(flight.seq);
             self.report(self.transactions.len() - 1, Fate::Batched);
         }
     }

@@ -1,7 +1,7 @@
 //! Settlement: an ended channel is closed with the best voucher.
 
 use privatix_market::{
-    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Wei,
+    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Stage, Wei,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, hours, open, voucher};
@@ -263,7 +263,7 @@ fn an_undone_close_is_under_way_until_it_is_in_a_block_again_or_over() {
     run.tx(1, Fate::Mined(block(9)));
     run.chain(closed(100, 60));
     assert_eq!(run.chain(open(100, 0)), "", "mined, as far as is known");
-    assert_eq!(run.tx(1, Fate::Reinstated), "");
+    assert_eq!(run.tx(1, Fate::Reinstated { batch: false }), "");
     assert_eq!(run.tx(1, Fate::Failed { lasting: false }), "");
     assert_eq!(run.after(15), "submit 2 close 60");
     // Also after it was final.
@@ -275,8 +275,30 @@ fn an_undone_close_is_under_way_until_it_is_in_a_block_again_or_over() {
     run.chain(closed(100, 60));
     run.tx(1, Fate::Final);
     assert_eq!(run.owners(), "nobody");
-    assert_eq!(run.give(&Input::Tx { seq: 1, purpose, fate: Fate::Reinstated }), "cancel 1");
+    assert_eq!(run.give(&Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } }), "cancel 1");
     assert_eq!(run.chain(open(100, 0)), "submit 2 close 60");
+}
+
+#[test]
+fn an_undone_batch_is_not_cancelled_for_one_of_its_channels() {
+    let mut run = Run::open(100).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Batched);
+    let purpose = run.state.own.flights[0].purpose;
+    run.tx(1, Fate::Mined(block(9)));
+    run.sees();
+    run.chain(closed(100, 0));
+    let mut mined = run.clone();
+    mined.tx(1, Fate::Reinstated { batch: true });
+    run.tx(1, Fate::Final);
+    run.give(&Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: true } });
+    for mut run in [mined, run] {
+        assert_eq!(run.state.own.flights[0].stage, Stage::Sent { batch: true });
+        assert_eq!(run.give(&Input::Look), "", "still closed, as far as is known");
+        // A better voucher goes beside it.
+        run.chain(open(100, 0));
+        assert_eq!(run.give(&voucher(60)), "keep 60, submit 2 close 60, kept, paid 0");
+    }
 }
 
 #[test]
