@@ -175,6 +175,10 @@ pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner>
         // It was cancelled before the close request was known.
         Obstacle::Parked { .. } if is_disputed => None,
         Obstacle::Parked { .. } => Some(Owner::User { reminder: wants::reminder(env) }),
+        Obstacle::Unseen { since } => {
+            let again = since.plus(policy.retry_first);
+            (again > env.uptime).then_some(Owner::Time(again))
+        }
         Obstacle::Failing { since, tries, lasting } => {
             let pause = policy.pause(tries);
             let left = left_of_challenge(state, env).filter(|_| is_disputed);
@@ -235,9 +239,10 @@ pub(super) fn notices(before: &AgentState, after: &AgentState, policy: &AgentPol
         notices.push(AgentNotice::ServiceLost);
     }
     if new.obstacle != old.obstacle {
-        notices.extend(new.obstacle.map(|obstacle| match obstacle {
-            Obstacle::Failing { tries, lasting, .. } => AgentNotice::Failing { tries, lasting },
-            Obstacle::Parked { .. } => AgentNotice::Parked,
+        notices.extend(new.obstacle.and_then(|obstacle| match obstacle {
+            Obstacle::Failing { tries, lasting, .. } => Some(AgentNotice::Failing { tries, lasting }),
+            Obstacle::Parked { .. } => Some(AgentNotice::Parked),
+            Obstacle::Unseen { .. } => None,
         }));
     }
     if new.abandoned && !old.abandoned {

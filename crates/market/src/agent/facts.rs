@@ -124,9 +124,8 @@ fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fa
         Fate::Failed { .. } | Fate::Cancelled if before == Some(Stage::Cancelling) => {}
         Fate::Failed { lasting } => own.obstacle = failing(lasting),
         Fate::Cancelled => own.obstacle = Some(Obstacle::Parked { since: env.uptime }),
-        // Final before its block was seen: the view of the chain lags, so the next one waits a little.
         Fate::Final if matches!(before, Some(Stage::Mined { seen: false, .. })) => {
-            own.obstacle = failing(false);
+            own.obstacle.get_or_insert(Obstacle::Unseen { since: env.uptime });
         }
         _ => {}
     }

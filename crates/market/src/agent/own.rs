@@ -157,6 +157,12 @@ pub enum Obstacle {
         /// When.
         since: Uptime,
     },
+    /// The outcome of the last one is final before its block was seen: the view of the chain lags, so the next one waits a little.
+    /// It is no failure.
+    Unseen {
+        /// When.
+        since: Uptime,
+    },
 }
 
 /// How often a close that was under way was replaced by one that brings more.
