@@ -76,11 +76,23 @@ impl Default for Gas {
 }
 
 impl Gas {
-    /// Whether gaining this amount is worth a transaction, where both prices are known.
-    pub fn is_worth(&self, gain: Amount) -> bool {
+    /// Whether gaining this amount is worth a transaction at the present price.
+    pub fn worth(&self, gain: Amount) -> Worth {
         match (self.rate, self.close_cost) {
-            (Some(rate), Some(cost)) => rate.wei(gain) > cost,
-            _ => true,
+            (Some(rate), Some(cost)) if rate.wei(gain) > cost => Worth::Yes,
+            (Some(_), Some(_)) => Worth::NotNow,
+            _ => Worth::Unknown,
         }
     }
+}
+
+/// Whether a gain is worth a transaction of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Worth {
+    /// It exceeds what the transaction costs.
+    Yes,
+    /// It does not, at the present price.
+    NotNow,
+    /// What a token is worth, or what gas costs, is not known.
+    Unknown,
 }

@@ -76,7 +76,7 @@ pub use self::{
     book::Book,
     clock::{Stopwatch, Uptime},
     effect::{Effect, Refused},
-    env::{ChainView, Env, Gas},
+    env::{ChainView, Env, Gas, Worth},
     flight::{BlockRef, Flight, Stage},
     input::{Answered, Fate, Input, Verified, Verifier},
     owner::Owner,

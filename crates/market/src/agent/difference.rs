@@ -6,7 +6,7 @@ use privatix_channel::Amount;
 
 use super::wants::{self, Want};
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Asked, Obstacle, Replaced};
-use crate::{Bid, Book, Effect, Env, Flight, Owner, Priority, Stage, Uptime};
+use crate::{Bid, Book, Effect, Env, Flight, Owner, Priority, Stage, Uptime, Worth};
 
 /// Submits, collects and cancels closes and settlements.
 pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
@@ -154,11 +154,13 @@ pub(super) fn replacement(
     let gain = worth(purpose.cumulative()).saturating_sub(worth(highest));
     let challenge = state.chain.challenge_ends_at();
     let Replaced { challenge: counted, count, last } = state.own.replaced;
-    let most = match challenge {
-        Some(_) => env.policy.replacements_of_answers,
-        None => env.policy.replacements,
+    let is_worth = wants::worth_it(gain, env);
+    let (most, is_worth) = match challenge {
+        // What is not claimed in a challenge is lost, so only a gain that is known to be too small is left.
+        Some(_) => (env.policy.replacements_of_answers, is_worth != Worth::NotNow),
+        None => (env.policy.replacements, is_worth == Worth::Yes),
     };
-    if !wants::is_worth(gain, env) || (counted == challenge && count >= most) {
+    if !is_worth || (counted == challenge && count >= most) {
         return Replacement::NotWorth;
     }
     match last.map(|last| last.plus(env.policy.between_replacements)) {

@@ -3,7 +3,7 @@
 use privatix_channel::{Amount, ChainTime, Phase};
 
 use super::{Agent, AgentEnd, AgentPolicy, AgentPurpose, AgentState};
-use crate::{AtStake, Bid, Challenge, Env, Owner, Purpose};
+use crate::{AtStake, Bid, Challenge, Env, Owner, Purpose, Worth};
 
 /// What is wanted, or what is waited for until something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     }
     let close = AgentPurpose::Close { cumulative: state.book.best };
     let now = Want::Now(close, bid(close, None, claimable, env));
-    if by_order || is_worth(claimable, env) {
+    if by_order || worth_it(claimable, env) == Worth::Yes {
         return now;
     }
     let patience = if claimable.is_zero() { policy.free_after } else { Some(policy.max_delay) };
@@ -105,9 +105,10 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     Want::Collect(close, own.ended.reaches(patience).map_or(stands, Owner::Time))
 }
 
-/// Whether a gain is worth a transaction of its own.
-pub(super) fn is_worth(gain: Amount, env: &Env<'_, Agent>) -> bool {
-    !gain.is_zero() && gain >= env.policy.min_gain && env.gas.is_worth(gain)
+/// Whether a gain is worth a transaction of its own, by the policy and by the price of gas. Outside of a dispute only
+/// [`Worth::Yes`] counts: what is not known to be worth it waits for a batch.
+pub(super) fn worth_it(gain: Amount, env: &Env<'_, Agent>) -> Worth {
+    if gain.is_zero() || gain < env.policy.min_gain { Worth::NotNow } else { env.gas.worth(gain) }
 }
 
 /// Whether a close request is to be answered: what is claimable would be lost at its challenge's end.

@@ -10,7 +10,7 @@ use crate::support::{HOUR, Run, a, block, closed, closing, open, voucher};
 /// State, what the chain shows, effects, owners. The chain's time is 100; a challenge ends at 1000.
 #[test]
 fn a_close_request_is_answered_as_far_as_it_pays() {
-    let ended = |best| Run::open(100).paid(best).ended(AgentEnd::Inactive).at(100);
+    let ended = |best| Run::open(100).paid(best).ended(AgentEnd::Inactive).at(100).unpriced();
     let rated = |mut run: Run| {
         run.gas = Gas::default();
         run.gas.rate = Some(Rate { wei_per_token: 2, decimals: 0 });
@@ -76,7 +76,7 @@ fn a_close_request_is_answered_as_far_as_it_pays() {
 
 #[test]
 fn a_channel_that_is_served_is_suspended_and_answered_at_once() {
-    let mut run = Run::open(100).paid(60).at(100);
+    let mut run = Run::open(100).paid(60).at(100).unpriced();
     assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000, drive 2");
     assert_eq!(run.state.own.service.target, Target::Suspended);
     assert_eq!(run.notices, [AgentNotice::Disputed { claimed: a(40), ends_at: ChainTime::new(1_000) }]);
@@ -95,19 +95,22 @@ fn a_channel_that_is_served_is_suspended_and_answered_at_once() {
 fn a_dispute_does_not_wait_on_its_own_cheap_close() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
     assert_eq!(run.give(&Input::Look), "submit 1 close 60");
-    assert_eq!(run.chain(closing(100, 20, 1_000)), "cancel 1, submit 2 close 60 urgent before 1000");
+    assert_eq!(
+        run.chain(closing(100, 20, 1_000)),
+        "cancel 1, submit 2 close 60 urgent before 1000 for 40 wei"
+    );
     // Another challenge is another deadline.
     let again = |ends_at| {
         let mut chain = closing(100, 20, ends_at);
         chain.last_close_request.as_mut().unwrap().at = LogPosition::new(7, 0);
         chain
     };
-    assert_eq!(run.chain(again(2_000)), "cancel 2, submit 3 close 60 urgent before 2000");
+    assert_eq!(run.chain(again(2_000)), "cancel 2, submit 3 close 60 urgent before 2000 for 40 wei");
 }
 
 #[test]
 fn a_dispute_waits_for_no_batch_and_cancels_none() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.policy.min_gain = a(80);
     assert_eq!(run.give(&Input::Look), "collect 1 close 60");
     let mut sent = run.clone();
@@ -134,8 +137,12 @@ fn a_dispute_with_a_slightly_better_voucher_waits_on_nothing_of_another_class() 
         run
     };
     let rows = [
-        ("everyday terms", closing_with(1, false), "cancel 1, submit 2 close 64 urgent before 1000"),
-        ("in a batch", closing_with(80, true), "submit 2 close 64 urgent before 1000"),
+        (
+            "everyday terms",
+            closing_with(1, false),
+            "cancel 1, submit 2 close 64 urgent before 1000 for 44 wei",
+        ),
+        ("in a batch", closing_with(80, true), "submit 2 close 64 urgent before 1000 for 44 wei"),
     ];
     for (name, mut run, effects) in rows {
         assert_eq!(run.chain(closing(100, 20, 1_000)), effects, "{name}");
@@ -148,7 +155,7 @@ fn a_dispute_with_a_slightly_better_voucher_waits_on_nothing_of_another_class() 
 
 #[test]
 fn fault_3_each_better_voucher_of_a_challenge_is_sent() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.chain(closing(100, 20, 1_000));
     assert_eq!(
         run.give(&voucher(70)),
@@ -160,7 +167,7 @@ fn fault_3_each_better_voucher_of_a_challenge_is_sent() {
 
 #[test]
 fn fault_4_a_better_voucher_raises_the_stake() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.gas.rate = Some(Rate { wei_per_token: 2, decimals: 0 });
     assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 80 wei");
     assert_eq!(
@@ -171,7 +178,7 @@ fn fault_4_a_better_voucher_raises_the_stake() {
 
 #[test]
 fn fault_6_the_answer_to_a_close_request_cannot_be_cancelled_only_abandoned() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.chain(closing(100, 20, 1_000));
     assert_eq!(run.state.may_cancel(1, &run.policy), Err(Refused::AnswersDispute { seq: 1 }));
     // Cancelled before the request was known, it goes out again.
@@ -185,7 +192,7 @@ fn fault_6_the_answer_to_a_close_request_cannot_be_cancelled_only_abandoned() {
 
 #[test]
 fn a_claim_that_is_not_worth_an_answer_is_conceded_by_name() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.policy.dispute_min = a(10);
     assert_eq!(run.chain(closing(100, 51, 1_000)), "collect 1 close 60");
     assert_eq!(run.notices, [AgentNotice::Conceded { claimable: a(9) }]);
@@ -194,7 +201,7 @@ fn a_claim_that_is_not_worth_an_answer_is_conceded_by_name() {
 
 #[test]
 fn fault_9_a_request_that_nobody_finalizes_ends_an_hour_after_its_challenge() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.policy.free_at_once = false;
     assert_eq!(run.chain(closing(100, 60, 1_000)), "");
     run.now = Some(4_599);
@@ -205,7 +212,7 @@ fn fault_9_a_request_that_nobody_finalizes_ends_an_hour_after_its_challenge() {
 
 #[test]
 fn an_answer_that_is_under_way_is_not_replaced_when_its_challenge_is_over() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.gas.rate = Some(Rate { wei_per_token: 2, decimals: 0 });
     assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 80 wei");
     run.now = Some(4_600);
@@ -214,7 +221,7 @@ fn an_answer_that_is_under_way_is_not_replaced_when_its_challenge_is_over() {
 
 #[test]
 fn fault_13_a_request_and_its_cancellation_in_one_batch_change_nothing() {
-    let mut run = Run::open(100).paid(60).at(100);
+    let mut run = Run::open(100).paid(60).at(100).unpriced();
     run.give(&Input::Look);
     let before = run.state.clone();
     let mut chain = closing(100, 0, 1_000);
@@ -222,7 +229,7 @@ fn fault_13_a_request_and_its_cancellation_in_one_batch_change_nothing() {
     assert_eq!(run.chain(chain), "");
     assert_eq!((&run.state.own, &run.state.book), (&before.own, &before.book));
     // Nor do they in two, as soon as the answer is cancelled.
-    let mut run = Run::open(100).paid(60).at(100);
+    let mut run = Run::open(100).paid(60).at(100).unpriced();
     run.chain(closing(100, 20, 1_000));
     assert_eq!(run.chain(open(100, 20)), "cancel 1");
     assert_eq!(run.state.own.ending, None);
@@ -230,7 +237,7 @@ fn fault_13_a_request_and_its_cancellation_in_one_batch_change_nothing() {
 
 #[test]
 fn fault_14_a_request_that_is_undone_after_the_end_of_service_leaves_no_channel_behind() {
-    let mut run = Run::open(100).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).ended(AgentEnd::Inactive).at(100).unpriced();
     assert_eq!(run.chain(closing(100, 0, 1_000)), "collect 1 close 0");
     assert_eq!(run.chain(open(100, 0)), "");
     assert_eq!(run.owners(), "time 87340 s");
@@ -239,7 +246,7 @@ fn fault_14_a_request_that_is_undone_after_the_end_of_service_leaves_no_channel_
 
 #[test]
 fn an_answer_that_fails_is_tried_ever_faster_as_the_end_comes_near() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(0);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(0).unpriced();
     run.chain(closing(100, 20, 6_000));
     // (chain time, tries so far, pause in seconds): never more than a twentieth of what is left, never less than the first.
     for (now, pause) in [(0, 15), (0, 30), (0, 60), (0, 120), (0, 240), (0, 300), (4_000, 100), (5_900, 15)] {

@@ -185,6 +185,10 @@ impl World {
             20 => self.give(&Input::Order(AgentOrder::Resume)),
             21 => self.run.gas.affords_new = value.is_multiple_of(2),
             22 => self.adapter(Answered::Refused),
+            23 => {
+                self.run.gas.rate =
+                    value.is_multiple_of(2).then_some(Rate { wei_per_token: value.into(), decimals: 0 });
+            }
             _ => {}
         }
     }
@@ -278,7 +282,7 @@ proptest! {
     fn every_state_has_an_owner_that_leads_on_and_the_channel_becomes_final(
         is_served: bool,
         is_timed: bool,
-        steps in prop::collection::vec((0..23_u8, 0..120_u64), 0..60),
+        steps in prop::collection::vec((0..24_u8, 0..120_u64), 0..60),
     ) {
         let mut world = World::new(is_served, is_timed);
         for (kind, value) in steps {

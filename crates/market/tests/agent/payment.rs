@@ -39,7 +39,7 @@ fn a_voucher_is_kept_if_it_can_be_cashed_and_acknowledged_if_that_is_certain() {
 
 #[test]
 fn nothing_above_what_is_paid_on_chain_is_acknowledged_in_a_challenge() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.chain(closing(100, 60, 1_000));
     assert_eq!(run.give(&voucher(70)), "keep 70, submit 1 close 70 urgent before 1000, kept, paid 60");
 }

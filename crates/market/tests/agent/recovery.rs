@@ -26,7 +26,7 @@ fn a_close_from_before_the_backup_is_cancelled_also_in_a_batch() {
 
 #[test]
 fn fault_16_a_challenge_that_runs_in_the_backup_is_answered_whatever_the_service_does() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.state.chain = closing(100, 20, 1_000);
     run.kept_open = Some(5_000);
     assert_eq!(run.give(&Input::Look), "submit 1 settle 60 urgent before 1000");
@@ -34,7 +34,7 @@ fn fault_16_a_challenge_that_runs_in_the_backup_is_answered_whatever_the_service
 
 #[test]
 fn fault_17_each_better_voucher_of_a_recovery_is_settled() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.kept_open = Some(5_000);
     assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 settle 60 urgent before 1000");
     run.tx(1, Fate::Mined(block(9)));
@@ -48,7 +48,7 @@ fn fault_17_each_better_voucher_of_a_recovery_is_settled() {
 
 #[test]
 fn the_end_of_a_recovery_closes_what_was_kept_open() {
-    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100);
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.kept_open = Some(5_000);
     run.chain(closing(100, 20, 1_000));
     run.uptime = 5_000;
@@ -58,7 +58,7 @@ fn the_end_of_a_recovery_closes_what_was_kept_open() {
 #[test]
 fn fault_18_a_close_request_is_taken_in_without_a_look_at_any_signature() {
     // A damaged voucher is no voucher: the book is empty, and the chain's events are taken in all the same.
-    let mut run = Run::open(100).at(100);
+    let mut run = Run::open(100).at(100).unpriced();
     assert_eq!(run.chain(closing(100, 20, 1_000)), "collect 1 close 0, drive 2");
 }
 

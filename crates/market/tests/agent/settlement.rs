@@ -35,6 +35,12 @@ fn an_ended_channel_is_closed_as_the_policy_says() {
             "collect 1 close 60",
             "time 87340 s",
         ),
+        (
+            "ended, the worth of a token is unknown",
+            ended(60, AgentEnd::Inactive).unpriced(),
+            "collect 1 close 60",
+            "time 87340 s",
+        ),
         ("ended, nothing to gain", ended(0, AgentEnd::Inactive), "collect 1 close 0", "time 87340 s"),
         (
             "ended, nothing to gain, never freed alone",
@@ -125,6 +131,13 @@ fn a_client_cannot_drive_the_price_of_a_close_up() {
 }
 
 #[test]
+fn a_close_is_not_replaced_for_a_gain_of_unknown_worth() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::CloseByOrder).unpriced();
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+    assert_eq!(run.give(&voucher(90)), "keep 90, kept, paid 60");
+}
+
+#[test]
 fn fault_2_a_close_by_order_waits_for_the_last_voucher_and_not_for_the_adapter() {
     let mut run = Run::open(100).paid(60);
     assert_eq!(run.give(&Input::Order(AgentOrder::Close)), "drive 1");
@@ -149,7 +162,7 @@ fn fault_6_a_close_that_the_operator_cancels_waits_for_the_user_and_for_no_close
     assert_eq!(run.notices, [AgentNotice::Parked]);
     assert_eq!(run.owners(), "user, reminder 86400 s");
     let mut asked = run.clone();
-    assert_eq!(asked.chain(closing(100, 20, 1_000)), "submit 2 close 60 urgent before 1000");
+    assert_eq!(asked.chain(closing(100, 20, 1_000)), "submit 2 close 60 urgent before 1000 for 40 wei");
     assert_eq!(run.give(&Input::Order(AgentOrder::Close)), "submit 2 close 60");
 }
 

@@ -113,7 +113,7 @@ impl Run {
             now: None,
             fresh: true,
             kept_open: None,
-            gas: Gas::default(),
+            gas: priced(),
             instance: 0,
             notices: Vec::new(),
         }
@@ -124,6 +124,12 @@ impl Run {
         let mut run = Self::open(deposit);
         run.state.own = AgentOwn::default();
         run
+    }
+
+    /// Where neither the worth of a token nor the price of gas is known.
+    pub(crate) fn unpriced(mut self) -> Self {
+        self.gas = Gas::default();
+        self
     }
 
     /// With other terms.
@@ -299,6 +305,13 @@ fn show_owner(owner: &Owner) -> String {
         Owner::User { reminder } => format!("user, reminder {}", s(reminder)),
         other => format!("{other:?}"),
     }
+}
+
+/// Gas so cheap that any gain is worth a close.
+fn priced() -> Gas {
+    let mut gas = Gas::default();
+    (gas.rate, gas.close_cost) = (Some(Rate { wei_per_token: 1, decimals: 0 }), Some(Wei::new(0)));
+    gas
 }
 
 /// A policy that waits for a day.
