@@ -5,8 +5,8 @@ use std::sync::Arc;
 use privatix_channel::{Phase, Usage};
 
 use super::{
-    Actual, Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Ending, Obstacle, Reply,
-    Target, payment, service,
+    Actual, Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Asked, Ending, Obstacle,
+    Reply, Target, payment, service,
 };
 use crate::{Answered, Env, Fate, Flight, Input, Purpose, Refused, Stage};
 
@@ -48,30 +48,36 @@ fn meter(state: &mut AgentState, used: Usage, running: bool, env: &Env<'_, Agent
 
 fn adapter(state: &mut AgentState, seq: u32, answer: Answered, env: &Env<'_, Agent>) {
     let service = &mut state.own.service;
-    let Some(asked) = service.asked.filter(|asked| asked.seq == seq) else { return };
-    let actual = match answer {
-        Answered::Did(actual) => actual,
-        Answered::Refused | Answered::GaveUp => {
-            state.own.refused = answer == Answered::Refused;
-            return given_up(state, asked.target, env);
-        }
+    let is_lost = service.actual == Actual::Lost;
+    let asked = service.asked.filter(|asked| asked.seq == seq);
+    let actual = match (answer, asked) {
+        // However late it comes, what was lost is found: only a later start could bring it back, which is answered too.
+        (Answered::Did(Actual::Absent), _) if is_lost => Actual::Absent,
+        (Answered::Did(actual), Some(_)) => actual,
+        // It is asked once in a minute, however fast it answers.
+        (_, Some(Asked { target: Target::Absent, .. })) if is_lost => return,
+        (_, Some(asked)) => return given_up(state, asked.target, answer == Answered::Refused, env),
+        (_, None) => return,
     };
     if service.actual != actual {
-        (service.actual, service.since) = (actual, env.uptime);
+        // A service that is found to be absent was given up before: the channel's money has not waited for it.
+        let since = if is_lost && actual == Actual::Absent { service.since } else { env.uptime };
+        (service.actual, service.since) = (actual, since);
     }
     service.instance = env.instance;
-    if actual.is(asked.target) {
-        service.asked = None; // else the runner goes on, within the time that it has
-    }
+    // Else the runner goes on, within the time that it has.
+    service.asked = service.asked.filter(|asked| !actual.is(asked.target));
 }
 
 /// The adapter did not do what it was asked for. A service that cannot be suspended is stopped, and one that cannot be stopped
-/// counts as ended; to prepare it or to run it is tried again.
-fn given_up(state: &mut AgentState, target: Target, env: &Env<'_, Agent>) {
+/// is lost; to prepare it or to run it is tried again.
+fn given_up(state: &mut AgentState, target: Target, refused: bool, env: &Env<'_, Agent>) {
+    state.own.refused = refused;
     let service = &mut state.own.service;
     service.asked = None;
-    let may_serve = matches!(service.actual(env.instance), Actual::Running | Actual::Unknown);
+    let may_serve = !matches!(service.actual(env.instance), Actual::Absent | Actual::Suspended);
     match target {
+        Target::Absent if service.actual == Actual::Lost => {}
         Target::Absent => (service.actual, service.since) = (Actual::Lost, env.uptime),
         Target::Suspended if may_serve => end(state, AgentEnd::AdapterStuck, env),
         Target::Suspended | Target::Running => state.own.stuck.run(true, env.uptime),
@@ -168,7 +174,7 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
 pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
     let asked = state.own.service.asked;
     if let Some(asked) = asked.filter(|asked| asked.until <= env.uptime) {
-        given_up(state, asked.target, env);
+        given_up(state, asked.target, false, env);
     }
     service::patience(state, env);
     if let Some(why) = service::over(state, env) {

@@ -2,7 +2,7 @@
 
 use super::difference::{Replacement, blocked, replacement};
 use super::wants::{self, Want};
-use super::{Agent, AgentState, service};
+use super::{Actual, Agent, AgentState, service};
 use crate::{Env, Owner, Stage};
 
 /// All that can move the state on; empty when it is final. Where time went by since the last decision, so that another one has
@@ -28,6 +28,9 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
     owners.extend(own.service.asked.map(|asked| Owner::Adapter { seq: asked.seq, until: asked.until }));
     if own.service.asked.is_none() && !own.service.actual(env.instance).is(own.service.target) {
         owners.push(Owner::Time(env.uptime));
+    }
+    if own.service.actual == Actual::Lost {
+        owners.push(Owner::User { reminder: wants::reminder(env) });
     }
     owners.extend(service::owners(state, env, wants::reminder(env)));
     owners.sort();

@@ -110,7 +110,8 @@ pub enum Actual {
     Suspended,
     /// Served.
     Running,
-    /// The adapter did not stop it in time: it counts as ended, and may go on.
+    /// The adapter did not stop it in time. For the channel's money it counts as ended; it may go on, so the adapter is asked again
+    /// until it has stopped it.
     Lost,
 }
 
@@ -119,7 +120,7 @@ impl Actual {
     pub const fn is(self, target: Target) -> bool {
         matches!(
             (self, target),
-            (Self::Absent | Self::Lost, Target::Absent)
+            (Self::Absent, Target::Absent)
                 | (Self::Suspended, Target::Suspended)
                 | (Self::Running, Target::Running)
         )

@@ -88,10 +88,57 @@ fn an_adapter_that_does_not_stop_the_service_keeps_no_money_waiting() {
         let mut run = Run::open(100).paid(60);
         run.give(&Input::Order(AgentOrder::End));
         let effects = if gives_up { run.adapter(Answered::GaveUp) } else { run.after(60) };
-        assert_eq!((effects.as_str(), run.state.own.service.actual), ("", Actual::Lost));
+        assert_eq!((effects.as_str(), run.state.own.service.actual), ("drive 2", Actual::Lost));
         assert!(run.notices.contains(&AgentNotice::ServiceLost), "{:?}", run.notices);
-        assert_eq!(run.after(10), "submit 2 close 60");
+        assert_eq!(run.after(10), "submit 3 close 60");
     }
+}
+
+/// A closed channel whose service was asked to stop, under number 1.
+fn closed_and_stopping() -> Run {
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.chain(closed(100, 60)), "drive 1");
+    run
+}
+
+#[test]
+fn a_service_that_is_lost_is_asked_to_stop_each_minute_until_it_has() {
+    for answer in [Answered::Refused, Answered::GaveUp] {
+        let mut run = closed_and_stopping();
+        assert_eq!(run.adapter(answer), "drive 2", "{answer:?}");
+        // However fast the adapter answers, it is asked once in a minute, and shown once.
+        assert_eq!(run.adapter(answer), "", "{answer:?}");
+        assert_eq!(run.owners(), "adapter 2 until 1060 s, user, reminder 86400 s");
+        assert_eq!(run.after(59), "");
+        assert_eq!(run.after(1), "drive 3");
+        assert_eq!((run.state.own.service.actual, run.notices.len()), (Actual::Lost, 0));
+        // A new life of the adapter is asked the same.
+        run.instance += 1;
+        assert_eq!(run.give(&Input::Look), "");
+        assert_eq!(run.done(), "");
+        assert_eq!(run.state.own.service.actual, Actual::Absent);
+        assert_eq!(run.owners(), "nobody");
+    }
+}
+
+#[test]
+fn a_late_answer_heals_a_service_that_is_lost() {
+    let did = |seq, actual| Input::Adapter { seq, answer: Answered::Did(actual) };
+    let mut run = closed_and_stopping();
+    run.after(60);
+    run.after(60);
+    // Anything else that an earlier request did is ignored.
+    assert_eq!(run.give(&did(1, Actual::Suspended)), "");
+    assert_eq!(run.state.own.service.actual, Actual::Lost);
+    assert_eq!(run.give(&did(1, Actual::Absent)), "");
+    assert_eq!(run.owners(), "nobody");
+    // The wait for the last voucher does not begin again by that.
+    let mut run = Run::open(100).paid(60);
+    run.give(&Input::Order(AgentOrder::End));
+    run.after(60);
+    assert_eq!(run.after(9), "");
+    assert_eq!(run.give(&did(1, Actual::Absent)), "");
+    assert_eq!(run.after(1), "submit 3 close 60");
 }
 
 // --- The faults of the inventory, by number.
