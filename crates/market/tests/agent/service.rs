@@ -1,5 +1,7 @@
 //! Service: when it runs, and when patience ends.
 
+use std::time::Duration;
+
 use privatix_billing::{Billing, Measure, Unit};
 use privatix_channel::Usage;
 use privatix_market::{Actual, AgentEnd, AgentOrder, AgentOwn, Answered, Input, Target, Why};
@@ -118,6 +120,17 @@ fn fault_32_a_deposit_that_is_used_waits_for_a_top_up() {
     unseen.give(&Input::Look);
     assert_eq!(unseen.after(HOUR), "");
     assert_eq!(unseen.state.own.ending, None);
+    assert_eq!(run.after(1), "drive 2");
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::DepositSpent);
+}
+
+#[test]
+fn a_suspension_that_waits_for_a_top_up_is_not_one_of_too_long() {
+    let mut run = Run::open(100).paid(100).terms(|terms| terms.max_suspend = Duration::from_mins(5));
+    run.used(100);
+    run.done();
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::DepositSpent)));
+    assert_eq!(run.after(599), "");
     assert_eq!(run.after(1), "drive 2");
     assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::DepositSpent);
 }

@@ -247,6 +247,21 @@ fn patience_stands_still_while_the_chain_is_not_seen() {
 }
 
 #[test]
+fn patience_stands_still_while_the_channel_is_not_open() {
+    for other in [closing(100, 0, 1_000), privatix_channel::OnChain::default()] {
+        let mut run = Run::open(100).ended(AgentEnd::SuspendedTooLong).at(100);
+        run.policy.vanish_after = hours(1_000);
+        run.policy.free_at_once = false;
+        run.give(&Input::Look);
+        run.chain(other);
+        run.after(48 * HOUR);
+        assert_eq!(run.chain(open(100, 0)), "collect 2 close 0", "{other:?}");
+        assert_eq!(run.after(24 * HOUR - 61), "");
+        assert_eq!(run.after(1), "submit 2 close 0");
+    }
+}
+
+#[test]
 fn fault_10_dust_is_not_closed_alone_before_its_delay() {
     let mut run = Run::open(100).paid(1).ended(AgentEnd::Inactive);
     run.policy.min_gain = a(10);
