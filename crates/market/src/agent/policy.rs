@@ -21,7 +21,8 @@ pub struct AgentPolicy {
     /// The least gain, in base units, for which one transaction is sent alone. What is worth less waits for a batch.
     pub min_gain: Amount,
     /// The least amount, in base units, for which a close request is answered. What is claimed below it is left to the client.
-    pub dispute_min: Amount,
+    /// `None`: the price of one unit of the service.
+    pub dispute_min: Option<Amount>,
     /// How long a gain below [`min_gain`](Self::min_gain) waits, at most.
     pub max_delay: Duration,
     /// After how long an ended channel with nothing to gain is closed alone, which frees its place and stake. `None`: only in a
@@ -61,7 +62,7 @@ impl Default for AgentPolicy {
             start_within: Duration::from_mins(10),
             outage: Duration::from_hours(24),
             min_gain: Amount::new(1),
-            dispute_min: Amount::new(1),
+            dispute_min: None,
             // Both are below the hour after which a client asks for the close itself, so that an honest pair needs no challenge.
             max_delay: Duration::from_mins(30),
             free_after: Some(Duration::from_mins(30)),

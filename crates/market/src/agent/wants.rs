@@ -114,7 +114,9 @@ pub(super) fn worth_it(gain: Amount, env: &Env<'_, Agent>) -> Worth {
 /// Whether a close request is to be answered: what is claimable would be lost at its challenge's end.
 pub(super) fn is_disputed(state: &AgentState, policy: &AgentPolicy) -> bool {
     let claimable = state.book.claimable(&state.chain);
-    let is_worth = !claimable.is_zero() && claimable >= policy.dispute_min;
+    // Without terms no unit has a price: then anything is worth it.
+    let unit = || state.terms.as_ref().map_or(Amount::ZERO, |terms| terms.unit_price());
+    let is_worth = !claimable.is_zero() && claimable >= policy.dispute_min.unwrap_or_else(unit);
     state.chain.challenge_ends_at().is_some() && is_worth && !state.own.abandoned
 }
 

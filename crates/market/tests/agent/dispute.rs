@@ -36,6 +36,38 @@ fn a_close_request_is_answered_as_far_as_it_pays() {
             "submit 1 close 60 urgent before 1000",
             "transaction 1",
         ),
+        (
+            "less than a unit's price less admitted",
+            ended(60).terms(|terms| terms.unit_price = a(41)),
+            20,
+            "collect 1 close 60",
+            "chain time 4600",
+        ),
+        (
+            "a unit's price less admitted",
+            ended(60).terms(|terms| terms.unit_price = a(40)),
+            20,
+            "submit 1 close 60 urgent before 1000",
+            "transaction 1",
+        ),
+        (
+            "less than a unit's price less admitted, the terms are lost",
+            {
+                let mut run = ended(60);
+                run.state.terms = None;
+                run
+            },
+            59,
+            "submit 1 close 60 urgent before 1000",
+            "transaction 1",
+        ),
+        (
+            "less than a unit's price less admitted, but the policy wants less",
+            ended(60).terms(|terms| terms.unit_price = a(41)).policy(|p| p.dispute_min = Some(a(40))),
+            20,
+            "submit 1 close 60 urgent before 1000",
+            "transaction 1",
+        ),
         ("all admitted", ended(60), 60, "collect 1 close 60", "chain time 4600"),
         (
             "all admitted, left to the client",
@@ -193,7 +225,7 @@ fn fault_6_the_answer_to_a_close_request_cannot_be_cancelled_only_abandoned() {
 #[test]
 fn a_claim_that_is_not_worth_an_answer_is_conceded_by_name() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
-    run.policy.dispute_min = a(10);
+    run.policy.dispute_min = Some(a(10));
     assert_eq!(run.chain(closing(100, 51, 1_000)), "collect 1 close 60");
     assert_eq!(run.notices, [AgentNotice::Conceded { claimable: a(9) }]);
     assert_eq!(run.give(&voucher(61)), "keep 61, submit 1 close 61 urgent before 1000, kept, paid 60");
