@@ -6,7 +6,7 @@ use privatix_channel::{Phase, Usage};
 
 use super::{
     Actual, Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Asked, Ending, Obstacle,
-    Reply, Target, payment, service,
+    Reply, Target, Why, payment, service,
 };
 use crate::{Answered, Env, Fate, Flight, Input, Purpose, Refused, Stage};
 
@@ -79,6 +79,13 @@ fn given_up(state: &mut AgentState, target: Target, refused: bool, env: &Env<'_,
     match target {
         Target::Absent if service.actual == Actual::Lost => {}
         Target::Absent => (service.actual, service.since) = (Actual::Lost, env.uptime),
+        // An adapter that is away while nothing is seen of the chain is nobody's fault. What it did is not known.
+        Target::Suspended if may_serve && !refused && service.why.is_some_and(Why::is_of_the_view) => {
+            if service.actual != Actual::Lost {
+                (service.actual, service.since) = (Actual::Unknown, env.uptime);
+            }
+            state.own.unanswered = true;
+        }
         Target::Suspended if may_serve => end(state, AgentEnd::AdapterStuck, env),
         Target::Suspended | Target::Running => state.own.stuck.run(true, env.uptime),
     }
@@ -176,6 +183,8 @@ pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
     if let Some(asked) = asked.filter(|asked| asked.until <= env.uptime) {
         given_up(state, asked.target, false, env);
     }
+    let sees = env.chain.fresh && env.chain.explained;
+    state.own.unanswered &= !(sees && state.chain.phase() == Phase::Open);
     service::patience(state, env);
     if let Some(why) = service::over(state, env) {
         end(state, why, env);

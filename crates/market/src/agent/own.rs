@@ -32,6 +32,9 @@ pub struct AgentOwn {
     pub stuck: Stopwatch,
     /// Whether the adapter answered last that it refuses this channel.
     pub refused: bool,
+    /// Whether the adapter did not answer when the service was to be suspended because of this side's view of the chain. The service
+    /// is stopped without an end then, and prepared afresh once the view is good again.
+    pub unanswered: bool,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ending>,
     /// For how long the channel has been ended and open, counted while the chain is seen.

@@ -14,8 +14,9 @@ use crate::{Env, Owner, Stopwatch, Uptime};
 pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Option<Why>) {
     let own = &state.own;
     let (absent, suspended) = (|why| (Target::Absent, Some(why)), |why| (Target::Suspended, Some(why)));
-    // What the adapter never heard of is not made known to it only to be suspended.
-    let at_most_suspended = |why| if own.ready.is_some() { suspended(why) } else { absent(why) };
+    // What the adapter never heard of, or had to stop, is not made known to it only to be suspended.
+    let is_known = own.ready.is_some() && !own.unanswered;
+    let at_most_suspended = |why| if is_known { suspended(why) } else { absent(why) };
     match state.chain.phase() {
         Phase::Closed { .. } => return absent(Why::NotOpen),
         _ if own.ending.is_some() => return absent(Why::Ended),

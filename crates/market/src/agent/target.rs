@@ -96,6 +96,11 @@ impl Why {
     pub const fn is_clients(self) -> bool {
         matches!(self, Self::Unpaid | Self::DepositReached | Self::MaxUnitsReached)
     }
+
+    /// Whether this side's view of the chain is the reason.
+    pub const fn is_of_the_view(self) -> bool {
+        matches!(self, Self::StaleView | Self::Unexplained)
+    }
 }
 
 /// What a service does, as its adapter says.

@@ -167,7 +167,7 @@ impl World {
                 self.give(&Input::Look);
             }
             13 => {
-                self.run.fresh = value.is_multiple_of(2);
+                (self.run.fresh, self.run.explained) = (value.is_multiple_of(2), !value.is_multiple_of(5));
                 self.give(&Input::Look);
             }
             14 => {
@@ -211,7 +211,7 @@ impl World {
 
     /// No more faults: the adapter answers, transactions are mined, time goes by. The number of steps until the state is final.
     fn quiet(&mut self) -> usize {
-        self.run.fresh = true;
+        (self.run.fresh, self.run.explained) = (true, true);
         self.run.kept_open = None;
         self.run.gas.affords_new = true;
         self.give(&Input::Used { used: Usage::ZERO, running: false });

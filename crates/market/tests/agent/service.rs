@@ -80,6 +80,62 @@ fn fault_21_a_suspension_that_fails_ends_the_service_in_a_minute() {
 }
 
 #[test]
+fn a_suspension_because_of_our_view_ends_nothing_when_the_adapter_is_away() {
+    let not_seen: [(fn(&mut Run), Why); 2] =
+        [(|run| run.fresh = false, Why::StaleView), (|run| run.explained = false, Why::Unexplained)];
+    for (change, why) in not_seen {
+        for answer in [Some(Answered::GaveUp), None] {
+            let mut run = Run::open(100);
+            change(&mut run);
+            assert_eq!(run.give(&Input::Look), "drive 1");
+            assert_eq!(run.target(), (Target::Suspended, Some(why)));
+            let effects = answer.map_or_else(|| run.clone().after(60), |answer| run.clone().adapter(answer));
+            assert_eq!(effects, "drive 2", "to stop it");
+            run.uptime += 60;
+            run.give(&Input::Look);
+            assert_eq!((run.target(), run.state.own.ending), ((Target::Absent, Some(why)), None));
+            // Whether it is stopped or lost: once the reason is over, it is served afresh.
+            let mut lost = run.clone();
+            lost.adapter(Answered::GaveUp);
+            assert_eq!(lost.state.own.service.actual, Actual::Lost);
+            run.done();
+            for mut run in [run, lost] {
+                assert_eq!(
+                    run.after(HOUR),
+                    if run.state.own.service.asked.is_some() { "drive 4" } else { "" }
+                );
+                let seq = run.state.own.seq;
+                (run.fresh, run.explained) = (true, true);
+                assert_eq!(run.give(&Input::Look), format!("drive {}", seq + 1));
+                assert_eq!(run.target(), (Target::Running, None));
+                assert_eq!(run.done(), "");
+                // The next time it is suspended first again.
+                change(&mut run);
+                run.give(&Input::Look);
+                assert_eq!(run.target(), (Target::Suspended, Some(why)));
+            }
+            // An adapter that answers no is at fault.
+            let mut refused = Run::open(100);
+            change(&mut refused);
+            refused.give(&Input::Look);
+            refused.adapter(Answered::Refused);
+            assert_eq!(refused.state.own.ending.unwrap().why, AgentEnd::AdapterStuck);
+        }
+    }
+}
+
+#[test]
+fn a_service_that_was_stopped_for_our_view_is_not_prepared_for_a_close_request() {
+    let mut run = Run::open(100);
+    run.fresh = false;
+    run.give(&Input::Look);
+    run.adapter(Answered::GaveUp);
+    assert_eq!(run.done(), "");
+    assert_eq!(run.chain(crate::support::closing(100, 0, 1_000)), "collect 3 close 0");
+    assert_eq!(run.target(), (Target::Absent, Some(Why::Closing)));
+}
+
+#[test]
 fn fault_28_pause_resume_pause_ends_paused() {
     let mut run = Run::open(100);
     assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 1");
