@@ -17,6 +17,9 @@ pub struct Env<'a, P: Party> {
     /// Until when the channel must not be closed, because the database came back from a backup and vouchers may be missing.
     /// `None` otherwise, and once a voucher came that is newer than the backup.
     pub kept_open: Option<Uptime>,
+    /// Whether the best voucher is stored, but cannot be read. [`Book::best`](crate::Book::best) does not count it then, and the
+    /// channel must not be closed: that would be final, without it.
+    pub damaged_voucher: bool,
     /// The life of the service adapter: another number after each of its starts.
     pub instance: u64,
     /// What the operator set.
@@ -31,6 +34,7 @@ impl<'a, P: Party> Env<'a, P> {
             chain: ChainView::default(),
             gas: Gas::default(),
             kept_open: None,
+            damaged_voucher: false,
             instance: 0,
             policy,
         }

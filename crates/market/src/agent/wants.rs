@@ -47,12 +47,12 @@ fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimab
     let is_late = env.chain.now.is_some_and(|now| now >= late);
     let challenge = (!is_late).then_some(Challenge { ends_at, period: env.chain.challenge });
     let claims = is_disputed(state, env.policy);
-    if let Some(until) = env.kept_open {
+    if let Some(owner) = kept_open(state, env) {
         let settle = AgentPurpose::Settle { cumulative: best };
         return if claims {
             Want::Now(settle, bid(settle, challenge, claimable, env))
         } else {
-            Want::Wait(Owner::Time(until))
+            Want::Wait(owner)
         };
     }
     if claims {
@@ -74,8 +74,8 @@ fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimab
 fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want {
     let (own, policy) = (&state.own, env.policy);
     let Some(ending) = own.ending else { return Want::Nothing };
-    if let Some(until) = env.kept_open {
-        return Want::Wait(Owner::Time(until));
+    if let Some(owner) = kept_open(state, env) {
+        return Want::Wait(owner);
     }
     let by_order = ending.why == AgentEnd::CloseByOrder;
     let ordered = by_order.then_some(ending.since);
@@ -103,6 +103,14 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     // It stands still while the chain is not seen.
     let stands = Owner::Chain { reminder: reminder(env) };
     Want::Collect(close, own.ended.reaches(patience).map_or(stands, Owner::Time))
+}
+
+/// Who ends the time in which the channel must not be closed, because a better voucher exists or may exist. The operator gives a
+/// damaged one up by [`Abandon`](super::AgentOrder::Abandon); a better one makes it worthless.
+fn kept_open(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner> {
+    let is_damaged = env.damaged_voucher && !state.own.abandoned;
+    let damaged = is_damaged.then(|| Owner::User { reminder: reminder(env) });
+    env.kept_open.map(Owner::Time).or(damaged)
 }
 
 /// Whether a gain is worth a transaction of its own, by the policy and by the price of gas. Outside of a dispute only

@@ -185,6 +185,10 @@ impl World {
             20 => self.give(&Input::Order(AgentOrder::Resume)),
             21 => self.run.gas.affords_new = value.is_multiple_of(2),
             22 => self.adapter(Answered::Refused),
+            24 => {
+                self.run.damaged = value.is_multiple_of(2);
+                self.give(&Input::Look);
+            }
             23 => {
                 self.run.gas.rate =
                     value.is_multiple_of(2).then_some(Rate { wei_per_token: value.into(), decimals: 0 });
@@ -212,7 +216,7 @@ impl World {
     /// No more faults: the adapter answers, transactions are mined, time goes by. The number of steps until the state is final.
     fn quiet(&mut self) -> usize {
         (self.run.fresh, self.run.explained) = (true, true);
-        self.run.kept_open = None;
+        (self.run.kept_open, self.run.damaged) = (None, false);
         self.run.gas.affords_new = true;
         self.give(&Input::Used { used: Usage::ZERO, running: false });
         self.give(&Input::Order(AgentOrder::Resume));
@@ -282,7 +286,7 @@ proptest! {
     fn every_state_has_an_owner_that_leads_on_and_the_channel_becomes_final(
         is_served: bool,
         is_timed: bool,
-        steps in prop::collection::vec((0..24_u8, 0..120_u64), 0..60),
+        steps in prop::collection::vec((0..25_u8, 0..120_u64), 0..60),
     ) {
         let mut world = World::new(is_served, is_timed);
         for (kind, value) in steps {

@@ -85,6 +85,8 @@ pub(crate) struct Run {
     pub(crate) explained: bool,
     /// Until which second of uptime the channel must not be closed.
     pub(crate) kept_open: Option<u64>,
+    /// Whether the best voucher cannot be read.
+    pub(crate) damaged: bool,
     pub(crate) gas: Gas,
     pub(crate) instance: u64,
     /// What was shown by the last decision.
@@ -116,6 +118,7 @@ impl Run {
             fresh: true,
             explained: true,
             kept_open: None,
+            damaged: false,
             gas: priced(),
             instance: 0,
             notices: Vec::new(),
@@ -173,6 +176,7 @@ impl Run {
         (env.chain.fresh, env.chain.explained) = (self.fresh, self.explained);
         env.chain.challenge = Period::new(1_000);
         env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
+        env.damaged_voucher = self.damaged;
         env.gas = self.gas;
         env.instance = self.instance;
         env
