@@ -29,6 +29,7 @@ pub(super) fn apply(
         Input::Peer(AgentMessage::Voucher(voucher)) => {
             return payment::voucher(state, *voucher, env).map(Some);
         }
+        Input::Peer(AgentMessage::Access) => return Ok(Some(payment::access(state, env))),
     }
     Ok(None)
 }

@@ -26,8 +26,12 @@ pub struct AgentOwn {
     pub suspended: Stopwatch,
     /// For how long the deposit has been used and paid.
     pub spent: Stopwatch,
-    /// For how long the service has been ready, and neither used nor paid for.
+    /// Whether the client has received access to the service.
+    pub handed_out: bool,
+    /// For how long the client has had access to a service that is ready, and neither used nor paid for.
     pub unused: Stopwatch,
+    /// For how long the terms of an open channel have not been known, counted while the chain is seen.
+    pub no_terms: Stopwatch,
     /// For how long the adapter has not done what was wanted.
     pub stuck: Stopwatch,
     /// Whether the adapter answered last that it refuses this channel.
@@ -140,6 +144,8 @@ pub enum Unserved {
     NoSigner,
     /// Its network fee is above what the operator accepts.
     Fee,
+    /// The terms of its offering did not become known here in time.
+    NoTerms,
 }
 
 /// Why the next close waits. Both count for less while a close request is to be answered.

@@ -1,8 +1,8 @@
-//! Vouchers: which are kept, and what is acknowledged.
+//! What a client sends: which vouchers are kept, what is acknowledged, and who receives access.
 
 use privatix_channel::{Amount, Phase};
 
-use super::{Agent, AgentState};
+use super::{Agent, AgentEnd, AgentState, Target, Why, service};
 use crate::{Env, Refused, Verified};
 
 /// What a client sends.
@@ -11,9 +11,11 @@ use crate::{Env, Refused, Verified};
 pub enum AgentMessage {
     /// A payment.
     Voucher(Verified),
+    /// The client, proven by its signature, asks for access to the service.
+    Access,
 }
 
-/// The answer to a voucher. No amount in it is above what is safe: see [`Book::safe`](crate::Book::safe).
+/// The answer to a message. No amount in it is above what is safe: see [`Book::safe`](crate::Book::safe).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
@@ -38,7 +40,13 @@ pub enum Reply {
     NoSigner,
     /// It is not taken now.
     NotNow(NotNow),
-    /// The channel takes no vouchers.
+    /// Here is the access that the adapter gave.
+    Access,
+    /// There is no access yet: the service is not ready, for this reason.
+    NotReady(Why),
+    /// There is no access any more, or never will be.
+    Ended(AgentEnd),
+    /// The channel takes no vouchers, and has no access.
     NotOpen {
         /// Whether it has closed, or has not opened yet.
         closed: bool,
@@ -53,6 +61,28 @@ pub enum NotNow {
     StaleView,
     /// The contract holds something that the channel's events do not explain.
     Unexplained,
+}
+
+/// Hands out access once the service is ready, whether it runs or not.
+pub(super) fn access(state: &mut AgentState, env: &Env<'_, Agent>) -> Reply {
+    match state.chain.phase() {
+        Phase::Unopened => return Reply::NotOpen { closed: false },
+        Phase::Closed { .. } => return Reply::NotOpen { closed: true },
+        Phase::Open | Phase::Closing { .. } => {}
+    }
+    let ends = state.own.ending.map(|ending| ending.why);
+    if let Some(why) = ends.or_else(|| service::over(state, env)) {
+        return Reply::Ended(why);
+    }
+    match (state.own.ready, service::wanted(state, env)) {
+        // What is prepared already may still be unknown here for a moment.
+        (None, (_, why)) => Reply::NotReady(why.unwrap_or(Why::Opening)),
+        (Some(_), (Target::Absent, Some(why))) => Reply::NotReady(why),
+        (Some(_), _) => {
+            state.own.handed_out = true;
+            Reply::Access
+        }
+    }
 }
 
 /// Takes a voucher into the book as far as it counts, and gives the answer.

@@ -10,7 +10,8 @@ use privatix_channel::{Amount, Fee, Period};
 pub struct AgentPolicy {
     /// The highest network fee with which a channel is served.
     pub accept_fee: Fee,
-    /// How long a client has to use or pay for a service that is ready. `None`: for as long as the terms allow inactivity.
+    /// How long a client that has access has to use or pay for a service that is ready, and how long terms that are not known are
+    /// waited for. `None`: for as long as the terms allow inactivity, and an hour.
     pub first_use_within: Option<Duration>,
     /// For how long a channel whose deposit is used and paid waits for a top-up.
     pub top_up_grace: Duration,

@@ -10,6 +10,9 @@ use privatix_channel::{Phase, ServiceStatus, Usage};
 use super::{Actual, Agent, AgentEnd, AgentState, Target, Unserved, Why};
 use crate::{Env, Owner, Stopwatch, Uptime};
 
+/// How long terms that are not known are waited for, unless the policy limits the time for the first use.
+const NO_TERMS: Duration = Duration::from_hours(1);
+
 /// The target, and why it is not to run.
 pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Option<Why>) {
     let own = &state.own;
@@ -87,7 +90,8 @@ pub(super) fn bound(state: &AgentState) -> Option<Usage> {
 /// | stopwatch | runs while |
 /// | --- | --- |
 /// | `unopened` | not open on chain, view fresh |
-/// | `unused` | the service is as wanted, neither used nor paid for, view fresh, not held |
+/// | `no_terms` | open, the terms are not known, view fresh |
+/// | `unused` | access was handed out, the service is as wanted, neither used nor paid for, view fresh, not held |
 /// | `idle` | the service is as wanted and was ready, no timed session runs, view fresh, not held |
 /// | `suspended` | suspended because of the client, view fresh, not held |
 /// | `spent` | the deposit is used and paid, view fresh |
@@ -114,7 +118,9 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
         watch.run(holds && runs, now);
     };
     run(&mut own.unopened, phase == Phase::Unopened, env.chain.fresh);
-    run(&mut own.unused, is_new, counts && is_as_wanted);
+    let has_no_terms = state.terms.is_none() && phase == Phase::Open && own.ending.is_none();
+    run(&mut own.no_terms, has_no_terms, env.chain.fresh);
+    run(&mut own.unused, is_new && own.handed_out, counts && is_as_wanted);
     run(&mut own.idle, is_served && !is_timed, counts && is_as_wanted);
     let is_clients = why.is_some_and(Why::is_clients);
     run(&mut own.suspended, !(is_served && target == Target::Running), counts && is_clients);
@@ -137,6 +143,8 @@ fn limits(state: &AgentState, env: &Env<'_, Agent>) -> Vec<(Stopwatch, Duration,
     let mut limits = vec![(own.unopened, policy.vanish_after, AgentEnd::Vanished)];
     let stuck = if own.refused { policy.start_within } else { policy.outage };
     limits.push((own.stuck, stuck, AgentEnd::AdapterStuck));
+    let no_terms = policy.first_use_within.unwrap_or(NO_TERMS);
+    limits.push((own.no_terms, no_terms, AgentEnd::NotServed(Unserved::NoTerms)));
     if let Some(terms) = &state.terms {
         let first_use = policy.first_use_within.unwrap_or(terms.max_inactive());
         limits.push((own.unused, first_use, AgentEnd::NeverUsed));

@@ -6,7 +6,7 @@ use privatix_channel::{ChainTime, CloseRequest, Closure, Ending as End, LogPosit
 use privatix_market::*;
 use proptest::prelude::*;
 
-use crate::support::{Run, a, block, voucher};
+use crate::support::{ACCESS, Run, a, block, voucher};
 
 /// A transaction of the agent, as the chain and the transactor have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +185,7 @@ impl World {
             20 => self.give(&Input::Order(AgentOrder::Resume)),
             21 => self.run.gas.affords_new = value.is_multiple_of(2),
             22 => self.adapter(Answered::Refused),
+            25 => self.give(&ACCESS),
             24 => {
                 self.run.damaged = value.is_multiple_of(2);
                 self.give(&Input::Look);
@@ -286,7 +287,7 @@ proptest! {
     fn every_state_has_an_owner_that_leads_on_and_the_channel_becomes_final(
         is_served: bool,
         is_timed: bool,
-        steps in prop::collection::vec((0..25_u8, 0..120_u64), 0..60),
+        steps in prop::collection::vec((0..26_u8, 0..120_u64), 0..60),
     ) {
         let mut world = World::new(is_served, is_timed);
         for (kind, value) in steps {

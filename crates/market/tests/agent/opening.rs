@@ -7,7 +7,7 @@ use alloy::primitives::Address;
 use privatix_channel::Fee;
 use privatix_market::{Actual, AgentEnd, AgentNotice, Answered, Input, Target, Unserved, Why};
 
-use crate::support::{HOUR, Run, hours, terms, voucher};
+use crate::support::{ACCESS, HOUR, Run, closed, closing, hours, terms, voucher};
 
 /// State, effects, target and why, owners.
 #[test]
@@ -33,7 +33,7 @@ fn a_channel_is_prepared_once_nothing_is_in_the_way() {
             "",
             absent,
             Why::NoTerms,
-            "user, reminder 86400 s",
+            "time 4600 s, user, reminder 86400 s",
         ),
         ("stale view", but(|run| run.fresh = false), "", absent, Why::StaleView, "chain, reminder 86400 s"),
         (
@@ -79,6 +79,72 @@ fn terms_that_become_known_later_are_enough() {
 }
 
 #[test]
+fn terms_that_do_not_become_known_free_the_channels_place() {
+    for (first_use_within, limit) in [(None, HOUR), (Some(hours(2)), 2 * HOUR)] {
+        let mut run = Run::opening(100);
+        run.state.terms = None;
+        run.policy.first_use_within = first_use_within;
+        run.give(&Input::Look);
+        // It is counted while the chain is seen.
+        run.fresh = false;
+        run.give(&Input::Look);
+        assert_eq!(run.after(10 * HOUR), "");
+        run.fresh = true;
+        run.give(&Input::Look);
+        assert_eq!(run.after(limit - 1), "");
+        assert_eq!(run.after(1), "collect 1 close 0");
+        assert_eq!(run.notices, [AgentNotice::Ends(AgentEnd::NotServed(Unserved::NoTerms))]);
+    }
+}
+
+/// State, the answer to a client that asks for access.
+#[test]
+fn access_is_handed_out_once_the_service_is_ready_and_refused_by_name() {
+    let opening = |change: fn(&mut Run)| {
+        let mut run = Run::opening(100);
+        change(&mut run);
+        run
+    };
+    let ready = |change: fn(&mut Run)| {
+        let mut run = Run::open(100);
+        change(&mut run);
+        run
+    };
+    let rows = [
+        ("ready", ready(|_| {}), "Access"),
+        ("ready, held", ready(|run| run.state.own.held = true), "Access"),
+        ("ready, stale view", ready(|run| run.fresh = false), "Access"),
+        ("ready, closing", ready(|run| run.state.chain = closing(100, 0, 900)), "Access"),
+        (
+            "stopped because of the view",
+            ready(|run| (run.fresh, run.state.own.unanswered) = (false, true)),
+            "NotReady(StaleView)",
+        ),
+        ("being prepared", opening(|_| {}), "NotReady(Opening)"),
+        ("terms not known", opening(|run| run.state.terms = None), "NotReady(NoTerms)"),
+        ("no gas for its close", opening(|run| run.gas.affords_new = false), "NotReady(NoGas)"),
+        ("stale view", opening(|run| run.fresh = false), "NotReady(StaleView)"),
+        (
+            "no signer",
+            opening(|run| run.state.descriptor.signer = Address::ZERO),
+            "Ended(NotServed(NoSigner))",
+        ),
+        ("ended", Run::open(100).ended(AgentEnd::Inactive), "Ended(Inactive)"),
+        ("closed", ready(|run| run.state.chain = closed(100, 0)), "NotOpen { closed: true }"),
+        (
+            "undone",
+            ready(|run| run.state.chain = privatix_channel::OnChain::default()),
+            "NotOpen { closed: false }",
+        ),
+    ];
+    for (name, mut run, answer) in rows {
+        let given = run.give(&ACCESS);
+        assert_eq!(given.split(", ").last(), Some(answer), "{name}: {given}");
+        assert_eq!(run.state.own.handed_out, answer == "Access", "{name}");
+    }
+}
+
+#[test]
 fn fault_8_a_channel_that_is_refused_frees_its_place() {
     let mut no_signer = Run::opening(100);
     no_signer.state.descriptor.signer = Address::ZERO;
@@ -116,8 +182,12 @@ fn a_channel_that_nobody_uses_or_pays_ends_after_the_time_for_the_first_use() {
     run.give(&Input::Look);
     run.done();
     run.done();
+    // Who has no access cannot use it.
+    assert_eq!(run.after(HOUR), "");
+    assert_eq!(run.give(&ACCESS), "Access");
+    assert_eq!(run.after(HOUR - 1), "");
     let (mut used, mut paid) = (run.clone(), run.clone());
-    assert_eq!(run.after(HOUR), "drive 3");
+    assert_eq!(run.after(1), "drive 3");
     assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::NeverUsed);
     used.used(1);
     paid.give(&voucher(1));

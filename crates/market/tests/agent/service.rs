@@ -282,7 +282,7 @@ fn fault_43_lost_terms_suspend_and_cash_no_less() {
     let mut run = Run::open(100).paid(60);
     run.state.terms = None;
     assert_eq!(run.give(&Input::Look), "drive 1");
-    assert_eq!(run.owners(), "adapter 1 until 1060 s, user, reminder 86400 s");
+    assert_eq!(run.owners(), "time 4600 s, adapter 1 until 1060 s, user, reminder 86400 s");
     assert_eq!(run.give(&voucher(70)), "keep 70, paid 70");
     run.give(&Input::Order(AgentOrder::Close));
     assert_eq!(run.after(10), "submit 3 close 70");

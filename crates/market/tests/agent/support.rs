@@ -53,6 +53,9 @@ pub(crate) fn voucher(cumulative: u128) -> Input<Agent> {
     Input::Peer(AgentMessage::Voucher(Verified::check(&Signed, &(id(), cumulative)).unwrap()))
 }
 
+/// The client asks for access.
+pub(crate) const ACCESS: Input<Agent> = Input::Peer(AgentMessage::Access);
+
 pub(crate) fn open(deposit: u128, paid: u128) -> OnChain {
     OnChain { opened_at: Some(1), deposit: a(deposit), paid: a(paid), fee: Fee::ZERO, ..OnChain::default() }
 }
