@@ -85,7 +85,7 @@ fn given_up(state: &mut AgentState, target: Target, refused: bool, env: &Env<'_,
             if service.actual != Actual::Lost {
                 (service.actual, service.since) = (Actual::Unknown, env.uptime);
             }
-            state.own.unanswered = true;
+            state.own.unanswered = Some(env.uptime);
         }
         Target::Suspended if may_serve => end(state, AgentEnd::AdapterStuck, env),
         Target::Suspended | Target::Running => state.own.stuck.run(true, env.uptime),
@@ -185,7 +185,9 @@ pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
         given_up(state, asked.target, false, env);
     }
     let sees = env.chain.fresh && env.chain.explained;
-    state.own.unanswered &= !(sees && state.chain.phase() == Phase::Open);
+    if sees && state.chain.phase() == Phase::Open {
+        state.own.unanswered = None;
+    }
     service::patience(state, env);
     if let Some(why) = service::over(state, env) {
         end(state, why, env);

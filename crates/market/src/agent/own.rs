@@ -26,8 +26,8 @@ pub struct AgentOwn {
     pub suspended: Stopwatch,
     /// For how long the deposit has been used and paid.
     pub spent: Stopwatch,
-    /// Whether the client has received access to the service.
-    pub handed_out: bool,
+    /// When the client first received access to the service.
+    pub handed_out: Option<Uptime>,
     /// For how long the client has had access to a service that is ready, and neither used nor paid for.
     pub unused: Stopwatch,
     /// For how long the terms of an open channel have not been known, counted while the chain is seen.
@@ -36,9 +36,9 @@ pub struct AgentOwn {
     pub stuck: Stopwatch,
     /// Whether the adapter answered last that it refuses this channel.
     pub refused: bool,
-    /// Whether the adapter did not answer when the service was to be suspended because of this side's view of the chain. The service
-    /// is stopped without an end then, and prepared afresh once the view is good again.
-    pub unanswered: bool,
+    /// When the adapter did not answer while the service was to be suspended because of this side's view of the chain. The service
+    /// is stopped without an end then, and prepared afresh once the view is good again, which clears this.
+    pub unanswered: Option<Uptime>,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ending>,
     /// For how long the channel has been ended and open, counted while the chain is seen.

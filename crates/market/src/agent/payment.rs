@@ -79,7 +79,7 @@ pub(super) fn access(state: &mut AgentState, env: &Env<'_, Agent>) -> Reply {
         (None, (_, why)) => Reply::NotReady(why.unwrap_or(Why::Opening)),
         (Some(_), (Target::Absent, Some(why))) => Reply::NotReady(why),
         (Some(_), _) => {
-            state.own.handed_out = true;
+            state.own.handed_out.get_or_insert(env.uptime);
             Reply::Access
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
     let own = &state.own;
     let (absent, suspended) = (|why| (Target::Absent, Some(why)), |why| (Target::Suspended, Some(why)));
     // What the adapter never heard of, or had to stop, is not made known to it only to be suspended.
-    let is_known = own.ready.is_some() && !own.unanswered;
+    let is_known = own.ready.is_some() && own.unanswered.is_none();
     let at_most_suspended = |why| if is_known { suspended(why) } else { absent(why) };
     match state.chain.phase() {
         Phase::Closed { .. } => return absent(Why::NotOpen),
@@ -120,7 +120,7 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     run(&mut own.unopened, phase == Phase::Unopened, env.chain.fresh);
     let has_no_terms = state.terms.is_none() && phase == Phase::Open && own.ending.is_none();
     run(&mut own.no_terms, has_no_terms, env.chain.fresh);
-    run(&mut own.unused, is_new && own.handed_out, counts && is_as_wanted);
+    run(&mut own.unused, is_new && own.handed_out.is_some(), counts && is_as_wanted);
     run(&mut own.idle, is_served && !is_timed, counts && is_as_wanted);
     let is_clients = why.is_some_and(Why::is_clients);
     run(&mut own.suspended, !(is_served && target == Target::Running), counts && is_clients);

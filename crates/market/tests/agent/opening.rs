@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use privatix_channel::Fee;
-use privatix_market::{Actual, AgentEnd, AgentNotice, Answered, Input, Target, Unserved, Why};
+use privatix_market::{Actual, AgentEnd, AgentNotice, Answered, Input, Target, Unserved, Uptime, Why};
 
 use crate::support::{ACCESS, HOUR, Run, closed, closing, hours, terms, voucher};
 
@@ -117,7 +117,7 @@ fn access_is_handed_out_once_the_service_is_ready_and_refused_by_name() {
         ("ready, closing", ready(|run| run.state.chain = closing(100, 0, 900)), "Access"),
         (
             "stopped because of the view",
-            ready(|run| (run.fresh, run.state.own.unanswered) = (false, true)),
+            ready(|run| (run.fresh, run.state.own.unanswered) = (false, Some(Uptime::new(0)))),
             "NotReady(StaleView)",
         ),
         ("being prepared", opening(|_| {}), "NotReady(Opening)"),
@@ -140,7 +140,7 @@ fn access_is_handed_out_once_the_service_is_ready_and_refused_by_name() {
     for (name, mut run, answer) in rows {
         let given = run.give(&ACCESS);
         assert_eq!(given.split(", ").last(), Some(answer), "{name}: {given}");
-        assert_eq!(run.state.own.handed_out, answer == "Access", "{name}");
+        assert_eq!(run.state.own.handed_out.is_some(), answer == "Access", "{name}");
     }
 }
 
