@@ -36,38 +36,6 @@ fn a_close_request_is_answered_as_far_as_it_pays() {
             "submit 1 close 60 urgent before 1000",
             "transaction 1",
         ),
-        (
-            "less than a unit's price less admitted",
-            ended(60).terms(|terms| terms.unit_price = a(41)),
-            20,
-            "collect 1 close 60",
-            "chain time 4600",
-        ),
-        (
-            "a unit's price less admitted",
-            ended(60).terms(|terms| terms.unit_price = a(40)),
-            20,
-            "submit 1 close 60 urgent before 1000",
-            "transaction 1",
-        ),
-        (
-            "less than a unit's price less admitted, the terms are lost",
-            {
-                let mut run = ended(60);
-                run.state.terms = None;
-                run
-            },
-            59,
-            "submit 1 close 60 urgent before 1000",
-            "transaction 1",
-        ),
-        (
-            "less than a unit's price less admitted, but the policy wants less",
-            ended(60).terms(|terms| terms.unit_price = a(41)).policy(|p| p.dispute_min = Some(a(40))),
-            20,
-            "submit 1 close 60 urgent before 1000",
-            "transaction 1",
-        ),
         ("all admitted", ended(60), 60, "collect 1 close 60", "chain time 4600"),
         (
             "all admitted, left to the client",
@@ -103,6 +71,30 @@ fn a_close_request_is_answered_as_far_as_it_pays() {
     for (name, mut run, paid, effects, owners) in rows {
         assert_eq!(run.chain(closing(100, paid, 1_000)), effects, "{name}");
         assert_eq!(run.owners(), owners, "{name}");
+    }
+}
+
+#[test]
+fn a_close_request_is_answered_from_the_price_of_one_unit_on() {
+    let urgent = "submit 1 close 60 urgent before 1000";
+    // The price of a unit, the policy's least amount, what is admitted of 60.
+    let rows = [
+        (Some(41), None, 20, "collect 1 close 60"),
+        (Some(40), None, 20, urgent),
+        (Some(41), Some(40), 20, urgent),
+        (Some(1), Some(41), 20, "collect 1 close 60"),
+        // Without terms no unit has a price.
+        (None, None, 59, urgent),
+    ];
+    for (price, least, paid, effects) in rows {
+        let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
+        run = run.terms(|terms| terms.unit_price = a(price.unwrap_or(1)));
+        if price.is_none() {
+            run.state.terms = None;
+        }
+        run.policy.dispute_min = least.map(a);
+        assert_eq!(run.chain(closing(100, paid, 1_000)), effects, "{price:?}, {least:?}");
+        assert_eq!(run.owners(), if effects == urgent { "transaction 1" } else { "chain time 4600" });
     }
 }
 

@@ -81,9 +81,10 @@ fn fault_21_a_suspension_that_fails_ends_the_service_in_a_minute() {
 
 #[test]
 fn a_suspension_because_of_our_view_ends_nothing_when_the_adapter_is_away() {
-    let not_seen: [(fn(&mut Run), Why); 2] =
-        [(|run| run.fresh = false, Why::StaleView), (|run| run.explained = false, Why::Unexplained)];
-    for (change, why) in not_seen {
+    for why in [Why::StaleView, Why::Unexplained] {
+        let change = |run: &mut Run| {
+            (run.fresh, run.explained) = (why != Why::StaleView, why != Why::Unexplained);
+        };
         for answer in [Some(Answered::GaveUp), None] {
             let mut run = Run::open(100);
             change(&mut run);
