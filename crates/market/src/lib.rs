@@ -81,6 +81,6 @@ pub use self::{
     input::{Answered, Fate, Input, Verified, Verifier},
     owner::Owner,
     party::{Decision, Meter, Party, Side, State, Wake},
-    purpose::{Asset, EffectId, OrderId, Purpose, Subject},
+    purpose::{AfterRestore, Asset, EffectId, OrderId, Purpose, Subject},
     rate::{Rate, Wei},
 };

@@ -131,6 +131,47 @@ impl Purpose {
     }
 }
 
+impl Purpose {
+    /// What becomes of a transaction for this purpose that a backup holds as not mined, once the chain was caught up with. Meanwhile
+    /// it may have been mined, replaced or given up, and the order behind it may have been taken back.
+    ///
+    /// | purpose | |
+    /// | --- | --- |
+    /// | `settle`, `finalize_close` | repeat: the contract refuses a second effect, and no newer voucher makes it wrong |
+    /// | `close`, `request_close` | hold: vouchers that are newer than the backup may be missing, and without them it is final |
+    /// | `open` | ask the user, if the channel is not on chain: the money would be locked for an agent that nobody waits for |
+    /// | everything else | drop: the user sees that it was not done, and may order it again |
+    pub const fn after_restore(&self) -> AfterRestore {
+        match self {
+            Self::Settle { .. } | Self::FinalizeClose => AfterRestore::Repeat,
+            Self::Close { .. } | Self::RequestClose { .. } => AfterRestore::Hold,
+            Self::Open { .. } => AfterRestore::AskUser,
+            Self::TopUp { .. }
+            | Self::Publish
+            | Self::PopUp
+            | Self::Remove
+            | Self::Deposit { .. }
+            | Self::Withdraw { .. }
+            | Self::Transfer { .. }
+            | Self::Appoint { .. }
+            | Self::Approve { .. } => AfterRestore::Drop,
+        }
+    }
+}
+
+/// What becomes of a transaction that came back with a backup: see [`Purpose::after_restore`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AfterRestore {
+    /// It is sent again.
+    Repeat,
+    /// It is given up, with an outcome that names the recovery.
+    Drop,
+    /// It waits until the channel may be closed again, or a voucher came that is newer than the backup.
+    Hold,
+    /// The user decides.
+    AskUser,
+}
+
 /// The number of an order that a user gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -4,7 +4,8 @@
 use alloy::primitives::Address;
 use privatix_channel::{Amount, ChainTime, ChannelId, Period};
 use privatix_market::{
-    Asset, AtStake, Bid, Challenge, Deadline, EffectId, OrderId, Priority, Purpose, Rate, Subject, Wei,
+    AfterRestore, Asset, AtStake, Bid, Challenge, Deadline, EffectId, OrderId, Priority, Purpose, Rate,
+    Subject, Wei,
 };
 
 fn a(units: u128) -> Amount {
@@ -70,6 +71,24 @@ fn only_cashing_in_a_challenge_is_urgent() {
 fn what_moves_money_each_time_is_not_repeatable() {
     let repeatable: Vec<&str> = all().iter().filter(|p| p.is_repeatable()).map(Purpose::name).collect();
     assert_eq!(repeatable, ["close", "settle", "finalize_close"]);
+}
+
+#[test]
+fn what_moves_money_each_time_is_not_repeated_after_a_restore() {
+    let of = |after| {
+        let purposes = all().into_iter().filter(|purpose| purpose.after_restore() == after);
+        purposes.map(|purpose| purpose.name()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(of(AfterRestore::Repeat), "settle finalize_close");
+    assert_eq!(of(AfterRestore::Hold), "close request_close");
+    assert_eq!(of(AfterRestore::AskUser), "open");
+    assert_eq!(
+        of(AfterRestore::Drop),
+        "top_up publish pop_up remove deposit withdraw transfer transfer appoint approve"
+    );
+    for purpose in all().iter().filter(|purpose| purpose.after_restore() == AfterRestore::Repeat) {
+        assert!(purpose.is_repeatable(), "{purpose:?}");
+    }
 }
 
 #[test]
