@@ -7,6 +7,7 @@
 //!
 //! - [`Agent`]: the agent's side. The client's side follows.
 //! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
+//! - [`batch`]: when closes and settlements of many channels are submitted together.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
 //! - [`Uptime`] and [`Stopwatch`]: time in which the node ran, by which patience is measured.
 //!
@@ -54,6 +55,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod agent;
+pub mod batch;
 mod bid;
 mod book;
 mod clock;
