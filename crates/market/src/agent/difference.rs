@@ -20,11 +20,19 @@ pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut 
         }
         Want::Wait(_) => cancel(state, effects, |flight| flight.stage == Stage::Collected),
         Want::Now(purpose, bid) => now(state, env, effects, purpose, bid),
-        Want::Collect(purpose, _) => collect(state, env, effects, purpose),
+        Want::Collect(purpose, _) => {
+            if !purpose.is_close() {
+                // The channel is to stay open.
+                cancel(state, effects, |flight| flight.stage == Stage::Sent { batch: false });
+            }
+            collect(state, env, effects, purpose);
+        }
     }
-    // A batch would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
+    // In a batch it would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
     let best = state.book.best;
-    cancel(state, effects, |flight| flight.stage == Stage::Collected && flight.purpose.cumulative() < best);
+    cancel(state, effects, |flight| {
+        flight.stage == Stage::Collected && flight.purpose.is_close() && flight.purpose.cumulative() < best
+    });
 }
 
 /// Cancels those of `which` that wait for a batch or to be mined.
@@ -93,6 +101,8 @@ fn collect(
     let collected = state.own.flights.iter_mut().find(|flight| flight.stage == Stage::Collected);
     let seq = match collected {
         Some(flight) if flight.purpose == purpose => return,
+        // A settlement is not final. Offering each better voucher again would store a row more with each payment.
+        Some(Flight { purpose: AgentPurpose::Settle { .. }, .. }) if !purpose.is_close() => return,
         Some(flight) => {
             flight.purpose = purpose;
             flight.seq

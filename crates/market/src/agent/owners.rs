@@ -13,7 +13,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
     match wants::money(state, env) {
         Want::Nothing => {}
         Want::Wait(owner) => owners.push(owner),
-        Want::Collect(_, owner) => owners.extend([Some(owner), blocked(state, env)].into_iter().flatten()),
+        Want::Collect(_, owner) => owners.extend([owner, blocked(state, env)].into_iter().flatten()),
         Want::Now(purpose, bid) => match replacement(state, env, purpose, bid) {
             Replacement::Later(again) => owners.push(Owner::Time(again)),
             Replacement::NotNeeded | Replacement::NotWorth => {}

@@ -21,6 +21,9 @@ pub struct AgentPolicy {
     pub outage: Duration,
     /// The least gain, in base units, for which one transaction is sent alone. What is worth less waits for a batch.
     pub min_gain: Amount,
+    /// From which claim on, in base units, a voucher of a channel that is served is offered to a batch of settlements. `None`:
+    /// vouchers are cashed by the close only.
+    pub at_risk: Option<Amount>,
     /// The least amount, in base units, for which a close request is answered. What is claimed below it is left to the client.
     /// `None`: the price of one unit of the service.
     pub dispute_min: Option<Amount>,
@@ -63,6 +66,7 @@ impl Default for AgentPolicy {
             start_within: Duration::from_mins(10),
             outage: Duration::from_hours(24),
             min_gain: Amount::new(1),
+            at_risk: None,
             dispute_min: None,
             // Both are below the hour after which a client asks for the close itself, so that an honest pair needs no challenge.
             max_delay: Duration::from_mins(30),

@@ -14,8 +14,8 @@ pub(super) enum Want {
     Wait(Owner),
     /// A transaction at once.
     Now(AgentPurpose, Bid),
-    /// A transaction in the next batch; alone once `or_by` is there.
-    Collect(AgentPurpose, Owner),
+    /// A transaction in the next batch; alone once the owner is there, if there is one.
+    Collect(AgentPurpose, Option<Owner>),
 }
 
 /// What is wanted about the channel's money.
@@ -64,7 +64,7 @@ fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimab
         return Want::Now(close, bid(close, None, claimable, env));
     }
     if env.policy.free_at_once && !state.own.abandoned {
-        Want::Collect(close, Owner::ChainTime(late))
+        Want::Collect(close, Some(Owner::ChainTime(late)))
     } else {
         Want::Wait(Owner::ChainTime(late))
     }
@@ -73,7 +73,7 @@ fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimab
 /// The channel is open, and no close request stands.
 fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want {
     let (own, policy) = (&state.own, env.policy);
-    let Some(ending) = own.ending else { return Want::Nothing };
+    let Some(ending) = own.ending else { return served(state, env, claimable) };
     if let Some(owner) = kept_open(state, env) {
         return Want::Wait(owner);
     }
@@ -95,14 +95,21 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     }
     let patience = if claimable.is_zero() { policy.free_after } else { Some(policy.max_delay) };
     let Some(patience) = patience else {
-        return Want::Collect(close, Owner::User { reminder: reminder(env) });
+        return Want::Collect(close, Some(Owner::User { reminder: reminder(env) }));
     };
     if own.ended.elapsed(env.uptime) >= patience {
         return now;
     }
     // It stands still while the chain is not seen.
     let stands = Owner::Chain { reminder: reminder(env) };
-    Want::Collect(close, own.ended.reaches(patience).map_or(stands, Owner::Time))
+    Want::Collect(close, Some(own.ended.reaches(patience).map_or(stands, Owner::Time)))
+}
+
+/// The service has not ended. What is claimable above the policy's limit is cashed, which leaves the channel open.
+fn served(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want {
+    let is_at_risk = env.policy.at_risk.is_some_and(|at_risk| claimable > at_risk);
+    let settle = AgentPurpose::Settle { cumulative: state.book.best };
+    if is_at_risk { Want::Collect(settle, None) } else { Want::Nothing }
 }
 
 /// Who ends the time in which the channel must not be closed, because a better voucher exists or may exist. The operator gives a

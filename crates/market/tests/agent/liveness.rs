@@ -38,6 +38,7 @@ impl World {
             run = run.terms(|terms| terms.unit.measure = Measure::Seconds);
         }
         run.policy.min_gain = a(5);
+        run.policy.at_risk = is_timed.then_some(a(30));
         let truth = run.state.chain;
         Self { run, truth, height: 10, before: Vec::new(), transactions: Vec::new(), batched: Vec::new() }
     }

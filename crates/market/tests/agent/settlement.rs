@@ -355,6 +355,52 @@ fn an_undone_close_is_under_way_until_it_is_in_a_block_again_or_over() {
 }
 
 #[test]
+fn what_is_at_risk_while_a_channel_is_served_is_settled_in_a_batch() {
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.give(&voucher(61)), "keep 61, paid 61", "by default it is cashed by the close");
+    run.policy.at_risk = Some(a(30));
+    run.state.chain = open(100, 31);
+    assert_eq!(run.give(&Input::Look), "", "30 are at risk");
+    assert_eq!(run.give(&voucher(62)), "keep 62, collect 1 settle 62, paid 62");
+    // Better vouchers are not offered again: that would be a row more with each payment. The batch takes what it finds.
+    assert_eq!(run.give(&voucher(70)), "keep 70, paid 70");
+    assert_eq!(run.give(&voucher(80)), "keep 80, paid 80");
+    let mut ended = run.clone();
+    let mut settled = run.clone();
+    assert_eq!(settled.chain(open(100, 60)), "cancel 1", "something else paid");
+    run.tx(1, Fate::Batched);
+    assert_eq!(run.give(&voucher(90)), "keep 90, paid 90", "it bounds nothing: the channel stays open");
+    run.tx(1, Fate::Mined(block(9)));
+    assert_eq!(run.give(&Input::Look), "", "its block is not seen yet");
+    run.sees();
+    assert_eq!(run.chain(open(100, 90)), "");
+    run.tx(1, Fate::Final);
+    assert!(run.state.own.flights.is_empty());
+    // The end of the service takes the offer back, and the close carries the voucher.
+    assert_eq!(ended.give(&Input::Order(AgentOrder::End)), "cancel 1, drive 2");
+    ended.done();
+    assert_eq!(ended.after(10), "submit 3 close 80");
+}
+
+#[test]
+fn a_channel_that_is_served_again_is_not_closed_because_something_is_at_risk() {
+    let mut run = Run::open(100).paid(60).policy(|policy| policy.at_risk = Some(a(30))).at(100);
+    run.chain(closing(100, 20, 1_000));
+    assert_eq!(run.chain(open(100, 20)), "cancel 1, collect 3 settle 60");
+}
+
+#[test]
+fn a_settlement_in_a_batch_holds_up_no_close() {
+    let mut run = Run::open(100).paid(60).policy(|policy| policy.at_risk = Some(a(30)));
+    run.give(&Input::Look);
+    run.tx(1, Fate::Batched);
+    run.give(&Input::Order(AgentOrder::End));
+    run.done();
+    assert_eq!(run.after(10), "submit 3 close 60");
+    assert_eq!(run.owners(), "transaction 1, transaction 3");
+}
+
+#[test]
 fn an_undone_batch_is_not_cancelled_for_one_of_its_channels() {
     let mut run = Run::open(100).ended(AgentEnd::Inactive);
     run.give(&Input::Look);
