@@ -65,7 +65,8 @@ impl Default for ChainView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gas {
-    /// Whether the account can pay for the closes of its open channels, and for one more.
+    /// Whether the account can pay for the closes of its open channels, and for one more; see
+    /// [`AffordsNew`](crate::AffordsNew).
     pub affords_new: bool,
     /// What a close costs at the present price, if that is known.
     pub close_cost: Option<Wei>,

@@ -8,6 +8,7 @@
 //! - [`Agent`]: the agent's side. The client's side follows.
 //! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
 //! - [`batch`]: when closes and settlements of many channels are submitted together.
+//! - [`Reserve`], [`AffordsNew`], [`Runway`]: whether an account's ether suffices.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
 //! - [`Uptime`] and [`Stopwatch`]: time in which the node ran, by which patience is measured.
 //!
@@ -62,6 +63,7 @@ mod clock;
 mod effect;
 mod env;
 mod flight;
+mod gas;
 mod input;
 mod owner;
 mod party;
@@ -80,6 +82,7 @@ pub use self::{
     effect::{Effect, Refused},
     env::{ChainView, Env, Gas, Worth},
     flight::{BlockRef, Flight, Stage},
+    gas::{AffordsNew, Reserve, Runway, Spending},
     input::{Answered, Fate, Input, Verified, Verifier},
     owner::Owner,
     party::{Decision, Meter, Party, Side, State, Wake},
