@@ -9,6 +9,7 @@
 //! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
 //! - [`batch`]: when closes and settlements of many channels are submitted together.
 //! - [`Reserve`], [`AffordsNew`], [`Runway`]: whether an account's ether suffices.
+//! - [`offering`]: what a node does about offerings, own and foreign.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
 //! - [`Uptime`] and [`Stopwatch`]: time in which the node ran, by which patience is measured.
 //!
@@ -65,6 +66,7 @@ mod env;
 mod flight;
 mod gas;
 mod input;
+pub mod offering;
 mod owner;
 mod party;
 mod purpose;

@@ -21,6 +21,13 @@ pub enum Owner {
         /// How long it is waited for.
         until: Uptime,
     },
+    /// The other side. Its giving up: no answer, or a look at `until`.
+    Peer {
+        /// The request.
+        seq: u32,
+        /// How long it is waited for.
+        until: Uptime,
+    },
     /// Something on the chain that only others can do.
     Chain {
         /// When health mentions it again.
@@ -41,6 +48,7 @@ impl Owner {
         match *self {
             Self::Time(at)
             | Self::Adapter { until: at, .. }
+            | Self::Peer { until: at, .. }
             | Self::Chain { reminder: at }
             | Self::User { reminder: at } => Some(at),
             Self::ChainTime(_) | Self::Transaction(_) | Self::Nobody => None,

@@ -1,0 +1,113 @@
+//! What a decision about an offering depends on beside the state and the input.
+
+use std::time::Duration;
+
+use privatix_channel::{Amount, ChainTime, Period};
+
+use super::Source;
+use crate::Uptime;
+
+/// The surroundings of a decision, as of now.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Env<'a> {
+    /// For how long the node has run.
+    pub uptime: Uptime,
+    /// The chain's time now, if any block was seen.
+    pub now: Option<ChainTime>,
+    /// Whether what is known of the chain is recent enough to rely on it: it was caught up with.
+    pub fresh: bool,
+    /// Whether this node's own network works.
+    pub reachable: bool,
+    /// What the account has in the contract, in base units.
+    pub balance: Amount,
+    /// What the offering locks when it is published.
+    pub stake: Amount,
+    /// Whether clients accept the offering's signature: the account's own, or that of the operator whom the chain shows.
+    pub signature_counts: bool,
+    /// Where clients reach this agent now.
+    pub source: &'a Source,
+    /// How long after an announcement the contract refuses a pop-up.
+    pub pop_up_period: Period,
+    /// How long after an announcement the contract refuses a removal.
+    pub remove_period: Period,
+    /// What the operator set.
+    pub policy: &'a Policy,
+}
+
+impl<'a> Env<'a> {
+    /// Surroundings in which nothing is wrong, and the contract asks for no stake and refuses nothing as too early.
+    pub fn new(uptime: Uptime, source: &'a Source, policy: &'a Policy) -> Self {
+        Self {
+            uptime,
+            now: None,
+            fresh: true,
+            reachable: true,
+            balance: Amount::ZERO,
+            stake: Amount::ZERO,
+            signature_counts: true,
+            source,
+            pop_up_period: Period::new(0),
+            remove_period: Period::new(0),
+            policy,
+        }
+    }
+}
+
+/// How a node treats offerings. Durations are of the node's uptime, periods of the chain's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// After how many failures in a row an order about an own offering is given up.
+    pub tries: u8,
+    /// The pause after the first failure. It doubles with each one.
+    pub retry_first: Duration,
+    /// The longest pause after a failure.
+    pub retry_longest: Duration,
+    /// How long another agent has to send its offering.
+    pub answer_within: Duration,
+    /// The pause after the first time that it did not. It doubles with each one.
+    pub ask_first: Duration,
+    /// The longest pause after that.
+    pub ask_longest: Duration,
+    /// How often an agent whose offering is here is asked again, to learn whether it still answers.
+    pub refresh_every: Duration,
+    /// The age of an announcement from which on it is not shown any more.
+    pub expires_after: Period,
+    /// How long an agent may not have answered before its offering is not shown any more.
+    pub unseen_for: Duration,
+    /// How often health mentions what waits for the operator.
+    pub reminder: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            tries: 5,
+            retry_first: Duration::from_secs(15),
+            retry_longest: Duration::from_hours(1),
+            answer_within: Duration::from_mins(1),
+            ask_first: Duration::from_mins(1),
+            ask_longest: Duration::from_hours(24),
+            refresh_every: Duration::from_hours(24),
+            expires_after: Period::days(30),
+            unseen_for: Duration::from_hours(72),
+            reminder: Duration::from_hours(24),
+        }
+    }
+}
+
+impl Env<'_> {
+    /// When health mentions next what waits for somebody.
+    pub(super) fn reminder(&self) -> Uptime {
+        let every = u64::try_from(self.policy.reminder.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rest = self.uptime.milliseconds().checked_rem(every).unwrap_or(0);
+        self.uptime.plus(Duration::from_millis(every.saturating_sub(rest)))
+    }
+}
+
+/// A pause that doubles from `first` with each try after the first, up to `longest`.
+pub(super) fn pause(first: Duration, longest: Duration, tries: u8) -> Duration {
+    let doublings = u32::from(tries.saturating_sub(1)).min(31);
+    first.saturating_mul(1_u32.wrapping_shl(doublings)).min(longest)
+}

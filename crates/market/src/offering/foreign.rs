@@ -1,0 +1,141 @@
+//! An offering that another agent announces: its message is fetched, and shown while its agent answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::env::pause;
+use super::{Effect, Env, OfferingInput, Presence, Shown};
+use crate::{Owner, Uptime};
+
+/// What this node did to get an offering's message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Foreign {
+    /// The last number that was given to a request.
+    pub seq: u32,
+    /// The message.
+    pub message: Message,
+    /// How many requests in a row were not answered with it.
+    pub tries: u8,
+    /// When the next request is due.
+    pub next: Uptime,
+    /// The request that is under way.
+    pub asked: Option<Asked>,
+}
+
+/// Whether an offering's message is here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// It is not.
+    #[default]
+    Missing,
+    /// It is, and was checked.
+    Here {
+        /// When its agent sent it last.
+        seen: Uptime,
+    },
+}
+
+/// A request to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Asked {
+    /// Its number.
+    pub seq: u32,
+    /// When it is given up.
+    pub until: Uptime,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The message: it has the announced hash, and its signature counts.
+    Message,
+    /// Something else: an error, or what does not have that hash.
+    Refused,
+    /// Nothing in time.
+    GaveUp,
+}
+
+/// Takes an input in.
+pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingInput, env: &Env<'_>) {
+    match input {
+        OfferingInput::Chain(now) => {
+            if now.announced.is_some() && now.announced != shown.announced {
+                // Its agent says that it is there, perhaps at another address: whatever failed before counts no more.
+                (foreign.tries, foreign.next) = (0, env.uptime);
+            }
+            shown.clone_from(now);
+        }
+        OfferingInput::Peer { seq, answer } => answered(foreign, *seq, *answer, env),
+        OfferingInput::Look
+        | OfferingInput::Restored
+        | OfferingInput::Tx { .. }
+        | OfferingInput::Order(_) => {}
+    }
+    if let Some(asked) = foreign.asked.filter(|asked| asked.until <= env.uptime) {
+        answered(foreign, asked.seq, Answer::GaveUp, env);
+    }
+    if shown.presence != Presence::OnMarket {
+        foreign.asked = None;
+    }
+}
+
+fn answered(foreign: &mut Foreign, seq: u32, answer: Answer, env: &Env<'_>) {
+    if foreign.asked.is_none_or(|asked| asked.seq != seq) {
+        return;
+    }
+    let policy = env.policy;
+    foreign.asked = None;
+    let wait = match answer {
+        Answer::Message => {
+            (foreign.message, foreign.tries) = (Message::Here { seen: env.uptime }, 0);
+            policy.refresh_every
+        }
+        // Says nothing about the agent.
+        Answer::GaveUp if !env.reachable => policy.ask_first,
+        Answer::Refused | Answer::GaveUp => {
+            foreign.tries = foreign.tries.saturating_add(1);
+            pause(policy.ask_first, policy.ask_longest, foreign.tries)
+        }
+    };
+    foreign.next = env.uptime.plus(wait);
+}
+
+/// Asks for what is missing or was not seen for long. It goes on without end, ever less often.
+pub(super) fn difference(foreign: &mut Foreign, shown: &Shown, env: &Env<'_>, effects: &mut Vec<Effect>) {
+    let is_due = foreign.next <= env.uptime && env.reachable;
+    if shown.presence != Presence::OnMarket || foreign.asked.is_some() || !is_due {
+        return;
+    }
+    foreign.seq = foreign.seq.saturating_add(1);
+    let (seq, until) = (foreign.seq, env.uptime.plus(env.policy.answer_within));
+    foreign.asked = Some(Asked { seq, until });
+    effects.push(Effect::Ask { seq, until });
+}
+
+/// See [`owners`](super::owners).
+pub(super) fn owners(foreign: &Foreign, shown: &Shown, env: &Env<'_>) -> Vec<Owner> {
+    if shown.presence != Presence::OnMarket {
+        return Vec::new();
+    }
+    let owner = match foreign.asked {
+        Some(Asked { seq, until }) => Owner::Peer { seq, until },
+        // While the own network is away, it is looked at again and again.
+        None if foreign.next <= env.uptime && !env.reachable => {
+            Owner::Time(env.uptime.plus(env.policy.ask_first))
+        }
+        None => Owner::Time(foreign.next.max(env.uptime)),
+    };
+    vec![owner]
+}
+
+/// See [`OfferingState::is_listed`](super::OfferingState::is_listed).
+pub(super) fn is_listed(foreign: &Foreign, shown: &Shown, env: &Env<'_>) -> bool {
+    let policy = env.policy;
+    let Message::Here { seen } = foreign.message else { return false };
+    let Some(announced) = &shown.announced else { return false };
+    let is_young = env.now.is_none_or(|now| now < announced.at.plus(policy.expires_after));
+    shown.presence == Presence::OnMarket && is_young && env.uptime.since(seen) < policy.unseen_for
+}

@@ -1,0 +1,274 @@
+//! Offerings: what an agent does about its own, and a client about those that others announce.
+//!
+//! As for channels, a decision has three steps: the input changes a fact, one total function gives what is wanted in that state,
+//! and the effects are what is wanted and not under way. So an event, a reorganisation, a restart and a repeated delivery need no
+//! rules of their own. [`decide`] and [`owners`] are total; a state that is not at rest has an owner.
+
+mod env;
+mod foreign;
+mod own;
+
+pub use self::{
+    env::{Env, Policy},
+    foreign::{Answer, Asked, Foreign, Message},
+    own::{Order, Own, Problem},
+};
+
+use alloy::primitives::Address;
+use privatix_channel::{ChainTime, OfferingHash};
+use serde::{Deserialize, Serialize};
+
+use crate::{Bid, Fate, Owner, Purpose, Uptime};
+
+/// How far an offering is: each agent's hash goes through this once, in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// Not on chain.
+    #[default]
+    Draft,
+    /// Announced, with its stake locked.
+    OnMarket,
+    /// Taken off the market. The contract never announces it again.
+    Removed,
+}
+
+/// Where an announcement sends clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Source {
+    /// The kind of the address, by its number in the contract's events.
+    pub kind: u8,
+    /// The address.
+    pub address: String,
+}
+
+/// A registration or a pop-up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Its block.
+    pub block: u64,
+    /// The time of that block.
+    pub at: ChainTime,
+    /// Where it sends clients.
+    pub source: Source,
+}
+
+/// What the chain shows of an offering.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shown {
+    /// How far it is.
+    pub presence: Presence,
+    /// The last announcement that stands; `None` for a draft.
+    pub announced: Option<Announcement>,
+}
+
+/// Everything that a node knows about an offering beyond its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OfferingState {
+    /// Whose it is.
+    pub agent: Address,
+    /// Its hash.
+    pub hash: OfferingHash,
+    /// What the chain shows.
+    pub chain: Shown,
+    /// What this node does about it.
+    pub side: Side,
+}
+
+/// Whether an offering is this node's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// It is.
+    Own(Own),
+    /// Another agent announces it.
+    Foreign(Foreign),
+}
+
+impl OfferingState {
+    /// An offering of this node that was made a moment ago.
+    pub fn draft(agent: Address, hash: OfferingHash) -> Self {
+        Self { agent, hash, chain: Shown::default(), side: Side::Own(Own::default()) }
+    }
+
+    /// An offering of this node's account that was found on chain, as after a loss of the database. What the chain shows is wanted,
+    /// once it was caught up with.
+    pub fn found(agent: Address, hash: OfferingHash) -> Self {
+        let own = Own { restored: true, ..Own::default() };
+        Self { agent, hash, chain: Shown::default(), side: Side::Own(own) }
+    }
+
+    /// An offering that another agent announced.
+    pub fn foreign(agent: Address, hash: OfferingHash) -> Self {
+        Self { agent, hash, chain: Shown::default(), side: Side::Foreign(Foreign::default()) }
+    }
+
+    /// Whether users are shown this offering of another agent: its message is here, its announcement is not too old by the chain's
+    /// clock, and its agent has answered not too long ago.
+    pub fn is_listed(&self, env: &Env<'_>) -> bool {
+        match &self.side {
+            Side::Own(_) => false,
+            Side::Foreign(foreign) => foreign::is_listed(foreign, &self.chain, env),
+        }
+    }
+}
+
+/// What an agent's transactions about an offering are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferingPurpose {
+    /// See [`Purpose::Publish`].
+    Publish,
+    /// See [`Purpose::PopUp`].
+    PopUp,
+    /// See [`Purpose::Remove`].
+    Remove,
+}
+
+impl From<OfferingPurpose> for Purpose {
+    fn from(purpose: OfferingPurpose) -> Self {
+        match purpose {
+            OfferingPurpose::Publish => Self::Publish,
+            OfferingPurpose::PopUp => Self::PopUp,
+            OfferingPurpose::Remove => Self::Remove,
+        }
+    }
+}
+
+/// Something that happened. It may come again: a repeated input has no second effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OfferingInput {
+    /// What the chain shows now, whatever changed it.
+    Chain(Shown),
+    /// Nothing but the surroundings is new.
+    Look,
+    /// The state came back with a backup: what was ordered since is not in it. Given once, when the restored database is opened.
+    Restored,
+    /// What became of a transaction.
+    Tx {
+        /// Its number.
+        seq: u32,
+        /// Its purpose, as it was stored.
+        purpose: OfferingPurpose,
+        /// What became of it.
+        fate: Fate,
+    },
+    /// The operator's order, about an offering of this node.
+    Order(Order),
+    /// What came of asking another agent for its offering.
+    Peer {
+        /// The request. An answer to an earlier one is ignored.
+        seq: u32,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+/// Something that the shell does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Store a transaction, to be sent after the commit.
+    Submit {
+        /// Its number.
+        seq: u32,
+        /// What it is for.
+        purpose: OfferingPurpose,
+        /// Its terms.
+        bid: Bid,
+    },
+    /// Cancel a transaction. If it is in a block already, nothing happens: its fate follows.
+    Cancel {
+        /// Its number.
+        seq: u32,
+    },
+    /// Ask the agent for the offering's message.
+    Ask {
+        /// The number of the request.
+        seq: u32,
+        /// When it is given up.
+        until: Uptime,
+    },
+    /// Show this to the operator.
+    Notify(Notice),
+}
+
+/// What the operator is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// After a recovery, this is wanted: it is what the chain shows.
+    Recovered(Presence),
+    /// Something has to be done before the offering is as it was ordered.
+    Problem(Problem),
+}
+
+/// Why an order is refused. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It was removed, which is final.
+    #[error(
+        "the offering was removed, and the contract does not announce it again: make it again with `offerings create`"
+    )]
+    Removed,
+    /// A pop-up of what is not on the market.
+    #[error("the offering is not on the market: publish it first")]
+    NotOnMarket,
+    /// It is another agent's.
+    #[error("the offering belongs to agent {agent}")]
+    NotOurs {
+        /// Whose it is.
+        agent: Address,
+    },
+}
+
+/// What follows from an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// The state from now on.
+    pub state: OfferingState,
+    /// What is to be done, in this order.
+    pub effects: Vec<Effect>,
+}
+
+/// The state after an input, and what is to be done. The shell stores the state and the effects in one transaction.
+///
+/// # Errors
+/// [`Refused`]: nothing changed.
+pub fn decide(state: &OfferingState, input: &OfferingInput, env: &Env<'_>) -> Result<Decision, Refused> {
+    let mut next = state.clone();
+    let mut effects = Vec::new();
+    let OfferingState { agent, chain, side, .. } = &mut next;
+    match side {
+        Side::Own(own) => {
+            own::apply(own, chain, input, env)?;
+            own::difference(own, chain, env, &mut effects);
+        }
+        Side::Foreign(foreign) => {
+            if matches!(input, OfferingInput::Order(_)) {
+                return Err(Refused::NotOurs { agent: *agent });
+            }
+            foreign::apply(foreign, chain, input, env);
+            foreign::difference(foreign, chain, env, &mut effects);
+        }
+    }
+    if let (Side::Own(before), Side::Own(after)) = (&state.side, &next.side) {
+        effects.extend(own::notices(before, after).into_iter().map(Effect::Notify));
+    }
+    Ok(Decision { state: next, effects })
+}
+
+/// All that can move the state on, in the order of [`Owner`]; empty where only an order or the chain does, which nobody waits for.
+pub fn owners(state: &OfferingState, env: &Env<'_>) -> Vec<Owner> {
+    let mut owners = match &state.side {
+        Side::Own(own) => own::owners(own, &state.chain, env),
+        Side::Foreign(foreign) => foreign::owners(foreign, &state.chain, env),
+    };
+    owners.sort();
+    owners.dedup();
+    owners
+}

@@ -1,0 +1,311 @@
+//! An agent's own offering: published, announced again, removed.
+
+use privatix_channel::{ChainTime, Period};
+use serde::{Deserialize, Serialize};
+
+use super::env::pause;
+use super::{Announcement, Effect, Env, Notice, OfferingInput, OfferingPurpose, Presence, Refused, Shown};
+use crate::{AtStake, Fate, Flight, Obstacle, Owner, Purpose, Stage};
+
+/// What an agent did about an offering, and what its operator ordered. No rollback of the chain changes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Own {
+    /// The last number that was given to an effect.
+    pub seq: u32,
+    /// What the operator wants.
+    pub wanted: Presence,
+    /// How old an announcement may become before it is announced again. `None`: only by order, or when the address changed.
+    pub pop_up_every: Option<Period>,
+    /// Whether the operator ordered to announce it again.
+    pub pop_up: bool,
+    /// Whether this state comes from a backup, and the chain was not caught up with since: nothing is done until then.
+    pub restored: bool,
+    /// Its transactions, until their outcomes are final.
+    pub flights: Vec<Flight<OfferingPurpose>>,
+    /// Why the next one waits.
+    pub obstacle: Option<Obstacle>,
+    /// What keeps it from being as ordered, or why an order was given up.
+    pub problem: Option<Problem>,
+}
+
+/// What an operator can order about an offering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// Announce it and lock its stake.
+    Publish,
+    /// Announce it again, as soon as the contract allows it.
+    PopUp,
+    /// Announce it again whenever the announcement is this old; `None` for never.
+    PopUpEvery(Option<Period>),
+    /// Take it off the market, as soon as the contract allows it, or give a draft up.
+    Remove,
+}
+
+/// What keeps an offering from being as it was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Problem {
+    /// The balance in the contract does not suffice for its stake.
+    Stake,
+    /// Clients would refuse its signature: the chain does not show who signed it as the agent's operator.
+    Signature,
+    /// The transaction failed for good. What the chain shows is wanted since then.
+    Failed(OfferingPurpose),
+}
+
+/// What is wanted, or what is waited for until something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    /// Nothing: it is as ordered.
+    Nothing,
+    /// Nothing before the chain is seen.
+    Chain,
+    /// Nothing before this time.
+    At(ChainTime),
+    /// Nothing before the operator did something.
+    User(Problem),
+    /// A transaction at once.
+    Now(OfferingPurpose),
+}
+
+/// What is wanted about an own offering: a total function of what is ordered and what the chain shows.
+fn want(own: &Own, shown: &Shown, env: &Env<'_>) -> Want {
+    if own.restored {
+        return Want::Chain;
+    }
+    let wanted = match (shown.presence, own.wanted) {
+        (Presence::Removed, _) | (Presence::Draft, Presence::Draft | Presence::Removed) => Want::Nothing,
+        (Presence::Draft, Presence::OnMarket) if !env.signature_counts => Want::User(Problem::Signature),
+        (Presence::Draft, Presence::OnMarket) if env.balance < env.stake => Want::User(Problem::Stake),
+        (Presence::Draft, Presence::OnMarket) => Want::Now(OfferingPurpose::Publish),
+        (Presence::OnMarket, Presence::Draft | Presence::Removed) => {
+            let at =
+                shown.announced.as_ref().map_or(ChainTime::new(0), |last| last.at.plus(env.remove_period));
+            from(at, OfferingPurpose::Remove, env)
+        }
+        (Presence::OnMarket, Presence::OnMarket) => match pop_up_at(own, shown.announced.as_ref(), env) {
+            None => Want::Nothing,
+            Some(_) if !env.signature_counts => Want::User(Problem::Signature),
+            Some(at) => from(at, OfferingPurpose::PopUp, env),
+        },
+    };
+    // On a view that is not fresh it may be done already.
+    if matches!(wanted, Want::Now(_)) && !env.fresh { Want::Chain } else { wanted }
+}
+
+/// A transaction from this time on.
+fn from(at: ChainTime, purpose: OfferingPurpose, env: &Env<'_>) -> Want {
+    match env.now {
+        None => Want::Chain,
+        Some(now) if now < at => Want::At(at),
+        Some(_) => Want::Now(purpose),
+    }
+}
+
+/// When an offering on the market is announced again, if it ever is.
+fn pop_up_at(own: &Own, last: Option<&Announcement>, env: &Env<'_>) -> Option<ChainTime> {
+    let last = last?;
+    let allowed = last.at.plus(env.pop_up_period);
+    if own.pop_up || last.source != *env.source {
+        return Some(allowed);
+    }
+    own.pop_up_every.map(|every| last.at.plus(every).max(allowed))
+}
+
+/// Takes an input in.
+pub(super) fn apply(
+    own: &mut Own,
+    shown: &mut Shown,
+    input: &OfferingInput,
+    env: &Env<'_>,
+) -> Result<(), Refused> {
+    match input {
+        OfferingInput::Chain(now) => {
+            if now.announced != shown.announced {
+                own.pop_up = false;
+            }
+            shown.clone_from(now);
+        }
+        OfferingInput::Look | OfferingInput::Peer { .. } => {}
+        OfferingInput::Restored => own.restored = true,
+        OfferingInput::Tx { seq, purpose, fate } => {
+            transaction(own, shown, *seq, *purpose, *fate, env);
+        }
+        OfferingInput::Order(order) => self::order(own, shown, *order)?,
+    }
+    if own.restored && env.fresh {
+        // What was ordered since the backup is not known: an offering that was taken off the market must not come back.
+        own.wanted = shown.presence;
+        (own.restored, own.pop_up) = (false, false);
+    }
+    own.problem = match (want(own, shown, env), own.problem) {
+        (Want::User(problem), _) => Some(problem),
+        (_, Some(Problem::Stake | Problem::Signature)) => None,
+        (_, problem) => problem,
+    };
+    Ok(())
+}
+
+fn order(own: &mut Own, shown: &Shown, order: Order) -> Result<(), Refused> {
+    match order {
+        // This is kept whatever the offering is.
+        Order::PopUpEvery(every) => {
+            own.pop_up_every = every;
+            return Ok(());
+        }
+        _ if shown.presence == Presence::Removed => return Err(Refused::Removed),
+        Order::Publish => own.wanted = Presence::OnMarket,
+        Order::PopUp if (shown.presence, own.wanted) != (Presence::OnMarket, Presence::OnMarket) => {
+            return Err(Refused::NotOnMarket);
+        }
+        Order::PopUp => own.pop_up = true,
+        Order::Remove => (own.wanted, own.pop_up) = (Presence::Removed, false),
+    }
+    // An order is newer than what a backup knew, and than what was given up.
+    (own.restored, own.obstacle, own.problem) = (false, None, None);
+    Ok(())
+}
+
+fn transaction(own: &mut Own, shown: &Shown, seq: u32, purpose: OfferingPurpose, fate: Fate, env: &Env<'_>) {
+    let place = own.flights.iter().position(|flight| flight.seq == seq);
+    let before = place.and_then(|place| own.flights.get(place)).map(|flight| flight.stage);
+    let stage = match fate {
+        Fate::Batched => Some(Stage::Sent { batch: true }),
+        Fate::Mined(block) => Some(Stage::Mined { block, seen: false }),
+        Fate::Reverted => Some(Stage::Reverted),
+        Fate::Reinstated { batch } => Some(Stage::Sent { batch }),
+        Fate::Failed { .. } | Fate::Cancelled | Fate::Final => None,
+    };
+    match (place, before, stage) {
+        (Some(_), Some(Stage::Cancelling), Some(Stage::Sent { .. })) => {}
+        // The same block again: whether it was seen is known better here.
+        (Some(_), Some(Stage::Mined { block, .. }), Some(Stage::Mined { block: again, .. }))
+            if block == again => {}
+        (Some(place), _, Some(stage)) => {
+            if let Some(flight) = own.flights.get_mut(place) {
+                flight.stage = stage;
+            }
+        }
+        (Some(place), _, None) => {
+            own.flights.remove(place);
+        }
+        (None, _, Some(stage)) if matches!(fate, Fate::Reinstated { .. }) || seq > own.seq => {
+            own.flights.push(Flight { seq, purpose, bid: bid(purpose), stage });
+            own.seq = own.seq.max(seq);
+        }
+        (None, ..) => return,
+    }
+    let was_cancelled = before == Some(Stage::Cancelling);
+    match fate {
+        Fate::Mined(_) => (own.obstacle, own.problem) = (None, None),
+        Fate::Reverted if before != Some(Stage::Reverted) => failed(own, shown, purpose, false, env),
+        Fate::Failed { lasting } if !was_cancelled => failed(own, shown, purpose, lasting, env),
+        Fate::Cancelled if !was_cancelled => {
+            // The operator cancelled it, which takes the order back. Only pop-ups would go on without another one.
+            if purpose == OfferingPurpose::PopUp {
+                own.obstacle = Some(Obstacle::Parked { since: env.uptime });
+            }
+            (own.wanted, own.pop_up) = (shown.presence, false);
+        }
+        Fate::Final if matches!(before, Some(Stage::Mined { seen: false, .. })) => {
+            own.obstacle.get_or_insert(Obstacle::Unseen { since: env.uptime });
+        }
+        _ => {}
+    }
+}
+
+/// A transaction failed. If that lasts, the order is given up: what the chain shows is wanted.
+fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool, env: &Env<'_>) {
+    let tries = match own.obstacle {
+        Some(Obstacle::Failing { tries, .. }) => tries.saturating_add(1),
+        _ => 1,
+    };
+    let lasting = lasting || tries >= env.policy.tries;
+    own.obstacle = Some(Obstacle::Failing { since: env.uptime, tries, lasting });
+    if lasting {
+        (own.wanted, own.pop_up) = (shown.presence, false);
+        own.problem = Some(Problem::Failed(purpose));
+    }
+}
+
+/// Who must move on before the next try, if the last one failed or was cancelled.
+fn blocked(own: &Own, purpose: OfferingPurpose, env: &Env<'_>) -> Option<Owner> {
+    let policy = env.policy;
+    let again = match own.obstacle? {
+        Obstacle::Parked { .. } if purpose != OfferingPurpose::PopUp => return None,
+        Obstacle::Parked { .. } => return Some(Owner::User { reminder: env.reminder() }),
+        Obstacle::Failing { since, lasting: true, .. } => {
+            let reminder = since.plus(policy.reminder);
+            return (reminder > env.uptime).then_some(Owner::User { reminder });
+        }
+        Obstacle::Failing { since, tries, .. } => {
+            since.plus(pause(policy.retry_first, policy.retry_longest, tries))
+        }
+        Obstacle::Unseen { since } => since.plus(policy.retry_first),
+    };
+    (again > env.uptime).then_some(Owner::Time(again))
+}
+
+fn bid(purpose: OfferingPurpose) -> crate::Bid {
+    Purpose::from(purpose).bid(&AtStake::default())
+}
+
+fn is_under_way(own: &Own, purpose: OfferingPurpose) -> bool {
+    own.flights.iter().any(|flight| flight.purpose == purpose && flight.stage.is_under_way())
+}
+
+/// Submits what is wanted, and cancels what is not.
+pub(super) fn difference(own: &mut Own, shown: &Shown, env: &Env<'_>, effects: &mut Vec<Effect>) {
+    let want = want(own, shown, env);
+    let keeps = |purpose| match want {
+        Want::Now(wanted) => purpose == wanted,
+        // It was wanted on a view that was fresh, or before the operator's help was needed. After a restore it may not be.
+        Want::Chain | Want::User(_) => !own.restored,
+        Want::Nothing | Want::At(_) => false,
+    };
+    for flight in &mut own.flights {
+        if matches!(flight.stage, Stage::Sent { .. }) && !keeps(flight.purpose) {
+            effects.push(Effect::Cancel { seq: flight.seq });
+            flight.stage = Stage::Cancelling;
+        }
+    }
+    let Want::Now(purpose) = want else { return };
+    if is_under_way(own, purpose) || blocked(own, purpose, env).is_some() {
+        return;
+    }
+    own.seq = own.seq.saturating_add(1);
+    let (seq, bid, stage) = (own.seq, bid(purpose), Stage::Sent { batch: false });
+    own.flights.push(Flight { seq, purpose, bid, stage });
+    effects.push(Effect::Submit { seq, purpose, bid });
+}
+
+/// See [`owners`](super::owners).
+pub(super) fn owners(own: &Own, shown: &Shown, env: &Env<'_>) -> Vec<Owner> {
+    let reminder = env.reminder();
+    let mut owners: Vec<Owner> = own.flights.iter().map(|flight| Owner::Transaction(flight.seq)).collect();
+    owners.extend(match want(own, shown, env) {
+        Want::Nothing => None,
+        Want::Chain => Some(Owner::Chain { reminder }),
+        Want::At(at) => Some(Owner::ChainTime(at)),
+        Want::User(_) => Some(Owner::User { reminder }),
+        Want::Now(purpose) if is_under_way(own, purpose) => None,
+        Want::Now(purpose) => Some(blocked(own, purpose, env).unwrap_or(Owner::Time(env.uptime))),
+    });
+    owners
+}
+
+/// What is shown of the difference between two states.
+pub(super) fn notices(before: &Own, after: &Own) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if before.restored && !after.restored && after.wanted != before.wanted {
+        notices.push(Notice::Recovered(after.wanted));
+    }
+    if after.problem != before.problem {
+        notices.extend(after.problem.map(Notice::Problem));
+    }
+    notices
+}

@@ -1,0 +1,7 @@
+//! Decisions about offerings, as tables: state, input, expected effects and owners.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod foreign;
+mod liveness;
+mod own;
+mod support;
