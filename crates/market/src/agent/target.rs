@@ -34,7 +34,7 @@ impl Service {
     /// What the service does. A new life of the adapter knows nothing of what an earlier one ran; what is gone stays gone.
     pub fn actual(&self, instance: u64) -> Actual {
         match self.actual {
-            Actual::Absent | Actual::Lost => self.actual,
+            Actual::Absent => Actual::Absent,
             _ if self.instance == instance => self.actual,
             _ => Actual::Unknown,
         }

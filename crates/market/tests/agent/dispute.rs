@@ -2,7 +2,8 @@
 
 use privatix_channel::{ChainTime, LogPosition};
 use privatix_market::{
-    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Replaced, Target,
+    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Obstacle, Rate, Refused, Replaced,
+    Target,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open, voucher};
@@ -130,6 +131,11 @@ fn a_dispute_does_not_wait_on_its_own_cheap_close() {
         chain
     };
     assert_eq!(run.chain(again(2_000)), "cancel 2, submit 3 close 60 urgent before 2000 for 40 wei");
+    let ends_at = ChainTime::new(2_000);
+    assert_eq!(run.notices, [AgentNotice::Disputed { claimed: a(40), ends_at }]);
+    // What is cancelled already may be cancelled.
+    assert_eq!(run.state.may_cancel(2, &run.policy), Ok(()));
+    assert_eq!(run.state.may_cancel(3, &run.policy), Err(Refused::AnswersDispute { seq: 3 }));
 }
 
 #[test]
@@ -190,6 +196,68 @@ fn fault_3_each_better_voucher_of_a_challenge_is_sent() {
 }
 
 #[test]
+fn each_challenge_has_replacements_of_its_own() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
+    run.policy.replacements_of_answers = 1;
+    let challenge = |ends_at| {
+        let mut chain = closing(100, 20, ends_at);
+        chain.last_close_request.as_mut().unwrap().at = LogPosition::new(ends_at, 0);
+        chain
+    };
+    for (seq, ends_at, better) in [(1, 1_000, 70), (3, 2_000, 80), (5, 3_000, 90)] {
+        run.chain(challenge(ends_at));
+        let again =
+            format!("keep {better}, cancel {seq}, submit {} close {better} urgent before {ends_at}", seq + 1);
+        assert_eq!(
+            run.give(&voucher(better)),
+            format!("{again}, kept, paid 60"),
+            "however soon after the last one"
+        );
+        assert_eq!(run.state.own.replaced.count, 1);
+        assert_eq!(run.give(&voucher(better + 1)), format!("keep {}, kept, paid 60", better + 1));
+    }
+}
+
+#[test]
+fn what_the_deposit_does_not_cover_is_no_gain() {
+    let mut run = Run::open(100).paid(100).ended(AgentEnd::Inactive).at(100).unpriced();
+    run.policy.min_gain = a(0);
+    run.chain(closing(100, 20, 1_000));
+    assert_eq!(run.give(&voucher(120)), "keep 120, kept, paid 100");
+}
+
+#[test]
+fn a_settlement_in_a_block_answers_a_request_whatever_its_terms_were() {
+    let mut run = Run::open(100).paid(60).at(100).policy(|policy| policy.at_risk = Some(a(30)));
+    assert_eq!(run.give(&Input::Look), "collect 1 settle 60");
+    run.tx(1, Fate::Batched);
+    run.tx(1, Fate::Mined(block(9)));
+    run.kept_open = Some(5_000);
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "drive 2");
+}
+
+#[test]
+fn a_batch_that_fails_while_a_client_may_finalize_is_tried_again_ever_later() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(0);
+    let since = privatix_market::Uptime::new(1_000_000);
+    run.state.own.obstacle = Some(Obstacle::Failing { since, tries: 9, lasting: false });
+    // No part of the challenge hurries: nothing would be lost at its end.
+    assert_eq!(run.chain(closing(100, 60, 6_000)), "");
+    assert_eq!(run.owners(), "time 4600 s, chain time 9600");
+    assert_eq!(run.after(3_599), "");
+    assert_eq!(run.after(1), "collect 1 close 60");
+}
+
+#[test]
+fn what_is_abandoned_is_left_until_an_order_to_close() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
+    run.give(&Input::Order(AgentOrder::Abandon));
+    run.chain(closing(100, 20, 1_000));
+    assert_eq!(run.notices, [], "that was shown with the order");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Close)), "submit 2 close 60 urgent before 1000");
+}
+
+#[test]
 fn fault_4_a_better_voucher_raises_the_stake() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.gas.rate = Some(Rate { wei_per_token: 2, decimals: 0 });
@@ -228,6 +296,7 @@ fn fault_9_a_request_that_nobody_finalizes_ends_an_hour_after_its_challenge() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.policy.free_at_once = false;
     assert_eq!(run.chain(closing(100, 60, 1_000)), "");
+    assert_eq!(run.notices, [], "nothing is conceded");
     run.now = Some(4_599);
     assert_eq!(run.give(&Input::Look), "");
     run.now = Some(4_600);

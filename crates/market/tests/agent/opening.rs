@@ -186,13 +186,52 @@ fn a_channel_that_nobody_uses_or_pays_ends_after_the_time_for_the_first_use() {
     assert_eq!(run.after(HOUR), "");
     assert_eq!(run.give(&ACCESS), "Access");
     assert_eq!(run.after(HOUR - 1), "");
-    let (mut used, mut paid) = (run.clone(), run.clone());
+    let (mut used, mut paid, mut connected) = (run.clone(), run.clone(), run.clone());
     assert_eq!(run.after(1), "drive 3");
     assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::NeverUsed);
     used.used(1);
     paid.give(&voucher(1));
-    for mut run in [used, paid] {
+    connected.give(&Input::Used { used: privatix_channel::Usage::ZERO, running: true });
+    for mut run in [used, paid, connected] {
         assert_eq!(run.after(HOUR), "");
+    }
+}
+
+#[test]
+fn an_adapter_that_is_away_counts_against_no_client() {
+    let mut run = Run::opening(100).terms(|terms| terms.max_inactive = hours(2));
+    run.policy.first_use_within = Some(hours(1));
+    run.give(&Input::Look);
+    run.done();
+    run.done();
+    run.give(&ACCESS);
+    // It starts again, and answers nothing.
+    run.instance += 1;
+    run.give(&Input::Look);
+    for _ in 0..300 {
+        run.after(60);
+    }
+    assert_eq!(run.state.own.ending, None);
+    // Once it is back, what it had against the channel is forgotten.
+    run.done();
+    run.policy.outage = hours(1);
+    assert_eq!(run.after(HOUR - 1), "");
+    assert_eq!(run.state.own.ending, None);
+    run.after(1);
+    assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::NeverUsed);
+}
+
+#[test]
+fn what_is_not_open_is_not_judged() {
+    let mut no_signer = Run::opening(100);
+    no_signer.state.descriptor.signer = Address::ZERO;
+    no_signer.chain(privatix_channel::OnChain::default());
+    let mut no_terms = Run::opening(100);
+    no_terms.state.terms = None;
+    no_terms.chain(closing(100, 0, 900_000));
+    for mut run in [no_signer, no_terms] {
+        run.after(23 * HOUR);
+        assert_eq!(run.state.own.ending, None);
     }
 }
 

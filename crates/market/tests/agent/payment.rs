@@ -45,6 +45,15 @@ fn nothing_above_what_is_paid_on_chain_is_acknowledged_in_a_challenge() {
 }
 
 #[test]
+fn what_was_acknowledged_is_remembered() {
+    let mut run = Run::open(100).paid(60);
+    run.give(&voucher(70));
+    assert_eq!(run.state.book, Book { best: a(70), acknowledged: a(70) });
+    run.give(&voucher(120));
+    assert_eq!(run.state.book, Book { best: a(120), acknowledged: a(100) });
+}
+
+#[test]
 fn no_answer_names_an_amount_above_a_close_in_the_pool() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
     run.policy.replacements = 0;

@@ -77,6 +77,9 @@ fn a_damaged_voucher_keeps_its_channel_open_until_a_better_one_comes_or_it_is_gi
         assert_eq!(run.give(&Input::Look), "", "{why:?}");
         assert_eq!(run.owners(), "user, reminder 86400 s", "{why:?}");
         assert_eq!(run.after(100 * HOUR), "", "{why:?}");
+        let mut restored = run.clone();
+        restored.kept_open = Some(500_000);
+        assert_eq!(restored.owners(), "time 500000 s", "the damaged one may be in the way no more then");
         let mut given_up = run.clone();
         assert_eq!(given_up.give(&Input::Order(AgentOrder::Abandon)), "submit 1 close 0", "{why:?}");
         // The shell stores the better one in its place.

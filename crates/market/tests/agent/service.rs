@@ -134,6 +134,25 @@ fn a_service_that_was_stopped_for_our_view_is_not_prepared_for_a_close_request()
     assert_eq!(run.done(), "");
     assert_eq!(run.chain(crate::support::closing(100, 0, 1_000)), "collect 3 close 0");
     assert_eq!(run.target(), (Target::Absent, Some(Why::Closing)));
+    run.fresh = true;
+    assert_eq!(run.give(&Input::Look), "");
+    assert_eq!(run.target(), (Target::Absent, Some(Why::Closing)));
+}
+
+#[test]
+fn an_adapter_that_was_away_before_and_during_a_stale_view_ends_nothing() {
+    let mut run = Run::open(100);
+    run.instance += 1;
+    run.give(&Input::Look);
+    run.adapter(Answered::GaveUp);
+    run.fresh = false;
+    run.give(&Input::Look);
+    run.adapter(Answered::GaveUp);
+    assert_eq!(run.target(), (Target::Absent, Some(Why::StaleView)));
+    for _ in 0..25 * 60 {
+        run.after(60);
+    }
+    assert_eq!((run.state.own.service.actual, run.state.own.ending), (Actual::Lost, None));
 }
 
 #[test]
@@ -238,6 +257,16 @@ fn fault_38_a_service_measured_in_seconds_is_used_up_by_the_clock() {
     assert_eq!(run.target(), (Target::Suspended, Some(Why::Unpaid)));
     run.done();
     assert_eq!(run.used(51), "", "the report says the same");
+    // A report begins the time that is not reported yet.
+    let mut run = timed(10);
+    run.give(&runs);
+    run.uptime += 30;
+    assert_eq!(run.give(&Input::Used { used: Usage::new(30), running: true }), "");
+    assert_eq!(run.owners(), "time 1051 s");
+    // What is held is not used up, whatever the last report was.
+    run.give(&Input::Order(AgentOrder::Hold));
+    run.done();
+    assert_eq!(run.owners(), "user, reminder 86400 s");
     // While a session runs, nobody is inactive, whatever is reported.
     let mut run = timed(100).terms(|terms| {
         terms.unit = Unit { name: "hour".into(), measure: Measure::Seconds, size: 3_600 };
@@ -276,6 +305,34 @@ fn a_client_that_does_not_pay_is_suspended_and_then_ended() {
     assert_eq!(pays.after(HOUR - 1), "");
     assert_eq!(run.after(1), "drive 2");
     assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::SuspendedTooLong);
+}
+
+#[test]
+fn whoever_used_all_and_does_not_pay_is_ended_too() {
+    let all_units = Run::open(100).paid(30).terms(|terms| {
+        terms.max_units = Some(60);
+        terms.max_suspend = hours(1);
+    });
+    let deposit = Run::open(100).paid(90).terms(|terms| terms.max_suspend = hours(1));
+    for (mut run, used, why) in [(all_units, 60, Why::MaxUnitsReached), (deposit, 100, Why::DepositReached)] {
+        run.used(used);
+        run.done();
+        assert_eq!(run.target(), (Target::Suspended, Some(why)));
+        assert_eq!(run.after(HOUR - 1), "", "{why:?}");
+        run.after(1);
+        assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::SuspendedTooLong);
+    }
+}
+
+#[test]
+fn an_opening_that_is_not_seen_is_not_given_up_while_the_chain_is_not_seen() {
+    let mut run = Run::open(100);
+    run.chain(privatix_channel::OnChain::default());
+    run.done();
+    run.fresh = false;
+    run.give(&Input::Look);
+    assert_eq!(run.after(100 * HOUR), "");
+    assert_eq!((run.target(), run.state.own.ending), ((Target::Suspended, Some(Why::NotOpen)), None));
 }
 
 #[test]

@@ -401,6 +401,62 @@ fn a_settlement_in_a_batch_holds_up_no_close() {
 }
 
 #[test]
+fn a_close_that_waits_for_a_batch_below_a_better_voucher_is_taken_back() {
+    let mut run = Run::open(100).paid(1).ended(AgentEnd::Inactive);
+    run.policy.min_gain = a(10);
+    assert_eq!(run.give(&Input::Look), "collect 1 close 1");
+    let purpose = run.state.own.flights[0].purpose;
+    // Another one comes back by a reorganisation, so that no better one can be offered.
+    assert_eq!(run.give(&Input::Tx { seq: 9, purpose, fate: Fate::Reinstated { batch: true } }), "");
+    assert_eq!(run.give(&voucher(2)), "keep 2, cancel 1, kept, paid 1");
+}
+
+#[test]
+fn nothing_follows_a_close_that_is_in_a_block() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Mined(block(9)));
+    assert_eq!(run.give(&voucher(90)), "keep 90, kept, paid 60", "the channel is closed by it");
+}
+
+#[test]
+fn a_success_and_a_cancellation_of_ours_end_a_row_of_failures() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Failed { lasting: false });
+    assert_eq!(run.after(15), "submit 2 close 60");
+    run.tx(2, Fate::Mined(block(9)));
+    run.tx(2, Fate::Reinstated { batch: false });
+    run.tx(2, Fate::Failed { lasting: false });
+    assert_eq!(run.notices, [AgentNotice::Failing { tries: 1, lasting: false }]);
+    // One that we cancelled, to replace it, may fail.
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.give(&voucher(70));
+    run.tx(1, Fate::Failed { lasting: true });
+    assert_eq!((run.state.own.obstacle, run.notices.len()), (None, 0));
+}
+
+#[test]
+fn an_order_to_close_that_comes_twice_waits_for_the_last_voucher_once() {
+    let mut run = Run::open(100).paid(60);
+    run.give(&Input::Order(AgentOrder::Close));
+    assert_eq!(run.after(5), "");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Close)), "");
+    assert_eq!(run.after(5), "submit 2 close 60");
+}
+
+#[test]
+fn a_service_that_stays_lost_does_not_take_back_what_waits_for_a_batch() {
+    let mut run = Run::open(100);
+    run.give(&Input::Order(AgentOrder::End));
+    run.adapter(Answered::GaveUp);
+    assert_eq!(run.after(10), "collect 3 close 0");
+    assert_eq!(run.after(50), "drive 4", "it is asked again");
+    assert_eq!(run.after(60), "drive 5");
+}
+
+#[test]
 fn an_undone_batch_is_not_cancelled_for_one_of_its_channels() {
     let mut run = Run::open(100).ended(AgentEnd::Inactive);
     run.give(&Input::Look);
