@@ -6,6 +6,7 @@ mod liveness;
 mod opening;
 mod payment;
 mod recovery;
+mod rows;
 mod service;
 mod settlement;
 mod support;
