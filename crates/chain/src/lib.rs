@@ -67,6 +67,7 @@ mod monitor;
 mod rpc;
 mod schema;
 mod sql;
+mod step;
 mod transactor;
 
 pub use backoff::Backoff;

@@ -34,9 +34,10 @@ pub(crate) fn rescue(node: &Node, looks: &Looks) -> Option<RescueStatus> {
     Some(RescueStatus { account, ether: funds.and_then(|funds| funds.as_ref().ok()).map(|gas| gas.balance) })
 }
 
-/// A task on which all work depends, with the step that it is in the middle of.
+/// A task on which all work depends, in the middle of a step.
 struct TaskStep {
     part: &'static str,
+    /// How long the step has taken, or of a step that consists of many requests and commits, the present one of them.
     took: Duration,
     /// A step that takes longer hangs: a restart may help.
     longest: Duration,
@@ -51,7 +52,7 @@ fn steps(node: &Node) -> Vec<TaskStep> {
     [
         // A step takes less than a second on a healthy machine.
         ("jobs", node.jobs().and_then(|jobs| jobs.in_step_for()), Duration::from_mins(1)),
-        // Their requests are bounded in time, but a step may need many of them from endpoints that hardly answer.
+        // A request takes seconds; one commit may undo all blocks of a stream.
         ("chain_monitor", monitor, Duration::from_mins(15)),
         ("transactor", transactor, Duration::from_mins(15)),
     ]
@@ -107,7 +108,7 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
         let seconds = took.as_secs();
         let message = match *part {
             "jobs" => format!("no job has started or ended for {seconds} s: a handler or the disk hangs"),
-            _ => format!("it has not finished a step for {seconds} s: it, an endpoint or the disk hangs"),
+            _ => format!("it has waited for one request or one commit for {seconds} s: it or the disk hangs"),
         };
         hindered(part, format!("{message}; look at the log and the disk, then restart"));
     }

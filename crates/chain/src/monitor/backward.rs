@@ -218,6 +218,7 @@ impl Inner {
             })?;
             tx.commit().await?;
             back = left;
+            self.clock.restart();
             self.sink.committed();
         }
         self.status.send_modify(|status| status.unsearched = Some(back.left()));

@@ -87,19 +87,37 @@ impl Inner {
     ) -> Fetched {
         let started = Instant::now();
         let width = self.endpoints.width(at);
-        let mine = async {
+        let mine = self.limited((at, rpc), &wanted, async {
             let logs = self.logs(rpc, width, &wanted).await?;
             let (batch, headers) = self.assemble(rpc, width, &wanted, &logs).await?;
             Ok((logs, batch, headers))
-        };
+        });
         let theirs = async {
-            match &witness {
-                Some(witness) => Some(self.testimony(witness, &wanted).await),
-                None => None,
-            }
+            let witness = witness.as_ref()?;
+            let testimony = self.testimony(witness, &wanted);
+            Some(self.limited((witness.at, &witness.rpc), &wanted, testimony).await)
         };
         let (mine, theirs) = tokio::join!(mine, theirs);
         Fetched { took: started.elapsed(), mine, theirs: witness.zip(theirs), wanted }
+    }
+
+    /// Ends what takes longer than a range may, as a request without an answer: each of many requests may be answered in time,
+    /// and all of them together for hours. Not where neither fewer blocks nor another endpoint can be asked instead.
+    async fn limited<T>(
+        &self,
+        (at, rpc): (usize, &Rpc),
+        wanted: &Wanted,
+        fetch: impl Future<Output = Result<T, ChainError>>,
+    ) -> Result<T, ChainError> {
+        let is_good = |other: &usize| *other != at && self.endpoints.is_good(*other);
+        if wanted.blocks() == 1 && !self.endpoints.order().iter().any(is_good) {
+            return fetch.await;
+        }
+        let limit = self.options.range_limit;
+        tokio::time::timeout(limit, fetch).await.unwrap_or_else(|_| {
+            let (method, endpoint) = ("the logs of a range", rpc.label().to_owned());
+            Err(RpcError { method, endpoint, fault: Fault::Timeout(limit) }.into())
+        })
     }
 
     /// Compares what two endpoints gave, and learns how much may be asked of each.
@@ -120,8 +138,10 @@ impl Inner {
         };
         if let Some((witness, theirs)) = theirs {
             // Where nothing smaller can be asked of it, it rests, and holds nothing up.
-            if let Err(ChainError::Rpc(RpcError { fault: Fault::TooLarge(_), .. })) = &theirs
+            if let Err(ChainError::Rpc(RpcError { fault, .. })) = &theirs
+                && matches!(fault, Fault::TooLarge(_) | Fault::Timeout(_))
                 && planners[witness.at].too_large(asked)
+                && matches!(fault, Fault::TooLarge(_))
             {
                 return Ok(Judged::Smaller);
             }

@@ -82,9 +82,10 @@ impl Inner {
                 memory.recent.forget();
             }
             let rpc = self.endpoints.rpc(at);
-            self.in_step(true);
-            let outcome = self.step(&mut memory, at, &rpc).await;
-            self.in_step(false);
+            let outcome = {
+                let _step = self.clock.begin();
+                self.step(&mut memory, at, &rpc).await
+            };
             let pause = match outcome {
                 Ok(step) => {
                     failures = 0;
@@ -136,13 +137,6 @@ impl Inner {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-    }
-
-    fn in_step(&self, yes: bool) {
-        self.status.send_if_modified(|status| {
-            status.step_since = yes.then(Instant::now);
-            false
-        });
     }
 
     /// Shows what was seen before this run, until an endpoint answers.
@@ -478,6 +472,7 @@ impl Inner {
             }
             tx.commit().await?;
             at = next;
+            self.clock.restart();
             self.sink.committed();
         }
         self.status.send_modify(|status| {

@@ -37,6 +37,7 @@ pub use range::RangePlanner;
 pub use status::{MonitorState, MonitorStatus};
 pub use view::{Freshness, View, Why};
 
+use crate::step::{OnAnswer, StepClock};
 use crate::{Backoff, ChainError, Endpoints, SinkError};
 
 /// Where the effects of logs go.
@@ -91,6 +92,7 @@ pub struct Monitor {
 
 struct Inner {
     db: Database,
+    /// Their requests restart the clock.
     endpoints: Endpoints,
     chain_id: u64,
     interests: Vec<Interest>,
@@ -98,6 +100,7 @@ struct Inner {
     sink: Arc<dyn LogSink>,
     options: Options,
     status: watch::Sender<MonitorStatus>,
+    clock: Arc<StepClock<MonitorStatus>>,
     wake: Notify,
 }
 
@@ -119,6 +122,7 @@ struct Options {
     backoff: Backoff,
     history: u64,
     patience: Duration,
+    range_limit: Duration,
     check_every_block: bool,
 }
 
@@ -159,6 +163,7 @@ impl Monitor {
                 backoff: Backoff::default(),
                 history: 1_024,
                 patience: Duration::from_secs(30),
+                range_limit: Duration::from_mins(2),
                 check_every_block: false,
             },
         }
@@ -169,7 +174,7 @@ impl Monitor {
     /// # Errors
     /// [`ChainError::Rpc`], [`ChainError::WrongChain`], [`ChainError::NoContract`].
     pub async fn check(&self) -> Result<(), ChainError> {
-        self.inner.endpoints.check(self.inner.chain_id, &self.inner.contracts()).await
+        self.inner.unwatched().check(self.inner.chain_id, &self.inner.contracts()).await
     }
 
     /// What it is doing, now and from now on.
@@ -190,8 +195,9 @@ impl Monitor {
     /// Only what an operator must mend: [`ChainError::WrongChain`], [`ChainError::NoContract`],
     /// [`ChainError::OtherStream`], each found at the start of the run.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ChainError> {
+        let endpoints = self.inner.unwatched();
         let heads = async {
-            self.inner.endpoints.wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
+            endpoints.wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
             std::future::pending::<()>().await;
         };
         let outcome = tokio::select! {
@@ -199,7 +205,7 @@ impl Monitor {
             () = shutdown.cancelled() => Ok(()),
             outcome = Box::pin(self.inner.follow()) => outcome,
             () = heads => Ok(()),
-            () = self.inner.endpoints.try_rested(self.inner.chain_id) => Ok(()),
+            () = endpoints.try_rested(self.inner.chain_id) => Ok(()),
         };
         self.inner.status.send_modify(|status| status.state = MonitorState::Idle);
         outcome
@@ -207,6 +213,11 @@ impl Monitor {
 }
 
 impl Inner {
+    /// The endpoints for requests that are not part of a step, and must not hide that one hangs.
+    fn unwatched(&self) -> Endpoints {
+        self.endpoints.reporting(None)
+    }
+
     /// The contracts, sorted, each once.
     fn contracts(&self) -> Vec<Address> {
         let mut contracts: Vec<Address> = self.all_interests().iter().map(Interest::contract).collect();
@@ -291,6 +302,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// How long it may take to fetch the logs of a range, with the headers that belong to them (default 2 min). After that the
+    /// endpoint counts as failed and is asked for fewer blocks. A single block may take longer if there is no other endpoint to
+    /// ask.
+    pub fn range_limit(mut self, limit: Duration) -> Self {
+        self.options.range_limit = limit;
+        self
+    }
+
     /// Whether catching up fetches the header of every block, too (default: no: of the first and the last block of each range,
     /// of those near the head, and of those with logs that do not bear the time of their block).
     ///
@@ -304,16 +323,19 @@ impl MonitorBuilder {
     /// The monitor, delivering to `sink`.
     pub fn build(self, sink: impl LogSink + 'static) -> Monitor {
         let first = self.options.first_range.min(self.options.max_range);
+        let status = watch::Sender::new(MonitorStatus::new(first));
+        let clock = Arc::new(StepClock::new(status.clone(), |status| &mut status.step_since));
         Monitor {
             inner: Arc::new(Inner {
                 db: self.db,
-                endpoints: self.endpoints,
+                endpoints: self.endpoints.reporting(Some(OnAnswer::restart(&clock))),
                 chain_id: self.chain_id,
                 interests: self.interests,
                 recent: self.recent,
                 sink: Arc::new(sink),
                 options: self.options,
-                status: watch::Sender::new(MonitorStatus::new(first)),
+                status,
+                clock,
                 wake: Notify::new(),
             }),
         }

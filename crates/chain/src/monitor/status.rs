@@ -33,7 +33,8 @@ pub struct MonitorStatus {
     pub unsearched: Option<u64>,
     /// Reorgs undone since the start.
     pub reorgs: u64,
-    /// When the step under way began; none while it waits. Its changes alone are not announced to those who watch.
+    /// Since when the step under way has waited for one answer of an endpoint or one commit; none while there is no step. A
+    /// change of this field alone does not notify watchers.
     pub step_since: Option<Instant>,
 }
 

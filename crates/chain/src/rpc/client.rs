@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::pending::{Tagged, may_be_about_the_tag};
 use super::reply::{BlockTransactions, FeeHistory, HIGHEST_BLOCK, Receipt, ReceiptLogs};
 use crate::rpc::{Endpoint, Fault, RpcError};
+use crate::step::OnAnswer;
 use crate::{ChainError, Inconsistency};
 
 /// Whether the endpoint can be used: it answers, serves `chain_id`, and has code at each of `contracts`.
@@ -81,11 +82,21 @@ impl Call<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct Rpc {
     endpoint: Endpoint,
+    on_answer: Option<OnAnswer>,
 }
 
 impl Rpc {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+        Self { endpoint, on_answer: None }
+    }
+
+    /// The same endpoint; each request that ends is reported.
+    pub(crate) fn reporting(self, on_answer: Option<OnAnswer>) -> Self {
+        Self { on_answer, ..self }
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        self.endpoint.label()
     }
 
     async fn timed<T>(
@@ -94,7 +105,11 @@ impl Rpc {
         call: impl IntoFuture<Output = Result<T, TransportError>>,
     ) -> Result<T, RpcError> {
         let timeout = self.endpoint.request_timeout();
-        let fault = match tokio::time::timeout(timeout, call.into_future()).await {
+        let answer = tokio::time::timeout(timeout, call.into_future()).await;
+        if let Some(on_answer) = &self.on_answer {
+            on_answer.call();
+        }
+        let fault = match answer {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => self.endpoint.fault(&error),
             Err(_) => Fault::Timeout(timeout),

@@ -9,6 +9,7 @@ use super::client::{BlockHeader, Call, Rpc};
 use super::reply::{FeeHistory, Receipt};
 use super::standing::{Evidence, Record, Standing, preference};
 use super::{Endpoint, Fault, RpcError};
+use crate::step::OnAnswer;
 use crate::{Backoff, ChainError};
 
 /// One or several endpoints of one chain, in order of preference.
@@ -19,6 +20,8 @@ use crate::{Backoff, ChainError};
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     inner: Arc<Inner>,
+    /// Called when a request of this clone has ended.
+    on_answer: Option<OnAnswer>,
 }
 
 #[derive(Debug)]
@@ -104,7 +107,12 @@ impl Endpoints {
     pub fn new(first: Endpoint, others: impl IntoIterator<Item = Endpoint>) -> Self {
         let all: Vec<Endpoint> = std::iter::once(first).chain(others).collect();
         let records = Mutex::new(vec![Record::default(); all.len()]);
-        Self { inner: Arc::new(Inner { all, records }) }
+        Self { inner: Arc::new(Inner { all, records }), on_answer: None }
+    }
+
+    /// A clone whose requests are reported as they end; or not, for those that do not belong to the task that is watched.
+    pub(crate) fn reporting(&self, on_answer: Option<OnAnswer>) -> Self {
+        Self { inner: self.inner.clone(), on_answer }
     }
 
     /// All of them, in order of preference.
@@ -134,7 +142,7 @@ impl Endpoints {
     }
 
     pub(crate) fn rpc(&self, at: usize) -> Rpc {
-        Rpc::new(self.inner.all[at].clone())
+        Rpc::new(self.inner.all[at].clone()).reporting(self.on_answer.clone())
     }
 
     pub(crate) fn is_good(&self, at: usize) -> bool {

@@ -48,6 +48,7 @@ pub use signer::{Signer, SignerError};
 pub use urgency::{Deadline, Priority};
 
 use self::changes::Origin;
+use crate::step::{OnAnswer, StepClock};
 use crate::{Backoff, ChainError, Endpoints, SinkError};
 
 /// What has changed in an intent's outcome.
@@ -146,7 +147,7 @@ pub struct TransactorStatus {
     pub head: Option<u64>,
     /// The oldest intent that does not advance, and why.
     pub waiting: Option<TxWaiting>,
-    /// When the pass under way began; none between passes. A change of this field alone does not notify watchers.
+    /// Since when the pass under way has waited for one answer of an endpoint; none between passes. A change of this field alone does not notify watchers.
     pub pass_since: Option<Instant>,
 }
 
@@ -189,12 +190,14 @@ pub struct Transactor {
 
 struct Inner {
     db: Database,
+    /// Their requests restart the clock.
     rpc: Endpoints,
     chain_id: u64,
     keys: Keyring,
     sink: Arc<dyn TxSink>,
     options: Options,
     status: watch::Sender<TransactorStatus>,
+    clock: Arc<StepClock<TransactorStatus>>,
     updates: broadcast::Sender<TxUpdate>,
     wake: Arc<Notify>,
     running: tokio::sync::Mutex<()>,
@@ -386,7 +389,7 @@ impl Transactor {
     /// # Errors
     /// [`ChainError::Rpc`], [`ChainError::WrongChain`].
     pub async fn check(&self) -> Result<(), ChainError> {
-        self.inner.rpc.check(self.inner.chain_id, &[]).await
+        self.inner.rpc.reporting(None).check(self.inner.chain_id, &[]).await
     }
 
     /// Sees intents through until `shutdown`. Trouble that passes is retried for ever and shown in the status. A second
@@ -397,8 +400,10 @@ impl Transactor {
     /// # Errors
     /// [`ChainError::WrongChain`] at the start of the run.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ChainError> {
+        // Not part of a pass, so that they do not hide that one hangs.
+        let endpoints = self.inner.rpc.reporting(None);
         let heads = async {
-            self.inner.rpc.wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
+            endpoints.wake_on_heads(&self.inner.wake, self.inner.options.backoff).await;
             std::future::pending::<()>().await;
         };
         // Boxed, because it is large and runs for long.
@@ -491,15 +496,18 @@ impl TransactorBuilder {
             waiting: None,
             pass_since: None,
         };
+        let status = watch::Sender::new(status);
+        let clock = Arc::new(StepClock::new(status.clone(), |status| &mut status.pass_since));
         Transactor {
             inner: Arc::new(Inner {
                 db: self.db,
-                rpc: self.endpoints,
+                rpc: self.endpoints.reporting(Some(OnAnswer::restart(&clock))),
                 chain_id: self.chain_id,
                 keys: self.keys,
                 sink: Arc::new(sink),
                 options: self.options,
-                status: watch::Sender::new(status),
+                status,
+                clock,
                 updates: broadcast::Sender::new(256),
                 wake: Arc::new(Notify::new()),
                 running: tokio::sync::Mutex::new(()),

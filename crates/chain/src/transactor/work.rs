@@ -34,9 +34,10 @@ impl Inner {
         let mut failures = 0u32;
         let mut since = SystemTime::now();
         loop {
-            self.in_pass(true);
-            let outcome = self.pass(&mut memory).await;
-            self.in_pass(false);
+            let outcome = {
+                let _pass = self.clock.begin();
+                self.pass(&mut memory).await
+            };
             match outcome {
                 Ok(open) => {
                     failures = 0;
@@ -76,13 +77,6 @@ impl Inner {
                 }
             }
         }
-    }
-
-    fn in_pass(&self, yes: bool) {
-        self.status.send_if_modified(|status| {
-            status.pass_since = yes.then(Instant::now);
-            false
-        });
     }
 
     /// Brings every watched intent as far as it gets now. How many stay open.

@@ -18,6 +18,7 @@ mod crash;
 mod endpoints;
 mod fees;
 mod flood;
+mod hang;
 mod head;
 mod monitor;
 mod nonces;

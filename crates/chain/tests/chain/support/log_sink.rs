@@ -37,6 +37,7 @@ struct Inner {
     rollbacks: Mutex<Vec<u64>>,
     batches: Mutex<Vec<(u64, u64)>>,
     committed: Mutex<u32>,
+    at_commit: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,11 @@ impl Seen {
     /// How often it was told of a commit.
     pub fn committed(&self) -> u32 {
         *self.0.committed.lock()
+    }
+
+    /// Has this called after each commit.
+    pub fn at_each_commit(&self, call: impl Fn() + Send + 'static) {
+        *self.0.at_commit.lock() = Some(Box::new(call));
     }
 
     /// All rows, in the order in which they were written.
@@ -148,6 +154,9 @@ impl LogSink for Seen {
 
     fn committed(&self) {
         *self.0.committed.lock() += 1;
+        if let Some(call) = &*self.0.at_commit.lock() {
+            call();
+        }
     }
 }
 
