@@ -9,6 +9,7 @@ use super::cursor::{self, Cursor};
 use super::fetch::{Ahead, Headers, Judged, Wanted};
 use super::head::Recent;
 use super::lag::Lag;
+use super::range::MANY_LOGS;
 use super::witness::{Second, Witness};
 use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
 use crate::ChainError;
@@ -287,7 +288,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What to ask for while a batch is applied: the next blocks, if there are confirmed ones.
+    /// What to ask for while a batch is applied: the next blocks, if there are confirmed ones, and not too many logs in memory.
     fn plan_ahead(
         &self,
         memory: &Memory,
@@ -297,6 +298,9 @@ impl Inner {
         confirmed: u64,
         second: Option<Witness>,
     ) -> Option<(Wanted, Option<Witness>)> {
+        if batch.logs.len() > MANY_LOGS {
+            return None;
+        }
         let range = memory.planners[at].plan(batch.to_block.saturating_add(1), confirmed)?;
         let range = narrowed(memory, range, confirmed, second.as_ref())?;
         let parent = Some(headers.get(&batch.to_block)?.hash);

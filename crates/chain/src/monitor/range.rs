@@ -20,7 +20,8 @@ pub struct RangePlanner {
 const CALM: u32 = 32;
 /// A request that takes longer, or brings more, is large enough.
 const SLOW: Duration = Duration::from_secs(5);
-const MANY_LOGS: usize = 5_000;
+/// More logs than this are not to be held in memory at once.
+pub(super) const MANY_LOGS: usize = 5_000;
 
 impl RangePlanner {
     /// Starts with `first` blocks a request and never asks for more than `most`; both at least 1.
@@ -46,11 +47,16 @@ impl RangePlanner {
 
     /// A request for `asked` blocks brought `logs` logs in `took`.
     pub fn succeeded(&mut self, asked: u64, logs: usize, took: Duration) {
+        if logs > MANY_LOGS {
+            self.blocks = self.blocks.min((asked / 2).max(1));
+            return;
+        }
         if asked < self.blocks {
             return; // says nothing about the size in question
         }
         self.worked = self.blocks;
-        if took > SLOW || logs > MANY_LOGS {
+        // Twice as many logs would be too many.
+        if took > SLOW || logs > MANY_LOGS / 2 {
             return;
         }
         self.calm = self.calm.saturating_add(1);
@@ -106,10 +112,21 @@ mod tests {
     #[test]
     fn slow_or_rich_answers_do_not_grow_it() {
         let mut planner = RangePlanner::new(100, 1_000);
-        planner.succeeded(100, MANY_LOGS + 1, FAST);
+        planner.succeeded(100, MANY_LOGS / 2 + 1, FAST);
         planner.succeeded(100, 0, SLOW * 2);
         planner.succeeded(99, 0, FAST);
         assert_eq!(planner.blocks(), 100);
+    }
+
+    #[test]
+    fn too_many_logs_halve_it() {
+        let mut planner = RangePlanner::new(100, 1_000);
+        for (asked, expected) in [(100, 50), (50, 25), (10, 5), (1, 1), (1, 1)] {
+            planner.succeeded(asked, MANY_LOGS + 1, FAST);
+            assert_eq!(planner.blocks(), expected, "{asked}");
+        }
+        planner.succeeded(1, 10, FAST);
+        assert_eq!(planner.blocks(), 2, "where logs are fewer again");
     }
 
     #[test]

@@ -199,3 +199,30 @@ async fn a_stream_that_follows_more_reads_again_and_one_that_follows_less_goes_o
         "what was missed is found"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_many_logs_are_applied_no_more_are_fetched_and_then_of_fewer_blocks() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = flooder(&anvil).await;
+    for _ in 0..21 {
+        flood(&anvil, contract, 250).await;
+    }
+    anvil.mine(60).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = std::sync::Arc::new(FaultProxy::start(anvil.url()).await.unwrap());
+    let sink = Seen::default();
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract).max_block_range(30).build(sink.clone());
+    let (at_commit, mut fetched) = tokio::sync::mpsc::unbounded_channel();
+    let counted = proxy.clone();
+    sink.at_each_commit(move || at_commit.send(counted.count("eth_getLogs")).unwrap());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    let mut batches = sink.batches().into_iter();
+    let of_first = batches.by_ref().take_while(|(_, to)| *to < 30).count() + 1;
+    assert_eq!(of_first, 11);
+    for _ in 0..of_first {
+        assert_eq!(fetched.recv().await, Some(1), "requests for logs until then");
+    }
+    assert_eq!(batches.next(), Some((31, 45)));
+    running.stop().await.unwrap();
+}
