@@ -5,7 +5,35 @@ use std::collections::BTreeMap;
 use alloy::primitives::{B256, Bloom, BloomInput, Log};
 
 /// Logs by block, index and hash of the block. Two endpoints on one branch must give the same.
-pub(super) type Logs = BTreeMap<(u64, u64, B256), Log>;
+pub(super) type Logs = BTreeMap<(u64, u64, B256), Entry>;
+
+/// A log as an endpoint gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) log: Log,
+    /// The time of its block in seconds, where the endpoint puts it into the log.
+    pub(super) time: Option<u64>,
+}
+
+impl Entry {
+    /// Whether both are the same as far as both say something.
+    fn agrees(&self, other: &Self) -> bool {
+        self.log == other.log && self.time.zip(other.time).is_none_or(|(one, other)| one == other)
+    }
+}
+
+/// Whether two answers agree.
+fn agree(first: &Logs, second: &Logs) -> bool {
+    first.len() == second.len() && lacking(first, second).next().is_none()
+}
+
+/// The entries with which another answer does not agree.
+fn lacking<'a>(
+    logs: &'a Logs,
+    other: &'a Logs,
+) -> impl Iterator<Item = (&'a (u64, u64, B256), &'a Entry)> + 'a {
+    logs.iter().filter(|(place, entry)| other.get(*place).is_none_or(|other| !entry.agrees(other)))
+}
 
 /// One of two endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +57,7 @@ pub(super) fn compare(first: (B256, &Logs), second: (B256, &Logs)) -> Comparison
     if first.0 != second.0 {
         return Comparison::OtherBranch;
     }
-    let only = |one: &Logs, other: &Logs| {
-        one.iter().find(|(place, log)| other.get(place) != Some(log)).map(|((block, ..), _)| *block)
-    };
+    let only = |one: &Logs, other: &Logs| lacking(one, other).next().map(|((block, ..), _)| *block);
     let blocks = only(first.1, second.1).into_iter().chain(only(second.1, first.1));
     blocks.min().map_or(Comparison::Same, Comparison::OtherLogs)
 }
@@ -47,16 +73,27 @@ pub(super) struct Dispute<'a> {
     pub(super) third: Option<&'a Logs>,
     /// The block's bloom filter, as both show it; zero if there is none.
     pub(super) bloom: Bloom,
+    /// The block's time in seconds, if both show the same in its header.
+    pub(super) time: Option<u64>,
 }
 
 /// Which endpoint is wrong; none if that cannot be known.
 ///
-/// One that contradicts itself about one block; one that gives a log whose bits are not in the bloom filter; one that a
-/// third contradicts. That bits are set convicts nobody of omission: other logs may have set them.
+/// One that gives a log another time than its block has; one that contradicts itself about one block; one that gives a log
+/// whose bits are not in the bloom filter; one that a third contradicts. That bits are set convicts nobody of omission: other logs may have set them.
 pub(super) fn judge(dispute: &Dispute<'_>) -> Option<Side> {
     let [first, second] = dispute.again;
-    if first == second {
-        return match (dispute.ranged[0] == first, dispute.ranged[1] == second) {
+    let misdates = |logs: [&Logs; 2]| {
+        let times = logs.into_iter().flat_map(|logs| logs.values()).filter_map(|entry| entry.time);
+        dispute.time.is_some_and(|of_block| times.into_iter().any(|time| time != of_block))
+    };
+    match (misdates([dispute.ranged[0], first]), misdates([dispute.ranged[1], second])) {
+        (true, false) => return Some(Side::First),
+        (false, true) => return Some(Side::Second),
+        _ => {}
+    }
+    if agree(first, second) {
+        return match (agree(dispute.ranged[0], first), agree(dispute.ranged[1], second)) {
             (false, true) => Some(Side::First),
             (true, false) => Some(Side::Second),
             _ => None,
@@ -64,7 +101,7 @@ pub(super) fn judge(dispute: &Dispute<'_>) -> Option<Side> {
     }
     let invents = |logs: &Logs, other: &Logs| {
         dispute.bloom != Bloom::ZERO
-            && logs.iter().any(|(place, log)| other.get(place) != Some(log) && !may_hold(&dispute.bloom, log))
+            && lacking(logs, other).any(|(_, entry)| !may_hold(&dispute.bloom, &entry.log))
     };
     match (invents(first, second), invents(second, first)) {
         (true, false) => return Some(Side::First),
@@ -72,8 +109,8 @@ pub(super) fn judge(dispute: &Dispute<'_>) -> Option<Side> {
         _ => {}
     }
     match dispute.third {
-        Some(third) if third == first => Some(Side::Second),
-        Some(third) if third == second => Some(Side::First),
+        Some(third) if agree(third, first) => Some(Side::Second),
+        Some(third) if agree(third, second) => Some(Side::First),
         _ => None,
     }
 }
@@ -97,7 +134,35 @@ mod tests {
     }
 
     fn logs(entries: &[(u64, u64, u8)]) -> Logs {
-        entries.iter().map(|&(block, index, topic)| ((block, index, B256::ZERO), log(topic))).collect()
+        let entry = |topic| Entry { log: log(topic), time: None };
+        entries.iter().map(|&(block, index, topic)| ((block, index, B256::ZERO), entry(topic))).collect()
+    }
+
+    /// The same, with a time in each.
+    fn dated(logs: &Logs, time: u64) -> Logs {
+        let mut logs = logs.clone();
+        logs.values_mut().for_each(|entry| entry.time = Some(time));
+        logs
+    }
+
+    #[test]
+    fn times_are_compared_where_both_give_them_and_the_header_decides() {
+        let (end, undated) = (B256::ZERO, logs(&[(5, 0, 1), (6, 0, 2)]));
+        let (right, wrong) = (dated(&undated, 60), dated(&undated, 61));
+        assert_eq!(compare((end, &right), (end, &undated)), Comparison::Same);
+        assert_eq!(compare((end, &right), (end, &right)), Comparison::Same);
+        assert_eq!(compare((end, &right), (end, &wrong)), Comparison::OtherLogs(5));
+        let bloom = Bloom::ZERO;
+        for (what, again, third, time, guilty) in [
+            ("the header shows it", [&right, &wrong], None, Some(60), Some(Side::Second)),
+            ("it changed its mind", [&right, &right], None, Some(60), Some(Side::Second)),
+            ("headers differ", [&right, &wrong], None, None, None),
+            ("headers differ, a third knows", [&right, &wrong], Some(&right), None, Some(Side::Second)),
+            ("both are wrong", [&right, &wrong], None, Some(70), None),
+        ] {
+            let dispute = Dispute { ranged: [&right, &wrong], again, third, bloom, time };
+            assert_eq!(judge(&dispute), guilty, "{what}");
+        }
     }
 
     #[test]
@@ -142,11 +207,11 @@ mod tests {
             ),
             ("no bloom filter", [&one, &other], [&one, &other], None, no_bloom, None),
         ] {
-            let dispute = Dispute { ranged, again, third, bloom };
+            let dispute = Dispute { ranged, again, third, bloom, time: None };
             assert_eq!(judge(&dispute), guilty, "{what}");
             let turned = guilty.map(|side| if side == Side::First { Side::Second } else { Side::First });
             let ([a, b], [c, d]) = (ranged, again);
-            let dispute = Dispute { ranged: [b, a], again: [d, c], third, bloom };
+            let dispute = Dispute { ranged: [b, a], again: [d, c], third, bloom, time: None };
             assert_eq!(judge(&dispute), turned, "{what}, the other way round");
         }
     }
@@ -166,11 +231,11 @@ mod tests {
             };
             let (truth, lie, again) = (of(truth), of(lie), of(again));
             let mut bloom = Bloom::ZERO;
-            for log in truth.values() {
-                bloom.accrue_log(log);
+            for entry in truth.values() {
+                bloom.accrue_log(&entry.log);
             }
             let third = with_third.then_some(&truth);
-            let dispute = Dispute { ranged: [&truth, &lie], again: [&truth, &again], third, bloom };
+            let dispute = Dispute { ranged: [&truth, &lie], again: [&truth, &again], third, bloom, time: None };
             prop_assert_ne!(judge(&dispute), Some(Side::First));
         }
     }

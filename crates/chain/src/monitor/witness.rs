@@ -5,7 +5,7 @@ use std::time::Instant;
 use alloy::primitives::{B256, Bloom};
 use alloy::rpc::types::{Filter, Log};
 
-use super::compare::{Comparison, Dispute, Logs, Side, compare, judge};
+use super::compare::{Comparison, Dispute, Entry, Logs, Side, compare, judge};
 use super::cursor::Cursor;
 use super::fetch::{Found, Wanted};
 use super::follow::CHECKED_RANGE;
@@ -153,7 +153,7 @@ impl Inner {
             Comparison::OtherBranch => self.follow_majority(at, witness, to, [last, their_last]).await,
             Comparison::OtherLogs(block) => {
                 let filters: Vec<&Filter> = logs.iter().map(|(filter, _)| filter).collect();
-                self.settle((at, rpc), witness, block, &filters, [&mine, &theirs]).await
+                self.read_block_again((at, rpc), witness, block, &filters, [&mine, &theirs]).await
             }
         }
     }
@@ -184,7 +184,7 @@ impl Inner {
     }
 
     /// Other logs in the same block: it is read again by its hash, from both and from a third.
-    async fn settle(
+    async fn read_block_again(
         &self,
         (at, rpc): (usize, &Rpc),
         witness: &Witness,
@@ -233,6 +233,7 @@ impl Inner {
             again: [&mine_again, &theirs_again],
             third: third.as_ref(),
             bloom,
+            time: (header.timestamp == other.timestamp).then_some(header.timestamp),
         };
         let guilty = match judge(&dispute) {
             Some(Side::First) => at,
@@ -281,6 +282,10 @@ impl Inner {
 /// Logs by their places. One without a place is refused elsewhere.
 fn placed(answers: &[(Filter, Vec<Log>)]) -> Logs {
     let all = answers.iter().flat_map(|(_, logs)| logs);
-    all.filter_map(|log| Some(((log.block_number?, log.log_index?, log.block_hash?), log.inner.clone())))
-        .collect()
+    let entry = |log: &Log| Entry {
+        log: log.inner.clone(),
+        // Some nodes give 0 where they do not know it.
+        time: log.block_timestamp.filter(|time| *time != 0),
+    };
+    all.filter_map(|log| Some(((log.block_number?, log.log_index?, log.block_hash?), entry(log)))).collect()
 }

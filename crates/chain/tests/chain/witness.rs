@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256};
 use privatix_chain::{Endpoints, Evidence, MonitorState, Standing};
 use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script};
 
-use crate::support::{POLL, Running, Seen, emit, emitter, fresh, http, monitor, settled, synced};
+use crate::support::{POLL, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced};
 
 fn of(proxies: &[&FaultProxy]) -> Endpoints {
     let all: Vec<_> = proxies.iter().map(|proxy| http(&proxy.url())).collect();
@@ -258,5 +258,35 @@ async fn a_branch_of_one_endpoint_with_a_lower_head_undoes_nothing_either() {
     }
     assert!(sink.rollbacks().is_empty(), "{:?}", sink.rollbacks());
     assert_eq!(Seen::payloads(&db).await, ["1", "2", "3"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_shifts_the_time_of_an_old_log_is_left_out() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    emit(&anvil, contract, b"long ago").await;
+    // So far below the head that no header is asked for.
+    anvil.mine(200).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let [liar, honest] = proxies(&anvil).await;
+    liar.rule(|method, _| match method {
+        "eth_getLogs" => Verdict::Change(Box::new(|mut logs| {
+            for log in logs.as_array_mut().unwrap() {
+                let time = log["blockTimestamp"].as_str().unwrap().trim_start_matches("0x").to_owned();
+                let later = u64::from_str_radix(&time, 16).unwrap() + 1;
+                log["blockTimestamp"] = format!("{later:#x}").into();
+            }
+            logs
+        })),
+        _ => Verdict::Forward,
+    });
+    let endpoints = of(&[&liar, &honest]);
+    let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(Seen::payloads(&db).await, ["long ago"]);
+    assert!(matches!(endpoints.status()[0].standing, Standing::Quarantined { .. }), "{endpoints:?}");
+    assert_eq!(endpoints.status()[1].standing, Standing::Good);
     running.stop().await.unwrap();
 }
