@@ -442,8 +442,17 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.find_header(number).await }).await
     }
 
-    pub(crate) async fn tagged_block(&self, tag: &'static str) -> Result<Option<u64>, RpcError> {
-        self.read(|rpc| async move { rpc.tagged_block(tag).await }).await
+    /// The blocks that bear a tag by two endpoints, or by one if no other one is good and names any; none where there is no
+    /// such block yet.
+    pub(crate) async fn tagged_blocks(&self, tag: &'static str) -> Result<Vec<Option<u64>>, RpcError> {
+        let ask = |rpc: Rpc| async move { rpc.tagged_block(tag).await };
+        if self.are_several() {
+            let named = self.of_two(ask).await;
+            if !named.is_empty() {
+                return Ok(named);
+            }
+        }
+        Ok(vec![self.read(ask).await?])
     }
 
     /// Gas that a call needs. That it reverts is believed only if no other good endpoint denies it.

@@ -17,6 +17,7 @@ mod chains;
 mod crash;
 mod endpoints;
 mod fees;
+mod finality;
 mod flood;
 mod hang;
 mod head;

@@ -11,12 +11,11 @@ use privatix_chain::{
 };
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::support::{
     FaultProxy, NEVER, Outcomes, PATIENCE, Running, Verdict, ended, fresh, http, submit, transactor, until,
-    within,
 };
 
 fn target(n: u8) -> Address {
@@ -318,60 +317,6 @@ async fn a_reorg_of_a_mined_intent_is_reported_and_has_one_effect() {
         assert_eq!(transactor.attempts(&mut db.read().await.unwrap(), first).await.unwrap().len(), 1);
         running.stop().await.unwrap();
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_finality_tag_counts_up_to_the_head_and_does_not_fall() {
-    use TxChange::{Final, Mined};
-    let anvil = Anvil::start().await.unwrap();
-    anvil.mine(3).await.unwrap();
-    let (_dir, db) = fresh().await;
-    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
-    let name = |number: u64| {
-        proxy.rule(move |method, params| match method {
-            "eth_getBlockByNumber" if params[0] == "finalized" => {
-                Verdict::Change(Box::new(move |mut block| {
-                    block["number"] = json!(format!("{number:#x}"));
-                    block
-                }))
-            }
-            _ => Verdict::Forward,
-        });
-    };
-    let sink = Outcomes::default();
-    let transactor = transactor(&db, http(&proxy.url()), &anvil)
-        .confirmations(2)
-        .finality(Finality::Finalized)
-        .build(sink.clone());
-    let mut status = transactor.status();
-    let mut head_is = async |head| {
-        within("the head", status.wait_for(|status| status.head == Some(head))).await.unwrap();
-    };
-    let running = Running::transactor(&transactor);
-    name(1_000);
-    let first = submit(&db, &transactor, gift(&anvil, 1)).await;
-    until(&db, &transactor, first, "its block", |record| record.inclusion.is_some()).await;
-    head_is(4).await;
-    anvil.mine(1).await.unwrap();
-    head_is(5).await;
-    assert_eq!(sink.changes(), [], "named final, but not confirmed");
-
-    name(0);
-    anvil.mine(1).await.unwrap();
-    let over = |record: &privatix_chain::TxRecord| !record.watched;
-    until(&db, &transactor, first, "its finality", over).await;
-    assert_eq!(sink.changes(), [(first, Mined), (first, Final)]);
-
-    let second = submit(&db, &transactor, gift(&anvil, 2)).await;
-    until(&db, &transactor, second, "its block", |record| record.inclusion.is_some()).await;
-    anvil.mine(3).await.unwrap();
-    let record = ended(&db, &transactor, second).await;
-    assert!(record.watched, "what was named above the head is forgotten");
-    name(record.inclusion.unwrap().block);
-    anvil.mine(1).await.unwrap();
-    until(&db, &transactor, second, "its finality", over).await;
-    assert_eq!(sink.changes()[2..], [(second, Mined), (second, Final)]);
-    running.stop().await.unwrap();
 }
 
 fn impatient() -> FeePolicy {
