@@ -285,6 +285,33 @@ pub(super) async fn reinstate(conn: &mut Conn, id: TxId) -> Result<bool, DbError
     Ok(changed == 1)
 }
 
+/// Takes the cancellation of an intent back, also one that has ended it.
+pub(super) async fn revive(conn: &mut Conn, id: TxId) -> Result<(), DbError> {
+    on!(&mut *conn, |c| {
+        diesel::update(chain_txs::table.find(id.0).filter(chain_txs::status.eq(TxStatus::Cancelled.as_str())))
+            .set((
+                chain_txs::status.eq(TxStatus::Unsent.as_str()),
+                chain_txs::watched.eq(true),
+                chain_txs::ending.eq(None::<String>),
+                chain_txs::failure.eq(None::<String>),
+                chain_txs::updated_at.eq(Micros::now()),
+            ))
+            .execute(c)
+            .await
+    })?;
+    on!(conn, |c| {
+        diesel::update(chain_txs::table.find(id.0).filter(chain_txs::ending.eq(Ending::Cancelled.as_str())))
+            .set((
+                chain_txs::ending.eq(None::<String>),
+                chain_txs::failure.eq(None::<String>),
+                chain_txs::updated_at.eq(Micros::now()),
+            ))
+            .execute(c)
+            .await
+    })?;
+    Ok(())
+}
+
 /// The block of its outcome is final. Whether it was watched until now.
 pub(super) async fn unwatch(conn: &mut Conn, id: TxId) -> Result<bool, DbError> {
     let changed = on!(conn, |c| {

@@ -47,25 +47,30 @@ impl Inner {
         Ok(())
     }
 
-    /// What a change of an intent means for its counterpart, in the transaction that stores the change.
+    /// What a change of an intent means for its counterpart, in the transaction that stores the change. The counterpart if it has
+    /// ended by that.
     pub(super) async fn affect_counterpart(
         &self,
         conn: &mut Conn,
         record: &TxRecord,
         change: TxChange,
-    ) -> Result<(), ChainError> {
+    ) -> Result<Option<TxRecord>, ChainError> {
         let effect = rescue::effect(record.parent.is_some(), record.status, change);
         if effect == Effect::Nothing {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(other) = table::counterpart(conn, record).await? else { return Ok(()) };
+        let Some(other) = table::counterpart(conn, record).await? else { return Ok(None) };
         match effect {
             Effect::Nothing => {}
             Effect::Relieved => changes::set_relieved(conn, other.id, true).await?,
             Effect::Pressed => changes::set_relieved(conn, other.id, false).await?,
-            Effect::Cancelled => drop(self.cancel_open(conn, &other).await?),
+            Effect::Cancelled => {
+                if self.cancel_open(conn, &other).await? == Cancelled::Done {
+                    return Ok(table::get(conn, other.id).await?);
+                }
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Cancels an intent, unless it is over. One that is in a block ends so only if a reorg takes that back.

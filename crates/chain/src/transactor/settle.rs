@@ -237,9 +237,9 @@ impl Inner {
         }
         let change = if status == TxStatus::Mined { TxChange::Mined } else { TxChange::Reverted };
         let changes: &[TxChange] = if is_final { &[change, TxChange::Final] } else { &[change] };
-        let record = self.report(&mut tx, record.id, changes).await?;
+        let reported = self.report(&mut tx, record.id, changes).await?;
         tx.commit().await?;
-        self.committed(&record);
+        self.committed(&reported);
         Ok(())
     }
 
@@ -294,9 +294,15 @@ impl Inner {
         if !changes::reinstate(&mut tx, record.id).await? {
             return Ok(());
         }
-        let record = self.report(&mut tx, record.id, &[TxChange::Reinstated]).await?;
+        let reported = self.report(&mut tx, record.id, &[TxChange::Reinstated]).await?;
+        // Its success was final, which has cancelled its rescue.
+        if !record.watched
+            && let Some(rescue) = table::child(&mut tx, record.id).await?
+        {
+            changes::revive(&mut tx, rescue.id).await?;
+        }
         tx.commit().await?;
-        self.committed(&record);
+        self.committed(&reported);
         self.wake.notify_one();
         Ok(())
     }
@@ -306,9 +312,9 @@ impl Inner {
         if !changes::unwatch(&mut tx, record.id).await? {
             return Ok(());
         }
-        let record = self.report(&mut tx, record.id, &[TxChange::Final]).await?;
+        let reported = self.report(&mut tx, record.id, &[TxChange::Final]).await?;
         tx.commit().await?;
-        self.committed(&record);
+        self.committed(&reported);
         Ok(())
     }
 

@@ -28,6 +28,13 @@ fn chain_time(head: u64, since: Duration, wall: SystemTime) -> u64 {
     if wall.abs_diff(of_head) <= CLOCKS_AGREE { of_head.max(wall) } else { of_head }
 }
 
+/// What was reported to the sink.
+pub(super) struct Reported {
+    record: TxRecord,
+    /// Counterparts that have ended with it.
+    ended: Vec<TxRecord>,
+}
+
 impl Inner {
     pub(super) async fn work(&self) -> Result<(), ChainError> {
         let mut memory = Memory::default();
@@ -256,9 +263,9 @@ impl Inner {
             TxStatus::Dropped => TxChange::Dropped,
             _ => TxChange::Failed,
         };
-        let record = self.report(&mut tx, id, &[change]).await?;
+        let reported = self.report(&mut tx, id, &[change]).await?;
         tx.commit().await?;
-        self.committed(&record);
+        self.committed(&reported);
         Ok(())
     }
 
@@ -269,8 +276,9 @@ impl Inner {
         conn: &mut Conn,
         id: TxId,
         changes: &[TxChange],
-    ) -> Result<TxRecord, ChainError> {
+    ) -> Result<Reported, ChainError> {
         let record = table::get(conn, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
+        let mut ended = Vec::new();
         for change in changes {
             if record.is_own() {
                 self.sink.changed_own(&record, *change);
@@ -278,13 +286,13 @@ impl Inner {
                 let reported = self.sink.changed(conn, &record, *change).await;
                 reported.map_err(|e| ChainError::TxSink { tx: id, source: e.into_inner() })?;
             }
-            self.affect_counterpart(conn, &record, *change).await?;
+            ended.extend(self.affect_counterpart(conn, &record, *change).await?);
         }
-        Ok(record)
+        Ok(Reported { record, ended })
     }
 
     /// After the commit of a report.
-    pub(super) fn committed(&self, record: &TxRecord) {
+    pub(super) fn committed(&self, Reported { record, ended }: &Reported) {
         let TxRecord { id, status, failure, intent, .. } = record;
         match failure {
             None => tracing::info!(tx = %id, kind = %intent.kind, %status, "transaction has changed"),
@@ -293,6 +301,9 @@ impl Inner {
             }
         }
         self.announce(record);
+        for counterpart in ended {
+            self.announce(counterpart);
+        }
         self.sink.committed();
     }
 }

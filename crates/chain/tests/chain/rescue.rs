@@ -8,14 +8,14 @@ use alloy::rpc::types::Filter;
 use alloy::signers::local::PrivateKeySigner;
 use privatix_chain::{
     Cancelled, Deadline, Ending, FeePolicy, Finality, Intent, Keyring, Obstacle, Priority, Transactor,
-    TransactorBuilder, TxChange, TxId, TxRecord, TxStatus,
+    TransactorBuilder, TxChange, TxId, TxRecord, TxStatus, TxUpdate,
 };
 use privatix_db::Database;
 use privatix_testkit::{Anvil, Process, temp_dir, wait_for, wait_until};
 
 use crate::support::{
     BACKOFF, FaultProxy, Outcomes, PATIENCE, POLL, Running, Verdict, emitter, ended, fresh, http, open,
-    submit, transactor, until,
+    submit, transactor, until, within,
 };
 
 const GWEI: u128 = 1_000_000_000;
@@ -175,11 +175,52 @@ async fn an_intent_that_is_mined_first_leaves_no_rescue_behind() {
     let id = submit(&db, &transactor, answer(&anvil, contract).await).await;
     let child = rescued(&db, &transactor, id).await;
     until(&db, &transactor, child.id, "no ether either", is_poor).await;
+    let mut updates = transactor.updates();
     anvil.set_balance(anvil.account(1), U256::from(ETHER)).await.unwrap();
     assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
     assert_eq!(ended(&db, &transactor, child.id).await.status, TxStatus::Cancelled);
+    let cancelled = async {
+        while !matches!(updates.recv().await.unwrap(), TxUpdate { id, status: TxStatus::Cancelled, .. } if id == child.id)
+        {
+        }
+    };
+    within("the notice of its end", cancelled).await;
     assert_eq!(Outcomes::rows(&db).await, [(id, TxStatus::Mined, None)]);
     assert_eq!(logs(&anvil, contract).await, ["by itself"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorg_of_a_final_success_brings_its_cancelled_rescue_back() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    for account in [1, RESCUER] {
+        anvil.set_balance(anvil.account(account), U256::ZERO).await.unwrap();
+    }
+    let transactor =
+        with_rescue(&db, anvil.url(), &anvil).finality(Finality::Depth(0)).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, answer(&anvil, contract).await).await;
+    let child = rescued(&db, &transactor, id).await;
+    until(&db, &transactor, child.id, "no ether either", is_poor).await;
+    anvil.set_balance(anvil.account(1), U256::from(ETHER)).await.unwrap();
+    assert_eq!(ended(&db, &transactor, child.id).await.status, TxStatus::Cancelled);
+
+    anvil.set_automine(false).await.unwrap();
+    anvil.reorg(1).await.unwrap();
+    anvil.set_balance(anvil.account(1), U256::ZERO).await.unwrap();
+    anvil.set_balance(anvil.account(RESCUER), U256::from(ETHER)).await.unwrap();
+    // Whoever has something to do looks whether what was final still is.
+    let other = Intent::new("other", anvil.account(1), contract, b"other".to_vec());
+    submit(&db, &transactor, other).await;
+    wait_until("the rescue", PATIENCE, async || {
+        anvil.mine(1).await.unwrap();
+        transactor.get(&mut db.read().await.unwrap(), child.id).await.unwrap().status == TxStatus::Mined
+    })
+    .await
+    .unwrap();
+    assert_eq!(logs(&anvil, contract).await, ["by its rescue"]);
     running.stop().await.unwrap();
 }
 
