@@ -271,6 +271,7 @@ impl Service for AgentHandle {
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
-        self.payments.pay(&voucher).await
+        let reply = self.payments.pay(&voucher).await?;
+        crate::messaging::answer(voucher.channel(), voucher.cumulative(), reply)
     }
 }

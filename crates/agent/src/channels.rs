@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
 use privatix_chain::{Deadline, Intent, Priority, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{
-    AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Consents, ServiceEvent,
-    SignedVoucher, Usage, answer_close_request,
+    AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Consents, OnChain,
+    Phase, ServiceEvent, SignedVoucher, Usage, answer_close_request,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
@@ -18,7 +18,7 @@ use privatix_jobs::{
 };
 use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_subject, lanes};
 use privatix_store::channels::{self, Access, Channel};
-use privatix_store::vouchers;
+use privatix_store::{ceilings, vouchers};
 use serde::{Deserialize, Serialize};
 
 use crate::payments::Payments;
@@ -191,6 +191,7 @@ impl Channels {
             return Ok(completion.commit().await?);
         }
         self.node.submit_intent(&mut completion, urgency(&self.node, channel, view, close)).await?;
+        set_ceiling(&mut completion, &self.node, channel.id).await?;
         let done = completion.commit().await?;
         tracing::warn!(channel = %channel.id, "answering the close request beside a close that is on its way");
         self.node.wake_transactor();
@@ -242,6 +243,7 @@ impl Channels {
         let close = node.intent(CLOSE, &job.channel.to_string(), key, call.abi_encode());
         node.submit_intent(&mut completion, urgency(node, &channel, &view, close)).await?;
         channels::set_status(&mut completion, job.channel, status).await?;
+        set_ceiling(&mut completion, node, job.channel).await?;
         let done = completion.commit().await?;
         tracing::info!(channel = %job.channel, cumulative = %view.proven(), "closing the channel");
         node.marks().mark_totals(job.channel);
@@ -266,6 +268,43 @@ fn urgency(node: &Node, channel: &Channel, view: &AgentChannel, close: Intent) -
         Some(wei) => close.stake(wei),
         None => close,
     }
+}
+
+/// The amount above which no voucher may be acknowledged, if there is one: that of the lowest own close that may still be mined,
+/// and while a challenge runs what is paid on chain, since the client may end it before a better voucher is cashed.
+fn ceiling(chain: &OnChain, closes: impl IntoIterator<Item = Amount>) -> Option<Amount> {
+    let challenged = match chain.phase() {
+        Phase::Closed { .. } => return None, // nothing is taken any more
+        Phase::Closing { .. } => Some(chain.paid),
+        Phase::Unopened | Phase::Open => None,
+    };
+    // A close without a voucher pays what is paid.
+    closes.into_iter().map(|amount| amount.max(chain.paid)).chain(challenged).min()
+}
+
+/// Stores the channel's [`ceiling`]. Part of each transaction that stores a close, the outcome of one, or an event.
+pub(crate) async fn set_ceiling(conn: &mut Conn, node: &Node, id: ChannelId) -> Result<(), NodeError> {
+    let chain = channels::on_chain(conn, id).await?;
+    let filter =
+        TxFilter { kind: Some(CLOSE.to_owned()), subject: Some(id.to_string()), ..TxFilter::default() };
+    let sent = node.transactor()?.list(conn, &filter).await?;
+    // One that is mined counts until its event is seen, and after a reorganisation that took only the event back.
+    let may_count = |record: &&TxRecord| record.status.is_open() || record.status == TxStatus::Mined;
+    let amounts = sent.iter().filter(may_count).filter_map(|record| call::closes_with(&record.intent.input));
+    Ok(ceilings::set(conn, id, ceiling(&chain, amounts)).await?)
+}
+
+/// A transaction has come to an outcome, or an outcome was taken back: a close that cannot be mined any more bounds nothing.
+pub(crate) async fn transaction_changed(
+    conn: &mut Conn,
+    node: &Node,
+    record: &TxRecord,
+) -> Result<(), NodeError> {
+    if record.intent.kind != CLOSE {
+        return Ok(());
+    }
+    let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
+    set_ceiling(conn, node, id).await
 }
 
 /// What a close request of the client leads to.
@@ -398,6 +437,22 @@ fn secret() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ceiling_is_the_lowest_amount_that_may_be_paid_in_the_end() {
+        let amounts = |some: &[u128]| some.iter().copied().map(Amount::new).collect::<Vec<_>>();
+        let mut chain = OnChain { deposit: Amount::new(1_000), opened_at: Some(1), ..OnChain::default() };
+        assert_eq!(ceiling(&chain, []), None);
+        assert_eq!(ceiling(&chain, amounts(&[700, 600])), Some(Amount::new(600)));
+        // One without a voucher pays what is paid.
+        chain.paid = Amount::new(500);
+        assert_eq!(ceiling(&chain, amounts(&[700, 0])), Some(Amount::new(500)));
+        assert_eq!(
+            ceiling(&OnChain::default(), amounts(&[700])),
+            Some(Amount::new(700)),
+            "not opened again yet"
+        );
+    }
 
     #[test]
     fn a_close_waits_for_no_order_to_the_plug_in() {

@@ -43,6 +43,7 @@ pub use messaging::Messaging;
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
 pub use operator::AppointOperator;
 pub use payments::Payments;
+pub use privatix_market::{NotNow, Reply};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };

@@ -1,9 +1,12 @@
 //! Where clients reach an agent, and what accepts them there.
 
 use std::fmt;
+use std::time::Duration;
 
+use privatix_channel::{Amount, ChannelId};
+use privatix_market::Reply;
 use privatix_offering::Addresses;
-use privatix_somc::{Listener, SomcAddress};
+use privatix_somc::{Listener, Paid, Refusal, SomcAddress};
 
 /// The addresses of an agent's messaging server, and its listeners. The first address is announced on chain; offerings
 /// list all of them.
@@ -36,5 +39,54 @@ impl fmt::Debug for Messaging {
             .field("addresses", &self.addresses)
             .field("listeners", &self.listeners.len())
             .finish()
+    }
+}
+
+/// When a voucher may be taken again that came while the view of the chain was stale.
+const UNTIL_SEEN: Duration = Duration::from_secs(30);
+
+/// The answer to a voucher over `cumulative` in the words of protocol 1.
+///
+/// A client takes everything that it has signed as acknowledged by `service_terminated`, so that is the answer only where it is.
+pub(crate) fn answer(channel: ChannelId, cumulative: Amount, reply: Reply) -> Result<Paid, Refusal> {
+    match reply {
+        Reply::Paid { acknowledged, ended } if acknowledged < cumulative => {
+            // It is kept, and what the deposit covers is paid. The rest counts once a top-up is confirmed.
+            Err(if ended { Refusal::ChannelClosing } else { Refusal::AboveDeposit { deposit: acknowledged } })
+        }
+        Reply::Paid { ended: true, .. } => Err(Refusal::ServiceTerminated),
+        Reply::Paid { acknowledged, .. } => Ok(Paid { cumulative: acknowledged }),
+        Reply::Kept { .. } | Reply::NotOpen { closed: true } => Err(Refusal::ChannelClosing),
+        Reply::Stale { acknowledged } => Err(Refusal::Stale { acknowledged }),
+        Reply::NotOpen { closed: false } => Err(Refusal::UnknownChannel { channel }),
+        Reply::NoSigner => Err(Refusal::NoSigner),
+        Reply::NotNow(_) => Err(Refusal::NotReady { retry_after: UNTIL_SEEN }),
+        _ => Err(Refusal::Internal), // `Reply` may get more answers; none is given yet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privatix_market::NotNow;
+
+    use super::*;
+
+    #[test]
+    fn a_client_of_protocol_1_hears_of_no_payment_that_is_not_certain() {
+        let channel = ChannelId::new([7; 32].into());
+        let said = |reply| answer(channel, Amount::new(700), reply);
+        let (all, less) = (Amount::new(700), Amount::new(600));
+        let paid = |acknowledged, ended| said(Reply::Paid { acknowledged, ended });
+        assert_eq!(paid(all, false), Ok(Paid { cumulative: all }));
+        assert_eq!(paid(less, false), Err(Refusal::AboveDeposit { deposit: less }));
+        assert_eq!(paid(all, true), Err(Refusal::ServiceTerminated));
+        assert_eq!(paid(less, true), Err(Refusal::ChannelClosing));
+        assert_eq!(said(Reply::Kept { acknowledged: less }), Err(Refusal::ChannelClosing));
+        assert_eq!(said(Reply::NotOpen { closed: true }), Err(Refusal::ChannelClosing));
+        assert_eq!(said(Reply::NotOpen { closed: false }), Err(Refusal::UnknownChannel { channel }));
+        assert_eq!(said(Reply::Stale { acknowledged: less }), Err(Refusal::Stale { acknowledged: less }));
+        assert_eq!(said(Reply::NoSigner), Err(Refusal::NoSigner));
+        let not_now = Err(Refusal::NotReady { retry_after: UNTIL_SEEN });
+        assert_eq!(said(Reply::NotNow(NotNow::StaleView)), not_now);
     }
 }

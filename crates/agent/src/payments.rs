@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use privatix_channel::{
-    Accepted, AgentChannel, ChannelId, ChannelStatus, Consents, LONGEST_CONSENT, Phase, Receipt,
+    Accepted, AgentChannel, Amount, ChannelId, ChannelStatus, Consents, LONGEST_CONSENT, OnChain, Phase,
     SignedVoucher, VoucherError,
 };
 use privatix_db::{DbError, GroupCommit};
+use privatix_market::{Book, NotNow, Reply};
 use privatix_node::{Node, NodeError};
-use privatix_somc::{Paid, Refusal};
-use privatix_store::vouchers::VoucherWriter;
-use privatix_store::{channels, vouchers};
+use privatix_somc::Refusal;
+use privatix_store::vouchers::{Payment, VoucherWriter};
+use privatix_store::{ceilings, channels, vouchers};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,10 @@ type Slot = Arc<tokio::sync::Mutex<Option<View>>>;
 
 struct View {
     channel: AgentChannel,
+    /// What answers have acknowledged, at least.
+    acknowledged: Amount,
+    /// Above it nothing may be acknowledged. The writer knows better: see [`Written`].
+    ceiling: Option<Amount>,
     service_ended: bool,
 }
 
@@ -48,16 +52,16 @@ impl Payments {
         (Self { node, views: Mutex::default(), writer }, task)
     }
 
-    /// Takes a voucher. Returns once it is on disk.
+    /// Takes a voucher and gives the answer to it. Returns once everything that the answer acknowledges is on disk.
     ///
     /// A voucher for a service that has ended is taken too, since it pays for what was used; the answer then informs the client
-    /// that the service has ended.
+    /// that the service has ended. A voucher above the deposit is kept, and pays up to the deposit. One that comes while a close
+    /// is on its way, or in a challenge, is kept and cashed if that is still possible, but not acknowledged: see [`Reply::Kept`].
     ///
     /// # Errors
-    /// [`Refusal::NotReady`] while the view of the chain is stale. Nothing was changed, except for
-    /// [`Refusal::ServiceTerminated`], where the voucher is kept (see above), and [`Refusal::AboveDeposit`]:
-    /// such a voucher is kept, and pays up to the deposit.
-    pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Paid, Refusal> {
+    /// [`Refusal::UnknownChannel`], [`Refusal::WrongSigner`], and [`Refusal::Internal`] when the database fails. Nothing was
+    /// acknowledged.
+    pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Reply, Refusal> {
         let id = voucher.channel();
         let slot = self.slot(id).await?;
         let mut slot = slot.lock().await;
@@ -66,34 +70,55 @@ impl Payments {
         }
         let Some(view) = slot.as_mut() else { return Err(Refusal::UnknownChannel { channel: id }) };
         if !view.channel.descriptor().names_signer() {
-            return Err(Refusal::NoSigner);
+            return Ok(Reply::NoSigner);
         }
-        let receipt = match view.channel.accept(voucher).map_err(|error| refusal(id, error))? {
-            Accepted::Same(receipt) => receipt,
-            Accepted::New(new) => {
+        match view.channel.accept(voucher) {
+            Ok(Accepted::New(new)) => {
                 if let Err(error) = self.node.require_view_of(id) {
                     // The client may have asked to close the channel meanwhile, and what is paid now be void.
                     tracing::debug!(channel = %id, %error, "no voucher is taken");
-                    return Err(Refusal::NotReady { retry_after: UNTIL_SEEN });
+                    return Ok(Reply::NotNow(not_now(&error)));
                 }
-                self.writer.submit(*new.voucher()).await.map_err(|error| storage_failed(id, &error))?;
-                let receipt = view.channel.commit(new).map_err(|error| refusal(id, error))?;
-                tracing::debug!(channel = %id, cumulative = %receipt.cumulative(), "voucher accepted");
+                let acknowledge = voucher.cumulative().min(view.channel.on_chain().deposit);
+                let written = self.writer.submit(Payment { signed: *new.voucher(), acknowledge }).await;
+                let written = written.map_err(|error| storage_failed(id, &error))?;
+                view.channel.commit(new).map_err(|error| refusal(id, &error))?;
+                view.acknowledge(acknowledge, written.ceiling);
+                tracing::debug!(channel = %id, cumulative = %voucher.cumulative(), "voucher accepted");
                 self.node.marks().mark(id);
                 if view.service_ended {
                     self.cash(id).await; // what was paid till then is being cashed without it
                 }
-                receipt
             }
-        };
-        if view.service_ended {
-            return Err(Refusal::ServiceTerminated);
+            Ok(Accepted::Same(_)) | Err(VoucherError::Stale { .. }) => {
+                // A voucher that was kept may be acknowledged by now, unless another ceiling was set this moment.
+                let safe = view.book().safe(view.channel.on_chain(), view.ceiling);
+                if safe > view.acknowledged {
+                    let ceiling = self.acknowledge(id, safe).await.map_err(|error| unreadable(id, &error))?;
+                    view.acknowledge(safe, ceiling);
+                }
+            }
+            Err(VoucherError::NotOpen { phase }) => {
+                return Ok(Reply::NotOpen { closed: matches!(phase, Phase::Closed { .. }) });
+            }
+            Err(error) => return Err(refusal(id, &error)),
         }
-        if receipt.cumulative() < voucher.cumulative() {
-            // It is kept, and what the deposit covers is paid. The rest counts once a top-up is confirmed.
-            return Err(Refusal::AboveDeposit { deposit: view.channel.on_chain().deposit });
-        }
-        Ok(paid(receipt))
+        Ok(reply(
+            &view.book(),
+            view.channel.on_chain(),
+            view.ceiling,
+            voucher.cumulative(),
+            view.service_ended,
+        ))
+    }
+
+    /// Stores that everything up to `cumulative` is acknowledged, as far as the ceiling permits, which is returned.
+    async fn acknowledge(&self, id: ChannelId, cumulative: Amount) -> Result<Option<Amount>, NodeError> {
+        let mut tx = self.node.db().begin().await?;
+        let ceiling = ceilings::get(&mut tx, id).await?;
+        vouchers::acknowledge(&mut tx, id, cumulative.min(ceiling.unwrap_or(Amount::MAX))).await?;
+        tx.commit().await?;
+        Ok(ceiling)
     }
 
     async fn cash(&self, channel: ChannelId) {
@@ -137,17 +162,19 @@ impl Payments {
         let mut conn = self.node.db().read().await?;
         let Some(stored) = channels::find(&mut conn, id).await? else { return Ok(None) };
         let on_chain = channels::on_chain(&mut conn, id).await?;
-        let best = vouchers::get(&mut conn, id).await?.map(|voucher| voucher.signed);
+        let stored_voucher = vouchers::get(&mut conn, id).await?;
+        let acknowledged = stored_voucher.as_ref().map_or(Amount::ZERO, |voucher| voucher.acknowledged);
+        let ceiling = ceilings::get(&mut conn, id).await?;
         let channel = AgentChannel::restore(
             *self.node.domain(),
             stored.descriptor,
             on_chain,
-            best,
+            stored_voucher.map(|voucher| voucher.signed),
             Consents::default(),
         )?;
         // What comes once the close was submitted is not in it.
         let service_ended = stored.service.is_ending() || stored.status == ChannelStatus::WaitCoop;
-        Ok(Some(View { channel, service_ended }))
+        Ok(Some(View { channel, acknowledged, ceiling, service_ended }))
     }
 }
 
@@ -159,10 +186,18 @@ pub(crate) async fn watch_writer(writer: JoinHandle<()>, stop: CancellationToken
     Err(NodeError::TaskEnded { task: "voucher writer", reason })
 }
 
-/// When a voucher may be taken again that came while the view of the chain was stale.
-const UNTIL_SEEN: Duration = Duration::from_secs(30);
-
 impl View {
+    fn book(&self) -> Book {
+        let best = self.channel.best().map_or(Amount::ZERO, SignedVoucher::cumulative);
+        Book { best, acknowledged: self.acknowledged }
+    }
+
+    /// Takes in what was stored: `cumulative` is acknowledged as far as this ceiling permits.
+    fn acknowledge(&mut self, cumulative: Amount, ceiling: Option<Amount>) {
+        self.ceiling = ceiling;
+        self.acknowledged = self.acknowledged.max(cumulative.min(ceiling.unwrap_or(Amount::MAX)));
+    }
+
     fn is_closed(&self) -> bool {
         matches!(self.channel.on_chain().phase(), Phase::Closed { .. })
     }
@@ -174,16 +209,41 @@ impl std::fmt::Debug for Payments {
     }
 }
 
-fn paid(receipt: Receipt) -> Paid {
-    Paid { cumulative: receipt.cumulative() }
+/// The answer to a verified voucher over `cumulative`, once it is in the book. No amount in it is above what is
+/// [safe](Book::safe), or already paid on chain.
+fn reply(
+    book: &Book,
+    chain: &OnChain,
+    ceiling: Option<Amount>,
+    cumulative: Amount,
+    service_ended: bool,
+) -> Reply {
+    let safe = book.safe(chain, ceiling);
+    if ceiling.is_some_and(|ceiling| book.best > ceiling) {
+        // What is above the ceiling is known to nobody outside: also not by the answer to a lower voucher.
+        return if cumulative <= safe {
+            Reply::Paid { acknowledged: safe, ended: service_ended }
+        } else {
+            Reply::Kept { acknowledged: safe }
+        };
+    }
+    if cumulative < book.best.max(chain.paid) {
+        return Reply::Stale { acknowledged: safe.max(chain.paid) };
+    }
+    Reply::Paid { acknowledged: safe, ended: service_ended }
 }
 
-fn refusal(channel: ChannelId, error: VoucherError) -> Refusal {
+fn not_now(error: &NodeError) -> NotNow {
+    match error {
+        NodeError::Unreconciled { .. } => NotNow::Unexplained,
+        _ => NotNow::StaleView,
+    }
+}
+
+fn refusal(channel: ChannelId, error: &VoucherError) -> Refusal {
     tracing::debug!(%channel, %error, "voucher refused");
     match error {
         VoucherError::WrongSigner { .. } => Refusal::WrongSigner,
-        VoucherError::Stale { best, .. } => Refusal::Stale { acknowledged: best },
-        VoucherError::NotOpen { phase: Phase::Closed { .. } } => Refusal::ChannelClosing,
         // It counts again when the consent is void: in a quarter of an hour at the latest.
         VoucherError::AboveConsent { .. } => Refusal::NotReady { retry_after: LONGEST_CONSENT.into() },
         _ => Refusal::UnknownChannel { channel },
@@ -203,6 +263,37 @@ fn storage_failed(channel: ChannelId, error: &DbError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_answer_names_more_than_is_certain_to_be_paid() {
+        let amount = Amount::new;
+        // Best, acknowledged before, ceiling, voucher: the answer, with a deposit of 1,000 of which 300 are paid on chain.
+        type Row = (u128, u128, Option<u128>, u128, Reply);
+        let paid = |acknowledged| Reply::Paid { acknowledged: amount(acknowledged), ended: false };
+        let kept = |acknowledged| Reply::Kept { acknowledged: amount(acknowledged) };
+        let stale = |acknowledged| Reply::Stale { acknowledged: amount(acknowledged) };
+        let rows: [Row; 10] = [
+            (700, 700, None, 700, paid(700)),
+            (700, 700, None, 600, stale(700)),
+            (1_200, 1_000, None, 1_200, paid(1_000)),
+            (200, 200, None, 250, stale(300)),
+            // A close at 600 is on its way.
+            (600, 600, Some(600), 600, paid(600)),
+            (600, 600, Some(600), 500, stale(600)),
+            (700, 600, Some(600), 700, kept(600)),
+            (700, 600, Some(600), 500, paid(600)),
+            // A challenge runs. What was acknowledged before it stays so.
+            (700, 600, Some(300), 600, paid(600)),
+            (700, 600, Some(300), 650, kept(600)),
+        ];
+        let chain =
+            OnChain { deposit: amount(1_000), paid: amount(300), opened_at: Some(1), ..OnChain::default() };
+        for (best, acknowledged, ceiling, voucher, expected) in rows {
+            let book = Book { best: amount(best), acknowledged: amount(acknowledged) };
+            let answer = reply(&book, &chain, ceiling.map(amount), amount(voucher), false);
+            assert_eq!(answer, expected, "{best} {acknowledged} {ceiling:?} {voucher}");
+        }
+    }
 
     #[tokio::test]
     async fn the_end_of_the_voucher_writer_ends_the_agent() {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter::Allowance;
 use privatix_billing::{Account, AgentAction, SuspendReason, TerminateReason, Terms, assess_agent, covered};
-use privatix_chain::TxRecord;
+use privatix_chain::{TxChange, TxRecord};
 use privatix_channel::{ChainEvent, ChannelId, ServiceStatus, Usage};
 use privatix_db::Conn;
 use privatix_jobs::Job;
@@ -77,6 +77,7 @@ impl Role for AgentRole {
         event: &MarketEvent,
     ) -> Result<(), NodeError> {
         let id = channel.id;
+        crate::channels::set_ceiling(conn, &self.node, id).await?;
         let terminate =
             |reason: &str| ServiceOrder { channel: id, order: Order::Terminate, reason: reason.to_owned() };
         match event.channel_event() {
@@ -121,6 +122,7 @@ impl Role for AgentRole {
     }
 
     async fn on_undone(&self, conn: &mut Conn, channel: &Channel) -> Result<(), NodeError> {
+        crate::channels::set_ceiling(conn, &self.node, channel.id).await?;
         crate::channels::answer(conn, &self.node, channel).await
     }
 
@@ -155,7 +157,18 @@ impl Role for AgentRole {
         Ok(())
     }
 
-    async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError> {
+    async fn on_transaction(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+        change: TxChange,
+    ) -> Result<(), NodeError> {
+        crate::channels::transaction_changed(conn, &self.node, record).await?;
+        // What a transaction has done shows as events, which the monitor takes back itself; and what can still be taken back is
+        // repeatable, so that a retry does no harm.
+        if matches!(change, TxChange::Reinstated | TxChange::Final) {
+            return Ok(());
+        }
         crate::offerings::finished(conn, &self.node, record).await?;
         crate::channels::finished(conn, &self.node, record).await
     }

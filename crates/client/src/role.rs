@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_billing::{Account, ClientAction, ClientPolicy, TerminateReason, Terms, assess_client};
-use privatix_chain::TxRecord;
+use privatix_chain::{TxChange, TxRecord};
 use privatix_channel::{Amount, ChainEvent, ChannelId, ServiceStatus, SignRefused};
 use privatix_db::Conn;
 use privatix_jobs::{Job, PushOptions};
@@ -210,7 +210,17 @@ impl Role for ClientRole {
         Ok(())
     }
 
-    async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError> {
+    async fn on_transaction(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+        change: TxChange,
+    ) -> Result<(), NodeError> {
+        // What a transaction has done shows as events, which the monitor takes back itself; and what can still be taken back is
+        // repeatable, so that a retry does no harm.
+        if matches!(change, TxChange::Reinstated | TxChange::Final) {
+            return Ok(());
+        }
         crate::channels::finished(conn, &self.node, record).await
     }
 

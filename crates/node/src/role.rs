@@ -2,7 +2,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use privatix_billing::{Account, Terms};
-use privatix_chain::TxRecord;
+use privatix_chain::{TxChange, TxRecord};
 use privatix_channel::{ChannelId, ServiceStatus};
 use privatix_db::Conn;
 use privatix_store::channels::Channel;
@@ -52,8 +52,13 @@ pub trait Role: Send + Sync + 'static {
         now: ServiceStatus,
     ) -> Result<(), NodeError>;
 
-    /// A transaction of ours was mined, or failed for good.
-    async fn on_transaction(&self, conn: &mut Conn, record: &TxRecord) -> Result<(), NodeError>;
+    /// A transaction of ours has come to an outcome, or an outcome was taken back or became final.
+    async fn on_transaction(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+        change: TxChange,
+    ) -> Result<(), NodeError>;
 
     /// What the chain says of these channels, or how their services stand, was committed again: views of them in memory
     /// are old.

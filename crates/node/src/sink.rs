@@ -176,12 +176,7 @@ impl<R: Role> TxSink for Sink<R> {
         if let Ok(channel) = record.intent.subject.parse() {
             self.answered.lock().insert(channel);
         }
-        match change {
-            // What the step has done shows as events, which the monitor takes back itself; and what can still be taken back
-            // is repeatable, so that a retry does no harm.
-            TxChange::Reinstated | TxChange::Final => Ok(()),
-            _ => self.role.on_transaction(conn, record).await.map_err(SinkError::new),
-        }
+        self.role.on_transaction(conn, record, change).await.map_err(SinkError::new)
     }
 
     fn changed_own(&self, record: &TxRecord, change: TxChange) {
@@ -193,10 +188,14 @@ impl<R: Role> TxSink for Sink<R> {
 
     fn committed(&self) {
         self.spent.committed();
-        for channel in std::mem::take(&mut *self.answered.lock()) {
-            self.marks.mark_totals(channel);
+        let answered = std::mem::take(&mut *self.answered.lock());
+        for channel in &answered {
+            self.marks.mark_totals(*channel);
         }
         self.wake.wake();
+        if !answered.is_empty() {
+            let _ = self.committed.send(answered.into_iter().collect()); // the receiver is gone only at shutdown
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use alloy::primitives::keccak256;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use privatix_channel::{Amount, ChannelId, SignedVoucher, Voucher, VoucherSignature};
 use privatix_db::{Database, GroupCommit};
-use privatix_store::vouchers::{self, VoucherWriter};
+use privatix_store::vouchers::{self, Payment, VoucherWriter};
 
 const CHANNELS: u64 = 1_000;
 const GROUP: usize = 512;
@@ -60,7 +60,9 @@ async fn grouped(rounds: u64) -> Duration {
         let writer = writer.clone();
         tokio::spawn(async move {
             for round in 1..=rounds {
-                assert!(writer.submit(voucher(channel, round.into())).await.unwrap());
+                let signed = voucher(channel, round.into());
+                let payment = Payment { signed, acknowledge: signed.cumulative() };
+                assert!(writer.submit(payment).await.unwrap().stored);
             }
         })
     });

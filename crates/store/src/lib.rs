@@ -25,6 +25,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod ceilings;
 pub mod channels;
 mod columns;
 pub mod contract;

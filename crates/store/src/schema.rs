@@ -114,6 +114,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    ceilings (channel) {
+        channel -> Binary,
+        amount -> Binary,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Binary,
         channel -> Binary,

@@ -74,6 +74,8 @@ impl<ST> Query for Statement<ST> {
     type SqlType = ST;
 }
 
+impl<ST, C> diesel::RunQueryDsl<C> for Statement<ST> {}
+
 impl<ST, DB> QueryFragment<DB> for Statement<ST>
 where
     DB: Backend + HasSqlType<BigInt> + HasSqlType<Text> + HasSqlType<Binary>,

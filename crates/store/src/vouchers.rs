@@ -13,6 +13,7 @@ use privatix_db::types::{Amount128, Bytes32, Micros};
 use privatix_db::{BatchWrite, Conn, DbError, on};
 
 use crate::StoreError;
+use crate::ceilings;
 use crate::columns::{amount, id, to_amount, unsigned};
 use crate::schema::{channels, vouchers};
 
@@ -23,7 +24,7 @@ pub struct StoredVoucher {
     pub signed: SignedVoucher,
     /// How many vouchers the channel has seen, superseded ones included.
     pub count: u64,
-    /// For a client: the cumulative amount that the agent has acknowledged.
+    /// The highest cumulative amount that the agent has acknowledged, as far as this side knows.
     pub acknowledged: Amount,
     /// When it was stored.
     pub stored_at: SystemTime,
@@ -43,13 +44,13 @@ struct Upsert {
 }
 
 impl Upsert {
-    fn new(signed: &SignedVoucher, now: Micros) -> Self {
+    fn new(signed: &SignedVoucher, acknowledged: Amount, now: Micros) -> Self {
         Self {
             channel: id(signed.voucher.channel),
             cumulative: amount(signed.voucher.cumulative),
             signature: signed.signature.as_bytes().to_vec(),
             count: 1,
-            acknowledged: amount(Amount::ZERO),
+            acknowledged: amount(acknowledged),
             updated_at: now,
         }
     }
@@ -85,7 +86,8 @@ where
         out.push_bind_param::<BigInt, _>(&self.updated_at)?;
         out.push_sql(
             ") ON CONFLICT (channel) DO UPDATE SET cumulative = excluded.cumulative, \
-             signature = excluded.signature, count = vouchers.count + 1, updated_at = excluded.updated_at \
+             signature = excluded.signature, count = vouchers.count + 1, \
+             acknowledged = MAX(vouchers.acknowledged, excluded.acknowledged), updated_at = excluded.updated_at \
              WHERE vouchers.cumulative < excluded.cumulative",
         );
         Ok(())
@@ -96,11 +98,11 @@ impl<C> diesel::RunQueryDsl<C> for Upsert {}
 
 /// Stores a voucher unless an equal or higher one is there. Returns whether it was stored.
 pub async fn store(conn: &mut Conn, signed: &SignedVoucher) -> Result<bool, StoreError> {
-    let upsert = Upsert::new(signed, Micros::now());
+    let upsert = Upsert::new(signed, Amount::ZERO, Micros::now());
     Ok(on!(conn, |c| upsert.execute(c).await)? > 0)
 }
 
-/// Records that the agent has acknowledged `cumulative` on the channel.
+/// Records that the agent has acknowledged `cumulative` on the channel. A lower amount than before changes nothing.
 pub async fn acknowledge(conn: &mut Conn, channel: ChannelId, cumulative: Amount) -> Result<(), StoreError> {
     let cumulative = amount(cumulative);
     let update =
@@ -151,26 +153,50 @@ pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Option<StoredVou
     .transpose()
 }
 
-/// Stores accepted vouchers in batches: the writer behind an agent's payments (see [`privatix_db::GroupCommit`]).
-/// The outcome tells whether the voucher was the highest so far.
+/// A voucher that an agent has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// The voucher.
+    pub signed: SignedVoucher,
+    /// The cumulative amount that the answer is to acknowledge, if no ceiling forbids it.
+    pub acknowledge: Amount,
+}
+
+/// What became of a [`Payment`]. The answer to the client is made from it, and not from what was known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Whether the voucher was the highest so far. A lower one changes nothing.
+    pub stored: bool,
+    /// The [ceiling](crate::ceilings) of the channel in the transaction that stored the voucher: nothing above it may be
+    /// acknowledged that was not acknowledged before.
+    pub ceiling: Option<Amount>,
+}
+
+/// Stores accepted vouchers in batches: the writer behind an agent's payments (see [`privatix_db::GroupCommit`]). Each is one
+/// row; the ceilings of a whole batch are one select.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VoucherWriter;
 
 impl BatchWrite for VoucherWriter {
-    type Item = SignedVoucher;
-    type Outcome = bool;
+    type Item = Payment;
+    type Outcome = Written;
 
-    async fn write(&mut self, conn: &mut Conn, items: Vec<SignedVoucher>) -> Result<Vec<bool>, DbError> {
+    async fn write(&mut self, conn: &mut Conn, items: Vec<Payment>) -> Result<Vec<Written>, DbError> {
         let now = Micros::now();
-        let upserts: Vec<Upsert> = items.iter().map(|signed| Upsert::new(signed, now)).collect();
         match conn {
             // One hop to the blocking pool for the whole batch instead of one per statement.
             Conn::Sqlite(c) => c
                 .spawn_blocking(move |c| {
-                    upserts
-                        .into_iter()
-                        .map(|upsert| diesel::RunQueryDsl::execute(upsert, c).map(|changed| changed > 0))
-                        .collect::<QueryResult<Vec<bool>>>()
+                    let channels: Vec<ChannelId> = items.iter().map(|item| item.signed.channel()).collect();
+                    let ceilings = ceilings::of(c, &channels)?;
+                    let write = |item: Payment| {
+                        let ceiling = ceilings.get(&item.signed.channel()).copied();
+                        let acknowledged = item.acknowledge.min(ceiling.unwrap_or(Amount::MAX));
+                        let upsert = Upsert::new(&item.signed, acknowledged, now);
+                        let stored = diesel::RunQueryDsl::execute(upsert, c)? > 0;
+                        Ok(Written { stored, ceiling })
+                    };
+                    items.into_iter().map(write).collect::<QueryResult<Vec<Written>>>()
                 })
                 .await
                 .map_err(DbError::from),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::*;
 use privatix_channel::{SignedVoucher, VoucherVerifier};
 use privatix_db::{Database, GroupCommit};
-use privatix_store::vouchers::{self, VoucherWriter};
+use privatix_store::vouchers::{self, Payment, VoucherWriter};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -42,7 +42,8 @@ async fn as_a_child_process() {
         let (writer, first) = (writer.clone(), cumulative(&db, nonce).await + 1);
         payers.spawn(async move {
             for next in first.. {
-                writer.submit(voucher(channel(nonce).0, next)).await.unwrap();
+                let signed = voucher(channel(nonce).0, next);
+                writer.submit(Payment { signed, acknowledge: signed.cumulative() }).await.unwrap();
                 // One write to the pipe: a line is there whole or not at all.
                 let line = format!("{ACKNOWLEDGED} {nonce} {next}\n");
                 std::io::stdout().lock().write_all(line.as_bytes()).unwrap();

@@ -5,8 +5,8 @@ mod common;
 use common::*;
 use privatix_channel::{Amount, ChannelStatus};
 use privatix_db::{Conn, Database, GroupCommit};
-use privatix_store::channels;
-use privatix_store::vouchers::{self, StoredVoucher, VoucherWriter};
+use privatix_store::vouchers::{self, Payment, StoredVoucher, VoucherWriter, Written};
+use privatix_store::{ceilings, channels};
 use proptest::prelude::*;
 
 async fn store(db: &Database, voucher: &privatix_channel::SignedVoucher) -> bool {
@@ -14,6 +14,11 @@ async fn store(db: &Database, voucher: &privatix_channel::SignedVoucher) -> bool
     let stored = vouchers::store(&mut tx, voucher).await.unwrap();
     tx.commit().await.unwrap();
     stored
+}
+
+/// A voucher of which all is to be acknowledged.
+fn payment(nonce: u64, cumulative: u128) -> Payment {
+    Payment { signed: voucher(channel(nonce).0, cumulative), acknowledge: amount(cumulative) }
 }
 
 async fn get(db: &Database, nonce: u64) -> Option<StoredVoucher> {
@@ -99,7 +104,7 @@ async fn a_channels_vouchers_in_one_commit_each_learn_whether_they_were_the_high
     let held = db.begin().await.unwrap(); // what is submitted meanwhile shares one commit
     let submit = |nonce, cumulative| {
         let writer = writer.clone();
-        tokio::spawn(async move { writer.submit(voucher(channel(nonce).0, cumulative)).await.unwrap() })
+        tokio::spawn(async move { writer.submit(payment(nonce, cumulative)).await.unwrap().stored })
     };
     let mut outcomes = Vec::new();
     for (nonce, cumulative) in [(0, 10), (0, 30), (1, 5), (0, 20), (0, 30)] {
@@ -121,6 +126,62 @@ async fn a_channels_vouchers_in_one_commit_each_learn_whether_they_were_the_high
     assert_eq!(get(&db, 0).await.unwrap().count + get(&db, 1).await.unwrap().count, stored);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voucher_that_is_stored_after_a_close_learns_its_ceiling() {
+    let (_dir, db) = fresh().await;
+    let (writer, task) = GroupCommit::start(db.clone(), VoucherWriter, 64);
+    assert_eq!(writer.submit(payment(0, 100)).await.unwrap(), Written { stored: true, ceiling: None });
+    assert_eq!(get(&db, 0).await.unwrap().acknowledged, amount(100));
+
+    // The better one was judged before the close was stored, and waits for its turn.
+    let mut close = db.begin().await.unwrap();
+    let waiting = tokio::spawn({
+        let writer = writer.clone();
+        async move { writer.submit(payment(0, 150)).await.unwrap() }
+    });
+    tokio::task::yield_now().await;
+    ceilings::set(&mut close, channel(0).0, Some(amount(120))).await.unwrap();
+    close.commit().await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Written { stored: true, ceiling: Some(amount(120)) });
+    let StoredVoucher { signed, acknowledged, .. } = get(&db, 0).await.unwrap();
+    assert_eq!((signed.cumulative(), acknowledged), (amount(150), amount(120)));
+
+    // What was acknowledged stays so under a lower ceiling; other channels have none.
+    let set = async |ceiling| {
+        let mut tx = db.begin().await.unwrap();
+        ceilings::set(&mut tx, channel(0).0, ceiling).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(ceilings::get(&mut db.read().await.unwrap(), channel(0).0).await.unwrap(), ceiling);
+    };
+    set(Some(amount(20))).await;
+    let outcome = writer.submit(payment(0, 160)).await.unwrap();
+    assert_eq!(outcome, Written { stored: true, ceiling: Some(amount(20)) });
+    assert_eq!(get(&db, 0).await.unwrap().acknowledged, amount(120));
+    assert_eq!(writer.submit(payment(1, 7)).await.unwrap(), Written { stored: true, ceiling: None });
+
+    // The close came to nothing.
+    set(None).await;
+    assert_eq!(writer.submit(payment(0, 170)).await.unwrap(), Written { stored: true, ceiling: None });
+    assert_eq!(get(&db, 0).await.unwrap().acknowledged, amount(170));
+    drop(writer);
+    task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_voucher_of_a_full_batch_learns_the_ceiling_of_its_own_channel() {
+    let (_dir, db) = fresh().await;
+    let mut tx = db.begin().await.unwrap();
+    for nonce in (0..600).step_by(7) {
+        ceilings::set(&mut tx, channel(nonce).0, Some(amount(nonce.into()))).await.unwrap();
+    }
+    let items = (0..600).map(|nonce| payment(nonce, 1_000)).collect();
+    let outcomes = privatix_db::BatchWrite::write(&mut VoucherWriter, &mut tx, items).await.unwrap();
+    for (nonce, written) in (0..600_u64).zip(outcomes) {
+        let ceiling = (nonce % 7 == 0).then(|| amount(nonce.into()));
+        assert_eq!(written, Written { stored: true, ceiling });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -135,11 +196,11 @@ proptest! {
             let mut count = [0; 3];
             for group in &groups {
                 let mut tx = db.begin().await.unwrap();
-                let items = group.iter().map(|&(nonce, cumulative)| voucher(channel(nonce).0, cumulative));
+                let items = group.iter().map(|&(nonce, cumulative)| payment(nonce, cumulative));
                 let items: Vec<_> = items.collect();
                 let outcomes = privatix_db::BatchWrite::write(&mut VoucherWriter, &mut tx, items).await.unwrap();
                 tx.commit().await.unwrap();
-                for (&(nonce, cumulative), highest) in group.iter().zip(outcomes) {
+                for (&(nonce, cumulative), Written { stored: highest, .. }) in group.iter().zip(outcomes) {
                     let nonce = usize::try_from(nonce).unwrap();
                     prop_assert_eq!(highest, cumulative > best[nonce]);
                     best[nonce] = best[nonce].max(cumulative);

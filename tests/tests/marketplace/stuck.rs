@@ -15,6 +15,7 @@ use privatix_jobs::{Filter, JobStatus};
 use privatix_node::{ChannelView, NodeError};
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal as Told};
+use privatix_store::{ceilings, vouchers};
 use privatix_testkit::wait_for;
 use serde_json::json;
 
@@ -189,6 +190,53 @@ async fn a_voucher_that_comes_after_the_end_is_cashed() {
     let answer = pay(&wire(&agent.handle).await, &domain, &key, (id, 600)).await;
     assert_eq!(answer, Err(Told::ServiceTerminated));
     assert_eq!(is_closed_by_the_agent(&agent.handle, id).await, Amount::new(600));
+    agent.stop().await;
+}
+
+/// A close is final at the amount that it names, so what comes after it may never be paid.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voucher_that_commits_after_a_close_is_not_acknowledged_above_it() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let node = agent.handle.node();
+    channel(node, "paid", id, |view| view.paid == Amount::new(500)).await;
+    client.stop().await;
+    let wire = wire(&agent.handle).await;
+    let (domain, key) = (market.contracts.domain, market.anvil.key(CLIENT));
+
+    // The voucher was judged before the close was stored, and is stored after it.
+    let mut close = node.db().begin().await.unwrap();
+    let waiting = tokio::spawn({
+        let (wire, key) = (wire.clone(), key.clone());
+        async move { pay(&wire, &domain, &key, (id, 600)).await }
+    });
+    ceilings::set(&mut close, id, Some(Amount::new(500))).await.unwrap();
+    close.commit().await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Err(Told::ChannelClosing));
+    let stored = vouchers::get(&mut node.db().read().await.unwrap(), id).await.unwrap().unwrap();
+    assert_eq!((stored.signed.cumulative(), stored.acknowledged), (Amount::new(600), Amount::new(500)));
+    // Nor is it by the answer to a voucher of before, or to itself.
+    assert_eq!(pay(&wire, &domain, &key, (id, 500)).await, Ok(Amount::new(500)));
+    assert_eq!(pay(&wire, &domain, &key, (id, 600)).await, Err(Told::ChannelClosing));
+
+    // With a real close, which takes all that was kept and stays in the pool.
+    market.anvil.set_automine(false).await.unwrap();
+    agent.handle.terminate(id).await.unwrap();
+    channel(node, "closing", id, |view| view.channel.status == ChannelStatus::WaitCoop).await;
+    let ceiling = async || ceilings::get(&mut node.db().read().await.unwrap(), id).await.unwrap();
+    assert_eq!(ceiling().await, Some(Amount::new(600)));
+    assert_eq!(pay(&wire, &domain, &key, (id, 600)).await, Err(Told::ServiceTerminated), "it is paid");
+    assert_eq!(pay(&wire, &domain, &key, (id, 700)).await, Err(Told::ChannelClosing));
+    assert_eq!(pay(&wire, &domain, &key, (id, 650)).await, Err(Told::ChannelClosing));
+    let stored = vouchers::get(&mut node.db().read().await.unwrap(), id).await.unwrap().unwrap();
+    assert_eq!((stored.signed.cumulative(), stored.acknowledged), (Amount::new(700), Amount::new(600)));
+
+    market.anvil.mine(1).await.unwrap();
+    market.anvil.set_automine(true).await.unwrap();
+    assert_eq!(is_closed_by_the_agent(&agent.handle, id).await, Amount::new(600));
+    assert_eq!(ceiling().await, None);
     agent.stop().await;
 }
 
