@@ -7,7 +7,8 @@
 //! - `x10`: four producers push ten jobs a commit; eight workers.
 //!
 //! These push in transactions of their own and end jobs by a completion that has no effects. The same with `queue` push
-//! through the processor's queue and end jobs by `done`.
+//! through the processor's queue and end jobs by `done`; `queue x10, 64 workers` has so many that a commit ends, and claims,
+//! tens of jobs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::sync::Arc;
@@ -150,6 +151,9 @@ fn jobs(criterion: &mut Criterion) {
     });
     group.bench_function("queue x10", |b| {
         b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Queue, 8, PRODUCERS, 10, rounds));
+    });
+    group.bench_function("queue x10, 64 workers", |b| {
+        b.to_async(&runtime).iter_custom(|rounds| push_and_run(By::Queue, 64, PRODUCERS, 10, rounds));
     });
     group.finish();
 }
