@@ -1,11 +1,9 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use futures::future::join_all;
-use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher};
 use privatix_jobs::{PushOptions, Pushed};
@@ -78,11 +76,7 @@ impl Agent {
         let Self { handle, listeners, limits, writer } = self;
         let node = Arc::clone(&handle.node);
         warn_of_old_addresses(&node, &handle.addresses).await?;
-        let role = Arc::new(AgentRole {
-            node: Arc::clone(&node),
-            payments: Arc::clone(&handle.payments),
-            allowed: Mutex::new(HashMap::new()),
-        });
+        let role = Arc::new(AgentRole { node: Arc::clone(&node), payments: Arc::clone(&handle.payments) });
         let stop = shutdown.child_token();
         let most = limits.max_connections;
         let server = Server::new(handle.clone(), limits);

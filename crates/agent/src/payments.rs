@@ -266,9 +266,9 @@ mod tests {
 
     #[test]
     fn no_answer_names_more_than_is_certain_to_be_paid() {
-        let amount = Amount::new;
         // Best, acknowledged before, ceiling, voucher: the answer, with a deposit of 1,000 of which 300 are paid on chain.
         type Row = (u128, u128, Option<u128>, u128, Reply);
+        let amount = Amount::new;
         let paid = |acknowledged| Reply::Paid { acknowledged: amount(acknowledged), ended: false };
         let kept = |acknowledged| Reply::Kept { acknowledged: amount(acknowledged) };
         let stale = |acknowledged| Reply::Stale { acknowledged: amount(acknowledged) };

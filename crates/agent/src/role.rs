@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use privatix_adapter::Allowance;
-use privatix_billing::{Account, AgentAction, SuspendReason, TerminateReason, Terms, assess_agent, covered};
+use privatix_billing::{
+    Account, AgentAction, SuspendReason, TerminateReason, Terms, allowance, assess_agent,
+};
 use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{ChainEvent, ChannelId, ServiceStatus, Usage};
+use privatix_channel::{ChainEvent, ChannelId, ServiceStatus};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after};
@@ -26,8 +26,6 @@ const REPEAT_ORDER: Duration = Duration::from_secs(30);
 pub(crate) struct AgentRole {
     pub(crate) node: Arc<Node>,
     pub(crate) payments: Arc<Payments>,
-    /// What each channel was last allowed to use, so that the plug-in hears only of changes.
-    pub(crate) allowed: Mutex<std::collections::HashMap<ChannelId, Usage>>,
 }
 
 impl AgentRole {
@@ -35,23 +33,6 @@ impl AgentRole {
         let order = ServiceOrder { channel, order, reason: reason.to_owned() };
         self.node.enqueue(&order, "billing").await?;
         Ok(())
-    }
-
-    /// The plug-in itself holds the channel to what is paid plus the agreed lag, and to what the deposit can pay: unpaid
-    /// service is bounded however fast the service is, and however slow the way of a report to billing and back.
-    async fn allow(&self, channel: ChannelId, terms: &Terms, account: &Account) -> Result<(), NodeError> {
-        let lag = covered(terms, account.paid).saturating_add(terms.max_lag());
-        // The least that a meter counts on top, so that billing sees the bound reached.
-        let up_to = lag.min(covered(terms, account.deposit)).saturating_add(Usage::new(1));
-        if self.allowed.lock().get(&channel) == Some(&up_to) {
-            return Ok(());
-        }
-        match self.node.services().host().allow(channel, up_to).await? {
-            Allowance::Enforced | Allowance::NotEnforced => {
-                self.allowed.lock().insert(channel, up_to);
-                Ok(())
-            }
-        }
     }
 }
 
@@ -149,7 +130,6 @@ impl Role for AgentRole {
         now: ServiceStatus,
     ) -> Result<(), NodeError> {
         if now == ServiceStatus::Terminated {
-            self.allowed.lock().remove(&channel.id);
             // Whatever was paid is cashed; where nothing was, the gas would be a loss.
             privatix_node::push(conn, &CloseChannel { channel: channel.id, even_unpaid: false }, "job")
                 .await?;
@@ -188,8 +168,9 @@ impl Role for AgentRole {
             return Ok(None); // an event ends the service, or starts it
         }
         let assessment = assess_agent(terms, account, now);
-        // Before letting on, and after each payment: the bound moves first.
-        let allowed = self.allow(channel.id, terms, account).await;
+        // Before resuming, and after each payment: the bound moves first.
+        let up_to = allowance(terms, account.paid, account.deposit);
+        let allowed = self.node.services().allow(channel.id, up_to).await;
         match assessment.action {
             // A plug-in that does not know the bound is no reason to serve on.
             Some(AgentAction::Suspend(_) | AgentAction::Terminate(_)) => {

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use privatix_channel::{ServiceStatus, Usage};
+use privatix_channel::{Amount, ServiceStatus, Usage};
 
 use crate::horizon::Horizon;
-use crate::price::{covers, due, price};
+use crate::price::{covered, covers, due, price};
 use crate::{Account, Billing, Terms};
 
 /// What the agent should do to the service now.
@@ -59,6 +59,15 @@ pub struct Assessment {
     /// The moment at which time alone may change `action`; before it, with the same account, the
     /// answer stays the same. `None`: only a change of the account can change it.
     pub next: Option<SystemTime>,
+}
+
+/// How much a channel may use in all before the plug-in stops the service by itself: what is paid for plus the agreed lag, at most
+/// what the deposit can pay, and the least that a meter counts on top, so that billing sees the bound reached and suspends.
+///
+/// Unpaid service is bounded by it however fast the service is, and however slow the way of a report to billing and back.
+pub fn allowance(terms: &Terms, paid: Amount, deposit: Amount) -> Usage {
+    let with_lag = covered(terms, paid).saturating_add(terms.max_lag());
+    with_lag.min(covered(terms, deposit)).saturating_add(Usage::new(1))
 }
 
 /// Decides what the agent does about one channel.

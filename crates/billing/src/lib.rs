@@ -73,7 +73,7 @@ mod scheduler;
 mod terms;
 
 pub use account::Account;
-pub use agent::{AgentAction, Assessment, SuspendReason, TerminateReason, assess_agent};
+pub use agent::{AgentAction, Assessment, SuspendReason, TerminateReason, allowance, assess_agent};
 pub use client::{
     ClientAction, ClientAssessment, ClientPolicy, Percent, PercentOutOfRange, TopUpAmount, TopUpPolicy,
     assess_client,

@@ -3,7 +3,7 @@
 mod support;
 
 use privatix_billing::{
-    Account, AgentAction, Billing, Measure, SuspendReason, TerminateReason, Terms, assess_agent,
+    Account, AgentAction, Billing, Measure, SuspendReason, TerminateReason, Terms, allowance, assess_agent,
 };
 use privatix_channel::{Amount, ServiceStatus, Usage};
 use support::{account, after, start, terms};
@@ -25,6 +25,17 @@ fn the_lag_is_borne_and_one_byte_more_is_not() {
     assert_eq!(decision(&terms, &account(21, 0)), Some(Suspend(SuspendReason::Unpaid)));
     assert_eq!(decision(&terms, &account(50, 90)), None);
     assert_eq!(decision(&terms, &account(51, 90)), Some(Suspend(SuspendReason::Unpaid)));
+}
+
+#[test]
+fn a_plug_in_is_allowed_what_is_borne_and_what_the_deposit_can_pay() {
+    let terms = terms(|_| {});
+    let allowed =
+        |paid: u128, deposit: u128| allowance(&terms, Amount::new(paid), Amount::new(deposit)).get();
+    // The least more than is borne, so that billing sees it.
+    assert_eq!(allowed(0, 1_000), 21);
+    assert_eq!(allowed(90, 1_000), 51);
+    assert_eq!(allowed(90, 90), 31);
 }
 
 #[test]

@@ -7,14 +7,16 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter as adapter;
-use privatix_adapter::{AdapterError, Host, Provision, Refusal};
-use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus};
+use privatix_adapter::{AdapterError, Allowance, Host, Provision, Refusal};
+use privatix_billing::allowance;
+use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus, Usage};
 use privatix_db::Database;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_store::channels::{self, Channel};
 use privatix_store::sessions;
 use serde::{Deserialize, Serialize};
 
+use crate::account::billing_account;
 use crate::messages::Messages;
 use crate::{Marks, NodeError, Role, lanes};
 
@@ -86,6 +88,16 @@ pub struct Services {
     /// Where each provisioned channel is served, as the adapter said.
     endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
     provisioning: tokio::sync::Mutex<()>,
+    /// Each provisioned channel's bound, so that the adapter hears only of changes.
+    bounds: Mutex<HashMap<ChannelId, Bound>>,
+}
+
+/// How much a channel may use in all, as the adapter was informed since it was last provisioned.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bound {
+    /// Counts how often the channel was provisioned: what an earlier provisioning was allowed says nothing about this one.
+    provisioned: u64,
+    up_to: Option<Usage>,
 }
 
 impl Services {
@@ -104,6 +116,7 @@ impl Services {
             messages,
             endpoints: Mutex::default(),
             provisioning: tokio::sync::Mutex::default(),
+            bounds: Mutex::default(),
         }
     }
 
@@ -135,13 +148,50 @@ impl Services {
             }
         };
         self.endpoints.lock().insert(channel, endpoint.clone());
+        {
+            let mut bounds = self.bounds.lock();
+            let bound = bounds.entry(channel).or_default();
+            *bound = Bound { provisioned: bound.provisioned.wrapping_add(1), up_to: None };
+        }
         Ok(endpoint)
+    }
+
+    /// Has the adapter hold a sold channel to `up_to` in all, whatever becomes of billing. Nothing happens where it is known.
+    ///
+    /// # Errors
+    /// [`NodeError::Adapter`].
+    pub async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<(), NodeError> {
+        let known = self.bounds.lock().get(&channel).copied().unwrap_or_default();
+        if known.up_to == Some(up_to) {
+            return Ok(());
+        }
+        match self.host.allow(channel, up_to).await? {
+            Allowance::Enforced | Allowance::NotEnforced => {}
+        }
+        // If it was provisioned again meanwhile, it may be that only its earlier life was bounded.
+        if let Some(bound) = self.bounds.lock().get_mut(&channel)
+            && bound.provisioned == known.provisioned
+        {
+            bound.up_to = Some(up_to);
+        }
+        Ok(())
+    }
+
+    /// Bounds a sold channel before it starts or resumes. Buyers are bounded by what they sign.
+    async fn allow_paid(&self, channel: &Channel) -> Result<(), NodeError> {
+        if self.side == adapter::Role::Client {
+            return Ok(());
+        }
+        let offering = self.messages.get(channel.descriptor.agent, channel.descriptor.offering).await?;
+        let account = billing_account(&mut *self.db.read().await?, channel).await?;
+        self.allow(channel.id, allowance(offering.terms(), account.paid, account.deposit)).await
     }
 
     /// Has the adapter forget a channel.
     pub async fn stop(&self, channel: ChannelId) -> Result<(), NodeError> {
         self.host.stop(channel).await?;
         self.endpoints.lock().remove(&channel);
+        self.bounds.lock().remove(&channel);
         Ok(())
     }
 
@@ -175,11 +225,22 @@ impl Services {
     }
 
     async fn reinstate(&self, channel: &Channel) -> Result<(), NodeError> {
-        self.reprovision(channel).await?;
         match channel.service {
-            ServiceStatus::Active | ServiceStatus::Activating => Ok(self.host.start(channel.id).await?),
-            _ => Ok(()),
+            ServiceStatus::Active | ServiceStatus::Activating => self.start_afresh(channel).await,
+            _ => self.reprovision(channel).await,
         }
+    }
+
+    /// Starts a channel that the adapter does not know.
+    async fn start_afresh(&self, channel: &Channel) -> Result<(), NodeError> {
+        self.reprovision(channel).await?;
+        self.allow_paid(channel).await?;
+        Ok(self.host.start(channel.id).await?)
+    }
+
+    async fn resume(&self, channel: &Channel) -> Result<(), NodeError> {
+        self.allow_paid(channel).await?;
+        Ok(self.host.resume(channel.id).await?)
     }
 
     async fn reprovision(&self, channel: &Channel) -> Result<(), NodeError> {
@@ -210,13 +271,13 @@ impl Services {
 
     async fn carry_out(&self, channel: &Channel, order: Order) -> Result<(), NodeError> {
         match order {
-            Order::Activate => match self.host.resume(channel.id).await {
+            Order::Activate => match self.resume(channel).await {
                 // A restarted adapter, or one that never knew the channel.
-                Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => {
-                    self.reprovision(channel).await?;
-                    Ok(self.host.start(channel.id).await?)
-                }
-                done => Ok(done?),
+                Err(NodeError::Adapter(AdapterError::Refused {
+                    refusal: Refusal::UnknownChannel { .. },
+                    ..
+                })) => self.start_afresh(channel).await,
+                done => done,
             },
             Order::Suspend => match self.host.suspend(channel.id).await {
                 Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => Ok(()), // passes nothing

@@ -23,20 +23,17 @@ use crate::statement::{Statement, Value};
 /// # Errors
 /// [`StoreError::Db`].
 pub async fn set(conn: &mut Conn, channel: ChannelId, ceiling: Option<Amount>) -> Result<(), StoreError> {
-    match ceiling {
-        Some(ceiling) => {
-            let row = (ceilings::channel.eq(id(channel)), ceilings::amount.eq(amount(ceiling)));
-            let insert = diesel::insert_into(ceilings::table)
-                .values(row)
-                .on_conflict(ceilings::channel)
-                .do_update()
-                .set(ceilings::amount.eq(amount(ceiling)));
-            on!(conn, |c| insert.execute(c).await)?;
-        }
-        None => {
-            let delete = diesel::delete(ceilings::table.find(id(channel)));
-            on!(conn, |c| delete.execute(c).await)?;
-        }
+    if let Some(ceiling) = ceiling.map(amount) {
+        let row = (ceilings::channel.eq(id(channel)), ceilings::amount.eq(ceiling));
+        let insert = diesel::insert_into(ceilings::table)
+            .values(row)
+            .on_conflict(ceilings::channel)
+            .do_update()
+            .set(ceilings::amount.eq(ceiling));
+        on!(conn, |c| insert.execute(c).await)?;
+    } else {
+        let delete = diesel::delete(ceilings::table.find(id(channel)));
+        on!(conn, |c| delete.execute(c).await)?;
     }
     Ok(())
 }
@@ -52,7 +49,8 @@ pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Option<Amount>, 
 }
 
 /// How many channels one select asks for: few different lengths, so that each is prepared once.
-const LENGTHS: [usize; 3] = [8, 64, 512];
+const LENGTHS: [usize; 3] = [8, 64, MOST];
+const MOST: usize = 512;
 
 /// The ceilings of these channels, by one select for up to 512 of them.
 pub(crate) fn of(
@@ -60,7 +58,7 @@ pub(crate) fn of(
     channels: &[ChannelId],
 ) -> QueryResult<HashMap<ChannelId, Amount>> {
     let mut found = HashMap::new();
-    for some in channels.chunks(LENGTHS[LENGTHS.len() - 1]) {
+    for some in channels.chunks(MOST) {
         let length = LENGTHS.into_iter().find(|length| some.len() <= *length).unwrap_or(some.len());
         let padded = some.iter().chain(some.iter().cycle()).take(length);
         let values = padded.map(|channel| Value::from(channel.as_b256().as_slice())).collect();

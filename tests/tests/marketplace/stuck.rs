@@ -32,6 +32,21 @@ struct Faulty {
     no_bounds: AtomicBool,
     /// What it was told to sell.
     told: Mutex<Vec<Provision>>,
+    /// The calls about channels that decide when and how far they serve, in turn.
+    calls: Mutex<Vec<&'static str>>,
+}
+
+impl Faulty {
+    fn called(&self, call: &'static str) {
+        self.calls.lock().unwrap().push(call);
+    }
+
+    /// The calls since the last time, each once if it was repeated.
+    fn take_calls(&self) -> Vec<&'static str> {
+        let mut calls = std::mem::take(&mut *self.calls.lock().unwrap());
+        calls.dedup();
+        calls
+    }
 }
 
 fn unavailable<T>() -> Result<T, Refusal> {
@@ -51,10 +66,12 @@ impl Adapter for Faulty {
 
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         self.told.lock().unwrap().push(provision.clone());
+        self.called("provision");
         self.proxy.provision(provision).await
     }
 
     async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.called("start");
         self.proxy.start(channel).await
     }
 
@@ -63,6 +80,7 @@ impl Adapter for Faulty {
     }
 
     async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.called("resume");
         self.proxy.resume(channel).await
     }
 
@@ -74,6 +92,7 @@ impl Adapter for Faulty {
         if self.no_bounds.load(Ordering::Relaxed) {
             unavailable()
         } else {
+            self.called("allow");
             self.proxy.allow(channel, up_to).await
         }
     }
@@ -121,6 +140,47 @@ async fn a_plug_in_is_told_after_a_restart_what_it_was_told_before() {
     assert_eq!(parameters["maxConnections"], 7);
     assert_eq!(told(&second), told(&first));
     client.stop().await;
+    agent.stop().await;
+}
+
+/// A channel without a bound is served for nothing until billing has been heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reinstated_channel_has_its_bound_before_it_starts() {
+    let market = Market::new().await;
+    let first = Arc::new(Faulty::default());
+    let agent = agent_with(&market, Arc::clone(&first)).await;
+    let client = market.client().await;
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let calls = first.take_calls();
+    assert_eq!(calls[..3], ["provision", "allow", "resume"], "{calls:?}");
+    client.stop().await; // so that no payment moves the bound
+    agent.stop().await;
+
+    // After a restart.
+    let second = Arc::new(Faulty::default());
+    let agent = agent_with(&market, Arc::clone(&second)).await;
+    let node = agent.handle.node();
+    let started = async || {
+        wait_for("the start", LIMIT, async || {
+            let calls = second.calls.lock().unwrap().clone();
+            if calls.contains(&"start") { Ok(()) } else { Err(format!("{calls:?}")) }
+        })
+        .await
+        .unwrap();
+    };
+    started().await;
+    assert_eq!(second.take_calls(), ["provision", "allow", "start"]);
+
+    // Provisioned again, after the plug-in has forgotten the channel: what its earlier life was allowed is void.
+    agent.handle.pause(id).await.unwrap();
+    service(node, id, "suspended").await;
+    second.proxy.stop(id).await.unwrap();
+    second.take_calls();
+    agent.handle.resume(id).await.unwrap();
+    started().await;
+    let calls = second.take_calls();
+    assert_eq!(calls[calls.len() - 3..], ["provision", "allow", "start"], "{calls:?}");
     agent.stop().await;
 }
 
