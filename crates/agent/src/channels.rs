@@ -99,7 +99,9 @@ impl Handler<ProvisionChannel> for Channels {
         let last = cx.try_number() >= TRIES;
         match self.provision(job, cx).await {
             // Not the plug-in's fault, and no try of it.
-            Err(error @ NodeError::StaleView(_)) => Err(error.into_job_error()),
+            Err(error @ (NodeError::StaleView(_) | NodeError::AdapterStarting)) => {
+                Err(error.into_job_error())
+            }
             Err(error) if last || !error.is_temporary() => Err(self.cannot_serve(job.channel, error).await),
             provisioned => provisioned.map_err(NodeError::into_job_error),
         }

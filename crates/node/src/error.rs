@@ -160,6 +160,9 @@ pub enum NodeError {
     /// What is asked for is there only while the node runs.
     #[error("the node is not running yet, or not any more; try again")]
     NotRunning,
+    /// The service adapter is not ready for the channel: it was just started.
+    #[error("the service adapter is not ready yet; see its health if that lasts")]
+    AdapterStarting,
     /// What happens on the chain is not seen, so nothing new may rely on it.
     #[error("the view of the chain is stale: {0}")]
     StaleView(String),
@@ -198,6 +201,7 @@ impl NodeError {
             | Self::WalletBusy
             | Self::KeptOpen { .. }
             | Self::NotRunning
+            | Self::AdapterStarting
             | Self::StaleView(_)
             | Self::Unreconciled { .. }
             | Self::TaskEnded { .. } => true,
@@ -214,6 +218,9 @@ impl NodeError {
             // However long it takes: that is no failure of the job.
             Self::StaleView(_) | Self::Unreconciled { .. } => {
                 JobError::postpone(after(SystemTime::now(), Duration::from_secs(5)), self)
+            }
+            Self::AdapterStarting => {
+                JobError::postpone(after(SystemTime::now(), Duration::from_secs(1)), self)
             }
             Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
             // Looked at again soon, as the operator may end the recovery.

@@ -101,13 +101,8 @@ impl Node {
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let (reporter, reports) = usage_reports();
-        let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
-        self.services.host().configure(configuration, reporter).await?;
         // A restored database may know sessions that have ended, and lacks payments: its services wait.
         let recovering = self.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none());
-        if !recovering {
-            self.services.restore().await?;
-        }
 
         let processor = register(
             Processor::builder(self.db.clone())
@@ -141,11 +136,28 @@ impl Node {
                         Some(caught_up) => caught_up?,
                         None => return Ok(()),
                     }
-                    node.services.restore().await?;
                 }
                 Ok(processor.run(token).await?)
             };
             ("job processor", run.await)
+        });
+        // After what answers disputes, and beside it: an adapter may hang.
+        let (node, token) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move {
+            let started = token.run_until_cancelled(async {
+                let configuration =
+                    Configuration { role: node.side, settings: node.adapter_settings.clone() };
+                node.services.configure(&configuration, &reporter, node.notices()).await?;
+                if recovering {
+                    node.caught_up().await?;
+                }
+                node.services.restore().await
+            });
+            let ended = started.await;
+            if !matches!(ended, Some(Err(_))) {
+                token.cancelled().await;
+            }
+            ("start of the service adapter", ended.unwrap_or(Ok(())))
         });
         let (node, token) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {

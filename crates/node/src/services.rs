@@ -1,13 +1,14 @@
 //! Orders to the service adapter, as durable jobs: the last one counts, none is lost, none overtakes another of its channel.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 use privatix_adapter as adapter;
-use privatix_adapter::{AdapterError, Allowance, Host, Provision, Refusal};
+use privatix_adapter::{AdapterError, Allowance, Configuration, Host, Provision, Refusal, UsageReporter};
 use privatix_billing::allowance;
 use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus, Usage};
 use privatix_db::Database;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::billing_account;
 use crate::messages::Messages;
-use crate::{Marks, NodeError, Role, lanes};
+use crate::{Marks, NodeError, Notices, Role, lanes};
 
 /// What a service is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,8 +89,19 @@ pub struct Services {
     /// Where each provisioned channel is served, as the adapter said.
     endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
     provisioning: tokio::sync::Mutex<()>,
+    readiness: Mutex<Readiness>,
     /// Each provisioned channel's bound, so that the adapter hears only of changes.
     bounds: Mutex<HashMap<ChannelId, Bound>>,
+}
+
+/// What can be asked of the adapter after a start.
+#[derive(Debug)]
+enum Readiness {
+    /// It is not configured, so it serves nothing.
+    Starting,
+    /// It is, but it does not know these channels of an earlier run yet. Whoever brings them back decides alone about them until
+    /// then, so that no order is undone by what was read before it.
+    Reinstating(HashSet<ChannelId>),
 }
 
 /// How much a channel may use in all, as the adapter was informed since it was last provisioned.
@@ -116,6 +128,7 @@ impl Services {
             messages,
             endpoints: Mutex::default(),
             provisioning: tokio::sync::Mutex::default(),
+            readiness: Mutex::new(Readiness::Starting),
             bounds: Mutex::default(),
         }
     }
@@ -126,8 +139,24 @@ impl Services {
         self.endpoints.lock().get(&channel).cloned()
     }
 
+    /// Whether the adapter is ready for a channel.
+    fn require(&self, channel: ChannelId) -> Result<(), NodeError> {
+        match &*self.readiness.lock() {
+            Readiness::Reinstating(waiting) if !waiting.contains(&channel) => Ok(()),
+            Readiness::Starting | Readiness::Reinstating(_) => Err(NodeError::AdapterStarting),
+        }
+    }
+
     /// Makes a channel known to the adapter. A bought one stays where this machine's programs are used to finding it.
-    pub async fn provision(&self, mut provision: Provision) -> Result<serde_json::Value, NodeError> {
+    ///
+    /// # Errors
+    /// [`NodeError::AdapterStarting`], [`NodeError::Adapter`], [`NodeError::Store`].
+    pub async fn provision(&self, provision: Provision) -> Result<serde_json::Value, NodeError> {
+        self.require(provision.channel())?;
+        self.provision_now(provision).await
+    }
+
+    async fn provision_now(&self, mut provision: Provision) -> Result<serde_json::Value, NodeError> {
         let channel = provision.channel();
         let endpoint = match &mut provision {
             Provision::Sell { .. } => self.host.provision(provision).await?.endpoint,
@@ -159,8 +188,13 @@ impl Services {
     /// Has the adapter hold a sold channel to `up_to` in all, whatever becomes of billing. Nothing happens where it is known.
     ///
     /// # Errors
-    /// [`NodeError::Adapter`].
+    /// [`NodeError::AdapterStarting`], [`NodeError::Adapter`].
     pub async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<(), NodeError> {
+        self.require(channel)?;
+        self.allow_now(channel, up_to).await
+    }
+
+    async fn allow_now(&self, channel: ChannelId, up_to: Usage) -> Result<(), NodeError> {
         let known = self.bounds.lock().get(&channel).copied().unwrap_or_default();
         if known.up_to == Some(up_to) {
             return Ok(());
@@ -184,12 +218,19 @@ impl Services {
         }
         let offering = self.messages.get(channel.descriptor.agent, channel.descriptor.offering).await?;
         let account = billing_account(&mut *self.db.read().await?, channel).await?;
-        self.allow(channel.id, allowance(offering.terms(), account.paid, account.deposit)).await
+        self.allow_now(channel.id, allowance(offering.terms(), account.paid, account.deposit)).await
     }
 
     /// Has the adapter forget a channel.
+    ///
+    /// # Errors
+    /// [`NodeError::AdapterStarting`] while the channel is being brought back, [`NodeError::Adapter`].
     pub async fn stop(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.host.stop(channel).await?;
+        let knows_none = matches!(*self.readiness.lock(), Readiness::Starting);
+        if !knows_none {
+            self.require(channel)?;
+            self.host.stop(channel).await?;
+        }
         self.endpoints.lock().remove(&channel);
         self.bounds.lock().remove(&channel);
         Ok(())
@@ -200,34 +241,84 @@ impl Services {
         &self.host
     }
 
-    /// Makes every live channel known to a freshly started adapter, and lets pass those that did before. One that the adapter
-    /// refuses is tried again by a job; the others must not suffer for it.
-    pub async fn restore(&self) -> Result<(), NodeError> {
+    /// Configures a freshly started adapter. One that does not answer is asked again without end, as the rest of the node does not
+    /// depend on it.
+    ///
+    /// # Errors
+    /// [`NodeError::Adapter`] when it refuses: the operator has to change something first.
+    pub(crate) async fn configure(
+        &self,
+        configuration: &Configuration,
+        reporter: &UsageReporter,
+        notices: &Notices,
+    ) -> Result<(), NodeError> {
+        loop {
+            match self.host.configure(configuration.clone(), reporter.clone()).await {
+                Ok(()) => break,
+                Err(error @ (AdapterError::TimedOut { .. } | AdapterError::Panicked { .. })) => {
+                    tracing::error!(%error, "no service can be provided; trying again");
+                    notices.set(NOTICE, Some(format!("no service can be provided: {error}")));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(CONFIGURE_AGAIN).await;
+        }
+        notices.set(NOTICE, None);
+        Ok(())
+    }
+
+    /// Makes every live channel known to a freshly configured adapter, several at a time, and starts those that were running. One
+    /// that the adapter refuses is tried again by a job; the others must not suffer for it.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] when the channels cannot be read.
+    pub(crate) async fn restore(&self) -> Result<(), NodeError> {
         let mut tx = self.db.begin().await?;
         // A run that crashed left sessions open; a new instance begins with new ones.
         sessions::stop_all(&mut tx, SystemTime::now()).await?;
         let live = channels::live(&mut tx).await?;
         tx.commit().await?;
-        for channel in live.iter().filter(|channel| channel.access.is_some()) {
+        let known: Vec<ChannelId> =
+            live.iter().filter(|channel| channel.access.is_some()).map(|channel| channel.id).collect();
+        *self.readiness.lock() = Readiness::Reinstating(known.iter().copied().collect());
+        let reinstated = futures::stream::iter(known).for_each_concurrent(AT_ONCE, |channel| async move {
             if let Err(error) = self.reinstate(channel).await {
-                tracing::error!(channel = %channel.id, %error, "cannot restore the service after the restart");
-                if matches!(channel.service, ServiceStatus::Active | ServiceStatus::Activating) {
-                    let reason = "restored after a restart".to_owned();
-                    let order = ServiceOrder { channel: channel.id, order: Order::Activate, reason };
-                    let mut tx = self.db.begin().await?;
-                    crate::push(&mut tx, &order, "restart").await?;
-                    tx.commit().await?;
-                }
+                tracing::error!(%channel, %error, "cannot restore the service after the restart");
+                self.try_again(channel).await;
             }
-            self.marks.mark(channel.id);
-        }
+            if let Readiness::Reinstating(waiting) = &mut *self.readiness.lock() {
+                waiting.remove(&channel);
+            }
+            self.marks.mark(channel);
+        });
+        reinstated.await;
         Ok(())
     }
 
-    async fn reinstate(&self, channel: &Channel) -> Result<(), NodeError> {
+    async fn reinstate(&self, channel: ChannelId) -> Result<(), NodeError> {
+        // As it is now: orders that came meanwhile have changed what it is to be, and wait.
+        let channel = channels::get(&mut *self.db.read().await?, channel).await?;
         match channel.service {
-            ServiceStatus::Active | ServiceStatus::Activating => self.start_afresh(channel).await,
-            _ => self.reprovision(channel).await,
+            ServiceStatus::Active | ServiceStatus::Activating => self.start_afresh(&channel).await,
+            _ if channel.service.is_ending() => Ok(()), // or it would be served again after its end
+            _ => self.reprovision(&channel).await,
+        }
+    }
+
+    /// Leaves to a job what did not work at the start.
+    async fn try_again(&self, channel: ChannelId) {
+        let pushed = async {
+            let mut tx = self.db.begin().await?;
+            let service = channels::get(&mut tx, channel).await?.service;
+            if matches!(service, ServiceStatus::Active | ServiceStatus::Activating) {
+                let reason = "restored after a restart".to_owned();
+                crate::push(&mut tx, &ServiceOrder { channel, order: Order::Activate, reason }, "restart")
+                    .await?;
+            }
+            Ok::<(), NodeError>(tx.commit().await?)
+        };
+        if let Err(error) = pushed.await {
+            tracing::error!(%channel, %error, "the service will not be restored before an order to resume it");
         }
     }
 
@@ -265,11 +356,14 @@ impl Services {
                 Provision::buy(channel.id, access)
             }
         };
-        self.provision(provision).await?;
+        self.provision_now(provision).await?;
         Ok(())
     }
 
     async fn carry_out(&self, channel: &Channel, order: Order) -> Result<(), NodeError> {
+        if order != Order::Terminate {
+            self.require(channel.id)?;
+        }
         match order {
             Order::Activate => match self.resume(channel).await {
                 // A restarted adapter, or one that never knew the channel.
@@ -288,6 +382,12 @@ impl Services {
     }
 }
 
+/// The part of the notices about an adapter that does not answer at the start.
+const NOTICE: &str = "service adapter";
+/// The pause before an adapter that did not answer is configured again.
+const CONFIGURE_AGAIN: Duration = Duration::from_secs(10);
+/// How many channels are brought back at a time after a start.
+const AT_ONCE: usize = 16;
 /// How often an adapter is asked before an order to start or to suspend is given up.
 const TRIES: u32 = 10;
 /// How often an adapter is asked to stop a service before the service counts as stopped.
@@ -305,9 +405,11 @@ pub(crate) struct ServiceOrders<R> {
 impl<R: Role> Handler<ServiceOrder> for ServiceOrders<R> {
     async fn run(&self, job: &ServiceOrder, cx: JobContext) -> Result<Done, JobError> {
         let given_up = job.order != Order::Terminate && cx.try_number() >= TRIES;
-        self.carry_out(job, cx)
-            .await
-            .map_err(|error| if given_up { JobError::fail(error) } else { error.into_job_error() })
+        self.carry_out(job, cx).await.map_err(|error| match error {
+            NodeError::AdapterStarting => error.into_job_error(), // it was not asked
+            error if given_up => JobError::fail(error),
+            error => error.into_job_error(),
+        })
     }
 }
 
@@ -329,6 +431,7 @@ impl<R: Role> ServiceOrders<R> {
         if job.order == Order::Terminate {
             let last = cx.try_number() >= TRIES_TO_STOP;
             match self.end(&channel).await {
+                Err(error @ NodeError::AdapterStarting) => return Err(error), // it was not asked
                 // What was paid is cashed, and a deposit comes back, whatever the adapter does.
                 Err(error) if last || !error.is_temporary() => {
                     tracing::error!(channel = %job.channel, %error, "the service did not stop as it should; it is taken as stopped");

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use privatix_adapter::{
@@ -29,6 +30,10 @@ struct Faulty {
     /// Lets the reporter of usage go.
     silent: bool,
     never_stops: bool,
+    /// Does not answer when it is configured.
+    hangs_at_the_start: bool,
+    /// Does not answer when a channel is provisioned.
+    hangs_at_channels: bool,
     no_bounds: AtomicBool,
     /// What it was told to sell.
     told: Mutex<Vec<Provision>>,
@@ -60,6 +65,9 @@ impl Adapter for Faulty {
     }
 
     async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+        if self.hangs_at_the_start {
+            std::future::pending::<()>().await;
+        }
         let reporter = if self.silent { usage_reports().0 } else { reporter };
         self.proxy.configure(configuration, reporter).await
     }
@@ -67,6 +75,9 @@ impl Adapter for Faulty {
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         self.told.lock().unwrap().push(provision.clone());
         self.called("provision");
+        if self.hangs_at_channels {
+            std::future::pending::<()>().await;
+        }
         self.proxy.provision(provision).await
     }
 
@@ -138,6 +149,11 @@ async fn a_plug_in_is_told_after_a_restart_what_it_was_told_before() {
     let told = |plug_in: &Faulty| plug_in.told.lock().unwrap().clone();
     let Some(Provision::Sell { parameters, .. }) = told(&first).pop() else { panic!("nothing sold") };
     assert_eq!(parameters["maxConnections"], 7);
+    wait_for("the channel to be provisioned", LIMIT, async || {
+        if told(&second).is_empty() { Err("it is not") } else { Ok(()) }
+    })
+    .await
+    .unwrap();
     assert_eq!(told(&second), told(&first));
     client.stop().await;
     agent.stop().await;
@@ -182,6 +198,32 @@ async fn a_reinstated_channel_has_its_bound_before_it_starts() {
     let calls = second.take_calls();
     assert_eq!(calls[calls.len() - 3..], ["provision", "allow", "start"], "{calls:?}");
     agent.stop().await;
+}
+
+async fn answered_beside(hanging: Faulty) {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    channel(agent.handle.node(), "paid", id, |view| view.paid == Amount::new(500)).await;
+    let descriptor = client.handle.node().channel(id).await.unwrap().channel.descriptor;
+    client.stop().await;
+    agent.stop().await;
+
+    let request = call::request_close(&descriptor, Amount::ZERO);
+    market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
+    let agent = agent_with(&market, Arc::new(hanging)).await;
+    // Sooner than the plug-in could even be found to hang.
+    let answered = tokio::time::timeout(Duration::from_secs(20), is_closed_by_the_agent(&agent.handle, id));
+    assert_eq!(answered.await, Ok(Amount::new(500)));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_adapter_keeps_no_dispute_waiting_at_a_start() {
+    let hangs = Faulty { hangs_at_the_start: true, ..Faulty::default() };
+    let hangs_later = Faulty { hangs_at_channels: true, ..Faulty::default() };
+    tokio::join!(answered_beside(hangs), answered_beside(hangs_later));
 }
 
 #[tokio::test(flavor = "multi_thread")]
