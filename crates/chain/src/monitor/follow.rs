@@ -288,7 +288,10 @@ impl Inner {
         Ok(())
     }
 
-    /// What to ask for while a batch is applied: the next blocks, if there are confirmed ones, and not too many logs in memory.
+    /// What to ask for while a batch is applied: the next blocks, unless there are too many logs in memory.
+    ///
+    /// Not the blocks up to the newest confirmed one: there are newer ones when these are wanted, and a step that applied only
+    /// what was asked for before them would never end with nothing left.
     fn plan_ahead(
         &self,
         memory: &Memory,
@@ -303,6 +306,9 @@ impl Inner {
         }
         let range = memory.planners[at].plan(batch.to_block.saturating_add(1), confirmed)?;
         let range = narrowed(memory, range, confirmed, second.as_ref())?;
+        if *range.end() >= confirmed {
+            return None;
+        }
         let parent = Some(headers.get(&batch.to_block)?.hash);
         Some((Wanted { range, parent, interests: self.followed(cursor), confirmed }, second))
     }

@@ -223,26 +223,37 @@ async fn trouble_with_the_past_holds_up_nothing_that_is_new() {
 async fn the_past_is_searched_although_each_step_ends_after_the_next_block() {
     let anvil = Anvil::start().await.unwrap();
     let contracts = two(&anvil, 12).await;
-    let shown = Arc::new(AtomicU64::new(anvil.block_number().await.unwrap()));
+    let first = anvil.block_number().await.unwrap();
     anvil.mine(2_000).await.unwrap();
     let head = anvil.block_number().await.unwrap();
-    let (_dir, db) = fresh().await;
-    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
-    let next = shown.clone();
-    proxy.rule(move |method, _| {
-        if method != "eth_blockNumber" {
-            return Verdict::Forward;
-        }
-        let number = next.fetch_add(1, Ordering::Relaxed).min(head);
-        Verdict::Change(Box::new(move |_| format!("0x{number:x}").into()))
-    });
-    let monitor = both(&db, http(&proxy.url()), &anvil, contracts, 30).build(Seen::default());
-    let running = Running::monitor(&monitor);
-    settled(&monitor, "the end of the search", |status| status.unsearched == Some(0)).await;
-    settled(&monitor, "a moment without a backlog", MonitorStatus::is_caught_up).await;
-    assert!(shown.load(Ordering::Relaxed) < head, "it stood still");
-    assert_eq!(Seen::rows(&db).await.len(), 12 + 12);
-    running.stop().await.unwrap();
+    // What is fetched ahead while a small range is applied must not keep the monitor behind for ever.
+    for range in [10_000, 4] {
+        let shown = Arc::new(AtomicU64::new(first));
+        let (_dir, db) = fresh().await;
+        let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+        let next = shown.clone();
+        proxy.rule(move |method, _| {
+            if method != "eth_blockNumber" {
+                return Verdict::Forward;
+            }
+            let number = next.fetch_add(1, Ordering::Relaxed).min(head);
+            Verdict::Change(Box::new(move |_| format!("0x{number:x}").into()))
+        });
+        let monitor = both(&db, http(&proxy.url()), &anvil, contracts, 30)
+            .max_block_range(range)
+            .build(Seen::default());
+        let running = Running::monitor(&monitor);
+        settled(&monitor, "the end of the search", |status| status.unsearched == Some(0)).await;
+        settled(&monitor, "a moment without a backlog", MonitorStatus::is_caught_up).await;
+        assert!(shown.load(Ordering::Relaxed) < head, "it stood still, range {range}");
+        // All of the own logs; of the market's those of the last 30 blocks before the search began.
+        let rows = Seen::rows(&db).await;
+        let own = emitted(&anvil, contracts[0], 1).await;
+        assert!(own.iter().all(|log| rows.contains(log)), "{rows:?}");
+        let market = rows.len() - own.len();
+        assert!((9..=12).contains(&market), "{market} logs of the market");
+        running.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

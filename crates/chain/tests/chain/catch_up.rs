@@ -262,10 +262,11 @@ async fn a_node_that_lags_for_a_moment_is_not_taken_for_a_reorg() {
     running.stop().await.unwrap();
 }
 
-/// A sink that holds each batch until the blocks after it have been asked for.
+/// A sink that holds each batch until the blocks after it have been asked for, if these are below block `newest`.
 struct UntilNextIsAsked {
     proxy: Arc<FaultProxy>,
-    last: u64,
+    newest: u64,
+    range: u64,
     applied: Mutex<Vec<(u64, u64)>>,
 }
 
@@ -274,7 +275,7 @@ impl LogSink for UntilNextIsAsked {
     async fn apply(&self, _: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
         let before = self.applied.lock().len();
         self.applied.lock().push((batch.from_block, batch.to_block));
-        if batch.to_block < self.last {
+        if batch.to_block + self.range < self.newest {
             // Its own range, those before it, and the next one.
             let next = before + 2;
             let of_logs =
@@ -297,7 +298,12 @@ async fn the_next_range_is_fetched_while_one_is_applied() {
     anvil.mine(49).await.unwrap();
     let (_dir, db) = fresh().await;
     let proxy = Arc::new(FaultProxy::start(anvil.url()).await.unwrap());
-    let sink = Arc::new(UntilNextIsAsked { proxy: Arc::clone(&proxy), last: 50, applied: Mutex::default() });
+    let sink = Arc::new(UntilNextIsAsked {
+        proxy: Arc::clone(&proxy),
+        newest: 50,
+        range: 10,
+        applied: Mutex::default(),
+    });
     let monitor =
         monitor(&db, http(&proxy.url()), &anvil, contract).max_block_range(10).build(Arc::clone(&sink));
     let running = Running::monitor(&monitor);
