@@ -199,12 +199,15 @@ fn transaction(own: &mut Own, shown: &Shown, seq: u32, purpose: OfferingPurpose,
         }
         (None, ..) => return,
     }
-    let was_cancelled = before == Some(Stage::Cancelling);
+    // What becomes of an earlier order does not touch the present one.
+    let counts = before != Some(Stage::Cancelling) && is_ordered(own, shown, purpose);
     match fate {
         Fate::Mined(_) => (own.obstacle, own.problem) = (None, None),
-        Fate::Reverted if before != Some(Stage::Reverted) => failed(own, shown, purpose, false, env),
-        Fate::Failed { lasting } if !was_cancelled => failed(own, shown, purpose, lasting, env),
-        Fate::Cancelled if !was_cancelled => {
+        Fate::Reverted if counts && before != Some(Stage::Reverted) => {
+            failed(own, shown, purpose, false, env);
+        }
+        Fate::Failed { lasting } if counts => failed(own, shown, purpose, lasting, env),
+        Fate::Cancelled if counts => {
             // The operator cancelled it, which takes the order back. Only pop-ups would go on without another one.
             if purpose == OfferingPurpose::PopUp {
                 own.obstacle = Some(Obstacle::Parked { since: env.uptime });
@@ -215,6 +218,16 @@ fn transaction(own: &mut Own, shown: &Shown, seq: u32, purpose: OfferingPurpose,
             own.obstacle.get_or_insert(Obstacle::Unseen { since: env.uptime });
         }
         _ => {}
+    }
+}
+
+/// Whether a transaction for this would bring what is ordered.
+fn is_ordered(own: &Own, shown: &Shown, purpose: OfferingPurpose) -> bool {
+    let (shows, wants) = (shown.presence == Presence::OnMarket, own.wanted == Presence::OnMarket);
+    match purpose {
+        OfferingPurpose::Publish => !shows && wants,
+        OfferingPurpose::PopUp => shows && wants,
+        OfferingPurpose::Remove => shows && !wants,
     }
 }
 

@@ -278,6 +278,34 @@ fn a_failure_is_tried_again_ever_later_and_one_that_lasts_gives_the_order_up() {
 }
 
 #[test]
+fn what_becomes_of_an_earlier_order_does_not_touch_the_present_one() {
+    for fate in [Fate::Reverted, Fate::Failed { lasting: true }, Fate::Cancelled] {
+        // A pop-up that is mined too late, or never, while the offering is to be removed.
+        let mut run = Run::own(market(1_000), Presence::OnMarket);
+        run.give(&POP_UP);
+        run.policy.tries = 1;
+        assert_eq!(run.give(&REMOVE), "cancel 1, submit 2 Remove");
+        assert_eq!(run.tx(1, fate), "", "{fate:?}");
+        assert_eq!((run.mine().wanted, run.mine().obstacle), (Presence::Removed, None), "{fate:?}");
+        // The same, reinstated by a reorganisation: nobody remembers that it was cancelled.
+        let purpose = OfferingPurpose::PopUp;
+        let fate_before = Fate::Reinstated { batch: true };
+        assert_eq!(run.give(&OfferingInput::Tx { seq: 7, purpose, fate: fate_before }), "cancel 7");
+        run.give(&OfferingInput::Tx { seq: 7, purpose, fate });
+        assert_eq!(run.mine().wanted, Presence::Removed, "{fate:?}");
+        // A publication that comes to nothing when the offering is on the market.
+        let purpose = OfferingPurpose::Publish;
+        let mut run = Run::own(Shown::default(), Presence::OnMarket);
+        run.look();
+        run.policy.tries = 1;
+        run.fresh = false;
+        run.chain(market(1_000));
+        run.give(&OfferingInput::Tx { seq: 1, purpose, fate });
+        assert_eq!((run.mine().wanted, run.mine().problem), (Presence::OnMarket, None), "{fate:?}");
+    }
+}
+
+#[test]
 fn what_the_operator_cancels_is_not_sent_again_without_an_order() {
     let mut run = Run::draft();
     run.give(&PUBLISH);
