@@ -100,6 +100,14 @@ impl Stopwatch {
         }
     }
 
+    /// Runs, or stands still, while its cause `holds`; without its cause it begins again at nothing.
+    pub fn hold(&mut self, holds: bool, runs: bool, now: Uptime) {
+        if !holds {
+            *self = Self::default();
+        }
+        self.run(holds && runs, now);
+    }
+
     /// Begins again at nothing; it goes on running if it ran.
     pub fn reset(&mut self, now: Uptime) {
         *self = Self { run: 0, since: self.since.map(|_| now) };

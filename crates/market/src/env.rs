@@ -1,5 +1,7 @@
 //! What a decision depends on beside the state and the input: [`Env`].
 
+use std::time::Duration;
+
 use privatix_channel::{Amount, ChainTime, Period};
 
 use crate::{Party, Rate, Uptime, Wei};
@@ -38,6 +40,15 @@ impl<'a, P: Party> Env<'a, P> {
             instance: 0,
             policy,
         }
+    }
+}
+
+impl<P: Party> Env<'_, P> {
+    /// When health mentions next what waits for somebody.
+    pub(crate) fn reminder(&self, every: Duration) -> Uptime {
+        let every = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rest = self.uptime.milliseconds().checked_rem(every).unwrap_or(0);
+        self.uptime.plus(Duration::from_millis(every.saturating_sub(rest)))
     }
 }
 

@@ -3,7 +3,7 @@
 use alloy::primitives::B256;
 use serde::{Deserialize, Serialize};
 
-use crate::Bid;
+use crate::{AtStake, Bid, Effect, Fate, Party, Purpose};
 
 /// A transaction, from the decision to make it until its outcome is final.
 ///
@@ -27,6 +27,8 @@ pub struct Flight<X> {
 pub enum Stage {
     /// It waits for a batch. Nothing was submitted: it can be changed or dropped.
     Collected,
+    /// The money for it is being provided. Nothing was submitted: it can be dropped.
+    Funding,
     /// Submitted, alone or in a batch with other channels.
     Sent {
         /// In a batch: it is not cancelled, since that would cancel those of the others.
@@ -59,11 +61,97 @@ pub struct BlockRef {
 impl Stage {
     /// Whether it may still have its effect on chain.
     pub const fn may_be_mined(self) -> bool {
-        !matches!(self, Self::Collected)
+        !matches!(self, Self::Collected | Self::Funding)
     }
 
     /// Whether its effect is on its way: nothing else is needed for the same.
     pub const fn is_under_way(self) -> bool {
-        matches!(self, Self::Sent { .. } | Self::Mined { seen: false, .. })
+        matches!(self, Self::Funding | Self::Sent { .. } | Self::Mined { seen: false, .. })
     }
+
+    /// The stage after a report. One that we cancelled stays so until it is over or in a block; a repeated report changes
+    /// nothing.
+    fn following(self, reported: Self) -> Self {
+        match (self, reported) {
+            (Self::Cancelling, Self::Sent { .. }) => self,
+            (Self::Mined { block, .. }, Self::Mined { block: again, .. }) if block == again => self,
+            _ => reported,
+        }
+    }
+}
+
+impl Fate {
+    /// The stage of a transaction with this fate; `None` if it is over.
+    const fn stage(self) -> Option<Stage> {
+        match self {
+            Self::Funded => Some(Stage::Sent { batch: false }),
+            Self::Batched => Some(Stage::Sent { batch: true }),
+            Self::Mined(block) => Some(Stage::Mined { block, seen: false }),
+            Self::Reverted => Some(Stage::Reverted),
+            Self::Reinstated { batch } => Some(Stage::Sent { batch }),
+            Self::Unfunded(_) | Self::Failed { .. } | Self::Cancelled | Self::Final => None,
+        }
+    }
+}
+
+/// A report about a transaction, that was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reported {
+    /// Its stage before; `None` if it was no flight.
+    pub(crate) before: Option<Stage>,
+    /// What became of it.
+    pub(crate) fate: Fate,
+}
+
+/// Takes a report about a transaction in: its stage, or its end. `None` if it is about one that is over, or was never made.
+pub(crate) fn report<X: Copy + Into<Purpose>>(
+    flights: &mut Vec<Flight<X>>,
+    last: &mut u32,
+    (seq, purpose, fate): (u32, X, Fate),
+) -> Option<Reported> {
+    let place = flights.iter().position(|flight| flight.seq == seq);
+    let before = place.and_then(|place| flights.get(place)).map(|flight| flight.stage);
+    match (place, fate.stage()) {
+        // The money came after it was submitted: a repeated report.
+        (Some(_), Some(_)) if fate == Fate::Funded && before != Some(Stage::Funding) => return None,
+        (Some(place), Some(stage)) => {
+            if let Some(flight) = flights.get_mut(place) {
+                flight.stage = flight.stage.following(stage);
+            }
+        }
+        (Some(place), None) => {
+            flights.remove(place);
+        }
+        // One that was over is under way again, or this state comes from before it was made.
+        (None, Some(stage)) if matches!(fate, Fate::Reinstated { .. }) || seq > *last => {
+            flights.push(Flight { seq, purpose, bid: purpose.into().bid(&AtStake::default()), stage });
+            *last = seq.max(*last);
+        }
+        (None, _) => return None,
+    }
+    Some(Reported { before, fate })
+}
+
+/// Cancels those of `which` that wait for money, for a batch or to be mined.
+pub(crate) fn cancel<P: Party>(
+    flights: &mut Vec<Flight<P::Purpose>>,
+    effects: &mut Vec<Effect<P>>,
+    which: impl Fn(&Flight<P::Purpose>) -> bool,
+) {
+    flights.retain_mut(|flight| {
+        let waits = matches!(flight.stage, Stage::Collected | Stage::Funding | Stage::Sent { .. });
+        if !waits || !which(flight) {
+            return true;
+        }
+        effects.push(Effect::Cancel { seq: flight.seq });
+        let was_sent = flight.stage.may_be_mined();
+        flight.stage = Stage::Cancelling;
+        was_sent
+    });
+}
+
+/// The next number of the channel's effects.
+pub(crate) fn next(seq: &mut u32) -> u32 {
+    *seq = seq.saturating_add(1);
+    *seq
 }

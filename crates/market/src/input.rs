@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use privatix_billing::Terms;
 use privatix_channel::{Amount, ChannelId, OnChain, SignedVoucher, Usage, VoucherError, VoucherVerifier};
+use serde::{Deserialize, Serialize};
 
 use crate::{Actual, BlockRef, Party};
 
@@ -44,6 +45,8 @@ pub enum Input<P: Party> {
     Order(P::Order),
     /// The other side's message.
     Peer(P::Message),
+    /// What came of an effect that is done in the transaction that stores the state.
+    Report(P::Report),
 }
 
 /// An answer of the service adapter.
@@ -62,6 +65,10 @@ pub enum Answered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fate {
+    /// The money for it is there: it is to be submitted.
+    Funded,
+    /// The money for it could not be provided. It was not submitted.
+    Unfunded(Trouble),
     /// A batch took it.
     Batched,
     /// It is in a block, with success and with the confirmations that count.
@@ -82,6 +89,27 @@ pub enum Fate {
     },
     /// Its outcome is final.
     Final,
+}
+
+/// Why something that a client does for its channel did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The account has not enough tokens.
+    Funds,
+    /// It would exceed what the user allows to spend.
+    Budget,
+    /// The key could not be used.
+    Key,
+    /// Its transaction failed.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// The channel ended first.
+    Ended,
+    /// It was on chain, was undone, and did not come again.
+    Vanished,
 }
 
 /// Judges the signatures of vouchers. The real one is [`VoucherVerifier`]; a simulation needs no cryptography.

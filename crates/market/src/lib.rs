@@ -56,38 +56,47 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod adapter;
 mod agent;
 pub mod batch;
 mod bid;
 mod book;
 mod clock;
 mod effect;
+mod ending;
 mod env;
 mod flight;
 mod gas;
 mod input;
+mod obstacle;
 pub mod offering;
 mod owner;
 mod party;
+mod patience;
 mod purpose;
 mod rate;
+mod service;
+mod usage;
+mod want;
 
 pub use self::{
     agent::{
-        Actual, Agent, AgentEffect, AgentEnd, AgentMessage, AgentNotice, AgentOrder, AgentOwn, AgentPolicy,
-        AgentPurpose, AgentState, Asked, Ending, NotNow, Obstacle, Replaced, Reply, Service, Target,
-        Unserved, Why,
+        Agent, AgentEffect, AgentEnd, AgentMessage, AgentNotice, AgentOrder, AgentOwn, AgentPolicy,
+        AgentPurpose, AgentState, NotNow, Replaced, Reply, Unserved,
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     book::Book,
     clock::{Stopwatch, Uptime},
     effect::{Effect, Refused},
+    ending::Ending,
     env::{ChainView, Env, Gas, Worth},
     flight::{BlockRef, Flight, Stage},
     gas::{AffordsNew, Reserve, Runway, Spending},
-    input::{Answered, Fate, Input, Verified, Verifier},
+    input::{Answered, Fate, Input, Trouble, Verified, Verifier},
+    obstacle::Obstacle,
     owner::Owner,
     party::{Decision, Meter, Party, Side, State, Wake},
     purpose::{AfterRestore, Asset, EffectId, OrderId, Purpose, Subject},
     rate::{Rate, Wei},
+    service::{Actual, Asked, Service, Target, Why},
 };

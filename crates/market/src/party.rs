@@ -28,6 +28,8 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + 'static {
     type Order: Clone + fmt::Debug + Eq;
     /// What the other side can send.
     type Message: Clone + fmt::Debug + Eq;
+    /// What it reports about effects that are done at once.
+    type Report: Clone + fmt::Debug + Eq;
     /// What its transactions about a channel are for.
     type Purpose: Copy + fmt::Debug + Eq + Into<Purpose>;
     /// Effects that only this side has.

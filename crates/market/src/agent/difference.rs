@@ -4,52 +4,37 @@ use std::time::Duration;
 
 use privatix_channel::Amount;
 
-use super::wants::{self, Want};
-use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Asked, Obstacle, Replaced};
-use crate::{Bid, Book, Effect, Env, Flight, Owner, Priority, Stage, Uptime, Worth};
+use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Replaced, wants};
+use crate::flight::{cancel, next};
+use crate::want::Want;
+use crate::{Actual, Bid, Book, Effect, Env, Flight, Obstacle, Owner, Priority, Stage, Uptime, Worth};
 
 /// Submits, collects and cancels closes and settlements.
 pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
     if env.kept_open.is_some() {
         // Vouchers may be missing, and a close below them would be final: also one of a batch goes.
-        cancel(state, effects, |flight| flight.purpose.is_close());
+        cancel(&mut state.own.flights, effects, |flight| flight.purpose.is_close());
     }
     match wants::money(state, env) {
         Want::Nothing => {
-            cancel(state, effects, |flight| flight.stage != Stage::Sent { batch: true });
+            cancel(&mut state.own.flights, effects, |flight| flight.stage != Stage::Sent { batch: true });
         }
-        Want::Wait(_) => cancel(state, effects, |flight| flight.stage == Stage::Collected),
+        Want::Wait(_) => cancel(&mut state.own.flights, effects, |flight| flight.stage == Stage::Collected),
         Want::Now(purpose, bid) => now(state, env, effects, purpose, bid),
         Want::Collect(purpose, _) => {
             if !purpose.is_close() {
                 // The channel is to stay open.
-                cancel(state, effects, |flight| flight.stage == Stage::Sent { batch: false });
+                cancel(&mut state.own.flights, effects, |flight| {
+                    flight.stage == Stage::Sent { batch: false }
+                });
             }
             collect(state, env, effects, purpose);
         }
     }
     // In a batch it would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
     let best = state.book.best;
-    cancel(state, effects, |flight| {
+    cancel(&mut state.own.flights, effects, |flight| {
         flight.stage == Stage::Collected && flight.purpose.is_close() && flight.purpose.cumulative() < best
-    });
-}
-
-/// Cancels those of `which` that wait for a batch or to be mined.
-fn cancel(
-    state: &mut AgentState,
-    effects: &mut Vec<Effect<Agent>>,
-    which: impl Fn(&Flight<AgentPurpose>) -> bool,
-) {
-    state.own.flights.retain_mut(|flight| {
-        let waits = matches!(flight.stage, Stage::Collected | Stage::Sent { .. });
-        if !waits || !which(flight) {
-            return true;
-        }
-        effects.push(Effect::Cancel { seq: flight.seq });
-        let was_sent = flight.stage.may_be_mined();
-        flight.stage = Stage::Cancelling;
-        was_sent
     });
 }
 
@@ -77,7 +62,7 @@ fn now(
         let count = if state.own.replaced.challenge == challenge { state.own.replaced.count } else { 0 };
         state.own.replaced = Replaced { challenge, count: count.saturating_add(1), last: Some(env.uptime) };
     }
-    cancel(state, effects, single);
+    cancel(&mut state.own.flights, effects, single);
     // What waited for a batch goes alone, under its number.
     let collected = state.own.flights.iter().position(|flight| flight.stage == Stage::Collected);
     let seq = match collected {
@@ -181,47 +166,18 @@ pub(super) fn replacement(
 
 /// Who must move on before the next try, if the last one failed or was cancelled.
 pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner> {
-    let policy = env.policy;
-    let is_disputed = wants::is_disputed(state, policy);
-    match state.own.obstacle? {
-        // It was cancelled before the close request was known.
-        Obstacle::Parked { .. } if is_disputed => None,
-        Obstacle::Parked { .. } => Some(Owner::User { reminder: wants::reminder(env) }),
-        Obstacle::Unseen { since } => {
-            let again = since.plus(policy.retry_first);
-            (again > env.uptime).then_some(Owner::Time(again))
-        }
-        Obstacle::Failing { since, tries, lasting } => {
-            let pause = policy.pause(tries);
-            let left = left_of_challenge(state, env).filter(|_| is_disputed);
-            let twentieth = left.map(|left| left.checked_div(20).unwrap_or_default().max(policy.retry_first));
-            if lasting && !is_disputed {
-                let reminder = since.plus(policy.reminder);
-                return (reminder > env.uptime).then_some(Owner::User { reminder });
-            }
-            let again = since.plus(twentieth.map_or(pause, |most| pause.min(most)));
-            (again > env.uptime).then_some(Owner::Time(again))
-        }
-    }
+    let retries = env.policy.retries();
+    let in_dispute = wants::is_disputed(state, env.policy).then(|| {
+        let left = left_of_challenge(state, env);
+        left.map_or(Duration::MAX, |left| left.checked_div(20).unwrap_or_default().max(retries.first))
+    });
+    state.own.obstacle?.waits_for(&retries, in_dispute, env)
 }
 
 /// What is left of the challenge that runs, by the chain's clock.
 fn left_of_challenge(state: &AgentState, env: &Env<'_, Agent>) -> Option<Duration> {
     let left = state.chain.challenge_ends_at()?.since(env.chain.now?);
     (left.seconds() > 0).then_some(left.into())
-}
-
-/// Asks the adapter for the service's target.
-pub(super) fn service(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
-    let own = &mut state.own;
-    let target = own.service.target;
-    if own.service.actual(env.instance).is(target) {
-        own.service.asked = None;
-    } else if own.service.asked.is_none() {
-        let (seq, until) = (next(&mut own.seq), env.uptime.plus(env.policy.stop_within));
-        own.service.asked = Some(Asked { seq, target, until });
-        effects.push(Effect::Drive { seq });
-    }
 }
 
 /// What is shown of the difference between two states.
@@ -247,7 +203,7 @@ pub(super) fn notices(before: &AgentState, after: &AgentState, policy: &AgentPol
         }
         _ => {}
     }
-    if new.service.actual == super::Actual::Lost && old.service.actual != super::Actual::Lost {
+    if new.service.actual == Actual::Lost && old.service.actual != Actual::Lost {
         notices.push(AgentNotice::ServiceLost);
     }
     if new.obstacle != old.obstacle {
@@ -261,10 +217,4 @@ pub(super) fn notices(before: &AgentState, after: &AgentState, policy: &AgentPol
         notices.push(AgentNotice::Abandoned { claimable });
     }
     notices
-}
-
-/// The next number of the channel's effects.
-fn next(seq: &mut u32) -> u32 {
-    *seq = seq.saturating_add(1);
-    *seq
 }

@@ -11,19 +11,23 @@ mod owners;
 mod payment;
 mod policy;
 mod service;
-mod target;
 mod wants;
 
 pub use self::{
-    own::{AgentEnd, AgentOwn, AgentPurpose, Ending, Obstacle, Replaced, Unserved},
+    own::{AgentEnd, AgentOwn, AgentPurpose, Replaced, Unserved},
     payment::{AgentMessage, NotNow, Reply},
     policy::AgentPolicy,
-    target::{Actual, Asked, Service, Target, Why},
 };
+
+use std::convert::Infallible;
+use std::time::Duration;
 
 use privatix_channel::{Amount, ChainTime, Phase, Usage};
 
-use crate::{Decision, Env, Input, Owner, Party, Refused, Side, State, Verified};
+use crate::adapter::{Driven, Served};
+use crate::{
+    Actual, Decision, Env, Input, Owner, Party, Refused, Service, Side, State, Verified, Why, adapter,
+};
 
 /// The agent's side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,7 @@ impl Party for Agent {
     type Own = AgentOwn;
     type Order = AgentOrder;
     type Message = AgentMessage;
+    type Report = Infallible;
     type Purpose = AgentPurpose;
     type Effect = AgentEffect;
     type Notice = AgentNotice;
@@ -119,7 +124,7 @@ impl Party for Agent {
             effects.push(crate::Effect::Own(AgentEffect::Keep(*voucher)));
         }
         difference::money(&mut next, env, &mut effects);
-        difference::service(&mut next, env, &mut effects);
+        adapter::drive(&mut next, env, &mut effects);
         effects.extend(reply.map(|reply| crate::Effect::Own(AgentEffect::Answer(reply))));
         effects.extend(difference::notices(state, &next, env.policy).into_iter().map(crate::Effect::Notify));
         Ok(Decision { state: next, effects })
@@ -127,6 +132,33 @@ impl Party for Agent {
 
     fn owners(state: &AgentState, env: &Env<'_, Self>) -> Vec<Owner> {
         owners::owners(state, env)
+    }
+}
+
+impl Served for Agent {
+    fn service(own: &AgentOwn) -> &Service {
+        &own.service
+    }
+
+    fn driven(own: &mut AgentOwn) -> Driven<'_> {
+        let AgentOwn { seq, service, stuck, refused, .. } = own;
+        Driven { seq, service, stuck, refused }
+    }
+
+    fn stop_within(policy: &AgentPolicy) -> Duration {
+        policy.stop_within
+    }
+
+    fn not_suspended(state: &mut AgentState, refused: bool, env: &Env<'_, Self>) {
+        let service = &mut state.own.service;
+        if refused || !service.why.is_some_and(Why::is_of_the_view) {
+            return facts::end(state, AgentEnd::AdapterStuck, env);
+        }
+        // An adapter that is away while nothing is seen of the chain is nobody's fault. What it did is not known.
+        if service.actual != Actual::Lost {
+            (service.actual, service.since) = (Actual::Unknown, env.uptime);
+        }
+        state.own.unanswered = Some(env.uptime);
     }
 }
 

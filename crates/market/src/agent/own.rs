@@ -3,8 +3,7 @@
 use privatix_channel::{Amount, ChainTime};
 use serde::{Deserialize, Serialize};
 
-use super::Service;
-use crate::{Flight, Purpose, Stopwatch, Uptime};
+use crate::{Ending, Flight, Obstacle, Purpose, Service, Stopwatch, Uptime};
 
 /// What an agent did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
 /// the chain.
@@ -40,7 +39,7 @@ pub struct AgentOwn {
     /// is stopped without an end then, and prepared afresh once the view is good again, which clears this.
     pub unanswered: Option<Uptime>,
     /// Why the service ends, once that is decided. It is never taken back.
-    pub ending: Option<Ending>,
+    pub ending: Option<Ending<AgentEnd>>,
     /// For how long the channel has been ended and open, counted while the chain is seen.
     pub ended: Stopwatch,
     /// For how long the channel has not been open on chain, counted while the chain is seen.
@@ -99,15 +98,6 @@ impl From<AgentPurpose> for Purpose {
     }
 }
 
-/// Why a service ends, and since when that is decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Ending {
-    /// The first reason; an order to close replaces it.
-    pub why: AgentEnd,
-    /// When it was decided.
-    pub since: Uptime,
-}
-
 /// Why an agent ends a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,32 +136,6 @@ pub enum Unserved {
     Fee,
     /// The terms of its offering did not become known here in time.
     NoTerms,
-}
-
-/// Why the next close waits. Both count for less while a close request is to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Obstacle {
-    /// The last one failed.
-    Failing {
-        /// When.
-        since: Uptime,
-        /// How many failed in a row.
-        tries: u8,
-        /// Whether it fails until somebody does something.
-        lasting: bool,
-    },
-    /// The operator cancelled the last one.
-    Parked {
-        /// When.
-        since: Uptime,
-    },
-    /// The outcome of the last one is final before its block was seen: the view of the chain lags, so the next one waits a little.
-    /// It is no failure.
-    Unseen {
-        /// When.
-        since: Uptime,
-    },
 }
 
 /// How often a close that was under way was replaced by one that brings more.

@@ -1,9 +1,9 @@
 //! What moves a state on, read off the wants.
 
 use super::difference::{Replacement, blocked, replacement};
-use super::wants::{self, Want};
-use super::{Actual, Agent, AgentState, service};
-use crate::{Env, Owner, Stage};
+use super::{Agent, AgentState, service, wants};
+use crate::want::Want;
+use crate::{Env, Owner, Stage, adapter};
 
 /// All that can move the state on; empty when it is final. Where time went by since the last decision, so that another one has
 /// effects, the time is now.
@@ -25,13 +25,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
     // A batch may never come; what else is wanted has a time.
     let flights = own.flights.iter().filter(|flight| flight.stage != Stage::Collected);
     owners.extend(flights.map(|flight| Owner::Transaction(flight.seq)));
-    owners.extend(own.service.asked.map(|asked| Owner::Adapter { seq: asked.seq, until: asked.until }));
-    if own.service.asked.is_none() && !own.service.actual(env.instance).is(own.service.target) {
-        owners.push(Owner::Time(env.uptime));
-    }
-    if own.service.actual == Actual::Lost {
-        owners.push(Owner::User { reminder: wants::reminder(env) });
-    }
+    owners.extend(adapter::owners(state, env, env.policy.reminder));
     owners.extend(service::owners(state, env, wants::reminder(env)));
     owners.sort();
     owners.dedup();

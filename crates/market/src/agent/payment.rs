@@ -2,8 +2,8 @@
 
 use privatix_channel::{Amount, Phase};
 
-use super::{Agent, AgentEnd, AgentState, Target, Why, service};
-use crate::{Env, Refused, Verified};
+use super::{Agent, AgentEnd, AgentState, service};
+use crate::{Env, Refused, Target, Verified, Why};
 
 /// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

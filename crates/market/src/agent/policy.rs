@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use privatix_channel::{Amount, Fee, Period};
 
+use crate::obstacle::Retries;
+
 /// How an agent serves and closes its channels. Durations are of the node's uptime, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -87,9 +89,8 @@ impl Default for AgentPolicy {
 }
 
 impl AgentPolicy {
-    /// The pause after this many failures in a row.
-    pub(super) fn pause(&self, tries: u8) -> Duration {
-        let doublings = u32::from(tries.saturating_sub(1)).min(31);
-        self.retry_first.saturating_mul(1_u32.wrapping_shl(doublings)).min(self.retry_longest)
+    /// How closes and settlements that fail are repeated.
+    pub(super) fn retries(&self) -> Retries {
+        Retries { first: self.retry_first, longest: self.retry_longest, reminder: self.reminder }
     }
 }

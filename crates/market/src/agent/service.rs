@@ -1,14 +1,13 @@
 //! What an agent wants of the service: opening, payment and patience.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use privatix_billing::{
-    Account, AgentAction, Assessment, Measure, SuspendReason, TerminateReason, Terms, assess_agent,
-};
+use privatix_billing::{AgentAction, Assessment, SuspendReason, TerminateReason, Terms, assess_agent};
 use privatix_channel::{Phase, ServiceStatus, Usage};
 
-use super::{Actual, Agent, AgentEnd, AgentState, Target, Unserved, Why};
-use crate::{Env, Owner, Stopwatch, Uptime};
+use super::{Agent, AgentEnd, AgentState, Unserved};
+use crate::patience::Limit;
+use crate::{Actual, Env, Owner, Stopwatch, Target, Uptime, Why, patience, usage};
 
 /// How long terms that are not known are waited for, unless the policy limits the time for the first use.
 const NO_TERMS: Duration = Duration::from_hours(1);
@@ -49,32 +48,9 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
     }
 }
 
-/// Billing's answer for a service that runs: whether it may, and when that changes. Patience is not its question: for billing
-/// the service was used and changed just now.
+/// Billing's answer for a service that runs: whether it may, and when that changes.
 fn assess(state: &AgentState, terms: &Terms, env: &Env<'_, Agent>) -> Assessment {
-    let now = at(env.uptime);
-    let mut account = Account::new(state.chain.deposit, ServiceStatus::Active, now);
-    account.paid = state.book.proven(&state.chain);
-    account.used = state.meter.used;
-    account.running_since = session(state, env).map(at);
-    assess_agent(terms, &account, now)
-}
-
-/// Uptime for billing, which compares moments only.
-fn at(uptime: Uptime) -> SystemTime {
-    // 64 bits of milliseconds always fit.
-    SystemTime::UNIX_EPOCH.checked_add(uptime.since(Uptime::default())).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Since when a session runs that is not metered yet.
-fn session(state: &AgentState, env: &Env<'_, Agent>) -> Option<Uptime> {
-    state.meter.running.filter(|_| state.own.service.actual(env.instance) == Actual::Running)
-}
-
-/// Whether the clock alone uses the service up.
-fn is_timed(state: &AgentState, env: &Env<'_, Agent>) -> bool {
-    let measure = state.terms.as_ref().map(|terms| terms.unit().measure);
-    measure == Some(Measure::Seconds) && session(state, env).is_some()
+    assess_agent(terms, &usage::account(state, ServiceStatus::Active, env), usage::at(env.uptime))
 }
 
 /// See [`AgentState::bound`].
@@ -101,7 +77,7 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     let phase = state.chain.phase();
     let is_spent = terminates(state, env) == Some(TerminateReason::DepositSpent);
     let is_new = state.meter.used.is_zero() && state.book.best.is_zero() && state.meter.running.is_none();
-    let is_timed = is_timed(state, env);
+    let is_timed = usage::is_timed(state, env);
     let own = &mut state.own;
     let (now, sees) = (env.uptime, env.chain.fresh && env.chain.explained);
     let actual = own.service.actual(env.instance);
@@ -111,12 +87,7 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     let is_served = own.ready.is_some() && own.ending.is_none() && phase == Phase::Open;
     let is_as_wanted = actual.is(target);
     let counts = is_served && sees && !own.held;
-    let run = |watch: &mut Stopwatch, holds: bool, runs: bool| {
-        if !holds {
-            *watch = Stopwatch::default();
-        }
-        watch.run(holds && runs, now);
-    };
+    let run = |watch: &mut Stopwatch, holds: bool, runs: bool| watch.hold(holds, runs, now);
     run(&mut own.unopened, phase == Phase::Unopened, env.chain.fresh);
     let has_no_terms = state.terms.is_none() && phase == Phase::Open && own.ending.is_none();
     run(&mut own.no_terms, has_no_terms, env.chain.fresh);
@@ -138,7 +109,7 @@ fn terminates(state: &AgentState, env: &Env<'_, Agent>) -> Option<TerminateReaso
 }
 
 /// The limits of patience: the stopwatch, its limit, and how the service ends then.
-fn limits(state: &AgentState, env: &Env<'_, Agent>) -> Vec<(Stopwatch, Duration, AgentEnd)> {
+fn limits(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Limit<AgentEnd>> {
     let (own, policy) = (&state.own, env.policy);
     let mut limits = vec![(own.unopened, policy.vanish_after, AgentEnd::Vanished)];
     let stuck = if own.refused { policy.start_within } else { policy.outage };
@@ -170,10 +141,7 @@ pub(super) fn over(state: &AgentState, env: &Env<'_, Agent>) -> Option<AgentEnd>
     if is_open && terminates(state, env) == Some(TerminateReason::MaxUnits) {
         return Some(AgentEnd::MaxUnits);
     }
-    let passed = |&(watch, limit, _): &(Stopwatch, Duration, AgentEnd)| {
-        watch.is_running() && watch.elapsed(env.uptime) >= limit
-    };
-    limits(state, env).iter().find(|limit| passed(limit)).map(|(.., why)| *why)
+    patience::over(&limits(state, env), env.uptime)
 }
 
 /// What moves a service on that is as wanted.
@@ -181,12 +149,9 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>, reminder: Uptime)
     if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
         return Vec::new();
     }
-    let times = limits(state, env).into_iter().filter_map(|(watch, limit, _)| watch.reaches(limit));
-    let mut owners: Vec<Owner> = times.map(Owner::Time).collect();
-    if let Some(terms) = state.terms.as_deref().filter(|_| is_timed(state, env)) {
-        let next = assess(state, terms, env).next;
-        let after = next.and_then(|next| next.duration_since(SystemTime::UNIX_EPOCH).ok());
-        owners.extend(after.map(|after| Owner::Time(Uptime::default().plus(after))));
+    let mut owners = patience::owners(limits(state, env));
+    if let Some(terms) = state.terms.as_deref().filter(|_| usage::is_timed(state, env)) {
+        owners.extend(assess(state, terms, env).next.and_then(usage::owner));
     }
     match state.own.service.why {
         Some(Why::Held | Why::NoTerms | Why::NoGas) => owners.push(Owner::User { reminder }),

@@ -3,23 +3,11 @@
 use privatix_channel::{Amount, ChainTime, Phase};
 
 use super::{Agent, AgentEnd, AgentPolicy, AgentPurpose, AgentState};
+use crate::want::Want;
 use crate::{AtStake, Bid, Challenge, Env, Owner, Purpose, Worth};
 
-/// What is wanted, or what is waited for until something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
-    /// Nothing: transactions that are on their way for it are not needed any more.
-    Nothing,
-    /// Nothing yet: what is on its way may go on.
-    Wait(Owner),
-    /// A transaction at once.
-    Now(AgentPurpose, Bid),
-    /// A transaction in the next batch; alone once the owner is there, if there is one.
-    Collect(AgentPurpose, Option<Owner>),
-}
-
 /// What is wanted about the channel's money.
-pub(super) fn money(state: &AgentState, env: &Env<'_, Agent>) -> Want {
+pub(super) fn money(state: &AgentState, env: &Env<'_, Agent>) -> Want<AgentPurpose> {
     let claimable = state.book.claimable(&state.chain);
     match state.chain.phase() {
         Phase::Closed { .. } => Want::Nothing,
@@ -30,7 +18,7 @@ pub(super) fn money(state: &AgentState, env: &Env<'_, Agent>) -> Want {
 }
 
 /// The opening was undone, or is not seen yet. It may come again, until that has lasted too long.
-fn unopened(state: &AgentState, env: &Env<'_, Agent>) -> Want {
+fn unopened(state: &AgentState, env: &Env<'_, Agent>) -> Want<AgentPurpose> {
     let unopened = &state.own.unopened;
     if unopened.elapsed(env.uptime) >= env.policy.vanish_after {
         return Want::Nothing;
@@ -40,7 +28,12 @@ fn unopened(state: &AgentState, env: &Env<'_, Agent>) -> Want {
 }
 
 /// A close request stands.
-fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimable: Amount) -> Want {
+fn dispute(
+    state: &AgentState,
+    env: &Env<'_, Agent>,
+    ends_at: ChainTime,
+    claimable: Amount,
+) -> Want<AgentPurpose> {
     let best = state.book.best;
     let close = AgentPurpose::Close { cumulative: best };
     let late = ends_at.plus(env.policy.close_after);
@@ -71,7 +64,7 @@ fn dispute(state: &AgentState, env: &Env<'_, Agent>, ends_at: ChainTime, claimab
 }
 
 /// The channel is open, and no close request stands.
-fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want {
+fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want<AgentPurpose> {
     let (own, policy) = (&state.own, env.policy);
     let Some(ending) = own.ending else { return served(state, env, claimable) };
     if let Some(owner) = kept_open(state, env) {
@@ -106,7 +99,7 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
 }
 
 /// The service has not ended. What is claimable above the policy's limit is cashed, which leaves the channel open.
-fn served(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want {
+fn served(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want<AgentPurpose> {
     let is_at_risk = env.policy.at_risk.is_some_and(|at_risk| claimable > at_risk);
     let settle = AgentPurpose::Settle { cumulative: state.book.best };
     if is_at_risk { Want::Collect(settle, None) } else { Want::Nothing }
@@ -141,7 +134,5 @@ fn bid(purpose: AgentPurpose, challenge: Option<Challenge>, claimable: Amount, e
 
 /// When health mentions next what waits for somebody.
 pub(super) fn reminder(env: &Env<'_, Agent>) -> crate::Uptime {
-    let every = u64::try_from(env.policy.reminder.as_millis()).unwrap_or(u64::MAX).max(1);
-    let rest = env.uptime.milliseconds().checked_rem(every).unwrap_or(0);
-    env.uptime.plus(std::time::Duration::from_millis(every.saturating_sub(rest)))
+    env.reminder(env.policy.reminder)
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::env::pause;
 use super::{Announcement, Effect, Env, Notice, OfferingInput, OfferingPurpose, Presence, Refused, Shown};
+use crate::flight::{self, Reported};
 use crate::{AtStake, Fate, Flight, Obstacle, Owner, Purpose, Stage};
 
 /// What an agent did about an offering, and what its operator ordered. No rollback of the chain changes it.
@@ -171,34 +172,10 @@ fn order(own: &mut Own, shown: &Shown, order: Order) -> Result<(), Refused> {
 }
 
 fn transaction(own: &mut Own, shown: &Shown, seq: u32, purpose: OfferingPurpose, fate: Fate, env: &Env<'_>) {
-    let place = own.flights.iter().position(|flight| flight.seq == seq);
-    let before = place.and_then(|place| own.flights.get(place)).map(|flight| flight.stage);
-    let stage = match fate {
-        Fate::Batched => Some(Stage::Sent { batch: true }),
-        Fate::Mined(block) => Some(Stage::Mined { block, seen: false }),
-        Fate::Reverted => Some(Stage::Reverted),
-        Fate::Reinstated { batch } => Some(Stage::Sent { batch }),
-        Fate::Failed { .. } | Fate::Cancelled | Fate::Final => None,
+    let report = (seq, purpose, fate);
+    let Some(Reported { before, .. }) = flight::report(&mut own.flights, &mut own.seq, report) else {
+        return;
     };
-    match (place, before, stage) {
-        (Some(_), Some(Stage::Cancelling), Some(Stage::Sent { .. })) => {}
-        // The same block again: whether it was seen is known better here.
-        (Some(_), Some(Stage::Mined { block, .. }), Some(Stage::Mined { block: again, .. }))
-            if block == again => {}
-        (Some(place), _, Some(stage)) => {
-            if let Some(flight) = own.flights.get_mut(place) {
-                flight.stage = stage;
-            }
-        }
-        (Some(place), _, None) => {
-            own.flights.remove(place);
-        }
-        (None, _, Some(stage)) if matches!(fate, Fate::Reinstated { .. }) || seq > own.seq => {
-            own.flights.push(Flight { seq, purpose, bid: bid(purpose), stage });
-            own.seq = own.seq.max(seq);
-        }
-        (None, ..) => return,
-    }
     // What becomes of an earlier order does not touch the present one.
     let counts = before != Some(Stage::Cancelling) && is_ordered(own, shown, purpose);
     match fate {

@@ -81,6 +81,12 @@ pub enum Why {
     Opening,
     /// The operator holds it.
     Held,
+    /// The user paused it.
+    Paused,
+    /// The agent has not given access to it yet.
+    NoAccess,
+    /// This database came back from a backup, and the agent claims more than what it shows as signed.
+    Claimed,
     /// More is unpaid than agreed.
     Unpaid,
     /// The deposit is used up, and not paid in full.

@@ -1,0 +1,96 @@
+//! Driving a service to its target: the same for both sides.
+
+use std::time::Duration;
+
+use crate::flight::next;
+use crate::{Actual, Answered, Asked, Effect, Env, Owner, Party, Service, State, Stopwatch, Target};
+
+/// What of a side's state is about its service.
+pub(crate) struct Driven<'a> {
+    pub(crate) seq: &'a mut u32,
+    pub(crate) service: &'a mut Service,
+    pub(crate) stuck: &'a mut Stopwatch,
+    pub(crate) refused: &'a mut bool,
+}
+
+/// A side whose service is driven here.
+pub(crate) trait Served: Party {
+    /// The service.
+    fn service(own: &Self::Own) -> &Service;
+    /// What of the state is about the service.
+    fn driven(own: &mut Self::Own) -> Driven<'_>;
+    /// How long the adapter has for a request.
+    fn stop_within(policy: &Self::Policy) -> Duration;
+    /// The adapter did not suspend a service that may run.
+    fn not_suspended(state: &mut State<Self>, refused: bool, env: &Env<'_, Self>);
+}
+
+/// The adapter's answer.
+pub(crate) fn answered<P: Served>(state: &mut State<P>, seq: u32, answer: Answered, env: &Env<'_, P>) {
+    let service = P::driven(&mut state.own).service;
+    let is_lost = service.actual == Actual::Lost;
+    let asked = service.asked.filter(|asked| asked.seq == seq);
+    let actual = match (answer, asked) {
+        // However late it comes, what was lost is found: only a later start could bring it back, which is answered too.
+        (Answered::Did(Actual::Absent), _) if is_lost => Actual::Absent,
+        (Answered::Did(actual), Some(_)) => actual,
+        // It is asked once in a minute, however fast it answers.
+        (_, Some(Asked { target: Target::Absent, .. })) if is_lost => return,
+        (_, Some(asked)) => return given_up(state, asked.target, answer == Answered::Refused, env),
+        (_, None) => return,
+    };
+    if service.actual != actual {
+        // A service that is found to be absent was given up before: the channel's money has not waited for it.
+        let since = if is_lost && actual == Actual::Absent { service.since } else { env.uptime };
+        (service.actual, service.since) = (actual, since);
+    }
+    service.instance = env.instance;
+    // Else the runner goes on, within the time that it has.
+    service.asked = service.asked.filter(|asked| !actual.is(asked.target));
+}
+
+/// Gives a request up whose time is over.
+pub(crate) fn overdue<P: Served>(state: &mut State<P>, env: &Env<'_, P>) {
+    if let Some(asked) = P::service(&state.own).asked.filter(|asked| asked.until <= env.uptime) {
+        given_up(state, asked.target, false, env);
+    }
+}
+
+/// The adapter did not do what it was asked for. A service that cannot be suspended is stopped, and one that cannot be stopped
+/// is lost; to prepare it or to run it is tried again.
+fn given_up<P: Served>(state: &mut State<P>, target: Target, was_refused: bool, env: &Env<'_, P>) {
+    let Driven { service, stuck, refused, .. } = P::driven(&mut state.own);
+    *refused = was_refused;
+    service.asked = None;
+    let may_serve = !matches!(service.actual(env.instance), Actual::Absent | Actual::Suspended);
+    match target {
+        Target::Absent if service.actual == Actual::Lost => {}
+        Target::Absent => (service.actual, service.since) = (Actual::Lost, env.uptime),
+        Target::Suspended if may_serve => P::not_suspended(state, was_refused, env),
+        Target::Suspended | Target::Running => stuck.run(true, env.uptime),
+    }
+}
+
+/// Asks the adapter for the service's target.
+pub(crate) fn drive<P: Served>(state: &mut State<P>, env: &Env<'_, P>, effects: &mut Vec<Effect<P>>) {
+    let Driven { seq, service, .. } = P::driven(&mut state.own);
+    let target = service.target;
+    if service.actual(env.instance).is(target) {
+        service.asked = None;
+    } else if service.asked.is_none() {
+        let (seq, until) = (next(seq), env.uptime.plus(P::stop_within(env.policy)));
+        service.asked = Some(Asked { seq, target, until });
+        effects.push(Effect::Drive { seq });
+    }
+}
+
+/// What moves the service towards its target.
+pub(crate) fn owners<P: Served>(state: &State<P>, env: &Env<'_, P>, reminder: Duration) -> Vec<Owner> {
+    let service = P::service(&state.own);
+    let asked = service.asked.map(|asked| Owner::Adapter { seq: asked.seq, until: asked.until });
+    let is_due = service.asked.is_none() && !service.actual(env.instance).is(service.target);
+    let is_lost = service.actual == Actual::Lost;
+    let due = is_due.then_some(Owner::Time(env.uptime));
+    let lost = is_lost.then(|| Owner::User { reminder: env.reminder(reminder) });
+    [asked, due, lost].into_iter().flatten().collect()
+}

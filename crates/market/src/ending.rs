@@ -1,0 +1,14 @@
+//! Why a service ends: [`Ending`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::Uptime;
+
+/// Why a service ends, and since when that is decided. `E` is the reason, of those that the side has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ending<E> {
+    /// The first reason; an order to close replaces it.
+    pub why: E,
+    /// When it was decided.
+    pub since: Uptime,
+}

@@ -1,0 +1,104 @@
+//! Why the next transaction waits: [`Obstacle`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::flight::Reported;
+use crate::{Env, Fate, Owner, Party, Stage, Uptime};
+
+/// Why the next transaction waits. It counts for less while a close request is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// The last one failed.
+    Failing {
+        /// When.
+        since: Uptime,
+        /// How many failed in a row.
+        tries: u8,
+        /// Whether it fails until somebody does something.
+        lasting: bool,
+    },
+    /// The operator cancelled the last one.
+    Parked {
+        /// When.
+        since: Uptime,
+    },
+    /// The outcome of the last one is final before its block was seen: the view of the chain lags, so the next one waits a little.
+    /// It is no failure.
+    Unseen {
+        /// When.
+        since: Uptime,
+    },
+}
+
+/// How failures are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retries {
+    /// The pause after the first one. It doubles with each one.
+    pub(crate) first: Duration,
+    /// The longest pause.
+    pub(crate) longest: Duration,
+    /// The pause after one that lasts until somebody does something.
+    pub(crate) reminder: Duration,
+}
+
+impl Retries {
+    /// The pause after this many failures in a row.
+    pub(crate) fn pause(&self, tries: u8) -> Duration {
+        let doublings = u32::from(tries.saturating_sub(1)).min(31);
+        self.first.saturating_mul(1_u32.wrapping_shl(doublings)).min(self.longest)
+    }
+}
+
+/// The obstacle after a report about a transaction.
+pub(crate) fn after(before: Option<Obstacle>, reported: Reported, now: Uptime) -> Option<Obstacle> {
+    let tries = match before {
+        Some(Obstacle::Failing { tries, .. }) => tries,
+        _ => 0,
+    };
+    let failing = |lasting| Some(Obstacle::Failing { since: now, tries: tries.saturating_add(1), lasting });
+    match (reported.fate, reported.before) {
+        (Fate::Mined(_), _) => None,
+        (Fate::Reverted, stage) if stage != Some(Stage::Reverted) => failing(false),
+        // Cancelled by us, it was to be replaced.
+        (Fate::Failed { .. } | Fate::Cancelled, Some(Stage::Cancelling)) => before,
+        (Fate::Failed { lasting }, _) => failing(lasting),
+        (Fate::Cancelled, _) => Some(Obstacle::Parked { since: now }),
+        (Fate::Final, Some(Stage::Mined { seen: false, .. })) => {
+            before.or(Some(Obstacle::Unseen { since: now }))
+        }
+        _ => before,
+    }
+}
+
+impl Obstacle {
+    /// Who must move on before the next try. `in_dispute`: the longest pause, if a close request is to be answered; nothing waits for
+    /// people then.
+    pub(crate) fn waits_for<P: Party>(
+        self,
+        retries: &Retries,
+        in_dispute: Option<Duration>,
+        env: &Env<'_, P>,
+    ) -> Option<Owner> {
+        let waits = |at: Uptime, owner: Owner| (at > env.uptime).then_some(owner);
+        match self {
+            // It was cancelled before the close request was known.
+            Self::Parked { .. } if in_dispute.is_some() => None,
+            Self::Parked { .. } => Some(Owner::User { reminder: env.reminder(retries.reminder) }),
+            Self::Unseen { since } => {
+                let again = since.plus(retries.first);
+                waits(again, Owner::Time(again))
+            }
+            Self::Failing { since, lasting: true, .. } if in_dispute.is_none() => {
+                let reminder = since.plus(retries.reminder);
+                waits(reminder, Owner::User { reminder })
+            }
+            Self::Failing { since, tries, .. } => {
+                let again = since.plus(retries.pause(tries).min(in_dispute.unwrap_or(Duration::MAX)));
+                waits(again, Owner::Time(again))
+            }
+        }
+    }
+}
