@@ -1,6 +1,7 @@
 //! What is to be done: [`Effect`].
 
-use privatix_channel::{ChannelId, Phase};
+use alloy::primitives::Address;
+use privatix_channel::{Amount, ChannelId, Fee, Phase};
 
 use crate::{Bid, Party};
 
@@ -57,6 +58,45 @@ pub enum Refused {
     AnswersDispute {
         /// The transaction's number.
         seq: u32,
+    },
+    /// The view of the chain is not recent enough to lock money.
+    #[error("what is known of the chain is out of date: try again once it was caught up with")]
+    StaleView,
+    /// More than what may be spent.
+    #[error("{needed} is more than the {left} that may be spent now: raise the budget, or deposit more")]
+    Budget {
+        /// What it takes, in base units.
+        needed: Amount,
+        /// What is left, in base units.
+        left: Amount,
+    },
+    /// The agent is not one that the user allows.
+    #[error("agent {agent} is not on the list of allowed agents: add it, if that is meant")]
+    NotAllowed {
+        /// The agent.
+        agent: Address,
+    },
+    /// The network fee is above what the user accepts.
+    #[error("the network fee of {}/100000 is above the accepted {}/100000: accept more, if that is meant", fee.get(), accepted.get())]
+    Fee {
+        /// The fee that the channel would have.
+        fee: Fee,
+        /// The highest that is accepted.
+        accepted: Fee,
+    },
+    /// The deposit is not one that the channel can have.
+    #[error("a deposit of {deposit} is not between {least} and what a channel can hold")]
+    Deposit {
+        /// What was asked for.
+        deposit: Amount,
+        /// The least deposit of the offering.
+        least: Amount,
+    },
+    /// Too many orders wait.
+    #[error("{waiting} top-ups of the channel are under way: try again once one of them has ended")]
+    Full {
+        /// How many wait.
+        waiting: usize,
     },
     /// An input of another channel.
     #[error("this is about channel {found}, not about {expected}")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use privatix_channel::{Amount, ChainTime, Period};
 
-use crate::{Party, Rate, Uptime, Wei};
+use crate::{OrderId, Party, Rate, Uptime, Wei};
 
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,12 @@ pub struct Env<'a, P: Party> {
     pub damaged_voucher: bool,
     /// The life of the service adapter: another number after each of its starts.
     pub instance: u64,
+    /// Whether this node's own network works, by which it talks to others.
+    pub reachable: bool,
+    /// What the user still allows to spend on channels.
+    pub budget: Budget,
+    /// The number of the next order that this node gives itself.
+    pub next_order: OrderId,
     /// What the operator set.
     pub policy: &'a P::Policy,
 }
@@ -38,6 +44,9 @@ impl<'a, P: Party> Env<'a, P> {
             kept_open: None,
             damaged_voucher: false,
             instance: 0,
+            reachable: true,
+            budget: Budget::default(),
+            next_order: OrderId(1),
             policy,
         }
     }
@@ -69,6 +78,28 @@ pub struct ChainView {
 impl Default for ChainView {
     fn default() -> Self {
         Self { now: None, fresh: true, explained: true, challenge: Period::hours(24) }
+    }
+}
+
+/// What is left of a client's money, in base units, after all that is reserved for orders; `None` where nothing limits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Budget {
+    /// Of what the user allows in all.
+    pub overall: Option<Amount>,
+    /// Of what the user allows for today.
+    pub today: Option<Amount>,
+    /// Of what the user allows for this agent.
+    pub of_agent: Option<Amount>,
+    /// Of the account's balance.
+    pub free_balance: Option<Amount>,
+}
+
+impl Budget {
+    /// The least of them: what may be spent now.
+    pub fn left(&self) -> Amount {
+        let limits = [self.overall, self.today, self.of_agent, self.free_balance];
+        limits.into_iter().flatten().min().unwrap_or(Amount::MAX)
     }
 }
 

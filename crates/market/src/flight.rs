@@ -3,7 +3,7 @@
 use alloy::primitives::B256;
 use serde::{Deserialize, Serialize};
 
-use crate::{AtStake, Bid, Effect, Fate, Party, Purpose};
+use crate::{AtStake, Bid, Effect, Fate, Party, Priority, Purpose};
 
 /// A transaction, from the decision to make it until its outcome is final.
 ///
@@ -18,6 +18,31 @@ pub struct Flight<X> {
     pub bid: Bid,
     /// How far it is.
     pub stage: Stage,
+}
+
+/// A purpose that can be compared with others of its side.
+pub(crate) trait Brings: Copy {
+    /// Whether this brings all that `wanted` would.
+    fn brings(self, wanted: Self) -> bool;
+}
+
+impl<X> Flight<X> {
+    /// Whether it is on its way on terms at least as good as those that are wanted. A batch answers no close request.
+    pub(crate) fn serves(&self, wanted: &Bid) -> bool {
+        match self.stage {
+            Stage::Mined { .. } => true,
+            Stage::Sent { batch: true } => wanted.priority < Priority::Urgent,
+            _ => self.bid.covers(wanted),
+        }
+    }
+
+    /// Whether it does what is wanted: nothing else is needed for that.
+    pub(crate) fn does(&self, wanted: X, bid: &Bid) -> bool
+    where
+        X: Brings,
+    {
+        self.stage.is_under_way() && self.purpose.brings(wanted) && self.serves(bid)
+    }
 }
 
 /// How far a transaction is.
@@ -148,6 +173,16 @@ pub(crate) fn cancel<P: Party>(
         flight.stage = Stage::Cancelling;
         was_sent
     });
+}
+
+/// Submits a transaction under this number.
+pub(crate) fn submit<P: Party>(
+    flights: &mut Vec<Flight<P::Purpose>>,
+    effects: &mut Vec<Effect<P>>,
+    (seq, purpose, bid): (u32, P::Purpose, Bid),
+) {
+    flights.push(Flight { seq, purpose, bid, stage: Stage::Sent { batch: false } });
+    effects.push(Effect::Submit { seq, purpose, bid });
 }
 
 /// The next number of the channel's effects.

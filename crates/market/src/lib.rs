@@ -5,7 +5,7 @@
 //! under way. [`Party::owners`] names what moves a state on. A state that is not final has an owner, and giving up on it is an
 //! input that leads on.
 //!
-//! - [`Agent`]: the agent's side. The client's side follows.
+//! - [`Agent`], [`Client`]: the two sides.
 //! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
 //! - [`batch`]: when closes and settlements of many channels are submitted together.
 //! - [`Reserve`], [`AffordsNew`], [`Runway`]: whether an account's ether suffices.
@@ -57,10 +57,12 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adapter;
+mod again;
 mod agent;
 pub mod batch;
 mod bid;
 mod book;
+mod client;
 mod clock;
 mod effect;
 mod ending;
@@ -80,16 +82,21 @@ mod usage;
 mod want;
 
 pub use self::{
+    again::Again,
     agent::{
         Agent, AgentEffect, AgentEnd, AgentMessage, AgentNotice, AgentOrder, AgentOwn, AgentPolicy,
         AgentPurpose, AgentState, NotNow, Replaced, Reply, Unserved,
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     book::Book,
+    client::{
+        Access, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
+        ClientPurpose, ClientRules, ClientState, Opening, Outcome, TopUp,
+    },
     clock::{Stopwatch, Uptime},
     effect::{Effect, Refused},
     ending::Ending,
-    env::{ChainView, Env, Gas, Worth},
+    env::{Budget, ChainView, Env, Gas, Worth},
     flight::{BlockRef, Flight, Stage},
     gas::{AffordsNew, Reserve, Runway, Spending},
     input::{Answered, Fate, Input, Trouble, Verified, Verifier},

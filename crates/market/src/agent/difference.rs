@@ -5,9 +5,9 @@ use std::time::Duration;
 use privatix_channel::Amount;
 
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Replaced, wants};
-use crate::flight::{cancel, next};
+use crate::flight::{cancel, next, submit};
 use crate::want::Want;
-use crate::{Actual, Bid, Book, Effect, Env, Flight, Obstacle, Owner, Priority, Stage, Uptime, Worth};
+use crate::{Actual, Bid, Book, Effect, Env, Flight, Obstacle, Owner, Stage, Uptime, Worth};
 
 /// Submits, collects and cancels closes and settlements.
 pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
@@ -69,8 +69,7 @@ fn now(
         Some(place) => state.own.flights.remove(place).seq,
         None => next(&mut state.own.seq),
     };
-    state.own.flights.push(Flight { seq, purpose, bid, stage: Stage::Sent { batch: false } });
-    effects.push(Effect::Submit { seq, purpose, bid });
+    submit(&mut state.own.flights, effects, (seq, purpose, bid));
 }
 
 /// Wanted in the next batch.
@@ -129,19 +128,14 @@ pub(super) fn replacement(
 ) -> Replacement {
     let is_same_kind = |flight: &&Flight<AgentPurpose>| flight.purpose.is_close() == purpose.is_close();
     let under_way = || state.own.flights.iter().filter(is_same_kind).filter(|f| f.stage.is_under_way());
-    let serves = |flight: &Flight<AgentPurpose>| match flight.stage {
-        Stage::Mined { .. } => true,
-        Stage::Sent { batch: true } => wanted.priority < Priority::Urgent,
-        _ => flight.bid.covers(&wanted),
-    };
-    if under_way().any(|flight| flight.purpose.brings(purpose) && serves(flight)) {
+    if under_way().any(|flight| flight.does(purpose, &wanted)) {
         return Replacement::NotNeeded;
     }
     // The channel is closed by it; no other close can follow.
     if under_way().any(|flight| flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. })) {
         return Replacement::NotNeeded;
     }
-    let serving = under_way().filter(|flight| serves(flight));
+    let serving = under_way().filter(|flight| flight.serves(&wanted));
     let Some(highest) = serving.map(|flight| flight.purpose.cumulative()).max() else {
         return if under_way().next().is_some() { Replacement::OfLowerClass } else { Replacement::OfNothing };
     };

@@ -3,6 +3,7 @@
 use privatix_channel::{Amount, ChainTime};
 use serde::{Deserialize, Serialize};
 
+use crate::flight::Brings;
 use crate::{Ending, Flight, Obstacle, Purpose, Service, Stopwatch, Uptime};
 
 /// What an agent did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
@@ -78,14 +79,16 @@ impl AgentPurpose {
         }
     }
 
-    /// Whether this brings all that `wanted` would: the same, with a voucher at least as good.
-    pub fn brings(self, wanted: Self) -> bool {
-        self.is_close() == wanted.is_close() && self.cumulative() >= wanted.cumulative()
-    }
-
     /// Whether it closes the channel.
     pub const fn is_close(self) -> bool {
         matches!(self, Self::Close { .. })
+    }
+}
+
+impl Brings for AgentPurpose {
+    /// The same, with a voucher at least as good.
+    fn brings(self, wanted: Self) -> bool {
+        self.is_close() == wanted.is_close() && self.cumulative() >= wanted.cumulative()
     }
 }
 

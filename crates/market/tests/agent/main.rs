@@ -1,6 +1,8 @@
 //! The agent's decisions about its channels, as tables: state, input, expected effects and owner.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod dispute;
 mod liveness;
 mod opening;

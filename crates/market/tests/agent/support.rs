@@ -1,23 +1,12 @@
 //! A channel at an agent, and its decisions in words.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use alloy::primitives::{Address, B256};
-use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
-use privatix_channel::{
-    Amount, ChainTime, ChannelDescriptor, ChannelId, CloseRequest, Closure, Ending as End, Fee, LogPosition,
-    OnChain, Period, Usage,
-};
+use privatix_billing::TermsDraft;
+use privatix_channel::{Amount, ChainTime, ChannelId, OnChain, Period, Usage};
 use privatix_market::*;
 
-pub(crate) fn a(units: u128) -> Amount {
-    Amount::new(units)
-}
-
-pub(crate) fn id() -> ChannelId {
-    ChannelId::new(B256::repeat_byte(4))
-}
+pub(crate) use crate::common::*;
 
 /// The simulation's verifier: a voucher is its channel and amount, and always signed.
 pub(crate) struct Signed;
@@ -30,49 +19,12 @@ impl Verifier for Signed {
     }
 }
 
-/// One unit for each base unit, postpaid. A client may owe 40 units, and be inactive or suspended for 100 days.
-pub(crate) fn terms(change: impl FnOnce(&mut TermsDraft)) -> Terms {
-    let mut draft = TermsDraft {
-        unit: Unit { name: "unit".into(), measure: Measure::Requests, size: 1 },
-        billing: Billing::Postpaid,
-        setup_price: Amount::ZERO,
-        unit_price: a(1),
-        free_units: 0,
-        min_units: 1,
-        max_units: None,
-        billing_interval: 1,
-        max_billing_unit_lag: 40,
-        max_suspend: hours(2_400),
-        max_inactive: hours(2_400),
-    };
-    change(&mut draft);
-    draft.validate().unwrap()
-}
-
 pub(crate) fn voucher(cumulative: u128) -> Input<Agent> {
     Input::Peer(AgentMessage::Voucher(Verified::check(&Signed, &(id(), cumulative)).unwrap()))
 }
 
 /// The client asks for access.
 pub(crate) const ACCESS: Input<Agent> = Input::Peer(AgentMessage::Access);
-
-pub(crate) fn open(deposit: u128, paid: u128) -> OnChain {
-    OnChain { opened_at: Some(1), deposit: a(deposit), paid: a(paid), fee: Fee::ZERO, ..OnChain::default() }
-}
-
-pub(crate) fn closing(deposit: u128, paid: u128, ends_at: u64) -> OnChain {
-    let request = CloseRequest { at: LogPosition::new(5, 0), ends_at: ChainTime::new(ends_at) };
-    OnChain { last_close_request: Some(request), ..open(deposit, paid) }
-}
-
-pub(crate) fn closed(deposit: u128, paid: u128) -> OnChain {
-    let end = End { refund: a(deposit - paid), closure: Closure::ByAgent, block: 9 };
-    OnChain { closed: Some(end), ..open(deposit, paid) }
-}
-
-pub(crate) fn block(number: u64) -> BlockRef {
-    BlockRef { number, hash: B256::with_last_byte(u8::try_from(number % 250).unwrap()) }
-}
 
 /// A channel, and the surroundings of its decisions.
 #[derive(Clone)]
@@ -99,14 +51,7 @@ pub(crate) struct Run {
 impl Run {
     /// A channel with this deposit that is open and served.
     pub(crate) fn open(deposit: u128) -> Self {
-        let descriptor = ChannelDescriptor {
-            client: Address::repeat_byte(1),
-            agent: Address::repeat_byte(2),
-            offering: B256::repeat_byte(3).into(),
-            nonce: 0,
-            signer: Address::repeat_byte(1),
-        };
-        let mut state = AgentState::new(id(), descriptor);
+        let mut state = AgentState::new(id(), descriptor());
         state.chain = open(deposit, 0);
         state.own.service.target = Target::Running;
         state.own.service.actual = Actual::Running;
@@ -304,19 +249,6 @@ fn show_purpose(purpose: AgentPurpose) -> String {
     format!("{} {}", Purpose::from(purpose).name(), purpose.cumulative())
 }
 
-fn show_owner(owner: &Owner) -> String {
-    let s = |at: &Uptime| format!("{} s", at.milliseconds() / 1_000);
-    match owner {
-        Owner::Time(at) => format!("time {}", s(at)),
-        Owner::ChainTime(at) => format!("chain time {at}"),
-        Owner::Transaction(seq) => format!("transaction {seq}"),
-        Owner::Adapter { seq, until } => format!("adapter {seq} until {}", s(until)),
-        Owner::Chain { reminder } => format!("chain, reminder {}", s(reminder)),
-        Owner::User { reminder } => format!("user, reminder {}", s(reminder)),
-        other => format!("{other:?}"),
-    }
-}
-
 /// Gas so cheap that any gain is worth a close.
 fn priced() -> Gas {
     let mut gas = Gas::default();
@@ -329,10 +261,4 @@ fn policy() -> AgentPolicy {
     let mut policy = AgentPolicy::default();
     (policy.max_delay, policy.free_after) = (hours(24), Some(hours(24)));
     policy
-}
-
-pub(crate) const HOUR: u64 = 3_600;
-
-pub(crate) fn hours(hours: u64) -> Duration {
-    Duration::from_hours(hours)
 }

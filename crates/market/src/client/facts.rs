@@ -1,0 +1,99 @@
+//! What an input changes: facts only, no decisions.
+
+use std::sync::Arc;
+
+use privatix_channel::Phase;
+
+use super::{Client, ClientEnd, ClientMessage, ClientOrder, ClientPurpose, ClientState, service, top_up};
+use crate::{Ending, Env, Fate, Input, Refused, Stage, Trouble, adapter, flight, obstacle, usage};
+
+/// Takes an input in.
+pub(super) fn apply(
+    state: &mut ClientState,
+    input: &Input<Client>,
+    env: &Env<'_, Client>,
+) -> Result<(), Refused> {
+    match input {
+        Input::Chain(chain) => state.chain = *chain,
+        Input::Look => {}
+        Input::Used { used, running } => {
+            usage::meter(state, *used, *running, env.uptime);
+        }
+        Input::Terms(terms) => {
+            state.terms.get_or_insert_with(|| Arc::clone(terms));
+        }
+        Input::Adapter { seq, answer } => adapter::answered(state, *seq, *answer, env),
+        Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
+        Input::Order(order) => self::order(state, order, env)?,
+        Input::Peer(message) => peer(state, *message),
+        Input::Report(never) => match *never {},
+    }
+    Ok(())
+}
+
+fn transaction(state: &mut ClientState, seq: u32, purpose: ClientPurpose, fate: Fate, env: &Env<'_, Client>) {
+    let own = &mut state.own;
+    let Some(reported) = flight::report(&mut own.flights, &mut own.seq, (seq, purpose, fate)) else {
+        return;
+    };
+    match purpose {
+        ClientPurpose::Open { .. } => not_opened(state, reported, env),
+        ClientPurpose::TopUp { order, .. } => top_up::reported(state, order, reported, env),
+        ClientPurpose::RequestClose { .. } | ClientPurpose::FinalizeClose => {
+            own.obstacle = obstacle::after(own.obstacle, reported, env.uptime);
+        }
+    }
+}
+
+/// An opening that did not succeed ends the channel: nobody wants it hours later.
+fn not_opened(state: &mut ClientState, reported: flight::Reported, env: &Env<'_, Client>) {
+    let trouble = match reported.fate {
+        Fate::Unfunded(trouble) => trouble,
+        Fate::Cancelled => Trouble::Cancelled,
+        Fate::Failed { .. } => Trouble::Failed,
+        Fate::Final if reported.before == Some(Stage::Reverted) => Trouble::Failed,
+        _ => return,
+    };
+    end(state, ClientEnd::NotOpened(trouble), env);
+}
+
+/// Ends the service for good. The first reason stays.
+pub(super) fn end(state: &mut ClientState, why: ClientEnd, env: &Env<'_, Client>) {
+    state.own.ending.get_or_insert(Ending { why, since: env.uptime });
+}
+
+fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) -> Result<(), Refused> {
+    let phase = state.chain.phase();
+    if matches!(phase, Phase::Closed { .. }) {
+        return Err(Refused::Over { phase });
+    }
+    match order {
+        ClientOrder::TopUp { order, amount } => top_up::order(state, *order, *amount, env)?,
+        ClientOrder::End => {
+            let is_opening = super::opening::is_opening(state) && phase == Phase::Unopened;
+            let not_opened = ClientEnd::NotOpened(Trouble::Cancelled);
+            end(state, if is_opening { not_opened } else { ClientEnd::ByOrder }, env);
+        }
+    }
+    Ok(())
+}
+
+fn peer(state: &mut ClientState, message: ClientMessage) {
+    match message {
+        ClientMessage::Access => state.own.access = super::Access::Here,
+    }
+}
+
+/// Facts that follow from others and from the surroundings.
+pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
+    adapter::overdue(state, env);
+    service::patience(state, env);
+    if let Some(why) = service::over(state, env) {
+        end(state, why, env);
+    }
+    top_up::automatic(state, env);
+    let (target, why) = service::wanted(state);
+    let service = &mut state.own.service;
+    (service.target, service.why) = (target, why);
+    service.asked = service.asked.filter(|asked| asked.target == target);
+}

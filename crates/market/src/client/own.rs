@@ -1,0 +1,168 @@
+//! What a client knows about a channel beyond the chain and the vouchers.
+
+use privatix_billing::ClientPolicy;
+use privatix_channel::Amount;
+use serde::{Deserialize, Serialize};
+
+use crate::flight::Brings;
+use crate::{Again, Ending, Flight, Obstacle, OrderId, Purpose, Service, Stopwatch, Trouble};
+
+/// What a client did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
+/// the chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ClientOwn {
+    /// The last number that was given to an effect.
+    pub seq: u32,
+    /// The last order of a top-up that was taken. The numbers of a channel's orders rise, so that a repeated one has no effect.
+    pub last_order: Option<OrderId>,
+    /// The buyer's side of the service.
+    pub service: Service,
+    /// For how long the adapter has not done what was wanted.
+    pub stuck: Stopwatch,
+    /// Whether the adapter answered last that it refuses this channel.
+    pub refused: bool,
+    /// Why the service ends, once that is decided. It is never taken back.
+    pub ending: Option<Ending<ClientEnd>>,
+    /// For how long the channel has not been open on chain with nothing on its way for that, counted while the chain is seen.
+    pub unopened: Stopwatch,
+    /// Whether the agent has given access.
+    pub access: Access,
+    /// The top-ups that have not ended yet.
+    pub top_ups: Vec<TopUp>,
+    /// When the next automatic top-up may be ordered.
+    pub auto: Again,
+    /// Its transactions, until their outcomes are final.
+    pub flights: Vec<Flight<ClientPurpose>>,
+    /// Why the next close request, or its end, waits.
+    pub obstacle: Option<Obstacle>,
+    /// How this channel is paid and topped up, where that differs from the rules for all.
+    pub policy: Option<ClientPolicy>,
+}
+
+/// What a client's transactions about a channel are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientPurpose {
+    /// See [`Purpose::Open`].
+    Open {
+        /// What it locks.
+        deposit: Amount,
+    },
+    /// See [`Purpose::TopUp`].
+    TopUp {
+        /// The order that it carries out.
+        order: OrderId,
+        /// What it adds.
+        amount: Amount,
+    },
+    /// See [`Purpose::RequestClose`].
+    RequestClose {
+        /// What it admits to have paid.
+        admitted: Amount,
+    },
+    /// See [`Purpose::FinalizeClose`].
+    FinalizeClose,
+}
+
+impl ClientPurpose {
+    /// Whether it takes the deposit back, in one of two steps.
+    pub const fn closes(self) -> bool {
+        matches!(self, Self::RequestClose { .. } | Self::FinalizeClose)
+    }
+
+    /// Whether it adds to the deposit.
+    pub const fn is_top_up(self) -> bool {
+        matches!(self, Self::TopUp { .. })
+    }
+}
+
+impl Brings for ClientPurpose {
+    /// The same; a close request also with more that it admits.
+    fn brings(self, wanted: Self) -> bool {
+        match (self, wanted) {
+            (Self::RequestClose { admitted }, Self::RequestClose { admitted: least }) => admitted >= least,
+            _ => self == wanted,
+        }
+    }
+}
+
+impl From<ClientPurpose> for Purpose {
+    fn from(purpose: ClientPurpose) -> Self {
+        match purpose {
+            ClientPurpose::Open { deposit } => Self::Open { deposit },
+            ClientPurpose::TopUp { order, amount } => Self::TopUp { order, amount },
+            ClientPurpose::RequestClose { admitted } => Self::RequestClose { admitted },
+            ClientPurpose::FinalizeClose => Self::FinalizeClose,
+        }
+    }
+}
+
+/// Why a client ends a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ClientEnd {
+    /// The user ordered it.
+    ByOrder,
+    /// The user ordered to close the channel.
+    CloseByOrder,
+    /// The channel did not open.
+    NotOpened(Trouble),
+    /// The agent gave no access.
+    NoAccess,
+    /// The agent ended the service.
+    AgentEnded,
+    /// The agent claims more than was signed.
+    AgentClaimsMore,
+    /// The user does not permit to contact the agent.
+    Excluded,
+    /// Nobody used the service for too long.
+    Inactive,
+    /// The agent could not be reached for too long.
+    Unreachable,
+    /// The deposit is used and paid.
+    DepositSpent,
+    /// The offering's largest amount of units is used and paid.
+    MaxUnits,
+    /// The adapter could not suspend the service, or not run it for too long.
+    AdapterStuck,
+}
+
+/// Whether the agent has given access to its service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Not yet.
+    #[default]
+    None,
+    /// It has.
+    Here,
+    /// It never will.
+    Refused,
+}
+
+/// An order to add to the deposit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TopUp {
+    /// Its number.
+    pub order: OrderId,
+    /// How much it adds.
+    pub amount: Amount,
+    /// Whether the policy gave it, and not the user.
+    pub automatic: bool,
+    /// How it ended. It is reported then, and is not in the state any more.
+    #[serde(skip)]
+    pub outcome: Option<Outcome>,
+}
+
+/// How an order ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was carried out.
+    Done,
+    /// It was not.
+    Failed(Trouble),
+}

@@ -1,0 +1,62 @@
+//! What a client's user sets about its channels.
+
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use privatix_billing::ClientPolicy;
+use privatix_channel::Fee;
+
+/// How a client opens, tops up and closes its channels. Durations are of the node's uptime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientRules {
+    /// How channels are paid and topped up, where a channel has no policy of its own.
+    pub billing: ClientPolicy,
+    /// The only agents with which channels are opened; `None` for all.
+    pub allowed: Option<Vec<Address>>,
+    /// The highest network fee with which a channel is opened.
+    pub accept_fee: Fee,
+    /// How many top-ups of a channel may be under way.
+    pub top_ups: usize,
+    /// The pause after the first automatic top-up that failed. It doubles with each one.
+    pub top_up_first: Duration,
+    /// The longest pause after automatic top-ups that failed.
+    pub top_up_longest: Duration,
+    /// With which failure in a row an automatic top-up is shown to the user.
+    pub top_up_notice: u8,
+    /// For how long the adapter may refuse to prepare or to run a service.
+    pub start_within: Duration,
+    /// For how long the adapter may answer nothing to that.
+    pub outage: Duration,
+    /// How long the adapter has to stop a service.
+    pub stop_within: Duration,
+    /// After how long without opening on chain a channel is given up.
+    pub vanish_after: Duration,
+    /// The pause after the first close request that failed. It doubles with each one.
+    pub retry_first: Duration,
+    /// The longest pause after a failure.
+    pub retry_longest: Duration,
+    /// How often health mentions what waits for the user.
+    pub reminder: Duration,
+}
+
+impl Default for ClientRules {
+    fn default() -> Self {
+        Self {
+            billing: ClientPolicy::default(),
+            allowed: None,
+            accept_fee: Fee::MAX,
+            top_ups: 8,
+            top_up_first: Duration::from_mins(1),
+            top_up_longest: Duration::from_hours(6),
+            top_up_notice: 3,
+            start_within: Duration::from_mins(10),
+            outage: Duration::from_hours(24),
+            stop_within: Duration::from_mins(1),
+            vanish_after: Duration::from_hours(24),
+            retry_first: Duration::from_secs(15),
+            retry_longest: Duration::from_hours(1),
+            reminder: Duration::from_hours(24),
+        }
+    }
+}

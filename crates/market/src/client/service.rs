@@ -1,0 +1,84 @@
+//! What a client wants of its side of the service, and its patience.
+
+use privatix_billing::TerminateReason;
+use privatix_channel::Phase;
+
+use super::{Access, Client, ClientEnd, ClientState, billing, opening};
+use crate::patience::{self, Limit};
+use crate::{Env, Owner, Target, Trouble, Why};
+
+/// The target, and why it is not to run.
+pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
+    let own = &state.own;
+    let (absent, suspended) = (|why| (Target::Absent, Some(why)), |why| (Target::Suspended, Some(why)));
+    // Without access there is nothing that the adapter could prepare.
+    let at_most_suspended = |why| if own.access == Access::Here { suspended(why) } else { absent(why) };
+    match state.chain.phase() {
+        Phase::Closed { .. } => return absent(Why::NotOpen),
+        _ if own.ending.is_some() => return absent(Why::Ended),
+        Phase::Unopened => return at_most_suspended(Why::NotOpen),
+        Phase::Closing { .. } => return at_most_suspended(Why::Closing),
+        Phase::Open => {}
+    }
+    if own.access != Access::Here {
+        return absent(Why::NoAccess);
+    }
+    if state.terms.is_none() {
+        return suspended(Why::NoTerms);
+    }
+    (Target::Running, None)
+}
+
+/// Lets the stopwatches run or stand still.
+///
+/// | stopwatch | runs while |
+/// | --- | --- |
+/// | `unopened` | not open on chain, no opening on its way, view fresh |
+/// | `stuck` | the adapter has failed, and the service is not as wanted |
+pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
+    let (target, _) = wanted(state);
+    let is_unopened = state.chain.phase() == Phase::Unopened && !opening::is_opening(state);
+    let own = &mut state.own;
+    let now = env.uptime;
+    let is_as_wanted = own.service.actual(env.instance).is(target);
+    own.unopened.hold(is_unopened, env.chain.fresh, now);
+    let is_stuck = own.stuck.is_running() && !is_as_wanted && target != Target::Absent;
+    own.stuck.hold(is_stuck, true, now);
+}
+
+/// The limits of patience.
+fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
+    let (own, rules) = (&state.own, env.policy);
+    let stuck = if own.refused { rules.start_within } else { rules.outage };
+    vec![
+        (own.unopened, rules.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
+        (own.stuck, stuck, ClientEnd::AdapterStuck),
+    ]
+}
+
+/// Why the service ends now, if it does.
+pub(super) fn over(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientEnd> {
+    if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
+        return None;
+    }
+    let is_open = state.chain.phase() == Phase::Open;
+    match billing::ends(state, env).filter(|_| is_open && env.chain.fresh) {
+        Some(TerminateReason::MaxUnits) => return Some(ClientEnd::MaxUnits),
+        Some(TerminateReason::DepositSpent) => return Some(ClientEnd::DepositSpent),
+        _ => {}
+    }
+    patience::over(&limits(state, env), env.uptime)
+}
+
+/// What moves a service on that is as wanted.
+pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
+    if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
+        return Vec::new();
+    }
+    let mut owners = patience::owners(limits(state, env));
+    let reminder = env.reminder(env.policy.reminder);
+    if !env.chain.fresh {
+        owners.push(Owner::Chain { reminder });
+    }
+    owners
+}

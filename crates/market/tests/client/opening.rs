@@ -1,0 +1,107 @@
+//! Opening: what is accepted, and what becomes of an opening.
+
+use privatix_channel::Fee;
+use privatix_market::{ClientEnd, ClientNotice, ClientOrder, Fate, Input, Refused, Target, Trouble, Why};
+
+use crate::support::{HOUR, Run, a, block, descriptor, open, opening, show};
+
+/// State, why an offering is refused.
+#[test]
+fn an_offering_is_accepted_within_the_users_limits() {
+    let with = |change: fn(&mut Run)| {
+        let mut run = Run::open(0);
+        change(&mut run);
+        run
+    };
+    let agent = descriptor().agent;
+    let fee = Fee::new(5).unwrap();
+    let rows = [
+        ("nothing in the way", with(|_| {}), None),
+        ("stale view", with(|run| run.fresh = false), Some(Refused::StaleView)),
+        (
+            "above the budget",
+            with(|run| run.left = Some(99)),
+            Some(Refused::Budget { needed: a(100), left: a(99) }),
+        ),
+        ("the whole budget", with(|run| run.left = Some(100)), None),
+        ("agent allowed", with(|run| run.rules.allowed = Some(vec![descriptor().agent])), None),
+        (
+            "agent not allowed",
+            with(|run| run.rules.allowed = Some(Vec::new())),
+            Some(Refused::NotAllowed { agent }),
+        ),
+        (
+            "fee too high",
+            with(|run| run.rules.accept_fee = Fee::ZERO),
+            Some(Refused::Fee { fee, accepted: Fee::ZERO }),
+        ),
+    ];
+    for (name, run, refused) in rows {
+        let mut opening = opening(100);
+        opening.fee = fee;
+        let given = run
+            .accept(&opening)
+            .map(|decision| decision.effects.iter().map(show).collect::<Vec<_>>().join(", "));
+        assert_eq!(given, refused.map_or(Ok("fund 1 open 100".to_owned()), Err), "{name}");
+    }
+    let too_small = Run::open(0).accept(&opening(0)).unwrap_err();
+    assert_eq!(too_small, Refused::Deposit { deposit: a(0), least: a(1) });
+}
+
+#[test]
+fn an_opening_is_submitted_once_its_money_is_there() {
+    let mut run = Run::accepted(100);
+    assert_eq!(run.owners(), "transaction 1");
+    assert_eq!(run.tx(1, Fate::Funded), "submit 1 open 100");
+    assert_eq!(run.tx(1, Fate::Mined(block(7))), "");
+    // Nothing else counts the time until it is seen.
+    assert_eq!(run.after(48 * HOUR), "");
+    run.sees();
+    run.chain(open(100, 0));
+    assert_eq!(run.ending(), None);
+}
+
+/// The fate of an opening, why the channel ends.
+#[test]
+fn an_opening_that_fails_ends_the_channel() {
+    for (fate, trouble) in [
+        (Fate::Unfunded(Trouble::Funds), Trouble::Funds),
+        (Fate::Failed { lasting: false }, Trouble::Failed),
+        (Fate::Cancelled, Trouble::Cancelled),
+    ] {
+        let mut run = Run::accepted(100);
+        run.tx(1, fate);
+        assert_eq!(run.notices, [ClientNotice::Ends(ClientEnd::NotOpened(trouble))]);
+        assert_eq!(run.owners(), "nobody");
+    }
+}
+
+#[test]
+fn fault_53_an_opening_that_is_given_up_is_cancelled() {
+    let not_opened = Some(ClientEnd::NotOpened(Trouble::Cancelled));
+    let mut funding = Run::accepted(100);
+    assert_eq!(funding.give(&Input::Order(ClientOrder::End)), "cancel 1");
+    assert_eq!((funding.ending(), funding.owners().as_str()), (not_opened, "nobody"));
+    let mut sent = Run::accepted(100);
+    sent.tx(1, Fate::Funded);
+    assert_eq!(sent.give(&Input::Order(ClientOrder::End)), "cancel 1");
+    assert_eq!((sent.ending(), sent.owners().as_str()), (not_opened, "transaction 1"));
+    sent.tx(1, Fate::Cancelled);
+    assert_eq!(sent.owners(), "nobody");
+}
+
+#[test]
+fn fault_42_an_opening_that_is_undone_for_good_ends_the_channel() {
+    let mut run = Run::open(100);
+    run.chain(privatix_channel::OnChain::default());
+    run.done();
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::NotOpen)));
+    assert_eq!(run.after(24 * HOUR - 1), "");
+    run.fresh = false; // it is counted while the chain is seen
+    run.give(&Input::Look);
+    assert_eq!(run.after(HOUR), "");
+    run.fresh = true;
+    run.give(&Input::Look);
+    assert_eq!(run.after(HOUR), "drive 2");
+    assert_eq!(run.ending(), Some(ClientEnd::NotOpened(Trouble::Vanished)));
+}

@@ -1,0 +1,214 @@
+//! A channel at a client, and its decisions in words.
+
+use std::sync::Arc;
+
+use privatix_channel::{Amount, ChainTime, OnChain, Period, Usage};
+use privatix_market::*;
+
+pub(crate) use crate::common::*;
+
+/// A channel, and the surroundings of its decisions.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) state: ClientState,
+    pub(crate) rules: ClientRules,
+    /// The node's uptime in seconds.
+    pub(crate) uptime: u64,
+    /// The chain's time, in seconds.
+    pub(crate) now: Option<u64>,
+    pub(crate) fresh: bool,
+    /// Until which second of uptime the channel must not be closed.
+    pub(crate) kept_open: Option<u64>,
+    pub(crate) reachable: bool,
+    /// What may be spent, beyond what is reserved.
+    pub(crate) left: Option<u128>,
+    pub(crate) instance: u64,
+    /// What was shown by the last decision.
+    pub(crate) notices: Vec<ClientNotice>,
+}
+
+impl Run {
+    fn of(state: ClientState) -> Self {
+        Self {
+            state,
+            rules: ClientRules::default(),
+            uptime: 1_000,
+            now: None,
+            fresh: true,
+            kept_open: None,
+            reachable: true,
+            left: None,
+            instance: 0,
+            notices: Vec::new(),
+        }
+    }
+
+    /// A channel with this deposit that is open and served.
+    pub(crate) fn open(deposit: u128) -> Self {
+        let mut state = ClientState::new(id(), descriptor());
+        state.chain = open(deposit, 0);
+        state.terms = Some(Arc::new(terms(|_| {})));
+        state.own.access = Access::Here;
+        let service = &mut state.own.service;
+        (service.target, service.actual, service.why) = (Target::Running, Actual::Running, None);
+        Self::of(state)
+    }
+
+    /// A channel with this deposit that was accepted a moment ago.
+    pub(crate) fn accepted(deposit: u128) -> Self {
+        let run = Self::of(ClientState::new(id(), descriptor()));
+        let decision = run.accept(&opening(deposit)).unwrap();
+        Self { state: decision.state, ..run }
+    }
+
+    pub(crate) fn accept(&self, opening: &Opening) -> Result<Decision<Client>, Refused> {
+        ClientState::accept(id(), descriptor(), opening, &self.env())
+    }
+
+    pub(crate) fn rules(mut self, change: impl FnOnce(&mut ClientRules)) -> Self {
+        change(&mut self.rules);
+        self
+    }
+
+    pub(crate) fn env(&self) -> Env<'_, Client> {
+        let mut env = Env::new(Uptime::new(self.uptime * 1_000), &self.rules);
+        env.chain.now = self.now.map(ChainTime::new);
+        env.chain.fresh = self.fresh;
+        env.chain.challenge = Period::new(1_000);
+        env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
+        env.reachable = self.reachable;
+        env.budget.overall = self.left.map(Amount::new);
+        env.next_order = self.next_order();
+        env.instance = self.instance;
+        env
+    }
+
+    /// A number above those of all orders before.
+    pub(crate) fn next_order(&self) -> OrderId {
+        OrderId(self.state.own.last_order.map_or(1, |last| last.0 + 1))
+    }
+
+    /// Decides, checks what holds for every decision, and gives the effects in words, without the notices.
+    pub(crate) fn give(&mut self, input: &Input<Client>) -> String {
+        self.try_give(input).unwrap()
+    }
+
+    pub(crate) fn try_give(&mut self, input: &Input<Client>) -> Result<String, Refused> {
+        let decision = Client::decide(&self.state, input, &self.env())?;
+        assert!(decision.state.own.flights.len() <= 64, "too many flights: {:?}", decision.state);
+        self.state = decision.state;
+        for again in [input, &Input::Look] {
+            let repeated = Client::decide(&self.state, again, &self.env());
+            let effects = repeated.map(|repeated| repeated.effects).unwrap_or_default();
+            assert!(effects.is_empty(), "{again:?}: {effects:?}\nafter {:?}", decision.effects);
+        }
+        self.notices.clear();
+        let mut words = Vec::new();
+        for effect in &decision.effects {
+            match effect {
+                Effect::Notify(notice) => self.notices.push(*notice),
+                effect => words.push(show(effect)),
+            }
+        }
+        Ok(words.join(", "))
+    }
+
+    /// What is decided after this many more seconds, in which nothing else happened.
+    pub(crate) fn after(&mut self, seconds: u64) -> String {
+        self.uptime += seconds;
+        self.give(&Input::Look)
+    }
+
+    pub(crate) fn chain(&mut self, chain: OnChain) -> String {
+        self.give(&Input::Chain(chain))
+    }
+
+    /// What was used so far.
+    pub(crate) fn used(&mut self, used: u64) -> String {
+        self.give(&Input::Used { used: Usage::new(used), running: false })
+    }
+
+    /// The user adds to the deposit.
+    pub(crate) fn top_up(&mut self, amount: u128) -> String {
+        let order = self.next_order();
+        self.give(&Input::Order(ClientOrder::TopUp { order, amount: a(amount) }))
+    }
+
+    /// The adapter does what it was asked for.
+    pub(crate) fn done(&mut self) -> String {
+        let actual = match self.state.own.service.target {
+            Target::Absent => Actual::Absent,
+            Target::Suspended => Actual::Suspended,
+            Target::Running => Actual::Running,
+        };
+        self.adapter(Answered::Did(actual))
+    }
+
+    pub(crate) fn adapter(&mut self, answer: Answered) -> String {
+        let seq = self.state.own.service.asked.unwrap().seq;
+        self.give(&Input::Adapter { seq, answer })
+    }
+
+    /// What is wanted of the service, and why not more.
+    pub(crate) fn target(&self) -> (Target, Option<Why>) {
+        (self.state.own.service.target, self.state.own.service.why)
+    }
+
+    /// Why the service ends.
+    pub(crate) fn ending(&self) -> Option<ClientEnd> {
+        self.state.own.ending.map(|ending| ending.why)
+    }
+
+    /// The fold includes the blocks of all transactions that are in one.
+    pub(crate) fn sees(&mut self) {
+        for flight in &mut self.state.own.flights {
+            if let Stage::Mined { seen, .. } = &mut flight.stage {
+                *seen = true;
+            }
+        }
+    }
+
+    /// The fate of a transaction that is under way.
+    pub(crate) fn tx(&mut self, seq: u32, fate: Fate) -> String {
+        let purpose = self.state.own.flights.iter().find(|f| f.seq == seq).unwrap().purpose;
+        self.give(&Input::Tx { seq, purpose, fate })
+    }
+
+    /// All owners, in words.
+    pub(crate) fn owners(&self) -> String {
+        let owners = Client::owners(&self.state, &self.env());
+        let words: Vec<String> = owners.iter().map(show_owner).collect();
+        if words.is_empty() { "nobody".to_owned() } else { words.join(", ") }
+    }
+}
+
+/// What a user accepts.
+pub(crate) fn opening(deposit: u128) -> Opening {
+    let fee = privatix_channel::Fee::ZERO;
+    Opening { terms: Arc::new(terms(|_| {})), deposit: a(deposit), fee }
+}
+
+/// An effect in words.
+pub(crate) fn show(effect: &Effect<Client>) -> String {
+    match effect {
+        Effect::Submit { seq, purpose, .. } => format!("submit {seq} {}", show_purpose(*purpose)),
+        Effect::Cancel { seq } => format!("cancel {seq}"),
+        Effect::Drive { seq } => format!("drive {seq}"),
+        Effect::Own(ClientEffect::Fund { seq, purpose }) => format!("fund {seq} {}", show_purpose(*purpose)),
+        Effect::Own(ClientEffect::EndOrder { order, outcome }) => match outcome {
+            Outcome::Done => format!("order {} done", order.0),
+            Outcome::Failed(trouble) => format!("order {} failed: {trouble:?}", order.0),
+        },
+        other => format!("{other:?}"),
+    }
+}
+
+fn show_purpose(purpose: ClientPurpose) -> String {
+    let name = Purpose::from(purpose).name();
+    match purpose {
+        ClientPurpose::Open { deposit } => format!("{name} {deposit}"),
+        ClientPurpose::TopUp { amount, .. } => format!("{name} {amount}"),
+        ClientPurpose::RequestClose { admitted } => format!("{name} {admitted}"),
+        ClientPurpose::FinalizeClose => name.to_owned(),
+    }
+}

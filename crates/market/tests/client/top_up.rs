@@ -1,0 +1,162 @@
+//! Top-ups: of the user and of the policy.
+
+use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
+use privatix_market::{ClientNotice, ClientOrder, Fate, Input, Refused, Trouble};
+
+use crate::support::{HOUR, Run, a, block, closed, closing, open};
+
+/// A channel with a deposit of 100 that is to grow by 50 once 80 are used.
+fn automatic() -> Run {
+    let percent = Percent::try_from(80).unwrap();
+    let policy = TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: None };
+    Run::open(100).rules(|rules| rules.billing.top_up = Some(policy))
+}
+
+#[test]
+fn an_automatic_top_up_that_fails_waits_longer_each_time() {
+    let mut run = automatic();
+    assert_eq!(run.used(79), "");
+    assert_eq!(run.used(80), "fund 1 top_up 50");
+    let mut tries = 0_u64;
+    for minutes in [1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360] {
+        tries += 1;
+        let failed = format!("order {tries} failed: Funds");
+        assert_eq!(run.tx(u32::try_from(tries).unwrap(), Fate::Unfunded(Trouble::Funds)), failed);
+        let third = (tries == 3).then_some(ClientNotice::TopUpsFail { tries: 3 });
+        assert_eq!(run.notices, Vec::from_iter(third));
+        assert_eq!(run.after(minutes * 60 - 1), "", "{minutes}");
+        assert_eq!(run.after(1), format!("fund {} top_up 50", tries + 1), "{minutes}");
+    }
+}
+
+#[test]
+fn the_next_automatic_top_up_waits_for_nothing_after_one_that_succeeded() {
+    let mut run = automatic();
+    run.used(80);
+    run.tx(1, Fate::Unfunded(Trouble::Funds));
+    assert_eq!(run.after(60), "fund 2 top_up 50");
+    assert_eq!(run.tx(2, Fate::Funded), "submit 2 top_up 50");
+    assert_eq!(run.used(100), "");
+    assert_eq!(run.tx(2, Fate::Mined(block(7))), "");
+    // Not seen yet: billing knows that it comes.
+    assert_eq!(run.used(130), "");
+    run.sees();
+    assert_eq!(run.chain(open(150, 0)), "fund 3 top_up 50");
+    assert_eq!(run.state.own.auto.tries, 0);
+    assert_eq!(run.tx(2, Fate::Final), "order 2 done");
+}
+
+#[test]
+fn fault_47_a_top_up_that_a_reorganisation_takes_back_is_not_ordered_twice() {
+    let mut run = automatic();
+    run.used(80);
+    run.tx(1, Fate::Funded);
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    run.chain(open(150, 0));
+    run.tx(1, Fate::Reinstated { batch: false });
+    assert_eq!(run.chain(open(100, 0)), "");
+    run.tx(1, Fate::Mined(block(8)));
+    // Also where its outcome is final before it is seen.
+    assert_eq!(run.tx(1, Fate::Final), "order 1 done");
+    assert_eq!(run.after(59), "");
+    assert_eq!(run.chain(open(150, 0)), "");
+}
+
+#[test]
+fn fault_46_two_top_ups_are_both_carried_out() {
+    let mut run = Run::open(100);
+    assert_eq!(run.top_up(10), "fund 1 top_up 10");
+    assert_eq!(run.top_up(10), "");
+    run.tx(1, Fate::Funded);
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    assert_eq!(run.chain(open(110, 0)), "fund 2 top_up 10");
+    assert_eq!(run.tx(2, Fate::Unfunded(Trouble::Funds)), "order 2 failed: Funds");
+    assert_eq!(run.tx(1, Fate::Final), "order 1 done");
+}
+
+#[test]
+fn an_order_that_comes_again_is_one() {
+    let mut run = Run::open(100);
+    let order = ClientOrder::TopUp { order: run.next_order(), amount: a(10) };
+    assert_eq!(run.give(&Input::Order(order)), "fund 1 top_up 10");
+    assert_eq!(run.give(&Input::Order(order)), "");
+    run.tx(1, Fate::Unfunded(Trouble::Funds));
+    assert_eq!(run.give(&Input::Order(order)), "");
+}
+
+/// State, why a top-up is refused.
+#[test]
+fn a_top_up_that_cannot_help_is_refused_by_name() {
+    let with = |change: fn(&mut Run)| {
+        let mut run = Run::open(100);
+        change(&mut run);
+        run
+    };
+    let over = |run: &Run| Refused::Over { phase: run.state.chain.phase() };
+    let closing = with(|run| run.state.chain = closing(100, 0, 900));
+    let closed = with(|run| run.state.chain = closed(100, 0));
+    let ended = with(|run| {
+        run.give(&Input::Order(ClientOrder::End));
+    });
+    let full = with(|run| {
+        for _ in 0..8 {
+            run.top_up(1);
+        }
+    });
+    let poor = with(|run| run.left = Some(9));
+    let stale = with(|run| run.fresh = false);
+    let rows = [
+        (over(&closing), closing),
+        (over(&closed), closed),
+        (over(&ended), ended),
+        (Refused::Full { waiting: 8 }, full),
+        (Refused::Budget { needed: a(10), left: a(9) }, poor),
+        (Refused::StaleView, stale),
+    ];
+    for (refused, mut run) in rows {
+        let order = ClientOrder::TopUp { order: run.next_order(), amount: a(10) };
+        assert_eq!(run.try_give(&Input::Order(order)), Err(refused));
+    }
+}
+
+#[test]
+fn top_ups_end_with_the_service() {
+    let mut run = Run::open(100);
+    run.top_up(10);
+    run.top_up(20);
+    let mut sent = run.clone();
+    assert_eq!(
+        run.give(&Input::Order(ClientOrder::End)),
+        "cancel 1, order 1 failed: Ended, order 2 failed: Ended, drive 2"
+    );
+    sent.tx(1, Fate::Funded);
+    assert_eq!(sent.give(&Input::Order(ClientOrder::End)), "cancel 1, order 2 failed: Ended, drive 2");
+    let mut mined = sent.clone();
+    assert_eq!(sent.tx(1, Fate::Cancelled), "order 1 failed: Ended");
+    // It could not be cancelled any more.
+    assert_eq!(mined.tx(1, Fate::Mined(block(7))), "");
+    assert_eq!(mined.tx(1, Fate::Final), "order 1 done");
+}
+
+#[test]
+fn fault_48_a_top_up_that_the_operator_cancels_is_ordered_again_after_a_pause() {
+    let mut run = automatic();
+    run.used(80);
+    run.tx(1, Fate::Funded);
+    assert_eq!(run.tx(1, Fate::Cancelled), "order 1 failed: Cancelled");
+    assert_eq!(run.after(60), "fund 2 top_up 50");
+}
+
+#[test]
+fn no_automatic_top_up_exceeds_the_budget_and_none_is_ordered_on_a_stale_view() {
+    let mut run = automatic();
+    run.left = Some(49);
+    assert_eq!(run.used(80), "order 1 failed: Budget");
+    run.left = None;
+    run.fresh = false;
+    assert_eq!(run.after(HOUR), "");
+    run.fresh = true;
+    assert_eq!(run.give(&Input::Look), "fund 1 top_up 50");
+}
