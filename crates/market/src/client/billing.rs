@@ -1,10 +1,10 @@
 //! What billing answers about a channel: the amounts, shares and limits are its own.
 
-use privatix_billing::{ClientAction, ClientPolicy, TerminateReason, assess_client};
+use privatix_billing::{ClientAction, ClientAssessment, ClientPolicy, TerminateReason, assess_client};
 use privatix_channel::{Amount, ServiceStatus};
 
 use super::{Client, ClientState, top_up};
-use crate::{Actual, Env, usage};
+use crate::{Actual, Env, Owner, usage};
 
 /// How the channel is paid and topped up.
 fn policy<'a>(state: &'a ClientState, env: &Env<'a, Client>) -> &'a ClientPolicy {
@@ -20,19 +20,19 @@ pub(super) fn status(state: &ClientState, env: &Env<'_, Client>) -> ServiceStatu
 }
 
 /// What is to be done besides paying. Patience is not its question.
-fn action(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Option<ClientAction> {
+fn assess(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Option<ClientAssessment> {
     let mut policy = policy(state, env).clone();
     policy.top_up = policy.top_up.filter(|_| may_top_up);
     let mut account = usage::account(state, status(state, env), env);
     account.top_up_pending = top_up::is_pending(state);
-    assess_client(state.terms.as_deref()?, &account, &policy, usage::at(env.uptime)).action
+    Some(assess_client(state.terms.as_deref()?, &account, &policy, usage::at(env.uptime)))
 }
 
 /// How much an automatic top-up adds now, if the policy asks for one. Nothing right after one that failed, nor while the view of
 /// the chain is stale.
 pub(super) fn top_up(state: &ClientState, env: &Env<'_, Client>) -> Option<Amount> {
     let may_top_up = env.chain.fresh && state.own.auto.is_over(env.uptime);
-    match action(state, env, may_top_up)? {
+    match assess(state, env, may_top_up)?.action? {
         ClientAction::TopUp(amount) => Some(amount),
         _ => None,
     }
@@ -40,8 +40,14 @@ pub(super) fn top_up(state: &ClientState, env: &Env<'_, Client>) -> Option<Amoun
 
 /// What billing ends. Whether a top-up would help is not asked while none may be ordered.
 pub(super) fn ends(state: &ClientState, env: &Env<'_, Client>) -> Option<TerminateReason> {
-    match action(state, env, false)? {
+    match assess(state, env, false)?.action? {
         ClientAction::Terminate(reason) => Some(reason),
         _ => None,
     }
+}
+
+/// When the clock alone changes an answer.
+pub(super) fn next(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
+    let may_top_up = env.chain.fresh && state.own.auto.is_over(env.uptime);
+    usage::owner(assess(state, env, may_top_up)?.next?)
 }

@@ -1,8 +1,11 @@
 //! Effects: what is wanted and not under way.
 
-use super::{Client, ClientNotice, ClientPurpose, ClientRules, ClientState, top_up};
-use crate::flight::cancel;
-use crate::{Actual, Effect, Env, Obstacle, Stage};
+use privatix_channel::Phase;
+
+use super::{Client, ClientNotice, ClientPurpose, ClientRules, ClientState, top_up, wants};
+use crate::flight::{cancel, next, submit};
+use crate::want::Want;
+use crate::{Actual, Bid, Effect, Env, Obstacle, Owner, Stage};
 
 /// Everything about the channel's money.
 pub(super) fn money(
@@ -20,10 +23,48 @@ pub(super) fn money(
             effects.push(Effect::Submit { seq, purpose, bid });
         }
     }
-    if state.own.ending.is_some() || matches!(state.chain.phase(), privatix_channel::Phase::Closed { .. }) {
+    if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
         cancel(&mut state.own.flights, effects, |f| matches!(f.purpose, ClientPurpose::Open { .. }));
     }
     top_up::difference(state, env, effects);
+    closing(state, env, effects);
+}
+
+/// Submits and cancels what takes the deposit back.
+fn closing(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Effect<Client>>) {
+    let want = wants::closing(state, env);
+    let phase = state.chain.phase();
+    // What cannot succeed now would only cost gas. In a recovery nothing is known for certain that could be admitted.
+    let is_possible = |purpose: ClientPurpose| match (purpose, phase) {
+        _ if want == Want::Nothing => false,
+        (ClientPurpose::RequestClose { .. }, Phase::Open) => env.kept_open.is_none(),
+        (ClientPurpose::FinalizeClose, Phase::Closing { .. }) => true,
+        _ => phase == Phase::Unopened,
+    };
+    cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && !is_possible(f.purpose));
+    let Want::Now(purpose, bid) = want else { return };
+    if is_on_its_way(state, purpose, &bid) || is_full(state) || blocked(state, env).is_some() {
+        return;
+    }
+    cancel(&mut state.own.flights, effects, |flight| flight.purpose.closes());
+    let seq = next(&mut state.own.seq);
+    submit(&mut state.own.flights, effects, (seq, purpose, bid));
+}
+
+/// Whether what is wanted is under way.
+pub(super) fn is_on_its_way(state: &ClientState, purpose: ClientPurpose, bid: &Bid) -> bool {
+    state.own.flights.iter().any(|flight| flight.does(purpose, bid))
+}
+
+/// Whether so many transactions wait for their final outcome that none is added: the first of them moves the state on.
+pub(super) fn is_full(state: &ClientState) -> bool {
+    const MOST: usize = 48;
+    state.own.flights.len() >= MOST
+}
+
+/// Who must move on before the next try, if the last one failed or was cancelled.
+pub(super) fn blocked(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
+    state.own.obstacle?.waits_for(&env.policy.retries(), None, env)
 }
 
 /// What is shown of the difference between two states.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use privatix_channel::Phase;
 
-use super::{Client, ClientEnd, ClientMessage, ClientOrder, ClientPurpose, ClientState, service, top_up};
+use super::{
+    Client, ClientEnd, ClientMessage, ClientOrder, ClientPurpose, ClientState, service, top_up, wants,
+};
 use crate::{Ending, Env, Fate, Input, Refused, Stage, Trouble, adapter, flight, obstacle, usage};
 
 /// Takes an input in.
@@ -17,7 +19,9 @@ pub(super) fn apply(
         Input::Chain(chain) => state.chain = *chain,
         Input::Look => {}
         Input::Used { used, running } => {
-            usage::meter(state, *used, *running, env.uptime);
+            if usage::meter(state, *used, *running, env.uptime) {
+                state.own.idle.reset(env.uptime);
+            }
         }
         Input::Terms(terms) => {
             state.terms.get_or_insert_with(|| Arc::clone(terms));
@@ -69,6 +73,19 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
     }
     match order {
         ClientOrder::TopUp { order, amount } => top_up::order(state, *order, *amount, env)?,
+        ClientOrder::Close => {
+            let is_opening = super::opening::is_opening(state) && phase == Phase::Unopened;
+            let not_opened = ClientEnd::NotOpened(Trouble::Cancelled);
+            let own = &mut state.own;
+            let since = env.uptime;
+            match own.ending {
+                None if is_opening => own.ending = Some(Ending { why: not_opened, since }),
+                // It is asked for at once already.
+                Some(ending) if wants::is_at_once(ending.why) => {}
+                _ => own.ending = Some(Ending { why: ClientEnd::CloseByOrder, since }),
+            }
+            own.obstacle = None;
+        }
         ClientOrder::End => {
             let is_opening = super::opening::is_opening(state) && phase == Phase::Unopened;
             let not_opened = ClientEnd::NotOpened(Trouble::Cancelled);
@@ -92,6 +109,9 @@ pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
         end(state, why, env);
     }
     top_up::automatic(state, env);
+    let is_open = state.chain.phase() == Phase::Open;
+    let own = &mut state.own;
+    own.ended.run(own.ending.is_some() && is_open && env.chain.fresh, env.uptime);
     let (target, why) = service::wanted(state);
     let service = &mut state.own.service;
     (service.target, service.why) = (target, why);

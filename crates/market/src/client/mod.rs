@@ -12,6 +12,7 @@ mod owners;
 mod rules;
 mod service;
 mod top_up;
+mod wants;
 
 pub use self::{
     opening::Opening,
@@ -45,8 +46,10 @@ pub enum ClientOrder {
         /// How much, in base units.
         amount: Amount,
     },
-    /// End the service; an opening that is not mined is given up.
+    /// End the service, and leave it to the agent to close the channel for a while. An opening that is not mined is given up.
     End,
+    /// End the service and ask to close the channel, also where an earlier try was cancelled.
+    Close,
 }
 
 /// What an agent sends.

@@ -25,6 +25,12 @@ pub struct ClientOwn {
     pub refused: bool,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ending<ClientEnd>>,
+    /// For how long nothing was used.
+    pub idle: Stopwatch,
+    /// For how long the agent has given no access, counted while the chain is seen.
+    pub no_access: Stopwatch,
+    /// For how long the channel has been ended and open, counted while the chain is seen.
+    pub ended: Stopwatch,
     /// For how long the channel has not been open on chain with nothing on its way for that, counted while the chain is seen.
     pub unopened: Stopwatch,
     /// Whether the agent has given access.

@@ -6,6 +6,8 @@ use alloy::primitives::Address;
 use privatix_billing::ClientPolicy;
 use privatix_channel::Fee;
 
+use crate::obstacle::Retries;
+
 /// How a client opens, tops up and closes its channels. Durations are of the node's uptime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,6 +32,14 @@ pub struct ClientRules {
     pub outage: Duration,
     /// How long the adapter has to stop a service.
     pub stop_within: Duration,
+    /// How long an agent has to give access to its service.
+    pub access_within: Duration,
+    /// For how long an agent that can be reached is waited for to close an ended channel, before the client asks for it. Longer than
+    /// the agent's [`max_delay`](crate::AgentPolicy::max_delay) and [`free_after`](crate::AgentPolicy::free_after): an honest pair
+    /// needs no challenge.
+    pub agent_closes_within: Duration,
+    /// How long after its end a service that has not stopped yet is paid for the last time.
+    pub last_voucher: Duration,
     /// After how long without opening on chain a channel is given up.
     pub vanish_after: Duration,
     /// The pause after the first close request that failed. It doubles with each one.
@@ -53,10 +63,20 @@ impl Default for ClientRules {
             start_within: Duration::from_mins(10),
             outage: Duration::from_hours(24),
             stop_within: Duration::from_mins(1),
+            access_within: Duration::from_hours(1),
+            agent_closes_within: Duration::from_hours(2),
+            last_voucher: Duration::from_secs(10),
             vanish_after: Duration::from_hours(24),
             retry_first: Duration::from_secs(15),
             retry_longest: Duration::from_hours(1),
             reminder: Duration::from_hours(24),
         }
+    }
+}
+
+impl ClientRules {
+    /// How close requests that fail are repeated.
+    pub(super) fn retries(&self) -> Retries {
+        Retries { first: self.retry_first, longest: self.retry_longest, reminder: self.reminder }
     }
 }

@@ -5,7 +5,7 @@ use privatix_channel::Phase;
 
 use super::{Access, Client, ClientEnd, ClientState, billing, opening};
 use crate::patience::{self, Limit};
-use crate::{Env, Owner, Target, Trouble, Why};
+use crate::{Env, Owner, Target, Trouble, Why, usage};
 
 /// The target, and why it is not to run.
 pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
@@ -34,14 +34,22 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
 /// | stopwatch | runs while |
 /// | --- | --- |
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
+/// | `no_access` | open, access was not given, view fresh |
+/// | `idle` | the service is as wanted, no timed session runs, view fresh |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let (target, _) = wanted(state);
     let is_unopened = state.chain.phase() == Phase::Unopened && !opening::is_opening(state);
+    let is_timed = usage::is_timed(state, env);
+    let is_served = state.own.ending.is_none() && state.chain.phase() == Phase::Open;
     let own = &mut state.own;
     let now = env.uptime;
     let is_as_wanted = own.service.actual(env.instance).is(target);
     own.unopened.hold(is_unopened, env.chain.fresh, now);
+    let sees = env.chain.fresh && env.chain.explained;
+    let has_access = own.access == Access::Here;
+    own.no_access.hold(is_served && !has_access, sees, now);
+    own.idle.hold(is_served && has_access && !is_timed, sees && is_as_wanted, now);
     let is_stuck = own.stuck.is_running() && !is_as_wanted && target != Target::Absent;
     own.stuck.hold(is_stuck, true, now);
 }
@@ -50,10 +58,13 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
 fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
     let (own, rules) = (&state.own, env.policy);
     let stuck = if own.refused { rules.start_within } else { rules.outage };
-    vec![
+    let mut limits = vec![
+        (own.no_access, rules.access_within, ClientEnd::NoAccess),
         (own.unopened, rules.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
-    ]
+    ];
+    limits.extend(state.terms.as_ref().map(|terms| (own.idle, terms.max_inactive(), ClientEnd::Inactive)));
+    limits
 }
 
 /// Why the service ends now, if it does.
@@ -62,6 +73,10 @@ pub(super) fn over(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientE
         return None;
     }
     let is_open = state.chain.phase() == Phase::Open;
+    // Whoever holds the key signed it: not this database.
+    if is_open && env.kept_open.is_none() && state.chain.paid > state.book.best {
+        return Some(ClientEnd::AgentClaimsMore);
+    }
     match billing::ends(state, env).filter(|_| is_open && env.chain.fresh) {
         Some(TerminateReason::MaxUnits) => return Some(ClientEnd::MaxUnits),
         Some(TerminateReason::DepositSpent) => return Some(ClientEnd::DepositSpent),
@@ -77,8 +92,11 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     }
     let mut owners = patience::owners(limits(state, env));
     let reminder = env.reminder(env.policy.reminder);
-    if !env.chain.fresh {
+    if !env.chain.fresh || !env.chain.explained {
         owners.push(Owner::Chain { reminder });
+    }
+    if usage::is_timed(state, env) {
+        owners.extend(billing::next(state, env));
     }
     owners
 }

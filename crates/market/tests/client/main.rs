@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod liveness;
 mod opening;
+mod settlement;
 mod support;
 mod top_up;

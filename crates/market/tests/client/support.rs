@@ -70,6 +70,27 @@ impl Run {
         self
     }
 
+    /// With a best voucher that was acknowledged.
+    pub(crate) fn paid(mut self, best: u128) -> Self {
+        self.state.book = Book { best: a(best), acknowledged: a(best) };
+        self
+    }
+
+    /// Whose service was ended for this reason a minute ago, and is gone.
+    pub(crate) fn ended(mut self, why: ClientEnd) -> Self {
+        let since = Uptime::new((self.uptime - 60) * 1_000);
+        let own = &mut self.state.own;
+        own.ending = Some(Ending { why, since });
+        own.ended.run(true, since);
+        (own.service.target, own.service.actual, own.service.since) = (Target::Absent, Actual::Absent, since);
+        self
+    }
+
+    pub(crate) fn at(mut self, now: u64) -> Self {
+        self.now = Some(now);
+        self
+    }
+
     pub(crate) fn env(&self) -> Env<'_, Client> {
         let mut env = Env::new(Uptime::new(self.uptime * 1_000), &self.rules);
         env.chain.now = self.now.map(ChainTime::new);

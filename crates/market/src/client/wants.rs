@@ -1,0 +1,99 @@
+//! What a client wants about the end of a channel: one total function of the state.
+
+use privatix_channel::{Amount, Phase};
+
+use super::{Client, ClientEnd, ClientPurpose, ClientState, opening};
+use crate::want::Want;
+use crate::{AtStake, Env, Owner, Purpose, Uptime};
+
+/// What is wanted so that the deposit comes back.
+pub(super) fn closing(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
+    match state.chain.phase() {
+        Phase::Closed { .. } => Want::Nothing,
+        Phase::Unopened => unopened(state, env),
+        // Whoever asked for it: also an earlier life of this database.
+        Phase::Closing { ends_at } => {
+            if env.chain.now.is_some_and(|now| now >= ends_at) {
+                now(ClientPurpose::FinalizeClose)
+            } else {
+                Want::Wait(Owner::ChainTime(ends_at))
+            }
+        }
+        Phase::Open => request(state, env),
+    }
+}
+
+/// The opening is on its way, or was undone. It may come again, until that has lasted too long.
+fn unopened(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
+    let unopened = &state.own.unopened;
+    let is_given_up = matches!(ending(state), Some(ClientEnd::NotOpened(_)));
+    if opening::is_opening(state) || is_given_up || unopened.elapsed(env.uptime) >= env.policy.vanish_after {
+        return Want::Nothing;
+    }
+    Want::Wait(unopened.reaches(env.policy.vanish_after).map_or_else(|| chain(env), Owner::Time))
+}
+
+/// The channel is open, and no close request stands: the agent closes first, because it has every reason to. If it does not, or
+/// is not to be waited for, the client asks for it.
+fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
+    let (own, rules) = (&state.own, env.policy);
+    let Some(why) = ending(state) else { return Want::Nothing };
+    if let Some(until) = env.kept_open {
+        return Want::Wait(Owner::Time(until));
+    }
+    if let Some(at) = last_payment(state, env).filter(|at| *at > env.uptime) {
+        return Want::Wait(Owner::Time(at));
+    }
+    if is_at_once(why) || own.ended.elapsed(env.uptime) >= rules.agent_closes_within {
+        return now(ClientPurpose::RequestClose { admitted: admitted(state) });
+    }
+    // It stands still while the chain is not seen.
+    Want::Wait(own.ended.reaches(rules.agent_closes_within).map_or_else(|| chain(env), Owner::Time))
+}
+
+/// When what was used is paid for the last time: once the service is gone, or a little after its end, whatever its adapter does.
+/// `None` where nothing more is paid.
+pub(super) fn last_payment(state: &ClientState, env: &Env<'_, Client>) -> Option<Uptime> {
+    let ending = state.own.ending?;
+    if matches!(ending.why, ClientEnd::NotOpened(_) | ClientEnd::AgentClaimsMore) {
+        return None;
+    }
+    let latest = ending.since.plus(env.policy.last_voucher);
+    Some(state.own.service.gone_since().map_or(latest, |gone| gone.min(latest)))
+}
+
+/// What a close request admits: everything that was signed, as far as the deposit covers it.
+pub(super) fn admitted(state: &ClientState) -> Amount {
+    state.book.proven(&state.chain)
+}
+
+/// Why the service ends.
+pub(super) fn ending(state: &ClientState) -> Option<ClientEnd> {
+    state.own.ending.map(|ending| ending.why)
+}
+
+/// Whether the agent is not waited for.
+pub(super) const fn is_at_once(why: ClientEnd) -> bool {
+    match why {
+        ClientEnd::CloseByOrder
+        | ClientEnd::NotOpened(_)
+        | ClientEnd::AgentClaimsMore
+        | ClientEnd::Excluded => true,
+        ClientEnd::ByOrder
+        | ClientEnd::NoAccess
+        | ClientEnd::AgentEnded
+        | ClientEnd::Inactive
+        | ClientEnd::Unreachable
+        | ClientEnd::DepositSpent
+        | ClientEnd::MaxUnits
+        | ClientEnd::AdapterStuck => false,
+    }
+}
+
+fn now(purpose: ClientPurpose) -> Want<ClientPurpose> {
+    Want::Now(purpose, Purpose::from(purpose).bid(&AtStake::default()))
+}
+
+fn chain(env: &Env<'_, Client>) -> Owner {
+    Owner::Chain { reminder: env.reminder(env.policy.reminder) }
+}

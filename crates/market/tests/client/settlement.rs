@@ -1,0 +1,168 @@
+//! The end of a channel: how the rest of the deposit comes back.
+
+use privatix_market::{
+    AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientRules, Fate, Input, Target, Trouble,
+};
+
+use crate::support::{HOUR, Run, a, block, closed, closing, open};
+
+#[test]
+fn a_top_up_mined_after_the_close_request_does_not_keep_the_deposit() {
+    let mut run = Run::open(100).paid(60).at(1_000);
+    run.top_up(50);
+    run.tx(1, Fate::Funded);
+    assert_eq!(run.give(&Input::Order(ClientOrder::Close)), "cancel 1, drive 2");
+    assert_eq!(run.done(), "submit 3 request_close 60");
+    run.tx(3, Fate::Mined(block(7)));
+    run.sees();
+    assert_eq!(run.chain(closing(100, 60, 5_000)), "");
+    // It could not be cancelled, and takes the request back.
+    run.tx(1, Fate::Mined(block(8)));
+    run.sees();
+    assert_eq!(run.chain(open(150, 60)), "submit 4 request_close 60");
+    run.tx(4, Fate::Mined(block(9)));
+    run.sees();
+    run.chain(closing(150, 60, 6_000));
+    run.now = Some(6_000);
+    assert_eq!(run.give(&Input::Look), "submit 5 finalize_close");
+}
+
+/// Why the service ends, after how many seconds the client asks to close.
+#[test]
+fn the_agent_closes_first_unless_it_is_not_to_be_waited_for() {
+    let rows = [
+        (ClientEnd::ByOrder, 2 * HOUR - 60),
+        (ClientEnd::NoAccess, 2 * HOUR - 60),
+        (ClientEnd::AgentEnded, 2 * HOUR - 60),
+        (ClientEnd::DepositSpent, 2 * HOUR - 60),
+        (ClientEnd::CloseByOrder, 0),
+        (ClientEnd::Excluded, 0),
+        (ClientEnd::AgentClaimsMore, 0),
+        (ClientEnd::NotOpened(Trouble::Funds), 0),
+    ];
+    for (why, seconds) in rows {
+        let mut run = Run::open(100).paid(60).ended(why);
+        if seconds > 0 {
+            assert_eq!(run.after(seconds - 1), "", "{why:?}");
+            assert_eq!(run.owners(), format!("time {} s", run.uptime + 1), "{why:?}");
+        }
+        assert_eq!(run.after(seconds.min(1)), "submit 1 request_close 60", "{why:?}");
+    }
+}
+
+#[test]
+fn an_honest_agent_closes_before_its_client_asks_to() {
+    let (agent, client) = (AgentPolicy::default(), ClientRules::default());
+    assert!(agent.max_delay < client.agent_closes_within);
+    assert!(agent.free_after.unwrap() < client.agent_closes_within);
+}
+
+#[test]
+fn the_agent_is_waited_for_only_while_the_chain_is_seen() {
+    let mut run = Run::open(100).ended(ClientEnd::Inactive);
+    run.fresh = false;
+    run.give(&Input::Look);
+    assert_eq!(run.after(9 * HOUR), "");
+    run.fresh = true;
+    run.give(&Input::Look);
+    assert_eq!(run.after(2 * HOUR - 61), "");
+    assert_eq!(run.after(1), "submit 1 request_close 0");
+}
+
+#[test]
+fn fault_55_a_close_by_order_waits_for_a_hanging_adapter_no_longer_than_for_the_last_payment() {
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.give(&Input::Order(ClientOrder::Close)), "drive 1");
+    assert_eq!(run.after(9), "");
+    assert_eq!(run.after(1), "submit 2 request_close 60");
+}
+
+#[test]
+fn fault_52_a_close_by_the_agent_that_is_undone_is_asked_for_again() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::AgentEnded);
+    assert_eq!(run.chain(closed(100, 60)), "");
+    assert_eq!(run.owners(), "nobody");
+    assert_eq!(run.chain(open(100, 0)), "");
+    assert_eq!(run.after(2 * HOUR), "submit 1 request_close 60");
+}
+
+#[test]
+fn fault_54_what_the_operator_cancels_waits_for_another_order() {
+    let mut run = Run::open(100).ended(ClientEnd::CloseByOrder);
+    run.give(&Input::Look);
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
+    assert_eq!(run.notices, [ClientNotice::Parked]);
+    assert_eq!(run.owners(), "user, reminder 86400 s");
+    assert_eq!(run.give(&Input::Order(ClientOrder::Close)), "submit 2 request_close 0");
+}
+
+#[test]
+fn fault_11_a_close_request_that_fails_is_repeated_after_pauses() {
+    let mut run = Run::open(100).ended(ClientEnd::CloseByOrder);
+    run.give(&Input::Look);
+    for (seq, pause) in [(1, 15), (2, 30), (3, 60)] {
+        run.tx(seq, Fate::Failed { lasting: false });
+        assert_eq!(run.after(pause - 1), "");
+        assert_eq!(run.after(1), format!("submit {} request_close 0", seq + 1));
+    }
+    run.tx(4, Fate::Failed { lasting: true });
+    assert_eq!(run.owners(), format!("user, reminder {} s", run.uptime + 24 * HOUR));
+}
+
+#[test]
+fn fault_70_a_settlement_above_what_was_signed_ends_the_channel() {
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.chain(open(100, 60)), "");
+    assert_eq!(run.chain(open(100, 61)), "submit 1 request_close 61, drive 2");
+    assert_eq!(run.notices, [ClientNotice::Ends(ClientEnd::AgentClaimsMore)]);
+}
+
+#[test]
+fn a_request_of_an_earlier_life_of_the_database_is_finalized_too() {
+    let mut run = Run::open(100).at(1_000);
+    run.chain(closing(100, 20, 5_000));
+    run.done();
+    assert_eq!(run.target().0, Target::Suspended);
+    run.now = Some(4_999);
+    assert_eq!(run.give(&Input::Look), "");
+    run.now = Some(5_000);
+    assert_eq!(run.give(&Input::Look), "submit 2 finalize_close");
+    // Taken back, it is not needed, and the service goes on.
+    assert_eq!(run.chain(open(100, 0)), "cancel 2, drive 3");
+}
+
+#[test]
+fn an_opening_that_is_mined_after_it_was_given_up_is_closed_at_once() {
+    let mut run = Run::accepted(100);
+    run.tx(1, Fate::Funded);
+    run.give(&Input::Order(ClientOrder::End));
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    assert_eq!(run.chain(open(100, 0)), "submit 2 request_close 0");
+}
+
+#[test]
+fn nothing_is_asked_for_in_a_recovery() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::CloseByOrder);
+    run.give(&Input::Look);
+    run.kept_open = Some(2_000);
+    // Also what is on its way: it may admit too little.
+    assert_eq!(run.give(&Input::Look), "cancel 1");
+    run.tx(1, Fate::Cancelled);
+    assert_eq!(run.owners(), "time 2000 s");
+    // Nor is it a fraud when the chain knows more than the backup.
+    let mut served = Run::open(100).paid(60);
+    served.kept_open = Some(2_000);
+    assert_eq!(served.chain(open(100, 80)), "");
+    run.state.book.best = a(80);
+    assert_eq!(run.after(1_000), "submit 2 request_close 80");
+}
+
+#[test]
+fn a_service_that_cannot_be_suspended_is_ended() {
+    let mut run = Run::open(100);
+    run.chain(closing(100, 0, 5_000));
+    run.adapter(Answered::Refused);
+    assert_eq!(run.ending(), Some(ClientEnd::AdapterStuck));
+    assert_eq!(run.target().0, Target::Absent);
+}
