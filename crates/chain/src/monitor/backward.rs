@@ -1,4 +1,4 @@
-//! Recent logs of further interests: followed from the head on, and searched for backwards from there.
+//! Interests of which only recent logs matter: followed from the head on, and searched for backwards from there.
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,21 @@ use super::fetch::{Judged, Wanted};
 use super::follow::{Memory, Step};
 use super::part;
 use super::witness::Second;
-use super::{Inner, Interest, RangePlanner, Recent};
+use super::{Direction, Inner, Interest, RangePlanner, RecentInterests};
 use crate::ChainError;
 use crate::rpc::Rpc;
 
 /// What is still to be searched: blocks `until` to `next`, from the newest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Back {
+pub(super) struct Unsearched {
     pub(super) next: u64,
     /// At least 1.
     pub(super) until: u64,
 }
 
-impl Back {
-    /// The search of a stream that has processed the blocks from `start` up to, but without, `next`: as many of them as
-    /// `blocks`.
-    pub(super) fn from(start: u64, next: u64, blocks: u64) -> Self {
+impl Unsearched {
+    /// The search of a stream that has processed the blocks `start..next`: the newest `blocks` of them.
+    pub(super) fn below(start: u64, next: u64, blocks: u64) -> Self {
         Self { next: next.saturating_sub(1), until: next.saturating_sub(blocks).max(start).max(1) }
     }
 
@@ -85,7 +84,7 @@ impl Inner {
 
     /// When all confirmed blocks are processed: searches some blocks of the past, if there are any left.
     ///
-    /// Nothing depends on the past that must not wait, so trouble with it holds up nothing and is no trouble of the monitor's.
+    /// Nothing urgent depends on the past: a failure delays only this search and does not stall the monitor.
     pub(super) async fn search_past(
         &self,
         memory: &mut Memory,
@@ -147,8 +146,8 @@ impl Inner {
     }
 
     /// From the next block on, the recent interests are followed, too.
-    async fn begin_search(&self, cursor: &Cursor, recent: &Recent) -> Result<Step, ChainError> {
-        let back = Back::from(cursor.start, cursor.next, recent.blocks);
+    async fn begin_search(&self, cursor: &Cursor, recent: &RecentInterests) -> Result<Step, ChainError> {
+        let back = Unsearched::below(cursor.start, cursor.next, recent.blocks);
         let stream = &self.options.stream;
         let at = (cursor.next, cursor.part);
         let mut tx = self.db.begin().await?;
@@ -166,7 +165,7 @@ impl Inner {
         memory: &mut Memory,
         (at, rpc): (usize, &Rpc),
         cursor: &Cursor,
-        (back, head): (Back, u64),
+        (back, head): (Unsearched, u64),
     ) -> Result<Searched, ChainError> {
         if !memory.checked[at] {
             self.endpoints.check_one(at, self.chain_id, &self.contracts()).await?;
@@ -185,10 +184,11 @@ impl Inner {
             range = allowed.unwrap_or(range);
         }
         let interests = self.recent.iter().flat_map(|recent| recent.interests.clone()).collect();
-        let wanted = Wanted { range, parent: None, interests, confirmed: cursor.last() };
+        let (direction, confirmed) = (Direction::Past, cursor.last());
+        let wanted = Wanted { direction, range, parent: None, interests, confirmed };
         let fetched = self.fetch((at, rpc), wanted, witness).await;
-        let (batch, _) = match self.judge(&mut memory.past.planners, (at, rpc), fetched).await? {
-            Judged::Apply(batch, headers) => (batch, headers),
+        let batch = match self.judge(&mut memory.past.planners, (at, rpc), fetched).await? {
+            Judged::Apply(batch, _) => batch,
             Judged::Smaller => return Ok(Searched::Some),
             Judged::Again => {
                 memory.suspicious = true;
@@ -205,10 +205,10 @@ impl Inner {
     }
 
     /// Effects and what is left of the search in one transaction for each slice of the batch.
-    async fn commit_past(&self, mut back: Back, batch: ConfirmedBatch) -> Result<(), ChainError> {
+    async fn commit_past(&self, mut back: Unsearched, batch: ConfirmedBatch) -> Result<(), ChainError> {
         let stream = &self.options.stream;
         for slice in part::past_slices(batch, part::MOST) {
-            let left = Back { next: slice.from_block.saturating_sub(1), ..back };
+            let left = Unsearched { next: slice.from_block.saturating_sub(1), ..back };
             let mut tx = self.db.begin().await?;
             cursor::set_back(&mut tx, stream, Some(back), Some(left)).await?;
             self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
@@ -239,18 +239,18 @@ mod tests {
             ("nothing processed", (500, 500, 300), (499, 500), 0),
             ("everything", (1, 1_000, u64::MAX), (999, 1), 999),
         ] {
-            let back = Back::from(start, next, blocks);
+            let back = Unsearched::below(start, next, blocks);
             assert_eq!((back.next, back.until), expected, "{what}");
             assert_eq!(back.left(), left, "{what}");
         }
-        assert_eq!((Back::nothing(7).left(), Back::nothing(1).left()), (0, 0));
+        assert_eq!((Unsearched::nothing(7).left(), Unsearched::nothing(1).left()), (0, 0));
     }
 
     #[test]
     fn what_is_undone_is_not_searched_for() {
-        let back = Back { next: 800, until: 500 };
+        let back = Unsearched { next: 800, until: 500 };
         assert_eq!(back.rewound(900), back, "above the search");
-        assert_eq!(back.rewound(700), Back { next: 700, until: 500 });
+        assert_eq!(back.rewound(700), Unsearched { next: 700, until: 500 });
         assert_eq!(back.rewound(400).left(), 0);
     }
 }

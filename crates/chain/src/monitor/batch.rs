@@ -56,8 +56,8 @@ pub enum Direction {
     Past,
 }
 
-/// What some consecutive confirmed blocks brought. Batches follow each other without gap, those of each direction by
-/// themselves; only a block with too many logs for one forward batch is in several, each log in one of them.
+/// The matching logs of consecutive confirmed blocks. The batches of each direction follow each other without a gap; only a
+/// block with too many logs for one forward batch is in several, each log in one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfirmedBatch {
@@ -73,6 +73,7 @@ pub struct ConfirmedBatch {
 
 /// The parts of an answer that must fit together to become a batch.
 pub(super) struct Answer<'a> {
+    pub(super) direction: Direction,
     pub(super) from: u64,
     pub(super) to: u64,
     /// Hash of the block before `from`, as processed; none where the blocks before are not.
@@ -127,8 +128,8 @@ pub(super) fn times(answers: &[(Filter, Vec<Log>)]) -> BTreeMap<u64, u64> {
     seen.into_iter().filter_map(|(block, bears)| Some((block, bears?.0))).collect()
 }
 
-/// Whether times by logs go with those of headers: none is below that of an earlier block.
-pub(super) fn go_together(times: &BTreeMap<u64, u64>, headers: &BTreeMap<u64, BlockHeader>) -> bool {
+/// Whether the times of logs agree with those of headers: no block is older than the one before it.
+pub(super) fn are_consistent(times: &BTreeMap<u64, u64>, headers: &BTreeMap<u64, BlockHeader>) -> bool {
     let of_headers = headers.values().map(|header| (header.number, header.timestamp));
     let mut all: Vec<(u64, u64)> =
         times.iter().map(|(block, time)| (*block, *time)).chain(of_headers).collect();
@@ -171,7 +172,7 @@ pub(super) fn assemble(answer: &Answer<'_>) -> Result<ConfirmedBatch, Inconsiste
         }
     }
     Ok(ConfirmedBatch {
-        direction: if answer.parent.is_some() { Direction::Forward } else { Direction::Past },
+        direction: answer.direction,
         from_block: answer.from,
         to_block: answer.to,
         logs: logs.into_values().collect(),
@@ -259,6 +260,7 @@ mod tests {
     fn batch_of(logs: Vec<Log>) -> Result<ConfirmedBatch, Inconsistency> {
         let headers = (10..=14).map(|number| (number, header(number))).collect();
         assemble(&Answer {
+            direction: Direction::Forward,
             from: 10,
             to: 14,
             parent: Some(hash(9)),
@@ -316,7 +318,8 @@ mod tests {
     fn headers_must_be_linked_to_each_other_and_to_what_was_processed() {
         let mut headers: BTreeMap<u64, BlockHeader> = (10..=14).map(|n| (n, header(n))).collect();
         let check = |headers: &BTreeMap<u64, BlockHeader>, parent: Option<B256>| {
-            check_links(&Answer { from: 10, to: 14, parent, logs: &[], headers, times: &BTreeMap::new() })
+            let (direction, times) = (Direction::Forward, &BTreeMap::new());
+            check_links(&Answer { direction, from: 10, to: 14, parent, logs: &[], headers, times })
         };
         assert_eq!(check(&headers, Some(hash(9))), Ok(()));
         assert_eq!(check(&headers, Some(hash(8))), Err(Inconsistency::BrokenChain(10)));
@@ -346,20 +349,29 @@ mod tests {
 
         let headers: BTreeMap<u64, BlockHeader> = [10, 14].map(|number| (number, header(number))).into();
         for (time, expected) in [(119, false), (120, true), (132, true), (168, true), (169, false)] {
-            assert_eq!(go_together(&BTreeMap::from([(11, time)]), &headers), expected, "{time}");
+            assert_eq!(are_consistent(&BTreeMap::from([(11, time)]), &headers), expected, "{time}");
         }
-        assert!(!go_together(&BTreeMap::from([(11, 150), (12, 149)]), &headers));
-        assert!(!go_together(&BTreeMap::from([(10, 121)]), &headers), "its own header");
+        assert!(!are_consistent(&BTreeMap::from([(11, 150), (12, 149)]), &headers));
+        assert!(!are_consistent(&BTreeMap::from([(10, 121)]), &headers), "its own header");
 
         let logs = [(Filter::new().address(CONTRACT), vec![log(11, 0)])];
-        let answer = |times| Answer { from: 10, to: 14, parent: None, logs: &logs, headers: &headers, times };
+        let answer = |times| Answer {
+            direction: Direction::Past,
+            from: 10,
+            to: 14,
+            parent: Some(hash(9)),
+            logs: &logs,
+            headers: &headers,
+            times,
+        };
         let batch = assemble(&answer(&known)).unwrap();
+        assert_eq!(batch.direction, Direction::Past, "whatever is known of the block before");
         assert_eq!(batch.logs[0].block_time, block_time(132));
         assert_eq!(assemble(&answer(&BTreeMap::new())).unwrap_err(), Inconsistency::HeaderMissing(11));
     }
 
     #[test]
-    fn a_bloom_filter_tells_of_missing_logs() {
+    fn a_bloom_filter_shows_that_logs_are_missing() {
         let filter = Filter::new().address(CONTRACT);
         let mut headers: BTreeMap<u64, BlockHeader> = (10..=14).map(|n| (n, header(n))).collect();
         assert!(suspiciously_empty(&filter, &[], &headers).is_empty());

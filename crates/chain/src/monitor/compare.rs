@@ -141,7 +141,9 @@ mod tests {
     /// The same, with a time in each.
     fn dated(logs: &Logs, time: u64) -> Logs {
         let mut logs = logs.clone();
-        logs.values_mut().for_each(|entry| entry.time = Some(time));
+        for entry in logs.values_mut() {
+            entry.time = Some(time);
+        }
         logs
     }
 

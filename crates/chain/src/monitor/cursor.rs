@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use privatix_db::types::Bytes32;
 use privatix_db::{Conn, DbError, on};
 
-use super::backward::Back;
+use super::backward::Unsearched;
 use super::part::Part;
 use crate::schema::{chain_blocks, chain_cursors};
 use crate::{ChainError, sql};
@@ -28,7 +28,7 @@ pub(super) struct Cursor {
     /// How far the batch from `next` on is applied, if a part of it is.
     pub(super) part: Option<Part>,
     /// What is still to be searched for the recent interests; none while they are not followed.
-    pub(super) back: Option<Back>,
+    pub(super) back: Option<Unsearched>,
 }
 
 impl Cursor {
@@ -121,7 +121,7 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
             _ => None,
         },
         back: match back {
-            (Some(next), Some(until)) => Some(Back {
+            (Some(next), Some(until)) => Some(Unsearched {
                 next: sql::number("next block of the past", next)?,
                 until: sql::number("last block of the past", until)?,
             }),
@@ -198,11 +198,11 @@ pub(super) async fn set_interests(conn: &mut Conn, stream: &str, interests: &str
 pub(super) async fn set_back(
     conn: &mut Conn,
     stream: &str,
-    seen: Option<Back>,
-    back: Option<Back>,
+    seen: Option<Unsearched>,
+    back: Option<Unsearched>,
 ) -> Result<(), ChainError> {
-    let next = |back: Option<Back>| back.map(|back| sql::integer(back.next));
-    let until = |back: Option<Back>| back.map(|back| sql::integer(back.until));
+    let next = |back: Option<Unsearched>| back.map(|back| sql::integer(back.next));
+    let until = |back: Option<Unsearched>| back.map(|back| sql::integer(back.until));
     let before = chain_cursors::back_next.is(next(seen)).and(chain_cursors::back_until.is(until(seen)));
     let change = (chain_cursors::back_next.eq(next(back)), chain_cursors::back_until.eq(until(back)));
     let moved = on!(conn, |c| {

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::batch::{self, Answer, ConfirmedBatch};
 use super::follow::CHECKED_RANGE;
 use super::witness::{Checked, Testimony, Witness};
-use super::{Inner, Interest, RangePlanner, flood};
+use super::{Direction, Inner, Interest, RangePlanner, flood};
 use crate::rpc::{BlockHeader, Fault, Rpc, RpcError};
 use crate::{ChainError, Inconsistency};
 
@@ -24,6 +24,7 @@ pub(super) type Headers = BTreeMap<u64, BlockHeader>;
 /// What to ask for.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
+    pub(super) direction: Direction,
     pub(super) range: RangeInclusive<u64>,
     /// Hash of the block before the range, as processed; none if that block is not.
     pub(super) parent: Option<B256>,
@@ -221,7 +222,7 @@ impl Inner {
                 .try_collect::<Headers>()
         };
         let mut headers = ask(needed).await?;
-        if !batch::go_together(&times, &headers) {
+        if !batch::are_consistent(&times, &headers) {
             tracing::debug!(from, to, "the times of logs are not those of blocks; asking for all headers");
             headers.extend(ask(with_logs).await?);
         }
@@ -234,7 +235,8 @@ impl Inner {
                 }
             }
         }
-        let answer = Answer { from, to, parent: wanted.parent, logs, headers: &headers, times: &times };
+        let Wanted { direction, parent, .. } = *wanted;
+        let answer = Answer { direction, from, to, parent, logs, headers: &headers, times: &times };
         Ok((batch::assemble(&answer).map_err(wrong)?, headers))
     }
 }

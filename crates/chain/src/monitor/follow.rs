@@ -1,17 +1,18 @@
 use std::ops::RangeInclusive;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use alloy::primitives::B256;
 use futures::StreamExt;
 
-use super::backward::{Back, PastMemory};
+use super::backward::{PastMemory, Unsearched};
 use super::batch::ConfirmedBatch;
 use super::cursor::{self, Cursor};
 use super::fetch::{Ahead, Headers, Judged, Wanted};
-use super::head::Recent;
+use super::head::NewestBlocks;
 use super::lag::Lag;
 use super::range::MANY_LOGS;
 use super::witness::{Second, Witness};
-use super::{Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
+use super::{Direction, Inner, Interest, MonitorState, RangePlanner, StartFrom, part};
 use crate::ChainError;
 use crate::rpc::{Rpc, block_time};
 
@@ -19,7 +20,7 @@ use crate::rpc::{Rpc, block_time};
 pub(super) const CHECKED_RANGE: u64 = 64;
 /// Requests for headers under way at once.
 const CONCURRENT: usize = 16;
-/// Times in a row that a lower head must be told before it is believed.
+/// Times in a row that a lower head must be reported before it is believed.
 const LOWER_HEADS: u32 = 3;
 
 /// Times in a row that endpoints must contradict each other before that is reported.
@@ -39,9 +40,11 @@ pub(super) struct Memory {
     worked: bool,
     /// Something was wrong: make sure that the processed blocks are still on the chain.
     pub(super) suspicious: bool,
+    /// Steps that failed in a row, and since when.
+    failures: Option<(u32, SystemTime)>,
     best_head: u64,
     lower_heads: u32,
-    recent: Recent,
+    newest: NewestBlocks,
     /// The blocks after those that the last step applied, if they were asked for meanwhile.
     ahead: Option<Ahead>,
     pub(super) past: PastMemory,
@@ -63,24 +66,23 @@ impl Inner {
             used: None,
             worked: false,
             suspicious: true,
+            failures: None,
             best_head: 0,
             lower_heads: 0,
-            recent: Recent::default(),
+            newest: NewestBlocks::default(),
             ahead: None,
             past: PastMemory::new(planners),
         };
         if let Err(error) = self.show_stored().await {
             tracing::warn!(%error, "cannot show what was seen before");
         }
-        let mut failures = 0u32;
-        let mut since = SystemTime::now();
         loop {
             let at = self.endpoints.order()[0];
             if memory.used.replace(at).is_some_and(|before| before != at) {
                 memory.suspicious = true;
                 // The head of one is no measure for another.
                 (memory.best_head, memory.lower_heads) = (0, 0);
-                memory.recent.forget();
+                memory.newest.forget();
             }
             let rpc = self.endpoints.rpc(at);
             let outcome = {
@@ -89,7 +91,7 @@ impl Inner {
             };
             let pause = match outcome {
                 Ok(step) => {
-                    failures = 0;
+                    memory.failures = None;
                     memory.worked = true;
                     self.endpoints.answered(at);
                     self.status.send_if_modified(|status| std::mem::take(&mut status.disagreement));
@@ -102,34 +104,9 @@ impl Inner {
                     return Err(error);
                 }
                 Err(error) => {
-                    memory.checked[at] = false;
-                    memory.suspicious = true;
-                    let disagree = matches!(error, ChainError::Disagreement { .. });
-                    let another_is_good = if disagree {
-                        false
-                    } else if error.is_permanent() {
-                        self.endpoints.is_good(self.endpoints.order()[0])
-                    } else {
-                        self.endpoints.failed(at, &error)
-                    };
-                    if another_is_good {
-                        tracing::info!(%error, "chain monitor goes on with another endpoint");
-                        continue;
+                    if let Some(pause) = self.note_failure(&mut memory, at, &error) {
+                        tokio::time::sleep(pause).await; // a new head is no reason to hurry
                     }
-                    failures = failures.saturating_add(1);
-                    if failures == 1 {
-                        since = SystemTime::now();
-                    }
-                    tracing::warn!(%error, failures, "chain monitor cannot go on; trying again");
-                    let reason = error.to_string();
-                    self.status.send_modify(|status| {
-                        status.state = MonitorState::Stalled { reason, failures, since };
-                        // To be on two branches for a moment is no disagreement.
-                        status.disagreement = disagree && failures >= CONTRADICTIONS;
-                        status.range = memory.planners[at].blocks();
-                    });
-                    let pause = self.options.backoff.wait(failures, error.retry_after());
-                    tokio::time::sleep(pause).await; // a new head is no reason to hurry
                     continue;
                 }
             };
@@ -138,6 +115,36 @@ impl Inner {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Draws the conclusions from a step that failed. How long to wait before the next one; none if another endpoint is asked.
+    fn note_failure(&self, memory: &mut Memory, at: usize, error: &ChainError) -> Option<Duration> {
+        memory.checked[at] = false;
+        memory.suspicious = true;
+        let disagree = matches!(error, ChainError::Disagreement { .. });
+        let another_is_good = if disagree {
+            false
+        } else if error.is_permanent() {
+            self.endpoints.is_good(self.endpoints.order()[0])
+        } else {
+            self.endpoints.failed(at, error)
+        };
+        if another_is_good {
+            tracing::info!(%error, "chain monitor goes on with another endpoint");
+            return None;
+        }
+        let (before, since) = memory.failures.unwrap_or_else(|| (0, SystemTime::now()));
+        let failures = before.saturating_add(1);
+        memory.failures = Some((failures, since));
+        tracing::warn!(%error, failures, "chain monitor cannot go on; trying again");
+        let reason = error.to_string();
+        self.status.send_modify(|status| {
+            status.state = MonitorState::Stalled { reason, failures, since };
+            // To be on two branches for a moment is no disagreement.
+            status.disagreement = disagree && failures >= CONTRADICTIONS;
+            status.range = memory.planners[at].blocks();
+        });
+        Some(self.options.backoff.wait(failures, error.retry_after()))
     }
 
     /// Shows what was seen before this run, until an endpoint answers.
@@ -177,7 +184,7 @@ impl Inner {
             // As far as is known without a second one: less may count.
             status.reach(status.confirmed.is_none().then_some(confirmed), cursor.last(), Instant::now());
             status.range = memory.planners[at].blocks();
-            status.unsearched = cursor.back.map(Back::left);
+            status.unsearched = cursor.back.map(Unsearched::left);
         });
         let widened = !Interest::are_covered(&cursor.interests, &self.followed(&cursor));
         if widened || !self.is_part_valid(at, rpc, &cursor, head).await? {
@@ -195,11 +202,11 @@ impl Inner {
             && self.undo_reorg(at, rpc, &cursor, head).await?
         {
             memory.best_head = head;
-            memory.recent.forget();
+            memory.newest.forget();
             return Ok(Step::Progress);
         }
         memory.suspicious = false;
-        self.look_at_head(rpc, &mut memory.recent, head).await;
+        self.look_at_head(rpc, &mut memory.newest, head).await;
         // Not before the newest block was looked at, by whose pace a view is judged.
         self.status.send_modify(|status| status.heard = Some(Instant::now()));
         Self::judge_head(memory, head)?;
@@ -212,28 +219,10 @@ impl Inner {
             });
             return self.search_past(memory, &cursor, head).await;
         };
-        let second = self.second((&mut memory.checked, &mut memory.lags), at, *range.start(), head).await;
-        let (witness, confirmed) = match second {
-            Second::None => {
-                self.endpoints.seen_at(at, head);
-                (None, confirmed)
-            }
-            Second::Lags(theirs) => {
-                self.note_claimed_head(at, rpc, &cursor, head, theirs).await;
-                // A few blocks count as unconfirmed, as it will have them in a moment; a backlog is one.
-                let few = confirmed.saturating_sub(cursor.last()) <= CHECKED_RANGE;
-                self.status.send_modify(|status| {
-                    status.state = if few { MonitorState::Following } else { MonitorState::CatchingUp };
-                    let confirmed = if few { cursor.last() } else { confirmed };
-                    status.reach(Some(confirmed), cursor.last(), Instant::now());
-                });
-                return Ok(Step::CaughtUp);
-            }
-            Second::Checks(witness) => {
-                self.note_claimed_head(at, rpc, &cursor, head, witness.head).await;
-                let theirs = witness.head.saturating_sub(self.options.confirmations);
-                (Some(witness), confirmed.min(theirs))
-            }
+        let Some((witness, confirmed)) =
+            self.second_opinion(memory, (at, rpc), &cursor, (*range.start(), head)).await
+        else {
+            return Ok(Step::CaughtUp);
         };
         // What only one of two has is not confirmed.
         let Some(range) = narrowed(memory, range, confirmed, witness.as_ref()) else {
@@ -245,36 +234,91 @@ impl Inner {
                 status.state = MonitorState::CatchingUp;
             }
         });
-        let wanted =
-            Wanted { range, parent: Some(cursor.hash), interests: self.followed(&cursor), confirmed };
+        let wanted = self.wanted(&cursor, range, cursor.hash, confirmed);
+        self.apply_range(memory, (at, rpc), &cursor, wanted, (witness, ahead), head).await?;
+        Ok(Step::Progress)
+    }
+
+    /// The second endpoint for the blocks from `next` on, if there is one, and the newest block that is confirmed with it. None
+    /// if one is waited for.
+    async fn second_opinion(
+        &self,
+        memory: &mut Memory,
+        (at, rpc): (usize, &Rpc),
+        cursor: &Cursor,
+        (next, head): (u64, u64),
+    ) -> Option<(Option<Witness>, u64)> {
+        let confirmed = head.saturating_sub(self.options.confirmations);
+        match self.second((&mut memory.checked, &mut memory.lags), at, next, head).await {
+            Second::None => {
+                self.endpoints.seen_at(at, head);
+                Some((None, confirmed))
+            }
+            Second::Lags(theirs) => {
+                self.note_claimed_head(at, rpc, cursor, head, theirs).await;
+                // A few blocks count as unconfirmed, as it will have them in a moment; a backlog is one.
+                let few = confirmed.saturating_sub(cursor.last()) <= CHECKED_RANGE;
+                self.status.send_modify(|status| {
+                    status.state = if few { MonitorState::Following } else { MonitorState::CatchingUp };
+                    let confirmed = if few { cursor.last() } else { confirmed };
+                    status.reach(Some(confirmed), cursor.last(), Instant::now());
+                });
+                None
+            }
+            Second::Checks(witness) => {
+                self.note_claimed_head(at, rpc, cursor, head, witness.head).await;
+                let theirs = witness.head.saturating_sub(self.options.confirmations);
+                Some((Some(witness), confirmed.min(theirs)))
+            }
+        }
+    }
+
+    /// Fetches a range, unless that was done ahead, and applies it while the next one is fetched.
+    async fn apply_range(
+        &self,
+        memory: &mut Memory,
+        (at, rpc): (usize, &Rpc),
+        cursor: &Cursor,
+        wanted: Wanted,
+        (witness, ahead): (Option<Witness>, Option<Ahead>),
+        head: u64,
+    ) -> Result<(), ChainError> {
+        let confirmed = wanted.confirmed;
         let second = witness.clone();
         let fetched = match ahead {
             Some(ahead) if ahead.is(at, &wanted, witness.as_ref()) => ahead.fetched,
             _ => self.fetch((at, rpc), wanted, witness).await,
         };
-        match self.judge(&mut memory.planners, (at, rpc), fetched).await? {
-            Judged::Apply(batch, headers) => {
-                let next = self.plan_ahead(memory, at, &cursor, (&batch, &headers), confirmed, second);
-                let fetch = async {
-                    match next {
-                        Some((wanted, second)) => Some(self.fetch((at, rpc), wanted, second).await),
-                        None => None,
-                    }
-                };
-                let to = batch.to_block;
-                // The endpoint's work and the database's take turns otherwise.
-                let (committed, fetched) =
-                    tokio::join!(self.commit(&cursor, batch, &headers, confirmed), fetch);
-                committed?;
-                memory.ahead = fetched.map(|fetched| Ahead { at, fetched });
-                if to >= confirmed {
-                    self.note_nothing_left(memory, head).await?;
-                }
+        let (batch, headers) = match self.judge(&mut memory.planners, (at, rpc), fetched).await? {
+            Judged::Apply(batch, headers) => (batch, headers),
+            Judged::Smaller => return Ok(()),
+            Judged::Again => {
+                memory.suspicious = true;
+                return Ok(());
             }
-            Judged::Smaller => {}
-            Judged::Again => memory.suspicious = true,
+        };
+        let next = self.plan_ahead(memory, at, cursor, (&batch, &headers), confirmed, second);
+        let fetch = async {
+            match next {
+                Some((wanted, second)) => Some(self.fetch((at, rpc), wanted, second).await),
+                None => None,
+            }
+        };
+        let to = batch.to_block;
+        // The endpoint's work and the database's take turns otherwise.
+        let (committed, fetched) = tokio::join!(self.commit(cursor, batch, &headers, confirmed), fetch);
+        committed?;
+        memory.ahead = fetched.map(|fetched| Ahead { at, fetched });
+        if to >= confirmed {
+            self.note_nothing_left(memory, head).await?;
         }
-        Ok(Step::Progress)
+        Ok(())
+    }
+
+    /// A range above the block with hash `parent`.
+    fn wanted(&self, cursor: &Cursor, range: RangeInclusive<u64>, parent: B256, confirmed: u64) -> Wanted {
+        let (direction, interests) = (Direction::Forward, self.followed(cursor));
+        Wanted { direction, range, parent: Some(parent), interests, confirmed }
     }
 
     /// Goes on as after the newest block when a step has processed all that was confirmed at its begin: where blocks come
@@ -309,14 +353,14 @@ impl Inner {
         if *range.end() >= confirmed {
             return None;
         }
-        let parent = Some(headers.get(&batch.to_block)?.hash);
-        Some((Wanted { range, parent, interests: self.followed(cursor), confirmed }, second))
+        let parent = headers.get(&batch.to_block)?.hash;
+        Some((self.wanted(cursor, range, parent, confirmed), second))
     }
 
     /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up
     /// nothing.
-    async fn look_at_head(&self, rpc: &Rpc, recent: &mut Recent, head: u64) {
-        if !recent.wants(head, Instant::now()) {
+    async fn look_at_head(&self, rpc: &Rpc, newest: &mut NewestBlocks, head: u64) {
+        if !newest.wants(head, Instant::now()) {
             return;
         }
         let header = match rpc.find_header(head).await {
@@ -327,21 +371,21 @@ impl Inner {
             }
             Err(error) => {
                 tracing::debug!(head, %error, "cannot look at the newest block");
-                recent.fail(Instant::now());
+                newest.fail(Instant::now());
                 return;
             }
         };
         // After the head, so that the past is asked for once only and not as often as the head is missing.
-        if recent.is_new() {
-            let past: Vec<_> = futures::stream::iter(Recent::wanted(head))
+        if newest.is_new() {
+            let past: Vec<_> = futures::stream::iter(NewestBlocks::wanted(head))
                 .map(|number| rpc.find_header(number))
                 .buffer_unordered(CONCURRENT)
                 .collect()
                 .await;
-            past.iter().flatten().flatten().for_each(|header| recent.add(header));
+            past.iter().flatten().flatten().for_each(|header| newest.add(header));
         }
-        let newest = recent.see(&header, Instant::now());
-        self.status.send_modify(|status| status.newest = Some(newest));
+        let head = newest.see(&header, Instant::now());
+        self.status.send_modify(|status| status.newest = Some(head));
     }
 
     /// Looks, when all that this endpoint has is processed, whether another one that has our newest block is ahead of it:
@@ -417,7 +461,7 @@ impl Inner {
         let (interests, back) = match &self.recent {
             // One from before recent interests were searched for has seen theirs from its start on.
             Some(_) if stored.back.is_none() && Interest::are_covered(&stored.interests, &all) => {
-                (Interest::stored(&all), Some(Back::nothing(stored.start)))
+                (Interest::stored(&all), Some(Unsearched::nothing(stored.start)))
             }
             _ => (Interest::stored(&self.followed(&stored)), stored.back),
         };
@@ -473,8 +517,8 @@ impl Inner {
                 source: e.into_inner(),
             })?;
             if is_last {
-                let recent = headers.values().filter(|header| header.number == to || header.number >= oldest);
-                cursor::keep(&mut tx, stream, recent.map(|header| (header.number, header.hash))).await?;
+                let kept = headers.values().filter(|header| header.number == to || header.number >= oldest);
+                cursor::keep(&mut tx, stream, kept.map(|header| (header.number, header.hash))).await?;
                 cursor::forget_below(&mut tx, stream, oldest).await?;
                 if let Some(last) = headers.get(&to) {
                     cursor::set_time(&mut tx, stream, last.timestamp).await?;

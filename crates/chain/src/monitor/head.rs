@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// The newest blocks of the chain: what its pace is measured from.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct NewestBlocks {
     /// Ascending in height.
     blocks: Vec<Sample>,
     head: Option<(Sample, Instant)>,
@@ -53,7 +53,7 @@ impl From<&BlockHeader> for Sample {
     }
 }
 
-impl Recent {
+impl NewestBlocks {
     /// The heights to be looked up before the first judgement.
     pub(super) fn wanted(head: u64) -> impl Iterator<Item = u64> {
         head.saturating_sub(SAMPLES as u64 / 2).max(1)..head
@@ -150,11 +150,11 @@ mod tests {
     }
 
     fn measured(times: impl IntoIterator<Item = u64>, is_empty: bool) -> Option<Duration> {
-        let mut recent = Recent::default();
+        let mut newest = NewestBlocks::default();
         for (number, timestamp) in times.into_iter().enumerate() {
-            recent.add(&header(number as u64 + 1, timestamp, is_empty));
+            newest.add(&header(number as u64 + 1, timestamp, is_empty));
         }
-        pace(&recent.blocks)
+        pace(&newest.blocks)
     }
 
     #[test]
@@ -170,30 +170,30 @@ mod tests {
 
     #[test]
     fn after_a_failure_the_newest_block_is_not_asked_for_at_once() {
-        let mut recent = Recent::default();
+        let mut newest = NewestBlocks::default();
         let begin = Instant::now();
-        assert!(recent.wants(10, begin));
-        recent.fail(begin);
-        assert!(!recent.wants(10, begin) && !recent.wants(11, begin + RETRY / 2));
-        assert!(recent.wants(10, begin + RETRY));
-        recent.see(&header(10, 100, true), begin + RETRY);
-        assert!(!recent.wants(10, begin + RETRY) && recent.wants(11, begin + RETRY));
+        assert!(newest.wants(10, begin));
+        newest.fail(begin);
+        assert!(!newest.wants(10, begin) && !newest.wants(11, begin + RETRY / 2));
+        assert!(newest.wants(10, begin + RETRY));
+        newest.see(&header(10, 100, true), begin + RETRY);
+        assert!(!newest.wants(10, begin + RETRY) && newest.wants(11, begin + RETRY));
     }
 
     #[test]
     fn only_a_newer_block_ends_the_silence() {
-        let mut recent = Recent::default();
+        let mut newest = NewestBlocks::default();
         let begin = Instant::now();
-        assert_eq!(recent.see(&header(10, 100, true), begin).seen, begin);
+        assert_eq!(newest.see(&header(10, 100, true), begin).seen, begin);
         // Two nodes take turns.
         let later = begin + MINUTE;
         for number in [9, 10, 9, 10] {
-            let head = recent.see(&header(number, 90 + number, true), later);
+            let head = newest.see(&header(number, 90 + number, true), later);
             assert_eq!((head.number, head.seen), (10, begin));
         }
-        assert_eq!(recent.see(&header(11, 101, true), later).seen, later);
-        recent.forget();
-        assert!(recent.is_new());
-        assert_eq!(recent.see(&header(5, 50, true), later).number, 5, "after a reorg");
+        assert_eq!(newest.see(&header(11, 101, true), later).seen, later);
+        newest.forget();
+        assert!(newest.is_new());
+        assert_eq!(newest.see(&header(5, 50, true), later).number, 5, "after a reorg");
     }
 }

@@ -96,7 +96,7 @@ struct Inner {
     endpoints: Endpoints,
     chain_id: u64,
     interests: Vec<Interest>,
-    recent: Option<Recent>,
+    recent: Option<RecentInterests>,
     sink: Arc<dyn LogSink>,
     options: Options,
     status: watch::Sender<MonitorStatus>,
@@ -106,7 +106,7 @@ struct Inner {
 
 /// What is followed from the head on, and how many blocks it is searched for backwards.
 #[derive(Debug, Clone)]
-struct Recent {
+struct RecentInterests {
     interests: Vec<Interest>,
     blocks: u64,
 }
@@ -235,7 +235,7 @@ pub struct MonitorBuilder {
     endpoints: Endpoints,
     chain_id: u64,
     interests: Vec<Interest>,
-    recent: Option<Recent>,
+    recent: Option<RecentInterests>,
     options: Options,
 }
 
@@ -258,7 +258,7 @@ impl MonitorBuilder {
         self
     }
 
-    /// Further interests, of which recent logs matter and the newest ones first, while those of the others come in their order.
+    /// Further interests of which only recent logs matter. They come newest first, the others in the chain's order.
     ///
     /// They are followed once all confirmed blocks are processed, from the next block on; and whenever no block is left to be
     /// processed, some blocks before that are searched for them, from the newest on, `blocks` in all and never below the
@@ -266,7 +266,7 @@ impl MonitorBuilder {
     /// undone once, for all of them. A stream that follows them all already, because it was made before or without this,
     /// goes on without a search.
     pub fn recent(mut self, interests: impl IntoIterator<Item = Interest>, blocks: u64) -> Self {
-        self.recent = Some(Recent { interests: interests.into_iter().collect(), blocks });
+        self.recent = Some(RecentInterests { interests: interests.into_iter().collect(), blocks });
         self
     }
 
