@@ -208,9 +208,8 @@ impl Node {
         let mut cancelled = 0_usize;
         let open = transactor.open_intents(conn).await?;
         let uncertain = |record: &&TxRecord| {
-            // The transactor's own follow those that they are for.
-            let is_own = record.filler || record.parent.is_some();
-            record.created_at <= backed_up_at && record.inclusion.is_none() && !is_own
+            // Fillers and rescues end with the intents that they are for.
+            record.created_at <= backed_up_at && record.inclusion.is_none() && !record.is_internal()
         };
         for record in open.iter().filter(uncertain) {
             transactor.cancel(conn, record.id).await?;

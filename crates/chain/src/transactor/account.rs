@@ -9,7 +9,7 @@ use super::changes::{self, Bound, Origin, Signed};
 use super::counts::{Count, agreed};
 use super::fees::Waited;
 use super::memory::{AccountMemory, Now};
-use super::price::{Bid, Price, price};
+use super::price::{OfferInput, Price, price};
 use super::rank::{Rank, rank};
 use super::rescue::{self, Counterpart};
 use super::signing::Draft;
@@ -64,9 +64,9 @@ impl Item {
     }
 
     /// What an offer for it at a nonce is wanted for.
-    pub(super) fn bid(&self, nonce: u64, latest: u64, gas: u64, balance: u128) -> Bid {
+    pub(super) fn bid(&self, nonce: u64, latest: u64, gas: u64, balance: u128) -> OfferInput {
         let intent = &self.record.intent;
-        Bid {
+        OfferInput {
             gas,
             priority: intent.priority,
             deadline: intent.deadline,
@@ -431,7 +431,7 @@ impl Inner {
             };
         }
         let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
-        let bid = Bid { waited, raise, ..item.bid(nonce, account.latest, gas, balance) };
+        let bid = OfferInput { waited, raise, ..item.bid(nonce, account.latest, gas, balance) };
         let bid = bid.beside(item.beside(beside));
         let offer = match record.raise {
             _ if !memory.signing.may_begin(record.id, pause) => Price::Keep,
@@ -486,11 +486,6 @@ pub(super) fn poor(record: &TxRecord, gas: u128, available: u128) -> Obstacle {
 }
 
 impl TxRecord {
-    /// Whether the transactor made it by itself.
-    pub(super) fn is_own(&self) -> bool {
-        self.filler || self.parent.is_some()
-    }
-
     /// Whether it could be signed.
     pub(super) fn is_ready(&self) -> bool {
         self.status == TxStatus::Unsent && self.ending.is_none() && !self.filler

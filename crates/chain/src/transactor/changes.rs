@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl;
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, DbError, on};
 
-use super::rescue::Counterpart;
+use super::rescue::{self, Counterpart};
 use super::rows::to_json;
 use super::terms::Terms;
 use super::{Attempt, Ending, Fate, Inclusion, Intent, Obstacle, Raise, TxId, TxRecord, TxStatus, table};
@@ -103,14 +103,7 @@ pub(super) async fn own(conn: &mut Conn, signed: &Signed) -> Result<bool, DbErro
         return Ok(false);
     }
     let other = counterpart_of(conn, &now, 0).await?;
-    let is_as_seen = match (&other, counterpart) {
-        (None, None) => true,
-        (Some(other), Some(seen)) => other.costs_as(seen),
-        // One that was made since.
-        (Some(other), None) => other.signed == 0,
-        (None, Some(_)) => false,
-    };
-    if !is_as_seen {
+    if !rescue::is_as_seen(other.as_ref(), counterpart.as_ref()) {
         return Ok(false);
     }
     if let Some(displaced) = owner.filter(|owner| *owner != id) {

@@ -16,7 +16,7 @@ pub(super) struct Market {
 
 /// What an offer is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bid {
+pub(super) struct OfferInput {
     /// Its gas limit.
     pub(super) gas: u64,
     pub(super) priority: Priority,
@@ -38,7 +38,7 @@ pub(super) struct Bid {
     pub(super) raise: bool,
 }
 
-impl Bid {
+impl OfferInput {
     /// The same, where a transaction costs this much beside its gas.
     pub(super) fn beside(self, wei: u128) -> Self {
         Self { elsewhere: self.elsewhere.saturating_add(wei), ..self }
@@ -62,7 +62,7 @@ pub(super) enum Price {
 ///
 /// Room is left below the cap for three replacements, as long as the market allows it: an offer at the cap could never be
 /// raised again.
-pub(super) fn price(policy: &FeePolicy, market: &Market, bid: &Bid, chain_now: u64) -> Price {
+pub(super) fn price(policy: &FeePolicy, market: &Market, bid: &OfferInput, chain_now: u64) -> Price {
     let allowed = allowed(policy, bid, chain_now);
     let affordable = bid.balance / u128::from(bid.gas.max(1));
     let base = market.base_fee.unwrap_or(0);
@@ -112,7 +112,7 @@ fn is_enough(held: Fees, wanted: Fees) -> bool {
 }
 
 /// The most that may be offered, in wei per gas, whatever the account has.
-fn allowed(policy: &FeePolicy, bid: &Bid, chain_now: u64) -> u128 {
+fn allowed(policy: &FeePolicy, bid: &OfferInput, chain_now: u64) -> u128 {
     let everyday = policy.max_fee_cap;
     let Some(stake) = bid.stake else { return everyday };
     let at_stake = stake.saturating_sub(bid.elsewhere) / u128::from(bid.gas.max(1));
@@ -121,7 +121,7 @@ fn allowed(policy: &FeePolicy, bid: &Bid, chain_now: u64) -> u128 {
 }
 
 /// The tip that is wanted on a chain with base fees.
-fn tip(policy: &FeePolicy, market: &Market, bid: &Bid, allowed: u128, chain_now: u64) -> u128 {
+fn tip(policy: &FeePolicy, market: &Market, bid: &OfferInput, allowed: u128, chain_now: u64) -> u128 {
     let impatience = policy.impatience(bid.waited);
     let urgent = bid.priority == Priority::Urgent;
     let level = if urgent || bid.raise { 2 } else { usize::try_from(impatience).unwrap_or(2).min(2) };
@@ -178,8 +178,8 @@ mod tests {
         Fees::new(of(max), of(tip))
     }
 
-    fn bid() -> Bid {
-        Bid {
+    fn bid() -> OfferInput {
+        OfferInput {
             gas: 100_000,
             priority: Priority::Normal,
             deadline: None,
@@ -207,30 +207,36 @@ mod tests {
 
     #[test]
     fn the_table_of_adr_0003() {
-        let urgent = Bid {
+        let urgent = OfferInput {
             priority: Priority::Urgent,
             deadline: Some(Deadline { at: AT, window: DAY }),
             stake: Some(ETHER / 2),
             ..bid()
         };
-        let held = |max, tip| Bid { held: Some(gwei(max, tip)), ..bid() };
+        let held = |max, tip| OfferInput { held: Some(gwei(max, tip)), ..bid() };
         let hours = |left: u64| AT - left * 3_600;
         for (case, bid, base, now, expected) in [
             ("ordinary", bid(), 20.0, AT, offer(42.0, 2.0)),
             ("ordinary, base above the cap", bid(), 600.0, AT, wait(600.01, 500.0)),
-            ("a small stake", Bid { stake: Some(ETHER / 50), ..bid() }, 150.0, AT, offer(200.0, 2.0)),
+            ("a small stake", OfferInput { stake: Some(ETHER / 50), ..bid() }, 150.0, AT, offer(200.0, 2.0)),
             ("24 hours left", urgent, 600.0, hours(24), wait(600.01, 500.0)),
             ("12 hours left", urgent, 600.0, hours(12), offer(1_205.0, 5.0)),
             ("12 hours left: the cap", urgent, 2_800.0, hours(12), wait(2_800.01, 2_750.0)),
             ("6 hours left, with room for raises", urgent, 2_600.0, hours(6), offer(3_511.66, 5.0)),
             ("6 hours left, without", urgent, 3_600.0, hours(6), offer(5_000.0, 5.0)),
             ("late", urgent, 5_100.0, AT + 3_600, wait(5_100.01, 5_000.0)),
-            ("stake not known", Bid { stake: None, ..urgent }, 600.0, hours(1), wait(600.01, 500.0)),
-            ("held, waited 4", Bid { waited: waited(4), ..held(42.0, 2.0) }, 20.0, AT, Price::Keep),
-            ("held, waited 5", Bid { waited: waited(5), ..held(42.0, 2.0) }, 20.0, AT, offer(47.25, 3.0)),
+            ("stake not known", OfferInput { stake: None, ..urgent }, 600.0, hours(1), wait(600.01, 500.0)),
+            ("held, waited 4", OfferInput { waited: waited(4), ..held(42.0, 2.0) }, 20.0, AT, Price::Keep),
+            (
+                "held, waited 5",
+                OfferInput { waited: waited(5), ..held(42.0, 2.0) },
+                20.0,
+                AT,
+                offer(47.25, 3.0),
+            ),
             (
                 "held, five fast blocks",
-                { Bid { waited: Waited { blocks: 5, seconds: 1 }, ..held(42.0, 2.0) } },
+                { OfferInput { waited: Waited { blocks: 5, seconds: 1 }, ..held(42.0, 2.0) } },
                 20.0,
                 AT,
                 Price::Keep,
@@ -241,27 +247,35 @@ mod tests {
             ("held near the cap", held(480.0, 2.0), 600.0, AT, wait(600.01, 500.0)),
             ("held near the cap, base just below it", held(480.0, 2.0), 490.0, AT, wait(540.0, 500.0)),
             ("a tip of nothing", held(30.0, 0.0), 20.0, AT, offer(42.0, 2.0)),
-            ("urgent in place of a cheaper one", Bid { held: held(42.0, 2.0).held, ..urgent }, 20.0, AT, {
-                offer(47.25, 5.0)
-            }),
+            (
+                "urgent in place of a cheaper one",
+                OfferInput { held: held(42.0, 2.0).held, ..urgent },
+                20.0,
+                AT,
+                { offer(47.25, 5.0) },
+            ),
             (
                 "urgent, ignored for ten blocks",
-                { Bid { held: Some(gwei(3_000.0, 5.0)), waited: waited(10), ..urgent } },
+                { OfferInput { held: Some(gwei(3_000.0, 5.0)), waited: waited(10), ..urgent } },
                 1_000.0,
                 hours(6),
                 offer(3_375.0, 20.0),
             ),
-            ("an L1 fee", Bid { elsewhere: ETHER / 10, ..urgent }, 2_600.0, AT, offer(2_809.33, 5.0)),
-            ("the balance is the cap", Bid { balance: ETHER * 3 / 10, ..urgent }, 1_800.0, AT, {
+            ("an L1 fee", OfferInput { elsewhere: ETHER / 10, ..urgent }, 2_600.0, AT, offer(2_809.33, 5.0)),
+            ("the balance is the cap", OfferInput { balance: ETHER * 3 / 10, ..urgent }, 1_800.0, AT, {
                 offer(2_107.0, 5.0)
             }),
-            ("the balance is too little", Bid { balance: ETHER / 10, ..urgent }, 1_800.0, AT, {
+            ("the balance is too little", OfferInput { balance: ETHER / 10, ..urgent }, 1_800.0, AT, {
                 Price::Poor { needed: 180_001 * CENT * 100_000 }
             }),
-            ("in place of one that is dear enough", Bid { own: false, ..held(60.0, 3.0) }, 20.0, AT, {
-                offer(67.5, 3.375)
-            }),
-            ("the operator asks", Bid { raise: true, ..held(42.0, 2.0) }, 20.0, AT, offer(47.25, 5.0)),
+            (
+                "in place of one that is dear enough",
+                OfferInput { own: false, ..held(60.0, 3.0) },
+                20.0,
+                AT,
+                { offer(67.5, 3.375) },
+            ),
+            ("the operator asks", OfferInput { raise: true, ..held(42.0, 2.0) }, 20.0, AT, offer(47.25, 5.0)),
         ] {
             let tips = [2.0, 3.0, 5.0].map(|tip| gwei(tip, 0.0).max_fee);
             let market = Market { base_fee: Some(gwei(base, 0.0).max_fee), tips, usual: 0 };
@@ -272,8 +286,11 @@ mod tests {
 
     #[test]
     fn without_base_fees_the_usual_price_is_offered_and_a_stuck_one_pays_a_little_more() {
-        let held =
-            |gwei_: f64, blocks| Bid { held: Some(gwei(gwei_, gwei_)), waited: waited(blocks), ..bid() };
+        let held = |gwei_: f64, blocks| OfferInput {
+            held: Some(gwei(gwei_, gwei_)),
+            waited: waited(blocks),
+            ..bid()
+        };
         for (case, bid, usual, expected) in [
             ("usual", bid(), 90.0, offer(90.0, 90.0)),
             ("no opinion", bid(), 0.0, offer(0.01, 0.01)),
@@ -326,8 +343,8 @@ mod tests {
             balance in 0u128..1 << 110,
             held in proptest::option::of((0u128..1 << 80, 0u128..1 << 80)),
             blocks in 0u64..100,
-        ) -> Bid {
-            Bid {
+        ) -> OfferInput {
+            OfferInput {
                 gas,
                 priority: if urgent { Priority::Urgent } else { Priority::Normal },
                 deadline: deadline.map(|(at, window)| Deadline { at, window }),
@@ -387,7 +404,7 @@ mod tests {
         /// one, whose tip doubles as long as stake and balance allow.
         #[test]
         fn bids_end(policy in policies(), market in markets(), bid in bids(), now in 0u64..1 << 40) {
-            let mut bid = Bid { priority: Priority::Normal, ..bid };
+            let mut bid = OfferInput { priority: Priority::Normal, ..bid };
             let mut offers = 0;
             for blocks in 0..100 {
                 bid.waited = waited(blocks);

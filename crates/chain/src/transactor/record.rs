@@ -311,6 +311,14 @@ pub struct TxRecord {
     pub updated_at: SystemTime,
 }
 
+impl TxRecord {
+    /// Whether the transactor made it by itself: to use up a nonce, or as the rescue of another one. It ends with the intent that
+    /// it is for.
+    pub fn is_internal(&self) -> bool {
+        self.filler || self.parent.is_some()
+    }
+}
+
 /// One signed transaction of an intent. Those of one nonce differ in fees only, and at most one of them is ever mined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

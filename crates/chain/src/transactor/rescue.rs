@@ -21,7 +21,7 @@ pub(super) enum Cause {
     /// Its account's signer has not signed it for too long, or is not there.
     NotSigned,
     /// Half of the time in which its price rises is gone.
-    Pressed,
+    Late,
 }
 
 impl fmt::Display for Cause {
@@ -29,7 +29,7 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::Poor => "its account cannot pay for it",
             Self::NotSigned => "its account's signer does not sign it",
-            Self::Pressed => "it is not mined, and its time is running out",
+            Self::Late => "it is not mined, and its time is running out",
         })
     }
 }
@@ -58,7 +58,7 @@ pub(super) fn cause(
         return Some(Cause::NotSigned);
     }
     let pressed = intent.deadline.is_some_and(|deadline| deadline.pressure(chain_now) >= Deadline::FULL / 2);
-    pressed.then_some(Cause::Pressed)
+    pressed.then_some(Cause::Late)
 }
 
 /// Whether an intent waits for its account's signature.
@@ -117,6 +117,17 @@ impl Counterpart {
     }
 }
 
+/// Whether a counterpart costs what it did when something was decided.
+pub(super) fn is_as_seen(now: Option<&Counterpart>, seen: Option<&Counterpart>) -> bool {
+    match (now, seen) {
+        (None, None) => true,
+        (Some(now), Some(seen)) => now.costs_as(seen),
+        // One that was made since.
+        (Some(now), None) => now.signed == 0,
+        (None, Some(_)) => false,
+    }
+}
+
 /// The most that an intent can have cost in the end, by what was signed for it at nonces other than `except`: what its receipt
 /// shows, and what its transactions from `latest` on, the next nonce of its account, can cost. In wei. What it has at its own
 /// nonce counts until that has a known winner, too: a receipt may show later than the count.
@@ -141,36 +152,36 @@ pub(super) fn cost(record: &TxRecord, attempts: &[Attempt], latest: u64, except:
 /// once its child has its confirmations: as an ordinary one, since it may still be of use.
 pub(super) fn is_held_back(record: &TxRecord, counterpart: Option<&Counterpart>) -> bool {
     counterpart.is_some_and(|other| {
-        let is_served = other.inclusion.is_some_and(|inclusion| inclusion.success);
-        is_served && !(record.parent.is_none() && other.status == TxStatus::Mined)
+        let is_done = other.inclusion.is_some_and(|inclusion| inclusion.success);
+        is_done && !(record.parent.is_none() && other.status == TxStatus::Mined)
     })
 }
 
 /// What a change of one means for the other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(super) enum OnCounterpart {
     Nothing,
     /// It has neither a deadline nor a stake any more.
     Relieved,
     /// It has them again.
-    Pressed,
+    Restored,
     /// It is not wanted any more.
     Cancelled,
 }
 
 /// What a change of an intent means for its counterpart.
-pub(super) fn effect(is_child: bool, status: TxStatus, change: TxChange) -> Effect {
+pub(super) fn on_counterpart(is_child: bool, status: TxStatus, change: TxChange) -> OnCounterpart {
     match (is_child, change) {
-        (_, TxChange::Mined) => Effect::Relieved,
-        (_, TxChange::Reinstated) => Effect::Pressed,
+        (_, TxChange::Mined) => OnCounterpart::Relieved,
+        (_, TxChange::Reinstated) => OnCounterpart::Restored,
         // Its parent goes on alone.
-        (true, _) => Effect::Nothing,
+        (true, _) => OnCounterpart::Nothing,
         // Until then a reorg may take it back, and the child is needed again.
-        (false, TxChange::Final) if status == TxStatus::Mined => Effect::Cancelled,
-        (false, TxChange::Final) => Effect::Nothing,
+        (false, TxChange::Final) if status == TxStatus::Mined => OnCounterpart::Cancelled,
+        (false, TxChange::Final) => OnCounterpart::Nothing,
         // Whoever hears of it may try again, with a rescue of its own.
         (false, TxChange::Reverted | TxChange::Failed | TxChange::Dropped | TxChange::Cancelled) => {
-            Effect::Cancelled
+            OnCounterpart::Cancelled
         }
     }
 }
@@ -228,10 +239,10 @@ mod tests {
             (no_key, 600, 30, Some(Cause::NotSigned)),
             (None, 600, 30, None), // signed meanwhile
             (None, 799, 0, None),
-            (None, 800, 0, Some(Cause::Pressed)),
-            (cap, 800, 0, Some(Cause::Pressed)),
-            (Some(not_signed()), 800, 0, Some(Cause::Pressed)),
-            (None, 2_000, 0, Some(Cause::Pressed)),
+            (None, 800, 0, Some(Cause::Late)),
+            (cap, 800, 0, Some(Cause::Late)),
+            (Some(not_signed()), 800, 0, Some(Cause::Late)),
+            (None, 2_000, 0, Some(Cause::Late)),
         ] {
             let waiting = TxRecord { obstacle, ..dispute() };
             let found = cause(&waiting, RESCUER, now, Duration::from_secs(unsigned));
@@ -288,10 +299,10 @@ mod tests {
 
     #[test]
     fn what_one_has_come_to_changes_the_other() {
-        use Effect::{Cancelled, Nothing, Pressed, Relieved};
+        use OnCounterpart::{Cancelled, Nothing, Relieved, Restored};
         for (change, status, of_parent, of_child) in [
             (TxChange::Mined, TxStatus::Mined, Relieved, Relieved),
-            (TxChange::Reinstated, TxStatus::Sent, Pressed, Pressed),
+            (TxChange::Reinstated, TxStatus::Sent, Restored, Restored),
             (TxChange::Final, TxStatus::Mined, Cancelled, Nothing),
             (TxChange::Final, TxStatus::Failed, Nothing, Nothing),
             (TxChange::Reverted, TxStatus::Failed, Cancelled, Nothing),
@@ -299,13 +310,13 @@ mod tests {
             (TxChange::Dropped, TxStatus::Dropped, Cancelled, Nothing),
             (TxChange::Cancelled, TxStatus::Cancelled, Cancelled, Nothing),
         ] {
-            assert_eq!(effect(false, status, change), of_parent, "{change:?} of a parent");
-            assert_eq!(effect(true, status, change), of_child, "{change:?} of a child");
+            assert_eq!(on_counterpart(false, status, change), of_parent, "{change:?} of a parent");
+            assert_eq!(on_counterpart(true, status, change), of_child, "{change:?} of a child");
         }
     }
 
     #[test]
-    fn what_is_served_already_is_held_back_until_that_counts() {
+    fn what_is_done_already_is_held_back_until_that_counts() {
         let parent = dispute();
         let child = TxRecord { id: TxId(2), parent: Some(TxId(1)), ..dispute() };
         let other = |status, inclusion| Counterpart { id: TxId(3), status, inclusion, signed: 1, cost: 1 };
@@ -323,6 +334,25 @@ mod tests {
             assert_eq!(is_held_back(&child, Some(&other)), holds_child, "child: {other:?}");
         }
         assert!(!is_held_back(&parent, None));
+    }
+
+    #[test]
+    fn a_counterpart_is_as_seen_while_nothing_more_was_signed_for_it_or_mined() {
+        let with = |id, signed, inclusion| {
+            Some(Counterpart { id: TxId(id), status: TxStatus::Sent, inclusion, signed, cost: 1 })
+        };
+        for (now, seen, expected) in [
+            (None, None, true),
+            (with(3, 1, None), with(3, 1, None), true),
+            (with(3, 2, None), with(3, 1, None), false),
+            (with(3, 1, Some(inclusion(true))), with(3, 1, None), false),
+            (with(4, 1, None), with(3, 1, None), false),
+            (with(3, 0, None), None, true),
+            (with(3, 1, None), None, false),
+            (None, with(3, 0, None), false),
+        ] {
+            assert_eq!(is_as_seen(now.as_ref(), seen.as_ref()), expected, "{now:?} {seen:?}");
+        }
     }
 
     fn attempt(n: u8, nonce: u64, max_fee: u128) -> Attempt {

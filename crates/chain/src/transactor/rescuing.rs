@@ -6,7 +6,7 @@ use privatix_db::Conn;
 
 use super::changes::{self, Origin};
 use super::memory::{Memory, Now};
-use super::rescue::{self, Effect};
+use super::rescue::{self, OnCounterpart};
 use super::{Cancelled, Ending, Inner, TxChange, TxRecord, TxStatus, table};
 use crate::ChainError;
 
@@ -19,14 +19,14 @@ impl Inner {
         open: &[TxRecord],
     ) -> Result<(), ChainError> {
         let Some(rescuer) = self.options.rescue else { return Ok(()) };
-        let unsigned: Vec<_> = open.iter().filter(|r| rescue::is_unsigned(r)).map(|r| r.id).collect();
-        memory.unsigned.retain(|id, _| unsigned.contains(id));
-        for id in unsigned {
+        let waiting: Vec<_> = open.iter().filter(|r| rescue::is_unsigned(r)).map(|r| r.id).collect();
+        memory.unsigned.retain(|id, _| waiting.contains(id));
+        for id in waiting {
             memory.unsigned.entry(id).or_insert_with(Instant::now);
         }
         for record in open {
-            let unsigned = memory.unsigned.get(&record.id).map_or(Duration::ZERO, Instant::elapsed);
-            let cause = |record: &TxRecord| rescue::cause(record, rescuer, now.time, unsigned);
+            let unsigned_for = memory.unsigned.get(&record.id).map_or(Duration::ZERO, Instant::elapsed);
+            let cause = |record: &TxRecord| rescue::cause(record, rescuer, now.time, unsigned_for);
             if cause(record).is_none()
                 || table::child(&mut *self.db.read().await?, record.id).await?.is_some()
             {
@@ -55,16 +55,16 @@ impl Inner {
         record: &TxRecord,
         change: TxChange,
     ) -> Result<Option<TxRecord>, ChainError> {
-        let effect = rescue::effect(record.parent.is_some(), record.status, change);
-        if effect == Effect::Nothing {
+        let effect = rescue::on_counterpart(record.parent.is_some(), record.status, change);
+        if effect == OnCounterpart::Nothing {
             return Ok(None);
         }
         let Some(other) = table::counterpart(conn, record).await? else { return Ok(None) };
         match effect {
-            Effect::Nothing => {}
-            Effect::Relieved => changes::set_relieved(conn, other.id, true).await?,
-            Effect::Pressed => changes::set_relieved(conn, other.id, false).await?,
-            Effect::Cancelled => {
+            OnCounterpart::Nothing => {}
+            OnCounterpart::Relieved => changes::set_relieved(conn, other.id, true).await?,
+            OnCounterpart::Restored => changes::set_relieved(conn, other.id, false).await?,
+            OnCounterpart::Cancelled => {
                 if self.cancel_open(conn, &other).await? == Cancelled::Done {
                     return Ok(table::get(conn, other.id).await?);
                 }

@@ -280,7 +280,7 @@ impl Inner {
         let record = table::get(conn, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
         let mut ended = Vec::new();
         for change in changes {
-            if record.is_own() {
+            if record.is_internal() {
                 self.sink.changed_own(&record, *change);
             } else {
                 let reported = self.sink.changed(conn, &record, *change).await;

@@ -258,7 +258,7 @@ async fn a_cancelled_intent_takes_its_rescue_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rescue_that_a_reorg_takes_back_presses_its_parent_again() {
+async fn a_reorg_that_takes_a_rescue_back_restores_its_parents_terms() {
     let anvil = Anvil::start().await.unwrap();
     let contract = emitter(&anvil).await;
     let (_dir, db) = fresh().await;
@@ -329,7 +329,7 @@ async fn both_together_never_cost_more_than_what_is_at_stake() {
         let head = anvil.block_number().await.unwrap();
         // One pass over the new head, at least.
         let mut status = transactor.status();
-        status.wait_for(|status| status.head >= Some(head)).await.unwrap();
+        within("the head", status.wait_for(|status| status.head >= Some(head))).await.unwrap();
         wait_for("both to be decided on", PATIENCE, async || {
             let mut conn = db.read().await.unwrap();
             both.clear();
