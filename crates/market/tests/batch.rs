@@ -76,6 +76,7 @@ fn a_batch_goes_when_it_pays_or_gas_is_cheap_or_one_has_waited() {
             &usual,
             ["Close 2 Gain", "Close 2 Waited", "Close 2 Waited"],
         ),
+        ("less than is wanted, free gas", vec![close(1, 19)], Some(0), &choosy, ["", one, one]),
         ("gas is not known", vec![close(1, 1_000)], None, &usual, ["", one, one]),
         ("gas is cheap", vec![close(1, 0)], Some(2), &cheap, ["Close 1 Cheap", "Close 1 Cheap", one]),
         ("gas is not cheap", vec![close(1, 0)], Some(3), &cheap, ["", "", one]),
@@ -138,6 +139,10 @@ fn what_cannot_wait_goes_first_and_then_what_brings_most() {
     let batches = decide(&rows, &env);
     assert_eq!(batches.len(), 1, "the rest brings nothing");
     assert_eq!((batches[0].reason, batches[0].rows[0]), (Reason::Gain, rows[140]));
+    // Among those that bring the same, the order in which they are found does not matter.
+    rows.reverse();
+    assert_eq!(decide(&rows, &env), batches);
+    rows.reverse();
     // One that is due comes before it.
     let policy = self::policy(|_| {});
     for row in &mut rows {
