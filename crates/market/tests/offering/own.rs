@@ -235,6 +235,13 @@ fn an_order_that_was_taken_back_in_time_is_cancelled_and_else_undone() {
     assert_eq!(late.chain(market(10_000)), "");
     assert_eq!(late.owners(), "chain time 10100, transaction 1");
     assert_eq!(late.at(10_100), "submit 2 Remove");
+    // Once it is to be removed, a pop-up that was ordered before is not wanted, whatever follows.
+    let mut run = Run::own(market(9_950), Presence::OnMarket);
+    run.give(&POP_UP);
+    run.give(&REMOVE);
+    assert_eq!(run.owners(), "chain time 10050");
+    run.give(&PUBLISH);
+    assert_eq!(run.owners(), "nobody");
     // A pop-up needs something on the market.
     assert_eq!(Run::draft().try_give(&POP_UP), Err(Refused::NotOnMarket));
     assert_eq!(late.try_give(&POP_UP), Err(Refused::NotOnMarket), "it is to be removed");
