@@ -23,6 +23,15 @@ use serde_json::json;
 use crate::hostile::pay;
 use crate::market::{CLIENT, LIMIT, Market, Running, by_the_kib, channel, service};
 
+/// The call that is never answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hangs {
+    /// The one that configures the plug-in.
+    AtTheStart,
+    /// The one that provisions a channel.
+    AtChannels,
+}
+
 /// The proxy plug-in, with faults.
 #[derive(Default)]
 struct Faulty {
@@ -30,10 +39,7 @@ struct Faulty {
     /// Lets the reporter of usage go.
     silent: bool,
     never_stops: bool,
-    /// Does not answer when it is configured.
-    hangs_at_the_start: bool,
-    /// Does not answer when a channel is provisioned.
-    hangs_at_channels: bool,
+    hangs: Option<Hangs>,
     no_bounds: AtomicBool,
     /// What it was told to sell.
     told: Mutex<Vec<Provision>>,
@@ -65,7 +71,7 @@ impl Adapter for Faulty {
     }
 
     async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
-        if self.hangs_at_the_start {
+        if self.hangs == Some(Hangs::AtTheStart) {
             std::future::pending::<()>().await;
         }
         let reporter = if self.silent { usage_reports().0 } else { reporter };
@@ -75,7 +81,7 @@ impl Adapter for Faulty {
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         self.told.lock().unwrap().push(provision.clone());
         self.called("provision");
-        if self.hangs_at_channels {
+        if self.hangs == Some(Hangs::AtChannels) {
             std::future::pending::<()>().await;
         }
         self.proxy.provision(provision).await
@@ -221,8 +227,8 @@ async fn answered_beside(hanging: Faulty) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_adapter_keeps_no_dispute_waiting_at_a_start() {
-    let hangs = Faulty { hangs_at_the_start: true, ..Faulty::default() };
-    let hangs_later = Faulty { hangs_at_channels: true, ..Faulty::default() };
+    let hangs = Faulty { hangs: Some(Hangs::AtTheStart), ..Faulty::default() };
+    let hangs_later = Faulty { hangs: Some(Hangs::AtChannels), ..Faulty::default() };
     tokio::join!(answered_beside(hangs), answered_beside(hangs_later));
 }
 
