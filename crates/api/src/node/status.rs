@@ -129,6 +129,9 @@ pub struct ChainStatus {
     pub confirmed: Option<u64>,
     /// The newest block whose events are stored.
     pub processed: Option<u64>,
+    /// Blocks of the past that are still to be searched for offerings; absent before that search, and for an agent.
+    #[serde(default)]
+    pub unsearched: Option<u64>,
     /// Reorganisations undone since the start.
     pub reorgs: u64,
     /// Transactions that are not final.

@@ -226,6 +226,7 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
         }),
         confirmed: monitor.as_ref().and_then(|status| status.confirmed),
         processed: monitor.as_ref().and_then(|status| status.processed),
+        unsearched: monitor.as_ref().and_then(|status| status.unsearched),
         reorgs: monitor.as_ref().map_or(0, |status| status.reorgs),
         open_transactions: u64::try_from(open).unwrap_or(u64::MAX),
     }

@@ -35,6 +35,11 @@ pub(crate) async fn page(node: &Node, figures: &Figures<'_>) -> String {
         ("privatix_chain_head_block", "The endpoint's newest block.", chain.head),
         ("privatix_chain_confirmed_block", "The newest block with enough confirmations.", chain.confirmed),
         ("privatix_chain_processed_block", "The newest block whose events are stored.", chain.processed),
+        (
+            "privatix_chain_unsearched_blocks",
+            "Blocks of the past still to be searched for offerings.",
+            chain.unsearched,
+        ),
     ] {
         if let Some(block) = block {
             text.head(name, "gauge", help);

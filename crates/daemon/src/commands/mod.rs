@@ -163,6 +163,7 @@ fn status(status: &Status) -> String {
             "blocks",
             format!("{}, head {}, processed {}", chain.state, block(chain.head), block(chain.processed)),
         ),
+        ("blocks to search", or_dash(chain.unsearched)),
         ("newest block", chain.head_time.map_or_else(|| or_dash(None::<u64>), ago)),
         ("open transactions", chain.open_transactions.to_string()),
         ("started", time(status.started_at)),
