@@ -112,7 +112,8 @@ impl Inner {
         }
         let at = candidates[memory.past.failures as usize % candidates.len()];
         let rpc = self.endpoints.rpc(at);
-        let searched = timeout(LONGEST, self.search_some(memory, (at, &rpc), cursor, (back, head))).await;
+        let longest = LONGEST.min(self.options.range_limit);
+        let searched = timeout(longest, self.search_some(memory, (at, &rpc), cursor, (back, head))).await;
         let mut retry_after = None;
         let trouble = match searched {
             Ok(Ok(Searched::Some)) => {
@@ -130,7 +131,7 @@ impl Inner {
                     let asked = range.end().saturating_sub(*range.start()).saturating_add(1);
                     memory.past.planners[at].too_large(asked);
                 }
-                format!("it takes longer than {} s", LONGEST.as_secs())
+                format!("it takes longer than {} s", longest.as_secs_f32())
             }
         };
         let failures = memory.past.failures.saturating_add(1);

@@ -303,7 +303,7 @@ impl MonitorBuilder {
     }
 
     /// How long it may take to fetch the logs of a range, with the headers that belong to them (default 2 min). After that the
-    /// endpoint counts as failed and is asked for fewer blocks. A single block may take longer if there is no other endpoint to
+    /// endpoint counts as failed and is asked for fewer blocks. Of the past at most 30 s, because what is new waits. A single block may take longer if there is no other endpoint to
     /// ask.
     pub fn range_limit(mut self, limit: Duration) -> Self {
         self.options.range_limit = limit;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use alloy::providers::Provider;
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::flood::{flood, flooder};
 use crate::support::{
-    FaultProxy, Running, Seen, SeenLog, Verdict, emit, emitter, fresh, http, monitor, settled, synced,
+    FaultProxy, NEVER, Running, Seen, SeenLog, Verdict, emit, emitter, fresh, http, monitor, settled, synced,
 };
 
 /// A chain on which the logs of an own contract and of the market's take turns: `n` of each.
@@ -216,6 +217,36 @@ async fn trouble_with_the_past_holds_up_nothing_that_is_new() {
     proxy.honest();
     searched(&monitor, &anvil).await;
     assert_eq!(Seen::rows(&db).await.len(), 6 + 9);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_keeps_the_past_to_itself_delays_what_is_new_for_a_moment_only() {
+    let anvil = Anvil::start().await.unwrap();
+    let contracts = two(&anvil, 6).await;
+    let head = anvil.block_number().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let market = contracts[1].to_string().to_lowercase();
+    proxy.rule(move |method, params| {
+        let to = params[0]["toBlock"].as_str().unwrap_or_default();
+        let is_past = u64::from_str_radix(to.trim_start_matches("0x"), 16).is_ok_and(|to| to <= head);
+        let is_of_market = params.to_string().to_lowercase().contains(&market);
+        if method == "eth_getLogs" && is_past && is_of_market { Verdict::Silence } else { Verdict::Forward }
+    });
+    // A request by itself would be waited for.
+    let endpoint = http(&proxy.url()).timeout(NEVER);
+    let monitor = both(&db, endpoint, &anvil, contracts, 100)
+        .range_limit(Duration::from_millis(500))
+        .build(Seen::default());
+    let running = Running::monitor(&monitor);
+    settled(&monitor, "the begin of the search", |status| status.unsearched.is_some()).await;
+    let new = emit(&anvil, contracts[0], b"new").await;
+    let status = settled(&monitor, "the newest block", |status| status.processed == Some(new)).await;
+    assert!(!matches!(status.state, MonitorState::Stalled { .. }), "{status:?}");
+    proxy.honest();
+    searched(&monitor, &anvil).await;
+    assert_eq!(Seen::rows(&db).await.len(), 6 + 1 + 6);
     running.stop().await.unwrap();
 }
 
