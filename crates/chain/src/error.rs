@@ -65,7 +65,7 @@ pub enum ChainError {
     /// A request to the endpoint failed.
     #[error(transparent)]
     Rpc(#[from] RpcError),
-    /// The endpoint knows fewer blocks than it, or another node behind the same address, told of before.
+    /// The endpoint knows fewer blocks than it, or another node behind the same address, reported before.
     #[error("endpoint's head went back from block {best} to {head}; waiting for it to catch up")]
     HeadWentBack {
         /// The highest head seen.

@@ -49,9 +49,9 @@ impl Item {
         rescue::cost(&self.record, &self.attempts, latest, Some(nonce)).saturating_add(others)
     }
 
-    /// What its purpose costs beside gas if one transaction of it costs this much: one of its counterpart may be mined, too, and
-    /// is about as long.
-    pub(super) fn beside(&self, wei: u128) -> u128 {
+    /// What its purpose pays beside gas (the L1 fee of an OP-stack chain) if one transaction pays `wei`: twice that when its
+    /// counterpart may be mined as well.
+    pub(super) fn l1_fees(&self, wei: u128) -> u128 {
         match self.counterpart {
             Some(other) if other.cost > 0 => wei.saturating_mul(2),
             _ => wei,
@@ -432,7 +432,7 @@ impl Inner {
         }
         let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
         let bid = OfferInput { waited, raise, ..item.bid(nonce, account.latest, gas, balance) };
-        let bid = bid.beside(item.beside(beside));
+        let bid = bid.plus(item.l1_fees(beside));
         let offer = match record.raise {
             _ if !memory.signing.may_begin(record.id, pause) => Price::Keep,
             Some(Raise::To { max_fee, priority_fee }) => Price::Offer(Fees::new(max_fee.0, priority_fee.0)),

@@ -379,7 +379,7 @@ impl Transactor {
         self.inner.status.subscribe()
     }
 
-    /// Changes of intents from now on. A reader that is too slow misses some and is told so; the records have it all.
+    /// Changes of intents from now on. A reader that is too slow misses some and gets an error that says so; the records have it all.
     pub fn updates(&self) -> broadcast::Receiver<TxUpdate> {
         self.inner.updates.subscribe()
     }

@@ -40,7 +40,7 @@ pub(super) struct OfferInput {
 
 impl OfferInput {
     /// The same, where a transaction costs this much beside its gas.
-    pub(super) fn beside(self, wei: u128) -> Self {
+    pub(super) fn plus(self, wei: u128) -> Self {
         Self { elsewhere: self.elsewhere.saturating_add(wei), ..self }
     }
 }

@@ -6,7 +6,7 @@ use alloy::sol_types::{Panic, Revert, SolError};
 use crate::rpc::Fault;
 
 /// Reads a contract's custom errors: revert data to words. `None` if it does not know them; then plain `require`
-/// messages and panics are still told.
+/// messages and panics are still reported.
 #[derive(Clone)]
 pub struct RevertDecoder(Arc<Read>);
 

@@ -180,7 +180,7 @@ impl Inner {
         let free = account.free_for(record.id, candidate.rank, is_urgent, slot.displaces);
         let balance = free.saturating_sub(record.intent.value).saturating_sub(beside);
         let bid = item.bid(slot.nonce, account.latest, gas_limit, balance);
-        let mut bid = bid.beside(item.beside(beside));
+        let mut bid = bid.plus(item.l1_fees(beside));
         let at_nonce = self.held_at(account, slot.nonce).await?;
         bid.own = slot.displaces.is_none() && at_nonce == item.held_at(slot.nonce);
         let outbid = memory.outbid.get(&record.id).copied();
@@ -378,7 +378,7 @@ impl Inner {
             let item = Item { record, attempts: Vec::new(), burnt: 0, counterpart: None };
             let balance = account.free_for(item.record.id, rank, false, slot.displaces);
             let balance = balance.saturating_sub(beside);
-            let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).beside(beside);
+            let mut bid = item.bid(slot.nonce, account.latest, gas_limit, balance).plus(beside);
             bid.held = self.held_at(account, slot.nonce).await?;
             bid.own = false;
             match price(&self.policy(now), &now.market, &bid, now.time) {
