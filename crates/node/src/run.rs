@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use privatix_adapter::{Configuration, usage_reports};
+use privatix_adapter::{Configuration, UsageReporter, usage_reports};
 use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usual_confirmations};
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
@@ -129,55 +129,22 @@ impl Node {
         let token = stop.clone();
         tasks.spawn(async move { ("transactor", Box::pin(transactor.run(token)).await.map_err(Into::into)) });
         let (node, token) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move { ("job processor", node.run_jobs(processor, recovering, token).await) });
+        let (node, token) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {
-            let run = async {
-                if recovering {
-                    match token.run_until_cancelled(node.caught_up()).await {
-                        Some(caught_up) => caught_up?,
-                        None => return Ok(()),
-                    }
-                }
-                Ok(processor.run(token).await?)
-            };
-            ("job processor", run.await)
+            let recovered = node.wait_for_end_of_recovery();
+            ("recovery", until_stopped(token, recovered).await)
         });
         // After what answers disputes, and beside it: an adapter may hang.
         let (node, token) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {
-            let started = token.run_until_cancelled(async {
-                let configuration =
-                    Configuration { role: node.side, settings: node.adapter_settings.clone() };
-                node.services.configure(&configuration, &reporter, node.notices()).await?;
-                if recovering {
-                    node.caught_up().await?;
-                }
-                node.services.restore().await
-            });
-            let ended = started.await;
-            if !matches!(ended, Some(Err(_))) {
-                token.cancelled().await;
-            }
-            ("start of the service adapter", ended.unwrap_or(Ok(())))
+            let started = node.start_adapter(&reporter, recovering);
+            ("start of the service adapter", until_stopped(token, started).await)
         });
         let (node, token) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {
-            let ended = token.run_until_cancelled(node.wait_for_end_of_recovery()).await;
-            if !matches!(ended, Some(Err(_))) {
-                token.cancelled().await;
-            }
-            ("recovery", ended.unwrap_or(Ok(())))
-        });
-        let (node, token) = (Arc::clone(self), stop.clone());
-        tasks.spawn(async move {
-            let checked = async {
-                let Some(opened) = &node.unchecked else { return Ok(()) };
-                facts::confirm(&node.db, &node.endpoints, &node.settings, opened, node.notices()).await
-            };
-            let ended = token.run_until_cancelled(checked).await;
-            if !matches!(ended, Some(Err(_))) {
-                token.cancelled().await;
-            }
-            ("check of the contract", ended.unwrap_or(Ok(())))
+            let checked = node.check_contract();
+            ("check of the contract", until_stopped(token, checked).await)
         });
         let (node, token) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {
@@ -227,6 +194,50 @@ impl Node {
         };
         outcome.and(metered)
     }
+
+    /// Runs jobs: in a recovery only once the chain was caught up with.
+    async fn run_jobs(
+        &self,
+        processor: Processor,
+        recovering: bool,
+        token: CancellationToken,
+    ) -> Result<(), NodeError> {
+        if recovering {
+            match token.run_until_cancelled(self.caught_up()).await {
+                Some(caught_up) => caught_up?,
+                None => return Ok(()),
+            }
+        }
+        Ok(processor.run(token).await?)
+    }
+
+    /// Configures the adapter and gives it its channels: in a recovery only once the chain was caught up with.
+    async fn start_adapter(&self, reporter: &UsageReporter, recovering: bool) -> Result<(), NodeError> {
+        let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
+        self.services.configure(&configuration, reporter, self.notices()).await?;
+        if recovering {
+            self.caught_up().await?;
+        }
+        self.services.restore().await
+    }
+
+    /// Asks the endpoints about the contract that was taken from what is stored, if it was.
+    async fn check_contract(&self) -> Result<(), NodeError> {
+        let Some(opened) = &self.unchecked else { return Ok(()) };
+        facts::confirm(&self.db, &self.endpoints, &self.settings, opened, self.notices()).await
+    }
+}
+
+/// Does something once, and then waits until the node stops: a task that ends is otherwise taken for one that failed.
+async fn until_stopped(
+    token: CancellationToken,
+    once: impl Future<Output = Result<(), NodeError>>,
+) -> Result<(), NodeError> {
+    let ended = token.run_until_cancelled(once).await;
+    if !matches!(ended, Some(Err(_))) {
+        token.cancelled().await;
+    }
+    ended.unwrap_or(Ok(()))
 }
 
 /// Takes the engine away when a run ends or its future is dropped: it holds the role, which holds the node, and so the
