@@ -62,7 +62,7 @@ pub enum Answer {
 pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingInput, env: &Env<'_>) {
     match input {
         OfferingInput::Chain(now) => {
-            if now.announced.is_some() && now.announced != shown.announced {
+            if now.announced != shown.announced {
                 // Its agent says that it is there, perhaps at another address: whatever failed before counts no more.
                 (foreign.tries, foreign.next) = (0, env.uptime);
             }

@@ -48,7 +48,10 @@ fn a_request_that_nobody_answers_is_given_up() {
     // The answer comes too late, and to another request.
     assert_eq!(run.give(&OfferingInput::Peer { seq: 1, answer: Answer::Message }), "");
     assert!(!has_message(&run));
+    assert_eq!(run.chain(market(10_000)), "", "the same announcement again");
     assert_eq!(run.after(60), "ask 2");
+    run.give(&OfferingInput::Peer { seq: 1, answer: Answer::Message });
+    assert!(!has_message(&run));
     run.answer(Answer::Message);
     assert!(has_message(&run));
 }

@@ -358,6 +358,34 @@ fn an_undone_publication_is_under_way_until_it_is_in_a_block_again_or_over() {
 }
 
 #[test]
+fn what_is_known_of_a_transaction_is_not_forgotten() {
+    // A view that becomes stale, or money that is spent on something else, cancels nothing that is on its way.
+    let mut run = Run::draft();
+    run.give(&PUBLISH);
+    (run.fresh, run.balance) = (false, 0);
+    assert_eq!(run.look(), "");
+    run.fresh = true;
+    assert_eq!(run.look(), "");
+    // What was cancelled is not cancelled again.
+    let mut cancelled = run.clone();
+    assert_eq!(cancelled.give(&REMOVE), "cancel 1");
+    assert_eq!(cancelled.tx(1, Fate::Reinstated { batch: false }), "");
+    // A block that was seen is not unseen when it is reported again.
+    run.balance = 100;
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    let before = run.mine().flights.clone();
+    run.fresh = false;
+    run.tx(1, Fate::Mined(block(7)));
+    assert_eq!(run.mine().flights, before);
+    // A pop-up that the operator cancelled is in the way of pop-ups only.
+    let mut run = Run::own(market(1_000), Presence::OnMarket);
+    run.give(&POP_UP);
+    run.tx(1, Fate::Cancelled);
+    assert_eq!(run.chain(Shown::default()), "submit 2 Publish");
+}
+
+#[test]
 fn what_an_agent_did_is_read_back_as_it_was_written() {
     let mut run = Run::draft();
     run.give(&PUBLISH);
