@@ -90,8 +90,8 @@ pub use self::{
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     book::Book,
     client::{
-        Access, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
-        ClientPurpose, ClientRules, ClientState, Opening, Outcome, TopUp,
+        Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
+        ClientPurpose, ClientReport, ClientRules, ClientState, Errand, Floor, Opening, Outcome, Reach, TopUp,
     },
     clock::{Stopwatch, Uptime},
     effect::{Effect, Refused},

@@ -1,9 +1,11 @@
 //! What billing answers about a channel: the amounts, shares and limits are its own.
 
-use privatix_billing::{ClientAction, ClientAssessment, ClientPolicy, TerminateReason, assess_client};
-use privatix_channel::{Amount, ServiceStatus};
+use privatix_billing::{
+    Billing, ClientAction, ClientAssessment, ClientPolicy, TerminateReason, assess_client,
+};
+use privatix_channel::{Amount, Phase, ServiceStatus};
 
-use super::{Client, ClientState, top_up};
+use super::{Access, Client, ClientState, payment, top_up};
 use crate::{Actual, Env, Owner, usage};
 
 /// How the channel is paid and topped up.
@@ -44,6 +46,33 @@ pub(super) fn ends(state: &ClientState, env: &Env<'_, Client>) -> Option<Termina
         ClientAction::Terminate(reason) => Some(reason),
         _ => None,
     }
+}
+
+/// What a payment is to be: what was used and is agreed, as billing has it. Paid for the last time once the use is known.
+fn payment(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientAssessment> {
+    let terms = state.terms.as_deref()?;
+    let status = match state.own.ending {
+        Some(_) if payment::is_last(state, env) => ServiceStatus::Terminating,
+        Some(_) => return None,
+        // The first interval is not paid for a service that may never start.
+        None if terms.billing() == Billing::Prepaid && state.own.ran.is_none() => return None,
+        None => status(state, env),
+    };
+    let mut account = usage::account(state, status, env);
+    (account.last_usage, account.status_since) =
+        (usage::at(state.meter.last), usage::at(state.own.service.since));
+    Some(assess_client(terms, &account, policy(state, env), usage::at(env.uptime)))
+}
+
+/// What is due now, in all.
+pub(super) fn due(state: &ClientState, env: &Env<'_, Client>) -> Option<Amount> {
+    payment(state, env)?.pay_to
+}
+
+/// When something is due by time alone.
+pub(super) fn next_payment(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
+    let is_open = state.chain.phase() == Phase::Open && state.own.access == Access::Here;
+    usage::owner(payment(state, env).filter(|_| is_open)?.next?)
 }
 
 /// When the clock alone changes an answer.

@@ -74,6 +74,11 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, rules: &ClientR
     if let Some(ending) = new.ending.filter(|_| old.ending.map(|e| e.why) != new.ending.map(|e| e.why)) {
         notices.push(ClientNotice::Ends(ending.why));
     }
+    if new.signer.tries == 1 && old.signer.tries != 1 {
+        notices.push(ClientNotice::CannotSign);
+    }
+    let claimed = new.floor.filter(|floor| !floor.accepted && old.floor != new.floor);
+    notices.extend(claimed.map(|floor| ClientNotice::Claimed { claimed: floor.claimed }));
     if new.service.actual == Actual::Lost && old.service.actual != Actual::Lost {
         notices.push(ClientNotice::ServiceLost);
     }

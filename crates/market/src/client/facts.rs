@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use privatix_channel::Phase;
 
-use super::{
-    Client, ClientEnd, ClientMessage, ClientOrder, ClientPurpose, ClientState, service, top_up, wants,
-};
-use crate::{Ending, Env, Fate, Input, Refused, Stage, Trouble, adapter, flight, obstacle, usage};
+use super::{Client, ClientEnd, ClientOrder, ClientPurpose, ClientReport, ClientState, Reach};
+use super::{errands, payment, service, top_up, wants};
+use crate::{Actual, Ending, Env, Fate, Input, Refused, Stage, Trouble, adapter, flight, obstacle, usage};
 
 /// Takes an input in.
 pub(super) fn apply(
@@ -29,8 +28,8 @@ pub(super) fn apply(
         Input::Adapter { seq, answer } => adapter::answered(state, *seq, *answer, env),
         Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
         Input::Order(order) => self::order(state, order, env)?,
-        Input::Peer(message) => peer(state, *message),
-        Input::Report(never) => match *never {},
+        Input::Peer(message) => payment::message(state, *message, env),
+        Input::Report(ClientReport::Signed(signed)) => payment::signed(state, *signed, env)?,
     }
     Ok(())
 }
@@ -73,6 +72,13 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
     }
     match order {
         ClientOrder::TopUp { order, amount } => top_up::order(state, *order, *amount, env)?,
+        ClientOrder::Pause => state.own.paused = true,
+        ClientOrder::Resume => state.own.paused = false,
+        ClientOrder::AcceptClaim => {
+            if let Some(floor) = &mut state.own.floor {
+                floor.accepted = true;
+            }
+        }
         ClientOrder::Close => {
             let is_opening = super::opening::is_opening(state) && phase == Phase::Unopened;
             let not_opened = ClientEnd::NotOpened(Trouble::Cancelled);
@@ -95,23 +101,24 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
     Ok(())
 }
 
-fn peer(state: &mut ClientState, message: ClientMessage) {
-    match message {
-        ClientMessage::Access => state.own.access = super::Access::Here,
-    }
-}
-
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
     adapter::overdue(state, env);
+    errands::overdue(state, env);
+    payment::proven_by_chain(state, env);
+    if state.own.service.actual == Actual::Running {
+        state.own.ran.get_or_insert(env.uptime);
+    }
     service::patience(state, env);
+    state.own.pinged &= errands::is_idle(state, env);
     if let Some(why) = service::over(state, env) {
         end(state, why, env);
     }
     top_up::automatic(state, env);
     let is_open = state.chain.phase() == Phase::Open;
     let own = &mut state.own;
-    own.ended.run(own.ending.is_some() && is_open && env.chain.fresh, env.uptime);
+    let answers = own.peer != Reach::Silent;
+    own.ended.run(own.ending.is_some() && is_open && answers && env.chain.fresh, env.uptime);
     let (target, why) = service::wanted(state);
     let service = &mut state.own.service;
     (service.target, service.why) = (target, why);

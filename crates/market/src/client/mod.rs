@@ -5,28 +5,32 @@
 
 mod billing;
 mod difference;
+mod errands;
 mod facts;
 mod opening;
 mod own;
 mod owners;
+mod payment;
 mod rules;
 mod service;
 mod top_up;
 mod wants;
 
 pub use self::{
+    errands::{Ask, Errand, Reach},
     opening::Opening,
     own::{Access, ClientEnd, ClientOwn, ClientPurpose, Outcome, TopUp},
+    payment::Floor,
     rules::ClientRules,
 };
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use privatix_channel::Amount;
 
 use crate::adapter::{Driven, Served};
-use crate::{Decision, Env, Input, OrderId, Owner, Party, Refused, Service, Side, State, adapter};
+use crate::{Decision, Env, Input, OrderId, Owner, Party, Refused, Service, Side, State, Trouble, Uptime};
+use crate::{Verified, adapter};
 
 /// The client's side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,12 @@ pub enum ClientOrder {
         /// How much, in base units.
         amount: Amount,
     },
+    /// Suspend the service until [`Resume`](Self::Resume).
+    Pause,
+    /// Let a paused service run.
+    Resume,
+    /// Believe what the agent of a restored channel claims: the service goes on, and is paid for above that.
+    AcceptClaim,
     /// End the service, and leave it to the agent to close the channel for a while. An opening that is not mined is given up.
     End,
     /// End the service and ask to close the channel, also where an earlier try was cancelled.
@@ -58,6 +68,43 @@ pub enum ClientOrder {
 pub enum ClientMessage {
     /// Access to the service. It was stored.
     Access,
+    /// There is no access yet.
+    AccessNotReady,
+    /// There never will be.
+    AccessRefused,
+    /// A voucher was taken.
+    Paid {
+        /// What is acknowledged in all, in base units.
+        acknowledged: Amount,
+        /// Whether the agent has ended the service.
+        ended: bool,
+    },
+    /// A voucher is below what the agent knows.
+    Stale {
+        /// What it knows, in base units.
+        acknowledged: Amount,
+    },
+    /// No voucher is taken now: the agent's view of the chain is stale.
+    NotNow,
+    /// The agent closes the channel, or does not serve it.
+    Closing,
+    /// The agent is there, and has no voucher to answer about.
+    Pong,
+    /// No answer.
+    Unanswered {
+        /// The number of the request.
+        seq: u32,
+    },
+    /// The user does not permit to contact the agent: nothing was sent.
+    NotPermitted,
+}
+
+/// What is reported in the transaction that stores the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientReport {
+    /// What came of [`ClientEffect::Sign`].
+    Signed(Result<Verified, Trouble>),
 }
 
 /// Effects that only the client has.
@@ -70,6 +117,26 @@ pub enum ClientEffect {
         seq: u32,
         /// What it is for.
         purpose: ClientPurpose,
+    },
+    /// Sign a voucher over this amount in all, and store it. Reported as [`ClientReport::Signed`].
+    Sign(Amount),
+    /// Send the best voucher, in place of one that is being sent.
+    Send {
+        /// The number of the request.
+        seq: u32,
+        /// The voucher's amount, in base units.
+        cumulative: Amount,
+        /// How long the answer is waited for.
+        until: Uptime,
+    },
+    /// Ask the agent.
+    Ask {
+        /// The number of the request.
+        seq: u32,
+        /// What for.
+        what: Ask,
+        /// How long the answer is waited for.
+        until: Uptime,
     },
     /// Store how an order ended, and release what was reserved for it.
     EndOrder {
@@ -86,6 +153,13 @@ pub enum ClientEffect {
 pub enum ClientNotice {
     /// The service ends, and the deposit will be taken back.
     Ends(ClientEnd),
+    /// Alarm: the key could not sign a payment.
+    CannotSign,
+    /// This database came back from a backup, and the agent claims more than it shows as signed. The user decides.
+    Claimed {
+        /// What the agent claims in all, in base units.
+        claimed: Amount,
+    },
     /// Alarm: the service adapter did not stop the service in time. It may go on.
     ServiceLost,
     /// Automatic top-ups fail. The service runs on, up to its deposit.
@@ -109,7 +183,7 @@ impl Party for Client {
     type Own = ClientOwn;
     type Order = ClientOrder;
     type Message = ClientMessage;
-    type Report = Infallible;
+    type Report = ClientReport;
     type Purpose = ClientPurpose;
     type Effect = ClientEffect;
     type Notice = ClientNotice;
@@ -124,7 +198,9 @@ impl Party for Client {
         facts::apply(&mut next, input, env)?;
         facts::derive(&mut next, env);
         let mut effects = Vec::new();
+        payment::difference(&mut next, env, &mut effects);
         difference::money(state, &mut next, env, &mut effects);
+        errands::difference(&mut next, env, &mut effects);
         adapter::drive(&mut next, env, &mut effects);
         effects.extend(difference::notices(state, &next, env.policy).into_iter().map(crate::Effect::Notify));
         Ok(Decision { state: next, effects })

@@ -4,8 +4,9 @@ use privatix_billing::ClientPolicy;
 use privatix_channel::Amount;
 use serde::{Deserialize, Serialize};
 
+use super::{Errand, Floor, Reach};
 use crate::flight::Brings;
-use crate::{Again, Ending, Flight, Obstacle, OrderId, Purpose, Service, Stopwatch, Trouble};
+use crate::{Again, Ending, Flight, Obstacle, OrderId, Purpose, Service, Stopwatch, Trouble, Uptime};
 
 /// What a client did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
 /// the chain.
@@ -25,6 +26,27 @@ pub struct ClientOwn {
     pub refused: bool,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ending<ClientEnd>>,
+    /// When the service ran for the first time.
+    pub ran: Option<Uptime>,
+    /// Whether the user paused it.
+    pub paused: bool,
+    /// How well the agent answers.
+    pub peer: Reach,
+    /// For how long the agent has not answered, counted while this node's own network works.
+    pub apart: Stopwatch,
+    /// What the agent is asked for.
+    pub errands: Vec<Errand>,
+    /// Whether the agent answered after nothing had been used for too long.
+    pub pinged: bool,
+    /// The recovery in which the agent answered what it knows of the best voucher: the time at which that recovery ends.
+    pub proven_in: Option<Uptime>,
+    /// What the agent claims beyond what a restored database shows as signed.
+    pub floor: Option<Floor>,
+    /// What is being signed: reported in the transaction that stores the state.
+    #[serde(skip)]
+    pub signing: Option<Amount>,
+    /// The next try of a key that fails.
+    pub signer: Again,
     /// For how long nothing was used.
     pub idle: Stopwatch,
     /// For how long the agent has given no access, counted while the chain is seen.

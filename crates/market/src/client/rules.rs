@@ -32,6 +32,16 @@ pub struct ClientRules {
     pub outage: Duration,
     /// How long the adapter has to stop a service.
     pub stop_within: Duration,
+    /// How long an agent's answer is waited for.
+    pub answer_within: Duration,
+    /// The pause after the first request without an answer. It doubles with each one.
+    pub ask_first: Duration,
+    /// The longest pause between two requests.
+    pub ask_longest: Duration,
+    /// After how long without an answer an agent is given up.
+    pub abandon_after: Duration,
+    /// How often a key that fails is waited for before a close request goes out without its last voucher.
+    pub sign_tries: u8,
     /// How long an agent has to give access to its service.
     pub access_within: Duration,
     /// For how long an agent that can be reached is waited for to close an ended channel, before the client asks for it. Longer than
@@ -63,6 +73,11 @@ impl Default for ClientRules {
             start_within: Duration::from_mins(10),
             outage: Duration::from_hours(24),
             stop_within: Duration::from_mins(1),
+            answer_within: Duration::from_mins(1),
+            ask_first: Duration::from_secs(1),
+            ask_longest: Duration::from_mins(1),
+            abandon_after: Duration::from_hours(7 * 24),
+            sign_tries: 3,
             access_within: Duration::from_hours(1),
             agent_closes_within: Duration::from_hours(2),
             last_voucher: Duration::from_secs(10),

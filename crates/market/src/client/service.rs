@@ -3,7 +3,7 @@
 use privatix_billing::TerminateReason;
 use privatix_channel::Phase;
 
-use super::{Access, Client, ClientEnd, ClientState, billing, opening};
+use super::{Access, Client, ClientEnd, ClientState, Reach, billing, errands, opening, payment};
 use crate::patience::{self, Limit};
 use crate::{Env, Owner, Target, Trouble, Why, usage};
 
@@ -26,6 +26,12 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
     if state.terms.is_none() {
         return suspended(Why::NoTerms);
     }
+    if own.paused {
+        return suspended(Why::Paused);
+    }
+    if payment::is_held_back(state) {
+        return suspended(Why::Claimed);
+    }
     (Target::Running, None)
 }
 
@@ -34,13 +40,16 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
 /// | stopwatch | runs while |
 /// | --- | --- |
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
-/// | `no_access` | open, access was not given, view fresh |
-/// | `idle` | the service is as wanted, no timed session runs, view fresh |
+/// | `no_access` | open, access was not given, view fresh, the agent answers |
+/// | `apart` | the agent does not answer, this node's own network works |
+/// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh, the agent answers and has taken all vouchers |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let (target, _) = wanted(state);
     let is_unopened = state.chain.phase() == Phase::Unopened && !opening::is_opening(state);
     let is_timed = usage::is_timed(state, env);
+    let is_unacknowledged = errands::is_unacknowledged(state);
+    let phase = state.chain.phase();
     let is_served = state.own.ending.is_none() && state.chain.phase() == Phase::Open;
     let own = &mut state.own;
     let now = env.uptime;
@@ -48,8 +57,11 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     own.unopened.hold(is_unopened, env.chain.fresh, now);
     let sees = env.chain.fresh && env.chain.explained;
     let has_access = own.access == Access::Here;
-    own.no_access.hold(is_served && !has_access, sees, now);
-    own.idle.hold(is_served && has_access && !is_timed, sees && is_as_wanted, now);
+    let answers = !matches!(own.peer, Reach::Silent | Reach::NotNow);
+    own.apart.hold(own.peer == Reach::Silent && phase == Phase::Open, env.reachable, now);
+    own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent, now);
+    let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
+    own.idle.hold(is_served && has_access && !is_timed, counts, now);
     let is_stuck = own.stuck.is_running() && !is_as_wanted && target != Target::Absent;
     own.stuck.hold(is_stuck, true, now);
 }
@@ -60,10 +72,13 @@ fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
     let stuck = if own.refused { rules.start_within } else { rules.outage };
     let mut limits = vec![
         (own.no_access, rules.access_within, ClientEnd::NoAccess),
+        (own.apart, rules.abandon_after, ClientEnd::Unreachable),
         (own.unopened, rules.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
     ];
-    limits.extend(state.terms.as_ref().map(|terms| (own.idle, terms.max_inactive(), ClientEnd::Inactive)));
+    // The agent must have answered: what looks idle here may be a service that it suspended.
+    let terms = state.terms.as_ref().filter(|_| own.pinged);
+    limits.extend(terms.map(|terms| (own.idle, terms.max_inactive(), ClientEnd::Inactive)));
     limits
 }
 
@@ -74,7 +89,7 @@ pub(super) fn over(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientE
     }
     let is_open = state.chain.phase() == Phase::Open;
     // Whoever holds the key signed it: not this database.
-    if is_open && env.kept_open.is_none() && state.chain.paid > state.book.best {
+    if is_open && payment::is_overpaid(state, env) {
         return Some(ClientEnd::AgentClaimsMore);
     }
     match billing::ends(state, env).filter(|_| is_open && env.chain.fresh) {
@@ -92,6 +107,13 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     }
     let mut owners = patience::owners(limits(state, env));
     let reminder = env.reminder(env.policy.reminder);
+    if let Some(terms) = state.terms.as_ref().filter(|_| !errands::is_idle(state, env)) {
+        owners.extend(state.own.idle.reaches(terms.max_inactive()).map(Owner::Time));
+    }
+    let is_apart = state.own.peer == Reach::Silent && !env.reachable;
+    if is_apart || matches!(state.own.service.why, Some(Why::Paused | Why::Claimed)) {
+        owners.push(Owner::User { reminder });
+    }
     if !env.chain.fresh || !env.chain.explained {
         owners.push(Owner::Chain { reminder });
     }

@@ -2,7 +2,7 @@
 
 use privatix_channel::{Amount, Phase};
 
-use super::{Client, ClientEnd, ClientPurpose, ClientState, opening};
+use super::{Client, ClientEnd, ClientPurpose, ClientState, Reach, opening, payment};
 use crate::want::Want;
 use crate::{AtStake, Env, Owner, Purpose, Uptime};
 
@@ -41,14 +41,23 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
     if let Some(until) = env.kept_open {
         return Want::Wait(Owner::Time(until));
     }
+    if env.damaged_voucher {
+        // What it promises is not known, so it cannot be admitted.
+        return Want::Wait(Owner::User { reminder: env.reminder(rules.reminder) });
+    }
     if let Some(at) = last_payment(state, env).filter(|at| *at > env.uptime) {
         return Want::Wait(Owner::Time(at));
     }
-    if is_at_once(why) || own.ended.elapsed(env.uptime) >= rules.agent_closes_within {
+    if let Some(owner) = payment::waits_for_signature(state, env) {
+        return Want::Wait(owner);
+    }
+    let is_gone = own.peer == Reach::Silent && own.apart.elapsed(env.uptime) >= rules.agent_closes_within;
+    if is_at_once(why) || is_gone || own.ended.elapsed(env.uptime) >= rules.agent_closes_within {
         return now(ClientPurpose::RequestClose { admitted: admitted(state) });
     }
-    // It stands still while the chain is not seen.
-    Want::Wait(own.ended.reaches(rules.agent_closes_within).map_or_else(|| chain(env), Owner::Time))
+    // They stand still while the chain is not seen, and while this node's own network does not work.
+    let watch = if own.peer == Reach::Silent { own.apart } else { own.ended };
+    Want::Wait(watch.reaches(rules.agent_closes_within).map_or_else(|| chain(env), Owner::Time))
 }
 
 /// When what was used is paid for the last time: once the service is gone, or a little after its end, whatever its adapter does.

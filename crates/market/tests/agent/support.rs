@@ -3,21 +3,10 @@
 use std::sync::Arc;
 
 use privatix_billing::TermsDraft;
-use privatix_channel::{Amount, ChainTime, ChannelId, OnChain, Period, Usage};
+use privatix_channel::{ChainTime, OnChain, Period, Usage};
 use privatix_market::*;
 
 pub(crate) use crate::common::*;
-
-/// The simulation's verifier: a voucher is its channel and amount, and always signed.
-pub(crate) struct Signed;
-
-impl Verifier for Signed {
-    type Voucher = (ChannelId, u128);
-    type Refused = std::convert::Infallible;
-    fn verified(&self, voucher: &(ChannelId, u128)) -> Result<(ChannelId, Amount), Self::Refused> {
-        Ok((voucher.0, a(voucher.1)))
-    }
-}
 
 pub(crate) fn voucher(cumulative: u128) -> Input<Agent> {
     Input::Peer(AgentMessage::Voucher(Verified::check(&Signed, &(id(), cumulative)).unwrap()))

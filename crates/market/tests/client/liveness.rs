@@ -1,12 +1,12 @@
 //! Whatever happens: a state that is not final has an owner, every order ends with an outcome, and once faults cease the channel
 //! becomes final within a bound.
 
-use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
+use privatix_billing::{Billing, Measure, Percent, TopUpAmount, TopUpPolicy};
 use privatix_channel::{ChainTime, CloseRequest, Closure, Ending as End, LogPosition, OnChain, Usage};
 use privatix_market::*;
 use proptest::prelude::*;
 
-use crate::support::{Run, a, block};
+use crate::support::{Run, Signed, a, block, hours, id};
 
 /// A transaction of the client, as the chain and the transactor have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +27,32 @@ struct World {
     /// The contract before each block, for reorganisations.
     before: Vec<(u64, OnChain)>,
     transactions: Vec<(u32, ClientPurpose, Known)>,
+    /// Whether the key signs.
+    signs: bool,
+    is_timed: bool,
     /// The orders that were taken and have not ended.
     orders: Vec<u64>,
 }
 
 impl World {
     /// A channel that is served, or one that has just been accepted.
-    fn new(is_served: bool) -> Self {
+    fn new(is_served: bool, is_timed: bool) -> Self {
         let run = if is_served { Run::open(100) } else { Run::accepted(100) }.at(1_000);
         let percent = Percent::try_from(50).unwrap();
         let policy = TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: Some(a(400)) };
         let run = run.rules(|rules| rules.billing.top_up = Some(policy));
+        let run = if is_timed {
+            run.terms(|terms| {
+                (terms.unit.measure, terms.max_inactive) = (Measure::Seconds, hours(1));
+                terms.billing = Billing::Prepaid;
+            })
+        } else {
+            run.terms(|terms| terms.max_inactive = hours(1))
+        };
         let truth = run.state.chain;
         let (before, transactions, orders) = (Vec::new(), Vec::new(), Vec::new());
-        let mut world = Self { run, truth, height: 10, before, transactions, orders };
+        let signs = true;
+        let mut world = Self { run, truth, height: 10, before, transactions, orders, signs, is_timed };
         world.give(&Input::Look);
         world
     }
@@ -74,7 +86,19 @@ impl World {
                 *known = Known::Over;
             }
         }
+        for word in &words {
+            if let Some(due) = word.strip_prefix("sign ") {
+                self.sign(due.parse().unwrap());
+                return;
+            }
+            if let Some(admitted) = word.split("request_close ").nth(1) {
+                let state = &self.run.state;
+                let signed = state.book.best.min(state.chain.deposit);
+                assert!(a(admitted.parse().unwrap()) >= signed, "{word}: {signed} was signed");
+            }
+        }
         let owners = self.run.owners();
+        let own = &self.run.state.own;
         let is_open = self.run.state.chain.phase().is_open();
         assert!(
             owners != "nobody" || (!is_open && own.flights.is_empty()),
@@ -82,6 +106,36 @@ impl World {
             self.run.state
         );
         assert!(owners != "nobody" || self.orders.is_empty(), "orders without an outcome: {:?}", self.orders);
+    }
+
+    /// Signs what is due in the same transaction, if the key works.
+    fn sign(&mut self, due: u128) {
+        let state = &self.run.state;
+        let deposit = state.chain.deposit;
+        assert!(a(due) <= deposit, "signed {due} above the deposit of {deposit}");
+        let price = privatix_billing::due(state.terms.as_ref().unwrap(), state.meter.used, deposit);
+        assert!(self.is_timed || a(due) <= price, "signed {due}, and {price} was due");
+        let asks = |f: &Flight<ClientPurpose>| matches!(f.purpose, ClientPurpose::RequestClose { .. });
+        assert!(!state.own.flights.iter().any(asks), "signed {due} while a close request is under way");
+        let voucher = Verified::check(&Signed, &(id(), due)).unwrap();
+        let signed = if self.signs { Ok(voucher) } else { Err(Trouble::Key) };
+        self.give(&Input::Report(ClientReport::Signed(signed)));
+    }
+
+    fn peer(&mut self, message: ClientMessage) {
+        self.give(&Input::Peer(message));
+    }
+
+    /// The agent answers everything that it is asked for.
+    fn answers(&mut self) {
+        for errand in self.run.state.own.errands.clone() {
+            let acknowledged = self.run.state.book.best;
+            self.peer(match errand.what {
+                Ask::Voucher => ClientMessage::Paid { acknowledged, ended: false },
+                Ask::Access => ClientMessage::Access,
+                _ => ClientMessage::Pong,
+            });
+        }
     }
 
     /// A new block with one change.
@@ -231,6 +285,36 @@ impl World {
             20 => self.run.left = value.is_multiple_of(2).then_some(value.into()),
             21 => self.give(&Input::Peer(ClientMessage::Access)),
             22 => self.adapter(Answered::Refused),
+            23 => self.answers(),
+            24 => {
+                self.peer(ClientMessage::Paid { acknowledged: self.run.state.book.best, ended: value == 7 });
+            }
+            25 if value.is_multiple_of(3) || self.run.kept_open.is_some() => {
+                self.peer(ClientMessage::Stale { acknowledged: a(value.into()) });
+            }
+            26 => self.peer(ClientMessage::NotNow),
+            27 => {
+                let seq = self.run.state.own.errands.first().map_or(0, |errand| errand.seq);
+                self.peer(ClientMessage::Unanswered { seq });
+            }
+            28 => {
+                let order = if value.is_multiple_of(2) { ClientOrder::Pause } else { ClientOrder::Resume };
+                self.give(&Input::Order(order));
+            }
+            29 if value < 10 => self.peer(ClientMessage::Closing),
+            30 if value < 10 => self.peer(ClientMessage::NotPermitted),
+            31 => self.peer(if value < 10 {
+                ClientMessage::AccessRefused
+            } else {
+                ClientMessage::AccessNotReady
+            }),
+            32 => self.run.reachable = value.is_multiple_of(2),
+            33 => self.signs = value.is_multiple_of(2),
+            34 => self.give(&Input::Order(ClientOrder::AcceptClaim)),
+            35 => {
+                self.run.damaged = value.is_multiple_of(3);
+                self.give(&Input::Look);
+            }
             _ => {}
         }
     }
@@ -243,7 +327,8 @@ impl World {
 
     /// No more faults: the adapter answers, transactions are mined, time goes by. The number of steps until the state is final.
     fn quiet(&mut self) -> usize {
-        self.run.fresh = true;
+        (self.run.fresh, self.run.reachable, self.run.damaged, self.signs) = (true, true, false, true);
+        self.give(&Input::Used { used: Usage::ZERO, running: false });
         (self.run.kept_open, self.run.left) = (None, None);
         self.give(&Input::Order(ClientOrder::Close));
         for steps in 0..200 {
@@ -257,9 +342,13 @@ impl World {
                 self.deliver();
                 self.finalize(place);
             }
+            self.answers();
             if self.run.state.own.service.asked.is_some() {
-                self.run.done();
-                self.give(&Input::Look);
+                self.adapter(Answered::Did(match self.run.state.own.service.target {
+                    Target::Absent => Actual::Absent,
+                    Target::Suspended => Actual::Suspended,
+                    Target::Running => Actual::Running,
+                }));
             }
             if matches!(Client::owner(&self.run.state, &self.run.env()), Owner::User { .. }) {
                 self.give(&Input::Order(ClientOrder::Close));
@@ -317,9 +406,10 @@ proptest! {
     #[test]
     fn every_state_has_an_owner_that_leads_on_and_the_channel_becomes_final(
         is_served: bool,
-        steps in prop::collection::vec((0..24_u8, 0..120_u64), 0..60),
+        is_timed: bool,
+        steps in prop::collection::vec((0..36_u8, 0..120_u64), 0..60),
     ) {
-        let mut world = World::new(is_served);
+        let mut world = World::new(is_served, is_timed);
         for (kind, value) in steps {
             world.step(kind, value);
             world.give_up();

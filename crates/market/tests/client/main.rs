@@ -5,6 +5,7 @@
 mod common;
 mod liveness;
 mod opening;
+mod payment;
 mod settlement;
 mod support;
 mod top_up;

@@ -147,15 +147,17 @@ fn nothing_is_asked_for_in_a_recovery() {
     run.give(&Input::Look);
     run.kept_open = Some(2_000);
     // Also what is on its way: it may admit too little.
-    assert_eq!(run.give(&Input::Look), "cancel 1");
+    assert_eq!(run.give(&Input::Look), "cancel 1, send 2 60");
     run.tx(1, Fate::Cancelled);
+    run.receipt(60);
     assert_eq!(run.owners(), "time 2000 s");
     // Nor is it a fraud when the chain knows more than the backup.
     let mut served = Run::open(100).paid(60);
     served.kept_open = Some(2_000);
-    assert_eq!(served.chain(open(100, 80)), "");
+    assert_eq!(served.chain(open(100, 80)), "send 1 60");
+    assert_eq!(served.ending(), None);
     run.state.book.best = a(80);
-    assert_eq!(run.after(1_000), "submit 2 request_close 80");
+    assert_eq!(run.after(1_000), "submit 3 request_close 80, send 4 80");
 }
 
 #[test]

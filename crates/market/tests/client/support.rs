@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use privatix_billing::TermsDraft;
 use privatix_channel::{Amount, ChainTime, OnChain, Period, Usage};
 use privatix_market::*;
 
@@ -20,6 +21,8 @@ pub(crate) struct Run {
     /// Until which second of uptime the channel must not be closed.
     pub(crate) kept_open: Option<u64>,
     pub(crate) reachable: bool,
+    /// Whether the best voucher cannot be read.
+    pub(crate) damaged: bool,
     /// What may be spent, beyond what is reserved.
     pub(crate) left: Option<u128>,
     pub(crate) instance: u64,
@@ -37,6 +40,7 @@ impl Run {
             fresh: true,
             kept_open: None,
             reachable: true,
+            damaged: false,
             left: None,
             instance: 0,
             notices: Vec::new(),
@@ -63,6 +67,12 @@ impl Run {
 
     pub(crate) fn accept(&self, opening: &Opening) -> Result<Decision<Client>, Refused> {
         ClientState::accept(id(), descriptor(), opening, &self.env())
+    }
+
+    /// With other terms.
+    pub(crate) fn terms(mut self, change: impl FnOnce(&mut TermsDraft)) -> Self {
+        self.state.terms = Some(Arc::new(terms(change)));
+        self
     }
 
     pub(crate) fn rules(mut self, change: impl FnOnce(&mut ClientRules)) -> Self {
@@ -97,7 +107,7 @@ impl Run {
         env.chain.fresh = self.fresh;
         env.chain.challenge = Period::new(1_000);
         env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
-        env.reachable = self.reachable;
+        (env.reachable, env.damaged_voucher) = (self.reachable, self.damaged);
         env.budget.overall = self.left.map(Amount::new);
         env.next_order = self.next_order();
         env.instance = self.instance;
@@ -147,6 +157,22 @@ impl Run {
     /// What was used so far.
     pub(crate) fn used(&mut self, used: u64) -> String {
         self.give(&Input::Used { used: Usage::new(used), running: false })
+    }
+
+    /// The agent's message.
+    pub(crate) fn peer(&mut self, message: ClientMessage) -> String {
+        self.give(&Input::Peer(message))
+    }
+
+    /// The agent took vouchers over this much.
+    pub(crate) fn receipt(&mut self, acknowledged: u128) -> String {
+        self.peer(ClientMessage::Paid { acknowledged: a(acknowledged), ended: false })
+    }
+
+    /// A voucher over this amount is signed and stored.
+    pub(crate) fn signed(&mut self, cumulative: u128) -> String {
+        let voucher = Verified::check(&Signed, &(id(), cumulative)).unwrap();
+        self.give(&Input::Report(ClientReport::Signed(Ok(voucher))))
     }
 
     /// The user adds to the deposit.
@@ -214,6 +240,9 @@ pub(crate) fn show(effect: &Effect<Client>) -> String {
     match effect {
         Effect::Submit { seq, purpose, .. } => format!("submit {seq} {}", show_purpose(*purpose)),
         Effect::Cancel { seq } => format!("cancel {seq}"),
+        Effect::Own(ClientEffect::Sign(due)) => format!("sign {due}"),
+        Effect::Own(ClientEffect::Send { seq, cumulative, .. }) => format!("send {seq} {cumulative}"),
+        Effect::Own(ClientEffect::Ask { seq, what, .. }) => format!("ask {seq} {what:?}"),
         Effect::Drive { seq } => format!("drive {seq}"),
         Effect::Own(ClientEffect::Fund { seq, purpose }) => format!("fund {seq} {}", show_purpose(*purpose)),
         Effect::Own(ClientEffect::EndOrder { order, outcome }) => match outcome {

@@ -9,7 +9,8 @@ use crate::support::{HOUR, Run, a, block, closed, closing, open};
 fn automatic() -> Run {
     let percent = Percent::try_from(80).unwrap();
     let policy = TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: None };
-    Run::open(100).rules(|rules| rules.billing.top_up = Some(policy))
+    // Paid in advance, so that nothing else is to be done.
+    Run::open(100).paid(1_000).rules(|rules| rules.billing.top_up = Some(policy))
 }
 
 #[test]

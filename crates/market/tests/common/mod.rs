@@ -18,6 +18,17 @@ pub(crate) fn id() -> ChannelId {
     ChannelId::new(B256::repeat_byte(4))
 }
 
+/// The simulation's verifier: a voucher is its channel and amount, and always signed.
+pub(crate) struct Signed;
+
+impl Verifier for Signed {
+    type Voucher = (ChannelId, u128);
+    type Refused = std::convert::Infallible;
+    fn verified(&self, voucher: &(ChannelId, u128)) -> Result<(ChannelId, Amount), Self::Refused> {
+        Ok((voucher.0, a(voucher.1)))
+    }
+}
+
 /// One unit for each base unit, postpaid. A client may owe 40 units, and be inactive or suspended for 100 days.
 pub(crate) fn terms(change: impl FnOnce(&mut TermsDraft)) -> Terms {
     let mut draft = TermsDraft {
@@ -62,6 +73,7 @@ pub(crate) fn show_owner(owner: &Owner) -> String {
         Owner::ChainTime(at) => format!("chain time {at}"),
         Owner::Transaction(seq) => format!("transaction {seq}"),
         Owner::Adapter { seq, until } => format!("adapter {seq} until {}", s(until)),
+        Owner::Peer { seq, until } => format!("peer {seq} until {}", s(until)),
         Owner::Chain { reminder } => format!("chain, reminder {}", s(reminder)),
         Owner::User { reminder } => format!("user, reminder {}", s(reminder)),
         other => format!("{other:?}"),

@@ -1,0 +1,206 @@
+//! Paying: what is signed, and what the agent's answers mean.
+
+use privatix_channel::{Amount, Phase};
+use serde::{Deserialize, Serialize};
+
+use super::errands::{self, Ask, Errand, Reach};
+use super::{Access, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState};
+use super::{billing, facts, wants};
+use crate::{Effect, Env, Flight, Owner, Refused, Trouble, Verified};
+
+/// What an agent claims beyond what a restored database shows as signed. Below it every voucher would be in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Floor {
+    /// What it claims in all, in base units.
+    pub claimed: Amount,
+    /// Whether that is beyond doubt, by the chain, or by the user's word.
+    pub accepted: bool,
+}
+
+/// What is to be signed now: what is due by billing, never above the deposit.
+pub(super) fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Option<Amount> {
+    let own = &state.own;
+    // What is signed now would not be admitted.
+    let is_asking = own
+        .flights
+        .iter()
+        .any(|f: &Flight<ClientPurpose>| matches!(f.purpose, ClientPurpose::RequestClose { .. }));
+    let is_served = state.chain.phase() == Phase::Open && own.access == Access::Here;
+    if !is_served || is_asking || errands::is_unproven(state, env) {
+        return None;
+    }
+    let due = billing::due(state, env)?;
+    let is_above = due <= state.chain.deposit && due > state.book.best.max(state.chain.paid);
+    (is_above && is_above_floor(state, due)).then_some(due)
+}
+
+/// Whether this much is worth more to the agent than what it claims already. Without the user's word by one interval: its claim is
+/// not proven.
+fn is_above_floor(state: &ClientState, due: Amount) -> bool {
+    match (state.own.floor, state.terms.as_deref()) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(Floor { claimed, accepted: true }), _) => due > claimed,
+        (Some(Floor { claimed, accepted: false }), Some(terms)) => {
+            let covered = |amount| privatix_billing::covered(terms, amount);
+            due > claimed && covered(due) >= covered(claimed).saturating_add(terms.interval())
+        }
+    }
+}
+
+/// Whether the service is held back, because nothing that is used would be paid for with a voucher above the agent's claim.
+pub(super) fn is_held_back(state: &ClientState) -> bool {
+    if state.own.floor.is_none_or(|floor| floor.accepted) {
+        return false;
+    }
+    let price = |terms| privatix_billing::due(terms, state.meter.used, state.chain.deposit);
+    !state.terms.as_deref().is_some_and(|terms| is_above_floor(state, price(terms)))
+}
+
+/// Signs what is due.
+pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Effect<Client>>) {
+    let Some(due) = wanted(state, env) else { return };
+    if state.own.signing.is_none() && state.own.signer.is_over(env.uptime) {
+        state.own.signing = Some(due);
+        effects.push(Effect::Own(ClientEffect::Sign(due)));
+    }
+}
+
+/// Until when a close request waits for a signature, so that it admits it. A key that fails is not waited for without end.
+pub(super) fn waits_for_signature(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
+    let signer = state.own.signer;
+    let is_wanted = state.own.signing.is_some() || wanted(state, env).is_some();
+    let waits = is_wanted && signer.tries < env.policy.sign_tries;
+    waits.then_some(Owner::Time(signer.at.max(env.uptime)))
+}
+
+/// What moves the payments on.
+pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
+    let mut owners = Vec::new();
+    if wanted(state, env).is_some() {
+        owners.push(Owner::Time(state.own.signer.at.max(env.uptime)));
+    }
+    owners.extend(billing::next_payment(state, env));
+    owners
+}
+
+/// What came of signing.
+pub(super) fn signed(
+    state: &mut ClientState,
+    signed: Result<Verified, Trouble>,
+    env: &Env<'_, Client>,
+) -> Result<(), Refused> {
+    let rules = env.policy;
+    match signed {
+        Ok(voucher) if voucher.channel() != state.id => {
+            return Err(Refused::WrongChannel { expected: state.id, found: voucher.channel() });
+        }
+        Ok(voucher) => {
+            state.book.best = state.book.best.max(voucher.cumulative());
+            state.own.signer = crate::Again::default();
+        }
+        Err(_) if state.own.signing.is_some() => {
+            state.own.signer.failed(rules.retry_first, rules.retry_longest, env.uptime);
+        }
+        Err(_) => {}
+    }
+    state.own.signing = None;
+    Ok(())
+}
+
+/// The agent's message.
+pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env<'_, Client>) {
+    let is_answer = !matches!(message, ClientMessage::Unanswered { .. } | ClientMessage::NotPermitted);
+    if is_answer {
+        state.own.peer = Reach::Answers;
+    }
+    match message {
+        ClientMessage::Access => state.own.access = Access::Here,
+        ClientMessage::AccessNotReady => errands::pause(state, env, |errand| errand.what == Ask::Access),
+        ClientMessage::AccessRefused => {
+            if state.own.access == Access::None {
+                state.own.access = Access::Refused;
+                facts::end(state, ClientEnd::NoAccess, env);
+            }
+        }
+        ClientMessage::Paid { acknowledged, ended } => {
+            knows(state, acknowledged, env);
+            answered_ping(state, env);
+            if ended {
+                facts::end(state, ClientEnd::AgentEnded, env);
+            }
+        }
+        ClientMessage::Stale { acknowledged } => knows(state, acknowledged, env),
+        ClientMessage::Pong => answered_ping(state, env),
+        ClientMessage::NotNow => {
+            state.own.peer = Reach::NotNow;
+            errands::pause(state, env, |errand| matches!(errand.what, Ask::Voucher | Ask::Ping));
+        }
+        ClientMessage::Closing => {
+            errands::pause(state, env, |errand| errand.what == Ask::Voucher);
+            facts::end(state, ClientEnd::AgentEnded, env);
+        }
+        ClientMessage::Unanswered { seq } => {
+            let is_it = |errand: &Errand| errand.seq == seq && errand.until.is_some();
+            if state.own.errands.iter().any(is_it) {
+                state.own.peer = Reach::Silent;
+                errands::pause(state, env, is_it);
+            }
+        }
+        ClientMessage::NotPermitted => facts::end(state, ClientEnd::Excluded, env),
+    }
+}
+
+/// A ping was answered: the agent is there, and nothing was used for so long.
+fn answered_ping(state: &mut ClientState, env: &Env<'_, Client>) {
+    let pings = state.own.errands.iter().any(|errand| errand.what == Ask::Ping);
+    if pings {
+        state.own.errands.retain(|errand| errand.what != Ask::Ping);
+        state.own.pinged = errands::is_idle(state, env);
+    } else {
+        state.own.idle.reset(env.uptime);
+    }
+}
+
+/// The agent knows of this much.
+fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
+    let best = state.book.best;
+    let floor = state.own.floor.map_or(Amount::ZERO, |floor| floor.claimed);
+    if acknowledged > best.max(floor) {
+        match env.kept_open {
+            None => return facts::end(state, ClientEnd::AgentClaimsMore, env),
+            // Nobody can have signed that much.
+            Some(_) if acknowledged > state.chain.deposit => {
+                return errands::pause(state, env, |errand| errand.what == Ask::Voucher);
+            }
+            // The backup does not know all that was signed.
+            Some(_) => state.own.floor = Some(Floor { claimed: acknowledged, accepted: false }),
+        }
+    }
+    state.own.proven_in = env.kept_open.or(state.own.proven_in);
+    state.book.acknowledged = state.book.acknowledged.max(acknowledged.min(best));
+    // What it was sent is more than it knows: again, but not at once.
+    errands::pause(state, env, |errand| errand.what == Ask::Voucher && errand.cumulative > acknowledged);
+    // It knows what it was sent, and a better one may exist by now.
+    state.own.errands.retain(|errand| errand.what != Ask::Voucher || errand.until.is_none());
+}
+
+/// What the chain proves in a recovery was signed, though the backup does not know it.
+pub(super) fn proven_by_chain(state: &mut ClientState, env: &Env<'_, Client>) {
+    let paid = state.chain.paid;
+    let floor = state.own.floor.map_or(Amount::ZERO, |floor| floor.claimed);
+    if env.kept_open.is_some() && paid > state.book.best.max(floor) {
+        state.own.floor = Some(Floor { claimed: paid, accepted: true });
+    }
+}
+
+/// Whether the chain shows more as paid than what this side ever signed.
+pub(super) fn is_overpaid(state: &ClientState, env: &Env<'_, Client>) -> bool {
+    let floor = state.own.floor.map_or(Amount::ZERO, |floor| floor.claimed);
+    env.kept_open.is_none() && state.chain.paid > state.book.best.max(floor)
+}
+
+/// Whether billing is asked about the end: once, when the last use is known.
+pub(super) fn is_last(state: &ClientState, env: &Env<'_, Client>) -> bool {
+    wants::last_payment(state, env).is_some_and(|at| at <= env.uptime)
+}

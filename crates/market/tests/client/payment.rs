@@ -1,0 +1,227 @@
+//! Paying, access and patience with the agent.
+
+use privatix_billing::Billing;
+use privatix_market::{
+    Actual, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input, Target, Trouble, Why,
+};
+
+use crate::support::{HOUR, Run, a, hours, open};
+
+/// A channel of which a backup knows vouchers over 60 while the agent has better ones, within the recovery.
+fn restored() -> Run {
+    let mut run = Run::open(200).paid(60);
+    run.kept_open = Some(10_000);
+    run
+}
+
+#[test]
+fn a_restored_client_signs_nothing_below_its_agents_claim() {
+    let mut run = restored();
+    // First it asks what the agent knows.
+    assert_eq!(run.used(65), "send 1 60");
+    assert_eq!(run.peer(ClientMessage::Stale { acknowledged: a(90) }), "drive 2");
+    assert_eq!(run.notices, [ClientNotice::Claimed { claimed: a(90) }]);
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::Claimed)));
+    assert_eq!(run.ending(), None);
+    run.done();
+    for used in [70, 90] {
+        assert_eq!(run.used(used), "", "{used}");
+        assert_eq!(run.after(60), "", "{used}");
+    }
+    // It exceeds the claim by one interval.
+    assert_eq!(run.used(91), "drive 3");
+    assert_eq!(run.done(), "sign 91");
+    assert_eq!(run.signed(91), "send 4 91");
+}
+
+#[test]
+fn a_claim_that_the_user_believes_is_paid_on_from() {
+    let mut run = restored();
+    run.give(&Input::Look);
+    run.peer(ClientMessage::Stale { acknowledged: a(90) });
+    run.done();
+    assert_eq!(run.give(&Input::Order(ClientOrder::AcceptClaim)), "drive 3");
+    run.done();
+    assert_eq!(run.used(90), "");
+    assert_eq!(run.used(91), "sign 91");
+}
+
+#[test]
+fn a_claim_above_the_deposit_is_not_believed_and_outside_of_a_recovery_none_is() {
+    let mut run = restored();
+    run.give(&Input::Look);
+    run.peer(ClientMessage::Stale { acknowledged: a(201) });
+    assert_eq!((run.state.own.floor, run.ending()), (None, None));
+    let mut run = Run::open(200).paid(60);
+    assert_eq!(run.peer(ClientMessage::Stale { acknowledged: a(61) }), "submit 1 request_close 60, drive 2");
+    assert_eq!(run.ending(), Some(ClientEnd::AgentClaimsMore));
+}
+
+#[test]
+fn what_the_chain_proves_in_a_recovery_is_no_fraud_after_it() {
+    let mut run = restored();
+    run.chain(open(200, 80));
+    run.receipt(60);
+    run.kept_open = None;
+    assert_eq!(run.give(&Input::Look), "");
+    assert_eq!(run.used(81), "sign 81");
+}
+
+#[test]
+fn what_is_due_is_signed_and_sent_until_it_is_acknowledged() {
+    let mut run = Run::open(100);
+    assert_eq!(run.used(10), "sign 10");
+    assert_eq!(run.signed(10), "send 1 10");
+    // A better one takes its place.
+    assert_eq!(run.used(12), "sign 12");
+    assert_eq!(run.signed(12), "send 2 12");
+    assert_eq!(run.receipt(10), "");
+    assert_eq!(run.after(1), "send 3 12");
+    assert_eq!(run.receipt(12), "");
+    assert_eq!(run.used(500), "sign 100");
+}
+
+/// The answer, what follows a second later.
+#[test]
+fn a_voucher_that_is_not_taken_is_sent_again_after_a_pause() {
+    for message in [
+        ClientMessage::NotNow,
+        ClientMessage::Stale { acknowledged: a(5) },
+        ClientMessage::Unanswered { seq: 1 },
+    ] {
+        let mut run = Run::open(100);
+        run.used(10);
+        run.signed(10);
+        assert_eq!(run.peer(message), "", "{message:?}");
+        assert_eq!(run.after(1), "send 2 10", "{message:?}");
+    }
+}
+
+#[test]
+fn fault_39_a_prepaid_client_pays_once_its_own_side_has_run() {
+    let mut run =
+        Run::open(100).terms(|terms| (terms.billing, terms.billing_interval) = (Billing::Prepaid, 10));
+    run.state.own.service.actual = Actual::Suspended;
+    assert_eq!(run.give(&Input::Look), "drive 1");
+    assert_eq!(run.after(30), "");
+    assert_eq!(run.done(), "sign 10");
+}
+
+#[test]
+fn fault_56_a_close_request_admits_the_last_payment() {
+    let mut run = Run::open(100).terms(|terms| terms.billing_interval = 40);
+    assert_eq!(run.used(30), "");
+    assert_eq!(run.give(&Input::Order(ClientOrder::Close)), "drive 1");
+    assert_eq!(run.done(), "sign 30");
+    assert_eq!(run.signed(30), "submit 2 request_close 30, send 3 30");
+    // Nothing is signed above what it admits.
+    assert_eq!(run.used(35), "");
+}
+
+#[test]
+fn a_key_that_fails_is_tried_again_and_holds_no_close_request_for_ever() {
+    let failed = Input::Report(ClientReport::Signed(Err(Trouble::Key)));
+    let mut run = Run::open(100);
+    run.used(10);
+    run.give(&Input::Order(ClientOrder::Close));
+    run.give(&failed);
+    assert_eq!(run.notices, [ClientNotice::CannotSign]);
+    assert_eq!(run.done(), "");
+    assert_eq!(run.after(15), "sign 10");
+    run.give(&failed);
+    assert_eq!(run.after(30), "sign 10");
+    assert_eq!(run.give(&failed), "submit 2 request_close 0");
+}
+
+#[test]
+fn fault_30_a_pause_before_the_access_is_here_is_kept() {
+    let mut run = Run::open(100);
+    run.state.own = privatix_market::ClientOwn::default();
+    assert_eq!(run.give(&Input::Look), "ask 1 Access");
+    assert_eq!(run.owners(), "time 4600 s, peer 1 until 1060 s");
+    run.give(&Input::Order(ClientOrder::Pause));
+    assert_eq!(run.peer(ClientMessage::Access), "drive 2");
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::Paused)));
+    // Pause, resume, pause.
+    run.done();
+    assert_eq!(run.give(&Input::Order(ClientOrder::Resume)), "drive 3");
+    assert_eq!(run.give(&Input::Order(ClientOrder::Pause)), "");
+    assert_eq!(run.target().0, Target::Suspended);
+}
+
+/// What the agent answers, why and after how long the service ends.
+#[test]
+fn an_agent_that_gives_no_access_is_waited_for_while_it_answers() {
+    let new = || {
+        let mut run = Run::open(100);
+        run.state.own = privatix_market::ClientOwn::default();
+        run.give(&Input::Look);
+        run
+    };
+    let mut refused = new();
+    refused.peer(ClientMessage::AccessRefused);
+    assert_eq!(refused.ending(), Some(ClientEnd::NoAccess));
+    let mut not_ready = new();
+    while not_ready.ending().is_none() && not_ready.uptime < 20_000 {
+        not_ready.peer(ClientMessage::AccessNotReady);
+        not_ready.after(60);
+    }
+    assert_eq!((not_ready.ending(), not_ready.uptime), (Some(ClientEnd::NoAccess), 1_000 + HOUR));
+    let mut silent = new();
+    while silent.ending().is_none() && silent.uptime < 1_000_000 {
+        silent.after(60);
+    }
+    let week = 7 * 24 * HOUR;
+    assert_eq!(silent.ending(), Some(ClientEnd::Unreachable));
+    assert!((week..week + 200).contains(&(silent.uptime - 1_000)), "{}", silent.uptime);
+}
+
+#[test]
+fn fault_73_an_idle_service_ends_only_if_its_agent_answers() {
+    let idle = |terms: &mut privatix_billing::TermsDraft| terms.max_inactive = hours(1);
+    let mut run = Run::open(100).paid(10).terms(idle);
+    run.give(&Input::Look);
+    assert_eq!(run.after(HOUR), "ask 1 Ping");
+    let mut not_now = run.clone();
+    assert_eq!(run.receipt(10), "drive 2");
+    assert_eq!(run.ending(), Some(ClientEnd::Inactive));
+    assert_eq!(not_now.peer(ClientMessage::NotNow), "");
+    assert_eq!(not_now.after(5 * HOUR), "ask 2 Ping");
+    assert_eq!(not_now.ending(), None);
+    // A use begins it again.
+    not_now.used(1);
+    not_now.peer(ClientMessage::Pong);
+    assert_eq!(not_now.after(HOUR - 1), "");
+}
+
+#[test]
+fn an_agent_that_cannot_be_reached_is_not_waited_for_to_close() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::AgentEnded);
+    run.state.own.peer = privatix_market::Reach::Silent;
+    // Its own network does not work: that is not the agent's fault.
+    run.reachable = false;
+    run.give(&Input::Look);
+    assert!(!run.after(9 * HOUR).contains("request_close"));
+    run.reachable = true;
+    run.give(&Input::Look);
+    assert!(!run.after(2 * HOUR - 1).contains("request_close"));
+    assert!(run.after(1).contains("request_close 60"));
+}
+
+#[test]
+fn an_agent_that_must_not_be_contacted_is_asked_nothing_and_paid_by_the_close() {
+    let mut run = Run::open(100);
+    run.used(10);
+    run.signed(10);
+    assert_eq!(run.peer(ClientMessage::NotPermitted), "drive 2");
+    assert_eq!(run.done(), "submit 3 request_close 10");
+}
+
+#[test]
+fn nothing_is_admitted_while_the_best_voucher_cannot_be_read() {
+    let mut run = Run::open(100).ended(ClientEnd::CloseByOrder);
+    run.damaged = true;
+    assert_eq!(run.give(&Input::Look), "");
+    run.damaged = false;
+    assert_eq!(run.give(&Input::Look), "submit 1 request_close 0");
+}
