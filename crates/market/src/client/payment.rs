@@ -69,8 +69,9 @@ pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects
 /// Until when a close request waits for a signature, so that it admits it. A key that fails is not waited for without end.
 pub(super) fn waits_for_signature(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
     let signer = state.own.signer;
-    let is_wanted = state.own.signing.is_some() || wanted(state, env).is_some();
-    let waits = is_wanted && signer.tries < env.policy.sign_tries;
+    // What is being signed now is reported before anything else happens.
+    let is_signing = state.own.signing.is_some();
+    let waits = is_signing || (wanted(state, env).is_some() && signer.tries < env.policy.sign_tries);
     waits.then_some(Owner::Time(signer.at.max(env.uptime)))
 }
 

@@ -130,7 +130,13 @@ fn a_key_that_fails_is_tried_again_and_holds_no_close_request_for_ever() {
     assert_eq!(run.after(15), "sign 10");
     run.give(&failed);
     assert_eq!(run.after(30), "sign 10");
+    let mut late = run.clone();
     assert_eq!(run.give(&failed), "submit 2 request_close 0");
+    // A try that falls together with the end is waited for all the same.
+    late.state.own.signing = None;
+    late.state.own.signer.tries = 3;
+    assert_eq!(late.give(&Input::Look), "sign 10");
+    assert_eq!(late.signed(10), "submit 2 request_close 10, send 3 10");
 }
 
 #[test]
