@@ -18,7 +18,7 @@ use privatix_jobs::{
 };
 use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_subject, lanes};
 use privatix_store::channels::{self, Access, Channel};
-use privatix_store::{ceilings, vouchers};
+use privatix_store::{StoreError, ceilings, vouchers};
 use serde::{Deserialize, Serialize};
 
 use crate::payments::Payments;
@@ -218,7 +218,12 @@ impl Channels {
 
     async fn close(&self, job: &CloseChannel, cx: JobContext) -> Result<Done, NodeError> {
         let node = &self.node;
-        let (channel, view) = load(&mut *node.db().read().await?, node, job.channel).await?;
+        let loaded = load(&mut *node.db().read().await?, node, job.channel).await?;
+        let (channel, view) = if loaded.view.on_chain().phase().is_open() {
+            loaded.whole()?
+        } else {
+            (loaded.channel, loaded.view) // no voucher counts any more
+        };
         let worth_it = !view.claimable().is_zero() || job.even_unpaid;
         if let Some(until) = open_until(&mut *node.db().read().await?, node, job.channel).await?
             && view.on_chain().phase().is_open()
@@ -239,7 +244,7 @@ impl Channels {
         let key = format!("{CLOSE} {} {}", job.channel, cx.id());
         let mut completion = cx.finish().await?;
         // Again, as vouchers may have been stored since.
-        let (_, view) = load(&mut completion, node, job.channel).await?;
+        let (_, view) = load(&mut completion, node, job.channel).await?.whole()?;
         let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
         let call = call::close(&channel.descriptor, voucher);
         let close = node.intent(CLOSE, &job.channel.to_string(), key, call.abi_encode());
@@ -311,7 +316,15 @@ pub(crate) async fn transaction_changed(
 
 /// What a close request of the client leads to.
 pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> Result<(), NodeError> {
-    let (_, view) = load(conn, node, channel.id).await?;
+    let Loaded { view, damage, .. } = load(conn, node, channel.id).await?;
+    if damage.is_some() {
+        // It waits for a better voucher, which may still come before the challenge ends.
+        if view.on_chain().challenge_ends_at().is_some() {
+            let close = CloseChannel { channel: channel.id, even_unpaid: false };
+            privatix_node::push(conn, &close, "monitor").await?;
+        }
+        return Ok(());
+    }
     match answer_close_request(&view) {
         Answer::CloseWith { gain, deadline, .. } => {
             // A close would be final below vouchers that were lost, and no job runs until the chain was caught up with.
@@ -367,8 +380,15 @@ async fn settle(
 
 /// The database came back from a backup: challenges that run go on.
 pub(crate) async fn answer_all(conn: &mut Conn, node: &Node) -> Result<(), NodeError> {
-    for channel in channels::live(conn).await? {
-        answer(conn, node, &channel).await?;
+    for id in channels::live_ids(conn).await? {
+        let answered = async {
+            let channel = channels::get(conn, id).await?;
+            answer(conn, node, &channel).await
+        };
+        match answered.await {
+            Err(error) if error.is_damage() => node.damage().found(id, error.to_string()),
+            answered => answered?,
+        }
     }
     Ok(())
 }
@@ -382,7 +402,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
         return Ok(());
     }
     let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
-    let (channel, view) = load(conn, node, id).await?;
+    let Loaded { channel, view, damage, .. } = load(conn, node, id).await?;
     let in_challenge = view.on_chain().challenge_ends_at().is_some();
     let is_withdrawn = node.is_withdrawn(record);
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
@@ -405,29 +425,61 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     if stands && !is_withdrawn {
         let again = PushOptions::by("transactor").not_before(after(SystemTime::now(), CLOSE_AGAIN));
         // A close that had nothing to gain was sent because the operator wanted it.
-        let even_unpaid = record.intent.kind == CLOSE && view.claimable().is_zero();
+        let even_unpaid = record.intent.kind == CLOSE && view.claimable().is_zero() && damage.is_none();
         privatix_jobs::push(conn, &CloseChannel { channel: id, even_unpaid }, again).await?;
     }
     Ok(())
 }
 
 /// A channel and the agent's view of it.
-pub(crate) async fn load(
-    conn: &mut Conn,
-    node: &Node,
-    id: ChannelId,
-) -> Result<(Channel, AgentChannel), NodeError> {
+pub(crate) struct Loaded {
+    pub(crate) channel: Channel,
+    /// Without a voucher where the stored one is damaged.
+    pub(crate) view: AgentChannel,
+    /// What answers have acknowledged.
+    pub(crate) acknowledged: Amount,
+    /// [`NodeError::DamagedVoucher`], if it is.
+    pub(crate) damage: Option<NodeError>,
+}
+
+impl Loaded {
+    /// For what must not be done without the best voucher.
+    fn whole(self) -> Result<(Channel, AgentChannel), NodeError> {
+        match self.damage {
+            Some(damage) => Err(damage),
+            None => Ok((self.channel, self.view)),
+        }
+    }
+}
+
+pub(crate) async fn load(conn: &mut Conn, node: &Node, id: ChannelId) -> Result<Loaded, NodeError> {
     let channel = channels::get(conn, id).await?;
     let on_chain = channels::on_chain(conn, id).await?;
-    let best = vouchers::get(conn, id).await?.map(|stored| stored.signed);
-    let view =
-        AgentChannel::restore(*node.domain(), channel.descriptor, on_chain, best, Consents::default())?;
-    Ok((channel, view))
+    let acknowledged = vouchers::amounts(conn, id).await?.map_or(Amount::ZERO, |row| row.acknowledged);
+    let restore =
+        |best| AgentChannel::restore(*node.domain(), channel.descriptor, on_chain, best, Consents::default());
+    let best = match vouchers::get(conn, id).await {
+        Ok(stored) => restore(stored.map(|stored| stored.signed)).map_err(|error| error.to_string()),
+        Err(error @ StoreError::Corrupt { .. }) => Err(error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    let (view, damage) = match best {
+        Ok(view) => {
+            node.damage().healed(id);
+            (view, None)
+        }
+        Err(reason) => {
+            let damage = NodeError::DamagedVoucher { channel: id, reason };
+            node.damage().found(id, damage.to_string());
+            (restore(None)?, Some(damage))
+        }
+    };
+    Ok(Loaded { channel, view, acknowledged, damage })
 }
 
 /// What the agent could still earn by closing, for the operator.
 pub(crate) async fn claimable(conn: &mut Conn, node: &Node, id: ChannelId) -> Result<Amount, NodeError> {
-    Ok(load(conn, node, id).await?.1.claimable())
+    Ok(load(conn, node, id).await?.whole()?.1.claimable())
 }
 
 /// 256 random bits.

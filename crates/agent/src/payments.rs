@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, ChannelId, ChannelStatus, Consents, LONGEST_CONSENT, OnChain, Phase,
-    SignedVoucher, VoucherError,
+    Accepted, AgentChannel, Amount, ChannelId, ChannelStatus, LONGEST_CONSENT, OnChain, Phase, SignedVoucher,
+    VoucherError,
 };
 use privatix_db::{DbError, GroupCommit};
 use privatix_market::{Book, NotNow, Reply};
@@ -17,7 +17,7 @@ use privatix_store::{ceilings, channels, vouchers};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::channels::CloseChannel;
+use crate::channels::{CloseChannel, Loaded};
 
 /// Vouchers that may share one commit.
 const BATCH: usize = 512;
@@ -82,6 +82,13 @@ impl Payments {
                 let acknowledge = voucher.cumulative().min(view.channel.on_chain().deposit);
                 let written = self.writer.submit(Payment { signed: *new.voucher(), acknowledge }).await;
                 let written = written.map_err(|error| storage_failed(id, &error))?;
+                if !written.stored {
+                    // Another one of at least its amount is stored, which is damaged, or is in no view yet.
+                    tracing::warn!(channel = %id, cumulative = %voucher.cumulative(), "the voucher is not better than the stored one, and is not acknowledged");
+                    *slot = None;
+                    return Err(Refusal::Internal);
+                }
+                self.node.damage().healed(id);
                 view.channel.commit(new).map_err(|error| refusal(id, &error))?;
                 view.acknowledge(acknowledge, written.ceiling);
                 tracing::debug!(channel = %id, cumulative = %voucher.cumulative(), "voucher accepted");
@@ -160,18 +167,13 @@ impl Payments {
 
     async fn load(&self, id: ChannelId) -> Result<Option<View>, NodeError> {
         let mut conn = self.node.db().read().await?;
-        let Some(stored) = channels::find(&mut conn, id).await? else { return Ok(None) };
-        let on_chain = channels::on_chain(&mut conn, id).await?;
-        let stored_voucher = vouchers::get(&mut conn, id).await?;
-        let acknowledged = stored_voucher.as_ref().map_or(Amount::ZERO, |voucher| voucher.acknowledged);
+        if channels::find(&mut conn, id).await?.is_none() {
+            return Ok(None);
+        }
+        // Where the stored voucher is damaged, a better one takes its place.
+        let Loaded { channel: stored, view: channel, acknowledged, .. } =
+            crate::channels::load(&mut conn, &self.node, id).await?;
         let ceiling = ceilings::get(&mut conn, id).await?;
-        let channel = AgentChannel::restore(
-            *self.node.domain(),
-            stored.descriptor,
-            on_chain,
-            stored_voucher.map(|voucher| voucher.signed),
-            Consents::default(),
-        )?;
         // What comes once the close was submitted is not in it.
         let service_ended = stored.service.is_ending() || stored.status == ChannelStatus::WaitCoop;
         Ok(Some(View { channel, acknowledged, ceiling, service_ended }))

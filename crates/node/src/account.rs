@@ -9,9 +9,9 @@ use privatix_store::{StoreError, sessions, vouchers};
 /// The values that billing decides from.
 pub async fn billing_account(conn: &mut Conn, channel: &Channel) -> Result<Account, StoreError> {
     let (used, last_usage) = sessions::used(conn, channel.id).await?;
-    let voucher = vouchers::get(conn, channel.id).await?;
+    let voucher = vouchers::amounts(conn, channel.id).await?;
     // A voucher above the deposit is worth the deposit.
-    let signed = voucher.map_or(Amount::ZERO, |voucher| voucher.signed.cumulative());
+    let signed = voucher.map_or(Amount::ZERO, |voucher| voucher.cumulative);
     let paid = signed.min(channel.deposit).max(channel.paid);
     Ok(Account {
         paid,

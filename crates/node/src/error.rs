@@ -146,6 +146,17 @@ pub enum NodeError {
         /// When it will be ended anyway.
         until: SystemTime,
     },
+    /// The stored voucher cannot be read, or is not one of the channel. To close without it would be final.
+    #[error(
+        "the stored voucher of channel {channel} is damaged ({reason}); the channel is kept open until a better voucher comes, or \
+         until the database is restored from a backup"
+    )]
+    DamagedVoucher {
+        /// The channel.
+        channel: ChannelId,
+        /// What is wrong with the voucher.
+        reason: String,
+    },
     /// What only the account's own key may do.
     #[error("an operator cannot {what} {account}: do it with the key of that account")]
     NotForOperators {
@@ -200,6 +211,7 @@ impl NodeError {
             | Self::Offline { .. }
             | Self::WalletBusy
             | Self::KeptOpen { .. }
+            | Self::DamagedVoucher { .. }
             | Self::NotRunning
             | Self::AdapterStarting
             | Self::StaleView(_)
@@ -212,6 +224,19 @@ impl NodeError {
         }
     }
 
+    /// Whether something stored cannot be read. It is the same at each repetition, and says nothing about other channels.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::DamagedVoucher { .. } | Self::Voucher(_) | Self::Store(StoreError::Corrupt { .. })
+        )
+    }
+
+    /// Whether it is about a channel or an offering that is not stored here.
+    pub fn is_unknown_subject(&self) -> bool {
+        matches!(self, Self::Store(StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_)))
+    }
+
     /// What it means for the job that ran into it: try again, or give up.
     pub fn into_job_error(self) -> JobError {
         match self {
@@ -221,6 +246,9 @@ impl NodeError {
             }
             Self::AdapterStarting => {
                 JobError::postpone(after(SystemTime::now(), Duration::from_secs(1)), self)
+            }
+            Self::DamagedVoucher { .. } => {
+                JobError::postpone(after(SystemTime::now(), Duration::from_secs(15)), self)
             }
             Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
             // Looked at again soon, as the operator may end the recovery.

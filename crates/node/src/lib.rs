@@ -17,6 +17,7 @@
 
 mod account;
 mod contract;
+mod damage;
 mod error;
 mod facts;
 mod interests;
@@ -43,6 +44,7 @@ mod wallet;
 
 pub use account::billing_account;
 pub use contract::{Balances, contract_code, contract_domain, contract_token, has_known_origin};
+pub use damage::Damage;
 pub use error::NodeError;
 pub use facts::{is_contract_stored, store_contract};
 pub use meter::Marks;

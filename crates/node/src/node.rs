@@ -26,7 +26,7 @@ use crate::messages::Messages;
 use crate::services::Services;
 use crate::spent::Spent;
 use crate::token::Token;
-use crate::{ChainSettings, ContractEntry, Marks, Money, NodeError, Notices, PeerAddresses};
+use crate::{ChainSettings, ContractEntry, Damage, Marks, Money, NodeError, Notices, PeerAddresses};
 
 /// How long jobs that are done can be looked up, unless [`NodeParts::retention`] says otherwise.
 pub const KEEP_DONE: Duration = Duration::from_hours(7 * 24);
@@ -128,6 +128,7 @@ pub struct Node {
     pub(crate) payments: Arc<tokio::sync::Mutex<()>>,
     messages: Arc<Messages>,
     notices: Notices,
+    damage: Damage,
     pub(crate) recovery: watch::Sender<Option<Recovery>>,
     /// What all channels come to.
     pub(crate) money: watch::Sender<Option<Money>>,
@@ -239,7 +240,9 @@ impl Node {
         let marks = Marks::default();
         let messages = Arc::new(Messages::new(db.clone(), domain, templates));
         let host = Host::new(adapter)?;
-        let services = Services::new(db.clone(), host, side, marks.clone(), Arc::clone(&messages));
+        let damage = Damage::new(notices.clone());
+        let services =
+            Services::new(db.clone(), host, side, marks.clone(), Arc::clone(&messages), damage.clone());
         Ok(Arc::new(Self {
             db,
             endpoints,
@@ -261,6 +264,7 @@ impl Node {
             payments: Arc::default(),
             messages,
             notices,
+            damage,
             recovery: watch::Sender::new(recovery),
             money: watch::Sender::new(None),
             spent: Arc::default(),
@@ -322,6 +326,11 @@ impl Node {
     /// How often the chain is looked at.
     pub fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    /// Channels of which something stored cannot be read.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     /// The database.

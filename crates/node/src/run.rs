@@ -47,6 +47,7 @@ impl Node {
             touched: Mutex::default(),
             answered: Mutex::default(),
             spent: Arc::clone(&self.spent),
+            damage: self.damage().clone(),
             committed,
         });
         let chain_id = self.domain.chain_id();

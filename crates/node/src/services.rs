@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::billing_account;
 use crate::messages::Messages;
-use crate::{Marks, NodeError, Notices, Role, lanes};
+use crate::{Damage, Marks, NodeError, Notices, Role, lanes};
 
 /// What a service is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,7 @@ pub struct Services {
     side: adapter::Role,
     marks: Marks,
     messages: Arc<Messages>,
+    damage: Damage,
     /// Where each provisioned channel is served, as the adapter said.
     endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
     provisioning: tokio::sync::Mutex<()>,
@@ -119,6 +120,7 @@ impl Services {
         side: adapter::Role,
         marks: Marks,
         messages: Arc<Messages>,
+        damage: Damage,
     ) -> Self {
         Self {
             db,
@@ -126,6 +128,7 @@ impl Services {
             side,
             marks,
             messages,
+            damage,
             endpoints: Mutex::default(),
             provisioning: tokio::sync::Mutex::default(),
             readiness: Mutex::new(Readiness::Starting),
@@ -276,15 +279,17 @@ impl Services {
         let mut tx = self.db.begin().await?;
         // A run that crashed left sessions open; a new instance begins with new ones.
         sessions::stop_all(&mut tx, SystemTime::now()).await?;
-        let live = channels::live(&mut tx).await?;
+        let known = channels::live_ids(&mut tx).await?;
         tx.commit().await?;
-        let known: Vec<ChannelId> =
-            live.iter().filter(|channel| channel.access.is_some()).map(|channel| channel.id).collect();
         *self.readiness.lock() = Readiness::Reinstating(known.iter().copied().collect());
         let reinstated = futures::stream::iter(known).for_each_concurrent(AT_ONCE, |channel| async move {
             if let Err(error) = self.reinstate(channel).await {
                 tracing::error!(%channel, %error, "cannot restore the service after the restart");
-                self.try_again(channel).await;
+                if error.is_damage() {
+                    self.damage.found(channel, error.to_string());
+                } else {
+                    self.try_again(channel).await;
+                }
             }
             if let Readiness::Reinstating(waiting) = &mut *self.readiness.lock() {
                 waiting.remove(&channel);
@@ -299,6 +304,7 @@ impl Services {
         // As it is now: orders that came meanwhile have changed what it is to be, and wait.
         let channel = channels::get(&mut *self.db.read().await?, channel).await?;
         match channel.service {
+            _ if channel.access.is_none() => Ok(()), // a job gives it its access
             ServiceStatus::Active | ServiceStatus::Activating => self.start_afresh(&channel).await,
             _ if channel.service.is_ending() => Ok(()), // or it would be served again after its end
             _ => self.reprovision(&channel).await,

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use privatix_chain::{
     ConfirmedBatch, ConfirmedLog, Direction, LogSink, SinkError, TxChange, TxRecord, TxSink,
 };
-use privatix_channel::{ChainTime, ChannelId, LogPosition, OfferingHash};
+use privatix_channel::{ChainEvent, ChainTime, ChannelId, LogPosition, OfferingHash};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::spent::Spent;
 use crate::translate::{contract_event, market_event};
-use crate::{Marks, NodeError, Order, Role, ServiceOrder};
+use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
 pub(crate) struct Sink<R> {
@@ -30,6 +30,7 @@ pub(crate) struct Sink<R> {
     /// Channels whose transactions have come to an outcome.
     pub(crate) answered: Mutex<BTreeSet<ChannelId>>,
     pub(crate) spent: Arc<Spent>,
+    pub(crate) damage: Damage,
     pub(crate) committed: mpsc::UnboundedSender<Vec<ChannelId>>,
 }
 
@@ -86,14 +87,37 @@ impl<R: Role> Sink<R> {
         for (place, event) in &events {
             if let (Some(channel), Some(change)) = (event.channel(), event.channel_event())
                 && kept.contains(&channel)
-                && let Some(channel) = channels::advance(conn, channel, place.at, change).await?
             {
-                touched.insert(channel.id);
-                tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = place.at.block, "channel changed on chain");
-                self.role.on_channel(conn, &channel, event).await?;
+                touched.insert(channel);
+                let advanced = self.advance(conn, channel, *place, change, event).await;
+                self.tolerate(channel, advanced)?;
             }
         }
         Ok(touched)
+    }
+
+    async fn advance(
+        &self,
+        conn: &mut Conn,
+        channel: ChannelId,
+        place: Place,
+        change: ChainEvent,
+        event: &MarketEvent,
+    ) -> Result<(), NodeError> {
+        let Some(channel) = channels::advance(conn, channel, place.at, change).await? else { return Ok(()) };
+        tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = place.at.block, "channel changed on chain");
+        self.role.on_channel(conn, &channel, event).await
+    }
+
+    /// What is damaged of one channel is no reason to keep the news of all others waiting. Its events are stored in any case.
+    fn tolerate(&self, channel: ChannelId, done: Result<(), NodeError>) -> Result<(), NodeError> {
+        match done {
+            Err(error) if error.is_damage() => {
+                self.damage.found(channel, error.to_string());
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Informs those who wait of a commit that has changed these channels.
@@ -120,18 +144,22 @@ impl<R: Role> Sink<R> {
         }
         let of_channels: BTreeSet<_> = events.filter_map(MarketEvent::channel).collect();
         for channel in of_channels {
-            if let Some(channel) = channels::refold(conn, channel).await? {
-                self.touched.lock().insert(channel.id);
-                if channel.opened_at.is_none() {
-                    // No deposit stands behind it until its opening is mined again.
-                    let reason = "its opening was undone by a reorganisation".to_owned();
-                    let order = ServiceOrder { channel: channel.id, order: Order::Suspend, reason };
-                    crate::push(conn, &order, "monitor").await?;
-                }
-                self.role.on_undone(conn, &channel).await?;
-            }
+            self.touched.lock().insert(channel);
+            let refolded = self.refold(conn, channel).await;
+            self.tolerate(channel, refolded)?;
         }
         Ok(())
+    }
+
+    async fn refold(&self, conn: &mut Conn, channel: ChannelId) -> Result<(), NodeError> {
+        let Some(channel) = channels::refold(conn, channel).await? else { return Ok(()) };
+        if channel.opened_at.is_none() {
+            // No deposit stands behind it until its opening is mined again.
+            let reason = "its opening was undone by a reorganisation".to_owned();
+            let order = ServiceOrder { channel: channel.id, order: Order::Suspend, reason };
+            crate::push(conn, &order, "monitor").await?;
+        }
+        self.role.on_undone(conn, &channel).await
     }
 }
 
@@ -176,7 +204,17 @@ impl<R: Role> TxSink for Sink<R> {
         if let Ok(channel) = record.intent.subject.parse() {
             self.answered.lock().insert(channel);
         }
-        self.role.on_transaction(conn, record, change).await.map_err(SinkError::new)
+        match self.role.on_transaction(conn, record, change).await {
+            // It would be the same at each repetition, and the outcome stands whatever is stored of its subject.
+            Err(error) if error.is_damage() || error.is_unknown_subject() => {
+                tracing::error!(tx = record.id.0, kind = record.intent.kind, subject = record.intent.subject, %error, "the outcome of a transaction leads to nothing");
+                if let (true, Ok(channel)) = (error.is_damage(), record.intent.subject.parse()) {
+                    self.damage.found(channel, error.to_string());
+                }
+                Ok(())
+            }
+            done => done.map_err(SinkError::new),
+        }
     }
 
     fn changed_own(&self, record: &TxRecord, change: TxChange) {

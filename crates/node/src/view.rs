@@ -26,9 +26,8 @@ pub struct ChannelView {
 
 async fn view(conn: &mut Conn, side: Role, channel: Channel) -> Result<ChannelView, StoreError> {
     let (used, _) = sessions::used(conn, channel.id).await?;
-    let voucher = vouchers::get(conn, channel.id).await?;
-    let signed =
-        voucher.as_ref().map_or(Amount::ZERO, |stored| stored.signed.cumulative()).min(channel.deposit);
+    let voucher = vouchers::amounts(conn, channel.id).await?;
+    let signed = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.cumulative).min(channel.deposit);
     let acknowledged = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.acknowledged);
     Ok(ChannelView {
         used,

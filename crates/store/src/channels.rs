@@ -322,6 +322,18 @@ pub async fn live(conn: &mut Conn) -> Result<Vec<Channel>, StoreError> {
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
+/// The ids of all channels whose service is not terminated: for whoever goes on where one of them cannot be read.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn live_ids(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreError> {
+    // Spelled out and not bound, as in `live`.
+    let live = diesel::dsl::sql::<diesel::sql_types::Bool>("channels.service <> 'terminated'");
+    let query = channels::table.filter(live).order(channels::created_at).select(channels::id);
+    let ids: Vec<Bytes32> = on!(conn, |c| query.load(c).await)?;
+    Ok(ids.into_iter().map(|id| ChannelId::new(id.bytes().into())).collect())
+}
+
 /// The ids of all channels that are not closed on chain.
 pub async fn unclosed(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreError> {
     let query = unclosed_query();

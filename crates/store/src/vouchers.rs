@@ -153,6 +153,38 @@ pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Option<StoredVou
     .transpose()
 }
 
+/// What the row of a channel's voucher says beside its signature. It can be read where the signature is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amounts {
+    /// The voucher's cumulative amount.
+    pub cumulative: Amount,
+    /// As [`StoredVoucher::acknowledged`].
+    pub acknowledged: Amount,
+    /// As [`StoredVoucher::count`].
+    pub count: u64,
+}
+
+/// What the row of a channel's voucher says beside its signature: for what is shown and billed, and not cashed.
+///
+/// # Errors
+/// [`StoreError::Db`]; [`StoreError::Corrupt`] for a negative count.
+pub async fn amounts(conn: &mut Conn, channel: ChannelId) -> Result<Option<Amounts>, StoreError> {
+    let query = vouchers::table.find(id(channel)).select((
+        vouchers::cumulative,
+        vouchers::acknowledged,
+        vouchers::count,
+    ));
+    let row: Option<(Amount128, Amount128, i64)> = on!(conn, |c| query.first(c).await.optional())?;
+    row.map(|(cumulative, acknowledged, count)| {
+        Ok(Amounts {
+            cumulative: to_amount(cumulative),
+            acknowledged: to_amount(acknowledged),
+            count: unsigned("voucher count", count)?,
+        })
+    })
+    .transpose()
+}
+
 /// A voucher that an agent has accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payment {

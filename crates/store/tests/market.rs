@@ -296,6 +296,7 @@ async fn live_channels_are_those_whose_service_is_not_terminated() {
     channels::set_service(&mut tx, c, ServiceStatus::Active, None).await.unwrap();
     let ids = |channels: Vec<Channel>| channels.into_iter().map(|channel| channel.id).collect::<Vec<_>>();
     assert_eq!(ids(channels::live(&mut tx).await.unwrap()), [a, c]);
+    assert_eq!(channels::live_ids(&mut tx).await.unwrap(), [a, c]);
     assert_eq!(ids(channels::list(&mut tx, 2).await.unwrap()), [c, b]);
 }
 

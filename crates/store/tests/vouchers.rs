@@ -3,10 +3,11 @@
 mod common;
 
 use common::*;
+use diesel_async::SimpleAsyncConnection as _;
 use privatix_channel::{Amount, ChannelStatus};
-use privatix_db::{Conn, Database, GroupCommit};
-use privatix_store::vouchers::{self, Payment, StoredVoucher, VoucherWriter, Written};
-use privatix_store::{ceilings, channels};
+use privatix_db::{Conn, Database, GroupCommit, on};
+use privatix_store::vouchers::{self, Amounts, Payment, StoredVoucher, VoucherWriter, Written};
+use privatix_store::{StoreError, ceilings, channels};
 use proptest::prelude::*;
 
 async fn store(db: &Database, voucher: &privatix_channel::SignedVoucher) -> bool {
@@ -124,6 +125,25 @@ async fn a_channels_vouchers_in_one_commit_each_learn_whether_they_were_the_high
     assert_eq!(get(&db, 1).await.unwrap().signed, voucher(channel(1).0, 5));
     // However they were ordered, as many were told "highest" as were counted.
     assert_eq!(get(&db, 0).await.unwrap().count + get(&db, 1).await.unwrap().count, stored);
+}
+
+#[tokio::test]
+async fn the_amounts_of_a_damaged_voucher_can_still_be_read_and_a_better_one_replaces_it() {
+    let (_dir, db) = fresh().await;
+    let amounts = async || vouchers::amounts(&mut db.read().await.unwrap(), channel(0).0).await.unwrap();
+    assert_eq!(amounts().await, None);
+    store(&db, &voucher(channel(0).0, 100)).await;
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("UPDATE vouchers SET signature = zeroblob(65)").await).unwrap();
+    tx.commit().await.unwrap();
+
+    let damaged = vouchers::get(&mut db.read().await.unwrap(), channel(0).0).await;
+    assert!(matches!(damaged, Err(StoreError::Corrupt { what: "voucher signature", .. })), "{damaged:?}");
+    let known = Amounts { cumulative: amount(100), acknowledged: Amount::ZERO, count: 1 };
+    assert_eq!(amounts().await, Some(known));
+    assert!(!store(&db, &voucher(channel(0).0, 100)).await);
+    assert!(store(&db, &voucher(channel(0).0, 101)).await);
+    assert_eq!(get(&db, 0).await.unwrap().count, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

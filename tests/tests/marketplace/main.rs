@@ -8,6 +8,7 @@
 )]
 
 mod contact;
+mod damaged;
 mod fork;
 mod hostile;
 mod market;
