@@ -13,7 +13,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-billing", "privatix-contracts", "privatix-jobs"],
     &["privatix-offering", "privatix-testkit"],
     &["privatix-market"],
-    &["privatix-chain", "privatix-store", "privatix-somc", "privatix-adapter"],
+    &["privatix-chain", "privatix-store", "privatix-somc", "privatix-adapter", "privatix-sim"],
     &["privatix-plugin-proxy", "privatix-tor"],
     &["privatix-node"],
     &["privatix-agent", "privatix-client"],

@@ -11,6 +11,7 @@
 //! - [`Reserve`], [`AffordsNew`], [`Runway`]: whether an account's ether suffices.
 //! - [`offering`]: what a node does about offerings, own and foreign.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
+//! - [`Turn`]: the loop around decisions, without I/O.
 //! - [`Uptime`] and [`Stopwatch`]: time in which the node ran, by which patience is measured.
 //!
 //! # Example
@@ -80,6 +81,7 @@ mod rate;
 mod service;
 mod usage;
 mod want;
+mod turn;
 
 pub use self::{
     again::Again,
@@ -106,4 +108,5 @@ pub use self::{
     purpose::{AfterRestore, Asset, EffectId, OrderId, Purpose, Subject},
     rate::{Rate, Wei},
     service::{Actual, Asked, Service, Target, Why},
+    turn::Turn,
 };

@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 
-use super::{Contract, Event, Revert, contract::Events};
+use super::{Contract, Event, Revert, Signatures, contract::Events};
 use crate::{ChainTime, ChannelDescriptor, VoucherSignature, signature::address_of};
 
 /// An account's slot.
@@ -86,6 +86,9 @@ impl Contract {
 
     /// Whether whoever signs for the channel signed this.
     pub(super) fn is_signed(&self, descriptor: &ChannelDescriptor, digest: B256, signature: &[u8]) -> bool {
+        if self.signatures == Signatures::Tags {
+            return signature == tag(descriptor.voucher_signer(), digest);
+        }
         if !descriptor.signer.is_zero() {
             return key_of(digest, signature) == Some(descriptor.signer);
         }
@@ -100,6 +103,11 @@ impl Contract {
     pub(super) fn binds_agent(&self, agent: Address, digest: B256, signature: &[u8]) -> bool {
         key_of(digest, signature).is_some_and(|key| key == agent || key == self.operator_of(agent))
     }
+}
+
+/// What counts as the signature of `signer` under [`Signatures::Tags`].
+pub fn tag(signer: Address, digest: B256) -> Vec<u8> {
+    [signer.as_slice(), digest.as_slice()].concat()
 }
 
 fn key_of(digest: B256, signature: &[u8]) -> Option<Address> {

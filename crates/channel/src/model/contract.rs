@@ -31,6 +31,17 @@ pub struct Contract {
     pub(super) accounts: BTreeMap<Address, Account>,
     pub(super) offerings: BTreeMap<(Address, OfferingHash), Offering>,
     pub(super) channels: BTreeMap<ChannelId, Channel>,
+    pub(super) signatures: Signatures,
+}
+
+/// How the model judges signatures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signatures {
+    /// As the contract does.
+    #[default]
+    Real,
+    /// For simulations, which need no cryptography: a signature is a [`tag`](super::tag), which anybody can make.
+    Tags,
 }
 
 /// What a call in progress may still do: events are made as it goes.
@@ -55,6 +66,7 @@ impl Contract {
             accounts: BTreeMap::new(),
             offerings: BTreeMap::new(),
             channels: BTreeMap::new(),
+            signatures: Signatures::default(),
         }
     }
 
@@ -66,6 +78,11 @@ impl Contract {
     /// Goes on to a later time.
     pub const fn set_time(&mut self, time: ChainTime) {
         self.time = time;
+    }
+
+    /// Judges signatures otherwise from now on.
+    pub const fn set_signatures(&mut self, signatures: Signatures) {
+        self.signatures = signatures;
     }
 
     /// Gives the chain another id, as a fork may have.

@@ -40,10 +40,10 @@ mod opening;
 mod revert;
 
 pub use self::{
-    accounts::Code,
+    accounts::{Code, tag},
     call::{Authorization, Call, Claim, Consent, Source},
     closing::Channel,
-    contract::Contract,
+    contract::{Contract, Signatures},
     event::{Event, Outcome, Returned, SkipReason},
     fees::FeeSchedule,
     offerings::{Offering, OfferingState},

@@ -1,0 +1,268 @@
+//! The invariants, checked after each step on what it touched. The numbers are those of the design.
+
+use privatix_billing::covered;
+use privatix_channel::{Amount, ChainEvent, Closure, Phase, Usage};
+use privatix_market::{
+    Agent, AgentPolicy, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Uptime,
+};
+
+use crate::scenario::amount;
+use crate::sim::Sim;
+use crate::transactor::{EVERYDAY, GAS};
+
+/// What one channel must come to, kept beside everything that is checked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    /// The highest amount that an answer to the client named.
+    told: Amount,
+    /// The best voucher that was ever stored.
+    stored: Amount,
+    /// The highest deposit and payment that were ever on the chain, also in blocks that were undone.
+    deposit: Amount,
+    paid: Amount,
+    /// For how long the node could have answered the close request that stands, in milliseconds.
+    able: u64,
+    submitted: u64,
+    /// The uptime since which wakes are counted, and how many there were.
+    wakes: (u64, u64),
+    pub(crate) is_abandoned: bool,
+    /// The client took back what it owed while the node could do nothing about it.
+    is_excused: bool,
+}
+
+impl Ledger {
+    pub(crate) const fn forget_blocks_after(&mut self, _height: usize) {
+        self.able = 0;
+    }
+}
+
+/// How long a node that works has for the answer to a close request, in milliseconds.
+const ANSWER: u64 = 900_000;
+
+impl Sim<'_> {
+    /// After each block: conservation, and what closed in it.
+    pub(crate) fn check_block(&mut self, seconds: u64) {
+        let able = self.is_able();
+        for channel in 0..self.ledgers.len() {
+            let Some(held) = self.chain.channel(channel) else { continue };
+            let stands = held.open && held.challenge_ends_at.is_some();
+            let (deposit, paid) = (held.deposit, held.paid);
+            let ledger = &mut self.ledgers[channel];
+            ledger.deposit = ledger.deposit.max(deposit);
+            ledger.paid = ledger.paid.max(paid);
+            ledger.able = if !stands {
+                ledger.able
+            } else if able {
+                ledger.able + seconds * 1_000
+            } else {
+                0
+            };
+        }
+        let Some(block) = self.chain.blocks.last() else { return };
+        if block.logs.is_empty() {
+            return;
+        }
+        let logs = block.logs.clone();
+        if !self.chain.contract.is_conserved() {
+            self.violate(None, "1: the contract's tokens are not what it owes");
+        }
+        for (channel, _, event) in logs {
+            match event {
+                ChainEvent::CloseRequested { .. } => self.ledgers[channel].able = 0,
+                ChainEvent::Closed { paid, closure, .. } => self.check_closed(channel, paid, closure),
+                _ => {}
+            }
+        }
+    }
+
+    fn check_closed(&mut self, channel: usize, paid: Amount, closure: Closure) {
+        let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
+        let ledger = &self.ledgers[channel];
+        let lost = ledger.told.min(deposit).saturating_sub(paid);
+        if lost.is_zero() {
+            return;
+        }
+        let told = ledger.told;
+        if matches!(closure, Closure::ByAgent | Closure::ByAgentDisputed | Closure::ByBoth) {
+            let what = format!(
+                "2: the agent's own close pays {paid}, and {told} was acknowledged (deposit {deposit})"
+            );
+            return self.violate(Some(channel), &what);
+        }
+        let claimable = ledger.stored.min(deposit).saturating_sub(paid);
+        let unit = amount(self.scenario.world.unit_price);
+        let is_small = claimable < self.policy.dispute_min.unwrap_or(unit);
+        let costs_more = self.rate().is_some_and(|rate| rate.wei(claimable).get() < GAS * EVERYDAY);
+        if is_small || costs_more || ledger.is_abandoned || ledger.able < ANSWER {
+            self.ledgers[channel].is_excused = true;
+            return;
+        }
+        let able = ledger.able / 1_000;
+        let what = format!(
+            "6: the client took back {lost} of {told} that was acknowledged, and the node could have answered for {able} s"
+        );
+        self.violate(Some(channel), &what);
+    }
+
+    /// After each commit: what is stored of a channel.
+    pub(crate) fn check_stored(&mut self, channel: usize, _policy: &AgentPolicy) {
+        let stored = &self.disk.channels[channel];
+        let (book, flights) = (stored.state.book, &stored.state.own.flights);
+        let ledger = &mut self.ledgers[channel];
+        let mut wrong = None;
+        if book.best < ledger.stored {
+            wrong = Some(format!("2: the best voucher was {}, and is {}", ledger.stored, book.best));
+        }
+        if book.acknowledged > book.best {
+            wrong = Some(format!("2: {} is acknowledged, and {} is stored", book.acknowledged, book.best));
+        }
+        ledger.stored = ledger.stored.max(book.best);
+        if flights.len() > 64 {
+            wrong = Some(format!("9: {} flights", flights.len()));
+        }
+        let mut waiting = 0;
+        for alive in self.transactor.alive(channel) {
+            let is_known = flights.iter().any(|flight| flight.seq == alive.row.seq);
+            if !is_known {
+                wrong = Some(format!("4: transaction {} is nobody's", alive.row.seq));
+            }
+            waiting += u32::from(
+                alive.waits && !alive.is_cancelling && !alive.is_batch && alive.row.purpose.is_close(),
+            );
+        }
+        if waiting > 1 {
+            wrong = Some(format!("3: {waiting} closes wait beside each other"));
+        }
+        if let Some(wrong) = wrong {
+            return self.violate(Some(channel), &wrong);
+        }
+        self.check_closes(channel);
+    }
+
+    /// No close that may be mined is below what was acknowledged.
+    fn check_closes(&mut self, channel: usize) {
+        let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
+        let promised = self.ledgers[channel].told.min(deposit);
+        let closes = self
+            .transactor
+            .alive(channel)
+            .filter(|alive| alive.row.purpose.is_close() && alive.may_have_effect);
+        let Some(lowest) = closes.map(|alive| alive.row.purpose.cumulative()).min() else { return };
+        if lowest < promised {
+            let what = format!("2: a close over {lowest} may be mined, and {promised} was acknowledged");
+            self.violate(Some(channel), &what);
+        }
+    }
+
+    pub(crate) fn check_submit(
+        &mut self,
+        channel: usize,
+        seq: u32,
+        purpose: AgentPurpose,
+        state: &AgentState,
+    ) {
+        let cumulative = purpose.cumulative();
+        let ledger = &mut self.ledgers[channel];
+        ledger.submitted += 1;
+        let most = 12 + 6 * self.scenario.steps.len() as u64 + self.clients[channel].signed.len() as u64;
+        if ledger.submitted > most {
+            return self.violate(Some(channel), &format!("3: {most} transactions of one channel"));
+        }
+        if !cumulative.is_zero() && !self.clients[channel].signed.contains(&cumulative) {
+            return self.violate(Some(channel), &format!("8: {cumulative} was never signed"));
+        }
+        if self.transactor.find(channel, seq).is_some() {
+            return self.violate(Some(channel), &format!("3: number {seq} is used twice"));
+        }
+        if matches!(state.chain.phase(), Phase::Closed { .. }) {
+            self.violate(Some(channel), "3: a transaction for a channel that is closed");
+        }
+    }
+
+    /// The same surroundings again change nothing.
+    pub(crate) fn check_again(&mut self, channel: usize, state: &AgentState, env: &Env<'_, Agent>) {
+        let Ok(again) = Agent::decide(state, &Input::Look, env) else { return };
+        if let Some(effect) = again.effects.first() {
+            let what = match effect {
+                Effect::Notify(notice) => format!("3: shown twice: {notice:?}"),
+                effect => format!("3: not done at once: {effect:?}"),
+            };
+            self.violate(Some(channel), &what);
+        }
+    }
+
+    pub(crate) fn check_owners(&mut self, channel: usize, state: &AgentState, owners: &[Owner]) {
+        let is_final = !state.chain.phase().is_open() && state.own.flights.is_empty();
+        if owners.is_empty() && !is_final {
+            self.violate(Some(channel), "9: nobody moves this state on");
+        }
+    }
+
+    pub(crate) fn check_busy(&mut self, channel: usize) {
+        let uptime: Uptime = self.uptime();
+        let wakes = &mut self.ledgers[channel].wakes;
+        if uptime.milliseconds() > wakes.0 + 1_000 || uptime.milliseconds() < wakes.0 {
+            *wakes = (uptime.milliseconds(), 0);
+        }
+        wakes.1 += 1;
+        if wakes.1 > 40 {
+            self.violate(Some(channel), "9: it is looked at again and again, and nothing changes");
+        }
+    }
+
+    /// What an answer names is stored, and no close takes it back.
+    pub(crate) fn check_answer(&mut self, channel: usize, named: Amount) {
+        let stored = &self.disk.channels[channel].state;
+        let (best, paid) = (stored.book.best, stored.chain.paid);
+        if named > best.max(paid) {
+            return self.violate(Some(channel), &format!("2: {named} is acknowledged, and {best} is stored"));
+        }
+        let ledger = &mut self.ledgers[channel];
+        ledger.told = ledger.told.max(named.min(best));
+        self.check_closes(channel);
+    }
+
+    /// No service beyond what is paid for, the lag, and one more.
+    pub(crate) fn check_use(&mut self, channel: usize) {
+        let best = self.disk.channels[channel].state.book.best;
+        let ledger = &mut self.ledgers[channel];
+        ledger.stored = ledger.stored.max(best);
+        let proven = ledger.stored.max(ledger.paid).min(ledger.deposit);
+        let used = self.adapter.services[channel].used;
+        let most =
+            covered(&self.terms, proven).saturating_add(self.terms.max_lag()).saturating_add(Usage::new(1));
+        if used > most.get() {
+            let what = format!("7: {used} was used, {proven} is paid, so at most {} may be", most.get());
+            self.violate(Some(channel), &what);
+        }
+    }
+
+    /// All is final: the money is where it belongs.
+    pub(crate) fn check_end(&mut self) {
+        for channel in 0..self.ledgers.len() {
+            let Some(held) = self.chain.channel(channel) else { continue };
+            let ledger = &self.ledgers[channel];
+            let lost = ledger.told.min(held.deposit).saturating_sub(held.paid);
+            if held.open {
+                self.violate(Some(channel), "9: open at the end");
+            } else if !lost.is_zero() && !ledger.is_excused {
+                self.violate(Some(channel), &format!("2: {lost} that was acknowledged is not paid"));
+            }
+        }
+        let open: u32 = self.chain.contract.offerings().map(|(.., offering)| offering.open).sum();
+        if open > 0 {
+            self.violate(None, &format!("9: {open} places are not free"));
+        }
+        let expect = &self.scenario.expect;
+        for (channel, &paid) in expect.paid.iter().enumerate() {
+            let is = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.paid);
+            if is != amount(paid) {
+                return self.violate(Some(channel), &format!("expected a payment of {paid}, and it is {is}"));
+            }
+        }
+        if let Some(notice) = expect.notices.iter().find(|notice| !self.notices.contains(*notice)) {
+            let what = format!("expected the notice {notice}; shown were {:?}", self.notices);
+            self.violate(None, &what);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The agent's node: what is on its disk, what it has in memory, and the shell that gives inputs to decisions.
+
+use alloy::primitives::{Address, B256};
+use privatix_channel::{Amount, ChainEvent, ChannelId, LogPosition, OnChain};
+use privatix_market::{AgentPurpose, AgentState, Reply, Uptime, Verifier};
+
+/// What is stored of a channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// Whether its opening was ever seen.
+    pub(crate) is_known: bool,
+    /// The state; its book are the rows of the vouchers.
+    pub(crate) state: AgentState,
+    /// The amount above which the writer acknowledges nothing.
+    pub(crate) ceiling: Option<Amount>,
+    /// What was offered to the next batch.
+    pub(crate) collected: Option<(u32, AgentPurpose)>,
+    pub(crate) logs: Vec<(LogPosition, ChainEvent)>,
+}
+
+impl Stored {
+    pub(crate) const fn new(state: AgentState) -> Self {
+        Self { is_known: false, state, ceiling: None, collected: None, logs: Vec::new() }
+    }
+
+    pub(crate) fn fold(&self) -> OnChain {
+        OnChain::fold(self.logs.iter().copied())
+    }
+}
+
+/// What a crash leaves.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) channels: Vec<Stored>,
+    /// The hashes of the blocks that the monitor has processed, by their numbers.
+    pub(crate) blocks: Vec<B256>,
+    pub(crate) uptime: Uptime,
+}
+
+/// What a crash takes away.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) is_up: bool,
+    /// Another number after each start.
+    pub(crate) life: u64,
+    /// When it started, and with which uptime.
+    pub(crate) started: (u64, Uptime),
+    /// Whether the view of the chain counts as recent, and when the last block was seen.
+    pub(crate) is_fresh: bool,
+    pub(crate) is_explained: bool,
+    pub(crate) affords_new: bool,
+    pub(crate) instance: u64,
+    pub(crate) seen_at: u64,
+    /// Vouchers that wait for the group commit.
+    pub(crate) queue: Vec<Pending>,
+    /// The wake that is scheduled for each channel.
+    pub(crate) wakes: Vec<Option<Uptime>>,
+    /// The call to the adapter that is waited for, for each channel: its number, and the request's.
+    pub(crate) calls: Vec<Option<(u64, u32)>>,
+}
+
+/// A voucher that is decided and waits for the group commit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) channel: usize,
+    pub(crate) best: Amount,
+    pub(crate) acknowledged: Amount,
+    pub(crate) reply: Reply,
+}
+
+/// The simulation's vouchers: whoever signed is written on them.
+pub(crate) struct Tags(pub(crate) Address);
+
+impl Verifier for Tags {
+    type Voucher = (ChannelId, Amount, Address);
+    type Refused = WrongSigner;
+
+    fn verified(&self, voucher: &Self::Voucher) -> Result<(ChannelId, Amount), WrongSigner> {
+        let (channel, cumulative, signer) = *voucher;
+        if signer == self.0 { Ok((channel, cumulative)) } else { Err(WrongSigner) }
+    }
+}
+
+/// A voucher is not signed by the channel's signer.
+#[derive(Debug)]
+pub(crate) struct WrongSigner;

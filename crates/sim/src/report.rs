@@ -1,0 +1,92 @@
+//! What is printed of a run.
+
+use std::fmt;
+
+use privatix_market::{Agent, AgentState, Effect};
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When, in milliseconds after the start.
+    pub at: u64,
+    /// The number of the channel, where it is one's.
+    pub channel: Option<usize>,
+    /// The invariant's number, and what is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.at / 1_000;
+        match self.channel {
+            Some(channel) => write!(f, "at {seconds} s, channel {channel}: invariant {}", self.what),
+            None => write!(f, "at {seconds} s: invariant {}", self.what),
+        }
+    }
+}
+
+/// An input, and what was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowOfRun {
+    at: u64,
+    channel: usize,
+    input: String,
+    effects: String,
+    state: String,
+}
+
+impl RowOfRun {
+    pub(crate) fn new(
+        at: u64,
+        channel: usize,
+        input: String,
+        effects: &[Effect<Agent>],
+        state: &AgentState,
+    ) -> Self {
+        let effects =
+            effects.iter().map(|effect| short(&format!("{effect:?}"))).collect::<Vec<_>>().join(", ");
+        let own = &state.own;
+        let flights = own
+            .flights
+            .iter()
+            .map(|flight| format!("{} {:?} {:?}", flight.seq, flight.purpose, flight.stage));
+        let flights = flights.collect::<Vec<_>>().join("; ");
+        let state = format!(
+            "{}, deposit {}, paid {}; best {}, acknowledged {}; used {}; {:?} of {:?} ({:?}); ending {:?}; obstacle {:?}; [{flights}]",
+            state.chain.phase(),
+            state.chain.deposit,
+            state.chain.paid,
+            state.book.best,
+            state.book.acknowledged,
+            state.meter.used,
+            own.service.actual,
+            own.service.target,
+            own.service.why,
+            own.ending.map(|ending| ending.why),
+            own.obstacle,
+        );
+        Self { at, channel, input: short(&input), effects, state: short(&state) }
+    }
+}
+
+/// Without what repeats in every row.
+fn short(text: &str) -> String {
+    let mut text = text.to_owned();
+    while let Some(start) = text.find("channel: ChannelId(") {
+        let end = text[start..].find("), ").map_or(text.len(), |end| start + end + 3);
+        text.replace_range(start..end, "");
+    }
+    for (long, short) in [(", repeatable: true", ""), ("cumulative: ", ""), ("Some(", "("), ("Amount(", "(")]
+    {
+        text = text.replace(long, short);
+    }
+    text
+}
+
+/// `| seconds | channel | input | effects | state |`, a row of a table.
+impl fmt::Display for RowOfRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, channel, input, effects, state } = self;
+        write!(f, "| {}.{:03} | {channel} | {input} | {effects} | {state} |", at / 1_000, at % 1_000)
+    }
+}

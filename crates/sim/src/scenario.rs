@@ -1,0 +1,356 @@
+//! What happens in a run: the world, and what somebody does or what fails at which time. Made from a seed, or read from a file.
+
+use std::time::Duration;
+
+use privatix_billing::{Billing, Measure, Terms, TermsDraft, TermsError, Unit};
+use privatix_channel::{Amount, Period};
+use privatix_market::AgentPolicy;
+use serde::{Deserialize, Serialize};
+
+use crate::choice::{Dice, hash};
+
+/// A run, complete: the same scenario always gives the same run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Decides everything that the steps leave open: delays, the order of transactions, what clients use.
+    #[serde(default)]
+    pub seed: u64,
+    /// What does not change.
+    #[serde(default)]
+    pub world: World,
+    /// What happens, beside what follows by itself.
+    #[serde(default, rename = "step")]
+    pub steps: Vec<Step>,
+    /// What must be true at the end, beside the invariants.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// What does not change in a run. Amounts are base units, times are seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names of terms and policies are theirs")]
+pub struct World {
+    /// How long faults and clients go on. Then all faults cease, and everything must come to its end.
+    pub duration: u64,
+    /// Who opens a channel, one each.
+    pub clients: Vec<Kind>,
+    /// Between two blocks.
+    pub block_time: u64,
+    /// Blocks after which the node takes an event for real.
+    pub confirmations: u64,
+    /// Blocks after which an outcome is final. No reorganisation is deeper.
+    pub final_depth: u64,
+    /// The challenge's length.
+    pub challenge: u32,
+    pub billing: Billing,
+    pub measure: Measure,
+    pub setup_price: u64,
+    pub unit_price: u64,
+    pub free_units: u64,
+    pub max_units: Option<u64>,
+    pub interval: u64,
+    pub lag: u64,
+    pub max_suspend: u64,
+    pub max_inactive: u64,
+    pub deposit: u64,
+    /// Wei for a base unit; none: no rate is configured.
+    pub rate: Option<u64>,
+    pub min_gain: u64,
+    pub dispute_min: u64,
+    pub free_after: Option<u64>,
+    pub max_delay: u64,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            duration: 3_600,
+            clients: vec![Kind::Honest],
+            block_time: 12,
+            confirmations: 2,
+            final_depth: 8,
+            challenge: 1_800,
+            billing: Billing::Postpaid,
+            measure: Measure::Requests,
+            setup_price: 0,
+            unit_price: 10,
+            free_units: 0,
+            max_units: None,
+            interval: 2,
+            lag: 5,
+            max_suspend: 900,
+            max_inactive: 900,
+            deposit: 1_000,
+            rate: None,
+            min_gain: 1,
+            dispute_min: 1,
+            free_after: Some(1_800),
+            max_delay: 1_800,
+        }
+    }
+}
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// Uses the service, and pays what its own meter shows as soon as it is due.
+    Honest,
+    /// Uses the service, and pays late or never.
+    Lazy,
+    /// Uses what it gets, pays as little as possible, and asks to close for less than it has paid.
+    Hostile,
+    /// Does only what the steps say.
+    Scripted,
+}
+
+/// Something that happens at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Milliseconds after the start.
+    pub at: u64,
+    /// The number of the client whose channel it is about, from 0.
+    #[serde(default)]
+    pub who: usize,
+    /// What happens.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// A move or a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Somebody does something.
+    Do(Move),
+    /// Something fails.
+    Fault(Fault),
+}
+
+/// What a client or the operator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Move {
+    /// The client uses so much of the service, as far as it gets it.
+    Use(u64),
+    /// The client signs and sends a voucher over this much more than the last.
+    Pay(u64),
+    /// The client sends its voucher number `n` modulo how many it signed.
+    Replay(u64),
+    /// The client sends a voucher that is not signed by its key.
+    Forge(u64),
+    /// The client adds to its deposit.
+    TopUp(u64),
+    /// The client asks to close, and admits this much.
+    RequestClose(u64),
+    /// The client takes its request to close back.
+    CancelClose,
+    /// Anybody ends a close whose challenge is over.
+    Finalize,
+    /// Anybody cashes the client's voucher number `n` modulo how many it signed.
+    Settle(u64),
+    /// The operator ends the service.
+    End,
+    /// The operator orders the close.
+    Close,
+    /// The operator suspends the service.
+    Hold,
+    /// The operator resumes it.
+    Resume,
+    /// The operator gives up what is claimable.
+    Abandon,
+    /// The operator cancels the channel's newest transaction.
+    CancelTransaction,
+    /// A batch takes what was collected.
+    Batch,
+}
+
+/// What fails. Durations are in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fault {
+    /// The last blocks are replaced by others.
+    Reorg(u64),
+    /// The process dies beside one of its next commits: before number `n / 2`, or after it when `n` is odd. It starts again
+    /// after 5 to 600 seconds.
+    Crash(u64),
+    /// The node sees no new block.
+    Stale(u64),
+    /// The contract holds something that no event explains.
+    Unexplained(u64),
+    /// Gas costs 1,000 times as much.
+    GasSpike(u64),
+    /// The account has no ether.
+    NoEther(u64),
+    /// The adapter answers nothing. What it was asked is done late.
+    Hang(u64),
+    /// The adapter refuses everything but to stop.
+    Refuse(u64),
+    /// The adapter starts again and has forgotten its services.
+    AdapterCrash,
+    /// The adapter reports a total that is lower than before.
+    Drift(u64),
+    /// The adapter stops a service by itself.
+    Drop,
+    /// The oldest transaction that waits fails; lastingly if the number is odd.
+    FailTransaction(u64),
+    /// No message arrives.
+    Offline(u64),
+}
+
+/// What must be true at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// What the agent was paid, for each channel, in base units.
+    pub paid: Vec<u64>,
+    /// The notices that were shown of any channel, by the name of their variant.
+    pub notices: Vec<String>,
+}
+
+impl World {
+    /// The offering's terms.
+    ///
+    /// # Errors
+    /// A rule that the terms break.
+    pub fn terms(&self) -> Result<Terms, TermsError> {
+        TermsDraft {
+            unit: Unit { name: "unit".to_owned(), measure: self.measure, size: 1 },
+            billing: self.billing,
+            setup_price: amount(self.setup_price),
+            unit_price: amount(self.unit_price),
+            free_units: self.free_units,
+            min_units: 1,
+            max_units: self.max_units,
+            billing_interval: self.interval,
+            max_billing_unit_lag: self.lag,
+            max_suspend: Duration::from_secs(self.max_suspend),
+            max_inactive: Duration::from_secs(self.max_inactive),
+        }
+        .validate()
+    }
+
+    /// The agent's policy.
+    pub fn policy(&self) -> AgentPolicy {
+        let mut policy = AgentPolicy::default();
+        policy.min_gain = amount(self.min_gain);
+        policy.dispute_min = (self.dispute_min > 0).then(|| amount(self.dispute_min));
+        policy.free_after = self.free_after.map(Duration::from_secs);
+        policy.max_delay = Duration::from_secs(self.max_delay);
+        policy
+    }
+
+    pub(crate) const fn challenge(&self) -> Period {
+        Period::new(self.challenge)
+    }
+
+    fn random(dice: &mut Dice) -> Self {
+        let kinds = [Kind::Honest, Kind::Lazy, Kind::Hostile, Kind::Hostile, Kind::Scripted];
+        let interval = dice.between(1, 4);
+        Self {
+            duration: dice.between(20, 180) * 60,
+            clients: (0..dice.between(1, 3)).map(|_| dice.pick(&kinds)).collect(),
+            block_time: dice.pick(&[2, 12, 12, 30, 60]),
+            confirmations: dice.between(0, 3),
+            final_depth: dice.between(5, 12),
+            challenge: u32::try_from(dice.pick(&[1_200, 1_800, 3_600, 7_200])).unwrap_or(1_200),
+            billing: dice.pick(&[Billing::Prepaid, Billing::Postpaid]),
+            measure: dice.pick(&[Measure::Requests, Measure::Requests, Measure::Seconds]),
+            setup_price: dice.pick(&[0, 0, 7]),
+            unit_price: dice.between(1, 10),
+            free_units: dice.pick(&[0, 0, 3]),
+            max_units: dice.pick(&[None, None, Some(40)]),
+            interval,
+            lag: interval + dice.between(0, 5),
+            max_suspend: dice.pick(&[120, 600, 1_800]),
+            max_inactive: dice.pick(&[300, 900, 3_600]),
+            deposit: dice.between(50, 1_000),
+            rate: dice.pick(&[None, Some(1), Some(1_000)]),
+            min_gain: dice.pick(&[1, 1, 20]),
+            dispute_min: dice.pick(&[1, 1, 10]),
+            free_after: dice.pick(&[None, Some(600), Some(1_800)]),
+            max_delay: dice.pick(&[600, 1_800]),
+        }
+    }
+}
+
+pub(crate) fn amount(units: u64) -> Amount {
+    Amount::new(units.into())
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn random(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, 1);
+        let world = World::random(&mut dice);
+        // Some runs have no faults at all, most a few, some very many.
+        let count = dice.pick(&[0, 4, 12, 12, 40, 120]);
+        let steps = (0..count).map(|n| Step::random(&world, hash(seed, 2, n))).collect();
+        Self { seed, world, steps, expect: Expect::default() }
+    }
+}
+
+impl Step {
+    fn random(world: &World, seed: u64) -> Self {
+        let mut dice = Dice::new(seed, 3);
+        let at = dice.below(world.duration * 1_000);
+        let who = usize::try_from(dice.below(world.clients.len() as u64)).unwrap_or(0);
+        let what = if dice.chance(45) {
+            What::Do(Move::random(&mut dice))
+        } else {
+            What::Fault(Fault::random(&mut dice))
+        };
+        Self { at, who, what }
+    }
+}
+
+impl Move {
+    fn random(dice: &mut Dice) -> Self {
+        let small = dice.below(60);
+        match dice.below(34) {
+            0..=5 => Self::Use(small),
+            6..=11 => Self::Pay(small),
+            12 | 13 => Self::Replay(small),
+            14 => Self::Forge(small * 10),
+            15 | 16 => Self::TopUp(small + 1),
+            17..=19 => Self::RequestClose(small),
+            20 => Self::CancelClose,
+            21 | 22 => Self::Finalize,
+            23 => Self::Settle(small),
+            24 => Self::End,
+            25 => Self::Close,
+            26 => Self::Hold,
+            27 => Self::Resume,
+            28 if small < 15 => Self::Abandon,
+            29 => Self::CancelTransaction,
+            _ => Self::Batch,
+        }
+    }
+}
+
+impl Fault {
+    fn random(dice: &mut Dice) -> Self {
+        let seconds = dice.pick(&[10, 70, 300, 1_000, 4_000]);
+        match dice.below(30) {
+            0..=5 => Self::Reorg(dice.between(1, 11)),
+            6..=12 => Self::Crash(dice.below(12)),
+            13 | 14 => Self::Stale(seconds),
+            15 => Self::Unexplained(seconds),
+            16 => Self::GasSpike(seconds),
+            17 => Self::NoEther(seconds),
+            18..=20 => Self::Hang(seconds),
+            21 => Self::Refuse(seconds),
+            22 | 23 => Self::AdapterCrash,
+            24 => Self::Drift(dice.below(20)),
+            25 => Self::Drop,
+            26 | 27 => Self::FailTransaction(dice.below(4)),
+            _ => Self::Offline(seconds),
+        }
+    }
+}

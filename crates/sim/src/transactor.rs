@@ -1,0 +1,350 @@
+//! The agent's transactions: nonces, places, replacement, cancellation, and all fates.
+
+use alloy::primitives::B256;
+use privatix_channel::model::{Call, Claim};
+use privatix_market::{AgentPurpose, Bid, BlockRef, Fate, Priority};
+
+use crate::chain::{AGENT, Block, Chain};
+use crate::choice::Dice;
+
+/// Gas of a close, and its price in everyday times.
+pub(crate) const GAS: u128 = 100_000;
+pub(crate) const EVERYDAY: u128 = 1;
+
+/// A channel's effect that a transaction carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) channel: usize,
+    pub(crate) seq: u32,
+    pub(crate) purpose: AgentPurpose,
+}
+
+/// A transaction that was stored to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Intent {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) is_batch: bool,
+    bid: Bid,
+    place: Place,
+    is_cancelling: bool,
+    /// What its channels know.
+    known: Known,
+}
+
+impl Intent {
+    fn bid_pays(&self, price: u128) -> bool {
+        match self.bid.stake {
+            Some(stake) if self.bid.priority == Priority::Urgent => GAS * price <= stake.get(),
+            _ => price <= EVERYDAY,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Never signed.
+    Waiting,
+    /// Signed for this nonce. It may be mined.
+    Pool {
+        nonce: u64,
+    },
+    Mined {
+        nonce: u64,
+        number: usize,
+        hash: B256,
+        success: bool,
+    },
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    InBlock(B256),
+    Everything,
+}
+
+/// The transactor of the agent's account. What is here was committed: a crash changes nothing of it.
+#[derive(Debug)]
+pub(crate) struct Transactor {
+    pub(crate) intents: Vec<Intent>,
+    /// The first nonce that was never used.
+    next: u64,
+    /// The number of the block of each nonce that is used.
+    mined_in: Vec<usize>,
+    /// Nonces whose intents are cancelled by a transaction without effect.
+    fillers: Vec<u64>,
+    confirmations: usize,
+    final_depth: usize,
+}
+
+/// What a cancellation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CancelOutcome {
+    Done,
+    Requested,
+    NotOpen,
+}
+
+impl Transactor {
+    pub(crate) const fn new(confirmations: usize, final_depth: usize) -> Self {
+        Self {
+            intents: Vec::new(),
+            next: 0,
+            mined_in: Vec::new(),
+            fillers: Vec::new(),
+            confirmations,
+            final_depth,
+        }
+    }
+
+    pub(crate) fn submit(&mut self, rows: Vec<Row>, is_batch: bool, bid: Bid) {
+        let (place, known) = (Place::Waiting, Known::Nothing);
+        self.intents.push(Intent { rows, is_batch, bid, place, is_cancelling: false, known });
+    }
+
+    pub(crate) fn find(&self, channel: usize, seq: u32) -> Option<usize> {
+        self.intents
+            .iter()
+            .rposition(|intent| intent.rows.iter().any(|r| (r.channel, r.seq) == (channel, seq)))
+    }
+
+    pub(crate) fn cancel(&mut self, id: usize) -> CancelOutcome {
+        let intent = &mut self.intents[id];
+        match intent.place {
+            Place::Waiting => {
+                (intent.place, intent.known) = (Place::Over, Known::Everything);
+                CancelOutcome::Done
+            }
+            Place::Pool { .. } => {
+                intent.is_cancelling = true;
+                CancelOutcome::Requested
+            }
+            Place::Mined { .. } | Place::Over => CancelOutcome::NotOpen,
+        }
+    }
+
+    /// The newest transaction of a channel that waits to be mined, alone.
+    pub(crate) fn newest(&self, channel: usize) -> Option<(usize, u32)> {
+        let waits = |i: &Intent| matches!(i.place, Place::Waiting | Place::Pool { .. }) && !i.is_batch;
+        let id =
+            self.intents.iter().rposition(|i| waits(i) && i.rows.iter().any(|row| row.channel == channel))?;
+        Some((id, self.intents[id].rows[0].seq))
+    }
+
+    /// The oldest transaction that waits fails. Its nonce is used by one without effect.
+    pub(crate) fn fail(&mut self) -> Option<usize> {
+        let waits = |intent: &Intent| matches!(intent.place, Place::Waiting | Place::Pool { .. });
+        let id = self.intents.iter().position(waits)?;
+        self.give_up(id);
+        Some(id)
+    }
+
+    fn give_up(&mut self, id: usize) {
+        if let Place::Pool { nonce } = self.intents[id].place
+            && !self.has_rival(id, nonce)
+        {
+            self.fillers.push(nonce);
+        }
+        let intent = &mut self.intents[id];
+        (intent.place, intent.known) = (Place::Over, Known::Everything);
+    }
+
+    fn has_rival(&self, id: usize, nonce: u64) -> bool {
+        let is_rival =
+            |(n, i): (usize, &Intent)| n != id && i.place == Place::Pool { nonce } && !i.is_cancelling;
+        self.fillers.contains(&nonce) || self.intents.iter().enumerate().any(is_rival)
+    }
+
+    /// The account's nonce on chain.
+    fn mined(&self) -> u64 {
+        self.mined_in.len() as u64
+    }
+
+    /// Whether another transaction used a nonce for good.
+    fn is_lost(&self, nonce: u64, head: usize) -> bool {
+        let number = usize::try_from(nonce).ok().and_then(|nonce| self.mined_in.get(nonce));
+        number.is_some_and(|number| head >= number + self.final_depth)
+    }
+
+    /// Gives waiting intents their nonces: that of one that is being cancelled, or the next. Urgent ones go first.
+    /// What does not pay the present price waits.
+    pub(crate) fn send(&mut self, head: usize, price: u128) {
+        for id in 0..self.intents.len() {
+            if let Place::Pool { nonce } = self.intents[id].place
+                && !self.intents[id].is_cancelling
+                && self.is_lost(nonce, head)
+            {
+                self.intents[id].place = Place::Waiting;
+            }
+        }
+        let is_waiting = |intent: &Intent| intent.place == Place::Waiting && intent.bid_pays(price);
+        let mut waiting: Vec<usize> =
+            (0..self.intents.len()).filter(|n| is_waiting(&self.intents[*n])).collect();
+        waiting.sort_by_key(|n| (std::cmp::Reverse(self.intents[*n].bid.priority), *n));
+        for id in waiting {
+            let nonce = self.freed().unwrap_or_else(|| {
+                self.next += 1;
+                self.next - 1
+            });
+            self.intents[id].place = Place::Pool { nonce };
+        }
+        while let Some(nonce) = self.freed() {
+            self.fillers.push(nonce);
+        }
+    }
+
+    /// A nonce whose intent is being cancelled and has no rival yet.
+    fn freed(&self) -> Option<u64> {
+        self.intents.iter().enumerate().find_map(|(id, intent)| match intent.place {
+            Place::Pool { nonce }
+                if intent.is_cancelling && nonce >= self.mined() && !self.has_rival(id, nonce) =>
+            {
+                Some(nonce)
+            }
+            _ => None,
+        })
+    }
+
+    /// Puts what can be mined into the block that was begun.
+    pub(crate) fn mine(&mut self, chain: &mut Chain, price: u128, has_ether: bool, dice: &mut Dice) {
+        if !has_ether {
+            return;
+        }
+        loop {
+            let nonce = self.mined();
+            let rivals = self.intents.iter().enumerate().filter(|(_, i)| i.place == Place::Pool { nonce });
+            let mut rivals: Vec<Option<usize>> =
+                rivals.filter(|(_, i)| i.bid_pays(price)).map(|(id, _)| Some(id)).collect();
+            if self.fillers.contains(&nonce) && price <= EVERYDAY {
+                rivals.push(None);
+            }
+            // The newest pays the most; now and then another is first.
+            let Some(&newest) = rivals.last() else { return };
+            let chosen = if dice.chance(80) { newest } else { dice.pick(&rivals) };
+            let (number, hash) = (chain.height(), chain.hash(chain.height()).unwrap_or_default());
+            if let Some(id) = chosen {
+                let call = call(&self.intents[id], chain);
+                let success = chain.execute(AGENT, &call);
+                self.intents[id].place = Place::Mined { nonce, number, hash, success };
+            }
+            if let Some(block) = chain.blocks.last_mut() {
+                block.nonces.push((nonce, chosen));
+            }
+            self.mined_in.push(number);
+        }
+    }
+
+    /// A block was undone: its transactions wait again.
+    pub(crate) fn undo(&mut self, block: &Block) {
+        for &(nonce, id) in &block.nonces {
+            self.mined_in.truncate(usize::try_from(nonce).unwrap_or(usize::MAX));
+            if let Some(id) = id {
+                self.intents[id].place = Place::Pool { nonce };
+            }
+        }
+    }
+
+    /// What became of one intent, if its channels do not know it yet, with the intent's number.
+    pub(crate) fn next_fate(&self, chain: &Chain) -> Option<(usize, Fate)> {
+        let head = chain.height();
+        self.intents.iter().enumerate().find_map(|(id, intent)| Some((id, self.fate_of(intent, head)?)))
+    }
+
+    fn fate_of(&self, intent: &Intent, head: usize) -> Option<Fate> {
+        match (intent.place, intent.known) {
+            (Place::Mined { number, hash, success, .. }, known) => {
+                let depth = head - number;
+                let block = BlockRef { number: number as u64, hash };
+                let mined = if success { Fate::Mined(block) } else { Fate::Reverted };
+                match known {
+                    Known::Everything => None,
+                    Known::InBlock(of) if of == hash => (depth >= self.final_depth).then_some(Fate::Final),
+                    // Another block: the first outcome is taken back before.
+                    Known::InBlock(_) => Some(Fate::Reinstated { batch: intent.is_batch }),
+                    Known::Nothing => (depth >= self.confirmations).then_some(mined),
+                }
+            }
+            (Place::Pool { nonce }, known) => {
+                if matches!(known, Known::InBlock(_)) {
+                    return Some(Fate::Reinstated { batch: intent.is_batch });
+                }
+                (intent.is_cancelling && self.is_lost(nonce, head)).then_some(Fate::Cancelled)
+            }
+            (Place::Waiting | Place::Over, _) => None,
+        }
+    }
+}
+
+impl Transactor {
+    /// The channels were told of a fate.
+    pub(crate) fn reported(&mut self, id: usize, fate: Fate) {
+        let intent = &mut self.intents[id];
+        match (fate, intent.place) {
+            (Fate::Mined(_) | Fate::Reverted, Place::Mined { hash, .. }) => {
+                intent.known = Known::InBlock(hash)
+            }
+            (Fate::Reinstated { .. }, _) => intent.known = Known::Nothing,
+            (Fate::Final, _) => intent.known = Known::Everything,
+            (Fate::Cancelled, _) => (intent.place, intent.known) = (Place::Over, Known::Everything),
+            _ => {}
+        }
+    }
+
+    /// The rows of a channel whose transactions are not over.
+    pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive> + '_ {
+        let alive = self.intents.iter().filter(|i| i.place != Place::Over && i.known != Known::Everything);
+        alive.flat_map(move |intent| {
+            let rows = intent.rows.iter().filter(move |row| row.channel == channel);
+            rows.map(|row| Alive {
+                row: *row,
+                is_batch: intent.is_batch,
+                is_cancelling: intent.is_cancelling,
+                waits: matches!(intent.place, Place::Waiting | Place::Pool { .. }),
+                may_have_effect: !matches!(intent.place, Place::Mined { success: false, .. }),
+            })
+        })
+    }
+}
+
+/// A transaction that is not over.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, for checks")]
+pub(crate) struct Alive {
+    pub(crate) row: Row,
+    pub(crate) is_batch: bool,
+    pub(crate) is_cancelling: bool,
+    /// Not in a block.
+    pub(crate) waits: bool,
+    pub(crate) may_have_effect: bool,
+}
+
+/// The call of a transaction.
+fn call(intent: &Intent, chain: &Chain) -> Call {
+    let of = |row: &Row| (chain.channels[row.channel].1, row.purpose.cumulative());
+    let signed = |row: &Row| {
+        let cumulative = row.purpose.cumulative();
+        if cumulative.is_zero() { Vec::new() } else { chain.signature(row.channel, cumulative) }
+    };
+    if intent.is_batch {
+        let claim = |row: &Row| {
+            let (descriptor, cumulative) = of(row);
+            Claim {
+                client: descriptor.client,
+                offering: descriptor.offering,
+                nonce: descriptor.nonce,
+                signer: descriptor.signer,
+                cumulative,
+                signature: signed(row),
+            }
+        };
+        return Call::CloseBatch { claims: intent.rows.iter().map(claim).collect() };
+    }
+    let row = &intent.rows[0];
+    let ((descriptor, cumulative), signature) = (of(row), signed(row));
+    if row.purpose.is_close() {
+        Call::Close { descriptor, cumulative, signature }
+    } else {
+        Call::Settle { descriptor, cumulative, signature }
+    }
+}
