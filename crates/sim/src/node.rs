@@ -1,7 +1,7 @@
 //! The agent's node: what is on its disk, what it has in memory, and the shell that gives inputs to decisions.
 
 use alloy::primitives::{Address, B256};
-use privatix_channel::{Amount, ChainEvent, ChannelId, LogPosition, OnChain};
+use privatix_channel::{Amount, ChainEvent, ChainTime, ChannelId, LogPosition, OnChain};
 use privatix_market::{AgentPurpose, AgentState, Reply, Uptime, Verifier};
 
 /// What is stored of a channel.
@@ -55,6 +55,8 @@ pub(crate) struct Memory {
     pub(crate) queue: Vec<Pending>,
     /// The wake that is scheduled for each channel.
     pub(crate) wakes: Vec<Option<Uptime>>,
+    /// The same by the chain's clock.
+    pub(crate) chain_wakes: Vec<Option<ChainTime>>,
     /// The call to the adapter that is waited for, for each channel: its number, and the request's.
     pub(crate) calls: Vec<Option<(u64, u32)>>,
 }

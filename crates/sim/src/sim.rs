@@ -168,6 +168,7 @@ impl<'a> Sim<'a> {
             seen_at: 0,
             queue: Vec::new(),
             wakes: vec![None; count],
+            chain_wakes: vec![None; count],
             calls: vec![None; count],
         };
         let client = |(n, kind): (usize, &_)| {
@@ -628,6 +629,7 @@ impl<'a> Sim<'a> {
         let owners = Agent::owners(&state, &env);
         self.check_owners(channel, &state, &owners);
         let at = owners.iter().filter_map(Owner::uptime).min();
+        self.memory.chain_wakes[channel] = owners.iter().filter_map(Owner::chain_time).min();
         if self.memory.wakes[channel] != at {
             self.memory.wakes[channel] = at;
             self.schedule_wake(channel);
@@ -680,16 +682,9 @@ impl<'a> Sim<'a> {
         let known = (memory.is_fresh, memory.is_explained, memory.affords_new, memory.instance);
         let has_changed = seen != known;
         (memory.is_fresh, memory.is_explained, memory.affords_new, memory.instance) = seen;
+        let time = self.chain.blocks.get(self.disk.blocks.len() - 1).map(|block| ChainTime::new(block.time));
         for channel in 0..self.clients.len() {
-            let policy = std::mem::take(&mut self.policy);
-            let env = self.env(&policy);
-            let state = &self.disk.channels[channel].state;
-            let is_time = !has_changed
-                && matches!(state.chain.phase(), Phase::Closing { .. })
-                && Agent::wake(&self.load(channel), &env)
-                    .chain
-                    .is_some_and(|at| env.chain.now.is_some_and(|now| now >= at));
-            self.policy = policy;
+            let is_time = self.memory.chain_wakes[channel].is_some_and(|at| time.is_some_and(|now| now >= at));
             if has_changed || is_time {
                 self.look(channel);
             }
@@ -722,6 +717,7 @@ impl<'a> Sim<'a> {
         self.memory.seen_at = 0;
         self.memory.queue.clear();
         self.memory.wakes = vec![None; count];
+        self.memory.chain_wakes = vec![None; count];
         self.memory.calls = vec![None; count];
         self.memory.instance = self.adapter.instance;
         let life = self.memory.life;
