@@ -79,9 +79,9 @@ mod patience;
 mod purpose;
 mod rate;
 mod service;
+mod turn;
 mod usage;
 mod want;
-mod turn;
 
 pub use self::{
     again::Again,

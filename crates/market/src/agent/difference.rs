@@ -5,9 +5,9 @@ use std::time::Duration;
 use privatix_channel::Amount;
 
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Replaced, wants};
-use crate::flight::{cancel, next, submit};
+use crate::flight::{Brings as _, cancel, next, submit};
 use crate::want::Want;
-use crate::{Actual, Bid, Book, Effect, Env, Flight, Obstacle, Owner, Stage, Uptime, Worth};
+use crate::{Actual, Bid, Book, Effect, Env, Flight, Obstacle, Owner, Stage, Uptime, Wei, Worth};
 
 /// Submits, collects and cancels closes and settlements.
 pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
@@ -128,14 +128,18 @@ pub(super) fn replacement(
 ) -> Replacement {
     let is_same_kind = |flight: &&Flight<AgentPurpose>| flight.purpose.is_close() == purpose.is_close();
     let under_way = || state.own.flights.iter().filter(is_same_kind).filter(|f| f.stage.is_under_way());
-    if under_way().any(|flight| flight.does(purpose, &wanted)) {
+    let serves = |flight: &Flight<AgentPurpose>| {
+        let is_mined = matches!(flight.stage, Stage::Mined { .. });
+        flight.serves(&wanted) && (is_mined || wanted.stake.is_some() || pays(flight.bid.stake, env))
+    };
+    if under_way().any(|flight| flight.purpose.brings(purpose) && serves(flight)) {
         return Replacement::NotNeeded;
     }
     // The channel is closed by it; no other close can follow.
     if under_way().any(|flight| flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. })) {
         return Replacement::NotNeeded;
     }
-    let serving = under_way().filter(|flight| flight.serves(&wanted));
+    let serving = under_way().filter(|flight| serves(flight));
     let Some(highest) = serving.map(|flight| flight.purpose.cumulative()).max() else {
         return if under_way().next().is_some() { Replacement::OfLowerClass } else { Replacement::OfNothing };
     };
@@ -156,6 +160,12 @@ pub(super) fn replacement(
         Some(again) if counted == challenge && again > env.uptime => Replacement::Later(again),
         _ => Replacement::OfLess,
     }
+}
+
+/// Whether a transaction that may cost at most its stake can be mined at the present price of gas. An answer to a close request
+/// that was worth less than its gas would wait for ever when nothing is claimed any more.
+fn pays(stake: Option<Wei>, env: &Env<'_, Agent>) -> bool {
+    stake.zip(env.gas.close_cost).is_none_or(|(stake, cost)| stake >= cost)
 }
 
 /// Who must move on before the next try, if the last one failed or was cancelled.

@@ -14,13 +14,20 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
         Want::Nothing => {}
         Want::Wait(owner) => owners.push(owner),
         Want::Collect(_, owner) => owners.extend([owner, blocked(state, env)].into_iter().flatten()),
-        Want::Now(purpose, bid) => match replacement(state, env, purpose, bid) {
-            Replacement::Later(again) => owners.push(Owner::Time(again)),
-            Replacement::NotNeeded | Replacement::NotWorth => {}
-            Replacement::OfNothing | Replacement::OfLowerClass | Replacement::OfLess => {
-                owners.push(blocked(state, env).unwrap_or(Owner::Time(env.uptime)));
+        Want::Now(purpose, bid) => {
+            // An answer that may cost its stake at most has no end of its own where gas costs more: it is looked at again when it
+            // is late.
+            let limited = bid.deadline.filter(|_| bid.stake.is_some());
+            let late = limited.map(|deadline| deadline.at.plus(env.policy.close_after));
+            owners.extend(late.map(Owner::ChainTime));
+            match replacement(state, env, purpose, bid) {
+                Replacement::Later(again) => owners.push(Owner::Time(again)),
+                Replacement::NotNeeded | Replacement::NotWorth => {}
+                Replacement::OfNothing | Replacement::OfLowerClass | Replacement::OfLess => {
+                    owners.push(blocked(state, env).unwrap_or(Owner::Time(env.uptime)));
+                }
             }
-        },
+        }
     }
     // A batch may never come; what else is wanted has a time.
     let flights = own.flights.iter().filter(|flight| flight.stage != Stage::Collected);

@@ -28,7 +28,7 @@ fn a_close_request_is_answered_as_far_as_it_pays() {
             rated(ended(60)),
             20,
             "submit 1 close 60 urgent before 1000 for 80 wei",
-            "transaction 1",
+            "chain time 4600, transaction 1",
         ),
         (
             "one unit less admitted",
@@ -310,6 +310,16 @@ fn an_answer_that_is_under_way_is_not_replaced_when_its_challenge_is_over() {
     assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 80 wei");
     run.now = Some(4_600);
     assert_eq!(run.give(&Input::Look), "");
+}
+
+#[test]
+fn an_answer_that_may_cost_less_than_its_gas_is_replaced_when_its_challenge_is_over() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
+    (run.gas.rate, run.gas.close_cost) =
+        (Some(Rate { wei_per_token: 2, decimals: 0 }), Some(privatix_market::Wei::new(81)));
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 80 wei");
+    run.now = Some(4_600);
+    assert_eq!(run.give(&Input::Look), "cancel 1, submit 2 close 60");
 }
 
 #[test]
