@@ -1,6 +1,5 @@
 //! Runs: one, or many for a while.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -41,22 +40,24 @@ impl fmt::Display for Failure {
 /// # Errors
 /// The first invariant that does not hold. Terms that break a rule are one, too.
 pub fn run(scenario: &Scenario) -> Result<Counts, Box<Failure>> {
-    match attempt(scenario, false) {
+    match attempt(scenario, None) {
         Ok(counts) => Ok(counts),
         Err((violation, _)) => {
             // Once more, with its inputs written down.
-            let (violation, rows) = attempt(scenario, true).err().unwrap_or((violation, Vec::new()));
+            let of = Some(violation.channel);
+            let (violation, rows) = attempt(scenario, of).err().unwrap_or((violation, Vec::new()));
             Err(Box::new(Failure { scenario: scenario.clone(), violation, rows }))
         }
     }
 }
 
-fn attempt(scenario: &Scenario, keeps_rows: bool) -> Result<Counts, (Violation, Vec<RowOfRun>)> {
+/// With `of`, the last inputs are written down: those of one channel, or of all.
+fn attempt(scenario: &Scenario, of: Option<Option<usize>>) -> Result<Counts, (Violation, Vec<RowOfRun>)> {
     let wrong = |what: String| (Violation { at: 0, channel: None, what }, Vec::new());
     let terms = scenario.world.terms().map_err(|error| wrong(format!("terms: {error}")))?;
-    let mut sim = Sim::new(scenario, terms, keeps_rows);
+    let mut sim = Sim::new(scenario, terms, of);
     let ended = catch_unwind(AssertUnwindSafe(|| sim.run()));
-    let rows = sim.rows.take().map(VecDeque::into_iter).map(Iterator::collect).unwrap_or_default();
+    let rows = sim.rows.take().map(|(_, rows)| rows.into_iter().collect()).unwrap_or_default();
     if ended.is_err() {
         let what = "8: a decision panicked".to_owned();
         return Err((Violation { at: sim.now, channel: None, what }, rows));

@@ -145,12 +145,13 @@ pub(crate) struct Sim<'a> {
     blocks: Dice,
     pub(crate) counts: Counts,
     pub(crate) notices: BTreeSet<String>,
-    pub(crate) rows: Option<VecDeque<RowOfRun>>,
+    /// The last inputs, of one channel or of all, if they are kept.
+    pub(crate) rows: Option<(Option<usize>, VecDeque<RowOfRun>)>,
     pub(crate) violation: Option<Violation>,
 }
 
 impl<'a> Sim<'a> {
-    pub(crate) fn new(scenario: &'a Scenario, terms: Terms, keeps_rows: bool) -> Self {
+    pub(crate) fn new(scenario: &'a Scenario, terms: Terms, rows_of: Option<Option<usize>>) -> Self {
         let world = &scenario.world;
         let seed = scenario.seed;
         let chain = Chain::new(world);
@@ -198,7 +199,7 @@ impl<'a> Sim<'a> {
             blocks: Dice::new(seed, 5),
             counts: Counts { channels: count as u64, ..Counts::default() },
             notices: BTreeSet::new(),
-            rows: keeps_rows.then(VecDeque::new),
+            rows: rows_of.map(|of| (of, VecDeque::new())),
             violation: None,
         };
         sim.begin();
@@ -684,7 +685,8 @@ impl<'a> Sim<'a> {
         (memory.is_fresh, memory.is_explained, memory.affords_new, memory.instance) = seen;
         let time = self.chain.blocks.get(self.disk.blocks.len() - 1).map(|block| ChainTime::new(block.time));
         for channel in 0..self.clients.len() {
-            let is_time = self.memory.chain_wakes[channel].is_some_and(|at| time.is_some_and(|now| now >= at));
+            let is_time =
+                self.memory.chain_wakes[channel].is_some_and(|at| time.is_some_and(|now| now >= at));
             if has_changed || is_time {
                 self.look(channel);
             }
@@ -1176,8 +1178,11 @@ impl<'a> Sim<'a> {
     }
 
     fn note(&mut self, channel: usize, input: String, effects: &[Effect<Agent>], state: &AgentState) {
+        let Some((of, rows)) = &mut self.rows else { return };
+        if of.is_some_and(|of| of != channel) {
+            return;
+        }
         let row = RowOfRun::new(self.now, channel, input, effects, state);
-        let Some(rows) = &mut self.rows else { return };
         if rows.len() == ROWS {
             rows.pop_front();
         }
