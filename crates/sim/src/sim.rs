@@ -247,7 +247,11 @@ impl<'a> Sim<'a> {
             }
             if self.now > end {
                 let open = (0..self.clients.len()).find(|channel| !self.is_over(*channel));
-                return self.violate(open, "9: not final in time after all faults were over");
+                let shown = open.map(|channel| self.transactor.shown(channel)).unwrap_or_default();
+                return self.violate(
+                    open,
+                    &format!("9: not final in time after all faults were over; transactions: {shown}"),
+                );
             }
         }
     }
@@ -1075,8 +1079,10 @@ impl<'a> Sim<'a> {
         if !self.memory.is_up || state.may_cancel(seq, &self.policy).is_err() {
             return;
         }
-        if self.transactor.cancel(id) == CancelOutcome::Done {
+        if self.transactor.is_unsent(id) {
             self.fate(id, Fate::Cancelled);
+        } else {
+            self.transactor.cancel(id);
         }
     }
 
@@ -1103,7 +1109,7 @@ impl<'a> Sim<'a> {
             Fault::FailTransaction(n) => {
                 self.until.trouble = self.now + 180_000;
                 if self.memory.is_up
-                    && let Some(id) = self.transactor.fail()
+                    && let Some(id) = self.transactor.oldest()
                 {
                     self.fate(id, Fate::Failed { lasting: n % 2 == 1 });
                 }
@@ -1145,9 +1151,9 @@ impl<'a> Sim<'a> {
     fn attend(&mut self) {
         for channel in 0..self.clients.len() {
             let policy = std::mem::take(&mut self.policy);
-            let owner = Agent::owner(&self.load(channel), &self.env(&policy));
+            let owners = Agent::owners(&self.load(channel), &self.env(&policy));
             self.policy = policy;
-            if matches!(owner, Owner::User { .. }) {
+            if owners.iter().any(|owner| matches!(owner, Owner::User { .. })) {
                 self.order(channel, AgentOrder::Close);
             }
         }

@@ -116,12 +116,18 @@ impl Transactor {
                 (intent.place, intent.known) = (Place::Over, Known::Everything);
                 CancelOutcome::Done
             }
-            Place::Pool { .. } => {
+            // In a block, it ends so only if a reorganisation takes that back.
+            Place::Pool { .. } | Place::Mined { .. } => {
                 intent.is_cancelling = true;
                 CancelOutcome::Requested
             }
-            Place::Mined { .. } | Place::Over => CancelOutcome::NotOpen,
+            Place::Over => CancelOutcome::NotOpen,
         }
+    }
+
+    /// Whether a transaction was never signed, so that cancelling it is done at once.
+    pub(crate) fn is_unsent(&self, id: usize) -> bool {
+        self.intents[id].place == Place::Waiting
     }
 
     /// The newest transaction of a channel that waits to be mined, alone.
@@ -132,14 +138,13 @@ impl Transactor {
         Some((id, self.intents[id].rows[0].seq))
     }
 
-    /// The oldest transaction that waits fails. Its nonce is used by one without effect.
-    pub(crate) fn fail(&mut self) -> Option<usize> {
+    /// The oldest transaction that waits.
+    pub(crate) fn oldest(&self) -> Option<usize> {
         let waits = |intent: &Intent| matches!(intent.place, Place::Waiting | Place::Pool { .. });
-        let id = self.intents.iter().position(waits)?;
-        self.give_up(id);
-        Some(id)
+        self.intents.iter().position(waits)
     }
 
+    /// It will not be mined any more. Its nonce is used by one without effect.
     fn give_up(&mut self, id: usize) {
         if let Place::Pool { nonce } = self.intents[id].place
             && !self.has_rival(id, nonce)
@@ -285,10 +290,20 @@ impl Transactor {
                 intent.known = Known::InBlock(hash)
             }
             (Fate::Reinstated { .. }, _) => intent.known = Known::Nothing,
+            (Fate::Failed { .. }, _) => self.give_up(id),
             (Fate::Final, _) => intent.known = Known::Everything,
             (Fate::Cancelled, _) => (intent.place, intent.known) = (Place::Over, Known::Everything),
             _ => {}
         }
+    }
+
+    /// The transactions of a channel that are not over, for people.
+    pub(crate) fn shown(&self, channel: usize) -> String {
+        let is_open =
+            |i: &&Intent| i.known != Known::Everything && i.rows.iter().any(|row| row.channel == channel);
+        let shown =
+            self.intents.iter().filter(is_open).map(|intent| format!("{intent:?}")).collect::<Vec<_>>();
+        format!("nonce {} of {}; {}", self.mined(), self.next, shown.join("; "))
     }
 
     /// The rows of a channel whose transactions are not over.
