@@ -4,6 +4,7 @@
 //! - [`mod@bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
 //! - [`demo`]: the whole path to watch, on a local chain;
 //! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas, try mutants;
+//! - [`sim`]: the simulator that tries to break what an agent decides, and mutants that it must find;
 //! - [`deploy`]: place the contracts on a chain;
 //! - [`package`]: crates that other projects may use alone, packed;
 //! - [`packages`]: programs that tests need from the system's package manager;
@@ -22,6 +23,7 @@ pub mod layers;
 pub mod metadata;
 pub mod package;
 pub mod packages;
+pub mod sim;
 pub mod table;
 pub mod test;
 

@@ -25,6 +25,8 @@ enum Command {
     Contracts(xtask::contracts::Args),
     /// Change the contracts one line at a time: the tests must find each change (also `contracts mutate`).
     Mutate(xtask::contracts::MutateArgs),
+    /// Try to break what an agent decides, in a simulated world; from a seed, or by a scenario.
+    Sim(xtask::sim::Args),
     /// Place the contracts on a chain; `deploy --help` has the options.
     Deploy(xtask::deploy::Args),
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => xtask::demo::run(&args),
         Command::Contracts(args) => xtask::contracts::run(&args),
         Command::Mutate(args) => xtask::contracts::mutate(args),
+        Command::Sim(args) => xtask::sim::run(&args),
         Command::Deploy(args) => xtask::deploy::run(&args),
     };
     match result {

@@ -18,7 +18,7 @@ use crate::{
     Result,
     command::{cargo, minutes, npm_script, output, run as run_command, run_within, succeeds},
     contracts::{self, MutateArgs},
-    package, packages,
+    package, packages, sim,
 };
 
 const DEMO_LIMIT: Duration = Duration::from_mins(5);
@@ -75,6 +75,8 @@ pub enum Step {
     Test,
     /// Whether every query was executed by the tests, and reads no whole table.
     Plans,
+    /// The simulator for a minute, and all its scenarios: nothing that happens may break what an agent decides.
+    Sim,
     /// Examples in the documentation.
     Doctest,
     /// Pack the crates that other projects may use alone, and build them outside of the workspace.
@@ -206,6 +208,7 @@ impl Step {
             Self::Build => run_command(&mut build())?,
             Self::Test => tests()?,
             Self::Plans => plans()?,
+            Self::Sim => sim::check(commit_seed())?,
             Self::Doctest => run_command(cargo().args(["test", "--doc"]).args(EVERYTHING))?,
             Self::Package => package::build_alone()?,
             Self::Examples => examples()?,
