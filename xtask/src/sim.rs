@@ -111,9 +111,9 @@ fn parse(text: &str) -> Result<Vec<Mutant>> {
 fn mutants(only: Option<usize>, cores: u64) -> Result<()> {
     let root = workspace_root();
     let all = parse(&fs::read_to_string(root.join("crates/sim/mutants.txt"))?)?;
-    // The copy shares the target folder, so that only what changes is built.
-    let target = metadata::load()?.target_directory.into_std_path_buf();
-    let copy = target.join("sim-mutants");
+    // In one target folder cargo would take the copy's packages for the workspace's own: they have the same places in it.
+    let folder = metadata::load()?.target_directory.join("sim-mutants").into_std_path_buf();
+    let (copy, target) = (folder.join("workspace"), folder.join("target"));
     copy_workspace(&root, &copy)?;
     let mut survivors = Vec::new();
     for (number, mutant) in (1..).zip(&all).filter(|(number, _)| only.is_none_or(|only| only == *number)) {

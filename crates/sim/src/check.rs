@@ -15,6 +15,8 @@ use crate::transactor::{EVERYDAY, GAS};
 pub(crate) struct Ledger {
     /// The highest amount that an answer to the client named.
     told: Amount,
+    /// The highest amount that was stored as acknowledged while no close request stood.
+    acknowledged: Amount,
     /// The best voucher that was ever stored.
     stored: Amount,
     /// The highest deposit and payment that were ever on the chain, also in blocks that were undone.
@@ -117,6 +119,9 @@ impl Sim<'_> {
             wrong = Some(format!("2: {} is acknowledged, and {} is stored", book.acknowledged, book.best));
         }
         ledger.stored = ledger.stored.max(book.best);
+        if stored.state.chain.challenge_ends_at().is_none() {
+            ledger.acknowledged = ledger.acknowledged.max(book.acknowledged);
+        }
         if flights.len() > 64 {
             wrong = Some(format!("9: {} flights", flights.len()));
         }
@@ -217,7 +222,16 @@ impl Sim<'_> {
         if named > best.max(paid) {
             return self.violate(Some(channel), &format!("2: {named} is acknowledged, and {best} is stored"));
         }
+        let closing = stored.chain.challenge_ends_at().is_some();
+        let acknowledged = stored.book.acknowledged;
         let ledger = &mut self.ledgers[channel];
+        if closing && named > paid.max(ledger.told).max(ledger.acknowledged) {
+            let what = format!("2: {named} is acknowledged while a close request stands, and {paid} is paid");
+            return self.violate(Some(channel), &what);
+        }
+        if !closing {
+            ledger.acknowledged = ledger.acknowledged.max(acknowledged);
+        }
         ledger.told = ledger.told.max(named.min(best));
         self.check_closes(channel);
     }

@@ -60,8 +60,14 @@ impl Client {
         match self.kind {
             Kind::Honest | Kind::Lazy => self.buy(seen),
             Kind::Hostile => self.attack(seen),
-            Kind::Scripted => Vec::new(),
+            Kind::Scripted => self.again(),
         }
+    }
+
+    /// What was not acknowledged is sent again.
+    fn again(&self) -> Vec<Move> {
+        let is_acknowledged = self.best() <= self.acknowledged;
+        if is_acknowledged { Vec::new() } else { vec![Move::Replay(self.signed.len() as u64 - 1)] }
     }
 
     fn buy(&mut self, seen: &Seen<'_>) -> Vec<Move> {
@@ -70,8 +76,8 @@ impl Client {
         let pays = self.kind == Kind::Honest || self.dice.chance(15);
         if due > best && pays {
             moves.push(Move::Pay(units(due.saturating_sub(best))));
-        } else if best > self.acknowledged {
-            moves.push(Move::Replay(self.signed.len() as u64 - 1));
+        } else {
+            moves.extend(self.again());
         }
         if seen.now >= self.leaves {
             return moves;

@@ -86,7 +86,7 @@ impl Default for World {
             rate: None,
             min_gain: 1,
             dispute_min: 1,
-            free_after: Some(1_800),
+            free_after: None,
             max_delay: 1_800,
         }
     }
@@ -111,7 +111,8 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// Milliseconds after the start.
+    /// Milliseconds after the start; in files, seconds.
+    #[serde(with = "seconds")]
     pub at: u64,
     /// The number of the client whose channel it is about, from 0.
     #[serde(default)]
@@ -119,6 +120,24 @@ pub struct Step {
     /// What happens.
     #[serde(flatten)]
     pub what: What,
+}
+
+/// Milliseconds are written as seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(milliseconds: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(Duration::from_millis(*milliseconds).as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let time = Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        // To the nearest millisecond: a fraction of a second is not exact in binary.
+        let rounded = time.saturating_add(Duration::from_micros(500));
+        u64::try_from(rounded.as_millis()).map_err(D::Error::custom)
+    }
 }
 
 /// A move or a fault.

@@ -22,3 +22,35 @@ fn an_honest_channel_comes_to_its_end() {
     let scenario = Scenario { seed: 1, world, steps: Vec::new(), expect: Expect::default() };
     assert_eq!(failure(&scenario), "");
 }
+
+#[test]
+fn every_scenario_file_holds() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let scenario: Scenario = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(failure(&scenario), "", "{}", path.display());
+        count += 1;
+    }
+    assert!(count > 3, "{count} files");
+}
+
+#[test]
+fn a_scenario_is_read_as_it_was_written() {
+    for seed in 1..40 {
+        let scenario = Scenario::random(seed);
+        let text = toml::to_string(&scenario).unwrap();
+        assert!(toml::from_str::<Scenario>(&text).unwrap() == scenario, "{text}");
+    }
+}
+
+#[test]
+fn a_step_that_is_left_out_changes_no_choice_before_it() {
+    let scenario = Scenario::random(3);
+    let mut fewer = scenario.clone();
+    fewer.steps.retain(|step| step.at < scenario.world.duration * 500);
+    assert!(!fewer.steps.is_empty() && fewer.steps.len() < scenario.steps.len());
+    assert!(fewer.steps.iter().all(|step| scenario.steps.contains(step)));
+    assert!(run(&fewer).is_ok());
+}
