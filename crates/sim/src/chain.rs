@@ -119,7 +119,7 @@ impl Chain {
             self.contract = *before;
         }
         self.contract.set_time(ChainTime::new(self.time()));
-        self.pool.extend(block.calls.drain(..));
+        self.pool.append(&mut block.calls);
         Some(block)
     }
 

@@ -72,7 +72,7 @@ impl Client {
 
     fn buy(&mut self, seen: &Seen<'_>) -> Vec<Move> {
         let mut moves = Vec::new();
-        let (best, due) = (self.best(), self.due(seen));
+        let (best, due) = (self.best(), Self::due(seen));
         let pays = self.kind == Kind::Honest || self.dice.chance(15);
         if due > best && pays {
             moves.push(Move::Pay(units(due.saturating_sub(best))));
@@ -94,7 +94,7 @@ impl Client {
     }
 
     /// What its meter shows as due: after an interval, or ahead of one; never more than the deposit.
-    fn due(&self, seen: &Seen<'_>) -> Amount {
+    fn due(seen: &Seen<'_>) -> Amount {
         let ahead = match seen.terms.billing() {
             Billing::Prepaid => seen.terms.interval(),
             Billing::Postpaid => Usage::ZERO,
@@ -107,7 +107,7 @@ impl Client {
         let best = units(self.best());
         let mut moves = vec![Move::Use(5)];
         if !seen.runs && self.dice.chance(50) {
-            moves.push(Move::Pay(units(self.due(seen)).saturating_sub(best).min(20)));
+            moves.push(Move::Pay(units(Self::due(seen)).saturating_sub(best).min(20)));
         }
         match self.dice.below(60) {
             0 => moves.push(Move::RequestClose(0)),

@@ -1,5 +1,6 @@
 //! What is printed of a run.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use privatix_market::{Agent, AgentState, Effect};
@@ -25,6 +26,13 @@ impl fmt::Display for Violation {
     }
 }
 
+/// The last inputs, of one channel or of all.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    pub(crate) of: Option<usize>,
+    pub(crate) last: VecDeque<RowOfRun>,
+}
+
 /// An input, and what was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowOfRun {
@@ -39,7 +47,7 @@ impl RowOfRun {
     pub(crate) fn new(
         at: u64,
         channel: usize,
-        input: String,
+        input: &str,
         effects: &[Effect<Agent>],
         state: &AgentState,
     ) -> Self {
@@ -65,7 +73,7 @@ impl RowOfRun {
             own.ending.map(|ending| ending.why),
             own.obstacle,
         );
-        Self { at, channel, input: short(&input), effects, state: short(&state) }
+        Self { at, channel, input: short(input), effects, state: short(&state) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Runs: one, or many for a while.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::report::{RowOfRun, Violation};
+use crate::report::{RowOfRun, Rows, Violation};
 use crate::scenario::Scenario;
 use crate::sim::{Counts, Sim};
 
@@ -44,20 +45,20 @@ pub fn run(scenario: &Scenario) -> Result<Counts, Box<Failure>> {
         Ok(counts) => Ok(counts),
         Err((violation, _)) => {
             // Once more, with its inputs written down.
-            let of = Some(violation.channel);
-            let (violation, rows) = attempt(scenario, of).err().unwrap_or((violation, Vec::new()));
+            let rows = Some(Rows { of: violation.channel, last: VecDeque::new() });
+            let (violation, rows) = attempt(scenario, rows).err().unwrap_or((violation, Vec::new()));
             Err(Box::new(Failure { scenario: scenario.clone(), violation, rows }))
         }
     }
 }
 
-/// With `of`, the last inputs are written down: those of one channel, or of all.
-fn attempt(scenario: &Scenario, of: Option<Option<usize>>) -> Result<Counts, (Violation, Vec<RowOfRun>)> {
+/// With `rows`, the last inputs are written down.
+fn attempt(scenario: &Scenario, rows: Option<Rows>) -> Result<Counts, (Violation, Vec<RowOfRun>)> {
     let wrong = |what: String| (Violation { at: 0, channel: None, what }, Vec::new());
     let terms = scenario.world.terms().map_err(|error| wrong(format!("terms: {error}")))?;
-    let mut sim = Sim::new(scenario, terms, of);
+    let mut sim = Sim::new(scenario, terms, rows);
     let ended = catch_unwind(AssertUnwindSafe(|| sim.run()));
-    let rows = sim.rows.take().map(|(_, rows)| rows.into_iter().collect()).unwrap_or_default();
+    let rows = sim.rows.take().map(|rows| rows.last.into()).unwrap_or_default();
     if ended.is_err() {
         let what = "8: a decision panicked".to_owned();
         return Err((Violation { at: sim.now, channel: None, what }, rows));

@@ -128,6 +128,7 @@ mod seconds {
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     pub(super) fn serialize<S: Serializer>(milliseconds: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(Duration::from_millis(*milliseconds).as_secs_f64())
     }

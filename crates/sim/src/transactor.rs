@@ -287,7 +287,7 @@ impl Transactor {
         let intent = &mut self.intents[id];
         match (fate, intent.place) {
             (Fate::Mined(_) | Fate::Reverted, Place::Mined { hash, .. }) => {
-                intent.known = Known::InBlock(hash)
+                intent.known = Known::InBlock(hash);
             }
             (Fate::Reinstated { .. }, _) => intent.known = Known::Nothing,
             (Fate::Failed { .. }, _) => self.give_up(id),

@@ -1,0 +1,198 @@
+//! The chain's side: blocks, reorganisations, and what the monitor and the transactor make of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use privatix_market::{Fate, Input, Stage};
+
+use super::{Event, Sim};
+use crate::transactor::{EVERYDAY, Row};
+
+impl Sim<'_> {
+    pub(crate) fn price(&self) -> u128 {
+        if self.now < self.until.spike { EVERYDAY * 1_000 } else { EVERYDAY }
+    }
+
+    pub(super) fn has_ether(&self) -> bool {
+        self.now >= self.until.no_ether
+    }
+
+    pub(super) fn block(&mut self) {
+        let pause = if self.is_quiet { 60 } else { self.scenario.world.block_time };
+        self.after(pause * 1_000, Event::Block);
+        let time = self.chain.time() + pause;
+        self.make_block(time);
+        self.check_block(pause);
+        let life = self.memory.life;
+        let delay = self.delays.between(10, 3_000);
+        self.after(delay, Event::Deliver { life });
+    }
+
+    pub(super) fn make_block(&mut self, time: u64) {
+        self.chain.begin_block(time);
+        let agent_first = self.blocks.chance(50);
+        let (price, has_ether) = (self.price(), self.has_ether());
+        if agent_first {
+            self.transactor.mine(&mut self.chain, price, has_ether, &mut self.blocks);
+        }
+        if !self.chain.pool.is_empty() {
+            let waiting = std::mem::take(&mut self.chain.pool);
+            for (sender, call) in waiting {
+                if self.blocks.chance(85) {
+                    self.chain.execute(sender, &call);
+                    if let Some(block) = self.chain.blocks.last_mut() {
+                        block.calls.push((sender, call));
+                    }
+                } else {
+                    self.chain.pool.push((sender, call));
+                }
+            }
+        }
+        if !agent_first {
+            self.transactor.mine(&mut self.chain, price, has_ether, &mut self.blocks);
+        }
+    }
+
+    /// Replaces the last blocks by others, and one more.
+    pub(super) fn reorganise(&mut self, depth: u64) {
+        let depth = depth.min(self.scenario.world.final_depth - 1);
+        let mut times = Vec::new();
+        for _ in 0..depth {
+            let Some(block) = self.chain.undo() else { break };
+            self.transactor.undo(&block);
+            times.push(block.time);
+        }
+        for ledger in &mut self.ledgers {
+            ledger.forget_blocks_after(self.chain.height());
+        }
+        while let Some(time) = times.pop() {
+            self.make_block(time);
+            self.check_block(0);
+        }
+        self.until.trouble = self.now + 60_000;
+    }
+
+    /// The monitor and the transactor look at the chain.
+    pub(super) fn deliver(&mut self) {
+        if self.now < self.until.stale {
+            return;
+        }
+        self.memory.seen_at = self.now;
+        self.monitor();
+        if self.memory.is_up {
+            self.transact();
+        }
+        if self.memory.is_up {
+            self.surroundings();
+        }
+    }
+
+    /// Processes blocks with their confirmations, and rolls back what is not on the chain any more.
+    pub(super) fn monitor(&mut self) {
+        let confirmations = usize::try_from(self.scenario.world.confirmations).unwrap_or(0);
+        let last = self.chain.height().saturating_sub(confirmations);
+        let mut common = self.disk.blocks.len();
+        while common > 1 && self.chain.hash(common - 1) != Some(self.disk.blocks[common - 1]) {
+            common -= 1;
+        }
+        let is_rollback = common < self.disk.blocks.len();
+        if !is_rollback && common > last {
+            return;
+        }
+        let mut touched = BTreeSet::new();
+        let mut inputs = Vec::new();
+        let mut logs: Vec<Vec<_>> = Vec::new();
+        if is_rollback {
+            for (channel, stored) in self.disk.channels.iter().enumerate() {
+                let kept = |(at, _): &&(privatix_channel::LogPosition, _)| at.block < common as u64;
+                let kept: Vec<_> = stored.logs.iter().filter(kept).copied().collect();
+                if kept.len() < stored.logs.len() {
+                    touched.insert(channel);
+                }
+                logs.push(kept);
+            }
+        }
+        for block in self.chain.blocks.iter().take(last + 1).skip(common) {
+            for (channel, at, event) in &block.logs {
+                if logs.is_empty() {
+                    logs = self.disk.channels.iter().map(|stored| stored.logs.clone()).collect();
+                }
+                logs[*channel].push((*at, *event));
+                touched.insert(*channel);
+            }
+        }
+        // A flight in one of these blocks is seen from now on.
+        for (channel, stored) in self.disk.channels.iter().enumerate() {
+            let is_mined =
+                |stage: &Stage| matches!(stage, Stage::Mined { block, .. } if block.number >= common as u64);
+            if stored.state.own.flights.iter().any(|flight| is_mined(&flight.stage)) {
+                touched.insert(channel);
+            }
+        }
+        let hashes: Vec<_> =
+            self.chain.blocks.iter().take(last + 1).skip(common).map(|block| block.hash).collect();
+        for channel in touched {
+            let fold = match logs.get(channel) {
+                Some(logs) => privatix_channel::OnChain::fold(logs.iter().copied()),
+                None => self.disk.channels[channel].fold(),
+            };
+            inputs.push((channel, Input::Chain(fold)));
+            if !self.disk.channels[channel].is_known && fold.opened_at.is_some() {
+                inputs.push((channel, Input::Terms(Arc::clone(&self.terms))));
+            }
+        }
+        let before = |sim: &mut Self| {
+            sim.disk.blocks.truncate(common);
+            sim.disk.blocks.extend(hashes);
+            for (stored, logs) in sim.disk.channels.iter_mut().zip(logs) {
+                stored.is_known |= !logs.is_empty();
+                stored.logs = logs;
+            }
+        };
+        self.transaction(before, inputs);
+    }
+
+    /// The transactor sends what waits, and reports what became of the rest.
+    pub(super) fn transact(&mut self) {
+        self.transactor.send(self.chain.height(), self.price());
+        while let Some((id, fate)) = self.transactor.next_fate(&self.chain) {
+            self.fate(id, fate);
+            if !self.memory.is_up || self.violation.is_some() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn fate(&mut self, id: usize, fate: Fate) {
+        let intent = &self.transactor.intents[id];
+        let input = |row: &Row| (row.channel, Input::Tx { seq: row.seq, purpose: row.purpose, fate });
+        let inputs = intent.rows.iter().map(input).collect();
+        self.transaction(|sim: &mut Self| sim.transactor.reported(id, fate), inputs);
+    }
+
+    pub(super) fn batch(&mut self) {
+        if !self.memory.is_up || self.price() > EVERYDAY {
+            return;
+        }
+        let mut rows = Vec::new();
+        for (channel, stored) in self.disk.channels.iter().enumerate() {
+            if let Some((seq, purpose)) = stored.collected.filter(|(_, purpose)| purpose.is_close()) {
+                rows.push(Row { channel, seq, purpose });
+            }
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let fate = Fate::Batched;
+        let inputs =
+            rows.iter().map(|row| (row.channel, Input::Tx { seq: row.seq, purpose: row.purpose, fate }));
+        let inputs = inputs.collect();
+        let before = |sim: &mut Self| {
+            for row in &rows {
+                sim.disk.channels[row.channel].collected = None;
+            }
+            sim.transactor.submit(rows, true, privatix_market::Bid::of_batch());
+        };
+        self.transaction(before, inputs);
+    }
+}

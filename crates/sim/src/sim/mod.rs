@@ -1,0 +1,379 @@
+//! The run: events in the order of time, and what each does.
+
+mod blocks;
+mod moves;
+mod service;
+mod shell;
+mod vouchers;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+use privatix_billing::Terms;
+use privatix_channel::model::Call;
+use privatix_channel::{Amount, Phase};
+use privatix_market::{
+    Agent, AgentOrder, AgentPolicy, AgentState, Effect, Owner, Party as _, Target, Uptime,
+};
+
+use crate::adapter::{Adapter, Service};
+use crate::chain::Chain;
+use crate::check::Ledger;
+use crate::choice::{Dice, hash};
+use crate::client::Client;
+use crate::node::{Disk, Memory, Stored};
+use crate::report::{RowOfRun, Rows, Violation};
+use crate::scenario::{Scenario, amount};
+use crate::transactor::Transactor;
+
+/// After the quiet end, everything must be final within this time, in milliseconds: the longest patience of the policy is a day.
+const BOUND: u64 = 4 * 24 * 3_600_000;
+const ROWS: usize = 40;
+
+/// Something that happens at a time.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Block,
+    /// The monitor and the transactor look at the chain.
+    Deliver {
+        life: u64,
+    },
+    Wake {
+        life: u64,
+        channel: usize,
+    },
+    /// The group commit of vouchers.
+    Write {
+        life: u64,
+    },
+    /// What follows from stored vouchers is decided.
+    Follow {
+        life: u64,
+        channel: usize,
+    },
+    /// The adapter finishes a call, in time or late.
+    Call {
+        channel: usize,
+        call: u64,
+        instance: u64,
+        target: Target,
+        outcome: Outcome,
+    },
+    Report {
+        channel: usize,
+    },
+    Act {
+        channel: usize,
+    },
+    ToAgent {
+        channel: usize,
+        message: Message,
+    },
+    ToClient {
+        channel: usize,
+        acknowledged: Amount,
+    },
+    Step {
+        number: usize,
+    },
+    Start,
+    Tick {
+        life: u64,
+    },
+    Batch,
+    Quiet,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Message {
+    Voucher { cumulative: Amount, is_forged: bool },
+    Access,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Refused,
+    /// Done, and answered to nobody.
+    Late,
+}
+
+/// Until when each fault goes on, in milliseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Until {
+    stale: u64,
+    unexplained: u64,
+    spike: u64,
+    no_ether: u64,
+    hang: u64,
+    refuse: u64,
+    offline: u64,
+    /// Something of late may delay an answer to a close request.
+    trouble: u64,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events.
+    pub steps: u64,
+    /// Inputs that were decided.
+    pub decisions: u64,
+    /// Channels.
+    pub channels: u64,
+    /// Faults that were injected.
+    pub faults: u64,
+}
+
+pub(crate) struct Sim<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) policy: AgentPolicy,
+    pub(crate) now: u64,
+    events: BinaryHeap<Reverse<(u64, u64, u64)>>,
+    scheduled: Vec<Event>,
+    free: Vec<usize>,
+    pushed: u64,
+    pub(crate) chain: Chain,
+    pub(crate) transactor: Transactor,
+    pub(crate) disk: Disk,
+    pub(crate) memory: Memory,
+    pub(crate) adapter: Adapter,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) ledgers: Vec<Ledger>,
+    pub(crate) until: Until,
+    /// The process dies beside the next commits but so many.
+    crash: Option<u64>,
+    is_quiet: bool,
+    delays: Dice,
+    blocks: Dice,
+    pub(crate) counts: Counts,
+    pub(crate) notices: BTreeSet<String>,
+    /// The last inputs, of one channel or of all, if they are kept.
+    pub(crate) rows: Option<Rows>,
+    pub(crate) violation: Option<Violation>,
+}
+
+impl<'a> Sim<'a> {
+    pub(crate) fn new(scenario: &'a Scenario, terms: Terms, rows: Option<Rows>) -> Self {
+        let world = &scenario.world;
+        let seed = scenario.seed;
+        let chain = Chain::new(world);
+        let count = world.clients.len();
+        let channels = chain.channels.iter().map(|(id, of)| Stored::new(AgentState::new(*id, *of))).collect();
+        let disk = Disk { channels, blocks: vec![chain.blocks[0].hash], uptime: Uptime::default() };
+        let memory = Memory {
+            is_up: false,
+            life: 0,
+            started: (0, Uptime::default()),
+            is_fresh: false,
+            is_explained: true,
+            affords_new: true,
+            instance: 0,
+            seen_at: 0,
+            queue: Vec::new(),
+            wakes: vec![None; count],
+            chain_wakes: vec![None; count],
+            calls: vec![None; count],
+        };
+        let client = |(n, kind): (usize, &_)| {
+            Client::new(*kind, Dice::new(seed, 100 + n as u64), world.duration * 1_000)
+        };
+        let to_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let mut sim = Self {
+            scenario,
+            terms: Arc::new(terms),
+            policy: world.policy(),
+            now: 0,
+            events: BinaryHeap::new(),
+            scheduled: Vec::new(),
+            free: Vec::new(),
+            pushed: 0,
+            chain,
+            transactor: Transactor::new(to_usize(world.confirmations), to_usize(world.final_depth)),
+            disk,
+            memory,
+            adapter: Adapter { services: vec![Service::new(); count], instance: 0, calls: 0 },
+            clients: world.clients.iter().enumerate().map(client).collect(),
+            ledgers: vec![Ledger::default(); count],
+            until: Until::default(),
+            crash: None,
+            is_quiet: false,
+            delays: Dice::new(seed, 4),
+            blocks: Dice::new(seed, 5),
+            counts: Counts { channels: count as u64, ..Counts::default() },
+            notices: BTreeSet::new(),
+            rows,
+            violation: None,
+        };
+        sim.begin();
+        sim
+    }
+
+    fn begin(&mut self) {
+        let world = &self.scenario.world;
+        self.after(0, Event::Start);
+        self.after(world.block_time * 1_000, Event::Block);
+        self.after(1_800_000, Event::Batch);
+        self.after(world.duration * 1_000, Event::Quiet);
+        for channel in 0..self.clients.len() {
+            let (_, descriptor) = self.chain.channels[channel];
+            let call = Call::OpenFromWallet {
+                agent: descriptor.agent,
+                offering: descriptor.offering,
+                nonce: descriptor.nonce,
+                signer: descriptor.signer,
+                amount: amount(world.deposit),
+            };
+            self.chain.pool.push((descriptor.client, call));
+            let first = self.delays.below(30_000);
+            self.after(first, Event::Act { channel });
+            self.after(5_000, Event::Report { channel });
+        }
+        for (number, step) in self.scenario.steps.iter().enumerate() {
+            self.after(step.at, Event::Step { number });
+        }
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(&mut self) {
+        let end = self.scenario.world.duration * 1_000 + BOUND;
+        while self.violation.is_none() {
+            let Some(Reverse((at, _, place))) = self.events.pop() else { break };
+            let place = usize::try_from(place).unwrap_or(0);
+            let event = self.scheduled[place];
+            self.free.push(place);
+            self.now = at;
+            self.counts.steps += 1;
+            self.happen(event);
+            if self.is_quiet && matches!(event, Event::Block) && self.is_final() {
+                return self.check_end();
+            }
+            if self.now > end {
+                let open = (0..self.clients.len()).find(|channel| !self.is_over(*channel));
+                let shown = open.map(|channel| self.transactor.shown(channel)).unwrap_or_default();
+                return self.violate(
+                    open,
+                    &format!("9: not final in time after all faults were over; transactions: {shown}"),
+                );
+            }
+        }
+    }
+
+    fn after(&mut self, pause: u64, event: Event) {
+        let place = if let Some(place) = self.free.pop() {
+            self.scheduled[place] = event;
+            place
+        } else {
+            self.scheduled.push(event);
+            self.scheduled.len() - 1
+        };
+        self.pushed += 1;
+        let tie = hash(self.scenario.seed, 6, self.pushed);
+        self.events.push(Reverse((self.now + pause, tie, place as u64)));
+    }
+
+    fn happen(&mut self, event: Event) {
+        let life = self.memory.life;
+        let is_alive = |of: u64| self.memory.is_up && of == life;
+        match event {
+            Event::Block => self.block(),
+            Event::Deliver { life } if is_alive(life) => self.deliver(),
+            Event::Wake { life, channel } if is_alive(life) => self.wake(channel),
+            Event::Write { life } if is_alive(life) => self.write(),
+            Event::Follow { life, channel } if is_alive(life) => self.look(channel),
+            Event::Tick { life } if is_alive(life) => self.tick(),
+            Event::Deliver { .. } | Event::Wake { .. } | Event::Write { .. } => {}
+            Event::Follow { .. } | Event::Tick { .. } => {}
+            Event::Call { channel, call, instance, target, outcome } => {
+                self.call(channel, call, instance, target, outcome);
+            }
+            Event::Report { channel } => self.report(channel),
+            Event::Act { channel } => self.act(channel),
+            Event::ToAgent { channel, message } => self.receive(channel, message),
+            Event::ToClient { channel, acknowledged } => {
+                let client = &mut self.clients[channel];
+                client.acknowledged = client.acknowledged.max(acknowledged);
+            }
+            Event::Step { number } if self.is_quiet => {
+                debug_assert!(number < self.scenario.steps.len());
+            }
+            Event::Step { number } => self.step(number),
+            Event::Start => self.start(),
+            Event::Batch => {
+                self.batch();
+                self.after(1_800_000, Event::Batch);
+            }
+            Event::Quiet => self.quiet(),
+        }
+    }
+
+    /// Whether nothing of late kept the node from answering a close request.
+    pub(crate) fn is_able(&self) -> bool {
+        let until = &self.until;
+        let last = [until.stale, until.spike, until.no_ether, until.trouble].into_iter().max();
+        self.memory.is_up && self.memory.is_fresh && self.now >= last.unwrap_or(0)
+    }
+
+    /// All faults are over.
+    fn quiet(&mut self) {
+        self.is_quiet = true;
+        let trouble = self.until.trouble;
+        self.until = Until { trouble, ..Until::default() };
+        self.crash = None;
+        self.start();
+        for channel in 0..self.clients.len() {
+            self.adapter.services[channel].drift = 0;
+            self.consume(channel, 0);
+            self.order(channel, AgentOrder::Resume);
+        }
+    }
+
+    /// What nobody but the operator moves on, the operator closes.
+    fn attend(&mut self) {
+        for channel in 0..self.clients.len() {
+            let policy = std::mem::take(&mut self.policy);
+            let owners = Agent::owners(&self.load(channel), &self.env(&policy));
+            self.policy = policy;
+            if owners.iter().any(|owner| matches!(owner, Owner::User { .. })) {
+                self.order(channel, AgentOrder::Close);
+            }
+        }
+    }
+
+    fn is_final(&mut self) -> bool {
+        if (0..self.clients.len()).all(|channel| self.is_over(channel)) {
+            return true;
+        }
+        if self.counts.steps.is_multiple_of(16) {
+            self.attend();
+        }
+        false
+    }
+
+    fn is_over(&self, channel: usize) -> bool {
+        let state = &self.disk.channels[channel].state;
+        let is_closed = matches!(state.chain.phase(), Phase::Closed { .. }) && state.own.flights.is_empty();
+        let is_gone = state.own.service.actual(self.memory.instance).is(Target::Absent);
+        let was_never_seen = !self.disk.channels[channel].is_known && !self.chain.is_open(channel);
+        (is_closed && is_gone && self.disk.channels[channel].collected.is_none()) || was_never_seen
+    }
+
+    pub(crate) fn violate(&mut self, channel: Option<usize>, what: &str) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { at: self.now, channel, what: what.to_owned() });
+        }
+    }
+
+    fn note(&mut self, channel: usize, input: &str, effects: &[Effect<Agent>], state: &AgentState) {
+        let Some(rows) = self.rows.as_mut().filter(|rows| rows.of.is_none_or(|of| of == channel)) else {
+            return;
+        };
+        let row = RowOfRun::new(self.now, channel, input, effects, state);
+        if rows.last.len() == ROWS {
+            rows.last.pop_front();
+        }
+        rows.last.push_back(row);
+    }
+}

@@ -1,0 +1,101 @@
+//! The calls to the service adapter, late ones too, and its reports.
+
+use privatix_billing::Measure;
+use privatix_channel::Usage;
+use privatix_market::{Actual, Answered, Input, Target};
+
+use super::{Event, Outcome, Sim};
+
+impl Sim<'_> {
+    pub(super) fn measure(&self) -> Measure {
+        self.terms.unit().measure
+    }
+
+    /// The adapter hears the bound.
+    pub(super) fn raise(&mut self, channel: usize) {
+        if self.now < self.until.hang {
+            return;
+        }
+        let (now, measure) = (self.now, self.measure());
+        let Some(bound) = self.disk.channels[channel].state.bound() else { return };
+        let service = &mut self.adapter.services[channel];
+        service.count(measure, now);
+        service.bound = bound.get();
+    }
+
+    pub(super) fn drive(&mut self, channel: usize, seq: u32, target: Target) {
+        self.adapter.calls += 1;
+        let (call, instance) = (self.adapter.calls, self.adapter.instance);
+        self.memory.calls[channel] = Some((call, seq));
+        let mut outcome = Outcome::Done;
+        let mut pause = self.delays.between(20, 2_000);
+        if self.now < self.until.hang {
+            if self.delays.chance(50) {
+                return;
+            }
+            (outcome, pause) = (Outcome::Late, self.delays.between(5_000, 55_000));
+        } else if self.now < self.until.refuse && target != Target::Absent {
+            outcome = Outcome::Refused;
+        }
+        self.after(pause, Event::Call { channel, call, instance, target, outcome });
+    }
+
+    pub(super) fn call(
+        &mut self,
+        channel: usize,
+        call: u64,
+        instance: u64,
+        target: Target,
+        outcome: Outcome,
+    ) {
+        if instance != self.adapter.instance {
+            return;
+        }
+        let actual = match target {
+            Target::Absent => Actual::Absent,
+            Target::Suspended => Actual::Suspended,
+            Target::Running => Actual::Running,
+        };
+        let (now, measure) = (self.now, self.measure());
+        if outcome != Outcome::Refused {
+            self.adapter.services[channel].set(actual, measure, now);
+        }
+        let waited = self.memory.calls[channel].filter(|(of, _)| *of == call && self.memory.is_up);
+        let Some((_, seq)) = waited else {
+            // The call was dropped, and is done nevertheless: the runner makes the newest one once more.
+            let asked = self.memory.calls[channel];
+            let wanted = self.disk.channels[channel].state.own.service.target;
+            if self.memory.is_up && asked.is_none() && wanted < target {
+                self.drive(channel, 0, wanted);
+            }
+            return;
+        };
+        if outcome == Outcome::Late {
+            return;
+        }
+        self.memory.calls[channel] = None;
+        let answer = if outcome == Outcome::Refused { Answered::Refused } else { Answered::Did(actual) };
+        self.transaction(|_| (), vec![(channel, Input::Adapter { seq, answer })]);
+    }
+
+    pub(super) fn report(&mut self, channel: usize) {
+        let pause = if self.is_quiet { 60_000 } else { 5_000 };
+        self.after(pause, Event::Report { channel });
+        if self.is_quiet && self.is_over(channel) {
+            return;
+        }
+        let (now, measure) = (self.now, self.measure());
+        self.adapter.services[channel].count(measure, now);
+        self.check_use(channel);
+        if !self.memory.is_up || self.now < self.until.hang || !self.disk.channels[channel].is_known {
+            return;
+        }
+        let service = &mut self.adapter.services[channel];
+        let total = (service.used.saturating_sub(service.drift), service.session.is_some());
+        if total != service.reported {
+            service.reported = total;
+            let (used, running) = (Usage::new(total.0), total.1);
+            self.transaction(|_| (), vec![(channel, Input::Used { used, running })]);
+        }
+    }
+}

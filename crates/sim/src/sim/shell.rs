@@ -1,0 +1,275 @@
+//! The node's shell: commits, wakes, surroundings, starts and crashes.
+
+use std::collections::BTreeSet;
+
+use privatix_channel::ChainTime;
+use privatix_market::{
+    Agent, AgentEffect, AgentPolicy, AgentState, Effect, Env, Fate, Input, Owner, Party as _, Rate, Reply,
+    Stage, Turn, Uptime, Wei,
+};
+
+use super::{Event, Sim};
+use crate::transactor::{CancelOutcome, GAS, Row};
+
+impl Sim<'_> {
+    pub(crate) fn uptime(&self) -> Uptime {
+        let (at, uptime) = self.memory.started;
+        Uptime::new(uptime.milliseconds() + (self.now - at))
+    }
+
+    pub(crate) fn env<'e>(&self, policy: &'e AgentPolicy) -> Env<'e, Agent> {
+        let mut env = Env::new(self.uptime(), policy);
+        let seen = self.chain.blocks.get(self.disk.blocks.len() - 1);
+        env.chain.now = seen.map(|block| ChainTime::new(block.time));
+        env.chain.fresh = self.memory.is_fresh;
+        env.chain.explained = self.memory.is_explained;
+        env.chain.challenge = self.scenario.world.challenge();
+        env.gas.affords_new = self.memory.affords_new;
+        env.gas.close_cost = Some(Wei::new(GAS * self.price()));
+        env.gas.rate = self.rate();
+        env.instance = self.memory.instance;
+        env
+    }
+
+    /// A base unit is worth a multiple of a thousandth of what a close costs.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        let per_unit = u128::from(self.scenario.world.rate?) * GAS / 100;
+        Some(Rate { wei_per_token: per_unit, decimals: 0 })
+    }
+
+    /// One commit: facts first, then each input is decided and its effects in the database are carried out. What else follows,
+    /// follows after the commit. The process may die on either side of it.
+    pub(super) fn transaction(&mut self, facts: impl FnOnce(&mut Self), inputs: Vec<(usize, Input<Agent>)>) {
+        if self.dies() {
+            return self.die();
+        }
+        facts(self);
+        let policy = std::mem::take(&mut self.policy);
+        let mut decided = BTreeSet::new();
+        let mut replies = Vec::new();
+        for (channel, input) in inputs {
+            self.decide(channel, input, &policy, &mut replies);
+            decided.insert(channel);
+        }
+        for &channel in &decided {
+            self.check_stored(channel, &policy);
+        }
+        if self.dies() {
+            self.policy = policy;
+            return self.die();
+        }
+        for channel in decided {
+            self.committed(channel, &policy);
+        }
+        self.policy = policy;
+        for (channel, reply) in replies {
+            self.answer(channel, reply);
+        }
+    }
+
+    pub(super) fn load(&self, channel: usize) -> AgentState {
+        let mut state = self.disk.channels[channel].state.clone();
+        for flight in &mut state.own.flights {
+            if let Stage::Mined { block, seen } = &mut flight.stage {
+                let number = usize::try_from(block.number).unwrap_or(usize::MAX);
+                *seen = self.disk.blocks.get(number) == Some(&block.hash);
+            }
+        }
+        state
+    }
+
+    pub(super) fn decide(
+        &mut self,
+        channel: usize,
+        input: Input<Agent>,
+        policy: &AgentPolicy,
+        replies: &mut Vec<(usize, Reply)>,
+    ) {
+        let mut turn = Turn::new(self.load(channel));
+        let env = self.env(policy);
+        let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
+        turn.push(input);
+        while let Some(decided) = turn.next(&env) {
+            self.counts.decisions += 1;
+            let effects = decided.unwrap_or_default();
+            if let Some(shown) = shown.take() {
+                self.note(channel, &shown, &effects, turn.state());
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Submit { seq, purpose, bid } => {
+                        self.disk.channels[channel].collected.take_if(|(of, _)| *of == seq);
+                        self.check_submit(channel, seq, purpose, turn.state());
+                        self.transactor.submit(vec![Row { channel, seq, purpose }], false, bid);
+                    }
+                    Effect::Collect { seq, purpose } => {
+                        self.disk.channels[channel].collected = Some((seq, purpose));
+                    }
+                    Effect::Cancel { seq } => {
+                        if let Some(input) = self.cancel(channel, seq) {
+                            shown = self.rows.is_some().then(|| format!("{input:?}"));
+                            turn.push(input);
+                        }
+                    }
+                    Effect::Own(AgentEffect::Answer(reply)) => replies.push((channel, reply)),
+                    Effect::Notify(notice) => {
+                        let name = format!("{notice:?}");
+                        let end = name.find([' ', '(']).unwrap_or(name.len());
+                        self.notices.insert(name[..end].to_owned());
+                    }
+                    Effect::Own(AgentEffect::Keep(_)) | Effect::Drive { .. } => {}
+                    other => self
+                        .violate(Some(channel), &format!("3: an effect that nobody carries out: {other:?}")),
+                }
+            }
+        }
+        let state = turn.into_state();
+        self.check_again(channel, &state, &env);
+        let stored = &mut self.disk.channels[channel];
+        stored.ceiling = state.ceiling();
+        stored.state = state;
+    }
+
+    pub(super) fn cancel(&mut self, channel: usize, seq: u32) -> Option<Input<Agent>> {
+        if self.disk.channels[channel].collected.take_if(|(of, _)| *of == seq).is_some() {
+            return None;
+        }
+        let Some(id) = self.transactor.find(channel, seq) else {
+            self.violate(Some(channel), &format!("3: cancels {seq}, which does not exist"));
+            return None;
+        };
+        let row = *self.transactor.intents[id].rows.first()?;
+        match self.transactor.cancel(id) {
+            CancelOutcome::Done => Some(Input::Tx { seq, purpose: row.purpose, fate: Fate::Cancelled }),
+            CancelOutcome::Requested | CancelOutcome::NotOpen => None,
+        }
+    }
+
+    /// What follows a commit: wakes, calls to the adapter, its bound.
+    pub(super) fn committed(&mut self, channel: usize, policy: &AgentPolicy) {
+        let (env, state) = (self.env(policy), self.load(channel));
+        let owners = Agent::owners(&state, &env);
+        self.check_owners(channel, &state, &owners);
+        let at = owners.iter().filter_map(Owner::uptime).min();
+        self.memory.chain_wakes[channel] = owners.iter().filter_map(Owner::chain_time).min();
+        if self.memory.wakes[channel] != at {
+            self.memory.wakes[channel] = at;
+            self.schedule_wake(channel);
+        }
+        self.raise(channel);
+        let asked = state.own.service.asked;
+        let asked_for = self.memory.calls[channel].map(|(_, seq)| seq);
+        match asked {
+            Some(asked) if asked_for != Some(asked.seq) => self.drive(channel, asked.seq, asked.target),
+            None => self.memory.calls[channel] = None,
+            Some(_) => {}
+        }
+        self.send_soon();
+    }
+
+    pub(super) fn schedule_wake(&mut self, channel: usize) {
+        let Some(at) = self.memory.wakes[channel] else { return };
+        let pause = at.milliseconds().saturating_sub(self.uptime().milliseconds()).max(1);
+        let life = self.memory.life;
+        self.after(pause, Event::Wake { life, channel });
+    }
+
+    pub(super) fn send_soon(&mut self) {
+        self.transactor.send(self.chain.height(), self.price());
+    }
+
+    pub(super) fn look(&mut self, channel: usize) {
+        self.transaction(|_| (), vec![(channel, Input::Look)]);
+    }
+
+    pub(super) fn wake(&mut self, channel: usize) {
+        let uptime = self.uptime();
+        if self.memory.wakes[channel].is_some_and(|at| at <= uptime) {
+            self.memory.wakes[channel] = None;
+            self.check_busy(channel);
+            self.look(channel);
+        }
+    }
+
+    /// Each channel is looked at when a bit of its surroundings changed, or its time by the chain's clock has come.
+    pub(super) fn surroundings(&mut self) {
+        let stale_after = (self.scenario.world.block_time * 5).max(60) * 1_000;
+        let seen = (
+            self.now - self.memory.seen_at <= stale_after,
+            self.now >= self.until.unexplained,
+            self.has_ether(),
+            self.adapter.instance,
+        );
+        let memory = &mut self.memory;
+        let known = (memory.is_fresh, memory.is_explained, memory.affords_new, memory.instance);
+        let has_changed = seen != known;
+        (memory.is_fresh, memory.is_explained, memory.affords_new, memory.instance) = seen;
+        let time = self.chain.blocks.get(self.disk.blocks.len() - 1).map(|block| ChainTime::new(block.time));
+        for channel in 0..self.clients.len() {
+            let is_time =
+                self.memory.chain_wakes[channel].is_some_and(|at| time.is_some_and(|now| now >= at));
+            if has_changed || is_time {
+                self.look(channel);
+            }
+            if !self.memory.is_up || self.violation.is_some() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        let life = self.memory.life;
+        let pause = if self.is_quiet { 60_000 } else { 10_000 };
+        self.after(pause, Event::Tick { life });
+        let uptime = self.uptime();
+        if uptime.since(self.disk.uptime).as_secs() >= 60 {
+            self.disk.uptime = uptime;
+        }
+        self.surroundings();
+    }
+
+    pub(super) fn start(&mut self) {
+        if self.memory.is_up {
+            return;
+        }
+        let count = self.clients.len();
+        self.memory.is_up = true;
+        self.memory.life += 1;
+        self.memory.started = (self.now, self.disk.uptime);
+        self.memory.is_fresh = false;
+        self.memory.seen_at = 0;
+        self.memory.queue.clear();
+        self.memory.wakes = vec![None; count];
+        self.memory.chain_wakes = vec![None; count];
+        self.memory.calls = vec![None; count];
+        self.memory.instance = self.adapter.instance;
+        let life = self.memory.life;
+        self.after(10_000, Event::Tick { life });
+        self.after(1_000, Event::Deliver { life });
+        for channel in 0..count {
+            if self.memory.is_up {
+                self.look(channel);
+            }
+        }
+    }
+
+    /// Whether the process dies here.
+    pub(super) fn dies(&mut self) -> bool {
+        match &mut self.crash {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn die(&mut self) {
+        self.crash = None;
+        self.memory.is_up = false;
+        let down = self.delays.pick(&[5_000, 30_000, 30_000, 120_000, 600_000]);
+        self.until.trouble = self.until.trouble.max(self.now + down + 60_000);
+        self.after(down, Event::Start);
+    }
+}

@@ -1,0 +1,112 @@
+//! The voucher path: decided in memory, stored by the group commit, answered from what was stored.
+
+use std::collections::BTreeSet;
+
+use privatix_channel::Amount;
+use privatix_market::{Agent, AgentEffect, AgentMessage, Effect, Input, Party as _, Reply, Verified};
+
+use super::{Event, Message, Sim};
+use crate::chain::AGENT;
+use crate::node::{Pending, Tags};
+
+impl Sim<'_> {
+    pub(super) fn receive(&mut self, channel: usize, message: Message) {
+        if !self.memory.is_up || self.now < self.until.offline || !self.disk.channels[channel].is_known {
+            return;
+        }
+        let (id, descriptor) = self.chain.channels[channel];
+        let message = match message {
+            Message::Access => AgentMessage::Access,
+            Message::Voucher { cumulative, is_forged } => {
+                let signer = if is_forged { AGENT } else { descriptor.signer };
+                let Ok(voucher) = Verified::check(&Tags(descriptor.signer), &(id, cumulative, signer)) else {
+                    return;
+                };
+                AgentMessage::Voucher(voucher)
+            }
+        };
+        let policy = std::mem::take(&mut self.policy);
+        let mut view = self.load(channel);
+        for pending in self.memory.queue.iter().filter(|pending| pending.channel == channel) {
+            view.book.best = view.book.best.max(pending.best);
+            view.book.acknowledged = view.book.acknowledged.max(pending.acknowledged);
+        }
+        let input = Input::Peer(message);
+        let decided = Agent::decide(&view, &input, &self.env(&policy));
+        self.counts.decisions += 1;
+        self.policy = policy;
+        let Ok(decision) = decided else { return };
+        let is_plain = |effect: &Effect<Agent>| {
+            matches!(effect, Effect::Own(AgentEffect::Keep(_) | AgentEffect::Answer(_)))
+        };
+        let is_voucher = matches!(message, AgentMessage::Voucher(_));
+        if !is_voucher || !decision.effects.iter().all(is_plain) {
+            return self.transaction(|_| (), vec![(channel, input)]);
+        }
+        let reply = decision.effects.iter().find_map(|effect| match effect {
+            Effect::Own(AgentEffect::Answer(reply)) => Some(*reply),
+            _ => None,
+        });
+        if self.rows.is_some() {
+            self.note(channel, &format!("{input:?} (view)"), &decision.effects, &decision.state);
+        }
+        let Some(reply) = reply else { return self.violate(Some(channel), "8: a voucher without an answer") };
+        let book = decision.state.book;
+        if self.memory.queue.is_empty() {
+            let (life, pause) = (self.memory.life, self.delays.between(1, 50));
+            self.after(pause, Event::Write { life });
+        }
+        let (best, acknowledged) = (book.best, book.acknowledged);
+        self.memory.queue.push(Pending { channel, best, acknowledged, reply });
+    }
+
+    /// The group commit. Its transaction decides what is acknowledged: a close may have been stored a moment before.
+    pub(super) fn write(&mut self) {
+        if self.dies() {
+            return self.die();
+        }
+        let queue = std::mem::take(&mut self.memory.queue);
+        let mut answers = Vec::new();
+        let mut grown = BTreeSet::new();
+        for pending in queue {
+            let stored = &mut self.disk.channels[pending.channel];
+            let ceiling = stored.ceiling.unwrap_or(Amount::MAX);
+            let book = &mut stored.state.book;
+            if pending.best > book.best {
+                book.best = pending.best;
+                grown.insert(pending.channel);
+            }
+            book.acknowledged = book.acknowledged.max(pending.acknowledged.min(ceiling));
+            let most = book.acknowledged.max(ceiling.min(book.best));
+            let reply = match pending.reply {
+                Reply::Paid { acknowledged, .. } if acknowledged > most => Reply::Kept { acknowledged: most },
+                reply => reply,
+            };
+            answers.push((pending.channel, reply));
+        }
+        if self.dies() {
+            return self.die();
+        }
+        for (channel, reply) in answers {
+            self.answer(channel, reply);
+        }
+        for channel in grown {
+            self.raise(channel);
+            let (life, pause) = (self.memory.life, self.delays.between(1, 200));
+            self.after(pause, Event::Follow { life, channel });
+        }
+    }
+
+    pub(super) fn answer(&mut self, channel: usize, reply: Reply) {
+        let (Reply::Paid { acknowledged, .. } | Reply::Kept { acknowledged } | Reply::Stale { acknowledged }) =
+            reply
+        else {
+            return;
+        };
+        self.check_answer(channel, acknowledged);
+        if self.delays.chance(95) && self.now >= self.until.offline {
+            let pause = self.delays.between(20, 2_000);
+            self.after(pause, Event::ToClient { channel, acknowledged });
+        }
+    }
+}
