@@ -161,3 +161,16 @@ fn no_automatic_top_up_exceeds_the_budget_and_none_is_ordered_on_a_stale_view() 
     run.fresh = true;
     assert_eq!(run.give(&Input::Look), "fund 1 top_up 50");
 }
+
+#[test]
+fn an_automatic_top_up_that_reverts_is_one_failure_however_often_that_is_reported() {
+    let mut run = automatic();
+    run.used(80);
+    run.tx(1, Fate::Funded);
+    assert_eq!(run.tx(1, Fate::Reverted), "");
+    run.uptime += 30;
+    assert_eq!(run.tx(1, Fate::Reverted), "");
+    assert_eq!(run.after(30), "fund 2 top_up 50");
+    assert_eq!(run.tx(1, Fate::Final), "order 1 failed: Failed");
+    assert_eq!(run.state.own.auto.tries, 1);
+}
