@@ -42,6 +42,8 @@ pub struct World {
     pub confirmations: u64,
     /// Blocks after which an outcome is final. No reorganisation is deeper.
     pub final_depth: u64,
+    /// In percent: how often the last 1 to 4 blocks are replaced when a block comes.
+    pub reorgs: u64,
     /// The challenge's length.
     pub challenge: u32,
     pub billing: Billing,
@@ -71,6 +73,7 @@ impl Default for World {
             block_time: 12,
             confirmations: 2,
             final_depth: 8,
+            reorgs: 0,
             challenge: 1_800,
             billing: Billing::Postpaid,
             measure: Measure::Requests,
@@ -279,6 +282,7 @@ impl World {
             block_time: dice.pick(&[2, 12, 12, 30, 60]),
             confirmations: dice.between(0, 3),
             final_depth: dice.between(5, 12),
+            reorgs: dice.pick(&[0, 0, 0, 5]),
             challenge: u32::try_from(dice.pick(&[1_200, 1_800, 3_600, 7_200])).unwrap_or(1_200),
             billing: dice.pick(&[Billing::Prepaid, Billing::Postpaid]),
             measure: dice.pick(&[Measure::Requests, Measure::Requests, Measure::Seconds]),

@@ -23,6 +23,10 @@ impl Sim<'_> {
         let time = self.chain.time() + pause;
         self.make_block(time);
         self.check_block(pause);
+        if !self.is_quiet && self.blocks.chance(self.scenario.world.reorgs) {
+            let depth = self.blocks.between(1, 4);
+            self.reorganise(depth);
+        }
         let life = self.memory.life;
         let delay = self.delays.between(10, 3_000);
         self.after(delay, Event::Deliver { life });
