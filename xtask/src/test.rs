@@ -208,7 +208,7 @@ impl Step {
             Self::Build => run_command(&mut build())?,
             Self::Test => tests()?,
             Self::Plans => plans()?,
-            Self::Sim => sim::check(commit_seed())?,
+            Self::Sim => sim::check()?,
             Self::Doctest => run_command(cargo().args(["test", "--doc"]).args(EVERYTHING))?,
             Self::Package => package::build_alone()?,
             Self::Examples => examples()?,

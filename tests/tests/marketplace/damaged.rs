@@ -13,7 +13,8 @@ use crate::market::{CLIENT, LIMIT, Market, by_the_kib, channel, service};
 
 /// What health says of channels that cannot be read.
 fn said(node: &Node) -> String {
-    node.notices().all().into_iter().map(|(part, message)| format!("{part}: {message}\n")).collect()
+    let shown = node.notices().all().into_iter().map(|(part, message)| format!("{part}: {message}"));
+    shown.collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
