@@ -85,10 +85,13 @@ fn decide(terms: &Terms, account: &Account, now: SystemTime, horizon: &mut Horiz
     if service.is_ending() {
         return None;
     }
-    // Every condition is asked, also after one held: each may be the next to change.
-    let inactive = horizon.passed(account.quiet_for(terms, terms.max_inactive()));
+    // Every condition is asked, also after one held: each may be the next to change. What the operator has paused is not the
+    // client's fault, so its time does not count.
+    let counts = !account.held;
+    let inactive = horizon.passed(account.quiet_for(terms, terms.max_inactive()).filter(|_| counts));
     let suspended_until = account.status_since.checked_add(terms.max_suspend());
-    let suspended_too_long = horizon.passed(suspended_until.filter(|_| service == ServiceStatus::Suspended));
+    let suspended = service == ServiceStatus::Suspended;
+    let suspended_too_long = horizon.passed(suspended_until.filter(|_| suspended && counts));
     if inactive {
         return Some(AgentAction::Terminate(TerminateReason::Inactive));
     }

@@ -136,6 +136,21 @@ fn a_suspended_channel_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn a_held_channel_is_not_ended_by_max_suspend() {
+    let terms = terms(|_| {});
+    for service in [ServiceStatus::Active, ServiceStatus::Suspended] {
+        let held = Account { held: true, service, ..account(0, 0) };
+        let much_later = assess_agent(&terms, &held, after(1_000_000));
+        let pause = (service == ServiceStatus::Active).then_some(Suspend(SuspendReason::Held));
+        assert_eq!((much_later.action, much_later.next), (pause, None), "{service:?}");
+    }
+    // Once it is resumed, which is a change, its time begins again.
+    let resumed = Account { status_since: after(1_000_000), ..suspended(21, 0) };
+    assert_eq!(assess_agent(&terms, &resumed, after(1_000_059)).next, Some(after(1_000_060)));
+    assert_eq!(assess_agent(&terms, &resumed, after(1_000_059)).action, None);
+}
+
+#[test]
 fn nothing_is_ordered_while_the_plug_in_moves_or_after_the_end() {
     let terms = terms(|_| {});
     for service in [ServiceStatus::Activating, ServiceStatus::Suspending] {

@@ -147,7 +147,7 @@ proptest! {
         let now = last + Duration::from_secs(quiet);
         let ends = Duration::from_secs(quiet) >= terms.max_inactive();
         let agent = assess_agent(&terms, &account, now).action;
-        prop_assert_eq!(agent == Some(Terminate(TerminateReason::Inactive)), ends);
+        prop_assert_eq!(agent == Some(Terminate(TerminateReason::Inactive)), ends && !account.held);
         let client = assess_client(&terms, &account, &ClientPolicy::default(), now).action;
         prop_assert_eq!(client == Some(ClientAction::Terminate(TerminateReason::Inactive)), ends);
     }
@@ -161,7 +161,8 @@ proptest! {
         }
         let too_long = now >= account.status_since && since(account.status_since) >= terms.max_suspend();
         let action = assess_agent(&terms, &account, now).action;
-        prop_assert_eq!(action == Some(Terminate(TerminateReason::SuspendedTooLong)), too_long);
+        let ends = too_long && !account.held;
+        prop_assert_eq!(action == Some(Terminate(TerminateReason::SuspendedTooLong)), ends);
     }
 
     #[test]

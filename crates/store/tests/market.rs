@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use alloy::primitives::Address;
 use common::*;
 use privatix_channel::{ChannelId, ChannelStatus, Closure, Fee, OfferingHash, ServiceStatus};
-use privatix_db::Database;
+use privatix_db::{Conn, Database};
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::offerings::{self, Filter, Offering, OfferingEvent, OfferingStatus};
 use privatix_store::{StoreError, identity};
@@ -278,7 +278,15 @@ async fn access_is_kept_and_its_password_never_shown() {
     let access = Access { username: "user".into(), password: "hunter2".into(), endpoint };
     let mut tx = db.begin().await.unwrap();
     channels::set_access(&mut tx, id, &access).await.unwrap();
-    channels::set_held(&mut tx, id, true).await.unwrap();
+    let before = channels::get(&mut tx, id).await.unwrap().service_since;
+    let since = async |conn: &mut Conn, held| {
+        channels::set_held(conn, id, held).await.unwrap();
+        channels::get(conn, id).await.unwrap().service_since
+    };
+    assert_eq!(since(&mut tx, false).await, before, "nothing changed");
+    let paused = since(&mut tx, true).await;
+    assert!(paused > before);
+    assert_eq!(since(&mut tx, true).await, paused, "nothing changed");
     channels::set_top_up_pending(&mut tx, id, true).await.unwrap();
     tx.commit().await.unwrap();
     let stored = kept(&db, id).await;
