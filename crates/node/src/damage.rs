@@ -46,7 +46,7 @@ impl Damage {
     fn show(&self, found: &BTreeMap<ChannelId, String>) {
         let all: Vec<String> = found.iter().map(|(channel, what)| format!("{channel}: {what}")).collect();
         let message = format!(
-            "of {} channels something stored cannot be read, so nothing is done about them: {}",
+            "{} channels have something stored that cannot be read, and are kept as they are until a better voucher comes or the database is restored from a backup: {}",
             all.len(),
             all.join("; ")
         );

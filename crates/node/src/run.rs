@@ -39,7 +39,7 @@ impl Node {
         register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
-        let (committed, news) = mpsc::unbounded_channel();
+        let (committed, changes) = mpsc::unbounded_channel();
         let sink = Arc::new(Sink {
             role: Arc::clone(&role),
             wake: self.wake.clone(),
@@ -91,14 +91,14 @@ impl Node {
         }
         let _engine = Stopped(self);
         self.begin_recovery(&*role).await?;
-        self.run_tasks(role, register, (monitor, transactor, reconciler, news), shutdown).await
+        self.run_tasks(role, register, (monitor, transactor, reconciler, changes), shutdown).await
     }
 
     async fn run_tasks<R: Role>(
         self: &Arc<Self>,
         role: Arc<R>,
         register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,
-        (monitor, transactor, reconciler, mut news): Following<R>,
+        (monitor, transactor, reconciler, mut changes): Following<R>,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let (reporter, reports) = usage_reports();
@@ -156,14 +156,14 @@ impl Node {
         tasks.spawn(async move {
             loop {
                 tokio::select! {
-                    channels = news.recv() => match channels {
+                    channels = changes.recv() => match channels {
                         Some(channels) => listener.on_committed(&channels).await,
                         None => break,
                     },
                     () = token.cancelled() => break,
                 }
             }
-            ("news of the chain", Ok(()))
+            ("changes on the chain", Ok(()))
         });
         let (node, token) = (Arc::clone(self), CancellationToken::new());
         let meter_stop = token.clone();
@@ -222,7 +222,7 @@ impl Node {
         self.services.restore().await
     }
 
-    /// Asks the endpoints about the contract that was taken from what is stored, if it was.
+    /// Has the endpoints confirm the contract, if it was read from the database at the start.
     async fn check_contract(&self) -> Result<(), NodeError> {
         let Some(opened) = &self.unchecked else { return Ok(()) };
         facts::confirm(&self.db, &self.endpoints, &self.settings, opened, self.notices()).await

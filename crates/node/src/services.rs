@@ -27,7 +27,7 @@ use crate::{Damage, Marks, NodeError, Notices, Role, lanes};
 pub enum Order {
     /// Running.
     Activate,
-    /// Cut off for now.
+    /// Suspended until it is resumed.
     Suspend,
     /// Stopped for good.
     Terminate,
@@ -91,7 +91,7 @@ pub struct Services {
     endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
     provisioning: tokio::sync::Mutex<()>,
     readiness: Mutex<Readiness>,
-    /// Each provisioned channel's bound, so that the adapter hears only of changes.
+    /// Each provisioned channel's bound, so that only changes are sent to the adapter.
     bounds: Mutex<HashMap<ChannelId, Bound>>,
 }
 
@@ -150,7 +150,8 @@ impl Services {
         }
     }
 
-    /// Makes a channel known to the adapter. A bought one stays where this machine's programs are used to finding it.
+    /// Makes a channel known to the adapter. A bought one keeps its local address, with which programs on this
+    /// machine are configured.
     ///
     /// # Errors
     /// [`NodeError::AdapterStarting`], [`NodeError::Adapter`], [`NodeError::Store`].
@@ -380,7 +381,7 @@ impl Services {
                 done => done,
             },
             Order::Suspend => match self.host.suspend(channel.id).await {
-                Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => Ok(()), // passes nothing
+                Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => Ok(()), // it is not served
                 done => Ok(done?),
             },
             Order::Terminate => self.stop(channel.id).await,

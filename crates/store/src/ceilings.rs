@@ -18,7 +18,7 @@ use crate::columns::{amount, id, to_amount};
 use crate::schema::ceilings;
 use crate::statement::{Statement, Value};
 
-/// Sets the ceiling of a channel, or removes it.
+/// Sets the ceiling of a channel, in base units, or removes it with `None`.
 ///
 /// # Errors
 /// [`StoreError::Db`].

@@ -154,7 +154,7 @@ pub(super) fn suspiciously_empty(
         .collect()
 }
 
-/// Puts an answer together, or says how it contradicts itself.
+/// Puts an answer together, or returns how it contradicts itself.
 pub(super) fn assemble(answer: &Answer<'_>) -> Result<ConfirmedBatch, Inconsistency> {
     check_links(answer)?;
     let mut logs: BTreeMap<(u64, u64), ConfirmedLog> = BTreeMap::new();

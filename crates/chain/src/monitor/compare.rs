@@ -1,4 +1,4 @@
-//! What two endpoints say of the same blocks, compared. No I/O.
+//! Compares what two endpoints report about the same blocks. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether both are the same as far as both say something.
+    /// Whether both agree in all that both report.
     fn agrees(&self, other: &Self) -> bool {
         self.log == other.log && self.time.zip(other.time).is_none_or(|(one, other)| one == other)
     }

@@ -21,7 +21,7 @@ pub struct Head {
 
 /// Blocks whose times the pace is measured from.
 const SAMPLES: usize = 33;
-/// Fewer gaps tell nothing.
+/// The least number of gaps from which a pace is measured.
 const FEWEST_GAPS: usize = 8;
 /// A gap that is longer than the mean by this factor shows that blocks come at no pace of their own.
 const UNEVEN: u64 = 6;

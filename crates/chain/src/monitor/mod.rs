@@ -276,7 +276,7 @@ impl MonitorBuilder {
         self
     }
 
-    /// How often the head is looked up without a subscription's news (default 4 s).
+    /// How often the head is looked up where no subscription reports it (default 4 s).
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.options.poll_interval = interval;
         self

@@ -29,7 +29,7 @@ pub(super) type Testimony = (B256, Found);
 /// What came of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Checked {
-    /// Both say the same, or the witness did not answer.
+    /// Both report the same, or the witness did not answer.
     Apply,
     /// One of them was found wrong and is left out: to be fetched again.
     Again,

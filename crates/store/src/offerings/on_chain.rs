@@ -23,7 +23,7 @@ use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value, inserts};
 
 type Key = (Address, OfferingHash);
-type News<'a> = [(LogPosition, &'a MarketEvent)];
+type NewEvents<'a> = [(LogPosition, &'a MarketEvent)];
 
 /// An offering that is in the database: how far it is folded, and our own last step.
 #[derive(Debug, Default)]
@@ -59,9 +59,9 @@ pub async fn advance_all(
         let mut offering = stored.remove(&key).unwrap_or_default();
         let subject = Subject::Offering(key.0, key.1);
         let shown = offering.fold.as_ref().and_then(|fold| fold.state.state.clone());
-        let fold = match how(&mut offering, &news, are_late) {
-            How::NotAtAll => continue,
-            How::After(mut fold) => {
+        let fold = match folding(&mut offering, &news, are_late) {
+            Folding::Nothing => continue,
+            Folding::After(mut fold) => {
                 for (at, event) in news {
                     fold.state.take(at, event);
                     if fold.took(at) {
@@ -70,11 +70,11 @@ pub async fn advance_all(
                 }
                 fold
             }
-            How::Before(fold) => {
+            Folding::Before(fold) => {
                 stale.push(subject);
                 fold
             }
-            How::Again { from } => {
+            Folding::Again { from } => {
                 snapshots::forget_from(conn, subject, from).await?;
                 replay(conn, subject).await?
             }
@@ -101,9 +101,9 @@ struct Changed {
 }
 
 /// How events are taken in.
-enum How {
+enum Folding {
     /// They change nothing that is kept: the offering was never announced, as far as is known.
-    NotAtAll,
+    Nothing,
     /// After those that are in this fold.
     After(Fold<Segment>),
     /// Before those of a fold: this is both, and snapshots lack them.
@@ -114,28 +114,28 @@ enum How {
 
 /// How these events of an offering are taken in, which are in chain order and are stored. `are_late` if later ones of any
 /// offering are stored.
-fn how(stored: &mut Stored, news: &News<'_>, are_late: bool) -> How {
+fn folding(stored: &mut Stored, news: &NewEvents<'_>, are_late: bool) -> Folding {
     let [first, last] = [news.first(), news.last()].map(|one| one.map(|(at, _)| *at));
     if !stored.is_there {
         return match news.iter().find(|(_, event)| is_announcement(event)) {
-            None => How::NotAtAll,
+            None => Folding::Nothing,
             // What came before does not count.
-            Some((_, event)) if is_registration(event) && !are_late => How::After(Fold::default()),
-            Some(_) => How::Again { from: None },
+            Some((_, event)) if is_registration(event) && !are_late => Folding::After(Fold::default()),
+            Some(_) => Folding::Again { from: None },
         };
     }
     match stored.fold.take() {
         // These rules have not folded the offering yet.
-        None => How::Again { from: None },
-        Some(fold) if fold.last < first => How::After(fold),
+        None => Folding::Again { from: None },
+        Some(fold) if fold.last < first => Folding::After(fold),
         Some(fold) if last < fold.state.first => {
             let since = fold.since.saturating_add(u32::try_from(news.len()).unwrap_or(u32::MAX));
             match Segment::of(news.iter().copied()).followed_by(fold.state) {
-                Some(state) => How::Before(Fold { state, last: fold.last, since }),
-                None => How::Again { from: None },
+                Some(state) => Folding::Before(Fold { state, last: fold.last, since }),
+                None => Folding::Again { from: None },
             }
         }
-        Some(_) => How::Again { from: first },
+        Some(_) => Folding::Again { from: first },
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Segment {
     pub(super) state: Option<OnChain>,
     /// The first of them.
     pub(super) first: Option<LogPosition>,
-    /// What those before the first announcement among them do to the places of one that was.
+    /// What those before the first announcement among them do to the free places of an offering that was announced earlier.
     before: Places,
     /// Whether one of them is its registration: what was before does not count then.
     is_anchored: bool,
@@ -41,8 +41,8 @@ impl Segment {
         OnChain::apply(&mut self.state, at.block, event);
     }
 
-    /// These events and, after them, those of `later`. None if what came to `later` is not enough to know: without an
-    /// announcement it does not keep what else its events would have done.
+    /// These events and, after them, those of `later`. `None` if `later` has no announcement: it then keeps only what its
+    /// openings and closings do to free places, and lacks what its other events would have done.
     pub(super) fn followed_by(self, later: Self) -> Option<Self> {
         let mut state = later.state?;
         let mut before = later.before;
