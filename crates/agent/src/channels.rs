@@ -245,6 +245,9 @@ impl Channels {
         let mut completion = cx.finish().await?;
         // Again, as vouchers may have been stored since.
         let (_, view) = load(&mut completion, node, job.channel).await?.whole()?;
+        if !view.on_chain().phase().is_open() {
+            return Ok(completion.commit().await?); // closed, or to be closed, meanwhile: its event leads on
+        }
         let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
         let call = call::close(&channel.descriptor, voucher);
         let close = node.intent(CLOSE, &job.channel.to_string(), key, call.abi_encode());
@@ -278,11 +281,12 @@ fn urgency(node: &Node, channel: &Channel, view: &AgentChannel, close: Intent) -
 }
 
 /// The amount above which no voucher may be acknowledged, if there is one: that of the lowest own close that may still be mined,
-/// and while a challenge runs what is paid on chain, since the client may end it before a better voucher is cashed.
+/// and what is paid on chain while a challenge runs, since the client may end it before a better voucher is cashed, and after the
+/// end.
 fn ceiling(chain: &OnChain, closes: impl IntoIterator<Item = Amount>) -> Option<Amount> {
     let challenged = match chain.phase() {
-        Phase::Closed { .. } => return None, // nothing is taken any more
-        Phase::Closing { .. } => Some(chain.paid),
+        // Also once it is closed: a voucher may be on its way that was accepted before.
+        Phase::Closing { .. } | Phase::Closed { .. } => Some(chain.paid),
         Phase::Unopened | Phase::Open => None,
     };
     // A close without a voucher pays what is paid.
@@ -292,9 +296,20 @@ fn ceiling(chain: &OnChain, closes: impl IntoIterator<Item = Amount>) -> Option<
 /// Stores the channel's [`ceiling`]. Part of each transaction that stores a close, the outcome of one, or an event.
 pub(crate) async fn set_ceiling(conn: &mut Conn, node: &Node, id: ChannelId) -> Result<(), NodeError> {
     let chain = channels::on_chain(conn, id).await?;
-    let filter =
-        TxFilter { kind: Some(CLOSE.to_owned()), subject: Some(id.to_string()), ..TxFilter::default() };
-    let sent = node.transactor()?.list(conn, &filter).await?;
+    let filter = TxFilter {
+        kind: Some(CLOSE.to_owned()),
+        subject: Some(id.to_string()),
+        limit: u32::MAX,
+        ..TxFilter::default()
+    };
+    let sent = match node.transactor()?.list(conn, &filter).await.map_err(NodeError::from) {
+        Err(error) if error.is_damage() => {
+            // What was sent is not known: only what is paid is certain. All else that follows from the event goes on.
+            node.damage().found(id, error.to_string());
+            return Ok(ceilings::set(conn, id, Some(chain.paid)).await?);
+        }
+        sent => sent?,
+    };
     // One that is mined counts until its event is seen, and after a reorganisation that took only the event back.
     let may_count = |record: &&TxRecord| record.status.is_open() || record.status == TxStatus::Mined;
     let amounts = sent.iter().filter(may_count).filter_map(|record| call::closes_with(&record.intent.input));
@@ -490,6 +505,8 @@ fn secret() -> String {
 
 #[cfg(test)]
 mod tests {
+    use privatix_channel::{Closure, Ending};
+
     use super::*;
 
     #[test]
@@ -501,6 +518,9 @@ mod tests {
         // One without a voucher pays what is paid.
         chain.paid = Amount::new(500);
         assert_eq!(ceiling(&chain, amounts(&[700, 0])), Some(Amount::new(500)));
+        let closed = Ending { block: 9, refund: Amount::new(500), closure: Closure::ByBoth };
+        let over = OnChain { closed: Some(closed), ..chain };
+        assert_eq!(ceiling(&over, []), Some(Amount::new(500)), "also for a voucher that was accepted before");
         assert_eq!(
             ceiling(&OnChain::default(), amounts(&[700])),
             Some(Amount::new(700)),

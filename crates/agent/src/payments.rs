@@ -224,7 +224,8 @@ fn reply(
     if ceiling.is_some_and(|ceiling| book.best > ceiling) {
         // What is above the ceiling is known to nobody outside: also not by the answer to a lower voucher.
         return if cumulative <= safe {
-            Reply::Paid { acknowledged: safe, ended: service_ended }
+            // A client takes the end as the acknowledgement of all that it signed, and the best of it is only kept.
+            Reply::Paid { acknowledged: safe, ended: false }
         } else {
             Reply::Kept { acknowledged: safe }
         };
@@ -295,6 +296,9 @@ mod tests {
             let answer = reply(&book, &chain, ceiling.map(amount), amount(voucher), false);
             assert_eq!(answer, expected, "{best} {acknowledged} {ceiling:?} {voucher}");
         }
+        let book = Book { best: amount(700), acknowledged: amount(600) };
+        let answer = reply(&book, &chain, Some(amount(600)), amount(500), true);
+        assert_eq!(answer, paid(600), "the service ended, but not everything is acknowledged");
     }
 
     #[tokio::test]

@@ -78,8 +78,10 @@ impl Role for AgentRole {
                 privatix_node::push(conn, &ProvisionChannel { channel: id }, "monitor").await
             }
             Some(ChainEvent::CloseRequested { .. }) => {
-                crate::channels::answer(conn, &self.node, channel).await?;
-                privatix_node::push(conn, &terminate("the client is closing the channel"), "monitor").await
+                // First, as the answer may not be possible.
+                let reason = "the client is closing the channel";
+                privatix_node::push(conn, &terminate(reason), "monitor").await?;
+                crate::channels::answer(conn, &self.node, channel).await
             }
             Some(ChainEvent::Closed { .. }) => {
                 privatix_node::push(conn, &terminate("the channel is closed"), "monitor").await
@@ -172,8 +174,9 @@ impl Role for AgentRole {
         let up_to = allowance(terms, account.paid, account.deposit);
         let allowed = self.node.services().allow(channel.id, up_to).await;
         match assessment.action {
-            // A plug-in that does not know the bound is no reason to serve on.
-            Some(AgentAction::Suspend(_) | AgentAction::Terminate(_)) => {
+            // A plug-in that does not know the bound is no reason to serve on, and one that does not know the channel has to be
+            // given it: the order to resume does that, with the bound before it starts.
+            Some(AgentAction::Suspend(_) | AgentAction::Terminate(_) | AgentAction::Resume) => {
                 if let Err(error) = allowed {
                     tracing::warn!(channel = %channel.id, %error, "cannot tell the plug-in how far the channel is paid");
                 }

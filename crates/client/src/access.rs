@@ -138,7 +138,8 @@ impl AccessFetcher {
         let credentials =
             Credentials { username: access.username.clone(), password: Secret::new(access.password.clone()) };
         let access_for_plug_in = adapter::Access { endpoint: access.endpoint.clone(), credentials };
-        node.services().provision(Provision::buy(job.channel, access_for_plug_in)).await?;
+        let bought = Provision::buy(job.channel, access_for_plug_in);
+        node.services().provision(bought).await.map_err(NodeError::into_job_error)?;
 
         let start = ServiceOrder {
             channel: job.channel,

@@ -73,3 +73,10 @@ pub enum DbError {
     #[error("database query failed: {0}")]
     Query(#[from] diesel::result::Error),
 }
+
+impl DbError {
+    /// Whether something stored cannot be read: that is the same at each repetition.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Query(diesel::result::Error::DeserializationError(_)))
+    }
+}

@@ -226,10 +226,13 @@ impl NodeError {
 
     /// Whether something stored cannot be read. It is the same at each repetition, and says nothing about other channels.
     pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Self::DamagedVoucher { .. } | Self::Voucher(_) | Self::Store(StoreError::Corrupt { .. })
-        )
+        match self {
+            Self::DamagedVoucher { .. } | Self::Voucher(_) | Self::Store(StoreError::Corrupt { .. }) => true,
+            Self::Store(StoreError::Db(error)) | Self::Db(error) | Self::Chain(ChainError::Db(error)) => {
+                error.is_damage()
+            }
+            _ => false,
+        }
     }
 
     /// Whether it is about a channel or an offering that is not stored here.

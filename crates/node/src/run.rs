@@ -1,7 +1,7 @@
 //! A node's tasks: started together, stopped in the order that loses nothing.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use privatix_adapter::{Configuration, UsageReporter, usage_reports};
@@ -9,7 +9,7 @@ use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usua
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
 use privatix_jobs::{Processor, ProcessorBuilder};
-use privatix_store::channels;
+use privatix_store::{StoreError, channels};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,9 @@ use crate::services::ServiceOrders;
 use crate::sink::Sink;
 use crate::transfers::{Deposit, Transfers, Withdraw};
 use crate::{Node, NodeError, Role};
+
+/// The pause before the adapter is given its channels again, after the database refused to read them.
+const RESTORE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What follows the chain.
 type Following<R> = (Monitor, Transactor, Reconciler<R>, mpsc::UnboundedReceiver<Vec<ChannelId>>);
@@ -219,7 +222,16 @@ impl Node {
         if recovering {
             self.caught_up().await?;
         }
-        self.services.restore().await
+        loop {
+            match self.services.restore().await {
+                // The database is busy, or its disk is full: nothing was changed.
+                Err(NodeError::Store(StoreError::Db(error))) if !error.is_damage() => {
+                    tracing::error!(%error, "the channels are not served yet; trying again");
+                    tokio::time::sleep(RESTORE_AGAIN).await;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// Has the endpoints confirm the contract, if it was read from the database at the start.

@@ -249,7 +249,8 @@ impl Services {
     /// depend on it.
     ///
     /// # Errors
-    /// [`NodeError::Adapter`] when it refuses: the operator has to change something first.
+    /// [`NodeError::Adapter`] when it refuses, and no channel is kept yet that the rest of the node has to look after: the operator
+    /// has to change something first. With channels, it is asked again, too.
     pub(crate) async fn configure(
         &self,
         configuration: &Configuration,
@@ -259,16 +260,24 @@ impl Services {
         loop {
             match self.host.configure(configuration.clone(), reporter.clone()).await {
                 Ok(()) => break,
-                Err(error @ (AdapterError::TimedOut { .. } | AdapterError::Panicked { .. })) => {
+                Err(error @ AdapterError::Refused { .. }) if !self.has_channels().await => {
+                    return Err(error.into());
+                }
+                Err(error) => {
                     tracing::error!(%error, "no service can be provided; trying again");
                     notices.set(NOTICE, Some(format!("no service can be provided: {error}")));
                 }
-                Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(CONFIGURE_AGAIN).await;
         }
         notices.set(NOTICE, None);
         Ok(())
+    }
+
+    /// Whether there may be a channel that is not closed.
+    async fn has_channels(&self) -> bool {
+        let unclosed = async { channels::unclosed(&mut *self.db.read().await?).await };
+        !unclosed.await.is_ok_and(|channels| channels.is_empty())
     }
 
     /// Makes every live channel known to a freshly configured adapter, several at a time, and starts those that were running. One

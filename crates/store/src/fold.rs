@@ -39,15 +39,14 @@ impl<S> Fold<S> {
     }
 }
 
-/// A stored fold; none if it was not folded yet, or by other rules.
-pub(crate) fn stored<S: DeserializeOwned>(
-    version: i32,
-    fold: Option<&str>,
-) -> Result<Option<Fold<S>>, StoreError> {
-    match fold {
-        Some(fold) if version == VERSION => Ok(Some(from_json("fold", fold)?)),
-        _ => Ok(None),
+/// A stored fold; none if it was not folded yet, or by other rules, or cannot be read: the events are there to fold again.
+pub(crate) fn stored<S: DeserializeOwned>(version: i32, fold: Option<&str>) -> Option<Fold<S>> {
+    let fold = fold.filter(|_| version == VERSION)?;
+    let read = from_json("fold", fold);
+    if let Err(error) = &read {
+        tracing::error!(%error, "folding the stored events again");
     }
+    read.ok()
 }
 
 /// A fold as it is stored.

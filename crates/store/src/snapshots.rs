@@ -31,7 +31,7 @@ impl Subject {
     }
 }
 
-/// The last snapshot, with the place of the last event in it.
+/// The last snapshot, with the place of the last event in it; none if it cannot be read.
 pub(crate) async fn newest<S: DeserializeOwned>(
     conn: &mut Conn,
     subject: Subject,
@@ -41,7 +41,14 @@ pub(crate) async fn newest<S: DeserializeOwned>(
         .order((fold_snapshots::block.desc(), fold_snapshots::log_index.desc()))
         .select((fold_snapshots::block, fold_snapshots::log_index, fold_snapshots::state));
     let row: Option<(i64, i64, String)> = on!(conn, |c| query.first(c).await.optional())?;
-    row.map(|(block, index, state)| Ok((position(block, index)?, from_json("snapshot", &state)?))).transpose()
+    let Some((block, index, state)) = row else { return Ok(None) };
+    match from_json("snapshot", &state) {
+        Ok(state) => Ok(Some((position(block, index)?, state))),
+        Err(error) => {
+            tracing::error!(%error, "folding the stored events from the first one on");
+            Ok(None)
+        }
+    }
 }
 
 /// Stores how a fold stands after the event of this place.

@@ -200,6 +200,30 @@ async fn an_event_that_is_found_late_counts_in_its_place() {
     check(&db).await;
 }
 
+#[tokio::test]
+async fn what_is_kept_of_events_and_cannot_be_read_is_folded_again_from_them() {
+    let (dir, db, id) = history(130).await;
+    drop(db);
+    let path = dir.path().join("market.db");
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    conn.batch_execute("UPDATE channels SET fold = '{'; UPDATE offerings SET fold = '{'").unwrap();
+    drop(conn);
+    let db = open(&path).await;
+    taken(&db, 200, 0, &settled(id, 140)).await;
+    taken(&db, 200, 1, &opened(channel(201).1, 100)).await;
+    let check = async |paid, free| {
+        let mut conn = db.read().await.unwrap();
+        assert_eq!(channels::get(&mut conn, id).await.unwrap().paid, amount(paid));
+        assert_eq!(offerings::get(&mut conn, AGENT, offering(1)).await.unwrap().free_supply, free);
+    };
+    check(140, 3).await;
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("UPDATE fold_snapshots SET state = '{'").await).unwrap();
+    tx.commit().await.unwrap();
+    undone(&db, 150).await;
+    check(130, 4).await;
+}
+
 /// Some events of two offerings and of channels under them, one in each block.
 fn story(choices: &[(u8, bool)]) -> Vec<(Place, MarketEvent)> {
     let mut story = Vec::new();

@@ -23,13 +23,15 @@ use serde_json::json;
 use crate::hostile::pay;
 use crate::market::{CLIENT, LIMIT, Market, Running, by_the_kib, channel, service};
 
-/// The call that is never answered.
+/// What keeps it from serving.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Hangs {
-    /// The one that configures the plug-in.
-    AtTheStart,
-    /// The one that provisions a channel.
-    AtChannels,
+enum Unready {
+    /// The call that configures it is never answered.
+    HangsAtTheStart,
+    /// It refuses the call that configures it.
+    RefusesTheStart,
+    /// Calls that provision channels are never answered.
+    HangsAtChannels,
 }
 
 /// The proxy plug-in, with faults.
@@ -39,7 +41,7 @@ struct Faulty {
     /// Lets the reporter of usage go.
     silent: bool,
     never_stops: bool,
-    hangs: Option<Hangs>,
+    unready: Option<Unready>,
     no_bounds: AtomicBool,
     /// What it was told to sell.
     told: Mutex<Vec<Provision>>,
@@ -71,8 +73,10 @@ impl Adapter for Faulty {
     }
 
     async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
-        if self.hangs == Some(Hangs::AtTheStart) {
-            std::future::pending::<()>().await;
+        match self.unready {
+            Some(Unready::HangsAtTheStart) => std::future::pending::<()>().await,
+            Some(Unready::RefusesTheStart) => return unavailable(),
+            _ => {}
         }
         let reporter = if self.silent { usage_reports().0 } else { reporter };
         self.proxy.configure(configuration, reporter).await
@@ -81,7 +85,7 @@ impl Adapter for Faulty {
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         self.told.lock().unwrap().push(provision.clone());
         self.called("provision");
-        if self.hangs == Some(Hangs::AtChannels) {
+        if self.unready == Some(Unready::HangsAtChannels) {
             std::future::pending::<()>().await;
         }
         self.proxy.provision(provision).await
@@ -227,9 +231,15 @@ async fn answered_beside(hanging: Faulty) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_adapter_keeps_no_dispute_waiting_at_a_start() {
-    let hangs = Faulty { hangs: Some(Hangs::AtTheStart), ..Faulty::default() };
-    let hangs_later = Faulty { hangs: Some(Hangs::AtChannels), ..Faulty::default() };
+    let unready = |how| Faulty { unready: Some(how), ..Faulty::default() };
+    let [hangs, hangs_later] = [Unready::HangsAtTheStart, Unready::HangsAtChannels].map(unready);
     tokio::join!(answered_beside(hangs), answered_beside(hangs_later));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_that_refuses_to_start_ends_nothing_that_channels_depend_on() {
+    let refuses = Faulty { unready: Some(Unready::RefusesTheStart), ..Faulty::default() };
+    answered_beside(refuses).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

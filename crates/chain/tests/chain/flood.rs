@@ -116,9 +116,9 @@ async fn a_block_that_is_applied_in_parts_is_applied_once_when_killed_or_reorgan
     let anvil = Anvil::start().await.unwrap();
     let contract = flooder(&anvil).await;
     anvil.set_automine(false).await.unwrap();
-    for account in 0..6 {
+    for number in 0..20 {
         let request = TransactionRequest::default()
-            .with_from(anvil.account(account))
+            .with_from(anvil.account(number % 10))
             .with_to(contract)
             .with_gas_limit(1_000_000)
             .with_input(vec![250]);
@@ -126,12 +126,12 @@ async fn a_block_that_is_applied_in_parts_is_applied_once_when_killed_or_reorgan
     }
     anvil.mine(1).await.unwrap();
     let one: Vec<u8> = (1..=250).rev().collect();
-    let expected = one.repeat(6);
+    let expected = one.repeat(20);
 
     let (_dir, db) = fresh().await;
     let sink = Seen::default();
-    // 1,500 logs are three parts; the second and the third are refused once.
-    for applied in [500, 1_000] {
+    // 5,000 logs are three parts; the second and the third are refused once.
+    for applied in [2_000, 4_000] {
         sink.refuse_after(1);
         let monitor = monitor(&db, http(anvil.url()), &anvil, contract).build(sink.clone());
         let running = Running::monitor(&monitor);
@@ -154,7 +154,7 @@ async fn a_block_that_is_applied_in_parts_is_applied_once_when_killed_or_reorgan
     let running = Running::monitor(&monitor(&db, http(anvil.url()), &anvil, contract).build(sink.clone()));
     sink.refused().await;
     running.kill().await;
-    assert_eq!(counts(&db).await.len(), 1_000);
+    assert_eq!(counts(&db).await.len(), 4_000);
     anvil.reorg(1).await.unwrap();
     let sink = Seen::default();
     let whole = monitor(&db, http(anvil.url()), &anvil, contract).build(sink.clone());
@@ -219,7 +219,7 @@ async fn while_many_logs_are_applied_no_more_are_fetched_and_then_of_fewer_block
     synced(&monitor, &anvil, 0).await;
     let mut batches = sink.batches().into_iter();
     let of_first = batches.by_ref().take_while(|(_, to)| *to < 30).count() + 1;
-    assert_eq!(of_first, 11);
+    assert_eq!(of_first, 3);
     for _ in 0..of_first {
         assert_eq!(fetched.recv().await, Some(1), "requests for logs until then");
     }

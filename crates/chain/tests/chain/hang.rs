@@ -78,7 +78,7 @@ async fn a_pass_of_the_transactor_is_timed_from_each_answer_and_ends_with_the_ru
 async fn a_step_is_timed_from_each_slice_of_a_large_batch() {
     let anvil = Anvil::start().await.unwrap();
     let contract = crate::flood::flooder(&anvil).await;
-    for _ in 0..5 {
+    for _ in 0..17 {
         crate::flood::flood(&anvil, contract, 250).await;
     }
     let (_dir, db) = fresh().await;

@@ -291,7 +291,17 @@ impl<R: Role> Reconciler<R> {
 async fn with_seen<E: Entry>(conn: &mut Conn, entries: Vec<E>) -> Result<Vec<(E, E::Seen)>, NodeError> {
     let mut seen = Vec::with_capacity(entries.len());
     for entry in entries {
-        seen.push((entry, entry.seen(conn).await?));
+        match entry.seen(conn).await {
+            Ok(known) => seen.push((entry, known)),
+            // Health names it; the others are compared.
+            Err(error) => {
+                let error = NodeError::from(error);
+                if !error.is_damage() {
+                    return Err(error);
+                }
+                tracing::error!(entry = %entry.into(), %error, "it cannot be compared with the contract");
+            }
+        }
     }
     Ok(seen)
 }

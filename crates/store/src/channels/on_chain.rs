@@ -148,10 +148,7 @@ async fn replay(
 async fn stored_fold(conn: &mut Conn, channel: ChannelId) -> Result<Option<Fold<OnChain>>, StoreError> {
     let query = channels::table.find(id(channel)).select((channels::fold_version, channels::fold));
     let stored: Option<(i32, Option<String>)> = on!(conn, |c| query.first(c).await.optional())?;
-    match stored {
-        Some((version, fold)) => fold::stored(version, fold.as_deref()),
-        None => Ok(None),
-    }
+    Ok(stored.and_then(|(version, fold)| fold::stored(version, fold.as_deref())))
 }
 
 async fn load(
@@ -161,7 +158,7 @@ async fn load(
     let columns = (Row::as_select(), channels::fold_version, channels::fold);
     let query = channels::table.find(id(channel)).select(columns);
     let found: Option<(Row, i32, Option<String>)> = on!(conn, |c| query.first(c).await.optional())?;
-    found.map(|(row, version, text)| Ok((row, fold::stored(version, text.as_deref())?))).transpose()
+    Ok(found.map(|(row, version, text)| (row, fold::stored(version, text.as_deref()))))
 }
 
 fn own_step(row: &Row) -> Result<Option<OwnStep>, StoreError> {

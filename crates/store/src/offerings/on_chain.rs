@@ -188,7 +188,7 @@ async fn load(conn: &mut Conn, keys: &[Key]) -> Result<BTreeMap<Key, Stored>, St
             let key = (agent.bytes().into(), OfferingHash::new(hash.bytes().into()));
             let stored = Stored {
                 is_there: true,
-                fold: fold::stored(version, text.as_deref())?,
+                fold: fold::stored(version, text.as_deref()),
                 step: step.map(|step| parse("offering status", &step)).transpose()?,
                 step_at: step_at.map(|block| unsigned("block", block)).transpose()?,
             };
