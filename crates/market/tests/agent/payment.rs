@@ -71,6 +71,21 @@ fn no_answer_names_an_amount_above_a_close_in_the_pool() {
 }
 
 #[test]
+fn a_close_without_a_voucher_bounds_nothing_that_is_paid() {
+    let mut run = Run::open(100).ended(AgentEnd::CloseByOrder);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 0");
+    run.policy.replacements = 0;
+    // Somebody settles meanwhile.
+    run.chain(open(100, 60));
+    assert_eq!(run.state.ceiling(), Some(a(60)));
+    for (cumulative, effects) in
+        [(50, "stale, paid 60"), (60, "keep 60, paid 60, service ended"), (70, "keep 70, kept, paid 60")]
+    {
+        assert_eq!(run.give(&voucher(cumulative)), effects, "{cumulative}");
+    }
+}
+
+#[test]
 fn a_voucher_of_another_channel_is_no_input() {
     let mut run = Run::open(100);
     let found = ChannelId::new([9; 32].into());

@@ -132,7 +132,8 @@ impl Run {
             }
         }
         for flight in decision.state.own.flights.iter().filter(|flight| flight.stage.may_be_mined()) {
-            let is_safe = flight.purpose.cumulative() >= decision.state.book.acknowledged;
+            let closes_at = flight.purpose.cumulative().max(decision.state.chain.paid);
+            let is_safe = closes_at >= decision.state.book.acknowledged;
             assert!(!flight.purpose.is_close() || is_safe, "acknowledged above a close: {decision:?}");
         }
         let again = Agent::decide(&decision.state, input, &self.env())?;
