@@ -51,6 +51,9 @@ pub enum Refused {
         /// What it is.
         phase: Phase,
     },
+    /// A top-up after the end of the service.
+    #[error("the service of the channel has ended: a top-up would only take its close request back")]
+    Ended,
     /// Cancelling the answer to a close request would lose what it claims.
     #[error(
         "transaction {seq} of the channel answers a close request, and what it claims would be lost: abandon the channel instead, if that is meant"
@@ -59,8 +62,10 @@ pub enum Refused {
         /// The transaction's number.
         seq: u32,
     },
-    /// The view of the chain is not recent enough to lock money.
-    #[error("what is known of the chain is out of date: try again once it was caught up with")]
+    /// The view of the chain is not recent or not complete enough to lock money.
+    #[error(
+        "what is known of the chain is out of date or incomplete: try again once `health` shows the view as good"
+    )]
     StaleView,
     /// More than what may be spent.
     #[error("{needed} is more than the {left} that may be spent now: raise the budget, or deposit more")]

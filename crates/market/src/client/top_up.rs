@@ -24,8 +24,12 @@ pub(super) fn order(
     }
     let waiting = state.own.top_ups.len();
     let (needed, left) = (amount, env.budget.left());
+    let phase = state.chain.phase();
+    if state.own.ending.is_some() && !matches!(phase, Phase::Closed { .. }) {
+        return Err(Refused::Ended);
+    }
     if !is_wanted(state) {
-        return Err(Refused::Over { phase: state.chain.phase() });
+        return Err(Refused::Over { phase });
     }
     if !env.chain.fresh {
         return Err(Refused::StaleView);

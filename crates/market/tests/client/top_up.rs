@@ -96,11 +96,17 @@ fn a_top_up_that_cannot_help_is_refused_by_name() {
         run
     };
     let over = |run: &Run| Refused::Over { phase: run.state.chain.phase() };
-    let closing = with(|run| run.state.chain = closing(100, 0, 900));
-    let closed = with(|run| run.state.chain = closed(100, 0));
     let ended = with(|run| {
         run.give(&Input::Order(ClientOrder::End));
     });
+    let ended_with = |chain| {
+        let mut run = ended.clone();
+        run.state.chain = chain;
+        run
+    };
+    let (ended_closing, ended_closed) = (ended_with(closing(100, 0, 900)), ended_with(closed(100, 0)));
+    let closing = with(|run| run.state.chain = closing(100, 0, 900));
+    let closed = with(|run| run.state.chain = closed(100, 0));
     let full = with(|run| {
         for _ in 0..8 {
             run.top_up(1);
@@ -111,7 +117,9 @@ fn a_top_up_that_cannot_help_is_refused_by_name() {
     let rows = [
         (over(&closing), closing),
         (over(&closed), closed),
-        (over(&ended), ended),
+        (over(&ended_closed), ended_closed),
+        (Refused::Ended, ended),
+        (Refused::Ended, ended_closing),
         (Refused::Full { waiting: 8 }, full),
         (Refused::Budget { needed: a(10), left: a(9) }, poor),
         (Refused::StaleView, stale),
