@@ -3,12 +3,13 @@
 use privatix_channel::{Amount, OnChain};
 use serde::{Deserialize, Serialize};
 
-/// The agent's vouchers of a channel, in base units. The best one replaces all before.
+/// What is known of a channel's vouchers, in base units: by the agent that received them, or by the client that signed them. The
+/// best one replaces all before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Book {
     /// The amount of the best voucher that is stored, whether the deposit covers it or not; zero without one.
     pub best: Amount,
-    /// The highest amount that an answer to the client has acknowledged. Never above `best`.
+    /// The highest amount that the agent has acknowledged: by its own answers, or as the client received them. Never above `best`.
     pub acknowledged: Amount,
 }
 

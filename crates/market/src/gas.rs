@@ -80,7 +80,7 @@ impl AffordsNew {
 pub struct Spending {
     /// How much.
     pub wei: Wei,
-    /// In which time of the node's uptime.
+    /// How long that took, in uptime.
     pub over: Duration,
 }
 

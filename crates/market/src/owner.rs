@@ -18,14 +18,14 @@ pub enum Owner {
     Adapter {
         /// The request.
         seq: u32,
-        /// How long it is waited for.
+        /// Until when it is waited for.
         until: Uptime,
     },
     /// The other side. Its giving up: no answer, or a look at `until`.
     Peer {
         /// The request.
         seq: u32,
-        /// How long it is waited for.
+        /// Until when it is waited for.
         until: Uptime,
     },
     /// Something on the chain that only others can do.

@@ -12,11 +12,11 @@ pub struct Service {
     pub target: Target,
     /// Why nothing more is wanted; `None` while it should run.
     pub why: Option<Why>,
-    /// What the adapter said last.
+    /// What the adapter reported last.
     pub actual: Actual,
     /// Since when `actual` has its value.
     pub since: Uptime,
-    /// The life of the adapter in which it said so.
+    /// The life of the adapter in which it reported that.
     pub instance: u64,
     /// What the adapter was asked for and has not answered.
     pub asked: Option<Asked>,
@@ -93,7 +93,7 @@ pub enum Why {
     DepositReached,
     /// The deposit is used and paid: a top-up is waited for.
     DepositSpent,
-    /// The offering's largest amount of units is used up.
+    /// The usage limit is reached.
     MaxUnitsReached,
 }
 
@@ -109,7 +109,7 @@ impl Why {
     }
 }
 
-/// What a service does, as its adapter says.
+/// What a service does, as its adapter reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actual {

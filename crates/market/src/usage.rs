@@ -22,17 +22,18 @@ pub(crate) fn meter<P: Served>(state: &mut State<P>, used: Usage, running: bool,
     has_grown
 }
 
-/// The channel for billing, which is used and has changed just now: patience is not its question.
+/// The channel as billing sees it, used and changed at this moment: billing's own limits of time never hold, since the state's
+/// stopwatches measure them.
 pub(crate) fn account<P: Served>(state: &State<P>, service: ServiceStatus, env: &Env<'_, P>) -> Account {
-    let mut account = Account::new(state.chain.deposit, service, at(env.uptime));
+    let mut account = Account::new(state.chain.deposit, service, moment(env.uptime));
     account.paid = state.book.proven(&state.chain);
     account.used = state.meter.used;
-    account.running_since = session(state, env).map(at);
+    account.running_since = session(state, env).map(moment);
     account
 }
 
 /// Uptime for billing, which compares moments only.
-pub(crate) fn at(uptime: Uptime) -> SystemTime {
+pub(crate) fn moment(uptime: Uptime) -> SystemTime {
     // 64 bits of milliseconds always fit.
     SystemTime::UNIX_EPOCH.checked_add(uptime.since(Uptime::default())).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -113,7 +113,8 @@ pub(super) enum Replacement {
     OfLess,
     /// What is under way does it.
     NotNeeded,
-    /// What is under way is as urgent and brings less, but not so much less that it is worth another price of gas; or it was replaced too often.
+    /// What is under way is as urgent and brings less, but the difference is not worth another transaction's gas, or it was
+    /// replaced too often.
     /// Else a client could raise the price that its agent pays, one unit after the other.
     NotWorth,
     /// The last replacement was a moment ago.

@@ -120,7 +120,7 @@ pub enum AgentEnd {
     SuspendedTooLong,
     /// The deposit is used and paid.
     DepositSpent,
-    /// The offering's largest amount of units is used and paid.
+    /// The usage limit is reached, and everything is paid.
     MaxUnits,
     /// The adapter could not suspend the service, or not run it for too long.
     AdapterStuck,

@@ -12,8 +12,8 @@ use crate::obstacle::Retries;
 pub struct AgentPolicy {
     /// The highest network fee with which a channel is served.
     pub accept_fee: Fee,
-    /// How long a client that has access has to use or pay for a service that is ready, and how long terms that are not known are
-    /// waited for. `None`: for as long as the terms allow inactivity, and an hour.
+    /// How long a client that has access may neither use nor pay for a service that is ready (`None`: the terms'
+    /// `max_inactive`), and how long unknown terms are waited for (`None`: an hour).
     pub first_use_within: Option<Duration>,
     /// For how long a channel whose deposit is used and paid waits for a top-up.
     pub top_up_grace: Duration,
@@ -36,7 +36,8 @@ pub struct AgentPolicy {
     pub free_after: Option<Duration>,
     /// How long the client has for its last voucher: after the service's end, and after an order to close.
     pub last_voucher: Duration,
-    /// How long the adapter has to stop a service.
+    /// How long the adapter has for one request: to prepare, to run, to suspend or to stop a service. One that is not suspended in
+    /// time is stopped, one that is not stopped in time is lost; the others are tried again.
     pub stop_within: Duration,
     /// Whether a channel is offered to a batch as soon as a close request admits everything, or left to the client to
     /// finalize.

@@ -16,7 +16,7 @@ const NO_TERMS: Duration = Duration::from_hours(1);
 pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Option<Why>) {
     let own = &state.own;
     let (absent, suspended) = (|why| (Target::Absent, Some(why)), |why| (Target::Suspended, Some(why)));
-    // What the adapter never heard of, or had to stop, is not made known to it only to be suspended.
+    // What the adapter does not know, or had to stop, is not made known to it only to be suspended.
     let is_known = own.ready.is_some() && own.unanswered.is_none();
     let at_most_suspended = |why| if is_known { suspended(why) } else { absent(why) };
     match state.chain.phase() {
@@ -50,7 +50,7 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
 
 /// Billing's answer for a service that runs: whether it may, and when that changes.
 fn assess(state: &AgentState, terms: &Terms, env: &Env<'_, Agent>) -> Assessment {
-    assess_agent(terms, &usage::account(state, ServiceStatus::Active, env), usage::at(env.uptime))
+    assess_agent(terms, &usage::account(state, ServiceStatus::Active, env), usage::moment(env.uptime))
 }
 
 /// See [`AgentState::bound`].
@@ -67,10 +67,10 @@ pub(super) fn bound(state: &AgentState) -> Option<Usage> {
 /// | --- | --- |
 /// | `unopened` | not open on chain, view fresh |
 /// | `no_terms` | open, the terms are not known, view fresh |
-/// | `unused` | access was handed out, the service is as wanted, neither used nor paid for, view fresh, not held |
-/// | `idle` | the service is as wanted and was ready, no timed session runs, view fresh, not held |
-/// | `suspended` | suspended because of the client, view fresh, not held |
-/// | `spent` | the deposit is used and paid, view fresh |
+/// | `unused` | access was handed out, the service is as wanted, neither used nor paid for, view fresh and explained, not held |
+/// | `idle` | the service is as wanted and was ready, no timed session runs, view fresh and explained, not held |
+/// | `suspended` | suspended because of the client, view fresh and explained, not held |
+/// | `spent` | the deposit is used and paid, view fresh and explained |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     let (target, why) = wanted(state, env);

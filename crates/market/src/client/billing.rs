@@ -27,7 +27,7 @@ fn assess(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Optio
     policy.top_up = policy.top_up.filter(|_| may_top_up);
     let mut account = usage::account(state, status(state, env), env);
     account.top_up_pending = top_up::is_pending(state);
-    Some(assess_client(state.terms.as_deref()?, &account, &policy, usage::at(env.uptime)))
+    Some(assess_client(state.terms.as_deref()?, &account, &policy, usage::moment(env.uptime)))
 }
 
 /// How much an automatic top-up adds now, if the policy asks for one. Nothing right after one that failed, nor while the view of
@@ -60,8 +60,8 @@ fn payment(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientAssessmen
     };
     let mut account = usage::account(state, status, env);
     (account.last_usage, account.status_since) =
-        (usage::at(state.meter.last), usage::at(state.own.service.since));
-    Some(assess_client(terms, &account, policy(state, env), usage::at(env.uptime)))
+        (usage::moment(state.meter.last), usage::moment(state.own.service.since));
+    Some(assess_client(terms, &account, policy(state, env), usage::moment(env.uptime)))
 }
 
 /// What is due now, in all.

@@ -56,7 +56,7 @@ pub(super) fn is_on_its_way(state: &ClientState, purpose: ClientPurpose, bid: &B
     state.own.flights.iter().any(|flight| flight.does(purpose, bid))
 }
 
-/// Whether so many transactions wait for their final outcome that none is added: the first of them moves the state on.
+/// Whether the list of transactions is full: no other is added before the outcome of one is final.
 pub(super) fn is_full(state: &ClientState) -> bool {
     const MOST: usize = 48;
     state.own.flights.len() >= MOST

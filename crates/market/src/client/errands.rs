@@ -33,7 +33,7 @@ pub struct Errand {
     pub seq: u32,
     /// The voucher's amount; zero for everything else.
     pub cumulative: Amount,
-    /// How long the answer is waited for; `None` in a pause.
+    /// Until when the answer is waited for; `None` in a pause.
     pub until: Option<Uptime>,
     /// The next try.
     pub again: Again,
@@ -95,7 +95,7 @@ pub(super) fn is_idle(state: &ClientState, env: &Env<'_, Client>) -> bool {
     limit.is_some_and(|limit| state.own.idle.elapsed(env.uptime) >= limit)
 }
 
-/// Pauses what is asked for: it was answered with "not now", or not at all.
+/// Pauses requests: they were not answered, or with something that a repetition at once would not change.
 pub(super) fn pause(state: &mut ClientState, env: &Env<'_, Client>, which: impl Fn(&Errand) -> bool) {
     let rules = env.policy;
     for errand in state.own.errands.iter_mut().filter(|errand| errand.until.is_some() && which(errand)) {

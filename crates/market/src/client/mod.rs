@@ -126,7 +126,7 @@ pub enum ClientEffect {
         seq: u32,
         /// The voucher's amount, in base units.
         cumulative: Amount,
-        /// How long the answer is waited for.
+        /// Until when the answer is waited for.
         until: Uptime,
     },
     /// Ask the agent.
@@ -135,7 +135,7 @@ pub enum ClientEffect {
         seq: u32,
         /// What for.
         what: Ask,
-        /// How long the answer is waited for.
+        /// Until when the answer is waited for.
         until: Uptime,
     },
     /// Store how an order ended, and release what was reserved for it.

@@ -49,9 +49,9 @@ pub struct ClientOwn {
     pub signer: Again,
     /// For how long nothing was used.
     pub idle: Stopwatch,
-    /// For how long the agent has given no access, counted while the chain is seen.
+    /// For how long the agent has given no access, counted while the chain is seen and the agent answers.
     pub no_access: Stopwatch,
-    /// For how long the channel has been ended and open, counted while the chain is seen.
+    /// For how long the channel has been ended and open, counted while the chain is seen and the agent answers.
     pub ended: Stopwatch,
     /// For how long the channel has not been open on chain with nothing on its way for that, counted while the chain is seen.
     pub unopened: Stopwatch,
@@ -152,7 +152,7 @@ pub enum ClientEnd {
     Unreachable,
     /// The deposit is used and paid.
     DepositSpent,
-    /// The offering's largest amount of units is used and paid.
+    /// The usage limit is reached, and everything is paid.
     MaxUnits,
     /// The adapter could not suspend the service, or not run it for too long.
     AdapterStuck,

@@ -152,7 +152,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
     }
 }
 
-/// A ping was answered: the agent is there, and nothing was used for so long.
+/// A ping was answered: the agent can be reached, so the channel may be given up as idle.
 fn answered_ping(state: &mut ClientState, env: &Env<'_, Client>) {
     let pings = state.own.errands.iter().any(|errand| errand.what == Ask::Ping);
     if pings {

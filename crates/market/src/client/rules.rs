@@ -30,7 +30,8 @@ pub struct ClientRules {
     pub start_within: Duration,
     /// For how long the adapter may answer nothing to that.
     pub outage: Duration,
-    /// How long the adapter has to stop a service.
+    /// How long the adapter has for one request: to prepare, to run, to suspend or to stop a service. One that is not suspended in
+    /// time is stopped, one that is not stopped in time is lost; the others are tried again.
     pub stop_within: Duration,
     /// How long an agent's answer is waited for.
     pub answer_within: Duration,

@@ -40,9 +40,9 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
 /// | stopwatch | runs while |
 /// | --- | --- |
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
-/// | `no_access` | open, access was not given, view fresh, the agent answers |
+/// | `no_access` | open, access was not given, view fresh and explained, the agent answers |
 /// | `apart` | the agent does not answer, this node's own network works |
-/// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh, the agent answers and has taken all vouchers |
+/// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let (target, _) = wanted(state);

@@ -63,7 +63,7 @@ pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingIn
     match input {
         OfferingInput::Chain(now) => {
             if now.announced != shown.announced {
-                // Its agent says that it is there, perhaps at another address: whatever failed before counts no more.
+                // Its agent shows that it is there, perhaps at another address: whatever failed before counts no more.
                 (foreign.tries, foreign.next) = (0, env.uptime);
             }
             shown.clone_from(now);
