@@ -197,7 +197,7 @@ pub(super) fn notices(before: &AgentState, after: &AgentState, policy: &AgentPol
     let claimable = after.book.claimable(&after.chain);
     match (after.chain.challenge_ends_at(), disputed(after)) {
         (Some(_), Some(ends_at)) if disputed(before) != Some(ends_at) => {
-            notices.push(AgentNotice::Disputed { claimed: claimable, ends_at });
+            notices.push(AgentNotice::Disputed { claimable, ends_at });
         }
         (Some(ends_at), None)
             if before.chain.challenge_ends_at() != Some(ends_at)

@@ -70,8 +70,8 @@ pub enum AgentNotice {
     Ends(AgentEnd),
     /// The client asked to close for less than it has paid.
     Disputed {
-        /// What is claimed beyond what it admitted, in base units.
-        claimed: Amount,
+        /// What is claimable beyond what it admitted, in base units.
+        claimable: Amount,
         /// When the challenge ends.
         ends_at: ChainTime,
     },

@@ -104,7 +104,7 @@ fn a_channel_that_is_served_is_suspended_and_answered_at_once() {
     let mut run = Run::open(100).paid(60).at(100).unpriced();
     assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000, drive 2");
     assert_eq!(run.state.own.service.target, Target::Suspended);
-    assert_eq!(run.notices, [AgentNotice::Disputed { claimed: a(40), ends_at: ChainTime::new(1_000) }]);
+    assert_eq!(run.notices, [AgentNotice::Disputed { claimable: a(40), ends_at: ChainTime::new(1_000) }]);
     // The close does not wait for the adapter, which is given up and ends the service then.
     assert_eq!(run.adapter(Answered::GaveUp), "drive 3");
     assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::AdapterStuck);
@@ -132,7 +132,7 @@ fn a_dispute_does_not_wait_on_its_own_cheap_close() {
     };
     assert_eq!(run.chain(again(2_000)), "cancel 2, submit 3 close 60 urgent before 2000 for 40 wei");
     let ends_at = ChainTime::new(2_000);
-    assert_eq!(run.notices, [AgentNotice::Disputed { claimed: a(40), ends_at }]);
+    assert_eq!(run.notices, [AgentNotice::Disputed { claimable: a(40), ends_at }]);
     // What is cancelled already may be cancelled.
     assert_eq!(run.state.may_cancel(2, &run.policy), Ok(()));
     assert_eq!(run.state.may_cancel(3, &run.policy), Err(Refused::AnswersDispute { seq: 3 }));
