@@ -42,8 +42,8 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {
-    /// By how much, in base units, the gains exceed what the gas is worth.
-    pub min_gain: Amount,
+    /// By how much, in base units, the gains exceed what the gas is worth, at least.
+    pub min_surplus: Amount,
     /// The price of gas, in wei, below which everything that waits is submitted.
     pub gas_price: Option<Wei>,
     /// How long a row with a gain waits, at most.
@@ -56,7 +56,7 @@ impl Default for Policy {
     /// Both times are shorter than those after which a channel sends its close alone, at the full cost.
     fn default() -> Self {
         let wait = Duration::from_mins(20);
-        Self { min_gain: Amount::new(1), gas_price: None, max_delay: wait, free_after: Some(wait) }
+        Self { min_surplus: Amount::new(1), gas_price: None, max_delay: wait, free_after: Some(wait) }
     }
 }
 
@@ -170,7 +170,8 @@ fn reason(call: Call, rows: &[Row], extra_gas: u64, env: &Env<'_>) -> Option<Rea
     let gas = rows.iter().fold(BASE_GAS.saturating_add(extra_gas), |gas, _| gas.saturating_add(each));
     let cost = price.get().saturating_mul(gas.into());
     let gain = rows.iter().fold(Amount::ZERO, |sum, row| sum.saturating_add(row.gain));
-    // The gain that is asked for counts in tokens, so it is taken off before the rest is compared in wei.
-    let rest = gain.checked_sub(env.policy.min_gain)?;
+    // The surplus counts in tokens, so it is taken off before the rest is compared in wei. The rest may be what the gas costs: with a
+    // surplus of one base unit the gain is then above the cost, as `Gas::worth` asks of a transaction of its own.
+    let rest = gain.checked_sub(env.policy.min_surplus)?;
     (!gain.is_zero() && env.rate?.wei(rest).get() >= cost).then_some(Reason::Gain)
 }

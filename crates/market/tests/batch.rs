@@ -59,7 +59,7 @@ fn at(second: u64, price: Option<u128>, rows: &[Row], policy: &Policy) -> String
 fn a_batch_goes_when_it_pays_or_gas_is_cheap_or_one_has_waited() {
     let usual = policy(|_| {});
     let cheap = policy(|policy| policy.gas_price = Some(Wei::new(3)));
-    let choosy = policy(|policy| policy.min_gain = a(20));
+    let choosy = policy(|policy| policy.min_surplus = a(20));
     let never_free = policy(|policy| policy.free_after = None);
     let no_signer = Row { names_signer: false, ..close(2, 60) };
     let one = "Close 1 Waited";
@@ -85,7 +85,7 @@ fn a_batch_goes_when_it_pays_or_gas_is_cheap_or_one_has_waited() {
             "nothing to gain, free gas",
             vec![close(1, 0)],
             Some(0),
-            &policy(|policy| policy.min_gain = a(0)),
+            &policy(|policy| policy.min_surplus = a(0)),
             ["", "", one],
         ),
         ("nothing to gain, only along with others", vec![close(1, 0)], Some(1), &never_free, ["", "", ""]),
