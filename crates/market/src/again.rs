@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Uptime;
-use crate::obstacle::Retries;
+use crate::blocked::Retries;
 
 /// When something is tried again, and how often it has failed in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

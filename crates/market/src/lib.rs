@@ -62,16 +62,16 @@ mod again;
 mod agent;
 pub mod batch;
 mod bid;
+mod blocked;
 mod book;
 mod client;
 mod clock;
 mod effect;
-mod ending;
+mod ended;
 mod env;
 mod flight;
 mod gas;
 mod input;
-mod obstacle;
 pub mod offering;
 mod owner;
 mod party;
@@ -90,6 +90,7 @@ pub use self::{
         AgentPurpose, AgentState, NotNow, Replaced, Reply, Unserved,
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
+    blocked::Blocked,
     book::Book,
     client::{
         Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
@@ -97,12 +98,11 @@ pub use self::{
     },
     clock::{Stopwatch, Uptime},
     effect::{Effect, Refused},
-    ending::Ending,
+    ended::Ended,
     env::{Budget, ChainView, Env, Gas, Worth},
     flight::{BlockRef, Flight, Stage},
     gas::{AffordsNew, Reserve, Runway, Spending},
     input::{Answered, Fate, Input, Trouble, Verified, Verifier},
-    obstacle::Obstacle,
     owner::Owner,
     party::{Decision, Meter, Party, Side, State, Wake},
     purpose::{AfterRestore, Asset, EffectId, OrderId, Purpose, Subject},

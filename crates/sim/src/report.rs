@@ -60,7 +60,7 @@ impl RowOfRun {
             .map(|flight| format!("{} {:?} {:?}", flight.seq, flight.purpose, flight.stage));
         let flights = flights.collect::<Vec<_>>().join("; ");
         let state = format!(
-            "{}, deposit {}, paid {}; best {}, acknowledged {}; used {}; {:?} of {:?} ({:?}); ending {:?}; obstacle {:?}; [{flights}]",
+            "{}, deposit {}, paid {}; best {}, acknowledged {}; used {}; {:?} of {:?} ({:?}); ending {:?}; blocked {:?}; [{flights}]",
             state.chain.phase(),
             state.chain.deposit,
             state.chain.paid,
@@ -71,7 +71,7 @@ impl RowOfRun {
             own.service.target,
             own.service.why,
             own.ending.map(|ending| ending.why),
-            own.obstacle,
+            own.blocked,
         );
         Self { at, channel, input: short(input), effects, state: short(&state) }
     }

@@ -7,7 +7,7 @@ use privatix_channel::Amount;
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Replaced, wants};
 use crate::flight::{Brings as _, cancel, next, submit};
 use crate::want::Want;
-use crate::{Actual, Bid, Book, Effect, Env, Flight, Obstacle, Owner, Stage, Uptime, Wei, Worth};
+use crate::{Actual, Bid, Blocked, Book, Effect, Env, Flight, Owner, Stage, Uptime, Wei, Worth};
 
 /// Submits, collects and cancels closes and settlements.
 pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
@@ -176,7 +176,7 @@ pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner>
         let left = left_of_challenge(state, env);
         left.map_or(Duration::MAX, |left| left.checked_div(20).unwrap_or_default().max(retries.first))
     });
-    state.own.obstacle?.waits_for(&retries, in_dispute, env)
+    state.own.blocked?.waits_for(&retries, in_dispute, env)
 }
 
 /// What is left of the challenge that runs, by the chain's clock.
@@ -211,11 +211,11 @@ pub(super) fn notices(before: &AgentState, after: &AgentState, policy: &AgentPol
     if new.service.actual == Actual::Lost && old.service.actual != Actual::Lost {
         notices.push(AgentNotice::ServiceLost);
     }
-    if new.obstacle != old.obstacle {
-        notices.extend(new.obstacle.and_then(|obstacle| match obstacle {
-            Obstacle::Failing { tries, lasting, .. } => Some(AgentNotice::Failing { tries, lasting }),
-            Obstacle::Parked { .. } => Some(AgentNotice::Parked),
-            Obstacle::Unseen { .. } => None,
+    if new.blocked != old.blocked {
+        notices.extend(new.blocked.and_then(|blocked| match blocked {
+            Blocked::Failing { tries, lasting, .. } => Some(AgentNotice::Failing { tries, lasting }),
+            Blocked::Parked { .. } => Some(AgentNotice::Parked),
+            Blocked::Unseen { .. } => None,
         }));
     }
     if new.abandoned && !old.abandoned {

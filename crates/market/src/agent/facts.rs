@@ -5,7 +5,7 @@ use std::sync::Arc;
 use privatix_channel::Phase;
 
 use super::{Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Reply, payment, service};
-use crate::{Ending, Env, Fate, Input, Refused, adapter, flight, obstacle, usage};
+use crate::{Ended, Env, Fate, Input, Refused, adapter, blocked, flight, usage};
 
 /// Takes an input in; the answer if it was a message.
 pub(super) fn apply(
@@ -38,13 +38,13 @@ pub(super) fn apply(
 
 /// Ends the service for good. The first reason stays.
 pub(super) fn end(state: &mut AgentState, why: AgentEnd, env: &Env<'_, Agent>) {
-    state.own.ending.get_or_insert(Ending { why, since: env.uptime });
+    state.own.ending.get_or_insert(Ended { why, since: env.uptime });
 }
 
 fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fate, env: &Env<'_, Agent>) {
     let own = &mut state.own;
     if let Some(reported) = flight::report(&mut own.flights, &mut own.seq, (seq, purpose, fate)) {
-        own.obstacle = obstacle::after(own.obstacle, reported, env.uptime);
+        own.blocked = blocked::after(own.blocked, reported, env.uptime);
     }
 }
 
@@ -56,13 +56,13 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
     let own = &mut state.own;
     match order {
         AgentOrder::End => {
-            own.ending.get_or_insert(Ending { why: AgentEnd::ByOrder, since: env.uptime });
+            own.ending.get_or_insert(Ended { why: AgentEnd::ByOrder, since: env.uptime });
         }
         AgentOrder::Close => {
             if own.ending.is_none_or(|ending| ending.why != AgentEnd::CloseByOrder) {
-                own.ending = Some(Ending { why: AgentEnd::CloseByOrder, since: env.uptime });
+                own.ending = Some(Ended { why: AgentEnd::CloseByOrder, since: env.uptime });
             }
-            own.obstacle = None;
+            own.blocked = None;
             own.abandoned = false;
         }
         AgentOrder::Hold => own.held = true,

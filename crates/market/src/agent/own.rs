@@ -4,7 +4,7 @@ use privatix_channel::{Amount, ChainTime};
 use serde::{Deserialize, Serialize};
 
 use crate::flight::Brings;
-use crate::{Ending, Flight, Obstacle, Purpose, Service, Stopwatch, Uptime};
+use crate::{Blocked, Ended, Flight, Purpose, Service, Stopwatch, Uptime};
 
 /// What an agent did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
 /// the chain.
@@ -40,7 +40,7 @@ pub struct AgentOwn {
     /// is stopped without an end then, and prepared afresh once the view is good again, which clears this.
     pub unanswered: Option<Uptime>,
     /// Why the service ends, once that is decided. It is never taken back.
-    pub ending: Option<Ending<AgentEnd>>,
+    pub ending: Option<Ended<AgentEnd>>,
     /// For how long the channel has been ended and open, counted while the chain is seen.
     pub ended: Stopwatch,
     /// For how long the channel has not been open on chain, counted while the chain is seen.
@@ -48,7 +48,7 @@ pub struct AgentOwn {
     /// Its closes and settlements, until their outcomes are final.
     pub flights: Vec<Flight<AgentPurpose>>,
     /// Why the next close waits.
-    pub obstacle: Option<Obstacle>,
+    pub blocked: Option<Blocked>,
     /// How often a close was replaced by a better one.
     pub replaced: Replaced,
     /// By the operator's order, what is claimable is left to the client.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use privatix_channel::{Amount, Fee, Period};
 
-use crate::obstacle::Retries;
+use crate::blocked::Retries;
 
 /// How an agent serves and closes its channels. Durations are of the node's uptime, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]

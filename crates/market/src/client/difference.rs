@@ -5,7 +5,7 @@ use privatix_channel::Phase;
 use super::{Client, ClientNotice, ClientPurpose, ClientRules, ClientState, top_up, wants};
 use crate::flight::{cancel, next, submit};
 use crate::want::Want;
-use crate::{Actual, Bid, Effect, Env, Obstacle, Owner, Stage};
+use crate::{Actual, Bid, Blocked, Effect, Env, Owner, Stage};
 
 /// Everything about the channel's money.
 pub(super) fn money(
@@ -64,7 +64,7 @@ pub(super) fn is_full(state: &ClientState) -> bool {
 
 /// Who must move on before the next try, if the last one failed or was cancelled.
 pub(super) fn blocked(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
-    state.own.obstacle?.waits_for(&env.policy.retries(), None, env)
+    state.own.blocked?.waits_for(&env.policy.retries(), None, env)
 }
 
 /// What is shown of the difference between two states.
@@ -85,11 +85,11 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, rules: &ClientR
     if new.auto.tries != old.auto.tries && new.auto.tries == rules.top_up_notice {
         notices.push(ClientNotice::TopUpsFail { tries: new.auto.tries });
     }
-    if new.obstacle != old.obstacle {
-        notices.extend(new.obstacle.and_then(|obstacle| match obstacle {
-            Obstacle::Failing { tries, lasting, .. } => Some(ClientNotice::Failing { tries, lasting }),
-            Obstacle::Parked { .. } => Some(ClientNotice::Parked),
-            Obstacle::Unseen { .. } => None,
+    if new.blocked != old.blocked {
+        notices.extend(new.blocked.and_then(|blocked| match blocked {
+            Blocked::Failing { tries, lasting, .. } => Some(ClientNotice::Failing { tries, lasting }),
+            Blocked::Parked { .. } => Some(ClientNotice::Parked),
+            Blocked::Unseen { .. } => None,
         }));
     }
     notices

@@ -6,7 +6,7 @@ use privatix_channel::Phase;
 
 use super::{Client, ClientEnd, ClientOrder, ClientPurpose, ClientReport, ClientState, Reach};
 use super::{errands, payment, service, top_up, wants};
-use crate::{Actual, Ending, Env, Fate, Input, Refused, Stage, Trouble, adapter, flight, obstacle, usage};
+use crate::{Actual, Ended, Env, Fate, Input, Refused, Stage, Trouble, adapter, blocked, flight, usage};
 
 /// Takes an input in.
 pub(super) fn apply(
@@ -43,7 +43,7 @@ fn transaction(state: &mut ClientState, seq: u32, purpose: ClientPurpose, fate: 
         ClientPurpose::Open { .. } => not_opened(state, reported, env),
         ClientPurpose::TopUp { order, .. } => top_up::reported(state, order, reported, env),
         ClientPurpose::RequestClose { .. } | ClientPurpose::FinalizeClose => {
-            own.obstacle = obstacle::after(own.obstacle, reported, env.uptime);
+            own.blocked = blocked::after(own.blocked, reported, env.uptime);
         }
     }
 }
@@ -62,7 +62,7 @@ fn not_opened(state: &mut ClientState, reported: flight::Reported, env: &Env<'_,
 
 /// Ends the service for good. The first reason stays.
 pub(super) fn end(state: &mut ClientState, why: ClientEnd, env: &Env<'_, Client>) {
-    state.own.ending.get_or_insert(Ending { why, since: env.uptime });
+    state.own.ending.get_or_insert(Ended { why, since: env.uptime });
 }
 
 fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) -> Result<(), Refused> {
@@ -85,12 +85,12 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
             let own = &mut state.own;
             let since = env.uptime;
             match own.ending {
-                None if is_opening => own.ending = Some(Ending { why: not_opened, since }),
+                None if is_opening => own.ending = Some(Ended { why: not_opened, since }),
                 // It is asked for at once already.
                 Some(ending) if wants::is_at_once(ending.why) => {}
-                _ => own.ending = Some(Ending { why: ClientEnd::CloseByOrder, since }),
+                _ => own.ending = Some(Ended { why: ClientEnd::CloseByOrder, since }),
             }
-            own.obstacle = None;
+            own.blocked = None;
         }
         ClientOrder::End => {
             let is_opening = super::opening::is_opening(state) && phase == Phase::Unopened;

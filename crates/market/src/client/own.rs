@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Errand, Floor, Reach};
 use crate::flight::Brings;
-use crate::{Again, Ending, Flight, Obstacle, OrderId, Purpose, Service, Stopwatch, Trouble, Uptime};
+use crate::{Again, Blocked, Ended, Flight, OrderId, Purpose, Service, Stopwatch, Trouble, Uptime};
 
 /// What a client did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
 /// the chain.
@@ -25,7 +25,7 @@ pub struct ClientOwn {
     /// Whether the adapter answered last that it refuses this channel.
     pub refused: bool,
     /// Why the service ends, once that is decided. It is never taken back.
-    pub ending: Option<Ending<ClientEnd>>,
+    pub ending: Option<Ended<ClientEnd>>,
     /// When the service ran for the first time.
     pub ran: Option<Uptime>,
     /// Whether the user paused it.
@@ -64,7 +64,7 @@ pub struct ClientOwn {
     /// Its transactions, until their outcomes are final.
     pub flights: Vec<Flight<ClientPurpose>>,
     /// Why the next close request, or its end, waits.
-    pub obstacle: Option<Obstacle>,
+    pub blocked: Option<Blocked>,
     /// How this channel is paid and topped up, where that differs from the rules for all.
     pub policy: Option<ClientPolicy>,
 }

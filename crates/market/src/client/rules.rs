@@ -6,7 +6,7 @@ use alloy::primitives::Address;
 use privatix_billing::ClientPolicy;
 use privatix_channel::Fee;
 
-use crate::obstacle::Retries;
+use crate::blocked::Retries;
 
 /// How a client opens, tops up and closes its channels. Durations are of the node's uptime.
 #[derive(Clone, Debug, PartialEq, Eq)]

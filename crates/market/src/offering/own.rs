@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::env::pause;
 use super::{Announcement, Effect, Env, Notice, OfferingInput, OfferingPurpose, Presence, Refused, Shown};
 use crate::flight::{self, Reported};
-use crate::{AtStake, Fate, Flight, Obstacle, Owner, Purpose, Stage};
+use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, Stage};
 
 /// What an agent did about an offering, and what its operator ordered. No rollback of the chain changes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Own {
     /// Its transactions, until their outcomes are final.
     pub flights: Vec<Flight<OfferingPurpose>>,
     /// Why the next one waits.
-    pub obstacle: Option<Obstacle>,
+    pub blocked: Option<Blocked>,
     /// What keeps it from being as ordered, or why an order was given up.
     pub problem: Option<Problem>,
 }
@@ -167,7 +167,7 @@ fn order(own: &mut Own, shown: &Shown, order: Order) -> Result<(), Refused> {
         Order::Remove => (own.wanted, own.pop_up) = (Presence::Removed, false),
     }
     // An order is newer than what a backup knew, and than what was given up.
-    (own.restored, own.obstacle, own.problem) = (false, None, None);
+    (own.restored, own.blocked, own.problem) = (false, None, None);
     Ok(())
 }
 
@@ -179,7 +179,7 @@ fn transaction(own: &mut Own, shown: &Shown, seq: u32, purpose: OfferingPurpose,
     // What becomes of an earlier order does not touch the present one.
     let counts = before != Some(Stage::Cancelling) && is_ordered(own, shown, purpose);
     match fate {
-        Fate::Mined(_) => (own.obstacle, own.problem) = (None, None),
+        Fate::Mined(_) => (own.blocked, own.problem) = (None, None),
         Fate::Reverted if counts && before != Some(Stage::Reverted) => {
             failed(own, shown, purpose, false, env);
         }
@@ -187,12 +187,12 @@ fn transaction(own: &mut Own, shown: &Shown, seq: u32, purpose: OfferingPurpose,
         Fate::Cancelled if counts => {
             // The operator cancelled it, which takes the order back. Only pop-ups would go on without another one.
             if purpose == OfferingPurpose::PopUp {
-                own.obstacle = Some(Obstacle::Parked { since: env.uptime });
+                own.blocked = Some(Blocked::Parked { since: env.uptime });
             }
             (own.wanted, own.pop_up) = (shown.presence, false);
         }
         Fate::Final if matches!(before, Some(Stage::Mined { seen: false, .. })) => {
-            own.obstacle.get_or_insert(Obstacle::Unseen { since: env.uptime });
+            own.blocked.get_or_insert(Blocked::Unseen { since: env.uptime });
         }
         _ => {}
     }
@@ -210,12 +210,12 @@ fn is_ordered(own: &Own, shown: &Shown, purpose: OfferingPurpose) -> bool {
 
 /// A transaction failed. If that lasts, the order is given up: what the chain shows is wanted.
 fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool, env: &Env<'_>) {
-    let tries = match own.obstacle {
-        Some(Obstacle::Failing { tries, .. }) => tries.saturating_add(1),
+    let tries = match own.blocked {
+        Some(Blocked::Failing { tries, .. }) => tries.saturating_add(1),
         _ => 1,
     };
     let lasting = lasting || tries >= env.policy.tries;
-    own.obstacle = Some(Obstacle::Failing { since: env.uptime, tries, lasting });
+    own.blocked = Some(Blocked::Failing { since: env.uptime, tries, lasting });
     if lasting {
         (own.wanted, own.pop_up) = (shown.presence, false);
         own.problem = Some(Problem::Failed(purpose));
@@ -225,17 +225,17 @@ fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool,
 /// Who must move on before the next try, if the last one failed or was cancelled.
 fn blocked(own: &Own, purpose: OfferingPurpose, env: &Env<'_>) -> Option<Owner> {
     let policy = env.policy;
-    let again = match own.obstacle? {
-        Obstacle::Parked { .. } if purpose != OfferingPurpose::PopUp => return None,
-        Obstacle::Parked { .. } => return Some(Owner::User { reminder: env.reminder() }),
-        Obstacle::Failing { since, lasting: true, .. } => {
+    let again = match own.blocked? {
+        Blocked::Parked { .. } if purpose != OfferingPurpose::PopUp => return None,
+        Blocked::Parked { .. } => return Some(Owner::User { reminder: env.reminder() }),
+        Blocked::Failing { since, lasting: true, .. } => {
             let reminder = since.plus(policy.reminder);
             return (reminder > env.uptime).then_some(Owner::User { reminder });
         }
-        Obstacle::Failing { since, tries, .. } => {
+        Blocked::Failing { since, tries, .. } => {
             since.plus(pause(policy.retry_first, policy.retry_longest, tries))
         }
-        Obstacle::Unseen { since } => since.plus(policy.retry_first),
+        Blocked::Unseen { since } => since.plus(policy.retry_first),
     };
     (again > env.uptime).then_some(Owner::Time(again))
 }

@@ -2,7 +2,7 @@
 
 use privatix_channel::{ChainTime, LogPosition};
 use privatix_market::{
-    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Obstacle, Rate, Refused, Replaced,
+    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Blocked, Fate, Gas, Input, Rate, Refused, Replaced,
     Target,
 };
 
@@ -240,7 +240,7 @@ fn a_settlement_in_a_block_answers_a_request_whatever_its_terms_were() {
 fn a_batch_that_fails_while_a_client_may_finalize_is_tried_again_ever_later() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(0);
     let since = privatix_market::Uptime::new(1_000_000);
-    run.state.own.obstacle = Some(Obstacle::Failing { since, tries: 9, lasting: false });
+    run.state.own.blocked = Some(Blocked::Failing { since, tries: 9, lasting: false });
     // No part of the challenge hurries: nothing would be lost at its end.
     assert_eq!(run.chain(closing(100, 60, 6_000)), "");
     assert_eq!(run.owners(), "time 4600 s, chain time 9600");

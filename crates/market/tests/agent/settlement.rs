@@ -434,7 +434,7 @@ fn a_success_and_a_cancellation_of_ours_end_a_row_of_failures() {
     run.give(&Input::Look);
     run.give(&voucher(70));
     run.tx(1, Fate::Failed { lasting: true });
-    assert_eq!((run.state.own.obstacle, run.notices.len()), (None, 0));
+    assert_eq!((run.state.own.blocked, run.notices.len()), (None, 0));
 }
 
 #[test]

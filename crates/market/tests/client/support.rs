@@ -90,7 +90,7 @@ impl Run {
     pub(crate) fn ended(mut self, why: ClientEnd) -> Self {
         let since = Uptime::new((self.uptime - 60) * 1_000);
         let own = &mut self.state.own;
-        own.ending = Some(Ending { why, since });
+        own.ending = Some(Ended { why, since });
         own.ended.run(true, since);
         (own.service.target, own.service.actual, own.service.since) = (Target::Absent, Actual::Absent, since);
         self

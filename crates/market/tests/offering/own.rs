@@ -293,7 +293,7 @@ fn what_becomes_of_an_earlier_order_does_not_touch_the_present_one() {
         run.policy.tries = 1;
         assert_eq!(run.give(&REMOVE), "cancel 1, submit 2 Remove");
         assert_eq!(run.tx(1, fate), "", "{fate:?}");
-        assert_eq!((run.mine().wanted, run.mine().obstacle), (Presence::Removed, None), "{fate:?}");
+        assert_eq!((run.mine().wanted, run.mine().blocked), (Presence::Removed, None), "{fate:?}");
         // The same, not cancelled while the chain is not seen.
         let mut unseen = Run::own(market(1_000), Presence::OnMarket);
         unseen.give(&POP_UP);
@@ -301,7 +301,7 @@ fn what_becomes_of_an_earlier_order_does_not_touch_the_present_one() {
         unseen.fresh = false;
         assert_eq!(unseen.give(&REMOVE), "");
         unseen.tx(1, fate);
-        assert_eq!((unseen.mine().wanted, unseen.mine().obstacle), (Presence::Removed, None), "{fate:?}");
+        assert_eq!((unseen.mine().wanted, unseen.mine().blocked), (Presence::Removed, None), "{fate:?}");
         // The same, reinstated by a reorganisation: nobody remembers that it was cancelled.
         let purpose = OfferingPurpose::PopUp;
         let fate_before = Fate::Reinstated { batch: true };

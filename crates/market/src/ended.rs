@@ -1,4 +1,4 @@
-//! Why a service ends: [`Ending`].
+//! Why a service ends: [`Ended`].
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::Uptime;
 
 /// Why a service ends, and since when that is decided. `E` is the reason, of those that the side has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Ending<E> {
+pub struct Ended<E> {
     /// The first reason; an order to close replaces it.
     pub why: E,
     /// When it was decided.

@@ -1,4 +1,4 @@
-//! Why the next transaction waits: [`Obstacle`].
+//! Why the next transaction waits: [`Blocked`].
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{Env, Fate, Owner, Party, Stage, Uptime};
 /// Why the next transaction waits. It counts for less while a close request is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Obstacle {
+pub enum Blocked {
     /// The last one failed.
     Failing {
         /// When.
@@ -52,28 +52,28 @@ impl Retries {
     }
 }
 
-/// The obstacle after a report about a transaction.
-pub(crate) fn after(before: Option<Obstacle>, reported: Reported, now: Uptime) -> Option<Obstacle> {
+/// Why the next one waits, after a report about a transaction.
+pub(crate) fn after(before: Option<Blocked>, reported: Reported, now: Uptime) -> Option<Blocked> {
     let tries = match before {
-        Some(Obstacle::Failing { tries, .. }) => tries,
+        Some(Blocked::Failing { tries, .. }) => tries,
         _ => 0,
     };
-    let failing = |lasting| Some(Obstacle::Failing { since: now, tries: tries.saturating_add(1), lasting });
+    let failing = |lasting| Some(Blocked::Failing { since: now, tries: tries.saturating_add(1), lasting });
     match (reported.fate, reported.before) {
         (Fate::Mined(_), _) => None,
         (Fate::Reverted, stage) if stage != Some(Stage::Reverted) => failing(false),
         // Cancelled by us, it was to be replaced.
         (Fate::Failed { .. } | Fate::Cancelled, Some(Stage::Cancelling)) => before,
         (Fate::Failed { lasting }, _) => failing(lasting),
-        (Fate::Cancelled, _) => Some(Obstacle::Parked { since: now }),
+        (Fate::Cancelled, _) => Some(Blocked::Parked { since: now }),
         (Fate::Final, Some(Stage::Mined { seen: false, .. })) => {
-            before.or(Some(Obstacle::Unseen { since: now }))
+            before.or(Some(Blocked::Unseen { since: now }))
         }
         _ => before,
     }
 }
 
-impl Obstacle {
+impl Blocked {
     /// Who must move on before the next try. `in_dispute`: the longest pause, if a close request is to be answered; nothing waits for
     /// people then.
     pub(crate) fn waits_for<P: Party>(
