@@ -61,9 +61,9 @@ pub(crate) fn after(before: Option<Blocked>, reported: Reported, now: Uptime) ->
     let failing = |lasting| Some(Blocked::Failing { since: now, tries: tries.saturating_add(1), lasting });
     match (reported.fate, reported.before) {
         (Fate::Mined(_), _) => None,
+        // Cancelled by us, it is not wanted any more, or another one takes its place.
+        (Fate::Reverted | Fate::Failed { .. } | Fate::Cancelled, Some(Stage::Cancelling)) => before,
         (Fate::Reverted, stage) if stage != Some(Stage::Reverted) => failing(false),
-        // Cancelled by us, it was to be replaced.
-        (Fate::Failed { .. } | Fate::Cancelled, Some(Stage::Cancelling)) => before,
         (Fate::Failed { lasting }, _) => failing(lasting),
         (Fate::Cancelled, _) => Some(Blocked::Parked { since: now }),
         (Fate::Final, Some(Stage::Mined { seen: false, .. })) => {

@@ -1,5 +1,7 @@
 //! Settlement: an ended channel is closed with the best voucher.
 
+use std::time::Duration;
+
 use privatix_market::{
     Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Stage, Wei,
 };
@@ -506,4 +508,19 @@ fn a_row_that_a_mined_batch_skipped_is_sent_alone() {
     parked.tx(2, Fate::Failed { lasting: true });
     parked.tx(1, Fate::Final);
     assert_eq!(parked.owners(), "user, reminder 87400 s");
+}
+
+#[test]
+fn what_becomes_of_a_close_that_was_replaced_counts_as_no_failure() {
+    for fate in [Fate::Reverted, Fate::Failed { lasting: false }, Fate::Cancelled] {
+        let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+        run.policy.between_replacements = Duration::ZERO;
+        run.give(&Input::Look);
+        assert_eq!(run.give(&voucher(70)), "keep 70, cancel 1, submit 2 close 70, kept, paid 60");
+        run.tx(1, fate);
+        assert_eq!((run.state.own.blocked, run.notices.len()), (None, 0), "{fate:?}");
+        // Nothing pauses the next one.
+        let replaced = run.give(&voucher(80));
+        assert!(replaced.starts_with("keep 80, cancel 2, submit 3 close 80"), "{fate:?}: {replaced}");
+    }
 }
