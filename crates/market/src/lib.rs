@@ -94,7 +94,8 @@ pub use self::{
     book::Book,
     client::{
         Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
-        ClientPurpose, ClientReport, ClientRules, ClientState, Errand, Floor, Opening, Outcome, Reach, TopUp,
+        ClientPolicy, ClientPurpose, ClientReport, ClientState, Errand, Floor, Opening, Outcome, Reach,
+        TopUp,
     },
     clock::{Stopwatch, Uptime},
     effect::{Effect, Refused},

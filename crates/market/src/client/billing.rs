@@ -1,16 +1,14 @@
 //! What billing answers about a channel: the amounts, shares and limits are its own.
 
-use privatix_billing::{
-    Billing, ClientAction, ClientAssessment, ClientPolicy, TerminateReason, assess_client,
-};
+use privatix_billing::{Billing, ClientAction, ClientAssessment, TerminateReason, assess_client};
 use privatix_channel::{Amount, Phase, ServiceStatus};
 
 use super::{Access, Client, ClientState, payment, top_up};
 use crate::{Actual, Env, Owner, usage};
 
 /// How the channel is paid and topped up.
-fn policy<'a>(state: &'a ClientState, env: &Env<'a, Client>) -> &'a ClientPolicy {
-    state.own.policy.as_ref().unwrap_or(&env.policy.billing)
+fn policy<'a>(state: &'a ClientState, env: &Env<'a, Client>) -> &'a privatix_billing::ClientPolicy {
+    state.own.billing.as_ref().unwrap_or(&env.policy.billing)
 }
 
 /// The service as billing knows it.

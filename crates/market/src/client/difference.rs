@@ -2,7 +2,7 @@
 
 use privatix_channel::Phase;
 
-use super::{Client, ClientNotice, ClientPurpose, ClientRules, ClientState, top_up, wants};
+use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, top_up, wants};
 use crate::flight::{cancel, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Effect, Env, Owner, Stage};
@@ -68,7 +68,7 @@ pub(super) fn blocked(state: &ClientState, env: &Env<'_, Client>) -> Option<Owne
 }
 
 /// What is shown of the difference between two states.
-pub(super) fn notices(before: &ClientState, after: &ClientState, rules: &ClientRules) -> Vec<ClientNotice> {
+pub(super) fn notices(before: &ClientState, after: &ClientState, policy: &ClientPolicy) -> Vec<ClientNotice> {
     let mut notices = Vec::new();
     let (old, new) = (&before.own, &after.own);
     if let Some(ending) = new.ending.filter(|_| old.ending.map(|e| e.why) != new.ending.map(|e| e.why)) {
@@ -82,7 +82,7 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, rules: &ClientR
     if new.service.actual == Actual::Lost && old.service.actual != Actual::Lost {
         notices.push(ClientNotice::ServiceLost);
     }
-    if new.auto.tries != old.auto.tries && new.auto.tries == rules.top_up_notice {
+    if new.auto.tries != old.auto.tries && new.auto.tries == policy.top_up_notice {
         notices.push(ClientNotice::TopUpsFail { tries: new.auto.tries });
     }
     if new.blocked != old.blocked {

@@ -97,10 +97,10 @@ pub(super) fn is_idle(state: &ClientState, env: &Env<'_, Client>) -> bool {
 
 /// Pauses requests: they were not answered, or with something that a repetition at once would not change.
 pub(super) fn pause(state: &mut ClientState, env: &Env<'_, Client>, which: impl Fn(&Errand) -> bool) {
-    let rules = env.policy;
+    let policy = env.policy;
     for errand in state.own.errands.iter_mut().filter(|errand| errand.until.is_some() && which(errand)) {
         errand.until = None;
-        errand.again.failed(rules.ask_first, rules.ask_longest, env.uptime);
+        errand.again.failed(policy.ask_first, policy.ask_longest, env.uptime);
     }
 }
 

@@ -11,7 +11,7 @@ mod opening;
 mod own;
 mod owners;
 mod payment;
-mod rules;
+mod policy;
 mod service;
 mod top_up;
 mod wants;
@@ -21,7 +21,7 @@ pub use self::{
     opening::Opening,
     own::{Access, ClientEnd, ClientOwn, ClientPurpose, Outcome, TopUp},
     payment::Floor,
-    rules::ClientRules,
+    policy::ClientPolicy,
 };
 
 use std::time::Duration;
@@ -187,7 +187,7 @@ impl Party for Client {
     type Purpose = ClientPurpose;
     type Effect = ClientEffect;
     type Notice = ClientNotice;
-    type Policy = ClientRules;
+    type Policy = ClientPolicy;
 
     fn decide(
         state: &ClientState,
@@ -221,8 +221,8 @@ impl Served for Client {
         Driven { seq, service, stuck, refused }
     }
 
-    fn stop_within(rules: &ClientRules) -> Duration {
-        rules.stop_within
+    fn stop_within(policy: &ClientPolicy) -> Duration {
+        policy.stop_within
     }
 
     fn not_suspended(state: &mut ClientState, _: bool, env: &Env<'_, Self>) {

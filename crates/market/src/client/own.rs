@@ -1,6 +1,5 @@
 //! What a client knows about a channel beyond the chain and the vouchers.
 
-use privatix_billing::ClientPolicy;
 use privatix_channel::Amount;
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +64,8 @@ pub struct ClientOwn {
     pub flights: Vec<Flight<ClientPurpose>>,
     /// Why the next close request, or its end, waits.
     pub blocked: Option<Blocked>,
-    /// How this channel is paid and topped up, where that differs from the rules for all.
-    pub policy: Option<ClientPolicy>,
+    /// How this channel is paid and topped up, where that differs from [`ClientPolicy::billing`](super::ClientPolicy::billing).
+    pub billing: Option<privatix_billing::ClientPolicy>,
 }
 
 /// What a client's transactions about a channel are for.

@@ -91,7 +91,7 @@ pub(super) fn signed(
     signed: Result<Verified, Trouble>,
     env: &Env<'_, Client>,
 ) -> Result<(), Refused> {
-    let rules = env.policy;
+    let policy = env.policy;
     match signed {
         Ok(voucher) if voucher.channel() != state.id => {
             return Err(Refused::WrongChannel { expected: state.id, found: voucher.channel() });
@@ -101,7 +101,7 @@ pub(super) fn signed(
             state.own.signer = crate::Again::default();
         }
         Err(_) if state.own.signing.is_some() => {
-            state.own.signer.failed(rules.retry_first, rules.retry_longest, env.uptime);
+            state.own.signer.failed(policy.retry_first, policy.retry_longest, env.uptime);
         }
         Err(_) => {}
     }

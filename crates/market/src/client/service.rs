@@ -68,12 +68,12 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
 
 /// The limits of patience.
 fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
-    let (own, rules) = (&state.own, env.policy);
-    let stuck = if own.refused { rules.start_within } else { rules.outage };
+    let (own, policy) = (&state.own, env.policy);
+    let stuck = if own.refused { policy.start_within } else { policy.outage };
     let mut limits = vec![
-        (own.no_access, rules.access_within, ClientEnd::NoAccess),
-        (own.apart, rules.abandon_after, ClientEnd::Unreachable),
-        (own.unopened, rules.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
+        (own.no_access, policy.access_within, ClientEnd::NoAccess),
+        (own.apart, policy.abandon_after, ClientEnd::Unreachable),
+        (own.unopened, policy.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
     ];
     // The agent must have answered: what looks idle here may be a service that it suspended.

@@ -64,8 +64,8 @@ pub(super) fn automatic(state: &mut ClientState, env: &Env<'_, Client>) {
 }
 
 fn failed(state: &mut ClientState, env: &Env<'_, Client>) {
-    let rules = env.policy;
-    state.own.auto.failed(rules.top_up_first, rules.top_up_longest, env.uptime);
+    let policy = env.policy;
+    state.own.auto.failed(policy.top_up_first, policy.top_up_longest, env.uptime);
 }
 
 /// Whether the deposit is about to grow: billing orders nothing more meanwhile, and ends nothing.

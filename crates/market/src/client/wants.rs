@@ -36,14 +36,14 @@ fn unopened(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
 /// The channel is open, and no close request stands: the agent closes first, because it has every reason to. If it does not, or
 /// is not to be waited for, the client asks for it.
 fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
-    let (own, rules) = (&state.own, env.policy);
+    let (own, policy) = (&state.own, env.policy);
     let Some(why) = ending(state) else { return Want::Nothing };
     if let Some(until) = env.kept_open {
         return Want::Wait(Owner::Time(until));
     }
     if env.damaged_voucher {
         // What it promises is not known, so it cannot be admitted.
-        return Want::Wait(Owner::User { reminder: env.reminder(rules.reminder) });
+        return Want::Wait(Owner::User { reminder: env.reminder(policy.reminder) });
     }
     if let Some(at) = last_payment(state, env).filter(|at| *at > env.uptime) {
         return Want::Wait(Owner::Time(at));
@@ -51,13 +51,13 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
     if let Some(owner) = payment::waits_for_signature(state, env) {
         return Want::Wait(owner);
     }
-    let is_gone = own.peer == Reach::Silent && own.apart.elapsed(env.uptime) >= rules.agent_closes_within;
-    if is_at_once(why) || is_gone || own.ended.elapsed(env.uptime) >= rules.agent_closes_within {
+    let is_gone = own.peer == Reach::Silent && own.apart.elapsed(env.uptime) >= policy.agent_closes_within;
+    if is_at_once(why) || is_gone || own.ended.elapsed(env.uptime) >= policy.agent_closes_within {
         return now(ClientPurpose::RequestClose { admitted: admitted(state) });
     }
     // They stand still while the chain is not seen, and while this node's own network does not work.
     let watch = if own.peer == Reach::Silent { own.apart } else { own.ended };
-    Want::Wait(watch.reaches(rules.agent_closes_within).map_or_else(|| chain(env), Owner::Time))
+    Want::Wait(watch.reaches(policy.agent_closes_within).map_or_else(|| chain(env), Owner::Time))
 }
 
 /// When what was used is paid for the last time: once the service is gone, or a little after its end, whatever its adapter does.

@@ -39,8 +39,8 @@ impl World {
     fn new(is_served: bool, is_timed: bool) -> Self {
         let run = if is_served { Run::open(100) } else { Run::accepted(100) }.at(1_000);
         let percent = Percent::try_from(50).unwrap();
-        let policy = TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: Some(a(400)) };
-        let run = run.rules(|rules| rules.billing.top_up = Some(policy));
+        let top_up = TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: Some(a(400)) };
+        let run = run.policy(|policy| policy.billing.top_up = Some(top_up));
         let run = if is_timed {
             run.terms(|terms| {
                 (terms.unit.measure, terms.max_inactive) = (Measure::Seconds, hours(1));

@@ -24,15 +24,15 @@ fn an_offering_is_accepted_within_the_users_limits() {
             Some(Refused::Budget { needed: a(100), left: a(99) }),
         ),
         ("the whole budget", with(|run| run.left = Some(100)), None),
-        ("agent allowed", with(|run| run.rules.allowed = Some(vec![descriptor().agent])), None),
+        ("agent allowed", with(|run| run.policy.allowed = Some(vec![descriptor().agent])), None),
         (
             "agent not allowed",
-            with(|run| run.rules.allowed = Some(Vec::new())),
+            with(|run| run.policy.allowed = Some(Vec::new())),
             Some(Refused::NotAllowed { agent }),
         ),
         (
             "fee too high",
-            with(|run| run.rules.accept_fee = Fee::ZERO),
+            with(|run| run.policy.accept_fee = Fee::ZERO),
             Some(Refused::Fee { fee, accepted: Fee::ZERO }),
         ),
     ];

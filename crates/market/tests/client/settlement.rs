@@ -1,7 +1,7 @@
 //! The end of a channel: how the rest of the deposit comes back.
 
 use privatix_market::{
-    AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientRules, Fate, Input, Target, Trouble,
+    AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientPolicy, Fate, Input, Target, Trouble,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open};
@@ -52,7 +52,7 @@ fn the_agent_closes_first_unless_it_is_not_to_be_waited_for() {
 
 #[test]
 fn an_honest_agent_closes_before_its_client_asks_to() {
-    let (agent, client) = (AgentPolicy::default(), ClientRules::default());
+    let (agent, client) = (AgentPolicy::default(), ClientPolicy::default());
     assert!(agent.max_delay < client.agent_closes_within);
     assert!(agent.free_after.unwrap() < client.agent_closes_within);
 }

@@ -12,7 +12,7 @@ pub(crate) use crate::common::*;
 #[derive(Clone)]
 pub(crate) struct Run {
     pub(crate) state: ClientState,
-    pub(crate) rules: ClientRules,
+    pub(crate) policy: ClientPolicy,
     /// The node's uptime in seconds.
     pub(crate) uptime: u64,
     /// The chain's time, in seconds.
@@ -34,7 +34,7 @@ impl Run {
     fn of(state: ClientState) -> Self {
         Self {
             state,
-            rules: ClientRules::default(),
+            policy: ClientPolicy::default(),
             uptime: 1_000,
             now: None,
             fresh: true,
@@ -75,8 +75,8 @@ impl Run {
         self
     }
 
-    pub(crate) fn rules(mut self, change: impl FnOnce(&mut ClientRules)) -> Self {
-        change(&mut self.rules);
+    pub(crate) fn policy(mut self, change: impl FnOnce(&mut ClientPolicy)) -> Self {
+        change(&mut self.policy);
         self
     }
 
@@ -102,7 +102,7 @@ impl Run {
     }
 
     pub(crate) fn env(&self) -> Env<'_, Client> {
-        let mut env = Env::new(Uptime::new(self.uptime * 1_000), &self.rules);
+        let mut env = Env::new(Uptime::new(self.uptime * 1_000), &self.policy);
         env.chain.now = self.now.map(ChainTime::new);
         env.chain.fresh = self.fresh;
         env.chain.challenge = Period::new(1_000);

@@ -8,9 +8,9 @@ use crate::support::{HOUR, Run, a, block, closed, closing, open};
 /// A channel with a deposit of 100 that is to grow by 50 once 80 are used.
 fn automatic() -> Run {
     let percent = Percent::try_from(80).unwrap();
-    let policy = TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: None };
+    let top_up = TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: None };
     // Paid in advance, so that nothing else is to be done.
-    Run::open(100).paid(1_000).rules(|rules| rules.billing.top_up = Some(policy))
+    Run::open(100).paid(1_000).policy(|policy| policy.billing.top_up = Some(top_up))
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_billing::ClientPolicy;
 use privatix_channel::Fee;
 
 use crate::blocked::Retries;
@@ -11,9 +10,9 @@ use crate::blocked::Retries;
 /// How a client opens, tops up and closes its channels. Durations are of the node's uptime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ClientRules {
-    /// How channels are paid and topped up, where a channel has no policy of its own.
-    pub billing: ClientPolicy,
+pub struct ClientPolicy {
+    /// How channels are paid and topped up, where a channel has nothing of its own for that.
+    pub billing: privatix_billing::ClientPolicy,
     /// The only agents with which channels are opened; `None` for all.
     pub allowed: Option<Vec<Address>>,
     /// The highest network fee with which a channel is opened.
@@ -61,10 +60,10 @@ pub struct ClientRules {
     pub reminder: Duration,
 }
 
-impl Default for ClientRules {
+impl Default for ClientPolicy {
     fn default() -> Self {
         Self {
-            billing: ClientPolicy::default(),
+            billing: privatix_billing::ClientPolicy::default(),
             allowed: None,
             accept_fee: Fee::MAX,
             top_ups: 8,
@@ -90,7 +89,7 @@ impl Default for ClientRules {
     }
 }
 
-impl ClientRules {
+impl ClientPolicy {
     /// How close requests that fail are repeated.
     pub(super) fn retries(&self) -> Retries {
         Retries { first: self.retry_first, longest: self.retry_longest, reminder: self.reminder }
