@@ -41,7 +41,7 @@ pub struct Row {
 /// What the operator sets about batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Policy {
+pub struct BatchPolicy {
     /// By how much, in base units, the gains exceed what the gas is worth, at least.
     pub min_surplus: Amount,
     /// The price of gas, in wei, below which everything that waits is submitted.
@@ -52,7 +52,7 @@ pub struct Policy {
     pub free_after: Option<Duration>,
 }
 
-impl Default for Policy {
+impl Default for BatchPolicy {
     /// Both times are shorter than those after which a channel sends its close alone, at the full cost.
     fn default() -> Self {
         let wait = Duration::from_mins(20);
@@ -62,7 +62,7 @@ impl Default for Policy {
 
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
-pub struct Env<'a> {
+pub struct BatchEnv<'a> {
     /// For how long the node has run.
     pub uptime: Uptime,
     /// The present price of gas in wei, if it is known.
@@ -70,7 +70,7 @@ pub struct Env<'a> {
     /// What a token is worth, if it is configured.
     pub rate: Option<Rate>,
     /// What the operator set.
-    pub policy: &'a Policy,
+    pub policy: &'a BatchPolicy,
 }
 
 /// The contract's call.
@@ -119,23 +119,23 @@ impl Row {
     }
 
     /// When it must be submitted at the latest.
-    fn due(&self, policy: &Policy) -> Option<Uptime> {
+    fn due(&self, policy: &BatchPolicy) -> Option<Uptime> {
         let patience = if self.gain.is_zero() { policy.free_after } else { Some(policy.max_delay) };
         patience.map(|patience| self.since.plus(patience))
     }
 }
 
 /// What is submitted now. Each row is in at most one batch; what is in none goes on waiting.
-pub fn decide(rows: &[Row], env: &Env<'_>) -> Vec<Batch> {
+pub fn decide(rows: &[Row], env: &BatchEnv<'_>) -> Vec<Batch> {
     [Call::Close, Call::Settle].into_iter().flat_map(|call| batches(call, rows, env)).collect()
 }
 
 /// When time alone leads to the next batch; `None` if nothing waits for that. In the past, if it is due already.
-pub fn wake(rows: &[Row], policy: &Policy) -> Option<Uptime> {
+pub fn wake(rows: &[Row], policy: &BatchPolicy) -> Option<Uptime> {
     rows.iter().filter_map(|row| row.due(policy)).min()
 }
 
-fn batches(call: Call, rows: &[Row], env: &Env<'_>) -> Vec<Batch> {
+fn batches(call: Call, rows: &[Row], env: &BatchEnv<'_>) -> Vec<Batch> {
     let mut rows: Vec<Row> = rows.iter().filter(|row| row.call() == call).copied().collect();
     // Those that cannot wait first, then those that bring most: a gain does not wait behind a crowd that brings nothing.
     rows.sort_by_key(|row| (!is_due(row, env), Reverse(row.gain), row.since, row.channel, row.seq));
@@ -147,7 +147,7 @@ fn batches(call: Call, rows: &[Row], env: &Env<'_>) -> Vec<Batch> {
     chunks.collect()
 }
 
-fn is_due(row: &Row, env: &Env<'_>) -> bool {
+fn is_due(row: &Row, env: &BatchEnv<'_>) -> bool {
     row.due(env.policy).is_some_and(|due| due <= env.uptime)
 }
 
@@ -155,7 +155,7 @@ fn extra_gas(rows: &[Row]) -> u64 {
     rows.iter().filter(|row| !row.names_signer).fold(0, |gas, _| gas.saturating_add(ACCOUNT_GAS))
 }
 
-fn reason(call: Call, rows: &[Row], extra_gas: u64, env: &Env<'_>) -> Option<Reason> {
+fn reason(call: Call, rows: &[Row], extra_gas: u64, env: &BatchEnv<'_>) -> Option<Reason> {
     if rows.iter().any(|row| is_due(row, env)) {
         return Some(Reason::Waited);
     }

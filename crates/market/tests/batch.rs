@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use privatix_channel::{Amount, ChannelId};
-use privatix_market::batch::{Call, Env, MAX_ROWS, Policy, Reason, Row, decide, wake};
+use privatix_market::batch::{BatchEnv, BatchPolicy, Call, MAX_ROWS, Reason, Row, decide, wake};
 use privatix_market::{AgentPolicy, AgentPurpose, Bid, Priority, Rate, Uptime, Wei};
 use proptest::prelude::*;
 
@@ -35,8 +35,8 @@ fn rate() -> Rate {
     Rate { wei_per_token: 1_000, decimals: 0 }
 }
 
-fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
-    let mut policy = Policy::default();
+fn policy(change: impl FnOnce(&mut BatchPolicy)) -> BatchPolicy {
+    let mut policy = BatchPolicy::default();
     policy.max_delay = Duration::from_secs(1_000);
     policy.free_after = Some(Duration::from_secs(2_000));
     change(&mut policy);
@@ -44,9 +44,9 @@ fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
 }
 
 /// The batches at a second of uptime, in words.
-fn at(second: u64, price: Option<u128>, rows: &[Row], policy: &Policy) -> String {
+fn at(second: u64, price: Option<u128>, rows: &[Row], policy: &BatchPolicy) -> String {
     let gas_price = price.map(Wei::new);
-    let env = Env { uptime: Uptime::new(second * 1_000), gas_price, rate: Some(rate()), policy };
+    let env = BatchEnv { uptime: Uptime::new(second * 1_000), gas_price, rate: Some(rate()), policy };
     let words = decide(rows, &env).into_iter().map(|batch| {
         let extra = if batch.extra_gas == 0 { String::new() } else { format!(" +{}", batch.extra_gas) };
         format!("{:?} {} {:?}{extra}", batch.call, batch.rows.len(), batch.reason)
@@ -124,7 +124,7 @@ fn a_batch_goes_when_it_pays_or_gas_is_cheap_or_one_has_waited() {
 #[test]
 fn a_worth_that_is_not_known_is_no_gain() {
     let policy = policy(|_| {});
-    let env = Env { uptime: Uptime::new(0), gas_price: Some(Wei::new(1)), rate: None, policy: &policy };
+    let env = BatchEnv { uptime: Uptime::new(0), gas_price: Some(Wei::new(1)), rate: None, policy: &policy };
     assert_eq!(decide(&[close(1, 1_000_000)], &env), []);
 }
 
@@ -134,8 +134,12 @@ fn what_cannot_wait_goes_first_and_then_what_brings_most() {
     rows[140].gain = a(10_000);
     rows[130].since = Uptime::new(5);
     let policy = policy(|policy| policy.free_after = None);
-    let env =
-        Env { uptime: Uptime::new(9), gas_price: Some(Wei::new(1)), rate: Some(rate()), policy: &policy };
+    let env = BatchEnv {
+        uptime: Uptime::new(9),
+        gas_price: Some(Wei::new(1)),
+        rate: Some(rate()),
+        policy: &policy,
+    };
     let batches = decide(&rows, &env);
     assert_eq!(batches.len(), 1, "the rest brings nothing");
     assert_eq!((batches[0].reason, batches[0].rows[0]), (Reason::Gain, rows[140]));
@@ -149,7 +153,7 @@ fn what_cannot_wait_goes_first_and_then_what_brings_most() {
         row.since = Uptime::new(1_500_000);
     }
     rows[130].since = Uptime::new(0);
-    let env = Env { uptime: Uptime::new(2_000_000), policy: &policy, ..env };
+    let env = BatchEnv { uptime: Uptime::new(2_000_000), policy: &policy, ..env };
     let batches = decide(&rows, &env);
     assert_eq!((batches.len(), batches[0].reason), (1, Reason::Waited));
     assert_eq!(batches[0].rows[..2], [rows[130], rows[140]]);
@@ -157,7 +161,7 @@ fn what_cannot_wait_goes_first_and_then_what_brings_most() {
 
 #[test]
 fn a_batch_goes_before_a_channel_sends_its_close_alone() {
-    let (batch, alone) = (Policy::default(), AgentPolicy::default());
+    let (batch, alone) = (BatchPolicy::default(), AgentPolicy::default());
     assert!(batch.max_delay < alone.max_delay);
     assert!(batch.free_after.unwrap() < alone.free_after.unwrap());
 }
@@ -188,7 +192,7 @@ proptest! {
             policy.free_after = policy.free_after.filter(|_| frees);
         });
         let uptime = Uptime::new(second * 1_000);
-        let env = Env { uptime, gas_price: price.map(Wei::new), rate: Some(rate()), policy: &policy };
+        let env = BatchEnv { uptime, gas_price: price.map(Wei::new), rate: Some(rate()), policy: &policy };
         let batches = decide(&rows, &env);
         let mut taken = HashSet::new();
         for batch in &batches {

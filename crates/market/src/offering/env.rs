@@ -10,7 +10,7 @@ use crate::Uptime;
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Env<'a> {
+pub struct OfferingEnv<'a> {
     /// For how long the node has run.
     pub uptime: Uptime,
     /// The chain's time now, if any block was seen.
@@ -32,12 +32,12 @@ pub struct Env<'a> {
     /// How long after an announcement the contract refuses a removal.
     pub remove_period: Period,
     /// What the operator set.
-    pub policy: &'a Policy,
+    pub policy: &'a OfferingPolicy,
 }
 
-impl<'a> Env<'a> {
+impl<'a> OfferingEnv<'a> {
     /// Surroundings in which nothing is wrong, and the contract asks for no stake and refuses nothing as too early.
-    pub fn new(uptime: Uptime, source: &'a Source, policy: &'a Policy) -> Self {
+    pub fn new(uptime: Uptime, source: &'a Source, policy: &'a OfferingPolicy) -> Self {
         Self {
             uptime,
             now: None,
@@ -57,7 +57,7 @@ impl<'a> Env<'a> {
 /// How a node treats offerings. Durations are of the node's uptime, periods of the chain's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Policy {
+pub struct OfferingPolicy {
     /// After how many failures in a row an order about an own offering is given up.
     pub tries: u8,
     /// The pause after the first failure. It doubles with each one.
@@ -80,7 +80,7 @@ pub struct Policy {
     pub reminder: Duration,
 }
 
-impl Default for Policy {
+impl Default for OfferingPolicy {
     fn default() -> Self {
         Self {
             tries: 5,
@@ -97,7 +97,7 @@ impl Default for Policy {
     }
 }
 
-impl Env<'_> {
+impl OfferingEnv<'_> {
     /// When health mentions next what waits for somebody.
     pub(super) fn reminder(&self) -> Uptime {
         let every = u64::try_from(self.policy.reminder.as_millis()).unwrap_or(u64::MAX).max(1);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::env::pause;
-use super::{Effect, Env, OfferingInput, Presence, Shown};
+use super::{OfferingEffect, OfferingEnv, OfferingInput, Presence, Shown};
 use crate::{Owner, Uptime};
 
 /// What this node did to get an offering's message.
@@ -14,19 +14,19 @@ pub struct Foreign {
     /// The last number that was given to a request.
     pub seq: u32,
     /// The message.
-    pub message: Message,
+    pub message: MessageState,
     /// How many requests in a row were not answered with it.
     pub tries: u8,
     /// When the next request is due.
     pub next: Uptime,
     /// The request that is under way.
-    pub asked: Option<Asked>,
+    pub asked: Option<OfferingRequest>,
 }
 
 /// Whether an offering's message is here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Message {
+pub enum MessageState {
     /// It is not.
     #[default]
     Missing,
@@ -39,7 +39,7 @@ pub enum Message {
 
 /// A request to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Asked {
+pub struct OfferingRequest {
     /// Its number.
     pub seq: u32,
     /// When it is given up.
@@ -59,7 +59,7 @@ pub enum Answer {
 }
 
 /// Takes an input in.
-pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingInput, env: &Env<'_>) {
+pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingInput, env: &OfferingEnv<'_>) {
     match input {
         OfferingInput::Chain(now) => {
             if now.announced != shown.announced {
@@ -82,7 +82,7 @@ pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingIn
     }
 }
 
-fn answered(foreign: &mut Foreign, seq: u32, answer: Answer, env: &Env<'_>) {
+fn answered(foreign: &mut Foreign, seq: u32, answer: Answer, env: &OfferingEnv<'_>) {
     if foreign.asked.is_none_or(|asked| asked.seq != seq) {
         return;
     }
@@ -90,7 +90,7 @@ fn answered(foreign: &mut Foreign, seq: u32, answer: Answer, env: &Env<'_>) {
     foreign.asked = None;
     let wait = match answer {
         Answer::Message => {
-            (foreign.message, foreign.tries) = (Message::Here { seen: env.uptime }, 0);
+            (foreign.message, foreign.tries) = (MessageState::Here { seen: env.uptime }, 0);
             policy.refresh_every
         }
         // Says nothing about the agent.
@@ -104,24 +104,29 @@ fn answered(foreign: &mut Foreign, seq: u32, answer: Answer, env: &Env<'_>) {
 }
 
 /// Asks for what is missing or was not seen for long. It goes on without end, ever less often.
-pub(super) fn difference(foreign: &mut Foreign, shown: &Shown, env: &Env<'_>, effects: &mut Vec<Effect>) {
+pub(super) fn difference(
+    foreign: &mut Foreign,
+    shown: &Shown,
+    env: &OfferingEnv<'_>,
+    effects: &mut Vec<OfferingEffect>,
+) {
     let is_due = foreign.next <= env.uptime && env.reachable;
     if shown.presence != Presence::OnMarket || foreign.asked.is_some() || !is_due {
         return;
     }
     foreign.seq = foreign.seq.saturating_add(1);
     let (seq, until) = (foreign.seq, env.uptime.plus(env.policy.answer_within));
-    foreign.asked = Some(Asked { seq, until });
-    effects.push(Effect::Ask { seq, until });
+    foreign.asked = Some(OfferingRequest { seq, until });
+    effects.push(OfferingEffect::Ask { seq, until });
 }
 
 /// See [`owners`](super::owners).
-pub(super) fn owners(foreign: &Foreign, shown: &Shown, env: &Env<'_>) -> Vec<Owner> {
+pub(super) fn owners(foreign: &Foreign, shown: &Shown, env: &OfferingEnv<'_>) -> Vec<Owner> {
     if shown.presence != Presence::OnMarket {
         return Vec::new();
     }
     let owner = match foreign.asked {
-        Some(Asked { seq, until }) => Owner::Peer { seq, until },
+        Some(OfferingRequest { seq, until }) => Owner::Peer { seq, until },
         // While the own network is away, it is looked at again and again.
         None if foreign.next <= env.uptime && !env.reachable => {
             Owner::Time(env.uptime.plus(env.policy.ask_first))
@@ -132,9 +137,9 @@ pub(super) fn owners(foreign: &Foreign, shown: &Shown, env: &Env<'_>) -> Vec<Own
 }
 
 /// See [`OfferingState::is_listed`](super::OfferingState::is_listed).
-pub(super) fn is_listed(foreign: &Foreign, shown: &Shown, env: &Env<'_>) -> bool {
+pub(super) fn is_listed(foreign: &Foreign, shown: &Shown, env: &OfferingEnv<'_>) -> bool {
     let policy = env.policy;
-    let Message::Here { seen } = foreign.message else { return false };
+    let MessageState::Here { seen } = foreign.message else { return false };
     let Some(announced) = &shown.announced else { return false };
     let is_young = env.now.is_none_or(|now| now < announced.at.plus(policy.expires_after));
     shown.presence == Presence::OnMarket && is_young && env.uptime.since(seen) < policy.unseen_for

@@ -9,9 +9,9 @@ mod foreign;
 mod own;
 
 pub use self::{
-    env::{Env, Policy},
-    foreign::{Answer, Asked, Foreign, Message},
-    own::{Order, Own, Problem},
+    env::{OfferingEnv, OfferingPolicy},
+    foreign::{Answer, Foreign, MessageState, OfferingRequest},
+    own::{OfferingOrder, Own, Problem},
 };
 
 use alloy::primitives::Address;
@@ -73,13 +73,13 @@ pub struct OfferingState {
     /// What the chain shows.
     pub chain: Shown,
     /// What this node does about it.
-    pub side: Side,
+    pub ownership: Ownership,
 }
 
 /// Whether an offering is this node's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Side {
+pub enum Ownership {
     /// It is.
     Own(Own),
     /// Another agent announces it.
@@ -89,27 +89,27 @@ pub enum Side {
 impl OfferingState {
     /// An offering of this node that was made a moment ago.
     pub fn draft(agent: Address, hash: OfferingHash) -> Self {
-        Self { agent, hash, chain: Shown::default(), side: Side::Own(Own::default()) }
+        Self { agent, hash, chain: Shown::default(), ownership: Ownership::Own(Own::default()) }
     }
 
     /// An offering of this node's account that was found on chain, as after a loss of the database. What the chain shows is wanted,
     /// once it was caught up with.
     pub fn found(agent: Address, hash: OfferingHash) -> Self {
         let own = Own { restored: true, ..Own::default() };
-        Self { agent, hash, chain: Shown::default(), side: Side::Own(own) }
+        Self { agent, hash, chain: Shown::default(), ownership: Ownership::Own(own) }
     }
 
     /// An offering that another agent announced.
     pub fn foreign(agent: Address, hash: OfferingHash) -> Self {
-        Self { agent, hash, chain: Shown::default(), side: Side::Foreign(Foreign::default()) }
+        Self { agent, hash, chain: Shown::default(), ownership: Ownership::Foreign(Foreign::default()) }
     }
 
     /// Whether users are shown this offering of another agent: its message is here, its announcement is not too old by the chain's
     /// clock, and its agent has answered not too long ago.
-    pub fn is_listed(&self, env: &Env<'_>) -> bool {
-        match &self.side {
-            Side::Own(_) => false,
-            Side::Foreign(foreign) => foreign::is_listed(foreign, &self.chain, env),
+    pub fn is_listed(&self, env: &OfferingEnv<'_>) -> bool {
+        match &self.ownership {
+            Ownership::Own(_) => false,
+            Ownership::Foreign(foreign) => foreign::is_listed(foreign, &self.chain, env),
         }
     }
 }
@@ -156,7 +156,7 @@ pub enum OfferingInput {
         fate: Fate,
     },
     /// The operator's order, about an offering of this node.
-    Order(Order),
+    Order(OfferingOrder),
     /// What came of asking another agent for its offering.
     Peer {
         /// The request. An answer to an earlier one is ignored.
@@ -169,7 +169,7 @@ pub enum OfferingInput {
 /// Something that the shell does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Effect {
+pub enum OfferingEffect {
     /// Store a transaction, to be sent after the commit.
     Submit {
         /// Its number.
@@ -192,13 +192,13 @@ pub enum Effect {
         until: Uptime,
     },
     /// Show this to the operator.
-    Notify(Notice),
+    Notify(OfferingNotice),
 }
 
 /// What the operator is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Notice {
+pub enum OfferingNotice {
     /// After a recovery, this is wanted: it is what the chain shows.
     Recovered(Presence),
     /// Something has to be done before the offering is as it was ordered.
@@ -208,7 +208,7 @@ pub enum Notice {
 /// Why an order is refused. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum OfferingRefused {
     /// It was removed, which is final.
     #[error(
         "the offering was removed, and the contract does not announce it again: make it again with `offerings create`"
@@ -228,45 +228,49 @@ pub enum Refused {
 /// What follows from an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Decision {
+pub struct OfferingDecision {
     /// The state from now on.
     pub state: OfferingState,
     /// What is to be done, in this order.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<OfferingEffect>,
 }
 
 /// The state after an input, and what is to be done. The shell stores the state and the effects in one transaction.
 ///
 /// # Errors
-/// [`Refused`]: nothing changed.
-pub fn decide(state: &OfferingState, input: &OfferingInput, env: &Env<'_>) -> Result<Decision, Refused> {
+/// [`OfferingRefused`]: nothing changed.
+pub fn decide(
+    state: &OfferingState,
+    input: &OfferingInput,
+    env: &OfferingEnv<'_>,
+) -> Result<OfferingDecision, OfferingRefused> {
     let mut next = state.clone();
     let mut effects = Vec::new();
-    let OfferingState { agent, chain, side, .. } = &mut next;
-    match side {
-        Side::Own(own) => {
+    let OfferingState { agent, chain, ownership, .. } = &mut next;
+    match ownership {
+        Ownership::Own(own) => {
             own::apply(own, chain, input, env)?;
             own::difference(own, chain, env, &mut effects);
         }
-        Side::Foreign(foreign) => {
+        Ownership::Foreign(foreign) => {
             if matches!(input, OfferingInput::Order(_)) {
-                return Err(Refused::NotOurs { agent: *agent });
+                return Err(OfferingRefused::NotOurs { agent: *agent });
             }
             foreign::apply(foreign, chain, input, env);
             foreign::difference(foreign, chain, env, &mut effects);
         }
     }
-    if let (Side::Own(before), Side::Own(after)) = (&state.side, &next.side) {
-        effects.extend(own::notices(before, after).into_iter().map(Effect::Notify));
+    if let (Ownership::Own(before), Ownership::Own(after)) = (&state.ownership, &next.ownership) {
+        effects.extend(own::notices(before, after).into_iter().map(OfferingEffect::Notify));
     }
-    Ok(Decision { state: next, effects })
+    Ok(OfferingDecision { state: next, effects })
 }
 
 /// All that can move the state on, in the order of [`Owner`]; empty where only an order or the chain does, which nobody waits for.
-pub fn owners(state: &OfferingState, env: &Env<'_>) -> Vec<Owner> {
-    let mut owners = match &state.side {
-        Side::Own(own) => own::owners(own, &state.chain, env),
-        Side::Foreign(foreign) => foreign::owners(foreign, &state.chain, env),
+pub fn owners(state: &OfferingState, env: &OfferingEnv<'_>) -> Vec<Owner> {
+    let mut owners = match &state.ownership {
+        Ownership::Own(own) => own::owners(own, &state.chain, env),
+        Ownership::Foreign(foreign) => foreign::owners(foreign, &state.chain, env),
     };
     owners.sort();
     owners.dedup();

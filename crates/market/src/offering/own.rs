@@ -4,7 +4,10 @@ use privatix_channel::{ChainTime, Period};
 use serde::{Deserialize, Serialize};
 
 use super::env::pause;
-use super::{Announcement, Effect, Env, Notice, OfferingInput, OfferingPurpose, Presence, Refused, Shown};
+use super::{
+    Announcement, OfferingEffect, OfferingEnv, OfferingInput, OfferingNotice, OfferingPurpose,
+    OfferingRefused, Presence, Shown,
+};
 use crate::flight::{self, Reported};
 use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, Stage};
 
@@ -34,7 +37,7 @@ pub struct Own {
 /// What an operator can order about an offering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Order {
+pub enum OfferingOrder {
     /// Announce it and lock its stake.
     Publish,
     /// Announce it again, as soon as the contract allows it.
@@ -74,7 +77,7 @@ enum Want {
 }
 
 /// What is wanted about an own offering: a total function of what is ordered and what the chain shows.
-fn want(own: &Own, shown: &Shown, env: &Env<'_>) -> Want {
+fn want(own: &Own, shown: &Shown, env: &OfferingEnv<'_>) -> Want {
     if own.restored {
         return Want::Chain;
     }
@@ -99,7 +102,7 @@ fn want(own: &Own, shown: &Shown, env: &Env<'_>) -> Want {
 }
 
 /// A transaction from this time on.
-fn from(at: ChainTime, purpose: OfferingPurpose, env: &Env<'_>) -> Want {
+fn from(at: ChainTime, purpose: OfferingPurpose, env: &OfferingEnv<'_>) -> Want {
     match env.now {
         None => Want::Chain,
         Some(now) if now < at => Want::At(at),
@@ -108,7 +111,7 @@ fn from(at: ChainTime, purpose: OfferingPurpose, env: &Env<'_>) -> Want {
 }
 
 /// When an offering on the market is announced again, if it ever is.
-fn pop_up_at(own: &Own, last: Option<&Announcement>, env: &Env<'_>) -> Option<ChainTime> {
+fn pop_up_at(own: &Own, last: Option<&Announcement>, env: &OfferingEnv<'_>) -> Option<ChainTime> {
     let last = last?;
     let allowed = last.at.plus(env.pop_up_period);
     if own.pop_up || last.source != *env.source {
@@ -122,8 +125,8 @@ pub(super) fn apply(
     own: &mut Own,
     shown: &mut Shown,
     input: &OfferingInput,
-    env: &Env<'_>,
-) -> Result<(), Refused> {
+    env: &OfferingEnv<'_>,
+) -> Result<(), OfferingRefused> {
     match input {
         OfferingInput::Chain(now) => {
             if now.announced != shown.announced {
@@ -151,27 +154,34 @@ pub(super) fn apply(
     Ok(())
 }
 
-fn order(own: &mut Own, shown: &Shown, order: Order) -> Result<(), Refused> {
+fn order(own: &mut Own, shown: &Shown, order: OfferingOrder) -> Result<(), OfferingRefused> {
     match order {
         // This is kept whatever the offering is.
-        Order::PopUpEvery(every) => {
+        OfferingOrder::PopUpEvery(every) => {
             own.pop_up_every = every;
             return Ok(());
         }
-        _ if shown.presence == Presence::Removed => return Err(Refused::Removed),
-        Order::Publish => own.wanted = Presence::OnMarket,
-        Order::PopUp if (shown.presence, own.wanted) != (Presence::OnMarket, Presence::OnMarket) => {
-            return Err(Refused::NotOnMarket);
+        _ if shown.presence == Presence::Removed => return Err(OfferingRefused::Removed),
+        OfferingOrder::Publish => own.wanted = Presence::OnMarket,
+        OfferingOrder::PopUp if (shown.presence, own.wanted) != (Presence::OnMarket, Presence::OnMarket) => {
+            return Err(OfferingRefused::NotOnMarket);
         }
-        Order::PopUp => own.pop_up = true,
-        Order::Remove => (own.wanted, own.pop_up) = (Presence::Removed, false),
+        OfferingOrder::PopUp => own.pop_up = true,
+        OfferingOrder::Remove => (own.wanted, own.pop_up) = (Presence::Removed, false),
     }
     // An order is newer than what a backup knew, and than what was given up.
     (own.restored, own.blocked, own.problem) = (false, None, None);
     Ok(())
 }
 
-fn transaction(own: &mut Own, shown: &Shown, seq: u32, purpose: OfferingPurpose, fate: Fate, env: &Env<'_>) {
+fn transaction(
+    own: &mut Own,
+    shown: &Shown,
+    seq: u32,
+    purpose: OfferingPurpose,
+    fate: Fate,
+    env: &OfferingEnv<'_>,
+) {
     let report = (seq, purpose, fate);
     let Some(Reported { before, .. }) = flight::report(&mut own.flights, &mut own.seq, report) else {
         return;
@@ -209,7 +219,7 @@ fn is_ordered(own: &Own, shown: &Shown, purpose: OfferingPurpose) -> bool {
 }
 
 /// A transaction failed. If that lasts, the order is given up: what the chain shows is wanted.
-fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool, env: &Env<'_>) {
+fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool, env: &OfferingEnv<'_>) {
     let tries = match own.blocked {
         Some(Blocked::Failing { tries, .. }) => tries.saturating_add(1),
         _ => 1,
@@ -223,7 +233,7 @@ fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool,
 }
 
 /// Who must move on before the next try, if the last one failed or was cancelled.
-fn blocked(own: &Own, purpose: OfferingPurpose, env: &Env<'_>) -> Option<Owner> {
+fn blocked(own: &Own, purpose: OfferingPurpose, env: &OfferingEnv<'_>) -> Option<Owner> {
     let policy = env.policy;
     let again = match own.blocked? {
         Blocked::Parked { .. } if purpose != OfferingPurpose::PopUp => return None,
@@ -249,7 +259,12 @@ fn is_under_way(own: &Own, purpose: OfferingPurpose) -> bool {
 }
 
 /// Submits what is wanted, and cancels what is not.
-pub(super) fn difference(own: &mut Own, shown: &Shown, env: &Env<'_>, effects: &mut Vec<Effect>) {
+pub(super) fn difference(
+    own: &mut Own,
+    shown: &Shown,
+    env: &OfferingEnv<'_>,
+    effects: &mut Vec<OfferingEffect>,
+) {
     let want = want(own, shown, env);
     let keeps = |purpose| match want {
         Want::Now(wanted) => purpose == wanted,
@@ -259,7 +274,7 @@ pub(super) fn difference(own: &mut Own, shown: &Shown, env: &Env<'_>, effects: &
     };
     for flight in &mut own.flights {
         if matches!(flight.stage, Stage::Sent { .. }) && !keeps(flight.purpose) {
-            effects.push(Effect::Cancel { seq: flight.seq });
+            effects.push(OfferingEffect::Cancel { seq: flight.seq });
             flight.stage = Stage::Cancelling;
         }
     }
@@ -270,11 +285,11 @@ pub(super) fn difference(own: &mut Own, shown: &Shown, env: &Env<'_>, effects: &
     own.seq = own.seq.saturating_add(1);
     let (seq, bid, stage) = (own.seq, bid(purpose), Stage::Sent { batch: false });
     own.flights.push(Flight { seq, purpose, bid, stage });
-    effects.push(Effect::Submit { seq, purpose, bid });
+    effects.push(OfferingEffect::Submit { seq, purpose, bid });
 }
 
 /// See [`owners`](super::owners).
-pub(super) fn owners(own: &Own, shown: &Shown, env: &Env<'_>) -> Vec<Owner> {
+pub(super) fn owners(own: &Own, shown: &Shown, env: &OfferingEnv<'_>) -> Vec<Owner> {
     let reminder = env.reminder();
     let mut owners: Vec<Owner> = own.flights.iter().map(|flight| Owner::Transaction(flight.seq)).collect();
     owners.extend(match want(own, shown, env) {
@@ -289,13 +304,13 @@ pub(super) fn owners(own: &Own, shown: &Shown, env: &Env<'_>) -> Vec<Owner> {
 }
 
 /// What is shown of the difference between two states.
-pub(super) fn notices(before: &Own, after: &Own) -> Vec<Notice> {
+pub(super) fn notices(before: &Own, after: &Own) -> Vec<OfferingNotice> {
     let mut notices = Vec::new();
     if before.restored && !after.restored && after.wanted != before.wanted {
-        notices.push(Notice::Recovered(after.wanted));
+        notices.push(OfferingNotice::Recovered(after.wanted));
     }
     if after.problem != before.problem {
-        notices.extend(after.problem.map(Notice::Problem));
+        notices.extend(after.problem.map(OfferingNotice::Problem));
     }
     notices
 }

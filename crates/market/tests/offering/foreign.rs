@@ -1,11 +1,13 @@
 //! Offerings that other agents announce.
 
-use privatix_market::offering::{Answer, Message, OfferingInput, Order, Refused, Shown, Side};
+use privatix_market::offering::{
+    Answer, MessageState, OfferingInput, OfferingOrder, OfferingRefused, Ownership, Shown,
+};
 
 use crate::support::{DAY, HOUR, Run, market, removed};
 
 fn has_message(run: &Run) -> bool {
-    matches!(&run.state.side, Side::Foreign(foreign) if foreign.message != Message::Missing)
+    matches!(&run.state.ownership, Ownership::Foreign(foreign) if foreign.message != MessageState::Missing)
 }
 
 #[test]
@@ -126,7 +128,9 @@ fn nobody_is_asked_for_what_is_not_on_the_market() {
 fn an_order_about_another_agents_offering_is_refused() {
     let mut run = Run::foreign();
     let agent = run.state.agent;
-    for order in [Order::Publish, Order::PopUp, Order::PopUpEvery(None), Order::Remove] {
-        assert_eq!(run.try_give(&OfferingInput::Order(order)), Err(Refused::NotOurs { agent }));
+    for order in
+        [OfferingOrder::Publish, OfferingOrder::PopUp, OfferingOrder::PopUpEvery(None), OfferingOrder::Remove]
+    {
+        assert_eq!(run.try_give(&OfferingInput::Order(order)), Err(OfferingRefused::NotOurs { agent }));
     }
 }

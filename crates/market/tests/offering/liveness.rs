@@ -3,7 +3,7 @@
 
 use privatix_channel::{ChainTime, Period};
 use privatix_market::offering::{
-    Announcement, Answer, OfferingInput, OfferingPurpose, Order, Presence, Shown, Side, owners,
+    Announcement, Answer, OfferingInput, OfferingOrder, OfferingPurpose, Ownership, Presence, Shown, owners,
 };
 use privatix_market::{Fate, Owner, Stage};
 use proptest::prelude::*;
@@ -31,9 +31,9 @@ impl World {
     fn give(&mut self, input: &OfferingInput) {
         // It asserts that a look again has no effect.
         let Ok(_) = self.run.try_give(input) else { return };
-        let flights = match &self.run.state.side {
-            Side::Own(own) => own.flights.clone(),
-            Side::Foreign(_) => Vec::new(),
+        let flights = match &self.run.state.ownership {
+            Ownership::Own(own) => own.flights.clone(),
+            Ownership::Foreign(_) => Vec::new(),
         };
         assert!(flights.len() < 64, "{flights:?}");
         for flight in flights {
@@ -47,9 +47,9 @@ impl World {
     /// Only an order, the chain or another address leads on.
     fn is_at_rest(&self) -> bool {
         let shown = &self.run.state.chain;
-        match &self.run.state.side {
-            Side::Foreign(foreign) => shown.presence != Presence::OnMarket && foreign.asked.is_none(),
-            Side::Own(own) => {
+        match &self.run.state.ownership {
+            Ownership::Foreign(foreign) => shown.presence != Presence::OnMarket && foreign.asked.is_none(),
+            Ownership::Own(own) => {
                 let is_as_ordered = match shown.presence {
                     Presence::Removed => true,
                     Presence::Draft => own.wanted != Presence::OnMarket,
@@ -111,7 +111,7 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        if matches!(self.run.state.side, Side::Own(_)) {
+        if matches!(self.run.state.ownership, Ownership::Own(_)) {
             self.run.sees();
         }
         self.give(&OfferingInput::Chain(self.truth.clone()));
@@ -142,13 +142,13 @@ impl World {
                 self.report(place, if kind == 2 { Fate::Failed { lasting } } else { Fate::Cancelled });
             }
             4 => self.reorganise(value % 4),
-            5 => self.give(&OfferingInput::Order(Order::Publish)),
-            6 => self.give(&OfferingInput::Order(Order::PopUp)),
+            5 => self.give(&OfferingInput::Order(OfferingOrder::Publish)),
+            6 => self.give(&OfferingInput::Order(OfferingOrder::PopUp)),
             7 => {
                 let every = (!value.is_multiple_of(3)).then_some(Period::new(600));
-                self.give(&OfferingInput::Order(Order::PopUpEvery(every)));
+                self.give(&OfferingInput::Order(OfferingOrder::PopUpEvery(every)));
             }
-            8 if value.is_multiple_of(3) => self.give(&OfferingInput::Order(Order::Remove)),
+            8 if value.is_multiple_of(3) => self.give(&OfferingInput::Order(OfferingOrder::Remove)),
             9 => {
                 self.run.uptime += value * value * 10;
                 self.run.now += value * 7;
@@ -170,18 +170,20 @@ impl World {
             14 if self.transactions.len() > place => self.finalize(place),
             15 => self.run.reachable = value.is_multiple_of(2),
             16 => self.answer([Answer::Message, Answer::Refused, Answer::GaveUp][place % 3]),
-            17 if matches!(self.run.state.side, Side::Foreign(_)) => self.change(|truth, announced| {
-                let presence = [Presence::OnMarket, Presence::OnMarket, Presence::Removed][place % 3];
-                if truth.presence != Presence::Removed {
-                    *truth = Shown { presence, announced: Some(announced) };
-                }
-            }),
+            17 if matches!(self.run.state.ownership, Ownership::Foreign(_)) => {
+                self.change(|truth, announced| {
+                    let presence = [Presence::OnMarket, Presence::OnMarket, Presence::Removed][place % 3];
+                    if truth.presence != Presence::Removed {
+                        *truth = Shown { presence, announced: Some(announced) };
+                    }
+                });
+            }
             _ => {}
         }
     }
 
     fn answer(&mut self, answer: Answer) {
-        if let Side::Foreign(foreign) = &self.run.state.side
+        if let Ownership::Foreign(foreign) = &self.run.state.ownership
             && let Some(asked) = foreign.asked
         {
             self.give(&OfferingInput::Peer { seq: asked.seq, answer });
@@ -215,7 +217,7 @@ impl World {
                     (world.run.balance, world.run.signature) = (1_000, true);
                     world.run.uptime = reminder.milliseconds().div_ceil(1_000);
                     world.give(&OfferingInput::Look);
-                    world.give(&OfferingInput::Order(Order::PopUp));
+                    world.give(&OfferingInput::Order(OfferingOrder::PopUp));
                 }
                 owner => {
                     let at = owner.uptime().unwrap().milliseconds().div_ceil(1_000);
@@ -229,9 +231,9 @@ impl World {
     }
 
     /// No more faults. An own offering becomes what was ordered last.
-    fn quiet(&mut self, order: Order, presence: Presence) {
+    fn quiet(&mut self, order: OfferingOrder, presence: Presence) {
         (self.run.fresh, self.run.balance, self.run.signature) = (true, 1_000, true);
-        self.give(&OfferingInput::Order(Order::PopUpEvery(None)));
+        self.give(&OfferingInput::Order(OfferingOrder::PopUpEvery(None)));
         self.deliver();
         self.give(&OfferingInput::Order(order));
         for _ in 0..60 {
@@ -280,9 +282,9 @@ proptest! {
             world.give_up();
         }
         let (order, presence) = if is_published {
-            (Order::Publish, Presence::OnMarket)
+            (OfferingOrder::Publish, Presence::OnMarket)
         } else {
-            (Order::Remove, Presence::Removed)
+            (OfferingOrder::Remove, Presence::Removed)
         };
         world.quiet(order, presence);
     }

@@ -3,14 +3,15 @@
 use privatix_channel::Period;
 use privatix_market::Fate;
 use privatix_market::offering::{
-    Notice, OfferingInput, OfferingPurpose, Order, Own, Presence, Problem, Refused, Shown,
+    OfferingInput, OfferingNotice, OfferingOrder, OfferingPurpose, OfferingRefused, Own, Presence, Problem,
+    Shown,
 };
 
 use crate::support::{DAY, Run, block, market, removed, source};
 
-const PUBLISH: OfferingInput = OfferingInput::Order(Order::Publish);
-const POP_UP: OfferingInput = OfferingInput::Order(Order::PopUp);
-const REMOVE: OfferingInput = OfferingInput::Order(Order::Remove);
+const PUBLISH: OfferingInput = OfferingInput::Order(OfferingOrder::Publish);
+const POP_UP: OfferingInput = OfferingInput::Order(OfferingOrder::PopUp);
+const REMOVE: OfferingInput = OfferingInput::Order(OfferingOrder::Remove);
 
 #[test]
 fn a_restored_agent_publishes_nothing_that_was_removed() {
@@ -49,7 +50,11 @@ fn a_restored_agent_publishes_nothing_that_was_removed() {
         run.fresh = true;
         assert_eq!(run.look(), "", "{name}");
         assert_eq!(run.mine().wanted, shown.presence, "{name}");
-        assert_eq!(run.notices, wanted.map(Notice::Recovered).into_iter().collect::<Vec<_>>(), "{name}");
+        assert_eq!(
+            run.notices,
+            wanted.map(OfferingNotice::Recovered).into_iter().collect::<Vec<_>>(),
+            "{name}"
+        );
         if effects == "cancel 1" {
             run.tx(1, Fate::Cancelled);
         }
@@ -175,7 +180,11 @@ fn what_is_wanted_follows_from_what_is_ordered_and_what_the_chain_shows() {
     for (name, mut run, effects, problem, owners) in rows {
         assert_eq!(run.look(), effects, "{name}");
         assert_eq!(run.mine().problem, problem, "{name}");
-        assert_eq!(run.notices, problem.map(Notice::Problem).into_iter().collect::<Vec<_>>(), "{name}");
+        assert_eq!(
+            run.notices,
+            problem.map(OfferingNotice::Problem).into_iter().collect::<Vec<_>>(),
+            "{name}"
+        );
         assert_eq!(run.owners(), owners, "{name}");
     }
 }
@@ -199,7 +208,7 @@ fn an_offering_is_published_announced_again_and_removed() {
     run.sees();
     run.tx(2, Fate::Final);
     // Days pass.
-    assert_eq!(run.give(&OfferingInput::Order(Order::PopUpEvery(Some(Period::days(1))))), "");
+    assert_eq!(run.give(&OfferingInput::Order(OfferingOrder::PopUpEvery(Some(Period::days(1))))), "");
     assert_eq!(run.at(10_499 + DAY), "");
     assert_eq!(run.at(10_500 + DAY), "submit 3 PopUp");
     // What is not wanted any more is cancelled, and the removal waits for the contract if it was mined after all.
@@ -217,7 +226,7 @@ fn an_offering_is_published_announced_again_and_removed() {
     }
     assert_eq!(run.owners(), "nobody");
     for order in [PUBLISH, POP_UP, REMOVE] {
-        assert_eq!(run.try_give(&order), Err(Refused::Removed));
+        assert_eq!(run.try_give(&order), Err(OfferingRefused::Removed));
     }
     // An undone removal is made again.
     assert_eq!(run.chain(market(10_500 + DAY)), "submit 6 Remove");
@@ -243,8 +252,8 @@ fn an_order_that_was_taken_back_in_time_is_cancelled_and_else_undone() {
     run.give(&PUBLISH);
     assert_eq!(run.owners(), "nobody");
     // A pop-up needs something on the market.
-    assert_eq!(Run::draft().try_give(&POP_UP), Err(Refused::NotOnMarket));
-    assert_eq!(late.try_give(&POP_UP), Err(Refused::NotOnMarket), "it is to be removed");
+    assert_eq!(Run::draft().try_give(&POP_UP), Err(OfferingRefused::NotOnMarket));
+    assert_eq!(late.try_give(&POP_UP), Err(OfferingRefused::NotOnMarket), "it is to be removed");
 }
 
 #[test]
@@ -265,7 +274,7 @@ fn a_failure_is_tried_again_ever_later_and_one_that_lasts_gives_the_order_up() {
     lasting.tx(1, Fate::Failed { lasting: true });
     for mut run in [run, lasting] {
         assert_eq!(run.mine().wanted, Presence::Draft);
-        assert_eq!(run.notices, [Notice::Problem(Problem::Failed(OfferingPurpose::Publish))]);
+        assert_eq!(run.notices, [OfferingNotice::Problem(Problem::Failed(OfferingPurpose::Publish))]);
         assert_eq!(run.owners(), "nobody");
         assert_eq!(run.after(10 * DAY), "");
         // Another order tries again at once.

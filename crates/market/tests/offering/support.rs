@@ -3,8 +3,8 @@
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, Period};
 use privatix_market::offering::{
-    Announcement, Answer, Effect, Env, Notice, OfferingInput, OfferingState, Own, Policy, Presence, Refused,
-    Shown, Side, Source, decide, owners,
+    Announcement, Answer, OfferingEffect, OfferingEnv, OfferingInput, OfferingNotice, OfferingPolicy,
+    OfferingRefused, OfferingState, Own, Ownership, Presence, Shown, Source, decide, owners,
 };
 use privatix_market::{BlockRef, Fate, Owner, Stage, Uptime};
 
@@ -33,7 +33,7 @@ pub(crate) fn block(number: u64) -> BlockRef {
 #[derive(Clone)]
 pub(crate) struct Run {
     pub(crate) state: OfferingState,
-    pub(crate) policy: Policy,
+    pub(crate) policy: OfferingPolicy,
     /// The node's uptime in seconds.
     pub(crate) uptime: u64,
     /// The chain's time in seconds.
@@ -44,14 +44,14 @@ pub(crate) struct Run {
     pub(crate) signature: bool,
     pub(crate) source: Source,
     /// What was shown by the last decision.
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) notices: Vec<OfferingNotice>,
 }
 
 impl Run {
     fn new(make: fn(Address, privatix_channel::OfferingHash) -> OfferingState) -> Self {
         Self {
             state: make(Address::repeat_byte(2), B256::repeat_byte(3).into()),
-            policy: Policy::default(),
+            policy: OfferingPolicy::default(),
             uptime: 1_000,
             now: 10_000,
             fresh: true,
@@ -89,13 +89,13 @@ impl Run {
     }
 
     pub(crate) fn mine(&mut self) -> &mut Own {
-        let Side::Own(own) = &mut self.state.side else { panic!("it is another agent's") };
+        let Ownership::Own(own) = &mut self.state.ownership else { panic!("it is another agent's") };
         own
     }
 
     /// The stake is 100. The contract allows a pop-up 500 s after an announcement, and a removal 100 s after it.
-    pub(crate) fn env(&self) -> Env<'_> {
-        let mut env = Env::new(Uptime::new(self.uptime * 1_000), &self.source, &self.policy);
+    pub(crate) fn env(&self) -> OfferingEnv<'_> {
+        let mut env = OfferingEnv::new(Uptime::new(self.uptime * 1_000), &self.source, &self.policy);
         env.now = Some(ChainTime::new(self.now));
         (env.fresh, env.reachable, env.signature_counts) = (self.fresh, self.reachable, self.signature);
         (env.balance, env.stake) = (Amount::new(self.balance), Amount::new(100));
@@ -103,7 +103,7 @@ impl Run {
         env
     }
 
-    pub(crate) fn try_give(&mut self, input: &OfferingInput) -> Result<String, Refused> {
+    pub(crate) fn try_give(&mut self, input: &OfferingInput) -> Result<String, OfferingRefused> {
         let decision = decide(&self.state, input, &self.env())?;
         let look = decide(&decision.state, &OfferingInput::Look, &self.env())?;
         assert_eq!((&look.effects[..], &look.state), (&[][..], &decision.state), "a look after {input:?}");
@@ -112,10 +112,12 @@ impl Run {
         let mut words = Vec::new();
         for effect in decision.effects {
             match effect {
-                Effect::Submit { seq, purpose, .. } => words.push(format!("submit {seq} {purpose:?}")),
-                Effect::Cancel { seq } => words.push(format!("cancel {seq}")),
-                Effect::Ask { seq, .. } => words.push(format!("ask {seq}")),
-                Effect::Notify(notice) => self.notices.push(notice),
+                OfferingEffect::Submit { seq, purpose, .. } => {
+                    words.push(format!("submit {seq} {purpose:?}"));
+                }
+                OfferingEffect::Cancel { seq } => words.push(format!("cancel {seq}")),
+                OfferingEffect::Ask { seq, .. } => words.push(format!("ask {seq}")),
+                OfferingEffect::Notify(notice) => self.notices.push(notice),
                 other => words.push(format!("{other:?}")),
             }
         }
@@ -162,7 +164,7 @@ impl Run {
 
     /// The answer to the request that is under way.
     pub(crate) fn answer(&mut self, answer: Answer) -> String {
-        let Side::Foreign(foreign) = &self.state.side else { panic!("it is ours") };
+        let Ownership::Foreign(foreign) = &self.state.ownership else { panic!("it is ours") };
         let seq = foreign.asked.unwrap().seq;
         self.give(&OfferingInput::Peer { seq, answer })
     }
