@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::flight::Reported;
-use crate::{Env, Fate, Owner, Party, Stage, Uptime};
+use crate::{Fate, Owner, Stage, Uptime};
 
 /// Why the next transaction waits. It counts for less while a close request is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,13 +52,17 @@ impl Retries {
     }
 }
 
+/// How many have failed in a row with one more.
+pub(crate) fn tries(before: Option<Blocked>) -> u8 {
+    match before {
+        Some(Blocked::Failing { tries, .. }) => tries.saturating_add(1),
+        _ => 1,
+    }
+}
+
 /// Why the next one waits, after a report about a transaction.
 pub(crate) fn after(before: Option<Blocked>, reported: Reported, now: Uptime) -> Option<Blocked> {
-    let tries = match before {
-        Some(Blocked::Failing { tries, .. }) => tries,
-        _ => 0,
-    };
-    let failing = |lasting| Some(Blocked::Failing { since: now, tries: tries.saturating_add(1), lasting });
+    let failing = |lasting| Some(Blocked::Failing { since: now, tries: tries(before), lasting });
     match (reported.fate, reported.before) {
         (Fate::Mined(_), _) => None,
         // Cancelled by us, it is not wanted any more, or another one takes its place.
@@ -75,18 +79,19 @@ pub(crate) fn after(before: Option<Blocked>, reported: Reported, now: Uptime) ->
 
 impl Blocked {
     /// Who must move on before the next try. `in_dispute`: the longest pause, if a close request is to be answered; nothing waits for
-    /// people then.
-    pub(crate) fn waits_for<P: Party>(
+    /// people then. `reminder`: when health mentions next what was cancelled.
+    pub(crate) fn waits_for(
         self,
         retries: &Retries,
         in_dispute: Option<Duration>,
-        env: &Env<'_, P>,
+        uptime: Uptime,
+        reminder: Uptime,
     ) -> Option<Owner> {
-        let waits = |at: Uptime, owner: Owner| (at > env.uptime).then_some(owner);
+        let waits = |at: Uptime, owner: Owner| (at > uptime).then_some(owner);
         match self {
             // It was cancelled before the close request was known.
             Self::Parked { .. } if in_dispute.is_some() => None,
-            Self::Parked { .. } => Some(Owner::User { reminder: env.reminder(retries.reminder) }),
+            Self::Parked { .. } => Some(Owner::User { reminder }),
             Self::Unseen { since } => {
                 let again = since.plus(retries.first);
                 waits(again, Owner::Time(again))

@@ -48,6 +48,14 @@ impl Uptime {
         Self(self.0.saturating_add(whole(duration)))
     }
 
+    /// The next multiple of `every` after this moment, at least a millisecond later.
+    #[must_use]
+    pub(crate) fn next_multiple(self, every: Duration) -> Self {
+        let every = whole(every).max(1);
+        let rest = self.0.checked_rem(every).unwrap_or(0);
+        Self(self.0.saturating_add(every.saturating_sub(rest)))
+    }
+
     /// How long after `earlier` this is; nothing when it is before.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -55,9 +55,7 @@ impl<'a, P: Party> Env<'a, P> {
 impl<P: Party> Env<'_, P> {
     /// When health mentions next what waits for somebody.
     pub(crate) fn reminder(&self, every: Duration) -> Uptime {
-        let every = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rest = self.uptime.milliseconds().checked_rem(every).unwrap_or(0);
-        self.uptime.plus(Duration::from_millis(every.saturating_sub(rest)))
+        self.uptime.next_multiple(every)
     }
 }
 

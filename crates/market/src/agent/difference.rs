@@ -176,7 +176,7 @@ pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner>
         let left = left_of_challenge(state, env);
         left.map_or(Duration::MAX, |left| left.checked_div(20).unwrap_or_default().max(retries.first))
     });
-    state.own.blocked?.waits_for(&retries, in_dispute, env)
+    state.own.blocked?.waits_for(&retries, in_dispute, env.uptime, env.reminder(retries.reminder))
 }
 
 /// What is left of the challenge that runs, by the chain's clock.

@@ -64,7 +64,8 @@ pub(super) fn is_full(state: &ClientState) -> bool {
 
 /// Who must move on before the next try, if the last one failed or was cancelled.
 pub(super) fn blocked(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
-    state.own.blocked?.waits_for(&env.policy.retries(), None, env)
+    let retries = env.policy.retries();
+    state.own.blocked?.waits_for(&retries, None, env.uptime, env.reminder(retries.reminder))
 }
 
 /// What is shown of the difference between two states.

@@ -6,6 +6,7 @@ use privatix_channel::{Amount, ChainTime, Period};
 
 use super::Source;
 use crate::Uptime;
+use crate::blocked::Retries;
 
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
@@ -97,17 +98,16 @@ impl Default for OfferingPolicy {
     }
 }
 
-impl OfferingEnv<'_> {
-    /// When health mentions next what waits for somebody.
-    pub(super) fn reminder(&self) -> Uptime {
-        let every = u64::try_from(self.policy.reminder.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rest = self.uptime.milliseconds().checked_rem(every).unwrap_or(0);
-        self.uptime.plus(Duration::from_millis(every.saturating_sub(rest)))
+impl OfferingPolicy {
+    /// How transactions that fail are repeated.
+    pub(super) fn retries(&self) -> Retries {
+        Retries { first: self.retry_first, longest: self.retry_longest, reminder: self.reminder }
     }
 }
 
-/// A pause that doubles from `first` with each try after the first, up to `longest`.
-pub(super) fn pause(first: Duration, longest: Duration, tries: u8) -> Duration {
-    let doublings = u32::from(tries.saturating_sub(1)).min(31);
-    first.saturating_mul(1_u32.wrapping_shl(doublings)).min(longest)
+impl OfferingEnv<'_> {
+    /// When health mentions next what waits for somebody.
+    pub(super) fn reminder(&self) -> Uptime {
+        self.uptime.next_multiple(self.policy.reminder)
+    }
 }

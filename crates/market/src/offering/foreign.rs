@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::env::pause;
 use super::{OfferingEffect, OfferingEnv, OfferingInput, Presence, Shown};
-use crate::{Owner, Uptime};
+use crate::flight::next;
+use crate::{Again, Owner, Uptime};
 
 /// What this node did to get an offering's message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,10 +15,8 @@ pub struct Foreign {
     pub seq: u32,
     /// The message.
     pub message: MessageState,
-    /// How many requests in a row were not answered with it.
-    pub tries: u8,
-    /// When the next request is due.
-    pub next: Uptime,
+    /// When the next request is due, and how many in a row were not answered with it.
+    pub again: Again,
     /// The request that is under way.
     pub asked: Option<OfferingRequest>,
 }
@@ -64,7 +62,7 @@ pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingIn
         OfferingInput::Chain(now) => {
             if now.announced != shown.announced {
                 // Its agent shows that it is there, perhaps at another address: whatever failed before counts no more.
-                (foreign.tries, foreign.next) = (0, env.uptime);
+                foreign.again = Again { at: env.uptime, tries: 0 };
             }
             shown.clone_from(now);
         }
@@ -88,19 +86,17 @@ fn answered(foreign: &mut Foreign, seq: u32, answer: Answer, env: &OfferingEnv<'
     }
     let policy = env.policy;
     foreign.asked = None;
-    let wait = match answer {
+    match answer {
         Answer::Message => {
-            (foreign.message, foreign.tries) = (MessageState::Here { seen: env.uptime }, 0);
-            policy.refresh_every
+            foreign.message = MessageState::Here { seen: env.uptime };
+            foreign.again = Again { at: env.uptime.plus(policy.refresh_every), tries: 0 };
         }
-        // Says nothing about the agent.
-        Answer::GaveUp if !env.reachable => policy.ask_first,
+        // Shows nothing about the agent.
+        Answer::GaveUp if !env.reachable => foreign.again.at = env.uptime.plus(policy.ask_first),
         Answer::Refused | Answer::GaveUp => {
-            foreign.tries = foreign.tries.saturating_add(1);
-            pause(policy.ask_first, policy.ask_longest, foreign.tries)
+            foreign.again.failed(policy.ask_first, policy.ask_longest, env.uptime);
         }
-    };
-    foreign.next = env.uptime.plus(wait);
+    }
 }
 
 /// Asks for what is missing or was not seen for long. It goes on without end, ever less often.
@@ -110,12 +106,11 @@ pub(super) fn difference(
     env: &OfferingEnv<'_>,
     effects: &mut Vec<OfferingEffect>,
 ) {
-    let is_due = foreign.next <= env.uptime && env.reachable;
+    let is_due = foreign.again.is_over(env.uptime) && env.reachable;
     if shown.presence != Presence::OnMarket || foreign.asked.is_some() || !is_due {
         return;
     }
-    foreign.seq = foreign.seq.saturating_add(1);
-    let (seq, until) = (foreign.seq, env.uptime.plus(env.policy.answer_within));
+    let (seq, until) = (next(&mut foreign.seq), env.uptime.plus(env.policy.answer_within));
     foreign.asked = Some(OfferingRequest { seq, until });
     effects.push(OfferingEffect::Ask { seq, until });
 }
@@ -128,10 +123,10 @@ pub(super) fn owners(foreign: &Foreign, shown: &Shown, env: &OfferingEnv<'_>) ->
     let owner = match foreign.asked {
         Some(OfferingRequest { seq, until }) => Owner::Peer { seq, until },
         // While the own network is away, it is looked at again and again.
-        None if foreign.next <= env.uptime && !env.reachable => {
+        None if foreign.again.is_over(env.uptime) && !env.reachable => {
             Owner::Time(env.uptime.plus(env.policy.ask_first))
         }
-        None => Owner::Time(foreign.next.max(env.uptime)),
+        None => Owner::Time(foreign.again.at.max(env.uptime)),
     };
     vec![owner]
 }

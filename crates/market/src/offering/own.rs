@@ -3,11 +3,11 @@
 use privatix_channel::{ChainTime, Period};
 use serde::{Deserialize, Serialize};
 
-use super::env::pause;
 use super::{
     Announcement, OfferingEffect, OfferingEnv, OfferingInput, OfferingNotice, OfferingPurpose,
     OfferingRefused, Presence, Shown,
 };
+use crate::blocked;
 use crate::flight::{self, Reported};
 use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, Stage};
 
@@ -220,10 +220,7 @@ fn is_ordered(own: &Own, shown: &Shown, purpose: OfferingPurpose) -> bool {
 
 /// A transaction failed. If that lasts, the order is given up: what the chain shows is wanted.
 fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool, env: &OfferingEnv<'_>) {
-    let tries = match own.blocked {
-        Some(Blocked::Failing { tries, .. }) => tries.saturating_add(1),
-        _ => 1,
-    };
+    let tries = blocked::tries(own.blocked);
     let lasting = lasting || tries >= env.policy.tries;
     own.blocked = Some(Blocked::Failing { since: env.uptime, tries, lasting });
     if lasting {
@@ -233,21 +230,11 @@ fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool,
 }
 
 /// Who must move on before the next try, if the last one failed or was cancelled.
-fn blocked(own: &Own, purpose: OfferingPurpose, env: &OfferingEnv<'_>) -> Option<Owner> {
-    let policy = env.policy;
-    let again = match own.blocked? {
-        Blocked::Parked { .. } if purpose != OfferingPurpose::PopUp => return None,
-        Blocked::Parked { .. } => return Some(Owner::User { reminder: env.reminder() }),
-        Blocked::Failing { since, lasting: true, .. } => {
-            let reminder = since.plus(policy.reminder);
-            return (reminder > env.uptime).then_some(Owner::User { reminder });
-        }
-        Blocked::Failing { since, tries, .. } => {
-            since.plus(pause(policy.retry_first, policy.retry_longest, tries))
-        }
-        Blocked::Unseen { since } => since.plus(policy.retry_first),
-    };
-    (again > env.uptime).then_some(Owner::Time(again))
+fn waits(own: &Own, purpose: OfferingPurpose, env: &OfferingEnv<'_>) -> Option<Owner> {
+    match own.blocked? {
+        Blocked::Parked { .. } if purpose != OfferingPurpose::PopUp => None,
+        blocked => blocked.waits_for(&env.policy.retries(), None, env.uptime, env.reminder()),
+    }
 }
 
 fn bid(purpose: OfferingPurpose) -> crate::Bid {
@@ -279,11 +266,10 @@ pub(super) fn difference(
         }
     }
     let Want::Now(purpose) = want else { return };
-    if is_under_way(own, purpose) || blocked(own, purpose, env).is_some() {
+    if is_under_way(own, purpose) || waits(own, purpose, env).is_some() {
         return;
     }
-    own.seq = own.seq.saturating_add(1);
-    let (seq, bid, stage) = (own.seq, bid(purpose), Stage::Sent { batch: false });
+    let (seq, bid, stage) = (flight::next(&mut own.seq), bid(purpose), Stage::Sent { batch: false });
     own.flights.push(Flight { seq, purpose, bid, stage });
     effects.push(OfferingEffect::Submit { seq, purpose, bid });
 }
@@ -298,7 +284,7 @@ pub(super) fn owners(own: &Own, shown: &Shown, env: &OfferingEnv<'_>) -> Vec<Own
         Want::At(at) => Some(Owner::ChainTime(at)),
         Want::User(_) => Some(Owner::User { reminder }),
         Want::Now(purpose) if is_under_way(own, purpose) => None,
-        Want::Now(purpose) => Some(blocked(own, purpose, env).unwrap_or(Owner::Time(env.uptime))),
+        Want::Now(purpose) => Some(waits(own, purpose, env).unwrap_or(Owner::Time(env.uptime))),
     });
     owners
 }
