@@ -94,7 +94,7 @@ pub use self::{
     book::Book,
     client::{
         Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
-        ClientPolicy, ClientPurpose, ClientReport, ClientState, Errand, Floor, Opening, Outcome, Reach,
+        ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach, Request,
         TopUp,
     },
     clock::{Stopwatch, Uptime},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use privatix_channel::Phase;
 
 use super::{Client, ClientEnd, ClientOrder, ClientPurpose, ClientReport, ClientState, Reach};
-use super::{errands, payment, service, top_up, wants};
+use super::{payment, requests, service, top_up, wants};
 use crate::{Actual, Ended, Env, Fate, Input, Refused, Stage, Trouble, adapter, blocked, flight, usage};
 
 /// Takes an input in.
@@ -104,13 +104,13 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
     adapter::overdue(state, env);
-    errands::overdue(state, env);
+    requests::overdue(state, env);
     payment::proven_by_chain(state, env);
     if state.own.service.actual == Actual::Running {
         state.own.ran.get_or_insert(env.uptime);
     }
     service::patience(state, env);
-    state.own.pinged &= errands::is_idle(state, env);
+    state.own.pinged &= requests::is_idle(state, env);
     if let Some(why) = service::over(state, env) {
         end(state, why, env);
     }

@@ -5,23 +5,23 @@
 
 mod billing;
 mod difference;
-mod errands;
 mod facts;
 mod opening;
 mod own;
 mod owners;
 mod payment;
 mod policy;
+mod requests;
 mod service;
 mod top_up;
 mod wants;
 
 pub use self::{
-    errands::{Ask, Errand, Reach},
     opening::Opening,
     own::{Access, ClientEnd, ClientOwn, ClientPurpose, Outcome, TopUp},
     payment::Floor,
     policy::ClientPolicy,
+    requests::{Ask, Reach, Request},
 };
 
 use std::time::Duration;
@@ -200,7 +200,7 @@ impl Party for Client {
         let mut effects = Vec::new();
         payment::difference(&mut next, env, &mut effects);
         difference::money(state, &mut next, env, &mut effects);
-        errands::difference(&mut next, env, &mut effects);
+        requests::difference(&mut next, env, &mut effects);
         adapter::drive(&mut next, env, &mut effects);
         effects.extend(difference::notices(state, &next, env.policy).into_iter().map(crate::Effect::Notify));
         Ok(Decision { state: next, effects })

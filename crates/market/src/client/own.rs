@@ -3,7 +3,7 @@
 use privatix_channel::Amount;
 use serde::{Deserialize, Serialize};
 
-use super::{Errand, Floor, Reach};
+use super::{Floor, Reach, Request};
 use crate::flight::Brings;
 use crate::{Again, Blocked, Ended, Flight, OrderId, Purpose, Service, Stopwatch, Trouble, Uptime};
 
@@ -32,9 +32,9 @@ pub struct ClientOwn {
     /// How well the agent answers.
     pub peer: Reach,
     /// For how long the agent has not answered, counted while this node's own network works.
-    pub apart: Stopwatch,
+    pub unreachable: Stopwatch,
     /// What the agent is asked for.
-    pub errands: Vec<Errand>,
+    pub requests: Vec<Request>,
     /// Whether the agent answered after nothing had been used for too long.
     pub pinged: bool,
     /// The recovery in which the agent answered what it knows of the best voucher: the time at which that recovery ends.

@@ -1,6 +1,6 @@
 //! What moves a state on, read off the wants.
 
-use super::{Client, ClientState, difference, errands, payment, service, top_up, wants};
+use super::{Client, ClientState, difference, payment, requests, service, top_up, wants};
 use crate::want::Want;
 use crate::{Env, Owner, adapter};
 
@@ -19,7 +19,7 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
         }
     }
     owners.extend(payment::owners(state, env));
-    owners.extend(errands::owners(state));
+    owners.extend(requests::owners(state));
     owners.extend(top_up::owners(state, env));
     owners.extend(adapter::owners(state, env, env.policy.reminder));
     owners.extend(service::owners(state, env));

@@ -3,7 +3,7 @@
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::errands::{self, Ask, Errand, Reach};
+use super::requests::{self, Ask, Reach, Request};
 use super::{Access, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState};
 use super::{billing, facts, wants};
 use crate::{Effect, Env, Flight, Owner, Refused, Trouble, Verified};
@@ -26,7 +26,7 @@ pub(super) fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Option<Amoun
         .iter()
         .any(|f: &Flight<ClientPurpose>| matches!(f.purpose, ClientPurpose::RequestClose { .. }));
     let is_served = state.chain.phase() == Phase::Open && own.access == Access::Here;
-    if !is_served || is_asking || errands::is_unproven(state, env) {
+    if !is_served || is_asking || requests::is_unproven(state, env) {
         return None;
     }
     let due = billing::due(state, env)?;
@@ -117,7 +117,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
     }
     match message {
         ClientMessage::Access => state.own.access = Access::Here,
-        ClientMessage::AccessNotReady => errands::pause(state, env, |errand| errand.what == Ask::Access),
+        ClientMessage::AccessNotReady => requests::pause(state, env, |request| request.what == Ask::Access),
         ClientMessage::AccessRefused => {
             if state.own.access == Access::None {
                 state.own.access = Access::Refused;
@@ -135,17 +135,17 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow => {
             state.own.peer = Reach::NotNow;
-            errands::pause(state, env, |errand| matches!(errand.what, Ask::Voucher | Ask::Ping));
+            requests::pause(state, env, |request| matches!(request.what, Ask::Voucher | Ask::Ping));
         }
         ClientMessage::Closing => {
-            errands::pause(state, env, |errand| errand.what == Ask::Voucher);
+            requests::pause(state, env, |request| request.what == Ask::Voucher);
             facts::end(state, ClientEnd::AgentEnded, env);
         }
         ClientMessage::Unanswered { seq } => {
-            let is_it = |errand: &Errand| errand.seq == seq && errand.until.is_some();
-            if state.own.errands.iter().any(is_it) {
+            let is_it = |request: &Request| request.seq == seq && request.until.is_some();
+            if state.own.requests.iter().any(is_it) {
                 state.own.peer = Reach::Silent;
-                errands::pause(state, env, is_it);
+                requests::pause(state, env, is_it);
             }
         }
         ClientMessage::NotPermitted => facts::end(state, ClientEnd::Excluded, env),
@@ -154,10 +154,10 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
 
 /// A ping was answered: the agent can be reached, so the channel may be given up as idle.
 fn answered_ping(state: &mut ClientState, env: &Env<'_, Client>) {
-    let pings = state.own.errands.iter().any(|errand| errand.what == Ask::Ping);
+    let pings = state.own.requests.iter().any(|request| request.what == Ask::Ping);
     if pings {
-        state.own.errands.retain(|errand| errand.what != Ask::Ping);
-        state.own.pinged = errands::is_idle(state, env);
+        state.own.requests.retain(|request| request.what != Ask::Ping);
+        state.own.pinged = requests::is_idle(state, env);
     } else {
         state.own.idle.reset(env.uptime);
     }
@@ -172,7 +172,7 @@ fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
             None => return facts::end(state, ClientEnd::AgentClaimsMore, env),
             // Nobody can have signed that much.
             Some(_) if acknowledged > state.chain.deposit => {
-                return errands::pause(state, env, |errand| errand.what == Ask::Voucher);
+                return requests::pause(state, env, |request| request.what == Ask::Voucher);
             }
             // The backup does not know all that was signed.
             Some(_) => state.own.floor = Some(Floor { claimed: acknowledged, accepted: false }),
@@ -181,9 +181,9 @@ fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
     state.own.proven_in = env.kept_open.or(state.own.proven_in);
     state.book.acknowledged = state.book.acknowledged.max(acknowledged.min(best));
     // What it was sent is more than it knows: again, but not at once.
-    errands::pause(state, env, |errand| errand.what == Ask::Voucher && errand.cumulative > acknowledged);
+    requests::pause(state, env, |request| request.what == Ask::Voucher && request.cumulative > acknowledged);
     // It knows what it was sent, and a better one may exist by now.
-    state.own.errands.retain(|errand| errand.what != Ask::Voucher || errand.until.is_none());
+    state.own.requests.retain(|request| request.what != Ask::Voucher || request.until.is_none());
 }
 
 /// What the chain proves in a recovery was signed, though the backup does not know it.

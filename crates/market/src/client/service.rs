@@ -3,7 +3,7 @@
 use privatix_billing::TerminateReason;
 use privatix_channel::Phase;
 
-use super::{Access, Client, ClientEnd, ClientState, Reach, billing, errands, opening, payment};
+use super::{Access, Client, ClientEnd, ClientState, Reach, billing, opening, payment, requests};
 use crate::patience::{self, Limit};
 use crate::{Env, Owner, Target, Trouble, Why, usage};
 
@@ -41,14 +41,14 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
 /// | --- | --- |
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
 /// | `no_access` | open, access was not given, view fresh and explained, the agent answers |
-/// | `apart` | the agent does not answer, this node's own network works |
+/// | `unreachable` | the agent does not answer, this node's own network works |
 /// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let (target, _) = wanted(state);
     let is_unopened = state.chain.phase() == Phase::Unopened && !opening::is_opening(state);
     let is_timed = usage::is_timed(state, env);
-    let is_unacknowledged = errands::is_unacknowledged(state);
+    let is_unacknowledged = requests::is_unacknowledged(state);
     let phase = state.chain.phase();
     let is_served = state.own.ending.is_none() && state.chain.phase() == Phase::Open;
     let own = &mut state.own;
@@ -58,7 +58,7 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let sees = env.chain.fresh && env.chain.explained;
     let has_access = own.access == Access::Here;
     let answers = !matches!(own.peer, Reach::Silent | Reach::NotNow);
-    own.apart.hold(own.peer == Reach::Silent && phase == Phase::Open, env.reachable, now);
+    own.unreachable.hold(own.peer == Reach::Silent && phase == Phase::Open, env.reachable, now);
     own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent, now);
     let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
     own.idle.hold(is_served && has_access && !is_timed, counts, now);
@@ -72,7 +72,7 @@ fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
     let stuck = if own.refused { policy.start_within } else { policy.outage };
     let mut limits = vec![
         (own.no_access, policy.access_within, ClientEnd::NoAccess),
-        (own.apart, policy.abandon_after, ClientEnd::Unreachable),
+        (own.unreachable, policy.abandon_after, ClientEnd::Unreachable),
         (own.unopened, policy.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
     ];
@@ -107,7 +107,7 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     }
     let mut owners = patience::owners(limits(state, env));
     let reminder = env.reminder(env.policy.reminder);
-    if let Some(terms) = state.terms.as_ref().filter(|_| !errands::is_idle(state, env)) {
+    if let Some(terms) = state.terms.as_ref().filter(|_| !requests::is_idle(state, env)) {
         owners.extend(state.own.idle.reaches(terms.max_inactive()).map(Owner::Time));
     }
     let is_apart = state.own.peer == Reach::Silent && !env.reachable;

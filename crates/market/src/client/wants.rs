@@ -51,12 +51,13 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
     if let Some(owner) = payment::waits_for_signature(state, env) {
         return Want::Wait(owner);
     }
-    let is_gone = own.peer == Reach::Silent && own.apart.elapsed(env.uptime) >= policy.agent_closes_within;
+    let is_gone =
+        own.peer == Reach::Silent && own.unreachable.elapsed(env.uptime) >= policy.agent_closes_within;
     if is_at_once(why) || is_gone || own.ended.elapsed(env.uptime) >= policy.agent_closes_within {
         return now(ClientPurpose::RequestClose { admitted: admitted(state) });
     }
     // They stand still while the chain is not seen, and while this node's own network does not work.
-    let watch = if own.peer == Reach::Silent { own.apart } else { own.ended };
+    let watch = if own.peer == Reach::Silent { own.unreachable } else { own.ended };
     Want::Wait(watch.reaches(policy.agent_closes_within).map_or_else(|| chain(env), Owner::Time))
 }
 

@@ -128,9 +128,9 @@ impl World {
 
     /// The agent answers everything that it is asked for.
     fn answers(&mut self) {
-        for errand in self.run.state.own.errands.clone() {
+        for request in self.run.state.own.requests.clone() {
             let acknowledged = self.run.state.book.best;
-            self.peer(match errand.what {
+            self.peer(match request.what {
                 Ask::Voucher => ClientMessage::Paid { acknowledged, ended: false },
                 Ask::Access => ClientMessage::Access,
                 _ => ClientMessage::Pong,
@@ -294,7 +294,7 @@ impl World {
             }
             26 => self.peer(ClientMessage::NotNow),
             27 => {
-                let seq = self.run.state.own.errands.first().map_or(0, |errand| errand.seq);
+                let seq = self.run.state.own.requests.first().map_or(0, |request| request.seq);
                 self.peer(ClientMessage::Unanswered { seq });
             }
             28 => {

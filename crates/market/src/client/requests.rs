@@ -1,4 +1,4 @@
-//! What a client asks its agent for, again and again until it is answered.
+//! What a client requests of its agent, repeated until it is answered.
 
 use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
@@ -23,10 +23,10 @@ pub enum Ask {
     Ping,
 }
 
-/// Something that the agent is asked for.
+/// A request to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Errand {
+pub struct Request {
     /// What.
     pub what: Ask,
     /// The number of the last request.
@@ -96,18 +96,18 @@ pub(super) fn is_idle(state: &ClientState, env: &Env<'_, Client>) -> bool {
 }
 
 /// Pauses requests: they were not answered, or with something that a repetition at once would not change.
-pub(super) fn pause(state: &mut ClientState, env: &Env<'_, Client>, which: impl Fn(&Errand) -> bool) {
+pub(super) fn pause(state: &mut ClientState, env: &Env<'_, Client>, which: impl Fn(&Request) -> bool) {
     let policy = env.policy;
-    for errand in state.own.errands.iter_mut().filter(|errand| errand.until.is_some() && which(errand)) {
-        errand.until = None;
-        errand.again.failed(policy.ask_first, policy.ask_longest, env.uptime);
+    for request in state.own.requests.iter_mut().filter(|request| request.until.is_some() && which(request)) {
+        request.until = None;
+        request.again.failed(policy.ask_first, policy.ask_longest, env.uptime);
     }
 }
 
 /// Gives up what was not answered in time.
 pub(super) fn overdue(state: &mut ClientState, env: &Env<'_, Client>) {
-    let is_late = |errand: &Errand| errand.until.is_some_and(|until| until <= env.uptime);
-    if state.own.errands.iter().any(is_late) {
+    let is_late = |request: &Request| request.until.is_some_and(|until| until <= env.uptime);
+    if state.own.requests.iter().any(is_late) {
         state.own.peer = Reach::Silent;
         pause(state, env, is_late);
     }
@@ -118,22 +118,23 @@ pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects
     let asks = wanted(state, env);
     let best = state.book.best;
     let own = &mut state.own;
-    own.errands.retain(|errand| asks.contains(&errand.what));
+    own.requests.retain(|request| asks.contains(&request.what));
     for what in asks {
-        let known = own.errands.iter().position(|errand| errand.what == what);
-        let again = known.and_then(|place| own.errands.get(place)).map_or_else(Again::default, |e| e.again);
-        let waits = known.and_then(|place| own.errands.get(place)).is_some_and(|errand| match errand.until {
-            // A better voucher takes the place of one that is being sent.
-            Some(_) => what != Ask::Voucher || errand.cumulative >= best,
-            None => !errand.again.is_over(env.uptime),
-        });
+        let known = own.requests.iter().position(|request| request.what == what);
+        let again = known.and_then(|place| own.requests.get(place)).map_or_else(Again::default, |e| e.again);
+        let waits =
+            known.and_then(|place| own.requests.get(place)).is_some_and(|request| match request.until {
+                // A better voucher takes the place of one that is being sent.
+                Some(_) => what != Ask::Voucher || request.cumulative >= best,
+                None => !request.again.is_over(env.uptime),
+            });
         if waits {
             continue;
         }
         let (seq, until) = (next(&mut own.seq), env.uptime.plus(env.policy.answer_within));
         let cumulative = if what == Ask::Voucher { best } else { Amount::ZERO };
-        own.errands.retain(|errand| errand.what != what);
-        own.errands.push(Errand { what, seq, cumulative, until: Some(until), again });
+        own.requests.retain(|request| request.what != what);
+        own.requests.push(Request { what, seq, cumulative, until: Some(until), again });
         effects.push(Effect::Own(match what {
             Ask::Voucher => ClientEffect::Send { seq, cumulative, until },
             what => ClientEffect::Ask { seq, what, until },
@@ -141,11 +142,11 @@ pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects
     }
 }
 
-/// What moves the errands on.
+/// What moves the requests on.
 pub(super) fn owners(state: &ClientState) -> Vec<Owner> {
-    let owner = |errand: &Errand| match errand.until {
-        Some(until) => Owner::Peer { seq: errand.seq, until },
-        None => Owner::Time(errand.again.at),
+    let owner = |request: &Request| match request.until {
+        Some(until) => Owner::Peer { seq: request.seq, until },
+        None => Owner::Time(request.again.at),
     };
-    state.own.errands.iter().map(owner).collect()
+    state.own.requests.iter().map(owner).collect()
 }
