@@ -1,6 +1,6 @@
 //! Choices from a seed: each is a hash of the seed, of who chooses, and of how often it chose before.
 //!
-//! So an actor that is left out changes no choice of another one, and a run can be repeated.
+//! So a run can be repeated, and an actor that is left out changes no choice that another one makes from a sequence of its own.
 
 /// A number that depends on all bits of the three.
 pub(crate) fn hash(seed: u64, actor: u64, n: u64) -> u64 {

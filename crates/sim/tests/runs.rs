@@ -44,13 +44,3 @@ fn a_scenario_is_read_as_it_was_written() {
         assert!(toml::from_str::<Scenario>(&text).unwrap() == scenario, "{text}");
     }
 }
-
-#[test]
-fn a_step_that_is_left_out_changes_no_choice_before_it() {
-    let scenario = Scenario::random(3);
-    let mut fewer = scenario.clone();
-    fewer.steps.retain(|step| step.at < scenario.world.duration * 500);
-    assert!(!fewer.steps.is_empty() && fewer.steps.len() < scenario.steps.len());
-    assert!(fewer.steps.iter().all(|step| scenario.steps.contains(step)));
-    assert!(run(&fewer).is_ok());
-}
