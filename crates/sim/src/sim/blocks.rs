@@ -73,7 +73,7 @@ impl Sim<'_> {
             self.make_block(time);
             self.check_block(0);
         }
-        self.until.trouble = self.now + 60_000;
+        self.until.trouble = self.until.trouble.max(self.now + 60_000);
     }
 
     /// The monitor and the transactor look at the chain.

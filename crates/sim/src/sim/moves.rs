@@ -171,7 +171,7 @@ impl Sim<'_> {
                 }
             }
             Fault::FailTransaction(n) => {
-                self.until.trouble = self.now + 180_000;
+                self.until.trouble = self.until.trouble.max(self.now + 180_000);
                 if self.memory.is_up
                     && let Some(id) = self.transactor.oldest()
                 {
