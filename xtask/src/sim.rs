@@ -31,11 +31,14 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     cores: u64,
     /// Run this file, or all files of this folder, and nothing else.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "seed", "mutants"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "seed", "shrink", "mutants"])]
     scenario: Option<PathBuf>,
     /// Run the first seed only.
     #[arg(long)]
     once: bool,
+    /// How many runs may be spent to make a failing one smaller.
+    #[arg(long, default_value_t = 400)]
+    shrink: u32,
     /// Change the agent's decisions one line at a time: the simulator must find each change.
     #[arg(long)]
     mutants: bool,
@@ -58,6 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (seconds, seed, cores) = (args.seconds.to_string(), args.seed.to_string(), args.cores.to_string());
     command.args(["--seconds", &seconds, "--seed", &seed, "--cores", &cores]);
+    command.args(["--shrink", &args.shrink.to_string()]);
     run_within(&mut command, Duration::from_secs(args.seconds) + GRACE)
 }
 

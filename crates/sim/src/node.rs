@@ -1,4 +1,4 @@
-//! The agent's node: what is on its disk, what it has in memory, and the shell that gives inputs to decisions.
+//! The agent's node: what is on its disk, what it has in memory, and who signs its vouchers.
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainEvent, ChainTime, ChannelId, LogPosition, OnChain};

@@ -57,9 +57,10 @@ pub struct World {
     pub max_suspend: u64,
     pub max_inactive: u64,
     pub deposit: u64,
-    /// Wei for a base unit; none: no rate is configured.
+    /// What a base unit is worth, in hundredths of what a close costs at the everyday price of gas; none: no rate is configured.
     pub rate: Option<u64>,
     pub min_gain: u64,
+    /// The least claim that is answered in a challenge; 0: the price of one unit.
     pub dispute_min: u64,
     pub free_after: Option<u64>,
     pub max_delay: u64,

@@ -1,4 +1,4 @@
-//! Makes a failing scenario smaller: leaves out steps, then makes values smaller, as long as it still fails alike.
+//! Makes a failing scenario smaller: leaves out steps, then clients, as long as the same invariant fails.
 
 use crate::run::{Failure, run};
 use crate::scenario::{Scenario, Step};

@@ -57,7 +57,7 @@ impl Sim<'_> {
         }
     }
 
-    /// Replaces the last blocks by others, and one more.
+    /// Replaces the last `depth` blocks by as many others with the same times; never a final one.
     pub(super) fn reorganise(&mut self, depth: u64) {
         let depth = depth.min(self.scenario.world.final_depth - 1);
         let mut times = Vec::new();

@@ -31,7 +31,7 @@ impl Sim<'_> {
         env
     }
 
-    /// A base unit is worth a multiple of a thousandth of what a close costs.
+    /// A base unit is worth `rate` hundredths of what a close costs at the everyday price of gas.
     pub(crate) fn rate(&self) -> Option<Rate> {
         let per_unit = u128::from(self.scenario.world.rate?) * GAS / 100;
         Some(Rate { wei_per_token: per_unit, decimals: 0 })
