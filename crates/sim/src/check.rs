@@ -6,6 +6,7 @@ use privatix_market::{
     Agent, AgentPolicy, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Uptime,
 };
 
+use crate::report::Rule;
 use crate::scenario::amount;
 use crate::sim::Sim;
 use crate::transactor::{EVERYDAY, GAS};
@@ -66,7 +67,7 @@ impl Sim<'_> {
         }
         let logs = block.logs.clone();
         if !self.chain.contract.is_conserved() {
-            self.violate(None, "1: the contract's tokens are not what it owes");
+            self.violate(None, Rule::Invariant(1), "the contract's tokens are not what it owes");
         }
         for (channel, _, event) in logs {
             match event {
@@ -86,10 +87,9 @@ impl Sim<'_> {
         }
         let told = ledger.told;
         if matches!(closure, Closure::ByAgent | Closure::ByAgentDisputed | Closure::ByBoth) {
-            let what = format!(
-                "2: the agent's own close pays {paid}, and {told} was acknowledged (deposit {deposit})"
-            );
-            return self.violate(Some(channel), &what);
+            let what =
+                format!("the agent's own close pays {paid}, and {told} was acknowledged (deposit {deposit})");
+            return self.violate(Some(channel), Rule::Invariant(2), &what);
         }
         let claimable = ledger.stored.min(deposit).saturating_sub(paid);
         let unit = amount(self.scenario.world.unit_price);
@@ -101,9 +101,9 @@ impl Sim<'_> {
         }
         let able = ledger.able / 1_000;
         let what = format!(
-            "6: the client took back {lost} of {told} that was acknowledged, and the node could have answered for {able} s"
+            "the client took back {lost} of {told} that was acknowledged, and the node could have answered for {able} s"
         );
-        self.violate(Some(channel), &what);
+        self.violate(Some(channel), Rule::Invariant(6), &what);
     }
 
     /// After each commit: what is stored of a channel.
@@ -113,33 +113,33 @@ impl Sim<'_> {
         let ledger = &mut self.ledgers[channel];
         let mut wrong = None;
         if book.best < ledger.stored {
-            wrong = Some(format!("2: the best voucher was {}, and is {}", ledger.stored, book.best));
+            wrong = Some((2, format!("the best voucher was {}, and is {}", ledger.stored, book.best)));
         }
         if book.acknowledged > book.best {
-            wrong = Some(format!("2: {} is acknowledged, and {} is stored", book.acknowledged, book.best));
+            wrong = Some((2, format!("{} is acknowledged, and {} is stored", book.acknowledged, book.best)));
         }
         ledger.stored = ledger.stored.max(book.best);
         if stored.state.chain.challenge_ends_at().is_none() {
             ledger.acknowledged = ledger.acknowledged.max(book.acknowledged);
         }
         if flights.len() > 64 {
-            wrong = Some(format!("9: {} flights", flights.len()));
+            wrong = Some((9, format!("{} flights", flights.len())));
         }
         let mut waiting = 0;
         for alive in self.transactor.alive(channel) {
             let is_known = flights.iter().any(|flight| flight.seq == alive.row.seq);
             if !is_known {
-                wrong = Some(format!("4: transaction {} is nobody's", alive.row.seq));
+                wrong = Some((4, format!("transaction {} is nobody's", alive.row.seq)));
             }
             waiting += u32::from(
                 alive.waits && !alive.is_cancelling && !alive.is_batch && alive.row.purpose.is_close(),
             );
         }
         if waiting > 1 {
-            wrong = Some(format!("3: {waiting} closes wait beside each other"));
+            wrong = Some((3, format!("{waiting} closes wait beside each other")));
         }
-        if let Some(wrong) = wrong {
-            return self.violate(Some(channel), &wrong);
+        if let Some((number, wrong)) = wrong {
+            return self.violate(Some(channel), Rule::Invariant(number), &wrong);
         }
         self.check_closes(channel);
     }
@@ -154,8 +154,8 @@ impl Sim<'_> {
             .filter(|alive| alive.row.purpose.is_close() && alive.may_have_effect);
         let Some(lowest) = closes.map(|alive| alive.row.purpose.cumulative()).min() else { return };
         if lowest < promised {
-            let what = format!("2: a close over {lowest} may be mined, and {promised} was acknowledged");
-            self.violate(Some(channel), &what);
+            let what = format!("a close over {lowest} may be mined, and {promised} was acknowledged");
+            self.violate(Some(channel), Rule::Invariant(2), &what);
         }
     }
 
@@ -171,16 +171,24 @@ impl Sim<'_> {
         ledger.submitted += 1;
         let most = 12 + 6 * self.scenario.steps.len() as u64 + self.clients[channel].signed.len() as u64;
         if ledger.submitted > most {
-            return self.violate(Some(channel), &format!("3: {most} transactions of one channel"));
+            return self.violate(
+                Some(channel),
+                Rule::Invariant(3),
+                &format!("{most} transactions of one channel"),
+            );
         }
         if !cumulative.is_zero() && !self.clients[channel].signed.contains(&cumulative) {
-            return self.violate(Some(channel), &format!("8: {cumulative} was never signed"));
+            return self.violate(
+                Some(channel),
+                Rule::Invariant(8),
+                &format!("{cumulative} was never signed"),
+            );
         }
         if self.transactor.find(channel, seq).is_some() {
-            return self.violate(Some(channel), &format!("3: number {seq} is used twice"));
+            return self.violate(Some(channel), Rule::Invariant(3), &format!("number {seq} is used twice"));
         }
         if matches!(state.chain.phase(), Phase::Closed { .. }) {
-            self.violate(Some(channel), "3: a transaction for a channel that is closed");
+            self.violate(Some(channel), Rule::Invariant(3), "a transaction for a channel that is closed");
         }
     }
 
@@ -189,17 +197,17 @@ impl Sim<'_> {
         let Ok(again) = Agent::decide(state, &Input::Look, env) else { return };
         if let Some(effect) = again.effects.first() {
             let what = match effect {
-                Effect::Notify(notice) => format!("3: shown twice: {notice:?}"),
-                effect => format!("3: not done at once: {effect:?}"),
+                Effect::Notify(notice) => format!("shown twice: {notice:?}"),
+                effect => format!("not done at once: {effect:?}"),
             };
-            self.violate(Some(channel), &what);
+            self.violate(Some(channel), Rule::Invariant(3), &what);
         }
     }
 
     pub(crate) fn check_owners(&mut self, channel: usize, state: &AgentState, owners: &[Owner]) {
         let is_final = !state.chain.phase().is_open() && state.own.flights.is_empty();
         if owners.is_empty() && !is_final {
-            self.violate(Some(channel), "9: nobody moves this state on");
+            self.violate(Some(channel), Rule::Invariant(9), "nobody moves this state on");
         }
     }
 
@@ -211,7 +219,11 @@ impl Sim<'_> {
         }
         wakes.1 += 1;
         if wakes.1 > 40 {
-            self.violate(Some(channel), "9: it is looked at again and again, and nothing changes");
+            self.violate(
+                Some(channel),
+                Rule::Invariant(9),
+                "it is looked at again and again, and nothing changes",
+            );
         }
     }
 
@@ -220,14 +232,18 @@ impl Sim<'_> {
         let stored = &self.disk.channels[channel].state;
         let (best, paid) = (stored.book.best, stored.chain.paid);
         if named > best.max(paid) {
-            return self.violate(Some(channel), &format!("2: {named} is acknowledged, and {best} is stored"));
+            return self.violate(
+                Some(channel),
+                Rule::Invariant(2),
+                &format!("{named} is acknowledged, and {best} is stored"),
+            );
         }
         let closing = stored.chain.challenge_ends_at().is_some();
         let acknowledged = stored.book.acknowledged;
         let ledger = &mut self.ledgers[channel];
         if closing && named > paid.max(ledger.told).max(ledger.acknowledged) {
-            let what = format!("2: {named} is acknowledged while a close request stands, and {paid} is paid");
-            return self.violate(Some(channel), &what);
+            let what = format!("{named} is acknowledged while a close request stands, and {paid} is paid");
+            return self.violate(Some(channel), Rule::Invariant(2), &what);
         }
         if !closing {
             ledger.acknowledged = ledger.acknowledged.max(acknowledged);
@@ -246,8 +262,8 @@ impl Sim<'_> {
         let most =
             covered(&self.terms, proven).saturating_add(self.terms.max_lag()).saturating_add(Usage::new(1));
         if used > most.get() {
-            let what = format!("7: {used} was used, {proven} is paid, so at most {} may be", most.get());
-            self.violate(Some(channel), &what);
+            let what = format!("{used} was used, {proven} is paid, so at most {} may be", most.get());
+            self.violate(Some(channel), Rule::Invariant(7), &what);
         }
     }
 
@@ -258,25 +274,33 @@ impl Sim<'_> {
             let ledger = &self.ledgers[channel];
             let lost = ledger.told.min(held.deposit).saturating_sub(held.paid);
             if held.open {
-                self.violate(Some(channel), "9: open at the end");
+                self.violate(Some(channel), Rule::Invariant(9), "open at the end");
             } else if !lost.is_zero() && !ledger.is_excused {
-                self.violate(Some(channel), &format!("2: {lost} that was acknowledged is not paid"));
+                self.violate(
+                    Some(channel),
+                    Rule::Invariant(2),
+                    &format!("{lost} that was acknowledged is not paid"),
+                );
             }
         }
         let open: u32 = self.chain.contract.offerings().map(|(.., offering)| offering.open).sum();
         if open > 0 {
-            self.violate(None, &format!("9: {open} places are not free"));
+            self.violate(None, Rule::Invariant(9), &format!("{open} places are not free"));
         }
         let expect = &self.scenario.expect;
         for (channel, &paid) in expect.paid.iter().enumerate() {
             let is = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.paid);
             if is != amount(paid) {
-                return self.violate(Some(channel), &format!("expected a payment of {paid}, and it is {is}"));
+                return self.violate(
+                    Some(channel),
+                    Rule::Expected,
+                    &format!("a payment of {paid}, and it is {is}"),
+                );
             }
         }
         if let Some(notice) = expect.notices.iter().find(|notice| !self.notices.contains(*notice)) {
-            let what = format!("expected the notice {notice}; shown were {:?}", self.notices);
-            self.violate(None, &what);
+            let what = format!("the notice {notice}; shown were {:?}", self.notices);
+            self.violate(None, Rule::Expected, &what);
         }
     }
 }

@@ -30,7 +30,7 @@ mod sim;
 mod transactor;
 
 pub use self::{
-    report::{RowOfRun, Violation},
+    report::{RowOfRun, Rule, Violation},
     run::{Failure, Plan, Summary, run, run_many},
     scenario::{Expect, Fault, Kind, Move, Scenario, Step, What, World},
     shrink::shrink,

@@ -5,23 +5,48 @@ use std::fmt;
 
 use privatix_market::{Agent, AgentState, Effect};
 
-/// An invariant that does not hold.
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// The invariant of this number.
+    Invariant(u8),
+    /// What a scenario expects.
+    Expected,
+    /// The rules for an offering's terms.
+    Terms,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invariant(number) => write!(f, "invariant {number}"),
+            Self::Expected => f.write_str("expectation of the scenario"),
+            Self::Terms => f.write_str("terms of the scenario"),
+        }
+    }
+}
+
+/// A rule that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// When, in milliseconds after the start.
     pub at: u64,
     /// The number of the channel, where it is one's.
     pub channel: Option<usize>,
-    /// The invariant's number, and what is wrong.
+    /// What does not hold.
+    pub rule: Rule,
+    /// What is wrong, for people.
     pub what: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.at / 1_000;
-        match self.channel {
-            Some(channel) => write!(f, "at {seconds} s, channel {channel}: invariant {}", self.what),
-            None => write!(f, "at {seconds} s: invariant {}", self.what),
+        let Self { at, channel, rule, what } = self;
+        let seconds = at / 1_000;
+        match channel {
+            Some(channel) => write!(f, "at {seconds} s, channel {channel}: {rule}: {what}"),
+            None => write!(f, "at {seconds} s: {rule}: {what}"),
         }
     }
 }

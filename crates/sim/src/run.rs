@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::report::{RowOfRun, Rows, Violation};
+use crate::report::{RowOfRun, Rows, Rule, Violation};
 use crate::scenario::Scenario;
 use crate::sim::{Counts, Sim};
 
@@ -54,14 +54,14 @@ pub fn run(scenario: &Scenario) -> Result<Counts, Box<Failure>> {
 
 /// With `rows`, the last inputs are written down.
 fn attempt(scenario: &Scenario, rows: Option<Rows>) -> Result<Counts, (Violation, Vec<RowOfRun>)> {
-    let wrong = |what: String| (Violation { at: 0, channel: None, what }, Vec::new());
-    let terms = scenario.world.terms().map_err(|error| wrong(format!("terms: {error}")))?;
+    let wrong = |what: String| (Violation { at: 0, channel: None, rule: Rule::Terms, what }, Vec::new());
+    let terms = scenario.world.terms().map_err(|error| wrong(error.to_string()))?;
     let mut sim = Sim::new(scenario, terms, rows);
     let ended = catch_unwind(AssertUnwindSafe(|| sim.run()));
     let rows = sim.rows.take().map(|rows| rows.last.into()).unwrap_or_default();
     if ended.is_err() {
-        let what = "8: a decision panicked".to_owned();
-        return Err((Violation { at: sim.now, channel: None, what }, rows));
+        let (rule, what) = (Rule::Invariant(8), "a decision panicked".to_owned());
+        return Err((Violation { at: sim.now, channel: None, rule, what }, rows));
     }
     match sim.violation.take() {
         None => Ok(sim.counts),

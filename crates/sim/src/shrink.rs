@@ -22,9 +22,8 @@ impl Shrinking {
         let Some(left) = self.left.checked_sub(1) else { return false };
         self.left = left;
         let Err(failure) = run(scenario) else { return false };
-        // The number of the invariant is the same: another fault may be hidden in the same run.
-        let number = |failure: &Failure| failure.violation.what.split(':').next().map(str::to_owned);
-        if number(&failure) != number(&self.smallest) {
+        // Another fault may be hidden in the same run.
+        if failure.violation.rule != self.smallest.violation.rule {
             return false;
         }
         self.smallest = *failure;

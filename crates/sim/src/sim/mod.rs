@@ -23,7 +23,7 @@ use crate::check::Ledger;
 use crate::choice::{Dice, hash};
 use crate::client::Client;
 use crate::node::{Disk, Memory, Stored};
-use crate::report::{RowOfRun, Rows, Violation};
+use crate::report::{RowOfRun, Rows, Rule, Violation};
 use crate::scenario::{Scenario, amount};
 use crate::transactor::Transactor;
 
@@ -250,7 +250,8 @@ impl<'a> Sim<'a> {
                 let shown = open.map(|channel| self.transactor.shown(channel)).unwrap_or_default();
                 return self.violate(
                     open,
-                    &format!("9: not final in time after all faults were over; transactions: {shown}"),
+                    Rule::Invariant(9),
+                    &format!("not final in time after all faults were over; transactions: {shown}"),
                 );
             }
         }
@@ -372,9 +373,9 @@ impl<'a> Sim<'a> {
         (is_closed && is_gone && self.disk.channels[channel].collected.is_none()) || was_never_seen
     }
 
-    pub(crate) fn violate(&mut self, channel: Option<usize>, what: &str) {
+    pub(crate) fn violate(&mut self, channel: Option<usize>, rule: Rule, what: &str) {
         if self.violation.is_none() {
-            self.violation = Some(Violation { at: self.now, channel, what: what.to_owned() });
+            self.violation = Some(Violation { at: self.now, channel, rule, what: what.to_owned() });
         }
     }
 

@@ -9,6 +9,7 @@ use privatix_market::{
 };
 
 use super::{Event, Sim};
+use crate::report::Rule;
 use crate::transactor::{CancelOutcome, GAS, Row};
 
 impl Sim<'_> {
@@ -118,8 +119,11 @@ impl Sim<'_> {
                         self.notices.insert(name[..end].to_owned());
                     }
                     Effect::Own(AgentEffect::Keep(_)) | Effect::Drive { .. } => {}
-                    other => self
-                        .violate(Some(channel), &format!("3: an effect that nobody carries out: {other:?}")),
+                    other => self.violate(
+                        Some(channel),
+                        Rule::Invariant(3),
+                        &format!("an effect that nobody carries out: {other:?}"),
+                    ),
                 }
             }
         }
@@ -135,7 +139,7 @@ impl Sim<'_> {
             return None;
         }
         let Some(id) = self.transactor.find(channel, seq) else {
-            self.violate(Some(channel), &format!("3: cancels {seq}, which does not exist"));
+            self.violate(Some(channel), Rule::Invariant(3), &format!("cancels {seq}, which does not exist"));
             return None;
         };
         let row = *self.transactor.intents[id].rows.first()?;

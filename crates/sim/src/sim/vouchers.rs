@@ -8,6 +8,7 @@ use privatix_market::{Agent, AgentEffect, AgentMessage, Effect, Input, Party as 
 use super::{Event, Message, Sim};
 use crate::chain::AGENT;
 use crate::node::{Pending, Tags};
+use crate::report::Rule;
 
 impl Sim<'_> {
     pub(super) fn receive(&mut self, channel: usize, message: Message) {
@@ -50,7 +51,9 @@ impl Sim<'_> {
         if self.rows.is_some() {
             self.note(channel, &format!("{input:?} (view)"), &decision.effects, &decision.state);
         }
-        let Some(reply) = reply else { return self.violate(Some(channel), "8: a voucher without an answer") };
+        let Some(reply) = reply else {
+            return self.violate(Some(channel), Rule::Invariant(8), "a voucher without an answer");
+        };
         let book = decision.state.book;
         if self.memory.queue.is_empty() {
             let (life, pause) = (self.memory.life, self.delays.between(1, 50));
