@@ -2,9 +2,7 @@
 
 use privatix_billing::covered;
 use privatix_channel::{Amount, ChainEvent, Closure, Phase, Usage};
-use privatix_market::{
-    Agent, AgentPolicy, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Uptime,
-};
+use privatix_market::{Agent, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Uptime};
 
 use crate::report::Rule;
 use crate::scenario::amount;
@@ -34,7 +32,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) const fn forget_blocks_after(&mut self, _height: usize) {
+    /// Counts afresh for how long the node could have answered: the close request that stands may be another one.
+    pub(crate) const fn restart_answer_time(&mut self) {
         self.able = 0;
     }
 }
@@ -107,7 +106,7 @@ impl Sim<'_> {
     }
 
     /// After each commit: what is stored of a channel.
-    pub(crate) fn check_stored(&mut self, channel: usize, _policy: &AgentPolicy) {
+    pub(crate) fn check_stored(&mut self, channel: usize) {
         let stored = &self.disk.channels[channel];
         let (book, flights) = (stored.state.book, &stored.state.own.flights);
         let ledger = &mut self.ledgers[channel];

@@ -67,7 +67,7 @@ impl Sim<'_> {
             times.push(block.time);
         }
         for ledger in &mut self.ledgers {
-            ledger.forget_blocks_after(self.chain.height());
+            ledger.restart_answer_time();
         }
         while let Some(time) = times.pop() {
             self.make_block(time);

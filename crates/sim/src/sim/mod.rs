@@ -1,4 +1,4 @@
-//! The run: events in the order of time, and what each does.
+//! One run: the events in their order, and what each of them does. `run.rs` starts runs and reports them.
 
 mod blocks;
 mod moves;
@@ -309,9 +309,7 @@ impl<'a> Sim<'a> {
                 let client = &mut self.clients[channel];
                 client.acknowledged = client.acknowledged.max(acknowledged);
             }
-            Event::Step { number } if self.is_quiet => {
-                debug_assert!(number < self.scenario.steps.len());
-            }
+            Event::Step { .. } if self.is_quiet => {}
             Event::Step { number } => self.step(number),
             Event::Start => self.start(),
             Event::Batch => {

@@ -53,7 +53,7 @@ impl Sim<'_> {
             decided.insert(channel);
         }
         for &channel in &decided {
-            self.check_stored(channel, &policy);
+            self.check_stored(channel);
         }
         if self.dies() {
             self.policy = policy;
