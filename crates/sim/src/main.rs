@@ -52,7 +52,7 @@ fn work(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         for file in files(path)? {
             let scenario: Scenario = toml::from_str(&fs::read_to_string(&file)?)?;
             match run(&scenario) {
-                Ok(counts) => writeln!(out, "{}: holds, {} steps", file.display(), counts.steps)?,
+                Ok(counts) => writeln!(out, "{}: holds, {} events", file.display(), counts.events)?,
                 Err(failure) => {
                     holds = false;
                     writeln!(out, "{}: {failure}", file.display())?;
@@ -67,13 +67,13 @@ fn work(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     } else {
         let summary = run_many(&Plan { seed: args.seed, time, cores: args.cores });
         let (counts, seconds) = (summary.counts, summary.time.as_millis().max(1));
-        let speed = u128::from(counts.steps) * 1_000 / seconds / u128::from(args.cores.max(1));
+        let speed = u128::from(counts.events) * 1_000 / seconds / u128::from(args.cores.max(1));
         writeln!(
             out,
-            "{} runs from seed {}: {} steps, {} decisions",
-            summary.runs, args.seed, counts.steps, counts.decisions
+            "{} runs from seed {}: {} events, {} decisions",
+            summary.runs, args.seed, counts.events, counts.decisions
         )?;
-        writeln!(out, "{speed} steps a second on each of {} cores", args.cores)?;
+        writeln!(out, "{speed} events a second on each of {} cores", args.cores)?;
         writeln!(out, "{} channels, {} faults injected", counts.channels, counts.faults)?;
         summary.failure
     };

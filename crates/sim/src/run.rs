@@ -130,7 +130,7 @@ pub fn run_many(plan: &Plan) -> Summary {
 
 impl Counts {
     fn add(&mut self, other: Self) {
-        self.steps += other.steps;
+        self.events += other.events;
         self.decisions += other.decisions;
         self.channels += other.channels;
         self.faults += other.faults;

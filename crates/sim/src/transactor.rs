@@ -1,4 +1,4 @@
-//! The agent's transactions: nonces, places, replacement, cancellation, and all fates.
+//! The agent's transactions: nonces, replacement, cancellation, and all fates.
 
 use alloy::primitives::B256;
 use privatix_channel::model::{Call, Claim};
@@ -25,7 +25,7 @@ pub(crate) struct Intent {
     pub(crate) rows: Vec<Row>,
     pub(crate) is_batch: bool,
     bid: Bid,
-    place: Place,
+    standing: Standing,
     is_cancelling: bool,
     /// What its channels know.
     known: Known,
@@ -41,7 +41,7 @@ impl Intent {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Standing {
     /// Never signed.
     Waiting,
     /// Signed for this nonce. It may be mined.
@@ -99,8 +99,8 @@ impl Transactor {
     }
 
     pub(crate) fn submit(&mut self, rows: Vec<Row>, is_batch: bool, bid: Bid) {
-        let (place, known) = (Place::Waiting, Known::Nothing);
-        self.intents.push(Intent { rows, is_batch, bid, place, is_cancelling: false, known });
+        let (standing, known) = (Standing::Waiting, Known::Nothing);
+        self.intents.push(Intent { rows, is_batch, bid, standing, is_cancelling: false, known });
     }
 
     pub(crate) fn find(&self, channel: usize, seq: u32) -> Option<usize> {
@@ -111,28 +111,29 @@ impl Transactor {
 
     pub(crate) fn cancel(&mut self, id: usize) -> CancelOutcome {
         let intent = &mut self.intents[id];
-        match intent.place {
-            Place::Waiting => {
-                (intent.place, intent.known) = (Place::Over, Known::Everything);
+        match intent.standing {
+            Standing::Waiting => {
+                (intent.standing, intent.known) = (Standing::Over, Known::Everything);
                 CancelOutcome::Done
             }
             // In a block, it ends so only if a reorganisation takes that back.
-            Place::Pool { .. } | Place::Mined { .. } => {
+            Standing::Pool { .. } | Standing::Mined { .. } => {
                 intent.is_cancelling = true;
                 CancelOutcome::Requested
             }
-            Place::Over => CancelOutcome::NotOpen,
+            Standing::Over => CancelOutcome::NotOpen,
         }
     }
 
     /// Whether a transaction was never signed, so that cancelling it is done at once.
     pub(crate) fn is_unsent(&self, id: usize) -> bool {
-        self.intents[id].place == Place::Waiting
+        self.intents[id].standing == Standing::Waiting
     }
 
     /// The newest transaction of a channel that waits to be mined, alone.
     pub(crate) fn newest(&self, channel: usize) -> Option<(usize, u32)> {
-        let waits = |i: &Intent| matches!(i.place, Place::Waiting | Place::Pool { .. }) && !i.is_batch;
+        let waits =
+            |i: &Intent| matches!(i.standing, Standing::Waiting | Standing::Pool { .. }) && !i.is_batch;
         let id =
             self.intents.iter().rposition(|i| waits(i) && i.rows.iter().any(|row| row.channel == channel))?;
         Some((id, self.intents[id].rows[0].seq))
@@ -140,24 +141,24 @@ impl Transactor {
 
     /// The oldest transaction that waits.
     pub(crate) fn oldest(&self) -> Option<usize> {
-        let waits = |intent: &Intent| matches!(intent.place, Place::Waiting | Place::Pool { .. });
+        let waits = |intent: &Intent| matches!(intent.standing, Standing::Waiting | Standing::Pool { .. });
         self.intents.iter().position(waits)
     }
 
     /// It will not be mined any more. Its nonce is used by one without effect.
     fn give_up(&mut self, id: usize) {
-        if let Place::Pool { nonce } = self.intents[id].place
+        if let Standing::Pool { nonce } = self.intents[id].standing
             && !self.has_rival(id, nonce)
         {
             self.fillers.push(nonce);
         }
         let intent = &mut self.intents[id];
-        (intent.place, intent.known) = (Place::Over, Known::Everything);
+        (intent.standing, intent.known) = (Standing::Over, Known::Everything);
     }
 
     fn has_rival(&self, id: usize, nonce: u64) -> bool {
         let is_rival =
-            |(n, i): (usize, &Intent)| n != id && i.place == Place::Pool { nonce } && !i.is_cancelling;
+            |(n, i): (usize, &Intent)| n != id && i.standing == Standing::Pool { nonce } && !i.is_cancelling;
         self.fillers.contains(&nonce) || self.intents.iter().enumerate().any(is_rival)
     }
 
@@ -176,14 +177,14 @@ impl Transactor {
     /// What does not pay the present price waits.
     pub(crate) fn send(&mut self, head: usize, price: u128) {
         for id in 0..self.intents.len() {
-            if let Place::Pool { nonce } = self.intents[id].place
+            if let Standing::Pool { nonce } = self.intents[id].standing
                 && !self.intents[id].is_cancelling
                 && self.is_lost(nonce, head)
             {
-                self.intents[id].place = Place::Waiting;
+                self.intents[id].standing = Standing::Waiting;
             }
         }
-        let is_waiting = |intent: &Intent| intent.place == Place::Waiting && intent.bid_pays(price);
+        let is_waiting = |intent: &Intent| intent.standing == Standing::Waiting && intent.bid_pays(price);
         let mut waiting: Vec<usize> =
             (0..self.intents.len()).filter(|n| is_waiting(&self.intents[*n])).collect();
         waiting.sort_by_key(|n| (std::cmp::Reverse(self.intents[*n].bid.priority), *n));
@@ -192,7 +193,7 @@ impl Transactor {
                 self.next += 1;
                 self.next - 1
             });
-            self.intents[id].place = Place::Pool { nonce };
+            self.intents[id].standing = Standing::Pool { nonce };
         }
         while let Some(nonce) = self.freed() {
             self.fillers.push(nonce);
@@ -201,8 +202,8 @@ impl Transactor {
 
     /// A nonce whose intent is being cancelled and has no rival yet.
     fn freed(&self) -> Option<u64> {
-        self.intents.iter().enumerate().find_map(|(id, intent)| match intent.place {
-            Place::Pool { nonce }
+        self.intents.iter().enumerate().find_map(|(id, intent)| match intent.standing {
+            Standing::Pool { nonce }
                 if intent.is_cancelling && nonce >= self.mined() && !self.has_rival(id, nonce) =>
             {
                 Some(nonce)
@@ -218,7 +219,8 @@ impl Transactor {
         }
         loop {
             let nonce = self.mined();
-            let rivals = self.intents.iter().enumerate().filter(|(_, i)| i.place == Place::Pool { nonce });
+            let rivals =
+                self.intents.iter().enumerate().filter(|(_, i)| i.standing == Standing::Pool { nonce });
             let mut rivals: Vec<Option<usize>> =
                 rivals.filter(|(_, i)| i.bid_pays(price)).map(|(id, _)| Some(id)).collect();
             if self.fillers.contains(&nonce) && price <= EVERYDAY {
@@ -231,7 +233,7 @@ impl Transactor {
             if let Some(id) = chosen {
                 let call = call(&self.intents[id], chain);
                 let success = chain.execute(AGENT, &call);
-                self.intents[id].place = Place::Mined { nonce, number, hash, success };
+                self.intents[id].standing = Standing::Mined { nonce, number, hash, success };
             }
             if let Some(block) = chain.blocks.last_mut() {
                 block.nonces.push((nonce, chosen));
@@ -245,7 +247,7 @@ impl Transactor {
         for &(nonce, id) in &block.nonces {
             self.mined_in.truncate(usize::try_from(nonce).unwrap_or(usize::MAX));
             if let Some(id) = id {
-                self.intents[id].place = Place::Pool { nonce };
+                self.intents[id].standing = Standing::Pool { nonce };
             }
         }
     }
@@ -257,8 +259,8 @@ impl Transactor {
     }
 
     fn fate_of(&self, intent: &Intent, head: usize) -> Option<Fate> {
-        match (intent.place, intent.known) {
-            (Place::Mined { number, hash, success, .. }, known) => {
+        match (intent.standing, intent.known) {
+            (Standing::Mined { number, hash, success, .. }, known) => {
                 let depth = head - number;
                 let block = BlockRef { number: number as u64, hash };
                 let mined = if success { Fate::Mined(block) } else { Fate::Reverted };
@@ -270,13 +272,13 @@ impl Transactor {
                     Known::Nothing => (depth >= self.confirmations).then_some(mined),
                 }
             }
-            (Place::Pool { nonce }, known) => {
+            (Standing::Pool { nonce }, known) => {
                 if matches!(known, Known::InBlock(_)) {
                     return Some(Fate::Reinstated { batch: intent.is_batch });
                 }
                 (intent.is_cancelling && self.is_lost(nonce, head)).then_some(Fate::Cancelled)
             }
-            (Place::Waiting | Place::Over, _) => None,
+            (Standing::Waiting | Standing::Over, _) => None,
         }
     }
 }
@@ -285,14 +287,14 @@ impl Transactor {
     /// The channels were told of a fate.
     pub(crate) fn reported(&mut self, id: usize, fate: Fate) {
         let intent = &mut self.intents[id];
-        match (fate, intent.place) {
-            (Fate::Mined(_) | Fate::Reverted, Place::Mined { hash, .. }) => {
+        match (fate, intent.standing) {
+            (Fate::Mined(_) | Fate::Reverted, Standing::Mined { hash, .. }) => {
                 intent.known = Known::InBlock(hash);
             }
             (Fate::Reinstated { .. }, _) => intent.known = Known::Nothing,
             (Fate::Failed { .. }, _) => self.give_up(id),
             (Fate::Final, _) => intent.known = Known::Everything,
-            (Fate::Cancelled, _) => (intent.place, intent.known) = (Place::Over, Known::Everything),
+            (Fate::Cancelled, _) => (intent.standing, intent.known) = (Standing::Over, Known::Everything),
             _ => {}
         }
     }
@@ -308,15 +310,16 @@ impl Transactor {
 
     /// The rows of a channel whose transactions are not over.
     pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive> + '_ {
-        let alive = self.intents.iter().filter(|i| i.place != Place::Over && i.known != Known::Everything);
+        let alive =
+            self.intents.iter().filter(|i| i.standing != Standing::Over && i.known != Known::Everything);
         alive.flat_map(move |intent| {
             let rows = intent.rows.iter().filter(move |row| row.channel == channel);
             rows.map(|row| Alive {
                 row: *row,
                 is_batch: intent.is_batch,
                 is_cancelling: intent.is_cancelling,
-                waits: matches!(intent.place, Place::Waiting | Place::Pool { .. }),
-                may_have_effect: !matches!(intent.place, Place::Mined { success: false, .. }),
+                waits: matches!(intent.standing, Standing::Waiting | Standing::Pool { .. }),
+                may_have_effect: !matches!(intent.standing, Standing::Mined { success: false, .. }),
             })
         })
     }

@@ -58,7 +58,7 @@ enum Event {
         call: u64,
         instance: u64,
         target: Target,
-        outcome: Outcome,
+        outcome: CallOutcome,
     },
     Report {
         channel: usize,
@@ -92,7 +92,7 @@ enum Message {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum CallOutcome {
     Done,
     Refused,
     /// Done, and answered to nobody.
@@ -116,8 +116,8 @@ pub(crate) struct Until {
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events.
-    pub steps: u64,
+    /// Events that were carried out.
+    pub events: u64,
     /// Inputs that were decided.
     pub decisions: u64,
     /// Channels.
@@ -264,7 +264,7 @@ impl<'a> Sim<'a> {
         let event = self.scheduled[place];
         self.free.push(place);
         self.now = at;
-        self.counts.steps += 1;
+        self.counts.events += 1;
         self.happen(event);
         Some(event)
     }
@@ -300,7 +300,7 @@ impl<'a> Sim<'a> {
             Event::Deliver { .. } | Event::Wake { .. } | Event::Write { .. } => {}
             Event::Follow { .. } | Event::Tick { .. } => {}
             Event::Call { channel, call, instance, target, outcome } => {
-                self.call(channel, call, instance, target, outcome);
+                self.finish_call(channel, call, instance, target, outcome);
             }
             Event::Report { channel } => self.report(channel),
             Event::Act { channel } => self.act(channel),
@@ -357,7 +357,7 @@ impl<'a> Sim<'a> {
         if (0..self.clients.len()).all(|channel| self.is_over(channel)) {
             return true;
         }
-        if self.counts.steps.is_multiple_of(16) {
+        if self.counts.events.is_multiple_of(16) {
             self.attend();
         }
         false

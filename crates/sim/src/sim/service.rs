@@ -4,7 +4,7 @@ use privatix_billing::Measure;
 use privatix_channel::Usage;
 use privatix_market::{Actual, Answered, Input, Target};
 
-use super::{Event, Outcome, Sim};
+use super::{CallOutcome, Event, Sim};
 
 impl Sim<'_> {
     pub(super) fn measure(&self) -> Measure {
@@ -27,26 +27,26 @@ impl Sim<'_> {
         self.adapter.calls += 1;
         let (call, instance) = (self.adapter.calls, self.adapter.instance);
         self.memory.calls[channel] = Some((call, seq));
-        let mut outcome = Outcome::Done;
+        let mut outcome = CallOutcome::Done;
         let mut pause = self.delays.between(20, 2_000);
         if self.now < self.until.hang {
             if self.delays.chance(50) {
                 return;
             }
-            (outcome, pause) = (Outcome::Late, self.delays.between(5_000, 55_000));
+            (outcome, pause) = (CallOutcome::Late, self.delays.between(5_000, 55_000));
         } else if self.now < self.until.refuse && target != Target::Absent {
-            outcome = Outcome::Refused;
+            outcome = CallOutcome::Refused;
         }
         self.after(pause, Event::Call { channel, call, instance, target, outcome });
     }
 
-    pub(super) fn call(
+    pub(super) fn finish_call(
         &mut self,
         channel: usize,
         call: u64,
         instance: u64,
         target: Target,
-        outcome: Outcome,
+        outcome: CallOutcome,
     ) {
         if instance != self.adapter.instance {
             return;
@@ -57,7 +57,7 @@ impl Sim<'_> {
             Target::Running => Actual::Running,
         };
         let (now, measure) = (self.now, self.measure());
-        if outcome != Outcome::Refused {
+        if outcome != CallOutcome::Refused {
             self.adapter.services[channel].set(actual, measure, now);
         }
         let waited = self.memory.calls[channel].filter(|(of, _)| *of == call && self.memory.is_up);
@@ -70,11 +70,11 @@ impl Sim<'_> {
             }
             return;
         };
-        if outcome == Outcome::Late {
+        if outcome == CallOutcome::Late {
             return;
         }
         self.memory.calls[channel] = None;
-        let answer = if outcome == Outcome::Refused { Answered::Refused } else { Answered::Did(actual) };
+        let answer = if outcome == CallOutcome::Refused { Answered::Refused } else { Answered::Did(actual) };
         self.transaction(|_| (), vec![(channel, Input::Adapter { seq, answer })]);
     }
 
