@@ -13,7 +13,7 @@ use crate::transactor::{EVERYDAY, GAS};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     /// The highest amount that an answer to the client named.
-    told: Amount,
+    named: Amount,
     /// The highest amount that was stored as acknowledged while no close request stood.
     acknowledged: Amount,
     /// The best voucher that was ever stored.
@@ -80,14 +80,15 @@ impl Sim<'_> {
     fn check_closed(&mut self, channel: usize, paid: Amount, closure: Closure) {
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
         let ledger = &self.ledgers[channel];
-        let lost = ledger.told.min(deposit).saturating_sub(paid);
+        let lost = ledger.named.min(deposit).saturating_sub(paid);
         if lost.is_zero() {
             return;
         }
-        let told = ledger.told;
+        let named = ledger.named;
         if matches!(closure, Closure::ByAgent | Closure::ByAgentDisputed | Closure::ByBoth) {
-            let what =
-                format!("the agent's own close pays {paid}, and {told} was acknowledged (deposit {deposit})");
+            let what = format!(
+                "the agent's own close pays {paid}, and {named} was acknowledged (deposit {deposit})"
+            );
             return self.violate(Some(channel), Rule::Invariant(2), &what);
         }
         let claimable = ledger.stored.min(deposit).saturating_sub(paid);
@@ -100,7 +101,7 @@ impl Sim<'_> {
         }
         let able = ledger.able / 1_000;
         let what = format!(
-            "the client took back {lost} of {told} that was acknowledged, and the node could have answered for {able} s"
+            "the client took back {lost} of {named} that was acknowledged, and the node could have answered for {able} s"
         );
         self.violate(Some(channel), Rule::Invariant(6), &what);
     }
@@ -146,7 +147,7 @@ impl Sim<'_> {
     /// No close that may be mined is below what was acknowledged.
     fn check_closes(&mut self, channel: usize) {
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
-        let promised = self.ledgers[channel].told.min(deposit);
+        let promised = self.ledgers[channel].named.min(deposit);
         let closes = self
             .transactor
             .alive(channel)
@@ -240,14 +241,14 @@ impl Sim<'_> {
         let closing = stored.chain.challenge_ends_at().is_some();
         let acknowledged = stored.book.acknowledged;
         let ledger = &mut self.ledgers[channel];
-        if closing && named > paid.max(ledger.told).max(ledger.acknowledged) {
+        if closing && named > paid.max(ledger.named).max(ledger.acknowledged) {
             let what = format!("{named} is acknowledged while a close request stands, and {paid} is paid");
             return self.violate(Some(channel), Rule::Invariant(2), &what);
         }
         if !closing {
             ledger.acknowledged = ledger.acknowledged.max(acknowledged);
         }
-        ledger.told = ledger.told.max(named.min(best));
+        ledger.named = ledger.named.max(named.min(best));
         self.check_closes(channel);
     }
 
@@ -271,7 +272,7 @@ impl Sim<'_> {
         for channel in 0..self.ledgers.len() {
             let Some(held) = self.chain.channel(channel) else { continue };
             let ledger = &self.ledgers[channel];
-            let lost = ledger.told.min(held.deposit).saturating_sub(held.paid);
+            let lost = ledger.named.min(held.deposit).saturating_sub(held.paid);
             if held.open {
                 self.violate(Some(channel), Rule::Invariant(9), "open at the end");
             } else if !lost.is_zero() && !ledger.is_excused {

@@ -160,7 +160,7 @@ pub enum What {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Move {
-    /// The client uses so much of the service, as far as it gets it.
+    /// The client uses this much of the service, as far as it gets it.
     Use(u64),
     /// The client signs and sends a voucher over this much more than the last.
     Pay(u64),

@@ -284,7 +284,7 @@ impl Transactor {
 }
 
 impl Transactor {
-    /// The channels were told of a fate.
+    /// The channels have received a fate.
     pub(crate) fn reported(&mut self, id: usize, fate: Fate) {
         let intent = &mut self.intents[id];
         match (fate, intent.standing) {

@@ -143,7 +143,7 @@ pub(crate) struct Sim<'a> {
     pub(crate) clients: Vec<Client>,
     pub(crate) ledgers: Vec<Ledger>,
     pub(crate) until: Until,
-    /// The process dies beside the next commits but so many.
+    /// How many sides of commits the process survives before it dies: each commit has two, before and after.
     crash: Option<u64>,
     is_quiet: bool,
     delays: Dice,

@@ -11,7 +11,7 @@ impl Sim<'_> {
         self.terms.unit().measure
     }
 
-    /// The adapter hears the bound.
+    /// Sends the bound to the adapter.
     pub(super) fn raise(&mut self, channel: usize) {
         if self.now < self.until.hang {
             return;
