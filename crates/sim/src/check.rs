@@ -2,7 +2,9 @@
 
 use privatix_billing::covered;
 use privatix_channel::{Amount, ChainEvent, Closure, Phase, Usage};
-use privatix_market::{Agent, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Uptime};
+use privatix_market::{
+    Agent, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Target, Uptime,
+};
 
 use crate::report::Rule;
 use crate::scenario::amount;
@@ -192,8 +194,13 @@ impl Sim<'_> {
         }
     }
 
-    /// The same surroundings again change nothing.
+    /// The same surroundings again change nothing, and no service is to run beyond what the deposit can pay.
     pub(crate) fn check_again(&mut self, channel: usize, state: &AgentState, env: &Env<'_, Agent>) {
+        let (used, payable) = (state.meter.used, covered(&self.terms, state.chain.deposit));
+        if state.own.service.target == Target::Running && used > payable {
+            let what = format!("{used} was used, the deposit pays for {payable}, and the service is to run");
+            return self.violate(Some(channel), Rule::Invariant(7), &what);
+        }
         let Ok(again) = Agent::decide(state, &Input::Look, env) else { return };
         if let Some(effect) = again.effects.first() {
             let what = match effect {
@@ -241,6 +248,11 @@ impl Sim<'_> {
         let closing = stored.chain.challenge_ends_at().is_some();
         let acknowledged = stored.book.acknowledged;
         let ledger = &mut self.ledgers[channel];
+        let deposit = ledger.deposit;
+        if named > deposit {
+            let what = format!("{named} is acknowledged, and the deposit was at most {deposit}");
+            return self.violate(Some(channel), Rule::Invariant(2), &what);
+        }
         if closing && named > paid.max(ledger.named).max(ledger.acknowledged) {
             let what = format!("{named} is acknowledged while a close request stands, and {paid} is paid");
             return self.violate(Some(channel), Rule::Invariant(2), &what);

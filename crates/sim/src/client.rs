@@ -17,6 +17,8 @@ pub(crate) struct Client {
     pub(crate) acknowledged: Amount,
     /// When it has had enough, in milliseconds.
     leaves: u64,
+    /// Whether it leaves its close requests standing until they can be finalized.
+    is_patient: bool,
 }
 
 /// What a client sees.
@@ -35,7 +37,8 @@ pub(crate) struct Seen<'a> {
 impl Client {
     pub(crate) fn new(kind: Kind, mut dice: Dice, duration: u64) -> Self {
         let leaves = dice.between(duration / 4, duration);
-        Self { kind, dice, signed: Vec::new(), acknowledged: Amount::ZERO, leaves }
+        let is_patient = dice.chance(50);
+        Self { kind, dice, signed: Vec::new(), acknowledged: Amount::ZERO, leaves, is_patient }
     }
 
     /// The highest amount that it signed.
@@ -112,7 +115,7 @@ impl Client {
         match self.dice.below(60) {
             0 => moves.push(Move::RequestClose(0)),
             1 => moves.push(Move::RequestClose(best / 2)),
-            2 | 3 => moves.push(Move::CancelClose),
+            2 | 3 if !self.is_patient => moves.push(Move::CancelClose),
             4..=6 => moves.push(Move::Replay(self.dice.below(last.max(1)))),
             7 => moves.push(Move::Forge(best + 100)),
             8 => moves.push(Move::TopUp(5)),

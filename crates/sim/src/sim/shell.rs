@@ -142,6 +142,11 @@ impl Sim<'_> {
             self.violate(Some(channel), Rule::Invariant(3), &format!("cancels {seq}, which does not exist"));
             return None;
         };
+        if self.transactor.intents[id].is_batch {
+            let what = format!("cancels {seq}, and with it a batch of other channels");
+            self.violate(Some(channel), Rule::Invariant(3), &what);
+            return None;
+        }
         let row = *self.transactor.intents[id].rows.first()?;
         match self.transactor.cancel(id) {
             CancelOutcome::Done => Some(Input::Tx { seq, purpose: row.purpose, fate: Fate::Cancelled }),
