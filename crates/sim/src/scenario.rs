@@ -64,6 +64,8 @@ pub struct World {
     pub dispute_min: u64,
     pub free_after: Option<u64>,
     pub max_delay: u64,
+    /// Between two batches.
+    pub batch_every: u64,
 }
 
 impl Default for World {
@@ -92,6 +94,7 @@ impl Default for World {
             dispute_min: 1,
             free_after: None,
             max_delay: 1_800,
+            batch_every: 1_800,
         }
     }
 }
@@ -301,6 +304,7 @@ impl World {
             dispute_min: dice.pick(&[1, 1, 10]),
             free_after: dice.pick(&[None, Some(600), Some(1_800)]),
             max_delay: dice.pick(&[600, 1_800]),
+            batch_every: dice.pick(&[1_800, 1_800, 20_000]),
         }
     }
 }

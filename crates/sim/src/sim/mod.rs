@@ -215,7 +215,7 @@ impl<'a> Sim<'a> {
         let world = &self.scenario.world;
         self.after(0, Event::Start);
         self.after(world.block_time * 1_000, Event::Block);
-        self.after(1_800_000, Event::Batch);
+        self.after(world.batch_every * 1_000, Event::Batch);
         self.after(world.duration * 1_000, Event::Quiet);
         for channel in 0..self.clients.len() {
             let (_, descriptor) = self.chain.channels[channel];
@@ -314,7 +314,7 @@ impl<'a> Sim<'a> {
             Event::Start => self.start(),
             Event::Batch => {
                 self.batch();
-                self.after(1_800_000, Event::Batch);
+                self.after(self.scenario.world.batch_every * 1_000, Event::Batch);
             }
             Event::Quiet => self.quiet(),
         }
