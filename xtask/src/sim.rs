@@ -133,12 +133,16 @@ fn mutants(only: Option<usize>, cores: u64) -> Result<()> {
         fs::write(&file, source.replace(&mutant.from, &mutant.to))?;
         let built = run_command(cargo().args(BUILD).current_dir(&copy).env("CARGO_TARGET_DIR", &target));
         let (seconds, cores) = (MUTANT.to_string(), cores.to_string());
-        let mut command = Command::new(target.join("debug/privatix-sim"));
-        command.args(["--shrink", "0", "--seconds", &seconds, "--cores", &cores]);
+        let program = target.join("debug/privatix-sim");
+        let (mut scenarios, mut seeds) = (Command::new(&program), Command::new(&program));
+        scenarios.arg("--scenario").arg(copy.join("crates/sim/scenarios"));
+        seeds.args(["--shrink", "0", "--seconds", &seconds, "--cores", &cores]);
         // A mutant may loop for ever: then it is found, too.
         let limit = Duration::from_secs(MUTANT) + GRACE;
-        let survives =
-            built.is_ok() && run_within(command.stdout(Stdio::null()).stderr(Stdio::null()), limit).is_ok();
+        let holds = |command: &mut Command| {
+            run_within(command.stdout(Stdio::null()).stderr(Stdio::null()), limit).is_ok()
+        };
+        let survives = built.is_ok() && holds(&mut scenarios) && holds(&mut seeds);
         fs::write(&file, source)?;
         built?;
         if survives {
