@@ -88,14 +88,25 @@ async fn the_jobs_of_a_dropped_processor_go_to_the_one_beside_it() {
     let (began, mut begun) = mpsc::unbounded_channel();
     let first = start(&db, stuck(began));
     next(&mut begun).await;
-    push(&db, Signal("b".into())).await;
-    let mut second = start(&db, |builder| builder.register::<Fragile, _>(write::<Fragile>()));
-    second.signalled("b").await;
+    // Of a kind that the first one does not handle.
+    push(&db, Step::new("b", "beside")).await;
+    let (ended, mut has_ended) = mpsc::unbounded_channel();
+    let beside = Do::new(move |job: Step, cx| {
+        let ended = ended.clone();
+        async move {
+            let done = finish(cx, &job.subject, &job.note).await;
+            let _ = ended.send(());
+            done
+        }
+    });
+    let mut second =
+        start(&db, |builder| builder.register::<Fragile, _>(write::<Fragile>()).register::<Step, _>(beside));
+    next(&mut has_ended).await;
     assert_eq!(get(&db, id).await.status, JobStatus::Running);
     first.crash().await;
     second.signalled("a").await;
     second.stop().await;
-    assert_eq!(notes(&db).await, ["once"]);
+    assert_eq!(notes(&db).await, ["beside", "once"]);
     assert_eq!(get(&db, id).await.crashes, 1);
 }
 

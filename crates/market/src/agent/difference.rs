@@ -140,12 +140,17 @@ pub(super) fn replacement(
     if under_way().any(|flight| flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. })) {
         return Replacement::NotNeeded;
     }
-    let serving = under_way().filter(|flight| serves(flight));
-    let Some(highest) = serving.map(|flight| flight.purpose.cumulative()).max() else {
+    let serving = || under_way().filter(|flight| serves(flight));
+    if serving().next().is_none() {
         return if under_way().next().is_some() { Replacement::OfLowerClass } else { Replacement::OfNothing };
-    };
+    }
     let worth = |cumulative: Amount| Book::worth(cumulative, &state.chain);
-    let gain = worth(purpose.cumulative()).saturating_sub(worth(highest));
+    // What cannot pay for its gas brings nothing, so that a better voucher may make the claim worth an answer.
+    let brings = |flight: &&Flight<AgentPurpose>| {
+        matches!(flight.stage, Stage::Mined { .. }) || pays(flight.bid.stake, env)
+    };
+    let highest = serving().filter(brings).map(|flight| flight.purpose.cumulative()).max();
+    let gain = worth(purpose.cumulative()).saturating_sub(worth(highest.unwrap_or(state.chain.paid)));
     let challenge = state.chain.challenge_ends_at();
     let Replaced { challenge: counted, count, last } = state.own.replaced;
     let is_worth = wants::worth_it(gain, env);

@@ -322,6 +322,20 @@ fn an_answer_that_may_cost_less_than_its_gas_is_replaced_when_its_challenge_is_o
     assert_eq!(run.give(&Input::Look), "cancel 1, submit 2 close 60");
 }
 
+/// Found by the simulator (seed 1049): the answer could not pay for its gas, and what was gained by the next one alone was less
+/// than that, so that nothing was claimed although all of it together was worth an answer.
+#[test]
+fn a_voucher_that_makes_the_claim_worth_an_answer_replaces_one_that_cannot_pay_for_its_gas() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
+    (run.gas.rate, run.gas.close_cost) =
+        (Some(Rate { wei_per_token: 2, decimals: 0 }), Some(privatix_market::Wei::new(81)));
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 80 wei");
+    assert_eq!(
+        run.give(&voucher(61)),
+        "keep 61, cancel 1, submit 2 close 61 urgent before 1000 for 82 wei, kept, paid 60"
+    );
+}
+
 #[test]
 fn fault_13_a_request_and_its_cancellation_in_one_batch_change_nothing() {
     let mut run = Run::open(100).paid(60).at(100).unpriced();
