@@ -148,16 +148,14 @@ impl Sim<'_> {
 
     /// No close that may be mined is below what was acknowledged.
     fn check_closes(&mut self, channel: usize) {
-        let (deposit, paid) =
-            self.chain.channel(channel).map_or_else(Default::default, |held| (held.deposit, held.paid));
-        // A close also pays what is paid.
+        let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
         let promised = self.ledgers[channel].named.min(deposit);
         let closes = self
             .transactor
             .alive(channel)
             .filter(|alive| alive.row.purpose.is_close() && alive.may_have_effect);
         let Some(lowest) = closes.map(|alive| alive.row.purpose.cumulative()).min() else { return };
-        if lowest.max(paid) < promised {
+        if lowest < promised {
             let what = format!("a close over {lowest} may be mined, and {promised} was acknowledged");
             self.violate(Some(channel), Rule::Invariant(2), &what);
         }

@@ -164,16 +164,19 @@ impl Served for Agent {
 
 impl AgentState {
     /// The amount above which no voucher may be acknowledged, if there is one: that of the lowest own close that may still be
-    /// mined, since nobody can promise that a better one overtakes it. What is paid on chain is paid whatever closes the channel.
-    /// While a challenge runs, nothing above that either: the client may end it before a voucher is cashed.
+    /// mined, since nobody can promise that a better one overtakes it. What is paid on chain does not raise it: a
+    /// reorganisation may take that back.
+    /// While a challenge runs, nothing above what is paid either: the client may end it before a voucher is cashed. Nor after the
+    /// end, as a voucher may be on its way to the disk.
     ///
     /// Whoever stores vouchers compares with it in the transaction that stores them, so that a close that was stored a moment
     /// before counts.
     pub fn ceiling(&self) -> Option<Amount> {
         let closes = self.own.flights.iter().filter(|flight| flight.stage.may_be_mined());
         let closes = closes.filter(|flight| flight.purpose.is_close());
-        let closing = matches!(self.chain.phase(), Phase::Closing { .. }).then_some(self.chain.paid);
-        closes.map(|flight| flight.purpose.cumulative().max(self.chain.paid)).chain(closing).min()
+        let closing = matches!(self.chain.phase(), Phase::Closing { .. } | Phase::Closed { .. })
+            .then_some(self.chain.paid);
+        closes.map(|flight| flight.purpose.cumulative()).chain(closing).min()
     }
 
     /// How much may be used in all before the adapter stops the service by itself: what is paid for plus the agreed lag, at most

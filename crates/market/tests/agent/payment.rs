@@ -70,19 +70,17 @@ fn no_answer_names_an_amount_above_a_close_in_the_pool() {
     }
 }
 
+/// What is paid on chain is not certain while a reorganisation may take it back, and a lower close be mined instead. Found by
+/// the simulator (seed 5668).
 #[test]
-fn a_close_without_a_voucher_bounds_nothing_that_is_paid() {
+fn what_is_paid_on_chain_is_no_reason_to_acknowledge_more_than_a_close_under_way_pays() {
     let mut run = Run::open(100).ended(AgentEnd::CloseByOrder);
     assert_eq!(run.give(&Input::Look), "submit 1 close 0");
     run.policy.replacements = 0;
     // Somebody settles meanwhile.
     run.chain(open(100, 60));
-    assert_eq!(run.state.ceiling(), Some(a(60)));
-    for (cumulative, effects) in
-        [(50, "stale, paid 60"), (60, "keep 60, paid 60, service ended"), (70, "keep 70, kept, paid 60")]
-    {
-        assert_eq!(run.give(&voucher(cumulative)), effects, "{cumulative}");
-    }
+    assert_eq!(run.state.ceiling(), Some(a(0)));
+    assert_eq!(run.give(&voucher(60)), "keep 60, kept, paid 0");
 }
 
 #[test]

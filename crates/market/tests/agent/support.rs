@@ -132,7 +132,7 @@ impl Run {
             }
         }
         for flight in decision.state.own.flights.iter().filter(|flight| flight.stage.may_be_mined()) {
-            let closes_at = flight.purpose.cumulative().max(decision.state.chain.paid);
+            let closes_at = flight.purpose.cumulative();
             let is_safe = closes_at >= decision.state.book.acknowledged;
             assert!(!flight.purpose.is_close() || is_safe, "acknowledged above a close: {decision:?}");
         }
