@@ -3,6 +3,7 @@
 use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
+use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 use privatix_channel::{ChannelId, LogPosition, OfferingHash};
 use privatix_db::{Conn, on};
@@ -64,7 +65,13 @@ pub(crate) async fn keep<S: Serialize>(
         fold_snapshots::log_index.eq(signed("log index", at.index)?),
         fold_snapshots::state.eq(to_json("snapshot", state)?),
     );
-    on!(conn, |c| diesel::insert_into(fold_snapshots::table).values(row).execute(c).await)?;
+    // In place of one that cannot be read.
+    let insert = diesel::insert_into(fold_snapshots::table)
+        .values(row)
+        .on_conflict((fold_snapshots::subject, fold_snapshots::block, fold_snapshots::log_index))
+        .do_update()
+        .set(fold_snapshots::state.eq(excluded(fold_snapshots::state)));
+    on!(conn, |c| insert.execute(c).await)?;
     Ok(())
 }
 
