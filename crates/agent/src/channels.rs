@@ -8,15 +8,16 @@ use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
 use privatix_chain::{Deadline, Intent, Priority, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{
-    AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Consents, OnChain,
-    Phase, ServiceEvent, SignedVoucher, Usage, answer_close_request,
+    AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Consents, ServiceEvent,
+    SignedVoucher, Usage, answer_close_request,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{
     Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy, PushOptions,
 };
-use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_subject, lanes};
+use privatix_market::ceiling;
+use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_of, channel_subject, lanes};
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::{StoreError, ceilings, vouchers};
 use serde::{Deserialize, Serialize};
@@ -280,19 +281,6 @@ fn urgency(node: &Node, channel: &Channel, view: &AgentChannel, close: Intent) -
     }
 }
 
-/// The amount above which no voucher may be acknowledged, if there is one: that of the lowest own close that may still be mined,
-/// and what is paid on chain while a challenge runs, since the client may end it before a better voucher is cashed, and after the
-/// end.
-fn ceiling(chain: &OnChain, closes: impl IntoIterator<Item = Amount>) -> Option<Amount> {
-    let challenged = match chain.phase() {
-        // Also once it is closed: a voucher may be on its way that was accepted before.
-        Phase::Closing { .. } | Phase::Closed { .. } => Some(chain.paid),
-        Phase::Unopened | Phase::Open => None,
-    };
-    // A close without a voucher pays what is paid.
-    closes.into_iter().map(|amount| amount.max(chain.paid)).chain(challenged).min()
-}
-
 /// Stores the channel's [`ceiling`]. Part of each transaction that stores a close, the outcome of one, or an event.
 pub(crate) async fn set_ceiling(conn: &mut Conn, node: &Node, id: ChannelId) -> Result<(), NodeError> {
     let chain = channels::on_chain(conn, id).await?;
@@ -325,7 +313,7 @@ pub(crate) async fn transaction_changed(
     if record.intent.kind != CLOSE {
         return Ok(());
     }
-    let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
+    let Some(id) = channel_of(record) else { return Ok(()) };
     set_ceiling(conn, node, id).await
 }
 
@@ -416,7 +404,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     if ![CLOSE, SETTLE].contains(&record.intent.kind.as_str()) || record.status == TxStatus::Mined {
         return Ok(());
     }
-    let Ok(id) = record.intent.subject.parse() else { return Ok(()) };
+    let Some(id) = channel_of(record) else { return Ok(()) };
     let Loaded { channel, view, damage, .. } = load(conn, node, id).await?;
     let in_challenge = view.on_chain().challenge_ends_at().is_some();
     let is_withdrawn = node.is_withdrawn(record);
@@ -505,28 +493,7 @@ fn secret() -> String {
 
 #[cfg(test)]
 mod tests {
-    use privatix_channel::{Closure, Ending};
-
     use super::*;
-
-    #[test]
-    fn a_ceiling_is_the_lowest_amount_that_may_be_paid_in_the_end() {
-        let amounts = |some: &[u128]| some.iter().copied().map(Amount::new).collect::<Vec<_>>();
-        let mut chain = OnChain { deposit: Amount::new(1_000), opened_at: Some(1), ..OnChain::default() };
-        assert_eq!(ceiling(&chain, []), None);
-        assert_eq!(ceiling(&chain, amounts(&[700, 600])), Some(Amount::new(600)));
-        // One without a voucher pays what is paid.
-        chain.paid = Amount::new(500);
-        assert_eq!(ceiling(&chain, amounts(&[700, 0])), Some(Amount::new(500)));
-        let closed = Ending { block: 9, refund: Amount::new(500), closure: Closure::ByBoth };
-        let over = OnChain { closed: Some(closed), ..chain };
-        assert_eq!(ceiling(&over, []), Some(Amount::new(500)), "also for a voucher that was accepted before");
-        assert_eq!(
-            ceiling(&OnChain::default(), amounts(&[700])),
-            Some(Amount::new(700)),
-            "not opened again yet"
-        );
-    }
 
     #[test]
     fn a_close_waits_for_no_order_to_the_plug_in() {

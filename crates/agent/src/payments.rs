@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, ChannelId, ChannelStatus, LONGEST_CONSENT, OnChain, Phase, SignedVoucher,
+    Accepted, AgentChannel, Amount, ChannelId, ChannelStatus, LONGEST_CONSENT, Phase, SignedVoucher,
     VoucherError,
 };
 use privatix_db::{DbError, GroupCommit};
@@ -110,13 +110,8 @@ impl Payments {
             }
             Err(error) => return Err(refusal(id, &error)),
         }
-        Ok(reply(
-            &view.book(),
-            view.channel.on_chain(),
-            view.ceiling,
-            voucher.cumulative(),
-            view.service_ended,
-        ))
+        let (chain, ended) = (view.channel.on_chain(), view.service_ended);
+        Ok(view.book().reply(chain, view.ceiling, voucher.cumulative(), ended))
     }
 
     /// Stores that everything up to `cumulative` is acknowledged, as far as the ceiling permits, which is returned.
@@ -211,31 +206,6 @@ impl std::fmt::Debug for Payments {
     }
 }
 
-/// The answer to a verified voucher over `cumulative`, once it is in the book. No amount in it is above what is
-/// [safe](Book::safe), or already paid on chain.
-fn reply(
-    book: &Book,
-    chain: &OnChain,
-    ceiling: Option<Amount>,
-    cumulative: Amount,
-    service_ended: bool,
-) -> Reply {
-    let safe = book.safe(chain, ceiling);
-    if ceiling.is_some_and(|ceiling| book.best > ceiling) {
-        // What is above the ceiling is known to nobody outside: also not by the answer to a lower voucher.
-        return if cumulative <= safe {
-            // A client takes the end as the acknowledgement of all that it signed, and the best of it is only kept.
-            Reply::Paid { acknowledged: safe, ended: false }
-        } else {
-            Reply::Kept { acknowledged: safe }
-        };
-    }
-    if cumulative < book.best.max(chain.paid) {
-        return Reply::Stale { acknowledged: safe.max(chain.paid) };
-    }
-    Reply::Paid { acknowledged: safe, ended: service_ended }
-}
-
 fn not_now(error: &NodeError) -> NotNow {
     match error {
         NodeError::Unreconciled { .. } => NotNow::Unexplained,
@@ -266,40 +236,6 @@ fn storage_failed(channel: ChannelId, error: &DbError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_answer_names_more_than_is_certain_to_be_paid() {
-        // Best, acknowledged before, ceiling, voucher: the answer, with a deposit of 1,000 of which 300 are paid on chain.
-        type Row = (u128, u128, Option<u128>, u128, Reply);
-        let amount = Amount::new;
-        let paid = |acknowledged| Reply::Paid { acknowledged: amount(acknowledged), ended: false };
-        let kept = |acknowledged| Reply::Kept { acknowledged: amount(acknowledged) };
-        let stale = |acknowledged| Reply::Stale { acknowledged: amount(acknowledged) };
-        let rows: [Row; 10] = [
-            (700, 700, None, 700, paid(700)),
-            (700, 700, None, 600, stale(700)),
-            (1_200, 1_000, None, 1_200, paid(1_000)),
-            (200, 200, None, 250, stale(300)),
-            // A close at 600 is on its way.
-            (600, 600, Some(600), 600, paid(600)),
-            (600, 600, Some(600), 500, stale(600)),
-            (700, 600, Some(600), 700, kept(600)),
-            (700, 600, Some(600), 500, paid(600)),
-            // A challenge runs. What was acknowledged before it stays so.
-            (700, 600, Some(300), 600, paid(600)),
-            (700, 600, Some(300), 650, kept(600)),
-        ];
-        let chain =
-            OnChain { deposit: amount(1_000), paid: amount(300), opened_at: Some(1), ..OnChain::default() };
-        for (best, acknowledged, ceiling, voucher, expected) in rows {
-            let book = Book { best: amount(best), acknowledged: amount(acknowledged) };
-            let answer = reply(&book, &chain, ceiling.map(amount), amount(voucher), false);
-            assert_eq!(answer, expected, "{best} {acknowledged} {ceiling:?} {voucher}");
-        }
-        let book = Book { best: amount(700), acknowledged: amount(600) };
-        let answer = reply(&book, &chain, Some(amount(600)), amount(500), true);
-        assert_eq!(answer, paid(600), "the service ended, but not everything is acknowledged");
-    }
 
     #[tokio::test]
     async fn the_end_of_the_voucher_writer_ends_the_agent() {

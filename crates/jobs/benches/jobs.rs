@@ -7,8 +7,7 @@
 //! - `x10`: four producers push ten jobs a commit; eight workers.
 //!
 //! These push in transactions of their own and end jobs by a completion that has no effects. The same with `queue` push
-//! through the processor's queue and end jobs by `done`; `queue x10, 64 workers` has so many that a commit ends, and claims,
-//! tens of jobs.
+//! through the processor's queue and end jobs by `done`; with 64 workers, a commit ends and claims tens of jobs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::sync::Arc;

@@ -91,7 +91,7 @@ pub use self::{
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     blocked::Blocked,
-    book::Book,
+    book::{Book, ceiling},
     client::{
         Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
         ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach, Request,

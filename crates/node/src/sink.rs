@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::spent::Spent;
 use crate::translate::{contract_event, market_event};
-use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder};
+use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder, channel_of};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
 pub(crate) struct Sink<R> {
@@ -201,14 +201,12 @@ impl<R: Role> LogSink for Sink<R> {
 impl<R: Role> TxSink for Sink<R> {
     async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
         self.spent.changed(record, change);
-        if let Ok(channel) = record.intent.subject.parse() {
-            self.answered.lock().insert(channel);
-        }
+        self.answered.lock().extend(channel_of(record));
         match self.role.on_transaction(conn, record, change).await {
             // It would be the same at each repetition, and the outcome stands whatever is stored of its subject.
             Err(error) if error.is_damage() || error.is_unknown_subject() => {
                 tracing::error!(tx = record.id.0, kind = record.intent.kind, subject = record.intent.subject, %error, "the outcome of a transaction leads to nothing");
-                if let (true, Ok(channel)) = (error.is_damage(), record.intent.subject.parse()) {
+                if let Some(channel) = channel_of(record).filter(|_| error.is_damage()) {
                     self.damage.found(channel, error.to_string());
                 }
                 Ok(())
@@ -219,9 +217,7 @@ impl<R: Role> TxSink for Sink<R> {
 
     fn changed_own(&self, record: &TxRecord, change: TxChange) {
         self.spent.changed(record, change);
-        if let Ok(channel) = record.intent.subject.parse() {
-            self.answered.lock().insert(channel);
-        }
+        self.answered.lock().extend(channel_of(record));
     }
 
     fn committed(&self) {

@@ -7,7 +7,7 @@ use privatix_channel::ChannelId;
 use privatix_store::tally::{Tally, Totals};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Node, NodeError};
+use crate::{Node, NodeError, channel_of};
 
 const EVERY: Duration = Duration::from_secs(5);
 /// All channels are read again at every 720th look (an hour), in case a change was missed.
@@ -86,6 +86,6 @@ impl Node {
         let transactor = self.transactor()?;
         let mut conn = self.db.read().await?;
         let open = transactor.open_intents(&mut conn).await?;
-        Ok(open.iter().filter_map(|record| record.intent.subject.parse().ok()).collect())
+        Ok(open.iter().filter_map(channel_of).collect())
     }
 }

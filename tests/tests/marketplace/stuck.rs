@@ -43,8 +43,8 @@ struct Faulty {
     never_stops: bool,
     unready: Option<Unready>,
     no_bounds: AtomicBool,
-    /// What it was told to sell.
-    told: Mutex<Vec<Provision>>,
+    /// What it was given to sell.
+    provisions: Mutex<Vec<Provision>>,
     /// The calls about channels that decide when and how far they serve, in turn.
     calls: Mutex<Vec<&'static str>>,
 }
@@ -83,7 +83,7 @@ impl Adapter for Faulty {
     }
 
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
-        self.told.lock().unwrap().push(provision.clone());
+        self.provisions.lock().unwrap().push(provision.clone());
         self.called("provision");
         if self.unready == Some(Unready::HangsAtChannels) {
             std::future::pending::<()>().await;
@@ -142,7 +142,7 @@ async fn wire(agent: &AgentHandle) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plug_in_is_told_after_a_restart_what_it_was_told_before() {
+async fn a_plug_in_is_given_after_a_restart_what_it_was_given_before() {
     let market = Market::new().await;
     let first = Arc::new(Faulty::default());
     let agent = agent_with(&market, Arc::clone(&first)).await;
@@ -156,15 +156,15 @@ async fn a_plug_in_is_told_after_a_restart_what_it_was_told_before() {
     let second = Arc::new(Faulty::default());
     let agent = agent_with(&market, Arc::clone(&second)).await;
     service(agent.handle.node(), id, "active").await;
-    let told = |plug_in: &Faulty| plug_in.told.lock().unwrap().clone();
-    let Some(Provision::Sell { parameters, .. }) = told(&first).pop() else { panic!("nothing sold") };
+    let given = |plug_in: &Faulty| plug_in.provisions.lock().unwrap().clone();
+    let Some(Provision::Sell { parameters, .. }) = given(&first).pop() else { panic!("nothing sold") };
     assert_eq!(parameters["maxConnections"], 7);
     wait_for("the channel to be provisioned", LIMIT, async || {
-        if told(&second).is_empty() { Err("it is not") } else { Ok(()) }
+        if given(&second).is_empty() { Err("it is not") } else { Ok(()) }
     })
     .await
     .unwrap();
-    assert_eq!(told(&second), told(&first));
+    assert_eq!(given(&second), given(&first));
     client.stop().await;
     agent.stop().await;
 }

@@ -22,7 +22,7 @@ pub use self::{
 use std::convert::Infallible;
 use std::time::Duration;
 
-use privatix_channel::{Amount, ChainTime, Phase, Usage};
+use privatix_channel::{Amount, ChainTime, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
@@ -163,20 +163,11 @@ impl Served for Agent {
 }
 
 impl AgentState {
-    /// The amount above which no voucher may be acknowledged, if there is one: that of the lowest own close that may still be
-    /// mined, since nobody can promise that a better one overtakes it. What is paid on chain does not raise it: a
-    /// reorganisation may take that back.
-    /// While a challenge runs, nothing above what is paid either: the client may end it before a voucher is cashed. Nor after the
-    /// end, as a voucher may be on its way to the disk.
-    ///
-    /// Whoever stores vouchers compares with it in the transaction that stores them, so that a close that was stored a moment
-    /// before counts.
+    /// The [`ceiling`](crate::ceiling) of the channel.
     pub fn ceiling(&self) -> Option<Amount> {
         let closes = self.own.flights.iter().filter(|flight| flight.stage.may_be_mined());
         let closes = closes.filter(|flight| flight.purpose.is_close());
-        let closing = matches!(self.chain.phase(), Phase::Closing { .. } | Phase::Closed { .. })
-            .then_some(self.chain.paid);
-        closes.map(|flight| flight.purpose.cumulative()).chain(closing).min()
+        crate::ceiling(&self.chain, closes.map(|flight| flight.purpose.cumulative()))
     }
 
     /// How much may be used in all before the adapter stops the service by itself: what is paid for plus the agreed lag, at most

@@ -116,15 +116,8 @@ pub(super) fn voucher(
         state.book.best = state.book.best.max(cumulative);
     }
     let ceiling = state.ceiling();
-    let safe = state.book.safe(&state.chain, ceiling);
-    if ceiling.is_some_and(|ceiling| state.book.best > ceiling) {
-        // What is above the ceiling is known to nobody outside: also not by the answer to a lower voucher.
-        let paid = Reply::Paid { acknowledged: safe, ended: state.own.ending.is_some() };
-        return Ok(if cumulative <= safe { paid } else { Reply::Kept { acknowledged: safe } });
-    }
-    if cumulative < known {
-        return Ok(Reply::Stale { acknowledged: safe.max(state.chain.paid) });
-    }
-    state.book.acknowledged = state.book.acknowledged.max(safe);
-    Ok(Reply::Paid { acknowledged: safe, ended: state.own.ending.is_some() })
+    let reply = state.book.reply(&state.chain, ceiling, cumulative, state.own.ending.is_some());
+    // What an answer names stays acknowledged.
+    state.book.acknowledged = state.book.acknowledged.max(state.book.safe(&state.chain, ceiling));
+    Ok(reply)
 }
