@@ -60,14 +60,20 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 impl Handler<FetchAccess> for AccessFetcher {
     async fn run(&self, job: &FetchAccess, cx: JobContext) -> Result<Done, JobError> {
         let asked_at = privatix_jobs::get(&mut *self.node.db().read().await?, cx.id()).await?.created_at;
-        let asked_enough = cx.try_number() >= TRIES;
+        let tries = cx.try_number();
         match self.fetch(job, cx).await {
-            Err(error) if asked_enough && asked_at.elapsed().is_ok_and(|waited| waited >= self.within) => {
+            Err(error) if is_in_vain(&error, tries, asked_at.elapsed().unwrap_or_default(), self.within) => {
                 Err(self.give_up(job.channel, &error).await)
             }
             fetched => fetched,
         }
     }
+}
+
+/// Whether the agent was asked for long enough, and often enough, to be given up. What says nothing of the agent never ends a
+/// channel: that our own network or plug-in is not ready.
+fn is_in_vain(error: &JobError, tries: u32, waited: Duration, within: Duration) -> bool {
+    error.is_try() && tries >= TRIES && waited >= within
 }
 
 impl AccessFetcher {
@@ -176,5 +182,22 @@ impl AccessFetcher {
             }
             Err(error) => JobError::retry(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_given_up_for_its_own_silence_only() {
+        const HOUR: Duration = Duration::from_hours(1);
+        let silent = JobError::retry("no answer");
+        assert!(is_in_vain(&silent, TRIES, HOUR, HOUR));
+        assert!(!is_in_vain(&silent, TRIES - 1, HOUR, HOUR), "we may have been away for most of the time");
+        assert!(!is_in_vain(&silent, TRIES, HOUR - Duration::from_secs(1), HOUR));
+        // The access is here, and the plug-in that it is for is not ready.
+        let starting = NodeError::AdapterStarting.into_job_error();
+        assert!(!is_in_vain(&starting, 100, 10 * HOUR, HOUR));
     }
 }

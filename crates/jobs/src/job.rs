@@ -104,6 +104,11 @@ impl JobError {
         Self { then: Then::Postpone(until), reason: reason.into() }
     }
 
+    /// Whether the run counts as a try of its job: not if it is [postponed](Self::postpone).
+    pub fn is_try(&self) -> bool {
+        !matches!(self.then, Then::Postpone(_))
+    }
+
     /// The job can never succeed: fail it for good.
     pub fn fail(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { then: Then::Fail, reason: reason.into() }
