@@ -150,8 +150,8 @@ pub enum ChainError {
         /// Its status.
         status: crate::TxStatus,
     },
-    /// An intent that is over, or in a block, cannot be cancelled.
-    #[error("transaction {tx} is {status}, or in a block already; it cannot be cancelled any more")]
+    /// An intent that is over for good cannot be cancelled.
+    #[error("transaction {tx} is {status} for good; it cannot be cancelled any more")]
     NotOpen {
         /// The intent.
         tx: crate::TxId,

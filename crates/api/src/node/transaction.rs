@@ -98,4 +98,7 @@ pub struct Attempt {
 pub struct TransactionCancelled {
     /// Whether it is cancelled for good; else the chain decides, and its status shows it.
     pub done: bool,
+    /// Whether it is in a block already, so that it is cancelled only if a reorganisation takes that back.
+    #[serde(default)]
+    pub mined: bool,
 }

@@ -209,7 +209,10 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
             let cancelled = node.transactor()?.cancel(&mut tx, ask.transaction).await?;
             tx.commit().await?;
             node.wake_transactor();
-            Ok(node::TransactionCancelled { done: cancelled == Cancelled::Done })
+            Ok(node::TransactionCancelled {
+                done: cancelled == Cancelled::Done,
+                mined: cancelled == Cancelled::IfTakenBack,
+            })
         })
 }
 

@@ -331,7 +331,7 @@ pub(super) async fn set_fate(conn: &mut Conn, hash: B256, fate: Fate) -> Result<
     Ok(())
 }
 
-/// It is not sent again, and ends in this way once its nonce is used.
+/// It is not sent again, and ends in this way once its nonce is used. The reason of a revert stays without another one.
 pub(super) async fn set_ending(
     conn: &mut Conn,
     id: TxId,
@@ -342,7 +342,7 @@ pub(super) async fn set_ending(
         diesel::update(chain_txs::table.find(id.0).filter(chain_txs::ending.is_null()))
             .set((
                 chain_txs::ending.eq(ending.as_str()),
-                chain_txs::failure.eq(failure),
+                failure.map(|failure| chain_txs::failure.eq(failure)),
                 chain_txs::updated_at.eq(Micros::now()),
             ))
             .execute(c)

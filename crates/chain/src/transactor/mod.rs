@@ -119,6 +119,8 @@ pub enum Cancelled {
     Done,
     /// It was signed: the chain decides whether it or the transaction in its place is mined.
     Requested,
+    /// It is in a block. Should a reorganisation take that back, it is not sent again, and another transaction takes its nonce.
+    IfTakenBack,
 }
 
 /// Something of an intent changed.
@@ -353,20 +355,21 @@ impl Transactor {
     ///
     /// What was never signed is cancelled at once, and reported to the sink here. Else it is not sent again, its nonce goes to
     /// another transaction that outbids it, and `cancelled` is reported when that is final; unless the original wins, which is
-    /// then reported as ever. With it goes its rescue, if there is one.
+    /// then reported as ever. With it goes its rescue, if there is one. What is in a block that is not final stays there, and is
+    /// cancelled in case that a reorganisation takes it back.
     ///
     /// # Errors
-    /// [`ChainError::UnknownTx`]; [`ChainError::NotOpen`] for one that is over or in a block; [`ChainError::TxSink`];
+    /// [`ChainError::UnknownTx`]; [`ChainError::NotOpen`] for one that is over for good; [`ChainError::TxSink`];
     /// [`ChainError::Db`].
     pub async fn cancel(&self, conn: &mut Conn, id: TxId) -> Result<Cancelled, ChainError> {
         let record = self.get(conn, id).await?;
-        if !record.status.is_open() || record.inclusion.is_some() {
+        if !record.status.is_open() && !record.watched {
             return Err(ChainError::NotOpen { tx: id, status: record.status });
         }
         if let Some(rescue) = table::child(conn, id).await? {
-            self.inner.cancel_open(conn, &rescue).await?;
+            self.inner.cancel_one(conn, &rescue).await?;
         }
-        self.inner.cancel_open(conn, &record).await
+        self.inner.cancel_one(conn, &record).await
     }
 
     /// The accounts it signs for.

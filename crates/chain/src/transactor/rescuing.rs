@@ -65,7 +65,7 @@ impl Inner {
             OnCounterpart::Relieved => changes::set_relieved(conn, other.id, true).await?,
             OnCounterpart::Restored => changes::set_relieved(conn, other.id, false).await?,
             OnCounterpart::Cancelled => {
-                if self.cancel_open(conn, &other).await? == Cancelled::Done {
+                if self.cancel_one(conn, &other).await? == Cancelled::Done {
                     return Ok(table::get(conn, other.id).await?);
                 }
             }
@@ -73,22 +73,22 @@ impl Inner {
         Ok(None)
     }
 
-    /// Cancels an intent, unless it is over. One that is in a block ends so only if a reorg takes that back.
-    pub(super) async fn cancel_open(
+    /// Cancels an intent. One that is in a block ends so only if a reorg takes that back, which none does with a final one.
+    pub(super) async fn cancel_one(
         &self,
         conn: &mut Conn,
         record: &TxRecord,
     ) -> Result<Cancelled, ChainError> {
-        if !record.status.is_open() {
-            return Ok(Cancelled::Requested);
-        }
         if record.status == TxStatus::Unsent && table::attempts(conn, record.id).await?.is_empty() {
             changes::end(conn, record.id, TxStatus::Cancelled, None, false).await?;
             // Boxed, because the report of a parent cancels its child.
             Box::pin(self.report(conn, record.id, &[TxChange::Cancelled])).await?;
             return Ok(Cancelled::Done);
         }
-        changes::set_ending(conn, record.id, Ending::Cancelled, None).await?;
-        Ok(Cancelled::Requested)
+        if record.status.is_open() || record.watched {
+            changes::set_ending(conn, record.id, Ending::Cancelled, None).await?;
+        }
+        let is_in_block = !record.status.is_open() || record.inclusion.is_some();
+        Ok(if is_in_block { Cancelled::IfTakenBack } else { Cancelled::Requested })
     }
 }

@@ -295,8 +295,8 @@ impl Inner {
             return Ok(());
         }
         let reported = self.report(&mut tx, record.id, &[TxChange::Reinstated]).await?;
-        // Its success was final, which has cancelled its rescue.
-        if !record.watched
+        // Its outcome has cancelled its rescue, if it was a revert or final. Unless the user cancelled both, that is needed again.
+        if record.ending.is_none()
             && let Some(rescue) = table::child(&mut tx, record.id).await?
         {
             changes::revive(&mut tx, rescue.id).await?;

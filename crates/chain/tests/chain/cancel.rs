@@ -1,7 +1,7 @@
 //! What is cancelled is never mined, or is reported as mined.
 
 use alloy::primitives::{Address, U256};
-use privatix_chain::{Cancelled, ChainError, Fate, Intent, Transactor, TxId, TxStatus};
+use privatix_chain::{Cancelled, ChainError, Fate, Finality, Intent, Transactor, TxChange, TxId, TxStatus};
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
 
@@ -68,6 +68,53 @@ async fn the_nonce_of_a_cancelled_intent_goes_to_the_next_one() {
     assert_eq!(anvil.balance(target(1)).await.unwrap(), U256::ZERO);
     assert_eq!(anvil.balance(target(2)).await.unwrap(), U256::from(1));
     running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cancelled_in_its_block_stays_there_or_is_never_mined_again() {
+    use TxChange::{Cancelled as Withdrawn, Final, Mined, Reinstated};
+    // Confirmations of a transaction; whether it has them when it is cancelled; whether its block stays.
+    for (confirmations, stays, expected) in [
+        (0, true, &[Mined, Final][..]),
+        (0, false, &[Mined, Reinstated, Withdrawn][..]),
+        (2, true, &[Mined, Final][..]),
+        (2, false, &[Withdrawn][..]),
+    ] {
+        let anvil = Anvil::start().await.unwrap();
+        let (_dir, db) = fresh().await;
+        let sink = Outcomes::default();
+        let transactor = transactor(&db, http(anvil.url()), &anvil)
+            .confirmations(confirmations)
+            .finality(Finality::Depth(4))
+            .build(sink.clone());
+        anvil.mine(3).await.unwrap();
+        let running = Running::transactor(&transactor);
+        let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+        until(&db, &transactor, id, "its block", |record| record.inclusion.is_some()).await;
+        if confirmations == 0 {
+            ended(&db, &transactor, id).await;
+        }
+        anvil.set_automine(false).await.unwrap();
+        assert_eq!(cancel(&db, &transactor, id).await.unwrap(), Cancelled::IfTakenBack);
+        assert_eq!(cancel(&db, &transactor, id).await.unwrap(), Cancelled::IfTakenBack, "once more");
+        if !stays {
+            anvil.reorg(1).await.unwrap();
+            until(&db, &transactor, id, "the loss of its block", |record| record.inclusion.is_none()).await;
+        }
+        wait_until("the end", PATIENCE, async || {
+            anvil.mine(1).await.unwrap();
+            sink.changes().len() == expected.len()
+        })
+        .await
+        .unwrap();
+        let changes: Vec<_> = sink.changes().into_iter().map(|(_, change)| change).collect();
+        assert_eq!(changes, expected, "{confirmations} {stays}");
+        let got = anvil.balance(target(1)).await.unwrap();
+        assert_eq!(got, U256::from(u8::from(stays)), "{confirmations} {stays}");
+        let refusal = cancel(&db, &transactor, id).await.unwrap_err();
+        assert!(matches!(refusal, ChainError::NotOpen { .. }), "{refusal}");
+        running.stop().await.unwrap();
+    }
 }
 
 /// Mines until an intent is over.

@@ -11,7 +11,7 @@ use privatix_chain::{
     TransactorBuilder, TxChange, TxId, TxRecord, TxStatus, TxUpdate,
 };
 use privatix_db::Database;
-use privatix_testkit::{Anvil, Process, temp_dir, wait_for, wait_until};
+use privatix_testkit::{Anvil, Fault, Process, Rule, Script, temp_dir, wait_for, wait_until};
 
 use crate::support::{
     BACKOFF, FaultProxy, Outcomes, PATIENCE, POLL, Running, Verdict, emitter, ended, fresh, http, open,
@@ -214,6 +214,45 @@ async fn a_reorg_of_a_final_success_brings_its_cancelled_rescue_back() {
     // Whoever has something to do looks whether what was final still is.
     let other = Intent::new("other", anvil.account(1), contract, b"other".to_vec());
     submit(&db, &transactor, other).await;
+    wait_until("the rescue", PATIENCE, async || {
+        anvil.mine(1).await.unwrap();
+        transactor.get(&mut db.read().await.unwrap(), child.id).await.unwrap().status == TxStatus::Mined
+    })
+    .await
+    .unwrap();
+    assert_eq!(logs(&anvil, contract).await, ["by its rescue"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorg_of_a_revert_brings_its_cancelled_rescue_back() {
+    const REVERTS: &[u8] = &[0x5f, 0x5f, 0xfd];
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let emits = anvil.code(contract).await.unwrap();
+    let (_dir, db) = fresh().await;
+    for account in [1, RESCUER] {
+        anvil.set_balance(anvil.account(account), U256::ZERO).await.unwrap();
+    }
+    // It does not show before it is mined that the call reverts.
+    let estimate = Rule::new(["eth_estimateGas"], Fault::Result("0x186a0".into()));
+    let proxy = FaultProxy::scripted(anvil.url(), Script(vec![estimate])).await.unwrap();
+    let transactor =
+        with_rescue(&db, &proxy.url(), &anvil).finality(Finality::Depth(10)).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, answer(&anvil, contract).await).await;
+    let child = rescued(&db, &transactor, id).await;
+    until(&db, &transactor, child.id, "no ether either", is_poor).await;
+    anvil.set_code(contract, REVERTS).await.unwrap();
+    anvil.set_balance(anvil.account(1), U256::from(ETHER)).await.unwrap();
+    assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Failed);
+    assert_eq!(ended(&db, &transactor, child.id).await.status, TxStatus::Cancelled);
+
+    anvil.set_automine(false).await.unwrap();
+    anvil.reorg(1).await.unwrap();
+    anvil.set_code(contract, &emits).await.unwrap();
+    anvil.set_balance(anvil.account(1), U256::ZERO).await.unwrap();
+    anvil.set_balance(anvil.account(RESCUER), U256::from(ETHER)).await.unwrap();
     wait_until("the rescue", PATIENCE, async || {
         anvil.mine(1).await.unwrap();
         transactor.get(&mut db.read().await.unwrap(), child.id).await.unwrap().status == TxStatus::Mined

@@ -77,6 +77,11 @@ impl TransactionsCommand {
                 output.show(&cancelled, |cancelled| {
                     if cancelled.done {
                         format!("transaction {transaction} is cancelled")
+                    } else if cancelled.mined {
+                        format!(
+                            "transaction {transaction} is in a block, where it stays; if a reorganisation takes that back, it is not \
+                             sent again"
+                        )
                     } else {
                         format!(
                             "transaction {transaction} was signed already: another one takes its place, and the chain decides; \
