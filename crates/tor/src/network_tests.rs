@@ -1,5 +1,6 @@
 //! Everything against a real network of tor relays on loopback.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{
@@ -254,18 +255,23 @@ async fn two_agents_share_no_circuit(arti: &str) {
     let [first, second] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(|host| SocketAddr::from((host, port)));
     let (tor, running) = client(arti, &dir.path().join("client"));
     let transport = tor.transport().with_exits();
-    let (_a, payments) = circuit(&transport, first).await;
-    let (_b, further_payments) = circuit(&transport, first).await;
+    // A second circuit may come to stand while the first one is slow; from then on, both serve.
+    let (mut streams, mut payments) = (Vec::new(), BTreeSet::new());
+    for _ in 0..6 {
+        let (stream, circuit) = circuit(&transport, first).await;
+        streams.push(stream);
+        payments.insert(circuit);
+    }
+    assert!(payments.len() < streams.len() / 2, "one agent's streams share circuits: {payments:?}");
     let (_c, other_agent) = circuit(&transport, second).await;
-    assert_eq!(payments, further_payments, "one agent's streams share a circuit");
-    assert_ne!(payments, other_agent);
+    assert!(!payments.contains(&other_agent));
 
     // Looking around is linked to nothing, not even to itself.
     let looking = transport.unlinked();
     let (_d, look) = circuit(&looking, first).await;
     let (_e, further_look) = circuit(&looking, first).await;
-    assert!([&payments, &other_agent, &further_look].iter().all(|&circuit| *circuit != look));
-    assert!([&payments, &other_agent].iter().all(|&circuit| *circuit != further_look));
+    assert_ne!(look, further_look);
+    assert!([look, further_look].iter().all(|look| !payments.contains(look) && *look != other_agent));
     running.stop().await;
 }
 
