@@ -465,7 +465,9 @@ impl Inner {
         if let Some(unanswered) = unanswered {
             return Ok(Push::Resend(unanswered.clone()));
         }
-        if memory.is_due(record.id, now.head, Duration::MAX) {
+        // Where blocks come with transactions only, none comes for one that was lost.
+        let patience = Duration::from_secs(self.options.fees.stuck_after_seconds).max(SHORTEST_PAUSE);
+        if memory.is_due(record.id, now.head, patience) {
             memory.tried(record.id, now.head);
             if !self.rpc.knows(newest.hash).await? {
                 tracing::info!(tx = %record.id, hash = %newest.hash, "transaction is not in the pool; sending it again");

@@ -131,7 +131,9 @@ fn tip(policy: &FeePolicy, market: &Market, bid: &OfferInput, allowed: u128, cha
     } else {
         policy.max_priority_fee
     };
-    let tip = market.tips[level].min(ceiling).max(policy.min_priority_fee);
+    // A node that has the transaction and sends it to nobody is cured by a replacement only.
+    let tip =
+        dearer(market.tips[level], impatience.saturating_sub(2)).min(ceiling).max(policy.min_priority_fee);
     // The market's word alone is not relied on: it may be a lie, and block builders may ignore us.
     let doublings = if pressed { impatience.min(127) } else { 0 };
     (0..doublings).fold(tip, |tip, _| tip.saturating_mul(2))
@@ -149,7 +151,7 @@ fn ratio(amount: u128, over: u128, under: u128) -> u128 {
         .map_or_else(|| amount.saturating_mul(over / under.max(1)), |product| product / under.max(1))
 }
 
-/// The usual price, where nothing is known of what others offer above it: at most two replacements above it.
+/// What the market wants, and at most two replacements above it.
 fn dearer(usual: u128, impatience: u64) -> u128 {
     (0..impatience.min(2)).fold(usual, |price, _| price.saturating_add(price.div_ceil(8)))
 }
@@ -234,6 +236,22 @@ mod tests {
                 AT,
                 offer(47.25, 3.0),
             ),
+            (
+                "held, as the market has it",
+                { OfferInput { waited: waited(14), ..held(52.0, 5.0) } },
+                20.0,
+                AT,
+                { Price::Keep },
+            ),
+            ("and still ignored", { OfferInput { waited: waited(15), ..held(52.0, 5.0) } }, 20.0, AT, {
+                offer(58.5, 5.625)
+            }),
+            ("once more", { OfferInput { waited: waited(20), ..held(58.5, 5.625) } }, 20.0, AT, {
+                offer(65.813, 6.328)
+            }),
+            ("and no more", { OfferInput { waited: waited(500), ..held(65.813, 6.329) } }, 20.0, AT, {
+                Price::Keep
+            }),
             (
                 "held, five fast blocks",
                 { OfferInput { waited: Waited { blocks: 5, seconds: 1 }, ..held(42.0, 2.0) } },

@@ -314,7 +314,8 @@ async fn a_reorg_of_a_mined_intent_is_reported_and_has_one_effect() {
         let expected = [first_changes, &[Reinstated, Mined, Final]].concat();
         assert_eq!(of(first).collect::<Vec<_>>(), expected, "{finality:?}");
         assert_eq!(of(second).collect::<Vec<_>>(), [Mined, Final], "{finality:?}");
-        assert_eq!(transactor.attempts(&mut db.read().await.unwrap(), first).await.unwrap().len(), 1);
+        let attempts = transactor.attempts(&mut db.read().await.unwrap(), first).await.unwrap();
+        assert!(attempts.iter().all(|attempt| attempt.nonce == attempts[0].nonce), "{attempts:?}");
         running.stop().await.unwrap();
     }
 }
@@ -369,6 +370,25 @@ async fn two_transactors_on_one_database_never_give_an_intent_two_nonces() {
     for running in running {
         running.stop().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_blocks_come_with_transactions_only_a_lost_one_is_sent_again_after_a_while() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let mut fees = impatient();
+    fees.stuck_after_seconds = 1;
+    let transactor = transactor(&db, http(anvil.url()), &anvil).fees(fees).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    anvil.set_automine(false).await.unwrap();
+    let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+    let hash = sent(&db, &transactor, id).await;
+    in_pool(&anvil, hash).await;
+    anvil.drop_transaction(hash).await.unwrap();
+    anvil.set_automine(true).await.unwrap();
+    ended(&db, &transactor, id).await;
+    assert_eq!((status(&db, &transactor, id).await, got(&anvil, 1).await), (TxStatus::Mined, 1));
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
