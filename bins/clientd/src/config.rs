@@ -234,6 +234,12 @@ impl Settings {
                 "it is for agentd: nobody else can make a client's calls; leave it out",
             );
         }
+        if self.chain.accept_fee.is_some() {
+            return wrong(
+                "chain.accept_fee",
+                "it is for agentd, whose earnings the fee reduces; leave it out",
+            );
+        }
         if !self.somc.private_agents.is_empty() && !self.uses_tor() {
             return wrong(
                 "somc.private_agents",

@@ -24,6 +24,7 @@ use crate::offerings::{
 use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appointment};
 use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
+use crate::reserve::{GasReserve, watch_reserve};
 use crate::role::AgentRole;
 
 /// A seller: see the [crate's example](crate).
@@ -95,10 +96,13 @@ impl Agent {
         let writing = tokio::spawn(watch_writer(writer, stop.clone()));
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
+        let reserve = Arc::new(GasReserve::new(Arc::clone(&node)));
+        let reserving = tokio::spawn(watch_reserve(Arc::clone(&reserve), stop.clone()));
         let register = {
             let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
             let payments = Arc::clone(&handle.payments);
-            let channels = move |node| Channels { node, payments: Arc::clone(&payments) };
+            let channels =
+                move |node| Channels { node, payments: Arc::clone(&payments), reserve: Arc::clone(&reserve) };
             move |processor: privatix_jobs::ProcessorBuilder| {
                 processor
                     .register(Offerings { node: Arc::clone(&node), addresses })
@@ -111,7 +115,7 @@ impl Agent {
         stop.cancel();
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
-        let watched = watching.await.and(appointed.await);
+        let watched = watching.await.and(appointed.await).and(reserving.await);
         let wrote = writing.await;
         outcome?;
         wrote.map_err(|error| NodeError::TaskEnded {
@@ -119,7 +123,7 @@ impl Agent {
             reason: error.to_string(),
         })??;
         watched.map_err(|error| NodeError::TaskEnded {
-            task: "watch on the messaging server or the operator",
+            task: "watch on the messaging server, the operator or the ether",
             reason: error.to_string(),
         })?;
         served.map_err(|error| NodeError::TaskEnded { task: "messaging server", reason: error.to_string() })

@@ -23,6 +23,7 @@ use privatix_store::{StoreError, ceilings, vouchers};
 use serde::{Deserialize, Serialize};
 
 use crate::payments::Payments;
+use crate::reserve::GasReserve;
 
 /// Job: make a freshly opened channel known to the plug-in and prepare its access.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +93,7 @@ const TRIES: u32 = 20;
 pub(crate) struct Channels {
     pub(crate) node: Arc<Node>,
     pub(crate) payments: Arc<Payments>,
+    pub(crate) reserve: Arc<GasReserve>,
 }
 
 #[async_trait]
@@ -100,9 +102,7 @@ impl Handler<ProvisionChannel> for Channels {
         let last = cx.try_number() >= TRIES;
         match self.provision(job, cx).await {
             // Not the plug-in's fault, and no try of it.
-            Err(error @ (NodeError::StaleView(_) | NodeError::AdapterStarting)) => {
-                Err(error.into_job_error())
-            }
+            Err(error) if error.postponed().is_some() => Err(error.into_job_error()),
             Err(error) if last || !error.is_temporary() => Err(self.cannot_serve(job.channel, error).await),
             provisioned => provisioned.map_err(NodeError::into_job_error),
         }
@@ -128,6 +128,7 @@ impl Channels {
             return Ok(cx.finish().await?.commit().await?);
         }
         node.require_view_of(job.channel)?;
+        self.reserve.require().await?;
         let offering = node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
         let (username, password) = (job.channel.to_string(), secret());
         let endpoint = node

@@ -35,6 +35,7 @@ mod offerings;
 mod operator;
 mod payments;
 mod places;
+mod reserve;
 mod role;
 
 pub use agent::{Agent, AgentHandle};

@@ -69,6 +69,14 @@ impl Role for AgentRole {
                 let reason = "the channel names no signer of its vouchers";
                 privatix_node::push(conn, &terminate(reason), "monitor").await
             }
+            // Its client gets the whole deposit back, and may open another one once the fee is lower.
+            Some(ChainEvent::Opened { fee, .. }) if self.node.refuses_fee(fee) => {
+                tracing::warn!(channel = %id, %fee, "the channel's network fee is above chain.accept_fee; it is not served");
+                let reason = "the channel's network fee is above what the agent accepts";
+                privatix_node::push(conn, &terminate(reason), "monitor").await?;
+                let close = CloseChannel { channel: id, even_unpaid: true };
+                privatix_node::push(conn, &close, "monitor").await
+            }
             // Ended before a reorganisation, and open again: what was paid is still to be cashed.
             Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
                 let close = CloseChannel { channel: id, even_unpaid: false };

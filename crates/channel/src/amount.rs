@@ -232,6 +232,47 @@ impl<'de> Deserialize<'de> for Fee {
     }
 }
 
+/// In percent, such as `0.25 %`.
+impl fmt::Display for Fee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, thousandths) = (self.0 / 1_000, self.0 % 1_000);
+        let digits = format!("{thousandths:03}");
+        match digits.trim_end_matches('0') {
+            "" => write!(f, "{whole} %"),
+            digits => write!(f, "{whole}.{digits} %"),
+        }
+    }
+}
+
+/// A text that is no fee.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseFeeError {
+    /// Not a number of percent with at most three decimals.
+    #[error("{0:?} is no fee; write percent with at most three decimals, such as \"0.25 %\"")]
+    Form(String),
+    /// More than the contract takes.
+    #[error("{0:?} is above the highest fee that the contract accepts, {max}", max = Fee::MAX)]
+    TooHigh(String),
+}
+
+/// Percent, with or without the sign.
+impl FromStr for Fee {
+    type Err = ParseFeeError;
+
+    fn from_str(text: &str) -> Result<Self, ParseFeeError> {
+        let form = || ParseFeeError::Form(text.to_owned());
+        let number = text.trim().trim_end_matches('%').trim_end();
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+        let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || decimals.len() > 3 || !is_number(whole) || !is_number(decimals) {
+            return Err(form());
+        }
+        let number: u64 = format!("{whole}{decimals:0<3}").parse().map_err(|_| form())?;
+        let fee = u16::try_from(number).ok().and_then(|number| Self::new(number).ok());
+        fee.ok_or_else(|| ParseFeeError::TooHigh(text.to_owned()))
+    }
+}
+
 /// A fee above [`Fee::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a fee of {fee} hundred-thousandths is above the contract's maximum of 10000")]
@@ -243,6 +284,22 @@ pub struct FeeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fee_is_written_in_percent() {
+        for (fee, text) in [(0, "0 %"), (1, "0.001 %"), (250, "0.25 %"), (1_000, "1 %"), (10_000, "10 %")] {
+            let fee = Fee::new(fee).unwrap();
+            assert_eq!(fee.to_string(), text);
+            assert_eq!(text.parse(), Ok(fee));
+            assert_eq!(text.trim_end_matches(" %").parse(), Ok(fee));
+        }
+        for wrong in ["", "%", "a", "-1", "+1", "1.2345", ".5", "1,5", "1.5.5"] {
+            assert_eq!(wrong.parse::<Fee>(), Err(ParseFeeError::Form(wrong.into())), "{wrong}");
+        }
+        for too_high in ["10.001", "70000000", "99 %"] {
+            assert!(matches!(too_high.parse::<Fee>(), Err(ParseFeeError::TooHigh(_))), "{too_high}");
+        }
+    }
 
     #[test]
     fn amounts_in_whole_tokens_are_exact() {

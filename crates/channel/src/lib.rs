@@ -88,7 +88,7 @@ mod voucher;
 
 pub use self::{
     agent::{Accepted, AgentChannel, NewBest, Queued, Receipt},
-    amount::{Amount, AmountError, Fee, FeeError},
+    amount::{Amount, AmountError, Fee, FeeError, ParseFeeError},
     authorization::TransferAuthorization,
     client::{ClientChannel, Proposal, SignRefused, SignedProposal},
     closing::{CloseAuthorization, RequestClose, SignedClose, SignedRequestClose},

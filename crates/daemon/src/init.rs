@@ -139,7 +139,9 @@ fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
 }
 
 /// An agent's, in the section `[chain]`.
-const RESCUE: &str = r#"# The keystore of another account with ether, which settles in a dispute what an agent's own account cannot answer, and a file
+const OF_AGENTS: &str = r#"# The highest network fee of a channel that is served; dearer ones are closed. Every fee that the contract takes, unless set.
+# accept_fee = "10 %"
+# The keystore of another account with ether, which settles in a dispute what an agent's own account cannot answer, and a file
 # whose first line is its password. Without the file the password is asked for at the start.
 # rescue_keystore = "rescue.json"
 # rescue_password_file = "rescue.password"
@@ -161,8 +163,8 @@ fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Pat
         Role::Agent => "",
         Role::Client => "# A tor daemon's SOCKS port to use in place of it.\n# socks = \"127.0.0.1:9050\"\n",
     };
-    let rescue = match A::ROLE {
-        Role::Agent => RESCUE,
+    let of_agents = match A::ROLE {
+        Role::Agent => OF_AGENTS,
         Role::Client => "",
     };
     let listen = A::DEFAULTS.iter().find(|(key, _)| *key == "api.listen").map_or("", |(_, value)| value);
@@ -212,7 +214,7 @@ endpoint = {endpoint}
 # ether_per_token = "0.0005"
 # The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or else this (EIP-7825).
 # tx_gas_cap = 16777216
-{rescue}
+{of_agents}
 [account]
 # The encrypted key (Web3 secret storage).
 # keystore = "keystore.json"

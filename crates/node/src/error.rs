@@ -177,6 +177,11 @@ pub enum NodeError {
     /// What happens on the chain is not seen, so nothing new may rely on it.
     #[error("the view of the chain is stale: {0}")]
     StaleView(String),
+    /// The account has too little ether for the closes of its channels and one more, so no new one is served.
+    #[error(
+        "the account has too little ether for the closes of its channels and one more; send it ether, and new channels are served"
+    )]
+    NoGasForCloses,
     /// The contract holds something of a channel that no event explains, so nothing new may rely on that channel.
     #[error("events of channel {channel} are missing: {what}")]
     Unreconciled {
@@ -215,6 +220,7 @@ impl NodeError {
             | Self::NotRunning
             | Self::AdapterStarting
             | Self::StaleView(_)
+            | Self::NoGasForCloses
             | Self::Unreconciled { .. }
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
@@ -240,26 +246,29 @@ impl NodeError {
         matches!(self, Self::Store(StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_)))
     }
 
-    /// What it means for the job that ran into it: try again, or give up.
-    pub fn into_job_error(self) -> JobError {
-        match self {
-            // However long it takes: that is no failure of the job.
-            Self::StaleView(_) | Self::Unreconciled { .. } => {
-                JobError::postpone(after(SystemTime::now(), Duration::from_secs(5)), self)
-            }
-            Self::AdapterStarting => {
-                JobError::postpone(after(SystemTime::now(), Duration::from_secs(1)), self)
-            }
-            Self::DamagedVoucher { .. } => {
-                JobError::postpone(after(SystemTime::now(), Duration::from_secs(15)), self)
-            }
-            Self::WalletBusy => JobError::postpone(after(SystemTime::now(), Duration::from_secs(2)), self),
+    /// Until when to wait with the same, where what is missing has its own time: however long that takes, no job has failed by it,
+    /// and nobody is to be given up for it.
+    pub fn postponed(&self) -> Option<SystemTime> {
+        let pause = match self {
+            Self::StaleView(_) | Self::NoGasForCloses | Self::Unreconciled { .. } => Duration::from_secs(5),
+            Self::AdapterStarting => Duration::from_secs(1),
+            Self::DamagedVoucher { .. } => Duration::from_secs(15),
+            Self::WalletBusy => Duration::from_secs(2),
             // Looked at again soon, as the operator may end the recovery.
             Self::KeptOpen { until } => {
-                JobError::postpone(until.min(after(SystemTime::now(), Duration::from_mins(5))), self)
+                return Some(after(SystemTime::now(), Duration::from_mins(5)).min(*until));
             }
-            _ if self.is_temporary() => JobError::retry(self),
-            _ => JobError::fail(self),
+            _ => return None,
+        };
+        Some(after(SystemTime::now(), pause))
+    }
+
+    /// What it means for the job that ran into it: try again, or give up.
+    pub fn into_job_error(self) -> JobError {
+        match self.postponed() {
+            Some(until) => JobError::postpone(until, self),
+            None if self.is_temporary() => JobError::retry(self),
+            None => JobError::fail(self),
         }
     }
 }

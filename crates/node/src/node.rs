@@ -11,7 +11,7 @@ use alloy::sol_types::SolCall;
 use parking_lot::RwLock;
 use privatix_adapter::{self as adapter, Adapter, Host};
 use privatix_chain::{Endpoint, Endpoints, Freshness, Intent, MonitorStatus, Transactor, TxId, View};
-use privatix_channel::{Amount, ChainTime, ChannelId, Domain, OfferingHash, Period};
+use privatix_channel::{Amount, ChainTime, ChannelId, Domain, Fee, OfferingHash, Period};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Retention, Wake};
 use privatix_offering::{SignedOffering, Templates};
@@ -486,6 +486,11 @@ impl Node {
     pub fn worth(&self, amount: Amount) -> Option<u128> {
         let decimals = self.token.decimals?;
         self.settings.ether_per_token.map(|rate| rate.wei(amount, decimals))
+    }
+
+    /// Whether a channel with this network fee is not to be served: the operator accepts a lower one only.
+    pub fn refuses_fee(&self, fee: Fee) -> bool {
+        self.settings.accept_fee.is_some_and(|accepted| fee > accepted)
     }
 
     /// Looks for transactions to send now.

@@ -6,7 +6,7 @@ use alloy::primitives::{Address, U256};
 #[cfg(doc)]
 use privatix_chain::usual_confirmations;
 use privatix_chain::{FeePolicy, Finality, StartFrom, View};
-use privatix_channel::Amount;
+use privatix_channel::{Amount, Fee};
 use serde::{Deserialize, Serialize};
 
 /// About two days of Ethereum: as many blocks as the reference system calls fresh (section "Chain monitor").
@@ -40,6 +40,9 @@ pub struct ChainSettings {
     pub fees: FeePolicy,
     /// What a token is worth: as much may be paid for the answer to a dispute. None keeps it at the everyday price.
     pub ether_per_token: Option<EtherPerToken>,
+    /// The highest network fee of a channel that an agent serves; dearer ones are closed. None serves all that the contract
+    /// lets open.
+    pub accept_fee: Option<Fee>,
 }
 
 impl ChainSettings {
@@ -57,6 +60,7 @@ impl ChainSettings {
             recent_blocks: RECENT_BLOCKS,
             fees: FeePolicy::default(),
             ether_per_token: None,
+            accept_fee: None,
         }
     }
 }

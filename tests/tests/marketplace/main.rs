@@ -10,6 +10,7 @@
 mod contact;
 mod damaged;
 mod fork;
+mod gas;
 mod hostile;
 mod market;
 mod money;

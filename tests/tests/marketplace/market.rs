@@ -9,7 +9,7 @@ use privatix_adapter::Adapter;
 use privatix_agent::{Agent, AgentHandle, Messaging, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, StartFrom};
-use privatix_channel::{Amount, ChannelId, OfferingHash, Terms};
+use privatix_channel::{Amount, ChannelId, Fee, OfferingHash, Terms};
 use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter};
 use privatix_db::Database;
 use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices, PeerAddresses};
@@ -167,6 +167,15 @@ impl Market {
         let adapter = Arc::new(ProxyServer::new());
         let mut parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
         parts.rescue = Some(self.anvil.key(rescue));
+        self.agent_of(parts).await
+    }
+
+    /// Starts an agent that serves channels up to this network fee.
+    pub async fn agent_that_accepts(&self, fee: Fee) -> Running<AgentHandle> {
+        let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
+        let adapter = Arc::new(ProxyServer::new());
+        let mut parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
+        parts.chain.accept_fee = Some(fee);
         self.agent_of(parts).await
     }
 

@@ -2,6 +2,7 @@
 
 mod chain_proxy;
 mod known;
+mod percent;
 mod sections;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use privatix_chain::{Endpoint, EndpointUrl, FeePolicy, Finality, ProxyUrl, StartFrom, View};
-use privatix_channel::Amount;
+use privatix_channel::{Amount, Fee};
 use privatix_node::{
     ChainSettings, EtherPerToken, KEEP_CANCELLED, KEEP_DONE, KEEP_FAILED, PeerAddresses, Retention,
     UnknownContract,
@@ -69,6 +69,9 @@ pub struct ChainSection {
     /// wait with all others while gas is dearer than `max_fee_gwei`.
     #[serde(default)]
     pub ether_per_token: Option<EtherPerToken>,
+    /// The highest network fee of a channel that an agent serves, in percent. Without it, every fee that the contract takes.
+    #[serde(default, with = "super::percent")]
+    pub accept_fee: Option<Fee>,
     /// The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or 16,777,216.
     #[serde(default)]
     pub tx_gas_cap: Option<u64>,
@@ -179,6 +182,7 @@ impl ChainSection {
         settings.fees.max_fee_cap = u128::from(self.max_fee_gwei).saturating_mul(1_000_000_000);
         settings.fees.tx_gas_cap = self.tx_gas_cap;
         settings.ether_per_token = self.ether_per_token;
+        settings.accept_fee = self.accept_fee;
         settings
     }
 }

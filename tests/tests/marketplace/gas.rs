@@ -1,0 +1,82 @@
+//! What new channels cost an agent: no close that it cannot pay for, and no fee that it does not accept.
+
+use alloy::primitives::U256;
+use privatix_channel::{ChannelStatus, Closure, Fee, Terms};
+use privatix_contracts::PSC;
+use privatix_jobs::JobRecord;
+use privatix_node::Node;
+use privatix_testkit::{Contracts, wait_for};
+
+use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel, service};
+
+const ETHER: u128 = 1_000_000_000_000_000_000;
+
+/// Waits until the node warns of its ether, or no longer.
+async fn warned(node: &Node, expected: bool) {
+    wait_for("the notice", LIMIT, async || {
+        let notices = node.notices().all();
+        let warned = notices.iter().any(|(part, text)| *part == "reserve" && text.contains("new channels"));
+        if warned == expected { Ok(()) } else { Err(format!("{notices:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (before, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let node = agent.handle.node();
+    let account = market.anvil.account(AGENT);
+    let has = market.anvil.balance(account).await.unwrap();
+
+    market.anvil.set_balance(account, U256::from(ETHER / 1_000_000_000)).await.unwrap();
+    warned(node, true).await;
+    let id = client.handle.accept(None, offering, None).await.unwrap();
+    wait_for("the channel to be put off", LIMIT, async || {
+        let filter = privatix_jobs::Filter::new().kind("provision_channel");
+        let jobs = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap();
+        let is_put_off =
+            |job: &JobRecord| job.subject.contains(&id.to_string()) && job.not_before > job.created_at;
+        if jobs.jobs.iter().any(is_put_off) { Ok(()) } else { Err(format!("{jobs:?}")) }
+    })
+    .await
+    .unwrap();
+    let view = node.channel(id).await.unwrap();
+    assert_eq!(view.channel.service.as_str(), "pending", "{view:?}");
+    assert!(view.channel.access.is_none());
+    service(node, before, "active").await; // what is served goes on
+
+    market.anvil.set_balance(account, has).await.unwrap();
+    service(node, id, "active").await;
+    service(client.handle.node(), id, "active").await;
+    warned(node, false).await;
+    client.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_whose_fee_is_above_what_the_agent_accepts_is_closed_unserved() {
+    let market = Market::new().await;
+    let contract = market.contracts.contract;
+    let raised = PSC::setFeeCall { newFee: 1_000 };
+    market.anvil.send(Contracts::FEE_ACCOUNT, contract, &raised).await.unwrap();
+    market.anvil.warp(Terms::TEST.fee_delay).await.unwrap();
+    let (agent, client) = (market.agent_that_accepts(Fee::new(999).unwrap()).await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let id = client.handle.accept(None, offering, None).await.unwrap();
+    for node in [agent.handle.node(), client.handle.node()] {
+        let closed =
+            channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop).await;
+        let channel = closed.channel;
+        assert_eq!(
+            (channel.fee, channel.paid.is_zero(), channel.closure),
+            (1_000, true, Some(Closure::ByAgent))
+        );
+        assert!(channel.access.is_none());
+    }
+    client.stop().await;
+    agent.stop().await;
+}
