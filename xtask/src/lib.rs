@@ -8,7 +8,8 @@
 //! - [`deploy`]: place the contracts on a chain;
 //! - [`package`]: crates that other projects may use alone, packed;
 //! - [`packages`]: programs that tests need from the system's package manager;
-//! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`.
+//! - [`layers`]: the rule that no crate depends on one above it, checked by `tests/layers.rs`;
+//! - [`threats`]: the rule that each attack of `docs/threat-model.md` names its test, checked by `tests/threat_model.rs`.
 //!
 //! The binary stays small: `cargo xtask` compiles it quietly before it can show any progress.
 
@@ -26,6 +27,7 @@ pub mod packages;
 pub mod sim;
 pub mod table;
 pub mod test;
+pub mod threats;
 
 /// Whatever went wrong, for a person to read.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
