@@ -388,6 +388,8 @@ fn market_event(event: PscEvent) -> Option<MarketEvent> {
 
 #[async_trait]
 impl LogSink for Sink {
+    type Applied = ();
+
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
         self.apply_all(conn, batch).await.map_err(SinkError::new)
     }

@@ -24,6 +24,8 @@
 //! struct Print;
 //! #[async_trait]
 //! impl LogSink for Print {
+//!     type Applied = ();
+//!
 //!     async fn apply(&self, _conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
 //!         for log in &batch.logs {
 //!             println!("block {}: {:?}", log.block, log.log); // a real sink writes through `conn`

@@ -47,7 +47,6 @@ impl Node {
             role: Arc::clone(&role),
             wake: self.wake.clone(),
             marks: self.marks.clone(),
-            touched: Mutex::default(),
             answered: Mutex::default(),
             spent: Arc::clone(&self.spent),
             damage: self.damage().clone(),

@@ -25,8 +25,6 @@ pub(crate) struct Sink<R> {
     pub(crate) role: Arc<R>,
     pub(crate) wake: Wake,
     pub(crate) marks: Marks,
-    /// Channels touched by the batch under way.
-    pub(crate) touched: Mutex<BTreeSet<ChannelId>>,
     /// Channels whose transactions have come to an outcome.
     pub(crate) answered: Mutex<BTreeSet<ChannelId>>,
     pub(crate) spent: Arc<Spent>,
@@ -35,8 +33,11 @@ pub(crate) struct Sink<R> {
 }
 
 impl<R: Role> Sink<R> {
-    async fn apply_batch(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), NodeError> {
-        self.touched.lock().clear(); // a batch that was rolled back may have left some
+    async fn apply_batch(
+        &self,
+        conn: &mut Conn,
+        batch: &ConfirmedBatch,
+    ) -> Result<BTreeSet<ChannelId>, NodeError> {
         let decoded = |log: &ConfirmedLog| {
             let event = PscEvent::decode(&log.log.data)
                 .map_err(|e| NodeError::Contract { what: "an event", reason: e.to_string() })?;
@@ -44,9 +45,7 @@ impl<R: Role> Sink<R> {
             Ok::<_, NodeError>((place, log.block_time.into(), event))
         };
         let events = batch.logs.iter().map(decoded).collect::<Result<_, _>>()?;
-        let touched = self.take(conn, events, batch.direction).await?;
-        self.touched.lock().extend(touched);
-        Ok(())
+        self.take(conn, events, batch.direction).await
     }
 
     /// Stores events with the times of their blocks, in chain order, and what follows from those that are new. Returns the
@@ -131,8 +130,8 @@ impl<R: Role> Sink<R> {
         }
     }
 
-    async fn undo(&self, conn: &mut Conn, to_block: u64) -> Result<(), NodeError> {
-        self.touched.lock().clear();
+    /// Undoes what was above a block. Returns the channels that this changed.
+    async fn undo(&self, conn: &mut Conn, to_block: u64) -> Result<BTreeSet<ChannelId>, NodeError> {
         contract::undo_above(conn, to_block).await?;
         let undone = events::undo_above(conn, to_block).await?;
         tracing::warn!(to_block, events = undone.len(), "the chain was reorganised; events are undone");
@@ -143,12 +142,11 @@ impl<R: Role> Sink<R> {
             offerings::refold(conn, agent, offering).await?;
         }
         let of_channels: BTreeSet<_> = events.filter_map(MarketEvent::channel).collect();
-        for channel in of_channels {
-            self.touched.lock().insert(channel);
-            let refolded = self.refold(conn, channel).await;
-            self.tolerate(channel, refolded)?;
+        for channel in &of_channels {
+            let refolded = self.refold(conn, *channel).await;
+            self.tolerate(*channel, refolded)?;
         }
-        Ok(())
+        Ok(of_channels)
     }
 
     async fn refold(&self, conn: &mut Conn, channel: ChannelId) -> Result<(), NodeError> {
@@ -184,16 +182,19 @@ fn last_announcements<'a>(
 
 #[async_trait]
 impl<R: Role> LogSink for Sink<R> {
-    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
+    /// The channels that were changed.
+    type Applied = BTreeSet<ChannelId>;
+
+    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<Self::Applied, SinkError> {
         self.apply_batch(conn, batch).await.map_err(SinkError::new)
     }
 
-    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<(), SinkError> {
+    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<Self::Applied, SinkError> {
         self.undo(conn, to_block).await.map_err(SinkError::new)
     }
 
-    fn committed(&self) {
-        self.announce(std::mem::take(&mut *self.touched.lock()));
+    fn committed(&self, touched: Self::Applied) {
+        self.announce(touched);
     }
 }
 

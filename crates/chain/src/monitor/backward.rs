@@ -212,7 +212,7 @@ impl Inner {
             let left = Unsearched { next: slice.from_block.saturating_sub(1), ..back };
             let mut tx = self.db.begin().await?;
             cursor::set_back(&mut tx, stream, Some(back), Some(left)).await?;
-            self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
+            let inform = self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
                 from: slice.from_block,
                 to: slice.to_block,
                 source: e.into_inner(),
@@ -220,7 +220,7 @@ impl Inner {
             tx.commit().await?;
             back = left;
             self.clock.restart();
-            self.sink.committed();
+            inform();
         }
         self.status.send_modify(|status| status.unsearched = Some(back.left()));
         Ok(())

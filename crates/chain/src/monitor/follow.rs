@@ -511,7 +511,7 @@ impl Inner {
             let next = if is_last { (to + 1, part) } else { (cursor.next, part) };
             let mut tx = self.db.begin().await?;
             cursor::advance(&mut tx, stream, at, next).await?;
-            self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
+            let inform = self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
                 from: slice.from_block,
                 to: slice.to_block,
                 source: e.into_inner(),
@@ -527,7 +527,7 @@ impl Inner {
             tx.commit().await?;
             at = next;
             self.clock.restart();
-            self.sink.committed();
+            inform();
         }
         self.status.send_modify(|status| {
             status.reach(None, to, Instant::now());

@@ -14,6 +14,7 @@ mod lag;
 mod part;
 mod range;
 mod reorg;
+mod sink;
 mod status;
 mod undo;
 mod view;
@@ -23,8 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use async_trait::async_trait;
-use privatix_db::{Conn, Database};
+use privatix_db::Database;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -34,42 +34,13 @@ pub use cursor::{Processed, is_processed, processed};
 pub use head::Head;
 pub use interest::Interest;
 pub use range::RangePlanner;
+pub use sink::LogSink;
 pub use status::{MonitorState, MonitorStatus};
 pub use view::{Freshness, View, Why};
 
 use crate::step::{OnAnswer, StepClock};
-use crate::{Backoff, ChainError, Endpoints, SinkError};
-
-/// Where the effects of logs go.
-///
-/// Both methods write through the connection they are given and nowhere else: it is inside the transaction that moves
-/// the monitor's cursor, so each log has its effects exactly once, whatever is killed when. A method may be called
-/// again with the same blocks after an error or a crash; then nothing of the earlier call was kept.
-#[async_trait]
-pub trait LogSink: Send + Sync {
-    /// Applies the logs of a batch, in order: at most 2,000, so that a block with more comes in several batches; of the
-    /// [past](Direction::Past), always whole blocks. An error rolls all of it back; the batch is offered again.
-    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError>;
-
-    /// Undoes all effects of blocks above `to_block`: a reorg has orphaned them. Their replacements follow as batches.
-    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<(), SinkError>;
-
-    /// Called after each commit, e.g. to wake those who wait for the effects. May be missed in a crash.
-    fn committed(&self) {}
-}
-
-#[async_trait]
-impl<S: LogSink + ?Sized> LogSink for Arc<S> {
-    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
-        (**self).apply(conn, batch).await
-    }
-    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<(), SinkError> {
-        (**self).rollback(conn, to_block).await
-    }
-    fn committed(&self) {
-        (**self).committed();
-    }
-}
+use crate::{Backoff, ChainError, Endpoints};
+use sink::AnySink;
 
 /// The first block that a new stream looks at. Without meaning once the stream's cursor is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +68,7 @@ struct Inner {
     chain_id: u64,
     interests: Vec<Interest>,
     recent: Option<RecentInterests>,
-    sink: Arc<dyn LogSink>,
+    sink: Arc<dyn AnySink>,
     options: Options,
     status: watch::Sender<MonitorStatus>,
     clock: Arc<StepClock<MonitorStatus>>,
@@ -332,7 +303,7 @@ impl MonitorBuilder {
                 chain_id: self.chain_id,
                 interests: self.interests,
                 recent: self.recent,
-                sink: Arc::new(sink),
+                sink: Arc::new(Arc::new(sink)),
                 options: self.options,
                 status,
                 clock,

@@ -123,7 +123,7 @@ impl Inner {
         cursor::rewind(&mut tx, stream, (cursor.next, cursor.part), to, hash).await?;
         cursor::set_interests(&mut tx, stream, &Interest::stored(&self.followed(cursor))).await?;
         cursor::set_back(&mut tx, stream, cursor.back, cursor.back.map(|back| back.rewound(to))).await?;
-        self.sink.rollback(&mut tx, to).await.map_err(|e| ChainError::Sink {
+        let inform = self.sink.rollback(&mut tx, to).await.map_err(|e| ChainError::Sink {
             from: to + 1,
             to: cursor.last(),
             source: e.into_inner(),
@@ -134,7 +134,7 @@ impl Inner {
             status.reach(None, to, Instant::now());
             status.reorgs += 1;
         });
-        self.sink.committed();
+        inform();
         Ok(())
     }
 }

@@ -272,6 +272,8 @@ struct UntilNextIsAsked {
 
 #[async_trait]
 impl LogSink for UntilNextIsAsked {
+    type Applied = ();
+
     async fn apply(&self, _: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
         let before = self.applied.lock().len();
         self.applied.lock().push((batch.from_block, batch.to_block));
@@ -320,6 +322,8 @@ struct Times(Mutex<Vec<(u64, SystemTime)>>);
 
 #[async_trait]
 impl LogSink for Times {
+    type Applied = ();
+
     async fn apply(&self, _: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
         self.0.lock().extend(batch.logs.iter().map(|log| (log.block, log.block_time)));
         Ok(())

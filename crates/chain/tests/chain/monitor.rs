@@ -1,6 +1,14 @@
 //! Confirmed logs, each applied once, whatever happens to the sink and the process.
 
-use privatix_chain::{ChainError, Interest, Monitor, MonitorState, StartFrom};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use diesel_async::SimpleAsyncConnection;
+use parking_lot::Mutex;
+use privatix_chain::{
+    ChainError, ConfirmedBatch, Interest, LogSink, Monitor, MonitorState, SinkError, StartFrom,
+};
+use privatix_db::{Conn, on};
 use privatix_testkit::Anvil;
 
 use crate::support::{
@@ -82,6 +90,85 @@ async fn a_batch_that_the_sink_refuses_leaves_nothing_and_is_offered_again() {
     sink.refuse_applies(0);
     synced(&monitor, &anvil, 0).await;
     assert_eq!(Seen::payloads(&db).await, ["a", "b"]);
+    running.stop().await.unwrap();
+}
+
+/// Informs of the blocks whose logs it applied, and of those above which it undid. Its first commits fail.
+#[derive(Default)]
+struct Informs {
+    commits_to_fail: Mutex<u32>,
+    informed: Mutex<Vec<u64>>,
+}
+
+impl Informs {
+    /// Writes what makes the commit fail, if that is due.
+    async fn spoil(&self, conn: &mut Conn) -> Result<(), SinkError> {
+        let is_due = {
+            let mut left = self.commits_to_fail.lock();
+            let is_due = *left > 0;
+            *left = left.saturating_sub(1);
+            is_due
+        };
+        if is_due {
+            on!(conn, |c| c.batch_execute("INSERT INTO orphans (parent) VALUES (1)").await)?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LogSink for Informs {
+    type Applied = Vec<u64>;
+
+    async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<Vec<u64>, SinkError> {
+        if !batch.logs.is_empty() {
+            self.spoil(conn).await?;
+        }
+        Ok(batch.logs.iter().map(|log| log.block).collect())
+    }
+
+    async fn rollback(&self, conn: &mut Conn, to_block: u64) -> Result<Vec<u64>, SinkError> {
+        self.spoil(conn).await?;
+        Ok(vec![to_block])
+    }
+
+    fn committed(&self, applied: Vec<u64>) {
+        self.informed.lock().extend(applied);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_was_rolled_back_informs_nobody() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let mut tx = db.begin().await.unwrap();
+    let table = "CREATE TABLE parents (id INTEGER PRIMARY KEY); \
+                 CREATE TABLE orphans (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)";
+    on!(&mut *tx, |c| c.batch_execute(table).await).unwrap();
+    tx.commit().await.unwrap();
+    let sink = Arc::new(Informs::default());
+    *sink.commits_to_fail.lock() = u32::MAX;
+    let before = anvil.snapshot().await.unwrap();
+    let block = emit(&anvil, contract, b"one").await;
+    let monitor = monitor(&db, http(anvil.url()), &anvil, contract).build(Arc::clone(&sink));
+    let running = Running::monitor(&monitor);
+    settled(&monitor, "a second commit that fails", |status| {
+        matches!(status.state, MonitorState::Stalled { failures: 2.., .. })
+    })
+    .await;
+    assert_eq!(*sink.informed.lock(), [0_u64; 0]);
+    *sink.commits_to_fail.lock() = 0;
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(*sink.informed.lock(), [block]);
+
+    // The same of what is undone.
+    *sink.commits_to_fail.lock() = 1;
+    anvil.revert(before).await.unwrap();
+    emit(&anvil, contract, b"other").await;
+    emit(&anvil, contract, b"more").await;
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(*sink.informed.lock(), [block, block - 1, block, block + 1]);
     running.stop().await.unwrap();
 }
 

@@ -128,6 +128,8 @@ fn refuses(counter: &Mutex<u32>) -> Result<(), Refused> {
 
 #[async_trait]
 impl LogSink for Seen {
+    type Applied = ();
+
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), SinkError> {
         self.0.batches.lock().push((batch.from_block, batch.to_block));
         for log in &batch.logs {
@@ -152,7 +154,7 @@ impl LogSink for Seen {
         Ok(refuses(&self.0.refuse_rollbacks)?)
     }
 
-    fn committed(&self) {
+    fn committed(&self, (): ()) {
         *self.0.committed.lock() += 1;
         if let Some(call) = &*self.0.at_commit.lock() {
             call();
