@@ -28,7 +28,7 @@ use axum::{
     routing::get,
 };
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, ChainEvent, ChannelDescriptor, ClientChannel, Domain, Fee, LogPosition,
+    Accepted, AgentChannel, Amount, ChannelDescriptor, ChannelEvent, ClientChannel, Domain, Fee, LogPosition,
     SignRefused, SignedVoucher,
 };
 use tokio::{net::TcpListener, sync::oneshot};
@@ -125,7 +125,7 @@ async fn sale() -> Result<(), Failure> {
         nonce: 1,
         signer: key.address(), // the client itself signs; named, so that no code of its account decides
     };
-    let opened = ChainEvent::Opened { deposit: Amount::new(45), fee: Fee::ZERO };
+    let opened = ChannelEvent::Opened { deposit: Amount::new(45), fee: Fee::ZERO };
 
     let mut channel = AgentChannel::new(domain, descriptor);
     channel.apply(LogPosition::new(1, 0), opened);

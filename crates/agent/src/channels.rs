@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
 use privatix_chain::{Deadline, Intent, Priority, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{
-    AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Consents, ServiceEvent,
+    AgentChannel, Amount, Answer, ChainTime, ChannelId, ChannelStatus, Consents, OwnStep, ServiceEvent,
     SignedVoucher, Usage, answer_close_request,
 };
 use privatix_contracts::call;
@@ -232,7 +232,7 @@ impl Channels {
         {
             return self.hold(&channel, &view, until, cx).await;
         }
-        let status = channel.status.apply(ChannelEvent::CloseSent);
+        let status = channel.status.step(OwnStep::CloseSent);
         let (Ok(status), true) = (status, worth_it && view.on_chain().phase().is_open()) else {
             if let Some(ends_at) = view.on_chain().challenge_ends_at()
                 && channel.status == ChannelStatus::WaitCoop
@@ -419,7 +419,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     }
     let stands = if record.intent.kind == SETTLE {
         in_challenge
-    } else if let Ok(status) = channel.status.apply(ChannelEvent::CloseFailed { in_challenge }) {
+    } else if let Ok(status) = channel.status.step(OwnStep::CloseFailed { in_challenge }) {
         channels::set_status(conn, id, status).await?;
         true
     } else {

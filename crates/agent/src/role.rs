@@ -8,12 +8,12 @@ use privatix_billing::{
     Account, AgentAction, SuspendReason, TerminateReason, Terms, allowance, assess_agent,
 };
 use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{ChainEvent, ChannelId, ServiceStatus};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, ServiceStatus};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after};
 use privatix_store::channels::{self, Channel};
-use privatix_store::events::{MarketEvent, Place};
+use privatix_store::events::Place;
 
 use crate::channels::{CloseChannel, ProvisionChannel};
 use crate::offerings::ChangeOffering;
@@ -38,8 +38,8 @@ impl AgentRole {
 
 #[async_trait]
 impl Role for AgentRole {
-    async fn on_event(&self, conn: &mut Conn, _: Place, event: &MarketEvent) -> Result<(), NodeError> {
-        if let MarketEvent::Opened { channel, descriptor, event: ChainEvent::Opened { deposit, .. } } = event
+    async fn on_event(&self, conn: &mut Conn, _: Place, event: &ChainEvent) -> Result<(), NodeError> {
+        if let ChainEvent::Opened { channel, descriptor, event: ChannelEvent::Opened { deposit, .. } } = event
             && descriptor.agent == self.node.account()
         {
             if descriptor.id(self.node.domain()) != *channel {
@@ -55,7 +55,7 @@ impl Role for AgentRole {
         &self,
         conn: &mut Conn,
         channel: &Channel,
-        event: &MarketEvent,
+        event: &ChainEvent,
     ) -> Result<(), NodeError> {
         let id = channel.id;
         crate::channels::set_ceiling(conn, &self.node, id).await?;
@@ -64,7 +64,7 @@ impl Role for AgentRole {
         match event.channel_event() {
             // Code of the client's account could void every voucher of it, so it is not served. Nor is it closed at our cost:
             // its client took the place with a deposit, and would get that back at once, to do the same again.
-            Some(ChainEvent::Opened { .. }) if !channel.descriptor.names_signer() => {
+            Some(ChannelEvent::Opened { .. }) if !channel.descriptor.names_signer() => {
                 tracing::warn!(channel = %id, "the channel names no signer; it is not served");
                 let reason = "the channel names no signer of its vouchers";
                 privatix_node::push(conn, &terminate(reason), "monitor").await
@@ -78,36 +78,41 @@ impl Role for AgentRole {
                 privatix_node::push(conn, &close, "monitor").await
             }
             // Ended before a reorganisation, and open again: what was paid is still to be cashed.
-            Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
+            Some(ChannelEvent::Opened { .. }) if channel.service.is_ending() => {
                 let close = CloseChannel { channel: id, even_unpaid: false };
                 privatix_node::push(conn, &close, "monitor").await
             }
-            Some(ChainEvent::Opened { .. }) => {
+            Some(ChannelEvent::Opened { .. }) => {
                 privatix_node::push(conn, &ProvisionChannel { channel: id }, "monitor").await
             }
-            Some(ChainEvent::CloseRequested { .. }) => {
+            Some(ChannelEvent::CloseRequested { .. }) => {
                 // First, as the answer may not be possible.
                 let reason = "the client is closing the channel";
                 privatix_node::push(conn, &terminate(reason), "monitor").await?;
                 crate::channels::answer(conn, &self.node, channel).await
             }
-            Some(ChainEvent::Closed { .. }) => {
+            Some(ChannelEvent::Closed { .. }) => {
                 privatix_node::push(conn, &terminate("the channel is closed"), "monitor").await
             }
             // The service ended with the close request that is now taken back, or a voucher above the deposit is worth more:
             // nobody else ends the channel, and its place and stake stay taken till then.
-            Some(ChainEvent::ToppedUp { .. } | ChainEvent::CloseCancelled) if channel.service.is_ending() => {
+            Some(ChannelEvent::ToppedUp { .. } | ChannelEvent::CloseCancelled)
+                if channel.service.is_ending() =>
+            {
                 let taken_back = channel.descriptor.names_signer()
                     && matches!(
                         event.channel_event(),
                         Some(
-                            ChainEvent::CloseCancelled | ChainEvent::ToppedUp { request_cancelled: true, .. }
+                            ChannelEvent::CloseCancelled
+                                | ChannelEvent::ToppedUp { request_cancelled: true, .. }
                         )
                     );
                 let close = CloseChannel { channel: id, even_unpaid: taken_back };
                 privatix_node::push(conn, &close, "monitor").await
             }
-            Some(ChainEvent::ToppedUp { .. } | ChainEvent::Settled { .. } | ChainEvent::CloseCancelled)
+            Some(
+                ChannelEvent::ToppedUp { .. } | ChannelEvent::Settled { .. } | ChannelEvent::CloseCancelled,
+            )
             | None => Ok(()),
         }
     }

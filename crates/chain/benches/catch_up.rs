@@ -33,12 +33,11 @@ use async_trait::async_trait;
 use privatix_chain::{
     ConfirmedBatch, Endpoint, Interest, LogSink, Monitor, MonitorStatus, SinkError, StartFrom,
 };
-use privatix_channel::{Amount, ChannelId, Domain, LogPosition};
+use privatix_channel::{Amount, ChainEvent, ChannelId, Domain, LogPosition};
 use privatix_contracts::{PSC, PscEvent, topics};
 use privatix_db::{Conn, Database};
-use privatix_store::events::{MarketEvent, Place};
+use privatix_store::events::Place;
 use privatix_store::identity::{Identity, Role};
-use privatix_store::offerings::{Announcement, OfferingEvent};
 use privatix_store::{StoreError, channels, events, identity, offerings};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -323,13 +322,13 @@ impl Sink {
     async fn apply_all(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<(), StoreError> {
         let of = |log: &privatix_chain::ConfirmedLog| {
             let place = Place { at: LogPosition::new(log.block, log.index), tx: log.tx };
-            Some((place, market_event(PscEvent::decode(&log.log.data).unwrap())?))
+            Some((place, PscEvent::decode(&log.log.data).unwrap().chain_event(log.block_time.into())?))
         };
-        let mut market: Vec<(Place, MarketEvent)> = batch.logs.iter().filter_map(of).collect();
+        let mut market: Vec<(Place, ChainEvent)> = batch.logs.iter().filter_map(of).collect();
         let mut are_new = events::record_all(conn, &market).await?.into_iter();
         market.retain(|_| are_new.next().unwrap());
         for (_, event) in &market {
-            if let MarketEvent::Opened { channel, descriptor, .. } = event
+            if let ChainEvent::Opened { channel, descriptor, .. } = event
                 && descriptor.client == US
             {
                 channels::insert(conn, *channel, descriptor, Amount::new(1_000_000)).await?;
@@ -353,37 +352,6 @@ impl Sink {
         }
         Ok(())
     }
-}
-
-fn market_event(event: PscEvent) -> Option<MarketEvent> {
-    let change = event.chain_event();
-    Some(match event {
-        PscEvent::OfferingPoppedUp(announced) => MarketEvent::Offering {
-            agent: announced.agent,
-            offering: announced.offering,
-            event: OfferingEvent::PoppedUp(Announcement {
-                min_deposit: announced.min_deposit,
-                supply: announced.supply,
-                fee: announced.fee,
-                source_type: announced.source_type,
-                source: announced.source,
-            }),
-        },
-        PscEvent::ChannelOpened { channel, descriptor, .. } => {
-            MarketEvent::Opened { channel, descriptor, event: change? }
-        }
-        PscEvent::ChannelClosed { channel, offering, .. } => MarketEvent::Closed {
-            channel: channel.id,
-            agent: channel.agent,
-            client: channel.client,
-            offering,
-            event: change?,
-        },
-        PscEvent::ChannelSettled { channel, .. } | PscEvent::ChannelToppedUp { channel, .. } => {
-            MarketEvent::Changed { channel: channel.id, agent: channel.agent, event: change? }
-        }
-        _ => return None,
-    })
 }
 
 #[async_trait]

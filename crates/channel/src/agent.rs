@@ -1,7 +1,7 @@
 //! The agent's view of a channel.
 
 use crate::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, CloseAuthorization, ConsentRefused,
+    Amount, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, CloseAuthorization, ConsentRefused,
     Consents, Domain, FinalView, LONGEST_CONSENT, LogPosition, NewConsent, OnChain, SignedVoucher,
     VoucherError, VoucherVerifier,
 };
@@ -215,7 +215,7 @@ impl AgentChannel {
     }
 
     /// Takes in an event of the chain; whether it changed anything.
-    pub fn apply(&mut self, at: LogPosition, event: ChainEvent) -> bool {
+    pub fn apply(&mut self, at: LogPosition, event: ChannelEvent) -> bool {
         self.on_chain.apply(at, event)
     }
 

@@ -3,7 +3,7 @@
 use alloy::{primitives::B256, signers::SignerSync};
 
 use crate::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelId, Domain, LogPosition, OnChain, Phase, SignError,
+    Amount, ChannelDescriptor, ChannelEvent, ChannelId, Domain, LogPosition, OnChain, Phase, SignError,
     SignedVoucher, Voucher, VoucherError, VoucherSignature, VoucherVerifier, sign_voucher,
 };
 
@@ -152,7 +152,7 @@ impl ClientChannel {
     }
 
     /// Takes in an event of the chain; whether it changed anything.
-    pub fn apply(&mut self, at: LogPosition, event: ChainEvent) -> bool {
+    pub fn apply(&mut self, at: LogPosition, event: ChannelEvent) -> bool {
         self.on_chain.apply(at, event)
     }
 

@@ -138,35 +138,35 @@ impl OnChain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChainEvent, Closure, LogPosition};
+    use crate::{ChannelEvent, Closure, LogPosition};
 
     fn a(base_units: u128) -> Amount {
         Amount::new(base_units)
     }
 
     /// A life in which each event changes what the contract holds, and what that is after each.
-    fn life() -> Vec<(ChainEvent, Held)> {
+    fn life() -> Vec<(ChannelEvent, Held)> {
         let fee = Fee::new(7).unwrap();
         let end = ChainTime::new(900);
         let held = Held { life: Life::Open, deposit: a(100), paid: a(0), fee, challenge_ends_at: None };
         vec![
-            (ChainEvent::Opened { deposit: a(100), fee }, held),
-            (ChainEvent::Settled { paid: a(10) }, Held { paid: a(10), ..held }),
+            (ChannelEvent::Opened { deposit: a(100), fee }, held),
+            (ChannelEvent::Settled { paid: a(10) }, Held { paid: a(10), ..held }),
             (
-                ChainEvent::CloseRequested { paid: a(10), ends_at: end },
+                ChannelEvent::CloseRequested { paid: a(10), ends_at: end },
                 Held { paid: a(10), challenge_ends_at: Some(end), ..held },
             ),
             (
-                ChainEvent::ToppedUp { deposit: a(150), request_cancelled: true },
+                ChannelEvent::ToppedUp { deposit: a(150), request_cancelled: true },
                 Held { deposit: a(150), paid: a(10), ..held },
             ),
             (
-                ChainEvent::CloseRequested { paid: a(20), ends_at: end },
+                ChannelEvent::CloseRequested { paid: a(20), ends_at: end },
                 Held { deposit: a(150), paid: a(20), challenge_ends_at: Some(end), ..held },
             ),
-            (ChainEvent::CloseCancelled, Held { deposit: a(150), paid: a(20), ..held }),
+            (ChannelEvent::CloseCancelled, Held { deposit: a(150), paid: a(20), ..held }),
             (
-                ChainEvent::Closed { paid: a(30), refund: a(120), closure: Closure::ByAgent },
+                ChannelEvent::Closed { paid: a(30), refund: a(120), closure: Closure::ByAgent },
                 Held {
                     life: Life::Closed,
                     deposit: a(150),

@@ -9,7 +9,7 @@
 //! - Signatures (EIP-712): [`Voucher`], [`CloseAuthorization`] and [`RequestClose`], [`sign_voucher`], [`sign_close`] and
 //!   [`sign_request_close`], strict [`VoucherSignature`]s, and the [`VoucherVerifier`], which keeps per channel what verifying
 //!   needs; [`TransferAuthorization`]s (EIP-3009) for relayed openings and top-ups.
-//! - The chain's side: [`ChainEvent`] and its fold [`OnChain`].
+//! - The chain's side: [`ChainEvent`] of offerings, channels and the contract; [`ChannelEvent`] and its fold [`OnChain`].
 //! - Both sides' views: [`AgentChannel`] and [`ClientChannel`], in which nothing is acknowledged or sent before it is stored;
 //!   the agent's [`Consents`] to close, above which it takes no voucher.
 //! - State machines: [`ChannelStatus`] and [`ServiceStatus`].
@@ -22,7 +22,7 @@
 //! ```
 //! use alloy::{primitives::{Address, B256}, signers::local::PrivateKeySigner};
 //! use privatix_channel::{
-//!     Accepted, AgentChannel, Amount, ChainEvent, ChannelDescriptor, ClientChannel, Domain, Fee, LogPosition,
+//!     Accepted, AgentChannel, Amount, ChannelEvent, ChannelDescriptor, ClientChannel, Domain, Fee, LogPosition,
 //! };
 //!
 //! let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(1))?;
@@ -38,7 +38,7 @@
 //! // Both sides see the channel open on chain.
 //! let (mut agent, mut client) =
 //!     (AgentChannel::new(domain, descriptor), ClientChannel::new(domain, descriptor));
-//! let opened = ChainEvent::Opened { deposit: Amount::new(1_000), fee: Fee::ZERO };
+//! let opened = ChannelEvent::Opened { deposit: Amount::new(1_000), fee: Fee::ZERO };
 //! agent.apply(LogPosition::new(1, 0), opened);
 //! client.apply(LogPosition::new(1, 0), opened);
 //!
@@ -70,6 +70,7 @@ mod consent;
 mod descriptor;
 mod dispute;
 mod domain;
+mod event;
 mod held;
 mod id;
 #[cfg(feature = "model")]
@@ -97,13 +98,14 @@ pub use self::{
     descriptor::ChannelDescriptor,
     dispute::{Answer, Finalize, answer_close_request, client_finalize, next_block_time},
     domain::Domain,
+    event::{Announcement, ChainEvent, ChannelEvent, ContractEvent, OfferingEvent},
     held::{Held, Life, Unexplained},
     id::{ChannelId, OfferingHash, ParseIdError},
-    on_chain::{ChainEvent, CloseRequest, Ending, LogPosition, OnChain, Phase},
+    on_chain::{CloseRequest, Ending, LogPosition, OnChain, Phase},
     service::{ServiceEvent, ServiceStatus},
     sign::{SignError, sign_close, sign_request_close, sign_voucher},
     signature::{SignatureError, VoucherSignature},
-    status::{ChannelEvent, ChannelStatus, TransitionRefused, UnknownStatus},
+    status::{ChannelStatus, OwnStep, TransitionRefused, UnknownStatus},
     terms::Terms,
     time::{ChainTime, Period},
     usage::Usage,

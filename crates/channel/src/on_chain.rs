@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, ChainTime, Closure, Fee};
+use crate::{Amount, ChainTime, ChannelEvent, Closure, Fee};
 
 /// Where a log stands on its chain. Later logs are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,63 +19,6 @@ impl LogPosition {
     /// The log number `index` of block `block`.
     pub const fn new(block: u64, index: u64) -> Self {
         Self { block, index }
-    }
-}
-
-/// Something that the contract did with a channel: its events with the amounts that they carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChainEvent {
-    /// `ChannelOpened`: the client locked a deposit.
-    Opened {
-        /// The first deposit.
-        deposit: Amount,
-        /// The network fee, fixed from now on.
-        fee: Fee,
-    },
-    /// `ChannelToppedUp`: the client added to the deposit; a pending close request is thereby cancelled.
-    ToppedUp {
-        /// The whole deposit after the top-up.
-        deposit: Amount,
-        /// Whether a close request stood, which is cancelled now.
-        request_cancelled: bool,
-    },
-    /// `ChannelSettled`: a voucher was cashed; the channel stays open.
-    Settled {
-        /// Everything credited to the agent so far, fee included.
-        paid: Amount,
-    },
-    /// `ChannelCloseRequested`: the client asked to close alone; the challenge runs.
-    CloseRequested {
-        /// Everything credited to the agent so far, what the client admitted and the fee included.
-        paid: Amount,
-        /// The end of the challenge: the first second in which the close can be finalized.
-        ends_at: ChainTime,
-    },
-    /// `ChannelCloseCancelled`: the client took its request back.
-    CloseCancelled,
-    /// `ChannelClosed`: the money is shared out, nothing can follow.
-    Closed {
-        /// Everything credited to the agent, fee included.
-        paid: Amount,
-        /// What went back to the client.
-        refund: Amount,
-        /// Who closed, and whether it was disputed.
-        closure: Closure,
-    },
-}
-
-impl ChainEvent {
-    /// The event's name, for messages and logs.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Opened { .. } => "opened",
-            Self::ToppedUp { .. } => "topped_up",
-            Self::Settled { .. } => "settled",
-            Self::CloseRequested { .. } => "close_requested",
-            Self::CloseCancelled => "close_cancelled",
-            Self::Closed { .. } => "closed",
-        }
     }
 }
 
@@ -161,7 +104,7 @@ impl fmt::Display for Phase {
 
 impl OnChain {
     /// The state after these events, in any order.
-    pub fn fold(events: impl IntoIterator<Item = (LogPosition, ChainEvent)>) -> Self {
+    pub fn fold(events: impl IntoIterator<Item = (LogPosition, ChannelEvent)>) -> Self {
         let mut state = Self::default();
         for (at, event) in events {
             state.apply(at, event);
@@ -170,28 +113,28 @@ impl OnChain {
     }
 
     /// Takes in one event; whether that changed anything. Repeating an event changes nothing.
-    pub fn apply(&mut self, at: LogPosition, event: ChainEvent) -> bool {
+    pub fn apply(&mut self, at: LogPosition, event: ChannelEvent) -> bool {
         let before = *self;
         match event {
-            ChainEvent::Opened { deposit, fee } => {
+            ChannelEvent::Opened { deposit, fee } => {
                 self.opened_at = Some(at.block);
                 self.deposit = self.deposit.max(deposit);
                 self.fee = fee;
             }
             // Whether a request stood then or not, none from before stands now: its own cancellation may not be known yet.
-            ChainEvent::ToppedUp { deposit, request_cancelled: _ } => {
+            ChannelEvent::ToppedUp { deposit, request_cancelled: _ } => {
                 self.deposit = self.deposit.max(deposit);
                 self.last_cancellation = self.last_cancellation.max(Some(at));
             }
-            ChainEvent::Settled { paid } => self.paid = self.paid.max(paid),
-            ChainEvent::CloseRequested { paid, ends_at } => {
+            ChannelEvent::Settled { paid } => self.paid = self.paid.max(paid),
+            ChannelEvent::CloseRequested { paid, ends_at } => {
                 self.paid = self.paid.max(paid);
                 self.last_close_request = self.last_close_request.max(Some(CloseRequest { at, ends_at }));
             }
-            ChainEvent::CloseCancelled => {
+            ChannelEvent::CloseCancelled => {
                 self.last_cancellation = self.last_cancellation.max(Some(at));
             }
-            ChainEvent::Closed { paid, refund, closure } => {
+            ChannelEvent::Closed { paid, refund, closure } => {
                 self.paid = self.paid.max(paid);
                 self.closed = Some(Ending { refund, closure, block: at.block });
             }
@@ -243,20 +186,20 @@ mod tests {
         ChainTime::new(seconds)
     }
 
-    fn life() -> Vec<(LogPosition, ChainEvent)> {
+    fn life() -> Vec<(LogPosition, ChannelEvent)> {
         let fee = Fee::new(7).unwrap();
         [
-            (1, ChainEvent::Opened { deposit: a(100), fee }),
-            (2, ChainEvent::Settled { paid: a(10) }),
-            (3, ChainEvent::CloseRequested { paid: a(20), ends_at: t(1_000) }),
-            (4, ChainEvent::ToppedUp { deposit: a(150), request_cancelled: true }),
-            (4, ChainEvent::CloseRequested { paid: a(20), ends_at: t(1_100) }),
-            (5, ChainEvent::CloseCancelled),
-            (6, ChainEvent::ToppedUp { deposit: a(160), request_cancelled: false }),
+            (1, ChannelEvent::Opened { deposit: a(100), fee }),
+            (2, ChannelEvent::Settled { paid: a(10) }),
+            (3, ChannelEvent::CloseRequested { paid: a(20), ends_at: t(1_000) }),
+            (4, ChannelEvent::ToppedUp { deposit: a(150), request_cancelled: true }),
+            (4, ChannelEvent::CloseRequested { paid: a(20), ends_at: t(1_100) }),
+            (5, ChannelEvent::CloseCancelled),
+            (6, ChannelEvent::ToppedUp { deposit: a(160), request_cancelled: false }),
             // An earlier end than before: on chain time may stand still, and the later request counts.
-            (6, ChainEvent::CloseRequested { paid: a(20), ends_at: t(1_050) }),
-            (7, ChainEvent::Settled { paid: a(30) }),
-            (9, ChainEvent::Closed { paid: a(30), refund: a(130), closure: Closure::ByClientDisputed }),
+            (6, ChannelEvent::CloseRequested { paid: a(20), ends_at: t(1_050) }),
+            (7, ChannelEvent::Settled { paid: a(30) }),
+            (9, ChannelEvent::Closed { paid: a(30), refund: a(130), closure: Closure::ByClientDisputed }),
         ]
         .into_iter()
         .enumerate()

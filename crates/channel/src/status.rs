@@ -4,17 +4,17 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChainEvent, Phase};
+use crate::{ChannelEvent, Phase};
 
 /// A channel's status as each side keeps it (reference system, §3): what the chain says, and which own transaction is under
 /// way. The `Wait` states have one under way.
 ///
 /// ```
-/// use privatix_channel::{ChannelEvent, ChannelStatus};
+/// use privatix_channel::{ChannelStatus, OwnStep};
 ///
-/// let status = ChannelStatus::Active.apply(ChannelEvent::CloseRequestSent)?;
+/// let status = ChannelStatus::Active.step(OwnStep::CloseRequestSent)?;
 /// assert_eq!(status, ChannelStatus::WaitChallenge);
-/// assert!(ChannelStatus::ClosedCoop.apply(ChannelEvent::CloseSent).is_err());
+/// assert!(ChannelStatus::ClosedCoop.step(OwnStep::CloseSent).is_err());
 /// # Ok::<(), privatix_channel::TransitionRefused>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,26 +38,9 @@ pub enum ChannelStatus {
     ClosedUncoop,
 }
 
-/// What moves a channel's status: the first group is the chain's, the second the own side's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChannelEvent {
-    /// The channel was opened.
-    Opened,
-    /// The deposit was topped up, which cancels a close request.
-    ToppedUp,
-    /// A voucher was cashed and the channel stayed open.
-    Settled,
-    /// The client's close request was mined.
-    CloseRequested,
-    /// The client took its close request back.
-    CloseCancelled,
-    /// The channel was closed.
-    Closed {
-        /// By the agent or both, and not by the client alone.
-        cooperative: bool,
-    },
-
+/// A step of the own side: a transaction of ours that was sent, or that failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OwnStep {
     /// The agent (or anybody with both signatures) sent a close.
     CloseSent,
     /// That close failed for good; the chain is now in this phase.
@@ -75,29 +58,10 @@ pub enum ChannelEvent {
     FinalizeFailed,
 }
 
-impl From<ChainEvent> for ChannelEvent {
-    fn from(event: ChainEvent) -> Self {
-        match event {
-            ChainEvent::Opened { .. } => Self::Opened,
-            ChainEvent::ToppedUp { .. } => Self::ToppedUp,
-            ChainEvent::Settled { .. } => Self::Settled,
-            ChainEvent::CloseRequested { .. } => Self::CloseRequested,
-            ChainEvent::CloseCancelled => Self::CloseCancelled,
-            ChainEvent::Closed { closure, .. } => Self::Closed { cooperative: closure.is_cooperative() },
-        }
-    }
-}
-
-impl ChannelEvent {
-    /// The event's name, for messages and logs.
+impl OwnStep {
+    /// The step's name, for messages and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Opened => "opened",
-            Self::ToppedUp => "topped_up",
-            Self::Settled => "settled",
-            Self::CloseRequested => "close_requested",
-            Self::CloseCancelled => "close_cancelled",
-            Self::Closed { .. } => "closed",
             Self::CloseSent => "close_sent",
             Self::CloseFailed { .. } => "close_failed",
             Self::CloseRequestSent => "close_request_sent",
@@ -150,59 +114,64 @@ impl ChannelStatus {
         matches!(self, Self::Active)
     }
 
-    /// The status after `event`.
+    /// The status after an event of the chain.
     ///
-    /// An event of the chain that says what is already known leaves the status as it is. What was set going on this side
-    /// stands until the chain or its failure decides it: a close request that is mined while the agent's close is under way
-    /// leaves [`WaitCoop`](Self::WaitCoop).
+    /// One that says what is already known leaves the status as it is. What was set going on this side stands until the chain
+    /// or its failure decides it: a close request that is mined while the agent's close is under way leaves
+    /// [`WaitCoop`](Self::WaitCoop).
+    ///
+    /// # Errors
+    /// [`TransitionRefused`] for an event before the opening, and for a closing that contradicts the one before.
     #[expect(
         clippy::match_same_arms,
         reason = "the arms are grouped by what causes them, not by their outcome"
     )]
-    pub fn apply(self, event: ChannelEvent) -> Result<Self, TransitionRefused> {
+    pub const fn apply(self, event: ChannelEvent) -> Result<Self, TransitionRefused> {
         use ChannelEvent as E;
         match (self, event) {
-            (Self::Pending, E::Opened) => Ok(Self::Active),
-            (Self::Pending, _) => Err(self.refuses(event)),
+            (Self::Pending, E::Opened { .. }) => Ok(Self::Active),
+            (Self::Pending, _) => Err(self.refuses(event.name())),
 
+            (_, E::Closed { closure, .. }) => match (self, closure.is_cooperative()) {
+                (Self::ClosedCoop, false) | (Self::ClosedUncoop, true) => Err(self.refuses(event.name())),
+                (_, true) => Ok(Self::ClosedCoop),
+                (_, false) => Ok(Self::ClosedUncoop),
+            },
             // The channel is over: only events that change nothing.
-            (Self::ClosedCoop, E::Closed { cooperative: false })
-            | (Self::ClosedUncoop, E::Closed { cooperative: true }) => Err(self.refuses(event)),
-            (
-                Self::ClosedCoop | Self::ClosedUncoop,
-                E::Opened
-                | E::ToppedUp
-                | E::Settled
-                | E::CloseRequested
-                | E::CloseCancelled
-                | E::Closed { .. },
-            ) => Ok(self),
+            (Self::ClosedCoop | Self::ClosedUncoop, _) => Ok(self),
+
+            (_, E::Opened { .. } | E::Settled { .. }) => Ok(self),
+            (Self::InChallenge | Self::WaitUncoop, E::ToppedUp { .. } | E::CloseCancelled) => {
+                Ok(Self::Active)
+            }
+            (_, E::ToppedUp { .. } | E::CloseCancelled) => Ok(self),
+            (Self::Active | Self::WaitChallenge, E::CloseRequested { .. }) => Ok(Self::InChallenge),
+            (_, E::CloseRequested { .. }) => Ok(self),
+        }
+    }
+
+    /// The status after a step of the own side.
+    ///
+    /// # Errors
+    /// [`TransitionRefused`] if the status does not allow it: the chain has gone on meanwhile, or something else is under way.
+    pub const fn step(self, step: OwnStep) -> Result<Self, TransitionRefused> {
+        use OwnStep as S;
+        match (self, step) {
+            (Self::Active | Self::WaitChallenge | Self::InChallenge | Self::WaitUncoop, S::CloseSent) => {
+                Ok(Self::WaitCoop)
+            }
+            (Self::WaitCoop, S::CloseFailed { in_challenge: true }) => Ok(Self::InChallenge),
+            (Self::WaitCoop, S::CloseFailed { in_challenge: false })
+            | (Self::WaitChallenge, S::CloseRequestFailed) => Ok(Self::Active),
+            (Self::Active, S::CloseRequestSent) => Ok(Self::WaitChallenge),
+            (Self::InChallenge, S::FinalizeSent) => Ok(Self::WaitUncoop),
+            (Self::WaitUncoop, S::FinalizeFailed) => Ok(Self::InChallenge),
             // A transaction that lost the race against the closing.
             (
                 Self::ClosedCoop | Self::ClosedUncoop,
-                E::CloseFailed { .. } | E::CloseRequestFailed | E::FinalizeFailed,
+                S::CloseFailed { .. } | S::CloseRequestFailed | S::FinalizeFailed,
             ) => Ok(self),
-
-            (_, E::Closed { cooperative: true }) => Ok(Self::ClosedCoop),
-            (_, E::Closed { cooperative: false }) => Ok(Self::ClosedUncoop),
-            (_, E::Opened | E::Settled) => Ok(self),
-
-            (Self::InChallenge | Self::WaitUncoop, E::ToppedUp | E::CloseCancelled) => Ok(Self::Active),
-            (_, E::ToppedUp | E::CloseCancelled) => Ok(self),
-            (Self::Active | Self::WaitChallenge, E::CloseRequested) => Ok(Self::InChallenge),
-            (_, E::CloseRequested) => Ok(self),
-
-            (Self::Active | Self::WaitChallenge | Self::InChallenge | Self::WaitUncoop, E::CloseSent) => {
-                Ok(Self::WaitCoop)
-            }
-            (Self::WaitCoop, E::CloseFailed { in_challenge: true }) => Ok(Self::InChallenge),
-            (Self::WaitCoop, E::CloseFailed { in_challenge: false }) => Ok(Self::Active),
-            (Self::Active, E::CloseRequestSent) => Ok(Self::WaitChallenge),
-            (Self::WaitChallenge, E::CloseRequestFailed) => Ok(Self::Active),
-            (Self::InChallenge, E::FinalizeSent) => Ok(Self::WaitUncoop),
-            (Self::WaitUncoop, E::FinalizeFailed) => Ok(Self::InChallenge),
-
-            _ => Err(self.refuses(event)),
+            _ => Err(self.refuses(step.as_str())),
         }
     }
 
@@ -217,8 +186,8 @@ impl ChannelStatus {
         }
     }
 
-    const fn refuses(self, event: ChannelEvent) -> TransitionRefused {
-        TransitionRefused { machine: "channel", from: self.as_str(), event: event.as_str() }
+    const fn refuses(self, event: &'static str) -> TransitionRefused {
+        TransitionRefused { machine: "channel", from: self.as_str(), event }
     }
 }
 
@@ -236,7 +205,7 @@ impl FromStr for ChannelStatus {
     }
 }
 
-/// An event that a status does not allow. The status stays as it was.
+/// An event or a step that a status does not allow. The status stays as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a {machine} that is {from} does not take the event {event}")]
 pub struct TransitionRefused {
@@ -244,7 +213,7 @@ pub struct TransitionRefused {
     pub machine: &'static str,
     /// The status.
     pub from: &'static str,
-    /// The refused event.
+    /// The refused event or step.
     pub event: &'static str,
 }
 

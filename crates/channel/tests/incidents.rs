@@ -12,8 +12,8 @@ use alloy::{
 };
 use common::*;
 use privatix_channel::{
-    Accepted, AgentChannel, ChainEvent, ChainTime, CloseAuthorization, Closure, Domain, Phase, RequestClose,
-    SignatureError, SignedRequestClose, SignedVoucher, Voucher, VoucherError, VoucherSignature,
+    Accepted, AgentChannel, ChainTime, ChannelEvent, CloseAuthorization, Closure, Domain, Phase,
+    RequestClose, SignatureError, SignedRequestClose, SignedVoucher, Voucher, VoucherError, VoucherSignature,
     VoucherVerifier, model::Contract, sign_close, sign_request_close, sign_voucher,
 };
 
@@ -111,7 +111,7 @@ fn incident_2_an_envelope_that_names_its_signer_is_no_signature() {
 fn incident_3_a_voucher_replayed_after_settlement_buys_nothing() {
     // An agent that lost its database knows from the chain what was paid.
     let mut agent = open_agent();
-    agent.apply(at(2), ChainEvent::Settled { paid: amount(100) });
+    agent.apply(at(2), ChannelEvent::Settled { paid: amount(100) });
     let stale = VoucherError::Stale { cumulative: amount(99), best: amount(100) };
     assert_eq!(agent.accept(&voucher(99)), Err(stale));
     // Kept, as a reorganisation may undo the settlement; but nothing is gained by it.
@@ -140,7 +140,7 @@ fn incident_3_a_repeated_voucher_buys_nothing() {
 fn incident_3_a_voucher_after_the_closing_is_refused() {
     let mut agent = open_agent();
     let closure = Closure::ByBoth;
-    agent.apply(at(2), ChainEvent::Closed { paid: amount(10), refund: amount(990), closure });
+    agent.apply(at(2), ChannelEvent::Closed { paid: amount(10), refund: amount(990), closure });
     let phase = Phase::Closed { closure };
     assert_eq!(agent.accept(&voucher(50)), Err(VoucherError::NotOpen { phase }));
 }
@@ -152,15 +152,15 @@ fn incident_3_a_voucher_after_the_closing_is_refused() {
 fn incident_4_a_close_request_stops_service_but_not_payment() {
     let mut agent = open_agent();
     assert!(agent.may_serve());
-    let asked = ChainEvent::CloseRequested { paid: amount(0), ends_at: ChainTime::new(900) };
+    let asked = ChannelEvent::CloseRequested { paid: amount(0), ends_at: ChainTime::new(900) };
     agent.apply(at(5), asked);
     assert!(!agent.may_serve());
     assert!(matches!(agent.accept(&voucher(50)), Ok(Accepted::New(_))), "it can still be cashed");
-    agent.apply(at(6), ChainEvent::ToppedUp { deposit: amount(2_000), request_cancelled: true });
+    agent.apply(at(6), ChannelEvent::ToppedUp { deposit: amount(2_000), request_cancelled: true });
     assert!(agent.may_serve(), "the client's top-up takes the request back");
     agent.apply(at(7), asked);
     assert!(!agent.may_serve());
-    agent.apply(at(8), ChainEvent::CloseCancelled);
+    agent.apply(at(8), ChannelEvent::CloseCancelled);
     assert!(agent.may_serve(), "the client took the request back");
 }
 
@@ -200,7 +200,7 @@ fn incident_5_a_client_never_goes_back_to_a_lower_voucher() {
 #[test]
 fn incident_5_an_older_deposit_does_not_overwrite_a_newer_one() {
     let mut agent = AgentChannel::new(domain(), descriptor());
-    agent.apply(at(9), ChainEvent::ToppedUp { deposit: amount(2 * DEPOSIT), request_cancelled: false });
+    agent.apply(at(9), ChannelEvent::ToppedUp { deposit: amount(2 * DEPOSIT), request_cancelled: false });
     agent.apply(at(1), opened());
     pay(&mut agent, 2 * DEPOSIT);
     assert_eq!(agent.proven(), amount(2 * DEPOSIT));
@@ -213,7 +213,7 @@ fn incident_5_an_older_deposit_does_not_overwrite_a_newer_one() {
 fn incident_6_a_top_up_seen_twice_counts_once() {
     let mut agent = open_agent();
     for _ in 0..2 {
-        agent.apply(at(9), ChainEvent::ToppedUp { deposit: amount(1_500), request_cancelled: false });
+        agent.apply(at(9), ChannelEvent::ToppedUp { deposit: amount(1_500), request_cancelled: false });
     }
     pay(&mut agent, 1_501);
     assert_eq!(agent.proven(), amount(1_500));
@@ -387,7 +387,7 @@ fn a_voucher_above_the_deposit_proves_the_deposit() {
         let stale = VoucherError::Stale { cumulative: amount(DEPOSIT), best: amount(above) };
         assert_eq!(agent.accept(&voucher(DEPOSIT)), Err(stale));
 
-        agent.apply(at(2), ChainEvent::ToppedUp { deposit: amount(DEPOSIT + 7), request_cancelled: false });
+        agent.apply(at(2), ChannelEvent::ToppedUp { deposit: amount(DEPOSIT + 7), request_cancelled: false });
         assert_eq!(agent.proven(), amount((DEPOSIT + 7).min(above)));
     }
 }
@@ -396,13 +396,13 @@ fn a_voucher_above_the_deposit_proves_the_deposit() {
 #[test]
 fn a_top_up_undone_by_a_reorganisation_leaves_the_voucher_its_worth() {
     let mut agent = open_agent();
-    let topped_up = ChainEvent::ToppedUp { deposit: amount(2 * DEPOSIT), request_cancelled: false };
+    let topped_up = ChannelEvent::ToppedUp { deposit: amount(2 * DEPOSIT), request_cancelled: false };
     agent.apply(at(2), topped_up);
     pay(&mut agent, 2 * DEPOSIT);
     agent.reset_chain(*open_agent().on_chain());
     assert_eq!((agent.proven(), agent.claimable()), (amount(DEPOSIT), amount(DEPOSIT)));
     // The chain pays it, and then the top-up comes back.
-    agent.apply(at(3), ChainEvent::Settled { paid: amount(DEPOSIT) });
+    agent.apply(at(3), ChannelEvent::Settled { paid: amount(DEPOSIT) });
     assert_eq!(agent.claimable(), amount(0));
     agent.apply(at(4), topped_up);
     assert_eq!((agent.proven(), agent.claimable()), (amount(2 * DEPOSIT), amount(DEPOSIT)));

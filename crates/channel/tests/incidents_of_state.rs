@@ -10,9 +10,9 @@ mod common;
 use alloy::primitives::Address;
 use common::*;
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, Answer, ChainEvent, ChainTime, ChannelId, ClientChannel, ConsentRefused,
-    Consents, FinalView, Finalize, Phase, SignError, SignedVoucher, Terms, VoucherError, VoucherSignature,
-    answer_close_request, client_finalize,
+    Accepted, AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ChannelId, ClientChannel,
+    ConsentRefused, Consents, FinalView, Finalize, Phase, SignError, SignedVoucher, Terms, VoucherError,
+    VoucherSignature, answer_close_request, client_finalize,
     model::{Call, Claim, Contract, Revert, Source},
 };
 
@@ -165,7 +165,7 @@ fn incident_12_the_agent_knows_the_last_second_for_its_answer() {
     contract.set_time(ChainTime::new(7));
     let request = Call::RequestClose { descriptor: descriptor(), admitted: amount(20) };
     for event in contract.call(descriptor().client, &request).unwrap().events {
-        let (_, event) = event.chain_event().unwrap();
+        let (_, event) = event.channel_event().unwrap();
         agent.apply(at(7), event);
     }
     let Answer::CloseWith { voucher: best, gain, deadline } = answer_close_request(&agent) else {
@@ -206,7 +206,7 @@ fn incident_14_only_the_chain_marks_a_voucher_as_cashed() {
     let mut agent = open_agent();
     accept(&mut agent, &voucher(90));
     assert_eq!((agent.claimable(), agent.on_chain().paid), (amount(90), Amount::ZERO));
-    agent.apply(at(3), ChainEvent::Settled { paid: amount(90) });
+    agent.apply(at(3), ChannelEvent::Settled { paid: amount(90) });
     assert_eq!((agent.claimable(), agent.on_chain().paid), (Amount::ZERO, amount(90)));
     // The transaction was in a block that is no more: the voucher is there to be cashed again.
     agent.reset_chain(*open_agent().on_chain());
@@ -237,7 +237,7 @@ fn incident_15_a_payment_with_an_unknown_outcome_is_sent_again_not_made_again() 
 #[test]
 fn incident_16_an_old_backup_knows_what_the_chain_paid() {
     let mut on_chain = *open_agent().on_chain();
-    on_chain.apply(at(5), ChainEvent::Settled { paid: amount(80) });
+    on_chain.apply(at(5), ChannelEvent::Settled { paid: amount(80) });
 
     let client = ClientChannel::restore(domain(), descriptor(), on_chain, Some(voucher(30))).unwrap();
     assert!(client.propose(amount(80)).unwrap().is_none());
@@ -314,7 +314,7 @@ fn incident_7_a_voucher_stored_beside_a_lower_consent_is_never_acknowledged() {
 
     // Once the consent is void for good, or what it could undercut is paid, the voucher counts.
     let mut paid = restored.clone();
-    paid.apply(at(2), ChainEvent::Settled { paid: amount(200) });
+    paid.apply(at(2), ChannelEvent::Settled { paid: amount(200) });
     assert_eq!(paid.accept(&voucher(200)).unwrap(), Accepted::Same(paid.receipt()));
     assert!(restored.void_consents(&FinalView { time: ChainTime::new(5), nonce: 1, paid: amount(0) }));
     assert_eq!(restored.accept(&voucher(200)).unwrap(), Accepted::Same(restored.receipt()));
@@ -335,7 +335,7 @@ fn incident_7_a_consent_below_a_voucher_committed_meanwhile_is_not_signed() {
 #[test]
 fn incident_7_a_voucher_over_what_is_paid_already_is_kept() {
     let mut agent = open_agent();
-    agent.apply(at(2), ChainEvent::Settled { paid: amount(200) });
+    agent.apply(at(2), ChannelEvent::Settled { paid: amount(200) });
     let Accepted::New(new) = agent.accept(&voucher(200)).unwrap() else { panic!("not kept") };
     assert_eq!(new.gained(), Amount::ZERO);
     agent.commit(new).unwrap();

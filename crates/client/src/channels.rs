@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use privatix_chain::{TxRecord, TxStatus};
 use privatix_channel::{
-    Amount, ChannelEvent, ChannelId, ClientChannel, Finalize, Period, ServiceStatus, client_finalize,
+    Amount, ChannelId, ClientChannel, Finalize, OwnStep, Period, ServiceStatus, client_finalize,
     next_block_time,
 };
 use privatix_contracts::call;
@@ -247,7 +247,7 @@ impl CarryOut<RequestClose> for Channels {
     async fn carry_out(&self, job: &RequestClose, cx: JobContext) -> Result<Done, JobError> {
         let node = &self.node;
         let (channel, view) = self.stored(job.channel).await.map_err(NodeError::into_job_error)?;
-        let Ok(status) = channel.status.apply(ChannelEvent::CloseRequestSent) else {
+        let Ok(status) = channel.status.step(OwnStep::CloseRequestSent) else {
             // Closing or closed already. A request that stands is to be finalized, whoever has forgotten it.
             let mut completion = cx.finish().await?;
             if view.on_chain().challenge_ends_at().is_some() {
@@ -301,7 +301,7 @@ impl CarryOut<FinalizeClose> for Channels {
             }
             Finalize::NotRequested => return Ok(cx.finish().await?.commit().await?), // closed, or the request was taken back
         }
-        let Ok(status) = channel.status.apply(ChannelEvent::FinalizeSent) else {
+        let Ok(status) = channel.status.step(OwnStep::FinalizeSent) else {
             return Ok(cx.finish().await?.commit().await?);
         };
         let call = call::finalize_close(&channel.descriptor);
@@ -346,17 +346,17 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
                 let request = RequestClose { channel: id, unprompted: false };
                 privatix_jobs::push(conn, &request, again()).await?;
             }
-            ChannelEvent::CloseRequestFailed
+            OwnStep::CloseRequestFailed
         }
         _ => {
             if !is_withdrawn {
                 privatix_jobs::push(conn, &FinalizeClose { channel: id }, again()).await?;
             }
-            ChannelEvent::FinalizeFailed
+            OwnStep::FinalizeFailed
         }
     };
     // Refused where the chain has gone on meanwhile; then what the chain says stands.
-    if let Ok(status) = channel.status.apply(failed) {
+    if let Ok(status) = channel.status.step(failed) {
         channels::set_status(conn, id, status).await?;
     }
     Ok(())

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use privatix_channel::Announcement;
 use privatix_node::{NodeError, Notices};
 use privatix_offering::{Addresses, ContactPolicy, SignedOffering};
 use privatix_somc::{ClientError, ClientLimits, Peer, RetryPolicy, SomcAddress, SourceType, Transport};
-use privatix_store::offerings::Announcement;
 
 use crate::excluded::Excluded;
 

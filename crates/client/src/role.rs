@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_billing::{Account, ClientAction, ClientPolicy, TerminateReason, Terms, assess_client};
 use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{Amount, ChainEvent, ChannelId, ServiceStatus, SignRefused};
+use privatix_channel::{
+    Amount, ChainEvent, ChannelEvent, ChannelId, OfferingEvent, ServiceStatus, SignRefused,
+};
 use privatix_db::Conn;
 use privatix_jobs::{Job, PushOptions};
 use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after, billing_account};
 use privatix_store::channels::{self, Channel};
-use privatix_store::events::{MarketEvent, Place};
-use privatix_store::offerings::OfferingEvent;
+use privatix_store::events::Place;
 use privatix_store::vouchers;
 
 use crate::access::FetchAccess;
@@ -87,9 +88,9 @@ impl ClientRole {
 
 #[async_trait]
 impl Role for ClientRole {
-    async fn on_event(&self, conn: &mut Conn, _: Place, event: &MarketEvent) -> Result<(), NodeError> {
+    async fn on_event(&self, conn: &mut Conn, _: Place, event: &ChainEvent) -> Result<(), NodeError> {
         match event {
-            MarketEvent::Offering {
+            ChainEvent::Offering {
                 agent,
                 offering,
                 event: OfferingEvent::Registered(_) | OfferingEvent::PoppedUp(_),
@@ -98,7 +99,7 @@ impl Role for ClientRole {
                 privatix_node::push(conn, &fetch, "monitor").await
             }
             // Known since it was accepted; found again if this database is younger than the channel.
-            MarketEvent::Opened { channel, descriptor, event: ChainEvent::Opened { deposit, .. } }
+            ChainEvent::Opened { channel, descriptor, event: ChannelEvent::Opened { deposit, .. } }
                 if descriptor.client == self.node.account() =>
             {
                 if descriptor.id(self.node.domain()) != *channel {
@@ -116,15 +117,15 @@ impl Role for ClientRole {
         &self,
         conn: &mut Conn,
         channel: &Channel,
-        event: &MarketEvent,
+        event: &ChainEvent,
     ) -> Result<(), NodeError> {
         let id = channel.id;
         match event.channel_event() {
             // Ended before it was open: the agent has nothing to gain from closing it, and nobody else will.
-            Some(ChainEvent::Opened { .. }) if channel.service.is_ending() => {
+            Some(ChannelEvent::Opened { .. }) if channel.service.is_ending() => {
                 privatix_node::push(conn, &RequestClose { channel: id, unprompted: false }, "monitor").await
             }
-            Some(ChainEvent::Opened { .. }) if channel.access.is_some() => {
+            Some(ChannelEvent::Opened { .. }) if channel.access.is_some() => {
                 // Opened again after a reorganisation.
                 let reason = "the channel is open".to_owned();
                 privatix_node::push(
@@ -134,19 +135,19 @@ impl Role for ClientRole {
                 )
                 .await
             }
-            Some(ChainEvent::Opened { .. }) => {
+            Some(ChannelEvent::Opened { .. }) => {
                 privatix_node::push(conn, &FetchAccess { channel: id }, "monitor").await
             }
-            Some(ChainEvent::ToppedUp { .. }) => Ok(channels::set_top_up_pending(conn, id, false).await?),
-            Some(ChainEvent::CloseRequested { .. }) => {
+            Some(ChannelEvent::ToppedUp { .. }) => Ok(channels::set_top_up_pending(conn, id, false).await?),
+            Some(ChannelEvent::CloseRequested { .. }) => {
                 end_service(conn, id, "the channel is being closed").await?;
                 privatix_node::push(conn, &FinalizeClose { channel: id }, "monitor").await
             }
-            Some(ChainEvent::Closed { .. }) => {
+            Some(ChannelEvent::Closed { .. }) => {
                 self.peers.excluded.remove(id);
                 end_service(conn, id, "the channel is closed").await
             }
-            Some(ChainEvent::Settled { .. } | ChainEvent::CloseCancelled) | None => Ok(()),
+            Some(ChannelEvent::Settled { .. } | ChannelEvent::CloseCancelled) | None => Ok(()),
         }
     }
 

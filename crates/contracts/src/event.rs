@@ -5,7 +5,8 @@ use alloy::{
     sol_types::SolEventInterface as _,
 };
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Closure, Fee, OfferingHash,
+    Amount, Announcement, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Closure,
+    ContractEvent, Fee, OfferingEvent, OfferingHash,
 };
 
 use crate::{
@@ -51,9 +52,23 @@ pub enum PscEvent {
         nonce: u64,
     },
     /// An agent announced a new offering.
-    OfferingRegistered(Announcement),
-    /// An agent announced a live offering again.
-    OfferingPoppedUp(Announcement),
+    OfferingRegistered {
+        /// The offering's agent.
+        agent: Address,
+        /// The offering: hash of its signed message.
+        offering: OfferingHash,
+        /// What was announced.
+        announcement: Announcement,
+    },
+    /// An agent announced a live offering again: with the places that are free now.
+    OfferingPoppedUp {
+        /// The offering's agent.
+        agent: Address,
+        /// The offering: hash of its signed message.
+        offering: OfferingHash,
+        /// What was announced.
+        announcement: Announcement,
+    },
     /// An agent removed an offering.
     OfferingRemoved {
         /// The offering's agent.
@@ -175,25 +190,6 @@ pub enum SkipReason {
     InvalidSignature,
 }
 
-/// An offering's announcement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// The offering's agent.
-    pub agent: Address,
-    /// The offering: hash of its signed message.
-    pub offering: OfferingHash,
-    /// The least deposit of a channel.
-    pub min_deposit: Amount,
-    /// Places free now.
-    pub supply: u32,
-    /// The network fee of channels opened under it from now on.
-    pub fee: Fee,
-    /// How the offering message is served.
-    pub source_type: u8,
-    /// Where.
-    pub source: String,
-}
-
 /// A channel and its two parties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChannelParties {
@@ -272,24 +268,28 @@ impl PscEvent {
                 nonce: e.nonce,
             },
             PSCEvents::ConsentsRevoked(e) => Self::ConsentsRevoked { account: e.account, nonce: e.nonce },
-            PSCEvents::OfferingRegistered(e) => Self::OfferingRegistered(Announcement {
+            PSCEvents::OfferingRegistered(e) => Self::OfferingRegistered {
                 agent: e.agent,
                 offering: e.offering.into(),
-                min_deposit: from_u96(e.minDeposit),
-                supply: e.supply,
-                fee: from_fee(e.fee),
-                source_type: e.sourceType,
-                source: e.source,
-            }),
-            PSCEvents::OfferingPoppedUp(e) => Self::OfferingPoppedUp(Announcement {
+                announcement: Announcement {
+                    min_deposit: from_u96(e.minDeposit),
+                    supply: e.supply,
+                    fee: from_fee(e.fee),
+                    source_type: e.sourceType,
+                    source: e.source,
+                },
+            },
+            PSCEvents::OfferingPoppedUp(e) => Self::OfferingPoppedUp {
                 agent: e.agent,
                 offering: e.offering.into(),
-                min_deposit: from_u96(e.minDeposit),
-                supply: e.supply,
-                fee: from_fee(e.fee),
-                source_type: e.sourceType,
-                source: e.source,
-            }),
+                announcement: Announcement {
+                    min_deposit: from_u96(e.minDeposit),
+                    supply: e.supply,
+                    fee: from_fee(e.fee),
+                    source_type: e.sourceType,
+                    source: e.source,
+                },
+            },
             PSCEvents::OfferingRemoved(e) => {
                 Self::OfferingRemoved { agent: e.agent, offering: e.offering.into() }
             }
@@ -352,20 +352,85 @@ impl PscEvent {
         }
     }
 
+    /// The offering that it is about, or whose free places it changes.
+    pub const fn offering(&self) -> Option<OfferingHash> {
+        match self {
+            Self::OfferingRegistered { offering, .. }
+            | Self::OfferingPoppedUp { offering, .. }
+            | Self::OfferingRemoved { offering, .. }
+            | Self::OfferingFeeRefreshed { offering, .. }
+            | Self::ChannelClosed { offering, .. } => Some(*offering),
+            Self::ChannelOpened { descriptor, .. } => Some(descriptor.offering),
+            _ => None,
+        }
+    }
+
+    /// What the event means for the market, in a block of this time. None for what is followed otherwise: balances, skipped
+    /// rows of batches and the fee address.
+    pub fn chain_event(self, block_time: ChainTime) -> Option<ChainEvent> {
+        let of_channel = self.channel().zip(self.channel_event());
+        let of_contract = |event| ChainEvent::Contract { block_time, event };
+        Some(match self {
+            Self::OfferingRegistered { agent, offering, announcement } => {
+                ChainEvent::Offering { agent, offering, event: OfferingEvent::Registered(announcement) }
+            }
+            Self::OfferingPoppedUp { agent, offering, announcement } => {
+                ChainEvent::Offering { agent, offering, event: OfferingEvent::PoppedUp(announcement) }
+            }
+            Self::OfferingRemoved { agent, offering } => {
+                ChainEvent::Offering { agent, offering, event: OfferingEvent::Removed }
+            }
+            Self::OfferingFeeRefreshed { agent, offering, fee } => {
+                ChainEvent::Offering { agent, offering, event: OfferingEvent::FeeRefreshed { fee } }
+            }
+            Self::ChannelOpened { channel, descriptor, .. } => {
+                ChainEvent::Opened { channel, descriptor, event: of_channel?.1 }
+            }
+            Self::ChannelClosed { channel, offering, .. } => ChainEvent::Closed {
+                channel: channel.id,
+                agent: channel.agent,
+                client: channel.client,
+                offering,
+                event: of_channel?.1,
+            },
+            Self::ChannelToppedUp { .. }
+            | Self::ChannelSettled { .. }
+            | Self::ChannelCloseRequested { .. }
+            | Self::ChannelCloseCancelled { .. } => {
+                let (channel, event) = of_channel?;
+                ChainEvent::Changed { channel: channel.id, agent: channel.agent, event }
+            }
+            Self::FeeChanged { fee, effective_at } => {
+                of_contract(ContractEvent::FeeChanged { fee, effective_at })
+            }
+            Self::OperatorChanged { agent, operator, nonce } => {
+                of_contract(ContractEvent::OperatorChanged { agent, operator, nonce })
+            }
+            Self::ConsentsRevoked { account, nonce } => {
+                of_contract(ContractEvent::ConsentsRevoked { account, nonce })
+            }
+            Self::Deposited { .. }
+            | Self::Withdrawn { .. }
+            | Self::ClaimSkipped { .. }
+            | Self::FeeAddressProposed { .. }
+            | Self::FeeAddressChanged { .. } => return None,
+        })
+    }
+
     /// What the event does to its channel, for [`privatix_channel::OnChain`].
-    pub fn chain_event(&self) -> Option<ChainEvent> {
+    pub fn channel_event(&self) -> Option<ChannelEvent> {
         match *self {
-            Self::ChannelOpened { deposit, fee, .. } => Some(ChainEvent::Opened { deposit, fee }),
+            Self::ChannelOpened { deposit, fee, .. } => Some(ChannelEvent::Opened { deposit, fee }),
             Self::ChannelToppedUp { deposit, request_cancelled, .. } => {
-                Some(ChainEvent::ToppedUp { deposit, request_cancelled })
+                Some(ChannelEvent::ToppedUp { deposit, request_cancelled })
             }
-            Self::ChannelSettled { paid, .. } => Some(ChainEvent::Settled { paid }),
+            Self::ChannelSettled { paid, .. } => Some(ChannelEvent::Settled { paid }),
             Self::ChannelCloseRequested { paid, ends_at, .. } => {
-                Some(ChainEvent::CloseRequested { paid, ends_at })
+                Some(ChannelEvent::CloseRequested { paid, ends_at })
             }
-            Self::ChannelCloseCancelled { .. } => Some(ChainEvent::CloseCancelled),
+            Self::ChannelCloseCancelled { .. } => Some(ChannelEvent::CloseCancelled),
             Self::ChannelClosed { paid, refund, closure, .. } => {
-                Some(ChainEvent::Closed { paid, refund, closure })
+                Some(ChannelEvent::Closed { paid, refund, closure })
             }
             _ => None,
         }
@@ -378,8 +443,8 @@ impl PscEvent {
             Self::Withdrawn { .. } => "Withdrawn",
             Self::OperatorChanged { .. } => "OperatorChanged",
             Self::ConsentsRevoked { .. } => "ConsentsRevoked",
-            Self::OfferingRegistered(_) => "OfferingRegistered",
-            Self::OfferingPoppedUp(_) => "OfferingPoppedUp",
+            Self::OfferingRegistered { .. } => "OfferingRegistered",
+            Self::OfferingPoppedUp { .. } => "OfferingPoppedUp",
             Self::OfferingRemoved { .. } => "OfferingRemoved",
             Self::OfferingFeeRefreshed { .. } => "OfferingFeeRefreshed",
             Self::ChannelOpened { .. } => "ChannelOpened",

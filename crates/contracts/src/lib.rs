@@ -57,7 +57,7 @@ pub use self::{
     code::{CodeMismatch, KnownCode, known_code},
     convert::AboveContractRange,
     error::PscError,
-    event::{Announcement, ChannelParties, EventError, PscEvent, SkipReason, TokenEvent},
+    event::{ChannelParties, EventError, PscEvent, SkipReason, TokenEvent},
     permit::PermitRequest,
     state::{ChannelInfo, ChannelState, OfferingInfo, OfferingState},
 };

@@ -19,7 +19,7 @@
 //! ```
 //! use alloy::primitives::{Address, B256};
 //! use privatix_channel::{
-//!     Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Fee, LogPosition, OnChain,
+//!     Amount, ChannelEvent, ChainTime, ChannelDescriptor, ChannelId, Fee, LogPosition, OnChain,
 //! };
 //! use privatix_market::*;
 //!
@@ -37,8 +37,8 @@
 //! // The client asks to close, and admits 20 only.
 //! let at = LogPosition::new;
 //! let chain = OnChain::fold([
-//!     (at(1, 0), ChainEvent::Opened { deposit: Amount::new(100), fee: Fee::ZERO }),
-//!     (at(9, 0), ChainEvent::CloseRequested { paid: Amount::new(20), ends_at: ChainTime::new(90_000) }),
+//!     (at(1, 0), ChannelEvent::Opened { deposit: Amount::new(100), fee: Fee::ZERO }),
+//!     (at(9, 0), ChannelEvent::CloseRequested { paid: Amount::new(20), ends_at: ChainTime::new(90_000) }),
 //! ]);
 //! let policy = AgentPolicy::default();
 //! let env = Env::new(Uptime::new(5_000), &policy);

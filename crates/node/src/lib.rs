@@ -38,7 +38,6 @@ mod tally;
 mod time;
 mod token;
 mod transfers;
-mod translate;
 mod view;
 mod wallet;
 

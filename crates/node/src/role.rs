@@ -3,10 +3,10 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use privatix_billing::{Account, Terms};
 use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{ChannelId, ServiceStatus};
+use privatix_channel::{ChainEvent, ChannelId, ServiceStatus};
 use privatix_db::Conn;
 use privatix_store::channels::Channel;
-use privatix_store::events::{MarketEvent, Place};
+use privatix_store::events::Place;
 
 use crate::NodeError;
 
@@ -16,14 +16,14 @@ use crate::NodeError;
 pub trait Role: Send + Sync + 'static {
     /// A confirmed chain event, seen for the first time, before the offering and the channel that it is about are brought up
     /// to date with it and with the other events of its batch. The place to store a channel that is seen being opened.
-    async fn on_event(&self, conn: &mut Conn, place: Place, event: &MarketEvent) -> Result<(), NodeError>;
+    async fn on_event(&self, conn: &mut Conn, place: Place, event: &ChainEvent) -> Result<(), NodeError>;
 
     /// A channel that we keep was brought up to date with an event.
     async fn on_channel(
         &self,
         conn: &mut Conn,
         channel: &Channel,
-        event: &MarketEvent,
+        event: &ChainEvent,
     ) -> Result<(), NodeError>;
 
     /// Blocks were undone, and a channel that we keep was folded again from what is left: a close request that a later block

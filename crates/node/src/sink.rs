@@ -7,17 +7,15 @@ use parking_lot::Mutex;
 use privatix_chain::{
     ConfirmedBatch, ConfirmedLog, Direction, LogSink, SinkError, TxChange, TxRecord, TxSink,
 };
-use privatix_channel::{ChainEvent, ChainTime, ChannelId, LogPosition, OfferingHash};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, LogPosition, OfferingHash};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
-use privatix_store::events::{MarketEvent, Place};
-use privatix_store::offerings::OfferingEvent;
-use privatix_store::{channels, contract, events, offerings};
+use privatix_store::events::Place;
+use privatix_store::{channels, events, offerings};
 use tokio::sync::mpsc;
 
 use crate::spent::Spent;
-use crate::translate::{contract_event, market_event};
 use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder, channel_of};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
@@ -42,32 +40,24 @@ impl<R: Role> Sink<R> {
             let event = PscEvent::decode(&log.log.data)
                 .map_err(|e| NodeError::Contract { what: "an event", reason: e.to_string() })?;
             let place = Place { at: LogPosition::new(log.block, log.index), tx: log.tx };
-            Ok::<_, NodeError>((place, log.block_time.into(), event))
+            Ok::<_, NodeError>(event.chain_event(log.block_time.into()).map(|event| (place, event)))
         };
-        let events = batch.logs.iter().map(decoded).collect::<Result<_, _>>()?;
+        let events =
+            batch.logs.iter().filter_map(|log| decoded(log).transpose()).collect::<Result<_, _>>()?;
         self.take(conn, events, batch.direction).await
     }
 
-    /// Stores events with the times of their blocks, in chain order, and what follows from those that are new. Returns the
-    /// channels that they have changed.
+    /// Stores events, in chain order, and what follows from those that are new. Returns the channels that they have changed.
     ///
     /// Of the past, the role is informed of offerings that are on the market, each once, and of the channels that are kept:
     /// what else there was is over, and events that followed it may be stored already.
     pub(crate) async fn take(
         &self,
         conn: &mut Conn,
-        decoded: Vec<(Place, ChainTime, PscEvent)>,
+        mut events: Vec<(Place, ChainEvent)>,
         direction: Direction,
     ) -> Result<BTreeSet<ChannelId>, NodeError> {
         let mut touched = BTreeSet::new();
-        let mut events = Vec::with_capacity(decoded.len());
-        for (place, block_time, event) in decoded {
-            if let Some(event) = contract_event(&event) {
-                contract::record(conn, place, block_time, &event).await?;
-            } else if let Some(event) = market_event(event) {
-                events.push((place, event));
-            }
-        }
         let mut are_new = events::record_all(conn, &events).await?.into_iter();
         events.retain(|_| are_new.next().unwrap_or_default());
         if direction != Direction::Past {
@@ -100,8 +90,8 @@ impl<R: Role> Sink<R> {
         conn: &mut Conn,
         channel: ChannelId,
         place: Place,
-        change: ChainEvent,
-        event: &MarketEvent,
+        change: ChannelEvent,
+        event: &ChainEvent,
     ) -> Result<(), NodeError> {
         let Some(channel) = channels::advance(conn, channel, place.at, change).await? else { return Ok(()) };
         tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = place.at.block, "channel changed on chain");
@@ -132,16 +122,14 @@ impl<R: Role> Sink<R> {
 
     /// Undoes what was above a block. Returns the channels that this changed.
     async fn undo(&self, conn: &mut Conn, to_block: u64) -> Result<BTreeSet<ChannelId>, NodeError> {
-        contract::undo_above(conn, to_block).await?;
         let undone = events::undo_above(conn, to_block).await?;
         tracing::warn!(to_block, events = undone.len(), "the chain was reorganised; events are undone");
         let events = undone.iter().map(|(_, event)| event);
-        let of_offerings: BTreeSet<_> =
-            events.clone().filter_map(|event| Some((event.agent(), event.offering()?))).collect();
+        let of_offerings: BTreeSet<_> = events.clone().filter_map(ChainEvent::offering).collect();
         for (agent, offering) in of_offerings {
             offerings::refold(conn, agent, offering).await?;
         }
-        let of_channels: BTreeSet<_> = events.filter_map(MarketEvent::channel).collect();
+        let of_channels: BTreeSet<_> = events.filter_map(ChainEvent::channel).collect();
         for channel in &of_channels {
             let refolded = self.refold(conn, *channel).await;
             self.tolerate(*channel, refolded)?;
@@ -163,16 +151,15 @@ impl<R: Role> Sink<R> {
 
 /// The last announcement of each offering that is on the market, in chain order.
 fn last_announcements<'a>(
-    events: &'a [(Place, MarketEvent)],
+    events: &'a [(Place, ChainEvent)],
     on_market: &BTreeSet<(Address, OfferingHash)>,
-) -> Vec<(Place, &'a MarketEvent)> {
+) -> Vec<(Place, &'a ChainEvent)> {
     let mut last = BTreeMap::new();
     for (place, event) in events {
-        if let MarketEvent::Offering { agent, offering, event: kind } = event
-            && matches!(kind, OfferingEvent::Registered(_) | OfferingEvent::PoppedUp(_))
-            && on_market.contains(&(*agent, *offering))
+        if let Some(offering) = event.offering().filter(|offering| on_market.contains(offering))
+            && event.is_announcement()
         {
-            last.insert((*agent, *offering), (*place, event));
+            last.insert(offering, (*place, event));
         }
     }
     let mut last: Vec<_> = last.into_values().collect();
@@ -237,8 +224,7 @@ impl<R: Role> TxSink for Sink<R> {
 #[cfg(test)]
 mod tests {
     use alloy::primitives::B256;
-    use privatix_channel::{Amount, Fee};
-    use privatix_store::offerings::Announcement;
+    use privatix_channel::{Amount, Announcement, Fee, OfferingEvent};
 
     use super::*;
 
@@ -255,7 +241,7 @@ mod tests {
         };
         let event = |block, offering, event| {
             let place = Place { at: LogPosition::new(block, 0), tx: B256::ZERO };
-            (place, MarketEvent::Offering { agent, offering: hash(offering), event })
+            (place, ChainEvent::Offering { agent, offering: hash(offering), event })
         };
         let events = [
             event(1, 1, OfferingEvent::Registered(announced(1))),

@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Domain, LogPosition, Terms, Voucher,
+    Amount, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, LogPosition, Terms, Voucher,
     model::{Call, Contract, Signatures, Source, tag},
 };
 
@@ -15,7 +15,7 @@ pub(crate) const AGENT: Address = Address::repeat_byte(0xa9);
 pub(crate) struct Block {
     pub(crate) hash: B256,
     pub(crate) time: u64,
-    pub(crate) logs: Vec<(usize, LogPosition, ChainEvent)>,
+    pub(crate) logs: Vec<(usize, LogPosition, ChannelEvent)>,
     /// The agent's nonces that it used, each by an intent of its transactor or by a transaction without effect.
     pub(crate) nonces: Vec<(u64, Option<usize>)>,
     /// The clients' transactions in it.
@@ -101,7 +101,7 @@ impl Chain {
             block.before = Some(Box::new(self.contract.clone()));
         }
         let Ok(outcome) = self.contract.call(sender, call) else { return false };
-        for event in outcome.events.iter().filter_map(privatix_channel::model::Event::chain_event) {
+        for event in outcome.events.iter().filter_map(privatix_channel::model::Event::channel_event) {
             let Some(channel) = self.channels.iter().position(|(id, _)| *id == event.0) else { continue };
             let at = LogPosition::new(number, block.logs.len() as u64);
             block.logs.push((channel, at, event.1));

@@ -1,7 +1,7 @@
 //! The invariants, checked after each step on what it touched. The numbers are those of the design.
 
 use privatix_billing::covered;
-use privatix_channel::{Amount, ChainEvent, Closure, Phase, Usage};
+use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
     Agent, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Target, Uptime,
 };
@@ -72,8 +72,8 @@ impl Sim<'_> {
         }
         for (channel, _, event) in logs {
             match event {
-                ChainEvent::CloseRequested { .. } => self.ledgers[channel].able = 0,
-                ChainEvent::Closed { paid, closure, .. } => self.check_closed(channel, paid, closure),
+                ChannelEvent::CloseRequested { .. } => self.ledgers[channel].able = 0,
+                ChannelEvent::Closed { paid, closure, .. } => self.check_closed(channel, paid, closure),
                 _ => {}
             }
         }

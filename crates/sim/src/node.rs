@@ -1,7 +1,7 @@
 //! The agent's node: what is on its disk, what it has in memory, and who signs its vouchers.
 
 use alloy::primitives::{Address, B256};
-use privatix_channel::{Amount, ChainEvent, ChainTime, ChannelId, LogPosition, OnChain};
+use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition, OnChain};
 use privatix_market::{AgentPurpose, AgentState, Reply, Uptime, Verifier};
 
 /// What is stored of a channel.
@@ -15,7 +15,7 @@ pub(crate) struct Stored {
     pub(crate) ceiling: Option<Amount>,
     /// What was offered to the next batch.
     pub(crate) collected: Option<(u32, AgentPurpose)>,
-    pub(crate) logs: Vec<(LogPosition, ChainEvent)>,
+    pub(crate) logs: Vec<(LogPosition, ChannelEvent)>,
 }
 
 impl Stored {

@@ -5,56 +5,14 @@
 use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChainTime, Fee};
+use privatix_channel::{ChainTime, ContractEvent, Fee};
 use privatix_db::types::{Addr, Bytes32};
 use privatix_db::{Conn, on};
-use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 use crate::columns::{from_json, signed, to_json, unsigned};
 use crate::events::Place;
 use crate::schema::contract_events;
-
-/// A confirmed event about the contract itself or about an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum ContractEvent {
-    /// The network fee was set; one that was announced before and did not count yet is withdrawn.
-    FeeChanged {
-        /// The new fee.
-        fee: Fee,
-        /// From when it counts: at once where it falls, later where it rises.
-        effective_at: ChainTime,
-    },
-    /// An agent appointed another operator, or none. Its consents so far are void.
-    OperatorChanged {
-        /// The agent.
-        agent: Address,
-        /// Who may act for it now.
-        operator: Option<Address>,
-        /// The agent's nonce from now on.
-        nonce: u64,
-    },
-    /// The consents and relayed close requests of an account with an older nonce are void.
-    ConsentsRevoked {
-        /// Whose.
-        account: Address,
-        /// Its nonce from now on.
-        nonce: u64,
-    },
-}
-
-impl ContractEvent {
-    /// Whose operator or nonce it changes; None for the network fee.
-    pub const fn account(&self) -> Option<Address> {
-        match self {
-            Self::FeeChanged { .. } => None,
-            Self::OperatorChanged { agent: account, .. } | Self::ConsentsRevoked { account, .. } => {
-                Some(*account)
-            }
-        }
-    }
-}
 
 /// The network fee of offerings that are announced: the one that counts, and one that is announced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +72,7 @@ impl AccountState {
 ///
 /// # Errors
 /// [`StoreError::OtherEvent`] if its place is taken by another one.
-pub async fn record(
+pub(crate) async fn record(
     conn: &mut Conn,
     place: Place,
     block_time: ChainTime,
@@ -142,10 +100,11 @@ pub async fn record(
     }
 }
 
-/// Deletes every event above `block`; how many there were.
-pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<usize, StoreError> {
+/// Deletes every event above `block`.
+pub(crate) async fn undo_above(conn: &mut Conn, block: u64) -> Result<(), StoreError> {
     let above = contract_events::block.gt(signed("block", block)?);
-    Ok(on!(conn, |c| diesel::delete(contract_events::table.filter(above)).execute(c).await)?)
+    on!(conn, |c| diesel::delete(contract_events::table.filter(above)).execute(c).await)?;
+    Ok(())
 }
 
 /// The network fee, as far as it was followed: zero before its first event.

@@ -6,17 +6,15 @@ use alloy::primitives::{Address, B256};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Text};
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChainEvent, ChannelDescriptor, ChannelId, LogPosition, OfferingHash};
+use privatix_channel::{ChainEvent, ChannelId, LogPosition, OfferingHash};
 use privatix_db::types::{Addr, Bytes32};
 use privatix_db::{Conn, on};
-use serde::{Deserialize, Serialize};
 
 use crate::columns::{from_json, hash, id, signed, to_json, unsigned};
-use crate::offerings::OfferingEvent;
 use crate::schema::chain_events;
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value, inserts};
-use crate::{StoreError, fold, identity};
+use crate::{StoreError, contract, fold, identity};
 
 /// Where an event stands on the chain: this identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,113 +25,24 @@ pub struct Place {
     pub tx: B256,
 }
 
-/// What a confirmed event of the service contract means for the market.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "about", rename_all = "snake_case")]
-pub enum MarketEvent {
-    /// An offering was announced or removed.
-    Offering {
-        /// Its agent.
-        agent: Address,
-        /// Its hash.
-        offering: OfferingHash,
-        /// What happened.
-        event: OfferingEvent,
-    },
-    /// A channel was opened: it takes a place of its offering.
-    Opened {
-        /// The channel.
-        channel: ChannelId,
-        /// All that identifies it.
-        descriptor: ChannelDescriptor,
-        /// What happened, as the channel protocol sees it.
-        event: ChainEvent,
-    },
-    /// Something happened to an open channel.
-    Changed {
-        /// The channel.
-        channel: ChannelId,
-        /// Its agent.
-        agent: Address,
-        /// What happened.
-        event: ChainEvent,
-    },
-    /// A channel was closed: it frees a place of its offering.
-    Closed {
-        /// The channel.
-        channel: ChannelId,
-        /// Its agent.
-        agent: Address,
-        /// Its client.
-        client: Address,
-        /// Its offering.
-        offering: OfferingHash,
-        /// What happened.
-        event: ChainEvent,
-    },
-}
-
-impl MarketEvent {
-    /// The agent whose offering or channel it is.
-    pub fn agent(&self) -> Address {
-        match self {
-            Self::Offering { agent, .. } | Self::Changed { agent, .. } | Self::Closed { agent, .. } => *agent,
-            Self::Opened { descriptor, .. } => descriptor.agent,
-        }
-    }
-
-    /// The channel it is about.
-    pub fn channel(&self) -> Option<ChannelId> {
-        match self {
-            Self::Offering { .. } => None,
-            Self::Opened { channel, .. } | Self::Changed { channel, .. } | Self::Closed { channel, .. } => {
-                Some(*channel)
-            }
-        }
-    }
-
-    /// The offering whose state or supply it changes.
-    pub fn offering(&self) -> Option<OfferingHash> {
-        match self {
-            Self::Offering { offering, .. } | Self::Closed { offering, .. } => Some(*offering),
-            Self::Opened { descriptor, .. } => Some(descriptor.offering),
-            Self::Changed { .. } => None,
-        }
-    }
-
-    /// Whether it may be about a channel of this account: what names no client is.
-    fn may_concern(&self, account: Address) -> bool {
-        match self {
-            Self::Offering { .. } | Self::Changed { .. } => true,
-            Self::Opened { descriptor, .. } => [descriptor.client, descriptor.agent].contains(&account),
-            Self::Closed { client, agent, .. } => [*client, *agent].contains(&account),
-        }
-    }
-
-    /// What it means for its channel.
-    pub fn channel_event(&self) -> Option<ChainEvent> {
-        match self {
-            Self::Offering { .. } => None,
-            Self::Opened { event, .. } | Self::Changed { event, .. } | Self::Closed { event, .. } => {
-                Some(*event)
-            }
-        }
-    }
-}
-
 /// Stores events, which must be in chain order. Returns for each whether it is new; one that is already there stays as it is.
 ///
-/// They are found by their offering, and those of channels with our account also by their channel.
+/// They are found by their offering, and those of channels with our account also by their channel. Those of the contract make
+/// what [`contract`](crate::contract) returns.
 ///
 /// # Errors
 /// [`StoreError::OtherEvent`] if the place of one is taken by another one.
-pub async fn record_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Result<Vec<bool>, StoreError> {
+pub async fn record_all(conn: &mut Conn, events: &[(Place, ChainEvent)]) -> Result<Vec<bool>, StoreError> {
     let Some((first, _)) = events.first() else { return Ok(Vec::new()) };
     let known = if newest(conn).await? < Some(first.at) { BTreeMap::new() } else { at(conn, events).await? };
     let us = identity::get(conn).await?.map(|us| us.account);
     let mut new = Vec::with_capacity(events.len());
     let mut rows = Vec::with_capacity(events.len());
     for one in events {
+        if let ChainEvent::Contract { block_time, event } = &one.1 {
+            new.push(contract::record(conn, one.0, *block_time, event).await?);
+            continue;
+        }
         match known.get(&one.0.at) {
             Some(known) if known == one => new.push(false),
             Some(_) => {
@@ -152,16 +61,16 @@ pub async fn record_all(conn: &mut Conn, events: &[(Place, MarketEvent)]) -> Res
     Ok(new)
 }
 
-fn row((place, event): &(Place, MarketEvent), us: Option<Address>) -> Result<Vec<Value>, StoreError> {
+fn row((place, event): &(Place, ChainEvent), us: Option<Address>) -> Result<Vec<Value>, StoreError> {
     // The ids of channels are random, so that each in the index costs a page of its own; strangers' are never asked for.
     let channel = event.channel().filter(|_| us.is_none_or(|us| event.may_concern(us)));
     Ok(vec![
         signed("block", place.at.block)?.into(),
         signed("log index", place.at.index)?.into(),
         place.tx.as_slice().into(),
-        event.agent().as_slice().into(),
+        Value::Bytes(event.agent().map(|agent| agent.to_vec())),
         Value::Bytes(channel.map(|channel| channel.as_b256().to_vec())),
-        Value::Bytes(event.offering().map(|offering| offering.as_b256().to_vec())),
+        Value::Bytes(event.offering().map(|(_, offering)| offering.as_b256().to_vec())),
         Value::Text(to_json("chain event", event)?),
     ])
 }
@@ -169,8 +78,8 @@ fn row((place, event): &(Place, MarketEvent), us: Option<Address>) -> Result<Vec
 /// The events that are stored at the places of these.
 async fn at(
     conn: &mut Conn,
-    events: &[(Place, MarketEvent)],
-) -> Result<BTreeMap<LogPosition, (Place, MarketEvent)>, StoreError> {
+    events: &[(Place, ChainEvent)],
+) -> Result<BTreeMap<LogPosition, (Place, ChainEvent)>, StoreError> {
     let places: Vec<(u64, u64)> = events.iter().map(|(place, _)| (place.at.block, place.at.index)).collect();
     // A cross join keeps the order: each place is looked up by the key. Between two of them there may be any number of others.
     let sql = "SELECT e.block, e.log_index, e.tx, e.event FROM json_each(?) AS place \
@@ -184,7 +93,7 @@ async fn at(
 ///
 /// # Errors
 /// [`StoreError::OtherEvent`] if its place is taken by another one.
-pub async fn record(conn: &mut Conn, place: Place, event: &MarketEvent) -> Result<bool, StoreError> {
+pub async fn record(conn: &mut Conn, place: Place, event: &ChainEvent) -> Result<bool, StoreError> {
     Ok(record_all(conn, &[(place, event.clone())]).await? == [true])
 }
 
@@ -211,10 +120,7 @@ pub(crate) async fn last_of_channel(
 }
 
 /// The channel's events in chain order.
-pub async fn of_channel(
-    conn: &mut Conn,
-    channel: ChannelId,
-) -> Result<Vec<(Place, MarketEvent)>, StoreError> {
+pub async fn of_channel(conn: &mut Conn, channel: ChannelId) -> Result<Vec<(Place, ChainEvent)>, StoreError> {
     let query = chain_events::table
         .filter(chain_events::channel.eq(id(channel)))
         .order((chain_events::block, chain_events::log_index))
@@ -228,7 +134,7 @@ pub async fn of_offering(
     conn: &mut Conn,
     agent: Address,
     offering: OfferingHash,
-) -> Result<Vec<(Place, MarketEvent)>, StoreError> {
+) -> Result<Vec<(Place, ChainEvent)>, StoreError> {
     let query = chain_events::table
         .filter(chain_events::agent.eq(Addr::from(agent)))
         .filter(chain_events::offering.eq(hash(offering)))
@@ -244,7 +150,7 @@ pub(crate) async fn page(
     of: Subject,
     after: Option<LogPosition>,
     to: Option<LogPosition>,
-) -> Result<Vec<(Place, MarketEvent)>, StoreError> {
+) -> Result<Vec<(Place, ChainEvent)>, StoreError> {
     let query = page_of(of, after, to)?;
     let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
     rows.into_iter().map(event).collect()
@@ -285,8 +191,9 @@ pub(crate) fn columns_of(at: Option<LogPosition>) -> Result<(i64, i64), StoreErr
     }
 }
 
-/// Deletes every event above `block` and returns them in chain order: the caller folds what they touched again.
-pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<Vec<(Place, MarketEvent)>, StoreError> {
+/// Deletes every event above `block`. Returns those of offerings and channels in chain order: the caller folds what they
+/// touched again.
+pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<Vec<(Place, ChainEvent)>, StoreError> {
     let above = chain_events::block.gt(signed("block", block)?);
     let query = chain_events::table
         .filter(above)
@@ -295,13 +202,14 @@ pub async fn undo_above(conn: &mut Conn, block: u64) -> Result<Vec<(Place, Marke
     let rows: Vec<Row> = on!(&mut *conn, |c| query.load(c).await)?;
     on!(&mut *conn, |c| diesel::delete(chain_events::table.filter(above)).execute(c).await)?;
     snapshots::forget_above(conn, block).await?;
+    contract::undo_above(conn, block).await?;
     rows.into_iter().map(event).collect()
 }
 
 type Row = (i64, i64, Bytes32, String);
 type RowTypes = (BigInt, BigInt, Binary, Text);
 
-fn event((block, log_index, tx, event): Row) -> Result<(Place, MarketEvent), StoreError> {
+fn event((block, log_index, tx, event): Row) -> Result<(Place, ChainEvent), StoreError> {
     let place = Place { at: position(block, log_index)?, tx: tx.bytes().into() };
     Ok((place, from_json("chain event", &event)?))
 }

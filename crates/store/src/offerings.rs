@@ -8,7 +8,7 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{Amount, Fee, OfferingHash};
+use privatix_channel::{Announcement, Fee, OfferingHash};
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 use serde::{Deserialize, Serialize};
@@ -22,38 +22,6 @@ mod on_chain;
 mod segment;
 
 pub use on_chain::{advance_all, refold};
-
-/// What happens to an offering on chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum OfferingEvent {
-    /// Announced for the first time.
-    Registered(Announcement),
-    /// Announced again; `supply` counts the places free then.
-    PoppedUp(Announcement),
-    /// The network fee of its next channels was brought up to date.
-    FeeRefreshed {
-        /// The fee from then on.
-        fee: Fee,
-    },
-    /// Taken off the market.
-    Removed,
-}
-
-/// What an announcement says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement {
-    /// Least deposit of a channel.
-    pub min_deposit: Amount,
-    /// Places.
-    pub supply: u32,
-    /// The network fee of the channels that open next under it.
-    pub fee: Fee,
-    /// How the offering message can be had (`SomcAddress`'s kind).
-    pub source_type: u8,
-    /// Where.
-    pub source: String,
-}
 
 /// Where an offering is in its life (reference system §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! A channel's status as what became of our own last step under the events since.
 
-use privatix_channel::{ChainEvent, ChannelStatus, LogPosition, OnChain, Phase};
+use privatix_channel::{ChannelEvent, ChannelStatus, LogPosition, OnChain, Phase};
 use serde::{Deserialize, Serialize};
 
 /// Our own last step: a transaction sent, or failed for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OwnStep {
+pub(crate) struct LastStep {
     /// The status that it led to.
     pub(crate) status: ChannelStatus,
     /// The channel's last event then; none before its opening.
@@ -28,10 +28,10 @@ impl Default for Known {
 
 impl Known {
     /// Takes in the next event. What the chain shows wins over what seemed possible.
-    pub(crate) fn apply(&mut self, at: LogPosition, event: ChainEvent) {
+    pub(crate) fn apply(&mut self, at: LogPosition, event: ChannelEvent) {
         self.state.apply(at, event);
         self.status =
-            self.status.apply(event.into()).unwrap_or_else(|_| ChannelStatus::of_phase(self.state.phase()));
+            self.status.apply(event).unwrap_or_else(|_| ChannelStatus::of_phase(self.state.phase()));
     }
 }
 
@@ -43,17 +43,17 @@ impl Known {
 pub(crate) struct Replay {
     known: Known,
     /// Our step, until the events before it are in.
-    step: Option<OwnStep>,
+    step: Option<LastStep>,
 }
 
 impl Replay {
     /// Goes on from what was known after the event at `at`. A step from before that event is in it already.
-    pub(crate) fn from(known: Known, at: Option<LogPosition>, step: Option<OwnStep>) -> Self {
+    pub(crate) fn from(known: Known, at: Option<LogPosition>, step: Option<LastStep>) -> Self {
         Self { known, step: step.filter(|step| step.after >= at) }
     }
 
     /// Takes in the next event.
-    pub(crate) fn take(&mut self, at: LogPosition, event: ChainEvent) {
+    pub(crate) fn take(&mut self, at: LogPosition, event: ChannelEvent) {
         if self.step.is_some_and(|step| step.after < Some(at)) {
             self.take_step();
         }

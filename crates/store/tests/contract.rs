@@ -4,10 +4,10 @@ mod common;
 
 use alloy::primitives::Address;
 use common::*;
-use privatix_channel::{ChainTime, Fee};
+use privatix_channel::{ChainEvent, ChainTime, ContractEvent, Fee};
 use privatix_db::Database;
-use privatix_store::StoreError;
-use privatix_store::contract::{self, AccountState, ContractEvent, FeeSchedule};
+use privatix_store::contract::{self, AccountState, FeeSchedule};
+use privatix_store::{StoreError, events};
 
 const OPERATOR: Address = Address::repeat_byte(0x09);
 
@@ -19,10 +19,14 @@ fn fee(of: u16) -> Fee {
     Fee::new(of).unwrap()
 }
 
-/// Stores an event of block `block`, whose time is ten seconds for each block.
+/// An event of block `block`, whose time is ten seconds for each block.
+fn at(block: u64, event: ContractEvent) -> ChainEvent {
+    ChainEvent::Contract { block_time: t(block * 10), event }
+}
+
 async fn happened(db: &Database, block: u64, event: ContractEvent) {
     let mut tx = db.begin().await.unwrap();
-    assert!(contract::record(&mut tx, place(block, 0), t(block * 10), &event).await.unwrap());
+    assert!(events::record(&mut tx, place(block, 0), &at(block, event)).await.unwrap());
     tx.commit().await.unwrap();
 }
 
@@ -34,11 +38,10 @@ async fn state(db: &Database, account: Address) -> AccountState {
     contract::account(&mut db.read().await.unwrap(), account).await.unwrap()
 }
 
-async fn undo(db: &Database, above: u64) -> usize {
+async fn undo(db: &Database, above: u64) {
     let mut tx = db.begin().await.unwrap();
-    let undone = contract::undo_above(&mut tx, above).await.unwrap();
+    assert_eq!(events::undo_above(&mut tx, above).await.unwrap(), [], "nothing to fold again");
     tx.commit().await.unwrap();
-    undone
 }
 
 #[tokio::test]
@@ -73,7 +76,7 @@ async fn an_accounts_operator_and_nonce_follow_its_own_events_and_go_back_with_u
     assert_eq!(state(&db, AGENT).await, AccountState { operator: Some(OPERATOR), nonce: 2 });
     happened(&db, 4, appoint(AGENT, None, 3)).await;
     assert_eq!(state(&db, AGENT).await, AccountState { operator: None, nonce: 3 });
-    assert_eq!(undo(&db, 1).await, 3);
+    undo(&db, 1).await;
     assert_eq!(state(&db, AGENT).await, AccountState { operator: Some(OPERATOR), nonce: 1 });
     assert_eq!(state(&db, STRANGER).await, AccountState::default());
 }
@@ -84,8 +87,8 @@ async fn an_event_of_the_contract_is_stored_once_and_another_in_its_place_is_ref
     let event = ContractEvent::ConsentsRevoked { account: AGENT, nonce: 1 };
     happened(&db, 1, event).await;
     let mut tx = db.begin().await.unwrap();
-    assert!(!contract::record(&mut tx, place(1, 0), t(10), &event).await.unwrap());
+    assert!(!events::record(&mut tx, place(1, 0), &at(1, event)).await.unwrap());
     let other = ContractEvent::ConsentsRevoked { account: AGENT, nonce: 2 };
-    let refusal = contract::record(&mut tx, place(1, 0), t(10), &other).await.unwrap_err();
+    let refusal = events::record(&mut tx, place(1, 0), &at(1, other)).await.unwrap_err();
     assert!(matches!(refusal, StoreError::OtherEvent { block: 1, index: 0 }), "{refusal}");
 }

@@ -9,10 +9,9 @@ use common::*;
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use diesel_async::SimpleAsyncConnection as _;
-use privatix_channel::{ChainEvent, ChannelId, ChannelStatus, Fee, LogPosition};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, ChannelStatus, Fee, LogPosition, OfferingEvent};
 use privatix_db::{Conn, Database, EmbeddedMigrations, SqliteConn, embed_migrations, on};
-use privatix_store::events::{MarketEvent, Place};
-use privatix_store::offerings::OfferingEvent;
+use privatix_store::events::Place;
 use privatix_store::{channels, events, offerings};
 
 const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
@@ -65,8 +64,8 @@ async fn history(settlements: u64) -> (tempfile::TempDir, Database, ChannelId) {
     (dir, db, id)
 }
 
-fn settled(channel: ChannelId, paid: u128) -> MarketEvent {
-    changed(channel, ChainEvent::Settled { paid: amount(paid) })
+fn settled(channel: ChannelId, paid: u128) -> ChainEvent {
+    changed(channel, ChannelEvent::Settled { paid: amount(paid) })
 }
 
 /// The stored events that are read to take in one more event of the channel and of the offering, and to undo it again.
@@ -167,7 +166,7 @@ async fn what_an_earlier_version_stored_is_folded_once_when_it_is_touched() {
     drop(db);
     // From now on without the stored events.
     let (mut conn, read) = counting(&path);
-    let next = ChainEvent::Settled { paid: amount(91) };
+    let next = ChannelEvent::Settled { paid: amount(91) };
     channels::advance(&mut conn, id, place(81, 0).at, next).await.unwrap();
     assert_eq!(channels::on_chain(&mut conn, id).await.unwrap().paid, amount(91));
     assert_eq!(read.load(Ordering::SeqCst), 0);
@@ -178,9 +177,9 @@ async fn an_event_that_is_found_late_counts_in_its_place() {
     let (_dir, db, id) = history(130).await;
     let request = changed(
         id,
-        ChainEvent::CloseRequested { paid: amount(20), ends_at: privatix_channel::ChainTime::new(900) },
+        ChannelEvent::CloseRequested { paid: amount(20), ends_at: privatix_channel::ChainTime::new(900) },
     );
-    let cancelled = ChainEvent::ToppedUp { deposit: amount(2_000_000), request_cancelled: true };
+    let cancelled = ChannelEvent::ToppedUp { deposit: amount(2_000_000), request_cancelled: true };
     taken(&db, 200, 0, &changed(id, cancelled)).await;
     // The announcement and the close request of before were omitted.
     taken(&db, 100, 7, &request).await;
@@ -225,7 +224,7 @@ async fn what_is_kept_of_events_and_cannot_be_read_is_folded_again_from_them() {
 }
 
 /// Some events of two offerings and of channels under them, one in each block.
-fn story(choices: &[(u8, bool)]) -> Vec<(Place, MarketEvent)> {
+fn story(choices: &[(u8, bool)]) -> Vec<(Place, ChainEvent)> {
     let mut story = Vec::new();
     for (n, (choice, first)) in (1u64..).zip(choices) {
         let of = offering(if *first { 1 } else { 2 });

@@ -5,19 +5,21 @@ mod common;
 use std::time::SystemTime;
 
 use common::*;
-use privatix_channel::{ChainEvent, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Closure, Phase};
+use privatix_channel::{
+    ChainEvent, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Closure, OfferingEvent, OwnStep, Phase,
+};
 use privatix_db::{Conn, Database};
 use privatix_store::channels::Channel;
-use privatix_store::events::{MarketEvent, Place};
-use privatix_store::offerings::{Offering, OfferingEvent, OfferingStatus};
+use privatix_store::events::Place;
+use privatix_store::offerings::{Offering, OfferingStatus};
 use privatix_store::{StoreError, channels, events, identity, offerings};
 use proptest::prelude::*;
 
 /// All that a database tells of the market, but for the times at which it was told.
 #[derive(Debug, PartialEq)]
 struct Market {
-    channels: Vec<(Channel, Vec<(Place, MarketEvent)>)>,
-    offerings: Vec<(Offering, Vec<(Place, MarketEvent)>)>,
+    channels: Vec<(Channel, Vec<(Place, ChainEvent)>)>,
+    offerings: Vec<(Offering, Vec<(Place, ChainEvent)>)>,
 }
 
 async fn market(conn: &mut Conn) -> Market {
@@ -85,7 +87,7 @@ enum Happening {
 /// What we do ourselves, as far as the state machines allow it.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Channel { channel: u64, event: ChannelEvent },
+    Channel { channel: u64, event: OwnStep },
     Offering(OfferingStatus),
 }
 
@@ -105,12 +107,12 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 fn step() -> impl Strategy<Value = Step> {
     let event = prop_oneof![
-        Just(ChannelEvent::CloseSent),
-        Just(ChannelEvent::CloseRequestSent),
-        Just(ChannelEvent::FinalizeSent),
-        Just(ChannelEvent::CloseFailed { in_challenge: false }),
-        Just(ChannelEvent::CloseRequestFailed),
-        Just(ChannelEvent::FinalizeFailed),
+        Just(OwnStep::CloseSent),
+        Just(OwnStep::CloseRequestSent),
+        Just(OwnStep::FinalizeSent),
+        Just(OwnStep::CloseFailed { in_challenge: false }),
+        Just(OwnStep::CloseRequestFailed),
+        Just(OwnStep::FinalizeFailed),
     ];
     let status = prop_oneof![Just(OfferingStatus::PoppingUp), Just(OfferingStatus::Removing)];
     prop_oneof![
@@ -171,17 +173,17 @@ async fn happen(conn: &mut Conn, at: Place, happening: Happening) {
                 Happening::TopUp { by, .. } => {
                     let request_cancelled = state.challenge_ends_at().is_some();
                     let deposit = state.deposit.saturating_add(amount(by));
-                    changed(id, ChainEvent::ToppedUp { deposit, request_cancelled })
+                    changed(id, ChannelEvent::ToppedUp { deposit, request_cancelled })
                 }
                 Happening::Settle { part, .. } => {
                     let paid = state.paid.saturating_add(amount(locked.get() * part / 4));
-                    changed(id, ChainEvent::Settled { paid })
+                    changed(id, ChannelEvent::Settled { paid })
                 }
                 Happening::RequestClose { .. } if state.challenge_ends_at().is_none() => changed(
                     id,
-                    ChainEvent::CloseRequested { paid: state.paid, ends_at: ends_at(at.at.block) },
+                    ChannelEvent::CloseRequested { paid: state.paid, ends_at: ends_at(at.at.block) },
                 ),
-                Happening::RequestClose { .. } => changed(id, ChainEvent::CloseCancelled),
+                Happening::RequestClose { .. } => changed(id, ChannelEvent::CloseCancelled),
                 _ if state.challenge_ends_at().is_some() => {
                     closed(descriptor, state.paid.get(), locked.get(), Closure::ByClient)
                 }
@@ -198,12 +200,12 @@ async fn act(conn: &mut Conn, step: Step) {
             let (id, _) = channel(nonce);
             let stored = channels::get(conn, id).await.unwrap();
             let event = match event {
-                ChannelEvent::CloseFailed { .. } => {
-                    ChannelEvent::CloseFailed { in_challenge: stored.challenge_ends_at.is_some() }
+                OwnStep::CloseFailed { .. } => {
+                    OwnStep::CloseFailed { in_challenge: stored.challenge_ends_at.is_some() }
                 }
                 event => event,
             };
-            if let Ok(status) = stored.status.apply(event) {
+            if let Ok(status) = stored.status.step(event) {
                 channels::set_status(conn, id, status).await.unwrap();
             }
         }
@@ -351,7 +353,7 @@ proptest! {
             take(&mut tx, place(1, 0), &offered(AGENT, offering(1), OfferingEvent::Registered(announcement(5)))).await;
             take(&mut tx, place(1, 1), &opened(descriptor, 100_000)).await;
             for (n, index) in (1..=settlements).zip(0..) {
-                let paid = ChainEvent::Settled { paid: amount(n) };
+                let paid = ChannelEvent::Settled { paid: amount(n) };
                 take(&mut tx, place(2 + index / 5, index % 5), &changed(id, paid)).await;
                 let lower = OfferingEvent::FeeRefreshed { fee: privatix_channel::Fee::new(index.try_into().unwrap()).unwrap() };
                 take(&mut tx, place(2 + index / 5, 5 + index % 5), &offered(AGENT, offering(1), lower)).await;
@@ -381,7 +383,7 @@ async fn status(db: &Database, id: ChannelId) -> ChannelStatus {
     channels::get(&mut db.read().await.unwrap(), id).await.unwrap().status
 }
 
-async fn do_step(db: &Database, channel: u64, event: ChannelEvent) {
+async fn do_step(db: &Database, channel: u64, event: OwnStep) {
     steps(db, &[Step::Channel { channel, event }]).await;
 }
 
@@ -390,9 +392,9 @@ async fn a_channel_follows_the_chain_from_opening_to_closing() {
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    taken(&db, 7, 3, &changed(id, ChainEvent::ToppedUp { deposit: amount(250), request_cancelled: false }))
+    taken(&db, 7, 3, &changed(id, ChannelEvent::ToppedUp { deposit: amount(250), request_cancelled: false }))
         .await;
-    taken(&db, 8, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(40), ends_at: ends_at(8) }))
+    taken(&db, 8, 0, &changed(id, ChannelEvent::CloseRequested { paid: amount(40), ends_at: ends_at(8) }))
         .await;
     let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
     assert_eq!(stored.status, ChannelStatus::InChallenge);
@@ -415,7 +417,7 @@ async fn our_close_that_was_mined_in_an_orphaned_block_is_under_way_again() {
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    do_step(&db, 0, ChannelEvent::CloseSent).await;
+    do_step(&db, 0, OwnStep::CloseSent).await;
     taken(&db, 6, 0, &closed(descriptor, 60, 90, Closure::ByAgent)).await;
     assert_eq!(status(&db, id).await, ChannelStatus::ClosedCoop);
     undone(&db, 5).await;
@@ -427,12 +429,13 @@ async fn our_close_stays_under_way_when_other_news_of_the_channel_is_undone() {
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    taken(&db, 6, 0, &changed(id, ChainEvent::CloseRequested { paid: amount(0), ends_at: ends_at(6) })).await;
-    do_step(&db, 0, ChannelEvent::CloseSent).await;
-    taken(&db, 6, 1, &changed(id, ChainEvent::Settled { paid: amount(10) })).await;
+    taken(&db, 6, 0, &changed(id, ChannelEvent::CloseRequested { paid: amount(0), ends_at: ends_at(6) }))
+        .await;
+    do_step(&db, 0, OwnStep::CloseSent).await;
+    taken(&db, 6, 1, &changed(id, ChannelEvent::Settled { paid: amount(10) })).await;
     undone(&db, 5).await;
     assert_eq!(status(&db, id).await, ChannelStatus::WaitCoop);
-    do_step(&db, 0, ChannelEvent::CloseFailed { in_challenge: false }).await;
+    do_step(&db, 0, OwnStep::CloseFailed { in_challenge: false }).await;
     assert_eq!(status(&db, id).await, ChannelStatus::Active);
 }
 
@@ -441,7 +444,7 @@ async fn a_channel_whose_opening_is_undone_is_pending_with_the_deposit_that_was_
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    taken(&db, 5, 1, &changed(id, ChainEvent::ToppedUp { deposit: amount(450), request_cancelled: false }))
+    taken(&db, 5, 1, &changed(id, ChannelEvent::ToppedUp { deposit: amount(450), request_cancelled: false }))
         .await;
     undone(&db, 4).await;
     let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
@@ -487,7 +490,7 @@ async fn another_event_in_a_taken_place_is_refused_and_changes_nothing() {
 async fn undoing_gives_back_the_undone_events_in_chain_order() {
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
-    let settled = |paid| changed(id, ChainEvent::Settled { paid: amount(paid) });
+    let settled = |paid| changed(id, ChannelEvent::Settled { paid: amount(paid) });
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
     taken(&db, 6, 10, &settled(1)).await;
     taken(&db, 6, 9, &settled(2)).await;

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::*;
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, Closure, Phase};
+use privatix_channel::{ChannelEvent, ChannelId, Closure, OwnStep, Phase};
 use privatix_db::{Conn, Database};
 use privatix_store::tally::{Tally, Totals};
 use privatix_store::{channels, vouchers};
@@ -55,11 +55,11 @@ async fn happen(conn: &mut Conn, block: u64, happening: Happening) -> Vec<Channe
         Happening::Open { deposit, .. } if state.phase() == Phase::Unopened => opened(descriptor, deposit),
         Happening::TopUp { by, .. } if is_open => {
             let deposit = state.deposit.saturating_add(amount(by));
-            changed(id, ChainEvent::ToppedUp { deposit, request_cancelled: false })
+            changed(id, ChannelEvent::ToppedUp { deposit, request_cancelled: false })
         }
         Happening::Settle { part, .. } if is_open => {
             let paid = state.paid.saturating_add(amount(state.locked().get() * part / 4));
-            changed(id, ChainEvent::Settled { paid })
+            changed(id, ChannelEvent::Settled { paid })
         }
         Happening::Close { .. } if is_open => {
             closed(descriptor, state.paid.get(), state.locked().get(), Closure::ByAgent)
@@ -70,7 +70,7 @@ async fn happen(conn: &mut Conn, block: u64, happening: Happening) -> Vec<Channe
         }
         Happening::CloseSent { .. } => {
             let stored = channels::get(conn, id).await.unwrap();
-            if let Ok(status) = stored.status.apply(ChannelEvent::CloseSent) {
+            if let Ok(status) = stored.status.step(OwnStep::CloseSent) {
                 channels::set_status(conn, id, status).await.unwrap();
             }
             return vec![id];

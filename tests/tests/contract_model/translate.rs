@@ -5,12 +5,10 @@ use alloy::{
     sol_types::{SolCall, SolError as _},
 };
 use privatix_channel::{
-    Amount, ChannelDescriptor, Fee,
+    Amount, Announcement, ChannelDescriptor, Fee,
     model::{Authorization, Call, Claim, Event, Outcome, Returned, Revert, SkipReason, Source},
 };
-use privatix_contracts::{
-    Announcement, ChannelParties, IPSC, PSC, PTC, PscError, PscEvent, SkipReason as Skipped, call,
-};
+use privatix_contracts::{ChannelParties, IPSC, PSC, PTC, PscError, PscEvent, SkipReason as Skipped, call};
 
 use crate::node::Done;
 
@@ -219,27 +217,13 @@ fn event(event: Event) -> PscEvent {
         Event::ConsentsRevoked { account, nonce } => PscEvent::ConsentsRevoked { account, nonce },
         Event::OfferingRegistered { agent, offering, min_deposit, supply, fee, source } => {
             let Source { kind: source_type, address: source } = source;
-            PscEvent::OfferingRegistered(Announcement {
-                agent,
-                offering,
-                min_deposit,
-                supply,
-                fee,
-                source_type,
-                source,
-            })
+            let announcement = Announcement { min_deposit, supply, fee, source_type, source };
+            PscEvent::OfferingRegistered { agent, offering, announcement }
         }
         Event::OfferingPoppedUp { agent, offering, min_deposit, supply, fee, source } => {
             let Source { kind: source_type, address: source } = source;
-            PscEvent::OfferingPoppedUp(Announcement {
-                agent,
-                offering,
-                min_deposit,
-                supply,
-                fee,
-                source_type,
-                source,
-            })
+            let announcement = Announcement { min_deposit, supply, fee, source_type, source };
+            PscEvent::OfferingPoppedUp { agent, offering, announcement }
         }
         Event::OfferingRemoved { agent, offering } => PscEvent::OfferingRemoved { agent, offering },
         Event::OfferingFeeRefreshed { agent, offering, fee } => {

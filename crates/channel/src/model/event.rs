@@ -3,7 +3,7 @@
 use alloy::primitives::Address;
 
 use super::Source;
-use crate::{Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Closure, Fee, OfferingHash};
+use crate::{Amount, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Fee, OfferingHash};
 
 /// What a call did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,21 +137,21 @@ pub enum Event {
 
 impl Event {
     /// What the event does to its channel, if it is about one.
-    pub const fn chain_event(&self) -> Option<(ChannelId, ChainEvent)> {
+    pub const fn channel_event(&self) -> Option<(ChannelId, ChannelEvent)> {
         Some(match *self {
             Self::ChannelOpened { channel, deposit, fee, .. } => {
-                (channel, ChainEvent::Opened { deposit, fee })
+                (channel, ChannelEvent::Opened { deposit, fee })
             }
             Self::ChannelToppedUp { channel, deposit, request_cancelled, .. } => {
-                (channel, ChainEvent::ToppedUp { deposit, request_cancelled })
+                (channel, ChannelEvent::ToppedUp { deposit, request_cancelled })
             }
-            Self::ChannelSettled { channel, paid, .. } => (channel, ChainEvent::Settled { paid }),
+            Self::ChannelSettled { channel, paid, .. } => (channel, ChannelEvent::Settled { paid }),
             Self::ChannelCloseRequested { channel, paid, ends_at, .. } => {
-                (channel, ChainEvent::CloseRequested { paid, ends_at })
+                (channel, ChannelEvent::CloseRequested { paid, ends_at })
             }
-            Self::ChannelCloseCancelled { channel, .. } => (channel, ChainEvent::CloseCancelled),
+            Self::ChannelCloseCancelled { channel, .. } => (channel, ChannelEvent::CloseCancelled),
             Self::ChannelClosed { channel, paid, refund, closure, .. } => {
-                (channel, ChainEvent::Closed { paid, refund, closure })
+                (channel, ChannelEvent::Closed { paid, refund, closure })
             }
             _ => return None,
         })

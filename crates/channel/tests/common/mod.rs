@@ -7,7 +7,7 @@ use alloy::{
     signers::local::PrivateKeySigner,
 };
 use privatix_channel::{
-    AgentChannel, Amount, ChainEvent, ChannelDescriptor, ClientChannel, Domain, Fee, LogPosition,
+    AgentChannel, Amount, ChannelDescriptor, ChannelEvent, ClientChannel, Domain, Fee, LogPosition,
     SignedVoucher, Voucher, sign_voucher,
 };
 
@@ -39,8 +39,8 @@ pub(crate) fn descriptor() -> ChannelDescriptor {
 
 pub(crate) const DEPOSIT: u128 = 1_000;
 
-pub(crate) fn opened() -> ChainEvent {
-    ChainEvent::Opened { deposit: amount(DEPOSIT), fee: Fee::ZERO }
+pub(crate) fn opened() -> ChannelEvent {
+    ChannelEvent::Opened { deposit: amount(DEPOSIT), fee: Fee::ZERO }
 }
 
 pub(crate) fn open_agent() -> AgentChannel {

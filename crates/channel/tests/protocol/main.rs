@@ -12,7 +12,7 @@ mod truth;
 
 use common::{agent_key, amount, client_key, domain, key};
 use privatix_channel::{
-    Accepted, AgentChannel, Amount, Answer, ChainEvent, ChainTime, ClientChannel, CloseAuthorization,
+    Accepted, AgentChannel, Amount, Answer, ChainTime, ChannelEvent, ClientChannel, CloseAuthorization,
     Consents, FinalView, Finalize, LogPosition, OnChain, Phase, SignRefused, SignedVoucher, Voucher,
     answer_close_request, client_finalize, sign_close, sign_voucher,
 };
@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    fn see(&mut self, party: Party, at: LogPosition, event: ChainEvent) {
+    fn see(&mut self, party: Party, at: LogPosition, event: ChannelEvent) {
         match party {
             Party::Agent => {
                 self.agent.apply(at, event);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, CloseAuthorization, LogPosition, Period,
+    Amount, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, CloseAuthorization, LogPosition, Period,
     RequestClose, SignedVoucher, Terms, Voucher,
     model::{Call, Channel, Claim, Consent, Contract, Source},
     sign_close, sign_request_close, sign_voucher,
@@ -119,7 +119,7 @@ pub(crate) struct Truth {
     pub(crate) descriptor: ChannelDescriptor,
     pub(crate) prepaid: bool,
     /// The channel's events on chain.
-    pub(crate) log: Vec<(LogPosition, ChainEvent)>,
+    pub(crate) log: Vec<(LogPosition, ChannelEvent)>,
     pub(crate) agent_sees: Seen,
     pub(crate) client_sees: Seen,
     pub(crate) agent_meter: u64,
@@ -139,41 +139,45 @@ pub(crate) struct Truth {
 }
 
 impl Seen {
-    fn events<'a>(&'a self, log: &'a [(LogPosition, ChainEvent)]) -> impl Iterator<Item = ChainEvent> {
+    fn events<'a>(&'a self, log: &'a [(LogPosition, ChannelEvent)]) -> impl Iterator<Item = ChannelEvent> {
         self.0.iter().map(|&place| log[place].1)
     }
 
-    fn deposit(&self, log: &[(LogPosition, ChainEvent)]) -> u128 {
+    fn deposit(&self, log: &[(LogPosition, ChannelEvent)]) -> u128 {
         let deposits = self.events(log).filter_map(|event| match event {
-            ChainEvent::Opened { deposit, .. } | ChainEvent::ToppedUp { deposit, .. } => Some(deposit.get()),
+            ChannelEvent::Opened { deposit, .. } | ChannelEvent::ToppedUp { deposit, .. } => {
+                Some(deposit.get())
+            }
             _ => None,
         });
         deposits.max().unwrap_or(0)
     }
 
-    fn paid(&self, log: &[(LogPosition, ChainEvent)]) -> u128 {
+    fn paid(&self, log: &[(LogPosition, ChannelEvent)]) -> u128 {
         let paid = self.events(log).filter_map(|event| match event {
-            ChainEvent::Settled { paid }
-            | ChainEvent::CloseRequested { paid, .. }
-            | ChainEvent::Closed { paid, .. } => Some(paid.get()),
+            ChannelEvent::Settled { paid }
+            | ChannelEvent::CloseRequested { paid, .. }
+            | ChannelEvent::Closed { paid, .. } => Some(paid.get()),
             _ => None,
         });
         paid.max().unwrap_or(0)
     }
 
-    fn is_open(&self, log: &[(LogPosition, ChainEvent)]) -> bool {
-        self.events(log).any(|event| matches!(event, ChainEvent::Opened { .. }))
-            && !self.events(log).any(|event| matches!(event, ChainEvent::Closed { .. }))
+    fn is_open(&self, log: &[(LogPosition, ChannelEvent)]) -> bool {
+        self.events(log).any(|event| matches!(event, ChannelEvent::Opened { .. }))
+            && !self.events(log).any(|event| matches!(event, ChannelEvent::Closed { .. }))
     }
 
-    fn close_requested(&self, log: &[(LogPosition, ChainEvent)]) -> bool {
+    fn close_requested(&self, log: &[(LogPosition, ChannelEvent)]) -> bool {
         let last = self.events(log).filter(|event| {
             matches!(
                 event,
-                ChainEvent::CloseRequested { .. } | ChainEvent::ToppedUp { .. } | ChainEvent::CloseCancelled
+                ChannelEvent::CloseRequested { .. }
+                    | ChannelEvent::ToppedUp { .. }
+                    | ChannelEvent::CloseCancelled
             )
         });
-        matches!(last.last(), Some(ChainEvent::CloseRequested { .. }))
+        matches!(last.last(), Some(ChannelEvent::CloseRequested { .. }))
     }
 }
 
@@ -263,7 +267,7 @@ impl Truth {
     fn call(&mut self, sender: Address, call: &Call) {
         let Ok(outcome) = self.contract.call(sender, call) else { return };
         for event in outcome.events {
-            if let Some((channel, event)) = event.chain_event() {
+            if let Some((channel, event)) = event.channel_event() {
                 assert_eq!(channel, self.id());
                 self.log.push((LogPosition::new(self.log.len() as u64, 0), event));
             }

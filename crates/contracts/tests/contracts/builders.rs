@@ -3,11 +3,10 @@
 use alloy::primitives::{B256, keccak256};
 use alloy::{signers::SignerSync as _, sol_types::SolCall as _};
 use privatix_channel::{
-    Amount, ChainTime, Closure, Fee, RequestClose, TransferAuthorization, sign_request_close,
+    Amount, Announcement, ChainTime, Closure, Fee, RequestClose, TransferAuthorization, sign_request_close,
 };
 use privatix_contracts::{
-    Announcement, ChannelParties, ChannelState, IPSC, OfferingState, PSC, PscEvent, SkipReason, TokenEvent,
-    call,
+    ChannelParties, ChannelState, IPSC, OfferingState, PSC, PscEvent, SkipReason, TokenEvent, call,
 };
 
 use crate::{
@@ -119,10 +118,12 @@ fn the_operators_builders() {
         let announce =
             call::register_offering_for(agent, other, Amount::new(DEPOSIT), 2, 1, source()).unwrap();
         let event = world.event(&cast.stranger, announce).await;
-        assert!(matches!(event, PscEvent::OfferingRegistered(new) if new.agent == agent));
+        assert!(matches!(event, PscEvent::OfferingRegistered { agent: by, .. } if by == agent));
         world.warp(TERMS.pop_up).await;
         let event = world.event(&cast.stranger, call::pop_up_offering_for(agent, other, 1, source())).await;
-        assert!(matches!(event, PscEvent::OfferingPoppedUp(new) if new.agent == agent && new.supply == 2));
+        assert!(
+            matches!(event, PscEvent::OfferingPoppedUp { agent: by, announcement, .. } if by == agent && announcement.supply == 2)
+        );
         world.warp(TERMS.remove).await;
         let event = world.event(&cast.stranger, call::remove_offering_for(agent, other)).await;
         assert_eq!(event, PscEvent::OfferingRemoved { agent, offering: other });
@@ -187,9 +188,8 @@ fn the_offerings_builders() {
         let cast = &world.cast;
         world.fund(&cast.agent, 0, 100 * DEPOSIT).await;
         let offering = keccak256("an offering");
-        let announcement = |source: &str| Announcement {
-            agent: cast.agent.address(),
-            offering: offering.into(),
+        let agent = cast.agent.address();
+        let announced = |source: &str| Announcement {
             min_deposit: Amount::new(DEPOSIT),
             supply: 8,
             fee: Fee::ZERO,
@@ -200,12 +200,14 @@ fn the_offerings_builders() {
         let announce =
             call::register_offering(offering.into(), Amount::new(DEPOSIT), 8, 1, SOURCE.to_owned()).unwrap();
         let event = world.event(&cast.agent, announce).await;
-        assert_eq!(event, PscEvent::OfferingRegistered(announcement(SOURCE)));
+        let announcement = announced(SOURCE);
+        assert_eq!(event, PscEvent::OfferingRegistered { agent, offering: offering.into(), announcement });
         assert_eq!(world.balance(&cast.agent).await, 92 * DEPOSIT, "a stake behind each place");
         world.warp(TERMS.pop_up).await;
         let again = call::pop_up_offering(offering.into(), 1, "elsewhere:1".to_owned());
         let event = world.event(&cast.agent, again).await;
-        assert_eq!(event, PscEvent::OfferingPoppedUp(announcement("elsewhere:1")));
+        let announcement = announced("elsewhere:1");
+        assert_eq!(event, PscEvent::OfferingPoppedUp { agent, offering: offering.into(), announcement });
         world.warp(TERMS.remove).await;
         let event = world.event(&cast.agent, call::remove_offering(offering.into())).await;
         assert_eq!(

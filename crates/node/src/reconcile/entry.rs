@@ -10,11 +10,8 @@ use privatix_channel::{ChannelId, Held, Life, OfferingHash, OnChain};
 use privatix_contracts::{ChannelInfo, ChannelState, OfferingInfo, OfferingState, PSC, PscEvent, topics};
 use privatix_db::Conn;
 use privatix_offering::{OfferingLife, OnContract};
-use privatix_store::events::MarketEvent;
 use privatix_store::offerings::{self, Offering, OfferingStatus};
 use privatix_store::{StoreError, channels};
-
-use crate::translate::market_event;
 
 /// An entry of the contract's storage, which its events should explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,8 +189,7 @@ impl Entry for OfferingKey {
     }
 
     fn is_about(self, event: &PscEvent) -> bool {
-        let about = market_event(event.clone());
-        about.as_ref().and_then(MarketEvent::offering) == Some(self.hash)
+        event.offering() == Some(self.hash)
     }
 }
 

@@ -14,7 +14,7 @@ use privatix_adapter::Role as Side;
 use privatix_chain::{
     Direction, Endpoint, Monitor, MonitorState, MonitorStatus, Processed, Standing, is_processed, processed,
 };
-use privatix_contracts::{PSC, call};
+use privatix_contracts::{PSC, PscEvent, call};
 use privatix_db::Conn;
 use privatix_store::channels;
 use tokio::sync::watch;
@@ -259,6 +259,8 @@ impl<R: Role> Reconciler<R> {
                     continue;
                 }
             };
+            let followed = |(place, time, event): (_, _, PscEvent)| Some((place, event.chain_event(time)?));
+            let events = events.into_iter().filter_map(followed).collect();
             let mut tx = self.node.db().begin().await?;
             if !is_processed(&mut tx, Monitor::STREAM, at).await? {
                 return Ok(Found::Something); // undone meanwhile

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use diesel::sql_types::Binary;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChainEvent, ChannelId, LogPosition, OnChain};
+use privatix_channel::{ChannelEvent, ChannelId, LogPosition, OnChain};
 use privatix_db::types::Bytes32;
 use privatix_db::{Conn, on};
 
@@ -14,7 +14,7 @@ use crate::StoreError;
 use crate::columns::{amount, id, parse, signed};
 use crate::events;
 use crate::fold::{self, Fold};
-use crate::replay::{Known, OwnStep, Replay};
+use crate::replay::{Known, LastStep, Replay};
 use crate::schema::channels;
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value};
@@ -55,7 +55,7 @@ pub async fn advance(
     conn: &mut Conn,
     channel: ChannelId,
     at: LogPosition,
-    event: ChainEvent,
+    event: ChannelEvent,
 ) -> Result<Option<Channel>, StoreError> {
     let Some((row, stored)) = load(conn, channel).await? else { return Ok(None) };
     let (known, fold) = match stored {
@@ -90,7 +90,7 @@ pub async fn refold(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channe
     // A step that came after an undone event comes after the last one that is left.
     let last = events::last_of_channel(conn, channel).await?;
     let step = own_step(&row)?;
-    let step = step.map(|step| OwnStep { after: step.after.min(last), ..step });
+    let step = step.map(|step| LastStep { after: step.after.min(last), ..step });
     if let Some(step) = step {
         set_step_after(conn, channel, step.after).await?;
     }
@@ -121,7 +121,7 @@ async fn replay(
     conn: &mut Conn,
     channel: ChannelId,
     to: Option<LogPosition>,
-    step: Option<OwnStep>,
+    step: Option<LastStep>,
     mode: Snapshots,
 ) -> Result<(Known, Fold<OnChain>), StoreError> {
     let subject = Subject::Channel(channel);
@@ -161,14 +161,14 @@ async fn load(
     Ok(found.map(|(row, version, text)| (row, fold::stored(version, text.as_deref()))))
 }
 
-fn own_step(row: &Row) -> Result<Option<OwnStep>, StoreError> {
+fn own_step(row: &Row) -> Result<Option<LastStep>, StoreError> {
     let Some(step) = &row.step else { return Ok(None) };
     let after = row
         .step_block
         .zip(row.step_index)
         .map(|(block, index)| events::position(block, index))
         .transpose()?;
-    Ok(Some(OwnStep { status: parse("channel status", step)?, after }))
+    Ok(Some(LastStep { status: parse("channel status", step)?, after }))
 }
 
 async fn set_step_after(

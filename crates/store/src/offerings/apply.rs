@@ -1,9 +1,9 @@
 //! What an event of the chain makes of an offering.
 
+use privatix_channel::{Announcement, ChainEvent, OfferingEvent};
 use serde::{Deserialize, Serialize};
 
-use super::{Announcement, OfferingEvent, OfferingStatus};
-use crate::events::MarketEvent;
+use super::OfferingStatus;
 
 /// The on-chain part of an offering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,9 +16,9 @@ pub(super) struct OnChain {
 
 impl OnChain {
     /// Takes in the next event of the offering, in a block of this number. None before its first announcement that we know of.
-    pub(super) fn apply(state: &mut Option<Self>, block: u64, event: &MarketEvent) {
+    pub(super) fn apply(state: &mut Option<Self>, block: u64, event: &ChainEvent) {
         match (event, state) {
-            (MarketEvent::Offering { event: OfferingEvent::Registered(announced), .. }, state) => {
+            (ChainEvent::Offering { event: OfferingEvent::Registered(announced), .. }, state) => {
                 *state = Some(Self {
                     status: OfferingStatus::Registered,
                     announcement: announced.clone(),
@@ -26,7 +26,7 @@ impl OnChain {
                     announced_at: block,
                 });
             }
-            (MarketEvent::Offering { event: OfferingEvent::PoppedUp(announced), .. }, state) => {
+            (ChainEvent::Offering { event: OfferingEvent::PoppedUp(announced), .. }, state) => {
                 // Whoever missed the registration knows no better total than the places free now.
                 let supply = state.as_ref().map_or(announced.supply, |known| known.announcement.supply);
                 *state = Some(Self {
@@ -36,14 +36,14 @@ impl OnChain {
                     announced_at: block,
                 });
             }
-            (MarketEvent::Offering { event: OfferingEvent::Removed, .. }, Some(state)) => {
+            (ChainEvent::Offering { event: OfferingEvent::Removed, .. }, Some(state)) => {
                 state.status = OfferingStatus::Removed;
             }
-            (MarketEvent::Offering { event: OfferingEvent::FeeRefreshed { fee }, .. }, Some(state)) => {
+            (ChainEvent::Offering { event: OfferingEvent::FeeRefreshed { fee }, .. }, Some(state)) => {
                 state.announcement.fee = *fee;
             }
-            (MarketEvent::Opened { .. }, Some(state)) => state.free = state.free.saturating_sub(1),
-            (MarketEvent::Closed { .. }, Some(state)) => {
+            (ChainEvent::Opened { .. }, Some(state)) => state.free = state.free.saturating_sub(1),
+            (ChainEvent::Closed { .. }, Some(state)) => {
                 state.free = state.free.saturating_add(1);
                 state.announcement.supply = state.announcement.supply.max(state.free);
             }

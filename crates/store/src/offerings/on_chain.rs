@@ -6,16 +6,16 @@ use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
-use privatix_channel::{LogPosition, OfferingHash};
+use privatix_channel::{ChainEvent, LogPosition, OfferingHash};
 use privatix_db::types::{Addr, Bytes32, Micros};
 use privatix_db::{Conn, on};
 
 use super::OfferingStatus;
 use super::apply::OnChain;
-use super::segment::{Segment, is_announcement, is_registration};
+use super::segment::{Segment, is_registration};
 use crate::StoreError;
 use crate::columns::{hash, parse, signed, unsigned};
-use crate::events::{self, MarketEvent, Place};
+use crate::events::{self, Place};
 use crate::fold::{self, Fold};
 use crate::identity::Role;
 use crate::schema::{identity, offerings};
@@ -23,7 +23,7 @@ use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value, inserts};
 
 type Key = (Address, OfferingHash);
-type NewEvents<'a> = [(LogPosition, &'a MarketEvent)];
+type NewEvents<'a> = [(LogPosition, &'a ChainEvent)];
 
 /// An offering that is in the database: how far it is folded, and our own last step.
 #[derive(Debug, Default)]
@@ -40,12 +40,12 @@ struct Stored {
 /// and hash.
 pub async fn advance_all(
     conn: &mut Conn,
-    events: &[(Place, MarketEvent)],
+    events: &[(Place, ChainEvent)],
 ) -> Result<BTreeSet<(Address, OfferingHash)>, StoreError> {
-    let mut touched: BTreeMap<Key, Vec<(LogPosition, &MarketEvent)>> = BTreeMap::new();
+    let mut touched: BTreeMap<Key, Vec<(LogPosition, &ChainEvent)>> = BTreeMap::new();
     for (place, event) in events {
-        if let Some(offering) = event.offering() {
-            touched.entry((event.agent(), offering)).or_default().push((place.at, event));
+        if let Some(key) = event.offering() {
+            touched.entry(key).or_default().push((place.at, event));
         }
     }
     let keys: Vec<Key> = touched.keys().copied().collect();
@@ -117,7 +117,7 @@ enum Folding {
 fn folding(stored: &mut Stored, news: &NewEvents<'_>, are_late: bool) -> Folding {
     let [first, last] = [news.first(), news.last()].map(|one| one.map(|(at, _)| *at));
     if !stored.is_there {
-        return match news.iter().find(|(_, event)| is_announcement(event)) {
+        return match news.iter().find(|(_, event)| event.is_announcement()) {
             None => Folding::Nothing,
             // What came before does not count.
             Some((_, event)) if is_registration(event) && !are_late => Folding::After(Fold::default()),

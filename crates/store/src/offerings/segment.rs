@@ -1,11 +1,9 @@
 //! What some consecutive events make of an offering, so that events can be put after them and before them.
 
-use privatix_channel::LogPosition;
+use privatix_channel::{ChainEvent, LogPosition, OfferingEvent};
 use serde::{Deserialize, Serialize};
 
-use super::OfferingEvent;
 use super::apply::OnChain;
-use crate::events::MarketEvent;
 
 /// What consecutive events of an offering come to. A search from the newest blocks on puts older events before it, each at the
 /// same cost however many came after them.
@@ -23,7 +21,7 @@ pub(super) struct Segment {
 
 impl Segment {
     /// The events, which are in chain order.
-    pub(super) fn of<'a>(events: impl IntoIterator<Item = (LogPosition, &'a MarketEvent)>) -> Self {
+    pub(super) fn of<'a>(events: impl IntoIterator<Item = (LogPosition, &'a ChainEvent)>) -> Self {
         let mut segment = Self::default();
         for (at, event) in events {
             segment.take(at, event);
@@ -32,7 +30,7 @@ impl Segment {
     }
 
     /// Takes in the next event.
-    pub(super) fn take(&mut self, at: LogPosition, event: &MarketEvent) {
+    pub(super) fn take(&mut self, at: LogPosition, event: &ChainEvent) {
         self.first = self.first.or(Some(at));
         if self.state.is_none() {
             self.before.take(event);
@@ -65,15 +63,8 @@ impl Segment {
     }
 }
 
-pub(super) fn is_registration(event: &MarketEvent) -> bool {
-    matches!(event, MarketEvent::Offering { event: OfferingEvent::Registered(_), .. })
-}
-
-pub(super) fn is_announcement(event: &MarketEvent) -> bool {
-    matches!(
-        event,
-        MarketEvent::Offering { event: OfferingEvent::Registered(_) | OfferingEvent::PoppedUp(_), .. }
-    )
+pub(super) fn is_registration(event: &ChainEvent) -> bool {
+    matches!(event, ChainEvent::Offering { event: OfferingEvent::Registered(_), .. })
 }
 
 /// What openings and closings do to the free places: of `free` before them, `max(free + shift, least)` are left, and on the way
@@ -87,20 +78,20 @@ struct Places {
 }
 
 impl Places {
-    fn take(&mut self, event: &MarketEvent) {
+    fn take(&mut self, event: &ChainEvent) {
         match event {
-            MarketEvent::Opened { .. } => {
+            ChainEvent::Opened { .. } => {
                 self.shift = self.shift.saturating_sub(1);
                 // There are never less than none.
                 self.least = self.least.saturating_sub(1).max(0);
             }
-            MarketEvent::Closed { .. } => {
+            ChainEvent::Closed { .. } => {
                 self.shift = self.shift.saturating_add(1);
                 self.least = self.least.saturating_add(1);
                 self.rise = self.rise.max(self.shift);
                 self.peak = self.peak.max(self.least);
             }
-            MarketEvent::Offering { .. } | MarketEvent::Changed { .. } => {}
+            ChainEvent::Offering { .. } | ChainEvent::Changed { .. } | ChainEvent::Contract { .. } => {}
         }
     }
 
@@ -123,16 +114,17 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use alloy::primitives::{Address, B256};
-    use privatix_channel::{Amount, ChainEvent, ChannelDescriptor, ChannelId, Closure, Fee, OfferingHash};
+    use privatix_channel::{
+        Amount, Announcement, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Fee, OfferingHash,
+    };
     use proptest::prelude::*;
 
     use super::*;
-    use crate::offerings::Announcement;
 
-    fn event() -> impl Strategy<Value = MarketEvent> {
+    fn event() -> impl Strategy<Value = ChainEvent> {
         let agent = Address::repeat_byte(1);
         let offering = OfferingHash::new(B256::repeat_byte(2));
-        let offered = move |event| MarketEvent::Offering { agent, offering, event };
+        let offered = move |event| ChainEvent::Offering { agent, offering, event };
         let announcement = |supply| Announcement {
             min_deposit: Amount::new(1),
             supply,
@@ -143,9 +135,9 @@ mod tests {
         let client = Address::repeat_byte(3);
         let channel = ChannelId::new(B256::repeat_byte(4));
         let descriptor = ChannelDescriptor { client, agent, offering, nonce: 0, signer: client };
-        let opened = ChainEvent::Opened { deposit: Amount::new(5), fee: Fee::ZERO };
+        let opened = ChannelEvent::Opened { deposit: Amount::new(5), fee: Fee::ZERO };
         let closed =
-            ChainEvent::Closed { paid: Amount::new(1), refund: Amount::new(4), closure: Closure::ByBoth };
+            ChannelEvent::Closed { paid: Amount::new(1), refund: Amount::new(4), closure: Closure::ByBoth };
         prop_oneof![
             1 => (0..8u32).prop_map(move |supply| offered(OfferingEvent::Registered(announcement(supply)))),
             2 => (0..8u32).prop_map(move |supply| offered(OfferingEvent::PoppedUp(announcement(supply)))),
@@ -153,8 +145,8 @@ mod tests {
             1 => (0..9u16).prop_map(move |fee| {
                 offered(OfferingEvent::FeeRefreshed { fee: Fee::new(fee).unwrap_or_default() })
             }),
-            6 => Just(MarketEvent::Opened { channel, descriptor, event: opened }),
-            6 => Just(MarketEvent::Closed { channel, agent, client, offering, event: closed }),
+            6 => Just(ChainEvent::Opened { channel, descriptor, event: opened }),
+            6 => Just(ChainEvent::Closed { channel, agent, client, offering, event: closed }),
         ]
     }
 

@@ -7,13 +7,12 @@ use std::path::Path;
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use privatix_channel::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelId, Closure, Domain, Fee, LogPosition, OfferingHash,
-    SignedVoucher, Voucher, sign_voucher,
+    Amount, Announcement, ChainEvent, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Domain, Fee,
+    LogPosition, OfferingEvent, OfferingHash, SignedVoucher, Voucher, sign_voucher,
 };
 use privatix_db::{Conn, Database};
-use privatix_store::events::{MarketEvent, Place};
+use privatix_store::events::Place;
 use privatix_store::identity::{Identity, Role};
-use privatix_store::offerings::{Announcement, OfferingEvent};
 use privatix_store::{channels, events, offerings};
 
 pub const AGENT: Address = Address::repeat_byte(0xa9);
@@ -92,31 +91,31 @@ pub fn announcement(supply: u32) -> Announcement {
     Announcement { min_deposit: amount(10), supply, fee, source_type: 1, source: "127.0.0.1:4000".into() }
 }
 
-pub fn offered(agent: Address, offering: OfferingHash, event: OfferingEvent) -> MarketEvent {
-    MarketEvent::Offering { agent, offering, event }
+pub fn offered(agent: Address, offering: OfferingHash, event: OfferingEvent) -> ChainEvent {
+    ChainEvent::Offering { agent, offering, event }
 }
 
-pub fn opened(descriptor: ChannelDescriptor, deposit: u128) -> MarketEvent {
-    let event = ChainEvent::Opened { deposit: amount(deposit), fee: Fee::new(1_000).unwrap() };
-    MarketEvent::Opened { channel: descriptor.id(&domain()), descriptor, event }
+pub fn opened(descriptor: ChannelDescriptor, deposit: u128) -> ChainEvent {
+    let event = ChannelEvent::Opened { deposit: amount(deposit), fee: Fee::new(1_000).unwrap() };
+    ChainEvent::Opened { channel: descriptor.id(&domain()), descriptor, event }
 }
 
-pub fn changed(channel: ChannelId, event: ChainEvent) -> MarketEvent {
-    MarketEvent::Changed { channel, agent: AGENT, event }
+pub fn changed(channel: ChannelId, event: ChannelEvent) -> ChainEvent {
+    ChainEvent::Changed { channel, agent: AGENT, event }
 }
 
-pub fn closed(descriptor: ChannelDescriptor, paid: u128, refund: u128, closure: Closure) -> MarketEvent {
-    MarketEvent::Closed {
+pub fn closed(descriptor: ChannelDescriptor, paid: u128, refund: u128, closure: Closure) -> ChainEvent {
+    ChainEvent::Closed {
         channel: descriptor.id(&domain()),
         agent: descriptor.agent,
         client: descriptor.client,
         offering: descriptor.offering,
-        event: ChainEvent::Closed { paid: amount(paid), refund: amount(refund), closure },
+        event: ChannelEvent::Closed { paid: amount(paid), refund: amount(refund), closure },
     }
 }
 
 /// Takes in an event as a node does: stores it, then brings up to date what it touches. False if it was there.
-pub async fn take(conn: &mut Conn, place: Place, event: &MarketEvent) -> bool {
+pub async fn take(conn: &mut Conn, place: Place, event: &ChainEvent) -> bool {
     if !events::record(conn, place, event).await.unwrap() {
         return false;
     }
@@ -128,7 +127,7 @@ pub async fn take(conn: &mut Conn, place: Place, event: &MarketEvent) -> bool {
 }
 
 /// Takes in an event in a transaction of its own.
-pub async fn taken(db: &Database, block: u64, index: u64, event: &MarketEvent) {
+pub async fn taken(db: &Database, block: u64, index: u64, event: &ChainEvent) {
     let mut tx = db.begin().await.unwrap();
     assert!(take(&mut tx, place(block, index), event).await);
     tx.commit().await.unwrap();
@@ -137,8 +136,8 @@ pub async fn taken(db: &Database, block: u64, index: u64, event: &MarketEvent) {
 /// Undoes the blocks above one, as a node does.
 pub async fn undo(conn: &mut Conn, above: u64) {
     for (_, event) in events::undo_above(conn, above).await.unwrap() {
-        if let Some(offering) = event.offering() {
-            offerings::refold(conn, event.agent(), offering).await.unwrap();
+        if let Some((agent, offering)) = event.offering() {
+            offerings::refold(conn, agent, offering).await.unwrap();
         }
         if let Some(channel) = event.channel() {
             channels::refold(conn, channel).await.unwrap();
