@@ -7,13 +7,13 @@ use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
 use privatix_billing::{TermsDraft, min_deposit};
 use privatix_chain::{TxRecord, TxStatus};
-use privatix_channel::{Amount, Announcement, Fee, OfferingHash};
+use privatix_channel::{Amount, Announcement, Fee, OfferingHash, OfferingStatus};
 use privatix_contracts::{AboveContractRange, call};
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_node::{Node, NodeError, lanes};
 use privatix_offering::{Addresses, Country, IpType, OfferingMessage, SignedOffering};
-use privatix_store::offerings::{self, Offering, OfferingStatus};
+use privatix_store::offerings::{self, Offering};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::StartFrom;
-use privatix_channel::{Amount, OfferingHash, Terms};
+use privatix_channel::{Amount, OfferingHash, OfferingStatus, Terms};
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{
     Client, ClientError, ClientLimits, DirectListener, DirectTransport, Listener, ServerLimits, SomcAddress,
 };
-use privatix_store::offerings::{Offering, OfferingStatus};
+use privatix_store::offerings::Offering;
 use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
 use serde_json::json;
 use tokio::task::JoinHandle;

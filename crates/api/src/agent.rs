@@ -2,9 +2,9 @@
 
 use alloy::primitives::{Address, B256};
 use privatix_agent::OfferingDraft;
+pub use privatix_channel::OfferingStatus;
 use privatix_channel::{Amount, OfferingHash};
 use privatix_offering::OfferingMessage;
-pub use privatix_store::offerings::OfferingStatus;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 use uuid::Uuid;

@@ -216,6 +216,11 @@ impl ChainEvent {
         }
     }
 
+    /// Whether it announces an offering for the first time: what was before does not count then.
+    pub const fn is_registration(&self) -> bool {
+        matches!(self, Self::Offering { event: OfferingEvent::Registered(_), .. })
+    }
+
     /// Whether it announces an offering, for the first time or again.
     pub const fn is_announcement(&self) -> bool {
         matches!(

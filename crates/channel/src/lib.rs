@@ -9,10 +9,11 @@
 //! - Signatures (EIP-712): [`Voucher`], [`CloseAuthorization`] and [`RequestClose`], [`sign_voucher`], [`sign_close`] and
 //!   [`sign_request_close`], strict [`VoucherSignature`]s, and the [`VoucherVerifier`], which keeps per channel what verifying
 //!   needs; [`TransferAuthorization`]s (EIP-3009) for relayed openings and top-ups.
-//! - The chain's side: [`ChainEvent`] of offerings, channels and the contract; [`ChannelEvent`] and its fold [`OnChain`].
+//! - The chain's side: [`ChainEvent`] of offerings, channels and the contract, and what they come to: [`OnChain`] of a channel's
+//!   [`ChannelEvent`]s, [`OfferingFold`], [`FeeSchedule`], [`AccountState`]. A [`Fold`] is one of them as it is kept.
 //! - Both sides' views: [`AgentChannel`] and [`ClientChannel`], in which nothing is acknowledged or sent before it is stored;
 //!   the agent's [`Consents`] to close, above which it takes no voucher.
-//! - State machines: [`ChannelStatus`] and [`ServiceStatus`].
+//! - State machines: [`ChannelStatus`], [`OfferingStatus`] and [`ServiceStatus`].
 //! - Disputes: [`answer_close_request`] and [`client_finalize`].
 //!
 //! The feature `model` adds a model of the service contract for tests.
@@ -67,14 +68,17 @@ mod client;
 mod closing;
 mod closure;
 mod consent;
+mod contract;
 mod descriptor;
 mod dispute;
 mod domain;
 mod event;
+mod fold;
 mod held;
 mod id;
 #[cfg(feature = "model")]
 pub mod model;
+mod offering;
 mod on_chain;
 mod service;
 mod sign;
@@ -95,12 +99,15 @@ pub use self::{
     closing::{CloseAuthorization, RequestClose, SignedClose, SignedRequestClose},
     closure::Closure,
     consent::{ConsentRefused, Consents, FinalView, LONGEST_CONSENT, NewConsent},
+    contract::{AccountState, FeeSchedule},
     descriptor::ChannelDescriptor,
     dispute::{Answer, Finalize, answer_close_request, client_finalize, next_block_time},
     domain::Domain,
     event::{Announcement, ChainEvent, ChannelEvent, ContractEvent, OfferingEvent},
+    fold::{FOLD_RULES, Fold},
     held::{Held, Life, Unexplained},
     id::{ChannelId, OfferingHash, ParseIdError},
+    offering::{Joining, KeptOffering, OfferingFold, OfferingOnChain, OfferingStatus},
     on_chain::{CloseRequest, Ending, LogPosition, OnChain, Phase},
     service::{ServiceEvent, ServiceStatus},
     sign::{SignError, sign_close, sign_request_close, sign_voucher},

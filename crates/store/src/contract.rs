@@ -5,7 +5,7 @@
 use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChainTime, ContractEvent, Fee};
+use privatix_channel::{AccountState, ChainTime, ContractEvent, FeeSchedule};
 use privatix_db::types::{Addr, Bytes32};
 use privatix_db::{Conn, on};
 
@@ -13,60 +13,6 @@ use crate::StoreError;
 use crate::columns::{from_json, signed, to_json, unsigned};
 use crate::events::Place;
 use crate::schema::contract_events;
-
-/// The network fee of offerings that are announced: the one that counts, and one that is announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FeeSchedule {
-    fee: Fee,
-    next: Option<(Fee, ChainTime)>,
-}
-
-impl FeeSchedule {
-    /// Takes in a change that is in a block with the time `now`. Changes must come in chain order.
-    pub fn apply(&mut self, now: ChainTime, fee: Fee, effective_at: ChainTime) {
-        self.fee = self.at(now);
-        self.next = None;
-        if effective_at <= now {
-            self.fee = fee;
-        } else {
-            self.next = Some((fee, effective_at));
-        }
-    }
-
-    /// The fee that counts at `time`, as far as is known now. Times before the last change are not answered from memory:
-    /// they get the fee that counts since.
-    pub fn at(&self, time: ChainTime) -> Fee {
-        match self.next {
-            Some((fee, from)) if from <= time => fee,
-            _ => self.fee,
-        }
-    }
-
-    /// The fee that does not count at `now` yet, and from when it will.
-    pub fn announced(&self, now: ChainTime) -> Option<(Fee, ChainTime)> {
-        self.next.filter(|(_, from)| now < *from)
-    }
-}
-
-/// What the chain says of an account of the contract.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AccountState {
-    /// Who may act for it as an agent.
-    pub operator: Option<Address>,
-    /// Its nonce: what it signed with a lower one is void.
-    pub nonce: u64,
-}
-
-impl AccountState {
-    /// Takes in an event of this account. Events must come in chain order.
-    pub fn apply(&mut self, event: &ContractEvent) {
-        match *event {
-            ContractEvent::OperatorChanged { operator, nonce, .. } => *self = Self { operator, nonce },
-            ContractEvent::ConsentsRevoked { nonce, .. } => self.nonce = nonce,
-            ContractEvent::FeeChanged { .. } => {}
-        }
-    }
-}
 
 /// Stores an event of a block with the time `block_time`. Returns false, and changes nothing, when it is already there.
 ///
@@ -116,9 +62,8 @@ pub async fn fee_schedule(conn: &mut Conn) -> Result<FeeSchedule, StoreError> {
     let rows: Vec<(i64, String)> = on!(conn, |c| query.load(c).await)?;
     let mut schedule = FeeSchedule::default();
     for (time, event) in rows {
-        if let ContractEvent::FeeChanged { fee, effective_at } = from_json("contract event", &event)? {
-            schedule.apply(ChainTime::new(unsigned("block time", time)?), fee, effective_at);
-        }
+        let time = ChainTime::new(unsigned("block time", time)?);
+        schedule.apply(time, &from_json("contract event", &event)?);
     }
     Ok(schedule)
 }

@@ -1,9 +1,9 @@
 //! Marketplace persistence: whose database it is, chain events, offerings, channels, vouchers and usage sessions.
 //!
 //! What it owns: the tables of `migrations/store` ([`MIGRATIONS`]) and the queries over them. It decides nothing: what
-//! an event means for a channel is `privatix-channel`'s rule, what usage costs is `privatix-billing`'s. Every function
-//! takes a [`Conn`](privatix_db::Conn), so several of them, and the job queue's and the chain's own, commit in one
-//! transaction.
+//! events mean for a channel, an offering, the network fee or an account is `privatix-channel`'s rule, what usage costs is
+//! `privatix-billing`'s. Every function takes a [`Conn`](privatix_db::Conn), so several of them, and the job queue's and the
+//! chain's own, commit in one transaction.
 //!
 //! Two rules hold throughout. **One effect per cause**: events are keyed by their place on the chain, usage is stored as
 //! totals, vouchers only ever grow; storing any of them twice changes nothing. **The chain's word is a fold**: the on-chain

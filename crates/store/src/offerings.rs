@@ -8,7 +8,7 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{Announcement, Fee, OfferingHash};
+use privatix_channel::{Announcement, Fee, OfferingHash, OfferingStatus};
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 use serde::{Deserialize, Serialize};
@@ -17,70 +17,9 @@ use crate::StoreError;
 use crate::columns::{amount, hash, narrow, parse, to_amount, unsigned};
 use crate::schema::offerings;
 
-mod apply;
 mod on_chain;
-mod segment;
 
 pub use on_chain::{advance_all, refold};
-
-/// Where an offering is in its life (reference system §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OfferingStatus {
-    /// Made here, not announced.
-    Draft,
-    /// The registration is on its way.
-    Registering,
-    /// On the market.
-    Registered,
-    /// A pop-up is on its way.
-    PoppingUp,
-    /// On the market, announced more than once.
-    PoppedUp,
-    /// The removal is on its way.
-    Removing,
-    /// Off the market for good.
-    Removed,
-}
-
-impl OfferingStatus {
-    /// The stored name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Registering => "registering",
-            Self::Registered => "registered",
-            Self::PoppingUp => "popping_up",
-            Self::PoppedUp => "popped_up",
-            Self::Removing => "removing",
-            Self::Removed => "removed",
-        }
-    }
-
-    /// Whether channels can be opened under it.
-    pub fn is_on_market(self) -> bool {
-        matches!(self, Self::Registered | Self::PoppingUp | Self::PoppedUp)
-    }
-}
-
-impl std::str::FromStr for OfferingStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [
-            Self::Draft,
-            Self::Registering,
-            Self::Registered,
-            Self::PoppingUp,
-            Self::PoppedUp,
-            Self::Removing,
-            Self::Removed,
-        ]
-        .into_iter()
-        .find(|status| status.as_str() == text)
-        .ok_or_else(|| format!("{text:?} is not an offering status"))
-    }
-}
 
 /// A stored offering.
 #[derive(Clone, Debug, PartialEq, Eq)]

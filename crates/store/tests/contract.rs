@@ -1,22 +1,17 @@
-//! The network fee, operators and nonces as folds of stored events.
+//! Operators and nonces as folds of stored events.
 #![allow(clippy::unwrap_used, reason = "tests")]
 mod common;
 
 use alloy::primitives::Address;
 use common::*;
-use privatix_channel::{ChainEvent, ChainTime, ContractEvent, Fee};
+use privatix_channel::{AccountState, ChainEvent, ChainTime, ContractEvent};
 use privatix_db::Database;
-use privatix_store::contract::{self, AccountState, FeeSchedule};
-use privatix_store::{StoreError, events};
+use privatix_store::{StoreError, contract, events};
 
 const OPERATOR: Address = Address::repeat_byte(0x09);
 
 fn t(seconds: u64) -> ChainTime {
     ChainTime::new(seconds)
-}
-
-fn fee(of: u16) -> Fee {
-    Fee::new(of).unwrap()
 }
 
 /// An event of block `block`, whose time is ten seconds for each block.
@@ -30,10 +25,6 @@ async fn happened(db: &Database, block: u64, event: ContractEvent) {
     tx.commit().await.unwrap();
 }
 
-async fn schedule(db: &Database) -> FeeSchedule {
-    contract::fee_schedule(&mut db.read().await.unwrap()).await.unwrap()
-}
-
 async fn state(db: &Database, account: Address) -> AccountState {
     contract::account(&mut db.read().await.unwrap(), account).await.unwrap()
 }
@@ -42,28 +33,6 @@ async fn undo(db: &Database, above: u64) {
     let mut tx = db.begin().await.unwrap();
     assert_eq!(events::undo_above(&mut tx, above).await.unwrap(), [], "nothing to fold again");
     tx.commit().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_fee_that_falls_counts_at_once_and_one_that_rises_from_its_announced_time() {
-    let (_dir, db) = fresh().await;
-    assert_eq!(schedule(&db).await.at(ChainTime::MAX), Fee::ZERO);
-    happened(&db, 1, ContractEvent::FeeChanged { fee: fee(500), effective_at: t(10) }).await;
-    happened(&db, 2, ContractEvent::FeeChanged { fee: fee(900), effective_at: t(120) }).await;
-    let fees = schedule(&db).await;
-    assert_eq!((fees.at(t(119)), fees.at(t(120))), (fee(500), fee(900)));
-    assert_eq!((fees.announced(t(119)), fees.announced(t(120))), (Some((fee(900), t(120))), None));
-}
-
-#[tokio::test]
-async fn an_announced_fee_is_withdrawn_before_its_time_and_stays_after_it() {
-    let (_dir, db) = fresh().await;
-    happened(&db, 1, ContractEvent::FeeChanged { fee: fee(900), effective_at: t(50) }).await;
-    happened(&db, 4, ContractEvent::FeeChanged { fee: fee(100), effective_at: t(140) }).await;
-    assert_eq!(schedule(&db).await.at(t(100)), Fee::ZERO);
-    happened(&db, 15, ContractEvent::FeeChanged { fee: fee(300), effective_at: t(250) }).await;
-    let fees = schedule(&db).await;
-    assert_eq!((fees.at(t(249)), fees.at(t(250))), (fee(100), fee(300)));
 }
 
 #[tokio::test]

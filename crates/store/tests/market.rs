@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use common::*;
-use privatix_channel::{ChannelId, ChannelStatus, Closure, Fee, OfferingEvent, OfferingHash, ServiceStatus};
+use privatix_channel::{
+    ChannelId, ChannelStatus, Closure, Fee, OfferingEvent, OfferingHash, OfferingStatus, ServiceStatus,
+};
 use privatix_db::{Conn, Database};
 use privatix_store::channels::{self, Access, Channel};
-use privatix_store::offerings::{self, Filter, Offering, OfferingStatus};
+use privatix_store::offerings::{self, Filter, Offering};
 use privatix_store::{StoreError, identity};
 
 async fn find(db: &Database, agent: Address, hash: OfferingHash) -> Offering {

@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use common::*;
 use privatix_channel::{
-    ChainEvent, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Closure, OfferingEvent, OwnStep, Phase,
+    ChainEvent, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Closure, OfferingEvent, OfferingStatus,
+    OwnStep, Phase,
 };
 use privatix_db::{Conn, Database};
 use privatix_store::channels::Channel;
 use privatix_store::events::Place;
-use privatix_store::offerings::{Offering, OfferingStatus};
+use privatix_store::offerings::Offering;
 use privatix_store::{StoreError, channels, events, identity, offerings};
 use proptest::prelude::*;
 

@@ -6,11 +6,10 @@ use alloy::primitives::B256;
 use privatix_agent::{AgentHandle, OfferingAction};
 use privatix_chain::MonitorState;
 use privatix_channel::{
-    Amount, ChannelDescriptor, ChannelId, ChannelStatus, OfferingHash, Voucher, sign_voucher,
+    Amount, ChannelDescriptor, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, Voucher, sign_voucher,
 };
 use privatix_contracts::{ChannelInfo, PSC, call, topics};
 use privatix_node::Node;
-use privatix_store::offerings::OfferingStatus;
 use privatix_store::{channels, offerings, vouchers};
 use privatix_testkit::{Fault, FaultProxy, Rule, Script, wait_for};
 

@@ -6,11 +6,11 @@ use alloy::primitives::{Address, Bytes};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolCall as _;
 use privatix_adapter::Role as Side;
-use privatix_channel::{ChannelId, Held, Life, OfferingHash, OnChain};
+use privatix_channel::{ChannelId, Held, Life, OfferingHash, OfferingStatus, OnChain};
 use privatix_contracts::{ChannelInfo, ChannelState, OfferingInfo, OfferingState, PSC, PscEvent, topics};
 use privatix_db::Conn;
 use privatix_offering::{OfferingLife, OnContract};
-use privatix_store::offerings::{self, Offering, OfferingStatus};
+use privatix_store::offerings::{self, Offering};
 use privatix_store::{StoreError, channels};
 
 /// An entry of the contract's storage, which its events should explain.

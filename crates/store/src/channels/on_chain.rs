@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use diesel::sql_types::Binary;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChannelEvent, ChannelId, LogPosition, OnChain};
+use privatix_channel::{ChannelEvent, ChannelId, FOLD_RULES, Fold, LogPosition, OnChain};
 use privatix_db::types::Bytes32;
 use privatix_db::{Conn, on};
 
@@ -13,7 +13,7 @@ use super::{Channel, Row};
 use crate::StoreError;
 use crate::columns::{amount, id, parse, signed};
 use crate::events;
-use crate::fold::{self, Fold};
+use crate::fold;
 use crate::replay::{Known, LastStep, Replay};
 use crate::schema::channels;
 use crate::snapshots::{self, Subject};
@@ -210,7 +210,7 @@ async fn store(
         channels::challenge_ends_at.eq(row.challenge_ends_at),
         channels::closure.eq(row.closure.clone()),
         channels::status.eq(row.status.clone()),
-        channels::fold_version.eq(fold::VERSION),
+        channels::fold_version.eq(FOLD_RULES),
         channels::fold.eq(fold::text(fold)?),
     ));
     on!(conn, |c| update.execute(c).await)?;

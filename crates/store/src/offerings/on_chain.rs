@@ -6,33 +6,43 @@ use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChainEvent, LogPosition, OfferingHash};
+use privatix_channel::{
+    ChainEvent, FOLD_RULES, Fold, Joining, KeptOffering, LogPosition, OfferingFold, OfferingHash,
+    OfferingOnChain, OfferingStatus,
+};
 use privatix_db::types::{Addr, Bytes32, Micros};
 use privatix_db::{Conn, on};
 
-use super::OfferingStatus;
-use super::apply::OnChain;
-use super::segment::{Segment, is_registration};
 use crate::StoreError;
 use crate::columns::{hash, parse, signed, unsigned};
 use crate::events::{self, Place};
-use crate::fold::{self, Fold};
+use crate::fold;
 use crate::identity::Role;
 use crate::schema::{identity, offerings};
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value, inserts};
 
 type Key = (Address, OfferingHash);
-type NewEvents<'a> = [(LogPosition, &'a ChainEvent)];
 
 /// An offering that is in the database: how far it is folded, and our own last step.
 #[derive(Debug, Default)]
 struct Stored {
     is_there: bool,
     /// None if it was not folded by these rules yet.
-    fold: Option<Fold<Segment>>,
+    fold: Option<Fold<OfferingFold>>,
     step: Option<OfferingStatus>,
     step_at: Option<u64>,
+}
+
+impl Stored {
+    /// What is kept of its events, without the fold from then on.
+    fn kept(&mut self) -> KeptOffering {
+        match (self.is_there, self.fold.take()) {
+            (false, _) => KeptOffering::Nothing,
+            (true, None) => KeptOffering::Unfolded,
+            (true, Some(fold)) => KeptOffering::Folded(fold),
+        }
+    }
 }
 
 /// Takes in all the events that were just stored, in chain order: brings the on-chain part of their offerings up to date, each
@@ -59,9 +69,9 @@ pub async fn advance_all(
         let mut offering = stored.remove(&key).unwrap_or_default();
         let subject = Subject::Offering(key.0, key.1);
         let shown = offering.fold.as_ref().and_then(|fold| fold.state.state.clone());
-        let fold = match folding(&mut offering, &news, are_late) {
-            Folding::Nothing => continue,
-            Folding::After(mut fold) => {
+        let fold = match Joining::of(offering.kept(), &news, are_late) {
+            Joining::Nothing => continue,
+            Joining::After(mut fold) => {
                 for (at, event) in news {
                     fold.state.take(at, event);
                     if fold.took(at) {
@@ -70,11 +80,11 @@ pub async fn advance_all(
                 }
                 fold
             }
-            Folding::Before(fold) => {
+            Joining::Before(fold) => {
                 stale.push(subject);
                 fold
             }
-            Folding::Again { from } => {
+            Joining::Again { from } => {
                 snapshots::forget_from(conn, subject, from).await?;
                 replay(conn, subject).await?
             }
@@ -96,52 +106,13 @@ struct Changed {
     key: Key,
     offering: Stored,
     /// Its on-chain part as its row shows it, if that is known.
-    shown: Option<OnChain>,
-    fold: Fold<Segment>,
-}
-
-/// How events are taken in.
-enum Folding {
-    /// They change nothing that is kept: the offering was never announced, as far as is known.
-    Nothing,
-    /// After those that are in this fold.
-    After(Fold<Segment>),
-    /// Before those of a fold: this is both, and snapshots lack them.
-    Before(Fold<Segment>),
-    /// The stored events are folded again, from the last snapshot before this position; from the first one without it.
-    Again { from: Option<LogPosition> },
-}
-
-/// How these events of an offering are taken in, which are in chain order and are stored. `are_late` if later ones of any
-/// offering are stored.
-fn folding(stored: &mut Stored, news: &NewEvents<'_>, are_late: bool) -> Folding {
-    let [first, last] = [news.first(), news.last()].map(|one| one.map(|(at, _)| *at));
-    if !stored.is_there {
-        return match news.iter().find(|(_, event)| event.is_announcement()) {
-            None => Folding::Nothing,
-            // What came before does not count.
-            Some((_, event)) if is_registration(event) && !are_late => Folding::After(Fold::default()),
-            Some(_) => Folding::Again { from: None },
-        };
-    }
-    match stored.fold.take() {
-        // These rules have not folded the offering yet.
-        None => Folding::Again { from: None },
-        Some(fold) if fold.last < first => Folding::After(fold),
-        Some(fold) if last < fold.state.first => {
-            let since = fold.since.saturating_add(u32::try_from(news.len()).unwrap_or(u32::MAX));
-            match Segment::of(news.iter().copied()).followed_by(fold.state) {
-                Some(state) => Folding::Before(Fold { state, last: fold.last, since }),
-                None => Folding::Again { from: None },
-            }
-        }
-        Some(_) => Folding::Again { from: first },
-    }
+    shown: Option<OfferingOnChain>,
+    fold: Fold<OfferingFold>,
 }
 
 /// Folds the stored events from the last snapshot on.
-async fn replay(conn: &mut Conn, subject: Subject) -> Result<Fold<Segment>, StoreError> {
-    let (last, state) = snapshots::newest::<Segment>(conn, subject).await?.unzip();
+async fn replay(conn: &mut Conn, subject: Subject) -> Result<Fold<OfferingFold>, StoreError> {
+    let (last, state) = snapshots::newest::<OfferingFold>(conn, subject).await?.unzip();
     let mut fold = Fold { state: state.unwrap_or_default(), last, since: 0 };
     loop {
         let page = events::page(conn, subject, fold.last, None).await?;
@@ -219,7 +190,7 @@ async fn store(conn: &mut Conn, offerings: Vec<Changed>) -> Result<(), StoreErro
     for Changed { key, offering, shown, fold } in offerings {
         let Some(state) = &fold.state.state else {
             let update = diesel::update(offerings::table.find((Addr::from(key.0), hash(key.1))))
-                .set((offerings::fold_version.eq(fold::VERSION), offerings::fold.eq(fold::text(&fold)?)));
+                .set((offerings::fold_version.eq(FOLD_RULES), offerings::fold.eq(fold::text(&fold)?)));
             on!(&mut *conn, |c| update.execute(c).await)?;
             continue;
         };
@@ -237,7 +208,7 @@ async fn store(conn: &mut Conn, offerings: Vec<Changed>) -> Result<(), StoreErro
             signed("block", state.announced_at)?.into(),
             now.into(),
             i64::from(announcement.fee.get()).into(),
-            i64::from(fold::VERSION).into(),
+            i64::from(FOLD_RULES).into(),
             Value::Text(fold::text(&fold)?),
         ];
         let only_places =

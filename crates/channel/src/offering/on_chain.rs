@@ -1,22 +1,26 @@
 //! What an event of the chain makes of an offering.
 
-use privatix_channel::{Announcement, ChainEvent, OfferingEvent};
 use serde::{Deserialize, Serialize};
 
 use super::OfferingStatus;
+use crate::{Announcement, ChainEvent, OfferingEvent};
 
 /// The on-chain part of an offering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OnChain {
-    pub(super) status: OfferingStatus,
-    pub(super) announcement: Announcement,
-    pub(super) free: u32,
-    pub(super) announced_at: u64,
+pub struct OfferingOnChain {
+    /// `Registered`, `PoppedUp` or `Removed`.
+    pub status: OfferingStatus,
+    /// The last announcement, with all places as its supply, and the fee of the next channels.
+    pub announcement: Announcement,
+    /// Places free now.
+    pub free: u32,
+    /// The number of the block of the last announcement.
+    pub announced_at: u64,
 }
 
-impl OnChain {
+impl OfferingOnChain {
     /// Takes in the next event of the offering, in a block of this number. None before its first announcement that we know of.
-    pub(super) fn apply(state: &mut Option<Self>, block: u64, event: &ChainEvent) {
+    pub fn apply(state: &mut Option<Self>, block: u64, event: &ChainEvent) {
         match (event, state) {
             (ChainEvent::Offering { event: OfferingEvent::Registered(announced), .. }, state) => {
                 *state = Some(Self {
@@ -52,7 +56,7 @@ impl OnChain {
     }
 
     /// Whether only the numbers of places are others than in `other`.
-    pub(super) fn differs_in_places_only(&self, other: &Self) -> bool {
+    pub fn differs_in_places_only(&self, other: &Self) -> bool {
         let Self { status, announcement, free: _, announced_at } = other;
         let announcement = Announcement { supply: self.announcement.supply, ..announcement.clone() };
         (self.status, &self.announcement, self.announced_at) == (*status, &announcement, *announced_at)
@@ -60,7 +64,7 @@ impl OnChain {
 
     /// The status when our own last step led to `step` at the announcement of block `step_at`: a transaction of ours that
     /// the chain has not answered stays under way, whatever else happens to the offering meanwhile.
-    pub(super) fn status_with(&self, step: Option<OfferingStatus>, step_at: Option<u64>) -> OfferingStatus {
+    pub fn status_with(&self, step: Option<OfferingStatus>, step_at: Option<u64>) -> OfferingStatus {
         match step {
             Some(OfferingStatus::PoppingUp)
                 if self.status.is_on_market() && step_at == Some(self.announced_at) =>
@@ -70,5 +74,59 @@ impl OnChain {
             Some(OfferingStatus::Removing) if self.status.is_on_market() => OfferingStatus::Removing,
             _ => self.status,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OfferingStatus::{PoppedUp, PoppingUp, Registered, Removed, Removing};
+    use super::*;
+    use crate::{Amount, Fee};
+
+    fn announced(status: OfferingStatus, supply: u32, free: u32) -> OfferingOnChain {
+        let announcement = Announcement {
+            min_deposit: Amount::new(1),
+            supply,
+            fee: Fee::ZERO,
+            source_type: 1,
+            source: String::new(),
+        };
+        OfferingOnChain { status, announcement, free, announced_at: 7 }
+    }
+
+    #[test]
+    fn our_own_transaction_is_under_way_until_the_chain_answers_it() {
+        for (shown, step, step_at, expected) in [
+            (Registered, None, None, Registered),
+            (Registered, Some(PoppingUp), Some(7), PoppingUp),
+            (PoppedUp, Some(PoppingUp), Some(7), PoppingUp),
+            // Announced again since: that was the answer.
+            (PoppedUp, Some(PoppingUp), Some(6), PoppedUp),
+            (PoppedUp, Some(PoppingUp), None, PoppedUp),
+            (Removed, Some(PoppingUp), Some(7), Removed),
+            (Registered, Some(Removing), Some(6), Removing),
+            (Removed, Some(Removing), Some(6), Removed),
+            // The announcement that is shown answers it.
+            (PoppedUp, Some(OfferingStatus::Registering), Some(7), PoppedUp),
+        ] {
+            let found = announced(shown, 5, 5).status_with(step, step_at);
+            assert_eq!(found, expected, "{shown:?} with {step:?} at {step_at:?}");
+        }
+    }
+
+    #[test]
+    fn supply_and_free_places_are_the_numbers_of_places() {
+        let known = announced(Registered, 5, 5);
+        let with = |change: fn(&mut OfferingOnChain)| {
+            let mut other = known.clone();
+            change(&mut other);
+            other.differs_in_places_only(&known)
+        };
+        assert!(with(|_| {}) && with(|state| state.free = 4) && with(|state| state.announcement.supply = 6));
+        assert!(!with(|state| state.status = PoppedUp));
+        assert!(!with(|state| state.announced_at = 8));
+        assert!(!with(|state| state.announcement.min_deposit = Amount::new(2)));
+        assert!(!with(|state| state.announcement.fee = Fee::new(1).unwrap()));
+        assert!(!with(|state| state.announcement.source = "here".to_owned()));
     }
 }

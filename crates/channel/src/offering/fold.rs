@@ -1,47 +1,49 @@
 //! What some consecutive events make of an offering, so that events can be put after them and before them.
 
-use privatix_channel::{ChainEvent, LogPosition, OfferingEvent};
 use serde::{Deserialize, Serialize};
 
-use super::apply::OnChain;
+use super::{OfferingOnChain, places::Places};
+use crate::{ChainEvent, LogPosition};
 
-/// What consecutive events of an offering come to. A search from the newest blocks on puts older events before it, each at the
-/// same cost however many came after them.
+/// What consecutive events of an offering come to, all of them or some. A search from the newest blocks on puts older events
+/// before it, each at the same cost however many came after them.
+///
+/// Its serde form is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Segment {
+pub struct OfferingFold {
     /// What they make of an offering that was not announced before them.
-    pub(super) state: Option<OnChain>,
+    pub state: Option<OfferingOnChain>,
     /// The first of them.
-    pub(super) first: Option<LogPosition>,
+    pub first: Option<LogPosition>,
     /// What those before the first announcement among them do to the free places of an offering that was announced earlier.
     before: Places,
     /// Whether one of them is its registration: what was before does not count then.
     is_anchored: bool,
 }
 
-impl Segment {
+impl OfferingFold {
     /// The events, which are in chain order.
-    pub(super) fn of<'a>(events: impl IntoIterator<Item = (LogPosition, &'a ChainEvent)>) -> Self {
-        let mut segment = Self::default();
+    pub fn of<'a>(events: impl IntoIterator<Item = (LogPosition, &'a ChainEvent)>) -> Self {
+        let mut fold = Self::default();
         for (at, event) in events {
-            segment.take(at, event);
+            fold.take(at, event);
         }
-        segment
+        fold
     }
 
     /// Takes in the next event.
-    pub(super) fn take(&mut self, at: LogPosition, event: &ChainEvent) {
+    pub fn take(&mut self, at: LogPosition, event: &ChainEvent) {
         self.first = self.first.or(Some(at));
         if self.state.is_none() {
             self.before.take(event);
         }
-        self.is_anchored |= is_registration(event);
-        OnChain::apply(&mut self.state, at.block, event);
+        self.is_anchored |= event.is_registration();
+        OfferingOnChain::apply(&mut self.state, at.block, event);
     }
 
     /// These events and, after them, those of `later`. `None` if `later` has no announcement: it then keeps only what its
     /// openings and closings do to free places, and lacks what its other events would have done.
-    pub(super) fn followed_by(self, later: Self) -> Option<Self> {
+    pub fn followed_by(self, later: Self) -> Option<Self> {
         let mut state = later.state?;
         let mut before = later.before;
         match self.state {
@@ -63,63 +65,16 @@ impl Segment {
     }
 }
 
-pub(super) fn is_registration(event: &ChainEvent) -> bool {
-    matches!(event, ChainEvent::Offering { event: OfferingEvent::Registered(_), .. })
-}
-
-/// What openings and closings do to the free places: of `free` before them, `max(free + shift, least)` are left, and on the way
-/// there were at most `max(free + rise, peak)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Places {
-    shift: i64,
-    least: i64,
-    rise: i64,
-    peak: i64,
-}
-
-impl Places {
-    fn take(&mut self, event: &ChainEvent) {
-        match event {
-            ChainEvent::Opened { .. } => {
-                self.shift = self.shift.saturating_sub(1);
-                // There are never less than none.
-                self.least = self.least.saturating_sub(1).max(0);
-            }
-            ChainEvent::Closed { .. } => {
-                self.shift = self.shift.saturating_add(1);
-                self.least = self.least.saturating_add(1);
-                self.rise = self.rise.max(self.shift);
-                self.peak = self.peak.max(self.least);
-            }
-            ChainEvent::Offering { .. } | ChainEvent::Changed { .. } | ChainEvent::Contract { .. } => {}
-        }
-    }
-
-    fn followed_by(self, later: Self) -> Self {
-        Self {
-            shift: self.shift.saturating_add(later.shift),
-            least: self.least.saturating_add(later.shift).max(later.least),
-            rise: self.rise.max(self.shift.saturating_add(later.rise)),
-            peak: self.peak.max(self.least.saturating_add(later.rise)).max(later.peak),
-        }
-    }
-
-    /// How many places there are at least after these events, of an offering that had this many before them.
-    fn supply(self, free: u32, supply: u32) -> u32 {
-        let most = i64::from(free).saturating_add(self.rise).max(self.peak);
-        supply.max(u32::try_from(most).unwrap_or(u32::MAX))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloy::primitives::{Address, B256};
-    use privatix_channel::{
-        Amount, Announcement, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Fee, OfferingHash,
-    };
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        Amount, Announcement, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Fee, OfferingEvent,
+        OfferingHash,
+    };
 
     fn event() -> impl Strategy<Value = ChainEvent> {
         let agent = Address::repeat_byte(1);
@@ -160,7 +115,7 @@ mod tests {
         ) {
             let history: Vec<_> =
                 (0u64..).map(|block| LogPosition::new(block, 0)).zip(&history).collect();
-            let whole = Segment::of(history.iter().copied());
+            let whole = OfferingFold::of(history.iter().copied());
             let (mut rest, mut known) = (history.as_slice(), None);
             for cut in cuts.into_iter().cycle() {
                 if rest.is_empty() {
@@ -169,11 +124,11 @@ mod tests {
                 let (before, part) = rest.split_at(rest.len().saturating_sub(cut));
                 let from = before.len();
                 known = Some(match known {
-                    None => Segment::of(part.iter().copied()),
-                    Some(later) => Segment::of(part.iter().copied())
+                    None => OfferingFold::of(part.iter().copied()),
+                    Some(later) => OfferingFold::of(part.iter().copied())
                         .followed_by(later)
                         // Without an announcement it is folded again.
-                        .unwrap_or_else(|| Segment::of(history[from..].iter().copied())),
+                        .unwrap_or_else(|| OfferingFold::of(history[from..].iter().copied())),
                 });
                 rest = before;
             }
