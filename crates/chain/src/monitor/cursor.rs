@@ -9,7 +9,7 @@ use privatix_db::{Conn, DbError, on};
 
 use super::backward::Unsearched;
 use super::part::Part;
-use crate::schema::{chain_blocks, chain_cursors};
+use crate::schema::{chain_blocks, chain_cursors, chain_txs};
 use crate::{ChainError, sql};
 
 /// Where a stream is.
@@ -59,14 +59,30 @@ pub async fn processed(conn: &mut Conn, stream: &str) -> Result<Option<Processed
     Ok(cursor.map(|cursor| Processed { start: cursor.start, block: cursor.last(), hash: cursor.hash }))
 }
 
-/// Whether the logs up to a block of this hash are still applied: whether it was not undone.
+/// Whether the logs of the block with this number and this hash are applied, and were not undone.
+///
+/// The answer is certain for the newest processed block. It is certain for every other block with a log while it is among the
+/// last blocks that the stream [keeps](super::MonitorBuilder::history), and for longer while a transaction of this node is in
+/// it or below it whose outcome is not final. Of any other block it is `false`, too: nothing is known of it.
 ///
 /// # Errors
 /// [`DbError::Query`].
-pub async fn is_processed(conn: &mut Conn, stream: &str, at: Processed) -> Result<bool, DbError> {
-    let query = chain_blocks::table.find((stream, sql::integer(at.block))).select(chain_blocks::hash);
-    let hash: Option<Bytes32> = on!(conn, |c| query.first(c).await.optional())?;
-    Ok(hash.is_some_and(|hash| hash == at.hash.into()))
+pub async fn is_processed(conn: &mut Conn, stream: &str, block: u64, hash: B256) -> Result<bool, DbError> {
+    let query = chain_blocks::table.find((stream, sql::integer(block))).select(chain_blocks::hash);
+    let found: Option<Bytes32> = on!(conn, |c| query.first(c).await.optional())?;
+    Ok(found.is_some_and(|found| found == hash.into()))
+}
+
+/// The lowest block with a transaction of this node whose outcome is not final yet; none if there is no such transaction.
+pub(super) async fn lowest_not_final(conn: &mut Conn, chain_id: u64) -> Result<Option<u64>, DbError> {
+    // Written out, so that SQLite finds the index of the transactor's working set.
+    let watched = diesel::dsl::sql::<diesel::sql_types::Bool>("watched = 1");
+    let query = chain_txs::table
+        .filter(chain_txs::chain_id.eq(sql::integer(chain_id)))
+        .filter(watched)
+        .select(diesel::dsl::min(chain_txs::block));
+    let lowest: Option<i64> = on!(conn, |c| query.first(c).await)?;
+    lowest.map(|block| sql::number("block of a transaction", block)).transpose()
 }
 
 type Row = (

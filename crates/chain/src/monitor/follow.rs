@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -504,7 +505,9 @@ impl Inner {
     ) -> Result<(), ChainError> {
         let to = batch.to_block;
         let stream = &self.options.stream;
-        let oldest = confirmed.saturating_sub(self.options.history);
+        let history = confirmed.saturating_sub(self.options.history);
+        let mut with_logs: BTreeMap<u64, B256> =
+            batch.logs.iter().map(|log| (log.block, log.block_hash)).collect();
         let mut at = (cursor.next, cursor.part);
         for slice in part::slices(batch, cursor.part, part::MOST) {
             let part::Slice { batch: slice, part, is_last } = slice;
@@ -517,8 +520,13 @@ impl Inner {
                 source: e.into_inner(),
             })?;
             if is_last {
-                let kept = headers.values().filter(|header| header.number == to || header.number >= oldest);
-                cursor::keep(&mut tx, stream, kept.map(|header| (header.number, header.hash))).await?;
+                let not_final = cursor::lowest_not_final(&mut tx, self.chain_id).await?;
+                let oldest = history.min(not_final.unwrap_or(history));
+                // A block with logs was assembled with its header where that was fetched: the hashes are the same.
+                let mut blocks = std::mem::take(&mut with_logs);
+                blocks.extend(headers.values().map(|header| (header.number, header.hash)));
+                let kept = blocks.into_iter().filter(|(number, _)| *number == to || *number >= oldest);
+                cursor::keep(&mut tx, stream, kept).await?;
                 cursor::forget_below(&mut tx, stream, oldest).await?;
                 if let Some(last) = headers.get(&to) {
                     cursor::set_time(&mut tx, stream, last.timestamp).await?;

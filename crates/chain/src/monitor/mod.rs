@@ -259,7 +259,9 @@ impl MonitorBuilder {
         self
     }
 
-    /// How many blocks back hashes are kept (default 1,024): the deepest reorg that can be undone.
+    /// How many blocks back the hashes of blocks with logs are kept (default 1,024), with those of the blocks whose headers were
+    /// fetched: the deepest reorg that can be undone. They are kept for longer above a block with a transaction of the
+    /// [`Transactor`](crate::Transactor) whose outcome is not final, see [`is_processed`].
     pub fn history(mut self, blocks: u64) -> Self {
         self.options.history = blocks.max(1);
         self

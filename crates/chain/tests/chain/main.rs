@@ -24,6 +24,7 @@ mod head;
 mod monitor;
 mod nonces;
 mod oddities;
+mod processed;
 mod proxied;
 mod refused;
 mod reorg;

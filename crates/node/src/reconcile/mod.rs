@@ -262,7 +262,7 @@ impl<R: Role> Reconciler<R> {
             let followed = |(place, time, event): (_, _, PscEvent)| Some((place, event.chain_event(time)?));
             let events = events.into_iter().filter_map(followed).collect();
             let mut tx = self.node.db().begin().await?;
-            if !is_processed(&mut tx, Monitor::STREAM, at).await? {
+            if !is_processed(&mut tx, Monitor::STREAM, at.block, at.hash).await? {
                 return Ok(Found::Something); // undone meanwhile
             }
             let before = finding.entry.seen(&mut tx).await?;
