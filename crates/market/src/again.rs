@@ -9,6 +9,7 @@ use crate::blocked::Retries;
 
 /// When something is tried again, and how often it has failed in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Again {
     /// The first moment of the next try.
     pub at: Uptime,

@@ -91,6 +91,7 @@ fn whole(duration: Duration) -> u64 {
 /// assert_eq!(idle.reaches(Duration::from_secs(10)), Some(Uptime::new(67_000)));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Stopwatch {
     /// Milliseconds of the stretches that are over.
     run: u64,

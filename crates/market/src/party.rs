@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use privatix_billing::Terms;
-use privatix_channel::{ChainTime, ChannelDescriptor, ChannelId, OnChain, Usage};
+use privatix_channel::{Amount, ChainTime, ChannelDescriptor, ChannelId, OnChain, Usage};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Book, Effect, Env, Input, Owner, Purpose, Refused, Uptime};
+use crate::{BlockRef, Book, Effect, Env, Flight, Input, Owner, Purpose, Refused, Stage, Uptime};
 
 /// A side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,25 +20,26 @@ pub enum Side {
 }
 
 /// One side's rules about a channel. Its implementations are types without values.
-pub trait Party: Sized + Copy + fmt::Debug + Eq + 'static {
+pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
     /// Which side it is.
     const SIDE: Side;
-    /// What this side knows beyond the chain and the vouchers.
-    type Own: Clone + fmt::Debug + Eq;
+    /// What this side knows beyond the chain and the vouchers. It is stored as one value: a field that is missing has its
+    /// default, and one that is not known is left out.
+    type Own: Clone + fmt::Debug + Eq + Send + Sync + Serialize + DeserializeOwned;
     /// What its user can order.
-    type Order: Clone + fmt::Debug + Eq;
+    type Order: Clone + fmt::Debug + Eq + Send + Sync;
     /// What the other side can send.
-    type Message: Clone + fmt::Debug + Eq;
+    type Message: Clone + fmt::Debug + Eq + Send + Sync;
     /// What it reports about effects that are done at once.
-    type Report: Clone + fmt::Debug + Eq;
+    type Report: Clone + fmt::Debug + Eq + Send + Sync;
     /// What its transactions about a channel are for.
-    type Purpose: Copy + fmt::Debug + Eq + Into<Purpose>;
+    type Purpose: Copy + fmt::Debug + Eq + Send + Sync + Into<Purpose>;
     /// Effects that only this side has.
-    type Effect: Clone + fmt::Debug + Eq;
+    type Effect: Clone + fmt::Debug + Eq + Send + Sync;
     /// What it shows to people and programs.
-    type Notice: Clone + fmt::Debug + Eq;
+    type Notice: Clone + fmt::Debug + Eq + Send + Sync;
     /// What its operator sets.
-    type Policy: fmt::Debug;
+    type Policy: fmt::Debug + Send + Sync;
 
     /// The state after an input, and what is to be done. The shell stores the state and the effects in one transaction.
     ///
@@ -51,6 +53,18 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + 'static {
 
     /// All that can move the state on, in the order of [`Owner`]. Empty only for a final state.
     fn owners(state: &State<Self>, env: &Env<'_, Self>) -> Vec<Owner>;
+
+    /// The transactions under way, of what this side knows.
+    fn flights(own: &Self::Own) -> &[Flight<Self::Purpose>];
+
+    /// The same, to be changed.
+    fn flights_mut(own: &mut Self::Own) -> &mut [Flight<Self::Purpose>];
+
+    /// The amount above which no voucher may be acknowledged, in base units, if there is one. Whoever stores the state stores it
+    /// in the same transaction.
+    fn ceiling(_: &State<Self>) -> Option<Amount> {
+        None
+    }
 
     /// The first of those that move the state on.
     fn owner(state: &State<Self>, env: &Env<'_, Self>) -> Owner {
@@ -103,15 +117,24 @@ where
 {
     /// The state of a channel of which nothing is known yet.
     pub fn new(id: ChannelId, descriptor: ChannelDescriptor) -> Self {
-        Self {
-            id,
-            descriptor,
-            chain: OnChain::default(),
-            book: Book::default(),
-            meter: Meter::default(),
-            terms: None,
-            own: P::Own::default(),
-        }
+        Self::with(id, descriptor, P::Own::default())
+    }
+}
+
+impl<P: Party> State<P> {
+    /// The state of a channel of which only that is known which this side did.
+    pub fn with(id: ChannelId, descriptor: ChannelDescriptor, own: P::Own) -> Self {
+        let (chain, book, meter) = (OnChain::default(), Book::default(), Meter::default());
+        Self { id, descriptor, chain, book, meter, terms: None, own }
+    }
+
+    /// The blocks with transactions of the channel whose outcomes are not final, each with whether the monitor has processed that
+    /// very block: see [`Stage::Mined`]. Whoever loads the state sets it.
+    pub fn mined(&mut self) -> impl Iterator<Item = (BlockRef, &mut bool)> {
+        P::flights_mut(&mut self.own).iter_mut().filter_map(|flight| match &mut flight.stage {
+            Stage::Mined { block, seen } => Some((*block, seen)),
+            _ => None,
+        })
     }
 }
 

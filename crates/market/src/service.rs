@@ -6,6 +6,7 @@ use crate::Uptime;
 
 /// What the service should do and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Service {
     /// What is wanted.

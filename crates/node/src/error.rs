@@ -233,10 +233,9 @@ impl NodeError {
     /// Whether something stored cannot be read. It is the same at each repetition, and says nothing about other channels.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::DamagedVoucher { .. } | Self::Voucher(_) | Self::Store(StoreError::Corrupt { .. }) => true,
-            Self::Store(StoreError::Db(error)) | Self::Db(error) | Self::Chain(ChainError::Db(error)) => {
-                error.is_damage()
-            }
+            Self::DamagedVoucher { .. } | Self::Voucher(_) => true,
+            Self::Store(error) => error.is_damage(),
+            Self::Db(error) | Self::Chain(ChainError::Db(error)) => error.is_damage(),
             _ => false,
         }
     }

@@ -16,6 +16,7 @@ use crate::schema::channels;
 
 mod on_chain;
 
+pub(crate) use on_chain::fold_or_replay;
 pub use on_chain::{advance, kept, on_chain, refold};
 
 /// A stored channel.

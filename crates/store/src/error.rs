@@ -45,6 +45,17 @@ pub enum StoreError {
     Db(#[from] DbError),
 }
 
+impl StoreError {
+    /// Whether something stored cannot be read: that is the same at each repetition, and says nothing about other rows.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Db(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+}
+
 impl From<diesel::result::Error> for StoreError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Db(error.into())

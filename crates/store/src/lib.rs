@@ -1,9 +1,10 @@
-//! Marketplace persistence: whose database it is, chain events, offerings, channels, vouchers and usage sessions.
+//! Marketplace persistence: whose database it is, chain events, offerings, channels with the states from which is decided about
+//! them, vouchers and usage sessions.
 //!
 //! What it owns: the tables of `migrations/store` ([`MIGRATIONS`]) and the queries over them. It decides nothing: what
 //! events mean for a channel, an offering, the network fee or an account is `privatix-channel`'s rule, what usage costs is
-//! `privatix-billing`'s. Every function takes a [`Conn`](privatix_db::Conn), so several of them, and the job queue's and the
-//! chain's own, commit in one transaction.
+//! `privatix-billing`'s, what is done about a channel is `privatix-market`'s. Every function takes a
+//! [`Conn`](privatix_db::Conn), so several of them, and the job queue's and the chain's own, commit in one transaction.
 //!
 //! Two rules hold throughout. **One effect per cause**: events are keyed by their place on the chain, usage is stored as
 //! totals, vouchers only ever grow; storing any of them twice changes nothing. **The chain's word is a fold**: the on-chain
@@ -41,6 +42,7 @@ mod schema;
 pub mod sessions;
 mod snapshots;
 mod statement;
+pub mod states;
 pub mod tally;
 pub mod vouchers;
 

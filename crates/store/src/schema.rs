@@ -121,6 +121,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    channel_states (channel) {
+        channel -> Binary,
+        schema -> Integer,
+        revision -> BigInt,
+        adopted -> Text,
+        own -> Text,
+        terms -> Nullable<Text>,
+        used_at -> BigInt,
+        running_since -> Nullable<BigInt>,
+        wake_at -> Nullable<BigInt>,
+        wake_chain -> Nullable<BigInt>,
+        #[sql_name = "final"]
+        is_final -> Bool,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Binary,
         channel -> Binary,
@@ -158,4 +175,11 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(channels, vouchers, sessions, offerings);
+diesel::allow_tables_to_appear_in_same_query!(
+    channels,
+    channel_states,
+    vouchers,
+    ceilings,
+    sessions,
+    offerings
+);

@@ -26,7 +26,7 @@ use privatix_channel::{Amount, ChainTime, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
-    Actual, Decision, Env, Input, Owner, Party, Refused, Service, Side, State, Verified, Why, adapter,
+    Actual, Decision, Env, Flight, Input, Owner, Party, Refused, Service, Side, State, Verified, Why, adapter,
 };
 
 /// The agent's side of a channel.
@@ -133,6 +133,18 @@ impl Party for Agent {
     fn owners(state: &AgentState, env: &Env<'_, Self>) -> Vec<Owner> {
         owners::owners(state, env)
     }
+
+    fn flights(own: &AgentOwn) -> &[Flight<AgentPurpose>] {
+        &own.flights
+    }
+
+    fn flights_mut(own: &mut AgentOwn) -> &mut [Flight<AgentPurpose>] {
+        &mut own.flights
+    }
+
+    fn ceiling(state: &AgentState) -> Option<Amount> {
+        state.ceiling()
+    }
 }
 
 impl Served for Agent {
@@ -183,7 +195,7 @@ impl AgentState {
     /// # Errors
     /// [`Refused::AnswersDispute`] while it answers a close request: what it claims would be lost at the challenge's end.
     pub fn may_cancel(&self, seq: u32, policy: &AgentPolicy) -> Result<(), Refused> {
-        let is_it = |flight: &crate::Flight<AgentPurpose>| flight.seq == seq && flight.stage.is_under_way();
+        let is_it = |flight: &Flight<AgentPurpose>| flight.seq == seq && flight.stage.is_under_way();
         if wants::is_disputed(self, policy) && self.own.flights.iter().any(is_it) {
             return Err(Refused::AnswersDispute { seq });
         }

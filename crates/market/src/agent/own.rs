@@ -143,6 +143,7 @@ pub enum Unserved {
 
 /// How often a close that was under way was replaced by one that brings more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Replaced {
     /// The end of the challenge in which these replacements were; none outside of one. Another challenge counts afresh.
     pub challenge: Option<ChainTime>,

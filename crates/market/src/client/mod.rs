@@ -29,7 +29,9 @@ use std::time::Duration;
 use privatix_channel::Amount;
 
 use crate::adapter::{Driven, Served};
-use crate::{Decision, Env, Input, OrderId, Owner, Party, Refused, Service, Side, State, Trouble, Uptime};
+use crate::{
+    Decision, Env, Flight, Input, OrderId, Owner, Party, Refused, Service, Side, State, Trouble, Uptime,
+};
 use crate::{Verified, adapter};
 
 /// The client's side of a channel.
@@ -208,6 +210,14 @@ impl Party for Client {
 
     fn owners(state: &ClientState, env: &Env<'_, Self>) -> Vec<Owner> {
         owners::owners(state, env)
+    }
+
+    fn flights(own: &ClientOwn) -> &[Flight<ClientPurpose>] {
+        &own.flights
+    }
+
+    fn flights_mut(own: &mut ClientOwn) -> &mut [Flight<ClientPurpose>] {
+        &mut own.flights
     }
 }
 

@@ -21,7 +21,17 @@ use crate::statement::{Statement, Value};
 
 /// The on-chain part of a channel: a fold of its events.
 pub async fn on_chain(conn: &mut Conn, channel: ChannelId) -> Result<OnChain, StoreError> {
-    match stored_fold(conn, channel).await? {
+    let stored = stored_fold(conn, channel).await?;
+    fold_or_replay(conn, channel, stored).await
+}
+
+/// The on-chain part of a channel, by its stored fold or, without a usable one, by its events.
+pub(crate) async fn fold_or_replay(
+    conn: &mut Conn,
+    channel: ChannelId,
+    stored: Option<Fold<OnChain>>,
+) -> Result<OnChain, StoreError> {
+    match stored {
         Some(fold) => Ok(fold.state),
         None => Ok(replay(conn, channel, None, None, Snapshots::Read).await?.0.state),
     }
