@@ -7,6 +7,7 @@
 //! Generic over both sides, since they differ in what they store only by types of [`privatix_market`].
 
 mod due;
+mod pages;
 mod unreadable;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use privatix_market::{Book, Meter, Party, State, Uptime};
 use serde::{Deserialize, Serialize};
 
 pub use due::Due;
+pub use pages::{PAGE, due_by_chain, due_by_uptime, next, not_final};
 pub use unreadable::Unreadable;
 
 use self::due::Times;

@@ -12,8 +12,8 @@ use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
 use privatix_channel::{Amount, ChainTime, ChannelId, OnChain, Usage};
 use privatix_db::{Conn, Database, EmbeddedMigrations, embed_migrations, on};
 use privatix_market::*;
-use privatix_store::states::{self, Due, Loaded, Part, Saved, Stored, Unreadable};
-use privatix_store::{ceilings, sessions, vouchers};
+use privatix_store::states::{self, Due, Loaded, PAGE, Part, Saved, Stored, Unreadable};
+use privatix_store::{ceilings, channels, sessions, vouchers};
 use proptest::prelude::*;
 
 const SCHEMA: EmbeddedMigrations = embed_migrations!("migrations");
@@ -268,6 +268,83 @@ async fn a_time_that_does_not_fit_is_stored_once() {
     let before = whole::<Agent>(&mut tx, id).await;
     let saved = states::save(&mut tx, &before, &before.state, Due::At(never)).await.unwrap();
     assert_eq!(saved, Saved::Revision(1));
+}
+
+#[tokio::test]
+async fn channels_that_are_not_final_come_in_pages() {
+    let (_dir, db) = fresh().await;
+    let mut tx = db.begin().await.unwrap();
+    let mut expected = Vec::new();
+    for nonce in 0..450 {
+        let (id, descriptor) = channel(nonce);
+        channels::insert(&mut tx, id, &descriptor, amount(100)).await.unwrap();
+        let due = if nonce % 10 == 0 { Due::Final } else { at(nonce) };
+        states::create(&mut tx, &ClientState::new(id, descriptor), &all_parts(), due).await.unwrap();
+        expected.extend((due != Due::Final).then_some(id));
+    }
+    expected.sort_unstable();
+    let (mut found, mut pages) = (Vec::new(), Vec::new());
+    loop {
+        let page = states::not_final(&mut tx, found.last().copied()).await.unwrap();
+        pages.push(page.len());
+        found.extend(&page);
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    assert_eq!((found, pages), (expected, vec![200, 200, 5]));
+}
+
+#[tokio::test]
+async fn channels_whose_time_has_come_come_in_pages_the_longest_due_first() {
+    let (_dir, db) = fresh().await;
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(states::next(&mut tx).await.unwrap(), Wake::default());
+    let channels: Vec<_> = (0..450).map(channel).collect();
+    for (nonce, &(id, descriptor)) in (0..).zip(&channels) {
+        privatix_store::channels::insert(&mut tx, id, &descriptor, amount(100)).await.unwrap();
+        // Many at one time.
+        let time = 1_000 - nonce / 3;
+        let (uptime, chain) = (Uptime::new(time), ChainTime::new(time));
+        let due = match nonce % 4 {
+            0 => Due::At(Wake { uptime: Some(uptime), chain: None }),
+            1 => Due::At(Wake { uptime: None, chain: Some(chain) }),
+            2 => Due::At(Wake { uptime: Some(uptime), chain: Some(chain) }),
+            _ => Due::Final,
+        };
+        states::create(&mut tx, &ClientState::new(id, descriptor), &all_parts(), due).await.unwrap();
+    }
+    let first = Wake { uptime: Some(Uptime::new(851)), chain: Some(ChainTime::new(851)) };
+    assert_eq!(states::next(&mut tx).await.unwrap(), first);
+    assert_eq!(states::due_by_uptime(&mut tx, Uptime::new(850), None).await.unwrap(), []);
+
+    let (mut by_uptime, mut by_chain) = (Vec::new(), Vec::new());
+    loop {
+        let page = states::due_by_uptime(&mut tx, Uptime::new(999), by_uptime.last().copied()).await.unwrap();
+        by_uptime.extend(&page);
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    loop {
+        let now = ChainTime::new(999);
+        let page = states::due_by_chain(&mut tx, now, by_chain.last().copied()).await.unwrap();
+        by_chain.extend(&page);
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    // Those of the time 1,000 are not due yet.
+    let of = |kinds: [u64; 2]| {
+        let due = (0..).zip(&channels).filter(|(nonce, _)| *nonce >= 3 && kinds.contains(&(nonce % 4)));
+        let mut due: Vec<(u64, ChannelId)> = due.map(|(nonce, (id, _))| (1_000 - nonce / 3, *id)).collect();
+        due.sort_unstable();
+        due
+    };
+    let found: Vec<_> = by_uptime.iter().map(|(at, id)| (at.milliseconds(), *id)).collect();
+    assert_eq!(found, of([0, 2]));
+    let found: Vec<_> = by_chain.iter().map(|(at, id)| (at.seconds(), *id)).collect();
+    assert_eq!(found, of([1, 2]));
 }
 
 #[tokio::test]
