@@ -7,7 +7,7 @@ use privatix_channel::{Amount, ChainTime, Period};
 use crate::{OrderId, Party, Rate, Uptime, Wei};
 
 /// The surroundings of a decision, as of now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Env<'a, P: Party> {
     /// For how long the node has run.
@@ -33,6 +33,15 @@ pub struct Env<'a, P: Party> {
     /// What the operator set.
     pub policy: &'a P::Policy,
 }
+
+#[allow(clippy::expl_impl_clone_on_copy, reason = "deriving it would ask it of the policy, too")]
+impl<P: Party> Clone for Env<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Party> Copy for Env<'_, P> {}
 
 impl<'a, P: Party> Env<'a, P> {
     /// Surroundings in which nothing is wrong: a fresh view, no recovery, gas of unknown price.

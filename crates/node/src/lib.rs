@@ -32,6 +32,7 @@ mod role;
 mod run;
 mod services;
 mod settings;
+pub mod shell;
 mod sink;
 mod spent;
 mod tally;

@@ -1,0 +1,75 @@
+//! What a role supplies to carry effects out: [`Runner`].
+
+use async_trait::async_trait;
+use privatix_chain::Intent;
+use privatix_channel::SignedVoucher;
+use privatix_db::Conn;
+use privatix_market::{Effect, EffectId, Fate, Input, Party, State, Verified};
+use privatix_store::vouchers;
+
+use crate::NodeError;
+
+/// Carries out the effects of one input, with what the input came with, such as the signed voucher of a payment.
+///
+/// All is done in the transaction that stores the state, and undone with it: what leaves the database is left for after the
+/// commit, or is a job that is stored with the state.
+#[async_trait]
+pub trait Runner<P: Party>: Send + Sync {
+    /// The call of a transaction for this purpose. The signature of a voucher is read here, in the same transaction. The call's key,
+    /// priority, deadline and stake are left to the shell.
+    ///
+    /// `Ok(Err(..))` where no such transaction can be made now: it is reported as that, and nothing is stored.
+    ///
+    /// # Errors
+    /// [`NodeError`] rolls everything back.
+    async fn call(
+        &self,
+        conn: &mut Conn,
+        state: &State<P>,
+        purpose: P::Purpose,
+    ) -> Result<Result<Intent, Fate>, NodeError>;
+
+    /// Carries out everything else than `Submit`, `Cancel` and `Notify`.
+    ///
+    /// # Errors
+    /// [`NodeError`] rolls everything back.
+    async fn run(&self, conn: &mut Conn, state: &State<P>, effect: &Effect<P>) -> Result<Ran<P>, NodeError>;
+
+    /// Takes back what was prepared under this number and is no transaction yet: the offer to the next batch, the job that provides
+    /// the money. Without such a thing nothing happens.
+    ///
+    /// # Errors
+    /// [`NodeError`] rolls everything back.
+    async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError>;
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ran<P: Party> {
+    /// It is done, or stored as a job.
+    Done,
+    /// It is done, and this is to be decided after the other effects.
+    Reports(Input<P>),
+    /// It is to be done after the commit.
+    AfterCommit,
+}
+
+/// Stores the voucher of a payment that a decision keeps.
+///
+/// # Errors
+/// [`NodeError::DamagedVoucher`] where a voucher is stored that is at least as high, and cannot be read: what is not stored must
+/// not be acknowledged. [`NodeError::Store`].
+pub async fn keep(conn: &mut Conn, signed: &SignedVoucher, kept: Verified) -> Result<(), NodeError> {
+    let damaged =
+        |reason: &str| NodeError::DamagedVoucher { channel: kept.channel(), reason: reason.to_owned() };
+    if (signed.channel(), signed.cumulative()) != (kept.channel(), kept.cumulative()) {
+        return Err(damaged("the voucher that came is not the one that was checked"));
+    }
+    if !vouchers::store(conn, signed).await? {
+        return Err(damaged(
+            "its amount is at least that of the voucher that came, and its signature cannot be read",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,512 @@
+//! One input, one transaction: what is decided, what its effects write and report, and the state.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, keccak256};
+use alloy::signers::local::PrivateKeySigner;
+use async_trait::async_trait;
+use diesel_async::SimpleAsyncConnection as _;
+use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
+use privatix_chain::{
+    Endpoint, Intent, Keyring, SinkError, Transactor, TxChange, TxFilter, TxRecord, TxSink, TxStatus,
+};
+use privatix_channel::{
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Domain, Fee, LogPosition, OnChain,
+    SignedVoucher, Usage, Voucher, VoucherVerifier, sign_voucher,
+};
+use privatix_db::{Conn, Database, on};
+use privatix_market::*;
+use privatix_node::NodeError;
+use privatix_node::shell::{Applied, NotApplied, Ran, Runner, Shell, is_cancelling, keep};
+use privatix_store::events::{MarketEvent, Place};
+use privatix_store::states::{self, Due, Loaded, Part, Saved};
+use privatix_store::{ceilings, channels, events, sessions, vouchers};
+
+const CHAIN: u64 = 31_337;
+
+fn a(units: u128) -> Amount {
+    Amount::new(units)
+}
+
+fn key() -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&keccak256("client")).unwrap()
+}
+
+fn domain() -> Domain {
+    Domain::new(CHAIN, Address::repeat_byte(0xc0), Address::repeat_byte(0x70))
+}
+
+fn descriptor() -> ChannelDescriptor {
+    ChannelDescriptor {
+        client: key().address(),
+        agent: Address::repeat_byte(0xa9),
+        offering: B256::repeat_byte(3).into(),
+        nonce: 0,
+        signer: key().address(),
+    }
+}
+
+fn id() -> ChannelId {
+    descriptor().id(&domain())
+}
+
+fn signed(cumulative: u128) -> SignedVoucher {
+    sign_voucher(&key(), &domain(), Voucher { channel: id(), cumulative: a(cumulative) }).unwrap()
+}
+
+fn verified(voucher: &SignedVoucher) -> Verified {
+    Verified::check(&VoucherVerifier::new(domain(), &descriptor()), voucher).unwrap()
+}
+
+/// A unit of a second for a base unit.
+fn terms() -> Arc<Terms> {
+    let draft = TermsDraft {
+        unit: Unit { name: "second".into(), measure: Measure::Seconds, size: 1 },
+        billing: Billing::Postpaid,
+        setup_price: Amount::ZERO,
+        unit_price: a(1),
+        free_units: 0,
+        min_units: 1,
+        max_units: None,
+        billing_interval: 1,
+        max_billing_unit_lag: 40,
+        max_suspend: Duration::from_hours(10),
+        max_inactive: Duration::from_hours(10),
+    };
+    Arc::new(draft.validate().unwrap())
+}
+
+/// What the transactor reported, each with whether it was for a decision that was being made.
+#[derive(Clone, Default)]
+struct Reported(Arc<Mutex<Vec<(TxChange, bool)>>>);
+
+#[async_trait]
+impl TxSink for Reported {
+    async fn changed(&self, _: &mut Conn, _: &TxRecord, change: TxChange) -> Result<(), SinkError> {
+        self.0.lock().unwrap().push((change, is_cancelling()));
+        Ok(())
+    }
+}
+
+/// A node without a chain: what it submits stays as it is.
+struct Node {
+    db: Database,
+    shell: Shell<Transactor>,
+    transactor: Transactor,
+    reported: Reported,
+    _dir: tempfile::TempDir,
+}
+
+impl Node {
+    /// With a channel that is open on chain with a deposit of 1,000, and has this state.
+    async fn with<P: Party>(own: P::Own) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(&dir.path().join("node.db"), &privatix_node::migrations()).await.unwrap();
+        let reported = Reported::default();
+        let endpoint = Endpoint::new("http://127.0.0.1:1").unwrap();
+        let transactor =
+            Transactor::builder(db.clone(), endpoint, CHAIN, Keyring::new([key()])).build(reported.clone());
+        let mut tx = db.begin().await.unwrap();
+        channels::insert(&mut tx, id(), &descriptor(), a(1_000)).await.unwrap();
+        let mut state = State::<P>::with(id(), descriptor(), own);
+        state.terms = Some(terms());
+        let parts = BTreeSet::from([Part::Service, Part::Settlement]);
+        assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
+        tx.commit().await.unwrap();
+        let node = Self { shell: Shell::new(transactor.clone()), db, transactor, reported, _dir: dir };
+        let opened = ChainEvent::Opened { deposit: a(1_000), fee: Fee::ZERO };
+        let opened = MarketEvent::Opened { channel: id(), descriptor: descriptor(), event: opened };
+        let mut tx = node.db.begin().await.unwrap();
+        take(&mut tx, 1, opened).await;
+        tx.commit().await.unwrap();
+        node
+    }
+
+    async fn state<P: Party>(&self) -> (State<P>, u64) {
+        let stored = self.shell.load(&mut self.db.read().await.unwrap(), id()).await.unwrap();
+        (stored.state, stored.revision)
+    }
+
+    async fn commit<P: Party>(
+        &self,
+        input: Input<P>,
+        env: &Env<'_, P>,
+        runner: &dyn Runner<P>,
+    ) -> Result<Applied<P>, NotApplied> {
+        self.shell.commit(&self.db, id(), input, env, runner).await
+    }
+
+    /// The transactions of the channel, the oldest first.
+    async fn transactions(&self) -> Vec<(String, TxStatus)> {
+        let mut all =
+            self.transactor.list(&mut self.db.read().await.unwrap(), &TxFilter::default()).await.unwrap();
+        all.reverse();
+        all.into_iter().map(|record| (record.intent.key, record.status)).collect()
+    }
+}
+
+/// Stores an event of the channel. Gives what the chain shows now.
+async fn take(conn: &mut Conn, block: u64, event: MarketEvent) -> OnChain {
+    let place = Place { at: LogPosition::new(block, 0), tx: B256::repeat_byte(1) };
+    assert!(events::record(conn, place, &event).await.unwrap());
+    channels::advance(conn, id(), place.at, event.channel_event().unwrap()).await.unwrap();
+    channels::on_chain(conn, id()).await.unwrap()
+}
+
+/// A seller's runner, of one input.
+#[derive(Default)]
+struct Seller {
+    /// What came with the input.
+    voucher: Option<SignedVoucher>,
+    /// Whether its key is gone.
+    has_no_key: bool,
+    /// Whether what it does besides transactions fails.
+    fails: bool,
+    /// How many decisions another one stores in the middle of this one.
+    disturbs: AtomicU32,
+    /// What was taken back.
+    taken_back: Mutex<Vec<u32>>,
+}
+
+#[async_trait]
+impl Runner<Agent> for Seller {
+    async fn call(
+        &self,
+        conn: &mut Conn,
+        _: &AgentState,
+        purpose: AgentPurpose,
+    ) -> Result<Result<Intent, Fate>, NodeError> {
+        if self.has_no_key {
+            return Ok(Err(Fate::Failed { lasting: true }));
+        }
+        let voucher = vouchers::get(conn, id()).await?.map(|stored| stored.signed.cumulative());
+        assert_eq!(voucher.unwrap_or_default(), purpose.cumulative(), "the voucher that is stored now");
+        Ok(Ok(Intent::new("", key().address(), domain().contract(), Vec::new()).kind("close")))
+    }
+
+    async fn run(
+        &self,
+        conn: &mut Conn,
+        state: &AgentState,
+        effect: &Effect<Agent>,
+    ) -> Result<Ran<Agent>, NodeError> {
+        if self.fails {
+            return Err(NodeError::NotRunning);
+        }
+        if self.disturbs.load(SeqCst) > 0 {
+            self.disturbs.fetch_sub(1, SeqCst);
+            let Some(Loaded::Whole(stored)) = states::load::<Agent>(conn, state.id).await? else { panic!() };
+            let mut other = stored.state.clone();
+            other.own.refused = !other.own.refused;
+            let saved = states::save(conn, &stored, &other, stored.due).await?;
+            assert_ne!(saved, Saved::Moved);
+        }
+        match effect {
+            Effect::Own(AgentEffect::Keep(kept)) => {
+                keep(conn, self.voucher.as_ref().unwrap(), *kept).await?;
+                Ok(Ran::Done)
+            }
+            Effect::Own(AgentEffect::Answer(_)) => Ok(Ran::AfterCommit),
+            _ => Ok(Ran::Done),
+        }
+    }
+
+    async fn take_back(&self, _: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
+        self.taken_back.lock().unwrap().push(effect.seq);
+        Ok(())
+    }
+}
+
+fn env<P: Party>(policy: &P::Policy) -> Env<'_, P> {
+    let mut env = Env::new(Uptime::new(60_000), policy);
+    env.chain.now = Some(ChainTime::new(1_000));
+    env
+}
+
+fn paying(cumulative: u128) -> (Seller, Input<Agent>) {
+    let voucher = signed(cumulative);
+    let input = Input::Peer(AgentMessage::Voucher(verified(&voucher)));
+    (Seller { voucher: Some(voucher), ..Seller::default() }, input)
+}
+
+/// A seller with a voucher over 60, and a close of everyday terms that is on its way.
+async fn closing() -> Node {
+    let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
+    let (seller, payment) = paying(60);
+    let applied = node.commit(payment, &env(&policy), &seller).await.unwrap();
+    let answer = Reply::Paid { acknowledged: a(60), ended: false };
+    assert_eq!(applied.effects, [Effect::Own(AgentEffect::Answer(answer))]);
+    let stored = vouchers::get(&mut node.db.read().await.unwrap(), id()).await.unwrap().unwrap();
+    assert_eq!((stored.signed, stored.acknowledged), (signed(60), a(60)));
+
+    let order = Input::Order(AgentOrder::Close);
+    let applied = node.commit(order, &env(&policy), &Seller::default()).await.unwrap();
+    assert!(applied.wakes_transactor);
+    assert_eq!(applied.effects, [Effect::Notify(AgentNotice::Ends(AgentEnd::CloseByOrder))]);
+    let ceiling = ceilings::get(&mut node.db.read().await.unwrap(), id()).await.unwrap();
+    assert_eq!(ceiling, Some(a(60)), "stored with the close");
+    node
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_effect_reports_is_decided_in_the_same_transaction() {
+    let (node, policy) = (closing().await, AgentPolicy::default());
+    let (before, revision) = node.state::<Agent>().await;
+    let [close] = before.own.flights[..] else { panic!("{:?}", before.own.flights) };
+    assert_eq!(node.transactions().await, [(format!("channel {} {}", id(), close.seq), TxStatus::Unsent)]);
+
+    // The client asks to close: the close becomes urgent, so the one of everyday terms is cancelled. It was never sent, and the
+    // transactor reports the cancellation at once.
+    let mut tx = node.db.begin().await.unwrap();
+    let stored = node.shell.load::<Agent>(&mut tx, id()).await.unwrap();
+    let asked = ChainEvent::CloseRequested { paid: a(20), ends_at: ChainTime::new(90_000) };
+    let agent = descriptor().agent;
+    let chain = take(&mut tx, 2, MarketEvent::Changed { channel: id(), agent, event: asked }).await;
+    let seller = Seller::default();
+    let applied =
+        node.shell.decide(&mut tx, &stored, Input::Chain(chain), &env(&policy), &seller).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let (state, now) = node.state::<Agent>().await;
+    assert_eq!((&state, now), (&applied.state, applied.revision));
+    assert_eq!(now, revision + 1, "stored once");
+    let [answer] = state.own.flights[..] else {
+        panic!("the report was not decided: {:?}", state.own.flights)
+    };
+    assert!(answer.seq > close.seq);
+    assert_eq!(answer.bid.priority, Priority::Urgent);
+    let key = |seq| format!("channel {} {seq}", id());
+    let expected = [(key(close.seq), TxStatus::Cancelled), (key(answer.seq), TxStatus::Unsent)];
+    assert_eq!(node.transactions().await, expected);
+    assert_eq!(*node.reported.0.lock().unwrap(), [(TxChange::Cancelled, true)], "the sink leaves it alone");
+    let disputed = AgentNotice::Disputed { claimable: a(40), ends_at: ChainTime::new(90_000) };
+    assert_eq!(applied.effects, [Effect::Notify(disputed)]);
+    // With the terms of the answer.
+    let conn = &mut node.db.read().await.unwrap();
+    let record = node.transactor.find(conn, &key(answer.seq)).await.unwrap().unwrap();
+    assert_eq!(record.intent.priority, privatix_chain::Priority::Urgent);
+    assert_eq!(record.intent.deadline.map(|deadline| deadline.at), Some(90_000));
+    assert!(record.intent.repeatable);
+    assert_eq!(ceilings::get(conn, id()).await.unwrap(), Some(a(20)), "what the client may finalize at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_submitted_is_decided_in_the_same_transaction() {
+    let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
+    let seller = Seller { has_no_key: true, ..Seller::default() };
+    let applied = node.commit(Input::Order(AgentOrder::Close), &env(&policy), &seller).await.unwrap();
+    assert_eq!(applied.state.own.flights, []);
+    let failing = AgentNotice::Failing { tries: 1, lasting: true };
+    assert!(applied.effects.contains(&Effect::Notify(failing)), "{:?}", applied.effects);
+    assert_eq!(node.transactions().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_batch_is_taken_back_when_it_goes_alone_or_not_at_all() {
+    let policy = AgentPolicy::default();
+    let mut own = AgentOwn::default();
+    own.seq = 1;
+    let purpose = AgentPurpose::Close { cumulative: Amount::ZERO };
+    own.flights = vec![Flight { seq: 1, purpose, bid: Bid::of_batch(), stage: Stage::Collected }];
+    let node = Node::with::<Agent>(own.clone()).await;
+    let seller = Seller::default();
+    let applied = node.commit(Input::Order(AgentOrder::Close), &env(&policy), &seller).await.unwrap();
+    assert_eq!(applied.state.own.flights[0].stage, Stage::Sent { batch: false });
+    assert_eq!(*seller.taken_back.lock().unwrap(), [1]);
+    assert_eq!(node.transactions().await, [(format!("channel {} 1", id()), TxStatus::Unsent)]);
+
+    // In a recovery nothing is closed.
+    let node = Node::with::<Agent>(own).await;
+    let (mut recovery, seller) = (env(&policy), Seller::default());
+    recovery.kept_open = Some(Uptime::new(900_000));
+    let applied = node.commit(Input::Look, &recovery, &seller).await.unwrap();
+    assert_eq!(applied.state.own.flights, []);
+    assert_eq!(*seller.taken_back.lock().unwrap(), [1]);
+    assert_eq!(node.transactions().await, []);
+}
+
+/// Signs what its channel owes.
+struct Buyer;
+
+#[async_trait]
+impl Runner<Client> for Buyer {
+    async fn call(
+        &self,
+        _: &mut Conn,
+        _: &ClientState,
+        purpose: ClientPurpose,
+    ) -> Result<Result<Intent, Fate>, NodeError> {
+        panic!("{purpose:?}")
+    }
+
+    async fn run(
+        &self,
+        conn: &mut Conn,
+        _: &ClientState,
+        effect: &Effect<Client>,
+    ) -> Result<Ran<Client>, NodeError> {
+        match effect {
+            Effect::Own(ClientEffect::Sign(due)) => {
+                let voucher = signed(due.get());
+                keep(conn, &voucher, verified(&voucher)).await?;
+                Ok(Ran::Reports(Input::Report(ClientReport::Signed(Ok(verified(&voucher))))))
+            }
+            _ => Ok(Ran::AfterCommit),
+        }
+    }
+
+    async fn take_back(&self, _: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
+        panic!("{effect}")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_is_signed_and_stored_before_it_is_to_be_sent() {
+    let policy = ClientPolicy::default();
+    let mut own = ClientOwn::default();
+    (own.access, own.ran) = (Access::Here, Some(Uptime::new(1)));
+    (own.service.target, own.service.actual, own.service.why) = (Target::Running, Actual::Running, None);
+    let node = Node::with::<Client>(own).await;
+    let mut tx = node.db.begin().await.unwrap();
+    let now = std::time::SystemTime::now();
+    let report = sessions::Report {
+        session: "11111111-1111-1111-1111-111111111111".parse().unwrap(),
+        channel: id(),
+        used: Usage::new(10),
+        peer: None,
+        started_at: now,
+        last_usage: now,
+        stopped_at: None,
+    };
+    assert!(sessions::record(&mut tx, &report).await.unwrap());
+    let used = Input::Used { used: Usage::new(10), running: true };
+    let applied = node.shell.apply(&mut tx, id(), used, &env(&policy), &Buyer).await.unwrap();
+    tx.commit().await.unwrap();
+
+    assert_eq!(applied.state.book.best, a(10));
+    let sends = |effect: &Effect<Client>| matches!(effect, Effect::Own(ClientEffect::Send { cumulative, .. }) if *cumulative == a(10));
+    assert!(applied.effects.iter().any(sends), "{:?}", applied.effects);
+    assert_eq!(node.state::<Client>().await, (applied.state, applied.revision));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_is_decided_again_when_another_decision_came_first() {
+    let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
+    let (seller, payment) = paying(60);
+    seller.disturbs.store(3, SeqCst);
+    let applied = node.commit(payment.clone(), &env(&policy), &seller).await.unwrap();
+    assert_eq!(applied.revision, 2, "what came first was rolled back with it");
+    assert_eq!(applied.state.book, Book { best: a(60), acknowledged: a(60) });
+    assert_eq!(node.state::<Agent>().await, (applied.state, 2));
+
+    let (seller, payment) = paying(70);
+    seller.disturbs.store(u32::MAX, SeqCst);
+    let refusal = node.commit(payment, &env(&policy), &seller).await.unwrap_err();
+    assert!(matches!(refusal, NotApplied::Moved(channel) if channel == id()), "{refusal}");
+    assert_eq!(node.state::<Agent>().await.0.book.best, a(60), "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_is_refused_or_fails_stores_nothing() {
+    let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
+    let before = node.state::<Agent>().await;
+    let (seller, payment) = paying(60);
+    let failing = Seller { fails: true, ..seller };
+    let failure = node.commit(payment, &env(&policy), &failing).await.unwrap_err();
+    assert!(matches!(failure, NotApplied::Node(NodeError::NotRunning)), "{failure}");
+    assert_eq!(node.state::<Agent>().await, before);
+
+    let closed = OnChain {
+        closed: Some(privatix_channel::Ending {
+            refund: a(1_000),
+            closure: privatix_channel::Closure::ByAgent,
+            block: 2,
+        }),
+        ..before.0.chain
+    };
+    let mut tx = node.db.begin().await.unwrap();
+    let mut stored = node.shell.load::<Agent>(&mut tx, id()).await.unwrap();
+    stored.state.chain = closed;
+    let (order, seller) = (Input::Order(AgentOrder::Close), Seller::default());
+    let refusal = node.shell.decide(&mut tx, &stored, order, &env(&policy), &seller).await.unwrap_err();
+    assert!(matches!(refusal, NotApplied::Refused(Refused::Over { .. })), "{refusal}");
+    tx.commit().await.unwrap();
+    assert_eq!(node.state::<Agent>().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_channel_decides_nothing() {
+    let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
+    let sql = format!(
+        "UPDATE channel_states SET own = 'no JSON' WHERE channel = x'{}'",
+        alloy::hex::encode(id().as_b256())
+    );
+    run(&node.db, &sql).await;
+    let refusal = node.commit(Input::Look, &env(&policy), &Seller::default()).await.unwrap_err();
+    assert!(matches!(refusal, NotApplied::Damaged { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("restore the database"), "{refusal}");
+    let other = ChannelId::new([9; 32].into());
+    let look = node.shell.commit(&node.db, other, Input::Look, &env(&policy), &Seller::default()).await;
+    assert!(matches!(look.unwrap_err(), NotApplied::NoState(channel) if channel == other));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voucher_that_is_not_above_a_damaged_one_is_not_acknowledged() {
+    let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
+    let (seller, payment) = paying(60);
+    let _ = node.commit(payment, &env(&policy), &seller).await.unwrap();
+    let channel = alloy::hex::encode(id().as_b256());
+    run(&node.db, &format!("UPDATE vouchers SET signature = zeroblob(65) WHERE channel = x'{channel}'"))
+        .await;
+    // Without the voucher the channel is not closed.
+    let order = Input::Order(AgentOrder::Close);
+    let _ = node.commit(order, &env(&policy), &Seller::default()).await.unwrap();
+    assert_eq!(node.transactions().await, []);
+
+    let (seller, payment) = paying(60);
+    let refusal = node.commit(payment, &env(&policy), &seller).await.unwrap_err();
+    assert!(matches!(refusal, NotApplied::Node(NodeError::DamagedVoucher { .. })), "{refusal}");
+    let (seller, payment) = paying(61);
+    let _ = node.commit(payment, &env(&policy), &seller).await.unwrap();
+    let _ = node.commit(Input::Look, &env(&policy), &Seller::default()).await.unwrap();
+    assert_eq!(node.transactions().await.len(), 1, "closed with the better one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mined_transaction_is_seen_once_its_very_block_was_processed() {
+    let node = closing().await;
+    let policy = AgentPolicy::default();
+    let [close] = node.state::<Agent>().await.0.own.flights[..] else { panic!("no close") };
+    let block = BlockRef { number: 7, hash: B256::repeat_byte(7) };
+    let mined = Input::Tx { seq: close.seq, purpose: close.purpose, fate: Fate::Mined(block) };
+    let _ = node.commit(mined, &env(&policy), &Seller::default()).await.unwrap();
+    let seen = async || {
+        let [flight] = node.state::<Agent>().await.0.own.flights[..] else { panic!("no close") };
+        matches!(flight.stage, Stage::Mined { seen: true, .. })
+    };
+    assert!(!seen().await, "not reached");
+    let hash = |byte| alloy::hex::encode(B256::repeat_byte(byte));
+    run(&node.db, &format!("INSERT INTO chain_cursors (stream, chain_id, contracts, start_block, next_block, interests) VALUES ('main', {CHAIN}, '', 1, 8, '')")).await;
+    run(
+        &node.db,
+        &format!("INSERT INTO chain_blocks (stream, number, hash) VALUES ('main', 7, x'{}')", hash(8)),
+    )
+    .await;
+    assert!(!seen().await, "another block");
+    run(
+        &node.db,
+        &format!("UPDATE chain_blocks SET hash = x'{}' WHERE stream = 'main' AND number = 7", hash(7)),
+    )
+    .await;
+    assert!(seen().await);
+}
+
+async fn run(db: &Database, sql: &str) {
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute(sql).await).unwrap();
+    tx.commit().await.unwrap();
+}
