@@ -138,6 +138,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    purposes (tx) {
+        tx -> BigInt,
+        subject_kind -> Text,
+        subject -> Binary,
+        seq -> BigInt,
+        purpose -> Text,
+        from_wallet -> Bool,
+        job -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Binary,
         channel -> Binary,
