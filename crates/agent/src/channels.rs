@@ -14,10 +14,10 @@ use privatix_channel::{
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::{
-    Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy, PushOptions,
+    Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, JobId, Lane, Policy, PushOptions,
 };
-use privatix_market::ceiling;
-use privatix_node::{Node, NodeError, Order, ServiceOrder, after, channel_of, channel_subject, lanes};
+use privatix_market::{Purpose, Subject, ceiling};
+use privatix_node::{Cause, Node, NodeError, Order, ServiceOrder, after, channel_of, channel_subject, lanes};
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::{StoreError, ceilings, vouchers};
 use serde::{Deserialize, Serialize};
@@ -178,9 +178,10 @@ impl Channels {
         let cumulative = voucher.map_or(view.on_chain().paid, SignedVoucher::cumulative);
         // A better voucher is another answer.
         let key = format!("{CLOSE} {} before {ends_at} with {cumulative}", channel.id);
+        let cause = Cause::new(Subject::Channel(channel.id), close_with(voucher)).by(cx.id());
         let mut completion = cx.finish().await?;
         let subject = channel.id.to_string();
-        let close = self.node.intent(CLOSE, &subject, key, call.abi_encode());
+        let close = self.node.intent(key, call.abi_encode());
         let filter = TxFilter { kind: Some(CLOSE.to_owned()), subject: Some(subject), ..TxFilter::default() };
         let sent = self.node.transactor()?.list(&mut completion, &filter).await?;
         let answers = |sent: &&TxRecord| {
@@ -194,7 +195,7 @@ impl Channels {
             tracing::debug!(channel = %channel.id, "an answer to the close request is on its way already");
             return Ok(completion.commit().await?);
         }
-        self.node.submit_intent(&mut completion, urgency(&self.node, channel, view, close)).await?;
+        self.node.submit_intent(&mut completion, &cause, urgency(&self.node, channel, view, close)).await?;
         set_ceiling(&mut completion, &self.node, channel.id).await?;
         let done = completion.commit().await?;
         tracing::warn!(channel = %channel.id, "answering the close request beside a close that is on its way");
@@ -211,8 +212,9 @@ impl Channels {
         cx: JobContext,
     ) -> Result<Done, NodeError> {
         if view.on_chain().challenge_ends_at().is_some() {
+            let job = cx.id();
             let mut completion = cx.finish().await?;
-            settle(&mut completion, &self.node, channel, view).await?;
+            settle(&mut completion, &self.node, channel, view, Some(job)).await?;
             return Ok(completion.commit().await?);
         }
         Err(NodeError::KeptOpen { until })
@@ -244,6 +246,7 @@ impl Channels {
             return Ok(cx.finish().await?.commit().await?);
         };
         let key = format!("{CLOSE} {} {}", job.channel, cx.id());
+        let made_by = cx.id();
         let mut completion = cx.finish().await?;
         // Again, as vouchers may have been stored since.
         let (_, view) = load(&mut completion, node, job.channel).await?.whole()?;
@@ -252,8 +255,9 @@ impl Channels {
         }
         let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
         let call = call::close(&channel.descriptor, voucher);
-        let close = node.intent(CLOSE, &job.channel.to_string(), key, call.abi_encode());
-        node.submit_intent(&mut completion, urgency(node, &channel, &view, close)).await?;
+        let close = node.intent(key, call.abi_encode());
+        let cause = Cause::new(Subject::Channel(job.channel), close_with(voucher)).by(made_by);
+        node.submit_intent(&mut completion, &cause, urgency(node, &channel, &view, close)).await?;
         channels::set_status(&mut completion, job.channel, status).await?;
         set_ceiling(&mut completion, node, job.channel).await?;
         let done = completion.commit().await?;
@@ -263,6 +267,11 @@ impl Channels {
         self.payments.refresh(&[job.channel]).await;
         Ok(done)
     }
+}
+
+/// What a close is for that cashes this voucher.
+fn close_with(voucher: Option<&SignedVoucher>) -> Purpose {
+    Purpose::Close { cumulative: voucher.map_or(Amount::ZERO, SignedVoucher::cumulative) }
 }
 
 /// How urgent a close or a settlement is. While a challenge runs, what is claimable, if anything, is lost at its end; the
@@ -335,7 +344,7 @@ pub(crate) async fn answer(conn: &mut Conn, node: &Node, channel: &Channel) -> R
             if let Some(recovery) = node.recovery()
                 && (recovery.caught_up_at.is_none() || open_until(conn, node, channel.id).await?.is_some())
             {
-                settle(conn, node, channel, &view).await?;
+                settle(conn, node, channel, &view, None).await?;
             }
             tracing::warn!(channel = %channel.id, %gain, challenge_ends_at = %deadline, "the client asked to close below what is proven; answering");
             privatix_node::push(conn, &CloseChannel { channel: channel.id, even_unpaid: false }, "monitor")
@@ -364,6 +373,7 @@ async fn settle(
     node: &Node,
     channel: &Channel,
     view: &AgentChannel,
+    job: Option<JobId>,
 ) -> Result<(), NodeError> {
     let Some(voucher) = view.best().filter(|_| !view.claimable().is_zero()) else { return Ok(()) };
     let subject = channel.id.to_string();
@@ -375,8 +385,10 @@ async fn settle(
     }
     let call = call::settle(&channel.descriptor, voucher);
     let key = format!("{SETTLE} {subject} {}", earlier.first().map_or(0, |newest| newest.id.0));
-    let settle = node.intent(SETTLE, &subject, key, call.abi_encode());
-    node.submit_intent(conn, urgency(node, channel, view, settle)).await?;
+    let settle = node.intent(key, call.abi_encode());
+    let purpose = Purpose::Settle { cumulative: voucher.cumulative() };
+    let cause = Cause { subject: Subject::Channel(channel.id), purpose, job };
+    node.submit_intent(conn, &cause, urgency(node, channel, view, settle)).await?;
     tracing::warn!(channel = %channel.id, cumulative = %voucher.cumulative(), "settling what is known to be paid; the channel stays open, as vouchers may be missing");
     node.wake_transactor();
     Ok(())

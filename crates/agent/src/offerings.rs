@@ -11,7 +11,8 @@ use privatix_channel::{Amount, Announcement, Fee, OfferingHash, OfferingStatus};
 use privatix_contracts::{AboveContractRange, call};
 use privatix_db::Conn;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
-use privatix_node::{Node, NodeError, lanes};
+use privatix_market::{Purpose, Subject};
+use privatix_node::{Cause, Node, NodeError, lanes};
 use privatix_offering::{Addresses, Country, IpType, OfferingMessage, SignedOffering};
 use privatix_store::offerings::{self, Offering};
 use serde::{Deserialize, Serialize};
@@ -77,12 +78,20 @@ pub enum OfferingAction {
 }
 
 impl OfferingAction {
-    /// The kind under which its transactions are stored.
+    /// What its transactions and jobs are called in keys.
     const fn kind(self) -> &'static str {
         match self {
             Self::Publish => "register_offering",
             Self::PopUp => "pop_up_offering",
             Self::Remove => "remove_offering",
+        }
+    }
+
+    const fn purpose(self) -> Purpose {
+        match self {
+            Self::Publish => Purpose::Publish,
+            Self::PopUp => Purpose::PopUp,
+            Self::Remove => Purpose::Remove,
         }
     }
 
@@ -329,10 +338,11 @@ impl Offerings {
         // Where clients reach us now, which may not be where they did when the offering was made.
         let (source_type, source) = (self.addresses.first().kind().number(), self.addresses.first().source());
         let key = format!("{} {} {}", job.action.kind(), job.offering, cx.id());
-        let subject = job.offering.to_string();
+        let subject = Subject::Offering(node.account(), job.offering);
+        let cause = Cause::new(subject, job.action.purpose()).by(cx.id());
         let calldata = calldata(node, job, said, source_type, source)?;
         let mut completion = cx.finish().await?;
-        node.submit_encoded(&mut completion, job.action.kind(), &subject, key, calldata).await?;
+        node.submit_intent(&mut completion, &cause, node.intent(key, calldata)).await?;
         offerings::set_status(&mut completion, node.account(), job.offering, job.action.under_way()).await?;
         let done = completion.commit().await?;
         node.wake_transactor();

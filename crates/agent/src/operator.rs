@@ -7,7 +7,8 @@ use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_contracts::call;
 use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Policy};
-use privatix_node::{ACCOUNT, Node, NodeError, lanes};
+use privatix_market::{Purpose, Subject};
+use privatix_node::{ACCOUNT, Cause, Node, NodeError, lanes};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -53,9 +54,11 @@ impl Operators {
         let node = &self.node;
         check_may_appoint(node, job.operator)?;
         let key = format!("{} {}", AppointOperator::KIND, cx.id());
+        let purpose = Purpose::Appoint { operator: job.operator };
+        let cause = Cause::new(Subject::Account(node.account()), purpose).by(cx.id());
         let mut completion = cx.finish().await?;
         let call = call::set_operator(job.operator);
-        node.submit(&mut completion, AppointOperator::KIND, ACCOUNT, key, &call).await?;
+        node.submit(&mut completion, &cause, key, &call).await?;
         let done = completion.commit().await?;
         node.wake_transactor();
         Ok(done)

@@ -15,9 +15,8 @@ use privatix_db::Conn;
 use privatix_jobs::{
     Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy, PushOptions,
 };
-use privatix_node::{
-    Node, NodeError, Order, PERMIT, ServiceOrder, WalletTurn, after, channel_subject, lanes,
-};
+use privatix_market::{OrderId, Purpose, Subject};
+use privatix_node::{Cause, Node, NodeError, Order, ServiceOrder, WalletTurn, after, channel_subject, lanes};
 use privatix_store::channels::{self, Channel};
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
@@ -174,18 +173,19 @@ impl CarryOut<OpenChannel> for Channels {
         };
         // One opening per channel, whatever else happens: the key is the channel.
         let key = format!("{} {}", OpenChannel::KIND, job.channel);
-        let subject = job.channel.to_string();
+        let purpose = Purpose::Open { deposit: channel.deposit };
+        let cause = Cause::new(Subject::Channel(job.channel), purpose).by(cx.id());
         let mut completion = cx.finish().await?;
         match &funds {
             Funds::Contract => {
                 let call = call::open(&channel.descriptor, channel.deposit).map_err(JobError::fail)?;
-                node.submit(&mut completion, OpenChannel::KIND, &subject, key, &call).await
+                node.submit(&mut completion, &cause, key, &call).await
             }
             Funds::Wallet(turn) => {
                 let permit = turn.permit_or_void();
                 let call = call::open_with_permit(&channel.descriptor, channel.deposit, permit)
                     .map_err(JobError::fail)?;
-                node.submit_from_wallet(&mut completion, turn, OpenChannel::KIND, &subject, key, &call).await
+                node.submit_from_wallet(&mut completion, turn, &cause, key, &call).await
             }
         }
         .map_err(NodeError::into_job_error)?;
@@ -220,18 +220,21 @@ impl CarryOut<TopUp> for Channels {
             }
         };
         let key = format!("{} {} {}", TopUp::KIND, job.channel, cx.id());
-        let subject = job.channel.to_string();
+        // Until orders are stored, a top-up's order is its job.
+        let order = OrderId(cx.id().number().unsigned_abs());
+        let purpose = Purpose::TopUp { order, amount: job.amount };
+        let cause = Cause::new(Subject::Channel(job.channel), purpose).by(cx.id());
         let mut completion = cx.finish().await?;
         match &funds {
             Funds::Contract => {
                 let call = call::top_up(&channel.descriptor, job.amount).map_err(JobError::fail)?;
-                node.submit(&mut completion, TopUp::KIND, &subject, key, &call).await
+                node.submit(&mut completion, &cause, key, &call).await
             }
             Funds::Wallet(turn) => {
                 let permit = turn.permit_or_void();
                 let call = call::top_up_with_permit(&channel.descriptor, job.amount, permit)
                     .map_err(JobError::fail)?;
-                node.submit_from_wallet(&mut completion, turn, TopUp::KIND, &subject, key, &call).await
+                node.submit_from_wallet(&mut completion, turn, &cause, key, &call).await
             }
         }
         .map_err(NodeError::into_job_error)?;
@@ -270,10 +273,10 @@ impl CarryOut<RequestClose> for Channels {
         // All that was ever signed is admitted: less would only invite a challenge.
         let call = call::request_close(&channel.descriptor, view.promised());
         let key = format!("{} {} {}", RequestClose::KIND, job.channel, cx.id());
+        let purpose = Purpose::RequestClose { admitted: view.promised() };
+        let cause = Cause::new(Subject::Channel(job.channel), purpose).by(cx.id());
         let mut completion = cx.finish().await?;
-        node.submit(&mut completion, RequestClose::KIND, &job.channel.to_string(), key, &call)
-            .await
-            .map_err(NodeError::into_job_error)?;
+        node.submit(&mut completion, &cause, key, &call).await.map_err(NodeError::into_job_error)?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
         node.marks().mark_totals(job.channel);
@@ -306,11 +309,11 @@ impl CarryOut<FinalizeClose> for Channels {
         };
         let call = call::finalize_close(&channel.descriptor);
         let key = format!("{} {} {}", FinalizeClose::KIND, job.channel, cx.id());
+        let cause = Cause::new(Subject::Channel(job.channel), Purpose::FinalizeClose).by(cx.id());
         let mut completion = cx.finish().await?;
         // A channel closes once only.
-        let kind = FinalizeClose::KIND;
-        let intent = node.intent(kind, &job.channel.to_string(), key, call.abi_encode()).repeatable();
-        node.submit_intent(&mut completion, intent).await.map_err(NodeError::into_job_error)?;
+        let intent = node.intent(key, call.abi_encode()).repeatable();
+        node.submit_intent(&mut completion, &cause, intent).await.map_err(NodeError::into_job_error)?;
         channels::set_status(&mut completion, job.channel, status).await?;
         let done = completion.commit().await?;
         node.marks().mark_totals(job.channel);
@@ -324,7 +327,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     if record.status == TxStatus::Mined {
         return Ok(());
     }
-    let kind = record.intent.kind.strip_suffix(PERMIT).unwrap_or(&record.intent.kind);
+    let kind = record.intent.kind.strip_suffix("_with_permit").unwrap_or(&record.intent.kind);
     if ![OpenChannel::KIND, TopUp::KIND, RequestClose::KIND, FinalizeClose::KIND].contains(&kind) {
         return Ok(());
     }

@@ -14,6 +14,13 @@ use crate::schema::job;
 #[serde(transparent)]
 pub struct JobId(pub(crate) i64);
 
+impl JobId {
+    /// The number that it is stored as; above 0.
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

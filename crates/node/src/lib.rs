@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod account;
+mod cause;
 mod contract;
 mod damage;
 mod error;
@@ -43,6 +44,7 @@ mod view;
 mod wallet;
 
 pub use account::billing_account;
+pub use cause::Cause;
 pub use contract::{Balances, contract_code, contract_domain, contract_token, has_known_origin};
 pub use damage::Damage;
 pub use error::NodeError;
@@ -60,7 +62,7 @@ pub use time::after;
 pub use token::Token;
 pub use transfers::{ACCOUNT, Deposit, Withdraw};
 pub use view::ChannelView;
-pub use wallet::{APPROVE, PERMIT, WalletTurn};
+pub use wallet::WalletTurn;
 
 #[doc(no_inline)]
 pub use privatix_jobs::Retention;

@@ -26,7 +26,7 @@ use crate::messages::Messages;
 use crate::services::Services;
 use crate::spent::Spent;
 use crate::token::Token;
-use crate::{ChainSettings, ContractEntry, Damage, Marks, Money, NodeError, Notices, PeerAddresses};
+use crate::{Cause, ChainSettings, ContractEntry, Damage, Marks, Money, NodeError, Notices, PeerAddresses};
 
 /// How long jobs that are done can be looked up, unless [`NodeParts::retention`] says otherwise.
 pub const KEEP_DONE: Duration = Duration::from_hours(7 * 24);
@@ -448,38 +448,22 @@ impl Node {
     }
 
     /// Stores a call of the service contract to be sent, in the caller's transaction. The key makes it happen once.
+    ///
+    /// # Errors
+    /// As [`submit_intent`](Self::submit_intent).
     pub async fn submit(
         &self,
         conn: &mut Conn,
-        kind: &str,
-        subject: &str,
+        cause: &Cause,
         key: String,
         call: &impl SolCall,
     ) -> Result<TxId, NodeError> {
-        self.submit_encoded(conn, kind, subject, key, call.abi_encode()).await
-    }
-
-    /// [`submit`](Self::submit) for a call that is encoded already.
-    pub async fn submit_encoded(
-        &self,
-        conn: &mut Conn,
-        kind: &str,
-        subject: &str,
-        key: String,
-        calldata: Vec<u8>,
-    ) -> Result<TxId, NodeError> {
-        let intent = self.intent(kind, subject, key, calldata);
-        self.submit_intent(conn, intent).await
+        self.submit_intent(conn, cause, self.intent(key, call.abi_encode())).await
     }
 
     /// A call of the service contract, to be [submitted](Self::submit_intent) with terms of its own.
-    pub fn intent(&self, kind: &str, subject: &str, key: String, calldata: Vec<u8>) -> Intent {
-        Intent::new(key, self.sender(), self.domain.contract(), calldata).kind(kind).subject(subject)
-    }
-
-    /// Stores what the chain should do, in the caller's transaction.
-    pub async fn submit_intent(&self, conn: &mut Conn, intent: Intent) -> Result<TxId, NodeError> {
-        Ok(self.transactor()?.submit(conn, intent).await?)
+    pub fn intent(&self, key: String, calldata: Vec<u8>) -> Intent {
+        Intent::new(key, self.sender(), self.domain.contract(), calldata)
     }
 
     /// What an amount of tokens is worth in wei, if the operator has said what a token is worth.

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use privatix_channel::Amount;
 use privatix_contracts::call;
 use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Policy};
+use privatix_market::{Purpose, Subject};
 use serde::{Deserialize, Serialize};
 
-use crate::{Node, NodeError, lanes};
+use crate::{Cause, Node, NodeError, lanes};
 
 /// Job: move tokens from the wallet to the internal balance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,14 +83,16 @@ impl Node {
             });
         }
         let turn = self.wallet_turn(job.amount).await?;
+        let purpose = Purpose::Deposit { amount: job.amount };
+        let cause = Cause::new(Subject::Account(self.account()), purpose).by(cx.id());
         let key = format!("deposit {}", cx.id());
         let mut completion = cx.finish().await?;
         if let Some(permit) = turn.permit() {
             let call = call::deposit_with_permit(job.amount, permit.clone());
-            self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
+            self.submit_from_wallet(&mut completion, &turn, &cause, key, &call).await?;
         } else {
             let call = call::deposit(job.amount);
-            self.submit_from_wallet(&mut completion, &turn, Deposit::KIND, ACCOUNT, key, &call).await?;
+            self.submit_from_wallet(&mut completion, &turn, &cause, key, &call).await?;
         }
         let done = completion.commit().await?;
         self.wake_transactor();
@@ -107,16 +110,18 @@ impl Node {
                 remedy: "withdraw less, or close channels and remove offerings first",
             });
         }
+        let purpose = Purpose::Withdraw { amount: job.amount, to: job.to.unwrap_or(self.account()) };
+        let cause = Cause::new(Subject::Account(self.account()), purpose).by(cx.id());
         let key = format!("withdraw {}", cx.id());
         let mut completion = cx.finish().await?;
         match job.to {
             None => {
                 let call = call::withdraw(job.amount);
-                self.submit(&mut completion, Withdraw::KIND, ACCOUNT, key, &call).await?;
+                self.submit(&mut completion, &cause, key, &call).await?;
             }
             Some(to) => {
                 let call = call::withdraw_to(to, job.amount);
-                self.submit(&mut completion, Withdraw::KIND, ACCOUNT, key, &call).await?;
+                self.submit(&mut completion, &cause, key, &call).await?;
             }
         }
         let done = completion.commit().await?;

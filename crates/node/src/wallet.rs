@@ -9,15 +9,15 @@ use privatix_channel::Amount;
 use privatix_contracts::token::{Approvals, DepositWay, PermitDomain};
 use privatix_contracts::{IPSC, PermitRequest, call};
 use privatix_db::Conn;
+use privatix_market::Purpose;
+use privatix_store::purposes;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{Node, NodeError, token};
+use crate::cause::{Numbered, kind};
+use crate::{Cause, Node, NodeError, token};
 
-/// How the kinds of transactions that carry a permit end.
-pub const PERMIT: &str = "_with_permit";
-
-/// The kind of transactions that set an allowance, to zero or to what a payment needs.
-pub const APPROVE: &str = "approve";
+/// How the kinds of transactions that carry a permit end, for people.
+const PERMIT: &str = "_with_permit";
 
 /// The turn to pay a certain amount out of the wallet: keep the value until the payment is stored and committed, so that
 /// nobody else signs for the same nonce or uses the same allowance.
@@ -84,30 +84,35 @@ impl Node {
         &self,
         conn: &mut Conn,
         turn: &WalletTurn,
-        kind: &str,
-        subject: &str,
+        cause: &Cause,
         key: String,
         call: &impl SolCall,
     ) -> Result<TxId, NodeError> {
+        let effect = purposes::next_effect(conn, cause.subject).await?;
+        let payment = Numbered { cause, effect, from_wallet: true };
+        let kind = kind(&cause.purpose);
         let approvals = match &turn.pay {
             Pay::Permit(_) => {
-                return self.submit(conn, &format!("{kind}{PERMIT}"), subject, key, call).await;
+                let call = self.intent(key, call.abi_encode()).kind(format!("{kind}{PERMIT}"));
+                return self.submit_numbered(conn, payment, call).await;
             }
             Pay::Approvals(approvals) => *approvals,
         };
-        let mut earlier = None;
+        // The payment has its number before the approvals that name it.
+        let (mut earlier, mut last) = (None, effect);
         for allowance in approvals.amounts(turn.value) {
             let approve = call::approve(self.domain().contract(), allowance).abi_encode();
-            // The key ends as the payment's does: with the job's id, by which a job's transactions are found.
-            let purpose = if allowance.is_zero() { "reset" } else { APPROVE };
+            let step = if allowance.is_zero() { "reset" } else { "approve" };
             let approve =
-                Intent::new(format!("{purpose} for {key}"), self.account(), self.domain().token(), approve)
-                    .kind(APPROVE)
-                    .subject(subject);
-            earlier = Some(self.submit_intent(conn, follows(approve, earlier)).await?);
+                Intent::new(format!("{step} for {key}"), self.account(), self.domain().token(), approve);
+            let cause = Cause { purpose: Purpose::Approve { effect }, ..*cause };
+            last.seq = last.seq.saturating_add(1);
+            let numbered = Numbered { cause: &cause, effect: last, from_wallet: true };
+            let approve = follows(approve.kind(crate::cause::kind(&cause.purpose)), earlier);
+            earlier = Some(self.submit_numbered(conn, numbered, approve).await?);
         }
-        let call = self.intent(kind, subject, key, call.abi_encode());
-        self.submit_intent(conn, follows(call, earlier)).await
+        let call = self.intent(key, call.abi_encode()).kind(kind);
+        self.submit_numbered(conn, payment, follows(call, earlier)).await
     }
 
     /// A permit for the service contract over our own tokens.

@@ -1,0 +1,104 @@
+//! What transactions are submitted for.
+
+use privatix_chain::{Intent, TxId};
+use privatix_db::Conn;
+use privatix_jobs::JobId;
+use privatix_market::{EffectId, Purpose, Subject};
+use privatix_store::purposes::{self, Recorded};
+
+use crate::{ACCOUNT, Node, NodeError};
+
+/// Why a transaction is submitted: nothing is without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// What it is about.
+    pub subject: Subject,
+    /// What it is for, with the amounts that its call carries.
+    pub purpose: Purpose,
+    /// The job that makes it.
+    pub job: Option<JobId>,
+}
+
+impl Cause {
+    /// That of a transaction that no job makes.
+    pub const fn new(subject: Subject, purpose: Purpose) -> Self {
+        Self { subject, purpose, job: None }
+    }
+
+    /// The same of a transaction that this job makes.
+    #[must_use]
+    pub const fn by(mut self, job: JobId) -> Self {
+        self.job = Some(job);
+        self
+    }
+}
+
+/// An effect with all that is recorded of it.
+pub(crate) struct Numbered<'a> {
+    pub(crate) cause: &'a Cause,
+    pub(crate) effect: EffectId,
+    pub(crate) from_wallet: bool,
+}
+
+impl Node {
+    /// Stores what the chain should do and what for, in the caller's transaction. Its kind and its subject, for people, are
+    /// those of the cause.
+    ///
+    /// # Errors
+    /// [`NodeError::NotRunning`] outside of [`run`](Self::run); errors of the database.
+    pub async fn submit_intent(
+        &self,
+        conn: &mut Conn,
+        cause: &Cause,
+        intent: Intent,
+    ) -> Result<TxId, NodeError> {
+        let effect = purposes::next_effect(conn, cause.subject).await?;
+        let numbered = Numbered { cause, effect, from_wallet: false };
+        self.submit_numbered(conn, numbered, intent.kind(kind(&cause.purpose))).await
+    }
+
+    /// [`submit_intent`](Self::submit_intent) of an effect that has its number and its kind.
+    pub(crate) async fn submit_numbered(
+        &self,
+        conn: &mut Conn,
+        numbered: Numbered<'_>,
+        intent: Intent,
+    ) -> Result<TxId, NodeError> {
+        let Numbered { cause, effect, from_wallet } = numbered;
+        let intent = intent.subject(text(&cause.subject));
+        let id = self.transactor()?.submit(conn, intent).await?;
+        let recorded = Recorded {
+            tx: purposes::Tx(id.0),
+            effect,
+            purpose: cause.purpose,
+            from_wallet,
+            job: cause.job.map(|job| purposes::Job(job.number())),
+        };
+        purposes::record(conn, &recorded).await?;
+        Ok(id)
+    }
+}
+
+/// Under which kind people find transactions for a purpose.
+pub(crate) const fn kind(purpose: &Purpose) -> &'static str {
+    match purpose {
+        Purpose::Open { .. } => "open_channel",
+        Purpose::Close { .. } => "close_channel",
+        Purpose::Settle { .. } => "settle_channel",
+        Purpose::Publish => "register_offering",
+        Purpose::PopUp => "pop_up_offering",
+        Purpose::Remove => "remove_offering",
+        Purpose::Appoint { .. } => "appoint_operator",
+        purpose => purpose.name(),
+    }
+}
+
+/// Under which subject people find transactions.
+fn text(subject: &Subject) -> String {
+    match subject {
+        Subject::Channel(id) => id.to_string(),
+        Subject::Offering(_, hash) => hash.to_string(),
+        Subject::Account(_) => ACCOUNT.to_owned(),
+        subject => subject.to_string(),
+    }
+}
