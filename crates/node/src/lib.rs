@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod account;
+mod adoption;
 mod cause;
 mod contract;
 mod damage;

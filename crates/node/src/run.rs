@@ -92,6 +92,7 @@ impl Node {
             *running = Some(engine);
         }
         let _engine = Stopped(self);
+        self.adopt_transactions().await?;
         self.begin_recovery(&*role).await?;
         self.run_tasks(role, register, (monitor, transactor, reconciler, changes), shutdown).await
     }

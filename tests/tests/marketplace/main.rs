@@ -17,6 +17,7 @@ mod money;
 mod omitted;
 mod operator;
 mod privacy;
+mod purposes;
 mod recent;
 mod rescue;
 mod restored;

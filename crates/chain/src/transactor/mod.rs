@@ -308,9 +308,17 @@ impl Transactor {
     /// # Errors
     /// [`ChainError::Db`].
     pub async fn open_intents(&self, conn: &mut Conn) -> Result<Vec<TxRecord>, ChainError> {
-        let mut watched = table::watched(conn, self.inner.chain_id).await?;
+        let mut watched = self.watched_intents(conn).await?;
         watched.retain(|record| record.status.is_open());
         Ok(watched)
+    }
+
+    /// All intents whose outcome can still change, oldest first: those without one, and those whose block is not final.
+    ///
+    /// # Errors
+    /// [`ChainError::Db`].
+    pub async fn watched_intents(&self, conn: &mut Conn) -> Result<Vec<TxRecord>, ChainError> {
+        Ok(table::watched(conn, self.inner.chain_id).await?)
     }
 
     /// The rescue of an intent, if one was needed: what the [rescue account](TransactorBuilder::rescue) sends in its stead.

@@ -1,0 +1,82 @@
+//! What transactions are for.
+
+use alloy::primitives::U256;
+use diesel_async::SimpleAsyncConnection;
+use privatix_chain::{TxFilter, TxRecord};
+use privatix_channel::{Amount, ChannelId, ChannelStatus};
+use privatix_db::{Database, on};
+use privatix_market::{Purpose, Subject};
+use privatix_node::Node;
+use privatix_store::ceilings;
+use privatix_store::purposes::{self, Recorded, Tx};
+use privatix_testkit::wait_for;
+
+use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel};
+
+/// The close of a channel, once it is stored.
+async fn close_of(node: &Node, id: ChannelId) -> TxRecord {
+    let filter = TxFilter {
+        kind: Some("close_channel".to_owned()),
+        subject: Some(id.to_string()),
+        ..TxFilter::default()
+    };
+    wait_for("the close", LIMIT, async || {
+        let mut conn = node.db().read().await.unwrap();
+        let found = node.transactor().unwrap().list(&mut conn, &filter).await.unwrap();
+        found.into_iter().next().ok_or("nothing was sent")
+    })
+    .await
+    .unwrap()
+}
+
+async fn recorded(node: &Node, close: &TxRecord) -> Recorded {
+    purposes::get(&mut node.db().read().await.unwrap(), Tx(close.id.0)).await.unwrap().unwrap()
+}
+
+async fn cancel(node: &Node, close: &TxRecord) {
+    let mut tx = node.db().begin().await.unwrap();
+    node.transactor().unwrap().cancel(&mut tx, close.id).await.unwrap();
+    tx.commit().await.unwrap();
+    node.wake_transactor();
+}
+
+/// Changes the database of the agent, which does not run.
+async fn change(market: &Market, sql: &str) {
+    market.closed("agent").await;
+    let db = Database::open(&market.database("agent"), &privatix_node::migrations()).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute(sql).await).unwrap();
+    tx.commit().await.unwrap();
+    drop(db);
+    market.closed("agent").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_of_an_earlier_version_is_answered_by_its_adopted_purpose() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    channel(agent.handle.node(), "paid", id, |view| view.paid == Amount::new(500)).await;
+    client.stop().await;
+    // The close waits for ether, so that nothing is signed.
+    market.anvil.set_balance(market.anvil.account(AGENT), U256::ZERO).await.unwrap();
+    agent.handle.terminate(id).await.unwrap();
+    let close = close_of(agent.handle.node(), id).await;
+    let before = recorded(agent.handle.node(), &close).await;
+    assert_eq!(before.effect.subject, Subject::Channel(id));
+    assert_eq!(before.purpose, Purpose::Close { cumulative: Amount::new(500) });
+    assert!(before.job.is_some());
+    agent.stop().await;
+    change(&market, &format!("DELETE FROM purposes WHERE tx = {}", close.id)).await;
+
+    let agent = market.agent().await;
+    let node = agent.handle.node();
+    assert_eq!(recorded(node, &close).await, before);
+    let ceiling = async || ceilings::get(&mut node.db().read().await.unwrap(), id).await.unwrap();
+    assert_eq!(ceiling().await, Some(Amount::new(500)));
+    cancel(node, &close).await;
+    channel(node, "open again", id, |view| view.channel.status == ChannelStatus::Active).await;
+    assert_eq!(ceiling().await, None);
+    agent.stop().await;
+}
