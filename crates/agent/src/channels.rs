@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
-use privatix_chain::{Deadline, Intent, Priority, TxFilter, TxRecord, TxStatus};
+use privatix_chain::{Deadline, Intent, Priority, TxRecord, TxStatus};
 use privatix_channel::{
     AgentChannel, Amount, Answer, ChainTime, ChannelId, ChannelStatus, Consents, OwnStep, ServiceEvent,
     SignedVoucher, Usage, answer_close_request,
@@ -17,8 +17,9 @@ use privatix_jobs::{
     Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, JobId, Lane, Policy, PushOptions,
 };
 use privatix_market::{Purpose, Subject, ceiling};
-use privatix_node::{Cause, Node, NodeError, Order, ServiceOrder, after, channel_of, channel_subject, lanes};
+use privatix_node::{Cause, Node, NodeError, Order, ServiceOrder, after, channel_subject, lanes};
 use privatix_store::channels::{self, Access, Channel};
+use privatix_store::purposes::{self, Recorded};
 use privatix_store::{StoreError, ceilings, vouchers};
 use serde::{Deserialize, Serialize};
 
@@ -79,9 +80,9 @@ impl Job for CloseChannel {
     }
 }
 
-/// The kind under which closing transactions are stored.
+/// What the keys of closing transactions begin with.
 const CLOSE: &str = "close_channel";
-/// The kind under which settlements are stored.
+/// What the keys of settlements begin with.
 const SETTLE: &str = "settle_channel";
 /// The pause after a close that failed.
 const CLOSE_AGAIN: Duration = Duration::from_secs(15);
@@ -180,16 +181,21 @@ impl Channels {
         let key = format!("{CLOSE} {} before {ends_at} with {cumulative}", channel.id);
         let cause = Cause::new(Subject::Channel(channel.id), close_with(voucher)).by(cx.id());
         let mut completion = cx.finish().await?;
-        let subject = channel.id.to_string();
         let close = self.node.intent(key, call.abi_encode());
-        let filter = TxFilter { kind: Some(CLOSE.to_owned()), subject: Some(subject), ..TxFilter::default() };
-        let sent = self.node.transactor()?.list(&mut completion, &filter).await?;
-        let answers = |sent: &&TxRecord| {
+        let sent = match self.node.transactions_about(&mut completion, cause.subject, is_close).await {
+            Err(error) if error.is_damage() => {
+                // What else was sent is not known. This answer goes out: its key makes it one for each amount.
+                self.node.damage().found(channel.id, error.to_string());
+                Vec::new()
+            }
+            sent => sent?,
+        };
+        let answers = |(_, sent): &&(Recorded, TxRecord)| {
             // One that a rescue has relieved has no deadline any more.
             let at = sent.intent.deadline.map(|deadline| deadline.at);
             sent.status.is_open() && (sent.relieved || at == Some(ends_at.seconds()))
         };
-        let is_there = sent.iter().filter(answers).any(|sent| sent.intent.input == close.input);
+        let is_there = sent.iter().filter(answers).any(|(sent, _)| sent.purpose == cause.purpose);
         // A client may raise by a unit as often as it likes; what is at stake bounds what all of them can cost.
         if is_there || sent.iter().filter(answers).count() >= MOST_ANSWERS {
             tracing::debug!(channel = %channel.id, "an answer to the close request is on its way already");
@@ -269,6 +275,10 @@ impl Channels {
     }
 }
 
+const fn is_close(purpose: &Purpose) -> bool {
+    matches!(purpose, Purpose::Close { .. })
+}
+
 /// What a close is for that cashes this voucher.
 fn close_with(voucher: Option<&SignedVoucher>) -> Purpose {
     Purpose::Close { cumulative: voucher.map_or(Amount::ZERO, SignedVoucher::cumulative) }
@@ -294,13 +304,7 @@ fn urgency(node: &Node, channel: &Channel, view: &AgentChannel, close: Intent) -
 /// Stores the channel's [`ceiling`]. Part of each transaction that stores a close, the outcome of one, or an event.
 pub(crate) async fn set_ceiling(conn: &mut Conn, node: &Node, id: ChannelId) -> Result<(), NodeError> {
     let chain = channels::on_chain(conn, id).await?;
-    let filter = TxFilter {
-        kind: Some(CLOSE.to_owned()),
-        subject: Some(id.to_string()),
-        limit: u32::MAX,
-        ..TxFilter::default()
-    };
-    let sent = match node.transactor()?.list(conn, &filter).await.map_err(NodeError::from) {
+    let sent = match node.transactions_about(conn, Subject::Channel(id), is_close).await {
         Err(error) if error.is_damage() => {
             // What was sent is not known: only what is paid is certain. All else that follows from the event goes on.
             node.damage().found(id, error.to_string());
@@ -309,8 +313,13 @@ pub(crate) async fn set_ceiling(conn: &mut Conn, node: &Node, id: ChannelId) -> 
         sent => sent?,
     };
     // One that is mined counts until its event is seen, and after a reorganisation that took only the event back.
-    let may_count = |record: &&TxRecord| record.status.is_open() || record.status == TxStatus::Mined;
-    let amounts = sent.iter().filter(may_count).filter_map(|record| call::closes_with(&record.intent.input));
+    let may_count = |record: &TxRecord| record.status.is_open() || record.status == TxStatus::Mined;
+    let amounts = sent.iter().filter(|(_, record)| may_count(record)).filter_map(|(recorded, _)| {
+        match recorded.purpose {
+            Purpose::Close { cumulative } => Some(cumulative),
+            _ => None,
+        }
+    });
     Ok(ceilings::set(conn, id, ceiling(&chain, amounts)).await?)
 }
 
@@ -318,13 +327,12 @@ pub(crate) async fn set_ceiling(conn: &mut Conn, node: &Node, id: ChannelId) -> 
 pub(crate) async fn transaction_changed(
     conn: &mut Conn,
     node: &Node,
-    record: &TxRecord,
+    recorded: &Recorded,
 ) -> Result<(), NodeError> {
-    if record.intent.kind != CLOSE {
-        return Ok(());
+    match (recorded.effect.subject, recorded.purpose) {
+        (Subject::Channel(id), Purpose::Close { .. }) => set_ceiling(conn, node, id).await,
+        _ => Ok(()),
     }
-    let Some(id) = channel_of(record) else { return Ok(()) };
-    set_ceiling(conn, node, id).await
 }
 
 /// What a close request of the client leads to.
@@ -376,18 +384,17 @@ async fn settle(
     job: Option<JobId>,
 ) -> Result<(), NodeError> {
     let Some(voucher) = view.best().filter(|_| !view.claimable().is_zero()) else { return Ok(()) };
-    let subject = channel.id.to_string();
-    let filter =
-        TxFilter { kind: Some(SETTLE.to_owned()), subject: Some(subject.clone()), ..TxFilter::default() };
-    let earlier = node.transactor()?.list(conn, &filter).await?;
-    if earlier.iter().any(|record| record.status.is_open()) {
+    let subject = Subject::Channel(channel.id);
+    let is_settlement = |purpose: &Purpose| matches!(purpose, Purpose::Settle { .. });
+    let earlier = node.transactions_about(conn, subject, is_settlement).await?;
+    if earlier.iter().any(|(_, record)| record.status.is_open()) {
         return Ok(()); // what came since is taken once that is over
     }
     let call = call::settle(&channel.descriptor, voucher);
-    let key = format!("{SETTLE} {subject} {}", earlier.first().map_or(0, |newest| newest.id.0));
+    let key = format!("{SETTLE} {}", purposes::next_effect(conn, subject).await?);
     let settle = node.intent(key, call.abi_encode());
     let purpose = Purpose::Settle { cumulative: voucher.cumulative() };
-    let cause = Cause { subject: Subject::Channel(channel.id), purpose, job };
+    let cause = Cause { subject, purpose, job };
     node.submit_intent(conn, &cause, urgency(node, channel, view, settle)).await?;
     tracing::warn!(channel = %channel.id, cumulative = %voucher.cumulative(), "settling what is known to be paid; the channel stays open, as vouchers may be missing");
     node.wake_transactor();
@@ -413,23 +420,34 @@ pub(crate) async fn answer_all(conn: &mut Conn, node: &Node) -> Result<(), NodeE
 const MOST_ANSWERS: usize = 4;
 
 /// A closing transaction is over. Success shows as an event; only failure needs an answer.
-pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {
-    if ![CLOSE, SETTLE].contains(&record.intent.kind.as_str()) || record.status == TxStatus::Mined {
+pub(crate) async fn finished(
+    conn: &mut Conn,
+    node: &Node,
+    recorded: &Recorded,
+    record: &TxRecord,
+) -> Result<(), NodeError> {
+    let Subject::Channel(id) = recorded.effect.subject else { return Ok(()) };
+    let is_close = match recorded.purpose {
+        Purpose::Close { .. } => true,
+        Purpose::Settle { .. } => false,
+        _ => return Ok(()),
+    };
+    if record.status == TxStatus::Mined {
         return Ok(());
     }
-    let Some(id) = channel_of(record) else { return Ok(()) };
+    let purpose = recorded.purpose.name();
     let Loaded { channel, view, damage, .. } = load(conn, node, id).await?;
     let in_challenge = view.on_chain().challenge_ends_at().is_some();
     let is_withdrawn = node.is_withdrawn(record);
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
     if is_withdrawn {
-        tracing::warn!(channel = %id, kind = record.intent.kind, "cancelled by the operator and not sent again; `channels close` does");
+        tracing::warn!(channel = %id, purpose, "cancelled by the operator and not sent again; `channels close` does");
     } else if record.relieved {
-        tracing::info!(channel = %id, kind = record.intent.kind, reason, "the transaction came to nothing, after the rescue account had settled the channel");
+        tracing::info!(channel = %id, purpose, reason, "the transaction came to nothing, after the rescue account had settled the channel");
     } else {
-        tracing::error!(channel = %id, kind = record.intent.kind, reason, "the transaction failed");
+        tracing::error!(channel = %id, purpose, reason, "the transaction failed");
     }
-    let stands = if record.intent.kind == SETTLE {
+    let stands = if !is_close {
         in_challenge
     } else if let Ok(status) = channel.status.step(OwnStep::CloseFailed { in_challenge }) {
         channels::set_status(conn, id, status).await?;
@@ -441,7 +459,7 @@ pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) ->
     if stands && !is_withdrawn {
         let again = PushOptions::by("transactor").not_before(after(SystemTime::now(), CLOSE_AGAIN));
         // A close that had nothing to gain was sent because the operator wanted it.
-        let even_unpaid = record.intent.kind == CLOSE && view.claimable().is_zero() && damage.is_none();
+        let even_unpaid = is_close && view.claimable().is_zero() && damage.is_none();
         privatix_jobs::push(conn, &CloseChannel { channel: id, even_unpaid }, again).await?;
     }
     Ok(())

@@ -15,6 +15,7 @@ use privatix_market::{Purpose, Subject};
 use privatix_node::{Cause, Node, NodeError, lanes};
 use privatix_offering::{Addresses, Country, IpType, OfferingMessage, SignedOffering};
 use privatix_store::offerings::{self, Offering};
+use privatix_store::purposes::Recorded;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -93,10 +94,6 @@ impl OfferingAction {
             Self::PopUp => Purpose::PopUp,
             Self::Remove => Purpose::Remove,
         }
-    }
-
-    fn of_kind(kind: &str) -> Option<Self> {
-        [Self::Publish, Self::PopUp, Self::Remove].into_iter().find(|action| action.kind() == kind)
     }
 
     const fn under_way(self) -> OfferingStatus {
@@ -274,13 +271,23 @@ fn own_template(node: &Node) -> Result<alloy::primitives::B256, NodeError> {
 }
 
 /// A transaction about an offering is over. Success shows as an event; only failure needs an answer.
-pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {
-    let Some(action) = OfferingAction::of_kind(&record.intent.kind) else { return Ok(()) };
-    if record.status == TxStatus::Mined {
+pub(crate) async fn finished(
+    conn: &mut Conn,
+    node: &Node,
+    recorded: &Recorded,
+    record: &TxRecord,
+) -> Result<(), NodeError> {
+    let action = match recorded.purpose {
+        Purpose::Publish => OfferingAction::Publish,
+        Purpose::PopUp => OfferingAction::PopUp,
+        Purpose::Remove => OfferingAction::Remove,
+        _ => return Ok(()),
+    };
+    let Subject::Offering(agent, hash) = recorded.effect.subject else { return Ok(()) };
+    if record.status == TxStatus::Mined || agent != node.account() {
         return Ok(());
     }
-    let Ok(hash) = record.intent.subject.parse() else { return Ok(()) };
-    let stored = offerings::get(conn, node.account(), hash).await?;
+    let stored = offerings::get(conn, agent, hash).await?;
     if stored.status == action.under_way() {
         let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
         tracing::error!(offering = %hash, reason, "{} failed", action.kind());

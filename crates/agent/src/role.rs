@@ -14,6 +14,7 @@ use privatix_jobs::Job;
 use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::Place;
+use privatix_store::purposes::Recorded;
 
 use crate::channels::{CloseChannel, ProvisionChannel};
 use crate::offerings::ChangeOffering;
@@ -155,17 +156,18 @@ impl Role for AgentRole {
     async fn on_transaction(
         &self,
         conn: &mut Conn,
+        recorded: &Recorded,
         record: &TxRecord,
         change: TxChange,
     ) -> Result<(), NodeError> {
-        crate::channels::transaction_changed(conn, &self.node, record).await?;
+        crate::channels::transaction_changed(conn, &self.node, recorded).await?;
         // What a transaction has done shows as events, which the monitor takes back itself; and what can still be taken back is
         // repeatable, so that a retry does no harm.
         if matches!(change, TxChange::Reinstated | TxChange::Final) {
             return Ok(());
         }
-        crate::offerings::finished(conn, &self.node, record).await?;
-        crate::channels::finished(conn, &self.node, record).await
+        crate::offerings::finished(conn, &self.node, recorded, record).await?;
+        crate::channels::finished(conn, &self.node, recorded, record).await
     }
 
     async fn on_committed(&self, channels: &[ChannelId]) {

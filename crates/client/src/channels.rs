@@ -18,6 +18,7 @@ use privatix_jobs::{
 use privatix_market::{OrderId, Purpose, Subject};
 use privatix_node::{Cause, Node, NodeError, Order, ServiceOrder, WalletTurn, after, channel_subject, lanes};
 use privatix_store::channels::{self, Channel};
+use privatix_store::purposes::Recorded;
 use privatix_store::vouchers;
 use serde::{Deserialize, Serialize};
 
@@ -323,40 +324,47 @@ impl CarryOut<FinalizeClose> for Channels {
 }
 
 /// A transaction of ours is over. Success shows as an event; only failure needs an answer.
-pub(crate) async fn finished(conn: &mut Conn, node: &Node, record: &TxRecord) -> Result<(), NodeError> {
-    if record.status == TxStatus::Mined {
+pub(crate) async fn finished(
+    conn: &mut Conn,
+    node: &Node,
+    recorded: &Recorded,
+    record: &TxRecord,
+) -> Result<(), NodeError> {
+    let is_ours = matches!(
+        recorded.purpose,
+        Purpose::Open { .. } | Purpose::TopUp { .. } | Purpose::RequestClose { .. } | Purpose::FinalizeClose
+    );
+    if record.status == TxStatus::Mined || !is_ours {
         return Ok(());
     }
-    let kind = record.intent.kind.strip_suffix("_with_permit").unwrap_or(&record.intent.kind);
-    if ![OpenChannel::KIND, TopUp::KIND, RequestClose::KIND, FinalizeClose::KIND].contains(&kind) {
-        return Ok(());
-    }
-    let Ok(id) = record.intent.subject.parse::<ChannelId>() else { return Ok(()) };
+    let Subject::Channel(id) = recorded.effect.subject else { return Ok(()) };
+    let purpose = recorded.purpose.name();
     let channel = channels::get(conn, id).await?;
     let reason = record.failure.clone().unwrap_or_else(|| record.status.to_string());
     let is_withdrawn = node.is_withdrawn(record);
     if is_withdrawn {
-        tracing::warn!(channel = %id, "{kind} was cancelled by the operator and is not sent again; `channels close` does");
+        tracing::warn!(channel = %id, "{purpose} was cancelled by the operator and is not sent again; `channels close` does");
     } else {
-        tracing::error!(channel = %id, reason, "{kind} failed");
+        tracing::error!(channel = %id, reason, "{purpose} failed");
     }
     let again = || PushOptions::by("transactor").not_before(after(SystemTime::now(), AGAIN));
-    let failed = match kind {
-        OpenChannel::KIND => return end_service(conn, id, &format!("not opened: {reason}")).await,
-        TopUp::KIND => return Ok(channels::set_top_up_pending(conn, id, false).await?),
-        RequestClose::KIND => {
+    let failed = match recorded.purpose {
+        Purpose::Open { .. } => return end_service(conn, id, &format!("not opened: {reason}")).await,
+        Purpose::TopUp { .. } => return Ok(channels::set_top_up_pending(conn, id, false).await?),
+        Purpose::RequestClose { .. } => {
             if !is_withdrawn {
                 let request = RequestClose { channel: id, unprompted: false };
                 privatix_jobs::push(conn, &request, again()).await?;
             }
             OwnStep::CloseRequestFailed
         }
-        _ => {
+        Purpose::FinalizeClose => {
             if !is_withdrawn {
                 privatix_jobs::push(conn, &FinalizeClose { channel: id }, again()).await?;
             }
             OwnStep::FinalizeFailed
         }
+        _ => return Ok(()),
     };
     // Refused where the chain has gone on meanwhile; then what the chain says stands.
     if let Ok(status) = channel.status.step(failed) {

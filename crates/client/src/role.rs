@@ -16,6 +16,7 @@ use privatix_jobs::{Job, PushOptions};
 use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after, billing_account};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::Place;
+use privatix_store::purposes::Recorded;
 use privatix_store::vouchers;
 
 use crate::access::FetchAccess;
@@ -214,6 +215,7 @@ impl Role for ClientRole {
     async fn on_transaction(
         &self,
         conn: &mut Conn,
+        recorded: &Recorded,
         record: &TxRecord,
         change: TxChange,
     ) -> Result<(), NodeError> {
@@ -222,7 +224,7 @@ impl Role for ClientRole {
         if matches!(change, TxChange::Reinstated | TxChange::Final) {
             return Ok(());
         }
-        crate::channels::finished(conn, &self.node, record).await
+        crate::channels::finished(conn, &self.node, recorded, record).await
     }
 
     async fn on_committed(&self, _: &[ChannelId]) {} // nothing is kept in memory

@@ -275,11 +275,6 @@ pub fn close(descriptor: &ChannelDescriptor, voucher: Option<&SignedVoucher>) ->
     }
 }
 
-/// The amount of the voucher that a call made by [`close`] closes with, 0 without one; `None` for any other call.
-pub fn closes_with(calldata: &[u8]) -> Option<Amount> {
-    PSC::closeCall::abi_decode(calldata).ok().map(|close| Amount::new(close.cumulativeAmount))
-}
-
 /// [`close`] for many channels of the sender.
 pub fn close_batch<'a>(
     channels: impl IntoIterator<Item = (&'a ChannelDescriptor, Option<&'a SignedVoucher>)>,

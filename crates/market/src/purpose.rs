@@ -190,6 +190,16 @@ pub enum Subject {
     Account(Address),
 }
 
+impl Subject {
+    /// The channel, if it is one.
+    pub const fn channel(&self) -> Option<ChannelId> {
+        match self {
+            Self::Channel(id) => Some(*id),
+            Self::Offering(..) | Self::Account(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
 //! What transactions are submitted for.
 
-use privatix_chain::{Intent, TxId};
+use privatix_chain::{Intent, TxId, TxRecord};
 use privatix_db::Conn;
 use privatix_jobs::JobId;
 use privatix_market::{EffectId, Purpose, Subject};
@@ -55,6 +55,26 @@ impl Node {
         let effect = purposes::next_effect(conn, cause.subject).await?;
         let numbered = Numbered { cause, effect, from_wallet: false };
         self.submit_numbered(conn, numbered, intent.kind(kind(&cause.purpose))).await
+    }
+
+    /// The transactions about a subject for such purposes, the newest first.
+    ///
+    /// # Errors
+    /// As [`submit_intent`](Self::submit_intent); [`NodeError::is_damage`] where one of those about the subject cannot be read.
+    pub async fn transactions_about(
+        &self,
+        conn: &mut Conn,
+        subject: Subject,
+        such: impl Fn(&Purpose) -> bool,
+    ) -> Result<Vec<(Recorded, TxRecord)>, NodeError> {
+        let transactor = self.transactor()?;
+        let mut found = Vec::new();
+        for recorded in purposes::of_subject(conn, subject).await? {
+            if such(&recorded.purpose) {
+                found.push((recorded, transactor.get(conn, TxId(recorded.tx.0)).await?));
+            }
+        }
+        Ok(found)
     }
 
     /// [`submit_intent`](Self::submit_intent) of an effect that has its number and its kind.

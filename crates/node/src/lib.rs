@@ -56,7 +56,7 @@ pub use notices::Notices;
 pub use reconcile::ContractEntry;
 pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};
 pub use role::Role;
-pub use services::{Order, ServiceOrder, Services, channel_of, channel_subject};
+pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 pub use tally::Money;
 pub use time::after;

@@ -11,6 +11,9 @@ use std::time::{Duration, SystemTime};
 use privatix_chain::{Freshness, MonitorState, TxRecord, TxStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
+use privatix_market::AfterRestore;
+use privatix_store::StoreError;
+use privatix_store::purposes::{self, Tx};
 use privatix_store::recovery::{self, Recovery};
 
 use crate::transfers::{Deposit, Withdraw};
@@ -198,7 +201,9 @@ impl Node {
     }
 
     /// Also those that were signed: they may have been sent since at another price or nonce, and a close among them would be
-    /// final below lost vouchers. One that was mined is still reported as mined.
+    /// final below lost vouchers. One that was mined is still reported as mined. What [`after_restore`](privatix_market::Purpose::after_restore) says of the
+    /// others than those to be repeated follows from the cancellation: what is held back is ordered again and waits until
+    /// channels may be ended, and of the rest the user sees that it was not done.
     async fn cancel_transactions(
         &self,
         conn: &mut Conn,
@@ -212,6 +217,9 @@ impl Node {
             record.created_at <= backed_up_at && record.inclusion.is_none() && !record.is_internal()
         };
         for record in open.iter().filter(uncertain) {
+            if is_repeated(conn, record).await? {
+                continue;
+            }
             transactor.cancel(conn, record.id).await?;
             cancelled = cancelled.saturating_add(1);
         }
@@ -355,6 +363,21 @@ async fn start_put_off_jobs(conn: &mut Conn, kinds: &[&'static str]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether a transaction from before a backup is sent as if there had been none.
+async fn is_repeated(conn: &mut Conn, record: &TxRecord) -> Result<bool, NodeError> {
+    match purposes::get(conn, Tx(record.id.0)).await {
+        Ok(recorded) => Ok(recorded.is_some_and(|recorded| match recorded.purpose.after_restore() {
+            AfterRestore::Repeat => true,
+            AfterRestore::Hold | AfterRestore::Drop | AfterRestore::AskUser => false,
+        })),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(tx = record.id.0, %error, "what a transaction from before the backup is for cannot be read");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether the operator has cancelled a transaction. A recovery cancels those from before the backup, whose purpose remains.

@@ -7,6 +7,7 @@ use privatix_channel::{ChainEvent, ChannelId, ServiceStatus};
 use privatix_db::Conn;
 use privatix_store::channels::Channel;
 use privatix_store::events::Place;
+use privatix_store::purposes::Recorded;
 
 use crate::NodeError;
 
@@ -52,10 +53,12 @@ pub trait Role: Send + Sync + 'static {
         now: ServiceStatus,
     ) -> Result<(), NodeError>;
 
-    /// A transaction of ours has come to an outcome, or an outcome was taken back or became final.
+    /// A transaction of ours has come to an outcome, or an outcome was taken back or became final. What it leads to depends on
+    /// what is recorded of it: its subject and its purpose.
     async fn on_transaction(
         &self,
         conn: &mut Conn,
+        recorded: &Recorded,
         record: &TxRecord,
         change: TxChange,
     ) -> Result<(), NodeError>;

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_adapter::{AdapterError, Allowance, Configuration, Host, Provision, Refusal, UsageReporter};
 use privatix_billing::allowance;
-use privatix_chain::TxRecord;
 use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus, Usage};
 use privatix_db::Database;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
@@ -78,11 +77,6 @@ impl Job for ServiceOrder {
 /// The subject of every job about a channel: they run one after another.
 pub fn channel_subject(channel: ChannelId) -> String {
     format!("channel {channel}")
-}
-
-/// The channel that a transaction is about, if it is about one: the only place that reads it from the subject.
-pub fn channel_of(record: &TxRecord) -> Option<ChannelId> {
-    record.intent.subject.parse().ok()
 }
 
 /// The adapter's side of every channel.

@@ -12,11 +12,12 @@ use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
 use privatix_store::events::Place;
+use privatix_store::purposes::{self, Tx};
 use privatix_store::{channels, events, offerings};
 use tokio::sync::mpsc;
 
 use crate::spent::Spent;
-use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder, channel_of};
+use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
 pub(crate) struct Sink<R> {
@@ -109,6 +110,21 @@ impl<R: Role> Sink<R> {
         }
     }
 
+    /// What the outcome of a transaction leads to, by what it was for.
+    async fn answer(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), NodeError> {
+        let Some(recorded) = purposes::get(conn, Tx(record.id.0)).await? else {
+            tracing::warn!(
+                tx = record.id.0,
+                kind = record.intent.kind,
+                subject = record.intent.subject,
+                "what the transaction was for is not known; its outcome leads to nothing"
+            );
+            return Ok(());
+        };
+        self.answered.lock().extend(recorded.effect.subject.channel());
+        self.role.on_transaction(conn, &recorded, record, change).await
+    }
+
     /// Informs those who wait of a commit that has changed these channels.
     pub(crate) fn announce(&self, touched: BTreeSet<ChannelId>) {
         self.wake.wake();
@@ -189,13 +205,17 @@ impl<R: Role> LogSink for Sink<R> {
 impl<R: Role> TxSink for Sink<R> {
     async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
         self.spent.changed(record, change);
-        self.answered.lock().extend(channel_of(record));
-        match self.role.on_transaction(conn, record, change).await {
+        match self.answer(conn, record, change).await {
             // It would be the same at each repetition, and the outcome stands whatever is stored of its subject.
             Err(error) if error.is_damage() || error.is_unknown_subject() => {
                 tracing::error!(tx = record.id.0, kind = record.intent.kind, subject = record.intent.subject, %error, "the outcome of a transaction leads to nothing");
-                if let Some(channel) = channel_of(record).filter(|_| error.is_damage()) {
-                    self.damage.found(channel, error.to_string());
+                if error.is_damage() {
+                    let tx = Tx(record.id.0);
+                    let outlines = purposes::outlines(conn, &[tx]).await.map_err(SinkError::new)?;
+                    let subject = outlines.get(&tx).and_then(|outline| outline.subject);
+                    if let Some(channel) = subject.and_then(|subject| subject.channel()) {
+                        self.damage.found(channel, error.to_string());
+                    }
                 }
                 Ok(())
             }
@@ -205,7 +225,6 @@ impl<R: Role> TxSink for Sink<R> {
 
     fn changed_own(&self, record: &TxRecord, change: TxChange) {
         self.spent.changed(record, change);
-        self.answered.lock().extend(channel_of(record));
     }
 
     fn committed(&self) {

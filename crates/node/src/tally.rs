@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use privatix_channel::ChannelId;
+use privatix_store::purposes::{self, Tx};
 use privatix_store::tally::{Tally, Totals};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Node, NodeError, channel_of};
+use crate::{Node, NodeError};
 
 const EVERY: Duration = Duration::from_secs(5);
 /// All channels are read again at every 720th look (an hour), in case a change was missed.
@@ -86,6 +87,9 @@ impl Node {
         let transactor = self.transactor()?;
         let mut conn = self.db.read().await?;
         let open = transactor.open_intents(&mut conn).await?;
-        Ok(open.iter().filter_map(channel_of).collect())
+        let ours = open.iter().filter(|record| !record.is_internal());
+        let ours: Vec<Tx> = ours.map(|record| Tx(record.id.0)).collect();
+        let outlines = purposes::outlines(&mut conn, &ours).await?;
+        Ok(outlines.into_values().filter_map(|outline| outline.subject?.channel()).collect())
     }
 }

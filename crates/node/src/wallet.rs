@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use alloy::signers::SignerSync as _;
 use alloy::sol_types::SolCall;
-use privatix_chain::{Intent, TxId, TxRecord};
+use privatix_chain::{Intent, TxId};
 use privatix_channel::Amount;
 use privatix_contracts::token::{Approvals, DepositWay, PermitDomain};
 use privatix_contracts::{IPSC, PermitRequest, call};
 use privatix_db::Conn;
 use privatix_market::Purpose;
-use privatix_store::purposes;
+use privatix_store::purposes::{self, Tx};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cause::{Numbered, kind};
@@ -143,14 +143,10 @@ impl Node {
         let transactor = self.transactor()?;
         let mut conn = self.db().read().await?;
         let open = transactor.open_intents(&mut conn).await?;
-        Ok(open.iter().any(|record| record.intent.from == self.account() && self.uses_wallet(record)))
-    }
-
-    /// Whether a transaction uses the wallet's permits or its allowance.
-    fn uses_wallet(&self, record: &TxRecord) -> bool {
-        let intent = &record.intent;
-        intent.to == self.domain().token()
-            || (intent.to == self.domain().contract() && call::takes_from_wallet(&intent.input))
+        let ours = open.iter().filter(|record| record.intent.from == self.account());
+        let ours: Vec<Tx> = ours.map(|record| Tx(record.id.0)).collect();
+        let outlines = purposes::outlines(&mut conn, &ours).await?;
+        Ok(outlines.values().any(|outline| outline.from_wallet))
     }
 }
 

@@ -80,3 +80,45 @@ async fn a_transaction_of_an_earlier_version_is_answered_by_its_adopted_purpose(
     assert_eq!(ceiling().await, None);
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_damaged_purpose_stops_no_other_channel() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+        channel(agent.handle.node(), "paid", id, |view| view.paid == Amount::new(500)).await;
+        ids.push(id);
+    }
+    let (damaged, whole) = (ids[0], ids[1]);
+    client.stop().await;
+    market.anvil.set_balance(market.anvil.account(AGENT), U256::ZERO).await.unwrap();
+    let mut closes = Vec::new();
+    for id in ids {
+        agent.handle.terminate(id).await.unwrap();
+        closes.push(close_of(agent.handle.node(), id).await);
+    }
+    agent.stop().await;
+    change(&market, &format!("UPDATE purposes SET purpose = '\"eat\"' WHERE tx = {}", closes[0].id)).await;
+
+    let agent = market.agent().await;
+    let node = agent.handle.node();
+    for close in &closes {
+        cancel(node, close).await;
+    }
+    let is_shown = async || {
+        let shown = node.notices().all().into_iter().map(|(part, message)| format!("{part}: {message}"));
+        let shown = shown.collect::<Vec<_>>().join("\n");
+        if shown.contains(&format!("{damaged}: stored purpose is malformed")) { Ok(()) } else { Err(shown) }
+    };
+    wait_for("the warning", LIMIT, is_shown).await.unwrap();
+    channel(node, "open again", whole, |view| view.channel.status == ChannelStatus::Active).await;
+    let left = node.channel(damaged).await.unwrap();
+    assert_eq!(left.channel.status, ChannelStatus::WaitCoop);
+    // Of what was sent nothing is known, so nothing more is promised.
+    let ceiling = ceilings::get(&mut node.db().read().await.unwrap(), damaged).await.unwrap();
+    assert_eq!(ceiling, Some(Amount::new(500)));
+    agent.stop().await;
+}
