@@ -77,6 +77,19 @@ impl Node {
         Ok(found)
     }
 
+    /// The transactions that a job made, the newest first.
+    ///
+    /// # Errors
+    /// As [`submit_intent`](Self::submit_intent).
+    pub async fn transactions_of_job(&self, conn: &mut Conn, job: JobId) -> Result<Vec<TxRecord>, NodeError> {
+        let transactor = self.transactor()?;
+        let mut found = Vec::new();
+        for tx in purposes::of_job(conn, purposes::Job(job.number())).await? {
+            found.push(transactor.get(conn, TxId(tx.0)).await?);
+        }
+        Ok(found)
+    }
+
     /// [`submit_intent`](Self::submit_intent) of an effect that has its number and its kind.
     pub(crate) async fn submit_numbered(
         &self,

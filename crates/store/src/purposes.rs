@@ -107,12 +107,13 @@ pub async fn of_subject(conn: &mut Conn, subject: Subject) -> Result<Vec<Recorde
     rows.into_iter().map(Row::read).collect()
 }
 
-/// All transactions that a job made, the oldest first, whatever else is recorded of them.
+/// All transactions that a job made, the newest first, whatever else is recorded of them.
 ///
 /// # Errors
 /// [`StoreError::Db`].
 pub async fn of_job(conn: &mut Conn, job: Job) -> Result<Vec<Tx>, StoreError> {
-    let query = purposes::table.filter(purposes::job.eq(job.0)).order(purposes::tx).select(purposes::tx);
+    let query =
+        purposes::table.filter(purposes::job.eq(job.0)).order(purposes::tx.desc()).select(purposes::tx);
     let found: Vec<i64> = on!(conn, |c| query.load(c).await)?;
     Ok(found.into_iter().map(Tx).collect())
 }

@@ -82,7 +82,7 @@ async fn a_job_shows_all_of_its_transactions_and_those_of_no_other() {
         };
         purposes::record(&mut tx, &made).await.unwrap();
     }
-    assert_eq!(purposes::of_job(&mut tx, Job(1)).await.unwrap(), [Tx(1), Tx(4)]);
+    assert_eq!(purposes::of_job(&mut tx, Job(1)).await.unwrap(), [Tx(4), Tx(1)]);
     assert_eq!(purposes::of_job(&mut tx, Job(0)).await.unwrap(), [Tx(3)]);
     assert_eq!(purposes::of_job(&mut tx, Job(2)).await.unwrap(), []);
 }

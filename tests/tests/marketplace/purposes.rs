@@ -5,13 +5,14 @@ use diesel_async::SimpleAsyncConnection;
 use privatix_chain::{TxFilter, TxRecord};
 use privatix_channel::{Amount, ChannelId, ChannelStatus};
 use privatix_db::{Database, on};
-use privatix_market::{Purpose, Subject};
-use privatix_node::Node;
+use privatix_market::{EffectId, Purpose, Subject};
+use privatix_node::{Cause, Deposit, Node};
 use privatix_store::ceilings;
 use privatix_store::purposes::{self, Recorded, Tx};
-use privatix_testkit::wait_for;
+use privatix_testkit::{TestToken, wait_for};
 
 use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel};
+use crate::tokens::settled;
 
 /// The close of a channel, once it is stored.
 async fn close_of(node: &Node, id: ChannelId) -> TxRecord {
@@ -121,4 +122,31 @@ async fn one_damaged_purpose_stops_no_other_channel() {
     let ceiling = ceilings::get(&mut node.db().read().await.unwrap(), damaged).await.unwrap();
     assert_eq!(ceiling, Some(Amount::new(500)));
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_shows_every_transaction_it_made_among_a_thousand_others() {
+    let market = Market::over(TestToken::UsdtLike).await;
+    let client = market.client().await;
+    let node = client.handle.node();
+    let pushed = node.enqueue(&Deposit { amount: Amount::new(1_000) }, "test").await.unwrap();
+    settled(node, pushed.id()).await;
+
+    let mut tx = node.db().begin().await.unwrap();
+    let account = Subject::Account(node.account());
+    let cause = Cause::new(account, Purpose::Deposit { amount: Amount::new(1) });
+    for n in 0..1_000 {
+        // Its key ends as those of the job do.
+        let intent = node.intent(format!("other {n} {}", pushed.id()), Vec::new());
+        node.submit_intent(&mut tx, &cause, intent).await.unwrap();
+    }
+    let made = node.transactions_of_job(&mut tx, pushed.id()).await.unwrap();
+    let kinds: Vec<&str> = made.iter().map(|record| record.intent.kind.as_str()).collect();
+    assert_eq!(kinds, ["deposit", "approve"]);
+    let approved = purposes::get(&mut tx, Tx(made[1].id.0)).await.unwrap().unwrap();
+    let deposit = EffectId { subject: account, seq: 1 };
+    assert_eq!(approved.purpose, Purpose::Approve { effect: deposit });
+    assert_eq!(purposes::get(&mut tx, Tx(made[0].id.0)).await.unwrap().unwrap().effect, deposit);
+    drop(tx); // nothing of it is sent
+    client.stop().await;
 }

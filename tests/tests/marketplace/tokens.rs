@@ -59,7 +59,7 @@ async fn every_kind_of_token_is_asked_for_its_name_its_decimals_and_its_permits(
 }
 
 /// Waits until a job has ended and its transactions are final.
-async fn settled(node: &Node, job: JobId) -> JobRecord {
+pub(crate) async fn settled(node: &Node, job: JobId) -> JobRecord {
     wait_for("the job", LIMIT, async || {
         let mut conn = node.db().read().await.unwrap();
         let record = privatix_jobs::get(&mut conn, job).await.unwrap();

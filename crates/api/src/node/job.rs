@@ -67,6 +67,6 @@ pub struct JobDetails {
     pub job: Job,
     /// What it was given; its text if that is no JSON.
     pub payload: Value,
-    /// Transactions that it submitted.
+    /// All transactions that it submitted, the newest first.
     pub transactions: Vec<Transaction>,
 }

@@ -11,7 +11,7 @@ use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
 use privatix_client::ClientHandle;
 use privatix_jobs::{JobId, Pushed};
-use privatix_node::{Node, channel_subject};
+use privatix_node::{Node, NodeError, channel_subject};
 use privatix_offering::TemplateKind;
 use privatix_store::offerings;
 use tokio::sync::watch;
@@ -37,8 +37,6 @@ pub(crate) struct Methods<O> {
 
 const PAGE: u32 = 100;
 const LONGEST_PAGE: u32 = 1_000;
-/// Transactions looked through for those of a job.
-const RECENT_TRANSACTIONS: u32 = 1_000;
 
 fn page(limit: Option<u32>) -> u32 {
     limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE)
@@ -378,18 +376,14 @@ async fn jobs(node: &Node, ask: node::ListJobs) -> Result<node::JobsPage, Failur
 async fn job(node: &Node, id: JobId) -> Result<node::JobDetails, Failure> {
     let mut conn = node.db().read().await?;
     let record = privatix_jobs::get(&mut conn, id).await?;
-    // A job's intents are keyed so that its id comes last: that makes them happen once.
-    let suffix = format!(" {id}");
-    let recent = TxFilter { limit: RECENT_TRANSACTIONS, ..TxFilter::default() };
-    let records = match node.transactor() {
-        Ok(transactor) => transactor.list(&mut conn, &recent).await?,
-        Err(_) => Vec::new(), // not running yet, so nothing was sent
+    let made = match node.transactions_of_job(&mut conn, id).await {
+        Err(NodeError::NotRunning) => Vec::new(), // shown once it runs
+        made => made?,
     };
-    let of_job = records.into_iter().filter(|transaction| transaction.intent.key.ends_with(&suffix));
     Ok(node::JobDetails {
         job: convert::job(&record),
         payload: convert::payload(&record),
-        transactions: of_job.map(convert::transaction).collect(),
+        transactions: made.into_iter().map(convert::transaction).collect(),
     })
 }
 
