@@ -71,7 +71,7 @@ impl Role for AgentRole {
                 privatix_node::push(conn, &terminate(reason), "monitor").await
             }
             // Its client gets the whole deposit back, and may open another one once the fee is lower.
-            Some(ChainEvent::Opened { fee, .. }) if self.node.refuses_fee(fee) => {
+            Some(ChannelEvent::Opened { fee, .. }) if self.node.refuses_fee(fee) => {
                 tracing::warn!(channel = %id, %fee, "the channel's network fee is above chain.accept_fee; it is not served");
                 let reason = "the channel's network fee is above what the agent accepts";
                 privatix_node::push(conn, &terminate(reason), "monitor").await?;

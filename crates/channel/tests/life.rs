@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use privatix_channel::{ChannelEvent, ChannelStatus, ServiceEvent, ServiceStatus};
+use privatix_channel::{
+    Amount, ChainTime, ChannelEvent, ChannelStatus, Closure, Fee, OwnStep, ServiceEvent, ServiceStatus,
+};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/channel-life.md");
 
@@ -29,25 +31,31 @@ fn states(steps: &Steps) -> BTreeSet<&str> {
 #[test]
 fn the_diagram_of_a_channels_status_shows_steps_that_it_takes() {
     use ChannelEvent as E;
+    use OwnStep as S;
+    let (none, ends_at) = (Amount::ZERO, ChainTime::new(1));
+    let closed = |closure| E::Closed { paid: none, refund: none, closure };
     let events = [
-        E::Opened,
-        E::ToppedUp,
-        E::Settled,
-        E::CloseRequested,
+        E::Opened { deposit: none, fee: Fee::ZERO },
+        E::ToppedUp { deposit: none, request_cancelled: true },
+        E::Settled { paid: none },
+        E::CloseRequested { paid: none, ends_at },
         E::CloseCancelled,
-        E::Closed { cooperative: true },
-        E::Closed { cooperative: false },
-        E::CloseSent,
-        E::CloseFailed { in_challenge: true },
-        E::CloseFailed { in_challenge: false },
-        E::CloseRequestSent,
-        E::CloseRequestFailed,
-        E::FinalizeSent,
-        E::FinalizeFailed,
+        closed(Closure::ByAgent),
+        closed(Closure::ByClient),
+    ];
+    let steps = [
+        S::CloseSent,
+        S::CloseFailed { in_challenge: true },
+        S::CloseFailed { in_challenge: false },
+        S::CloseRequestSent,
+        S::CloseRequestFailed,
+        S::FinalizeSent,
+        S::FinalizeFailed,
     ];
     let mut taken = Steps::new();
     for from in ChannelStatus::ALL {
-        let to = events.iter().filter_map(|event| from.apply(*event).ok());
+        let by_events = events.iter().filter_map(|event| from.apply(*event).ok());
+        let to = by_events.chain(steps.iter().filter_map(|step| from.step(*step).ok()));
         taken.extend(to.map(|to| (from.to_string(), to.to_string())));
     }
     // A reorganisation folds the channel afresh.

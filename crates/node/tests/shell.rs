@@ -15,14 +15,14 @@ use privatix_chain::{
     Endpoint, Intent, Keyring, SinkError, Transactor, TxChange, TxFilter, TxRecord, TxSink, TxStatus,
 };
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelId, Domain, Fee, LogPosition, OnChain,
-    SignedVoucher, Usage, Voucher, VoucherVerifier, sign_voucher,
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition,
+    OnChain, SignedVoucher, Usage, Voucher, VoucherVerifier, sign_voucher,
 };
 use privatix_db::{Conn, Database, on};
 use privatix_market::*;
 use privatix_node::NodeError;
 use privatix_node::shell::{Applied, NotApplied, Ran, Runner, Shell, is_cancelling, keep};
-use privatix_store::events::{MarketEvent, Place};
+use privatix_store::events::Place;
 use privatix_store::states::{self, Due, Loaded, Part, Saved};
 use privatix_store::{ceilings, channels, events, sessions, vouchers};
 
@@ -118,8 +118,8 @@ impl Node {
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         tx.commit().await.unwrap();
         let node = Self { shell: Shell::new(transactor.clone()), db, transactor, reported, _dir: dir };
-        let opened = ChainEvent::Opened { deposit: a(1_000), fee: Fee::ZERO };
-        let opened = MarketEvent::Opened { channel: id(), descriptor: descriptor(), event: opened };
+        let opened = ChannelEvent::Opened { deposit: a(1_000), fee: Fee::ZERO };
+        let opened = ChainEvent::Opened { channel: id(), descriptor: descriptor(), event: opened };
         let mut tx = node.db.begin().await.unwrap();
         take(&mut tx, 1, opened).await;
         tx.commit().await.unwrap();
@@ -150,7 +150,7 @@ impl Node {
 }
 
 /// Stores an event of the channel. Gives what the chain shows now.
-async fn take(conn: &mut Conn, block: u64, event: MarketEvent) -> OnChain {
+async fn take(conn: &mut Conn, block: u64, event: ChainEvent) -> OnChain {
     let place = Place { at: LogPosition::new(block, 0), tx: B256::repeat_byte(1) };
     assert!(events::record(conn, place, &event).await.unwrap());
     channels::advance(conn, id(), place.at, event.channel_event().unwrap()).await.unwrap();
@@ -263,9 +263,9 @@ async fn what_an_effect_reports_is_decided_in_the_same_transaction() {
     // transactor reports the cancellation at once.
     let mut tx = node.db.begin().await.unwrap();
     let stored = node.shell.load::<Agent>(&mut tx, id()).await.unwrap();
-    let asked = ChainEvent::CloseRequested { paid: a(20), ends_at: ChainTime::new(90_000) };
+    let asked = ChannelEvent::CloseRequested { paid: a(20), ends_at: ChainTime::new(90_000) };
     let agent = descriptor().agent;
-    let chain = take(&mut tx, 2, MarketEvent::Changed { channel: id(), agent, event: asked }).await;
+    let chain = take(&mut tx, 2, ChainEvent::Changed { channel: id(), agent, event: asked }).await;
     let seller = Seller::default();
     let applied =
         node.shell.decide(&mut tx, &stored, Input::Chain(chain), &env(&policy), &seller).await.unwrap();
