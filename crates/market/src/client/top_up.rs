@@ -52,7 +52,9 @@ fn take(state: &mut ClientState, top_up: TopUp) {
 /// Orders a top-up where the policy asks for one and none is under way.
 pub(super) fn automatic(state: &mut ClientState, env: &Env<'_, Client>) {
     let Some(amount) = billing::top_up(state, env).filter(|_| is_wanted(state)) else { return };
-    if state.own.top_ups.len() >= env.policy.top_ups {
+    // What has ended just now makes room.
+    let waiting = state.own.top_ups.iter().filter(|top_up| top_up.outcome.is_none()).count();
+    if waiting >= env.policy.top_ups {
         return;
     }
     let over_budget = amount > env.budget.left();

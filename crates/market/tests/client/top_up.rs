@@ -182,3 +182,17 @@ fn an_automatic_top_up_that_reverts_is_one_failure_however_often_that_is_reporte
     assert_eq!(run.tx(1, Fate::Final), "order 1 failed: Failed");
     assert_eq!(run.state.own.auto.tries, 1);
 }
+
+/// Found by the simulator (seed 1131 of the one with both sides): the order that ended still counted, so the next one came with the
+/// next look only, whatever that was for.
+#[test]
+fn an_order_that_has_ended_makes_room_at_once() {
+    let mut run = automatic().policy(|policy| policy.top_ups = 1);
+    run.used(80);
+    run.tx(1, Fate::Funded);
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    assert_eq!(run.chain(open(150, 0)), "");
+    assert_eq!(run.used(130), "", "the first is not final yet");
+    assert_eq!(run.tx(1, Fate::Final), "order 1 done, fund 2 top_up 50");
+}
