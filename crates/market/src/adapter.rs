@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::flight::next;
-use crate::{Actual, Answered, Asked, Effect, Env, Owner, Party, Service, State, Stopwatch, Target};
+use crate::{Actual, Answered, Asked, Effect, Env, Owner, Party, Service, State, Stopwatch, Target, Why};
 
 /// What of a side's state is about its service.
 pub(crate) struct Driven<'a> {
@@ -68,6 +68,17 @@ fn given_up<P: Served>(state: &mut State<P>, target: Target, was_refused: bool, 
         Target::Absent => (service.actual, service.since) = (Actual::Lost, env.uptime),
         Target::Suspended if may_serve => P::not_suspended(state, was_refused, env),
         Target::Suspended | Target::Running => stuck.run(true, env.uptime),
+    }
+}
+
+/// Sets what is wanted. A request for something else is dropped: whether the adapter has done it, or still will, is not known, so
+/// that it is asked for what is wanted now even where that is what it did before.
+pub(crate) fn aim<P: Served>(state: &mut State<P>, (target, why): (Target, Option<Why>), env: &Env<'_, P>) {
+    let Driven { service, .. } = P::driven(&mut state.own);
+    (service.target, service.why) = (target, why);
+    let dropped = service.asked.take_if(|asked| asked.target != target);
+    if dropped.is_some() && service.actual != Actual::Lost {
+        (service.actual, service.since) = (Actual::Unknown, env.uptime);
     }
 }
 

@@ -86,8 +86,6 @@ pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
     let own = &mut state.own;
     let is_open = state.chain.phase() == Phase::Open;
     own.ended.run(own.ending.is_some() && is_open && env.chain.fresh, env.uptime);
-    let (target, why) = service::wanted(state, env);
-    let service = &mut state.own.service;
-    (service.target, service.why) = (target, why);
-    service.asked = service.asked.filter(|asked| asked.target == target);
+    let target = service::wanted(state, env);
+    adapter::aim(state, target, env);
 }

@@ -119,8 +119,6 @@ pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
     let own = &mut state.own;
     let answers = own.peer != Reach::Silent;
     own.ended.run(own.ending.is_some() && is_open && answers && env.chain.fresh, env.uptime);
-    let (target, why) = service::wanted(state);
-    let service = &mut state.own.service;
-    (service.target, service.why) = (target, why);
-    service.asked = service.asked.filter(|asked| asked.target == target);
+    let target = service::wanted(state);
+    adapter::aim(state, target, env);
 }

@@ -159,10 +159,26 @@ fn an_adapter_that_was_away_before_and_during_a_stale_view_ends_nothing() {
 fn fault_28_pause_resume_pause_ends_paused() {
     let mut run = Run::open(100);
     assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 1");
-    assert_eq!(run.give(&Input::Order(AgentOrder::Resume)), "");
-    assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 2");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Resume)), "drive 2");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 3");
     assert_eq!(run.target(), (Target::Suspended, Some(Why::Held)));
     assert_eq!(run.done(), "");
+}
+
+/// Found by the simulator (seed 40 of the one with late answers): the service ran, and was believed to be suspended.
+#[test]
+fn a_start_that_was_dropped_may_be_done_so_the_service_is_suspended_again() {
+    let mut run = Run::open(100);
+    run.give(&Input::Order(AgentOrder::Hold));
+    run.done();
+    assert_eq!(run.give(&Input::Order(AgentOrder::Resume)), "drive 2");
+    // It was suspended when it was last heard of, and may run by now.
+    assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 3");
+    assert_eq!(run.state.own.service.actual, Actual::Unknown);
+    assert_eq!(run.give(&Input::Adapter { seq: 2, answer: Answered::Did(Actual::Running) }), "");
+    assert_eq!(run.state.own.service.actual, Actual::Unknown, "an answer to an earlier request");
+    assert_eq!(run.done(), "");
+    assert_eq!(run.state.own.service.actual, Actual::Suspended);
 }
 
 #[test]
@@ -256,7 +272,11 @@ fn fault_38_a_service_measured_in_seconds_is_used_up_by_the_clock() {
     assert_eq!(run.after(1), "drive 1");
     assert_eq!(run.target(), (Target::Suspended, Some(Why::Unpaid)));
     run.done();
-    assert_eq!(run.used(51), "", "the report says the same");
+    assert_eq!(
+        run.used(51),
+        "drive 3",
+        "the report says the same, and what was not reported had been forgotten"
+    );
     // A report begins the time that is not reported yet.
     let mut run = timed(10);
     run.give(&runs);

@@ -388,7 +388,7 @@ fn what_is_at_risk_while_a_channel_is_served_is_settled_in_a_batch() {
 fn a_channel_that_is_served_again_is_not_closed_because_something_is_at_risk() {
     let mut run = Run::open(100).paid(60).policy(|policy| policy.at_risk = Some(a(30))).at(100);
     run.chain(closing(100, 20, 1_000));
-    assert_eq!(run.chain(open(100, 20)), "cancel 1, collect 3 settle 60");
+    assert_eq!(run.chain(open(100, 20)), "cancel 1, collect 3 settle 60, drive 4");
 }
 
 #[test]
