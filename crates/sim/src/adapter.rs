@@ -44,6 +44,9 @@ impl Service {
             let seconds = (now - since) / 1_000;
             self.session = Some(since + seconds * 1_000);
             self.consume(seconds);
+            if self.used >= self.bound {
+                self.session = None;
+            }
         }
     }
 

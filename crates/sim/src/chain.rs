@@ -16,9 +16,9 @@ pub(crate) struct Block {
     pub(crate) hash: B256,
     pub(crate) time: u64,
     pub(crate) logs: Vec<(usize, LogPosition, ChannelEvent)>,
-    /// The agent's nonces that it used, each by an intent of its transactor or by a transaction without effect.
-    pub(crate) nonces: Vec<(u64, Option<usize>)>,
-    /// The clients' transactions in it.
+    /// The nonces that it used, each of an account, by an intent of its transactor or by a transaction without effect.
+    pub(crate) nonces: Vec<(Address, u64, Option<usize>)>,
+    /// The transactions in it of those who have no transactor.
     pub(crate) calls: Vec<(Address, Call)>,
     /// The contract before it, unless it has no transactions.
     before: Option<Box<Contract>>,
@@ -30,7 +30,7 @@ pub(crate) struct Chain {
     pub(crate) contract: Contract,
     pub(crate) blocks: Vec<Block>,
     pub(crate) channels: Vec<(ChannelId, ChannelDescriptor)>,
-    /// The clients' transactions that wait.
+    /// The transactions that wait, of those who have no transactor.
     pub(crate) pool: Vec<(Address, Call)>,
     /// How many blocks were ever made: it gives each another hash.
     made: u64,
@@ -130,6 +130,12 @@ impl Chain {
 
     pub(crate) fn is_open(&self, channel: usize) -> bool {
         self.channel(channel).is_some_and(|channel| channel.open)
+    }
+
+    /// The call that opens a channel.
+    pub(crate) fn open(&self, channel: usize, amount: Amount) -> Call {
+        let ChannelDescriptor { agent, offering, nonce, signer, .. } = self.channels[channel].1;
+        Call::OpenFromWallet { agent, offering, nonce, signer, amount }
     }
 
     /// The signature of a channel's voucher.

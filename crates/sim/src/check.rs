@@ -3,7 +3,7 @@
 use privatix_billing::covered;
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    Agent, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Target, Uptime,
+    Actual, Agent, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Target, Uptime,
 };
 
 use crate::report::Rule;
@@ -31,7 +31,14 @@ pub(crate) struct Ledger {
     pub(crate) is_abandoned: bool,
     /// The client took back what it owed while the node could do nothing about it.
     is_excused: bool,
+    /// Somebody on the wire answered in the agent's place.
+    pub(crate) is_forged: bool,
+    /// Since when the service has done more than what the node believes, in milliseconds.
+    unseen: Option<u64>,
 }
+
+/// For how long a service may do more than what its node believes, in milliseconds: a call that was dropped is done late.
+const BELIEF: u64 = 180_000;
 
 impl Ledger {
     /// Counts afresh for how long the node could have answered: the close request that stands may be another one.
@@ -72,8 +79,14 @@ impl Sim<'_> {
         }
         for (channel, _, event) in logs {
             match event {
-                ChannelEvent::CloseRequested { .. } => self.ledgers[channel].able = 0,
-                ChannelEvent::Closed { paid, closure, .. } => self.check_closed(channel, paid, closure),
+                ChannelEvent::CloseRequested { paid, .. } => {
+                    self.ledgers[channel].able = 0;
+                    self.check_requested_by_buyer(channel, paid);
+                }
+                ChannelEvent::Closed { paid, closure, .. } => {
+                    self.check_closed(channel, paid, closure);
+                    self.check_closed_by_buyer(channel, &event);
+                }
                 _ => {}
             }
         }
@@ -264,8 +277,32 @@ impl Sim<'_> {
         self.check_closes(channel);
     }
 
+    /// A node that believes that nothing is served is right.
+    pub(crate) fn check_belief(&mut self, channel: usize) {
+        let service = self.disk.channels[channel].state.own.service;
+        let believed = service.actual(self.memory.instance);
+        let is_quiet = matches!(believed, Actual::Absent | Actual::Suspended) && service.asked.is_none();
+        let is_wrong = is_quiet && self.adapter.services[channel].runs();
+        // What an earlier life of the process asked for may still be done.
+        let (at, _) = self.memory.started;
+        let is_sure = self.memory.is_up && self.now > at + BELIEF && self.now >= self.until.hang + BELIEF;
+        let ledger = &mut self.ledgers[channel];
+        if !is_wrong || !is_sure {
+            ledger.unseen = None;
+            return;
+        }
+        let since = *ledger.unseen.get_or_insert(self.now);
+        if self.now - since > BELIEF {
+            let what = format!("the service runs, and the node believes that it is {believed:?}");
+            self.violate(Some(channel), Rule::Invariant(7), &what);
+        }
+    }
+
     /// No service beyond what is paid for, the lag, and one more.
     pub(crate) fn check_use(&mut self, channel: usize) {
+        if self.is_rogue(channel) {
+            return;
+        }
         let best = self.disk.channels[channel].state.book.best;
         let ledger = &mut self.ledgers[channel];
         ledger.stored = ledger.stored.max(best);
@@ -282,6 +319,7 @@ impl Sim<'_> {
     /// All is final: the money is where it belongs.
     pub(crate) fn check_end(&mut self) {
         for channel in 0..self.ledgers.len() {
+            self.check_end_of_buyer(channel);
             let Some(held) = self.chain.channel(channel) else { continue };
             let ledger = &self.ledgers[channel];
             let lost = ledger.named.min(held.deposit).saturating_sub(held.paid);

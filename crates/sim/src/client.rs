@@ -64,6 +64,7 @@ impl Client {
             Kind::Honest | Kind::Lazy => self.buy(seen),
             Kind::Hostile => self.attack(seen),
             Kind::Scripted => self.again(),
+            Kind::Buyer | Kind::Cheated => Vec::new(),
         }
     }
 

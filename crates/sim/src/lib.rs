@@ -17,8 +17,10 @@
 //! ```
 
 mod adapter;
+mod buyer;
 mod chain;
 mod check;
+mod check_buyer;
 mod choice;
 mod client;
 mod node;

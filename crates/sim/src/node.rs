@@ -4,6 +4,8 @@ use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition, OnChain};
 use privatix_market::{AgentPurpose, AgentState, Reply, Uptime, Verifier};
 
+use crate::buyer::Asking;
+
 /// What is stored of a channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -69,6 +71,8 @@ pub(crate) struct Pending {
     pub(crate) best: Amount,
     pub(crate) acknowledged: Amount,
     pub(crate) reply: Reply,
+    /// The request that waits for the answer.
+    pub(crate) request: Option<Asking>,
 }
 
 /// The simulation's vouchers: whoever signed is written on them.

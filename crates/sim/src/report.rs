@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use privatix_market::{Agent, AgentState, Effect};
+use privatix_market::{Agent, AgentState, Client, ClientPurpose, ClientState, Effect, Flight, Party};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +76,8 @@ impl RowOfRun {
         effects: &[Effect<Agent>],
         state: &AgentState,
     ) -> Self {
-        let effects =
-            effects.iter().map(|effect| short(&format!("{effect:?}"))).collect::<Vec<_>>().join(", ");
-        let own = &state.own;
-        let flights = own
-            .flights
-            .iter()
-            .map(|flight| format!("{} {:?} {:?}", flight.seq, flight.purpose, flight.stage));
-        let flights = flights.collect::<Vec<_>>().join("; ");
+        let (effects, own) = (show(effects), &state.own);
+        let flights = show_flights(&own.flights);
         let state = format!(
             "{}, deposit {}, paid {}; best {}, acknowledged {}; used {}; {:?} of {:?} ({:?}); ending {:?}; blocked {:?}; [{flights}]",
             state.chain.phase(),
@@ -100,6 +94,47 @@ impl RowOfRun {
         );
         Self { at, channel, input: short(input), effects, state: short(&state) }
     }
+
+    pub(crate) fn of_client(
+        at: u64,
+        channel: usize,
+        input: &str,
+        effects: &[Effect<Client>],
+        state: &ClientState,
+    ) -> Self {
+        let (effects, own) = (show(effects), &state.own);
+        let flights: String = show_flights::<ClientPurpose>(&own.flights);
+        let requests = own.requests.iter().map(|r| format!("{} {:?} {:?}", r.seq, r.what, r.until));
+        let requests = requests.collect::<Vec<_>>().join("; ");
+        let top_ups = own.top_ups.iter().map(|t| format!("{} {}", t.order.0, t.amount)).collect::<Vec<_>>();
+        let state = format!(
+            "{}, deposit {}, paid {}; signed {}, acknowledged {}; used {}; {:?} of {:?} ({:?}); {:?}, peer {:?}; ending {:?}; blocked {:?}; [{flights}] [{requests}] {top_ups:?}",
+            state.chain.phase(),
+            state.chain.deposit,
+            state.chain.paid,
+            state.book.best,
+            state.book.acknowledged,
+            state.meter.used,
+            own.service.actual,
+            own.service.target,
+            own.service.why,
+            own.access,
+            own.peer,
+            own.ending.map(|ending| ending.why),
+            own.blocked,
+        );
+        let input = format!("client: {}", short(input));
+        Self { at, channel, input, effects, state: short(&state) }
+    }
+}
+
+fn show<P: Party>(effects: &[Effect<P>]) -> String {
+    effects.iter().map(|effect| short(&format!("{effect:?}"))).collect::<Vec<_>>().join(", ")
+}
+
+fn show_flights<X: fmt::Debug>(flights: &[Flight<X>]) -> String {
+    let show = |flight: &Flight<X>| format!("{} {:?} {:?}", flight.seq, flight.purpose, flight.stage);
+    flights.iter().map(show).collect::<Vec<_>>().join("; ")
 }
 
 /// Without what repeats in every row.

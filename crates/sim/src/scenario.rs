@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use privatix_billing::{Billing, Measure, Terms, TermsDraft, TermsError, Unit};
+use privatix_billing::{
+    Billing, Measure, Percent, Terms, TermsDraft, TermsError, TopUpAmount, TopUpPolicy, Unit,
+};
 use privatix_channel::{Amount, Period};
-use privatix_market::AgentPolicy;
+use privatix_market::{AgentPolicy, ClientPolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::choice::{Dice, hash};
@@ -66,6 +68,10 @@ pub struct World {
     pub max_delay: u64,
     /// Between two batches.
     pub batch_every: u64,
+    /// How much a buyer adds when 70 percent of its deposit are used; 0: nothing.
+    pub auto_top_up: u64,
+    /// Whether the users of buyers use, pause and end the service of their own, beside what the steps say.
+    pub users: bool,
 }
 
 impl Default for World {
@@ -95,6 +101,8 @@ impl Default for World {
             free_after: None,
             max_delay: 1_800,
             batch_every: 1_800,
+            auto_top_up: 0,
+            users: true,
         }
     }
 }
@@ -112,6 +120,10 @@ pub enum Kind {
     Hostile,
     /// Does only what the steps say.
     Scripted,
+    /// Decides by `market`, on a node of its own.
+    Buyer,
+    /// The same, and its agent is hostile.
+    Cheated,
 }
 
 /// Something that happens at a time.
@@ -156,6 +168,8 @@ pub enum What {
     Do(Move),
     /// Something fails.
     Fault(Fault),
+    /// Something fails at the client's node, if it has one.
+    ClientFault(Fault),
 }
 
 /// What a client or the operator does.
@@ -195,6 +209,16 @@ pub enum Move {
     CancelTransaction,
     /// A batch takes what was collected.
     Batch,
+    /// The buyer's user ends the service.
+    Leave,
+    /// The buyer's user suspends the service.
+    Pause,
+    /// The buyer's user resumes it.
+    Continue,
+    /// The buyer's user cancels the channel's newest transaction.
+    CancelOfClient,
+    /// Somebody on the wire answers a buyer's request in the agent's place: a lie that the number chooses.
+    ForgeAnswer(u64),
 }
 
 /// What fails. Durations are in seconds.
@@ -229,6 +253,8 @@ pub enum Fault {
     FailTransaction(u64),
     /// No message arrives.
     Offline(u64),
+    /// The client's key signs nothing.
+    NoKey(u64),
 }
 
 /// What must be true at the end.
@@ -273,12 +299,33 @@ impl World {
         policy
     }
 
+    /// The policy of the clients that decide by `market`.
+    pub fn client_policy(&self) -> ClientPolicy {
+        let mut policy = ClientPolicy::default();
+        let amount = TopUpAmount::Fixed(amount(self.auto_top_up));
+        let top_up = |percent| TopUpPolicy { percent, amount, max_deposit: None };
+        policy.billing.top_up = Percent::try_from(70).ok().filter(|_| self.auto_top_up > 0).map(top_up);
+        // Within the time in which everything must come to its end.
+        policy.abandon_after = Duration::from_hours(24);
+        policy
+    }
+
     pub(crate) const fn challenge(&self) -> Period {
         Period::new(self.challenge)
     }
 
     fn random(dice: &mut Dice) -> Self {
-        let kinds = [Kind::Honest, Kind::Lazy, Kind::Hostile, Kind::Hostile, Kind::Scripted];
+        let kinds = [
+            Kind::Honest,
+            Kind::Lazy,
+            Kind::Hostile,
+            Kind::Hostile,
+            Kind::Scripted,
+            Kind::Buyer,
+            Kind::Buyer,
+            Kind::Buyer,
+            Kind::Cheated,
+        ];
         let interval = dice.between(1, 4);
         Self {
             duration: dice.between(20, 180) * 60,
@@ -305,6 +352,8 @@ impl World {
             free_after: dice.pick(&[None, Some(600), Some(1_800)]),
             max_delay: dice.pick(&[600, 1_800]),
             batch_every: dice.pick(&[1_800, 1_800, 20_000]),
+            auto_top_up: dice.pick(&[0, 40, 150]),
+            users: true,
         }
     }
 }
@@ -330,8 +379,15 @@ impl Step {
         let mut dice = Dice::new(seed, 3);
         let at = dice.below(world.duration * 1_000);
         let who = usize::try_from(dice.below(world.clients.len() as u64)).unwrap_or(0);
+        let is_buyer = matches!(world.clients[who], Kind::Buyer | Kind::Cheated);
         let what = if dice.chance(45) {
-            What::Do(Move::random(&mut dice))
+            What::Do(if is_buyer && dice.chance(70) {
+                Move::of_buyer(&mut dice)
+            } else {
+                Move::random(&mut dice)
+            })
+        } else if is_buyer && dice.chance(50) {
+            What::ClientFault(Fault::random(&mut dice))
         } else {
             What::Fault(Fault::random(&mut dice))
         };
@@ -363,6 +419,24 @@ impl Move {
     }
 }
 
+impl Move {
+    /// A move of a buyer's user, or of somebody on its wire.
+    fn of_buyer(dice: &mut Dice) -> Self {
+        let small = dice.below(60);
+        match dice.below(24) {
+            0..=4 => Self::Use(small),
+            5..=8 => Self::TopUp(small + 1),
+            9..=11 => Self::Pause,
+            12..=14 => Self::Continue,
+            15 | 16 => Self::Leave,
+            17 => Self::RequestClose(small),
+            18..=20 => Self::CancelOfClient,
+            21 => Self::ForgeAnswer(small),
+            _ => Self::Replay(small),
+        }
+    }
+}
+
 impl Fault {
     fn random(dice: &mut Dice) -> Self {
         let seconds = dice.pick(&[10, 70, 300, 1_000, 4_000]);
@@ -379,6 +453,7 @@ impl Fault {
             24 => Self::Drift(dice.below(20)),
             25 => Self::Drop,
             26 | 27 => Self::FailTransaction(dice.below(4)),
+            28 if dice.chance(30) => Self::NoKey(seconds),
             _ => Self::Offline(seconds),
         }
     }

@@ -1,28 +1,33 @@
-//! The agent's transactions: nonces, replacement, cancellation, and all fates.
+//! The transactions of an account: nonces, replacement, cancellation, and all fates.
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use privatix_channel::model::{Call, Claim};
-use privatix_market::{AgentPurpose, Bid, BlockRef, Fate, Priority};
+use privatix_market::{AgentPurpose, Bid, BlockRef, ClientPurpose, Fate, Priority};
 
-use crate::chain::{AGENT, Block, Chain};
+use crate::chain::{Block, Chain};
 use crate::choice::Dice;
 
 /// Gas of a close, and its price in everyday times.
 pub(crate) const GAS: u128 = 100_000;
 pub(crate) const EVERYDAY: u128 = 1;
 
+/// A purpose of one side: what its transactions call.
+pub(crate) trait Calls: Copy {
+    fn call(intent: &Intent<Self>, chain: &Chain) -> Option<Call>;
+}
+
 /// A channel's effect that a transaction carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct Row<X> {
     pub(crate) channel: usize,
     pub(crate) seq: u32,
-    pub(crate) purpose: AgentPurpose,
+    pub(crate) purpose: X,
 }
 
 /// A transaction that was stored to be sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Intent {
-    pub(crate) rows: Vec<Row>,
+pub(crate) struct Intent<X> {
+    pub(crate) rows: Vec<Row<X>>,
     pub(crate) is_batch: bool,
     bid: Bid,
     standing: Standing,
@@ -31,7 +36,7 @@ pub(crate) struct Intent {
     known: Known,
 }
 
-impl Intent {
+impl<X> Intent<X> {
     fn bid_pays(&self, price: u128) -> bool {
         match self.bid.stake {
             Some(stake) if self.bid.priority == Priority::Urgent => GAS * price <= stake.get(),
@@ -64,10 +69,11 @@ enum Known {
     Everything,
 }
 
-/// The transactor of the agent's account. What is here was committed: a crash changes nothing of it.
+/// The transactor of an account. What is here was committed: a crash changes nothing of it.
 #[derive(Debug)]
-pub(crate) struct Transactor {
-    pub(crate) intents: Vec<Intent>,
+pub(crate) struct Transactor<X> {
+    account: Address,
+    pub(crate) intents: Vec<Intent<X>>,
     /// The first nonce that was never used.
     next: u64,
     /// The number of the block of each nonce that is used.
@@ -86,9 +92,10 @@ pub(crate) enum CancelOutcome {
     NotOpen,
 }
 
-impl Transactor {
-    pub(crate) const fn new(confirmations: usize, final_depth: usize) -> Self {
+impl<X: Calls + std::fmt::Debug> Transactor<X> {
+    pub(crate) const fn new(account: Address, confirmations: usize, final_depth: usize) -> Self {
         Self {
+            account,
             intents: Vec::new(),
             next: 0,
             mined_in: Vec::new(),
@@ -98,7 +105,7 @@ impl Transactor {
         }
     }
 
-    pub(crate) fn submit(&mut self, rows: Vec<Row>, is_batch: bool, bid: Bid) {
+    pub(crate) fn submit(&mut self, rows: Vec<Row<X>>, is_batch: bool, bid: Bid) {
         let (standing, known) = (Standing::Waiting, Known::Nothing);
         self.intents.push(Intent { rows, is_batch, bid, standing, is_cancelling: false, known });
     }
@@ -133,7 +140,7 @@ impl Transactor {
     /// The newest transaction of a channel that waits to be mined, alone.
     pub(crate) fn newest(&self, channel: usize) -> Option<(usize, u32)> {
         let waits =
-            |i: &Intent| matches!(i.standing, Standing::Waiting | Standing::Pool { .. }) && !i.is_batch;
+            |i: &Intent<X>| matches!(i.standing, Standing::Waiting | Standing::Pool { .. }) && !i.is_batch;
         let id =
             self.intents.iter().rposition(|i| waits(i) && i.rows.iter().any(|row| row.channel == channel))?;
         Some((id, self.intents[id].rows[0].seq))
@@ -141,7 +148,7 @@ impl Transactor {
 
     /// The oldest transaction that waits.
     pub(crate) fn oldest(&self) -> Option<usize> {
-        let waits = |intent: &Intent| matches!(intent.standing, Standing::Waiting | Standing::Pool { .. });
+        let waits = |intent: &Intent<X>| matches!(intent.standing, Standing::Waiting | Standing::Pool { .. });
         self.intents.iter().position(waits)
     }
 
@@ -157,8 +164,9 @@ impl Transactor {
     }
 
     fn has_rival(&self, id: usize, nonce: u64) -> bool {
-        let is_rival =
-            |(n, i): (usize, &Intent)| n != id && i.standing == Standing::Pool { nonce } && !i.is_cancelling;
+        let is_rival = |(n, i): (usize, &Intent<X>)| {
+            n != id && i.standing == Standing::Pool { nonce } && !i.is_cancelling
+        };
         self.fillers.contains(&nonce) || self.intents.iter().enumerate().any(is_rival)
     }
 
@@ -184,7 +192,7 @@ impl Transactor {
                 self.intents[id].standing = Standing::Waiting;
             }
         }
-        let is_waiting = |intent: &Intent| intent.standing == Standing::Waiting && intent.bid_pays(price);
+        let is_waiting = |intent: &Intent<X>| intent.standing == Standing::Waiting && intent.bid_pays(price);
         let mut waiting: Vec<usize> =
             (0..self.intents.len()).filter(|n| is_waiting(&self.intents[*n])).collect();
         waiting.sort_by_key(|n| (std::cmp::Reverse(self.intents[*n].bid.priority), *n));
@@ -214,7 +222,7 @@ impl Transactor {
 
     /// Puts what can be mined into the block that was begun.
     pub(crate) fn mine(&mut self, chain: &mut Chain, price: u128, has_ether: bool, dice: &mut Dice) {
-        if !has_ether {
+        if !has_ether || self.next == self.mined() {
             return;
         }
         loop {
@@ -231,12 +239,12 @@ impl Transactor {
             let chosen = if dice.chance(80) { newest } else { dice.pick(&rivals) };
             let (number, hash) = (chain.height(), chain.hash(chain.height()).unwrap_or_default());
             if let Some(id) = chosen {
-                let call = call(&self.intents[id], chain);
-                let success = chain.execute(AGENT, &call);
+                let call = X::call(&self.intents[id], chain);
+                let success = call.is_some_and(|call| chain.execute(self.account, &call));
                 self.intents[id].standing = Standing::Mined { nonce, number, hash, success };
             }
             if let Some(block) = chain.blocks.last_mut() {
-                block.nonces.push((nonce, chosen));
+                block.nonces.push((self.account, nonce, chosen));
             }
             self.mined_in.push(number);
         }
@@ -244,7 +252,7 @@ impl Transactor {
 
     /// A block was undone: its transactions wait again.
     pub(crate) fn undo(&mut self, block: &Block) {
-        for &(nonce, id) in &block.nonces {
+        for &(_, nonce, id) in block.nonces.iter().filter(|(account, ..)| *account == self.account) {
             self.mined_in.truncate(usize::try_from(nonce).unwrap_or(usize::MAX));
             if let Some(id) = id {
                 self.intents[id].standing = Standing::Pool { nonce };
@@ -258,7 +266,7 @@ impl Transactor {
         self.intents.iter().enumerate().find_map(|(id, intent)| Some((id, self.fate_of(intent, head)?)))
     }
 
-    fn fate_of(&self, intent: &Intent, head: usize) -> Option<Fate> {
+    fn fate_of(&self, intent: &Intent<X>, head: usize) -> Option<Fate> {
         match (intent.standing, intent.known) {
             (Standing::Mined { number, hash, success, .. }, known) => {
                 let depth = head - number;
@@ -283,7 +291,7 @@ impl Transactor {
     }
 }
 
-impl Transactor {
+impl<X: Calls + std::fmt::Debug> Transactor<X> {
     /// The channels have received a fate.
     pub(crate) fn reported(&mut self, id: usize, fate: Fate) {
         let intent = &mut self.intents[id];
@@ -302,14 +310,14 @@ impl Transactor {
     /// The transactions of a channel that are not over, for people.
     pub(crate) fn shown(&self, channel: usize) -> String {
         let is_open =
-            |i: &&Intent| i.known != Known::Everything && i.rows.iter().any(|row| row.channel == channel);
+            |i: &&Intent<X>| i.known != Known::Everything && i.rows.iter().any(|row| row.channel == channel);
         let shown =
             self.intents.iter().filter(is_open).map(|intent| format!("{intent:?}")).collect::<Vec<_>>();
         format!("nonce {} of {}; {}", self.mined(), self.next, shown.join("; "))
     }
 
     /// The rows of a channel whose transactions are not over.
-    pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive> + '_ {
+    pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive<X>> + '_ {
         let alive =
             self.intents.iter().filter(|i| i.standing != Standing::Over && i.known != Known::Everything);
         alive.flat_map(move |intent| {
@@ -328,8 +336,8 @@ impl Transactor {
 /// A transaction that is not over.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, for checks")]
-pub(crate) struct Alive {
-    pub(crate) row: Row,
+pub(crate) struct Alive<X> {
+    pub(crate) row: Row<X>,
     pub(crate) is_batch: bool,
     pub(crate) is_cancelling: bool,
     /// Not in a block.
@@ -337,32 +345,46 @@ pub(crate) struct Alive {
     pub(crate) may_have_effect: bool,
 }
 
-/// The call of a transaction.
-fn call(intent: &Intent, chain: &Chain) -> Call {
-    let of = |row: &Row| (chain.channels[row.channel].1, row.purpose.cumulative());
-    let signed = |row: &Row| {
-        let cumulative = row.purpose.cumulative();
-        if cumulative.is_zero() { Vec::new() } else { chain.signature(row.channel, cumulative) }
-    };
-    if intent.is_batch {
-        let claim = |row: &Row| {
-            let (descriptor, cumulative) = of(row);
-            Claim {
-                client: descriptor.client,
-                offering: descriptor.offering,
-                nonce: descriptor.nonce,
-                signer: descriptor.signer,
-                cumulative,
-                signature: signed(row),
-            }
+impl Calls for AgentPurpose {
+    fn call(intent: &Intent<Self>, chain: &Chain) -> Option<Call> {
+        let of = |row: &Row<Self>| (chain.channels[row.channel].1, row.purpose.cumulative());
+        let signed = |row: &Row<Self>| {
+            let cumulative = row.purpose.cumulative();
+            if cumulative.is_zero() { Vec::new() } else { chain.signature(row.channel, cumulative) }
         };
-        return Call::CloseBatch { claims: intent.rows.iter().map(claim).collect() };
+        if intent.is_batch {
+            let claim = |row: &Row<Self>| {
+                let (descriptor, cumulative) = of(row);
+                Claim {
+                    client: descriptor.client,
+                    offering: descriptor.offering,
+                    nonce: descriptor.nonce,
+                    signer: descriptor.signer,
+                    cumulative,
+                    signature: signed(row),
+                }
+            };
+            return Some(Call::CloseBatch { claims: intent.rows.iter().map(claim).collect() });
+        }
+        let row = intent.rows.first()?;
+        let ((descriptor, cumulative), signature) = (of(row), signed(row));
+        Some(if row.purpose.is_close() {
+            Call::Close { descriptor, cumulative, signature }
+        } else {
+            Call::Settle { descriptor, cumulative, signature }
+        })
     }
-    let row = &intent.rows[0];
-    let ((descriptor, cumulative), signature) = (of(row), signed(row));
-    if row.purpose.is_close() {
-        Call::Close { descriptor, cumulative, signature }
-    } else {
-        Call::Settle { descriptor, cumulative, signature }
+}
+
+impl Calls for ClientPurpose {
+    fn call(intent: &Intent<Self>, chain: &Chain) -> Option<Call> {
+        let row = intent.rows.first()?;
+        let descriptor = chain.channels[row.channel].1;
+        Some(match row.purpose {
+            Self::Open { deposit } => chain.open(row.channel, deposit),
+            Self::TopUp { amount, .. } => Call::TopUpFromWallet { descriptor, amount },
+            Self::RequestClose { admitted } => Call::RequestClose { descriptor, admitted },
+            Self::FinalizeClose => Call::FinalizeClose { descriptor },
+        })
     }
 }

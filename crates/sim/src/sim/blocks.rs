@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use privatix_market::{Fate, Input, Stage};
+use privatix_market::{AgentPurpose, Fate, Input, Stage};
 
-use super::{Event, Sim};
+use super::{BuyerEvent, Event, Sim};
 use crate::transactor::{EVERYDAY, Row};
 
 impl Sim<'_> {
@@ -30,12 +30,21 @@ impl Sim<'_> {
         let life = self.memory.life;
         let delay = self.delays.between(10, 3_000);
         self.after(delay, Event::Deliver { life });
+        for channel in 0..self.buyers.len() {
+            let Some(life) = self.buyers[channel].as_ref().map(|buyer| buyer.life) else { continue };
+            let delay = self.delays.between(10, 3_000);
+            self.after(delay, Event::Buyer { channel, what: BuyerEvent::Deliver { life } });
+        }
     }
 
     pub(super) fn make_block(&mut self, time: u64) {
         self.chain.begin_block(time);
         let agent_first = self.blocks.chance(50);
         let (price, has_ether) = (self.price(), self.has_ether());
+        for buyer in self.buyers.iter_mut().flatten().filter(|buyer| buyer.is_early) {
+            let has_ether = self.now >= buyer.until.no_ether;
+            buyer.transactor.mine(&mut self.chain, price, has_ether, &mut self.blocks);
+        }
         if agent_first {
             self.transactor.mine(&mut self.chain, price, has_ether, &mut self.blocks);
         }
@@ -55,6 +64,14 @@ impl Sim<'_> {
         if !agent_first {
             self.transactor.mine(&mut self.chain, price, has_ether, &mut self.blocks);
         }
+        for buyer in self.buyers.iter_mut().flatten() {
+            if !buyer.is_early {
+                let has_ether = self.now >= buyer.until.no_ether;
+                buyer.transactor.mine(&mut self.chain, price, has_ether, &mut self.blocks);
+            }
+            // Which of the two sides is first in the next block.
+            buyer.is_early = !buyer.is_early;
+        }
     }
 
     /// Replaces the last `depth` blocks by as many others with the same times; never a final one.
@@ -64,6 +81,9 @@ impl Sim<'_> {
         for _ in 0..depth {
             let Some(block) = self.chain.undo() else { break };
             self.transactor.undo(&block);
+            for buyer in self.buyers.iter_mut().flatten() {
+                buyer.transactor.undo(&block);
+            }
             times.push(block.time);
         }
         for ledger in &mut self.ledgers {
@@ -118,6 +138,9 @@ impl Sim<'_> {
         }
         for block in self.chain.blocks.iter().take(last + 1).skip(common) {
             for (channel, at, event) in &block.logs {
+                if self.is_rogue(*channel) {
+                    continue;
+                }
                 if logs.is_empty() {
                     logs = self.disk.channels.iter().map(|stored| stored.logs.clone()).collect();
                 }
@@ -169,7 +192,8 @@ impl Sim<'_> {
 
     pub(super) fn fate(&mut self, id: usize, fate: Fate) {
         let intent = &self.transactor.intents[id];
-        let input = |row: &Row| (row.channel, Input::Tx { seq: row.seq, purpose: row.purpose, fate });
+        let input =
+            |row: &Row<AgentPurpose>| (row.channel, Input::Tx { seq: row.seq, purpose: row.purpose, fate });
         let inputs = intent.rows.iter().map(input).collect();
         self.transaction(|sim: &mut Self| sim.transactor.reported(id, fate), inputs);
     }

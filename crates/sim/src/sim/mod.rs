@@ -1,24 +1,28 @@
 //! One run: the events in their order, and what each of them does. `run.rs` starts runs and reports them.
 
 mod blocks;
+mod buyer;
 mod moves;
+mod rogue;
 mod service;
 mod shell;
 mod vouchers;
+mod wire;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use privatix_billing::Terms;
-use privatix_channel::model::Call;
 use privatix_channel::{Amount, Phase};
 use privatix_market::{
-    Agent, AgentOrder, AgentPolicy, AgentState, Effect, Owner, Party as _, Target, Uptime,
+    Agent, AgentOrder, AgentPolicy, AgentPurpose, AgentState, Answered, Client as Buying, ClientMessage,
+    ClientPolicy, ClientState, Effect, Owner, Party as _, Target, Uptime,
 };
 
 use crate::adapter::{Adapter, Service};
-use crate::chain::Chain;
+use crate::buyer::{Asking, Buyer};
+use crate::chain::{AGENT, Chain};
 use crate::check::Ledger;
 use crate::choice::{Dice, hash};
 use crate::client::Client;
@@ -56,10 +60,13 @@ enum Event {
     Call {
         channel: usize,
         call: u64,
+        seq: u32,
+        life: u64,
         instance: u64,
         target: Target,
         outcome: CallOutcome,
     },
+    Answer(CallAnswer),
     Report {
         channel: usize,
     },
@@ -69,6 +76,7 @@ enum Event {
     ToAgent {
         channel: usize,
         message: Message,
+        request: Option<Asking>,
     },
     ToClient {
         channel: usize,
@@ -83,32 +91,86 @@ enum Event {
     },
     Batch,
     Quiet,
+    Buyer {
+        channel: usize,
+        what: BuyerEvent,
+    },
 }
 
+/// Something at a client's node.
 #[derive(Clone, Copy, Debug)]
+enum BuyerEvent {
+    Start,
+    Deliver {
+        life: u64,
+    },
+    Wake {
+        life: u64,
+    },
+    Tick {
+        life: u64,
+    },
+    /// An answer, if somebody still waits for it.
+    Message {
+        life: u64,
+        until: u64,
+        message: ClientMessage,
+    },
+    /// A job has looked for the money of a transaction.
+    Funded {
+        seq: u32,
+    },
+    Report,
+    Call {
+        call: u64,
+        instance: u64,
+        target: Target,
+        outcome: CallOutcome,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Message {
-    Voucher { cumulative: Amount, is_forged: bool },
+    Voucher {
+        cumulative: Amount,
+        is_forged: bool,
+    },
     Access,
+    /// Any answer will do.
+    Ping,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CallOutcome {
     Done,
     Refused,
-    /// Done, and answered to nobody.
+    /// Done, and answered late or to nobody.
     Late,
+}
+
+/// The adapter's answer to a call.
+#[derive(Clone, Copy, Debug)]
+struct CallAnswer {
+    channel: usize,
+    call: u64,
+    seq: u32,
+    instance: u64,
+    /// The life of the process that asked.
+    life: u64,
+    answer: Answered,
 }
 
 /// Until when each fault goes on, in milliseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Until {
-    stale: u64,
+    pub(crate) stale: u64,
     unexplained: u64,
     spike: u64,
-    no_ether: u64,
-    hang: u64,
-    refuse: u64,
-    offline: u64,
+    pub(crate) no_ether: u64,
+    pub(crate) hang: u64,
+    pub(crate) refuse: u64,
+    pub(crate) offline: u64,
+    pub(crate) no_key: u64,
     /// Something of late may delay an answer to a close request.
     trouble: u64,
 }
@@ -130,17 +192,20 @@ pub(crate) struct Sim<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) terms: Arc<Terms>,
     pub(crate) policy: AgentPolicy,
+    pub(crate) client_policy: ClientPolicy,
     pub(crate) now: u64,
     events: BinaryHeap<Reverse<(u64, u64, u64)>>,
     scheduled: Vec<Event>,
     free: Vec<usize>,
     pushed: u64,
     pub(crate) chain: Chain,
-    pub(crate) transactor: Transactor,
+    pub(crate) transactor: Transactor<AgentPurpose>,
     pub(crate) disk: Disk,
     pub(crate) memory: Memory,
     pub(crate) adapter: Adapter,
     pub(crate) clients: Vec<Client>,
+    /// The nodes of the clients that decide by `market`.
+    pub(crate) buyers: Vec<Option<Box<Buyer>>>,
     pub(crate) ledgers: Vec<Ledger>,
     pub(crate) until: Until,
     /// How many sides of commits the process survives before it dies: each commit has two, before and after.
@@ -185,17 +250,19 @@ impl<'a> Sim<'a> {
             scenario,
             terms: Arc::new(terms),
             policy: world.policy(),
+            client_policy: world.client_policy(),
             now: 0,
             events: BinaryHeap::new(),
             scheduled: Vec::new(),
             free: Vec::new(),
             pushed: 0,
             chain,
-            transactor: Transactor::new(to_usize(world.confirmations), to_usize(world.final_depth)),
+            transactor: Transactor::new(AGENT, to_usize(world.confirmations), to_usize(world.final_depth)),
             disk,
             memory,
             adapter: Adapter { services: vec![Service::new(); count], instance: 0, calls: 0 },
             clients: world.clients.iter().enumerate().map(client).collect(),
+            buyers: Vec::new(),
             ledgers: vec![Ledger::default(); count],
             until: Until::default(),
             crash: None,
@@ -218,15 +285,19 @@ impl<'a> Sim<'a> {
         self.after(world.batch_every * 1_000, Event::Batch);
         self.after(world.duration * 1_000, Event::Quiet);
         for channel in 0..self.clients.len() {
-            let (_, descriptor) = self.chain.channels[channel];
-            let call = Call::OpenFromWallet {
-                agent: descriptor.agent,
-                offering: descriptor.offering,
-                nonce: descriptor.nonce,
-                signer: descriptor.signer,
-                amount: amount(world.deposit),
-            };
-            self.chain.pool.push((descriptor.client, call));
+            let buyer = self.new_buyer(channel, world.clients[channel]);
+            if let Some(buyer) = &buyer {
+                self.after(0, Event::Buyer { channel, what: BuyerEvent::Start });
+                self.after(6_000, Event::Buyer { channel, what: BuyerEvent::Report });
+                for &(seq, _) in &buyer.funding {
+                    self.after(1_000, Event::Buyer { channel, what: BuyerEvent::Funded { seq } });
+                }
+            } else {
+                let (_, descriptor) = self.chain.channels[channel];
+                let call = self.chain.open(channel, amount(world.deposit));
+                self.chain.pool.push((descriptor.client, call));
+            }
+            self.buyers.push(buyer);
             let first = self.delays.below(30_000);
             self.after(first, Event::Act { channel });
             self.after(5_000, Event::Report { channel });
@@ -299,12 +370,14 @@ impl<'a> Sim<'a> {
             Event::Tick { life } if is_alive(life) => self.tick(),
             Event::Deliver { .. } | Event::Wake { .. } | Event::Write { .. } => {}
             Event::Follow { .. } | Event::Tick { .. } => {}
-            Event::Call { channel, call, instance, target, outcome } => {
-                self.finish_call(channel, call, instance, target, outcome);
+            Event::Call { channel, call, seq, life, instance, target, outcome } => {
+                self.finish_call(channel, (call, seq, life), instance, target, outcome);
             }
+            Event::Answer(answer) => self.answered(answer),
+            Event::Buyer { channel, what } => self.buyer_event(channel, what),
             Event::Report { channel } => self.report(channel),
             Event::Act { channel } => self.act(channel),
-            Event::ToAgent { channel, message } => self.receive(channel, message),
+            Event::ToAgent { channel, message, request } => self.receive(channel, message, request),
             Event::ToClient { channel, acknowledged } => {
                 let client = &mut self.clients[channel];
                 client.acknowledged = client.acknowledged.max(acknowledged);
@@ -338,6 +411,10 @@ impl<'a> Sim<'a> {
             self.adapter.services[channel].drift = 0;
             self.consume(channel, 0);
             self.order(channel, AgentOrder::Resume);
+            self.with_buyer(channel, |sim, buyer| {
+                (buyer.until, buyer.crash, buyer.drift) = (Until::default(), None, 0);
+                sim.start_buyer(channel, buyer);
+            });
         }
     }
 
@@ -350,6 +427,7 @@ impl<'a> Sim<'a> {
             if owners.iter().any(|owner| matches!(owner, Owner::User { .. })) {
                 self.order(channel, AgentOrder::Close);
             }
+            self.attend_buyer(channel);
         }
     }
 
@@ -364,10 +442,22 @@ impl<'a> Sim<'a> {
     }
 
     fn is_over(&self, channel: usize) -> bool {
+        self.is_over_for_agent(channel) && self.is_over_for_buyer(channel)
+    }
+
+    fn is_over_for_agent(&self, channel: usize) -> bool {
+        if self.is_rogue(channel) {
+            return !self.chain.is_open(channel);
+        }
         let state = &self.disk.channels[channel].state;
         let is_closed = matches!(state.chain.phase(), Phase::Closed { .. }) && state.own.flights.is_empty();
         let is_gone = state.own.service.actual(self.memory.instance).is(Target::Absent);
-        let was_never_seen = !self.disk.channels[channel].is_known && !self.chain.is_open(channel);
+        let is_known = self.disk.channels[channel].is_known;
+        let was_never_seen = !is_known && !self.chain.is_open(channel);
+        if state.chain.phase() == Phase::Unopened && is_known && !self.chain.is_open(channel) {
+            // The opening was undone, and did not come again.
+            return Agent::owners(&self.load(channel), &self.env(&self.policy)).is_empty();
+        }
         (is_closed && is_gone && self.disk.channels[channel].collected.is_none()) || was_never_seen
     }
 
@@ -377,15 +467,28 @@ impl<'a> Sim<'a> {
         }
     }
 
-    fn note(&mut self, channel: usize, input: &str, effects: &[Effect<Agent>], state: &AgentState) {
+    /// A notice was shown: its name counts.
+    fn shown(&mut self, notice: &str) {
+        let end = notice.find([' ', '(']).unwrap_or(notice.len());
+        self.notices.insert(notice[..end].to_owned());
+    }
+
+    fn note_buyer(&mut self, channel: usize, input: &str, effects: &[Effect<Buying>], state: &ClientState) {
+        self.keep(channel, |at| RowOfRun::of_client(at, channel, input, effects, state));
+    }
+
+    fn keep(&mut self, channel: usize, row: impl FnOnce(u64) -> RowOfRun) {
         let Some(rows) = self.rows.as_mut().filter(|rows| rows.of.is_none_or(|of| of == channel)) else {
             return;
         };
-        let row = RowOfRun::new(self.now, channel, input, effects, state);
         if rows.last.len() == ROWS {
             rows.last.pop_front();
         }
-        rows.last.push_back(row);
+        rows.last.push_back(row(self.now));
+    }
+
+    fn note(&mut self, channel: usize, input: &str, effects: &[Effect<Agent>], state: &AgentState) {
+        self.keep(channel, |at| RowOfRun::new(at, channel, input, effects, state));
     }
 }
 

@@ -22,11 +22,17 @@ impl Sim<'_> {
             Some(held) if !held.open => return,
             Some(held) => held.challenge_ends_at.map_or(Phase::Open, |ends_at| Phase::Closing { ends_at }),
         };
+        if self.buyers[channel].is_some() {
+            if self.is_rogue(channel) {
+                self.scheme(channel, phase);
+            }
+            return self.act_of_buyer(channel, phase);
+        }
         if phase == Phase::Open
             && !self.is_quiet
             && self.disk.channels[channel].state.own.handed_out.is_none()
         {
-            self.after(50, Event::ToAgent { channel, message: Message::Access });
+            self.after(50, Event::ToAgent { channel, message: Message::Access, request: None });
         }
         let seen = Seen {
             now,
@@ -52,10 +58,17 @@ impl Sim<'_> {
                 self.counts.faults += 1;
                 self.fail(channel, fault);
             }
+            What::ClientFault(fault) => {
+                self.counts.faults += 1;
+                self.fail_buyer(channel, fault);
+            }
         }
     }
 
     pub(super) fn make(&mut self, channel: usize, step: Move) {
+        if self.order_by_user(channel, step) {
+            return;
+        }
         let (_, descriptor) = self.chain.channels[channel];
         let client = descriptor.client;
         match step {
@@ -97,6 +110,10 @@ impl Sim<'_> {
             }
             Move::CancelTransaction => self.cancel_by_operator(channel),
             Move::Batch => self.batch(),
+            Move::CancelOfClient => self.cancel_by_user(channel),
+            Move::ForgeAnswer(n) => self.forge_answer(channel, n),
+            // Only a client with a node of its own has a user.
+            Move::Leave | Move::Pause | Move::Continue => {}
         }
     }
 
@@ -110,21 +127,24 @@ impl Sim<'_> {
         let message = Message::Voucher { cumulative, is_forged };
         if self.delays.chance(96) {
             let pause = self.delays.between(20, 3_000);
-            self.after(pause, Event::ToAgent { channel, message });
+            self.after(pause, Event::ToAgent { channel, message, request: None });
         }
         if self.delays.chance(4) {
             let pause = self.delays.between(20, 60_000);
-            self.after(pause, Event::ToAgent { channel, message });
+            self.after(pause, Event::ToAgent { channel, message, request: None });
         }
     }
 
     pub(super) fn consume(&mut self, channel: usize, more: u64) {
+        // Both sides serve, or nothing is used.
+        let more = if self.buyers[channel].as_ref().is_none_or(|buyer| buyer.runs()) { more } else { 0 };
         let (now, measure) = (self.now, self.measure());
         let service = &mut self.adapter.services[channel];
         service.count(measure, now);
         if measure == Measure::Seconds {
             // A session begins, or ends.
-            service.session = if more > 0 && service.runs() { service.session.or(Some(now)) } else { None };
+            let may_run = more > 0 && service.runs() && service.used < service.bound;
+            service.session = if may_run { service.session.or(Some(now)) } else { None };
         } else {
             service.consume(more);
         }
@@ -179,6 +199,8 @@ impl Sim<'_> {
                 }
             }
             Fault::Offline(seconds) => self.until.offline = end(seconds),
+            // It signs nothing.
+            Fault::NoKey(_) => {}
         }
     }
 

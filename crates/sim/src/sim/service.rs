@@ -4,7 +4,16 @@ use privatix_billing::Measure;
 use privatix_channel::Usage;
 use privatix_market::{Actual, Answered, Input, Target};
 
-use super::{CallOutcome, Event, Sim};
+use super::{CallAnswer, CallOutcome, Event, Sim};
+
+/// What a service does once a call for this target is done.
+pub(super) const fn reached(target: Target) -> Actual {
+    match target {
+        Target::Absent => Actual::Absent,
+        Target::Suspended => Actual::Suspended,
+        Target::Running => Actual::Running,
+    }
+}
 
 impl Sim<'_> {
     pub(super) fn measure(&self) -> Measure {
@@ -25,25 +34,28 @@ impl Sim<'_> {
 
     pub(super) fn drive(&mut self, channel: usize, seq: u32, target: Target) {
         self.adapter.calls += 1;
-        let (call, instance) = (self.adapter.calls, self.adapter.instance);
-        self.memory.calls[channel] = Some((call, seq));
+        let (call, instance, life) = (self.adapter.calls, self.adapter.instance, self.memory.life);
+        if seq > 0 {
+            self.memory.calls[channel] = Some((call, seq));
+        }
         let mut outcome = CallOutcome::Done;
         let mut pause = self.delays.between(20, 2_000);
         if self.now < self.until.hang {
-            if self.delays.chance(50) {
+            // What the runner repeats, it repeats until it is done.
+            if seq > 0 && self.delays.chance(50) {
                 return;
             }
             (outcome, pause) = (CallOutcome::Late, self.delays.between(5_000, 55_000));
         } else if self.now < self.until.refuse && target != Target::Absent {
             outcome = CallOutcome::Refused;
         }
-        self.after(pause, Event::Call { channel, call, instance, target, outcome });
+        self.after(pause, Event::Call { channel, call, seq, life, instance, target, outcome });
     }
 
     pub(super) fn finish_call(
         &mut self,
         channel: usize,
-        call: u64,
+        (call, seq, life): (u64, u32, u64),
         instance: u64,
         target: Target,
         outcome: CallOutcome,
@@ -51,30 +63,42 @@ impl Sim<'_> {
         if instance != self.adapter.instance {
             return;
         }
-        let actual = match target {
-            Target::Absent => Actual::Absent,
-            Target::Suspended => Actual::Suspended,
-            Target::Running => Actual::Running,
-        };
+        let actual = reached(target);
         let (now, measure) = (self.now, self.measure());
         if outcome != CallOutcome::Refused {
             self.adapter.services[channel].set(actual, measure, now);
         }
-        let waited = self.memory.calls[channel].filter(|(of, _)| *of == call && self.memory.is_up);
-        let Some((_, seq)) = waited else {
+        if self.memory.calls[channel].is_none_or(|(of, _)| of != call) {
             // The call was dropped, and is done nevertheless: the runner makes the newest one once more.
-            let asked = self.memory.calls[channel];
             let wanted = self.disk.channels[channel].state.own.service.target;
-            if self.memory.is_up && asked.is_none() && wanted < target {
+            if self.memory.is_up && wanted < target {
                 self.drive(channel, 0, wanted);
             }
-            return;
-        };
-        if outcome == CallOutcome::Late {
+        }
+        let answer = if outcome == CallOutcome::Refused { Answered::Refused } else { Answered::Did(actual) };
+        let answer = CallAnswer { channel, call, seq, instance, life, answer };
+        // An answer may come long after what it reports was done, and after the one to a later request.
+        if outcome == CallOutcome::Late && self.delays.chance(50) {
             return;
         }
-        self.memory.calls[channel] = None;
-        let answer = if outcome == CallOutcome::Refused { Answered::Refused } else { Answered::Did(actual) };
+        if outcome == CallOutcome::Late || self.delays.chance(10) {
+            let pause = self.delays.between(100, 50_000);
+            return self.after(pause, Event::Answer(answer));
+        }
+        self.answered(answer);
+    }
+
+    /// The adapter's answer reaches the node, if that is still the one that asked.
+    pub(super) fn answered(&mut self, answer: CallAnswer) {
+        let CallAnswer { channel, call, seq, instance, life, answer } = answer;
+        let is_heard = self.memory.is_up && self.memory.life == life && self.adapter.instance == instance;
+        if !is_heard {
+            return;
+        }
+        self.memory.calls[channel].take_if(|(of, _)| *of == call);
+        if seq == 0 {
+            return; // nobody asked: the runner made sure
+        }
         self.transaction(|_| (), vec![(channel, Input::Adapter { seq, answer })]);
     }
 
@@ -87,6 +111,9 @@ impl Sim<'_> {
         let (now, measure) = (self.now, self.measure());
         self.adapter.services[channel].count(measure, now);
         self.check_use(channel);
+        if !self.is_rogue(channel) {
+            self.check_belief(channel);
+        }
         if !self.memory.is_up || self.now < self.until.hang || !self.disk.channels[channel].is_known {
             return;
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use privatix_channel::ChainTime;
 use privatix_market::{
-    Agent, AgentEffect, AgentPolicy, AgentState, Effect, Env, Fate, Input, Owner, Party as _, Rate, Reply,
-    Stage, Turn, Uptime, Wei,
+    Actual, Agent, AgentEffect, AgentPolicy, AgentState, Effect, Env, Fate, Input, Owner, Party as _, Rate,
+    Reply, Stage, Turn, Uptime, Wei,
 };
 
 use super::{Event, Sim};
@@ -40,9 +40,15 @@ impl Sim<'_> {
 
     /// One commit: facts first, then each input is decided and its effects in the database are carried out. What else follows,
     /// follows after the commit. The process may die on either side of it.
-    pub(super) fn transaction(&mut self, facts: impl FnOnce(&mut Self), inputs: Vec<(usize, Input<Agent>)>) {
+    /// Gives the answers to messages, which are sent once all is stored.
+    pub(super) fn transaction(
+        &mut self,
+        facts: impl FnOnce(&mut Self),
+        inputs: Vec<(usize, Input<Agent>)>,
+    ) -> Vec<Reply> {
         if self.dies() {
-            return self.die();
+            self.die();
+            return Vec::new();
         }
         facts(self);
         let policy = std::mem::take(&mut self.policy);
@@ -57,15 +63,14 @@ impl Sim<'_> {
         }
         if self.dies() {
             self.policy = policy;
-            return self.die();
+            self.die();
+            return Vec::new();
         }
         for channel in decided {
             self.committed(channel, &policy);
         }
         self.policy = policy;
-        for (channel, reply) in replies {
-            self.answer(channel, reply);
-        }
+        replies
     }
 
     pub(super) fn load(&self, channel: usize) -> AgentState {
@@ -84,10 +89,19 @@ impl Sim<'_> {
         channel: usize,
         input: Input<Agent>,
         policy: &AgentPolicy,
-        replies: &mut Vec<(usize, Reply)>,
+        replies: &mut Vec<Reply>,
     ) {
-        let mut turn = Turn::new(self.load(channel));
+        let state = self.load(channel);
         let env = self.env(policy);
+        // An answer of the adapter to an earlier request says nothing, but that what was lost is found.
+        let is_earlier = |seq: u32| state.own.service.asked.is_none_or(|asked| asked.seq != seq);
+        let expected = match input {
+            Input::Adapter { seq, .. } if is_earlier(seq) && state.own.service.actual != Actual::Lost => {
+                Agent::decide(&state, &Input::Look, &env).ok()
+            }
+            _ => None,
+        };
+        let mut turn = Turn::new(state);
         let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
         turn.push(input);
         while let Some(decided) = turn.next(&env) {
@@ -95,6 +109,10 @@ impl Sim<'_> {
             let effects = decided.unwrap_or_default();
             if let Some(shown) = shown.take() {
                 self.note(channel, &shown, &effects, turn.state());
+            }
+            if expected.as_ref().is_some_and(|expected| expected.state != *turn.state()) {
+                let what = "an answer of the adapter to an earlier request counts";
+                self.violate(Some(channel), Rule::Invariant(3), what);
             }
             for effect in effects {
                 match effect {
@@ -112,11 +130,9 @@ impl Sim<'_> {
                             turn.push(input);
                         }
                     }
-                    Effect::Own(AgentEffect::Answer(reply)) => replies.push((channel, reply)),
+                    Effect::Own(AgentEffect::Answer(reply)) => replies.push(reply),
                     Effect::Notify(notice) => {
-                        let name = format!("{notice:?}");
-                        let end = name.find([' ', '(']).unwrap_or(name.len());
-                        self.notices.insert(name[..end].to_owned());
+                        self.shown(&format!("{notice:?}"));
                     }
                     Effect::Own(AgentEffect::Keep(_)) | Effect::Drive { .. } => {}
                     other => self.violate(

@@ -3,21 +3,40 @@
 use std::collections::BTreeSet;
 
 use privatix_channel::Amount;
-use privatix_market::{Agent, AgentEffect, AgentMessage, Effect, Input, Party as _, Reply, Verified};
+use privatix_market::{
+    Agent, AgentEffect, AgentMessage, ClientMessage, Effect, Input, Party as _, Reply, Verified,
+};
 
 use super::{Event, Message, Sim};
+use crate::buyer::Asking;
 use crate::chain::AGENT;
 use crate::node::{Pending, Tags};
 use crate::report::Rule;
 
 impl Sim<'_> {
-    pub(super) fn receive(&mut self, channel: usize, message: Message) {
-        if !self.memory.is_up || self.now < self.until.offline || !self.disk.channels[channel].is_known {
-            return;
+    pub(super) fn receive(&mut self, channel: usize, message: Message, request: Option<Asking>) {
+        if self.is_rogue(channel) {
+            return self.cheat(channel, message, request);
+        }
+        let is_heard = self.memory.is_up && self.now >= self.until.offline;
+        if !is_heard {
+            return self.not_answered(channel, request);
+        }
+        // What the chain does not show yet is answered without a state.
+        match message {
+            Message::Ping => return self.reply_to_buyer(channel, ClientMessage::Pong, request),
+            Message::Access if !self.disk.channels[channel].is_known => {
+                return self.reply_to_buyer(channel, ClientMessage::AccessNotReady, request);
+            }
+            Message::Voucher { .. } if !self.disk.channels[channel].is_known => {
+                return self.reply_to_buyer(channel, ClientMessage::NotNow, request);
+            }
+            _ => {}
         }
         let (id, descriptor) = self.chain.channels[channel];
         let message = match message {
             Message::Access => AgentMessage::Access,
+            Message::Ping => return,
             Message::Voucher { cumulative, is_forged } => {
                 let signer = if is_forged { AGENT } else { descriptor.signer };
                 let Ok(voucher) = Verified::check(&Tags(descriptor.signer), &(id, cumulative, signer)) else {
@@ -42,7 +61,10 @@ impl Sim<'_> {
         };
         let is_voucher = matches!(message, AgentMessage::Voucher(_));
         if !is_voucher || !decision.effects.iter().all(is_plain) {
-            return self.transaction(|_| (), vec![(channel, input)]);
+            for reply in self.transaction(|_| (), vec![(channel, input)]) {
+                self.answer(channel, reply, request);
+            }
+            return;
         }
         let reply = decision.effects.iter().find_map(|effect| match effect {
             Effect::Own(AgentEffect::Answer(reply)) => Some(*reply),
@@ -60,7 +82,7 @@ impl Sim<'_> {
             self.after(pause, Event::Write { life });
         }
         let (best, acknowledged) = (book.best, book.acknowledged);
-        self.memory.queue.push(Pending { channel, best, acknowledged, reply });
+        self.memory.queue.push(Pending { channel, best, acknowledged, reply, request });
     }
 
     /// The group commit. Its transaction decides what is acknowledged: a close may have been stored a moment before.
@@ -85,13 +107,13 @@ impl Sim<'_> {
                 Reply::Paid { acknowledged, .. } if acknowledged > most => Reply::Kept { acknowledged: most },
                 reply => reply,
             };
-            answers.push((pending.channel, reply));
+            answers.push((pending.channel, reply, pending.request));
         }
         if self.dies() {
             return self.die();
         }
-        for (channel, reply) in answers {
-            self.answer(channel, reply);
+        for (channel, reply, request) in answers {
+            self.answer(channel, reply, request);
         }
         for channel in grown {
             self.raise(channel);
@@ -100,16 +122,33 @@ impl Sim<'_> {
         }
     }
 
-    pub(super) fn answer(&mut self, channel: usize, reply: Reply) {
-        let (Reply::Paid { acknowledged, .. } | Reply::Kept { acknowledged } | Reply::Stale { acknowledged }) =
-            reply
-        else {
-            return;
-        };
-        self.check_answer(channel, acknowledged);
-        if self.delays.chance(95) && self.now >= self.until.offline {
-            let pause = self.delays.between(20, 2_000);
-            self.after(pause, Event::ToClient { channel, acknowledged });
+    pub(super) fn answer(&mut self, channel: usize, reply: Reply, request: Option<Asking>) {
+        if let Reply::Paid { acknowledged, .. }
+        | Reply::Kept { acknowledged }
+        | Reply::Stale { acknowledged } = reply
+        {
+            self.check_answer(channel, acknowledged);
+            if request.is_none() && self.delays.chance(95) && self.now >= self.until.offline {
+                let pause = self.delays.between(20, 2_000);
+                self.after(pause, Event::ToClient { channel, acknowledged });
+            }
         }
+        if self.now >= self.until.offline {
+            self.reply_to_buyer(channel, on_the_wire(reply), request);
+        }
+    }
+}
+
+/// An answer as the messages of protocol 1 carry it.
+const fn on_the_wire(reply: Reply) -> ClientMessage {
+    match reply {
+        Reply::Paid { acknowledged, ended } => ClientMessage::Paid { acknowledged, ended },
+        Reply::Stale { acknowledged } => ClientMessage::Stale { acknowledged },
+        Reply::Kept { .. } | Reply::NoSigner | Reply::NotOpen { closed: true } => ClientMessage::Closing,
+        Reply::Access => ClientMessage::Access,
+        Reply::NotReady(_) => ClientMessage::AccessNotReady,
+        Reply::Ended(_) => ClientMessage::AccessRefused,
+        // `Reply::NotNow`, a channel that is not open yet, and what a later version adds.
+        _ => ClientMessage::NotNow,
     }
 }

@@ -1,0 +1,161 @@
+//! A client that decides by `market`, on a node of its own: what is on its disk, what it has in memory, and its user.
+
+use std::collections::BTreeSet;
+
+use alloy::primitives::{Address, B256};
+use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition};
+use privatix_market::{Actual, ClientPurpose, ClientState, Opening, OrderId, Uptime};
+use privatix_market::{Client, ClientPolicy, Env};
+
+use crate::choice::Dice;
+use crate::sim::Until;
+use crate::transactor::Transactor;
+
+/// A client with a node and a user of its own.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "bits of the surroundings, independent of each other")]
+pub(crate) struct Buyer {
+    pub(crate) state: ClientState,
+    pub(crate) logs: Vec<(LogPosition, ChannelEvent)>,
+    /// The hashes of the blocks that its monitor has processed, by their numbers.
+    pub(crate) blocks: Vec<B256>,
+    pub(crate) uptime: Uptime,
+    /// The jobs that provide money, by the numbers of their transactions.
+    pub(crate) funding: Vec<(u32, ClientPurpose)>,
+    pub(crate) transactor: Transactor<ClientPurpose>,
+    /// The number of the last order.
+    pub(crate) last_order: u64,
+    /// The orders that have not ended.
+    pub(crate) orders: BTreeSet<u64>,
+
+    // In memory: a crash takes it away.
+    pub(crate) is_up: bool,
+    /// Another number after each start.
+    pub(crate) life: u64,
+    /// When it started, and with which uptime.
+    pub(crate) started: (u64, Uptime),
+    pub(crate) is_fresh: bool,
+    pub(crate) is_reachable: bool,
+    pub(crate) seen_at: u64,
+    pub(crate) instance: u64,
+    pub(crate) wake: Option<Uptime>,
+    pub(crate) chain_wake: Option<ChainTime>,
+    /// The call to the adapter that is waited for: its number, and the request's.
+    pub(crate) call: Option<(u64, u32)>,
+
+    // Its adapter, which the node learns of from its answers only.
+    pub(crate) actual: Actual,
+    /// Another number after each start.
+    pub(crate) adapter: u64,
+    pub(crate) calls: u64,
+    pub(crate) reported: (u64, bool),
+    /// When its node knew last what it counts, in milliseconds.
+    pub(crate) reported_at: u64,
+    /// By how much its meter is too low.
+    pub(crate) drift: u64,
+
+    pub(crate) until: Until,
+    /// How many sides of commits the process survives before it dies.
+    pub(crate) crash: Option<u64>,
+    /// Whether its transactions come before the agent's in the next block.
+    pub(crate) is_early: bool,
+    pub(crate) dice: Dice,
+    /// When its user has had enough, in milliseconds.
+    pub(crate) leaves: u64,
+    pub(crate) ledger: Purse,
+}
+
+/// What a client must come to, kept beside everything that is checked.
+#[derive(Debug, Default)]
+pub(crate) struct Purse {
+    /// The highest amount that was ever sent.
+    pub(crate) sent: Amount,
+    /// What the orders that were carried out have added.
+    pub(crate) added: Amount,
+    pub(crate) submitted: u64,
+    /// The uptime since which wakes are counted, and how many there were.
+    pub(crate) wakes: (u64, u64),
+}
+
+/// A request that waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asking {
+    /// Its number.
+    pub(crate) seq: u32,
+    /// The life of the process that asked.
+    pub(crate) life: u64,
+    /// Until when it waits, in milliseconds of the world.
+    pub(crate) until: u64,
+}
+
+/// What makes a buyer.
+#[derive(Clone, Copy)]
+pub(crate) struct Order<'a> {
+    pub(crate) id: ChannelId,
+    pub(crate) descriptor: privatix_channel::ChannelDescriptor,
+    pub(crate) opening: &'a Opening,
+    pub(crate) policy: &'a ClientPolicy,
+    pub(crate) depths: (usize, usize),
+    /// The hash of the first block.
+    pub(crate) first: B256,
+    pub(crate) duration: u64,
+}
+
+impl Buyer {
+    /// A buyer that has just accepted an offering. `None`: it refuses that.
+    pub(crate) fn new(order: Order<'_>, mut dice: Dice) -> Option<Self> {
+        let Order { id, descriptor, opening, policy, depths, first, duration } = order;
+        let env = Env::<Client>::new(Uptime::default(), policy);
+        let state = ClientState::accept(id, descriptor, opening, &env).ok()?.state;
+        let account: Address = descriptor.client;
+        let flights = state.own.flights.iter();
+        let funding = flights.map(|flight| (flight.seq, flight.purpose)).collect();
+        let leaves = dice.between(duration / 4, duration);
+        let is_early = dice.chance(50);
+        Some(Self {
+            state,
+            logs: Vec::new(),
+            blocks: vec![first],
+            uptime: Uptime::default(),
+            funding,
+            transactor: Transactor::new(account, depths.0, depths.1),
+            last_order: 0,
+            orders: BTreeSet::new(),
+            is_up: false,
+            life: 0,
+            started: (0, Uptime::default()),
+            is_fresh: false,
+            is_reachable: true,
+            seen_at: 0,
+            instance: 0,
+            wake: None,
+            chain_wake: None,
+            call: None,
+            actual: Actual::Absent,
+            adapter: 0,
+            calls: 0,
+            reported: (0, false),
+            reported_at: 0,
+            drift: 0,
+            until: Until::default(),
+            crash: None,
+            is_early,
+            dice,
+            leaves,
+            ledger: Purse::default(),
+        })
+    }
+
+    pub(crate) fn uptime(&self, now: u64) -> Uptime {
+        let (at, uptime) = self.started;
+        Uptime::new(uptime.milliseconds() + (now - at))
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.actual == Actual::Running
+    }
+
+    pub(crate) const fn next_order(&self) -> OrderId {
+        OrderId(self.last_order + 1)
+    }
+}

@@ -1,0 +1,218 @@
+//! What must hold for a client that decides by `market`, and for a pair of it and an honest agent.
+
+use privatix_billing::{Billing, Measure, covered, price};
+use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
+use privatix_market::{
+    Client, ClientEnd, ClientPurpose, ClientState, Effect, Env, Input, Owner, Party as _, Stage,
+};
+
+use crate::buyer::Buyer;
+use crate::report::Rule;
+use crate::scenario::{Kind, amount};
+use crate::sim::Sim;
+
+impl Sim<'_> {
+    /// A voucher that is to be signed: more than before, within the deposit, and within what was used and is agreed.
+    pub(crate) fn check_sign(&mut self, channel: usize, buyer: &Buyer, due: Amount, state: &ClientState) {
+        let before = self.clients[channel].best();
+        let wrong = if due <= before {
+            Some(format!("the client signs {due} after {before}"))
+        } else if due > state.chain.deposit {
+            Some(format!("the client signs {due} above its deposit of {}", state.chain.deposit))
+        } else if due > self.payable(channel, buyer) {
+            let used = self.adapter.services[channel].used;
+            Some(format!("the client signs {due}, and {used} was used"))
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            self.violate(Some(channel), Rule::Invariant(2), &wrong);
+        }
+    }
+
+    /// The most that a client may have paid for what it used.
+    fn payable(&self, channel: usize, buyer: &Buyer) -> Amount {
+        let used = self.adapter.services[channel].used;
+        let ahead = match self.terms.billing() {
+            Billing::Prepaid => self.terms.interval().get(),
+            Billing::Postpaid => 0,
+        };
+        // A session that was reported counts as running until the next report, also while the adapter hangs.
+        let unreported = match (self.terms.unit().measure, buyer.reported.1) {
+            (Measure::Seconds, true) => (self.now - buyer.reported_at) / 1_000 + 1,
+            _ => 0,
+        };
+        price(&self.terms, Usage::new(used + ahead + unreported))
+    }
+
+    /// Nothing is sent that is not stored.
+    pub(crate) fn check_send(&mut self, channel: usize, buyer: &mut Buyer, cumulative: Amount) {
+        buyer.ledger.sent = buyer.ledger.sent.max(cumulative);
+        let stored = buyer.state.book.best;
+        if cumulative > stored {
+            let what = format!("the client sends {cumulative}, and {stored} is stored");
+            self.violate(Some(channel), Rule::Invariant(2), &what);
+        }
+    }
+
+    pub(crate) fn check_buyer_submit(
+        &mut self,
+        channel: usize,
+        buyer: &mut Buyer,
+        (seq, purpose): (u32, ClientPurpose),
+        state: &ClientState,
+    ) {
+        buyer.ledger.submitted += 1;
+        let most = 16 + 6 * self.scenario.steps.len() as u64 + 2 * buyer.last_order;
+        let sent = buyer.ledger.sent.min(state.chain.deposit);
+        let wrong = if buyer.ledger.submitted > most {
+            Some((3, format!("{most} transactions of one client")))
+        } else if buyer.transactor.find(channel, seq).is_some() {
+            Some((3, format!("the client uses number {seq} twice")))
+        } else if matches!(state.chain.phase(), Phase::Closed { .. }) {
+            Some((3, "a client's transaction for a channel that is closed".to_owned()))
+        } else {
+            match purpose {
+                ClientPurpose::RequestClose { admitted } if admitted < sent => {
+                    Some((2, format!("the client admits {admitted}, and has sent {sent}")))
+                }
+                _ => None,
+            }
+        };
+        if let Some((number, wrong)) = wrong {
+            self.violate(Some(channel), Rule::Invariant(number), &wrong);
+        }
+    }
+
+    /// After each commit: what the client has stored.
+    pub(crate) fn check_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let (book, own) = (buyer.state.book, &buyer.state.own);
+        let signed = self.clients[channel].best();
+        let mut wrong = None;
+        if book.best != signed {
+            wrong = Some((2, format!("the client has stored {}, and signed {signed}", book.best)));
+        }
+        if book.acknowledged > book.best {
+            wrong = Some((2, format!("{} is acknowledged of the {} signed", book.acknowledged, book.best)));
+        }
+        if own.signing.is_some() {
+            wrong = Some((2, "a signature is not reported".to_owned()));
+        }
+        if own.flights.len() > 64 {
+            wrong = Some((9, format!("{} flights of the client", own.flights.len())));
+        }
+        let mut waiting = 0;
+        for alive in buyer.transactor.alive(channel) {
+            if !own.flights.iter().any(|flight| flight.seq == alive.row.seq) {
+                wrong = Some((4, format!("the client's transaction {} is nobody's", alive.row.seq)));
+            }
+            waiting += u32::from(alive.waits && !alive.is_cancelling && alive.row.purpose.closes());
+        }
+        if waiting > 1 {
+            wrong = Some((3, format!("{waiting} of the client's close requests wait beside each other")));
+        }
+        for flight in own.flights.iter().filter(|flight| flight.stage == Stage::Funding) {
+            if !buyer.funding.iter().any(|(seq, _)| *seq == flight.seq) {
+                wrong = Some((4, format!("nobody provides the money of {}", flight.seq)));
+            }
+        }
+        let ends_badly = own.ending.is_some_and(|ending| ending.why == ClientEnd::AgentClaimsMore);
+        if ends_badly && !self.is_rogue(channel) && !self.ledgers[channel].is_forged {
+            wrong = Some((7, "an honest agent claims more than was signed".to_owned()));
+        }
+        if let Some((number, wrong)) = wrong {
+            self.violate(Some(channel), Rule::Invariant(number), &wrong);
+        }
+    }
+
+    /// The same surroundings again change nothing.
+    pub(crate) fn check_buyer_again(&mut self, channel: usize, state: &ClientState, env: &Env<'_, Client>) {
+        let Ok(again) = Client::decide(state, &Input::Look, env) else { return };
+        if let Some(effect) = again.effects.first() {
+            let what = match effect {
+                Effect::Notify(notice) => format!("the client is shown twice: {notice:?}"),
+                effect => format!("the client does not do at once: {effect:?}"),
+            };
+            self.violate(Some(channel), Rule::Invariant(3), &what);
+        }
+    }
+
+    pub(crate) fn check_buyer_owners(&mut self, channel: usize, state: &ClientState, owners: &[Owner]) {
+        let is_final = !state.chain.phase().is_open() && state.own.flights.is_empty();
+        if owners.is_empty() && !is_final {
+            self.violate(Some(channel), Rule::Invariant(9), "nobody moves the client's state on");
+        }
+    }
+
+    pub(crate) fn check_buyer_busy(&mut self, channel: usize, buyer: &mut Buyer) {
+        let uptime = buyer.uptime(self.now).milliseconds();
+        let wakes = &mut buyer.ledger.wakes;
+        if uptime > wakes.0 + 1_000 || uptime < wakes.0 {
+            *wakes = (uptime, 0);
+        }
+        wakes.1 += 1;
+        if wakes.1 > 40 {
+            let what = "the client looks again and again, and nothing changes";
+            self.violate(Some(channel), Rule::Invariant(9), what);
+        }
+    }
+
+    /// A close request admits all that was signed, so that an honest pair has no dispute.
+    pub(crate) fn check_requested_by_buyer(&mut self, channel: usize, paid: Amount) {
+        if self.buyers[channel].is_none() {
+            return;
+        }
+        let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
+        let unpaid = self.clients[channel].best().min(deposit).saturating_sub(paid);
+        if !unpaid.is_zero() {
+            let what = format!("a close request pays {paid}, and leaves {unpaid} that the client signed");
+            self.violate(Some(channel), Rule::Invariant(7), &what);
+        }
+    }
+
+    /// A client that has admitted all that it sent leaves its agent nothing to claim.
+    pub(crate) fn check_closed_by_buyer(&mut self, channel: usize, event: &ChannelEvent) {
+        let ChannelEvent::Closed { paid, closure, .. } = *event else { return };
+        if self.buyers[channel].is_none() || self.is_rogue(channel) {
+            return;
+        }
+        let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
+        let claimable = self.disk.channels[channel].state.book.best.min(deposit).saturating_sub(paid);
+        if matches!(closure, Closure::ByClient | Closure::ByClientDisputed) && !claimable.is_zero() {
+            let what = format!("an honest client closes, and leaves {claimable} unpaid that it sent");
+            self.violate(Some(channel), Rule::Invariant(7), &what);
+        }
+    }
+
+    /// All is final: what a client paid is what it used and signed.
+    pub(crate) fn check_end_of_buyer(&mut self, channel: usize) {
+        let Some(buyer) = &self.buyers[channel] else { return };
+        let Some(held) = self.chain.channel(channel) else { return };
+        let signed = self.clients[channel].best();
+        let deposit = amount(self.scenario.world.deposit).saturating_add(buyer.ledger.added);
+        let mut wrong = None;
+        if held.paid > signed {
+            wrong = Some((2, format!("{} is paid, and {signed} was signed", held.paid)));
+        }
+        if !buyer.orders.is_empty() {
+            wrong = Some((9, format!("orders without an outcome: {:?}", buyer.orders)));
+        }
+        if held.deposit != deposit {
+            wrong = Some((3, format!("{} is deposited, and {deposit} was ordered", held.deposit)));
+        }
+        if self.scenario.world.clients[channel] == Kind::Buyer {
+            // What is unpaid in the end: the lag, what a report does not show yet, and one payment that came too late.
+            let used =
+                Usage::new(self.adapter.services[channel].used).min(covered(&self.terms, held.deposit));
+            let portion = self.terms.max_lag().saturating_add(self.terms.interval());
+            let most = covered(&self.terms, held.paid).saturating_add(portion).saturating_add(Usage::new(2));
+            if used > most {
+                let what = format!("{} was used, and {} is paid", used.get(), held.paid);
+                wrong = Some((7, what));
+            }
+        }
+        if let Some((number, wrong)) = wrong {
+            self.violate(Some(channel), Rule::Invariant(number), &wrong);
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! The clients' nodes: commits, wakes, the chain as they see it, starts and crashes.
+
+use std::sync::Arc;
+
+use privatix_channel::{ChainTime, OnChain};
+use privatix_market::{
+    Answered, Client, ClientEffect, ClientMessage, ClientOrder, ClientReport, ClientState, Effect, Env, Fate,
+    Input, Opening, Owner, Party as _, Stage, Target, Trouble, Turn, Verified,
+};
+
+use super::{BuyerEvent, CallOutcome, Event, Sim};
+use crate::buyer::{Buyer, Order};
+use crate::choice::Dice;
+use crate::node::Tags;
+use crate::report::Rule;
+use crate::scenario::{Kind, amount};
+use crate::transactor::{CancelOutcome, Row};
+
+impl Sim<'_> {
+    /// The client that decides by `market`, if this channel has one.
+    pub(super) fn new_buyer(&self, channel: usize, kind: Kind) -> Option<Box<Buyer>> {
+        if !matches!(kind, Kind::Buyer | Kind::Cheated) {
+            return None;
+        }
+        let world = &self.scenario.world;
+        let (id, descriptor) = self.chain.channels[channel];
+        let to_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let opening = Opening {
+            terms: Arc::clone(&self.terms),
+            deposit: amount(world.deposit),
+            fee: privatix_channel::Fee::ZERO,
+        };
+        let order = Order {
+            id,
+            descriptor,
+            opening: &opening,
+            policy: &self.client_policy,
+            depths: (to_usize(world.confirmations), to_usize(world.final_depth)),
+            first: self.chain.blocks[0].hash,
+            duration: world.duration * 1_000,
+        };
+        Buyer::new(order, Dice::new(self.scenario.seed, 200 + channel as u64)).map(Box::new)
+    }
+
+    /// Whether the channel's agent is a script.
+    pub(crate) fn is_rogue(&self, channel: usize) -> bool {
+        self.scenario.world.clients[channel] == Kind::Cheated
+    }
+
+    /// Does something with a client's node.
+    pub(super) fn with_buyer(&mut self, channel: usize, what: impl FnOnce(&mut Self, &mut Buyer)) {
+        if let Some(mut buyer) = self.buyers[channel].take() {
+            what(self, &mut buyer);
+            self.buyers[channel] = Some(buyer);
+        }
+    }
+
+    pub(super) fn buyer_event(&mut self, channel: usize, what: BuyerEvent) {
+        self.with_buyer(channel, |sim, buyer| {
+            let (is_up, life) = (buyer.is_up, buyer.life);
+            let is_alive = |of: u64| is_up && of == life;
+            match what {
+                BuyerEvent::Start => sim.start_buyer(channel, buyer),
+                BuyerEvent::Deliver { life } if is_alive(life) => sim.deliver_to_buyer(channel, buyer),
+                BuyerEvent::Wake { life } if is_alive(life) => sim.wake_buyer(channel, buyer),
+                BuyerEvent::Tick { life } if is_alive(life) => sim.tick_buyer(channel, buyer),
+                BuyerEvent::Message { life, until, message } if is_alive(life) => {
+                    // Later nobody listens any more.
+                    if sim.now <= until && sim.now >= buyer.until.offline {
+                        sim.buyer_input(channel, buyer, |_| (), Input::Peer(message));
+                    }
+                }
+                BuyerEvent::Deliver { .. }
+                | BuyerEvent::Wake { .. }
+                | BuyerEvent::Tick { .. }
+                | BuyerEvent::Message { .. } => {}
+                BuyerEvent::Funded { seq } => sim.funded(channel, buyer, seq),
+                BuyerEvent::Report => sim.report_of_buyer(channel, buyer),
+                BuyerEvent::Call { call, instance, target, outcome } => {
+                    sim.finish_buyer_call(channel, buyer, (call, instance, target, outcome));
+                }
+            }
+        });
+    }
+
+    pub(super) fn client_env<'e>(
+        &self,
+        buyer: &Buyer,
+        policy: &'e privatix_market::ClientPolicy,
+    ) -> Env<'e, Client> {
+        let mut env = Env::new(buyer.uptime(self.now), policy);
+        let seen = self.chain.blocks.get(buyer.blocks.len() - 1);
+        env.chain.now = seen.map(|block| ChainTime::new(block.time));
+        env.chain.fresh = buyer.is_fresh;
+        env.chain.challenge = self.scenario.world.challenge();
+        env.instance = buyer.instance;
+        env.reachable = buyer.is_reachable;
+        env.next_order = buyer.next_order();
+        env
+    }
+
+    /// What is stored, as the node loads it.
+    pub(super) fn load_buyer(buyer: &Buyer) -> ClientState {
+        let mut state = buyer.state.clone();
+        state.own.signing = None;
+        for flight in &mut state.own.flights {
+            if let Stage::Mined { block, seen } = &mut flight.stage {
+                let number = usize::try_from(block.number).unwrap_or(usize::MAX);
+                *seen = buyer.blocks.get(number) == Some(&block.hash);
+            }
+        }
+        state
+    }
+
+    /// One commit, as the agent's. Whether it was made.
+    pub(super) fn buyer_input(
+        &mut self,
+        channel: usize,
+        buyer: &mut Buyer,
+        facts: impl FnOnce(&mut Buyer),
+        input: Input<Client>,
+    ) -> bool {
+        if dies(buyer) {
+            self.buyer_dies(channel, buyer);
+            return false;
+        }
+        facts(buyer);
+        let policy = std::mem::take(&mut self.client_policy);
+        let outgoing = self.decide_buyer(channel, buyer, input, &policy);
+        self.check_buyer(channel, buyer);
+        if dies(buyer) {
+            self.client_policy = policy;
+            self.buyer_dies(channel, buyer);
+            return true;
+        }
+        let (env, state) = (self.client_env(buyer, &policy), Self::load_buyer(buyer));
+        let owners = Client::owners(&state, &env);
+        self.client_policy = policy;
+        self.check_buyer_owners(channel, &state, &owners);
+        let at = owners.iter().filter_map(Owner::uptime).min();
+        buyer.chain_wake = owners.iter().filter_map(Owner::chain_time).min();
+        if buyer.wake != at {
+            buyer.wake = at;
+            if let Some(at) = at {
+                let pause = at.milliseconds().saturating_sub(buyer.uptime(self.now).milliseconds()).max(1);
+                self.after(pause, Event::Buyer { channel, what: BuyerEvent::Wake { life: buyer.life } });
+            }
+        }
+        let asked_for = buyer.call.map(|(_, seq)| seq);
+        match state.own.service.asked {
+            Some(asked) if asked_for != Some(asked.seq) => {
+                self.drive_buyer(channel, buyer, asked.seq, asked.target);
+            }
+            None => buyer.call = None,
+            Some(_) => {}
+        }
+        buyer.transactor.send(self.chain.height(), self.price());
+        for effect in outgoing {
+            self.send_of_buyer(channel, buyer, effect);
+        }
+        true
+    }
+
+    fn decide_buyer(
+        &mut self,
+        channel: usize,
+        buyer: &mut Buyer,
+        input: Input<Client>,
+        policy: &privatix_market::ClientPolicy,
+    ) -> Vec<ClientEffect> {
+        let mut turn = Turn::new(Self::load_buyer(buyer));
+        let mut outgoing = Vec::new();
+        let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
+        turn.push(input);
+        // Each order that the node gives itself takes a number, so the surroundings are read for each decision.
+        loop {
+            let before = turn.state().own.last_order;
+            let env = self.client_env(buyer, policy);
+            let Some(decided) = turn.next(&env) else { break };
+            self.counts.decisions += 1;
+            let effects = decided.unwrap_or_default();
+            if let Some(shown) = shown.take() {
+                self.note_buyer(channel, &shown, &effects, turn.state());
+            }
+            let after = turn.state().own.last_order;
+            if let Some(order) = after.filter(|_| after != before) {
+                buyer.last_order = buyer.last_order.max(order.0);
+                buyer.orders.insert(order.0);
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Submit { seq, purpose, bid } => {
+                        self.check_buyer_submit(channel, buyer, (seq, purpose), turn.state());
+                        buyer.transactor.submit(vec![Row { channel, seq, purpose }], false, bid);
+                    }
+                    Effect::Cancel { seq } => {
+                        if let Some(input) = self.cancel_of_buyer(channel, buyer, seq) {
+                            shown = self.rows.is_some().then(|| format!("{input:?}"));
+                            turn.push(input);
+                        }
+                    }
+                    Effect::Own(ClientEffect::Fund { seq, purpose }) => {
+                        buyer.funding.push((seq, purpose));
+                        let pause = self.delays.between(10, 20_000);
+                        self.after(pause, Event::Buyer { channel, what: BuyerEvent::Funded { seq } });
+                    }
+                    Effect::Own(ClientEffect::Sign(due)) => {
+                        self.check_sign(channel, buyer, due, turn.state());
+                        let signed = if self.now < buyer.until.no_key {
+                            Err(Trouble::Key)
+                        } else {
+                            let (id, descriptor) = self.chain.channels[channel];
+                            let voucher = (id, due, descriptor.signer);
+                            Verified::check(&Tags(descriptor.signer), &voucher).map_err(|_| Trouble::Key)
+                        };
+                        if signed.is_ok() {
+                            self.clients[channel].signed.push(due);
+                        }
+                        let input = Input::Report(ClientReport::Signed(signed));
+                        shown = self.rows.is_some().then(|| format!("{input:?}"));
+                        turn.push(input);
+                    }
+                    Effect::Own(ClientEffect::EndOrder { order, outcome }) => {
+                        self.order_ended(channel, buyer, order, outcome);
+                    }
+                    Effect::Own(effect) => outgoing.push(effect),
+                    Effect::Notify(notice) => self.shown(&format!("{notice:?}")),
+                    Effect::Drive { .. } => {}
+                    other => self.violate(
+                        Some(channel),
+                        Rule::Invariant(3),
+                        &format!("an effect that nobody carries out: {other:?}"),
+                    ),
+                }
+            }
+        }
+        let state = turn.into_state();
+        self.check_buyer_again(channel, &state, &self.client_env(buyer, policy));
+        buyer.state = state;
+        outgoing
+    }
+
+    fn cancel_of_buyer(&mut self, channel: usize, buyer: &mut Buyer, seq: u32) -> Option<Input<Client>> {
+        if let Some(place) = buyer.funding.iter().position(|(of, _)| *of == seq) {
+            buyer.funding.remove(place);
+            return None;
+        }
+        let Some(id) = buyer.transactor.find(channel, seq) else {
+            let what = format!("the client cancels {seq}, which does not exist");
+            self.violate(Some(channel), Rule::Invariant(3), &what);
+            return None;
+        };
+        let row = *buyer.transactor.intents[id].rows.first()?;
+        match buyer.transactor.cancel(id) {
+            CancelOutcome::Done => Some(Input::Tx { seq, purpose: row.purpose, fate: Fate::Cancelled }),
+            CancelOutcome::Requested | CancelOutcome::NotOpen => None,
+        }
+    }
+
+    /// A job has looked for the money of a transaction.
+    fn funded(&mut self, channel: usize, buyer: &mut Buyer, seq: u32) {
+        let Some(&(_, purpose)) = buyer.funding.iter().find(|(of, _)| *of == seq) else { return };
+        // Without ether, or while the process is down, the job waits.
+        if !buyer.is_up || self.now < buyer.until.no_ether {
+            return self.after(30_000, Event::Buyer { channel, what: BuyerEvent::Funded { seq } });
+        }
+        let fails = !self.is_quiet && self.delays.chance(4);
+        let fate = if fails { Fate::Unfunded(Trouble::Funds) } else { Fate::Funded };
+        let done = |buyer: &mut Buyer| buyer.funding.retain(|(of, _)| *of != seq);
+        if !self.buyer_input(channel, buyer, done, Input::Tx { seq, purpose, fate }) {
+            self.after(30_000, Event::Buyer { channel, what: BuyerEvent::Funded { seq } });
+        }
+    }
+
+    pub(super) fn drive_buyer(&mut self, channel: usize, buyer: &mut Buyer, seq: u32, target: Target) {
+        buyer.calls += 1;
+        let (call, instance) = (buyer.calls, buyer.adapter);
+        buyer.call = Some((call, seq));
+        let mut outcome = CallOutcome::Done;
+        let mut pause = self.delays.between(20, 2_000);
+        if self.now < buyer.until.hang {
+            if self.delays.chance(50) {
+                return;
+            }
+            (outcome, pause) = (CallOutcome::Late, self.delays.between(5_000, 55_000));
+        } else if self.now < buyer.until.refuse && target != Target::Absent {
+            outcome = CallOutcome::Refused;
+        }
+        self.after(
+            pause,
+            Event::Buyer { channel, what: BuyerEvent::Call { call, instance, target, outcome } },
+        );
+    }
+
+    fn finish_buyer_call(
+        &mut self,
+        channel: usize,
+        buyer: &mut Buyer,
+        (call, instance, target, outcome): (u64, u64, Target, CallOutcome),
+    ) {
+        if instance != buyer.adapter {
+            return;
+        }
+        let actual = super::service::reached(target);
+        if outcome != CallOutcome::Refused {
+            buyer.actual = actual;
+            if !buyer.runs() {
+                self.end_session(channel);
+            }
+        }
+        let Some((_, seq)) = buyer.call.filter(|(of, _)| *of == call && buyer.is_up) else {
+            let wanted = buyer.state.own.service.target;
+            if buyer.is_up && buyer.call.is_none() && wanted < target {
+                self.drive_buyer(channel, buyer, 0, wanted);
+            }
+            return;
+        };
+        if outcome == CallOutcome::Late {
+            return;
+        }
+        buyer.call = None;
+        let answer = if outcome == CallOutcome::Refused { Answered::Refused } else { Answered::Did(actual) };
+        self.buyer_input(channel, buyer, |_| (), Input::Adapter { seq, answer });
+    }
+
+    /// Its meter counts what the agent's adapter has served.
+    fn report_of_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let pause = if self.is_quiet { 60_000 } else { 5_000 };
+        self.after(pause, Event::Buyer { channel, what: BuyerEvent::Report });
+        let (now, measure) = (self.now, self.measure());
+        let service = &mut self.adapter.services[channel];
+        service.count(measure, now);
+        let total = (service.used.saturating_sub(buyer.drift), service.session.is_some());
+        self.check_use(channel);
+        if !buyer.is_up || self.now < buyer.until.hang || total == buyer.reported {
+            return;
+        }
+        let used = privatix_channel::Usage::new(total.0);
+        if self.buyer_input(channel, buyer, |_| (), Input::Used { used, running: total.1 }) {
+            (buyer.reported, buyer.reported_at) = (total, self.now);
+        }
+    }
+
+    fn deliver_to_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        if self.now < buyer.until.stale {
+            return;
+        }
+        buyer.seen_at = self.now;
+        self.monitor_of_buyer(channel, buyer);
+        if buyer.is_up {
+            buyer.transactor.send(self.chain.height(), self.price());
+        }
+        while buyer.is_up && self.violation.is_none() {
+            let Some((id, fate)) = buyer.transactor.next_fate(&self.chain) else { break };
+            self.fate_of_buyer(channel, buyer, id, fate);
+        }
+        if buyer.is_up {
+            self.surroundings_of_buyer(channel, buyer);
+        }
+    }
+
+    pub(super) fn fate_of_buyer(&mut self, channel: usize, buyer: &mut Buyer, id: usize, fate: Fate) {
+        let Some(&Row { seq, purpose, .. }) = buyer.transactor.intents[id].rows.first() else { return };
+        let reported = |buyer: &mut Buyer| buyer.transactor.reported(id, fate);
+        self.buyer_input(channel, buyer, reported, Input::Tx { seq, purpose, fate });
+    }
+
+    fn monitor_of_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let confirmations = usize::try_from(self.scenario.world.confirmations).unwrap_or(0);
+        let last = self.chain.height().saturating_sub(confirmations);
+        let mut common = buyer.blocks.len();
+        while common > 1 && self.chain.hash(common - 1) != Some(buyer.blocks[common - 1]) {
+            common -= 1;
+        }
+        let is_rollback = common < buyer.blocks.len();
+        if !is_rollback && common > last {
+            return;
+        }
+        let new = || self.chain.blocks.iter().take(last + 1).skip(common);
+        let hashes: Vec<_> = new().map(|block| block.hash).collect();
+        let is_kept = |(at, _): &(privatix_channel::LogPosition, _)| at.block < common as u64;
+        let is_ours = |(of, ..): &&(usize, _, _)| *of == channel;
+        let mut is_touched = !buyer.logs.iter().all(is_kept);
+        is_touched |= new().any(|block| block.logs.iter().any(|log| is_ours(&log)));
+        let is_mined =
+            |stage: &Stage| matches!(stage, Stage::Mined { block, .. } if block.number >= common as u64);
+        is_touched |= buyer.state.own.flights.iter().any(|flight| is_mined(&flight.stage));
+        if !is_touched {
+            buyer.blocks.truncate(common);
+            buyer.blocks.extend(hashes);
+            return;
+        }
+        let mut logs: Vec<_> = buyer.logs.iter().filter(|log| is_kept(log)).copied().collect();
+        for block in new() {
+            logs.extend(block.logs.iter().filter(is_ours).map(|(_, at, event)| (*at, *event)));
+        }
+        let fold = OnChain::fold(logs.iter().copied());
+        let facts = |buyer: &mut Buyer| {
+            buyer.blocks.truncate(common);
+            buyer.blocks.extend(hashes);
+            buyer.logs = logs;
+        };
+        self.buyer_input(channel, buyer, facts, Input::Chain(fold));
+    }
+
+    fn surroundings_of_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let stale_after = (self.scenario.world.block_time * 5).max(60) * 1_000;
+        let is_fresh = self.now - buyer.seen_at <= stale_after;
+        let is_reachable = self.now >= buyer.until.offline;
+        let seen = (is_fresh, is_reachable, buyer.adapter);
+        let has_changed = seen != (buyer.is_fresh, buyer.is_reachable, buyer.instance);
+        (buyer.is_fresh, buyer.is_reachable, buyer.instance) = seen;
+        let time = self.chain.blocks.get(buyer.blocks.len() - 1).map(|block| ChainTime::new(block.time));
+        let is_time = buyer.chain_wake.is_some_and(|at| time.is_some_and(|now| now >= at));
+        if has_changed || is_time {
+            self.buyer_input(channel, buyer, |_| (), Input::Look);
+        }
+    }
+
+    fn wake_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let uptime = buyer.uptime(self.now);
+        if buyer.wake.is_some_and(|at| at <= uptime) {
+            buyer.wake = None;
+            self.check_buyer_busy(channel, buyer);
+            self.buyer_input(channel, buyer, |_| (), Input::Look);
+        }
+    }
+
+    fn tick_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let pause = if self.is_quiet { 60_000 } else { 20_000 };
+        self.after(pause, Event::Buyer { channel, what: BuyerEvent::Tick { life: buyer.life } });
+        let uptime = buyer.uptime(self.now);
+        if uptime.since(buyer.uptime).as_secs() >= 60 {
+            buyer.uptime = uptime;
+        }
+        self.surroundings_of_buyer(channel, buyer);
+    }
+
+    pub(super) fn start_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        if buyer.is_up {
+            return;
+        }
+        buyer.is_up = true;
+        buyer.life += 1;
+        buyer.started = (self.now, buyer.uptime);
+        (buyer.is_fresh, buyer.seen_at) = (false, 0);
+        (buyer.wake, buyer.chain_wake, buyer.call) = (None, None, None);
+        buyer.instance = buyer.adapter;
+        let life = buyer.life;
+        self.after(20_000, Event::Buyer { channel, what: BuyerEvent::Tick { life } });
+        self.after(1_000, Event::Buyer { channel, what: BuyerEvent::Deliver { life } });
+        self.buyer_input(channel, buyer, |_| (), Input::Look);
+    }
+
+    fn buyer_dies(&mut self, channel: usize, buyer: &mut Buyer) {
+        buyer.crash = None;
+        buyer.is_up = false;
+        let down = self.delays.pick(&[5_000, 30_000, 30_000, 120_000, 600_000]);
+        self.after(down, Event::Buyer { channel, what: BuyerEvent::Start });
+    }
+
+    pub(super) fn order_of_buyer(&mut self, channel: usize, order: ClientOrder) {
+        self.with_buyer(channel, |sim, buyer| {
+            if buyer.is_up {
+                sim.buyer_input(channel, buyer, |_| (), Input::Order(order));
+            }
+        });
+    }
+
+    pub(super) fn restart_buyers_adapter(&mut self, channel: usize) {
+        self.with_buyer(channel, |_, buyer| {
+            buyer.adapter += 1;
+            buyer.actual = privatix_market::Actual::Absent;
+        });
+        self.end_session(channel);
+    }
+
+    /// Without the buyer's side nothing is used.
+    pub(super) fn end_session(&mut self, channel: usize) {
+        let (now, measure) = (self.now, self.measure());
+        let service = &mut self.adapter.services[channel];
+        service.count(measure, now);
+        service.session = None;
+    }
+
+    /// Whether all is over for the client.
+    pub(super) fn is_over_for_buyer(&self, channel: usize) -> bool {
+        let Some(buyer) = &self.buyers[channel] else { return true };
+        if !buyer.is_up {
+            return false;
+        }
+        let env = self.client_env(buyer, &self.client_policy);
+        Client::owners(&Self::load_buyer(buyer), &env).is_empty() && buyer.funding.is_empty()
+    }
+
+    /// What only its user moves on, its user closes.
+    pub(super) fn attend_buyer(&mut self, channel: usize) {
+        let Some(buyer) = &self.buyers[channel] else { return };
+        let env = self.client_env(buyer, &self.client_policy);
+        let owners = Client::owners(&Self::load_buyer(buyer), &env);
+        if owners.iter().any(|owner| matches!(owner, Owner::User { .. })) {
+            self.order_of_buyer(channel, ClientOrder::Close);
+        }
+    }
+
+    /// The answer to a request, over the network.
+    pub(super) fn reply_to_buyer(
+        &mut self,
+        channel: usize,
+        message: ClientMessage,
+        request: Option<crate::buyer::Asking>,
+    ) {
+        let Some(crate::buyer::Asking { life, until, .. }) = request else { return };
+        let event = BuyerEvent::Message { life, until, message };
+        if self.delays.chance(95) {
+            let pause = self.delays.between(20, 2_000);
+            self.after(pause, Event::Buyer { channel, what: event });
+        }
+        if self.delays.chance(4) {
+            let pause = self.delays.between(20, 55_000);
+            self.after(pause, Event::Buyer { channel, what: event });
+        }
+    }
+}
+
+/// Whether the process dies here.
+fn dies(buyer: &mut Buyer) -> bool {
+    match &mut buyer.crash {
+        Some(0) => true,
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
+}
