@@ -21,6 +21,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["privatix-daemon"],
     &["privatix-agentd", "privatix-clientd"],
     &["privatix-examples", "privatix-demo", "privatix-deploy", "privatix-plans", "xtask"],
+    &["privatix-torture"],
     &["privatix-tests"],
 ];
 

@@ -5,6 +5,7 @@
 //! - [`demo`]: the whole path to watch, on a local chain;
 //! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas, try mutants;
 //! - [`sim`]: the simulator that tries to break what an agent decides, and mutants that it must find;
+//! - [`torture`]: kills, reorganisations and faulty endpoints under both daemons;
 //! - [`deploy`]: place the contracts on a chain;
 //! - [`package`]: crates that other projects may use alone, packed;
 //! - [`packages`]: programs that tests need from the system's package manager;
@@ -28,6 +29,7 @@ pub mod sim;
 pub mod table;
 pub mod test;
 pub mod threats;
+pub mod torture;
 
 /// Whatever went wrong, for a person to read.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -27,6 +27,8 @@ enum Command {
     Mutate(xtask::contracts::MutateArgs),
     /// Try to break what an agent decides, in a simulated world; from a seed, or by a scenario.
     Sim(xtask::sim::Args),
+    /// Kill real daemons, take blocks back and break their endpoints while they trade: nothing may get lost.
+    Torture(xtask::torture::Args),
     /// Place the contracts on a chain; `deploy --help` has the options.
     Deploy(xtask::deploy::Args),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Contracts(args) => xtask::contracts::run(&args),
         Command::Mutate(args) => xtask::contracts::mutate(args),
         Command::Sim(args) => xtask::sim::run(&args),
+        Command::Torture(args) => xtask::torture::run(&args),
         Command::Deploy(args) => xtask::deploy::run(&args),
     };
     match result {

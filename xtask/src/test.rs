@@ -18,7 +18,7 @@ use crate::{
     Result,
     command::{cargo, minutes, npm_script, output, run as run_command, run_within, succeeds},
     contracts::{self, MutateArgs},
-    package, packages, sim,
+    package, packages, sim, torture,
 };
 
 const DEMO_LIMIT: Duration = Duration::from_mins(5);
@@ -85,6 +85,8 @@ pub enum Step {
     Examples,
     /// Run the demo, with a small file, directly and over Tor.
     Demo,
+    /// Kill both daemons, take blocks back and break their endpoints, 40 times within two minutes of trade.
+    Torture,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -213,6 +215,10 @@ impl Step {
             Self::Package => package::build_alone()?,
             Self::Examples => examples()?,
             Self::Demo => demo()?,
+            Self::Torture => {
+                run_command(&mut build())?;
+                torture::check()?;
+            }
         }
         Ok(Outcome::Passed)
     }

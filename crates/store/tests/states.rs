@@ -237,7 +237,7 @@ async fn a_save_stores_the_ceiling_where_settlement_is_decided_from_the_state() 
     }
     // The chain was folded before the state was loaded: only the ceiling differs.
     let request =
-        privatix_channel::ChainEvent::CloseRequested { paid: amount(30), ends_at: ChainTime::new(9) };
+        privatix_channel::ChannelEvent::CloseRequested { paid: amount(30), ends_at: ChainTime::new(9) };
     take(&mut tx, place(1, 0), &opened(channel(0).1, 100)).await;
     take(&mut tx, place(2, 0), &changed(id, request)).await;
     let before = whole::<Agent>(&mut tx, id).await;

@@ -174,6 +174,30 @@ impl Daemon {
         Ok(())
     }
 
+    /// Stops it with SIGSTOP, as a machine that is suspended does.
+    pub fn freeze(&mut self) -> Result<()> {
+        Ok(self.process.as_mut().map_or(Ok(()), Process::pause)?)
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&mut self) -> Result<()> {
+        Ok(self.process.as_mut().map_or(Ok(()), Process::resume)?)
+    }
+
+    /// Fails if it was started and has ended by itself.
+    pub fn check_alive(&mut self) -> Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        match process.try_exit()? {
+            None => Ok(()),
+            Some(status) => Err(format!("{} ended by itself with {status}", self.name).into()),
+        }
+    }
+
+    /// Its control API, to be asked while somebody else kills and starts the daemon.
+    pub fn api(&self) -> ApiClient {
+        self.api.clone()
+    }
+
     /// Asks its control API.
     pub async fn call<R: Request>(&self, request: &R) -> Result<R::Answer> {
         Ok(self.api.call(request).await?)
@@ -182,6 +206,11 @@ impl Daemon {
     /// Its process; 0 when it does not run.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().map_or(0, Process::pid)
+    }
+
+    /// Where it keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Where it logs to.
