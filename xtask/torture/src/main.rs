@@ -93,7 +93,7 @@ async fn run(args: &Args) -> Result<()> {
     match keep(&world, &shared.history, &kept) {
         Ok(()) => println!("history, logs and databases: {}", kept.display()),
         Err(error) => {
-            println!("history, logs and databases could not be kept in {}: {error}", kept.display())
+            println!("history, logs and databases could not be kept in {}: {error}", kept.display());
         }
     }
     let again = format!("--seed {} --faults {} --seconds {}", args.seed, args.faults, args.seconds);
