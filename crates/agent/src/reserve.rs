@@ -63,9 +63,10 @@ impl GasReserve {
         drop(known);
         let trouble = trouble(balance, reserve, spending, affords);
         if changed {
-            match &trouble {
-                Some(trouble) => tracing::warn!("{trouble}"),
-                None => tracing::info!("the account's ether suffices again; new channels are served"),
+            if let Some(trouble) = &trouble {
+                tracing::warn!("{trouble}");
+            } else {
+                tracing::info!("the account's ether suffices again; new channels are served");
             }
         }
         Ok((affords, trouble))

@@ -1,5 +1,7 @@
 //! What transactions are for.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use alloy::primitives::{Address, B256};

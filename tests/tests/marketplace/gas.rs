@@ -37,7 +37,7 @@ async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
     let id = client.handle.accept(None, offering, None).await.unwrap();
     wait_for("the channel to be put off", LIMIT, async || {
         let filter = privatix_jobs::Filter::new().kind("provision_channel");
-        let jobs = privatix_jobs::list(&mut *node.db().read().await.unwrap(), &filter).await.unwrap();
+        let jobs = privatix_jobs::list(&mut node.db().read().await.unwrap(), &filter).await.unwrap();
         let is_put_off =
             |job: &JobRecord| job.subject.contains(&id.to_string()) && job.not_before > job.created_at;
         if jobs.jobs.iter().any(is_put_off) { Ok(()) } else { Err(format!("{jobs:?}")) }

@@ -3,6 +3,7 @@
 use privatix_channel::Fee;
 use serde::{Deserialize as _, Deserializer, Serializer, de};
 
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
 pub(super) fn serialize<S: Serializer>(fee: &Option<Fee>, serializer: S) -> Result<S::Ok, S::Error> {
     match fee {
         Some(fee) => serializer.collect_str(fee),
