@@ -9,7 +9,7 @@ use crate::command::{cargo, run as run_command, run_within};
 use crate::metadata;
 
 /// How many faults the step of `cargo xtask test` has, and over how many seconds.
-const STEP: (u32, u64) = (40, 120);
+const STEP: (u32, u64) = (25, 60);
 /// Beyond the time of the faults: set-up and end, with a challenge that must pass.
 const GRACE: Duration = Duration::from_mins(6);
 
