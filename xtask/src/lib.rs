@@ -4,7 +4,7 @@
 //! - [`mod@bench`]: the benchmarks, and `docs/benchmarks.md` made of them;
 //! - [`demo`]: the whole path to watch, on a local chain;
 //! - [`contracts`]: compile the contracts, compare the committed artifacts, measure gas, try mutants;
-//! - [`sim`]: the simulator that tries to break what an agent decides, and mutants that it must find;
+//! - [`sim`]: the simulator that tries to break what agents and clients decide, and mutants that it must find;
 //! - [`torture`]: kills, reorganisations and faulty endpoints under both daemons;
 //! - [`deploy`]: place the contracts on a chain;
 //! - [`package`]: crates that other projects may use alone, packed;

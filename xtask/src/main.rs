@@ -25,7 +25,7 @@ enum Command {
     Contracts(xtask::contracts::Args),
     /// Change the contracts one line at a time: the tests must find each change (also `contracts mutate`).
     Mutate(xtask::contracts::MutateArgs),
-    /// Try to break what an agent decides, in a simulated world; from a seed, or by a scenario.
+    /// Try to break what agents and clients decide, in a simulated world; from a seed, or by a scenario.
     Sim(xtask::sim::Args),
     /// Kill real daemons, take blocks back and break their endpoints while they trade: nothing may get lost.
     Torture(xtask::torture::Args),

@@ -75,7 +75,7 @@ pub enum Step {
     Test,
     /// Whether every query was executed by the tests, and reads no whole table.
     Plans,
-    /// The simulator for a minute, and all its scenarios: nothing that happens may break what an agent decides.
+    /// The simulator for a minute, and all its scenarios: nothing that happens may break what agents and clients decide.
     Sim,
     /// Examples in the documentation.
     Doctest,

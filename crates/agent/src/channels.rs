@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use privatix_adapter::{Credentials, Provision, Secret};
 use privatix_chain::{Deadline, Intent, Priority, TxRecord, TxStatus};
 use privatix_channel::{
-    AgentChannel, Amount, Answer, ChainTime, ChannelId, ChannelStatus, Consents, OwnStep, ServiceEvent,
-    SignedVoucher, Usage, answer_close_request,
+    AgentChannel, Amount, Answer, ChainTime, ChannelId, ChannelStatus, Consents, OwnStep, Phase,
+    ServiceEvent, SignedVoucher, Usage, answer_close_request,
 };
 use privatix_contracts::call;
 use privatix_db::Conn;
@@ -129,6 +129,11 @@ impl Channels {
             return Ok(cx.finish().await?.commit().await?);
         }
         node.require_view_of(job.channel)?;
+        let chain = channels::on_chain(&mut *node.db().read().await?, job.channel).await?;
+        if matches!(chain.phase(), Phase::Closing { .. } | Phase::Closed { .. }) {
+            // Its end is next, and must not wait until there is ether. A request that is taken back closes it.
+            return Ok(cx.finish().await?.commit().await?);
+        }
         self.reserve.require().await?;
         let offering = node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
         let (username, password) = (job.channel.to_string(), secret());
@@ -177,23 +182,28 @@ impl Channels {
         let voucher = view.best().filter(|best| best.cumulative() > view.on_chain().paid);
         let call = call::close(&channel.descriptor, voucher);
         let cumulative = voucher.map_or(view.on_chain().paid, SignedVoucher::cumulative);
-        // A better voucher is another answer.
-        let key = format!("{CLOSE} {} before {ends_at} with {cumulative}", channel.id);
         let cause = Cause::new(Subject::Channel(channel.id), close_with(voucher)).by(cx.id());
+        let job = cx.id();
         let mut completion = cx.finish().await?;
-        let close = self.node.intent(key, call.abi_encode());
+        // A better voucher is another answer, and so is one after an answer that was cancelled.
+        let mut key = format!("{CLOSE} {} before {ends_at} with {cumulative}", channel.id);
         let sent = match self.node.transactions_about(&mut completion, cause.subject, is_close).await {
             Err(error) if error.is_damage() => {
                 // What else was sent is not known. This answer goes out: its key makes it one for each amount.
                 self.node.damage().found(channel.id, error.to_string());
                 Vec::new()
             }
-            sent => sent?,
+            sent => {
+                key = format!("{key} by job {job}");
+                sent?
+            }
         };
+        let close = self.node.intent(key, call.abi_encode());
         let answers = |(_, sent): &&(Recorded, TxRecord)| {
             // One that a rescue has relieved has no deadline any more.
             let at = sent.intent.deadline.map(|deadline| deadline.at);
-            sent.status.is_open() && (sent.relieved || at == Some(ends_at.seconds()))
+            let goes_on = sent.status.is_open() && sent.ending.is_none();
+            goes_on && (sent.relieved || at == Some(ends_at.seconds()))
         };
         let is_there = sent.iter().filter(answers).any(|(sent, _)| sent.purpose == cause.purpose);
         // A client may raise by a unit as often as it likes; what is at stake bounds what all of them can cost.
@@ -386,12 +396,21 @@ async fn settle(
     let Some(voucher) = view.best().filter(|_| !view.claimable().is_zero()) else { return Ok(()) };
     let subject = Subject::Channel(channel.id);
     let is_settlement = |purpose: &Purpose| matches!(purpose, Purpose::Settle { .. });
-    let earlier = node.transactions_about(conn, subject, is_settlement).await?;
-    if earlier.iter().any(|(_, record)| record.status.is_open()) {
-        return Ok(()); // what came since is taken once that is over
-    }
+    let ends_at = view.on_chain().challenge_ends_at().unwrap_or_default();
+    let key = match node.transactions_about(conn, subject, is_settlement).await {
+        Err(error) if error.is_damage() => {
+            // What else was sent is not known. The key makes this one for each amount.
+            node.damage().found(channel.id, error.to_string());
+            format!("{SETTLE} {} before {ends_at} with {}", channel.id, voucher.cumulative())
+        }
+        earlier => {
+            if earlier?.iter().any(|(_, record)| record.status.is_open()) {
+                return Ok(()); // what came since is taken once that is over
+            }
+            format!("{SETTLE} {} before {ends_at}", purposes::next_effect(conn, subject).await?)
+        }
+    };
     let call = call::settle(&channel.descriptor, voucher);
-    let key = format!("{SETTLE} {}", purposes::next_effect(conn, subject).await?);
     let settle = node.intent(key, call.abi_encode());
     let purpose = Purpose::Settle { cumulative: voucher.cumulative() };
     let cause = Cause { subject, purpose, job };

@@ -70,8 +70,11 @@ impl Role for AgentRole {
                 let reason = "the channel names no signer of its vouchers";
                 privatix_node::push(conn, &terminate(reason), "monitor").await
             }
-            // Its client gets the whole deposit back, and may open another one once the fee is lower.
-            Some(ChannelEvent::Opened { fee, .. }) if self.node.refuses_fee(fee) => {
+            // Its client gets the whole deposit back, and may open another one once the fee is lower. One that is served, and was
+            // mined again after a reorganisation, goes on.
+            Some(ChannelEvent::Opened { fee, .. })
+                if channel.access.is_none() && self.node.refuses_fee(fee) =>
+            {
                 tracing::warn!(channel = %id, %fee, "the channel's network fee is above chain.accept_fee; it is not served");
                 let reason = "the channel's network fee is above what the agent accepts";
                 privatix_node::push(conn, &terminate(reason), "monitor").await?;

@@ -125,13 +125,14 @@ pub enum OfferingEvent {
 pub struct Announcement {
     /// Least deposit of a channel.
     pub min_deposit: Amount,
-    /// Places.
+    /// Places: all of them at a registration, those free at that moment at a pop-up. In an
+    /// [`OfferingOnChain`](crate::OfferingOnChain): all that are known of.
     pub supply: u32,
     /// The network fee of the channels that open next under it.
     pub fee: Fee,
     /// How the offering message can be had (`SomcAddress`'s kind).
     pub source_type: u8,
-    /// Where.
+    /// The address from which the offering message can be fetched.
     pub source: String,
 }
 
@@ -157,7 +158,7 @@ pub enum ContractEvent {
     },
     /// The consents and relayed close requests of an account with an older nonce are void.
     ConsentsRevoked {
-        /// Whose.
+        /// The account.
         account: Address,
         /// Its nonce from now on.
         nonce: u64,

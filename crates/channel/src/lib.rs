@@ -10,7 +10,7 @@
 //!   [`sign_request_close`], strict [`VoucherSignature`]s, and the [`VoucherVerifier`], which keeps per channel what verifying
 //!   needs; [`TransferAuthorization`]s (EIP-3009) for relayed openings and top-ups.
 //! - The chain's side: [`ChainEvent`] of offerings, channels and the contract, and what they come to: [`OnChain`] of a channel's
-//!   [`ChannelEvent`]s, [`OfferingFold`], [`FeeSchedule`], [`AccountState`]. A [`Fold`] is one of them as it is kept.
+//!   [`ChannelEvent`]s, [`OfferingFold`], [`FeeSchedule`], [`AccountState`]. A [`Fold`] is the state of a channel or an offering as it is stored.
 //! - Both sides' views: [`AgentChannel`] and [`ClientChannel`], in which nothing is acknowledged or sent before it is stored;
 //!   the agent's [`Consents`] to close, above which it takes no voucher.
 //! - State machines: [`ChannelStatus`], [`OfferingStatus`] and [`ServiceStatus`].

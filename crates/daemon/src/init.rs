@@ -139,7 +139,8 @@ fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
 }
 
 /// An agent's, in the section `[chain]`.
-const OF_AGENTS: &str = r#"# The highest network fee of a channel that is served; dearer ones are closed. Every fee that the contract takes, unless set.
+const OF_AGENTS: &str = r#"# The highest network fee that this agent accepts. A channel with a higher fee is not served, and is closed at once.
+# Unless set, any fee is accepted.
 # accept_fee = "10 %"
 # The keystore of another account with ether, which settles in a dispute what an agent's own account cannot answer, and a file
 # whose first line is its password. Without the file the password is asked for at the start.

@@ -122,7 +122,7 @@ where
 }
 
 impl<P: Party> State<P> {
-    /// The state of a channel of which only that is known which this side did.
+    /// The state of a channel of which only this side's own part is known.
     pub fn with(id: ChannelId, descriptor: ChannelDescriptor, own: P::Own) -> Self {
         let (chain, book, meter) = (OnChain::default(), Book::default(), Meter::default());
         Self { id, descriptor, chain, book, meter, terms: None, own }

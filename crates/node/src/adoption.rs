@@ -45,12 +45,14 @@ impl Node {
         let later: HashMap<TxId, TxId> =
             watched.iter().filter_map(|record| Some((record.intent.after?, record.id))).collect();
         let mut tx = self.db.begin().await?;
+        let mut adopted = 0_usize;
         // Payments first: approvals name them.
         for (id, intent) in unknown.iter().filter(|(_, intent)| intent.to != self.domain.token()) {
             match payment(intent, *id, self.account()) {
                 Some((subject, purpose)) => {
                     let effect = purposes::next_effect(&mut tx, subject).await?;
                     adopt(&mut tx, *id, intent, effect, purpose).await?;
+                    adopted = adopted.saturating_add(1);
                 }
                 None => {
                     tracing::warn!(
@@ -72,9 +74,15 @@ impl Node {
             // One whose payment is over allows what nothing takes any more.
             let purpose = Purpose::Approve { effect: waiting.map_or(effect, |waiting| waiting.effect) };
             adopt(&mut tx, *id, intent, effect, purpose).await?;
+            adopted = adopted.saturating_add(1);
         }
         tx.commit().await?;
-        tracing::info!(transactions = unknown.len(), "transactions of an earlier version are taken over");
+        if adopted > 0 {
+            tracing::info!(
+                transactions = adopted,
+                "recorded what transactions of an earlier version are for"
+            );
+        }
         Ok(())
     }
 }

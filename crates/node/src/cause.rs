@@ -1,10 +1,11 @@
 //! What transactions are submitted for.
 
-use privatix_chain::{Intent, TxId, TxRecord};
+use privatix_chain::{ChainError, Intent, TxId, TxRecord};
 use privatix_db::Conn;
 use privatix_jobs::JobId;
 use privatix_market::{EffectId, Purpose, Subject};
-use privatix_store::purposes::{self, Recorded};
+use privatix_store::StoreError;
+use privatix_store::purposes::{self, Recorded, Tx};
 
 use crate::{ACCOUNT, Node, NodeError};
 
@@ -20,12 +21,12 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// That of a transaction that no job makes.
+    /// The cause of a transaction that no job submits.
     pub const fn new(subject: Subject, purpose: Purpose) -> Self {
         Self { subject, purpose, job: None }
     }
 
-    /// The same of a transaction that this job makes.
+    /// The same cause, with the job that submits the transaction.
     #[must_use]
     pub const fn by(mut self, job: JobId) -> Self {
         self.job = Some(job);
@@ -71,7 +72,8 @@ impl Node {
         let mut found = Vec::new();
         for recorded in purposes::of_subject(conn, subject).await? {
             if such(&recorded.purpose) {
-                found.push((recorded, transactor.get(conn, TxId(recorded.tx.0)).await?));
+                let record = transactor.get(conn, TxId(recorded.tx.0)).await;
+                found.push((recorded, record.map_err(|error| gone(recorded.tx, error))?));
             }
         }
         Ok(found)
@@ -112,7 +114,18 @@ impl Node {
     }
 }
 
-/// Under which kind people find transactions for a purpose.
+/// A purpose whose transaction is not stored any more is damage, of its subject alone.
+fn gone(tx: Tx, error: ChainError) -> NodeError {
+    match error {
+        ChainError::UnknownTx { .. } => {
+            let reason = format!("transaction {} is not stored any more", tx.0);
+            StoreError::Corrupt { what: "the purpose of a transaction", reason }.into()
+        }
+        error => error.into(),
+    }
+}
+
+/// The kind by which people find transactions with this purpose.
 pub(crate) const fn kind(purpose: &Purpose) -> &'static str {
     match purpose {
         Purpose::Open { .. } => "open_channel",
@@ -126,7 +139,7 @@ pub(crate) const fn kind(purpose: &Purpose) -> &'static str {
     }
 }
 
-/// Under which subject people find transactions.
+/// The subject by which people find transactions.
 fn text(subject: &Subject) -> String {
     match subject {
         Subject::Channel(id) => id.to_string(),

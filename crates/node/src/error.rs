@@ -245,8 +245,8 @@ impl NodeError {
         matches!(self, Self::Store(StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_)))
     }
 
-    /// Until when to wait with the same, where what is missing has its own time: however long that takes, no job has failed by it,
-    /// and nobody is to be given up for it.
+    /// When to try again, for an error that passes by itself however long it takes: it counts as no failed try, and nobody is
+    /// given up because of it. `None` for all other errors.
     pub fn postponed(&self) -> Option<SystemTime> {
         let pause = match self {
             Self::StaleView(_) | Self::NoGasForCloses | Self::Unreconciled { .. } => Duration::from_secs(5),

@@ -200,10 +200,11 @@ impl Node {
         Ok(cancelled)
     }
 
-    /// Also those that were signed: they may have been sent since at another price or nonce, and a close among them would be
-    /// final below lost vouchers. One that was mined is still reported as mined. What [`after_restore`](privatix_market::Purpose::after_restore) says of the
-    /// others than those to be repeated follows from the cancellation: what is held back is ordered again and waits until
-    /// channels may be ended, and of the rest the user sees that it was not done.
+    /// Cancels the transactions from before the backup that were not mined, except those that
+    /// [`after_restore`](privatix_market::Purpose::after_restore) repeats. Signed ones are cancelled, too: they may have been sent
+    /// since at another price or nonce, and a close among them would be final below lost vouchers. One that was mined is still
+    /// reported as mined. A cancelled close is ordered again once channels may be closed; of everything else the user sees that
+    /// it was not done.
     async fn cancel_transactions(
         &self,
         conn: &mut Conn,

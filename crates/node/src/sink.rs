@@ -99,7 +99,7 @@ impl<R: Role> Sink<R> {
         self.role.on_channel(conn, &channel, event).await
     }
 
-    /// What is damaged of one channel is no reason to keep the news of all others waiting. Its events are stored in any case.
+    /// Damaged data of one channel must not delay the events of the others. Its own events are stored in any case.
     fn tolerate(&self, channel: ChannelId, done: Result<(), NodeError>) -> Result<(), NodeError> {
         match done {
             Err(error) if error.is_damage() => {

@@ -1,4 +1,4 @@
-//! A simulator that tries to break what an agent decides about its channels.
+//! A simulator that tries to break what agents and clients decide about their channels.
 //!
 //! It drives the agent's side of [`privatix_market`] against models of everything else: the chain with its mempool, reorganisations
 //! and price spikes, the transactor with all fates of a transaction, a disk with crashes beside any commit, the group commit

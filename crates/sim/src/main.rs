@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use privatix_sim::{Failure, Plan, Scenario, run, run_many, shrink};
 
-/// Tries to break what an agent decides.
+/// Tries to break what agents and clients decide.
 #[derive(Debug, Parser)]
 #[command(name = "privatix-sim")]
 struct Args {

@@ -21,7 +21,7 @@ impl History {
     }
 
     /// Adds a line and prints it.
-    pub(crate) fn tell(&self, line: impl Into<String>) {
+    pub(crate) fn print(&self, line: impl Into<String>) {
         let line = line.into();
         println!("{}", shown(self.start.elapsed(), &line));
         self.note(line);

@@ -25,7 +25,7 @@ const BUYERS: u64 = 3;
 const ANSWER: Duration = Duration::from_secs(15);
 /// For a download that may hang.
 const DOWNLOAD: Duration = Duration::from_secs(10);
-/// Between two tries of what failed. Nothing tells when a daemon is back.
+/// Between two tries of what failed. Nothing reports when a daemon is back.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Between two looks at the vouchers.
 const LOOK: Duration = Duration::from_millis(50);

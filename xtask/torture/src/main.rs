@@ -49,13 +49,13 @@ const STEP: Duration = Duration::from_mins(1);
 #[command(name = "cargo xtask torture")]
 struct Args {
     /// How many faults happen
-    #[arg(long, default_value_t = 40)]
+    #[arg(long)]
     faults: u32,
     /// Over how many seconds they are spread
-    #[arg(long, default_value_t = 120)]
+    #[arg(long)]
     seconds: u64,
     /// Decides which faults happen, and what the buyers do
-    #[arg(long, default_value_t = 1)]
+    #[arg(long)]
     seed: u64,
     /// Where agentd and clientd are
     #[arg(long, value_name = "FOLDER")]
@@ -153,7 +153,7 @@ async fn torture(
         plan::plan(args.seed, args.faults, Duration::from_secs(args.seconds)).iter().enumerate()
     {
         sleep_until(start + planned.at).await;
-        shared.history.tell(format!("fault {}: {:?}", n + 1, planned.act));
+        shared.history.print(format!("fault {}: {:?}", n + 1, planned.act));
         world.suffer(&planned.act, &acknowledgements, &shared.history).await?;
     }
     end.send_replace(true);
@@ -161,7 +161,7 @@ async fn torture(
         ended?;
     }
     let took = start.elapsed();
-    shared.history.tell("the faults are over");
+    shared.history.print("the faults are over");
     world.quiet().await;
     for side in Side::BOTH {
         is_well(world, side).await?;
@@ -170,7 +170,7 @@ async fn torture(
     let facts = Facts::collect(world, shared, before, stake).await?;
     let breaches = verdict::breaches(&facts);
     for breach in &breaches {
-        shared.history.tell(breach.to_string());
+        shared.history.print(breach.to_string());
     }
     report(args, &facts, shared, took);
     if breaches.is_empty() { Ok(()) } else { Err(format!("{} things do not add up", breaches.len()).into()) }
@@ -213,7 +213,7 @@ async fn close_all(world: &World, shared: &Shared) -> Result<()> {
             shared.close(Side::Client, channel.id).await;
         }
     }
-    shared.history.tell(format!("{orders} channels were left open, and are closed now"));
+    shared.history.print(format!("{orders} channels were left open, and are closed now"));
     let start = Instant::now();
     let mut passed = false;
     loop {
@@ -224,21 +224,21 @@ async fn close_all(world: &World, shared: &Shared) -> Result<()> {
         let waited = start.elapsed();
         if waited > CLOSED_WITHIN {
             // The verdict names them.
-            shared.history.tell(format!("not over after {waited:.0?}: {}", left.join("; ")));
+            shared.history.print(format!("not over after {waited:.0?}: {}", left.join("; ")));
             return Ok(());
         }
         if waited > CLOSED_WITHIN / 4 && !passed {
             passed = true;
-            shared.history.tell("the challenge of all close requests passes");
+            shared.history.print("the challenge of all close requests passes");
             world.chain.anvil.warp(Terms::TEST.challenge).await?;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    shared.history.tell(format!("all channels are closed after {:.1?}", start.elapsed()));
+    shared.history.print(format!("all channels are closed after {:.1?}", start.elapsed()));
     for side in Side::BOTH {
         // If it does not come to that, the verdict says so.
         if let Err(error) = settled(world.daemon(side)).await {
-            shared.history.tell(format!("{}: {error}", side.daemon()));
+            shared.history.print(format!("{}: {error}", side.daemon()));
         }
     }
     Ok(())

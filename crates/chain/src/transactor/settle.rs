@@ -11,7 +11,7 @@ use super::memory::{AccountMemory, Now};
 use super::outcome::{Depth, Outcome, SURE, Second, Used, Winner, outcome};
 use super::send::call;
 use super::work::is_of_one;
-use super::{Attempt, Inclusion, Inner, Obstacle, TxChange, TxId, TxRecord, TxStatus, revert, table};
+use super::{Attempt, Ending, Inclusion, Inner, Obstacle, TxChange, TxId, TxRecord, TxStatus, revert, table};
 use crate::ChainError;
 use crate::rpc::{Fault, Receipt, Rpc, RpcError};
 
@@ -296,7 +296,7 @@ impl Inner {
         }
         let reported = self.report(&mut tx, record.id, &[TxChange::Reinstated]).await?;
         // Its outcome has cancelled its rescue, if it was a revert or final. Unless the user cancelled both, that is needed again.
-        if record.ending.is_none()
+        if reported.record.ending != Some(Ending::Cancelled)
             && let Some(rescue) = table::child(&mut tx, record.id).await?
         {
             changes::revive(&mut tx, rescue.id).await?;

@@ -30,7 +30,7 @@ fn chain_time(head: u64, since: Duration, wall: SystemTime) -> u64 {
 
 /// What was reported to the sink.
 pub(super) struct Reported {
-    record: TxRecord,
+    pub(super) record: TxRecord,
     /// Counterparts that have ended with it.
     ended: Vec<TxRecord>,
 }

@@ -31,22 +31,22 @@ pub enum Joining {
 }
 
 impl Joining {
-    /// How these events of an offering are taken in, which are in chain order and are stored. `are_late` if later ones of any
-    /// offering are stored.
-    pub fn of(kept: KeptOffering, news: &[(LogPosition, &ChainEvent)], are_late: bool) -> Self {
-        let [first, last] = [news.first(), news.last()].map(|one| one.map(|(at, _)| *at));
+    /// How `new` events of an offering are taken in. They are in chain order and stored already. `has_later`: later events, of any
+    /// offering, are stored.
+    pub fn of(kept: KeptOffering, new: &[(LogPosition, &ChainEvent)], has_later: bool) -> Self {
+        let [first, last] = [new.first(), new.last()].map(|one| one.map(|(at, _)| *at));
         match kept {
-            KeptOffering::Nothing => match news.iter().find(|(_, event)| event.is_announcement()) {
+            KeptOffering::Nothing => match new.iter().find(|(_, event)| event.is_announcement()) {
                 None => Self::Nothing,
                 // What came before does not count.
-                Some((_, event)) if event.is_registration() && !are_late => Self::After(Fold::default()),
+                Some((_, event)) if event.is_registration() && !has_later => Self::After(Fold::default()),
                 Some(_) => Self::Again { from: None },
             },
             KeptOffering::Unfolded => Self::Again { from: None },
             KeptOffering::Folded(fold) if fold.last < first => Self::After(fold),
             KeptOffering::Folded(fold) if last < fold.state.first => {
-                let since = fold.since.saturating_add(u32::try_from(news.len()).unwrap_or(u32::MAX));
-                match OfferingFold::of(news.iter().copied()).followed_by(fold.state) {
+                let since = fold.since.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX));
+                match OfferingFold::of(new.iter().copied()).followed_by(fold.state) {
                     Some(state) => Self::Before(Fold { state, last: fold.last, since }),
                     None => Self::Again { from: None },
                 }

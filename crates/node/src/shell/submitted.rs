@@ -35,9 +35,10 @@ pub trait Transactions: Send + Sync {
 pub enum Cancellation {
     /// It was never sent, and never will be.
     Done,
-    /// It was sent: the chain decides.
+    /// It was sent, and may be in a block: the chain decides, and its fate follows. If a reorganisation removes it, it is not sent
+    /// again.
     Requested,
-    /// It is over, or in a block: its fate follows.
+    /// Its outcome is final: nothing is cancelled.
     NotOpen,
     /// The effect is no transaction.
     Unknown,
