@@ -227,6 +227,13 @@ fn env<P: Party>(policy: &P::Policy) -> Env<'_, P> {
     env
 }
 
+/// When nothing more is to come of what was ordered at [`env`].
+fn later<P: Party>(policy: &P::Policy) -> Env<'_, P> {
+    let mut env = env(policy);
+    env.uptime = Uptime::new(90_000);
+    env
+}
+
 fn paying(cumulative: u128) -> (Seller, Input<Agent>) {
     let voucher = signed(cumulative);
     let input = Input::Peer(AgentMessage::Voucher(verified(&voucher)));
@@ -245,8 +252,10 @@ async fn closing() -> Node {
 
     let order = Input::Order(AgentOrder::Close);
     let applied = node.commit(order, &env(&policy), &Seller::default()).await.unwrap();
-    assert!(applied.wakes_transactor);
     assert_eq!(applied.effects, [Effect::Notify(AgentNotice::Ends(AgentEnd::CloseByOrder))]);
+    // The client's last voucher is waited for.
+    let applied = node.commit(Input::Look, &later(&policy), &Seller::default()).await.unwrap();
+    assert!(applied.wakes_transactor);
     let ceiling = ceilings::get(&mut node.db.read().await.unwrap(), id()).await.unwrap();
     assert_eq!(ceiling, Some(a(60)), "stored with the close");
     node
@@ -465,6 +474,7 @@ async fn a_voucher_that_is_not_above_a_damaged_one_is_not_acknowledged() {
     // Without the voucher the channel is not closed.
     let order = Input::Order(AgentOrder::Close);
     let _ = node.commit(order, &env(&policy), &Seller::default()).await.unwrap();
+    let _ = node.commit(Input::Look, &later(&policy), &Seller::default()).await.unwrap();
     assert_eq!(node.transactions().await, []);
 
     let (seller, payment) = paying(60);
@@ -472,7 +482,7 @@ async fn a_voucher_that_is_not_above_a_damaged_one_is_not_acknowledged() {
     assert!(matches!(refusal, NotApplied::Node(NodeError::DamagedVoucher { .. })), "{refusal}");
     let (seller, payment) = paying(61);
     let _ = node.commit(payment, &env(&policy), &seller).await.unwrap();
-    let _ = node.commit(Input::Look, &env(&policy), &Seller::default()).await.unwrap();
+    let _ = node.commit(Input::Look, &later(&policy), &Seller::default()).await.unwrap();
     assert_eq!(node.transactions().await.len(), 1, "closed with the better one");
 }
 

@@ -130,6 +130,7 @@ async fn above_the_cap_nothing_is_sent_until_gas_gets_cheaper() {
     assert_eq!(record.obstacle, None);
     let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
     assert!(attempts[0].fees.max_fee <= 5 * GWEI);
+    in_pool(&anvil, attempts[0].hash).await;
     mine_at(&anvil, &transactor, GWEI).await;
     assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
     running.stop().await.unwrap();
