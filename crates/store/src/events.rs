@@ -28,7 +28,7 @@ pub struct Place {
 /// Stores events, which must be in chain order. Returns for each whether it is new; one that is already there stays as it is.
 ///
 /// They are found by their offering, and those of channels with our account also by their channel. Those of the contract make
-/// what [`contract`](crate::contract) returns.
+/// what [`contract`] returns.
 ///
 /// # Errors
 /// [`StoreError::OtherEvent`] if the place of one is taken by another one.

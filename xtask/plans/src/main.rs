@@ -43,6 +43,12 @@ const ALLOWED: &[Allowed] = &[
     Allowed { step: "SCAN channels", of: "UPDATE channels SET username = 'u'", why: "a test" },
     Allowed { step: "SCAN job", of: "UPDATE job SET created_at = created_at + ", why: "a test" },
     Allowed { step: "SCAN job", of: "UPDATE job SET token = token + 1", why: "a test" },
+    Allowed { step: "SCAN chain_events", of: "SELECT event FROM chain_events ORDER BY block", why: "a test" },
+    Allowed {
+        step: "SCAN contract_events",
+        of: "SELECT event FROM contract_events ORDER BY block",
+        why: "a test",
+    },
     Allowed { step: "SCAN vouchers", of: "UPDATE vouchers SET signature = zeroblob(65)", why: "a test" },
     Allowed { step: "SCAN fold_snapshots", of: "UPDATE fold_snapshots SET state = '{'", why: "a test" },
 ];
