@@ -388,7 +388,7 @@ fn verified(channel: ChannelId, cumulative: u64) -> Verified {
     verified
 }
 
-/// What both sides can be told, by a number and a value.
+/// What both sides take as input, by a number and a value.
 fn common<P: Party>(kind: u8, value: u64) -> Input<P> {
     let chain = OnChain { deposit: amount(1_000), opened_at: Some(1), ..OnChain::default() };
     match kind {
