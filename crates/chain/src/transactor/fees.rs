@@ -125,16 +125,18 @@ impl FeePolicy {
         waited.seconds.checked_div(self.stuck_after_seconds).map_or(blocks, |seconds| seconds.min(blocks))
     }
 
-    /// The gas limit for an estimate, where a transaction may have at most `cap`.
+    /// The gas limit for an estimate and for the [extra gas](super::Intent::extra_gas) of an intent, where a transaction may have
+    /// at most `cap`.
     ///
     /// # Errors
-    /// [`TooMuchGas`] for an estimate above it.
-    pub fn gas_limit(&self, estimate: u64, cap: u64) -> Result<u64, TooMuchGas> {
-        if estimate > cap {
-            return Err(TooMuchGas { needed: estimate, cap });
+    /// [`TooMuchGas`] where both are above it.
+    pub fn gas_limit(&self, estimate: u64, extra: u64, cap: u64) -> Result<u64, TooMuchGas> {
+        let needed = estimate.saturating_add(extra);
+        if needed > cap {
+            return Err(TooMuchGas { needed, cap });
         }
         let margin = u128::from(estimate) * u128::from(self.gas_margin_percent) / 100;
-        Ok(estimate.saturating_add(u64::try_from(margin).unwrap_or(u64::MAX)).min(cap))
+        Ok(needed.saturating_add(u64::try_from(margin).unwrap_or(u64::MAX)).min(cap))
     }
 }
 
@@ -152,10 +154,15 @@ mod tests {
     #[test]
     fn the_margin_is_cut_at_the_cap_and_an_estimate_above_it_is_refused() {
         let policy = FeePolicy::default();
-        assert_eq!(policy.gas_limit(100, 1_000), Ok(120));
-        assert_eq!(policy.gas_limit(900, 1_000), Ok(1_000));
-        assert_eq!(policy.gas_limit(1_000, 1_000), Ok(1_000));
-        assert_eq!(policy.gas_limit(1_001, 1_000), Err(TooMuchGas { needed: 1_001, cap: 1_000 }));
+        let limit = |estimate, extra| policy.gas_limit(estimate, extra, 1_000);
+        assert_eq!(limit(100, 0), Ok(120));
+        assert_eq!(limit(100, 50), Ok(170), "a margin for the estimate only");
+        assert_eq!(limit(900, 0), Ok(1_000));
+        assert_eq!(limit(1_000, 0), Ok(1_000));
+        assert_eq!(limit(900, 100), Ok(1_000));
+        for (estimate, extra) in [(1_001, 0), (900, 101)] {
+            assert_eq!(limit(estimate, extra), Err(TooMuchGas { needed: 1_001, cap: 1_000 }));
+        }
     }
 
     proptest! {

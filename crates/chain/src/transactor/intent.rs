@@ -35,6 +35,8 @@ pub struct Intent {
     pub after: Option<TxId>,
     /// Whether the contract refuses a second effect of it by itself.
     pub repeatable: bool,
+    /// Gas that it may need beyond what the estimate shows, such as that of a contract which decides about a signature.
+    pub extra_gas: u64,
     /// A call with the same purpose that anybody may make. The transactor's
     /// [rescue account](crate::TransactorBuilder::rescue) sends it if this one is urgent and does not get through.
     pub fallback: Option<Fallback>,
@@ -66,6 +68,7 @@ impl Intent {
             stake: None,
             after: None,
             repeatable: false,
+            extra_gas: 0,
             fallback: None,
         }
     }
@@ -124,6 +127,13 @@ impl Intent {
     #[must_use]
     pub fn repeatable(mut self) -> Self {
         self.repeatable = true;
+        self
+    }
+
+    /// It may need this much gas beyond what the estimate shows.
+    #[must_use]
+    pub fn extra_gas(mut self, gas: u64) -> Self {
+        self.extra_gas = gas;
         self
     }
 

@@ -235,7 +235,7 @@ impl Inner {
         };
         let fault = match estimate {
             Ok(estimate) => {
-                let limit = match self.policy(now).gas_limit(estimate, now.gas_cap) {
+                let limit = match self.policy(now).gas_limit(estimate, record.intent.extra_gas, now.gas_cap) {
                     Ok(limit) => limit,
                     Err(refusal) => return Ok(Gas::TooMuch(refusal)),
                 };

@@ -18,6 +18,8 @@ pub(super) struct Terms {
     after: Option<TxId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     repeatable: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    extra_gas: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<Fallback>,
 }
@@ -30,14 +32,20 @@ impl Terms {
             stake: intent.stake,
             after: intent.after,
             repeatable: intent.repeatable,
+            extra_gas: intent.extra_gas,
             fallback: intent.fallback.clone(),
         }
     }
 
     pub(super) fn onto(self, intent: Intent) -> Intent {
-        let Self { priority, deadline, stake, after, repeatable, fallback } = self;
-        Intent { priority, deadline, stake, after, repeatable, fallback, ..intent }
+        let Self { priority, deadline, stake, after, repeatable, extra_gas, fallback } = self;
+        Intent { priority, deadline, stake, after, repeatable, extra_gas, fallback, ..intent }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(gas: &u64) -> bool {
+    *gas == 0
 }
 
 #[cfg(test)]
@@ -56,6 +64,7 @@ mod tests {
             .stake(u128::MAX)
             .after(TxId(3))
             .fallback(Address::repeat_byte(7), vec![1, 2])
+            .extra_gas(9)
             .repeatable();
         let stored = serde_json::to_string(&Terms::of(&asked)).unwrap();
         assert_eq!(serde_json::from_str::<Terms>(&stored).unwrap().onto(plain.clone()), asked);
