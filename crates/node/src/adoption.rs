@@ -13,7 +13,7 @@ use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_jobs::JobId;
 use privatix_market::{EffectId, OrderId, Purpose, Subject};
-use privatix_store::purposes::{self, Recorded, Tx};
+use privatix_store::purposes::{self, Recorded, TxNumber};
 
 use crate::{ACCOUNT, Node, NodeError};
 
@@ -30,13 +30,16 @@ impl Node {
             }
             watched => watched?,
         };
-        let ours: Vec<Tx> =
-            watched.iter().filter(|record| !record.is_internal()).map(|record| Tx(record.id.0)).collect();
+        let ours: Vec<TxNumber> = watched
+            .iter()
+            .filter(|record| !record.is_internal())
+            .map(|record| TxNumber(record.id.0))
+            .collect();
         let known = purposes::outlines(&mut conn, &ours).await?;
         drop(conn);
         let unknown: Vec<(TxId, &Intent)> = watched
             .iter()
-            .filter(|record| !record.is_internal() && !known.contains_key(&Tx(record.id.0)))
+            .filter(|record| !record.is_internal() && !known.contains_key(&TxNumber(record.id.0)))
             .map(|record| (record.id, &record.intent))
             .collect();
         if unknown.is_empty() {
@@ -67,7 +70,7 @@ impl Node {
             let Some(subject) = subject_of_money(intent, self.account()) else { continue };
             let waiting = std::iter::successors(later.get(id), |id| later.get(*id)).last();
             let waiting = match waiting {
-                Some(waiting) => purposes::get(&mut tx, Tx(waiting.0)).await?,
+                Some(waiting) => purposes::get(&mut tx, TxNumber(waiting.0)).await?,
                 None => None,
             };
             let effect = purposes::next_effect(&mut tx, subject).await?;
@@ -95,8 +98,8 @@ async fn adopt(
     purpose: Purpose,
 ) -> Result<(), NodeError> {
     let from_wallet = matches!(purpose, Purpose::Approve { .. }) || call::takes_from_wallet(&intent.input);
-    let job = job(intent, &purpose).map(|job| purposes::Job(job.number()));
-    Ok(purposes::record(conn, &Recorded { tx: Tx(id.0), effect, purpose, from_wallet, job }).await?)
+    let job = job(intent, &purpose).map(|job| purposes::JobNumber(job.number()));
+    Ok(purposes::record(conn, &Recorded { tx: TxNumber(id.0), effect, purpose, from_wallet, job }).await?)
 }
 
 fn is_approval(intent: &Intent, token: Address) -> bool {

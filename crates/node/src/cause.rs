@@ -5,7 +5,7 @@ use privatix_db::Conn;
 use privatix_jobs::JobId;
 use privatix_market::{EffectId, Purpose, Subject};
 use privatix_store::StoreError;
-use privatix_store::purposes::{self, Recorded, Tx};
+use privatix_store::purposes::{self, Recorded, TxNumber};
 
 use crate::{ACCOUNT, Node, NodeError};
 
@@ -86,7 +86,7 @@ impl Node {
     pub async fn transactions_of_job(&self, conn: &mut Conn, job: JobId) -> Result<Vec<TxRecord>, NodeError> {
         let transactor = self.transactor()?;
         let mut found = Vec::new();
-        for tx in purposes::of_job(conn, purposes::Job(job.number())).await? {
+        for tx in purposes::of_job(conn, purposes::JobNumber(job.number())).await? {
             found.push(transactor.get(conn, TxId(tx.0)).await?);
         }
         Ok(found)
@@ -103,11 +103,11 @@ impl Node {
         let intent = intent.subject(text(&cause.subject));
         let id = self.transactor()?.submit(conn, intent).await?;
         let recorded = Recorded {
-            tx: purposes::Tx(id.0),
+            tx: purposes::TxNumber(id.0),
             effect,
             purpose: cause.purpose,
             from_wallet,
-            job: cause.job.map(|job| purposes::Job(job.number())),
+            job: cause.job.map(|job| purposes::JobNumber(job.number())),
         };
         purposes::record(conn, &recorded).await?;
         Ok(id)
@@ -115,7 +115,7 @@ impl Node {
 }
 
 /// A purpose whose transaction is not stored any more is damage, of its subject alone.
-fn gone(tx: Tx, error: ChainError) -> NodeError {
+fn gone(tx: TxNumber, error: ChainError) -> NodeError {
     match error {
         ChainError::UnknownTx { .. } => {
             let reason = format!("transaction {} is not stored any more", tx.0);

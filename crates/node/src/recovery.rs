@@ -13,7 +13,7 @@ use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::AfterRestore;
 use privatix_store::StoreError;
-use privatix_store::purposes::{self, Tx};
+use privatix_store::purposes::{self, TxNumber};
 use privatix_store::recovery::{self, Recovery};
 
 use crate::transfers::{Deposit, Withdraw};
@@ -368,7 +368,7 @@ async fn start_put_off_jobs(conn: &mut Conn, kinds: &[&'static str]) -> Result<(
 
 /// Whether a transaction from before a backup is sent as if there had been none.
 async fn is_repeated(conn: &mut Conn, record: &TxRecord) -> Result<bool, NodeError> {
-    match purposes::get(conn, Tx(record.id.0)).await {
+    match purposes::get(conn, TxNumber(record.id.0)).await {
         Ok(recorded) => Ok(recorded.is_some_and(|recorded| match recorded.purpose.after_restore() {
             AfterRestore::Repeat => true,
             AfterRestore::Hold | AfterRestore::Drop | AfterRestore::AskUser => false,

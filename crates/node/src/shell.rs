@@ -3,9 +3,9 @@
 //! An input is decided in one transaction: the state is loaded once, the effects of the database are carried out, what they
 //! report is decided, and the state is stored once. What is to be done after the commit comes back in [`Applied`].
 
-mod calls;
+mod intent;
 mod runner;
-mod submitted;
+mod transactions;
 
 use privatix_chain::{Monitor, is_processed};
 use privatix_channel::ChannelId;
@@ -15,7 +15,7 @@ use privatix_store::StoreError;
 use privatix_store::states::{self, Due, Loaded, Saved, Stored, Unreadable};
 
 pub use runner::{Ran, Runner, keep};
-pub use submitted::{Cancellation, Transactions, is_cancelling};
+pub use transactions::{Cancellation, Transactions, is_cancelling};
 
 use crate::NodeError;
 
@@ -232,7 +232,7 @@ impl<T: Transactions> Shell<T> {
                 runner.take_back(conn, id(seq)).await?;
                 match runner.call(conn, state, purpose).await? {
                     Ok(call) => {
-                        let intent = calls::intent(id(seq), call, &bid);
+                        let intent = intent::intent(id(seq), call, &bid);
                         self.transactions.submit(conn, id(seq), purpose.into(), intent).await?;
                         Ok(Ran::Done)
                     }

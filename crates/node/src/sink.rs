@@ -12,7 +12,7 @@ use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
 use privatix_store::events::Place;
-use privatix_store::purposes::{self, Tx};
+use privatix_store::purposes::{self, TxNumber};
 use privatix_store::{channels, events, offerings};
 use tokio::sync::mpsc;
 
@@ -112,7 +112,7 @@ impl<R: Role> Sink<R> {
 
     /// What the outcome of a transaction leads to, by what it was for.
     async fn answer(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), NodeError> {
-        let Some(recorded) = purposes::get(conn, Tx(record.id.0)).await? else {
+        let Some(recorded) = purposes::get(conn, TxNumber(record.id.0)).await? else {
             tracing::warn!(
                 tx = record.id.0,
                 kind = record.intent.kind,
@@ -210,7 +210,7 @@ impl<R: Role> TxSink for Sink<R> {
             Err(error) if error.is_damage() || error.is_unknown_subject() => {
                 tracing::error!(tx = record.id.0, kind = record.intent.kind, subject = record.intent.subject, %error, "the outcome of a transaction leads to nothing");
                 if error.is_damage() {
-                    let tx = Tx(record.id.0);
+                    let tx = TxNumber(record.id.0);
                     let outlines = purposes::outlines(conn, &[tx]).await.map_err(SinkError::new)?;
                     let subject = outlines.get(&tx).and_then(|outline| outline.subject);
                     if let Some(channel) = subject.and_then(|subject| subject.channel()) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use privatix_channel::ChannelId;
-use privatix_store::purposes::{self, Tx};
+use privatix_store::purposes::{self, TxNumber};
 use privatix_store::tally::{Tally, Totals};
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +88,7 @@ impl Node {
         let mut conn = self.db.read().await?;
         let open = transactor.open_intents(&mut conn).await?;
         let ours = open.iter().filter(|record| !record.is_internal());
-        let ours: Vec<Tx> = ours.map(|record| Tx(record.id.0)).collect();
+        let ours: Vec<TxNumber> = ours.map(|record| TxNumber(record.id.0)).collect();
         let outlines = purposes::outlines(&mut conn, &ours).await?;
         Ok(outlines.into_values().filter_map(|outline| outline.subject?.channel()).collect())
     }

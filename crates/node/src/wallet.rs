@@ -10,7 +10,7 @@ use privatix_contracts::token::{Approvals, DepositWay, PermitDomain};
 use privatix_contracts::{IPSC, PermitRequest, call};
 use privatix_db::Conn;
 use privatix_market::Purpose;
-use privatix_store::purposes::{self, Tx};
+use privatix_store::purposes::{self, TxNumber};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cause::{Numbered, kind};
@@ -144,7 +144,7 @@ impl Node {
         let mut conn = self.db().read().await?;
         let open = transactor.open_intents(&mut conn).await?;
         let ours = open.iter().filter(|record| record.intent.from == self.account());
-        let ours: Vec<Tx> = ours.map(|record| Tx(record.id.0)).collect();
+        let ours: Vec<TxNumber> = ours.map(|record| TxNumber(record.id.0)).collect();
         let outlines = purposes::outlines(&mut conn, &ours).await?;
         Ok(outlines.values().any(|outline| outline.from_wallet))
     }

@@ -18,17 +18,17 @@ use crate::schema::purposes;
 
 /// A transaction, by the number that the transactor gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tx(pub i64);
+pub struct TxNumber(pub i64);
 
 /// A job, by the number that its queue gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Job(pub i64);
+pub struct JobNumber(pub i64);
 
 /// What is recorded of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// The transaction.
-    pub tx: Tx,
+    pub tx: TxNumber,
     /// Its subject, and its number among the effects of that.
     pub effect: EffectId,
     /// What it is for.
@@ -36,7 +36,7 @@ pub struct Recorded {
     /// Whether its call takes tokens from the wallet, or changes what may be taken from it.
     pub from_wallet: bool,
     /// The job that made it.
-    pub job: Option<Job>,
+    pub job: Option<JobNumber>,
 }
 
 /// What queries about many transactions need of each.
@@ -86,7 +86,7 @@ pub async fn record(conn: &mut Conn, recorded: &Recorded) -> Result<(), StoreErr
 ///
 /// # Errors
 /// [`StoreError::Db`], [`StoreError::Corrupt`].
-pub async fn get(conn: &mut Conn, tx: Tx) -> Result<Option<Recorded>, StoreError> {
+pub async fn get(conn: &mut Conn, tx: TxNumber) -> Result<Option<Recorded>, StoreError> {
     let query = purposes::table.find(tx.0).select(Row::as_select());
     let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
     row.map(Row::read).transpose()
@@ -111,11 +111,11 @@ pub async fn of_subject(conn: &mut Conn, subject: Subject) -> Result<Vec<Recorde
 ///
 /// # Errors
 /// [`StoreError::Db`].
-pub async fn of_job(conn: &mut Conn, job: Job) -> Result<Vec<Tx>, StoreError> {
+pub async fn of_job(conn: &mut Conn, job: JobNumber) -> Result<Vec<TxNumber>, StoreError> {
     let query =
         purposes::table.filter(purposes::job.eq(job.0)).order(purposes::tx.desc()).select(purposes::tx);
     let found: Vec<i64> = on!(conn, |c| query.load(c).await)?;
-    Ok(found.into_iter().map(Tx).collect())
+    Ok(found.into_iter().map(TxNumber).collect())
 }
 
 /// How many transactions one select asks for.
@@ -126,7 +126,7 @@ const MOST: usize = 512;
 ///
 /// # Errors
 /// [`StoreError::Db`].
-pub async fn outlines(conn: &mut Conn, txs: &[Tx]) -> Result<BTreeMap<Tx, Outline>, StoreError> {
+pub async fn outlines(conn: &mut Conn, txs: &[TxNumber]) -> Result<BTreeMap<TxNumber, Outline>, StoreError> {
     let mut found = BTreeMap::new();
     for some in txs.chunks(MOST) {
         let query = purposes::table.filter(purposes::tx.eq_any(some.iter().map(|tx| tx.0))).select((
@@ -137,7 +137,7 @@ pub async fn outlines(conn: &mut Conn, txs: &[Tx]) -> Result<BTreeMap<Tx, Outlin
         ));
         let rows: Vec<(i64, String, Vec<u8>, bool)> = on!(&mut *conn, |c| query.load(c).await)?;
         found.extend(rows.into_iter().map(|(tx, kind, id, from_wallet)| {
-            (Tx(tx), Outline { subject: subject(&kind, &id).ok(), from_wallet })
+            (TxNumber(tx), Outline { subject: subject(&kind, &id).ok(), from_wallet })
         }));
     }
     Ok(found)
@@ -158,14 +158,14 @@ struct Row {
 impl Row {
     fn read(self) -> Result<Recorded, StoreError> {
         Ok(Recorded {
-            tx: Tx(self.tx),
+            tx: TxNumber(self.tx),
             effect: EffectId {
                 subject: subject(&self.subject_kind, &self.subject)?,
                 seq: narrow("number of an effect", self.seq)?,
             },
             purpose: from_json("purpose", &self.purpose)?,
             from_wallet: self.from_wallet,
-            job: self.job.map(Job),
+            job: self.job.map(JobNumber),
         })
     }
 }

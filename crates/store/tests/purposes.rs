@@ -11,14 +11,14 @@ use privatix_channel::{Amount, ChannelId, OfferingHash};
 use privatix_db::{Conn, on};
 use privatix_market::{EffectId, OrderId, Purpose, Subject};
 use privatix_store::StoreError;
-use privatix_store::purposes::{self, Job, Outline, Recorded, Tx};
+use privatix_store::purposes::{self, JobNumber, Outline, Recorded, TxNumber};
 
 fn channel(n: u8) -> Subject {
     Subject::Channel(ChannelId::new(B256::repeat_byte(n)))
 }
 
 fn recorded(tx: i64, subject: Subject, seq: u32, purpose: Purpose) -> Recorded {
-    Recorded { tx: Tx(tx), effect: EffectId { subject, seq }, purpose, from_wallet: false, job: None }
+    Recorded { tx: TxNumber(tx), effect: EffectId { subject, seq }, purpose, from_wallet: false, job: None }
 }
 
 async fn damage(conn: &mut Conn, what: &str) {
@@ -36,7 +36,7 @@ async fn what_a_transaction_is_for_is_read_as_it_was_recorded() {
         recorded(1, channel(1), 1, Purpose::Open { deposit: Amount::new(7) }),
         Recorded {
             from_wallet: true,
-            job: Some(Job(12)),
+            job: Some(JobNumber(12)),
             ..recorded(2, channel(1), 2, Purpose::TopUp { order: OrderId(12), amount: Amount::new(8) })
         },
         recorded(3, offering, 1, Purpose::Publish),
@@ -49,10 +49,10 @@ async fn what_a_transaction_is_for_is_read_as_it_was_recorded() {
     for recorded in all {
         assert_eq!(purposes::get(&mut tx, recorded.tx).await.unwrap(), Some(recorded));
     }
-    assert_eq!(purposes::get(&mut tx, Tx(6)).await.unwrap(), None);
+    assert_eq!(purposes::get(&mut tx, TxNumber(6)).await.unwrap(), None);
     // What was recorded of a transaction stays.
     purposes::record(&mut tx, &recorded(1, channel(1), 9, Purpose::FinalizeClose)).await.unwrap();
-    assert_eq!(purposes::get(&mut tx, Tx(1)).await.unwrap(), Some(all[0]));
+    assert_eq!(purposes::get(&mut tx, TxNumber(1)).await.unwrap(), Some(all[0]));
     assert_eq!(purposes::of_subject(&mut tx, channel(1)).await.unwrap(), [all[1], all[0]]);
     assert_eq!(purposes::of_subject(&mut tx, channel(2)).await.unwrap(), []);
 }
@@ -77,16 +77,16 @@ async fn a_job_shows_all_of_its_transactions_and_those_of_no_other() {
     let (_dir, db) = fresh().await;
     let mut tx = db.begin().await.unwrap();
     for number in 1..=4 {
-        let job = (number != 2).then_some(Job(number % 3));
+        let job = (number != 2).then_some(JobNumber(number % 3));
         let made = Recorded {
             job,
             ..recorded(number, channel(1), u32::try_from(number).unwrap(), Purpose::Publish)
         };
         purposes::record(&mut tx, &made).await.unwrap();
     }
-    assert_eq!(purposes::of_job(&mut tx, Job(1)).await.unwrap(), [Tx(4), Tx(1)]);
-    assert_eq!(purposes::of_job(&mut tx, Job(0)).await.unwrap(), [Tx(3)]);
-    assert_eq!(purposes::of_job(&mut tx, Job(2)).await.unwrap(), []);
+    assert_eq!(purposes::of_job(&mut tx, JobNumber(1)).await.unwrap(), [TxNumber(4), TxNumber(1)]);
+    assert_eq!(purposes::of_job(&mut tx, JobNumber(0)).await.unwrap(), [TxNumber(3)]);
+    assert_eq!(purposes::of_job(&mut tx, JobNumber(2)).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -105,15 +105,15 @@ async fn a_damaged_row_keeps_no_other_from_being_read() {
     )
     .await;
     for (number, subject) in [(1, Some(channel(1))), (2, None)] {
-        let read = purposes::get(&mut tx, Tx(number)).await;
+        let read = purposes::get(&mut tx, TxNumber(number)).await;
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
-        let outline = purposes::outlines(&mut tx, &[Tx(number)]).await.unwrap();
-        assert_eq!(outline[&Tx(number)], Outline { subject, from_wallet: false });
+        let outline = purposes::outlines(&mut tx, &[TxNumber(number)]).await.unwrap();
+        assert_eq!(outline[&TxNumber(number)], Outline { subject, from_wallet: false });
     }
     let of_damaged = purposes::of_subject(&mut tx, channel(1)).await;
     assert!(matches!(of_damaged, Err(StoreError::Corrupt { .. })));
     assert_eq!(purposes::of_subject(&mut tx, channel(0)).await.unwrap().len(), 200);
-    let all: Vec<Tx> = (1..=601).map(Tx).collect();
+    let all: Vec<TxNumber> = (1..=601).map(TxNumber).collect();
     let outlines = purposes::outlines(&mut tx, &all).await.unwrap();
     assert_eq!(
         (outlines.len(), outlines.values().filter(|outline| outline.subject.is_some()).count()),

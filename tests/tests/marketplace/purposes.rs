@@ -8,7 +8,7 @@ use privatix_db::{Database, on};
 use privatix_market::{EffectId, Purpose, Subject};
 use privatix_node::{Cause, Deposit, Node};
 use privatix_store::ceilings;
-use privatix_store::purposes::{self, Recorded, Tx};
+use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_testkit::{TestToken, wait_for};
 
 use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel};
@@ -31,7 +31,7 @@ async fn close_of(node: &Node, id: ChannelId) -> TxRecord {
 }
 
 async fn recorded(node: &Node, close: &TxRecord) -> Recorded {
-    purposes::get(&mut node.db().read().await.unwrap(), Tx(close.id.0)).await.unwrap().unwrap()
+    purposes::get(&mut node.db().read().await.unwrap(), TxNumber(close.id.0)).await.unwrap().unwrap()
 }
 
 async fn cancel(node: &Node, close: &TxRecord) {
@@ -143,10 +143,10 @@ async fn a_job_shows_every_transaction_it_made_among_a_thousand_others() {
     let made = node.transactions_of_job(&mut tx, pushed.id()).await.unwrap();
     let kinds: Vec<&str> = made.iter().map(|record| record.intent.kind.as_str()).collect();
     assert_eq!(kinds, ["deposit", "approve"]);
-    let approved = purposes::get(&mut tx, Tx(made[1].id.0)).await.unwrap().unwrap();
+    let approved = purposes::get(&mut tx, TxNumber(made[1].id.0)).await.unwrap().unwrap();
     let deposit = EffectId { subject: account, seq: 1 };
     assert_eq!(approved.purpose, Purpose::Approve { effect: deposit });
-    assert_eq!(purposes::get(&mut tx, Tx(made[0].id.0)).await.unwrap().unwrap().effect, deposit);
+    assert_eq!(purposes::get(&mut tx, TxNumber(made[0].id.0)).await.unwrap().unwrap().effect, deposit);
     drop(tx); // nothing of it is sent
     client.stop().await;
 }
