@@ -1,7 +1,7 @@
 //! Transactions of versions that did not record what they are for. This is the last place that reads it in their calldata, their
 //! text subjects and their keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolInterface as _;
@@ -36,10 +36,11 @@ impl Node {
             .map(|record| TxNumber(record.id.0))
             .collect();
         let known = purposes::outlines(&mut conn, &ours).await?;
+        let known: BTreeSet<TxNumber> = known.into_iter().map(|outline| outline.tx).collect();
         drop(conn);
         let unknown: Vec<(TxId, &Intent)> = watched
             .iter()
-            .filter(|record| !record.is_internal() && !known.contains_key(&TxNumber(record.id.0)))
+            .filter(|record| !record.is_internal() && !known.contains(&TxNumber(record.id.0)))
             .map(|record| (record.id, &record.intent))
             .collect();
         if unknown.is_empty() {
@@ -70,11 +71,12 @@ impl Node {
             let Some(subject) = subject_of_money(intent, self.account()) else { continue };
             let waiting = std::iter::successors(later.get(id), |id| later.get(*id)).last();
             let waiting = match waiting {
-                Some(waiting) => purposes::get(&mut tx, TxNumber(waiting.0)).await?,
-                None => None,
+                Some(waiting) => purposes::of_tx(&mut tx, TxNumber(waiting.0)).await?,
+                None => Vec::new(),
             };
             let effect = purposes::next_effect(&mut tx, subject).await?;
             // One whose payment is over allows what nothing takes any more.
+            let waiting = waiting.into_iter().next().transpose().map_err(|damaged| damaged.error)?;
             let purpose = Purpose::Approve { effect: waiting.map_or(effect, |waiting| waiting.effect) };
             adopt(&mut tx, *id, intent, effect, purpose).await?;
             adopted = adopted.saturating_add(1);
@@ -99,7 +101,11 @@ async fn adopt(
 ) -> Result<(), NodeError> {
     let from_wallet = matches!(purpose, Purpose::Approve { .. }) || call::takes_from_wallet(&intent.input);
     let job = job(intent, &purpose).map(|job| purposes::JobNumber(job.number()));
-    Ok(purposes::record(conn, &Recorded { tx: TxNumber(id.0), effect, purpose, from_wallet, job }).await?)
+    Ok(purposes::record(
+        conn,
+        &Recorded { tx: TxNumber(id.0), effect, purpose, from_wallet, job, in_batch: false },
+    )
+    .await?)
 }
 
 fn is_approval(intent: &Intent, token: Address) -> bool {

@@ -108,6 +108,7 @@ impl Node {
             purpose: cause.purpose,
             from_wallet,
             job: cause.job.map(|job| purposes::JobNumber(job.number())),
+            in_batch: false,
         };
         purposes::record(conn, &recorded).await?;
         Ok(id)

@@ -12,8 +12,7 @@ use privatix_chain::{Freshness, MonitorState, TxRecord, TxStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::AfterRestore;
-use privatix_store::StoreError;
-use privatix_store::purposes::{self, TxNumber};
+use privatix_store::purposes::{self, Damaged, Recorded, TxNumber};
 use privatix_store::recovery::{self, Recovery};
 
 use crate::transfers::{Deposit, Withdraw};
@@ -368,17 +367,19 @@ async fn start_put_off_jobs(conn: &mut Conn, kinds: &[&'static str]) -> Result<(
 
 /// Whether a transaction from before a backup is sent as if there had been none.
 async fn is_repeated(conn: &mut Conn, record: &TxRecord) -> Result<bool, NodeError> {
-    match purposes::get(conn, TxNumber(record.id.0)).await {
-        Ok(recorded) => Ok(recorded.is_some_and(|recorded| match recorded.purpose.after_restore() {
+    let recorded = purposes::of_tx(conn, TxNumber(record.id.0)).await?;
+    let is_repeated = |recorded: &Result<Recorded, Damaged>| match recorded {
+        Ok(recorded) if recorded.in_batch => false, // a channel of it may be worth more than is known
+        Ok(recorded) => match recorded.purpose.after_restore() {
             AfterRestore::Repeat => true,
             AfterRestore::Hold | AfterRestore::Drop | AfterRestore::AskUser => false,
-        })),
-        Err(error @ StoreError::Corrupt { .. }) => {
+        },
+        Err(Damaged { error, .. }) => {
             tracing::error!(tx = record.id.0, %error, "what a transaction from before the backup is for cannot be read");
-            Ok(false)
+            false
         }
-        Err(error) => Err(error.into()),
-    }
+    };
+    Ok(!recorded.is_empty() && recorded.iter().all(is_repeated))
 }
 
 /// Whether the operator has cancelled a transaction. A recovery cancels those from before the backup, whose purpose remains.

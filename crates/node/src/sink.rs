@@ -12,7 +12,7 @@ use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
 use privatix_store::events::Place;
-use privatix_store::purposes::{self, TxNumber};
+use privatix_store::purposes::{self, Damaged, TxNumber};
 use privatix_store::{channels, events, offerings};
 use tokio::sync::mpsc;
 
@@ -112,17 +112,38 @@ impl<R: Role> Sink<R> {
 
     /// What the outcome of a transaction leads to, by what it was for.
     async fn answer(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), NodeError> {
-        let Some(recorded) = purposes::get(conn, TxNumber(record.id.0)).await? else {
+        let rows = purposes::of_tx(conn, TxNumber(record.id.0)).await?;
+        if rows.is_empty() {
             tracing::warn!(
                 tx = record.id.0,
                 kind = record.intent.kind,
                 subject = record.intent.subject,
                 "what the transaction was for is not known; its outcome leads to nothing"
             );
-            return Ok(());
-        };
-        self.answered.lock().extend(recorded.effect.subject.channel());
-        self.role.on_transaction(conn, &recorded, record, change).await
+        }
+        for row in rows {
+            let (channel, answered) = match row {
+                Ok(recorded) => {
+                    let channel = recorded.effect.subject.channel();
+                    self.answered.lock().extend(channel);
+                    (channel, self.role.on_transaction(conn, &recorded, record, change).await)
+                }
+                Err(Damaged { subject, error }) => {
+                    (subject.and_then(|subject| subject.channel()), Err(error.into()))
+                }
+            };
+            match answered {
+                // It would be the same at each repetition, and the outcome stands whatever is stored of its subject.
+                Err(error) if error.is_damage() || error.is_unknown_subject() => {
+                    tracing::error!(tx = record.id.0, kind = record.intent.kind, subject = record.intent.subject, %error, "the outcome of a transaction leads to nothing");
+                    if let Some(channel) = channel.filter(|_| error.is_damage()) {
+                        self.damage.found(channel, error.to_string());
+                    }
+                }
+                answered => answered?,
+            }
+        }
+        Ok(())
     }
 
     /// Informs those who wait of a commit that has changed these channels.
@@ -205,22 +226,7 @@ impl<R: Role> LogSink for Sink<R> {
 impl<R: Role> TxSink for Sink<R> {
     async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
         self.spent.changed(record, change);
-        match self.answer(conn, record, change).await {
-            // It would be the same at each repetition, and the outcome stands whatever is stored of its subject.
-            Err(error) if error.is_damage() || error.is_unknown_subject() => {
-                tracing::error!(tx = record.id.0, kind = record.intent.kind, subject = record.intent.subject, %error, "the outcome of a transaction leads to nothing");
-                if error.is_damage() {
-                    let tx = TxNumber(record.id.0);
-                    let outlines = purposes::outlines(conn, &[tx]).await.map_err(SinkError::new)?;
-                    let subject = outlines.get(&tx).and_then(|outline| outline.subject);
-                    if let Some(channel) = subject.and_then(|subject| subject.channel()) {
-                        self.damage.found(channel, error.to_string());
-                    }
-                }
-                Ok(())
-            }
-            done => done.map_err(SinkError::new),
-        }
+        self.answer(conn, record, change).await.map_err(SinkError::new)
     }
 
     fn changed_own(&self, record: &TxRecord, change: TxChange) {

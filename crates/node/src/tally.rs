@@ -90,6 +90,6 @@ impl Node {
         let ours = open.iter().filter(|record| !record.is_internal());
         let ours: Vec<TxNumber> = ours.map(|record| TxNumber(record.id.0)).collect();
         let outlines = purposes::outlines(&mut conn, &ours).await?;
-        Ok(outlines.into_values().filter_map(|outline| outline.subject?.channel()).collect())
+        Ok(outlines.into_iter().filter_map(|outline| outline.subject?.channel()).collect())
     }
 }

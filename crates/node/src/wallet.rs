@@ -146,7 +146,7 @@ impl Node {
         let ours = open.iter().filter(|record| record.intent.from == self.account());
         let ours: Vec<TxNumber> = ours.map(|record| TxNumber(record.id.0)).collect();
         let outlines = purposes::outlines(&mut conn, &ours).await?;
-        Ok(outlines.values().any(|outline| outline.from_wallet))
+        Ok(outlines.iter().any(|outline| outline.from_wallet))
     }
 }
 

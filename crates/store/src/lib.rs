@@ -28,6 +28,7 @@
 
 pub mod ceilings;
 pub mod channels;
+pub mod collected;
 mod columns;
 pub mod contract;
 pub mod contract_facts;

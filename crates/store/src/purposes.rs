@@ -1,9 +1,7 @@
 //! What each transaction is for.
 //!
-//! A row is written in the transaction that stores the transaction, so none is without one. What SQL compares is a column; the
-//! purpose itself is one value.
-
-use std::collections::BTreeMap;
+//! A row is written in the transaction that stores the transaction, so none is without one; a batch has one for each of its
+//! channels. What SQL compares is a column; the purpose itself is one value.
 
 use alloy::primitives::{Address, B256};
 use diesel::prelude::*;
@@ -37,11 +35,24 @@ pub struct Recorded {
     pub from_wallet: bool,
     /// The job that made it.
     pub job: Option<JobNumber>,
+    /// Whether it is a batch, which may have effects of other channels, too.
+    pub in_batch: bool,
+}
+
+/// What is recorded of a transaction, and cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// What it is about; `None` if that cannot be read either.
+    pub subject: Option<Subject>,
+    /// What is wrong: [`StoreError::Corrupt`].
+    pub error: StoreError,
 }
 
 /// What queries about many transactions need of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline {
+    /// The transaction. A batch has several.
+    pub tx: TxNumber,
     /// What it is about; `None` if that cannot be read.
     pub subject: Option<Subject>,
     /// As in [`Recorded`].
@@ -61,7 +72,7 @@ pub async fn next_effect(conn: &mut Conn, subject: Subject) -> Result<EffectId, 
     Ok(EffectId { subject, seq })
 }
 
-/// Records a transaction. What was recorded of it before stays.
+/// Records a transaction, or a row of a batch. What was recorded of it for this subject before stays.
 ///
 /// # Errors
 /// [`StoreError::Db`], also where another transaction has this effect; [`StoreError::Corrupt`] for a kind of subject that this
@@ -76,20 +87,32 @@ pub async fn record(conn: &mut Conn, recorded: &Recorded) -> Result<(), StoreErr
         purposes::purpose.eq(to_json("purpose", &recorded.purpose)?),
         purposes::from_wallet.eq(recorded.from_wallet),
         purposes::job.eq(recorded.job.map(|job| job.0)),
+        purposes::batch.eq(recorded.in_batch),
     );
-    let insert = diesel::insert_into(purposes::table).values(row).on_conflict(purposes::tx).do_nothing();
+    let insert = diesel::insert_into(purposes::table)
+        .values(row)
+        .on_conflict((purposes::tx, purposes::subject_kind, purposes::subject))
+        .do_nothing();
     on!(conn, |c| insert.execute(c).await)?;
     Ok(())
 }
 
-/// What is recorded of a transaction; `None` where nothing is.
+/// What is recorded of a transaction: of a batch, each of its rows. Empty where nothing is. A row that cannot be read keeps no
+/// other from being read.
 ///
 /// # Errors
-/// [`StoreError::Db`], [`StoreError::Corrupt`].
-pub async fn get(conn: &mut Conn, tx: TxNumber) -> Result<Option<Recorded>, StoreError> {
-    let query = purposes::table.find(tx.0).select(Row::as_select());
-    let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
-    row.map(Row::read).transpose()
+/// [`StoreError::Db`].
+pub async fn of_tx(conn: &mut Conn, tx: TxNumber) -> Result<Vec<Result<Recorded, Damaged>>, StoreError> {
+    let query = purposes::table
+        .filter(purposes::tx.eq(tx.0))
+        .order((purposes::subject_kind, purposes::subject))
+        .select(Row::as_select());
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    let read = |row: Row| {
+        let subject = subject(&row.subject_kind, &row.subject).ok();
+        row.read().map_err(|error| Damaged { subject, error })
+    };
+    Ok(rows.into_iter().map(read).collect())
 }
 
 /// All transactions about a subject, the newest effect first.
@@ -112,8 +135,11 @@ pub async fn of_subject(conn: &mut Conn, subject: Subject) -> Result<Vec<Recorde
 /// # Errors
 /// [`StoreError::Db`].
 pub async fn of_job(conn: &mut Conn, job: JobNumber) -> Result<Vec<TxNumber>, StoreError> {
-    let query =
-        purposes::table.filter(purposes::job.eq(job.0)).order(purposes::tx.desc()).select(purposes::tx);
+    let query = purposes::table
+        .filter(purposes::job.eq(job.0))
+        .order(purposes::tx.desc())
+        .select(purposes::tx)
+        .distinct();
     let found: Vec<i64> = on!(conn, |c| query.load(c).await)?;
     Ok(found.into_iter().map(TxNumber).collect())
 }
@@ -121,13 +147,13 @@ pub async fn of_job(conn: &mut Conn, job: JobNumber) -> Result<Vec<TxNumber>, St
 /// How many transactions one select asks for.
 const MOST: usize = 512;
 
-/// What is recorded of these transactions, in short. Those of which nothing is recorded are left out; one that is damaged keeps
-/// no other from being read.
+/// What is recorded of these transactions, in short: of a batch, each of its rows. Those of which nothing is recorded are left
+/// out; one that is damaged keeps no other from being read.
 ///
 /// # Errors
 /// [`StoreError::Db`].
-pub async fn outlines(conn: &mut Conn, txs: &[TxNumber]) -> Result<BTreeMap<TxNumber, Outline>, StoreError> {
-    let mut found = BTreeMap::new();
+pub async fn outlines(conn: &mut Conn, txs: &[TxNumber]) -> Result<Vec<Outline>, StoreError> {
+    let mut found = Vec::new();
     for some in txs.chunks(MOST) {
         let query = purposes::table.filter(purposes::tx.eq_any(some.iter().map(|tx| tx.0))).select((
             purposes::tx,
@@ -136,8 +162,10 @@ pub async fn outlines(conn: &mut Conn, txs: &[TxNumber]) -> Result<BTreeMap<TxNu
             purposes::from_wallet,
         ));
         let rows: Vec<(i64, String, Vec<u8>, bool)> = on!(&mut *conn, |c| query.load(c).await)?;
-        found.extend(rows.into_iter().map(|(tx, kind, id, from_wallet)| {
-            (TxNumber(tx), Outline { subject: subject(&kind, &id).ok(), from_wallet })
+        found.extend(rows.into_iter().map(|(tx, kind, id, from_wallet)| Outline {
+            tx: TxNumber(tx),
+            subject: subject(&kind, &id).ok(),
+            from_wallet,
         }));
     }
     Ok(found)
@@ -153,6 +181,7 @@ struct Row {
     purpose: String,
     from_wallet: bool,
     job: Option<i64>,
+    batch: bool,
 }
 
 impl Row {
@@ -166,6 +195,7 @@ impl Row {
             purpose: from_json("purpose", &self.purpose)?,
             from_wallet: self.from_wallet,
             job: self.job.map(JobNumber),
+            in_batch: self.batch,
         })
     }
 }

@@ -138,7 +138,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    purposes (tx) {
+    purposes (subject_kind, subject, seq) {
         tx -> BigInt,
         subject_kind -> Text,
         subject -> Binary,
@@ -146,6 +146,16 @@ diesel::table! {
         purpose -> Text,
         from_wallet -> Bool,
         job -> Nullable<BigInt>,
+        batch -> Bool,
+    }
+}
+
+diesel::table! {
+    collected (channel, seq) {
+        channel -> Binary,
+        seq -> BigInt,
+        purpose -> Text,
+        since -> BigInt,
     }
 }
 
@@ -190,6 +200,7 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(
     channels,
     channel_states,
+    collected,
     vouchers,
     ceilings,
     sessions,

@@ -23,6 +23,7 @@ use privatix_market::{Book, Meter, Party, State, Uptime};
 use serde::{Deserialize, Serialize};
 
 pub use due::Due;
+pub(crate) use due::milliseconds;
 pub use pages::{PAGE, due_by_chain, due_by_uptime, next, not_final};
 pub use unreadable::Unreadable;
 

@@ -1,6 +1,6 @@
 //! What transactions are for.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
 
@@ -18,7 +18,19 @@ fn channel(n: u8) -> Subject {
 }
 
 fn recorded(tx: i64, subject: Subject, seq: u32, purpose: Purpose) -> Recorded {
-    Recorded { tx: TxNumber(tx), effect: EffectId { subject, seq }, purpose, from_wallet: false, job: None }
+    Recorded {
+        tx: TxNumber(tx),
+        effect: EffectId { subject, seq },
+        purpose,
+        from_wallet: false,
+        job: None,
+        in_batch: false,
+    }
+}
+
+async fn read(conn: &mut Conn, tx: i64) -> Vec<Recorded> {
+    let rows = purposes::of_tx(conn, TxNumber(tx)).await.unwrap();
+    rows.into_iter().map(Result::unwrap).collect()
 }
 
 async fn damage(conn: &mut Conn, what: &str) {
@@ -47,12 +59,12 @@ async fn what_a_transaction_is_for_is_read_as_it_was_recorded() {
         purposes::record(&mut tx, recorded).await.unwrap();
     }
     for recorded in all {
-        assert_eq!(purposes::get(&mut tx, recorded.tx).await.unwrap(), Some(recorded));
+        assert_eq!(read(&mut tx, recorded.tx.0).await, [recorded]);
     }
-    assert_eq!(purposes::get(&mut tx, TxNumber(6)).await.unwrap(), None);
+    assert_eq!(read(&mut tx, 6).await, []);
     // What was recorded of a transaction stays.
     purposes::record(&mut tx, &recorded(1, channel(1), 9, Purpose::FinalizeClose)).await.unwrap();
-    assert_eq!(purposes::get(&mut tx, TxNumber(1)).await.unwrap(), Some(all[0]));
+    assert_eq!(read(&mut tx, 1).await, [all[0]]);
     assert_eq!(purposes::of_subject(&mut tx, channel(1)).await.unwrap(), [all[1], all[0]]);
     assert_eq!(purposes::of_subject(&mut tx, channel(2)).await.unwrap(), []);
 }
@@ -105,10 +117,12 @@ async fn a_damaged_row_keeps_no_other_from_being_read() {
     )
     .await;
     for (number, subject) in [(1, Some(channel(1))), (2, None)] {
-        let read = purposes::get(&mut tx, TxNumber(number)).await;
-        assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
-        let outline = purposes::outlines(&mut tx, &[TxNumber(number)]).await.unwrap();
-        assert_eq!(outline[&TxNumber(number)], Outline { subject, from_wallet: false });
+        let read = purposes::of_tx(&mut tx, TxNumber(number)).await.unwrap();
+        let [Err(damaged)] = &read[..] else { panic!("{read:?}") };
+        assert!(matches!(damaged.error, StoreError::Corrupt { .. }), "{damaged:?}");
+        assert_eq!(damaged.subject, subject);
+        let outlines = purposes::outlines(&mut tx, &[TxNumber(number)]).await.unwrap();
+        assert_eq!(outlines, [Outline { tx: TxNumber(number), subject, from_wallet: false }]);
     }
     let of_damaged = purposes::of_subject(&mut tx, channel(1)).await;
     assert!(matches!(of_damaged, Err(StoreError::Corrupt { .. })));
@@ -116,7 +130,32 @@ async fn a_damaged_row_keeps_no_other_from_being_read() {
     let all: Vec<TxNumber> = (1..=601).map(TxNumber).collect();
     let outlines = purposes::outlines(&mut tx, &all).await.unwrap();
     assert_eq!(
-        (outlines.len(), outlines.values().filter(|outline| outline.subject.is_some()).count()),
+        (outlines.len(), outlines.iter().filter(|outline| outline.subject.is_some()).count()),
         (600, 599)
     );
+}
+
+#[tokio::test]
+async fn a_batch_has_a_purpose_for_each_of_its_channels() {
+    let (_dir, db) = fresh().await;
+    let mut tx = db.begin().await.unwrap();
+    let row = |n, seq| Recorded { in_batch: true, ..recorded(7, channel(n), seq, Purpose::FinalizeClose) };
+    let rows = [row(1, 1), row(2, 4), row(3, 1)];
+    for row in rows.iter().chain(&rows) {
+        purposes::record(&mut tx, row).await.unwrap();
+    }
+    assert_eq!(read(&mut tx, 7).await, rows);
+    assert_eq!(purposes::of_subject(&mut tx, channel(2)).await.unwrap(), [rows[1]]);
+    assert_eq!(purposes::next_effect(&mut tx, channel(2)).await.unwrap().seq, 5);
+    // One that is damaged keeps the others from nothing.
+    damage(&mut tx, "UPDATE purposes SET purpose = '\"eat\"' WHERE seq = 4").await;
+    let found = purposes::of_tx(&mut tx, TxNumber(7)).await.unwrap();
+    let damaged: Vec<_> = found.iter().map(|row| row.as_ref().err().map(|damaged| damaged.subject)).collect();
+    assert_eq!(damaged, [None, Some(Some(channel(2))), None]);
+    // Two channels of one batch, and what else one job has made.
+    let job = Some(JobNumber(1));
+    for row in [Recorded { job, ..row(4, 1) }, Recorded { job, ..row(5, 1) }] {
+        purposes::record(&mut tx, &Recorded { tx: TxNumber(8), ..row }).await.unwrap();
+    }
+    assert_eq!(purposes::of_job(&mut tx, JobNumber(1)).await.unwrap(), [TxNumber(8)]);
 }

@@ -51,7 +51,7 @@ impl Times {
     }
 }
 
-pub(super) fn milliseconds(at: Uptime) -> i64 {
+pub(crate) fn milliseconds(at: Uptime) -> i64 {
     i64::try_from(at.milliseconds()).unwrap_or(i64::MAX)
 }
 
