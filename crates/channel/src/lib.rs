@@ -112,7 +112,7 @@ pub use self::{
     service::{ServiceEvent, ServiceStatus},
     sign::{SignError, sign_close, sign_request_close, sign_voucher},
     signature::{SignatureError, VoucherSignature},
-    status::{ChannelStatus, OwnStep, TransitionRefused, UnknownStatus},
+    status::{ChannelStatus, OwnStep, TransitionRefused, UnderWay, UnknownStatus},
     terms::Terms,
     time::{ChainTime, Period},
     usage::Usage,

@@ -38,6 +38,17 @@ pub enum ChannelStatus {
     ClosedUncoop,
 }
 
+/// An own transaction that is sent and not seen in its block yet, as far as a status shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnderWay {
+    /// A close by the agent.
+    Close,
+    /// A close request by the client.
+    CloseRequest,
+    /// The finalization of a close that the client asked for.
+    Finalization,
+}
+
 /// A step of the own side: a transaction of ours that was sent, or that failed for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OwnStep {
@@ -175,14 +186,28 @@ impl ChannelStatus {
         }
     }
 
-    /// The status that the chain alone gives, when nothing of the own side is under way: what a recovery starts from.
-    pub const fn of_phase(phase: Phase) -> Self {
-        match phase {
-            Phase::Unopened => Self::Pending,
-            Phase::Open => Self::Active,
-            Phase::Closing { .. } => Self::InChallenge,
-            Phase::Closed { closure } if closure.is_cooperative() => Self::ClosedCoop,
-            Phase::Closed { .. } => Self::ClosedUncoop,
+    /// The status of a channel in this phase, with an own transaction under way. One that cannot come to anything in the phase is
+    /// not shown.
+    pub const fn of(phase: Phase, under_way: Option<UnderWay>) -> Self {
+        match (phase, under_way) {
+            (Phase::Unopened, _) => Self::Pending,
+            (Phase::Open | Phase::Closing { .. }, Some(UnderWay::Close)) => Self::WaitCoop,
+            (Phase::Open, Some(UnderWay::CloseRequest)) => Self::WaitChallenge,
+            (Phase::Closing { .. }, Some(UnderWay::Finalization)) => Self::WaitUncoop,
+            (Phase::Open, _) => Self::Active,
+            (Phase::Closing { .. }, _) => Self::InChallenge,
+            (Phase::Closed { closure }, _) if closure.is_cooperative() => Self::ClosedCoop,
+            (Phase::Closed { .. }, _) => Self::ClosedUncoop,
+        }
+    }
+
+    /// The own transaction that this status shows as under way.
+    pub const fn under_way(self) -> Option<UnderWay> {
+        match self {
+            Self::WaitCoop => Some(UnderWay::Close),
+            Self::WaitChallenge => Some(UnderWay::CloseRequest),
+            Self::WaitUncoop => Some(UnderWay::Finalization),
+            _ => None,
         }
     }
 
@@ -221,3 +246,31 @@ pub struct TransitionRefused {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a status")]
 pub struct UnknownStatus(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChainTime, Closure};
+
+    #[test]
+    fn a_status_shows_what_is_under_way_where_it_can_still_come_to_something() {
+        use ChannelStatus as S;
+        let closing = Phase::Closing { ends_at: ChainTime::new(9) };
+        let closed = |closure| Phase::Closed { closure };
+        // The phase; without a transaction, and with a close, a close request and a finalization under way.
+        for (phase, expected) in [
+            (Phase::Unopened, [S::Pending; 4]),
+            (Phase::Open, [S::Active, S::WaitCoop, S::WaitChallenge, S::Active]),
+            (closing, [S::InChallenge, S::WaitCoop, S::InChallenge, S::WaitUncoop]),
+            (closed(Closure::ByAgent), [S::ClosedCoop; 4]),
+            (closed(Closure::ByClient), [S::ClosedUncoop; 4]),
+        ] {
+            let under_way = [UnderWay::Close, UnderWay::CloseRequest, UnderWay::Finalization].map(Some);
+            let found = [None, under_way[0], under_way[1], under_way[2]].map(|own| S::of(phase, own));
+            assert_eq!(found, expected, "{phase:?}");
+            for status in found {
+                assert_eq!(S::of(phase, status.under_way()), status, "what it shows is all there is to it");
+            }
+        }
+    }
+}

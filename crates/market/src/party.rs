@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use privatix_billing::Terms;
-use privatix_channel::{Amount, ChainTime, ChannelDescriptor, ChannelId, OnChain, Usage};
+use privatix_channel::{
+    Amount, ChainTime, ChannelDescriptor, ChannelId, ChannelStatus, OnChain, UnderWay, Usage,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +61,9 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
 
     /// The same, to be changed.
     fn flights_mut(own: &mut Self::Own) -> &mut [Flight<Self::Purpose>];
+
+    /// What the channel's [status](State::status) shows of a transaction for this purpose.
+    fn shown(purpose: Self::Purpose) -> Option<UnderWay>;
 
     /// The amount above which no voucher may be acknowledged, in base units, if there is one. Whoever stores the state stores it
     /// in the same transaction.
@@ -126,6 +131,16 @@ impl<P: Party> State<P> {
     pub fn with(id: ChannelId, descriptor: ChannelDescriptor, own: P::Own) -> Self {
         let (chain, book, meter) = (OnChain::default(), Book::default(), Meter::default());
         Self { id, descriptor, chain, book, meter, terms: None, own }
+    }
+
+    /// The channel's status, for lists: what the chain shows, and what of ours is under way.
+    pub fn status(&self) -> ChannelStatus {
+        let phase = self.chain.phase();
+        let flights = P::flights(&self.own).iter().filter(|flight| flight.stage.is_under_way());
+        let mut under_way = flights.filter_map(|flight| P::shown(flight.purpose));
+        let is_shown =
+            |under_way: &UnderWay| ChannelStatus::of(phase, Some(*under_way)).under_way().is_some();
+        ChannelStatus::of(phase, under_way.find(is_shown))
     }
 
     /// The blocks with transactions of the channel whose outcomes are not final, each with whether the monitor has processed that

@@ -1,6 +1,6 @@
 //! A channel's status as what became of our own last step under the events since.
 
-use privatix_channel::{ChannelEvent, ChannelStatus, LogPosition, OnChain, Phase};
+use privatix_channel::{ChannelEvent, ChannelStatus, LogPosition, OnChain};
 use serde::{Deserialize, Serialize};
 
 /// Our own last step: a transaction sent, or failed for good.
@@ -31,7 +31,7 @@ impl Known {
     pub(crate) fn apply(&mut self, at: LogPosition, event: ChannelEvent) {
         self.state.apply(at, event);
         self.status =
-            self.status.apply(event).unwrap_or_else(|_| ChannelStatus::of_phase(self.state.phase()));
+            self.status.apply(event).unwrap_or_else(|_| ChannelStatus::of(self.state.phase(), None));
     }
 }
 
@@ -73,17 +73,8 @@ impl Replay {
 
     fn take_step(&mut self) {
         if let Some(step) = self.step.take() {
-            self.known.status = at_phase(step.status, self.known.state.phase());
+            // What we set going still is, if the phase allows it.
+            self.known.status = ChannelStatus::of(self.known.state.phase(), step.status.under_way());
         }
-    }
-}
-
-/// A step's status where the chain is in this phase: what we set going still is, if the phase allows it.
-fn at_phase(step: ChannelStatus, phase: Phase) -> ChannelStatus {
-    match (step, phase) {
-        (ChannelStatus::WaitCoop, Phase::Open | Phase::Closing { .. })
-        | (ChannelStatus::WaitChallenge, Phase::Open)
-        | (ChannelStatus::WaitUncoop, Phase::Closing { .. }) => step,
-        (_, phase) => ChannelStatus::of_phase(phase),
     }
 }

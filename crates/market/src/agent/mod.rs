@@ -22,7 +22,7 @@ pub use self::{
 use std::convert::Infallible;
 use std::time::Duration;
 
-use privatix_channel::{Amount, ChainTime, Usage};
+use privatix_channel::{Amount, ChainTime, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
@@ -140,6 +140,10 @@ impl Party for Agent {
 
     fn flights_mut(own: &mut AgentOwn) -> &mut [Flight<AgentPurpose>] {
         &mut own.flights
+    }
+
+    fn shown(purpose: AgentPurpose) -> Option<UnderWay> {
+        purpose.is_close().then_some(UnderWay::Close)
     }
 
     fn ceiling(state: &AgentState) -> Option<Amount> {

@@ -26,7 +26,7 @@ pub use self::{
 
 use std::time::Duration;
 
-use privatix_channel::Amount;
+use privatix_channel::{Amount, UnderWay};
 
 use crate::adapter::{Driven, Served};
 use crate::{
@@ -218,6 +218,14 @@ impl Party for Client {
 
     fn flights_mut(own: &mut ClientOwn) -> &mut [Flight<ClientPurpose>] {
         &mut own.flights
+    }
+
+    fn shown(purpose: ClientPurpose) -> Option<UnderWay> {
+        match purpose {
+            ClientPurpose::RequestClose { .. } => Some(UnderWay::CloseRequest),
+            ClientPurpose::FinalizeClose => Some(UnderWay::Finalization),
+            ClientPurpose::Open { .. } | ClientPurpose::TopUp { .. } => None,
+        }
     }
 }
 
