@@ -1,5 +1,5 @@
 //! A database with a table for effects, handlers made of closures, and a processor to start and stop.
-#![allow(dead_code, unreachable_pub, reason = "shared by tests that each use a part")]
+#![allow(unreachable_pub, reason = "shared by all tests")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;

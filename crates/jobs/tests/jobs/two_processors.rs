@@ -1,11 +1,9 @@
 //! Whatever happens to two processors of one database, no job runs twice at once, none is lost, order holds.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use common::*;
+use crate::common::*;
 use privatix_db::Database;
 use privatix_jobs::{JobError, JobStatus};
 use proptest::prelude::*;

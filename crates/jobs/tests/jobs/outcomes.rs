@@ -1,11 +1,9 @@
 //! What becomes of a job whose run does not succeed.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Done, Failure, FailureCause, JobContext, JobError, JobRecord, JobStatus, JobsError};
 use tokio::sync::mpsc;
 

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{draft, terms};
 use privatix_billing::{Billing, Field, Terms, TermsDraft, TermsError};
 use privatix_channel::Amount;
-use support::{draft, terms};
 
 /// A change that spoils a draft.
 type Change = fn(&mut TermsDraft);

@@ -1,12 +1,10 @@
 //! A flood in one lane delays no other.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Job, JobContext, Lane, PushOptions};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;

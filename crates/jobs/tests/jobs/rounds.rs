@@ -1,12 +1,10 @@
 //! Shared commits: what one member does to others, and what order holds.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Filter, Job, JobContext, JobError, JobStatus, JobsError, Lane, PushOptions};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};

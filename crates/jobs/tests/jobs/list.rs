@@ -1,8 +1,6 @@
 //! Every way to ask for jobs.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Filter, Job, JobError, JobId, JobRecord, JobStatus};
 
 #[tokio::test(flavor = "multi_thread")]

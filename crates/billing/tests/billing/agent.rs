@@ -1,12 +1,10 @@
 //! The agent's decisions, rule by rule. A unit is ten bytes for 30, the lag two units.
 
-mod support;
-
+use crate::support::{account, after, start, terms};
 use privatix_billing::{
     Account, AgentAction, Billing, Measure, SuspendReason, TerminateReason, Terms, allowance, assess_agent,
 };
 use privatix_channel::{Amount, ServiceStatus, Usage};
-use support::{account, after, start, terms};
 
 use AgentAction::{Resume, Suspend, Terminate};
 

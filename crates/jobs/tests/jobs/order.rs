@@ -1,13 +1,11 @@
 //! Who runs when.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{JobContext, JobError, JobStatus, PushOptions};
 use tokio::sync::{Barrier, mpsc};
 

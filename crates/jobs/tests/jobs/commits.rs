@@ -1,10 +1,8 @@
 //! Effects, follow-up jobs and the end of their job happen together, also where commits are shared.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Filter, JobError, JobStatus};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,13 @@
 //! The scheduler gives out what changed and what is due, once, and touches nothing else.
 
-mod support;
-
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use crate::support::after;
 use privatix_billing::Scheduler;
 use proptest::prelude::*;
-use support::after;
 
 #[test]
 fn changes_come_once_in_their_order_and_before_deadlines() {

@@ -1,12 +1,10 @@
 //! Kill -9 at random moments: every effect happens exactly once, in the order of its subject.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Backoff, Filter, Job, JobError, JobStatus, Policy, ProcessorBuilder, PushOptions};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
@@ -90,7 +88,7 @@ async fn killed_at_random_moments_every_effect_happens_exactly_once_and_in_order
     let mut at_work = 0;
     for _ in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "as_a_child_process", "--nocapture"])
+            .args(["--exact", "crash::as_a_child_process", "--nocapture"])
             .env(DATABASE, &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

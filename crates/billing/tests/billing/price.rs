@@ -1,11 +1,9 @@
 //! What a use costs and what a payment covers.
 
-mod support;
-
+use crate::support::{any_terms, terms};
 use privatix_billing::{Terms, covered, due, min_deposit, price, unpaid};
 use privatix_channel::{Amount, Usage};
 use proptest::prelude::*;
-use support::{any_terms, terms};
 
 #[test]
 fn a_use_costs_its_share_of_a_unit_rounded_up_once() {

@@ -1,5 +1,4 @@
 //! What the tests of this crate share: terms to start from, and arbitrary valid terms.
-#![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, SystemTime};

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::time::{Duration, SystemTime};
 
+use crate::support::{any_case, any_policy};
 use privatix_billing::{ClientAction, assess_agent, assess_client, price};
 use proptest::prelude::*;
-use support::{any_case, any_policy};
 
 const NANO: Duration = Duration::from_nanos(1);
 

@@ -1,10 +1,8 @@
 //! What a processor shows of its work, and what that costs.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::time::{Duration, SystemTime};
 
-use common::*;
+use crate::common::*;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_db::on;
 use privatix_jobs::{JobError, MOST_COUNTED, depths, unhandled};

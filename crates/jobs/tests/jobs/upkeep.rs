@@ -1,12 +1,10 @@
 //! Compensation, awaited ends, periodic jobs, retention.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::*;
 use async_trait::async_trait;
-use common::*;
 use privatix_jobs::{
     Done, Effects, Failure, FailureCause, Filter, Handler, Job, JobContext, JobError, JobStatus, JobsError,
     PushOptions, Retention,

@@ -4,17 +4,15 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::time::{Duration, SystemTime};
 
+use crate::support::{any_terms, any_terms_of, start};
 use privatix_billing::{
     Account, AgentAction, Billing, ClientAction, ClientPolicy, TerminateReason, Terms, assess_agent,
     assess_client, due, min_deposit, price, unpaid,
 };
 use privatix_channel::{Amount, ServiceStatus, Usage};
 use proptest::prelude::*;
-use support::{any_terms, any_terms_of, start};
 
 /// One report of use, as both meters see it.
 #[derive(Debug, Clone, Copy)]
@@ -221,7 +219,7 @@ proptest! {
 fn the_simulation_can_tell_a_deadlock() {
     // A client whose meter is behind by more than the lag never pays enough for the agent to
     // resume: this is the failure that the properties above would show.
-    let terms = support::terms(|draft| draft.max_billing_unit_lag = 1);
+    let terms = crate::support::terms(|draft| draft.max_billing_unit_lag = 1);
     let mut pair = Pair::new(terms, Amount::new(3_000));
     pair.wait_for_service();
     pair.agent.used = Usage::new(25);

@@ -1,10 +1,8 @@
 //! A job that kills its process takes no other with it, and is not lost.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use privatix_db::Database;
 use privatix_jobs::{FailureCause, Filter, Job, JobStatus, Lane};
 use serde::{Deserialize, Serialize};

@@ -2,17 +2,15 @@
 //!
 //! The rules are told here a second time, in closed formulas over plain numbers, and not as the crate computes them.
 
-mod support;
-
 use std::time::{Duration, SystemTime};
 
+use crate::support::{any_case, any_policy, any_terms, any_terms_of, start};
 use privatix_billing::{
     Account, AgentAction, Billing, ClientAction, ClientPolicy, Measure, SuspendReason, TerminateReason,
     Terms, assess_agent, assess_client, covered, price,
 };
 use privatix_channel::{Amount, ServiceStatus, Usage};
 use proptest::prelude::*;
-use support::{any_case, any_policy, any_terms, any_terms_of, start};
 
 use AgentAction::{Resume, Suspend, Terminate};
 

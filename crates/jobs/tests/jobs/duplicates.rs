@@ -1,10 +1,8 @@
 //! De-duplication.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Filter, JobError, JobStatus, JobsError, PushOptions, Pushed};
 use tokio::sync::{Notify, mpsc};
 

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{account, after, start, terms};
 use privatix_billing::{
     Account, Billing, ClientAction, ClientAssessment, ClientPolicy, Measure, Percent, TerminateReason, Terms,
     TopUpAmount, TopUpPolicy, assess_client,
 };
 use privatix_channel::{Amount, ServiceStatus};
-use support::{account, after, start, terms};
 
 use ClientAction::{Terminate, TopUp};
 

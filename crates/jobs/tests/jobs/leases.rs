@@ -1,11 +1,9 @@
 //! No job runs twice at once: clocks, dropped processors, crashes and shutdown.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Filter, JobError, JobStatus, JobsError, ProcessorBuilder};
 use tokio::sync::{Notify, mpsc};
 

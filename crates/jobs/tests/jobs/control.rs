@@ -1,12 +1,10 @@
 //! Cancel, reactivate, inspect, prune.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use common::*;
+use crate::common::*;
 use privatix_jobs::{Filter, JobError, JobStatus, JobsError};
 use tokio::sync::{Notify, mpsc};
 

@@ -1,0 +1,11 @@
+//! What use costs, and what follows from it.
+
+mod agent;
+mod client;
+mod deadlines;
+mod honest_pair;
+mod price;
+mod rules;
+mod scheduler;
+mod support;
+mod terms;
