@@ -64,12 +64,22 @@ pub struct Outline {
 /// # Errors
 /// [`StoreError::Db`]; [`StoreError::Corrupt`] for a number out of range.
 pub async fn next_effect(conn: &mut Conn, subject: Subject) -> Result<EffectId, StoreError> {
+    let last = i64::from(last_number(conn, subject).await?);
+    let seq = narrow("number of an effect", last.saturating_add(1))?;
+    Ok(EffectId { subject, seq })
+}
+
+/// The highest number of a subject's effects that a transaction was recorded for; 0 without one. The state of a new channel goes on
+/// from it: a number is one effect, for ever.
+///
+/// # Errors
+/// As [`next_effect`].
+pub async fn last_number(conn: &mut Conn, subject: Subject) -> Result<u32, StoreError> {
     let (kind, id) = columns(&subject)?;
     let of_subject = purposes::table.filter(purposes::subject_kind.eq(kind)).filter(purposes::subject.eq(id));
     let highest = of_subject.select(diesel::dsl::max(purposes::seq));
     let highest: Option<i64> = on!(conn, |c| highest.first(c).await)?;
-    let seq = narrow("number of an effect", highest.unwrap_or_default().saturating_add(1))?;
-    Ok(EffectId { subject, seq })
+    narrow("number of an effect", highest.unwrap_or_default())
 }
 
 /// Records a transaction, or a row of a batch. What was recorded of it for this subject before stays.
@@ -113,6 +123,21 @@ pub async fn of_tx(conn: &mut Conn, tx: TxNumber) -> Result<Vec<Result<Recorded,
         row.read().map_err(|error| Damaged { subject, error })
     };
     Ok(rows.into_iter().map(read).collect())
+}
+
+/// What is recorded of the transaction of an effect; `None` where the effect has none.
+///
+/// # Errors
+/// [`StoreError::Db`], [`StoreError::Corrupt`].
+pub async fn of_effect(conn: &mut Conn, effect: EffectId) -> Result<Option<Recorded>, StoreError> {
+    let (kind, id) = columns(&effect.subject)?;
+    let query = purposes::table
+        .filter(purposes::subject_kind.eq(kind))
+        .filter(purposes::subject.eq(id))
+        .filter(purposes::seq.eq(i64::from(effect.seq)))
+        .select(Row::as_select());
+    let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
+    row.map(Row::read).transpose()
 }
 
 /// All transactions about a subject, the newest effect first.

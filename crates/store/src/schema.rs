@@ -138,6 +138,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    service_clock (process) {
+        process -> Text,
+        uptime -> BigInt,
+        starts -> BigInt,
+    }
+}
+
+diesel::table! {
     purposes (subject_kind, subject, seq) {
         tx -> BigInt,
         subject_kind -> Text,

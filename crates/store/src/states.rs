@@ -12,12 +12,13 @@ mod unreadable;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_billing::Terms;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, VoucherSignature};
-use privatix_db::types::{Addr, Amount128, Bytes32};
+use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 use privatix_market::{Book, Meter, Party, State, Uptime};
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,8 @@ pub struct Stored<P: Party> {
     pub due: Due,
     /// Whether a voucher is stored that cannot be read: see [`Env::damaged_voucher`](privatix_market::Env::damaged_voucher).
     pub damaged_voucher: bool,
+    /// When the channel's voucher was stored, if there is one.
+    pub newest_voucher: Option<SystemTime>,
     /// The channel's [ceiling](crate::ceilings).
     ceiling: Option<Amount>,
 }
@@ -113,7 +116,7 @@ pub async fn load<P: Party>(conn: &mut Conn, channel: ChannelId) -> Result<Optio
 
 type Descriptor = (Addr, Addr, Bytes32, i64, Addr);
 type Own = (i32, i64, String, String, Option<String>);
-type Voucher = (Amount128, Vec<u8>, Amount128);
+type Voucher = (Amount128, Vec<u8>, Amount128, Micros);
 
 #[derive(Queryable)]
 struct Row {
@@ -144,7 +147,12 @@ async fn find(conn: &mut Conn, channel: ChannelId) -> Result<Option<Row>, StoreE
             ),
             (channel_states::used_at, channel_states::running_since),
             (channel_states::wake_at, channel_states::wake_chain, channel_states::is_final),
-            (schema::vouchers::cumulative, schema::vouchers::signature, schema::vouchers::acknowledged)
+            (
+                schema::vouchers::cumulative,
+                schema::vouchers::signature,
+                schema::vouchers::acknowledged,
+                schema::vouchers::updated_at,
+            )
                 .nullable(),
             schema::ceilings::amount.nullable(),
         ));
@@ -195,19 +203,20 @@ impl Row {
             nonce: nonce.cast_unsigned(),
             signer: signer.bytes().into(),
         };
+        let newest_voucher = self.voucher.as_ref().map(|(.., stored_at)| (*stored_at).into());
         let (book, damaged_voucher) = book(self.voucher);
         let mut state = State::with(channel, descriptor, own);
         (state.chain, state.book, state.terms) = (chain, book, terms.map(Arc::new));
         state.meter = Meter { used, last, running };
         let ceiling = self.ceiling.map(to_amount);
-        Ok(Ok(Stored { state, revision, adopted, due, damaged_voucher, ceiling }))
+        Ok(Ok(Stored { state, revision, adopted, due, damaged_voucher, newest_voucher, ceiling }))
     }
 }
 
 /// What the row of a voucher comes to, and whether the voucher cannot be read. One that cannot be read does not count: the
 /// channel must not be closed without it, and that is for the decision to see.
 fn book(voucher: Option<Voucher>) -> (Book, bool) {
-    let Some((cumulative, signature, acknowledged)) = voucher else { return (Book::default(), false) };
+    let Some((cumulative, signature, acknowledged, _)) = voucher else { return (Book::default(), false) };
     let is_damaged = VoucherSignature::from_bytes(&signature).is_err();
     let best = if is_damaged { Amount::ZERO } else { to_amount(cumulative) };
     (Book { best, acknowledged: to_amount(acknowledged) }, is_damaged)

@@ -60,7 +60,10 @@ async fn what_a_transaction_is_for_is_read_as_it_was_recorded() {
     }
     for recorded in all {
         assert_eq!(read(&mut tx, recorded.tx.0).await, [recorded]);
+        assert_eq!(purposes::of_effect(&mut tx, recorded.effect).await.unwrap(), Some(recorded));
     }
+    let unused = EffectId { subject: channel(1), seq: 3 };
+    assert_eq!(purposes::of_effect(&mut tx, unused).await.unwrap(), None);
     assert_eq!(read(&mut tx, 6).await, []);
     // What was recorded of a transaction stays.
     purposes::record(&mut tx, &recorded(1, channel(1), 9, Purpose::FinalizeClose)).await.unwrap();
@@ -76,6 +79,7 @@ async fn the_effects_of_a_subject_are_numbered_from_one_on_and_no_number_is_used
     for (number, subject, seq) in [(1, channel(1), 1), (2, channel(1), 2), (3, channel(2), 1)] {
         let effect = purposes::next_effect(&mut tx, subject).await.unwrap();
         assert_eq!(effect, EffectId { subject, seq });
+        assert_eq!(purposes::last_number(&mut tx, subject).await.unwrap(), seq - 1);
         purposes::record(&mut tx, &recorded(number, subject, effect.seq, Purpose::FinalizeClose))
             .await
             .unwrap();

@@ -299,7 +299,7 @@ async fn channels_that_are_not_final_come_in_pages() {
 async fn channels_whose_time_has_come_come_in_pages_the_longest_due_first() {
     let (_dir, db) = fresh().await;
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(states::next(&mut tx).await.unwrap(), Wake::default());
+    assert_eq!(states::next(&mut tx, Wake::default()).await.unwrap(), Wake::default());
     let channels: Vec<_> = (0..450).map(channel).collect();
     for (nonce, &(id, descriptor)) in (0..).zip(&channels) {
         privatix_store::channels::insert(&mut tx, id, &descriptor, amount(100)).await.unwrap();
@@ -315,7 +315,10 @@ async fn channels_whose_time_has_come_come_in_pages_the_longest_due_first() {
         states::create(&mut tx, &ClientState::new(id, descriptor), &all_parts(), due).await.unwrap();
     }
     let first = Wake { uptime: Some(Uptime::new(851)), chain: Some(ChainTime::new(851)) };
-    assert_eq!(states::next(&mut tx).await.unwrap(), first);
+    assert_eq!(states::next(&mut tx, Wake::default()).await.unwrap(), first);
+    let later = Wake { uptime: Some(Uptime::new(900)), chain: Some(ChainTime::new(1_000)) };
+    let last = Wake { uptime: Some(Uptime::new(901)), chain: None };
+    assert_eq!(states::next(&mut tx, later).await.unwrap(), last, "what is due already is left out");
     assert_eq!(states::due_by_uptime(&mut tx, Uptime::new(850), None).await.unwrap(), []);
 
     let (mut by_uptime, mut by_chain) = (Vec::new(), Vec::new());

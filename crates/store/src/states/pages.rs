@@ -81,16 +81,18 @@ fn channel(id: Bytes32) -> ChannelId {
     ChannelId::new(id.bytes().into())
 }
 
-/// The earliest times at which a state is to be looked at.
+/// The earliest times after these at which a state is to be looked at. What is due by them already, [`due_by_uptime`] and
+/// [`due_by_chain`] give.
 ///
 /// # Errors
 /// [`StoreError::Db`].
-pub async fn next(conn: &mut Conn) -> Result<Wake, StoreError> {
+pub async fn next(conn: &mut Conn, after: Wake) -> Result<Wake, StoreError> {
     let (at, chain) = (channel_states::wake_at, channel_states::wake_chain);
-    let uptime = channel_states::table.filter(at.is_not_null()).order(at).select(at.assume_not_null());
+    let later = channel_states::table.filter(at.gt(after.uptime.map_or(-1, milliseconds)));
+    let uptime = later.order(at).select(at.assume_not_null());
     let uptime: Option<i64> = on!(&mut *conn, |c| uptime.first(c).await.optional())?;
-    let by_chain = channel_states::table.filter(chain.is_not_null()).order(chain);
-    let by_chain = by_chain.select(chain.assume_not_null());
+    let later = channel_states::table.filter(chain.gt(after.chain.map_or(-1, seconds)));
+    let by_chain = later.order(chain).select(chain.assume_not_null());
     let by_chain: Option<i64> = on!(conn, |c| by_chain.first(c).await.optional())?;
     Ok(Wake {
         uptime: uptime.map(|at| unsigned("wake time", at).map(Uptime::new)).transpose()?,
