@@ -65,6 +65,9 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
     /// What the channel's [status](State::status) shows of a transaction for this purpose.
     fn shown(purpose: Self::Purpose) -> Option<UnderWay>;
 
+    /// Whether the service may run now, or is to: such channels come first when something changes for all.
+    fn may_serve(own: &Self::Own) -> bool;
+
     /// The amount above which no voucher may be acknowledged, in base units, if there is one. Whoever stores the state stores it
     /// in the same transaction.
     fn ceiling(_: &State<Self>) -> Option<Amount> {

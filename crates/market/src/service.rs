@@ -41,6 +41,11 @@ impl Service {
         }
     }
 
+    /// Whether it may run now, or is to.
+    pub fn may_run(&self) -> bool {
+        self.target == Target::Running || !matches!(self.actual, Actual::Absent | Actual::Suspended)
+    }
+
     /// Since when nothing more is served: the service is absent, or the adapter was given up.
     pub fn gone_since(&self) -> Option<Uptime> {
         matches!(self.actual, Actual::Absent | Actual::Lost).then_some(self.since)

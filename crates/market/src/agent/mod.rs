@@ -134,6 +134,10 @@ impl Party for Agent {
         owners::owners(state, env)
     }
 
+    fn may_serve(own: &AgentOwn) -> bool {
+        own.service.may_run()
+    }
+
     fn flights(own: &AgentOwn) -> &[Flight<AgentPurpose>] {
         &own.flights
     }

@@ -212,6 +212,10 @@ impl Party for Client {
         owners::owners(state, env)
     }
 
+    fn may_serve(own: &ClientOwn) -> bool {
+        own.service.may_run()
+    }
+
     fn flights(own: &ClientOwn) -> &[Flight<ClientPurpose>] {
         &own.flights
     }
