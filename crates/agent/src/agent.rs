@@ -7,7 +7,7 @@ use futures::future::join_all;
 use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, OfferingStatus, SignedVoucher};
 use privatix_jobs::{PushOptions, Pushed};
-use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder, after};
+use privatix_node::{GasReserve, Node, NodeError, NodeParts, Order, ServiceOrder, after};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
 use privatix_store::{channels, offerings};
@@ -23,7 +23,6 @@ use crate::offerings::{
 use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appointment};
 use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
-use crate::reserve::{GasReserve, watch_reserve};
 use crate::role::AgentRole;
 
 /// A seller: see the [crate's example](crate).
@@ -96,7 +95,10 @@ impl Agent {
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
         let reserve = Arc::new(GasReserve::new(Arc::clone(&node)));
-        let reserving = tokio::spawn(watch_reserve(Arc::clone(&reserve), stop.clone()));
+        let reserving = tokio::spawn({
+            let (reserve, stop) = (Arc::clone(&reserve), stop.clone());
+            async move { reserve.watch(stop).await }
+        });
         let register = {
             let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
             let payments = Arc::clone(&handle.payments);

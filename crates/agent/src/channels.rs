@@ -17,14 +17,13 @@ use privatix_jobs::{
     Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, JobId, Lane, Policy, PushOptions,
 };
 use privatix_market::{Purpose, Subject, ceiling};
-use privatix_node::{Cause, Node, NodeError, Order, ServiceOrder, after, channel_subject, lanes};
+use privatix_node::{Cause, GasReserve, Node, NodeError, Order, ServiceOrder, after, channel_subject, lanes};
 use privatix_store::channels::{self, Access, Channel};
 use privatix_store::purposes::{self, Recorded};
 use privatix_store::{StoreError, ceilings, vouchers};
 use serde::{Deserialize, Serialize};
 
 use crate::payments::Payments;
-use crate::reserve::GasReserve;
 
 /// Job: make a freshly opened channel known to the plug-in and prepare its access.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -35,8 +35,8 @@ mod offerings;
 mod operator;
 mod payments;
 mod places;
-mod reserve;
 mod role;
+mod runner;
 
 pub use agent::{Agent, AgentHandle};
 pub use channels::{CloseChannel, ProvisionChannel};
@@ -48,3 +48,4 @@ pub use privatix_market::{NotNow, Reply};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };
+pub use runner::{AgentRunner, AgentRunnerParts, Collects, Drives, NoBatches, Views, reply};

@@ -1,11 +1,11 @@
 //! What transactions are submitted for.
 
-use privatix_chain::{ChainError, Intent, TxId, TxRecord};
+use privatix_chain::{ChainError, Intent, Transactor, TxId, TxRecord};
 use privatix_db::Conn;
 use privatix_jobs::JobId;
 use privatix_market::{EffectId, Purpose, Subject};
 use privatix_store::StoreError;
-use privatix_store::purposes::{self, Recorded, TxNumber};
+use privatix_store::purposes::{self, JobNumber, Recorded, TxNumber};
 
 use crate::{ACCOUNT, Node, NodeError};
 
@@ -86,7 +86,7 @@ impl Node {
     pub async fn transactions_of_job(&self, conn: &mut Conn, job: JobId) -> Result<Vec<TxRecord>, NodeError> {
         let transactor = self.transactor()?;
         let mut found = Vec::new();
-        for tx in purposes::of_job(conn, purposes::JobNumber(job.number())).await? {
+        for tx in purposes::of_job(conn, JobNumber(job.number())).await? {
             found.push(transactor.get(conn, TxId(tx.0)).await?);
         }
         Ok(found)
@@ -99,24 +99,33 @@ impl Node {
         numbered: Numbered<'_>,
         intent: Intent,
     ) -> Result<TxId, NodeError> {
-        let Numbered { cause, effect, from_wallet } = numbered;
-        let intent = intent.subject(text(&cause.subject));
-        let id = self.transactor()?.submit(conn, intent).await?;
-        let recorded = Recorded {
-            tx: purposes::TxNumber(id.0),
-            effect,
-            purpose: cause.purpose,
-            from_wallet,
-            job: cause.job.map(|job| purposes::JobNumber(job.number())),
-            in_batch: false,
-        };
-        purposes::record(conn, &recorded).await?;
-        Ok(id)
+        submit_numbered(&self.transactor()?, conn, numbered, intent).await
     }
 }
 
+/// Stores an intent, and what it is for.
+pub(crate) async fn submit_numbered(
+    transactor: &Transactor,
+    conn: &mut Conn,
+    numbered: Numbered<'_>,
+    intent: Intent,
+) -> Result<TxId, NodeError> {
+    let Numbered { cause, effect, from_wallet } = numbered;
+    let id = transactor.submit(conn, intent.subject(text(&cause.subject))).await?;
+    let recorded = Recorded {
+        tx: TxNumber(id.0),
+        effect,
+        purpose: cause.purpose,
+        from_wallet,
+        job: cause.job.map(|job| JobNumber(job.number())),
+        in_batch: false,
+    };
+    purposes::record(conn, &recorded).await?;
+    Ok(id)
+}
+
 /// A purpose whose transaction is not stored any more is damage, of its subject alone.
-fn gone(tx: TxNumber, error: ChainError) -> NodeError {
+pub(crate) fn gone(tx: TxNumber, error: ChainError) -> NodeError {
     match error {
         ChainError::UnknownTx { .. } => {
             let reason = format!("transaction {} is not stored any more", tx.0);

@@ -20,7 +20,8 @@ pub struct Damage {
 }
 
 impl Damage {
-    pub(crate) fn new(notices: Notices) -> Self {
+    /// None yet; they are shown in these notices.
+    pub fn new(notices: Notices) -> Self {
         Self { found: Arc::default(), notices }
     }
 

@@ -12,6 +12,7 @@ use privatix_offering::{NotPermitted, OfferingError};
 use privatix_store::StoreError;
 
 use crate::after;
+use crate::shell::NumberUsed;
 
 /// What can go wrong in a role.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,9 @@ pub enum NodeError {
         /// What the signer said.
         reason: String,
     },
+    /// A decision gave a number to a transaction that another one has.
+    #[error(transparent)]
+    NumberUsed(#[from] NumberUsed),
     /// The channel's state does not allow it.
     #[error(transparent)]
     Transition(#[from] TransitionRefused),
@@ -233,7 +237,7 @@ impl NodeError {
     /// Whether something stored cannot be read. It is the same at each repetition, and says nothing about other channels.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::DamagedVoucher { .. } | Self::Voucher(_) => true,
+            Self::DamagedVoucher { .. } | Self::Voucher(_) | Self::NumberUsed(_) => true,
             Self::Store(error) => error.is_damage(),
             Self::Db(error) | Self::Chain(ChainError::Db(error)) => error.is_damage(),
             _ => false,

@@ -14,6 +14,7 @@ use privatix_chain::{Endpoint, Endpoints, Freshness, Intent, MonitorStatus, Tran
 use privatix_channel::{Amount, ChainTime, ChannelId, Domain, Fee, OfferingHash, Period};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Retention, Wake};
+use privatix_market::Rate;
 use privatix_offering::{SignedOffering, Templates};
 use privatix_store::contract_facts::ContractFacts;
 use privatix_store::identity::{self, Identity};
@@ -394,8 +395,13 @@ impl Node {
 
     /// How much of the chain is seen, and how old that is; None outside of [`run`](Self::run).
     pub fn chain_view(&self) -> Option<View> {
+        Some(self.view_by(&self.monitor()?))
+    }
+
+    /// The same, by what the monitor shows.
+    pub(crate) fn view_by(&self, monitor: &MonitorStatus) -> View {
         let max_age = longest_view_age(self.settings.max_view_age, self.challenge_period);
-        Some(self.monitor()?.view(SystemTime::now(), Instant::now(), max_age))
+        monitor.view(SystemTime::now(), Instant::now(), max_age)
     }
 
     /// Refuses what would rely on a view of the chain that is stale.
@@ -470,6 +476,11 @@ impl Node {
     pub fn worth(&self, amount: Amount) -> Option<u128> {
         let decimals = self.token.decimals?;
         self.settings.ether_per_token.map(|rate| rate.wei(amount, decimals))
+    }
+
+    /// What a token is worth, for decisions, if the operator has said it.
+    pub fn rate(&self) -> Option<Rate> {
+        Some(self.settings.ether_per_token?.rate(self.token.decimals?))
     }
 
     /// Whether a channel with this network fee is not to be served: the operator accepts a lower one only.

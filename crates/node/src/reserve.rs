@@ -7,10 +7,11 @@ use alloy::primitives::U256;
 use alloy::primitives::utils::format_ether;
 use parking_lot::Mutex;
 use privatix_channel::ChannelStatus;
-use privatix_market::{AffordsNew, Reserve, Runway, Spending, Wei};
-use privatix_node::{Money, Node, NodeError};
+use privatix_market::{AffordsNew, Gas, Reserve, Runway, Spending, Wei};
 use privatix_store::channels;
 use tokio_util::sync::CancellationToken;
+
+use crate::{Money, Node, NodeError};
 
 const PART: &str = "reserve";
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -20,26 +21,51 @@ const GAS_OF_A_CLOSE: u64 = 100_000;
 const ENOUGH_DAYS: u64 = 7;
 
 /// What the account keeps for closes, and whether it serves new channels.
-pub(crate) struct GasReserve {
+pub struct GasReserve {
     node: Arc<Node>,
     started: Instant,
     /// None until it is known for the first time.
-    affords: Mutex<Option<AffordsNew>>,
+    known: Mutex<Option<Known>>,
+}
+
+/// As of the last look.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    affords: AffordsNew,
+    close_cost: Wei,
+}
+
+impl std::fmt::Debug for GasReserve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GasReserve").field("known", &self.known.lock()).finish_non_exhaustive()
+    }
 }
 
 impl GasReserve {
-    pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node, started: Instant::now(), affords: Mutex::default() }
+    /// That of the node's account. It is looked at while [`watch`](Self::watch) runs.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, started: Instant::now(), known: Mutex::default() }
+    }
+
+    /// What gas costs, as of the last look, and what a token is worth.
+    pub fn gas(&self) -> Gas {
+        let known = *self.known.lock();
+        let mut gas = Gas::default();
+        if let Some(Known { affords, close_cost }) = known {
+            (gas.affords_new, gas.close_cost) = (affords.get(), Some(close_cost));
+        }
+        gas.rate = self.node.rate();
+        gas
     }
 
     /// Refuses to serve a new channel whose close could not be paid for. While that is not known, it is served.
     ///
     /// # Errors
     /// [`NodeError::NoGasForCloses`].
-    pub(crate) async fn require(&self) -> Result<(), NodeError> {
-        let known = *self.affords.lock();
+    pub async fn require(&self) -> Result<(), NodeError> {
+        let known = *self.known.lock();
         let affords = match known {
-            Some(affords) => affords,
+            Some(known) => known.affords,
             None => self.look().await.map(|(affords, _)| affords).unwrap_or_default(),
         };
         if affords.get() { Ok(()) } else { Err(NodeError::NoGasForCloses) }
@@ -56,10 +82,10 @@ impl GasReserve {
         let reserve = Reserve { open, close_cost: Wei::new(close_cost.saturating_to()) };
         let balance = Wei::new(balance.saturating_to());
         let spending = Spending { wei: Wei::new(self.node.gas_spent()), over: self.started.elapsed() };
-        let mut known = self.affords.lock();
-        let mut affords = known.unwrap_or_default();
+        let mut known = self.known.lock();
+        let mut affords = known.map(|known| known.affords).unwrap_or_default();
         let changed = affords.look(balance, reserve);
-        *known = Some(affords);
+        *known = Some(Known { affords, close_cost: reserve.close_cost });
         drop(known);
         let trouble = trouble(balance, reserve, spending, affords);
         if changed {
@@ -70,6 +96,20 @@ impl GasReserve {
             }
         }
         Ok((affords, trouble))
+    }
+
+    /// Looks now and then, and shows in the node's notices what an operator should know, until `stop`.
+    pub async fn watch(&self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            match stop.run_until_cancelled(self.look()).await {
+                Some(Ok((_, trouble))) => self.node.notices().set(PART, trouble),
+                // What is known stays: an endpoint that does not answer is an alarm of its own.
+                Some(Err(error)) => tracing::debug!(%error, "it is not known whether the ether suffices"),
+                None => {}
+            }
+        }
     }
 }
 
@@ -99,20 +139,6 @@ fn trouble(balance: Wei, reserve: Reserve, spending: Spending, affords: AffordsN
             "the account's ether lasts for about {days} days, once the closes of {open} open channels are paid; send it ether"
         )),
         Runway::Days(_) | Runway::Unknown => None,
-    }
-}
-
-/// Shows in the node's notices what an operator should know, until `stop`.
-pub(crate) async fn watch_reserve(reserve: Arc<GasReserve>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match stop.run_until_cancelled(reserve.look()).await {
-            Some(Ok((_, trouble))) => reserve.node.notices().set(PART, trouble),
-            // What is known stays: an endpoint that does not answer is an alarm of its own.
-            Some(Err(error)) => tracing::debug!(%error, "it is not known whether the ether suffices"),
-            None => {}
-        }
     }
 }
 

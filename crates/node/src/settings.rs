@@ -7,6 +7,7 @@ use alloy::primitives::{Address, U256};
 use privatix_chain::usual_confirmations;
 use privatix_chain::{FeePolicy, Finality, StartFrom, View};
 use privatix_channel::{Amount, Fee};
+use privatix_market::Rate;
 use serde::{Deserialize, Serialize};
 
 /// About two days of Ethereum: as many blocks as the reference system calls fresh (section "Chain monitor").
@@ -78,6 +79,11 @@ impl EtherPerToken {
         let scaled = U256::from(amount.get()).saturating_mul(U256::from(self.0));
         scaled.checked_div(unit).unwrap_or_default().saturating_to()
     }
+
+    /// The same, for decisions about a token with this many decimals.
+    pub const fn rate(self, decimals: u8) -> Rate {
+        Rate { wei_per_token: self.0, decimals }
+    }
 }
 
 impl FromStr for EtherPerToken {
@@ -140,6 +146,7 @@ mod tests {
         let rate: EtherPerToken = "0.0005".parse().unwrap();
         assert_eq!(rate.wei(Amount::new(100_000_000), 8), 500_000_000_000_000);
         assert_eq!(rate.wei(Amount::ZERO, 8), 0);
+        assert_eq!(rate.rate(8).wei(Amount::new(100_000_000)).get(), 500_000_000_000_000);
         let most: EtherPerToken = "18".parse().unwrap();
         assert_eq!((most.wei(Amount::MAX, 0), most.wei(Amount::MAX, 255)), (u128::MAX, 0));
         for wrong in ["", "0", "-1", "a lot", "19"] {

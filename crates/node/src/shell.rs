@@ -15,7 +15,7 @@ use privatix_store::StoreError;
 use privatix_store::states::{self, Due, Loaded, Saved, Stored, Unreadable};
 
 pub use runner::{Ran, Runner, keep};
-pub use transactions::{Cancellation, Transactions, is_cancelling};
+pub use transactions::{Cancellation, NumberUsed, Transactions, is_cancelling};
 
 use crate::NodeError;
 
@@ -27,7 +27,7 @@ const TRIES: usize = 8;
 
 /// Decides about channels of one side, each from its stored state.
 ///
-/// `T` stores and cancels transactions: the [`Transactor`](privatix_chain::Transactor).
+/// `T` stores and cancels transactions: the [`Node`](crate::Node), or its [`Transactor`](privatix_chain::Transactor).
 #[derive(Clone, Debug)]
 pub struct Shell<T> {
     transactions: T,
@@ -47,7 +47,12 @@ pub struct Applied<P: Party> {
     pub effects: Vec<Effect<P>>,
     /// Whether transactions were stored or cancelled: the transactor is to be woken after the commit.
     pub wakes_transactor: bool,
+    /// Whether jobs were stored: the job processor is to be woken after the commit.
+    pub wakes_jobs: bool,
 }
+
+/// The surroundings of a decision about a state that was loaded.
+pub type Surroundings<'a, 'e, P> = &'a (dyn Fn(&Stored<P>) -> Env<'e, P> + Send + Sync);
 
 /// Why an input was not decided. The transaction must not be committed, unless the variant says so.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +85,17 @@ pub enum NotApplied {
     Node(#[from] NodeError),
 }
 
+impl NotApplied {
+    /// Whether something stored of the channel cannot be read. It is the same at each repetition, and says nothing about others.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Node(error) => error.is_damage(),
+            Self::NoState(_) | Self::Refused(_) | Self::Moved(_) | Self::Endless(_) => false,
+        }
+    }
+}
+
 impl From<StoreError> for NotApplied {
     fn from(error: StoreError) -> Self {
         Self::Node(error.into())
@@ -96,6 +112,11 @@ impl<T: Transactions> Shell<T> {
     /// A shell whose transactions go there.
     pub const fn new(transactions: T) -> Self {
         Self { transactions }
+    }
+
+    /// Where its transactions go.
+    pub const fn transactions(&self) -> &T {
+        &self.transactions
     }
 
     /// The state of a channel, with the blocks of its transactions that the monitor has processed.
@@ -127,11 +148,11 @@ impl<T: Transactions> Shell<T> {
         conn: &mut Conn,
         channel: ChannelId,
         input: Input<P>,
-        env: &Env<'_, P>,
+        env: Surroundings<'_, '_, P>,
         runner: &dyn Runner<P>,
     ) -> Result<Applied<P>, NotApplied> {
         let before = self.load(conn, channel).await?;
-        self.decide(conn, &before, input, env, runner).await
+        self.decide(conn, &before, input, &env(&before), runner).await
     }
 
     /// Decides an input of a state that was loaded, and all that its effects report, and stores the state.
@@ -153,7 +174,7 @@ impl<T: Transactions> Shell<T> {
         env.damaged_voucher = before.damaged_voucher;
         let mut turn = Turn::new(before.state.clone());
         let mut effects = Vec::new();
-        let mut wakes_transactor = false;
+        let (mut wakes_transactor, mut wakes_jobs) = (false, false);
         turn.push(input);
         let mut inputs = 0_usize;
         while let Some(decided) = turn.next(&env) {
@@ -174,17 +195,22 @@ impl<T: Transactions> Shell<T> {
                 wakes_transactor |= matches!(effect, Effect::Submit { .. } | Effect::Cancel { .. });
                 match self.run(conn, turn.state(), &effect, runner).await? {
                     Ran::Done => {}
+                    Ran::Queued => wakes_jobs = true,
                     Ran::Reports(input) => turn.push(input),
                     Ran::AfterCommit => effects.push(effect),
                 }
             }
-            // A better voucher takes the place of one that cannot be read.
-            env.damaged_voucher &= turn.state().book.best <= before.state.book.best;
+            // A better voucher takes the place of one that cannot be read, and is newer than any backup.
+            if turn.state().book.best > before.state.book.best {
+                (env.damaged_voucher, env.kept_open) = (false, None);
+            }
         }
         let state = turn.into_state();
         let due = Due::of(&state, &env);
         match states::save(conn, before, &state, due).await? {
-            Saved::Revision(revision) => Ok(Applied { state, revision, due, effects, wakes_transactor }),
+            Saved::Revision(revision) => {
+                Ok(Applied { state, revision, due, effects, wakes_transactor, wakes_jobs })
+            }
             Saved::Moved => Err(NotApplied::Moved(channel)),
         }
     }
@@ -201,7 +227,7 @@ impl<T: Transactions> Shell<T> {
         db: &Database,
         channel: ChannelId,
         input: Input<P>,
-        env: &Env<'_, P>,
+        env: Surroundings<'_, '_, P>,
         runner: &dyn Runner<P>,
     ) -> Result<Applied<P>, NotApplied> {
         for _ in 0..TRIES {

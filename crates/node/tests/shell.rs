@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
 use privatix_chain::{
-    Endpoint, Intent, Keyring, SinkError, Transactor, TxChange, TxFilter, TxRecord, TxSink, TxStatus,
+    Endpoint, Intent, Keyring, SinkError, Transactor, TxChange, TxFilter, TxId, TxRecord, TxSink, TxStatus,
 };
 use privatix_channel::{
     Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition,
@@ -21,8 +21,11 @@ use privatix_channel::{
 use privatix_db::{Conn, Database, on};
 use privatix_market::*;
 use privatix_node::NodeError;
-use privatix_node::shell::{Applied, NotApplied, Ran, Runner, Shell, is_cancelling, keep};
+use privatix_node::shell::{
+    Applied, Cancellation, NotApplied, NumberUsed, Ran, Runner, Shell, Transactions, is_cancelling, keep,
+};
 use privatix_store::events::Place;
+use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::states::{self, Due, Loaded, Part, Saved};
 use privatix_store::{ceilings, channels, events, sessions, vouchers};
 
@@ -34,6 +37,11 @@ fn a(units: u128) -> Amount {
 
 fn key() -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&keccak256("client")).unwrap()
+}
+
+/// Who sends transactions.
+fn key_of_agent() -> Address {
+    key().address()
 }
 
 fn domain() -> Domain {
@@ -137,7 +145,7 @@ impl Node {
         env: &Env<'_, P>,
         runner: &dyn Runner<P>,
     ) -> Result<Applied<P>, NotApplied> {
-        self.shell.commit(&self.db, id(), input, env, runner).await
+        self.shell.commit(&self.db, id(), input, &|_| *env, runner).await
     }
 
     /// The transactions of the channel, the oldest first.
@@ -219,6 +227,8 @@ impl Runner<Agent> for Seller {
         self.taken_back.lock().unwrap().push(effect.seq);
         Ok(())
     }
+
+    fn committed(&self, _: &Applied<Agent>) {}
 }
 
 fn env<P: Party>(policy: &P::Policy) -> Env<'_, P> {
@@ -338,6 +348,70 @@ async fn what_waits_for_a_batch_is_taken_back_when_it_goes_alone_or_not_at_all()
     assert_eq!(node.transactions().await, []);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_exists_for_another_purpose_is_refused_by_name() {
+    let node = Node::with::<Agent>(AgentOwn::default()).await;
+    let subject = Subject::Channel(id());
+    let effect = |seq| EffectId { subject, seq };
+    let close = |amount| Purpose::Close { cumulative: a(amount) };
+    let intent = |key: String| Intent::new(key, key_of_agent(), domain().contract(), Vec::new());
+    let mut tx = node.db.begin().await.unwrap();
+    let submit = async |conn: &mut Conn, seq, purpose| {
+        let intent = intent(effect(seq).to_string());
+        Transactions::submit(&node.transactor, conn, effect(seq), purpose, intent).await
+    };
+    submit(&mut tx, 1, close(60)).await.unwrap();
+    let recorded = purposes::of_effect(&mut tx, effect(1)).await.unwrap().unwrap();
+    assert_eq!((recorded.purpose, recorded.job), (close(60), None));
+    let record = node.transactor.get(&mut tx, TxId(recorded.tx.0)).await.unwrap();
+    assert_eq!((record.intent.kind.as_str(), record.intent.subject), ("close_channel", id().to_string()));
+    // The same again is the same transaction.
+    submit(&mut tx, 1, close(60)).await.unwrap();
+    assert_eq!(node.transactor.open_intents(&mut tx).await.unwrap().len(), 1);
+    assert_eq!(purposes::last_number(&mut tx, subject).await.unwrap(), 1);
+
+    let refusal = submit(&mut tx, 1, close(70)).await.unwrap_err();
+    assert!(
+        matches!(refusal, NodeError::NumberUsed(NumberUsed::ForAnother { found: Some(found), wanted, .. })
+            if (found, wanted) == (close(60), close(70))),
+        "{refusal}"
+    );
+    assert!(refusal.is_damage() && refusal.to_string().contains("restore the database"), "{refusal}");
+    // Cancelled, it is over: its number is not used again.
+    let cancelled = Transactions::cancel(&node.transactor, &mut tx, effect(1)).await.unwrap();
+    assert_eq!(cancelled, Cancellation::Done);
+    let refusal = submit(&mut tx, 1, close(60)).await.unwrap_err();
+    let is_over = |error: &NodeError| {
+        matches!(error, NodeError::NumberUsed(NumberUsed::Over { status: TxStatus::Cancelled, .. }))
+    };
+    assert!(is_over(&refusal), "{refusal}");
+    assert_eq!(
+        Transactions::cancel(&node.transactor, &mut tx, effect(1)).await.unwrap(),
+        Cancellation::NotOpen
+    );
+    assert_eq!(
+        Transactions::cancel(&node.transactor, &mut tx, effect(9)).await.unwrap(),
+        Cancellation::Unknown
+    );
+    // A transaction of which nothing is recorded has the number's key.
+    node.transactor.submit(&mut tx, intent(effect(2).to_string())).await.unwrap();
+    let refusal = submit(&mut tx, 2, close(60)).await.unwrap_err();
+    assert!(
+        matches!(refusal, NodeError::NumberUsed(NumberUsed::ForAnother { found: None, .. })),
+        "{refusal}"
+    );
+    // One that was stored under another key is cancelled by its number.
+    let other = node.transactor.submit(&mut tx, intent("close_channel by job 7".to_owned())).await.unwrap();
+    let recorded = Recorded {
+        tx: TxNumber(other.0),
+        effect: effect(3),
+        purpose: close(60),
+        from_wallet: false, job: None, in_batch: false };
+    purposes::record(&mut tx, &recorded).await.unwrap();
+    assert_eq!(Transactions::cancel(&node.transactor, &mut tx, effect(3)).await.unwrap(), Cancellation::Done);
+    assert_eq!(node.transactor.get(&mut tx, other).await.unwrap().status, TxStatus::Cancelled);
+}
+
 /// Signs what its channel owes.
 struct Buyer;
 
@@ -371,6 +445,8 @@ impl Runner<Client> for Buyer {
     async fn take_back(&self, _: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
         panic!("{effect}")
     }
+
+    fn committed(&self, _: &Applied<Client>) {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -393,7 +469,7 @@ async fn a_payment_is_signed_and_stored_before_it_is_to_be_sent() {
     };
     assert!(sessions::record(&mut tx, &report).await.unwrap());
     let used = Input::Used { used: Usage::new(10), running: true };
-    let applied = node.shell.apply(&mut tx, id(), used, &env(&policy), &Buyer).await.unwrap();
+    let applied = node.shell.apply(&mut tx, id(), used, &|_| env(&policy), &Buyer).await.unwrap();
     tx.commit().await.unwrap();
 
     assert_eq!(applied.state.book.best, a(10));
@@ -459,7 +535,7 @@ async fn a_damaged_channel_decides_nothing() {
     assert!(matches!(refusal, NotApplied::Damaged { .. }), "{refusal}");
     assert!(refusal.to_string().contains("restore the database"), "{refusal}");
     let other = ChannelId::new([9; 32].into());
-    let look = node.shell.commit(&node.db, other, Input::Look, &env(&policy), &Seller::default()).await;
+    let look = node.shell.commit(&node.db, other, Input::Look, &|_| env(&policy), &Seller::default()).await;
     assert!(matches!(look.unwrap_err(), NotApplied::NoState(channel) if channel == other));
 }
 

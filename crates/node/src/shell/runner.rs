@@ -7,6 +7,7 @@ use privatix_db::Conn;
 use privatix_market::{Effect, EffectId, Fate, Input, Party, State, Verified};
 use privatix_store::vouchers;
 
+use super::Applied;
 use crate::NodeError;
 
 /// Carries out the effects of one input, with what the input came with, such as the signed voucher of a payment.
@@ -41,14 +42,20 @@ pub trait Runner<P: Party>: Send + Sync {
     /// # Errors
     /// [`NodeError`] rolls everything back.
     async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError>;
+
+    /// What was decided is committed: carries out the effects that were left for that, and gives the state to those who keep it in
+    /// memory. It must not wait for anything. A crash may come before it, so the next look at the state does what matters again.
+    fn committed(&self, applied: &Applied<P>);
 }
 
 /// What came of an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ran<P: Party> {
-    /// It is done, or stored as a job.
+    /// It is done.
     Done,
+    /// It is stored as a job, so the job processor is to be woken after the commit.
+    Queued,
     /// It is done, and this is to be decided after the other effects.
     Reports(Input<P>),
     /// It is to be done after the commit.

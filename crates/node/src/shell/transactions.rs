@@ -1,19 +1,24 @@
 //! Which stored transaction an effect became: [`Transactions`].
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use privatix_chain::{Cancelled, ChainError, Intent, Transactor};
+use privatix_chain::{Cancelled, ChainError, Intent, Transactor, TxId, TxStatus};
 use privatix_db::Conn;
 use privatix_market::{EffectId, Purpose};
+use privatix_store::purposes::{self, TxNumber};
 
-use crate::NodeError;
+use crate::cause::{Numbered, kind, submit_numbered};
+use crate::{Cause, Node, NodeError};
 
 /// Stores and cancels transactions by the effects that they carry out: one effect, one transaction, for ever.
 #[async_trait]
 pub trait Transactions: Send + Sync {
-    /// Stores the transaction of an effect. One that is stored already stays as it is.
+    /// Stores the transaction of an effect, with what it is for. Of an effect that has one already, for the same purpose and without
+    /// an outcome, it stays as it is.
     ///
     /// # Errors
-    /// [`NodeError::Chain`].
+    /// [`NodeError::NumberUsed`]; [`NodeError::Chain`]; [`NodeError::NotRunning`] while there is no transactor.
     async fn submit(
         &self,
         conn: &mut Conn,
@@ -25,8 +30,11 @@ pub trait Transactions: Send + Sync {
     /// Cancels the transaction of an effect.
     ///
     /// # Errors
-    /// [`NodeError::Chain`].
+    /// [`NodeError::Chain`]; [`NodeError::NotRunning`] while there is no transactor.
     async fn cancel(&self, conn: &mut Conn, effect: EffectId) -> Result<Cancellation, NodeError>;
+
+    /// Looks for transactions to send now. Called after a commit that stored or cancelled one.
+    fn wake(&self);
 }
 
 /// What came of cancelling the transaction of an effect.
@@ -44,6 +52,35 @@ pub enum Cancellation {
     Unknown,
 }
 
+/// Why the transaction of an effect is not stored: its number was used before. A decision that gives a number twice has lost what it
+/// did before, so what it wants now is not certain to be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NumberUsed {
+    /// For something else.
+    #[error(
+        "number {effect} is that of a transaction for {found:?}, and cannot be one for {wanted:?}; restore the database from a backup"
+    )]
+    ForAnother {
+        /// The effect.
+        effect: EffectId,
+        /// What the stored transaction is for; `None` if that is not recorded.
+        found: Option<Purpose>,
+        /// What the new one is for.
+        wanted: Purpose,
+    },
+    /// For the same, and that has an outcome.
+    #[error(
+        "number {effect} is that of a transaction that is {status}, and cannot be sent again; restore the database from a backup"
+    )]
+    Over {
+        /// The effect.
+        effect: EffectId,
+        /// What became of its transaction.
+        status: TxStatus,
+    },
+}
+
 tokio::task_local! {
     static CANCELLING: ();
 }
@@ -58,27 +95,94 @@ pub fn is_cancelling() -> bool {
 
 #[async_trait]
 impl Transactions for Transactor {
-    /// The key of the intent is that of the effect.
+    /// The key of the intent is that of the effect, and its kind and subject, for people, are those of the purpose.
     async fn submit(
         &self,
         conn: &mut Conn,
-        _: EffectId,
-        _: Purpose,
+        effect: EffectId,
+        purpose: Purpose,
         intent: Intent,
     ) -> Result<(), NodeError> {
-        Self::submit(self, conn, intent).await?;
+        if let Some(recorded) = purposes::of_effect(conn, effect).await? {
+            let record = self.get(conn, TxId(recorded.tx.0)).await;
+            let record = record.map_err(|error| crate::cause::gone(recorded.tx, error))?;
+            if recorded.purpose != purpose {
+                let found = Some(recorded.purpose);
+                return Err(NumberUsed::ForAnother { effect, found, wanted: purpose }.into());
+            }
+            return match record.status {
+                status if status.is_open() => Ok(()),
+                status => Err(NumberUsed::Over { effect, status }.into()),
+            };
+        }
+        if let Some(record) = self.find(conn, &intent.key).await? {
+            let found = purposes::of_tx(conn, TxNumber(record.id.0)).await?;
+            let found = found.into_iter().flatten().map(|recorded| recorded.purpose).next();
+            return Err(NumberUsed::ForAnother { effect, found, wanted: purpose }.into());
+        }
+        let cause = Cause::new(effect.subject, purpose);
+        let numbered = Numbered { cause: &cause, effect, from_wallet: false };
+        submit_numbered(self, conn, numbered, intent.kind(kind(&purpose))).await?;
         Ok(())
     }
 
+    /// By what is recorded of the effect, so also one that was stored under another key.
     async fn cancel(&self, conn: &mut Conn, effect: EffectId) -> Result<Cancellation, NodeError> {
-        let Some(record) = self.find(conn, &effect.to_string()).await? else {
+        let Some(recorded) = purposes::of_effect(conn, effect).await? else {
             return Ok(Cancellation::Unknown);
         };
-        match CANCELLING.scope((), Self::cancel(self, conn, record.id)).await {
+        match CANCELLING.scope((), Self::cancel(self, conn, TxId(recorded.tx.0))).await {
             Ok(Cancelled::Done) => Ok(Cancellation::Done),
             Ok(_) => Ok(Cancellation::Requested),
             Err(ChainError::NotOpen { .. }) => Ok(Cancellation::NotOpen),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(crate::cause::gone(recorded.tx, error)),
         }
+    }
+
+    fn wake(&self) {
+        Self::wake(self);
+    }
+}
+
+/// Those of its transactor, which there is while it runs.
+#[async_trait]
+impl Transactions for Node {
+    async fn submit(
+        &self,
+        conn: &mut Conn,
+        effect: EffectId,
+        purpose: Purpose,
+        intent: Intent,
+    ) -> Result<(), NodeError> {
+        Transactions::submit(&self.transactor()?, conn, effect, purpose, intent).await
+    }
+
+    async fn cancel(&self, conn: &mut Conn, effect: EffectId) -> Result<Cancellation, NodeError> {
+        Transactions::cancel(&self.transactor()?, conn, effect).await
+    }
+
+    fn wake(&self) {
+        self.wake_transactor();
+    }
+}
+
+#[async_trait]
+impl<T: Transactions + ?Sized> Transactions for Arc<T> {
+    async fn submit(
+        &self,
+        conn: &mut Conn,
+        effect: EffectId,
+        purpose: Purpose,
+        intent: Intent,
+    ) -> Result<(), NodeError> {
+        (**self).submit(conn, effect, purpose, intent).await
+    }
+
+    async fn cancel(&self, conn: &mut Conn, effect: EffectId) -> Result<Cancellation, NodeError> {
+        (**self).cancel(conn, effect).await
+    }
+
+    fn wake(&self) {
+        (**self).wake();
     }
 }

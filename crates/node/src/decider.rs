@@ -1,0 +1,229 @@
+//! Who decides about the channels of one side: [`Decider`].
+
+mod agenda;
+mod schedule;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use privatix_channel::ChannelId;
+use privatix_db::{Conn, Database};
+use privatix_jobs::Wake;
+use privatix_market::{Env, Input, Party};
+use privatix_store::states::Stored;
+use tokio::sync::Notify;
+
+use crate::outlook::Outlook;
+use crate::shell::{Applied, NotApplied, Runner, Shell, Transactions};
+use crate::{Damage, Node, NodeError};
+
+use self::agenda::{Agenda, Now};
+
+/// What a [`Decider`] is made of.
+pub struct DeciderParts<P: Party> {
+    /// The database.
+    pub db: Database,
+    /// Where transactions go.
+    pub transactions: Arc<dyn Transactions>,
+    /// Carries effects out.
+    pub runner: Arc<dyn Runner<P>>,
+    /// What is known beside the states.
+    pub outlook: Arc<dyn Outlook>,
+    /// What the operator set.
+    pub policy: P::Policy,
+    /// Wakes the job processor.
+    pub jobs: Wake,
+    /// Where channels are shown of which something cannot be read.
+    pub damage: Damage,
+}
+
+impl<P: Party> std::fmt::Debug for DeciderParts<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeciderParts").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl<P: Party> DeciderParts<P> {
+    /// Those of a node.
+    pub fn of(
+        node: &Arc<Node>,
+        runner: Arc<dyn Runner<P>>,
+        outlook: Arc<dyn Outlook>,
+        policy: P::Policy,
+    ) -> Self {
+        Self {
+            db: node.db().clone(),
+            transactions: Arc::<Node>::clone(node),
+            runner,
+            outlook,
+            policy,
+            jobs: node.wake.clone(),
+            damage: node.damage().clone(),
+        }
+    }
+}
+
+/// Decides about the channels of one side, each from its stored state, and looks at those whose time has come.
+///
+/// An input is decided in a transaction of its own by [`decide`](Self::decide), or in the caller's: [`load`](Self::load) before
+/// anything of the channel is written, [`decide_in`](Self::decide_in), commit, and [`committed`](Self::committed).
+pub struct Decider<P: Party> {
+    db: Database,
+    shell: Shell<Arc<dyn Transactions>>,
+    runner: Arc<dyn Runner<P>>,
+    outlook: Arc<dyn Outlook>,
+    policy: P::Policy,
+    jobs: Wake,
+    damage: Damage,
+    agenda: Mutex<Agenda>,
+    /// The agenda has something earlier.
+    changed: Notify,
+}
+
+impl<P: Party> std::fmt::Debug for Decider<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decider").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl<P: Party> Decider<P> {
+    /// A decider of these parts.
+    pub fn new(parts: DeciderParts<P>) -> Self {
+        let DeciderParts { db, transactions, runner, outlook, policy, jobs, damage } = parts;
+        let shell = Shell::new(transactions);
+        let (agenda, changed) = (Mutex::default(), Notify::new());
+        Self { db, shell, runner, outlook, policy, jobs, damage, agenda, changed }
+    }
+
+    /// What the operator set.
+    pub const fn policy(&self) -> &P::Policy {
+        &self.policy
+    }
+
+    /// What is known beside the states.
+    pub fn outlook(&self) -> &dyn Outlook {
+        &*self.outlook
+    }
+
+    /// The state of a channel, for a decision in the caller's transaction.
+    ///
+    /// # Errors
+    /// As [`Shell::load`].
+    pub async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Stored<P>, NotApplied> {
+        self.shell.load(conn, channel).await
+    }
+
+    /// Decides an input in a transaction of its own, and carries out what follows.
+    ///
+    /// Cancellation: dropped before its end, it may have been committed or not. What follows a commit is done in any case, by a look at
+    /// the channel.
+    ///
+    /// # Errors
+    /// [`NotApplied`]: nothing was stored.
+    pub async fn decide(&self, channel: ChannelId, input: Input<P>) -> Result<Applied<P>, NotApplied> {
+        self.decide_with(channel, input, &*self.runner).await
+    }
+
+    /// [`decide`](Self::decide) with a runner of this input, which has what the input came with.
+    ///
+    /// # Errors
+    /// As [`decide`](Self::decide).
+    pub async fn decide_with(
+        &self,
+        channel: ChannelId,
+        input: Input<P>,
+        runner: &dyn Runner<P>,
+    ) -> Result<Applied<P>, NotApplied> {
+        let unsure = Unsure { decider: self, channel: Some(channel) };
+        let env = |stored: &Stored<P>| self.env(stored);
+        let decided = self.shell.commit(&self.db, channel, input, &env, runner).await;
+        unsure.is_known();
+        match &decided {
+            Ok(applied) => self.committed(applied),
+            Err(error) if error.is_damage() => self.damage.found(channel, error.to_string()),
+            Err(_) => {}
+        }
+        decided
+    }
+
+    /// Decides an input in the caller's transaction, of a state that was [loaded](Self::load) before it wrote anything of the channel.
+    /// After the commit, give what comes of it to [`committed`](Self::committed).
+    ///
+    /// # Errors
+    /// [`NotApplied`].
+    pub async fn decide_in(
+        &self,
+        conn: &mut Conn,
+        before: &Stored<P>,
+        input: Input<P>,
+    ) -> Result<Applied<P>, NotApplied> {
+        self.shell.decide(conn, before, input, &self.env(before), &*self.runner).await
+    }
+
+    /// Carries out what follows a decision that is committed. It waits for nothing.
+    pub fn committed(&self, applied: &Applied<P>) {
+        if applied.wakes_transactor {
+            self.shell.transactions().wake();
+        }
+        if applied.wakes_jobs {
+            self.jobs.wake();
+        }
+        self.runner.committed(applied);
+        let (now, serves) = (self.now(), P::may_serve(&applied.state.own));
+        if self.agenda.lock().decided(applied.state.id, applied.due, serves, now) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Has a channel looked at soon: something about it changed that is no input.
+    pub fn mark(&self, channel: ChannelId) {
+        self.agenda.lock().mark(channel);
+        self.changed.notify_one();
+    }
+
+    fn now(&self) -> Now {
+        Now { uptime: self.outlook.uptime(), chain: self.outlook.chain().now }
+    }
+
+    /// The surroundings of a decision about this state.
+    fn env(&self, stored: &Stored<P>) -> Env<'_, P> {
+        let channel = stored.state.id;
+        if stored.damaged_voucher {
+            let reason = "its signature cannot be read".to_owned();
+            self.damage.found(channel, NodeError::DamagedVoucher { channel, reason }.to_string());
+        } else {
+            self.damage.healed(channel);
+        }
+        let mut env = Env::new(self.outlook.uptime(), &self.policy);
+        env.chain = self.outlook.chain();
+        env.chain.explained = !self.outlook.unexplained().contains(&channel);
+        env.gas = self.outlook.gas();
+        env.kept_open = self.outlook.kept_open(stored.newest_voucher);
+        env.damaged_voucher = stored.damaged_voucher;
+        env.instance = self.outlook.instance();
+        env.reachable = self.outlook.is_reachable();
+        env
+    }
+}
+
+/// A decision whose commit is not known. Dropped like that, it leads to a look at the channel, and wakes all who may have work by it.
+struct Unsure<'a, P: Party> {
+    decider: &'a Decider<P>,
+    channel: Option<ChannelId>,
+}
+
+impl<P: Party> Unsure<'_, P> {
+    fn is_known(mut self) {
+        self.channel = None;
+    }
+}
+
+impl<P: Party> Drop for Unsure<'_, P> {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel {
+            self.decider.shell.transactions().wake();
+            self.decider.jobs.wake();
+            self.decider.mark(channel);
+        }
+    }
+}

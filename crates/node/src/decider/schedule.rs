@@ -1,0 +1,184 @@
+//! Looks at channels whose time has come.
+
+use std::time::Duration;
+
+use privatix_channel::ChannelId;
+use privatix_db::DbError;
+use privatix_market::{Input, Party, Wake};
+use privatix_store::StoreError;
+use privatix_store::states::{self, PAGE};
+use tokio_util::sync::CancellationToken;
+
+use super::{Decider, Now};
+use crate::shell::NotApplied;
+
+/// How often it is compared in memory whether the surroundings changed: the chain's time, the age of what is seen of it.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
+
+/// What changes for all channels at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Around {
+    fresh: bool,
+    affords_new: bool,
+    recovering: bool,
+    instance: u64,
+}
+
+/// Looks at all channels, page by page, with other work between them.
+#[derive(Clone, Copy, Debug)]
+struct Sweep {
+    after: Option<ChannelId>,
+}
+
+impl<P: Party> Decider<P> {
+    /// Looks at every channel that is not final at the start, and when the surroundings change for all; at others when their time
+    /// comes, or when they are [marked](Self::mark). Until `stop`.
+    ///
+    /// What cannot be decided about one channel stops no other.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let mut around = self.around();
+        let mut unexplained = self.outlook.unexplained();
+        let mut sweep = Some(Sweep { after: None });
+        while !stop.is_cancelled() {
+            let now_around = self.around();
+            if now_around != around {
+                tracing::info!(?around, now = ?now_around, "what decisions depend on changed; all channels are looked at");
+                around = now_around;
+                self.agenda.lock().mark_serving();
+                sweep = Some(Sweep { after: None });
+            }
+            let now_unexplained = self.outlook.unexplained();
+            self.mark_all(now_unexplained.symmetric_difference(&unexplained));
+            unexplained = now_unexplained;
+
+            if let Err(error) = self.work(&mut sweep, stop).await {
+                tracing::error!(%error, "the channels whose time has come are not known; trying again");
+                if stop.run_until_cancelled(tokio::time::sleep(COMPARE_EVERY)).await.is_none() {
+                    return;
+                }
+            }
+            if sweep.is_some() {
+                continue;
+            }
+            let pause = self.agenda.lock().pause(self.outlook.uptime());
+            let pause = pause.unwrap_or(COMPARE_EVERY).min(COMPARE_EVERY);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One round of looks.
+    async fn work(&self, sweep: &mut Option<Sweep>, stop: &CancellationToken) -> Result<(), StoreError> {
+        let now = self.now();
+        let ready = self.agenda.lock().take_ready(now.uptime);
+        self.look_at(ready, stop).await;
+        let is_due = self.agenda.lock().begin(now);
+        if is_due {
+            self.look_at_due(now, stop).await.inspect_err(|_| {
+                // Asked again.
+                self.agenda.lock().expect(Wake { uptime: Some(now.uptime), chain: None });
+            })?;
+        }
+        if let Some(Sweep { after }) = *sweep {
+            let page = states::not_final(&mut *self.reader().await?, after).await?;
+            let is_last = page.len() < PAGE;
+            *sweep = (!is_last).then(|| Sweep { after: page.last().copied() });
+            if is_last {
+                // What they wait for, they have said when they were looked at; what was left alone has said nothing.
+                let next = states::next(&mut *self.reader().await?, Wake::default()).await?;
+                self.agenda.lock().expect(next);
+            }
+            self.look_at(page, stop).await;
+        }
+        Ok(())
+    }
+
+    /// Looks at the channels whose stored time has come, the longest due first, and asks for the next time.
+    async fn look_at_due(&self, now: Now, stop: &CancellationToken) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = states::due_by_uptime(&mut *self.reader().await?, now.uptime, after).await?;
+            after = page.last().copied();
+            let length = page.len();
+            let due = page.into_iter().map(|(at, channel)| (channel, Wake { uptime: Some(at), chain: None }));
+            self.look_at_those(due, stop).await;
+            if length < PAGE || stop.is_cancelled() {
+                break;
+            }
+        }
+        if let Some(chain) = now.chain {
+            let mut after = None;
+            loop {
+                let page = states::due_by_chain(&mut *self.reader().await?, chain, after).await?;
+                after = page.last().copied();
+                let length = page.len();
+                let due =
+                    page.into_iter().map(|(at, channel)| (channel, Wake { uptime: None, chain: Some(at) }));
+                self.look_at_those(due, stop).await;
+                if length < PAGE || stop.is_cancelled() {
+                    break;
+                }
+            }
+        }
+        let over = Wake { uptime: Some(now.uptime), chain: now.chain };
+        let next = states::next(&mut *self.reader().await?, over).await?;
+        self.agenda.lock().expect(next);
+        Ok(())
+    }
+
+    /// Looks at channels whose stored times are over, unless those say nothing.
+    async fn look_at_those(&self, due: impl Iterator<Item = (ChannelId, Wake)>, stop: &CancellationToken) {
+        let due: Vec<ChannelId> = {
+            let agenda = self.agenda.lock();
+            due.filter(|(channel, at)| !agenda.is_left(*channel, *at)).map(|(channel, _)| channel).collect()
+        };
+        self.look_at(due, stop).await;
+    }
+
+    async fn look_at(&self, channels: impl IntoIterator<Item = ChannelId>, stop: &CancellationToken) {
+        for channel in channels {
+            if stop.is_cancelled() {
+                return;
+            }
+            if let Err(error) = self.decide(channel, Input::Look).await {
+                self.not_looked(channel, &error);
+            }
+        }
+    }
+
+    /// Nothing was decided about a channel: its stored time stays as it is.
+    fn not_looked(&self, channel: ChannelId, error: &NotApplied) {
+        let now = self.now();
+        let mut agenda = self.agenda.lock();
+        match error {
+            NotApplied::NoState(_) => agenda.forget(channel),
+            // Shown as such already.
+            error if error.is_damage() => agenda.leave(channel),
+            error => {
+                tracing::warn!(%channel, %error, "the channel cannot be decided about yet");
+                agenda.postpone(channel, now);
+            }
+        }
+    }
+
+    fn mark_all<'a>(&self, channels: impl Iterator<Item = &'a ChannelId>) {
+        let mut agenda = self.agenda.lock();
+        channels.for_each(|channel| agenda.mark(*channel));
+    }
+
+    fn around(&self) -> Around {
+        Around {
+            fresh: self.outlook.chain().fresh,
+            affords_new: self.outlook.gas().affords_new,
+            recovering: self.outlook.kept_open(None).is_some(),
+            instance: self.outlook.instance(),
+        }
+    }
+
+    async fn reader(&self) -> Result<privatix_db::ReadGuard, DbError> {
+        self.db.read().await
+    }
+}
