@@ -34,6 +34,8 @@ struct Mined(Arc<(AtomicU64, Notify)>);
 
 #[async_trait]
 impl TxSink for Mined {
+    type Applied = ();
+
     async fn changed(&self, _conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
         assert!(matches!(record.status, TxStatus::Mined), "{record:?}");
         if change == TxChange::Mined {
@@ -42,7 +44,7 @@ impl TxSink for Mined {
         Ok(())
     }
 
-    fn committed(&self) {
+    fn committed(&self, (): ()) {
         self.0.1.notify_one();
     }
 }

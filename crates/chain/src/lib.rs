@@ -65,6 +65,7 @@
 
 mod backoff;
 mod error;
+mod inform;
 mod monitor;
 mod rpc;
 mod schema;
@@ -84,10 +85,10 @@ pub use rpc::{
     Standing, chain_id, check,
 };
 pub use transactor::{
-    Attempt, Cancelled, Deadline, Ending, Fallback, Fate, FeePolicy, Fees, Finality, Inclusion, Intent,
-    Keyring, NoTxSink, Obstacle, Priority, Raise, RevertDecoder, Signer, SignerError, TooMuchGas, Transactor,
-    TransactorBuilder, TransactorState, TransactorStatus, TxChange, TxFilter, TxId, TxRecord, TxSink,
-    TxStatus, TxUpdate, TxWaiting, Wei,
+    Attempt, Cancelled, Cancelling, Deadline, Ending, Fallback, Fate, FeePolicy, Fees, Finality, Inclusion,
+    Intent, Keyring, NoTxSink, Obstacle, Priority, Raise, RevertDecoder, Signer, SignerError, TooMuchGas,
+    Transactor, TransactorBuilder, TransactorState, TransactorStatus, TxChange, TxFilter, TxId, TxRecord,
+    TxSink, TxStatus, TxUpdate, TxWaiting, Wei,
 };
 
 /// The tables of the monitor and the transactor, for [`privatix_db::Database::open`].

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use privatix_chain::{Freshness, MonitorState, TxRecord, TxStatus};
+use privatix_chain::{Cancelling, Freshness, MonitorState, TxRecord, TxStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::AfterRestore;
@@ -162,9 +162,13 @@ impl Node {
         let Some(recovery) = self.recovery() else { return Ok(()) };
         let mut tx = self.db.begin().await?;
         let jobs = self.cancel_uncertain_jobs(&mut tx, role, recovery.backed_up_at).await?;
-        let transactions = self.cancel_transactions(&mut tx, recovery.backed_up_at).await?;
+        let cancelled = self.cancel_transactions(&mut tx, recovery.backed_up_at).await?;
         role.on_restored(&mut tx).await?;
         tx.commit().await?;
+        let transactions = cancelled.len();
+        for cancelled in cancelled {
+            cancelled.committed();
+        }
         tracing::warn!(
             backed_up_at = %humantime::format_rfc3339_seconds(recovery.backed_up_at),
             jobs,
@@ -208,9 +212,9 @@ impl Node {
         &self,
         conn: &mut Conn,
         backed_up_at: SystemTime,
-    ) -> Result<usize, NodeError> {
+    ) -> Result<Vec<Cancelling>, NodeError> {
         let transactor = self.transactor()?;
-        let mut cancelled = 0_usize;
+        let mut cancelled = Vec::new();
         let open = transactor.open_intents(conn).await?;
         let uncertain = |record: &&TxRecord| {
             // Fillers and rescues end with the intents that they are for.
@@ -220,8 +224,7 @@ impl Node {
             if is_repeated(conn, record).await? {
                 continue;
             }
-            transactor.cancel(conn, record.id).await?;
-            cancelled = cancelled.saturating_add(1);
+            cancelled.push(transactor.cancel(conn, record.id).await?);
         }
         Ok(cancelled)
     }

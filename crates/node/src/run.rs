@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use privatix_adapter::{Configuration, UsageReporter, usage_reports};
 use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usual_confirmations};
 use privatix_channel::ChannelId;
@@ -47,7 +46,6 @@ impl Node {
             role: Arc::clone(&role),
             wake: self.wake.clone(),
             marks: self.marks.clone(),
-            answered: Mutex::default(),
             spent: Arc::clone(&self.spent),
             damage: self.damage().clone(),
             committed,

@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use privatix_chain::{
     ConfirmedBatch, ConfirmedLog, Direction, LogSink, SinkError, TxChange, TxRecord, TxSink,
 };
@@ -16,7 +15,7 @@ use privatix_store::purposes::{self, Damaged, TxNumber};
 use privatix_store::{channels, events, offerings};
 use tokio::sync::mpsc;
 
-use crate::spent::Spent;
+use crate::spent::{Spending, Spent};
 use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
@@ -24,8 +23,6 @@ pub(crate) struct Sink<R> {
     pub(crate) role: Arc<R>,
     pub(crate) wake: Wake,
     pub(crate) marks: Marks,
-    /// Channels whose transactions have come to an outcome.
-    pub(crate) answered: Mutex<BTreeSet<ChannelId>>,
     pub(crate) spent: Arc<Spent>,
     pub(crate) damage: Damage,
     pub(crate) committed: mpsc::UnboundedSender<Vec<ChannelId>>,
@@ -110,9 +107,15 @@ impl<R: Role> Sink<R> {
         }
     }
 
-    /// What the outcome of a transaction leads to, by what it was for.
-    async fn answer(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), NodeError> {
+    /// What the outcome of a transaction leads to, by what it was for. Returns the channels that it is about.
+    async fn answer(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+        change: TxChange,
+    ) -> Result<BTreeSet<ChannelId>, NodeError> {
         let rows = purposes::of_tx(conn, TxNumber(record.id.0)).await?;
+        let mut channels = BTreeSet::new();
         if rows.is_empty() {
             tracing::warn!(
                 tx = record.id.0,
@@ -125,13 +128,13 @@ impl<R: Role> Sink<R> {
             let (channel, answered) = match row {
                 Ok(recorded) => {
                     let channel = recorded.effect.subject.channel();
-                    self.answered.lock().extend(channel);
                     (channel, self.role.on_transaction(conn, &recorded, record, change).await)
                 }
                 Err(Damaged { subject, error }) => {
                     (subject.and_then(|subject| subject.channel()), Err(error.into()))
                 }
             };
+            channels.extend(channel);
             match answered {
                 // It would be the same at each repetition, and the outcome stands whatever is stored of its subject.
                 Err(error) if error.is_damage() || error.is_unknown_subject() => {
@@ -143,7 +146,7 @@ impl<R: Role> Sink<R> {
                 answered => answered?,
             }
         }
-        Ok(())
+        Ok(channels)
     }
 
     /// Informs those who wait of a commit that has changed these channels.
@@ -222,26 +225,42 @@ impl<R: Role> LogSink for Sink<R> {
     }
 }
 
+/// What the change of a transaction informs of.
+pub(crate) struct Answered {
+    /// The channels that it is about.
+    channels: BTreeSet<ChannelId>,
+    /// What it changes of the gas that was paid.
+    spending: Option<Spending>,
+}
+
 #[async_trait]
 impl<R: Role> TxSink for Sink<R> {
-    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
-        self.spent.changed(record, change);
-        self.answer(conn, record, change).await.map_err(SinkError::new)
+    type Applied = Answered;
+
+    async fn changed(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+        change: TxChange,
+    ) -> Result<Answered, SinkError> {
+        let channels = self.answer(conn, record, change).await.map_err(SinkError::new)?;
+        Ok(Answered { channels, spending: Spending::of(record, change) })
     }
 
-    fn changed_own(&self, record: &TxRecord, change: TxChange) {
-        self.spent.changed(record, change);
+    fn changed_own(&self, record: &TxRecord, change: TxChange) -> Option<Answered> {
+        Some(Answered { channels: BTreeSet::new(), spending: Some(Spending::of(record, change)?) })
     }
 
-    fn committed(&self) {
-        self.spent.committed();
-        let answered = std::mem::take(&mut *self.answered.lock());
-        for channel in &answered {
-            self.marks.mark_totals(*channel);
+    fn committed(&self, Answered { channels, spending }: Answered) {
+        if let Some(spending) = spending {
+            self.spent.count(spending);
         }
         self.wake.wake();
-        if !answered.is_empty() {
-            let _ = self.committed.send(answered.into_iter().collect()); // the receiver is gone only at shutdown
+        for channel in &channels {
+            self.marks.mark_totals(*channel);
+        }
+        if !channels.is_empty() {
+            let _ = self.committed.send(channels.into_iter().collect()); // the receiver is gone only at shutdown
         }
     }
 }

@@ -5,56 +5,60 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use privatix_chain::{TxChange, TxId, TxRecord};
 
-/// Counts since the start of the process. Changes count once their commit is known, and each of them once.
+/// Counts since the start of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Spent(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Changes whose commit is not known yet. One that was rolled back is repeated, and replaced.
-    staged: HashMap<TxId, Staged>,
     /// What each transaction counts with that can still be taken back.
     counted: HashMap<TxId, u128>,
     total: u128,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Staged {
+/// What the change of a transaction means for the gas that was paid. It counts once it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spending {
+    tx: TxId,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Wei.
     Paid(u128),
     TakenBack,
     Final,
 }
 
-impl Spent {
-    pub(crate) fn changed(&self, record: &TxRecord, change: TxChange) {
+impl Spending {
+    /// `None` for a change that costs nothing.
+    pub(crate) fn of(record: &TxRecord, change: TxChange) -> Option<Self> {
         let cost = record.inclusion.as_ref().map(privatix_chain::Inclusion::cost);
-        self.stage(record.id, change, cost);
+        Some(Self { tx: record.id, what: what(change, cost)? })
     }
+}
 
-    fn stage(&self, id: TxId, change: TxChange, cost: Option<u128>) {
-        let staged = match (change, cost) {
-            (TxChange::Mined | TxChange::Reverted, Some(cost)) => Staged::Paid(cost),
-            (TxChange::Reinstated, _) => Staged::TakenBack,
-            (TxChange::Final, _) => Staged::Final,
-            _ => return,
-        };
-        self.0.lock().staged.insert(id, staged);
+const fn what(change: TxChange, cost: Option<u128>) -> Option<What> {
+    match (change, cost) {
+        (TxChange::Mined | TxChange::Reverted, Some(cost)) => Some(What::Paid(cost)),
+        (TxChange::Reinstated, _) => Some(What::TakenBack),
+        (TxChange::Final, _) => Some(What::Final),
+        _ => None,
     }
+}
 
-    pub(crate) fn committed(&self) {
+impl Spent {
+    pub(crate) fn count(&self, Spending { tx, what }: Spending) {
         let mut counts = self.0.lock();
-        let Counts { staged, counted, total } = &mut *counts;
-        for (id, change) in staged.drain() {
-            match change {
-                Staged::Paid(cost) => {
-                    let before = counted.insert(id, cost).unwrap_or_default();
-                    *total = total.saturating_sub(before).saturating_add(cost);
-                }
-                Staged::TakenBack => {
-                    *total = total.saturating_sub(counted.remove(&id).unwrap_or_default());
-                }
-                Staged::Final => drop(counted.remove(&id)),
+        let Counts { counted, total } = &mut *counts;
+        match what {
+            What::Paid(cost) => {
+                let before = counted.insert(tx, cost).unwrap_or_default();
+                *total = total.saturating_sub(before).saturating_add(cost);
             }
+            What::TakenBack => *total = total.saturating_sub(counted.remove(&tx).unwrap_or_default()),
+            What::Final => drop(counted.remove(&tx)),
         }
     }
 
@@ -70,11 +74,11 @@ mod tests {
     #[test]
     fn gas_counts_once_and_is_taken_back_with_its_block() {
         let spent = Spent::default();
-        let step = |id: i64, change, cost, total: u128| {
-            spent.stage(TxId(id), change, cost);
-            spent.stage(TxId(id), change, cost); // repeated after a commit that failed
-            spent.committed();
-            assert_eq!(spent.total(), total, "{change:?} of {id}");
+        let step = |tx: i64, change, cost, total: u128| {
+            if let Some(what) = what(change, cost) {
+                spent.count(Spending { tx: TxId(tx), what });
+            }
+            assert_eq!(spent.total(), total, "{change:?} of {tx}");
         };
         step(1, TxChange::Mined, Some(10), 10);
         step(2, TxChange::Reverted, Some(5), 15);

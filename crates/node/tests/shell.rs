@@ -94,6 +94,8 @@ struct Reported(Arc<Mutex<Vec<(TxChange, bool)>>>);
 
 #[async_trait]
 impl TxSink for Reported {
+    type Applied = ();
+
     async fn changed(&self, _: &mut Conn, _: &TxRecord, change: TxChange) -> Result<(), SinkError> {
         self.0.lock().unwrap().push((change, is_cancelling()));
         Ok(())

@@ -206,6 +206,7 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
             let mut tx = node.db().begin().await?;
             let cancelled = node.transactor()?.cancel(&mut tx, ask.transaction).await?;
             tx.commit().await?;
+            let cancelled = cancelled.committed();
             node.wake_transactor();
             Ok(node::TransactionCancelled {
                 done: cancelled == Cancelled::Done,

@@ -7,6 +7,7 @@ use privatix_db::Conn;
 
 use super::ConfirmedBatch;
 use crate::SinkError;
+use crate::inform::Inform;
 
 /// Where the effects of logs go.
 ///
@@ -45,9 +46,6 @@ impl<S: LogSink + ?Sized> LogSink for Arc<S> {
         (**self).committed(applied);
     }
 }
-
-/// Informs the sink of the commit. To be dropped where the transaction is rolled back.
-pub(super) type Inform = Box<dyn FnOnce() + Send>;
 
 /// A [`LogSink`], whatever it informs of.
 #[async_trait]

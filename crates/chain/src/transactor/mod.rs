@@ -23,17 +23,18 @@ mod send;
 mod settle;
 mod signer;
 mod signing;
+mod sink;
 mod slots;
 mod table;
 mod terms;
 mod urgency;
 mod work;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::Address;
-use async_trait::async_trait;
 use privatix_db::{Conn, Database};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -45,11 +46,14 @@ pub use keyring::Keyring;
 pub use record::{Attempt, Ending, Fate, Inclusion, Obstacle, TxFilter, TxRecord, TxStatus};
 pub use revert::RevertDecoder;
 pub use signer::{Signer, SignerError};
+pub use sink::{NoTxSink, TxSink};
 pub use urgency::{Deadline, Priority};
 
 use self::changes::Origin;
+use self::sink::AnyTxSink;
+use crate::inform::Inform;
 use crate::step::{OnAnswer, StepClock};
-use crate::{Backoff, ChainError, Endpoints, SinkError};
+use crate::{Backoff, ChainError, Endpoints};
 
 /// What has changed in an intent's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,45 +76,6 @@ pub enum TxChange {
     Final,
 }
 
-/// Where outcomes go.
-#[async_trait]
-pub trait TxSink: Send + Sync {
-    /// Called with each change, inside the transaction that stores it: exactly one call of each is committed. An error rolls
-    /// the change back; the call is repeated later.
-    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError>;
-
-    /// Called with the changes of intents that the transactor makes by itself: those that use up a nonce, and rescues, whose
-    /// outcome concerns nobody else. For counting what they cost; the commit may still fail, and the call is repeated then.
-    fn changed_own(&self, _record: &TxRecord, _change: TxChange) {}
-
-    /// Called after each such commit, e.g. to wake those who wait for it. May be missed in a crash.
-    fn committed(&self) {}
-}
-
-#[async_trait]
-impl<S: TxSink + ?Sized> TxSink for Arc<S> {
-    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
-        (**self).changed(conn, record, change).await
-    }
-    fn changed_own(&self, record: &TxRecord, change: TxChange) {
-        (**self).changed_own(record, change);
-    }
-    fn committed(&self) {
-        (**self).committed();
-    }
-}
-
-/// A sink for those who only look at the records.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoTxSink;
-
-#[async_trait]
-impl TxSink for NoTxSink {
-    async fn changed(&self, _: &mut Conn, _: &TxRecord, _: TxChange) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
 /// What became of a [`cancel`](Transactor::cancel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -121,6 +86,34 @@ pub enum Cancelled {
     Requested,
     /// It is in a block. Should a reorganisation take that back, it is not sent again, and another transaction takes its nonce.
     IfTakenBack,
+}
+
+/// A cancellation in a transaction that is not committed yet.
+#[must_use = "the sink is to be informed after the commit"]
+pub struct Cancelling {
+    what: Cancelled,
+    informs: Vec<Inform>,
+}
+
+impl Cancelling {
+    /// What becomes of the intent once this is committed.
+    pub const fn what(&self) -> Cancelled {
+        self.what
+    }
+
+    /// Informs the sink, after the commit, of what was reported to it. Where the transaction is rolled back, this is dropped.
+    pub fn committed(self) -> Cancelled {
+        for inform in self.informs {
+            inform();
+        }
+        self.what
+    }
+}
+
+impl fmt::Debug for Cancelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelling").field("what", &self.what).finish_non_exhaustive()
+    }
 }
 
 /// Something of an intent changed.
@@ -196,7 +189,7 @@ struct Inner {
     rpc: Endpoints,
     chain_id: u64,
     keys: Keyring,
-    sink: Arc<dyn TxSink>,
+    sink: Box<dyn AnyTxSink>,
     options: Options,
     status: watch::Sender<TransactorStatus>,
     clock: Arc<StepClock<TransactorStatus>>,
@@ -361,7 +354,8 @@ impl Transactor {
 
     /// Cancels an intent, in the caller's transaction; followed by a [`wake`](Self::wake).
     ///
-    /// What was never signed is cancelled at once, and reported to the sink here. Else it is not sent again, its nonce goes to
+    /// What was never signed is cancelled at once, and reported to the sink here, which is [informed](Cancelling::committed) of the
+    /// commit by the caller. Else it is not sent again, its nonce goes to
     /// another transaction that outbids it, and `cancelled` is reported when that is final; unless the original wins, which is
     /// then reported as ever. With it goes its rescue, if there is one. What is in a block that is not final stays there, and is
     /// cancelled in case that a reorganisation takes it back.
@@ -369,15 +363,18 @@ impl Transactor {
     /// # Errors
     /// [`ChainError::UnknownTx`]; [`ChainError::NotOpen`] for one that is over for good; [`ChainError::TxSink`];
     /// [`ChainError::Db`].
-    pub async fn cancel(&self, conn: &mut Conn, id: TxId) -> Result<Cancelled, ChainError> {
+    pub async fn cancel(&self, conn: &mut Conn, id: TxId) -> Result<Cancelling, ChainError> {
         let record = self.get(conn, id).await?;
         if !record.status.is_open() && !record.watched {
             return Err(ChainError::NotOpen { tx: id, status: record.status });
         }
+        let mut informs = Vec::new();
         if let Some(rescue) = table::child(conn, id).await? {
-            self.inner.cancel_one(conn, &rescue).await?;
+            informs.extend(self.inner.cancel_one(conn, &rescue).await?.informs);
         }
-        self.inner.cancel_one(conn, &record).await
+        let Cancelling { what, informs: of_record } = self.inner.cancel_one(conn, &record).await?;
+        informs.extend(of_record);
+        Ok(Cancelling { what, informs })
     }
 
     /// The accounts it signs for.
@@ -515,7 +512,7 @@ impl TransactorBuilder {
                 rpc: self.endpoints.reporting(Some(OnAnswer::restart(&clock))),
                 chain_id: self.chain_id,
                 keys: self.keys,
-                sink: Arc::new(sink),
+                sink: Box::new(Arc::new(sink)),
                 options: self.options,
                 status,
                 clock,

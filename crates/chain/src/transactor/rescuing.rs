@@ -7,8 +7,9 @@ use privatix_db::Conn;
 use super::changes::{self, Origin};
 use super::memory::{Memory, Now};
 use super::rescue::{self, OnCounterpart};
-use super::{Cancelled, Ending, Inner, TxChange, TxRecord, TxStatus, table};
+use super::{Cancelled, Cancelling, Ending, Inner, TxChange, TxRecord, TxStatus, table};
 use crate::ChainError;
+use crate::inform::Inform;
 
 impl Inner {
     /// Has the rescue account send the fallbacks of those that need it.
@@ -48,29 +49,31 @@ impl Inner {
     }
 
     /// What a change of an intent means for its counterpart, in the transaction that stores the change. The counterpart if it has
-    /// ended by that.
+    /// ended by that, and what the sink is to be informed of.
     pub(super) async fn affect_counterpart(
         &self,
         conn: &mut Conn,
         record: &TxRecord,
         change: TxChange,
-    ) -> Result<Option<TxRecord>, ChainError> {
+    ) -> Result<(Option<TxRecord>, Vec<Inform>), ChainError> {
+        let nothing = || Ok((None, Vec::new()));
         let effect = rescue::on_counterpart(record.parent.is_some(), record.status, change);
         if effect == OnCounterpart::Nothing {
-            return Ok(None);
+            return nothing();
         }
-        let Some(other) = table::counterpart(conn, record).await? else { return Ok(None) };
+        let Some(other) = table::counterpart(conn, record).await? else { return nothing() };
         match effect {
             OnCounterpart::Nothing => {}
             OnCounterpart::Relieved => changes::set_relieved(conn, other.id, true).await?,
             OnCounterpart::Restored => changes::set_relieved(conn, other.id, false).await?,
             OnCounterpart::Cancelled => {
-                if self.cancel_one(conn, &other).await? == Cancelled::Done {
-                    return Ok(table::get(conn, other.id).await?);
+                let Cancelling { what, informs } = self.cancel_one(conn, &other).await?;
+                if what == Cancelled::Done {
+                    return Ok((table::get(conn, other.id).await?, informs));
                 }
             }
         }
-        Ok(None)
+        nothing()
     }
 
     /// Cancels an intent. One that is in a block ends so only if a reorg takes that back, which none does with a final one.
@@ -78,17 +81,18 @@ impl Inner {
         &self,
         conn: &mut Conn,
         record: &TxRecord,
-    ) -> Result<Cancelled, ChainError> {
+    ) -> Result<Cancelling, ChainError> {
         if record.status == TxStatus::Unsent && table::attempts(conn, record.id).await?.is_empty() {
             changes::end(conn, record.id, TxStatus::Cancelled, None, false).await?;
             // Boxed, because the report of a parent cancels its child.
-            Box::pin(self.report(conn, record.id, &[TxChange::Cancelled])).await?;
-            return Ok(Cancelled::Done);
+            let reported = Box::pin(self.report(conn, record.id, &[TxChange::Cancelled])).await?;
+            return Ok(Cancelling { what: Cancelled::Done, informs: reported.informs });
         }
         if record.status.is_open() || record.watched {
             changes::set_ending(conn, record.id, Ending::Cancelled, None).await?;
         }
         let is_in_block = !record.status.is_open() || record.inclusion.is_some();
-        Ok(if is_in_block { Cancelled::IfTakenBack } else { Cancelled::Requested })
+        let what = if is_in_block { Cancelled::IfTakenBack } else { Cancelled::Requested };
+        Ok(Cancelling { what, informs: Vec::new() })
     }
 }

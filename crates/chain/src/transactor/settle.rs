@@ -239,7 +239,7 @@ impl Inner {
         let changes: &[TxChange] = if is_final { &[change, TxChange::Final] } else { &[change] };
         let reported = self.report(&mut tx, record.id, changes).await?;
         tx.commit().await?;
-        self.committed(&reported);
+        self.committed(reported);
         Ok(())
     }
 
@@ -302,7 +302,7 @@ impl Inner {
             changes::revive(&mut tx, rescue.id).await?;
         }
         tx.commit().await?;
-        self.committed(&reported);
+        self.committed(reported);
         self.wake.notify_one();
         Ok(())
     }
@@ -314,7 +314,7 @@ impl Inner {
         }
         let reported = self.report(&mut tx, record.id, &[TxChange::Final]).await?;
         tx.commit().await?;
-        self.committed(&reported);
+        self.committed(reported);
         Ok(())
     }
 

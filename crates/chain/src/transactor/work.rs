@@ -13,6 +13,7 @@ use super::{
     Inner, Obstacle, TransactorState, TxChange, TxId, TxRecord, TxStatus, TxUpdate, TxWaiting, changes, table,
 };
 use crate::ChainError;
+use crate::inform::Inform;
 
 /// Times in a row that a lower head must be reported before it is believed.
 const LOWER_HEADS: u32 = 3;
@@ -33,6 +34,8 @@ pub(super) struct Reported {
     pub(super) record: TxRecord,
     /// Counterparts that have ended with it.
     ended: Vec<TxRecord>,
+    /// What the sink is to be informed of.
+    pub(super) informs: Vec<Inform>,
 }
 
 impl Inner {
@@ -265,7 +268,7 @@ impl Inner {
         };
         let reported = self.report(&mut tx, id, &[change]).await?;
         tx.commit().await?;
-        self.committed(&reported);
+        self.committed(reported);
         Ok(())
     }
 
@@ -278,33 +281,37 @@ impl Inner {
         changes: &[TxChange],
     ) -> Result<Reported, ChainError> {
         let record = table::get(conn, id).await?.ok_or(ChainError::UnknownTx { tx: id })?;
-        let mut ended = Vec::new();
+        let (mut ended, mut informs) = (Vec::new(), Vec::new());
         for change in changes {
             if record.is_internal() {
-                self.sink.changed_own(&record, *change);
+                informs.extend(self.sink.changed_own(&record, *change));
             } else {
                 let reported = self.sink.changed(conn, &record, *change).await;
-                reported.map_err(|e| ChainError::TxSink { tx: id, source: e.into_inner() })?;
+                informs.push(reported.map_err(|e| ChainError::TxSink { tx: id, source: e.into_inner() })?);
             }
-            ended.extend(self.affect_counterpart(conn, &record, *change).await?);
+            let (other, of_other) = self.affect_counterpart(conn, &record, *change).await?;
+            ended.extend(other);
+            informs.extend(of_other);
         }
-        Ok(Reported { record, ended })
+        Ok(Reported { record, ended, informs })
     }
 
     /// After the commit of a report.
-    pub(super) fn committed(&self, Reported { record, ended }: &Reported) {
-        let TxRecord { id, status, failure, intent, .. } = record;
+    pub(super) fn committed(&self, Reported { record, ended, informs }: Reported) {
+        let TxRecord { id, status, failure, intent, .. } = &record;
         match failure {
             None => tracing::info!(tx = %id, kind = %intent.kind, %status, "transaction has changed"),
             Some(failure) => {
                 tracing::warn!(tx = %id, kind = %intent.kind, %status, failure, "transaction has changed");
             }
         }
-        self.announce(record);
-        for counterpart in ended {
+        self.announce(&record);
+        for counterpart in &ended {
             self.announce(counterpart);
         }
-        self.sink.committed();
+        for inform in informs {
+            inform();
+        }
     }
 }
 

@@ -22,7 +22,7 @@ async fn cancel(db: &Database, transactor: &Transactor, id: TxId) -> Result<Canc
     let cancelled = transactor.cancel(&mut tx, id).await?;
     tx.commit().await.unwrap();
     transactor.wake();
-    Ok(cancelled)
+    Ok(cancelled.committed())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -277,7 +277,7 @@ async fn a_cancelled_intent_takes_its_rescue_along() {
     let sent = |record: &TxRecord| record.status == TxStatus::Sent;
     until(&db, &transactor, child.id, "its broadcast", sent).await;
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(transactor.cancel(&mut tx, id).await.unwrap(), Cancelled::Done);
+    assert_eq!(transactor.cancel(&mut tx, id).await.unwrap().what(), Cancelled::Done);
     tx.commit().await.unwrap();
     let ending = transactor.get(&mut db.read().await.unwrap(), child.id).await.unwrap().ending;
     assert_eq!(ending, Some(Ending::Cancelled));

@@ -6,7 +6,7 @@ use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use privatix_chain::{
     Cancelled, ChainError, Intent, Keyring, Obstacle, Raise, RevertDecoder, Transactor, TransactorState,
-    TxFilter, TxId, TxStatus, Wei,
+    TxChange, TxFilter, TxId, TxStatus, Wei,
 };
 use privatix_channel::Amount;
 use privatix_contracts::{PTC, PscError, call};
@@ -64,7 +64,9 @@ async fn an_intent_submitted_many_times_is_mined_once_and_told_once() {
         assert_eq!(anvil.balance(target(to)).await.unwrap(), U256::from(wei));
     }
     assert_eq!(Outcomes::rows(&db).await, [(id, TxStatus::Mined, None), (other, TxStatus::Mined, None)]);
-    assert_eq!(sink.committed(), 2);
+    let changes =
+        [(id, TxChange::Mined), (id, TxChange::Final), (other, TxChange::Mined), (other, TxChange::Final)];
+    assert_eq!(sink.committed(), changes);
     running.stop().await.unwrap();
 }
 
@@ -272,7 +274,7 @@ async fn what_goes_after_another_waits_until_that_is_mined_and_fails_with_it() {
 
     let orphan = submit(&db, &transactor, gift(&anvil, "orphan", 1, 0xa2).after(blocked)).await;
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(transactor.cancel(&mut tx, blocked).await.unwrap(), Cancelled::Done);
+    assert_eq!(transactor.cancel(&mut tx, blocked).await.unwrap().what(), Cancelled::Done);
     tx.commit().await.unwrap();
     transactor.wake();
     let record = ended(&db, &transactor, orphan).await;

@@ -131,7 +131,8 @@ impl Transactions for Transactor {
         let Some(recorded) = purposes::of_effect(conn, effect).await? else {
             return Ok(Cancellation::Unknown);
         };
-        match CANCELLING.scope((), Self::cancel(self, conn, TxId(recorded.tx.0))).await {
+        // The sink is informed of nothing: the decision learns of it by itself.
+        match CANCELLING.scope((), Self::cancel(self, conn, TxId(recorded.tx.0))).await.map(|it| it.what()) {
             Ok(Cancelled::Done) => Ok(Cancellation::Done),
             Ok(_) => Ok(Cancellation::Requested),
             Err(ChainError::NotOpen { .. }) => Ok(Cancellation::NotOpen),

@@ -27,7 +27,7 @@ pub struct Outcomes(Arc<Inner>);
 struct Inner {
     refused: Mutex<u32>,
     refuse: Mutex<Option<String>>,
-    committed: Mutex<u32>,
+    committed: Mutex<Vec<(TxId, TxChange)>>,
     changes: Mutex<Vec<(TxId, TxChange)>>,
     own: Mutex<Vec<(TxId, TxChange)>>,
 }
@@ -56,9 +56,9 @@ impl Outcomes {
         self.0.own.lock().clone()
     }
 
-    /// How often a commit was reported.
-    pub fn committed(&self) -> u32 {
-        *self.0.committed.lock()
+    /// All changes whose commit was reported, in order, those of what the transactor made by itself included.
+    pub fn committed(&self) -> Vec<(TxId, TxChange)> {
+        self.0.committed.lock().clone()
     }
 
     /// All rows, in the order in which they were written.
@@ -78,10 +78,17 @@ impl Outcomes {
 
 #[async_trait]
 impl TxSink for Outcomes {
-    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
+    type Applied = (TxId, TxChange);
+
+    async fn changed(
+        &self,
+        conn: &mut Conn,
+        record: &TxRecord,
+        change: TxChange,
+    ) -> Result<Self::Applied, SinkError> {
         self.0.changes.lock().push((record.id, change));
         if matches!(change, TxChange::Final | TxChange::Reinstated) {
-            return Ok(());
+            return Ok((record.id, change));
         }
         let row = (
             outcome::tx.eq(record.id.0),
@@ -93,15 +100,16 @@ impl TxSink for Outcomes {
             *self.0.refused.lock() += 1;
             return Err(SinkError::new("the test refuses"));
         }
-        Ok(())
+        Ok((record.id, change))
     }
 
-    fn changed_own(&self, record: &TxRecord, change: TxChange) {
+    fn changed_own(&self, record: &TxRecord, change: TxChange) -> Option<Self::Applied> {
         self.0.own.lock().push((record.id, change));
+        Some((record.id, change))
     }
 
-    fn committed(&self) {
-        *self.0.committed.lock() += 1;
+    fn committed(&self, change: Self::Applied) {
+        self.0.committed.lock().push(change);
     }
 }
 
