@@ -514,11 +514,7 @@ impl Inner {
             let next = if is_last { (to + 1, part) } else { (cursor.next, part) };
             let mut tx = self.db.begin().await?;
             cursor::advance(&mut tx, stream, at, next).await?;
-            let inform = self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
-                from: slice.from_block,
-                to: slice.to_block,
-                source: e.into_inner(),
-            })?;
+            // Before the sink, for which these blocks count as processed.
             if is_last {
                 let not_final = cursor::lowest_not_final(&mut tx, self.chain_id).await?;
                 let oldest = history.min(not_final.unwrap_or(history));
@@ -532,6 +528,11 @@ impl Inner {
                     cursor::set_time(&mut tx, stream, last.timestamp).await?;
                 }
             }
+            let inform = self.sink.apply(&mut tx, &slice).await.map_err(|e| ChainError::Sink {
+                from: slice.from_block,
+                to: slice.to_block,
+                source: e.into_inner(),
+            })?;
             tx.commit().await?;
             at = next;
             self.clock.restart();
