@@ -68,6 +68,13 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
     /// Whether the service may run now, or is to: such channels come first when something changes for all.
     fn may_serve(own: &Self::Own) -> bool;
 
+    /// The last number that was given to an effect of the channel. Those of transactions of versions that numbered them elsewhere
+    /// are not given again.
+    fn last_effect(own: &mut Self::Own) -> &mut u32;
+
+    /// A stored purpose as one of this side's about a channel; `None` for any other.
+    fn purpose(stored: Purpose) -> Option<Self::Purpose>;
+
     /// The amount above which no voucher may be acknowledged, in base units, if there is one. Whoever stores the state stores it
     /// in the same transaction.
     fn ceiling(_: &State<Self>) -> Option<Amount> {

@@ -1,5 +1,6 @@
 //! What a service should do, and what it does.
 
+use privatix_channel::ServiceStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::Uptime;
@@ -44,6 +45,32 @@ impl Service {
     /// Whether it may run now, or is to.
     pub fn may_run(&self) -> bool {
         self.target == Target::Running || !matches!(self.actual, Actual::Absent | Actual::Suspended)
+    }
+
+    /// Where it stands, in the words of lists and of the API. `prepared`: the adapter has known it; `over`: nothing starts it again;
+    /// `instance`: the adapter's present life.
+    ///
+    /// | | wanted | does | |
+    /// | --- | --- | --- | --- |
+    /// | over | anything | absent | terminated |
+    /// | over | anything | anything else | terminating |
+    /// | not prepared yet | anything | anything | pending |
+    /// | prepared | to run | runs | active |
+    /// | prepared | to run | anything else | activating |
+    /// | prepared | anything else | suspended, absent | suspended |
+    /// | prepared | anything else | anything else | suspending |
+    pub fn status(&self, prepared: bool, over: bool, instance: u64) -> ServiceStatus {
+        match (over, prepared, self.target, self.actual(instance)) {
+            (true, _, _, Actual::Absent) => ServiceStatus::Terminated,
+            (true, ..) => ServiceStatus::Terminating,
+            (false, false, ..) => ServiceStatus::Pending,
+            (false, true, Target::Running, Actual::Running) => ServiceStatus::Active,
+            (false, true, Target::Running, _) => ServiceStatus::Activating,
+            (false, true, Target::Absent | Target::Suspended, Actual::Absent | Actual::Suspended) => {
+                ServiceStatus::Suspended
+            }
+            (false, true, Target::Absent | Target::Suspended, _) => ServiceStatus::Suspending,
+        }
     }
 
     /// Since when nothing more is served: the service is absent, or the adapter was given up.

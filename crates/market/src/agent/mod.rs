@@ -22,11 +22,12 @@ pub use self::{
 use std::convert::Infallible;
 use std::time::Duration;
 
-use privatix_channel::{Amount, ChainTime, UnderWay, Usage};
+use privatix_channel::{Amount, ChainTime, Phase, ServiceStatus, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
-    Actual, Decision, Env, Flight, Input, Owner, Party, Refused, Service, Side, State, Verified, Why, adapter,
+    Actual, Decision, Env, Flight, Input, Owner, Party, Purpose, Refused, Service, Side, State, Verified,
+    Why, adapter,
 };
 
 /// The agent's side of a channel.
@@ -150,6 +151,14 @@ impl Party for Agent {
         purpose.is_close().then_some(UnderWay::Close)
     }
 
+    fn last_effect(own: &mut AgentOwn) -> &mut u32 {
+        &mut own.seq
+    }
+
+    fn purpose(stored: Purpose) -> Option<AgentPurpose> {
+        AgentPurpose::of(stored)
+    }
+
     fn ceiling(state: &AgentState) -> Option<Amount> {
         state.ceiling()
     }
@@ -188,6 +197,12 @@ impl AgentState {
         let closes = self.own.flights.iter().filter(|flight| flight.stage.may_be_mined());
         let closes = closes.filter(|flight| flight.purpose.is_close());
         crate::ceiling(&self.chain, closes.map(|flight| flight.purpose.cumulative()))
+    }
+
+    /// Where the service stands, in the words of lists: see [`Service::status`]. `instance` is the adapter's present life.
+    pub fn service_status(&self, instance: u64) -> ServiceStatus {
+        let is_over = self.own.ending.is_some() || matches!(self.chain.phase(), Phase::Closed { .. });
+        self.own.service.status(self.own.ready.is_some(), is_over, instance)
     }
 
     /// How much may be used in all before the adapter stops the service by itself: what is paid for plus the agreed lag, at most

@@ -1,6 +1,6 @@
 //! What an agent knows about a channel beyond the chain and the vouchers.
 
-use privatix_channel::{Amount, ChainTime};
+use privatix_channel::{Amount, ChainTime, ChannelStatus, ServiceStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::flight::Brings;
@@ -92,6 +92,28 @@ impl Brings for AgentPurpose {
     }
 }
 
+impl AgentPurpose {
+    /// The purpose as one of an agent's about a channel; `None` for any other.
+    pub const fn of(purpose: Purpose) -> Option<Self> {
+        match purpose {
+            Purpose::Close { cumulative } => Some(Self::Close { cumulative }),
+            Purpose::Settle { cumulative } => Some(Self::Settle { cumulative }),
+            Purpose::Open { .. }
+            | Purpose::TopUp { .. }
+            | Purpose::RequestClose { .. }
+            | Purpose::FinalizeClose
+            | Purpose::Publish
+            | Purpose::PopUp
+            | Purpose::Remove
+            | Purpose::Deposit { .. }
+            | Purpose::Withdraw { .. }
+            | Purpose::Transfer { .. }
+            | Purpose::Appoint { .. }
+            | Purpose::Approve { .. } => None,
+        }
+    }
+}
+
 impl From<AgentPurpose> for Purpose {
     fn from(purpose: AgentPurpose) -> Self {
         match purpose {
@@ -126,6 +148,14 @@ pub enum AgentEnd {
     AdapterStuck,
     /// The opening was undone, and did not come again.
     Vanished,
+    /// A version that stored no reason ended it. It closed what had something to gain; what has nothing is closed by order, or as
+    /// [`AgentPolicy::free_adopted`](super::AgentPolicy::free_adopted) says.
+    Adopted {
+        /// Where the channel was when its state was built.
+        status: ChannelStatus,
+        /// Where its service was.
+        service: ServiceStatus,
+    },
 }
 
 /// Why a channel is not served at all.

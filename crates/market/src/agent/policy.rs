@@ -34,6 +34,9 @@ pub struct AgentPolicy {
     /// After how long an ended channel with nothing to gain is closed alone, which frees its place and stake. `None`: only in a
     /// batch, or by order.
     pub free_after: Option<Duration>,
+    /// Whether [`free_after`](Self::free_after) holds for channels, too, that an earlier version ended and left open because nothing
+    /// was to gain. Otherwise they wait for an order: nobody is to pay for all of them at once after an upgrade.
+    pub free_adopted: bool,
     /// How long the client has for its last voucher: after the service's end, and after an order to close.
     pub last_voucher: Duration,
     /// How long the adapter has for one request: to prepare, to run, to suspend or to stop a service. One that is not suspended in
@@ -74,6 +77,7 @@ impl Default for AgentPolicy {
             // Both are below the hour after which a client asks for the close itself, so that an honest pair needs no challenge.
             max_delay: Duration::from_mins(30),
             free_after: Some(Duration::from_mins(30)),
+            free_adopted: false,
             last_voucher: Duration::from_secs(10),
             stop_within: Duration::from_mins(1),
             free_at_once: true,

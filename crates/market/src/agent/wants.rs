@@ -51,6 +51,9 @@ fn dispute(
     if claims {
         return Want::Now(close, bid(close, challenge, claimable, env));
     }
+    if is_left_open(state, env, claimable) {
+        return Want::Wait(Owner::User { reminder: reminder(env) });
+    }
     // The client has admitted everything, and may finalize the close at its own cost. If it does not, the agent closes: with
     // its voucher, in case a reorganisation takes back what was admitted.
     if is_late {
@@ -86,6 +89,9 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     if by_order || worth_it(claimable, env) == Worth::Yes {
         return now;
     }
+    if is_left_open(state, env, claimable) {
+        return Want::Wait(Owner::User { reminder: reminder(env) });
+    }
     let patience = if claimable.is_zero() { policy.free_after } else { Some(policy.max_delay) };
     let Some(patience) = patience else {
         return Want::Collect(close, Some(Owner::User { reminder: reminder(env) }));
@@ -96,6 +102,12 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     // It stands still while the chain is not seen.
     let stands = Owner::Chain { reminder: reminder(env) };
     Want::Collect(close, Some(own.ended.reaches(patience).map_or(stands, Owner::Time)))
+}
+
+/// Whether an earlier version ended the channel, and closing it brings nothing: see [`AgentPolicy::free_adopted`].
+fn is_left_open(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> bool {
+    let is_adopted = state.own.ending.is_some_and(|ending| matches!(ending.why, AgentEnd::Adopted { .. }));
+    is_adopted && claimable.is_zero() && !env.policy.free_adopted
 }
 
 /// The service has not ended. What is claimable above the policy's limit is cashed, which leaves the channel open.

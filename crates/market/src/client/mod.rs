@@ -26,11 +26,12 @@ pub use self::{
 
 use std::time::Duration;
 
-use privatix_channel::{Amount, UnderWay};
+use privatix_channel::{Amount, Phase, ServiceStatus, UnderWay};
 
 use crate::adapter::{Driven, Served};
 use crate::{
-    Decision, Env, Flight, Input, OrderId, Owner, Party, Refused, Service, Side, State, Trouble, Uptime,
+    Decision, Env, Flight, Input, OrderId, Owner, Party, Purpose, Refused, Service, Side, State, Trouble,
+    Uptime,
 };
 use crate::{Verified, adapter};
 
@@ -230,6 +231,22 @@ impl Party for Client {
             ClientPurpose::FinalizeClose => Some(UnderWay::Finalization),
             ClientPurpose::Open { .. } | ClientPurpose::TopUp { .. } => None,
         }
+    }
+
+    fn last_effect(own: &mut ClientOwn) -> &mut u32 {
+        &mut own.seq
+    }
+
+    fn purpose(stored: Purpose) -> Option<ClientPurpose> {
+        ClientPurpose::of(stored)
+    }
+}
+
+impl ClientState {
+    /// Where the service stands, in the words of lists: see [`Service::status`]. `instance` is the adapter's present life.
+    pub fn service_status(&self, instance: u64) -> ServiceStatus {
+        let is_over = self.own.ending.is_some() || matches!(self.chain.phase(), Phase::Closed { .. });
+        self.own.service.status(self.own.access == Access::Here, is_over, instance)
     }
 }
 

@@ -115,6 +115,28 @@ impl Brings for ClientPurpose {
     }
 }
 
+impl ClientPurpose {
+    /// The purpose as one of a client's about a channel; `None` for any other.
+    pub const fn of(purpose: Purpose) -> Option<Self> {
+        match purpose {
+            Purpose::Open { deposit } => Some(Self::Open { deposit }),
+            Purpose::TopUp { order, amount } => Some(Self::TopUp { order, amount }),
+            Purpose::RequestClose { admitted } => Some(Self::RequestClose { admitted }),
+            Purpose::FinalizeClose => Some(Self::FinalizeClose),
+            Purpose::Close { .. }
+            | Purpose::Settle { .. }
+            | Purpose::Publish
+            | Purpose::PopUp
+            | Purpose::Remove
+            | Purpose::Deposit { .. }
+            | Purpose::Withdraw { .. }
+            | Purpose::Transfer { .. }
+            | Purpose::Appoint { .. }
+            | Purpose::Approve { .. } => None,
+        }
+    }
+}
+
 impl From<ClientPurpose> for Purpose {
     fn from(purpose: ClientPurpose) -> Self {
         match purpose {

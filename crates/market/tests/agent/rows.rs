@@ -1,7 +1,7 @@
 //! The rows of the agent's transitions over enumerated states: each state has exactly one row of each part, and does what it says.
 
 use alloy::primitives::Address;
-use privatix_channel::{Fee, OnChain, Phase};
+use privatix_channel::{ChannelStatus, Fee, OnChain, Phase, ServiceStatus};
 use privatix_market::*;
 
 use crate::support::{Run, a, closed, closing, hours, open};
@@ -108,6 +108,18 @@ impl Case {
         patience.is_some_and(|patience| self.own().ended.elapsed(self.run.env().uptime) >= patience)
     }
 
+    /// An earlier version ended it, and nothing is to gain.
+    fn is_left_open(&self) -> bool {
+        let is_adopted =
+            self.own().ending.is_some_and(|ending| matches!(ending.why, AgentEnd::Adopted { .. }));
+        is_adopted && !self.claims() && !self.run.policy.free_adopted
+    }
+
+    /// A close request admits everything, or what it does not admit is given up, and nothing keeps the channel open.
+    fn is_agreed(&self) -> bool {
+        self.is_closing() && !self.is_disputed() && !self.is_kept_open()
+    }
+
     /// What is done about the money.
     fn money(&self) -> String {
         let words = self.effects.iter().filter_map(|effect| match effect {
@@ -188,16 +200,13 @@ const MONEY: &[Row<&str>] = &[
     ("disputed, kept open", |c| c.is_disputed() && c.is_kept_open() && !c.is_late(), "urgent settle"),
     ("disputed, kept open, late", |c| c.is_disputed() && c.is_kept_open() && c.is_late(), "submit settle"),
     ("agreed, kept open", |c| c.is_closing() && !c.is_disputed() && c.is_kept_open(), ""),
-    (
-        "agreed, not finalized",
-        |c| c.is_closing() && !c.is_disputed() && !c.is_kept_open() && c.is_late(),
-        "submit close",
-    ),
+    ("agreed, ended by an earlier version", |c| c.is_agreed() && c.is_left_open(), ""),
+    ("agreed, not finalized", |c| c.is_agreed() && !c.is_left_open() && c.is_late(), "submit close"),
     (
         "agreed, freed at once",
         |c| {
             let frees = c.run.policy.free_at_once && !c.own().abandoned;
-            c.is_closing() && !c.is_disputed() && !c.is_kept_open() && !c.is_late() && frees
+            c.is_agreed() && !c.is_left_open() && !c.is_late() && frees
         },
         "collect close",
     ),
@@ -205,7 +214,7 @@ const MONEY: &[Row<&str>] = &[
         "agreed, left to the client",
         |c| {
             let frees = c.run.policy.free_at_once && !c.own().abandoned;
-            c.is_closing() && !c.is_disputed() && !c.is_kept_open() && !c.is_late() && !frees
+            c.is_agreed() && !c.is_left_open() && !c.is_late() && !frees
         },
         "",
     ),
@@ -223,13 +232,24 @@ const MONEY: &[Row<&str>] = &[
         "submit close",
     ),
     (
+        "ended by an earlier version, with nothing to gain",
+        |c| c.may_settle() && c.is_over() && !c.is_by_order() && c.is_left_open(),
+        "",
+    ),
+    (
         "not known to be worth it, waited long enough",
-        |c| c.may_settle() && c.is_over() && !c.is_by_order() && !c.is_worth() && c.is_patience_over(),
+        |c| {
+            let waits = c.may_settle() && c.is_over() && !c.is_by_order() && !c.is_worth();
+            waits && !c.is_left_open() && c.is_patience_over()
+        },
         "submit close",
     ),
     (
         "not known to be worth it",
-        |c| c.may_settle() && c.is_over() && !c.is_by_order() && !c.is_worth() && !c.is_patience_over(),
+        |c| {
+            let waits = c.may_settle() && c.is_over() && !c.is_by_order() && !c.is_worth();
+            waits && !c.is_left_open() && !c.is_patience_over()
+        },
         "collect close",
     ),
 ];
@@ -248,11 +268,15 @@ fn all<const N: usize>(options: [usize; N]) -> impl Iterator<Item = [usize; N]> 
 
 const ACTUAL: [Actual; 4] = [Actual::Absent, Actual::Suspended, Actual::Running, Actual::Lost];
 
+const ADOPTED: AgentEnd =
+    AgentEnd::Adopted { status: ChannelStatus::Active, service: ServiceStatus::Terminated };
+
 fn ending(choice: usize, run: Run) -> Run {
     match choice {
         0 => run,
         1 => run.ended(AgentEnd::Inactive),
-        _ => run.ended(AgentEnd::CloseByOrder),
+        2 => run.ended(AgentEnd::CloseByOrder),
+        _ => run.ended(ADOPTED),
     }
 }
 
@@ -289,10 +313,24 @@ fn a_channel_of_every_state_has_exactly_one_row_of_each_part() {
 #[test]
 fn the_money_of_every_state_has_exactly_one_row() {
     let mut seen = std::collections::BTreeMap::new();
-    let options = [5, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2];
+    let options = [5, 4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2];
     for choices in all(options) {
-        let [phase, end, gone, kept, damaged, abandoned, best, priced, frees, free_after, waited, late, risk] =
-            choices;
+        let [
+            phase,
+            end,
+            gone,
+            kept,
+            damaged,
+            abandoned,
+            best,
+            priced,
+            frees,
+            free_after,
+            adopted,
+            waited,
+            late,
+            risk,
+        ] = choices;
         let run = Run::open(100).paid([0, 60][best]).at([100, 4_600][late]);
         let mut run = ending(end, if priced == 1 { run } else { run.unpriced() });
         run.state.chain = [
@@ -314,6 +352,7 @@ fn the_money_of_every_state_has_exactly_one_row() {
         }
         run.policy.free_after = run.policy.free_after.filter(|_| free_after == 1);
         run.policy.free_at_once = frees == 1;
+        run.policy.free_adopted = adopted == 1;
         run.policy.at_risk = (risk == 1).then_some(a(0));
         run.kept_open = (kept == 1).then_some(5_000);
         run.damaged = damaged == 1;

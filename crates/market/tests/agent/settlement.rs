@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use privatix_channel::{ChannelStatus, ServiceStatus};
 use privatix_market::{
     Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Stage, Wei,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, hours, open, voucher};
+
+const ADOPTED: AgentEnd =
+    AgentEnd::Adopted { status: ChannelStatus::Active, service: ServiceStatus::Terminated };
 
 /// State, effects of a look, owners. The node has run for 1000 s; the service was ended at 940 s and is gone since.
 #[test]
@@ -56,6 +60,14 @@ fn an_ended_channel_is_closed_as_the_policy_says() {
             "submit 1 close 0",
             "transaction 1",
         ),
+        ("ended by an earlier version, 60 to gain", ended(60, ADOPTED), "submit 1 close 60", "transaction 1"),
+        ("ended by an earlier version, nothing to gain", ended(0, ADOPTED), "", "user, reminder 86400 s"),
+        (
+            "ended by an earlier version, nothing to gain, freed by the policy",
+            ended(0, ADOPTED).policy(|p| p.free_adopted = true),
+            "collect 1 close 0",
+            "time 87340 s",
+        ),
         ("ended, vouchers may be missing", kept_open(ended(60, AgentEnd::Inactive)), "", "time 5000 s"),
         ("more signed than deposited", ended(160, AgentEnd::Inactive), "submit 1 close 160", "transaction 1"),
     ];
@@ -63,6 +75,27 @@ fn an_ended_channel_is_closed_as_the_policy_says() {
         assert_eq!(run.give(&Input::Look), effects, "{name}");
         assert_eq!(run.owners(), owners, "{name}");
     }
+}
+
+/// An upgrade makes nobody pay for closes that bring nothing.
+#[test]
+fn what_an_earlier_version_ended_with_nothing_to_gain_is_freed_by_order_only() {
+    let mut run = Run::open(100).ended(ADOPTED).at(100);
+    assert_eq!(run.after(90 * 86_400), "");
+    // A close request that nobody finalizes changes nothing about that.
+    assert_eq!(run.chain(closing(100, 0, 1_000)), "");
+    run.now = Some(1_000_000);
+    assert_eq!(run.after(86_400), "");
+    assert_eq!(run.chain(open(100, 0)), "");
+    // The end by order would be the same end.
+    assert_eq!(run.give(&Input::Order(AgentOrder::End)), "");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Close)), "submit 1 close 0");
+
+    // What brings something is not left.
+    let mut run = Run::open(100).ended(ADOPTED);
+    assert_eq!(run.give(&voucher(30)), "keep 30, submit 1 close 30, paid 30, service ended");
+    let mut run = Run::open(100).paid(60).ended(ADOPTED).at(100);
+    assert_eq!(run.chain(closing(100, 20, 1_000)), "submit 1 close 60 urgent before 1000 for 40 wei");
 }
 
 #[test]
