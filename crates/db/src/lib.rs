@@ -33,6 +33,7 @@ mod migrate;
 pub mod notes;
 mod presence;
 mod private;
+mod savepoint;
 pub mod types;
 
 pub use activity::Activity;
@@ -44,6 +45,7 @@ pub use error::DbError;
 pub use group_commit::{BatchWrite, GroupCommit};
 pub use migrate::MigrationSet;
 pub use presence::Presence;
+pub use savepoint::Savepoint;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

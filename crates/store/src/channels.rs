@@ -223,6 +223,25 @@ pub async fn set_service(
     Ok(on!(conn, |c| update.execute(c).await)? > 0)
 }
 
+/// Shows where a service stands and why, in the words of lists: written with the state that they come from. The time of the change
+/// moves only with the status. Returns whether anything differs.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn show_service(
+    conn: &mut Conn,
+    channel: ChannelId,
+    service: ServiceStatus,
+    reason: Option<&str>,
+) -> Result<bool, StoreError> {
+    if set_service(conn, channel, service, reason).await? {
+        return Ok(true);
+    }
+    let other = channels::table.find(id(channel)).filter(channels::reason.is_not(reason));
+    let update = diesel::update(other).set(channels::reason.eq(reason));
+    Ok(on!(conn, |c| update.execute(c).await)? > 0)
+}
+
 /// Stores the access of a channel.
 pub async fn set_access(conn: &mut Conn, channel: ChannelId, access: &Access) -> Result<(), StoreError> {
     let update = diesel::update(channels::table.find(id(channel))).set((

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use due::Due;
 pub(crate) use due::milliseconds;
-pub use pages::{PAGE, due_by_chain, due_by_uptime, next, not_final};
+pub use pages::{PAGE, due_by_chain, due_by_uptime, next, not_final, without};
 pub use unreadable::Unreadable;
 
 use self::due::Times;
@@ -55,6 +55,14 @@ pub enum Part {
     Ending,
     /// Access to its service.
     Access,
+}
+
+impl Part {
+    /// Every part.
+    pub fn all() -> BTreeSet<Self> {
+        let parts = [Self::Opening, Self::Service, Self::Settlement, Self::TopUp, Self::Ending, Self::Access];
+        BTreeSet::from(parts)
+    }
 }
 
 /// The state of a channel with what its row says beside it.

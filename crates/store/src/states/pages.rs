@@ -30,6 +30,24 @@ pub async fn not_final(conn: &mut Conn, after: Option<ChannelId>) -> Result<Vec<
     Ok(ids.into_iter().map(channel).collect())
 }
 
+/// The next page of the channels that are kept and have no state, those after `after`, in the order of their ids, at most `limit`.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn without(
+    conn: &mut Conn,
+    after: Option<ChannelId>,
+    limit: u32,
+) -> Result<Vec<ChannelId>, StoreError> {
+    let after = after.map_or_else(Vec::new, |after| after.as_b256().to_vec());
+    let sql = "SELECT id FROM channels WHERE id > ? \
+               AND NOT EXISTS (SELECT 1 FROM channel_states WHERE channel = channels.id) ORDER BY id LIMIT ?";
+    let values = vec![Value::Bytes(Some(after)), Value::Number(limit.into())];
+    let query = Statement::<Binary>::new(sql, values);
+    let ids: Vec<Bytes32> = on!(conn, |c| query.load(c).await)?;
+    Ok(ids.into_iter().map(channel).collect())
+}
+
 /// The next page of the channels whose time has come by the node's uptime, those after `after`, the longest due first, each with
 /// its time. Fewer than [`PAGE`] are the last ones.
 ///
