@@ -408,7 +408,10 @@ async fn a_number_that_exists_for_another_purpose_is_refused_by_name() {
         tx: TxNumber(other.0),
         effect: effect(3),
         purpose: close(60),
-        from_wallet: false, job: None, in_batch: false };
+        from_wallet: false,
+        job: None,
+        in_batch: false,
+    };
     purposes::record(&mut tx, &recorded).await.unwrap();
     assert_eq!(Transactions::cancel(&node.transactor, &mut tx, effect(3)).await.unwrap(), Cancellation::Done);
     assert_eq!(node.transactor.get(&mut tx, other).await.unwrap().status, TxStatus::Cancelled);

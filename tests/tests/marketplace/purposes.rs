@@ -31,7 +31,13 @@ async fn close_of(node: &Node, id: ChannelId) -> TxRecord {
 }
 
 async fn recorded(node: &Node, close: &TxRecord) -> Recorded {
-    purposes::get(&mut node.db().read().await.unwrap(), TxNumber(close.id.0)).await.unwrap().unwrap()
+    recorded_of(&mut node.db().read().await.unwrap(), close).await
+}
+
+async fn recorded_of(conn: &mut Conn, tx: &TxRecord) -> Recorded {
+    let mut rows = purposes::of_tx(conn, TxNumber(tx.id.0)).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    rows.remove(0).unwrap()
 }
 
 async fn cancel(node: &Node, close: &TxRecord) {
@@ -143,10 +149,10 @@ async fn a_job_shows_every_transaction_it_made_among_a_thousand_others() {
     let made = node.transactions_of_job(&mut tx, pushed.id()).await.unwrap();
     let kinds: Vec<&str> = made.iter().map(|record| record.intent.kind.as_str()).collect();
     assert_eq!(kinds, ["deposit", "approve"]);
-    let approved = purposes::get(&mut tx, TxNumber(made[1].id.0)).await.unwrap().unwrap();
+    let approved = recorded_of(&mut tx, &made[1]).await;
     let deposit = EffectId { subject: account, seq: 1 };
     assert_eq!(approved.purpose, Purpose::Approve { effect: deposit });
-    assert_eq!(purposes::get(&mut tx, TxNumber(made[0].id.0)).await.unwrap().unwrap().effect, deposit);
+    assert_eq!(recorded_of(&mut tx, &made[0]).await.effect, deposit);
     drop(tx); // nothing of it is sent
     client.stop().await;
 }
