@@ -1,6 +1,6 @@
 //! A durable job processor over a database that the jobs' effects live in too.
 //!
-//! What it owns: the queue ([`push`], [`cancel`], [`reactivate`], [`get`], [`list`], [`prune`], [`Queue`]) and the [`Processor`]
+//! What it owns: the queue ([`push`], [`cancel`], [`hasten`], [`reactivate`], [`get`], [`list`], [`prune`], [`Queue`]) and the [`Processor`]
 //! that runs its jobs. It knows nothing about what the jobs do, and serves alone.
 //!
 //! - **One effect per job.** A handler works outside any transaction, then calls [`JobContext::finish`]: that opens a
@@ -102,7 +102,7 @@ pub use job::{Handler, Job, JobError};
 pub use lane::Lane;
 pub use policy::{Backoff, Duplicates, Policy};
 pub use processor::{Processor, ProcessorBuilder};
-pub use queue::{PushOptions, Pushed, cancel, prune, push, push_all, reactivate};
+pub use queue::{PushOptions, Pushed, cancel, hasten, prune, push, push_all, reactivate};
 pub use record::{Failure, FailureCause, JobId, JobRecord, JobStatus, UnknownName};
 pub use retention::Retention;
 pub use stats::{Histogram, LaneStats, Stats};

@@ -48,6 +48,11 @@ fn finding_a_subjects_head_is_one_look() {
 }
 
 #[test]
+fn hastening_a_job_looks_at_it_by_its_id() {
+    uses(&queue::hasten_statement(JobId(1), Micros(0)), &["SEARCH job USING INTEGER PRIMARY KEY (rowid=?)"]);
+}
+
+#[test]
 fn making_a_head_does_not_pass_the_ended_jobs_of_its_subject() {
     uses(
         &queue::promote_statement(&["a"], Micros(0)),

@@ -4,7 +4,7 @@ use alloy::primitives::U256;
 use diesel_async::SimpleAsyncConnection;
 use privatix_chain::{TxFilter, TxRecord};
 use privatix_channel::{Amount, ChannelId, ChannelStatus};
-use privatix_db::{Database, on};
+use privatix_db::{Conn, Database, on};
 use privatix_market::{EffectId, Purpose, Subject};
 use privatix_node::{Cause, Deposit, Node};
 use privatix_store::ceilings;

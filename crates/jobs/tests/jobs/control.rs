@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::common::*;
-use privatix_jobs::{Filter, JobError, JobStatus, JobsError};
+use privatix_jobs::{Filter, JobError, JobStatus, JobsError, PushOptions, hasten};
 use tokio::sync::{Notify, mpsc};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,4 +204,28 @@ async fn pruning_deletes_what_ended_long_ago_and_nothing_else() {
     assert_eq!(prune(SystemTime::now(), 2).await, 2);
     assert_eq!(prune(SystemTime::now(), 10).await, 1);
     assert_eq!(list(&db, Filter::new()).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hastened_job_runs_without_its_pause_and_after_the_earlier_ones_of_its_subject() {
+    let (_dir, db) = fresh().await;
+    let in_an_hour = || PushOptions::by("test").not_before(SystemTime::now() + Duration::from_hours(1));
+    let first = try_push(&db, &Step::new("a", "first"), in_an_hour()).await.id();
+    let second = try_push(&db, &Step::new("a", "second"), in_an_hour()).await.id();
+    push(&db, Signal("a".into())).await;
+    let mut running = start(&db, |builder| builder.register::<Step, _>(write::<Step>()));
+    // The later one first: it still waits for the earlier one.
+    for id in [second, first] {
+        let mut tx = db.begin().await.unwrap();
+        assert!(hasten(&mut tx, id).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+    running.wake.wake();
+    running.signalled("a").await;
+    running.stop().await;
+    assert_eq!(notes(&db).await, ["first", "second"]);
+    let mut tx = db.begin().await.unwrap();
+    assert!(!hasten(&mut tx, first).await.unwrap(), "it has ended");
+    tx.commit().await.unwrap();
+    assert_eq!(get(&db, first).await.status, JobStatus::Done);
 }
