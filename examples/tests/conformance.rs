@@ -26,7 +26,7 @@ impl Driver for Reader {
 
     async fn provision(&self, channel: ChannelId) -> Provision {
         let credentials = Credentials { username: channel.to_string(), password: "secret".into() };
-        Provision::Sell { channel, credentials, parameters: json!({}), used: Usage::ZERO }
+        Provision::Sell { channel, credentials, parameters: json!({}), used: Usage::ZERO, up_to: Usage::MAX }
     }
 
     async fn open(&self, provision: &Provision, provisioned: &Provisioned) -> Option<Box<dyn Flow>> {

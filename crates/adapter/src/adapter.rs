@@ -29,6 +29,8 @@ use crate::{About, Allowance, Configuration, Health, Provision, Provisioned, Ref
 /// - **Only a passing channel passes and is metered**; a provisioned or suspended channel passes nothing. Suspending takes
 ///   effect before the call returns, but for what is already in a buffer.
 /// - **Stop is final**: the channel's credentials are forgotten, its sessions end, the instance knows it no longer.
+/// - **A sold channel is bounded from its provision on**, if the adapter enforces allowances at all. A bought one starts whatever
+///   its seller does.
 /// - A channel that is not known gets [`Refusal::UnknownChannel`], but for `stop`, which has nothing to do then.
 /// - **Usage goes to the reporter** given in `configure`, as totals per session that never decrease. Sessions are the
 ///   adapter's notion (a tunnel, a login, a while of use); each has a fresh id, and a new instance begins with new ones.
@@ -46,13 +48,17 @@ pub trait Adapter: Send + Sync + 'static {
     /// something that is needed is not there, e.g. a port in use.
     async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal>;
 
-    /// Makes a channel known. It passes nothing yet. Again with other values, the new ones count from then on.
+    /// Makes a channel known. It passes nothing yet. Again with other values, the new ones count from then on; so does the bound
+    /// of a sold channel, as if [`allow`](Self::allow) had named it.
     ///
     /// # Errors
     /// [`Refusal::Parameters`] for a counterparty's parameters that cannot be used.
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal>;
 
     /// Lets a channel pass for the first time (in this instance). Names the same state as [`resume`](Self::resume).
+    ///
+    /// A buyer's returns once its own side accepts users, and does not wait for the seller: nothing may pass there before the first
+    /// payment, which in turn comes only after this call.
     async fn start(&self, channel: ChannelId) -> Result<(), Refusal>;
 
     /// Cuts a channel off, at once, until it is resumed.
@@ -66,7 +72,9 @@ pub trait Adapter: Send + Sync + 'static {
 
     /// Agent: holds a channel to `up_to` in all (counted from the `used` that it was provisioned with), as if it were
     /// suspended beyond. So unpaid service is bounded by the adapter itself, however fast the service and however slow the
-    /// way of a report through billing and back. A later call moves the bound; a channel never told has none.
+    /// way of a report through billing and back. A later call moves the bound, up or down. Before the first one the bound of
+    /// the [provision](Provision::Sell) counts; the role calls this before each start nevertheless, for adapters that do not read
+    /// that one.
     ///
     /// An adapter that cannot do so keeps this default; the role then relies on [`suspend`](Self::suspend) alone.
     async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {

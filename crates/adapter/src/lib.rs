@@ -78,7 +78,9 @@
 //!
 //! let channel = ChannelId::default();
 //! let credentials = Credentials { username: channel.to_string(), password: "secret".into() };
-//! host.provision(Provision::Sell { channel, credentials, parameters: serde_json::json!({}), used: Usage::ZERO }).await?;
+//! let (parameters, used) = (serde_json::json!({}), Usage::ZERO);
+//! let up_to = Usage::new(100); // what is paid, and what we lend; the greeter could refuse beyond it by itself
+//! host.provision(Provision::Sell { channel, credentials, parameters, used, up_to }).await?;
 //! assert_eq!(greeter.greet(channel), None);
 //! host.start(channel).await?;
 //! assert_eq!(greeter.greet(channel), Some("hello"));

@@ -103,8 +103,13 @@ pub enum Provision {
         credentials: Credentials,
         /// The offering's additional parameters, an object or null.
         parameters: Value,
-        /// What was metered for this channel in earlier sessions; the base of [`Adapter::allow`](crate::Adapter::allow).
+        /// What was metered for this channel in earlier sessions; the base of `up_to` and of
+        /// [`Adapter::allow`](crate::Adapter::allow).
         used: Usage,
+        /// The bound from the start on: what may be used in all, `used` included, until the first
+        /// [`Adapter::allow`](crate::Adapter::allow) moves it. A role that does not name it allows nothing before that call.
+        #[serde(default)]
+        up_to: Usage,
     },
     /// Client: access to this channel's service was received.
     Buy {

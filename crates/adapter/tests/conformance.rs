@@ -11,7 +11,8 @@ use privatix_adapter::{Adapter, Role};
 use toy::{Fault, Toy, ToyDriver};
 
 async fn failing(fault: Option<Fault>) -> Vec<Check> {
-    let driver = ToyDriver { role: Role::Agent };
+    let role = if fault == Some(Fault::StartsWithItsSellerOnly) { Role::Client } else { Role::Agent };
+    let driver = ToyDriver { role };
     match conformance::run(move || Arc::new(Toy::new(fault)) as Arc<dyn Adapter>, &driver).await {
         Ok(()) => Vec::new(),
         Err(broken) => broken.0.into_iter().map(|failure| failure.check).collect(),
@@ -51,6 +52,8 @@ async fn each_broken_adapter_fails_the_check_of_the_rule_that_it_breaks() {
         (Fault::RefusesSecondShutdown, Check::ShutdownEndsAll),
         (Fault::TakesAnyRole, Check::WrongRoleIsRefused),
         (Fault::PanicsOnResume, Check::ResumedChannelPasses),
+        (Fault::IgnoresTheBoundOfAProvision, Check::BoundHoldsFromProvision),
+        (Fault::StartsWithItsSellerOnly, Check::BuyerStartsAlone),
     ] {
         let failed = failing(Some(fault)).await;
         assert!(failed.contains(&check), "{fault:?} should fail {check:?} but failed {failed:?}");

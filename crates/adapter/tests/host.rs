@@ -217,9 +217,14 @@ fn what_an_adapter_in_another_process_says_survives_the_wire() {
         credentials: privatix_adapter::Credentials { username: "u".into(), password: "p".into() },
         parameters: serde_json::json!({"a": 1}),
         used: Usage::new(3),
+        up_to: Usage::new(5),
     };
     let json = serde_json::to_string(&provision).unwrap();
     assert_eq!(serde_json::from_str::<Provision>(&json).unwrap(), provision, "{json}");
+    // What a role sends that does not name a bound allows nothing before it names one.
+    let earlier = json.replace(r#","up_to":5"#, "");
+    let Ok(Provision::Sell { up_to, .. }) = serde_json::from_str(&earlier) else { panic!("{earlier}") };
+    assert!(up_to.is_zero() && earlier != json, "{earlier}");
     for health in [Health::Well, Health::Degraded { reason: "slow".into() }] {
         let json = serde_json::to_string(&health).unwrap();
         assert_eq!(serde_json::from_str::<Health>(&json).unwrap(), health, "{json}");

@@ -136,6 +136,7 @@ impl Channels {
         self.reserve.require().await?;
         let offering = node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
         let (username, password) = (job.channel.to_string(), secret());
+        let up_to = privatix_node::bound(&mut *node.db().read().await?, &channel, offering.terms()).await?;
         let endpoint = node
             .services()
             .provision(Provision::Sell {
@@ -146,6 +147,7 @@ impl Channels {
                 },
                 parameters: offering.message().additional.clone(),
                 used: Usage::ZERO,
+                up_to,
             })
             .await?;
 

@@ -9,7 +9,6 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_adapter::{AdapterError, Allowance, Configuration, Host, Provision, Refusal, UsageReporter};
-use privatix_billing::allowance;
 use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus, Usage};
 use privatix_db::Database;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
@@ -17,7 +16,7 @@ use privatix_store::channels::{self, Channel};
 use privatix_store::sessions;
 use serde::{Deserialize, Serialize};
 
-use crate::account::billing_account;
+use crate::account::bound;
 use crate::messages::Messages;
 use crate::{Damage, Marks, NodeError, Notices, Role, lanes};
 
@@ -82,7 +81,7 @@ pub fn channel_subject(channel: ChannelId) -> String {
 /// The adapter's side of every channel.
 pub struct Services {
     db: Database,
-    host: Host,
+    host: Arc<Host>,
     side: adapter::Role,
     marks: Marks,
     messages: Arc<Messages>,
@@ -124,7 +123,7 @@ impl Services {
     ) -> Self {
         Self {
             db,
-            host,
+            host: Arc::new(host),
             side,
             marks,
             messages,
@@ -215,14 +214,15 @@ impl Services {
         Ok(())
     }
 
-    /// Bounds a sold channel before it starts or resumes. Buyers are bounded by what they sign.
+    /// Bounds a sold channel before it starts or resumes: payments may have moved the bound since it was provisioned, and an adapter
+    /// may not know the bound of a provision. Buyers are bounded by what they sign.
     async fn allow_paid(&self, channel: &Channel) -> Result<(), NodeError> {
         if self.side == adapter::Role::Client {
             return Ok(());
         }
         let offering = self.messages.get(channel.descriptor.agent, channel.descriptor.offering).await?;
-        let account = billing_account(&mut *self.db.read().await?, channel).await?;
-        self.allow_now(channel.id, allowance(offering.terms(), account.paid, account.deposit)).await
+        let up_to = bound(&mut *self.db.read().await?, channel, offering.terms()).await?;
+        self.allow_now(channel.id, up_to).await
     }
 
     /// Has the adapter forget a channel.
@@ -241,7 +241,7 @@ impl Services {
     }
 
     /// The hosted adapter.
-    pub fn host(&self) -> &Host {
+    pub fn host(&self) -> &Arc<Host> {
         &self.host
     }
 
@@ -360,11 +360,13 @@ impl Services {
             adapter::Role::Agent => {
                 let offering =
                     self.messages.get(channel.descriptor.agent, channel.descriptor.offering).await?;
+                let conn = &mut *self.db.read().await?;
                 Provision::Sell {
                     channel: channel.id,
                     credentials,
                     parameters: offering.message().additional.clone(),
-                    used: sessions::used(&mut *self.db.read().await?, channel.id).await?.0,
+                    used: sessions::used(conn, channel.id).await?.0,
+                    up_to: bound(conn, channel, offering.terms()).await?,
                 }
             }
             adapter::Role::Client => {

@@ -87,7 +87,7 @@ impl Adapter for QuoteBuyer {
             field: "endpoint.address".into(),
             reason: "must be an IP address and a port".into(),
         })?;
-        self.channels.provision(channel, (address, access), Usage::ZERO)?;
+        self.channels.provision(channel, (address, access), Usage::ZERO, Usage::MAX)?;
         Ok(Provisioned { endpoint: json!({}) })
     }
 

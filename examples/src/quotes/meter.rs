@@ -43,8 +43,15 @@ impl<T> Meter<T> {
         self.0.lock().reporter.get_or_insert(reporter);
     }
 
-    /// Makes a channel known. Again with other details, these count from then on.
-    pub(super) fn provision(&self, channel: ChannelId, details: T, used: Usage) -> Result<(), Refusal> {
+    /// Makes a channel known, with a bound of what is used in all. Again with other details and another bound, these count from
+    /// then on.
+    pub(super) fn provision(
+        &self,
+        channel: ChannelId,
+        details: T,
+        used: Usage,
+        up_to: Usage,
+    ) -> Result<(), Refusal> {
         let mut state = self.0.lock();
         if state.shut_down {
             return Err(Refusal::ShutDown);
@@ -54,10 +61,11 @@ impl<T> Meter<T> {
             details: Arc::clone(&details),
             passing: false,
             used: used.get(),
-            allowed: u64::MAX,
+            allowed: up_to.get(),
             session: None,
         });
         known.details = details;
+        known.allowed = up_to.get();
         Ok(())
     }
 

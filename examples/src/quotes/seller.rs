@@ -68,10 +68,10 @@ impl Adapter for QuoteSeller {
     }
 
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
-        let Provision::Sell { channel, credentials, used, .. } = provision else {
+        let Provision::Sell { channel, credentials, used, up_to, .. } = provision else {
             return Err(Refusal::WrongRole { role: provision.role() });
         };
-        self.channels.provision(channel, credentials, used)?;
+        self.channels.provision(channel, credentials, used, up_to)?;
         let address = self.serving.lock().as_ref().map(|(address, _)| *address);
         Ok(Provisioned { endpoint: json!({ "address": address.ok_or(Refusal::NotConfigured)? }) })
     }

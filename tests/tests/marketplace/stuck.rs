@@ -17,9 +17,12 @@ use privatix_node::{ChannelView, NodeError};
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal as Told};
 use privatix_store::{ceilings, vouchers};
-use privatix_testkit::wait_for;
+use privatix_testkit::{FileServer, free_port, wait_for};
 use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::download_some;
 use crate::hostile::pay;
 use crate::market::{CLIENT, LIMIT, Market, Running, by_the_kib, channel, service};
 
@@ -43,6 +46,8 @@ struct Faulty {
     never_stops: bool,
     unready: Option<Unready>,
     no_bounds: AtomicBool,
+    /// Takes bounds, and holds nothing to them.
+    forgets_bounds: AtomicBool,
     /// What it was given to sell.
     provisions: Mutex<Vec<Provision>>,
     /// The calls about channels that decide when and how far they serve, in turn.
@@ -114,6 +119,9 @@ impl Adapter for Faulty {
             unavailable()
         } else {
             self.called("allow");
+            if self.forgets_bounds.load(Ordering::Relaxed) {
+                return Ok(Allowance::Enforced);
+            }
             self.proxy.allow(channel, up_to).await
         }
     }
@@ -207,6 +215,60 @@ async fn a_reinstated_channel_has_its_bound_before_it_starts() {
     started().await;
     let calls = second.take_calls();
     assert_eq!(calls[calls.len() - 3..], ["provision", "allow", "start"], "{calls:?}");
+    agent.stop().await;
+}
+
+/// As if no bound had been sent yet: that of the provision holds, however much is asked for and paid meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_passes_between_start_and_the_first_allow() {
+    let market = Arc::new(Market::new().await);
+    let files = FileServer::start_mib(64).await.unwrap();
+    let settings = json!({
+        "listen": format!("127.0.0.1:{}", free_port().unwrap()),
+        "destinations": { "allow": ["127.0.0.0/8"] },
+    });
+    // A runtime of its own, to be killed as a process is.
+    let life = Runtime::new().unwrap();
+    let agent = tokio::task::spawn_blocking({
+        let (market, settings, life) = (Arc::clone(&market), settings.clone(), life.handle().clone());
+        move || life.block_on(market.agent_with(Arc::new(ProxyServer::new()), settings))
+    });
+    let agent = agent.await.unwrap();
+    let client = market.client().await;
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let deposit = Some(Amount::new(5_000_000));
+    let (id, port) = market.buy(&agent.handle, &client.handle, offering, deposit).await;
+    let load = AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            let _ = download_some(&files.url(), &format!("socks5h://127.0.0.1:{port}")).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }));
+    channel(agent.handle.node(), "use", id, |view| view.used > Usage::new(1 << 20)).await;
+    drop(agent);
+    tokio::task::spawn_blocking(move || life.shutdown_timeout(LIMIT)).await.unwrap();
+
+    let plug_in = Arc::new(Faulty { forgets_bounds: true.into(), ..Faulty::default() });
+    let agent = market.agent_with(Arc::<Faulty>::clone(&plug_in), settings).await;
+    let node = agent.handle.node();
+    let bound = wait_for("the provision", LIMIT, async || match plug_in.provisions.lock().unwrap().last() {
+        Some(Provision::Sell { up_to, .. }) => Ok(*up_to),
+        other => Err(format!("{other:?}")),
+    });
+    let bound = bound.await.unwrap();
+    let price = (bound.get().saturating_sub(16 * 1024) * 10).div_ceil(1024) + 500;
+    let is_paid = |view: &ChannelView| view.paid >= Amount::from(price) && view.used >= bound;
+    channel(node, "all of the bound to be used and paid", id, is_paid).await;
+    service(node, id, "active").await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // in which it could serve more
+    assert_eq!(node.channel(id).await.unwrap().used, bound);
+
+    // The first one that counts.
+    plug_in.forgets_bounds.store(false, Ordering::Relaxed);
+    plug_in.proxy.allow(id, Usage::MAX).await.unwrap();
+    channel(node, "more use", id, |view| view.used > bound).await;
+    drop(load);
+    client.stop().await;
     agent.stop().await;
 }
 

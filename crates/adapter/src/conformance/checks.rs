@@ -1,8 +1,10 @@
 //! The checks themselves.
 
+use privatix_channel::Usage;
+
 use super::Check;
 use super::rig::{Channel, Outcome, Rig, fresh_channel};
-use crate::{AdapterError, Provision, Refusal, Role};
+use crate::{AdapterError, Allowance, Provision, Refusal, Role};
 
 pub(super) async fn make(check: Check, rig: &mut Rig<'_>) -> Outcome {
     match check {
@@ -17,6 +19,8 @@ pub(super) async fn make(check: Check, rig: &mut Rig<'_>) -> Outcome {
         Check::ChannelsAreSeparate => separate(rig).await,
         Check::RestartContinues => restart(rig).await,
         Check::ShutdownEndsAll => shutdown(rig).await,
+        Check::BoundHoldsFromProvision => bounded(rig).await,
+        Check::BuyerStartsAlone => starts_alone(rig).await,
         Check::WrongRoleIsRefused => wrong_role(rig).await,
     }
 }
@@ -210,6 +214,37 @@ async fn shutdown(rig: &Rig<'_>) -> Outcome {
     ok("shutdown again", host.shutdown().await)
 }
 
+async fn bounded(rig: &Rig<'_>) -> Outcome {
+    let host = &rig.instance.host;
+    let mut provision = rig.driver.provision(fresh_channel()).await;
+    let Provision::Sell { used, up_to, .. } = &mut provision else { return Ok(()) };
+    *up_to = *used;
+    let channel = rig.provision_as(provision.clone()).await?;
+    start(rig, &channel).await?;
+    // Asked about another channel, as the answer would move the bound of this one.
+    let other = rig.channel().await?;
+    match host.allow(other.id, Usage::MAX).await {
+        Ok(Allowance::Enforced) => {}
+        Ok(Allowance::NotEnforced) => return Ok(()),
+        Err(error) => return Err(format!("allow: {error}")),
+    }
+    rig.expect_cut(&channel, None, "after start, with nothing left of the provision's bound").await?;
+    ok("allow", host.allow(channel.id, Usage::MAX).await.map(drop))?;
+    drop(rig.expect_passes(&channel, "after it was allowed more").await?);
+    // Provisioned again, it is bounded again.
+    rig.provision_as(provision).await?;
+    rig.expect_cut(&channel, None, "after it was provisioned again with nothing left").await
+}
+
+async fn starts_alone(rig: &Rig<'_>) -> Outcome {
+    let provision = rig.driver.provision_unserved(fresh_channel()).await;
+    if provision.role() == Role::Agent {
+        return Ok(());
+    }
+    let channel = rig.provision_as(provision).await?;
+    ok("start of what its seller does not serve", rig.instance.host.start(channel.id).await)
+}
+
 async fn wrong_role(rig: &Rig<'_>) -> Outcome {
     let channel = fresh_channel();
     let credentials = crate::Credentials { username: channel.to_string(), password: "secret".into() };
@@ -220,8 +255,8 @@ async fn wrong_role(rig: &Rig<'_>) -> Outcome {
             (Role::Client, Provision::buy(channel, access))
         }
         Role::Client => {
-            let (parameters, used) = (serde_json::json!({}), privatix_channel::Usage::ZERO);
-            (Role::Agent, Provision::Sell { channel, credentials, parameters, used })
+            let (parameters, used, up_to) = (serde_json::json!({}), Usage::ZERO, Usage::MAX);
+            (Role::Agent, Provision::Sell { channel, credentials, parameters, used, up_to })
         }
     };
     let answer = rig.instance.host.provision(provision).await.map(drop);

@@ -52,8 +52,19 @@ pub trait Driver: Send + Sync {
     /// The configuration of every adapter under test. Several may live at once: take port 0.
     fn configuration(&self) -> Configuration;
 
-    /// What to provision for `channel`; the same each time for the same channel.
+    /// What to provision for `channel`; the same each time for the same channel. One for sale must have room for all that the
+    /// checks use: [`Usage::MAX`] is the bound to name.
     async fn provision(&self, channel: ChannelId) -> Provision;
+
+    /// What to provision for a bought channel that its seller serves nothing of. By default what is [bought](Self::provision) with
+    /// another password, which the seller refuses.
+    async fn provision_unserved(&self, channel: ChannelId) -> Provision {
+        let mut provision = self.provision(channel).await;
+        if let Provision::Buy { access, .. } = &mut provision {
+            access.credentials.password = "not what the seller gave".into();
+        }
+        provision
+    }
 
     /// Begins to use the service. `None` if it is refused: it does not answer, or the login fails.
     async fn open(&self, provision: &Provision, provisioned: &Provisioned) -> Option<Box<dyn Flow>>;
@@ -90,13 +101,18 @@ pub enum Check {
     RestartContinues,
     /// Shutting down ends all sessions and all service; it succeeds again; channels are refused from then on.
     ShutdownEndsAll,
+    /// A sold channel that is provisioned with nothing left to use passes nothing after its start, and passes once it is allowed
+    /// more. Not checked of an adapter that does not enforce allowances, nor of a buyer's.
+    BoundHoldsFromProvision,
+    /// A bought channel starts although its seller serves nothing. Not checked of a seller's adapter.
+    BuyerStartsAlone,
     /// A provision for the other role than the configured one gets [`WrongRole`](crate::Refusal::WrongRole).
     WrongRoleIsRefused,
 }
 
 impl Check {
     /// All checks, in the order in which they are made.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownChannelIsRefused,
         Self::SetupIsIdempotent,
         Self::NothingPassesBeforeStart,
@@ -108,6 +124,8 @@ impl Check {
         Self::ChannelsAreSeparate,
         Self::RestartContinues,
         Self::ShutdownEndsAll,
+        Self::BoundHoldsFromProvision,
+        Self::BuyerStartsAlone,
         Self::WrongRoleIsRefused,
     ];
 }

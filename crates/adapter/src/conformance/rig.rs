@@ -120,10 +120,13 @@ impl<'a> Rig<'a> {
     }
 
     pub(super) async fn provision(&self, id: ChannelId) -> Outcome<Channel> {
-        let provision = self.driver.provision(id).await;
+        self.provision_as(self.driver.provision(id).await).await
+    }
+
+    pub(super) async fn provision_as(&self, provision: Provision) -> Outcome<Channel> {
         let provisioned =
             self.instance.host.provision(provision.clone()).await.map_err(|error| error.to_string())?;
-        Ok(Channel { id, provision, provisioned })
+        Ok(Channel { id: provision.channel(), provision, provisioned })
     }
 
     pub(super) async fn open(&self, channel: &Channel) -> Option<Box<dyn Flow>> {

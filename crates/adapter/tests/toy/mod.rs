@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter::conformance::{Attempt, Driver, Flow};
 use privatix_adapter::{
-    About, Access, Adapter, Configuration, Credentials, Health, ProductId, Provision, Provisioned, Refusal,
-    Role, SessionId, SessionReport, UsageReporter,
+    About, Access, Adapter, Allowance, Configuration, Credentials, Health, ProductId, Provision, Provisioned,
+    Refusal, Role, SessionId, SessionReport, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
 use serde_json::json;
+
+const PASSWORD: &str = "secret";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
@@ -39,6 +41,8 @@ pub(crate) enum Fault {
     RefusesSecondShutdown,
     TakesAnyRole,
     PanicsOnResume,
+    IgnoresTheBoundOfAProvision,
+    StartsWithItsSellerOnly,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -51,6 +55,11 @@ enum State {
 struct Channel {
     state: State,
     endpoint: String,
+    /// What may be used in all, and what was.
+    bound: Usage,
+    used: Usage,
+    /// Whether a bought channel's seller takes its login.
+    is_served: bool,
     report: Option<SessionReport>,
 }
 
@@ -139,8 +148,20 @@ impl Adapter for Toy {
         let channel = inner.channels.entry(id).or_insert_with(|| Channel {
             state: State::Provisioned,
             endpoint: fresh_endpoint.clone(),
+            bound: Usage::MAX,
+            used: Usage::ZERO,
+            is_served: true,
             report: None,
         });
+        match &provision {
+            Provision::Sell { up_to, .. } if !self.is(Fault::IgnoresTheBoundOfAProvision) => {
+                channel.bound = *up_to;
+            }
+            Provision::Sell { .. } => {}
+            Provision::Buy { access, .. } => {
+                channel.is_served = access.credentials.password.matches(PASSWORD.as_bytes());
+            }
+        }
         if self.is(Fault::NewEndpointEachTime) {
             channel.endpoint = fresh_endpoint;
         }
@@ -149,6 +170,11 @@ impl Adapter for Toy {
     }
 
     async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+        if self.is(Fault::StartsWithItsSellerOnly)
+            && self.inner.lock().channels.get(&channel).is_some_and(|channel| !channel.is_served)
+        {
+            std::future::pending::<()>().await;
+        }
         match self.state(channel) {
             Some(State::Passing) if self.is(Fault::RefusesSecondStart) => {
                 Err(Refusal::Unavailable { reason: "already started".into(), remedy: "do not".into() })
@@ -189,6 +215,13 @@ impl Adapter for Toy {
         Ok(())
     }
 
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+        let mut inner = self.inner.lock();
+        let channel = inner.channels.get_mut(&channel).ok_or(Refusal::UnknownChannel { channel })?;
+        channel.bound = up_to;
+        Ok(Allowance::Enforced)
+    }
+
     async fn health(&self) -> Health {
         Health::Well
     }
@@ -225,9 +258,12 @@ impl Driver for ToyDriver {
     }
 
     async fn provision(&self, channel: ChannelId) -> Provision {
-        let credentials = Credentials { username: channel.to_string(), password: "secret".into() };
+        let credentials = Credentials { username: channel.to_string(), password: PASSWORD.into() };
         match self.role {
-            Role::Agent => Provision::Sell { channel, credentials, parameters: json!({}), used: Usage::ZERO },
+            Role::Agent => {
+                let (parameters, used, up_to) = (json!({}), Usage::ZERO, Usage::MAX);
+                Provision::Sell { channel, credentials, parameters, used, up_to }
+            }
             Role::Client => Provision::buy(channel, Access { endpoint: json!({}), credentials }),
         }
     }
@@ -254,7 +290,7 @@ impl Flow for ToyFlow {
         };
         let passes = match channel.state {
             State::Provisioned => fault == Some(Fault::PassesBeforeStart),
-            State::Passing => true,
+            State::Passing => channel.used < channel.bound,
             State::Suspended => false,
         };
         if !passes && fault != Some(Fault::MetersWhileSuspended) {
@@ -289,6 +325,9 @@ impl Flow for ToyFlow {
         }
         if fault != Some(Fault::NeverReports) {
             reporter.report(told);
+        }
+        if passes {
+            channel.used = channel.used.saturating_add(Usage::new(amount));
         }
         if passes { Attempt::Passed(Usage::new(amount)) } else { Attempt::Blocked }
     }

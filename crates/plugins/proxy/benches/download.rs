@@ -99,7 +99,13 @@ fn provision(agent: &Side, client: &Side, agent_threads: &Runtime, client_thread
     let credentials = Credentials { username: channel.to_string(), password: "secret".into() };
     let endpoint = agent_threads.block_on(async {
         let credentials = credentials.clone();
-        let sell = Provision::Sell { channel, credentials, parameters: json!({}), used: Usage::ZERO };
+        let sell = Provision::Sell {
+            channel,
+            credentials,
+            parameters: json!({}),
+            used: Usage::ZERO,
+            up_to: Usage::MAX,
+        };
         let provisioned = agent.host.provision(sell).await.unwrap();
         agent.host.start(channel).await.unwrap();
         provisioned.endpoint

@@ -50,7 +50,7 @@
 //! let agent = Host::new(Arc::new(ProxyServer::new()))?;
 //! let (reporter, mut sold) = usage_reports();
 //! agent.configure(Configuration { role: Role::Agent, settings: json!({"listen": "127.0.0.1:0"}) }, reporter).await?;
-//! let provision = Provision::Sell { channel, credentials: credentials.clone(), parameters: json!({}), used: Usage::ZERO };
+//! let provision = Provision::Sell { channel, credentials: credentials.clone(), parameters: json!({}), used: Usage::ZERO, up_to: Usage::MAX };
 //! let endpoint = agent.provision(provision).await?.endpoint; // goes into the access message
 //! agent.start(channel).await?;
 //!

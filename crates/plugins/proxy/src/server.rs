@@ -144,13 +144,15 @@ impl Adapter for ProxyServer {
     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
         crate::expect_role(Role::Agent, provision.role())?;
         let running = self.lifecycle.running()?;
-        let Provision::Sell { channel: id, credentials, parameters, used } = provision else {
+        let Provision::Sell { channel: id, credentials, parameters, used, up_to } = provision else {
             return Err(Refusal::WrongRole { role: provision.role() });
         };
         tunnel::check(&credentials)?;
         let bounds = bounds(&parameters)?;
         let new = || Channel::new(id, used, Arc::clone(&running.reporting));
-        running.doors.admit(id, credentials, new)?.bound(bounds);
+        let channel = running.doors.admit(id, credentials, new)?;
+        channel.bound(bounds);
+        channel.allow(up_to);
         Ok(Provisioned { endpoint: running.endpoint.to_value() })
     }
 

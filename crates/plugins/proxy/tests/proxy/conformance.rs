@@ -50,12 +50,26 @@ impl Driver for ProxyDriver {
     async fn provision(&self, channel: ChannelId) -> Provision {
         let credentials = credentials(channel);
         match &self.agent {
-            None => Provision::Sell { channel, credentials, parameters: json!({}), used: Usage::ZERO },
+            None => Provision::Sell {
+                channel,
+                credentials,
+                parameters: json!({}),
+                used: Usage::ZERO,
+                up_to: Usage::MAX,
+            },
             Some(agent) => {
                 let endpoint = serde_json::to_value(agent.sell(channel).await).unwrap();
                 Provision::buy(channel, Access { endpoint, credentials })
             }
         }
+    }
+
+    async fn provision_unserved(&self, channel: ChannelId) -> Provision {
+        let provision = self.provision(channel).await;
+        if let Some(agent) = &self.agent {
+            agent.host.suspend(channel).await.unwrap();
+        }
+        provision
     }
 
     async fn open(&self, provision: &Provision, provisioned: &Provisioned) -> Option<Box<dyn Flow>> {

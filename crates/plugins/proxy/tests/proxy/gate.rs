@@ -145,11 +145,10 @@ async fn an_allowance_ends_the_service_at_its_exact_byte_and_is_reported_at_once
     let mut agent = Side::agent(silent).await;
     let id = channel(1);
     // 500 bytes were used before, in another instance.
-    let (credentials, used) = (credentials(id), Usage::new(500));
-    let provision = Provision::Sell { channel: id, credentials, parameters: json!({}), used };
+    let (credentials, used, up_to) = (credentials(id), Usage::new(500), Usage::new(200_500));
+    let provision = Provision::Sell { channel: id, credentials, parameters: json!({}), used, up_to };
     let endpoint = agent.host.provision(provision).await.unwrap().endpoint;
     agent.host.start(id).await.unwrap();
-    agent.host.allow(id, Usage::new(200_500)).await.unwrap();
 
     let (sold_at, name) = (address(&Endpoint::parse(&endpoint).unwrap()), id.to_string());
     let port = origin.address.port();

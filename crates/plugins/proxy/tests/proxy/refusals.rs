@@ -402,7 +402,13 @@ async fn parameters_that_cannot_be_used_are_refused_by_field() {
     agent.sell(channel(7)).await;
     let sell = async |username: &str, password: &str, parameters: Value| {
         let credentials = Credentials { username: username.into(), password: password.into() };
-        let provision = Provision::Sell { channel: channel(1), credentials, parameters, used: Usage::ZERO };
+        let provision = Provision::Sell {
+            channel: channel(1),
+            credentials,
+            parameters,
+            used: Usage::ZERO,
+            up_to: Usage::MAX,
+        };
         refusal(agent.host.provision(provision).await)
     };
     let long = "x".repeat(256);

@@ -81,7 +81,8 @@ impl Side {
 
     pub(crate) async fn sell_with(&self, channel: ChannelId, parameters: Value) -> Endpoint {
         let credentials = credentials(channel);
-        let provision = Provision::Sell { channel, credentials, parameters, used: Usage::ZERO };
+        let provision =
+            Provision::Sell { channel, credentials, parameters, used: Usage::ZERO, up_to: Usage::MAX };
         let Provisioned { endpoint } = self.host.provision(provision).await.unwrap();
         self.host.start(channel).await.unwrap();
         Endpoint::parse(&endpoint).unwrap()
