@@ -35,7 +35,8 @@ impl Timeouts {
         Self { setup: time, channel: time, health: time }
     }
 
-    const fn of(&self, call: Call) -> Duration {
+    /// The time of this kind of call.
+    pub const fn of(&self, call: Call) -> Duration {
         match call {
             Call::About | Call::Configure | Call::Provision | Call::Shutdown => self.setup,
             Call::Start | Call::Suspend | Call::Resume | Call::Stop | Call::Allow => self.channel,
@@ -108,6 +109,11 @@ impl Host {
     /// What the adapter is.
     pub const fn about(&self) -> &About {
         &self.about
+    }
+
+    /// How long it waits for answers.
+    pub const fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// See [`Adapter::configure`].

@@ -21,6 +21,7 @@ mod cause;
 mod contract;
 mod damage;
 mod decider;
+pub mod drive;
 mod error;
 mod facts;
 mod interests;

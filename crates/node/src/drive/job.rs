@@ -1,0 +1,467 @@
+//! The jobs that bring services to their targets.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_adapter::{self as adapter, AdapterError, Call as HostCall, Host, Provision, Refusal};
+use privatix_channel::{ChannelId, Usage};
+use privatix_db::Database;
+use privatix_jobs::{
+    Backoff, Done, Duplicates, Effects, Failure, Handler, Job, JobContext, JobError, Lane, Policy,
+};
+use privatix_market::{Actual, Answered, Target};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+
+use super::calls::{Call, Watch};
+use super::next::{Late, Look, Next, next};
+use super::steps::{Step, reached, steps, to};
+use super::{Bounds, Calls, Driven, Wanted};
+use crate::{NodeError, lanes};
+
+/// Job: bring a channel's service to its target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drive {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+/// Job: the rest of a [`Drive`] that takes long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriveSlowly {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+/// Apart from the channel's other jobs: a top-up that waits for ether delays no suspension.
+fn subject(channel: ChannelId) -> String {
+    format!("service {channel}")
+}
+
+/// What may fail a try is the database.
+fn policy() -> Policy {
+    Policy::default()
+        .tries(TRIES)
+        .backoff(Backoff::exponential(Duration::from_millis(500), Duration::from_secs(20)))
+        .timeout(LONGEST_RUN)
+        .duplicates(Duplicates::RefusedWhilePending)
+}
+
+/// How many runs of a job may fail before its request is given up.
+const TRIES: u32 = 10;
+/// Longer than the time that any request has.
+const LONGEST_RUN: Duration = Duration::from_mins(10);
+/// How often the newest call is tried once more after one that was dropped, if it fails.
+const TRIES_TO_MAKE_SURE: u32 = 3;
+
+impl Job for Drive {
+    const KIND: &'static str = "drive";
+    const LANE: Lane = lanes::SERVICE;
+
+    fn subject(&self) -> String {
+        subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        policy()
+    }
+}
+
+impl Job for DriveSlowly {
+    const KIND: &'static str = "drive_slowly";
+    const LANE: Lane = lanes::SERVICE_SLOW;
+
+    fn subject(&self) -> String {
+        subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        policy()
+    }
+}
+
+/// Carries out [`Drive`] and [`DriveSlowly`]. Cheap to clone.
+pub struct Driver<D>(Arc<Parts<D>>);
+
+struct Parts<D> {
+    db: Database,
+    host: Arc<Host>,
+    driven: Arc<D>,
+    calls: Calls,
+    bounds: Bounds,
+    instance: watch::Receiver<u64>,
+    /// Held from what a bought channel is provisioned with until where it is served is stored: each must see what the others got.
+    buying: tokio::sync::Mutex<()>,
+}
+
+/// What came of the calls that lead to a target.
+pub(super) enum Outcome {
+    Did(Actual),
+    /// The plug-in answered that it does not do this.
+    Refused(NodeError),
+    /// It did not answer, or could not be asked. `late`: until when the call may still take effect.
+    NoAnswer {
+        error: NodeError,
+        late: Option<Instant>,
+    },
+}
+
+impl<D> Clone for Driver<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D> fmt::Debug for Driver<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("host", &self.0.host).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<D: Driven> Handler<Drive> for Driver<D> {
+    async fn run(&self, job: &Drive, cx: JobContext) -> Result<Done, JobError> {
+        let hand_over_at = later(self.0.calls.times().slow_after);
+        self.drive(job.channel, cx, Some(hand_over_at)).await
+    }
+
+    async fn when_exhausted(&self, job: &Drive, _: &Failure, fx: &mut Effects<'_>) -> Result<(), JobError> {
+        self.give_up(job.channel, fx).await
+    }
+}
+
+#[async_trait]
+impl<D: Driven> Handler<DriveSlowly> for Driver<D> {
+    async fn run(&self, job: &DriveSlowly, cx: JobContext) -> Result<Done, JobError> {
+        self.drive(job.channel, cx, None).await
+    }
+
+    async fn when_exhausted(
+        &self,
+        job: &DriveSlowly,
+        _: &Failure,
+        fx: &mut Effects<'_>,
+    ) -> Result<(), JobError> {
+        self.give_up(job.channel, fx).await
+    }
+}
+
+impl<D: Driven> Driver<D> {
+    /// Drives the services of `host`. `instance` counts the lives of the adapter, and is the same for `bounds`.
+    pub fn new(
+        db: Database,
+        host: Arc<Host>,
+        driven: Arc<D>,
+        calls: Calls,
+        bounds: Bounds,
+        instance: watch::Receiver<u64>,
+    ) -> Self {
+        let buying = tokio::sync::Mutex::default();
+        Self(Arc::new(Parts { db, host, driven, calls, bounds, instance, buying }))
+    }
+
+    /// Makes the calls that lead to what is wanted, and ends the job with their outcome.
+    async fn drive(
+        &self,
+        channel: ChannelId,
+        cx: JobContext,
+        hand_over_at: Option<Instant>,
+    ) -> Result<Done, JobError> {
+        let parts = &*self.0;
+        let mut watch = parts.calls.watch(channel);
+        let mut instance = parts.instance.clone();
+        let mut paused: Option<(Target, Instant)> = None;
+        let mut tries_to_make_sure = 0;
+        loop {
+            let changed = Arc::clone(&watch.changed);
+            let mut changed = std::pin::pin!(changed.notified());
+            changed.as_mut().enable(); // before the look, so that no change falls between
+            let life = *instance.borrow_and_update();
+            let wanted = parts.driven.wanted(&mut *parts.db.read().await?, channel).await?;
+            let Some(wanted) = wanted else {
+                watch.call = None;
+                return Ok(cx.done().await?);
+            };
+            watch.drop_call_unless(wanted.target, life);
+            let now = Instant::now();
+            // What is asked for anew has its first try at once.
+            paused = paused.filter(|(target, until)| *target == wanted.target && *until > now);
+            let late = watch.late();
+            let look = Look {
+                asked: wanted.asked,
+                is_under_way: watch.call.is_some(),
+                is_paused: paused.is_some(),
+                late: late.map(|late| if late <= now { Late::Over } else { Late::Possible }),
+                is_slow: hand_over_at.is_none(),
+            };
+            match next(&look) {
+                Next::GiveUp { seq } => return self.end(cx, watch, Some((seq, Answered::GaveUp))).await,
+                Next::Begin { seq } => watch.call = Some(self.begin(channel, &wanted, seq, life)),
+                Next::Wait => {}
+                Next::HandOver => return self.hand_over(cx, watch).await,
+                Next::End => return self.end(cx, watch, None).await,
+            }
+            let give_up_at = wanted.asked.map(|request| later(request.left));
+            // A look after a pause, and after the time of a dropped call.
+            let look_at = paused.map(|(_, until)| until).or(late).filter(|_| watch.call.is_none());
+            let outcome = tokio::select! {
+                biased;
+                () = cx.cancelled().cancelled() => return Err(JobError::retry("the job was interrupted")),
+                outcome = outcome(&mut watch.call) => outcome,
+                () = &mut changed => continue,
+                Ok(()) = instance.changed() => continue,
+                () = at(hand_over_at) => return self.hand_over(cx, watch).await,
+                () = at(give_up_at) => continue,
+                () = at(look_at) => continue,
+            };
+            let Some(call) = watch.call.take() else { continue };
+            // The newest request for this target is the one that is answered.
+            let asked = wanted.asked.filter(|_| wanted.target == call.target).map(|request| request.seq);
+            let seq = asked.or(call.seq);
+            let is_for_another = wanted.asked.is_some() && asked.is_none();
+            match outcome {
+                Outcome::NoAnswer { error, late } => {
+                    tracing::warn!(%channel, target = ?call.target, %error, "the plug-in has not answered");
+                    if let Some(until) = late {
+                        watch.dropped(until);
+                    }
+                    paused = Some((call.target, later(parts.calls.times().pause)));
+                }
+                Outcome::Did(_) | Outcome::Refused(_) if is_for_another => continue,
+                Outcome::Did(actual) => {
+                    watch.accepted();
+                    match seq {
+                        Some(seq) => return self.end(cx, watch, Some((seq, Answered::Did(actual)))).await,
+                        None => watch.made_sure(),
+                    }
+                    continue;
+                }
+                Outcome::Refused(error) => {
+                    tracing::warn!(%channel, target = ?call.target, %error, "the plug-in refused");
+                    if let Some(seq) = seq {
+                        watch.refused(call.target);
+                        return self.end(cx, watch, Some((seq, Answered::Refused))).await;
+                    }
+                    paused = Some((call.target, later(parts.calls.times().pause)));
+                }
+            }
+            if call.seq.is_none() {
+                tries_to_make_sure = u32::saturating_add(tries_to_make_sure, 1);
+                if tries_to_make_sure >= TRIES_TO_MAKE_SURE {
+                    tracing::error!(%channel, target = ?call.target, "a call that was dropped may have taken effect late: look at what the plug-in serves");
+                    watch.made_sure();
+                }
+            }
+        }
+    }
+
+    /// Ends the job with an answer, in the transaction that shows whether something is left to be done.
+    async fn end(
+        &self,
+        cx: JobContext,
+        watch: Watch,
+        answer: Option<(u32, Answered)>,
+    ) -> Result<Done, JobError> {
+        let (parts, channel) = (&*self.0, watch.channel);
+        let is_late = watch.late().is_some();
+        drop(watch); // what it leaves is for the next job, which may begin as soon as this one is committed
+        let mut completion = cx.finish().await?;
+        let applied = match answer {
+            Some((seq, answer)) => Some(parts.driven.report(&mut completion, channel, seq, answer).await?),
+            None => None,
+        };
+        match parts.driven.wanted(&mut completion, channel).await? {
+            Some(Wanted { asked: Some(_), target, .. }) => {
+                parts.calls.ask(&mut completion, channel, target).await?;
+            }
+            _ if is_late => {
+                completion.push(&DriveSlowly { channel }).await?;
+            }
+            _ => {}
+        }
+        let done = completion.commit().await?;
+        if let Some(applied) = applied {
+            parts.driven.committed(applied).await;
+        }
+        Ok(done)
+    }
+
+    /// Leaves the rest to the other lane, with the call that is under way.
+    async fn hand_over(&self, cx: JobContext, watch: Watch) -> Result<Done, JobError> {
+        let channel = watch.channel;
+        drop(watch); // before the other job can begin
+        let mut completion = cx.finish().await?;
+        completion.push(&DriveSlowly { channel }).await?;
+        Ok(completion.commit().await?)
+    }
+
+    /// The job has failed for good.
+    async fn give_up(&self, channel: ChannelId, fx: &mut Effects<'_>) -> Result<(), JobError> {
+        let wanted = match self.0.driven.wanted(fx, channel).await {
+            // Nothing is decided about the channel until it is repaired.
+            Err(error) if error.is_damage() => return Ok(()),
+            wanted => wanted?,
+        };
+        if let Some(Wanted { asked: Some(request), .. }) = wanted {
+            self.0.driven.report(fx, channel, request.seq, Answered::GaveUp).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins the calls that lead to what is wanted.
+    fn begin(&self, channel: ChannelId, wanted: &Wanted, seq: Option<u32>, instance: u64) -> Call {
+        let Wanted { target, actual, bound, .. } = *wanted;
+        if let Some(bound) = bound {
+            self.0.bounds.set(channel, bound);
+        }
+        let until = Arc::new(Mutex::new(Instant::now()));
+        let path = Path { parts: Arc::clone(&self.0), channel, instance, until: Arc::clone(&until) };
+        let made = async move {
+            match path.to(target, actual, seq.is_none()).await {
+                Ok(()) => Outcome::Did(reached(target)),
+                Err(error) => path.outcome(target, error),
+            }
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(made.in_current_span()));
+        Call { target, seq, instance, until, task }
+    }
+}
+
+/// Calls to the plug-in about a channel.
+struct Path<D> {
+    parts: Arc<Parts<D>>,
+    channel: ChannelId,
+    instance: u64,
+    /// Until when the call under way may be answered.
+    until: Arc<Mutex<Instant>>,
+}
+
+impl<D: Driven> Path<D> {
+    /// Makes the calls that lead to a target. To make sure, the last of them is enough.
+    async fn to(&self, target: Target, actual: Actual, makes_sure: bool) -> Result<(), NodeError> {
+        let is_known = self.parts.bounds.is_given(self.channel, self.instance);
+        match self.take(steps(target, actual, is_known)).await {
+            // A plug-in that was restarted, or never knew the channel.
+            Err(error) if is_unknown(&error) => {
+                if makes_sure || target == Target::Absent {
+                    return Ok(()); // it is not served
+                }
+                self.take(to(target)).await
+            }
+            done => done,
+        }
+    }
+
+    async fn take(&self, steps: &[Step]) -> Result<(), NodeError> {
+        for step in steps {
+            self.step(*step).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the time of the next call.
+    fn limit(&self, call: HostCall) {
+        *self.until.lock() = later(self.parts.host.timeouts().of(call));
+    }
+
+    async fn step(&self, step: Step) -> Result<(), NodeError> {
+        let Parts { host, bounds, .. } = &*self.parts;
+        let channel = self.channel;
+        match step {
+            Step::Provision => return self.provision().await,
+            Step::Allow => {
+                self.limit(HostCall::Allow);
+                bounds.send(channel).await?;
+            }
+            Step::Start => {
+                self.limit(HostCall::Start);
+                host.start(channel).await?;
+            }
+            Step::Suspend => {
+                self.limit(HostCall::Suspend);
+                host.suspend(channel).await?;
+            }
+            Step::Stop => {
+                self.limit(HostCall::Stop);
+                host.stop(channel).await?;
+                bounds.forget(channel);
+            }
+        }
+        Ok(())
+    }
+
+    async fn provision(&self) -> Result<(), NodeError> {
+        let Parts { host, bounds, driven, buying, .. } = &*self.parts;
+        let _turn = match driven.side() {
+            adapter::Role::Client => Some(buying.lock().await),
+            adapter::Role::Agent => None,
+        };
+        let provision = driven.provision(self.channel).await?;
+        let up_to = match &provision {
+            Provision::Sell { up_to, .. } => *up_to,
+            Provision::Buy { .. } => Usage::MAX,
+        };
+        self.limit(HostCall::Provision);
+        let provisioned = host.provision(provision.clone()).await?;
+        driven.provisioned(&provision, &provisioned).await?;
+        bounds.given(self.channel, self.instance, up_to);
+        Ok(())
+    }
+
+    /// What it means that the calls did not lead to the target.
+    fn outcome(&self, target: Target, error: NodeError) -> Outcome {
+        let no_answer = |error| Outcome::NoAnswer { error, late: None };
+        match &error {
+            NodeError::Adapter(AdapterError::TimedOut { after, .. }) => {
+                let late = Some(later(*after));
+                Outcome::NoAnswer { error, late }
+            }
+            NodeError::Adapter(AdapterError::Refused { refusal, .. }) => match refusal {
+                // It serves nothing yet, or nothing any more.
+                Refusal::NotConfigured | Refusal::ShutDown if target == Target::Absent => {
+                    Outcome::Did(Actual::Absent)
+                }
+                // It knew the channel a moment ago: it was restarted.
+                Refusal::NotConfigured | Refusal::ShutDown | Refusal::UnknownChannel { .. } => {
+                    no_answer(error)
+                }
+                _ => Outcome::Refused(error),
+            },
+            NodeError::Adapter(AdapterError::Panicked { .. }) => Outcome::Refused(error),
+            error_of_ours if error_of_ours.is_temporary() => no_answer(error),
+            _ => Outcome::Refused(error),
+        }
+    }
+}
+
+fn is_unknown(error: &NodeError) -> bool {
+    matches!(error, NodeError::Adapter(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }))
+}
+
+/// The outcome of the call under way; never without one.
+async fn outcome(call: &mut Option<Call>) -> Outcome {
+    let Some(call) = call else { return std::future::pending().await };
+    (&mut call.task).await.unwrap_or_else(|failed| {
+        let reason = failed.to_string();
+        Outcome::NoAnswer { error: NodeError::TaskEnded { task: "call to the plug-in", reason }, late: None }
+    })
+}
+
+fn later(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
+}
+
+/// Completes at that time; never without one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
