@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use privatix_channel::Usage;
+
 use crate::flight::next;
-use crate::{Actual, Answered, Asked, Effect, Env, Owner, Party, Service, State, Stopwatch, Target, Why};
+use crate::{
+    Actual, Answered, Asked, Effect, Env, Owner, Party, Service, State, Stopwatch, Target, Why, usage,
+};
 
 /// What of a side's state is about its service.
 pub(crate) struct Driven<'a> {
@@ -11,6 +15,7 @@ pub(crate) struct Driven<'a> {
     pub(crate) service: &'a mut Service,
     pub(crate) stuck: &'a mut Stopwatch,
     pub(crate) refused: &'a mut bool,
+    pub(crate) unreported: &'a mut Usage,
 }
 
 /// A side whose service is driven here.
@@ -19,6 +24,10 @@ pub(crate) trait Served: Party {
     fn service(own: &Self::Own) -> &Service;
     /// What of the state is about the service.
     fn driven(own: &mut Self::Own) -> Driven<'_>;
+    /// What a timed session used that no report has counted, once it does not run any more.
+    fn unreported(own: &Self::Own) -> Usage;
+    /// For how long the clock counts what a timed session uses, without another report. `None`: without end.
+    fn report_within(policy: &Self::Policy) -> Option<Duration>;
     /// How long the adapter has for a request.
     fn stop_within(policy: &Self::Policy) -> Duration;
     /// The adapter did not suspend a service that may run.
@@ -42,11 +51,30 @@ pub(crate) fn answered<P: Served>(state: &mut State<P>, seq: u32, answer: Answer
     if service.actual != actual {
         // A service that is found to be absent was given up before: the channel's money has not waited for it.
         let since = if is_lost && actual == Actual::Absent { service.since } else { env.uptime };
-        (service.actual, service.since) = (actual, since);
+        becomes(state, actual, env);
+        P::driven(&mut state.own).service.since = since;
     }
+    let service = P::driven(&mut state.own).service;
     service.instance = env.instance;
     // Else the runner goes on, within the time that it has.
     service.asked = service.asked.filter(|asked| !actual.is(asked.target));
+}
+
+/// What the service is known to do changes, and with it a timed session ends.
+pub(crate) fn becomes<P: Served>(state: &mut State<P>, actual: Actual, env: &Env<'_, P>) {
+    if P::service(&state.own).actual == Actual::Running {
+        usage::stop(state, env);
+    }
+    let service = P::driven(&mut state.own).service;
+    (service.actual, service.since) = (actual, env.uptime);
+}
+
+/// A new life of the adapter runs nothing of what an earlier one ran.
+pub(crate) fn restarted<P: Served>(state: &mut State<P>, env: &Env<'_, P>) {
+    let service = P::service(&state.own);
+    if service.actual == Actual::Running && service.instance != env.instance {
+        becomes(state, Actual::Unknown, env);
+    }
 }
 
 /// Gives a request up whose time is over.
@@ -65,7 +93,7 @@ fn given_up<P: Served>(state: &mut State<P>, target: Target, was_refused: bool, 
     let may_serve = !matches!(service.actual(env.instance), Actual::Absent | Actual::Suspended);
     match target {
         Target::Absent if service.actual == Actual::Lost => {}
-        Target::Absent => (service.actual, service.since) = (Actual::Lost, env.uptime),
+        Target::Absent => becomes(state, Actual::Lost, env),
         Target::Suspended if may_serve => P::not_suspended(state, was_refused, env),
         Target::Suspended | Target::Running => stuck.run(true, env.uptime),
     }
@@ -78,7 +106,7 @@ pub(crate) fn aim<P: Served>(state: &mut State<P>, (target, why): (Target, Optio
     (service.target, service.why) = (target, why);
     let dropped = service.asked.take_if(|asked| asked.target != target);
     if dropped.is_some() && service.actual != Actual::Lost {
-        (service.actual, service.since) = (Actual::Unknown, env.uptime);
+        becomes(state, Actual::Unknown, env);
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Input<P: Party> {
     Chain(OnChain),
     /// Nothing but the surroundings is new: a start, a time that was waited for, another view of the chain.
     Look,
-    /// A report of this side's meter.
+    /// A report of this side's meter. A session that has ended is reported, too, also by a new life of the adapter.
     Used {
         /// What was used so far. A total that is lower than an earlier one counts as that.
         used: Usage,

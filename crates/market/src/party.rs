@@ -56,6 +56,9 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
     /// All that can move the state on, in the order of [`Owner`]. Empty only for a final state.
     fn owners(state: &State<Self>, env: &Env<'_, Self>) -> Vec<Owner>;
 
+    /// What was used by now, in the measure of the terms: what the meter reported, and what of a timed session it has not.
+    fn used(state: &State<Self>, env: &Env<'_, Self>) -> Usage;
+
     /// The transactions under way, of what this side knows.
     fn flights(own: &Self::Own) -> &[Flight<Self::Purpose>];
 

@@ -207,6 +207,14 @@ impl Sim<'_> {
         }
     }
 
+    /// Nothing but a report takes back what was used.
+    pub(crate) fn check_used(&mut self, channel: usize, before: Option<Usage>, after: Usage) {
+        if let Some(before) = before.filter(|before| *before > after) {
+            let what = format!("{} was used, and {} of it is known", before.get(), after.get());
+            self.violate(Some(channel), Rule::Invariant(7), &what);
+        }
+    }
+
     /// The same surroundings again change nothing, and no service is to run beyond what the deposit can pay.
     pub(crate) fn check_again(&mut self, channel: usize, state: &AgentState, env: &Env<'_, Agent>) {
         let (used, payable) = (state.meter.used, covered(&self.terms, state.chain.deposit));

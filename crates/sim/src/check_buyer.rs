@@ -1,15 +1,33 @@
 //! What must hold for a client that decides by `market`, and for a pair of it and an honest agent.
 
-use privatix_billing::{Billing, Measure, covered, price};
+use std::time::Duration;
+
+use privatix_billing::{Billing, Measure, covered, due, price};
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    Client, ClientEnd, ClientPurpose, ClientState, Effect, Env, Input, Owner, Party as _, Stage,
+    Access, Client, ClientEnd, ClientPurpose, ClientState, Effect, Env, Flight, Input, Owner, Party as _,
+    Stage,
 };
 
 use crate::buyer::Buyer;
 use crate::report::Rule;
 use crate::scenario::{Kind, amount};
 use crate::sim::Sim;
+
+/// What a close request must admit at least: what this side's meter shows, unless nothing more is paid on this channel, or its key
+/// fails.
+fn owed(state: &ClientState) -> Amount {
+    let own = &state.own;
+    let is_asking =
+        |flight: &&Flight<ClientPurpose>| matches!(flight.purpose, ClientPurpose::RequestClose { .. });
+    let is_paid = own.access == Access::Here && own.signer.tries == 0 && own.floor.is_none();
+    let is_first = own.flights.iter().filter(is_asking).count() == 1;
+    match (own.ending.map(|ending| ending.why), state.terms.as_deref()) {
+        (Some(ClientEnd::NotOpened(_) | ClientEnd::AgentClaimsMore), _) | (_, None) => Amount::ZERO,
+        (_, Some(terms)) if is_paid && is_first => due(terms, state.meter.used, state.chain.deposit),
+        _ => Amount::ZERO,
+    }
+}
 
 impl Sim<'_> {
     /// A voucher that is to be signed: more than before, within the deposit, and within what was used and is agreed.
@@ -37,9 +55,12 @@ impl Sim<'_> {
             Billing::Prepaid => self.terms.interval().get(),
             Billing::Postpaid => 0,
         };
-        // A session that was reported counts as running until the next report, also while the adapter hangs.
+        // A session that was reported counts as running for a while without another report.
         let unreported = match (self.terms.unit().measure, buyer.reported.1) {
-            (Measure::Seconds, true) => (self.now - buyer.reported_at) / 1_000 + 1,
+            (Measure::Seconds, true) => {
+                let believed = Duration::from_millis(self.now - buyer.reported_at);
+                believed.min(self.client_policy.report_within).as_secs() + 1
+            }
             _ => 0,
         };
         price(&self.terms, Usage::new(used + ahead + unreported))
@@ -76,11 +97,25 @@ impl Sim<'_> {
                 ClientPurpose::RequestClose { admitted } if admitted < sent => {
                     Some((2, format!("the client admits {admitted}, and has sent {sent}")))
                 }
+                ClientPurpose::RequestClose { admitted } if admitted < owed(state) => {
+                    Some((2, format!("the client admits {admitted}, and its meter shows {}", owed(state))))
+                }
                 _ => None,
             }
         };
         if let Some((number, wrong)) = wrong {
             self.violate(Some(channel), Rule::Invariant(number), &wrong);
+        }
+    }
+
+    /// Top-ups go out one after the other: the money of the second is there once the first has left.
+    pub(crate) fn check_fund(&mut self, channel: usize, seq: u32, state: &ClientState) {
+        let waits = |flight: &&Flight<ClientPurpose>| {
+            flight.purpose.is_top_up() && flight.seq != seq && flight.stage.is_under_way()
+        };
+        if let Some(other) = state.own.flights.iter().find(waits) {
+            let what = format!("the client provides the money of {seq} beside that of {}", other.seq);
+            self.violate(Some(channel), Rule::Invariant(3), &what);
         }
     }
 

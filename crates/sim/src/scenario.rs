@@ -70,6 +70,8 @@ pub struct World {
     pub batch_every: u64,
     /// How much a buyer adds when 70 percent of its deposit are used; 0: nothing.
     pub auto_top_up: u64,
+    /// How many top-ups of a buyer may be under way.
+    pub top_ups: usize,
     /// Whether the users of buyers use, pause and end the service of their own, beside what the steps say.
     pub users: bool,
 }
@@ -102,6 +104,7 @@ impl Default for World {
             max_delay: 1_800,
             batch_every: 1_800,
             auto_top_up: 0,
+            top_ups: ClientPolicy::default().top_ups,
             users: true,
         }
     }
@@ -305,6 +308,7 @@ impl World {
         let amount = TopUpAmount::Fixed(amount(self.auto_top_up));
         let top_up = |percent| TopUpPolicy { percent, amount, max_deposit: None };
         policy.billing.top_up = Percent::try_from(70).ok().filter(|_| self.auto_top_up > 0).map(top_up);
+        policy.top_ups = self.top_ups;
         // Within the time in which everything must come to its end.
         policy.abandon_after = Duration::from_hours(24);
         policy
@@ -353,6 +357,7 @@ impl World {
             max_delay: dice.pick(&[600, 1_800]),
             batch_every: dice.pick(&[1_800, 1_800, 20_000]),
             auto_top_up: dice.pick(&[0, 40, 150]),
+            top_ups: dice.pick(&[8, 8, 2, 1]),
             users: true,
         }
     }

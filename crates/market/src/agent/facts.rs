@@ -74,6 +74,7 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
 
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
+    adapter::restarted(state, env);
     adapter::overdue(state, env);
     let sees = env.chain.fresh && env.chain.explained;
     if sees && state.chain.phase() == Phase::Open {

@@ -27,7 +27,7 @@ use privatix_channel::{Amount, ChainTime, Phase, ServiceStatus, UnderWay, Usage}
 use crate::adapter::{Driven, Served};
 use crate::{
     Actual, Decision, Env, Flight, Input, Owner, Party, Purpose, Refused, Service, Side, State, Verified,
-    Why, adapter,
+    Why, adapter, usage,
 };
 
 /// The agent's side of a channel.
@@ -139,6 +139,10 @@ impl Party for Agent {
         own.service.may_run()
     }
 
+    fn used(state: &State<Self>, env: &Env<'_, Self>) -> Usage {
+        usage::used(state, env)
+    }
+
     fn flights(own: &AgentOwn) -> &[Flight<AgentPurpose>] {
         &own.flights
     }
@@ -170,8 +174,16 @@ impl Served for Agent {
     }
 
     fn driven(own: &mut AgentOwn) -> Driven<'_> {
-        let AgentOwn { seq, service, stuck, refused, .. } = own;
-        Driven { seq, service, stuck, refused }
+        let AgentOwn { seq, service, stuck, refused, unreported, .. } = own;
+        Driven { seq, service, stuck, refused, unreported }
+    }
+
+    fn unreported(own: &AgentOwn) -> Usage {
+        own.unreported
+    }
+
+    fn report_within(_: &AgentPolicy) -> Option<Duration> {
+        None
     }
 
     fn stop_within(policy: &AgentPolicy) -> Duration {
@@ -179,13 +191,13 @@ impl Served for Agent {
     }
 
     fn not_suspended(state: &mut AgentState, refused: bool, env: &Env<'_, Self>) {
-        let service = &mut state.own.service;
+        let service = &state.own.service;
         if refused || !service.why.is_some_and(Why::is_of_the_view) {
             return facts::end(state, AgentEnd::AdapterStuck, env);
         }
         // An adapter that is away while nothing is seen of the chain is nobody's fault. What it did is not known.
         if service.actual != Actual::Lost {
-            (service.actual, service.since) = (Actual::Unknown, env.uptime);
+            adapter::becomes(state, Actual::Unknown, env);
         }
         state.own.unanswered = Some(env.uptime);
     }

@@ -1,6 +1,6 @@
 //! What an agent knows about a channel beyond the chain and the vouchers.
 
-use privatix_channel::{Amount, ChainTime, ChannelStatus, ServiceStatus};
+use privatix_channel::{Amount, ChainTime, ChannelStatus, ServiceStatus, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::flight::Brings;
@@ -16,6 +16,9 @@ pub struct AgentOwn {
     pub seq: u32,
     /// The service.
     pub service: Service,
+    /// What a timed session used, in the measure of the terms, up to the moment in which it was known to run no more. The next
+    /// report counts it.
+    pub unreported: Usage,
     /// When the service was ready for the first time: known to the adapter.
     pub ready: Option<Uptime>,
     /// Whether the operator holds the service.

@@ -24,7 +24,7 @@ fn assess(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Optio
     let mut policy = policy(state, env).clone();
     policy.top_up = policy.top_up.filter(|_| may_top_up);
     let mut account = usage::account(state, status(state, env), env);
-    account.top_up_pending = top_up::is_pending(state);
+    account.top_up_pending = may_top_up && top_up::is_pending(state);
     Some(assess_client(state.terms.as_deref()?, &account, &policy, usage::moment(env.uptime)))
 }
 
@@ -38,7 +38,13 @@ pub(super) fn top_up(state: &ClientState, env: &Env<'_, Client>) -> Option<Amoun
     }
 }
 
-/// What billing ends. Whether a top-up would help is not asked while none may be ordered.
+/// Whether the policy asks for a top-up now, however the last one ended.
+pub(super) fn wants_top_up(state: &ClientState, env: &Env<'_, Client>) -> bool {
+    let action = assess(state, env, true).and_then(|assessed| assessed.action);
+    matches!(action, Some(ClientAction::TopUp(_)))
+}
+
+/// What billing ends, where the deposit does not grow.
 pub(super) fn ends(state: &ClientState, env: &Env<'_, Client>) -> Option<TerminateReason> {
     match assess(state, env, false)?.action? {
         ClientAction::Terminate(reason) => Some(reason),

@@ -103,6 +103,7 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
 
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
+    adapter::restarted(state, env);
     adapter::overdue(state, env);
     requests::overdue(state, env);
     payment::proven_by_chain(state, env);

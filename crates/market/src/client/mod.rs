@@ -26,14 +26,14 @@ pub use self::{
 
 use std::time::Duration;
 
-use privatix_channel::{Amount, Phase, ServiceStatus, UnderWay};
+use privatix_channel::{Amount, Phase, ServiceStatus, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
     Decision, Env, Flight, Input, OrderId, Owner, Party, Purpose, Refused, Service, Side, State, Trouble,
     Uptime,
 };
-use crate::{Verified, adapter};
+use crate::{Verified, adapter, usage};
 
 /// The client's side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +217,10 @@ impl Party for Client {
         own.service.may_run()
     }
 
+    fn used(state: &State<Self>, env: &Env<'_, Self>) -> Usage {
+        usage::used(state, env)
+    }
+
     fn flights(own: &ClientOwn) -> &[Flight<ClientPurpose>] {
         &own.flights
     }
@@ -256,8 +260,16 @@ impl Served for Client {
     }
 
     fn driven(own: &mut ClientOwn) -> Driven<'_> {
-        let ClientOwn { seq, service, stuck, refused, .. } = own;
-        Driven { seq, service, stuck, refused }
+        let ClientOwn { seq, service, stuck, refused, unreported, .. } = own;
+        Driven { seq, service, stuck, refused, unreported }
+    }
+
+    fn unreported(own: &ClientOwn) -> Usage {
+        own.unreported
+    }
+
+    fn report_within(policy: &ClientPolicy) -> Option<Duration> {
+        Some(policy.report_within)
     }
 
     fn stop_within(policy: &ClientPolicy) -> Duration {

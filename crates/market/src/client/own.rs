@@ -1,6 +1,6 @@
 //! What a client knows about a channel beyond the chain and the vouchers.
 
-use privatix_channel::Amount;
+use privatix_channel::{Amount, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::{Floor, Reach, Request};
@@ -23,6 +23,9 @@ pub struct ClientOwn {
     pub stuck: Stopwatch,
     /// Whether the adapter answered last that it refuses this channel.
     pub refused: bool,
+    /// What a timed session used, in the measure of the terms, up to the moment in which it was known to run no more. The next
+    /// report counts it.
+    pub unreported: Usage,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ended<ClientEnd>>,
     /// When the service ran for the first time.
@@ -48,6 +51,8 @@ pub struct ClientOwn {
     pub signer: Again,
     /// For how long nothing was used.
     pub idle: Stopwatch,
+    /// For how long the deposit has been used and paid.
+    pub spent: Stopwatch,
     /// For how long the agent has given no access, counted while the chain is seen and the agent answers.
     pub no_access: Stopwatch,
     /// For how long the channel has been ended and open, counted while the chain is seen and the agent answers.

@@ -25,6 +25,11 @@ pub struct ClientPolicy {
     pub top_up_longest: Duration,
     /// With which failure in a row an automatic top-up is shown to the user.
     pub top_up_notice: u8,
+    /// For how long a channel whose deposit is used and paid waits for an automatic top-up that is tried again.
+    pub top_up_grace: Duration,
+    /// For how long a session of a service that is measured in seconds is paid for by the clock, without another report of it: an
+    /// adapter that hangs reports nothing, whatever is served. Longer than the pause between two reports of any adapter.
+    pub report_within: Duration,
     /// For how long the adapter may refuse to prepare or to run a service.
     pub start_within: Duration,
     /// For how long the adapter may answer nothing to that.
@@ -70,6 +75,8 @@ impl Default for ClientPolicy {
             top_up_first: Duration::from_mins(1),
             top_up_longest: Duration::from_hours(6),
             top_up_notice: 3,
+            top_up_grace: Duration::from_mins(10),
+            report_within: Duration::from_secs(30),
             start_within: Duration::from_mins(10),
             outage: Duration::from_hours(24),
             stop_within: Duration::from_mins(1),

@@ -1,9 +1,11 @@
 //! What a client wants of its side of the service, and its patience.
 
+use std::time::Duration;
+
 use privatix_billing::TerminateReason;
 use privatix_channel::Phase;
 
-use super::{Access, Client, ClientEnd, ClientState, Reach, billing, opening, payment, requests};
+use super::{Access, Client, ClientEnd, ClientState, Reach, billing, opening, payment, requests, top_up};
 use crate::patience::{self, Limit};
 use crate::{Env, Owner, Target, Trouble, Why, usage};
 
@@ -43,11 +45,13 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
 /// | `no_access` | open, access was not given, view fresh and explained, the agent answers |
 /// | `unreachable` | the agent does not answer, this node's own network works |
 /// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers |
+/// | `spent` | the deposit is used and paid, view fresh and explained |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let (target, _) = wanted(state);
     let is_unopened = state.chain.phase() == Phase::Unopened && !opening::is_opening(state);
     let is_timed = usage::is_timed(state, env);
+    let is_spent = billing::ends(state, env) == Some(TerminateReason::DepositSpent);
     let is_unacknowledged = requests::is_unacknowledged(state);
     let phase = state.chain.phase();
     let is_served = state.own.ending.is_none() && state.chain.phase() == Phase::Open;
@@ -62,6 +66,7 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent, now);
     let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
     own.idle.hold(is_served && has_access && !is_timed, counts, now);
+    own.spent.hold(is_spent, is_served && sees, now);
     let is_stuck = own.stuck.is_running() && !is_as_wanted && target != Target::Absent;
     own.stuck.hold(is_stuck, true, now);
 }
@@ -76,6 +81,10 @@ fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
         (own.unopened, policy.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
     ];
+    if !top_up::is_pending(state) {
+        let grace = if billing::wants_top_up(state, env) { policy.top_up_grace } else { Duration::ZERO };
+        limits.push((own.spent, grace, ClientEnd::DepositSpent));
+    }
     // The agent must have answered: what looks idle here may be a service that it suspended.
     let terms = state.terms.as_ref().filter(|_| own.pinged);
     limits.extend(terms.map(|terms| (own.idle, terms.max_inactive(), ClientEnd::Inactive)));
@@ -92,10 +101,8 @@ pub(super) fn over(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientE
     if is_open && payment::is_overpaid(state, env) {
         return Some(ClientEnd::AgentClaimsMore);
     }
-    match billing::ends(state, env).filter(|_| is_open && env.chain.fresh) {
-        Some(TerminateReason::MaxUnits) => return Some(ClientEnd::MaxUnits),
-        Some(TerminateReason::DepositSpent) => return Some(ClientEnd::DepositSpent),
-        _ => {}
+    if is_open && env.chain.fresh && billing::ends(state, env) == Some(TerminateReason::MaxUnits) {
+        return Some(ClientEnd::MaxUnits);
     }
     patience::over(&limits(state, env), env.uptime)
 }
@@ -119,6 +126,7 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     }
     if usage::is_timed(state, env) {
         owners.extend(billing::next(state, env));
+        owners.extend(usage::unconfirmed(state, env));
     }
     owners
 }

@@ -70,7 +70,7 @@ fn failed(state: &mut ClientState, env: &Env<'_, Client>) {
     state.own.auto.failed(policy.top_up_first, policy.top_up_longest, env.uptime);
 }
 
-/// Whether the deposit is about to grow: billing orders nothing more meanwhile, and ends nothing.
+/// Whether the deposit is about to grow: nothing more is ordered meanwhile, and a deposit that is used up ends nothing.
 pub(super) fn is_pending(state: &ClientState) -> bool {
     let own = &state.own;
     let waits = |top_up: &TopUp| top_up.outcome.is_none() && flight_of(state, top_up).is_none();

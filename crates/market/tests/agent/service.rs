@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use privatix_billing::{Billing, Measure, Unit};
 use privatix_channel::Usage;
-use privatix_market::{Actual, AgentEnd, AgentOrder, AgentOwn, Answered, Input, Target, Why};
+use privatix_market::{
+    Actual, Agent, AgentEnd, AgentOrder, AgentOwn, Answered, Input, Party as _, Target, Why,
+};
 
 use crate::support::{HOUR, Run, hours, open, voucher};
 
@@ -271,12 +273,9 @@ fn fault_38_a_service_measured_in_seconds_is_used_up_by_the_clock() {
     assert_eq!(run.after(50), "");
     assert_eq!(run.after(1), "drive 1");
     assert_eq!(run.target(), (Target::Suspended, Some(Why::Unpaid)));
-    run.done();
-    assert_eq!(
-        run.used(51),
-        "drive 3",
-        "the report says the same, and what was not reported had been forgotten"
-    );
+    assert_eq!(run.done(), "");
+    assert_eq!(run.used(51), "", "the report says the same");
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::Unpaid)));
     // A report begins the time that is not reported yet.
     let mut run = timed(10);
     run.give(&runs);
@@ -297,6 +296,45 @@ fn fault_38_a_service_measured_in_seconds_is_used_up_by_the_clock() {
     assert_eq!(run.used(10 * HOUR), "");
     assert_eq!(run.after(HOUR), "drive 1");
     assert_eq!(run.state.own.ending.unwrap().why, AgentEnd::Inactive);
+}
+
+/// Found by the simulator (seed 163 of the first one with both sides): what a session had used since its last report was forgotten
+/// with the suspension, so that the service was resumed at once.
+#[test]
+fn a_suspension_forgets_nothing_that_was_not_reported() {
+    let mut run = Run::open(100).paid(10).terms(|terms| terms.unit.measure = Measure::Seconds);
+    let report = |used, running| Input::Used { used: Usage::new(used), running };
+    run.give(&report(0, true));
+    let used = |run: &Run| Agent::used(&run.state, &run.env()).get();
+    assert_eq!(run.after(30), "");
+    assert_eq!(run.give(&Input::Order(AgentOrder::Hold)), "drive 1");
+    run.uptime += 2;
+    assert_eq!(used(&run), 32);
+    run.done();
+    run.uptime += 100;
+    assert_eq!(used(&run), 32, "what is suspended is not used");
+    // It goes on, with what came before.
+    run.give(&Input::Order(AgentOrder::Resume));
+    run.done();
+    run.give(&report(0, true));
+    run.uptime += 5;
+    assert_eq!(used(&run), 37);
+    // A new life of the adapter runs nothing, and its report counts.
+    run.instance += 1;
+    run.give(&Input::Look);
+    run.uptime += 5;
+    assert_eq!(used(&run), 37);
+    run.give(&report(34, false));
+    assert_eq!(used(&run), 34);
+    // A report that nothing more was used counts, too.
+    run.done();
+    run.give(&report(34, true));
+    run.uptime += 3;
+    run.give(&Input::Order(AgentOrder::Hold));
+    run.done();
+    assert_eq!(used(&run), 37);
+    run.give(&report(34, false));
+    assert_eq!(used(&run), 34);
 }
 
 #[test]

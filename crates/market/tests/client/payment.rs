@@ -1,8 +1,10 @@
 //! Paying, access and patience with the agent.
 
-use privatix_billing::Billing;
+use privatix_billing::{Billing, Measure};
+use privatix_channel::Usage;
 use privatix_market::{
-    Actual, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input, Target, Trouble, Why,
+    Actual, Client, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input, Party as _,
+    Target, Trouble, Why,
 };
 
 use crate::support::{HOUR, Run, a, hours, open};
@@ -105,6 +107,27 @@ fn fault_39_a_prepaid_client_pays_once_its_own_side_has_run() {
     assert_eq!(run.give(&Input::Look), "drive 1");
     assert_eq!(run.after(30), "");
     assert_eq!(run.done(), "sign 10");
+}
+
+/// Found by the simulator (seed 9021 of the first one with both sides): a client paid by the clock for as long as its adapter hung.
+#[test]
+fn a_session_without_another_report_is_paid_for_half_a_minute() {
+    let mut run = Run::open(1_000).terms(|terms| terms.unit.measure = Measure::Seconds);
+    let report = |used, running| Input::Used { used: Usage::new(used), running };
+    run.give(&report(0, true));
+    run.uptime += 29;
+    assert_eq!(run.give(&Input::Look), "sign 29");
+    assert_eq!(run.signed(29), "send 1 29");
+    assert_eq!(run.receipt(29), "");
+    assert_eq!(run.after(1), "sign 30");
+    run.signed(30);
+    run.receipt(30);
+    assert_eq!(run.after(HOUR - 1), "");
+    assert_eq!(Client::used(&run.state, &run.env()), Usage::new(30));
+    // A report counts, and the clock goes on from there.
+    assert_eq!(run.give(&report(40, true)), "sign 40");
+    run.signed(40);
+    assert_eq!(run.after(10), "sign 50");
 }
 
 #[test]

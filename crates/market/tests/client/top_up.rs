@@ -1,7 +1,7 @@
 //! Top-ups: of the user and of the policy.
 
 use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
-use privatix_market::{ClientNotice, ClientOrder, Fate, Input, Refused, Trouble};
+use privatix_market::{ClientEnd, ClientNotice, ClientOrder, Fate, Input, Refused, Trouble};
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open};
 
@@ -195,4 +195,36 @@ fn an_order_that_has_ended_makes_room_at_once() {
     assert_eq!(run.chain(open(150, 0)), "");
     assert_eq!(run.used(130), "", "the first is not final yet");
     assert_eq!(run.tx(1, Fate::Final), "order 1 done, fund 2 top_up 50");
+}
+
+#[test]
+fn a_deposit_that_is_used_waits_for_an_automatic_top_up_that_is_tried_again() {
+    let used_up = || {
+        let mut run = automatic().paid(100);
+        run.used(80);
+        run.tx(1, Fate::Unfunded(Trouble::Funds));
+        assert_eq!(run.used(100), "");
+        run
+    };
+    let mut run = used_up();
+    assert_eq!(run.after(60), "fund 2 top_up 50");
+    run.tx(2, Fate::Funded);
+    run.tx(2, Fate::Mined(block(7)));
+    run.sees();
+    assert_eq!(run.chain(open(150, 0)), "");
+    assert_eq!((run.ending(), run.state.own.spent.is_running()), (None, false));
+    // The money does not come: each try fails at once, and the tries do not count as progress.
+    let mut poor = used_up();
+    let mut seq = 1;
+    while poor.ending().is_none() && poor.uptime < 10_000 {
+        if poor.after(1).starts_with("fund") {
+            seq += 1;
+            poor.tx(seq, Fate::Unfunded(Trouble::Funds));
+        }
+    }
+    assert_eq!((poor.ending(), poor.uptime), (Some(ClientEnd::DepositSpent), 1_600));
+    // Where none is wanted, nothing is waited for.
+    let mut none = Run::open(100).paid(100);
+    none.used(100);
+    assert_eq!(none.ending(), Some(ClientEnd::DepositSpent));
 }

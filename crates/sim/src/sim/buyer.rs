@@ -168,7 +168,10 @@ impl Sim<'_> {
         input: Input<Client>,
         policy: &privatix_market::ClientPolicy,
     ) -> Vec<ClientEffect> {
-        let mut turn = Turn::new(Self::load_buyer(buyer));
+        let state = Self::load_buyer(buyer);
+        let env = self.client_env(buyer, policy);
+        let before = (!matches!(input, Input::Used { .. })).then(|| Client::used(&state, &env));
+        let mut turn = Turn::new(state);
         let mut outgoing = Vec::new();
         let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
         turn.push(input);
@@ -200,6 +203,7 @@ impl Sim<'_> {
                         }
                     }
                     Effect::Own(ClientEffect::Fund { seq, purpose }) => {
+                        self.check_fund(channel, seq, turn.state());
                         buyer.funding.push((seq, purpose));
                         let pause = self.delays.between(10, 20_000);
                         self.after(pause, Event::Buyer { channel, what: BuyerEvent::Funded { seq } });
@@ -235,7 +239,9 @@ impl Sim<'_> {
             }
         }
         let state = turn.into_state();
-        self.check_buyer_again(channel, &state, &self.client_env(buyer, policy));
+        let env = self.client_env(buyer, policy);
+        self.check_used(channel, before, Client::used(&state, &env));
+        self.check_buyer_again(channel, &state, &env);
         buyer.state = state;
         outgoing
     }

@@ -101,6 +101,7 @@ impl Sim<'_> {
             }
             _ => None,
         };
+        let before = (!matches!(input, Input::Used { .. })).then(|| Agent::used(&state, &env));
         let mut turn = Turn::new(state);
         let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
         turn.push(input);
@@ -144,6 +145,7 @@ impl Sim<'_> {
             }
         }
         let state = turn.into_state();
+        self.check_used(channel, before, Agent::used(&state, &env));
         self.check_again(channel, &state, &env);
         let stored = &mut self.disk.channels[channel];
         stored.ceiling = state.ceiling();
