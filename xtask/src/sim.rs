@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use privatix_testkit::toolchain::workspace_root;
 
 use crate::Result;
-use crate::command::{cargo, output, run as run_command, run_within};
+use crate::command::{cargo, minutes, output, run as run_command, run_within};
 use crate::metadata;
 
 /// How long the step of `cargo xtask test` simulates, in seconds.
@@ -132,28 +132,42 @@ fn mutants(only: Option<usize>, cores: u64) -> Result<()> {
         }
         fs::write(&file, source.replace(&mutant.from, &mutant.to))?;
         let built = run_command(cargo().args(BUILD).current_dir(&copy).env("CARGO_TARGET_DIR", &target));
-        let (seconds, cores) = (MUTANT.to_string(), cores.to_string());
-        let program = target.join("debug/privatix-sim");
-        let (mut scenarios, mut seeds) = (Command::new(&program), Command::new(&program));
-        scenarios.arg("--scenario").arg(copy.join("crates/sim/scenarios"));
-        seeds.args(["--shrink", "0", "--seconds", &seconds, "--cores", &cores]);
-        // A mutant may loop for ever: then it is found, too.
-        let limit = Duration::from_secs(MUTANT) + GRACE;
-        let holds = |command: &mut Command| {
-            run_within(command.stdout(Stdio::null()).stderr(Stdio::null()), limit).is_ok()
-        };
-        let survives = built.is_ok() && holds(&mut scenarios) && holds(&mut seeds);
+        let found = built.and_then(|()| finding(&folder, cores));
         fs::write(&file, source)?;
-        built?;
-        if survives {
-            println!("  SURVIVES");
-            survivors.push(number.to_string());
+        match found? {
+            Some(finding) => println!("  found by {finding}"),
+            None => {
+                println!("  SURVIVES");
+                survivors.push(number.to_string());
+            }
         }
     }
     if survivors.is_empty() {
         return Ok(());
     }
     Err(format!("mutants that the simulator does not find: {}", survivors.join(", ")).into())
+}
+
+/// What the scenario files or the seeds find, of the simulator that was built in this folder.
+fn finding(folder: &Path, cores: u64) -> Result<Option<String>> {
+    let program = folder.join("target/debug/privatix-sim");
+    let (seconds, cores) = (MUTANT.to_string(), cores.to_string());
+    let (mut scenarios, mut seeds) = (Command::new(&program), Command::new(&program));
+    scenarios.arg("--scenario").arg(folder.join("workspace/crates/sim/scenarios"));
+    seeds.args(["--shrink", "0", "--seconds", &seconds, "--cores", &cores]);
+    let printed = folder.join("printed.txt");
+    for mut command in [scenarios, seeds] {
+        command.stdout(fs::File::create(&printed)?).stderr(Stdio::null());
+        let started = Instant::now();
+        // A mutant may loop for ever: then it is found, too.
+        if let Err(error) = run_within(&mut command, Duration::from_secs(MUTANT) + GRACE) {
+            let printed = fs::read_to_string(&printed)?;
+            let failure = printed.lines().find(|line| line.contains(" steps: at "));
+            let what = failure.map_or_else(|| error.to_string(), |line| line.replace("FAILED: ", ""));
+            return Ok(Some(format!("{what} ({})", minutes(started.elapsed()))));
+        }
+    }
+    Ok(None)
 }
 
 /// Copies what git knows of the workspace, as it is now. Files that are the same keep their times, so that little is built again.
