@@ -37,11 +37,15 @@ pub(crate) fn checked_min_deposit(terms: &Terms) -> Option<Amount> {
 /// The most use that a payment covers: the largest `m` up to `max_units` whose [`price`] is not
 /// above `paid`; nothing while the setup price is unpaid.
 pub fn covered(terms: &Terms, paid: Amount) -> Usage {
-    if price(terms, Usage::ZERO) > paid {
-        return Usage::ZERO;
+    if price(terms, terms.max()) <= paid {
+        return terms.max();
     }
-    let beyond = first_usage(Usage::ZERO, |used| price(terms, used) > paid);
-    beyond.map_or(terms.max(), |used| Usage::new(used.get().saturating_sub(1)))
+    let Some(for_use) = paid.checked_sub(terms.setup_price()) else { return Usage::ZERO };
+    let Some(unit_price) = NonZeroU128::new(terms.unit_price().get()) else { return terms.max() };
+    // A price is rounded up, so this is rounded down.
+    let priced = for_use.checked_mul_div_floor(terms.unit().size.into(), unit_price);
+    let priced = priced.and_then(|priced| u64::try_from(priced.get()).ok()).unwrap_or(u64::MAX);
+    terms.free().saturating_add(Usage::new(priced)).min(terms.max())
 }
 
 /// The use that a payment does not cover yet: the lag, in the measure.
@@ -56,9 +60,15 @@ pub(crate) fn covers(terms: &Terms, used: Usage, paid: Amount, deposit: Amount) 
 
 /// The smallest use from `from` on at which a predicate that never turns false again holds.
 pub(crate) fn first_usage(from: Usage, holds: impl Fn(Usage) -> bool) -> Option<Usage> {
-    let (mut low, mut high) = (from.get(), u64::MAX);
-    if !holds(Usage::new(high)) {
+    if !holds(Usage::new(u64::MAX)) {
         return None;
+    }
+    // It is usually near: ever longer steps find out where to search.
+    let (mut low, mut high, mut step) = (from.get(), from.get(), 1_u64);
+    while !holds(Usage::new(high)) {
+        low = high.saturating_add(1); // it holds at the highest
+        high = high.saturating_add(step);
+        step = step.saturating_mul(2);
     }
     while low < high {
         let middle = low.midpoint(high);
