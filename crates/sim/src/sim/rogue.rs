@@ -56,12 +56,12 @@ impl Sim<'_> {
             _ => self.clients[channel].best(),
         };
         let signature =
-            if cumulative.is_zero() { Vec::new() } else { self.chain.signature(channel, cumulative) };
+            || if cumulative.is_zero() { Vec::new() } else { self.chain.signature(channel, cumulative) };
         let call = match chosen {
-            25 => Call::Settle { descriptor, cumulative, signature },
+            25 => Call::Settle { descriptor, cumulative, signature: signature() },
             26 if n < 16 => Call::Close { descriptor, cumulative: Amount::ZERO, signature: Vec::new() },
-            27..=35 if is_closing => Call::Settle { descriptor, cumulative, signature },
-            36..=38 if is_closing => Call::Close { descriptor, cumulative, signature },
+            27..=35 if is_closing => Call::Settle { descriptor, cumulative, signature: signature() },
+            36..=38 if is_closing => Call::Close { descriptor, cumulative, signature: signature() },
             _ => return,
         };
         self.chain.pool.push((AGENT, call));
