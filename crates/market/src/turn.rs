@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{Decision, Effect, Env, Input, Party, Refused, State};
+use crate::{BlockRef, Decision, Effect, Env, Input, Party, Refused, State};
 
 /// The inputs of one channel, decided one after the other.
 ///
@@ -40,6 +40,12 @@ impl<P: Party> Turn<P> {
     /// The state now.
     pub const fn state(&self) -> &State<P> {
         &self.state
+    }
+
+    /// The blocks with transactions of the channel, as [`State::mined`] gives them. A decision that takes in such a block does not know
+    /// yet whether it is seen: whoever finds that it is sets it, and pushes [`Input::Look`].
+    pub fn mined(&mut self) -> impl Iterator<Item = (BlockRef, &mut bool)> {
+        self.state.mined()
     }
 
     /// The state at the end.

@@ -19,6 +19,8 @@ pub(crate) struct Buyer {
     pub(crate) logs: Vec<(LogPosition, ChannelEvent)>,
     /// The hashes of the blocks that its monitor has processed, by their numbers.
     pub(crate) blocks: Vec<B256>,
+    /// Whether these blocks have events that no endpoint showed.
+    pub(crate) has_gaps: bool,
     pub(crate) uptime: Uptime,
     /// The jobs that provide money, by the numbers of their transactions.
     pub(crate) funding: Vec<(u32, ClientPurpose)>,
@@ -35,6 +37,7 @@ pub(crate) struct Buyer {
     /// When it started, and with which uptime.
     pub(crate) started: (u64, Uptime),
     pub(crate) is_fresh: bool,
+    pub(crate) is_explained: bool,
     pub(crate) is_reachable: bool,
     pub(crate) seen_at: u64,
     pub(crate) instance: u64,
@@ -116,6 +119,7 @@ impl Buyer {
             state,
             logs: Vec::new(),
             blocks: vec![first],
+            has_gaps: false,
             uptime: Uptime::default(),
             funding,
             transactor: Transactor::new(account, depths.0, depths.1),
@@ -125,6 +129,7 @@ impl Buyer {
             life: 0,
             started: (0, Uptime::default()),
             is_fresh: false,
+            is_explained: true,
             is_reachable: true,
             seen_at: 0,
             instance: 0,

@@ -268,6 +268,9 @@ impl Sim<'_> {
         }
         let closing = stored.chain.challenge_ends_at().is_some();
         let acknowledged = stored.book.acknowledged;
+        if self.disk.has_gaps && self.memory.is_explained {
+            return; // all endpoints lie, and nobody has noticed yet
+        }
         let ledger = &mut self.ledgers[channel];
         let deposit = ledger.deposit;
         if named > deposit {

@@ -36,6 +36,8 @@ pub(crate) struct Disk {
     pub(crate) channels: Vec<Stored>,
     /// The hashes of the blocks that the monitor has processed, by their numbers.
     pub(crate) blocks: Vec<B256>,
+    /// Whether these blocks have events that no endpoint showed.
+    pub(crate) has_gaps: bool,
     pub(crate) uptime: Uptime,
 }
 

@@ -231,11 +231,18 @@ pub enum Move {
 pub enum Fault {
     /// The last blocks are replaced by others.
     Reorg(u64),
+    /// The last blocks are replaced by others, this many of them final.
+    DeepReorg(u64),
     /// The process dies beside one of its next commits: before number `n / 2`, or after it when `n` is odd. It starts again
     /// after 5 to 600 seconds.
     Crash(u64),
     /// The node sees no new block.
     Stale(u64),
+    /// The node sees an older head than there is, not so old that its view is stale.
+    Lag(u64),
+    /// The node sees all blocks, and none of their events. It notices after some minutes that they are missing, and finds them in the
+    /// end.
+    Hide(u64),
     /// The contract holds something that no event explains.
     Unexplained(u64),
     /// Gas costs 1,000 times as much.
@@ -445,7 +452,10 @@ impl Move {
 impl Fault {
     fn random(dice: &mut Dice) -> Self {
         let seconds = dice.pick(&[10, 70, 300, 1_000, 4_000]);
-        match dice.below(30) {
+        match dice.below(34) {
+            30 | 31 => Self::Hide(seconds),
+            32 => Self::Lag(seconds),
+            33 if dice.chance(20) => Self::DeepReorg(dice.between(1, 20)),
             0..=5 => Self::Reorg(dice.between(1, 11)),
             6..=12 => Self::Crash(dice.below(12)),
             13 | 14 => Self::Stale(seconds),

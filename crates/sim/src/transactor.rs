@@ -34,6 +34,8 @@ pub(crate) struct Intent<X> {
     is_cancelling: bool,
     /// What its channels know.
     known: Known,
+    /// Whether they were told that it is final, and a reorganisation took that back.
+    is_undone: bool,
 }
 
 impl<X> Intent<X> {
@@ -107,7 +109,15 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     pub(crate) fn submit(&mut self, rows: Vec<Row<X>>, is_batch: bool, bid: Bid) {
         let (standing, known) = (Standing::Waiting, Known::Nothing);
-        self.intents.push(Intent { rows, is_batch, bid, standing, is_cancelling: false, known });
+        self.intents.push(Intent {
+            rows,
+            is_batch,
+            bid,
+            standing,
+            is_cancelling: false,
+            known,
+            is_undone: false,
+        });
     }
 
     pub(crate) fn find(&self, channel: usize, seq: u32) -> Option<usize> {
@@ -254,22 +264,24 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     pub(crate) fn undo(&mut self, block: &Block) {
         for &(_, nonce, id) in block.nonces.iter().filter(|(account, ..)| *account == self.account) {
             self.mined_in.truncate(usize::try_from(nonce).unwrap_or(usize::MAX));
-            if let Some(id) = id {
-                self.intents[id].standing = Standing::Pool { nonce };
+            let Some(id) = id else { continue };
+            let intent = &mut self.intents[id];
+            intent.standing = Standing::Pool { nonce };
+            if intent.known == Known::Everything {
+                (intent.known, intent.is_undone) = (Known::InBlock(block.hash), true);
             }
         }
     }
 
     /// What became of one intent, if its channels do not know it yet, with the intent's number.
-    pub(crate) fn next_fate(&self, chain: &Chain) -> Option<(usize, Fate)> {
-        let head = chain.height();
+    pub(crate) fn next_fate(&self, head: usize) -> Option<(usize, Fate)> {
         self.intents.iter().enumerate().find_map(|(id, intent)| Some((id, self.fate_of(intent, head)?)))
     }
 
     fn fate_of(&self, intent: &Intent<X>, head: usize) -> Option<Fate> {
         match (intent.standing, intent.known) {
             (Standing::Mined { number, hash, success, .. }, known) => {
-                let depth = head - number;
+                let depth = head.checked_sub(number)?; // the head that is shown may be older
                 let block = BlockRef { number: number as u64, hash };
                 let mined = if success { Fate::Mined(block) } else { Fate::Reverted };
                 match known {
@@ -299,7 +311,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             (Fate::Mined(_) | Fate::Reverted, Standing::Mined { hash, .. }) => {
                 intent.known = Known::InBlock(hash);
             }
-            (Fate::Reinstated { .. }, _) => intent.known = Known::Nothing,
+            (Fate::Reinstated { .. }, _) => (intent.known, intent.is_undone) = (Known::Nothing, false),
             (Fate::Failed { .. }, _) => self.give_up(id),
             (Fate::Final, _) => intent.known = Known::Everything,
             (Fate::Cancelled, _) => (intent.standing, intent.known) = (Standing::Over, Known::Everything),
@@ -318,8 +330,9 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// The rows of a channel whose transactions are not over.
     pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive<X>> + '_ {
-        let alive =
-            self.intents.iter().filter(|i| i.standing != Standing::Over && i.known != Known::Everything);
+        let is_alive =
+            |i: &&Intent<X>| i.standing != Standing::Over && i.known != Known::Everything && !i.is_undone;
+        let alive = self.intents.iter().filter(is_alive);
         alive.flat_map(move |intent| {
             let rows = intent.rows.iter().filter(move |row| row.channel == channel);
             rows.map(|row| Alive {

@@ -46,17 +46,25 @@ fn now(
     purpose: AgentPurpose,
     bid: Bid,
 ) {
+    let is_close = purpose.is_close();
+    let single = |flight: &Flight<AgentPurpose>| {
+        flight.purpose.is_close() == is_close && flight.stage == Stage::Sent { batch: false }
+    };
     let replacement = match replacement(state, env, purpose, bid) {
-        Replacement::NotNeeded | Replacement::NotWorth | Replacement::Later(_) => return,
+        Replacement::NotNeeded => {
+            // A reorganisation below the final block brings back what another one has replaced.
+            if let Some(first) = state.own.flights.iter().find(|f| single(f) && f.does(purpose, &bid)) {
+                let first = first.seq;
+                cancel(&mut state.own.flights, effects, |flight| single(flight) && flight.seq != first);
+            }
+            return;
+        }
+        Replacement::NotWorth | Replacement::Later(_) => return,
         allowed => allowed,
     };
     if blocked(state, env).is_some() {
         return;
     }
-    let is_close = purpose.is_close();
-    let single = |flight: &Flight<AgentPurpose>| {
-        flight.purpose.is_close() == is_close && flight.stage == Stage::Sent { batch: false }
-    };
     if replacement == Replacement::OfLess {
         let challenge = state.chain.challenge_ends_at();
         let count = if state.own.replaced.challenge == challenge { state.own.replaced.count } else { 0 };
@@ -136,8 +144,13 @@ pub(super) fn replacement(
     if under_way().any(|flight| flight.purpose.brings(purpose) && serves(flight)) {
         return Replacement::NotNeeded;
     }
-    // The channel is closed by it; no other close can follow.
-    if under_way().any(|flight| flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. })) {
+    // The channel is closed by it, also where the events do not show that; no other close can follow. A batch may have left it out.
+    let closes = |flight: Flight<AgentPurpose>| {
+        let is_in_batch =
+            matches!(flight.stage, Stage::Mined { seen: true, .. }) && flight.bid == Bid::of_batch();
+        flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. }) && !is_in_batch
+    };
+    if state.own.flights.iter().filter(is_same_kind).any(|flight| closes(*flight)) {
         return Replacement::NotNeeded;
     }
     let serving = || under_way().filter(|flight| serves(flight));

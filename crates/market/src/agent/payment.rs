@@ -103,7 +103,9 @@ pub(super) fn voucher(
         Phase::Open | Phase::Closing { .. } => {}
     }
     let cumulative = voucher.cumulative();
-    if cumulative > state.book.best {
+    let ceiling = state.ceiling();
+    // On such a view nothing more is promised, also not of what was kept before.
+    if cumulative > state.book.best || state.book.safe(&state.chain, ceiling) > state.book.acknowledged {
         if !env.chain.fresh {
             return Ok(Reply::NotNow(NotNow::StaleView));
         }
@@ -115,7 +117,6 @@ pub(super) fn voucher(
     if cumulative >= known {
         state.book.best = state.book.best.max(cumulative);
     }
-    let ceiling = state.ceiling();
     let reply = state.book.reply(&state.chain, ceiling, cumulative, state.own.ending.is_some());
     // What an answer names stays acknowledged.
     state.book.acknowledged = state.book.acknowledged.max(state.book.safe(&state.chain, ceiling));

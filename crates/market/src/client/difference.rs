@@ -43,7 +43,12 @@ fn closing(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Eff
     };
     cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && !is_possible(f.purpose));
     let Want::Now(purpose, bid) = want else { return };
-    if is_on_its_way(state, purpose, &bid) || is_full(state) || blocked(state, env).is_some() {
+    if let Some(first) = state.own.flights.iter().find(|flight| flight.does(purpose, &bid)) {
+        // A reorganisation below the final block brings back what another one has replaced.
+        let first = first.seq;
+        return cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && f.seq != first);
+    }
+    if is_full(state) || blocked(state, env).is_some() {
         return;
     }
     cancel(&mut state.own.flights, effects, |flight| flight.purpose.closes());

@@ -92,3 +92,25 @@ fn a_voucher_of_another_channel_is_no_input() {
     let refused = run.try_give(&Input::Peer(AgentMessage::Voucher(other))).unwrap_err();
     assert_eq!(refused, Refused::WrongChannel { expected: id(), found });
 }
+
+/// Found by the simulator (seed 393 of the one with endpoints): what was kept above a close was promised in the answer to a lower
+/// voucher, while the events that show the channel closed were missing.
+#[test]
+fn on_a_view_that_is_not_good_nothing_is_promised_that_was_only_kept() {
+    for change in [|run: &mut Run| run.fresh = false, |run: &mut Run| run.explained = false] {
+        let mut run = Run::open(100);
+        run.state.book = Book { best: a(70), acknowledged: a(60) };
+        let good = run.clone();
+        change(&mut run);
+        run.give(&Input::Look);
+        for cumulative in [50, 60, 65, 70, 80] {
+            let given = run.give(&voucher(cumulative));
+            assert!(given.starts_with("NotNow"), "{cumulative}: {given}");
+        }
+        assert_eq!(run.state.book, good.state.book);
+        // To repeat what was acknowledged promises nothing new.
+        run.state.book.best = a(60);
+        assert_eq!(run.give(&voucher(60)), "paid 60");
+        assert_eq!(run.give(&voucher(50)), "stale, paid 60");
+    }
+}

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use privatix_channel::{ChannelStatus, ServiceStatus};
 use privatix_market::{
-    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Stage, Wei,
+    Actual, AgentEnd, AgentNotice, AgentOrder, AgentPurpose, Answered, Fate, Gas, Input, Rate, Refused,
+    Stage, Wei,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, hours, open, voucher};
@@ -556,4 +557,34 @@ fn what_becomes_of_a_close_that_was_replaced_counts_as_no_failure() {
         let replaced = run.give(&voucher(80));
         assert!(replaced.starts_with("keep 80, cancel 2, submit 3 close 80"), "{fate:?}: {replaced}");
     }
+}
+
+/// Found by the simulator (seed 7239 of the one with endpoints): a close that was mined was sent again and again while an endpoint left
+/// its event out, and a reorganisation brought both back.
+#[test]
+fn a_close_that_is_in_a_block_is_not_sent_again_where_the_events_do_not_show_it() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+    run.tx(1, Fate::Mined(block(5)));
+    run.sees();
+    assert_eq!(run.after(HOUR), "");
+    assert_eq!(run.owners(), "transaction 1");
+    // Nothing better is promised meanwhile.
+    assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60");
+    assert_eq!(run.chain(closed(100, 60)), "");
+    assert_eq!(run.tx(1, Fate::Final), "");
+}
+
+/// Found by the simulator (seed 20079 of the one with endpoints, at the client): nobody cancelled the second.
+#[test]
+fn a_close_that_comes_back_beside_another_leaves_one() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Reverted);
+    run.tx(1, Fate::Final);
+    assert_eq!(run.after(15), "submit 2 close 60");
+    let purpose = AgentPurpose::Close { cumulative: a(60) };
+    let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
+    assert_eq!(run.give(&again), "cancel 1");
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
 }

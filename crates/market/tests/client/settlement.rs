@@ -1,7 +1,8 @@
 //! The end of a channel: how the rest of the deposit comes back.
 
 use privatix_market::{
-    AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientPolicy, Fate, Input, Target, Trouble,
+    AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientPolicy, ClientPurpose, Fate, Input,
+    Target, Trouble,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open};
@@ -167,4 +168,18 @@ fn a_service_that_cannot_be_suspended_is_ended() {
     run.adapter(Answered::Refused);
     assert_eq!(run.ending(), Some(ClientEnd::AdapterStuck));
     assert_eq!(run.target().0, Target::Absent);
+}
+
+/// Found by the simulator (seed 20079 of the one with endpoints): both went out beside each other.
+#[test]
+fn a_close_request_that_comes_back_beside_another_leaves_one() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::CloseByOrder);
+    assert_eq!(run.give(&Input::Look), "submit 1 request_close 60");
+    run.tx(1, Fate::Reverted);
+    run.tx(1, Fate::Final);
+    assert_eq!(run.after(15), "submit 2 request_close 60");
+    let purpose = ClientPurpose::RequestClose { admitted: a(60) };
+    let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
+    assert_eq!(run.give(&again), "cancel 1");
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
 }

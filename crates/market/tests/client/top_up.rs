@@ -1,9 +1,9 @@
 //! Top-ups: of the user and of the policy.
 
 use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
-use privatix_market::{ClientEnd, ClientNotice, ClientOrder, Fate, Input, Refused, Trouble};
+use privatix_market::{ClientEnd, ClientNotice, ClientOrder, Fate, Input, Refused, Trouble, Turn};
 
-use crate::support::{HOUR, Run, a, block, closed, closing, open};
+use crate::support::{HOUR, Run, a, block, closed, closing, open, show};
 
 /// A channel with a deposit of 100 that is to grow by 50 once 80 are used.
 fn automatic() -> Run {
@@ -227,4 +227,26 @@ fn a_deposit_that_is_used_waits_for_an_automatic_top_up_that_is_tried_again() {
     let mut none = Run::open(100).paid(100);
     none.used(100);
     assert_eq!(none.ending(), Some(ClientEnd::DepositSpent));
+}
+
+/// Found by the simulator (seed 718 of the one with endpoints): the block had been processed before the outcome was reported, so the
+/// next top-up waited until the outcome was final.
+#[test]
+fn a_block_that_was_processed_before_the_outcome_came_lets_the_next_top_up_go() {
+    let mut run = Run::open(100);
+    run.top_up(10);
+    run.top_up(20);
+    run.tx(1, Fate::Funded);
+    run.chain(open(110, 0));
+    let env = run.env();
+    let mut turn = Turn::new(run.state.clone());
+    let purpose = run.state.own.flights[0].purpose;
+    turn.push(Input::Tx { seq: 1, purpose, fate: Fate::Mined(block(7)) });
+    assert_eq!(turn.next(&env), Some(Ok(Vec::new())));
+    for (_, seen) in turn.mined() {
+        *seen = true;
+    }
+    turn.push(Input::Look);
+    let effects = turn.next(&env).unwrap().unwrap();
+    assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["fund 2 top_up 20"]);
 }

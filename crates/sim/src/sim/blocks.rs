@@ -76,7 +76,11 @@ impl Sim<'_> {
 
     /// Replaces the last `depth` blocks by as many others with the same times; never a final one.
     pub(super) fn reorganise(&mut self, depth: u64) {
-        let depth = depth.min(self.scenario.world.final_depth - 1);
+        self.replace_blocks(depth.min(self.scenario.world.final_depth - 1));
+    }
+
+    /// The same, whatever is final.
+    pub(super) fn replace_blocks(&mut self, depth: u64) {
         let mut times = Vec::new();
         for _ in 0..depth {
             let Some(block) = self.chain.undo() else { break };
@@ -101,7 +105,7 @@ impl Sim<'_> {
         if self.now < self.until.stale {
             return;
         }
-        self.memory.seen_at = self.now;
+        self.memory.seen_at = self.seen_at(&self.until);
         self.monitor();
         if self.memory.is_up {
             self.transact();
@@ -114,15 +118,22 @@ impl Sim<'_> {
     /// Processes blocks with their confirmations, and rolls back what is not on the chain any more.
     pub(super) fn monitor(&mut self) {
         let confirmations = usize::try_from(self.scenario.world.confirmations).unwrap_or(0);
-        let last = self.chain.height().saturating_sub(confirmations);
+        let last = self.head(&self.until).saturating_sub(confirmations);
         let mut common = self.disk.blocks.len();
         while common > 1 && self.chain.hash(common - 1) != Some(self.disk.blocks[common - 1]) {
             common -= 1;
+        }
+        let hides = self.hides(&self.until);
+        // What was left out is searched for from the first block on.
+        let searches = self.disk.has_gaps && !hides;
+        if searches {
+            common = 1;
         }
         let is_rollback = common < self.disk.blocks.len();
         if !is_rollback && common > last {
             return;
         }
+        let mut has_gaps = self.disk.has_gaps && !searches;
         let mut touched = BTreeSet::new();
         let mut inputs = Vec::new();
         let mut logs: Vec<Vec<_>> = Vec::new();
@@ -139,6 +150,10 @@ impl Sim<'_> {
         for block in self.chain.blocks.iter().take(last + 1).skip(common) {
             for (channel, at, event) in &block.logs {
                 if self.is_rogue(*channel) {
+                    continue;
+                }
+                if hides {
+                    has_gaps = true;
                     continue;
                 }
                 if logs.is_empty() {
@@ -171,6 +186,7 @@ impl Sim<'_> {
         let before = |sim: &mut Self| {
             sim.disk.blocks.truncate(common);
             sim.disk.blocks.extend(hashes);
+            sim.disk.has_gaps = has_gaps;
             for (stored, logs) in sim.disk.channels.iter_mut().zip(logs) {
                 stored.is_known |= !logs.is_empty();
                 stored.logs = logs;
@@ -181,8 +197,9 @@ impl Sim<'_> {
 
     /// The transactor sends what waits, and reports what became of the rest.
     pub(super) fn transact(&mut self) {
-        self.transactor.send(self.chain.height(), self.price());
-        while let Some((id, fate)) = self.transactor.next_fate(&self.chain) {
+        let head = self.head(&self.until);
+        self.transactor.send(head, self.price());
+        while let Some((id, fate)) = self.transactor.next_fate(head) {
             self.fate(id, fate);
             if !self.memory.is_up || self.violation.is_some() {
                 return;

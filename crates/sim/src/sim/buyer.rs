@@ -8,6 +8,7 @@ use privatix_market::{
     Input, Opening, Owner, Party as _, Stage, Target, Trouble, Turn, Verified,
 };
 
+use super::shell::{index, see};
 use super::{BuyerEvent, CallOutcome, Event, Sim};
 use crate::buyer::{Buyer, Order};
 use crate::choice::Dice;
@@ -92,6 +93,7 @@ impl Sim<'_> {
         let seen = self.chain.blocks.get(buyer.blocks.len() - 1);
         env.chain.now = seen.map(|block| ChainTime::new(block.time));
         env.chain.fresh = buyer.is_fresh;
+        env.chain.explained = buyer.is_explained;
         env.chain.challenge = self.scenario.world.challenge();
         env.instance = buyer.instance;
         env.reachable = buyer.is_reachable;
@@ -103,12 +105,7 @@ impl Sim<'_> {
     pub(super) fn load_buyer(buyer: &Buyer) -> ClientState {
         let mut state = buyer.state.clone();
         state.own.signing = None;
-        for flight in &mut state.own.flights {
-            if let Stage::Mined { block, seen } = &mut flight.stage {
-                let number = usize::try_from(block.number).unwrap_or(usize::MAX);
-                *seen = buyer.blocks.get(number) == Some(&block.hash);
-            }
-        }
+        see(state.mined(), |block| buyer.blocks.get(index(block.number)) == Some(&block.hash));
         state
     }
 
@@ -154,7 +151,7 @@ impl Sim<'_> {
             None => buyer.call = None,
             Some(_) => {}
         }
-        buyer.transactor.send(self.chain.height(), self.price());
+        buyer.transactor.send(self.head(&buyer.until), self.price());
         for effect in outgoing {
             self.send_of_buyer(channel, buyer, effect);
         }
@@ -236,6 +233,9 @@ impl Sim<'_> {
                         &format!("an effect that nobody carries out: {other:?}"),
                     ),
                 }
+            }
+            if see(turn.mined(), |block| buyer.blocks.get(index(block.number)) == Some(&block.hash)) {
+                turn.push(Input::Look);
             }
         }
         let state = turn.into_state();
@@ -351,13 +351,13 @@ impl Sim<'_> {
         if self.now < buyer.until.stale {
             return;
         }
-        buyer.seen_at = self.now;
+        buyer.seen_at = self.seen_at(&buyer.until);
         self.monitor_of_buyer(channel, buyer);
         if buyer.is_up {
-            buyer.transactor.send(self.chain.height(), self.price());
+            buyer.transactor.send(self.head(&buyer.until), self.price());
         }
         while buyer.is_up && self.violation.is_none() {
-            let Some((id, fate)) = buyer.transactor.next_fate(&self.chain) else { break };
+            let Some((id, fate)) = buyer.transactor.next_fate(self.head(&buyer.until)) else { break };
             self.fate_of_buyer(channel, buyer, id, fate);
         }
         if buyer.is_up {
@@ -373,10 +373,15 @@ impl Sim<'_> {
 
     fn monitor_of_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
         let confirmations = usize::try_from(self.scenario.world.confirmations).unwrap_or(0);
-        let last = self.chain.height().saturating_sub(confirmations);
+        let last = self.head(&buyer.until).saturating_sub(confirmations);
         let mut common = buyer.blocks.len();
         while common > 1 && self.chain.hash(common - 1) != Some(buyer.blocks[common - 1]) {
             common -= 1;
+        }
+        let hides = self.hides(&buyer.until);
+        let searches = buyer.has_gaps && !hides;
+        if searches {
+            common = 1;
         }
         let is_rollback = common < buyer.blocks.len();
         if !is_rollback && common > last {
@@ -387,35 +392,39 @@ impl Sim<'_> {
         let is_kept = |(at, _): &(privatix_channel::LogPosition, _)| at.block < common as u64;
         let is_ours = |(of, ..): &&(usize, _, _)| *of == channel;
         let mut is_touched = !buyer.logs.iter().all(is_kept);
-        is_touched |= new().any(|block| block.logs.iter().any(|log| is_ours(&log)));
+        let is_new = new().any(|block| block.logs.iter().any(|log| is_ours(&log)));
+        is_touched |= is_new && !hides;
+        let has_gaps = (buyer.has_gaps && !searches) || (is_new && hides);
         let is_mined =
             |stage: &Stage| matches!(stage, Stage::Mined { block, .. } if block.number >= common as u64);
         is_touched |= buyer.state.own.flights.iter().any(|flight| is_mined(&flight.stage));
         if !is_touched {
             buyer.blocks.truncate(common);
             buyer.blocks.extend(hashes);
+            buyer.has_gaps = has_gaps;
             return;
         }
         let mut logs: Vec<_> = buyer.logs.iter().filter(|log| is_kept(log)).copied().collect();
-        for block in new() {
+        for block in new().filter(|_| !hides) {
             logs.extend(block.logs.iter().filter(is_ours).map(|(_, at, event)| (*at, *event)));
         }
         let fold = OnChain::fold(logs.iter().copied());
         let facts = |buyer: &mut Buyer| {
             buyer.blocks.truncate(common);
             buyer.blocks.extend(hashes);
-            buyer.logs = logs;
+            (buyer.logs, buyer.has_gaps) = (logs, has_gaps);
         };
         self.buyer_input(channel, buyer, facts, Input::Chain(fold));
     }
 
     fn surroundings_of_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
-        let stale_after = (self.scenario.world.block_time * 5).max(60) * 1_000;
-        let is_fresh = self.now - buyer.seen_at <= stale_after;
+        let is_fresh = self.now - buyer.seen_at <= self.stale_after();
+        let is_explained = self.is_explained(&buyer.until, buyer.has_gaps);
         let is_reachable = self.now >= buyer.until.offline;
-        let seen = (is_fresh, is_reachable, buyer.adapter);
-        let has_changed = seen != (buyer.is_fresh, buyer.is_reachable, buyer.instance);
-        (buyer.is_fresh, buyer.is_reachable, buyer.instance) = seen;
+        let seen = (is_fresh, is_explained, is_reachable, buyer.adapter);
+        let known = (buyer.is_fresh, buyer.is_explained, buyer.is_reachable, buyer.instance);
+        let has_changed = seen != known;
+        (buyer.is_fresh, buyer.is_explained, buyer.is_reachable, buyer.instance) = seen;
         let time = self.chain.blocks.get(buyer.blocks.len() - 1).map(|block| ChainTime::new(block.time));
         let is_time = buyer.chain_wake.is_some_and(|at| time.is_some_and(|now| now >= at));
         if has_changed || is_time {

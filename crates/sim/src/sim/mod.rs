@@ -2,6 +2,7 @@
 
 mod blocks;
 mod buyer;
+mod endpoints;
 mod moves;
 mod rogue;
 mod service;
@@ -171,6 +172,10 @@ pub(crate) struct Until {
     pub(crate) refuse: u64,
     pub(crate) offline: u64,
     pub(crate) no_key: u64,
+    pub(crate) lag: u64,
+    pub(crate) hidden: u64,
+    /// From when on the node knows that events are missing.
+    pub(crate) noticed: u64,
     /// Something of late may delay an answer to a close request.
     trouble: u64,
 }
@@ -227,7 +232,8 @@ impl<'a> Sim<'a> {
         let chain = Chain::new(world);
         let count = world.clients.len();
         let channels = chain.channels.iter().map(|(id, of)| Stored::new(AgentState::new(*id, *of))).collect();
-        let disk = Disk { channels, blocks: vec![chain.blocks[0].hash], uptime: Uptime::default() };
+        let disk =
+            Disk { channels, blocks: vec![chain.blocks[0].hash], has_gaps: false, uptime: Uptime::default() };
         let memory = Memory {
             is_up: false,
             life: 0,
@@ -396,7 +402,8 @@ impl<'a> Sim<'a> {
     /// Whether nothing of late kept the node from answering a close request.
     pub(crate) fn is_able(&self) -> bool {
         let until = &self.until;
-        let last = [until.stale, until.spike, until.no_ether, until.trouble].into_iter().max();
+        let last = [until.stale, until.lag, until.hidden, until.spike, until.no_ether, until.trouble];
+        let last = last.into_iter().max();
         self.memory.is_up && self.memory.is_fresh && self.now >= last.unwrap_or(0)
     }
 

@@ -174,6 +174,12 @@ impl Sim<'_> {
         let end = |seconds: u64| self.now + seconds * 1_000;
         match fault {
             Fault::Reorg(depth) => self.reorganise(depth),
+            Fault::DeepReorg(depth) => self.replace_blocks(self.scenario.world.final_depth - 1 + depth),
+            Fault::Lag(seconds) => self.until.lag = end(seconds),
+            Fault::Hide(seconds) => {
+                (self.until.hidden, self.until.noticed) =
+                    (end(seconds), self.now + self.delays.between(10_000, 600_000));
+            }
             Fault::Crash(commits) => self.crash = Some(commits),
             Fault::Stale(seconds) => self.until.stale = end(seconds),
             Fault::Unexplained(seconds) => self.until.unexplained = end(seconds),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use privatix_channel::ChainTime;
 use privatix_market::{
-    Actual, Agent, AgentEffect, AgentPolicy, AgentState, Effect, Env, Fate, Input, Owner, Party as _, Rate,
-    Reply, Stage, Turn, Uptime, Wei,
+    Actual, Agent, AgentEffect, AgentPolicy, AgentState, BlockRef, Effect, Env, Fate, Input, Owner,
+    Party as _, Rate, Reply, Turn, Uptime, Wei,
 };
 
 use super::{Event, Sim};
@@ -75,12 +75,8 @@ impl Sim<'_> {
 
     pub(super) fn load(&self, channel: usize) -> AgentState {
         let mut state = self.disk.channels[channel].state.clone();
-        for flight in &mut state.own.flights {
-            if let Stage::Mined { block, seen } = &mut flight.stage {
-                let number = usize::try_from(block.number).unwrap_or(usize::MAX);
-                *seen = self.disk.blocks.get(number) == Some(&block.hash);
-            }
-        }
+        let blocks = &self.disk.blocks;
+        see(state.mined(), |block| blocks.get(index(block.number)) == Some(&block.hash));
         state
     }
 
@@ -143,6 +139,11 @@ impl Sim<'_> {
                     ),
                 }
             }
+            // The monitor may have processed the block of a transaction before its outcome was reported.
+            let blocks = &self.disk.blocks;
+            if see(turn.mined(), |block| blocks.get(index(block.number)) == Some(&block.hash)) {
+                turn.push(Input::Look);
+            }
         }
         let state = turn.into_state();
         self.check_used(channel, before, Agent::used(&state, &env));
@@ -202,7 +203,7 @@ impl Sim<'_> {
     }
 
     pub(super) fn send_soon(&mut self) {
-        self.transactor.send(self.chain.height(), self.price());
+        self.transactor.send(self.head(&self.until), self.price());
     }
 
     pub(super) fn look(&mut self, channel: usize) {
@@ -220,10 +221,9 @@ impl Sim<'_> {
 
     /// Each channel is looked at when a bit of its surroundings changed, or its time by the chain's clock has come.
     pub(super) fn surroundings(&mut self) {
-        let stale_after = (self.scenario.world.block_time * 5).max(60) * 1_000;
         let seen = (
-            self.now - self.memory.seen_at <= stale_after,
-            self.now >= self.until.unexplained,
+            self.now - self.memory.seen_at <= self.stale_after(),
+            self.is_explained(&self.until, self.disk.has_gaps),
             self.has_ether(),
             self.adapter.instance,
         );
@@ -299,4 +299,22 @@ impl Sim<'_> {
         self.until.trouble = self.until.trouble.max(self.now + down + 60_000);
         self.after(down, Event::Start);
     }
+}
+
+/// Fills in which blocks the monitor has processed; whether one of them was not known before.
+pub(super) fn see<'s>(
+    mined: impl Iterator<Item = (BlockRef, &'s mut bool)>,
+    is_processed: impl Fn(BlockRef) -> bool,
+) -> bool {
+    let mut is_new = false;
+    for (block, seen) in mined {
+        let was_seen = std::mem::replace(seen, is_processed(block));
+        is_new |= *seen && !was_seen;
+    }
+    is_new
+}
+
+/// A block's number as its place in a list.
+pub(super) fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

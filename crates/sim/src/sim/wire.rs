@@ -155,6 +155,11 @@ impl Sim<'_> {
             match fault {
                 Fault::Crash(commits) => buyer.crash = Some(commits),
                 Fault::Stale(seconds) => until.stale = end(seconds),
+                Fault::Lag(seconds) => until.lag = end(seconds),
+                Fault::Hide(seconds) => {
+                    let noticed = now + sim.delays.between(10_000, 600_000);
+                    (until.hidden, until.noticed) = (end(seconds), noticed);
+                }
                 Fault::NoEther(seconds) => until.no_ether = end(seconds),
                 Fault::Hang(seconds) => until.hang = end(seconds),
                 Fault::Refuse(seconds) => until.refuse = end(seconds),
@@ -173,7 +178,11 @@ impl Sim<'_> {
                     }
                 }
                 // These are not one side's.
-                Fault::Reorg(_) | Fault::Unexplained(_) | Fault::GasSpike(_) | Fault::AdapterCrash => {}
+                Fault::Reorg(_)
+                | Fault::DeepReorg(_)
+                | Fault::Unexplained(_)
+                | Fault::GasSpike(_)
+                | Fault::AdapterCrash => {}
             }
         });
     }

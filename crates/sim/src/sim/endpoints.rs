@@ -1,0 +1,36 @@
+//! What a node's endpoints show of the chain: all of it, nothing new, an older head, or not every event.
+
+use super::{Sim, Until};
+
+impl Sim<'_> {
+    /// After how long without a newer block a view is stale, in milliseconds.
+    pub(super) fn stale_after(&self) -> u64 {
+        (self.scenario.world.block_time * 5).max(60) * 1_000
+    }
+
+    /// How far behind the endpoints are, in milliseconds: not so far that the view is stale.
+    const fn lag(&self, until: &Until, stale_after: u64) -> u64 {
+        if self.now < until.lag { stale_after / 2 } else { 0 }
+    }
+
+    /// The number of the newest block that they show.
+    pub(super) fn head(&self, until: &Until) -> usize {
+        let blocks = self.lag(until, self.stale_after()) / (self.scenario.world.block_time * 1_000);
+        self.chain.height().saturating_sub(usize::try_from(blocks).unwrap_or(usize::MAX))
+    }
+
+    /// When that block was the newest.
+    pub(super) fn seen_at(&self, until: &Until) -> u64 {
+        self.now.saturating_sub(self.lag(until, self.stale_after()))
+    }
+
+    /// Whether they leave events out.
+    pub(super) const fn hides(&self, until: &Until) -> bool {
+        self.now < until.hidden
+    }
+
+    /// Whether the events explain what the contract holds, as far as the node has compared the two.
+    pub(super) const fn is_explained(&self, until: &Until, has_gaps: bool) -> bool {
+        self.now >= until.unexplained && !(has_gaps && self.now >= until.noticed)
+    }
+}
