@@ -24,6 +24,8 @@ mod decider;
 pub mod drive;
 mod error;
 mod facts;
+pub mod fate;
+pub mod inputs;
 mod interests;
 pub mod lanes;
 mod messages;
