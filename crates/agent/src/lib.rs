@@ -29,6 +29,7 @@
 
 mod access;
 mod agent;
+mod batches;
 mod channels;
 mod messaging;
 mod offerings;
@@ -39,6 +40,7 @@ mod role;
 mod runner;
 
 pub use agent::{Agent, AgentHandle};
+pub use batches::{Batches, Offers};
 pub use channels::{CloseChannel, ProvisionChannel};
 pub use messaging::Messaging;
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};

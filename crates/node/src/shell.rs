@@ -14,6 +14,7 @@ use privatix_market::{Effect, EffectId, Env, Fate, Input, Party, Refused, State,
 use privatix_store::StoreError;
 use privatix_store::states::{self, Due, Loaded, Saved, Stored, Unreadable};
 
+pub use intent::on_terms;
 pub use runner::{Ran, Runner, keep};
 pub use transactions::{Cancellation, NumberUsed, Transactions, is_cancelling};
 

@@ -5,8 +5,14 @@ use privatix_market::{Bid, EffectId};
 
 /// The intent of an effect: the call with the effect's key and the bid's terms.
 pub(super) fn intent(effect: EffectId, call: Intent, bid: &Bid) -> Intent {
-    let mut intent = call;
+    let mut intent = on_terms(call, bid);
     intent.key = effect.to_string();
+    intent
+}
+
+/// A call on the terms of a bid.
+pub fn on_terms(call: Intent, bid: &Bid) -> Intent {
+    let mut intent = call;
     intent.priority = match bid.priority {
         privatix_market::Priority::Background => Priority::Background,
         privatix_market::Priority::Urgent => Priority::Urgent,

@@ -1,0 +1,246 @@
+//! Closes and settlements that go out together: [`Batches`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::sol_types::SolCall as _;
+use async_trait::async_trait;
+use privatix_channel::{ChannelDescriptor, SignedVoucher};
+use privatix_contracts::call::{self, ACCOUNT_GAS};
+use privatix_db::Conn;
+use privatix_market::batch::{self, Batch, BatchEnv, BatchPolicy, Call, Row};
+use privatix_market::{Agent, AgentPurpose, EffectId, Fate, Input, Rate, Stage, Subject, Uptime, Wei};
+use privatix_node::shell::{NotApplied, on_terms};
+use privatix_node::{Decider, Node, NodeError, Outlook};
+use privatix_store::states::Stored;
+use privatix_store::{StoreError, collected, vouchers};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::runner::Collects;
+
+/// How often the price of gas is looked at while something waits.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// What is not worth a transaction of its own, as the database has it. Clones share it.
+#[derive(Clone)]
+pub struct Offers {
+    outlook: Arc<dyn Outlook>,
+    changed: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Offers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offers").finish_non_exhaustive()
+    }
+}
+
+impl Offers {
+    /// Offers that wait by the clock of `outlook`.
+    pub fn new(outlook: Arc<dyn Outlook>) -> Self {
+        Self { outlook, changed: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Collects for Offers {
+    async fn collect(
+        &self,
+        conn: &mut Conn,
+        effect: EffectId,
+        purpose: AgentPurpose,
+    ) -> Result<(), NodeError> {
+        if let Subject::Channel(channel) = effect.subject {
+            collected::offer(conn, channel, effect.seq, purpose, self.outlook.uptime()).await?;
+            // Before the commit. The next look finds it at the latest, and nothing is urgent here.
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
+        if let Subject::Channel(channel) = effect.subject {
+            collected::take_back(conn, channel, effect.seq).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Submits what was offered, as soon as one of the [reasons](batch::Reason) for it holds.
+pub struct Batches {
+    node: Arc<Node>,
+    decider: Arc<Decider<Agent>>,
+    offers: Offers,
+    policy: BatchPolicy,
+}
+
+impl std::fmt::Debug for Batches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batches").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// A row of a batch as it is submitted.
+struct Claim {
+    row: Row,
+    before: Stored<Agent>,
+    voucher: Option<SignedVoucher>,
+}
+
+impl Claim {
+    fn effect(&self) -> EffectId {
+        EffectId { subject: Subject::Channel(self.row.channel), seq: self.row.seq }
+    }
+}
+
+impl Batches {
+    /// Batches of what `offers` has, decided by `policy`.
+    pub const fn new(
+        node: Arc<Node>,
+        decider: Arc<Decider<Agent>>,
+        offers: Offers,
+        policy: BatchPolicy,
+    ) -> Self {
+        Self { node, decider, offers, policy }
+    }
+
+    /// Submits batches until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        loop {
+            let wait = match stop.run_until_cancelled(self.look()).await {
+                Some(Ok(wait)) => wait,
+                Some(Err(error)) => {
+                    // What waits goes alone once the patience of its channel is over.
+                    tracing::warn!(%error, "no batch of closes or settlements could be submitted; trying again");
+                    Some(LOOK_EVERY)
+                }
+                None => return,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.offers.changed.notified() => {}
+                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
+            }
+        }
+    }
+
+    /// Submits what is to be submitted now. Returns when to look again though nothing is offered; `None` where nothing waits.
+    ///
+    /// # Errors
+    /// [`NodeError`]: what was not submitted goes on waiting.
+    pub async fn look(&self) -> Result<Option<Duration>, NodeError> {
+        let rows = collected::waiting(&mut *self.node.db().read().await?).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        // Without a price, only what cannot wait any longer goes.
+        let price = match self.node.gas_funds().await {
+            Ok((_, price)) => Some(Wei::new(price.saturating_to())),
+            Err(error) => {
+                tracing::debug!(%error, "the price of gas is not known");
+                None
+            }
+        };
+        let (uptime, rate) = (self.now(), self.decider.outlook().gas().rate);
+        for batch in self.decide(&rows, uptime, price, rate) {
+            self.submit(&batch).await?;
+        }
+        let next = batch::wake(&rows, &self.policy).map(|at| at.since(uptime));
+        Ok(Some(next.filter(|next| !next.is_zero()).map_or(LOOK_EVERY, |next| next.min(LOOK_EVERY))))
+    }
+
+    fn now(&self) -> Uptime {
+        self.decider.outlook().uptime()
+    }
+
+    fn decide(&self, rows: &[Row], uptime: Uptime, gas_price: Option<Wei>, rate: Option<Rate>) -> Vec<Batch> {
+        batch::decide(rows, &BatchEnv { uptime, gas_price, rate, policy: &self.policy })
+    }
+
+    /// Stores a batch with what it is for, takes its offers, and has each of its channels decided: all or nothing.
+    async fn submit(&self, batch: &Batch) -> Result<(), NodeError> {
+        let mut tx = self.node.db().begin().await?;
+        let mut claims = Vec::new();
+        for row in &batch.rows {
+            claims.extend(self.claim(&mut tx, row).await?);
+        }
+        let mut applied = Vec::new();
+        if !claims.is_empty() {
+            let effects: Vec<_> =
+                claims.iter().map(|claim| (claim.effect(), claim.row.purpose.into())).collect();
+            let call = self.node.intent(String::new(), self.calldata(batch.call, &claims));
+            let call = on_terms(call, &batch.bid()).extra_gas(extra_gas(&claims));
+            self.node.submit_batch(&mut tx, &effects, call).await?;
+        }
+        for Claim { row, before, .. } in &claims {
+            collected::take_back(&mut tx, row.channel, row.seq).await?;
+            let input = Input::Tx { seq: row.seq, purpose: row.purpose, fate: Fate::Batched };
+            applied.push(self.decider.decide_in(&mut tx, before, input).await.map_err(NodeError::from)?);
+        }
+        tx.commit().await?;
+        tracing::info!(call = ?batch.call, channels = claims.len(), reason = ?batch.reason, "submitting a batch");
+        for applied in &applied {
+            self.decider.committed(applied);
+        }
+        self.node.wake_transactor();
+        Ok(())
+    }
+
+    /// What a row claims now. `None` where its offer stands no more, which takes it back, or where the channel cannot be read.
+    async fn claim(&self, conn: &mut Conn, row: &Row) -> Result<Option<Claim>, NodeError> {
+        let channel = row.channel;
+        let before = match self.decider.load(conn, channel).await {
+            Ok(before) => before,
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let stands = before.state.own.flights.iter().any(|flight| {
+            (flight.seq, flight.purpose, flight.stage) == (row.seq, row.purpose, Stage::Collected)
+        });
+        if !stands {
+            collected::take_back(conn, channel, row.seq).await?;
+            return Ok(None);
+        }
+        let cumulative = row.purpose.cumulative();
+        if cumulative <= before.state.chain.paid {
+            return Ok(row.purpose.is_close().then_some(Claim { row: *row, before, voucher: None }));
+        }
+        match vouchers::get(conn, channel).await {
+            Ok(Some(stored)) if stored.signed.cumulative() == cumulative => {
+                Ok(Some(Claim { row: *row, before, voucher: Some(stored.signed) }))
+            }
+            // A better one came, and is decided next.
+            Ok(_) => Ok(None),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(%channel, %error, "the channel is left out of its batch");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn calldata(&self, call: Call, claims: &[Claim]) -> Vec<u8> {
+        let account = self.node.account();
+        let closes = claims.iter().map(|claim| (&claim.before.state.descriptor, claim.voucher.as_ref()));
+        match call {
+            Call::Close if self.node.is_operator() => call::close_batch_for(account, closes).abi_encode(),
+            Call::Close => call::close_batch(closes).abi_encode(),
+            Call::Settle => {
+                let settle =
+                    |(descriptor, voucher): (_, Option<&SignedVoucher>)| Some((descriptor, voucher?));
+                let settlements = claims
+                    .iter()
+                    .map(|claim| (&claim.before.state.descriptor, claim.voucher.as_ref()))
+                    .filter_map(settle)
+                    .collect::<Vec<(&ChannelDescriptor, _)>>();
+                call::settle_batch(account, settlements).abi_encode()
+            }
+        }
+    }
+}
+
+/// Gas for the rows whose signatures wallet contracts judge.
+fn extra_gas(claims: &[Claim]) -> u64 {
+    let without = claims.iter().filter(|claim| claim.voucher.is_some() && !claim.row.names_signer);
+    without.fold(0, |gas, _| gas.saturating_add(ACCOUNT_GAS))
+}
