@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
-use privatix_channel::{ChannelDescriptor, SignedVoucher};
+use privatix_chain::Intent;
+use privatix_channel::SignedVoucher;
 use privatix_contracts::call::{self, ACCOUNT_GAS};
-use privatix_db::Conn;
+use privatix_db::{Conn, Database};
 use privatix_market::batch::{self, Batch, BatchEnv, BatchPolicy, Call, Row};
-use privatix_market::{Agent, AgentPurpose, EffectId, Fate, Input, Rate, Stage, Subject, Uptime, Wei};
-use privatix_node::shell::{NotApplied, on_terms};
-use privatix_node::{Decider, Node, NodeError, Outlook};
+use privatix_market::{Agent, AgentPurpose, EffectId, Fate, Input, Stage, Subject};
+use privatix_node::shell::{NotApplied, Transactions, on_terms};
+use privatix_node::{Decider, NodeError, Outlook};
 use privatix_store::states::Stored;
 use privatix_store::{StoreError, collected, vouchers};
 use tokio::sync::Notify;
@@ -66,18 +68,36 @@ impl Collects for Offers {
     }
 }
 
-/// Submits what was offered, as soon as one of the [reasons](batch::Reason) for it holds.
-pub struct Batches {
-    node: Arc<Node>,
-    decider: Arc<Decider<Agent>>,
-    offers: Offers,
-    policy: BatchPolicy,
+/// What [`Batches`] are made of.
+pub struct BatchesParts {
+    /// The database.
+    pub db: Database,
+    /// Where transactions go.
+    pub transactions: Arc<dyn Transactions>,
+    /// Decides about the channels.
+    pub decider: Arc<Decider<Agent>>,
+    /// What waits.
+    pub offers: Offers,
+    /// The agent's account.
+    pub account: Address,
+    /// Who sends transactions: the account, or its operator.
+    pub sender: Address,
+    /// The service contract.
+    pub contract: Address,
+    /// What the operator set.
+    pub policy: BatchPolicy,
 }
 
-impl std::fmt::Debug for Batches {
+impl std::fmt::Debug for BatchesParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("BatchesParts").field("policy", &self.policy).finish_non_exhaustive()
     }
+}
+
+/// Submits what was offered, as soon as one of the [reasons](batch::Reason) for it holds.
+#[derive(Debug)]
+pub struct Batches {
+    parts: BatchesParts,
 }
 
 /// A row of a batch as it is submitted.
@@ -94,14 +114,9 @@ impl Claim {
 }
 
 impl Batches {
-    /// Batches of what `offers` has, decided by `policy`.
-    pub const fn new(
-        node: Arc<Node>,
-        decider: Arc<Decider<Agent>>,
-        offers: Offers,
-        policy: BatchPolicy,
-    ) -> Self {
-        Self { node, decider, offers, policy }
+    /// Batches of these parts.
+    pub const fn new(parts: BatchesParts) -> Self {
+        Self { parts }
     }
 
     /// Submits batches until `stop`.
@@ -118,7 +133,7 @@ impl Batches {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.offers.changed.notified() => {}
+                () = self.parts.offers.changed.notified() => {}
                 () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
             }
         }
@@ -127,39 +142,26 @@ impl Batches {
     /// Submits what is to be submitted now. Returns when to look again though nothing is offered; `None` where nothing waits.
     ///
     /// # Errors
-    /// [`NodeError`]: what was not submitted goes on waiting.
-    pub async fn look(&self) -> Result<Option<Duration>, NodeError> {
-        let rows = collected::waiting(&mut *self.node.db().read().await?).await?;
+    /// [`NotApplied`]: what was not submitted goes on waiting.
+    pub async fn look(&self) -> Result<Option<Duration>, NotApplied> {
+        let BatchesParts { db, decider, policy, .. } = &self.parts;
+        let rows = collected::waiting(&mut *db.read().await?).await?;
         if rows.is_empty() {
             return Ok(None);
         }
-        // Without a price, only what cannot wait any longer goes.
-        let price = match self.node.gas_funds().await {
-            Ok((_, price)) => Some(Wei::new(price.saturating_to())),
-            Err(error) => {
-                tracing::debug!(%error, "the price of gas is not known");
-                None
-            }
-        };
-        let (uptime, rate) = (self.now(), self.decider.outlook().gas().rate);
-        for batch in self.decide(&rows, uptime, price, rate) {
+        let (uptime, gas) = (decider.outlook().uptime(), decider.outlook().gas());
+        let env = BatchEnv { uptime, gas_price: gas.price, rate: gas.rate, policy };
+        for batch in batch::decide(&rows, &env) {
             self.submit(&batch).await?;
         }
-        let next = batch::wake(&rows, &self.policy).map(|at| at.since(uptime));
+        let next = batch::wake(&rows, policy).map(|at| at.since(uptime));
         Ok(Some(next.filter(|next| !next.is_zero()).map_or(LOOK_EVERY, |next| next.min(LOOK_EVERY))))
     }
 
-    fn now(&self) -> Uptime {
-        self.decider.outlook().uptime()
-    }
-
-    fn decide(&self, rows: &[Row], uptime: Uptime, gas_price: Option<Wei>, rate: Option<Rate>) -> Vec<Batch> {
-        batch::decide(rows, &BatchEnv { uptime, gas_price, rate, policy: &self.policy })
-    }
-
     /// Stores a batch with what it is for, takes its offers, and has each of its channels decided: all or nothing.
-    async fn submit(&self, batch: &Batch) -> Result<(), NodeError> {
-        let mut tx = self.node.db().begin().await?;
+    async fn submit(&self, batch: &Batch) -> Result<(), NotApplied> {
+        let BatchesParts { db, transactions, decider, sender, contract, .. } = &self.parts;
+        let mut tx = db.begin().await?;
         let mut claims = Vec::new();
         for row in &batch.rows {
             claims.extend(self.claim(&mut tx, row).await?);
@@ -168,31 +170,31 @@ impl Batches {
         if !claims.is_empty() {
             let effects: Vec<_> =
                 claims.iter().map(|claim| (claim.effect(), claim.row.purpose.into())).collect();
-            let call = self.node.intent(String::new(), self.calldata(batch.call, &claims));
+            let call = Intent::new("", *sender, *contract, self.calldata(batch.call, &claims));
             let call = on_terms(call, &batch.bid()).extra_gas(extra_gas(&claims));
-            self.node.submit_batch(&mut tx, &effects, call).await?;
+            transactions.submit_batch(&mut tx, &effects, call).await?;
         }
         for Claim { row, before, .. } in &claims {
             collected::take_back(&mut tx, row.channel, row.seq).await?;
             let input = Input::Tx { seq: row.seq, purpose: row.purpose, fate: Fate::Batched };
-            applied.push(self.decider.decide_in(&mut tx, before, input).await.map_err(NodeError::from)?);
+            applied.push(decider.decide_in(&mut tx, before, input).await?);
         }
         tx.commit().await?;
         tracing::info!(call = ?batch.call, channels = claims.len(), reason = ?batch.reason, "submitting a batch");
         for applied in &applied {
-            self.decider.committed(applied);
+            decider.committed(applied);
         }
-        self.node.wake_transactor();
+        transactions.wake();
         Ok(())
     }
 
     /// What a row claims now. `None` where its offer stands no more, which takes it back, or where the channel cannot be read.
-    async fn claim(&self, conn: &mut Conn, row: &Row) -> Result<Option<Claim>, NodeError> {
+    async fn claim(&self, conn: &mut Conn, row: &Row) -> Result<Option<Claim>, NotApplied> {
         let channel = row.channel;
-        let before = match self.decider.load(conn, channel).await {
+        let before = match self.parts.decider.load(conn, channel).await {
             Ok(before) => before,
             Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         let stands = before.state.own.flights.iter().any(|flight| {
             (flight.seq, flight.purpose, flight.stage) == (row.seq, row.purpose, Stage::Collected)
@@ -220,20 +222,14 @@ impl Batches {
     }
 
     fn calldata(&self, call: Call, claims: &[Claim]) -> Vec<u8> {
-        let account = self.node.account();
+        let BatchesParts { account, sender, .. } = self.parts;
         let closes = claims.iter().map(|claim| (&claim.before.state.descriptor, claim.voucher.as_ref()));
         match call {
-            Call::Close if self.node.is_operator() => call::close_batch_for(account, closes).abi_encode(),
-            Call::Close => call::close_batch(closes).abi_encode(),
+            Call::Close if sender == account => call::close_batch(closes).abi_encode(),
+            Call::Close => call::close_batch_for(account, closes).abi_encode(),
             Call::Settle => {
-                let settle =
-                    |(descriptor, voucher): (_, Option<&SignedVoucher>)| Some((descriptor, voucher?));
-                let settlements = claims
-                    .iter()
-                    .map(|claim| (&claim.before.state.descriptor, claim.voucher.as_ref()))
-                    .filter_map(settle)
-                    .collect::<Vec<(&ChannelDescriptor, _)>>();
-                call::settle_batch(account, settlements).abi_encode()
+                let vouchers = closes.filter_map(|(descriptor, voucher)| Some((descriptor, voucher?)));
+                call::settle_batch(account, vouchers).abi_encode()
             }
         }
     }

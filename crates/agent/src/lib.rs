@@ -40,7 +40,7 @@ mod role;
 mod runner;
 
 pub use agent::{Agent, AgentHandle};
-pub use batches::{Batches, Offers};
+pub use batches::{Batches, BatchesParts, Offers};
 pub use channels::{CloseChannel, ProvisionChannel};
 pub use messaging::Messaging;
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};

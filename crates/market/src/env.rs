@@ -117,6 +117,8 @@ pub struct Gas {
     /// Whether the account can pay for the closes of its open channels, and for one more; see
     /// [`AffordsNew`](crate::AffordsNew).
     pub affords_new: bool,
+    /// The present price of a unit of gas, if it is known.
+    pub price: Option<Wei>,
     /// What a close costs at the present price, if that is known.
     pub close_cost: Option<Wei>,
     /// What a token is worth, if it is configured.
@@ -125,7 +127,7 @@ pub struct Gas {
 
 impl Default for Gas {
     fn default() -> Self {
-        Self { affords_new: true, close_cost: None, rate: None }
+        Self { affords_new: true, price: None, close_cost: None, rate: None }
     }
 }
 

@@ -58,34 +58,6 @@ impl Node {
         self.submit_numbered(conn, numbered, intent.kind(kind(&cause.purpose))).await
     }
 
-    /// Stores a call that has the effects of several subjects, in the caller's transaction.
-    ///
-    /// # Errors
-    /// As [`submit_intent`](Self::submit_intent); [`NodeError::Store`] where one of the effects has a transaction already.
-    pub async fn submit_batch(
-        &self,
-        conn: &mut Conn,
-        effects: &[(EffectId, Purpose)],
-        call: Intent,
-    ) -> Result<Option<TxId>, NodeError> {
-        let Some((first, purpose)) = effects.first() else { return Ok(None) };
-        let mut intent = call.kind(kind(purpose)).subject(ACCOUNT);
-        intent.key = format!("batch of {first}");
-        let tx = self.transactor()?.submit(conn, intent).await?;
-        for (effect, purpose) in effects {
-            let row = Recorded {
-                tx: TxNumber(tx.0),
-                effect: *effect,
-                purpose: *purpose,
-                from_wallet: false,
-                job: None,
-                in_batch: true,
-            };
-            purposes::record(conn, &row).await?;
-        }
-        Ok(Some(tx))
-    }
-
     /// The transactions about a subject for such purposes, the newest first.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ pub struct GasReserve {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     affords: AffordsNew,
+    price: Wei,
     close_cost: Wei,
 }
 
@@ -51,8 +52,8 @@ impl GasReserve {
     pub fn gas(&self) -> Gas {
         let known = *self.known.lock();
         let mut gas = Gas::default();
-        if let Some(Known { affords, close_cost }) = known {
-            (gas.affords_new, gas.close_cost) = (affords.get(), Some(close_cost));
+        if let Some(Known { affords, price, close_cost }) = known {
+            (gas.affords_new, gas.price, gas.close_cost) = (affords.get(), Some(price), Some(close_cost));
         }
         gas.rate = self.node.rate();
         gas
@@ -85,7 +86,8 @@ impl GasReserve {
         let mut known = self.known.lock();
         let mut affords = known.map(|known| known.affords).unwrap_or_default();
         let changed = affords.look(balance, reserve);
-        *known = Some(Known { affords, close_cost: reserve.close_cost });
+        let price = Wei::new(price.saturating_to());
+        *known = Some(Known { affords, price, close_cost: reserve.close_cost });
         drop(known);
         let trouble = trouble(balance, reserve, spending, affords);
         if changed {

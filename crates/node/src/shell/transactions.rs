@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use privatix_chain::{Cancelled, ChainError, Intent, Transactor, TxId, TxStatus};
 use privatix_db::Conn;
 use privatix_market::{EffectId, Purpose};
-use privatix_store::purposes::{self, TxNumber};
+use privatix_store::purposes::{self, Recorded, TxNumber};
 
 use crate::cause::{Numbered, kind, submit_numbered};
-use crate::{Cause, Node, NodeError};
+use crate::{ACCOUNT, Cause, Node, NodeError};
 
 /// Stores and cancels transactions by the effects that they carry out: one effect, one transaction, for ever.
 #[async_trait]
@@ -24,6 +24,17 @@ pub trait Transactions: Send + Sync {
         conn: &mut Conn,
         effect: EffectId,
         purpose: Purpose,
+        intent: Intent,
+    ) -> Result<(), NodeError>;
+
+    /// Stores the transaction of several effects, with what each is for. Of none, nothing happens.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] where one of them has a transaction already; else as [`submit`](Self::submit).
+    async fn submit_batch(
+        &self,
+        conn: &mut Conn,
+        effects: &[(EffectId, Purpose)],
         intent: Intent,
     ) -> Result<(), NodeError>;
 
@@ -126,6 +137,25 @@ impl Transactions for Transactor {
         Ok(())
     }
 
+    /// The key of the intent is made of the first effect: each has one transaction, for ever.
+    async fn submit_batch(
+        &self,
+        conn: &mut Conn,
+        effects: &[(EffectId, Purpose)],
+        intent: Intent,
+    ) -> Result<(), NodeError> {
+        let Some((first, purpose)) = effects.first() else { return Ok(()) };
+        let mut intent = intent.kind(kind(purpose)).subject(ACCOUNT);
+        intent.key = format!("batch of {first}");
+        let tx = TxNumber(Self::submit(self, conn, intent).await?.0);
+        for (effect, purpose) in effects {
+            let (effect, purpose) = (*effect, *purpose);
+            let row = Recorded { tx, effect, purpose, from_wallet: false, job: None, in_batch: true };
+            purposes::record(conn, &row).await?;
+        }
+        Ok(())
+    }
+
     /// By what is recorded of the effect, so also one that was stored under another key.
     async fn cancel(&self, conn: &mut Conn, effect: EffectId) -> Result<Cancellation, NodeError> {
         let Some(recorded) = purposes::of_effect(conn, effect).await? else {
@@ -158,6 +188,15 @@ impl Transactions for Node {
         Transactions::submit(&self.transactor()?, conn, effect, purpose, intent).await
     }
 
+    async fn submit_batch(
+        &self,
+        conn: &mut Conn,
+        effects: &[(EffectId, Purpose)],
+        intent: Intent,
+    ) -> Result<(), NodeError> {
+        self.transactor()?.submit_batch(conn, effects, intent).await
+    }
+
     async fn cancel(&self, conn: &mut Conn, effect: EffectId) -> Result<Cancellation, NodeError> {
         Transactions::cancel(&self.transactor()?, conn, effect).await
     }
@@ -177,6 +216,15 @@ impl<T: Transactions + ?Sized> Transactions for Arc<T> {
         intent: Intent,
     ) -> Result<(), NodeError> {
         (**self).submit(conn, effect, purpose, intent).await
+    }
+
+    async fn submit_batch(
+        &self,
+        conn: &mut Conn,
+        effects: &[(EffectId, Purpose)],
+        intent: Intent,
+    ) -> Result<(), NodeError> {
+        (**self).submit_batch(conn, effects, intent).await
     }
 
     async fn cancel(&self, conn: &mut Conn, effect: EffectId) -> Result<Cancellation, NodeError> {
