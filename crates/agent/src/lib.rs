@@ -50,4 +50,4 @@ pub use privatix_market::{NotNow, Reply};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };
-pub use runner::{AgentRunner, AgentRunnerParts, Collects, Drives, NoBatches, Views, reply};
+pub use runner::{AgentRunner, AgentRunnerParts, Collects, Drives, NoBatches, Views, policy, reply};

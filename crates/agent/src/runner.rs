@@ -6,15 +6,16 @@ use alloy::primitives::Address;
 use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
 use privatix_chain::Intent;
-use privatix_channel::{ChannelId, Domain, SignedVoucher, VoucherVerifier};
+use privatix_channel::{ChannelId, SignedVoucher};
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_market::{
-    Agent, AgentEffect, AgentNotice, AgentPurpose, AgentState, Effect, EffectId, Fate, Reply, Subject,
+    Agent, AgentEffect, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Effect, EffectId, Fate, Reply,
+    Subject,
 };
 use privatix_node::shell::{Applied, Ran, Runner, keep};
-use privatix_node::{Damage, Node, NodeError};
-use privatix_store::{StoreError, vouchers};
+use privatix_node::{Node, NodeError};
+use privatix_store::vouchers;
 
 /// Asks the service adapter for what a channel's state wants.
 #[async_trait]
@@ -73,10 +74,8 @@ pub type Views = dyn Fn(&AgentState, u64) + Send + Sync;
 pub struct AgentRunnerParts {
     /// Who sends transactions: the account, or its operator.
     pub sender: Address,
-    /// Chain, contract, token.
-    pub domain: Domain,
-    /// Where channels are shown of which something cannot be read.
-    pub damage: Damage,
+    /// The service contract.
+    pub contract: Address,
     /// Asks the service adapter.
     pub drives: Arc<dyn Drives>,
     /// Keeps offers to the next batch.
@@ -96,8 +95,7 @@ impl AgentRunnerParts {
     pub fn of(node: &Node, drives: Arc<dyn Drives>) -> Self {
         Self {
             sender: node.sender(),
-            domain: *node.domain(),
-            damage: node.damage().clone(),
+            contract: node.domain().contract(),
             drives,
             collects: Arc::new(NoBatches),
             views: Arc::new(|_, _| {}),
@@ -125,28 +123,25 @@ impl AgentRunner {
         Self { voucher: Some(voucher), ..self.clone() }
     }
 
-    /// The voucher that a transaction of this purpose cashes: the stored one, since a state is loaded, decided and stored in one
-    /// transaction. `None` where none is needed, as it brings nothing beyond what is paid.
+    /// The voucher that a transaction of this purpose cashes. `None` where none is needed, as it brings nothing beyond what is paid.
     async fn voucher(
         &self,
         conn: &mut Conn,
         state: &AgentState,
         purpose: AgentPurpose,
-    ) -> Result<Result<Option<SignedVoucher>, NodeError>, NodeError> {
+    ) -> Result<Option<SignedVoucher>, NodeError> {
         if purpose.cumulative() <= state.chain.paid {
-            return Ok(Ok(None));
+            return Ok(None);
         }
-        let damaged = |reason: String| NodeError::DamagedVoucher { channel: state.id, reason };
-        let stored = match vouchers::get(conn, state.id).await {
-            Ok(stored) => stored.map(|stored| stored.signed),
-            Err(error @ StoreError::Corrupt { .. }) => return Ok(Err(damaged(error.to_string()))),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(signed) = stored.filter(|signed| signed.cumulative() == purpose.cumulative()) else {
-            return Ok(Err(damaged(format!("the stored one is not over {}", purpose.cumulative()))));
-        };
-        let verified = VoucherVerifier::new(self.parts.domain, &state.descriptor).verify(&signed);
-        Ok(verified.map(|()| Some(signed)).map_err(|error| damaged(error.to_string())))
+        let stored = vouchers::get(conn, state.id).await?.map(|stored| stored.signed);
+        match stored.filter(|signed| signed.cumulative() == purpose.cumulative()) {
+            Some(signed) => Ok(Some(signed)),
+            // The state was loaded with it in this transaction.
+            None => Err(NodeError::DamagedVoucher {
+                channel: state.id,
+                reason: format!("it is not over {}", purpose.cumulative()),
+            }),
+        }
     }
 }
 
@@ -181,21 +176,14 @@ impl Runner<Agent> for AgentRunner {
         state: &AgentState,
         purpose: AgentPurpose,
     ) -> Result<Result<Intent, Fate>, NodeError> {
-        // The same would fail again until somebody does something: the channel is kept, and all else about it goes on.
-        let fails = Ok(Err(Fate::Failed { lasting: true }));
-        let voucher = match self.voucher(conn, state, purpose).await? {
-            Ok(voucher) => voucher,
-            Err(damage) => {
-                self.parts.damage.found(state.id, damage.to_string());
-                return fails;
-            }
-        };
-        let accounts = (self.parts.sender, self.parts.domain.contract());
+        let voucher = self.voucher(conn, state, purpose).await?;
+        let accounts = (self.parts.sender, self.parts.contract);
         match intent(state, purpose, voucher.as_ref(), accounts) {
             Some(intent) => Ok(Ok(intent)),
             None => {
                 tracing::error!(channel = %state.id, ?purpose, "a settlement brings nothing, and is not sent; report this as an error of the program");
-                fails
+                // The same would fail again until somebody does something.
+                Ok(Err(Fate::Failed { lasting: true }))
             }
         }
     }
@@ -249,6 +237,13 @@ pub fn reply(applied: &Applied<Agent>) -> Option<Reply> {
         Effect::Own(AgentEffect::Answer(reply)) => Some(*reply),
         _ => None,
     })
+}
+
+/// What the operator of a node set about its channels. What is not configured has the default.
+pub fn policy(node: &Node) -> AgentPolicy {
+    let mut policy = AgentPolicy::default();
+    policy.accept_fee = node.accepted_fee().unwrap_or(policy.accept_fee);
+    policy
 }
 
 /// The operator's story of a channel, in the log.

@@ -6,7 +6,7 @@ mod schedule;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use privatix_channel::ChannelId;
+use privatix_channel::{ChannelId, Domain};
 use privatix_db::{Conn, Database};
 use privatix_jobs::Wake;
 use privatix_market::{Env, Input, Party};
@@ -23,6 +23,8 @@ use self::agenda::{Agenda, Now};
 pub struct DeciderParts<P: Party> {
     /// The database.
     pub db: Database,
+    /// Chain, contract, token.
+    pub domain: Domain,
     /// Where transactions go.
     pub transactions: Arc<dyn Transactions>,
     /// Carries effects out.
@@ -53,6 +55,7 @@ impl<P: Party> DeciderParts<P> {
     ) -> Self {
         Self {
             db: node.db().clone(),
+            domain: *node.domain(),
             transactions: Arc::<Node>::clone(node),
             runner,
             outlook,
@@ -89,8 +92,8 @@ impl<P: Party> std::fmt::Debug for Decider<P> {
 impl<P: Party> Decider<P> {
     /// A decider of these parts.
     pub fn new(parts: DeciderParts<P>) -> Self {
-        let DeciderParts { db, transactions, runner, outlook, policy, jobs, damage } = parts;
-        let shell = Shell::new(transactions);
+        let DeciderParts { db, domain, transactions, runner, outlook, policy, jobs, damage } = parts;
+        let shell = Shell::new(transactions, domain);
         let (agenda, changed) = (Mutex::default(), Notify::new());
         Self { db, shell, runner, outlook, policy, jobs, damage, agenda, changed }
     }
@@ -134,14 +137,13 @@ impl<P: Party> Decider<P> {
         input: Input<P>,
         runner: &dyn Runner<P>,
     ) -> Result<Applied<P>, NotApplied> {
-        let unsure = Unsure { decider: self, channel: Some(channel) };
+        let unsure = Unsure { decider: self, channels: &[channel] };
         let env = |stored: &Stored<P>| self.env(stored);
         let decided = self.shell.commit(&self.db, channel, input, &env, runner).await;
         unsure.is_known();
         match &decided {
             Ok(applied) => self.committed(applied),
-            Err(error) if error.is_damage() => self.damage.found(channel, error.to_string()),
-            Err(_) => {}
+            Err(error) => self.note_damage(channel, error),
         }
         decided
     }
@@ -185,11 +187,17 @@ impl<P: Party> Decider<P> {
         Now { uptime: self.outlook.uptime(), chain: self.outlook.chain().now }
     }
 
+    fn note_damage(&self, channel: ChannelId, error: &NotApplied) {
+        if error.is_damage() {
+            self.damage.found(channel, error.to_string());
+        }
+    }
+
     /// The surroundings of a decision about this state.
     fn env(&self, stored: &Stored<P>) -> Env<'_, P> {
         let channel = stored.state.id;
         if stored.damaged_voucher {
-            let reason = "its signature cannot be read".to_owned();
+            let reason = "its signature is not one of the channel's signer".to_owned();
             self.damage.found(channel, NodeError::DamagedVoucher { channel, reason }.to_string());
         } else {
             self.damage.healed(channel);
@@ -206,24 +214,24 @@ impl<P: Party> Decider<P> {
     }
 }
 
-/// A decision whose commit is not known. Dropped like that, it leads to a look at the channel, and wakes all who may have work by it.
+/// Decisions whose commit is not known. Dropped like that, they lead to a look at each channel, and wake all who may have work by them.
 struct Unsure<'a, P: Party> {
     decider: &'a Decider<P>,
-    channel: Option<ChannelId>,
+    channels: &'a [ChannelId],
 }
 
 impl<P: Party> Unsure<'_, P> {
     fn is_known(mut self) {
-        self.channel = None;
+        self.channels = &[];
     }
 }
 
 impl<P: Party> Drop for Unsure<'_, P> {
     fn drop(&mut self) {
-        if let Some(channel) = self.channel {
+        if !self.channels.is_empty() {
             self.decider.shell.transactions().wake();
             self.decider.jobs.wake();
-            self.decider.mark(channel);
+            self.channels.iter().for_each(|channel| self.decider.mark(*channel));
         }
     }
 }

@@ -7,8 +7,12 @@ mod intent;
 mod runner;
 mod transactions;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use privatix_chain::{Monitor, is_processed};
-use privatix_channel::ChannelId;
+use privatix_channel::{Amount, ChannelId, Domain, VoucherVerifier};
 use privatix_db::{Conn, Database, DbError};
 use privatix_market::{Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn};
 use privatix_store::StoreError;
@@ -32,6 +36,9 @@ const TRIES: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Shell<T> {
     transactions: T,
+    domain: Domain,
+    /// The vouchers whose signatures were checked, by their amounts.
+    verified: Arc<Mutex<HashMap<ChannelId, Amount>>>,
 }
 
 /// An input that was decided, with all that its effects reported. It is stored once the transaction is committed.
@@ -110,9 +117,9 @@ impl From<DbError> for NotApplied {
 }
 
 impl<T: Transactions> Shell<T> {
-    /// A shell whose transactions go there.
-    pub const fn new(transactions: T) -> Self {
-        Self { transactions }
+    /// A shell for channels of this contract, whose transactions go there.
+    pub fn new(transactions: T, domain: Domain) -> Self {
+        Self { transactions, domain, verified: Arc::default() }
     }
 
     /// Where its transactions go.
@@ -120,7 +127,8 @@ impl<T: Transactions> Shell<T> {
         &self.transactions
     }
 
-    /// The state of a channel, with the blocks of its transactions that the monitor has processed.
+    /// The state of a channel, with the blocks of its transactions that the monitor has processed. A voucher that its signer did not
+    /// sign counts as one that cannot be read: the contract would refuse it, and better ones may exist.
     ///
     /// # Errors
     /// [`NotApplied::NoState`], [`NotApplied::Damaged`], [`NotApplied::Node`].
@@ -133,7 +141,24 @@ impl<T: Transactions> Shell<T> {
         for (block, seen) in stored.state.mined() {
             *seen = is_processed(conn, Monitor::STREAM, block.number, block.hash).await?;
         }
+        if !self.is_verified(&stored) {
+            (stored.state.book.best, stored.damaged_voucher) = (Amount::ZERO, true);
+        }
         Ok(stored)
+    }
+
+    /// Whether the channel's voucher is signed by its signer. Each one is checked once in a run.
+    fn is_verified<P: Party>(&self, stored: &Stored<P>) -> bool {
+        let Some(voucher) = &stored.voucher else { return true };
+        let (channel, cumulative) = (voucher.channel(), voucher.cumulative());
+        if self.verified.lock().get(&channel) == Some(&cumulative) {
+            return true;
+        }
+        let is_verified = VoucherVerifier::new(self.domain, &stored.state.descriptor).verify(voucher).is_ok();
+        if is_verified {
+            self.verified.lock().insert(channel, cumulative);
+        }
+        is_verified
     }
 
     /// Decides an input in the caller's transaction: loads the state, and [decides](Self::decide).

@@ -170,6 +170,7 @@ impl Side {
         let (sender, committed) = mpsc::unbounded_channel();
         let decider = Arc::new(Decider::new(DeciderParts {
             db: db.clone(),
+            domain: domain(),
             transactions: Arc::new(transactor),
             runner: Arc::new(Reporter(sender)),
             outlook: Arc::new(sky.clone()),

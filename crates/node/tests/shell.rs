@@ -127,13 +127,19 @@ impl Node {
         let parts = BTreeSet::from([Part::Service, Part::Settlement]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         tx.commit().await.unwrap();
-        let node = Self { shell: Shell::new(transactor.clone()), db, transactor, reported, _dir: dir };
+        let node =
+            Self { shell: Shell::new(transactor.clone(), domain()), db, transactor, reported, _dir: dir };
         let opened = ChannelEvent::Opened { deposit: a(1_000), fee: Fee::ZERO };
         let opened = ChainEvent::Opened { channel: id(), descriptor: descriptor(), event: opened };
         let mut tx = node.db.begin().await.unwrap();
         take(&mut tx, 1, opened).await;
         tx.commit().await.unwrap();
         node
+    }
+
+    fn restarted(mut self) -> Self {
+        self.shell = Shell::new(self.transactor.clone(), domain());
+        self
     }
 
     async fn state<P: Party>(&self) -> (State<P>, u64) {
@@ -546,12 +552,23 @@ async fn a_damaged_channel_decides_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voucher_that_is_not_above_a_damaged_one_is_not_acknowledged() {
+    // One that cannot be read, and one that somebody else signed.
+    let voucher = Voucher { channel: id(), cumulative: a(60) };
+    let other = sign_voucher(&PrivateKeySigner::random(), &domain(), voucher).unwrap();
+    let other = format!("x'{}'", alloy::hex::encode(other.signature.as_bytes()));
+    for signature in ["zeroblob(65)".to_owned(), other] {
+        refuses_what_is_not_above_a_voucher_with(&signature).await;
+    }
+}
+
+async fn refuses_what_is_not_above_a_voucher_with(signature: &str) {
     let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
     let (seller, payment) = paying(60);
     let _ = node.commit(payment, &env(&policy), &seller).await.unwrap();
     let channel = alloy::hex::encode(id().as_b256());
-    run(&node.db, &format!("UPDATE vouchers SET signature = zeroblob(65) WHERE channel = x'{channel}'"))
-        .await;
+    run(&node.db, &format!("UPDATE vouchers SET signature = {signature} WHERE channel = x'{channel}'")).await;
+    // After a restart: a voucher is checked once in a run.
+    let node = node.restarted();
     // Without the voucher the channel is not closed.
     let order = Input::Order(AgentOrder::Close);
     let _ = node.commit(order, &env(&policy), &Seller::default()).await.unwrap();

@@ -17,7 +17,9 @@ use std::time::SystemTime;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_billing::Terms;
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, VoucherSignature};
+use privatix_channel::{
+    Amount, ChannelDescriptor, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature,
+};
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 use privatix_market::{Book, Meter, Party, State, Uptime};
@@ -79,6 +81,8 @@ pub struct Stored<P: Party> {
     pub due: Due,
     /// Whether a voucher is stored that cannot be read: see [`Env::damaged_voucher`](privatix_market::Env::damaged_voucher).
     pub damaged_voucher: bool,
+    /// The channel's voucher, if there is one that can be read. Its signature is not checked.
+    pub voucher: Option<SignedVoucher>,
     /// When the channel's voucher was stored, if there is one.
     pub newest_voucher: Option<SystemTime>,
     /// The channel's [ceiling](crate::ceilings).
@@ -124,7 +128,7 @@ pub async fn load<P: Party>(conn: &mut Conn, channel: ChannelId) -> Result<Optio
 
 type Descriptor = (Addr, Addr, Bytes32, i64, Addr);
 type Own = (i32, i64, String, String, Option<String>);
-type Voucher = (Amount128, Vec<u8>, Amount128, Micros);
+type VoucherRow = (Amount128, Vec<u8>, Amount128, Micros);
 
 #[derive(Queryable)]
 struct Row {
@@ -133,7 +137,7 @@ struct Row {
     own: Own,
     meter: (i64, Option<i64>),
     times: Times,
-    voucher: Option<Voucher>,
+    voucher: Option<VoucherRow>,
     ceiling: Option<Amount128>,
 }
 
@@ -212,22 +216,28 @@ impl Row {
             signer: signer.bytes().into(),
         };
         let newest_voucher = self.voucher.as_ref().map(|(.., stored_at)| (*stored_at).into());
-        let (book, damaged_voucher) = book(self.voucher);
+        let (book, damaged_voucher, signature) = book(self.voucher);
+        let voucher = signature.map(|signature| {
+            let voucher = Voucher { channel, cumulative: book.best };
+            SignedVoucher { voucher, signature }
+        });
         let mut state = State::with(channel, descriptor, own);
         (state.chain, state.book, state.terms) = (chain, book, terms.map(Arc::new));
         state.meter = Meter { used, last, running };
         let ceiling = self.ceiling.map(to_amount);
-        Ok(Ok(Stored { state, revision, adopted, due, damaged_voucher, newest_voucher, ceiling }))
+        Ok(Ok(Stored { state, revision, adopted, due, damaged_voucher, voucher, newest_voucher, ceiling }))
     }
 }
 
-/// What the row of a voucher comes to, and whether the voucher cannot be read. One that cannot be read does not count: the
-/// channel must not be closed without it, and that is for the decision to see.
-fn book(voucher: Option<Voucher>) -> (Book, bool) {
-    let Some((cumulative, signature, acknowledged, _)) = voucher else { return (Book::default(), false) };
-    let is_damaged = VoucherSignature::from_bytes(&signature).is_err();
-    let best = if is_damaged { Amount::ZERO } else { to_amount(cumulative) };
-    (Book { best, acknowledged: to_amount(acknowledged) }, is_damaged)
+/// What the row of a voucher comes to, whether the voucher cannot be read, and its signature. One that cannot be read does not
+/// count: the channel must not be closed without it, and that is for the decision to see.
+fn book(voucher: Option<VoucherRow>) -> (Book, bool, Option<VoucherSignature>) {
+    let Some((cumulative, signature, acknowledged, _)) = voucher else {
+        return (Book::default(), false, None);
+    };
+    let signature = VoucherSignature::from_bytes(&signature).ok();
+    let best = if signature.is_some() { to_amount(cumulative) } else { Amount::ZERO };
+    (Book { best, acknowledged: to_amount(acknowledged) }, signature.is_none(), signature)
 }
 
 /// Stores the first state of a channel, with the parts that are decided from it. Returns whether there was none before;

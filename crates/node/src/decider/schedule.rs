@@ -6,14 +6,16 @@ use privatix_channel::ChannelId;
 use privatix_db::DbError;
 use privatix_market::{Input, Party, Wake};
 use privatix_store::StoreError;
-use privatix_store::states::{self, PAGE};
+use privatix_store::states::{self, PAGE, Stored};
 use tokio_util::sync::CancellationToken;
 
-use super::{Decider, Now};
+use super::{Decider, Now, Unsure};
 use crate::shell::NotApplied;
 
 /// How often it is compared in memory whether the surroundings changed: the chain's time, the age of what is seen of it.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
+/// How many channels are looked at in one transaction: few, as payments wait for its end.
+const TOGETHER: usize = 16;
 
 /// What changes for all channels at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +75,7 @@ impl<P: Party> Decider<P> {
     /// One round of looks.
     async fn work(&self, sweep: &mut Option<Sweep>, stop: &CancellationToken) -> Result<(), StoreError> {
         let now = self.now();
-        let ready = self.agenda.lock().take_ready(now.uptime);
-        self.look_at(ready, stop).await;
+        self.look_at_ready(stop).await;
         let is_due = self.agenda.lock().begin(now);
         if is_due {
             self.look_at_due(now, stop).await.inspect_err(|_| {
@@ -105,6 +106,7 @@ impl<P: Party> Decider<P> {
             let length = page.len();
             let due = page.into_iter().map(|(at, channel)| (channel, Wake { uptime: Some(at), chain: None }));
             self.look_at_those(due, stop).await;
+            self.look_at_ready(stop).await;
             if length < PAGE || stop.is_cancelled() {
                 break;
             }
@@ -118,6 +120,7 @@ impl<P: Party> Decider<P> {
                 let due =
                     page.into_iter().map(|(at, channel)| (channel, Wake { uptime: None, chain: Some(at) }));
                 self.look_at_those(due, stop).await;
+                self.look_at_ready(stop).await;
                 if length < PAGE || stop.is_cancelled() {
                     break;
                 }
@@ -127,6 +130,12 @@ impl<P: Party> Decider<P> {
         let next = states::next(&mut *self.reader().await?, over).await?;
         self.agenda.lock().expect(next);
         Ok(())
+    }
+
+    /// Looks at those that are marked, or whose pause is over.
+    async fn look_at_ready(&self, stop: &CancellationToken) {
+        let ready = self.agenda.lock().take_ready(self.outlook.uptime());
+        self.look_at(ready, stop).await;
     }
 
     /// Looks at channels whose stored times are over, unless those say nothing.
@@ -139,14 +148,53 @@ impl<P: Party> Decider<P> {
     }
 
     async fn look_at(&self, channels: impl IntoIterator<Item = ChannelId>, stop: &CancellationToken) {
-        for channel in channels {
+        let channels: Vec<ChannelId> = channels.into_iter().collect();
+        for some in channels.chunks(TOGETHER) {
             if stop.is_cancelled() {
                 return;
             }
-            if let Err(error) = self.decide(channel, Input::Look).await {
-                self.not_looked(channel, &error);
+            if self.look_together(some).await {
+                continue;
+            }
+            for channel in some {
+                if let Err(error) = self.decide(*channel, Input::Look).await {
+                    self.not_looked(*channel, &error);
+                }
             }
         }
+    }
+
+    /// Looks at channels in one transaction. `false` where one of them has to be rolled back, and the others with it: then nothing is
+    /// stored.
+    async fn look_together(&self, channels: &[ChannelId]) -> bool {
+        let unsure = Unsure { decider: self, channels };
+        let looked = async {
+            let (mut all, mut refused) = (Vec::new(), Vec::new());
+            let mut tx = self.db.begin().await?;
+            let env = |stored: &Stored<P>| self.env(stored);
+            for channel in channels {
+                match self.shell.apply(&mut tx, *channel, Input::Look, &env, &*self.runner).await {
+                    Ok(applied) => all.push(applied),
+                    // Nothing of it was written.
+                    Err(
+                        error
+                        @ (NotApplied::NoState(_) | NotApplied::Damaged { .. } | NotApplied::Refused(_)),
+                    ) => refused.push((*channel, error)),
+                    Err(error) => return Err(error),
+                }
+            }
+            tx.commit().await?;
+            Ok((all, refused))
+        };
+        let looked = looked.await;
+        unsure.is_known();
+        let Ok((all, refused)) = looked else { return false };
+        all.iter().for_each(|applied| self.committed(applied));
+        for (channel, error) in refused {
+            self.note_damage(channel, &error);
+            self.not_looked(channel, &error);
+        }
+        true
     }
 
     /// Nothing was decided about a channel: its stored time stays as it is.
