@@ -5,6 +5,7 @@ mod schedule;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_channel::{ChannelId, Domain};
 use privatix_db::{Conn, Database};
@@ -13,6 +14,7 @@ use privatix_market::{Env, Input, Party};
 use privatix_store::states::Stored;
 use tokio::sync::Notify;
 
+use crate::inputs::{Inputs, Surroundings};
 use crate::outlook::Outlook;
 use crate::shell::{Applied, NotApplied, Runner, Shell, Transactions};
 use crate::{Damage, Node, NodeError};
@@ -140,7 +142,7 @@ impl<P: Party> Decider<P> {
         let unsure = Unsure { decider: self, channels: &[channel] };
         let env = |stored: &Stored<P>| self.env(stored);
         let decided = self.shell.commit(&self.db, channel, input, &env, runner).await;
-        unsure.is_known();
+        unsure.settle();
         match &decided {
             Ok(applied) => self.committed(applied),
             Err(error) => self.note_damage(channel, error),
@@ -160,6 +162,19 @@ impl<P: Party> Decider<P> {
         input: Input<P>,
     ) -> Result<Applied<P>, NotApplied> {
         self.shell.decide(conn, before, input, &self.env(before), &*self.runner).await
+    }
+
+    /// The inputs that come with the chain's events and with the outcomes of transactions. Give what was decided to
+    /// [`committed`](Self::committed), and what is damaged to [`damaged`](Self::damaged), after the commit.
+    pub fn inputs(&self) -> Inputs<'_, P, Arc<dyn Transactions>> {
+        Inputs::new(&self.shell, self, &*self.runner)
+    }
+
+    /// Shows of channels that something of them cannot be read, and what.
+    pub fn damaged(&self, channels: impl IntoIterator<Item = (ChannelId, String)>) {
+        for (channel, what) in channels {
+            self.damage.found(channel, what);
+        }
     }
 
     /// Carries out what follows a decision that is committed. It waits for nothing.
@@ -214,6 +229,13 @@ impl<P: Party> Decider<P> {
     }
 }
 
+#[async_trait]
+impl<P: Party> Surroundings<P> for Decider<P> {
+    async fn env<'a>(&'a self, _: &mut Conn, stored: &Stored<P>) -> Result<Env<'a, P>, NodeError> {
+        Ok(Self::env(self, stored))
+    }
+}
+
 /// Decisions whose commit is not known. Dropped like that, they lead to a look at each channel, and wake all who may have work by them.
 struct Unsure<'a, P: Party> {
     decider: &'a Decider<P>,
@@ -221,7 +243,7 @@ struct Unsure<'a, P: Party> {
 }
 
 impl<P: Party> Unsure<'_, P> {
-    fn is_known(mut self) {
+    fn settle(mut self) {
         self.channels = &[];
     }
 }
@@ -231,7 +253,9 @@ impl<P: Party> Drop for Unsure<'_, P> {
         if !self.channels.is_empty() {
             self.decider.shell.transactions().wake();
             self.decider.jobs.wake();
-            self.channels.iter().for_each(|channel| self.decider.mark(*channel));
+            for channel in self.channels {
+                self.decider.mark(*channel);
+            }
         }
     }
 }

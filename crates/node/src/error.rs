@@ -100,7 +100,7 @@ pub enum NodeError {
     },
     /// A decision gave a number to a transaction that another one has.
     #[error(transparent)]
-    NumberUsed(#[from] NumberUsed),
+    NumberUsed(Box<NumberUsed>),
     /// The channel's state does not allow it.
     #[error(transparent)]
     Transition(#[from] TransitionRefused),
@@ -205,6 +205,12 @@ pub enum NodeError {
         /// What it left behind.
         reason: String,
     },
+}
+
+impl From<NumberUsed> for NodeError {
+    fn from(used: NumberUsed) -> Self {
+        Self::NumberUsed(Box::new(used))
+    }
 }
 
 impl NodeError {

@@ -60,7 +60,7 @@ pub struct Applied<P: Party> {
 }
 
 /// The surroundings of a decision about a state that was loaded.
-pub type Surroundings<'a, 'e, P> = &'a (dyn Fn(&Stored<P>) -> Env<'e, P> + Send + Sync);
+pub type EnvOf<'a, 'e, P> = &'a (dyn Fn(&Stored<P>) -> Env<'e, P> + Send + Sync);
 
 /// Why an input was not decided. The transaction must not be committed, unless the variant says so.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +174,7 @@ impl<T: Transactions> Shell<T> {
         conn: &mut Conn,
         channel: ChannelId,
         input: Input<P>,
-        env: Surroundings<'_, '_, P>,
+        env: EnvOf<'_, '_, P>,
         runner: &dyn Runner<P>,
     ) -> Result<Applied<P>, NotApplied> {
         let before = self.load(conn, channel).await?;
@@ -253,7 +253,7 @@ impl<T: Transactions> Shell<T> {
         db: &Database,
         channel: ChannelId,
         input: Input<P>,
-        env: Surroundings<'_, '_, P>,
+        env: EnvOf<'_, '_, P>,
         runner: &dyn Runner<P>,
     ) -> Result<Applied<P>, NotApplied> {
         for _ in 0..TRIES {

@@ -187,9 +187,11 @@ impl<P: Party> Decider<P> {
             Ok((all, refused))
         };
         let looked = looked.await;
-        unsure.is_known();
+        unsure.settle();
         let Ok((all, refused)) = looked else { return false };
-        all.iter().for_each(|applied| self.committed(applied));
+        for applied in &all {
+            self.committed(applied);
+        }
         for (channel, error) in refused {
             self.note_damage(channel, &error);
             self.not_looked(channel, &error);
@@ -214,7 +216,9 @@ impl<P: Party> Decider<P> {
 
     fn mark_all<'a>(&self, channels: impl Iterator<Item = &'a ChannelId>) {
         let mut agenda = self.agenda.lock();
-        channels.for_each(|channel| agenda.mark(*channel));
+        for channel in channels {
+            agenda.mark(*channel);
+        }
     }
 
     fn around(&self) -> Around {
