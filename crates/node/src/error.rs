@@ -12,7 +12,7 @@ use privatix_offering::{NotPermitted, OfferingError};
 use privatix_store::StoreError;
 
 use crate::after;
-use crate::shell::NumberUsed;
+use crate::shell::{NotApplied, NumberUsed};
 
 /// What can go wrong in a role.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +205,22 @@ pub enum NodeError {
         /// What it left behind.
         reason: String,
     },
+}
+
+/// For whoever handles no channel apart from the others.
+impl From<NotApplied> for NodeError {
+    fn from(error: NotApplied) -> Self {
+        match error {
+            NotApplied::Node(error) => error,
+            NotApplied::NoState(channel) => StoreError::NoSuchChannel(channel).into(),
+            NotApplied::Damaged { .. } => {
+                StoreError::Corrupt { what: "state of a channel", reason: error.to_string() }.into()
+            }
+            NotApplied::Refused(_) | NotApplied::Moved(_) | NotApplied::Endless(_) => {
+                Self::Refused(error.to_string())
+            }
+        }
+    }
 }
 
 impl From<NumberUsed> for NodeError {
