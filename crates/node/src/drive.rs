@@ -19,6 +19,7 @@
 mod bounds;
 mod calls;
 mod job;
+mod meaning;
 mod next;
 mod steps;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use privatix_adapter::{self as adapter, AdapterError, Call as HostCall, Host, Provision, Refusal};
+use privatix_adapter::{self as adapter, Call as HostCall, Host, Provision};
 use privatix_channel::{ChannelId, Usage};
 use privatix_db::Database;
 use privatix_jobs::{
@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::calls::{Call, Watch};
+use super::meaning::{Meaning, meaning};
 use super::next::{Late, Look, Next, next};
 use super::steps::{Step, reached, steps, to};
 use super::{Bounds, Calls, Driven, Wanted};
@@ -112,6 +113,24 @@ pub(super) enum Outcome {
     },
 }
 
+/// An answer that is reported.
+struct Answer {
+    /// What was called for; `None` where only the request of this number is answered.
+    target: Option<Target>,
+    seq: Option<u32>,
+    answer: Answered,
+}
+
+impl Answer {
+    const fn of(call: &Call, answer: Answered) -> Self {
+        Self { target: Some(call.target), seq: call.seq, answer }
+    }
+
+    const fn given_up(seq: u32) -> Self {
+        Self { target: None, seq: Some(seq), answer: Answered::GaveUp }
+    }
+}
+
 impl<D> Clone for Driver<D> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -201,7 +220,7 @@ impl<D: Driven> Driver<D> {
                 is_slow: hand_over_at.is_none(),
             };
             match next(&look) {
-                Next::GiveUp { seq } => return self.end(cx, watch, Some((seq, Answered::GaveUp))).await,
+                Next::GiveUp { seq } => return self.end(cx, watch, Some(Answer::given_up(seq))).await,
                 Next::Begin { seq } => watch.call = Some(self.begin(channel, &wanted, seq, life)),
                 Next::Wait => {}
                 Next::HandOver => return self.hand_over(cx, watch).await,
@@ -221,10 +240,8 @@ impl<D: Driven> Driver<D> {
                 () = at(look_at) => continue,
             };
             let Some(call) = watch.call.take() else { continue };
-            // The newest request for this target is the one that is answered.
-            let asked = wanted.asked.filter(|_| wanted.target == call.target).map(|request| request.seq);
-            let seq = asked.or(call.seq);
-            let is_for_another = wanted.asked.is_some() && asked.is_none();
+            let is_for_another = wanted.asked.is_some() && wanted.target != call.target;
+            let is_asked = wanted.asked.is_some() || call.seq.is_some();
             match outcome {
                 Outcome::NoAnswer { error, late } => {
                     tracing::warn!(%channel, target = ?call.target, %error, "the plug-in has not answered");
@@ -236,17 +253,17 @@ impl<D: Driven> Driver<D> {
                 Outcome::Did(_) | Outcome::Refused(_) if is_for_another => continue,
                 Outcome::Did(actual) => {
                     watch.accepted();
-                    match seq {
-                        Some(seq) => return self.end(cx, watch, Some((seq, Answered::Did(actual)))).await,
-                        None => watch.made_sure(),
+                    if is_asked {
+                        return self.end(cx, watch, Some(Answer::of(&call, Answered::Did(actual)))).await;
                     }
+                    watch.made_sure();
                     continue;
                 }
                 Outcome::Refused(error) => {
                     tracing::warn!(%channel, target = ?call.target, %error, "the plug-in refused");
-                    if let Some(seq) = seq {
+                    if is_asked {
                         watch.refused(call.target);
-                        return self.end(cx, watch, Some((seq, Answered::Refused))).await;
+                        return self.end(cx, watch, Some(Answer::of(&call, Answered::Refused))).await;
                     }
                     paused = Some((call.target, later(parts.calls.times().pause)));
                 }
@@ -262,21 +279,23 @@ impl<D: Driven> Driver<D> {
     }
 
     /// Ends the job with an answer, in the transaction that shows whether something is left to be done.
-    async fn end(
-        &self,
-        cx: JobContext,
-        watch: Watch,
-        answer: Option<(u32, Answered)>,
-    ) -> Result<Done, JobError> {
+    async fn end(&self, cx: JobContext, watch: Watch, answer: Option<Answer>) -> Result<Done, JobError> {
         let (parts, channel) = (&*self.0, watch.channel);
         let is_late = watch.late().is_some();
         drop(watch); // what it leaves is for the next job, which may begin as soon as this one is committed
         let mut completion = cx.finish().await?;
-        let applied = match answer {
-            Some((seq, answer)) => Some(parts.driven.report(&mut completion, channel, seq, answer).await?),
-            None => None,
-        };
-        match parts.driven.wanted(&mut completion, channel).await? {
+        let mut wanted = parts.driven.wanted(&mut completion, channel).await?;
+        let mut applied = None;
+        if let Some(Answer { target, seq, answer }) = answer {
+            // All that is asked for goes through here, so that the call which leads to a target answers the newest request for it.
+            let newest =
+                wanted.filter(|wanted| target == Some(wanted.target)).and_then(|wanted| wanted.asked);
+            if let Some(seq) = newest.map(|request| request.seq).or(seq) {
+                applied = Some(parts.driven.report(&mut completion, channel, seq, answer).await?);
+                wanted = parts.driven.wanted(&mut completion, channel).await?;
+            }
+        }
+        match wanted {
             Some(Wanted { asked: Some(_), target, .. }) => {
                 parts.calls.ask(&mut completion, channel, target).await?;
             }
@@ -323,9 +342,15 @@ impl<D: Driven> Driver<D> {
         let until = Arc::new(Mutex::new(Instant::now()));
         let path = Path { parts: Arc::clone(&self.0), channel, instance, until: Arc::clone(&until) };
         let made = async move {
-            match path.to(target, actual, seq.is_none()).await {
-                Ok(()) => Outcome::Did(reached(target)),
-                Err(error) => path.outcome(target, error),
+            let Err(error) = path.to(target, actual, seq.is_none()).await else {
+                return Outcome::Did(reached(target));
+            };
+            match meaning(target, &error) {
+                Meaning::Reached => Outcome::Did(reached(target)),
+                Meaning::Refused => Outcome::Refused(error),
+                Meaning::NoAnswer { late } => Outcome::NoAnswer { error, late: late.map(later) },
+                // It knew the channel a moment ago: it was restarted.
+                Meaning::Unknown => Outcome::NoAnswer { error, late: None },
             }
         };
         let task = AbortOnDropHandle::new(tokio::spawn(made.in_current_span()));
@@ -348,12 +373,14 @@ impl<D: Driven> Path<D> {
         let is_known = self.parts.bounds.is_given(self.channel, self.instance);
         match self.take(steps(target, actual, is_known)).await {
             // A plug-in that was restarted, or never knew the channel.
-            Err(error) if is_unknown(&error) => {
-                if makes_sure || target == Target::Absent {
-                    return Ok(()); // it is not served
+            Err(error) if meaning(target, &error) == Meaning::Unknown => match target {
+                Target::Absent => {
+                    self.parts.bounds.forget(self.channel);
+                    Ok(())
                 }
-                self.take(to(target)).await
-            }
+                Target::Suspended | Target::Running if makes_sure => Ok(()), // it is not served
+                Target::Suspended | Target::Running => self.take(to(target)).await,
+            },
             done => done,
         }
     }
@@ -413,35 +440,6 @@ impl<D: Driven> Path<D> {
         bounds.given(self.channel, self.instance, up_to);
         Ok(())
     }
-
-    /// What it means that the calls did not lead to the target.
-    fn outcome(&self, target: Target, error: NodeError) -> Outcome {
-        let no_answer = |error| Outcome::NoAnswer { error, late: None };
-        match &error {
-            NodeError::Adapter(AdapterError::TimedOut { after, .. }) => {
-                let late = Some(later(*after));
-                Outcome::NoAnswer { error, late }
-            }
-            NodeError::Adapter(AdapterError::Refused { refusal, .. }) => match refusal {
-                // It serves nothing yet, or nothing any more.
-                Refusal::NotConfigured | Refusal::ShutDown if target == Target::Absent => {
-                    Outcome::Did(Actual::Absent)
-                }
-                // It knew the channel a moment ago: it was restarted.
-                Refusal::NotConfigured | Refusal::ShutDown | Refusal::UnknownChannel { .. } => {
-                    no_answer(error)
-                }
-                _ => Outcome::Refused(error),
-            },
-            NodeError::Adapter(AdapterError::Panicked { .. }) => Outcome::Refused(error),
-            error_of_ours if error_of_ours.is_temporary() => no_answer(error),
-            _ => Outcome::Refused(error),
-        }
-    }
-}
-
-fn is_unknown(error: &NodeError) -> bool {
-    matches!(error, NodeError::Adapter(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }))
 }
 
 /// The outcome of the call under way; never without one.

@@ -48,7 +48,7 @@ async fn a_suspend_during_a_slow_start_ends_suspended() {
     assert_eq!(desk.answer().await, (id, suspend, Answered::Did(Actual::Suspended)));
     assert_eq!(events.next().await, "started", "too late, and nobody waits for it");
     assert_eq!(events.next().await, "suspended");
-    assert_eq!(plug_in.serves(id).await, false);
+    assert!(!plug_in.serves(id).await);
     desk.stop().await;
 }
 
@@ -87,7 +87,8 @@ async fn a_plug_in_that_refuses_is_reported_refused_and_one_that_hangs_as_given_
     // However late it comes.
     adapter.set(hanging, "stop", Does::All);
     let seq = desk.want(hanging, Target::Absent).await;
-    assert_eq!(desk.answer().await, (hanging, seq, Answered::Did(Actual::Absent)));
+    let done = Answered::Did(Actual::Absent);
+    while desk.answer().await != (hanging, seq, done) {} // the call of the earlier request may be answered first
     desk.stop().await;
 }
 

@@ -124,12 +124,14 @@ fn carry_out(
     }
 }
 
+type Pending = HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>;
+
 /// One life of the process.
 struct Life {
     process: Child,
     requests: mpsc::UnboundedSender<String>,
     /// Never answered once the process has ended, as nobody knows what it has done.
-    pending: Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>>>,
+    pending: Arc<Mutex<Pending>>,
 }
 
 impl Drop for Life {
