@@ -28,6 +28,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod access;
+pub mod adoption;
 mod agent;
 mod batches;
 mod channels;

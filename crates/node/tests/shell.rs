@@ -1,6 +1,9 @@
 //! One input, one transaction: what is decided, what its effects write and report, and the state.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "shell/inputs.rs"]
+mod inputs;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};

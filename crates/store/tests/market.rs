@@ -273,6 +273,26 @@ async fn a_service_status_keeps_its_time_and_reason_until_it_really_changes() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_shown_keeps_its_time_until_its_status_changes() {
+    let (_dir, db) = fresh().await;
+    let id = add_channel(&db, 0).await;
+    let mut tx = db.begin().await.unwrap();
+    let mut show = async |status, reason| {
+        let differs = channels::show_service(&mut tx, id, status, reason).await.unwrap();
+        let shown = channels::get(&mut tx, id).await.unwrap();
+        assert_eq!((shown.service, shown.reason.as_deref()), (status, reason));
+        (differs, shown.service_since)
+    };
+    let (differs, since) = show(ServiceStatus::Suspended, Some("not paid")).await;
+    assert!(differs);
+    assert_eq!(show(ServiceStatus::Suspended, Some("not paid")).await, (false, since));
+    assert_eq!(show(ServiceStatus::Suspended, Some("held")).await, (true, since));
+    assert_eq!(show(ServiceStatus::Suspended, None).await, (true, since));
+    let (differs, later) = show(ServiceStatus::Active, None).await;
+    assert!(differs && later >= since);
+}
+
+#[tokio::test]
 async fn access_is_kept_and_its_password_never_shown() {
     let (_dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;

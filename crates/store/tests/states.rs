@@ -296,6 +296,35 @@ async fn channels_that_are_not_final_come_in_pages() {
 }
 
 #[tokio::test]
+async fn channels_without_a_state_come_in_pages() {
+    let (_dir, db) = fresh().await;
+    let mut tx = db.begin().await.unwrap();
+    let mut expected = Vec::new();
+    for nonce in 0..30 {
+        let (id, descriptor) = channel(nonce);
+        channels::insert(&mut tx, id, &descriptor, amount(100)).await.unwrap();
+        if nonce % 3 == 0 {
+            let state = ClientState::new(id, descriptor);
+            states::create(&mut tx, &state, &all_parts(), Due::Final).await.unwrap();
+        } else {
+            expected.push(id);
+        }
+    }
+    expected.sort_unstable();
+    let (mut found, mut pages) = (Vec::new(), Vec::new());
+    loop {
+        let page = states::without(&mut tx, found.last().copied(), 8).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        pages.push(page.len());
+        found.extend(&page);
+    }
+    assert_eq!((found, pages), (expected, vec![8, 8, 4]));
+    assert_eq!(Part::all(), all_parts());
+}
+
+#[tokio::test]
 async fn channels_whose_time_has_come_come_in_pages_the_longest_due_first() {
     let (_dir, db) = fresh().await;
     let mut tx = db.begin().await.unwrap();
