@@ -26,7 +26,7 @@ use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, Job, JobId, JobRecord, JobStatus, JobsError};
 use privatix_market::{
     Actual, Agent, AgentEnd, AgentOwn, AgentPurpose, AgentState, AtStake, Bid, BlockRef, Blocked, Book,
-    Challenge, Deadline, Ended, Env, Flight, Meter, Priority, Purpose, Stage, Subject, Wei,
+    Challenge, Deadline, Ended, Env, Flight, Meter, Priority, Purpose, Stage, Subject, Wake, Wei,
 };
 use privatix_node::{Node, NodeError, Order, ServiceOrder, fate};
 use privatix_store::purposes::{self, Recorded, TxNumber};
@@ -158,7 +158,12 @@ impl<'a> Adoption<'a> {
                 }
                 state => state?,
             };
-            states::create(&mut tx, &state, &Part::all(), Due::of(&state, env)).await?;
+            // What moves a state on shows once it was decided about; only where the channel is closed nothing is wanted any more.
+            let due = match state.chain.phase() {
+                Phase::Closed { .. } => Due::of(&state, env),
+                Phase::Unopened | Phase::Open | Phase::Closing { .. } => Due::At(Wake::default()),
+            };
+            states::create(&mut tx, &state, &Part::all(), due).await?;
             for job in &jobs {
                 match privatix_jobs::cancel(&mut tx, job.id).await {
                     Err(JobsError::WrongStatus { .. }) => {}

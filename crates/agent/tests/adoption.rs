@@ -141,9 +141,7 @@ impl World {
     }
 
     /// Stores a channel as an earlier version did.
-    async fn store(&self, nonce: u64, fixture: Fixture) {
-        let mut tx = self.db.begin().await.unwrap();
-        let conn = &mut tx;
+    async fn store(&self, conn: &mut Conn, nonce: u64, fixture: Fixture) {
         let (id, descriptor) = channel(nonce);
         channels::insert(conn, id, &descriptor, a(100)).await.unwrap();
         let opened = ChannelEvent::Opened { deposit: a(100), fee: Fee::ZERO };
@@ -200,6 +198,13 @@ impl World {
                 let even_unpaid = close == "close even unpaid";
                 push(conn, &CloseChannel { channel: id, even_unpaid }).await;
             }
+        }
+    }
+
+    async fn store_all(&self, fixtures: impl IntoIterator<Item = (u64, Fixture)>) {
+        let mut tx = self.db.begin().await.unwrap();
+        for (nonce, fixture) in fixtures {
+            self.store(&mut tx, nonce, fixture).await;
         }
         tx.commit().await.unwrap();
     }
@@ -330,9 +335,7 @@ async fn a_database_of_each_status_and_pending_job_is_adopted_without_loss() {
     let dir = temp_dir().unwrap();
     let world = World::open(&dir.path().join("agent.db")).await;
     let fixtures: BTreeMap<u64, Fixture> = (0..).zip(Fixture::all()).collect();
-    for (nonce, fixture) in &fixtures {
-        world.store(*nonce, *fixture).await;
-    }
+    world.store_all(fixtures.clone()).await;
     let jobs = fixtures.values().filter(|fixture| fixture.job != "none").count();
     assert_eq!(world.pending().await, jobs);
 
@@ -387,9 +390,7 @@ async fn an_adoption_that_is_killed_between_two_pages_goes_on_at_the_next_start(
     let path = dir.path().join("agent.db");
     let world = World::open(&path).await;
     let fixtures: Vec<(u64, Fixture)> = (0..).zip(Fixture::all().into_iter().step_by(11)).collect();
-    for (nonce, fixture) in &fixtures {
-        world.store(*nonce, *fixture).await;
-    }
+    world.store_all(fixtures.clone()).await;
     let policy = AgentPolicy::default();
     let mut starts = 0;
     loop {
@@ -440,8 +441,8 @@ async fn a_close_that_the_operator_cancelled_waits_for_an_order_and_one_of_a_rec
     let world = World::open(&dir.path().join("agent.db")).await;
     let job = |job| Fixture { job, ..ended(60) };
     for (nonce, fixture) in [(0, ended(60)), (1, job("close for money")), (2, ended(60))] {
-        world.store(nonce, fixture).await;
         let mut tx = world.db.begin().await.unwrap();
+        world.store(&mut tx, nonce, fixture).await;
         let close = world.submit(&mut tx, nonce, Purpose::Close { cumulative: a(60) }).await;
         let _ = world.transactor.cancel(&mut tx, close).await.unwrap();
         if nonce == 2 {
@@ -460,8 +461,8 @@ async fn a_close_that_the_operator_cancelled_waits_for_an_order_and_one_of_a_rec
 
     // A recovery cancels what came back with the backup: its purpose remains.
     let other = World::open(&dir.path().join("restored.db")).await;
-    other.store(0, ended(60)).await;
     let mut tx = other.db.begin().await.unwrap();
+    other.store(&mut tx, 0, ended(60)).await;
     let close = other.submit(&mut tx, 0, Purpose::Close { cumulative: a(60) }).await;
     let _ = other.transactor.cancel(&mut tx, close).await.unwrap();
     tx.commit().await.unwrap();
@@ -476,8 +477,7 @@ async fn a_damaged_channel_keeps_no_other_from_being_adopted() {
     let dir = temp_dir().unwrap();
     let world = World::open(&dir.path().join("agent.db")).await;
     let order = |closes| Fixture { job: "close even unpaid", closes, ..ended(60) };
-    world.store(0, order(true)).await;
-    world.store(1, order(false)).await;
+    world.store_all([(0, order(true)), (1, order(false))]).await;
     let mut tx = world.db.begin().await.unwrap();
     on!(&mut *tx, |c| c.batch_execute("UPDATE purposes SET purpose = 'no JSON'").await).unwrap();
     channels::set_held(&mut tx, channel(1).0, true).await.unwrap();
