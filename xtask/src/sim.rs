@@ -134,12 +134,11 @@ fn mutants(only: Option<usize>, cores: u64) -> Result<()> {
         let built = run_command(cargo().args(BUILD).current_dir(&copy).env("CARGO_TARGET_DIR", &target));
         let found = built.and_then(|()| finding(&folder, cores));
         fs::write(&file, source)?;
-        match found? {
-            Some(finding) => println!("  found by {finding}"),
-            None => {
-                println!("  SURVIVES");
-                survivors.push(number.to_string());
-            }
+        if let Some(finding) = found? {
+            println!("  found by {finding}");
+        } else {
+            println!("  SURVIVES");
+            survivors.push(number.to_string());
         }
     }
     if survivors.is_empty() {
