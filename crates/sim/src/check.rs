@@ -3,7 +3,8 @@
 use privatix_billing::covered;
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    Actual, Agent, AgentPurpose, AgentState, Effect, Env, Input, Owner, Party as _, Target, Uptime,
+    Actual, Agent, AgentPurpose, AgentState, Bid, Effect, Env, Flight, Input, Owner, Party as _, Stage,
+    Target, Uptime,
 };
 
 use crate::report::Rule;
@@ -14,12 +15,10 @@ use crate::transactor::{EVERYDAY, GAS};
 /// What one channel must come to, kept beside everything that is checked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    /// The highest amount that an answer to the client named.
-    named: Amount,
-    /// The highest amount that was stored as acknowledged while no close request stood.
-    acknowledged: Amount,
-    /// The best voucher that was ever stored.
-    stored: Amount,
+    /// What the agent has promised, as its database knows it.
+    pub(crate) promised: Promised,
+    /// The best voucher that was ever stored, also in a database that is lost.
+    best: Amount,
     /// The highest deposit and payment that were ever on the chain, also in blocks that were undone.
     deposit: Amount,
     paid: Amount,
@@ -33,8 +32,23 @@ pub(crate) struct Ledger {
     is_excused: bool,
     /// Somebody on the wire answered in the agent's place.
     pub(crate) is_forged: bool,
+    /// A database came back from a backup: what was paid since may be lost.
+    pub(crate) was_restored: bool,
+    /// A reorganisation took back what was final.
+    pub(crate) was_undone: bool,
     /// Since when the service has done more than what the node believes, in milliseconds.
     unseen: Option<u64>,
+}
+
+/// What an agent has promised about a channel.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Promised {
+    /// The highest amount that an answer to the client named.
+    named: Amount,
+    /// The highest amount that was stored as acknowledged while no close request stood.
+    acknowledged: Amount,
+    /// The best voucher that was stored.
+    stored: Amount,
 }
 
 /// For how long a service may do more than what its node believes, in milliseconds: a call that was dropped is done late.
@@ -44,6 +58,11 @@ impl Ledger {
     /// Counts afresh for how long the node could have answered: the close request that stands may be another one.
     pub(crate) const fn restart_answer_time(&mut self) {
         self.able = 0;
+    }
+
+    /// The database knows what was promised up to a backup.
+    pub(crate) const fn restore(&mut self, promised: Promised) {
+        (self.promised, self.was_restored, self.able) = (promised, true, 0);
     }
 }
 
@@ -95,18 +114,23 @@ impl Sim<'_> {
     fn check_closed(&mut self, channel: usize, paid: Amount, closure: Closure) {
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
         let ledger = &self.ledgers[channel];
-        let lost = ledger.named.min(deposit).saturating_sub(paid);
+        let lost = ledger.promised.named.min(deposit).saturating_sub(paid);
         if lost.is_zero() {
             return;
         }
-        let named = ledger.named;
+        let named = ledger.promised.named;
+        if self.transactor.has_forgotten(channel) {
+            // A close of the database that was lost, of which the agent knows nothing.
+            self.ledgers[channel].is_excused = true;
+            return;
+        }
         if matches!(closure, Closure::ByAgent | Closure::ByAgentDisputed | Closure::ByBoth) {
             let what = format!(
                 "the agent's own close pays {paid}, and {named} was acknowledged (deposit {deposit})"
             );
             return self.violate(Some(channel), Rule::Invariant(2), &what);
         }
-        let claimable = ledger.stored.min(deposit).saturating_sub(paid);
+        let claimable = ledger.promised.stored.min(deposit).saturating_sub(paid);
         let unit = amount(self.scenario.world.unit_price);
         let is_small = claimable < self.policy.dispute_min.unwrap_or(unit);
         let costs_more = self.rate().is_some_and(|rate| rate.wei(claimable).get() < GAS * EVERYDAY);
@@ -127,15 +151,17 @@ impl Sim<'_> {
         let (book, flights) = (stored.state.book, &stored.state.own.flights);
         let ledger = &mut self.ledgers[channel];
         let mut wrong = None;
-        if book.best < ledger.stored {
-            wrong = Some((2, format!("the best voucher was {}, and is {}", ledger.stored, book.best)));
+        if book.best < ledger.promised.stored {
+            wrong =
+                Some((2, format!("the best voucher was {}, and is {}", ledger.promised.stored, book.best)));
         }
         if book.acknowledged > book.best {
             wrong = Some((2, format!("{} is acknowledged, and {} is stored", book.acknowledged, book.best)));
         }
-        ledger.stored = ledger.stored.max(book.best);
+        ledger.promised.stored = ledger.promised.stored.max(book.best);
+        ledger.best = ledger.best.max(book.best);
         if stored.state.chain.challenge_ends_at().is_none() {
-            ledger.acknowledged = ledger.acknowledged.max(book.acknowledged);
+            ledger.promised.acknowledged = ledger.promised.acknowledged.max(book.acknowledged);
         }
         if flights.len() > 64 {
             wrong = Some((9, format!("{} flights", flights.len())));
@@ -162,7 +188,7 @@ impl Sim<'_> {
     /// No close that may be mined is below what was acknowledged.
     fn check_closes(&mut self, channel: usize) {
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
-        let promised = self.ledgers[channel].named.min(deposit);
+        let promised = self.ledgers[channel].promised.named.min(deposit);
         let closes = self
             .transactor
             .alive(channel)
@@ -204,6 +230,13 @@ impl Sim<'_> {
         }
         if matches!(state.chain.phase(), Phase::Closed { .. }) {
             self.violate(Some(channel), Rule::Invariant(3), "a transaction for a channel that is closed");
+        }
+        let closes = |flight: &Flight<AgentPurpose>| {
+            let is_mined = matches!(flight.stage, Stage::Mined { .. }) && flight.bid != Bid::of_batch();
+            is_mined && flight.purpose.is_close()
+        };
+        if purpose.is_close() && state.own.flights.iter().any(closes) {
+            self.violate(Some(channel), Rule::Invariant(3), "a close beside one that is in a block");
         }
     }
 
@@ -277,14 +310,14 @@ impl Sim<'_> {
             let what = format!("{named} is acknowledged, and the deposit was at most {deposit}");
             return self.violate(Some(channel), Rule::Invariant(2), &what);
         }
-        if closing && named > paid.max(ledger.named).max(ledger.acknowledged) {
+        if closing && named > paid.max(ledger.promised.named).max(ledger.promised.acknowledged) {
             let what = format!("{named} is acknowledged while a close request stands, and {paid} is paid");
             return self.violate(Some(channel), Rule::Invariant(2), &what);
         }
         if !closing {
-            ledger.acknowledged = ledger.acknowledged.max(acknowledged);
+            ledger.promised.acknowledged = ledger.promised.acknowledged.max(acknowledged);
         }
-        ledger.named = ledger.named.max(named.min(best));
+        ledger.promised.named = ledger.promised.named.max(named.min(best));
         self.check_closes(channel);
     }
 
@@ -316,8 +349,8 @@ impl Sim<'_> {
         }
         let best = self.disk.channels[channel].state.book.best;
         let ledger = &mut self.ledgers[channel];
-        ledger.stored = ledger.stored.max(best);
-        let proven = ledger.stored.max(ledger.paid).min(ledger.deposit);
+        ledger.best = ledger.best.max(best);
+        let proven = ledger.best.max(ledger.paid).min(ledger.deposit);
         let used = self.adapter.services[channel].used;
         let most =
             covered(&self.terms, proven).saturating_add(self.terms.max_lag()).saturating_add(Usage::new(1));
@@ -333,7 +366,7 @@ impl Sim<'_> {
             self.check_end_of_buyer(channel);
             let Some(held) = self.chain.channel(channel) else { continue };
             let ledger = &self.ledgers[channel];
-            let lost = ledger.named.min(held.deposit).saturating_sub(held.paid);
+            let lost = ledger.promised.named.min(held.deposit).saturating_sub(held.paid);
             if held.open {
                 self.violate(Some(channel), Rule::Invariant(9), "open at the end");
             } else if !lost.is_zero() && !ledger.is_excused {

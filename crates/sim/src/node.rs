@@ -18,11 +18,13 @@ pub(crate) struct Stored {
     /// What was offered to the next batch.
     pub(crate) collected: Option<(u32, AgentPurpose)>,
     pub(crate) logs: Vec<(LogPosition, ChannelEvent)>,
+    /// Until when it is kept open after a restore, and the best voucher of the backup.
+    pub(crate) recovers: Option<(Uptime, Amount)>,
 }
 
 impl Stored {
     pub(crate) const fn new(state: AgentState) -> Self {
-        Self { is_known: false, state, ceiling: None, collected: None, logs: Vec::new() }
+        Self { is_known: false, state, ceiling: None, collected: None, logs: Vec::new(), recovers: None }
     }
 
     pub(crate) fn fold(&self) -> OnChain {
@@ -31,7 +33,7 @@ impl Stored {
 }
 
 /// What a crash leaves.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Disk {
     pub(crate) channels: Vec<Stored>,
     /// The hashes of the blocks that the monitor has processed, by their numbers.

@@ -236,6 +236,10 @@ pub enum Fault {
     /// The process dies beside one of its next commits: before number `n / 2`, or after it when `n` is odd. It starts again
     /// after 5 to 600 seconds.
     Crash(u64),
+    /// The node's database is copied.
+    BackUp,
+    /// The node's database is lost, and the last copy takes its place.
+    Restore,
     /// The node sees no new block.
     Stale(u64),
     /// The node sees an older head than there is, not so old that its view is stale.
@@ -452,7 +456,9 @@ impl Move {
 impl Fault {
     fn random(dice: &mut Dice) -> Self {
         let seconds = dice.pick(&[10, 70, 300, 1_000, 4_000]);
-        match dice.below(34) {
+        match dice.below(36) {
+            34 => Self::BackUp,
+            35 => Self::Restore,
             30 | 31 => Self::Hide(seconds),
             32 => Self::Lag(seconds),
             33 if dice.chance(20) => Self::DeepReorg(dice.between(1, 20)),

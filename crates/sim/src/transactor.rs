@@ -36,9 +36,18 @@ pub(crate) struct Intent<X> {
     known: Known,
     /// Whether they were told that it is final, and a reorganisation took that back.
     is_undone: bool,
+    /// Whether it was made by a database that is lost: nobody knows of it.
+    is_forgotten: bool,
+    /// Whether it was cancelled by one.
+    is_cancelled_by_lost: bool,
 }
 
 impl<X> Intent<X> {
+    /// Whether it is known, and in no block.
+    fn waits(&self) -> bool {
+        matches!(self.standing, Standing::Waiting | Standing::Pool { .. }) && !self.is_forgotten
+    }
+
     fn bid_pays(&self, price: u128) -> bool {
         match self.bid.stake {
             Some(stake) if self.bid.priority == Priority::Urgent => GAS * price <= stake.get(),
@@ -86,6 +95,14 @@ pub(crate) struct Transactor<X> {
     final_depth: usize,
 }
 
+/// What a backup holds of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recorded {
+    known: Known,
+    is_cancelling: bool,
+    is_forgotten: bool,
+}
+
 /// What a cancellation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CancelOutcome {
@@ -117,13 +134,15 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             is_cancelling: false,
             known,
             is_undone: false,
+            is_forgotten: false,
+            is_cancelled_by_lost: false,
         });
     }
 
     pub(crate) fn find(&self, channel: usize, seq: u32) -> Option<usize> {
         self.intents
             .iter()
-            .rposition(|intent| intent.rows.iter().any(|r| (r.channel, r.seq) == (channel, seq)))
+            .rposition(|i| !i.is_forgotten && i.rows.iter().any(|r| (r.channel, r.seq) == (channel, seq)))
     }
 
     pub(crate) fn cancel(&mut self, id: usize) -> CancelOutcome {
@@ -142,6 +161,11 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         }
     }
 
+    /// Cancels a transaction for all its rows, which learn of it by its fate.
+    pub(crate) fn ask_to_cancel(&mut self, id: usize) {
+        self.intents[id].is_cancelling = true;
+    }
+
     /// Whether a transaction was never signed, so that cancelling it is done at once.
     pub(crate) fn is_unsent(&self, id: usize) -> bool {
         self.intents[id].standing == Standing::Waiting
@@ -149,8 +173,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// The newest transaction of a channel that waits to be mined, alone.
     pub(crate) fn newest(&self, channel: usize) -> Option<(usize, u32)> {
-        let waits =
-            |i: &Intent<X>| matches!(i.standing, Standing::Waiting | Standing::Pool { .. }) && !i.is_batch;
+        let waits = |i: &Intent<X>| i.waits() && !i.is_batch;
         let id =
             self.intents.iter().rposition(|i| waits(i) && i.rows.iter().any(|row| row.channel == channel))?;
         Some((id, self.intents[id].rows[0].seq))
@@ -158,8 +181,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// The oldest transaction that waits.
     pub(crate) fn oldest(&self) -> Option<usize> {
-        let waits = |intent: &Intent<X>| matches!(intent.standing, Standing::Waiting | Standing::Pool { .. });
-        self.intents.iter().position(waits)
+        self.intents.iter().position(Intent::waits)
     }
 
     /// It will not be mined any more. Its nonce is used by one without effect.
@@ -279,6 +301,9 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     }
 
     fn fate_of(&self, intent: &Intent<X>, head: usize) -> Option<Fate> {
+        if intent.is_forgotten {
+            return None;
+        }
         match (intent.standing, intent.known) {
             (Standing::Mined { number, hash, success, .. }, known) => {
                 let depth = head.checked_sub(number)?; // the head that is shown may be older
@@ -296,8 +321,12 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 if matches!(known, Known::InBlock(_)) {
                     return Some(Fate::Reinstated { batch: intent.is_batch });
                 }
-                (intent.is_cancelling && self.is_lost(nonce, head)).then_some(Fate::Cancelled)
+                let is_over = intent.is_cancelling && self.is_lost(nonce, head);
+                // Another transaction of the account used its nonce.
+                let foreign = Fate::Failed { lasting: false };
+                is_over.then_some(if intent.is_cancelled_by_lost { foreign } else { Fate::Cancelled })
             }
+            (Standing::Over, Known::Nothing | Known::InBlock(_)) => Some(Fate::Failed { lasting: false }),
             (Standing::Waiting | Standing::Over, _) => None,
         }
     }
@@ -319,6 +348,39 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         }
     }
 
+    /// What a backup holds: how far each is.
+    pub(crate) fn record(&self) -> Vec<Recorded> {
+        let record = |i: &Intent<X>| Recorded {
+            known: i.known,
+            is_cancelling: i.is_cancelling,
+            is_forgotten: i.is_forgotten,
+        };
+        self.intents.iter().map(record).collect()
+    }
+
+    /// The database came back from a backup. What it does not hold and is in no block comes in none any more.
+    pub(crate) fn restore(&mut self, backup: &[Recorded]) {
+        for id in 0..self.intents.len() {
+            let intent = &mut self.intents[id];
+            let Some(recorded) = backup.get(id) else {
+                intent.is_forgotten = true;
+                if matches!(intent.standing, Standing::Waiting | Standing::Pool { .. }) {
+                    self.give_up(id);
+                }
+                continue;
+            };
+            intent.known = recorded.known;
+            intent.is_forgotten = recorded.is_forgotten;
+            intent.is_cancelled_by_lost |= intent.is_cancelling && !recorded.is_cancelling;
+        }
+    }
+
+    /// Whether a transaction of a database that is lost is about a channel, and in a block.
+    pub(crate) fn has_forgotten(&self, channel: usize) -> bool {
+        let is_forgotten = |i: &Intent<X>| i.is_forgotten && matches!(i.standing, Standing::Mined { .. });
+        self.intents.iter().any(|i| is_forgotten(i) && i.rows.iter().any(|row| row.channel == channel))
+    }
+
     /// The transactions of a channel that are not over, for people.
     pub(crate) fn shown(&self, channel: usize) -> String {
         let is_open =
@@ -330,8 +392,10 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// The rows of a channel whose transactions are not over.
     pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive<X>> + '_ {
-        let is_alive =
-            |i: &&Intent<X>| i.standing != Standing::Over && i.known != Known::Everything && !i.is_undone;
+        let is_alive = |i: &&Intent<X>| {
+            let is_known = !i.is_undone && !i.is_forgotten;
+            i.standing != Standing::Over && i.known != Known::Everything && is_known
+        };
         let alive = self.intents.iter().filter(is_alive);
         alive.flat_map(move |intent| {
             let rows = intent.rows.iter().filter(move |row| row.channel == channel);

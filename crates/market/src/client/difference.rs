@@ -5,7 +5,7 @@ use privatix_channel::Phase;
 use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, top_up, wants};
 use crate::flight::{cancel, next, submit};
 use crate::want::Want;
-use crate::{Actual, Bid, Blocked, Effect, Env, Owner, Stage};
+use crate::{Actual, Bid, Blocked, Effect, Env, Flight, Owner, Stage};
 
 /// Everything about the channel's money.
 pub(super) fn money(
@@ -16,8 +16,7 @@ pub(super) fn money(
 ) {
     // The money for these is there.
     for flight in state.own.flights.iter().filter(|flight| flight.stage == Stage::Sent { batch: false }) {
-        let was_funding =
-            |f: &&crate::Flight<ClientPurpose>| f.seq == flight.seq && f.stage == Stage::Funding;
+        let was_funding = |f: &&Flight<ClientPurpose>| f.seq == flight.seq && f.stage == Stage::Funding;
         if before.own.flights.iter().any(|f| was_funding(&f)) {
             let (seq, purpose, bid) = (flight.seq, flight.purpose, flight.bid);
             effects.push(Effect::Submit { seq, purpose, bid });
@@ -43,7 +42,7 @@ fn closing(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Eff
     };
     cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && !is_possible(f.purpose));
     let Want::Now(purpose, bid) = want else { return };
-    if let Some(first) = state.own.flights.iter().find(|flight| flight.does(purpose, &bid)) {
+    if let Some(first) = state.own.flights.iter().find(|flight| does(flight, purpose, &bid)) {
         // A reorganisation below the final block brings back what another one has replaced.
         let first = first.seq;
         return cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && f.seq != first);
@@ -58,7 +57,15 @@ fn closing(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Eff
 
 /// Whether what is wanted is under way.
 pub(super) fn is_on_its_way(state: &ClientState, purpose: ClientPurpose, bid: &Bid) -> bool {
-    state.own.flights.iter().any(|flight| flight.does(purpose, bid))
+    state.own.flights.iter().any(|flight| does(flight, purpose, bid))
+}
+
+/// Whether a transaction does what is wanted. The channel is closed by an end of its challenge that is in a block, also where the
+/// events do not show that.
+fn does(flight: &Flight<ClientPurpose>, wanted: ClientPurpose, bid: &Bid) -> bool {
+    let closes =
+        flight.purpose == ClientPurpose::FinalizeClose && matches!(flight.stage, Stage::Mined { .. });
+    flight.does(wanted, bid) || (closes && flight.purpose == wanted)
 }
 
 /// Whether the list of transactions is full: no other is added before the outcome of one is final.

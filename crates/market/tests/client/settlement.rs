@@ -183,3 +183,17 @@ fn a_close_request_that_comes_back_beside_another_leaves_one() {
     assert_eq!(run.give(&again), "cancel 1");
     assert_eq!(run.tx(1, Fate::Cancelled), "");
 }
+
+/// Found by the simulator (seed 60356 of the one with endpoints): the end of a challenge was asked for again and again while its event
+/// was missing.
+#[test]
+fn an_end_of_a_challenge_that_is_in_a_block_is_not_sent_again_where_no_event_shows_it() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::CloseByOrder).at(1_000);
+    assert_eq!(run.chain(closing(100, 60, 900)), "submit 1 finalize_close");
+    run.tx(1, Fate::Mined(block(5)));
+    run.sees();
+    assert_eq!(run.after(HOUR), "");
+    assert_eq!(run.owners(), "transaction 1");
+    assert_eq!(run.chain(closed(100, 60)), "");
+    assert_eq!(run.tx(1, Fate::Final), "");
+}

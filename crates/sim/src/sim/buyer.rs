@@ -342,8 +342,13 @@ impl Sim<'_> {
             return;
         }
         let used = privatix_channel::Usage::new(total.0);
+        let before = buyer.state.meter;
         if self.buyer_input(channel, buyer, |_| (), Input::Used { used, running: total.1 }) {
-            (buyer.reported, buyer.reported_at) = (total, self.now);
+            buyer.reported = total;
+            // A total that is lower than before says nothing.
+            if buyer.state.meter != before {
+                buyer.reported_at = self.now;
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! One run: the events in their order, and what each of them does. `run.rs` starts runs and reports them.
 
+mod backup;
 mod blocks;
 mod buyer;
 mod endpoints;
@@ -206,6 +207,8 @@ pub(crate) struct Sim<'a> {
     pub(crate) chain: Chain,
     pub(crate) transactor: Transactor<AgentPurpose>,
     pub(crate) disk: Disk,
+    /// The newest copy of it.
+    backup: Option<Box<backup::Backup>>,
     pub(crate) memory: Memory,
     pub(crate) adapter: Adapter,
     pub(crate) clients: Vec<Client>,
@@ -265,6 +268,7 @@ impl<'a> Sim<'a> {
             chain,
             transactor: Transactor::new(AGENT, to_usize(world.confirmations), to_usize(world.final_depth)),
             disk,
+            backup: None,
             memory,
             adapter: Adapter { services: vec![Service::new(); count], instance: 0, calls: 0 },
             clients: world.clients.iter().enumerate().map(client).collect(),
@@ -429,7 +433,7 @@ impl<'a> Sim<'a> {
     fn attend(&mut self) {
         for channel in 0..self.clients.len() {
             let policy = std::mem::take(&mut self.policy);
-            let owners = Agent::owners(&self.load(channel), &self.env(&policy));
+            let owners = Agent::owners(&self.load(channel), &self.env_of(channel, &policy));
             self.policy = policy;
             if owners.iter().any(|owner| matches!(owner, Owner::User { .. })) {
                 self.order(channel, AgentOrder::Close);
@@ -463,7 +467,7 @@ impl<'a> Sim<'a> {
         let was_never_seen = !is_known && !self.chain.is_open(channel);
         if state.chain.phase() == Phase::Unopened && is_known && !self.chain.is_open(channel) {
             // The opening was undone, and did not come again.
-            return Agent::owners(&self.load(channel), &self.env(&self.policy)).is_empty();
+            return Agent::owners(&self.load(channel), &self.env_of(channel, &self.policy)).is_empty();
         }
         (is_closed && is_gone && self.disk.channels[channel].collected.is_none()) || was_never_seen
     }

@@ -174,7 +174,12 @@ impl Sim<'_> {
         let end = |seconds: u64| self.now + seconds * 1_000;
         match fault {
             Fault::Reorg(depth) => self.reorganise(depth),
-            Fault::DeepReorg(depth) => self.replace_blocks(self.scenario.world.final_depth - 1 + depth),
+            Fault::DeepReorg(depth) => {
+                self.ledgers.iter_mut().for_each(|ledger| ledger.was_undone = true);
+                self.replace_blocks(self.scenario.world.final_depth - 1 + depth);
+            }
+            Fault::BackUp => self.back_up(),
+            Fault::Restore => self.restore(),
             Fault::Lag(seconds) => self.until.lag = end(seconds),
             Fault::Hide(seconds) => {
                 (self.until.hidden, self.until.noticed) =

@@ -18,7 +18,7 @@ impl Sim<'_> {
         Uptime::new(uptime.milliseconds() + (self.now - at))
     }
 
-    pub(crate) fn env<'e>(&self, policy: &'e AgentPolicy) -> Env<'e, Agent> {
+    fn env<'e>(&self, policy: &'e AgentPolicy) -> Env<'e, Agent> {
         let mut env = Env::new(self.uptime(), policy);
         let seen = self.chain.blocks.get(self.disk.blocks.len() - 1);
         env.chain.now = seen.map(|block| ChainTime::new(block.time));
@@ -29,6 +29,14 @@ impl Sim<'_> {
         env.gas.close_cost = Some(Wei::new(GAS * self.price()));
         env.gas.rate = self.rate();
         env.instance = self.memory.instance;
+        env
+    }
+
+    /// The surroundings of a channel.
+    pub(crate) fn env_of<'e>(&self, channel: usize, policy: &'e AgentPolicy) -> Env<'e, Agent> {
+        let mut env = self.env(policy);
+        let best = self.disk.channels[channel].state.book.best;
+        env.kept_open = self.kept_open(channel, best, env.uptime);
         env
     }
 
@@ -88,7 +96,7 @@ impl Sim<'_> {
         replies: &mut Vec<Reply>,
     ) {
         let state = self.load(channel);
-        let env = self.env(policy);
+        let env = self.env_of(channel, policy);
         // An answer of the adapter to an earlier request says nothing, but that what was lost is found.
         let is_earlier = |seq: u32| state.own.service.asked.is_none_or(|asked| asked.seq != seq);
         let expected = match input {
@@ -161,6 +169,11 @@ impl Sim<'_> {
             self.violate(Some(channel), Rule::Invariant(3), &format!("cancels {seq}, which does not exist"));
             return None;
         };
+        if self.transactor.intents[id].is_batch && self.disk.channels[channel].recovers.is_some() {
+            // In a recovery all of it goes.
+            self.transactor.ask_to_cancel(id);
+            return None;
+        }
         if self.transactor.intents[id].is_batch {
             let what = format!("cancels {seq}, and with it a batch of other channels");
             self.violate(Some(channel), Rule::Invariant(3), &what);
@@ -175,7 +188,7 @@ impl Sim<'_> {
 
     /// What follows a commit: wakes, calls to the adapter, its bound.
     pub(super) fn committed(&mut self, channel: usize, policy: &AgentPolicy) {
-        let (env, state) = (self.env(policy), self.load(channel));
+        let (env, state) = (self.env_of(channel, policy), self.load(channel));
         let owners = Agent::owners(&state, &env);
         self.check_owners(channel, &state, &owners);
         let at = owners.iter().filter_map(Owner::uptime).min();

@@ -52,7 +52,7 @@ impl Sim<'_> {
             view.book.acknowledged = view.book.acknowledged.max(pending.acknowledged);
         }
         let input = Input::Peer(message);
-        let decided = Agent::decide(&view, &input, &self.env(&policy));
+        let decided = Agent::decide(&view, &input, &self.env_of(channel, &policy));
         self.counts.decisions += 1;
         self.policy = policy;
         let Ok(decision) = decided else { return };

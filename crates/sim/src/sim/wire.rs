@@ -180,6 +180,8 @@ impl Sim<'_> {
                 // These are not one side's.
                 Fault::Reorg(_)
                 | Fault::DeepReorg(_)
+                | Fault::BackUp
+                | Fault::Restore
                 | Fault::Unexplained(_)
                 | Fault::GasSpike(_)
                 | Fault::AdapterCrash => {}
