@@ -21,7 +21,8 @@ use privatix_db::{Conn, Database};
 use privatix_jobs::Wake as JobWake;
 use privatix_market::batch::BatchPolicy;
 use privatix_market::{
-    Agent, AgentOrder, AgentOwn, AgentPolicy, AgentPurpose, AgentState, ChainView, Gas, Input, Rate, Stage, State, Subject, Uptime, Wake, Wei,
+    Agent, AgentOrder, AgentOwn, AgentPolicy, AgentPurpose, AgentState, ChainView, Gas, Input, Rate, Stage,
+    State, Subject, Uptime, Wake, Wei,
 };
 use privatix_node::{Damage, Decider, DeciderParts, Notices, Outlook};
 use privatix_store::events::Place;
