@@ -118,16 +118,16 @@ struct Answer {
     /// What was called for; `None` where only the request of this number is answered.
     target: Option<Target>,
     seq: Option<u32>,
-    answer: Answered,
+    what: Answered,
 }
 
 impl Answer {
-    const fn of(call: &Call, answer: Answered) -> Self {
-        Self { target: Some(call.target), seq: call.seq, answer }
+    const fn of(call: &Call, what: Answered) -> Self {
+        Self { target: Some(call.target), seq: call.seq, what }
     }
 
     const fn given_up(seq: u32) -> Self {
-        Self { target: None, seq: Some(seq), answer: Answered::GaveUp }
+        Self { target: None, seq: Some(seq), what: Answered::GaveUp }
     }
 }
 
@@ -286,12 +286,12 @@ impl<D: Driven> Driver<D> {
         let mut completion = cx.finish().await?;
         let mut wanted = parts.driven.wanted(&mut completion, channel).await?;
         let mut applied = None;
-        if let Some(Answer { target, seq, answer }) = answer {
+        if let Some(Answer { target, seq, what }) = answer {
             // All that is asked for goes through here, so that the call which leads to a target answers the newest request for it.
             let newest =
                 wanted.filter(|wanted| target == Some(wanted.target)).and_then(|wanted| wanted.asked);
             if let Some(seq) = newest.map(|request| request.seq).or(seq) {
-                applied = Some(parts.driven.report(&mut completion, channel, seq, answer).await?);
+                applied = Some(parts.driven.report(&mut completion, channel, seq, what).await?);
                 wanted = parts.driven.wanted(&mut completion, channel).await?;
             }
         }
