@@ -537,7 +537,7 @@ pub(crate) async fn claimable(conn: &mut Conn, node: &Node, id: ChannelId) -> Re
 }
 
 /// 256 random bits.
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     let bytes: [u8; 32] = rand::random();
     alloy::primitives::hex::encode(bytes)
 }

@@ -11,7 +11,7 @@ use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_market::{
     Agent, AgentEffect, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Effect, EffectId, Fate, Reply,
-    Subject,
+    Subject, Target,
 };
 use privatix_node::shell::{Applied, Ran, Runner, keep};
 use privatix_node::{Node, NodeError};
@@ -20,12 +20,24 @@ use privatix_store::vouchers;
 /// Asks the service adapter for what a channel's state wants.
 #[async_trait]
 pub trait Drives: Send + Sync {
-    /// Stores that the channel's service is to be brought to its target, by the request of this number. An earlier request of the
+    /// Stores that the channel's service is to be brought to this target, by the request of this number. An earlier request of the
     /// channel ends with it.
     ///
     /// # Errors
     /// [`NodeError`] rolls the decision back.
-    async fn drive(&self, conn: &mut Conn, channel: ChannelId, seq: u32) -> Result<(), NodeError>;
+    async fn drive(
+        &self,
+        conn: &mut Conn,
+        channel: ChannelId,
+        seq: u32,
+        target: Target,
+    ) -> Result<(), NodeError>;
+
+    /// A state was committed, as of this revision: what it wants of the service, and how much may be used, counts from now on.
+    /// By default nothing is done about it.
+    fn committed(&self, state: &AgentState, revision: u64) {
+        let _ = (state, revision);
+    }
 }
 
 /// Keeps what is not worth a transaction of its own until it goes out together with others.
@@ -204,7 +216,7 @@ impl Runner<Agent> for AgentRunner {
                 Ok(Ran::Done)
             }
             Effect::Drive { seq } => {
-                self.parts.drives.drive(conn, state.id, seq).await?;
+                self.parts.drives.drive(conn, state.id, seq, state.own.service.target).await?;
                 Ok(Ran::Queued)
             }
             Effect::Collect { seq, purpose } => {
@@ -222,6 +234,7 @@ impl Runner<Agent> for AgentRunner {
     }
 
     fn committed(&self, applied: &Applied<Agent>) {
+        self.parts.drives.committed(&applied.state, applied.revision);
         (self.parts.views)(&applied.state, applied.revision);
         for effect in &applied.effects {
             if let Effect::Notify(notice) = effect {

@@ -22,7 +22,7 @@ use privatix_jobs::Wake as JobWake;
 use privatix_market::batch::BatchPolicy;
 use privatix_market::{
     Agent, AgentOrder, AgentOwn, AgentPolicy, AgentPurpose, AgentState, ChainView, Gas, Input, Rate, Stage,
-    State, Subject, Uptime, Wake, Wei,
+    State, Subject, Target, Uptime, Wake, Wei,
 };
 use privatix_node::{Damage, Decider, DeciderParts, Notices, Outlook};
 use privatix_store::events::Place;
@@ -110,7 +110,7 @@ struct NoAdapter;
 
 #[async_trait]
 impl Drives for NoAdapter {
-    async fn drive(&self, _: &mut Conn, _: ChannelId, _: u32) -> Result<(), NodeError> {
+    async fn drive(&self, _: &mut Conn, _: ChannelId, _: u32, _: Target) -> Result<(), NodeError> {
         Ok(())
     }
 }
@@ -138,14 +138,14 @@ impl Seller {
         let (offers, damage) = (Offers::new(Arc::clone(&outlook)), Damage::new(Notices::default()));
         let runner = AgentRunner::new(AgentRunnerParts {
             sender: operator().address(),
-            domain: domain(),
-            damage: damage.clone(),
+            contract: domain().contract(),
             drives: Arc::new(NoAdapter),
             collects: Arc::new(offers.clone()),
             views: Arc::new(|_, _| {}),
         });
         let decider = Arc::new(Decider::new(DeciderParts {
             db: db.clone(),
+            domain: domain(),
             transactions: Arc::new(transactor.clone()),
             runner: Arc::new(runner),
             outlook,
@@ -279,7 +279,7 @@ async fn an_offer_that_stands_no_more_is_left_out() {
     let mut tx = seller.db.begin().await.unwrap();
     vouchers::store(&mut tx, &signed(0, 70)).await.unwrap();
     tx.commit().await.unwrap();
-    seller.decider.decide(id(1), Input::Order(AgentOrder::Close)).await.unwrap();
+    drop(seller.decider.decide(id(1), Input::Order(AgentOrder::Close)).await.unwrap());
     assert_eq!(seller.stages(1).await, [Stage::Sent { batch: false }]);
     assert_eq!(seller.waiting().await, [(0, 60), (2, 60)]);
 
@@ -288,7 +288,7 @@ async fn an_offer_that_stands_no_more_is_left_out() {
     let batch = seller.transactions().await.into_iter().find(|tx| tx.intent.key.starts_with("batch"));
     assert_eq!(claims(&batch.unwrap()), [(2, 60)]);
     // It is offered with the better one, and goes with the next.
-    seller.decider.decide(id(0), Input::Look).await.unwrap();
+    drop(seller.decider.decide(id(0), Input::Look).await.unwrap());
     assert_eq!(seller.waiting().await, [(0, 70)]);
     seller.batches.look().await.unwrap();
     let batches = seller.transactions().await;

@@ -86,7 +86,7 @@ struct Asked {
 
 #[async_trait]
 impl Drives for Asked {
-    async fn drive(&self, _: &mut Conn, _: ChannelId, seq: u32) -> Result<(), NodeError> {
+    async fn drive(&self, _: &mut Conn, _: ChannelId, seq: u32, _: Target) -> Result<(), NodeError> {
         self.driven.lock().unwrap().push(seq);
         Ok(())
     }

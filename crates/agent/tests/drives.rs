@@ -1,0 +1,431 @@
+//! Services of an agent come to what their channels' states want: a database, decisions, the job, and a plug-in.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use alloy::primitives::{Address, B256, keccak256};
+use alloy::signers::local::PrivateKeySigner;
+use async_trait::async_trait;
+use privatix_adapter::{
+    About, Adapter, Allowance, Configuration, Health, Host, ProductId, Provision, Provisioned, Refusal, Role,
+    UsageReporter,
+};
+use privatix_agent::{AgentRunner, AgentRunnerParts, NoBatches, NodeError, Requests, Sold, SoldServices};
+use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
+use privatix_chain::{Endpoint, Keyring, NoTxSink, Transactor};
+use privatix_channel::{
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition,
+    Usage, Voucher, VoucherVerifier, sign_voucher,
+};
+use privatix_db::Database;
+use privatix_jobs::{JobsError, Processor};
+use privatix_market::*;
+use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Times};
+use privatix_node::{Damage, Decider, DeciderParts, Notices, Outlook};
+use privatix_store::channels;
+use privatix_store::events::{self, Place};
+use privatix_store::states::{self, Due, Part};
+use privatix_testkit::{TempDir, temp_dir};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+const CHAIN: u64 = 31_337;
+/// Against hangs only.
+const LONG: Duration = Duration::from_mins(1);
+
+fn key() -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&keccak256("client")).unwrap()
+}
+
+fn domain() -> Domain {
+    Domain::new(CHAIN, Address::repeat_byte(0xc0), Address::repeat_byte(0x70))
+}
+
+fn descriptor() -> ChannelDescriptor {
+    ChannelDescriptor {
+        client: key().address(),
+        agent: Address::repeat_byte(0xa9),
+        offering: B256::repeat_byte(3).into(),
+        nonce: 0,
+        signer: key().address(),
+    }
+}
+
+fn id() -> ChannelId {
+    descriptor().id(&domain())
+}
+
+/// A base unit for each request, at most 40 unpaid.
+fn terms() -> Arc<Terms> {
+    let draft = TermsDraft {
+        unit: Unit { name: "request".into(), measure: Measure::Requests, size: 1 },
+        billing: Billing::Postpaid,
+        setup_price: Amount::ZERO,
+        unit_price: Amount::new(1),
+        free_units: 0,
+        min_units: 1,
+        max_units: None,
+        billing_interval: 1,
+        max_billing_unit_lag: 40,
+        max_suspend: Duration::from_hours(10),
+        max_inactive: Duration::from_hours(10),
+    };
+    Arc::new(draft.validate().unwrap())
+}
+
+/// A plug-in that keeps what it was asked for.
+#[derive(Default)]
+struct PlugIn {
+    calls: Mutex<Vec<String>>,
+    known: Mutex<HashMap<ChannelId, Provision>>,
+    refuses: Mutex<HashSet<&'static str>>,
+    called: watch::Sender<()>,
+}
+
+impl PlugIn {
+    fn call(&self, call: &'static str, shown: String, channel: ChannelId) -> Result<(), Refusal> {
+        self.calls.lock().unwrap().push(shown);
+        let is_known = call == "stop" || self.known.lock().unwrap().contains_key(&channel);
+        let refuses = self.refuses.lock().unwrap().contains(call);
+        self.called.send_replace(());
+        match (refuses, is_known) {
+            (true, _) => Err(Refusal::Unavailable { reason: "out of order".into(), remedy: "none".into() }),
+            (false, true) => Ok(()),
+            (false, false) => Err(Refusal::UnknownChannel { channel }),
+        }
+    }
+
+    fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    async fn until_called(&self, call: &str) {
+        let mut called = self.called.subscribe();
+        while !self.calls.lock().unwrap().iter().any(|made| made == call) {
+            tokio::time::timeout(LONG, called.changed()).await.unwrap().unwrap();
+        }
+    }
+
+    fn password(&self) -> String {
+        let known = self.known.lock().unwrap();
+        let Some(Provision::Sell { credentials, .. }) = known.get(&id()) else { panic!("not provisioned") };
+        credentials.password.expose().to_owned()
+    }
+}
+
+#[async_trait]
+impl Adapter for PlugIn {
+    fn about(&self) -> About {
+        let product = ProductId(uuid::Uuid::from_u128(5));
+        About { product, name: "test".into(), version: "0".into(), roles: vec![Role::Agent] }
+    }
+
+    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+        let Provision::Sell { channel, parameters, up_to, .. } = &provision else { panic!("{provision:?}") };
+        let shown = format!("provision {parameters} up to {up_to}");
+        let channel = *channel;
+        if self.refuses.lock().unwrap().contains("provision") {
+            self.call("provision", shown, channel)?;
+        } else {
+            self.known.lock().unwrap().insert(channel, provision);
+            self.call("provision", shown, channel)?;
+        }
+        Ok(Provisioned { endpoint: json!({ "port": 5 }) })
+    }
+
+    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.call("start", "start".to_owned(), channel)
+    }
+
+    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.call("suspend", "suspend".to_owned(), channel)
+    }
+
+    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.call("resume", "resume".to_owned(), channel)
+    }
+
+    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+        self.known.lock().unwrap().remove(&channel);
+        self.call("stop", "stop".to_owned(), channel)
+    }
+
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+        self.call("allow", format!("allow {up_to}"), channel)?;
+        Ok(Allowance::Enforced)
+    }
+
+    async fn health(&self) -> Health {
+        Health::Well
+    }
+
+    async fn shutdown(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+struct Parameters;
+
+#[async_trait]
+impl Sold for Parameters {
+    async fn parameters(&self, _: &ChannelDescriptor) -> Result<serde_json::Value, NodeError> {
+        Ok(json!({ "speed": 9 }))
+    }
+}
+
+/// Surroundings in which nothing is wrong.
+struct Sky {
+    uptime: Mutex<u64>,
+    instance: watch::Receiver<u64>,
+}
+
+impl Outlook for Sky {
+    fn uptime(&self) -> Uptime {
+        Uptime::new(*self.uptime.lock().unwrap())
+    }
+
+    fn chain(&self) -> ChainView {
+        let mut chain = ChainView::default();
+        chain.now = Some(ChainTime::new(1_000));
+        chain
+    }
+
+    fn unexplained(&self) -> BTreeSet<ChannelId> {
+        BTreeSet::new()
+    }
+
+    fn gas(&self) -> Gas {
+        Gas::default()
+    }
+
+    fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
+        None
+    }
+
+    fn instance(&self) -> u64 {
+        *self.instance.borrow()
+    }
+
+    fn is_reachable(&self) -> bool {
+        true
+    }
+}
+
+/// An agent without a chain, with one channel that is open.
+struct Side {
+    db: Database,
+    plug_in: Arc<PlugIn>,
+    decider: Arc<Decider<Agent>>,
+    runner: AgentRunner,
+    sky: Arc<Sky>,
+    instance: watch::Sender<u64>,
+    states: mpsc::UnboundedReceiver<AgentState>,
+    stop: CancellationToken,
+    processor: JoinHandle<Result<(), JobsError>>,
+    _bounds: AbortOnDropHandle<()>,
+    _dir: TempDir,
+}
+
+impl Side {
+    async fn open(plug_in: PlugIn) -> Self {
+        let dir = temp_dir().unwrap();
+        let db = Database::open(&dir.path().join("agent.db"), &privatix_node::migrations()).await.unwrap();
+        let endpoint = Endpoint::new("http://127.0.0.1:1").unwrap();
+        let transactor =
+            Transactor::builder(db.clone(), endpoint, CHAIN, Keyring::new([key()])).build(NoTxSink);
+        let plug_in = Arc::new(plug_in);
+        let host = Arc::new(Host::new(plug_in.clone()).unwrap());
+        let (instance, life) = watch::channel(1);
+        let mut times = Times::default();
+        times.pause = Duration::from_millis(20);
+        let calls = Calls::new(times);
+        let bounds = Bounds::new(host.clone(), life.clone(), times);
+        let (sender, states) = mpsc::unbounded_channel();
+        let runner = AgentRunner::new(AgentRunnerParts {
+            sender: key().address(),
+            contract: domain().contract(),
+            drives: Arc::new(Requests::new(calls.clone(), bounds.clone())),
+            collects: Arc::new(NoBatches),
+            views: Arc::new(move |state, _| drop(sender.send(state.clone()))),
+        });
+        let sky = Arc::new(Sky { uptime: Mutex::new(1_000), instance: life.clone() });
+        // Known once the processor is, which needs the decider.
+        let wake = privatix_jobs::Wake::new();
+        let decider = Arc::new(Decider::new(DeciderParts {
+            db: db.clone(),
+            domain: domain(),
+            transactions: Arc::new(transactor),
+            runner: Arc::new(runner.clone()),
+            outlook: sky.clone(),
+            policy: AgentPolicy::default(),
+            jobs: wake.clone(),
+            damage: Damage::new(Notices::default()),
+        }));
+        let services = Arc::new(SoldServices::new(db.clone(), decider.clone(), Arc::new(Parameters)));
+        let driver = Driver::new(db.clone(), host, services.clone(), calls, bounds.clone(), life);
+        let processor = Processor::builder(db.clone())
+            .wake(wake)
+            .register::<Drive, _>(driver.clone())
+            .register::<DriveSlowly, _>(driver)
+            .build()
+            .unwrap();
+        let stop = CancellationToken::new();
+        let processor = tokio::spawn(processor.run(stop.clone()));
+        let token = stop.clone();
+        let bounds = tokio::spawn(async move { bounds.run(&*services, token).await });
+        let bounds = AbortOnDropHandle::new(bounds);
+        let side = Self {
+            db,
+            plug_in,
+            decider,
+            runner,
+            sky,
+            instance,
+            states,
+            stop,
+            processor,
+            _bounds: bounds,
+            _dir: dir,
+        };
+        side.open_channel().await;
+        side
+    }
+
+    async fn open_channel(&self) {
+        let opened = ChannelEvent::Opened { deposit: Amount::new(1_000), fee: Fee::ZERO };
+        let place = Place { at: LogPosition::new(1, 0), tx: B256::repeat_byte(1) };
+        let event = ChainEvent::Opened { channel: id(), descriptor: descriptor(), event: opened };
+        let mut tx = self.db.begin().await.unwrap();
+        channels::insert(&mut tx, id(), &descriptor(), Amount::new(1_000)).await.unwrap();
+        let mut state = State::<Agent>::with(id(), descriptor(), AgentOwn::default());
+        state.terms = Some(terms());
+        let parts = BTreeSet::from([Part::Service, Part::Settlement]);
+        assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
+        let before = self.decider.load(&mut tx, id()).await.unwrap();
+        assert!(events::record(&mut tx, place, &event).await.unwrap());
+        channels::advance(&mut tx, id(), place.at, opened).await.unwrap();
+        let chain = channels::on_chain(&mut tx, id()).await.unwrap();
+        let applied = self.decider.decide_in(&mut tx, &before, Input::Chain(chain)).await.unwrap();
+        tx.commit().await.unwrap();
+        self.decider.committed(&applied);
+    }
+
+    /// The first state that was committed since the last one, and that is as wanted.
+    async fn until(&mut self, what: &str, holds: impl Fn(&AgentState) -> bool) -> AgentState {
+        let found = async {
+            loop {
+                let state = self.states.recv().await.unwrap();
+                if holds(&state) {
+                    return state;
+                }
+            }
+        };
+        tokio::time::timeout(LONG, found).await.unwrap_or_else(|_| panic!("{what}: waited in vain"))
+    }
+
+    async fn until_it(&mut self, does: Actual) -> AgentState {
+        let instance = *self.instance.borrow();
+        self.until(&format!("{does:?}"), |state| {
+            state.own.service.actual(instance) == does && state.own.service.asked.is_none()
+        })
+        .await
+    }
+
+    async fn order(&self, order: AgentOrder) {
+        drop(self.decider.decide(id(), Input::Order(order)).await.unwrap());
+    }
+
+    async fn look(&self) {
+        drop(self.decider.decide(id(), Input::Look).await.unwrap());
+    }
+
+    async fn pay(&self, cumulative: u128) {
+        let voucher = Voucher { channel: id(), cumulative: Amount::new(cumulative) };
+        let signed = sign_voucher(&key(), &domain(), voucher).unwrap();
+        let verified = Verified::check(&VoucherVerifier::new(domain(), &descriptor()), &signed).unwrap();
+        let input = Input::Peer(AgentMessage::Voucher(verified));
+        drop(self.decider.decide_with(id(), input, &self.runner.paying(signed)).await.unwrap());
+    }
+
+    async fn access(&self) -> Option<channels::Access> {
+        channels::get(&mut self.db.read().await.unwrap(), id()).await.unwrap().access
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.processor.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_opens_is_prepared_with_its_bound_and_served() {
+    let mut side = Side::open(PlugIn::default()).await;
+    side.until_it(Actual::Running).await;
+    let provision = r#"provision {"speed":9} up to 41"#;
+    assert_eq!(side.plug_in.take_calls(), [provision, "suspend", "allow 41", "start"]);
+    let access = side.access().await.unwrap();
+    assert_eq!(
+        (access.username, access.password.as_str(), access.endpoint),
+        (id().to_string(), side.plug_in.password().as_str(), json!({ "port": 5 }))
+    );
+
+    // A payment raises the bound, by no job.
+    side.pay(100).await;
+    side.plug_in.until_called("allow 141").await;
+    assert_eq!(side.plug_in.take_calls(), ["allow 141"]);
+
+    side.order(AgentOrder::Hold).await;
+    side.until_it(Actual::Suspended).await;
+    side.order(AgentOrder::Resume).await;
+    side.until_it(Actual::Running).await;
+    assert_eq!(side.plug_in.take_calls(), ["suspend", "start"]);
+
+    // A new life of the plug-in is given what its client has.
+    side.plug_in.known.lock().unwrap().clear();
+    side.instance.send_replace(2);
+    side.look().await;
+    side.until_it(Actual::Running).await;
+    let provision = r#"provision {"speed":9} up to 141"#;
+    assert_eq!(side.plug_in.take_calls(), [provision, "allow 141", "start"]);
+    assert_eq!(side.plug_in.password(), access.password);
+    side.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_in_that_cannot_suspend_is_stopped_and_its_channel_closed() {
+    let mut side = Side::open(PlugIn::default()).await;
+    side.until_it(Actual::Running).await;
+    side.pay(100).await;
+    side.plug_in.refuses.lock().unwrap().insert("suspend");
+    side.order(AgentOrder::Hold).await;
+    let state = side.until_it(Actual::Absent).await;
+    assert_eq!(state.own.ending.map(|end| end.why), Some(AgentEnd::AdapterStuck));
+    assert_eq!(side.plug_in.calls.lock().unwrap().last().unwrap(), "stop");
+    // The client's last voucher was waited for.
+    *side.sky.uptime.lock().unwrap() += 60_000;
+    side.look().await;
+    let state = side.until("a close", |state| !state.own.flights.is_empty()).await;
+    assert_eq!(state.own.flights[0].purpose, AgentPurpose::Close { cumulative: Amount::new(100) });
+    side.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_the_plug_in_refuses_is_asked_for_again_and_has_no_access_before() {
+    let refusing = PlugIn { refuses: Mutex::new(HashSet::from(["provision"])), ..PlugIn::default() };
+    let mut side = Side::open(refusing).await;
+    side.until("a refusal", |state| state.own.refused).await;
+    assert_eq!(side.access().await, None);
+    side.plug_in.refuses.lock().unwrap().clear();
+    side.until_it(Actual::Running).await;
+    assert!(side.access().await.is_some());
+    side.stop().await;
+}
