@@ -168,13 +168,14 @@ impl Sim<'_> {
         }
         let mut waiting = 0;
         for alive in self.transactor.alive(channel) {
-            let is_known = flights.iter().any(|flight| flight.seq == alive.row.seq);
-            if !is_known {
+            let flight = flights.iter().find(|flight| flight.seq == alive.row.seq);
+            if flight.is_none() {
                 wrong = Some((4, format!("transaction {} is nobody's", alive.row.seq)));
             }
-            waiting += u32::from(
-                alive.waits && !alive.is_cancelling && !alive.is_batch && alive.row.purpose.is_close(),
-            );
+            // What a reorganisation has just brought back, the node does not know yet.
+            let is_sent = flight.is_some_and(|flight| matches!(flight.stage, Stage::Sent { .. }));
+            let is_single = !alive.is_cancelling && !alive.is_batch && is_sent;
+            waiting += u32::from(alive.waits && is_single && alive.row.purpose.is_close());
         }
         if waiting > 1 {
             wrong = Some((3, format!("{waiting} closes wait beside each other")));
