@@ -14,6 +14,7 @@ use crate::transactor::{EVERYDAY, GAS};
 
 /// What one channel must come to, kept beside everything that is checked.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts that excuse what is checked")]
 pub(crate) struct Ledger {
     /// What the agent has promised, as its database knows it.
     pub(crate) promised: Promised,

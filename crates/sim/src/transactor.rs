@@ -26,6 +26,7 @@ pub(crate) struct Row<X> {
 
 /// A transaction that was stored to be sent.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Intent<X> {
     pub(crate) rows: Vec<Row<X>>,
     pub(crate) is_batch: bool,

@@ -110,7 +110,7 @@ fn access_is_handed_out_once_the_service_is_ready_and_refused_by_name() {
         change(&mut run);
         run
     };
-    let rows = [
+    let rows = vec![
         ("ready", ready(|_| {}), "Access"),
         ("ready, held", ready(|run| run.state.own.held = true), "Access"),
         ("ready, stale view", ready(|run| run.fresh = false), "Access"),
