@@ -7,7 +7,9 @@ use futures::future::join_all;
 use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, OfferingStatus, SignedVoucher};
 use privatix_jobs::{PushOptions, Pushed};
-use privatix_node::{GasReserve, Node, NodeError, NodeParts, Order, ServiceOrder, after};
+use privatix_market::{AgentOrder, Input};
+use privatix_node::shell::{Applied, NotApplied};
+use privatix_node::{Decider, Node, NodeError, NodeParts, Order, ServiceOrder, after};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
 use privatix_store::{channels, offerings};
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::channels::{Channels, CloseChannel, LAST_VOUCHER, ProvisionChannel, claimable};
+use crate::decisions::Decisions;
 use crate::messaging::Messaging;
 use crate::offerings::{
     ChangeOffering, OfferingAction, OfferingDraft, Offerings, create, warn_of_old_addresses,
@@ -24,6 +27,7 @@ use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appoi
 use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
+use crate::runner::DriveJobs;
 
 /// A seller: see the [crate's example](crate).
 pub struct Agent {
@@ -32,6 +36,7 @@ pub struct Agent {
     limits: ServerLimits,
     /// Writes the vouchers.
     writer: JoinHandle<()>,
+    decisions: Decisions,
 }
 
 impl std::fmt::Debug for Agent {
@@ -51,8 +56,10 @@ impl Agent {
         let payments = Arc::new(payments);
         let access = Arc::new(Access::new(Arc::clone(&node)));
         let (addresses, listeners) = messaging.into_parts();
-        let handle = AgentHandle { node, payments, access, addresses: Arc::new(addresses) };
-        Ok(Self { handle, listeners, limits: ServerLimits::default(), writer })
+        let decisions = Decisions::start(&node, Arc::new(DriveJobs)).await?;
+        let decider = Arc::clone(&decisions.decider);
+        let handle = AgentHandle { node, payments, access, decider, addresses: Arc::new(addresses) };
+        Ok(Self { handle, listeners, limits: ServerLimits::default(), writer, decisions })
     }
 
     /// Other limits for the messaging server than the default ones.
@@ -72,10 +79,14 @@ impl Agent {
     /// # Errors
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { handle, listeners, limits, writer } = self;
+        let Self { handle, listeners, limits, writer, decisions } = self;
         let node = Arc::clone(&handle.node);
         warn_of_old_addresses(&node, &handle.addresses).await?;
-        let role = Arc::new(AgentRole { node: Arc::clone(&node), payments: Arc::clone(&handle.payments) });
+        let role = Arc::new(AgentRole {
+            node: Arc::clone(&node),
+            decider: Arc::clone(&decisions.decider),
+            payments: Arc::clone(&handle.payments),
+        });
         let stop = shutdown.child_token();
         let most = limits.max_connections;
         let server = Server::new(handle.clone(), limits);
@@ -94,10 +105,17 @@ impl Agent {
         let writing = tokio::spawn(watch_writer(writer, stop.clone()));
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
-        let reserve = Arc::new(GasReserve::new(Arc::clone(&node)));
+        let reserve = Arc::clone(&decisions.reserve);
         let reserving = tokio::spawn({
             let (reserve, stop) = (Arc::clone(&reserve), stop.clone());
             async move { reserve.watch(stop).await }
+        });
+        let deciding = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let _stop_if_it_ends = stop.clone().drop_guard(); // no channel would end then
+                Box::pin(decisions.run(&stop)).await; // large, and runs for long
+            }
         });
         let register = {
             let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
@@ -117,6 +135,7 @@ impl Agent {
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
         let watched = watching.await.and(appointed.await).and(reserving.await);
+        let decided = deciding.await;
         let wrote = writing.await;
         outcome?;
         wrote.map_err(|error| NodeError::TaskEnded {
@@ -125,6 +144,10 @@ impl Agent {
         })??;
         watched.map_err(|error| NodeError::TaskEnded {
             task: "watch on the messaging server, the operator or the ether",
+            reason: error.to_string(),
+        })?;
+        decided.map_err(|error| NodeError::TaskEnded {
+            task: "decisions about channels",
             reason: error.to_string(),
         })?;
         served.map_err(|error| NodeError::TaskEnded { task: "messaging server", reason: error.to_string() })
@@ -137,6 +160,7 @@ pub struct AgentHandle {
     node: Arc<Node>,
     payments: Arc<Payments>,
     access: Arc<Access>,
+    decider: Arc<Decider<privatix_market::Agent>>,
     addresses: Arc<Addresses>,
 }
 
@@ -211,11 +235,27 @@ impl AgentHandle {
     }
 
     async fn hold(&self, channel: ChannelId, held: bool) -> Result<(), NodeError> {
+        let order = if held { AgentOrder::Hold } else { AgentOrder::Resume };
+        if self.order(channel, order).await?.is_some() {
+            return Ok(());
+        }
         let mut tx = self.node.db().begin().await?;
         channels::set_held(&mut tx, channel, held).await?;
         tx.commit().await?;
         self.node.marks().mark(channel);
         Ok(())
+    }
+
+    /// Decides an order about a channel that has a stored state; `None` for one that has none.
+    async fn order(
+        &self,
+        channel: ChannelId,
+        order: AgentOrder,
+    ) -> Result<Option<Applied<privatix_market::Agent>>, NodeError> {
+        match self.decider.decide(channel, Input::Order(order)).await {
+            Err(NotApplied::NoState(_)) => Ok(None),
+            decided => Ok(Some(decided?)),
+        }
     }
 
     /// Ends a channel's service for good; what was paid is then cashed.

@@ -32,6 +32,7 @@ pub mod adoption;
 mod agent;
 mod batches;
 mod channels;
+mod decisions;
 mod drives;
 mod messaging;
 mod offerings;
@@ -53,4 +54,6 @@ pub use privatix_market::{NotNow, Reply};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };
-pub use runner::{AgentRunner, AgentRunnerParts, Collects, Drives, NoBatches, Views, policy, reply};
+pub use runner::{
+    AgentRunner, AgentRunnerParts, Collects, DriveJobs, Drives, NoBatches, Views, policy, reply,
+};

@@ -11,7 +11,7 @@ use privatix_chain::{TxChange, TxRecord};
 use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, ServiceStatus};
 use privatix_db::Conn;
 use privatix_jobs::Job;
-use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after};
+use privatix_node::{Decider, Node, NodeError, Order, Role, ServiceOrder, after};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::Place;
 use privatix_store::purposes::Recorded;
@@ -26,6 +26,7 @@ const REPEAT_ORDER: Duration = Duration::from_secs(30);
 
 pub(crate) struct AgentRole {
     pub(crate) node: Arc<Node>,
+    pub(crate) decider: Arc<Decider<privatix_market::Agent>>,
     pub(crate) payments: Arc<Payments>,
 }
 
@@ -39,6 +40,12 @@ impl AgentRole {
 
 #[async_trait]
 impl Role for AgentRole {
+    type Side = privatix_market::Agent;
+
+    fn decider(&self) -> Option<&Decider<Self::Side>> {
+        Some(&self.decider)
+    }
+
     async fn on_event(&self, conn: &mut Conn, _: Place, event: &ChainEvent) -> Result<(), NodeError> {
         if let ChainEvent::Opened { channel, descriptor, event: ChannelEvent::Opened { deposit, .. } } = event
             && descriptor.agent == self.node.account()

@@ -13,6 +13,7 @@ use privatix_market::{
     Agent, AgentEffect, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Effect, EffectId, Fate, Reply,
     Subject, Target,
 };
+use privatix_node::drive::Drive;
 use privatix_node::shell::{Applied, Ran, Runner, keep};
 use privatix_node::{Node, NodeError};
 use privatix_store::vouchers;
@@ -37,6 +38,17 @@ pub trait Drives: Send + Sync {
     /// By default nothing is done about it.
     fn committed(&self, state: &AgentState, revision: u64) {
         let _ = (state, revision);
+    }
+}
+
+/// Asks by the job [`Drive`]: one for each channel, which reads what is wanted when it runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DriveJobs;
+
+#[async_trait]
+impl Drives for DriveJobs {
+    async fn drive(&self, conn: &mut Conn, channel: ChannelId, _: u32) -> Result<(), NodeError> {
+        privatix_node::push(conn, &Drive { channel }, "decision").await
     }
 }
 
@@ -190,14 +202,12 @@ impl Runner<Agent> for AgentRunner {
     ) -> Result<Result<Intent, Fate>, NodeError> {
         let voucher = self.voucher(conn, state, purpose).await?;
         let accounts = (self.parts.sender, self.parts.contract);
-        match intent(state, purpose, voucher.as_ref(), accounts) {
-            Some(intent) => Ok(Ok(intent)),
-            None => {
-                tracing::error!(channel = %state.id, ?purpose, "a settlement brings nothing, and is not sent; report this as an error of the program");
-                // The same would fail again until somebody does something.
-                Ok(Err(Fate::Failed { lasting: true }))
-            }
+        if let Some(intent) = intent(state, purpose, voucher.as_ref(), accounts) {
+            return Ok(Ok(intent));
         }
+        tracing::error!(channel = %state.id, ?purpose, "a settlement brings nothing, and is not sent; report this as an error of the program");
+        // The same would fail again until somebody does something.
+        Ok(Err(Fate::Failed { lasting: true }))
     }
 
     async fn run(

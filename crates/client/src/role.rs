@@ -13,7 +13,7 @@ use privatix_channel::{
 };
 use privatix_db::Conn;
 use privatix_jobs::{Job, PushOptions};
-use privatix_node::{Node, NodeError, Order, Role, ServiceOrder, after, billing_account};
+use privatix_node::{Decider, Node, NodeError, Order, Role, ServiceOrder, after, billing_account};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::Place;
 use privatix_store::purposes::Recorded;
@@ -89,6 +89,12 @@ impl ClientRole {
 
 #[async_trait]
 impl Role for ClientRole {
+    type Side = privatix_market::Client;
+
+    fn decider(&self) -> Option<&Decider<Self::Side>> {
+        None
+    }
+
     async fn on_event(&self, conn: &mut Conn, _: Place, event: &ChainEvent) -> Result<(), NodeError> {
         match event {
             ChainEvent::Offering {

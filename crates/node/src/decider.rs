@@ -14,7 +14,7 @@ use privatix_market::{Env, Input, Party};
 use privatix_store::states::Stored;
 use tokio::sync::Notify;
 
-use crate::inputs::{Inputs, Surroundings};
+use crate::inputs::{Decided, Inputs, Surroundings};
 use crate::outlook::Outlook;
 use crate::shell::{Applied, NotApplied, Runner, Shell, Transactions};
 use crate::{Damage, Node, NodeError};
@@ -165,14 +165,17 @@ impl<P: Party> Decider<P> {
     }
 
     /// The inputs that come with the chain's events and with the outcomes of transactions. Give what was decided to
-    /// [`committed`](Self::committed), and what is damaged to [`damaged`](Self::damaged), after the commit.
+    /// [`all_committed`](Self::all_committed) after the commit.
     pub fn inputs(&self) -> Inputs<'_, P, Arc<dyn Transactions>> {
         Inputs::new(&self.shell, self, &*self.runner)
     }
 
-    /// Shows of channels that something of them cannot be read, and what.
-    pub fn damaged(&self, channels: impl IntoIterator<Item = (ChannelId, String)>) {
-        for (channel, what) in channels {
+    /// Carries out what follows the decisions of a commit, and shows of which channels something cannot be read.
+    pub fn all_committed(&self, decided: Decided<P>) {
+        for applied in &decided.applied {
+            self.committed(applied);
+        }
+        for (channel, what) in decided.damaged {
             self.damage.found(channel, what);
         }
     }

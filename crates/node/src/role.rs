@@ -5,16 +5,23 @@ use privatix_billing::{Account, Terms};
 use privatix_chain::{TxChange, TxRecord};
 use privatix_channel::{ChainEvent, ChannelId, ServiceStatus};
 use privatix_db::Conn;
+use privatix_market::Party;
 use privatix_store::channels::Channel;
 use privatix_store::events::Place;
 use privatix_store::purposes::Recorded;
 
-use crate::NodeError;
+use crate::{Decider, NodeError};
 
 /// Where a role differs from the other one: what it does about news. Every method that gets a connection runs inside the
 /// transaction that makes the news durable, so its follow-up jobs commit with their cause.
 #[async_trait]
 pub trait Role: Send + Sync + 'static {
+    /// The side that it is of its channels.
+    type Side: Party;
+
+    /// Who decides about those of its channels that have a stored state. `None`: none has one.
+    fn decider(&self) -> Option<&Decider<Self::Side>>;
+
     /// A confirmed chain event, seen for the first time, before the offering and the channel that it is about are brought up
     /// to date with it and with the other events of its batch. The place to store a channel that is seen being opened.
     async fn on_event(&self, conn: &mut Conn, place: Place, event: &ChainEvent) -> Result<(), NodeError>;

@@ -43,6 +43,7 @@ impl Node {
     ) -> Result<(), NodeError> {
         let (committed, changes) = mpsc::unbounded_channel();
         let sink = Arc::new(Sink {
+            node: Arc::clone(self),
             role: Arc::clone(&role),
             wake: self.wake.clone(),
             marks: self.marks.clone(),

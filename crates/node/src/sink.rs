@@ -10,16 +10,19 @@ use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, LogPosition, Offerin
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
+use privatix_market::Party;
 use privatix_store::events::Place;
 use privatix_store::purposes::{self, Damaged, TxNumber};
 use privatix_store::{channels, events, offerings};
 use tokio::sync::mpsc;
 
+use crate::inputs::{Before, Decided};
 use crate::spent::{Spending, Spent};
-use crate::{Damage, Marks, NodeError, Order, Role, ServiceOrder};
+use crate::{Damage, Marks, Node, NodeError, Order, Role, ServiceOrder};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
 pub(crate) struct Sink<R> {
+    pub(crate) node: Arc<Node>,
     pub(crate) role: Arc<R>,
     pub(crate) wake: Wake,
     pub(crate) marks: Marks,
@@ -28,12 +31,20 @@ pub(crate) struct Sink<R> {
     pub(crate) committed: mpsc::UnboundedSender<Vec<ChannelId>>,
 }
 
+/// What a commit informs of.
+pub(crate) struct Touched<P: Party> {
+    /// The channels that it has changed.
+    pub(crate) channels: BTreeSet<ChannelId>,
+    /// What was decided about those that have a stored state.
+    decided: Decided<P>,
+}
+
 impl<R: Role> Sink<R> {
     async fn apply_batch(
         &self,
         conn: &mut Conn,
         batch: &ConfirmedBatch,
-    ) -> Result<BTreeSet<ChannelId>, NodeError> {
+    ) -> Result<Touched<R::Side>, NodeError> {
         let decoded = |log: &ConfirmedLog| {
             let event = PscEvent::decode(&log.log.data)
                 .map_err(|e| NodeError::Contract { what: "an event", reason: e.to_string() })?;
@@ -45,7 +56,38 @@ impl<R: Role> Sink<R> {
         self.take(conn, events, batch.direction).await
     }
 
-    /// Stores events, in chain order, and what follows from those that are new. Returns the channels that they have changed.
+    /// The states of channels before their events are stored.
+    async fn before(
+        &self,
+        conn: &mut Conn,
+        channels: &BTreeSet<ChannelId>,
+    ) -> Result<Option<Before<R::Side>>, NodeError> {
+        match self.role.decider() {
+            Some(decider) => Ok(Some(decider.inputs().before(conn, channels).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Decides about channels after their events are stored, or undone.
+    async fn decide(
+        &self,
+        conn: &mut Conn,
+        before: Option<Before<R::Side>>,
+    ) -> Result<Decided<R::Side>, NodeError> {
+        match self.role.decider().zip(before) {
+            Some((decider, before)) => decider.inputs().chain(conn, before).await,
+            None => Ok(Decided::default()),
+        }
+    }
+
+    /// Carries out what follows decisions that are committed.
+    fn decided(&self, decided: Decided<R::Side>) {
+        if let Some(decider) = self.role.decider() {
+            decider.all_committed(decided);
+        }
+    }
+
+    /// Stores events, in chain order, and what follows from those that are new. Returns what that has changed.
     ///
     /// Of the past, the role is informed of offerings that are on the market, each once, and of the channels that are kept:
     /// what else there was is over, and events that followed it may be stored already.
@@ -54,8 +96,10 @@ impl<R: Role> Sink<R> {
         conn: &mut Conn,
         mut events: Vec<(Place, ChainEvent)>,
         direction: Direction,
-    ) -> Result<BTreeSet<ChannelId>, NodeError> {
+    ) -> Result<Touched<R::Side>, NodeError> {
         let mut touched = BTreeSet::new();
+        let before =
+            self.before(conn, &events.iter().filter_map(|(_, event)| event.channel()).collect()).await?;
         let mut are_new = events::record_all(conn, &events).await?.into_iter();
         events.retain(|_| are_new.next().unwrap_or_default());
         if direction != Direction::Past {
@@ -80,7 +124,8 @@ impl<R: Role> Sink<R> {
                 self.tolerate(channel, advanced)?;
             }
         }
-        Ok(touched)
+        let decided = self.decide(conn, before).await?;
+        Ok(Touched { channels: touched, decided })
     }
 
     async fn advance(
@@ -107,15 +152,15 @@ impl<R: Role> Sink<R> {
         }
     }
 
-    /// What the outcome of a transaction leads to, by what it was for. Returns the channels that it is about.
+    /// What the outcome of a transaction leads to, by what it was for. Returns the channels that it is about, and what was decided.
     async fn answer(
         &self,
         conn: &mut Conn,
         record: &TxRecord,
         change: TxChange,
-    ) -> Result<BTreeSet<ChannelId>, NodeError> {
+    ) -> Result<(BTreeSet<ChannelId>, Vec<Decided<R::Side>>), NodeError> {
         let rows = purposes::of_tx(conn, TxNumber(record.id.0)).await?;
-        let mut channels = BTreeSet::new();
+        let (mut channels, mut decided) = (BTreeSet::new(), Vec::new());
         if rows.is_empty() {
             tracing::warn!(
                 tx = record.id.0,
@@ -128,6 +173,11 @@ impl<R: Role> Sink<R> {
             let (channel, answered) = match row {
                 Ok(recorded) => {
                     let channel = recorded.effect.subject.channel();
+                    if let Some(decider) = self.role.decider().filter(|_| channel.is_some()) {
+                        let sender = self.node.sender_standing(conn).await?;
+                        let inputs = decider.inputs();
+                        decided.push(inputs.transaction(conn, &recorded, (record, change), sender).await?);
+                    }
                     (channel, self.role.on_transaction(conn, &recorded, record, change).await)
                 }
                 Err(Damaged { subject, error }) => {
@@ -146,11 +196,12 @@ impl<R: Role> Sink<R> {
                 answered => answered?,
             }
         }
-        Ok(channels)
+        Ok((channels, decided))
     }
 
     /// Informs those who wait of a commit that has changed these channels.
-    pub(crate) fn announce(&self, touched: BTreeSet<ChannelId>) {
+    pub(crate) fn announce(&self, Touched { channels: touched, decided }: Touched<R::Side>) {
+        self.decided(decided);
         self.wake.wake();
         for channel in &touched {
             self.marks.mark(*channel);
@@ -160,8 +211,8 @@ impl<R: Role> Sink<R> {
         }
     }
 
-    /// Undoes what was above a block. Returns the channels that this changed.
-    async fn undo(&self, conn: &mut Conn, to_block: u64) -> Result<BTreeSet<ChannelId>, NodeError> {
+    /// Undoes what was above a block. Returns what that has changed.
+    async fn undo(&self, conn: &mut Conn, to_block: u64) -> Result<Touched<R::Side>, NodeError> {
         let undone = events::undo_above(conn, to_block).await?;
         tracing::warn!(to_block, events = undone.len(), "the chain was reorganised; events are undone");
         let events = undone.iter().map(|(_, event)| event);
@@ -170,11 +221,13 @@ impl<R: Role> Sink<R> {
             offerings::refold(conn, agent, offering).await?;
         }
         let of_channels: BTreeSet<_> = events.filter_map(ChainEvent::channel).collect();
+        let before = self.before(conn, &of_channels).await?;
         for channel in &of_channels {
             let refolded = self.refold(conn, *channel).await;
             self.tolerate(*channel, refolded)?;
         }
-        Ok(of_channels)
+        let decided = self.decide(conn, before).await?;
+        Ok(Touched { channels: of_channels, decided })
     }
 
     async fn refold(&self, conn: &mut Conn, channel: ChannelId) -> Result<(), NodeError> {
@@ -209,8 +262,7 @@ fn last_announcements<'a>(
 
 #[async_trait]
 impl<R: Role> LogSink for Sink<R> {
-    /// The channels that were changed.
-    type Applied = BTreeSet<ChannelId>;
+    type Applied = Touched<R::Side>;
 
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<Self::Applied, SinkError> {
         self.apply_batch(conn, batch).await.map_err(SinkError::new)
@@ -226,32 +278,38 @@ impl<R: Role> LogSink for Sink<R> {
 }
 
 /// What the change of a transaction informs of.
-pub(crate) struct Answered {
+pub(crate) struct Answered<P: Party> {
     /// The channels that it is about.
     channels: BTreeSet<ChannelId>,
+    /// What was decided about those that have a stored state.
+    decided: Vec<Decided<P>>,
     /// What it changes of the gas that was paid.
     spending: Option<Spending>,
 }
 
 #[async_trait]
 impl<R: Role> TxSink for Sink<R> {
-    type Applied = Answered;
+    type Applied = Answered<R::Side>;
 
     async fn changed(
         &self,
         conn: &mut Conn,
         record: &TxRecord,
         change: TxChange,
-    ) -> Result<Answered, SinkError> {
-        let channels = self.answer(conn, record, change).await.map_err(SinkError::new)?;
-        Ok(Answered { channels, spending: Spending::of(record, change) })
+    ) -> Result<Self::Applied, SinkError> {
+        let (channels, decided) = self.answer(conn, record, change).await.map_err(SinkError::new)?;
+        Ok(Answered { channels, decided, spending: Spending::of(record, change) })
     }
 
-    fn changed_own(&self, record: &TxRecord, change: TxChange) -> Option<Answered> {
-        Some(Answered { channels: BTreeSet::new(), spending: Some(Spending::of(record, change)?) })
+    fn changed_own(&self, record: &TxRecord, change: TxChange) -> Option<Self::Applied> {
+        let spending = Some(Spending::of(record, change)?);
+        Some(Answered { channels: BTreeSet::new(), decided: Vec::new(), spending })
     }
 
-    fn committed(&self, Answered { channels, spending }: Answered) {
+    fn committed(&self, Answered { channels, decided, spending }: Self::Applied) {
+        for decided in decided {
+            self.decided(decided);
+        }
         if let Some(spending) = spending {
             self.spent.count(spending);
         }

@@ -268,7 +268,7 @@ impl<R: Role> Reconciler<R> {
             let before = finding.entry.seen(&mut tx).await?;
             let touched = self.sink.take(&mut tx, events, Direction::Forward).await?;
             let now = finding.entry.seen(&mut tx).await?;
-            if now == before && touched.is_empty() {
+            if now == before && touched.channels.is_empty() {
                 continue; // nothing new
             }
             let has_moved = processed(&mut tx, Monitor::STREAM).await? != Some(at);
