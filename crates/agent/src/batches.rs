@@ -13,7 +13,7 @@ use privatix_db::{Conn, Database};
 use privatix_market::batch::{self, Batch, BatchEnv, BatchPolicy, Call, Row};
 use privatix_market::{Agent, AgentPurpose, EffectId, Fate, Input, Stage, Subject};
 use privatix_node::shell::{NotApplied, Transactions, on_terms};
-use privatix_node::{Decider, NodeError, Outlook};
+use privatix_node::{Decider, Node, NodeError, Outlook};
 use privatix_store::states::Stored;
 use privatix_store::{StoreError, collected, vouchers};
 use tokio::sync::Notify;
@@ -91,6 +91,22 @@ pub struct BatchesParts {
 impl std::fmt::Debug for BatchesParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BatchesParts").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl BatchesParts {
+    /// Those of a node, with the usual policy.
+    pub fn of(node: &Arc<Node>, decider: Arc<Decider<Agent>>, offers: Offers) -> Self {
+        Self {
+            db: node.db().clone(),
+            transactions: Arc::<Node>::clone(node),
+            decider,
+            offers,
+            account: node.account(),
+            sender: node.sender(),
+            contract: node.domain().contract(),
+            policy: BatchPolicy::default(),
+        }
     }
 }
 

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use privatix_market::Agent;
-use privatix_market::batch::BatchPolicy;
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
 use tokio_util::sync::CancellationToken;
 
-use crate::batches::{Batches, Offers};
+use crate::batches::{Batches, BatchesParts, Offers};
 use crate::runner::{AgentRunner, AgentRunnerParts, Drives, policy};
 
 /// The name of this process, under which its uptime is stored.
@@ -41,7 +40,7 @@ impl Decisions {
         });
         let parts = DeciderParts::of(node, Arc::new(runner), outlook, policy(node));
         let decider = Arc::new(Decider::new(parts));
-        let batches = Batches::new(Arc::clone(node), Arc::clone(&decider), offers, BatchPolicy::default());
+        let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));
         Ok(Self { node: Arc::clone(node), clock, reserve, decider, batches })
     }
 

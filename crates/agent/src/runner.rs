@@ -47,7 +47,13 @@ pub struct DriveJobs;
 
 #[async_trait]
 impl Drives for DriveJobs {
-    async fn drive(&self, conn: &mut Conn, channel: ChannelId, _: u32) -> Result<(), NodeError> {
+    async fn drive(
+        &self,
+        conn: &mut Conn,
+        channel: ChannelId,
+        _: u32,
+        _: Target,
+    ) -> Result<(), NodeError> {
         privatix_node::push(conn, &Drive { channel }, "decision").await
     }
 }

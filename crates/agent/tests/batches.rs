@@ -197,7 +197,7 @@ impl Seller {
     }
 
     async fn state(&self, nonce: u64) -> AgentState {
-        self.decider.load(&mut *self.db.read().await.unwrap(), id(nonce)).await.unwrap().state
+        self.decider.load(&mut self.db.read().await.unwrap(), id(nonce)).await.unwrap().state
     }
 
     async fn stages(&self, nonce: u64) -> Vec<Stage> {
@@ -206,7 +206,7 @@ impl Seller {
 
     /// The nonces of the channels that have an offer, with what it brings.
     async fn waiting(&self) -> Vec<(u64, u128)> {
-        let rows = collected::waiting(&mut *self.db.read().await.unwrap()).await.unwrap();
+        let rows = collected::waiting(&mut self.db.read().await.unwrap()).await.unwrap();
         let nonce = |channel| (0..10).find(|nonce| id(*nonce) == channel).unwrap();
         let mut found: Vec<_> = rows.iter().map(|row| (nonce(row.channel), row.gain.get())).collect();
         found.sort_unstable();
@@ -214,7 +214,7 @@ impl Seller {
     }
 
     async fn transactions(&self) -> Vec<TxRecord> {
-        self.transactor.list(&mut *self.db.read().await.unwrap(), &TxFilter::default()).await.unwrap()
+        self.transactor.list(&mut self.db.read().await.unwrap(), &TxFilter::default()).await.unwrap()
     }
 }
 
@@ -245,7 +245,7 @@ async fn closes_that_are_not_worth_a_transaction_each_go_out_in_one_when_one_has
     assert_eq!((batch.intent.priority, batch.intent.repeatable), (Priority::Background, true));
     assert_eq!((batch.intent.kind.as_str(), batch.intent.extra_gas), ("close_channel", 0));
     assert_eq!(seller.waiting().await, []);
-    let conn = &mut *seller.db.read().await.unwrap();
+    let conn = &mut seller.db.read().await.unwrap();
     let recorded = purposes::of_tx(conn, purposes::TxNumber(batch.id.0)).await.unwrap();
     let subjects: BTreeSet<_> =
         recorded.into_iter().map(|row| row.unwrap()).map(|row| (row.effect.subject, row.in_batch)).collect();
