@@ -42,8 +42,9 @@ async fn recorded_of(conn: &mut Conn, tx: &TxRecord) -> Recorded {
 
 async fn cancel(node: &Node, close: &TxRecord) {
     let mut tx = node.db().begin().await.unwrap();
-    node.transactor().unwrap().cancel(&mut tx, close.id).await.unwrap();
+    let cancelling = node.transactor().unwrap().cancel(&mut tx, close.id).await.unwrap();
     tx.commit().await.unwrap();
+    cancelling.committed();
     node.wake_transactor();
 }
 
