@@ -137,6 +137,13 @@ impl Watch {
         }
     }
 
+    /// Drops the call under way: nobody waits for it any more.
+    pub(super) fn drop_call(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.dropped(*call.until.lock());
+        }
+    }
+
     /// A call was dropped, and may take effect until then.
     pub(super) fn dropped(&self, until: Instant) {
         self.with(|known| known.late = known.late.max(Some(until)));

@@ -231,7 +231,10 @@ impl<D: Driven> Driver<D> {
             let look_at = paused.map(|(_, until)| until).or(late).filter(|_| watch.call.is_none());
             let outcome = tokio::select! {
                 biased;
-                () = cx.cancelled().cancelled() => return Err(JobError::retry("the job was interrupted")),
+                () = cx.cancelled().cancelled() => {
+                    watch.drop_call();
+                    return Err(JobError::retry("the job was interrupted"));
+                }
                 outcome = outcome(&mut watch.call) => outcome,
                 () = &mut changed => continue,
                 Ok(()) = instance.changed() => continue,
