@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use alloy::primitives::B256;
 use parking_lot::Mutex;
-use privatix_node::{Node, NodeError};
+use privatix_channel::ChannelId;
+use privatix_market::{Agent, AgentMessage, Input, Reply};
+use privatix_node::{Decider, Node, NodeError};
 use privatix_offering::{
     AccessContext, AccessMessage, AccessRequest, Endpoint, Password, ReplayGuard, RequestError, SealedAccess,
     TemplateKind, Templates,
@@ -13,18 +15,21 @@ use privatix_offering::{
 use privatix_somc::Refusal;
 use privatix_store::channels;
 
+use crate::runner::reply;
+
 /// How far a request's time may be from ours.
 const MAX_AGE: Duration = Duration::from_mins(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Access {
     node: Arc<Node>,
+    decider: Arc<Decider<Agent>>,
     guard: Mutex<ReplayGuard>,
 }
 
 impl Access {
-    pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node, guard: Mutex::new(ReplayGuard::new(MAX_AGE)) }
+    pub(crate) fn new(node: Arc<Node>, decider: Arc<Decider<Agent>>) -> Self {
+        Self { node, decider, guard: Mutex::new(ReplayGuard::new(MAX_AGE)) }
     }
 
     pub(crate) async fn answer(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
@@ -39,7 +44,7 @@ impl Access {
         if !channel.descriptor.names_signer() {
             return Err(Refusal::NoSigner);
         }
-        if channel.service.is_ending() {
+        if !self.decide(id).await? && channel.service.is_ending() {
             return Err(Refusal::ServiceTerminated);
         }
         let Some(access) = channel.access else { return Err(Refusal::NotReady { retry_after: RETRY_AFTER }) };
@@ -73,6 +78,29 @@ impl Access {
     }
 }
 
+impl Access {
+    /// Has the hand-over decided, if the channel has a stored state. Returns whether it has one.
+    async fn decide(&self, id: ChannelId) -> Result<bool, Refusal> {
+        let decided = async {
+            if !self.decider.decides(id).await? {
+                return Ok::<_, NodeError>(None);
+            }
+            Ok(Some(self.decider.decide(id, Input::Peer(AgentMessage::Access)).await?))
+        };
+        let Some(applied) = decided.await.map_err(|error| internal(id, &error))? else { return Ok(false) };
+        match reply(&applied) {
+            Some(Reply::Access) => Ok(true),
+            Some(Reply::NotReady(_)) => Err(Refusal::NotReady { retry_after: RETRY_AFTER }),
+            Some(Reply::Ended(_) | Reply::NotOpen { closed: true }) => Err(Refusal::ServiceTerminated),
+            Some(Reply::NotOpen { closed: false }) => Err(Refusal::UnknownChannel { channel: id }),
+            other => {
+                let why = format!("a request for access was answered by {other:?}");
+                Err(internal(id, &NodeError::Refused(why)))
+            }
+        }
+    }
+}
+
 /// The access template of the product that an offering template belongs to.
 pub(crate) fn access_template(templates: &Templates, offering: B256) -> Option<B256> {
     let product = templates.get(&offering)?.product();
@@ -82,7 +110,7 @@ pub(crate) fn access_template(templates: &Templates, offering: B256) -> Option<B
         .map(|template| template.hash())
 }
 
-fn refusal(channel: privatix_channel::ChannelId) -> impl Fn(RequestError) -> Refusal {
+fn refusal(channel: ChannelId) -> impl Fn(RequestError) -> Refusal {
     move |error| {
         tracing::debug!(%channel, %error, "access refused");
         match error {
@@ -93,7 +121,7 @@ fn refusal(channel: privatix_channel::ChannelId) -> impl Fn(RequestError) -> Ref
     }
 }
 
-fn internal(channel: privatix_channel::ChannelId, error: &NodeError) -> Refusal {
+fn internal(channel: ChannelId, error: &NodeError) -> Refusal {
     tracing::error!(%channel, %error, "access could not be handed over");
     Refusal::Internal
 }

@@ -54,10 +54,10 @@ impl Agent {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let (payments, writer) = Payments::start(Arc::clone(&node));
         let payments = Arc::new(payments);
-        let access = Arc::new(Access::new(Arc::clone(&node)));
         let (addresses, listeners) = messaging.into_parts();
         let decisions = Decisions::start(&node, Arc::new(DriveJobs)).await?;
         let decider = Arc::clone(&decisions.decider);
+        let access = Arc::new(Access::new(Arc::clone(&node), Arc::clone(&decider)));
         let handle = AgentHandle { node, payments, access, decider, addresses: Arc::new(addresses) };
         Ok(Self { handle, listeners, limits: ServerLimits::default(), writer, decisions })
     }

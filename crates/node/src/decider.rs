@@ -11,7 +11,7 @@ use privatix_channel::{ChannelId, Domain};
 use privatix_db::{Conn, Database};
 use privatix_jobs::Wake;
 use privatix_market::{Env, Input, Party};
-use privatix_store::states::Stored;
+use privatix_store::states::{self, Stored};
 use tokio::sync::Notify;
 
 use crate::inputs::{Decided, Inputs, Surroundings};
@@ -148,6 +148,14 @@ impl<P: Party> Decider<P> {
             Err(error) => self.note_damage(channel, error),
         }
         decided
+    }
+
+    /// Whether a channel is decided from a stored state.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn decides(&self, channel: ChannelId) -> Result<bool, NodeError> {
+        Ok(states::is_stored(&mut *self.db.read().await?, channel).await?)
     }
 
     /// Decides an input in the caller's transaction, of a state that was [loaded](Self::load) before it wrote anything of the channel.

@@ -8,7 +8,8 @@ use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usua
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
 use privatix_jobs::{Processor, ProcessorBuilder};
-use privatix_store::{StoreError, channels};
+use privatix_market::Input;
+use privatix_store::{StoreError, channels, sessions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -278,6 +279,16 @@ struct Assessor<'a, R> {
 
 impl<R: Role> Assess for Assessor<'_, R> {
     async fn assess(&self, channel: ChannelId, now: SystemTime) -> Result<Option<SystemTime>, NodeError> {
+        if let Some(decider) = self.role.decider()
+            && decider.decides(channel).await?
+        {
+            let (used, running) = {
+                let mut conn = self.node.db.read().await?;
+                (sessions::used(&mut conn, channel).await?.0, sessions::is_running(&mut conn, channel).await?)
+            };
+            let _ = decider.decide(channel, Input::Used { used, running }).await?; // what follows is done
+            return Ok(None); // it is looked at when its time comes
+        }
         let (channel, account) = {
             let mut conn = self.node.db.read().await?;
             let Some(channel) = channels::find(&mut conn, channel).await? else { return Ok(None) };

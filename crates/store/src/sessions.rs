@@ -108,6 +108,16 @@ pub async fn used(conn: &mut Conn, channel: ChannelId) -> Result<(Usage, Option<
     Ok((Usage::new(total), last.map(SystemTime::from)))
 }
 
+/// Whether a session of the channel runs.
+pub async fn is_running(conn: &mut Conn, channel: ChannelId) -> Result<bool, StoreError> {
+    let open = sessions::table
+        .filter(sessions::channel.eq(id(channel)))
+        .filter(sessions::stopped_at.is_null())
+        .select(sessions::started_at);
+    let started_at: Option<Micros> = on!(conn, |c| open.first(c).await.optional())?;
+    Ok(started_at.is_some())
+}
+
 /// The channel's sessions, newest first.
 pub async fn list(conn: &mut Conn, channel: ChannelId) -> Result<Vec<Session>, StoreError> {
     type Row = (Vec<u8>, Bytes32, i64, Option<String>, Micros, Option<Micros>, Option<Micros>);

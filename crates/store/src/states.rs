@@ -126,6 +126,16 @@ pub async fn load<P: Party>(conn: &mut Conn, channel: ChannelId) -> Result<Optio
     }))
 }
 
+/// Whether a channel is decided from a stored state.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn is_stored(conn: &mut Conn, channel: ChannelId) -> Result<bool, StoreError> {
+    let query = channel_states::table.find(id(channel)).select(channel_states::revision);
+    let revision: Option<i64> = on!(conn, |c| query.first(c).await.optional())?;
+    Ok(revision.is_some())
+}
+
 type Descriptor = (Addr, Addr, Bytes32, i64, Addr);
 type Own = (i32, i64, String, String, Option<String>);
 type VoucherRow = (Amount128, Vec<u8>, Amount128, Micros);

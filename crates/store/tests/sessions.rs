@@ -60,7 +60,10 @@ async fn a_channels_usage_is_the_sum_of_its_sessions_and_of_no_other_channels() 
 async fn a_report_of_nothing_used_tells_of_the_session_but_of_no_usage() {
     let (_dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;
+    let is_running = async || sessions::is_running(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert!(!is_running().await);
     record(&db, &report(id, 1, 0)).await;
+    assert!(is_running().await);
     assert_eq!(used(&db, id).await, (0, None));
     assert_eq!(list(&db, id).await.len(), 1);
 }

@@ -111,6 +111,8 @@ async fn a_state_is_read_with_what_other_tables_hold() {
     assert_eq!(load(channel(1).0).await, None, "no channel");
     add_channel(&db, 1).await;
     assert_eq!(load(channel(1).0).await, None, "no state yet");
+    let is_stored = async |id| states::is_stored(&mut db.read().await.unwrap(), id).await.unwrap();
+    assert_eq!((is_stored(id).await, is_stored(channel(1).0).await), (true, false));
 
     taken(&db, 1, 0, &opened(channel(0).1, 100)).await;
     let mut tx = db.begin().await.unwrap();
