@@ -8,6 +8,7 @@ use privatix_adapter as adapter;
 use privatix_channel::{Amount, ChannelId, OfferingHash, OfferingStatus, SignedVoucher};
 use privatix_jobs::{PushOptions, Pushed};
 use privatix_market::{AgentOrder, Input};
+use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Node, NodeError, NodeParts, Order, ServiceOrder, after};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
@@ -27,7 +28,6 @@ use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appoi
 use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
-use crate::runner::DriveJobs;
 
 /// A seller: see the [crate's example](crate).
 pub struct Agent {
@@ -55,7 +55,7 @@ impl Agent {
         let (payments, writer) = Payments::start(Arc::clone(&node));
         let payments = Arc::new(payments);
         let (addresses, listeners) = messaging.into_parts();
-        let decisions = Decisions::start(&node, Arc::new(DriveJobs)).await?;
+        let decisions = Decisions::start(&node).await?;
         let decider = Arc::clone(&decisions.decider);
         let access = Arc::new(Access::new(Arc::clone(&node), Arc::clone(&decider)));
         let handle = AgentHandle { node, payments, access, decider, addresses: Arc::new(addresses) };
@@ -110,6 +110,7 @@ impl Agent {
             let (reserve, stop) = (Arc::clone(&reserve), stop.clone());
             async move { reserve.watch(stop).await }
         });
+        let driver = decisions.driver.clone();
         let deciding = tokio::spawn({
             let stop = stop.clone();
             async move {
@@ -127,6 +128,8 @@ impl Agent {
                     .register(Offerings { node: Arc::clone(&node), addresses })
                     .register::<ProvisionChannel, _>(channels(Arc::clone(&node)))
                     .register::<CloseChannel, _>(channels(Arc::clone(&node)))
+                    .register::<Drive, _>(driver.clone())
+                    .register::<DriveSlowly, _>(driver)
                     .register(Operators { node })
             }
         };

@@ -3,22 +3,31 @@
 use std::sync::Arc;
 
 use privatix_market::Agent;
+use privatix_node::drive::{Bounds, Calls, Driver, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::batches::{Batches, BatchesParts, Offers};
-use crate::runner::{AgentRunner, AgentRunnerParts, Drives, policy};
+use crate::drives::{Requests, SoldServices};
+use crate::runner::{AgentRunner, AgentRunnerParts, policy};
 
 /// The name of this process, under which its uptime is stored.
 const PROCESS: &str = "agent";
 
-/// Who decides about channels that have a stored state, by which clock, and the batches that follow from it.
+/// Who decides about channels that have a stored state, by which clock, and what carries it out.
 pub(crate) struct Decisions {
     node: Arc<Node>,
     clock: UptimeClock,
     pub(crate) reserve: Arc<GasReserve>,
     pub(crate) decider: Arc<Decider<Agent>>,
     batches: Batches,
+    services: Arc<SoldServices>,
+    bounds: Bounds,
+    /// Carries out the jobs that bring services to their targets.
+    pub(crate) driver: Driver<SoldServices>,
+    /// The life of the plug-in: one for each run of the agent.
+    _life: watch::Sender<u64>,
 }
 
 impl Decisions {
@@ -26,30 +35,42 @@ impl Decisions {
     ///
     /// # Errors
     /// [`NodeError`] of the database.
-    pub(crate) async fn start(node: &Arc<Node>, drives: Arc<dyn Drives>) -> Result<Self, NodeError> {
+    pub(crate) async fn start(node: &Arc<Node>) -> Result<Self, NodeError> {
         let mut tx = node.db().begin().await?;
         let clock = UptimeClock::start(&mut tx, PROCESS).await?;
         tx.commit().await?;
         let reserve = Arc::new(GasReserve::new(Arc::clone(node)));
         let outlook: Arc<dyn Outlook> =
             Arc::new(NodeOutlook::new(Arc::clone(node), clock.clone(), Arc::clone(&reserve)));
+
+        let (life, instance) = watch::channel(clock.start_number());
+        let (host, times) = (Arc::clone(node.services().host()), Times::default());
+        let calls = Calls::new(times);
+        let bounds = Bounds::new(Arc::clone(&host), instance.clone(), times);
+        let requests = Requests::new(calls.clone(), bounds.clone());
         let offers = Offers::new(Arc::clone(&outlook));
         let runner = AgentRunner::new(AgentRunnerParts {
             collects: Arc::new(offers.clone()),
-            ..AgentRunnerParts::of(node, drives)
+            ..AgentRunnerParts::of(node, Arc::new(requests))
         });
-        let parts = DeciderParts::of(node, Arc::new(runner), outlook, policy(node));
-        let decider = Arc::new(Decider::new(parts));
+        let decider = Arc::new(Decider::new(DeciderParts::of(node, Arc::new(runner), outlook, policy(node))));
+
+        let sold = Arc::<Node>::clone(node);
+        let services = Arc::new(SoldServices::new(node.db().clone(), Arc::clone(&decider), sold));
+        let driver =
+            Driver::new(node.db().clone(), host, Arc::clone(&services), calls, bounds.clone(), instance);
         let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));
-        Ok(Self { node: Arc::clone(node), clock, reserve, decider, batches })
+        let node = Arc::clone(node);
+        Ok(Self { node, clock, reserve, decider, batches, services, bounds, driver, _life: life })
     }
 
-    /// Counts the uptime, looks at channels whose time has come, and submits batches, until `stop`.
+    /// Counts the uptime, looks at channels whose time has come, submits batches, and sends bounds to the plug-in, until `stop`.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
         tokio::join!(
             self.clock.keep(self.node.db(), stop),
             self.decider.run(stop),
             self.batches.run(stop.clone()),
+            self.bounds.run(&*self.services, stop.clone()),
         );
     }
 }

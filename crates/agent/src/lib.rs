@@ -54,6 +54,4 @@ pub use privatix_market::{NotNow, Reply};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };
-pub use runner::{
-    AgentRunner, AgentRunnerParts, Collects, DriveJobs, Drives, NoBatches, Views, policy, reply,
-};
+pub use runner::{AgentRunner, AgentRunnerParts, Collects, Drives, NoBatches, Views, policy, reply};

@@ -13,7 +13,6 @@ use privatix_market::{
     Agent, AgentEffect, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Effect, EffectId, Fate, Reply,
     Subject, Target,
 };
-use privatix_node::drive::Drive;
 use privatix_node::shell::{Applied, Ran, Runner, keep};
 use privatix_node::{Node, NodeError};
 use privatix_store::vouchers;
@@ -38,23 +37,6 @@ pub trait Drives: Send + Sync {
     /// By default nothing is done about it.
     fn committed(&self, state: &AgentState, revision: u64) {
         let _ = (state, revision);
-    }
-}
-
-/// Asks by the job [`Drive`]: one for each channel, which reads what is wanted when it runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DriveJobs;
-
-#[async_trait]
-impl Drives for DriveJobs {
-    async fn drive(
-        &self,
-        conn: &mut Conn,
-        channel: ChannelId,
-        _: u32,
-        _: Target,
-    ) -> Result<(), NodeError> {
-        privatix_node::push(conn, &Drive { channel }, "decision").await
     }
 }
 

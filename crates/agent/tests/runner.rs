@@ -430,7 +430,7 @@ async fn what_decisions_depend_on_is_what_the_running_node_knows() {
     let tried = wait_for("its close, which the contract refuses", LIMIT, async || {
         let _ = decider.decide(id, Input::Look).await.unwrap();
         let recorded =
-            purposes::of_subject(&mut *node.db().read().await.unwrap(), Subject::Channel(id)).await.unwrap();
+            purposes::of_subject(&mut node.db().read().await.unwrap(), Subject::Channel(id)).await.unwrap();
         recorded.first().copied().ok_or("no transaction")
     });
     let close = Purpose::Close { cumulative: Amount::ZERO };
