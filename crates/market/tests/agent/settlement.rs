@@ -27,7 +27,7 @@ fn an_ended_channel_is_closed_as_the_policy_says() {
         run.kept_open = Some(5_000);
         run
     };
-    let rows = [
+    let rows = vec![
         ("served", Run::open(100).paid(60), "", "time 8641000 s"),
         ("ended, 60 to gain", ended(60, AgentEnd::Inactive), "submit 1 close 60", "transaction 1"),
         (
