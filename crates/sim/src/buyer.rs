@@ -9,7 +9,7 @@ use privatix_market::{Client, ClientPolicy, Env};
 
 use crate::choice::Dice;
 use crate::sim::Until;
-use crate::transactor::Transactor;
+use crate::transactor::{Recorded, Transactor};
 
 /// A client with a node and a user of its own.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ pub(crate) struct Buyer {
     pub(crate) last_order: u64,
     /// The orders that have not ended.
     pub(crate) orders: BTreeSet<u64>,
+    /// The best voucher that it signed, as its database knows it.
+    pub(crate) signed: Amount,
+    /// Until when nothing is known for certain, after a restore.
+    pub(crate) recovers: Option<Uptime>,
+    /// The newest copy of all this.
+    pub(crate) backup: Option<Box<BuyersBackup>>,
 
     // In memory: a crash takes it away.
     pub(crate) is_up: bool,
@@ -66,6 +72,57 @@ pub(crate) struct Buyer {
     /// When its user has had enough, in milliseconds.
     pub(crate) leaves: u64,
     pub(crate) ledger: Purse,
+}
+
+/// A copy of a client's database.
+#[derive(Debug)]
+pub(crate) struct BuyersBackup {
+    state: ClientState,
+    logs: Vec<(LogPosition, ChannelEvent)>,
+    blocks: Vec<B256>,
+    has_gaps: bool,
+    uptime: Uptime,
+    funding: Vec<(u32, ClientPurpose)>,
+    transactions: Vec<Recorded>,
+    last_order: u64,
+    orders: BTreeSet<u64>,
+    signed: Amount,
+    sent: Amount,
+}
+
+/// How long a client that came back from a backup asks its agent first, in milliseconds of its uptime.
+const RECOVERY: u64 = 1_800_000;
+
+impl Buyer {
+    pub(crate) fn back_up(&mut self) {
+        self.backup = Some(Box::new(BuyersBackup {
+            state: self.state.clone(),
+            logs: self.logs.clone(),
+            blocks: self.blocks.clone(),
+            has_gaps: self.has_gaps,
+            uptime: self.uptime,
+            funding: self.funding.clone(),
+            transactions: self.transactor.record(),
+            last_order: self.last_order,
+            orders: self.orders.clone(),
+            signed: self.signed,
+            sent: self.ledger.sent,
+        }));
+    }
+
+    /// The copy takes the place of the database. The transactions whose money was being provided are given, to be dropped; `None`
+    /// without a copy.
+    pub(crate) fn restore(&mut self) -> Option<Vec<(u32, ClientPurpose)>> {
+        let backup = *self.backup.take()?;
+        (self.state, self.logs, self.blocks) = (backup.state, backup.logs, backup.blocks);
+        (self.has_gaps, self.uptime) = (backup.has_gaps, backup.uptime);
+        (self.last_order, self.orders) = (backup.last_order, backup.orders);
+        (self.signed, self.ledger.sent) = (backup.signed, backup.sent);
+        self.transactor.restore(&backup.transactions);
+        self.recovers = Some(Uptime::new(self.uptime.milliseconds() + RECOVERY));
+        self.funding = Vec::new();
+        Some(backup.funding)
+    }
 }
 
 /// What a client must come to, kept beside everything that is checked.
@@ -125,6 +182,9 @@ impl Buyer {
             transactor: Transactor::new(account, depths.0, depths.1),
             last_order: 0,
             orders: BTreeSet::new(),
+            signed: Amount::ZERO,
+            recovers: None,
+            backup: None,
             is_up: false,
             life: 0,
             started: (0, Uptime::default()),

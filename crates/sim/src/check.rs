@@ -35,6 +35,8 @@ pub(crate) struct Ledger {
     pub(crate) is_forged: bool,
     /// A database came back from a backup: what was paid since may be lost.
     pub(crate) was_restored: bool,
+    /// The same, of the client's.
+    pub(crate) was_restored_at_client: bool,
     /// A reorganisation took back what was final.
     pub(crate) was_undone: bool,
     /// Since when the service has done more than what the node believes, in milliseconds.

@@ -10,6 +10,7 @@ use privatix_market::{
 };
 
 use crate::buyer::Buyer;
+use crate::check::Ledger;
 use crate::report::Rule;
 use crate::scenario::{Kind, amount};
 use crate::sim::Sim;
@@ -32,7 +33,7 @@ fn owed(state: &ClientState) -> Amount {
 impl Sim<'_> {
     /// A voucher that is to be signed: more than before, within the deposit, and within what was used and is agreed.
     pub(crate) fn check_sign(&mut self, channel: usize, buyer: &Buyer, due: Amount, state: &ClientState) {
-        let before = self.clients[channel].best();
+        let before = buyer.signed;
         let wrong = if due <= before {
             Some(format!("the client signs {due} after {before}"))
         } else if due > state.chain.deposit {
@@ -122,7 +123,9 @@ impl Sim<'_> {
     /// After each commit: what the client has stored.
     pub(crate) fn check_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
         let (book, own) = (buyer.state.book, &buyer.state.own);
-        let signed = self.clients[channel].best();
+        let signed = buyer.signed;
+        // Once its recovery is over, it believes what its database shows.
+        let is_excused = buyer.recovers.is_some_and(|until| until <= buyer.uptime(self.now));
         let mut wrong = None;
         if book.best != signed {
             wrong = Some((2, format!("the client has stored {}, and signed {signed}", book.best)));
@@ -156,7 +159,7 @@ impl Sim<'_> {
             }
         }
         let ends_badly = own.ending.is_some_and(|ending| ending.why == ClientEnd::AgentClaimsMore);
-        if ends_badly && !self.is_rogue(channel) && !self.ledgers[channel].is_forged {
+        if ends_badly && !is_excused && !self.is_rogue(channel) && !self.ledgers[channel].is_forged {
             wrong = Some((7, "an honest agent claims more than was signed".to_owned()));
         }
         if let Some((number, wrong)) = wrong {
@@ -198,7 +201,7 @@ impl Sim<'_> {
 
     /// A close request admits all that was signed, so that an honest pair has no dispute.
     pub(crate) fn check_requested_by_buyer(&mut self, channel: usize, paid: Amount) {
-        if self.buyers[channel].is_none() {
+        if self.buyers[channel].is_none() || self.ledgers[channel].was_restored_at_client {
             return;
         }
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
@@ -212,7 +215,8 @@ impl Sim<'_> {
     /// A client that has admitted all that it sent leaves its agent nothing to claim.
     pub(crate) fn check_closed_by_buyer(&mut self, channel: usize, event: &ChannelEvent) {
         let ChannelEvent::Closed { paid, closure, .. } = *event else { return };
-        if self.buyers[channel].is_none() || self.is_rogue(channel) {
+        let was_restored = self.ledgers[channel].was_restored_at_client;
+        if self.buyers[channel].is_none() || self.is_rogue(channel) || was_restored {
             return;
         }
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
@@ -236,10 +240,12 @@ impl Sim<'_> {
         if !buyer.orders.is_empty() {
             wrong = Some((9, format!("orders without an outcome: {:?}", buyer.orders)));
         }
-        if held.deposit != deposit && !self.ledgers[channel].was_undone {
+        let Ledger { was_restored, was_restored_at_client, was_undone, .. } = self.ledgers[channel];
+        if held.deposit != deposit && !was_undone && !was_restored_at_client {
             wrong = Some((3, format!("{} is deposited, and {deposit} was ordered", held.deposit)));
         }
-        if self.scenario.world.clients[channel] == Kind::Buyer && !self.ledgers[channel].was_restored {
+        let is_bound = !was_restored && !was_restored_at_client;
+        if self.scenario.world.clients[channel] == Kind::Buyer && is_bound {
             // What is unpaid in the end: the lag, what a report does not show yet, and one payment that came too late.
             let used =
                 Usage::new(self.adapter.services[channel].used).min(covered(&self.terms, held.deposit));

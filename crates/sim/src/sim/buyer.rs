@@ -98,6 +98,7 @@ impl Sim<'_> {
         env.instance = buyer.instance;
         env.reachable = buyer.is_reachable;
         env.next_order = buyer.next_order();
+        env.kept_open = buyer.recovers.filter(|until| *until > env.uptime);
         env
     }
 
@@ -215,6 +216,7 @@ impl Sim<'_> {
                             Verified::check(&Tags(descriptor.signer), &voucher).map_err(|_| Trouble::Key)
                         };
                         if signed.is_ok() {
+                            buyer.signed = due;
                             self.clients[channel].signed.push(due);
                         }
                         let input = Input::Report(ClientReport::Signed(signed));
@@ -470,6 +472,23 @@ impl Sim<'_> {
         self.after(20_000, Event::Buyer { channel, what: BuyerEvent::Tick { life } });
         self.after(1_000, Event::Buyer { channel, what: BuyerEvent::Deliver { life } });
         self.buyer_input(channel, buyer, |_| (), Input::Look);
+    }
+
+    /// The database of a client is lost, and its copy takes its place. What was to be paid for is dropped.
+    pub(super) fn restore_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let Some(dropped) = buyer.restore() else { return };
+        self.ledgers[channel].was_restored_at_client = true;
+        buyer.crash = None;
+        buyer.is_up = false;
+        buyer.adapter += 1;
+        buyer.actual = privatix_market::Actual::Absent;
+        self.end_session(channel);
+        self.start_buyer(channel, buyer);
+        for (seq, purpose) in dropped {
+            let fate = Fate::Unfunded(Trouble::Cancelled);
+            self.buyer_input(channel, buyer, |_| (), Input::Tx { seq, purpose, fate });
+        }
+        buyer.back_up();
     }
 
     fn buyer_dies(&mut self, channel: usize, buyer: &mut Buyer) {

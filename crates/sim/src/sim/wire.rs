@@ -155,6 +155,8 @@ impl Sim<'_> {
             match fault {
                 Fault::Crash(commits) => buyer.crash = Some(commits),
                 Fault::Stale(seconds) => until.stale = end(seconds),
+                Fault::BackUp => buyer.back_up(),
+                Fault::Restore => sim.restore_buyer(channel, buyer),
                 Fault::Lag(seconds) => until.lag = end(seconds),
                 Fault::Hide(seconds) => {
                     let noticed = now + sim.delays.between(10_000, 600_000);
@@ -180,8 +182,6 @@ impl Sim<'_> {
                 // These are not one side's.
                 Fault::Reorg(_)
                 | Fault::DeepReorg(_)
-                | Fault::BackUp
-                | Fault::Restore
                 | Fault::Unexplained(_)
                 | Fault::GasSpike(_)
                 | Fault::AdapterCrash => {}
