@@ -364,7 +364,7 @@ async fn what_decisions_depend_on_is_what_the_running_node_knows() {
     let node = Arc::clone(running.handle().node());
 
     let mut tx = node.db().begin().await.unwrap();
-    let clock = UptimeClock::start(&mut tx, "agent").await.unwrap();
+    let clock = UptimeClock::start(&mut tx, "test").await.unwrap();
     tx.commit().await.unwrap();
     let reserve = Arc::new(GasReserve::new(Arc::clone(&node)));
     let outlook = Arc::new(NodeOutlook::new(Arc::clone(&node), clock.clone(), Arc::clone(&reserve)));
