@@ -101,6 +101,10 @@ impl Payments {
                 // A voucher that was kept may be acknowledged by now, unless another ceiling was set this moment.
                 let safe = view.book().safe(view.channel.on_chain(), view.ceiling);
                 if safe > view.acknowledged {
+                    // Nothing more is promised on such a view, also not of what was kept before.
+                    if let Err(error) = self.node.require_view_of(id) {
+                        return Ok(Reply::NotNow(not_now(&error)));
+                    }
                     let ceiling = self.acknowledge(id, safe).await.map_err(|error| unreadable(id, &error))?;
                     view.acknowledge(safe, ceiling);
                 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use privatix_chain::{Monitor, is_processed};
 use privatix_channel::{Amount, ChannelId, Domain, VoucherVerifier};
 use privatix_db::{Conn, Database, DbError};
-use privatix_market::{Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn};
+use privatix_market::{BlockRef, Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn};
 use privatix_store::StoreError;
 use privatix_store::states::{self, Due, Loaded, Saved, Stored, Unreadable};
 
@@ -116,6 +116,20 @@ impl From<DbError> for NotApplied {
     }
 }
 
+/// Finds those of the blocks that the monitor has processed. Returns whether that is new of one.
+async fn see(
+    conn: &mut Conn,
+    blocks: impl Iterator<Item = (BlockRef, &mut bool)> + Send,
+) -> Result<bool, NodeError> {
+    let mut is_new = false;
+    for (block, seen) in blocks {
+        if !*seen && is_processed(conn, Monitor::STREAM, block.number, block.hash).await? {
+            (*seen, is_new) = (true, true);
+        }
+    }
+    Ok(is_new)
+}
+
 impl<T: Transactions> Shell<T> {
     /// A shell for channels of this contract, whose transactions go there.
     pub fn new(transactions: T, domain: Domain) -> Self {
@@ -138,9 +152,7 @@ impl<T: Transactions> Shell<T> {
             Some(Loaded::Damaged(what)) => return Err(NotApplied::Damaged { channel, what }),
             Some(Loaded::Whole(stored)) => *stored,
         };
-        for (block, seen) in stored.state.mined() {
-            *seen = is_processed(conn, Monitor::STREAM, block.number, block.hash).await?;
-        }
+        see(conn, stored.state.mined()).await?;
         if !self.is_verified(&stored) {
             (stored.state.book.best, stored.damaged_voucher) = (Amount::ZERO, true);
         }
@@ -225,6 +237,9 @@ impl<T: Transactions> Shell<T> {
                     Ran::Reports(input) => turn.push(input),
                     Ran::AfterCommit => effects.push(effect),
                 }
+            }
+            if see(conn, turn.mined()).await? {
+                turn.push(Input::Look);
             }
             // A better voucher takes the place of one that cannot be read, and is newer than any backup.
             if turn.state().book.best > before.state.book.best {

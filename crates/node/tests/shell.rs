@@ -18,8 +18,8 @@ use privatix_chain::{
     Endpoint, Intent, Keyring, SinkError, Transactor, TxChange, TxFilter, TxId, TxRecord, TxSink, TxStatus,
 };
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition,
-    OnChain, SignedVoucher, Usage, Voucher, VoucherVerifier, sign_voucher,
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, ChannelStatus, Domain, Fee,
+    LogPosition, OnChain, SignedVoucher, Usage, Voucher, VoucherVerifier, sign_voucher,
 };
 use privatix_db::{Conn, Database, on};
 use privatix_market::*;
@@ -596,20 +596,43 @@ async fn a_mined_transaction_is_seen_once_its_very_block_was_processed() {
         matches!(flight.stage, Stage::Mined { seen: true, .. })
     };
     assert!(!seen().await, "not reached");
-    let hash = |byte| alloy::hex::encode(B256::repeat_byte(byte));
-    run(&node.db, &format!("INSERT INTO chain_cursors (stream, chain_id, contracts, start_block, next_block, interests) VALUES ('main', {CHAIN}, '', 1, 8, '')")).await;
-    run(
-        &node.db,
-        &format!("INSERT INTO chain_blocks (stream, number, hash) VALUES ('main', 7, x'{}')", hash(8)),
-    )
-    .await;
+    processed(&node.db, 7, 8).await;
     assert!(!seen().await, "another block");
+    let hash = alloy::hex::encode(block.hash);
+    run(&node.db, &format!("UPDATE chain_blocks SET hash = x'{hash}' WHERE stream = 'main' AND number = 7"))
+        .await;
+    assert!(seen().await);
+}
+
+/// Found by the simulator (seed 718): the monitor was faster than the transactor, and what waits for the block waited until its outcome was
+/// final.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_mined_in_a_block_that_was_processed_before_is_seen_at_once() {
+    let node = closing().await;
+    let policy = AgentPolicy::default();
+    let [close] = node.state::<Agent>().await.0.own.flights[..] else { panic!("no close") };
+    let block = BlockRef { number: 7, hash: B256::repeat_byte(7) };
+    processed(&node.db, 7, 7).await;
+    let mined = Input::Tx { seq: close.seq, purpose: close.purpose, fate: Fate::Mined(block) };
+    let applied = node.commit(mined, &env(&policy), &Seller::default()).await.unwrap();
+    let stages: Vec<Stage> = applied.state.own.flights.iter().map(|flight| flight.stage).collect();
+    assert_eq!(stages, [Stage::Mined { block, seen: true }]);
+    // The chain does not show it: it had no effect, and another one is due.
+    assert_eq!(applied.state.status(), ChannelStatus::Active);
+}
+
+/// The monitor has processed this block.
+async fn processed(db: &Database, number: u64, hash: u8) {
+    let hash = alloy::hex::encode(B256::repeat_byte(hash));
     run(
-        &node.db,
-        &format!("UPDATE chain_blocks SET hash = x'{}' WHERE stream = 'main' AND number = 7", hash(7)),
+        db,
+        &format!(
+            "INSERT INTO chain_cursors (stream, chain_id, contracts, start_block, next_block, interests) \
+             VALUES ('main', {CHAIN}, '', 1, {number} + 1, ''); \
+             INSERT INTO chain_blocks (stream, number, hash) VALUES ('main', {number}, x'{hash}')"
+        ),
     )
     .await;
-    assert!(seen().await);
 }
 
 async fn run(db: &Database, sql: &str) {
