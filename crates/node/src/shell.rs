@@ -250,6 +250,7 @@ impl<T: Transactions> Shell<T> {
         let due = Due::of(&state, &env);
         match states::save(conn, before, &state, due).await? {
             Saved::Revision(revision) => {
+                runner.show(conn, &state, &env).await?;
                 Ok(Applied { state, revision, due, effects, wakes_transactor, wakes_jobs })
             }
             Saved::Moved => Err(NotApplied::Moved(channel)),

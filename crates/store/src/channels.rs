@@ -223,23 +223,53 @@ pub async fn set_service(
     Ok(on!(conn, |c| update.execute(c).await)? > 0)
 }
 
-/// Shows where a service stands and why, in the words of lists: written with the state that they come from. The time of the change
-/// moves only with the status. Returns whether anything differs.
+/// What lists show of a channel: where it is, in words for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// Where it is on chain.
+    pub status: ChannelStatus,
+    /// Where its service is.
+    pub service: ServiceStatus,
+    /// Why; `None` for what was shown before.
+    pub reason: Option<&'a str>,
+    /// Whether the operator paused it.
+    pub held: bool,
+}
+
+/// Shows what a channel's state comes to, in the transaction that stores the state. Nothing is decided from it. The time of the
+/// service's change moves only with its status. Returns whether anything differs.
 ///
 /// # Errors
-/// [`StoreError::Db`].
-pub async fn show_service(
-    conn: &mut Conn,
-    channel: ChannelId,
-    service: ServiceStatus,
-    reason: Option<&str>,
-) -> Result<bool, StoreError> {
-    if set_service(conn, channel, service, reason).await? {
-        return Ok(true);
+/// [`StoreError::Db`]; [`StoreError::NoSuchChannel`].
+pub async fn show(conn: &mut Conn, channel: ChannelId, shown: Shown<'_>) -> Result<bool, StoreError> {
+    let (status, service) = (shown.status.as_str(), shown.service.as_str());
+    let before = channels::table.find(id(channel)).select((
+        channels::status,
+        channels::service,
+        channels::reason,
+        channels::held,
+    ));
+    let before: Option<(String, String, Option<String>, bool)> =
+        on!(&mut *conn, |c| before.first(c).await.optional())?;
+    let Some((old_status, old_service, old_reason, old_held)) = before else {
+        return Err(StoreError::NoSuchChannel(channel));
+    };
+    let reason = shown.reason.or(old_reason.as_deref());
+    if (old_status.as_str(), old_service.as_str(), old_reason.as_deref(), old_held)
+        == (status, service, reason, shown.held)
+    {
+        return Ok(false);
     }
-    let other = channels::table.find(id(channel)).filter(channels::reason.is_not(reason));
-    let update = diesel::update(other).set(channels::reason.eq(reason));
-    Ok(on!(conn, |c| update.execute(c).await)? > 0)
+    let since = (old_service != service).then(Micros::now);
+    let update = diesel::update(channels::table.find(id(channel))).set((
+        channels::status.eq(status),
+        channels::service.eq(service),
+        since.map(|since| channels::service_since.eq(since)),
+        channels::reason.eq(reason),
+        channels::held.eq(shown.held),
+    ));
+    on!(conn, |c| update.execute(c).await)?;
+    Ok(true)
 }
 
 /// Stores the access of a channel.

@@ -1,5 +1,6 @@
 //! Usage sessions: totals as the adapter reports them.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use diesel::prelude::*;
@@ -149,6 +150,16 @@ pub async fn list(conn: &mut Conn, channel: ChannelId) -> Result<Vec<Session>, S
             })
         })
         .collect()
+}
+
+/// The channels with sessions that are still open.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn running(conn: &mut Conn) -> Result<BTreeSet<ChannelId>, StoreError> {
+    let query = sessions::table.filter(sessions::stopped_at.is_null()).select(sessions::channel);
+    let channels: Vec<Bytes32> = on!(conn, |c| query.load(c).await)?;
+    Ok(channels.into_iter().map(|channel| ChannelId::new(channel.bytes().into())).collect())
 }
 
 /// Ends every session that is still open: after a restart the adapter's counters are gone with its process.

@@ -293,6 +293,8 @@ pub async fn save<P: Party>(
     let clock = |meter: &Meter| (meter.last, meter.running);
     let differs = before.state.own != after.own
         || before.state.terms != after.terms
+        // What is stored elsewhere, and changes what the state comes to: a view in memory takes a higher revision only.
+        || before.state.chain != after.chain
         || clock(&before.state.meter) != clock(&after.meter)
         || Times::of(before.due) != Times::of(due)
         || before.ceiling != ceiling

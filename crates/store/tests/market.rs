@@ -10,7 +10,7 @@ use privatix_channel::{
     ChannelId, ChannelStatus, Closure, Fee, OfferingEvent, OfferingHash, OfferingStatus, ServiceStatus,
 };
 use privatix_db::{Conn, Database};
-use privatix_store::channels::{self, Access, Channel};
+use privatix_store::channels::{self, Access, Channel, Shown};
 use privatix_store::offerings::{self, Filter, Offering};
 use privatix_store::{StoreError, identity};
 
@@ -248,10 +248,13 @@ async fn an_unknown_channel_is_refused_by_its_id() {
     let (unknown, _) = channel(3);
     let mut tx = db.begin().await.unwrap();
     assert_eq!(channels::find(&mut tx, unknown).await.unwrap(), None);
+    let shown =
+        Shown { status: ChannelStatus::Active, service: ServiceStatus::Active, reason: None, held: false };
     for refusal in [
         channels::get(&mut tx, unknown).await.map(drop),
         channels::set_status(&mut tx, unknown, ChannelStatus::WaitCoop).await,
         channels::set_held(&mut tx, unknown, true).await,
+        channels::show(&mut tx, unknown, shown).await.map(drop),
         channels::set_top_up_pending(&mut tx, unknown, true).await,
     ] {
         assert!(matches!(refusal.unwrap_err(), StoreError::NoSuchChannel(id) if id == unknown));
@@ -277,18 +280,21 @@ async fn a_service_that_is_shown_keeps_its_time_until_its_status_changes() {
     let (_dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;
     let mut tx = db.begin().await.unwrap();
-    let mut show = async |status, reason| {
-        let differs = channels::show_service(&mut tx, id, status, reason).await.unwrap();
+    let mut show = async |service, reason, held, expected: &str| {
+        let shown = Shown { status: ChannelStatus::Active, service, reason, held };
+        let differs = channels::show(&mut tx, id, shown).await.unwrap();
         let shown = channels::get(&mut tx, id).await.unwrap();
-        assert_eq!((shown.service, shown.reason.as_deref()), (status, reason));
+        assert_eq!((shown.status, shown.service, shown.held), (ChannelStatus::Active, service, held));
+        assert_eq!(shown.reason.as_deref(), Some(expected));
         (differs, shown.service_since)
     };
-    let (differs, since) = show(ServiceStatus::Suspended, Some("not paid")).await;
+    let (active, suspended) = (ServiceStatus::Active, ServiceStatus::Suspended);
+    let (differs, since) = show(suspended, Some("not paid"), false, "not paid").await;
     assert!(differs);
-    assert_eq!(show(ServiceStatus::Suspended, Some("not paid")).await, (false, since));
-    assert_eq!(show(ServiceStatus::Suspended, Some("held")).await, (true, since));
-    assert_eq!(show(ServiceStatus::Suspended, None).await, (true, since));
-    let (differs, later) = show(ServiceStatus::Active, None).await;
+    assert_eq!(show(suspended, Some("not paid"), false, "not paid").await, (false, since));
+    assert_eq!(show(suspended, Some("held"), true, "held").await, (true, since));
+    assert_eq!(show(suspended, None, true, "held").await, (false, since), "what was shown before stays");
+    let (differs, later) = show(active, Some("paid as agreed"), false, "paid as agreed").await;
     assert!(differs && later >= since);
 }
 

@@ -61,9 +61,10 @@ async fn a_report_of_nothing_used_tells_of_the_session_but_of_no_usage() {
     let (_dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;
     let is_running = async || sessions::is_running(&mut db.read().await.unwrap(), id).await.unwrap();
-    assert!(!is_running().await);
+    let running = async || sessions::running(&mut db.read().await.unwrap()).await.unwrap();
+    assert!(!is_running().await && running().await.is_empty());
     record(&db, &report(id, 1, 0)).await;
-    assert!(is_running().await);
+    assert!(is_running().await && running().await.contains(&id));
     assert_eq!(used(&db, id).await, (0, None));
     assert_eq!(list(&db, id).await.len(), 1);
 }

@@ -90,10 +90,12 @@ impl Bounds {
         Self(Arc::new(Shared { host, instance, times, state: Mutex::default(), due: Notify::new() }))
     }
 
-    /// The bound of a channel, as of a state that is committed. An earlier state's changes nothing.
+    /// The bound of a channel, as of a state that is committed. An earlier state's changes nothing. Of two of one revision the higher
+    /// one counts: a voucher is stored beside the state, and raises the bound only.
     pub fn set(&self, channel: ChannelId, bound: Bound) {
+        let order = |bound: Bound| (bound.revision, bound.up_to);
         self.change(channel, |known| {
-            if known.newest.is_none_or(|newest| newest.revision < bound.revision) {
+            if known.newest.is_none_or(|newest| order(newest) < order(bound)) {
                 known.newest = Some(bound);
             }
         });

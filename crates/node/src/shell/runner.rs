@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use privatix_chain::Intent;
 use privatix_channel::SignedVoucher;
 use privatix_db::Conn;
-use privatix_market::{Effect, EffectId, Fate, Input, Party, State, Verified};
+use privatix_market::{Effect, EffectId, Env, Fate, Input, Party, State, Verified};
 use privatix_store::vouchers;
 
 use super::Applied;
@@ -42,6 +42,15 @@ pub trait Runner<P: Party>: Send + Sync {
     /// # Errors
     /// [`NodeError`] rolls everything back.
     async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError>;
+
+    /// Shows people what a state comes to, in the transaction that stores it. By default nothing is shown.
+    ///
+    /// # Errors
+    /// [`NodeError`] rolls everything back.
+    async fn show(&self, conn: &mut Conn, state: &State<P>, env: &Env<'_, P>) -> Result<(), NodeError> {
+        let _ = (conn, state, env);
+        Ok(())
+    }
 
     /// What was decided is committed: carries out the effects that were left for that, and gives the state to those who keep it in
     /// memory. It must not wait for anything. A crash may come before it, so the next look at the state does what matters again.
