@@ -44,9 +44,7 @@ impl Access {
         if !channel.descriptor.names_signer() {
             return Err(Refusal::NoSigner);
         }
-        if !self.decide(id).await? && channel.service.is_ending() {
-            return Err(Refusal::ServiceTerminated);
-        }
+        self.decide(id).await?;
         let Some(access) = channel.access else { return Err(Refusal::NotReady { retry_after: RETRY_AFTER }) };
         self.guard.lock().accept(&request, now).map_err(refusal(id))?;
 
@@ -79,17 +77,12 @@ impl Access {
 }
 
 impl Access {
-    /// Has the hand-over decided, if the channel has a stored state. Returns whether it has one.
-    async fn decide(&self, id: ChannelId) -> Result<bool, Refusal> {
-        let decided = async {
-            if !self.decider.decides(id).await? {
-                return Ok::<_, NodeError>(None);
-            }
-            Ok(Some(self.decider.decide(id, Input::Peer(AgentMessage::Access)).await?))
-        };
-        let Some(applied) = decided.await.map_err(|error| internal(id, &error))? else { return Ok(false) };
+    /// Has the hand-over decided. Once it is, access is stored.
+    async fn decide(&self, id: ChannelId) -> Result<(), Refusal> {
+        let decided = self.decider.decide(id, Input::Peer(AgentMessage::Access)).await;
+        let applied = decided.map_err(|error| internal(id, &error.into()))?;
         match reply(&applied) {
-            Some(Reply::Access) => Ok(true),
+            Some(Reply::Access) => Ok(()),
             Some(Reply::NotReady(_)) => Err(Refusal::NotReady { retry_after: RETRY_AFTER }),
             Some(Reply::Ended(_) | Reply::NotOpen { closed: true }) => Err(Refusal::ServiceTerminated),
             Some(Reply::NotOpen { closed: false }) => Err(Refusal::UnknownChannel { channel: id }),

@@ -1,24 +1,26 @@
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use futures::future::join_all;
 use privatix_adapter as adapter;
-use privatix_channel::{Amount, ChannelId, OfferingHash, OfferingStatus, SignedVoucher};
-use privatix_jobs::{PushOptions, Pushed};
-use privatix_market::{AgentOrder, Input};
+use privatix_channel::{
+    Amount, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, ServiceStatus, SignedVoucher,
+};
+use privatix_jobs::Pushed;
+use privatix_market::{AgentOrder, AgentState, Input};
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
-use privatix_node::{Decider, Node, NodeError, NodeParts, Order, ServiceOrder, after};
+use privatix_node::{Decider, Node, NodeError, NodeParts};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
-use privatix_store::{channels, offerings};
+use privatix_store::{StoreError, channels, offerings};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::channels::{Channels, CloseChannel, LAST_VOUCHER, ProvisionChannel, claimable};
+use crate::channels::claimable;
 use crate::decisions::Decisions;
 use crate::messaging::Messaging;
 use crate::offerings::{
@@ -37,6 +39,8 @@ pub struct Agent {
     /// Writes the vouchers.
     writer: JoinHandle<()>,
     decisions: Decisions,
+    /// The channels whose states were committed.
+    changes: mpsc::UnboundedReceiver<ChannelId>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -52,14 +56,18 @@ impl Agent {
     /// As [`Node::open`].
     pub async fn new(parts: NodeParts, messaging: Messaging) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
-        let (payments, writer) = Payments::start(Arc::clone(&node));
-        let payments = Arc::new(payments);
         let (addresses, listeners) = messaging.into_parts();
-        let decisions = Decisions::start(&node).await?;
+        let (changed, changes) = mpsc::unbounded_channel();
+        let views = move |state: &AgentState, _: u64| {
+            let _ = changed.send(state.id); // nobody receives at the shutdown only
+        };
+        let decisions = Decisions::start(&node, Arc::new(views)).await?;
         let decider = Arc::clone(&decisions.decider);
+        let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider));
+        let payments = Arc::new(payments);
         let access = Arc::new(Access::new(Arc::clone(&node), Arc::clone(&decider)));
         let handle = AgentHandle { node, payments, access, decider, addresses: Arc::new(addresses) };
-        Ok(Self { handle, listeners, limits: ServerLimits::default(), writer, decisions })
+        Ok(Self { handle, listeners, limits: ServerLimits::default(), writer, decisions, changes })
     }
 
     /// Other limits for the messaging server than the default ones.
@@ -79,7 +87,7 @@ impl Agent {
     /// # Errors
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { handle, listeners, limits, writer, decisions } = self;
+        let Self { handle, listeners, limits, writer, decisions, changes } = self;
         let node = Arc::clone(&handle.node);
         warn_of_old_addresses(&node, &handle.addresses).await?;
         let role = Arc::new(AgentRole {
@@ -103,11 +111,15 @@ impl Agent {
             }
         });
         let writing = tokio::spawn(watch_writer(writer, stop.clone()));
+        let following = tokio::spawn({
+            let (payments, stop) = (Arc::clone(&handle.payments), stop.clone());
+            async move { payments.follow(changes, stop).await }
+        });
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
         let reserve = Arc::clone(&decisions.reserve);
         let reserving = tokio::spawn({
-            let (reserve, stop) = (Arc::clone(&reserve), stop.clone());
+            let stop = stop.clone();
             async move { reserve.watch(stop).await }
         });
         let driver = decisions.driver.clone();
@@ -120,14 +132,9 @@ impl Agent {
         });
         let register = {
             let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
-            let payments = Arc::clone(&handle.payments);
-            let channels =
-                move |node| Channels { node, payments: Arc::clone(&payments), reserve: Arc::clone(&reserve) };
             move |processor: privatix_jobs::ProcessorBuilder| {
                 processor
                     .register(Offerings { node: Arc::clone(&node), addresses })
-                    .register::<ProvisionChannel, _>(channels(Arc::clone(&node)))
-                    .register::<CloseChannel, _>(channels(Arc::clone(&node)))
                     .register::<Drive, _>(driver.clone())
                     .register::<DriveSlowly, _>(driver)
                     .register(Operators { node })
@@ -137,7 +144,7 @@ impl Agent {
         stop.cancel();
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
-        let watched = watching.await.and(appointed.await).and(reserving.await);
+        let watched = watching.await.and(appointed.await).and(reserving.await).and(following.await);
         let decided = deciding.await;
         let wrote = writing.await;
         outcome?;
@@ -146,7 +153,7 @@ impl Agent {
             reason: error.to_string(),
         })??;
         watched.map_err(|error| NodeError::TaskEnded {
-            task: "watch on the messaging server, the operator or the ether",
+            task: "watch on the messaging server, the operator, the ether or the channels",
             reason: error.to_string(),
         })?;
         decided.map_err(|error| NodeError::TaskEnded {
@@ -239,56 +246,57 @@ impl AgentHandle {
 
     async fn hold(&self, channel: ChannelId, held: bool) -> Result<(), NodeError> {
         let order = if held { AgentOrder::Hold } else { AgentOrder::Resume };
-        if self.order(channel, order).await?.is_some() {
-            return Ok(());
-        }
-        let mut tx = self.node.db().begin().await?;
-        channels::set_held(&mut tx, channel, held).await?;
-        tx.commit().await?;
-        self.node.marks().mark(channel);
-        Ok(())
+        self.order(channel, order).await.map(drop)
     }
 
-    /// Decides an order about a channel that has a stored state; `None` for one that has none.
-    async fn order(
-        &self,
-        channel: ChannelId,
-        order: AgentOrder,
-    ) -> Result<Option<Applied<privatix_market::Agent>>, NodeError> {
+    /// Ends a channel's service for good; what was paid is then cashed. Returns once that is decided and stored; it goes on in the
+    /// background.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for an unknown channel, and for one of which something stored cannot be read; [`NodeError::Refused`] for
+    /// one that is closed.
+    pub async fn terminate(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.order(channel, AgentOrder::End).await
+    }
+
+    /// Ends a channel's service and closes it on chain with the best voucher, or without one if nothing was paid. Returns once that is
+    /// decided and stored; the channel's status shows how far it is.
+    ///
+    /// # Errors
+    /// As [`terminate`](Self::terminate).
+    pub async fn close(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.order(channel, AgentOrder::Close).await
+    }
+
+    async fn order(&self, channel: ChannelId, order: AgentOrder) -> Result<Ordered, NodeError> {
+        channels::get(&mut *self.node.db().read().await?, channel).await?;
         match self.decider.decide(channel, Input::Order(order)).await {
-            Err(NotApplied::NoState(_)) => Ok(None),
-            decided => Ok(Some(decided?)),
+            Ok(Applied { state, .. }) => Ok(Ordered {
+                status: state.status(),
+                service: state.service_status(self.decider.outlook().instance()),
+            }),
+            Err(NotApplied::NoState(_)) => {
+                let reason = "something of it could not be read at the start".to_owned();
+                Err(StoreError::Corrupt { what: "state of a channel", reason }.into())
+            }
+            Err(error) => Err(error.into()),
         }
-    }
-
-    /// Ends a channel's service for good; what was paid is then cashed.
-    pub async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        channels::get(&mut *self.node.db().read().await?, channel).await?;
-        let order = ServiceOrder { channel, order: Order::Terminate, reason: "ended by a command".into() };
-        self.node.enqueue(&order, "operator").await
-    }
-
-    /// Ends a channel's service and closes it on chain with the best voucher, or without one if nothing was paid. Returns the
-    /// job that closes it.
-    pub async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        channels::get(&mut *self.node.db().read().await?, channel).await?;
-        let terminate =
-            ServiceOrder { channel, order: Order::Terminate, reason: "closed by a command".into() };
-        let mut tx = self.node.db().begin().await?;
-        privatix_node::push(&mut tx, &terminate, "operator").await?;
-        // The service's end is not waited for any longer.
-        let soon = PushOptions::by("operator").not_before(after(SystemTime::now(), LAST_VOUCHER));
-        let close = CloseChannel { channel, even_unpaid: true };
-        let pushed = privatix_jobs::push(&mut tx, &close, soon).await?;
-        tx.commit().await?;
-        self.node.wake();
-        Ok(pushed)
     }
 
     /// What a channel's best voucher would still bring.
     pub async fn claimable(&self, channel: ChannelId) -> Result<Amount, NodeError> {
         claimable(&mut *self.node.db().read().await?, &self.node, channel).await
     }
+}
+
+/// Where a channel stands after an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ordered {
+    /// Where it is on chain.
+    pub status: ChannelStatus,
+    /// Where its service is.
+    pub service: ServiceStatus,
 }
 
 #[async_trait]

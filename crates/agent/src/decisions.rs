@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batches::{Batches, BatchesParts, Offers};
 use crate::drives::{Requests, SoldServices};
-use crate::runner::{AgentRunner, AgentRunnerParts, policy};
+use crate::runner::{AgentRunner, AgentRunnerParts, Views, policy};
 
 /// The name of this process, under which its uptime is stored.
 const PROCESS: &str = "agent";
@@ -31,11 +31,11 @@ pub(crate) struct Decisions {
 }
 
 impl Decisions {
-    /// Begins another run of the agent.
+    /// Begins another run of the agent. `views` receives each state that is committed.
     ///
     /// # Errors
     /// [`NodeError`] of the database.
-    pub(crate) async fn start(node: &Arc<Node>) -> Result<Self, NodeError> {
+    pub(crate) async fn start(node: &Arc<Node>, views: Arc<Views>) -> Result<Self, NodeError> {
         let mut tx = node.db().begin().await?;
         let clock = UptimeClock::start(&mut tx, PROCESS).await?;
         tx.commit().await?;
@@ -51,6 +51,7 @@ impl Decisions {
         let offers = Offers::new(Arc::clone(&outlook));
         let runner = AgentRunner::new(AgentRunnerParts {
             collects: Arc::new(offers.clone()),
+            views,
             ..AgentRunnerParts::of(node, Arc::new(requests))
         });
         let decider = Arc::new(Decider::new(DeciderParts::of(node, Arc::new(runner), outlook, policy(node))));

@@ -9,15 +9,16 @@ use privatix_channel::{
     VoucherError,
 };
 use privatix_db::{DbError, GroupCommit};
-use privatix_market::{Book, NotNow, Reply};
-use privatix_node::{Node, NodeError};
+use privatix_market::{Agent, Book, NotNow, Reply};
+use privatix_node::{Decider, Node, NodeError};
 use privatix_somc::Refusal;
 use privatix_store::vouchers::{Payment, VoucherWriter};
 use privatix_store::{ceilings, channels, vouchers};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::channels::{CloseChannel, Loaded};
+use crate::channels::Loaded;
 
 /// Vouchers that may share one commit.
 const BATCH: usize = 512;
@@ -28,6 +29,7 @@ const BATCH: usize = 512;
 /// payments of one channel go through its lock, in turn; different channels share commits.
 pub struct Payments {
     node: Arc<Node>,
+    decider: Arc<Decider<Agent>>,
     views: Mutex<HashMap<ChannelId, Slot>>,
     writer: GroupCommit<VoucherWriter>,
 }
@@ -47,9 +49,9 @@ struct View {
 impl Payments {
     /// Starts the writer, whose task is returned. It ends when the value is dropped, with nothing left to write: whoever
     /// submitted waited.
-    pub(crate) fn start(node: Arc<Node>) -> (Self, JoinHandle<()>) {
+    pub(crate) fn start(node: Arc<Node>, decider: Arc<Decider<Agent>>) -> (Self, JoinHandle<()>) {
         let (writer, task) = GroupCommit::start(node.db().clone(), VoucherWriter, BATCH);
-        (Self { node, views: Mutex::default(), writer }, task)
+        (Self { node, decider, views: Mutex::default(), writer }, task)
     }
 
     /// Takes a voucher and gives the answer to it. Returns once everything that the answer acknowledges is on disk.
@@ -92,10 +94,8 @@ impl Payments {
                 view.channel.commit(new).map_err(|error| refusal(id, &error))?;
                 view.acknowledge(acknowledge, written.ceiling);
                 tracing::debug!(channel = %id, cumulative = %voucher.cumulative(), "voucher accepted");
-                self.node.marks().mark(id);
-                if view.service_ended {
-                    self.cash(id).await; // what was paid till then is being cashed without it
-                }
+                self.node.marks().mark_totals(id);
+                self.decider.mark(id); // what it pays for, and whether it is cashed, is decided from what is stored now
             }
             Ok(Accepted::Same(_)) | Err(VoucherError::Stale { .. }) => {
                 // A voucher that was kept may be acknowledged by now, unless another ceiling was set this moment.
@@ -127,10 +127,18 @@ impl Payments {
         Ok(ceiling)
     }
 
-    async fn cash(&self, channel: ChannelId) {
-        if let Err(error) = self.node.enqueue(&CloseChannel { channel, even_unpaid: false }, "payments").await
-        {
-            tracing::error!(%channel, %error, "cannot cash the late voucher now; closing the channel will");
+    /// Loads views again whose channels' states were committed, until the sender of their ids is gone or `stop`.
+    pub(crate) async fn follow(
+        &self,
+        mut changes: mpsc::UnboundedReceiver<ChannelId>,
+        stop: CancellationToken,
+    ) {
+        let mut changed = Vec::new();
+        while let Some(1..) = stop.run_until_cancelled(changes.recv_many(&mut changed, BATCH)).await {
+            changed.sort_unstable();
+            changed.dedup();
+            self.refresh(&changed).await;
+            changed.clear();
         }
     }
 
@@ -173,7 +181,7 @@ impl Payments {
         let Loaded { channel: stored, view: channel, acknowledged, .. } =
             crate::channels::load(&mut conn, &self.node, id).await?;
         let ceiling = ceilings::get(&mut conn, id).await?;
-        // What comes once the close was submitted is not in it.
+        // Both are written with each state. What comes once the close was submitted is not in it.
         let service_ended = stored.service.is_ending() || stored.status == ChannelStatus::WaitCoop;
         Ok(Some(View { channel, acknowledged, ceiling, service_ended }))
     }

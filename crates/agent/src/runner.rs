@@ -10,12 +10,15 @@ use privatix_channel::{ChannelId, SignedVoucher};
 use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_market::{
-    Agent, AgentEffect, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Effect, EffectId, Fate, Reply,
-    Subject, Target,
+    Agent, AgentEffect, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Effect, EffectId, Env, Fate,
+    Reply, Subject, Target,
 };
 use privatix_node::shell::{Applied, Ran, Runner, keep};
 use privatix_node::{Node, NodeError};
+use privatix_store::channels::{self, Shown};
 use privatix_store::vouchers;
+
+use crate::reasons;
 
 /// Asks the service adapter for what a channel's state wants.
 #[async_trait]
@@ -229,6 +232,17 @@ impl Runner<Agent> for AgentRunner {
 
     async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
         self.parts.collects.take_back(conn, effect).await
+    }
+
+    async fn show(&self, conn: &mut Conn, state: &AgentState, env: &Env<'_, Agent>) -> Result<(), NodeError> {
+        let shown = Shown {
+            status: state.status(),
+            service: state.service_status(env.instance),
+            reason: reasons::reason(state),
+            held: state.own.held,
+        };
+        channels::show(conn, state.id, shown).await?;
+        Ok(())
     }
 
     fn committed(&self, applied: &Applied<Agent>) {

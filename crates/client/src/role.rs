@@ -13,6 +13,7 @@ use privatix_channel::{
 };
 use privatix_db::Conn;
 use privatix_jobs::{Job, PushOptions};
+use privatix_node::inputs::Before;
 use privatix_node::{Decider, Node, NodeError, Order, Role, ServiceOrder, after, billing_account};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::Place;
@@ -95,7 +96,17 @@ impl Role for ClientRole {
         None
     }
 
-    async fn on_event(&self, conn: &mut Conn, _: Place, event: &ChainEvent) -> Result<(), NodeError> {
+    async fn on_start(&self) -> Result<(), NodeError> {
+        Ok(())
+    }
+
+    async fn on_event(
+        &self,
+        conn: &mut Conn,
+        _: Option<&mut Before<Self::Side>>,
+        _: Place,
+        event: &ChainEvent,
+    ) -> Result<(), NodeError> {
         match event {
             ChainEvent::Offering {
                 agent,

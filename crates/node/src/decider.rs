@@ -140,7 +140,7 @@ impl<P: Party> Decider<P> {
         runner: &dyn Runner<P>,
     ) -> Result<Applied<P>, NotApplied> {
         let unsure = Unsure { decider: self, channels: &[channel] };
-        let env = |stored: &Stored<P>| self.env(stored);
+        let env = |stored: &Stored<P>| self.env_of(stored);
         let decided = self.shell.commit(&self.db, channel, input, &env, runner).await;
         unsure.settle();
         match &decided {
@@ -169,7 +169,7 @@ impl<P: Party> Decider<P> {
         before: &Stored<P>,
         input: Input<P>,
     ) -> Result<Applied<P>, NotApplied> {
-        self.shell.decide(conn, before, input, &self.env(before), &*self.runner).await
+        self.shell.decide(conn, before, input, &self.env_of(before), &*self.runner).await
     }
 
     /// The inputs that come with the chain's events and with the outcomes of transactions. Give what was decided to
@@ -219,8 +219,18 @@ impl<P: Party> Decider<P> {
         }
     }
 
+    /// The surroundings that all decisions share now: nothing about any channel is in them.
+    pub fn surroundings(&self) -> Env<'_, P> {
+        let mut env = Env::new(self.outlook.uptime(), &self.policy);
+        env.chain = self.outlook.chain();
+        env.gas = self.outlook.gas();
+        env.instance = self.outlook.instance();
+        env.reachable = self.outlook.is_reachable();
+        env
+    }
+
     /// The surroundings of a decision about this state.
-    fn env(&self, stored: &Stored<P>) -> Env<'_, P> {
+    fn env_of(&self, stored: &Stored<P>) -> Env<'_, P> {
         let channel = stored.state.id;
         if stored.damaged_voucher {
             let reason = "its signature is not one of the channel's signer".to_owned();
@@ -228,14 +238,10 @@ impl<P: Party> Decider<P> {
         } else {
             self.damage.healed(channel);
         }
-        let mut env = Env::new(self.outlook.uptime(), &self.policy);
-        env.chain = self.outlook.chain();
+        let mut env = self.surroundings();
         env.chain.explained = !self.outlook.unexplained().contains(&channel);
-        env.gas = self.outlook.gas();
         env.kept_open = self.outlook.kept_open(stored.newest_voucher);
         env.damaged_voucher = stored.damaged_voucher;
-        env.instance = self.outlook.instance();
-        env.reachable = self.outlook.is_reachable();
         env
     }
 }
@@ -243,7 +249,7 @@ impl<P: Party> Decider<P> {
 #[async_trait]
 impl<P: Party> Surroundings<P> for Decider<P> {
     async fn env<'a>(&'a self, _: &mut Conn, stored: &Stored<P>) -> Result<Env<'a, P>, NodeError> {
-        Ok(Self::env(self, stored))
+        Ok(self.env_of(stored))
     }
 }
 

@@ -5,18 +5,21 @@
 //! order that was waiting in the backup may have been carried out since, so what would move money a second time is cancelled,
 //! for the operator to repeat.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use privatix_chain::{Cancelling, Freshness, MonitorState, TxRecord, TxStatus};
+use privatix_channel::ChannelId;
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
-use privatix_market::AfterRestore;
+use privatix_market::{AfterRestore, Input, Party};
 use privatix_store::purposes::{self, Damaged, Recorded, TxNumber};
 use privatix_store::recovery::{self, Recovery};
 
+use crate::shell::NotApplied;
 use crate::transfers::{Deposit, Withdraw};
-use crate::{Node, NodeError, Role, after};
+use crate::{Decider, Node, NodeError, Role, after};
 
 /// For how long channels are not ended after the chain was caught up with.
 pub const GRACE: Duration = Duration::from_hours(24);
@@ -162,12 +165,18 @@ impl Node {
         let Some(recovery) = self.recovery() else { return Ok(()) };
         let mut tx = self.db.begin().await?;
         let jobs = self.cancel_uncertain_jobs(&mut tx, role, recovery.backed_up_at).await?;
-        let cancelled = self.cancel_transactions(&mut tx, recovery.backed_up_at).await?;
+        let (cancelled, decided) = self.cancel_transactions(&mut tx, role, recovery.backed_up_at).await?;
         role.on_restored(&mut tx).await?;
         tx.commit().await?;
-        let transactions = cancelled.len();
+        let mut transactions = cancelled.len();
         for cancelled in cancelled {
             cancelled.committed();
+        }
+        for channel in decided {
+            let Some(decider) = role.decider() else { break };
+            // It must be kept open, so a look cancels what would close it.
+            let looked = decider.decide(channel, Input::Look).await?;
+            transactions = transactions.saturating_add(usize::from(looked.wakes_transactor));
         }
         tracing::warn!(
             backed_up_at = %humantime::format_rfc3339_seconds(recovery.backed_up_at),
@@ -208,13 +217,17 @@ impl Node {
     /// since at another price or nonce, and a close among them would be final below lost vouchers. One that was mined is still
     /// reported as mined. A cancelled close is ordered again once channels may be closed; of everything else the user sees that
     /// it was not done.
-    async fn cancel_transactions(
+    ///
+    /// Those that a decider made are left to it: it would take a cancellation for the operator's. Their channels are returned, to be
+    /// looked at.
+    async fn cancel_transactions<R: Role>(
         &self,
         conn: &mut Conn,
+        role: &R,
         backed_up_at: SystemTime,
-    ) -> Result<Vec<Cancelling>, NodeError> {
+    ) -> Result<(Vec<Cancelling>, BTreeSet<ChannelId>), NodeError> {
         let transactor = self.transactor()?;
-        let mut cancelled = Vec::new();
+        let (mut cancelled, mut decided) = (Vec::new(), BTreeSet::new());
         let open = transactor.open_intents(conn).await?;
         let uncertain = |record: &&TxRecord| {
             // Fillers and rescues end with the intents that they are for.
@@ -224,9 +237,12 @@ impl Node {
             if is_repeated(conn, record).await? {
                 continue;
             }
-            cancelled.push(transactor.cancel(conn, record.id).await?);
+            match role.decider() {
+                Some(decider) if is_decided(conn, decider, record, &mut decided).await? => {}
+                _ => cancelled.push(transactor.cancel(conn, record.id).await?),
+            }
         }
-        Ok(cancelled)
+        Ok((cancelled, decided))
     }
 
     /// [`catch_up`](Self::catch_up), again after errors of the database, which pass.
@@ -383,6 +399,30 @@ async fn is_repeated(conn: &mut Conn, record: &TxRecord) -> Result<bool, NodeErr
         }
     };
     Ok(!recorded.is_empty() && recorded.iter().all(is_repeated))
+}
+
+/// Whether a transaction is one of the decisions about channels whose states can be read; adds these channels.
+async fn is_decided<P: Party>(
+    conn: &mut Conn,
+    decider: &Decider<P>,
+    record: &TxRecord,
+    channels: &mut BTreeSet<ChannelId>,
+) -> Result<bool, NodeError> {
+    let mut about = BTreeSet::new();
+    for recorded in purposes::of_tx(conn, TxNumber(record.id.0)).await? {
+        let decided = |recorded: &Recorded| {
+            recorded.effect.subject.channel().filter(|_| P::purpose(recorded.purpose).is_some())
+        };
+        let Some(channel) = recorded.ok().as_ref().and_then(decided) else { return Ok(false) };
+        match decider.load(conn, channel).await {
+            Ok(_) => about.insert(channel),
+            Err(error) if error.is_damage() || matches!(error, NotApplied::NoState(_)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+    }
+    let is_decided = !about.is_empty();
+    channels.append(&mut about);
+    Ok(is_decided)
 }
 
 /// Whether the operator has cancelled a transaction. A recovery cancels those from before the backup, whose purpose remains.

@@ -10,6 +10,7 @@ use privatix_store::channels::Channel;
 use privatix_store::events::Place;
 use privatix_store::purposes::Recorded;
 
+use crate::inputs::Before;
 use crate::{Decider, NodeError};
 
 /// Where a role differs from the other one: what it does about news. Every method that gets a connection runs inside the
@@ -22,9 +23,23 @@ pub trait Role: Send + Sync + 'static {
     /// Who decides about those of its channels that have a stored state. `None`: none has one.
     fn decider(&self) -> Option<&Decider<Self::Side>>;
 
+    /// The node starts, and nothing is decided and no job runs before this returns. The transactor can be asked, and a recovery has
+    /// begun. The place to build what decisions need.
+    ///
+    /// # Errors
+    /// [`NodeError`] ends the run.
+    async fn on_start(&self) -> Result<(), NodeError>;
+
     /// A confirmed chain event, seen for the first time, before the offering and the channel that it is about are brought up
-    /// to date with it and with the other events of its batch. The place to store a channel that is seen being opened.
-    async fn on_event(&self, conn: &mut Conn, place: Place, event: &ChainEvent) -> Result<(), NodeError>;
+    /// to date with it and with the other events of its batch. The place to store a channel that is seen being opened: with its
+    /// first state in `before`, if this side has a [decider](Self::decider).
+    async fn on_event(
+        &self,
+        conn: &mut Conn,
+        before: Option<&mut Before<Self::Side>>,
+        place: Place,
+        event: &ChainEvent,
+    ) -> Result<(), NodeError>;
 
     /// A channel that we keep was brought up to date with an event.
     async fn on_channel(

@@ -94,6 +94,7 @@ impl Node {
         let _engine = Stopped(self);
         self.adopt_transactions().await?;
         self.begin_recovery(&*role).await?;
+        role.on_start().await?;
         self.run_tasks(role, register, (monitor, transactor, reconciler, changes), shutdown).await
     }
 
@@ -108,15 +109,18 @@ impl Node {
         // A restored database may know sessions that have ended, and lacks payments: its services wait.
         let recovering = self.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none());
 
-        let processor = register(
-            Processor::builder(self.db.clone())
-                .wake(self.wake.clone())
-                .retention(self.retention)
-                .register(ServiceOrders { services: Arc::clone(&self.services), role: Arc::clone(&role) })
-                .register::<Deposit, _>(Transfers(Arc::clone(self)))
-                .register::<Withdraw, _>(Transfers(Arc::clone(self))),
-        )
-        .build()?;
+        let mut processor = Processor::builder(self.db.clone())
+            .wake(self.wake.clone())
+            .retention(self.retention)
+            .register::<Deposit, _>(Transfers(Arc::clone(self)))
+            .register::<Withdraw, _>(Transfers(Arc::clone(self)));
+        // Services of channels with a stored state are driven to their targets.
+        let is_decided = role.decider().is_some();
+        if !is_decided {
+            let orders = ServiceOrders { services: Arc::clone(&self.services), role: Arc::clone(&role) };
+            processor = processor.register(orders);
+        }
+        let processor = register(processor).build()?;
         if let Some(engine) = self.engine.write().as_mut() {
             engine.jobs = Some(processor.stats());
         }
@@ -142,7 +146,7 @@ impl Node {
         // After what answers disputes, and beside it: an adapter may hang.
         let (node, token) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {
-            let started = node.start_adapter(&reporter, recovering);
+            let started = node.start_adapter(&reporter, recovering, is_decided);
             ("start of the service adapter", until_stopped(token, started).await)
         });
         let (node, token) = (Arc::clone(self), stop.clone());
@@ -215,10 +219,23 @@ impl Node {
         Ok(processor.run(token).await?)
     }
 
-    /// Configures the adapter and gives it its channels: in a recovery only once the chain was caught up with.
-    async fn start_adapter(&self, reporter: &UsageReporter, recovering: bool) -> Result<(), NodeError> {
+    /// Configures the adapter and gives it its channels: in a recovery only once the chain was caught up with. Where decisions drive
+    /// the services, they give it its channels.
+    async fn start_adapter(
+        &self,
+        reporter: &UsageReporter,
+        recovering: bool,
+        is_decided: bool,
+    ) -> Result<(), NodeError> {
+        if is_decided {
+            // Before the adapter can begin new ones.
+            self.end_sessions().await?;
+        }
         let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
         self.services.configure(&configuration, reporter, self.notices()).await?;
+        if is_decided {
+            return Ok(());
+        }
         if recovering {
             self.caught_up().await?;
         }
@@ -232,6 +249,18 @@ impl Node {
                 ended => return ended,
             }
         }
+    }
+
+    /// Ends the sessions that a run which crashed left open: a new life of the adapter begins with new ones.
+    async fn end_sessions(&self) -> Result<(), NodeError> {
+        let mut tx = self.db.begin().await?;
+        let running = sessions::running(&mut tx).await?;
+        sessions::stop_all(&mut tx, SystemTime::now()).await?;
+        tx.commit().await?;
+        for channel in running {
+            self.marks.mark(channel); // what it used is counted by its sessions from now on
+        }
+        Ok(())
     }
 
     /// Has the endpoints confirm the contract, if it was read from the database at the start.
@@ -279,9 +308,10 @@ struct Assessor<'a, R> {
 
 impl<R: Role> Assess for Assessor<'_, R> {
     async fn assess(&self, channel: ChannelId, now: SystemTime) -> Result<Option<SystemTime>, NodeError> {
-        if let Some(decider) = self.role.decider()
-            && decider.decides(channel).await?
-        {
+        if let Some(decider) = self.role.decider() {
+            if !decider.decides(channel).await? {
+                return Ok(None); // nothing can be decided about it
+            }
             let (used, running) = {
                 let mut conn = self.node.db.read().await?;
                 (sessions::used(&mut conn, channel).await?.0, sessions::is_running(&mut conn, channel).await?)

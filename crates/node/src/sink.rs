@@ -98,19 +98,19 @@ impl<R: Role> Sink<R> {
         direction: Direction,
     ) -> Result<Touched<R::Side>, NodeError> {
         let mut touched = BTreeSet::new();
-        let before =
+        let mut before =
             self.before(conn, &events.iter().filter_map(|(_, event)| event.channel()).collect()).await?;
         let mut are_new = events::record_all(conn, &events).await?.into_iter();
         events.retain(|_| are_new.next().unwrap_or_default());
         if direction != Direction::Past {
             for (place, event) in &events {
-                self.role.on_event(conn, *place, event).await?;
+                self.role.on_event(conn, before.as_mut(), *place, event).await?;
             }
         }
         let on_market = offerings::advance_all(conn, &events).await?;
         if direction == Direction::Past {
             for (place, event) in last_announcements(&events, &on_market) {
-                self.role.on_event(conn, place, event).await?;
+                self.role.on_event(conn, before.as_mut(), place, event).await?;
             }
         }
         let channels = events.iter().filter_map(|(_, event)| event.channel()).collect();
@@ -232,7 +232,7 @@ impl<R: Role> Sink<R> {
 
     async fn refold(&self, conn: &mut Conn, channel: ChannelId) -> Result<(), NodeError> {
         let Some(channel) = channels::refold(conn, channel).await? else { return Ok(()) };
-        if channel.opened_at.is_none() {
+        if channel.opened_at.is_none() && self.role.decider().is_none() {
             // No deposit stands behind it until its opening is mined again.
             let reason = "its opening was undone by a reorganisation".to_owned();
             let order = ServiceOrder { channel: channel.id, order: Order::Suspend, reason };

@@ -171,7 +171,7 @@ impl<P: Party> Decider<P> {
         let looked = async {
             let (mut all, mut refused) = (Vec::new(), Vec::new());
             let mut tx = self.db.begin().await?;
-            let env = |stored: &Stored<P>| self.env(stored);
+            let env = |stored: &Stored<P>| self.env_of(stored);
             for channel in channels {
                 match self.shell.apply(&mut tx, *channel, Input::Look, &env, &*self.runner).await {
                     Ok(applied) => all.push(applied),

@@ -1,0 +1,63 @@
+//! The jobs with which earlier versions served and closed channels. Nothing carries them out any more:
+//! [adoption](crate::adoption) ends them.
+
+use std::time::Duration;
+
+use privatix_channel::ChannelId;
+use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
+use privatix_node::{channel_subject, lanes};
+use serde::{Deserialize, Serialize};
+
+/// Job of earlier versions: make a freshly opened channel known to the plug-in and prepare its access.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProvisionChannel {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+impl Job for ProvisionChannel {
+    const KIND: &'static str = "provision_channel";
+    const LANE: Lane = lanes::SERVICE;
+
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries_without_end()
+            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
+            .duplicates(Duplicates::RefusedWhilePending)
+    }
+}
+
+/// Job of earlier versions: close a channel on chain, cashing the best voucher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CloseChannel {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Close although there is nothing to gain: gives the client its deposit back, and frees the place and its stake.
+    pub even_unpaid: bool,
+}
+
+impl Job for CloseChannel {
+    const KIND: &'static str = "close_channel";
+    const LANE: Lane = lanes::MONEY;
+
+    /// Apart from the channel's other jobs: what a challenge would void does not wait for the plug-in.
+    fn subject(&self) -> String {
+        format!("close {}", self.channel)
+    }
+
+    /// Or one that closes only for money would stand for one that closes anyhow.
+    fn key(&self) -> String {
+        if self.even_unpaid { "even unpaid".to_owned() } else { String::new() }
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries_without_end()
+            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)))
+            .duplicates(Duplicates::RefusedWhileWaiting)
+    }
+}
