@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use privatix_api::ApiClient;
-use privatix_api::node::{GetJob, JobDetails, Order, Transaction};
+use privatix_api::node::{Channel, ChannelOrder, GetChannel, GetJob, JobDetails, Order, Transaction};
 use privatix_chain::TxStatus;
+use privatix_channel::{ChannelId, ServiceStatus};
 use privatix_jobs::{JobId, JobStatus};
 use tokio::time::Instant;
 
@@ -162,14 +163,80 @@ pub async fn order(
         return Ok(());
     }
     let details = Follow::new(api, output, wait, what, look).job(order.job).await?;
-    output.show(&details, |details| {
-        let mut lines = vec![format!("{what} is done")];
-        for transaction in details.transactions.iter().rev() {
-            if let Some(mined) = &transaction.inclusion {
-                lines.push(format!("  {} in block {}, gas {}", mined.hash, mined.block, mined.gas_used));
-            }
+    output.show(&details, |details| done(what, details));
+    Ok(())
+}
+
+fn done(what: &str, details: &JobDetails) -> String {
+    let mut lines = vec![format!("{what} is done")];
+    for transaction in details.transactions.iter().rev() {
+        if let Some(mined) = &transaction.inclusion {
+            lines.push(format!("  {} in block {}, gas {}", mined.hash, mined.block, mined.gas_used));
         }
-        lines.join("\n")
+    }
+    lines.join("\n")
+}
+
+/// What an order about a channel leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Its service has ended.
+    ServiceEnded,
+    /// It is closed on chain.
+    Closed,
+}
+
+impl Goal {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::ServiceEnded => "the end of the service",
+            Self::Closed => "the close of the channel",
+        }
+    }
+
+    fn is_reached(self, channel: &Channel) -> bool {
+        match self {
+            Self::ServiceEnded => channel.service == ServiceStatus::Terminated,
+            Self::Closed => channel.status.is_closed(),
+        }
+    }
+}
+
+/// Follows an order about a channel if that is wished for, by its job or by the channel itself, then shows how it stands.
+///
+/// # Errors
+/// As [`Follow::job`].
+pub(crate) async fn channel(
+    api: &ApiClient,
+    output: Output,
+    wait: &WaitArgs,
+    (goal, channel): (Goal, ChannelId),
+    order: ChannelOrder,
+) -> Result<(), DaemonError> {
+    let what = goal.what();
+    if let Some(warning) = &order.warning {
+        output.note(format!("{what}: {warning}"));
+    }
+    let look = order.job.map_or_else(|| format!("channels show {channel}"), |job| format!("jobs show {job}"));
+    if !wait.wait {
+        output.show(&order, |_| format!("{what} is under way; follow it with `{look}`"));
+        return Ok(());
+    }
+    let mut follow = Follow::new(api, output, wait, what, look);
+    if let Some(job) = order.job {
+        let details = follow.job(job).await?;
+        output.show(&details, |details| done(what, details));
+        return Ok(());
+    }
+    let details = follow.until(async |api| {
+        let details = api.call(&GetChannel { channel }).await?;
+        if goal.is_reached(&details.channel) {
+            return Ok(Ok(details));
+        }
+        let Channel { status, service, reason, .. } = &details.channel;
+        let because = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        Ok(Err(format!("the channel is {status}, its service {service}{because}")))
     });
+    output.show(&details.await?, |_| format!("{what} is done"));
     Ok(())
 }

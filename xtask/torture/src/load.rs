@@ -43,8 +43,8 @@ pub(crate) enum Order {
     Deposit { side: Side, amount: Amount },
     /// To move an amount that no other order of the side has out of it.
     Withdraw { side: Side, amount: Amount },
-    /// To close a channel.
-    Close { side: Side, channel: ChannelId },
+    /// To close a channel; whether the daemon took the order.
+    Close { side: Side, channel: ChannelId, is_taken: bool },
 }
 
 /// An order and the job that it became, if the daemon answered.
@@ -151,9 +151,9 @@ impl Shared {
 
     /// Has a side close a channel. Whether it took the order.
     pub(crate) async fn close(&self, side: Side, channel: ChannelId) -> bool {
-        let ordered = |answer: Option<&node::Order>| Ordered {
-            order: Order::Close { side, channel },
-            job: answer.map(|answer| answer.job),
+        let ordered = |answer: Option<&node::ChannelOrder>| Ordered {
+            order: Order::Close { side, channel, is_taken: answer.is_some() },
+            job: answer.and_then(|answer| answer.job),
         };
         self.order(side, &node::CloseChannel { channel }, ordered).await.is_some()
     }

@@ -193,7 +193,7 @@ async fn close_all(world: &World, shared: &Shared) -> Result<()> {
         .orders()
         .iter()
         .filter_map(|ordered| match ordered.order {
-            Order::Close { channel, .. } if ordered.job.is_some() => Some(channel),
+            Order::Close { channel, is_taken: true, .. } => Some(channel),
             _ => None,
         })
         .collect();

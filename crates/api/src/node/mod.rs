@@ -9,7 +9,7 @@ mod transaction;
 
 use alloy::primitives::Address;
 use privatix_chain::{TxId, TxStatus, Wei};
-use privatix_channel::{Amount, ChannelId};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, ServiceStatus};
 use privatix_jobs::{JobId, JobStatus};
 use serde::{Deserialize, Serialize};
 
@@ -80,14 +80,14 @@ requests! {
     TerminateChannel {
         /// The channel.
         channel: ChannelId,
-    } => "channels_terminate" -> Order;
+    } => "channels_terminate" -> ChannelOrder;
 
     /// Ends a channel's service and closes it on chain: the agent at once with the best voucher, a client by asking for it.
     /// Goes on in the background.
     CloseChannel {
         /// The channel.
         channel: ChannelId,
-    } => "channels_close" -> Order;
+    } => "channels_close" -> ChannelOrder;
 
     /// Jobs that match all that is given, newest first.
     ListJobs {
@@ -193,6 +193,23 @@ impl Order {
     pub(crate) const fn new(job: JobId, warning: Option<String>) -> Self {
         Self { job, warning }
     }
+}
+
+/// What was asked for about a channel is stored, and goes on in the background.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ChannelOrder {
+    /// Where the channel is on chain now.
+    pub status: ChannelStatus,
+    /// Where its service is now.
+    pub service: ServiceStatus,
+    /// The job that carries it out, if one does. Otherwise the channel itself shows how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// What keeps it from being carried out now, if the chain or its endpoint does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Numbers too large for JSON, as decimal strings.

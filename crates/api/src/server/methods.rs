@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
+use privatix_adapter::Role;
 use privatix_agent::{AgentHandle, OfferingAction};
 use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 use super::Looks;
 use super::operator::Operator;
 use super::{convert, health};
-use crate::node::{Accepted, Balances, Order};
+use crate::node::{Accepted, Balances, ChannelOrder, Order};
 use crate::{ErrorCode, Failure, Request, agent, client, node};
 
 /// What there is to know of the process, beside the role.
@@ -137,11 +138,11 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
         })
         .on(|o: Arc<O>, ask: node::TerminateChannel| async move {
             let pushed = o.terminate(ask.channel).await?;
-            Ok(order(o.node(), pushed))
+            channel_order(o.node(), ask.channel, pushed).await
         })
         .on(|o: Arc<O>, ask: node::CloseChannel| async move {
             let pushed = o.close(ask.channel).await?;
-            Ok(order(o.node(), pushed))
+            channel_order(o.node(), ask.channel, pushed).await
         })
         .on(|o: Arc<O>, ask: node::ListJobs| async move { jobs(o.node(), ask).await })
         .on(|o: Arc<O>, ask: node::GetJob| async move { job(o.node(), ask.job).await })
@@ -299,6 +300,20 @@ fn order(node: &Node, pushed: Pushed) -> Order {
     }
 }
 
+async fn channel_order(
+    node: &Node,
+    channel: ChannelId,
+    pushed: Option<Pushed>,
+) -> Result<ChannelOrder, Failure> {
+    let channel = node.channel(channel).await?.channel;
+    Ok(ChannelOrder {
+        status: channel.status,
+        service: channel.service,
+        job: pushed.map(|pushed| pushed.id()),
+        warning: health::chain_trouble(node),
+    })
+}
+
 /// The newest job about something: the one that was just pushed.
 async fn newest(node: &Node, subject: String) -> Result<Order, Failure> {
     let filter = privatix_jobs::Filter::new().subject(subject.clone()).limit(1);
@@ -354,9 +369,14 @@ async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::
     let view = node.channel(channel).await?;
     let descriptor = view.channel.descriptor;
     let offering = node.offering(descriptor.agent, descriptor.offering).await.ok();
+    let endpoint = match node.side() {
+        // What clients connect to is stored with their access.
+        Role::Agent => view.channel.access.as_ref().map(|access| access.endpoint.clone()),
+        Role::Client => node.services().endpoint(channel),
+    };
     Ok(node::ChannelDetails {
         unit: offering.map(|offering| offering.terms().unit().clone()),
-        endpoint: node.services().endpoint(channel),
+        endpoint,
         claimable: operator.claimable(channel).await?,
         sessions: node.sessions(channel).await?.into_iter().map(convert::session).collect(),
         channel: convert::channel(view),

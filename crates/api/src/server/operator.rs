@@ -23,11 +23,12 @@ pub trait Operator: Clone + Send + Sync + 'static {
     /// Ends a pause.
     fn resume(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
 
-    /// Ends a channel's service for good.
-    fn terminate(&self, channel: ChannelId) -> impl Future<Output = Result<Pushed, NodeError>> + Send;
+    /// Ends a channel's service for good. Returns the job that does it, if one does.
+    fn terminate(&self, channel: ChannelId)
+    -> impl Future<Output = Result<Option<Pushed>, NodeError>> + Send;
 
-    /// Ends a channel's service and closes the channel on chain. Returns the job of the close.
-    fn close(&self, channel: ChannelId) -> impl Future<Output = Result<Pushed, NodeError>> + Send;
+    /// Ends a channel's service and closes the channel on chain. Returns the job of the close, if one does it.
+    fn close(&self, channel: ChannelId) -> impl Future<Output = Result<Option<Pushed>, NodeError>> + Send;
 
     /// What an agent could still cash.
     fn claimable(
@@ -56,12 +57,12 @@ impl Operator for AgentHandle {
         self.resume(channel).await
     }
 
-    async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        self.terminate(channel).await
+    async fn terminate(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
+        self.terminate(channel).await.map(|_| None)
     }
 
-    async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        self.close(channel).await
+    async fn close(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
+        self.close(channel).await.map(|_| None)
     }
 
     async fn claimable(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
@@ -82,11 +83,11 @@ impl Operator for ClientHandle {
         self.resume(channel).await
     }
 
-    async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        self.terminate(channel).await
+    async fn terminate(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
+        self.terminate(channel).await.map(Some)
     }
 
-    async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        self.close(channel).await
+    async fn close(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
+        self.close(channel).await.map(Some)
     }
 }

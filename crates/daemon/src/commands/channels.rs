@@ -11,7 +11,7 @@ use privatix_channel::{ChainTime, ChannelId, Closure, Usage};
 
 use super::token_unit;
 use crate::DaemonError;
-use crate::follow::{self, WaitArgs};
+use crate::follow::{self, Goal, WaitArgs};
 use crate::output::{Output, ago, or_dash, pairs, table, time};
 
 /// `channels`
@@ -76,11 +76,12 @@ impl ChannelsCommand {
             }
             Self::Terminate { channel, wait } => {
                 let order = api.call(&TerminateChannel { channel }).await?;
-                follow::order(api, output, &wait, "the end of the service", order).await?;
+                let goal = Goal::ServiceEnded;
+                follow::channel(api, output, &wait, (goal, channel), order).await?;
             }
             Self::Close { channel, wait } => {
                 let order = api.call(&CloseChannel { channel }).await?;
-                follow::order(api, output, &wait, "the close of the channel", order).await?;
+                follow::channel(api, output, &wait, (Goal::Closed, channel), order).await?;
             }
         }
         Ok(())
