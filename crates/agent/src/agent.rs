@@ -8,7 +8,7 @@ use privatix_channel::{
     Amount, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, ServiceStatus, SignedVoucher,
 };
 use privatix_jobs::Pushed;
-use privatix_market::{AgentOrder, AgentState, Input};
+use privatix_market::{AgentOrder, AgentPolicy, AgentState, Input};
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Node, NodeError, NodeParts};
@@ -55,13 +55,26 @@ impl Agent {
     /// # Errors
     /// As [`Node::open`].
     pub async fn new(parts: NodeParts, messaging: Messaging) -> Result<Self, NodeError> {
+        Self::with_policy(parts, messaging, AgentPolicy::default()).await
+    }
+
+    /// The same, with other rules about serving and closing channels than the default ones. The highest network fee is that of the
+    /// chain's settings, if they have one.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub async fn with_policy(
+        parts: NodeParts,
+        messaging: Messaging,
+        policy: AgentPolicy,
+    ) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let (addresses, listeners) = messaging.into_parts();
         let (changed, changes) = mpsc::unbounded_channel();
         let views = move |state: &AgentState, _: u64| {
             let _ = changed.send(state.id); // nobody receives at the shutdown only
         };
-        let decisions = Decisions::start(&node, Arc::new(views)).await?;
+        let decisions = Decisions::start(&node, policy, Arc::new(views)).await?;
         let decider = Arc::clone(&decisions.decider);
         let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider));
         let payments = Arc::new(payments);

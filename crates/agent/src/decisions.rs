@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use privatix_market::Agent;
+use privatix_market::{Agent, AgentPolicy};
 use privatix_node::drive::{Bounds, Calls, Driver, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batches::{Batches, BatchesParts, Offers};
 use crate::drives::{Requests, SoldServices};
-use crate::runner::{AgentRunner, AgentRunnerParts, Views, policy};
+use crate::runner::{self, AgentRunner, AgentRunnerParts, Views};
 
 /// The name of this process, under which its uptime is stored.
 const PROCESS: &str = "agent";
@@ -35,7 +35,11 @@ impl Decisions {
     ///
     /// # Errors
     /// [`NodeError`] of the database.
-    pub(crate) async fn start(node: &Arc<Node>, views: Arc<Views>) -> Result<Self, NodeError> {
+    pub(crate) async fn start(
+        node: &Arc<Node>,
+        policy: AgentPolicy,
+        views: Arc<Views>,
+    ) -> Result<Self, NodeError> {
         let mut tx = node.db().begin().await?;
         let clock = UptimeClock::start(&mut tx, PROCESS).await?;
         tx.commit().await?;
@@ -49,12 +53,17 @@ impl Decisions {
         let bounds = Bounds::new(Arc::clone(&host), instance.clone(), times);
         let requests = Requests::new(calls.clone(), bounds.clone());
         let offers = Offers::new(Arc::clone(&outlook));
-        let runner = AgentRunner::new(AgentRunnerParts {
+        let carries_out = AgentRunner::new(AgentRunnerParts {
             collects: Arc::new(offers.clone()),
             views,
             ..AgentRunnerParts::of(node, Arc::new(requests))
         });
-        let decider = Arc::new(Decider::new(DeciderParts::of(node, Arc::new(runner), outlook, policy(node))));
+        let decider = Arc::new(Decider::new(DeciderParts::of(
+            node,
+            Arc::new(carries_out),
+            outlook,
+            runner::policy(node, policy),
+        )));
 
         let sold = Arc::<Node>::clone(node);
         let services = Arc::new(SoldServices::new(node.db().clone(), Arc::clone(&decider), sold));

@@ -102,6 +102,14 @@ impl SoldServices {
         }
     }
 
+    /// Has decided whether the plug-in holds a service to its bound.
+    async fn bound(&self, channel: ChannelId, holds: bool) {
+        match self.decider.decide(channel, Input::Bounded(holds)).await {
+            Ok(_) | Err(NotApplied::NoState(_)) => {}
+            Err(error) => tracing::error!(%channel, %error, "a bound that is not held could not be decided"),
+        }
+    }
+
     /// The access that the plug-in was given, if none is stored.
     async fn unstored_access(
         &self,
@@ -203,6 +211,11 @@ impl Driven for SoldServices {
 
     async fn unbounded(&self, channel: ChannelId) {
         tracing::error!(%channel, "the plug-in does not take a lower bound: what it serves beyond is not paid");
-        self.decider.mark(channel);
+        self.bound(channel, false).await;
+    }
+
+    async fn bounded(&self, channel: ChannelId) {
+        tracing::info!(%channel, "the plug-in holds the service to its bound again");
+        self.bound(channel, true).await;
     }
 }

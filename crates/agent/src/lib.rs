@@ -1,8 +1,9 @@
 //! The seller: publishes offerings, hands over access, meters, collects vouchers and settles.
 //!
 //! An [`Agent`] is made of a database, a chain endpoint, a key, a plug-in and a listener, and runs until it is asked to stop;
-//! its [`AgentHandle`] is what an operator (or your program) does with it meanwhile. Everything it does about news is a
-//! durable job, so it can be killed at any point and goes on where it was.
+//! its [`AgentHandle`] is what an operator (or your program) does with it meanwhile. What it does about a channel
+//! is decided from a stored state, in the transaction that stores what happened, so it can be killed at any point and goes on
+//! where it was.
 //!
 //! ```no_run
 //! # async fn example(
@@ -52,7 +53,7 @@ pub use messaging::Messaging;
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
 pub use operator::AppointOperator;
 pub use payments::Payments;
-pub use privatix_market::{NotNow, Reply};
+pub use privatix_market::{AgentPolicy, NotNow, Reply};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };

@@ -26,6 +26,7 @@ const fn suspended(why: Why) -> &'static str {
         Why::NoGas => "the account has too little ether for the closes of its channels",
         Why::Opening => "access is being prepared",
         Why::Held => "paused by a command",
+        Why::Unbounded => "the plug-in does not hold the service to what is paid",
         Why::Unpaid => "payment is behind by more than agreed",
         Why::DepositReached | Why::DepositSpent => "the deposit is used up",
         Why::MaxUnitsReached => "the usage limit is reached",

@@ -264,9 +264,8 @@ pub fn reply(applied: &Applied<Agent>) -> Option<Reply> {
     })
 }
 
-/// What the operator of a node set about its channels. What is not configured has the default.
-pub fn policy(node: &Node) -> AgentPolicy {
-    let mut policy = AgentPolicy::default();
+/// What the operator of a node set about its channels: `policy`, with what the chain's settings say.
+pub fn policy(node: &Node, mut policy: AgentPolicy) -> AgentPolicy {
     policy.accept_fee = node.accepted_fee().unwrap_or(policy.accept_fee);
     policy
 }

@@ -388,7 +388,7 @@ async fn what_decisions_depend_on_is_what_the_running_node_knows() {
     assert!(gas.affords_new && gas.rate == node.rate() && gas.rate.is_some(), "{gas:?}");
     assert_eq!((outlook.unexplained(), outlook.kept_open(None)), (BTreeSet::new(), None));
     assert_eq!(outlook.instance(), 1);
-    assert_eq!(privatix_agent::policy(&node).accept_fee, Fee::ZERO);
+    assert_eq!(privatix_agent::policy(&node, AgentPolicy::default()).accept_fee, Fee::ZERO);
 
     // It sends its transactions, and wakes its jobs.
     let mut policy = AgentPolicy::default();

@@ -77,8 +77,15 @@ pub(crate) fn restarted<P: Served>(state: &mut State<P>, env: &Env<'_, P>) {
     }
 }
 
+/// Whether the adapter is asked for this now. To stop a service, it always is: the channel's money does not wait for its start.
+const fn is_asked<P: Party>(target: Target, env: &Env<'_, P>) -> bool {
+    !env.adapter_starts || matches!(target, Target::Absent)
+}
+
 /// Gives a request up whose time is over.
 pub(crate) fn overdue<P: Served>(state: &mut State<P>, env: &Env<'_, P>) {
+    // One of an earlier life of the adapter is made again.
+    P::driven(&mut state.own).service.asked.take_if(|asked| !is_asked(asked.target, env));
     if let Some(asked) = P::service(&state.own).asked.filter(|asked| asked.until <= env.uptime) {
         given_up(state, asked.target, false, env);
     }
@@ -116,7 +123,7 @@ pub(crate) fn drive<P: Served>(state: &mut State<P>, env: &Env<'_, P>, effects: 
     let target = service.target;
     if service.actual(env.instance).is(target) {
         service.asked = None;
-    } else if service.asked.is_none() {
+    } else if service.asked.is_none() && is_asked(target, env) {
         let (seq, until) = (next(seq), env.uptime.plus(P::stop_within(env.policy)));
         service.asked = Some(Asked { seq, target, until });
         effects.push(Effect::Drive { seq });
@@ -129,7 +136,13 @@ pub(crate) fn owners<P: Served>(state: &State<P>, env: &Env<'_, P>, reminder: Du
     let asked = service.asked.map(|asked| Owner::Adapter { seq: asked.seq, until: asked.until });
     let is_due = service.asked.is_none() && !service.actual(env.instance).is(service.target);
     let is_lost = service.actual == Actual::Lost;
-    let due = is_due.then_some(Owner::Time(env.uptime));
+    let due = is_due.then(|| {
+        if is_asked(service.target, env) {
+            Owner::Time(env.uptime)
+        } else {
+            Owner::User { reminder: env.reminder(reminder) }
+        }
+    });
     let lost = is_lost.then(|| Owner::User { reminder: env.reminder(reminder) });
     [asked, due, lost].into_iter().flatten().collect()
 }

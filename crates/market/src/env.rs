@@ -24,6 +24,8 @@ pub struct Env<'a, P: Party> {
     pub damaged_voucher: bool,
     /// The life of the service adapter: another number after each of its starts.
     pub instance: u64,
+    /// Whether this life of the service adapter is being prepared: it serves nothing, and is not asked to. Nobody's patience counts that.
+    pub adapter_starts: bool,
     /// Whether this node's own network works, by which it talks to others.
     pub reachable: bool,
     /// What the user still allows to spend on channels.
@@ -53,6 +55,7 @@ impl<'a, P: Party> Env<'a, P> {
             kept_open: None,
             damaged_voucher: false,
             instance: 0,
+            adapter_starts: false,
             reachable: true,
             budget: Budget::default(),
             next_order: OrderId(1),

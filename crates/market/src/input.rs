@@ -32,6 +32,9 @@ pub enum Input<P: Party> {
         /// The answer.
         answer: Answered,
     },
+    /// Whether the service adapter holds a sold service to its bound: `false` when it has not taken a lower one in time, and `true`
+    /// once it has.
+    Bounded(bool),
     /// What became of a transaction.
     Tx {
         /// Its number.

@@ -114,6 +114,8 @@ pub enum Why {
     Opening,
     /// The operator holds it.
     Held,
+    /// The adapter does not hold it to what is paid.
+    Unbounded,
     /// The user paused it.
     Paused,
     /// The agent has not given access to it yet.

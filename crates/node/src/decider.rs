@@ -3,6 +3,7 @@
 mod agenda;
 mod schedule;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -80,6 +81,8 @@ pub struct Decider<P: Party> {
     policy: P::Policy,
     jobs: Wake,
     damage: Damage,
+    /// The channels of which this has found that something cannot be read.
+    damaged: Mutex<HashSet<ChannelId>>,
     agenda: Mutex<Agenda>,
     /// The agenda has something earlier.
     changed: Notify,
@@ -96,8 +99,8 @@ impl<P: Party> Decider<P> {
     pub fn new(parts: DeciderParts<P>) -> Self {
         let DeciderParts { db, domain, transactions, runner, outlook, policy, jobs, damage } = parts;
         let shell = Shell::new(transactions, domain);
-        let (agenda, changed) = (Mutex::default(), Notify::new());
-        Self { db, shell, runner, outlook, policy, jobs, damage, agenda, changed }
+        let (damaged, agenda, changed) = (Mutex::default(), Mutex::default(), Notify::new());
+        Self { db, shell, runner, outlook, policy, jobs, damage, damaged, agenda, changed }
     }
 
     /// What the operator set.
@@ -184,7 +187,7 @@ impl<P: Party> Decider<P> {
             self.committed(applied);
         }
         for (channel, what) in decided.damaged {
-            self.damage.found(channel, what);
+            self.found_damage(channel, what);
         }
     }
 
@@ -215,8 +218,13 @@ impl<P: Party> Decider<P> {
 
     fn note_damage(&self, channel: ChannelId, error: &NotApplied) {
         if error.is_damage() {
-            self.damage.found(channel, error.to_string());
+            self.found_damage(channel, error.to_string());
         }
+    }
+
+    fn found_damage(&self, channel: ChannelId, what: String) {
+        self.damaged.lock().insert(channel);
+        self.damage.found(channel, what);
     }
 
     /// The surroundings that all decisions share now: nothing about any channel is in them.
@@ -225,6 +233,7 @@ impl<P: Party> Decider<P> {
         env.chain = self.outlook.chain();
         env.gas = self.outlook.gas();
         env.instance = self.outlook.instance();
+        env.adapter_starts = self.outlook.adapter_starts();
         env.reachable = self.outlook.is_reachable();
         env
     }
@@ -234,9 +243,9 @@ impl<P: Party> Decider<P> {
         let channel = stored.state.id;
         if stored.damaged_voucher {
             let reason = "its signature is not one of the channel's signer".to_owned();
-            self.damage.found(channel, NodeError::DamagedVoucher { channel, reason }.to_string());
-        } else {
-            self.damage.healed(channel);
+            self.found_damage(channel, NodeError::DamagedVoucher { channel, reason }.to_string());
+        } else if self.damaged.lock().remove(&channel) {
+            self.damage.healed(channel); // what others found of it stays shown
         }
         let mut env = self.surroundings();
         env.chain.explained = !self.outlook.unexplained().contains(&channel);

@@ -13,8 +13,6 @@
 //!   not answered at the deadline is given up. A job that is cancelled reports nothing: the deadline does.
 //! - **Nothing is stored about the plug-in.** What it was told counts for its present life only (`instance`), and a service that an
 //!   earlier life ran is made known again.
-//!
-//! No daemon uses it yet.
 
 mod bounds;
 mod calls;
@@ -84,6 +82,9 @@ pub trait Driven: Send + Sync + 'static {
 
     /// The plug-in did not take a lower bound in time: the service is to be suspended.
     async fn unbounded(&self, channel: ChannelId);
+
+    /// The plug-in holds the service to its bound again, or does not know the channel any more.
+    async fn bounded(&self, channel: ChannelId);
 }
 
 /// What is wanted of a service.

@@ -32,6 +32,11 @@ pub trait Outlook: Send + Sync {
     /// The life of the service adapter: another number after each of its starts, also across those of this process.
     fn instance(&self) -> u64;
 
+    /// Whether the service adapter is not ready for its channels yet.
+    fn adapter_starts(&self) -> bool {
+        false
+    }
+
     /// Whether this node's own network works.
     fn is_reachable(&self) -> bool;
 }
@@ -106,6 +111,10 @@ impl Outlook for NodeOutlook {
 
     fn instance(&self) -> u64 {
         self.clock.start_number()
+    }
+
+    fn adapter_starts(&self) -> bool {
+        !self.node.services().is_ready()
     }
 
     fn is_reachable(&self) -> bool {

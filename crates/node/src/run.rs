@@ -233,11 +233,12 @@ impl Node {
         }
         let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
         self.services.configure(&configuration, reporter, self.notices()).await?;
-        if is_decided {
-            return Ok(());
-        }
         if recovering {
             self.caught_up().await?;
+        }
+        if is_decided {
+            self.services.set_ready();
+            return Ok(());
         }
         loop {
             match self.services.restore().await {

@@ -141,6 +141,16 @@ impl Services {
         self.endpoints.lock().get(&channel).cloned()
     }
 
+    /// Whether the adapter is ready for channels.
+    pub(crate) fn is_ready(&self) -> bool {
+        !matches!(*self.readiness.lock(), Readiness::Starting)
+    }
+
+    /// The adapter is ready: nothing of an earlier run has to be brought back before it.
+    pub(crate) fn set_ready(&self) {
+        *self.readiness.lock() = Readiness::Reinstating(HashSet::new());
+    }
+
     /// Whether the adapter is ready for a channel.
     fn require(&self, channel: ChannelId) -> Result<(), NodeError> {
         match &*self.readiness.lock() {

@@ -24,6 +24,7 @@ pub(super) fn apply(
         Input::Terms(terms) => {
             state.terms.get_or_insert_with(|| Arc::clone(terms));
         }
+        Input::Bounded(holds) => state.own.unbounded = (!holds).then_some(env.instance),
         Input::Adapter { seq, answer } => adapter::answered(state, *seq, *answer, env),
         Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
         Input::Order(order) => self::order(state, *order, env)?,

@@ -42,6 +42,8 @@ pub struct AgentOwn {
     /// When the adapter did not answer while the service was to be suspended because of this side's view of the chain. The service
     /// is stopped without an end then, and prepared afresh once the view is good again, which clears this.
     pub unanswered: Option<Uptime>,
+    /// The life of the adapter in which it does not hold the service to its bound. A later life is given the bound first.
+    pub unbounded: Option<u64>,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ended<AgentEnd>>,
     /// For how long the channel has been ended and open, counted while the chain is seen.

@@ -39,6 +39,9 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
     if own.held {
         return suspended(Why::Held);
     }
+    if own.unbounded == Some(env.instance) {
+        return suspended(Why::Unbounded);
+    }
     match assess(state, terms, env).action {
         Some(AgentAction::Suspend(SuspendReason::Unpaid)) => suspended(Why::Unpaid),
         Some(AgentAction::Suspend(SuspendReason::MaxUnitsReached)) => suspended(Why::MaxUnitsReached),
@@ -72,6 +75,8 @@ pub(super) fn bound(state: &AgentState) -> Option<Usage> {
 /// | `suspended` | suspended because of the client, view fresh and explained, not held |
 /// | `spent` | the deposit is used and paid, view fresh and explained |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
+///
+/// While the adapter does not hold the service to its bound, the client's patience counts as for one that is held.
 pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     let (target, why) = wanted(state, env);
     let phase = state.chain.phase();
@@ -86,7 +91,7 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     }
     let is_served = own.ready.is_some() && own.ending.is_none() && phase == Phase::Open;
     let is_as_wanted = actual.is(target);
-    let counts = is_served && sees && !own.held;
+    let counts = is_served && sees && !own.held && why != Some(Why::Unbounded);
     let run = |watch: &mut Stopwatch, holds: bool, runs: bool| watch.hold(holds, runs, now);
     run(&mut own.unopened, phase == Phase::Unopened, env.chain.fresh);
     let has_no_terms = state.terms.is_none() && phase == Phase::Open && own.ending.is_none();
@@ -154,7 +159,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>, reminder: Uptime)
         owners.extend(assess(state, terms, env).next.and_then(usage::owner));
     }
     match state.own.service.why {
-        Some(Why::Held | Why::NoTerms | Why::NoGas) => owners.push(Owner::User { reminder }),
+        Some(Why::Held | Why::Unbounded | Why::NoTerms | Why::NoGas) => owners.push(Owner::User { reminder }),
         Some(Why::StaleView | Why::Unexplained) => owners.push(Owner::Chain { reminder }),
         _ => {}
     }

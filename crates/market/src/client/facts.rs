@@ -16,7 +16,7 @@ pub(super) fn apply(
 ) -> Result<(), Refused> {
     match input {
         Input::Chain(chain) => state.chain = *chain,
-        Input::Look => {}
+        Input::Look | Input::Bounded(_) => {} // a bought service is bounded by what is signed
         Input::Used { used, running } => {
             if usage::meter(state, *used, *running, env.uptime) {
                 state.own.idle.reset(env.uptime);

@@ -36,6 +36,12 @@ fn a_service_runs_as_it_is_paid() {
         ("prepaid, first interval unpaid", prepaid(Run::open(100)), 0, suspended(Why::Unpaid)),
         ("prepaid, first interval paid", prepaid(Run::open(100).paid(10)), 0, running),
         ("held", but(Run::open(100), |run| run.state.own.held = true), 0, suspended(Why::Held)),
+        (
+            "not held to its bound",
+            but(Run::open(100), |run| drop(run.give(&Input::Bounded(false)))),
+            0,
+            suspended(Why::Unbounded),
+        ),
         ("stale view", but(Run::open(100), |run| run.fresh = false), 0, suspended(Why::StaleView)),
         ("terms lost", but(Run::open(100), |run| run.state.terms = None), 0, suspended(Why::NoTerms)),
         ("no gas for a new one", but(Run::open(100), |run| run.gas.affords_new = false), 0, running),
@@ -45,6 +51,44 @@ fn a_service_runs_as_it_is_paid() {
         run.give(&Input::Look);
         assert_eq!(run.target(), target, "{name}");
     }
+}
+
+#[test]
+fn a_service_that_is_not_held_to_its_bound_is_suspended_until_it_is_or_the_adapter_starts_again() {
+    let unbounded = || {
+        let mut run = Run::open(100).paid(10);
+        assert_eq!(run.give(&Input::Bounded(false)), "drive 1", "to suspend it");
+        assert_eq!(run.done(), "");
+        assert_eq!(run.give(&voucher(20)), "keep 20, paid 20", "a payment does not help");
+        run
+    };
+    let running = (Target::Running, None);
+    let mut taken = unbounded();
+    assert_eq!(taken.give(&Input::Bounded(true)), "drive 2");
+    assert_eq!(taken.target(), running);
+    let mut restarted = unbounded();
+    restarted.instance += 1;
+    restarted.give(&Input::Look);
+    assert_eq!(restarted.target(), running);
+    // It is not the client's fault.
+    let mut waits = unbounded();
+    waits.after(3_600);
+    assert_eq!((waits.target().1, waits.state.own.ending), (Some(Why::Unbounded), None));
+}
+
+#[test]
+fn an_adapter_that_starts_is_asked_for_nothing_but_to_stop_and_ends_no_channel() {
+    // Not paid, so that it would be suspended; it may still run by what is known.
+    let mut run = Run::open(100).paid(10);
+    assert_eq!(run.used(51), "drive 1");
+    (run.instance, run.adapter_starts) = (run.instance + 1, true);
+    assert_eq!(run.give(&Input::Look), "");
+    assert_eq!(run.after(300), "");
+    assert_eq!((run.state.own.service.asked, run.state.own.ending), (None, None));
+    run.adapter_starts = false;
+    assert_eq!(run.give(&Input::Look), "drive 2");
+    run.adapter_starts = true;
+    assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 3, ends ByOrder");
 }
 
 #[test]

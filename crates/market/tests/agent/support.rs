@@ -33,6 +33,7 @@ pub(crate) struct Run {
     pub(crate) damaged: bool,
     pub(crate) gas: Gas,
     pub(crate) instance: u64,
+    pub(crate) adapter_starts: bool,
     /// What was shown by the last decision.
     pub(crate) notices: Vec<AgentNotice>,
 }
@@ -58,6 +59,7 @@ impl Run {
             damaged: false,
             gas: priced(),
             instance: 0,
+            adapter_starts: false,
             notices: Vec::new(),
         }
     }
@@ -116,6 +118,7 @@ impl Run {
         env.damaged_voucher = self.damaged;
         env.gas = self.gas;
         env.instance = self.instance;
+        env.adapter_starts = self.adapter_starts;
         env
     }
 

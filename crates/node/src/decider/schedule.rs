@@ -24,6 +24,7 @@ struct Around {
     affords_new: bool,
     recovering: bool,
     instance: u64,
+    adapter_starts: bool,
 }
 
 /// Looks at all channels, page by page, with other work between them.
@@ -227,6 +228,7 @@ impl<P: Party> Decider<P> {
             affords_new: self.outlook.gas().affords_new,
             recovering: self.outlook.kept_open(None).is_some(),
             instance: self.outlook.instance(),
+            adapter_starts: self.outlook.adapter_starts(),
         }
     }
 

@@ -216,7 +216,14 @@ impl Bounds {
     /// Sends a channel's bound until the plug-in has taken the newest.
     async fn keep<D: Driven>(&self, channel: ChannelId, driven: &D) {
         let mut not_before = None;
-        while let Some(Next { sends_at, too_long_at }) = self.next(channel) {
+        let mut is_reported = false;
+        loop {
+            let next = self.next(channel);
+            if is_reported && !self.is_reported(channel) {
+                is_reported = false;
+                driven.bounded(channel).await;
+            }
+            let Some(Next { sends_at, too_long_at }) = next else { return };
             let sent = async {
                 at(sends_at.max(not_before)).await;
                 self.send(channel).await
@@ -228,6 +235,7 @@ impl Bounds {
                         known.is_reported = true;
                     }
                     tracing::error!(%channel, "the plug-in did not take a lower bound in time");
+                    is_reported = true;
                     driven.unbounded(channel).await;
                 }
                 sent = sent => {
@@ -239,6 +247,11 @@ impl Bounds {
                 }
             }
         }
+    }
+
+    /// Whether it was reported that the plug-in does not hold the channel to its bound, and that is still so.
+    fn is_reported(&self, channel: ChannelId) -> bool {
+        self.0.state.lock().channels.get(&channel).is_some_and(|known| known.is_reported)
     }
 
     /// What is to be done next for a channel that is being kept; `None` if it is not kept any longer.
