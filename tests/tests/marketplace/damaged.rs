@@ -59,8 +59,8 @@ async fn one_damaged_voucher_stops_no_other_channel() {
         (closed.channel.paid, closed.channel.closure),
         (Amount::new(500), Some(Closure::ByAgentDisputed))
     );
-    // Of the damaged one the service ends, and nothing is closed that a better voucher could still save. The operator sees it.
-    let waiting = service(node, damaged, "terminated").await;
+    // The damaged one is not served, and nothing is closed that a better voucher could still save. The operator sees it.
+    let waiting = service(node, damaged, "suspended").await;
     assert_eq!(waiting.channel.status, ChannelStatus::InChallenge);
     assert!(said(node).contains(&format!("{damaged}: the stored voucher")), "{}", said(node));
     assert!(agent.handle.claimable(damaged).await.is_err());

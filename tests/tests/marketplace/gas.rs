@@ -1,10 +1,11 @@
 //! What new channels cost an agent: no close that it cannot pay for, and no fee that it does not accept.
 
+use std::time::Duration;
+
 use alloy::primitives::U256;
 use privatix_channel::{ChannelStatus, Closure, Fee, Terms};
 use privatix_contracts::PSC;
-use privatix_jobs::JobRecord;
-use privatix_node::Node;
+use privatix_node::{ChannelView, Node};
 use privatix_testkit::{Contracts, wait_for};
 
 use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel, service};
@@ -35,16 +36,10 @@ async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
     market.anvil.set_balance(account, U256::from(ETHER / 1_000_000_000)).await.unwrap();
     warned(node, true).await;
     let id = client.handle.accept(None, offering, None).await.unwrap();
-    wait_for("the channel to be put off", LIMIT, async || {
-        let filter = privatix_jobs::Filter::new().kind("provision_channel");
-        let jobs = privatix_jobs::list(&mut node.db().read().await.unwrap(), &filter).await.unwrap();
-        let is_put_off =
-            |job: &JobRecord| job.subject.contains(&id.to_string()) && job.not_before > job.created_at;
-        if jobs.jobs.iter().any(is_put_off) { Ok(()) } else { Err(format!("{jobs:?}")) }
-    })
-    .await
-    .unwrap();
-    let view = node.channel(id).await.unwrap();
+    let is_put_off = |view: &ChannelView| {
+        view.channel.reason.as_ref().is_some_and(|reason| reason.contains("too little ether"))
+    };
+    let view = channel(node, "put off", id, is_put_off).await;
     assert_eq!(view.channel.service.as_str(), "pending", "{view:?}");
     assert!(view.channel.access.is_none());
     service(node, before, "active").await; // what is served goes on
@@ -59,7 +54,8 @@ async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_whose_fee_is_above_what_the_agent_accepts_is_closed_unserved() {
-    let market = Market::new().await;
+    let mut market = Market::new().await;
+    market.policy.free_after = Some(Duration::ZERO); // there is nothing to gain
     let contract = market.contracts.contract;
     let raised = PSC::setFeeCall { newFee: 1_000 };
     market.anvil.send(Contracts::FEE_ACCOUNT, contract, &raised).await.unwrap();

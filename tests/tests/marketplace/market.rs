@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use privatix_adapter::Adapter;
-use privatix_agent::{Agent, AgentHandle, Messaging, OfferingAction, OfferingDraft};
+use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingAction, OfferingDraft};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, StartFrom};
 use privatix_channel::{Amount, ChannelId, Fee, OfferingHash, Terms};
@@ -36,6 +36,8 @@ pub struct Market {
     proxy_port: u16,
     /// Whether those that start from now on store the network addresses of users.
     pub peer_addresses: PeerAddresses,
+    /// The rules of agents that start from now on: what is worth a close is closed at once, whatever gas costs.
+    pub policy: AgentPolicy,
 }
 
 /// Settings of a client that dials the agents of this machine.
@@ -87,7 +89,9 @@ impl Market {
         let contracts = deploy(&anvil).await;
         let (somc_port, proxy_port) = (free_port().unwrap(), free_port().unwrap());
         let peer_addresses = PeerAddresses::default();
-        Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port, peer_addresses }
+        let mut policy = AgentPolicy::default();
+        (policy.last_voucher, policy.max_delay) = (Duration::from_millis(500), Duration::ZERO);
+        Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port, peer_addresses, policy }
     }
 
     /// Lets the challenge of a close request that was just made pass.
@@ -211,7 +215,8 @@ impl Market {
     async fn start(&self, parts: NodeParts) -> Running<AgentHandle> {
         let listener = DirectListener::bind(([127, 0, 0, 1], self.somc_port).into()).await.unwrap();
         let somc = SomcAddress::direct("127.0.0.1", self.somc_port).unwrap();
-        let agent = Agent::new(parts, Messaging::new(somc, listener)).await.unwrap();
+        let messaging = Messaging::new(somc, listener);
+        let agent = Agent::with_policy(parts, messaging, self.policy.clone()).await.unwrap();
         let (handle, stop) = (agent.handle(), CancellationToken::new());
         let task = tokio::spawn(agent.run(stop.clone()));
         Running { handle, stop, task }
