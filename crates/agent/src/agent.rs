@@ -71,7 +71,9 @@ impl Agent {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let (addresses, listeners) = messaging.into_parts();
         let (changed, changes) = mpsc::unbounded_channel();
+        let marks = node.marks().clone();
         let views = move |state: &AgentState, _: u64| {
+            marks.mark_totals(state.id);
             let _ = changed.send(state.id); // nobody receives at the shutdown only
         };
         let decisions = Decisions::start(&node, policy, Arc::new(views)).await?;

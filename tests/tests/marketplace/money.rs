@@ -48,7 +48,8 @@ async fn who_does_not_pay_gets_no_more_than_the_agreed_lag() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deposit_is_topped_up_and_its_end_ends_the_service() {
-    let market = Market::new().await;
+    let mut market = Market::new().await;
+    market.policy.top_up_grace = Duration::from_secs(2);
     let files = FileServer::start_mib(4).await.unwrap();
     let mut settings = direct();
     let percent = Percent::try_from(50).unwrap();

@@ -203,8 +203,8 @@ async fn until_the_chain_is_caught_up_with_no_job_runs_and_the_recovery_cannot_b
     let proxy = FaultProxy::scripted(lost.market.anvil.url(), script).await.unwrap();
     let agent = lost.market.agent_over(&proxy.url()).await;
     let node = agent.handle.node();
-    agent.handle.terminate(lost.channel).await.unwrap();
     lost.pay(&agent.handle, 1_000).await;
+    agent.handle.terminate(lost.channel).await.unwrap();
     let refused = node.end_recovery().await.unwrap_err();
     assert!(matches!(&refused, NodeError::Refused(reason) if reason.contains("caught up")), "{refused}");
     let drive = newest(node, "drive").await.unwrap();

@@ -88,7 +88,7 @@ fn an_adapter_that_starts_is_asked_for_nothing_but_to_stop_and_ends_no_channel()
     run.adapter_starts = false;
     assert_eq!(run.give(&Input::Look), "drive 2");
     run.adapter_starts = true;
-    assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 3, ends ByOrder");
+    assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 3");
 }
 
 #[test]
