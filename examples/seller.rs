@@ -9,9 +9,10 @@
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
-use privatix_agent::{Agent, AgentHandle, Messaging, OfferingAction};
+use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingAction};
 use privatix_billing::min_deposit;
 use privatix_examples::quotes::{self, QuoteSeller};
 use privatix_examples::setup::{Failure, SellerArgs, signalled, until};
@@ -24,7 +25,10 @@ async fn main() -> Result<(), Failure> {
     let parts = args.node.parts(Arc::new(QuoteSeller::new(args.serve))).await?;
     let listener = DirectListener::bind(args.listen).await?;
     let address = SomcAddress::from(listener.local_addr());
-    let agent = Agent::new(parts, Messaging::new(address, listener)).await?;
+    // What a token is worth in ether is not known here, so no close would count as worth its gas. Each goes out at once.
+    let mut policy = AgentPolicy::default();
+    policy.max_delay = Duration::ZERO;
+    let agent = Agent::with_policy(parts, Messaging::new(address, listener), policy).await?;
     let seller = agent.handle();
     tokio::try_join!(async { Ok(agent.run(signalled()?).await?) }, publish(&seller))?;
     Ok(())

@@ -139,7 +139,7 @@ fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
 }
 
 /// An agent's, in the section `[chain]`.
-const OF_AGENTS: &str = r#"# The highest network fee that this agent accepts. A channel with a higher fee is not served, and is closed at once.
+const OF_AGENTS: &str = r#"# The highest network fee that this agent accepts. A channel with a higher fee is not served, and is closed within half an hour.
 # Unless set, any fee is accepted.
 # accept_fee = "10 %"
 # The keystore of another account with ether, which settles in a dispute what an agent's own account cannot answer, and a file
