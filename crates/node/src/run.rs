@@ -93,7 +93,7 @@ impl Node {
         }
         let _engine = Stopped(self);
         self.adopt_transactions().await?;
-        self.begin_recovery(&*role).await?;
+        Box::pin(self.begin_recovery(&*role)).await?; // large, and over in a moment
         role.on_start().await?;
         self.run_tasks(role, register, (monitor, transactor, reconciler, changes), shutdown).await
     }

@@ -309,7 +309,7 @@ async fn channel_order(
     Ok(ChannelOrder {
         status: channel.status,
         service: channel.service,
-        job: pushed.map(|pushed| pushed.id()),
+        job: pushed.map(Pushed::id),
         warning: health::chain_trouble(node),
     })
 }

@@ -36,12 +36,6 @@ fn a_service_runs_as_it_is_paid() {
         ("prepaid, first interval unpaid", prepaid(Run::open(100)), 0, suspended(Why::Unpaid)),
         ("prepaid, first interval paid", prepaid(Run::open(100).paid(10)), 0, running),
         ("held", but(Run::open(100), |run| run.state.own.held = true), 0, suspended(Why::Held)),
-        (
-            "not held to its bound",
-            but(Run::open(100), |run| drop(run.give(&Input::Bounded(false)))),
-            0,
-            suspended(Why::Unbounded),
-        ),
         ("stale view", but(Run::open(100), |run| run.fresh = false), 0, suspended(Why::StaleView)),
         ("terms lost", but(Run::open(100), |run| run.state.terms = None), 0, suspended(Why::NoTerms)),
         ("no gas for a new one", but(Run::open(100), |run| run.gas.affords_new = false), 0, running),
@@ -58,6 +52,7 @@ fn a_service_that_is_not_held_to_its_bound_is_suspended_until_it_is_or_the_adapt
     let unbounded = || {
         let mut run = Run::open(100).paid(10);
         assert_eq!(run.give(&Input::Bounded(false)), "drive 1", "to suspend it");
+        assert_eq!(run.target(), (Target::Suspended, Some(Why::Unbounded)));
         assert_eq!(run.done(), "");
         assert_eq!(run.give(&voucher(20)), "keep 20, paid 20", "a payment does not help");
         run
@@ -81,13 +76,14 @@ fn an_adapter_that_starts_is_asked_for_nothing_but_to_stop_and_ends_no_channel()
     // Not paid, so that it would be suspended; it may still run by what is known.
     let mut run = Run::open(100).paid(10);
     assert_eq!(run.used(51), "drive 1");
-    (run.instance, run.adapter_starts) = (run.instance + 1, true);
+    run.instance += 1;
+    run.starts = Some(run.instance);
     assert_eq!(run.give(&Input::Look), "");
     assert_eq!(run.after(300), "");
     assert_eq!((run.state.own.service.asked, run.state.own.ending), (None, None));
-    run.adapter_starts = false;
+    run.starts = None;
     assert_eq!(run.give(&Input::Look), "drive 2");
-    run.adapter_starts = true;
+    run.starts = Some(run.instance);
     assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 3");
 }
 

@@ -33,7 +33,8 @@ pub(crate) struct Run {
     pub(crate) damaged: bool,
     pub(crate) gas: Gas,
     pub(crate) instance: u64,
-    pub(crate) adapter_starts: bool,
+    /// The life of the adapter that is being prepared.
+    pub(crate) starts: Option<u64>,
     /// What was shown by the last decision.
     pub(crate) notices: Vec<AgentNotice>,
 }
@@ -59,7 +60,7 @@ impl Run {
             damaged: false,
             gas: priced(),
             instance: 0,
-            adapter_starts: false,
+            starts: None,
             notices: Vec::new(),
         }
     }
@@ -118,7 +119,7 @@ impl Run {
         env.damaged_voucher = self.damaged;
         env.gas = self.gas;
         env.instance = self.instance;
-        env.adapter_starts = self.adapter_starts;
+        env.adapter_starts = self.starts == Some(self.instance);
         env
     }
 

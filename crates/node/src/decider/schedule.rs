@@ -23,8 +23,8 @@ struct Around {
     fresh: bool,
     affords_new: bool,
     recovering: bool,
-    instance: u64,
-    adapter_starts: bool,
+    /// The adapter's life; `None` while it starts.
+    adapter: Option<u64>,
 }
 
 /// Looks at all channels, page by page, with other work between them.
@@ -227,8 +227,7 @@ impl<P: Party> Decider<P> {
             fresh: self.outlook.chain().fresh,
             affords_new: self.outlook.gas().affords_new,
             recovering: self.outlook.kept_open(None).is_some(),
-            instance: self.outlook.instance(),
-            adapter_starts: self.outlook.adapter_starts(),
+            adapter: (!self.outlook.adapter_starts()).then(|| self.outlook.instance()),
         }
     }
 
