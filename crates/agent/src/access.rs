@@ -13,13 +13,13 @@ use privatix_offering::{
     TemplateKind, Templates,
 };
 use privatix_somc::Refusal;
-use privatix_store::channels;
+use privatix_store::channels::{self, Channel};
 
 use crate::runner::reply;
 
 /// How far a request's time may be from ours.
 const MAX_AGE: Duration = Duration::from_mins(5);
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+const NOT_READY: Refusal = Refusal::NotReady { retry_after: Duration::from_secs(1) };
 
 pub(crate) struct Access {
     node: Arc<Node>,
@@ -34,20 +34,20 @@ impl Access {
 
     pub(crate) async fn answer(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         let id = request.channel;
-        let stored = {
-            let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
-            channels::find(&mut conn, id).await.map_err(|error| internal(id, &error.into()))?
+        let Some(channel) = self.stored(id).await? else {
+            return Err(Refusal::UnknownChannel { channel: id });
         };
-        let Some(channel) = stored else { return Err(Refusal::UnknownChannel { channel: id }) };
         let now = SystemTime::now();
         request.verify(&channel.descriptor, self.node.domain(), now, MAX_AGE).map_err(refusal(id))?;
         if !channel.descriptor.names_signer() {
             return Err(Refusal::NoSigner);
         }
-        self.decide(id).await?;
-        let Some(access) = channel.access else { return Err(Refusal::NotReady { retry_after: RETRY_AFTER }) };
-        self.guard.lock().accept(&request, now).map_err(refusal(id))?;
-
+        // A request that was captured costs no more than this.
+        self.guard.lock().check(&request).map_err(refusal(id))?;
+        if channel.access.is_none() {
+            let is_over = channel.service.is_ending();
+            return Err(if is_over { Refusal::ServiceTerminated } else { NOT_READY });
+        }
         let descriptor = channel.descriptor;
         let offering = self.node.offering(descriptor.agent, descriptor.offering).await;
         let offering = offering.map_err(|error| internal(id, &error))?;
@@ -56,6 +56,12 @@ impl Access {
             let why = NodeError::Refused("no access template for the offering's product; add one".into());
             return Err(internal(id, &why));
         };
+
+        self.decide(id).await?;
+        let Some(access) = self.stored(id).await?.and_then(|channel| channel.access) else {
+            return Err(NOT_READY);
+        };
+        self.guard.lock().accept(&request, now).map_err(refusal(id))?;
         let message = AccessMessage {
             template,
             channel: id,
@@ -77,13 +83,18 @@ impl Access {
 }
 
 impl Access {
-    /// Has the hand-over decided. Once it is, access is stored.
+    async fn stored(&self, id: ChannelId) -> Result<Option<Channel>, Refusal> {
+        let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
+        channels::find(&mut conn, id).await.map_err(|error| internal(id, &error.into()))
+    }
+
+    /// Has the hand-over decided.
     async fn decide(&self, id: ChannelId) -> Result<(), Refusal> {
         let decided = self.decider.decide(id, Input::Peer(AgentMessage::Access)).await;
         let applied = decided.map_err(|error| internal(id, &error.into()))?;
         match reply(&applied) {
             Some(Reply::Access) => Ok(()),
-            Some(Reply::NotReady(_)) => Err(Refusal::NotReady { retry_after: RETRY_AFTER }),
+            Some(Reply::NotReady(_)) => Err(NOT_READY),
             Some(Reply::Ended(_) | Reply::NotOpen { closed: true }) => Err(Refusal::ServiceTerminated),
             Some(Reply::NotOpen { closed: false }) => Err(Refusal::UnknownChannel { channel: id }),
             other => {

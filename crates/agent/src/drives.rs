@@ -209,6 +209,10 @@ impl Driven for SoldServices {
         }
     }
 
+    fn exhausted(&self, channel: ChannelId) {
+        self.decider.mark(channel); // a look writes, so it waits for that commit
+    }
+
     async fn unbounded(&self, channel: ChannelId) {
         tracing::error!(%channel, "the plug-in does not take a lower bound: what it serves beyond is not paid");
         self.bound(channel, false).await;

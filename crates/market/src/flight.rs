@@ -129,13 +129,17 @@ pub(crate) struct Reported {
 }
 
 /// Takes a report about a transaction in: its stage, or its end. `None` if it is about one that is over, or was never made.
-pub(crate) fn report<X: Copy + Into<Purpose>>(
+pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
     flights: &mut Vec<Flight<X>>,
     last: &mut u32,
     (seq, purpose, fate): (u32, X, Fate),
 ) -> Option<Reported> {
     let place = flights.iter().position(|flight| flight.seq == seq);
-    let before = place.and_then(|place| flights.get(place)).map(|flight| flight.stage);
+    let known = place.and_then(|place| flights.get(place));
+    if known.is_some_and(|flight| flight.purpose != purpose) {
+        return None; // of another one under this number
+    }
+    let before = known.map(|flight| flight.stage);
     match (place, fate.stage()) {
         // The money came after it was submitted: a repeated report.
         (Some(_), Some(_)) if fate == Fate::Funded && before != Some(Stage::Funding) => return None,

@@ -193,6 +193,13 @@ impl<P: Party> Decider<P> {
 
     /// Carries out what follows a decision that is committed. It waits for nothing.
     pub fn committed(&self, applied: &Applied<P>) {
+        let channel = applied.state.id;
+        if applied.damaged_voucher {
+            let reason = "its signature is not one of the channel's signer".to_owned();
+            self.found_damage(channel, NodeError::DamagedVoucher { channel, reason }.to_string());
+        } else if self.damaged.lock().remove(&channel) {
+            self.damage.healed(channel); // what others found of it stays shown
+        }
         if applied.wakes_transactor {
             self.shell.transactions().wake();
         }
@@ -240,15 +247,8 @@ impl<P: Party> Decider<P> {
 
     /// The surroundings of a decision about this state.
     fn env_of(&self, stored: &Stored<P>) -> Env<'_, P> {
-        let channel = stored.state.id;
-        if stored.damaged_voucher {
-            let reason = "its signature is not one of the channel's signer".to_owned();
-            self.found_damage(channel, NodeError::DamagedVoucher { channel, reason }.to_string());
-        } else if self.damaged.lock().remove(&channel) {
-            self.damage.healed(channel); // what others found of it stays shown
-        }
         let mut env = self.surroundings();
-        env.chain.explained = !self.outlook.unexplained().contains(&channel);
+        env.chain.explained = !self.outlook.unexplained().contains(&stored.state.id);
         env.kept_open = self.outlook.kept_open(stored.newest_voucher);
         env.damaged_voucher = stored.damaged_voucher;
         env

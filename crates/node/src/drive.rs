@@ -80,6 +80,9 @@ pub trait Driven: Send + Sync + 'static {
     /// A report was committed. Not called if the process dies at that moment, nor for the report of a job that has failed for good.
     async fn committed(&self, applied: Self::Applied);
 
+    /// The report of a job that has failed for good is about to be committed: the channel is to be looked at after that.
+    fn exhausted(&self, channel: ChannelId);
+
     /// The plug-in did not take a lower bound in time: the service is to be suspended.
     async fn unbounded(&self, channel: ChannelId);
 

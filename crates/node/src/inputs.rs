@@ -9,9 +9,9 @@ use privatix_chain::{Monitor, TxChange, TxRecord, is_processed};
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OnChain};
 use privatix_db::{Conn, Savepoint};
 use privatix_market::{Env, Input, Party, State, Subject, Wake};
-use privatix_store::channels;
 use privatix_store::purposes::{self, Recorded};
 use privatix_store::states::{self, Due, Part, Stored};
+use privatix_store::{channels, sessions};
 
 use crate::NodeError;
 use crate::fate::{self, Sender};
@@ -159,6 +159,27 @@ impl<'a, P: Party, T: Transactions> Inputs<'a, P, T> {
                 shown => shown?,
             };
             self.decide(conn, &stored, Input::Chain(shown), &mut decided).await?;
+        }
+        Ok(decided)
+    }
+
+    /// Decides what was used, once for each channel, after reports of its meter were stored: a decision sees how much that is more than
+    /// before.
+    ///
+    /// # Errors
+    /// [`NodeError`]: the transaction is to be rolled back, and the reports to be stored again.
+    pub async fn used(&self, conn: &mut Conn, before: Before<P>) -> Result<Decided<P>, NodeError> {
+        let mut decided = Decided { applied: Vec::new(), damaged: before.damaged };
+        for (channel, stored) in before.states {
+            let used = match sessions::used(conn, channel).await {
+                Err(error) if error.is_damage() => {
+                    decided.damaged.push((channel, error.to_string()));
+                    continue;
+                }
+                used => used?.0,
+            };
+            let running = sessions::is_running(conn, channel).await?;
+            self.decide(conn, &stored, Input::Used { used, running }, &mut decided).await?;
         }
         Ok(decided)
     }

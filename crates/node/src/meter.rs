@@ -10,11 +10,12 @@ use privatix_adapter::{SessionReport, UsageReports};
 use privatix_billing::Scheduler;
 use privatix_channel::ChannelId;
 use privatix_db::Database;
+use privatix_market::Party;
 use privatix_store::sessions;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{NodeError, PeerAddresses, after};
+use crate::{Decider, NodeError, PeerAddresses, after};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// The pause before a question that will hardly be answered better.
@@ -83,8 +84,8 @@ pub(crate) trait Assess: Send + Sync {
 }
 
 /// Runs until shutdown, then stores what was reported last: shut the adapter down before, so that its sessions have ended.
-pub(crate) async fn run(
-    log: &UsageLog<'_>,
+pub(crate) async fn run<P: Party>(
+    log: &UsageLog<'_, P>,
     marks: &Marks,
     mut reports: UsageReports,
     role: &impl Assess,
@@ -136,8 +137,8 @@ pub(crate) async fn run(
 }
 
 /// A batch that cannot be stored is given back, to be merged with what comes later: totals make that harmless.
-async fn store_reports(
-    log: &UsageLog<'_>,
+async fn store_reports<P: Party>(
+    log: &UsageLog<'_, P>,
     marks: &Marks,
     reports: &mut UsageReports,
     batch: Vec<SessionReport>,
@@ -145,7 +146,10 @@ async fn store_reports(
     match log.store(&batch).await {
         Ok(()) => {
             for report in &batch {
-                marks.mark(report.channel);
+                match log.decider {
+                    Some(_) => marks.mark_totals(report.channel), // it was decided with the report
+                    None => marks.mark(report.channel),
+                }
             }
             true
         }
@@ -159,17 +163,26 @@ async fn store_reports(
 }
 
 /// Where usage is stored.
-pub(crate) struct UsageLog<'a> {
+pub(crate) struct UsageLog<'a, P: Party> {
     pub(crate) db: &'a Database,
+    /// Who decides about the channels, if they have stored states.
+    pub(crate) decider: Option<&'a Decider<P>>,
     pub(crate) peer_addresses: PeerAddresses,
 }
 
-impl UsageLog<'_> {
+impl<P: Party> UsageLog<'_, P> {
     async fn store(&self, batch: &[SessionReport]) -> Result<(), NodeError> {
         if batch.is_empty() {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
+        let before = match self.decider {
+            Some(decider) => {
+                let channels = batch.iter().map(|report| report.channel).collect();
+                Some((decider, decider.inputs().before(&mut tx, &channels).await?))
+            }
+            None => None,
+        };
         for report in batch {
             let peer = match self.peer_addresses {
                 PeerAddresses::Dropped => None,
@@ -188,7 +201,14 @@ impl UsageLog<'_> {
                 tracing::warn!(channel = %report.channel, "usage of a channel that is not ours ignored");
             }
         }
+        let decided = match before {
+            Some((decider, before)) => Some((decider, decider.inputs().used(&mut tx, before).await?)),
+            None => None,
+        };
         tx.commit().await?;
+        if let Some((decider, decided)) = decided {
+            decider.all_committed(decided);
+        }
         Ok(())
     }
 }

@@ -175,7 +175,8 @@ impl Node {
         let (node, token) = (Arc::clone(self), CancellationToken::new());
         let meter_stop = token.clone();
         let mut meter = tokio::spawn(async move {
-            let log = UsageLog { db: &node.db, peer_addresses: node.peer_addresses };
+            let (db, peer_addresses) = (&node.db, node.peer_addresses);
+            let log = UsageLog { db, decider: role.decider(), peer_addresses };
             meter::run(&log, &node.marks, reports, &Assessor { node: &node, role: &*role }, token).await
         });
 

@@ -51,6 +51,8 @@ pub struct Applied<P: Party> {
     pub revision: u64,
     /// When it is to be looked at next.
     pub due: Due,
+    /// Whether the channel's voucher cannot be read.
+    pub damaged_voucher: bool,
     /// What is to be done once this is committed, in this order.
     pub effects: Vec<Effect<P>>,
     /// Whether transactions were stored or cancelled: the transactor is to be woken after the commit.
@@ -251,7 +253,8 @@ impl<T: Transactions> Shell<T> {
         match states::save(conn, before, &state, due).await? {
             Saved::Revision(revision) => {
                 runner.show(conn, &state, &env).await?;
-                Ok(Applied { state, revision, due, effects, wakes_transactor, wakes_jobs })
+                let damaged_voucher = env.damaged_voucher;
+                Ok(Applied { state, revision, due, damaged_voucher, effects, wakes_transactor, wakes_jobs })
             }
             Saved::Moved => Err(NotApplied::Moved(channel)),
         }

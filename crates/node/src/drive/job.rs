@@ -332,6 +332,7 @@ impl<D: Driven> Driver<D> {
         };
         if let Some(Wanted { asked: Some(request), .. }) = wanted {
             self.0.driven.report(fx, channel, request.seq, Answered::GaveUp).await?;
+            self.0.driven.exhausted(channel);
         }
         Ok(())
     }

@@ -117,6 +117,8 @@ impl Driven for States {
         let _ = self.answers.send(answer);
     }
 
+    fn exhausted(&self, _: ChannelId) {}
+
     async fn bounded(&self, _: ChannelId) {}
 
     async fn unbounded(&self, channel: ChannelId) {

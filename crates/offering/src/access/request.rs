@@ -129,20 +129,28 @@ impl ReplayGuard {
         self.max_age
     }
 
+    /// Whether a verified request would be [accepted](Self::accept).
+    ///
+    /// # Errors
+    /// [`RequestError::Replayed`].
+    pub fn check(&self, request: &AccessRequest) -> Result<(), RequestError> {
+        match self.last.get(&request.channel) {
+            Some(last) if request.issued_at <= *last => {
+                Err(RequestError::Replayed { channel: request.channel })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Accepts a verified request once.
     ///
     /// # Errors
     /// [`RequestError::Replayed`].
     pub fn accept(&mut self, request: &AccessRequest, now: SystemTime) -> Result<(), RequestError> {
         self.forget_older_than(millis(now.checked_sub(self.max_age).unwrap_or(UNIX_EPOCH)));
-        match self.last.get(&request.channel).copied() {
-            Some(last) if request.issued_at <= last => {
-                return Err(RequestError::Replayed { channel: request.channel });
-            }
-            Some(last) => {
-                self.by_time.remove(&(last, request.channel));
-            }
-            None => {}
+        self.check(request)?;
+        if let Some(last) = self.last.get(&request.channel).copied() {
+            self.by_time.remove(&(last, request.channel));
         }
         self.last.insert(request.channel, request.issued_at);
         self.by_time.insert((request.issued_at, request.channel));
