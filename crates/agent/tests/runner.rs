@@ -14,7 +14,7 @@ use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
 use privatix_chain::{Endpoint, Keyring, NoTxSink, StartFrom, Transactor, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{
     Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Fee, LogPosition,
-    SignedVoucher, Voucher, VoucherVerifier, sign_voucher,
+    SignedVoucher, Usage, Voucher, VoucherVerifier, sign_voucher,
 };
 use privatix_contracts::{PscEvent, call};
 use privatix_db::{Conn, Database};
@@ -27,8 +27,9 @@ use privatix_node::{
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{DirectListener, SomcAddress};
 use privatix_store::events::Place;
+use privatix_store::sessions::Report;
 use privatix_store::states::{self, Due, Part};
-use privatix_store::{channels, events, purposes};
+use privatix_store::{channels, events, purposes, sessions};
 use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -315,6 +316,34 @@ async fn a_close_without_a_challenge_cashes_the_best_voucher_and_nobody_settles_
     let [close] = &scene.transactions().await[..] else { panic!("no close") };
     let expected = call::close(&scene.descriptor, Some(&scene.voucher(70))).abi_encode();
     assert_eq!((close.intent.input.to_vec(), &close.intent.fallback), (expected, &None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_report_of_use_is_seen_as_growth() {
+    let scene = Scene::new(AgentPolicy::default()).await;
+    let mut report = Report {
+        session: uuid::Uuid::from_u128(1),
+        channel: scene.id,
+        used: Usage::ZERO,
+        peer: None,
+        started_at: SystemTime::now(),
+        last_usage: SystemTime::now(),
+        stopped_at: None,
+    };
+    for used in [10, 30] {
+        scene.wait(Duration::from_mins(1));
+        report.used = Usage::new(used);
+        let inputs = scene.decider.inputs();
+        let mut tx = scene.db.begin().await.unwrap();
+        let before = inputs.before(&mut tx, &BTreeSet::from([scene.id])).await.unwrap();
+        assert!(sessions::record(&mut tx, &report).await.unwrap());
+        let decided = inputs.used(&mut tx, before).await.unwrap();
+        tx.commit().await.unwrap();
+        let [applied] = &decided.applied[..] else { panic!("{:?}", decided.damaged) };
+        let meter = applied.state.meter;
+        assert_eq!((meter.used, meter.last), (report.used, scene.calm.uptime()));
+        scene.decider.all_committed(decided);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

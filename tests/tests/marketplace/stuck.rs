@@ -206,8 +206,9 @@ async fn a_reinstated_channel_has_its_bound_before_it_starts() {
     let node = agent.handle.node();
     let started = async || {
         wait_for("the start", LIMIT, async || {
-            let calls = second.calls.lock().unwrap().clone();
-            if calls.contains(&"start") { Ok(()) } else { Err(format!("{calls:?}")) }
+            let mut calls = second.calls.lock().unwrap().clone();
+            calls.dedup();
+            if calls.ends_with(&["provision", "allow", "start"]) { Ok(()) } else { Err(format!("{calls:?}")) }
         })
         .await
         .unwrap();
@@ -222,8 +223,6 @@ async fn a_reinstated_channel_has_its_bound_before_it_starts() {
     second.take_calls();
     agent.handle.resume(id).await.unwrap();
     started().await;
-    let calls = second.take_calls();
-    assert_eq!(calls[calls.len() - 3..], ["provision", "allow", "start"], "{calls:?}");
     agent.stop().await;
 }
 
