@@ -3,8 +3,8 @@
 use privatix_channel::{Amount, ChannelStatus};
 use privatix_testkit::{FileServer, wait_for};
 
-use crate::download;
 use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel, service};
+use crate::{download, download_some};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_is_sold_metered_paid_and_settled() {
@@ -72,8 +72,9 @@ async fn a_restart_of_both_sides_loses_nothing() {
     let endpoint = wait_for("the local port", LIMIT, async || {
         client.handle.node().services().endpoint(id).ok_or("no endpoint")
     });
-    let port = endpoint.await.unwrap()["port"].as_u64().unwrap();
-    download(&files.url(), &format!("socks5h://127.0.0.1:{port}")).await;
+    let proxy = format!("socks5h://127.0.0.1:{}", endpoint.await.unwrap()["port"].as_u64().unwrap());
+    // The agent may serve it a moment later than the client.
+    wait_for("a download", LIMIT, async || download_some(&files.url(), &proxy).await).await.unwrap();
 
     let (sold, bought) = wait_for("everything metered and paid", LIMIT, async || {
         let sold = agent.handle.node().channel(id).await.unwrap();
