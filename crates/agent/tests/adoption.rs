@@ -371,7 +371,7 @@ async fn a_database_of_each_status_and_pending_job_is_adopted_without_loss() {
     }
 }
 
-/// Is killed when it is asked for the terms of the tenth channel.
+/// Is killed when it is asked for the terms of the eleventh channel.
 struct Killed(AtomicU32);
 
 #[async_trait]

@@ -94,7 +94,7 @@ pub enum NotApplied {
 }
 
 impl NotApplied {
-    /// Whether something stored of the channel cannot be read. It is the same at each repetition, and says nothing about others.
+    /// Whether something stored of the channel cannot be read. It is the same at each repetition, and concerns no other.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
