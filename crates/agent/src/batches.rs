@@ -11,11 +11,11 @@ use privatix_channel::SignedVoucher;
 use privatix_contracts::call::{self, ACCOUNT_GAS};
 use privatix_db::{Conn, Database, Savepoint};
 use privatix_market::batch::{self, Batch, BatchEnv, BatchPolicy, Call, Row};
-use privatix_market::{Agent, AgentPurpose, EffectId, Fate, Input, Stage, Subject};
+use privatix_market::{Agent, AgentPurpose, AgentState, EffectId, Fate, Flight, Input, Stage, Subject};
 use privatix_node::shell::{Applied, NotApplied, Transactions, on_terms};
 use privatix_node::{Decider, Node, NodeError, Outlook};
 use privatix_store::states::Stored;
-use privatix_store::{StoreError, collected, vouchers};
+use privatix_store::{StoreError, collected, purposes, vouchers};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +54,7 @@ impl Collects for Offers {
     ) -> Result<(), NodeError> {
         if let Subject::Channel(channel) = effect.subject {
             collected::offer(conn, channel, effect.seq, purpose, self.outlook.uptime()).await?;
-            // Before the commit. The next look finds it at the latest, and nothing is urgent here.
+            // Before the commit: the next look finds it at the latest, and nothing is urgent here.
             self.changed.notify_one();
         }
         Ok(())
@@ -149,7 +149,8 @@ impl Batches {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.parts.offers.changed.notified() => {}
-                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
+                // An offer notifies before its commit, so that a look may miss it.
+                () = tokio::time::sleep(wait.unwrap_or(LOOK_EVERY)) => {}
             }
         }
     }
@@ -215,9 +216,14 @@ impl Batches {
         collected::take_back(conn, row.channel, row.seq).await?;
         let input = Input::Tx { seq: row.seq, purpose: row.purpose, fate: Fate::Batched };
         match self.parts.decider.decide_in(conn, before, input).await {
-            Ok(applied) => {
+            Ok(applied) if has_stage(&applied.state, row, Stage::Sent { batch: true }) => {
                 part.keep(conn).await?;
                 Ok(Some(applied))
+            }
+            // It is not wanted any more, or not now: vouchers may be missing. The decision's own look takes the offer back.
+            Ok(_) => {
+                part.undo(conn).await?;
+                Ok(None)
             }
             Err(error @ NotApplied::Node(_)) if !error.is_damage() => Err(error),
             Err(error) => {
@@ -236,10 +242,9 @@ impl Batches {
             Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let stands = before.state.own.flights.iter().any(|flight| {
-            (flight.seq, flight.purpose, flight.stage) == (row.seq, row.purpose, Stage::Collected)
-        });
-        if !stands {
+        let effect = EffectId { subject: Subject::Channel(channel), seq: row.seq };
+        let has_transaction = purposes::of_effect(conn, effect).await?.is_some();
+        if has_transaction || !has_stage(&before.state, row, Stage::Collected) {
             collected::take_back(conn, channel, row.seq).await?;
             return Ok(None);
         }
@@ -273,6 +278,14 @@ impl Batches {
             }
         }
     }
+}
+
+/// Whether the state has the effect of a row at this stage.
+fn has_stage(state: &AgentState, row: &Row, stage: Stage) -> bool {
+    let is_it = |flight: &Flight<AgentPurpose>| {
+        (flight.seq, flight.purpose, flight.stage) == (row.seq, row.purpose, stage)
+    };
+    state.own.flights.iter().any(is_it)
 }
 
 /// Gas for the rows whose signatures wallet contracts judge.
