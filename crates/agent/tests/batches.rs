@@ -313,7 +313,7 @@ async fn nothing_is_closed_in_a_batch_while_vouchers_may_be_missing() {
     seller.batches.look().await.unwrap();
     assert_eq!(seller.transactions().await.len(), 0);
     // The channel takes its offer back by itself.
-    seller.decider.decide(id(0), Input::Look).await.unwrap();
+    let _ = seller.decider.decide(id(0), Input::Look).await.unwrap();
     assert_eq!(seller.stages(0).await, []);
     assert_eq!(seller.waiting().await, [(1, 60)]);
     seller.sky.is_restored.store(false, SeqCst);
