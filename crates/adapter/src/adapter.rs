@@ -33,7 +33,9 @@ use crate::{About, Allowance, Configuration, Health, Provision, Provisioned, Ref
 ///   its seller does.
 /// - A channel that is not known gets [`Refusal::UnknownChannel`], but for `stop`, which has nothing to do then.
 /// - **Usage goes to the reporter** given in `configure`, as totals per session that never decrease. Sessions are the
-///   adapter's notion (a tunnel, a login, a while of use); each has a fresh id, and a new instance begins with new ones.
+///   adapter's notion (a tunnel, a login, a while of use); each has a fresh id, and a new instance begins with new ones. A
+///   session of a service that is measured in seconds is reported at least every ten seconds while it runs: by the clock alone, a
+///   client pays for half a minute.
 /// - The instance keeps nothing on disk that it needs to go on: after a restart the role provisions its channels again.
 #[async_trait]
 pub trait Adapter: Send + Sync + 'static {

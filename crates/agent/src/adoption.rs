@@ -105,7 +105,7 @@ impl<'a> Adoption<'a> {
         Self { db, transactor, terms, recovery, page: PAGE }
     }
 
-    /// With as many channels in a transaction.
+    /// Sets how many channels share a transaction.
     #[must_use]
     pub const fn in_pages_of(mut self, channels: u32) -> Self {
         self.page = channels;

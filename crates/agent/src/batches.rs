@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use privatix_chain::Intent;
 use privatix_channel::SignedVoucher;
 use privatix_contracts::call::{self, ACCOUNT_GAS};
-use privatix_db::{Conn, Database};
+use privatix_db::{Conn, Database, Savepoint};
 use privatix_market::batch::{self, Batch, BatchEnv, BatchPolicy, Call, Row};
-use privatix_market::{Agent, AgentPurpose, EffectId, Fate, Input, Stage, Subject};
-use privatix_node::shell::{NotApplied, Transactions, on_terms};
+use privatix_market::{Agent, AgentPurpose, AgentState, EffectId, Fate, Flight, Input, Stage, Subject};
+use privatix_node::shell::{Applied, NotApplied, Transactions, on_terms};
 use privatix_node::{Decider, Node, NodeError, Outlook};
 use privatix_store::states::Stored;
-use privatix_store::{StoreError, collected, vouchers};
+use privatix_store::{StoreError, collected, purposes, vouchers};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +54,7 @@ impl Collects for Offers {
     ) -> Result<(), NodeError> {
         if let Subject::Channel(channel) = effect.subject {
             collected::offer(conn, channel, effect.seq, purpose, self.outlook.uptime()).await?;
-            // Before the commit. The next look finds it at the latest, and nothing is urgent here.
+            // Before the commit: the next look finds it at the latest, and nothing is urgent here.
             self.changed.notify_one();
         }
         Ok(())
@@ -141,8 +141,7 @@ impl Batches {
             let wait = match stop.run_until_cancelled(self.look()).await {
                 Some(Ok(wait)) => wait,
                 Some(Err(error)) => {
-                    // What waits goes alone once the patience of its channel is over.
-                    tracing::warn!(%error, "no batch of closes or settlements could be submitted; trying again");
+                    tracing::warn!(%error, "what waits for a batch cannot be read; trying again");
                     Some(LOOK_EVERY)
                 }
                 None => return,
@@ -150,7 +149,8 @@ impl Batches {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.parts.offers.changed.notified() => {}
-                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
+                // An offer notifies before its commit, so that a look may miss it.
+                () = tokio::time::sleep(wait.unwrap_or(LOOK_EVERY)) => {}
             }
         }
     }
@@ -168,21 +168,28 @@ impl Batches {
         let (uptime, gas) = (decider.outlook().uptime(), decider.outlook().gas());
         let env = BatchEnv { uptime, gas_price: gas.price, rate: gas.rate, policy };
         for batch in batch::decide(&rows, &env) {
-            self.submit(&batch).await?;
+            if let Err(error) = self.submit(&batch).await {
+                // What waits goes alone once the patience of its channel is over.
+                tracing::warn!(%error, call = ?batch.call, "a batch could not be submitted; trying again");
+            }
         }
         let next = batch::wake(&rows, policy).map(|at| at.since(uptime));
         Ok(Some(next.filter(|next| !next.is_zero()).map_or(LOOK_EVERY, |next| next.min(LOOK_EVERY))))
     }
 
-    /// Stores a batch with what it is for, takes its offers, and has each of its channels decided: all or nothing.
+    /// Stores a batch with what it is for, takes its offers, and has each of its channels decided, in one transaction. A channel that
+    /// cannot be decided about is left out: it keeps no other waiting.
     async fn submit(&self, batch: &Batch) -> Result<(), NotApplied> {
         let BatchesParts { db, transactions, decider, sender, contract, .. } = &self.parts;
         let mut tx = db.begin().await?;
-        let mut claims = Vec::new();
+        let (mut claims, mut applied) = (Vec::new(), Vec::new());
         for row in &batch.rows {
-            claims.extend(self.claim(&mut tx, row).await?);
+            let Some(claim) = self.claim(&mut tx, row).await? else { continue };
+            if let Some(decided) = self.take(&mut tx, &claim).await? {
+                claims.push(claim);
+                applied.push(decided);
+            }
         }
-        let mut applied = Vec::new();
         if !claims.is_empty() {
             let effects: Vec<_> =
                 claims.iter().map(|claim| (claim.effect(), claim.row.purpose.into())).collect();
@@ -190,18 +197,41 @@ impl Batches {
             let call = on_terms(call, &batch.bid()).extra_gas(extra_gas(&claims));
             transactions.submit_batch(&mut tx, &effects, call).await?;
         }
-        for Claim { row, before, .. } in &claims {
-            collected::take_back(&mut tx, row.channel, row.seq).await?;
-            let input = Input::Tx { seq: row.seq, purpose: row.purpose, fate: Fate::Batched };
-            applied.push(decider.decide_in(&mut tx, before, input).await?);
-        }
         tx.commit().await?;
+        if claims.is_empty() {
+            return Ok(());
+        }
         tracing::info!(call = ?batch.call, channels = claims.len(), reason = ?batch.reason, "submitting a batch");
         for applied in &applied {
             decider.committed(applied);
         }
         transactions.wake();
         Ok(())
+    }
+
+    /// Takes an offer, and decides that a batch has it. `None` where that fails for a reason of this channel.
+    async fn take(&self, conn: &mut Conn, claim: &Claim) -> Result<Option<Applied<Agent>>, NotApplied> {
+        let Claim { row, before, .. } = claim;
+        let part = Savepoint::begin(conn).await?;
+        collected::take_back(conn, row.channel, row.seq).await?;
+        let input = Input::Tx { seq: row.seq, purpose: row.purpose, fate: Fate::Batched };
+        match self.parts.decider.decide_in(conn, before, input).await {
+            Ok(applied) if has_stage(&applied.state, row, Stage::Sent { batch: true }) => {
+                part.keep(conn).await?;
+                Ok(Some(applied))
+            }
+            // It is not wanted any more, or not now: vouchers may be missing. The decision's own look takes the offer back.
+            Ok(_) => {
+                part.undo(conn).await?;
+                Ok(None)
+            }
+            Err(error @ NotApplied::Node(_)) if !error.is_damage() => Err(error),
+            Err(error) => {
+                tracing::error!(channel = %row.channel, %error, "the channel is left out of its batch");
+                part.undo(conn).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// What a row claims now. `None` where its offer stands no more, which takes it back, or where the channel cannot be read.
@@ -212,10 +242,9 @@ impl Batches {
             Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let stands = before.state.own.flights.iter().any(|flight| {
-            (flight.seq, flight.purpose, flight.stage) == (row.seq, row.purpose, Stage::Collected)
-        });
-        if !stands {
+        let effect = EffectId { subject: Subject::Channel(channel), seq: row.seq };
+        let has_transaction = purposes::of_effect(conn, effect).await?.is_some();
+        if has_transaction || !has_stage(&before.state, row, Stage::Collected) {
             collected::take_back(conn, channel, row.seq).await?;
             return Ok(None);
         }
@@ -249,6 +278,14 @@ impl Batches {
             }
         }
     }
+}
+
+/// Whether the state has the effect of a row at this stage.
+fn has_stage(state: &AgentState, row: &Row, stage: Stage) -> bool {
+    let is_it = |flight: &Flight<AgentPurpose>| {
+        (flight.seq, flight.purpose, flight.stage) == (row.seq, row.purpose, stage)
+    };
+    state.own.flights.iter().any(is_it)
 }
 
 /// Gas for the rows whose signatures wallet contracts judge.

@@ -371,7 +371,7 @@ async fn a_database_of_each_status_and_pending_job_is_adopted_without_loss() {
     }
 }
 
-/// Is killed when it is asked for the terms of the tenth channel.
+/// Is killed when it is asked for the terms of the eleventh channel.
 struct Killed(AtomicU32);
 
 #[async_trait]
@@ -479,7 +479,7 @@ async fn a_damaged_channel_keeps_no_other_from_being_adopted() {
     let order = |closes| Fixture { job: "close even unpaid", closes, ..ended(60) };
     world.store_all([(0, order(true)), (1, order(false))]).await;
     let mut tx = world.db.begin().await.unwrap();
-    on!(&mut *tx, |c| c.batch_execute("UPDATE purposes SET purpose = 'no JSON'").await).unwrap();
+    on!(&mut *tx, |c| c.batch_execute("UPDATE purposes SET purpose = 'no JSON' WHERE tx > 0").await).unwrap();
     channels::set_held(&mut tx, channel(1).0, true).await.unwrap();
     tx.commit().await.unwrap();
     let policy = AgentPolicy::default();
@@ -493,7 +493,7 @@ async fn a_damaged_channel_keeps_no_other_from_being_adopted() {
 
     // Repaired, it is adopted at the next start.
     let mut tx = world.db.begin().await.unwrap();
-    let repair = r#"UPDATE purposes SET purpose = '{"close":{"cumulative":"60"}}'"#;
+    let repair = r#"UPDATE purposes SET purpose = '{"close":{"cumulative":"60"}}' WHERE tx > 0"#;
     on!(&mut *tx, |c| c.batch_execute(repair).await).unwrap();
     tx.commit().await.unwrap();
     let adopted = world.adoption().run(&env(&policy)).await.unwrap();

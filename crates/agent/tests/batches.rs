@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 use alloy::primitives::{Address, B256, keccak256};
@@ -66,6 +66,8 @@ fn signed(nonce: u64, cumulative: u128) -> SignedVoucher {
 struct Sky {
     uptime: AtomicU64,
     price: AtomicU64,
+    /// Whether the database came back from a backup, and vouchers may be missing.
+    is_restored: AtomicBool,
 }
 
 impl Outlook for Sky {
@@ -93,7 +95,7 @@ impl Outlook for Sky {
     }
 
     fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
-        None
+        self.is_restored.load(SeqCst).then_some(Uptime::new(1_000 * MINUTE))
     }
 
     fn instance(&self) -> u64 {
@@ -133,7 +135,11 @@ impl Seller {
         let endpoint = Endpoint::new("http://127.0.0.1:1").unwrap();
         let keys = Keyring::new([operator()]);
         let transactor = Transactor::builder(db.clone(), endpoint, CHAIN, keys).build(NoTxSink);
-        let sky = Arc::new(Sky { uptime: AtomicU64::new(MINUTE), price: AtomicU64::new(1) });
+        let sky = Arc::new(Sky {
+            uptime: AtomicU64::new(MINUTE),
+            price: AtomicU64::new(1),
+            is_restored: AtomicBool::new(false),
+        });
         let outlook: Arc<dyn Outlook> = Arc::<Sky>::clone(&sky);
         let (offers, damage) = (Offers::new(Arc::clone(&outlook)), Damage::new(Notices::default()));
         let runner = AgentRunner::new(AgentRunnerParts {
@@ -297,4 +303,20 @@ async fn an_offer_that_stands_no_more_is_left_out() {
     assert_eq!(batches, [vec![(0, 70)], vec![(2, 60)]], "the newest first");
     let purposes: Vec<_> = seller.state(0).await.own.flights.iter().map(|flight| flight.purpose).collect();
     assert_eq!(purposes, [AgentPurpose::Close { cumulative: Amount::new(70) }]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_closed_in_a_batch_while_vouchers_may_be_missing() {
+    let seller = Seller::with(60, 0..2).await;
+    seller.sky.is_restored.store(true, SeqCst);
+    seller.at(21 * MINUTE);
+    seller.batches.look().await.unwrap();
+    assert_eq!(seller.transactions().await.len(), 0);
+    // The channel takes its offer back by itself.
+    let _ = seller.decider.decide(id(0), Input::Look).await.unwrap();
+    assert_eq!(seller.stages(0).await, []);
+    assert_eq!(seller.waiting().await, [(1, 60)]);
+    seller.sky.is_restored.store(false, SeqCst);
+    seller.batches.look().await.unwrap();
+    assert_eq!(seller.transactions().await.iter().map(claims).collect::<Vec<_>>(), [[(1, 60)]]);
 }

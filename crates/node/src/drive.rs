@@ -11,8 +11,8 @@
 //!   what is slow, with the call that is under way: one channel whose calls hang keeps no other waiting.
 //! - **Every request gets an answer.** What the plug-in refuses is reported as refused, and asked again after a pause. What it has
 //!   not answered at the deadline is given up. A job that is cancelled reports nothing: the deadline does.
-//! - **Nothing is stored about the plug-in.** What it was told counts for its present life only (`instance`), and a service that an
-//!   earlier life ran is made known again.
+//! - **Nothing is stored about the plug-in.** What it has received counts for its present life only (`instance`), and a service that
+//!   an earlier life ran is made known again.
 
 mod bounds;
 mod calls;

@@ -21,8 +21,8 @@ pub enum Sender {
 }
 
 impl Sender {
-    /// From the chain's view of the account that the sender acts for. `has_key`: whether the sender's key is loaded; `operator`: who
-    /// may act for the account, if the chain has shown that.
+    /// From what is known of it. `has_key`: whether its key is loaded; `acts_for_another`: whether it is the operator of an account, and
+    /// not the account itself; `is_operator`: whether the chain shows it as that, `None` if it has shown no operator yet.
     pub fn of(has_key: bool, acts_for_another: bool, is_operator: Option<bool>) -> Self {
         match (has_key, acts_for_another, is_operator) {
             (false, ..) => Self::HasNoKey,
@@ -33,7 +33,7 @@ impl Sender {
 }
 
 /// What a change in the outcome of a transaction means for the decisions about its channel. `included`: the block of its outcome;
-/// `in_batch`: whether other channels are in it, too. `None` for a change that says nothing about it.
+/// `in_batch`: whether other channels are in it, too. `None` for a change that is no news of it.
 ///
 /// | change | fate |
 /// | --- | --- |

@@ -198,7 +198,7 @@ impl<'a, P: Party, T: Transactions> Inputs<'a, P, T> {
         sender: Sender,
     ) -> Result<Decided<P>, NodeError> {
         let mut decided = Decided::default();
-        if is_cancelling() {
+        if is_cancelling(recorded.effect) {
             return Ok(decided);
         }
         let Some(fate) = fate::fate_of(recorded, record, change, sender) else {

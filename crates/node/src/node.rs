@@ -478,7 +478,7 @@ impl Node {
         self.settings.ether_per_token.map(|rate| rate.wei(amount, decimals))
     }
 
-    /// What a token is worth, for decisions, if the operator has said it.
+    /// What a token is worth, for decisions, if it is configured.
     pub fn rate(&self) -> Option<Rate> {
         Some(self.settings.ether_per_token?.rate(self.token.decimals?))
     }

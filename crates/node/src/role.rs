@@ -17,7 +17,7 @@ use crate::{Decider, NodeError};
 /// transaction that makes the news durable, so its follow-up jobs commit with their cause.
 #[async_trait]
 pub trait Role: Send + Sync + 'static {
-    /// The side that it is of its channels.
+    /// Which side of its channels this role is.
     type Side: Party;
 
     /// Who decides about those of its channels that have a stored state. `None`: none has one.

@@ -484,7 +484,7 @@ impl<R: Role> ServiceOrders<R> {
     }
 
     /// Stops a service, stores its last usage, settles. Each step is taken though one before it failed; the first failure is
-    /// told.
+    /// returned.
     async fn end(&self, channel: &Channel) -> Result<(), NodeError> {
         let stopped = self.services.stop(channel.id).await;
         let flushed = if let Ok(true) = tokio::time::timeout(FLUSH, self.services.marks.flush()).await {

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use privatix_chain::{Monitor, is_processed};
+use privatix_chain::{Monitor, TxStatus, is_processed};
 use privatix_channel::{Amount, ChannelId, Domain, VoucherVerifier};
 use privatix_db::{Conn, Database, DbError};
 use privatix_market::{BlockRef, Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn};
@@ -96,7 +96,7 @@ pub enum NotApplied {
 }
 
 impl NotApplied {
-    /// Whether something stored of the channel cannot be read. It is the same at each repetition, and says nothing about others.
+    /// Whether something stored of the channel cannot be read. It is the same at each repetition, and concerns no other.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
@@ -311,21 +311,30 @@ impl<T: Transactions> Shell<T> {
                 }
             }
             Effect::Cancel { seq } => match self.transactions.cancel(conn, id(seq)).await? {
-                Cancellation::Done => {
-                    // What was never submitted is no flight any more, and has nothing to report.
-                    let flight = P::flights(&state.own).iter().find(|flight| flight.seq == seq);
-                    let report = |purpose| Input::Tx { seq, purpose, fate: Fate::Cancelled };
-                    Ok(flight.map_or(Ran::Done, |flight| Ran::Reports(report(flight.purpose))))
+                Cancellation::Done => Ok(reported(state, seq, Fate::Cancelled)),
+                // Another decision has cancelled the batch that it is in, or its outcome is not taken in yet.
+                Cancellation::Over { status: TxStatus::Cancelled } => {
+                    Ok(reported(state, seq, Fate::Cancelled))
+                }
+                Cancellation::Over { status: TxStatus::Failed | TxStatus::Dropped } => {
+                    Ok(reported(state, seq, Fate::Failed { lasting: false }))
                 }
                 Cancellation::Unknown => {
                     runner.take_back(conn, id(seq)).await?;
                     Ok(Ran::Done)
                 }
                 // The chain decides, and its fate follows.
-                Cancellation::Requested | Cancellation::NotOpen => Ok(Ran::Done),
+                Cancellation::Requested | Cancellation::Over { .. } => Ok(Ran::Done),
             },
             Effect::Notify(_) => Ok(Ran::AfterCommit),
             _ => runner.run(conn, state, effect).await,
         }
     }
+}
+
+/// What became of a transaction, as the decision about its cancellation learns of it. What was never submitted is no flight any more,
+/// and has nothing to report.
+fn reported<P: Party>(state: &State<P>, seq: u32, fate: Fate) -> Ran<P> {
+    let flight = P::flights(&state.own).iter().find(|flight| flight.seq == seq);
+    flight.map_or(Ran::Done, |flight| Ran::Reports(Input::Tx { seq, purpose: flight.purpose, fate }))
 }

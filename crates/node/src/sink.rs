@@ -12,10 +12,11 @@ use privatix_db::Conn;
 use privatix_jobs::Wake;
 use privatix_market::Party;
 use privatix_store::events::Place;
-use privatix_store::purposes::{self, Damaged, TxNumber};
-use privatix_store::{channels, events, offerings};
+use privatix_store::purposes::{self, Damaged, Recorded, TxNumber};
+use privatix_store::{channels, events, offerings, states};
 use tokio::sync::mpsc;
 
+use crate::fate::Sender;
 use crate::inputs::{Before, Decided};
 use crate::spent::{Spending, Spent};
 use crate::{Damage, Marks, Node, NodeError, Order, Role, ServiceOrder};
@@ -173,11 +174,7 @@ impl<R: Role> Sink<R> {
             let (channel, answered) = match row {
                 Ok(recorded) => {
                     let channel = recorded.effect.subject.channel();
-                    if let Some(decider) = self.role.decider().filter(|_| channel.is_some()) {
-                        let sender = self.node.sender_standing(conn).await?;
-                        let inputs = decider.inputs();
-                        decided.push(inputs.transaction(conn, &recorded, (record, change), sender).await?);
-                    }
+                    decided.extend(self.decided_by(conn, &recorded, (record, change)).await?);
                     (channel, self.role.on_transaction(conn, &recorded, record, change).await)
                 }
                 Err(Damaged { subject, error }) => {
@@ -197,6 +194,29 @@ impl<R: Role> Sink<R> {
             }
         }
         Ok((channels, decided))
+    }
+
+    /// Decides what a change of a transaction means for its channel, if that has a stored state.
+    async fn decided_by(
+        &self,
+        conn: &mut Conn,
+        recorded: &Recorded,
+        change: (&TxRecord, TxChange),
+    ) -> Result<Option<Decided<R::Side>>, NodeError> {
+        let Some((decider, channel)) = self.role.decider().zip(recorded.effect.subject.channel()) else {
+            return Ok(None);
+        };
+        if !states::is_stored(conn, channel).await? {
+            return Ok(None);
+        }
+        let sender = match self.node.sender_standing(conn).await {
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "whether we may still act for our account cannot be read; it is taken for granted");
+                Sender::MaySend
+            }
+            standing => standing?,
+        };
+        Ok(Some(decider.inputs().transaction(conn, recorded, change, sender).await?))
     }
 
     /// Informs those who wait of a commit that has changed these channels.

@@ -99,8 +99,10 @@ struct Reported(Arc<Mutex<Vec<(TxChange, bool)>>>);
 impl TxSink for Reported {
     type Applied = ();
 
-    async fn changed(&self, _: &mut Conn, _: &TxRecord, change: TxChange) -> Result<(), SinkError> {
-        self.0.lock().unwrap().push((change, is_cancelling()));
+    async fn changed(&self, conn: &mut Conn, record: &TxRecord, change: TxChange) -> Result<(), SinkError> {
+        for recorded in purposes::of_tx(conn, TxNumber(record.id.0)).await.map_err(SinkError::new)? {
+            self.0.lock().unwrap().push((change, is_cancelling(recorded.unwrap().effect)));
+        }
         Ok(())
     }
 }
@@ -397,7 +399,7 @@ async fn a_number_that_exists_for_another_purpose_is_refused_by_name() {
     assert_eq!(used(refusal), over);
     assert_eq!(
         Transactions::cancel(&node.transactor, &mut tx, effect(1)).await.unwrap(),
-        Cancellation::NotOpen
+        Cancellation::Over { status: TxStatus::Cancelled }
     );
     assert_eq!(
         Transactions::cancel(&node.transactor, &mut tx, effect(9)).await.unwrap(),
@@ -602,6 +604,35 @@ async fn a_mined_transaction_is_seen_once_its_very_block_was_processed() {
     run(&node.db, &format!("UPDATE chain_blocks SET hash = x'{hash}' WHERE stream = 'main' AND number = 7"))
         .await;
     assert!(seen().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_cancelled_for_one_channel_is_over_for_the_others() {
+    let policy = AgentPolicy::default();
+    let purpose = AgentPurpose::Close { cumulative: Amount::ZERO };
+    let mut own = AgentOwn::default();
+    own.seq = 1;
+    own.flights = vec![Flight { seq: 1, purpose, bid: Bid::of_batch(), stage: Stage::Sent { batch: true } }];
+    let node = Node::with::<Agent>(own).await;
+    let other = EffectId { subject: Subject::Channel(ChannelId::new([9; 32].into())), seq: 4 };
+    let ours = EffectId { subject: Subject::Channel(id()), seq: 1 };
+    let mut tx = node.db.begin().await.unwrap();
+    let effects = [(other, purpose.into()), (ours, purpose.into())];
+    let batch = Intent::new("", key().address(), domain().contract(), Vec::new());
+    node.transactor.submit_batch(&mut tx, &effects, batch).await.unwrap();
+    // For the other channel, whose decision learns of it by itself.
+    let cancelled = Transactions::cancel(&node.transactor, &mut tx, other).await.unwrap();
+    assert_eq!(cancelled, Cancellation::Done);
+    tx.commit().await.unwrap();
+    let mut reported = node.reported.0.lock().unwrap().clone();
+    reported.sort_by_key(|(_, is_of_the_decision)| *is_of_the_decision);
+    assert_eq!(reported, [(TxChange::Cancelled, false), (TxChange::Cancelled, true)], "ours is for the sink");
+
+    // Whether or not the sink has decided it: a decision that cancels it learns that it is over.
+    let mut env = env(&policy);
+    env.kept_open = Some(Uptime::new(9_000_000));
+    let applied = node.commit(Input::Look, &env, &Seller::default()).await.unwrap();
+    assert_eq!(applied.state.own.flights, []);
 }
 
 /// Found by the simulator (seed 718): the monitor was faster than the transactor, and what waits for the block waited until its outcome was

@@ -15,7 +15,7 @@ use crate::schema::{channels, collected};
 use crate::states::milliseconds;
 
 /// How many rows are read at once, the longest waiting first. The others follow in the next batches.
-pub const MOST: i64 = 10_000;
+const MOST: i64 = 10_000;
 
 /// Offers an effect of a channel to the next batch. An earlier offer of this number is replaced, and has waited since then.
 ///
@@ -54,7 +54,7 @@ pub async fn take_back(conn: &mut Conn, channel: ChannelId, seq: u32) -> Result<
     Ok(on!(conn, |c| delete.execute(c).await)? > 0)
 }
 
-/// What waits, at most [`MOST`] rows, each with what it brings by the channel as it is stored. One that cannot be read is named
+/// What waits, at most 10,000 rows and the longest waiting first, each with what it brings by the channel as it is stored. One that cannot be read is named
 /// in the log, and keeps no other from its batch.
 ///
 /// # Errors

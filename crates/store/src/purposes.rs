@@ -160,12 +160,10 @@ pub async fn of_subject(conn: &mut Conn, subject: Subject) -> Result<Vec<Recorde
 /// # Errors
 /// [`StoreError::Db`].
 pub async fn of_job(conn: &mut Conn, job: JobNumber) -> Result<Vec<TxNumber>, StoreError> {
-    let query = purposes::table
-        .filter(purposes::job.eq(job.0))
-        .order(purposes::tx.desc())
-        .select(purposes::tx)
-        .distinct();
-    let found: Vec<i64> = on!(conn, |c| query.load(c).await)?;
+    let query =
+        purposes::table.filter(purposes::job.eq(job.0)).order(purposes::tx.desc()).select(purposes::tx);
+    let mut found: Vec<i64> = on!(conn, |c| query.load(c).await)?;
+    found.dedup(); // the rows of a batch
     Ok(found.into_iter().map(TxNumber).collect())
 }
 

@@ -56,7 +56,7 @@ async fn what_waits_is_listed_with_what_it_brings_and_the_longest_waiting_first(
     assert!(!collected::take_back(&mut tx, settled.0, 2).await.unwrap(), "another number");
     assert_eq!(collected::waiting(&mut tx).await.unwrap(), expected[1..]);
     // One that is damaged keeps no other from its batch.
-    on!(&mut *tx, |c| c.batch_execute("UPDATE collected SET purpose = '\"eat\"' WHERE seq = 1").await)
+    on!(&mut *tx, |c| c.batch_execute("UPDATE collected SET purpose = '\"eat\"' WHERE since = 30").await)
         .unwrap();
     assert_eq!(collected::waiting(&mut tx).await.unwrap(), expected[2..]);
 }

@@ -152,7 +152,7 @@ async fn a_batch_has_a_purpose_for_each_of_its_channels() {
     assert_eq!(purposes::of_subject(&mut tx, channel(2)).await.unwrap(), [rows[1]]);
     assert_eq!(purposes::next_effect(&mut tx, channel(2)).await.unwrap().seq, 5);
     // One that is damaged keeps the others from nothing.
-    damage(&mut tx, "UPDATE purposes SET purpose = '\"eat\"' WHERE seq = 4").await;
+    damage(&mut tx, "UPDATE purposes SET purpose = '\"eat\"' WHERE tx = 7 AND seq = 4").await;
     let found = purposes::of_tx(&mut tx, TxNumber(7)).await.unwrap();
     let damaged: Vec<_> = found.iter().map(|row| row.as_ref().err().map(|damaged| damaged.subject)).collect();
     assert_eq!(damaged, [None, Some(Some(channel(2))), None]);

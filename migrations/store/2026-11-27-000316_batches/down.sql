@@ -1,3 +1,11 @@
+-- As in 314, which is undone after this: what is dropped here, channels with a stored state go on from. The name of the constraint is
+-- what the operator reads.
+CREATE TABLE adopted_channels (n INTEGER, CONSTRAINT
+    "channels of this database are decided from their stored states, which an earlier version does not know; go on with this version, or restore a backup of before"
+    CHECK (n = 0));
+INSERT INTO adopted_channels SELECT count(*) FROM channel_states;
+DROP TABLE adopted_channels;
+
 DROP TABLE collected;
 CREATE TABLE purposes_of_one (
     tx           INTEGER NOT NULL PRIMARY KEY,
@@ -9,8 +17,7 @@ CREATE TABLE purposes_of_one (
     job          BIGINT,
     "order"      BIGINT
 );
--- Of a batch, its first row.
-INSERT OR IGNORE INTO purposes_of_one
+INSERT INTO purposes_of_one
     SELECT tx, subject_kind, subject, seq, purpose, from_wallet, job, "order" FROM purposes ORDER BY tx, subject_kind, subject;
 DROP TABLE purposes;
 ALTER TABLE purposes_of_one RENAME TO purposes;

@@ -25,7 +25,7 @@ DROP TABLE purposes;
 ALTER TABLE purposes_of_many RENAME TO purposes;
 -- A batch has a channel once at most.
 CREATE UNIQUE INDEX purposes_tx ON purposes (tx, subject_kind, subject);
-CREATE INDEX purposes_job ON purposes (job) WHERE job IS NOT NULL;
+CREATE INDEX purposes_job ON purposes (job, tx) WHERE job IS NOT NULL;
 
 -- Closes and settlements that wait for a batch, each by its channel and its number among the channel's effects.
 CREATE TABLE collected (

@@ -172,14 +172,14 @@ async fn a_plug_in_is_given_after_a_restart_what_it_was_given_before() {
     })
     .await
     .unwrap();
-    // What was paid since moves its bound.
-    let unbounded = |mut given: Vec<Provision>| {
-        for provision in &mut given {
+    // Without the bound, which a payment may have moved.
+    let unbounded = |mut provisions: Vec<Provision>| {
+        for provision in &mut provisions {
             if let Provision::Sell { up_to, .. } = provision {
                 *up_to = Usage::ZERO;
             }
         }
-        given
+        provisions
     };
     assert_eq!(unbounded(given(&second)), unbounded(given(&first)));
     client.stop().await;

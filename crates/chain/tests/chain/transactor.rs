@@ -5,8 +5,8 @@ use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use privatix_chain::{
-    Cancelled, ChainError, Intent, Keyring, Obstacle, Raise, RevertDecoder, Transactor, TransactorState,
-    TxChange, TxFilter, TxId, TxStatus, Wei,
+    Cancelled, ChainError, FeePolicy, Intent, Keyring, Obstacle, Raise, RevertDecoder, Transactor,
+    TransactorState, TxChange, TxFilter, TxId, TxStatus, Wei,
 };
 use privatix_channel::Amount;
 use privatix_contracts::{PTC, PscError, call};
@@ -107,9 +107,12 @@ async fn an_idle_transactor_is_woken_by_submission_and_by_blocks_without_polling
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_accounts_send_many_intents_each_in_order_without_gaps() {
     const EACH: u64 = 8;
-    let anvil = Anvil::start().await.unwrap();
+    // Blocks that come by themselves: a pool may hold a transaction back until it is replaced, and this one does so at times.
+    let anvil = Anvil::builder().block_time(1).start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let transactor = transactor(&db, http(anvil.url()), &anvil).build(Outcomes::default());
+    let mut fees = FeePolicy::default();
+    fees.stuck_after_seconds = 2;
+    let transactor = transactor(&db, http(anvil.url()), &anvil).fees(fees).build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let mut ids = Vec::new();
     let mut tx = db.begin().await.unwrap();

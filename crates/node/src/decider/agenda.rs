@@ -24,7 +24,7 @@ pub(super) struct Agenda {
     earliest: Wake,
     /// To be looked at now, whatever their times say.
     marked: BTreeSet<ChannelId>,
-    /// Those whose times say nothing: they are over, and a look did not move them on.
+    /// Those whose stored times have come, and whom a look did not move on: these times are ignored until the pause is over.
     again: BTreeMap<ChannelId, Again>,
     /// Those whose service may run, which are looked at first when something changes for all.
     serving: HashSet<ChannelId>,
@@ -104,7 +104,7 @@ impl Agenda {
         self.serving.remove(&channel);
     }
 
-    /// Whether a channel's stored time, which is over, says nothing: either time.
+    /// Whether a stored time of a channel, which has come, is to be ignored.
     pub(super) fn is_left(&self, channel: ChannelId, at: Wake) -> bool {
         self.again.get(&channel).is_some_and(|again| {
             at.uptime.is_none_or(|at| at <= again.seen.uptime)

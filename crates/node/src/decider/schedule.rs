@@ -89,7 +89,7 @@ impl<P: Party> Decider<P> {
             let is_last = page.len() < PAGE;
             *sweep = (!is_last).then(|| Sweep { after: page.last().copied() });
             if is_last {
-                // What they wait for, they have said when they were looked at; what was left alone has said nothing.
+                // Each look has given the time of the next one; what was left alone has none.
                 let next = states::next(&mut *self.reader().await?, Wake::default()).await?;
                 self.agenda.lock().expect(next);
             }

@@ -209,7 +209,7 @@ impl<D: Driven> Driver<D> {
             };
             watch.drop_call_unless(wanted.target, life);
             let now = Instant::now();
-            // What is asked for anew has its first try at once.
+            // What is requested again has its first try at once.
             paused = paused.filter(|(target, until)| *target == wanted.target && *until > now);
             let late = watch.late();
             let look = Look {

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_the_channel_is_told_from_none() {
+    fn an_answer_about_the_channel_differs_from_none() {
         let (adapter, channel, call) = ("test".to_owned(), Some(ChannelId::default()), Call::Start);
         let after = Duration::from_secs(10);
         let timed_out = AdapterError::TimedOut { adapter: adapter.clone(), call, channel, after };

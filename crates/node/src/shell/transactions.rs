@@ -57,8 +57,11 @@ pub enum Cancellation {
     /// It was sent, and may be in a block: the chain decides, and its fate follows. If a reorganisation removes it, it is not sent
     /// again.
     Requested,
-    /// Its outcome is final: nothing is cancelled.
-    NotOpen,
+    /// It has an outcome: nothing is cancelled.
+    Over {
+        /// The outcome.
+        status: TxStatus,
+    },
     /// The effect is no transaction.
     Unknown,
 }
@@ -93,15 +96,16 @@ pub enum NumberUsed {
 }
 
 tokio::task_local! {
-    static CANCELLING: ();
+    static CANCELLING: EffectId;
 }
 
-/// Whether the calling task is cancelling a transaction for a decision that is being made.
+/// Whether the calling task is cancelling the transaction of this effect for a decision that is being made.
 ///
 /// A transactor reports a cancellation to its sink at once. The decision learns of it by itself, so the sink must not decide it,
-/// too: that would store another decision in the middle of this one.
-pub fn is_cancelling() -> bool {
-    CANCELLING.try_with(|()| ()).is_ok()
+/// too: that would store another decision in the middle of this one. The other effects of a batch it must decide, since nobody else
+/// does.
+pub fn is_cancelling(effect: EffectId) -> bool {
+    CANCELLING.try_with(|cancelling| *cancelling == effect).unwrap_or_default()
 }
 
 #[async_trait]
@@ -161,11 +165,12 @@ impl Transactions for Transactor {
         let Some(recorded) = purposes::of_effect(conn, effect).await? else {
             return Ok(Cancellation::Unknown);
         };
-        // The sink is informed of nothing: the decision learns of it by itself.
-        match CANCELLING.scope((), Self::cancel(self, conn, TxId(recorded.tx.0))).await.map(|it| it.what()) {
+        // The sink is informed of nothing about this effect: the decision learns of it by itself.
+        let cancelled = CANCELLING.scope(effect, Self::cancel(self, conn, TxId(recorded.tx.0))).await;
+        match cancelled.map(|cancelling| cancelling.what()) {
             Ok(Cancelled::Done) => Ok(Cancellation::Done),
             Ok(_) => Ok(Cancellation::Requested),
-            Err(ChainError::NotOpen { .. }) => Ok(Cancellation::NotOpen),
+            Err(ChainError::NotOpen { status, .. }) => Ok(Cancellation::Over { status }),
             Err(error) => Err(crate::cause::gone(recorded.tx, error)),
         }
     }

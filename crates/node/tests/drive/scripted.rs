@@ -110,7 +110,7 @@ impl Scripted {
             match does {
                 Does::Hang => changed.changed().await.unwrap(),
                 Does::Refuse => {
-                    return Err(Refusal::Unavailable { reason: "told so".into(), remedy: "none".into() });
+                    return Err(Refusal::Unavailable { reason: "the script".into(), remedy: "none".into() });
                 }
                 Does::All => break,
             }
