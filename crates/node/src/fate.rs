@@ -37,7 +37,7 @@ impl Sender {
 ///
 /// | change | fate |
 /// | --- | --- |
-/// | mined | mined in that block, whose hash tells it from another one of its number |
+/// | mined | mined in that block: another one of its number has another hash |
 /// | reverted | reverted |
 /// | failed, dropped | failed: lasting if whoever sends cannot send any more, since the next one would fail, too |
 /// | cancelled | cancelled |

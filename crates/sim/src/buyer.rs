@@ -24,6 +24,8 @@ pub(crate) struct Buyer {
     pub(crate) uptime: Uptime,
     /// The jobs that provide money, by the numbers of their transactions.
     pub(crate) funding: Vec<(u32, ClientPurpose)>,
+    /// Those of them from before a restore: they are dropped at the next start, before anything else is done.
+    pub(crate) dropped: Vec<(u32, ClientPurpose)>,
     pub(crate) transactor: Transactor<ClientPurpose>,
     /// The number of the last order.
     pub(crate) last_order: u64,
@@ -110,18 +112,19 @@ impl Buyer {
         }));
     }
 
-    /// The copy takes the place of the database. The transactions whose money was being provided are given, to be dropped; `None`
-    /// without a copy.
-    pub(crate) fn restore(&mut self) -> Option<Vec<(u32, ClientPurpose)>> {
-        let backup = *self.backup.take()?;
+    /// The copy takes the place of the database. The transactions whose money was being provided are to be dropped. Returns whether
+    /// there was a copy.
+    pub(crate) fn restore(&mut self) -> bool {
+        let Some(backup) = self.backup.take() else { return false };
         (self.state, self.logs, self.blocks) = (backup.state, backup.logs, backup.blocks);
         (self.has_gaps, self.uptime) = (backup.has_gaps, backup.uptime);
         (self.last_order, self.orders) = (backup.last_order, backup.orders);
         (self.signed, self.ledger.sent) = (backup.signed, backup.sent);
         self.transactor.restore(&backup.transactions);
         self.recovers = Some(Uptime::new(self.uptime.milliseconds() + RECOVERY));
-        self.funding = Vec::new();
-        Some(backup.funding)
+        self.dropped.clone_from(&backup.funding);
+        self.funding = backup.funding;
+        true
     }
 }
 
@@ -179,6 +182,7 @@ impl Buyer {
             has_gaps: false,
             uptime: Uptime::default(),
             funding,
+            dropped: Vec::new(),
             transactor: Transactor::new(account, depths.0, depths.1),
             last_order: 0,
             orders: BTreeSet::new(),

@@ -35,7 +35,7 @@ pub(crate) struct Intent<X> {
     is_cancelling: bool,
     /// What its channels know.
     known: Known,
-    /// Whether they were told that it is final, and a reorganisation took that back.
+    /// Whether it was reported to them as final, and a reorganisation took that back.
     is_undone: bool,
     /// Whether it was made by a database that is lost: nobody knows of it.
     is_forgotten: bool,

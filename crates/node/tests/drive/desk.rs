@@ -142,7 +142,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Over an adapter, with so many places in the lane of services.
+    /// Over an adapter, with this number of places in the lane of services.
     pub async fn open(host: Host, times: Times, places: usize) -> Self {
         Self::with_clock(host, times, places, SystemTime::now).await
     }

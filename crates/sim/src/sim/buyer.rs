@@ -471,12 +471,24 @@ impl Sim<'_> {
         let life = buyer.life;
         self.after(20_000, Event::Buyer { channel, what: BuyerEvent::Tick { life } });
         self.after(1_000, Event::Buyer { channel, what: BuyerEvent::Deliver { life } });
+        while let Some(&(seq, purpose)) = buyer.dropped.first() {
+            let input = Input::Tx { seq, purpose, fate: Fate::Unfunded(Trouble::Cancelled) };
+            let done = |buyer: &mut Buyer| {
+                buyer.dropped.retain(|(of, _)| *of != seq);
+                buyer.funding.retain(|(of, _)| *of != seq);
+            };
+            if !self.buyer_input(channel, buyer, done, input) || !buyer.is_up {
+                return; // killed: the rest follows at the next start
+            }
+        }
         self.buyer_input(channel, buyer, |_| (), Input::Look);
     }
 
     /// The database of a client is lost, and its copy takes its place. What was to be paid for is dropped.
     pub(super) fn restore_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
-        let Some(dropped) = buyer.restore() else { return };
+        if !buyer.restore() {
+            return;
+        }
         self.ledgers[channel].was_restored_at_client = true;
         buyer.crash = None;
         buyer.is_up = false;
@@ -484,10 +496,6 @@ impl Sim<'_> {
         buyer.actual = privatix_market::Actual::Absent;
         self.end_session(channel);
         self.start_buyer(channel, buyer);
-        for (seq, purpose) in dropped {
-            let fate = Fate::Unfunded(Trouble::Cancelled);
-            self.buyer_input(channel, buyer, |_| (), Input::Tx { seq, purpose, fate });
-        }
         buyer.back_up();
     }
 
