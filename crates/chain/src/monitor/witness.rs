@@ -88,7 +88,8 @@ impl Inner {
     }
 
     /// As much as may be believed of an endpoint's claim to be at head `claim` while another one is at `other`: to be far
-    /// ahead only with headers that link to the newest processed block.
+    /// ahead only with headers that link to the newest processed block. A block that it does not have is no failure: the
+    /// claim is not believed, and that is all.
     pub(super) async fn credible_head(
         &self,
         rpc: &Rpc,
@@ -104,15 +105,14 @@ impl Inner {
             return Ok(other);
         }
         let mut last = cursor.hash;
-        if rpc.header(cursor.last()).await?.hash != last {
+        if rpc.find_header(cursor.last()).await?.is_none_or(|header| header.hash != last) {
             return Ok(other);
         }
         for number in cursor.next..=ahead {
-            let header = rpc.header(number).await?;
-            if header.parent != last {
-                return Ok(other);
+            match rpc.find_header(number).await? {
+                Some(header) if header.parent == last => last = header.hash,
+                _ => return Ok(other),
             }
-            last = header.hash;
         }
         Ok(ahead)
     }
