@@ -221,6 +221,10 @@ impl Party for Client {
         usage::used(state, env)
     }
 
+    fn service(own: &ClientOwn) -> &Service {
+        &own.service
+    }
+
     fn flights(own: &ClientOwn) -> &[Flight<ClientPurpose>] {
         &own.flights
     }
@@ -255,10 +259,6 @@ impl ClientState {
 }
 
 impl Served for Client {
-    fn service(own: &ClientOwn) -> &Service {
-        &own.service
-    }
-
     fn driven(own: &mut ClientOwn) -> Driven<'_> {
         let ClientOwn { seq, service, stuck, refused, unreported, .. } = own;
         Driven { seq, service, stuck, refused, unreported }
