@@ -31,6 +31,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod access;
+pub mod adoption;
 mod channels;
 mod client;
 mod decisions;
