@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 pub(crate) const CHAIN: u64 = 31_337;
 
-pub(crate) fn a(units: u128) -> Amount {
+pub(crate) const fn a(units: u128) -> Amount {
     Amount::new(units)
 }
 
