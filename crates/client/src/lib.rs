@@ -31,6 +31,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod access;
+mod budget;
 mod channels;
 mod client;
 mod excluded;
@@ -40,6 +41,7 @@ mod peers;
 mod role;
 
 pub use access::FetchAccess;
+pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use offerings::FetchOffering;

@@ -192,6 +192,7 @@ diesel::table! {
         id -> Binary,
         reserved -> Binary,
         spent -> Binary,
+        ever -> Binary,
     }
 }
 

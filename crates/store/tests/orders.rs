@@ -92,6 +92,9 @@ async fn an_order_reserves_its_tokens_until_it_ends() {
     assert_eq!(orders::unsettled(&mut tx, about(1)).await.unwrap().len(), 2);
     assert!(orders::end(&mut tx, OrderId(9), Outcome::Failed(Trouble::Failed), at(14)).await.unwrap());
     assert_eq!(sums(&mut tx, Scope::All).await, (5, 0));
+    for scope in [Scope::All, Scope::Pot(Pot::Wallet)] {
+        assert_eq!(orders::totals(&mut tx, scope).await.unwrap().ever, amount(7), "{scope:?}");
+    }
     assert_eq!(sums(&mut tx, Scope::Pot(Pot::Wallet)).await, (0, 0));
     tx.commit().await.unwrap();
 

@@ -41,5 +41,7 @@ CREATE TABLE order_totals (
     -- Base units, 16 bytes big-endian.
     reserved BLOB NOT NULL CHECK (length(reserved) = 16),
     spent    BLOB NOT NULL CHECK (length(spent) = 16),
+    -- What was ever spent, also where a reorganisation has taken it back since. It never falls.
+    ever     BLOB NOT NULL CHECK (length(ever) = 16),
     PRIMARY KEY (scope, id)
 );

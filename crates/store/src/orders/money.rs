@@ -148,8 +148,11 @@ const DAY: &str = "day";
 pub struct Totals {
     /// What is promised to orders, and is still the account's.
     pub reserved: Amount,
-    /// What orders have spent. It falls only where a reorganisation takes a transaction back.
+    /// What orders have spent. It falls where a reorganisation takes a transaction back.
     pub spent: Amount,
+    /// What orders have ever spent: once more with each time that a transaction is in a block, so that it never falls. Whoever knows
+    /// how it was when a balance was read knows how much of that balance is certain to be there still.
+    pub ever: Amount,
 }
 
 impl Totals {
@@ -170,6 +173,10 @@ impl Totals {
             Some(Held::Spent) => self.spent = self.spent.checked_add(amount)?,
             Some(Held::Released) | None => {}
         }
+        // An order that only moves between pots spends nothing.
+        if from.is_some() && to == Some(Held::Spent) {
+            self.ever = self.ever.checked_add(amount)?;
+        }
         Some(self)
     }
 }
@@ -179,10 +186,14 @@ impl Totals {
 /// # Errors
 /// [`StoreError::Db`], [`StoreError::Corrupt`].
 pub async fn totals(conn: &mut Conn, scope: Scope) -> Result<Totals, StoreError> {
-    let query =
-        order_totals::table.find(scope.columns()).select((order_totals::reserved, order_totals::spent));
-    let row: Option<(Amount128, Amount128)> = on!(conn, |c| query.first(c).await.optional())?;
-    let totals = |(reserved, spent)| Totals { reserved: to_amount(reserved), spent: to_amount(spent) };
+    let sums = (order_totals::reserved, order_totals::spent, order_totals::ever);
+    let query = order_totals::table.find(scope.columns()).select(sums);
+    let row: Option<(Amount128, Amount128, Amount128)> = on!(conn, |c| query.first(c).await.optional())?;
+    let totals = |(reserved, spent, ever)| Totals {
+        reserved: to_amount(reserved),
+        spent: to_amount(spent),
+        ever: to_amount(ever),
+    };
     Ok(row.map(totals).unwrap_or_default())
 }
 
@@ -259,8 +270,11 @@ async fn count(
         reason: format!("{scope:?} does not hold {amount}"),
     })?;
     let (kind, id) = scope.columns();
-    let sums =
-        (order_totals::reserved.eq(column(after.reserved)), order_totals::spent.eq(column(after.spent)));
+    let sums = (
+        order_totals::reserved.eq(column(after.reserved)),
+        order_totals::spent.eq(column(after.spent)),
+        order_totals::ever.eq(column(after.ever)),
+    );
     let insert = diesel::insert_into(order_totals::table)
         .values((order_totals::scope.eq(kind), order_totals::id.eq(id), sums))
         .on_conflict((order_totals::scope, order_totals::id))
