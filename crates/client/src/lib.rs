@@ -34,19 +34,26 @@ mod access;
 mod budget;
 mod channels;
 mod client;
+mod decisions;
+mod drives;
 mod excluded;
 mod offerings;
 mod outbox;
 mod peers;
+mod reasons;
 mod role;
+mod runner;
 
 pub use access::FetchAccess;
 pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
+pub use decisions::Decisions;
+pub use drives::{BoughtServices, Endpoints, Purchases};
 pub use offerings::FetchOffering;
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };
 pub use privatix_offering::ContactPolicy;
 pub use privatix_store::offerings::Filter;
+pub use runner::{Asks, ClientRunner, ClientRunnerParts, Funds, Payment, Sending, Views};

@@ -230,6 +230,10 @@ impl Party for Client {
         usage::used(state, env)
     }
 
+    fn service(own: &ClientOwn) -> &Service {
+        &own.service
+    }
+
     fn flights(own: &ClientOwn) -> &[Flight<ClientPurpose>] {
         &own.flights
     }
@@ -264,10 +268,6 @@ impl ClientState {
 }
 
 impl Served for Client {
-    fn service(own: &ClientOwn) -> &Service {
-        &own.service
-    }
-
     fn driven(own: &mut ClientOwn) -> Driven<'_> {
         let ClientOwn { seq, service, stuck, refused, unreported, .. } = own;
         Driven { seq, service, stuck, refused, unreported }
