@@ -126,10 +126,11 @@ impl Promises {
     /// Those of orders of which nobody knows yet which pot pays them.
     fn open(&self) -> Totals {
         let rest = |all: Amount, contract, wallet| all.saturating_sub(contract).saturating_sub(wallet);
-        let mut open = Totals::default();
-        open.reserved = rest(self.all.reserved, self.contract.reserved, self.wallet.reserved);
-        open.ever = rest(self.all.ever, self.contract.ever, self.wallet.ever);
-        open
+        Totals {
+            reserved: rest(self.all.reserved, self.contract.reserved, self.wallet.reserved),
+            spent: rest(self.all.spent, self.contract.spent, self.wallet.spent),
+            ever: rest(self.all.ever, self.contract.ever, self.wallet.ever),
+        }
     }
 }
 
@@ -183,9 +184,7 @@ mod tests {
     }
 
     fn totals(reserved: u128, spent: u128) -> Totals {
-        let mut totals = Totals::default();
-        (totals.reserved, totals.spent, totals.ever) = (a(reserved), a(spent), a(spent));
-        totals
+        Totals { reserved: a(reserved), spent: a(spent), ever: a(spent) }
     }
 
     #[test]

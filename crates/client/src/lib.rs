@@ -37,6 +37,8 @@ mod client;
 mod decisions;
 mod drives;
 mod excluded;
+mod fund;
+mod funding;
 mod offerings;
 mod outbox;
 mod peers;
@@ -50,6 +52,8 @@ pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use decisions::Decisions;
 pub use drives::{BoughtServices, Endpoints, Purchases};
+pub use fund::{Fund, Funder, Purse, Turn};
+pub use funding::Funding;
 pub use offerings::FetchOffering;
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,

@@ -133,8 +133,7 @@ pub async fn next(conn: &mut Conn) -> Result<OrderId, StoreError> {
 
 /// Stores an order under this number, which no order had before, and reserves the tokens that it takes.
 ///
-/// Where the key is stored already for the same about the same subject, that is the order, and nothing changes. So it is where the
-/// number is, and an order that was stored there without a key gets the key and who gave it.
+/// Where the key, or the number, is stored already for the same about the same subject, that is the order, and nothing changes.
 ///
 /// # Errors
 /// [`StoreError::OrderKeyUsed`] where the key is another order's; [`StoreError::OrderNumberUsed`] where the number is;
@@ -151,13 +150,8 @@ pub async fn place(conn: &mut Conn, id: OrderId, order: &NewOrder) -> Result<Pla
     }
     let number = signed("number of an order", id.0)?;
     if let Some(before) = get(conn, id).await? {
-        if !is_same(&before) || (before.key.is_some() && order.key.is_some()) {
+        if !is_same(&before) || (order.key.is_some() && before.key != order.key) {
             return Err(StoreError::OrderNumberUsed(id.0));
-        }
-        if order.key.is_some() {
-            let given = (orders::key.eq(&order.key), orders::placed_by.eq(&order.by));
-            let update = diesel::update(orders::table.find(number)).set(given);
-            on!(conn, |c| update.execute(c).await)?;
         }
         return Ok(Placed::Before(id));
     }
@@ -182,6 +176,25 @@ pub async fn place(conn: &mut Conn, id: OrderId, order: &NewOrder) -> Result<Pla
     let insert = diesel::insert_into(orders::table).values(row);
     on!(conn, |c| insert.execute(c).await)?;
     Ok(Placed::New(id))
+}
+
+/// Stores under which key an order was given, and by whom: of one that a decision stored, which knows neither.
+///
+/// # Errors
+/// [`StoreError::NoSuchOrder`]; [`StoreError::OrderKeyUsed`] where the key is another order's; [`StoreError::Db`],
+/// [`StoreError::Corrupt`].
+pub async fn name(conn: &mut Conn, id: OrderId, key: &str, by: &str) -> Result<(), StoreError> {
+    if let Some(before) = of_key(conn, key).await?
+        && before.id != id
+    {
+        return Err(StoreError::OrderKeyUsed { key: key.to_owned(), order: before.id.0 });
+    }
+    let update = diesel::update(orders::table.find(signed("number of an order", id.0)?));
+    let given = (orders::key.eq(key), orders::placed_by.eq(by));
+    if on!(conn, |c| update.set(given).execute(c).await)? == 0 {
+        return Err(StoreError::NoSuchOrder(id.0));
+    }
+    Ok(())
 }
 
 /// Stores how an order ended, and settles its tokens: they are spent if it was carried out, and free again if not. Returns whether that
@@ -249,6 +262,21 @@ pub async fn of_subject(
         .select(Row::as_select());
     let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
     rows.into_iter().map(Row::read).collect()
+}
+
+/// The oldest order about a subject.
+///
+/// # Errors
+/// [`StoreError::Db`], [`StoreError::Corrupt`].
+pub async fn first(conn: &mut Conn, about: Subject) -> Result<Option<Order>, StoreError> {
+    let (kind, about) = columns(&about)?;
+    let query = orders::table
+        .filter(orders::subject_kind.eq(kind))
+        .filter(orders::subject.eq(about))
+        .order(orders::id)
+        .select(Row::as_select());
+    let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
+    row.map(Row::read).transpose()
 }
 
 /// The orders about a subject that are under way, or whose tokens are reserved, the oldest first.

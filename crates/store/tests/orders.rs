@@ -107,6 +107,8 @@ async fn an_order_reserves_its_tokens_until_it_ends() {
     let page = orders::of_subject(conn, about(1), Some(OrderId(10)), 10).await.unwrap();
     assert_eq!(page.iter().map(|order| order.id.0).collect::<Vec<_>>(), [9]);
     assert_eq!(orders::of_subject(conn, about(1), None, 1).await.unwrap().len(), 1);
+    assert_eq!(orders::first(conn, about(1)).await.unwrap().unwrap().id, OrderId(9));
+    assert_eq!(orders::first(conn, about(2)).await.unwrap(), None);
     let unsettled = orders::unsettled(conn, about(1)).await.unwrap();
     assert_eq!(unsettled.iter().map(|order| order.id.0).collect::<Vec<_>>(), [10]);
 }
@@ -128,12 +130,17 @@ async fn an_order_that_is_given_again_under_its_key_is_the_same() {
     assert!(matches!(refused, StoreError::OrderNumberUsed(1)), "{refused}");
     // One that a decision stored without a key gets that of whoever gave it.
     let _ = orders::place(&mut tx, OrderId(2), &order(1, What::Pause, None)).await.unwrap();
-    let named = NewOrder { by: "api".to_owned(), ..order(1, What::Pause, Some("pause")) };
-    assert_eq!(orders::place(&mut tx, OrderId(2), &named).await.unwrap(), Placed::Before(OrderId(2)));
-    assert_eq!(
-        orders::place(&mut tx, OrderId(2), &order(1, What::Pause, None)).await.unwrap().id(),
-        OrderId(2)
-    );
+    for _ in 0..2 {
+        orders::name(&mut tx, OrderId(2), "pause", "api").await.unwrap();
+    }
+    let again = order(1, What::Pause, Some("pause"));
+    assert_eq!(orders::place(&mut tx, OrderId(7), &again).await.unwrap(), Placed::Before(OrderId(2)));
+    let again = order(1, What::Pause, None);
+    assert_eq!(orders::place(&mut tx, OrderId(2), &again).await.unwrap(), Placed::Before(OrderId(2)));
+    let refused = orders::name(&mut tx, OrderId(2), "mine", "api").await.unwrap_err();
+    assert!(matches!(refused, StoreError::OrderKeyUsed { order: 1, .. }), "{refused}");
+    let refused = orders::name(&mut tx, OrderId(9), "new", "api").await.unwrap_err();
+    assert!(matches!(refused, StoreError::NoSuchOrder(9)), "{refused}");
     let found = orders::of_key(&mut tx, "pause").await.unwrap().unwrap();
     assert_eq!((found.id, found.by.as_str(), found.money), (OrderId(2), "api", None));
     // It takes no tokens.
