@@ -8,7 +8,7 @@
 //! | transactions that are open, or whose outcome may be taken back | flights, with the terms that they were submitted with |
 //! | the last close cancelled by the user, and no order since | waits for an order |
 //! | an opening whose money is being provided | the same, as a flight |
-//! | a top-up whose money is being provided | an order, under its job's number |
+//! | a top-up whose money is being provided, or whose transaction is not over | an order, under its job's number |
 //! | access | access; what the plug-in does is not known after a restart |
 //! | an order to suspend that a person gave, or a service that is suspended on an open channel | paused, unless an order to resume came after it |
 //! | orders to start, to suspend after an undone opening, to fetch access, to end a challenge | nothing: what is wanted follows from the state |
@@ -133,6 +133,7 @@ impl Retired<Client> for Jobs {
     }
 
     async fn begins(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+        self.funds.adopt(conn, state).await?;
         for flight in state.own.flights.iter().filter(|flight| flight.stage == Stage::Funding) {
             let effect = EffectId { subject: Subject::Channel(state.id), seq: flight.seq };
             self.funds.fund(conn, effect, flight.purpose).await?;
@@ -168,8 +169,8 @@ fn own(earlier: &Earlier, state: &ClientState, env: &Env<'_, Client>) -> ClientO
     own.service.since = now;
     own.flights = earlier.flights();
     own.ending = ending(earlier, state).map(|why| Ended { why, since: now });
+    own.top_ups = top_ups(earlier, state, own.ending.is_some());
     if own.ending.is_none() {
-        own.top_ups = top_ups(earlier, state);
         own.flights.extend(opening(earlier, state, &mut own.seq));
     }
     own.last_order = last_order(earlier);
@@ -212,16 +213,24 @@ fn is_paused(earlier: &Earlier, state: &ClientState) -> bool {
     }
 }
 
-/// The top-ups that have no transaction yet. Of the others, which left no order, the transaction goes on.
-fn top_ups(earlier: &Earlier, state: &ClientState) -> Vec<TopUp> {
-    if matches!(state.chain.phase(), Phase::Closing { .. } | Phase::Closed { .. }) {
-        return Vec::new(); // it would take the close request back
-    }
+/// The top-ups that are not over: those whose money is being provided, if they can still help, and those with a transaction.
+fn top_ups(earlier: &Earlier, state: &ClientState, ends: bool) -> Vec<TopUp> {
+    let sent = earlier.sent.iter().filter(|sent| sent.stage.is_some());
+    let sent = sent.filter_map(|sent| match sent.purpose {
+        ClientPurpose::TopUp { order, amount } => {
+            Some(TopUp { order, amount, automatic: false, outcome: None })
+        }
+        _ => None,
+    });
+    // It would take a close request back.
+    let is_over = ends || matches!(state.chain.phase(), Phase::Closing { .. } | Phase::Closed { .. });
     let ordered = earlier.orders.iter().filter_map(|orders| match orders {
         Orders::TopUp(top_up) => Some(*top_up),
         _ => None,
     });
-    ordered.collect()
+    let mut top_ups: Vec<TopUp> = sent.collect();
+    top_ups.extend(ordered.filter(|_| !is_over));
+    top_ups
 }
 
 /// The opening whose money is being provided.

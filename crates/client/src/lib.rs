@@ -32,11 +32,14 @@
 
 mod access;
 pub mod adoption;
+mod budget;
 mod channels;
 mod client;
 mod decisions;
 mod drives;
 mod excluded;
+mod fund;
+mod funding;
 mod offerings;
 mod outbox;
 mod peers;
@@ -45,10 +48,13 @@ mod role;
 mod runner;
 
 pub use access::FetchAccess;
+pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use decisions::Decisions;
 pub use drives::{BoughtServices, Endpoints, Purchases};
+pub use fund::{Fund, Funder, Purse, Turn};
+pub use funding::Funding;
 pub use offerings::FetchOffering;
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,

@@ -40,8 +40,28 @@ pub trait Funds: Send + Sync {
     /// [`NodeError`]: nothing is decided.
     async fn next_order(&self, conn: &mut Conn) -> Result<OrderId, NodeError>;
 
+    /// Stores an order to add to the channel's deposit that a decision took: its number, how much it adds, and whether the policy gave
+    /// it. What it adds is reserved for it.
+    ///
+    /// # Errors
+    /// [`NodeError`] rolls the decision back.
+    async fn take_order(
+        &self,
+        conn: &mut Conn,
+        state: &ClientState,
+        order: OrderId,
+        adds: (Amount, bool),
+    ) -> Result<(), NodeError>;
+
+    /// Stores the orders of an earlier version that the first state of a channel goes on with, its opening and its top-ups, each under
+    /// the number that its transaction names, with what is reserved for it.
+    ///
+    /// # Errors
+    /// [`NodeError`]: the channel is not adopted.
+    async fn adopt(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError>;
+
     /// Stores the job that provides the money for the transaction of this number. What comes of it is decided as [`Fate::Funded`] or
-    /// [`Fate::Unfunded`]. An order that the policy gave was not stored before: it is stored here, with its reservation.
+    /// [`Fate::Unfunded`].
     ///
     /// # Errors
     /// [`NodeError`] rolls the decision back.
@@ -66,8 +86,7 @@ pub trait Funds: Send + Sync {
     /// [`NodeError`] rolls the decision back.
     async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError>;
 
-    /// Stores how an order of the channel ended, and releases what was reserved for it. One that the policy gave and that exceeded
-    /// the budget was not stored before.
+    /// Stores how an order of the channel ended, and releases what was reserved for it.
     ///
     /// # Errors
     /// [`NodeError`] rolls the decision back.
@@ -90,6 +109,21 @@ pub trait Funds: Send + Sync {
         channel: ChannelId,
         outcome: Outcome,
     ) -> Result<(), NodeError>;
+
+    /// Stores what became of the tokens of the channel's transactions, from the state before a decision to that after it: those of one
+    /// that is in a block are not in the balance any more, and are again if a reorganisation takes it back.
+    ///
+    /// # Errors
+    /// [`NodeError`] rolls the decision back.
+    async fn follow(
+        &self,
+        conn: &mut Conn,
+        before: &ClientState,
+        after: &ClientState,
+    ) -> Result<(), NodeError> {
+        let _ = (conn, before, after);
+        Ok(())
+    }
 }
 
 /// Where the money of an opening or a top-up comes from.
@@ -330,6 +364,10 @@ impl Runner<Client> for ClientRunner {
                 asks.ask(conn, state, seq, what, until).await?;
                 Ok(Ran::Queued)
             }
+            ClientEffect::TakeOrder { order, amount, automatic } => {
+                funds.take_order(conn, state, order, (amount, automatic)).await?;
+                Ok(Ran::Done)
+            }
             ClientEffect::EndOrder { order, outcome } => {
                 funds.end_order(conn, state.id, order, outcome).await?;
                 Ok(Ran::Done)
@@ -377,7 +415,7 @@ impl Runner<Client> for ClientRunner {
         if let Some(outcome) = opening(state).filter(|outcome| opening(before) != Some(*outcome)) {
             self.parts.funds.end_opening(conn, state.id, outcome).await?;
         }
-        Ok(())
+        self.parts.funds.follow(conn, before, state).await
     }
 
     fn committed(&self, applied: &Applied<Client>) {

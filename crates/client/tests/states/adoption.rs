@@ -16,13 +16,15 @@ use privatix_channel::{
 };
 use privatix_client::adoption::{Adopted, Adoption, Jobs, KnownTerms};
 use privatix_client::{
-    FetchAccess, FinalizeClose, NodeError, OpenChannel, Order, RequestClose, ServiceOrder, TopUp as TopUpJob,
+    FetchAccess, FinalizeClose, Fund, Funding, Limits, NodeError, OpenChannel, Order, RequestClose,
+    ServiceOrder, TopUp as TopUpJob,
 };
 use privatix_db::{Conn, on};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
 use privatix_store::channels::{self, Access as StoredAccess};
 use privatix_store::events::{self, Place};
+use privatix_store::orders::{self, Held, What};
 use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::states::{self, Loaded, Part, Stored};
 use privatix_store::vouchers;
@@ -421,6 +423,8 @@ async fn transactions_go_on_under_their_numbers_and_one_that_the_user_cancelled_
     let own = async |nonce| state(&scene, nonce).await.state.own;
     let sent = Stage::Sent { batch: false };
     let topped_up = own(0).await;
+    let order = TopUp { order: OrderId(700), amount: a(40), automatic: false, outcome: None };
+    assert_eq!(topped_up.top_ups, [order]);
     let flights: Vec<_> = topped_up.flights.iter().map(|f| (f.seq, f.purpose, f.stage)).collect();
     assert_eq!(flights, [(1, ClientPurpose::TopUp { order: OrderId(700), amount: a(40) }, sent)]);
     assert_eq!((topped_up.last_order, topped_up.seq), (Some(OrderId(700)), 1), "later orders are above it");
@@ -468,4 +472,51 @@ async fn a_damaged_channel_keeps_no_other_from_being_adopted() {
     let [(damaged, _)] = adopted.damaged.as_slice() else { panic!("{adopted:?}") };
     assert_eq!((*damaged, adopted.channels, adopted.jobs), (channel(0).0, 1, 1));
     assert_eq!(pending(&scene).await, 1, "it is left as it was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openings_and_top_ups_of_an_earlier_version_keep_their_money_reserved_until_they_end() {
+    let mut scene = Scene::empty(Parts::default()).await;
+    let top_up = Purpose::TopUp { order: OrderId(700), amount: a(40) };
+    let mut tx = scene.db.begin().await.unwrap();
+    store(&scene, &mut tx, 0, Fixture::with("open", ServiceStatus::Active, "none")).await;
+    submit(&scene, &mut tx, 0, top_up).await;
+    store(&scene, &mut tx, 1, Fixture::with("open", ServiceStatus::Active, "top up")).await;
+    store(&scene, &mut tx, 2, Fixture::with("unopened", ServiceStatus::Pending, "open")).await;
+    tx.commit().await.unwrap();
+    let funding = Arc::new(Funding::new(Limits::default(), scene.calm.clone()));
+    scene.decider = scene.deciding_with(funding.clone());
+    let jobs = Jobs::new(funding);
+    let adoption = Adoption::new(&scene.db, &scene.transactor, &Known, None, jobs);
+    adoption.run(&scene.decider.surroundings()).await.unwrap();
+
+    let of = async |nonce| {
+        let mut conn = scene.db.read().await.unwrap();
+        orders::first(&mut conn, Subject::Channel(channel(nonce).0)).await.unwrap().unwrap()
+    };
+    let reserved = async |nonce| {
+        let order = of(nonce).await;
+        (order.what, order.money.map(|money| money.held), order.ended.map(|(outcome, _)| outcome))
+    };
+    let adds = |automatic| What::TopUp { amount: a(40), automatic };
+    assert_eq!(of(0).await.id, OrderId(700));
+    assert_eq!(reserved(0).await, (adds(false), Some(Held::Reserved), None));
+    assert_eq!(reserved(1).await, (adds(true), Some(Held::Reserved), None));
+    assert_eq!(reserved(2).await, (What::Open { deposit: a(100) }, Some(Held::Reserved), None));
+    let filter = Filter::new().kind(Fund::KIND).status(JobStatus::Waiting);
+    let waiting = privatix_jobs::list(&mut scene.db.read().await.unwrap(), &filter).await.unwrap();
+    assert_eq!(waiting.jobs.len(), 1, "the money for the opening is provided");
+
+    // The transaction of the first ends, the second is asked for, and the third is given up.
+    let give = async |nonce, input| drop(scene.decider.decide(channel(nonce).0, input).await.unwrap());
+    let purpose = ClientPurpose::TopUp { order: OrderId(700), amount: a(40) };
+    give(0, Input::Tx { seq: 1, purpose, fate: Fate::Final }).await;
+    assert_eq!(of(0).await.ended.map(|(outcome, _)| outcome), Some(Outcome::Done));
+    give(1, Input::Look).await;
+    let waiting = privatix_jobs::list(&mut scene.db.read().await.unwrap(), &filter).await.unwrap();
+    assert_eq!(waiting.jobs.len(), 2);
+    give(2, Input::Order(ClientOrder::End)).await;
+    let given_up = (Some(Held::Released), Some(Outcome::Failed(Trouble::Cancelled)));
+    let (_, held, outcome) = reserved(2).await;
+    assert_eq!((held, outcome), given_up);
 }

@@ -136,6 +136,8 @@ pub(crate) struct Others {
     pub(crate) driven: Mutex<Vec<(u32, Target)>>,
     pub(crate) funded: Mutex<Vec<(u32, ClientPurpose)>>,
     pub(crate) taken_back: Mutex<Vec<u32>>,
+    /// Orders of top-ups: the number, the amount, and whether the policy gave it.
+    pub(crate) taken: Mutex<Vec<(OrderId, Amount, bool)>>,
     pub(crate) ended: Mutex<Vec<(OrderId, Outcome)>>,
     pub(crate) openings: Mutex<Vec<Outcome>>,
     pub(crate) questions: Mutex<Vec<(u32, Ask)>>,
@@ -164,6 +166,24 @@ impl Funds for Others {
 
     async fn next_order(&self, _: &mut Conn) -> Result<OrderId, NodeError> {
         Ok(OrderId(1))
+    }
+
+    async fn take_order(
+        &self,
+        _: &mut Conn,
+        _: &ClientState,
+        order: OrderId,
+        (amount, automatic): (Amount, bool),
+    ) -> Result<(), NodeError> {
+        self.taken.lock().unwrap().push((order, amount, automatic));
+        Ok(())
+    }
+
+    async fn adopt(&self, _: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+        let top_ups = state.own.top_ups.iter();
+        let taken = top_ups.map(|top_up| (top_up.order, top_up.amount, top_up.automatic));
+        self.taken.lock().unwrap().extend(taken);
+        Ok(())
     }
 
     async fn fund(&self, _: &mut Conn, effect: EffectId, purpose: ClientPurpose) -> Result<(), NodeError> {
@@ -212,8 +232,7 @@ impl Asks for Others {
         Ok(())
     }
 
-    fn send(&self, channel: ChannelId, sending: Sending) {
-        assert_eq!(channel, id());
+    fn send(&self, _: ChannelId, sending: Sending) {
         self.sent.lock().unwrap().push(sending);
     }
 }
@@ -239,6 +258,7 @@ pub(crate) struct Scene {
     pub(crate) asked: Arc<Others>,
     pub(crate) instance: watch::Sender<u64>,
     pub(crate) jobs: JobWake,
+    runner: ClientRunnerParts,
     pub(crate) _dir: TempDir,
 }
 
@@ -256,7 +276,32 @@ impl Default for Parts {
     }
 }
 
+fn decider(
+    db: &Database,
+    transactor: &Transactor,
+    calm: &Arc<Calm>,
+    jobs: &JobWake,
+    runner: ClientRunnerParts,
+) -> Arc<Decider<Client>> {
+    Arc::new(Decider::new(DeciderParts {
+        db: db.clone(),
+        domain: domain(),
+        transactions: Arc::new(transactor.clone()),
+        runner: Arc::new(ClientRunner::new(runner)),
+        outlook: calm.clone(),
+        policy: ClientPolicy::default(),
+        jobs: jobs.clone(),
+        damage: Damage::new(Notices::default()),
+    }))
+}
+
 impl Scene {
+    /// Decides with other money.
+    pub(crate) fn deciding_with(&self, funds: Arc<dyn Funds>) -> Arc<Decider<Client>> {
+        let runner = ClientRunnerParts { funds, ..self.runner.clone() };
+        decider(&self.db, &self.transactor, &self.calm, &self.jobs, runner)
+    }
+
     /// Without a channel.
     pub(crate) async fn empty(parts: Parts) -> Self {
         let Parts { signer, drives, views, life: (instance, life) } = parts;
@@ -266,7 +311,7 @@ impl Scene {
         let transactor =
             Transactor::builder(db.clone(), endpoint, CHAIN, Keyring::new([key()])).build(NoTxSink);
         let (asked, calm) = (Arc::<Others>::default(), Arc::new(Calm::new(life)));
-        let runner = ClientRunner::new(ClientRunnerParts {
+        let runner = ClientRunnerParts {
             domain: domain(),
             sender: key().address(),
             signer: Arc::new(signer),
@@ -274,19 +319,10 @@ impl Scene {
             funds: asked.clone(),
             asks: asked.clone(),
             views,
-        });
+        };
         let jobs = JobWake::new();
-        let decider = Arc::new(Decider::new(DeciderParts {
-            db: db.clone(),
-            domain: domain(),
-            transactions: Arc::new(transactor.clone()),
-            runner: Arc::new(runner),
-            outlook: calm.clone(),
-            policy: ClientPolicy::default(),
-            jobs: jobs.clone(),
-            damage: Damage::new(Notices::default()),
-        }));
-        Self { db, transactor, decider, calm, asked, instance, jobs, _dir: dir }
+        let decider = decider(&db, &transactor, &calm, &jobs, runner.clone());
+        Self { db, transactor, decider, calm, asked, instance, jobs, runner, _dir: dir }
     }
 
     /// With a channel of 1,000 that is open.

@@ -141,7 +141,16 @@ pub enum ClientEffect {
         /// Until when the answer is waited for.
         until: Uptime,
     },
-    /// Store how an order ended, and release what was reserved for it.
+    /// Store an order to add to the deposit that was taken, and reserve what it takes.
+    TakeOrder {
+        /// Its number.
+        order: OrderId,
+        /// How much it adds, in base units.
+        amount: Amount,
+        /// Whether the policy gave it, and not the user.
+        automatic: bool,
+    },
+    /// Store how an order ended, and release what was reserved for it. It was taken by this decision or an earlier one.
     EndOrder {
         /// Its number.
         order: OrderId,
