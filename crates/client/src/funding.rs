@@ -69,7 +69,12 @@ impl Funding {
     }
 
     /// An order about a channel that is given now.
-    fn order(&self, state: &ClientState, what: What, (key, by): (Option<String>, &str)) -> NewOrder {
+    pub(crate) fn order(
+        &self,
+        state: &ClientState,
+        what: What,
+        (key, by): (Option<String>, &str),
+    ) -> NewOrder {
         let at = SystemTime::now();
         let day = day(self.0.outlook.chain().now, at);
         let reserves = Reservation { agent: state.descriptor.agent, day };

@@ -41,6 +41,7 @@ mod excluded;
 mod fund;
 mod funding;
 mod offerings;
+mod orders;
 mod outbox;
 mod peers;
 mod reasons;
@@ -56,6 +57,7 @@ pub use drives::{BoughtServices, Endpoints, Purchases};
 pub use fund::{Fund, Funder, Purse, Turn};
 pub use funding::Funding;
 pub use offerings::FetchOffering;
+pub use orders::{ChannelOrders, Given, Ordered};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };

@@ -271,6 +271,13 @@ impl ClientRunner {
     }
 }
 
+/// The number of the channel's next order. One of an earlier version, which stored no orders, may be higher than all that are stored, and
+/// an order that is not above the channel's last one would be taken for a repeated one.
+pub(crate) fn above_last(next: OrderId, state: &ClientState) -> OrderId {
+    let above = state.own.last_order.map_or(0, |last| last.0.saturating_add(1));
+    next.max(OrderId(above))
+}
+
 /// The call of a transaction for this purpose.
 fn calldata(
     state: &ClientState,
@@ -392,9 +399,7 @@ impl Runner<Client> for ClientRunner {
         }
         let funds = &self.parts.funds;
         env.budget = funds.budget(conn, state.descriptor.agent).await?;
-        // One of an earlier version may be higher. An order that is not above the channel's last one would be taken for a repeated one.
-        let above = state.own.last_order.map_or(0, |last| last.0.saturating_add(1));
-        env.next_order = funds.next_order(conn).await?.max(OrderId(above));
+        env.next_order = above_last(funds.next_order(conn).await?, state);
         Ok(())
     }
 

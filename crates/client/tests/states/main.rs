@@ -5,5 +5,6 @@ mod adoption;
 mod chain;
 mod decisions;
 mod drives;
+mod orders;
 mod runner;
 mod support;
