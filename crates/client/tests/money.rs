@@ -19,7 +19,7 @@ use privatix_client::{
     Asks, ClientRunner, ClientRunnerParts, Fund, Funder, Funding, Funds as _, Limits, Payment, Purse,
     Sending, Turn,
 };
-use privatix_contracts::PSC::PSCCalls;
+use privatix_contracts::{IPSC, PSC::PSCCalls};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, JobStatus, JobsError, Processor, Wake as JobWake};
 use privatix_market::{
@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 const CHAIN: u64 = 31_337;
 const AGENT: Address = Address::repeat_byte(0xa9);
 /// Longer than anything takes here.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn a(base_units: u128) -> Amount {
     Amount::new(base_units)
@@ -173,7 +173,7 @@ struct Free;
 #[async_trait]
 impl Turn for Free {
     async fn payment(&self, _: &mut Conn, _: EffectId) -> Result<Payment, NodeError> {
-        Ok(Payment::Wallet { permit: Default::default(), after: None })
+        Ok(Payment::Wallet { permit: IPSC::Permit::default(), after: None })
     }
 }
 
@@ -232,9 +232,19 @@ impl Buyer {
         }));
         let funder = Funder::new(db.clone(), decider.clone(), funding.clone(), account.clone());
         let funder = Arc::new(funder);
-        let (running, _dir) = (None, dir);
-        let mut buyer =
-            Self { db, transactor, decider, funding, funder, account, asked, states, jobs, running, _dir };
+        let mut buyer = Self {
+            db,
+            transactor,
+            decider,
+            funding,
+            funder,
+            account,
+            asked,
+            states,
+            jobs,
+            running: None,
+            _dir: dir,
+        };
         assert_eq!(buyer.left().await, 0, "nothing is promised of a balance that is not known");
         buyer.read_balance().await;
         buyer
@@ -429,8 +439,8 @@ const fn block(number: u64) -> BlockRef {
     BlockRef { number, hash: B256::repeat_byte(7) }
 }
 
-const fn failed(trouble: Trouble) -> Option<Outcome> {
-    Some(Outcome::Failed(trouble))
+const fn failed(trouble: Trouble) -> Outcome {
+    Outcome::Failed(trouble)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -458,7 +468,7 @@ async fn two_top_ups_are_both_carried_out() {
     let second = buyer.until_sent(0).await;
     assert_eq!(buyer.calls().await, [("top_up", 30), ("top_up", 30)]);
     buyer.fate(0, second, Fate::Failed { lasting: false }).await;
-    assert_eq!(buyer.outcome(2).await, failed(Trouble::Failed));
+    assert_eq!(buyer.outcome(2).await, Some(failed(Trouble::Failed)));
     assert_eq!((buyer.sums(Scope::All).await, buyer.left().await), ((0, 30), 70));
 }
 
@@ -529,7 +539,7 @@ async fn money_that_is_not_there_ends_its_order() {
     buyer.accept(1, 40).await.unwrap();
     let gone = buyer.until("given up", |state| state.own.ending.is_some()).await;
     assert_eq!((gone.id, gone.own.flights.len()), (id(1), 0));
-    assert_eq!(buyer.outcome(2).await, failed(Trouble::Funds));
+    assert_eq!(buyer.outcome(2).await, Some(failed(Trouble::Funds)));
     assert_eq!(buyer.sums(Scope::All).await, (60, 0));
     assert_eq!(buyer.calls().await, [("open", 60)]);
 }
@@ -541,7 +551,7 @@ async fn what_passes_by_itself_is_waited_for_and_a_key_that_fails_is_not() {
         Some(NodeError::Signing { what: "a permit", reason: "locked".to_owned() });
     buyer.accept(0, 60).await.unwrap();
     buyer.until("given up", |state| state.own.ending.is_some()).await;
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Key));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Key)));
     *buyer.account.trouble.lock().unwrap() = Some(NodeError::WalletBusy);
     buyer.accept(1, 60).await.unwrap();
     buyer.until_sent(1).await;
@@ -556,7 +566,7 @@ async fn a_transaction_that_is_not_wanted_any_more_gets_no_money() {
     buyer.asked.recv().await.unwrap();
     // Fault 53: the user gives up while the account is asked.
     drop(buyer.decider.decide(id(0), Input::Order(ClientOrder::End)).await.unwrap());
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Cancelled));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Cancelled)));
     buyer.answers();
     buyer.accept(1, 60).await.unwrap();
     buyer.until_sent(1).await;
@@ -602,7 +612,7 @@ async fn a_cancelled_job_ends_what_waits_for_it() {
     tx.commit().await.unwrap();
     // Faults 19 and 48.
     buyer.funder.settle_cancelled(id(0)).await.unwrap();
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Cancelled));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Cancelled)));
     // The next one goes on.
     for _ in 0..2 {
         assert_eq!((buyer.stages(0).await, buyer.outcome(2).await), (vec![Stage::Funding], None));
@@ -629,7 +639,7 @@ async fn an_automatic_top_up_is_an_order_of_the_policy_within_the_budget() {
     assert_eq!((order.by.as_str(), order.key.as_deref()), ("user", Some("mine")));
     let seq = buyer.state(0).await.own.flights[0].seq;
     buyer.fate(0, seq, Fate::Unfunded(Trouble::Funds)).await;
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Funds));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Funds)));
     assert_eq!((buyer.left().await, buyer.sums(Scope::Agent(AGENT)).await), (50, (20, 0)));
 }
 
@@ -638,7 +648,7 @@ async fn an_automatic_top_up_above_the_budget_has_a_number_of_its_own() {
     let buyer = Buyer::with(49, 0, Limits::default(), automatic()).await;
     buyer.open(0).await;
     buyer.uses(900).await;
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Budget));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Budget)));
     assert_eq!(buyer.sums(Scope::All).await, (0, 0));
     assert_eq!(buyer.top_up(0, 49, "mine").await.unwrap(), OrderId(2));
     assert_eq!(buyer.stages(0).await, [Stage::Funding]);
