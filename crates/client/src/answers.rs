@@ -15,9 +15,12 @@ pub enum Unheard {
     /// The user does not permit to contact the agent. Nothing was sent.
     #[error("{0}")]
     NotPermitted(String),
-    /// The agent was not reached, or its answer cannot be used.
+    /// The agent was not reached, or did not answer in time.
     #[error("{0}")]
     Silent(String),
+    /// The agent answered, and that cannot be used.
+    #[error("the agent's answer cannot be used: {0}")]
+    Unusable(String),
     /// This side could not ask: it has no connection to the network, or its database failed. It says nothing about the agent.
     #[error(transparent)]
     Ours(NodeError),
@@ -28,9 +31,8 @@ impl From<NodeError> for Unheard {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::NotPermitted(refusal) => Self::NotPermitted(refusal.to_string()),
-            NodeError::Peer { .. } | NodeError::Refused(_) | NodeError::Offering(_) => {
-                Self::Silent(error.to_string())
-            }
+            NodeError::Peer { .. } | NodeError::Refused(_) => Self::Silent(error.to_string()),
+            NodeError::Offering(error) => Self::Unusable(error.to_string()),
             error => Self::Ours(error),
         }
     }
@@ -68,7 +70,8 @@ pub(crate) fn without_access(error: &Unheard, seq: u32) -> Option<ClientMessage>
             | Refusal::Expired { .. }
             | Refusal::Replayed
             | Refusal::WrongSigner,
-        ) => ClientMessage::AccessNotReady,
+        )
+        | Unheard::Unusable(_) => ClientMessage::AccessNotReady,
         error => return unheard(error, seq),
     })
 }
@@ -77,7 +80,9 @@ pub(crate) fn without_access(error: &Unheard, seq: u32) -> Option<ClientMessage>
 pub(crate) fn unheard(error: &Unheard, seq: u32) -> Option<ClientMessage> {
     match error {
         Unheard::NotPermitted(_) => Some(ClientMessage::NotPermitted),
-        Unheard::Refused(_) | Unheard::Silent(_) => Some(ClientMessage::Unanswered { seq }),
+        Unheard::Refused(_) | Unheard::Silent(_) | Unheard::Unusable(_) => {
+            Some(ClientMessage::Unanswered { seq })
+        }
         Unheard::Ours(_) => None,
     }
 }
@@ -148,6 +153,7 @@ mod tests {
             (refused(Refusal::NotReady { retry_after: RETRY_AFTER }), Some(ClientMessage::AccessNotReady)),
             (refused(Refusal::UnknownChannel { channel }), Some(ClientMessage::AccessNotReady)),
             (refused(Refusal::Expired { away: RETRY_AFTER }), Some(ClientMessage::AccessNotReady)),
+            (Unheard::Unusable("sealed for another key".to_owned()), Some(ClientMessage::AccessNotReady)),
             (refused(Refusal::Timeout), Some(unanswered)),
             (silent(), Some(unanswered)),
             (Unheard::NotPermitted(String::new()), Some(ClientMessage::NotPermitted)),

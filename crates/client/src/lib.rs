@@ -31,6 +31,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod access;
+mod agents;
 mod answers;
 mod asks;
 mod budget;
@@ -50,6 +51,7 @@ mod role;
 mod runner;
 
 pub use access::FetchAccess;
+pub use agents::NodeAgents;
 pub use answers::Unheard;
 pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, Question};
 pub use budget::{Balance, Budgets, Limits, Promises, day};
