@@ -32,10 +32,14 @@
 
 mod access;
 pub mod adoption;
+mod agents;
+mod answers;
+mod asks;
 mod budget;
 mod channels;
 mod client;
 mod decisions;
+mod deliveries;
 mod drives;
 mod excluded;
 mod fund;
@@ -49,10 +53,14 @@ mod role;
 mod runner;
 
 pub use access::FetchAccess;
+pub use agents::NodeAgents;
+pub use answers::Unheard;
+pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, Question};
 pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use decisions::Decisions;
+pub use deliveries::{Deliveries, Outgoing, Wanted, outgoing};
 pub use drives::{BoughtServices, Endpoints, Purchases};
 pub use fund::{Fund, Funder, Purse, Turn};
 pub use funding::Funding;

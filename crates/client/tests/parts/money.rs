@@ -1,89 +1,32 @@
 //! The money of openings and top-ups: jobs that provide it, and the orders that they carry out.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 
-use alloy::primitives::{Address, B256, U256, keccak256};
-use alloy::signers::local::PrivateKeySigner;
+use alloy::primitives::{B256, U256};
 use alloy::sol_types::SolInterface as _;
 use async_trait::async_trait;
-use privatix_billing::{Billing, Measure, Percent, Terms, TermsDraft, TopUpAmount, TopUpPolicy, Unit};
-use privatix_chain::{Endpoint, Keyring, NoTxSink, Transactor, TxFilter};
-use privatix_channel::{
-    Amount, ChainEvent, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition, Usage,
-};
-use privatix_client::{
-    Asks, ClientRunner, ClientRunnerParts, Fund, Funder, Funding, Funds as _, Limits, Payment, Purse,
-    Sending, Turn,
-};
-use privatix_contracts::PSC::PSCCalls;
-use privatix_db::{Conn, Database};
-use privatix_jobs::{Filter, JobStatus, JobsError, Processor, Wake as JobWake};
+use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
+use privatix_chain::TxFilter;
+use privatix_channel::{Amount, ChannelEvent, Fee, Usage};
+use privatix_client::{Fund, Funder, Funding, Funds as _, Limits, Payment, Purse, Turn};
+use privatix_contracts::{IPSC, PSC::PSCCalls};
+use privatix_db::Conn;
+use privatix_jobs::{Filter, JobStatus, JobsError, Processor};
 use privatix_market::{
-    Actual, Answered, Ask, BlockRef, ChainView, Client, ClientMessage, ClientOrder, ClientPolicy,
-    ClientState, EffectId, Env, Fate, Gas, Input, Opening, OrderId, Outcome, Refused, Stage, Target, Trouble,
-    Uptime, Wake,
+    Actual, Answered, BlockRef, ClientMessage, ClientOrder, ClientPolicy, ClientState, EffectId, Env, Fate,
+    Input, Opening, OrderId, Outcome, Refused, Stage, Trouble,
 };
-use privatix_node::drive::Drives;
 use privatix_node::shell::NotApplied;
-use privatix_node::{Balances, Damage, Decider, DeciderParts, NodeError, Notices, Outlook};
+use privatix_node::{Balances, NodeError, Outlook as _};
 use privatix_store::channels;
-use privatix_store::events::{self, Place};
 use privatix_store::orders::{self, Held, Order, Pot, Scope, What};
-use privatix_store::states::{self, Due, Part};
-use privatix_testkit::{TempDir, temp_dir};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const CHAIN: u64 = 31_337;
-const AGENT: Address = Address::repeat_byte(0xa9);
-/// Longer than anything takes here.
-const LONG: Duration = Duration::from_secs(60);
-
-fn a(base_units: u128) -> Amount {
-    Amount::new(base_units)
-}
-
-fn key() -> PrivateKeySigner {
-    PrivateKeySigner::from_bytes(&keccak256("client")).unwrap()
-}
-
-fn domain() -> Domain {
-    Domain::new(CHAIN, Address::repeat_byte(0xc0), Address::repeat_byte(0x70))
-}
-
-fn channel(nonce: u64) -> (ChannelId, ChannelDescriptor) {
-    let offering = B256::repeat_byte(3).into();
-    let client = key().address();
-    let descriptor = ChannelDescriptor { client, agent: AGENT, offering, nonce, signer: client };
-    (descriptor.id(&domain()), descriptor)
-}
-
-fn id(nonce: u64) -> ChannelId {
-    channel(nonce).0
-}
-
-/// A base unit for each request.
-fn terms() -> Arc<Terms> {
-    let draft = TermsDraft {
-        unit: Unit { name: "request".into(), measure: Measure::Requests, size: 1 },
-        billing: Billing::Postpaid,
-        setup_price: Amount::ZERO,
-        unit_price: a(1),
-        free_units: 0,
-        min_units: 1,
-        max_units: None,
-        billing_interval: 1,
-        max_billing_unit_lag: 40,
-        max_suspend: Duration::from_hours(10),
-        max_inactive: Duration::from_hours(10),
-    };
-    Arc::new(draft.validate().unwrap())
-}
+use crate::support::{AGENT, Base, Calm, Nobody, a, channel, database, id, terms};
 
 /// Top-ups of 50 once 800 of 1,000 are used.
 fn automatic() -> ClientPolicy {
@@ -92,51 +35,6 @@ fn automatic() -> ClientPolicy {
     policy.billing.top_up =
         Some(TopUpPolicy { percent, amount: TopUpAmount::Fixed(a(50)), max_deposit: None });
     policy
-}
-
-/// Surroundings in which nothing is wrong.
-struct Calm;
-
-impl Outlook for Calm {
-    fn uptime(&self) -> Uptime {
-        Uptime::new(1_000)
-    }
-    fn chain(&self) -> ChainView {
-        ChainView::default()
-    }
-    fn unexplained(&self) -> BTreeSet<ChannelId> {
-        BTreeSet::new()
-    }
-    fn gas(&self) -> Gas {
-        Gas::default()
-    }
-    fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
-        None
-    }
-    fn instance(&self) -> u64 {
-        1
-    }
-    fn is_reachable(&self) -> bool {
-        true
-    }
-}
-
-/// No service adapter and no agent.
-struct Nobody;
-
-#[async_trait]
-impl Drives<Client> for Nobody {
-    async fn drive(&self, _: &mut Conn, _: ChannelId, _: u32, _: Target) -> Result<(), NodeError> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Asks for Nobody {
-    async fn ask(&self, _: &mut Conn, _: &ClientState, _: u32, _: Ask, _: Uptime) -> Result<(), NodeError> {
-        Ok(())
-    }
-    fn send(&self, _: ChannelId, _: Sending) {}
 }
 
 /// An account whose balances the test sets.
@@ -173,33 +71,36 @@ struct Free;
 #[async_trait]
 impl Turn for Free {
     async fn payment(&self, _: &mut Conn, _: EffectId) -> Result<Payment, NodeError> {
-        Ok(Payment::Wallet { permit: Default::default(), after: None })
+        Ok(Payment::Wallet { permit: IPSC::Permit::default(), after: None })
     }
 }
 
 /// A client without a chain: what it submits stays as it is.
 struct Buyer {
-    db: Database,
-    transactor: Transactor,
-    decider: Arc<Decider<Client>>,
+    base: Base,
     funding: Funding,
     funder: Arc<Funder>,
     account: Arc<Account>,
     asked: mpsc::UnboundedReceiver<()>,
-    states: mpsc::UnboundedReceiver<ClientState>,
-    jobs: JobWake,
     running: Option<(CancellationToken, JoinHandle<Result<(), JobsError>>)>,
-    _dir: TempDir,
+}
+
+impl Deref for Buyer {
+    type Target = Base;
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
+
+impl DerefMut for Buyer {
+    fn deref_mut(&mut self) -> &mut Base {
+        &mut self.base
+    }
 }
 
 impl Buyer {
     /// With this much in the contract and in the wallet, whose jobs do not run yet.
     async fn with(contract: u64, wallet: u64, limits: Limits, policy: ClientPolicy) -> Self {
-        let dir = temp_dir().unwrap();
-        let db = Database::open(&dir.path().join("client.db"), &privatix_client::migrations()).await.unwrap();
-        let endpoint = Endpoint::new("http://127.0.0.1:1").unwrap();
-        let transactor =
-            Transactor::builder(db.clone(), endpoint, CHAIN, Keyring::new([key()])).build(NoTxSink);
         let (sender, asked) = mpsc::unbounded_channel();
         let account = Arc::new(Account {
             contract: contract.into(),
@@ -208,33 +109,13 @@ impl Buyer {
             asked: sender,
             trouble: Mutex::default(),
         });
-        let funding = Funding::new(limits, Arc::new(Calm));
-        let (sender, states) = mpsc::unbounded_channel();
-        let runner = ClientRunner::new(ClientRunnerParts {
-            domain: domain(),
-            sender: key().address(),
-            signer: Arc::new(key()),
-            drives: Arc::new(Nobody),
-            funds: Arc::new(funding.clone()),
-            asks: Arc::new(Nobody),
-            views: Arc::new(move |state, _| drop(sender.send(state.clone()))),
-        });
-        let jobs = JobWake::new();
-        let decider = Arc::new(Decider::new(DeciderParts {
-            db: db.clone(),
-            domain: domain(),
-            transactions: Arc::new(transactor.clone()),
-            runner: Arc::new(runner),
-            outlook: Arc::new(Calm),
-            policy,
-            jobs: jobs.clone(),
-            damage: Damage::new(Notices::default()),
-        }));
-        let funder = Funder::new(db.clone(), decider.clone(), funding.clone(), account.clone());
+        let calm = Arc::<Calm>::default();
+        let funding = Funding::new(limits, calm.clone());
+        let funds = Arc::new(funding.clone());
+        let base = Base::new(database().await, policy, calm, funds, Arc::new(Nobody));
+        let funder = Funder::new(base.db.clone(), base.decider.clone(), funding.clone(), account.clone());
         let funder = Arc::new(funder);
-        let (running, _dir) = (None, dir);
-        let mut buyer =
-            Self { db, transactor, decider, funding, funder, account, asked, states, jobs, running, _dir };
+        let mut buyer = Self { base, funding, funder, account, asked, running: None };
         assert_eq!(buyer.left().await, 0, "nothing is promised of a balance that is not known");
         buyer.read_balance().await;
         buyer
@@ -288,7 +169,7 @@ impl Buyer {
     async fn accept(&self, nonce: u64, deposit: u128) -> Result<(), Refused> {
         let (id, descriptor) = channel(nonce);
         let mut tx = self.db.begin().await.unwrap();
-        let mut env = Env::new(Calm.uptime(), self.decider.policy());
+        let mut env = Env::new(self.calm.uptime(), self.decider.policy());
         env.budget = self.funding.budget(&mut tx, AGENT).await.unwrap();
         let opening = Opening { terms: terms(), deposit: a(deposit), fee: Fee::ZERO };
         let begins = ClientState::accept(id, descriptor, &opening, &env)?;
@@ -298,35 +179,6 @@ impl Buyer {
         tx.commit().await.unwrap();
         self.decider.committed(&applied);
         Ok(())
-    }
-
-    /// A channel of 1,000 that is open.
-    async fn open(&self, nonce: u64) {
-        let (id, descriptor) = channel(nonce);
-        let mut tx = self.db.begin().await.unwrap();
-        channels::insert(&mut tx, id, &descriptor, a(1_000)).await.unwrap();
-        let mut state = ClientState::new(id, descriptor);
-        state.terms = Some(terms());
-        assert!(states::create(&mut tx, &state, &Part::all(), Due::At(Wake::default())).await.unwrap());
-        tx.commit().await.unwrap();
-        self.happens(nonce, 1, ChannelEvent::Opened { deposit: a(1_000), fee: Fee::ZERO }).await;
-    }
-
-    async fn happens(&self, nonce: u64, block: u64, event: ChannelEvent) {
-        let (channel, descriptor) = channel(nonce);
-        let place = Place { at: LogPosition::new(block, nonce), tx: B256::repeat_byte(1) };
-        let shown = match event {
-            ChannelEvent::Opened { .. } => ChainEvent::Opened { channel, descriptor, event },
-            _ => ChainEvent::Changed { channel, agent: AGENT, event },
-        };
-        let mut tx = self.db.begin().await.unwrap();
-        let before = self.decider.load(&mut tx, channel).await.unwrap();
-        assert!(events::record(&mut tx, place, &shown).await.unwrap());
-        channels::advance(&mut tx, channel, place.at, event).await.unwrap();
-        let chain = channels::on_chain(&mut tx, channel).await.unwrap();
-        let applied = self.decider.decide_in(&mut tx, &before, Input::Chain(chain)).await.unwrap();
-        tx.commit().await.unwrap();
-        self.decider.committed(&applied);
     }
 
     /// The user orders a top-up under a key.
@@ -354,19 +206,6 @@ impl Buyer {
         drop(self.decider.decide(id(0), input).await.unwrap());
     }
 
-    /// The first state that was committed since the last one, and that is as wanted.
-    async fn until(&mut self, what: &str, holds: impl Fn(&ClientState) -> bool) -> ClientState {
-        let found = async {
-            loop {
-                let state = self.states.recv().await.unwrap();
-                if holds(&state) {
-                    return state;
-                }
-            }
-        };
-        tokio::time::timeout(LONG, found).await.unwrap_or_else(|_| panic!("{what}: waited in vain"))
-    }
-
     /// Until a transaction of a channel is submitted. Returns its number.
     async fn until_sent(&mut self, nonce: u64) -> u32 {
         let sent = |state: &ClientState| {
@@ -382,10 +221,6 @@ impl Buyer {
         let state = self.state(nonce).await;
         let purpose = state.own.flights.iter().find(|flight| flight.seq == seq).unwrap().purpose;
         drop(self.decider.decide(id(nonce), Input::Tx { seq, purpose, fate }).await.unwrap());
-    }
-
-    async fn state(&self, nonce: u64) -> ClientState {
-        self.decider.load(&mut self.db.read().await.unwrap(), id(nonce)).await.unwrap().state
     }
 
     async fn stages(&self, nonce: u64) -> Vec<Stage> {
@@ -429,8 +264,8 @@ const fn block(number: u64) -> BlockRef {
     BlockRef { number, hash: B256::repeat_byte(7) }
 }
 
-const fn failed(trouble: Trouble) -> Option<Outcome> {
-    Some(Outcome::Failed(trouble))
+const fn failed(trouble: Trouble) -> Outcome {
+    Outcome::Failed(trouble)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -458,7 +293,7 @@ async fn two_top_ups_are_both_carried_out() {
     let second = buyer.until_sent(0).await;
     assert_eq!(buyer.calls().await, [("top_up", 30), ("top_up", 30)]);
     buyer.fate(0, second, Fate::Failed { lasting: false }).await;
-    assert_eq!(buyer.outcome(2).await, failed(Trouble::Failed));
+    assert_eq!(buyer.outcome(2).await, Some(failed(Trouble::Failed)));
     assert_eq!((buyer.sums(Scope::All).await, buyer.left().await), ((0, 30), 70));
 }
 
@@ -529,7 +364,7 @@ async fn money_that_is_not_there_ends_its_order() {
     buyer.accept(1, 40).await.unwrap();
     let gone = buyer.until("given up", |state| state.own.ending.is_some()).await;
     assert_eq!((gone.id, gone.own.flights.len()), (id(1), 0));
-    assert_eq!(buyer.outcome(2).await, failed(Trouble::Funds));
+    assert_eq!(buyer.outcome(2).await, Some(failed(Trouble::Funds)));
     assert_eq!(buyer.sums(Scope::All).await, (60, 0));
     assert_eq!(buyer.calls().await, [("open", 60)]);
 }
@@ -541,7 +376,7 @@ async fn what_passes_by_itself_is_waited_for_and_a_key_that_fails_is_not() {
         Some(NodeError::Signing { what: "a permit", reason: "locked".to_owned() });
     buyer.accept(0, 60).await.unwrap();
     buyer.until("given up", |state| state.own.ending.is_some()).await;
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Key));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Key)));
     *buyer.account.trouble.lock().unwrap() = Some(NodeError::WalletBusy);
     buyer.accept(1, 60).await.unwrap();
     buyer.until_sent(1).await;
@@ -556,7 +391,7 @@ async fn a_transaction_that_is_not_wanted_any_more_gets_no_money() {
     buyer.asked.recv().await.unwrap();
     // Fault 53: the user gives up while the account is asked.
     drop(buyer.decider.decide(id(0), Input::Order(ClientOrder::End)).await.unwrap());
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Cancelled));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Cancelled)));
     buyer.answers();
     buyer.accept(1, 60).await.unwrap();
     buyer.until_sent(1).await;
@@ -602,7 +437,7 @@ async fn a_cancelled_job_ends_what_waits_for_it() {
     tx.commit().await.unwrap();
     // Faults 19 and 48.
     buyer.funder.settle_cancelled(id(0)).await.unwrap();
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Cancelled));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Cancelled)));
     // The next one goes on.
     for _ in 0..2 {
         assert_eq!((buyer.stages(0).await, buyer.outcome(2).await), (vec![Stage::Funding], None));
@@ -629,7 +464,7 @@ async fn an_automatic_top_up_is_an_order_of_the_policy_within_the_budget() {
     assert_eq!((order.by.as_str(), order.key.as_deref()), ("user", Some("mine")));
     let seq = buyer.state(0).await.own.flights[0].seq;
     buyer.fate(0, seq, Fate::Unfunded(Trouble::Funds)).await;
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Funds));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Funds)));
     assert_eq!((buyer.left().await, buyer.sums(Scope::Agent(AGENT)).await), (50, (20, 0)));
 }
 
@@ -638,7 +473,7 @@ async fn an_automatic_top_up_above_the_budget_has_a_number_of_its_own() {
     let buyer = Buyer::with(49, 0, Limits::default(), automatic()).await;
     buyer.open(0).await;
     buyer.uses(900).await;
-    assert_eq!(buyer.outcome(1).await, failed(Trouble::Budget));
+    assert_eq!(buyer.outcome(1).await, Some(failed(Trouble::Budget)));
     assert_eq!(buyer.sums(Scope::All).await, (0, 0));
     assert_eq!(buyer.top_up(0, 49, "mine").await.unwrap(), OrderId(2));
     assert_eq!(buyer.stages(0).await, [Stage::Funding]);
