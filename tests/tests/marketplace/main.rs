@@ -9,6 +9,7 @@
 
 mod contact;
 mod damaged;
+mod decided;
 mod fork;
 mod gas;
 mod hostile;
