@@ -1,14 +1,16 @@
 //! A client whose channels are decided from their states, with a real agent. The running client is not one of these yet.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use privatix_adapter::Role as Side;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, OfferingHash};
 use privatix_client::{Agents as _, DecidedRole, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents};
+use privatix_db::backup::{self, Restoring};
 use privatix_market::{ClientPolicy, Opening, Outcome};
 use privatix_node::NodeError;
 use privatix_somc::DirectTransport;
-use privatix_store::orders;
+use privatix_store::{orders, recovery};
 use privatix_testkit::{FileServer, wait_for};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -202,6 +204,60 @@ async fn channels_of_the_running_client_go_on_by_decisions() {
         matches!(view.channel.status, ChannelStatus::InChallenge | ChannelStatus::ClosedCoop)
     })
     .await;
+    buyer.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_by_decisions_that_was_restored_signs_nothing_below_its_agents_claim() {
+    let market = Market::new().await;
+    let files = FileServer::start_mib(2).await.unwrap();
+    let agent = market.agent().await;
+    let offering = publish(&market, &agent.handle, by_the_kib()).await;
+    let buyer = Buyer::start(&market).await;
+    let (descriptor, opening) = buyer.choose(&market, offering, Amount::new(200_000)).await;
+    let id = buyer.decisions.orders().accept(&descriptor, &opening, Given::by_user()).await.unwrap().channel;
+    service(&buyer.node, id, "active").await;
+    service(agent.handle.node(), id, "active").await;
+    let place = {
+        let endpoint = buyer.node.services().endpoint(id).unwrap();
+        format!("socks5h://127.0.0.1:{}", endpoint["port"].as_u64().unwrap())
+    };
+    let paid = async |buyer: &Buyer, files_used: u64| {
+        assert_eq!(download(&files.url(), &place).await, files.size());
+        let paid = wait_for("everything metered and paid", LIMIT, async || {
+            let sold = agent.handle.node().channel(id).await.unwrap();
+            let bought = buyer.node.channel(id).await.unwrap();
+            let price = (bought.used.get().saturating_sub(16 * 1024) * 10).div_ceil(1024) + 500;
+            let is_paid = bought.used.get() > files_used * files.size() && sold.used == bought.used;
+            let is_settled = is_paid && bought.acknowledged == Amount::from(price);
+            if is_settled { Ok(bought.acknowledged) } else { Err(format!("{sold:?} {bought:?}")) }
+        });
+        paid.await.unwrap()
+    };
+    let known = paid(&buyer, 1).await;
+    let (path, sets) = (market.database("client"), privatix_node::migrations());
+    let copy = path.with_extension("copy");
+    backup::back_up(&path, &copy, &sets, || recovery::mark(SystemTime::now())).await.unwrap();
+    let lost = paid(&buyer, 2).await;
+    assert!(lost > known);
+    buyer.stop().await;
+    market.closed("client").await;
+    Restoring::begin(&copy, &path, &sets, "").await.unwrap().replace().await.unwrap();
+
+    let buyer = Buyer::start(&market).await;
+    let claims = "the agent claims more than the restored database shows as signed";
+    channel(&buyer.node, "held back", id, |view| view.channel.reason.as_deref() == Some(claims)).await;
+    service(&buyer.node, id, "suspended").await;
+    assert_eq!(buyer.node.channel(id).await.unwrap().paid, known);
+    // A close waits for the recovery, in which nothing is known for certain that could be admitted.
+    buyer.decisions.orders().close(id, Given::by_user()).await.unwrap();
+    service(&buyer.node, id, "terminated").await;
+    assert_eq!(buyer.node.channel(id).await.unwrap().channel.status, ChannelStatus::Active);
+    assert!(buyer.node.end_recovery().await.unwrap());
+    // It admits what it knows, and the agent answers with what it was paid.
+    let closed = channel(&buyer.node, "closed", id, |view| view.channel.status.is_closed()).await;
+    assert_eq!(closed.channel.paid, lost);
     buyer.stop().await;
     agent.stop().await;
 }
