@@ -229,6 +229,19 @@ mod tests {
         assert_eq!(balance.free(&unknown), a(4), "it may be the wallet that pays them");
     }
 
+    #[test]
+    fn what_was_spent_since_the_balance_was_read_is_not_there() {
+        // The balance shows an order of 5 as undone already, which the database learns after that; then one of 4 is in a block.
+        let before = Promises { all: totals(0, 5), contract: totals(0, 5), wallet: totals(0, 0) };
+        let balance = Balance { contract: a(10), wallet: a(0), before };
+        let sums = Totals { reserved: a(5), spent: a(4), ever: a(9) };
+        let now = Promises { all: sums, contract: sums, wallet: totals(0, 0) };
+        assert_eq!(balance.free(&now), a(1));
+        // Nobody knows which pot paid it: neither is certain to have it still.
+        let now = Promises { all: totals(0, 8), ..before };
+        assert_eq!((balance.has(Pot::Contract, &now), balance.free(&now)), (a(7), a(7)));
+    }
+
     /// An order, as the chain and the database have it.
     #[derive(Clone, Copy, Debug)]
     struct Promise {

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod asked;
 mod contact;
 mod damaged;
 mod decided;
