@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use parking_lot::RwLock;
 use privatix_billing::Terms;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
 use privatix_node::{Node, NodeError};
@@ -22,7 +23,9 @@ use crate::peers::{Dialler, Peers, no_answer};
 pub struct NodeAgents {
     node: Arc<Node>,
     peers: Peers,
-    offerings: Offerings,
+    /// How what anybody may have announced is fetched.
+    fetching: RwLock<Arc<Offerings>>,
+    settings: ClientSettings,
 }
 
 impl std::fmt::Debug for NodeAgents {
@@ -39,17 +42,25 @@ impl NodeAgents {
         fetching: Arc<dyn Transport>,
         settings: &ClientSettings,
     ) -> Self {
-        let dialler = |transport| Dialler {
-            transport,
-            contact: settings.contact,
-            limits: settings.limits.clone(),
-            retry: settings.retry.clone(),
-        };
+        let peers = Peers::new(dialler(transport, settings), node.notices().clone());
+        let fetching = Offerings::new(Arc::clone(node), dialler(fetching, settings));
         Self {
             node: Arc::clone(node),
-            peers: Peers::new(dialler(transport), node.notices().clone()),
-            offerings: Offerings::new(Arc::clone(node), dialler(fetching)),
+            peers,
+            fetching: RwLock::new(Arc::new(fetching)),
+            settings: settings.clone(),
         }
+    }
+
+    /// Fetches what anybody may have announced over this transport from now on.
+    pub fn fetch_over(&self, transport: Arc<dyn Transport>) {
+        let fetching = Offerings::new(Arc::clone(&self.node), dialler(transport, &self.settings));
+        *self.fetching.write() = Arc::new(fetching);
+    }
+
+    /// What fetches the messages of offerings.
+    pub(crate) fn offerings(&self) -> Arc<Offerings> {
+        Arc::clone(&self.fetching.read())
     }
 
     /// A channel is closed: that its agent cannot be contacted is not shown any more.
@@ -76,6 +87,15 @@ impl NodeAgents {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn dialler(transport: Arc<dyn Transport>, settings: &ClientSettings) -> Dialler {
+    Dialler {
+        transport,
+        contact: settings.contact,
+        limits: settings.limits.clone(),
+        retry: settings.retry.clone(),
     }
 }
 
@@ -115,7 +135,7 @@ impl Agents for NodeAgents {
         if stored.message.is_some() {
             return Ok(terms(&*self.node.offering(agent, hash).await?));
         }
-        let offering = self.offerings.obtain((agent, hash), &stored.announcement).await?;
+        let offering = self.offerings().obtain((agent, hash), &stored.announcement).await?;
         let (country, wire) = (offering.message().country.code(), offering.wire().to_vec());
         let stored: Result<(), NodeError> = async {
             let mut tx = db.begin().await?;
@@ -132,6 +152,10 @@ impl Agents for NodeAgents {
         let (peer, _) = self.agent(channel).await?;
         let paid = peer.pay(voucher).await.map_err(|error| heard(&peer, error))?;
         Ok(paid.cumulative)
+    }
+
+    async fn permits(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {
+        self.agent(channel).await.map(drop)
     }
 
     async fn ping(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {

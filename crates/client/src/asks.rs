@@ -98,6 +98,15 @@ pub trait Agents: Send + Sync {
     /// [`Unheard`].
     async fn pay(&self, channel: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard>;
 
+    /// Whether the user permits to contact the agent of a channel, as far as it is known. Nothing is sent. By default it is permitted.
+    ///
+    /// # Errors
+    /// [`Unheard::NotPermitted`]; others say nothing about that.
+    async fn permits(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {
+        let _ = channel;
+        Ok(())
+    }
+
     /// Asks whether the agent is there.
     ///
     /// # Errors

@@ -52,7 +52,8 @@ impl Role for DecidedRole {
         for (channel, what) in adopted.damaged {
             node.damage().found(channel, what);
         }
-        self.decisions.settle_cancelled().await
+        self.decisions.settle_cancelled().await?;
+        self.decisions.end_excluded().await
     }
 
     async fn on_event(

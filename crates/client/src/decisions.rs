@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use privatix_channel::Phase;
 use privatix_jobs::ProcessorBuilder;
-use privatix_market::{Client, ClientPolicy};
+use privatix_market::{Client, ClientMessage, ClientPolicy, Input};
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
-use privatix_store::states;
+use privatix_store::states::{self, Stored};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::answers::Unheard;
 use crate::asks::{Agents, AskPeer, AskStranger, Asker, Asking};
 use crate::budget::Limits;
 use crate::deliveries::{Deliveries, outgoing};
@@ -54,6 +56,7 @@ pub struct Decisions {
     funding: Funding,
     funder: Arc<Funder>,
     asker: Arc<Asker>,
+    agents: Arc<dyn Agents>,
     /// Until they run.
     deliveries: Mutex<Option<Deliveries>>,
     /// The life of the plug-in: one for each run of the client.
@@ -108,10 +111,10 @@ impl Decisions {
         let purse = Arc::new(Arc::clone(node));
         let funder = Arc::new(Funder::new(db.clone(), Arc::clone(&decider), funding.clone(), purse));
         let asker = Arc::new(Asker::new(db.clone(), Arc::clone(&decider), Arc::clone(&agents)));
-        let deliveries = Deliveries::new(db.clone(), Arc::clone(&decider), agents, wanted);
+        let deliveries = Deliveries::new(db.clone(), Arc::clone(&decider), Arc::clone(&agents), wanted);
         let deliveries = Mutex::new(Some(deliveries));
         let node = Arc::clone(node);
-        Ok(Self { node, clock, decider, driver, funding, funder, asker, deliveries, _life: life })
+        Ok(Self { node, clock, decider, driver, funding, funder, asker, agents, deliveries, _life: life })
     }
 
     /// Decides about the channels.
@@ -164,6 +167,30 @@ impl Decisions {
                     }
 
                     settled => settled?,
+                }
+            }
+        }
+    }
+
+    /// Ends the services of channels whose agents the user does not permit to contact: they could not be paid.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn end_excluded(&self) -> Result<(), NodeError> {
+        let mut after = None;
+        loop {
+            let page = states::not_final(&mut *self.node.db().read().await?, after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            for channel in page {
+                let stored = self.decider.load(&mut *self.node.db().read().await?, channel).await;
+                let Ok(Stored { state, .. }) = stored else { continue }; // it is named by its looks
+                let is_live = state.own.ending.is_none() && state.chain.phase() == Phase::Open;
+                if is_live
+                    && matches!(self.agents.permits(&state.descriptor).await, Err(Unheard::NotPermitted(_)))
+                {
+                    let input = Input::Peer(ClientMessage::NotPermitted);
+                    let _ = self.decider.decide(channel, input).await?; // what follows is done
                 }
             }
         }

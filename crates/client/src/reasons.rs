@@ -36,7 +36,7 @@ const fn ended(why: ClientEnd) -> Option<&'static str> {
         ClientEnd::NoAccess => "the agent gave no access",
         ClientEnd::AgentEnded => "the agent ended the service",
         ClientEnd::AgentClaimsMore => "the agent claims more than was signed",
-        ClientEnd::Excluded => "its agent must not be contacted",
+        ClientEnd::Excluded => "its agent cannot be contacted",
         ClientEnd::Inactive => "not used for too long",
         ClientEnd::Unreachable => "the agent could not be reached for too long",
         ClientEnd::DepositSpent => "the deposit is spent",

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use privatix_adapter::Role as Side;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, OfferingHash};
-use privatix_client::{Agents as _, DecidedRole, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents};
+use privatix_client::{
+    Agents as _, ClientSettings, DecidedRole, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents,
+};
 use privatix_db::backup::{self, Restoring};
 use privatix_market::{ClientPolicy, Opening, Outcome};
 use privatix_node::NodeError;
@@ -29,9 +31,13 @@ struct Buyer {
 
 impl Buyer {
     async fn start(market: &Market) -> Self {
+        Self::start_with(market, &direct()).await
+    }
+
+    async fn start_with(market: &Market, settings: &ClientSettings) -> Self {
         let node = Node::open(market.client_parts().await, Side::Client).await.unwrap();
         let transport = Arc::new(DirectTransport::anywhere());
-        let agents = Arc::new(NodeAgents::new(&node, transport.clone(), transport, &direct()));
+        let agents = Arc::new(NodeAgents::new(&node, transport.clone(), transport, settings));
         let parts = DecisionsParts {
             policy: ClientPolicy::default(),
             limits: Limits::default(),
@@ -258,6 +264,28 @@ async fn a_client_by_decisions_that_was_restored_signs_nothing_below_its_agents_
     // It admits what it knows, and the agent answers with what it was paid.
     let closed = channel(&buyer.node, "closed", id, |view| view.channel.status.is_closed()).await;
     assert_eq!(closed.channel.paid, lost);
+    buyer.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_by_decisions_ends_what_a_narrower_policy_excludes_at_its_start() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    let offering = publish(&market, &agent.handle, by_the_kib()).await;
+    let buyer = Buyer::start(&market).await;
+    let (descriptor, opening) = buyer.choose(&market, offering, Amount::new(200_000)).await;
+    let id = buyer.decisions.orders().accept(&descriptor, &opening, Given::by_user()).await.unwrap().channel;
+    service(&buyer.node, id, "active").await;
+    buyer.stop().await;
+
+    // Only onion services may be contacted, and the agent has none.
+    let buyer = Buyer::start_with(&market, &ClientSettings::default()).await;
+    let ended = service(&buyer.node, id, "terminated").await;
+    assert_eq!(ended.channel.reason.as_deref(), Some("its agent cannot be contacted"));
+    // It could not be paid by voucher, so the close is asked for at once.
+    channel(&buyer.node, "asked to close", id, |view| !view.channel.status.is_active()).await;
+    assert!(buyer.node.notices().all().iter().any(|(part, _)| *part == "contact"));
     buyer.stop().await;
     agent.stop().await;
 }
