@@ -342,16 +342,6 @@ pub async fn set_top_up_pending(
     found(channel, on!(conn, |c| update.execute(c).await)?)
 }
 
-/// Marks that the operator paused the channel, or lets it go on. The time since the last change begins again with it: what passed
-/// while it was paused does not count against the client.
-pub async fn set_held(conn: &mut Conn, channel: ChannelId, held: bool) -> Result<(), StoreError> {
-    let changes = channels::table.find(id(channel)).filter(channels::held.ne(held));
-    let since = diesel::update(changes).set(channels::service_since.eq(Micros::now()));
-    on!(&mut *conn, |c| since.execute(c).await)?;
-    let update = diesel::update(channels::table.find(id(channel))).set(channels::held.eq(held));
-    found(channel, on!(conn, |c| update.execute(c).await)?)
-}
-
 /// One channel, if we keep it.
 pub async fn find(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channel>, StoreError> {
     let query = channels::table.find(id(channel)).select(Row::as_select());

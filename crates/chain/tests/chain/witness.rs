@@ -4,7 +4,9 @@ use alloy::primitives::{Address, B256};
 use privatix_chain::{Endpoints, Evidence, MonitorState, Standing};
 use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script};
 
-use crate::support::{POLL, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced, within};
+use crate::support::{
+    POLL, Running, Seen, Verdict, emit, emitter, fresh, http, monitor, settled, synced, within,
+};
 
 fn of(proxies: &[&FaultProxy]) -> Endpoints {
     let all: Vec<_> = proxies.iter().map(|proxy| http(&proxy.url())).collect();
