@@ -12,7 +12,7 @@ use privatix_db::{Conn, on};
 
 use crate::StoreError;
 use crate::columns::{amount, hash, id, narrow, parse, signed, to_amount, unsigned};
-use crate::schema::channels;
+use crate::schema::{channel_states, channels};
 
 mod on_chain;
 
@@ -270,6 +270,25 @@ pub async fn show(conn: &mut Conn, channel: ChannelId, shown: Shown<'_>) -> Resu
     ));
     on!(conn, |c| update.execute(c).await)?;
     Ok(true)
+}
+
+/// Shows the services of channels with a stored state as being started that were shown as running: the plug-in has begun another life,
+/// and what was shown is of the one before.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn show_none_running(conn: &mut Conn) -> Result<(), StoreError> {
+    // Spelled out and not bound, as in `live`.
+    let running = diesel::dsl::sql::<diesel::sql_types::Bool>(
+        "channels.service <> 'terminated' AND channels.service = 'active'",
+    );
+    let decided = channel_states::table.filter(channel_states::channel.eq(channels::id));
+    let update = diesel::update(channels::table.filter(running).filter(diesel::dsl::exists(decided))).set((
+        channels::service.eq(ServiceStatus::Activating.as_str()),
+        channels::service_since.eq(Micros::now()),
+    ));
+    on!(conn, |c| update.execute(c).await)?;
+    Ok(())
 }
 
 /// Stores the access of a channel.
