@@ -118,11 +118,13 @@ async fn agentd_starts_without_its_chain_and_takes_vouchers_until_the_bound() {
     let deal = market::buy(&agent, &client, offering).await.unwrap();
     let channel = deal.channel;
     let files = FileServer::start_mib(1).await.unwrap();
-    let download = async |port: u16| {
+    let download = async |agent: &Daemon, port: u16| {
         let way = format!("http://127.0.0.1:{port}");
-        assert_eq!(download::quietly(&files.bytes_url(1 << 20), &way).await.unwrap(), 1 << 20);
+        let got = download::quietly(&files.bytes_url(1 << 20), &way).await;
+        let log = || std::fs::read_to_string(agent.log()).unwrap();
+        assert_eq!(got.unwrap_or_else(|error| panic!("{error}, and the agent says: {}", log())), 1 << 20);
     };
-    download(deal.port).await;
+    download(&agent, deal.port).await;
     let before = paid_above(&agent, channel, Amount::ZERO).await;
 
     agent.stop().await.unwrap();
@@ -133,7 +135,7 @@ async fn agentd_starts_without_its_chain_and_takes_vouchers_until_the_bound() {
     let health = health.text().await.unwrap();
     assert!(health.contains("chain_monitor"), "{health}");
     let deal = market::served(&agent, &client, channel).await.unwrap();
-    download(deal.port).await;
+    download(&agent, deal.port).await;
     paid_above(&agent, channel, before).await;
 
     wait_for("a stale view", LIMIT, async || {
@@ -167,7 +169,7 @@ async fn agentd_starts_without_its_chain_and_takes_vouchers_until_the_bound() {
     proxy.honest();
     market::served(&agent, &client, channel).await.unwrap();
     let _ = stalled.await.unwrap(); // a program may have given up
-    download(deal.port).await;
+    download(&agent, deal.port).await;
     paid_above(&agent, channel, held.paid).await;
     let log = std::fs::read_to_string(agent.log()).unwrap();
     assert!(log.contains("still the one that was stored"), "{log}");

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod adopted;
 mod contact;
 mod damaged;
 mod fork;
