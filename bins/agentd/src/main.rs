@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use privatix_adapter::Role;
 use privatix_agent::{Agent, Messaging};
+use privatix_api::agent::AbandonChannel;
+use privatix_channel::ChannelId;
 use privatix_daemon::config::Loaded;
 use privatix_daemon::{Announced, App, Connections, Context, DaemonError, DaemonTor, Parts, together};
 use privatix_somc::{DirectListener, Listener, SomcAddress};
@@ -26,6 +28,12 @@ enum Command {
     /// Makes offerings, announces them, lists and removes them
     #[command(subcommand)]
     Offerings(OfferingsCommand),
+    /// Leaves what a channel would still bring to its client: its close requests are not answered any more. `channels close` takes
+    /// that back
+    Abandon {
+        /// The channel
+        channel: ChannelId,
+    },
     /// Appoints a key that may act for the account, shows it, takes its rights away
     #[command(subcommand)]
     Operator(OperatorCommand),
@@ -86,6 +94,13 @@ impl App for Agentd {
 
     async fn command(command: Command, context: &Context<'_, Self>) -> Result<(), DaemonError> {
         match command {
+            Command::Abandon { channel } => {
+                let order = context.api()?.call(&AbandonChannel { channel }).await?;
+                context
+                    .output
+                    .show(&order, |_| format!("what channel {channel} would bring is left to its client"));
+                Ok(())
+            }
             Command::Offerings(command) => command.carry_out(context).await,
             Command::Operator(command) => command.carry_out(context).await,
         }

@@ -4,16 +4,19 @@ use alloy::primitives::Address;
 use async_trait::async_trait;
 use futures::future::join_all;
 use privatix_adapter as adapter;
+use privatix_chain::TxId;
 use privatix_channel::{
     Amount, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, ServiceStatus, SignedVoucher,
 };
+use privatix_db::Conn;
 use privatix_jobs::Pushed;
-use privatix_market::{AgentOrder, AgentPolicy, AgentState, Input};
+use privatix_market::{AgentOrder, AgentPolicy, AgentState, EffectId, Input, Subject};
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Node, NodeError, NodeParts};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
+use privatix_store::purposes::{self, TxNumber};
 use privatix_store::{StoreError, channels, offerings};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -281,6 +284,35 @@ impl AgentHandle {
     /// As [`terminate`](Self::terminate).
     pub async fn close(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.order(channel, AgentOrder::Close).await
+    }
+
+    /// Leaves what a channel would still bring to its client: its close requests are not answered, and what answers one may be
+    /// cancelled. [`close`](Self::close) takes it back. Returns once that is decided and stored.
+    ///
+    /// # Errors
+    /// As [`terminate`](Self::terminate).
+    pub async fn abandon(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.order(channel, AgentOrder::Abandon).await
+    }
+
+    /// Whether a transaction may be cancelled by hand, as far as the channels decide that it is for.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] where it answers a client's close request: what it claims would be lost at the end of the challenge.
+    /// [`NodeError::Store`].
+    pub async fn check_may_cancel(&self, conn: &mut Conn, transaction: TxId) -> Result<(), NodeError> {
+        for recorded in purposes::of_tx(conn, TxNumber(transaction.0)).await? {
+            // A row that cannot be read, and a channel of which something cannot be, is mended by hand, for which it may be needed.
+            let Ok(EffectId { subject: Subject::Channel(channel), seq }) = recorded.map(|it| it.effect)
+            else {
+                continue;
+            };
+            if let Ok(stored) = self.decider.load(conn, channel).await {
+                let may = stored.state.may_cancel(seq, self.decider.policy());
+                may.map_err(|refused| NodeError::Refused(format!("channel {channel}: {refused}")))?;
+            }
+        }
+        Ok(())
     }
 
     async fn order(&self, channel: ChannelId, order: AgentOrder) -> Result<Ordered, NodeError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use privatix_market::{Agent, AgentPolicy};
 use privatix_node::drive::{Bounds, Calls, Driver, Requests, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
+use privatix_store::channels;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,7 @@ impl Decisions {
     ) -> Result<Self, NodeError> {
         let mut tx = node.db().begin().await?;
         let clock = UptimeClock::start(&mut tx, PROCESS).await?;
+        channels::show_none_running(&mut tx).await?;
         tx.commit().await?;
         let reserve = Arc::new(GasReserve::new(Arc::clone(node)));
         let outlook: Arc<dyn Outlook> =

@@ -480,7 +480,8 @@ async fn a_damaged_channel_keeps_no_other_from_being_adopted() {
     world.store_all([(0, order(true)), (1, order(false))]).await;
     let mut tx = world.db.begin().await.unwrap();
     on!(&mut *tx, |c| c.batch_execute("UPDATE purposes SET purpose = 'no JSON' WHERE tx > 0").await).unwrap();
-    channels::set_held(&mut tx, channel(1).0, true).await.unwrap();
+    let held = "UPDATE channels SET held = 1 WHERE id > ''";
+    on!(&mut *tx, |c| c.batch_execute(held).await).unwrap();
     tx.commit().await.unwrap();
     let policy = AgentPolicy::default();
     let adopted = world.adoption().run(&env(&policy)).await.unwrap();

@@ -1,7 +1,7 @@
 //! A channel's billing account, put together from what is stored.
 
-use privatix_billing::{Account, Terms, allowance};
-use privatix_channel::{Amount, Usage};
+use privatix_billing::Account;
+use privatix_channel::Amount;
 use privatix_db::Conn;
 use privatix_store::channels::Channel;
 use privatix_store::{StoreError, sessions, vouchers};
@@ -22,10 +22,4 @@ pub async fn billing_account(conn: &mut Conn, channel: &Channel) -> Result<Accou
         top_up_pending: channel.top_up_pending,
         ..Account::new(channel.deposit, channel.service, channel.created_at)
     })
-}
-
-/// How much a sold channel may use in all before the plug-in stops it by itself.
-pub async fn bound(conn: &mut Conn, channel: &Channel, terms: &Terms) -> Result<Usage, StoreError> {
-    let account = billing_account(conn, channel).await?;
-    Ok(allowance(terms, account.paid, account.deposit))
 }

@@ -181,11 +181,6 @@ pub enum NodeError {
     /// What happens on the chain is not seen, so nothing new may rely on it.
     #[error("the view of the chain is stale: {0}")]
     StaleView(String),
-    /// The account has too little ether for the closes of its channels and one more, so no new one is served.
-    #[error(
-        "the account has too little ether for the closes of its channels and one more; send it ether, and new channels are served"
-    )]
-    NoGasForCloses,
     /// The contract holds something of a channel that no event explains, so nothing new may rely on that channel.
     #[error("events of channel {channel} are missing: {what}")]
     Unreconciled {
@@ -246,7 +241,6 @@ impl NodeError {
             | Self::NotRunning
             | Self::AdapterStarting
             | Self::StaleView(_)
-            | Self::NoGasForCloses
             | Self::Unreconciled { .. }
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
@@ -275,7 +269,7 @@ impl NodeError {
     /// given up because of it. `None` for all other errors.
     pub fn postponed(&self) -> Option<SystemTime> {
         let pause = match self {
-            Self::StaleView(_) | Self::NoGasForCloses | Self::Unreconciled { .. } => Duration::from_secs(5),
+            Self::StaleView(_) | Self::Unreconciled { .. } => Duration::from_secs(5),
             Self::AdapterStarting => Duration::from_secs(1),
             Self::DamagedVoucher { .. } => Duration::from_secs(15),
             Self::WalletBusy => Duration::from_secs(2),

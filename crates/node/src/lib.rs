@@ -52,7 +52,7 @@ mod uptime;
 mod view;
 mod wallet;
 
-pub use account::{billing_account, bound};
+pub use account::billing_account;
 pub use cause::Cause;
 pub use contract::{Balances, contract_code, contract_domain, contract_token, has_known_origin};
 pub use damage::Damage;

@@ -242,8 +242,7 @@ impl Node {
         let messages = Arc::new(Messages::new(db.clone(), domain, templates));
         let host = Host::new(adapter)?;
         let damage = Damage::new(notices.clone());
-        let services =
-            Services::new(db.clone(), host, side, marks.clone(), Arc::clone(&messages), damage.clone());
+        let services = Services::new(db.clone(), host, marks.clone(), damage.clone());
         Ok(Arc::new(Self {
             db,
             endpoints,

@@ -59,19 +59,6 @@ impl GasReserve {
         gas
     }
 
-    /// Refuses to serve a new channel whose close could not be paid for. While that is not known, it is served.
-    ///
-    /// # Errors
-    /// [`NodeError::NoGasForCloses`].
-    pub async fn require(&self) -> Result<(), NodeError> {
-        let known = *self.known.lock();
-        let affords = match known {
-            Some(known) => known.affords,
-            None => self.look().await.map(|(affords, _)| affords).unwrap_or_default(),
-        };
-        if affords.get() { Ok(()) } else { Err(NodeError::NoGasForCloses) }
-    }
-
     /// Looks at the balance and the price of gas: whether new channels are served, and what an operator should know.
     async fn look(&self) -> Result<(AffordsNew, Option<String>), NodeError> {
         let open = match self.node.money() {

@@ -8,16 +8,14 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use privatix_adapter as adapter;
-use privatix_adapter::{AdapterError, Allowance, Configuration, Host, Provision, Refusal, UsageReporter};
-use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus, Usage};
+use privatix_adapter::{AdapterError, Configuration, Host, Provision, Refusal, UsageReporter};
+use privatix_channel::{ChannelId, ServiceEvent, ServiceStatus};
 use privatix_db::Database;
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_store::channels::{self, Channel};
 use privatix_store::sessions;
 use serde::{Deserialize, Serialize};
 
-use crate::account::bound;
-use crate::messages::Messages;
 use crate::{Damage, Marks, NodeError, Notices, Role, lanes};
 
 /// What a service is to be.
@@ -78,20 +76,16 @@ pub fn channel_subject(channel: ChannelId) -> String {
     format!("channel {channel}")
 }
 
-/// The adapter's side of every channel.
+/// The adapter's side of every channel that is not decided from a stored state.
 pub struct Services {
     db: Database,
     host: Arc<Host>,
-    side: adapter::Role,
     marks: Marks,
-    messages: Arc<Messages>,
     damage: Damage,
     /// Where each provisioned channel is served, as the adapter said.
     endpoints: Mutex<HashMap<ChannelId, serde_json::Value>>,
     provisioning: tokio::sync::Mutex<()>,
     readiness: Mutex<Readiness>,
-    /// Each provisioned channel's bound, so that only changes are sent to the adapter.
-    bounds: Mutex<HashMap<ChannelId, Bound>>,
 }
 
 /// What can be asked of the adapter after a start.
@@ -104,34 +98,16 @@ enum Readiness {
     Reinstating(HashSet<ChannelId>),
 }
 
-/// How much a channel may use in all, as the adapter was informed since it was last provisioned.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bound {
-    /// Counts how often the channel was provisioned: what an earlier provisioning was allowed says nothing about this one.
-    provisioned: u64,
-    up_to: Option<Usage>,
-}
-
 impl Services {
-    pub(crate) fn new(
-        db: Database,
-        host: Host,
-        side: adapter::Role,
-        marks: Marks,
-        messages: Arc<Messages>,
-        damage: Damage,
-    ) -> Self {
+    pub(crate) fn new(db: Database, host: Host, marks: Marks, damage: Damage) -> Self {
         Self {
             db,
             host: Arc::new(host),
-            side,
             marks,
-            messages,
             damage,
             endpoints: Mutex::default(),
             provisioning: tokio::sync::Mutex::default(),
             readiness: Mutex::new(Readiness::Starting),
-            bounds: Mutex::default(),
         }
     }
 
@@ -199,49 +175,7 @@ impl Services {
             }
         };
         self.endpoints.lock().insert(channel, endpoint.clone());
-        {
-            let mut bounds = self.bounds.lock();
-            let bound = bounds.entry(channel).or_default();
-            *bound = Bound { provisioned: bound.provisioned.wrapping_add(1), up_to: None };
-        }
         Ok(endpoint)
-    }
-
-    /// Has the adapter hold a sold channel to `up_to` in all, whatever becomes of billing. Nothing happens where it is known.
-    ///
-    /// # Errors
-    /// [`NodeError::AdapterStarting`], [`NodeError::Adapter`].
-    pub async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<(), NodeError> {
-        self.require(channel)?;
-        self.allow_now(channel, up_to).await
-    }
-
-    async fn allow_now(&self, channel: ChannelId, up_to: Usage) -> Result<(), NodeError> {
-        let known = self.bounds.lock().get(&channel).copied().unwrap_or_default();
-        if known.up_to == Some(up_to) {
-            return Ok(());
-        }
-        match self.host.allow(channel, up_to).await? {
-            Allowance::Enforced | Allowance::NotEnforced => {}
-        }
-        // If it was provisioned again meanwhile, it may be that only its earlier life was bounded.
-        if let Some(bound) = self.bounds.lock().get_mut(&channel)
-            && bound.provisioned == known.provisioned
-        {
-            bound.up_to = Some(up_to);
-        }
-        Ok(())
-    }
-
-    /// Bounds a sold channel before it starts or resumes: payments may have moved the bound since it was provisioned, and an adapter
-    /// may not know the bound of a provision. Buyers are bounded by what they sign.
-    async fn allow_paid(&self, channel: &Channel) -> Result<(), NodeError> {
-        if self.side == adapter::Role::Client {
-            return Ok(());
-        }
-        let offering = self.messages.get(channel.descriptor.agent, channel.descriptor.offering).await?;
-        let up_to = bound(&mut *self.db.read().await?, channel, offering.terms()).await?;
-        self.allow_now(channel.id, up_to).await
     }
 
     /// Has the adapter forget a channel.
@@ -255,7 +189,6 @@ impl Services {
             self.host.stop(channel).await?;
         }
         self.endpoints.lock().remove(&channel);
-        self.bounds.lock().remove(&channel);
         Ok(())
     }
 
@@ -360,13 +293,7 @@ impl Services {
     /// Starts a channel that the adapter does not know.
     async fn start_afresh(&self, channel: &Channel) -> Result<(), NodeError> {
         self.reprovision(channel).await?;
-        self.allow_paid(channel).await?;
         Ok(self.host.start(channel.id).await?)
-    }
-
-    async fn resume(&self, channel: &Channel) -> Result<(), NodeError> {
-        self.allow_paid(channel).await?;
-        Ok(self.host.resume(channel.id).await?)
     }
 
     async fn reprovision(&self, channel: &Channel) -> Result<(), NodeError> {
@@ -375,25 +302,8 @@ impl Services {
             username: access.username.clone(),
             password: adapter::Secret::new(access.password.clone()),
         };
-        let provision = match self.side {
-            adapter::Role::Agent => {
-                let offering =
-                    self.messages.get(channel.descriptor.agent, channel.descriptor.offering).await?;
-                let conn = &mut *self.db.read().await?;
-                Provision::Sell {
-                    channel: channel.id,
-                    credentials,
-                    parameters: offering.message().additional.clone(),
-                    used: sessions::used(conn, channel.id).await?.0,
-                    up_to: bound(conn, channel, offering.terms()).await?,
-                }
-            }
-            adapter::Role::Client => {
-                let access = adapter::Access { endpoint: access.endpoint.clone(), credentials };
-                Provision::buy(channel.id, access)
-            }
-        };
-        self.provision_now(provision).await?;
+        let access = adapter::Access { endpoint: access.endpoint.clone(), credentials };
+        self.provision_now(Provision::buy(channel.id, access)).await?;
         Ok(())
     }
 
@@ -402,13 +312,12 @@ impl Services {
             self.require(channel.id)?;
         }
         match order {
-            Order::Activate => match self.resume(channel).await {
+            Order::Activate => match self.host.resume(channel.id).await {
                 // A restarted adapter, or one that never knew the channel.
-                Err(NodeError::Adapter(AdapterError::Refused {
-                    refusal: Refusal::UnknownChannel { .. },
-                    ..
-                })) => self.start_afresh(channel).await,
-                done => done,
+                Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => {
+                    self.start_afresh(channel).await
+                }
+                done => Ok(done?),
             },
             Order::Suspend => match self.host.suspend(channel.id).await {
                 Err(AdapterError::Refused { refusal: Refusal::UnknownChannel { .. }, .. }) => Ok(()), // it is not served

@@ -12,7 +12,7 @@ use privatix_db::{Conn, on};
 
 use crate::StoreError;
 use crate::columns::{amount, hash, id, narrow, parse, signed, to_amount, unsigned};
-use crate::schema::channels;
+use crate::schema::{channel_states, channels};
 
 mod on_chain;
 
@@ -272,6 +272,25 @@ pub async fn show(conn: &mut Conn, channel: ChannelId, shown: Shown<'_>) -> Resu
     Ok(true)
 }
 
+/// Shows the services of channels with a stored state as being started that were shown as running: the plug-in has begun another life,
+/// and what was shown is of the one before.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn show_none_running(conn: &mut Conn) -> Result<(), StoreError> {
+    // Spelled out and not bound, as in `live`.
+    let running = diesel::dsl::sql::<diesel::sql_types::Bool>(
+        "channels.service <> 'terminated' AND channels.service = 'active'",
+    );
+    let decided = channel_states::table.filter(channel_states::channel.eq(channels::id));
+    let update = diesel::update(channels::table.filter(running).filter(diesel::dsl::exists(decided))).set((
+        channels::service.eq(ServiceStatus::Activating.as_str()),
+        channels::service_since.eq(Micros::now()),
+    ));
+    on!(conn, |c| update.execute(c).await)?;
+    Ok(())
+}
+
 /// Stores the access of a channel.
 pub async fn set_access(conn: &mut Conn, channel: ChannelId, access: &Access) -> Result<(), StoreError> {
     let update = diesel::update(channels::table.find(id(channel))).set((
@@ -339,16 +358,6 @@ pub async fn set_top_up_pending(
     pending: bool,
 ) -> Result<(), StoreError> {
     let update = diesel::update(channels::table.find(id(channel))).set(channels::top_up_pending.eq(pending));
-    found(channel, on!(conn, |c| update.execute(c).await)?)
-}
-
-/// Marks that the operator paused the channel, or lets it go on. The time since the last change begins again with it: what passed
-/// while it was paused does not count against the client.
-pub async fn set_held(conn: &mut Conn, channel: ChannelId, held: bool) -> Result<(), StoreError> {
-    let changes = channels::table.find(id(channel)).filter(channels::held.ne(held));
-    let since = diesel::update(changes).set(channels::service_since.eq(Micros::now()));
-    on!(&mut *conn, |c| since.execute(c).await)?;
-    let update = diesel::update(channels::table.find(id(channel))).set(channels::held.eq(held));
     found(channel, on!(conn, |c| update.execute(c).await)?)
 }
 

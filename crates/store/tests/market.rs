@@ -9,7 +9,7 @@ use common::*;
 use privatix_channel::{
     ChannelId, ChannelStatus, Closure, Fee, OfferingEvent, OfferingHash, OfferingStatus, ServiceStatus,
 };
-use privatix_db::{Conn, Database};
+use privatix_db::Database;
 use privatix_store::channels::{self, Access, Channel, Shown};
 use privatix_store::offerings::{self, Filter, Offering};
 use privatix_store::{StoreError, identity};
@@ -253,7 +253,6 @@ async fn an_unknown_channel_is_refused_by_its_id() {
     for refusal in [
         channels::get(&mut tx, unknown).await.map(drop),
         channels::set_status(&mut tx, unknown, ChannelStatus::WaitCoop).await,
-        channels::set_held(&mut tx, unknown, true).await,
         channels::show(&mut tx, unknown, shown).await.map(drop),
         channels::set_top_up_pending(&mut tx, unknown, true).await,
     ] {
@@ -306,20 +305,11 @@ async fn access_is_kept_and_its_password_never_shown() {
     let access = Access { username: "user".into(), password: "hunter2".into(), endpoint };
     let mut tx = db.begin().await.unwrap();
     channels::set_access(&mut tx, id, &access).await.unwrap();
-    let before = channels::get(&mut tx, id).await.unwrap().service_since;
-    let since = async |conn: &mut Conn, held| {
-        channels::set_held(conn, id, held).await.unwrap();
-        channels::get(conn, id).await.unwrap().service_since
-    };
-    assert_eq!(since(&mut tx, false).await, before, "nothing changed");
-    let paused = since(&mut tx, true).await;
-    assert!(paused > before);
-    assert_eq!(since(&mut tx, true).await, paused, "nothing changed");
     channels::set_top_up_pending(&mut tx, id, true).await.unwrap();
     tx.commit().await.unwrap();
     let stored = kept(&db, id).await;
     assert_eq!(stored.access, Some(access));
-    assert!(stored.held && stored.top_up_pending);
+    assert!(stored.top_up_pending);
     assert!(!format!("{stored:?}").contains("hunter2"));
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::*;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
-use privatix_channel::{Amount, ChainTime, ChannelId, OnChain, Usage};
+use privatix_channel::{Amount, ChainTime, ChannelId, OnChain, ServiceStatus, Usage};
 use privatix_db::{Conn, Database, EmbeddedMigrations, embed_migrations, on};
 use privatix_market::*;
 use privatix_store::states::{self, Due, Loaded, PAGE, Part, Saved, Stored, Unreadable};
@@ -554,4 +554,28 @@ proptest! {
             survives::<Client>(&ClientPolicy::default(), of_client, signed, &client).await;
         });
     }
+}
+
+#[tokio::test]
+async fn a_new_life_of_the_plug_in_shows_no_decided_service_as_running() {
+    let (_dir, db) = fresh().await;
+    let decided = created::<Agent>(&db, 0, at(1)).await;
+    let paused = created::<Agent>(&db, 1, at(1)).await;
+    let undecided = add_channel(&db, 2).await;
+    let mut tx = db.begin().await.unwrap();
+    for (id, service) in [
+        (decided, ServiceStatus::Active),
+        (paused, ServiceStatus::Suspended),
+        (undecided, ServiceStatus::Active),
+    ] {
+        assert!(channels::set_service(&mut tx, id, service, None).await.unwrap());
+    }
+    let before = channels::get(&mut tx, decided).await.unwrap().service_since;
+    channels::show_none_running(&mut tx).await.unwrap();
+    let mut shown = Vec::new();
+    for id in [decided, paused, undecided] {
+        shown.push(channels::get(&mut tx, id).await.unwrap().service);
+    }
+    assert_eq!(shown, [ServiceStatus::Activating, ServiceStatus::Suspended, ServiceStatus::Active]);
+    assert!(channels::get(&mut tx, decided).await.unwrap().service_since >= before);
 }

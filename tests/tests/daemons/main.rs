@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use privatix_api::node::{GetChannel, GetStatus};
-use privatix_channel::{Amount, ChannelId};
+use privatix_channel::{Amount, ChannelId, ServiceStatus};
 use privatix_demo::daemon::{Daemon, Messages};
 use privatix_demo::statement::{Snapshot, Statement};
 use privatix_demo::{LIMIT, download, market};
@@ -118,11 +118,13 @@ async fn agentd_starts_without_its_chain_and_takes_vouchers_until_the_bound() {
     let deal = market::buy(&agent, &client, offering).await.unwrap();
     let channel = deal.channel;
     let files = FileServer::start_mib(1).await.unwrap();
-    let download = async |port: u16| {
+    let download = async |agent: &Daemon, port: u16| {
         let way = format!("http://127.0.0.1:{port}");
-        assert_eq!(download::quietly(&files.bytes_url(1 << 20), &way).await.unwrap(), 1 << 20);
+        let got = download::quietly(&files.bytes_url(1 << 20), &way).await;
+        let log = || std::fs::read_to_string(agent.log()).unwrap();
+        assert_eq!(got.unwrap_or_else(|error| panic!("{error}, and the agent says: {}", log())), 1 << 20);
     };
-    download(deal.port).await;
+    download(&agent, deal.port).await;
     let before = paid_above(&agent, channel, Amount::ZERO).await;
 
     agent.stop().await.unwrap();
@@ -133,7 +135,7 @@ async fn agentd_starts_without_its_chain_and_takes_vouchers_until_the_bound() {
     let health = health.text().await.unwrap();
     assert!(health.contains("chain_monitor"), "{health}");
     let deal = market::served(&agent, &client, channel).await.unwrap();
-    download(deal.port).await;
+    download(&agent, deal.port).await;
     paid_above(&agent, channel, before).await;
 
     wait_for("a stale view", LIMIT, async || {
@@ -142,13 +144,33 @@ async fn agentd_starts_without_its_chain_and_takes_vouchers_until_the_bound() {
     })
     .await
     .unwrap();
-    let held = paid(&agent, channel).await;
-    download(deal.port).await;
-    paid_above(&client, channel, held).await;
-    assert_eq!(paid(&agent, channel).await, held, "no voucher is taken while the view is stale");
+    // What is used now could not be paid for, so nothing is served.
+    wait_for("the service to be suspended", LIMIT, async || {
+        let service = agent.call(&GetChannel { channel }).await.unwrap().channel.service;
+        if service == ServiceStatus::Suspended { Ok(()) } else { Err(service) }
+    })
+    .await
+    .unwrap();
+    let held = agent.call(&GetChannel { channel }).await.unwrap().channel;
+    let (url, way) = (files.bytes_url(1 << 20), format!("http://127.0.0.1:{}", deal.port));
+    let stalled = tokio::spawn(async move { download::quietly(&url, &way).await });
+    // Two heads of the client's own endpoint: time enough for what would pass.
+    let head = async || client.call(&GetStatus {}).await.unwrap().chain.head.unwrap();
+    let later = head().await + 2;
+    wait_for("two blocks", LIMIT, async || {
+        let now = head().await;
+        if now >= later { Ok(()) } else { Err(now) }
+    })
+    .await
+    .unwrap();
+    let now = agent.call(&GetChannel { channel }).await.unwrap().channel;
+    assert_eq!((now.used, now.paid), (held.used, held.paid), "nothing is served on a stale view");
 
     proxy.honest();
-    paid_above(&agent, channel, held).await;
+    market::served(&agent, &client, channel).await.unwrap();
+    let _ = stalled.await.unwrap(); // a program may have given up
+    download(&agent, deal.port).await;
+    paid_above(&agent, channel, held.paid).await;
     let log = std::fs::read_to_string(agent.log()).unwrap();
     assert!(log.contains("still the one that was stored"), "{log}");
     client.stop().await.unwrap();

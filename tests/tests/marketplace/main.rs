@@ -8,6 +8,7 @@
 )]
 
 mod asked;
+mod adopted;
 mod contact;
 mod damaged;
 mod decided;

@@ -66,3 +66,39 @@ async fn the_rescue_account_settles_when_there_is_no_ether() {
     .unwrap();
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_a_dispute_is_not_cancelled_by_mistake() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let node = agent.handle.node();
+    channel(node, "the set-up price to be paid", id, |view| !view.paid.is_zero()).await;
+    let descriptor = node.channel(id).await.unwrap().channel.descriptor;
+    client.stop().await;
+
+    // The answer waits for ether.
+    market.anvil.set_balance(market.anvil.account(AGENT), U256::ZERO).await.unwrap();
+    let request = call::request_close(&descriptor, Amount::ZERO);
+    market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
+    channel(node, "disputed", id, |view| view.channel.status == ChannelStatus::WaitCoop).await;
+    let close = transaction(node, id, "close_channel").await;
+    let may_cancel =
+        async || agent.handle.check_may_cancel(&mut node.db().read().await.unwrap(), close.id).await;
+    let refused = may_cancel().await.unwrap_err().to_string();
+    assert!(refused.contains(&id.to_string()) && refused.contains("abandon"), "{refused}");
+
+    // An operator who means it says so, and the claim is left to the client.
+    agent.handle.abandon(id).await.unwrap();
+    may_cancel().await.unwrap();
+    let mut tx = node.db().begin().await.unwrap();
+    let cancelling = node.transactor().unwrap().cancel(&mut tx, close.id).await.unwrap();
+    tx.commit().await.unwrap();
+    cancelling.committed();
+    market.pass_the_challenge().await;
+    market.anvil.send(CLIENT, market.contracts.contract, &call::finalize_close(&descriptor)).await.unwrap();
+    let closed = channel(node, "closed", id, |view| view.channel.status.is_closed()).await;
+    assert_eq!((closed.channel.paid, closed.channel.closure), (Amount::ZERO, Some(Closure::ByClient)));
+    agent.stop().await;
+}

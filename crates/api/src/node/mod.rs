@@ -164,7 +164,8 @@ requests! {
         priority_fee: Option<Wei>,
     } => "transactions_bump" -> Accepted;
 
-    /// Cancels a transaction. One that was signed already is outbid by another, and may still be mined instead.
+    /// Cancels a transaction. One that was signed already is outbid by another, and may still be mined instead. One that answers a
+    /// close request of a client is refused: see the agent's `channels_abandon`.
     CancelTransaction {
         /// The transaction.
         transaction: TxId,

@@ -205,6 +205,7 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
         .on(|o: Arc<O>, ask: node::CancelTransaction| async move {
             let node = o.node();
             let mut tx = node.db().begin().await?;
+            o.check_may_cancel(&mut tx, ask.transaction).await?;
             let cancelled = node.transactor()?.cancel(&mut tx, ask.transaction).await?;
             tx.commit().await?;
             let cancelled = cancelled.committed();
@@ -220,6 +221,10 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
 pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
     type Handle = Arc<AgentHandle>;
     common(handle, about)
+        .on(|o: Handle, ask: agent::AbandonChannel| async move {
+            o.abandon(ask.channel).await?;
+            channel_order(o.node(), ask.channel, None).await
+        })
         .on(|o: Handle, ask: agent::CreateOffering| async move {
             let signed = o.create_offering(ask.draft).await?;
             our_offering(&o, signed.hash()).await

@@ -1,8 +1,10 @@
 use std::future::Future;
 
 use privatix_agent::AgentHandle;
+use privatix_chain::TxId;
 use privatix_channel::{Amount, ChannelId};
 use privatix_client::ClientHandle;
+use privatix_db::Conn;
 use privatix_jobs::Pushed;
 use privatix_node::{Node, NodeError};
 use std::sync::Arc;
@@ -29,6 +31,16 @@ pub trait Operator: Clone + Send + Sync + 'static {
 
     /// Ends a channel's service and closes the channel on chain. Returns the job of the close, if one does it.
     fn close(&self, channel: ChannelId) -> impl Future<Output = Result<Option<Pushed>, NodeError>> + Send;
+
+    /// Whether a transaction may be cancelled by hand.
+    fn check_may_cancel(
+        &self,
+        conn: &mut Conn,
+        transaction: TxId,
+    ) -> impl Future<Output = Result<(), NodeError>> + Send {
+        let _ = (conn, transaction);
+        async { Ok(()) }
+    }
 
     /// What an agent could still cash.
     fn claimable(
@@ -63,6 +75,10 @@ impl Operator for AgentHandle {
 
     async fn close(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
         self.close(channel).await.map(|_| None)
+    }
+
+    async fn check_may_cancel(&self, conn: &mut Conn, transaction: TxId) -> Result<(), NodeError> {
+        self.check_may_cancel(conn, transaction).await
     }
 
     async fn claimable(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
