@@ -22,7 +22,7 @@ use crate::peers::{Dialler, Peers, no_answer};
 /// Reaches agents at the addresses that they announced, as far as the user permits that.
 pub struct NodeAgents {
     node: Arc<Node>,
-    peers: Peers,
+    peers: Arc<Peers>,
     /// How what anybody may have announced is fetched.
     fetching: RwLock<Arc<Offerings>>,
     settings: ClientSettings,
@@ -46,7 +46,7 @@ impl NodeAgents {
         let fetching = Offerings::new(Arc::clone(node), dialler(fetching, settings));
         Self {
             node: Arc::clone(node),
-            peers,
+            peers: Arc::new(peers),
             fetching: RwLock::new(Arc::new(fetching)),
             settings: settings.clone(),
         }
@@ -56,6 +56,11 @@ impl NodeAgents {
     pub fn fetch_over(&self, transport: Arc<dyn Transport>) {
         let fetching = Offerings::new(Arc::clone(&self.node), dialler(transport, &self.settings));
         *self.fetching.write() = Arc::new(fetching);
+    }
+
+    /// The connections to agents.
+    pub(crate) const fn peers(&self) -> &Arc<Peers> {
+        &self.peers
     }
 
     /// What fetches the messages of offerings.

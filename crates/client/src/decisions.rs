@@ -9,6 +9,7 @@ use privatix_jobs::ProcessorBuilder;
 use privatix_market::{Client, ClientMessage, ClientPolicy, Input};
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
+use privatix_store::channels;
 use privatix_store::states::{self, Stored};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,7 @@ impl Decisions {
         let db = node.db();
         let mut tx = db.begin().await?;
         let clock = UptimeClock::start(&mut tx, PROCESS).await?;
+        channels::show_none_running(&mut tx).await?;
         tx.commit().await?;
         // A buyer's closes wait for no price of gas, so nothing is reserved for them.
         let reserve = Arc::new(GasReserve::new(Arc::clone(node)));

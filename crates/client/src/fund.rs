@@ -30,7 +30,7 @@ pub struct Fund {
 }
 
 /// What the jobs of a channel are about. It is not the channel itself: whoever waits for money must still be able to end it.
-pub(crate) fn subject(channel: ChannelId) -> String {
+pub fn fund_subject(channel: ChannelId) -> String {
     format!("fund {channel}")
 }
 
@@ -39,7 +39,7 @@ impl Job for Fund {
     const LANE: Lane = lanes::MONEY;
 
     fn subject(&self) -> String {
-        subject(self.channel)
+        fund_subject(self.channel)
     }
 
     fn policy() -> Policy {
@@ -323,7 +323,7 @@ fn again(error: NodeError) -> JobError {
 async fn pending(conn: &mut Conn, channel: ChannelId) -> Result<Vec<u32>, NodeError> {
     let mut numbers = Vec::new();
     for status in [JobStatus::Waiting, JobStatus::Running] {
-        let filter = Filter::new().subject(subject(channel)).status(status);
+        let filter = Filter::new().subject(fund_subject(channel)).status(status);
         let jobs = privatix_jobs::list(conn, &filter).await?.jobs;
         numbers
             .extend(jobs.iter().filter_map(|job| Some(serde_json::from_str::<Fund>(&job.payload).ok()?.seq)));

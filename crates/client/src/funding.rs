@@ -18,7 +18,7 @@ use privatix_store::StoreError;
 use privatix_store::orders::{self, Held, NewOrder, Order, Reservation, What};
 
 use crate::budget::{Budgets, Limits, day};
-use crate::fund::{Fund, Source, subject};
+use crate::fund::{Fund, Source, fund_subject};
 use crate::runner::{Funds, Payment};
 
 /// Keeps the orders of a client's channels, and carries what its jobs have found from the account to the transactions that use it.
@@ -205,7 +205,7 @@ impl Funds for Funding {
 
     async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
         let Subject::Channel(channel) = effect.subject else { return Ok(()) };
-        let waiting = Filter::new().subject(subject(channel)).status(JobStatus::Waiting);
+        let waiting = Filter::new().subject(fund_subject(channel)).status(JobStatus::Waiting);
         for job in privatix_jobs::list(conn, &waiting).await?.jobs {
             if serde_json::from_str::<Fund>(&job.payload).is_ok_and(|fund| fund.seq == effect.seq) {
                 privatix_jobs::cancel(conn, job.id).await?;

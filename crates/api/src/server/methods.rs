@@ -10,9 +10,9 @@ use privatix_adapter::Role;
 use privatix_agent::{AgentHandle, OfferingAction};
 use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
-use privatix_client::ClientHandle;
+use privatix_client::{ClientHandle, fund_subject};
 use privatix_jobs::{JobId, Pushed};
-use privatix_node::{Node, NodeError, channel_subject};
+use privatix_node::{Node, NodeError};
 use privatix_offering::TemplateKind;
 use privatix_store::offerings;
 use tokio::sync::watch;
@@ -276,13 +276,13 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
         })
         .on(|o: Handle, ask: client::AcceptOffering| async move {
             let channel = o.accept(ask.agent, ask.offering, ask.deposit).await?;
-            let order = newest(o.node(), channel_subject(channel)).await?;
+            let order = newest(o.node(), fund_subject(channel)).await?;
             Ok(client::Opening::new(channel, order.job, order.warning))
         })
         .on(|o: Handle, ask: client::TopUpChannel| async move {
             check_amount(ask.amount)?;
-            let pushed = o.top_up(ask.channel, ask.amount).await?;
-            Ok(order(o.node(), pushed))
+            o.top_up(ask.channel, ask.amount).await?;
+            newest(o.node(), fund_subject(ask.channel)).await
         })
 }
 

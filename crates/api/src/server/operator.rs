@@ -92,18 +92,18 @@ impl Operator for ClientHandle {
     }
 
     async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.pause(channel).await
+        self.pause(channel).await.map(drop)
     }
 
     async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.resume(channel).await
+        self.resume(channel).await.map(drop)
     }
 
     async fn terminate(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.terminate(channel).await.map(Some)
+        self.terminate(channel).await.map(|_| None)
     }
 
     async fn close(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.close(channel).await.map(Some)
+        self.close(channel).await.map(|_| None)
     }
 }
