@@ -21,7 +21,7 @@ use crate::decisions::Decisions;
 use crate::fund::Fund;
 use crate::offerings::FetchOffering;
 
-/// What a client does about news. The running [`Client`](crate::Client) does not use it yet.
+/// What a client does about news.
 #[derive(Clone, Debug)]
 pub struct DecidedRole {
     node: Arc<Node>,

@@ -22,6 +22,7 @@ use crate::drives::{BoughtServices, Purchases};
 use crate::fund::{Fund, Funder};
 use crate::funding::Funding;
 use crate::orders::ChannelOrders;
+use crate::outlook::ClientOutlook;
 use crate::runner::{ClientRunner, ClientRunnerParts, Views};
 
 /// The name of this process, under which its uptime is stored.
@@ -84,7 +85,8 @@ impl Decisions {
         tx.commit().await?;
         // A buyer's closes wait for no price of gas, so nothing is reserved for them.
         let reserve = Arc::new(GasReserve::new(Arc::clone(node)));
-        let outlook: Arc<dyn Outlook> = Arc::new(NodeOutlook::new(Arc::clone(node), clock.clone(), reserve));
+        let outlook = ClientOutlook(NodeOutlook::new(Arc::clone(node), clock.clone(), reserve));
+        let outlook: Arc<dyn Outlook> = Arc::new(outlook);
 
         let (life, instance) = watch::channel(clock.start_number());
         let (host, times) = (Arc::clone(node.services().host()), Times::default());

@@ -36,10 +36,6 @@ impl Excluded {
             self.notices.set(PART, notice(&channels));
         }
     }
-
-    pub(crate) fn contains(&self, channel: ChannelId) -> bool {
-        self.channels.lock().contains_key(&channel)
-    }
 }
 
 fn notice(channels: &BTreeMap<ChannelId, String>) -> Option<String> {

@@ -1,8 +1,9 @@
 //! The buyer: discovers offerings, opens channels, fetches access, pays for use.
 //!
 //! A [`Client`] is made of a database, a chain endpoint, a key, a plug-in and a transport, and runs until it is asked to
-//! stop; its [`ClientHandle`] is what a user (or your program) does with it meanwhile. Everything it does about news is a
-//! durable job, and every voucher is on disk before it is sent, so it can be killed at any point and goes on where it was.
+//! stop; its [`ClientHandle`] is what a user (or your program) does with it meanwhile. What it does about a channel is decided
+//! from a stored state, in the transaction that stores what happened, and every voucher is on disk before it is sent, so it can
+//! be killed at any point and goes on where it was.
 //!
 //! ```no_run
 //! # async fn example(parts: privatix_node::NodeParts) -> Result<(), Box<dyn std::error::Error>> {
@@ -47,6 +48,7 @@ mod fund;
 mod funding;
 mod offerings;
 mod orders;
+mod outlook;
 mod peers;
 mod reasons;
 mod runner;

@@ -7,8 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
-mod asked;
 mod adopted;
+mod asked;
 mod contact;
 mod damaged;
 mod decided;
