@@ -8,7 +8,7 @@ use privatix_channel::{Amount, ChannelId};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobStatus, Lane, Policy};
 use privatix_market::{Client, ClientPurpose, EffectId, Fate, Input, Stage, Trouble};
-use privatix_node::shell::NotApplied;
+use privatix_node::shell::{NotApplied, by_job};
 use privatix_node::{Balances, Decider, Node, NodeError, WalletTurn, lanes};
 use privatix_store::orders::{self, Pot};
 use privatix_store::states::Stored;
@@ -248,6 +248,7 @@ impl Funder {
         fate: Fate,
         found: Option<(Source, Balance)>,
     ) -> Result<Done, JobError> {
+        let id = cx.id();
         let mut completion = cx.finish().await?;
         let Some(before) = self.waiting(&mut completion, job).await.map_err(again)? else {
             return Ok(completion.commit().await?); // it is not wanted any more
@@ -266,7 +267,8 @@ impl Funder {
             kept = Some(self.funding.keep(job, source));
         }
         let input = Input::Tx { seq: job.seq, purpose: job.purpose, fate };
-        let decided = self.decider.decide_in(&mut completion, &before, input).await;
+        // So that whoever follows the job finds the transaction.
+        let decided = by_job(id, self.decider.decide_in(&mut completion, &before, input)).await;
         let applied = decided.map_err(|error| again(error.into()))?;
         let done = completion.commit().await?;
         self.decider.committed(&applied);

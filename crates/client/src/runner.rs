@@ -301,6 +301,11 @@ fn calldata(
     })
 }
 
+/// Whether a top-up is on its way, as lists show it.
+pub(crate) fn is_topped_up(state: &ClientState) -> bool {
+    !state.own.top_ups.is_empty()
+}
+
 /// How a channel's opening ended, if it has: it is on chain, or it was given up and cannot come any more.
 fn opening(state: &ClientState) -> Option<Outcome> {
     let may_come = |flight: &Flight<ClientPurpose>| {
@@ -417,6 +422,9 @@ impl Runner<Client> for ClientRunner {
             held: state.own.paused,
         };
         channels::show(conn, state.id, shown).await?;
+        if is_topped_up(before) != is_topped_up(state) {
+            channels::set_top_up_pending(conn, state.id, is_topped_up(state)).await?;
+        }
         if let Some(outcome) = opening(state).filter(|outcome| opening(before) != Some(*outcome)) {
             self.parts.funds.end_opening(conn, state.id, outcome).await?;
         }

@@ -9,10 +9,10 @@ use privatix_client::{
     Agents as _, ClientSettings, DecidedRole, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents,
 };
 use privatix_db::backup::{self, Restoring};
-use privatix_market::{ClientPolicy, Opening, Outcome};
+use privatix_market::{ClientPolicy, Opening, Outcome, Subject};
 use privatix_node::NodeError;
 use privatix_somc::DirectTransport;
-use privatix_store::{orders, recovery};
+use privatix_store::{orders, purposes, recovery};
 use privatix_testkit::{FileServer, wait_for};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +94,12 @@ async fn a_client_by_decisions_buys_uses_pays_pauses_restarts_and_ends() {
     let id = opened.channel;
     service(&buyer.node, id, "active").await;
     service(agent.handle.node(), id, "active").await;
+    let recorded =
+        purposes::of_subject(&mut buyer.node.db().read().await.unwrap(), Subject::Channel(id)).await.unwrap();
+    assert!(
+        recorded.iter().all(|recorded| recorded.job.is_some()),
+        "whoever follows the job finds the opening"
+    );
     let proxy = |node: &Node| {
         let endpoint = node.services().endpoint(id).unwrap();
         format!("socks5h://127.0.0.1:{}", endpoint["port"].as_u64().unwrap())
