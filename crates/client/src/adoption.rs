@@ -131,7 +131,7 @@ impl Retired<Client> for Jobs {
         own(earlier, state, env)
     }
 
-    async fn begins(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+    async fn begins(&self, conn: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
         self.funds.adopt(conn, state).await?;
         privatix_store::channels::set_top_up_pending(conn, state.id, is_topped_up(state)).await?;
         for flight in state.own.flights.iter().filter(|flight| flight.stage == Stage::Funding) {

@@ -262,8 +262,7 @@ impl Asker {
         };
         let decided = self.decider.decide_in(&mut completion, &before, input).await;
         let applied = decided.map_err(NodeError::from)?;
-        let done = completion.commit().await?;
-        self.decider.committed(&applied);
+        let done = self.decider.commit(&applied, completion.commit()).await?;
         Ok(done)
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Fee, OfferingHash, Phase};
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
+use privatix_jobs::JobRecord;
 use privatix_market::{ClientState, Opening};
 use privatix_node::{Node, NodeError, NodeParts};
 use privatix_offering::{ContactPolicy, SignedOffering};
@@ -101,8 +102,10 @@ impl Client {
                 }
             }
         };
+        let mut policy = settings.decisions();
+        policy.accept_fee = node.accepted_fee().unwrap_or(policy.accept_fee);
         let parts = DecisionsParts {
-            policy: settings.decisions(),
+            policy,
             limits: Limits::default(),
             agents: agents.clone(),
             views: Arc::new(views),
@@ -275,6 +278,25 @@ impl ClientHandle {
         offering: OfferingHash,
         deposit: Option<Amount>,
     ) -> Result<ChannelId, NodeError> {
+        Ok(self.accept_as((agent, offering), deposit, Given::by_user()).await?.channel)
+    }
+
+    /// [`accept`](Self::accept) by an order that may have a key: given again under it, for the same deposit or none, it is the order that
+    /// was taken before.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept); [`NodeError::Store`] where the key was used for something else.
+    pub async fn accept_as(
+        &self,
+        (agent, offering): (Option<Address>, OfferingHash),
+        deposit: Option<Amount>,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        if let Some(key) = &given.key
+            && let Some(before) = self.orders.opened_as(key, deposit).await?
+        {
+            return Ok(before);
+        }
         self.node.require_view()?;
         let (found, message) = self.choose(agent, offering).await?;
         let peer = self.peers.keep(&found.announcement, &message)?;
@@ -316,12 +338,13 @@ impl ClientHandle {
             signer: self.node.account(),
         };
         let terms = Arc::new(message.terms().clone());
-        let opening = Opening { terms, deposit, fee: Fee::ZERO };
-        let channel = self.orders.accept(&descriptor, &opening, Given::by_user()).await?.channel;
+        let opening = Opening { terms, deposit, fee: on_contract.fee };
+        let ordered = self.orders.accept(&descriptor, &opening, given).await?;
+        let channel = ordered.channel;
         self.node.marks().mark_totals(channel);
         self.node.wake();
         tracing::info!(%channel, agent = %found.agent, %offering, %deposit, "opening a channel");
-        Ok(channel)
+        Ok(ordered)
     }
 
     async fn choose(
@@ -354,6 +377,14 @@ impl ClientHandle {
         Ok((found, message))
     }
 
+    /// A job was cancelled by hand: what waited for it is given up.
+    ///
+    /// # Errors
+    /// [`NodeError`]: it is given up a moment later.
+    pub async fn job_cancelled(&self, job: &JobRecord) -> Result<(), NodeError> {
+        self.orders.job_cancelled(job).await
+    }
+
     /// Stops using a channel until [`resume`](Self::resume).
     pub async fn pause(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.orders.pause(channel, Given::by_user()).await
@@ -375,8 +406,26 @@ impl ClientHandle {
     /// # Errors
     /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Refused`].
     pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<Ordered, NodeError> {
+        self.top_up_as(channel, amount, Given::by_user()).await
+    }
+
+    /// [`top_up`](Self::top_up) by an order that may have a key.
+    ///
+    /// # Errors
+    /// As [`top_up`](Self::top_up); [`NodeError::Store`] where the key was used for something else.
+    pub async fn top_up_as(
+        &self,
+        channel: ChannelId,
+        amount: Amount,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
         self.node.require_view()?;
-        self.orders.top_up(channel, amount, Given::by_user()).await
+        self.orders.top_up(channel, amount, given).await
+    }
+
+    /// The orders of the channels.
+    pub const fn orders(&self) -> &ChannelOrders {
+        &self.orders
     }
 
     /// Ends a channel's service, pays what is owed, and asks on chain to close it without waiting for the agent. What is

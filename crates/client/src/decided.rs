@@ -52,8 +52,7 @@ impl Role for DecidedRole {
         for (channel, what) in adopted.damaged {
             node.damage().found(channel, what);
         }
-        self.decisions.settle_cancelled().await?;
-        self.decisions.end_excluded().await
+        self.decisions.settle().await
     }
 
     async fn on_event(
@@ -82,7 +81,9 @@ impl Role for DecidedRole {
                 }
                 let terms = self.node.terms(descriptor).await?;
                 let opening = Opening { channel: *channel, descriptor, deposit: *deposit, terms };
-                self.decisions.decider().inputs().begin(conn, before, opening).await
+                self.decisions.decider().inputs().begin(conn, before, opening).await?;
+                let found = (*channel, descriptor.agent);
+                Ok(self.decisions.funding().take_found(conn, found, *deposit).await?)
             }
             _ => Ok(()),
         }
@@ -102,7 +103,7 @@ impl Role for DecidedRole {
 
     /// What came back with a backup was paid for already, or is not wanted any more: it is given up.
     fn not_to_be_repeated(&self) -> &'static [&'static str] {
-        &[<Fund as Job>::KIND, <crate::TopUp as Job>::KIND]
+        &[<Fund as Job>::KIND, <crate::TopUp as Job>::KIND, <crate::OpenChannel as Job>::KIND]
     }
 
     fn put_off(&self) -> &'static [&'static str] {

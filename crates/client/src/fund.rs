@@ -6,8 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use privatix_channel::{Amount, ChannelId};
 use privatix_db::{Conn, Database};
-use privatix_jobs::{Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobStatus, Lane, Policy};
-use privatix_market::{Client, ClientPurpose, EffectId, Fate, Input, Stage, Trouble};
+use privatix_jobs::{
+    Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobRecord, JobStatus, Lane, Policy,
+};
+use privatix_market::{Client, ClientPurpose, ClientState, EffectId, Fate, Input, Stage, Trouble};
 use privatix_node::shell::{NotApplied, by_job};
 use privatix_node::{Balances, Decider, Node, NodeError, WalletTurn, lanes};
 use privatix_store::orders::{self, Pot};
@@ -27,6 +29,18 @@ pub struct Fund {
     pub seq: u32,
     /// What it is for.
     pub purpose: ClientPurpose,
+}
+
+impl Fund {
+    /// Such a job, as it is stored; `None` for one that is none, or cannot be read.
+    pub fn of(job: &JobRecord) -> Option<Self> {
+        (job.kind == Self::KIND).then(|| serde_json::from_str(&job.payload).ok()).flatten()
+    }
+
+    /// The channel of such a job; `None` for one that is none, or cannot be read.
+    pub fn channel_of(job: &JobRecord) -> Option<ChannelId> {
+        Self::of(job).map(|fund| fund.channel)
+    }
 }
 
 /// What the jobs of a channel are about. It is not the channel itself: whoever waits for money must still be able to end it.
@@ -179,6 +193,21 @@ impl Funder {
         Ok(())
     }
 
+    /// Whether a transaction waits for money that no job provides. It may be that one has provided it meanwhile:
+    /// [`settle_cancelled`](Self::settle_cancelled) looks again.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn lacks_job(&self, state: &ClientState) -> Result<bool, NodeError> {
+        let waiting = state.own.flights.iter().filter(|flight| flight.stage == Stage::Funding);
+        let waiting: Vec<u32> = waiting.map(|flight| flight.seq).collect();
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        let pending = pending(&mut *self.db.read().await?, state.id).await?;
+        Ok(waiting.iter().any(|seq| !pending.contains(seq)))
+    }
+
     async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Stored<Client>>, NodeError> {
         match self.decider.load(conn, channel).await {
             Ok(stored) => Ok(Some(stored)),
@@ -270,8 +299,7 @@ impl Funder {
         // So that whoever follows the job finds the transaction.
         let decided = by_job(id, self.decider.decide_in(&mut completion, &before, input)).await;
         let applied = decided.map_err(|error| again(error.into()))?;
-        let done = completion.commit().await?;
-        self.decider.committed(&applied);
+        let done = self.decider.commit(&applied, completion.commit()).await?;
         drop(kept); // the wallet's turn lasts until the payment is committed
         Ok(done)
     }

@@ -56,9 +56,12 @@ pub trait Funds: Send + Sync {
     /// Stores the orders of an earlier version that the first state of a channel goes on with, its opening and its top-ups, each under
     /// the number that its transaction names, with what is reserved for it.
     ///
+    /// A waiting top-up whose number another order has by now gets the next one in the state. What has a transaction under such a number
+    /// goes on without an order.
+    ///
     /// # Errors
     /// [`NodeError`]: the channel is not adopted.
-    async fn adopt(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError>;
+    async fn adopt(&self, conn: &mut Conn, state: &mut ClientState) -> Result<(), NodeError>;
 
     /// Stores the job that provides the money for the transaction of this number. What comes of it is decided as [`Fate::Funded`] or
     /// [`Fate::Unfunded`].
@@ -399,8 +402,9 @@ impl Runner<Client> for ClientRunner {
         state: &ClientState,
         env: &mut Env<'_, Client>,
     ) -> Result<(), NodeError> {
-        if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
-            return Ok(()); // nothing more is spent
+        // Nothing more is spent. That the channel is closed says less: the input may be that this was undone.
+        if state.own.ending.is_some() {
+            return Ok(());
         }
         let funds = &self.parts.funds;
         env.budget = funds.budget(conn, state.descriptor.agent).await?;

@@ -56,7 +56,10 @@ through_node_error!(StoreError, JobsError, ChainError, DbError);
 
 const fn of_store(error: &StoreError) -> ErrorCode {
     match error {
-        StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_) => ErrorCode::NotFound,
+        StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_) | StoreError::NoSuchOrder(_) => {
+            ErrorCode::NotFound
+        }
+        StoreError::OrderKeyUsed { .. } => ErrorCode::Refused,
         StoreError::Db(error) => of_db(error),
         _ => ErrorCode::Internal,
     }

@@ -5,7 +5,7 @@ use privatix_chain::TxId;
 use privatix_channel::{Amount, ChannelId};
 use privatix_client::ClientHandle;
 use privatix_db::Conn;
-use privatix_jobs::Pushed;
+use privatix_jobs::{JobRecord, Pushed};
 use privatix_node::{Node, NodeError};
 use std::sync::Arc;
 
@@ -39,6 +39,12 @@ pub trait Operator: Clone + Send + Sync + 'static {
         transaction: TxId,
     ) -> impl Future<Output = Result<(), NodeError>> + Send {
         let _ = (conn, transaction);
+        async { Ok(()) }
+    }
+
+    /// A job was cancelled by hand: what waited for it is given up. By default nothing waits.
+    fn job_cancelled(&self, job: &JobRecord) -> impl Future<Output = Result<(), NodeError>> + Send {
+        let _ = job;
         async { Ok(()) }
     }
 
@@ -89,6 +95,10 @@ impl Operator for AgentHandle {
 impl Operator for ClientHandle {
     fn node(&self) -> &Arc<Node> {
         self.node()
+    }
+
+    async fn job_cancelled(&self, job: &JobRecord) -> Result<(), NodeError> {
+        self.job_cancelled(job).await
     }
 
     async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {

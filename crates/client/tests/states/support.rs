@@ -179,7 +179,7 @@ impl Funds for Others {
         Ok(())
     }
 
-    async fn adopt(&self, _: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+    async fn adopt(&self, _: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
         let top_ups = state.own.top_ups.iter();
         let taken = top_ups.map(|top_up| (top_up.order, top_up.amount, top_up.automatic));
         self.taken.lock().unwrap().extend(taken);
