@@ -393,6 +393,30 @@ async fn what_follows_a_commit_is_done_though_nobody_waits_for_the_decision() {
     side.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_a_commit_of_the_callers_is_done_though_nobody_waits_for_it() {
+    let mut side = Side::new().await;
+    side.add([0]).await;
+    side.run();
+    side.next_ones(1).await;
+    let mut tx = side.db.begin().await.unwrap();
+    let before = side.decider.load(&mut tx, id(0)).await.unwrap();
+    let applied = side.decider.decide_in(&mut tx, &before, Input::Order(AgentOrder::Hold)).await.unwrap();
+    let (done, committed) = tokio::sync::oneshot::channel();
+    let commit = side.decider.commit(&applied, async move {
+        tx.commit().await?;
+        done.send(()).unwrap();
+        std::future::pending::<Result<(), privatix_db::DbError>>().await
+    });
+    tokio::select! {
+        ended = commit => panic!("{ended:?}"),
+        committed = committed => committed.unwrap(),
+    }
+    let looked = side.next().await;
+    assert_eq!((looked.state.id, looked.state.own.held), (id(0), true));
+    side.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_channel_is_kept_open_until_a_voucher_comes_that_is_newer_than_the_backup() {
     let side = Side::new().await;

@@ -142,6 +142,8 @@ pub(crate) struct Others {
     pub(crate) openings: Mutex<Vec<Outcome>>,
     pub(crate) questions: Mutex<Vec<(u32, Ask)>>,
     pub(crate) sent: Mutex<Vec<Sending>>,
+    /// How often a budget was asked for.
+    pub(crate) budgets: Mutex<u32>,
     /// What may be spent.
     pub(crate) left: Mutex<Option<Amount>>,
     /// Whether the wallet pays.
@@ -159,6 +161,7 @@ impl Drives<Client> for Others {
 #[async_trait]
 impl Funds for Others {
     async fn budget(&self, _: &mut Conn, _: Address) -> Result<Budget, NodeError> {
+        *self.budgets.lock().unwrap() += 1;
         let mut budget = Budget::default();
         budget.overall = *self.left.lock().unwrap();
         Ok(budget)
