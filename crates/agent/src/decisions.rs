@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use privatix_market::{Agent, AgentPolicy};
-use privatix_node::drive::{Bounds, Calls, Driver, Times};
+use privatix_node::drive::{Bounds, Calls, Driver, Requests, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
 use privatix_store::channels;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::batches::{Batches, BatchesParts, Offers};
-use crate::drives::{Requests, SoldServices};
+use crate::drives::{Sales, SoldServices};
 use crate::runner::{self, AgentRunner, AgentRunnerParts, Views};
 
 /// The name of this process, under which its uptime is stored.
@@ -67,8 +67,8 @@ impl Decisions {
             runner::policy(node, policy),
         )));
 
-        let sold = Arc::<Node>::clone(node);
-        let services = Arc::new(SoldServices::new(node.db().clone(), Arc::clone(&decider), sold));
+        let sales = Sales::new(node.db().clone(), Arc::<Node>::clone(node));
+        let services = Arc::new(SoldServices::new(node.db().clone(), Arc::clone(&decider), sales));
         let driver =
             Driver::new(node.db().clone(), host, Arc::clone(&services), calls, bounds.clone(), instance);
         let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));

@@ -47,14 +47,15 @@ mod runner;
 
 pub use agent::{Agent, AgentHandle, Ordered};
 pub use batches::{Batches, BatchesParts, Offers};
-pub use drives::{Requests, Sold, SoldServices};
+pub use drives::{Sales, Sold, SoldServices};
 pub use earlier::{CloseChannel, ProvisionChannel};
 pub use messaging::Messaging;
 pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
 pub use operator::AppointOperator;
 pub use payments::Payments;
 pub use privatix_market::{AgentPolicy, NotNow, Reply};
+pub use privatix_node::drive::{Drives, Requests};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };
-pub use runner::{AgentRunner, AgentRunnerParts, Collects, Drives, NoBatches, Views, policy, reply};
+pub use runner::{AgentRunner, AgentRunnerParts, Collects, NoBatches, Views, policy, reply};

@@ -16,7 +16,7 @@ use privatix_store::channels::Channel;
 use privatix_store::events::Place;
 use privatix_store::purposes::Recorded;
 
-use crate::adoption::{Adoption, KnownTerms as _};
+use crate::adoption::{Adoption, Jobs, KnownTerms as _};
 use crate::offerings::ChangeOffering;
 use crate::operator::AppointOperator;
 use crate::payments::Payments;
@@ -38,7 +38,7 @@ impl Role for AgentRole {
 
     async fn on_start(&self) -> Result<(), NodeError> {
         let (node, transactor) = (&self.node, self.node.transactor()?);
-        let adoption = Adoption::new(node.db(), &transactor, &**node, node.recovery());
+        let adoption = Adoption::new(node.db(), &transactor, &**node, node.recovery(), Jobs);
         let adopted = adoption.run(&self.decider.surroundings()).await?;
         for (channel, what) in adopted.damaged {
             node.damage().found(channel, what);

@@ -11,37 +11,15 @@ use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_market::{
     Agent, AgentEffect, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Effect, EffectId, Env, Fate,
-    Reply, Subject, Target,
+    Reply, Subject,
 };
+use privatix_node::drive::Drives;
 use privatix_node::shell::{Applied, Ran, Runner, keep};
 use privatix_node::{Node, NodeError};
 use privatix_store::channels::{self, Shown};
 use privatix_store::vouchers;
 
 use crate::reasons;
-
-/// Asks the service adapter for what a channel's state wants.
-#[async_trait]
-pub trait Drives: Send + Sync {
-    /// Stores that the channel's service is to be brought to this target, by the request of this number. An earlier request of the
-    /// channel ends with it.
-    ///
-    /// # Errors
-    /// [`NodeError`] rolls the decision back.
-    async fn drive(
-        &self,
-        conn: &mut Conn,
-        channel: ChannelId,
-        seq: u32,
-        target: Target,
-    ) -> Result<(), NodeError>;
-
-    /// A state was committed, as of this revision: what it wants of the service, and how much may be used, counts from now on.
-    /// By default nothing is done about it.
-    fn committed(&self, state: &AgentState, revision: u64) {
-        let _ = (state, revision);
-    }
-}
 
 /// Keeps what is not worth a transaction of its own until it goes out together with others.
 #[async_trait]
@@ -92,7 +70,7 @@ pub struct AgentRunnerParts {
     /// The service contract.
     pub contract: Address,
     /// Asks the service adapter.
-    pub drives: Arc<dyn Drives>,
+    pub drives: Arc<dyn Drives<Agent>>,
     /// Keeps offers to the next batch.
     pub collects: Arc<dyn Collects>,
     /// Receives each state.
@@ -107,7 +85,7 @@ impl std::fmt::Debug for AgentRunnerParts {
 
 impl AgentRunnerParts {
     /// Those of a node, without batches and views.
-    pub fn of(node: &Node, drives: Arc<dyn Drives>) -> Self {
+    pub fn of(node: &Node, drives: Arc<dyn Drives<Agent>>) -> Self {
         Self {
             sender: node.sender(),
             contract: node.domain().contract(),
@@ -234,7 +212,13 @@ impl Runner<Agent> for AgentRunner {
         self.parts.collects.take_back(conn, effect).await
     }
 
-    async fn show(&self, conn: &mut Conn, state: &AgentState, env: &Env<'_, Agent>) -> Result<(), NodeError> {
+    async fn show(
+        &self,
+        conn: &mut Conn,
+        _: &AgentState,
+        state: &AgentState,
+        env: &Env<'_, Agent>,
+    ) -> Result<(), NodeError> {
         let shown = Shown {
             status: state.status(),
             service: state.service_status(env.instance),

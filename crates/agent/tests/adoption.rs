@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection as _;
-use privatix_agent::adoption::{Adopted, Adoption, KnownTerms};
+use privatix_agent::adoption::{Adopted, Adoption, Jobs, KnownTerms};
 use privatix_agent::{CloseChannel, NodeError, Order, ProvisionChannel, ServiceOrder};
 use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
 use privatix_chain::{Endpoint, Intent, Keyring, NoTxSink, Transactor};
@@ -137,7 +137,7 @@ impl World {
     }
 
     fn adoption(&self) -> Adoption<'_> {
-        Adoption::new(&self.db, &self.transactor, &Known, None)
+        Adoption::new(&self.db, &self.transactor, &Known, None, Jobs)
     }
 
     /// Stores a channel as an earlier version did.
@@ -396,7 +396,7 @@ async fn an_adoption_that_is_killed_between_two_pages_goes_on_at_the_next_start(
     loop {
         starts += 1;
         let killed = Killed(0.into());
-        let adoption = Adoption::new(&world.db, &world.transactor, &killed, None).in_pages_of(4);
+        let adoption = Adoption::new(&world.db, &world.transactor, &killed, None, Jobs).in_pages_of(4);
         match adoption.run(&env(&policy)).await {
             Err(NodeError::NotRunning) => {
                 let mut without = 0;
@@ -467,7 +467,7 @@ async fn a_close_that_the_operator_cancelled_waits_for_an_order_and_one_of_a_rec
     let _ = other.transactor.cancel(&mut tx, close).await.unwrap();
     tx.commit().await.unwrap();
     let recovery = Recovery { backed_up_at: SystemTime::now(), caught_up_at: None };
-    let adoption = Adoption::new(&other.db, &other.transactor, &Known, Some(recovery));
+    let adoption = Adoption::new(&other.db, &other.transactor, &Known, Some(recovery), Jobs);
     adoption.run(&env(&policy)).await.unwrap();
     assert_eq!(other.state(0).await.state.own.blocked, None);
 }

@@ -111,7 +111,7 @@ impl Outlook for Sky {
 struct NoAdapter;
 
 #[async_trait]
-impl Drives for NoAdapter {
+impl Drives<Agent> for NoAdapter {
     async fn drive(&self, _: &mut Conn, _: ChannelId, _: u32, _: Target) -> Result<(), NodeError> {
         Ok(())
     }

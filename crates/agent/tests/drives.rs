@@ -12,7 +12,9 @@ use privatix_adapter::{
     About, Adapter, Allowance, Configuration, Health, Host, ProductId, Provision, Provisioned, Refusal, Role,
     UsageReporter,
 };
-use privatix_agent::{AgentRunner, AgentRunnerParts, NoBatches, NodeError, Requests, Sold, SoldServices};
+use privatix_agent::{
+    AgentRunner, AgentRunnerParts, NoBatches, NodeError, Requests, Sales, Sold, SoldServices,
+};
 use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
 use privatix_chain::{Endpoint, Keyring, NoTxSink, Transactor};
 use privatix_channel::{
@@ -270,7 +272,11 @@ impl Side {
             jobs: wake.clone(),
             damage: Damage::new(Notices::default()),
         }));
-        let services = Arc::new(SoldServices::new(db.clone(), decider.clone(), Arc::new(Parameters)));
+        let services = Arc::new(SoldServices::new(
+            db.clone(),
+            decider.clone(),
+            Sales::new(db.clone(), Arc::new(Parameters)),
+        ));
         let driver = Driver::new(db.clone(), host, services.clone(), calls, bounds.clone(), life);
         let processor = Processor::builder(db.clone())
             .wake(wake)

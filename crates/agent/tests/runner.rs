@@ -86,7 +86,7 @@ struct Asked {
 }
 
 #[async_trait]
-impl Drives for Asked {
+impl Drives<Agent> for Asked {
     async fn drive(&self, _: &mut Conn, _: ChannelId, seq: u32, _: Target) -> Result<(), NodeError> {
         self.driven.lock().unwrap().push(seq);
         Ok(())
@@ -170,7 +170,7 @@ impl Scene {
         let runner = AgentRunner::new(AgentRunnerParts {
             sender: agent,
             contract,
-            drives: Arc::clone(&asked) as Arc<dyn Drives>,
+            drives: Arc::clone(&asked) as Arc<dyn Drives<Agent>>,
             collects: Arc::clone(&asked) as Arc<dyn Collects>,
             views: {
                 let seen = Arc::clone(&seen);

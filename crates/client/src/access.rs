@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use alloy::primitives::B256;
 use async_trait::async_trait;
 use privatix_adapter::{self as adapter, Credentials, Provision, Secret};
-use privatix_channel::{ChannelId, ServiceEvent};
+use privatix_channel::{ChannelDescriptor, ChannelId, ServiceEvent};
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_node::{Node, NodeError, Order, ServiceOrder, after, lanes};
-use privatix_offering::{AccessContext, AccessError, AccessKey, AccessRequest, SignatureProblem};
+use privatix_offering::{
+    AccessContext, AccessError, AccessKey, AccessRequest, SealedAccess, SignatureProblem,
+};
 use privatix_somc::Refusal;
 use privatix_store::channels::{self, Access};
 use privatix_store::offerings;
@@ -125,22 +128,7 @@ impl AccessFetcher {
                 });
             }
         };
-        let offering_template = offering.message().template;
-        let context = AccessContext { descriptor, domain: *node.domain(), offering_template, operator: None };
-        let message = match sealed.open(&key, &context, node.templates()) {
-            // Not the agent itself: the chain is asked for its operator.
-            Err(AccessError::Signature(SignatureProblem::WrongSigner { .. })) => {
-                let operator = node.operator_of(descriptor.agent).await?;
-                sealed.open(&key, &AccessContext { operator, ..context }, node.templates())?
-            }
-            opened => opened?,
-        };
-
-        let access = Access {
-            username: message.username.clone(),
-            password: message.password.expose().to_owned(),
-            endpoint: message.endpoint.expose().clone(),
-        };
+        let access = open(node, &descriptor, offering.message().template, &sealed, &key).await??;
         let credentials =
             Credentials { username: access.username.clone(), password: Secret::new(access.password.clone()) };
         let access_for_plug_in = adapter::Access { endpoint: access.endpoint.clone(), credentials };
@@ -183,6 +171,34 @@ impl AccessFetcher {
             Err(error) => JobError::retry(error),
         }
     }
+}
+
+/// Opens sealed access that came for this key, and checks who signed it.
+///
+/// # Errors
+/// [`NodeError`] where the agent's operator cannot be asked for, and within it [`AccessError`] for access that is none.
+pub(crate) async fn open(
+    node: &Node,
+    descriptor: &ChannelDescriptor,
+    offering_template: B256,
+    sealed: &SealedAccess,
+    key: &AccessKey,
+) -> Result<Result<Access, AccessError>, NodeError> {
+    let domain = *node.domain();
+    let context = AccessContext { descriptor: *descriptor, domain, offering_template, operator: None };
+    let opened = match sealed.open(key, &context, node.templates()) {
+        // Not the agent itself: the chain is asked for its operator.
+        Err(AccessError::Signature(SignatureProblem::WrongSigner { .. })) => {
+            let operator = node.operator_of(descriptor.agent).await?;
+            sealed.open(key, &AccessContext { operator, ..context }, node.templates())
+        }
+        opened => opened,
+    };
+    Ok(opened.map(|message| Access {
+        username: message.username.clone(),
+        password: message.password.expose().to_owned(),
+        endpoint: message.endpoint.expose().clone(),
+    }))
 }
 
 #[cfg(test)]

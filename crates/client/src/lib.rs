@@ -31,20 +31,46 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod access;
+pub mod adoption;
+mod agents;
+mod answers;
+mod asks;
+mod budget;
 mod channels;
 mod client;
+mod decided;
+mod decisions;
+mod deliveries;
+mod drives;
 mod excluded;
+mod fund;
+mod funding;
 mod offerings;
+mod orders;
 mod outbox;
 mod peers;
+mod reasons;
 mod role;
+mod runner;
 
 pub use access::FetchAccess;
+pub use agents::NodeAgents;
+pub use answers::Unheard;
+pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, Question};
+pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
+pub use decided::DecidedRole;
+pub use decisions::{Decisions, DecisionsParts};
+pub use deliveries::{Deliveries, Outgoing, Wanted, outgoing};
+pub use drives::{BoughtServices, Endpoints, Purchases};
+pub use fund::{Fund, Funder, Purse, Turn};
+pub use funding::Funding;
 pub use offerings::FetchOffering;
+pub use orders::{ChannelOrders, Given, Ordered};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };
 pub use privatix_offering::ContactPolicy;
 pub use privatix_store::offerings::Filter;
+pub use runner::{Asks, ClientRunner, ClientRunnerParts, Funds, Payment, Sending, Views};

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
-use privatix_channel::OfferingHash;
+use privatix_channel::{Announcement, OfferingHash};
 use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_node::{Node, NodeError, after, lanes};
 use privatix_offering::{Announced, OfferingError, SignatureProblem, SignedOffering};
@@ -88,10 +88,13 @@ impl Offerings {
     }
 
     /// The chain is asked for the agent's operator only where the agent itself did not sign.
-    async fn check(&self, job: &FetchOffering, wire: &[u8]) -> Result<SignedOffering, NodeError> {
+    async fn check(
+        &self,
+        (agent, hash): (Address, OfferingHash),
+        wire: &[u8],
+    ) -> Result<SignedOffering, NodeError> {
         let node = &self.node;
-        let (agent, domain) = (job.agent, *node.domain());
-        let mut announced = Announced { hash: job.offering, agent, operator: None, domain };
+        let mut announced = Announced { hash, agent, operator: None, domain: *node.domain() };
         let mut checked = SignedOffering::verify(wire, &announced, node.templates());
         if let Err(OfferingError::Signature(SignatureProblem::WrongSigner { .. })) = checked {
             announced.operator = node.operator_of(agent).await?;
@@ -100,30 +103,32 @@ impl Offerings {
         Ok(checked?)
     }
 
+    /// Asks the agent for the message of an offering that it announced, and checks it.
+    ///
+    /// # Errors
+    /// [`NodeError::Peer`], [`NodeError::Offline`], [`NodeError::NotPermitted`]; [`NodeError::Offering`] for a message that is none;
+    /// [`NodeError::Refused`] for an address that is none.
+    pub(crate) async fn obtain(
+        &self,
+        of: (Address, OfferingHash),
+        said: &Announcement,
+    ) -> Result<SignedOffering, NodeError> {
+        let peer = self.dialler.announcer(said)?;
+        let limit = longest_try(said.source_type);
+        let Ok(answered) = tokio::time::timeout(limit, peer.offering(of.1)).await else {
+            let reason = format!("it did not send the offering within {limit:?}");
+            return Err(NodeError::Peer { address: peer.address().to_string(), reason });
+        };
+        self.check(of, &answered.map_err(no_answer(&peer))?).await
+    }
+
     async fn fetch(&self, job: &FetchOffering, cx: JobContext) -> Result<Done, NodeError> {
         let node = &self.node;
         let stored = offerings::get(&mut *node.db().read().await?, job.agent, job.offering).await?;
         if stored.message.is_some() || !stored.status.is_on_market() {
             return Ok(cx.finish().await?.commit().await?);
         }
-        let fetched = match self.dialler.announcer(&stored.announcement) {
-            Ok(peer) => {
-                let limit = longest_try(stored.announcement.source_type);
-                match tokio::time::timeout(limit, peer.offering(job.offering)).await {
-                    Ok(answered) => answered.map_err(no_answer(&peer)),
-                    Err(_) => Err(NodeError::Peer {
-                        address: peer.address().to_string(),
-                        reason: format!("it did not send the offering within {limit:?}"),
-                    }),
-                }
-            }
-            Err(error) => Err(error),
-        };
-        let checked = match fetched {
-            Ok(wire) => self.check(job, &wire).await,
-            Err(error) => Err(error),
-        };
-        match checked {
+        match self.obtain((job.agent, job.offering), &stored.announcement).await {
             Ok(offering) => {
                 let country = offering.message().country.code();
                 let wire = offering.wire().to_vec();

@@ -20,8 +20,6 @@ pub(crate) struct Driven<'a> {
 
 /// A side whose service is driven here.
 pub(crate) trait Served: Party {
-    /// The service.
-    fn service(own: &Self::Own) -> &Service;
     /// What of the state is about the service.
     fn driven(own: &mut Self::Own) -> Driven<'_>;
     /// What a timed session used that no report has counted, once it does not run any more.

@@ -10,7 +10,7 @@ use privatix_channel::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockRef, Book, Effect, Env, Flight, Input, Owner, Purpose, Refused, Stage, Uptime};
+use crate::{BlockRef, Book, Effect, Env, Flight, Input, Owner, Purpose, Refused, Service, Stage, Uptime};
 
 /// A side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +58,15 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
 
     /// What was used by now, in the measure of the terms: what the meter reported, and what of a timed session it has not.
     fn used(state: &State<Self>, env: &Env<'_, Self>) -> Usage;
+
+    /// Its side of the service.
+    fn service(own: &Self::Own) -> &Service;
+
+    /// How much may be used in all before the adapter stops the service by itself. `None` where it holds the service to nothing: a
+    /// buyer's side is bounded by what is signed.
+    fn bound(_: &State<Self>) -> Option<Usage> {
+        None
+    }
 
     /// The transactions under way, of what this side knows.
     fn flights(own: &Self::Own) -> &[Flight<Self::Purpose>];

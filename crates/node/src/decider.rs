@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use privatix_channel::{ChannelId, Domain};
 use privatix_db::{Conn, Database};
 use privatix_jobs::Wake;
-use privatix_market::{Env, Input, Party};
+use privatix_market::{Decision, Env, Input, Party};
 use privatix_store::states::{self, Stored};
 use tokio::sync::Notify;
 
@@ -173,6 +173,15 @@ impl<P: Party> Decider<P> {
         input: Input<P>,
     ) -> Result<Applied<P>, NotApplied> {
         self.shell.decide(conn, before, input, &self.env_of(before), &*self.runner).await
+    }
+
+    /// Stores the first state of a channel, which is in the database already, and carries out the effects with which it begins, in the
+    /// caller's transaction. After the commit, give what comes of it to [`committed`](Self::committed).
+    ///
+    /// # Errors
+    /// As [`Shell::begin`].
+    pub async fn begin(&self, conn: &mut Conn, begins: Decision<P>) -> Result<Applied<P>, NotApplied> {
+        self.shell.begin(conn, begins, &self.surroundings(), &*self.runner).await
     }
 
     /// The inputs that come with the chain's events and with the outcomes of transactions. Give what was decided to

@@ -16,9 +16,11 @@
 
 mod bounds;
 mod calls;
+mod decided;
 mod job;
 mod meaning;
 mod next;
+mod requests;
 mod steps;
 
 use std::time::Duration;
@@ -31,7 +33,9 @@ use privatix_market::{Actual, Answered, Target};
 
 pub use bounds::Bounds;
 pub use calls::Calls;
+pub use decided::{Decided, Provisions};
 pub use job::{Drive, DriveSlowly, Driver};
+pub use requests::{Drives, Requests};
 
 use crate::NodeError;
 

@@ -22,6 +22,7 @@ mod contract;
 mod damage;
 mod decider;
 pub mod drive;
+pub mod earlier;
 mod error;
 mod facts;
 pub mod fate;

@@ -117,6 +117,15 @@ impl Services {
         self.endpoints.lock().get(&channel).cloned()
     }
 
+    /// A channel is served there from now on; `None` if it is not any more.
+    pub fn served_at(&self, channel: ChannelId, endpoint: Option<&serde_json::Value>) {
+        let mut endpoints = self.endpoints.lock();
+        match endpoint {
+            Some(endpoint) => drop(endpoints.insert(channel, endpoint.clone())),
+            None => drop(endpoints.remove(&channel)),
+        }
+    }
+
     /// Whether the adapter is ready for channels.
     pub(crate) fn is_ready(&self) -> bool {
         !matches!(*self.readiness.lock(), Readiness::Starting)

@@ -14,9 +14,11 @@ use parking_lot::Mutex;
 use privatix_chain::{Monitor, TxStatus, is_processed};
 use privatix_channel::{Amount, ChannelId, Domain, VoucherVerifier};
 use privatix_db::{Conn, Database, DbError};
-use privatix_market::{BlockRef, Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn};
+use privatix_market::{
+    BlockRef, Decision, Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn,
+};
 use privatix_store::StoreError;
-use privatix_store::states::{self, Due, Loaded, Saved, Stored, Unreadable};
+use privatix_store::states::{self, Due, Loaded, Part, Saved, Stored, Unreadable};
 
 pub use intent::on_terms;
 pub use runner::{Ran, Runner, keep};
@@ -212,6 +214,7 @@ impl<T: Transactions> Shell<T> {
         let channel = before.state.id;
         let mut env = *env;
         env.damaged_voucher = before.damaged_voucher;
+        runner.fill(conn, &before.state, &mut env).await?;
         let mut turn = Turn::new(before.state.clone());
         let mut effects = Vec::new();
         let (mut wakes_transactor, mut wakes_jobs) = (false, false);
@@ -252,12 +255,48 @@ impl<T: Transactions> Shell<T> {
         let due = Due::of(&state, &env);
         match states::save(conn, before, &state, due).await? {
             Saved::Revision(revision) => {
-                runner.show(conn, &state, &env).await?;
+                runner.show(conn, &before.state, &state, &env).await?;
                 let damaged_voucher = env.damaged_voucher;
                 Ok(Applied { state, revision, due, damaged_voucher, effects, wakes_transactor, wakes_jobs })
             }
             Saved::Moved => Err(NotApplied::Moved(channel)),
         }
+    }
+
+    /// Stores the first state of a channel, which is in the database already, and carries out the effects with which it begins, in the
+    /// caller's transaction.
+    ///
+    /// # Errors
+    /// [`NotApplied`]; [`NotApplied::Moved`] where the channel has a state.
+    pub async fn begin<P: Party>(
+        &self,
+        conn: &mut Conn,
+        begins: Decision<P>,
+        env: &Env<'_, P>,
+        runner: &dyn Runner<P>,
+    ) -> Result<Applied<P>, NotApplied> {
+        let Decision { state, effects: first, .. } = begins;
+        let due = Due::of(&state, env);
+        if !states::create(conn, &state, &Part::all(), due).await? {
+            return Err(NotApplied::Moved(state.id));
+        }
+        let mut effects = Vec::new();
+        let (mut wakes_transactor, mut wakes_jobs) = (false, false);
+        for effect in first {
+            wakes_transactor |= matches!(effect, Effect::Submit { .. } | Effect::Cancel { .. });
+            match self.run(conn, &state, &effect, runner).await? {
+                Ran::Done => {}
+                Ran::Queued => wakes_jobs = true,
+                // The next look at the state finds the effect undone.
+                Ran::Reports(_) => {
+                    tracing::error!(channel = %state.id, ?effect, "what a first effect reports is not decided");
+                }
+                Ran::AfterCommit => effects.push(effect),
+            }
+        }
+        runner.show(conn, &state, &state, env).await?;
+        let (revision, damaged_voucher) = (1, false);
+        Ok(Applied { state, revision, due, damaged_voucher, effects, wakes_transactor, wakes_jobs })
     }
 
     /// Decides an input in a transaction of its own, and commits it. Where another decision is stored meanwhile, the input is

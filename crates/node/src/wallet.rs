@@ -9,7 +9,8 @@ use privatix_channel::Amount;
 use privatix_contracts::token::{Approvals, DepositWay, PermitDomain};
 use privatix_contracts::{IPSC, PermitRequest, call};
 use privatix_db::Conn;
-use privatix_market::Purpose;
+use privatix_jobs::JobId;
+use privatix_market::{EffectId, Purpose, Subject};
 use privatix_store::purposes::{self, TxNumber};
 use tokio::sync::OwnedMutexGuard;
 
@@ -99,20 +100,53 @@ impl Node {
             Pay::Approvals(approvals) => *approvals,
         };
         // The payment has its number before the approvals that name it.
-        let (mut earlier, mut last) = (None, effect);
-        for allowance in approvals.amounts(turn.value) {
+        let next = EffectId { seq: effect.seq.saturating_add(1), ..effect };
+        let approving = Approving { effect, next, job: cause.job, key: &key };
+        let earlier = self.approve_with(conn, approvals, turn.value, approving).await?;
+        let call = self.intent(key, call.abi_encode()).kind(kind);
+        self.submit_numbered(conn, payment, follows(call, earlier)).await
+    }
+
+    /// Stores the approvals that a payment needs whose own transaction the caller stores in the same transaction of the database, under
+    /// the number `effect`. They are numbered among the account's own effects. Returns the last of them, after which the payment must
+    /// go out; `None` where a permit or an allowance pays.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn approve(
+        &self,
+        conn: &mut Conn,
+        turn: &WalletTurn,
+        effect: EffectId,
+    ) -> Result<Option<TxId>, NodeError> {
+        let Pay::Approvals(approvals) = turn.pay else { return Ok(None) };
+        let next = purposes::next_effect(conn, Subject::Account(self.account())).await?;
+        let key = effect.to_string();
+        let approving = Approving { effect, next, job: None, key: &key };
+        self.approve_with(conn, approvals, turn.value, approving).await
+    }
+
+    /// Stores approvals, one after the other, and returns the last of them.
+    async fn approve_with(
+        &self,
+        conn: &mut Conn,
+        approvals: Approvals,
+        value: Amount,
+        Approving { effect, mut next, job, key }: Approving<'_>,
+    ) -> Result<Option<TxId>, NodeError> {
+        let mut earlier = None;
+        let cause = Cause { subject: next.subject, purpose: Purpose::Approve { effect }, job };
+        for allowance in approvals.amounts(value) {
             let approve = call::approve(self.domain().contract(), allowance).abi_encode();
             let step = if allowance.is_zero() { "reset" } else { "approve" };
             let approve =
                 Intent::new(format!("{step} for {key}"), self.account(), self.domain().token(), approve);
-            let cause = Cause { purpose: Purpose::Approve { effect }, ..*cause };
-            last.seq = last.seq.saturating_add(1);
-            let numbered = Numbered { cause: &cause, effect: last, from_wallet: true };
-            let approve = follows(approve.kind(crate::cause::kind(&cause.purpose)), earlier);
+            let numbered = Numbered { cause: &cause, effect: next, from_wallet: true };
+            let approve = follows(approve.kind(kind(&cause.purpose)), earlier);
             earlier = Some(self.submit_numbered(conn, numbered, approve).await?);
+            next.seq = next.seq.saturating_add(1);
         }
-        let call = self.intent(key, call.abi_encode()).kind(kind);
-        self.submit_numbered(conn, payment, follows(call, earlier)).await
+        Ok(earlier)
     }
 
     /// A permit for the service contract over our own tokens.
@@ -148,6 +182,18 @@ impl Node {
         let outlines = purposes::outlines(&mut conn, &ours).await?;
         Ok(outlines.iter().any(|outline| outline.from_wallet))
     }
+}
+
+/// What approvals are for.
+struct Approving<'a> {
+    /// The payment that waits for them.
+    effect: EffectId,
+    /// The number of the first of them.
+    next: EffectId,
+    /// The job that makes them.
+    job: Option<JobId>,
+    /// The payment's key.
+    key: &'a str,
 }
 
 /// The intent, which goes out once an earlier one is mined.

@@ -21,6 +21,22 @@ pub enum StoreError {
     /// The offering is not known here.
     #[error("no offering {0}; list the known ones with `offerings`")]
     NoSuchOffering(OfferingHash),
+    /// The order is not known here.
+    #[error("no order {0}; list the known ones with `orders`")]
+    NoSuchOrder(u64),
+    /// The number of an order is that of another one.
+    #[error("another order has the number {0}; restore the database from a backup")]
+    OrderNumberUsed(u64),
+    /// The caller's key of an order is that of an order for something else.
+    #[error(
+        "the key {key:?} is that of order {order}, which is for something else; give each order a key of its own"
+    )]
+    OrderKeyUsed {
+        /// The key.
+        key: String,
+        /// The order that has it.
+        order: u64,
+    },
     /// The place of an event on the chain is taken by another one: the chain was reorganised, and what it orphaned was not
     /// undone.
     #[error(

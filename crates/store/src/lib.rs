@@ -1,5 +1,5 @@
 //! Marketplace persistence: whose database it is, chain events, offerings, channels with the states from which is decided about
-//! them, vouchers, usage sessions, what each transaction is for, and for how long its processes have run.
+//! them, vouchers, usage sessions, orders, what each transaction is for, and for how long its processes have run.
 //!
 //! What it owns: the tables of `migrations/store` ([`MIGRATIONS`]) and the queries over them. It decides nothing: what
 //! events mean for a channel, an offering, the network fee or an account is `privatix-channel`'s rule, what usage costs is
@@ -37,6 +37,7 @@ pub mod events;
 mod fold;
 pub mod identity;
 pub mod offerings;
+pub mod orders;
 pub mod purposes;
 pub mod recovery;
 mod replay;

@@ -228,7 +228,7 @@ const OFFERING: &str = "offering";
 const ACCOUNT: &str = "account";
 
 /// The kind of a subject and its id.
-fn columns(subject: &Subject) -> Result<(&'static str, Vec<u8>), StoreError> {
+pub(crate) fn columns(subject: &Subject) -> Result<(&'static str, Vec<u8>), StoreError> {
     Ok(match subject {
         Subject::Channel(id) => (CHANNEL, id.as_b256().to_vec()),
         Subject::Offering(agent, hash) => (OFFERING, [agent.as_slice(), hash.as_b256().as_slice()].concat()),
@@ -237,7 +237,7 @@ fn columns(subject: &Subject) -> Result<(&'static str, Vec<u8>), StoreError> {
     })
 }
 
-fn subject(kind: &str, id: &[u8]) -> Result<Subject, StoreError> {
+pub(crate) fn subject(kind: &str, id: &[u8]) -> Result<Subject, StoreError> {
     let channel = || Some(Subject::Channel(ChannelId::new(B256::try_from(id).ok()?)));
     let offering = || {
         let (agent, hash) = id.split_at_checked(Address::len_bytes())?;

@@ -168,6 +168,35 @@ diesel::table! {
 }
 
 diesel::table! {
+    orders (id) {
+        id -> BigInt,
+        key -> Nullable<Text>,
+        subject_kind -> Text,
+        subject -> Binary,
+        what -> Text,
+        placed_by -> Text,
+        placed_at -> BigInt,
+        amount -> Nullable<Binary>,
+        agent -> Nullable<Binary>,
+        day -> Nullable<BigInt>,
+        held -> Nullable<Text>,
+        pot -> Nullable<Text>,
+        outcome -> Nullable<Text>,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    order_totals (scope, id) {
+        scope -> Text,
+        id -> Binary,
+        reserved -> Binary,
+        spent -> Binary,
+        ever -> Binary,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Binary,
         channel -> Binary,

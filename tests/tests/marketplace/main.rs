@@ -8,8 +8,10 @@
 )]
 
 mod adopted;
+mod asked;
 mod contact;
 mod damaged;
+mod decided;
 mod fork;
 mod gas;
 mod hostile;

@@ -252,7 +252,8 @@ impl Market {
         self.client_of(parts, transport.clone(), transport, direct()).await
     }
 
-    async fn client_parts(&self) -> NodeParts {
+    /// What a client is made of, with a local port for each channel.
+    pub async fn client_parts(&self) -> NodeParts {
         let adapter_settings = json!({ "port": 0, "allow_private_agents": true });
         let adapter = Arc::new(ProxyClient::new());
         self.parts("client", self.anvil.key(CLIENT), adapter, adapter_settings).await

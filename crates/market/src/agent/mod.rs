@@ -143,6 +143,14 @@ impl Party for Agent {
         usage::used(state, env)
     }
 
+    fn service(own: &AgentOwn) -> &Service {
+        &own.service
+    }
+
+    fn bound(state: &AgentState) -> Option<Usage> {
+        state.bound()
+    }
+
     fn flights(own: &AgentOwn) -> &[Flight<AgentPurpose>] {
         &own.flights
     }
@@ -169,10 +177,6 @@ impl Party for Agent {
 }
 
 impl Served for Agent {
-    fn service(own: &AgentOwn) -> &Service {
-        &own.service
-    }
-
     fn driven(own: &mut AgentOwn) -> Driven<'_> {
         let AgentOwn { seq, service, stuck, refused, unreported, .. } = own;
         Driven { seq, service, stuck, refused, unreported }

@@ -25,6 +25,7 @@ pub(super) fn money(
     if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
         cancel(&mut state.own.flights, effects, |f| matches!(f.purpose, ClientPurpose::Open { .. }));
     }
+    top_up::taken(before, state, effects);
     top_up::difference(state, env, effects);
     closing(state, env, effects);
 }

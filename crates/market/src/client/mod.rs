@@ -141,7 +141,16 @@ pub enum ClientEffect {
         /// Until when the answer is waited for.
         until: Uptime,
     },
-    /// Store how an order ended, and release what was reserved for it.
+    /// Store an order to add to the deposit that was taken, and reserve what it takes.
+    TakeOrder {
+        /// Its number.
+        order: OrderId,
+        /// How much it adds, in base units.
+        amount: Amount,
+        /// Whether the policy gave it, and not the user.
+        automatic: bool,
+    },
+    /// Store how an order ended, and release what was reserved for it. It was taken by this decision or an earlier one.
     EndOrder {
         /// Its number.
         order: OrderId,
@@ -221,6 +230,10 @@ impl Party for Client {
         usage::used(state, env)
     }
 
+    fn service(own: &ClientOwn) -> &Service {
+        &own.service
+    }
+
     fn flights(own: &ClientOwn) -> &[Flight<ClientPurpose>] {
         &own.flights
     }
@@ -255,10 +268,6 @@ impl ClientState {
 }
 
 impl Served for Client {
-    fn service(own: &ClientOwn) -> &Service {
-        &own.service
-    }
-
     fn driven(own: &mut ClientOwn) -> Driven<'_> {
         let ClientOwn { seq, service, stuck, refused, unreported, .. } = own;
         Driven { seq, service, stuck, refused, unreported }

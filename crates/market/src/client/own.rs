@@ -1,6 +1,6 @@
 //! What a client knows about a channel beyond the chain and the vouchers.
 
-use privatix_channel::{Amount, Usage};
+use privatix_channel::{Amount, ChannelStatus, ServiceStatus, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::{Floor, Reach, Request};
@@ -182,6 +182,14 @@ pub enum ClientEnd {
     MaxUnits,
     /// The adapter could not suspend the service, or not run it for too long.
     AdapterStuck,
+    /// A version that stored no reason ended it. Its agent is waited for as after any other end: if it does not close the channel,
+    /// the client asks for it.
+    Adopted {
+        /// Where the channel was when its state was built.
+        status: ChannelStatus,
+        /// Where its service was.
+        service: ServiceStatus,
+    },
 }
 
 /// Whether the agent has given access to its service.

@@ -126,6 +126,15 @@ pub(super) fn reported(
     }
 }
 
+/// Has the orders stored that were taken just now: before anything is done about them, so that none is without its reservation.
+pub(super) fn taken(before: &ClientState, state: &ClientState, effects: &mut Vec<Effect<Client>>) {
+    let last = before.own.last_order;
+    let new = state.own.top_ups.iter().filter(|top_up| last.is_none_or(|last| top_up.order > last));
+    effects.extend(new.map(|&TopUp { order, amount, automatic, .. }| {
+        Effect::Own(ClientEffect::TakeOrder { order, amount, automatic })
+    }));
+}
+
 /// Provides the money for the next order, takes back what is not wanted any more, and reports what has ended.
 pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Effect<Client>>) {
     if !is_wanted(state) {

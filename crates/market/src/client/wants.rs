@@ -96,7 +96,8 @@ pub(super) const fn is_at_once(why: ClientEnd) -> bool {
         | ClientEnd::Unreachable
         | ClientEnd::DepositSpent
         | ClientEnd::MaxUnits
-        | ClientEnd::AdapterStuck => false,
+        | ClientEnd::AdapterStuck
+        | ClientEnd::Adopted { .. } => false,
     }
 }
 

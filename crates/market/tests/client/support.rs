@@ -28,6 +28,8 @@ pub(crate) struct Run {
     pub(crate) instance: u64,
     /// What was shown by the last decision.
     pub(crate) notices: Vec<ClientNotice>,
+    /// The orders that the last decision took: number, amount, whether the policy gave it.
+    pub(crate) taken: Vec<(u64, u128, bool)>,
 }
 
 impl Run {
@@ -44,6 +46,7 @@ impl Run {
             left: None,
             instance: 0,
             notices: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -119,7 +122,7 @@ impl Run {
         OrderId(self.state.own.last_order.map_or(1, |last| last.0 + 1))
     }
 
-    /// Decides, checks what holds for every decision, and gives the effects in words, without the notices.
+    /// Decides, checks what holds for every decision, and gives the effects in words, without the notices and what was taken.
     pub(crate) fn give(&mut self, input: &Input<Client>) -> String {
         self.try_give(input).unwrap()
     }
@@ -134,10 +137,14 @@ impl Run {
             assert!(effects.is_empty(), "{again:?}: {effects:?}\nafter {:?}", decision.effects);
         }
         self.notices.clear();
+        self.taken.clear();
         let mut words = Vec::new();
         for effect in &decision.effects {
             match effect {
                 Effect::Notify(notice) => self.notices.push(*notice),
+                Effect::Own(ClientEffect::TakeOrder { order, amount, automatic }) => {
+                    self.taken.push((order.0, amount.get(), *automatic));
+                }
                 effect => words.push(show(effect)),
             }
         }

@@ -18,6 +18,7 @@ fn an_automatic_top_up_that_fails_waits_longer_each_time() {
     let mut run = automatic();
     assert_eq!(run.used(79), "");
     assert_eq!(run.used(80), "fund 1 top_up 50");
+    assert_eq!(run.taken, [(1, 50, true)]);
     let mut tries = 0_u64;
     for minutes in [1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360] {
         tries += 1;
@@ -68,7 +69,9 @@ fn fault_47_a_top_up_that_a_reorganisation_takes_back_is_not_ordered_twice() {
 fn fault_46_two_top_ups_are_both_carried_out() {
     let mut run = Run::open(100);
     assert_eq!(run.top_up(10), "fund 1 top_up 10");
+    assert_eq!(run.taken, [(1, 10, false)]);
     assert_eq!(run.top_up(10), "");
+    assert_eq!(run.taken, [(2, 10, false)], "it waits, and its money is reserved");
     run.tx(1, Fate::Funded);
     run.tx(1, Fate::Mined(block(7)));
     run.sees();
@@ -163,6 +166,7 @@ fn no_automatic_top_up_exceeds_the_budget_and_none_is_ordered_on_a_stale_view() 
     let mut run = automatic();
     run.left = Some(49);
     assert_eq!(run.used(80), "order 1 failed: Budget");
+    assert_eq!(run.taken, [(1, 50, true)], "its number is not given again");
     run.left = None;
     run.fresh = false;
     assert_eq!(run.after(HOUR), "");

@@ -43,12 +43,29 @@ pub trait Runner<P: Party>: Send + Sync {
     /// [`NodeError`] rolls everything back.
     async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError>;
 
-    /// Shows people what a state comes to, in the transaction that stores it. By default nothing is shown.
+    /// Adds to the surroundings of a decision what is read in its transaction: what may still be spent, and the number of the next
+    /// order. By default nothing is added.
+    ///
+    /// # Errors
+    /// [`NodeError`]: nothing is decided.
+    async fn fill(&self, conn: &mut Conn, state: &State<P>, env: &mut Env<'_, P>) -> Result<(), NodeError> {
+        let _ = (conn, state, env);
+        Ok(())
+    }
+
+    /// Shows people what a state comes to, in the transaction that stores it, after it was stored. `before` is what was loaded. By
+    /// default nothing is shown.
     ///
     /// # Errors
     /// [`NodeError`] rolls everything back.
-    async fn show(&self, conn: &mut Conn, state: &State<P>, env: &Env<'_, P>) -> Result<(), NodeError> {
-        let _ = (conn, state, env);
+    async fn show(
+        &self,
+        conn: &mut Conn,
+        before: &State<P>,
+        state: &State<P>,
+        env: &Env<'_, P>,
+    ) -> Result<(), NodeError> {
+        let _ = (conn, before, state, env);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use privatix_chain::{Cancelled, ChainError, Intent, Transactor, TxId, TxStatus};
+use privatix_contracts::call;
 use privatix_db::Conn;
 use privatix_market::{EffectId, Purpose};
 use privatix_store::purposes::{self, Recorded, TxNumber};
@@ -136,7 +137,9 @@ impl Transactions for Transactor {
             return Err(NumberUsed::ForAnother { effect, found, wanted: purpose }.into());
         }
         let cause = Cause::new(effect.subject, purpose);
-        let numbered = Numbered { cause: &cause, effect, from_wallet: false };
+        // Two at a time would take each other's permit or allowance.
+        let from_wallet = call::takes_from_wallet(&intent.input);
+        let numbered = Numbered { cause: &cause, effect, from_wallet };
         submit_numbered(self, conn, numbered, intent.kind(kind(&purpose))).await?;
         Ok(())
     }

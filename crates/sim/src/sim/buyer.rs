@@ -223,6 +223,8 @@ impl Sim<'_> {
                         shown = self.rows.is_some().then(|| format!("{input:?}"));
                         turn.push(input);
                     }
+                    // The buyer's wallet keeps its own account of them.
+                    Effect::Own(ClientEffect::TakeOrder { .. }) => {}
                     Effect::Own(ClientEffect::EndOrder { order, outcome }) => {
                         self.order_ended(channel, buyer, order, outcome);
                     }

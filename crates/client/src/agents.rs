@@ -1,0 +1,165 @@
+//! The agents of a node's channels, over the network: [`NodeAgents`].
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use privatix_billing::Terms;
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
+use privatix_node::{Node, NodeError};
+use privatix_offering::{AccessKey, AccessRequest, SignedOffering};
+use privatix_somc::{ClientError, Peer, Transport};
+use privatix_store::channels::Access;
+use privatix_store::offerings;
+
+use crate::answers::Unheard;
+use crate::asks::Agents;
+use crate::client::ClientSettings;
+use crate::offerings::Offerings;
+use crate::peers::{Dialler, Peers, no_answer};
+
+/// Reaches agents at the addresses that they announced, as far as the user permits that.
+pub struct NodeAgents {
+    node: Arc<Node>,
+    peers: Peers,
+    /// How what anybody may have announced is fetched.
+    fetching: RwLock<Arc<Offerings>>,
+    settings: ClientSettings,
+}
+
+impl std::fmt::Debug for NodeAgents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeAgents").field("peers", &self.peers).finish_non_exhaustive()
+    }
+}
+
+impl NodeAgents {
+    /// Agents over this transport. What anybody may have announced is fetched over `fetching`, which may be the same.
+    pub fn new(
+        node: &Arc<Node>,
+        transport: Arc<dyn Transport>,
+        fetching: Arc<dyn Transport>,
+        settings: &ClientSettings,
+    ) -> Self {
+        let peers = Peers::new(dialler(transport, settings), node.notices().clone());
+        let fetching = Offerings::new(Arc::clone(node), dialler(fetching, settings));
+        Self {
+            node: Arc::clone(node),
+            peers,
+            fetching: RwLock::new(Arc::new(fetching)),
+            settings: settings.clone(),
+        }
+    }
+
+    /// Fetches what anybody may have announced over this transport from now on.
+    pub fn fetch_over(&self, transport: Arc<dyn Transport>) {
+        let fetching = Offerings::new(Arc::clone(&self.node), dialler(transport, &self.settings));
+        *self.fetching.write() = Arc::new(fetching);
+    }
+
+    /// What fetches the messages of offerings.
+    pub(crate) fn offerings(&self) -> Arc<Offerings> {
+        Arc::clone(&self.fetching.read())
+    }
+
+    /// A channel is closed: that its agent cannot be contacted is not shown any more.
+    pub fn closed(&self, channel: ChannelId) {
+        self.peers.excluded.remove(channel);
+    }
+
+    /// The agent of a channel whose offering's message is here.
+    async fn agent(&self, channel: &ChannelDescriptor) -> Result<(Peer, Arc<SignedOffering>), Unheard> {
+        let (agent, hash) = (channel.agent, channel.offering);
+        let said = {
+            let mut conn = self.node.db().read().await.map_err(NodeError::from)?;
+            offerings::get(&mut conn, agent, hash).await.map_err(NodeError::from)?.announcement
+        };
+        let offering = self.node.offering(agent, hash).await?;
+        match self.peers.keep(&said, &offering) {
+            Ok(peer) => Ok((peer, offering)),
+            Err(NodeError::NotPermitted(refusal)) => {
+                let id = channel.id(self.node.domain());
+                if self.peers.excluded.add(id, refusal.to_string()) {
+                    tracing::warn!(channel = %id, %refusal, "the agent cannot be contacted; ending the service");
+                }
+                Err(NodeError::NotPermitted(refusal).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn dialler(transport: Arc<dyn Transport>, settings: &ClientSettings) -> Dialler {
+    Dialler {
+        transport,
+        contact: settings.contact,
+        limits: settings.limits.clone(),
+        retry: settings.retry.clone(),
+    }
+}
+
+fn heard(peer: &Peer, error: ClientError) -> Unheard {
+    match error.refusal() {
+        Some(refusal) => Unheard::Refused(refusal.clone()),
+        None => no_answer(peer)(error).into(),
+    }
+}
+
+#[async_trait]
+impl Agents for NodeAgents {
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard> {
+        let (peer, offering) = self.agent(channel).await?;
+        let node = &self.node;
+        // A key for this one answer: nobody can open it later.
+        let key = AccessKey::generate();
+        let now = SystemTime::now();
+        let request = AccessRequest::sign(channel, node.domain(), key.public(), now, node.signer());
+        let request = request.map_err(|error| {
+            let reason = error.to_string();
+            Unheard::Ours(NodeError::Signing { what: "a request for access", reason })
+        })?;
+        let sealed = peer.access(request).await.map_err(|error| heard(&peer, error))?;
+        let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
+        opened.map_err(|error| Unheard::Unusable(error.to_string()))
+    }
+
+    async fn terms(&self, channel: &ChannelDescriptor) -> Result<Arc<Terms>, Unheard> {
+        let (agent, hash) = (channel.agent, channel.offering);
+        let terms = |offering: &SignedOffering| Arc::new(offering.terms().clone());
+        let db = self.node.db();
+        let stored = {
+            let mut conn = db.read().await.map_err(NodeError::from)?;
+            offerings::get(&mut conn, agent, hash).await.map_err(NodeError::from)?
+        };
+        if stored.message.is_some() {
+            return Ok(terms(&*self.node.offering(agent, hash).await?));
+        }
+        let offering = self.offerings().obtain((agent, hash), &stored.announcement).await?;
+        let (country, wire) = (offering.message().country.code(), offering.wire().to_vec());
+        let stored: Result<(), NodeError> = async {
+            let mut tx = db.begin().await?;
+            offerings::set_message(&mut tx, agent, hash, wire, country).await?;
+            Ok(tx.commit().await?)
+        }
+        .await;
+        stored?;
+        tracing::info!(offering = %hash, %agent, "offering fetched and checked");
+        Ok(terms(&offering))
+    }
+
+    async fn pay(&self, channel: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard> {
+        let (peer, _) = self.agent(channel).await?;
+        let paid = peer.pay(voucher).await.map_err(|error| heard(&peer, error))?;
+        Ok(paid.cumulative)
+    }
+
+    async fn permits(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {
+        self.agent(channel).await.map(drop)
+    }
+
+    async fn ping(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {
+        let (peer, _) = self.agent(channel).await?;
+        peer.ping().await.map(drop).map_err(|error| heard(&peer, error))
+    }
+}

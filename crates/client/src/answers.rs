@@ -1,0 +1,173 @@
+//! What an agent's answers mean for the channel: from the wire's words to those that are decided about.
+
+use privatix_channel::Amount;
+use privatix_market::ClientMessage;
+use privatix_node::NodeError;
+use privatix_somc::Refusal;
+
+/// Why a request was not answered with what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unheard {
+    /// The agent answered that it does not do it.
+    #[error("the agent refused: {0}")]
+    Refused(Refusal),
+    /// The user does not permit to contact the agent. Nothing was sent.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The agent was not reached, or did not answer in time.
+    #[error("{0}")]
+    Silent(String),
+    /// The agent answered, and that cannot be used.
+    #[error("the agent's answer cannot be used: {0}")]
+    Unusable(String),
+    /// This side could not ask: it has no connection to the network, or its database failed. It says nothing about the agent.
+    #[error(transparent)]
+    Ours(NodeError),
+}
+
+/// Of errors that are no answer of the agent.
+impl From<NodeError> for Unheard {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::NotPermitted(refusal) => Self::NotPermitted(refusal.to_string()),
+            NodeError::Peer { .. } | NodeError::Refused(_) => Self::Silent(error.to_string()),
+            NodeError::Offering(error) => Self::Unusable(error.to_string()),
+            error => Self::Ours(error),
+        }
+    }
+}
+
+/// What is decided of the answer to a voucher over `sent`, that the request of this number carried. `None` where this side did not
+/// ask: the request's time ends it.
+pub(crate) fn to_voucher(answer: &Result<Amount, Unheard>, sent: Amount, seq: u32) -> Option<ClientMessage> {
+    Some(match answer {
+        Ok(acknowledged) => ClientMessage::Paid { acknowledged: *acknowledged, ended: false },
+        Err(Unheard::Refused(refusal)) => match refusal {
+            Refusal::Stale { acknowledged } | Refusal::Equal { acknowledged } => {
+                ClientMessage::Stale { acknowledged: *acknowledged }
+            }
+            // It was taken: it pays for what was used.
+            Refusal::ServiceTerminated => ClientMessage::Paid { acknowledged: sent, ended: true },
+            Refusal::ChannelClosing | Refusal::NoSigner => ClientMessage::Closing,
+            // Its view of the chain does not show the channel as ours does.
+            Refusal::NotReady { .. } | Refusal::AboveDeposit { .. } => ClientMessage::NotNow,
+            _ => ClientMessage::Unanswered { seq },
+        },
+        Err(error) => return unheard(error, seq),
+    })
+}
+
+/// What is decided where no access came.
+pub(crate) fn without_access(error: &Unheard, seq: u32) -> Option<ClientMessage> {
+    Some(match error {
+        Unheard::Refused(Refusal::ServiceTerminated | Refusal::NoSigner) => ClientMessage::AccessRefused,
+        Unheard::Refused(Refusal::ChannelClosing) => ClientMessage::Closing,
+        // The agent has yet to see the channel confirmed, or to prepare its access; or one of the two clocks is wrong.
+        Unheard::Refused(
+            Refusal::NotReady { .. }
+            | Refusal::UnknownChannel { .. }
+            | Refusal::Expired { .. }
+            | Refusal::Replayed
+            | Refusal::WrongSigner,
+        )
+        | Unheard::Unusable(_) => ClientMessage::AccessNotReady,
+        error => return unheard(error, seq),
+    })
+}
+
+/// What is decided where an offering or a ping was not answered.
+pub(crate) fn unheard(error: &Unheard, seq: u32) -> Option<ClientMessage> {
+    match error {
+        Unheard::NotPermitted(_) => Some(ClientMessage::NotPermitted),
+        Unheard::Refused(_) | Unheard::Silent(_) | Unheard::Unusable(_) => {
+            Some(ClientMessage::Unanswered { seq })
+        }
+        Unheard::Ours(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use privatix_channel::ChannelId;
+    use privatix_offering::ContactPolicy;
+
+    use super::*;
+
+    const SENT: Amount = Amount::new(70);
+    const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+    fn refused(refusal: Refusal) -> Unheard {
+        Unheard::Refused(refusal)
+    }
+
+    fn silent() -> Unheard {
+        let (address, reason) = ("somewhere".to_owned(), "nobody there".to_owned());
+        NodeError::Peer { address, reason }.into()
+    }
+
+    fn offline() -> Unheard {
+        NodeError::Offline { reason: "no Tor".to_owned() }.into()
+    }
+
+    #[test]
+    fn each_answer_to_a_voucher_has_one_meaning() {
+        let channel = ChannelId::new([1; 32].into());
+        let acknowledged = Amount::new(60);
+        let unanswered = ClientMessage::Unanswered { seq: 7 };
+        for (answer, expected) in [
+            (Ok(SENT), Some(ClientMessage::Paid { acknowledged: SENT, ended: false })),
+            // A lie, or a restored database: that is decided, and not guessed here.
+            (Ok(Amount::new(80)), Some(ClientMessage::Paid { acknowledged: Amount::new(80), ended: false })),
+            (Err(refused(Refusal::Stale { acknowledged })), Some(ClientMessage::Stale { acknowledged })),
+            (Err(refused(Refusal::Equal { acknowledged })), Some(ClientMessage::Stale { acknowledged })),
+            (
+                Err(refused(Refusal::ServiceTerminated)),
+                Some(ClientMessage::Paid { acknowledged: SENT, ended: true }),
+            ),
+            (Err(refused(Refusal::ChannelClosing)), Some(ClientMessage::Closing)),
+            (Err(refused(Refusal::NoSigner)), Some(ClientMessage::Closing)),
+            (Err(refused(Refusal::NotReady { retry_after: RETRY_AFTER })), Some(ClientMessage::NotNow)),
+            (Err(refused(Refusal::AboveDeposit { deposit: acknowledged })), Some(ClientMessage::NotNow)),
+            (Err(refused(Refusal::UnknownChannel { channel })), Some(unanswered)),
+            (Err(refused(Refusal::Busy { retry_after: RETRY_AFTER })), Some(unanswered)),
+            (Err(refused(Refusal::Internal)), Some(unanswered)),
+            (Err(silent()), Some(unanswered)),
+            (Err(Unheard::NotPermitted(String::new())), Some(ClientMessage::NotPermitted)),
+            (Err(offline()), None),
+        ] {
+            assert_eq!(to_voucher(&answer, SENT, 7), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn access_is_refused_for_good_by_those_alone_who_say_so() {
+        let channel = ChannelId::new([1; 32].into());
+        let unanswered = ClientMessage::Unanswered { seq: 7 };
+        for (error, expected) in [
+            (refused(Refusal::ServiceTerminated), Some(ClientMessage::AccessRefused)),
+            (refused(Refusal::NoSigner), Some(ClientMessage::AccessRefused)),
+            (refused(Refusal::ChannelClosing), Some(ClientMessage::Closing)),
+            (refused(Refusal::NotReady { retry_after: RETRY_AFTER }), Some(ClientMessage::AccessNotReady)),
+            (refused(Refusal::UnknownChannel { channel }), Some(ClientMessage::AccessNotReady)),
+            (refused(Refusal::Expired { away: RETRY_AFTER }), Some(ClientMessage::AccessNotReady)),
+            (Unheard::Unusable("sealed for another key".to_owned()), Some(ClientMessage::AccessNotReady)),
+            (refused(Refusal::Timeout), Some(unanswered)),
+            (silent(), Some(unanswered)),
+            (Unheard::NotPermitted(String::new()), Some(ClientMessage::NotPermitted)),
+            (offline(), None),
+        ] {
+            assert_eq!(without_access(&error, 7), expected, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_the_user_does_not_permit_is_no_silence() {
+        let policy = ContactPolicy::default();
+        let address = privatix_somc::SomcAddress::new(privatix_somc::SourceType::Direct, "192.0.2.1:4000");
+        let refusal = policy.candidates(&address.unwrap(), &[]).unwrap_err();
+        assert!(matches!(Unheard::from(NodeError::from(refusal)), Unheard::NotPermitted(_)));
+    }
+}

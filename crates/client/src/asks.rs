@@ -1,0 +1,278 @@
+//! What agents are asked on behalf of channels' states: jobs that wait for an answer until their time is over.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use privatix_billing::Terms;
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
+use privatix_db::{Conn, Database};
+use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Policy, PushOptions};
+use privatix_market::{Access as Given, Ask, Client, ClientMessage, ClientState, Input, Uptime};
+use privatix_node::shell::NotApplied;
+use privatix_node::{Decider, NodeError, after, lanes};
+use privatix_store::channels::{self, Access};
+use privatix_store::states::Stored;
+use serde::{Deserialize, Serialize};
+
+use crate::answers::{Unheard, to_voucher, unheard, without_access};
+use crate::deliveries::Outgoing;
+use crate::peers::OFFLINE;
+use crate::runner::{Asks, Sending};
+
+/// What a job asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The number of the request.
+    pub seq: u32,
+    /// What for.
+    pub what: Ask,
+    /// Until when the answer is waited for.
+    pub until: Uptime,
+}
+
+/// Job: ask the agent of a channel for access, or whether it is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AskPeer(pub Question);
+
+/// Job: ask the agent of a channel for its offering's message. Anybody may have announced the address.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AskStranger(pub Question);
+
+fn policy() -> Policy {
+    Policy::default()
+        .tries_without_end() // the request's time is what ends it
+        .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_secs(15)))
+}
+
+macro_rules! question {
+    ($job:ty, $kind:literal, $lane:expr) => {
+        impl Job for $job {
+            const KIND: &'static str = $kind;
+            const LANE: Lane = $lane;
+
+            /// Not the channel's: whoever waits for an answer must still be able to end the channel.
+            fn subject(&self) -> String {
+                format!("ask {}", self.0.channel)
+            }
+
+            fn policy() -> Policy {
+                policy()
+            }
+        }
+
+        #[async_trait]
+        impl Handler<$job> for Asker {
+            async fn run(&self, job: &$job, cx: JobContext) -> Result<Done, JobError> {
+                self.ask(&job.0, cx).await
+            }
+        }
+    };
+}
+
+question!(AskPeer, "ask_peer", lanes::PEERS);
+question!(AskStranger, "ask_stranger", lanes::STRANGERS);
+
+/// The agents of channels.
+#[async_trait]
+pub trait Agents: Send + Sync {
+    /// Asks for access to the channel's service.
+    ///
+    /// # Errors
+    /// [`Unheard`].
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard>;
+
+    /// The terms of the channel's offering, whose message is stored, or asked for and then stored.
+    ///
+    /// # Errors
+    /// [`Unheard`].
+    async fn terms(&self, channel: &ChannelDescriptor) -> Result<Arc<Terms>, Unheard>;
+
+    /// Sends a voucher. Returns what the agent acknowledges in all, in base units.
+    ///
+    /// # Errors
+    /// [`Unheard`].
+    async fn pay(&self, channel: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard>;
+
+    /// Whether the user permits to contact the agent of a channel, as far as it is known. Nothing is sent. By default it is permitted.
+    ///
+    /// # Errors
+    /// [`Unheard::NotPermitted`]; others say nothing about that.
+    async fn permits(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {
+        let _ = channel;
+        Ok(())
+    }
+
+    /// Asks whether the agent is there.
+    ///
+    /// # Errors
+    /// [`Unheard`].
+    async fn ping(&self, channel: &ChannelDescriptor) -> Result<(), Unheard>;
+}
+
+/// Carries requests to the jobs that ask agents, and vouchers to the task that sends them.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    outgoing: Outgoing,
+}
+
+impl Asking {
+    /// Requests whose vouchers go to the task behind `outgoing`.
+    pub const fn new(outgoing: Outgoing) -> Self {
+        Self { outgoing }
+    }
+}
+
+#[async_trait]
+impl Asks for Asking {
+    async fn ask(
+        &self,
+        conn: &mut Conn,
+        state: &ClientState,
+        seq: u32,
+        what: Ask,
+        until: Uptime,
+    ) -> Result<(), NodeError> {
+        let question = Question { channel: state.id, seq, what, until };
+        let options = PushOptions::by("decision");
+        match what {
+            Ask::Offering => privatix_jobs::push(conn, &AskStranger(question), options).await?,
+            _ => privatix_jobs::push(conn, &AskPeer(question), options).await?,
+        };
+        Ok(())
+    }
+
+    fn send(&self, channel: ChannelId, sending: Sending) {
+        self.outgoing.send(channel, sending);
+    }
+}
+
+/// Carries out the jobs that ask agents.
+pub struct Asker {
+    db: Database,
+    decider: Arc<Decider<Client>>,
+    agents: Arc<dyn Agents>,
+}
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asker").field("decider", &self.decider).finish_non_exhaustive()
+    }
+}
+
+/// What came of a question.
+enum Answer {
+    Access(Access),
+    Terms(Arc<Terms>),
+    Message(ClientMessage),
+}
+
+impl Asker {
+    /// Asks for what this decider decides.
+    pub fn new(db: Database, decider: Arc<Decider<Client>>, agents: Arc<dyn Agents>) -> Self {
+        Self { db, decider, agents }
+    }
+
+    async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Stored<Client>>, NodeError> {
+        match self.decider.load(conn, channel).await {
+            Ok(stored) => Ok(Some(stored)),
+            // One that is damaged asks again once it was repaired.
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn ask(&self, question: &Question, cx: JobContext) -> Result<Done, JobError> {
+        let stored = self.load(&mut *self.db.read().await?, question.channel).await?;
+        let now = self.decider.outlook().uptime();
+        let left = question.until.since(now);
+        let Some(stored) = stored.filter(|stored| !left.is_zero() && waits(&stored.state, question)) else {
+            return Ok(cx.done().await?);
+        };
+        let asked = tokio::time::timeout(left, self.answer(question, &stored)).await;
+        let answer = match asked.unwrap_or_else(|_| Err(too_late())) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let refused = match question.what {
+                    Ask::Access => without_access(&error, question.seq),
+                    _ => unheard(&error, question.seq),
+                };
+                tracing::warn!(channel = %question.channel, what = ?question.what, %error, "the agent does not do what it was asked for");
+                match (refused, error) {
+                    (Some(message), _) => Answer::Message(message),
+                    // It says nothing of the agent, and the request's time is not over yet.
+                    (None, Unheard::Ours(error @ NodeError::Offline { .. })) => {
+                        let again = after(SystemTime::now(), OFFLINE.min(left));
+                        return Err(JobError::postpone(again, error));
+                    }
+                    (None, error) => return Err(JobError::retry(error)),
+                }
+            }
+        };
+        self.report(question, answer, cx).await
+    }
+
+    async fn answer(&self, question: &Question, stored: &Stored<Client>) -> Result<Answer, Unheard> {
+        let channel = &stored.state.descriptor;
+        Ok(match (question.what, stored.voucher) {
+            (Ask::Access, _) => Answer::Access(self.agents.access(channel).await?),
+            (Ask::Offering, _) => Answer::Terms(self.agents.terms(channel).await?),
+            // Its repetition is what the agent answers by its books.
+            (_, Some(voucher)) => {
+                let sent = voucher.cumulative();
+                let answer = self.agents.pay(channel, voucher).await;
+                match to_voucher(&answer, sent, question.seq) {
+                    Some(message) => Answer::Message(message),
+                    None => return Err(answer.err().unwrap_or_else(too_late)),
+                }
+            }
+            (_, None) => {
+                self.agents.ping(channel).await?;
+                Answer::Message(ClientMessage::Pong)
+            }
+        })
+    }
+
+    /// Decides what was answered, in the transaction in which the job ends.
+    async fn report(&self, question: &Question, answer: Answer, cx: JobContext) -> Result<Done, JobError> {
+        let mut completion = cx.finish().await?;
+        let before = self.load(&mut completion, question.channel).await?;
+        let Some(before) = before.filter(|stored| waits(&stored.state, question)) else {
+            return Ok(completion.commit().await?); // it is not asked for any more
+        };
+        let input = match answer {
+            Answer::Message(message) => Input::Peer(message),
+            Answer::Terms(terms) => Input::Terms(terms),
+            Answer::Access(access) => {
+                channels::set_access(&mut completion, question.channel, &access).await?;
+                let agent = before.state.descriptor.agent;
+                tracing::info!(channel = %question.channel, %agent, "access received");
+                Input::Peer(ClientMessage::Access)
+            }
+        };
+        let decided = self.decider.decide_in(&mut completion, &before, input).await;
+        let applied = decided.map_err(NodeError::from)?;
+        let done = completion.commit().await?;
+        self.decider.committed(&applied);
+        Ok(done)
+    }
+}
+
+/// Whether a question still waits for its answer.
+fn waits(state: &ClientState, question: &Question) -> bool {
+    let mut requests = state.own.requests.iter();
+    // Access that is here is not replaced by another one.
+    let is_here = question.what == Ask::Access && state.own.access == Given::Here;
+    !is_here
+        && requests.any(|request| {
+            (request.what, request.seq) == (question.what, question.seq) && request.until.is_some()
+        })
+}
+
+pub(crate) fn too_late() -> Unheard {
+    Unheard::Silent("it did not answer in time".to_owned())
+}

@@ -1,0 +1,339 @@
+//! Job: provide the money for an opening or a top-up, and report it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use privatix_channel::{Amount, ChannelId};
+use privatix_db::{Conn, Database};
+use privatix_jobs::{Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobStatus, Lane, Policy};
+use privatix_market::{Client, ClientPurpose, EffectId, Fate, Input, Stage, Trouble};
+use privatix_node::shell::NotApplied;
+use privatix_node::{Balances, Decider, Node, NodeError, WalletTurn, lanes};
+use privatix_store::orders::{self, Pot};
+use privatix_store::states::Stored;
+use serde::{Deserialize, Serialize};
+
+use crate::budget::{Balance, Promises};
+use crate::funding::{Funding, order_of};
+use crate::runner::Payment;
+
+/// Job: provide the money for the transaction of this number. It ends in the transaction in which what it found is decided.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fund {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The transaction's number among the channel's effects.
+    pub seq: u32,
+    /// What it is for.
+    pub purpose: ClientPurpose,
+}
+
+/// What the jobs of a channel are about. It is not the channel itself: whoever waits for money must still be able to end it.
+pub(crate) fn subject(channel: ChannelId) -> String {
+    format!("fund {channel}")
+}
+
+impl Job for Fund {
+    const KIND: &'static str = "fund";
+    const LANE: Lane = lanes::MONEY;
+
+    fn subject(&self) -> String {
+        subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries_without_end() // the report that ends it must be stored
+            .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(2)))
+    }
+}
+
+/// How often the account and the chain are asked before a transaction is given up: nobody wants it hours later.
+const TRIES: u32 = 20;
+
+/// The account's money.
+#[async_trait]
+pub trait Purse: Send + Sync {
+    /// What the account has now.
+    ///
+    /// # Errors
+    /// [`NodeError`]: it is asked again.
+    async fn balances(&self) -> Result<Balances, NodeError>;
+
+    /// Prepares a payment out of the wallet, which holds that much. There is no other one before the value is dropped.
+    ///
+    /// # Errors
+    /// [`NodeError::WalletBusy`] while another payment is on its way; others as [`Node::wallet_turn`].
+    async fn turn(&self, amount: Amount) -> Result<Arc<dyn Turn>, NodeError>;
+}
+
+/// The turn to pay out of the wallet.
+#[async_trait]
+pub trait Turn: Send + Sync {
+    /// How the wallet pays for an effect. What must be mined before its transaction is stored here, in the same transaction of the
+    /// database.
+    ///
+    /// # Errors
+    /// [`NodeError`] rolls the decision back.
+    async fn payment(&self, conn: &mut Conn, effect: EffectId) -> Result<Payment, NodeError>;
+}
+
+#[async_trait]
+impl Purse for Arc<Node> {
+    async fn balances(&self) -> Result<Balances, NodeError> {
+        Node::balances(self).await
+    }
+
+    async fn turn(&self, amount: Amount) -> Result<Arc<dyn Turn>, NodeError> {
+        let turn = self.wallet_turn(amount).await?;
+        Ok(Arc::new(NodeTurn { node: Self::clone(self), turn }))
+    }
+}
+
+struct NodeTurn {
+    node: Arc<Node>,
+    turn: WalletTurn,
+}
+
+#[async_trait]
+impl Turn for NodeTurn {
+    async fn payment(&self, conn: &mut Conn, effect: EffectId) -> Result<Payment, NodeError> {
+        let after = self.node.approve(conn, &self.turn, effect).await?;
+        Ok(Payment::Wallet { permit: self.turn.permit_or_void(), after })
+    }
+}
+
+/// Where the money of a transaction comes from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Contract,
+    Wallet(Arc<dyn Turn>),
+}
+
+impl Source {
+    const fn pot(&self) -> Pot {
+        match self {
+            Self::Contract => Pot::Contract,
+            Self::Wallet(_) => Pot::Wallet,
+        }
+    }
+}
+
+/// Carries out the jobs that provide money.
+pub struct Funder {
+    db: Database,
+    decider: Arc<Decider<Client>>,
+    funding: Funding,
+    purse: Arc<dyn Purse>,
+}
+
+impl std::fmt::Debug for Funder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Funder").field("funding", &self.funding).finish_non_exhaustive()
+    }
+}
+
+impl Funder {
+    /// Provides money for what this decider decides: `funding` is what its runner has.
+    pub fn new(db: Database, decider: Arc<Decider<Client>>, funding: Funding, purse: Arc<dyn Purse>) -> Self {
+        Self { db, decider, funding, purse }
+    }
+
+    /// Asks what the account has, for the budgets of the next decisions.
+    ///
+    /// # Errors
+    /// [`NodeError`]: they go on with what was known before.
+    pub async fn read_balance(&self) -> Result<(), NodeError> {
+        self.balance().await.map(drop)
+    }
+
+    /// The account's balance, and what orders come to now.
+    async fn balance(&self) -> Result<(Balance, Balances), NodeError> {
+        let before = Promises::of(&mut *self.db.read().await?).await?;
+        let balances = self.purse.balances().await?;
+        Ok((self.funding.budgets().read(before, &balances), balances))
+    }
+
+    /// Decides about transactions of a channel that wait for money and have no job any more, since somebody cancelled it: they do
+    /// not take place. To be called after such a cancellation, and for each channel at a start.
+    ///
+    /// # Errors
+    /// [`NodeError`]: nothing was decided.
+    pub async fn settle_cancelled(&self, channel: ChannelId) -> Result<(), NodeError> {
+        let mut tx = self.db.begin().await?;
+        let mut decided = Vec::new();
+        while let Some(before) = self.load(&mut tx, channel).await? {
+            let pending = pending(&mut tx, channel).await?;
+            let flights = before.state.own.flights.iter();
+            let mut waiting = flights.filter(|flight| flight.stage == Stage::Funding);
+            let Some(flight) = waiting.find(|flight| !pending.contains(&flight.seq)) else { break };
+            let fate = Fate::Unfunded(Trouble::Cancelled);
+            let input = Input::Tx { seq: flight.seq, purpose: flight.purpose, fate };
+            decided.push(self.decider.decide_in(&mut tx, &before, input).await?);
+        }
+        tx.commit().await?;
+        for applied in &decided {
+            self.decider.committed(applied);
+        }
+        Ok(())
+    }
+
+    async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Stored<Client>>, NodeError> {
+        match self.decider.load(conn, channel).await {
+            Ok(stored) => Ok(Some(stored)),
+            Err(NotApplied::NoState(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The state of a job's channel, if its transaction waits for money.
+    async fn waiting(&self, conn: &mut Conn, job: &Fund) -> Result<Option<Stored<Client>>, NodeError> {
+        let waits = |stored: &Stored<Client>| {
+            let mut flights = stored.state.own.flights.iter();
+            flights.any(|flight| {
+                (flight.seq, flight.purpose, flight.stage) == (job.seq, job.purpose, Stage::Funding)
+            })
+        };
+        Ok(self.load(conn, job.channel).await?.filter(waits))
+    }
+
+    /// Where the money comes from, and the balance that shows it.
+    async fn source(&self, amount: Amount, try_number: u32) -> Result<(Source, Balance), Lack> {
+        let (balance, balances) = self.balance().await?;
+        let now = Promises::of(&mut *self.db.read().await.map_err(NodeError::from)?).await?;
+        match balance.pays(amount, &now) {
+            Some(Pot::Contract) => Ok((Source::Contract, balance)),
+            Some(Pot::Wallet) => Ok((Source::Wallet(self.purse.turn(amount).await?), balance)),
+            None => {
+                let available = balances.contract.max(balances.wallet);
+                let error = NodeError::Insufficient {
+                    what: "the deposit of a channel",
+                    needed: amount,
+                    available: available.min(balance.free(&now)),
+                    remedy: "send tokens to the account or `deposit` what is in the wallet",
+                };
+                // What was promised to others may come back, and a balance may be one of before.
+                let again = available >= amount && try_number < TRIES;
+                Err(Lack { error, again })
+            }
+        }
+    }
+
+    async fn provide(&self, job: &Fund, cx: JobContext) -> Result<Done, JobError> {
+        if self.waiting(&mut *self.db.read().await?, job).await.map_err(again)?.is_none() {
+            return Ok(cx.done().await?);
+        }
+        let (ClientPurpose::Open { deposit: amount } | ClientPurpose::TopUp { amount, .. }) = job.purpose
+        else {
+            return Ok(cx.done().await?); // it takes none
+        };
+        let found = match self.source(amount, cx.try_number()).await {
+            Ok(found) => Some(found),
+            Err(Lack { error, again: true }) => return Err(JobError::retry(error)),
+            Err(Lack { error, .. }) if !is_over(&error, cx.try_number()) => {
+                return Err(error.into_job_error());
+            }
+            Err(Lack { error, .. }) => {
+                tracing::error!(channel = %job.channel, %error, "the money for a transaction is not there");
+                return self.report(job, cx, Fate::Unfunded(trouble(&error)), None).await;
+            }
+        };
+        self.report(job, cx, Fate::Funded, found).await
+    }
+
+    /// Decides what was found, in the transaction in which the job ends.
+    async fn report(
+        &self,
+        job: &Fund,
+        cx: JobContext,
+        fate: Fate,
+        found: Option<(Source, Balance)>,
+    ) -> Result<Done, JobError> {
+        let mut completion = cx.finish().await?;
+        let Some(before) = self.waiting(&mut completion, job).await.map_err(again)? else {
+            return Ok(completion.commit().await?); // it is not wanted any more
+        };
+        let mut kept = None;
+        if let Some((source, balance)) = found {
+            let promises = Promises::of(&mut completion).await?;
+            let order = order_of(&mut completion, job.channel, job.purpose).await?;
+            let (pot, amount) = (source.pot(), amount_of(job.purpose));
+            if balance.has(pot, &promises) < amount {
+                return Err(JobError::retry("another order has taken the money meanwhile"));
+            }
+            if let Some(order) = order {
+                orders::fund_from(&mut completion, order.id, pot).await?;
+            }
+            kept = Some(self.funding.keep(job, source));
+        }
+        let input = Input::Tx { seq: job.seq, purpose: job.purpose, fate };
+        let decided = self.decider.decide_in(&mut completion, &before, input).await;
+        let applied = decided.map_err(|error| again(error.into()))?;
+        let done = completion.commit().await?;
+        self.decider.committed(&applied);
+        drop(kept); // the wallet's turn lasts until the payment is committed
+        Ok(done)
+    }
+}
+
+/// Why money is not provided now, and whether it may be in a moment although the error is a lasting one.
+struct Lack {
+    error: NodeError,
+    again: bool,
+}
+
+impl<E: Into<NodeError>> From<E> for Lack {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), again: false }
+    }
+}
+
+/// The tokens that a transaction takes.
+const fn amount_of(purpose: ClientPurpose) -> Amount {
+    match purpose {
+        ClientPurpose::Open { deposit } => deposit,
+        ClientPurpose::TopUp { amount, .. } => amount,
+        ClientPurpose::RequestClose { .. } | ClientPurpose::FinalizeClose => Amount::ZERO,
+    }
+}
+
+/// Whether a transaction is given up. What passes by itself gives up nothing.
+fn is_over(error: &NodeError, try_number: u32) -> bool {
+    error.postponed().is_none() && (!error.is_temporary() || try_number >= TRIES)
+}
+
+fn trouble(error: &NodeError) -> Trouble {
+    match error {
+        NodeError::Insufficient { .. } => Trouble::Funds,
+        NodeError::Signing { .. } | NodeError::Sign(_) | NodeError::NotForOperators { .. } => Trouble::Key,
+        _ => Trouble::Failed,
+    }
+}
+
+/// What cannot be stored or read is tried again without end: a transaction that waits must get an answer.
+fn again(error: NodeError) -> JobError {
+    match error.postponed() {
+        Some(until) => JobError::postpone(until, error),
+        None => JobError::retry(error),
+    }
+}
+
+/// The numbers of a channel's transactions for which a job waits or runs.
+async fn pending(conn: &mut Conn, channel: ChannelId) -> Result<Vec<u32>, NodeError> {
+    let mut numbers = Vec::new();
+    for status in [JobStatus::Waiting, JobStatus::Running] {
+        let filter = Filter::new().subject(subject(channel)).status(status);
+        let jobs = privatix_jobs::list(conn, &filter).await?.jobs;
+        numbers
+            .extend(jobs.iter().filter_map(|job| Some(serde_json::from_str::<Fund>(&job.payload).ok()?.seq)));
+    }
+    Ok(numbers)
+}
+
+#[async_trait]
+impl Handler<Fund> for Funder {
+    async fn run(&self, job: &Fund, cx: JobContext) -> Result<Done, JobError> {
+        self.provide(job, cx).await
+    }
+}

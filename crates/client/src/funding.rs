@@ -1,0 +1,266 @@
+//! The money of openings and top-ups, and the orders that they carry out: [`Funding`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use alloy::primitives::Address;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use privatix_channel::{Amount, ChannelId, Phase};
+use privatix_db::Conn;
+use privatix_jobs::{Filter, JobStatus};
+use privatix_market::{
+    Budget, ClientPurpose, ClientState, EffectId, Flight, OrderId, Outcome, Stage, Subject,
+};
+use privatix_node::{NodeError, Outlook};
+use privatix_store::StoreError;
+use privatix_store::orders::{self, Held, NewOrder, Order, Reservation, What};
+
+use crate::budget::{Budgets, Limits, day};
+use crate::fund::{Fund, Source, subject};
+use crate::runner::{Funds, Payment};
+
+/// Keeps the orders of a client's channels, and carries what its jobs have found from the account to the transactions that use it.
+/// Clones share it.
+#[derive(Clone)]
+pub struct Funding(Arc<Parts>);
+
+struct Parts {
+    budgets: Budgets,
+    outlook: Arc<dyn Outlook>,
+    /// What running jobs have found, until their transactions are committed.
+    found: Mutex<HashMap<(ChannelId, ClientPurpose), (u32, Source)>>,
+}
+
+impl std::fmt::Debug for Funding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Funding").field("budgets", &self.0.budgets).finish_non_exhaustive()
+    }
+}
+
+impl Funding {
+    /// Orders within these limits, whose days pass by the clocks of `outlook` and of this machine.
+    pub fn new(limits: Limits, outlook: Arc<dyn Outlook>) -> Self {
+        Self(Arc::new(Parts { budgets: Budgets::new(limits), outlook, found: Mutex::default() }))
+    }
+
+    /// What may still be spent. Read the account's balance into it before a user's order is decided, at a start, and from time to
+    /// time: until then it counts with the last one.
+    pub fn budgets(&self) -> &Budgets {
+        &self.0.budgets
+    }
+
+    /// Stores the order to open a channel, under the caller's key where there is one, and reserves its deposit: in the transaction
+    /// that [begins](privatix_node::Decider::begin) the channel's state. The budget of that decision is read before this.
+    ///
+    /// # Errors
+    /// [`StoreError`], as of [`orders::place`].
+    pub async fn take_opening(
+        &self,
+        conn: &mut Conn,
+        state: &ClientState,
+        deposit: Amount,
+        (key, by): (Option<String>, &str),
+    ) -> Result<orders::Placed, StoreError> {
+        let id = orders::next(conn).await?;
+        let order = self.order(state, What::Open { deposit }, (key, by));
+        orders::place(conn, id, &order).await
+    }
+
+    /// An order about a channel that is given now.
+    pub(crate) fn order(
+        &self,
+        state: &ClientState,
+        what: What,
+        (key, by): (Option<String>, &str),
+    ) -> NewOrder {
+        let at = SystemTime::now();
+        let day = day(self.0.outlook.chain().now, at);
+        let reserves = Reservation { agent: state.descriptor.agent, day };
+        NewOrder { key, subject: Subject::Channel(state.id), what, by: by.to_owned(), at, reserves }
+    }
+
+    /// Keeps what a job has found until the value is dropped.
+    pub(crate) fn keep(&self, job: &Fund, source: Source) -> Kept {
+        self.0.found.lock().insert((job.channel, job.purpose), (job.seq, source));
+        Kept { funding: self.clone(), of: (job.channel, job.purpose) }
+    }
+}
+
+/// What a job has found, kept for the transaction that uses it.
+pub(crate) struct Kept {
+    funding: Funding,
+    of: (ChannelId, ClientPurpose),
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.funding.0.found.lock().remove(&self.of);
+    }
+}
+
+/// The order that a transaction carries out; `None` for one of an earlier version.
+pub(crate) async fn order_of(
+    conn: &mut Conn,
+    channel: ChannelId,
+    purpose: ClientPurpose,
+) -> Result<Option<Order>, StoreError> {
+    match purpose {
+        ClientPurpose::TopUp { order, .. } => orders::get(conn, order).await,
+        ClientPurpose::Open { .. } => {
+            // Nothing is ordered about a channel before it.
+            let first = orders::first(conn, Subject::Channel(channel)).await?;
+            Ok(first.filter(|order| matches!(order.what, What::Open { .. })))
+        }
+        ClientPurpose::RequestClose { .. } | ClientPurpose::FinalizeClose => Ok(None),
+    }
+}
+
+/// Whether the tokens of a transaction are still the account's.
+const fn held(stage: Stage) -> Held {
+    match stage {
+        Stage::Mined { .. } => Held::Spent,
+        _ => Held::Reserved,
+    }
+}
+
+/// The transactions whose tokens changed: each with what became of these, `None` where the transaction is over.
+fn changes(before: &ClientState, after: &ClientState) -> Vec<(ClientPurpose, Option<Held>)> {
+    let takes = |flight: &&Flight<ClientPurpose>| {
+        matches!(flight.purpose, ClientPurpose::Open { .. } | ClientPurpose::TopUp { .. })
+    };
+    let of = |state: &ClientState, seq| {
+        state.own.flights.iter().find(|flight| flight.seq == seq).map(|flight| held(flight.stage))
+    };
+    let new = after.own.flights.iter().filter(|flight| of(before, flight.seq).is_none());
+    let all = before.own.flights.iter().chain(new).filter(takes);
+    let changed = all.filter(|flight| of(before, flight.seq) != of(after, flight.seq));
+    changed.map(|flight| (flight.purpose, of(after, flight.seq))).collect()
+}
+
+#[async_trait]
+impl Funds for Funding {
+    async fn budget(&self, conn: &mut Conn, agent: Address) -> Result<Budget, NodeError> {
+        let today = day(self.0.outlook.chain().now, SystemTime::now());
+        self.0.budgets.left(conn, agent, today).await
+    }
+
+    async fn next_order(&self, conn: &mut Conn) -> Result<OrderId, NodeError> {
+        Ok(orders::next(conn).await?)
+    }
+
+    async fn take_order(
+        &self,
+        conn: &mut Conn,
+        state: &ClientState,
+        order: OrderId,
+        (amount, automatic): (Amount, bool),
+    ) -> Result<(), NodeError> {
+        let by = if automatic { "policy" } else { "user" };
+        let new = self.order(state, What::TopUp { amount, automatic }, (None, by));
+        orders::place(conn, order, &new).await?;
+        Ok(())
+    }
+
+    async fn adopt(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+        let by = "an earlier version";
+        let opening = state.own.flights.iter().find_map(|flight| match flight.purpose {
+            ClientPurpose::Open { deposit } => Some(deposit),
+            _ => None,
+        });
+        // Seen on chain, it has ended. Its order is the first about its channel, and would come after those of top-ups.
+        let is_under_way = state.chain.phase() == Phase::Unopened && state.own.top_ups.is_empty();
+        if let Some(deposit) = opening.filter(|_| is_under_way) {
+            self.take_opening(conn, state, deposit, (None, by)).await?;
+        }
+        for top_up in &state.own.top_ups {
+            let what = What::TopUp { amount: top_up.amount, automatic: top_up.automatic };
+            orders::place(conn, top_up.order, &self.order(state, what, (None, by))).await?;
+        }
+        let mut before = state.clone();
+        before.own.flights.clear();
+        self.follow(conn, &before, state).await
+    }
+
+    async fn fund(&self, conn: &mut Conn, effect: EffectId, purpose: ClientPurpose) -> Result<(), NodeError> {
+        let Subject::Channel(channel) = effect.subject else { return Ok(()) };
+        privatix_node::push(conn, &Fund { channel, seq: effect.seq, purpose }, "decision").await
+    }
+
+    async fn payment(
+        &self,
+        conn: &mut Conn,
+        state: &ClientState,
+        purpose: ClientPurpose,
+    ) -> Result<Payment, NodeError> {
+        let found = self.0.found.lock().get(&(state.id, purpose)).cloned();
+        match found {
+            Some((seq, Source::Wallet(turn))) => {
+                turn.payment(conn, EffectId { subject: Subject::Channel(state.id), seq }).await
+            }
+            Some((_, Source::Contract)) | None => Ok(Payment::Contract),
+        }
+    }
+
+    async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
+        let Subject::Channel(channel) = effect.subject else { return Ok(()) };
+        let waiting = Filter::new().subject(subject(channel)).status(JobStatus::Waiting);
+        for job in privatix_jobs::list(conn, &waiting).await?.jobs {
+            if serde_json::from_str::<Fund>(&job.payload).is_ok_and(|fund| fund.seq == effect.seq) {
+                privatix_jobs::cancel(conn, job.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_order(
+        &self,
+        conn: &mut Conn,
+        channel: ChannelId,
+        order: OrderId,
+        outcome: Outcome,
+    ) -> Result<(), NodeError> {
+        match orders::end(conn, order, outcome, SystemTime::now()).await {
+            Err(StoreError::NoSuchOrder(_)) => {
+                tracing::warn!(%channel, order = order.0, ?outcome, "an order that an earlier version took has ended");
+                Ok(())
+            }
+            ended => Ok(ended.map(drop)?),
+        }
+    }
+
+    async fn end_opening(
+        &self,
+        conn: &mut Conn,
+        channel: ChannelId,
+        outcome: Outcome,
+    ) -> Result<(), NodeError> {
+        let opening = ClientPurpose::Open { deposit: Amount::ZERO };
+        if let Some(order) = order_of(conn, channel, opening).await? {
+            orders::end(conn, order.id, outcome, SystemTime::now()).await?;
+        }
+        Ok(())
+    }
+
+    async fn follow(
+        &self,
+        conn: &mut Conn,
+        before: &ClientState,
+        after: &ClientState,
+    ) -> Result<(), NodeError> {
+        for (purpose, held) in changes(before, after) {
+            let Some(order) = order_of(conn, after.id, purpose).await? else { continue };
+            match held {
+                Some(held) => orders::hold(conn, order.id, held).await?,
+                // A reorganisation brought it back after the order had ended, and now it is over without success. What has just ended
+                // is settled by its end.
+                None if order.ended.is_some() && order.money.is_some_and(|m| m.held == Held::Reserved) => {
+                    orders::hold(conn, order.id, Held::Released).await?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! The user's orders about channels: [`ChannelOrders`].
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain};
+use privatix_db::{Conn, Database};
+use privatix_market::{Client, ClientOrder, ClientState, Input, Opening, OrderId, Outcome, Subject};
+use privatix_node::shell::NotApplied;
+use privatix_node::{Decider, NodeError};
+use privatix_store::orders::{self, What};
+use privatix_store::{StoreError, channels};
+
+use crate::fund::Funder;
+use crate::funding::Funding;
+use crate::runner::{Funds as _, above_last};
+
+/// Who gives an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The caller's key: an order that is given again under its key is the same one. `None`: each is another one.
+    pub key: Option<String>,
+    /// By whom, for people.
+    pub by: String,
+}
+
+impl Given {
+    /// By the user, without a key.
+    pub fn by_user() -> Self {
+        Self { key: None, by: "user".to_owned() }
+    }
+}
+
+/// An order that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// Its number: how it ends is stored under it.
+    pub order: OrderId,
+    /// The channel that it is about.
+    pub channel: ChannelId,
+    /// Whether it was given before, under the same key: nothing was done now.
+    pub is_repeated: bool,
+}
+
+/// Takes the user's orders about channels. Each is decided and stored in one transaction: what is refused leaves nothing, and what
+/// was taken is carried out whatever happens to the process. Clones share what they are made of.
+#[derive(Clone, Debug)]
+pub struct ChannelOrders {
+    db: Database,
+    domain: Domain,
+    decider: Arc<Decider<Client>>,
+    funding: Funding,
+    funder: Arc<Funder>,
+}
+
+impl ChannelOrders {
+    /// Orders that this decider decides: `funding` is what its runner has, and `funder` asks what the account has.
+    pub const fn new(
+        db: Database,
+        domain: Domain,
+        decider: Arc<Decider<Client>>,
+        funding: Funding,
+        funder: Arc<Funder>,
+    ) -> Self {
+        Self { db, domain, decider, funding, funder }
+    }
+
+    /// Opens the channel that this describes, with what the user accepts. The order ends when the channel is on chain, or is given
+    /// up.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] for what may not be accepted, such as a deposit above the budget; [`NodeError::Store`] where the key
+    /// was used for something else; what keeps from asking what the account has.
+    pub async fn accept(
+        &self,
+        descriptor: &ChannelDescriptor,
+        opening: &Opening,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        let (channel, deposit) = (descriptor.id(&self.domain), opening.deposit);
+        self.funder.read_balance().await?;
+        let mut tx = self.db.begin().await?;
+        if let Some(before) = repeated(&mut tx, &given, channel, What::Open { deposit }).await? {
+            return Ok(before);
+        }
+        let mut env = self.decider.surroundings();
+        env.budget = self.funding.budget(&mut tx, descriptor.agent).await?;
+        let begins = ClientState::accept(channel, *descriptor, opening, &env).map_err(NotApplied::from)?;
+        channels::insert(&mut tx, channel, descriptor, deposit).await?;
+        let Given { key, by } = given;
+        let order = self.funding.take_opening(&mut tx, &begins.state, deposit, (key, &by)).await?.id();
+        let applied = self.decider.begin(&mut tx, begins).await?;
+        tx.commit().await?;
+        self.decider.committed(&applied);
+        Ok(Ordered { order, channel, is_repeated: false })
+    }
+
+    /// Adds to a channel's deposit. The order ends when that is final on chain, or is given up.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] for a channel that has ended, too many top-ups at once, or more than the budget; others as
+    /// [`accept`](Self::accept).
+    pub async fn top_up(
+        &self,
+        channel: ChannelId,
+        amount: Amount,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        self.funder.read_balance().await?;
+        let mut tx = self.db.begin().await?;
+        if let Some(before) =
+            repeated(&mut tx, &given, channel, What::TopUp { amount, automatic: false }).await?
+        {
+            return Ok(before);
+        }
+        let before = self.decider.load(&mut tx, channel).await?;
+        let order = above_last(orders::next(&mut tx).await?, &before.state);
+        let input = Input::Order(ClientOrder::TopUp { order, amount });
+        let applied = self.decider.decide_in(&mut tx, &before, input).await?;
+        // The decision has stored it.
+        if let Some(key) = &given.key {
+            orders::name(&mut tx, order, key, &given.by).await?;
+        }
+        tx.commit().await?;
+        self.decider.committed(&applied);
+        Ok(Ordered { order, channel, is_repeated: false })
+    }
+
+    /// Suspends the service until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] for a channel that is closed; [`NodeError::Store`] for one that is not known, and where the key was used
+    /// for something else.
+    pub async fn pause(&self, channel: ChannelId, given: Given) -> Result<Ordered, NodeError> {
+        self.take(channel, What::Pause, ClientOrder::Pause, given).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn resume(&self, channel: ChannelId, given: Given) -> Result<Ordered, NodeError> {
+        self.take(channel, What::Resume, ClientOrder::Resume, given).await
+    }
+
+    /// Believes what the agent of a restored channel claims: the service goes on, and is paid for above that.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn accept_claim(&self, channel: ChannelId, given: Given) -> Result<Ordered, NodeError> {
+        self.take(channel, What::AcceptClaim, ClientOrder::AcceptClaim, given).await
+    }
+
+    /// Ends the service, pays what is owed, and leaves it to the agent for a while to close the channel. An opening that is not mined
+    /// is given up.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn end(&self, channel: ChannelId, given: Given) -> Result<Ordered, NodeError> {
+        self.take(channel, What::End, ClientOrder::End, given).await
+    }
+
+    /// The same, and asks to close the channel without waiting for the agent.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn close(&self, channel: ChannelId, given: Given) -> Result<Ordered, NodeError> {
+        self.take(channel, What::Close, ClientOrder::Close, given).await
+    }
+
+    /// Takes an order that takes no tokens. It is carried out with the decision: what is wanted from then on follows from the state.
+    async fn take(
+        &self,
+        channel: ChannelId,
+        what: What,
+        order: ClientOrder,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        let mut tx = self.db.begin().await?;
+        if let Some(before) = repeated(&mut tx, &given, channel, what).await? {
+            return Ok(before);
+        }
+        let before = self.decider.load(&mut tx, channel).await?;
+        let applied = self.decider.decide_in(&mut tx, &before, Input::Order(order)).await?;
+        // The decision may have stored an order of the policy.
+        let number = orders::next(&mut tx).await?;
+        let Given { key, by } = given;
+        orders::place(&mut tx, number, &self.funding.order(&applied.state, what, (key, &by))).await?;
+        orders::end(&mut tx, number, Outcome::Done, SystemTime::now()).await?;
+        tx.commit().await?;
+        self.decider.committed(&applied);
+        Ok(Ordered { order: number, channel, is_repeated: false })
+    }
+}
+
+/// The order that was given before under the same key.
+///
+/// # Errors
+/// [`StoreError::OrderKeyUsed`] where that is another one. Which channel an opening is about does not count: it is drawn anew each
+/// time.
+async fn repeated(
+    conn: &mut Conn,
+    given: &Given,
+    channel: ChannelId,
+    what: What,
+) -> Result<Option<Ordered>, NodeError> {
+    let Some(key) = &given.key else { return Ok(None) };
+    let Some(before) = orders::of_key(conn, key).await? else { return Ok(None) };
+    let is_opening = matches!(what, What::Open { .. });
+    match before.subject {
+        Subject::Channel(about) if before.what == what && (is_opening || about == channel) => {
+            Ok(Some(Ordered { order: before.id, channel: about, is_repeated: true }))
+        }
+        _ => Err(StoreError::OrderKeyUsed { key: key.clone(), order: before.id.0 }.into()),
+    }
+}

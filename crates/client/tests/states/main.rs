@@ -1,0 +1,10 @@
+//! Channels of a client that are decided from stored states: what carries the decisions out, on a real database.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod adoption;
+mod chain;
+mod decisions;
+mod drives;
+mod orders;
+mod runner;
+mod support;

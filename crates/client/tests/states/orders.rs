@@ -1,0 +1,154 @@
+//! The user's orders: each has a number, is decided and stored at once, and is taken once.
+
+use std::sync::Arc;
+
+use alloy::primitives::U256;
+use async_trait::async_trait;
+use privatix_channel::{Amount, ChannelId, Fee};
+use privatix_client::{ChannelOrders, Fund, Funder, Funding, Given, Limits, NodeError, Ordered, Purse, Turn};
+use privatix_jobs::{Filter, Job, JobStatus};
+use privatix_market::*;
+use privatix_node::Balances;
+use privatix_store::orders::{self, Held, What};
+use privatix_store::{StoreError, states};
+
+use crate::support::{Parts, Scene, a, channel, domain, id, terms};
+
+/// An account with 1,500 in the contract.
+struct Account;
+
+#[async_trait]
+impl Purse for Account {
+    async fn balances(&self) -> Result<Balances, NodeError> {
+        Ok(Balances { ether: U256::ZERO, contract: a(1_500), wallet: a(0) })
+    }
+
+    async fn turn(&self, _: Amount) -> Result<Arc<dyn Turn>, NodeError> {
+        Err(NodeError::WalletBusy)
+    }
+}
+
+/// The same scene, which keeps its orders.
+fn taking_orders(scene: &mut Scene) -> ChannelOrders {
+    let funding = Funding::new(Limits::default(), scene.calm.clone());
+    scene.decider = scene.deciding_with(Arc::new(funding.clone()));
+    let (db, decider) = (scene.db.clone(), scene.decider.clone());
+    let funder = Funder::new(db.clone(), decider.clone(), funding.clone(), Arc::new(Account));
+    ChannelOrders::new(db, domain(), decider, funding, Arc::new(funder))
+}
+
+fn given(key: &str) -> Given {
+    Given { key: Some(key.to_owned()), by: "a test".to_owned() }
+}
+
+async fn order(scene: &Scene, ordered: Ordered) -> orders::Order {
+    orders::get(&mut scene.db.read().await.unwrap(), ordered.order).await.unwrap().unwrap()
+}
+
+async fn accept(
+    orders: &ChannelOrders,
+    nonce: u64,
+    deposit: u128,
+    given: Given,
+) -> Result<Ordered, NodeError> {
+    let opening = Opening { terms: terms(), deposit: a(deposit), fee: Fee::ZERO };
+    orders.accept(&channel(nonce).1, &opening, given).await
+}
+
+async fn is_stored(scene: &Scene, channel: ChannelId) -> bool {
+    states::is_stored(&mut scene.db.read().await.unwrap(), channel).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_is_not_promised_twice_and_what_is_refused_leaves_nothing() {
+    let mut scene = Scene::empty(Parts::default()).await;
+    let orders = taking_orders(&mut scene);
+    let first = accept(&orders, 0, 1_000, Given::by_user()).await.unwrap();
+    let stored = order(&scene, first).await;
+    assert_eq!(
+        (stored.what, stored.by.as_str(), stored.ended),
+        (What::Open { deposit: a(1_000) }, "user", None)
+    );
+    assert_eq!(stored.money.unwrap().held, Held::Reserved);
+    let filter = Filter::new().kind(Fund::KIND).status(JobStatus::Waiting);
+    let jobs = privatix_jobs::list(&mut scene.db.read().await.unwrap(), &filter).await.unwrap().jobs;
+    assert_eq!(jobs.len(), 1);
+
+    let refused = accept(&orders, 1, 501, Given::by_user()).await.unwrap_err();
+    assert!(matches!(&refused, NodeError::Refused(why) if why.contains("501")), "{refused}");
+    assert!(!is_stored(&scene, channel(1).0).await);
+    let second = accept(&orders, 2, 500, Given::by_user()).await.unwrap();
+    assert!(second.order > first.order);
+
+    // Given up, its tokens are free for another one.
+    orders.end(first.channel, Given::by_user()).await.unwrap();
+    let ended = order(&scene, first).await;
+    assert_eq!(ended.ended.unwrap().0, Outcome::Failed(Trouble::Cancelled));
+    accept(&orders, 1, 501, Given::by_user()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_given_again_under_its_key_is_the_same() {
+    let mut scene = Scene::served().await;
+    let orders = taking_orders(&mut scene);
+    let opened = accept(&orders, 1, 1_000, given("open")).await.unwrap();
+    // The caller did not see the answer, and draws another number for the channel.
+    let again = accept(&orders, 2, 1_000, given("open")).await.unwrap();
+    assert_eq!(again, Ordered { is_repeated: true, ..opened });
+    assert!(!is_stored(&scene, channel(2).0).await);
+
+    let first = orders.top_up(id(), a(200), given("more")).await.unwrap();
+    let again = orders.top_up(id(), a(200), given("more")).await.unwrap();
+    assert_eq!((again, scene.state().await.own.top_ups.len()), (Ordered { is_repeated: true, ..first }, 1));
+    assert_eq!(order(&scene, first).await.by, "a test");
+    let other = orders.top_up(id(), a(200), Given::by_user()).await.unwrap();
+    assert!(other.order > first.order, "without a key it is another one");
+    assert_eq!(scene.state().await.own.top_ups.len(), 2);
+
+    let ended = orders.end(id(), given("end")).await.unwrap();
+    let again = orders.end(id(), given("end")).await.unwrap();
+    assert_eq!(again, Ordered { is_repeated: true, ..ended });
+    for refused in [orders.close(id(), given("end")).await, orders.end(opened.channel, given("end")).await] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_order_is_kept_with_what_became_of_it() {
+    let mut scene = Scene::served().await;
+    let orders = taking_orders(&mut scene);
+    let top_up = orders.top_up(id(), a(200), Given::by_user()).await.unwrap();
+    let mut taken = vec![top_up];
+    taken.push(orders.pause(id(), Given::by_user()).await.unwrap());
+    taken.push(orders.resume(id(), Given::by_user()).await.unwrap());
+    taken.push(orders.pause(id(), Given::by_user()).await.unwrap());
+    assert_eq!(scene.state().await.own.service.target, Target::Suspended);
+    taken.push(orders.close(id(), Given::by_user()).await.unwrap());
+    assert!(taken.is_sorted_by_key(|ordered| ordered.order));
+
+    let about = Subject::Channel(id());
+    let mut conn = scene.db.read().await.unwrap();
+    let mut stored = orders::of_subject(&mut conn, about, None, 10).await.unwrap();
+    stored.reverse();
+    let outcomes: Vec<_> = stored.iter().map(|order| (order.what, order.ended.map(|(o, _)| o))).collect();
+    let done = Some(Outcome::Done);
+    let expected = [
+        // The close has ended it: nothing was sent.
+        (What::TopUp { amount: a(200), automatic: false }, Some(Outcome::Failed(Trouble::Ended))),
+        (What::Pause, done),
+        (What::Resume, done),
+        (What::Pause, done),
+        (What::Close, done),
+    ];
+    assert_eq!(outcomes, expected);
+    assert_eq!(
+        stored.iter().map(|order| order.id).collect::<Vec<_>>(),
+        taken.iter().map(|o| o.order).collect::<Vec<_>>()
+    );
+    drop(conn);
+    let refused = orders.top_up(id(), a(1), Given::by_user()).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Refused(_)), "{refused}");
+    let unknown = orders.pause(channel(9).0, Given::by_user()).await.unwrap_err();
+    assert!(matches!(unknown, NodeError::Store(StoreError::NoSuchChannel(_))), "{unknown}");
+}
