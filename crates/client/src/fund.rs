@@ -207,10 +207,11 @@ impl Funder {
             Some(Pot::Wallet) => Ok((Source::Wallet(self.purse.turn(amount).await?), balance)),
             None => {
                 let available = balances.contract.max(balances.wallet);
+                let has = balance.has(Pot::Contract, &now).max(balance.has(Pot::Wallet, &now));
                 let error = NodeError::Insufficient {
                     what: "the deposit of a channel",
                     needed: amount,
-                    available: available.min(balance.free(&now)),
+                    available: has,
                     remedy: "send tokens to the account or `deposit` what is in the wallet",
                 };
                 // What was promised to others may come back, and a balance may be one of before.
@@ -224,10 +225,7 @@ impl Funder {
         if self.waiting(&mut *self.db.read().await?, job).await.map_err(again)?.is_none() {
             return Ok(cx.done().await?);
         }
-        let (ClientPurpose::Open { deposit: amount } | ClientPurpose::TopUp { amount, .. }) = job.purpose
-        else {
-            return Ok(cx.done().await?); // it takes none
-        };
+        let amount = amount_of(job.purpose);
         let found = match self.source(amount, cx.try_number()).await {
             Ok(found) => Some(found),
             Err(Lack { error, again: true }) => return Err(JobError::retry(error)),

@@ -6,11 +6,14 @@ use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall as _;
 use privatix_chain::{Endpoint, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{Amount, ChannelStatus};
-use privatix_client::ClientHandle;
+use privatix_client::{ClientHandle, Payment, Purse};
 use privatix_contracts::token::{DepositWay, NoPermit};
 use privatix_contracts::{PTC, call};
 use privatix_jobs::{JobId, JobRecord, JobStatus};
+use privatix_market::{EffectId, OrderId, Purpose, Subject};
+use privatix_node::shell::Transactions;
 use privatix_node::{ChainSettings, Deposit, Node, Token, Withdraw, contract_domain, contract_token};
+use privatix_store::purposes;
 use privatix_testkit::{Anvil, Contracts, TestToken, wait_for};
 use tokio::runtime::Runtime;
 
@@ -369,4 +372,51 @@ async fn deposits_that_are_ordered_together_do_not_take_each_others_allowance() 
     assert_eq!(node.balances().await.unwrap().contract, Amount::new(600));
     assert_eq!(sent(node).await, ["approve", "deposit"].repeat(3));
     client.stop().await;
+}
+
+/// What is sent so that the wallet pays for a top-up whose number a decision gave.
+async fn paid_by_the_wallet(market: &Market) -> Vec<String> {
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, Some(Amount::new(50_000))).await;
+    let node = client.handle.node();
+    let before = transactions(node).await.len();
+    set_allowance(market, 3).await;
+
+    let amount = Amount::new(7_000);
+    let effect = EffectId { subject: Subject::Channel(id), seq: 1_000 };
+    let turn = Purse::turn(node, amount).await.unwrap();
+    let mut tx = node.db().begin().await.unwrap();
+    let Payment::Wallet { permit, after } = turn.payment(&mut tx, effect).await.unwrap() else {
+        panic!("it pays")
+    };
+    let descriptor = node.channel(id).await.unwrap().channel.descriptor;
+    let call = call::top_up_with_permit(&descriptor, amount, permit).unwrap();
+    let intent = node.intent(effect.to_string(), call.abi_encode());
+    let intent = if let Some(approval) = after { intent.after(approval) } else { intent };
+    let purpose = Purpose::TopUp { order: OrderId(1), amount };
+    Transactions::submit(&**node, &mut tx, effect, purpose, intent).await.unwrap();
+    let recorded = purposes::of_effect(&mut tx, effect).await.unwrap().unwrap();
+    assert!(recorded.from_wallet, "no other payment is prepared meanwhile");
+    tx.commit().await.unwrap();
+    drop(turn);
+    node.wake_transactor();
+    channel(node, "topped up", id, |view| view.channel.deposit == Amount::new(57_000)).await;
+    let kinds = transactions(node).await.into_iter().skip(before).map(|transaction| transaction.intent.kind);
+    let kinds = kinds.collect();
+    client.stop().await;
+    agent.stop().await;
+    kinds
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_a_decision_numbered_waits_for_its_approvals() {
+    assert_eq!(paid_by_the_wallet(&Market::new().await).await, ["top_up"], "by permit");
+    let market = Market::over(TestToken::UsdtLike).await;
+    assert_eq!(
+        paid_by_the_wallet(&market).await,
+        ["approve", "approve", "top_up"],
+        "the old allowance is reset"
+    );
+    assert_eq!(allowance(&market).await, U256::ZERO);
 }
