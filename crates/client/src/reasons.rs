@@ -54,6 +54,7 @@ const fn not_opened(trouble: Trouble) -> &'static str {
         Trouble::Cancelled => "not opened: it was cancelled",
         Trouble::Ended => "not opened: the channel ended first",
         Trouble::Vanished => "its opening was undone by a reorganisation, and did not come again",
+        Trouble::Restored => "not opened: the database came back from a backup before it was",
         _ => "not opened: its transaction failed",
     }
 }

@@ -75,10 +75,12 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
 fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
     let (own, policy) = (&state.own, env.policy);
     let stuck = if own.refused { policy.start_within } else { policy.outage };
+    // An opening that did not succeed is waited for only until the chain is seen.
+    let vanish_after = if own.not_opened.is_some() { Duration::ZERO } else { policy.vanish_after };
     let mut limits = vec![
         (own.no_access, policy.access_within, ClientEnd::NoAccess),
         (own.unreachable, policy.abandon_after, ClientEnd::Unreachable),
-        (own.unopened, policy.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
+        (own.unopened, vanish_after, ClientEnd::NotOpened(own.not_opened.unwrap_or(Trouble::Vanished))),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
     ];
     if !top_up::is_pending(state) {
