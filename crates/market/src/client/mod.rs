@@ -176,6 +176,12 @@ pub enum ClientNotice {
     },
     /// Alarm: the service adapter did not stop the service in time. It may go on.
     ServiceLost,
+    /// The agent does not answer, or takes no payment, for [`unreachable_notice`](ClientPolicy::unreachable_notice). It is given up
+    /// after [`abandon_after`](ClientPolicy::abandon_after).
+    Unreachable {
+        /// Whether it answers.
+        answers: bool,
+    },
     /// Automatic top-ups fail. The service runs on, up to its deposit.
     TopUpsFail {
         /// How many failed in a row.

@@ -36,8 +36,11 @@ pub struct ClientOwn {
     pub paused: bool,
     /// How well the agent answers.
     pub peer: Reach,
-    /// For how long the agent has not answered, counted while this node's own network works.
+    /// For how long the agent has not answered, or has acknowledged nothing more of what it was sent, counted while this node's own
+    /// network works.
     pub unreachable: Stopwatch,
+    /// Whether that has lasted so long that the user is shown it.
+    pub away: bool,
     /// What the agent is asked for.
     pub requests: Vec<Request>,
     /// Whether the agent answered after nothing had been used for too long.
@@ -180,7 +183,7 @@ pub enum ClientEnd {
     Excluded,
     /// Nobody used the service for too long.
     Inactive,
-    /// The agent could not be reached for too long.
+    /// The agent could not be reached, or took no payment, for too long.
     Unreachable,
     /// The deposit is used and paid.
     DepositSpent,
