@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use privatix_channel::{ChannelId, next_block_time};
-use privatix_market::{ChainView, Gas, Uptime};
+use privatix_market::{ChainView, Gas, RecoveryId, Uptime};
 use privatix_node::{NodeOutlook, Outlook};
 
 use crate::network::Network;
@@ -41,6 +41,10 @@ impl Outlook for ClientOutlook {
 
     fn kept_open(&self, newest_voucher: Option<SystemTime>) -> Option<Uptime> {
         self.node.kept_open(newest_voucher)
+    }
+
+    fn recovery(&self) -> Option<RecoveryId> {
+        self.0.recovery()
     }
 
     fn instance(&self) -> u64 {

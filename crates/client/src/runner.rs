@@ -466,6 +466,12 @@ fn show(channel: ChannelId, notice: &ClientNotice) {
         ClientNotice::ServiceLost => {
             tracing::error!(%channel, "the service adapter did not stop the service in time; it may go on");
         }
+        ClientNotice::Unreachable { answers: false } => {
+            tracing::warn!(%channel, "the agent does not answer for long; if that lasts, the service is ended, and the rest of the deposit taken back");
+        }
+        ClientNotice::Unreachable { answers: true } => {
+            tracing::warn!(%channel, "the agent answers, and has taken no payment for long; if that lasts, the service is ended, and the rest of the deposit taken back");
+        }
         ClientNotice::TopUpsFail { tries } => {
             tracing::error!(%channel, tries, "automatic top-ups fail; the service goes on up to its deposit");
         }

@@ -271,6 +271,7 @@ impl<P: Party> Decider<P> {
         env.instance = self.outlook.instance();
         env.adapter_starts = self.outlook.adapter_starts();
         env.reachable = self.outlook.is_reachable();
+        env.recovery = self.outlook.recovery();
         env
     }
 

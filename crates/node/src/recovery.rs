@@ -169,7 +169,7 @@ impl Node {
             cancelled.committed();
         }
         for channel in decided {
-            // A look cancels what must not be done in a recovery.
+            // It must be kept open, so a look cancels what would close it, and what may have been done since and is not to be repeated.
             let looked = role.decider().decide(channel, Input::Look).await?;
             transactions = transactions.saturating_add(usize::from(looked.wakes_transactor));
         }
@@ -213,8 +213,8 @@ impl Node {
     /// reported as mined. A cancelled close is ordered again once channels may be closed; of everything else the user sees that
     /// it was not done.
     ///
-    /// Those that a decider made are left to it: it would take a cancellation for the operator's. Their channels are returned, to be
-    /// looked at.
+    /// Those that a decider made are left to it: it would take a cancellation for the operator's, and it knows the orders for which
+    /// there is no transaction yet. Their channels are returned, to be looked at.
     async fn cancel_transactions<R: Role>(
         &self,
         conn: &mut Conn,

@@ -100,6 +100,10 @@ impl Outlook for Sky {
         newest_voucher.is_none_or(|at| at <= backed_up_at).then_some(Uptime::new(9 * DAY))
     }
 
+    fn recovery(&self) -> Option<RecoveryId> {
+        self.get(|known| known.backed_up_at).map(RecoveryId::from)
+    }
+
     fn instance(&self) -> u64 {
         self.get(|known| known.instance)
     }

@@ -26,7 +26,6 @@ impl From<NodeError> for Failure {
             NodeError::Refused(_)
             | NodeError::Token(_)
             | NodeError::NotForOperators { .. }
-            | NodeError::KeptOpen { .. }
             | NodeError::Offering(_)
             | NodeError::Transition(_)
             | NodeError::SignRefused(_)

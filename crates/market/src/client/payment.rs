@@ -178,8 +178,12 @@ fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
             Some(_) => state.own.floor = Some(Floor { claimed: acknowledged, accepted: false }),
         }
     }
-    state.own.proven_in = env.kept_open.or(state.own.proven_in);
-    state.book.acknowledged = state.book.acknowledged.max(acknowledged.min(best));
+    state.own.proven_in = env.recovery.or(state.own.proven_in);
+    let known = state.book.acknowledged.max(acknowledged.min(best));
+    if known > state.book.acknowledged {
+        state.book.acknowledged = known;
+        state.own.unreachable.reset(env.uptime);
+    }
     // What it was sent is more than it knows: again, but not at once.
     requests::pause(state, env, |request| request.what == Ask::Voucher && request.cumulative > acknowledged);
     // It knows what it was sent, and a better one may exist by now.
