@@ -44,7 +44,7 @@ impl Outlook for ClientOutlook {
     }
 
     fn recovery(&self) -> Option<RecoveryId> {
-        self.0.recovery()
+        self.node.recovery()
     }
 
     fn instance(&self) -> u64 {
