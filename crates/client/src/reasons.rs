@@ -12,7 +12,7 @@ pub(crate) fn reason(state: &ClientState) -> Option<&'static str> {
     Some(match state.own.service.why {
         _ if is_closed => "the channel is closed",
         Some(why) => suspended(why),
-        None if state.own.away => "the agent does not answer, or takes no payment",
+        None if state.own.away.is_some() => "the agent does not answer, or takes no payment",
         None => "paid as agreed",
     })
 }

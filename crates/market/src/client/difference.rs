@@ -96,7 +96,7 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, policy: &Client
     if new.service.actual == Actual::Lost && old.service.actual != Actual::Lost {
         notices.push(ClientNotice::ServiceLost);
     }
-    if new.away && !old.away {
+    if new.away.is_some() && old.away.is_none() {
         notices.push(ClientNotice::Unreachable { answers: new.peer != Reach::Silent });
     }
     if new.auto.tries != old.auto.tries && new.auto.tries == policy.top_up_notice {

@@ -65,7 +65,8 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     // It could keep the deposit without end by an answer that neither takes a payment nor ends the service.
     let takes_nothing = !answers || is_unacknowledged;
     own.unreachable.hold(takes_nothing && phase == Phase::Open, env.reachable, now);
-    own.away = own.ending.is_none() && own.unreachable.elapsed(now) >= env.policy.unreachable_notice;
+    let is_away = own.ending.is_none() && own.unreachable.elapsed(now) >= env.policy.unreachable_notice;
+    own.away = is_away.then(|| own.away.unwrap_or(now));
     own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent, now);
     let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
     own.idle.hold(is_served && has_access && !is_timed, counts, now);
@@ -129,7 +130,7 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     if !env.chain.fresh || !env.chain.explained {
         owners.push(Owner::Chain { reminder });
     }
-    if !state.own.away {
+    if state.own.away.is_none() {
         owners.extend(state.own.unreachable.reaches(env.policy.unreachable_notice).map(Owner::Time));
     }
     if usage::is_timed(state, env) {
