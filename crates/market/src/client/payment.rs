@@ -131,7 +131,13 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
                 facts::end(state, ClientEnd::AgentEnded, env);
             }
         }
-        ClientMessage::Stale { acknowledged } => knows(state, acknowledged, env),
+        ClientMessage::Stale { acknowledged } => {
+            knows(state, acknowledged, env);
+            // Where there is a voucher, its repetition is the ping.
+            if is_pinging(state) {
+                answered_ping(state, env);
+            }
+        }
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow => {
             state.own.peer = Reach::NotNow;
@@ -152,10 +158,14 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
     }
 }
 
+/// Whether the agent is asked for any answer.
+fn is_pinging(state: &ClientState) -> bool {
+    state.own.requests.iter().any(|request| request.what == Ask::Ping)
+}
+
 /// A ping was answered: the agent can be reached, so the channel may be given up as idle.
 fn answered_ping(state: &mut ClientState, env: &Env<'_, Client>) {
-    let pings = state.own.requests.iter().any(|request| request.what == Ask::Ping);
-    if pings {
+    if is_pinging(state) {
         state.own.requests.retain(|request| request.what != Ask::Ping);
         state.own.pinged = requests::is_idle(state, env);
     } else {

@@ -211,9 +211,12 @@ fn fault_73_an_idle_service_ends_only_if_its_agent_answers() {
     let mut run = Run::open(100).paid(10).terms(idle);
     run.give(&Input::Look);
     assert_eq!(run.after(HOUR), "ask 1 Ping");
-    let mut not_now = run.clone();
+    let (mut not_now, mut stale) = (run.clone(), run.clone());
     assert_eq!(run.receipt(10), "drive 2");
     assert_eq!(run.ending(), Some(ClientEnd::Inactive));
+    // Also by an answer that it has less: it was overdue and came again without end. Found by the simulator (seed 1073591).
+    assert_eq!(stale.peer(ClientMessage::Stale { acknowledged: a(0) }), "drive 2");
+    assert_eq!(stale.ending(), Some(ClientEnd::Inactive));
     assert_eq!(not_now.peer(ClientMessage::NotNow), "");
     assert_eq!(not_now.after(5 * HOUR), "ask 2 Ping");
     assert_eq!(not_now.ending(), None);
