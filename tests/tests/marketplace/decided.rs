@@ -330,6 +330,7 @@ async fn a_client_by_decisions_that_was_restored_tops_nothing_up_twice() {
     market.anvil.mine(1).await.unwrap();
     let topped_up = Amount::new(280_000);
     channel(&buyer.node, "topped up twice", id, |view| view.channel.deposit == topped_up).await;
+    drop(orders); // it holds the database
     buyer.stop().await;
     market.closed("client").await;
     Restoring::begin(&copy, &path, &sets, "").await.unwrap().replace().await.unwrap();
