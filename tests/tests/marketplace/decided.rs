@@ -53,7 +53,7 @@ impl Buyer {
         });
         let decides = tokio::spawn({
             let (decisions, stop) = (decisions.clone(), stop.clone());
-            async move { decisions.run(&stop).await }
+            async move { Box::pin(decisions.run(&stop)).await }
         });
         let processed = async || node.processed_block().ok_or("nothing processed");
         wait_for("the chain monitor", LIMIT, processed).await.unwrap();
