@@ -100,6 +100,7 @@ pub(crate) struct Transactor<X> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded {
     known: Known,
+    is_undone: bool,
     is_cancelling: bool,
     is_forgotten: bool,
 }
@@ -353,6 +354,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     pub(crate) fn record(&self) -> Vec<Recorded> {
         let record = |i: &Intent<X>| Recorded {
             known: i.known,
+            is_undone: i.is_undone,
             is_cancelling: i.is_cancelling,
             is_forgotten: i.is_forgotten,
         };
@@ -370,7 +372,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 }
                 continue;
             };
-            intent.known = recorded.known;
+            (intent.known, intent.is_undone) = (recorded.known, recorded.is_undone);
             intent.is_forgotten = recorded.is_forgotten;
             intent.is_cancelled_by_lost |= intent.is_cancelling && !recorded.is_cancelling;
         }
