@@ -588,3 +588,14 @@ fn a_close_that_comes_back_beside_another_leaves_one() {
     assert_eq!(run.give(&again), "cancel 1");
     assert_eq!(run.tx(1, Fate::Cancelled), "");
 }
+
+/// Found by a kill campaign (`torture --seed 3`): the channel stayed open, as if its operator had cancelled the close.
+#[test]
+fn a_close_that_was_cancelled_because_it_was_there_is_made_again_when_it_is_undone() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    assert_eq!(run.chain(closed(100, 60)), "cancel 1", "the event came before the receipt");
+    assert_eq!(run.tx(1, Fate::Mined(block(9))), "");
+    assert_eq!(run.chain(open(100, 0)), "", "mined, as far as is known");
+    assert_eq!(run.tx(1, Fate::Cancelled), "submit 2 close 60");
+}
