@@ -248,7 +248,7 @@ impl ChannelOrders {
 /// The order that was given before under the same key.
 ///
 /// # Errors
-/// [`StoreError::OrderKeyUsed`] where that is another one. Which channel an opening is about does not count: it is drawn anew each
+/// [`StoreError::OrderKeyUsed`] where that is another one. Which channel an opening is about does not count: it is drawn again each
 /// time.
 async fn repeated(
     conn: &mut Conn,

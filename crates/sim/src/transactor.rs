@@ -114,6 +114,7 @@ pub(crate) struct Transactor<X> {
 pub(crate) struct Recorded {
     standing: Standing,
     known: Known,
+    is_undone: bool,
     is_cancelling: bool,
     is_forgotten: bool,
 }
@@ -369,6 +370,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         let record = |i: &Intent<X>| Recorded {
             standing: i.standing,
             known: i.known,
+            is_undone: i.is_undone,
             is_cancelling: i.is_cancelling,
             is_forgotten: i.is_forgotten,
         };
@@ -400,7 +402,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 }
                 continue;
             };
-            intent.known = recorded.known;
+            (intent.known, intent.is_undone) = (recorded.known, recorded.is_undone);
             intent.is_forgotten = recorded.is_forgotten;
             intent.is_cancelled_by_lost |= intent.is_cancelling && !recorded.is_cancelling;
         }

@@ -12,3 +12,4 @@ mod rows;
 mod service;
 mod settlement;
 mod support;
+mod undone;

@@ -1,0 +1,91 @@
+//! What reorganisations, and events that come late, do to closes.
+
+use privatix_market::{AgentEnd, AgentPurpose, Fate, Input, Stage};
+
+use crate::support::{HOUR, Run, a, block, closed, open, voucher};
+
+#[test]
+fn an_undone_close_is_under_way_until_it_is_in_a_block_again_or_over() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Mined(block(9)));
+    run.chain(closed(100, 60));
+    assert_eq!(run.chain(open(100, 0)), "", "mined, as far as is known");
+    assert_eq!(run.tx(1, Fate::Reinstated { batch: false }), "");
+    assert_eq!(run.tx(1, Fate::Failed { lasting: false }), "");
+    assert_eq!(run.after(15), "submit 2 close 60");
+    // Also after it was final.
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    let purpose = run.state.own.flights[0].purpose;
+    run.tx(1, Fate::Mined(block(9)));
+    run.sees();
+    run.chain(closed(100, 60));
+    run.tx(1, Fate::Final);
+    assert_eq!(run.owners(), "nobody");
+    assert_eq!(run.give(&Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } }), "cancel 1");
+    assert_eq!(run.chain(open(100, 0)), "submit 2 close 60");
+}
+
+#[test]
+fn an_undone_batch_is_not_cancelled_for_one_of_its_channels() {
+    let mut run = Run::open(100).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Batched);
+    let purpose = run.state.own.flights[0].purpose;
+    run.tx(1, Fate::Mined(block(9)));
+    run.sees();
+    run.chain(closed(100, 0));
+    let mut mined = run.clone();
+    mined.tx(1, Fate::Reinstated { batch: true });
+    run.tx(1, Fate::Final);
+    run.give(&Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: true } });
+    for mut run in [mined, run] {
+        assert_eq!(run.state.own.flights[0].stage, Stage::Sent { batch: true });
+        assert_eq!(run.give(&Input::Look), "", "still closed, as far as is known");
+        // A better voucher goes beside it.
+        run.chain(open(100, 0));
+        assert_eq!(run.give(&voucher(60)), "keep 60, submit 2 close 60, kept, paid 0");
+    }
+}
+
+/// Found by the simulator (seed 7239 of the one with endpoints): a close that was mined was sent again and again while an endpoint left
+/// its event out, and a reorganisation brought both back.
+#[test]
+fn a_close_that_is_in_a_block_is_not_sent_again_where_the_events_do_not_show_it() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+    run.tx(1, Fate::Mined(block(5)));
+    run.sees();
+    assert_eq!(run.after(HOUR), "");
+    assert_eq!(run.owners(), "transaction 1");
+    // Nothing better is promised meanwhile.
+    assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60");
+    assert_eq!(run.chain(closed(100, 60)), "");
+    assert_eq!(run.tx(1, Fate::Final), "");
+}
+
+/// Found by the simulator (seed 20079 of the one with endpoints, at the client): nobody cancelled the second.
+#[test]
+fn a_close_that_comes_back_beside_another_leaves_one() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Reverted);
+    run.tx(1, Fate::Final);
+    assert_eq!(run.after(15), "submit 2 close 60");
+    let purpose = AgentPurpose::Close { cumulative: a(60) };
+    let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
+    assert_eq!(run.give(&again), "cancel 1");
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
+}
+
+/// Found by a kill campaign (`torture --seed 3`): the channel stayed open, as if its operator had cancelled the close.
+#[test]
+fn a_close_that_was_cancelled_because_it_was_there_is_made_again_when_it_is_undone() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    assert_eq!(run.chain(closed(100, 60)), "cancel 1", "the event came before the receipt");
+    assert_eq!(run.tx(1, Fate::Mined(block(9))), "");
+    assert_eq!(run.chain(open(100, 0)), "", "mined, as far as is known");
+    assert_eq!(run.tx(1, Fate::Cancelled), "submit 2 close 60");
+}
