@@ -236,7 +236,8 @@ impl Sim<'_> {
             self.violate(Some(channel), Rule::Invariant(3), "a transaction for a channel that is closed");
         }
         let closes = |flight: &Flight<AgentPurpose>| {
-            let is_mined = matches!(flight.stage, Stage::Mined { .. }) && flight.bid != Bid::of_batch();
+            let is_in_block = matches!(flight.stage, Stage::Mined { .. } | Stage::Unseen { .. });
+            let is_mined = is_in_block && flight.bid != Bid::of_batch();
             is_mined && flight.purpose.is_close()
         };
         if purpose.is_close() && state.own.flights.iter().any(closes) {
