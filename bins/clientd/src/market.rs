@@ -2,11 +2,11 @@
 
 use clap::Subcommand;
 use privatix_api::agent::Offering;
-use privatix_api::client::{AcceptOffering, Browse, Opening, TopUpChannel};
-use privatix_api::node::{ChannelDetails, GetChannel, TokenUnit};
+use privatix_api::client::{AcceptOffering, Browse, GetOrder, Opening, TopUpChannel};
+use privatix_api::node::{ChannelDetails, GetChannel, JobDetails, TokenUnit};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{or_dash, table};
-use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, order, token_unit};
+use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, token_unit};
 
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ impl Command {
                 }
             }
             Self::Accept { offering, deposit, agent, wait } => {
-                let opening = api.call(&AcceptOffering { offering, agent, deposit }).await?;
+                let opening = api.call(&AcceptOffering { offering, agent, deposit, key: None }).await?;
                 if let Some(warning) = &opening.warning {
                     context.output.note(format!("the opening of the channel: {warning}"));
                 }
@@ -107,9 +107,19 @@ impl Command {
                 }
             }
             Self::Topup { channel, amount, wait } => {
-                let ordered = api.call(&TopUpChannel { channel, amount }).await?;
+                let ordered = api.call(&TopUpChannel { channel, amount, key: None }).await?;
                 let what = format!("top-up by {}", token_unit(&api, output).await.show(amount));
-                order(&api, output, &wait, &what, ordered).await?;
+                if let Some(warning) = &ordered.warning {
+                    output.note(format!("{what}: {warning}"));
+                }
+                if wait.wait {
+                    let details = topped_up(context, &wait, (&what, channel), ordered.order).await?;
+                    output.show(&details, |_| format!("{what} is done"));
+                } else {
+                    output.show(&ordered, |_| {
+                        format!("{what} is under way; follow it with `channels show {channel}`")
+                    });
+                }
             }
         }
         Ok(())
@@ -152,6 +162,28 @@ fn offerings(found: &[Offering], unit: &TokenUnit) -> String {
     table(["offering", "service", "country", "price", "least deposit", "free", "problem"], rows)
 }
 
+/// Waits until a top-up is on chain. While another one of the channel is under way, it has no job yet.
+async fn topped_up(
+    context: &Context<'_, Clientd>,
+    wait: &WaitArgs,
+    (what, channel): (&str, ChannelId),
+    order: u64,
+) -> Result<JobDetails, DaemonError> {
+    let api = context.api()?;
+    let mut follow = Follow::new(&api, context.output, wait, what, format!("channels show {channel}"));
+    let job = follow
+        .until(async |api| {
+            let state = api.call(&GetOrder { order }).await?;
+            match (state.job, state.trouble) {
+                (_, Some(reason)) => Err(DaemonError::OrderFailed { what: what.to_owned(), reason }),
+                (Some(job), None) => Ok(Ok(job)),
+                (None, None) => Ok(Err("it waits for another top-up of the channel".to_owned())),
+            }
+        })
+        .await?;
+    follow.job(job).await
+}
+
 /// Waits until a channel's service runs.
 async fn opened(
     context: &Context<'_, Clientd>,
@@ -159,6 +191,10 @@ async fn opened(
     opening: Opening,
 ) -> Result<ChannelDetails, DaemonError> {
     let Opening { channel, job, .. } = opening;
+    let job = job.ok_or_else(|| DaemonError::OrderFailed {
+        what: "the opening of the channel".to_owned(),
+        reason: format!("nothing provides its deposit; look at `channels show {channel}`"),
+    })?;
     let api = context.api()?;
     let what = "the opening of the channel";
     let mut follow = Follow::new(&api, context.output, wait, what, format!("channels show {channel}"));

@@ -1,18 +1,15 @@
 //! What the agent does about news.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
-use privatix_billing::{Account, Terms};
 use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, ServiceStatus};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_market::Agent;
 use privatix_node::inputs::{Before, Opening};
 use privatix_node::{Decider, Node, NodeError, Role};
-use privatix_store::channels::Channel;
 use privatix_store::events::Place;
 use privatix_store::purposes::Recorded;
 
@@ -32,8 +29,8 @@ pub(crate) struct AgentRole {
 impl Role for AgentRole {
     type Side = Agent;
 
-    fn decider(&self) -> Option<&Decider<Agent>> {
-        Some(&self.decider)
+    fn decider(&self) -> &Decider<Agent> {
+        &self.decider
     }
 
     async fn on_start(&self) -> Result<(), NodeError> {
@@ -49,7 +46,7 @@ impl Role for AgentRole {
     async fn on_event(
         &self,
         conn: &mut Conn,
-        before: Option<&mut Before<Agent>>,
+        before: &mut Before<Agent>,
         _: Place,
         event: &ChainEvent,
     ) -> Result<(), NodeError> {
@@ -57,7 +54,9 @@ impl Role for AgentRole {
         else {
             return Ok(());
         };
-        let Some(before) = before.filter(|_| descriptor.agent == self.node.account()) else { return Ok(()) };
+        if descriptor.agent != self.node.account() {
+            return Ok(());
+        }
         if descriptor.id(self.node.domain()) != *channel {
             let reason = format!("channel {channel} is not the one that its event describes");
             return Err(NodeError::Contract { what: "an event", reason });
@@ -67,32 +66,8 @@ impl Role for AgentRole {
         self.decider.inputs().begin(conn, before, opening).await
     }
 
-    async fn on_channel(&self, _: &mut Conn, _: &Channel, _: &ChainEvent) -> Result<(), NodeError> {
-        Ok(())
-    }
-
-    async fn on_undone(&self, _: &mut Conn, _: &Channel) -> Result<(), NodeError> {
-        Ok(())
-    }
-
-    async fn on_restored(&self, _: &mut Conn) -> Result<(), NodeError> {
-        Ok(()) // every channel is looked at when the run begins
-    }
-
     fn not_to_be_repeated(&self) -> &'static [&'static str] {
         &[<AppointOperator as Job>::KIND, <ChangeOffering as Job>::KIND]
-    }
-
-    fn put_off(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    async fn on_stopped(&self, _: ChannelId) -> Result<(), NodeError> {
-        Ok(())
-    }
-
-    async fn on_service(&self, _: &mut Conn, _: &Channel, _: ServiceStatus) -> Result<(), NodeError> {
-        Ok(())
     }
 
     async fn on_transaction(
@@ -112,15 +87,5 @@ impl Role for AgentRole {
 
     async fn on_committed(&self, channels: &[ChannelId]) {
         self.payments.refresh(channels).await;
-    }
-
-    async fn assess(
-        &self,
-        _: &Channel,
-        _: &Terms,
-        _: &Account,
-        _: SystemTime,
-    ) -> Result<Option<SystemTime>, NodeError> {
-        Ok(None)
     }
 }

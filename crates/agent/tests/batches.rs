@@ -21,8 +21,8 @@ use privatix_db::{Conn, Database};
 use privatix_jobs::Wake as JobWake;
 use privatix_market::batch::BatchPolicy;
 use privatix_market::{
-    Agent, AgentOrder, AgentOwn, AgentPolicy, AgentPurpose, AgentState, ChainView, Gas, Input, Rate, Stage,
-    State, Subject, Target, Uptime, Wake, Wei,
+    Agent, AgentOrder, AgentOwn, AgentPolicy, AgentPurpose, AgentState, ChainView, Gas, Input, Rate,
+    RecoveryId, Stage, State, Subject, Target, Uptime, Wake, Wei,
 };
 use privatix_node::{Damage, Decider, DeciderParts, Notices, Outlook};
 use privatix_store::events::Place;
@@ -96,6 +96,10 @@ impl Outlook for Sky {
 
     fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
         self.is_restored.load(SeqCst).then_some(Uptime::new(1_000 * MINUTE))
+    }
+
+    fn recovery(&self) -> Option<RecoveryId> {
+        self.is_restored.load(SeqCst).then_some(RecoveryId::new(1))
     }
 
     fn instance(&self) -> u64 {

@@ -213,6 +213,10 @@ impl Outlook for Sky {
         None
     }
 
+    fn recovery(&self) -> Option<RecoveryId> {
+        None
+    }
+
     fn instance(&self) -> u64 {
         *self.instance.borrow()
     }

@@ -69,6 +69,10 @@ impl Outlook for Calm {
         None
     }
 
+    fn recovery(&self) -> Option<RecoveryId> {
+        None
+    }
+
     fn instance(&self) -> u64 {
         1
     }

@@ -6,7 +6,6 @@ use privatix_jobs::JobId;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Offering;
-use crate::node::Order;
 use crate::request::requests;
 
 requests! {
@@ -37,6 +36,9 @@ requests! {
         /// How much to deposit; the least that the offering takes when not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deposit: Option<Amount>,
+        /// Asked again under the same key, it is the same order. Choose another one for each channel that is wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "market_accept" -> Opening;
 
     /// Raises a channel's deposit. Goes on in the background.
@@ -45,7 +47,16 @@ requests! {
         channel: ChannelId,
         /// By how much.
         amount: Amount,
-    } => "channels_topUp" -> Order;
+        /// Asked again under the same key, it is the same order. Choose another one for each top-up that is wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    } => "channels_topUp" -> ToppingUp;
+
+    /// What became of an order to open a channel, or to top one up.
+    GetOrder {
+        /// Its number.
+        order: u64,
+    } => "orders_get" -> OrderState;
 }
 
 /// A channel that is being opened.
@@ -55,15 +66,74 @@ requests! {
 pub struct Opening {
     /// The channel.
     pub channel: ChannelId,
-    /// The job that opens it.
-    pub job: JobId,
+    /// The order's number.
+    #[serde(default)]
+    pub order: u64,
+    /// The job that provides its deposit and opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
     /// What keeps it from being opened now, if the chain or its endpoint does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
 
 impl Opening {
-    pub(crate) const fn new(channel: ChannelId, job: JobId, warning: Option<String>) -> Self {
-        Self { channel, job, warning }
+    pub(crate) const fn new(
+        channel: ChannelId,
+        order: u64,
+        job: Option<JobId>,
+        warning: Option<String>,
+    ) -> Self {
+        Self { channel, order, job, warning }
+    }
+}
+
+/// A channel whose deposit is being raised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ToppingUp {
+    /// The order's number.
+    pub order: u64,
+    /// The job that provides its tokens and adds them. None while it waits for another top-up of the channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// What keeps it from being carried out now, if the chain or its endpoint does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+impl ToppingUp {
+    pub(crate) const fn new(order: u64, job: Option<JobId>, warning: Option<String>) -> Self {
+        Self { order, job, warning }
+    }
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct OrderState {
+    /// Its number.
+    pub order: u64,
+    /// The job that provides its tokens; none before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// Whether it was carried out; none while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_done: Option<bool>,
+    /// Why it was not carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl OrderState {
+    pub(crate) const fn new(
+        order: u64,
+        job: Option<JobId>,
+        is_done: Option<bool>,
+        trouble: Option<String>,
+    ) -> Self {
+        Self { order, job, is_done, trouble }
     }
 }

@@ -28,9 +28,8 @@ use privatix_market::{
 use privatix_node::earlier::{self, Retired};
 use privatix_node::{NodeError, Order, ServiceOrder};
 
-use crate::access::FetchAccess;
-use crate::channels::{self, FinalizeClose, OpenChannel, RequestClose};
-use crate::runner::Funds;
+use crate::earlier::{self as jobs, FetchAccess, FinalizeClose, OpenChannel, RequestClose};
+use crate::runner::{Funds, is_topped_up};
 
 pub use privatix_node::earlier::{Adopted, KnownTerms};
 
@@ -83,7 +82,7 @@ impl Retired<Client> for Jobs {
     const KINDS: &'static [&'static str] = &[
         ServiceOrder::KIND,
         OpenChannel::KIND,
-        channels::TopUp::KIND,
+        jobs::TopUp::KIND,
         RequestClose::KIND,
         FinalizeClose::KIND,
         FetchAccess::KIND,
@@ -106,8 +105,8 @@ impl Retired<Client> for Jobs {
                 let OpenChannel { channel } = serde_json::from_str(&job.payload)?;
                 (channel, Orders::Open)
             }
-            channels::TopUp::KIND => {
-                let channels::TopUp { channel, amount } = serde_json::from_str(&job.payload)?;
+            jobs::TopUp::KIND => {
+                let jobs::TopUp { channel, amount } = serde_json::from_str(&job.payload)?;
                 // As its transaction would name it.
                 let order = OrderId(job.id.number().unsigned_abs());
                 let automatic = job.created_by == "billing";
@@ -132,8 +131,9 @@ impl Retired<Client> for Jobs {
         own(earlier, state, env)
     }
 
-    async fn begins(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+    async fn begins(&self, conn: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
         self.funds.adopt(conn, state).await?;
+        privatix_store::channels::set_top_up_pending(conn, state.id, is_topped_up(state)).await?;
         for flight in state.own.flights.iter().filter(|flight| flight.stage == Stage::Funding) {
             let effect = EffectId { subject: Subject::Channel(state.id), seq: flight.seq };
             self.funds.fund(conn, effect, flight.purpose).await?;

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use privatix_billing::Terms;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
-use privatix_node::{Node, NodeError};
+use privatix_node::{Node, NodeError, Notices};
 use privatix_offering::{AccessKey, AccessRequest, SignedOffering};
-use privatix_somc::{ClientError, Peer, Transport};
+use privatix_somc::{ClientError, Peer, Refusal, Transport};
 use privatix_store::channels::Access;
 use privatix_store::offerings;
 
@@ -22,7 +22,7 @@ use crate::peers::{Dialler, Peers, no_answer};
 /// Reaches agents at the addresses that they announced, as far as the user permits that.
 pub struct NodeAgents {
     node: Arc<Node>,
-    peers: Peers,
+    peers: Arc<Peers>,
     /// How what anybody may have announced is fetched.
     fetching: RwLock<Arc<Offerings>>,
     settings: ClientSettings,
@@ -46,7 +46,7 @@ impl NodeAgents {
         let fetching = Offerings::new(Arc::clone(node), dialler(fetching, settings));
         Self {
             node: Arc::clone(node),
-            peers,
+            peers: Arc::new(peers),
             fetching: RwLock::new(Arc::new(fetching)),
             settings: settings.clone(),
         }
@@ -56,6 +56,11 @@ impl NodeAgents {
     pub fn fetch_over(&self, transport: Arc<dyn Transport>) {
         let fetching = Offerings::new(Arc::clone(&self.node), dialler(transport, &self.settings));
         *self.fetching.write() = Arc::new(fetching);
+    }
+
+    /// The connections to agents.
+    pub(crate) const fn peers(&self) -> &Arc<Peers> {
+        &self.peers
     }
 
     /// What fetches the messages of offerings.
@@ -88,6 +93,39 @@ impl NodeAgents {
             Err(error) => Err(error.into()),
         }
     }
+
+    async fn ask_for_access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard> {
+        let (peer, offering) = self.agent(channel).await?;
+        let node = &self.node;
+        // A key for this one answer: nobody can open it later.
+        let key = AccessKey::generate();
+        let now = SystemTime::now();
+        let request = AccessRequest::sign(channel, node.domain(), key.public(), now, node.signer());
+        let request = request.map_err(|error| {
+            let reason = error.to_string();
+            Unheard::Ours(NodeError::Signing { what: "a request for access", reason })
+        })?;
+        let sealed = peer.access(request).await.map_err(|error| heard(&peer, error))?;
+        let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
+        opened.map_err(|error| Unheard::Unusable(error.to_string()))
+    }
+}
+
+/// The part of a node whose notice shows that a clock is wrong.
+const CLOCK: &str = "clock";
+
+/// Shows that access is refused because of a clock: the channel is given up if that lasts, and the user would not know why.
+fn note_clock(notices: &Notices, answer: &Result<Access, Unheard>) {
+    match answer {
+        Ok(_) => notices.set(CLOCK, None),
+        Err(Unheard::Refused(refusal @ Refusal::Expired { .. })) => {
+            let notice = format!(
+                "this machine's clock, or that of an agent, is wrong, so there is no access: {refusal}"
+            );
+            notices.set(CLOCK, Some(notice));
+        }
+        Err(_) => {}
+    }
 }
 
 fn dialler(transport: Arc<dyn Transport>, settings: &ClientSettings) -> Dialler {
@@ -109,19 +147,9 @@ fn heard(peer: &Peer, error: ClientError) -> Unheard {
 #[async_trait]
 impl Agents for NodeAgents {
     async fn access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard> {
-        let (peer, offering) = self.agent(channel).await?;
-        let node = &self.node;
-        // A key for this one answer: nobody can open it later.
-        let key = AccessKey::generate();
-        let now = SystemTime::now();
-        let request = AccessRequest::sign(channel, node.domain(), key.public(), now, node.signer());
-        let request = request.map_err(|error| {
-            let reason = error.to_string();
-            Unheard::Ours(NodeError::Signing { what: "a request for access", reason })
-        })?;
-        let sealed = peer.access(request).await.map_err(|error| heard(&peer, error))?;
-        let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
-        opened.map_err(|error| Unheard::Unusable(error.to_string()))
+        let answer = self.ask_for_access(channel).await;
+        note_clock(self.node.notices(), &answer);
+        answer
     }
 
     async fn terms(&self, channel: &ChannelDescriptor) -> Result<Arc<Terms>, Unheard> {
@@ -161,5 +189,27 @@ impl Agents for NodeAgents {
     async fn ping(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {
         let (peer, _) = self.agent(channel).await?;
         peer.ping().await.map(drop).map_err(|error| heard(&peer, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_shown_until_access_comes() {
+        let notices = Notices::default();
+        let away = Duration::from_mins(7);
+        note_clock(&notices, &Err(Unheard::Refused(Refusal::Expired { away })));
+        for other in [Refusal::Internal, Refusal::NotReady { retry_after: away }] {
+            note_clock(&notices, &Err(Unheard::Refused(other)));
+        }
+        let [(part, notice)] = &notices.all()[..] else { panic!("not one notice") };
+        assert!(*part == CLOCK && notice.contains("set the clock"), "{notice}");
+        let (username, password) = (String::new(), String::new());
+        note_clock(&notices, &Ok(Access { username, password, endpoint: serde_json::Value::Null }));
+        assert_eq!(notices.all(), []);
     }
 }

@@ -11,6 +11,7 @@ use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Pol
 use privatix_market::{Access as Given, Ask, Client, ClientMessage, ClientState, Input, Uptime};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, NodeError, after, lanes};
+use privatix_somc::Refusal;
 use privatix_store::channels::{self, Access};
 use privatix_store::states::Stored;
 use serde::{Deserialize, Serialize};
@@ -196,6 +197,11 @@ impl Asker {
         let asked = tokio::time::timeout(left, self.answer(question, &stored)).await;
         let answer = match asked.unwrap_or_else(|_| Err(too_late())) {
             Ok(answer) => answer,
+            // It says when to ask again, and the request's time is not over then.
+            Err(error) if early(&error).is_some_and(|wait| wait.saturating_add(MARGIN) < left) => {
+                let wait = early(&error).unwrap_or_default();
+                return Err(JobError::retry_at(after(SystemTime::now(), wait), error));
+            }
             Err(error) => {
                 let refused = match question.what {
                     Ask::Access => without_access(&error, question.seq),
@@ -256,11 +262,25 @@ impl Asker {
         };
         let decided = self.decider.decide_in(&mut completion, &before, input).await;
         let applied = decided.map_err(NodeError::from)?;
-        let done = completion.commit().await?;
-        self.decider.committed(&applied);
+        let done = self.decider.commit(&applied, completion.commit()).await?;
         Ok(done)
     }
 }
+
+/// The time that an agent needs to prepare access, or to see the channel; `None` for any other answer.
+fn early(error: &Unheard) -> Option<Duration> {
+    let wait = match error {
+        Unheard::Refused(Refusal::NotReady { retry_after }) => *retry_after,
+        Unheard::Refused(Refusal::UnknownChannel { .. }) => Duration::from_secs(1),
+        _ => return None,
+    };
+    Some(wait.max(SHORTEST_WAIT))
+}
+
+/// The shortest pause that an agent may ask for.
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+/// How long before the end of its time a request is answered with what the agent said last.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// Whether a question still waits for its answer.
 fn waits(state: &ClientState, question: &Question) -> bool {

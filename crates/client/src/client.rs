@@ -3,25 +3,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use parking_lot::Mutex;
 use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash};
-use privatix_jobs::{PushOptions, Pushed};
-use privatix_node::{Node, NodeError, NodeParts, Order, ServiceOrder};
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
+use privatix_jobs::JobRecord;
+use privatix_market::{ClientState, Opening};
+use privatix_node::{Node, NodeError, NodeParts};
 use privatix_offering::{ContactPolicy, SignedOffering};
 use privatix_somc::{ClientLimits, Peer, RetryPolicy, Transport};
-use privatix_store::channels;
 use privatix_store::offerings::{self, Filter, Offering};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{AccessFetcher, FetchAccess};
-use crate::channels::{Channels, FinalizeClose, OpenChannel, RequestClose, TopUp};
-use crate::offerings::Offerings;
-use crate::outbox::{Outbox, Sender, outbox};
-use crate::peers::{Dialler, Peers, no_answer};
-use crate::role::ClientRole;
+use crate::agents::NodeAgents;
+use crate::budget::Limits;
+use crate::decided::DecidedRole;
+use crate::decisions::{Decisions, DecisionsParts};
+use crate::offerings::FetchOffering;
+use crate::orders::{ChannelOrders, Given, Ordered};
+use crate::peers::{Peers, no_answer};
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -56,14 +56,22 @@ impl Default for ClientSettings {
     }
 }
 
+impl ClientSettings {
+    /// What decisions follow.
+    fn decisions(&self) -> privatix_market::ClientPolicy {
+        let mut policy = privatix_market::ClientPolicy::default();
+        policy.billing = self.policy.clone();
+        policy.access_within = self.access_within;
+        policy.agent_closes_within = self.request_close_after.unwrap_or(Duration::MAX);
+        policy
+    }
+}
+
 /// A buyer: see the [crate's example](crate).
 pub struct Client {
     handle: ClientHandle,
-    settings: ClientSettings,
-    /// For the messages of offerings.
-    fetching: Dialler,
-    outbox: Outbox,
-    sender: Sender,
+    decisions: Arc<Decisions>,
+    agents: Arc<NodeAgents>,
 }
 
 impl std::fmt::Debug for Client {
@@ -84,18 +92,34 @@ impl Client {
         settings: ClientSettings,
     ) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Client).await?;
-        let (limits, retry) = (settings.limits.clone(), settings.retry.clone());
-        let dialler = Dialler { transport, contact: settings.contact, limits, retry };
-        let peers = Arc::new(Peers::new(dialler.clone(), node.notices().clone()));
-        let (outbox, sender) = outbox(Arc::clone(&node), Arc::clone(&peers));
-        Ok(Self { handle: ClientHandle { node, peers }, settings, fetching: dialler, outbox, sender })
+        let agents = Arc::new(NodeAgents::new(&node, Arc::clone(&transport), transport, &settings));
+        let views = {
+            let (marks, agents) = (node.marks().clone(), Arc::clone(&agents));
+            move |state: &ClientState, _: u64| {
+                marks.mark_totals(state.id);
+                if matches!(state.chain.phase(), Phase::Closed { .. }) {
+                    agents.closed(state.id);
+                }
+            }
+        };
+        let mut policy = settings.decisions();
+        policy.accept_fee = node.accepted_fee().unwrap_or(policy.accept_fee);
+        let parts = DecisionsParts {
+            policy,
+            limits: Limits::default(),
+            agents: agents.clone(),
+            views: Arc::new(views),
+        };
+        let decisions = Arc::new(Decisions::start(&node, parts).await?);
+        let (peers, orders) = (Arc::clone(agents.peers()), decisions.orders());
+        Ok(Self { handle: ClientHandle { node, peers, orders }, decisions, agents })
     }
 
     /// Fetches the messages of offerings over a transport of their own, such as one that hides the client's address from
     /// all the agents that it only looks at.
     #[must_use]
-    pub fn fetch_over(mut self, transport: Arc<dyn Transport>) -> Self {
-        self.fetching.transport = transport;
+    pub fn fetch_over(self, transport: Arc<dyn Transport>) -> Self {
+        self.agents.fetch_over(transport);
         self
     }
 
@@ -109,44 +133,28 @@ impl Client {
     /// # Errors
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { handle: ClientHandle { node, peers }, settings, fetching, outbox, sender } = self;
+        let Self { handle: ClientHandle { node, .. }, decisions, agents } = self;
         crate::offerings::ask_again(&node).await?;
-        crate::outbox::end_excluded(&node, &peers).await?;
-        let role = Arc::new(ClientRole {
-            node: Arc::clone(&node),
-            outbox,
-            policy: settings.policy,
-            request_close_after: settings.request_close_after,
-            topped_up: Mutex::default(),
-            peers: Arc::clone(&peers),
-        });
-        let within = settings.access_within;
-        let register = {
-            let node = Arc::clone(&node);
-            move |processor: privatix_jobs::ProcessorBuilder| {
-                let channels = || Channels { node: Arc::clone(&node) };
-                processor
-                    .register(Offerings::new(Arc::clone(&node), fetching))
-                    .register::<FetchAccess, _>(AccessFetcher { node: Arc::clone(&node), peers, within })
-                    .register::<OpenChannel, _>(channels())
-                    .register::<TopUp, _>(channels())
-                    .register::<RequestClose, _>(channels())
-                    .register::<FinalizeClose, _>(channels())
-            }
-        };
+        let role = Arc::new(DecidedRole::new(Arc::clone(&node), Arc::clone(&decisions)));
         let stop = shutdown.child_token();
-        let sending = tokio::spawn({
-            let stop = stop.clone();
+        let deciding = tokio::spawn({
+            let (decisions, stop) = (Arc::clone(&decisions), stop.clone());
             async move {
-                let _stop_if_it_ends = stop.clone().drop_guard(); // nothing is paid then
-                sender.run(stop).await
+                let _stop_if_it_ends = stop.clone().drop_guard(); // no channel would end then
+                Box::pin(decisions.run(&stop)).await; // large, and runs for long
             }
         });
+        let register = move |processor: privatix_jobs::ProcessorBuilder| {
+            decisions.register(processor.register::<FetchOffering, _>(agents.offerings()))
+        };
         let outcome = Box::pin(node.run(role, register, stop.clone())).await;
         stop.cancel();
-        let sent = sending.await;
+        let decided = deciding.await;
         outcome?;
-        sent.map_err(|error| NodeError::TaskEnded { task: "voucher sender", reason: error.to_string() })?
+        decided.map_err(|error| NodeError::TaskEnded {
+            task: "decisions about channels",
+            reason: error.to_string(),
+        })
     }
 }
 
@@ -178,6 +186,7 @@ const PAGE: u32 = 100;
 pub struct ClientHandle {
     node: Arc<Node>,
     peers: Arc<Peers>,
+    orders: ChannelOrders,
 }
 
 impl std::fmt::Debug for ClientHandle {
@@ -269,6 +278,25 @@ impl ClientHandle {
         offering: OfferingHash,
         deposit: Option<Amount>,
     ) -> Result<ChannelId, NodeError> {
+        Ok(self.accept_as((agent, offering), deposit, Given::by_user()).await?.channel)
+    }
+
+    /// [`accept`](Self::accept) by an order that may have a key: given again under it, for the same deposit or none, it is the order that
+    /// was taken before.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept); [`NodeError::Store`] where the key was used for something else.
+    pub async fn accept_as(
+        &self,
+        (agent, offering): (Option<Address>, OfferingHash),
+        deposit: Option<Amount>,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        if let Some(key) = &given.key
+            && let Some(before) = self.orders.opened_as(key, deposit).await?
+        {
+            return Ok(before);
+        }
         self.node.require_view()?;
         let (found, message) = self.choose(agent, offering).await?;
         let peer = self.peers.keep(&found.announcement, &message)?;
@@ -309,15 +337,14 @@ impl ClientHandle {
             // Our key and no code that the account may get decides about vouchers.
             signer: self.node.account(),
         };
-        let channel = descriptor.id(self.node.domain());
-        let mut tx = self.node.db().begin().await?;
-        channels::insert(&mut tx, channel, &descriptor, deposit).await?;
-        privatix_node::push(&mut tx, &OpenChannel { channel }, "user").await?;
-        tx.commit().await?;
+        let terms = Arc::new(message.terms().clone());
+        let opening = Opening { terms, deposit, fee: on_contract.fee };
+        let ordered = self.orders.accept(&descriptor, &opening, given).await?;
+        let channel = ordered.channel;
         self.node.marks().mark_totals(channel);
         self.node.wake();
         tracing::info!(%channel, agent = %found.agent, %offering, %deposit, "opening a channel");
-        Ok(channel)
+        Ok(ordered)
     }
 
     async fn choose(
@@ -350,59 +377,61 @@ impl ClientHandle {
         Ok((found, message))
     }
 
+    /// A job was cancelled by hand: what waited for it is given up.
+    ///
+    /// # Errors
+    /// [`NodeError`]: it is given up a moment later.
+    pub async fn job_cancelled(&self, job: &JobRecord) -> Result<(), NodeError> {
+        self.orders.job_cancelled(job).await
+    }
+
     /// Stops using a channel until [`resume`](Self::resume).
-    pub async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.order(channel, Order::Suspend, "paused by the user").await?;
-        Ok(())
+    pub async fn pause(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.orders.pause(channel, Given::by_user()).await
     }
 
     /// Ends a pause.
-    pub async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.order(channel, Order::Activate, "resumed by the user").await?;
-        Ok(())
+    pub async fn resume(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.orders.resume(channel, Given::by_user()).await
     }
 
-    /// Ends a channel's service for good and pays what is owed. The agent closes the channel when nothing was used for as long
-    /// as its offering says (`maxInactive`); if it does not, we ask for the close after
+    /// Ends a channel's service for good and pays what is owed. The agent closes the channel; if it does not, we ask for the close after
     /// [`request_close_after`](ClientSettings::request_close_after). [`close`](Self::close) does so at once.
-    pub async fn terminate(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        self.order(channel, Order::Terminate, "ended by the user").await
-    }
-
-    async fn order(&self, channel: ChannelId, order: Order, reason: &str) -> Result<Pushed, NodeError> {
-        channels::get(&mut *self.node.db().read().await?, channel).await?;
-        self.node.enqueue(&ServiceOrder { channel, order, reason: reason.to_owned() }, "user").await
+    pub async fn terminate(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.orders.end(channel, Given::by_user()).await
     }
 
     /// Raises a channel's deposit; goes on in the background.
     ///
     /// # Errors
     /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Refused`].
-    pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<Pushed, NodeError> {
+    pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<Ordered, NodeError> {
+        self.top_up_as(channel, amount, Given::by_user()).await
+    }
+
+    /// [`top_up`](Self::top_up) by an order that may have a key.
+    ///
+    /// # Errors
+    /// As [`top_up`](Self::top_up); [`NodeError::Store`] where the key was used for something else.
+    pub async fn top_up_as(
+        &self,
+        channel: ChannelId,
+        amount: Amount,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
         self.node.require_view()?;
-        let stored = channels::get(&mut *self.node.db().read().await?, channel).await?;
-        if !stored.status.is_active() {
-            return Err(NodeError::Refused(format!(
-                "channel {channel} is {}; it cannot be topped up",
-                stored.status
-            )));
-        }
-        self.node.enqueue(&TopUp { channel, amount }, "user").await
+        self.orders.top_up(channel, amount, given).await
+    }
+
+    /// The orders of the channels.
+    pub const fn orders(&self) -> &ChannelOrders {
+        &self.orders
     }
 
     /// Ends a channel's service, pays what is owed, and asks on chain to close it without waiting for the agent. What is
-    /// left of the deposit comes back after the challenge period. Returns the job that asks.
-    pub async fn close(&self, channel: ChannelId) -> Result<Pushed, NodeError> {
-        channels::get(&mut *self.node.db().read().await?, channel).await?;
-        let reason = "closed by the user".to_owned();
-        let terminate = ServiceOrder { channel, order: Order::Terminate, reason };
-        let mut tx = self.node.db().begin().await?;
-        privatix_node::push(&mut tx, &terminate, "user").await?;
-        let request = RequestClose { channel, unprompted: false };
-        let pushed = privatix_jobs::push(&mut tx, &request, PushOptions::by("user")).await?;
-        tx.commit().await?;
-        self.node.wake();
-        Ok(pushed)
+    /// left of the deposit comes back after the challenge period.
+    pub async fn close(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.orders.close(channel, Given::by_user()).await
     }
 }
 

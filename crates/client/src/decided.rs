@@ -1,18 +1,15 @@
 //! What a client does about news where everything about its channels is decided from their states: [`DecidedRole`].
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
-use privatix_billing::{Account, Terms};
 use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, OfferingEvent, ServiceStatus};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, OfferingEvent};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_market::Client;
 use privatix_node::inputs::{Before, Opening};
 use privatix_node::{Decider, Node, NodeError, Role};
-use privatix_store::channels::Channel;
 use privatix_store::events::Place;
 use privatix_store::purposes::Recorded;
 
@@ -21,7 +18,7 @@ use crate::decisions::Decisions;
 use crate::fund::Fund;
 use crate::offerings::FetchOffering;
 
-/// What a client does about news. The running [`Client`](crate::Client) does not use it yet.
+/// What a client does about news.
 #[derive(Clone, Debug)]
 pub struct DecidedRole {
     node: Arc<Node>,
@@ -40,8 +37,8 @@ impl DecidedRole {
 impl Role for DecidedRole {
     type Side = Client;
 
-    fn decider(&self) -> Option<&Decider<Client>> {
-        Some(self.decisions.decider())
+    fn decider(&self) -> &Decider<Client> {
+        self.decisions.decider()
     }
 
     async fn on_start(&self) -> Result<(), NodeError> {
@@ -52,14 +49,13 @@ impl Role for DecidedRole {
         for (channel, what) in adopted.damaged {
             node.damage().found(channel, what);
         }
-        self.decisions.settle_cancelled().await?;
-        self.decisions.end_excluded().await
+        self.decisions.settle().await
     }
 
     async fn on_event(
         &self,
         conn: &mut Conn,
-        before: Option<&mut Before<Client>>,
+        before: &mut Before<Client>,
         _: Place,
         event: &ChainEvent,
     ) -> Result<(), NodeError> {
@@ -74,47 +70,26 @@ impl Role for DecidedRole {
             }
             // Known since it was accepted; found again if this database is younger than the channel.
             ChainEvent::Opened { channel, descriptor, event: ChannelEvent::Opened { deposit, .. } } => {
-                let is_ours = descriptor.client == self.node.account();
-                let Some(before) = before.filter(|_| is_ours) else { return Ok(()) };
+                if descriptor.client != self.node.account() {
+                    return Ok(());
+                }
                 if descriptor.id(self.node.domain()) != *channel {
                     let reason = format!("channel {channel} is not the one that its event describes");
                     return Err(NodeError::Contract { what: "an event", reason });
                 }
                 let terms = self.node.terms(descriptor).await?;
                 let opening = Opening { channel: *channel, descriptor, deposit: *deposit, terms };
-                self.decisions.decider().inputs().begin(conn, before, opening).await
+                self.decisions.decider().inputs().begin(conn, before, opening).await?;
+                let found = (*channel, descriptor.agent);
+                Ok(self.decisions.funding().take_found(conn, found, *deposit).await?)
             }
             _ => Ok(()),
         }
     }
 
-    async fn on_channel(&self, _: &mut Conn, _: &Channel, _: &ChainEvent) -> Result<(), NodeError> {
-        Ok(())
-    }
-
-    async fn on_undone(&self, _: &mut Conn, _: &Channel) -> Result<(), NodeError> {
-        Ok(())
-    }
-
-    async fn on_restored(&self, _: &mut Conn) -> Result<(), NodeError> {
-        Ok(()) // every channel is looked at when the run begins
-    }
-
     /// What came back with a backup was paid for already, or is not wanted any more: it is given up.
     fn not_to_be_repeated(&self) -> &'static [&'static str] {
-        &[<Fund as Job>::KIND, <crate::TopUp as Job>::KIND]
-    }
-
-    fn put_off(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    async fn on_stopped(&self, _: ChannelId) -> Result<(), NodeError> {
-        Ok(())
-    }
-
-    async fn on_service(&self, _: &mut Conn, _: &Channel, _: ServiceStatus) -> Result<(), NodeError> {
-        Ok(())
+        &[<Fund as Job>::KIND, <crate::TopUp as Job>::KIND, <crate::OpenChannel as Job>::KIND]
     }
 
     async fn on_transaction(
@@ -128,14 +103,4 @@ impl Role for DecidedRole {
     }
 
     async fn on_committed(&self, _: &[ChannelId]) {}
-
-    async fn assess(
-        &self,
-        _: &Channel,
-        _: &Terms,
-        _: &Account,
-        _: SystemTime,
-    ) -> Result<Option<SystemTime>, NodeError> {
-        Ok(None)
-    }
 }

@@ -1,14 +1,16 @@
 //! The client's decisions about its channels, and what runs beside them: [`Decisions`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use privatix_channel::Phase;
-use privatix_jobs::ProcessorBuilder;
+use privatix_channel::{ChannelId, Phase};
+use privatix_jobs::{Filter, Job as _, JobStatus, ProcessorBuilder};
 use privatix_market::{Client, ClientMessage, ClientPolicy, Input};
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
+use privatix_store::channels;
 use privatix_store::states::{self, Stored};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +22,9 @@ use crate::deliveries::{Deliveries, outgoing};
 use crate::drives::{BoughtServices, Purchases};
 use crate::fund::{Fund, Funder};
 use crate::funding::Funding;
+use crate::network::{Network, Noted};
 use crate::orders::ChannelOrders;
+use crate::outlook::ClientOutlook;
 use crate::runner::{ClientRunner, ClientRunnerParts, Views};
 
 /// The name of this process, under which its uptime is stored.
@@ -79,10 +83,14 @@ impl Decisions {
         let db = node.db();
         let mut tx = db.begin().await?;
         let clock = UptimeClock::start(&mut tx, PROCESS).await?;
+        channels::show_none_running(&mut tx).await?;
         tx.commit().await?;
         // A buyer's closes wait for no price of gas, so nothing is reserved for them.
         let reserve = Arc::new(GasReserve::new(Arc::clone(node)));
-        let outlook: Arc<dyn Outlook> = Arc::new(NodeOutlook::new(Arc::clone(node), clock.clone(), reserve));
+        let network = Network::default();
+        let agents: Arc<dyn Agents> = Arc::new(Noted { agents, network: network.clone() });
+        let known = NodeOutlook::new(Arc::clone(node), clock.clone(), reserve);
+        let outlook: Arc<dyn Outlook> = Arc::new(ClientOutlook { node: known, network });
 
         let (life, instance) = watch::channel(clock.start_number());
         let (host, times) = (Arc::clone(node.services().host()), Times::default());
@@ -149,34 +157,13 @@ impl Decisions {
             .register::<AskStranger, _>(Arc::clone(&self.asker))
     }
 
-    /// Gives up transactions whose money was being provided by a job that was cancelled: by hand, or by a recovery. Before jobs run.
+    /// Settles what nothing else moves on, before jobs run: gives up transactions whose money was being provided by a job that was
+    /// cancelled, by hand or by a recovery, and ends the services of channels whose agents the user does not permit to contact, as they
+    /// could not be paid.
     ///
     /// # Errors
     /// [`NodeError`] of the database.
-    pub async fn settle_cancelled(&self) -> Result<(), NodeError> {
-        let mut after = None;
-        loop {
-            let page = states::not_final(&mut *self.node.db().read().await?, after).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(*last);
-            for channel in page {
-                // One of which something cannot be read is named by its looks.
-                match self.funder.settle_cancelled(channel).await {
-                    Err(error) if error.is_damage() => {
-                        tracing::error!(%channel, %error, "it is left as it is");
-                    }
-
-                    settled => settled?,
-                }
-            }
-        }
-    }
-
-    /// Ends the services of channels whose agents the user does not permit to contact: they could not be paid.
-    ///
-    /// # Errors
-    /// [`NodeError`] of the database.
-    pub async fn end_excluded(&self) -> Result<(), NodeError> {
+    pub async fn settle(&self) -> Result<(), NodeError> {
         let mut after = None;
         loop {
             let page = states::not_final(&mut *self.node.db().read().await?, after).await?;
@@ -185,15 +172,44 @@ impl Decisions {
             for channel in page {
                 let stored = self.decider.load(&mut *self.node.db().read().await?, channel).await;
                 let Ok(Stored { state, .. }) = stored else { continue }; // it is named by its looks
+                if self.funder.lacks_job(&state).await? {
+                    self.settle_cancelled(channel).await?;
+                }
                 let is_live = state.own.ending.is_none() && state.chain.phase() == Phase::Open;
-                if is_live
-                    && matches!(self.agents.permits(&state.descriptor).await, Err(Unheard::NotPermitted(_)))
-                {
+                let permits = self.agents.permits(&state.descriptor);
+                if is_live && matches!(permits.await, Err(Unheard::NotPermitted(_))) {
                     let input = Input::Peer(ClientMessage::NotPermitted);
                     let _ = self.decider.decide(channel, input).await?; // what follows is done
                 }
             }
         }
+    }
+
+    async fn settle_cancelled(&self, channel: ChannelId) -> Result<(), NodeError> {
+        match self.funder.settle_cancelled(channel).await {
+            Err(error) if error.is_damage() => {
+                tracing::error!(%channel, %error, "it is left as it is");
+                Ok(())
+            }
+            settled => settled,
+        }
+    }
+
+    /// Gives up transactions whose jobs were cancelled meanwhile, also where whoever cancelled them did not say so. The newest ones are
+    /// enough: it is called each minute.
+    async fn settle_newly_cancelled(&self) -> Result<(), NodeError> {
+        const NEWEST: u32 = 100;
+        let filter = Filter::new().kind(Fund::KIND).status(JobStatus::Cancelled).limit(NEWEST);
+        let cancelled = privatix_jobs::list(&mut *self.node.db().read().await?, &filter).await?.jobs;
+        let channels: BTreeSet<ChannelId> = cancelled.iter().filter_map(Fund::channel_of).collect();
+        for channel in channels {
+            let stored = self.decider.load(&mut *self.node.db().read().await?, channel).await;
+            let Ok(Stored { state, .. }) = stored else { continue };
+            if self.funder.lacks_job(&state).await? {
+                self.settle_cancelled(channel).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Counts the uptime, looks at channels whose time has come, sends vouchers, and reads the account's balance, until `stop`. It is
@@ -208,11 +224,12 @@ impl Decisions {
                     deliveries.run(stop.clone()).await;
                 }
             },
-            self.read_balance(stop),
+            self.keep_money(stop),
         );
     }
 
-    async fn read_balance(&self, stop: &CancellationToken) {
+    /// Reads the account's balance from time to time, and settles what was cancelled.
+    async fn keep_money(&self, stop: &CancellationToken) {
         loop {
             match stop.run_until_cancelled(self.funder.read_balance()).await {
                 Some(Ok(())) => {}
@@ -220,6 +237,9 @@ impl Decisions {
                     tracing::warn!(%error, "the account's balance is not known; budgets count with what was known before");
                 }
                 None => return,
+            }
+            if let Err(error) = self.settle_newly_cancelled().await {
+                tracing::error!(%error, "what was cancelled is not settled yet; trying again");
             }
             if stop.run_until_cancelled(tokio::time::sleep(READ_EVERY)).await.is_none() {
                 return;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use privatix_channel::{Amount, ChannelId};
 use privatix_db::{Conn, Database};
-use privatix_jobs::{Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobStatus, Lane, Policy};
-use privatix_market::{Client, ClientPurpose, EffectId, Fate, Input, Stage, Trouble};
-use privatix_node::shell::NotApplied;
+use privatix_jobs::{
+    Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobRecord, JobStatus, Lane, Policy,
+};
+use privatix_market::{Client, ClientPurpose, ClientState, EffectId, Fate, Input, Stage, Trouble};
+use privatix_node::shell::{NotApplied, by_job};
 use privatix_node::{Balances, Decider, Node, NodeError, WalletTurn, lanes};
 use privatix_store::orders::{self, Pot};
 use privatix_store::states::Stored;
@@ -29,8 +31,20 @@ pub struct Fund {
     pub purpose: ClientPurpose,
 }
 
+impl Fund {
+    /// Such a job, as it is stored; `None` for one that is none, or cannot be read.
+    pub fn of(job: &JobRecord) -> Option<Self> {
+        (job.kind == Self::KIND).then(|| serde_json::from_str(&job.payload).ok()).flatten()
+    }
+
+    /// The channel of such a job; `None` for one that is none, or cannot be read.
+    pub fn channel_of(job: &JobRecord) -> Option<ChannelId> {
+        Self::of(job).map(|fund| fund.channel)
+    }
+}
+
 /// What the jobs of a channel are about. It is not the channel itself: whoever waits for money must still be able to end it.
-pub(crate) fn subject(channel: ChannelId) -> String {
+pub fn fund_subject(channel: ChannelId) -> String {
     format!("fund {channel}")
 }
 
@@ -39,7 +53,7 @@ impl Job for Fund {
     const LANE: Lane = lanes::MONEY;
 
     fn subject(&self) -> String {
-        subject(self.channel)
+        fund_subject(self.channel)
     }
 
     fn policy() -> Policy {
@@ -179,6 +193,21 @@ impl Funder {
         Ok(())
     }
 
+    /// Whether a transaction waits for money that no job provides. It may be that one has provided it meanwhile:
+    /// [`settle_cancelled`](Self::settle_cancelled) looks again.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn lacks_job(&self, state: &ClientState) -> Result<bool, NodeError> {
+        let waiting = state.own.flights.iter().filter(|flight| flight.stage == Stage::Funding);
+        let waiting: Vec<u32> = waiting.map(|flight| flight.seq).collect();
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        let pending = pending(&mut *self.db.read().await?, state.id).await?;
+        Ok(waiting.iter().any(|seq| !pending.contains(seq)))
+    }
+
     async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Stored<Client>>, NodeError> {
         match self.decider.load(conn, channel).await {
             Ok(stored) => Ok(Some(stored)),
@@ -248,6 +277,7 @@ impl Funder {
         fate: Fate,
         found: Option<(Source, Balance)>,
     ) -> Result<Done, JobError> {
+        let id = cx.id();
         let mut completion = cx.finish().await?;
         let Some(before) = self.waiting(&mut completion, job).await.map_err(again)? else {
             return Ok(completion.commit().await?); // it is not wanted any more
@@ -266,10 +296,10 @@ impl Funder {
             kept = Some(self.funding.keep(job, source));
         }
         let input = Input::Tx { seq: job.seq, purpose: job.purpose, fate };
-        let decided = self.decider.decide_in(&mut completion, &before, input).await;
+        // So that whoever follows the job finds the transaction.
+        let decided = by_job(id, self.decider.decide_in(&mut completion, &before, input)).await;
         let applied = decided.map_err(|error| again(error.into()))?;
-        let done = completion.commit().await?;
-        self.decider.committed(&applied);
+        let done = self.decider.commit(&applied, completion.commit()).await?;
         drop(kept); // the wallet's turn lasts until the payment is committed
         Ok(done)
     }
@@ -321,7 +351,7 @@ fn again(error: NodeError) -> JobError {
 async fn pending(conn: &mut Conn, channel: ChannelId) -> Result<Vec<u32>, NodeError> {
     let mut numbers = Vec::new();
     for status in [JobStatus::Waiting, JobStatus::Running] {
-        let filter = Filter::new().subject(subject(channel)).status(status);
+        let filter = Filter::new().subject(fund_subject(channel)).status(status);
         let jobs = privatix_jobs::list(conn, &filter).await?.jobs;
         numbers
             .extend(jobs.iter().filter_map(|job| Some(serde_json::from_str::<Fund>(&job.payload).ok()?.seq)));

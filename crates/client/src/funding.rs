@@ -15,11 +15,11 @@ use privatix_market::{
 };
 use privatix_node::{NodeError, Outlook};
 use privatix_store::StoreError;
-use privatix_store::orders::{self, Held, NewOrder, Order, Reservation, What};
+use privatix_store::orders::{self, Day, Held, NewOrder, Order, Reservation, What};
 
 use crate::budget::{Budgets, Limits, day};
-use crate::fund::{Fund, Source, subject};
-use crate::runner::{Funds, Payment};
+use crate::fund::{Fund, Source, fund_subject};
+use crate::runner::{Funds, Payment, above_last};
 
 /// Keeps the orders of a client's channels, and carries what its jobs have found from the account to the transactions that use it.
 /// Clones share it.
@@ -68,6 +68,29 @@ impl Funding {
         orders::place(conn, id, &order).await
     }
 
+    /// Counts the deposit of a channel that was found on chain, and that no order of this database has opened, as spent: on the newest day
+    /// that has orders, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`], as of [`orders::place`].
+    pub async fn take_found(
+        &self,
+        conn: &mut Conn,
+        (channel, agent): (ChannelId, Address),
+        deposit: Amount,
+    ) -> Result<(), StoreError> {
+        let subject = Subject::Channel(channel);
+        if orders::first(conn, subject).await?.is_some() {
+            return Ok(());
+        }
+        let (at, by) = (SystemTime::now(), "found on chain".to_owned());
+        let reserves = Reservation { agent, day: Day(0) };
+        let order = NewOrder { key: None, subject, what: What::Open { deposit }, by, at, reserves };
+        let id = orders::next(conn).await?;
+        orders::place(conn, id, &order).await?;
+        orders::end(conn, id, Outcome::Done, at).await.map(drop)
+    }
+
     /// An order about a channel that is given now.
     pub(crate) fn order(
         &self,
@@ -107,7 +130,11 @@ pub(crate) async fn order_of(
     purpose: ClientPurpose,
 ) -> Result<Option<Order>, StoreError> {
     match purpose {
-        ClientPurpose::TopUp { order, .. } => orders::get(conn, order).await,
+        ClientPurpose::TopUp { order, .. } => {
+            // Earlier versions numbered top-ups by their jobs: another order may have the number by now.
+            let order = orders::get(conn, order).await?;
+            Ok(order.filter(|order| order.subject == Subject::Channel(channel)))
+        }
         ClientPurpose::Open { .. } => {
             // Nothing is ordered about a channel before it.
             let first = orders::first(conn, Subject::Channel(channel)).await?;
@@ -163,21 +190,46 @@ impl Funds for Funding {
         Ok(())
     }
 
-    async fn adopt(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+    async fn adopt(&self, conn: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
         let by = "an earlier version";
+        let (channel, about) = (state.id, Subject::Channel(state.id));
         let opening = state.own.flights.iter().find_map(|flight| match flight.purpose {
             ClientPurpose::Open { deposit } => Some(deposit),
             _ => None,
         });
-        // Seen on chain, it has ended. Its order is the first about its channel, and would come after those of top-ups.
-        let is_under_way = state.chain.phase() == Phase::Unopened && state.own.top_ups.is_empty();
-        if let Some(deposit) = opening.filter(|_| is_under_way) {
-            self.take_opening(conn, state, deposit, (None, by)).await?;
+        // Its order is the first about its channel, and would come after those of top-ups.
+        let is_first = state.own.top_ups.is_empty();
+        match state.chain.phase() {
+            Phase::Unopened => {
+                if let Some(deposit) = opening.filter(|_| is_first) {
+                    self.take_opening(conn, state, deposit, (None, by)).await?;
+                }
+            }
+            Phase::Open | Phase::Closing { .. } if is_first => {
+                self.take_found(conn, (channel, state.descriptor.agent), state.chain.deposit).await?;
+            }
+            Phase::Open | Phase::Closing { .. } | Phase::Closed { .. } => {}
         }
-        for top_up in &state.own.top_ups {
+        let has_transaction = |state: &ClientState, number: OrderId| {
+            let mut flights = state.own.flights.iter();
+            flights.any(|f| matches!(f.purpose, ClientPurpose::TopUp { order, .. } if order == number))
+        };
+        let mut kept = Vec::new();
+        for mut top_up in std::mem::take(&mut state.own.top_ups) {
+            let is_taken = orders::get(conn, top_up.order).await?.is_some_and(|order| order.subject != about);
+            if is_taken && has_transaction(state, top_up.order) {
+                tracing::warn!(%channel, order = top_up.order.0, "a top-up of an earlier version has a number that another order has, and goes on without one");
+                continue;
+            }
+            if is_taken {
+                top_up.order = above_last(orders::next(conn).await?, state);
+                state.own.last_order = Some(top_up.order);
+            }
             let what = What::TopUp { amount: top_up.amount, automatic: top_up.automatic };
             orders::place(conn, top_up.order, &self.order(state, what, (None, by))).await?;
+            kept.push(top_up);
         }
+        state.own.top_ups = kept;
         let mut before = state.clone();
         before.own.flights.clear();
         self.follow(conn, &before, state).await
@@ -205,7 +257,7 @@ impl Funds for Funding {
 
     async fn take_back(&self, conn: &mut Conn, effect: EffectId) -> Result<(), NodeError> {
         let Subject::Channel(channel) = effect.subject else { return Ok(()) };
-        let waiting = Filter::new().subject(subject(channel)).status(JobStatus::Waiting);
+        let waiting = Filter::new().subject(fund_subject(channel)).status(JobStatus::Waiting);
         for job in privatix_jobs::list(conn, &waiting).await?.jobs {
             if serde_json::from_str::<Fund>(&job.payload).is_ok_and(|fund| fund.seq == effect.seq) {
                 privatix_jobs::cancel(conn, job.id).await?;
@@ -221,13 +273,16 @@ impl Funds for Funding {
         order: OrderId,
         outcome: Outcome,
     ) -> Result<(), NodeError> {
-        match orders::end(conn, order, outcome, SystemTime::now()).await {
-            Err(StoreError::NoSuchOrder(_)) => {
-                tracing::warn!(%channel, order = order.0, ?outcome, "an order that an earlier version took has ended");
-                Ok(())
+        let stored = orders::get(conn, order).await?;
+        match stored.filter(|stored| stored.subject == Subject::Channel(channel)) {
+            Some(stored) => {
+                orders::end(conn, stored.id, outcome, SystemTime::now()).await?;
             }
-            ended => Ok(ended.map(drop)?),
+            None => {
+                tracing::warn!(%channel, order = order.0, ?outcome, "an order that an earlier version took has ended");
+            }
         }
+        Ok(())
     }
 
     async fn end_opening(

@@ -1,8 +1,9 @@
 //! The buyer: discovers offerings, opens channels, fetches access, pays for use.
 //!
 //! A [`Client`] is made of a database, a chain endpoint, a key, a plug-in and a transport, and runs until it is asked to
-//! stop; its [`ClientHandle`] is what a user (or your program) does with it meanwhile. Everything it does about news is a
-//! durable job, and every voucher is on disk before it is sent, so it can be killed at any point and goes on where it was.
+//! stop; its [`ClientHandle`] is what a user (or your program) does with it meanwhile. What it does about a channel is decided
+//! from a stored state, in the transaction that stores what happened, and every voucher is on disk before it is sent, so it can
+//! be killed at any point and goes on where it was.
 //!
 //! ```no_run
 //! # async fn example(parts: privatix_node::NodeParts) -> Result<(), Box<dyn std::error::Error>> {
@@ -36,35 +37,34 @@ mod agents;
 mod answers;
 mod asks;
 mod budget;
-mod channels;
 mod client;
 mod decided;
 mod decisions;
 mod deliveries;
 mod drives;
+mod earlier;
 mod excluded;
 mod fund;
 mod funding;
+mod network;
 mod offerings;
 mod orders;
-mod outbox;
+mod outlook;
 mod peers;
 mod reasons;
-mod role;
 mod runner;
 
-pub use access::FetchAccess;
 pub use agents::NodeAgents;
 pub use answers::Unheard;
 pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, Question};
 pub use budget::{Balance, Budgets, Limits, Promises, day};
-pub use channels::{FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use decided::DecidedRole;
 pub use decisions::{Decisions, DecisionsParts};
 pub use deliveries::{Deliveries, Outgoing, Wanted, outgoing};
 pub use drives::{BoughtServices, Endpoints, Purchases};
-pub use fund::{Fund, Funder, Purse, Turn};
+pub use earlier::{FetchAccess, FinalizeClose, OpenChannel, RequestClose, TopUp};
+pub use fund::{Fund, Funder, Purse, Turn, fund_subject};
 pub use funding::Funding;
 pub use offerings::FetchOffering;
 pub use orders::{ChannelOrders, Given, Ordered};

@@ -5,13 +5,16 @@ use std::time::SystemTime;
 
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain};
 use privatix_db::{Conn, Database};
-use privatix_market::{Client, ClientOrder, ClientState, Input, Opening, OrderId, Outcome, Subject};
+use privatix_jobs::{Filter, JobId, JobRecord};
+use privatix_market::{
+    Client, ClientOrder, ClientPurpose, ClientState, Input, Opening, OrderId, Outcome, Subject,
+};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, NodeError};
 use privatix_store::orders::{self, What};
 use privatix_store::{StoreError, channels};
 
-use crate::fund::Funder;
+use crate::fund::{Fund, Funder, fund_subject};
 use crate::funding::Funding;
 use crate::runner::{Funds as _, above_last};
 
@@ -65,6 +68,58 @@ impl ChannelOrders {
         Self { db, domain, decider, funding, funder }
     }
 
+    /// An order, by its number.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn get(&self, order: OrderId) -> Result<Option<orders::Order>, NodeError> {
+        Ok(orders::get(&mut *self.db.read().await?, order).await?)
+    }
+
+    /// The job that provides the money for an order. `None` while the order waits for another one, and once the job is not kept any more.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn job_of(&self, order: &orders::Order) -> Result<Option<JobId>, NodeError> {
+        let Subject::Channel(channel) = order.subject else { return Ok(None) };
+        let is_its = |purpose: ClientPurpose| match (purpose, order.what) {
+            (ClientPurpose::Open { .. }, What::Open { .. }) => true,
+            (ClientPurpose::TopUp { order: of, .. }, What::TopUp { .. }) => of == order.id,
+            _ => false,
+        };
+        let filter = Filter::new().subject(fund_subject(channel));
+        let page = privatix_jobs::list(&mut *self.db.read().await?, &filter).await?;
+        let mut jobs = page.jobs.iter();
+        Ok(jobs.find(|job| Fund::of(job).is_some_and(|fund| is_its(fund.purpose))).map(|job| job.id))
+    }
+
+    /// The opening that was given before under a key; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] where the key was used for something else, or for another deposit than this.
+    pub async fn opened_as(&self, key: &str, deposit: Option<Amount>) -> Result<Option<Ordered>, NodeError> {
+        let Some(before) = orders::of_key(&mut *self.db.read().await?, key).await? else { return Ok(None) };
+        match (before.what, before.subject) {
+            (What::Open { deposit: of }, Subject::Channel(channel))
+                if deposit.is_none_or(|asked| asked == of) =>
+            {
+                Ok(Some(Ordered { order: before.id, channel, is_repeated: true }))
+            }
+            _ => Err(StoreError::OrderKeyUsed { key: key.to_owned(), order: before.id.0 }.into()),
+        }
+    }
+
+    /// A job was cancelled by hand: what waited for the money that it was to provide is given up.
+    ///
+    /// # Errors
+    /// [`NodeError`]: it is given up a moment later.
+    pub async fn job_cancelled(&self, job: &JobRecord) -> Result<(), NodeError> {
+        match Fund::channel_of(job) {
+            Some(channel) => self.funder.settle_cancelled(channel).await,
+            None => Ok(()),
+        }
+    }
+
     /// Opens the channel that this describes, with what the user accepts. The order ends when the channel is on chain, or is given
     /// up.
     ///
@@ -90,8 +145,7 @@ impl ChannelOrders {
         let Given { key, by } = given;
         let order = self.funding.take_opening(&mut tx, &begins.state, deposit, (key, &by)).await?.id();
         let applied = self.decider.begin(&mut tx, begins).await?;
-        tx.commit().await?;
-        self.decider.committed(&applied);
+        self.decider.commit(&applied, tx.commit()).await?;
         Ok(Ordered { order, channel, is_repeated: false })
     }
 
@@ -121,8 +175,7 @@ impl ChannelOrders {
         if let Some(key) = &given.key {
             orders::name(&mut tx, order, key, &given.by).await?;
         }
-        tx.commit().await?;
-        self.decider.committed(&applied);
+        self.decider.commit(&applied, tx.commit()).await?;
         Ok(Ordered { order, channel, is_repeated: false })
     }
 
@@ -187,8 +240,7 @@ impl ChannelOrders {
         let Given { key, by } = given;
         orders::place(&mut tx, number, &self.funding.order(&applied.state, what, (key, &by))).await?;
         orders::end(&mut tx, number, Outcome::Done, SystemTime::now()).await?;
-        tx.commit().await?;
-        self.decider.committed(&applied);
+        self.decider.commit(&applied, tx.commit()).await?;
         Ok(Ordered { order: number, channel, is_repeated: false })
     }
 }

@@ -12,6 +12,7 @@ pub(crate) fn reason(state: &ClientState) -> Option<&'static str> {
     Some(match state.own.service.why {
         _ if is_closed => "the channel is closed",
         Some(why) => suspended(why),
+        None if state.own.away.is_some() => "the agent does not answer, or takes no payment",
         None => "paid as agreed",
     })
 }
@@ -38,7 +39,7 @@ const fn ended(why: ClientEnd) -> Option<&'static str> {
         ClientEnd::AgentClaimsMore => "the agent claims more than was signed",
         ClientEnd::Excluded => "its agent cannot be contacted",
         ClientEnd::Inactive => "not used for too long",
-        ClientEnd::Unreachable => "the agent could not be reached for too long",
+        ClientEnd::Unreachable => "the agent could not be reached, or took no payment, for too long",
         ClientEnd::DepositSpent => "the deposit is spent",
         ClientEnd::MaxUnits => "the usage limit is reached",
         ClientEnd::AdapterStuck => "the plug-in did not do what it was asked for",
@@ -54,6 +55,7 @@ const fn not_opened(trouble: Trouble) -> &'static str {
         Trouble::Cancelled => "not opened: it was cancelled",
         Trouble::Ended => "not opened: the channel ended first",
         Trouble::Vanished => "its opening was undone by a reorganisation, and did not come again",
+        Trouble::Restored => "not opened: the database came back from a backup before it was",
         _ => "not opened: its transaction failed",
     }
 }

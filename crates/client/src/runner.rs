@@ -56,9 +56,12 @@ pub trait Funds: Send + Sync {
     /// Stores the orders of an earlier version that the first state of a channel goes on with, its opening and its top-ups, each under
     /// the number that its transaction names, with what is reserved for it.
     ///
+    /// A waiting top-up whose number another order has by now gets the next one in the state. What has a transaction under such a number
+    /// goes on without an order.
+    ///
     /// # Errors
     /// [`NodeError`]: the channel is not adopted.
-    async fn adopt(&self, conn: &mut Conn, state: &ClientState) -> Result<(), NodeError>;
+    async fn adopt(&self, conn: &mut Conn, state: &mut ClientState) -> Result<(), NodeError>;
 
     /// Stores the job that provides the money for the transaction of this number. What comes of it is decided as [`Fate::Funded`] or
     /// [`Fate::Unfunded`].
@@ -301,6 +304,11 @@ fn calldata(
     })
 }
 
+/// Whether a top-up is on its way, as lists show it.
+pub(crate) fn is_topped_up(state: &ClientState) -> bool {
+    !state.own.top_ups.is_empty()
+}
+
 /// How a channel's opening ended, if it has: it is on chain, or it was given up and cannot come any more.
 fn opening(state: &ClientState) -> Option<Outcome> {
     let may_come = |flight: &Flight<ClientPurpose>| {
@@ -394,8 +402,9 @@ impl Runner<Client> for ClientRunner {
         state: &ClientState,
         env: &mut Env<'_, Client>,
     ) -> Result<(), NodeError> {
-        if state.own.ending.is_some() || matches!(state.chain.phase(), Phase::Closed { .. }) {
-            return Ok(()); // nothing more is spent
+        // Nothing more is spent. That the channel is closed says less: the input may be that this was undone.
+        if state.own.ending.is_some() {
+            return Ok(());
         }
         let funds = &self.parts.funds;
         env.budget = funds.budget(conn, state.descriptor.agent).await?;
@@ -417,6 +426,9 @@ impl Runner<Client> for ClientRunner {
             held: state.own.paused,
         };
         channels::show(conn, state.id, shown).await?;
+        if is_topped_up(before) != is_topped_up(state) {
+            channels::set_top_up_pending(conn, state.id, is_topped_up(state)).await?;
+        }
         if let Some(outcome) = opening(state).filter(|outcome| opening(before) != Some(*outcome)) {
             self.parts.funds.end_opening(conn, state.id, outcome).await?;
         }
@@ -453,6 +465,12 @@ fn show(channel: ChannelId, notice: &ClientNotice) {
         }
         ClientNotice::ServiceLost => {
             tracing::error!(%channel, "the service adapter did not stop the service in time; it may go on");
+        }
+        ClientNotice::Unreachable { answers: false } => {
+            tracing::warn!(%channel, "the agent does not answer for long; if that lasts, the service is ended, and the rest of the deposit taken back");
+        }
+        ClientNotice::Unreachable { answers: true } => {
+            tracing::warn!(%channel, "the agent answers, and has taken no payment for long; if that lasts, the service is ended, and the rest of the deposit taken back");
         }
         ClientNotice::TopUpsFail { tries } => {
             tracing::error!(%channel, tries, "automatic top-ups fail; the service goes on up to its deposit");

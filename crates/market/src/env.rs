@@ -1,8 +1,9 @@
 //! What a decision depends on beside the state and the input: [`Env`].
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use privatix_channel::{Amount, ChainTime, Period};
+use serde::{Deserialize, Serialize};
 
 use crate::{OrderId, Party, Rate, Uptime, Wei};
 
@@ -19,6 +20,9 @@ pub struct Env<'a, P: Party> {
     /// Until when the channel must not be closed, because the database came back from a backup and vouchers may be missing.
     /// `None` otherwise, and once a voucher came that is newer than the backup.
     pub kept_open: Option<Uptime>,
+    /// The recovery of the database, from the first decision about a restored state until the recovery ends; `None` otherwise. Unlike
+    /// the end of [`kept_open`](Self::kept_open), which moves with the clocks, it identifies the recovery.
+    pub recovery: Option<RecoveryId>,
     /// Whether the best voucher is stored, but cannot be read. [`Book::best`](crate::Book::best) does not count it then, and the
     /// channel must not be closed: that would be final, without it.
     pub damaged_voucher: bool,
@@ -53,6 +57,7 @@ impl<'a, P: Party> Env<'a, P> {
             chain: ChainView::default(),
             gas: Gas::default(),
             kept_open: None,
+            recovery: None,
             damaged_voucher: false,
             instance: 0,
             adapter_starts: false,
@@ -68,6 +73,25 @@ impl<P: Party> Env<'_, P> {
     /// When health mentions next what waits for somebody.
     pub(crate) fn reminder(&self, every: Duration) -> Uptime {
         self.uptime.next_multiple(every)
+    }
+}
+
+/// A recovery of a database, by the time at which its backup was made. The time identifies the recovery, and decides nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecoveryId(u64);
+
+impl RecoveryId {
+    /// The recovery from the backup that was made this many milliseconds after 1970 began.
+    pub const fn new(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+}
+
+impl From<SystemTime> for RecoveryId {
+    fn from(backed_up_at: SystemTime) -> Self {
+        let since = backed_up_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

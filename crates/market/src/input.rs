@@ -113,6 +113,8 @@ pub enum Trouble {
     Ended,
     /// It was on chain, was undone, and did not come again.
     Vanished,
+    /// The database came back from a backup that holds it as not done. It may have been done since, so it is not repeated.
+    Restored,
 }
 
 /// Judges the signatures of vouchers. The real one is [`VoucherVerifier`]; a simulation needs no cryptography.

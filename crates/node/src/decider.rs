@@ -222,6 +222,26 @@ impl<P: Party> Decider<P> {
         }
     }
 
+    /// Commits a decision of the caller's transaction, and carries out what follows. `commit` commits that transaction.
+    ///
+    /// Cancellation: dropped before its end, it may have been committed or not. What follows a commit is done in any case, by a look at
+    /// the channel.
+    ///
+    /// # Errors
+    /// Those of `commit`.
+    pub async fn commit<T, E>(
+        &self,
+        applied: &Applied<P>,
+        commit: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let channels = [applied.state.id];
+        let unsure = Unsure { decider: self, channels: &channels };
+        let done = commit.await?;
+        unsure.settle();
+        self.committed(applied);
+        Ok(done)
+    }
+
     /// Has a channel looked at soon: something about it changed that is no input.
     pub fn mark(&self, channel: ChannelId) {
         self.agenda.lock().mark(channel);
@@ -251,6 +271,7 @@ impl<P: Party> Decider<P> {
         env.instance = self.outlook.instance();
         env.adapter_starts = self.outlook.adapter_starts();
         env.reachable = self.outlook.is_reachable();
+        env.recovery = self.outlook.recovery();
         env
     }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use privatix_billing::Terms;
 use privatix_chain::{Ending, Intent, Transactor, TxId, TxRecord, TxStatus};
 use privatix_channel::{ChainTime, ChannelDescriptor, ChannelId, Period, Phase};
-use privatix_db::{Conn, Database};
+use privatix_db::{Conn, Database, Savepoint};
 use privatix_jobs::{Filter, JobId, JobRecord, JobStatus, JobsError};
 use privatix_market::{
     AtStake, Bid, BlockRef, Book, Challenge, Deadline, Env, Flight, Meter, Party, Priority, Stage, State,
@@ -72,11 +72,12 @@ pub trait Retired<P: Party>: Send + Sync {
     /// What this side did, and what it is to do. The effects of the state are numbered after [`Earlier::last`].
     fn own(&self, earlier: &Earlier<P::Purpose, Self::Orders>, state: &State<P>, env: &Env<'_, P>) -> P::Own;
 
-    /// Carries out with what a first state begins, in the transaction that stores it. By default that is nothing.
+    /// Carries out with what a first state begins, in the transaction that stores it, before it is stored. By default that is nothing.
     ///
     /// # Errors
-    /// [`NodeError`] rolls the page back.
-    async fn begins(&self, conn: &mut Conn, state: &State<P>) -> Result<(), NodeError> {
+    /// [`NodeError`]: nothing of it is kept. Where it [passes](NodeError::is_temporary), the adoption ends, and goes on at the next start;
+    /// else the channel counts as damaged.
+    async fn begins(&self, conn: &mut Conn, state: &mut State<P>) -> Result<(), NodeError> {
         let _ = (conn, state);
         Ok(())
     }
@@ -227,20 +228,30 @@ impl<'a, R> Adoption<'a, R> {
         for channel in page {
             let jobs = jobs.remove(channel).unwrap_or_default();
             // Everything is read before anything is written.
-            let state = match self.state(&mut tx, *channel, &jobs, env).await {
+            let mut state = match self.state(&mut tx, *channel, &jobs, env).await {
                 Err(error) if error.is_damage() => {
-                    adopted.damaged.push((*channel, error.to_string()));
+                    adopted.damaged.push((*channel, left(&error, jobs.len())));
                     continue;
                 }
                 state => state?,
             };
+            let part = Savepoint::begin(&mut tx).await?;
+            match self.retired.begins(&mut tx, &mut state).await {
+                Ok(()) => part.keep(&mut tx).await?,
+                // It would be the same at each start, and one channel must not keep the others from it.
+                Err(error) if error.is_damage() || !error.is_temporary() => {
+                    part.undo(&mut tx).await?;
+                    adopted.damaged.push((*channel, left(&error, jobs.len())));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             // What moves a state on shows once it was decided about; only where the channel is closed nothing is wanted any more.
             let due = match state.chain.phase() {
                 Phase::Closed { .. } => Due::of(&state, env),
                 Phase::Unopened | Phase::Open | Phase::Closing { .. } => Due::At(Wake::default()),
             };
             states::create(&mut tx, &state, &Part::all(), due).await?;
-            self.retired.begins(&mut tx, &state).await?;
             for job in &jobs {
                 match privatix_jobs::cancel(&mut tx, job.id).await {
                     Err(JobsError::WrongStatus { .. }) => {}
@@ -344,6 +355,16 @@ impl<'a, R> Adoption<'a, R> {
         let by_recovery = self.recovery.is_some_and(|recovery| record.created_at <= recovery.backed_up_at);
         let is_withdrawn = record.status == TxStatus::Cancelled && !by_recovery;
         Sent { seq: recorded.effect.seq, purpose, bid, stage, is_withdrawn }
+    }
+}
+
+/// Why a channel is not adopted, with what that leaves.
+fn left(error: &NodeError, jobs: usize) -> String {
+    match jobs {
+        0 => error.to_string(),
+        jobs => format!(
+            "{error}; {jobs} jobs of an earlier version wait for its repair, and must not be cancelled"
+        ),
     }
 }
 

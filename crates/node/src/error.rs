@@ -141,15 +141,6 @@ pub enum NodeError {
         "another transaction that moves tokens out of the wallet is on its way; wait until it is confirmed"
     )]
     WalletBusy,
-    /// The database came back from a backup, so the channel may be worth more than is known.
-    #[error(
-        "payments on the channel may be missing since the restore; it is not ended before {until}, until it is paid on, or until `recovery end`",
-        until = humantime::format_rfc3339_seconds(*until)
-    )]
-    KeptOpen {
-        /// When it will be ended anyway.
-        until: SystemTime,
-    },
     /// The stored voucher cannot be read, or is not one of the channel. To close without it would be final.
     #[error(
         "the stored voucher of channel {channel} is damaged ({reason}); the channel is kept open until a better voucher comes, or \
@@ -236,7 +227,6 @@ impl NodeError {
             | Self::Peer { .. }
             | Self::Offline { .. }
             | Self::WalletBusy
-            | Self::KeptOpen { .. }
             | Self::DamagedVoucher { .. }
             | Self::NotRunning
             | Self::AdapterStarting
@@ -273,10 +263,6 @@ impl NodeError {
             Self::AdapterStarting => Duration::from_secs(1),
             Self::DamagedVoucher { .. } => Duration::from_secs(15),
             Self::WalletBusy => Duration::from_secs(2),
-            // Looked at again soon, as the operator may end the recovery.
-            Self::KeptOpen { until } => {
-                return Some(after(SystemTime::now(), Duration::from_mins(5)).min(*until));
-            }
             _ => return None,
         };
         Some(after(SystemTime::now(), pause))

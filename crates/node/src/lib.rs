@@ -15,7 +15,6 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-mod account;
 mod adoption;
 mod cause;
 mod contract;
@@ -52,7 +51,6 @@ mod uptime;
 mod view;
 mod wallet;
 
-pub use account::billing_account;
 pub use cause::Cause;
 pub use contract::{Balances, contract_code, contract_domain, contract_token, has_known_origin};
 pub use damage::Damage;

@@ -10,9 +10,9 @@ use privatix_adapter::{SessionReport, UsageReports};
 use privatix_billing::Scheduler;
 use privatix_channel::ChannelId;
 use privatix_db::Database;
-use privatix_market::Party;
+use privatix_market::{Input, Party};
 use privatix_store::sessions;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Decider, NodeError, PeerAddresses, after};
@@ -31,8 +31,6 @@ struct Inner {
     /// Marked since the last look at what all channels come to.
     for_tally: Mutex<HashSet<ChannelId>>,
     changed: Notify,
-    /// Who waits until everything reported so far is stored.
-    flushes: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Marks {
@@ -57,14 +55,6 @@ impl Marks {
     pub(crate) fn give_back(&self, channels: impl IntoIterator<Item = ChannelId>) {
         self.0.for_tally.lock().extend(channels);
     }
-
-    /// Waits until the usage reported so far is stored. False when the meter does not run (any more).
-    pub(crate) async fn flush(&self) -> bool {
-        let (done, flushed) = oneshot::channel();
-        self.0.flushes.lock().push(done);
-        self.0.changed.notify_one();
-        flushed.await.is_ok()
-    }
 }
 
 impl std::fmt::Debug for Marks {
@@ -73,22 +63,11 @@ impl std::fmt::Debug for Marks {
     }
 }
 
-/// What the meter asks about a channel.
-pub(crate) trait Assess: Send + Sync {
-    /// Decides about one channel and sets going what follows. Returns when to ask again though nothing changes.
-    fn assess(
-        &self,
-        channel: ChannelId,
-        now: SystemTime,
-    ) -> impl Future<Output = Result<Option<SystemTime>, NodeError>> + Send;
-}
-
 /// Runs until shutdown, then stores what was reported last: shut the adapter down before, so that its sessions have ended.
 pub(crate) async fn run<P: Party>(
     log: &UsageLog<'_, P>,
     marks: &Marks,
     mut reports: UsageReports,
-    role: &impl Assess,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let mut reporting = true;
@@ -99,29 +78,18 @@ pub(crate) async fn run<P: Party>(
             });
         tokio::select! {
             batch = reports.recv(), if reporting => match batch {
-                Some(batch) => drop(store_reports(log, marks, &mut reports, batch).await),
+                Some(batch) => store_reports(log, marks, &mut reports, batch).await,
                 None => reporting = false, // the adapter will tell nothing more; deadlines and ends go on
             },
             () = marks.0.changed.notified() => {}
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => {}
             () = shutdown.cancelled() => break,
         }
-        let flushes = std::mem::take(&mut *marks.0.flushes.lock());
-        if !flushes.is_empty() {
-            let batch = reports.take();
-            if store_reports(log, marks, &mut reports, batch).await {
-                for flush in flushes {
-                    let _ = flush.send(()); // whoever waited may have gone
-                }
-            } else {
-                marks.0.flushes.lock().extend(flushes);
-            }
-        }
         let now = SystemTime::now();
         let due = marks.0.scheduler.lock().pop_due(now);
         for channel in due {
-            let next = match role.assess(channel, now).await {
-                Ok(next) => next,
+            let next = match log.assess(channel).await {
+                Ok(()) => None, // it is looked at when its time comes
                 Err(error) => {
                     tracing::warn!(%channel, %error, "cannot assess the channel yet");
                     Some(after(now, if error.is_temporary() { RETRY } else { RETRY_LATER }))
@@ -132,7 +100,6 @@ pub(crate) async fn run<P: Party>(
     }
     let last = reports.take();
     log.store(&last).await?;
-    marks.0.flushes.lock().clear(); // they wait no longer
     Ok(())
 }
 
@@ -142,22 +109,17 @@ async fn store_reports<P: Party>(
     marks: &Marks,
     reports: &mut UsageReports,
     batch: Vec<SessionReport>,
-) -> bool {
+) {
     match log.store(&batch).await {
         Ok(()) => {
             for report in &batch {
-                match log.decider {
-                    Some(_) => marks.mark_totals(report.channel), // it was decided with the report
-                    None => marks.mark(report.channel),
-                }
+                marks.mark_totals(report.channel); // it was decided with the report
             }
-            true
         }
         Err(error) => {
             tracing::error!(%error, "cannot store usage; trying again");
             reports.give_back(batch);
             tokio::time::sleep(RETRY).await;
-            false
         }
     }
 }
@@ -165,24 +127,33 @@ async fn store_reports<P: Party>(
 /// Where usage is stored.
 pub(crate) struct UsageLog<'a, P: Party> {
     pub(crate) db: &'a Database,
-    /// Who decides about the channels, if they have stored states.
-    pub(crate) decider: Option<&'a Decider<P>>,
+    /// Who decides about the channels.
+    pub(crate) decider: &'a Decider<P>,
     pub(crate) peer_addresses: PeerAddresses,
 }
 
 impl<P: Party> UsageLog<'_, P> {
+    /// Decides about the use of a channel that changed otherwise than by a report.
+    async fn assess(&self, channel: ChannelId) -> Result<(), NodeError> {
+        if !self.decider.decides(channel).await? {
+            return Ok(()); // nothing can be decided about it
+        }
+        let (used, running) = {
+            let mut conn = self.db.read().await?;
+            (sessions::used(&mut conn, channel).await?.0, sessions::is_running(&mut conn, channel).await?)
+        };
+        let _ = self.decider.decide(channel, Input::Used { used, running }).await?; // what follows is done
+        Ok(())
+    }
+
     async fn store(&self, batch: &[SessionReport]) -> Result<(), NodeError> {
         if batch.is_empty() {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
-        let before = match self.decider {
-            Some(decider) => {
-                let channels = batch.iter().map(|report| report.channel).collect();
-                Some((decider, decider.inputs().before(&mut tx, &channels).await?))
-            }
-            None => None,
-        };
+        let inputs = self.decider.inputs();
+        let channels = batch.iter().map(|report| report.channel).collect();
+        let before = inputs.before(&mut tx, &channels).await?;
         for report in batch {
             let peer = match self.peer_addresses {
                 PeerAddresses::Dropped => None,
@@ -201,14 +172,9 @@ impl<P: Party> UsageLog<'_, P> {
                 tracing::warn!(channel = %report.channel, "usage of a channel that is not ours ignored");
             }
         }
-        let decided = match before {
-            Some((decider, before)) => Some((decider, decider.inputs().used(&mut tx, before).await?)),
-            None => None,
-        };
+        let decided = inputs.used(&mut tx, before).await?;
         tx.commit().await?;
-        if let Some((decider, decided)) = decided {
-            decider.all_committed(decided);
-        }
+        self.decider.all_committed(decided);
         Ok(())
     }
 }

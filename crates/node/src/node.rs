@@ -143,8 +143,6 @@ pub struct Node {
 pub(crate) struct Engine {
     pub(crate) transactor: Transactor,
     pub(crate) monitor: watch::Receiver<MonitorStatus>,
-    /// The role's kinds of jobs that a recovery puts off.
-    pub(crate) put_off: &'static [&'static str],
     /// What the job processor does, once it is made.
     pub(crate) jobs: Option<privatix_jobs::Stats>,
 }
@@ -242,7 +240,7 @@ impl Node {
         let messages = Arc::new(Messages::new(db.clone(), domain, templates));
         let host = Host::new(adapter)?;
         let damage = Damage::new(notices.clone());
-        let services = Services::new(db.clone(), host, marks.clone(), damage.clone());
+        let services = Services::new(db.clone(), host);
         Ok(Arc::new(Self {
             db,
             endpoints,

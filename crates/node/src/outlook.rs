@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use privatix_chain::MonitorStatus;
 use privatix_channel::{ChainTime, ChannelId};
-use privatix_market::{ChainView, Gas, Uptime};
+use privatix_market::{ChainView, Gas, RecoveryId, Uptime};
 
 use crate::{ContractEntry, GasReserve, Node, UptimeClock};
 
@@ -28,6 +28,9 @@ pub trait Outlook: Send + Sync {
     /// Until when a channel must not be closed because vouchers may be missing: `newest_voucher` is when its best known one was
     /// stored.
     fn kept_open(&self, newest_voucher: Option<SystemTime>) -> Option<Uptime>;
+
+    /// The recovery of the database, while there is one: also once a newer voucher came.
+    fn recovery(&self) -> Option<RecoveryId>;
 
     /// The life of the service adapter: another number after each of its starts, also across those of this process.
     fn instance(&self) -> u64;
@@ -107,6 +110,10 @@ impl Outlook for NodeOutlook {
     fn kept_open(&self, newest_voucher: Option<SystemTime>) -> Option<Uptime> {
         let until = self.node.open_until(newest_voucher)?;
         Some(self.uptime().plus(until.duration_since(SystemTime::now()).unwrap_or_default()))
+    }
+
+    fn recovery(&self) -> Option<RecoveryId> {
+        self.node.recovery().map(|recovery| recovery.backed_up_at.into())
     }
 
     fn instance(&self) -> u64 {

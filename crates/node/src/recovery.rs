@@ -149,8 +149,6 @@ impl Node {
         }
         let mut tx = self.db.begin().await?;
         let ended = recovery::end(&mut tx).await?;
-        let put_off = self.engine.read().as_ref().map_or(&[][..], |engine| engine.put_off);
-        start_put_off_jobs(&mut tx, put_off).await?;
         tx.commit().await?;
         self.recovery.send_replace(None);
         self.notices().set(PART, None);
@@ -159,23 +157,20 @@ impl Node {
         Ok(ended)
     }
 
-    /// Cancels what may have been carried out since the backup, and lets the role answer what cannot wait. Repeating it finds
-    /// nothing more to do.
+    /// Cancels what may have been carried out since the backup. Repeating it finds nothing more to do.
     pub(crate) async fn begin_recovery<R: Role>(&self, role: &R) -> Result<(), NodeError> {
         let Some(recovery) = self.recovery() else { return Ok(()) };
         let mut tx = self.db.begin().await?;
         let jobs = self.cancel_uncertain_jobs(&mut tx, role, recovery.backed_up_at).await?;
         let (cancelled, decided) = self.cancel_transactions(&mut tx, role, recovery.backed_up_at).await?;
-        role.on_restored(&mut tx).await?;
         tx.commit().await?;
         let mut transactions = cancelled.len();
         for cancelled in cancelled {
             cancelled.committed();
         }
         for channel in decided {
-            let Some(decider) = role.decider() else { break };
-            // It must be kept open, so a look cancels what would close it.
-            let looked = decider.decide(channel, Input::Look).await?;
+            // It must be kept open, so a look cancels what would close it, and what may have been done since and is not to be repeated.
+            let looked = role.decider().decide(channel, Input::Look).await?;
             transactions = transactions.saturating_add(usize::from(looked.wakes_transactor));
         }
         tracing::warn!(
@@ -218,8 +213,8 @@ impl Node {
     /// reported as mined. A cancelled close is ordered again once channels may be closed; of everything else the user sees that
     /// it was not done.
     ///
-    /// Those that a decider made are left to it: it would take a cancellation for the operator's. Their channels are returned, to be
-    /// looked at.
+    /// Those that a decider made are left to it: it would take a cancellation for the operator's, and it knows the orders for which
+    /// there is no transaction yet. Their channels are returned, to be looked at.
     async fn cancel_transactions<R: Role>(
         &self,
         conn: &mut Conn,
@@ -237,9 +232,8 @@ impl Node {
             if is_repeated(conn, record).await? {
                 continue;
             }
-            match role.decider() {
-                Some(decider) if is_decided(conn, decider, record, &mut decided).await? => {}
-                _ => cancelled.push(transactor.cancel(conn, record.id).await?),
+            if !is_decided(conn, role.decider(), record, &mut decided).await? {
+                cancelled.push(transactor.cancel(conn, record.id).await?);
             }
         }
         Ok((cancelled, decided))
@@ -364,24 +358,6 @@ impl Node {
         };
         self.notices().set(PART, Some(message));
     }
-}
-
-/// Lets the jobs start that were put off, each in its old place among those of its channel.
-async fn start_put_off_jobs(conn: &mut Conn, kinds: &[&'static str]) -> Result<(), NodeError> {
-    let now = SystemTime::now();
-    for kind in kinds {
-        let mut filter = Filter::new().kind(*kind).status(JobStatus::Waiting);
-        loop {
-            let page = privatix_jobs::list(conn, &filter).await?;
-            for job in page.jobs.iter().filter(|job| job.not_before > now) {
-                privatix_jobs::cancel(conn, job.id).await?;
-                privatix_jobs::reactivate(conn, job.id).await?;
-            }
-            let Some(next) = page.next else { break };
-            filter = filter.before(next);
-        }
-    }
-    Ok(())
 }
 
 /// Whether a transaction from before a backup is sent as if there had been none.

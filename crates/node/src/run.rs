@@ -1,32 +1,26 @@
 //! A node's tasks: started together, stopped in the order that loses nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use privatix_adapter::{Configuration, UsageReporter, usage_reports};
 use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usual_confirmations};
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
 use privatix_jobs::{Processor, ProcessorBuilder};
-use privatix_market::Input;
-use privatix_store::{StoreError, channels, sessions};
+use privatix_store::sessions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::billing_account;
 use crate::facts;
 use crate::interests::interests;
-use crate::meter::{self, Assess, UsageLog};
+use crate::meter::{self, UsageLog};
 use crate::node::Engine;
 use crate::reconcile::Reconciler;
-use crate::services::ServiceOrders;
 use crate::sink::Sink;
 use crate::transfers::{Deposit, Transfers, Withdraw};
 use crate::{Node, NodeError, Role};
-
-/// The pause before the adapter is given its channels again, after the database refused to read them.
-const RESTORE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What follows the chain.
 type Following<R> = (Monitor, Transactor, Reconciler<R>, mpsc::UnboundedReceiver<Vec<ChannelId>>);
@@ -78,12 +72,7 @@ impl Node {
         }
         let transactor = transactor.build(Arc::clone(&sink));
         let reconciler = Reconciler { node: Arc::clone(self), sink, monitor: monitor.status() };
-        let engine = Engine {
-            transactor: transactor.clone(),
-            monitor: monitor.status(),
-            put_off: role.put_off(),
-            jobs: None,
-        };
+        let engine = Engine { transactor: transactor.clone(), monitor: monitor.status(), jobs: None };
         {
             let mut running = self.engine.write();
             if running.is_some() {
@@ -109,17 +98,11 @@ impl Node {
         // A restored database may know sessions that have ended, and lacks payments: its services wait.
         let recovering = self.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none());
 
-        let mut processor = Processor::builder(self.db.clone())
+        let processor = Processor::builder(self.db.clone())
             .wake(self.wake.clone())
             .retention(self.retention)
             .register::<Deposit, _>(Transfers(Arc::clone(self)))
             .register::<Withdraw, _>(Transfers(Arc::clone(self)));
-        // Services of channels with a stored state are driven to their targets.
-        let is_decided = role.decider().is_some();
-        if !is_decided {
-            let orders = ServiceOrders { services: Arc::clone(&self.services), role: Arc::clone(&role) };
-            processor = processor.register(orders);
-        }
         let processor = register(processor).build()?;
         if let Some(engine) = self.engine.write().as_mut() {
             engine.jobs = Some(processor.stats());
@@ -146,7 +129,7 @@ impl Node {
         // After what answers disputes, and beside it: an adapter may hang.
         let (node, token) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {
-            let started = node.start_adapter(&reporter, recovering, is_decided);
+            let started = node.start_adapter(&reporter, recovering);
             ("start of the service adapter", until_stopped(token, started).await)
         });
         let (node, token) = (Arc::clone(self), stop.clone());
@@ -177,7 +160,7 @@ impl Node {
         let mut meter = tokio::spawn(async move {
             let (db, peer_addresses) = (&node.db, node.peer_addresses);
             let log = UsageLog { db, decider: role.decider(), peer_addresses };
-            meter::run(&log, &node.marks, reports, &Assessor { node: &node, role: &*role }, token).await
+            meter::run(&log, &node.marks, reports, token).await
         });
 
         let mut outcome = Ok(());
@@ -220,37 +203,17 @@ impl Node {
         Ok(processor.run(token).await?)
     }
 
-    /// Configures the adapter and gives it its channels: in a recovery only once the chain was caught up with. Where decisions drive
-    /// the services, they give it its channels.
-    async fn start_adapter(
-        &self,
-        reporter: &UsageReporter,
-        recovering: bool,
-        is_decided: bool,
-    ) -> Result<(), NodeError> {
-        if is_decided {
-            // Before the adapter can begin new ones.
-            self.end_sessions().await?;
-        }
+    /// Configures the adapter; in a recovery it is given no channels before the chain was caught up with. Decisions drive the services.
+    async fn start_adapter(&self, reporter: &UsageReporter, recovering: bool) -> Result<(), NodeError> {
+        // Before the adapter can begin new ones.
+        self.end_sessions().await?;
         let configuration = Configuration { role: self.side, settings: self.adapter_settings.clone() };
         self.services.configure(&configuration, reporter, self.notices()).await?;
         if recovering {
             self.caught_up().await?;
         }
-        if is_decided {
-            self.services.set_ready();
-            return Ok(());
-        }
-        loop {
-            match self.services.restore().await {
-                // The database is busy, or its disk is full: nothing was changed.
-                Err(NodeError::Store(StoreError::Db(error))) if !error.is_damage() => {
-                    tracing::error!(%error, "the channels are not served yet; trying again");
-                    tokio::time::sleep(RESTORE_AGAIN).await;
-                }
-                ended => return ended,
-            }
-        }
+        self.services.set_ready();
+        Ok(())
     }
 
     /// Ends the sessions that a run which crashed left open: a new life of the adapter begins with new ones.
@@ -299,38 +262,5 @@ fn unexpected(ended: Result<(&'static str, Result<(), NodeError>), tokio::task::
         Ok((_, Err(error))) => error,
         Ok((task, Ok(()))) => NodeError::TaskEnded { task, reason: "it returned".into() },
         Err(error) => NodeError::TaskEnded { task: "background task", reason: error.to_string() },
-    }
-}
-
-/// Billing's question, with everything it needs loaded.
-struct Assessor<'a, R> {
-    node: &'a Node,
-    role: &'a R,
-}
-
-impl<R: Role> Assess for Assessor<'_, R> {
-    async fn assess(&self, channel: ChannelId, now: SystemTime) -> Result<Option<SystemTime>, NodeError> {
-        if let Some(decider) = self.role.decider() {
-            if !decider.decides(channel).await? {
-                return Ok(None); // nothing can be decided about it
-            }
-            let (used, running) = {
-                let mut conn = self.node.db.read().await?;
-                (sessions::used(&mut conn, channel).await?.0, sessions::is_running(&mut conn, channel).await?)
-            };
-            let _ = decider.decide(channel, Input::Used { used, running }).await?; // what follows is done
-            return Ok(None); // it is looked at when its time comes
-        }
-        let (channel, account) = {
-            let mut conn = self.node.db.read().await?;
-            let Some(channel) = channels::find(&mut conn, channel).await? else { return Ok(None) };
-            let account = billing_account(&mut conn, &channel).await?;
-            (channel, account)
-        };
-        if channel.service.is_ending() || channel.access.is_none() {
-            return Ok(None);
-        }
-        let offering = self.node.offering(channel.descriptor.agent, channel.descriptor.offering).await?;
-        self.role.assess(&channel, offering.terms(), &account, now).await
     }
 }

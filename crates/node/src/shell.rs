@@ -22,7 +22,7 @@ use privatix_store::states::{self, Due, Loaded, Part, Saved, Stored, Unreadable}
 
 pub use intent::on_terms;
 pub use runner::{Ran, Runner, keep};
-pub use transactions::{Cancellation, NumberUsed, Transactions, is_cancelling};
+pub use transactions::{Cancellation, NumberUsed, Transactions, by_job, is_cancelling};
 
 use crate::NodeError;
 

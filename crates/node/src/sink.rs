@@ -17,9 +17,9 @@ use privatix_store::{channels, events, offerings, states};
 use tokio::sync::mpsc;
 
 use crate::fate::Sender;
-use crate::inputs::{Before, Decided};
+use crate::inputs::Decided;
 use crate::spent::{Spending, Spent};
-use crate::{Damage, Marks, Node, NodeError, Order, Role, ServiceOrder};
+use crate::{Damage, Marks, Node, NodeError, Role};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
 pub(crate) struct Sink<R> {
@@ -57,37 +57,6 @@ impl<R: Role> Sink<R> {
         self.take(conn, events, batch.direction).await
     }
 
-    /// The states of channels before their events are stored.
-    async fn before(
-        &self,
-        conn: &mut Conn,
-        channels: &BTreeSet<ChannelId>,
-    ) -> Result<Option<Before<R::Side>>, NodeError> {
-        match self.role.decider() {
-            Some(decider) => Ok(Some(decider.inputs().before(conn, channels).await?)),
-            None => Ok(None),
-        }
-    }
-
-    /// Decides about channels after their events are stored, or undone.
-    async fn decide(
-        &self,
-        conn: &mut Conn,
-        before: Option<Before<R::Side>>,
-    ) -> Result<Decided<R::Side>, NodeError> {
-        match self.role.decider().zip(before) {
-            Some((decider, before)) => decider.inputs().chain(conn, before).await,
-            None => Ok(Decided::default()),
-        }
-    }
-
-    /// Carries out what follows decisions that are committed.
-    fn decided(&self, decided: Decided<R::Side>) {
-        if let Some(decider) = self.role.decider() {
-            decider.all_committed(decided);
-        }
-    }
-
     /// Stores events, in chain order, and what follows from those that are new. Returns what that has changed.
     ///
     /// Of the past, the role is informed of offerings that are on the market, each once, and of the channels that are kept:
@@ -99,19 +68,20 @@ impl<R: Role> Sink<R> {
         direction: Direction,
     ) -> Result<Touched<R::Side>, NodeError> {
         let mut touched = BTreeSet::new();
-        let mut before =
-            self.before(conn, &events.iter().filter_map(|(_, event)| event.channel()).collect()).await?;
+        let inputs = self.role.decider().inputs();
+        let seen = events.iter().filter_map(|(_, event)| event.channel()).collect();
+        let mut before = inputs.before(conn, &seen).await?;
         let mut are_new = events::record_all(conn, &events).await?.into_iter();
         events.retain(|_| are_new.next().unwrap_or_default());
         if direction != Direction::Past {
             for (place, event) in &events {
-                self.role.on_event(conn, before.as_mut(), *place, event).await?;
+                self.role.on_event(conn, &mut before, *place, event).await?;
             }
         }
         let on_market = offerings::advance_all(conn, &events).await?;
         if direction == Direction::Past {
             for (place, event) in last_announcements(&events, &on_market) {
-                self.role.on_event(conn, before.as_mut(), place, event).await?;
+                self.role.on_event(conn, &mut before, place, event).await?;
             }
         }
         let channels = events.iter().filter_map(|(_, event)| event.channel()).collect();
@@ -121,25 +91,12 @@ impl<R: Role> Sink<R> {
                 && kept.contains(&channel)
             {
                 touched.insert(channel);
-                let advanced = self.advance(conn, channel, *place, change, event).await;
+                let advanced = advance(conn, channel, *place, change).await;
                 self.tolerate(channel, advanced)?;
             }
         }
-        let decided = self.decide(conn, before).await?;
+        let decided = inputs.chain(conn, before).await?;
         Ok(Touched { channels: touched, decided })
-    }
-
-    async fn advance(
-        &self,
-        conn: &mut Conn,
-        channel: ChannelId,
-        place: Place,
-        change: ChannelEvent,
-        event: &ChainEvent,
-    ) -> Result<(), NodeError> {
-        let Some(channel) = channels::advance(conn, channel, place.at, change).await? else { return Ok(()) };
-        tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = place.at.block, "channel changed on chain");
-        self.role.on_channel(conn, &channel, event).await
     }
 
     /// Damaged data of one channel must not delay the events of the others. Its own events are stored in any case.
@@ -203,9 +160,7 @@ impl<R: Role> Sink<R> {
         recorded: &Recorded,
         change: (&TxRecord, TxChange),
     ) -> Result<Option<Decided<R::Side>>, NodeError> {
-        let Some((decider, channel)) = self.role.decider().zip(recorded.effect.subject.channel()) else {
-            return Ok(None);
-        };
+        let Some(channel) = recorded.effect.subject.channel() else { return Ok(None) };
         if !states::is_stored(conn, channel).await? {
             return Ok(None);
         }
@@ -216,12 +171,12 @@ impl<R: Role> Sink<R> {
             }
             standing => standing?,
         };
-        Ok(Some(decider.inputs().transaction(conn, recorded, change, sender).await?))
+        Ok(Some(self.role.decider().inputs().transaction(conn, recorded, change, sender).await?))
     }
 
     /// Informs those who wait of a commit that has changed these channels.
     pub(crate) fn announce(&self, Touched { channels: touched, decided }: Touched<R::Side>) {
-        self.decided(decided);
+        self.role.decider().all_committed(decided);
         self.wake.wake();
         for channel in &touched {
             self.marks.mark(*channel);
@@ -241,25 +196,28 @@ impl<R: Role> Sink<R> {
             offerings::refold(conn, agent, offering).await?;
         }
         let of_channels: BTreeSet<_> = events.filter_map(ChainEvent::channel).collect();
-        let before = self.before(conn, &of_channels).await?;
+        let inputs = self.role.decider().inputs();
+        let before = inputs.before(conn, &of_channels).await?;
         for channel in &of_channels {
-            let refolded = self.refold(conn, *channel).await;
-            self.tolerate(*channel, refolded)?;
+            let refolded = channels::refold(conn, *channel).await;
+            self.tolerate(*channel, refolded.map(drop).map_err(NodeError::from))?;
         }
-        let decided = self.decide(conn, before).await?;
+        let decided = inputs.chain(conn, before).await?;
         Ok(Touched { channels: of_channels, decided })
     }
+}
 
-    async fn refold(&self, conn: &mut Conn, channel: ChannelId) -> Result<(), NodeError> {
-        let Some(channel) = channels::refold(conn, channel).await? else { return Ok(()) };
-        if channel.opened_at.is_none() && self.role.decider().is_none() {
-            // No deposit stands behind it until its opening is mined again.
-            let reason = "its opening was undone by a reorganisation".to_owned();
-            let order = ServiceOrder { channel: channel.id, order: Order::Suspend, reason };
-            crate::push(conn, &order, "monitor").await?;
-        }
-        self.role.on_undone(conn, &channel).await
+/// Brings a channel up to date with an event.
+async fn advance(
+    conn: &mut Conn,
+    channel: ChannelId,
+    place: Place,
+    change: ChannelEvent,
+) -> Result<(), NodeError> {
+    if let Some(channel) = channels::advance(conn, channel, place.at, change).await? {
+        tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = place.at.block, "channel changed on chain");
     }
+    Ok(())
 }
 
 /// The last announcement of each offering that is on the market, in chain order.
@@ -328,7 +286,7 @@ impl<R: Role> TxSink for Sink<R> {
 
     fn committed(&self, Answered { channels, decided, spending }: Self::Applied) {
         for decided in decided {
-            self.decided(decided);
+            self.role.decider().all_committed(decided);
         }
         if let Some(spending) = spending {
             self.spent.count(spending);

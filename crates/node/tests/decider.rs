@@ -100,6 +100,10 @@ impl Outlook for Sky {
         newest_voucher.is_none_or(|at| at <= backed_up_at).then_some(Uptime::new(9 * DAY))
     }
 
+    fn recovery(&self) -> Option<RecoveryId> {
+        self.get(|known| known.backed_up_at).map(RecoveryId::from)
+    }
+
     fn instance(&self) -> u64 {
         self.get(|known| known.instance)
     }
@@ -390,6 +394,30 @@ async fn what_follows_a_commit_is_done_though_nobody_waits_for_the_decision() {
     assert!(tokio::time::timeout(Duration::ZERO, order).await.is_err());
     assert_eq!(side.next().await.state.id, id(0), "looked at, for it may have been committed");
     assert_eq!(side.meanwhile(1).await, []);
+    side.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_a_commit_of_the_callers_is_done_though_nobody_waits_for_it() {
+    let mut side = Side::new().await;
+    side.add([0]).await;
+    side.run();
+    side.next_ones(1).await;
+    let mut tx = side.db.begin().await.unwrap();
+    let before = side.decider.load(&mut tx, id(0)).await.unwrap();
+    let applied = side.decider.decide_in(&mut tx, &before, Input::Order(AgentOrder::Hold)).await.unwrap();
+    let (done, committed) = tokio::sync::oneshot::channel();
+    let commit = side.decider.commit(&applied, async move {
+        tx.commit().await?;
+        done.send(()).unwrap();
+        std::future::pending::<Result<(), privatix_db::DbError>>().await
+    });
+    tokio::select! {
+        ended = commit => panic!("{ended:?}"),
+        committed = committed => committed.unwrap(),
+    }
+    let looked = side.next().await;
+    assert_eq!((looked.state.id, looked.state.own.held), (id(0), true));
     side.stop().await;
 }
 

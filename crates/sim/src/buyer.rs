@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition};
-use privatix_market::{Actual, ClientPurpose, ClientState, Opening, OrderId, Uptime};
+use privatix_market::{Actual, ClientPurpose, ClientState, Opening, OrderId, RecoveryId, Uptime};
 use privatix_market::{Client, ClientPolicy, Env};
 
 use crate::choice::Dice;
@@ -33,8 +33,10 @@ pub(crate) struct Buyer {
     pub(crate) orders: BTreeSet<u64>,
     /// The best voucher that it signed, as its database knows it.
     pub(crate) signed: Amount,
-    /// Until when nothing is known for certain, after a restore.
-    pub(crate) recovers: Option<Uptime>,
+    /// After a restore: which one, until when vouchers may be missing, and the best voucher of the backup.
+    pub(crate) recovers: Option<(RecoveryId, Uptime, Amount)>,
+    /// How many restores there were.
+    pub(crate) restores: u64,
     /// The newest copy of all this.
     pub(crate) backup: Option<Box<BuyersBackup>>,
 
@@ -120,8 +122,14 @@ impl Buyer {
         (self.has_gaps, self.uptime) = (backup.has_gaps, backup.uptime);
         (self.last_order, self.orders) = (backup.last_order, backup.orders);
         (self.signed, self.ledger.sent) = (backup.signed, backup.sent);
-        self.transactor.restore(&backup.transactions);
-        self.recovers = Some(Uptime::new(self.uptime.milliseconds() + RECOVERY));
+        let last = backup.last_order;
+        self.transactor.restore(&backup.transactions, |purpose| match purpose {
+            ClientPurpose::TopUp { order, .. } => order.0 <= last,
+            _ => true,
+        });
+        self.restores += 1;
+        let until = Uptime::new(self.uptime.milliseconds() + RECOVERY);
+        self.recovers = Some((RecoveryId::new(self.restores), until, self.signed));
         self.dropped.clone_from(&backup.funding);
         self.funding = backup.funding;
         true
@@ -188,6 +196,7 @@ impl Buyer {
             orders: BTreeSet::new(),
             signed: Amount::ZERO,
             recovers: None,
+            restores: 0,
             backup: None,
             is_up: false,
             life: 0,
@@ -222,6 +231,19 @@ impl Buyer {
 
     pub(crate) fn runs(&self) -> bool {
         self.actual == Actual::Running
+    }
+
+    /// The recovery, while there is one.
+    pub(crate) fn recovery(&self, now: Uptime) -> Option<RecoveryId> {
+        self.recovers.filter(|(_, until, _)| *until > now).map(|(recovery, ..)| recovery)
+    }
+
+    /// Until when the channel must not be closed: no voucher is newer than the backup. The shell takes it from the wall clock, so it moves
+    /// a little against the uptime.
+    pub(crate) fn kept_open(&self, now: Uptime) -> Option<Uptime> {
+        let (_, until, known) = self.recovers?;
+        let moved = Uptime::new(until.milliseconds() + now.milliseconds() % 7);
+        (until > now && self.signed <= known).then_some(moved)
     }
 
     pub(crate) const fn next_order(&self) -> OrderId {

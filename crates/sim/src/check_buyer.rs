@@ -5,8 +5,8 @@ use std::time::Duration;
 use privatix_billing::{Billing, Measure, covered, due, price};
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    Access, Client, ClientEnd, ClientPurpose, ClientState, Effect, Env, Flight, Input, Owner, Party as _,
-    Stage,
+    Access, Client, ClientEnd, ClientPurpose, ClientState, Effect, Ended, Env, Flight, Input, OrderId, Owner,
+    Party as _, Stage,
 };
 
 use crate::buyer::Buyer;
@@ -71,6 +71,12 @@ impl Sim<'_> {
     pub(crate) fn check_send(&mut self, channel: usize, buyer: &mut Buyer, cumulative: Amount) {
         buyer.ledger.sent = buyer.ledger.sent.max(cumulative);
         let stored = buyer.state.book.best;
+        let recovery = buyer.recovery(buyer.uptime(self.now));
+        let is_proven = recovery.is_none() || buyer.state.own.proven_in == recovery;
+        if cumulative <= buyer.state.book.acknowledged && is_proven {
+            let what = format!("the client sends {cumulative} again, which its agent has acknowledged");
+            self.violate(Some(channel), Rule::Invariant(3), &what);
+        }
         if cumulative > stored {
             let what = format!("the client sends {cumulative}, and {stored} is stored");
             self.violate(Some(channel), Rule::Invariant(2), &what);
@@ -109,6 +115,25 @@ impl Sim<'_> {
         }
     }
 
+    /// Without an order, no channel that may be open ends as one that was not opened.
+    pub(crate) fn check_not_opened(&mut self, channel: usize, state: &ClientState, env: &Env<'_, Client>) {
+        if !matches!(state.own.ending, Some(Ended { why: ClientEnd::NotOpened(_), .. })) {
+            return;
+        }
+        if state.chain.phase() != Phase::Unopened {
+            self.violate(
+                Some(channel),
+                Rule::Invariant(4),
+                "the client gives up a channel that it sees open",
+            );
+        }
+        // Its buyers accept their channels before the first backup.
+        if env.recovery.is_some() && !env.chain.fresh {
+            let what = "a restored client gives a channel up before it has seen the chain";
+            self.violate(Some(channel), Rule::Invariant(4), what);
+        }
+    }
+
     /// Top-ups go out one after the other: the money of the second is there once the first has left.
     pub(crate) fn check_fund(&mut self, channel: usize, seq: u32, state: &ClientState) {
         let waits = |flight: &&Flight<ClientPurpose>| {
@@ -124,8 +149,8 @@ impl Sim<'_> {
     pub(crate) fn check_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
         let (book, own) = (buyer.state.book, &buyer.state.own);
         let signed = buyer.signed;
-        // Once its recovery is over, it believes what its database shows.
-        let is_excused = buyer.recovers.is_some_and(|until| until <= buyer.uptime(self.now));
+        // Once its recovery is over, or it has signed anew, it believes what its database shows.
+        let is_excused = buyer.recovers.is_some() && buyer.kept_open(buyer.uptime(self.now)).is_none();
         let mut wrong = None;
         if book.best != signed {
             wrong = Some((2, format!("the client has stored {}, and signed {signed}", book.best)));
@@ -239,6 +264,14 @@ impl Sim<'_> {
         }
         if !buyer.orders.is_empty() {
             wrong = Some((9, format!("orders without an outcome: {:?}", buyer.orders)));
+        }
+        let mut carried_out: Vec<u64> = Vec::new();
+        for purpose in buyer.transactor.carried_out(channel) {
+            let ClientPurpose::TopUp { order: OrderId(order), .. } = purpose else { continue };
+            if carried_out.contains(&order) {
+                wrong = Some((3, format!("order {order} is carried out twice")));
+            }
+            carried_out.push(order);
         }
         let Ledger { was_restored, was_restored_at_client, was_undone, .. } = self.ledgers[channel];
         if held.deposit != deposit && !was_undone && !was_restored_at_client {

@@ -41,6 +41,8 @@ pub(crate) struct Intent<X> {
     is_forgotten: bool,
     /// Whether it was cancelled by one.
     is_cancelled_by_lost: bool,
+    /// Whether its order is known to that database alone.
+    is_order_lost: bool,
 }
 
 impl<X> Intent<X> {
@@ -74,6 +76,17 @@ enum Standing {
     Over,
 }
 
+impl Standing {
+    /// Whether a database that holds this knows the transaction of another standing.
+    fn is_signed_as(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Waiting, Self::Pool { .. } | Self::Mined { .. }) => false,
+            (Self::Pool { nonce: held }, Self::Pool { nonce } | Self::Mined { nonce, .. }) => held == nonce,
+            _ => true,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Nothing,
@@ -99,6 +112,7 @@ pub(crate) struct Transactor<X> {
 /// What a backup holds of a transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded {
+    standing: Standing,
     known: Known,
     is_undone: bool,
     is_cancelling: bool,
@@ -138,6 +152,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             is_undone: false,
             is_forgotten: false,
             is_cancelled_by_lost: false,
+            is_order_lost: false,
         });
     }
 
@@ -353,6 +368,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     /// What a backup holds: how far each is.
     pub(crate) fn record(&self) -> Vec<Recorded> {
         let record = |i: &Intent<X>| Recorded {
+            standing: i.standing,
             known: i.known,
             is_undone: i.is_undone,
             is_cancelling: i.is_cancelling,
@@ -361,11 +377,25 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         self.intents.iter().map(record).collect()
     }
 
-    /// The database came back from a backup. What it does not hold and is in no block comes in none any more.
-    pub(crate) fn restore(&mut self, backup: &[Recorded]) {
+    /// The database came back from a backup. What it does not hold and is in no block comes in none any more. What it holds as not
+    /// signed, or signed for another nonce than it was in the end, is sent once more: it does not know the transaction that was.
+    /// `knows` is asked whether it knows the order of a transaction that it does not hold.
+    pub(crate) fn restore(&mut self, backup: &[Recorded], knows: impl Fn(X) -> bool) {
         for id in 0..self.intents.len() {
+            let recorded = backup.get(id).copied();
+            let is_held =
+                recorded.is_some_and(|recorded| recorded.standing.is_signed_as(self.intents[id].standing));
+            if let Some(recorded) = recorded.filter(|recorded| !is_held && !recorded.is_forgotten) {
+                let again = Intent { standing: recorded.standing, ..self.intents[id].clone() };
+                self.intents.push(Intent {
+                    is_cancelling: recorded.is_cancelling,
+                    known: recorded.known,
+                    ..again
+                });
+            }
             let intent = &mut self.intents[id];
-            let Some(recorded) = backup.get(id) else {
+            let Some(recorded) = recorded.filter(|_| is_held) else {
+                intent.is_order_lost |= !intent.rows.iter().all(|row| knows(row.purpose));
                 intent.is_forgotten = true;
                 if matches!(intent.standing, Standing::Waiting | Standing::Pool { .. }) {
                     self.give_up(id);
@@ -382,6 +412,14 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     pub(crate) fn has_forgotten(&self, channel: usize) -> bool {
         let is_forgotten = |i: &Intent<X>| i.is_forgotten && matches!(i.standing, Standing::Mined { .. });
         self.intents.iter().any(|i| is_forgotten(i) && i.rows.iter().any(|row| row.channel == channel))
+    }
+
+    /// What was mined with success for orders that the present database knows, also by one that is lost.
+    pub(crate) fn carried_out(&self, channel: usize) -> impl Iterator<Item = X> + '_ {
+        let is_done =
+            |i: &&Intent<X>| matches!(i.standing, Standing::Mined { success: true, .. }) && !i.is_order_lost;
+        let rows = self.intents.iter().filter(is_done).flat_map(|i| &i.rows);
+        rows.filter(move |row| row.channel == channel).map(|row| row.purpose)
     }
 
     /// The transactions of a channel that are not over, for people.

@@ -1,4 +1,4 @@
-//! A client whose channels are decided from their states, with a real agent. The running client is not one of these yet.
+//! A client's decisions put together by hand, with a real agent: what its handle does not show.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,16 +9,16 @@ use privatix_client::{
     Agents as _, ClientSettings, DecidedRole, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents,
 };
 use privatix_db::backup::{self, Restoring};
-use privatix_market::{ClientPolicy, Opening, Outcome};
+use privatix_market::{ClientPolicy, Opening, Outcome, Subject};
 use privatix_node::NodeError;
 use privatix_somc::DirectTransport;
-use privatix_store::{orders, recovery};
+use privatix_store::{orders, purposes, recovery};
 use privatix_testkit::{FileServer, wait_for};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::download;
-use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel, direct, publish, service};
+use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel, direct, publish, service};
 
 struct Buyer {
     node: Arc<Node>,
@@ -53,7 +53,7 @@ impl Buyer {
         });
         let decides = tokio::spawn({
             let (decisions, stop) = (decisions.clone(), stop.clone());
-            async move { decisions.run(&stop).await }
+            async move { Box::pin(decisions.run(&stop)).await }
         });
         let processed = async || node.processed_block().ok_or("nothing processed");
         wait_for("the chain monitor", LIMIT, processed).await.unwrap();
@@ -94,6 +94,12 @@ async fn a_client_by_decisions_buys_uses_pays_pauses_restarts_and_ends() {
     let id = opened.channel;
     service(&buyer.node, id, "active").await;
     service(agent.handle.node(), id, "active").await;
+    let recorded =
+        purposes::of_subject(&mut buyer.node.db().read().await.unwrap(), Subject::Channel(id)).await.unwrap();
+    assert!(
+        recorded.iter().all(|recorded| recorded.job.is_some()),
+        "whoever follows the job finds the opening"
+    );
     let proxy = |node: &Node| {
         let endpoint = node.services().endpoint(id).unwrap();
         format!("socks5h://127.0.0.1:{}", endpoint["port"].as_u64().unwrap())
@@ -286,6 +292,69 @@ async fn a_client_by_decisions_ends_what_a_narrower_policy_excludes_at_its_start
     // It could not be paid by voucher, so the close is asked for at once.
     channel(&buyer.node, "asked to close", id, |view| !view.channel.status.is_active()).await;
     assert!(buyer.node.notices().all().iter().any(|(part, _)| *part == "contact"));
+    buyer.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_by_decisions_that_was_restored_tops_nothing_up_twice() {
+    let market = Market::new().await;
+    market.contracts.deposit(&market.anvil, CLIENT, Amount::new(400_000)).await.unwrap();
+    let agent = market.agent().await;
+    let offering = publish(&market, &agent.handle, by_the_kib()).await;
+    let buyer = Buyer::start(&market).await;
+    let (descriptor, opening) = buyer.choose(&market, offering, Amount::new(200_000)).await;
+    let orders = buyer.decisions.orders();
+    let id = orders.accept(&descriptor, &opening, Given::by_user()).await.unwrap().channel;
+    service(&buyer.node, id, "active").await;
+
+    // In the backup one is on its way, and the other one waits for it.
+    market.anvil.set_automine(false).await.unwrap();
+    let first = orders.top_up(id, Amount::new(50_000), Given::by_user()).await.unwrap();
+    let second = orders.top_up(id, Amount::new(30_000), Given::by_user()).await.unwrap();
+    let about = async |node: &Arc<Node>| {
+        purposes::of_subject(&mut node.db().read().await.unwrap(), Subject::Channel(id)).await.unwrap()
+    };
+    wait_for("the first top-up to be submitted", LIMIT, async || {
+        let recorded = about(&buyer.node).await.len();
+        if recorded == 2 { Ok(()) } else { Err(recorded) }
+    })
+    .await
+    .unwrap();
+    let (path, sets) = (market.database("client"), privatix_node::migrations());
+    let copy = path.with_extension("copy");
+    backup::back_up(&path, &copy, &sets, || recovery::mark(SystemTime::now())).await.unwrap();
+
+    // Both are carried out after it.
+    market.anvil.set_automine(true).await.unwrap();
+    market.anvil.mine(1).await.unwrap();
+    let topped_up = Amount::new(280_000);
+    channel(&buyer.node, "topped up twice", id, |view| view.channel.deposit == topped_up).await;
+    drop(orders); // it holds the database
+    buyer.stop().await;
+    market.closed("client").await;
+    Restoring::begin(&copy, &path, &sets, "").await.unwrap().replace().await.unwrap();
+
+    let buyer = Buyer::start(&market).await;
+    channel(&buyer.node, "what is on chain", id, |view| view.channel.deposit == topped_up).await;
+    for ordered in [first, second] {
+        wait_for("the order to end", LIMIT, async || {
+            let order = orders::get(&mut buyer.node.db().read().await.unwrap(), ordered.order).await.unwrap();
+            order.unwrap().ended.ok_or("it is under way")
+        })
+        .await
+        .unwrap();
+    }
+    market.anvil.mine(3).await.unwrap();
+    let seen = market.anvil.block_number().await.unwrap();
+    wait_for("the blocks after it", LIMIT, async || {
+        let processed = buyer.node.processed_block();
+        if processed >= Some(seen) { Ok(()) } else { Err(format!("{processed:?}")) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(buyer.node.channel(id).await.unwrap().channel.deposit, topped_up);
+    assert!(about(&buyer.node).await.len() <= 2, "nothing was submitted again");
     buyer.stop().await;
     agent.stop().await;
 }

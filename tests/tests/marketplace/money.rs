@@ -102,15 +102,10 @@ async fn a_client_gets_its_deposit_back_from_an_agent_that_is_gone() {
     market.anvil.mine(20).await.unwrap();
     market.anvil.warp(Period::new(Terms::TEST.challenge.seconds() - 60)).await.unwrap();
     let node = client.handle.node();
-    let next_look = async || {
-        let looks = privatix_jobs::Filter::new().kind("finalize_close");
-        let jobs = privatix_jobs::list(&mut node.db().read().await.unwrap(), &looks).await.unwrap();
-        jobs.jobs[0].not_before
-    };
-    let planned = next_look().await;
-    wait_for("the client to look at the challenge again", LIMIT, async || {
-        let now = next_look().await;
-        if now > planned { Ok(()) } else { Err(format!("{now:?}")) }
+    let newest = market.anvil.block_number().await.unwrap();
+    wait_for("the client to see the new time of the chain", LIMIT, async || {
+        let seen = node.processed_block();
+        if seen >= Some(newest) { Ok(()) } else { Err(format!("{seen:?}")) }
     })
     .await
     .unwrap();

@@ -10,9 +10,9 @@ use privatix_adapter::{
     usage_reports,
 };
 use privatix_agent::AgentHandle;
+use privatix_chain::{TxFilter, TxStatus};
 use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure, Usage};
 use privatix_contracts::call;
-use privatix_jobs::{Filter, JobStatus};
 use privatix_node::{ChannelView, NodeError};
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal as Told};
@@ -431,25 +431,35 @@ async fn a_channel_that_is_ended_before_it_is_open_gives_its_deposit_back() {
     let market = Market::new().await;
     let (agent, client) = (market.agent().await, market.client().await);
     let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let node = client.handle.node();
+    let before = node.balances().await.unwrap();
     market.anvil.set_automine(false).await.unwrap();
     let id = client.handle.accept(None, offering, None).await.unwrap();
-    let node = client.handle.node();
-    client.handle.close(id).await.unwrap();
-    service(node, id, "terminated").await;
-    // The request that was made too early has run.
-    wait_for("the jobs", LIMIT, async || {
-        let filter = privatix_jobs::Filter::new().status(JobStatus::Done).kind("request_close");
-        let jobs = privatix_jobs::list(&mut *node.db().read().await?, &filter).await?;
-        if jobs.jobs.is_empty() { Err(NodeError::NotRunning) } else { Ok(()) }
+    let sent = TxFilter { subject: Some(id.to_string()), ..TxFilter::default() };
+    wait_for("the opening to be sent", LIMIT, async || {
+        let transactor = node.transactor()?;
+        let opening = transactor.list(&mut *node.db().read().await?, &sent).await?;
+        let is_sent = opening.iter().any(|record| record.status == TxStatus::Sent);
+        if is_sent { Ok(()) } else { Err(NodeError::NotRunning) }
     })
     .await
     .unwrap();
+    client.handle.close(id).await.unwrap();
+    service(node, id, "terminated").await;
 
+    // The opening is cancelled. If it is mined nevertheless, the close is asked for at once.
     market.anvil.mine(1).await.unwrap();
     market.anvil.set_automine(true).await.unwrap();
-    channel(node, "in challenge", id, |view| view.channel.status == ChannelStatus::InChallenge).await;
-    market.pass_the_challenge().await;
-    channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedUncoop).await;
+    wait_for("the deposit", LIMIT, async || {
+        if node.channel(id).await.unwrap().channel.status == ChannelStatus::InChallenge {
+            market.pass_the_challenge().await;
+        }
+        let now = node.balances().await.unwrap();
+        let all = |has: &privatix_node::Balances| has.contract.checked_add(has.wallet);
+        if all(&now) == all(&before) { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await
+    .unwrap();
     client.stop().await;
     agent.stop().await;
 }
@@ -513,20 +523,14 @@ async fn a_close_request_that_a_reorganisation_revives_is_finalized() {
     agent.stop().await;
 
     let node = client.handle.node();
-    client.handle.close(id).await.unwrap();
     let status = |wanted: ChannelStatus| move |view: &ChannelView| view.channel.status == wanted;
-    let view = channel(node, "in challenge", id, status(ChannelStatus::InChallenge)).await;
-    let cancel = call::cancel_close(&view.channel.descriptor);
-    market.anvil.send(CLIENT, market.contracts.contract, &cancel).await.unwrap();
+    let view = node.channel(id).await.unwrap();
+    let (contract, descriptor) = (market.contracts.contract, view.channel.descriptor);
+    // As an earlier life of the database may have done it.
+    market.anvil.send(CLIENT, contract, &call::request_close(&descriptor, view.paid)).await.unwrap();
+    channel(node, "in challenge", id, status(ChannelStatus::InChallenge)).await;
+    market.anvil.send(CLIENT, contract, &call::cancel_close(&descriptor)).await.unwrap();
     channel(node, "active again", id, status(ChannelStatus::Active)).await;
-    // What was to finalize it has looked, and ended.
-    wait_for("the job to end", LIMIT, async || {
-        let filter = Filter::new().kind("finalize_close");
-        let page = privatix_jobs::list(&mut node.db().read().await.unwrap(), &filter).await.unwrap();
-        if page.jobs.iter().all(|job| job.status == JobStatus::Done) { Ok(()) } else { Err(page.jobs.len()) }
-    })
-    .await
-    .unwrap();
 
     market.anvil.reorg(1).await.unwrap();
     channel(node, "in challenge again", id, status(ChannelStatus::InChallenge)).await;

@@ -142,13 +142,8 @@ async fn trade_over(token: TestToken) -> Vec<String> {
     kinds
 }
 
-const BY_PERMIT: [&str; 5] = [
-    "deposit_with_permit",
-    "deposit_with_permit",
-    "open_channel_with_permit",
-    "top_up_with_permit",
-    "withdraw",
-];
+const BY_PERMIT: [&str; 5] =
+    ["deposit_with_permit", "deposit_with_permit", "open_channel", "top_up", "withdraw"];
 const BY_APPROVAL: [&str; 9] =
     ["approve", "deposit", "approve", "deposit", "approve", "open_channel", "approve", "top_up", "withdraw"];
 

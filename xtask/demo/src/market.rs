@@ -131,7 +131,7 @@ pub async fn discover(client: &Daemon, offering: OfferingHash) -> Result<Terms> 
 
 /// Opens a channel and waits until its service runs on both sides.
 pub async fn buy(agent: &Daemon, client: &Daemon, offering: OfferingHash) -> Result<Deal> {
-    let accept = client::AcceptOffering { offering, agent: None, deposit: None };
+    let accept = client::AcceptOffering { offering, agent: None, deposit: None, key: None };
     let channel = client.call(&accept).await?.channel;
     served(agent, client, channel).await
 }

@@ -184,8 +184,11 @@ async fn what_cannot_be_bought_is_refused_with_the_reason() {
     buyer.run(&["topup", UNKNOWN, "5"]).fails(4, &["no channel", UNKNOWN]);
     let (url, token) = (buyer.url(), buyer.file("api.token"));
     let api = privatix_api::ApiClient::new(&url, support::read(&token).into()).unwrap();
-    let top_up =
-        privatix_api::client::TopUpChannel { channel: UNKNOWN.parse().unwrap(), amount: 5_u128.into() };
+    let top_up = privatix_api::client::TopUpChannel {
+        channel: UNKNOWN.parse().unwrap(),
+        amount: 5_u128.into(),
+        key: None,
+    };
     assert_eq!(api.call(&top_up).await.unwrap_err().code(), Some(privatix_api::ErrorCode::NotFound));
     // A seller's command at a buyer's daemon.
     let there = ["--api-url", &url, "--api-token-file", token.to_str().unwrap(), "offerings", "list"];

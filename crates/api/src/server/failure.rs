@@ -26,7 +26,6 @@ impl From<NodeError> for Failure {
             NodeError::Refused(_)
             | NodeError::Token(_)
             | NodeError::NotForOperators { .. }
-            | NodeError::KeptOpen { .. }
             | NodeError::Offering(_)
             | NodeError::Transition(_)
             | NodeError::SignRefused(_)
@@ -56,7 +55,10 @@ through_node_error!(StoreError, JobsError, ChainError, DbError);
 
 const fn of_store(error: &StoreError) -> ErrorCode {
     match error {
-        StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_) => ErrorCode::NotFound,
+        StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_) | StoreError::NoSuchOrder(_) => {
+            ErrorCode::NotFound
+        }
+        StoreError::OrderKeyUsed { .. } => ErrorCode::Refused,
         StoreError::Db(error) => of_db(error),
         _ => ErrorCode::Internal,
     }

@@ -10,11 +10,12 @@ use privatix_adapter::Role;
 use privatix_agent::{AgentHandle, OfferingAction};
 use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
-use privatix_client::ClientHandle;
+use privatix_client::{ClientHandle, Given};
 use privatix_jobs::{JobId, Pushed};
-use privatix_node::{Node, NodeError, channel_subject};
+use privatix_market::{OrderId, Outcome, Trouble};
+use privatix_node::{Node, NodeError};
 use privatix_offering::TemplateKind;
-use privatix_store::offerings;
+use privatix_store::{StoreError, offerings};
 use tokio::sync::watch;
 
 use super::Looks;
@@ -151,6 +152,8 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
             privatix_jobs::cancel(&mut tx, ask.job).await?;
             tx.commit().await?;
             o.node().wake();
+            let job = privatix_jobs::get(&mut *o.node().db().read().await?, ask.job).await?;
+            o.job_cancelled(&job).await?;
             Ok(Accepted {})
         })
         .on(|o: Arc<O>, ask: node::ReactivateJob| async move {
@@ -275,15 +278,52 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             Ok(found)
         })
         .on(|o: Handle, ask: client::AcceptOffering| async move {
-            let channel = o.accept(ask.agent, ask.offering, ask.deposit).await?;
-            let order = newest(o.node(), channel_subject(channel)).await?;
-            Ok(client::Opening::new(channel, order.job, order.warning))
+            let ordered = o.accept_as((ask.agent, ask.offering), ask.deposit, given(ask.key)).await?;
+            let (order, job) = (ordered.order.0, job_of(&o, ordered.order).await);
+            Ok(client::Opening::new(ordered.channel, order, job, health::chain_trouble(o.node())))
         })
         .on(|o: Handle, ask: client::TopUpChannel| async move {
             check_amount(ask.amount)?;
-            let pushed = o.top_up(ask.channel, ask.amount).await?;
-            Ok(order(o.node(), pushed))
+            let ordered = o.top_up_as(ask.channel, ask.amount, given(ask.key)).await?;
+            let (order, job) = (ordered.order.0, job_of(&o, ordered.order).await);
+            Ok(client::ToppingUp::new(order, job, health::chain_trouble(o.node())))
         })
+        .on(|o: Handle, ask: client::GetOrder| async move {
+            let id = OrderId(ask.order);
+            let Some(order) = o.orders().get(id).await? else {
+                return Err(NodeError::from(StoreError::NoSuchOrder(ask.order)).into());
+            };
+            let outcome = order.ended.map(|(outcome, _)| outcome);
+            let trouble = match outcome {
+                Some(Outcome::Failed(trouble)) => Some(trouble_of(trouble).to_owned()),
+                _ => None,
+            };
+            let is_done = outcome.map(|outcome| outcome == Outcome::Done);
+            Ok(client::OrderState::new(ask.order, o.orders().job_of(&order).await?, is_done, trouble))
+        })
+}
+
+/// Who gives an order through the API, and under which key.
+fn given(key: Option<String>) -> Given {
+    Given { key, ..Given::by_user() }
+}
+
+/// The job that carries an order out, if there is one yet. The order is taken, whatever comes of this question.
+async fn job_of(handle: &ClientHandle, order: OrderId) -> Option<JobId> {
+    let order = handle.orders().get(order).await.ok()??;
+    handle.orders().job_of(&order).await.ok()?
+}
+
+const fn trouble_of(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Funds => "the account has not enough tokens",
+        Trouble::Budget => "it would exceed the budget",
+        Trouble::Key => "the key could not be used",
+        Trouble::Cancelled => "it was cancelled",
+        Trouble::Ended => "the channel ended first",
+        Trouble::Vanished => "it was undone by a reorganisation, and did not come again",
+        _ => "its transaction failed",
+    }
 }
 
 /// Who pushes the jobs.
@@ -317,16 +357,6 @@ async fn channel_order(
         job: pushed.map(Pushed::id),
         warning: health::chain_trouble(node),
     })
-}
-
-/// The newest job about something: the one that was just pushed.
-async fn newest(node: &Node, subject: String) -> Result<Order, Failure> {
-    let filter = privatix_jobs::Filter::new().subject(subject.clone()).limit(1);
-    let page = privatix_jobs::list(&mut *node.db().read().await?, &filter).await?;
-    let job = page.jobs.first().ok_or_else(|| {
-        Failure::new(ErrorCode::Internal, format!("the job about {subject} is gone; look at `jobs list`"))
-    })?;
-    Ok(Order::new(job.id, health::chain_trouble(node)))
 }
 
 fn status<O: Operator>(operator: &O, process: &About) -> node::Status {

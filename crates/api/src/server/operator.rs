@@ -5,7 +5,7 @@ use privatix_chain::TxId;
 use privatix_channel::{Amount, ChannelId};
 use privatix_client::ClientHandle;
 use privatix_db::Conn;
-use privatix_jobs::Pushed;
+use privatix_jobs::{JobRecord, Pushed};
 use privatix_node::{Node, NodeError};
 use std::sync::Arc;
 
@@ -39,6 +39,12 @@ pub trait Operator: Clone + Send + Sync + 'static {
         transaction: TxId,
     ) -> impl Future<Output = Result<(), NodeError>> + Send {
         let _ = (conn, transaction);
+        async { Ok(()) }
+    }
+
+    /// A job was cancelled by hand: what waited for it is given up. By default nothing waits.
+    fn job_cancelled(&self, job: &JobRecord) -> impl Future<Output = Result<(), NodeError>> + Send {
+        let _ = job;
         async { Ok(()) }
     }
 
@@ -91,19 +97,23 @@ impl Operator for ClientHandle {
         self.node()
     }
 
+    async fn job_cancelled(&self, job: &JobRecord) -> Result<(), NodeError> {
+        self.job_cancelled(job).await
+    }
+
     async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.pause(channel).await
+        self.pause(channel).await.map(drop)
     }
 
     async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.resume(channel).await
+        self.resume(channel).await.map(drop)
     }
 
     async fn terminate(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.terminate(channel).await.map(Some)
+        self.terminate(channel).await.map(|_| None)
     }
 
     async fn close(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.close(channel).await.map(Some)
+        self.close(channel).await.map(|_| None)
     }
 }

@@ -185,8 +185,13 @@ fn is_paused(state: &ClientState) -> bool {
 async fn access_is_asked_for_until_it_is_here_and_is_stored_with_the_decision() {
     let mut caller = Caller::new().await;
     caller.open(0).await;
-    let retry_after = Duration::from_secs(9);
-    caller.answers(&Asked::Access, refused(Refusal::NotReady { retry_after })).await;
+    // Asked again by the same request, after the time that the agent named.
+    let retry_after = Duration::from_millis(1);
+    for _ in 0..2 {
+        caller.answers(&Asked::Access, refused(Refusal::NotReady { retry_after })).await;
+    }
+    let unusable = Unheard::Unusable("for somebody else".to_owned());
+    caller.answers(&Asked::Access, Err(unusable)).await;
     caller.until("paused", |state| asks(state) == [Ask::Access] && is_paused(state)).await;
     caller.wait(Duration::from_secs(1)).await;
     caller.answers(&Asked::Access, silent()).await;

@@ -16,7 +16,9 @@ use privatix_channel::{
 use privatix_client::{Asks, ClientRunner, ClientRunnerParts, Funds, Sending};
 use privatix_db::{Conn, Database};
 use privatix_jobs::Wake as JobWake;
-use privatix_market::{Ask, ChainView, Client, ClientPolicy, ClientState, Gas, Input, Target, Uptime, Wake};
+use privatix_market::{
+    Ask, ChainView, Client, ClientPolicy, ClientState, Gas, Input, RecoveryId, Target, Uptime, Wake,
+};
 use privatix_node::drive::Drives;
 use privatix_node::{Damage, Decider, DeciderParts, NodeError, Notices, Outlook};
 use privatix_store::channels;
@@ -101,6 +103,9 @@ impl Outlook for Calm {
         Gas::default()
     }
     fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
+        None
+    }
+    fn recovery(&self) -> Option<RecoveryId> {
         None
     }
     fn instance(&self) -> u64 {

@@ -520,3 +520,72 @@ async fn openings_and_top_ups_of_an_earlier_version_keep_their_money_reserved_un
     let (_, held, outcome) = reserved(2).await;
     assert_eq!((held, outcome), given_up);
 }
+
+/// Adopts with real orders, of which these numbers are another channel's already.
+async fn adopt_beside(scene: &mut Scene, taken: impl IntoIterator<Item = u64>) {
+    let funding = Arc::new(Funding::new(Limits::default(), scene.calm.clone()));
+    scene.decider = scene.deciding_with(funding.clone());
+    let mut tx = scene.db.begin().await.unwrap();
+    let reserves = orders::Reservation { agent: channel(9).1.agent, day: orders::Day(1) };
+    for number in taken {
+        let order = orders::NewOrder {
+            key: None,
+            subject: Subject::Channel(channel(9).0),
+            what: What::TopUp { amount: a(1), automatic: false },
+            by: "a test".to_owned(),
+            at: std::time::SystemTime::now(),
+            reserves,
+        };
+        orders::place(&mut tx, OrderId(number), &order).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let jobs = Jobs::new(funding);
+    let adoption = Adoption::new(&scene.db, &scene.transactor, &Known, None, jobs);
+    let adopted = adoption.run(&scene.decider.surroundings()).await.unwrap();
+    assert_eq!(adopted.damaged, [], "the others, and this one, go on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_another_order_has_by_now_is_not_taken_twice() {
+    let mut scene = Scene::empty(Parts::default()).await;
+    let active = Fixture::with("open", ServiceStatus::Active, "none");
+    let mut tx = scene.db.begin().await.unwrap();
+    store(&scene, &mut tx, 0, Fixture { job: "top up", ..active }).await; // of a job with a number below 20
+    store(&scene, &mut tx, 1, active).await;
+    submit(&scene, &mut tx, 1, Purpose::TopUp { order: OrderId(7), amount: a(40) }).await;
+    tx.commit().await.unwrap();
+    adopt_beside(&mut scene, 1..=20).await;
+
+    // What waits has another number.
+    let [top_up] = state(&scene, 0).await.state.own.top_ups[..] else { panic!("not one top-up") };
+    assert!(top_up.order > OrderId(20));
+    let order =
+        async |number| orders::get(&mut scene.db.read().await.unwrap(), number).await.unwrap().unwrap();
+    let stored = order(top_up.order).await;
+    assert_eq!(stored.subject, Subject::Channel(channel(0).0));
+    assert_eq!(state(&scene, 0).await.state.own.last_order, Some(top_up.order));
+    // What has a transaction goes on without an order, and moves no other one's tokens.
+    let own = state(&scene, 1).await.state.own;
+    assert_eq!((own.top_ups.len(), own.flights.len()), (0, 1));
+    let purpose = ClientPurpose::TopUp { order: OrderId(7), amount: a(40) };
+    for fate in [Fate::Final, Fate::Reinstated { batch: false }] {
+        let input = Input::Tx { seq: 1, purpose, fate };
+        drop(scene.decider.decide(channel(1).0, input).await.unwrap());
+        let other = order(OrderId(7)).await;
+        assert_eq!((other.ended, other.money.unwrap().held), (None, Held::Reserved));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_count_the_deposits_that_are_on_chain_already() {
+    let mut scene = Scene::empty(Parts::default()).await;
+    let active = Fixture::with("open", ServiceStatus::Active, "none");
+    let closed = Fixture::with("closed", ServiceStatus::Terminated, "none");
+    store_all(&scene, [(0, active), (1, active), (2, closed)]).await;
+    adopt_beside(&mut scene, []).await;
+    let spent = orders::totals(&mut scene.db.read().await.unwrap(), orders::Scope::All).await.unwrap();
+    assert_eq!((spent.spent, spent.reserved), (a(200), a(0)), "what is closed came back");
+    let found = orders::first(&mut scene.db.read().await.unwrap(), Subject::Channel(channel(0).0)).await;
+    let found = found.unwrap().unwrap();
+    assert_eq!((found.what, found.by.as_str()), (What::Open { deposit: a(100) }, "found on chain"));
+}

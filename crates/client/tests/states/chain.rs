@@ -155,3 +155,17 @@ async fn a_decision_that_is_rolled_back_leaves_neither_a_voucher_nor_a_message()
     assert_eq!(scene.uses(60).await.state.book.best, a(60));
     assert_eq!(scene.asked.sent.lock().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_that_is_undone_is_decided_with_the_budget_that_counts() {
+    let scene = Scene::served().await;
+    scene.happens(2, CLOSED).await;
+    let before = *scene.asked.budgets.lock().unwrap();
+    // The channel was closed before this decision, and is open after it.
+    undo_above(&scene, 1).await;
+    assert_eq!(*scene.asked.budgets.lock().unwrap(), before + 1);
+    scene.order(ClientOrder::End).await.unwrap();
+    let before = *scene.asked.budgets.lock().unwrap();
+    scene.give(Input::Look).await;
+    assert_eq!(*scene.asked.budgets.lock().unwrap(), before, "nothing more is spent");
+}

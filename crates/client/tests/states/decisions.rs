@@ -101,7 +101,7 @@ async fn run(anvil: &Anvil, contracts: &Contracts, dir: &TempDir, agent: &Arc<Ag
     });
     let decides = tokio::spawn({
         let (decisions, stop) = (decisions.clone(), stop.clone());
-        async move { decisions.run(&stop).await }
+        async move { Box::pin(decisions.run(&stop)).await }
     });
     Running { node, decisions, stop, tasks: [runs, decides] }
 }

@@ -152,3 +152,52 @@ async fn each_order_is_kept_with_what_became_of_it() {
     let unknown = orders.pause(channel(9).0, Given::by_user()).await.unwrap_err();
     assert!(matches!(unknown, NodeError::Store(StoreError::NoSuchChannel(_))), "{unknown}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_job_gives_up_what_waits_for_its_money_and_the_next_order_has_its_turn() {
+    let mut scene = Scene::served().await;
+    let orders = taking_orders(&mut scene);
+    let first = orders.top_up(id(), a(200), Given::by_user()).await.unwrap();
+    let second = orders.top_up(id(), a(300), Given::by_user()).await.unwrap();
+    let job_of = async |ordered| orders.job_of(&order(&scene, ordered).await).await.unwrap();
+    assert_eq!(job_of(second).await, None, "it waits for the first");
+    let job = job_of(first).await.unwrap();
+    let mut tx = scene.db.begin().await.unwrap();
+    privatix_jobs::cancel(&mut tx, job).await.unwrap();
+    tx.commit().await.unwrap();
+
+    // Whoever cancelled it says so.
+    let record = privatix_jobs::get(&mut scene.db.read().await.unwrap(), job).await.unwrap();
+    orders.job_cancelled(&record).await.unwrap();
+    let cancelled = Some(Outcome::Failed(Trouble::Cancelled));
+    assert_eq!(order(&scene, first).await.ended.map(|(outcome, _)| outcome), cancelled);
+    assert_eq!(order(&scene, second).await.ended, None);
+    assert!(job_of(second).await.is_some(), "no transaction waits for ever");
+    orders.job_cancelled(&record).await.unwrap();
+    assert_eq!(order(&scene, second).await.ended, None, "once is enough");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_waits_is_not_taken_for_a_cancelled_one() {
+    let mut scene = Scene::served().await;
+    let orders = taking_orders(&mut scene);
+    let ordered = orders.top_up(id(), a(200), Given::by_user()).await.unwrap();
+    let job = orders.job_of(&order(&scene, ordered).await).await.unwrap().unwrap();
+    let record = privatix_jobs::get(&mut scene.db.read().await.unwrap(), job).await.unwrap();
+    orders.job_cancelled(&record).await.unwrap();
+    assert_eq!(order(&scene, ordered).await.ended, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_an_opening_is_enough_to_find_it_again() {
+    let mut scene = Scene::empty(Parts::default()).await;
+    let orders = taking_orders(&mut scene);
+    let opened = accept(&orders, 0, 1_000, given("open")).await.unwrap();
+    for deposit in [None, Some(a(1_000))] {
+        let again = orders.opened_as("open", deposit).await.unwrap();
+        assert_eq!(again, Some(Ordered { is_repeated: true, ..opened }));
+    }
+    assert_eq!(orders.opened_as("another", None).await.unwrap(), None);
+    let refused = orders.opened_as("open", Some(a(999))).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
+}

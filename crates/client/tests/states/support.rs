@@ -121,6 +121,10 @@ impl Outlook for Calm {
         None
     }
 
+    fn recovery(&self) -> Option<RecoveryId> {
+        None
+    }
+
     fn instance(&self) -> u64 {
         *self.instance.borrow()
     }
@@ -142,6 +146,8 @@ pub(crate) struct Others {
     pub(crate) openings: Mutex<Vec<Outcome>>,
     pub(crate) questions: Mutex<Vec<(u32, Ask)>>,
     pub(crate) sent: Mutex<Vec<Sending>>,
+    /// How often a budget was asked for.
+    pub(crate) budgets: Mutex<u32>,
     /// What may be spent.
     pub(crate) left: Mutex<Option<Amount>>,
     /// Whether the wallet pays.
@@ -159,6 +165,7 @@ impl Drives<Client> for Others {
 #[async_trait]
 impl Funds for Others {
     async fn budget(&self, _: &mut Conn, _: Address) -> Result<Budget, NodeError> {
+        *self.budgets.lock().unwrap() += 1;
         let mut budget = Budget::default();
         budget.overall = *self.left.lock().unwrap();
         Ok(budget)
@@ -179,7 +186,7 @@ impl Funds for Others {
         Ok(())
     }
 
-    async fn adopt(&self, _: &mut Conn, state: &ClientState) -> Result<(), NodeError> {
+    async fn adopt(&self, _: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
         let top_ups = state.own.top_ups.iter();
         let taken = top_ups.map(|top_up| (top_up.order, top_up.amount, top_up.automatic));
         self.taken.lock().unwrap().extend(taken);

@@ -2,7 +2,7 @@
 
 use privatix_channel::Phase;
 
-use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, top_up, wants};
+use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, Reach, top_up, wants};
 use crate::flight::{cancel, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Effect, Env, Flight, Owner, Stage};
@@ -95,6 +95,9 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, policy: &Client
     notices.extend(claimed.map(|floor| ClientNotice::Claimed { claimed: floor.claimed }));
     if new.service.actual == Actual::Lost && old.service.actual != Actual::Lost {
         notices.push(ClientNotice::ServiceLost);
+    }
+    if new.away.is_some() && old.away.is_none() {
+        notices.push(ClientNotice::Unreachable { answers: new.peer != Reach::Silent });
     }
     if new.auto.tries != old.auto.tries && new.auto.tries == policy.top_up_notice {
         notices.push(ClientNotice::TopUpsFail { tries: new.auto.tries });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use privatix_channel::Phase;
 
 use super::{Client, ClientEnd, ClientOrder, ClientPurpose, ClientReport, ClientState, Reach};
-use super::{payment, requests, service, top_up, wants};
+use super::{payment, requests, restored, service, top_up, wants};
 use crate::{Actual, Ended, Env, Fate, Input, Refused, Stage, Trouble, adapter, blocked, flight, usage};
 
 /// Takes an input in.
@@ -41,16 +41,17 @@ fn transaction(state: &mut ClientState, seq: u32, purpose: ClientPurpose, fate: 
         return;
     };
     match purpose {
-        ClientPurpose::Open { .. } => not_opened(state, reported, env),
-        ClientPurpose::TopUp { order, .. } => top_up::reported(state, order, reported, env),
+        ClientPurpose::Open { .. } => not_opened(state, seq, reported, env),
+        ClientPurpose::TopUp { order, .. } => top_up::reported(state, (seq, order), reported, env),
         ClientPurpose::RequestClose { .. } | ClientPurpose::FinalizeClose => {
             own.blocked = blocked::after(own.blocked, reported, env.uptime);
         }
     }
 }
 
-/// An opening that did not succeed ends the channel: nobody wants it hours later.
-fn not_opened(state: &mut ClientState, reported: flight::Reported, env: &Env<'_, Client>) {
+/// An opening that did not succeed ends the channel: nobody wants it hours later. Not where the chain shows the channel: then another
+/// transaction has opened it, of a database that is lost.
+fn not_opened(state: &mut ClientState, seq: u32, reported: flight::Reported, env: &Env<'_, Client>) {
     let trouble = match reported.fate {
         Fate::Unfunded(trouble) => trouble,
         Fate::Cancelled => Trouble::Cancelled,
@@ -58,7 +59,15 @@ fn not_opened(state: &mut ClientState, reported: flight::Reported, env: &Env<'_,
         Fate::Final if reported.before == Some(Stage::Reverted) => Trouble::Failed,
         _ => return,
     };
-    end(state, ClientEnd::NotOpened(trouble), env);
+    if state.chain.phase() != Phase::Unopened {
+        return;
+    }
+    if !restored::is_uncertain(state, seq, env) {
+        return end(state, ClientEnd::NotOpened(trouble), env);
+    }
+    // The channel may be open without its event being known here yet: that is decided once the chain is seen.
+    let is_given_up = trouble == Trouble::Cancelled || reported.before == Some(Stage::Cancelling);
+    state.own.not_opened = Some(if is_given_up { Trouble::Restored } else { trouble });
 }
 
 /// Ends the service for good. The first reason stays.
@@ -109,6 +118,7 @@ pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
     adapter::overdue(state, env);
     requests::overdue(state, env);
     payment::proven_by_chain(state, env);
+    state.own.not_opened = state.own.not_opened.filter(|_| state.chain.phase() == Phase::Unopened);
     if state.own.service.actual == Actual::Running {
         state.own.ran.get_or_insert(env.uptime);
     }

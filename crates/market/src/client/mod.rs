@@ -12,6 +12,7 @@ mod owners;
 mod payment;
 mod policy;
 mod requests;
+mod restored;
 mod service;
 mod top_up;
 mod wants;
@@ -22,6 +23,7 @@ pub use self::{
     payment::Floor,
     policy::ClientPolicy,
     requests::{Ask, Reach, Request},
+    restored::Restored,
 };
 
 use std::time::Duration;
@@ -174,6 +176,12 @@ pub enum ClientNotice {
     },
     /// Alarm: the service adapter did not stop the service in time. It may go on.
     ServiceLost,
+    /// The agent does not answer, or takes no payment, for [`unreachable_notice`](ClientPolicy::unreachable_notice). It is given up
+    /// after [`abandon_after`](ClientPolicy::abandon_after).
+    Unreachable {
+        /// Whether it answers.
+        answers: bool,
+    },
     /// Automatic top-ups fail. The service runs on, up to its deposit.
     TopUpsFail {
         /// How many failed in a row.
@@ -207,9 +215,10 @@ impl Party for Client {
         env: &Env<'_, Self>,
     ) -> Result<Decision<Self>, Refused> {
         let mut next = state.clone();
+        let mut effects = Vec::new();
+        restored::give_up(&mut next, env, &mut effects);
         facts::apply(&mut next, input, env)?;
         facts::derive(&mut next, env);
-        let mut effects = Vec::new();
         payment::difference(&mut next, env, &mut effects);
         difference::money(state, &mut next, env, &mut effects);
         requests::difference(&mut next, env, &mut effects);

@@ -52,6 +52,7 @@ impl ClientState {
         }
         let mut state = Self::new(id, descriptor);
         state.terms = Some(Arc::clone(terms));
+        super::restored::note(&mut state, env); // nothing of it came back with a backup
         let mut effects = Vec::new();
         fund(&mut state, ClientPurpose::Open { deposit: needed }, &mut effects);
         Ok(Decision { state, effects })

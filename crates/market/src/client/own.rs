@@ -3,9 +3,11 @@
 use privatix_channel::{Amount, ChannelStatus, OnChain, ServiceStatus, Usage};
 use serde::{Deserialize, Serialize};
 
-use super::{Floor, Reach, Request};
+use super::{Floor, Reach, Request, Restored};
 use crate::flight::Brings;
-use crate::{Again, Blocked, Ended, Flight, OrderId, Purpose, Service, Stopwatch, Trouble, Uptime};
+use crate::{
+    Again, Blocked, Ended, Flight, OrderId, Purpose, RecoveryId, Service, Stopwatch, Trouble, Uptime,
+};
 
 /// What a client did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
 /// the chain.
@@ -34,14 +36,21 @@ pub struct ClientOwn {
     pub paused: bool,
     /// How well the agent answers.
     pub peer: Reach,
-    /// For how long the agent has not answered, counted while this node's own network works.
+    /// For how long the agent has not answered, or has acknowledged nothing more of what it was sent, counted while this node's own
+    /// network works.
     pub unreachable: Stopwatch,
+    /// Since when that has lasted so long that the user is shown it.
+    pub away: Option<Uptime>,
     /// What the agent is asked for.
     pub requests: Vec<Request>,
     /// Whether the agent answered after nothing had been used for too long.
     pub pinged: bool,
-    /// The recovery in which the agent answered what it knows of the best voucher: the time at which that recovery ends.
-    pub proven_in: Option<Uptime>,
+    /// The last recovery in which the agent answered what it knows of the best voucher.
+    pub proven_in: Option<RecoveryId>,
+    /// What the state held when its database came back from a backup.
+    pub restored: Option<Restored>,
+    /// Why the opening did not succeed, as far as a restored database knows. Another try of it may have succeeded: the chain decides.
+    pub not_opened: Option<Trouble>,
     /// What the agent claims beyond what a restored database shows as signed.
     pub floor: Option<Floor>,
     /// What is being signed: reported in the transaction that stores the state.
@@ -187,7 +196,7 @@ pub enum ClientEnd {
     Excluded,
     /// Nobody used the service for too long.
     Inactive,
-    /// The agent could not be reached for too long.
+    /// The agent could not be reached, or took no payment, for too long.
     Unreachable,
     /// The deposit is used and paid.
     DepositSpent,

@@ -131,7 +131,13 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
                 facts::end(state, ClientEnd::AgentEnded, env);
             }
         }
-        ClientMessage::Stale { acknowledged } => knows(state, acknowledged, env),
+        ClientMessage::Stale { acknowledged } => {
+            knows(state, acknowledged, env);
+            // Where there is a voucher, its repetition is the ping.
+            if is_pinging(state) {
+                answered_ping(state, env);
+            }
+        }
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow => {
             state.own.peer = Reach::NotNow;
@@ -152,10 +158,14 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
     }
 }
 
+/// Whether the agent is asked for any answer.
+fn is_pinging(state: &ClientState) -> bool {
+    state.own.requests.iter().any(|request| request.what == Ask::Ping)
+}
+
 /// A ping was answered: the agent can be reached, so the channel may be given up as idle.
 fn answered_ping(state: &mut ClientState, env: &Env<'_, Client>) {
-    let pings = state.own.requests.iter().any(|request| request.what == Ask::Ping);
-    if pings {
+    if is_pinging(state) {
         state.own.requests.retain(|request| request.what != Ask::Ping);
         state.own.pinged = requests::is_idle(state, env);
     } else {
@@ -178,8 +188,12 @@ fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
             Some(_) => state.own.floor = Some(Floor { claimed: acknowledged, accepted: false }),
         }
     }
-    state.own.proven_in = env.kept_open.or(state.own.proven_in);
-    state.book.acknowledged = state.book.acknowledged.max(acknowledged.min(best));
+    state.own.proven_in = env.recovery.or(state.own.proven_in);
+    let known = state.book.acknowledged.max(acknowledged.min(best));
+    if known > state.book.acknowledged {
+        state.book.acknowledged = known;
+        state.own.unreachable.reset(env.uptime);
+    }
     // What it was sent is more than it knows: again, but not at once.
     requests::pause(state, env, |request| request.what == Ask::Voucher && request.cumulative > acknowledged);
     // It knows what it was sent, and a better one may exist by now.

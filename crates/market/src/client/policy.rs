@@ -43,8 +43,10 @@ pub struct ClientPolicy {
     pub ask_first: Duration,
     /// The longest pause between two requests.
     pub ask_longest: Duration,
-    /// After how long without an answer an agent is given up.
+    /// After how long without an answer, or without taking a payment, an agent is given up.
     pub abandon_after: Duration,
+    /// After how long of that the user is shown it.
+    pub unreachable_notice: Duration,
     /// How often a key that fails is waited for before a close request goes out without its last voucher.
     pub sign_tries: u8,
     /// How long an agent has to give access to its service.
@@ -84,6 +86,7 @@ impl Default for ClientPolicy {
             ask_first: Duration::from_secs(1),
             ask_longest: Duration::from_mins(1),
             abandon_after: Duration::from_hours(7 * 24),
+            unreachable_notice: Duration::from_hours(1),
             sign_tries: 3,
             access_within: Duration::from_hours(1),
             agent_closes_within: Duration::from_hours(2),

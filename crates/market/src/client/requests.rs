@@ -86,7 +86,8 @@ pub(super) fn is_unacknowledged(state: &ClientState) -> bool {
 
 /// Whether this database came back from a backup, and the agent has not answered yet what it knows of the best voucher in it.
 pub(super) fn is_unproven(state: &ClientState, env: &Env<'_, Client>) -> bool {
-    env.kept_open.is_some() && state.own.proven_in != env.kept_open && !state.book.best.is_zero()
+    let is_proven = env.recovery.is_some() && state.own.proven_in == env.recovery;
+    env.kept_open.is_some() && !is_proven && !state.book.best.is_zero()
 }
 
 /// Whether nothing was used for longer than the terms allow.

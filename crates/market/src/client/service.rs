@@ -43,7 +43,7 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
 /// | --- | --- |
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
 /// | `no_access` | open, access was not given, view fresh and explained, the agent answers |
-/// | `unreachable` | the agent does not answer, this node's own network works |
+/// | `unreachable` | the agent does not answer, or takes no voucher now, or does not acknowledge the best one; this node's own network works |
 /// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers |
 /// | `spent` | the deposit is used and paid, view fresh and explained |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
@@ -62,7 +62,11 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let sees = env.chain.fresh && env.chain.explained;
     let has_access = own.access == Access::Here;
     let answers = !matches!(own.peer, Reach::Silent | Reach::NotNow);
-    own.unreachable.hold(own.peer == Reach::Silent && phase == Phase::Open, env.reachable, now);
+    // It could keep the deposit without end by an answer that neither takes a payment nor ends the service.
+    let takes_nothing = !answers || is_unacknowledged;
+    own.unreachable.hold(takes_nothing && phase == Phase::Open, env.reachable, now);
+    let is_away = own.ending.is_none() && own.unreachable.elapsed(now) >= env.policy.unreachable_notice;
+    own.away = is_away.then(|| own.away.unwrap_or(now));
     own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent, now);
     let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
     own.idle.hold(is_served && has_access && !is_timed, counts, now);
@@ -75,10 +79,12 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
 fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
     let (own, policy) = (&state.own, env.policy);
     let stuck = if own.refused { policy.start_within } else { policy.outage };
+    // An opening that did not succeed is waited for only until the chain is seen.
+    let vanish_after = if own.not_opened.is_some() { Duration::ZERO } else { policy.vanish_after };
     let mut limits = vec![
         (own.no_access, policy.access_within, ClientEnd::NoAccess),
         (own.unreachable, policy.abandon_after, ClientEnd::Unreachable),
-        (own.unopened, policy.vanish_after, ClientEnd::NotOpened(Trouble::Vanished)),
+        (own.unopened, vanish_after, ClientEnd::NotOpened(own.not_opened.unwrap_or(Trouble::Vanished))),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
     ];
     if !top_up::is_pending(state) {
@@ -123,6 +129,9 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     }
     if !env.chain.fresh || !env.chain.explained {
         owners.push(Owner::Chain { reminder });
+    }
+    if state.own.away.is_none() {
+        owners.extend(state.own.unreachable.reaches(env.policy.unreachable_notice).map(Owner::Time));
     }
     if usage::is_timed(state, env) {
         owners.extend(billing::next(state, env));

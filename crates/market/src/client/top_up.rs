@@ -91,15 +91,20 @@ fn flight_of<'a>(state: &'a ClientState, top_up: &TopUp) -> Option<&'a Flight<Cl
 /// What became of a top-up's transaction.
 pub(super) fn reported(
     state: &mut ClientState,
-    order: OrderId,
+    (seq, order): (u32, OrderId),
     Reported { before, fate }: Reported,
     env: &Env<'_, Client>,
 ) {
     let own = &mut state.own;
+    let came_back = own.ending.is_none() && own.restored.is_some_and(|restored| restored.holds(seq));
     let top_up = own.top_ups.iter_mut().find(|top_up| top_up.order == order);
     let is_automatic = top_up.as_ref().is_some_and(|top_up| top_up.automatic);
-    // Cancelled by us, its channel ended.
-    let trouble = |trouble| if before == Some(Stage::Cancelling) { Trouble::Ended } else { trouble };
+    // Cancelled by us, it came back with a backup, or its channel ended.
+    let trouble = |trouble| match before {
+        Some(Stage::Cancelling) if came_back => Trouble::Restored,
+        Some(Stage::Cancelling) => Trouble::Ended,
+        _ => trouble,
+    };
     let outcome = match fate {
         Fate::Final if before == Some(Stage::Reverted) => Some(Outcome::Failed(Trouble::Failed)),
         Fate::Final => Some(Outcome::Done),
@@ -138,13 +143,7 @@ pub(super) fn taken(before: &ClientState, state: &ClientState, effects: &mut Vec
 /// Provides the money for the next order, takes back what is not wanted any more, and reports what has ended.
 pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Effect<Client>>) {
     if !is_wanted(state) {
-        crate::flight::cancel(&mut state.own.flights, effects, |flight| flight.purpose.is_top_up());
-        for place in 0..state.own.top_ups.len() {
-            let gone = state.own.top_ups.get(place).is_some_and(|top_up| flight_of(state, top_up).is_none());
-            if let Some(top_up) = state.own.top_ups.get_mut(place).filter(|_| gone) {
-                top_up.outcome.get_or_insert(Outcome::Failed(Trouble::Ended));
-            }
-        }
+        give_up(state, Trouble::Ended, effects);
     }
     state.own.top_ups.retain(|top_up| {
         let ended = |outcome| ClientEffect::EndOrder { order: top_up.order, outcome };
@@ -153,6 +152,17 @@ pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects
     });
     if let Some(top_up) = next(state).filter(|_| may_be_funded(state, env)) {
         fund(state, ClientPurpose::TopUp { order: top_up.order, amount: top_up.amount }, effects);
+    }
+}
+
+/// Gives all orders up: their transactions are cancelled, and those without one end for this reason.
+pub(super) fn give_up(state: &mut ClientState, why: Trouble, effects: &mut Vec<Effect<Client>>) {
+    crate::flight::cancel(&mut state.own.flights, effects, |flight| flight.purpose.is_top_up());
+    for place in 0..state.own.top_ups.len() {
+        let gone = state.own.top_ups.get(place).is_some_and(|top_up| flight_of(state, top_up).is_none());
+        if let Some(top_up) = state.own.top_ups.get_mut(place).filter(|_| gone) {
+            top_up.outcome.get_or_insert(Outcome::Failed(why));
+        }
     }
 }
 

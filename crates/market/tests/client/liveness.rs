@@ -266,6 +266,7 @@ impl World {
             }
             14 => {
                 self.run.kept_open = (value.is_multiple_of(3)).then_some(self.run.uptime + value * 100);
+                self.run.recovery += value % 2;
                 self.give(&Input::Look);
             }
             15 => {

@@ -6,6 +6,7 @@ mod common;
 mod liveness;
 mod opening;
 mod payment;
+mod recovery;
 mod settlement;
 mod support;
 mod top_up;

@@ -211,9 +211,12 @@ fn fault_73_an_idle_service_ends_only_if_its_agent_answers() {
     let mut run = Run::open(100).paid(10).terms(idle);
     run.give(&Input::Look);
     assert_eq!(run.after(HOUR), "ask 1 Ping");
-    let mut not_now = run.clone();
+    let (mut not_now, mut stale) = (run.clone(), run.clone());
     assert_eq!(run.receipt(10), "drive 2");
     assert_eq!(run.ending(), Some(ClientEnd::Inactive));
+    // Also by an answer that it has less: it was overdue and came again without end. Found by the simulator (seed 1073591).
+    assert_eq!(stale.peer(ClientMessage::Stale { acknowledged: a(0) }), "drive 2");
+    assert_eq!(stale.ending(), Some(ClientEnd::Inactive));
     assert_eq!(not_now.peer(ClientMessage::NotNow), "");
     assert_eq!(not_now.after(5 * HOUR), "ask 2 Ping");
     assert_eq!(not_now.ending(), None);
@@ -221,6 +224,54 @@ fn fault_73_an_idle_service_ends_only_if_its_agent_answers() {
     not_now.used(1);
     not_now.peer(ClientMessage::Pong);
     assert_eq!(not_now.after(HOUR - 1), "");
+}
+
+/// What it answers to each voucher, whether it is shown as one that answers.
+#[test]
+fn an_agent_that_answers_and_takes_no_payment_is_given_up_and_its_user_is_shown_it() {
+    type Answer = fn(u32) -> ClientMessage;
+    let rows: [(&str, Answer, bool); 3] = [
+        ("not now", |_| ClientMessage::NotNow, true),
+        ("less than it was sent", |_| ClientMessage::Stale { acknowledged: a(0) }, true),
+        ("nothing", |seq| ClientMessage::Unanswered { seq }, false),
+    ];
+    for (name, answer, answers) in rows {
+        let mut run = Run::open(100);
+        run.used(10);
+        run.signed(10);
+        let (mut shown, begun) = (Vec::new(), run.uptime);
+        while run.ending().is_none() && run.uptime < 1_000_000 {
+            let seq = run.state.own.requests.first().unwrap().seq;
+            run.peer(answer(seq));
+            shown.extend(run.notices.iter().map(|notice| (*notice, run.uptime - begun)));
+            run.after(60);
+            shown.extend(run.notices.iter().map(|notice| (*notice, run.uptime - begun)));
+        }
+        let week = 7 * 24 * HOUR;
+        let unreachable = ClientNotice::Unreachable { answers };
+        let ends = ClientNotice::Ends(ClientEnd::Unreachable);
+        assert_eq!(shown, [(unreachable, HOUR), (ends, week)], "{name}");
+        // From then on it is waited for to close as any other one.
+        let mut closes = run.done().contains("request_close 10");
+        for _ in 0..130 {
+            run.peer(answer(0));
+            closes |= run.after(60).contains("request_close 10");
+        }
+        assert!(closes, "{name}");
+    }
+}
+
+#[test]
+fn an_agent_that_acknowledges_more_each_time_is_not_given_up() {
+    let mut run = Run::open(1_000_000).policy(|policy| policy.abandon_after = hours(2));
+    for n in 1..300 {
+        run.used(2 * n);
+        run.signed((2 * n).into());
+        // Always one behind.
+        run.receipt((2 * n - 1).into());
+        run.after(60);
+        assert_eq!((run.ending(), run.notices.as_slice()), (None, [].as_slice()), "{n}");
+    }
 }
 
 #[test]

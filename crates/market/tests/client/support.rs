@@ -20,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) fresh: bool,
     /// Until which second of uptime the channel must not be closed.
     pub(crate) kept_open: Option<u64>,
+    /// The recovery, while the channel is kept open.
+    pub(crate) recovery: u64,
     pub(crate) reachable: bool,
     /// Whether the best voucher cannot be read.
     pub(crate) damaged: bool,
@@ -41,6 +43,7 @@ impl Run {
             now: None,
             fresh: true,
             kept_open: None,
+            recovery: 1,
             reachable: true,
             damaged: false,
             left: None,
@@ -110,6 +113,7 @@ impl Run {
         env.chain.fresh = self.fresh;
         env.chain.challenge = Period::new(1_000);
         env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
+        env.recovery = env.kept_open.map(|_| RecoveryId::new(self.recovery));
         (env.reachable, env.damaged_voucher) = (self.reachable, self.damaged);
         env.budget.overall = self.left.map(Amount::new);
         env.next_order = self.next_order();

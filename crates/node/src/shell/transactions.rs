@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use privatix_chain::{Cancelled, ChainError, Intent, Transactor, TxId, TxStatus};
 use privatix_contracts::call;
 use privatix_db::Conn;
+use privatix_jobs::JobId;
 use privatix_market::{EffectId, Purpose};
 use privatix_store::purposes::{self, Recorded, TxNumber};
 
@@ -98,6 +99,12 @@ pub enum NumberUsed {
 
 tokio::task_local! {
     static CANCELLING: EffectId;
+    static JOB: JobId;
+}
+
+/// Makes decisions on behalf of a job: it is recorded with the transactions that they submit.
+pub async fn by_job<T>(job: JobId, decisions: impl Future<Output = T>) -> T {
+    JOB.scope(job, decisions).await
 }
 
 /// Whether the calling task is cancelling the transaction of this effect for a decision that is being made.
@@ -136,7 +143,8 @@ impl Transactions for Transactor {
             let found = found.into_iter().flatten().map(|recorded| recorded.purpose).next();
             return Err(NumberUsed::ForAnother { effect, found, wanted: purpose }.into());
         }
-        let cause = Cause::new(effect.subject, purpose);
+        let mut cause = Cause::new(effect.subject, purpose);
+        cause.job = JOB.try_with(|job| *job).ok();
         // Two at a time would take each other's permit or allowance.
         let from_wallet = call::takes_from_wallet(&intent.input);
         let numbered = Numbered { cause: &cause, effect, from_wallet };

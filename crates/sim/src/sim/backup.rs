@@ -37,7 +37,7 @@ impl Sim<'_> {
         for stored in &mut self.disk.channels {
             stored.recovers = Some((until, stored.state.book.best));
         }
-        self.transactor.restore(&transactions);
+        self.transactor.restore(&transactions, |_| true);
         for (ledger, promised) in self.ledgers.iter_mut().zip(promised) {
             ledger.restore(promised);
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use privatix_channel::{ChainTime, OnChain};
 use privatix_market::{
-    Answered, Client, ClientEffect, ClientMessage, ClientOrder, ClientReport, ClientState, Effect, Env, Fate,
-    Input, Opening, Owner, Party as _, Stage, Target, Trouble, Turn, Verified,
+    Answered, Client, ClientEffect, ClientMessage, ClientOrder, ClientPurpose, ClientReport, ClientState,
+    Effect, Env, Fate, Flight, Input, Opening, Owner, Party as _, Stage, Target, Trouble, Turn, Verified,
 };
 
 use super::shell::{index, see};
@@ -98,7 +98,7 @@ impl Sim<'_> {
         env.instance = buyer.instance;
         env.reachable = buyer.is_reachable;
         env.next_order = buyer.next_order();
-        env.kept_open = buyer.recovers.filter(|until| *until > env.uptime);
+        (env.recovery, env.kept_open) = (buyer.recovery(env.uptime), buyer.kept_open(env.uptime));
         env
     }
 
@@ -172,16 +172,21 @@ impl Sim<'_> {
         let mut turn = Turn::new(state);
         let mut outgoing = Vec::new();
         let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
+        let is_order = matches!(input, Input::Order(_));
         turn.push(input);
         // Each order that the node gives itself takes a number, so the surroundings are read for each decision.
         loop {
             let before = turn.state().own.last_order;
+            let had_ended = turn.state().own.ending.is_some();
             let env = self.client_env(buyer, policy);
             let Some(decided) = turn.next(&env) else { break };
             self.counts.decisions += 1;
             let effects = decided.unwrap_or_default();
             if let Some(shown) = shown.take() {
                 self.note_buyer(channel, &shown, &effects, turn.state());
+            }
+            if !is_order && !had_ended {
+                self.check_not_opened(channel, turn.state(), &env);
             }
             let after = turn.state().own.last_order;
             if let Some(order) = after.filter(|_| after != before) {
@@ -254,6 +259,9 @@ impl Sim<'_> {
         if let Some(place) = buyer.funding.iter().position(|(of, _)| *of == seq) {
             buyer.funding.remove(place);
             return None;
+        }
+        if buyer.dropped.iter().any(|(of, _)| *of == seq) {
+            return None; // the recovery has removed its job
         }
         let Some(id) = buyer.transactor.find(channel, seq) else {
             let what = format!("the client cancels {seq}, which does not exist");
@@ -473,15 +481,20 @@ impl Sim<'_> {
         let life = buyer.life;
         self.after(20_000, Event::Buyer { channel, what: BuyerEvent::Tick { life } });
         self.after(1_000, Event::Buyer { channel, what: BuyerEvent::Deliver { life } });
-        while let Some(&(seq, purpose)) = buyer.dropped.first() {
+        // In a recovery a channel with transactions that may have been mined since is looked at first, and then the jobs that provide
+        // money are known to be gone.
+        let is_sent = |flight: &Flight<ClientPurpose>| matches!(flight.stage, Stage::Sent { .. });
+        let recovers = buyer.recovery(buyer.uptime(self.now)).is_some();
+        if recovers && buyer.state.own.flights.iter().any(is_sent) {
+            self.buyer_input(channel, buyer, |_| (), Input::Look);
+        }
+        while let Some(&(seq, purpose)) = buyer.dropped.first().filter(|_| buyer.is_up) {
             let input = Input::Tx { seq, purpose, fate: Fate::Unfunded(Trouble::Cancelled) };
-            let done = |buyer: &mut Buyer| {
-                buyer.dropped.retain(|(of, _)| *of != seq);
-                buyer.funding.retain(|(of, _)| *of != seq);
-            };
-            if !self.buyer_input(channel, buyer, done, input) || !buyer.is_up {
+            let done = |buyer: &mut Buyer| buyer.funding.retain(|(of, _)| *of != seq);
+            if !self.buyer_input(channel, buyer, done, input) {
                 return; // killed: the rest follows at the next start
             }
+            buyer.dropped.retain(|(of, _)| *of != seq);
         }
         self.buyer_input(channel, buyer, |_| (), Input::Look);
     }

@@ -13,10 +13,20 @@ use crate::scenario::amount;
 impl Sim<'_> {
     /// Answers a buyer's message.
     pub(super) fn cheat(&mut self, channel: usize, message: Message, request: Option<Asking>) {
-        // In the end some answer and do not close, and some are gone.
+        // In the end some answer and do not close, some answer and take no payment, and some are gone.
         let is_gone = if self.is_quiet { channel.is_multiple_of(2) } else { self.delays.chance(10) };
         if is_gone {
             return self.not_answered(channel, request);
+        }
+        if self.is_quiet && message != Message::Access {
+            match self.scenario.seed % 3 {
+                1 => return self.reply_to_buyer(channel, ClientMessage::NotNow, request),
+                2 => {
+                    let nothing = ClientMessage::Stale { acknowledged: Amount::ZERO };
+                    return self.reply_to_buyer(channel, nothing, request);
+                }
+                _ => {}
+            }
         }
         let n = self.delays.below(64);
         let best = self.clients[channel].best();

@@ -1,0 +1,98 @@
+//! The jobs with which earlier versions opened, used and closed channels. Nothing carries them out any more:
+//! [adoption](crate::adoption) ends them.
+
+use std::time::Duration;
+
+use privatix_channel::{Amount, ChannelId};
+use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
+use privatix_node::{channel_subject, lanes};
+use serde::{Deserialize, Serialize};
+
+/// Job of earlier versions: open a channel on chain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenChannel {
+    /// The channel, stored with its descriptor and its deposit.
+    pub channel: ChannelId,
+}
+
+/// Job of earlier versions: raise a channel's deposit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopUp {
+    /// The channel.
+    pub channel: ChannelId,
+    /// By how much.
+    pub amount: Amount,
+}
+
+/// Job of earlier versions: ask on chain to close a channel, admitting what was signed; the agent then has a challenge period to claim it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RequestClose {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Nobody asked for it: the agent was given time to close first. It waits apart from the channel's other jobs, so that a
+    /// request of the user need not wait for it.
+    #[serde(default)]
+    pub unprompted: bool,
+}
+
+/// Job of earlier versions: take the rest of the deposit back after the challenge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FinalizeClose {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+fn policy() -> Policy {
+    Policy::default()
+        .tries_without_end()
+        .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(2)))
+        .duplicates(Duplicates::RefusedWhileWaiting)
+}
+
+macro_rules! channel_job {
+    ($job:ty, $kind:literal, $subject:expr) => {
+        impl Job for $job {
+            const KIND: &'static str = $kind;
+            const LANE: Lane = lanes::MONEY;
+
+            fn subject(&self) -> String {
+                $subject(self)
+            }
+
+            fn policy() -> Policy {
+                policy()
+            }
+        }
+    };
+}
+
+channel_job!(OpenChannel, "open_channel", |job: &Self| channel_subject(job.channel));
+channel_job!(TopUp, "top_up", |job: &Self| channel_subject(job.channel));
+channel_job!(RequestClose, "request_close", |job: &Self| {
+    if job.unprompted { format!("unprompted close {}", job.channel) } else { channel_subject(job.channel) }
+});
+channel_job!(FinalizeClose, "finalize_close", |job: &Self| channel_subject(job.channel));
+
+/// Job of earlier versions: fetch the access of a freshly opened channel and start its service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchAccess {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+impl Job for FetchAccess {
+    const KIND: &'static str = "fetch_access";
+    const LANE: Lane = lanes::PEERS;
+
+    /// Not the channel's: whoever waits for access must still be able to end the channel.
+    fn subject(&self) -> String {
+        format!("access {}", self.channel)
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries_without_end() // the time is what ends it
+            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
+            .duplicates(Duplicates::RefusedWhilePending)
+    }
+}
