@@ -1,5 +1,7 @@
 //! Transactions under way: [`Flight`].
 
+use std::cmp::Ordering;
+
 use alloy::primitives::B256;
 use privatix_channel::OnChain;
 use serde::{Deserialize, Serialize};
@@ -242,6 +244,30 @@ pub(crate) fn cancel<P: Party>(
         flight.stage = Stage::Cancelling;
         was_sent
     });
+}
+
+/// Leaves one of `which` that wait to be mined alone: the most urgent, and of these the first that brings all that the others would. A
+/// reorganisation brings back what another one has replaced.
+pub(crate) fn leave_one<P: Party>(
+    flights: &mut Vec<Flight<P::Purpose>>,
+    effects: &mut Vec<Effect<P>>,
+    which: impl Fn(P::Purpose) -> bool,
+) where
+    P::Purpose: Brings,
+{
+    let waits =
+        |flight: &Flight<P::Purpose>| flight.stage == (Stage::Sent { batch: false }) && which(flight.purpose);
+    let best = flights.iter().filter(|flight| waits(flight)).copied().reduce(|best, flight| {
+        let is_better = match flight.bid.priority.cmp(&best.bid.priority) {
+            Ordering::Less => false,
+            Ordering::Equal => !best.purpose.brings(flight.purpose),
+            Ordering::Greater => true,
+        };
+        if is_better { flight } else { best }
+    });
+    if let Some(best) = best {
+        cancel(flights, effects, |flight| waits(flight) && flight.seq != best.seq);
+    }
 }
 
 /// Submits a transaction under this number.

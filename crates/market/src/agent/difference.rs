@@ -5,7 +5,7 @@ use std::time::Duration;
 use privatix_channel::Amount;
 
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Replaced, wants};
-use crate::flight::{Brings as _, cancel, next, submit};
+use crate::flight::{Brings as _, cancel, leave_one, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Book, Effect, Env, Flight, Owner, Stage, Uptime, Wei, Worth};
 
@@ -30,6 +30,9 @@ pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut 
             }
             collect(state, env, effects, purpose);
         }
+    }
+    for closes in [true, false] {
+        leave_one(&mut state.own.flights, effects, |purpose: AgentPurpose| purpose.is_close() == closes);
     }
     // In a batch it would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
     let best = state.book.best;

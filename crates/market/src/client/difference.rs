@@ -3,7 +3,7 @@
 use privatix_channel::Phase;
 
 use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, Reach, top_up, wants};
-use crate::flight::{cancel, next, submit};
+use crate::flight::{cancel, leave_one, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Effect, Env, Flight, Owner, Stage};
 
@@ -42,14 +42,16 @@ fn closing(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Eff
         _ => phase == Phase::Unopened,
     };
     cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && !is_possible(f.purpose));
-    let Want::Now(purpose, bid) = want else { return };
+    let Want::Now(purpose, bid) = want else {
+        return leave_one(&mut state.own.flights, effects, ClientPurpose::closes);
+    };
     if let Some(first) = state.own.flights.iter().find(|flight| does(flight, purpose, &bid, state)) {
         // A reorganisation below the final block brings back what another one has replaced.
         let first = first.seq;
         return cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && f.seq != first);
     }
     if is_full(state) || blocked(state, env).is_some() {
-        return;
+        return leave_one(&mut state.own.flights, effects, ClientPurpose::closes);
     }
     cancel(&mut state.own.flights, effects, |flight| flight.purpose.closes());
     let seq = next(&mut state.own.seq);

@@ -1,8 +1,8 @@
 //! What reorganisations, and events that come late, do to closes.
 
-use privatix_market::{AgentEnd, AgentPurpose, Fate, Input, Stage, Uptime};
+use privatix_market::{AgentEnd, AgentPurpose, Fate, Flight, Input, Stage, Uptime, Wei};
 
-use crate::support::{HOUR, Run, a, block, closed, open, voucher};
+use crate::support::{HOUR, Run, a, block, closed, closing, open, voucher};
 
 #[test]
 fn an_undone_close_is_under_way_until_it_is_in_a_block_again_or_over() {
@@ -129,6 +129,42 @@ fn a_close_that_comes_back_beside_another_leaves_one() {
     let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
     assert_eq!(run.give(&again), "cancel 1");
     assert_eq!(run.tx(1, Fate::Cancelled), "");
+}
+
+/// Found by the simulator (seed 1056995): gas had become so dear that nothing was wanted at once.
+#[test]
+fn a_close_that_comes_back_beside_another_leaves_the_better_one_also_while_it_waits_for_a_batch() {
+    for (first, rest) in [(60, 2), (70, 1)] {
+        let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+        run.give(&Input::Look);
+        run.tx(1, Fate::Reverted);
+        run.tx(1, Fate::Final);
+        run.after(15);
+        run.gas.close_cost = Some(Wei::new(1_000));
+        run.state.own.flights[0].purpose = AgentPurpose::Close { cumulative: a(65) };
+        run.state.book.best = a(70);
+        let purpose = AgentPurpose::Close { cumulative: a(first) };
+        let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
+        assert_eq!(run.give(&again), format!("cancel {}", 3 - rest), "{first}");
+        let waits = |flight: &&Flight<AgentPurpose>| flight.stage == Stage::Sent { batch: false };
+        let waiting: Vec<_> = run.state.own.flights.iter().filter(waits).map(|flight| flight.seq).collect();
+        assert_eq!(waiting, [rest]);
+    }
+}
+
+/// Found by the simulator (seed 1023223): the client had admitted everything, so that nothing was wanted any more.
+#[test]
+fn an_answer_that_comes_back_beside_another_leaves_the_more_urgent_one() {
+    let mut run = Run::open(100).paid(60).at(100);
+    assert_eq!(
+        run.chain(closing(100, 20, 1_000)),
+        "submit 1 close 60 urgent before 1000 for 40 wei, drive 2"
+    );
+    run.chain(closing(100, 60, 1_000));
+    run.state.own.flights[0].stage = Stage::Sent { batch: false };
+    let purpose = AgentPurpose::Close { cumulative: a(60) };
+    let again = Input::Tx { seq: 0, purpose, fate: Fate::Reinstated { batch: false } };
+    assert_eq!(run.give(&again), "cancel 0");
 }
 
 /// Found by a kill campaign (`torture --seed 3`): the channel stayed open, as if its operator had cancelled the close.

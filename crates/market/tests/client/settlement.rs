@@ -232,6 +232,36 @@ fn a_close_request_whose_success_is_final_stands_until_an_event_shows_otherwise(
     assert_eq!(run.owners(), "chain time 900");
 }
 
+/// Found by the simulator (seeds 1064583 and 1070644): a reorganisation took a top-up back, and its event was hidden when it came again. The
+/// request admitted what the deposit seemed to cover, and left a part unpaid of what was signed.
+#[test]
+fn a_close_request_admits_all_that_was_signed_also_above_the_deposit_that_the_events_show() {
+    let mut run = Run::open(150).paid(140).ended(ClientEnd::CloseByOrder);
+    assert_eq!(run.chain(open(100, 0)), "submit 1 request_close 140");
+    // What is paid on chain is admitted, too.
+    let mut paid = Run::open(150).paid(60);
+    paid.kept_open = Some(2_000);
+    paid.chain(open(150, 80));
+    let mut paid = paid.ended(ClientEnd::CloseByOrder);
+    paid.uptime = 2_000;
+    assert!(paid.give(&Input::Look).starts_with("submit 2 request_close 80"));
+}
+
+/// Found by the simulator (seed 1056995, at the agent).
+#[test]
+fn a_close_request_that_comes_back_leaves_one_also_while_another_is_waited_for() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::CloseByOrder);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Reverted);
+    run.tx(1, Fate::Final);
+    run.after(15);
+    // The opening was undone, so nothing is wanted now.
+    assert_eq!(run.chain(OnChain::default()), "");
+    let purpose = ClientPurpose::RequestClose { admitted: a(60) };
+    let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
+    assert_eq!(run.give(&again), "cancel 1");
+}
+
 /// Found by the simulator (seed 60356 of the one with endpoints): the end of a challenge was asked for again and again while its event
 /// was missing.
 #[test]
