@@ -37,7 +37,8 @@ pub(super) fn apply(
 fn transaction(state: &mut ClientState, seq: u32, purpose: ClientPurpose, fate: Fate, env: &Env<'_, Client>) {
     let own = &mut state.own;
     let report = (seq, purpose, fate);
-    let Some(reported) = flight::report(&mut own.flights, &mut own.seq, report, ClientPurpose::closes) else {
+    let lasts = |purpose: ClientPurpose| purpose.closes() || purpose.is_top_up();
+    let Some(reported) = flight::report(&mut own.flights, &mut own.seq, report, lasts) else {
         return;
     };
     match purpose {

@@ -137,7 +137,9 @@ impl Brings for ClientPurpose {
                 let last = chain.last_close_request.map(|request| request.at).max(chain.last_cancellation);
                 last.is_some_and(|last| last.block >= block)
             }
-            Self::Open { .. } | Self::TopUp { .. } => true,
+            // The event of a top-up names the whole deposit.
+            Self::TopUp { .. } => chain.last_cancellation.is_some_and(|last| last.block >= block),
+            Self::Open { .. } => true,
         }
     }
 }
