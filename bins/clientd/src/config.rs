@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use privatix_api::Address;
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
-use privatix_client::{ClientSettings, ContactPolicy};
+use privatix_client::{ClientSettings, ContactPolicy, Limits};
 use privatix_daemon::config::{
     self, AccountSection, AdapterSection, ApiSection, ChainSection, JobsSection, LogSection, PrivacySection,
     TokenAmount, TorSection,
@@ -31,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) somc: SomcSection,
     #[serde(default)]
     billing: BillingSection,
+    #[serde(default)]
+    budget: BudgetSection,
     #[serde(default)]
     pub(crate) tor: TorSection,
     #[serde(default)]
@@ -81,6 +84,8 @@ impl Settings {
     pub(crate) fn client_settings(&self) -> Result<ClientSettings, DaemonError> {
         let mut settings = ClientSettings::default();
         settings.policy = self.billing.policy()?;
+        settings.budget = self.budget.limits();
+        settings.allowed_agents = self.budget.allowed_agents()?;
         settings.request_close_after = self.billing.request_close_after();
         settings.access_within = self.billing.access_within;
         settings.limits = self.somc.limits();
@@ -234,12 +239,6 @@ impl Settings {
                 "it is for agentd: nobody else can make a client's calls; leave it out",
             );
         }
-        if self.chain.accept_fee.is_some() {
-            return wrong(
-                "chain.accept_fee",
-                "it is for agentd, whose earnings the fee reduces; leave it out",
-            );
-        }
         if !self.somc.private_agents.is_empty() && !self.uses_tor() {
             return wrong(
                 "somc.private_agents",
@@ -335,6 +334,38 @@ impl TopUpSection {
     }
 }
 
+/// `[budget]`: what may be spent on channels, and with whom.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BudgetSection {
+    overall: Option<TokenAmount>,
+    daily: Option<TokenAmount>,
+    per_agent: Option<TokenAmount>,
+    allowed_agents: Option<Vec<Address>>,
+}
+
+impl BudgetSection {
+    fn limits(&self) -> Limits {
+        let amount = |limit: Option<TokenAmount>| limit.map(|TokenAmount(amount)| amount);
+        let mut limits = Limits::default();
+        limits.overall = amount(self.overall);
+        limits.daily = amount(self.daily);
+        limits.per_agent = amount(self.per_agent);
+        limits
+    }
+
+    /// None for all.
+    fn allowed_agents(&self) -> Result<Option<Vec<Address>>, DaemonError> {
+        match &self.allowed_agents {
+            Some(agents) if agents.is_empty() => Err(DaemonError::Usage {
+                what: "budget.allowed_agents".into(),
+                reason: "it allows nobody; name an agent, or leave it out to allow all".into(),
+            }),
+            agents => Ok(agents.clone()),
+        }
+    }
+}
+
 /// What a new configuration file says of the settings that only `clientd` has.
 const SECTIONS: &str = r#"[somc]
 # How agents are reached: "tor-only" dials onion services alone, so that no agent sees this machine's address before it sells
@@ -365,6 +396,15 @@ const SECTIONS: &str = r#"[somc]
 # amount = 100000
 # Never above this.
 # max_deposit = 10000000
+
+[budget]
+# What `accept`, `topup` and automatic top-ups may lock in channels, in base units: in all, on one day (UTC), and with each agent. A
+# deposit counts in full, also once a part of it came back; gas does not count. No limit where none is set.
+# overall = 100000000
+# daily = 10000000
+# per_agent = 20000000
+# The only agents with which channels are opened; all when not set.
+# allowed_agents = ["0x..."]
 
 [adapter]
 # The service plug-in.

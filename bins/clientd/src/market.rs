@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use privatix_api::agent::Offering;
-use privatix_api::client::{AcceptOffering, Browse, GetOrder, Opening, TopUpChannel};
+use privatix_api::client::{AcceptClaim, AcceptOffering, Browse, GetOrder, Opening, TopUpChannel};
 use privatix_api::node::{ChannelDetails, GetChannel, JobDetails, TokenUnit};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{or_dash, table};
@@ -58,6 +58,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Believes what the agent of a channel claims beyond what the restored database shows as signed: its service goes on, and is paid
+    /// for above that
+    AcceptClaim {
+        /// The channel
+        channel: ChannelId,
+        /// What the agent claims in all, in base units, as `channels show` shows it
+        amount: Amount,
+    },
 }
 
 /// The answer to [`Command::OnionKey`].
@@ -105,6 +113,12 @@ impl Command {
                         )
                     });
                 }
+            }
+            Self::AcceptClaim { channel, amount } => {
+                let order = api.call(&AcceptClaim { channel, claimed: amount }).await?;
+                output.show(&order, |_| {
+                    format!("the service of channel {channel} goes on, and is paid for above that")
+                });
             }
             Self::Topup { channel, amount, wait } => {
                 let ordered = api.call(&TopUpChannel { channel, amount, key: None }).await?;

@@ -197,14 +197,11 @@ impl Batches {
             let call = on_terms(call, &batch.bid()).extra_gas(extra_gas(&claims));
             transactions.submit_batch(&mut tx, &effects, call).await?;
         }
-        tx.commit().await?;
+        decider.commit_all(&applied, tx.commit()).await?;
         if claims.is_empty() {
             return Ok(());
         }
         tracing::info!(call = ?batch.call, channels = claims.len(), reason = ?batch.reason, "submitting a batch");
-        for applied in &applied {
-            decider.committed(applied);
-        }
         transactions.wake();
         Ok(())
     }

@@ -6,6 +6,7 @@ use privatix_jobs::JobId;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Offering;
+use crate::node::ChannelOrder;
 use crate::request::requests;
 
 requests! {
@@ -51,6 +52,17 @@ requests! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
     } => "channels_topUp" -> ToppingUp;
+
+    /// Believes what the agent of a restored channel claims beyond what this database shows as signed ([`claimed`] of the channel's
+    /// details): the service goes on, and is paid for above that.
+    ///
+    /// [`claimed`]: crate::node::ChannelDetails::claimed
+    AcceptClaim {
+        /// Which.
+        channel: ChannelId,
+        /// What the agent claims in all. Another amount than it claims by now is refused.
+        claimed: Amount,
+    } => "channels_acceptClaim" -> ChannelOrder;
 
     /// What became of an order to open a channel, or to top one up.
     GetOrder {

@@ -29,6 +29,10 @@ use crate::peers::{Peers, no_answer};
 pub struct ClientSettings {
     /// When to pay and to top up.
     pub policy: ClientPolicy,
+    /// What may be spent on channels. What was locked in a channel counts in full, also once a part of it came back.
+    pub budget: Limits,
+    /// The only agents with which channels are opened; `None` for all. Channels that are open with others go on.
+    pub allowed_agents: Option<Vec<Address>>,
     /// Ask on chain to close a channel whose service has ended when its agent did not close it for so long (default one
     /// hour). None: only by command.
     pub request_close_after: Option<Duration>,
@@ -47,6 +51,8 @@ impl Default for ClientSettings {
     fn default() -> Self {
         Self {
             policy: ClientPolicy::default(),
+            budget: Limits::default(),
+            allowed_agents: None,
             request_close_after: Some(Duration::from_hours(1)),
             access_within: Duration::from_hours(1),
             contact: ContactPolicy::default(),
@@ -61,6 +67,7 @@ impl ClientSettings {
     fn decisions(&self) -> privatix_market::ClientPolicy {
         let mut policy = privatix_market::ClientPolicy::default();
         policy.billing = self.policy.clone();
+        policy.allowed = self.allowed_agents.clone();
         policy.access_within = self.access_within;
         policy.agent_closes_within = self.request_close_after.unwrap_or(Duration::MAX);
         policy
@@ -106,7 +113,7 @@ impl Client {
         policy.accept_fee = node.accepted_fee().unwrap_or(policy.accept_fee);
         let parts = DecisionsParts {
             policy,
-            limits: Limits::default(),
+            limits: settings.budget,
             agents: agents.clone(),
             views: Arc::new(views),
         };
@@ -268,7 +275,9 @@ impl ClientHandle {
     /// period to come back.
     ///
     /// # Errors
-    /// [`NodeError::Refused`] for an offering that cannot be accepted as asked; [`NodeError::NotPermitted`] when its agent
+    /// [`NodeError::Refused`] for an offering that cannot be accepted as asked; [`NodeError::Limited`] for what
+    /// [`budget`](ClientSettings::budget), [`allowed_agents`](ClientSettings::allowed_agents) or the accepted network fee do not allow;
+    /// [`NodeError::NotPermitted`] when its agent
     /// has no address that may be used; [`NodeError::Peer`] when the agent does not answer within 45 seconds;
     /// [`NodeError::Offline`] when this side has no connection to the network; [`NodeError::Insufficient`];
     /// [`NodeError::StaleView`].
@@ -326,8 +335,6 @@ impl ClientHandle {
                 "the contract would refuse this channel: offering {offering} {reason}"
             )));
         }
-        ask_whether_there(&peer).await?;
-
         let descriptor = ChannelDescriptor {
             client: self.node.account(),
             agent: found.agent,
@@ -339,6 +346,9 @@ impl ClientHandle {
         };
         let terms = Arc::new(message.terms().clone());
         let opening = Opening { terms, deposit, fee: on_contract.fee };
+        self.orders.may_accept(&descriptor, &opening).await?;
+        ask_whether_there(&peer).await?;
+
         let ordered = self.orders.accept(&descriptor, &opening, given).await?;
         let channel = ordered.channel;
         self.node.marks().mark_totals(channel);
@@ -395,6 +405,21 @@ impl ClientHandle {
         self.orders.resume(channel, Given::by_user()).await
     }
 
+    /// What the agent of a restored channel claims beyond what this database shows as signed, in base units in all, until that is
+    /// [accepted](Self::accept_claim).
+    pub async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
+        self.orders.claimed(channel).await
+    }
+
+    /// Believes that the agent of a restored channel [claims](Self::claimed) this amount rightly: the service goes on, and is paid for
+    /// above it.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] where the agent claims nothing, or another amount by now.
+    pub async fn accept_claim(&self, channel: ChannelId, amount: Amount) -> Result<Ordered, NodeError> {
+        self.orders.accept_claim(channel, amount, Given::by_user()).await
+    }
+
     /// Ends a channel's service for good and pays what is owed. The agent closes the channel; if it does not, we ask for the close after
     /// [`request_close_after`](ClientSettings::request_close_after). [`close`](Self::close) does so at once.
     pub async fn terminate(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
@@ -404,7 +429,8 @@ impl ClientHandle {
     /// Raises a channel's deposit; goes on in the background.
     ///
     /// # Errors
-    /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Refused`].
+    /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Limited`] for more than
+    /// [`budget`](ClientSettings::budget) allows; [`NodeError::Insufficient`]; [`NodeError::Refused`].
     pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<Ordered, NodeError> {
         self.top_up_as(channel, amount, Given::by_user()).await
     }

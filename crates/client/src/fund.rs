@@ -186,11 +186,7 @@ impl Funder {
             let input = Input::Tx { seq: flight.seq, purpose: flight.purpose, fate };
             decided.push(self.decider.decide_in(&mut tx, &before, input).await?);
         }
-        tx.commit().await?;
-        for applied in &decided {
-            self.decider.committed(applied);
-        }
-        Ok(())
+        Ok(self.decider.commit_all(&decided, tx.commit()).await?)
     }
 
     /// Whether a transaction waits for money that no job provides. It may be that one has provided it meanwhile:

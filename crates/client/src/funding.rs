@@ -79,10 +79,19 @@ impl Funding {
         (channel, agent): (ChannelId, Address),
         deposit: Amount,
     ) -> Result<(), StoreError> {
-        let subject = Subject::Channel(channel);
-        if orders::first(conn, subject).await?.is_some() {
-            return Ok(());
+        match orders::first(conn, Subject::Channel(channel)).await? {
+            Some(_) => Ok(()),
+            None => self.count_found(conn, (channel, agent), deposit).await,
         }
+    }
+
+    async fn count_found(
+        &self,
+        conn: &mut Conn,
+        (channel, agent): (ChannelId, Address),
+        deposit: Amount,
+    ) -> Result<(), StoreError> {
+        let subject = Subject::Channel(channel);
         let (at, by) = (SystemTime::now(), "found on chain".to_owned());
         let reserves = Reservation { agent, day: Day(0) };
         let order = NewOrder { key: None, subject, what: What::Open { deposit }, by, at, reserves };
@@ -197,18 +206,11 @@ impl Funds for Funding {
             ClientPurpose::Open { deposit } => Some(deposit),
             _ => None,
         });
-        // Its order is the first about its channel, and would come after those of top-ups.
-        let is_first = state.own.top_ups.is_empty();
-        match state.chain.phase() {
-            Phase::Unopened => {
-                if let Some(deposit) = opening.filter(|_| is_first) {
-                    self.take_opening(conn, state, deposit, (None, by)).await?;
-                }
-            }
-            Phase::Open | Phase::Closing { .. } if is_first => {
-                self.take_found(conn, (channel, state.descriptor.agent), state.chain.deposit).await?;
-            }
-            Phase::Open | Phase::Closing { .. } | Phase::Closed { .. } => {}
+        // The order of an opening that is under way is the first about its channel, and would come after those of top-ups.
+        if let Some(deposit) = opening.filter(|_| state.own.top_ups.is_empty())
+            && state.chain.phase() == Phase::Unopened
+        {
+            self.take_opening(conn, state, deposit, (None, by)).await?;
         }
         let has_transaction = |state: &ClientState, number: OrderId| {
             let mut flights = state.own.flights.iter();
@@ -230,6 +232,11 @@ impl Funds for Funding {
             kept.push(top_up);
         }
         state.own.top_ups = kept;
+        // Last, as numbers of earlier top-ups may be any. One that is mined already counts once more in the deposit: rather twice than
+        // not at all.
+        if matches!(state.chain.phase(), Phase::Open | Phase::Closing { .. }) {
+            self.count_found(conn, (channel, state.descriptor.agent), state.chain.deposit).await?;
+        }
         let mut before = state.clone();
         before.own.flights.clear();
         self.follow(conn, &before, state).await

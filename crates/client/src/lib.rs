@@ -46,6 +46,7 @@ mod earlier;
 mod excluded;
 mod fund;
 mod funding;
+mod limited;
 mod network;
 mod offerings;
 mod orders;

@@ -7,7 +7,7 @@ use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, JobId, JobRecord};
 use privatix_market::{
-    Client, ClientOrder, ClientPurpose, ClientState, Input, Opening, OrderId, Outcome, Subject,
+    Client, ClientOrder, ClientPurpose, ClientState, Decision, Input, Opening, OrderId, Outcome, Subject,
 };
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, NodeError};
@@ -16,6 +16,7 @@ use privatix_store::{StoreError, channels};
 
 use crate::fund::{Fund, Funder, fund_subject};
 use crate::funding::Funding;
+use crate::limited::refused;
 use crate::runner::{Funds as _, above_last};
 
 /// Who gives an order.
@@ -124,8 +125,7 @@ impl ChannelOrders {
     /// up.
     ///
     /// # Errors
-    /// [`NodeError::Refused`] for what may not be accepted, such as a deposit above the budget; [`NodeError::Store`] where the key
-    /// was used for something else; what keeps from asking what the account has.
+    /// As [`may_accept`](Self::may_accept); [`NodeError::Store`] where the key was used for something else.
     pub async fn accept(
         &self,
         descriptor: &ChannelDescriptor,
@@ -138,9 +138,7 @@ impl ChannelOrders {
         if let Some(before) = repeated(&mut tx, &given, channel, What::Open { deposit }).await? {
             return Ok(before);
         }
-        let mut env = self.decider.surroundings();
-        env.budget = self.funding.budget(&mut tx, descriptor.agent).await?;
-        let begins = ClientState::accept(channel, *descriptor, opening, &env).map_err(NotApplied::from)?;
+        let begins = self.begins(&mut tx, descriptor, opening).await?;
         channels::insert(&mut tx, channel, descriptor, deposit).await?;
         let Given { key, by } = given;
         let order = self.funding.take_opening(&mut tx, &begins.state, deposit, (key, &by)).await?.id();
@@ -149,11 +147,37 @@ impl ChannelOrders {
         Ok(Ordered { order, channel, is_repeated: false })
     }
 
+    /// Whether [`accept`](Self::accept) would be refused as things stand. It says so before anybody else is asked about the channel.
+    ///
+    /// # Errors
+    /// [`NodeError::Limited`] and [`NodeError::Insufficient`] for what the user's limits and the account's balance do not allow;
+    /// [`NodeError::Refused`] for what may not be accepted for another reason; what keeps from asking what the account has.
+    pub async fn may_accept(
+        &self,
+        descriptor: &ChannelDescriptor,
+        opening: &Opening,
+    ) -> Result<(), NodeError> {
+        self.funder.read_balance().await?;
+        self.begins(&mut *self.db.read().await?, descriptor, opening).await.map(drop)
+    }
+
+    /// What accepting decides, with the budget as `conn` shows it.
+    async fn begins(
+        &self,
+        conn: &mut Conn,
+        descriptor: &ChannelDescriptor,
+        opening: &Opening,
+    ) -> Result<Decision<Client>, NodeError> {
+        let mut env = self.decider.surroundings();
+        env.budget = self.funding.budget(conn, descriptor.agent).await?;
+        ClientState::accept(descriptor.id(&self.domain), *descriptor, opening, &env)
+            .map_err(|why| refused(why, descriptor.agent, &env.budget))
+    }
+
     /// Adds to a channel's deposit. The order ends when that is final on chain, or is given up.
     ///
     /// # Errors
-    /// [`NodeError::Refused`] for a channel that has ended, too many top-ups at once, or more than the budget; others as
-    /// [`accept`](Self::accept).
+    /// [`NodeError::Refused`] for a channel that has ended, or too many top-ups at once; others as [`accept`](Self::accept).
     pub async fn top_up(
         &self,
         channel: ChannelId,
@@ -170,7 +194,14 @@ impl ChannelOrders {
         let before = self.decider.load(&mut tx, channel).await?;
         let order = above_last(orders::next(&mut tx).await?, &before.state);
         let input = Input::Order(ClientOrder::TopUp { order, amount });
-        let applied = self.decider.decide_in(&mut tx, &before, input).await?;
+        let applied = match self.decider.decide_in(&mut tx, &before, input).await {
+            Err(NotApplied::Refused(why)) => {
+                let agent = before.state.descriptor.agent;
+                let budget = self.funding.budget(&mut tx, agent).await?;
+                return Err(refused(why, agent, &budget));
+            }
+            decided => decided?,
+        };
         // The decision has stored it.
         if let Some(key) = &given.key {
             orders::name(&mut tx, order, key, &given.by).await?;
@@ -196,12 +227,38 @@ impl ChannelOrders {
         self.take(channel, What::Resume, ClientOrder::Resume, given).await
     }
 
-    /// Believes what the agent of a restored channel claims: the service goes on, and is paid for above that.
+    /// What the agent of a restored channel claims beyond what this database shows as signed, in base units in all. `None` once that is
+    /// accepted, and after the end of the service.
     ///
     /// # Errors
-    /// As [`pause`](Self::pause).
-    pub async fn accept_claim(&self, channel: ChannelId, given: Given) -> Result<Ordered, NodeError> {
-        self.take(channel, What::AcceptClaim, ClientOrder::AcceptClaim, given).await
+    /// [`NodeError::Store`] for a channel that is not known.
+    pub async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
+        let stored = self.decider.load(&mut *self.db.read().await?, channel).await?;
+        Ok(claimed(&stored.state))
+    }
+
+    /// Believes that the agent of a restored channel [claims](Self::claimed) this amount rightly: the service goes on, and is paid for
+    /// above it.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] where the agent claims nothing, or another amount by now; others as [`pause`](Self::pause).
+    pub async fn accept_claim(
+        &self,
+        channel: ChannelId,
+        amount: Amount,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        let is_claimed = |state: &ClientState| match claimed(state) {
+            Some(claimed) if claimed == amount => Ok(()),
+            Some(claimed) => Err(NodeError::Refused(format!(
+                "the agent of channel {channel} claims {claimed} base units in all by now, and not {amount}: accept that amount, if it \
+                 can be right"
+            ))),
+            None => Err(NodeError::Refused(format!(
+                "the agent of channel {channel} claims nothing beyond what is known to be signed: there is nothing to accept"
+            ))),
+        };
+        self.take_if(is_claimed, channel, (What::AcceptClaim, ClientOrder::AcceptClaim), given).await
     }
 
     /// Ends the service, pays what is owed, and leaves it to the agent for a while to close the channel. An opening that is not mined
@@ -221,7 +278,6 @@ impl ChannelOrders {
         self.take(channel, What::Close, ClientOrder::Close, given).await
     }
 
-    /// Takes an order that takes no tokens. It is carried out with the decision: what is wanted from then on follows from the state.
     async fn take(
         &self,
         channel: ChannelId,
@@ -229,11 +285,24 @@ impl ChannelOrders {
         order: ClientOrder,
         given: Given,
     ) -> Result<Ordered, NodeError> {
+        self.take_if(|_| Ok(()), channel, (what, order), given).await
+    }
+
+    /// Takes an order that takes no tokens, if the state allows it. It is carried out with the decision: what is wanted from then on
+    /// follows from the state.
+    async fn take_if(
+        &self,
+        allows: impl FnOnce(&ClientState) -> Result<(), NodeError> + Send,
+        channel: ChannelId,
+        (what, order): (What, ClientOrder),
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
         let mut tx = self.db.begin().await?;
         if let Some(before) = repeated(&mut tx, &given, channel, what).await? {
             return Ok(before);
         }
         let before = self.decider.load(&mut tx, channel).await?;
+        allows(&before.state)?;
         let applied = self.decider.decide_in(&mut tx, &before, Input::Order(order)).await?;
         // The decision may have stored an order of the policy.
         let number = orders::next(&mut tx).await?;
@@ -243,6 +312,12 @@ impl ChannelOrders {
         self.decider.commit(&applied, tx.commit()).await?;
         Ok(Ordered { order: number, channel, is_repeated: false })
     }
+}
+
+/// What waits for the user's word.
+fn claimed(state: &ClientState) -> Option<Amount> {
+    let floor = state.own.floor.filter(|floor| !floor.accepted && state.own.ending.is_none())?;
+    Some(floor.claimed)
 }
 
 /// The order that was given before under the same key.

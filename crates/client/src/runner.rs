@@ -461,7 +461,7 @@ fn show(channel: ChannelId, notice: &ClientNotice) {
             tracing::error!(%channel, "a payment could not be signed, so the agent will suspend the service; it is tried again");
         }
         ClientNotice::Claimed { claimed } => {
-            tracing::error!(%channel, %claimed, "the database came back from a backup, and the agent claims more than it shows as signed; nothing is signed before that is accepted, or more is due");
+            tracing::error!(%channel, %claimed, "the database came back from a backup, and the agent claims more than it shows as signed; nothing is signed before `accept-claim` accepts that, or more is due");
         }
         ClientNotice::ServiceLost => {
             tracing::error!(%channel, "the service adapter did not stop the service in time; it may go on");

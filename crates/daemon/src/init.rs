@@ -148,6 +148,11 @@ const OF_AGENTS: &str = r#"# The highest network fee that this agent accepts. A 
 # rescue_password_file = "rescue.password"
 "#;
 
+/// A client's, in the same section.
+const OF_CLIENTS: &str = r#"# The highest network fee with which a channel is opened. Unless set, any fee is accepted.
+# accept_fee = "10 %"
+"#;
+
 fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Path>, own: &str) -> String {
     let contract = arguments
         .contract
@@ -164,9 +169,9 @@ fn config_text<A: App>(arguments: &InitArgs<A::Init>, password_file: Option<&Pat
         Role::Agent => "",
         Role::Client => "# A tor daemon's SOCKS port to use in place of it.\n# socks = \"127.0.0.1:9050\"\n",
     };
-    let of_agents = match A::ROLE {
+    let of_role = match A::ROLE {
         Role::Agent => OF_AGENTS,
-        Role::Client => "",
+        Role::Client => OF_CLIENTS,
     };
     let listen = A::DEFAULTS.iter().find(|(key, _)| *key == "api.listen").map_or("", |(_, value)| value);
     format!(
@@ -215,7 +220,7 @@ endpoint = {endpoint}
 # ether_per_token = "0.0005"
 # The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or else this (EIP-7825).
 # tx_gas_cap = 16777216
-{of_agents}
+{of_role}
 [account]
 # The encrypted key (Web3 secret storage).
 # keystore = "keystore.json"

@@ -234,11 +234,25 @@ impl<P: Party> Decider<P> {
         applied: &Applied<P>,
         commit: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, E> {
-        let channels = [applied.state.id];
+        self.commit_all(std::slice::from_ref(applied), commit).await
+    }
+
+    /// [`commit`](Self::commit) of several decisions of one transaction.
+    ///
+    /// # Errors
+    /// Those of `commit`.
+    pub async fn commit_all<T, E>(
+        &self,
+        all: &[Applied<P>],
+        commit: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let channels: Vec<ChannelId> = all.iter().map(|applied| applied.state.id).collect();
         let unsure = Unsure { decider: self, channels: &channels };
         let done = commit.await?;
         unsure.settle();
-        self.committed(applied);
+        for applied in all {
+            self.committed(applied);
+        }
         Ok(done)
     }
 

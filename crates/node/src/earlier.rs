@@ -363,7 +363,7 @@ fn left(error: &NodeError, jobs: usize) -> String {
     match jobs {
         0 => error.to_string(),
         jobs => format!(
-            "{error}; {jobs} jobs of an earlier version wait for its repair, and must not be cancelled"
+            "{error}; its jobs of an earlier version ({jobs}) wait for its repair, and must not be cancelled"
         ),
     }
 }

@@ -12,6 +12,7 @@ use privatix_offering::{NotPermitted, OfferingError};
 use privatix_store::StoreError;
 
 use crate::after;
+use crate::limited::Limited;
 use crate::shell::{NotApplied, NumberUsed};
 
 /// What can go wrong in a role.
@@ -119,6 +120,9 @@ pub enum NodeError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A limit that the user has set does not allow it.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The agent was not reached, or did not answer as it should.
     #[error("no good answer from the agent at {address}: {reason}")]
     Peer {

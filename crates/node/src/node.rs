@@ -480,14 +480,9 @@ impl Node {
         Some(self.settings.ether_per_token?.rate(self.token.decimals?))
     }
 
-    /// The highest network fee of a channel that is served, if the operator has set one.
+    /// The highest network fee of a channel that is served or opened, if one is set.
     pub fn accepted_fee(&self) -> Option<Fee> {
         self.settings.accept_fee
-    }
-
-    /// Whether a channel with this network fee is not to be served: the operator accepts a lower one only.
-    pub fn refuses_fee(&self, fee: Fee) -> bool {
-        self.settings.accept_fee.is_some_and(|accepted| fee > accepted)
     }
 
     /// Looks for transactions to send now.

@@ -41,8 +41,8 @@ pub struct ChainSettings {
     pub fees: FeePolicy,
     /// What a token is worth: as much may be paid for the answer to a dispute. None keeps it at the everyday price.
     pub ether_per_token: Option<EtherPerToken>,
-    /// The highest network fee of a channel that an agent serves; dearer ones are closed. None serves all that the contract
-    /// lets open.
+    /// The highest network fee of a channel: an agent closes dearer ones, a client opens none. None accepts all that the contract
+    /// sets.
     pub accept_fee: Option<Fee>,
 }
 

@@ -205,24 +205,6 @@ pub async fn set_status(
     found(channel, on!(conn, |c| update.execute(c).await)?)
 }
 
-/// Sets the service status, with the time and the reason of the change. Setting the one it has changes nothing.
-pub async fn set_service(
-    conn: &mut Conn,
-    channel: ChannelId,
-    service: ServiceStatus,
-    reason: Option<&str>,
-) -> Result<bool, StoreError> {
-    let update = diesel::update(
-        channels::table.find(id(channel)).filter(channels::service.ne(service.as_str())),
-    )
-    .set((
-        channels::service.eq(service.as_str()),
-        channels::service_since.eq(Micros::now()),
-        channels::reason.eq(reason),
-    ));
-    Ok(on!(conn, |c| update.execute(c).await)? > 0)
-}
-
 /// What lists show of a channel: where it is, in words for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown<'a> {
@@ -374,27 +356,6 @@ pub async fn find(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channel>
 /// [`StoreError::NoSuchChannel`].
 pub async fn get(conn: &mut Conn, channel: ChannelId) -> Result<Channel, StoreError> {
     find(conn, channel).await?.ok_or(StoreError::NoSuchChannel(channel))
-}
-
-/// Every channel whose service is not terminated.
-pub async fn live(conn: &mut Conn) -> Result<Vec<Channel>, StoreError> {
-    // Spelled out and not bound, or SQLite does not see that the partial index `channels_live` serves.
-    let live = diesel::dsl::sql::<diesel::sql_types::Bool>("channels.service <> 'terminated'");
-    let query = channels::table.filter(live).order(channels::created_at).select(Row::as_select());
-    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
-    rows.into_iter().map(TryInto::try_into).collect()
-}
-
-/// The ids of all channels whose service is not terminated: for whoever goes on where one of them cannot be read.
-///
-/// # Errors
-/// [`StoreError::Db`].
-pub async fn live_ids(conn: &mut Conn) -> Result<Vec<ChannelId>, StoreError> {
-    // Spelled out and not bound, as in `live`.
-    let live = diesel::dsl::sql::<diesel::sql_types::Bool>("channels.service <> 'terminated'");
-    let query = channels::table.filter(live).order(channels::created_at).select(channels::id);
-    let ids: Vec<Bytes32> = on!(conn, |c| query.load(c).await)?;
-    Ok(ids.into_iter().map(|id| ChannelId::new(id.bytes().into())).collect())
 }
 
 /// The ids of all channels that are not closed on chain.

@@ -19,8 +19,8 @@
 //!
 //! # let dir = tempfile::tempdir().unwrap();
 //! let db = Database::open(&dir.path().join("agent.db"), &[privatix_store::MIGRATIONS]).await?;
-//! let live = channels::live(&mut *db.read().await?).await?;
-//! assert!(live.is_empty());
+//! let newest = channels::list(&mut *db.read().await?, 100).await?;
+//! assert!(newest.is_empty());
 //! # Ok(()) }
 //! ```
 

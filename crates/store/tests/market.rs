@@ -261,20 +261,6 @@ async fn an_unknown_channel_is_refused_by_its_id() {
 }
 
 #[tokio::test]
-async fn a_service_status_keeps_its_time_and_reason_until_it_really_changes() {
-    let (_dir, db) = fresh().await;
-    let id = add_channel(&db, 0).await;
-    let mut tx = db.begin().await.unwrap();
-    let suspended = ServiceStatus::Suspended;
-    assert!(channels::set_service(&mut tx, id, suspended, Some("not paid")).await.unwrap());
-    let first = channels::get(&mut tx, id).await.unwrap();
-    assert!(!channels::set_service(&mut tx, id, suspended, Some("again")).await.unwrap());
-    let second = channels::get(&mut tx, id).await.unwrap();
-    assert_eq!(second, first);
-    assert_eq!((second.service, second.reason.as_deref()), (suspended, Some("not paid")));
-}
-
-#[tokio::test]
 async fn a_service_that_is_shown_keeps_its_time_until_its_status_changes() {
     let (_dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;
@@ -314,16 +300,11 @@ async fn access_is_kept_and_its_password_never_shown() {
 }
 
 #[tokio::test]
-async fn live_channels_are_those_whose_service_is_not_terminated() {
+async fn channels_are_listed_the_newest_first() {
     let (_dir, db) = fresh().await;
-    let (a, b, c) = (add_channel(&db, 0).await, add_channel(&db, 1).await, add_channel(&db, 2).await);
-    let mut tx = db.begin().await.unwrap();
-    channels::set_service(&mut tx, b, ServiceStatus::Terminated, None).await.unwrap();
-    channels::set_service(&mut tx, c, ServiceStatus::Active, None).await.unwrap();
-    let ids = |channels: Vec<Channel>| channels.into_iter().map(|channel| channel.id).collect::<Vec<_>>();
-    assert_eq!(ids(channels::live(&mut tx).await.unwrap()), [a, c]);
-    assert_eq!(channels::live_ids(&mut tx).await.unwrap(), [a, c]);
-    assert_eq!(ids(channels::list(&mut tx, 2).await.unwrap()), [c, b]);
+    let (_, b, c) = (add_channel(&db, 0).await, add_channel(&db, 1).await, add_channel(&db, 2).await);
+    let listed = channels::list(&mut db.read().await.unwrap(), 2).await.unwrap();
+    assert_eq!(listed.into_iter().map(|channel| channel.id).collect::<Vec<_>>(), [c, b]);
 }
 
 #[tokio::test]
@@ -355,7 +336,7 @@ async fn local_endpoints_are_told_by_whether_their_channels_are_over_the_last_to
     // It moved.
     channels::set_local_endpoint(&mut tx, ids[0], &at(9)).await.unwrap();
     for ended in [ids[3], ids[1]] {
-        channels::set_service(&mut tx, ended, ServiceStatus::Terminated, None).await.unwrap();
+        show_service(&mut tx, ended, ServiceStatus::Terminated).await;
     }
     tx.commit().await.unwrap();
 

@@ -568,7 +568,7 @@ async fn a_new_life_of_the_plug_in_shows_no_decided_service_as_running() {
         (paused, ServiceStatus::Suspended),
         (undecided, ServiceStatus::Active),
     ] {
-        assert!(channels::set_service(&mut tx, id, service, None).await.unwrap());
+        show_service(&mut tx, id, service).await;
     }
     let before = channels::get(&mut tx, decided).await.unwrap().service_since;
     channels::show_none_running(&mut tx).await.unwrap();

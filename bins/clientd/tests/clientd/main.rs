@@ -175,9 +175,10 @@ async fn a_hang_up_while_data_flows_loses_no_usage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_bought_is_refused_with_the_reason() {
     let (anvil, contracts) = chain().await;
-    let (seller, buyer) = (seller(), buyer());
+    let (seller, mut buyer) = (seller(), buyer());
     seller.init(&anvil, &contracts, 1);
     buyer.init(&anvil, &contracts, 2);
+    buyer.set("BUDGET__PER_AGENT", "150000");
     let mut agentd = seller.start().await;
     let _clientd = buyer.start().await;
     buyer.run(&["accept", UNKNOWN]).fails(4, &[UNKNOWN, "browse"]);
@@ -198,6 +199,7 @@ async fn what_cannot_be_bought_is_refused_with_the_reason() {
     discovered(&buyer, &offering).await;
     buyer.run(&["accept", &offering, "--deposit", "5"]).fails(4, &["least deposit", "100000"]);
     buyer.run(&["accept", &offering, "--deposit", "999999999999999999"]).fails(4, &["deposit"]);
+    buyer.run(&["accept", &offering, "--deposit", "150001"]).fails(4, &["budget.per_agent", "150000"]);
     agentd.kill().unwrap();
     buyer.run(&["accept", &offering]).fails(4, &["127.0.0.1"]);
     assert_eq!(buyer.ask(&["channels", "list"]), json!([]), "nothing was half opened");
@@ -221,7 +223,10 @@ fn settings_of_a_buyer_are_checked() {
         home.run(&arguments)
     };
     let percent = "billing.top_up.percent=80";
-    let sound = with(&[percent, "billing.top_up.amount=5000", "billing.settle_after=10s"]).json();
+    let agent = "budget.allowed_agents=[\"0x5FbDB2315678afecb367f032d93F642f64180aa3\"]";
+    let sound = [percent, "billing.top_up.amount=5000", "billing.settle_after=10s", "budget.daily=7", agent];
+    let sound = with(&sound).json();
+    assert_eq!(sound["settings"]["budget"]["daily"], "7");
     assert_eq!(sound["settings"]["billing"]["top_up"]["amount"], "5000");
     assert_eq!(sound["settings"]["billing"]["settle_after"], "10s");
     for (settings, says) in [
@@ -229,6 +234,11 @@ fn settings_of_a_buyer_are_checked() {
         (&["billing.top_up.amount=5"], "billing.top_up.percent"),
         (&[percent, "billing.top_up.amount=-5"], "billing.top_up.amount"),
         (&[percent, "billing.top_up.often=true"], "billing.top_up.often"),
+        (&["budget.daily=much"], "budget.daily"),
+        (&["budget.weekly=5"], "budget.weekly"),
+        (&["budget.allowed_agents=[]"], "budget.allowed_agents"),
+        (&["budget.allowed_agents=[\"agent.example\"]"], "budget.allowed_agents"),
+        (&["chain.accept_fee=many"], "chain.accept_fee"),
         (&["somc.allow_private=perhaps"], "somc.allow_private"),
         (&["somc.contact=always"], "somc.contact"),
         (&["tor.socks=127.0.0.1:9050"], "tor.socks"), // Tor is off here

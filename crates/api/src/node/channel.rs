@@ -74,6 +74,9 @@ pub struct ChannelDetails {
     /// What the agent's best voucher would still bring on chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimable: Option<Amount>,
+    /// What the agent of a client's restored channel claims in all beyond what the database shows as signed, until that is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Amount>,
     /// Stretches of use, newest first.
     pub sessions: Vec<Session>,
 }

@@ -24,6 +24,7 @@ impl From<NodeError> for Failure {
             NodeError::Insufficient { .. } => ErrorCode::InsufficientFunds,
             NodeError::Db(error) => of_db(error),
             NodeError::Refused(_)
+            | NodeError::Limited(_)
             | NodeError::Token(_)
             | NodeError::NotForOperators { .. }
             | NodeError::Offering(_)

@@ -288,6 +288,10 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             let (order, job) = (ordered.order.0, job_of(&o, ordered.order).await);
             Ok(client::ToppingUp::new(order, job, health::chain_trouble(o.node())))
         })
+        .on(|o: Handle, ask: client::AcceptClaim| async move {
+            o.accept_claim(ask.channel, ask.claimed).await?;
+            channel_order(o.node(), ask.channel, None).await
+        })
         .on(|o: Handle, ask: client::GetOrder| async move {
             let id = OrderId(ask.order);
             let Some(order) = o.orders().get(id).await? else {
@@ -413,6 +417,7 @@ async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::
         unit: offering.map(|offering| offering.terms().unit().clone()),
         endpoint,
         claimable: operator.claimable(channel).await?,
+        claimed: operator.claimed(channel).await?,
         sessions: node.sessions(channel).await?.into_iter().map(convert::session).collect(),
         channel: convert::channel(view),
     })

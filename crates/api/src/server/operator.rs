@@ -56,6 +56,12 @@ pub trait Operator: Clone + Send + Sync + 'static {
         let _ = channel;
         async { Ok(None) }
     }
+
+    /// What the agent of a client's restored channel claims, until the user accepts it.
+    fn claimed(&self, channel: ChannelId) -> impl Future<Output = Result<Option<Amount>, NodeError>> + Send {
+        let _ = channel;
+        async { Ok(None) }
+    }
 }
 
 impl Operator for AgentHandle {
@@ -99,6 +105,10 @@ impl Operator for ClientHandle {
 
     async fn job_cancelled(&self, job: &JobRecord) -> Result<(), NodeError> {
         self.job_cancelled(job).await
+    }
+
+    async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
+        self.claimed(channel).await
     }
 
     async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {

@@ -16,18 +16,18 @@ use privatix_channel::{
 };
 use privatix_client::adoption::{Adopted, Adoption, Jobs, KnownTerms};
 use privatix_client::{
-    FetchAccess, FinalizeClose, Fund, Funding, Limits, NodeError, OpenChannel, Order, RequestClose,
-    ServiceOrder, TopUp as TopUpJob,
+    FetchAccess, FinalizeClose, Fund, Funding, Funds as _, Limits, NodeError, OpenChannel, Order,
+    RequestClose, ServiceOrder, TopUp as TopUpJob,
 };
 use privatix_db::{Conn, on};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
-use privatix_store::channels::{self, Access as StoredAccess};
+use privatix_store::channels::{self, Access as StoredAccess, Shown};
 use privatix_store::events::{self, Place};
 use privatix_store::orders::{self, Held, What};
 use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::states::{self, Loaded, Part, Stored};
-use privatix_store::vouchers;
+use privatix_store::{StoreError, vouchers};
 
 use crate::support::{Parts, Scene, a, channel, domain, key, terms};
 
@@ -127,7 +127,9 @@ async fn store(scene: &Scene, conn: &mut Conn, nonce: u64, fixture: Fixture) {
         assert!(events::record(conn, place, &shown).await.unwrap());
         channels::advance(conn, id, place.at, event).await.unwrap();
     }
-    channels::set_service(conn, id, fixture.service, Some("a reason")).await.unwrap();
+    let status = channels::get(conn, id).await.unwrap().status;
+    let shown = Shown { status, service: fixture.service, reason: Some("a reason"), held: false };
+    channels::show(conn, id, shown).await.unwrap();
     if fixture.has_access() {
         let access = StoredAccess {
             username: "user".to_owned(),
@@ -475,6 +477,43 @@ async fn a_damaged_channel_keeps_no_other_from_being_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_whose_orders_cannot_be_stored_keeps_no_other_from_being_adopted() {
+    let scene = Scene::empty(Parts::default()).await;
+    let paused = Fixture::with("open", ServiceStatus::Active, "pause");
+    store_all(&scene, (0..3).map(|nonce| (nonce, paused))).await;
+    let (failing, policy) = (channel(1).0, ClientPolicy::default());
+    let fail = |error: Option<fn() -> NodeError>| {
+        *scene.asked.fails.lock().unwrap() = error.map(|error| (failing, error));
+    };
+    let pending_top_up =
+        async || channels::get(&mut scene.db.read().await.unwrap(), failing).await.unwrap().top_up_pending;
+
+    // What passes ends the start, and keeps nothing of the page.
+    fail(Some(|| NodeError::NotRunning));
+    let ended = adoption(&scene).run(&env(&policy)).await;
+    assert!(matches!(ended, Err(NodeError::NotRunning)), "{ended:?}");
+    assert_eq!((pending(&scene).await, pending_top_up().await), (3, false));
+
+    // What would be the same at each start is that channel's damage. Nothing of it is kept, and its jobs wait, by name.
+    fail(Some(|| StoreError::OrderNumberUsed(7).into()));
+    let adopted = adoption(&scene).run(&env(&policy)).await.unwrap();
+    let [(damaged, what)] = adopted.damaged.as_slice() else { panic!("{adopted:?}") };
+    assert_eq!((*damaged, adopted.channels, adopted.jobs), (failing, 2, 2));
+    assert!(what.contains("(1)") && what.contains("must not be cancelled"), "{what}");
+    assert_eq!((pending(&scene).await, pending_top_up().await), (1, false));
+    for nonce in [0, 2] {
+        check(paused, &state(&scene, nonce).await);
+    }
+
+    // At a later start it is adopted, with its job.
+    fail(None);
+    let adopted = adoption(&scene).run(&env(&policy)).await.unwrap();
+    assert_eq!((adopted.channels, adopted.jobs, adopted.damaged.len()), (1, 1, 0));
+    check(paused, &state(&scene, 1).await);
+    assert_eq!(pending(&scene).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openings_and_top_ups_of_an_earlier_version_keep_their_money_reserved_until_they_end() {
     let mut scene = Scene::empty(Parts::default()).await;
     let top_up = Purpose::TopUp { order: OrderId(700), amount: a(40) };
@@ -588,4 +627,24 @@ async fn budgets_count_the_deposits_that_are_on_chain_already() {
     let found = orders::first(&mut scene.db.read().await.unwrap(), Subject::Channel(channel(0).0)).await;
     let found = found.unwrap().unwrap();
     assert_eq!((found.what, found.by.as_str()), (What::Open { deposit: a(100) }, "found on chain"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_count_the_deposit_of_a_channel_that_is_being_topped_up_too() {
+    let mut scene = Scene::empty(Parts::default()).await;
+    let mut tx = scene.db.begin().await.unwrap();
+    store(&scene, &mut tx, 0, Fixture::with("open", ServiceStatus::Active, "top up")).await;
+    store(&scene, &mut tx, 1, Fixture::with("closing", ServiceStatus::Active, "none")).await;
+    submit(&scene, &mut tx, 1, Purpose::TopUp { order: OrderId(1), amount: a(40) }).await;
+    tx.commit().await.unwrap();
+    adopt_beside(&mut scene, []).await;
+    let conn = &mut scene.db.read().await.unwrap();
+    for scope in [orders::Scope::All, orders::Scope::Agent(channel(0).1.agent)] {
+        let totals = orders::totals(conn, scope).await.unwrap();
+        assert_eq!((totals.spent, totals.reserved), (a(200), a(80)));
+    }
+    let mut limits = Limits::default();
+    limits.overall = Some(a(290));
+    let budget = Funding::new(limits, scene.calm.clone()).budget(conn, channel(0).1.agent).await.unwrap();
+    assert_eq!(budget.overall, Some(a(10)));
 }

@@ -11,13 +11,14 @@ use privatix_billing::Terms;
 use privatix_chain::StartFrom;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher};
 use privatix_client::{
-    Agents, DecidedRole, Decisions, DecisionsParts, Given, Limits, Node, NodeParts, Unheard,
+    Agents, DecidedRole, Decisions, DecisionsParts, Fund, Given, Limits, Node, NodeParts, Unheard,
 };
 use privatix_contracts::call;
 use privatix_market::*;
 use privatix_plugin_proxy::ProxyClient;
 use privatix_store::channels::{self, Access as StoredAccess};
 use privatix_store::orders;
+use privatix_store::states::{self, Due, Part};
 use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +73,13 @@ struct Running {
     tasks: [JoinHandle<()>; 2],
 }
 
-async fn run(anvil: &Anvil, contracts: &Contracts, dir: &TempDir, agent: &Arc<Agent>) -> Running {
+/// A node and its decisions, which do not run yet.
+async fn open(
+    anvil: &Anvil,
+    contracts: &Contracts,
+    dir: &TempDir,
+    agent: &Arc<Agent>,
+) -> (Arc<Node>, Arc<Decisions>) {
     let (key, proxy) = (anvil.key(CLIENT), Arc::new(ProxyClient::new()));
     let path = dir.path().join("client.db");
     let mut parts = NodeParts::new(&path, anvil.url(), contracts.contract, key, proxy).await.unwrap();
@@ -90,6 +97,11 @@ async fn run(anvil: &Anvil, contracts: &Contracts, dir: &TempDir, agent: &Arc<Ag
         views: Arc::new(|_, _| {}),
     };
     let decisions = Arc::new(Decisions::start(&node, parts).await.unwrap());
+    (node, decisions)
+}
+
+async fn run(anvil: &Anvil, contracts: &Contracts, dir: &TempDir, agent: &Arc<Agent>) -> Running {
+    let (node, decisions) = open(anvil, contracts, dir, agent).await;
     let role = Arc::new(DecidedRole::new(node.clone(), decisions.clone()));
     let stop = CancellationToken::new();
     let runs = tokio::spawn({
@@ -192,4 +204,47 @@ async fn a_channel_lives_by_decisions_alone_and_a_restart_goes_on_with_it() {
     let spent = order(&running.node, top_up.order).await;
     assert!(matches!(spent, None | Some(Outcome::Done)), "{spent:?}");
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_writes_only_about_channels_whose_money_nobody_provides() {
+    let anvil = Anvil::start().await.unwrap();
+    let contracts = anvil.deploy().await.unwrap();
+    let (dir, agent) = (temp_dir().unwrap(), Arc::<Agent>::default());
+    let (node, decisions) = open(&anvil, &contracts, &dir, &agent).await;
+    // Two openings wait for their money. Of the second one somebody has cancelled the job.
+    let (client, offering) = (anvil.account(CLIENT), keccak256("offering").into());
+    let purpose = ClientPurpose::Open { deposit: a(1_000) };
+    let mut ids = Vec::new();
+    let mut tx = node.db().begin().await.unwrap();
+    for nonce in 0..2 {
+        let agent = anvil.account(AGENT);
+        let descriptor = ChannelDescriptor { client, agent, offering, nonce, signer: client };
+        let channel = descriptor.id(node.domain());
+        channels::insert(&mut tx, channel, &descriptor, a(1_000)).await.unwrap();
+        let mut state = ClientState::new(channel, descriptor);
+        let bid = Purpose::from(purpose).bid(&AtStake::default());
+        state.own.seq = 1;
+        state.own.flights.push(Flight { seq: 1, purpose, bid, stage: Stage::Funding });
+        assert!(states::create(&mut tx, &state, &Part::all(), Due::At(Wake::default())).await.unwrap());
+        if nonce == 0 {
+            let job = Fund { channel, seq: 1, purpose };
+            privatix_node::push(&mut tx, &job, "test").await.unwrap();
+        }
+        ids.push(channel);
+    }
+    tx.commit().await.unwrap();
+    decisions.settle().await.unwrap();
+    let ending = async |channel| {
+        let state =
+            decisions.decider().load(&mut node.db().read().await.unwrap(), channel).await.unwrap().state;
+        state.own.ending.map(|ending| ending.why)
+    };
+    assert_eq!(ending(ids[0]).await, None);
+    assert_eq!(ending(ids[1]).await, Some(ClientEnd::NotOpened(Trouble::Cancelled)));
+
+    // There is nothing more to write, so whoever writes meanwhile is not waited for.
+    let writer = node.db().begin().await.unwrap();
+    tokio::time::timeout(LIMIT, decisions.settle()).await.unwrap().unwrap();
+    drop(writer);
 }

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod adoption;
+mod asks;
+mod base;
 mod chain;
 mod decisions;
 mod drives;
+mod money;
 mod orders;
 mod runner;
 mod support;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use async_trait::async_trait;
-use privatix_channel::{Amount, ChannelId, Fee};
+use privatix_channel::{Amount, ChainTime, ChannelId, Fee};
 use privatix_client::{ChannelOrders, Fund, Funder, Funding, Given, Limits, NodeError, Ordered, Purse, Turn};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
-use privatix_node::Balances;
+use privatix_node::{Balances, Limited};
 use privatix_store::orders::{self, Held, What};
 use privatix_store::{StoreError, states};
 
@@ -30,8 +30,13 @@ impl Purse for Account {
 
 /// The same scene, which keeps its orders.
 fn taking_orders(scene: &mut Scene) -> ChannelOrders {
-    let funding = Funding::new(Limits::default(), scene.calm.clone());
-    scene.decider = scene.deciding_with(Arc::new(funding.clone()));
+    taking_orders_within(scene, Limits::default(), ClientPolicy::default())
+}
+
+/// The same, within these limits.
+fn taking_orders_within(scene: &mut Scene, limits: Limits, policy: ClientPolicy) -> ChannelOrders {
+    let funding = Funding::new(limits, scene.calm.clone());
+    scene.decider = scene.deciding_by(policy, Arc::new(funding.clone()));
     let (db, decider) = (scene.db.clone(), scene.decider.clone());
     let funder = Funder::new(db.clone(), decider.clone(), funding.clone(), Arc::new(Account));
     ChannelOrders::new(db, domain(), decider, funding, Arc::new(funder))
@@ -75,7 +80,11 @@ async fn a_balance_is_not_promised_twice_and_what_is_refused_leaves_nothing() {
     assert_eq!(jobs.len(), 1);
 
     let refused = accept(&orders, 1, 501, Given::by_user()).await.unwrap_err();
-    assert!(matches!(&refused, NodeError::Refused(why) if why.contains("501")), "{refused}");
+    let (needed, available) = (a(501), a(500));
+    assert!(
+        matches!(&refused, NodeError::Insufficient { needed: n, available: l, .. } if (*n, *l) == (needed, available)),
+        "{refused}"
+    );
     assert!(!is_stored(&scene, channel(1).0).await);
     let second = accept(&orders, 2, 500, Given::by_user()).await.unwrap();
     assert!(second.order > first.order);
@@ -85,6 +94,48 @@ async fn a_balance_is_not_promised_twice_and_what_is_refused_leaves_nothing() {
     let ended = order(&scene, first).await;
     assert_eq!(ended.ended.unwrap().0, Outcome::Failed(Trouble::Cancelled));
     accept(&orders, 1, 501, Given::by_user()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_above_a_limit_is_refused_by_its_name() {
+    let mut limits = Limits::default();
+    (limits.overall, limits.daily, limits.per_agent) = (Some(a(1_400)), Some(a(1_300)), Some(a(1_300)));
+    let mut scene = Scene::open(Parts::default()).await;
+    let orders = taking_orders_within(&mut scene, limits, ClientPolicy::default());
+    let limited = |refused: NodeError| match refused {
+        NodeError::Limited(limited) => limited,
+        refused => panic!("{refused}"),
+    };
+    let by_day = |needed, left| Limited::Daily { needed: a(needed), left: a(left) };
+    let refused = accept(&orders, 1, 1_301, Given::by_user()).await.unwrap_err();
+    assert_eq!(limited(refused), by_day(1_301, 1_300));
+    accept(&orders, 1, 1_000, Given::by_user()).await.unwrap();
+    let refused = orders.top_up(id(), a(301), Given::by_user()).await.unwrap_err();
+    assert_eq!(limited(refused), by_day(301, 300), "an opening counts as a top-up does");
+    let opening = Opening { terms: terms(), deposit: a(301), fee: Fee::ZERO };
+    let refused = orders.may_accept(&channel(2).1, &opening).await.unwrap_err();
+    assert_eq!(limited(refused), by_day(301, 300));
+    assert_eq!(scene.state().await.own.top_ups, []);
+
+    // On another day the next limit is the least.
+    *scene.calm.now.lock().unwrap() = ChainTime::new(40_000 * 24 * 60 * 60);
+    let refused = orders.top_up(id(), a(301), Given::by_user()).await.unwrap_err();
+    let agent = channel(0).1.agent;
+    assert_eq!(limited(refused), Limited::PerAgent { agent, needed: a(301), left: a(300) });
+    orders.top_up(id(), a(300), Given::by_user()).await.unwrap();
+
+    // Whom the user does not allow, and a fee above what is accepted.
+    let mut policy = ClientPolicy::default();
+    (policy.allowed, policy.accept_fee) = (Some(vec![Address::repeat_byte(1)]), Fee::ZERO);
+    let orders = taking_orders_within(&mut scene, Limits::default(), policy.clone());
+    let refused = accept(&orders, 3, 100, Given::by_user()).await.unwrap_err();
+    assert_eq!(limited(refused), Limited::Agent { agent });
+    policy.allowed = Some(vec![agent]);
+    let orders = taking_orders_within(&mut scene, Limits::default(), policy);
+    let opening = Opening { fee: Fee::MAX, deposit: a(100), terms: terms() };
+    let refused = orders.accept(&channel(3).1, &opening, Given::by_user()).await.unwrap_err();
+    assert_eq!(limited(refused), Limited::Fee { fee: Fee::MAX, accepted: Fee::ZERO });
+    accept(&orders, 3, 100, Given::by_user()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,4 +251,32 @@ async fn the_key_of_an_opening_is_enough_to_find_it_again() {
     assert_eq!(orders.opened_as("another", None).await.unwrap(), None);
     let refused = orders.opened_as("open", Some(a(999))).await.unwrap_err();
     assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_claims_after_a_restore_is_accepted_by_its_amount() {
+    let mut scene = Scene::served().await;
+    let orders = taking_orders(&mut scene);
+    let refused = orders.accept_claim(id(), a(90), Given::by_user()).await.unwrap_err();
+    assert!(matches!(&refused, NodeError::Refused(why) if why.contains("claims nothing")), "{refused}");
+    *scene.calm.kept_open.lock().unwrap() = Some(Uptime::new(1_000_000));
+    scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(90) })).await;
+    assert_eq!(orders.claimed(id()).await.unwrap(), Some(a(90)));
+    assert_eq!(scene.state().await.own.service.target, Target::Suspended);
+    // The user decides about the amount that was shown, and not about whatever the agent claims by now.
+    let refused = orders.accept_claim(id(), a(80), Given::by_user()).await.unwrap_err();
+    assert!(matches!(&refused, NodeError::Refused(why) if why.contains("claims 90")), "{refused}");
+    assert_eq!(orders.claimed(id()).await.unwrap(), Some(a(90)));
+
+    let accepted = orders.accept_claim(id(), a(90), given("claim")).await.unwrap();
+    let stored = order(&scene, accepted).await;
+    assert_eq!((stored.what, stored.ended.unwrap().0), (What::AcceptClaim, Outcome::Done));
+    assert_eq!(orders.claimed(id()).await.unwrap(), None);
+    let state = scene.state().await;
+    assert_eq!((state.own.service.target, state.own.ending), (Target::Running, None));
+    let again = orders.accept_claim(id(), a(90), given("claim")).await.unwrap();
+    assert_eq!(again, Ordered { is_repeated: true, ..accepted });
+    // A higher claim is another one.
+    scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(95) })).await;
+    assert_eq!(orders.claimed(id()).await.unwrap(), Some(a(95)));
 }

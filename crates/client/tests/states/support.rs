@@ -85,12 +85,22 @@ pub(crate) fn terms() -> Arc<Terms> {
 pub(crate) struct Calm {
     uptime: Mutex<u64>,
     pub(crate) now: Mutex<ChainTime>,
+    /// Until when channels are kept open after a restore.
+    pub(crate) kept_open: Mutex<Option<Uptime>>,
     instance: watch::Receiver<u64>,
+}
+
+impl Default for Calm {
+    /// With one life of the plug-in.
+    fn default() -> Self {
+        Self::new(watch::channel(1).1)
+    }
 }
 
 impl Calm {
     pub(crate) fn new(instance: watch::Receiver<u64>) -> Self {
-        Self { uptime: Mutex::new(1_000), now: Mutex::new(ChainTime::new(1_000)), instance }
+        let now = Mutex::new(ChainTime::new(1_000));
+        Self { uptime: Mutex::new(1_000), now, kept_open: Mutex::default(), instance }
     }
 
     pub(crate) fn wait(&self, pause: Duration) {
@@ -118,7 +128,7 @@ impl Outlook for Calm {
     }
 
     fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
-        None
+        *self.kept_open.lock().unwrap()
     }
 
     fn recovery(&self) -> Option<RecoveryId> {
@@ -152,6 +162,8 @@ pub(crate) struct Others {
     pub(crate) left: Mutex<Option<Amount>>,
     /// Whether the wallet pays.
     pub(crate) wallet: Mutex<bool>,
+    /// What fails after it has written something: what an earlier version ordered about this channel.
+    pub(crate) fails: Mutex<Option<(ChannelId, fn() -> NodeError)>>,
 }
 
 #[async_trait]
@@ -186,7 +198,12 @@ impl Funds for Others {
         Ok(())
     }
 
-    async fn adopt(&self, _: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
+    async fn adopt(&self, conn: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
+        let fails = *self.fails.lock().unwrap();
+        if let Some((_, error)) = fails.filter(|(channel, _)| *channel == state.id) {
+            channels::set_top_up_pending(conn, state.id, true).await?;
+            return Err(error());
+        }
         let top_ups = state.own.top_ups.iter();
         let taken = top_ups.map(|top_up| (top_up.order, top_up.amount, top_up.automatic));
         self.taken.lock().unwrap().extend(taken);
@@ -283,12 +300,12 @@ impl Default for Parts {
     }
 }
 
-fn decider(
+pub(crate) fn decider(
     db: &Database,
     transactor: &Transactor,
     calm: &Arc<Calm>,
     jobs: &JobWake,
-    runner: ClientRunnerParts,
+    (runner, policy): (ClientRunnerParts, ClientPolicy),
 ) -> Arc<Decider<Client>> {
     Arc::new(Decider::new(DeciderParts {
         db: db.clone(),
@@ -296,17 +313,57 @@ fn decider(
         transactions: Arc::new(transactor.clone()),
         runner: Arc::new(ClientRunner::new(runner)),
         outlook: calm.clone(),
-        policy: ClientPolicy::default(),
+        policy,
         jobs: jobs.clone(),
         damage: Damage::new(Notices::default()),
     }))
 }
 
+/// Stores a channel of 1,000 that is not on chain yet.
+pub(crate) async fn begin(db: &Database, nonce: u64, terms: Option<Arc<Terms>>) {
+    let (id, descriptor) = channel(nonce);
+    let mut tx = db.begin().await.unwrap();
+    channels::insert(&mut tx, id, &descriptor, a(1_000)).await.unwrap();
+    let mut state = ClientState::new(id, descriptor);
+    state.terms = terms;
+    assert!(states::create(&mut tx, &state, &Part::all(), Due::At(Wake::default())).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+/// Something about a channel is seen on chain.
+pub(crate) async fn happens(
+    db: &Database,
+    decider: &Decider<Client>,
+    (nonce, block): (u64, u64),
+    event: ChannelEvent,
+) -> Applied<Client> {
+    let (channel, descriptor) = channel(nonce);
+    let place = Place { at: LogPosition::new(block, nonce), tx: B256::repeat_byte(1) };
+    let shown = match event {
+        ChannelEvent::Opened { .. } => ChainEvent::Opened { channel, descriptor, event },
+        _ => ChainEvent::Changed { channel, agent: descriptor.agent, event },
+    };
+    let mut tx = db.begin().await.unwrap();
+    let before = decider.load(&mut tx, channel).await.unwrap();
+    assert!(events::record(&mut tx, place, &shown).await.unwrap());
+    channels::advance(&mut tx, channel, place.at, event).await.unwrap();
+    let chain = channels::on_chain(&mut tx, channel).await.unwrap();
+    let applied = decider.decide_in(&mut tx, &before, Input::Chain(chain)).await.unwrap();
+    tx.commit().await.unwrap();
+    decider.committed(&applied);
+    applied
+}
+
 impl Scene {
     /// Decides with other money.
     pub(crate) fn deciding_with(&self, funds: Arc<dyn Funds>) -> Arc<Decider<Client>> {
+        self.deciding_by(ClientPolicy::default(), funds)
+    }
+
+    /// Decides by another policy, with other money.
+    pub(crate) fn deciding_by(&self, policy: ClientPolicy, funds: Arc<dyn Funds>) -> Arc<Decider<Client>> {
         let runner = ClientRunnerParts { funds, ..self.runner.clone() };
-        decider(&self.db, &self.transactor, &self.calm, &self.jobs, runner)
+        decider(&self.db, &self.transactor, &self.calm, &self.jobs, (runner, policy))
     }
 
     /// Without a channel.
@@ -328,19 +385,14 @@ impl Scene {
             views,
         };
         let jobs = JobWake::new();
-        let decider = decider(&db, &transactor, &calm, &jobs, runner.clone());
+        let decider = decider(&db, &transactor, &calm, &jobs, (runner.clone(), ClientPolicy::default()));
         Self { db, transactor, decider, calm, asked, instance, jobs, runner, _dir: dir }
     }
 
     /// With a channel of 1,000 that is open.
     pub(crate) async fn open(parts: Parts) -> Self {
         let scene = Self::empty(parts).await;
-        let mut tx = scene.db.begin().await.unwrap();
-        channels::insert(&mut tx, id(), &descriptor(), a(1_000)).await.unwrap();
-        let mut state = ClientState::new(id(), descriptor());
-        state.terms = Some(terms());
-        assert!(states::create(&mut tx, &state, &Part::all(), Due::At(Wake::default())).await.unwrap());
-        tx.commit().await.unwrap();
+        begin(&scene.db, 0, Some(terms())).await;
         scene.happens(1, ChannelEvent::Opened { deposit: a(1_000), fee: Fee::ZERO }).await;
         scene
     }
@@ -360,21 +412,7 @@ impl Scene {
 
     /// Something about the channel is seen on chain.
     pub(crate) async fn happens(&self, block: u64, event: ChannelEvent) -> Decided {
-        let place = Place { at: LogPosition::new(block, 0), tx: B256::repeat_byte(1) };
-        let (channel, descriptor) = (id(), descriptor());
-        let shown = match event {
-            ChannelEvent::Opened { .. } => ChainEvent::Opened { channel, descriptor, event },
-            _ => ChainEvent::Changed { channel, agent: descriptor.agent, event },
-        };
-        let mut tx = self.db.begin().await.unwrap();
-        let before = self.decider.load(&mut tx, channel).await.unwrap();
-        assert!(events::record(&mut tx, place, &shown).await.unwrap());
-        channels::advance(&mut tx, channel, place.at, event).await.unwrap();
-        let chain = channels::on_chain(&mut tx, channel).await.unwrap();
-        let applied = self.decider.decide_in(&mut tx, &before, Input::Chain(chain)).await.unwrap();
-        tx.commit().await.unwrap();
-        self.decider.committed(&applied);
-        Decided(applied)
+        Decided(happens(&self.db, &self.decider, (0, block), event).await)
     }
 
     pub(crate) async fn give(&self, input: Input<Client>) -> Decided {

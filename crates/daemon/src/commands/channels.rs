@@ -179,6 +179,10 @@ pub(super) fn usage(details: &ChannelDetails, token: &TokenUnit) -> String {
     if let Some(claimable) = details.claimable {
         rows.push(("to be cashed", token.show(claimable)));
     }
+    if let Some(claimed) = details.claimed {
+        let remedy = "`accept-claim` accepts that";
+        rows.push(("claimed by the agent", format!("{}; {remedy}", token.show(claimed))));
+    }
     let sessions = details.sessions.iter().map(|session| {
         [
             time(session.started_at),

@@ -69,7 +69,7 @@ pub struct ChainSection {
     /// wait with all others while gas is dearer than `max_fee_gwei`.
     #[serde(default)]
     pub ether_per_token: Option<EtherPerToken>,
-    /// The highest network fee of a channel that an agent serves, such as `"2.5 %"`. None: any fee.
+    /// The highest network fee of a channel that an agent serves, or a client opens, such as `"2.5 %"`. None: any fee.
     #[serde(default, with = "super::percent")]
     pub accept_fee: Option<Fee>,
     /// The most gas that the chain lets a transaction have. Without it, what the endpoint reports, or 16,777,216.

@@ -8,7 +8,7 @@ use alloy::primitives::{Address, B256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use privatix_channel::{
     Amount, Announcement, ChainEvent, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Domain, Fee,
-    LogPosition, OfferingEvent, OfferingHash, SignedVoucher, Voucher, sign_voucher,
+    LogPosition, OfferingEvent, OfferingHash, ServiceStatus, SignedVoucher, Voucher, sign_voucher,
 };
 use privatix_db::{Conn, Database};
 use privatix_store::events::Place;
@@ -149,4 +149,11 @@ pub async fn undone(db: &Database, above: u64) {
     let mut tx = db.begin().await.unwrap();
     undo(&mut tx, above).await;
     tx.commit().await.unwrap();
+}
+
+/// Shows the channel's service like this.
+pub async fn show_service(conn: &mut Conn, id: ChannelId, service: ServiceStatus) {
+    let status = channels::get(conn, id).await.unwrap().status;
+    let shown = channels::Shown { status, service, reason: None, held: false };
+    channels::show(conn, id, shown).await.unwrap();
 }

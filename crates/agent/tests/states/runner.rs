@@ -1,5 +1,4 @@
 //! What is decided about an agent's channel is carried out: with the stored voucher, on a real chain.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -10,7 +9,7 @@ use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
 use privatix_agent::{AgentRunner, AgentRunnerParts, Collects, Drives, Messaging, NodeParts, reply};
-use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
+use privatix_billing::Measure;
 use privatix_chain::{Endpoint, Keyring, NoTxSink, StartFrom, Transactor, TxFilter, TxRecord, TxStatus};
 use privatix_channel::{
     Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Fee, LogPosition,
@@ -34,53 +33,11 @@ use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::{Sky, a, terms};
+
 const AGENT: usize = 1;
 const CLIENT: usize = 2;
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn a(units: u128) -> Amount {
-    Amount::new(units)
-}
-
-/// Surroundings in which nothing is wrong.
-#[derive(Default)]
-struct Calm(Mutex<u64>);
-
-impl Outlook for Calm {
-    fn uptime(&self) -> Uptime {
-        Uptime::new(*self.0.lock().unwrap())
-    }
-
-    fn chain(&self) -> ChainView {
-        let mut chain = ChainView::default();
-        chain.now = Some(ChainTime::from(SystemTime::now()));
-        chain
-    }
-
-    fn unexplained(&self) -> BTreeSet<ChannelId> {
-        BTreeSet::new()
-    }
-
-    fn gas(&self) -> Gas {
-        Gas::default()
-    }
-
-    fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
-        None
-    }
-
-    fn recovery(&self) -> Option<RecoveryId> {
-        None
-    }
-
-    fn instance(&self) -> u64 {
-        1
-    }
-
-    fn is_reachable(&self) -> bool {
-        true
-    }
-}
 
 /// What was asked of the adapter and offered to batches.
 #[derive(Default)]
@@ -110,24 +67,6 @@ impl Collects for Asked {
     }
 }
 
-/// A unit of a second for a base unit.
-fn terms() -> Arc<Terms> {
-    let draft = TermsDraft {
-        unit: Unit { name: "second".into(), measure: Measure::Seconds, size: 1 },
-        billing: Billing::Postpaid,
-        setup_price: Amount::ZERO,
-        unit_price: a(1),
-        free_units: 0,
-        min_units: 1,
-        max_units: None,
-        billing_interval: 1,
-        max_billing_unit_lag: 40,
-        max_suspend: Duration::from_hours(10),
-        max_inactive: Duration::from_hours(10),
-    };
-    Arc::new(draft.validate().unwrap())
-}
-
 /// An agent with a channel of 1,000 that is open on chain.
 struct Scene {
     anvil: Anvil,
@@ -138,7 +77,7 @@ struct Scene {
     transactor: Transactor,
     runner: AgentRunner,
     decider: Decider<Agent>,
-    calm: Arc<Calm>,
+    sky: Arc<Sky>,
     asked: Arc<Asked>,
     seen: Arc<Mutex<Vec<u64>>>,
     _dir: TempDir,
@@ -168,7 +107,9 @@ impl Scene {
             .confirmations(0)
             .poll_interval(Duration::from_millis(50))
             .build(NoTxSink);
-        let (asked, calm) = (Arc::<Asked>::default(), Arc::<Calm>::default());
+        let (asked, sky) = (Arc::<Asked>::default(), Arc::<Sky>::default());
+        sky.at(0);
+        *sky.now.lock().unwrap() = ChainTime::from(SystemTime::now());
         let seen = Arc::<Mutex<Vec<u64>>>::default();
         let damage = Damage::new(Notices::default());
         let runner = AgentRunner::new(AgentRunnerParts {
@@ -186,7 +127,7 @@ impl Scene {
             domain: contracts.domain,
             transactions: Arc::new(transactor.clone()),
             runner: Arc::new(runner.clone()),
-            outlook: Arc::clone(&calm) as Arc<dyn Outlook>,
+            outlook: Arc::clone(&sky) as Arc<dyn Outlook>,
             policy,
             jobs: JobWake::new(),
             damage,
@@ -194,7 +135,7 @@ impl Scene {
         let mut tx = db.begin().await.unwrap();
         channels::insert(&mut tx, id, &descriptor, a(1_000)).await.unwrap();
         let mut state = AgentState::new(id, descriptor);
-        state.terms = Some(terms());
+        state.terms = Some(terms(Measure::Seconds));
         let parts = BTreeSet::from([Part::Service, Part::Settlement]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         tx.commit().await.unwrap();
@@ -207,7 +148,7 @@ impl Scene {
             transactor,
             runner,
             decider,
-            calm,
+            sky,
             asked,
             seen,
             _dir: dir,
@@ -264,7 +205,7 @@ impl Scene {
     }
 
     fn wait(&self, pause: Duration) {
-        *self.calm.0.lock().unwrap() += u64::try_from(pause.as_millis()).unwrap();
+        self.sky.wait(pause);
     }
 }
 
@@ -345,7 +286,7 @@ async fn each_report_of_use_is_seen_as_growth() {
         tx.commit().await.unwrap();
         let [applied] = &decided.applied[..] else { panic!("{:?}", decided.damaged) };
         let meter = applied.state.meter;
-        assert_eq!((meter.used, meter.last), (report.used, scene.calm.uptime()));
+        assert_eq!((meter.used, meter.last), (report.used, scene.sky.uptime()));
         scene.decider.all_committed(decided);
     }
 }

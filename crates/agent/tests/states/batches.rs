@@ -1,60 +1,38 @@
 //! What channels offer goes out together, once it has waited or is worth it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use alloy::primitives::{Address, B256, keccak256};
+use alloy::primitives::{B256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolInterface as _;
 use async_trait::async_trait;
 use privatix_agent::{AgentRunner, AgentRunnerParts, Batches, BatchesParts, Drives, NodeError, Offers};
 use privatix_chain::{Endpoint, Keyring, NoTxSink, Priority, Transactor, TxFilter, TxRecord};
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition,
-    SignedVoucher, Voucher, sign_voucher,
+    Amount, ChainEvent, ChannelEvent, ChannelId, Fee, LogPosition, SignedVoucher, Voucher, sign_voucher,
 };
 use privatix_contracts::PSC::PSCCalls;
 use privatix_db::{Conn, Database};
 use privatix_jobs::Wake as JobWake;
 use privatix_market::batch::BatchPolicy;
 use privatix_market::{
-    Agent, AgentOrder, AgentOwn, AgentPolicy, AgentPurpose, AgentState, ChainView, Gas, Input, Rate,
-    RecoveryId, Stage, State, Subject, Target, Uptime, Wake, Wei,
+    Agent, AgentOrder, AgentOwn, AgentPolicy, AgentPurpose, AgentState, Gas, Input, Rate, Stage, State,
+    Subject, Target, Uptime, Wake, Wei,
 };
 use privatix_node::{Damage, Decider, DeciderParts, Notices, Outlook};
 use privatix_store::events::Place;
 use privatix_store::states::{self, Due, Part};
 use privatix_store::{ceilings, channels, collected, events, purposes, vouchers};
 
-const CHAIN: u64 = 31_337;
-const AGENT: Address = Address::repeat_byte(0xa9);
+use crate::support::{AGENT, CHAIN, Sky, channel, domain, id, key};
+
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 
-fn key() -> PrivateKeySigner {
-    PrivateKeySigner::from_bytes(&keccak256("client")).unwrap()
-}
-
 fn operator() -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&keccak256("operator")).unwrap()
-}
-
-fn domain() -> Domain {
-    Domain::new(CHAIN, Address::repeat_byte(0xc0), Address::repeat_byte(0x70))
-}
-
-fn channel(nonce: u64) -> (ChannelId, ChannelDescriptor) {
-    let offering = B256::repeat_byte(3).into();
-    let descriptor =
-        ChannelDescriptor { client: key().address(), agent: AGENT, offering, nonce, signer: key().address() };
-    (descriptor.id(&domain()), descriptor)
-}
-
-fn id(nonce: u64) -> ChannelId {
-    channel(nonce).0
 }
 
 fn signed(nonce: u64, cumulative: u128) -> SignedVoucher {
@@ -62,53 +40,13 @@ fn signed(nonce: u64, cumulative: u128) -> SignedVoucher {
     sign_voucher(&key(), &domain(), voucher).unwrap()
 }
 
-/// Surroundings with a clock that the test sets. A base unit is worth a wei; a unit of gas costs what the test says.
-struct Sky {
-    uptime: AtomicU64,
-    price: AtomicU64,
-    /// Whether the database came back from a backup, and vouchers may be missing.
-    is_restored: AtomicBool,
-}
-
-impl Outlook for Sky {
-    fn uptime(&self) -> Uptime {
-        Uptime::new(self.uptime.load(SeqCst))
-    }
-
-    fn chain(&self) -> ChainView {
-        let mut chain = ChainView::default();
-        chain.now = Some(ChainTime::new(1_000));
-        chain
-    }
-
-    fn unexplained(&self) -> BTreeSet<ChannelId> {
-        BTreeSet::new()
-    }
-
-    fn gas(&self) -> Gas {
-        let price = Wei::new(self.price.load(SeqCst).into());
-        let mut gas = Gas::default();
-        gas.price = Some(price);
-        gas.close_cost = Some(Wei::new(price.get() * 100_000));
-        gas.rate = Some(Rate { wei_per_token: 1, decimals: 0 });
-        gas
-    }
-
-    fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
-        self.is_restored.load(SeqCst).then_some(Uptime::new(1_000 * MINUTE))
-    }
-
-    fn recovery(&self) -> Option<RecoveryId> {
-        self.is_restored.load(SeqCst).then_some(RecoveryId::new(1))
-    }
-
-    fn instance(&self) -> u64 {
-        1
-    }
-
-    fn is_reachable(&self) -> bool {
-        true
-    }
+/// A base unit is worth a wei, and a unit of gas costs this.
+fn gas(price: u128) -> Gas {
+    let mut gas = Gas::default();
+    gas.price = Some(Wei::new(price));
+    gas.close_cost = Some(Wei::new(price * 100_000));
+    gas.rate = Some(Rate { wei_per_token: 1, decimals: 0 });
+    gas
 }
 
 /// No service adapter: the test answers in its stead.
@@ -139,11 +77,9 @@ impl Seller {
         let endpoint = Endpoint::new("http://127.0.0.1:1").unwrap();
         let keys = Keyring::new([operator()]);
         let transactor = Transactor::builder(db.clone(), endpoint, CHAIN, keys).build(NoTxSink);
-        let sky = Arc::new(Sky {
-            uptime: AtomicU64::new(MINUTE),
-            price: AtomicU64::new(1),
-            is_restored: AtomicBool::new(false),
-        });
+        let sky = Arc::<Sky>::default();
+        sky.at(MINUTE);
+        *sky.gas.lock().unwrap() = gas(1);
         let outlook: Arc<dyn Outlook> = Arc::<Sky>::clone(&sky);
         let (offers, damage) = (Offers::new(Arc::clone(&outlook)), Damage::new(Notices::default()));
         let runner = AgentRunner::new(AgentRunnerParts {
@@ -203,7 +139,7 @@ impl Seller {
     }
 
     fn at(&self, uptime: u64) {
-        self.sky.uptime.store(uptime, SeqCst);
+        self.sky.at(uptime);
     }
 
     async fn state(&self, nonce: u64) -> AgentState {
@@ -276,7 +212,7 @@ async fn a_batch_goes_once_its_gains_exceed_its_costs() {
     let seller = Seller::with(900, 0..4).await;
     seller.batches.look().await.unwrap();
     assert_eq!(seller.transactions().await.len(), 0);
-    seller.sky.price.store(0, SeqCst);
+    *seller.sky.gas.lock().unwrap() = gas(0);
     seller.batches.look().await.unwrap();
     let [batch] = &seller.transactions().await[..] else { panic!("not one transaction") };
     assert_eq!(claims(batch).len(), 4);
@@ -312,7 +248,7 @@ async fn an_offer_that_stands_no_more_is_left_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_closed_in_a_batch_while_vouchers_may_be_missing() {
     let seller = Seller::with(60, 0..2).await;
-    seller.sky.is_restored.store(true, SeqCst);
+    *seller.sky.kept_open.lock().unwrap() = Some(Uptime::new(1_000 * MINUTE));
     seller.at(21 * MINUTE);
     seller.batches.look().await.unwrap();
     assert_eq!(seller.transactions().await.len(), 0);
@@ -320,7 +256,7 @@ async fn nothing_is_closed_in_a_batch_while_vouchers_may_be_missing() {
     let _ = seller.decider.decide(id(0), Input::Look).await.unwrap();
     assert_eq!(seller.stages(0).await, []);
     assert_eq!(seller.waiting().await, [(1, 60)]);
-    seller.sky.is_restored.store(false, SeqCst);
+    *seller.sky.kept_open.lock().unwrap() = None;
     seller.batches.look().await.unwrap();
     assert_eq!(seller.transactions().await.iter().map(claims).collect::<Vec<_>>(), [[(1, 60)]]);
 }

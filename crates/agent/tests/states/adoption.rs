@@ -1,5 +1,4 @@
 //! Databases of versions that stored no states: what each channel's first state comes to.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,22 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
-use alloy::primitives::{Address, B256, keccak256};
-use alloy::signers::local::PrivateKeySigner;
+use alloy::primitives::B256;
 use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_agent::adoption::{Adopted, Adoption, Jobs, KnownTerms};
 use privatix_agent::{CloseChannel, NodeError, Order, ProvisionChannel, ServiceOrder};
-use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
+use privatix_billing::{Measure, Terms};
 use privatix_chain::{Endpoint, Intent, Keyring, NoTxSink, Transactor};
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, ChannelStatus, Closure,
-    Domain, Fee, LogPosition, Phase, ServiceStatus, Voucher, sign_voucher,
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelStatus, Closure, Fee, LogPosition,
+    Phase, ServiceStatus, Voucher, sign_voucher,
 };
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
-use privatix_store::channels::{self, Access};
+use privatix_store::channels::{self, Access, Shown};
 use privatix_store::events::{self, Place};
 use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::recovery::Recovery;
@@ -30,31 +28,7 @@ use privatix_store::states::{self, Loaded, Part, Stored};
 use privatix_store::{ceilings, vouchers};
 use privatix_testkit::temp_dir;
 
-const CHAIN: u64 = 31_337;
-
-fn a(units: u128) -> Amount {
-    Amount::new(units)
-}
-
-fn key() -> PrivateKeySigner {
-    PrivateKeySigner::from_bytes(&keccak256("client")).unwrap()
-}
-
-fn domain() -> Domain {
-    Domain::new(CHAIN, Address::repeat_byte(0xc0), Address::repeat_byte(0x70))
-}
-
-/// The channel of this number.
-fn channel(nonce: u64) -> (ChannelId, ChannelDescriptor) {
-    let descriptor = ChannelDescriptor {
-        client: key().address(),
-        agent: Address::repeat_byte(0xa9),
-        offering: B256::repeat_byte(3).into(),
-        nonce,
-        signer: key().address(),
-    };
-    (descriptor.id(&domain()), descriptor)
-}
+use crate::support::{CHAIN, a, channel, domain, key, terms};
 
 /// Knows one offering.
 struct Known;
@@ -62,20 +36,7 @@ struct Known;
 #[async_trait]
 impl KnownTerms for Known {
     async fn terms(&self, _: &ChannelDescriptor) -> Result<Option<Arc<Terms>>, NodeError> {
-        let draft = TermsDraft {
-            unit: Unit { name: "unit".into(), measure: Measure::Bytes, size: 1 },
-            billing: Billing::Postpaid,
-            setup_price: Amount::ZERO,
-            unit_price: a(1),
-            free_units: 0,
-            min_units: 1,
-            max_units: None,
-            billing_interval: 1,
-            max_billing_unit_lag: 40,
-            max_suspend: Duration::from_hours(10),
-            max_inactive: Duration::from_hours(10),
-        };
-        Ok(Some(Arc::new(draft.validate().unwrap())))
+        Ok(Some(terms(Measure::Bytes)))
     }
 }
 
@@ -169,7 +130,9 @@ impl World {
             assert!(events::record(conn, place, &shown).await.unwrap());
             channels::advance(conn, id, place.at, event).await.unwrap();
         }
-        channels::set_service(conn, id, fixture.service, Some("a reason")).await.unwrap();
+        let status = channels::get(conn, id).await.unwrap().status;
+        let shown = Shown { status, service: fixture.service, reason: Some("a reason"), held: false };
+        channels::show(conn, id, shown).await.unwrap();
         if fixture.has_access() {
             let access = Access {
                 username: id.to_string(),

@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Base, Calm, LONG, a, database, id, terms};
+use crate::base::{Base, LONG, database, id};
+use crate::support::{Calm, a, terms};
 
 /// A question that reached the agent.
 #[derive(Debug, PartialEq, Eq)]

@@ -26,7 +26,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{AGENT, Base, Calm, Nobody, a, channel, database, id, terms};
+use crate::base::{AGENT, Base, Nobody, database, id};
+use crate::support::{Calm, a, channel, terms};
 
 /// Top-ups of 50 once 800 of 1,000 are used.
 fn automatic() -> ClientPolicy {

@@ -1,12 +1,10 @@
 //! Services of an agent come to what their channels' states want: a database, decisions, the job, and a plug-in.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use alloy::primitives::{Address, B256, keccak256};
-use alloy::signers::local::PrivateKeySigner;
+use alloy::primitives::B256;
 use async_trait::async_trait;
 use privatix_adapter::{
     About, Adapter, Allowance, Configuration, Health, Host, ProductId, Provision, Provisioned, Refusal, Role,
@@ -15,17 +13,17 @@ use privatix_adapter::{
 use privatix_agent::{
     AgentRunner, AgentRunnerParts, NoBatches, NodeError, Requests, Sales, Sold, SoldServices,
 };
-use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
+use privatix_billing::Measure;
 use privatix_chain::{Endpoint, Keyring, NoTxSink, Transactor};
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition,
-    Usage, Voucher, VoucherVerifier, sign_voucher,
+    Amount, ChainEvent, ChannelDescriptor, ChannelEvent, ChannelId, Fee, LogPosition, Usage, Voucher,
+    VoucherVerifier, sign_voucher,
 };
 use privatix_db::Database;
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::*;
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Times};
-use privatix_node::{Damage, Decider, DeciderParts, Notices, Outlook};
+use privatix_node::{Damage, Decider, DeciderParts, Notices};
 use privatix_store::channels;
 use privatix_store::events::{self, Place};
 use privatix_store::states::{self, Due, Part};
@@ -36,48 +34,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-const CHAIN: u64 = 31_337;
+use crate::support::{CHAIN, Sky, channel, domain, key, terms};
+
 /// Against hangs only.
 const LONG: Duration = Duration::from_mins(1);
 
-fn key() -> PrivateKeySigner {
-    PrivateKeySigner::from_bytes(&keccak256("client")).unwrap()
-}
-
-fn domain() -> Domain {
-    Domain::new(CHAIN, Address::repeat_byte(0xc0), Address::repeat_byte(0x70))
-}
-
 fn descriptor() -> ChannelDescriptor {
-    ChannelDescriptor {
-        client: key().address(),
-        agent: Address::repeat_byte(0xa9),
-        offering: B256::repeat_byte(3).into(),
-        nonce: 0,
-        signer: key().address(),
-    }
+    channel(0).1
 }
 
 fn id() -> ChannelId {
-    descriptor().id(&domain())
-}
-
-/// A base unit for each request, at most 40 unpaid.
-fn terms() -> Arc<Terms> {
-    let draft = TermsDraft {
-        unit: Unit { name: "request".into(), measure: Measure::Requests, size: 1 },
-        billing: Billing::Postpaid,
-        setup_price: Amount::ZERO,
-        unit_price: Amount::new(1),
-        free_units: 0,
-        min_units: 1,
-        max_units: None,
-        billing_interval: 1,
-        max_billing_unit_lag: 40,
-        max_suspend: Duration::from_hours(10),
-        max_inactive: Duration::from_hours(10),
-    };
-    Arc::new(draft.validate().unwrap())
+    channel(0).0
 }
 
 /// A plug-in that keeps what it was asked for.
@@ -184,48 +151,6 @@ impl Sold for Parameters {
     }
 }
 
-/// Surroundings in which nothing is wrong.
-struct Sky {
-    uptime: Mutex<u64>,
-    instance: watch::Receiver<u64>,
-}
-
-impl Outlook for Sky {
-    fn uptime(&self) -> Uptime {
-        Uptime::new(*self.uptime.lock().unwrap())
-    }
-
-    fn chain(&self) -> ChainView {
-        let mut chain = ChainView::default();
-        chain.now = Some(ChainTime::new(1_000));
-        chain
-    }
-
-    fn unexplained(&self) -> BTreeSet<ChannelId> {
-        BTreeSet::new()
-    }
-
-    fn gas(&self) -> Gas {
-        Gas::default()
-    }
-
-    fn kept_open(&self, _: Option<SystemTime>) -> Option<Uptime> {
-        None
-    }
-
-    fn recovery(&self) -> Option<RecoveryId> {
-        None
-    }
-
-    fn instance(&self) -> u64 {
-        *self.instance.borrow()
-    }
-
-    fn is_reachable(&self) -> bool {
-        true
-    }
-}
-
 /// An agent without a chain, with one channel that is open.
 struct Side {
     db: Database,
@@ -263,7 +188,7 @@ impl Side {
             collects: Arc::new(NoBatches),
             views: Arc::new(move |state, _| drop(sender.send(state.clone()))),
         });
-        let sky = Arc::new(Sky { uptime: Mutex::new(1_000), instance: life.clone() });
+        let sky = Arc::new(Sky::new(life.clone()));
         // Known once the processor is, which needs the decider.
         let wake = privatix_jobs::Wake::new();
         let decider = Arc::new(Decider::new(DeciderParts {
@@ -317,7 +242,7 @@ impl Side {
         let mut tx = self.db.begin().await.unwrap();
         channels::insert(&mut tx, id(), &descriptor(), Amount::new(1_000)).await.unwrap();
         let mut state = State::<Agent>::with(id(), descriptor(), AgentOwn::default());
-        state.terms = Some(terms());
+        state.terms = Some(terms(Measure::Requests));
         let parts = BTreeSet::from([Part::Service, Part::Settlement]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         let before = self.decider.load(&mut tx, id()).await.unwrap();
@@ -425,7 +350,7 @@ async fn a_plug_in_that_cannot_suspend_is_stopped_and_its_channel_closed() {
     assert_eq!(state.own.ending.map(|end| end.why), Some(AgentEnd::AdapterStuck));
     assert_eq!(side.plug_in.calls.lock().unwrap().last().unwrap(), "stop");
     // The client's last voucher was waited for.
-    *side.sky.uptime.lock().unwrap() += 60_000;
+    side.sky.wait(Duration::from_mins(1));
     side.look().await;
     let state = side.until("a close", |state| !state.own.flights.is_empty()).await;
     assert_eq!(state.own.flights[0].purpose, AgentPurpose::Close { cumulative: Amount::new(100) });
