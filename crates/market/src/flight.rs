@@ -100,8 +100,9 @@ pub enum Stage {
     Mined {
         /// The block.
         block: BlockRef,
-        /// Whether the fold of the channel includes that very block: then its effect is what the fold shows, also none. A fact
-        /// that the shell fills in when it loads the state.
+        /// Whether the fold of the channel includes that very block: then what a batch or a settlement brought is what the fold
+        /// shows, also nothing. Of everything else a success is known, and an endpoint may hide its event. A fact that the shell
+        /// fills in when it loads the state.
         #[serde(skip)]
         seen: bool,
     },
