@@ -88,19 +88,19 @@ pub struct ClientOwn {
 pub enum ClientPurpose {
     /// See [`Purpose::Open`].
     Open {
-        /// What it locks.
+        /// What it locks, in base units.
         deposit: Amount,
     },
     /// See [`Purpose::TopUp`].
     TopUp {
         /// The order that it carries out.
         order: OrderId,
-        /// What it adds.
+        /// What it adds, in base units.
         amount: Amount,
     },
     /// See [`Purpose::RequestClose`].
     RequestClose {
-        /// What it admits to have paid.
+        /// What it admits to have paid, in base units.
         admitted: Amount,
     },
     /// See [`Purpose::FinalizeClose`].
