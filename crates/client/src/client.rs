@@ -33,8 +33,8 @@ pub struct ClientSettings {
     pub budget: Limits,
     /// The only agents with which channels are opened; `None` for all. Channels that are open with others go on.
     pub allowed_agents: Option<Vec<Address>>,
-    /// Ask on chain to close a channel whose service has ended when its agent did not close it for so long (default one
-    /// hour). None: only by command.
+    /// Ask on chain to close a channel whose service has ended when its agent has not closed it within this time (default:
+    /// one hour). `None`: only by command.
     pub request_close_after: Option<Duration>,
     /// How long an agent may take to hand over access to a channel that is open (default one hour). Its service is ended
     /// then.

@@ -78,7 +78,7 @@ pub(crate) async fn run<P: Party>(
         tokio::select! {
             batch = reports.recv(), if reporting => match batch {
                 Some(batch) => store_reports(log, marks, &mut reports, batch).await,
-                None => reporting = false, // the adapter will tell nothing more; deadlines and ends go on
+                None => reporting = false, // the adapter reports nothing more; deadlines and ends go on
             },
             () = marks.0.changed.notified() => {}
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => {}

@@ -39,7 +39,8 @@ pub struct ClientOwn {
     /// For how long the agent has not answered, or has acknowledged nothing more of what it was sent, counted while this node's own
     /// network works.
     pub unreachable: Stopwatch,
-    /// Since when that has lasted so long that the user is shown it.
+    /// Since when `unreachable` has exceeded [`unreachable_notice`](super::ClientPolicy::unreachable_notice), so that the user is shown
+    /// it.
     pub away: Option<Uptime>,
     /// What the agent is asked for.
     pub requests: Vec<Request>,
