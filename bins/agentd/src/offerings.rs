@@ -34,7 +34,7 @@ pub(crate) enum OfferingsCommand {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Announces an offering anew, so that it counts as fresh
+    /// Announces an offering again, so that it counts as fresh
     Popup {
         /// The offering
         offering: OfferingHash,
@@ -50,7 +50,7 @@ pub(crate) enum OfferingsCommand {
     },
     /// Lists our offerings, newest first
     List {
-        /// At most so many
+        /// At most this many
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u32>,
     },

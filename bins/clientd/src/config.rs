@@ -382,14 +382,14 @@ const SECTIONS: &str = r#"[somc]
 # request_timeout = "1m"
 
 [billing]
-# Pay what is owed once nothing was used for so long.
+# Pay what is owed once nothing was used for this time.
 # settle_after = "3s"
-# Ask on chain for a channel's close when its service has ended and the agent did not close it for so long; "0s" for never.
+# Ask on chain for a channel's close when its service has ended and the agent has not closed it within this time; "0s" for never.
 # request_close_after = "1h"
 # How long an agent may take to hand over access to an open channel, before its service is ended.
 # access_within = "1h"
 
-# Raise a channel's deposit by itself once so much of it is used up. Never without this section.
+# Raise a channel's deposit by itself once this percentage of it is used up. Never without this section.
 # [billing.top_up]
 # percent = 80
 # By how much, in base units; as much as is deposited when not given.

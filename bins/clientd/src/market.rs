@@ -26,7 +26,7 @@ pub(crate) enum Command {
         /// Those too that are full, off the market, without their message here, or whose agent `somc.contact` excludes
         #[arg(long)]
         all: bool,
-        /// At most so many
+        /// At most this many
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u32>,
     },

@@ -34,10 +34,11 @@ requests! {
         /// Whose, if several agents announce the hash; otherwise the one whose message passed all checks.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<Address>,
-        /// How much to deposit; the least that the offering takes when not given.
+        /// How much to deposit, in base units; the least that the offering takes when not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deposit: Option<Amount>,
-        /// Asked again under the same key, it is the same order. Choose another one for each channel that is wanted.
+        /// Asked again under the same key, it is the same order. Choose another one for each channel that is wanted. Under a key that
+        /// was used for another order it is refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
     } => "market_accept" -> Opening;
@@ -46,9 +47,10 @@ requests! {
     TopUpChannel {
         /// Which.
         channel: ChannelId,
-        /// By how much.
+        /// By how much, in base units.
         amount: Amount,
-        /// Asked again under the same key, it is the same order. Choose another one for each top-up that is wanted.
+        /// Asked again under the same key, it is the same order. Choose another one for each top-up that is wanted. Under a key that
+        /// was used for another order it is refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
     } => "channels_topUp" -> ToppingUp;
@@ -60,7 +62,7 @@ requests! {
     AcceptClaim {
         /// Which.
         channel: ChannelId,
-        /// What the agent claims in all. Another amount than it claims by now is refused.
+        /// What the agent claims in all, in base units. Another amount than it claims by now is refused.
         claimed: Amount,
     } => "channels_acceptClaim" -> ChannelOrder;
 
@@ -128,7 +130,7 @@ impl ToppingUp {
 pub struct OrderState {
     /// Its number.
     pub order: u64,
-    /// The job that provides its tokens; none before there is one.
+    /// The job that provides its tokens; none before there is one, and once it is not kept any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
     /// Whether it was carried out; none while it is under way.

@@ -33,8 +33,8 @@ pub struct ClientSettings {
     pub budget: Limits,
     /// The only agents with which channels are opened; `None` for all. Channels that are open with others go on.
     pub allowed_agents: Option<Vec<Address>>,
-    /// Ask on chain to close a channel whose service has ended when its agent did not close it for so long (default one
-    /// hour). None: only by command.
+    /// Ask on chain to close a channel whose service has ended when its agent has not closed it within this time (default:
+    /// one hour). `None`: only by command.
     pub request_close_after: Option<Duration>,
     /// How long an agent may take to hand over access to a channel that is open (default one hour). Its service is ended
     /// then.
@@ -220,6 +220,9 @@ impl ClientHandle {
 
     /// Offerings, the most recently announced first, at most `limit`. One whose agent has no address that
     /// [`contact`](ClientSettings::contact) permits has that as its problem, and is not available.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
     pub async fn browse(&self, filter: &Filter, limit: u32) -> Result<Vec<Listing>, NodeError> {
         let (wanted, mut skipped) = (usize::try_from(limit).unwrap_or(usize::MAX), 0);
         let mut listings: Vec<Listing> = Vec::new();
@@ -268,7 +271,8 @@ impl ClientHandle {
         Some(Listing { offering, message })
     }
 
-    /// Opens a channel under an offering, with the least deposit unless another is given; goes on in the background.
+    /// Opens a channel under an offering, with the least deposit unless another is given; goes on in the background. `deposit` is in
+    /// base units of the token.
     ///
     /// The contract is asked about the offering first, because an endpoint may have left out its events; and the agent whether it
     /// is there: a deposit that is locked for an agent that has gone takes a challenge
@@ -396,17 +400,26 @@ impl ClientHandle {
     }
 
     /// Stops using a channel until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known; [`NodeError::Refused`] for one that is closed.
     pub async fn pause(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.orders.pause(channel, Given::by_user()).await
     }
 
     /// Ends a pause.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known; [`NodeError::Refused`] for one that is closed.
     pub async fn resume(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.orders.resume(channel, Given::by_user()).await
     }
 
     /// What the agent of a restored channel claims beyond what this database shows as signed, in base units in all, until that is
     /// [accepted](Self::accept_claim).
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known.
     pub async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         self.orders.claimed(channel).await
     }
@@ -422,11 +435,14 @@ impl ClientHandle {
 
     /// Ends a channel's service for good and pays what is owed. The agent closes the channel; if it does not, we ask for the close after
     /// [`request_close_after`](ClientSettings::request_close_after). [`close`](Self::close) does so at once.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known; [`NodeError::Refused`] for one that is closed.
     pub async fn terminate(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.orders.end(channel, Given::by_user()).await
     }
 
-    /// Raises a channel's deposit; goes on in the background.
+    /// Raises a channel's deposit by `amount`, in base units of the token; goes on in the background.
     ///
     /// # Errors
     /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Limited`] for more than
@@ -456,6 +472,9 @@ impl ClientHandle {
 
     /// Ends a channel's service, pays what is owed, and asks on chain to close it without waiting for the agent. What is
     /// left of the deposit comes back after the challenge period.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known; [`NodeError::Refused`] for one that is closed.
     pub async fn close(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.orders.close(channel, Given::by_user()).await
     }

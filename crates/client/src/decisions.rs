@@ -213,7 +213,7 @@ impl Decisions {
     }
 
     /// Counts the uptime, looks at channels whose time has come, sends vouchers, and reads the account's balance, until `stop`. It is
-    /// called once.
+    /// called once: a second call sends no vouchers.
     pub async fn run(&self, stop: &CancellationToken) {
         let deliveries = self.deliveries.lock().take();
         tokio::join!(

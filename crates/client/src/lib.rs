@@ -8,6 +8,7 @@
 //! ```no_run
 //! # async fn example(parts: privatix_node::NodeParts) -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
+//! use std::time::Duration;
 //!
 //! use privatix_client::{Client, ClientSettings, ContactPolicy, Filter};
 //! use privatix_somc::DirectTransport;
@@ -18,13 +19,21 @@
 //! settings.contact = ContactPolicy::DirectAllowed; // without it, only agents with onion services are contacted
 //! let client = Client::new(parts, transport, settings).await?;
 //! let handle = client.handle();
-//! let running = tokio::spawn(client.run(CancellationToken::new()));
+//! let stop = CancellationToken::new();
+//! let running = tokio::spawn(client.run(stop.clone()));
 //!
 //! let available = Filter { available: true, ..Filter::default() };
-//! for listing in handle.browse(&available, 10).await? {
-//!     let channel = handle.accept(Some(listing.offering.agent), listing.offering.hash, None).await?;
-//!     println!("opening {channel}");
-//! }
+//! let listing = loop {
+//!     // Empty until the chain has been followed, and a message has been fetched.
+//!     if let Some(listing) = handle.browse(&available, 1).await?.pop() {
+//!         break listing;
+//!     }
+//!     tokio::time::sleep(Duration::from_secs(1)).await;
+//! };
+//! let channel = handle.accept(Some(listing.offering.agent), listing.offering.hash, None).await?;
+//! println!("opening {channel}"); // how far it is: `handle.node().channel(channel)`
+//!
+//! stop.cancel(); // what is under way goes on at the next start
 //! running.await??;
 //! # Ok(()) }
 //! ```

@@ -41,7 +41,7 @@ impl Job for FetchOffering {
     }
 }
 
-/// At most as many offerings are asked for again when the client starts.
+/// At most this many offerings are asked for again when the client starts.
 const ASKED_AGAIN: u32 = 1_000;
 
 /// Asks again for what is on the market and could not be had: the settings, or the agents, may have changed meanwhile.

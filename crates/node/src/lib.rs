@@ -1,8 +1,8 @@
 //! What both roles do alike, so that `privatix-agent` and `privatix-client` hold only what makes them differ.
 //!
 //! A [`Node`] is an account at a service contract with its database and its plug-in. [`Node::run`] follows the chain into
-//! the store, sends transactions out of jobs, carries out orders to the plug-in, and asks billing about the channels that
-//! changed. What a piece of news leads to is for the [`Role`] to say.
+//! the store, sends transactions out of jobs, brings the plug-in to what is decided about each channel, and has every event,
+//! report, outcome and order decided by `privatix_market` ([`Decider`]). A [`Role`] adds what only one side does.
 //!
 //! ```no_run
 //! # async fn example(parts: privatix_node::NodeParts) -> Result<(), privatix_node::NodeError> {

@@ -1,5 +1,4 @@
-//! The loop from usage to decisions: reports are stored, and billing is asked about the channels that changed or whose
-//! deadline came. Nothing is ever scanned.
+//! Usage: reports are stored, and decided about in the same transaction. Nothing is ever scanned.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The pause before a question that will hardly be answered better.
 const RETRY_LATER: Duration = Duration::from_secs(30);
 
-/// Marks channels for the next look of billing. Cheap to clone; never blocks.
+/// Channels whose use or totals changed otherwise than by a report. Cheap to clone; never blocks.
 #[derive(Clone, Default)]
 pub struct Marks(Arc<Inner>);
 
@@ -34,14 +33,14 @@ struct Inner {
 }
 
 impl Marks {
-    /// Something about the channel changed.
+    /// Marks a channel whose use and totals may have changed: its use is decided about again.
     pub fn mark(&self, channel: ChannelId) {
         self.mark_totals(channel);
         self.0.scheduler.lock().mark(channel);
         self.0.changed.notify_one();
     }
 
-    /// Marks a channel whose totals have changed, and whose billing has not.
+    /// Marks a channel whose totals have changed: its use is not decided about again.
     pub fn mark_totals(&self, channel: ChannelId) {
         self.0.for_tally.lock().insert(channel);
     }
@@ -79,7 +78,7 @@ pub(crate) async fn run<P: Party>(
         tokio::select! {
             batch = reports.recv(), if reporting => match batch {
                 Some(batch) => store_reports(log, marks, &mut reports, batch).await,
-                None => reporting = false, // the adapter will tell nothing more; deadlines and ends go on
+                None => reporting = false, // the adapter reports nothing more; deadlines and ends go on
             },
             () = marks.0.changed.notified() => {}
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => {}

@@ -370,7 +370,7 @@ impl Node {
         &self.services
     }
 
-    /// Marks channels for billing's next look.
+    /// Channels whose use or totals changed.
     pub fn marks(&self) -> &Marks {
         &self.marks
     }

@@ -149,7 +149,7 @@ impl Sim<'_> {
     pub(crate) fn check_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
         let (book, own) = (buyer.state.book, &buyer.state.own);
         let signed = buyer.signed;
-        // Once its recovery is over, or it has signed anew, it believes what its database shows.
+        // Once its recovery is over, or it has signed again, it believes what its database shows.
         let is_excused = buyer.recovers.is_some() && buyer.kept_open(buyer.uptime(self.now)).is_none();
         let mut wrong = None;
         if book.best != signed {

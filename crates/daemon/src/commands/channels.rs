@@ -19,7 +19,7 @@ use crate::output::{Output, ago, or_dash, pairs, table, time};
 pub(crate) enum ChannelsCommand {
     /// Lists the channels, newest first
     List {
-        /// At most so many
+        /// At most this many
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u32>,
     },

@@ -24,7 +24,7 @@ pub(crate) enum JobsCommand {
         /// Older than this one
         #[arg(long, value_name = "JOB")]
         before: Option<JobId>,
-        /// At most so many
+        /// At most this many
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u32>,
     },

@@ -39,7 +39,8 @@ pub struct ClientOwn {
     /// For how long the agent has not answered, or has acknowledged nothing more of what it was sent, counted while this node's own
     /// network works.
     pub unreachable: Stopwatch,
-    /// Since when that has lasted so long that the user is shown it.
+    /// Since when `unreachable` has exceeded [`unreachable_notice`](super::ClientPolicy::unreachable_notice), so that the user is shown
+    /// it.
     pub away: Option<Uptime>,
     /// What the agent is asked for.
     pub requests: Vec<Request>,
@@ -88,19 +89,19 @@ pub struct ClientOwn {
 pub enum ClientPurpose {
     /// See [`Purpose::Open`].
     Open {
-        /// What it locks.
+        /// What it locks, in base units.
         deposit: Amount,
     },
     /// See [`Purpose::TopUp`].
     TopUp {
         /// The order that it carries out.
         order: OrderId,
-        /// What it adds.
+        /// What it adds, in base units.
         amount: Amount,
     },
     /// See [`Purpose::RequestClose`].
     RequestClose {
-        /// What it admits to have paid.
+        /// What it admits to have paid, in base units.
         admitted: Amount,
     },
     /// See [`Purpose::FinalizeClose`].
