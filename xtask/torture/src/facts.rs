@@ -256,7 +256,6 @@ async fn order_facts(
             }
             Order::Close { .. } => continue,
         };
-        let is_mined = |sent: &Transaction| sent.status == TxStatus::Mined;
         let carried_out = match ordered.taken {
             Some(Taken::Job(job)) => {
                 let details = world.daemon(side).call(&node::GetJob { job }).await?;
