@@ -67,7 +67,7 @@ impl ClientSettings {
     fn decisions(&self) -> privatix_market::ClientPolicy {
         let mut policy = privatix_market::ClientPolicy::default();
         policy.billing = self.policy.clone();
-        policy.allowed = self.allowed_agents.clone();
+        policy.allowed.clone_from(&self.allowed_agents);
         policy.access_within = self.access_within;
         policy.agent_closes_within = self.request_close_after.unwrap_or(Duration::MAX);
         policy

@@ -144,6 +144,9 @@ impl Outlook for Calm {
     }
 }
 
+/// What something fails with.
+pub(crate) type Failure = fn() -> NodeError;
+
 /// What was asked of the adapter, of the money and of the agent.
 #[derive(Default)]
 pub(crate) struct Others {
@@ -163,7 +166,7 @@ pub(crate) struct Others {
     /// Whether the wallet pays.
     pub(crate) wallet: Mutex<bool>,
     /// What fails after it has written something: what an earlier version ordered about this channel.
-    pub(crate) fails: Mutex<Option<(ChannelId, fn() -> NodeError)>>,
+    pub(crate) fails: Mutex<Option<(ChannelId, Failure)>>,
 }
 
 #[async_trait]
