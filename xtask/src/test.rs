@@ -15,8 +15,8 @@ use cargo_metadata::{Message, TargetKind};
 use clap::ValueEnum;
 
 use crate::{
-    Result,
-    command::{cargo, minutes, npm_script, output, run as run_command, run_within, succeeds},
+    Error, Result,
+    command::{Failed, cargo, minutes, npm_script, output, run as run_command, run_within, succeeds},
     contracts::{self, MutateArgs},
     package, packages, sim, torture,
 };
@@ -99,7 +99,7 @@ enum Outcome {
 struct Finished {
     step: Step,
     time: Duration,
-    result: std::result::Result<Outcome, String>,
+    result: std::result::Result<Outcome, Failed>,
 }
 
 /// Runs the command.
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
     for (n, &step) in steps.iter().enumerate() {
         println!("\n=== {} ({} of {}) ===", step.name(), n + 1, steps.len());
         let start = Instant::now();
-        let result = step.run().map_err(|error| error.to_string());
+        let result = step.run().map_err(failed_of);
         let time = start.elapsed();
         match &result {
             Ok(Outcome::Passed) => println!("--- {}: passed in {}", step.name(), minutes(time)),
@@ -128,6 +128,10 @@ pub fn run(args: &Args) -> Result<()> {
         if failed && args.fail_fast {
             break;
         }
+    }
+    // In a long log nobody finds the place where it failed.
+    for (step, printed) in printed_last(&finished) {
+        println!("\n=== what {step} printed last ===\n{printed}");
     }
     println!("\n{}", summary(&finished, steps.len()));
     let failed = failures(&finished);
@@ -142,6 +146,19 @@ pub fn run(args: &Args) -> Result<()> {
         failed[0]
     )
     .into())
+}
+
+fn failed_of(error: Error) -> Failed {
+    match error.downcast() {
+        Ok(failed) => *failed,
+        Err(other) => Failed { what: other.to_string(), printed: Vec::new() },
+    }
+}
+
+fn printed_last(finished: &[Finished]) -> impl Iterator<Item = (String, String)> {
+    let failed = finished.iter().filter_map(|done| Some((done.step, done.result.as_ref().err()?)));
+    let printed = failed.filter(|(_, failed)| !failed.printed.is_empty());
+    printed.map(|(step, failed)| (step.name(), failed.printed.join("\n")))
 }
 
 fn selected(only: &[Step], skip: &[Step]) -> Vec<Step> {
@@ -159,7 +176,7 @@ fn summary(finished: &[Finished], planned: usize) -> String {
         let (mark, why) = match &done.result {
             Ok(Outcome::Passed) => ("passed", ""),
             Ok(Outcome::Skipped(why)) => ("skipped", why.as_str()),
-            Err(error) => ("FAILED", error.as_str()),
+            Err(failed) => ("FAILED", failed.what.as_str()),
         };
         let line = format!("  {:12} {mark:8} {:>12}  {why}", done.step.name(), minutes(done.time));
         text += line.trim_end();
@@ -355,7 +372,7 @@ mod tests {
         let finished = [
             Finished { step: Step::Fmt, time, result: Ok(Outcome::Passed) },
             Finished { step: Step::Deny, time, result: Ok(Outcome::Skipped("not installed".into())) },
-            Finished { step: Step::ForgeTest, time, result: Err("two tests".into()) },
+            Finished { step: Step::ForgeTest, time, result: Err(failed_of("two tests".into())) },
         ];
         assert_eq!(failures(&finished), ["forge-test"]);
         let text = summary(&finished, 5);
@@ -364,6 +381,11 @@ mod tests {
         assert_eq!(lines[1], "  deny         skipped         3.0 s  not installed");
         assert_eq!(lines[2], "  forge-test   FAILED          3.0 s  two tests");
         assert_eq!(lines[3], "  2 steps were not run");
+        assert_eq!(printed_last(&finished).count(), 0);
+        let failed = Failed { what: "`anvil` failed".into(), printed: vec!["why".into(), "so".into()] };
+        let result = Err(failed_of(failed.into()));
+        let last: Vec<_> = printed_last(&[Finished { step: Step::Demo, time, result }]).collect();
+        assert_eq!(last, [("demo".to_owned(), "why\nso".to_owned())]);
     }
 
     #[test]

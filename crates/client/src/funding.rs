@@ -156,7 +156,7 @@ pub(crate) async fn order_of(
 /// Whether the tokens of a transaction are still the account's.
 const fn held(stage: Stage) -> Held {
     match stage {
-        Stage::Mined { .. } => Held::Spent,
+        Stage::Mined { .. } | Stage::Unseen { .. } => Held::Spent,
         _ => Held::Reserved,
     }
 }

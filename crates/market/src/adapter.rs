@@ -64,7 +64,15 @@ pub(crate) fn becomes<P: Served>(state: &mut State<P>, actual: Actual, env: &Env
         usage::stop(state, env);
     }
     let service = P::driven(&mut state.own).service;
-    (service.actual, service.since) = (actual, env.uptime);
+    (service.actual, service.since, service.at_most) = (actual, env.uptime, None);
+}
+
+/// A request was not answered, or nobody waits for its answer any more: it may have been done, or may still be. So the service is
+/// asked for what is wanted now, also where that is what it did before, and stopped in the end.
+fn forgets<P: Served>(state: &mut State<P>, target: Target, env: &Env<'_, P>) {
+    let at_most = P::service(&state.own).at_most_after(target);
+    becomes(state, Actual::Unknown, env);
+    P::driven(&mut state.own).service.at_most = at_most;
 }
 
 /// A new life of the adapter runs nothing of what an earlier one ran.
@@ -90,28 +98,33 @@ pub(crate) fn overdue<P: Served>(state: &mut State<P>, env: &Env<'_, P>) {
 }
 
 /// The adapter did not do what it was asked for. A service that cannot be suspended is stopped, and one that cannot be stopped
-/// is lost; to prepare it or to run it is tried again.
+/// is lost; to prepare it or to run it is tried again. What was refused was not done; without an answer that is not known.
 fn given_up<P: Served>(state: &mut State<P>, target: Target, was_refused: bool, env: &Env<'_, P>) {
     let Driven { service, stuck, refused, .. } = P::driven(&mut state.own);
     *refused = was_refused;
     service.asked = None;
-    let may_serve = !matches!(service.actual(env.instance), Actual::Absent | Actual::Suspended);
+    let may_serve = service.may_serve(env.instance);
     match target {
         Target::Absent if service.actual == Actual::Lost => {}
         Target::Absent => becomes(state, Actual::Lost, env),
         Target::Suspended if may_serve => P::not_suspended(state, was_refused, env),
-        Target::Suspended | Target::Running => stuck.run(true, env.uptime),
+        Target::Suspended | Target::Running => {
+            stuck.run(true, env.uptime);
+            if !was_refused && service.actual != Actual::Lost {
+                forgets(state, target, env);
+            }
+        }
     }
 }
 
-/// Sets what is wanted. A request for something else is dropped: whether the adapter has done it, or still will, is not known, so
-/// that it is asked for what is wanted now even where that is what it did before.
+/// Sets what is wanted. A request for something else is dropped.
 pub(crate) fn aim<P: Served>(state: &mut State<P>, (target, why): (Target, Option<Why>), env: &Env<'_, P>) {
     let Driven { service, .. } = P::driven(&mut state.own);
     (service.target, service.why) = (target, why);
     let dropped = service.asked.take_if(|asked| asked.target != target);
-    if dropped.is_some() && service.actual != Actual::Lost {
-        becomes(state, Actual::Unknown, env);
+    let is_lost = service.actual == Actual::Lost;
+    if let Some(dropped) = dropped.filter(|_| !is_lost) {
+        forgets(state, dropped.target, env);
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn after(before: Option<Blocked>, reported: Reported, now: Uptime) ->
         // Cancelled by us, it is not wanted any more, or another one takes its place.
         (Fate::Reverted | Fate::Failed { .. } | Fate::Cancelled, Some(Stage::Cancelling)) => before,
         // It was in a block, so we may have cancelled it because its effect was there. A reorganisation took that back.
-        (Fate::Cancelled, Some(Stage::Mined { .. })) => before,
+        (Fate::Cancelled, Some(Stage::Mined { .. } | Stage::Unseen { .. })) => before,
         (Fate::Reverted, stage) if stage != Some(Stage::Reverted) => failing(false),
         (Fate::Failed { lasting }, _) => failing(lasting),
         (Fate::Cancelled, _) => Some(Blocked::Parked { since: now }),

@@ -1,9 +1,12 @@
 //! Transactions under way: [`Flight`].
 
+use std::cmp::Ordering;
+
 use alloy::primitives::B256;
+use privatix_channel::OnChain;
 use serde::{Deserialize, Serialize};
 
-use crate::{AtStake, Bid, Effect, Fate, Party, Priority, Purpose};
+use crate::{AtStake, Bid, Effect, Fate, Owner, Party, Priority, Purpose, Uptime};
 
 /// A transaction, from the decision to make it until its outcome is final.
 ///
@@ -24,24 +27,56 @@ pub struct Flight<X> {
 pub(crate) trait Brings: Copy {
     /// Whether this brings all that `wanted` would.
     fn brings(self, wanted: Self) -> bool;
+
+    /// Whether the channel's events show its effect, or that something came after it, once it succeeded alone in the block of this
+    /// number.
+    fn is_shown(self, block: u64, chain: &OnChain) -> bool;
 }
 
 impl<X> Flight<X> {
+    /// Whether it went out with other channels. Its success says nothing about one of them: the contract passes over what it cannot
+    /// close.
+    pub(crate) fn is_of_batch(&self) -> bool {
+        self.stage == (Stage::Sent { batch: true }) || self.bid == Bid::of_batch()
+    }
+
+    /// Whether its effect is on its way, or was brought by a block and the events do not show it: nothing else is needed for the
+    /// same.
+    pub(crate) fn is_under_way(&self, chain: &OnChain) -> bool
+    where
+        X: Brings,
+    {
+        match self.stage {
+            Stage::Mined { block, seen: true } | Stage::Unseen { block } => {
+                !self.is_of_batch() && !self.purpose.is_shown(block.number, chain)
+            }
+            stage => stage.is_under_way(),
+        }
+    }
+
+    /// What moves it on. `reminder`: when health mentions next that the chain is not seen.
+    pub(crate) const fn owner(&self, reminder: Uptime) -> Owner {
+        match self.stage {
+            Stage::Unseen { .. } => Owner::Chain { reminder },
+            _ => Owner::Transaction(self.seq),
+        }
+    }
+
     /// Whether it is on its way on terms at least as good as those that are wanted. A batch answers no close request.
     pub(crate) fn serves(&self, wanted: &Bid) -> bool {
         match self.stage {
-            Stage::Mined { .. } => true,
+            Stage::Mined { .. } | Stage::Unseen { .. } => true,
             Stage::Sent { batch: true } => wanted.priority < Priority::Urgent,
             _ => self.bid.covers(wanted),
         }
     }
 
     /// Whether it does what is wanted: nothing else is needed for that.
-    pub(crate) fn does(&self, wanted: X, bid: &Bid) -> bool
+    pub(crate) fn does(&self, wanted: X, bid: &Bid, chain: &OnChain) -> bool
     where
         X: Brings,
     {
-        self.stage.is_under_way() && self.purpose.brings(wanted) && self.serves(bid)
+        self.is_under_way(chain) && self.purpose.brings(wanted) && self.serves(bid)
     }
 }
 
@@ -70,6 +105,12 @@ pub enum Stage {
         #[serde(skip)]
         seen: bool,
     },
+    /// In a block with success that is final, and the channel's events do not show its effect: an endpoint leaves them out, or this
+    /// side's view of the chain lags. It goes on counting until they do.
+    Unseen {
+        /// The block.
+        block: BlockRef,
+    },
     /// In a block, without effect. A reorganisation may still give it another outcome.
     Reverted,
 }
@@ -87,6 +128,11 @@ impl Stage {
     /// Whether it may still have its effect on chain.
     pub const fn may_be_mined(self) -> bool {
         !matches!(self, Self::Collected | Self::Funding)
+    }
+
+    /// Whether it is in a block with success.
+    pub(crate) const fn is_in_block(self) -> bool {
+        matches!(self, Self::Mined { .. } | Self::Unseen { .. })
     }
 
     /// Whether its effect is on its way: nothing else is needed for the same.
@@ -128,11 +174,13 @@ pub(crate) struct Reported {
     pub(crate) fate: Fate,
 }
 
-/// Takes a report about a transaction in: its stage, or its end. `None` if it is about one that is over, or was never made.
+/// Takes a report about a transaction in: its stage, or its end. `None` if it is about one that is over, or was never made. `lasts`:
+/// whether a success for this purpose counts until it is [seen].
 pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
     flights: &mut Vec<Flight<X>>,
     last: &mut u32,
     (seq, purpose, fate): (u32, X, Fate),
+    lasts: impl Fn(X) -> bool,
 ) -> Option<Reported> {
     let place = flights.iter().position(|flight| flight.seq == seq);
     let known = place.and_then(|place| flights.get(place));
@@ -148,17 +196,36 @@ pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
                 flight.stage = flight.stage.following(stage);
             }
         }
-        (Some(place), None) => {
-            flights.remove(place);
-        }
+        (Some(place), None) => match before {
+            Some(Stage::Mined { block, .. } | Stage::Unseen { block })
+                if fate == Fate::Final && lasts(purpose) =>
+            {
+                if let Some(flight) = flights.get_mut(place) {
+                    flight.stage = Stage::Unseen { block };
+                }
+            }
+            _ => {
+                flights.remove(place);
+            }
+        },
         // One that was over is under way again, or this state comes from before it was made.
         (None, Some(stage)) if matches!(fate, Fate::Reinstated { .. }) || seq > *last => {
-            flights.push(Flight { seq, purpose, bid: purpose.into().bid(&AtStake::default()), stage });
+            let is_in_batch = stage == Stage::Sent { batch: true };
+            let bid = if is_in_batch { Bid::of_batch() } else { purpose.into().bid(&AtStake::default()) };
+            flights.push(Flight { seq, purpose, bid, stage });
             *last = seq.max(*last);
         }
         (None, _) => return None,
     }
     Some(Reported { before, fate })
+}
+
+/// Ends what is final and seen by now: the events show its effect.
+pub(crate) fn seen<X: Brings>(flights: &mut Vec<Flight<X>>, chain: &OnChain) {
+    flights.retain(|flight| match flight.stage {
+        Stage::Unseen { block } => !flight.purpose.is_shown(block.number, chain),
+        _ => true,
+    });
 }
 
 /// Cancels those of `which` that wait for money, for a batch or to be mined.
@@ -177,6 +244,30 @@ pub(crate) fn cancel<P: Party>(
         flight.stage = Stage::Cancelling;
         was_sent
     });
+}
+
+/// Leaves one of `which` that wait to be mined alone: the most urgent, and of these the first that brings all that the others would. A
+/// reorganisation brings back what another one has replaced.
+pub(crate) fn leave_one<P: Party>(
+    flights: &mut Vec<Flight<P::Purpose>>,
+    effects: &mut Vec<Effect<P>>,
+    which: impl Fn(P::Purpose) -> bool,
+) where
+    P::Purpose: Brings,
+{
+    let waits =
+        |flight: &Flight<P::Purpose>| flight.stage == (Stage::Sent { batch: false }) && which(flight.purpose);
+    let best = flights.iter().filter(|flight| waits(flight)).copied().reduce(|best, flight| {
+        let is_better = match flight.bid.priority.cmp(&best.bid.priority) {
+            Ordering::Less => false,
+            Ordering::Equal => !best.purpose.brings(flight.purpose),
+            Ordering::Greater => true,
+        };
+        if is_better { flight } else { best }
+    });
+    if let Some(best) = best {
+        cancel(flights, effects, |flight| waits(flight) && flight.seq != best.seq);
+    }
 }
 
 /// Submits a transaction under this number.

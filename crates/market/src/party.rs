@@ -77,6 +77,10 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
     /// What the channel's [status](State::status) shows of a transaction for this purpose.
     fn shown(purpose: Self::Purpose) -> Option<UnderWay>;
 
+    /// Whether the effect of a transaction is on its way, or was brought by a block and the channel's events do not show it: nothing
+    /// else is needed for the same.
+    fn is_under_way(flight: &Flight<Self::Purpose>, chain: &OnChain) -> bool;
+
     /// Whether the service may run now, or is to: such channels come first when something changes for all.
     fn may_serve(own: &Self::Own) -> bool;
 
@@ -158,7 +162,7 @@ impl<P: Party> State<P> {
     /// The channel's status, for lists: what the chain shows, and what of ours is under way.
     pub fn status(&self) -> ChannelStatus {
         let phase = self.chain.phase();
-        let flights = P::flights(&self.own).iter().filter(|flight| flight.stage.is_under_way());
+        let flights = P::flights(&self.own).iter().filter(|flight| P::is_under_way(flight, &self.chain));
         let mut under_way = flights.filter_map(|flight| P::shown(flight.purpose));
         let is_shown =
             |under_way: &UnderWay| ChannelStatus::of(phase, Some(*under_way)).under_way().is_some();

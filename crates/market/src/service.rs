@@ -22,13 +22,16 @@ pub struct Service {
     pub instance: u64,
     /// What the adapter was asked for and has not answered.
     pub asked: Option<Asked>,
+    /// The most that it may do while [`actual`](Self::actual) is [`Unknown`](Actual::Unknown): it did no more before, and was asked
+    /// for no more in vain. `None`: it may run.
+    pub at_most: Option<Target>,
 }
 
 impl Default for Service {
     fn default() -> Self {
         let (target, actual) = (Target::Absent, Actual::Absent);
         let why = Some(Why::NotOpen);
-        Self { target, why, actual, since: Uptime::default(), instance: 0, asked: None }
+        Self { target, why, actual, since: Uptime::default(), instance: 0, asked: None, at_most: None }
     }
 }
 
@@ -40,6 +43,26 @@ impl Service {
             _ if self.instance == instance => self.actual,
             _ => Actual::Unknown,
         }
+    }
+
+    /// Whether it may do more than a suspended service: it is not known that it does not run.
+    pub(crate) fn may_serve(&self, instance: u64) -> bool {
+        match self.actual(instance) {
+            Actual::Absent | Actual::Suspended => false,
+            Actual::Unknown => self.actual != Actual::Unknown || self.at_most.is_none(),
+            Actual::Running | Actual::Lost => true,
+        }
+    }
+
+    /// The most that it may do after a request for `target` that was not answered: that may have been done, and may still be. `None`:
+    /// it may run.
+    pub(crate) fn at_most_after(&self, target: Target) -> Option<Target> {
+        let rests = match self.actual {
+            Actual::Absent | Actual::Suspended => true,
+            Actual::Unknown => self.at_most.is_some(),
+            Actual::Running | Actual::Lost => false,
+        };
+        (rests && target < Target::Running).then_some(Target::Suspended)
     }
 
     /// Whether it may run now, or is to.

@@ -65,15 +65,17 @@ impl Flights<Client> for privatix_market::ClientOwn {
 }
 
 #[test]
-fn a_status_shows_an_own_transaction_until_its_block_is_seen() {
+fn a_status_shows_an_own_transaction_until_the_events_show_it() {
     use ChannelStatus::{Active, ClosedCoop, InChallenge, Pending, WaitChallenge, WaitCoop, WaitUncoop};
-    let mined = |seen| Stage::Mined { block: BlockRef { number: 7, hash: B256::ZERO }, seen };
+    let block = BlockRef { number: 7, hash: B256::ZERO };
+    let mined = |seen| Stage::Mined { block, seen };
     let by_chain = [Pending, Active, InChallenge, ClosedCoop];
     for (stage, is_shown) in [
         (Stage::Sent { batch: false }, true),
         (Stage::Sent { batch: true }, true),
         (mined(false), true),
-        (mined(true), false),
+        (mined(true), true),
+        (Stage::Unseen { block }, true),
         (Stage::Collected, false),
         (Stage::Cancelling, false),
         (Stage::Reverted, false),

@@ -39,6 +39,10 @@ pub(crate) struct Ledger {
     pub(crate) was_restored_at_client: bool,
     /// A reorganisation took back what was final.
     pub(crate) was_undone: bool,
+    /// Whether the agent's own close was the last that closed the channel.
+    closed_by_agent: bool,
+    /// The highest amount that was named while all endpoints left events out and nobody had noticed that.
+    blind: Amount,
     /// Since when the service has done more than what the node believes, in milliseconds.
     unseen: Option<u64>,
 }
@@ -116,6 +120,8 @@ impl Sim<'_> {
 
     fn check_closed(&mut self, channel: usize, paid: Amount, closure: Closure) {
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
+        let is_by_agent = matches!(closure, Closure::ByAgent | Closure::ByAgentDisputed | Closure::ByBoth);
+        self.ledgers[channel].closed_by_agent = is_by_agent;
         let ledger = &self.ledgers[channel];
         let lost = ledger.promised.named.min(deposit).saturating_sub(paid);
         if lost.is_zero() {
@@ -127,7 +133,7 @@ impl Sim<'_> {
             self.ledgers[channel].is_excused = true;
             return;
         }
-        if matches!(closure, Closure::ByAgent | Closure::ByAgentDisputed | Closure::ByBoth) {
+        if is_by_agent {
             let what = format!(
                 "the agent's own close pays {paid}, and {named} was acknowledged (deposit {deposit})"
             );
@@ -236,7 +242,8 @@ impl Sim<'_> {
             self.violate(Some(channel), Rule::Invariant(3), "a transaction for a channel that is closed");
         }
         let closes = |flight: &Flight<AgentPurpose>| {
-            let is_mined = matches!(flight.stage, Stage::Mined { .. }) && flight.bid != Bid::of_batch();
+            let is_in_block = matches!(flight.stage, Stage::Mined { .. } | Stage::Unseen { .. });
+            let is_mined = is_in_block && flight.bid != Bid::of_batch();
             is_mined && flight.purpose.is_close()
         };
         if purpose.is_close() && state.own.flights.iter().any(closes) {
@@ -305,10 +312,19 @@ impl Sim<'_> {
         }
         let closing = stored.chain.challenge_ends_at().is_some();
         let acknowledged = stored.book.acknowledged;
-        if self.disk.has_gaps && self.memory.is_explained {
-            return; // all endpoints lie, and nobody has noticed yet
-        }
+        let (has_gaps, is_explained) = (self.disk.has_gaps, self.memory.is_explained);
+        // Of its own close it knows without an event, unless its database is lost.
+        let may_know = !self.chain.is_open(channel) && !self.transactor.has_forgotten(channel);
         let ledger = &mut self.ledgers[channel];
+        let closed_by_us = ledger.closed_by_agent && may_know;
+        if has_gaps && is_explained && !closed_by_us {
+            // All endpoints lie, and nobody has noticed yet.
+            ledger.blind = ledger.blind.max(named);
+            return;
+        }
+        if !has_gaps || closed_by_us {
+            ledger.blind = Amount::ZERO;
+        }
         let deposit = ledger.deposit;
         if named > deposit {
             let what = format!("{named} is acknowledged, and the deposit was at most {deposit}");
@@ -321,7 +337,10 @@ impl Sim<'_> {
         if !closing {
             ledger.promised.acknowledged = ledger.promised.acknowledged.max(acknowledged);
         }
-        ledger.promised.named = ledger.promised.named.max(named.min(best));
+        // Nor is it a promise when the same is answered again, until the events are complete.
+        if named > ledger.blind {
+            ledger.promised.named = ledger.promised.named.max(named.min(best));
+        }
         self.check_closes(channel);
     }
 

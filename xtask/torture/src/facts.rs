@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::Log;
+use privatix_api::client;
 use privatix_api::node::{self, Transaction};
 use privatix_chain::TxStatus;
 use privatix_channel::{Amount, ChannelId, ChannelStatus, ServiceStatus};
@@ -13,7 +14,7 @@ use privatix_demo::market::Chain;
 use privatix_testkit::Contracts;
 use serde_json::{Value, json};
 
-use crate::load::{Order, Shared};
+use crate::load::{Order, Shared, Taken};
 use crate::plan::Side;
 use crate::verdict::{self, Account, Channel, Facts, Tokens, sum};
 use crate::world::World;
@@ -232,7 +233,6 @@ async fn order_facts(
     shared: &Shared,
     on_chain: &OnChain,
 ) -> Result<(Vec<verdict::Order>, usize)> {
-    let sent = transactions(world, Side::Client).await?;
     let mut facts = Vec::new();
     let mut unanswered = 0;
     for ordered in shared.orders() {
@@ -257,21 +257,19 @@ async fn order_facts(
             Order::Close { .. } => continue,
         };
         let is_mined = |sent: &Transaction| sent.status == TxStatus::Mined;
-        let carried_out = match (ordered.order, ordered.job) {
-            // The channel is the key of its opening, not the job.
-            (Order::Accept { channel: Some(channel) }, Some(_)) => {
-                let subject = channel.to_string();
-                let is_opening =
-                    |sent: &&Transaction| sent.subject == subject && sent.kind.starts_with("open_channel");
-                Some(sent.iter().filter(is_opening).any(is_mined))
-            }
-            (_, Some(job)) => {
+        let carried_out = match ordered.taken {
+            Some(Taken::Job(job)) => {
                 let details = world.daemon(side).call(&node::GetJob { job }).await?;
                 // An approval that a payment needs is not the payment.
                 let mut own = details.transactions.iter().filter(|sent| sent.kind != "approve");
-                Some(own.any(is_mined))
+                Some(own.any(|sent| sent.status == TxStatus::Mined))
             }
-            (_, None) => None,
+            // One that is still under way when all channels are closed was not.
+            Some(Taken::Order(order)) => {
+                let order = world.daemon(side).call(&client::GetOrder { order }).await?;
+                Some(order.is_done == Some(true))
+            }
+            Some(Taken::Channel) | None => None,
         };
         let what = format!("{:?}", ordered.order);
         facts.push(verdict::Order { what, effects: effects.unwrap_or(0), carried_out });

@@ -47,11 +47,22 @@ pub(crate) enum Order {
     Close { side: Side, channel: ChannelId, is_taken: bool },
 }
 
-/// An order and the job that it became, if the daemon answered.
+/// What an answer names an order by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Taken {
+    /// The job that it became.
+    Job(JobId),
+    /// Its number at the client.
+    Order(u64),
+    /// The channel that it is about.
+    Channel,
+}
+
+/// An order and what it became, if the daemon answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ordered {
     pub(crate) order: Order,
-    pub(crate) job: Option<JobId>,
+    pub(crate) taken: Option<Taken>,
 }
 
 /// What all who use the daemons share.
@@ -153,7 +164,7 @@ impl Shared {
     pub(crate) async fn close(&self, side: Side, channel: ChannelId) -> bool {
         let ordered = |answer: Option<&node::ChannelOrder>| Ordered {
             order: Order::Close { side, channel, is_taken: answer.is_some() },
-            job: answer.and_then(|answer| answer.job),
+            taken: answer.map(|_| Taken::Channel),
         };
         self.order(side, &node::CloseChannel { channel }, ordered).await.is_some()
     }
@@ -227,14 +238,14 @@ async fn pay(shared: Arc<Shared>, mut random: StdRng) {
     loop {
         let side = Side::BOTH[random.random_range(0..2)];
         let amount = shared.amount();
-        let job = |answer: Option<&node::Order>| answer.map(|answer| answer.job);
+        let taken = |answer: Option<&node::Order>| answer.map(|answer| Taken::Job(answer.job));
         if random.random_range(0..2) == 0 {
             let order = Order::Deposit { side, amount };
-            let ordered = |answer: Option<&_>| Ordered { order, job: job(answer) };
+            let ordered = |answer: Option<&_>| Ordered { order, taken: taken(answer) };
             shared.order(side, &node::Deposit { amount }, ordered).await;
         } else {
             let order = Order::Withdraw { side, amount };
-            let ordered = |answer: Option<&_>| Ordered { order, job: job(answer) };
+            let ordered = |answer: Option<&_>| Ordered { order, taken: taken(answer) };
             shared.order(side, &node::Withdraw { amount, to: None }, ordered).await;
         }
         sleep(Duration::from_millis(random.random_range(2_000..8_000))).await;
@@ -244,10 +255,11 @@ async fn pay(shared: Arc<Shared>, mut random: StdRng) {
 /// Has one channel after another.
 async fn buy(shared: Arc<Shared>, mut random: StdRng) {
     loop {
-        let accept = client::AcceptOffering { offering: shared.offering, agent: None, deposit: None };
+        let accept =
+            client::AcceptOffering { offering: shared.offering, agent: None, deposit: None, key: None };
         let ordered = |answer: Option<&client::Opening>| Ordered {
             order: Order::Accept { channel: answer.map(|answer| answer.channel) },
-            job: answer.map(|answer| answer.job),
+            taken: answer.map(|answer| Taken::Order(answer.order)),
         };
         let Some(opening) = shared.order(Side::Client, &accept, ordered).await else {
             sleep(PAUSE).await;
@@ -284,11 +296,12 @@ async fn use_channel(shared: &Shared, channel: ChannelId, random: &mut StdRng) {
         }
         if std::mem::take(&mut tops_up) {
             let amount = shared.amount();
-            let ordered = |answer: Option<&node::Order>| Ordered {
+            let ordered = |answer: Option<&client::ToppingUp>| Ordered {
                 order: Order::TopUp { channel, amount },
-                job: answer.map(|answer| answer.job),
+                taken: answer.map(|answer| Taken::Order(answer.order)),
             };
-            shared.order(Side::Client, &client::TopUpChannel { channel, amount }, ordered).await;
+            let order = client::TopUpChannel { channel, amount, key: None };
+            shared.order(Side::Client, &order, ordered).await;
         }
     }
 }

@@ -4,7 +4,7 @@ use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script, wait_for};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::market;
 use crate::support::{Home, LONG, read};
@@ -29,6 +29,22 @@ async fn error(home: &Home, method: &str, params: Value) -> Value {
         post(home, json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).await;
     assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!(7)), "{answer}");
     answer["error"].clone()
+}
+
+/// The first line of the answer to a request that declares so many bytes of body and sends none. The server answers before it
+/// reads a body that is too large and hangs up, which a program that goes on sending sees as a broken pipe.
+async fn answer_to_declared(home: &Home, bytes: usize) -> String {
+    let address = home.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {bytes}\r\n\r\n",
+        home.token()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    tokio::io::BufReader::new(stream).read_line(&mut line).await.unwrap();
+    line.trim_end().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,9 +128,7 @@ async fn bad_requests_are_refused_with_a_stable_code_and_the_parameter_s_name() 
     }
     let (_, answer) = post(&home, json!({"id": 1, "method": "node_status"})).await;
     assert!(answer["error"]["code"].is_i64(), "{answer}");
-    let large =
-        json!({"jsonrpc": "2.0", "id": 1, "method": "node_status", "params": {"x": "y".repeat(2 << 20)}});
-    assert_eq!(post(&home, large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer_to_declared(&home, 2 << 20).await, "HTTP/1.1 413 Payload Too Large");
 
     // The same through the command line.
     home.run(&["channels", "show", UNKNOWN]).fails(4, &["no channel", UNKNOWN, "channels"]);

@@ -101,7 +101,7 @@ async fn a_user_buys_uses_pays_and_ends() {
     assert_eq!(buyer.ask(&["channels", "list"])[0]["id"], channel);
 
     let topped = buyer.ask(&["topup", channel, "50000", "--wait"]);
-    assert_eq!(topped["job"]["kind"], "top_up");
+    assert_eq!(topped["job"]["kind"], "fund");
     wait_for("the larger deposit", LONG, async || {
         let deposit = seller.ask(&["channels", "show", channel])["channel"]["deposit"].clone();
         if deposit == "350000" { Ok(()) } else { Err(deposit.to_string()) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use privatix_channel::Amount;
 
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Replaced, wants};
-use crate::flight::{Brings as _, cancel, next, submit};
+use crate::flight::{Brings as _, cancel, leave_one, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Book, Effect, Env, Flight, Owner, Stage, Uptime, Wei, Worth};
 
@@ -31,6 +31,9 @@ pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut 
             collect(state, env, effects, purpose);
         }
     }
+    for closes in [true, false] {
+        leave_one(&mut state.own.flights, effects, |purpose: AgentPurpose| purpose.is_close() == closes);
+    }
     // In a batch it would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
     let best = state.book.best;
     cancel(&mut state.own.flights, effects, |flight| {
@@ -53,7 +56,9 @@ fn now(
     let replacement = match replacement(state, env, purpose, bid) {
         Replacement::NotNeeded => {
             // A reorganisation below the final block brings back what another one has replaced.
-            if let Some(first) = state.own.flights.iter().find(|f| single(f) && f.does(purpose, &bid)) {
+            if let Some(first) =
+                state.own.flights.iter().find(|f| single(f) && f.does(purpose, &bid, &state.chain))
+            {
                 let first = first.seq;
                 cancel(&mut state.own.flights, effects, |flight| single(flight) && flight.seq != first);
             }
@@ -87,7 +92,8 @@ fn collect(
     effects: &mut Vec<Effect<Agent>>,
     purpose: AgentPurpose,
 ) {
-    if state.own.flights.iter().any(|flight| flight.stage.is_under_way()) || blocked(state, env).is_some() {
+    let is_under_way = |flight: &Flight<AgentPurpose>| flight.is_under_way(&state.chain);
+    if state.own.flights.iter().any(is_under_way) || blocked(state, env).is_some() {
         return;
     }
     let collected = state.own.flights.iter_mut().find(|flight| flight.stage == Stage::Collected);
@@ -136,21 +142,16 @@ pub(super) fn replacement(
     wanted: Bid,
 ) -> Replacement {
     let is_same_kind = |flight: &&Flight<AgentPurpose>| flight.purpose.is_close() == purpose.is_close();
-    let under_way = || state.own.flights.iter().filter(is_same_kind).filter(|f| f.stage.is_under_way());
+    let under_way = || state.own.flights.iter().filter(is_same_kind).filter(|f| f.is_under_way(&state.chain));
     let serves = |flight: &Flight<AgentPurpose>| {
-        let is_mined = matches!(flight.stage, Stage::Mined { .. });
-        flight.serves(&wanted) && (is_mined || wanted.stake.is_some() || pays(flight.bid.stake, env))
+        flight.serves(&wanted)
+            && (flight.stage.is_in_block() || wanted.stake.is_some() || pays(flight.bid.stake, env))
     };
     if under_way().any(|flight| flight.purpose.brings(purpose) && serves(flight)) {
         return Replacement::NotNeeded;
     }
     // The channel is closed by it, also where the events do not show that; no other close can follow. A batch may have left it out.
-    let closes = |flight: Flight<AgentPurpose>| {
-        let is_in_batch =
-            matches!(flight.stage, Stage::Mined { seen: true, .. }) && flight.bid == Bid::of_batch();
-        flight.purpose.is_close() && matches!(flight.stage, Stage::Mined { .. }) && !is_in_batch
-    };
-    if state.own.flights.iter().filter(is_same_kind).any(|flight| closes(*flight)) {
+    if under_way().any(|flight| flight.purpose.is_close() && flight.stage.is_in_block()) {
         return Replacement::NotNeeded;
     }
     let serving = || under_way().filter(|flight| serves(flight));
@@ -159,9 +160,7 @@ pub(super) fn replacement(
     }
     let worth = |cumulative: Amount| Book::worth(cumulative, &state.chain);
     // What cannot pay for its gas brings nothing, so that a better voucher may make the claim worth an answer.
-    let brings = |flight: &&Flight<AgentPurpose>| {
-        matches!(flight.stage, Stage::Mined { .. }) || pays(flight.bid.stake, env)
-    };
+    let brings = |flight: &&Flight<AgentPurpose>| flight.stage.is_in_block() || pays(flight.bid.stake, env);
     let highest = serving().filter(brings).map(|flight| flight.purpose.cumulative()).max();
     let gain = worth(purpose.cumulative()).saturating_sub(worth(highest.unwrap_or(state.chain.paid)));
     let challenge = state.chain.challenge_ends_at();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use privatix_channel::Phase;
 
 use super::{Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Reply, payment, service};
-use crate::{Ended, Env, Fate, Input, Refused, adapter, blocked, flight, usage};
+use crate::{Ended, Env, Fate, Flight, Input, Refused, Stage, adapter, blocked, flight, usage};
 
 /// Takes an input in; the answer if it was a message.
 pub(super) fn apply(
@@ -44,7 +44,8 @@ pub(super) fn end(state: &mut AgentState, why: AgentEnd, env: &Env<'_, Agent>) {
 
 fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fate, env: &Env<'_, Agent>) {
     let own = &mut state.own;
-    if let Some(reported) = flight::report(&mut own.flights, &mut own.seq, (seq, purpose, fate)) {
+    let report = (seq, purpose, fate);
+    if let Some(reported) = flight::report(&mut own.flights, &mut own.seq, report, AgentPurpose::is_close) {
         own.blocked = blocked::after(own.blocked, reported, env.uptime);
     }
 }
@@ -75,6 +76,13 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
 
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
+    flight::seen(&mut state.own.flights, &state.chain);
+    // Of all that batches may have brought, the least is enough to know.
+    let is_unseen =
+        |flight: &&Flight<AgentPurpose>| flight.is_of_batch() && matches!(flight.stage, Stage::Unseen { .. });
+    let amount = |flight: &Flight<AgentPurpose>| (flight.purpose.cumulative(), flight.seq);
+    let least = state.own.flights.iter().filter(is_unseen).map(amount).min();
+    state.own.flights.retain(|flight| !is_unseen(&flight) || Some(amount(flight)) == least);
     adapter::restarted(state, env);
     adapter::overdue(state, env);
     let sees = env.chain.fresh && env.chain.explained;

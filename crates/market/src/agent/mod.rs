@@ -22,7 +22,7 @@ pub use self::{
 use std::convert::Infallible;
 use std::time::Duration;
 
-use privatix_channel::{Amount, ChainTime, Phase, ServiceStatus, UnderWay, Usage};
+use privatix_channel::{Amount, ChainTime, OnChain, Phase, ServiceStatus, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
@@ -161,6 +161,10 @@ impl Party for Agent {
 
     fn shown(purpose: AgentPurpose) -> Option<UnderWay> {
         purpose.is_close().then_some(UnderWay::Close)
+    }
+
+    fn is_under_way(flight: &Flight<AgentPurpose>, chain: &OnChain) -> bool {
+        flight.is_under_way(chain)
     }
 
     fn last_effect(own: &mut AgentOwn) -> &mut u32 {

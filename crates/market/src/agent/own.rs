@@ -1,6 +1,6 @@
 //! What an agent knows about a channel beyond the chain and the vouchers.
 
-use privatix_channel::{Amount, ChainTime, ChannelStatus, ServiceStatus, Usage};
+use privatix_channel::{Amount, ChainTime, ChannelStatus, OnChain, ServiceStatus, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::flight::Brings;
@@ -94,6 +94,12 @@ impl Brings for AgentPurpose {
     /// The same, with a voucher at least as good.
     fn brings(self, wanted: Self) -> bool {
         self.is_close() == wanted.is_close() && self.cumulative() >= wanted.cumulative()
+    }
+
+    /// A close is shown once the channel is closed. Of a settlement, a block that was processed shows all that counts: a second one
+    /// would do no harm.
+    fn is_shown(self, _: u64, chain: &OnChain) -> bool {
+        !self.is_close() || chain.closed.is_some()
     }
 }
 

@@ -3,7 +3,7 @@
 use privatix_channel::Phase;
 
 use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, Reach, top_up, wants};
-use crate::flight::{cancel, next, submit};
+use crate::flight::{cancel, leave_one, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Effect, Env, Flight, Owner, Stage};
 
@@ -42,14 +42,16 @@ fn closing(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Eff
         _ => phase == Phase::Unopened,
     };
     cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && !is_possible(f.purpose));
-    let Want::Now(purpose, bid) = want else { return };
-    if let Some(first) = state.own.flights.iter().find(|flight| does(flight, purpose, &bid)) {
+    let Want::Now(purpose, bid) = want else {
+        return leave_one(&mut state.own.flights, effects, ClientPurpose::closes);
+    };
+    if let Some(first) = state.own.flights.iter().find(|flight| does(flight, purpose, &bid, state)) {
         // A reorganisation below the final block brings back what another one has replaced.
         let first = first.seq;
         return cancel(&mut state.own.flights, effects, |f| f.purpose.closes() && f.seq != first);
     }
     if is_full(state) || blocked(state, env).is_some() {
-        return;
+        return leave_one(&mut state.own.flights, effects, ClientPurpose::closes);
     }
     cancel(&mut state.own.flights, effects, |flight| flight.purpose.closes());
     let seq = next(&mut state.own.seq);
@@ -58,15 +60,15 @@ fn closing(state: &mut ClientState, env: &Env<'_, Client>, effects: &mut Vec<Eff
 
 /// Whether what is wanted is under way.
 pub(super) fn is_on_its_way(state: &ClientState, purpose: ClientPurpose, bid: &Bid) -> bool {
-    state.own.flights.iter().any(|flight| does(flight, purpose, bid))
+    state.own.flights.iter().any(|flight| does(flight, purpose, bid, state))
 }
 
-/// Whether a transaction does what is wanted. The channel is closed by an end of its challenge that is in a block, also where the
-/// events do not show that.
-fn does(flight: &Flight<ClientPurpose>, wanted: ClientPurpose, bid: &Bid) -> bool {
-    let closes =
-        flight.purpose == ClientPurpose::FinalizeClose && matches!(flight.stage, Stage::Mined { .. });
-    flight.does(wanted, bid) || (closes && flight.purpose == wanted)
+/// Whether a transaction does what is wanted. A close request that is in a block stands, whatever it admits, also where the events do
+/// not show that: another one would fail.
+fn does(flight: &Flight<ClientPurpose>, wanted: ClientPurpose, bid: &Bid, state: &ClientState) -> bool {
+    let requests = |purpose| matches!(purpose, ClientPurpose::RequestClose { .. });
+    let stands = requests(flight.purpose) && flight.stage.is_in_block() && flight.is_under_way(&state.chain);
+    flight.does(wanted, bid, &state.chain) || (stands && requests(wanted))
 }
 
 /// Whether the list of transactions is full: no other is added before the outcome of one is final.

@@ -36,7 +36,9 @@ pub(super) fn apply(
 
 fn transaction(state: &mut ClientState, seq: u32, purpose: ClientPurpose, fate: Fate, env: &Env<'_, Client>) {
     let own = &mut state.own;
-    let Some(reported) = flight::report(&mut own.flights, &mut own.seq, (seq, purpose, fate)) else {
+    let report = (seq, purpose, fate);
+    let lasts = |purpose: ClientPurpose| purpose.closes() || purpose.is_top_up();
+    let Some(reported) = flight::report(&mut own.flights, &mut own.seq, report, lasts) else {
         return;
     };
     match purpose {
@@ -112,6 +114,7 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
 
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
+    flight::seen(&mut state.own.flights, &state.chain);
     adapter::restarted(state, env);
     adapter::overdue(state, env);
     requests::overdue(state, env);

@@ -28,7 +28,7 @@ pub use self::{
 
 use std::time::Duration;
 
-use privatix_channel::{Amount, Phase, ServiceStatus, UnderWay, Usage};
+use privatix_channel::{Amount, OnChain, Phase, ServiceStatus, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
@@ -257,6 +257,10 @@ impl Party for Client {
             ClientPurpose::FinalizeClose => Some(UnderWay::Finalization),
             ClientPurpose::Open { .. } | ClientPurpose::TopUp { .. } => None,
         }
+    }
+
+    fn is_under_way(flight: &Flight<ClientPurpose>, chain: &OnChain) -> bool {
+        flight.is_under_way(chain)
     }
 
     fn last_effect(own: &mut ClientOwn) -> &mut u32 {

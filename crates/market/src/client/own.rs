@@ -1,6 +1,6 @@
 //! What a client knows about a channel beyond the chain and the vouchers.
 
-use privatix_channel::{Amount, ChannelStatus, ServiceStatus, Usage};
+use privatix_channel::{Amount, ChannelStatus, OnChain, ServiceStatus, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::{Floor, Reach, Request, Restored};
@@ -125,6 +125,21 @@ impl Brings for ClientPurpose {
         match (self, wanted) {
             (Self::RequestClose { admitted }, Self::RequestClose { admitted: least }) => admitted >= least,
             _ => self == wanted,
+        }
+    }
+
+    fn is_shown(self, block: u64, chain: &OnChain) -> bool {
+        match self {
+            _ if chain.closed.is_some() => true,
+            Self::FinalizeClose => false,
+            // Nothing from before a cancellation or a top-up stands.
+            Self::RequestClose { .. } => {
+                let last = chain.last_close_request.map(|request| request.at).max(chain.last_cancellation);
+                last.is_some_and(|last| last.block >= block)
+            }
+            // The event of a top-up names the whole deposit.
+            Self::TopUp { .. } => chain.last_cancellation.is_some_and(|last| last.block >= block),
+            Self::Open { .. } => true,
         }
     }
 }

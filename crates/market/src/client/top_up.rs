@@ -70,14 +70,19 @@ fn failed(state: &mut ClientState, env: &Env<'_, Client>) {
     state.own.auto.failed(policy.top_up_first, policy.top_up_longest, env.uptime);
 }
 
-/// Whether the deposit is about to grow: nothing more is ordered meanwhile, and a deposit that is used up ends nothing.
+/// Whether the deposit is about to grow, or has grown and the events do not show it: nothing more is ordered meanwhile, and a deposit
+/// that is used up ends nothing.
 pub(super) fn is_pending(state: &ClientState) -> bool {
     let own = &state.own;
     let waits = |top_up: &TopUp| top_up.outcome.is_none() && flight_of(state, top_up).is_none();
-    own.flights.iter().any(is_on_its_way) || own.top_ups.iter().any(waits)
+    let is_unseen = |flight: &Flight<ClientPurpose>| {
+        flight.purpose.is_top_up() && flight.stage.is_in_block() && flight.is_under_way(&state.chain)
+    };
+    let may_grow = |flight: &Flight<ClientPurpose>| is_on_its_way(flight) || is_unseen(flight);
+    own.flights.iter().any(may_grow) || own.top_ups.iter().any(waits)
 }
 
-/// Whether a top-up may still change the deposit beyond what the chain shows.
+/// Whether a top-up is on its way, as far as this side's view of the chain goes: the next one waits for it.
 fn is_on_its_way(flight: &Flight<ClientPurpose>) -> bool {
     let may_come = flight.stage.is_under_way() || flight.stage == Stage::Cancelling;
     flight.purpose.is_top_up() && may_come
@@ -122,10 +127,6 @@ pub(super) fn reported(
     };
     match fate {
         Fate::Mined(_) => own.auto = Again::default(),
-        // The view of the chain lags: the deposit has grown, and does not show it yet.
-        Fate::Final if matches!(before, Some(Stage::Mined { seen: false, .. })) => {
-            own.auto.at = env.uptime.plus(env.policy.top_up_first);
-        }
         _ if has_failed && is_automatic => failed(state, env),
         _ => {}
     }

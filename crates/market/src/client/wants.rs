@@ -72,9 +72,10 @@ pub(super) fn last_payment(state: &ClientState, env: &Env<'_, Client>) -> Option
     Some(state.own.service.gone_since().map_or(latest, |gone| gone.min(latest)))
 }
 
-/// What a close request admits: everything that was signed, as far as the deposit covers it.
+/// What a close request admits: everything that was signed. The contract pays of it what the deposit covers, also what a top-up has
+/// added that this side's view of the chain does not show.
 pub(super) fn admitted(state: &ClientState) -> Amount {
-    state.book.proven(&state.chain)
+    state.book.best.max(state.chain.paid)
 }
 
 /// Why the service ends.

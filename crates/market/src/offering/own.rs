@@ -183,7 +183,8 @@ fn transaction(
     env: &OfferingEnv<'_>,
 ) {
     let report = (seq, purpose, fate);
-    let Some(Reported { before, .. }) = flight::report(&mut own.flights, &mut own.seq, report) else {
+    let Some(Reported { before, .. }) = flight::report(&mut own.flights, &mut own.seq, report, |_| false)
+    else {
         return;
     };
     // What becomes of an earlier order does not touch the present one.

@@ -167,6 +167,51 @@ fn a_suspension_because_of_our_view_ends_nothing_when_the_adapter_is_away() {
     }
 }
 
+/// Found by the simulator (seed 108163): the service ran, was believed to be absent, and nothing stopped it when it ended.
+#[test]
+fn a_request_that_was_given_up_may_be_done_late_and_is_made_undone_in_the_end() {
+    let late = Input::Adapter { seq: 2, answer: Answered::Did(Actual::Running) };
+    for from in [Actual::Suspended, Actual::Absent] {
+        for answer in [Some(Answered::GaveUp), None] {
+            let mut run = Run::open(100);
+            run.used(41);
+            run.done();
+            run.state.own.service.actual = from;
+            assert_eq!(run.give(&voucher(20)), "keep 20, drive 2, paid 20");
+            let again = answer.map_or_else(|| run.clone().after(60), |answer| run.clone().adapter(answer));
+            assert_eq!(again, "drive 3");
+            run.after(60);
+            assert_eq!(run.give(&late), "", "it answers another request than the one that is waited for");
+            assert_eq!(run.adapter(Answered::Refused), "drive 4");
+            // Whatever is wanted now, it is asked for.
+            let mut held = run.clone();
+            assert_eq!(held.give(&Input::Order(AgentOrder::Hold)), "drive 5");
+            assert_eq!(held.after(60), "drive 6", "it may run, so it is stopped");
+            assert_eq!(held.target(), (Target::Absent, Some(Why::Ended)));
+            assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 5");
+            run.after(60);
+            assert_eq!(run.state.own.service.actual, Actual::Lost);
+        }
+    }
+}
+
+#[test]
+fn a_preparation_that_was_given_up_is_stopped_in_the_end_and_is_not_taken_for_a_service_that_may_run() {
+    let mut run = Run::opening(100);
+    assert_eq!(run.give(&Input::Look), "drive 1");
+    for n in 2..20 {
+        assert_eq!(run.after(60), format!("drive {n}"));
+    }
+    // It was wanted for another reason meanwhile.
+    run.fresh = false;
+    assert_eq!(run.give(&Input::Look), "drive 20", "to stop it");
+    run.fresh = true;
+    assert_eq!(run.give(&Input::Look), "drive 21");
+    assert_eq!(run.after(60), "drive 22");
+    assert_eq!((run.state.own.ending, run.state.own.ready), (None, None));
+    assert_eq!(run.give(&Input::Order(AgentOrder::End)), "drive 23", "to stop it");
+}
+
 #[test]
 fn a_service_that_was_stopped_for_our_view_is_not_prepared_for_a_close_request() {
     let mut run = Run::open(100);

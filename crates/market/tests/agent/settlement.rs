@@ -482,20 +482,21 @@ fn a_row_that_a_mined_batch_skipped_is_sent_alone() {
     // Where its block is final before it is seen, the view lags a little.
     assert_eq!(late.tx(1, Fate::Final), "");
     assert_eq!(late.notices, [], "no failure");
-    assert_eq!(late.owners(), "time 87415 s");
+    assert_eq!(late.owners(), "time 87415 s, chain, reminder 172800 s");
     assert_eq!(late.after(14), "");
     assert_eq!(late.after(1), "submit 2 close 0");
     // The first failure after it is the first.
     late.tx(2, Fate::Failed { lasting: false });
     assert_eq!(late.notices, [AgentNotice::Failing { tries: 1, lasting: false }]);
     // What failed before still counts, and what the operator cancelled still waits for an order.
-    let mut parked = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    let mut parked = Run::open(100).ended(AgentEnd::Inactive);
     parked.give(&Input::Look);
-    parked.give(&voucher(70));
+    parked.tx(1, Fate::Batched);
+    assert_eq!(parked.give(&voucher(70)), "keep 70, submit 2 close 70, kept, paid 0");
     parked.tx(1, Fate::Mined(block(9)));
     parked.tx(2, Fate::Failed { lasting: true });
     parked.tx(1, Fate::Final);
-    assert_eq!(parked.owners(), "user, reminder 87400 s");
+    assert_eq!(parked.owners(), "chain, reminder 86400 s, user, reminder 87400 s");
 }
 
 #[test]

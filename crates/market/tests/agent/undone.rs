@@ -1,8 +1,8 @@
 //! What reorganisations, and events that come late, do to closes.
 
-use privatix_market::{AgentEnd, AgentPurpose, Fate, Input, Stage};
+use privatix_market::{AgentEnd, AgentPurpose, Fate, Flight, Input, Stage, Uptime, Wei};
 
-use crate::support::{HOUR, Run, a, block, closed, open, voucher};
+use crate::support::{HOUR, Run, a, block, closed, closing, open, voucher};
 
 #[test]
 fn an_undone_close_is_under_way_until_it_is_in_a_block_again_or_over() {
@@ -65,6 +65,58 @@ fn a_close_that_is_in_a_block_is_not_sent_again_where_the_events_do_not_show_it(
     assert_eq!(run.tx(1, Fate::Final), "");
 }
 
+/// Found by the simulator (seeds 1059029 and 49661): it was sent again and failed, until a voucher came between two tries, which was
+/// acknowledged.
+#[test]
+fn a_close_whose_success_is_final_bounds_what_is_acknowledged_until_its_event_shows() {
+    for is_seen in [true, false] {
+        let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+        assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+        run.tx(1, Fate::Mined(block(5)));
+        if is_seen {
+            run.sees();
+        }
+        assert_eq!(run.tx(1, Fate::Final), "");
+        assert_eq!(run.after(24 * HOUR), "", "another one would fail");
+        assert_eq!(run.notices, []);
+        assert_eq!(run.owners(), "chain, reminder 172800 s");
+        assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60");
+        assert_eq!(run.state.ceiling(), Some(a(60)));
+        assert_eq!(run.tx(1, Fate::Final), "", "reported twice");
+        // A reorganisation below the final block takes it back.
+        let mut undone = run.clone();
+        assert_eq!(undone.tx(1, Fate::Reinstated { batch: false }), "cancel 1, submit 2 close 70");
+        assert_eq!(run.chain(closed(100, 60)), "");
+        assert_eq!(run.owners(), "nobody");
+    }
+}
+
+/// Found by the simulator (seeds 709218 and 99335). The contract passes over a channel that it cannot close, so the success of the
+/// batch proves nothing, and another close goes out beside it.
+#[test]
+fn a_batch_whose_success_is_final_bounds_what_is_acknowledged_until_its_event_shows() {
+    let mut run = Run::open(100).ended(AgentEnd::Inactive);
+    run.state.own.seq = 6;
+    for seq in [7, 8] {
+        assert_eq!(run.give(&Input::Look), if seq == 7 { "collect 7 close 0" } else { "" });
+        run.tx(seq, Fate::Batched);
+        run.tx(seq, Fate::Mined(block(5)));
+        run.sees();
+        assert_eq!(run.give(&Input::Look), format!("collect {} close 0", seq + 1), "in case it was left out");
+        assert_eq!(run.tx(seq, Fate::Final), "");
+    }
+    let unseen = run.state.own.flights.iter().filter(|flight| matches!(flight.stage, Stage::Unseen { .. }));
+    assert_eq!(unseen.count(), 1, "one is enough to know the least");
+    assert_eq!(run.give(&voucher(60)), "keep 60, submit 9 close 60, kept, paid 0");
+    assert_eq!(run.tx(9, Fate::Reverted), "");
+    assert_eq!(run.tx(9, Fate::Final), "");
+    assert_eq!(run.give(&voucher(60)), "kept, paid 0");
+    assert_eq!(run.state.book.acknowledged, a(0));
+    assert_eq!(run.chain(closed(100, 0)), "");
+    assert_eq!(run.owners(), "nobody");
+    assert_eq!(run.state.own.service.since, Uptime::new(940_000));
+}
+
 /// Found by the simulator (seed 20079 of the one with endpoints, at the client): nobody cancelled the second.
 #[test]
 fn a_close_that_comes_back_beside_another_leaves_one() {
@@ -77,6 +129,42 @@ fn a_close_that_comes_back_beside_another_leaves_one() {
     let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
     assert_eq!(run.give(&again), "cancel 1");
     assert_eq!(run.tx(1, Fate::Cancelled), "");
+}
+
+/// Found by the simulator (seed 1056995): gas had become so dear that nothing was wanted at once.
+#[test]
+fn a_close_that_comes_back_beside_another_leaves_the_better_one_also_while_it_waits_for_a_batch() {
+    for (first, rest) in [(60, 2), (70, 1)] {
+        let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+        run.give(&Input::Look);
+        run.tx(1, Fate::Reverted);
+        run.tx(1, Fate::Final);
+        run.after(15);
+        run.gas.close_cost = Some(Wei::new(1_000));
+        run.state.own.flights[0].purpose = AgentPurpose::Close { cumulative: a(65) };
+        run.state.book.best = a(70);
+        let purpose = AgentPurpose::Close { cumulative: a(first) };
+        let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
+        assert_eq!(run.give(&again), format!("cancel {}", 3 - rest), "{first}");
+        let waits = |flight: &&Flight<AgentPurpose>| flight.stage == Stage::Sent { batch: false };
+        let waiting: Vec<_> = run.state.own.flights.iter().filter(waits).map(|flight| flight.seq).collect();
+        assert_eq!(waiting, [rest]);
+    }
+}
+
+/// Found by the simulator (seed 1023223): the client had admitted everything, so that nothing was wanted any more.
+#[test]
+fn an_answer_that_comes_back_beside_another_leaves_the_more_urgent_one() {
+    let mut run = Run::open(100).paid(60).at(100);
+    assert_eq!(
+        run.chain(closing(100, 20, 1_000)),
+        "submit 1 close 60 urgent before 1000 for 40 wei, drive 2"
+    );
+    run.chain(closing(100, 60, 1_000));
+    run.state.own.flights[0].stage = Stage::Sent { batch: false };
+    let purpose = AgentPurpose::Close { cumulative: a(60) };
+    let again = Input::Tx { seq: 0, purpose, fate: Fate::Reinstated { batch: false } };
+    assert_eq!(run.give(&again), "cancel 0");
 }
 
 /// Found by a kill campaign (`torture --seed 3`): the channel stayed open, as if its operator had cancelled the close.

@@ -1,8 +1,9 @@
 //! The end of a channel: how the rest of the deposit comes back.
 
+use privatix_channel::{ChainTime, CloseRequest, LogPosition, OnChain};
 use privatix_market::{
-    AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientPolicy, ClientPurpose, Fate, Input,
-    Target, Trouble,
+    Actual, AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientPolicy, ClientPurpose, Fate,
+    Input, Target, Trouble,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open};
@@ -20,7 +21,9 @@ fn a_top_up_mined_after_the_close_request_does_not_keep_the_deposit() {
     // It could not be cancelled, and takes the request back.
     run.tx(1, Fate::Mined(block(8)));
     run.sees();
-    assert_eq!(run.chain(open(150, 60)), "submit 4 request_close 60");
+    let last_cancellation = Some(LogPosition::new(8, 0));
+    let topped_up = OnChain { last_cancellation, ..open(150, 60) };
+    assert_eq!(run.chain(topped_up), "submit 4 request_close 60");
     run.tx(4, Fate::Mined(block(9)));
     run.sees();
     run.chain(closing(150, 60, 6_000));
@@ -170,6 +173,21 @@ fn a_service_that_cannot_be_suspended_is_ended() {
     assert_eq!(run.target().0, Target::Absent);
 }
 
+/// Found by the simulator (seed 108163, at the agent): what ran was believed to be suspended, and was left so.
+#[test]
+fn a_service_that_may_have_been_started_late_is_stopped_in_the_end() {
+    let mut run = Run::open(100);
+    run.give(&Input::Order(ClientOrder::Pause));
+    run.done();
+    assert_eq!(run.give(&Input::Order(ClientOrder::Resume)), "drive 2");
+    assert_eq!(run.after(60), "drive 3");
+    let late = Input::Adapter { seq: 2, answer: Answered::Did(Actual::Running) };
+    assert_eq!(run.give(&late), "", "it answers another request than the one that is waited for");
+    assert_eq!(run.give(&Input::Order(ClientOrder::Pause)), "drive 4");
+    assert_eq!(run.after(60), "drive 5", "to stop it");
+    assert_eq!((run.target().0, run.ending()), (Target::Absent, Some(ClientEnd::AdapterStuck)));
+}
+
 /// Found by the simulator (seed 20079 of the one with endpoints): both went out beside each other.
 #[test]
 fn a_close_request_that_comes_back_beside_another_leaves_one() {
@@ -184,6 +202,66 @@ fn a_close_request_that_comes_back_beside_another_leaves_one() {
     assert_eq!(run.tx(1, Fate::Cancelled), "");
 }
 
+/// Found by the simulator (seeds 501594 and 1001677): it was asked for again and again, which failed, and between two tries a voucher
+/// was signed that it does not admit.
+#[test]
+fn a_close_request_whose_success_is_final_stands_until_an_event_shows_otherwise() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::CloseByOrder);
+    assert_eq!(run.give(&Input::Look), "submit 1 request_close 60");
+    run.tx(1, Fate::Mined(block(5)));
+    run.sees();
+    assert_eq!(run.after(HOUR), "", "no event shows it");
+    assert_eq!(run.used(80), "");
+    assert_eq!(run.tx(1, Fate::Final), "");
+    assert_eq!(run.used(90), "", "nothing is signed that it does not admit");
+    assert_eq!(run.after(24 * HOUR), "", "another one would fail");
+    assert_eq!((run.notices.len(), run.owners().as_str()), (0, "chain, reminder 172800 s"));
+    // A top-up that came before it does not take it back, and one that came after it does.
+    let topped_up = |block| {
+        let last_cancellation = Some(LogPosition::new(block, 0));
+        OnChain { last_cancellation, ..open(150, 0) }
+    };
+    assert_eq!(run.chain(topped_up(4)), "");
+    let mut taken_back = run.clone();
+    assert_eq!(taken_back.chain(topped_up(6)), "sign 90");
+    assert_eq!(taken_back.signed(90), "submit 2 request_close 90, send 3 90");
+    let request = |block| CloseRequest { at: LogPosition::new(block, 0), ends_at: ChainTime::new(900) };
+    run.now = Some(100);
+    assert_eq!(run.chain(OnChain { last_close_request: Some(request(5)), ..open(100, 60) }), "");
+    assert!(run.state.own.flights.is_empty());
+    assert_eq!(run.owners(), "chain time 900");
+}
+
+/// Found by the simulator (seeds 1064583 and 1070644): a reorganisation took a top-up back, and its event was hidden when it came again. The
+/// request admitted what the deposit seemed to cover, and left a part unpaid of what was signed.
+#[test]
+fn a_close_request_admits_all_that_was_signed_also_above_the_deposit_that_the_events_show() {
+    let mut run = Run::open(150).paid(140).ended(ClientEnd::CloseByOrder);
+    assert_eq!(run.chain(open(100, 0)), "submit 1 request_close 140");
+    // What is paid on chain is admitted, too.
+    let mut paid = Run::open(150).paid(60);
+    paid.kept_open = Some(2_000);
+    paid.chain(open(150, 80));
+    let mut paid = paid.ended(ClientEnd::CloseByOrder);
+    paid.uptime = 2_000;
+    assert!(paid.give(&Input::Look).starts_with("submit 2 request_close 80"));
+}
+
+/// Found by the simulator (seed 1056995, at the agent).
+#[test]
+fn a_close_request_that_comes_back_leaves_one_also_while_another_is_waited_for() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::CloseByOrder);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Reverted);
+    run.tx(1, Fate::Final);
+    run.after(15);
+    // The opening was undone, so nothing is wanted now.
+    assert_eq!(run.chain(OnChain::default()), "");
+    let purpose = ClientPurpose::RequestClose { admitted: a(60) };
+    let again = Input::Tx { seq: 1, purpose, fate: Fate::Reinstated { batch: false } };
+    assert_eq!(run.give(&again), "cancel 1");
+}
+
 /// Found by the simulator (seed 60356 of the one with endpoints): the end of a challenge was asked for again and again while its event
 /// was missing.
 #[test]
@@ -194,6 +272,12 @@ fn an_end_of_a_challenge_that_is_in_a_block_is_not_sent_again_where_no_event_sho
     run.sees();
     assert_eq!(run.after(HOUR), "");
     assert_eq!(run.owners(), "transaction 1");
+    let mut is_final = run.clone();
     assert_eq!(run.chain(closed(100, 60)), "");
     assert_eq!(run.tx(1, Fate::Final), "");
+    assert_eq!(is_final.tx(1, Fate::Final), "");
+    assert_eq!(is_final.after(HOUR), "");
+    assert_eq!(is_final.owners(), "chain, reminder 86400 s");
+    assert_eq!(is_final.chain(closed(100, 60)), "");
+    assert_eq!(is_final.owners(), "nobody");
 }

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use privatix_billing::TermsDraft;
-use privatix_channel::{Amount, ChainTime, OnChain, Period, Usage};
+use privatix_channel::{Amount, ChainTime, LogPosition, OnChain, Period, Usage};
 use privatix_market::*;
 
 pub(crate) use crate::common::*;
+
+/// Open, with a deposit that a top-up in this block has raised.
+pub(crate) fn topped_up(deposit: u128, block: u64) -> OnChain {
+    OnChain { last_cancellation: Some(LogPosition::new(block, 0)), ..open(deposit, 0) }
+}
 
 /// A channel, and the surroundings of its decisions.
 #[derive(Clone)]

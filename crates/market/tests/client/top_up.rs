@@ -3,7 +3,7 @@
 use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
 use privatix_market::{ClientEnd, ClientNotice, ClientOrder, Fate, Input, Refused, Trouble, Turn};
 
-use crate::support::{HOUR, Run, a, block, closed, closing, open, show};
+use crate::support::{HOUR, Run, a, block, closed, closing, open, show, topped_up};
 
 /// A channel with a deposit of 100 that is to grow by 50 once 80 are used.
 fn automatic() -> Run {
@@ -43,7 +43,7 @@ fn the_next_automatic_top_up_waits_for_nothing_after_one_that_succeeded() {
     // Not seen yet: billing knows that it comes.
     assert_eq!(run.used(130), "");
     run.sees();
-    assert_eq!(run.chain(open(150, 0)), "fund 3 top_up 50");
+    assert_eq!(run.chain(topped_up(150, 7)), "fund 3 top_up 50");
     assert_eq!(run.state.own.auto.tries, 0);
     assert_eq!(run.tx(2, Fate::Final), "order 2 done");
 }
@@ -55,14 +55,15 @@ fn fault_47_a_top_up_that_a_reorganisation_takes_back_is_not_ordered_twice() {
     run.tx(1, Fate::Funded);
     run.tx(1, Fate::Mined(block(7)));
     run.sees();
-    run.chain(open(150, 0));
+    run.chain(topped_up(150, 7));
     run.tx(1, Fate::Reinstated { batch: false });
     assert_eq!(run.chain(open(100, 0)), "");
     run.tx(1, Fate::Mined(block(8)));
     // Also where its outcome is final before it is seen.
     assert_eq!(run.tx(1, Fate::Final), "order 1 done");
-    assert_eq!(run.after(59), "");
-    assert_eq!(run.chain(open(150, 0)), "");
+    assert_eq!(run.after(HOUR), "");
+    assert_eq!(run.chain(topped_up(150, 8)), "");
+    assert!(run.state.own.flights.is_empty());
 }
 
 #[test]
@@ -196,9 +197,29 @@ fn an_order_that_has_ended_makes_room_at_once() {
     run.tx(1, Fate::Funded);
     run.tx(1, Fate::Mined(block(7)));
     run.sees();
-    assert_eq!(run.chain(open(150, 0)), "");
+    assert_eq!(run.chain(topped_up(150, 7)), "");
     assert_eq!(run.used(130), "", "the first is not final yet");
     assert_eq!(run.tx(1, Fate::Final), "order 1 done, fund 2 top_up 50");
+}
+
+/// As the repeated close request of the simulator's seed 501594: the deposit seemed not to grow, so it was raised again and again, and
+/// beyond what the user allows it to be.
+#[test]
+fn an_automatic_top_up_whose_event_is_hidden_is_not_ordered_again() {
+    let mut run = automatic();
+    assert_eq!(run.used(80), "fund 1 top_up 50");
+    run.tx(1, Fate::Funded);
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    assert_eq!(run.used(90), "");
+    assert_eq!(run.tx(1, Fate::Final), "order 1 done");
+    assert_eq!(run.after(HOUR), "");
+    // What the user orders is carried out.
+    let mut ordered = run.clone();
+    assert_eq!(ordered.top_up(10), "fund 2 top_up 10");
+    assert_eq!(run.chain(topped_up(150, 7)), "");
+    assert!(run.state.own.flights.is_empty());
+    assert_eq!(run.used(130), "fund 2 top_up 50");
 }
 
 #[test]

@@ -175,12 +175,15 @@ impl Sim<'_> {
         let is_order = matches!(input, Input::Order(_));
         turn.push(input);
         // Each order that the node gives itself takes a number, so the surroundings are read for each decision.
+        // What is refused is not decided about: what time alone has made due follows with the wake for it.
+        let mut was_refused = false;
         loop {
             let before = turn.state().own.last_order;
             let had_ended = turn.state().own.ending.is_some();
             let env = self.client_env(buyer, policy);
             let Some(decided) = turn.next(&env) else { break };
             self.counts.decisions += 1;
+            was_refused = decided.is_err();
             let effects = decided.unwrap_or_default();
             if let Some(shown) = shown.take() {
                 self.note_buyer(channel, &shown, &effects, turn.state());
@@ -250,7 +253,9 @@ impl Sim<'_> {
         let state = turn.into_state();
         let env = self.client_env(buyer, policy);
         self.check_used(channel, before, Client::used(&state, &env));
-        self.check_buyer_again(channel, &state, &env);
+        if !was_refused {
+            self.check_buyer_again(channel, &state, &env);
+        }
         buyer.state = state;
         outgoing
     }

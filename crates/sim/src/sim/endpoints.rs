@@ -1,6 +1,18 @@
 //! What a node's endpoints show of the chain: all of it, nothing new, an older head, or not every event.
 
+use alloy::primitives::B256;
+
+use super::shell::index;
 use super::{Sim, Until};
+
+impl Until {
+    /// Events are left out until `end`, which is noticed at `notices` at the latest. What was noticed before stays so until all events are
+    /// there.
+    pub(super) const fn hide(&mut self, end: u64, notices: u64, has_gaps: bool) {
+        self.hidden = end;
+        self.noticed = if has_gaps && self.noticed < notices { self.noticed } else { notices };
+    }
+}
 
 impl Sim<'_> {
     /// After how long without a newer block a view is stale, in milliseconds.
@@ -22,6 +34,16 @@ impl Sim<'_> {
     /// When that block was the newest.
     pub(super) fn seen_at(&self, until: &Until) -> u64 {
         self.now.saturating_sub(self.lag(until, self.stale_after()))
+    }
+
+    /// Whether all nodes have seen the chain as it is now, up to the blocks that came a moment ago.
+    pub(super) fn sees_all(&self) -> bool {
+        let last = self.chain.height().saturating_sub(index(self.scenario.world.confirmations) + 1);
+        let sees = |blocks: &[B256]| {
+            let seen = blocks.len() - 1;
+            seen >= last && self.chain.hash(seen) == blocks.last().copied()
+        };
+        sees(&self.disk.blocks) && self.buyers.iter().flatten().all(|buyer| sees(&buyer.blocks))
     }
 
     /// Whether they leave events out.

@@ -443,7 +443,8 @@ impl<'a> Sim<'a> {
     }
 
     fn is_final(&mut self) -> bool {
-        if (0..self.clients.len()).all(|channel| self.is_over(channel)) {
+        // What a node believes of blocks that are not on the chain any more is no end.
+        if self.sees_all() && (0..self.clients.len()).all(|channel| self.is_over(channel)) {
             return true;
         }
         if self.counts.events.is_multiple_of(16) {

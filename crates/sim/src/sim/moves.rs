@@ -182,8 +182,8 @@ impl Sim<'_> {
             Fault::Restore => self.restore(),
             Fault::Lag(seconds) => self.until.lag = end(seconds),
             Fault::Hide(seconds) => {
-                (self.until.hidden, self.until.noticed) =
-                    (end(seconds), self.now + self.delays.between(10_000, 600_000));
+                let notices = self.now + self.delays.between(10_000, 600_000);
+                self.until.hide(end(seconds), notices, self.disk.has_gaps);
             }
             Fault::Crash(commits) => self.crash = Some(commits),
             Fault::Stale(seconds) => self.until.stale = end(seconds),

@@ -109,8 +109,11 @@ impl Sim<'_> {
         let mut turn = Turn::new(state);
         let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
         turn.push(input);
+        // What is refused is not decided about: what time alone has made due follows with the wake for it.
+        let mut was_refused = false;
         while let Some(decided) = turn.next(&env) {
             self.counts.decisions += 1;
+            was_refused = decided.is_err();
             let effects = decided.unwrap_or_default();
             if let Some(shown) = shown.take() {
                 self.note(channel, &shown, &effects, turn.state());
@@ -155,7 +158,9 @@ impl Sim<'_> {
         }
         let state = turn.into_state();
         self.check_used(channel, before, Agent::used(&state, &env));
-        self.check_again(channel, &state, &env);
+        if !was_refused {
+            self.check_again(channel, &state, &env);
+        }
         let stored = &mut self.disk.channels[channel];
         stored.ceiling = state.ceiling();
         stored.state = state;

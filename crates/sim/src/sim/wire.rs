@@ -159,8 +159,8 @@ impl Sim<'_> {
                 Fault::Restore => sim.restore_buyer(channel, buyer),
                 Fault::Lag(seconds) => until.lag = end(seconds),
                 Fault::Hide(seconds) => {
-                    let noticed = now + sim.delays.between(10_000, 600_000);
-                    (until.hidden, until.noticed) = (end(seconds), noticed);
+                    let notices = now + sim.delays.between(10_000, 600_000);
+                    until.hide(end(seconds), notices, buyer.has_gaps);
                 }
                 Fault::NoEther(seconds) => until.no_ether = end(seconds),
                 Fault::Hang(seconds) => until.hang = end(seconds),
