@@ -132,7 +132,7 @@ impl Outlook for Calm {
     }
 
     fn recovery(&self) -> Option<RecoveryId> {
-        None
+        self.kept_open.lock().unwrap().map(|_| RecoveryId::new(1))
     }
 
     fn instance(&self) -> u64 {
