@@ -1,8 +1,11 @@
 //! Commands that only a buyer has.
 
 use clap::Subcommand;
+use privatix_api::JobId;
 use privatix_api::agent::Offering;
-use privatix_api::client::{AcceptClaim, AcceptOffering, Browse, GetOrder, Opening, TopUpChannel};
+use privatix_api::client::{
+    AcceptClaim, AcceptOffering, Browse, GetOrder, Opening, OrderState, TopUpChannel,
+};
 use privatix_api::node::{ChannelDetails, GetChannel, JobDetails, TokenUnit};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{or_dash, table};
@@ -58,8 +61,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Believes what the agent of a channel claims beyond what the restored database shows as signed: its service goes on, and is paid
-    /// for above that
+    /// Accepts what a channel's agent claims to have been paid beyond what the restored database shows as signed. The service goes on,
+    /// and each further payment is above that amount
     AcceptClaim {
         /// The channel
         channel: ChannelId,
@@ -117,7 +120,9 @@ impl Command {
             Self::AcceptClaim { channel, amount } => {
                 let order = api.call(&AcceptClaim { channel, claimed: amount }).await?;
                 output.show(&order, |_| {
-                    format!("the service of channel {channel} goes on, and is paid for above that")
+                    format!(
+                        "the claim is accepted: each further payment on channel {channel} is above {amount} base units"
+                    )
                 });
             }
             Self::Topup { channel, amount, wait } => {
@@ -188,14 +193,33 @@ async fn topped_up(
     let job = follow
         .until(async |api| {
             let state = api.call(&GetOrder { order }).await?;
-            match (state.job, state.trouble) {
-                (_, Some(reason)) => Err(DaemonError::OrderFailed { what: what.to_owned(), reason }),
-                (Some(job), None) => Ok(Ok(job)),
-                (None, None) => Ok(Err("it waits for another top-up of the channel".to_owned())),
-            }
+            job_of(&state, channel).map_err(|reason| failed(what, reason))
         })
         .await?;
-    follow.job(job).await
+    let details = follow.job(job).await?;
+    let state = api.call(&GetOrder { order }).await?;
+    ended(&state, details).map_err(|reason| failed(what, reason))
+}
+
+/// What its job came to. A job that found no money is done, too: what became of the order was stored with the job's end.
+fn ended<T>(state: &OrderState, details: T) -> Result<T, String> {
+    state.trouble.clone().map_or(Ok(details), Err)
+}
+
+fn failed(what: &str, reason: String) -> DaemonError {
+    DaemonError::OrderFailed { what: what.to_owned(), reason }
+}
+
+/// The job that carries an order out, or what it waits for. `Err`: why it will not be done, or cannot be followed.
+fn job_of(state: &OrderState, channel: ChannelId) -> Result<Result<JobId, String>, String> {
+    match (&state.trouble, state.job, state.is_done) {
+        (Some(reason), _, _) => Err(reason.clone()),
+        (None, Some(job), _) => Ok(Ok(job)),
+        (None, None, Some(_)) => {
+            Err(format!("its job is not kept any more; look at `channels show {channel}`"))
+        }
+        (None, None, None) => Ok(Err("it waits for another top-up of the channel".to_owned())),
+    }
 }
 
 /// Waits until a channel's service runs.
@@ -257,6 +281,26 @@ mod tests {
             "message": null,
         });
         serde_json::from_value(offering).unwrap()
+    }
+
+    #[test]
+    fn an_order_whose_job_found_no_money_is_no_success() {
+        let channel = ChannelId::new([1; 32].into());
+        let order = |rest: serde_json::Value| {
+            let mut order = serde_json::json!({ "order": 3 });
+            order.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            let order: OrderState = serde_json::from_value(order).unwrap();
+            assert_eq!(ended(&order, ()).err(), order.trouble);
+            job_of(&order, channel)
+        };
+        let (job, trouble) = (serde_json::json!(5), "the account has not enough tokens");
+        assert_eq!(order(serde_json::json!({ "job": job })), Ok(Ok("5".parse().unwrap())));
+        assert_eq!(order(serde_json::json!({ "job": job, "isDone": true })), Ok(Ok("5".parse().unwrap())));
+        // Its job is done: it has stored what became of the order.
+        let given_up = serde_json::json!({ "job": job, "isDone": false, "trouble": trouble });
+        assert_eq!(order(given_up), Err(trouble.to_owned()));
+        assert!(order(serde_json::json!({})).unwrap().unwrap_err().contains("another top-up"));
+        assert!(order(serde_json::json!({ "isDone": true })).unwrap_err().contains("not kept any more"));
     }
 
     #[test]

@@ -24,7 +24,6 @@ pub(crate) struct AgentRole {
     pub(crate) payments: Arc<Payments>,
 }
 
-/// All that is about channels is decided from their states.
 #[async_trait]
 impl Role for AgentRole {
     type Side = Agent;

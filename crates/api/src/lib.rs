@@ -48,5 +48,6 @@ mod server;
 pub use alloy::primitives::Address;
 pub use error::{ErrorCode, Failure};
 pub use http_client::{ApiClient, ApiError};
+pub use privatix_jobs::JobId;
 pub use request::Request;
 pub use server::{ApiServer, Operator, ServeError, ServerSettings};

@@ -29,7 +29,7 @@ use privatix_node::earlier::{self, Retired};
 use privatix_node::{NodeError, Order, ServiceOrder};
 
 use crate::earlier::{self as jobs, FetchAccess, FinalizeClose, OpenChannel, RequestClose};
-use crate::runner::{Funds, is_topped_up};
+use crate::runner::{Funds, is_topping_up};
 
 pub use privatix_node::earlier::{Adopted, KnownTerms};
 
@@ -133,7 +133,7 @@ impl Retired<Client> for Jobs {
 
     async fn begins(&self, conn: &mut Conn, state: &mut ClientState) -> Result<(), NodeError> {
         self.funds.adopt(conn, state).await?;
-        privatix_store::channels::set_top_up_pending(conn, state.id, is_topped_up(state)).await?;
+        privatix_store::channels::set_top_up_pending(conn, state.id, is_topping_up(state)).await?;
         for flight in state.own.flights.iter().filter(|flight| flight.stage == Stage::Funding) {
             let effect = EffectId { subject: Subject::Channel(state.id), seq: flight.seq };
             self.funds.fund(conn, effect, flight.purpose).await?;

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agents::NodeAgents;
 use crate::budget::Limits;
-use crate::decided::DecidedRole;
 use crate::decisions::{Decisions, DecisionsParts};
 use crate::offerings::FetchOffering;
 use crate::orders::{ChannelOrders, Given, Ordered};
 use crate::peers::{Peers, no_answer};
+use crate::role::ClientRole;
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl ClientSettings {
     fn decisions(&self) -> privatix_market::ClientPolicy {
         let mut policy = privatix_market::ClientPolicy::default();
         policy.billing = self.policy.clone();
-        policy.allowed = self.allowed_agents.clone();
+        policy.allowed.clone_from(&self.allowed_agents);
         policy.access_within = self.access_within;
         policy.agent_closes_within = self.request_close_after.unwrap_or(Duration::MAX);
         policy
@@ -142,7 +142,7 @@ impl Client {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let Self { handle: ClientHandle { node, .. }, decisions, agents } = self;
         crate::offerings::ask_again(&node).await?;
-        let role = Arc::new(DecidedRole::new(Arc::clone(&node), Arc::clone(&decisions)));
+        let role = Arc::new(ClientRole::new(Arc::clone(&node), Arc::clone(&decisions)));
         let stop = shutdown.child_token();
         let deciding = tokio::spawn({
             let (decisions, stop) = (Arc::clone(&decisions), stop.clone());
@@ -306,7 +306,7 @@ impl ClientHandle {
         given: Given,
     ) -> Result<Ordered, NodeError> {
         if let Some(key) = &given.key
-            && let Some(before) = self.orders.opened_as(key, deposit).await?
+            && let Some(before) = self.orders.opened_as(key, (agent, offering), deposit).await?
         {
             return Ok(before);
         }
@@ -317,11 +317,14 @@ impl ClientHandle {
         let deposit = deposit.unwrap_or(least);
         if deposit < least {
             return Err(NodeError::Refused(format!(
-                "the least deposit of offering {offering} is {least}; offer more"
+                "offering {offering} takes a deposit of at least {least} base units, not {deposit}: deposit at least that"
             )));
         }
         if deposit > Amount::MAX_ON_CHAIN {
-            return Err(NodeError::Refused(format!("a channel holds at most {}", Amount::MAX_ON_CHAIN)));
+            return Err(NodeError::Refused(format!(
+                "a channel holds at most {} base units: deposit less",
+                Amount::MAX_ON_CHAIN
+            )));
         }
         let has = self.node.balances().await?;
         let available = has.contract.max(has.wallet);
@@ -377,7 +380,10 @@ impl ClientHandle {
         };
         let message = self.node.offering(found.agent, hash).await?;
         if !found.status.is_on_market() {
-            return Err(NodeError::Refused(format!("offering {hash} is {}", found.status.as_str())));
+            return Err(NodeError::Refused(format!(
+                "offering {hash} is {}; `browse` shows those that can be accepted",
+                found.status.as_str()
+            )));
         }
         if found.free_supply == 0 {
             return Err(NodeError::Refused(format!("offering {hash} has no free place now; try later")));
@@ -386,7 +392,9 @@ impl ClientHandle {
         let template = self.node.templates().get(&message.message().template);
         if template.is_none_or(|template| template.product() != product) {
             let name = &self.node.services().host().about().name;
-            return Err(NodeError::Refused(format!("offering {hash} is not one for the plug-in `{name}`")));
+            return Err(NodeError::Refused(format!(
+                "offering {hash} is not one for the plug-in `{name}`: accept it with a client whose `adapter.kind` serves its product, or choose another one"
+            )));
         }
         Ok((found, message))
     }

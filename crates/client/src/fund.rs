@@ -258,7 +258,7 @@ impl Funder {
                 return Err(error.into_job_error());
             }
             Err(Lack { error, .. }) => {
-                tracing::error!(channel = %job.channel, %error, "the money for a transaction is not there");
+                tracing::error!(channel = %job.channel, %error, "no transaction is made: its money could not be provided");
                 return self.report(job, cx, Fate::Unfunded(trouble(&error)), None).await;
             }
         };
@@ -331,7 +331,7 @@ fn trouble(error: &NodeError) -> Trouble {
     match error {
         NodeError::Insufficient { .. } => Trouble::Funds,
         NodeError::Signing { .. } | NodeError::Sign(_) | NodeError::NotForOperators { .. } => Trouble::Key,
-        _ => Trouble::Failed,
+        _ => Trouble::Unpaid,
     }
 }
 

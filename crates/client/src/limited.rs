@@ -20,7 +20,8 @@ pub(crate) fn refused(refused: Refused, agent: Address, budget: &Budget) -> Node
                 what: "the order",
                 needed,
                 available,
-                remedy: "the rest of the balance is promised to other orders: wait for them, or send tokens to the account",
+                remedy: "send tokens to the account, or `deposit` what is in the wallet (one payment is made from one place); what \
+                         other orders have reserved is not counted: if there are such, wait for them",
             },
             None => NotApplied::Refused(refused).into(),
         },

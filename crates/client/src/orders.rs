@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain};
+use alloy::primitives::Address;
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain, OfferingHash};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, JobId, JobRecord};
 use privatix_market::{
@@ -97,17 +98,26 @@ impl ChannelOrders {
     /// The opening that was given before under a key; `None` if there is none.
     ///
     /// # Errors
-    /// [`NodeError::Store`] where the key was used for something else, or for another deposit than this.
-    pub async fn opened_as(&self, key: &str, deposit: Option<Amount>) -> Result<Option<Ordered>, NodeError> {
-        let Some(before) = orders::of_key(&mut *self.db.read().await?, key).await? else { return Ok(None) };
-        match (before.what, before.subject) {
-            (What::Open { deposit: of }, Subject::Channel(channel))
-                if deposit.is_none_or(|asked| asked == of) =>
-            {
-                Ok(Some(Ordered { order: before.id, channel, is_repeated: true }))
+    /// [`NodeError::Store`] where the key was used for something else: another offering, agent or deposit counts as that. What is not
+    /// given is not compared.
+    pub async fn opened_as(
+        &self,
+        key: &str,
+        (agent, offering): (Option<Address>, OfferingHash),
+        deposit: Option<Amount>,
+    ) -> Result<Option<Ordered>, NodeError> {
+        let mut conn = self.db.read().await?;
+        let Some(before) = orders::of_key(&mut conn, key).await? else { return Ok(None) };
+        if let (What::Open { deposit: of }, Subject::Channel(channel)) = (before.what, before.subject) {
+            let opened = channels::get(&mut conn, channel).await?.descriptor;
+            let is_same = opened.offering == offering
+                && agent.is_none_or(|agent| agent == opened.agent)
+                && deposit.is_none_or(|deposit| deposit == of);
+            if is_same {
+                return Ok(Some(Ordered { order: before.id, channel, is_repeated: true }));
             }
-            _ => Err(StoreError::OrderKeyUsed { key: key.to_owned(), order: before.id.0 }.into()),
         }
+        Err(StoreError::OrderKeyUsed { key: key.to_owned(), order: before.id.0 }.into())
     }
 
     /// A job was cancelled by hand: what waited for the money that it was to provide is given up.
@@ -136,6 +146,11 @@ impl ChannelOrders {
         self.funder.read_balance().await?;
         let mut tx = self.db.begin().await?;
         if let Some(before) = repeated(&mut tx, &given, channel, What::Open { deposit }).await? {
+            let opened = channels::get(&mut tx, before.channel).await?.descriptor;
+            if (opened.agent, opened.offering) != (descriptor.agent, descriptor.offering) {
+                let (key, order) = (given.key.unwrap_or_default(), before.order.0);
+                return Err(StoreError::OrderKeyUsed { key, order }.into());
+            }
             return Ok(before);
         }
         let begins = self.begins(&mut tx, descriptor, opening).await?;
@@ -258,7 +273,13 @@ impl ChannelOrders {
                 "the agent of channel {channel} claims nothing beyond what is known to be signed: there is nothing to accept"
             ))),
         };
-        self.take_if(is_claimed, channel, (What::AcceptClaim, ClientOrder::AcceptClaim), given).await
+        self.take_if(
+            is_claimed,
+            channel,
+            (What::AcceptClaim { claimed: amount }, ClientOrder::AcceptClaim),
+            given,
+        )
+        .await
     }
 
     /// Ends the service, pays what is owed, and leaves it to the agent for a while to close the channel. An opening that is not mined

@@ -1,20 +1,23 @@
 //! Why a service stands where it does, in words for people: what lists show as the reason.
 
+use std::borrow::Cow;
+
 use privatix_channel::Phase;
 use privatix_market::{ClientEnd, ClientState, Trouble, Why};
 
 /// Why the service of a channel stands where it does. `None` where an earlier version wrote why it ended.
-pub(crate) fn reason(state: &ClientState) -> Option<&'static str> {
+pub(crate) fn reason(state: &ClientState) -> Option<Cow<'static, str>> {
     if let Some(ending) = state.own.ending {
         return ended(ending.why);
     }
     let is_closed = matches!(state.chain.phase(), Phase::Closed { .. });
-    Some(match state.own.service.why {
+    let reason = match state.own.service.why {
         _ if is_closed => "the channel is closed",
         Some(why) => suspended(why),
         None if state.own.away.is_some() => "the agent does not answer, or takes no payment",
         None => "paid as agreed",
-    })
+    };
+    Some(reason.into())
 }
 
 const fn suspended(why: Why) -> &'static str {
@@ -29,11 +32,11 @@ const fn suspended(why: Why) -> &'static str {
     }
 }
 
-const fn ended(why: ClientEnd) -> Option<&'static str> {
-    Some(match why {
+fn ended(why: ClientEnd) -> Option<Cow<'static, str>> {
+    let reason = match why {
         ClientEnd::ByOrder => "ended by the user",
         ClientEnd::CloseByOrder => "closed by the user",
-        ClientEnd::NotOpened(trouble) => not_opened(trouble),
+        ClientEnd::NotOpened(trouble) => return Some(not_opened(trouble)),
         ClientEnd::NoAccess => "the agent gave no access",
         ClientEnd::AgentEnded => "the agent ended the service",
         ClientEnd::AgentClaimsMore => "the agent claims more than was signed",
@@ -44,18 +47,14 @@ const fn ended(why: ClientEnd) -> Option<&'static str> {
         ClientEnd::MaxUnits => "the usage limit is reached",
         ClientEnd::AdapterStuck => "the plug-in did not do what it was asked for",
         _ => return None, // adopted
-    })
+    };
+    Some(reason.into())
 }
 
-const fn not_opened(trouble: Trouble) -> &'static str {
+fn not_opened(trouble: Trouble) -> Cow<'static, str> {
     match trouble {
-        Trouble::Funds => "not opened: the account has not enough tokens",
-        Trouble::Budget => "not opened: it would exceed the budget",
-        Trouble::Key => "not opened: the key could not be used",
-        Trouble::Cancelled => "not opened: it was cancelled",
-        Trouble::Ended => "not opened: the channel ended first",
-        Trouble::Vanished => "its opening was undone by a reorganisation, and did not come again",
-        Trouble::Restored => "not opened: the database came back from a backup before it was",
-        _ => "not opened: its transaction failed",
+        Trouble::Vanished => "its opening was undone by a reorganisation, and did not come again".into(),
+        Trouble::Restored => "not opened: the database came back from a backup before it was".into(),
+        _ => format!("not opened: {}", trouble.text()).into(),
     }
 }

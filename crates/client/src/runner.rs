@@ -305,7 +305,7 @@ fn calldata(
 }
 
 /// Whether a top-up is on its way, as lists show it.
-pub(crate) fn is_topped_up(state: &ClientState) -> bool {
+pub(crate) fn is_topping_up(state: &ClientState) -> bool {
     !state.own.top_ups.is_empty()
 }
 
@@ -419,15 +419,16 @@ impl Runner<Client> for ClientRunner {
         state: &ClientState,
         env: &Env<'_, Client>,
     ) -> Result<(), NodeError> {
+        let reason = reasons::reason(state);
         let shown = Shown {
             status: state.status(),
             service: state.service_status(env.instance),
-            reason: reasons::reason(state),
+            reason: reason.as_deref(),
             held: state.own.paused,
         };
         channels::show(conn, state.id, shown).await?;
-        if is_topped_up(before) != is_topped_up(state) {
-            channels::set_top_up_pending(conn, state.id, is_topped_up(state)).await?;
+        if is_topping_up(before) != is_topping_up(state) {
+            channels::set_top_up_pending(conn, state.id, is_topping_up(state)).await?;
         }
         if let Some(outcome) = opening(state).filter(|outcome| opening(before) != Some(*outcome)) {
             self.parts.funds.end_opening(conn, state.id, outcome).await?;
@@ -476,10 +477,10 @@ fn show(channel: ChannelId, notice: &ClientNotice) {
             tracing::error!(%channel, tries, "automatic top-ups fail; the service goes on up to its deposit");
         }
         ClientNotice::Failing { tries, lasting: true } => {
-            tracing::error!(%channel, tries, "a close request or its end failed, and will again until its cause is mended");
+            tracing::error!(%channel, tries, "a close request or a finalization failed, and will fail again until the cause is mended: see `transactions list`");
         }
         ClientNotice::Failing { tries, lasting: false } => {
-            tracing::error!(%channel, tries, "a close request or its end failed; it is tried again");
+            tracing::error!(%channel, tries, "a close request or a finalization failed; it is tried again");
         }
         ClientNotice::Parked => {
             tracing::warn!(%channel, "the close was cancelled by the user and is not sent again; `channels close` does");

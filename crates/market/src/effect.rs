@@ -68,7 +68,9 @@ pub enum Refused {
     )]
     StaleView,
     /// More than what may be spent.
-    #[error("{needed} is more than the {left} that may be spent now: raise the budget, or deposit more")]
+    #[error(
+        "{needed} is more than the {left} that may be spent now: raise the budget, or send tokens to the account"
+    )]
     Budget {
         /// What it takes, in base units.
         needed: Amount,

@@ -107,6 +107,8 @@ pub enum Trouble {
     Key,
     /// Its transaction failed.
     Failed,
+    /// Its tokens could not be taken out of the wallet: there is no transaction.
+    Unpaid,
     /// It was cancelled.
     Cancelled,
     /// The channel ended first.
@@ -115,6 +117,26 @@ pub enum Trouble {
     Vanished,
     /// The database came back from a backup that holds it as not done. It may have been done since, so it is not repeated.
     Restored,
+}
+
+impl Trouble {
+    /// What it is, for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Funds => "the account has not enough tokens",
+            Self::Budget => "it would exceed the budget",
+            Self::Key => "the key could not be used",
+            Self::Failed => "its transaction failed",
+            Self::Unpaid => "its tokens could not be taken out of the wallet; the log has the reason",
+            Self::Cancelled => "it was cancelled",
+            Self::Ended => "the channel ended first",
+            Self::Vanished => "it was undone by a reorganisation, and did not come again",
+            Self::Restored => {
+                "the database came back from a backup in which it was not done yet, so it is not repeated; look on chain whether it was \
+                 done, and order it again if not"
+            }
+        }
+    }
 }
 
 /// Judges the signatures of vouchers. The real one is [`VoucherVerifier`]; a simulation needs no cryptography.

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use alloy::primitives::Address;
 use privatix_adapter::AdapterError;
 use privatix_chain::ChainError;
-use privatix_channel::{ChannelId, SignError, SignRefused, TransitionRefused, VoucherError};
+use privatix_channel::{ChannelId, SignError, VoucherError};
 use privatix_contracts::CodeMismatch;
 use privatix_contracts::token::TokenRefusal;
 use privatix_db::DbError;
@@ -85,9 +85,6 @@ pub enum NodeError {
     /// A voucher.
     #[error(transparent)]
     Voucher(#[from] VoucherError),
-    /// Something that must not be signed.
-    #[error(transparent)]
-    SignRefused(#[from] SignRefused),
     /// The key refused to sign.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -102,9 +99,6 @@ pub enum NodeError {
     /// A decision gave a number to a transaction that another one has.
     #[error(transparent)]
     NumberUsed(Box<NumberUsed>),
-    /// The channel's state does not allow it.
-    #[error(transparent)]
-    Transition(#[from] TransitionRefused),
     /// The channel has no access yet.
     #[error("channel {0} has no access yet; wait until the agent has prepared it")]
     NoAccess(ChannelId),

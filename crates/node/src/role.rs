@@ -41,16 +41,21 @@ pub trait Role: Send + Sync + 'static {
     fn not_to_be_repeated(&self) -> &'static [&'static str];
 
     /// A transaction of ours has come to an outcome, or an outcome was taken back or became final. What it leads to depends on
-    /// what is recorded of it: its subject and its purpose.
+    /// what is recorded of it: its subject and its purpose. By default to nothing but what its channel decides.
     async fn on_transaction(
         &self,
         conn: &mut Conn,
         recorded: &Recorded,
         record: &TxRecord,
         change: TxChange,
-    ) -> Result<(), NodeError>;
+    ) -> Result<(), NodeError> {
+        let _ = (conn, recorded, record, change);
+        Ok(())
+    }
 
     /// What the chain says of these channels, or how their services stand, was committed again: views of them in memory
-    /// are old.
-    async fn on_committed(&self, channels: &[ChannelId]);
+    /// are old. By default there are none.
+    async fn on_committed(&self, channels: &[ChannelId]) {
+        let _ = channels;
+    }
 }

@@ -46,7 +46,10 @@ pub enum What {
     /// A paused service goes on.
     Resume,
     /// What an agent claims of a restored channel is believed.
-    AcceptClaim,
+    AcceptClaim {
+        /// What it claims in all, in base units.
+        claimed: Amount,
+    },
     /// A service is ended.
     End,
     /// A channel is closed.
@@ -59,7 +62,7 @@ impl What {
         match self {
             Self::Open { deposit } => Some(*deposit),
             Self::TopUp { amount, .. } => Some(*amount),
-            Self::Pause | Self::Resume | Self::AcceptClaim | Self::End | Self::Close => None,
+            Self::Pause | Self::Resume | Self::AcceptClaim { .. } | Self::End | Self::Close => None,
         }
     }
 }

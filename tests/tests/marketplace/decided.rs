@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use privatix_adapter::Role as Side;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, OfferingHash};
 use privatix_client::{
-    Agents as _, ClientSettings, DecidedRole, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents,
+    Agents as _, ClientRole, ClientSettings, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents,
 };
 use privatix_db::backup::{self, Restoring};
 use privatix_market::{ClientPolicy, Opening, Outcome, Subject};
@@ -45,7 +45,7 @@ impl Buyer {
             views: Arc::new(|_, _| {}),
         };
         let decisions = Arc::new(Decisions::start(&node, parts).await.unwrap());
-        let role = Arc::new(DecidedRole::new(node.clone(), decisions.clone()));
+        let role = Arc::new(ClientRole::new(node.clone(), decisions.clone()));
         let stop = CancellationToken::new();
         let runs = tokio::spawn({
             let (node, decisions, stop) = (node.clone(), decisions.clone(), stop.clone());

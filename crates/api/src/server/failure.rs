@@ -28,8 +28,6 @@ impl From<NodeError> for Failure {
             | NodeError::Token(_)
             | NodeError::NotForOperators { .. }
             | NodeError::Offering(_)
-            | NodeError::Transition(_)
-            | NodeError::SignRefused(_)
             | NodeError::NoAccess(_)
             | NodeError::NotPermitted(_)
             | NodeError::Adapter(_) => ErrorCode::Refused,

@@ -12,7 +12,7 @@ use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
 use privatix_client::{ClientHandle, Given};
 use privatix_jobs::{JobId, Pushed};
-use privatix_market::{OrderId, Outcome, Trouble};
+use privatix_market::{OrderId, Outcome};
 use privatix_node::{Node, NodeError};
 use privatix_offering::TemplateKind;
 use privatix_store::{StoreError, offerings};
@@ -299,7 +299,7 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             };
             let outcome = order.ended.map(|(outcome, _)| outcome);
             let trouble = match outcome {
-                Some(Outcome::Failed(trouble)) => Some(trouble_of(trouble).to_owned()),
+                Some(Outcome::Failed(trouble)) => Some(trouble.text().to_owned()),
                 _ => None,
             };
             let is_done = outcome.map(|outcome| outcome == Outcome::Done);
@@ -316,18 +316,6 @@ fn given(key: Option<String>) -> Given {
 async fn job_of(handle: &ClientHandle, order: OrderId) -> Option<JobId> {
     let order = handle.orders().get(order).await.ok()??;
     handle.orders().job_of(&order).await.ok()?
-}
-
-const fn trouble_of(trouble: Trouble) -> &'static str {
-    match trouble {
-        Trouble::Funds => "the account has not enough tokens",
-        Trouble::Budget => "it would exceed the budget",
-        Trouble::Key => "the key could not be used",
-        Trouble::Cancelled => "it was cancelled",
-        Trouble::Ended => "the channel ended first",
-        Trouble::Vanished => "it was undone by a reorganisation, and did not come again",
-        _ => "its transaction failed",
-    }
 }
 
 /// Who pushes the jobs.

@@ -29,7 +29,7 @@ use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::states::{self, Loaded, Part, Stored};
 use privatix_store::{StoreError, vouchers};
 
-use crate::support::{Parts, Scene, a, channel, domain, key, terms};
+use crate::support::{Failure, Parts, Scene, a, channel, domain, key, terms};
 
 /// Knows one offering.
 struct Known;
@@ -482,7 +482,7 @@ async fn a_channel_whose_orders_cannot_be_stored_keeps_no_other_from_being_adopt
     let paused = Fixture::with("open", ServiceStatus::Active, "pause");
     store_all(&scene, (0..3).map(|nonce| (nonce, paused))).await;
     let (failing, policy) = (channel(1).0, ClientPolicy::default());
-    let fail = |error: Option<fn() -> NodeError>| {
+    let fail = |error: Option<Failure>| {
         *scene.asked.fails.lock().unwrap() = error.map(|error| (failing, error));
     };
     let pending_top_up =

@@ -11,7 +11,7 @@ use privatix_billing::Terms;
 use privatix_chain::StartFrom;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher};
 use privatix_client::{
-    Agents, DecidedRole, Decisions, DecisionsParts, Fund, Given, Limits, Node, NodeParts, Unheard,
+    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, Limits, Node, NodeParts, Unheard,
 };
 use privatix_contracts::call;
 use privatix_market::*;
@@ -102,7 +102,7 @@ async fn open(
 
 async fn run(anvil: &Anvil, contracts: &Contracts, dir: &TempDir, agent: &Arc<Agent>) -> Running {
     let (node, decisions) = open(anvil, contracts, dir, agent).await;
-    let role = Arc::new(DecidedRole::new(node.clone(), decisions.clone()));
+    let role = Arc::new(ClientRole::new(node.clone(), decisions.clone()));
     let stop = CancellationToken::new();
     let runs = tokio::spawn({
         let (node, decisions, stop) = (node.clone(), decisions.clone(), stop.clone());

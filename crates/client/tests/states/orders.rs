@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use async_trait::async_trait;
-use privatix_channel::{Amount, ChainTime, ChannelId, Fee};
+use privatix_channel::{Amount, ChainTime, ChannelDescriptor, ChannelId, Fee};
 use privatix_client::{ChannelOrders, Fund, Funder, Funding, Given, Limits, NodeError, Ordered, Purse, Turn};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
@@ -244,13 +244,29 @@ async fn the_key_of_an_opening_is_enough_to_find_it_again() {
     let mut scene = Scene::empty(Parts::default()).await;
     let orders = taking_orders(&mut scene);
     let opened = accept(&orders, 0, 1_000, given("open")).await.unwrap();
+    let descriptor = channel(0).1;
+    let (agent, offering) = (descriptor.agent, descriptor.offering);
     for deposit in [None, Some(a(1_000))] {
-        let again = orders.opened_as("open", deposit).await.unwrap();
-        assert_eq!(again, Some(Ordered { is_repeated: true, ..opened }));
+        for agent in [None, Some(agent)] {
+            let again = orders.opened_as("open", (agent, offering), deposit).await.unwrap();
+            assert_eq!(again, Some(Ordered { is_repeated: true, ..opened }));
+        }
     }
-    assert_eq!(orders.opened_as("another", None).await.unwrap(), None);
-    let refused = orders.opened_as("open", Some(a(999))).await.unwrap_err();
-    assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
+    assert_eq!(orders.opened_as("another", (None, offering), None).await.unwrap(), None);
+    // What was ordered under it is not another deposit, offering or agent.
+    let (other, stranger) = (B256::repeat_byte(4).into(), Address::repeat_byte(4));
+    let others = [
+        orders.opened_as("open", (None, offering), Some(a(999))).await,
+        orders.opened_as("open", (None, other), None).await,
+        orders.opened_as("open", (Some(stranger), offering), None).await,
+    ];
+    for refused in others {
+        assert!(matches!(refused, Err(NodeError::Store(StoreError::OrderKeyUsed { .. }))), "{refused:?}");
+    }
+    let opening = Opening { terms: terms(), deposit: a(1_000), fee: Fee::ZERO };
+    let refused =
+        orders.accept(&ChannelDescriptor { offering: other, ..descriptor }, &opening, given("open")).await;
+    assert!(matches!(refused, Err(NodeError::Store(StoreError::OrderKeyUsed { .. }))), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,12 +286,14 @@ async fn what_an_agent_claims_after_a_restore_is_accepted_by_its_amount() {
 
     let accepted = orders.accept_claim(id(), a(90), given("claim")).await.unwrap();
     let stored = order(&scene, accepted).await;
-    assert_eq!((stored.what, stored.ended.unwrap().0), (What::AcceptClaim, Outcome::Done));
+    assert_eq!((stored.what, stored.ended.unwrap().0), (What::AcceptClaim { claimed: a(90) }, Outcome::Done));
     assert_eq!(orders.claimed(id()).await.unwrap(), None);
     let state = scene.state().await;
     assert_eq!((state.own.service.target, state.own.ending), (Target::Running, None));
     let again = orders.accept_claim(id(), a(90), given("claim")).await.unwrap();
     assert_eq!(again, Ordered { is_repeated: true, ..accepted });
+    let refused = orders.accept_claim(id(), a(95), given("claim")).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
     // A higher claim is another one.
     scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(95) })).await;
     assert_eq!(orders.claimed(id()).await.unwrap(), Some(a(95)));

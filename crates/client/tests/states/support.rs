@@ -132,7 +132,7 @@ impl Outlook for Calm {
     }
 
     fn recovery(&self) -> Option<RecoveryId> {
-        None
+        self.kept_open.lock().unwrap().map(|_| RecoveryId::new(1))
     }
 
     fn instance(&self) -> u64 {
@@ -143,6 +143,9 @@ impl Outlook for Calm {
         true
     }
 }
+
+/// What something fails with.
+pub(crate) type Failure = fn() -> NodeError;
 
 /// What was asked of the adapter, of the money and of the agent.
 #[derive(Default)]
@@ -163,7 +166,7 @@ pub(crate) struct Others {
     /// Whether the wallet pays.
     pub(crate) wallet: Mutex<bool>,
     /// What fails after it has written something: what an earlier version ordered about this channel.
-    pub(crate) fails: Mutex<Option<(ChannelId, fn() -> NodeError)>>,
+    pub(crate) fails: Mutex<Option<(ChannelId, Failure)>>,
 }
 
 #[async_trait]

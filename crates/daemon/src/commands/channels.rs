@@ -72,7 +72,7 @@ impl ChannelsCommand {
             }
             Self::Resume { channel } => {
                 let resumed = api.call(&ResumeChannel { channel }).await?;
-                output.show(&resumed, |_| format!("channel {channel} goes on as billing allows"));
+                output.show(&resumed, |_| format!("the pause of channel {channel} has ended; `channels show` shows whether its service runs"));
             }
             Self::Terminate { channel, wait } => {
                 let order = api.call(&TerminateChannel { channel }).await?;
@@ -180,7 +180,7 @@ pub(super) fn usage(details: &ChannelDetails, token: &TokenUnit) -> String {
         rows.push(("to be cashed", token.show(claimable)));
     }
     if let Some(claimed) = details.claimed {
-        let remedy = "`accept-claim` accepts that";
+        let remedy = format!("if it can be right, `accept-claim {} {claimed}` accepts it", channel.id);
         rows.push(("claimed by the agent", format!("{}; {remedy}", token.show(claimed))));
     }
     let sessions = details.sessions.iter().map(|session| {

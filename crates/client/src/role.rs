@@ -1,17 +1,15 @@
-//! What a client does about news where everything about its channels is decided from their states: [`DecidedRole`].
+//! What the client does about news: [`ClientRole`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, OfferingEvent};
+use privatix_channel::{ChainEvent, ChannelEvent, OfferingEvent};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_market::Client;
 use privatix_node::inputs::{Before, Opening};
 use privatix_node::{Decider, Node, NodeError, Role};
 use privatix_store::events::Place;
-use privatix_store::purposes::Recorded;
 
 use crate::adoption::{Adoption, Jobs, KnownTerms as _};
 use crate::decisions::Decisions;
@@ -20,21 +18,20 @@ use crate::offerings::FetchOffering;
 
 /// What a client does about news.
 #[derive(Clone, Debug)]
-pub struct DecidedRole {
+pub struct ClientRole {
     node: Arc<Node>,
     decisions: Arc<Decisions>,
 }
 
-impl DecidedRole {
+impl ClientRole {
     /// Of this node, by these decisions.
     pub const fn new(node: Arc<Node>, decisions: Arc<Decisions>) -> Self {
         Self { node, decisions }
     }
 }
 
-/// All that is about channels is decided from their states.
 #[async_trait]
-impl Role for DecidedRole {
+impl Role for ClientRole {
     type Side = Client;
 
     fn decider(&self) -> &Decider<Client> {
@@ -91,16 +88,4 @@ impl Role for DecidedRole {
     fn not_to_be_repeated(&self) -> &'static [&'static str] {
         &[<Fund as Job>::KIND, <crate::TopUp as Job>::KIND, <crate::OpenChannel as Job>::KIND]
     }
-
-    async fn on_transaction(
-        &self,
-        _: &mut Conn,
-        _: &Recorded,
-        _: &TxRecord,
-        _: TxChange,
-    ) -> Result<(), NodeError> {
-        Ok(())
-    }
-
-    async fn on_committed(&self, _: &[ChannelId]) {}
 }
