@@ -102,6 +102,14 @@ impl DerefMut for Buyer {
 impl Buyer {
     /// With this much in the contract and in the wallet, whose jobs do not run yet.
     async fn with(contract: u64, wallet: u64, limits: Limits, policy: ClientPolicy) -> Self {
+        let mut buyer = Self::unread(contract, wallet, limits, policy).await;
+        assert_eq!(buyer.left().await, 0, "nothing is promised of a balance that is not known");
+        buyer.read_balance().await;
+        buyer
+    }
+
+    /// The same, and does not know that yet.
+    async fn unread(contract: u64, wallet: u64, limits: Limits, policy: ClientPolicy) -> Self {
         let (sender, asked) = mpsc::unbounded_channel();
         let account = Arc::new(Account {
             contract: contract.into(),
@@ -116,10 +124,7 @@ impl Buyer {
         let base = Base::new(database().await, policy, calm, funds, Arc::new(Nobody));
         let funder = Funder::new(base.db.clone(), base.decider.clone(), funding.clone(), account.clone());
         let funder = Arc::new(funder);
-        let mut buyer = Self { base, funding, funder, account, asked, running: None };
-        assert_eq!(buyer.left().await, 0, "nothing is promised of a balance that is not known");
-        buyer.read_balance().await;
-        buyer
+        Self { base, funding, funder, account, asked, running: None }
     }
 
     /// With this much in the contract and in the wallet.
@@ -502,4 +507,18 @@ async fn budgets_count_top_ups_that_a_backup_does_not_know() {
     }
     assert_eq!(buyer.outcome(2).await, Some(failed(Trouble::Restored)));
     assert_eq!(buyer.order(3).await.by, "found on chain");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_automatic_top_up_waits_for_the_first_reading_of_the_balance() {
+    let mut buyer = Buyer::unread(1_000, 0, Limits::default(), automatic()).await;
+    buyer.open(0).await;
+    buyer.uses(900).await;
+    let state = buyer.state(0).await;
+    assert_eq!((state.own.top_ups.len(), state.own.auto.tries, state.own.last_order), (0, 0, None));
+    buyer.read_balance().await;
+    let input = Input::Used { used: Usage::new(900), running: false }; // no session is stored here
+    drop(buyer.decider.decide(id(0), input).await.unwrap());
+    assert_eq!(buyer.order(1).await.what, What::TopUp { amount: a(50), automatic: true });
+    assert_eq!(buyer.outcome(1).await, None);
 }
