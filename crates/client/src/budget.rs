@@ -61,16 +61,20 @@ impl Budgets {
             of_agent: orders::totals(conn, Scope::Agent(agent)).await?,
         };
         let free = balance.map_or(Amount::ZERO, |balance| balance.free(&now));
-        Ok(self.limits.left(&spending, free))
+        let mut budget = self.limits.left(&spending, free);
+        budget.is_unread = balance.is_none();
+        Ok(budget)
     }
 }
 
-/// The day for which an order counts: the later of the chain's and this machine's. A clock that goes back takes no spending back,
+/// The day for which an order counts: the later of the chain's and this machine's. The chain's is at most a day later, or an endpoint that
+/// shows days that have not come would free the limit of a day with each. A clock that goes back takes no spending back,
 /// as an order never counts for an earlier day than those before it.
 pub fn day(chain: Option<ChainTime>, wall: SystemTime) -> Day {
     const SECONDS: u64 = 24 * 60 * 60;
     let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let seconds = chain.map_or(wall, |chain| chain.seconds().max(wall));
+    let latest = wall.saturating_add(SECONDS);
+    let seconds = chain.map_or(wall, |chain| chain.seconds().clamp(wall, latest));
     Day(u32::try_from(seconds / SECONDS).unwrap_or(u32::MAX))
 }
 
@@ -212,6 +216,7 @@ mod tests {
         assert_eq!(day(None, wall(20_000, 86_399)), Day(20_000));
         assert_eq!(day(chain(20_001), wall(20_000, 0)), Day(20_001));
         assert_eq!(day(chain(19_999), wall(20_000, 0)), Day(20_000));
+        assert_eq!(day(chain(20_030), wall(20_000, 0)), Day(20_001));
         assert_eq!(day(None, SystemTime::UNIX_EPOCH - Duration::from_secs(1)), Day(0));
     }
 

@@ -228,10 +228,31 @@ impl Decisions {
         );
     }
 
+    /// Has each channel looked at soon whose decisions are not over.
+    async fn look_at_all(&self) -> Result<(), NodeError> {
+        let mut after = None;
+        loop {
+            let page = states::not_final(&mut *self.node.db().read().await?, after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            for channel in page {
+                self.decider.mark(channel);
+            }
+        }
+    }
+
     /// Reads the account's balance from time to time, and settles what was cancelled.
     async fn keep_money(&self, stop: &CancellationToken) {
+        let mut waits = true;
         loop {
             match stop.run_until_cancelled(self.funder.read_balance()).await {
+                // The policy has waited for it.
+                Some(Ok(())) if waits => match self.look_at_all().await {
+                    Ok(()) => waits = false,
+                    Err(error) => {
+                        tracing::error!(%error, "automatic top-ups go on with the next look at their channels")
+                    }
+                },
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::warn!(%error, "the account's balance is not known; budgets count with what was known before");

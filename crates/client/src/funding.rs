@@ -21,6 +21,11 @@ use crate::budget::{Budgets, Limits, day};
 use crate::fund::{Fund, Source, fund_subject};
 use crate::runner::{Funds, Payment, above_last};
 
+/// Who has given an order that is known from the chain alone.
+const FOUND: &str = "found on chain";
+/// Orders of a channel that are read at a time.
+const PAGE: u32 = 100;
+
 /// Keeps the orders of a client's channels, and carries what its jobs have found from the account to the transactions that use it.
 /// Clones share it.
 #[derive(Clone)]
@@ -81,7 +86,7 @@ impl Funding {
     ) -> Result<(), StoreError> {
         match orders::first(conn, Subject::Channel(channel)).await? {
             Some(_) => Ok(()),
-            None => self.count_found(conn, (channel, agent), deposit).await,
+            None => self.count_found(conn, (channel, agent), What::Open { deposit }).await,
         }
     }
 
@@ -89,15 +94,42 @@ impl Funding {
         &self,
         conn: &mut Conn,
         (channel, agent): (ChannelId, Address),
-        deposit: Amount,
+        what: What,
     ) -> Result<(), StoreError> {
         let subject = Subject::Channel(channel);
-        let (at, by) = (SystemTime::now(), "found on chain".to_owned());
+        let (at, by) = (SystemTime::now(), FOUND.to_owned());
         let reserves = Reservation { agent, day: Day(0) };
-        let order = NewOrder { key: None, subject, what: What::Open { deposit }, by, at, reserves };
+        let order = NewOrder { key: None, subject, what, by, at, reserves };
         let id = orders::next(conn).await?;
         orders::place(conn, id, &order).await?;
         orders::end(conn, id, Outcome::Done, at).await.map(drop)
+    }
+
+    /// Counts what a deposit has grown by without an order: the backup from which this database came back does not know of it.
+    async fn count_unknown(&self, conn: &mut Conn, state: &ClientState) -> Result<(), StoreError> {
+        let subject = Subject::Channel(state.id);
+        let first = orders::first(conn, subject).await?;
+        let is_found = first.is_none_or(|first| first.by == FOUND);
+        if state.own.restored.is_none() && !is_found {
+            return Ok(());
+        }
+        let (mut known, mut before) = (Amount::ZERO, None);
+        loop {
+            let page = orders::of_subject(conn, subject, before, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            for money in page.iter().filter_map(|order| order.money) {
+                if money.held != Held::Released {
+                    known = known.saturating_add(money.amount);
+                }
+            }
+        }
+        let amount = state.chain.deposit.saturating_sub(known);
+        if amount.is_zero() {
+            return Ok(());
+        }
+        let what = What::TopUp { amount, automatic: false };
+        self.count_found(conn, (state.id, state.descriptor.agent), what).await
     }
 
     /// An order about a channel that is given now.
@@ -235,7 +267,8 @@ impl Funds for Funding {
         // Last, as numbers of earlier top-ups may be any. One that is mined already counts once more in the deposit: rather twice than
         // not at all.
         if matches!(state.chain.phase(), Phase::Open | Phase::Closing { .. }) {
-            self.count_found(conn, (channel, state.descriptor.agent), state.chain.deposit).await?;
+            let what = What::Open { deposit: state.chain.deposit };
+            self.count_found(conn, (channel, state.descriptor.agent), what).await?;
         }
         let mut before = state.clone();
         before.own.flights.clear();
@@ -322,6 +355,11 @@ impl Funds for Funding {
                 }
                 None => {}
             }
+        }
+        // Its opening counts where its event is taken in.
+        let was_open = before.chain.phase() != Phase::Unopened;
+        if was_open && after.chain.deposit > before.chain.deposit {
+            self.count_unknown(conn, after).await?;
         }
         Ok(())
     }

@@ -127,6 +127,8 @@ pub struct Budget {
     pub of_agent: Option<Amount>,
     /// Of the account's balance.
     pub free_balance: Option<Amount>,
+    /// Whether the balance was not read yet, so that nothing is known of it: the policy waits with its orders.
+    pub is_unread: bool,
 }
 
 impl Budget {

@@ -197,7 +197,7 @@ async fn what_cannot_be_bought_is_refused_with_the_reason() {
 
     let offering = publish(&seller);
     discovered(&buyer, &offering).await;
-    buyer.run(&["accept", &offering, "--deposit", "5"]).fails(4, &["least deposit", "100000"]);
+    buyer.run(&["accept", &offering, "--deposit", "5"]).fails(4, &["deposit of at least 100000"]);
     buyer.run(&["accept", &offering, "--deposit", "999999999999999999"]).fails(4, &["deposit"]);
     buyer.run(&["accept", &offering, "--deposit", "150001"]).fails(4, &["budget.per_agent", "150000"]);
     agentd.kill().unwrap();

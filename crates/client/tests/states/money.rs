@@ -16,7 +16,7 @@ use privatix_db::Conn;
 use privatix_jobs::{Filter, JobStatus, JobsError, Processor};
 use privatix_market::{
     Actual, Answered, BlockRef, ClientMessage, ClientOrder, ClientPolicy, ClientState, EffectId, Env, Fate,
-    Input, Opening, OrderId, Outcome, Refused, Stage, Trouble,
+    Input, Opening, OrderId, Outcome, Refused, Stage, Trouble, Uptime,
 };
 use privatix_node::shell::NotApplied;
 use privatix_node::{Balances, NodeError, Outlook as _};
@@ -102,6 +102,14 @@ impl DerefMut for Buyer {
 impl Buyer {
     /// With this much in the contract and in the wallet, whose jobs do not run yet.
     async fn with(contract: u64, wallet: u64, limits: Limits, policy: ClientPolicy) -> Self {
+        let mut buyer = Self::unread(contract, wallet, limits, policy).await;
+        assert_eq!(buyer.left().await, 0, "nothing is promised of a balance that is not known");
+        buyer.read_balance().await;
+        buyer
+    }
+
+    /// The same, and does not know that yet.
+    async fn unread(contract: u64, wallet: u64, limits: Limits, policy: ClientPolicy) -> Self {
         let (sender, asked) = mpsc::unbounded_channel();
         let account = Arc::new(Account {
             contract: contract.into(),
@@ -116,10 +124,7 @@ impl Buyer {
         let base = Base::new(database().await, policy, calm, funds, Arc::new(Nobody));
         let funder = Funder::new(base.db.clone(), base.decider.clone(), funding.clone(), account.clone());
         let funder = Arc::new(funder);
-        let mut buyer = Self { base, funding, funder, account, asked, running: None };
-        assert_eq!(buyer.left().await, 0, "nothing is promised of a balance that is not known");
-        buyer.read_balance().await;
-        buyer
+        Self { base, funding, funder, account, asked, running: None }
     }
 
     /// With this much in the contract and in the wallet.
@@ -478,4 +483,42 @@ async fn an_automatic_top_up_above_the_budget_has_a_number_of_its_own() {
     assert_eq!(buyer.sums(Scope::All).await, (0, 0));
     assert_eq!(buyer.top_up(0, 49, "mine").await.unwrap(), OrderId(2));
     assert_eq!(buyer.stages(0).await, [Stage::Funding]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_count_top_ups_that_a_backup_does_not_know() {
+    let mut buyer = Buyer::rich(200, 0).await;
+    buyer.accept(0, 60).await.unwrap();
+    let seq = buyer.until_sent(0).await;
+    buyer.fate(0, seq, Fate::Mined(block(5))).await;
+    buyer.happens(0, 5, ChannelEvent::Opened { deposit: a(60), fee: Fee::ZERO }).await;
+    // In the backup a top-up waits for its money.
+    buyer.stop().await;
+    buyer.top_up(0, 30, "waits").await.unwrap();
+    assert_eq!(buyer.sums(Scope::All).await, (30, 60));
+
+    // It was carried out since, and so was another one. They are seen with the first decision after the restore.
+    *buyer.calm.kept_open.lock().unwrap() = Some(Uptime::new(1_000_000));
+    for (number, deposit) in [(6, 90), (7, 110)] {
+        let topped_up = ChannelEvent::ToppedUp { deposit: a(deposit), request_cancelled: false };
+        buyer.happens(0, number, topped_up).await;
+        assert_eq!(buyer.sums(Scope::All).await, (0, deposit));
+        assert_eq!(buyer.sums(Scope::Agent(AGENT)).await, (0, deposit));
+    }
+    assert_eq!(buyer.outcome(2).await, Some(failed(Trouble::Restored)));
+    assert_eq!(buyer.order(3).await.by, "found on chain");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_automatic_top_up_waits_for_the_first_reading_of_the_balance() {
+    let mut buyer = Buyer::unread(1_000, 0, Limits::default(), automatic()).await;
+    buyer.open(0).await;
+    buyer.uses(900).await;
+    let state = buyer.state(0).await;
+    assert_eq!((state.own.top_ups.len(), state.own.auto.tries, state.own.last_order), (0, 0, None));
+    buyer.read_balance().await;
+    let input = Input::Used { used: Usage::new(900), running: false }; // no session is stored here
+    drop(buyer.decider.decide(id(0), input).await.unwrap());
+    assert_eq!(buyer.order(1).await.what, What::TopUp { amount: a(50), automatic: true });
+    assert_eq!(buyer.outcome(1).await, None);
 }

@@ -28,10 +28,16 @@ fn assess(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Optio
     Some(assess_client(state.terms.as_deref()?, &account, &policy, usage::moment(env.uptime)))
 }
 
+/// Whether the policy may order a top-up now: not right after one that failed, nor on a stale view of the chain or without one of the
+/// account's balance, as it would fail by that.
+fn may_top_up(state: &ClientState, env: &Env<'_, Client>) -> bool {
+    env.chain.fresh && !env.budget.is_unread && state.own.auto.is_over(env.uptime)
+}
+
 /// How much an automatic top-up adds now, if the policy asks for one. Nothing right after one that failed, nor while the view of
 /// the chain is stale.
 pub(super) fn top_up(state: &ClientState, env: &Env<'_, Client>) -> Option<Amount> {
-    let may_top_up = env.chain.fresh && state.own.auto.is_over(env.uptime);
+    let may_top_up = may_top_up(state, env);
     match assess(state, env, may_top_up)?.action? {
         ClientAction::TopUp(amount) => Some(amount),
         _ => None,
@@ -81,6 +87,6 @@ pub(super) fn next_payment(state: &ClientState, env: &Env<'_, Client>) -> Option
 
 /// When the clock alone changes an answer.
 pub(super) fn next(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
-    let may_top_up = env.chain.fresh && state.own.auto.is_over(env.uptime);
+    let may_top_up = may_top_up(state, env);
     usage::owner(assess(state, env, may_top_up)?.next?)
 }
