@@ -108,7 +108,7 @@ fn a_success_that_the_events_and_the_contract_deny_for_hours_is_not_believed() {
     for mut run in [run, stale] {
         assert_eq!(run.after(24 * HOUR), "");
         assert_eq!(run.owners(), "chain, reminder 172800 s");
-        assert_eq!(run.give(&voucher(70)).contains("paid 70"), false);
+        assert!(!run.give(&voucher(70)).contains("paid 70"));
         (run.explained, run.fresh) = (true, true);
         assert!(run.give(&Input::Look).starts_with("submit 2 close"));
     }
