@@ -278,6 +278,9 @@ fn show(channel: ChannelId, notice: &AgentNotice) {
         AgentNotice::Parked => {
             tracing::warn!(%channel, "the close was cancelled by the operator and is not sent again; `channels close` does");
         }
+        AgentNotice::Hidden => {
+            tracing::error!(%channel, "a close succeeded, and the channel's events do not show it; if that lasts, add an endpoint of another provider");
+        }
         AgentNotice::Abandoned { claimable } => {
             tracing::warn!(%channel, %claimable, "what is claimable is left to the client, by order");
         }

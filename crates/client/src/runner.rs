@@ -482,6 +482,9 @@ fn show(channel: ChannelId, notice: &ClientNotice) {
         ClientNotice::Failing { tries, lasting: false } => {
             tracing::error!(%channel, tries, "a close request or a finalization failed; it is tried again");
         }
+        ClientNotice::Hidden => {
+            tracing::error!(%channel, "a transaction succeeded, and the channel's events do not show it; if that lasts, add an endpoint of another provider");
+        }
         ClientNotice::Parked => {
             tracing::warn!(%channel, "the close was cancelled by the user and is not sent again; `channels close` does");
         }

@@ -1,12 +1,13 @@
 //! Transactions under way: [`Flight`].
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use alloy::primitives::B256;
-use privatix_channel::OnChain;
+use privatix_channel::{Amount, OnChain};
 use serde::{Deserialize, Serialize};
 
-use crate::{AtStake, Bid, Effect, Fate, Owner, Party, Priority, Purpose, Uptime};
+use crate::{AtStake, Bid, Effect, Env, Fate, Owner, Party, Priority, Purpose, Uptime};
 
 /// A transaction, from the decision to make it until its outcome is final.
 ///
@@ -29,11 +30,28 @@ pub(crate) trait Brings: Copy {
     fn brings(self, wanted: Self) -> bool;
 
     /// Whether the channel's events show its effect, or that something came after it, once it succeeded alone in the block of this
-    /// number.
-    fn is_shown(self, block: u64, chain: &OnChain) -> bool;
+    /// number. A reorganisation may bring it into another one: `deposit` is what the deposit was before, where that is known.
+    fn is_shown(self, block: u64, deposit: Option<Amount>, chain: &OnChain) -> bool;
 }
 
 impl<X> Flight<X> {
+    /// For how long a success that is final is believed against the channel's events, while these explain what the contract holds. The
+    /// two are compared once in an hour at least.
+    pub const BELIEVED: Duration = Duration::from_hours(2);
+
+    /// Whether the events do not show a success that they should.
+    pub(crate) fn is_hidden(&self, chain: &OnChain) -> bool
+    where
+        X: Brings,
+    {
+        let is_shown = |block: BlockRef, deposit| self.purpose.is_shown(block.number, deposit, chain);
+        match self.stage {
+            Stage::Mined { block, seen: true } => !is_shown(block, None),
+            Stage::Unseen { block, deposit, .. } => !is_shown(block, Some(deposit)),
+            _ => false,
+        }
+    }
+
     /// Whether it went out with other channels. Its success says nothing about one of them: the contract passes over what it cannot
     /// close.
     pub(crate) fn is_of_batch(&self) -> bool {
@@ -46,18 +64,16 @@ impl<X> Flight<X> {
     where
         X: Brings,
     {
-        match self.stage {
-            Stage::Mined { block, seen: true } | Stage::Unseen { block } => {
-                !self.is_of_batch() && !self.purpose.is_shown(block.number, chain)
-            }
-            stage => stage.is_under_way(),
-        }
+        self.stage.is_under_way() || (!self.is_of_batch() && self.is_hidden(chain))
     }
 
     /// What moves it on. `reminder`: when health mentions next that the chain is not seen.
-    pub(crate) const fn owner(&self, reminder: Uptime) -> Owner {
+    pub(crate) fn owner(&self, now: Uptime, reminder: Uptime) -> Owner {
         match self.stage {
-            Stage::Unseen { .. } => Owner::Chain { reminder },
+            Stage::Unseen { since, .. } => {
+                let until = since.plus(Self::BELIEVED);
+                if until > now { Owner::Time(until) } else { Owner::Chain { reminder } }
+            }
             _ => Owner::Transaction(self.seq),
         }
     }
@@ -107,10 +123,17 @@ pub enum Stage {
         seen: bool,
     },
     /// In a block with success that is final, and the channel's events do not show its effect: an endpoint leaves them out, or this
-    /// side's view of the chain lags. It goes on counting until they do.
+    /// side's view of the chain lags. It goes on counting until they do, and ends where they and what the contract holds agree for
+    /// [`Flight::BELIEVED`] that there was none: the success was a lie, or a reorganisation below the final block took it back.
     Unseen {
         /// The block.
         block: BlockRef,
+        /// Since when.
+        #[serde(default)]
+        since: Uptime,
+        /// The deposit that the events showed then.
+        #[serde(default)]
+        deposit: Amount,
     },
     /// In a block, without effect. A reorganisation may still give it another outcome.
     Reverted,
@@ -176,12 +199,13 @@ pub(crate) struct Reported {
 }
 
 /// Takes a report about a transaction in: its stage, or its end. `None` if it is about one that is over, or was never made. `lasts`:
-/// whether a success for this purpose counts until it is [seen].
+/// whether a success for this purpose counts until it is [seen]; `now` and `deposit`: what is known then.
 pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
     flights: &mut Vec<Flight<X>>,
     last: &mut u32,
     (seq, purpose, fate): (u32, X, Fate),
     lasts: impl Fn(X) -> bool,
+    (now, deposit): (Uptime, Amount),
 ) -> Option<Reported> {
     let place = flights.iter().position(|flight| flight.seq == seq);
     let known = place.and_then(|place| flights.get(place));
@@ -198,13 +222,12 @@ pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
             }
         }
         (Some(place), None) => match before {
-            Some(Stage::Mined { block, .. } | Stage::Unseen { block })
-                if fate == Fate::Final && lasts(purpose) =>
-            {
+            Some(Stage::Mined { block, .. }) if fate == Fate::Final && lasts(purpose) => {
                 if let Some(flight) = flights.get_mut(place) {
-                    flight.stage = Stage::Unseen { block };
+                    flight.stage = Stage::Unseen { block, since: now, deposit };
                 }
             }
+            Some(Stage::Unseen { .. }) if fate == Fate::Final => {}
             _ => {
                 flights.remove(place);
             }
@@ -221,10 +244,17 @@ pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
     Some(Reported { before, fate })
 }
 
-/// Ends what is final and seen by now: the events show its effect.
-pub(crate) fn seen<X: Brings>(flights: &mut Vec<Flight<X>>, chain: &OnChain) {
+/// Ends what is final and seen by now: the events show its effect, or nothing but its success speaks for it any more.
+pub(crate) fn seen<P: Party>(flights: &mut Vec<Flight<P::Purpose>>, chain: &OnChain, env: &Env<'_, P>)
+where
+    P::Purpose: Brings,
+{
+    let sees = env.chain.fresh && env.chain.explained;
     flights.retain(|flight| match flight.stage {
-        Stage::Unseen { block } => !flight.purpose.is_shown(block.number, chain),
+        Stage::Unseen { since, .. } => {
+            let is_disproved = sees && env.uptime.since(since) >= Flight::<P::Purpose>::BELIEVED;
+            flight.is_hidden(chain) && !is_disproved
+        }
         _ => true,
     });
 }
@@ -245,6 +275,15 @@ pub(crate) fn cancel<P: Party>(
         flight.stage = Stage::Cancelling;
         was_sent
     });
+}
+
+/// Whether a success has become final whose block was processed, and whose event is not shown.
+pub(crate) fn is_hidden_since<X>(before: &[Flight<X>], after: &[Flight<X>]) -> bool {
+    let was_processed = |flight: &Flight<X>| matches!(flight.stage, Stage::Mined { seen: true, .. });
+    after
+        .iter()
+        .filter(|flight| matches!(flight.stage, Stage::Unseen { .. }))
+        .any(|flight| before.iter().any(|known| known.seq == flight.seq && was_processed(known)))
 }
 
 /// Leaves one of `which` that wait to be mined alone: the most urgent, and of these the first that brings all that the others would. A

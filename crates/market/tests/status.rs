@@ -7,7 +7,7 @@ use privatix_channel::{
     OnChain,
 };
 use privatix_market::{
-    Agent, AgentPurpose, Bid, BlockRef, Client, ClientPurpose, Flight, OrderId, Party, Stage, State,
+    Agent, AgentPurpose, Bid, BlockRef, Client, ClientPurpose, Flight, OrderId, Party, Stage, State, Uptime,
 };
 
 fn a(units: u128) -> Amount {
@@ -75,7 +75,7 @@ fn a_status_shows_an_own_transaction_until_the_events_show_it() {
         (Stage::Sent { batch: true }, true),
         (mined(false), true),
         (mined(true), true),
-        (Stage::Unseen { block }, true),
+        (Stage::Unseen { block, since: Uptime::new(1), deposit: a(100) }, true),
         (Stage::Collected, false),
         (Stage::Cancelling, false),
         (Stage::Reverted, false),

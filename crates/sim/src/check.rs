@@ -3,8 +3,8 @@
 use privatix_billing::covered;
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    Actual, Agent, AgentPurpose, AgentState, Bid, Effect, Env, Flight, Input, Owner, Party as _, Stage,
-    Target, Uptime,
+    Actual, Agent, AgentPurpose, AgentState, Bid, Effect, Env, Flight, Input, Owner, Party as _, Priority,
+    Stage, Target, Uptime,
 };
 
 use crate::report::Rule;
@@ -241,10 +241,14 @@ impl Sim<'_> {
         if matches!(state.chain.phase(), Phase::Closed { .. }) {
             self.violate(Some(channel), Rule::Invariant(3), "a transaction for a channel that is closed");
         }
+        // In a challenge the success of a close is not believed against the events.
+        let is_urgent = |flight: &Flight<AgentPurpose>| flight.bid.priority == Priority::Urgent;
+        let answers = state.own.flights.iter().any(|flight| flight.seq == seq && is_urgent(flight));
         let closes = |flight: &Flight<AgentPurpose>| {
             let is_in_block = matches!(flight.stage, Stage::Mined { .. } | Stage::Unseen { .. });
             let is_mined = is_in_block && flight.bid != Bid::of_batch();
-            is_mined && flight.purpose.is_close()
+            let is_processed = !matches!(flight.stage, Stage::Mined { seen: false, .. });
+            is_mined && flight.purpose.is_close() && !(answers && is_processed)
         };
         if purpose.is_close() && state.own.flights.iter().any(closes) {
             self.violate(Some(channel), Rule::Invariant(3), "a close beside one that is in a block");

@@ -5,9 +5,9 @@ use std::time::Duration;
 use privatix_channel::Amount;
 
 use super::{Agent, AgentNotice, AgentPolicy, AgentPurpose, AgentState, Replaced, wants};
-use crate::flight::{Brings as _, cancel, leave_one, next, submit};
+use crate::flight::{Brings as _, cancel, is_hidden_since, leave_one, next, submit};
 use crate::want::Want;
-use crate::{Actual, Bid, Blocked, Book, Effect, Env, Flight, Owner, Stage, Uptime, Wei, Worth};
+use crate::{Actual, Bid, Blocked, Book, Effect, Env, Flight, Owner, Priority, Stage, Uptime, Wei, Worth};
 
 /// Submits, collects and cancels closes and settlements.
 pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
@@ -142,7 +142,14 @@ pub(super) fn replacement(
     wanted: Bid,
 ) -> Replacement {
     let is_same_kind = |flight: &&Flight<AgentPurpose>| flight.purpose.is_close() == purpose.is_close();
-    let under_way = || state.own.flights.iter().filter(is_same_kind).filter(|f| f.is_under_way(&state.chain));
+    // In a challenge a success is not believed against the events: if it was a lie, all that is claimed would be lost. Another close
+    // costs little where the channel is closed.
+    let is_believed =
+        |flight: &Flight<AgentPurpose>| wanted.priority < Priority::Urgent || !flight.is_hidden(&state.chain);
+    let under_way = || {
+        let flights = state.own.flights.iter().filter(is_same_kind);
+        flights.filter(|flight| flight.is_under_way(&state.chain) && is_believed(flight))
+    };
     let serves = |flight: &Flight<AgentPurpose>| {
         flight.serves(&wanted)
             && (flight.stage.is_in_block() || wanted.stake.is_some() || pays(flight.bid.stake, env))
@@ -234,6 +241,9 @@ pub(super) fn notices(before: &AgentState, after: &AgentState, policy: &AgentPol
             Blocked::Parked { .. } => Some(AgentNotice::Parked),
             Blocked::Unseen { .. } => None,
         }));
+    }
+    if is_hidden_since(&old.flights, &new.flights) {
+        notices.push(AgentNotice::Hidden);
     }
     if new.abandoned && !old.abandoned {
         notices.push(AgentNotice::Abandoned { claimable });

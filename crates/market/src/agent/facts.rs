@@ -45,7 +45,10 @@ pub(super) fn end(state: &mut AgentState, why: AgentEnd, env: &Env<'_, Agent>) {
 fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fate, env: &Env<'_, Agent>) {
     let own = &mut state.own;
     let report = (seq, purpose, fate);
-    if let Some(reported) = flight::report(&mut own.flights, &mut own.seq, report, AgentPurpose::is_close) {
+    let now = (env.uptime, state.chain.deposit);
+    if let Some(reported) =
+        flight::report(&mut own.flights, &mut own.seq, report, AgentPurpose::is_close, now)
+    {
         own.blocked = blocked::after(own.blocked, reported, env.uptime);
     }
 }
@@ -76,7 +79,7 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
 
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut AgentState, env: &Env<'_, Agent>) {
-    flight::seen(&mut state.own.flights, &state.chain);
+    flight::seen(&mut state.own.flights, &state.chain, env);
     // Of all that batches may have brought, the least is enough to know.
     let is_unseen =
         |flight: &&Flight<AgentPurpose>| flight.is_of_batch() && matches!(flight.stage, Stage::Unseen { .. });

@@ -90,6 +90,8 @@ pub enum AgentNotice {
         /// Whether it fails until somebody does something.
         lasting: bool,
     },
+    /// A close succeeded, and the channel's events do not show it: an endpoint leaves events out, or reports false outcomes.
+    Hidden,
     /// The operator cancelled a close; it waits for another order.
     Parked,
     /// By order, what is claimable is left to the client.

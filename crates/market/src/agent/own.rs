@@ -98,7 +98,7 @@ impl Brings for AgentPurpose {
 
     /// A close is shown once the channel is closed. Of a settlement, a block that was processed shows all that counts: a second one
     /// would do no harm.
-    fn is_shown(self, _: u64, chain: &OnChain) -> bool {
+    fn is_shown(self, _: u64, _: Option<Amount>, chain: &OnChain) -> bool {
         !self.is_close() || chain.closed.is_some()
     }
 }

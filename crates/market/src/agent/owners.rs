@@ -31,7 +31,7 @@ pub(super) fn owners(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Owner> {
     }
     // A batch may never come; what else is wanted has a time.
     let flights = own.flights.iter().filter(|flight| flight.stage != Stage::Collected);
-    owners.extend(flights.map(|flight| flight.owner(wants::reminder(env))));
+    owners.extend(flights.map(|flight| flight.owner(env.uptime, wants::reminder(env))));
     owners.extend(adapter::owners(state, env, env.policy.reminder));
     owners.extend(service::owners(state, env, wants::reminder(env)));
     owners.sort();

@@ -3,7 +3,7 @@
 use privatix_channel::Phase;
 
 use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, Reach, top_up, wants};
-use crate::flight::{cancel, leave_one, next, submit};
+use crate::flight::{cancel, is_hidden_since, leave_one, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Effect, Env, Flight, Owner, Stage};
 
@@ -97,6 +97,9 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, policy: &Client
     notices.extend(claimed.map(|floor| ClientNotice::Claimed { claimed: floor.claimed }));
     if new.service.actual == Actual::Lost && old.service.actual != Actual::Lost {
         notices.push(ClientNotice::ServiceLost);
+    }
+    if is_hidden_since(&old.flights, &new.flights) {
+        notices.push(ClientNotice::Hidden);
     }
     if new.away.is_some() && old.away.is_none() {
         notices.push(ClientNotice::Unreachable { answers: new.peer != Reach::Silent });

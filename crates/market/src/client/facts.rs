@@ -37,8 +37,8 @@ pub(super) fn apply(
 fn transaction(state: &mut ClientState, seq: u32, purpose: ClientPurpose, fate: Fate, env: &Env<'_, Client>) {
     let own = &mut state.own;
     let report = (seq, purpose, fate);
-    let lasts = |purpose: ClientPurpose| purpose.closes() || purpose.is_top_up();
-    let Some(reported) = flight::report(&mut own.flights, &mut own.seq, report, lasts) else {
+    let now = (env.uptime, state.chain.deposit);
+    let Some(reported) = flight::report(&mut own.flights, &mut own.seq, report, |_| true, now) else {
         return;
     };
     match purpose {
@@ -94,6 +94,8 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
             let is_opening = super::opening::is_opening(state) && phase == Phase::Unopened;
             let not_opened = ClientEnd::NotOpened(Trouble::Cancelled);
             let own = &mut state.own;
+            // Whoever orders it again does not believe that one stands.
+            own.flights.retain(|f| !f.purpose.closes() || !matches!(f.stage, Stage::Unseen { .. }));
             let since = env.uptime;
             match own.ending {
                 None if is_opening => own.ending = Some(Ended { why: not_opened, since }),
@@ -114,7 +116,7 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
 
 /// Facts that follow from others and from the surroundings.
 pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
-    flight::seen(&mut state.own.flights, &state.chain);
+    flight::seen(&mut state.own.flights, &state.chain, env);
     adapter::restarted(state, env);
     adapter::overdue(state, env);
     requests::overdue(state, env);

@@ -194,6 +194,8 @@ pub enum ClientNotice {
         /// Whether it fails until somebody does something.
         lasting: bool,
     },
+    /// A transaction succeeded, and the channel's events do not show it: an endpoint leaves events out, or reports false outcomes.
+    Hidden,
     /// The operator cancelled a close request; it waits for another order.
     Parked,
 }

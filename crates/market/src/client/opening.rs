@@ -67,9 +67,13 @@ pub(super) fn fund(state: &mut ClientState, purpose: ClientPurpose, effects: &mu
     effects.push(Effect::Own(ClientEffect::Fund { seq, purpose }));
 }
 
-/// Whether the channel's opening is on its way.
+/// Whether the channel's opening is on its way, or has succeeded without an event that shows it.
 pub(super) fn is_opening(state: &ClientState) -> bool {
     let opens = |flight: &Flight<ClientPurpose>| matches!(flight.purpose, ClientPurpose::Open { .. });
-    let ended = |stage: Stage| matches!(stage, Stage::Reverted | Stage::Mined { seen: true, .. });
-    state.own.flights.iter().any(|flight| opens(flight) && !ended(flight.stage))
+    let ended = |flight: &Flight<ClientPurpose>| match flight.stage {
+        Stage::Reverted => true,
+        Stage::Mined { seen: true, .. } | Stage::Unseen { .. } => !flight.is_hidden(&state.chain),
+        _ => false,
+    };
+    state.own.flights.iter().any(|flight| opens(flight) && !ended(flight))
 }

@@ -129,18 +129,22 @@ impl Brings for ClientPurpose {
         }
     }
 
-    fn is_shown(self, block: u64, chain: &OnChain) -> bool {
+    fn is_shown(self, block: u64, deposit: Option<Amount>, chain: &OnChain) -> bool {
         match self {
             _ if chain.closed.is_some() => true,
             Self::FinalizeClose => false,
             // Nothing from before a cancellation or a top-up stands.
             Self::RequestClose { .. } => {
+                let is_closing = chain.challenge_ends_at().is_some();
                 let last = chain.last_close_request.map(|request| request.at).max(chain.last_cancellation);
-                last.is_some_and(|last| last.block >= block)
+                is_closing || last.is_some_and(|last| last.block >= block)
             }
             // The event of a top-up names the whole deposit.
-            Self::TopUp { .. } => chain.last_cancellation.is_some_and(|last| last.block >= block),
-            Self::Open { .. } => true,
+            Self::TopUp { .. } => {
+                let has_grown = deposit.is_some_and(|before| chain.deposit > before);
+                has_grown || chain.last_cancellation.is_some_and(|last| last.block >= block)
+            }
+            Self::Open { .. } => chain.opened_at.is_some(),
         }
     }
 }

@@ -6,8 +6,12 @@ use crate::{Env, Owner, adapter};
 
 /// All that can move the state on; empty when it is final.
 pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
-    let mut owners: Vec<Owner> =
-        state.own.flights.iter().map(|flight| flight.owner(env.reminder(env.policy.reminder))).collect();
+    let mut owners: Vec<Owner> = state
+        .own
+        .flights
+        .iter()
+        .map(|flight| flight.owner(env.uptime, env.reminder(env.policy.reminder)))
+        .collect();
     match wants::closing(state, env) {
         Want::Nothing | Want::Collect(..) => {}
         Want::Wait(owner) => owners.push(owner),

@@ -1,6 +1,6 @@
 //! An agent's own offering: published, announced again, removed.
 
-use privatix_channel::{ChainTime, Period};
+use privatix_channel::{Amount, ChainTime, Period};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::blocked;
 use crate::flight::{self, Reported};
-use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, Stage};
+use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, Stage, Uptime};
 
 /// What an agent did about an offering, and what its operator ordered. No rollback of the chain changes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,8 +183,9 @@ fn transaction(
     env: &OfferingEnv<'_>,
 ) {
     let report = (seq, purpose, fate);
-    let Some(Reported { before, .. }) = flight::report(&mut own.flights, &mut own.seq, report, |_| false)
-    else {
+    let now = (Uptime::default(), Amount::ZERO); // nothing of an offering lasts
+    let reported = flight::report(&mut own.flights, &mut own.seq, report, |_| false, now);
+    let Some(Reported { before, .. }) = reported else {
         return;
     };
     // What becomes of an earlier order does not touch the present one.

@@ -482,7 +482,7 @@ fn a_row_that_a_mined_batch_skipped_is_sent_alone() {
     // Where its block is final before it is seen, the view lags a little.
     assert_eq!(late.tx(1, Fate::Final), "");
     assert_eq!(late.notices, [], "no failure");
-    assert_eq!(late.owners(), "time 87415 s, chain, reminder 172800 s");
+    assert_eq!(late.owners(), "time 87415 s, time 94600 s");
     assert_eq!(late.after(14), "");
     assert_eq!(late.after(1), "submit 2 close 0");
     // The first failure after it is the first.
@@ -496,7 +496,7 @@ fn a_row_that_a_mined_batch_skipped_is_sent_alone() {
     parked.tx(1, Fate::Mined(block(9)));
     parked.tx(2, Fate::Failed { lasting: true });
     parked.tx(1, Fate::Final);
-    assert_eq!(parked.owners(), "chain, reminder 86400 s, user, reminder 87400 s");
+    assert_eq!(parked.owners(), "time 8200 s, user, reminder 87400 s");
 }
 
 #[test]

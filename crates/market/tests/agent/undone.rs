@@ -1,6 +1,6 @@
 //! What reorganisations, and events that come late, do to closes.
 
-use privatix_market::{AgentEnd, AgentPurpose, Fate, Flight, Input, Stage, Uptime, Wei};
+use privatix_market::{AgentEnd, AgentNotice, AgentPurpose, Fate, Flight, Input, Stage, Uptime, Wei};
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open, voucher};
 
@@ -77,9 +77,13 @@ fn a_close_whose_success_is_final_bounds_what_is_acknowledged_until_its_event_sh
             run.sees();
         }
         assert_eq!(run.tx(1, Fate::Final), "");
-        assert_eq!(run.after(24 * HOUR), "", "another one would fail");
-        assert_eq!(run.notices, []);
-        assert_eq!(run.owners(), "chain, reminder 172800 s");
+        assert_eq!(
+            run.notices,
+            Vec::from_iter(is_seen.then_some(AgentNotice::Hidden)),
+            "not where the view lags"
+        );
+        assert_eq!(run.after(HOUR), "", "another one would fail");
+        assert_eq!(run.owners(), "time 8200 s");
         assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60");
         assert_eq!(run.state.ceiling(), Some(a(60)));
         assert_eq!(run.tx(1, Fate::Final), "", "reported twice");
@@ -88,6 +92,49 @@ fn a_close_whose_success_is_final_bounds_what_is_acknowledged_until_its_event_sh
         assert_eq!(undone.tx(1, Fate::Reinstated { batch: false }), "cancel 1, submit 2 close 70");
         assert_eq!(run.chain(closed(100, 60)), "");
         assert_eq!(run.owners(), "nobody");
+    }
+}
+
+/// An endpoint may report a success that there was not, and a reorganisation below the final block may take one back unseen.
+#[test]
+fn a_success_that_the_events_and_the_contract_deny_for_hours_is_not_believed() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    run.tx(1, Fate::Mined(block(5)));
+    run.sees();
+    run.tx(1, Fate::Final);
+    let mut stale = run.clone();
+    (run.explained, stale.fresh) = (false, false);
+    for mut run in [run, stale] {
+        assert_eq!(run.after(24 * HOUR), "");
+        assert_eq!(run.owners(), "chain, reminder 172800 s");
+        assert!(!run.give(&voucher(70)).contains("paid 70"));
+        (run.explained, run.fresh) = (true, true);
+        assert!(run.give(&Input::Look).starts_with("submit 2 close"));
+    }
+}
+
+/// If the success was a lie, all that is claimed would be lost with the challenge's end.
+#[test]
+fn an_answer_is_sent_again_beside_one_that_succeeded_and_is_not_shown() {
+    let mut run = Run::open(100).paid(60).at(100);
+    assert_eq!(
+        run.chain(closing(100, 20, 1_000)),
+        "submit 1 close 60 urgent before 1000 for 40 wei, drive 2"
+    );
+    run.tx(1, Fate::Mined(block(6)));
+    assert_eq!(run.give(&Input::Look), "", "its block is not processed");
+    run.sees();
+    let mut is_final = run.clone();
+    assert_eq!(is_final.tx(1, Fate::Final), "submit 3 close 60 urgent before 1000 for 40 wei");
+    assert_eq!(run.give(&Input::Look), "submit 3 close 60 urgent before 1000 for 40 wei");
+    for mut run in [run, is_final] {
+        assert_eq!(run.state.ceiling(), Some(a(20)));
+        run.chain(open(100, 20));
+        assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60", "it goes on bounding");
+        run.chain(closed(100, 60));
+        let is_over = |flight: &Flight<AgentPurpose>| !matches!(flight.stage, Stage::Unseen { .. });
+        assert!(run.state.own.flights.iter().all(is_over));
     }
 }
 

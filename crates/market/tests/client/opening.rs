@@ -105,3 +105,24 @@ fn fault_42_an_opening_that_is_undone_for_good_ends_the_channel() {
     assert_eq!(run.after(HOUR), "drive 2");
     assert_eq!(run.ending(), Some(ClientEnd::NotOpened(Trouble::Vanished)));
 }
+
+/// Else its order would fail, its money would be free again, and another channel could be opened beside it.
+#[test]
+fn an_opening_that_succeeded_is_not_given_up_while_the_events_do_not_explain_the_contract() {
+    let mut run = Run::accepted(100);
+    run.tx(1, Fate::Funded);
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    run.tx(1, Fate::Final);
+    run.explained = false;
+    assert_eq!(run.after(100 * HOUR), "");
+    assert_eq!(run.ending(), None);
+    let mut shown = run.clone();
+    shown.chain(open(100, 0));
+    assert_eq!((shown.ending(), shown.state.own.flights.len()), (None, 0));
+    run.explained = true;
+    run.give(&Input::Look);
+    assert_eq!((run.after(24 * HOUR - 1).as_str(), run.ending()), ("", None));
+    run.after(1);
+    assert_eq!(run.ending(), Some(ClientEnd::NotOpened(Trouble::Vanished)));
+}

@@ -213,9 +213,24 @@ fn a_close_request_whose_success_is_final_stands_until_an_event_shows_otherwise(
     assert_eq!(run.after(HOUR), "", "no event shows it");
     assert_eq!(run.used(80), "");
     assert_eq!(run.tx(1, Fate::Final), "");
+    assert_eq!(run.notices, [ClientNotice::Hidden]);
     assert_eq!(run.used(90), "", "nothing is signed that it does not admit");
-    assert_eq!(run.after(24 * HOUR), "", "another one would fail");
-    assert_eq!((run.notices.len(), run.owners().as_str()), (0, "chain, reminder 172800 s"));
+    assert_eq!(run.after(HOUR), "", "another one would fail");
+    assert_eq!((run.notices.len(), run.owners().as_str()), (0, "time 11800 s"));
+    // It is not believed for ever, and not against the user's order.
+    let (mut disproved, mut ordered, mut lower) = (run.clone(), run.clone(), run.clone());
+    assert_eq!(ordered.give(&Input::Order(ClientOrder::Close)), "sign 90");
+    assert_eq!(ordered.signed(90), "submit 2 request_close 90, send 3 90");
+    disproved.explained = false;
+    assert_eq!(disproved.after(24 * HOUR), "");
+    assert_eq!(disproved.owners(), "chain, reminder 172800 s");
+    disproved.explained = true;
+    assert_eq!(disproved.give(&Input::Look), "sign 90");
+    // A reorganisation brought it into a lower block.
+    lower.now = Some(100);
+    let request = |block| CloseRequest { at: LogPosition::new(block, 0), ends_at: ChainTime::new(900) };
+    lower.chain(OnChain { last_close_request: Some(request(4)), ..open(100, 60) });
+    assert!(lower.state.own.flights.is_empty());
     // A top-up that came before it does not take it back, and one that came after it does.
     let topped_up = |block| {
         let last_cancellation = Some(LogPosition::new(block, 0));
@@ -225,7 +240,6 @@ fn a_close_request_whose_success_is_final_stands_until_an_event_shows_otherwise(
     let mut taken_back = run.clone();
     assert_eq!(taken_back.chain(topped_up(6)), "sign 90");
     assert_eq!(taken_back.signed(90), "submit 2 request_close 90, send 3 90");
-    let request = |block| CloseRequest { at: LogPosition::new(block, 0), ends_at: ChainTime::new(900) };
     run.now = Some(100);
     assert_eq!(run.chain(OnChain { last_close_request: Some(request(5)), ..open(100, 60) }), "");
     assert!(run.state.own.flights.is_empty());
@@ -277,7 +291,10 @@ fn an_end_of_a_challenge_that_is_in_a_block_is_not_sent_again_where_no_event_sho
     assert_eq!(run.tx(1, Fate::Final), "");
     assert_eq!(is_final.tx(1, Fate::Final), "");
     assert_eq!(is_final.after(HOUR), "");
-    assert_eq!(is_final.owners(), "chain, reminder 86400 s");
+    assert_eq!(is_final.owners(), "time 11800 s");
+    let mut ordered = is_final.clone();
+    assert_eq!(ordered.give(&Input::Order(ClientOrder::Close)), "submit 2 finalize_close");
+    assert_eq!(is_final.clone().after(HOUR), "submit 2 finalize_close");
     assert_eq!(is_final.chain(closed(100, 60)), "");
     assert_eq!(is_final.owners(), "nobody");
 }

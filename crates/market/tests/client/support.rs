@@ -23,6 +23,8 @@ pub(crate) struct Run {
     /// The chain's time, in seconds.
     pub(crate) now: Option<u64>,
     pub(crate) fresh: bool,
+    /// Whether the channel's events explain what its contract holds.
+    pub(crate) explained: bool,
     /// Until which second of uptime the channel must not be closed.
     pub(crate) kept_open: Option<u64>,
     /// The recovery, while the channel is kept open.
@@ -47,6 +49,7 @@ impl Run {
             uptime: 1_000,
             now: None,
             fresh: true,
+            explained: true,
             kept_open: None,
             recovery: 1,
             reachable: true,
@@ -115,7 +118,7 @@ impl Run {
     pub(crate) fn env(&self) -> Env<'_, Client> {
         let mut env = Env::new(Uptime::new(self.uptime * 1_000), &self.policy);
         env.chain.now = self.now.map(ChainTime::new);
-        env.chain.fresh = self.fresh;
+        (env.chain.fresh, env.chain.explained) = (self.fresh, self.explained);
         env.chain.challenge = Period::new(1_000);
         env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
         env.recovery = env.kept_open.map(|_| RecoveryId::new(self.recovery));

@@ -217,6 +217,13 @@ fn an_automatic_top_up_whose_event_is_hidden_is_not_ordered_again() {
     // What the user orders is carried out.
     let mut ordered = run.clone();
     assert_eq!(ordered.top_up(10), "fund 2 top_up 10");
+    // A reorganisation brought it into a lower block.
+    let mut lower = run.clone();
+    assert_eq!(lower.chain(topped_up(150, 6)), "");
+    assert!(lower.state.own.flights.is_empty());
+    assert_eq!(lower.used(130), "fund 2 top_up 50");
+    // It is not believed for ever.
+    assert_eq!(run.clone().after(HOUR), "fund 2 top_up 50");
     assert_eq!(run.chain(topped_up(150, 7)), "");
     assert!(run.state.own.flights.is_empty());
     assert_eq!(run.used(130), "fund 2 top_up 50");
