@@ -250,7 +250,7 @@ impl Decisions {
                 Some(Ok(())) if waits => match self.look_at_all().await {
                     Ok(()) => waits = false,
                     Err(error) => {
-                        tracing::error!(%error, "automatic top-ups go on with the next look at their channels")
+                        tracing::error!(%error, "automatic top-ups go on with the next look at their channels");
                     }
                 },
                 Some(Ok(())) => {}
