@@ -43,7 +43,9 @@ fn transaction(state: &mut ClientState, seq: u32, purpose: ClientPurpose, fate: 
     };
     match purpose {
         ClientPurpose::Open { .. } => not_opened(state, seq, reported, env),
-        ClientPurpose::TopUp { order, .. } => top_up::reported(state, (seq, order), reported, env),
+        ClientPurpose::TopUp { order, amount } => {
+            top_up::reported(state, (seq, order, amount), reported, env);
+        }
         ClientPurpose::RequestClose { .. } | ClientPurpose::FinalizeClose => {
             own.blocked = blocked::after(own.blocked, reported, env.uptime);
         }

@@ -96,7 +96,7 @@ fn flight_of<'a>(state: &'a ClientState, top_up: &TopUp) -> Option<&'a Flight<Cl
 /// What became of a top-up's transaction.
 pub(super) fn reported(
     state: &mut ClientState,
-    (seq, order): (u32, OrderId),
+    (seq, order, amount): (u32, OrderId, Amount),
     Reported { before, fate }: Reported,
     env: &Env<'_, Client>,
 ) {
@@ -118,8 +118,14 @@ pub(super) fn reported(
         Fate::Cancelled => Some(Outcome::Failed(trouble(Trouble::Cancelled))),
         Fate::Funded | Fate::Batched | Fate::Mined(_) | Fate::Reverted | Fate::Reinstated { .. } => None,
     };
-    if let Some(top_up) = top_up.filter(|_| outcome.is_some()) {
-        top_up.outcome = outcome;
+    // A reorganisation below the final block has brought back what had ended: the last outcome counts.
+    let ends_again = !matches!(before, Some(Stage::Unseen { .. })) && own.last_order >= Some(order);
+    match top_up {
+        Some(top_up) if outcome.is_some() => top_up.outcome = outcome,
+        None if outcome.is_some() && ends_again => {
+            own.top_ups.push(TopUp { order, amount, automatic: false, outcome });
+        }
+        _ => {}
     }
     let has_failed = match fate {
         Fate::Reverted => before != Some(Stage::Reverted),

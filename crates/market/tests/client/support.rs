@@ -15,6 +15,7 @@ pub(crate) fn topped_up(deposit: u128, block: u64) -> OnChain {
 
 /// A channel, and the surroundings of its decisions.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "bits of the surroundings, independent of each other")]
 pub(crate) struct Run {
     pub(crate) state: ClientState,
     pub(crate) policy: ClientPolicy,

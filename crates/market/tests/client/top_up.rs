@@ -202,6 +202,35 @@ fn an_order_that_has_ended_makes_room_at_once() {
     assert_eq!(run.tx(1, Fate::Final), "order 1 done, fund 2 top_up 50");
 }
 
+#[test]
+fn the_outcome_of_an_order_follows_a_reorganisation_below_the_final_block() {
+    let ordered = || {
+        let mut run = Run::open(100);
+        run.top_up(50);
+        run.tx(1, Fate::Funded);
+        let purpose = run.state.own.flights[0].purpose;
+        (run, move |fate| Input::Tx { seq: 1, purpose, fate })
+    };
+    let (mut run, tx) = ordered();
+    run.tx(1, Fate::Mined(block(7)));
+    run.chain(topped_up(150, 7));
+    assert_eq!(run.tx(1, Fate::Final), "order 1 done");
+    run.chain(open(100, 0));
+    assert_eq!(run.give(&tx(Fate::Reinstated { batch: false })), "");
+    assert_eq!(run.give(&tx(Fate::Failed { lasting: false })), "order 1 failed: Failed");
+    let (mut run, tx) = ordered();
+    assert_eq!(run.tx(1, Fate::Cancelled), "order 1 failed: Cancelled");
+    run.give(&tx(Fate::Reinstated { batch: false }));
+    run.tx(1, Fate::Mined(block(7)));
+    run.chain(topped_up(150, 7));
+    assert_eq!(run.tx(1, Fate::Final), "order 1 done");
+    // Where its event is hidden, it has ended already, and another report changes nothing.
+    let (mut run, tx) = ordered();
+    run.tx(1, Fate::Mined(block(7)));
+    run.tx(1, Fate::Final);
+    assert_eq!(run.give(&tx(Fate::Final)), "");
+}
+
 /// As the repeated close request of the simulator's seed 501594: the deposit seemed not to grow, so it was raised again and again, and
 /// beyond what the user allows it to be.
 #[test]
