@@ -321,6 +321,9 @@ impl Sim<'_> {
         let may_know = !self.chain.is_open(channel) && !self.transactor.has_forgotten(channel);
         let ledger = &mut self.ledgers[channel];
         let closed_by_us = ledger.closed_by_agent && may_know;
+        if !closing {
+            ledger.promised.acknowledged = ledger.promised.acknowledged.max(acknowledged);
+        }
         if has_gaps && is_explained && !closed_by_us {
             // All endpoints lie, and nobody has noticed yet.
             ledger.blind = ledger.blind.max(named);
@@ -337,9 +340,6 @@ impl Sim<'_> {
         if closing && named > paid.max(ledger.promised.named).max(ledger.promised.acknowledged) {
             let what = format!("{named} is acknowledged while a close request stands, and {paid} is paid");
             return self.violate(Some(channel), Rule::Invariant(2), &what);
-        }
-        if !closing {
-            ledger.promised.acknowledged = ledger.promised.acknowledged.max(acknowledged);
         }
         // Nor is it a promise when the same is answered again, until the events are complete.
         if named > ledger.blind {
