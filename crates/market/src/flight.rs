@@ -184,6 +184,7 @@ impl Fate {
             Self::Mined(block) => Some(Stage::Mined { block, seen: false }),
             Self::Reverted => Some(Stage::Reverted),
             Self::Reinstated { batch } => Some(Stage::Sent { batch }),
+            Self::Withdrawn => Some(Stage::Cancelling),
             Self::Unfunded(_) | Self::Failed { .. } | Self::Cancelled | Self::Final => None,
         }
     }
@@ -233,7 +234,7 @@ pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
             }
         },
         // One that was over is under way again, or this state comes from before it was made.
-        (None, Some(stage)) if matches!(fate, Fate::Reinstated { .. }) || seq > *last => {
+        (None, Some(stage)) if matches!(fate, Fate::Reinstated { .. } | Fate::Withdrawn) || seq > *last => {
             let is_in_batch = stage == Stage::Sent { batch: true };
             let bid = if is_in_batch { Bid::of_batch() } else { purpose.into().bid(&AtStake::default()) };
             flights.push(Flight { seq, purpose, bid, stage });

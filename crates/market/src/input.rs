@@ -90,6 +90,8 @@ pub enum Fate {
         /// In a batch with other channels, so that it is not cancelled for this one.
         batch: bool,
     },
+    /// A reorganisation took its outcome back after it was cancelled: it is not sent again. It may still be mined.
+    Withdrawn,
     /// Its outcome is final.
     Final,
 }

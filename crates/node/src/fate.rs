@@ -1,6 +1,6 @@
 //! What outcomes of transactions mean for decisions: a table.
 
-use privatix_chain::{Inclusion, TxChange, TxRecord};
+use privatix_chain::{Ending, Inclusion, TxChange, TxRecord};
 use privatix_channel::ChannelId;
 use privatix_db::Conn;
 use privatix_market::{BlockRef, Fate, Input, Party};
@@ -33,7 +33,7 @@ impl Sender {
 }
 
 /// What a change in the outcome of a transaction means for the decisions about its channel. `included`: the block of its outcome;
-/// `in_batch`: whether other channels are in it, too. `None` for a change that is no news of it.
+/// `in_batch`: whether other channels are in it, too; `is_cancelled`: whether it was cancelled. `None` for a change that is no news of it.
 ///
 /// | change | fate |
 /// | --- | --- |
@@ -41,16 +41,22 @@ impl Sender {
 /// | reverted | reverted |
 /// | failed, dropped | failed: lasting if whoever sends cannot send any more, since the next one would fail, too |
 /// | cancelled | cancelled |
-/// | reinstated | reinstated |
+/// | reinstated | reinstated; withdrawn if it was cancelled while it was in its block |
 /// | final | final |
 ///
 /// The record's status says nothing beyond the change: of a block that is final at once, two changes are reported with one status.
-pub fn fate(change: TxChange, included: Option<BlockRef>, in_batch: bool, sender: Sender) -> Option<Fate> {
+pub fn fate(
+    change: TxChange,
+    included: Option<BlockRef>,
+    (in_batch, is_cancelled): (bool, bool),
+    sender: Sender,
+) -> Option<Fate> {
     Some(match change {
         TxChange::Mined => Fate::Mined(included?),
         TxChange::Reverted => Fate::Reverted,
         TxChange::Failed | TxChange::Dropped => Fate::Failed { lasting: sender != Sender::MaySend },
         TxChange::Cancelled => Fate::Cancelled,
+        TxChange::Reinstated if is_cancelled => Fate::Withdrawn,
         TxChange::Reinstated => Fate::Reinstated { batch: in_batch },
         TxChange::Final => Fate::Final,
         _ => return None,
@@ -64,7 +70,8 @@ pub fn block(included: &Inclusion) -> BlockRef {
 
 /// What a change in the outcome of a recorded transaction means: see [`fate`].
 pub fn fate_of(recorded: &Recorded, record: &TxRecord, change: TxChange, sender: Sender) -> Option<Fate> {
-    fate(change, record.inclusion.as_ref().map(block), recorded.in_batch, sender)
+    let is_cancelled = record.ending == Some(Ending::Cancelled);
+    fate(change, record.inclusion.as_ref().map(block), (recorded.in_batch, is_cancelled), sender)
 }
 
 /// The fate of a transaction as an input for the channel that it is about. `None` for one that is about no channel, and for one that
@@ -126,11 +133,23 @@ mod tests {
                     TxChange::Final => Fate::Final,
                     change => panic!("{change:?} is not in the table"),
                 };
-                assert_eq!(fate(change, Some(BLOCK), batch, sender), Some(expected), "{change:?} {sender:?}");
+                assert_eq!(
+                    fate(change, Some(BLOCK), (batch, false), sender),
+                    Some(expected),
+                    "{change:?} {sender:?}"
+                );
                 // Only where it was mined does the block count; without one, the outcome's end follows.
                 let without = (change != TxChange::Mined).then_some(expected);
-                assert_eq!(fate(change, None, batch, sender), without, "{change:?} {sender:?}");
+                assert_eq!(fate(change, None, (batch, false), sender), without, "{change:?} {sender:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_was_cancelled_in_its_block_does_not_come_again_after_a_reorganisation() {
+        for batch in [false, true] {
+            let fate = fate(TxChange::Reinstated, Some(BLOCK), (batch, true), Sender::MaySend);
+            assert_eq!(fate, Some(Fate::Withdrawn));
         }
     }
 

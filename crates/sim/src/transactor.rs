@@ -336,7 +336,8 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             }
             (Standing::Pool { nonce }, known) => {
                 if matches!(known, Known::InBlock(_)) {
-                    return Some(Fate::Reinstated { batch: intent.is_batch });
+                    let again = Fate::Reinstated { batch: intent.is_batch };
+                    return Some(if intent.is_cancelling { Fate::Withdrawn } else { again });
                 }
                 let is_over = intent.is_cancelling && self.is_lost(nonce, head);
                 // Another transaction of the account used its nonce.
@@ -357,7 +358,9 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             (Fate::Mined(_) | Fate::Reverted, Standing::Mined { hash, .. }) => {
                 intent.known = Known::InBlock(hash);
             }
-            (Fate::Reinstated { .. }, _) => (intent.known, intent.is_undone) = (Known::Nothing, false),
+            (Fate::Reinstated { .. } | Fate::Withdrawn, _) => {
+                (intent.known, intent.is_undone) = (Known::Nothing, false)
+            }
             (Fate::Failed { .. }, _) => self.give_up(id),
             (Fate::Final, _) => intent.known = Known::Everything,
             (Fate::Cancelled, _) => (intent.standing, intent.known) = (Standing::Over, Known::Everything),

@@ -116,7 +116,12 @@ pub(super) fn reported(
         Fate::Unfunded(why) => Some(Outcome::Failed(why)),
         Fate::Failed { .. } => Some(Outcome::Failed(trouble(Trouble::Failed))),
         Fate::Cancelled => Some(Outcome::Failed(trouble(Trouble::Cancelled))),
-        Fate::Funded | Fate::Batched | Fate::Mined(_) | Fate::Reverted | Fate::Reinstated { .. } => None,
+        Fate::Funded
+        | Fate::Batched
+        | Fate::Mined(_)
+        | Fate::Reverted
+        | Fate::Reinstated { .. }
+        | Fate::Withdrawn => None,
     };
     // A reorganisation below the final block has brought back what had ended: the last outcome counts.
     let ends_again = !matches!(before, Some(Stage::Unseen { .. })) && own.last_order >= Some(order);

@@ -224,3 +224,16 @@ fn a_close_that_was_cancelled_because_it_was_there_is_made_again_when_it_is_undo
     assert_eq!(run.chain(open(100, 0)), "", "mined, as far as is known");
     assert_eq!(run.tx(1, Fate::Cancelled), "submit 2 close 60");
 }
+
+/// The same, where the transactor reports first that the block is gone, and then that the transaction is.
+#[test]
+fn a_close_that_was_cancelled_in_its_block_is_made_again_when_a_reorganisation_takes_that() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    assert_eq!(run.chain(closed(100, 60)), "cancel 1");
+    run.tx(1, Fate::Mined(block(9)));
+    assert_eq!(run.chain(open(100, 0)), "");
+    assert_eq!(run.tx(1, Fate::Withdrawn), "submit 2 close 60");
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
+    assert!(!run.notices.contains(&AgentNotice::Parked));
+}

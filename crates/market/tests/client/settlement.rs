@@ -202,6 +202,20 @@ fn a_close_request_that_comes_back_beside_another_leaves_one() {
     assert_eq!(run.tx(1, Fate::Cancelled), "");
 }
 
+/// Found by a kill campaign (`torture --seed 3`): the event came before the receipt, so the request was cancelled as not needed any
+/// more; a reorganisation took its block back, and the channel stayed open, as if the user had cancelled the request.
+#[test]
+fn a_close_request_that_was_cancelled_in_its_block_is_made_again_when_a_reorganisation_takes_that() {
+    let mut run = Run::open(100).paid(60).ended(ClientEnd::CloseByOrder);
+    assert_eq!(run.give(&Input::Look), "submit 1 request_close 60");
+    assert_eq!(run.chain(closing(100, 60, 3_600)), "cancel 1");
+    run.tx(1, Fate::Mined(block(5)));
+    run.chain(open(100, 0));
+    assert_eq!(run.tx(1, Fate::Withdrawn), "submit 2 request_close 60");
+    assert_eq!(run.tx(1, Fate::Cancelled), "");
+    assert!(!run.notices.contains(&ClientNotice::Parked));
+}
+
 /// Found by the simulator (seeds 501594 and 1001677): it was asked for again and again, which failed, and between two tries a voucher
 /// was signed that it does not admit.
 #[test]
