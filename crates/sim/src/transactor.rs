@@ -359,7 +359,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 intent.known = Known::InBlock(hash);
             }
             (Fate::Reinstated { .. } | Fate::Withdrawn, _) => {
-                (intent.known, intent.is_undone) = (Known::Nothing, false)
+                (intent.known, intent.is_undone) = (Known::Nothing, false);
             }
             (Fate::Failed { .. }, _) => self.give_up(id),
             (Fate::Final, _) => intent.known = Known::Everything,
