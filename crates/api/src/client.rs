@@ -60,7 +60,7 @@ requests! {
     ///
     /// [`claimed`]: crate::node::ChannelDetails::claimed
     AcceptClaim {
-        /// Which.
+        /// The channel.
         channel: ChannelId,
         /// What the agent claims in all, in base units. Another amount than it claims by now is refused.
         claimed: Amount,

@@ -31,7 +31,7 @@ async fn error(home: &Home, method: &str, params: Value) -> Value {
     answer["error"].clone()
 }
 
-/// The first line of the answer to a request that declares so many bytes of body and sends none. The server answers before it
+/// The first line of the answer to a request that declares a body of `bytes` and sends none of it. The server answers before it
 /// reads a body that is too large and hangs up, which a program that goes on sending sees as a broken pipe.
 async fn answer_to_declared(home: &Home, bytes: usize) -> String {
     let address = home.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
