@@ -225,6 +225,8 @@ const EXAMPLE_NOTES: &str = "\
 #   terms.maxBillingUnitLag   unpaid units borne before the service is suspended; bounds what can be lost
 #   terms.maxSuspend    seconds that a channel may stay suspended
 #   terms.maxInactive   seconds that a channel may stay without use
+#   terms.maxFirstUse   seconds until its first use or payment, at least 900; may be left out (then as maxInactive). Clients of
+#                       versions that do not know it refuse the offering
 #   additional          what the template asks besides; for a proxy: its protocols";
 
 #[cfg(test)]

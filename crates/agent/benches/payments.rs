@@ -278,6 +278,7 @@ fn draft() -> OfferingDraft {
         max_billing_unit_lag: 8,
         max_suspend: Duration::from_hours(24),
         max_inactive: Duration::from_hours(24),
+        max_first_use: None,
     };
     let mut draft = OfferingDraft::new("Proxy", "DE".parse().unwrap(), CHANNELS, terms);
     draft.additional = json!({ "protocols": ["socks5", "http"] });

@@ -83,8 +83,6 @@ fn own(earlier: &Earlier, state: &AgentState, env: &Env<'_, Agent>) -> AgentOwn 
     own.seq = earlier.last;
     own.held = earlier.channel.held;
     own.ready = has_access.then_some(now);
-    let has_come = !state.meter.used.is_zero() || !state.book.best.is_zero();
-    own.handed_out = (has_access && has_come).then_some(now);
     // A service that was being stopped may have been known to the adapter without access.
     let is_gone = match earlier.channel.service {
         ServiceStatus::Terminated => true,

@@ -116,6 +116,7 @@ fn draft() -> OfferingDraft {
         max_billing_unit_lag: 4,
         max_suspend: Duration::from_mins(10),
         max_inactive: Duration::from_mins(10),
+        max_first_use: None,
     };
     let mut draft = OfferingDraft::new("Proxy", "DE".parse().unwrap(), 1, terms);
     draft.additional = json!({ "protocols": ["socks5", "http"] });

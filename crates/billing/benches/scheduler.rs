@@ -26,6 +26,7 @@ fn terms() -> Terms {
         max_billing_unit_lag: 3,
         max_suspend: Duration::from_mins(30),
         max_inactive: Duration::from_mins(30),
+        max_first_use: None,
     }
     .validate()
     .unwrap()

@@ -46,6 +46,7 @@
 //!     max_billing_unit_lag: 3,
 //!     max_suspend: Duration::from_secs(1_800),
 //!     max_inactive: Duration::from_secs(1_800),
+//!     max_first_use: None,
 //! }
 //! .validate()?;
 //! assert_eq!(min_deposit(&terms), Amount::new(100_000));
@@ -80,4 +81,4 @@ pub use client::{
 };
 pub use price::{covered, due, min_deposit, price, unpaid};
 pub use scheduler::Scheduler;
-pub use terms::{Billing, Field, Measure, Terms, TermsDraft, TermsError, Unit};
+pub use terms::{Billing, Field, Measure, SHORTEST_FIRST_USE, Terms, TermsDraft, TermsError, Unit};

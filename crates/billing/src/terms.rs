@@ -74,7 +74,15 @@ pub struct TermsDraft {
     /// least 1.
     #[serde(with = "seconds")]
     pub max_inactive: Duration,
+    /// How long a client may neither use nor pay for a service that is ready, from the opening of the channel on, before the agent
+    /// ends it; whole seconds, at least [`SHORTEST_FIRST_USE`]. `None`: as long as `max_inactive`. It is left out of messages where it
+    /// is not set, so what was signed before it existed keeps its hash; clients of earlier versions refuse a message that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds_if_any")]
+    pub max_first_use: Option<Duration>,
 }
+
+/// The least [`max_first_use`](TermsDraft::max_first_use): a person has to connect within it, perhaps over Tor.
+pub const SHORTEST_FIRST_USE: Duration = Duration::from_mins(15);
 
 impl TermsDraft {
     /// Checks every rule that the billing functions rely on.
@@ -106,15 +114,18 @@ impl TermsDraft {
                 return Err(TermsError::Unmeasurable { field, units, unit_size: self.unit.size });
             }
         }
-        for (field, period) in
-            [(Field::MaxSuspend, self.max_suspend), (Field::MaxInactive, self.max_inactive)]
-        {
+        let first_use = self.max_first_use.map(|period| (Field::MaxFirstUse, period));
+        let periods = [(Field::MaxSuspend, self.max_suspend), (Field::MaxInactive, self.max_inactive)];
+        for (field, period) in periods.into_iter().chain(first_use) {
             if period > LONGEST_PERIOD {
                 return Err(TermsError::TooLong { field, seconds: period.as_secs() });
             }
             if period.subsec_nanos() != 0 {
                 return Err(TermsError::NotWholeSeconds { field });
             }
+        }
+        if let Some(period) = self.max_first_use.filter(|period| *period < SHORTEST_FIRST_USE) {
+            return Err(TermsError::FirstUseTooShort { seconds: period.as_secs() });
         }
         if let Some(max_units) = self.max_units {
             if max_units < self.min_units {
@@ -155,6 +166,28 @@ mod seconds {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+}
+
+/// The same for a period that may be left out.
+mod seconds_if_any {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    // By reference, as serde calls it.
+    #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(
+        period: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        period.map(|period| period.as_secs()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
     }
 }
 
@@ -240,6 +273,11 @@ impl Terms {
         self.0.max_inactive
     }
 
+    /// How long a new client may neither use nor pay for a service that is ready.
+    pub fn max_first_use(&self) -> Duration {
+        self.0.max_first_use.unwrap_or(self.0.max_inactive)
+    }
+
     /// `units` in the measure. Validation proved that the product of every count of the terms
     /// fits; other counts saturate.
     fn measured(&self, units: u64) -> Usage {
@@ -285,6 +323,8 @@ pub enum Field {
     MaxSuspend,
     /// `maxInactive`
     MaxInactive,
+    /// `maxFirstUse`
+    MaxFirstUse,
 }
 
 impl fmt::Display for Field {
@@ -300,6 +340,7 @@ impl fmt::Display for Field {
             Self::MaxBillingUnitLag => "maxBillingUnitLag",
             Self::MaxSuspend => "maxSuspend",
             Self::MaxInactive => "maxInactive",
+            Self::MaxFirstUse => "maxFirstUse",
         })
     }
 }
@@ -343,6 +384,12 @@ pub enum TermsError {
         /// The field.
         field: Field,
     },
+    /// A client could not connect in time.
+    #[error("maxFirstUse of {seconds} s is shorter than 15 minutes; raise it, or leave it out")]
+    FirstUseTooShort {
+        /// Its value in seconds.
+        seconds: u64,
+    },
     /// The limit is below the minimum.
     #[error("maxUnits of {max_units} is below minUnits of {min_units}; raise maxUnits or lower minUnits")]
     MaxBelowMin {
@@ -385,6 +432,7 @@ impl TermsError {
             | Self::TooLong { field, .. }
             | Self::NotWholeSeconds { field } => *field,
             Self::UnitName => Field::UnitName,
+            Self::FirstUseTooShort { .. } => Field::MaxFirstUse,
             Self::MaxBelowMin { .. } => Field::MaxUnits,
             Self::AllFree { .. } => Field::FreeUnits,
             Self::IntervalAboveLag { .. } => Field::BillingInterval,

@@ -62,6 +62,7 @@
 //!         max_billing_unit_lag: 3,
 //!         max_suspend: Duration::from_secs(1_800),
 //!         max_inactive: Duration::from_secs(1_800),
+//!         max_first_use: None,
 //!     },
 //!     additional: serde_json::json!({ "protocols": ["socks5", "http"] }),
 //! };

@@ -424,4 +424,14 @@ impl Sim<'_> {
             self.violate(None, Rule::Expected, &what);
         }
     }
+
+    /// What a scenario expects at the end of its duration.
+    pub(crate) fn check_duration(&mut self) {
+        let is_open = |channel: &usize| self.chain.channel(*channel).is_none_or(|held| held.open);
+        if self.scenario.expect.closed
+            && let Some(channel) = (0..self.clients.len()).find(is_open)
+        {
+            self.violate(Some(channel), Rule::Expected, "a channel that is closed by now, and it is not");
+        }
+    }
 }

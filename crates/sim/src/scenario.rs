@@ -58,6 +58,7 @@ pub struct World {
     pub lag: u64,
     pub max_suspend: u64,
     pub max_inactive: u64,
+    pub max_first_use: Option<u64>,
     pub deposit: u64,
     /// What a base unit is worth, in hundredths of what a close costs at the everyday price of gas; none: no rate is configured.
     pub rate: Option<u64>,
@@ -96,6 +97,7 @@ impl Default for World {
             lag: 5,
             max_suspend: 900,
             max_inactive: 900,
+            max_first_use: None,
             deposit: 1_000,
             rate: None,
             min_gain: 1,
@@ -279,6 +281,8 @@ pub struct Expect {
     pub paid: Vec<u64>,
     /// The notices that were shown of any channel, by the name of their variant.
     pub notices: Vec<String>,
+    /// Whether every channel is closed on chain as soon as the world's duration is over.
+    pub closed: bool,
 }
 
 impl World {
@@ -299,6 +303,7 @@ impl World {
             max_billing_unit_lag: self.lag,
             max_suspend: Duration::from_secs(self.max_suspend),
             max_inactive: Duration::from_secs(self.max_inactive),
+            max_first_use: self.max_first_use.map(Duration::from_secs),
         }
         .validate()
     }
@@ -370,6 +375,8 @@ impl World {
             auto_top_up: dice.pick(&[0, 40, 150]),
             top_ups: dice.pick(&[8, 8, 2, 1]),
             users: true,
+            // The last of them: what seeds draw otherwise stays.
+            max_first_use: dice.pick(&[None, None, Some(900)]),
         }
     }
 }

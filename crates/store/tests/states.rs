@@ -31,6 +31,7 @@ fn terms() -> Terms {
         max_billing_unit_lag: 40,
         max_suspend: Duration::from_mins(10),
         max_inactive: Duration::from_hours(1),
+        max_first_use: None,
     };
     draft.validate().unwrap()
 }

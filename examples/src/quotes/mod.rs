@@ -58,6 +58,7 @@ pub fn offering(country: Country, supply: u32) -> OfferingDraft {
         max_billing_unit_lag: 4,
         max_suspend: Duration::from_mins(10),
         max_inactive: Duration::from_secs(20),
+        max_first_use: None,
     };
     OfferingDraft::new("Quotations", country, supply, terms)
 }

@@ -363,6 +363,7 @@ pub fn by_the_kib() -> OfferingDraft {
         max_billing_unit_lag: 256,
         max_suspend: Duration::from_mins(10),
         max_inactive: Duration::from_mins(10),
+        max_first_use: None,
     };
     let mut draft = OfferingDraft::new("Test proxy", "DE".parse().unwrap(), 3, terms);
     draft.additional = json!({ "protocols": ["socks5", "http"] });

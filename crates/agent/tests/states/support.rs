@@ -54,6 +54,7 @@ pub(crate) fn terms(measure: Measure) -> Arc<Terms> {
         max_billing_unit_lag: 40,
         max_suspend: Duration::from_hours(10),
         max_inactive: Duration::from_hours(10),
+        max_first_use: None,
     };
     Arc::new(draft.validate().unwrap())
 }

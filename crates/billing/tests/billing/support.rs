@@ -24,6 +24,7 @@ pub(crate) fn draft() -> TermsDraft {
         max_billing_unit_lag: 2,
         max_suspend: Duration::from_mins(1),
         max_inactive: Duration::from_mins(10),
+        max_first_use: None,
     }
 }
 
@@ -72,6 +73,7 @@ pub(crate) fn any_terms_of(billing: impl Strategy<Value = Billing>) -> impl Stra
                 max_billing_unit_lag: if billing == Billing::Postpaid { interval + lag } else { lag },
                 max_suspend: Duration::from_secs(suspend),
                 max_inactive: Duration::from_secs(inactive),
+                max_first_use: None,
             };
             draft.validate().unwrap()
         },

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::support::{draft, terms};
-use privatix_billing::{Billing, Field, Terms, TermsDraft, TermsError};
+use privatix_billing::{Billing, Field, SHORTEST_FIRST_USE, Terms, TermsDraft, TermsError};
 use privatix_channel::Amount;
 
 /// A change that spoils a draft.
@@ -131,6 +131,25 @@ fn periods_are_whole_seconds_within_a_century() {
     assert_eq!(error.to_string(), "maxSuspend is not a whole number of seconds; round it");
     let error = refusal(|draft| draft.max_inactive = Duration::MAX);
     assert_eq!(error.field(), Field::MaxInactive);
+    let error = refusal(|draft| draft.max_first_use = Some(Duration::MAX));
+    assert_eq!(error.field(), Field::MaxFirstUse);
+    let error = refusal(|draft| draft.max_first_use = Some(Duration::from_secs(899)));
+    assert_eq!((error, error.field()), (TermsError::FirstUseTooShort { seconds: 899 }, Field::MaxFirstUse));
+    assert!(error.to_string().contains("maxFirstUse of 899 s"), "{error}");
+    let shortest = terms(|draft| draft.max_first_use = Some(SHORTEST_FIRST_USE));
+    assert_eq!(shortest.max_first_use(), Duration::from_secs(900));
+}
+
+#[test]
+fn a_period_that_is_left_out_is_left_out_of_the_text() {
+    let without = terms(|_| {});
+    let text = serde_json::to_string(&without).unwrap();
+    assert!(!text.contains("maxFirstUse"), "the hash of what was signed before would change: {text}");
+    assert_eq!(without.max_first_use(), without.max_inactive());
+    let with = terms(|draft| draft.max_first_use = Some(Duration::from_hours(1)));
+    let text = serde_json::to_string(&with).unwrap();
+    assert!(text.contains(r#""maxFirstUse":3600"#), "{text}");
+    assert_eq!(serde_json::from_str::<Terms>(&text).unwrap(), with);
 }
 
 #[test]

@@ -29,9 +29,7 @@ pub struct AgentOwn {
     pub suspended: Stopwatch,
     /// For how long the deposit has been used and paid.
     pub spent: Stopwatch,
-    /// When the client first received access to the service.
-    pub handed_out: Option<Uptime>,
-    /// For how long the client has had access to a service that is ready, and neither used nor paid for.
+    /// For how long a service that is ready has been neither used nor paid for, since the channel was opened.
     pub unused: Stopwatch,
     /// For how long the terms of an open channel have not been known, counted while the chain is seen.
     pub no_terms: Stopwatch,

@@ -64,7 +64,7 @@ pub enum NotNow {
 }
 
 /// Hands out access once the service is ready, whether it runs or not.
-pub(super) fn access(state: &mut AgentState, env: &Env<'_, Agent>) -> Reply {
+pub(super) fn access(state: &AgentState, env: &Env<'_, Agent>) -> Reply {
     match state.chain.phase() {
         Phase::Unopened => return Reply::NotOpen { closed: false },
         Phase::Closed { .. } => return Reply::NotOpen { closed: true },
@@ -78,10 +78,7 @@ pub(super) fn access(state: &mut AgentState, env: &Env<'_, Agent>) -> Reply {
         // What is prepared already may still be unknown here for a moment.
         (None, (_, why)) => Reply::NotReady(why.unwrap_or(Why::Opening)),
         (Some(_), (Target::Absent, Some(why))) => Reply::NotReady(why),
-        (Some(_), _) => {
-            state.own.handed_out.get_or_insert(env.uptime);
-            Reply::Access
-        }
+        (Some(_), _) => Reply::Access,
     }
 }
 

@@ -12,9 +12,8 @@ use crate::blocked::Retries;
 pub struct AgentPolicy {
     /// The highest network fee with which a channel is served.
     pub accept_fee: Fee,
-    /// How long a client that has access may neither use nor pay for a service that is ready (`None`: the terms'
-    /// `max_inactive`), and how long unknown terms are waited for (`None`: an hour).
-    pub first_use_within: Option<Duration>,
+    /// For how long the terms of an open channel may stay unknown.
+    pub terms_within: Duration,
     /// For how long a channel whose deposit is used and paid waits for a top-up.
     pub top_up_grace: Duration,
     /// For how long the adapter may refuse to prepare or to run a service.
@@ -67,7 +66,7 @@ impl Default for AgentPolicy {
     fn default() -> Self {
         Self {
             accept_fee: Fee::MAX,
-            first_use_within: None,
+            terms_within: Duration::from_hours(1),
             top_up_grace: Duration::from_mins(10),
             start_within: Duration::from_mins(10),
             outage: Duration::from_hours(24),

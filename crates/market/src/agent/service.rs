@@ -1,16 +1,11 @@
 //! What an agent wants of the service: opening, payment and patience.
 
-use std::time::Duration;
-
 use privatix_billing::{AgentAction, Assessment, SuspendReason, TerminateReason, Terms, assess_agent};
 use privatix_channel::{Phase, ServiceStatus, Usage};
 
 use super::{Agent, AgentEnd, AgentState, Unserved};
 use crate::patience::Limit;
 use crate::{Actual, Env, Owner, Stopwatch, Target, Uptime, Why, patience, usage};
-
-/// How long terms that are not known are waited for, unless the policy limits the time for the first use.
-const NO_TERMS: Duration = Duration::from_hours(1);
 
 /// The target, and why it is not to run.
 pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Option<Why>) {
@@ -70,7 +65,7 @@ pub(super) fn bound(state: &AgentState) -> Option<Usage> {
 /// | --- | --- |
 /// | `unopened` | not open on chain, view fresh |
 /// | `no_terms` | open, the terms are not known, view fresh |
-/// | `unused` | access was handed out, the service is as wanted, neither used nor paid for, view fresh and explained, not held |
+/// | `unused` | the service is as wanted and was ready, neither used nor paid for, view fresh and explained, not held |
 /// | `idle` | the service is as wanted and was ready, no timed session runs, view fresh and explained, not held |
 /// | `suspended` | suspended because of the client, view fresh and explained, not held |
 /// | `spent` | the deposit is used and paid, view fresh and explained |
@@ -96,7 +91,7 @@ pub(super) fn patience(state: &mut AgentState, env: &Env<'_, Agent>) {
     run(&mut own.unopened, phase == Phase::Unopened, env.chain.fresh);
     let has_no_terms = state.terms.is_none() && phase == Phase::Open && own.ending.is_none();
     run(&mut own.no_terms, has_no_terms, env.chain.fresh);
-    run(&mut own.unused, is_new && own.handed_out.is_some(), counts && is_as_wanted);
+    run(&mut own.unused, is_new, counts && is_as_wanted);
     run(&mut own.idle, is_served && !is_timed, counts && is_as_wanted);
     let is_clients = why.is_some_and(Why::is_clients);
     run(&mut own.suspended, !(is_served && target == Target::Running), counts && is_clients);
@@ -119,11 +114,9 @@ fn limits(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Limit<AgentEnd>> {
     let mut limits = vec![(own.unopened, policy.vanish_after, AgentEnd::Vanished)];
     let stuck = if own.refused { policy.start_within } else { policy.outage };
     limits.push((own.stuck, stuck, AgentEnd::AdapterStuck));
-    let no_terms = policy.first_use_within.unwrap_or(NO_TERMS);
-    limits.push((own.no_terms, no_terms, AgentEnd::NotServed(Unserved::NoTerms)));
+    limits.push((own.no_terms, policy.terms_within, AgentEnd::NotServed(Unserved::NoTerms)));
     if let Some(terms) = &state.terms {
-        let first_use = policy.first_use_within.unwrap_or(terms.max_inactive());
-        limits.push((own.unused, first_use, AgentEnd::NeverUsed));
+        limits.push((own.unused, terms.max_first_use(), AgentEnd::NeverUsed));
         limits.push((own.idle, terms.max_inactive(), AgentEnd::Inactive));
         limits.push((own.suspended, terms.max_suspend(), AgentEnd::SuspendedTooLong));
         limits.push((own.spent, policy.top_up_grace, AgentEnd::DepositSpent));

@@ -43,6 +43,7 @@ pub(crate) fn terms(change: impl FnOnce(&mut TermsDraft)) -> Terms {
         max_billing_unit_lag: 40,
         max_suspend: hours(2_400),
         max_inactive: hours(2_400),
+        max_first_use: None,
     };
     change(&mut draft);
     draft.validate().unwrap()

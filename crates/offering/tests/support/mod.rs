@@ -62,6 +62,7 @@ pub(crate) fn message() -> OfferingMessage {
             max_billing_unit_lag: 3,
             max_suspend: Duration::from_mins(30),
             max_inactive: Duration::from_hours(1),
+            max_first_use: None,
         },
         additional: json!({ "protocols": ["socks5", "http"], "maxConnections": 64 }),
     }

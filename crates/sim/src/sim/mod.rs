@@ -414,6 +414,7 @@ impl<'a> Sim<'a> {
     /// All faults are over.
     fn quiet(&mut self) {
         self.is_quiet = true;
+        self.check_duration();
         let trouble = self.until.trouble;
         self.until = Until { trouble, ..Until::default() };
         self.crash = None;

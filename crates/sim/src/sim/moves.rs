@@ -28,10 +28,7 @@ impl Sim<'_> {
             }
             return self.act_of_buyer(channel, phase);
         }
-        if phase == Phase::Open
-            && !self.is_quiet
-            && self.disk.channels[channel].state.own.handed_out.is_none()
-        {
+        if phase == Phase::Open && !self.is_quiet && self.disk.channels[channel].state.own.ready.is_none() {
             self.after(50, Event::ToAgent { channel, message: Message::Access, request: None });
         }
         let seen = Seen {
