@@ -4,19 +4,9 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{TransitionRefused, UnknownStatus};
+use crate::UnknownStatus;
 
 /// The status of the service behind a channel (reference system, §3). The `-ing` states wait for the plug-in.
-///
-/// ```
-/// use privatix_channel::{ServiceEvent, ServiceStatus};
-///
-/// let suspending = ServiceStatus::Active.apply(ServiceEvent::Suspend)?;
-/// // The plug-in's late answer to an earlier order does not undo the newer one.
-/// assert!(suspending.apply(ServiceEvent::Activated).is_err());
-/// assert_eq!(suspending.apply(ServiceEvent::Suspended)?, ServiceStatus::Suspended);
-/// # Ok::<(), privatix_channel::TransitionRefused>(())
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceStatus {
@@ -34,41 +24,6 @@ pub enum ServiceStatus {
     Terminating,
     /// Stopped for good.
     Terminated,
-}
-
-/// What moves a service's status: orders (of billing, of the operator) and the plug-in's answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServiceEvent {
-    /// Access is prepared (agent) or fetched (client); the service is ready to start.
-    Prepared,
-    /// Order: start, or let on again.
-    Activate,
-    /// The plug-in did.
-    Activated,
-    /// Order: cut off for now.
-    Suspend,
-    /// The plug-in did.
-    Suspended,
-    /// Order: stop for good.
-    Terminate,
-    /// The plug-in did.
-    Terminated,
-}
-
-impl ServiceEvent {
-    /// The event's name, for messages and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Prepared => "prepared",
-            Self::Activate => "activate",
-            Self::Activated => "activated",
-            Self::Suspend => "suspend",
-            Self::Suspended => "suspended",
-            Self::Terminate => "terminate",
-            Self::Terminated => "terminated",
-        }
-    }
 }
 
 impl ServiceStatus {
@@ -104,31 +59,6 @@ impl ServiceStatus {
     /// Whether usage may still come in: the plug-in runs, or has not yet answered that it stopped.
     pub const fn may_use(self) -> bool {
         matches!(self, Self::Activating | Self::Active | Self::Suspending | Self::Terminating)
-    }
-
-    /// The status after `event`.
-    ///
-    /// Orders may come again and may overtake each other: the last one counts, except that nothing follows a termination.
-    /// The plug-in's answer counts only while it is awaited (or says what is already so).
-    pub fn apply(self, event: ServiceEvent) -> Result<Self, TransitionRefused> {
-        use ServiceEvent as E;
-        match (self, event) {
-            (Self::Pending | Self::Suspended, E::Prepared) => Ok(Self::Suspended),
-
-            (Self::Activating | Self::Active, E::Activate) => Ok(self),
-            (Self::Suspended | Self::Suspending, E::Activate) => Ok(Self::Activating),
-            (Self::Activating | Self::Active, E::Activated) => Ok(Self::Active),
-
-            (Self::Suspending | Self::Suspended, E::Suspend) => Ok(self),
-            (Self::Activating | Self::Active, E::Suspend) => Ok(Self::Suspending),
-            (Self::Suspending | Self::Suspended, E::Suspended) => Ok(Self::Suspended),
-
-            (Self::Terminated, E::Terminate) => Ok(self),
-            (_, E::Terminate) => Ok(Self::Terminating),
-            (Self::Terminating | Self::Terminated, E::Terminated) => Ok(Self::Terminated),
-
-            _ => Err(TransitionRefused { machine: "service", from: self.as_str(), event: event.as_str() }),
-        }
     }
 }
 

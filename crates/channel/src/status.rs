@@ -4,18 +4,16 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelEvent, Phase};
+use crate::Phase;
 
 /// A channel's status as each side keeps it (reference system, §3): what the chain says, and which own transaction is under
 /// way. The `Wait` states have one under way.
 ///
 /// ```
-/// use privatix_channel::{ChannelStatus, OwnStep};
+/// use privatix_channel::{ChannelStatus, Phase, UnderWay};
 ///
-/// let status = ChannelStatus::Active.step(OwnStep::CloseRequestSent)?;
-/// assert_eq!(status, ChannelStatus::WaitChallenge);
-/// assert!(ChannelStatus::ClosedCoop.step(OwnStep::CloseSent).is_err());
-/// # Ok::<(), privatix_channel::TransitionRefused>(())
+/// assert_eq!(ChannelStatus::of(Phase::Open, None), ChannelStatus::Active);
+/// assert_eq!(ChannelStatus::of(Phase::Open, Some(UnderWay::CloseRequest)), ChannelStatus::WaitChallenge);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,40 +45,6 @@ pub enum UnderWay {
     CloseRequest,
     /// The finalization of a close that the client asked for.
     Finalization,
-}
-
-/// A step of the own side: a transaction of ours that was sent, or that failed for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OwnStep {
-    /// The agent (or anybody with both signatures) sent a close.
-    CloseSent,
-    /// That close failed for good; the chain is now in this phase.
-    CloseFailed {
-        /// Whether a close request of the client stands.
-        in_challenge: bool,
-    },
-    /// The client sent a close request.
-    CloseRequestSent,
-    /// That request failed for good.
-    CloseRequestFailed,
-    /// The client sent the finalization after the challenge.
-    FinalizeSent,
-    /// That finalization failed for good.
-    FinalizeFailed,
-}
-
-impl OwnStep {
-    /// The step's name, for messages and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CloseSent => "close_sent",
-            Self::CloseFailed { .. } => "close_failed",
-            Self::CloseRequestSent => "close_request_sent",
-            Self::CloseRequestFailed => "close_request_failed",
-            Self::FinalizeSent => "finalize_sent",
-            Self::FinalizeFailed => "finalize_failed",
-        }
-    }
 }
 
 impl ChannelStatus {
@@ -125,67 +89,6 @@ impl ChannelStatus {
         matches!(self, Self::Active)
     }
 
-    /// The status after an event of the chain.
-    ///
-    /// One that says what is already known leaves the status as it is. What was set going on this side stands until the chain
-    /// or its failure decides it: a close request that is mined while the agent's close is under way leaves
-    /// [`WaitCoop`](Self::WaitCoop).
-    ///
-    /// # Errors
-    /// [`TransitionRefused`] for an event before the opening, and for a closing that contradicts the one before.
-    #[expect(
-        clippy::match_same_arms,
-        reason = "the arms are grouped by what causes them, not by their outcome"
-    )]
-    pub const fn apply(self, event: ChannelEvent) -> Result<Self, TransitionRefused> {
-        use ChannelEvent as E;
-        match (self, event) {
-            (Self::Pending, E::Opened { .. }) => Ok(Self::Active),
-            (Self::Pending, _) => Err(self.refuses(event.name())),
-
-            (_, E::Closed { closure, .. }) => match (self, closure.is_cooperative()) {
-                (Self::ClosedCoop, false) | (Self::ClosedUncoop, true) => Err(self.refuses(event.name())),
-                (_, true) => Ok(Self::ClosedCoop),
-                (_, false) => Ok(Self::ClosedUncoop),
-            },
-            // The channel is over: only events that change nothing.
-            (Self::ClosedCoop | Self::ClosedUncoop, _) => Ok(self),
-
-            (_, E::Opened { .. } | E::Settled { .. }) => Ok(self),
-            (Self::InChallenge | Self::WaitUncoop, E::ToppedUp { .. } | E::CloseCancelled) => {
-                Ok(Self::Active)
-            }
-            (_, E::ToppedUp { .. } | E::CloseCancelled) => Ok(self),
-            (Self::Active | Self::WaitChallenge, E::CloseRequested { .. }) => Ok(Self::InChallenge),
-            (_, E::CloseRequested { .. }) => Ok(self),
-        }
-    }
-
-    /// The status after a step of the own side.
-    ///
-    /// # Errors
-    /// [`TransitionRefused`] if the status does not allow it: the chain has gone on meanwhile, or something else is under way.
-    pub const fn step(self, step: OwnStep) -> Result<Self, TransitionRefused> {
-        use OwnStep as S;
-        match (self, step) {
-            (Self::Active | Self::WaitChallenge | Self::InChallenge | Self::WaitUncoop, S::CloseSent) => {
-                Ok(Self::WaitCoop)
-            }
-            (Self::WaitCoop, S::CloseFailed { in_challenge: true }) => Ok(Self::InChallenge),
-            (Self::WaitCoop, S::CloseFailed { in_challenge: false })
-            | (Self::WaitChallenge, S::CloseRequestFailed) => Ok(Self::Active),
-            (Self::Active, S::CloseRequestSent) => Ok(Self::WaitChallenge),
-            (Self::InChallenge, S::FinalizeSent) => Ok(Self::WaitUncoop),
-            (Self::WaitUncoop, S::FinalizeFailed) => Ok(Self::InChallenge),
-            // A transaction that lost the race against the closing.
-            (
-                Self::ClosedCoop | Self::ClosedUncoop,
-                S::CloseFailed { .. } | S::CloseRequestFailed | S::FinalizeFailed,
-            ) => Ok(self),
-            _ => Err(self.refuses(step.as_str())),
-        }
-    }
-
     /// The status of a channel in this phase, with an own transaction under way. One that cannot come to anything in the phase is
     /// not shown.
     pub const fn of(phase: Phase, under_way: Option<UnderWay>) -> Self {
@@ -210,10 +113,6 @@ impl ChannelStatus {
             _ => None,
         }
     }
-
-    const fn refuses(self, event: &'static str) -> TransitionRefused {
-        TransitionRefused { machine: "channel", from: self.as_str(), event }
-    }
 }
 
 impl fmt::Display for ChannelStatus {
@@ -228,18 +127,6 @@ impl FromStr for ChannelStatus {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| UnknownStatus(text.into()))
     }
-}
-
-/// An event or a step that a status does not allow. The status stays as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a {machine} that is {from} does not take the event {event}")]
-pub struct TransitionRefused {
-    /// `channel` or `service`.
-    pub machine: &'static str,
-    /// The status.
-    pub from: &'static str,
-    /// The refused event or step.
-    pub event: &'static str,
 }
 
 /// A text that is not the name of a status.

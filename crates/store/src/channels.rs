@@ -11,7 +11,7 @@ use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 
 use crate::StoreError;
-use crate::columns::{amount, hash, id, narrow, parse, signed, to_amount, unsigned};
+use crate::columns::{amount, hash, id, narrow, parse, to_amount, unsigned};
 use crate::schema::{channel_states, channels};
 
 mod on_chain;
@@ -93,9 +93,6 @@ struct Row {
     challenge_ends_at: Option<i64>,
     closure: Option<String>,
     status: String,
-    step: Option<String>,
-    step_block: Option<i64>,
-    step_index: Option<i64>,
     service: String,
     service_since: Micros,
     reason: Option<String>,
@@ -171,9 +168,6 @@ pub async fn insert(
         challenge_ends_at: None,
         closure: None,
         status: ChannelStatus::Pending.as_str().to_owned(),
-        step: None,
-        step_block: None,
-        step_index: None,
         service: ServiceStatus::Pending.as_str().to_owned(),
         service_since: now,
         reason: None,
@@ -186,23 +180,6 @@ pub async fn insert(
     };
     let insert = diesel::insert_into(channels::table).values(row).on_conflict_do_nothing();
     Ok(on!(conn, |c| insert.execute(c).await)? > 0)
-}
-
-/// Sets the channel status as a transaction of ours is sent, or has failed.
-pub async fn set_status(
-    conn: &mut Conn,
-    channel: ChannelId,
-    status: ChannelStatus,
-) -> Result<(), StoreError> {
-    let after = on_chain::last_event(conn, channel).await?;
-    let number = |value: Option<u64>| value.map(|value| signed("log position", value)).transpose();
-    let update = diesel::update(channels::table.find(id(channel))).set((
-        channels::status.eq(status.as_str()),
-        channels::step.eq(status.as_str()),
-        channels::step_block.eq(number(after.map(|at| at.block))?),
-        channels::step_index.eq(number(after.map(|at| at.index))?),
-    ));
-    found(channel, on!(conn, |c| update.execute(c).await)?)
 }
 
 /// What lists show of a channel: where it is, in words for people.

@@ -106,19 +106,6 @@ pub(crate) async fn newest(conn: &mut Conn) -> Result<Option<LogPosition>, Store
     last.map(|(block, index)| position(block, index)).transpose()
 }
 
-/// Where the channel's last event stands.
-pub(crate) async fn last_of_channel(
-    conn: &mut Conn,
-    channel: ChannelId,
-) -> Result<Option<LogPosition>, StoreError> {
-    let query = chain_events::table
-        .filter(chain_events::channel.eq(id(channel)))
-        .order((chain_events::block.desc(), chain_events::log_index.desc()))
-        .select((chain_events::block, chain_events::log_index));
-    let last: Option<(i64, i64)> = on!(conn, |c| query.first(c).await.optional())?;
-    last.map(|(block, index)| position(block, index)).transpose()
-}
-
 /// The channel's events in chain order.
 pub async fn of_channel(conn: &mut Conn, channel: ChannelId) -> Result<Vec<(Place, ChainEvent)>, StoreError> {
     let query = chain_events::table

@@ -40,7 +40,6 @@ pub mod offerings;
 pub mod orders;
 pub mod purposes;
 pub mod recovery;
-mod replay;
 mod schema;
 pub mod service_clock;
 pub mod sessions;

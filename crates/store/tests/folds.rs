@@ -9,7 +9,9 @@ use common::*;
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use diesel_async::SimpleAsyncConnection as _;
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, ChannelStatus, Fee, LogPosition, OfferingEvent};
+use privatix_channel::{
+    ChainEvent, ChannelEvent, ChannelId, ChannelStatus, Fee, LogPosition, OfferingEvent, UnderWay,
+};
 use privatix_db::{Conn, Database, EmbeddedMigrations, SqliteConn, embed_migrations, on};
 use privatix_store::events::Place;
 use privatix_store::{channels, events, offerings};
@@ -143,7 +145,7 @@ async fn what_an_earlier_version_stored_is_folded_once_when_it_is_touched() {
 
     let (dir, db, id) = history(70).await;
     let mut tx = db.begin().await.unwrap();
-    channels::set_status(&mut tx, id, ChannelStatus::WaitCoop).await.unwrap();
+    show_under_way(&mut tx, id, UnderWay::Close).await;
     tx.commit().await.unwrap();
     drop(db);
     let path = dir.path().join("market.db");
@@ -160,7 +162,7 @@ async fn what_an_earlier_version_stored_is_folded_once_when_it_is_touched() {
     taken(&db, 80, 1, &opened(channel(71).1, 100)).await;
     let stored = channels::get(&mut db.read().await.unwrap(), id).await.unwrap();
     assert_eq!((stored.deposit, stored.paid), (amount(1_000_000), amount(90)));
-    assert_eq!((stored.status, stored.opened_at), (ChannelStatus::WaitCoop, Some(1)));
+    assert_eq!((stored.status, stored.opened_at), (ChannelStatus::Active, Some(1)));
     let known = offerings::get(&mut db.read().await.unwrap(), AGENT, offering(1)).await.unwrap();
     assert_eq!((known.free_supply, known.announced_at), (4 - 1, Some(1)));
     drop(db);

@@ -252,7 +252,6 @@ async fn an_unknown_channel_is_refused_by_its_id() {
         Shown { status: ChannelStatus::Active, service: ServiceStatus::Active, reason: None, held: false };
     for refusal in [
         channels::get(&mut tx, unknown).await.map(drop),
-        channels::set_status(&mut tx, unknown, ChannelStatus::WaitCoop).await,
         channels::show(&mut tx, unknown, shown).await.map(drop),
         channels::set_top_up_pending(&mut tx, unknown, true).await,
     ] {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use common::*;
 use privatix_channel::{
     ChainEvent, ChainTime, ChannelEvent, ChannelId, ChannelStatus, Closure, OfferingEvent, OfferingStatus,
-    OwnStep, Phase,
+    Phase, UnderWay,
 };
 use privatix_db::{Conn, Database};
 use privatix_store::channels::Channel;
@@ -85,12 +85,9 @@ enum Happening {
     Close { channel: u64 },
 }
 
-/// What we do ourselves, as far as the state machines allow it.
+/// What we do ourselves, as far as the offering's status allows it.
 #[derive(Clone, Copy, Debug)]
-enum Step {
-    Channel { channel: u64, event: OwnStep },
-    Offering(OfferingStatus),
-}
+struct Step(OfferingStatus);
 
 fn happening() -> impl Strategy<Value = Happening> {
     let channel = || 0..3_u64;
@@ -107,19 +104,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let event = prop_oneof![
-        Just(OwnStep::CloseSent),
-        Just(OwnStep::CloseRequestSent),
-        Just(OwnStep::FinalizeSent),
-        Just(OwnStep::CloseFailed { in_challenge: false }),
-        Just(OwnStep::CloseRequestFailed),
-        Just(OwnStep::FinalizeFailed),
-    ];
-    let status = prop_oneof![Just(OfferingStatus::PoppingUp), Just(OfferingStatus::Removing)];
-    prop_oneof![
-        3 => (0..3_u64, event).prop_map(|(channel, event)| Step::Channel { channel, event }),
-        1 => status.prop_map(Step::Offering),
-    ]
+    prop_oneof![Just(OfferingStatus::PoppingUp), Just(OfferingStatus::Removing)].prop_map(Step)
 }
 
 /// The end of a challenge of 15 minutes that begins in this block, with blocks of 12 seconds.
@@ -195,27 +180,10 @@ async fn happen(conn: &mut Conn, at: Place, happening: Happening) {
     assert!(take(conn, at, &event).await);
 }
 
-async fn act(conn: &mut Conn, step: Step) {
-    match step {
-        Step::Channel { channel: nonce, event } => {
-            let (id, _) = channel(nonce);
-            let stored = channels::get(conn, id).await.unwrap();
-            let event = match event {
-                OwnStep::CloseFailed { .. } => {
-                    OwnStep::CloseFailed { in_challenge: stored.challenge_ends_at.is_some() }
-                }
-                event => event,
-            };
-            if let Ok(status) = stored.status.step(event) {
-                channels::set_status(conn, id, status).await.unwrap();
-            }
-        }
-        Step::Offering(status) => {
-            let stored = offerings::get(conn, AGENT, offering(1)).await.unwrap();
-            if matches!(stored.status, OfferingStatus::Registered | OfferingStatus::PoppedUp) {
-                offerings::set_status(conn, AGENT, offering(1), status).await.unwrap();
-            }
-        }
+async fn act(conn: &mut Conn, Step(status): Step) {
+    let stored = offerings::get(conn, AGENT, offering(1)).await.unwrap();
+    if matches!(stored.status, OfferingStatus::Registered | OfferingStatus::PoppedUp) {
+        offerings::set_status(conn, AGENT, offering(1), status).await.unwrap();
     }
 }
 
@@ -384,10 +352,6 @@ async fn status(db: &Database, id: ChannelId) -> ChannelStatus {
     channels::get(&mut db.read().await.unwrap(), id).await.unwrap().status
 }
 
-async fn do_step(db: &Database, channel: u64, event: OwnStep) {
-    steps(db, &[Step::Channel { channel, event }]).await;
-}
-
 #[tokio::test]
 async fn a_channel_follows_the_chain_from_opening_to_closing() {
     let (_dir, db) = agent().await;
@@ -414,29 +378,27 @@ async fn a_channel_follows_the_chain_from_opening_to_closing() {
 }
 
 #[tokio::test]
-async fn our_close_that_was_mined_in_an_orphaned_block_is_under_way_again() {
+async fn after_each_event_a_channel_is_shown_as_the_chain_has_it_until_its_state_shows_more() {
     let (_dir, db) = agent().await;
     let (id, descriptor) = channel(0);
+    let close_sent = async || {
+        let mut tx = db.begin().await.unwrap();
+        show_under_way(&mut tx, id, UnderWay::Close).await;
+        tx.commit().await.unwrap();
+        status(&db, id).await
+    };
     taken(&db, 5, 0, &opened(descriptor, 150)).await;
-    do_step(&db, 0, OwnStep::CloseSent).await;
-    taken(&db, 6, 0, &closed(descriptor, 60, 90, Closure::ByAgent)).await;
-    assert_eq!(status(&db, id).await, ChannelStatus::ClosedCoop);
-    undone(&db, 5).await;
-    assert_eq!(status(&db, id).await, ChannelStatus::WaitCoop);
-}
-
-#[tokio::test]
-async fn our_close_stays_under_way_when_other_news_of_the_channel_is_undone() {
-    let (_dir, db) = agent().await;
-    let (id, descriptor) = channel(0);
-    taken(&db, 5, 0, &opened(descriptor, 150)).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::Active);
+    assert_eq!(close_sent().await, ChannelStatus::WaitCoop);
     taken(&db, 6, 0, &changed(id, ChannelEvent::CloseRequested { paid: amount(0), ends_at: ends_at(6) }))
         .await;
-    do_step(&db, 0, OwnStep::CloseSent).await;
-    taken(&db, 6, 1, &changed(id, ChannelEvent::Settled { paid: amount(10) })).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::InChallenge);
+    assert_eq!(close_sent().await, ChannelStatus::WaitCoop);
+    taken(&db, 7, 0, &closed(descriptor, 60, 90, Closure::ByAgentDisputed)).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::ClosedCoop);
+    undone(&db, 6).await;
+    assert_eq!(status(&db, id).await, ChannelStatus::InChallenge);
     undone(&db, 5).await;
-    assert_eq!(status(&db, id).await, ChannelStatus::WaitCoop);
-    do_step(&db, 0, OwnStep::CloseFailed { in_challenge: false }).await;
     assert_eq!(status(&db, id).await, ChannelStatus::Active);
 }
 

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::*;
-use privatix_channel::{ChannelEvent, ChannelId, Closure, OwnStep, Phase};
+use privatix_channel::{ChannelEvent, ChannelId, Closure, Phase, UnderWay};
 use privatix_db::{Conn, Database};
 use privatix_store::tally::{Tally, Totals};
 use privatix_store::{channels, vouchers};
@@ -69,10 +69,7 @@ async fn happen(conn: &mut Conn, block: u64, happening: Happening) -> Vec<Channe
             return vec![id];
         }
         Happening::CloseSent { .. } => {
-            let stored = channels::get(conn, id).await.unwrap();
-            if let Ok(status) = stored.status.step(OwnStep::CloseSent) {
-                channels::set_status(conn, id, status).await.unwrap();
-            }
+            show_under_way(conn, id, UnderWay::Close).await;
             return vec![id];
         }
         Happening::Undo { blocks } => {

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use diesel_async::SimpleAsyncConnection as _;
-use privatix_channel::{Amount, ChannelStatus};
+use privatix_channel::{Amount, Closure};
 use privatix_db::{Conn, Database, GroupCommit, on};
 use privatix_store::vouchers::{self, Amounts, Payment, StoredVoucher, VoucherWriter, Written};
 use privatix_store::{StoreError, ceilings, channels};
@@ -78,9 +78,8 @@ async fn a_voucher_waits_for_its_acknowledgement_until_its_channel_is_closed() {
 
     assert!(store(&db, &voucher(id, 101)).await);
     assert_eq!(waiting().await, [id]);
-    let mut tx = db.begin().await.unwrap();
-    channels::set_status(&mut tx, id, ChannelStatus::ClosedCoop).await.unwrap();
-    tx.commit().await.unwrap();
+    taken(&db, 1, 0, &opened(descriptor, 500)).await;
+    taken(&db, 2, 0, &closed(descriptor, 101, 399, Closure::ByAgent)).await;
     assert_eq!(waiting().await, []);
 }
 

@@ -203,6 +203,14 @@ impl Daemon {
         Ok(self.api.call(request).await?)
     }
 
+    /// Its metrics, as a monitoring system reads them.
+    pub async fn metrics(&self) -> Result<String> {
+        let token = std::fs::read_to_string(self.folder().join("api.token"))?;
+        let url = format!("http://127.0.0.1:{}/metrics", self.api_port);
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        Ok(client.get(url).bearer_auth(token.trim()).send().await?.error_for_status()?.text().await?)
+    }
+
     /// Its process; 0 when it does not run.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().map_or(0, Process::pid)

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the workspace's criterion benchmarks, and `docs/benchmarks.md` made of their estimates.
 
 mod comparisons;
+mod daemons;
 mod estimates;
 mod machine;
 mod peers;
@@ -9,8 +10,9 @@ mod printed;
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use cargo_metadata::{Message, TargetKind};
@@ -18,7 +20,7 @@ use privatix_testkit::toolchain::workspace_root;
 
 use crate::{
     Result,
-    command::cargo,
+    command::{cannot_run, cargo},
     metadata,
     table::{markdown, replace_between},
 };
@@ -29,6 +31,8 @@ pub use printed::Program;
 const BEGIN: &str = "<!-- results: written by `cargo xtask bench` -->";
 const END: &str = "<!-- end of results -->";
 const PEERS: [&str; 2] = ["<!-- peers: written by `cargo xtask bench --peers` -->", "<!-- end of peers -->"];
+const DAEMONS: [&str; 2] =
+    ["<!-- daemons: written by `cargo xtask bench --daemons` -->", "<!-- end of daemons -->"];
 
 /// Which benchmarks to run.
 #[derive(Debug, clap::Args)]
@@ -43,6 +47,9 @@ pub struct Args {
     /// Run the job processor beside another job queue instead (`bench/peers`, some minutes more to build).
     #[arg(long, conflicts_with_all = ["bench", "collect", "check"])]
     peers: bool,
+    /// Measure the steps of a channel and 10,000 open channels instead, with both daemons on a local chain.
+    #[arg(long, conflicts_with_all = ["bench", "collect", "check", "peers"])]
+    daemons: bool,
     /// Run nothing: make the document of the last estimates.
     #[arg(long, conflicts_with = "bench")]
     collect: bool,
@@ -63,6 +70,10 @@ pub fn run(args: &Args) -> Result<()> {
         let home = home.with_file_name("peers");
         let text = format!("{}\n\n{}", machine::described(&home), peers::run(&home, args.quick)?);
         return if args.dry_run || args.quick { Ok(()) } else { write(&document(), PEERS, &text) };
+    }
+    if args.daemons {
+        let text = format!("{}\n\n{}", machine::described(&home), daemons::run(args.quick)?);
+        return if args.dry_run || args.quick { Ok(()) } else { write(&document(), DAEMONS, &text) };
     }
     if !args.collect {
         let programs = programs(&args.bench)?;
@@ -117,6 +128,30 @@ fn programs(only: &[String]) -> Result<Vec<Program>> {
     }
     programs.sort();
     Ok(programs)
+}
+
+/// Runs a program, shows what it prints, and gives its tables, with an empty line between two.
+fn tables(command: &mut Command) -> Result<String> {
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| cannot_run(command, &error))?;
+    let (mut text, mut is_between) = (String::new(), false);
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            if line.starts_with('|') {
+                if std::mem::take(&mut is_between) && !text.is_empty() {
+                    text.push('\n');
+                }
+                text.push_str(&line);
+                text.push('\n');
+            } else {
+                is_between = true;
+            }
+        }
+    }
+    let status = child.wait()?;
+    if status.success() { Ok(text) } else { Err(format!("{command:?} failed ({status})").into()) }
 }
 
 fn report(machine: &str, estimates: &BTreeMap<String, Estimate>, comparisons: &[Comparison]) -> String {

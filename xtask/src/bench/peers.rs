@@ -1,18 +1,10 @@
 //! `bench/peers`, a workspace of its own: what it prints as tables goes into the document.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::Stdio,
-};
+use std::{fs, path::Path};
 
 use privatix_testkit::toolchain::workspace_root;
 
-use crate::{
-    Result,
-    command::{cannot_run, cargo},
-};
+use crate::{Result, command::cargo};
 
 /// Builds it and runs both of its programs on the disk of `home`. Returns the tables.
 pub(super) fn run(home: &Path, quick: bool) -> Result<String> {
@@ -35,22 +27,5 @@ fn tables(target: &Path, databases: &Path, args: &[&str]) -> Result<String> {
     command.arg(workspace_root().join("bench/peers/Cargo.toml"));
     command.arg("--target-dir").arg(target).arg("--").arg("--dir").arg(databases).args(args);
     println!("$ bench/peers {}", args.join(" "));
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| cannot_run(&command, &error))?;
-    let mut text = String::new();
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines() {
-            let line = line?;
-            println!("{line}");
-            if line.starts_with('|') {
-                text.push_str(&line);
-                text.push('\n');
-            }
-        }
-    }
-    let status = child.wait()?;
-    if status.success() { Ok(text) } else { Err(format!("bench/peers failed ({status})").into()) }
+    super::tables(&mut command)
 }

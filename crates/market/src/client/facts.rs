@@ -20,6 +20,7 @@ pub(super) fn apply(
         Input::Used { used, running } => {
             if usage::meter(state, *used, *running, env.uptime) {
                 state.own.idle.reset(env.uptime);
+                state.own.excused = 0;
             }
         }
         Input::Terms(terms) => {

@@ -61,6 +61,8 @@ pub struct ClientOwn {
     pub signer: Again,
     /// For how long nothing was used.
     pub idle: Stopwatch,
+    /// How often since the last use that began again because the agent did not answer, or took nothing.
+    pub excused: u8,
     /// For how long the deposit has been used and paid.
     pub spent: Stopwatch,
     /// For how long the agent has given no access, counted while the chain is seen and the agent answers.

@@ -7,7 +7,7 @@ use privatix_channel::Phase;
 
 use super::{Access, Client, ClientEnd, ClientState, Reach, billing, opening, payment, requests, top_up};
 use crate::patience::{self, Limit};
-use crate::{Env, Owner, Target, Trouble, Why, usage};
+use crate::{Env, Owner, Stopwatch, Target, Trouble, Why, usage};
 
 /// The target, and why it is not to run.
 pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
@@ -37,6 +37,10 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
     (Target::Running, None)
 }
 
+/// How often in a row an agent's silence makes up for what was not used. More often would let an agent that is silent whenever it is
+/// asked keep a deposit without end.
+const MOST_EXCUSED: u8 = 8;
+
 /// Lets the stopwatches run or stand still.
 ///
 /// | stopwatch | runs while |
@@ -44,7 +48,7 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
 /// | `no_access` | open, access was not given, view fresh and explained, the agent answers |
 /// | `unreachable` | the agent does not answer, or takes no voucher now, or does not acknowledge the best one; this node's own network works |
-/// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers |
+/// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers; begins again once it does not answer |
 /// | `spent` | the deposit is used and paid, view fresh and explained |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
@@ -70,6 +74,11 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent, now);
     let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
     own.idle.hold(is_served && has_access && !is_timed, counts, now);
+    // Since when it has been away, or has not served, is not known: perhaps since its last answer.
+    if !answers && !own.idle.elapsed(now).is_zero() && own.excused < MOST_EXCUSED {
+        own.idle = Stopwatch::default();
+        own.excused = own.excused.saturating_add(1);
+    }
     own.spent.hold(is_spent, is_served && sees, now);
     let is_stuck = own.stuck.is_running() && !is_as_wanted && target != Target::Absent;
     own.stuck.hold(is_stuck, true, now);

@@ -3,8 +3,8 @@
 use privatix_billing::{Billing, Measure};
 use privatix_channel::Usage;
 use privatix_market::{
-    Actual, Client, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input, Party as _,
-    Target, Trouble, Why,
+    Actual, Ask, Client, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input,
+    Party as _, Target, Trouble, Why,
 };
 
 use crate::support::{HOUR, Run, a, hours, open};
@@ -224,6 +224,42 @@ fn fault_73_an_idle_service_ends_only_if_its_agent_answers() {
     not_now.used(1);
     not_now.peer(ClientMessage::Pong);
     assert_eq!(not_now.after(HOUR - 1), "");
+}
+
+#[test]
+fn the_agents_downtime_is_not_counted_as_inactivity() {
+    let idle = |terms: &mut privatix_billing::TermsDraft| terms.max_inactive = hours(1);
+    let away = |run: &mut Run, answer: fn(u32) -> ClientMessage| {
+        let seq = run.state.own.requests.first().unwrap().seq;
+        run.peer(answer(seq));
+        run.after(60); // it is asked again
+        assert_eq!(run.state.own.requests.first().unwrap().what, Ask::Ping);
+        run.peer(ClientMessage::Pong);
+    };
+    let answers: [fn(u32) -> ClientMessage; 2] =
+        [|seq| ClientMessage::Unanswered { seq }, |_| ClientMessage::NotNow];
+    for answer in answers {
+        let mut run = Run::open(100).paid(10).terms(idle);
+        run.give(&Input::Look);
+        // It may have been away for all of the hour: then it has a fresh one, and not for ever.
+        for _ in 0..8 {
+            assert_eq!(run.after(HOUR - 1), "");
+            run.after(1);
+            away(&mut run, answer);
+            assert_eq!(run.ending(), None);
+        }
+        let mut used = run.clone();
+        run.after(HOUR);
+        away(&mut run, answer);
+        assert_eq!(run.ending(), Some(ClientEnd::Inactive));
+        // A use begins it again.
+        used.used(1);
+        used.signed(11);
+        used.receipt(11);
+        used.after(HOUR);
+        away(&mut used, answer);
+        assert_eq!(used.ending(), None);
+    }
 }
 
 /// What it answers to each voucher, whether it is shown as one that answers.

@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use diesel::sql_types::Binary;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChannelEvent, ChannelId, FOLD_RULES, Fold, LogPosition, OnChain};
+use privatix_channel::{ChannelEvent, ChannelId, ChannelStatus, FOLD_RULES, Fold, LogPosition, OnChain};
 use privatix_db::types::Bytes32;
 use privatix_db::{Conn, on};
+use serde::{Deserialize, Serialize};
 
 use super::{Channel, Row};
 use crate::StoreError;
-use crate::columns::{amount, id, parse, signed};
+use crate::columns::{amount, id, signed};
 use crate::events;
 use crate::fold;
-use crate::replay::{Known, LastStep, Replay};
 use crate::schema::channels;
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value};
@@ -33,7 +33,7 @@ pub(crate) async fn fold_or_replay(
 ) -> Result<OnChain, StoreError> {
     match stored {
         Some(fold) => Ok(fold.state),
-        None => Ok(replay(conn, channel, None, None, Snapshots::Read).await?.0.state),
+        None => Ok(replay(conn, channel, None, Snapshots::Read).await?.state),
     }
 }
 
@@ -58,7 +58,7 @@ pub async fn kept(
 }
 
 /// Takes in an event of this place that was just stored: brings the channel's on-chain part up to date. None when we do not
-/// keep it.
+/// keep it. Its status shows the chain's part alone, until [`show`](super::show) adds what is under way.
 ///
 /// Later events may be stored already; they are taken in when it is their turn.
 pub async fn advance(
@@ -68,55 +68,40 @@ pub async fn advance(
     event: ChannelEvent,
 ) -> Result<Option<Channel>, StoreError> {
     let Some((row, stored)) = load(conn, channel).await? else { return Ok(None) };
-    let (known, fold) = match stored {
+    let fold = match stored {
         Some(mut fold) if fold.last < Some(at) => {
-            let mut known = Known { state: fold.state, status: parse("channel status", &row.status)? };
-            known.apply(at, event);
-            fold.state = known.state;
+            fold.state.apply(at, event);
             if fold.took(at) {
-                snapshots::keep(conn, Subject::Channel(channel), at, &known).await?;
+                snapshots::keep(conn, Subject::Channel(channel), at, &Snapshot { state: fold.state }).await?;
             }
-            (known, fold)
+            fold
         }
         // Later events were taken in already, or these rules have not folded the channel yet: fold again from before the event.
         stored => {
             let to = stored.as_ref().and_then(|fold| fold.last).max(Some(at));
             let late = stored.map(|_| at);
             snapshots::forget_from(conn, Subject::Channel(channel), late).await?;
-            let step = own_step(&row)?;
-            replay(conn, channel, to, step, Snapshots::Write).await?
+            replay(conn, channel, to, Snapshots::Write).await?
         }
     };
-    store(conn, row, &known, &fold).await.map(Some)
+    store(conn, row, &fold).await.map(Some)
 }
 
-/// Folds a channel afresh after events were undone: as if they had never been. A transaction of ours that was mined in an
-/// undone block is under way again; a channel whose opening was undone is pending again.
+/// Folds a channel afresh after events were undone: as if they had never been. A channel whose opening was undone is pending
+/// again.
 pub async fn refold(conn: &mut Conn, channel: ChannelId) -> Result<Option<Channel>, StoreError> {
     let Some((row, stored)) = load(conn, channel).await? else { return Ok(None) };
     if stored.is_none() {
         snapshots::forget_from(conn, Subject::Channel(channel), None).await?;
     }
-    // A step that came after an undone event comes after the last one that is left.
-    let last = events::last_of_channel(conn, channel).await?;
-    let step = own_step(&row)?;
-    let step = step.map(|step| LastStep { after: step.after.min(last), ..step });
-    if let Some(step) = step {
-        set_step_after(conn, channel, step.after).await?;
-    }
-    let (known, fold) = replay(conn, channel, None, step, Snapshots::Write).await?;
-    store(conn, row, &known, &fold).await.map(Some)
+    let fold = replay(conn, channel, None, Snapshots::Write).await?;
+    store(conn, row, &fold).await.map(Some)
 }
 
-/// Where the channel's last event stands, of those taken in.
-pub(super) async fn last_event(
-    conn: &mut Conn,
-    channel: ChannelId,
-) -> Result<Option<LogPosition>, StoreError> {
-    match stored_fold(conn, channel).await? {
-        Some(fold) => Ok(fold.last),
-        None => events::last_of_channel(conn, channel).await,
-    }
+/// A channel's on-chain part after some of its events.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Snapshot {
+    state: OnChain,
 }
 
 /// What to do about snapshots that are due during a replay.
@@ -131,28 +116,24 @@ async fn replay(
     conn: &mut Conn,
     channel: ChannelId,
     to: Option<LogPosition>,
-    step: Option<LastStep>,
     mode: Snapshots,
-) -> Result<(Known, Fold<OnChain>), StoreError> {
+) -> Result<Fold<OnChain>, StoreError> {
     let subject = Subject::Channel(channel);
-    let (last, known) = snapshots::newest::<Known>(conn, subject).await?.unzip();
-    let mut replay = Replay::from(known.unwrap_or_default(), last, step);
-    let mut fold = Fold { state: OnChain::default(), last, since: 0 };
+    let (last, snapshot) = snapshots::newest::<Snapshot>(conn, subject).await?.unzip();
+    let mut fold = Fold { state: snapshot.unwrap_or_default().state, last, since: 0 };
     loop {
         let page = events::page(conn, subject, fold.last, to).await?;
         for (place, event) in &page {
             let Some(event) = event.channel_event() else { continue };
-            replay.take(place.at, event);
+            fold.state.apply(place.at, event);
             if fold.took(place.at) && mode == Snapshots::Write {
-                snapshots::keep(conn, subject, place.at, replay.known()).await?;
+                snapshots::keep(conn, subject, place.at, &Snapshot { state: fold.state }).await?;
             }
         }
         if page.len() < fold::PAGE {
-            break;
+            return Ok(fold);
         }
     }
-    let known = replay.end();
-    Ok((known, Fold { state: known.state, ..fold }))
 }
 
 async fn stored_fold(conn: &mut Conn, channel: ChannelId) -> Result<Option<Fold<OnChain>>, StoreError> {
@@ -171,38 +152,9 @@ async fn load(
     Ok(found.map(|(row, version, text)| (row, fold::stored(version, text.as_deref()))))
 }
 
-fn own_step(row: &Row) -> Result<Option<LastStep>, StoreError> {
-    let Some(step) = &row.step else { return Ok(None) };
-    let after = row
-        .step_block
-        .zip(row.step_index)
-        .map(|(block, index)| events::position(block, index))
-        .transpose()?;
-    Ok(Some(LastStep { status: parse("channel status", step)?, after }))
-}
-
-async fn set_step_after(
-    conn: &mut Conn,
-    channel: ChannelId,
-    after: Option<LogPosition>,
-) -> Result<(), StoreError> {
-    let number = |value: Option<u64>| value.map(|value| signed("log position", value)).transpose();
-    let update = diesel::update(channels::table.find(id(channel))).set((
-        channels::step_block.eq(number(after.map(|at| at.block))?),
-        channels::step_index.eq(number(after.map(|at| at.index))?),
-    ));
-    on!(conn, |c| update.execute(c).await)?;
-    Ok(())
-}
-
 /// Stores what is known of the channel of this row.
-async fn store(
-    conn: &mut Conn,
-    mut row: Row,
-    known: &Known,
-    fold: &Fold<OnChain>,
-) -> Result<Channel, StoreError> {
-    let state = &known.state;
+async fn store(conn: &mut Conn, mut row: Row, fold: &Fold<OnChain>) -> Result<Channel, StoreError> {
+    let state = &fold.state;
     let block = |at: Option<u64>| at.map(|block| signed("block", block)).transpose();
     row.deposit = if state.opened_at.is_some() { amount(state.deposit) } else { row.asked };
     row.paid = amount(state.paid);
@@ -211,7 +163,7 @@ async fn store(
     row.challenge_ends_at =
         state.challenge_ends_at().map(|at| signed("end of the challenge", at.seconds())).transpose()?;
     row.closure = state.closed.map(|ending| ending.closure.as_str().to_owned());
-    known.status.as_str().clone_into(&mut row.status);
+    ChannelStatus::of(state.phase(), None).as_str().clone_into(&mut row.status);
     let update = diesel::update(channels::table.find(row.id)).set((
         channels::deposit.eq(row.deposit),
         channels::paid.eq(row.paid),

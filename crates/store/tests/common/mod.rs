@@ -7,8 +7,9 @@ use std::path::Path;
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use privatix_channel::{
-    Amount, Announcement, ChainEvent, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Domain, Fee,
-    LogPosition, OfferingEvent, OfferingHash, ServiceStatus, SignedVoucher, Voucher, sign_voucher,
+    Amount, Announcement, ChainEvent, ChannelDescriptor, ChannelEvent, ChannelId, ChannelStatus, Closure,
+    Domain, Fee, LogPosition, OfferingEvent, OfferingHash, ServiceStatus, SignedVoucher, UnderWay, Voucher,
+    sign_voucher,
 };
 use privatix_db::{Conn, Database};
 use privatix_store::events::Place;
@@ -155,5 +156,14 @@ pub async fn undone(db: &Database, above: u64) {
 pub async fn show_service(conn: &mut Conn, id: ChannelId, service: ServiceStatus) {
     let status = channels::get(conn, id).await.unwrap().status;
     let shown = channels::Shown { status, service, reason: None, held: false };
+    channels::show(conn, id, shown).await.unwrap();
+}
+
+/// Shows the channel with a transaction under way.
+pub async fn show_under_way(conn: &mut Conn, id: ChannelId, under_way: UnderWay) {
+    let stored = channels::get(conn, id).await.unwrap();
+    let phase = channels::on_chain(conn, id).await.unwrap().phase();
+    let status = ChannelStatus::of(phase, Some(under_way));
+    let shown = channels::Shown { status, service: stored.service, reason: None, held: stored.held };
     channels::show(conn, id, shown).await.unwrap();
 }
