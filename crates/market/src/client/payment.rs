@@ -117,7 +117,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
     }
     match message {
         ClientMessage::Access => state.own.access = Access::Here,
-        ClientMessage::AccessNotReady => requests::pause(state, env, |request| request.what == Ask::Access),
+        ClientMessage::AccessNotReady => requests::not_ready(state, env),
         ClientMessage::AccessRefused => {
             if state.own.access == Access::None {
                 state.own.access = Access::Refused;

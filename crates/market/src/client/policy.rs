@@ -43,6 +43,8 @@ pub struct ClientPolicy {
     pub ask_first: Duration,
     /// The longest pause between two requests.
     pub ask_longest: Duration,
+    /// The longest pause before an agent that is not ready to give access is asked again: that mostly takes it some seconds.
+    pub ask_not_ready: Duration,
     /// After how long without an answer, or without taking a payment, an agent is given up.
     pub abandon_after: Duration,
     /// After how long of that the user is shown it.
@@ -85,6 +87,7 @@ impl Default for ClientPolicy {
             answer_within: Duration::from_mins(1),
             ask_first: Duration::from_secs(1),
             ask_longest: Duration::from_mins(1),
+            ask_not_ready: Duration::from_secs(5),
             abandon_after: Duration::from_hours(7 * 24),
             unreachable_notice: Duration::from_hours(1),
             sign_tries: 3,

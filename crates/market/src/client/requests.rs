@@ -105,6 +105,15 @@ pub(super) fn pause(state: &mut ClientState, env: &Env<'_, Client>, which: impl 
     }
 }
 
+/// Pauses the request for access: the agent is preparing it.
+pub(super) fn not_ready(state: &mut ClientState, env: &Env<'_, Client>) {
+    pause(state, env, |request| request.what == Ask::Access);
+    let soon = env.uptime.plus(env.policy.ask_not_ready);
+    for request in state.own.requests.iter_mut().filter(|request| request.what == Ask::Access) {
+        request.again.at = request.again.at.min(soon);
+    }
+}
+
 /// Gives up what was not answered in time.
 pub(super) fn overdue(state: &mut ClientState, env: &Env<'_, Client>) {
     let is_late = |request: &Request| request.until.is_some_and(|until| until <= env.uptime);

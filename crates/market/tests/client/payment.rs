@@ -193,6 +193,9 @@ fn an_agent_that_gives_no_access_is_waited_for_while_it_answers() {
     let mut not_ready = new();
     while not_ready.ending().is_none() && not_ready.uptime < 20_000 {
         not_ready.peer(ClientMessage::AccessNotReady);
+        let mut soon = not_ready.clone();
+        soon.after(5);
+        assert!(soon.state.own.requests.iter().any(|request| request.until.is_some()), "asked again soon");
         not_ready.after(60);
     }
     assert_eq!((not_ready.ending(), not_ready.uptime), (Some(ClientEnd::NoAccess), 1_000 + HOUR));
