@@ -6,7 +6,7 @@ use std::time::Duration;
 use privatix_demo::Result;
 
 /// Memory that it holds now, in MiB.
-pub fn resident(pid: u32) -> Result<u64> {
+pub(crate) fn resident(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("the system shows no VmRSS")?;
@@ -14,7 +14,7 @@ pub fn resident(pid: u32) -> Result<u64> {
 }
 
 /// Processor time that it has used since its start.
-pub fn used(pid: u32) -> Result<Duration> {
+pub(crate) fn used(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name is in brackets and may hold anything: what is counted comes after the last one.
     let after = stat.rsplit_once(')').ok_or("the system shows no times")?.1;

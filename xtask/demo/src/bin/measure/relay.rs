@@ -8,14 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// Passes connections on to a port of this machine, while it is open.
-pub struct Relay {
+pub(crate) struct Relay {
     port: u16,
     open: watch::Sender<bool>,
 }
 
 impl Relay {
     /// Listens for what is to reach `to`.
-    pub async fn start(to: u16) -> Result<Self> {
+    pub(crate) async fn start(to: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let (open, is_open) = watch::channel(true);
@@ -28,17 +28,17 @@ impl Relay {
     }
 
     /// Where it listens.
-    pub const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
     /// Ends every connection, and each new one at once.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.open.send_replace(false);
     }
 
     /// Passes connections on again.
-    pub fn restore(&self) {
+    pub(crate) fn restore(&self) {
         self.open.send_replace(true);
     }
 }

@@ -18,7 +18,7 @@ use crate::relay::Relay;
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Measures each step in `rounds` channels, one after another, and prints the table.
-pub async fn measure(bins: &Path, rounds: u8) -> Result<()> {
+pub(crate) async fn measure(bins: &Path, rounds: u8) -> Result<()> {
     let chain = Chain::start().await?;
     let mut agent = Daemon::init(bins, "agentd", &chain, &Messages::Direct).await?;
     let mut client = Daemon::init(bins, "clientd", &chain, &Messages::Direct).await?;
