@@ -197,6 +197,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    meters (channel) {
+        channel -> Binary,
+        used -> BigInt,
+        last_usage -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Binary,
         channel -> Binary,
@@ -240,6 +248,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     collected,
     vouchers,
     ceilings,
+    meters,
     sessions,
     offerings
 );

@@ -23,6 +23,7 @@ use privatix_db::Database;
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::*;
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Times};
+use privatix_node::shell::Applied;
 use privatix_node::{Damage, Decider, DeciderParts, Notices};
 use privatix_store::channels;
 use privatix_store::events::{self, Place};
