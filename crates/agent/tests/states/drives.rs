@@ -187,7 +187,7 @@ impl Side {
             contract: domain().contract(),
             drives: Arc::new(Requests::new(calls.clone(), bounds.clone())),
             collects: Arc::new(NoBatches),
-            views: Arc::new(move |state, _| drop(sender.send(state.clone()))),
+            views: Arc::new(move |applied: &Applied<Agent>| drop(sender.send(applied.state.clone()))),
         });
         let sky = Arc::new(Sky::new(life.clone()));
         // Known once the processor is, which needs the decider.

@@ -128,12 +128,12 @@ pub(super) fn voucher(
 }
 
 /// How a voucher is taken about which a view in memory has decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// The answer promises nothing that is not stored yet.
     Answered(Reply),
     /// The voucher is stored and nothing else, by a writer that many channels share.
-    Entered(Entry),
+    Entered(Box<Entry>),
     /// More is to be done in the transaction that stores the voucher: it is decided there, from the stored state.
     WithEffects,
 }
@@ -150,14 +150,14 @@ impl Taken {
             }
         }
         match answer {
-            Some(_) if kept => Self::Entered(Entry {
+            Some(_) if kept => Self::Entered(Box::new(Entry {
                 before: before.book,
                 after: decided.state.book,
                 chain: before.chain,
                 ceiling: before.ceiling(),
                 cumulative,
                 ended: before.own.ending.is_some(),
-            }),
+            })),
             Some(reply) if decided.state.book == before.book => Self::Answered(reply),
             _ => Self::WithEffects,
         }

@@ -78,7 +78,7 @@ impl Sim<'_> {
                     let (life, pause) = (self.memory.life, self.delays.between(1, 50));
                     self.after(pause, Event::Write { life });
                 }
-                self.memory.queue.push(Pending { channel, cumulative, entry, request });
+                self.memory.queue.push(Pending { channel, cumulative, entry: *entry, request });
             }
         }
     }
