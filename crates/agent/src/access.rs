@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use alloy::primitives::B256;
 use parking_lot::Mutex;
 use privatix_channel::ChannelId;
-use privatix_market::{Agent, AgentMessage, Input, Reply};
+use privatix_market::{Agent, AgentMessage, Input, Reply, Why};
+use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
 use privatix_offering::{
     AccessContext, AccessMessage, AccessRequest, Endpoint, Password, ReplayGuard, RequestError, SealedAccess,
@@ -15,11 +16,13 @@ use privatix_offering::{
 use privatix_somc::Refusal;
 use privatix_store::channels::{self, Channel};
 
+use crate::messaging::unready;
 use crate::runner::reply;
 
 /// How far a request's time may be from ours.
 const MAX_AGE: Duration = Duration::from_mins(5);
-const NOT_READY: Refusal = Refusal::NotReady { retry_after: Duration::from_secs(1) };
+/// When access may be asked for again that is not there yet.
+const UNTIL_READY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Access {
     node: Arc<Node>,
@@ -46,7 +49,11 @@ impl Access {
         self.guard.lock().check(&request).map_err(refusal(id))?;
         if channel.access.is_none() {
             let is_over = channel.service.is_ending();
-            return Err(if is_over { Refusal::ServiceTerminated } else { NOT_READY });
+            if is_over {
+                return Err(Refusal::ServiceTerminated);
+            }
+            let why = self.why_not(id).await?;
+            return Err(not_ready(why));
         }
         let descriptor = channel.descriptor;
         let offering = self.node.offering(descriptor.agent, descriptor.offering).await;
@@ -59,7 +66,7 @@ impl Access {
 
         self.decide(id).await?;
         let Some(access) = self.stored(id).await?.and_then(|channel| channel.access) else {
-            return Err(NOT_READY);
+            return Err(Refusal::not_ready(UNTIL_READY));
         };
         self.guard.lock().accept(&request, now).map_err(refusal(id))?;
         let message = AccessMessage {
@@ -88,13 +95,23 @@ impl Access {
         channels::find(&mut conn, id).await.map_err(|error| internal(id, &error.into()))
     }
 
+    /// Why no access was prepared, as far as it is decided.
+    async fn why_not(&self, id: ChannelId) -> Result<Option<Why>, Refusal> {
+        let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
+        match self.decider.load(&mut conn, id).await {
+            Ok(stored) => Ok(stored.state.own.service.why),
+            Err(NotApplied::NoState(_)) => Ok(None), // an earlier version's is adopted at the start
+            Err(error) => Err(internal(id, &error.into())),
+        }
+    }
+
     /// Has the hand-over decided.
     async fn decide(&self, id: ChannelId) -> Result<(), Refusal> {
         let decided = self.decider.decide(id, Input::Peer(AgentMessage::Access)).await;
         let applied = decided.map_err(|error| internal(id, &error.into()))?;
         match reply(&applied) {
             Some(Reply::Access) => Ok(()),
-            Some(Reply::NotReady(_)) => Err(NOT_READY),
+            Some(Reply::NotReady(why)) => Err(not_ready(Some(why))),
             Some(Reply::Ended(_) | Reply::NotOpen { closed: true }) => Err(Refusal::ServiceTerminated),
             Some(Reply::NotOpen { closed: false }) => Err(Refusal::UnknownChannel { channel: id }),
             other => {
@@ -103,6 +120,10 @@ impl Access {
             }
         }
     }
+}
+
+fn not_ready(why: Option<Why>) -> Refusal {
+    Refusal::NotReady { retry_after: UNTIL_READY, reason: why.and_then(unready) }
 }
 
 /// The access template of the product that an offering template belongs to.

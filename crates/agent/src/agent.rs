@@ -10,7 +10,7 @@ use privatix_channel::{
 };
 use privatix_db::Conn;
 use privatix_jobs::Pushed;
-use privatix_market::{AgentOrder, AgentPolicy, AgentState, EffectId, Input, Subject};
+use privatix_market::{AgentOrder, AgentPolicy, EffectId, Input, Subject};
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Node, NodeError, NodeParts};
@@ -18,12 +18,10 @@ use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
 use privatix_store::purposes::{self, TxNumber};
 use privatix_store::{StoreError, channels, offerings};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::channels::claimable;
 use crate::decisions::Decisions;
 use crate::messaging::Messaging;
 use crate::offerings::{
@@ -33,6 +31,7 @@ use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appoi
 use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
+use crate::views::Views;
 
 /// A seller: see the [crate's example](crate).
 pub struct Agent {
@@ -42,8 +41,6 @@ pub struct Agent {
     /// Writes the vouchers.
     writer: JoinHandle<()>,
     decisions: Decisions,
-    /// The channels whose states were committed.
-    changes: mpsc::UnboundedReceiver<ChannelId>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -73,19 +70,22 @@ impl Agent {
     ) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let (addresses, listeners) = messaging.into_parts();
-        let (changed, changes) = mpsc::unbounded_channel();
-        let marks = node.marks().clone();
-        let views = move |state: &AgentState, _: u64| {
-            marks.mark_totals(state.id);
-            let _ = changed.send(state.id); // nobody receives at the shutdown only
+        let views = Arc::new(Views::default());
+        let committed = {
+            let (views, marks) = (Arc::clone(&views), node.marks().clone());
+            move |applied: &Applied<privatix_market::Agent>| {
+                marks.mark_totals(applied.state.id);
+                views.committed(applied);
+            }
         };
-        let decisions = Decisions::start(&node, policy, Arc::new(views)).await?;
+        let decisions = Decisions::start(&node, policy, Arc::new(committed)).await?;
         let decider = Arc::clone(&decisions.decider);
-        let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider));
+        let runner = decisions.runner.clone();
+        let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider), runner, views);
         let payments = Arc::new(payments);
         let access = Arc::new(Access::new(Arc::clone(&node), Arc::clone(&decider)));
         let handle = AgentHandle { node, payments, access, decider, addresses: Arc::new(addresses) };
-        Ok(Self { handle, listeners, limits: ServerLimits::default(), writer, decisions, changes })
+        Ok(Self { handle, listeners, limits: ServerLimits::default(), writer, decisions })
     }
 
     /// Other limits for the messaging server than the default ones.
@@ -105,7 +105,7 @@ impl Agent {
     /// # Errors
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { handle, listeners, limits, writer, decisions, changes } = self;
+        let Self { handle, listeners, limits, writer, decisions } = self;
         let node = Arc::clone(&handle.node);
         warn_of_old_addresses(&node, &handle.addresses).await?;
         let role = Arc::new(AgentRole {
@@ -129,10 +129,6 @@ impl Agent {
             }
         });
         let writing = tokio::spawn(watch_writer(writer, stop.clone()));
-        let following = tokio::spawn({
-            let (payments, stop) = (Arc::clone(&handle.payments), stop.clone());
-            async move { payments.follow(changes, stop).await }
-        });
         let watching = tokio::spawn(watch_places(server_stats, node.notices().clone(), stop.clone()));
         let appointed = tokio::spawn(watch_appointment(Arc::clone(&node), stop.clone()));
         let reserve = Arc::clone(&decisions.reserve);
@@ -162,7 +158,7 @@ impl Agent {
         stop.cancel();
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
-        let watched = watching.await.and(appointed.await).and(reserving.await).and(following.await);
+        let watched = watching.await.and(appointed.await).and(reserving.await);
         let decided = deciding.await;
         let wrote = writing.await;
         outcome?;
@@ -171,7 +167,7 @@ impl Agent {
             reason: error.to_string(),
         })??;
         watched.map_err(|error| NodeError::TaskEnded {
-            task: "watch on the messaging server, the operator, the ether or the channels",
+            task: "watch on the messaging server, the operator or the ether",
             reason: error.to_string(),
         })?;
         decided.map_err(|error| NodeError::TaskEnded {
@@ -332,7 +328,7 @@ impl AgentHandle {
 
     /// What a channel's best voucher would still bring.
     pub async fn claimable(&self, channel: ChannelId) -> Result<Amount, NodeError> {
-        claimable(&mut *self.node.db().read().await?, &self.node, channel).await
+        self.payments.claimable(channel).await
     }
 }
 

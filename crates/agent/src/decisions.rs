@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batches::{Batches, BatchesParts, Offers};
 use crate::drives::{Sales, SoldServices};
-use crate::runner::{self, AgentRunner, AgentRunnerParts, Views};
+use crate::runner::{AgentRunner, AgentRunnerParts, Views};
 
 /// The name of this process, under which its uptime is stored.
 const PROCESS: &str = "agent";
@@ -22,6 +22,8 @@ pub(crate) struct Decisions {
     clock: UptimeClock,
     pub(crate) reserve: Arc<GasReserve>,
     pub(crate) decider: Arc<Decider<Agent>>,
+    /// Carries out what the decider decides.
+    pub(crate) runner: AgentRunner,
     batches: Batches,
     services: Arc<SoldServices>,
     bounds: Bounds,
@@ -32,7 +34,7 @@ pub(crate) struct Decisions {
 }
 
 impl Decisions {
-    /// Begins another run of the agent. `views` receives each state that is committed.
+    /// Begins another run of the agent. `views` receives each decision that is committed.
     ///
     /// # Errors
     /// [`NodeError`] of the database.
@@ -55,16 +57,16 @@ impl Decisions {
         let bounds = Bounds::new(Arc::clone(&host), instance.clone(), times);
         let requests = Requests::new(calls.clone(), bounds.clone());
         let offers = Offers::new(Arc::clone(&outlook));
-        let carries_out = AgentRunner::new(AgentRunnerParts {
+        let runner = AgentRunner::new(AgentRunnerParts {
             collects: Arc::new(offers.clone()),
             views,
             ..AgentRunnerParts::of(node, Arc::new(requests))
         });
         let decider = Arc::new(Decider::new(DeciderParts::of(
             node,
-            Arc::new(carries_out),
+            Arc::new(runner.clone()),
             outlook,
-            runner::policy(node, policy),
+            crate::runner::policy(node, policy),
         )));
 
         let sales = Sales::new(node.db().clone(), Arc::<Node>::clone(node));
@@ -73,7 +75,7 @@ impl Decisions {
             Driver::new(node.db().clone(), host, Arc::clone(&services), calls, bounds.clone(), instance);
         let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));
         let node = Arc::clone(node);
-        Ok(Self { node, clock, reserve, decider, batches, services, bounds, driver, _life: life })
+        Ok(Self { node, clock, reserve, decider, runner, batches, services, bounds, driver, _life: life })
     }
 
     /// Counts the uptime, looks at channels whose time has come, submits batches, and sends bounds to the plug-in, until `stop`.

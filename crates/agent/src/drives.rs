@@ -13,8 +13,6 @@ use privatix_node::drive::{Decided, Provisions};
 use privatix_node::{Node, NodeError};
 use privatix_store::channels::{self, Access};
 
-use crate::channels::secret;
-
 /// What channels are sold under.
 #[async_trait]
 pub trait Sold: Send + Sync {
@@ -113,4 +111,10 @@ impl Provisions<Agent> for Sales {
             self.prepared.lock().remove(&state.id); // stored, or not wanted any more
         }
     }
+}
+
+/// 256 random bits.
+fn secret() -> String {
+    let bytes: [u8; 32] = rand::random();
+    alloy::primitives::hex::encode(bytes)
 }

@@ -32,7 +32,6 @@ mod access;
 pub mod adoption;
 mod agent;
 mod batches;
-mod channels;
 mod decisions;
 mod drives;
 mod earlier;
@@ -44,6 +43,7 @@ mod places;
 mod reasons;
 mod role;
 mod runner;
+mod views;
 
 pub use agent::{Agent, AgentHandle, Ordered};
 pub use batches::{Batches, BatchesParts, Offers};

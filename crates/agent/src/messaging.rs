@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use privatix_channel::{Amount, ChannelId};
-use privatix_market::Reply;
+use privatix_market::{NotNow, Reply, Why};
 use privatix_offering::Addresses;
-use privatix_somc::{Listener, Paid, Refusal, SomcAddress};
+use privatix_somc::{Listener, Paid, Refusal, SomcAddress, Unready};
 
 /// The addresses of an agent's messaging server, and its listeners. The first address is announced on chain; offerings
 /// list all of them.
@@ -60,15 +60,34 @@ pub(crate) fn answer(channel: ChannelId, cumulative: Amount, reply: Reply) -> Re
         Reply::Stale { acknowledged } => Err(Refusal::Stale { acknowledged }),
         Reply::NotOpen { closed: false } => Err(Refusal::UnknownChannel { channel }),
         Reply::NoSigner => Err(Refusal::NoSigner),
-        Reply::NotNow(_) => Err(Refusal::NotReady { retry_after: UNTIL_SEEN }),
+        Reply::NotNow(why) => Err(Refusal::NotReady { retry_after: UNTIL_SEEN, reason: not_now(why) }),
         _ => Err(Refusal::Internal), // `Reply` may get more answers; none is given yet
+    }
+}
+
+/// Why a voucher is not taken now, in the words of protocol 1.
+const fn not_now(why: NotNow) -> Option<Unready> {
+    match why {
+        NotNow::StaleView => Some(Unready::StaleView),
+        NotNow::Unexplained => Some(Unready::Unexplained),
+        _ => None,
+    }
+}
+
+/// Why access is not given yet, in the words of protocol 1.
+///
+/// Only what concerns this side's view of the chain: a client that learned that the account has no ether would know that its close
+/// request could not be answered.
+pub(crate) const fn unready(why: Why) -> Option<Unready> {
+    match why {
+        Why::StaleView => Some(Unready::StaleView),
+        Why::Unexplained => Some(Unready::Unexplained),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use privatix_market::NotNow;
-
     use super::*;
 
     #[test]
@@ -86,7 +105,17 @@ mod tests {
         assert_eq!(said(Reply::NotOpen { closed: false }), Err(Refusal::UnknownChannel { channel }));
         assert_eq!(said(Reply::Stale { acknowledged: less }), Err(Refusal::Stale { acknowledged: less }));
         assert_eq!(said(Reply::NoSigner), Err(Refusal::NoSigner));
-        let not_now = Err(Refusal::NotReady { retry_after: UNTIL_SEEN });
-        assert_eq!(said(Reply::NotNow(NotNow::StaleView)), not_now);
+        let not_now = |reason| Err(Refusal::NotReady { retry_after: UNTIL_SEEN, reason: Some(reason) });
+        assert_eq!(said(Reply::NotNow(NotNow::StaleView)), not_now(Unready::StaleView));
+        assert_eq!(said(Reply::NotNow(NotNow::Unexplained)), not_now(Unready::Unexplained));
+    }
+
+    #[test]
+    fn a_client_does_not_learn_that_its_agent_could_answer_no_close_request() {
+        assert_eq!(unready(Why::StaleView), Some(Unready::StaleView));
+        assert_eq!(unready(Why::Unexplained), Some(Unready::Unexplained));
+        for why in [Why::NoGas, Why::Opening, Why::NoTerms] {
+            assert_eq!(unready(why), None, "{why:?}");
+        }
     }
 }

@@ -1,27 +1,26 @@
-//! Vouchers in: verified, stored durably, then acknowledged.
+//! Vouchers in: verified, decided, stored durably, then acknowledged.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
-use privatix_channel::{
-    Accepted, AgentChannel, Amount, ChannelId, ChannelStatus, LONGEST_CONSENT, Phase, SignedVoucher,
-    VoucherError,
-};
+use privatix_channel::{Amount, ChannelId, SignedVoucher};
 use privatix_db::{DbError, GroupCommit};
-use privatix_market::{Agent, Book, NotNow, Reply};
+use privatix_market::{Agent, AgentMessage, Input, Party as _, Reply, Taken, Verified};
+use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
 use privatix_somc::Refusal;
+use privatix_store::channels;
 use privatix_store::vouchers::{Payment, VoucherWriter};
-use privatix_store::{ceilings, channels, vouchers};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::channels::Loaded;
+use crate::runner::{AgentRunner, reply};
+use crate::views::{Slot, View, Views};
 
 /// Vouchers that may share one commit.
 const BATCH: usize = 512;
+/// When a voucher may be taken again that came before anything could be decided about its channel.
+const UNTIL_DECIDED: Duration = Duration::from_secs(5);
 
 /// The agent's views of its channels, and the writer of accepted vouchers.
 ///
@@ -30,28 +29,22 @@ const BATCH: usize = 512;
 pub struct Payments {
     node: Arc<Node>,
     decider: Arc<Decider<Agent>>,
-    views: Mutex<HashMap<ChannelId, Slot>>,
+    runner: AgentRunner,
+    views: Arc<Views>,
     writer: GroupCommit<VoucherWriter>,
-}
-
-/// A view, or where it is to be loaded: a change that is committed while it loads finds the slot, and waits for its lock.
-type Slot = Arc<tokio::sync::Mutex<Option<View>>>;
-
-struct View {
-    channel: AgentChannel,
-    /// What answers have acknowledged, at least.
-    acknowledged: Amount,
-    /// Above it nothing may be acknowledged. The writer knows better: see [`Written`].
-    ceiling: Option<Amount>,
-    service_ended: bool,
 }
 
 impl Payments {
     /// Starts the writer, whose task is returned. It ends when the value is dropped, with nothing left to write: whoever
-    /// submitted waited.
-    pub(crate) fn start(node: Arc<Node>, decider: Arc<Decider<Agent>>) -> (Self, JoinHandle<()>) {
+    /// submitted waited. `views` are given each state that `decider` commits, and `runner` carries out what it decides.
+    pub(crate) fn start(
+        node: Arc<Node>,
+        decider: Arc<Decider<Agent>>,
+        runner: AgentRunner,
+        views: Arc<Views>,
+    ) -> (Self, JoinHandle<()>) {
         let (writer, task) = GroupCommit::start(node.db().clone(), VoucherWriter, BATCH);
-        (Self { node, decider, views: Mutex::default(), writer }, task)
+        (Self { node, decider, runner, views, writer }, task)
     }
 
     /// Takes a voucher and gives the answer to it. Returns once everything that the answer acknowledges is on disk.
@@ -60,130 +53,138 @@ impl Payments {
     /// that the service has ended. A voucher above the deposit is kept, and pays up to the deposit. One that comes while a close
     /// is on its way, or in a challenge, is kept and cashed if that is still possible, but not acknowledged: see [`Reply::Kept`].
     ///
+    /// Cancellation: dropped before its end, the voucher may have been stored or not. Present it again.
+    ///
     /// # Errors
-    /// [`Refusal::UnknownChannel`], [`Refusal::WrongSigner`], and [`Refusal::Internal`] when the database fails. Nothing was
-    /// acknowledged.
+    /// [`Refusal::UnknownChannel`], [`Refusal::WrongSigner`], [`Refusal::NotReady`] before anything is decided about the channel in
+    /// this run, and [`Refusal::Internal`] when something stored cannot be read or written. Nothing was acknowledged.
     pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Reply, Refusal> {
         let id = voucher.channel();
         let slot = self.slot(id).await?;
-        let mut slot = slot.lock().await;
-        if slot.is_none() {
-            *slot = self.load(id).await.map_err(|error| unreadable(id, &error))?;
+        let mut held = slot.view.lock().await;
+        // Once more where the view was behind: a payment that nobody waited for was stored after it was loaded.
+        for _ in 0..2 {
+            let view = self.view(&slot, &mut held, id).await?;
+            if let Some(reply) = self.decide(view, voucher).await? {
+                return Ok(reply);
+            }
+            *held = None;
         }
-        let Some(view) = slot.as_mut() else { return Err(Refusal::UnknownChannel { channel: id }) };
-        if !view.channel.descriptor().names_signer() {
-            return Ok(Reply::NoSigner);
-        }
-        match view.channel.accept(voucher) {
-            Ok(Accepted::New(new)) => {
-                if let Err(error) = self.node.require_view_of(id) {
-                    // The client may have asked to close the channel meanwhile, and what is paid now be void.
-                    tracing::debug!(channel = %id, %error, "no voucher is taken");
-                    return Ok(Reply::NotNow(not_now(&error)));
-                }
-                let acknowledge = voucher.cumulative().min(view.channel.on_chain().deposit);
-                let written = self.writer.submit(Payment { signed: *new.voucher(), acknowledge }).await;
-                let written = written.map_err(|error| storage_failed(id, &error))?;
+        tracing::error!(channel = %id, cumulative = %voucher.cumulative(), "another voucher of at least this amount is stored; this one is not acknowledged");
+        Err(Refusal::Internal)
+    }
+
+    /// The answer; `None` where the view does not know the voucher that is stored.
+    async fn decide(&self, view: &mut View, voucher: &SignedVoucher) -> Result<Option<Reply>, Refusal> {
+        let stored = &view.stored;
+        let id = stored.state.id;
+        let Ok(verified) = Verified::check(&view.verifier, voucher) else {
+            tracing::debug!(channel = %id, "voucher refused: it is not signed by the channel's signer");
+            // Code of the account decides then, and may decide otherwise at the close.
+            return if stored.state.descriptor.names_signer() {
+                Err(Refusal::WrongSigner)
+            } else {
+                Ok(Some(Reply::NoSigner))
+            };
+        };
+        let input = Input::Peer(AgentMessage::Voucher(verified));
+        let decided = Agent::decide(&stored.state, &input, &self.decider.env_of(stored));
+        let decided = decided.map_err(|error| undecided(id, &error.into()))?;
+        let taken = match Taken::of(&stored.state, voucher.cumulative(), &decided) {
+            // It takes the place of a row that the writer would leave as it is.
+            Taken::Entered(_) if stored.damaged_voucher.is_some() => Taken::WithEffects,
+            taken => taken,
+        };
+        match taken {
+            Taken::Answered(reply) => Ok(Some(reply)),
+            Taken::Entered(entry) => {
+                let payment = Payment { signed: *voucher, acknowledge: entry.acknowledge() };
+                let written = self.writer.submit(payment).await.map_err(|error| not_stored(id, &error))?;
                 if !written.stored {
-                    // Another one of at least its amount is stored, which is damaged, or is in no view yet.
-                    tracing::warn!(channel = %id, cumulative = %voucher.cumulative(), "the voucher is not better than the stored one, and is not acknowledged");
-                    *slot = None;
-                    return Err(Refusal::Internal);
+                    return Ok(None);
                 }
-                self.node.damage().healed(id);
-                view.channel.commit(new).map_err(|error| refusal(id, &error))?;
-                view.acknowledge(acknowledge, written.ceiling);
+                let (book, reply) = entry.stored(written.ceiling);
+                view.stored.state.book = book;
+                view.stored.newest_voucher = Some(SystemTime::now());
                 tracing::debug!(channel = %id, cumulative = %voucher.cumulative(), "voucher accepted");
                 self.node.marks().mark_totals(id);
-                self.decider.mark(id); // what it pays for, and whether it is cashed, is decided from what is stored now
+                self.decider.mark(id); // what follows is decided from what is stored now
+                Ok(Some(reply))
             }
-            Ok(Accepted::Same(_)) | Err(VoucherError::Stale { .. }) => {
-                // A voucher that was kept may be acknowledged by now, unless another ceiling was set this moment.
-                let safe = view.book().safe(view.channel.on_chain(), view.ceiling);
-                if safe > view.acknowledged {
-                    // Nothing more is promised on such a view, also not of what was kept before.
-                    if let Err(error) = self.node.require_view_of(id) {
-                        return Ok(Reply::NotNow(not_now(&error)));
-                    }
-                    let ceiling = self.acknowledge(id, safe).await.map_err(|error| unreadable(id, &error))?;
-                    view.acknowledge(safe, ceiling);
-                }
-            }
-            Err(VoucherError::NotOpen { phase }) => {
-                return Ok(Reply::NotOpen { closed: matches!(phase, Phase::Closed { .. }) });
-            }
-            Err(error) => return Err(refusal(id, &error)),
-        }
-        let (chain, ended) = (view.channel.on_chain(), view.service_ended);
-        Ok(view.book().reply(chain, view.ceiling, voucher.cumulative(), ended))
-    }
-
-    /// Stores that everything up to `cumulative` is acknowledged, as far as the ceiling permits, which is returned.
-    async fn acknowledge(&self, id: ChannelId, cumulative: Amount) -> Result<Option<Amount>, NodeError> {
-        let mut tx = self.node.db().begin().await?;
-        let ceiling = ceilings::get(&mut tx, id).await?;
-        vouchers::acknowledge(&mut tx, id, cumulative.min(ceiling.unwrap_or(Amount::MAX))).await?;
-        tx.commit().await?;
-        Ok(ceiling)
-    }
-
-    /// Loads views again whose channels' states were committed, until the sender of their ids is gone or `stop`.
-    pub(crate) async fn follow(
-        &self,
-        mut changes: mpsc::UnboundedReceiver<ChannelId>,
-        stop: CancellationToken,
-    ) {
-        let mut changed = Vec::new();
-        while let Some(1..) = stop.run_until_cancelled(changes.recv_many(&mut changed, BATCH)).await {
-            changed.sort_unstable();
-            changed.dedup();
-            self.refresh(&changed).await;
-            changed.clear();
-        }
-    }
-
-    /// What the chain or the service says of these channels has changed: load their views again when next needed.
-    pub(crate) async fn refresh(&self, channels: &[ChannelId]) {
-        for id in channels {
-            let slot = self.views.lock().get(id).cloned();
-            let Some(slot) = slot else { continue };
-            // Under the view's own lock, so that a payment under way is judged by what it saw and stored before.
-            let mut slot = slot.lock().await;
-            *slot = self.load(*id).await.unwrap_or_else(|error| {
-                tracing::error!(channel = %id, %error, "cannot refresh the view of the channel; the next payment tries again");
-                None
-            });
-            if slot.as_ref().is_some_and(View::is_closed) {
-                self.views.lock().remove(id);
+            Taken::WithEffects => {
+                let runner = self.runner.paying(*voucher);
+                let applied = self.decider.decide_with(id, input, &runner).await;
+                let applied = applied.map_err(|error| undecided(id, &error))?;
+                reply(&applied).map(Some).ok_or(Refusal::Internal)
             }
         }
     }
 
-    async fn slot(&self, id: ChannelId) -> Result<Slot, Refusal> {
-        if let Some(known) = self.views.lock().get(&id) {
-            return Ok(Arc::clone(known));
-        }
-        // Only for channels that there are, or strangers could fill the memory.
-        match self.load(id).await.map_err(|error| unreadable(id, &error))? {
-            None => Err(Refusal::UnknownChannel { channel: id }),
-            Some(closed) if closed.is_closed() => Ok(Arc::new(tokio::sync::Mutex::new(Some(closed)))), // refuses whatever comes
-            // What was just read may be old by now: it is read again in its place.
-            Some(_) => Ok(Arc::clone(self.views.lock().entry(id).or_default())),
-        }
-    }
-
-    async fn load(&self, id: ChannelId) -> Result<Option<View>, NodeError> {
+    /// What the best voucher of a channel would still bring, for the operator.
+    ///
+    /// # Errors
+    /// [`NodeError::DamagedVoucher`] where it cannot be read; [`NodeError`] where nothing is stored of the channel.
+    pub(crate) async fn claimable(&self, channel: ChannelId) -> Result<Amount, NodeError> {
         let mut conn = self.node.db().read().await?;
-        if channels::find(&mut conn, id).await?.is_none() {
-            return Ok(None);
+        channels::get(&mut conn, channel).await?;
+        let stored = self.decider.load(&mut conn, channel).await?;
+        match stored.damaged_voucher {
+            None => Ok(stored.state.book.claimable(&stored.state.chain)),
+            Some(amount) => {
+                let reason =
+                    format!("the signature of the one over {amount} is not one of the channel's signer");
+                Err(NodeError::DamagedVoucher { channel, reason })
+            }
         }
-        // Where the stored voucher is damaged, a better one takes its place.
-        let Loaded { channel: stored, view: channel, acknowledged, .. } =
-            crate::channels::load(&mut conn, &self.node, id).await?;
-        let ceiling = ceilings::get(&mut conn, id).await?;
-        // Both are written with each state. What comes once the close was submitted is not in it.
-        let service_ended = stored.service.is_ending() || stored.status == ChannelStatus::WaitCoop;
-        Ok(Some(View { channel, acknowledged, ceiling, service_ended }))
+    }
+
+    /// What is stored of these channels has changed: their views are loaded again when next needed.
+    pub(crate) fn outdated(&self, channels: &[ChannelId]) {
+        self.views.outdated(channels);
+    }
+
+    /// The view of a channel, with all that was committed of it.
+    async fn view<'a>(
+        &self,
+        slot: &Slot,
+        held: &'a mut Option<View>,
+        id: ChannelId,
+    ) -> Result<&'a mut View, Refusal> {
+        if slot.take_outdated() {
+            *held = None;
+        }
+        if held.is_none() {
+            *held = self.load(id).await?;
+        }
+        let Some(view) = held else { return Err(Refusal::UnknownChannel { channel: id }) };
+        slot.bring_up(view);
+        Ok(view)
+    }
+
+    async fn slot(&self, id: ChannelId) -> Result<Arc<Slot>, Refusal> {
+        if let Some(known) = self.views.slot(id) {
+            return Ok(known);
+        }
+        match self.load(id).await? {
+            None => Err(Refusal::UnknownChannel { channel: id }),
+            Some(closed) if closed.is_closed() => Ok(Arc::new(Slot::with(closed))), // refuses whatever comes
+            // What was just read may be old by now: it is read again in its place.
+            Some(_) => Ok(self.views.make_slot(id)),
+        }
+    }
+
+    async fn load(&self, id: ChannelId) -> Result<Option<View>, Refusal> {
+        let failed = |error: NodeError| undecided(id, &error.into());
+        let mut conn = self.node.db().read().await.map_err(|error| failed(error.into()))?;
+        match self.decider.load(&mut conn, id).await {
+            Ok(stored) => Ok(Some(View::new(stored, *self.node.domain()))),
+            Err(NotApplied::NoState(_)) => {
+                // An earlier version's is adopted at the start.
+                let is_known = channels::find(&mut conn, id).await.map_err(|error| failed(error.into()))?;
+                is_known.map_or(Ok(None), |_| Err(Refusal::not_ready(UNTIL_DECIDED)))
+            }
+            Err(error) => Err(undecided(id, &error)),
+        }
     }
 }
 
@@ -195,52 +196,18 @@ pub(crate) async fn watch_writer(writer: JoinHandle<()>, stop: CancellationToken
     Err(NodeError::TaskEnded { task: "voucher writer", reason })
 }
 
-impl View {
-    fn book(&self) -> Book {
-        let best = self.channel.best().map_or(Amount::ZERO, SignedVoucher::cumulative);
-        Book { best, acknowledged: self.acknowledged }
-    }
-
-    /// Takes in what was stored: `cumulative` is acknowledged as far as this ceiling permits.
-    fn acknowledge(&mut self, cumulative: Amount, ceiling: Option<Amount>) {
-        self.ceiling = ceiling;
-        self.acknowledged = self.acknowledged.max(cumulative.min(ceiling.unwrap_or(Amount::MAX)));
-    }
-
-    fn is_closed(&self) -> bool {
-        matches!(self.channel.on_chain().phase(), Phase::Closed { .. })
-    }
-}
-
 impl std::fmt::Debug for Payments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Payments").field("views", &self.views.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Payments").field("views", &self.views.len()).finish_non_exhaustive()
     }
 }
 
-fn not_now(error: &NodeError) -> NotNow {
-    match error {
-        NodeError::Unreconciled { .. } => NotNow::Unexplained,
-        _ => NotNow::StaleView,
-    }
-}
-
-fn refusal(channel: ChannelId, error: &VoucherError) -> Refusal {
-    tracing::debug!(%channel, %error, "voucher refused");
-    match error {
-        VoucherError::WrongSigner { .. } => Refusal::WrongSigner,
-        // It counts again when the consent is void: in a quarter of an hour at the latest.
-        VoucherError::AboveConsent { .. } => Refusal::NotReady { retry_after: LONGEST_CONSENT.into() },
-        _ => Refusal::UnknownChannel { channel },
-    }
-}
-
-fn unreadable(channel: ChannelId, error: &NodeError) -> Refusal {
-    tracing::error!(%channel, %error, "cannot load the channel");
+fn undecided(channel: ChannelId, error: &NotApplied) -> Refusal {
+    tracing::error!(%channel, %error, "nothing can be decided about a voucher, so it is not acknowledged");
     Refusal::Internal
 }
 
-fn storage_failed(channel: ChannelId, error: &DbError) -> Refusal {
+fn not_stored(channel: ChannelId, error: &DbError) -> Refusal {
     tracing::error!(%channel, %error, "voucher could not be stored and is not acknowledged");
     Refusal::Internal
 }

@@ -85,6 +85,6 @@ impl Role for AgentRole {
     }
 
     async fn on_committed(&self, channels: &[ChannelId]) {
-        self.payments.refresh(channels).await;
+        self.payments.outdated(channels);
     }
 }

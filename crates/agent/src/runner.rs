@@ -59,8 +59,8 @@ impl Collects for NoBatches {
     }
 }
 
-/// Receives each state that was committed, with its revision: for views in memory. It must not wait for anything.
-pub type Views = dyn Fn(&AgentState, u64) + Send + Sync;
+/// Receives each decision that was committed: for views in memory. It must not wait for anything.
+pub type Views = dyn Fn(&Applied<Agent>) + Send + Sync;
 
 /// What an [`AgentRunner`] is made of.
 #[derive(Clone)]
@@ -73,7 +73,7 @@ pub struct AgentRunnerParts {
     pub drives: Arc<dyn Drives<Agent>>,
     /// Keeps offers to the next batch.
     pub collects: Arc<dyn Collects>,
-    /// Receives each state.
+    /// Receives each decision.
     pub views: Arc<Views>,
 }
 
@@ -91,7 +91,7 @@ impl AgentRunnerParts {
             contract: node.domain().contract(),
             drives,
             collects: Arc::new(NoBatches),
-            views: Arc::new(|_, _| {}),
+            views: Arc::new(|_| {}),
         }
     }
 }
@@ -231,7 +231,7 @@ impl Runner<Agent> for AgentRunner {
 
     fn committed(&self, applied: &Applied<Agent>) {
         self.parts.drives.committed(&applied.state, applied.revision);
-        (self.parts.views)(&applied.state, applied.revision);
+        (self.parts.views)(applied);
         for effect in &applied.effects {
             if let Effect::Notify(notice) = effect {
                 show(applied.state.id, notice);

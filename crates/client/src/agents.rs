@@ -203,7 +203,7 @@ mod tests {
         let notices = Notices::default();
         let away = Duration::from_mins(7);
         note_clock(&notices, &Err(Unheard::Refused(Refusal::Expired { away })));
-        for other in [Refusal::Internal, Refusal::NotReady { retry_after: away }] {
+        for other in [Refusal::Internal, Refusal::not_ready(away)] {
             note_clock(&notices, &Err(Unheard::Refused(other)));
         }
         let [(part, notice)] = &notices.all()[..] else { panic!("not one notice") };

@@ -1,9 +1,9 @@
 //! What an agent's answers mean for the channel: from the wire's words to those that are decided about.
 
 use privatix_channel::Amount;
-use privatix_market::ClientMessage;
+use privatix_market::{ClientMessage, NotNow};
 use privatix_node::NodeError;
-use privatix_somc::Refusal;
+use privatix_somc::{Refusal, Unready};
 
 /// Why a request was not answered with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,8 @@ pub(crate) fn to_voucher(answer: &Result<Amount, Unheard>, sent: Amount, seq: u3
             Refusal::ServiceTerminated => ClientMessage::Paid { acknowledged: sent, ended: true },
             Refusal::ChannelClosing | Refusal::NoSigner => ClientMessage::Closing,
             // Its view of the chain does not show the channel as ours does.
-            Refusal::NotReady { .. } | Refusal::AboveDeposit { .. } => ClientMessage::NotNow,
+            Refusal::NotReady { reason, .. } => ClientMessage::NotNow(reason.and_then(not_now)),
+            Refusal::AboveDeposit { .. } => ClientMessage::NotNow(None),
             _ => ClientMessage::Unanswered { seq },
         },
         Err(error) => return unheard(error, seq),
@@ -63,17 +64,28 @@ pub(crate) fn without_access(error: &Unheard, seq: u32) -> Option<ClientMessage>
     Some(match error {
         Unheard::Refused(Refusal::ServiceTerminated | Refusal::NoSigner) => ClientMessage::AccessRefused,
         Unheard::Refused(Refusal::ChannelClosing) => ClientMessage::Closing,
-        // The agent has yet to see the channel confirmed, or to prepare its access; or one of the two clocks is wrong.
+        Unheard::Refused(Refusal::NotReady { reason, .. }) => {
+            ClientMessage::AccessNotReady(reason.and_then(not_now))
+        }
+        // The agent has yet to see the channel confirmed; or one of the two clocks is wrong.
         Unheard::Refused(
-            Refusal::NotReady { .. }
-            | Refusal::UnknownChannel { .. }
+            Refusal::UnknownChannel { .. }
             | Refusal::Expired { .. }
             | Refusal::Replayed
             | Refusal::WrongSigner,
         )
-        | Unheard::Unusable(_) => ClientMessage::AccessNotReady,
+        | Unheard::Unusable(_) => ClientMessage::AccessNotReady(None),
         error => return unheard(error, seq),
     })
+}
+
+/// The reason that an agent gave, if it is one that is shown.
+const fn not_now(reason: Unready) -> Option<NotNow> {
+    match reason {
+        Unready::StaleView => Some(NotNow::StaleView),
+        Unready::Unexplained => Some(NotNow::Unexplained),
+        _ => None,
+    }
 }
 
 /// What is decided where an offering or a ping was not answered.
@@ -98,6 +110,10 @@ mod tests {
 
     const SENT: Amount = Amount::new(70);
     const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+    const fn unready(reason: Unready) -> Refusal {
+        Refusal::NotReady { retry_after: RETRY_AFTER, reason: Some(reason) }
+    }
 
     fn refused(refusal: Refusal) -> Unheard {
         Unheard::Refused(refusal)
@@ -129,8 +145,16 @@ mod tests {
             ),
             (Err(refused(Refusal::ChannelClosing)), Some(ClientMessage::Closing)),
             (Err(refused(Refusal::NoSigner)), Some(ClientMessage::Closing)),
-            (Err(refused(Refusal::NotReady { retry_after: RETRY_AFTER })), Some(ClientMessage::NotNow)),
-            (Err(refused(Refusal::AboveDeposit { deposit: acknowledged })), Some(ClientMessage::NotNow)),
+            (Err(refused(Refusal::not_ready(RETRY_AFTER))), Some(ClientMessage::NotNow(None))),
+            (Err(refused(unready(Unready::StaleView))), Some(ClientMessage::NotNow(Some(NotNow::StaleView)))),
+            (
+                Err(refused(unready(Unready::Unexplained))),
+                Some(ClientMessage::NotNow(Some(NotNow::Unexplained))),
+            ),
+            (
+                Err(refused(Refusal::AboveDeposit { deposit: acknowledged })),
+                Some(ClientMessage::NotNow(None)),
+            ),
             (Err(refused(Refusal::UnknownChannel { channel })), Some(unanswered)),
             (Err(refused(Refusal::Busy { retry_after: RETRY_AFTER })), Some(unanswered)),
             (Err(refused(Refusal::Internal)), Some(unanswered)),
@@ -150,10 +174,17 @@ mod tests {
             (refused(Refusal::ServiceTerminated), Some(ClientMessage::AccessRefused)),
             (refused(Refusal::NoSigner), Some(ClientMessage::AccessRefused)),
             (refused(Refusal::ChannelClosing), Some(ClientMessage::Closing)),
-            (refused(Refusal::NotReady { retry_after: RETRY_AFTER }), Some(ClientMessage::AccessNotReady)),
-            (refused(Refusal::UnknownChannel { channel }), Some(ClientMessage::AccessNotReady)),
-            (refused(Refusal::Expired { away: RETRY_AFTER }), Some(ClientMessage::AccessNotReady)),
-            (Unheard::Unusable("sealed for another key".to_owned()), Some(ClientMessage::AccessNotReady)),
+            (refused(Refusal::not_ready(RETRY_AFTER)), Some(ClientMessage::AccessNotReady(None))),
+            (
+                refused(unready(Unready::StaleView)),
+                Some(ClientMessage::AccessNotReady(Some(NotNow::StaleView))),
+            ),
+            (refused(Refusal::UnknownChannel { channel }), Some(ClientMessage::AccessNotReady(None))),
+            (refused(Refusal::Expired { away: RETRY_AFTER }), Some(ClientMessage::AccessNotReady(None))),
+            (
+                Unheard::Unusable("sealed for another key".to_owned()),
+                Some(ClientMessage::AccessNotReady(None)),
+            ),
             (refused(Refusal::Timeout), Some(unanswered)),
             (silent(), Some(unanswered)),
             (Unheard::NotPermitted(String::new()), Some(ClientMessage::NotPermitted)),

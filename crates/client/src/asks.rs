@@ -270,7 +270,7 @@ impl Asker {
 /// The time that an agent needs to prepare access, or to see the channel; `None` for any other answer.
 fn early(error: &Unheard) -> Option<Duration> {
     let wait = match error {
-        Unheard::Refused(Refusal::NotReady { retry_after }) => *retry_after,
+        Unheard::Refused(Refusal::NotReady { retry_after, .. }) => *retry_after,
         Unheard::Refused(Refusal::UnknownChannel { .. }) => Duration::from_secs(1),
         _ => return None,
     };

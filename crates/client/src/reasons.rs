@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use privatix_channel::Phase;
-use privatix_market::{ClientEnd, ClientState, Trouble, Why};
+use privatix_market::{ClientEnd, ClientState, NotNow, Trouble, Why};
 
 /// Why the service of a channel stands where it does. `None` where an earlier version wrote why it ended.
 pub(crate) fn reason(state: &ClientState) -> Option<Cow<'static, str>> {
@@ -11,13 +11,28 @@ pub(crate) fn reason(state: &ClientState) -> Option<Cow<'static, str>> {
         return ended(ending.why);
     }
     let is_closed = matches!(state.chain.phase(), Phase::Closed { .. });
-    let reason = match state.own.service.why {
-        _ if is_closed => "the channel is closed",
-        Some(why) => suspended(why),
-        None if state.own.away.is_some() => "the agent does not answer, or takes no payment",
-        None => "paid as agreed",
+    if is_closed {
+        return Some("the channel is closed".into());
+    }
+    let reason = match (state.own.service.why, state.own.not_now.map(not_now)) {
+        (Some(Why::NoAccess), Some(reason)) => {
+            return Some(format!("the agent has not given access yet: {reason}").into());
+        }
+        (Some(why), _) => suspended(why),
+        (None, Some(reason)) => return Some(format!("the agent takes no payment now: {reason}").into()),
+        (None, None) if state.own.away.is_some() => "the agent does not answer, or takes no payment",
+        (None, None) => "paid as agreed",
     };
     Some(reason.into())
+}
+
+/// The reason that the agent gave.
+const fn not_now(why: NotNow) -> &'static str {
+    match why {
+        NotNow::StaleView => "its view of the chain is out of date",
+        NotNow::Unexplained => "its view of the chain does not explain what the contract holds",
+        _ => "it gave a reason that this version does not know",
+    }
 }
 
 const fn suspended(why: Why) -> &'static str {
@@ -56,5 +71,44 @@ fn not_opened(trouble: Trouble) -> Cow<'static, str> {
         Trouble::Vanished => "its opening was undone by a reorganisation, and did not come again".into(),
         Trouble::Restored => "not opened: the database came back from a backup before it was".into(),
         _ => format!("not opened: {}", trouble.text()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{Address, B256};
+    use privatix_channel::{ChannelDescriptor, ChannelId};
+
+    use super::*;
+
+    #[test]
+    fn the_reason_that_an_agent_gave_is_shown() {
+        let account = Address::repeat_byte(1);
+        let descriptor = ChannelDescriptor {
+            client: account,
+            agent: account,
+            offering: B256::ZERO.into(),
+            nonce: 0,
+            signer: account,
+        };
+        let mut state = ClientState::new(ChannelId::new([1; 32].into()), descriptor);
+        for (why, said, shown) in [
+            (None, None, "paid as agreed"),
+            (
+                None,
+                Some(NotNow::StaleView),
+                "the agent takes no payment now: its view of the chain is out of date",
+            ),
+            (Some(Why::NoAccess), None, "the agent has not given access yet"),
+            (
+                Some(Why::NoAccess),
+                Some(NotNow::Unexplained),
+                "the agent has not given access yet: its view of the chain does not explain what the contract holds",
+            ),
+            (Some(Why::Paused), Some(NotNow::StaleView), "paused by the user"),
+        ] {
+            (state.own.service.why, state.own.not_now) = (why, said);
+            assert_eq!(reason(&state).as_deref(), Some(shown));
+        }
     }
 }

@@ -473,6 +473,9 @@ fn show(channel: ChannelId, notice: &ClientNotice) {
         ClientNotice::Unreachable { answers: true } => {
             tracing::warn!(%channel, "the agent answers, and has taken no payment for long; if that lasts, the service is ended, and the rest of the deposit taken back");
         }
+        ClientNotice::NotNow(reason) => {
+            tracing::warn!(%channel, ?reason, "the agent takes no payment or gives no access now, and gave a reason; it is asked again");
+        }
         ClientNotice::TopUpsFail { tries } => {
             tracing::error!(%channel, tries, "automatic top-ups fail; the service goes on up to its deposit");
         }

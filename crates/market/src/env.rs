@@ -23,9 +23,9 @@ pub struct Env<'a, P: Party> {
     /// The recovery of the database, from the first decision about a restored state until the recovery ends; `None` otherwise. Unlike
     /// the end of [`kept_open`](Self::kept_open), which moves with the clocks, it identifies the recovery.
     pub recovery: Option<RecoveryId>,
-    /// Whether the best voucher is stored, but cannot be read. [`Book::best`](crate::Book::best) does not count it then, and the
-    /// channel must not be closed: that would be final, without it.
-    pub damaged_voucher: bool,
+    /// The amount of the best voucher, in base units, if it is stored and cannot be read. [`Book::best`](crate::Book::best) does not
+    /// count it then, and the channel must not be closed: that would be final, without it. One of at least its amount replaces it.
+    pub damaged_voucher: Option<Amount>,
     /// The life of the service adapter: another number after each of its starts.
     pub instance: u64,
     /// Whether this life of the service adapter is being prepared: it serves nothing, and is not asked to. Nobody's patience counts that.
@@ -58,7 +58,7 @@ impl<'a, P: Party> Env<'a, P> {
             gas: Gas::default(),
             kept_open: None,
             recovery: None,
-            damaged_voucher: false,
+            damaged_voucher: None,
             instance: 0,
             adapter_starts: false,
             reachable: true,

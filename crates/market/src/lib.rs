@@ -87,7 +87,7 @@ pub use self::{
     again::Again,
     agent::{
         Agent, AgentEffect, AgentEnd, AgentMessage, AgentNotice, AgentOrder, AgentOwn, AgentPolicy,
-        AgentPurpose, AgentState, NotNow, Replaced, Reply, Unserved,
+        AgentPurpose, AgentState, Entry, NotNow, Replaced, Reply, Taken, Unserved,
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     blocked::Blocked,

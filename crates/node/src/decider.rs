@@ -289,8 +289,8 @@ impl<P: Party> Decider<P> {
         env
     }
 
-    /// The surroundings of a decision about this state.
-    fn env_of(&self, stored: &Stored<P>) -> Env<'_, P> {
+    /// The surroundings of a decision about this state, as of now.
+    pub fn env_of(&self, stored: &Stored<P>) -> Env<'_, P> {
         let mut env = self.surroundings();
         env.chain.explained = !self.outlook.unexplained().contains(&stored.state.id);
         env.kept_open = self.outlook.kept_open(stored.newest_voucher);

@@ -22,7 +22,7 @@ use privatix_store::channels::{self, Channel};
 use privatix_store::purposes::{self, Recorded};
 use privatix_store::recovery::Recovery;
 use privatix_store::states::{self, Due, Part};
-use privatix_store::{sessions, vouchers};
+use privatix_store::{meters, vouchers};
 
 use crate::cause::gone;
 use crate::{Node, NodeError, fate};
@@ -315,7 +315,7 @@ impl<'a, R> Adoption<'a, R> {
         if let Some(amounts) = vouchers::amounts(conn, channel).await? {
             state.book = Book { best: amounts.cumulative, acknowledged: amounts.acknowledged };
         }
-        let (used, _) = sessions::used(conn, channel).await?;
+        let (used, _) = meters::used(conn, channel).await?;
         state.meter = Meter { used, last: env.uptime, running: None };
         let (mut sent, mut last) = (Vec::new(), 0);
         for recorded in purposes::of_subject(conn, Subject::Channel(channel)).await?.iter().rev() {

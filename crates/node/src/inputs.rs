@@ -11,7 +11,7 @@ use privatix_db::{Conn, Savepoint};
 use privatix_market::{Env, Input, Party, State, Subject, Wake};
 use privatix_store::purposes::{self, Recorded};
 use privatix_store::states::{self, Due, Part, Stored};
-use privatix_store::{channels, sessions};
+use privatix_store::{channels, meters, sessions};
 
 use crate::NodeError;
 use crate::fate::{self, Sender};
@@ -171,7 +171,7 @@ impl<'a, P: Party, T: Transactions> Inputs<'a, P, T> {
     pub async fn used(&self, conn: &mut Conn, before: Before<P>) -> Result<Decided<P>, NodeError> {
         let mut decided = Decided { applied: Vec::new(), damaged: before.damaged };
         for (channel, stored) in before.states {
-            let used = match sessions::used(conn, channel).await {
+            let used = match meters::used(conn, channel).await {
                 Err(error) if error.is_damage() => {
                     decided.damaged.push((channel, error.to_string()));
                     continue;

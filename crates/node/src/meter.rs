@@ -10,7 +10,7 @@ use privatix_billing::Scheduler;
 use privatix_channel::ChannelId;
 use privatix_db::Database;
 use privatix_market::{Input, Party};
-use privatix_store::sessions;
+use privatix_store::{meters, sessions};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -139,7 +139,7 @@ impl<P: Party> UsageLog<'_, P> {
         }
         let (used, running) = {
             let mut conn = self.db.read().await?;
-            (sessions::used(&mut conn, channel).await?.0, sessions::is_running(&mut conn, channel).await?)
+            (meters::used(&mut conn, channel).await?.0, sessions::is_running(&mut conn, channel).await?)
         };
         let _ = self.decider.decide(channel, Input::Used { used, running }).await?; // what follows is done
         Ok(())

@@ -158,7 +158,8 @@ impl<T: Transactions> Shell<T> {
         };
         see(conn, stored.state.mined()).await?;
         if !self.is_verified(&stored) {
-            (stored.state.book.best, stored.damaged_voucher) = (Amount::ZERO, true);
+            let found = std::mem::take(&mut stored.state.book.best);
+            stored.damaged_voucher = Some(found);
         }
         Ok(stored)
     }
@@ -246,9 +247,14 @@ impl<T: Transactions> Shell<T> {
             if see(conn, turn.mined()).await? {
                 turn.push(Input::Look);
             }
-            // A better voucher takes the place of one that cannot be read, and is newer than any backup.
-            if turn.state().book.best > before.state.book.best {
-                (env.damaged_voucher, env.kept_open) = (false, None);
+            // A better voucher takes the place of one that cannot be read, and is newer than any backup. One over the same amount
+            // only mends what was in the backup.
+            let best = turn.state().book.best;
+            if best > before.state.book.best {
+                env.damaged_voucher = None;
+            }
+            if best > before.damaged_voucher.unwrap_or(before.state.book.best) {
+                env.kept_open = None;
             }
         }
         let state = turn.into_state();
@@ -256,7 +262,7 @@ impl<T: Transactions> Shell<T> {
         match states::save(conn, before, &state, due).await? {
             Saved::Revision(revision) => {
                 runner.show(conn, &before.state, &state, &env).await?;
-                let damaged_voucher = env.damaged_voucher;
+                let damaged_voucher = env.damaged_voucher.is_some();
                 Ok(Applied { state, revision, due, damaged_voucher, effects, wakes_transactor, wakes_jobs })
             }
             Saved::Moved => Err(NotApplied::Moved(channel)),

@@ -4,7 +4,7 @@ use privatix_adapter::Role;
 use privatix_channel::{Amount, ChannelId, Usage};
 use privatix_db::Conn;
 use privatix_store::channels::{self, Channel};
-use privatix_store::{StoreError, sessions, vouchers};
+use privatix_store::{StoreError, meters, sessions, vouchers};
 
 use crate::{Node, NodeError};
 
@@ -25,7 +25,7 @@ pub struct ChannelView {
 }
 
 async fn view(conn: &mut Conn, side: Role, channel: Channel) -> Result<ChannelView, StoreError> {
-    let (used, _) = sessions::used(conn, channel.id).await?;
+    let (used, _) = meters::used(conn, channel.id).await?;
     let voucher = vouchers::amounts(conn, channel.id).await?;
     let signed = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.cumulative).min(channel.deposit);
     let acknowledged = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.acknowledged);

@@ -553,17 +553,17 @@ async fn a_damaged_channel_decides_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_voucher_that_is_not_above_a_damaged_one_is_not_acknowledged() {
+async fn a_voucher_below_a_damaged_one_is_not_acknowledged_and_one_of_its_amount_mends_it() {
     // One that cannot be read, and one that somebody else signed.
     let voucher = Voucher { channel: id(), cumulative: a(60) };
     let other = sign_voucher(&PrivateKeySigner::random(), &domain(), voucher).unwrap();
     let other = format!("x'{}'", alloy::hex::encode(other.signature.as_bytes()));
     for signature in ["zeroblob(65)".to_owned(), other] {
-        refuses_what_is_not_above_a_voucher_with(&signature).await;
+        refuses_what_is_below_a_voucher_with(&signature).await;
     }
 }
 
-async fn refuses_what_is_not_above_a_voucher_with(signature: &str) {
+async fn refuses_what_is_below_a_voucher_with(signature: &str) {
     let (node, policy) = (Node::with::<Agent>(AgentOwn::default()).await, AgentPolicy::default());
     let (seller, payment) = paying(60);
     let _ = node.commit(payment, &env(&policy), &seller).await.unwrap();
@@ -577,13 +577,22 @@ async fn refuses_what_is_not_above_a_voucher_with(signature: &str) {
     let _ = node.commit(Input::Look, &later(&policy), &Seller::default()).await.unwrap();
     assert_eq!(node.transactions().await, []);
 
+    let (seller, payment) = paying(59);
+    let applied = node.commit(payment, &env(&policy), &seller).await.unwrap();
+    let stale = Effect::Own(AgentEffect::Answer(Reply::Stale { acknowledged: a(60) }));
+    assert!(applied.effects.contains(&stale) && applied.damaged_voucher, "{:?}", applied.effects);
+    // It says nothing about what came after the backup, so the recovery goes on.
+    let recovers = |policy| {
+        let mut env = env(policy);
+        env.kept_open = Some(env.uptime.plus(Duration::from_hours(1)));
+        env
+    };
     let (seller, payment) = paying(60);
-    let refusal = node.commit(payment, &env(&policy), &seller).await.unwrap_err();
-    assert!(matches!(refusal, NotApplied::Node(NodeError::DamagedVoucher { .. })), "{refusal}");
-    let (seller, payment) = paying(61);
-    let _ = node.commit(payment, &env(&policy), &seller).await.unwrap();
+    let applied = node.commit(payment, &recovers(&policy), &seller).await.unwrap();
+    assert!(!applied.damaged_voucher);
+    assert_eq!(node.transactions().await, []);
     let _ = node.commit(Input::Look, &later(&policy), &Seller::default()).await.unwrap();
-    assert_eq!(node.transactions().await.len(), 1, "closed with the better one");
+    assert_eq!(node.transactions().await.len(), 1, "closed with the mended one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

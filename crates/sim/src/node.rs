@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition, OnChain};
-use privatix_market::{AgentPurpose, AgentState, Reply, Uptime, Verifier};
+use privatix_market::{AgentPurpose, AgentState, Entry, Uptime, Verifier};
 
 use crate::buyer::Asking;
 
@@ -72,9 +72,8 @@ pub(crate) struct Memory {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
     pub(crate) channel: usize,
-    pub(crate) best: Amount,
-    pub(crate) acknowledged: Amount,
-    pub(crate) reply: Reply,
+    pub(crate) cumulative: Amount,
+    pub(crate) entry: Entry,
     /// The request that waits for the answer.
     pub(crate) request: Option<Asking>,
 }

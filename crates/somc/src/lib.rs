@@ -89,7 +89,7 @@ pub use self::{
     message::{Method, VersionRange},
     peer::{Peer, RetryPolicy},
     rate::RateLimit,
-    refusal::Refusal,
+    refusal::{Refusal, Unready},
     server::{Server, ServerStats},
     service::{Paid, Service},
     socks::SocksTransport,

@@ -81,11 +81,13 @@ pub enum Refusal {
     /// `service_terminated`: the service ended; the client should end its side too.
     #[error("the service of this channel has ended")]
     ServiceTerminated,
-    /// `not_ready`: what was asked for is still being prepared.
-    #[error("not ready yet; ask again in {retry_after:?}")]
+    /// `not_ready`: what was asked for is still being prepared, or cannot be done now.
+    #[error("not ready yet{}; ask again in {retry_after:?}", Unready::because(*.reason))]
     NotReady {
         /// When asking again makes sense.
         retry_after: Duration,
+        /// Why, if the other side gave a reason that this version knows.
+        reason: Option<Unready>,
     },
     /// `rate_limited`: too many requests. Nothing of this one was processed.
     #[error("too many requests; go on in {retry_after:?}")]
@@ -154,7 +156,37 @@ pub enum Refusal {
     },
 }
 
+/// Why something is [not ready](Refusal::NotReady).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unready {
+    /// `stale_view`: the server's view of the chain is out of date.
+    StaleView,
+    /// `unexplained`: the contract holds something of the channel that the events which the server saw do not explain.
+    Unexplained,
+}
+
+impl Unready {
+    /// The reason in words, for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::StaleView => "its view of the chain is out of date",
+            Self::Unexplained => "its view of the chain does not explain what the contract holds",
+        }
+    }
+
+    fn because(reason: Option<Self>) -> String {
+        reason.map(|reason| format!(": {}", reason.text())).unwrap_or_default()
+    }
+}
+
 impl Refusal {
+    /// [`NotReady`](Self::NotReady) without a reason.
+    pub const fn not_ready(retry_after: Duration) -> Self {
+        Self::NotReady { retry_after, reason: None }
+    }
+
     /// The stable code on the wire.
     pub fn code(&self) -> &str {
         match self {
@@ -188,7 +220,7 @@ impl Refusal {
     /// When trying again makes sense, where the other side said so.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NotReady { retry_after }
+            Self::NotReady { retry_after, .. }
             | Self::RateLimited { retry_after }
             | Self::Busy { retry_after } => Some(*retry_after),
             _ => None,
@@ -241,7 +273,10 @@ impl Refusal {
             }
             Self::AboveDeposit { deposit } => json!({ "deposit": deposit }),
             Self::Expired { away } => json!({ "awayMs": millis(*away) }),
-            Self::NotReady { retry_after }
+            Self::NotReady { retry_after, reason: Some(reason) } => {
+                json!({ "retryAfterMs": millis(*retry_after), "reason": reason })
+            }
+            Self::NotReady { retry_after, reason: None }
             | Self::RateLimited { retry_after }
             | Self::Busy { retry_after } => {
                 json!({ "retryAfterMs": millis(*retry_after) })
@@ -314,7 +349,7 @@ fn known(code: &str, details: &Map<String, Value>) -> Option<Refusal> {
         "no_signer" => Refusal::NoSigner,
         "channel_closing" => Refusal::ChannelClosing,
         "service_terminated" => Refusal::ServiceTerminated,
-        "not_ready" => Refusal::NotReady { retry_after: retry_after()? },
+        "not_ready" => Refusal::NotReady { retry_after: retry_after()?, reason: field(details, "reason") },
         "rate_limited" => Refusal::RateLimited { retry_after: retry_after()? },
         "busy" => Refusal::Busy { retry_after: retry_after()? },
         "timeout" => Refusal::Timeout,
@@ -378,7 +413,7 @@ pub(crate) mod tests {
             Refusal::NoSigner,
             Refusal::ChannelClosing,
             Refusal::ServiceTerminated,
-            Refusal::NotReady { retry_after },
+            Refusal::NotReady { retry_after, reason: Some(Unready::StaleView) },
             Refusal::RateLimited { retry_after },
             Refusal::Busy { retry_after },
             Refusal::Timeout,
@@ -404,6 +439,24 @@ pub(crate) mod tests {
             assert_eq!(read(&wire(&refusal)), refusal);
             assert!(codes.insert(refusal.code().to_owned()), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_reason_that_is_not_known_is_none() {
+        let retry_after = Duration::from_secs(30);
+        for (written, reason) in [
+            (json!("stale_view"), Some(Unready::StaleView)),
+            (json!("unexplained"), Some(Unready::Unexplained)),
+            (json!("out_of_coffee"), None),
+            (json!(5), None),
+            (Value::Null, None),
+        ] {
+            let details = json!({ "retryAfterMs": 30_000, "reason": written });
+            let refusal = read(&json!({ "code": "not_ready", "details": details }).to_string());
+            assert_eq!(refusal, Refusal::NotReady { retry_after, reason });
+            assert_eq!(read(&wire(&refusal)), refusal);
+        }
+        assert_eq!(wire(&Refusal::not_ready(retry_after)).matches("reason").count(), 0);
     }
 
     #[test]

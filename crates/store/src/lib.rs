@@ -36,6 +36,7 @@ mod error;
 pub mod events;
 mod fold;
 pub mod identity;
+pub mod meters;
 pub mod offerings;
 pub mod orders;
 pub mod purposes;

@@ -194,6 +194,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    meters (channel) {
+        channel -> Binary,
+        used -> BigInt,
+        last_usage -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Binary,
         channel -> Binary,
@@ -237,6 +245,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     collected,
     vouchers,
     ceilings,
+    meters,
     sessions,
     offerings
 );

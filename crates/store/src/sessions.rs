@@ -10,9 +10,9 @@ use privatix_db::types::{Bytes32, Micros};
 use privatix_db::{Conn, on};
 use uuid::Uuid;
 
-use crate::StoreError;
 use crate::columns::{id, unsigned};
 use crate::schema::{channels, sessions};
+use crate::{StoreError, meters};
 
 /// A stretch of use of a channel, from one start of the adapter's counters to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,17 +52,22 @@ pub struct Report {
     pub stopped_at: Option<SystemTime>,
 }
 
-/// Stores a report; idempotent, and indifferent to the order of reports. Returns false, and stores nothing, when the channel
+/// Stores a report, and adds to the channel's [total](meters::used) what is new in it; idempotent, and indifferent to the order of
+/// reports. Returns false, and stores nothing, when the channel
 /// is not ours or the session is another channel's.
 pub async fn record(conn: &mut Conn, report: &Report) -> Result<bool, StoreError> {
     let (key, channel) = (session_key(report.session), id(report.channel));
     // Nothing real comes near what the column holds; a broken adapter must not stop the metering of others by an error.
     let used = i64::try_from(report.used.get()).unwrap_or(i64::MAX);
-    let query = sessions::table.find(key.clone()).select((sessions::channel, sessions::peer.is_null()));
-    let known: Option<(Bytes32, bool)> = on!(&mut *conn, |c| query.first(c).await.optional())?;
-    let nameless = match known {
-        Some((owner, _)) if owner != channel => return Ok(false),
-        Some((_, nameless)) => nameless,
+    let query = sessions::table.find(key.clone()).select((
+        sessions::channel,
+        sessions::used,
+        sessions::peer.is_null(),
+    ));
+    let known: Option<(Bytes32, i64, bool)> = on!(&mut *conn, |c| query.first(c).await.optional())?;
+    let (before, nameless) = match known {
+        Some((owner, ..)) if owner != channel => return Ok(false),
+        Some((_, before, nameless)) => (before, nameless),
         None => {
             let ours = diesel::select(diesel::dsl::exists(channels::table.find(channel)));
             if !on!(&mut *conn, |c| ours.get_result::<bool>(c).await)? {
@@ -76,12 +81,16 @@ pub async fn record(conn: &mut Conn, report: &Report) -> Result<bool, StoreError
                 sessions::started_at.eq(Micros::from(report.started_at)),
             );
             on!(&mut *conn, |c| diesel::insert_into(sessions::table).values(row).execute(c).await)?;
-            false
+            (0, false)
         }
     };
-    let grow = diesel::update(sessions::table.find(key.clone()).filter(sessions::used.lt(used)))
-        .set((sessions::used.eq(used), sessions::last_usage.eq(Micros::from(report.last_usage))));
-    on!(&mut *conn, |c| grow.execute(c).await)?;
+    let by = used.saturating_sub(before);
+    if by > 0 {
+        let grow = diesel::update(sessions::table.find(key.clone()))
+            .set((sessions::used.eq(used), sessions::last_usage.eq(Micros::from(report.last_usage))));
+        on!(&mut *conn, |c| grow.execute(c).await)?;
+        meters::grow(conn, report.channel, by, report.last_usage).await?;
+    }
     if let (true, Some(peer)) = (nameless, &report.peer) {
         let name = diesel::update(sessions::table.find(key.clone())).set(sessions::peer.eq(peer));
         on!(&mut *conn, |c| name.execute(c).await)?;
@@ -94,29 +103,14 @@ pub async fn record(conn: &mut Conn, report: &Report) -> Result<bool, StoreError
     Ok(true)
 }
 
-/// What has been used on a channel over all its sessions, and when it last grew.
-pub async fn used(conn: &mut Conn, channel: ChannelId) -> Result<(Usage, Option<SystemTime>), StoreError> {
-    let query = sessions::table
-        .filter(sessions::channel.eq(id(channel)))
-        .select((sessions::used, sessions::last_usage));
-    let rows: Vec<(i64, Option<Micros>)> = on!(conn, |c| query.load(c).await)?;
-    let mut total = 0_u64;
-    let mut last = None;
-    for (used, at) in rows {
-        total = total.saturating_add(unsigned("usage", used)?);
-        last = last.max(at);
-    }
-    Ok((Usage::new(total), last.map(SystemTime::from)))
-}
-
 /// Whether a session of the channel runs.
 pub async fn is_running(conn: &mut Conn, channel: ChannelId) -> Result<bool, StoreError> {
     let open = sessions::table
         .filter(sessions::channel.eq(id(channel)))
         .filter(sessions::stopped_at.is_null())
-        .select(sessions::started_at);
-    let started_at: Option<Micros> = on!(conn, |c| open.first(c).await.optional())?;
-    Ok(started_at.is_some())
+        .select(sessions::channel);
+    let channel: Option<Bytes32> = on!(conn, |c| open.first(c).await.optional())?;
+    Ok(channel.is_some())
 }
 
 /// The channel's sessions, newest first.

@@ -18,7 +18,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_billing::Terms;
 use privatix_channel::{
-    Amount, ChannelDescriptor, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature,
+    Amount, ChannelDescriptor, ChannelId, OfferingHash, SignedVoucher, Usage, Voucher, VoucherSignature,
 };
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
@@ -35,7 +35,7 @@ use self::unreadable::unless_damaged;
 use crate::columns::{from_json, id, to_amount, to_json, unsigned};
 use crate::schema;
 use crate::schema::{channel_states, channels};
-use crate::{StoreError, ceilings, fold, sessions, vouchers};
+use crate::{StoreError, ceilings, fold, vouchers};
 
 /// The form of what is stored as JSON. A field more, with a default, is the same form.
 const SCHEMA: i32 = 1;
@@ -79,8 +79,8 @@ pub struct Stored<P: Party> {
     pub adopted: BTreeSet<Part>,
     /// When it is to be looked at.
     pub due: Due,
-    /// Whether a voucher is stored that cannot be read: see [`Env::damaged_voucher`](privatix_market::Env::damaged_voucher).
-    pub damaged_voucher: bool,
+    /// The amount of a voucher that is stored and cannot be read: see [`Env::damaged_voucher`](privatix_market::Env::damaged_voucher).
+    pub damaged_voucher: Option<Amount>,
     /// The channel's voucher, if there is one that can be read. Its signature is not checked.
     pub voucher: Option<SignedVoucher>,
     /// When the channel's voucher was stored, if there is one.
@@ -149,6 +149,7 @@ struct Row {
     times: Times,
     voucher: Option<VoucherRow>,
     ceiling: Option<Amount128>,
+    used: Option<i64>,
 }
 
 async fn find(conn: &mut Conn, channel: ChannelId) -> Result<Option<Row>, StoreError> {
@@ -156,6 +157,7 @@ async fn find(conn: &mut Conn, channel: ChannelId) -> Result<Option<Row>, StoreE
         .inner_join(channel_states::table.on(channel_states::channel.eq(channels::id)))
         .left_join(schema::vouchers::table.on(schema::vouchers::channel.eq(channels::id)))
         .left_join(schema::ceilings::table.on(schema::ceilings::channel.eq(channels::id)))
+        .left_join(schema::meters::table.on(schema::meters::channel.eq(channels::id)))
         .filter(channels::id.eq(id(channel)))
         .select((
             (channels::client, channels::agent, channels::offering, channels::nonce, channels::signer),
@@ -177,6 +179,7 @@ async fn find(conn: &mut Conn, channel: ChannelId) -> Result<Option<Row>, StoreE
             )
                 .nullable(),
             schema::ceilings::amount.nullable(),
+            schema::meters::used.nullable(),
         ));
     Ok(on!(conn, |c| query.first(c).await.optional())?)
 }
@@ -213,9 +216,9 @@ impl Row {
             Ok(chain) => chain,
             Err(reason) => return Ok(Err(Unreadable::Events { reason })),
         };
-        let used = match unless_damaged(sessions::used(conn, channel).await)? {
-            Ok((used, _)) => used,
-            Err(reason) => return Ok(Err(Unreadable::Usage { reason })),
+        let used = match unsigned("usage", self.used.unwrap_or_default()) {
+            Ok(used) => Usage::new(used),
+            Err(error) => return Ok(Err(Unreadable::Usage { reason: error.to_string() })),
         };
         let (client, agent, offering, nonce, signer) = self.descriptor;
         let descriptor = ChannelDescriptor {
@@ -239,15 +242,17 @@ impl Row {
     }
 }
 
-/// What the row of a voucher comes to, whether the voucher cannot be read, and its signature. One that cannot be read does not
+/// What the row of a voucher comes to, the amount of one that cannot be read, and the signature. One that cannot be read does not
 /// count: the channel must not be closed without it, and that is for the decision to see.
-fn book(voucher: Option<VoucherRow>) -> (Book, bool, Option<VoucherSignature>) {
+fn book(voucher: Option<VoucherRow>) -> (Book, Option<Amount>, Option<VoucherSignature>) {
     let Some((cumulative, signature, acknowledged, _)) = voucher else {
-        return (Book::default(), false, None);
+        return (Book::default(), None, None);
     };
-    let signature = VoucherSignature::from_bytes(&signature).ok();
-    let best = if signature.is_some() { to_amount(cumulative) } else { Amount::ZERO };
-    (Book { best, acknowledged: to_amount(acknowledged) }, signature.is_none(), signature)
+    let (cumulative, acknowledged) = (to_amount(cumulative), to_amount(acknowledged));
+    match VoucherSignature::from_bytes(&signature) {
+        Ok(signature) => (Book { best: cumulative, acknowledged }, None, Some(signature)),
+        Err(_) => (Book { best: Amount::ZERO, acknowledged }, Some(cumulative), None),
+    }
 }
 
 /// Stores the first state of a channel, with the parts that are decided from it. Returns whether there was none before;

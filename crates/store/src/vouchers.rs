@@ -102,6 +102,18 @@ pub async fn store(conn: &mut Conn, signed: &SignedVoucher) -> Result<bool, Stor
     Ok(on!(conn, |c| upsert.execute(c).await)? > 0)
 }
 
+/// Replaces the signature of a stored voucher over the same amount, of which nothing else changes: one that cannot be read, or that
+/// the channel's signer did not make. Returns whether there is one.
+///
+/// # Errors
+/// [`StoreError::Db`].
+pub async fn mend(conn: &mut Conn, signed: &SignedVoucher) -> Result<bool, StoreError> {
+    let row = vouchers::table.find(id(signed.voucher.channel));
+    let update = diesel::update(row.filter(vouchers::cumulative.eq(amount(signed.voucher.cumulative))))
+        .set(vouchers::signature.eq(signed.signature.as_bytes().to_vec()));
+    Ok(on!(conn, |c| update.execute(c).await)? > 0)
+}
+
 /// Records that the agent has acknowledged `cumulative` on the channel. A lower amount than before changes nothing.
 pub async fn acknowledge(conn: &mut Conn, channel: ChannelId, cumulative: Amount) -> Result<(), StoreError> {
     let cumulative = amount(cumulative);

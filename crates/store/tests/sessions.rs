@@ -6,8 +6,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use common::*;
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::{Migration, MigrationSource as _};
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel_migrations::MigrationHarness as _;
 use privatix_channel::{ChannelId, Usage};
 use privatix_db::Database;
+use privatix_store::meters;
 use privatix_store::sessions::{self, Report};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -36,7 +42,7 @@ async fn record(db: &Database, report: &Report) -> bool {
 }
 
 async fn used(db: &Database, channel: ChannelId) -> (u64, Option<SystemTime>) {
-    let (used, last) = sessions::used(&mut db.read().await.unwrap(), channel).await.unwrap();
+    let (used, last) = meters::used(&mut db.read().await.unwrap(), channel).await.unwrap();
     (used.get(), last)
 }
 
@@ -155,7 +161,7 @@ async fn an_absurd_total_is_capped_and_does_not_stop_the_metering() {
     assert_eq!(used(&db, id).await.0, i64::MAX.unsigned_abs());
     record(&db, &Report { session: Uuid::from_u128(2), ..absurd.clone() }).await;
     record(&db, &Report { session: Uuid::from_u128(3), ..absurd }).await;
-    assert_eq!(used(&db, id).await.0, u64::MAX, "the sum stops at the top");
+    assert_eq!(used(&db, id).await.0, i64::MAX.unsigned_abs(), "the sum stops at the top");
 }
 
 proptest! {
@@ -195,4 +201,40 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// What was used before there was a total is in it, as much as it can hold.
+#[tokio::test]
+async fn the_sessions_of_an_earlier_version_are_summed_once() {
+    let (dir, db) = fresh().await;
+    let (a, b, unused) = (add_channel(&db, 0).await, add_channel(&db, 1).await, add_channel(&db, 2).await);
+    for (channel, session, total) in [(a, 1, 1 << 40), (a, 2, (1 << 40) + 7), (b, 3, u64::MAX), (b, 4, 5)] {
+        assert!(
+            record(
+                &db,
+                &Report {
+                    used: Usage::new(total),
+                    last_usage: at(session),
+                    ..report(channel, session.into(), 1)
+                }
+            )
+            .await
+        );
+    }
+    assert_eq!(used(&db, b).await.0, i64::MAX.cast_unsigned(), "more than it can hold is the most");
+    let before = [used(&db, a).await, used(&db, b).await, used(&db, unused).await];
+    assert_eq!(before[0], ((1 << 41) + 7, Some(at(2))));
+    drop(db);
+
+    let path = dir.path().join("market.db");
+    let migrations: Vec<Box<dyn Migration<Sqlite>>> = privatix_store::MIGRATIONS.sqlite.migrations().unwrap();
+    let ours = migrations.iter().find(|one| one.name().to_string().ends_with("000319_meters")).unwrap();
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    conn.revert_migration(&**ours).unwrap();
+    assert!(conn.batch_execute("SELECT used FROM meters").is_err());
+    drop(conn);
+    let db = open(&path).await;
+    assert_eq!([used(&db, a).await, used(&db, b).await, used(&db, unused).await], before);
+    assert!(record(&db, &report(a, 9, 3)).await);
+    assert_eq!(used(&db, a).await.0, (1 << 41) + 10);
 }

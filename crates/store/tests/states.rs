@@ -137,7 +137,7 @@ async fn a_state_is_read_with_what_other_tables_hold() {
     assert_eq!(stored.state.descriptor, channel(0).1);
     assert_eq!((stored.state.chain.deposit, stored.state.chain.opened_at), (amount(100), Some(1)));
     assert_eq!(stored.state.book, Book { best: amount(60), acknowledged: amount(40) });
-    assert_eq!((stored.state.meter.used, stored.damaged_voucher), (Usage::new(42), false));
+    assert_eq!((stored.state.meter.used, stored.damaged_voucher), (Usage::new(42), None));
     // A fold by other rules is made again from the events.
     run(&db, &format!("UPDATE channels SET fold_version = 0 WHERE id = {}", key(id))).await;
     assert_eq!(whole::<Agent>(&mut db.read().await.unwrap(), id).await, stored);
@@ -199,13 +199,13 @@ async fn a_damaged_voucher_damages_no_channel() {
     tx.commit().await.unwrap();
     run(&db, "UPDATE vouchers SET signature = zeroblob(65)").await;
     let stored = whole::<Agent>(&mut db.read().await.unwrap(), id).await;
-    assert!(stored.damaged_voucher);
+    assert_eq!(stored.damaged_voucher, Some(amount(60)));
     assert_eq!(stored.state.book, Book { best: Amount::ZERO, acknowledged: amount(40) });
     // A better one heals it.
     let mut tx = db.begin().await.unwrap();
     vouchers::store(&mut tx, &voucher(id, 61)).await.unwrap();
     let stored = whole::<Agent>(&mut tx, id).await;
-    assert!(!stored.damaged_voucher);
+    assert_eq!(stored.damaged_voucher, None);
     assert_eq!(stored.state.book.best, amount(61));
 }
 
@@ -477,10 +477,10 @@ fn of_client(channel: ChannelId, kind: u8, value: u64) -> Input<Client> {
     let acknowledged = amount(value.into());
     let messages = [
         ClientMessage::Access,
-        ClientMessage::AccessNotReady,
+        ClientMessage::AccessNotReady(None),
         ClientMessage::Paid { acknowledged, ended: false },
         ClientMessage::Stale { acknowledged },
-        ClientMessage::NotNow,
+        ClientMessage::NotNow(None),
         ClientMessage::Unanswered { seq: u32::try_from(value % 12).unwrap() },
     ];
     match kind {

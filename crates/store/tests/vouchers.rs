@@ -141,6 +141,17 @@ async fn the_amounts_of_a_damaged_voucher_can_still_be_read_and_a_better_one_rep
     let known = Amounts { cumulative: amount(100), acknowledged: Amount::ZERO, count: 1 };
     assert_eq!(amounts().await, Some(known));
     assert!(!store(&db, &voucher(channel(0).0, 100)).await);
+    // The same one, as it was signed, mends it, and is no other payment.
+    let mend = async |voucher| {
+        let mut tx = db.begin().await.unwrap();
+        let is_there = vouchers::mend(&mut tx, &voucher).await.unwrap();
+        tx.commit().await.unwrap();
+        is_there
+    };
+    assert!(!mend(voucher(channel(0).0, 99)).await && !mend(voucher(channel(1).0, 100)).await);
+    assert!(mend(voucher(channel(0).0, 100)).await);
+    let mended = get(&db, 0).await.unwrap();
+    assert_eq!((mended.signed, mended.count), (voucher(channel(0).0, 100), 1));
     assert!(store(&db, &voucher(channel(0).0, 101)).await);
     assert_eq!(get(&db, 0).await.unwrap().count, 2);
 }

@@ -144,7 +144,7 @@ async fn an_agent_is_sought_at_all_its_permitted_addresses_and_its_message_only_
     let mut message = message(&market, LIAR);
     message.addresses = vec![announced.clone(), onion.clone()];
     let offering = SignedOffering::sign(&message, &Templates::builtin(), &market.anvil.key(LIAR)).unwrap();
-    let later = |_: &_| Err(Refusal::NotReady { retry_after: Duration::from_secs(1) });
+    let later = |_: &_| Err(Refusal::not_ready(Duration::from_secs(1)));
     let _server = announce_at(&market, offering.hash(), Liar::new(offering.wire(), later), listener).await;
 
     let (dials, fetches) = (Arc::new(Dials::default()), Arc::new(Dials::default()));
@@ -296,7 +296,7 @@ async fn excluded_offerings_take_no_room_in_a_page() {
     };
     let mut servers = Vec::new();
     let mut hashes = Vec::new();
-    let later = |_: &_| Err(Refusal::NotReady { retry_after: Duration::from_secs(1) });
+    let later = |_: &_| Err(Refusal::not_ready(Duration::from_secs(1)));
     // The oldest alone has an onion service.
     for name in ["oldest", "newer", "newest"] {
         let listener = DirectListener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();

@@ -67,10 +67,12 @@ async fn one_damaged_voucher_stops_no_other_channel() {
 
     let (transport, key) = (DirectTransport::anywhere(), market.anvil.key(CLIENT));
     let wire = Client::connect(&transport, agent.handle.somc(), ClientLimits::default()).await.unwrap();
-    assert_eq!(pay(&wire, &domain, &key, (damaged, 501)).await, Err(Refusal::Internal), "it is not better");
-    assert_eq!(pay(&wire, &domain, &key, (damaged, 600)).await, Err(Refusal::ChannelClosing), "it is kept");
+    let stale = Err(Refusal::Stale { acknowledged: Amount::new(500) });
+    assert_eq!(pay(&wire, &domain, &key, (damaged, 499)).await, stale);
+    // Properly signed, it takes the place of the damaged one.
+    assert_eq!(pay(&wire, &domain, &key, (damaged, 501)).await, Err(Refusal::ChannelClosing), "it is kept");
     let closed = channel(node, "closed", damaged, |view| view.channel.status == status).await;
-    assert_eq!(closed.channel.paid, Amount::new(600));
+    assert_eq!(closed.channel.paid, Amount::new(501));
     wait_for("the warning to go", LIMIT, async || {
         let said = said(node);
         if said.contains(&damaged.to_string()) { Err(said) } else { Ok(()) }

@@ -47,6 +47,14 @@ impl Liar {
         let pay = |voucher: &SignedVoucher| Ok(Paid { cumulative: voucher.cumulative() });
         Self { offering: offering.to_vec(), access: Box::new(access), pay: Box::new(pay) }
     }
+
+    /// Takes no payment.
+    pub(crate) fn refuse_payments(
+        &mut self,
+        why: impl Fn(&SignedVoucher) -> Refusal + Send + Sync + 'static,
+    ) {
+        self.pay = Box::new(move |voucher| Err(why(voucher)));
+    }
 }
 
 #[async_trait]
@@ -161,7 +169,7 @@ async fn an_offering_that_is_not_what_was_announced_cannot_be_accepted() {
 }
 
 /// Seals access to the liar's own channels as its agent would, for whomever it is told to.
-fn sealer(
+pub(crate) fn sealer(
     market: &Market,
     client: &ClientHandle,
 ) -> impl Fn(&AccessRequest, RecipientKey) -> SealedAccess + use<> {
@@ -192,7 +200,7 @@ async fn a_deposit_comes_back_from_an_agent_that_gives_no_access() {
     let client = market.client_with(settings).await;
     let key = market.anvil.key(LIAR);
     let offering = SignedOffering::sign(&message(&market, LIAR), &Templates::builtin(), &key).unwrap();
-    let soon = |_: &AccessRequest| Err(Refusal::NotReady { retry_after: Duration::from_millis(1) });
+    let soon = |_: &AccessRequest| Err(Refusal::not_ready(Duration::from_millis(1)));
     let _server = announce(&market, offering.hash(), Liar::new(offering.wire(), soon)).await;
     crate::market::available(&client.handle, offering.hash()).await;
     let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
@@ -215,7 +223,7 @@ async fn a_slow_agent_is_waited_for_and_one_that_denies_a_payment_is_not_asked_w
     let (seal, asked) = (sealer(&market, &client.handle), AtomicU32::new(0));
     let slow = move |request: &AccessRequest| {
         if asked.fetch_add(1, Ordering::Relaxed) < 250 {
-            return Err(Refusal::NotReady { retry_after: Duration::from_millis(1) });
+            return Err(Refusal::not_ready(Duration::from_millis(1)));
         }
         Ok(seal(request, request.recipient))
     };

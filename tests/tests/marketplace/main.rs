@@ -26,6 +26,7 @@ mod rescue;
 mod restored;
 mod stuck;
 mod tokens;
+mod vouchers;
 mod whole;
 
 use futures::StreamExt;

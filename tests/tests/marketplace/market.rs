@@ -203,12 +203,17 @@ impl Market {
 
     /// Starts the agent over another endpoint of the chain, and does not wait until it follows that.
     pub async fn agent_over(&self, endpoint: &str) -> Running<AgentHandle> {
+        // Blocks come on demand here, and tests move the clock: a few of them missing look like hours.
+        self.agent_with_view(endpoint, Duration::ZERO).await
+    }
+
+    /// The same, with another age from which on its view of the chain is stale.
+    pub async fn agent_with_view(&self, endpoint: &str, max_age: Duration) -> Running<AgentHandle> {
         let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
         let adapter = Arc::new(ProxyServer::new());
         let mut parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
         parts.endpoints = Endpoint::new(endpoint).unwrap().into();
-        // Blocks come on demand here, and tests move the clock: a few of them missing look like hours.
-        parts.chain.max_view_age = Duration::ZERO;
+        parts.chain.max_view_age = max_age;
         self.start(parts).await
     }
 

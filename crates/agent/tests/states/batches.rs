@@ -87,7 +87,7 @@ impl Seller {
             contract: domain().contract(),
             drives: Arc::new(NoAdapter),
             collects: Arc::new(offers.clone()),
-            views: Arc::new(|_, _| {}),
+            views: Arc::new(|_| {}),
         });
         let decider = Arc::new(Decider::new(DeciderParts {
             db: db.clone(),

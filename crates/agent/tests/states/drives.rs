@@ -23,6 +23,7 @@ use privatix_db::Database;
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::*;
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Times};
+use privatix_node::shell::Applied;
 use privatix_node::{Damage, Decider, DeciderParts, Notices};
 use privatix_store::channels;
 use privatix_store::events::{self, Place};
@@ -186,7 +187,7 @@ impl Side {
             contract: domain().contract(),
             drives: Arc::new(Requests::new(calls.clone(), bounds.clone())),
             collects: Arc::new(NoBatches),
-            views: Arc::new(move |state, _| drop(sender.send(state.clone()))),
+            views: Arc::new(move |applied: &Applied<Agent>| drop(sender.send(applied.state.clone()))),
         });
         let sky = Arc::new(Sky::new(life.clone()));
         // Known once the processor is, which needs the decider.

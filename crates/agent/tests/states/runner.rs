@@ -119,7 +119,7 @@ impl Scene {
             collects: Arc::clone(&asked) as Arc<dyn Collects>,
             views: {
                 let seen = Arc::clone(&seen);
-                Arc::new(move |_, revision| seen.lock().unwrap().push(revision))
+                Arc::new(move |applied: &Applied<Agent>| seen.lock().unwrap().push(applied.revision))
             },
         });
         let decider = Decider::new(DeciderParts {

@@ -189,7 +189,7 @@ async fn access_is_asked_for_until_it_is_here_and_is_stored_with_the_decision() 
     // Asked again by the same request, after the time that the agent named.
     let retry_after = Duration::from_millis(1);
     for _ in 0..2 {
-        caller.answers(&Asked::Access, refused(Refusal::NotReady { retry_after })).await;
+        caller.answers(&Asked::Access, refused(Refusal::not_ready(retry_after))).await;
     }
     let unusable = Unheard::Unusable("for somebody else".to_owned());
     caller.answers(&Asked::Access, Err(unusable)).await;

@@ -15,7 +15,7 @@ mod wants;
 
 pub use self::{
     own::{AgentEnd, AgentOwn, AgentPurpose, Replaced, Unserved},
-    payment::{AgentMessage, NotNow, Reply},
+    payment::{AgentMessage, Entry, NotNow, Reply, Taken},
     policy::AgentPolicy,
 };
 

@@ -1,9 +1,10 @@
 //! What a client sends: which vouchers are kept, what is acknowledged, and who receives access.
 
-use privatix_channel::{Amount, Phase};
+use privatix_channel::{Amount, OnChain, Phase};
+use serde::{Deserialize, Serialize};
 
-use super::{Agent, AgentEnd, AgentState, service};
-use crate::{Env, Refused, Target, Verified, Why};
+use super::{Agent, AgentEffect, AgentEnd, AgentState, service};
+use crate::{Book, Decision, Effect, Env, Refused, Target, Verified, Why};
 
 /// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,9 @@ pub enum Reply {
     },
 }
 
-/// Why a voucher is not taken now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a voucher is not taken now, or access not given yet, as far as the agent's answer gives a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NotNow {
     /// The view of the chain is stale: the client may have asked to close meanwhile.
@@ -110,6 +112,11 @@ pub(super) fn voucher(
             return Ok(Reply::NotNow(NotNow::Unexplained));
         }
     }
+    if env.damaged_voucher.is_some_and(|damaged| cumulative < damaged.max(state.book.best)) {
+        // Once the damaged one is mended, it counts.
+        let safe = state.book.safe(&state.chain, ceiling);
+        return Ok(Reply::Stale { acknowledged: safe.max(state.chain.paid) });
+    }
     let known = state.book.best.max(state.chain.paid);
     if cumulative >= known {
         state.book.best = state.book.best.max(cumulative);
@@ -118,4 +125,69 @@ pub(super) fn voucher(
     // What an answer names stays acknowledged.
     state.book.acknowledged = state.book.acknowledged.max(state.book.safe(&state.chain, ceiling));
     Ok(reply)
+}
+
+/// How a voucher is taken about which a view in memory has decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The answer promises nothing that is not stored yet.
+    Answered(Reply),
+    /// The voucher is stored and nothing else, by a writer that many channels share.
+    Entered(Box<Entry>),
+    /// More is to be done in the transaction that stores the voucher: it is decided there, from the stored state.
+    WithEffects,
+}
+
+impl Taken {
+    /// How a voucher over `cumulative` is taken, by the state before the decision about it and by what was decided.
+    pub fn of(before: &AgentState, cumulative: Amount, decided: &Decision<Agent>) -> Self {
+        let (mut kept, mut answer) = (false, None);
+        for effect in &decided.effects {
+            match effect {
+                Effect::Own(AgentEffect::Keep(_)) => kept = true,
+                Effect::Own(AgentEffect::Answer(reply)) => answer = Some(*reply),
+                _ => return Self::WithEffects,
+            }
+        }
+        match answer {
+            Some(_) if kept => Self::Entered(Box::new(Entry {
+                before: before.book,
+                after: decided.state.book,
+                chain: before.chain,
+                ceiling: before.ceiling(),
+                cumulative,
+                ended: before.own.ending.is_some(),
+            })),
+            Some(reply) if decided.state.book == before.book => Self::Answered(reply),
+            _ => Self::WithEffects,
+        }
+    }
+}
+
+/// A voucher that is to be stored, and what is answered once it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    before: Book,
+    after: Book,
+    chain: OnChain,
+    ceiling: Option<Amount>,
+    cumulative: Amount,
+    ended: bool,
+}
+
+impl Entry {
+    /// What is to be stored as acknowledged in all, in base units, as far as the [`ceiling`](crate::ceiling) permits that the writer's
+    /// transaction finds.
+    pub const fn acknowledge(&self) -> Amount {
+        self.after.acknowledged
+    }
+
+    /// The book from now on, and the answer, once the voucher is stored in a transaction that found this ceiling. That one may be
+    /// lower than the view's: a close may have been stored a moment before.
+    pub fn stored(&self, ceiling: Option<Amount>) -> (Book, Reply) {
+        let permitted = self.after.acknowledged.min(ceiling.unwrap_or(Amount::MAX));
+        let book = Book { acknowledged: self.before.acknowledged.max(permitted), ..self.after };
+        let lowest = ceiling.into_iter().chain(self.ceiling).min();
+        (book, book.reply(&self.chain, lowest, self.cumulative, self.ended))
+    }
 }

@@ -101,6 +101,9 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, policy: &Client
     if is_hidden_since(&old.flights, &new.flights) {
         notices.push(ClientNotice::Hidden);
     }
+    if new.not_now != old.not_now {
+        notices.extend(new.not_now.map(ClientNotice::NotNow));
+    }
     if new.away.is_some() && old.away.is_none() {
         notices.push(ClientNotice::Unreachable { answers: new.peer != Reach::Silent });
     }

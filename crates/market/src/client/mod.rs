@@ -32,8 +32,8 @@ use privatix_channel::{Amount, OnChain, Phase, ServiceStatus, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
-    Decision, Env, Flight, Input, OrderId, Owner, Party, Purpose, Refused, Service, Side, State, Trouble,
-    Uptime,
+    Decision, Env, Flight, Input, NotNow, OrderId, Owner, Party, Purpose, Refused, Service, Side, State,
+    Trouble, Uptime,
 };
 use crate::{Verified, adapter, usage};
 
@@ -73,8 +73,8 @@ pub enum ClientOrder {
 pub enum ClientMessage {
     /// Access to the service. It was stored.
     Access,
-    /// There is no access yet.
-    AccessNotReady,
+    /// There is no access yet, for this reason if the agent gave one.
+    AccessNotReady(Option<NotNow>),
     /// There never will be.
     AccessRefused,
     /// A voucher was taken.
@@ -89,8 +89,8 @@ pub enum ClientMessage {
         /// What it knows, in base units.
         acknowledged: Amount,
     },
-    /// No voucher is taken now: the agent's view of the chain is stale.
-    NotNow,
+    /// No voucher is taken now, for this reason if the agent gave one.
+    NotNow(Option<NotNow>),
     /// The agent closes the channel, or does not serve it.
     Closing,
     /// The agent is there, and has no voucher to answer about.
@@ -182,6 +182,8 @@ pub enum ClientNotice {
         /// Whether it answers.
         answers: bool,
     },
+    /// The agent takes no voucher now, or gives no access yet, and gave this reason.
+    NotNow(NotNow),
     /// Automatic top-ups fail. The service runs on, up to its deposit.
     TopUpsFail {
         /// How many failed in a row.

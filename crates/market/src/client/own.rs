@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Floor, Reach, Request, Restored};
 use crate::flight::Brings;
 use crate::{
-    Again, Blocked, Ended, Flight, OrderId, Purpose, RecoveryId, Service, Stopwatch, Trouble, Uptime,
+    Again, Blocked, Ended, Flight, NotNow, OrderId, Purpose, RecoveryId, Service, Stopwatch, Trouble, Uptime,
 };
 
 /// What a client did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
@@ -36,6 +36,8 @@ pub struct ClientOwn {
     pub paused: bool,
     /// How well the agent answers.
     pub peer: Reach,
+    /// Why the agent took no voucher, or gave no access, if its last answer was that and gave a reason.
+    pub not_now: Option<NotNow>,
     /// For how long the agent has not answered, or has acknowledged nothing more of what it was sent, counted while this node's own
     /// network works.
     pub unreachable: Stopwatch,

@@ -114,10 +114,14 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
     let is_answer = !matches!(message, ClientMessage::Unanswered { .. } | ClientMessage::NotPermitted);
     if is_answer {
         state.own.peer = Reach::Answers;
+        state.own.not_now = match message {
+            ClientMessage::NotNow(why) | ClientMessage::AccessNotReady(why) => why,
+            _ => None,
+        };
     }
     match message {
         ClientMessage::Access => state.own.access = Access::Here,
-        ClientMessage::AccessNotReady => requests::not_ready(state, env),
+        ClientMessage::AccessNotReady(_) => requests::not_ready(state, env),
         ClientMessage::AccessRefused => {
             if state.own.access == Access::None {
                 state.own.access = Access::Refused;
@@ -139,7 +143,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
             }
         }
         ClientMessage::Pong => answered_ping(state, env),
-        ClientMessage::NotNow => {
+        ClientMessage::NotNow(_) => {
             state.own.peer = Reach::NotNow;
             requests::pause(state, env, |request| matches!(request.what, Ask::Voucher | Ask::Ping));
         }

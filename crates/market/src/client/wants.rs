@@ -41,7 +41,7 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
     if let Some(until) = env.kept_open {
         return Want::Wait(Owner::Time(until));
     }
-    if env.damaged_voucher {
+    if env.damaged_voucher.is_some() {
         // What it promises is not known, so it cannot be admitted.
         return Want::Wait(Owner::User { reminder: env.reminder(policy.reminder) });
     }

@@ -188,7 +188,7 @@ impl World {
             22 => self.adapter(Answered::Refused),
             25 => self.give(&ACCESS),
             24 => {
-                self.run.damaged = value.is_multiple_of(2);
+                self.run.damaged = value.is_multiple_of(2).then_some(value.into());
                 self.give(&Input::Look);
             }
             23 => {
@@ -218,7 +218,7 @@ impl World {
     /// No more faults: the adapter answers, transactions are mined, time goes by. The number of steps until the state is final.
     fn quiet(&mut self) -> usize {
         (self.run.fresh, self.run.explained) = (true, true);
-        (self.run.kept_open, self.run.damaged) = (None, false);
+        (self.run.kept_open, self.run.damaged) = (None, None);
         self.run.gas.affords_new = true;
         self.give(&Input::Used { used: Usage::ZERO, running: false });
         self.give(&Input::Order(AgentOrder::Resume));

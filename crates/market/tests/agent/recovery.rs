@@ -59,7 +59,7 @@ fn the_end_of_a_recovery_closes_what_was_kept_open() {
 fn fault_18_a_close_request_is_taken_in_without_a_look_at_any_signature() {
     // The book is empty, and the chain's events are taken in all the same. A close at zero would be final.
     let mut run = Run::open(100).at(100).unpriced();
-    run.damaged = true;
+    run.damaged = Some(50);
     assert_eq!(run.chain(closing(100, 20, 1_000)), "drive 1");
     run.done();
     assert_eq!(run.owners(), "user, reminder 86400 s");
@@ -69,7 +69,7 @@ fn fault_18_a_close_request_is_taken_in_without_a_look_at_any_signature() {
 fn a_damaged_voucher_keeps_its_channel_open_until_a_better_one_comes_or_it_is_given_up() {
     let damaged = |why| {
         let mut run = Run::open(100).ended(why);
-        run.damaged = true;
+        run.damaged = Some(50);
         run
     };
     for why in [AgentEnd::Inactive, AgentEnd::CloseByOrder] {
@@ -83,13 +83,13 @@ fn a_damaged_voucher_keeps_its_channel_open_until_a_better_one_comes_or_it_is_gi
         let mut given_up = run.clone();
         assert_eq!(given_up.give(&Input::Order(AgentOrder::Abandon)), "submit 1 close 0", "{why:?}");
         // The shell stores the better one in its place.
-        run.damaged = false;
+        run.damaged = None;
         assert_eq!(run.give(&voucher(60)), "keep 60, submit 1 close 60, paid 60, service ended", "{why:?}");
     }
     // What waits for a batch is taken back: the batch would read the signature only when it is made.
     let mut run = Run::open(100).ended(AgentEnd::Inactive);
     assert_eq!(run.give(&Input::Look), "collect 1 close 0");
-    run.damaged = true;
+    run.damaged = Some(50);
     assert_eq!(run.give(&Input::Look), "cancel 1");
 }
 

@@ -75,7 +75,7 @@ impl Case {
     }
 
     fn is_kept_open(&self) -> bool {
-        self.run.kept_open.is_some() || (self.run.damaged && !self.own().abandoned)
+        self.run.kept_open.is_some() || (self.run.damaged.is_some() && !self.own().abandoned)
     }
 
     fn is_late(&self) -> bool {
@@ -355,7 +355,7 @@ fn the_money_of_every_state_has_exactly_one_row() {
         run.policy.free_adopted = adopted == 1;
         run.policy.at_risk = (risk == 1).then_some(a(0));
         run.kept_open = (kept == 1).then_some(5_000);
-        run.damaged = damaged == 1;
+        run.damaged = (damaged == 1).then_some(70);
         let case = Case::look(run);
         let (name, _, money) = row(&case, MONEY);
         assert_eq!(case.money(), *money, "{name}: {:?}", case.run.state);

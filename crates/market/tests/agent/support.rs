@@ -29,8 +29,8 @@ pub(crate) struct Run {
     pub(crate) explained: bool,
     /// Until which second of uptime the channel must not be closed.
     pub(crate) kept_open: Option<u64>,
-    /// Whether the best voucher cannot be read.
-    pub(crate) damaged: bool,
+    /// The amount of the best voucher, if it cannot be read.
+    pub(crate) damaged: Option<u128>,
     pub(crate) gas: Gas,
     pub(crate) instance: u64,
     /// The life of the adapter that is being prepared.
@@ -57,7 +57,7 @@ impl Run {
             fresh: true,
             explained: true,
             kept_open: None,
-            damaged: false,
+            damaged: None,
             gas: priced(),
             instance: 0,
             starts: None,
@@ -116,7 +116,7 @@ impl Run {
         (env.chain.fresh, env.chain.explained) = (self.fresh, self.explained);
         env.chain.challenge = Period::new(1_000);
         env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
-        env.damaged_voucher = self.damaged;
+        env.damaged_voucher = self.damaged.map(a);
         env.gas = self.gas;
         env.instance = self.instance;
         env.adapter_starts = self.starts == Some(self.instance);

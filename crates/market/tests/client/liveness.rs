@@ -293,7 +293,7 @@ impl World {
             25 if value.is_multiple_of(3) || self.run.kept_open.is_some() => {
                 self.peer(ClientMessage::Stale { acknowledged: a(value.into()) });
             }
-            26 => self.peer(ClientMessage::NotNow),
+            26 => self.peer(ClientMessage::NotNow(None)),
             27 => {
                 let seq = self.run.state.own.requests.first().map_or(0, |request| request.seq);
                 self.peer(ClientMessage::Unanswered { seq });
@@ -307,7 +307,7 @@ impl World {
             31 => self.peer(if value < 10 {
                 ClientMessage::AccessRefused
             } else {
-                ClientMessage::AccessNotReady
+                ClientMessage::AccessNotReady(None)
             }),
             32 => self.run.reachable = value.is_multiple_of(2),
             33 => self.signs = value.is_multiple_of(2),

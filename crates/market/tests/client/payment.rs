@@ -87,7 +87,7 @@ fn what_is_due_is_signed_and_sent_until_it_is_acknowledged() {
 #[test]
 fn a_voucher_that_is_not_taken_is_sent_again_after_a_pause() {
     for message in [
-        ClientMessage::NotNow,
+        ClientMessage::NotNow(None),
         ClientMessage::Stale { acknowledged: a(5) },
         ClientMessage::Unanswered { seq: 1 },
     ] {
@@ -192,7 +192,7 @@ fn an_agent_that_gives_no_access_is_waited_for_while_it_answers() {
     assert_eq!(refused.ending(), Some(ClientEnd::NoAccess));
     let mut not_ready = new();
     while not_ready.ending().is_none() && not_ready.uptime < 20_000 {
-        not_ready.peer(ClientMessage::AccessNotReady);
+        not_ready.peer(ClientMessage::AccessNotReady(None));
         let mut soon = not_ready.clone();
         soon.after(5);
         assert!(soon.state.own.requests.iter().any(|request| request.until.is_some()), "asked again soon");
@@ -220,7 +220,7 @@ fn fault_73_an_idle_service_ends_only_if_its_agent_answers() {
     // Also by an answer that it has less: it was overdue and came again without end. Found by the simulator (seed 1073591).
     assert_eq!(stale.peer(ClientMessage::Stale { acknowledged: a(0) }), "drive 2");
     assert_eq!(stale.ending(), Some(ClientEnd::Inactive));
-    assert_eq!(not_now.peer(ClientMessage::NotNow), "");
+    assert_eq!(not_now.peer(ClientMessage::NotNow(None)), "");
     assert_eq!(not_now.after(5 * HOUR), "ask 2 Ping");
     assert_eq!(not_now.ending(), None);
     // A use begins it again.
@@ -240,7 +240,7 @@ fn the_agents_downtime_is_not_counted_as_inactivity() {
         run.peer(ClientMessage::Pong);
     };
     let answers: [fn(u32) -> ClientMessage; 2] =
-        [|seq| ClientMessage::Unanswered { seq }, |_| ClientMessage::NotNow];
+        [|seq| ClientMessage::Unanswered { seq }, |_| ClientMessage::NotNow(None)];
     for answer in answers {
         let mut run = Run::open(100).paid(10).terms(idle);
         run.give(&Input::Look);
@@ -270,7 +270,7 @@ fn the_agents_downtime_is_not_counted_as_inactivity() {
 fn an_agent_that_answers_and_takes_no_payment_is_given_up_and_its_user_is_shown_it() {
     type Answer = fn(u32) -> ClientMessage;
     let rows: [(&str, Answer, bool); 3] = [
-        ("not now", |_| ClientMessage::NotNow, true),
+        ("not now", |_| ClientMessage::NotNow(None), true),
         ("less than it was sent", |_| ClientMessage::Stale { acknowledged: a(0) }, true),
         ("nothing", |seq| ClientMessage::Unanswered { seq }, false),
     ];

@@ -123,7 +123,7 @@ impl Run {
         env.chain.challenge = Period::new(1_000);
         env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
         env.recovery = env.kept_open.map(|_| RecoveryId::new(self.recovery));
-        (env.reachable, env.damaged_voucher) = (self.reachable, self.damaged);
+        (env.reachable, env.damaged_voucher) = (self.reachable, self.damaged.then_some(Amount::ZERO));
         env.budget.overall = self.left.map(Amount::new);
         env.next_order = self.next_order();
         env.instance = self.instance;

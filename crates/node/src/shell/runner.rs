@@ -88,21 +88,18 @@ pub enum Ran<P: Party> {
     AfterCommit,
 }
 
-/// Stores the voucher of a payment that a decision keeps.
+/// Stores the voucher of a payment that a decision keeps. It takes the place of one over the same amount that cannot be read.
 ///
 /// # Errors
-/// [`NodeError::DamagedVoucher`] where a voucher is stored that is at least as high, and cannot be read: what is not stored must
-/// not be acknowledged. [`NodeError::Store`].
+/// [`NodeError::DamagedVoucher`] where a higher voucher is stored: what is not stored must not be acknowledged. [`NodeError::Store`].
 pub async fn keep(conn: &mut Conn, signed: &SignedVoucher, kept: Verified) -> Result<(), NodeError> {
     let damaged =
         |reason: &str| NodeError::DamagedVoucher { channel: kept.channel(), reason: reason.to_owned() };
     if (signed.channel(), signed.cumulative()) != (kept.channel(), kept.cumulative()) {
         return Err(damaged("the voucher that came is not the one that was checked"));
     }
-    if !vouchers::store(conn, signed).await? {
-        return Err(damaged(
-            "its amount is at least that of the voucher that came, and its signature cannot be read",
-        ));
+    if !vouchers::store(conn, signed).await? && !vouchers::mend(conn, signed).await? {
+        return Err(damaged("its amount is above that of the voucher that came"));
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ impl Sim<'_> {
         }
         if self.is_quiet && message != Message::Access {
             match self.scenario.seed % 3 {
-                1 => return self.reply_to_buyer(channel, ClientMessage::NotNow, request),
+                1 => return self.reply_to_buyer(channel, ClientMessage::NotNow(None), request),
                 2 => {
                     let nothing = ClientMessage::Stale { acknowledged: Amount::ZERO };
                     return self.reply_to_buyer(channel, nothing, request);
@@ -32,7 +32,7 @@ impl Sim<'_> {
         let best = self.clients[channel].best();
         let answer = match message {
             _ if !self.is_quiet && self.delays.chance(6) => lie(n, best.saturating_add(amount(n))),
-            Message::Access if n < 20 => ClientMessage::AccessNotReady,
+            Message::Access if n < 20 => ClientMessage::AccessNotReady(None),
             Message::Access => ClientMessage::Access,
             Message::Ping => ClientMessage::Pong,
             Message::Voucher { cumulative, .. } => {

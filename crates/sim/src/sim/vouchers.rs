@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 
 use privatix_channel::Amount;
 use privatix_market::{
-    Agent, AgentEffect, AgentMessage, ClientMessage, Effect, Input, Party as _, Reply, Verified,
+    Agent, AgentMessage, Book, ClientMessage, Input, NotNow, Party as _, Reply, Taken, Verified, Why,
 };
 
 use super::{Event, Message, Sim};
 use crate::buyer::Asking;
 use crate::chain::AGENT;
 use crate::node::{Pending, Tags};
-use crate::report::Rule;
 
 impl Sim<'_> {
     pub(super) fn receive(&mut self, channel: usize, message: Message, request: Option<Asking>) {
@@ -26,14 +25,15 @@ impl Sim<'_> {
         match message {
             Message::Ping => return self.reply_to_buyer(channel, ClientMessage::Pong, request),
             Message::Access if !self.disk.channels[channel].is_known => {
-                return self.reply_to_buyer(channel, ClientMessage::AccessNotReady, request);
+                return self.reply_to_buyer(channel, ClientMessage::AccessNotReady(None), request);
             }
             Message::Voucher { .. } if !self.disk.channels[channel].is_known => {
-                return self.reply_to_buyer(channel, ClientMessage::NotNow, request);
+                return self.reply_to_buyer(channel, ClientMessage::NotNow(None), request);
             }
             _ => {}
         }
         let (id, descriptor) = self.chain.channels[channel];
+        let sent = message;
         let message = match message {
             Message::Access => AgentMessage::Access,
             Message::Ping => return,
@@ -45,44 +45,47 @@ impl Sim<'_> {
                 AgentMessage::Voucher(voucher)
             }
         };
-        let policy = std::mem::take(&mut self.policy);
-        let mut view = self.load(channel);
-        for pending in self.memory.queue.iter().filter(|pending| pending.channel == channel) {
-            view.book.best = view.book.best.max(pending.best);
-            view.book.acknowledged = view.book.acknowledged.max(pending.acknowledged);
+        if matches!(message, AgentMessage::Voucher(_)) && self.is_written(channel) {
+            // The payments of one channel are taken in turn.
+            return self.after(50, Event::ToAgent { channel, message: sent, request });
         }
+        let policy = std::mem::take(&mut self.policy);
+        let view = self.load(channel);
         let input = Input::Peer(message);
         let decided = Agent::decide(&view, &input, &self.env_of(channel, &policy));
         self.counts.decisions += 1;
         self.policy = policy;
         let Ok(decision) = decided else { return };
-        let is_plain = |effect: &Effect<Agent>| {
-            matches!(effect, Effect::Own(AgentEffect::Keep(_) | AgentEffect::Answer(_)))
-        };
-        let is_voucher = matches!(message, AgentMessage::Voucher(_));
-        if !is_voucher || !decision.effects.iter().all(is_plain) {
-            for reply in self.transaction(|_| (), vec![(channel, input)]) {
-                self.answer(channel, reply, request);
+        let (taken, cumulative) = match message {
+            AgentMessage::Voucher(voucher) => {
+                let cumulative = voucher.cumulative();
+                (Taken::of(&view, cumulative, &decision), cumulative)
             }
-            return;
-        }
-        let reply = decision.effects.iter().find_map(|effect| match effect {
-            Effect::Own(AgentEffect::Answer(reply)) => Some(*reply),
-            _ => None,
-        });
-        if self.rows.is_some() {
+            _ => (Taken::WithEffects, Amount::ZERO),
+        };
+        if taken != Taken::WithEffects && self.rows.is_some() {
             self.note(channel, &format!("{input:?} (view)"), &decision.effects, &decision.state);
         }
-        let Some(reply) = reply else {
-            return self.violate(Some(channel), Rule::Invariant(8), "a voucher without an answer");
-        };
-        let book = decision.state.book;
-        if self.memory.queue.is_empty() {
-            let (life, pause) = (self.memory.life, self.delays.between(1, 50));
-            self.after(pause, Event::Write { life });
+        match taken {
+            Taken::WithEffects => {
+                for reply in self.transaction(|_| (), vec![(channel, input)]) {
+                    self.answer(channel, reply, request);
+                }
+            }
+            Taken::Answered(reply) => self.answer(channel, reply, request),
+            Taken::Entered(entry) => {
+                if self.memory.queue.is_empty() {
+                    let (life, pause) = (self.memory.life, self.delays.between(1, 50));
+                    self.after(pause, Event::Write { life });
+                }
+                self.memory.queue.push(Pending { channel, cumulative, entry: *entry, request });
+            }
         }
-        let (best, acknowledged) = (book.best, book.acknowledged);
-        self.memory.queue.push(Pending { channel, best, acknowledged, reply, request });
+    }
+
+    /// Whether a voucher of the channel waits for the group commit.
+    fn is_written(&self, channel: usize) -> bool {
+        self.memory.queue.iter().any(|pending| pending.channel == channel)
     }
 
     /// The group commit. Its transaction decides what is acknowledged: a close may have been stored a moment before.
@@ -93,27 +96,27 @@ impl Sim<'_> {
         let queue = std::mem::take(&mut self.memory.queue);
         let mut answers = Vec::new();
         let mut grown = BTreeSet::new();
-        for pending in queue {
-            let stored = &mut self.disk.channels[pending.channel];
-            let ceiling = stored.ceiling.unwrap_or(Amount::MAX);
+        for Pending { channel, cumulative, entry, request } in queue {
+            let stored = &mut self.disk.channels[channel];
+            let ceiling = stored.ceiling;
             let book = &mut stored.state.book;
-            if pending.best > book.best {
-                book.best = pending.best;
-                grown.insert(pending.channel);
+            if cumulative <= book.best {
+                answers.push((channel, None, request));
+                continue;
             }
-            book.acknowledged = book.acknowledged.max(pending.acknowledged.min(ceiling));
-            let most = book.acknowledged.max(ceiling.min(book.best));
-            let reply = match pending.reply {
-                Reply::Paid { acknowledged, .. } if acknowledged > most => Reply::Kept { acknowledged: most },
-                reply => reply,
-            };
-            answers.push((pending.channel, reply, pending.request));
+            let permitted = entry.acknowledge().min(ceiling.unwrap_or(Amount::MAX));
+            *book = Book { best: cumulative, acknowledged: book.acknowledged.max(permitted) };
+            grown.insert(channel);
+            answers.push((channel, Some(entry.stored(ceiling).1), request));
         }
         if self.dies() {
             return self.die();
         }
         for (channel, reply, request) in answers {
-            self.answer(channel, reply, request);
+            match reply {
+                Some(reply) => self.answer(channel, reply, request),
+                None => self.not_answered(channel, request),
+            }
         }
         for channel in grown {
             self.raise(channel);
@@ -146,9 +149,12 @@ const fn on_the_wire(reply: Reply) -> ClientMessage {
         Reply::Stale { acknowledged } => ClientMessage::Stale { acknowledged },
         Reply::Kept { .. } | Reply::NoSigner | Reply::NotOpen { closed: true } => ClientMessage::Closing,
         Reply::Access => ClientMessage::Access,
-        Reply::NotReady(_) => ClientMessage::AccessNotReady,
+        Reply::NotReady(Why::StaleView) => ClientMessage::AccessNotReady(Some(NotNow::StaleView)),
+        Reply::NotReady(Why::Unexplained) => ClientMessage::AccessNotReady(Some(NotNow::Unexplained)),
+        Reply::NotReady(_) => ClientMessage::AccessNotReady(None),
         Reply::Ended(_) => ClientMessage::AccessRefused,
-        // `Reply::NotNow`, a channel that is not open yet, and what a later version adds.
-        _ => ClientMessage::NotNow,
+        Reply::NotNow(why) => ClientMessage::NotNow(Some(why)),
+        // A channel that is not open yet, and what a later version adds.
+        _ => ClientMessage::NotNow(None),
     }
 }

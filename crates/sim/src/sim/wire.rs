@@ -202,7 +202,7 @@ pub(super) const fn lie(n: u64, acknowledged: Amount) -> ClientMessage {
         2 => ClientMessage::Stale { acknowledged },
         3 => ClientMessage::Stale { acknowledged: Amount::ZERO },
         4 => ClientMessage::Closing,
-        5 => ClientMessage::NotNow,
+        5 => ClientMessage::NotNow(None),
         6 => ClientMessage::AccessRefused,
         _ => ClientMessage::Access,
     }

@@ -339,7 +339,7 @@ async fn it_waits_as_long_as_the_agent_asks_for_and_no_longer_than_it_may() {
         let next = asked.lock().pop();
         async move {
             match next {
-                Some(retry_after) => Err(Refusal::NotReady { retry_after }),
+                Some(retry_after) => Err(Refusal::not_ready(retry_after)),
                 None => Ok(Paid { cumulative: voucher.cumulative() }),
             }
         }

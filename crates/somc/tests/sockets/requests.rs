@@ -25,7 +25,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::NoSigner,
         Refusal::ChannelClosing,
         Refusal::ServiceTerminated,
-        Refusal::NotReady { retry_after },
+        Refusal::not_ready(retry_after),
         Refusal::RateLimited { retry_after },
         Refusal::Busy { retry_after },
         Refusal::Timeout,
