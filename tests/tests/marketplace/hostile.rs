@@ -161,7 +161,7 @@ async fn an_offering_that_is_not_what_was_announced_cannot_be_accepted() {
 }
 
 /// Seals access to the liar's own channels as its agent would, for whomever it is told to.
-fn sealer(
+pub(crate) fn sealer(
     market: &Market,
     client: &ClientHandle,
 ) -> impl Fn(&AccessRequest, RecipientKey) -> SealedAccess + use<> {
