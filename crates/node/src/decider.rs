@@ -290,7 +290,7 @@ impl<P: Party> Decider<P> {
     }
 
     /// The surroundings of a decision about this state.
-    fn env_of(&self, stored: &Stored<P>) -> Env<'_, P> {
+    pub fn env_of(&self, stored: &Stored<P>) -> Env<'_, P> {
         let mut env = self.surroundings();
         env.chain.explained = !self.outlook.unexplained().contains(&stored.state.id);
         env.kept_open = self.outlook.kept_open(stored.newest_voucher);
