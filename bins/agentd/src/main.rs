@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use privatix_adapter::Role;
 use privatix_agent::{Agent, Messaging};
-use privatix_api::agent::AbandonChannel;
+use privatix_api::node::AbandonChannel;
 use privatix_channel::ChannelId;
 use privatix_daemon::config::Loaded;
 use privatix_daemon::{Announced, App, Connections, Context, DaemonError, DaemonTor, Parts, together};

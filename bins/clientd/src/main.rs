@@ -2,6 +2,7 @@
 
 mod config;
 mod market;
+mod orders;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@ use privatix_api::agent::Offering;
 use privatix_api::client::{
     AcceptClaim, AcceptOffering, Browse, GetOrder, Opening, OrderState, TopUpChannel,
 };
-use privatix_api::node::{ChannelDetails, GetChannel, JobDetails, TokenUnit};
+use privatix_api::node::{AbandonChannel, ChannelDetails, GetChannel, JobDetails, TokenUnit};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{or_dash, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, token_unit};
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::Clientd;
 use crate::config::OnionAddress;
+use crate::orders::OrdersCommand;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -61,6 +62,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Closes a channel whose best voucher cannot be read: what is known to be paid is admitted, and the agent can still claim more
+    Abandon {
+        /// The channel
+        channel: ChannelId,
+    },
+    /// Lists the orders about channels, and shows what became of them
+    #[command(subcommand)]
+    Orders(OrdersCommand),
     /// Accepts what a channel's agent claims to have been paid beyond what the restored database shows as signed. The service goes on,
     /// and each further payment is above that amount
     AcceptClaim {
@@ -111,11 +120,20 @@ impl Command {
                 } else {
                     output.show(&opening, |opening| {
                         format!(
-                            "channel {0} is being opened; follow it with `channels show {0}`",
-                            opening.channel
+                            "channel {0} is being opened; follow it with `channels show {0}` or `orders show {1}`",
+                            opening.channel, opening.order
                         )
                     });
                 }
+            }
+            Self::Orders(command) => command.carry_out(&api, output).await?,
+            Self::Abandon { channel } => {
+                let order = api.call(&AbandonChannel { channel }).await?;
+                output.show(&order, |_| {
+                    format!(
+                        "the voucher of channel {channel} is given up, and its close is under way; follow it with `channels show {channel}`"
+                    )
+                });
             }
             Self::AcceptClaim { channel, amount } => {
                 let order = api.call(&AcceptClaim { channel, claimed: amount }).await?;
@@ -135,8 +153,8 @@ impl Command {
                     let details = topped_up(context, &wait, (&what, channel), ordered.order).await?;
                     output.show(&details, |_| format!("{what} is done"));
                 } else {
-                    output.show(&ordered, |_| {
-                        format!("{what} is under way; follow it with `channels show {channel}`")
+                    output.show(&ordered, |ordered| {
+                        format!("{what} is under way; follow it with `orders show {}`", ordered.order)
                     });
                 }
             }
@@ -287,7 +305,9 @@ mod tests {
     fn an_order_whose_job_found_no_money_is_no_success() {
         let channel = ChannelId::new([1; 32].into());
         let order = |rest: serde_json::Value| {
-            let mut order = serde_json::json!({ "order": 3 });
+            let mut order = serde_json::json!({
+                "order": 3, "what": "topUp", "by": "user", "at": "2026-01-01T00:00:00Z",
+            });
             order.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
             let order: OrderState = serde_json::from_value(order).unwrap();
             assert_eq!(ended(&order, ()).err(), order.trouble);

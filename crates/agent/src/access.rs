@@ -19,7 +19,7 @@ use privatix_store::channels::{self, Channel};
 use crate::messaging::unready;
 use crate::runner::reply;
 
-/// How far a request's time may be from ours.
+/// How far a request's time may be from ours, or from the chain's.
 const MAX_AGE: Duration = Duration::from_mins(5);
 /// When access may be asked for again that is not there yet.
 const UNTIL_READY: Duration = Duration::from_secs(1);
@@ -40,8 +40,9 @@ impl Access {
         let Some(channel) = self.stored(id).await? else {
             return Err(Refusal::UnknownChannel { channel: id });
         };
-        let now = SystemTime::now();
-        request.verify(&channel.descriptor, self.node.domain(), now, MAX_AGE).map_err(refusal(id))?;
+        let clocks = Clocks { ours: SystemTime::now(), chain: self.node.chain_now() };
+        let check = |at| request.verify(&channel.descriptor, self.node.domain(), at, MAX_AGE);
+        clocks.check(check).map_err(refusal(id))?;
         if !channel.descriptor.names_signer() {
             return Err(Refusal::NoSigner);
         }
@@ -68,7 +69,7 @@ impl Access {
         let Some(access) = self.stored(id).await?.and_then(|channel| channel.access) else {
             return Err(Refusal::not_ready(UNTIL_READY));
         };
-        self.guard.lock().accept(&request, now).map_err(refusal(id))?;
+        self.guard.lock().accept(&request, clocks.earliest()).map_err(refusal(id))?;
         let message = AccessMessage {
             template,
             channel: id,
@@ -86,6 +87,33 @@ impl Access {
         SealedAccess::seal(&message, request.recipient, &context, templates, self.node.signer())
             .inspect(|_| tracing::info!(channel = %id, "access handed over"))
             .map_err(|error| internal(id, &NodeError::Refused(error.to_string())))
+    }
+}
+
+/// The clocks by which a request may be recent: one of them suffices. So a wrong clock of this machine, or of the client's, keeps nobody
+/// from access, as both see the chain's time. A request that somebody repeats is answered with what only the client can open; its age bounds
+/// how often that happens, and for how long answers are remembered.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    ours: SystemTime,
+    chain: Option<SystemTime>,
+}
+
+impl Clocks {
+    /// Checks a request by our clock, or, where it is too old or too new by that, by the chain's.
+    fn check(self, verify: impl Fn(SystemTime) -> Result<(), RequestError>) -> Result<(), RequestError> {
+        match (verify(self.ours), self.chain) {
+            (Err(stale @ RequestError::Stale { .. }), Some(chain)) => match verify(chain) {
+                Err(RequestError::Stale { .. }) => Err(stale),
+                verified => verified,
+            },
+            (verified, _) => verified,
+        }
+    }
+
+    /// What is remembered of requests up to their age counts from here.
+    fn earliest(self) -> SystemTime {
+        self.chain.map_or(self.ours, |chain| chain.min(self.ours))
     }
 }
 
@@ -149,4 +177,47 @@ fn refusal(channel: ChannelId) -> impl Fn(RequestError) -> Refusal {
 fn internal(channel: ChannelId, error: &NodeError) -> Refusal {
     tracing::error!(%channel, %error, "access could not be handed over");
     Refusal::Internal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What our clock and the chain's show, in minutes from the request's time; whether it is recent.
+    #[test]
+    fn fault_58_a_request_is_recent_by_either_clock() {
+        let issued = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let verify = |at: SystemTime| {
+            let away = at.duration_since(issued).unwrap_or_else(|error| error.duration());
+            if away > MAX_AGE { Err(RequestError::Stale { away, max_age: MAX_AGE }) } else { Ok(()) }
+        };
+        let at = |minutes: i64| {
+            let away = Duration::from_mins(minutes.unsigned_abs());
+            if minutes < 0 { issued - away } else { issued + away }
+        };
+        for (ours, chain, is_recent) in [
+            (0, None, true),
+            (5, None, true),
+            (6, None, false),
+            (-6, None, false),
+            (6, Some(6), false),
+            (6, Some(5), true),
+            (-600, Some(-5), true),
+            (600, Some(0), true),
+            (0, Some(600), true),
+            (-6, Some(6), false),
+        ] {
+            let clocks = Clocks { ours: at(ours), chain: chain.map(at) };
+            let checked = clocks.check(verify);
+            assert_eq!(checked.is_ok(), is_recent, "{ours}, {chain:?}");
+            if let Err(error) = checked {
+                let away = Duration::from_mins(ours.unsigned_abs());
+                assert_eq!(error, RequestError::Stale { away, max_age: MAX_AGE }, "by our clock");
+            }
+        }
+        let clocks = Clocks { ours: at(0), chain: Some(at(-3)) };
+        assert_eq!(clocks.earliest(), at(-3));
+        let wrong = clocks.check(|_| Err(RequestError::WrongSigner { found: None }));
+        assert_eq!(wrong, Err(RequestError::WrongSigner { found: None }));
+    }
 }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use privatix_jobs::Pushed;
 use privatix_market::{AgentOrder, AgentPolicy, EffectId, Input, Subject};
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
-use privatix_node::{Decider, Node, NodeError, NodeParts};
+use privatix_node::{Decider, Node, NodeError, NodeParts, after};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
 use privatix_store::purposes::{self, TxNumber};
@@ -324,6 +325,22 @@ impl AgentHandle {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// When a channel whose service has ended is closed, at the latest, if nothing changes meanwhile. `None` where no time leads there, and
+    /// once a close is under way.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known.
+    pub async fn closes_at(&self, channel: ChannelId) -> Result<Option<SystemTime>, NodeError> {
+        let loaded = self.decider.load(&mut *self.node.db().read().await?, channel).await;
+        let stored = match loaded {
+            // What cannot be read is shown by health.
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => return Ok(None),
+            loaded => loaded?,
+        };
+        let env = self.decider.env_of(&stored);
+        Ok(stored.state.closes_at(&env).map(|at| after(SystemTime::now(), at.since(env.uptime))))
     }
 
     /// What a channel's best voucher would still bring.

@@ -3,23 +3,16 @@
 use alloy::primitives::{Address, B256};
 use privatix_agent::OfferingDraft;
 pub use privatix_channel::OfferingStatus;
-use privatix_channel::{Amount, ChannelId, OfferingHash};
+use privatix_channel::{Amount, OfferingHash};
 use privatix_offering::OfferingMessage;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 use uuid::Uuid;
 
-use crate::node::{ChannelOrder, Order};
+use crate::node::Order;
 use crate::request::requests;
 
 requests! {
-    /// Leaves what a channel would still bring to its client: a close request of it is not answered, and what answers one may be
-    /// cancelled. `channels_close` takes it back.
-    AbandonChannel {
-        /// The channel.
-        channel: ChannelId,
-    } => "channels_abandon" -> ChannelOrder;
-
     /// Signs an offering and keeps it as a draft.
     CreateOffering {
         /// What is sold.

@@ -1,7 +1,7 @@
 //! The agents of a node's channels, over the network: [`NodeAgents`].
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
@@ -94,12 +94,31 @@ impl NodeAgents {
         }
     }
 
+    /// Asks by this machine's clock, and where the agent finds that wrong, by the chain's time, which it sees, too: no time that somebody
+    /// else names is ever signed.
     async fn ask_for_access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard> {
+        let ours = SystemTime::now();
+        let answer = self.ask_for_access_at(channel, ours).await;
+        let chain = self.node.chain_now().filter(|_| self.node.require_view().is_ok());
+        let (answer, asked_by) = match (answer, chain) {
+            (Err(Unheard::Refused(Refusal::Expired { .. })), Some(chain)) => {
+                (self.ask_for_access_at(channel, chain).await, Clock::Chain { away: apart(ours, chain) })
+            }
+            (answer, _) => (answer, Clock::Ours),
+        };
+        note_clock(self.node.notices(), asked_by, &answer);
+        answer
+    }
+
+    async fn ask_for_access_at(
+        &self,
+        channel: &ChannelDescriptor,
+        now: SystemTime,
+    ) -> Result<Access, Unheard> {
         let (peer, offering) = self.agent(channel).await?;
         let node = &self.node;
         // A key for this one answer: nobody can open it later.
         let key = AccessKey::generate();
-        let now = SystemTime::now();
         let request = AccessRequest::sign(channel, node.domain(), key.public(), now, node.signer());
         let request = request.map_err(|error| {
             let reason = error.to_string();
@@ -114,17 +133,38 @@ impl NodeAgents {
 /// The part of a node whose notice shows that a clock is wrong.
 const CLOCK: &str = "clock";
 
-/// Shows that access is refused because of a clock: the channel is given up if that lasts, and the user would not know why.
-fn note_clock(notices: &Notices, answer: &Result<Access, Unheard>) {
-    match answer {
-        Ok(_) => notices.set(CLOCK, None),
-        Err(Unheard::Refused(refusal @ Refusal::Expired { .. })) => {
+/// The clock by which access was asked for last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    /// This machine's.
+    Ours,
+    /// The chain's, from which this machine's differs by so much.
+    Chain { away: Duration },
+}
+
+fn apart(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).unwrap_or_else(|error| error.duration())
+}
+
+/// Shows that a clock is wrong: that of this machine, if only the chain's time brought access; else that of an agent, or of both. Access is
+/// refused then, and the channel given up if that lasts, and the user would not know why.
+fn note_clock(notices: &Notices, asked_by: Clock, answer: &Result<Access, Unheard>) {
+    match (answer, asked_by) {
+        (Ok(_), Clock::Ours) => notices.set(CLOCK, None),
+        (Ok(_), Clock::Chain { away }) => {
+            let seconds = away.as_secs();
             let notice = format!(
-                "this machine's clock, or that of an agent, is wrong, so there is no access: {refusal}"
+                "this machine's clock is {seconds} s away from the chain's time, so access is asked for by the chain's: set the clock"
             );
             notices.set(CLOCK, Some(notice));
         }
-        Err(_) => {}
+        (Err(Unheard::Refused(refusal @ Refusal::Expired { .. })), _) => {
+            let notice = format!(
+                "the clock of an agent is wrong, or this machine's is and no recent block is seen, so there is no access: {refusal}"
+            );
+            notices.set(CLOCK, Some(notice));
+        }
+        (Err(_), _) => {}
     }
 }
 
@@ -147,9 +187,7 @@ fn heard(peer: &Peer, error: ClientError) -> Unheard {
 #[async_trait]
 impl Agents for NodeAgents {
     async fn access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard> {
-        let answer = self.ask_for_access(channel).await;
-        note_clock(self.node.notices(), &answer);
-        answer
+        self.ask_for_access(channel).await
     }
 
     async fn terms(&self, channel: &ChannelDescriptor) -> Result<Arc<Terms>, Unheard> {
@@ -194,22 +232,32 @@ impl Agents for NodeAgents {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_wrong_clock_is_shown_until_access_comes() {
         let notices = Notices::default();
         let away = Duration::from_mins(7);
-        note_clock(&notices, &Err(Unheard::Refused(Refusal::Expired { away })));
+        let shown = |says: &str| {
+            let all = notices.all();
+            let [(part, notice)] = &all[..] else { panic!("not one notice") };
+            assert!(*part == CLOCK && notice.contains(says), "{notice}");
+        };
+        let access = || {
+            let (username, password) = (String::new(), String::new());
+            Ok(Access { username, password, endpoint: serde_json::Value::Null })
+        };
+        note_clock(&notices, Clock::Ours, &Err(Unheard::Refused(Refusal::Expired { away })));
         for other in [Refusal::Internal, Refusal::not_ready(away)] {
-            note_clock(&notices, &Err(Unheard::Refused(other)));
+            note_clock(&notices, Clock::Ours, &Err(Unheard::Refused(other)));
         }
-        let [(part, notice)] = &notices.all()[..] else { panic!("not one notice") };
-        assert!(*part == CLOCK && notice.contains("set the clock"), "{notice}");
-        let (username, password) = (String::new(), String::new());
-        note_clock(&notices, &Ok(Access { username, password, endpoint: serde_json::Value::Null }));
+        shown("set the clock");
+        // The chain's time was right, so this machine's is not.
+        note_clock(&notices, Clock::Chain { away }, &access());
+        shown("this machine's clock is 420 s away");
+        note_clock(&notices, Clock::Chain { away }, &Err(Unheard::Refused(Refusal::Expired { away })));
+        shown("the clock of an agent is wrong");
+        note_clock(&notices, Clock::Ours, &access());
         assert_eq!(notices.all(), []);
     }
 }

@@ -191,10 +191,13 @@ impl Asker {
         let stored = self.load(&mut *self.db.read().await?, question.channel).await?;
         let now = self.decider.outlook().uptime();
         let left = question.until.since(now);
-        let Some(stored) = stored.filter(|stored| !left.is_zero() && waits(&stored.state, question)) else {
+        // What is asked too late is not asked: it says nothing of the agent.
+        let patience = left.saturating_sub(MARGIN);
+        let Some(stored) = stored.filter(|stored| !patience.is_zero() && waits(&stored.state, question))
+        else {
             return Ok(cx.done().await?);
         };
-        let asked = tokio::time::timeout(left, self.answer(question, &stored)).await;
+        let asked = tokio::time::timeout(patience, self.answer(question, &stored)).await;
         let answer = match asked.unwrap_or_else(|_| Err(too_late())) {
             Ok(answer) => answer,
             // It says when to ask again, and the request's time is not over then.
@@ -247,7 +250,9 @@ impl Asker {
     async fn report(&self, question: &Question, answer: Answer, cx: JobContext) -> Result<Done, JobError> {
         let mut completion = cx.finish().await?;
         let before = self.load(&mut completion, question.channel).await?;
-        let Some(before) = before.filter(|stored| waits(&stored.state, question)) else {
+        // That an agent is silent is heard after the request's time, too.
+        let is_silence = matches!(answer, Answer::Message(ClientMessage::Unanswered { .. }));
+        let Some(before) = before.filter(|stored| is_silence || waits(&stored.state, question)) else {
             return Ok(completion.commit().await?); // it is not asked for any more
         };
         let input = match answer {
@@ -279,8 +284,8 @@ fn early(error: &Unheard) -> Option<Duration> {
 
 /// The shortest pause that an agent may ask for.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
-/// How long before the end of its time a request is answered with what the agent said last.
-const MARGIN: Duration = Duration::from_secs(2);
+/// How long before the end of its time a request is given up, so that what came of it is decided within it.
+pub(crate) const MARGIN: Duration = Duration::from_secs(2);
 
 /// Whether a question still waits for its answer.
 fn waits(state: &ClientState, question: &Question) -> bool {

@@ -12,7 +12,7 @@ use privatix_db::Conn;
 use privatix_market::Budget;
 use privatix_node::{Balances, NodeError};
 use privatix_store::StoreError;
-use privatix_store::orders::{self, Day, Pot, Scope, Totals};
+use privatix_store::orders::{self, Day, Pot, Scope, Today, Totals};
 
 /// What the user allows to spend on channels, in base units; `None` where nothing limits it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,10 +51,15 @@ impl Budgets {
     ///
     /// # Errors
     /// [`NodeError`] of the database.
-    pub async fn left(&self, conn: &mut Conn, agent: Address, today: Day) -> Result<Budget, NodeError> {
+    pub async fn left(
+        &self,
+        conn: &mut Conn,
+        agent: Address,
+        today: Option<Today>,
+    ) -> Result<Budget, NodeError> {
         let balance = *self.balance.lock();
         let now = Promises::of(conn).await?;
-        let today = orders::newest_day(conn).await?.map_or(today, |newest| newest.max(today));
+        let today = orders::counted_day(conn, today).await?;
         let spending = Spending {
             overall: now.all,
             today: orders::totals(conn, Scope::Day(today)).await?,
@@ -67,15 +72,16 @@ impl Budgets {
     }
 }
 
-/// The day for which an order counts: the later of the chain's and this machine's. The chain's is at most a day later, or an endpoint that
-/// shows days that have not come would free the limit of a day with each. A clock that goes back takes no spending back,
-/// as an order never counts for an earlier day than those before it.
-pub fn day(chain: Option<ChainTime>, wall: SystemTime) -> Day {
+/// The day of an order that is given now: that of the chain's newest block, on which everybody agrees. `None` before a block is known: no
+/// order takes money then. It is at most a day ahead of this machine's clock, or an endpoint that shows days that have not come would free
+/// the limit of a day with each. A clock that is ahead changes nothing; with one that is behind, orders count for the last day that had
+/// some.
+pub fn day(block: Option<ChainTime>, wall: SystemTime) -> Option<Today> {
     const SECONDS: u64 = 24 * 60 * 60;
-    let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let latest = wall.saturating_add(SECONDS);
-    let seconds = chain.map_or(wall, |chain| chain.seconds().clamp(wall, latest));
-    Day(u32::try_from(seconds / SECONDS).unwrap_or(u32::MAX))
+    let day = |seconds: u64| Day(u32::try_from(seconds / SECONDS).unwrap_or(u32::MAX));
+    let (block, wall) = (block?.seconds(), wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    let ours = wall.as_secs().saturating_add(SECONDS);
+    Some(Today { day: day(block.min(ours)), latest: day(block.saturating_add(SECONDS)) })
 }
 
 /// What was reserved and spent, for each limit.
@@ -209,15 +215,21 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_the_later_of_two_clocks() {
+    fn fault_80_a_day_is_the_chains_whatever_this_machines_clock_shows() {
         let wall =
             |days: u64, seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400 + seconds);
         let chain = |days: u64| Some(ChainTime::new(days * 86_400));
-        assert_eq!(day(None, wall(20_000, 86_399)), Day(20_000));
-        assert_eq!(day(chain(20_001), wall(20_000, 0)), Day(20_001));
-        assert_eq!(day(chain(19_999), wall(20_000, 0)), Day(20_000));
-        assert_eq!(day(chain(20_030), wall(20_000, 0)), Day(20_001));
-        assert_eq!(day(None, SystemTime::UNIX_EPOCH - Duration::from_secs(1)), Day(0));
+        let is = |day, latest| Some(Today { day: Day(day), latest: Day(latest) });
+        assert_eq!(day(None, wall(20_000, 86_399)), None);
+        assert_eq!(day(chain(20_000), wall(20_000, 86_399)), is(20_000, 20_001));
+        assert_eq!(day(chain(20_001), wall(20_000, 0)), is(20_001, 20_002));
+        assert_eq!(day(chain(20_000), wall(90_000, 0)), is(20_000, 20_001), "the clock is years ahead");
+        assert_eq!(
+            day(chain(20_030), wall(20_000, 0)),
+            is(20_001, 20_031),
+            "the endpoint lies, or the clock is behind"
+        );
+        assert_eq!(day(chain(20_030), SystemTime::UNIX_EPOCH - Duration::from_secs(1)), is(1, 20_031));
     }
 
     #[test]

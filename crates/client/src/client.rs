@@ -19,7 +19,7 @@ use crate::agents::NodeAgents;
 use crate::budget::Limits;
 use crate::decisions::{Decisions, DecisionsParts};
 use crate::offerings::FetchOffering;
-use crate::orders::{ChannelOrders, Given, Ordered};
+use crate::orders::{ChannelOrders, Given, Ordered, opening_nonce};
 use crate::peers::{Peers, no_answer};
 use crate::role::ClientRole;
 
@@ -305,9 +305,7 @@ impl ClientHandle {
         deposit: Option<Amount>,
         given: Given,
     ) -> Result<Ordered, NodeError> {
-        if let Some(key) = &given.key
-            && let Some(before) = self.orders.opened_as(key, (agent, offering), deposit).await?
-        {
+        if let Some(before) = self.given_before((agent, offering), deposit, &given).await? {
             return Ok(before);
         }
         self.node.require_view()?;
@@ -342,15 +340,14 @@ impl ClientHandle {
                 "the contract would refuse this channel: offering {offering} {reason}"
             )));
         }
-        let descriptor = ChannelDescriptor {
-            client: self.node.account(),
-            agent: found.agent,
-            offering,
-            // At random, so that not even a lost database makes us use one twice.
-            nonce: rand::random(),
-            // Our key and no code that the account may get decides about vouchers.
-            signer: self.node.account(),
-        };
+        let descriptor = self.descriptor(found.agent, offering, given.key.as_deref());
+        let id = descriptor.id(self.node.domain());
+        if given.key.is_some() && self.node.was_opened(id).await? {
+            return Err(NodeError::Refused(format!(
+                "the contract holds channel {id}, which an order with this key has opened, and this database does not know it yet: try again \
+                 in a moment"
+            )));
+        }
         let terms = Arc::new(message.terms().clone());
         let opening = Opening { terms, deposit, fee: on_contract.fee };
         self.orders.may_accept(&descriptor, &opening).await?;
@@ -362,6 +359,49 @@ impl ClientHandle {
         self.node.wake();
         tracing::info!(%channel, agent = %found.agent, %offering, %deposit, "opening a channel");
         Ok(ordered)
+    }
+
+    /// The opening that was given before under the order's key: as this database has it, or, where that is lost, as the chain shows the
+    /// channel.
+    async fn given_before(
+        &self,
+        (agent, offering): (Option<Address>, OfferingHash),
+        deposit: Option<Amount>,
+        given: &Given,
+    ) -> Result<Option<Ordered>, NodeError> {
+        let Some(key) = given.key.as_deref() else { return Ok(None) };
+        if let Some(before) = self.orders.opened_as(key, (agent, offering), deposit).await? {
+            return Ok(Some(before));
+        }
+        let agents = if let Some(agent) = agent {
+            vec![agent]
+        } else {
+            let announced = offerings::by_hash(&mut *self.node.db().read().await?, offering).await?;
+            announced.into_iter().map(|offering| offering.agent).collect()
+        };
+        for agent in agents {
+            let descriptor = self.descriptor(agent, offering, Some(key));
+            if let Some(found) = self.orders.found_as(&descriptor, deposit, given).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A channel with this agent. Of an order with a key it is always the same one, also where the database that knew the order is lost:
+    /// the contract opens no channel twice.
+    fn descriptor(&self, agent: Address, offering: OfferingHash, key: Option<&str>) -> ChannelDescriptor {
+        let client = self.node.account();
+        let nonce = key.map(|key| opening_nonce(self.node.domain(), client, (agent, offering), key));
+        ChannelDescriptor {
+            client,
+            agent,
+            offering,
+            // Without a key at random, so that not even a lost database makes us use one twice.
+            nonce: nonce.unwrap_or_else(rand::random),
+            // Our key and no code that the account may get decides about vouchers.
+            signer: client,
+        }
     }
 
     async fn choose(
@@ -485,6 +525,15 @@ impl ClientHandle {
     /// [`NodeError::Store`] for a channel that is not known; [`NodeError::Refused`] for one that is closed.
     pub async fn close(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.orders.close(channel, Given::by_user()).await
+    }
+
+    /// [`close`](Self::close)s a channel whose best voucher cannot be read: what it promised is given up, and what is known to be paid is
+    /// admitted. The agent can still claim more.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close); [`NodeError::Refused`] also where the voucher can be read.
+    pub async fn abandon(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.orders.abandon(channel, Given::by_user()).await
     }
 }
 

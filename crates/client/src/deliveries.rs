@@ -13,7 +13,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::answers::to_voucher;
-use crate::asks::{Agents, too_late};
+use crate::asks::{Agents, MARGIN, too_late};
 use crate::runner::Sending;
 
 /// The way to [`Deliveries`].
@@ -117,11 +117,13 @@ impl Parts {
             let reason = format!("none over {} is stored", sending.cumulative);
             return Err(NodeError::DamagedVoucher { channel, reason });
         };
-        if left.is_zero() {
+        // What is sent too late is not sent: it says nothing of the agent.
+        let patience = left.saturating_sub(MARGIN);
+        if patience.is_zero() {
             return Ok(());
         }
         let (sent, agents) = (voucher.cumulative(), &self.agents);
-        let asked = tokio::time::timeout(left, agents.pay(&stored.state.descriptor, voucher)).await;
+        let asked = tokio::time::timeout(patience, agents.pay(&stored.state.descriptor, voucher)).await;
         let answer = asked.unwrap_or_else(|_| Err(too_late()));
         match &answer {
             Ok(acknowledged) => tracing::debug!(%channel, cumulative = %acknowledged, "voucher acknowledged"),

@@ -15,7 +15,7 @@ use privatix_market::{
 };
 use privatix_node::{NodeError, Outlook};
 use privatix_store::StoreError;
-use privatix_store::orders::{self, Day, Held, NewOrder, Order, Reservation, What};
+use privatix_store::orders::{self, Held, NewOrder, Order, Reservation, What};
 
 use crate::budget::{Budgets, Limits, day};
 use crate::fund::{Fund, Source, fund_subject};
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Funding {
 }
 
 impl Funding {
-    /// Orders within these limits, whose days pass by the clocks of `outlook` and of this machine.
+    /// Orders within these limits, whose days pass by the blocks that `outlook` shows.
     pub fn new(limits: Limits, outlook: Arc<dyn Outlook>) -> Self {
         Self(Arc::new(Parts { budgets: Budgets::new(limits), outlook, found: Mutex::default() }))
     }
@@ -98,7 +98,7 @@ impl Funding {
     ) -> Result<(), StoreError> {
         let subject = Subject::Channel(channel);
         let (at, by) = (SystemTime::now(), FOUND.to_owned());
-        let reserves = Reservation { agent, day: Day(0) };
+        let reserves = Reservation { agent, day: None };
         let order = NewOrder { key: None, subject, what, by, at, reserves };
         let id = orders::next(conn).await?;
         orders::place(conn, id, &order).await?;
@@ -140,7 +140,7 @@ impl Funding {
         (key, by): (Option<String>, &str),
     ) -> NewOrder {
         let at = SystemTime::now();
-        let day = day(self.0.outlook.chain().now, at);
+        let day = day(self.0.outlook.block_time(), at);
         let reserves = Reservation { agent: state.descriptor.agent, day };
         NewOrder { key, subject: Subject::Channel(state.id), what, by: by.to_owned(), at, reserves }
     }
@@ -210,7 +210,7 @@ fn changes(before: &ClientState, after: &ClientState) -> Vec<(ClientPurpose, Opt
 #[async_trait]
 impl Funds for Funding {
     async fn budget(&self, conn: &mut Conn, agent: Address) -> Result<Budget, NodeError> {
-        let today = day(self.0.outlook.chain().now, SystemTime::now());
+        let today = day(self.0.outlook.block_time(), SystemTime::now());
         self.0.budgets.left(conn, agent, today).await
     }
 

@@ -76,7 +76,7 @@ pub use earlier::{FetchAccess, FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use fund::{Fund, Funder, Purse, Turn, fund_subject};
 pub use funding::Funding;
 pub use offerings::FetchOffering;
-pub use orders::{ChannelOrders, Given, Ordered};
+pub use orders::{ChannelOrders, Given, Ordered, opening_nonce};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };

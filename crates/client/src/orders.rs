@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, keccak256};
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain, OfferingHash};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, JobId, JobRecord};
@@ -11,7 +11,7 @@ use privatix_market::{
     Client, ClientOrder, ClientPurpose, ClientState, Decision, Input, Opening, OrderId, Outcome, Subject,
 };
 use privatix_node::shell::NotApplied;
-use privatix_node::{Decider, NodeError};
+use privatix_node::{Decider, NodeError, after};
 use privatix_store::orders::{self, What};
 use privatix_store::{StoreError, channels};
 
@@ -78,6 +78,38 @@ impl ChannelOrders {
         Ok(orders::get(&mut *self.db.read().await?, order).await?)
     }
 
+    /// The orders about a channel, or all, the newest first, at most `limit` of them: those before the order `before`, or the newest ones.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn list(
+        &self,
+        channel: Option<ChannelId>,
+        before: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<orders::Order>, NodeError> {
+        let mut conn = self.db.read().await?;
+        Ok(match channel {
+            Some(channel) => orders::of_subject(&mut conn, Subject::Channel(channel), before, limit).await?,
+            None => orders::list(&mut conn, before, limit).await?,
+        })
+    }
+
+    /// When this side asks to close a channel whose service has ended, at the latest, if nothing changes meanwhile. `None` where no time
+    /// leads there, and once it is asked for.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known.
+    pub async fn closes_at(&self, channel: ChannelId) -> Result<Option<SystemTime>, NodeError> {
+        let stored = match self.decider.load(&mut *self.db.read().await?, channel).await {
+            // What cannot be read is shown by health.
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => return Ok(None),
+            loaded => loaded?,
+        };
+        let env = self.decider.env_of(&stored);
+        Ok(stored.state.closes_at(&env).map(|at| after(SystemTime::now(), at.since(env.uptime))))
+    }
+
     /// The job that provides the money for an order. `None` while the order waits for another one, and once the job is not kept any more.
     ///
     /// # Errors
@@ -120,6 +152,48 @@ impl ChannelOrders {
         Err(StoreError::OrderKeyUsed { key: key.to_owned(), order: before.id.0 }.into())
     }
 
+    /// The opening of this channel, whose number follows from the order's key, where the channel was found on chain: a database that is lost
+    /// has ordered it. It is stored under the key. `None` where the channel is not known.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] where the key was used for something else: another deposit counts as that.
+    pub async fn found_as(
+        &self,
+        descriptor: &ChannelDescriptor,
+        deposit: Option<Amount>,
+        given: &Given,
+    ) -> Result<Option<Ordered>, NodeError> {
+        let mut tx = self.db.begin().await?;
+        let found = self.found_in(&mut tx, descriptor, deposit, given).await?;
+        if found.is_some() {
+            tx.commit().await?;
+        }
+        Ok(found)
+    }
+
+    async fn found_in(
+        &self,
+        conn: &mut Conn,
+        descriptor: &ChannelDescriptor,
+        deposit: Option<Amount>,
+        given: &Given,
+    ) -> Result<Option<Ordered>, NodeError> {
+        let channel = descriptor.id(&self.domain);
+        let Some(key) = &given.key else { return Ok(None) };
+        let Some(known) = channels::find(conn, channel).await? else { return Ok(None) };
+        self.funding.take_found(conn, (channel, descriptor.agent), known.deposit).await?;
+        let Some(first) = orders::first(conn, Subject::Channel(channel)).await? else { return Ok(None) };
+        let is_same = match first.what {
+            What::Open { deposit: of } => deposit.is_none_or(|deposit| deposit == of),
+            _ => false,
+        };
+        if !is_same || first.key.as_ref().is_some_and(|other| other != key) {
+            return Err(StoreError::OrderKeyUsed { key: key.clone(), order: first.id.0 }.into());
+        }
+        orders::name(conn, first.id, key, &given.by).await?;
+        Ok(Some(Ordered { order: first.id, channel, is_repeated: true }))
+    }
+
     /// A job was cancelled by hand: what waited for the money that it was to provide is given up.
     ///
     /// # Errors
@@ -152,6 +226,10 @@ impl ChannelOrders {
                 return Err(StoreError::OrderKeyUsed { key, order }.into());
             }
             return Ok(before);
+        }
+        if let Some(found) = self.found_in(&mut tx, descriptor, Some(deposit), &given).await? {
+            tx.commit().await?;
+            return Ok(found);
         }
         let begins = self.begins(&mut tx, descriptor, opening).await?;
         channels::insert(&mut tx, channel, descriptor, deposit).await?;
@@ -299,6 +377,15 @@ impl ChannelOrders {
         self.take(channel, What::Close, ClientOrder::Close, given).await
     }
 
+    /// The same for a channel whose best voucher cannot be read: what it promised is given up, and what is known to be paid is admitted.
+    /// The agent can still claim more.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] where the voucher can be read: [`close`](Self::close) closes that channel; others as [`pause`](Self::pause).
+    pub async fn abandon(&self, channel: ChannelId, given: Given) -> Result<Ordered, NodeError> {
+        self.take(channel, What::Abandon, ClientOrder::Abandon, given).await
+    }
+
     async fn take(
         &self,
         channel: ChannelId,
@@ -335,6 +422,26 @@ impl ChannelOrders {
     }
 }
 
+/// The nonce of the channel that an order with this key opens: it follows from the key, so that the order opens one channel, also where
+/// the database that knew it is lost.
+pub fn opening_nonce(
+    domain: &Domain,
+    client: Address,
+    (agent, offering): (Address, OfferingHash),
+    key: &str,
+) -> u64 {
+    // All but the key have a fixed length, so no two orders write the same.
+    let mut text = Vec::from(*b"privatix opening 1");
+    text.extend(domain.chain_id().to_be_bytes());
+    text.extend(domain.contract());
+    text.extend(client);
+    text.extend(agent);
+    text.extend(offering.as_b256());
+    text.extend(key.as_bytes());
+    // A hash is longer than that.
+    keccak256(text).first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
+}
+
 /// What waits for the user's word.
 fn claimed(state: &ClientState) -> Option<Amount> {
     let floor = state.own.floor.filter(|floor| !floor.accepted && state.own.ending.is_none())?;
@@ -344,8 +451,8 @@ fn claimed(state: &ClientState) -> Option<Amount> {
 /// The order that was given before under the same key.
 ///
 /// # Errors
-/// [`StoreError::OrderKeyUsed`] where that is another one. Which channel an opening is about does not count: it is drawn again each
-/// time.
+/// [`StoreError::OrderKeyUsed`] where that is another one. Which channel an opening is about does not count: an order of an
+/// earlier version drew it at random.
 async fn repeated(
     conn: &mut Conn,
     given: &Given,

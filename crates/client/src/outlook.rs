@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use privatix_channel::{ChannelId, next_block_time};
+use privatix_channel::{ChainTime, ChannelId, next_block_time};
 use privatix_market::{ChainView, Gas, RecoveryId, Uptime};
 use privatix_node::{NodeOutlook, Outlook};
 
@@ -29,6 +29,10 @@ impl Outlook for ClientOutlook {
         let mut chain = self.node.chain();
         chain.now = chain.now.map(|newest| next_block_time(newest, SystemTime::now().into()));
         chain
+    }
+
+    fn block_time(&self) -> Option<ChainTime> {
+        self.node.chain().now
     }
 
     fn unexplained(&self) -> BTreeSet<ChannelId> {

@@ -202,7 +202,7 @@ impl Goal {
     }
 }
 
-/// Follows an order about a channel if that is wished for, by its job or by the channel itself, then shows how it stands.
+/// Follows an order about a channel if that is wished for, by the channel itself, then shows how it stands.
 ///
 /// # Errors
 /// As [`Follow::job`].
@@ -217,17 +217,12 @@ pub(crate) async fn channel(
     if let Some(warning) = &order.warning {
         output.note(format!("{what}: {warning}"));
     }
-    let look = order.job.map_or_else(|| format!("channels show {channel}"), |job| format!("jobs show {job}"));
+    let look = format!("channels show {channel}");
     if !wait.wait {
         output.show(&order, |_| format!("{what} is under way; follow it with `{look}`"));
         return Ok(());
     }
     let mut follow = Follow::new(api, output, wait, what, look);
-    if let Some(job) = order.job {
-        let details = follow.job(job).await?;
-        output.show(&details, |details| done(what, details));
-        return Ok(());
-    }
     let details = follow.until(async |api| {
         let details = api.call(&GetChannel { channel }).await?;
         if goal.is_reached(&details.channel) {

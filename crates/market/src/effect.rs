@@ -99,6 +99,11 @@ pub enum Refused {
         /// The least deposit of the offering.
         least: Amount,
     },
+    /// Only what cannot be read is given up.
+    #[error(
+        "the best voucher of the channel can be read, so nothing is to be given up: close the channel instead"
+    )]
+    Readable,
     /// Too many orders wait.
     #[error("{waiting} top-ups of the channel are under way: try again once one of them has ended")]
     Full {

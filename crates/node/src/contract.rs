@@ -5,8 +5,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, U256};
 use alloy::providers::Provider as _;
 use privatix_chain::{Endpoint, Fault};
-use privatix_channel::{Amount, Domain, OfferingHash};
-use privatix_contracts::{KnownCode, PSC, PTC, known_code};
+use privatix_channel::{Amount, ChannelId, Domain, OfferingHash};
+use privatix_contracts::{ChannelInfo, ChannelState, KnownCode, PSC, PTC, known_code};
 use privatix_offering::OnContract;
 use tokio::time::timeout;
 
@@ -63,6 +63,16 @@ impl Node {
         }
         // There is at least one.
         Err(failed.unwrap_or(NodeError::NotRunning))
+    }
+
+    /// Whether the contract holds this channel now, open or closed, whatever was seen of its events.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn was_opened(&self, channel: ChannelId) -> Result<bool, NodeError> {
+        let psc = PSC::new(self.domain.contract(), self.provider());
+        let held = psc.channels(*channel.as_b256()).call().await.map_err(unreadable("a channel"))?;
+        Ok(ChannelInfo::from(held).state != ChannelState::None)
     }
 
     /// What our key has for gas, and what gas costs now, in wei: asked from the chain.

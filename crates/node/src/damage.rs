@@ -47,8 +47,7 @@ impl Damage {
     fn show(&self, found: &BTreeMap<ChannelId, String>) {
         let all: Vec<String> = found.iter().map(|(channel, what)| format!("{channel}: {what}")).collect();
         let message = format!(
-            "{} channels have something stored that cannot be read, and are kept as they are until a better voucher comes or the database is restored from a backup: {}",
-            all.len(),
+            "something that is stored of these channels cannot be read, so they are kept as they are until a better voucher comes, the database is restored from a backup, or a voucher is given up (`abandon`): {}",
             all.join("; ")
         );
         self.notices.set(NOTICE, (!all.is_empty()).then_some(message));

@@ -141,8 +141,8 @@ pub enum NodeError {
     WalletBusy,
     /// The stored voucher cannot be read, or is not one of the channel. To close without it would be final.
     #[error(
-        "the stored voucher of channel {channel} is damaged ({reason}); the channel is kept open until a better voucher comes, or \
-         until the database is restored from a backup"
+        "the stored voucher of channel {channel} is damaged ({reason}); the channel is kept open until a better voucher comes, the \
+         database is restored from a backup, or the voucher is given up (`abandon`)"
     )]
     DamagedVoucher {
         /// The channel.

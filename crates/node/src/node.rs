@@ -395,7 +395,13 @@ impl Node {
         Some(self.view_by(&self.monitor()?))
     }
 
-    /// The same, by what the monitor shows.
+    /// The chain's time now, as far as its newest blocks show it; `None` before one was seen. Everybody who follows the chain sees about the
+    /// same, whatever the clocks of their machines show.
+    pub fn chain_now(&self) -> Option<SystemTime> {
+        self.chain_view()?.chain_now
+    }
+
+    /// How much of the chain is seen, by what the monitor shows.
     pub(crate) fn view_by(&self, monitor: &MonitorStatus) -> View {
         let max_age = longest_view_age(self.settings.max_view_age, self.challenge_period);
         monitor.view(SystemTime::now(), Instant::now(), max_age)

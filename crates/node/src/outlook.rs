@@ -19,6 +19,11 @@ pub trait Outlook: Send + Sync {
     /// What is known of the chain as a whole. Whether a channel's events are [explained](ChainView::explained), it does not say.
     fn chain(&self) -> ChainView;
 
+    /// The time of the newest block that was processed: the chain's alone, whatever this machine's clock shows.
+    fn block_time(&self) -> Option<ChainTime> {
+        self.chain().now
+    }
+
     /// The channels of which the contract holds what their events do not explain.
     fn unexplained(&self) -> BTreeSet<ChannelId>;
 

@@ -16,7 +16,9 @@ use privatix_market::{OrderId, Outcome, Subject};
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
-pub use money::{Day, Held, Money, Pot, Reservation, Scope, Totals, fund_from, hold, newest_day, totals};
+pub use money::{
+    Day, Held, Money, Pot, Reservation, Scope, Today, Totals, counted_day, fund_from, hold, totals,
+};
 
 use self::money::place_money;
 use crate::StoreError;
@@ -54,6 +56,8 @@ pub enum What {
     End,
     /// A channel is closed.
     Close,
+    /// A channel is closed although its best voucher cannot be read.
+    Abandon,
 }
 
 impl What {
@@ -62,7 +66,12 @@ impl What {
         match self {
             Self::Open { deposit } => Some(*deposit),
             Self::TopUp { amount, .. } => Some(*amount),
-            Self::Pause | Self::Resume | Self::AcceptClaim { .. } | Self::End | Self::Close => None,
+            Self::Pause
+            | Self::Resume
+            | Self::AcceptClaim { .. }
+            | Self::End
+            | Self::Close
+            | Self::Abandon => None,
         }
     }
 }
@@ -259,6 +268,21 @@ pub async fn of_subject(
     let query = orders::table
         .filter(orders::subject_kind.eq(kind))
         .filter(orders::subject.eq(about))
+        .filter(orders::id.lt(before))
+        .order(orders::id.desc())
+        .limit(limit.into())
+        .select(Row::as_select());
+    let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// All orders, the newest first, at most `limit` of them: those before the order `before`, or the newest ones.
+///
+/// # Errors
+/// [`StoreError::Db`]; [`StoreError::Corrupt`] if one of them cannot be read.
+pub async fn list(conn: &mut Conn, before: Option<OrderId>, limit: u32) -> Result<Vec<Order>, StoreError> {
+    let before = before.map_or(Ok(i64::MAX), |before| signed("number of an order", before.0))?;
+    let query = orders::table
         .filter(orders::id.lt(before))
         .order(orders::id.desc())
         .limit(limit.into())

@@ -15,7 +15,9 @@ use diesel_migrations::MigrationHarness as _;
 use privatix_db::{Conn, on};
 use privatix_market::{OrderId, Outcome, Subject, Trouble};
 use privatix_store::StoreError;
-use privatix_store::orders::{self, Day, Held, NewOrder, Placed, Pot, Reservation, Scope, Totals, What};
+use privatix_store::orders::{
+    self, Day, Held, NewOrder, Placed, Pot, Reservation, Scope, Today, Totals, What,
+};
 use proptest::prelude::*;
 
 fn about(nonce: u64) -> Subject {
@@ -26,6 +28,10 @@ fn at(second: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(second)
 }
 
+fn today(day: u32) -> Today {
+    Today { day: Day(day), latest: Day(day + 1) }
+}
+
 fn order(nonce: u64, what: What, key: Option<&str>) -> NewOrder {
     NewOrder {
         key: key.map(str::to_owned),
@@ -33,7 +39,7 @@ fn order(nonce: u64, what: What, key: Option<&str>) -> NewOrder {
         what,
         by: "user".to_owned(),
         at: at(10),
-        reserves: Reservation { agent: AGENT, day: Day(20_000) },
+        reserves: Reservation { agent: AGENT, day: Some(today(20_000)) },
     }
 }
 
@@ -51,12 +57,14 @@ async fn an_order_reserves_its_tokens_until_it_ends() {
     let (_dir, db) = fresh().await;
     let mut tx = db.begin().await.unwrap();
     assert_eq!(orders::next(&mut tx).await.unwrap(), OrderId(1));
-    assert_eq!(orders::newest_day(&mut tx).await.unwrap(), None);
+    assert_eq!(orders::counted_day(&mut tx, None).await.unwrap(), Day(0));
     let opening = order(0, What::Open { deposit: amount(60) }, Some("open"));
     assert_eq!(orders::place(&mut tx, OrderId(1), &opening).await.unwrap(), Placed::New(OrderId(1)));
     // The number may be one that was given before there were orders.
-    let other =
-        NewOrder { reserves: Reservation { agent: STRANGER, day: Day(20_001) }, ..order(1, top_up(7), None) };
+    let other = NewOrder {
+        reserves: Reservation { agent: STRANGER, day: Some(today(20_001)) },
+        ..order(1, top_up(7), None)
+    };
     assert_eq!(orders::place(&mut tx, OrderId(9), &other).await.unwrap().id(), OrderId(9));
     assert_eq!(orders::next(&mut tx).await.unwrap(), OrderId(10));
     // A clock that went back.
@@ -64,7 +72,18 @@ async fn an_order_reserves_its_tokens_until_it_ends() {
     let _ = orders::place(&mut tx, OrderId(10), &third).await.unwrap();
     let money = orders::get(&mut tx, OrderId(10)).await.unwrap().unwrap().money.unwrap();
     assert_eq!((money.day, money.held, money.pot), (Day(20_001), Held::Reserved, None));
-    assert_eq!(orders::newest_day(&mut tx).await.unwrap(), Some(Day(20_001)));
+    for (day, latest, counted) in [
+        (19_999, 20_001, 20_001),
+        (20_001, 20_002, 20_001),
+        (20_005, 20_006, 20_005),
+        // What cannot have come was stored by a wrong clock.
+        (19_999, 20_000, 20_000),
+        (19_998, 19_999, 19_998),
+    ] {
+        let today = Today { day: Day(day), latest: Day(latest) };
+        assert_eq!(orders::counted_day(&mut tx, Some(today)).await.unwrap(), Day(counted), "{today:?}");
+    }
+    assert_eq!(orders::counted_day(&mut tx, None).await.unwrap(), Day(20_001));
     assert_eq!(sums(&mut tx, Scope::All).await, (72, 0));
 
     orders::fund_from(&mut tx, OrderId(9), Pot::Contract).await.unwrap();
@@ -219,7 +238,7 @@ proptest! {
                 match one {
                     Move::Place(tokens) if !known => {
                         let agent = if id % 2 == 0 { AGENT } else { STRANGER };
-                        let reserves = Reservation { agent, day: Day(u32::try_from(id).unwrap()) };
+                        let reserves = Reservation { agent, day: Some(today(u32::try_from(id).unwrap())) };
                         let new = NewOrder { reserves, ..order(id, top_up(tokens), None) };
                         let _ = orders::place(&mut tx, OrderId(id), &new).await.unwrap();
                     }

@@ -9,6 +9,7 @@
 
 mod adopted;
 mod asked;
+mod clocks;
 mod contact;
 mod damaged;
 mod decided;

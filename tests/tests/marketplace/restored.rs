@@ -6,18 +6,19 @@ use std::time::SystemTime;
 use privatix_agent::AgentHandle;
 use privatix_chain::TxFilter;
 use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure};
+use privatix_client::Given;
 use privatix_contracts::call;
 use privatix_db::Database;
 use privatix_db::backup::{self, BackupError, Restoring};
 use privatix_jobs::{Filter, Job as _, JobRecord, JobStatus, PushOptions};
 use privatix_node::{Node, NodeError, Withdraw};
 use privatix_somc::{Client, ClientLimits, DirectTransport};
-use privatix_store::recovery;
+use privatix_store::{StoreError, recovery};
 
 use privatix_testkit::{Fault, FaultProxy, Rule, Script, wait_for};
 
 use crate::hostile::pay;
-use crate::market::{CLIENT, LIMIT, Market, Running, by_the_kib, channel, service};
+use crate::market::{AGENT, CLIENT, LIMIT, Market, Running, available, by_the_kib, channel, service};
 
 /// A channel that was paid on, and the agent's database in between: 600 are known to the backup, 900 were lost.
 struct Lost {
@@ -215,5 +216,34 @@ async fn until_the_chain_is_caught_up_with_no_job_runs_and_the_recovery_cannot_b
     let status = ChannelStatus::ClosedCoop;
     let closed = channel(node, "closed", lost.channel, |view| view.channel.status == status).await;
     assert_eq!(closed.channel.paid, Amount::new(1_000), "paid on since, so it is not held");
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_81_a_client_that_lost_its_database_opens_no_second_channel_for_one_order() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let given = || Given { key: Some("order 1".to_owned()), by: "a program".to_owned() };
+    let opened = client.handle.accept_as((None, offering), None, given()).await.unwrap();
+    let id = opened.channel;
+    service(client.handle.node(), id, "active").await;
+    client.stop().await;
+    market.closed("client").await;
+    for file in market.files("client") {
+        std::fs::remove_file(file).unwrap();
+    }
+
+    let client = market.client().await;
+    available(&client.handle, offering).await;
+    channel(client.handle.node(), "found", id, |view| view.channel.opened_at.is_some()).await;
+    for agent in [None, Some(market.anvil.account(AGENT))] {
+        let again = client.handle.accept_as((agent, offering), None, given()).await.unwrap();
+        assert_eq!((again.channel, again.is_repeated), (id, true));
+    }
+    let other = client.handle.accept_as((None, offering), Some(Amount::new(49_999)), given()).await;
+    assert!(matches!(other, Err(NodeError::Store(StoreError::OrderKeyUsed { .. }))), "{other:?}");
+    assert_eq!(client.handle.node().channels(10).await.unwrap().len(), 1);
+    client.stop().await;
     agent.stop().await;
 }

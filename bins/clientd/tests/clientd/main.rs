@@ -102,6 +102,20 @@ async fn a_user_buys_uses_pays_and_ends() {
 
     let topped = buyer.ask(&["topup", channel, "50000", "--wait"]);
     assert_eq!(topped["job"]["kind"], "fund");
+    // Each order can be followed by its number.
+    let orders = buyer.ask(&["orders", "list", "--channel", channel]);
+    let what: Vec<&serde_json::Value> =
+        orders.as_array().unwrap().iter().map(|order| &order["what"]).collect();
+    assert_eq!(what, ["topUp", "open"], "{orders}");
+    assert_eq!(orders[1]["isDone"], true, "{orders}");
+    let paused = buyer.ask(&["channels", "pause", channel]);
+    let shown = buyer.ask(&["orders", "show", &paused["order"].to_string()]);
+    assert_eq!(
+        (&shown["what"], &shown["isDone"], &shown["channel"]),
+        (&json!("pause"), &json!(true), &json!(channel))
+    );
+    assert!(buyer.ask(&["channels", "resume", channel])["order"].as_u64() > paused["order"].as_u64());
+    buyer.run(&["orders", "list"]).succeeds();
     wait_for("the larger deposit", LONG, async || {
         let deposit = seller.ask(&["channels", "show", channel])["channel"]["deposit"].clone();
         if deposit == "350000" { Ok(()) } else { Err(deposit.to_string()) }

@@ -77,6 +77,10 @@ pub struct ChannelDetails {
     /// What the agent of a client's restored channel claims in all beyond what the database shows as signed, until that is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<Amount>,
+    /// When this side closes the channel, whose service has ended, or asks to close it: at the latest then, unless something changes
+    /// meanwhile. Times in which the daemon does not run, or does not see the chain, do not count. None where no time leads there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub closes_at: Option<SystemTime>,
     /// Stretches of use, newest first.
     pub sessions: Vec<Session>,
 }

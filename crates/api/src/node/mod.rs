@@ -68,13 +68,13 @@ requests! {
     PauseChannel {
         /// The channel.
         channel: ChannelId,
-    } => "channels_pause" -> Accepted;
+    } => "channels_pause" -> ChannelOrder;
 
     /// Ends a pause; the service goes on as billing allows.
     ResumeChannel {
         /// The channel.
         channel: ChannelId,
-    } => "channels_resume" -> Accepted;
+    } => "channels_resume" -> ChannelOrder;
 
     /// Ends a channel's service for good. Goes on in the background.
     TerminateChannel {
@@ -88,6 +88,14 @@ requests! {
         /// The channel.
         channel: ChannelId,
     } => "channels_close" -> ChannelOrder;
+
+    /// Gives up what a channel may hold for this side. An agent leaves what it would still bring to its client: a close request of it is
+    /// not answered, and what answers one may be cancelled, until `channels_close`. A client closes a channel whose best voucher cannot
+    /// be read, and admits what is known to be paid. Either can close a channel then whose voucher cannot be read.
+    AbandonChannel {
+        /// The channel.
+        channel: ChannelId,
+    } => "channels_abandon" -> ChannelOrder;
 
     /// Jobs that match all that is given, newest first.
     ListJobs {
@@ -165,7 +173,7 @@ requests! {
     } => "transactions_bump" -> Accepted;
 
     /// Cancels a transaction. One that was signed already is outbid by another, and may still be mined instead. One that answers a
-    /// close request of a client is refused: see the agent's `channels_abandon`.
+    /// close request of a client is refused: see `channels_abandon`.
     CancelTransaction {
         /// The transaction.
         transaction: TxId,
@@ -205,9 +213,9 @@ pub struct ChannelOrder {
     pub status: ChannelStatus,
     /// Where its service is now.
     pub service: ServiceStatus,
-    /// The job that carries it out, if one does. Otherwise the channel itself shows how far it is.
+    /// The order's number, under which a client stores it (`orders_get`). An agent stores none: the channel itself shows how far it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobId>,
+    pub order: Option<u64>,
     /// What keeps it from being carried out now, if the chain or its endpoint does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,

@@ -2,13 +2,16 @@
 
 use alloy::primitives::U256;
 use privatix_chain as chain;
-use privatix_jobs::JobRecord;
+use privatix_jobs::{JobId, JobRecord};
+use privatix_market::{Outcome, Subject};
 use privatix_node::{ChannelView, Node, Token};
 use privatix_somc::{SomcAddress, SourceType};
+use privatix_store::orders::{self, What};
 use privatix_store::{offerings, sessions};
 use serde_json::Value;
 
 use crate::agent::Offering;
+use crate::client::OrderState;
 use crate::node::{Attempt, Channel, Inclusion, Job, JobFailure, Session, TokenUnit, Transaction};
 
 pub(crate) fn channel(view: ChannelView) -> Channel {
@@ -35,6 +38,41 @@ pub(crate) fn channel(view: ChannelView) -> Channel {
         closure: channel.closure,
         top_up_pending: channel.top_up_pending,
         created_at: channel.created_at,
+    }
+}
+
+/// An order of a client, with the job that provides its tokens.
+pub(crate) fn order(order: orders::Order, job: Option<JobId>) -> OrderState {
+    let (what, amount) = match order.what {
+        What::Open { deposit } => ("open", Some(deposit)),
+        What::TopUp { amount, .. } => ("topUp", Some(amount)),
+        What::Pause => ("pause", None),
+        What::Resume => ("resume", None),
+        What::AcceptClaim { claimed } => ("acceptClaim", Some(claimed)),
+        What::End => ("terminate", None),
+        What::Close => ("close", None),
+        What::Abandon => ("abandon", None),
+        _ => ("unknown", None),
+    };
+    let (outcome, ended_at) = order.ended.unzip();
+    OrderState {
+        order: order.id.0,
+        channel: match order.subject {
+            Subject::Channel(channel) => Some(channel),
+            _ => None,
+        },
+        what: what.to_owned(),
+        amount,
+        by: order.by,
+        key: order.key,
+        at: order.at,
+        job,
+        is_done: outcome.map(|outcome| outcome == Outcome::Done),
+        ended_at,
+        trouble: match outcome {
+            Some(Outcome::Failed(trouble)) => Some(trouble.text().to_owned()),
+            _ => None,
+        },
     }
 }
 

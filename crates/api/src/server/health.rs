@@ -1,6 +1,6 @@
 //! How the daemon is, without asking anybody: every part reports by itself.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting, Why};
@@ -148,6 +148,9 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
             _ => warnings.push(Reason { part: "chain_head".into(), message: complaint }),
         }
     }
+    if let Some(what) = node.chain_now().and_then(|chain| clock_behind(SystemTime::now(), chain)) {
+        warnings.push(Reason { part: "clock".into(), message: what });
+    }
     if let Ok(transactor) = node.transactor() {
         let status = transactor.status().borrow().clone();
         if let TransactorState::Stalled { reason, failures, .. } = &status.state {
@@ -174,6 +177,15 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
         node.notices().all().into_iter().map(|(part, message)| Reason { part: part.to_owned(), message }),
     );
     (reasons, warnings)
+}
+
+/// That this machine's clock is behind the chain's time, which is no block from the future. One that is ahead looks like an endpoint that is
+/// behind its chain, and is reported as that.
+fn clock_behind(ours: SystemTime, chain: SystemTime) -> Option<String> {
+    const MOST: Duration = Duration::from_mins(5);
+    let behind = chain.duration_since(ours).ok().filter(|behind| *behind > MOST)?;
+    let seconds = behind.as_secs();
+    Some(format!("this machine's clock is {seconds} s behind the chain's time: set the clock"))
 }
 
 /// What keeps orders that need the chain from being carried out now.
@@ -235,6 +247,17 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_the_chain_is_named() {
+        let chain = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+        for (behind, is_named) in [(0, false), (300, false), (301, true)] {
+            let said = clock_behind(chain - Duration::from_secs(behind), chain);
+            assert_eq!(said.is_some(), is_named, "{said:?}");
+            assert!(said.is_none_or(|said| said.contains("301 s behind") && said.contains("set the clock")));
+        }
+        assert_eq!(clock_behind(chain + Duration::from_hours(100), chain), None);
+    }
 
     #[test]
     fn a_daemon_with_a_task_that_hangs_is_not_live() {

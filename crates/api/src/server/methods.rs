@@ -12,14 +12,14 @@ use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash};
 use privatix_client::{ClientHandle, Given};
 use privatix_jobs::{JobId, Pushed};
-use privatix_market::{OrderId, Outcome};
+use privatix_market::OrderId;
 use privatix_node::{Node, NodeError};
 use privatix_offering::TemplateKind;
 use privatix_store::{StoreError, offerings};
 use tokio::sync::watch;
 
 use super::Looks;
-use super::operator::Operator;
+use super::operator::{ChannelCommand, Operator};
 use super::{convert, health};
 use crate::node::{Accepted, Balances, ChannelOrder, Order};
 use crate::{ErrorCode, Failure, Request, agent, client, node};
@@ -130,20 +130,19 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
         })
         .on(|o: Arc<O>, ask: node::GetChannel| async move { details(&*o, ask.channel).await })
         .on(|o: Arc<O>, ask: node::PauseChannel| async move {
-            o.pause(ask.channel).await?;
-            Ok(Accepted {})
+            channel_order(&*o, ask.channel, ChannelCommand::Pause).await
         })
         .on(|o: Arc<O>, ask: node::ResumeChannel| async move {
-            o.resume(ask.channel).await?;
-            Ok(Accepted {})
+            channel_order(&*o, ask.channel, ChannelCommand::Resume).await
         })
         .on(|o: Arc<O>, ask: node::TerminateChannel| async move {
-            let pushed = o.terminate(ask.channel).await?;
-            channel_order(o.node(), ask.channel, pushed).await
+            channel_order(&*o, ask.channel, ChannelCommand::Terminate).await
         })
         .on(|o: Arc<O>, ask: node::CloseChannel| async move {
-            let pushed = o.close(ask.channel).await?;
-            channel_order(o.node(), ask.channel, pushed).await
+            channel_order(&*o, ask.channel, ChannelCommand::Close).await
+        })
+        .on(|o: Arc<O>, ask: node::AbandonChannel| async move {
+            channel_order(&*o, ask.channel, ChannelCommand::Abandon).await
         })
         .on(|o: Arc<O>, ask: node::ListJobs| async move { jobs(o.node(), ask).await })
         .on(|o: Arc<O>, ask: node::GetJob| async move { job(o.node(), ask.job).await })
@@ -224,10 +223,6 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
 pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
     type Handle = Arc<AgentHandle>;
     common(handle, about)
-        .on(|o: Handle, ask: agent::AbandonChannel| async move {
-            o.abandon(ask.channel).await?;
-            channel_order(o.node(), ask.channel, None).await
-        })
         .on(|o: Handle, ask: agent::CreateOffering| async move {
             let signed = o.create_offering(ask.draft).await?;
             our_offering(&o, signed.hash()).await
@@ -289,21 +284,20 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             Ok(client::ToppingUp::new(order, job, health::chain_trouble(o.node())))
         })
         .on(|o: Handle, ask: client::AcceptClaim| async move {
-            o.accept_claim(ask.channel, ask.claimed).await?;
-            channel_order(o.node(), ask.channel, None).await
+            let ordered = o.accept_claim(ask.channel, ask.claimed).await?;
+            ordered_about(o.node(), ask.channel, Some(ordered.order)).await
         })
         .on(|o: Handle, ask: client::GetOrder| async move {
-            let id = OrderId(ask.order);
-            let Some(order) = o.orders().get(id).await? else {
+            let Some(order) = o.orders().get(OrderId(ask.order)).await? else {
                 return Err(NodeError::from(StoreError::NoSuchOrder(ask.order)).into());
             };
-            let outcome = order.ended.map(|(outcome, _)| outcome);
-            let trouble = match outcome {
-                Some(Outcome::Failed(trouble)) => Some(trouble.text().to_owned()),
-                _ => None,
-            };
-            let is_done = outcome.map(|outcome| outcome == Outcome::Done);
-            Ok(client::OrderState::new(ask.order, o.orders().job_of(&order).await?, is_done, trouble))
+            let job = o.orders().job_of(&order).await?;
+            Ok(convert::order(order, job))
+        })
+        .on(|o: Handle, ask: client::ListOrders| async move {
+            let (before, limit) = (ask.before.map(OrderId), page(ask.limit));
+            let found = o.orders().list(ask.channel, before, limit).await?;
+            Ok(found.into_iter().map(|order| convert::order(order, None)).collect())
         })
 }
 
@@ -337,16 +331,27 @@ fn order(node: &Node, pushed: Pushed) -> Order {
     }
 }
 
-async fn channel_order(
+/// Takes an order about a channel.
+async fn channel_order<O: Operator>(
+    operator: &O,
+    channel: ChannelId,
+    order: ChannelCommand,
+) -> Result<ChannelOrder, Failure> {
+    let order = operator.order(channel, order).await?;
+    ordered_about(operator.node(), channel, order).await
+}
+
+/// Where a channel stands after an order.
+async fn ordered_about(
     node: &Node,
     channel: ChannelId,
-    pushed: Option<Pushed>,
+    order: Option<OrderId>,
 ) -> Result<ChannelOrder, Failure> {
     let channel = node.channel(channel).await?.channel;
     Ok(ChannelOrder {
         status: channel.status,
         service: channel.service,
-        job: pushed.map(Pushed::id),
+        order: order.map(|order| order.0),
         warning: health::chain_trouble(node),
     })
 }
@@ -406,6 +411,7 @@ async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::
         endpoint,
         claimable: operator.claimable(channel).await?,
         claimed: operator.claimed(channel).await?,
+        closes_at: operator.closes_at(channel).await?,
         sessions: node.sessions(channel).await?.into_iter().map(convert::session).collect(),
         channel: convert::channel(view),
     })

@@ -5,9 +5,11 @@ use privatix_chain::TxId;
 use privatix_channel::{Amount, ChannelId};
 use privatix_client::ClientHandle;
 use privatix_db::Conn;
-use privatix_jobs::{JobRecord, Pushed};
+use privatix_jobs::JobRecord;
+use privatix_market::OrderId;
 use privatix_node::{Node, NodeError};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What the API needs of a role's handle: all of it, but for what only one role can do.
 pub trait Operator: Clone + Send + Sync + 'static {
@@ -19,18 +21,12 @@ pub trait Operator: Clone + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Pauses a channel's service.
-    fn pause(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
-
-    /// Ends a pause.
-    fn resume(&self, channel: ChannelId) -> impl Future<Output = Result<(), NodeError>> + Send;
-
-    /// Ends a channel's service for good. Returns the job that does it, if one does.
-    fn terminate(&self, channel: ChannelId)
-    -> impl Future<Output = Result<Option<Pushed>, NodeError>> + Send;
-
-    /// Ends a channel's service and closes the channel on chain. Returns the job of the close, if one does it.
-    fn close(&self, channel: ChannelId) -> impl Future<Output = Result<Option<Pushed>, NodeError>> + Send;
+    /// Takes an order about a channel. Returns the number under which it is stored, if this side stores orders.
+    fn order(
+        &self,
+        channel: ChannelId,
+        order: ChannelCommand,
+    ) -> impl Future<Output = Result<Option<OrderId>, NodeError>> + Send;
 
     /// Whether a transaction may be cancelled by hand.
     fn check_may_cancel(
@@ -57,11 +53,32 @@ pub trait Operator: Clone + Send + Sync + 'static {
         async { Ok(None) }
     }
 
+    /// When this side closes an ended channel, or asks to close it, at the latest; `None` where no time leads there.
+    fn closes_at(
+        &self,
+        channel: ChannelId,
+    ) -> impl Future<Output = Result<Option<SystemTime>, NodeError>> + Send;
+
     /// What the agent of a client's restored channel claims, until the user accepts it.
     fn claimed(&self, channel: ChannelId) -> impl Future<Output = Result<Option<Amount>, NodeError>> + Send {
         let _ = channel;
         async { Ok(None) }
     }
+}
+
+/// What both sides can order about a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelCommand {
+    /// Pause its service.
+    Pause,
+    /// End a pause.
+    Resume,
+    /// End its service for good.
+    Terminate,
+    /// End its service and close it on chain.
+    Close,
+    /// Give up what it may hold for this side.
+    Abandon,
 }
 
 impl Operator for AgentHandle {
@@ -73,20 +90,19 @@ impl Operator for AgentHandle {
         self.addresses().iter().map(ToString::to_string).collect()
     }
 
-    async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.pause(channel).await
+    async fn order(&self, channel: ChannelId, order: ChannelCommand) -> Result<Option<OrderId>, NodeError> {
+        match order {
+            ChannelCommand::Pause => self.pause(channel).await?,
+            ChannelCommand::Resume => self.resume(channel).await?,
+            ChannelCommand::Terminate => self.terminate(channel).await.map(drop)?,
+            ChannelCommand::Close => self.close(channel).await.map(drop)?,
+            ChannelCommand::Abandon => self.abandon(channel).await.map(drop)?,
+        }
+        Ok(None)
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.resume(channel).await
-    }
-
-    async fn terminate(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.terminate(channel).await.map(|_| None)
-    }
-
-    async fn close(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.close(channel).await.map(|_| None)
+    async fn closes_at(&self, channel: ChannelId) -> Result<Option<SystemTime>, NodeError> {
+        self.closes_at(channel).await
     }
 
     async fn check_may_cancel(&self, conn: &mut Conn, transaction: TxId) -> Result<(), NodeError> {
@@ -111,19 +127,18 @@ impl Operator for ClientHandle {
         self.claimed(channel).await
     }
 
-    async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.pause(channel).await.map(drop)
+    async fn closes_at(&self, channel: ChannelId) -> Result<Option<SystemTime>, NodeError> {
+        self.orders().closes_at(channel).await
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.resume(channel).await.map(drop)
-    }
-
-    async fn terminate(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.terminate(channel).await.map(|_| None)
-    }
-
-    async fn close(&self, channel: ChannelId) -> Result<Option<Pushed>, NodeError> {
-        self.close(channel).await.map(|_| None)
+    async fn order(&self, channel: ChannelId, order: ChannelCommand) -> Result<Option<OrderId>, NodeError> {
+        let ordered = match order {
+            ChannelCommand::Pause => self.pause(channel).await?,
+            ChannelCommand::Resume => self.resume(channel).await?,
+            ChannelCommand::Terminate => self.terminate(channel).await?,
+            ChannelCommand::Close => self.close(channel).await?,
+            ChannelCommand::Abandon => self.abandon(channel).await?,
+        };
+        Ok(Some(ordered.order))
     }
 }

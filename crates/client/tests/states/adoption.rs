@@ -565,7 +565,7 @@ async fn adopt_beside(scene: &mut Scene, taken: impl IntoIterator<Item = u64>) {
     let funding = Arc::new(Funding::new(Limits::default(), scene.calm.clone()));
     scene.decider = scene.deciding_with(funding.clone());
     let mut tx = scene.db.begin().await.unwrap();
-    let reserves = orders::Reservation { agent: channel(9).1.agent, day: orders::Day(1) };
+    let reserves = orders::Reservation { agent: channel(9).1.agent, day: None };
     for number in taken {
         let order = orders::NewOrder {
             key: None,

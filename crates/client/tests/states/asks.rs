@@ -234,12 +234,38 @@ async fn a_request_ends_with_its_time() {
     let hangs = caller.next(&Asked::Access).await;
     // Its time is over before its job knows: the next one is asked once that has ended.
     caller.wait(Duration::from_mins(1)).await;
-    caller.until("silent", |state| state.own.peer == Reach::Silent && is_paused(state)).await;
+    let late = caller.until("over", |state| state.own.unasked && is_paused(state)).await;
+    assert_eq!(late.own.peer, Reach::Unknown, "nobody has reported that it does not answer");
     caller.wait(Duration::from_secs(1)).await;
     caller.until("again", |state| asks(state) == [Ask::Access] && !is_paused(state)).await;
     hangs.send(silent()).ok().unwrap();
     caller.answers(&Asked::Access, Ok(Said::Access)).await;
     caller.until("access", |state| state.own.access == Given::Here).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_silence_of_an_agent_counts_once_its_job_reports_it() {
+    let mut caller = Caller::new().await;
+    caller.open(0).await;
+    let hangs = caller.next(&Asked::Access).await;
+    caller.wait(Duration::from_mins(1)).await;
+    caller.until("over", |state| state.own.unasked).await;
+    hangs.send(silent()).ok().unwrap();
+    let state = caller.until("silent", |state| state.own.peer == Reach::Silent).await;
+    assert!(!state.own.unasked && is_paused(&state));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_82_a_request_whose_job_runs_too_late_says_nothing_of_the_agent() {
+    let mut caller = Caller::new().await;
+    caller.stop.cancel();
+    (&mut caller.jobs).await.unwrap().unwrap();
+    caller.open(0).await;
+    caller.wait(Duration::from_mins(1)).await;
+    let state = caller.state(0).await;
+    assert_eq!((state.own.peer, state.own.unasked), (Reach::Unknown, true));
+    assert!(is_paused(&state));
+    assert!(caller.questions.try_recv().is_err(), "nobody was asked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

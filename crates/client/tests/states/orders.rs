@@ -1,11 +1,19 @@
 //! The user's orders: each has a number, is decided and stored at once, and is taken once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
+use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
-use privatix_channel::{Amount, ChainTime, ChannelDescriptor, ChannelId, Fee};
-use privatix_client::{ChannelOrders, Fund, Funder, Funding, Given, Limits, NodeError, Ordered, Purse, Turn};
+use diesel_async::SimpleAsyncConnection as _;
+use privatix_channel::{Amount, ChainTime, ChannelDescriptor, ChannelId, Domain, Fee};
+use privatix_client::{
+    ChannelOrders, Fund, Funder, Funding, Given, Limits, NodeError, Ordered, Purse, Turn, opening_nonce,
+};
+use privatix_contracts::call;
+use privatix_db::on;
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
 use privatix_node::{Balances, Limited};
@@ -267,6 +275,85 @@ async fn the_key_of_an_opening_is_enough_to_find_it_again() {
     let refused =
         orders.accept(&ChannelDescriptor { offering: other, ..descriptor }, &opening, given("open")).await;
     assert!(matches!(refused, Err(NodeError::Store(StoreError::OrderKeyUsed { .. }))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_81_an_order_whose_database_is_lost_opens_no_second_channel() {
+    // The channel was found on chain: no order of this database has opened it.
+    let mut scene = Scene::open(Parts::default()).await;
+    let orders = taking_orders(&mut scene);
+    let descriptor = channel(0).1;
+    let refused = orders.found_as(&descriptor, Some(a(999)), &given("open")).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
+    let again = accept(&orders, 0, 1_000, given("open")).await.unwrap();
+    assert_eq!((again.channel, again.is_repeated), (id(), true));
+    let stored = order(&scene, again).await;
+    assert_eq!((stored.what, stored.key.as_deref()), (What::Open { deposit: a(1_000) }, Some("open")));
+    assert_eq!(stored.money.unwrap().held, Held::Spent, "it is counted once");
+    for deposit in [None, Some(a(1_000))] {
+        assert_eq!(orders.found_as(&descriptor, deposit, &given("open")).await.unwrap(), Some(again));
+    }
+    assert_eq!(orders.list(None, None, 10).await.unwrap(), [stored]);
+    assert_eq!(orders.found_as(&channel(1).1, None, &given("open")).await.unwrap(), None);
+    assert_eq!(orders.found_as(&descriptor, None, &Given::by_user()).await.unwrap(), None);
+    // Another key is another order, whose number is another one.
+    let refused = orders.found_as(&descriptor, None, &given("another")).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
+}
+
+#[test]
+fn the_number_of_a_channel_follows_from_all_of_its_order() {
+    let (client, agent, other) = (Address::repeat_byte(1), Address::repeat_byte(2), Address::repeat_byte(3));
+    let (offering, key) = (B256::repeat_byte(4).into(), "open");
+    let of =
+        |domain: &Domain, client, agent, offering, key| opening_nonce(domain, client, (agent, offering), key);
+    let here = domain();
+    let elsewhere = Domain::new(1, here.contract(), here.token());
+    let nonce = of(&here, client, agent, offering, key);
+    // What is stored elsewhere depends on it: it never changes.
+    assert_eq!(nonce, of(&here, client, agent, offering, key));
+    let others = [
+        of(&elsewhere, client, agent, offering, key),
+        of(&here, other, agent, offering, key),
+        of(&here, client, other, offering, key),
+        of(&here, client, agent, B256::repeat_byte(5).into(), key),
+        of(&here, client, agent, offering, "open2"),
+        of(&here, client, agent, offering, ""),
+    ];
+    let all: BTreeSet<u64> = others.into_iter().chain([nonce]).collect();
+    assert_eq!(all.len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_78_a_channel_whose_voucher_cannot_be_read_is_closed_by_order() {
+    let mut scene = Scene::served().await;
+    let orders = taking_orders(&mut scene);
+    scene.uses(60).await;
+    scene.give(Input::Peer(ClientMessage::Paid { acknowledged: a(40), ended: false })).await;
+    let refused = orders.abandon(id(), Given::by_user()).await.unwrap_err();
+    assert!(matches!(&refused, NodeError::Refused(why) if why.contains("can be read")), "{refused}");
+    let mut tx = scene.db.begin().await.unwrap();
+    on!(&mut *tx, |c| c.batch_execute("UPDATE vouchers SET signature = zeroblob(65)").await).unwrap();
+    tx.commit().await.unwrap();
+
+    orders.close(id(), Given::by_user()).await.unwrap();
+    let seq = scene.state().await.own.service.asked.unwrap().seq;
+    scene.give(Input::Adapter { seq, answer: Answered::Did(Actual::Absent) }).await;
+    scene.calm.wait(Duration::from_hours(100));
+    scene.give(Input::Look).await;
+    assert_eq!(scene.transactions().await, [], "nothing is admitted without the user's word");
+    let ordered = orders.abandon(id(), given("abandon")).await.unwrap();
+    let again = orders.abandon(id(), given("abandon")).await.unwrap();
+    assert_eq!(again, Ordered { is_repeated: true, ..ordered });
+    assert_eq!(order(&scene, ordered).await.what, What::Abandon);
+    // More than what can be read is due, and cannot be signed: that is tried a few times.
+    for _ in 0..3 {
+        scene.calm.wait(Duration::from_mins(2));
+        scene.give(Input::Look).await;
+    }
+    let [sent] = &scene.transactions().await[..] else { panic!("not one transaction") };
+    let admits = call::request_close(&channel(0).1, a(40)).abi_encode();
+    assert_eq!(sent.intent.input, admits);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -120,6 +120,9 @@ fn details(details: &ChannelDetails, unit: &TokenUnit) -> String {
     if let Some(ends_at) = channel.challenge_ends_at {
         rows.push(("challenge ends", chain_time(ends_at)));
     }
+    if let Some(closes_at) = details.closes_at {
+        rows.push(("to be closed", closes(closes_at, SystemTime::now())));
+    }
     if let Some(closure) = channel.closure {
         rows.push(("closed", closed(closure).to_owned()));
     }
@@ -127,6 +130,11 @@ fn details(details: &ChannelDetails, unit: &TokenUnit) -> String {
         rows.push(("endpoint", endpoint_text(endpoint)));
     }
     format!("{}\n\n{}", pairs(rows), usage(details, unit))
+}
+
+/// When a channel whose service has ended is closed, for people.
+fn closes(at: SystemTime, now: SystemTime) -> String {
+    if at <= now { "now".to_owned() } else { format!("{} at the latest", time(at)) }
 }
 
 /// The first second that RFC 3339 cannot write.
@@ -171,7 +179,7 @@ pub(super) fn usage(details: &ChannelDetails, token: &TokenUnit) -> String {
     let unit = details.unit.as_ref();
     let mut rows = vec![
         ("used", used(channel.used, unit)),
-        ("paid", format!("{} with {} vouchers", token.show(channel.paid), channel.vouchers)),
+        ("paid", format!("{} with {}", token.show(channel.paid), vouchers(channel.vouchers))),
         ("acknowledged", token.show(channel.acknowledged)),
         ("cashed on chain", token.show(channel.settled)),
         ("deposit", token.show(channel.deposit)),
@@ -194,6 +202,11 @@ pub(super) fn usage(details: &ChannelDetails, token: &TokenUnit) -> String {
     format!("{}\n\n{}", pairs(rows), table(["session began", "ended", "used", "from"], sessions))
 }
 
+/// How many vouchers, in words.
+fn vouchers(count: u64) -> String {
+    if count == 1 { "1 voucher".to_owned() } else { format!("{count} vouchers") }
+}
+
 /// A measured use in units too, with two places, cut off.
 fn used(used: Usage, unit: Option<&Unit>) -> String {
     let Some(unit) = unit else { return used.to_string() };
@@ -204,4 +217,22 @@ fn used(used: Usage, unit: Option<&Unit>) -> String {
     };
     let hundredths = u128::from(used.get()) * 100 / u128::from(unit.size.max(1));
     format!("{used} {measure} ({}.{:02} {})", hundredths / 100, hundredths % 100, unit.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_voucher_is_no_vouchers() {
+        assert_eq!([0, 1, 2].map(vouchers), ["0 vouchers", "1 voucher", "2 vouchers"]);
+    }
+
+    #[test]
+    fn a_close_that_is_due_is_due_now() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        assert_eq!(closes(now, now), "now");
+        let later = closes(now + Duration::from_mins(1), now);
+        assert_eq!(later, "1970-01-01T00:01:10Z at the latest");
+    }
 }

@@ -68,7 +68,8 @@ fn order(state: &mut AgentState, order: AgentOrder, env: &Env<'_, Agent>) -> Res
                 own.ending = Some(Ended { why: AgentEnd::CloseByOrder, since: env.uptime });
             }
             own.blocked = None;
-            own.abandoned = false;
+            // A voucher that cannot be read stays given up: the order to close it asks for nothing else.
+            own.abandoned &= env.damaged_voucher.is_some();
         }
         AgentOrder::Hold => own.held = true,
         AgentOrder::Resume => own.held = false,

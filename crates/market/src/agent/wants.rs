@@ -4,7 +4,7 @@ use privatix_channel::{Amount, ChainTime, Phase};
 
 use super::{Agent, AgentEnd, AgentPolicy, AgentPurpose, AgentState};
 use crate::want::Want;
-use crate::{AtStake, Bid, Challenge, Env, Owner, Purpose, Worth};
+use crate::{AtStake, Bid, Challenge, Env, Flight, Owner, Purpose, Stage, Uptime, Worth};
 
 /// What is wanted about the channel's money.
 pub(super) fn money(state: &AgentState, env: &Env<'_, Agent>) -> Want<AgentPurpose> {
@@ -102,6 +102,21 @@ fn settlement(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Wa
     // It stands still while the chain is not seen.
     let stands = Owner::Chain { reminder: reminder(env) };
     Want::Collect(close, Some(own.ended.reaches(patience).map_or(stands, Owner::Time)))
+}
+
+impl AgentState {
+    /// When an ended channel is closed, at the latest, if nothing changes until then. `None` where no time leads there, such as where the
+    /// chain is not seen, and once a close is under way.
+    pub fn closes_at(&self, env: &Env<'_, Agent>) -> Option<Uptime> {
+        let ends = self.own.ending.is_some() && self.chain.phase() == Phase::Open;
+        let is_sent =
+            |flight: &Flight<AgentPurpose>| flight.purpose.is_close() && flight.stage != Stage::Collected;
+        match (ends && !self.own.flights.iter().any(is_sent)).then(|| money(self, env))? {
+            Want::Now(..) => Some(env.uptime),
+            Want::Wait(Owner::Time(at)) | Want::Collect(_, Some(Owner::Time(at))) => Some(at),
+            Want::Wait(_) | Want::Collect(..) | Want::Nothing => None,
+        }
+    }
 }
 
 /// Whether an earlier version ended the channel, and closing it brings nothing: see [`AgentPolicy::free_adopted`].

@@ -93,7 +93,9 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
                 floor.accepted = true;
             }
         }
-        ClientOrder::Close => {
+        ClientOrder::Abandon if env.damaged_voucher.is_none() => return Err(Refused::Readable),
+        ClientOrder::Close | ClientOrder::Abandon => {
+            state.own.abandoned |= *order == ClientOrder::Abandon;
             let is_opening = super::opening::is_opening(state) && phase == Phase::Unopened;
             let not_opened = ClientEnd::NotOpened(Trouble::Cancelled);
             let own = &mut state.own;
@@ -136,7 +138,8 @@ pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
     top_up::automatic(state, env);
     let is_open = state.chain.phase() == Phase::Open;
     let own = &mut state.own;
-    let answers = own.peer != Reach::Silent;
+    // One that is not asked has its time to close all the same.
+    let answers = own.peer != Reach::Silent || own.unasked;
     own.ended.run(own.ending.is_some() && is_open && answers && env.chain.fresh, env.uptime);
     let target = service::wanted(state);
     adapter::aim(state, target, env);

@@ -65,6 +65,9 @@ pub enum ClientOrder {
     End,
     /// End the service and ask to close the channel, also where an earlier try was cancelled.
     Close,
+    /// The same where the best voucher cannot be read: what it promised is given up, and what is known to be paid is admitted. The
+    /// agent can still claim more.
+    Abandon,
 }
 
 /// What an agent sends.
@@ -95,7 +98,7 @@ pub enum ClientMessage {
     Closing,
     /// The agent is there, and has no voucher to answer about.
     Pong,
-    /// No answer.
+    /// The agent was asked, and did not answer in time.
     Unanswered {
         /// The number of the request.
         seq: u32,

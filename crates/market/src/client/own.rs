@@ -14,6 +14,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 pub struct ClientOwn {
     /// The last number that was given to an effect.
     pub seq: u32,
@@ -34,6 +35,8 @@ pub struct ClientOwn {
     pub ran: Option<Uptime>,
     /// Whether the user paused it.
     pub paused: bool,
+    /// Whether the user gave up what a voucher promised that cannot be read.
+    pub abandoned: bool,
     /// How well the agent answers.
     pub peer: Reach,
     /// Why the agent took no voucher, or gave no access, if its last answer was that and gave a reason.
@@ -46,6 +49,8 @@ pub struct ClientOwn {
     pub away: Option<Uptime>,
     /// What the agent is asked for.
     pub requests: Vec<Request>,
+    /// Whether the time of a request was over and nobody had asked the agent, since its last answer or silence: that is this side's fault.
+    pub unasked: bool,
     /// Whether the agent answered after nothing had been used for too long.
     pub pinged: bool,
     /// The last recovery in which the agent answered what it knows of the best voucher.

@@ -3,7 +3,7 @@
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::requests::{self, Ask, Reach, Request};
+use super::requests::{self, Ask, Reach};
 use super::{Access, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState};
 use super::{billing, facts, wants};
 use crate::{Effect, Env, Flight, Owner, Refused, Trouble, Verified};
@@ -113,7 +113,7 @@ pub(super) fn signed(
 pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env<'_, Client>) {
     let is_answer = !matches!(message, ClientMessage::Unanswered { .. } | ClientMessage::NotPermitted);
     if is_answer {
-        state.own.peer = Reach::Answers;
+        (state.own.peer, state.own.unasked) = (Reach::Answers, false);
         state.own.not_now = match message {
             ClientMessage::NotNow(why) | ClientMessage::AccessNotReady(why) => why,
             _ => None,
@@ -151,13 +151,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
             requests::pause(state, env, |request| request.what == Ask::Voucher);
             facts::end(state, ClientEnd::AgentEnded, env);
         }
-        ClientMessage::Unanswered { seq } => {
-            let is_it = |request: &Request| request.seq == seq && request.until.is_some();
-            if state.own.requests.iter().any(is_it) {
-                state.own.peer = Reach::Silent;
-                requests::pause(state, env, is_it);
-            }
-        }
+        ClientMessage::Unanswered { seq } => requests::unanswered(state, seq, env),
         ClientMessage::NotPermitted => facts::end(state, ClientEnd::Excluded, env),
     }
 }
@@ -183,6 +177,8 @@ fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
     let floor = state.own.floor.map_or(Amount::ZERO, |floor| floor.claimed);
     if acknowledged > best.max(floor) {
         match env.kept_open {
+            // What was signed is not known.
+            None if env.damaged_voucher.is_some() => {}
             None => return facts::end(state, ClientEnd::AgentClaimsMore, env),
             // Nobody can have signed that much.
             Some(_) if acknowledged > state.chain.deposit => {
@@ -216,7 +212,7 @@ pub(super) fn proven_by_chain(state: &mut ClientState, env: &Env<'_, Client>) {
 /// Whether the chain shows more as paid than what this side ever signed.
 pub(super) fn is_overpaid(state: &ClientState, env: &Env<'_, Client>) -> bool {
     let floor = state.own.floor.map_or(Amount::ZERO, |floor| floor.claimed);
-    env.kept_open.is_none() && state.chain.paid > state.book.best.max(floor)
+    env.kept_open.is_none() && env.damaged_voucher.is_none() && state.chain.paid > state.book.best.max(floor)
 }
 
 /// Whether billing is asked about the end: once, when the last use is known.

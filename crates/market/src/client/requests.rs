@@ -114,12 +114,22 @@ pub(super) fn not_ready(state: &mut ClientState, env: &Env<'_, Client>) {
     }
 }
 
-/// Gives up what was not answered in time.
+/// Gives up what nobody reports in time. Whoever asks reports an agent that does not answer, so it was not asked: that says nothing of the
+/// agent.
 pub(super) fn overdue(state: &mut ClientState, env: &Env<'_, Client>) {
     let is_late = |request: &Request| request.until.is_some_and(|until| until <= env.uptime);
     if state.own.requests.iter().any(is_late) {
-        state.own.peer = Reach::Silent;
+        state.own.unasked = true;
         pause(state, env, is_late);
+    }
+}
+
+/// The agent was asked, and did not answer. That may be reported after the request's time, but not once it is repeated.
+pub(super) fn unanswered(state: &mut ClientState, seq: u32, env: &Env<'_, Client>) {
+    let is_it = |request: &Request| request.seq == seq;
+    if state.own.requests.iter().any(is_it) {
+        (state.own.peer, state.own.unasked) = (Reach::Silent, false);
+        pause(state, env, is_it);
     }
 }
 

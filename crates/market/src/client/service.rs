@@ -46,8 +46,8 @@ const MOST_EXCUSED: u8 = 8;
 /// | stopwatch | runs while |
 /// | --- | --- |
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
-/// | `no_access` | open, access was not given, view fresh and explained, the agent answers |
-/// | `unreachable` | the agent does not answer, or takes no voucher now, or does not acknowledge the best one; this node's own network works |
+/// | `no_access` | open, access was not given, view fresh and explained, the agent is asked and answers |
+/// | `unreachable` | the agent is asked, and does not answer, or takes no voucher now, or does not acknowledge the best one; this node's own network works |
 /// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers; begins again once it does not answer |
 /// | `spent` | the deposit is used and paid, view fresh and explained |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
@@ -68,10 +68,10 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let answers = !matches!(own.peer, Reach::Silent | Reach::NotNow);
     // It could keep the deposit without end by an answer that neither takes a payment nor ends the service.
     let takes_nothing = !answers || is_unacknowledged;
-    own.unreachable.hold(takes_nothing && phase == Phase::Open, env.reachable, now);
+    own.unreachable.hold(takes_nothing && phase == Phase::Open, env.reachable && !own.unasked, now);
     let is_away = own.ending.is_none() && own.unreachable.elapsed(now) >= env.policy.unreachable_notice;
     own.away = is_away.then(|| own.away.unwrap_or(now));
-    own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent, now);
+    own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent && !own.unasked, now);
     let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
     own.idle.hold(is_served && has_access && !is_timed, counts, now);
     // Since when it has been away, or has not served, is not known: perhaps since its last answer.
@@ -132,7 +132,7 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     if let Some(terms) = state.terms.as_ref().filter(|_| !requests::is_idle(state, env)) {
         owners.extend(state.own.idle.reaches(terms.max_inactive()).map(Owner::Time));
     }
-    let is_apart = state.own.peer == Reach::Silent && !env.reachable;
+    let is_apart = state.own.unasked || (state.own.peer == Reach::Silent && !env.reachable);
     if is_apart || matches!(state.own.service.why, Some(Why::Paused | Why::Claimed)) {
         owners.push(Owner::User { reminder });
     }

@@ -41,8 +41,8 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
     if let Some(until) = env.kept_open {
         return Want::Wait(Owner::Time(until));
     }
-    if env.damaged_voucher.is_some() {
-        // What it promises is not known, so it cannot be admitted.
+    if env.damaged_voucher.is_some() && !own.abandoned {
+        // What it promises is not known, so it cannot be admitted. The user may give it up.
         return Want::Wait(Owner::User { reminder: env.reminder(policy.reminder) });
     }
     if let Some(at) = last_payment(state, env).filter(|at| *at > env.uptime) {
@@ -57,7 +57,8 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
         return now(ClientPurpose::RequestClose { admitted: admitted(state) });
     }
     // They stand still while the chain is not seen, and while this node's own network does not work.
-    let watch = if own.peer == Reach::Silent { own.unreachable } else { own.ended };
+    let is_silent = own.peer == Reach::Silent && !own.unasked;
+    let watch = if is_silent { own.unreachable } else { own.ended };
     Want::Wait(watch.reaches(policy.agent_closes_within).map_or_else(|| chain(env), Owner::Time))
 }
 
@@ -72,10 +73,24 @@ pub(super) fn last_payment(state: &ClientState, env: &Env<'_, Client>) -> Option
     Some(state.own.service.gone_since().map_or(latest, |gone| gone.min(latest)))
 }
 
+impl ClientState {
+    /// When an ended channel is asked to be closed, if nothing changes until then. `None` where no time leads there, such as where the
+    /// chain is not seen, and once it is asked for.
+    pub fn closes_at(&self, env: &Env<'_, Client>) -> Option<Uptime> {
+        let ends = self.own.ending.is_some() && self.chain.phase() == Phase::Open;
+        let is_asked = self.own.flights.iter().any(|flight| flight.purpose.closes());
+        match (ends && !is_asked).then(|| request(self, env))? {
+            Want::Now(..) => Some(env.uptime),
+            Want::Wait(Owner::Time(at)) => Some(at),
+            Want::Wait(_) | Want::Nothing | Want::Collect(..) => None,
+        }
+    }
+}
+
 /// What a close request admits: everything that was signed. The contract pays of it what the deposit covers, also what a top-up has
-/// added that this side's view of the chain does not show.
+/// added that this side's view of the chain does not show. Of a voucher that cannot be read, what the agent has acknowledged is known.
 pub(super) fn admitted(state: &ClientState) -> Amount {
-    state.book.best.max(state.chain.paid)
+    state.book.best.max(state.chain.paid).max(state.book.acknowledged)
 }
 
 /// Why the service ends.

@@ -82,6 +82,13 @@ fn a_damaged_voucher_keeps_its_channel_open_until_a_better_one_comes_or_it_is_gi
         assert_eq!(restored.owners(), "time 500000 s", "the damaged one may be in the way no more then");
         let mut given_up = run.clone();
         assert_eq!(given_up.give(&Input::Order(AgentOrder::Abandon)), "submit 1 close 0", "{why:?}");
+        // Given up before it is ordered to be closed, it is closed as well.
+        let mut served = Run::open(100);
+        served.damaged = Some(50);
+        assert_eq!(served.give(&Input::Order(AgentOrder::Abandon)), "");
+        served.give(&Input::Order(AgentOrder::Close));
+        assert_eq!(served.done(), "");
+        assert_eq!(served.after(10), "submit 2 close 0");
         // The shell stores the better one in its place.
         run.damaged = None;
         assert_eq!(run.give(&voucher(60)), "keep 60, submit 1 close 60, paid 60, service ended", "{why:?}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use privatix_channel::{ChannelStatus, ServiceStatus};
 use privatix_market::{
-    Actual, AgentEnd, AgentNotice, AgentOrder, Answered, Fate, Gas, Input, Rate, Refused, Wei,
+    Actual, AgentEnd, AgentNotice, AgentOrder, AgentPolicy, Answered, Fate, Gas, Input, Rate, Refused, Wei,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, hours, open, voucher};
@@ -512,4 +512,21 @@ fn what_becomes_of_a_close_that_was_replaced_counts_as_no_failure() {
         let replaced = run.give(&voucher(80));
         assert!(replaced.starts_with("keep 80, cancel 2, submit 3 close 80"), "{fate:?}: {replaced}");
     }
+}
+
+#[test]
+fn when_an_ended_channel_is_closed_at_the_latest_is_known() {
+    let shown = |run: &Run| run.state.closes_at(&run.env()).map(|at| at.milliseconds() / 1_000);
+    assert_eq!(shown(&Run::open(100).paid(60)), None, "it is served");
+    let soon = |policy: &mut AgentPolicy| policy.max_delay = Duration::from_mins(30);
+    let mut run = Run::open(100).paid(60).unpriced().policy(soon).ended(AgentEnd::Inactive);
+    run.give(&Input::Look);
+    let at = run.uptime - 60 + 30 * 60;
+    assert_eq!(shown(&run), Some(at), "it waits for others");
+    run.after(at - run.uptime);
+    assert_eq!(shown(&run), None, "it is sent");
+    let mut unseen = Run::open(100).unpriced().ended(AgentEnd::Inactive);
+    unseen.fresh = false;
+    unseen.give(&Input::Look);
+    assert_eq!(shown(&unseen), None);
 }

@@ -314,7 +314,8 @@ impl World {
             34 => self.give(&Input::Order(ClientOrder::AcceptClaim)),
             35 => {
                 self.run.damaged = value.is_multiple_of(3);
-                self.give(&Input::Look);
+                let abandons = value.is_multiple_of(9);
+                self.give(&if abandons { Input::Order(ClientOrder::Abandon) } else { Input::Look });
             }
             _ => {}
         }

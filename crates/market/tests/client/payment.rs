@@ -4,7 +4,7 @@ use privatix_billing::{Billing, Measure};
 use privatix_channel::Usage;
 use privatix_market::{
     Actual, Ask, Client, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input,
-    Party as _, Target, Trouble, Why,
+    Party as _, Reach, Refused, Target, Trouble, Why,
 };
 
 use crate::support::{HOUR, Run, a, hours, open};
@@ -201,6 +201,7 @@ fn an_agent_that_gives_no_access_is_waited_for_while_it_answers() {
     assert_eq!((not_ready.ending(), not_ready.uptime), (Some(ClientEnd::NoAccess), 1_000 + HOUR));
     let mut silent = new();
     while silent.ending().is_none() && silent.uptime < 1_000_000 {
+        silent.unanswered();
         silent.after(60);
     }
     let week = 7 * 24 * HOUR;
@@ -322,9 +323,50 @@ fn an_agent_that_cannot_be_reached_is_not_waited_for_to_close() {
     run.give(&Input::Look);
     assert!(!run.after(9 * HOUR).contains("request_close"));
     run.reachable = true;
+    run.unanswered();
     run.give(&Input::Look);
-    assert!(!run.after(2 * HOUR - 1).contains("request_close"));
-    assert!(run.after(1).contains("request_close 60"));
+    let mut seconds = 0;
+    while !run.after(30).contains("request_close 60") {
+        seconds += 30;
+        assert!(seconds < 2 * HOUR, "{:?}", run.state);
+        run.unanswered();
+    }
+    assert_eq!(seconds, 2 * HOUR - 30);
+}
+
+/// Nobody asks it: its job does not run in time, in a recovery or behind others.
+#[test]
+fn fault_82_an_agent_that_nobody_asks_is_not_silent() {
+    let mut waiting = Run::open(100);
+    waiting.state.own = privatix_market::ClientOwn::default();
+    assert_eq!(waiting.give(&Input::Look), "ask 1 Access");
+    let mut unpaid = Run::open(100);
+    unpaid.used(10);
+    assert_eq!(unpaid.signed(10), "send 1 10");
+    // Ended, it has its time to close, whatever it did before.
+    let mut ended = Run::open(100).paid(60).ended(ClientEnd::AgentEnded);
+    ended.state.own.peer = Reach::Silent;
+    let closes = (0..130).any(|_| ended.after(60).contains("request_close 60"));
+    assert!(closes, "{:?}", ended.state);
+    for (name, run) in [("access", &mut waiting), ("voucher", &mut unpaid)] {
+        for _ in 0..15_000 {
+            run.after(60);
+            assert_eq!((run.ending(), run.notices.as_slice()), (None, [].as_slice()), "{name}");
+            assert_ne!(run.state.own.peer, Reach::Silent, "{name}");
+        }
+        assert!(run.owners().contains("user, reminder"), "{name}: {}", run.owners());
+    }
+    // Asked at last, its answer counts, and so does its silence, also where that is reported late.
+    assert_eq!(unpaid.receipt(10), "");
+    assert!(!unpaid.state.own.unasked);
+    while waiting.state.own.requests[0].until.is_none() {
+        waiting.after(60);
+    }
+    let seq = waiting.state.own.requests[0].seq;
+    waiting.after(60);
+    assert!(waiting.state.own.requests[0].until.is_none(), "its time is over");
+    waiting.peer(ClientMessage::Unanswered { seq });
+    assert_eq!((waiting.state.own.peer, waiting.state.own.unasked), (Reach::Silent, false));
 }
 
 #[test]
@@ -341,6 +383,40 @@ fn nothing_is_admitted_while_the_best_voucher_cannot_be_read() {
     let mut run = Run::open(100).ended(ClientEnd::CloseByOrder);
     run.damaged = true;
     assert_eq!(run.give(&Input::Look), "");
+    assert_eq!(run.owners(), "user, reminder 86400 s");
     run.damaged = false;
     assert_eq!(run.give(&Input::Look), "submit 1 request_close 0");
+}
+
+#[test]
+fn fault_78_a_channel_whose_voucher_cannot_be_read_is_closed_by_order_with_what_is_known() {
+    let damaged = |acknowledged, paid| {
+        let mut run = Run::open(100);
+        run.state.chain = open(100, paid);
+        run.state.book.acknowledged = a(acknowledged);
+        run.damaged = true;
+        run
+    };
+    let abandon = Input::Order(ClientOrder::Abandon);
+    for (acknowledged, paid, admitted) in [(0, 0, 0), (40, 0, 40), (40, 50, 50)] {
+        for why in [ClientEnd::ByOrder, ClientEnd::CloseByOrder] {
+            let mut run = damaged(acknowledged, paid).ended(why);
+            assert_eq!(run.after(100 * HOUR), "", "{why:?}");
+            assert_eq!(run.give(&abandon), format!("submit 1 request_close {admitted}"), "{why:?}");
+        }
+    }
+    // It ends a service, too, and what is known of it is not forgotten.
+    let mut run = damaged(40, 0);
+    assert_eq!(run.give(&abandon), "drive 1");
+    assert_eq!(run.ending(), Some(ClientEnd::CloseByOrder));
+    assert_eq!(run.done(), "submit 2 request_close 40");
+    // What the chain shows, or the agent acknowledges, is no claim above what was signed: that is not known.
+    let mut run = damaged(40, 0);
+    run.chain(open(100, 50));
+    run.receipt(60);
+    assert_eq!(run.ending(), None);
+    // One that can be read is not given up by mistake.
+    let mut run = Run::open(100).paid(60);
+    assert_eq!(run.try_give(&abandon), Err(Refused::Readable));
+    assert_eq!(run.ending(), None);
 }

@@ -3,7 +3,7 @@
 use privatix_channel::{ChainTime, CloseRequest, LogPosition, OnChain};
 use privatix_market::{
     Actual, AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientPolicy, ClientPurpose, Fate,
-    Input, Target, Trouble,
+    Input, Target, Trouble, Uptime,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open};
@@ -46,11 +46,28 @@ fn the_agent_closes_first_unless_it_is_not_to_be_waited_for() {
     ];
     for (why, seconds) in rows {
         let mut run = Run::open(100).paid(60).ended(why);
+        let shown = |run: &Run| run.state.closes_at(&run.env());
+        assert_eq!(shown(&run), Some(Uptime::new((run.uptime + seconds) * 1_000)), "{why:?}");
         if seconds > 0 {
             assert_eq!(run.after(seconds - 1), "", "{why:?}");
             assert_eq!(run.owners(), format!("time {} s", run.uptime + 1), "{why:?}");
         }
         assert_eq!(run.after(seconds.min(1)), "submit 1 request_close 60", "{why:?}");
+        assert_eq!(shown(&run), None, "it is asked for");
+    }
+}
+
+#[test]
+fn a_channel_that_no_time_closes_shows_none() {
+    let mut served = Run::open(100).paid(60);
+    served.give(&Input::Look);
+    let mut unseen = Run::open(100).paid(60).ended(ClientEnd::ByOrder);
+    unseen.fresh = false;
+    unseen.give(&Input::Look);
+    let mut damaged = Run::open(100).ended(ClientEnd::CloseByOrder);
+    damaged.damaged = true;
+    for run in [served, unseen, damaged] {
+        assert_eq!(run.state.closes_at(&run.env()), None, "{:?}", run.state.own.ending);
     }
 }
 

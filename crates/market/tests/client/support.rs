@@ -189,6 +189,13 @@ impl Run {
         self.peer(ClientMessage::Paid { acknowledged: a(acknowledged), ended: false })
     }
 
+    /// Nothing that the agent is asked for is answered.
+    pub(crate) fn unanswered(&mut self) {
+        for request in self.state.own.requests.clone() {
+            self.peer(ClientMessage::Unanswered { seq: request.seq });
+        }
+    }
+
     /// A voucher over this amount is signed and stored.
     pub(crate) fn signed(&mut self, cumulative: u128) -> String {
         let voucher = Verified::check(&Signed, &(id(), cumulative)).unwrap();

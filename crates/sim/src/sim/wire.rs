@@ -5,6 +5,7 @@ use privatix_market::{Ask, ClientEffect, ClientMessage, ClientOrder, Fate, Order
 
 use super::{BuyerEvent, Event, Message, Sim};
 use crate::buyer::{Asking, Buyer};
+use crate::choice::hash;
 use crate::report::Rule;
 use crate::scenario::{Fault, Move, amount};
 
@@ -29,6 +30,14 @@ impl Sim<'_> {
             }
         };
         let asking = Asking { seq, life: buyer.life, until: self.moment(buyer, until) };
+        // Its job does not run in time: nobody is asked, and nobody reports.
+        let is_queued = hash(self.scenario.seed, 8, u64::from(seq)).is_multiple_of(32);
+        if self.scenario.world.users && !matches!(message, Message::Voucher { .. }) && is_queued {
+            return;
+        }
+        // Whoever asks reports that nothing came.
+        let last = asking.until.saturating_sub(self.now).saturating_sub(2_000);
+        self.after(last, unanswered(channel, asking));
         if self.now < buyer.until.offline {
             return self.not_answered(channel, Some(asking));
         }
@@ -50,11 +59,10 @@ impl Sim<'_> {
 
     /// The connection fails at once, or nothing comes.
     pub(super) fn not_answered(&mut self, channel: usize, request: Option<Asking>) {
-        let Some(Asking { seq, life, until }) = request else { return };
+        let Some(asking) = request else { return };
         if self.delays.chance(60) {
             let pause = self.delays.between(20, 20_000);
-            let message = ClientMessage::Unanswered { seq };
-            self.after(pause, Event::Buyer { channel, what: BuyerEvent::Message { life, until, message } });
+            self.after(pause, unanswered(channel, asking));
         }
     }
 
@@ -192,6 +200,12 @@ impl Sim<'_> {
             }
         });
     }
+}
+
+/// The report that a request was not answered.
+const fn unanswered(channel: usize, Asking { seq, life, until }: Asking) -> Event {
+    let message = ClientMessage::Unanswered { seq };
+    Event::Buyer { channel, what: BuyerEvent::Message { life, until, message } }
 }
 
 /// An answer that is not true.

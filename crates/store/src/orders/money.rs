@@ -17,13 +17,22 @@ use crate::schema::{order_totals, orders};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub u32);
 
+/// The day of an order that is given now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Today {
+    /// The day.
+    pub day: Day,
+    /// The last day that can have come. One after it that has orders was stored by a wrong clock, and uses up no other.
+    pub latest: Day,
+}
+
 /// For whom the tokens of an order count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reservation {
     /// The agent.
     pub agent: Address,
-    /// The day. An order never counts for an earlier one than those before it.
-    pub day: Day,
+    /// The day, or `None` for the newest that has orders. See [`counted_day`].
+    pub day: Option<Today>,
 }
 
 /// The tokens of an order.
@@ -134,14 +143,12 @@ impl Scope {
     fn columns(self) -> (&'static str, Vec<u8>) {
         match self {
             Self::All => ("all", Vec::new()),
-            Self::Day(Day(day)) => (DAY, i64::from(day).to_be_bytes().to_vec()),
+            Self::Day(Day(day)) => ("day", i64::from(day).to_be_bytes().to_vec()),
             Self::Agent(agent) => ("agent", agent.to_vec()),
             Self::Pot(pot) => ("pot", pot.name().as_bytes().to_vec()),
         }
     }
 }
-
-const DAY: &str = "day";
 
 /// What orders come to, in base units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,12 +204,22 @@ pub async fn totals(conn: &mut Conn, scope: Scope) -> Result<Totals, StoreError>
     Ok(row.map(totals).unwrap_or_default())
 }
 
-/// The newest day for which an order counts.
+/// The day for which an order counts that is given now: never an earlier one than those before it, so that a clock that goes back takes no
+/// spending back, but for days that [cannot have come](Today::latest). `None`: the newest day that has orders, the first of all if there
+/// is none.
 ///
 /// # Errors
 /// [`StoreError::Db`], [`StoreError::Corrupt`].
-pub async fn newest_day(conn: &mut Conn) -> Result<Option<Day>, StoreError> {
-    let days = order_totals::table.filter(order_totals::scope.eq(DAY));
+pub async fn counted_day(conn: &mut Conn, today: Option<Today>) -> Result<Day, StoreError> {
+    let latest = today.map_or(Day(u32::MAX), |today| today.latest);
+    let newest = newest_day(conn, latest).await?;
+    Ok(newest.max(today.map(|today| today.day)).unwrap_or(Day(0)))
+}
+
+/// The newest day that has orders, up to this one.
+async fn newest_day(conn: &mut Conn, latest: Day) -> Result<Option<Day>, StoreError> {
+    let (kind, latest) = Scope::Day(latest).columns();
+    let days = order_totals::table.filter(order_totals::scope.eq(kind)).filter(order_totals::id.le(latest));
     let query = days.order(order_totals::id.desc()).select(order_totals::id);
     let newest: Option<Vec<u8>> = on!(conn, |c| query.first(c).await.optional())?;
     let Some(newest) = newest else { return Ok(None) };
@@ -217,7 +234,7 @@ pub(super) async fn place_money(
     amount: Amount,
     Reservation { agent, day }: Reservation,
 ) -> Result<Money, StoreError> {
-    let day = newest_day(conn).await?.map_or(day, |newest| newest.max(day));
+    let day = counted_day(conn, day).await?;
     let money = Money { amount, agent, day, held: Held::Reserved, pot: None };
     for scope in money.scopes() {
         count(conn, scope, amount, (None, Some(Held::Reserved))).await?;

@@ -80,9 +80,10 @@ impl Round<'_> {
         // No payment arrives from now on, and the bound is reached when nothing comes any more.
         let large = FileServer::start_mib(4).await?;
         relay.cut();
-        let last_byte = timeout(LIMIT, stalled(&large.url(), &proxy)).await??;
-        timeout(LIMIT, in_service(agent, &deal, ServiceStatus::Suspended)).await??;
-        let suspended = last_byte.elapsed();
+        let (url, suspended) = (large.url(), in_service(agent, &deal, ServiceStatus::Suspended));
+        let measured = async { tokio::try_join!(stalled(&url, &proxy), suspended) };
+        let (last_byte, seen) = timeout(LIMIT, measured).await??;
+        let suspended = seen.saturating_duration_since(last_byte);
         let restored = Instant::now();
         relay.restore();
         timeout(LIMIT, in_service(agent, &deal, ServiceStatus::Active)).await??;
@@ -132,11 +133,12 @@ async fn local_port(client: &Daemon, channel: privatix_channel::ChannelId) -> Re
     }
 }
 
-async fn in_service(daemon: &Daemon, deal: &Deal, wanted: ServiceStatus) -> Result<()> {
+/// Waits until the service is shown so; gives when it was.
+async fn in_service(daemon: &Daemon, deal: &Deal, wanted: ServiceStatus) -> Result<Instant> {
     while daemon.call(&node::GetChannel { channel: deal.channel }).await?.channel.service != wanted {
         sleep(LOOK).await;
     }
-    Ok(())
+    Ok(Instant::now())
 }
 
 /// Downloads until nothing comes any more; gives when the last byte came.
