@@ -32,6 +32,9 @@ pub(crate) trait Brings: Copy {
     /// Whether the channel's events show its effect, or that something came after it, once it succeeded alone in the block of this
     /// number. A reorganisation may bring it into another one: `deposit` is what the deposit was before, where that is known.
     fn is_shown(self, block: u64, deposit: Option<Amount>, chain: &OnChain) -> bool;
+
+    /// Whether it bounds what may be promised for as long as it may be mined.
+    fn bounds(self) -> bool;
 }
 
 impl<X> Flight<X> {
@@ -52,6 +55,11 @@ impl<X> Flight<X> {
         }
     }
 
+    /// Whether its success is denied by the events and the contract, so that it is made again.
+    const fn is_disproved(&self) -> bool {
+        matches!(self.stage, Stage::Unseen { disproved: true, .. })
+    }
+
     /// Whether it went out with other channels. Its success says nothing about one of them: the contract passes over what it cannot
     /// close.
     pub(crate) fn is_of_batch(&self) -> bool {
@@ -64,7 +72,7 @@ impl<X> Flight<X> {
     where
         X: Brings,
     {
-        self.stage.is_under_way() || (!self.is_of_batch() && self.is_hidden(chain))
+        self.stage.is_under_way() || (!self.is_of_batch() && !self.is_disproved() && self.is_hidden(chain))
     }
 
     /// What moves it on. `reminder`: when health mentions next that the chain is not seen.
@@ -123,8 +131,9 @@ pub enum Stage {
         seen: bool,
     },
     /// In a block with success that is final, and the channel's events do not show its effect: an endpoint leaves them out, or this
-    /// side's view of the chain lags. It goes on counting until they do, and ends where they and what the contract holds agree for
-    /// [`Flight::BELIEVED`] that there was none: the success was a lie, or a reorganisation below the final block took it back.
+    /// side's view of the chain lags. It goes on counting until they do, or until they and what the contract holds agree for
+    /// [`Flight::BELIEVED`] that there was none: the success was a lie, or a reorganisation below the final block took it back. Then
+    /// it is made again; a close goes on bounding what is acknowledged, because it may still be mined.
     Unseen {
         /// The block.
         block: BlockRef,
@@ -134,6 +143,9 @@ pub enum Stage {
         /// The deposit that the events showed then.
         #[serde(default)]
         deposit: Amount,
+        /// Whether it is not believed any more.
+        #[serde(default)]
+        disproved: bool,
     },
     /// In a block, without effect. A reorganisation may still give it another outcome.
     Reverted,
@@ -225,7 +237,7 @@ pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
         (Some(place), None) => match before {
             Some(Stage::Mined { block, .. }) if fate == Fate::Final && lasts(purpose) => {
                 if let Some(flight) = flights.get_mut(place) {
-                    flight.stage = Stage::Unseen { block, since: now, deposit };
+                    flight.stage = Stage::Unseen { block, since: now, deposit, disproved: false };
                 }
             }
             Some(Stage::Unseen { .. }) if fate == Fate::Final => {}
@@ -245,18 +257,18 @@ pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
     Some(Reported { before, fate })
 }
 
-/// Ends what is final and seen by now: the events show its effect, or nothing but its success speaks for it any more.
+/// Ends what is final and seen by now: the events show its effect, or nothing but its success speaks for it any more. Of the latter, what
+/// bounds a promise stays: its bytes may still be mined.
 pub(crate) fn seen<P: Party>(flights: &mut Vec<Flight<P::Purpose>>, chain: &OnChain, env: &Env<'_, P>)
 where
     P::Purpose: Brings,
 {
     let sees = env.chain.fresh && env.chain.explained;
-    flights.retain(|flight| match flight.stage {
-        Stage::Unseen { since, .. } => {
-            let is_disproved = sees && env.uptime.since(since) >= Flight::<P::Purpose>::BELIEVED;
-            flight.is_hidden(chain) && !is_disproved
-        }
-        _ => true,
+    flights.retain_mut(|flight| {
+        let is_hidden = flight.is_hidden(chain);
+        let Stage::Unseen { since, disproved, .. } = &mut flight.stage else { return true };
+        *disproved |= sees && env.uptime.since(*since) >= Flight::<P::Purpose>::BELIEVED;
+        is_hidden && (!*disproved || flight.purpose.bounds())
     });
 }
 
@@ -287,7 +299,7 @@ pub(crate) fn is_hidden_since<X>(before: &[Flight<X>], after: &[Flight<X>]) -> b
         .any(|flight| before.iter().any(|known| known.seq == flight.seq && was_processed(known)))
 }
 
-/// Leaves one of `which` that wait to be mined alone: the most urgent, and of these the first that brings all that the others would. A
+/// Leaves one of `which` that wait to be mined alone: the most urgent, of these one for the latest challenge, and of these the first that brings all that the others would. A
 /// reorganisation brings back what another one has replaced.
 pub(crate) fn leave_one<P: Party>(
     flights: &mut Vec<Flight<P::Purpose>>,
@@ -299,7 +311,9 @@ pub(crate) fn leave_one<P: Party>(
     let waits =
         |flight: &Flight<P::Purpose>| flight.stage == (Stage::Sent { batch: false }) && which(flight.purpose);
     let best = flights.iter().filter(|flight| waits(flight)).copied().reduce(|best, flight| {
-        let is_better = match flight.bid.priority.cmp(&best.bid.priority) {
+        // That of an earlier challenge is not for this one.
+        let urgency = |bid: &Bid| (bid.priority, bid.deadline.map(|deadline| deadline.at));
+        let is_better = match urgency(&flight.bid).cmp(&urgency(&best.bid)) {
             Ordering::Less => false,
             Ordering::Equal => !best.purpose.brings(flight.purpose),
             Ordering::Greater => true,

@@ -75,7 +75,7 @@ fn a_status_shows_an_own_transaction_until_the_events_show_it() {
         (Stage::Sent { batch: true }, true),
         (mined(false), true),
         (mined(true), true),
-        (Stage::Unseen { block, since: Uptime::new(1), deposit: a(100) }, true),
+        (Stage::Unseen { block, since: Uptime::new(1), deposit: a(100), disproved: false }, true),
         (Stage::Collected, false),
         (Stage::Cancelling, false),
         (Stage::Reverted, false),

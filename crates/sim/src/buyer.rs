@@ -144,6 +144,8 @@ pub(crate) struct Purse {
     /// What the orders that were carried out have added.
     pub(crate) added: Amount,
     pub(crate) submitted: u64,
+    /// The transactions that its user cancelled.
+    pub(crate) cancelled: BTreeSet<u32>,
     /// The uptime since which wakes are counted, and how many there were.
     pub(crate) wakes: (u64, u64),
 }

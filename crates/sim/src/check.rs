@@ -1,10 +1,12 @@
 //! The invariants, checked after each step on what it touched. The numbers are those of the design.
 
+use std::collections::BTreeSet;
+
 use privatix_billing::covered;
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    Actual, Agent, AgentPurpose, AgentState, Bid, Effect, Env, Flight, Input, Owner, Party as _, Priority,
-    Stage, Target, Uptime,
+    Actual, Agent, AgentEffect, AgentPurpose, AgentState, Bid, Effect, Env, Flight, Input, Owner, Party as _,
+    Priority, Reply, Stage, Target, Uptime,
 };
 
 use crate::report::Rule;
@@ -26,6 +28,8 @@ pub(crate) struct Ledger {
     /// For how long the node could have answered the close request that stands, in milliseconds.
     able: u64,
     submitted: u64,
+    /// The transactions that the operator cancelled.
+    pub(crate) cancelled: BTreeSet<u32>,
     /// The uptime since which wakes are counted, and how many there were.
     wakes: (u64, u64),
     pub(crate) is_abandoned: bool,
@@ -128,8 +132,8 @@ impl Sim<'_> {
             return;
         }
         let named = ledger.promised.named;
-        if self.transactor.has_forgotten(channel) {
-            // A close of the database that was lost, of which the agent knows nothing.
+        if self.transactor.has_forgotten(channel) || self.transactor.has_revived(channel) {
+            // A close of the database that was lost, of which the agent knows nothing. Or one that had failed in a final block.
             self.ledgers[channel].is_excused = true;
             return;
         }
@@ -245,7 +249,8 @@ impl Sim<'_> {
         let is_urgent = |flight: &Flight<AgentPurpose>| flight.bid.priority == Priority::Urgent;
         let answers = state.own.flights.iter().any(|flight| flight.seq == seq && is_urgent(flight));
         let closes = |flight: &Flight<AgentPurpose>| {
-            let is_in_block = matches!(flight.stage, Stage::Mined { .. } | Stage::Unseen { .. });
+            let is_in_block =
+                matches!(flight.stage, Stage::Mined { .. } | Stage::Unseen { disproved: false, .. });
             let is_mined = is_in_block && flight.bid != Bid::of_batch();
             let is_processed = !matches!(flight.stage, Stage::Mined { seen: false, .. });
             is_mined && flight.purpose.is_close() && !(answers && is_processed)
@@ -280,6 +285,14 @@ impl Sim<'_> {
         }
     }
 
+    /// What the operator has to see to is what the operator has cancelled: nobody else is waited for.
+    pub(crate) fn check_parked(&mut self, channel: usize, seq: Option<u32>, cancelled: &BTreeSet<u32>) {
+        if !seq.is_some_and(|seq| cancelled.contains(&seq)) {
+            let what = format!("it waits for its operator, who has not cancelled {seq:?}");
+            self.violate(Some(channel), Rule::Invariant(4), &what);
+        }
+    }
+
     pub(crate) fn check_owners(&mut self, channel: usize, state: &AgentState, owners: &[Owner]) {
         let is_final = !state.chain.phase().is_open() && state.own.flights.is_empty();
         if owners.is_empty() && !is_final {
@@ -300,6 +313,26 @@ impl Sim<'_> {
                 Rule::Invariant(9),
                 "it is looked at again and again, and nothing changes",
             );
+        }
+    }
+
+    /// On a view that is not good, no answer promises anything new.
+    pub(crate) fn check_unsure(&mut self, channel: usize, before: &AgentState, effects: &[Effect<Agent>]) {
+        if self.memory.is_fresh && self.memory.is_explained {
+            return;
+        }
+        let known = before.book.acknowledged.max(before.chain.paid);
+        let named = effects.iter().find_map(|effect| match effect {
+            Effect::Own(AgentEffect::Answer(
+                Reply::Paid { acknowledged, .. }
+                | Reply::Kept { acknowledged }
+                | Reply::Stale { acknowledged },
+            )) => Some(*acknowledged).filter(|acknowledged| *acknowledged > known),
+            _ => None,
+        });
+        if let Some(named) = named {
+            let what = format!("{named} is acknowledged on a view that is not good, and {known} was before");
+            self.violate(Some(channel), Rule::Invariant(2), &what);
         }
     }
 

@@ -249,6 +249,8 @@ pub enum Fault {
     /// The node sees all blocks, and none of their events. It notices after some minutes that they are missing, and finds them in the
     /// end.
     Hide(u64),
+    /// The node's endpoints show some of its transactions as mined, with success, that are in no block.
+    Lie(u64),
     /// The contract holds something that no event explains.
     Unexplained(u64),
     /// Gas costs 1,000 times as much.
@@ -468,7 +470,7 @@ impl Fault {
             35 => Self::Restore,
             30 | 31 => Self::Hide(seconds),
             32 => Self::Lag(seconds),
-            33 if dice.chance(20) => Self::DeepReorg(dice.between(1, 20)),
+            33 if dice.chance(60) => Self::DeepReorg(dice.between(1, 20)),
             0..=5 => Self::Reorg(dice.between(1, 11)),
             6..=12 => Self::Crash(dice.below(12)),
             13 | 14 => Self::Stale(seconds),
@@ -482,6 +484,7 @@ impl Fault {
             25 => Self::Drop,
             26 | 27 => Self::FailTransaction(dice.below(4)),
             28 if dice.chance(30) => Self::NoKey(seconds),
+            29 => Self::Lie(seconds),
             _ => Self::Offline(seconds),
         }
     }

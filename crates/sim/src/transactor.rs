@@ -33,10 +33,14 @@ pub(crate) struct Intent<X> {
     bid: Bid,
     standing: Standing,
     is_cancelling: bool,
+    /// The block in which the endpoints have shown it, with success, and in which it is not.
+    lie: Option<Lie>,
     /// What its channels know.
     known: Known,
     /// Whether it was reported to them as final, and a reorganisation took that back.
     is_undone: bool,
+    /// Whether it was known to have failed for good.
+    is_failed: bool,
     /// Whether it was made by a database that is lost: nobody knows of it.
     is_forgotten: bool,
     /// Whether it was cancelled by one.
@@ -48,7 +52,13 @@ pub(crate) struct Intent<X> {
 impl<X> Intent<X> {
     /// Whether it is known, and in no block.
     fn waits(&self) -> bool {
-        matches!(self.standing, Standing::Waiting | Standing::Pool { .. }) && !self.is_forgotten
+        let is_in_block = !matches!(self.standing, Standing::Waiting | Standing::Pool { .. });
+        !is_in_block && self.lie.is_none() && !self.is_forgotten
+    }
+
+    /// Its fate when it is not in its block any more.
+    const fn taken_back(&self) -> Fate {
+        if self.is_cancelling { Fate::Withdrawn } else { Fate::Reinstated { batch: self.is_batch } }
     }
 
     fn bid_pays(&self, price: u128) -> bool {
@@ -87,6 +97,20 @@ impl Standing {
     }
 }
 
+/// A success that the endpoints made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lie {
+    number: usize,
+    hash: B256,
+    /// How often they have shown no receipt since.
+    missing: u32,
+    /// Whether no pool has it any more: it is sent again once it is known not to be mined.
+    is_dropped: bool,
+}
+
+/// Looks without a receipt after which a success is not believed any more, as of a nonce that the chain has not used.
+const SURE: u32 = 3;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Nothing,
@@ -107,12 +131,15 @@ pub(crate) struct Transactor<X> {
     fillers: Vec<u64>,
     confirmations: usize,
     final_depth: usize,
+    /// Whether a success that was made up was believed to be final.
+    pub(crate) has_believed: bool,
 }
 
 /// What a backup holds of a transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded {
     standing: Standing,
+    lie: Option<Lie>,
     known: Known,
     is_undone: bool,
     is_cancelling: bool,
@@ -137,6 +164,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             fillers: Vec::new(),
             confirmations,
             final_depth,
+            has_believed: false,
         }
     }
 
@@ -148,8 +176,10 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             bid,
             standing,
             is_cancelling: false,
+            lie: None,
             known,
             is_undone: false,
+            is_failed: false,
             is_forgotten: false,
             is_cancelled_by_lost: false,
             is_order_lost: false,
@@ -209,7 +239,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             self.fillers.push(nonce);
         }
         let intent = &mut self.intents[id];
-        (intent.standing, intent.known) = (Standing::Over, Known::Everything);
+        (intent.standing, intent.known, intent.lie) = (Standing::Over, Known::Everything, None);
     }
 
     fn has_rival(&self, id: usize, nonce: u64) -> bool {
@@ -236,6 +266,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         for id in 0..self.intents.len() {
             if let Standing::Pool { nonce } = self.intents[id].standing
                 && !self.intents[id].is_cancelling
+                && self.intents[id].lie.is_none()
                 && self.is_lost(nonce, head)
             {
                 self.intents[id].standing = Standing::Waiting;
@@ -261,7 +292,10 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     fn freed(&self) -> Option<u64> {
         self.intents.iter().enumerate().find_map(|(id, intent)| match intent.standing {
             Standing::Pool { nonce }
-                if intent.is_cancelling && nonce >= self.mined() && !self.has_rival(id, nonce) =>
+                if intent.is_cancelling
+                    && intent.lie.is_none()
+                    && nonce >= self.mined()
+                    && !self.has_rival(id, nonce) =>
             {
                 Some(nonce)
             }
@@ -276,8 +310,9 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         }
         loop {
             let nonce = self.mined();
-            let rivals =
-                self.intents.iter().enumerate().filter(|(_, i)| i.standing == Standing::Pool { nonce });
+            let is_there = |i: &Intent<X>| !i.lie.is_some_and(|lie| lie.is_dropped);
+            let is_rival = |i: &Intent<X>| i.standing == Standing::Pool { nonce } && is_there(i);
+            let rivals = self.intents.iter().enumerate().filter(|(_, i)| is_rival(i));
             let mut rivals: Vec<Option<usize>> =
                 rivals.filter(|(_, i)| i.bid_pays(price)).map(|(id, _)| Some(id)).collect();
             if self.fillers.contains(&nonce) && price <= EVERYDAY {
@@ -312,14 +347,72 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         }
     }
 
-    /// What became of one intent, if its channels do not know it yet, with the intent's number.
-    pub(crate) fn next_fate(&self, head: usize) -> Option<(usize, Fate)> {
-        self.intents.iter().enumerate().find_map(|(id, intent)| Some((id, self.fate_of(intent, head)?)))
+    /// While the endpoints lie, they show some of what waits in the pool as mined in the newest block. Later they do not know of it:
+    /// what was believed is taken back, unless the chain has used its nonce and its outcome was final.
+    pub(crate) fn hear(&mut self, chain: &Chain, head: usize, lies: bool, dice: &mut Dice) {
+        let mined = self.mined();
+        let works = self.intents.iter().any(|i| !i.is_forgotten && i.known != Known::Everything);
+        for intent in self.intents.iter_mut().filter(|intent| !intent.is_forgotten) {
+            let Some(lie) = &mut intent.lie else {
+                if let (true, Standing::Pool { nonce }) = (lies, intent.standing)
+                    && nonce >= mined
+                    && dice.chance(30)
+                {
+                    let hash = chain.hash(head).unwrap_or_default();
+                    let is_dropped = dice.chance(50);
+                    intent.lie = Some(Lie { number: head, hash, missing: 0, is_dropped });
+                }
+                continue;
+            };
+            let is_there = chain.hash(lie.number) == Some(lie.hash);
+            let is_taken_back = match (intent.standing, intent.known) {
+                _ if !is_there => true,
+                _ if lies => false,
+                (_, Known::Nothing) => true,
+                // With nothing to do, the chain is not asked.
+                (Standing::Pool { nonce }, _) if nonce >= mined => {
+                    lie.missing += u32::from(works);
+                    lie.missing >= SURE
+                }
+                // Not looked at any more.
+                (standing, Known::Everything) => {
+                    intent.lie = None;
+                    if matches!(standing, Standing::Pool { .. }) {
+                        intent.standing = Standing::Over;
+                    }
+                    continue;
+                }
+                _ => head >= lie.number + self.final_depth,
+            };
+            if is_taken_back {
+                if intent.known == Known::Everything {
+                    (intent.known, intent.is_undone) = (Known::InBlock(lie.hash), true);
+                }
+                intent.lie = None;
+            }
+        }
     }
 
-    fn fate_of(&self, intent: &Intent<X>, head: usize) -> Option<Fate> {
+    /// What became of one intent, if its channels do not know it yet, with the intent's number. `lies`: whether the endpoints do.
+    pub(crate) fn next_fate(&self, head: usize, lies: bool) -> Option<(usize, Fate)> {
+        self.intents.iter().enumerate().find_map(|(id, intent)| Some((id, self.fate_of(intent, head, lies)?)))
+    }
+
+    fn fate_of(&self, intent: &Intent<X>, head: usize, lies: bool) -> Option<Fate> {
         if intent.is_forgotten {
             return None;
+        }
+        if let Some(Lie { number, hash, .. }) = intent.lie {
+            let depth = head.checked_sub(number)?;
+            return match intent.known {
+                Known::Everything => None,
+                Known::InBlock(of) if of == hash => {
+                    (lies && depth >= self.final_depth).then_some(Fate::Final)
+                }
+                Known::InBlock(_) => Some(intent.taken_back()),
+                Known::Nothing => (depth >= self.confirmations)
+                    .then_some(Fate::Mined(BlockRef { number: number as u64, hash })),
+            };
         }
         match (intent.standing, intent.known) {
             (Standing::Mined { number, hash, success, .. }, known) => {
@@ -330,14 +423,13 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                     Known::Everything => None,
                     Known::InBlock(of) if of == hash => (depth >= self.final_depth).then_some(Fate::Final),
                     // Another block: the first outcome is taken back before.
-                    Known::InBlock(_) => Some(Fate::Reinstated { batch: intent.is_batch }),
+                    Known::InBlock(_) => Some(intent.taken_back()),
                     Known::Nothing => (depth >= self.confirmations).then_some(mined),
                 }
             }
             (Standing::Pool { nonce }, known) => {
                 if matches!(known, Known::InBlock(_)) {
-                    let again = Fate::Reinstated { batch: intent.is_batch };
-                    return Some(if intent.is_cancelling { Fate::Withdrawn } else { again });
+                    return Some(intent.taken_back());
                 }
                 let is_over = intent.is_cancelling && self.is_lost(nonce, head);
                 // Another transaction of the account used its nonce.
@@ -355,14 +447,18 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     pub(crate) fn reported(&mut self, id: usize, fate: Fate) {
         let intent = &mut self.intents[id];
         match (fate, intent.standing) {
-            (Fate::Mined(_) | Fate::Reverted, Standing::Mined { hash, .. }) => {
+            (Fate::Mined(BlockRef { hash, .. }), _) | (Fate::Reverted, Standing::Mined { hash, .. }) => {
                 intent.known = Known::InBlock(hash);
             }
             (Fate::Reinstated { .. } | Fate::Withdrawn, _) => {
                 (intent.known, intent.is_undone) = (Known::Nothing, false);
             }
             (Fate::Failed { .. }, _) => self.give_up(id),
-            (Fate::Final, _) => intent.known = Known::Everything,
+            (Fate::Final, standing) => {
+                intent.known = Known::Everything;
+                self.has_believed |= intent.lie.is_some();
+                intent.is_failed |= matches!(standing, Standing::Mined { success: false, .. });
+            }
             (Fate::Cancelled, _) => (intent.standing, intent.known) = (Standing::Over, Known::Everything),
             _ => {}
         }
@@ -372,6 +468,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     pub(crate) fn record(&self) -> Vec<Recorded> {
         let record = |i: &Intent<X>| Recorded {
             standing: i.standing,
+            lie: i.lie,
             known: i.known,
             is_undone: i.is_undone,
             is_cancelling: i.is_cancelling,
@@ -392,6 +489,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 let again = Intent { standing: recorded.standing, ..self.intents[id].clone() };
                 self.intents.push(Intent {
                     is_cancelling: recorded.is_cancelling,
+                    lie: recorded.lie,
                     known: recorded.known,
                     ..again
                 });
@@ -406,6 +504,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 continue;
             };
             (intent.known, intent.is_undone) = (recorded.known, recorded.is_undone);
+            intent.lie = recorded.lie;
             intent.is_forgotten = recorded.is_forgotten;
             intent.is_cancelled_by_lost |= intent.is_cancelling && !recorded.is_cancelling;
         }
@@ -415,6 +514,15 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     pub(crate) fn has_forgotten(&self, channel: usize) -> bool {
         let is_forgotten = |i: &Intent<X>| i.is_forgotten && matches!(i.standing, Standing::Mined { .. });
         self.intents.iter().any(|i| is_forgotten(i) && i.rows.iter().any(|row| row.channel == channel))
+    }
+
+    /// Whether a transaction of a channel that had failed for good has its effect after all: a reorganisation took what was final.
+    pub(crate) fn has_revived(&self, channel: usize) -> bool {
+        let is_revived = |i: &Intent<X>| {
+            let may_have_effect = !matches!(i.standing, Standing::Mined { success: false, .. });
+            i.is_failed && may_have_effect
+        };
+        self.intents.iter().any(|i| is_revived(i) && i.rows.iter().any(|row| row.channel == channel))
     }
 
     /// What was mined with success for orders that the present database knows, also by one that is lost.
@@ -437,7 +545,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     /// The rows of a channel whose transactions are not over.
     pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive<X>> + '_ {
         let is_alive = |i: &&Intent<X>| {
-            let is_known = !i.is_undone && !i.is_forgotten;
+            let is_known = !i.is_undone && !i.is_failed && !i.is_forgotten;
             i.standing != Standing::Over && i.known != Known::Everything && is_known
         };
         let alive = self.intents.iter().filter(is_alive);

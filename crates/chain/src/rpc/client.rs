@@ -189,6 +189,13 @@ impl Rpc {
         Ok(receipts.into_iter().flat_map(|receipt| receipt.logs).collect())
     }
 
+    /// Hash and transactions of the block at a height; none if the endpoint does not have it.
+    pub(crate) async fn block_at(&self, number: u64) -> Result<Option<(B256, Vec<B256>)>, RpcError> {
+        let block: Option<BlockTransactions> =
+            self.ask("eth_getBlockByNumber", (BlockNumberOrTag::Number(number), false)).await?;
+        Ok(block.map(|block| (block.hash, block.transactions)))
+    }
+
     /// The transactions of a block.
     pub(crate) async fn transactions(&self, hash: B256) -> Result<Vec<B256>, RpcError> {
         let block: BlockTransactions = self.ask("eth_getBlockByHash", (hash, false)).await?;

@@ -182,6 +182,11 @@ impl Endpoints {
         records.iter().any(|record| record.standing == Standing::Good)
     }
 
+    /// An endpoint did not answer in time.
+    pub(super) fn hangs(&self, at: usize) {
+        self.rest(at, (false, None));
+    }
+
     fn rest(&self, at: usize, (limited, asked): (bool, Option<Duration>)) {
         let now = Instant::now();
         let mut records = self.records();
@@ -259,6 +264,15 @@ impl Endpoints {
         E: Failed,
         F: Future<Output = Result<T, E>>,
     {
+        self.of_two_at(ask).await.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// As [`of_two`](Self::of_two); also which one answered.
+    async fn of_two_at<T, E, F>(&self, ask: impl Fn(Rpc) -> F) -> Vec<(usize, T)>
+    where
+        E: Failed,
+        F: Future<Output = Result<T, E>>,
+    {
         let good = self.order().into_iter().filter(|at| self.is_good(*at)).take(2);
         let asked = good.map(|at| {
             let answer = tokio::time::timeout(SECOND, ask(self.rpc(at)));
@@ -267,13 +281,13 @@ impl Endpoints {
         let mut given = Vec::new();
         for (at, answer) in join_all(asked.collect::<Vec<_>>()).await {
             match answer {
-                Ok(Ok(value)) => given.push(value),
+                Ok(Ok(value)) => given.push((at, value)),
                 Ok(Err(error)) => {
                     if let Next::Rest { limited, asked } = error.next() {
                         self.rest(at, (limited, asked));
                     }
                 }
-                Err(_) => self.rest(at, (false, None)),
+                Err(_) => self.hangs(at),
             }
         }
         given
@@ -425,12 +439,16 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.gas_price().await }).await
     }
 
-    /// The receipt of a transaction, if the one asked first or a second one shows it: the first one may lag.
-    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, RpcError> {
+    /// The receipt of a transaction, if the one asked first or a second one shows it: the first one may lag. With the one that does.
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<(usize, Receipt)>, RpcError> {
         let ask = |rpc: Rpc| async move { rpc.receipt(hash).await };
-        match self.read(ask).await? {
-            None if self.are_several() => Ok(self.of_two(ask).await.into_iter().flatten().next()),
-            found => Ok(found),
+        let (at, receipt) = self.read_at(ask).await;
+        match receipt? {
+            None if self.are_several() => {
+                let found = self.of_two_at(ask).await;
+                Ok(found.into_iter().find_map(|(at, receipt)| Some((at, receipt?))))
+            }
+            found => Ok(found.map(|receipt| (at, receipt))),
         }
     }
 
@@ -438,8 +456,15 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.knows(hash).await }).await
     }
 
-    pub(crate) async fn find_header(&self, number: u64) -> Result<Option<BlockHeader>, ChainError> {
-        self.read(|rpc| async move { rpc.find_header(number).await }).await
+    /// The header at a height, if it is there, and which one answered.
+    pub(crate) async fn find_header(&self, number: u64) -> Result<(usize, Option<BlockHeader>), ChainError> {
+        let (at, header) = self.read_at(|rpc| async move { rpc.find_header(number).await }).await;
+        Ok((at, header?))
+    }
+
+    /// Hash and transactions of the block at a height, if it is there.
+    pub(crate) async fn block_at(&self, number: u64) -> Result<Option<(B256, Vec<B256>)>, RpcError> {
+        self.read(|rpc| async move { rpc.block_at(number).await }).await
     }
 
     /// The blocks that bear a tag by two endpoints, or by one if no other one is good and names any; none where there is no

@@ -170,6 +170,7 @@ pub(super) struct ReceiptLogs {
 /// The transactions of a block that was asked for without their contents.
 #[derive(Debug, Deserialize)]
 pub(super) struct BlockTransactions {
+    pub(super) hash: B256,
     pub(super) transactions: Vec<B256>,
 }
 

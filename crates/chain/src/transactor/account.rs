@@ -213,7 +213,7 @@ impl Inner {
             self.wake.notify_one();
             return Ok(());
         }
-        let mut trouble = self.watch(memory, now, watched).await?;
+        let mut trouble = self.watch(memory, now, latest, watched).await?;
         if !open.is_empty() {
             let (open, settling) = self.settle(memory, now, address, latest, open).await?;
             trouble = trouble.or(settling);

@@ -11,6 +11,7 @@ use super::model::{FeeModel, Rules};
 use super::price::Market;
 use super::signing::Signing;
 use super::{Fees, RevertPatience, TxId};
+use crate::rpc::Backing;
 
 /// Heads, or time, for which a higher count must stay to be believed.
 const COUNT_HEADS: u32 = 3;
@@ -77,6 +78,12 @@ pub(super) struct AccountMemory {
     pub(super) outbid: HashMap<TxId, Fees>,
     /// The lowest nonce that nobody has, and the head at which that was noticed.
     pub(super) gap: Option<(u64, u64)>,
+    /// Outcomes that a second endpoint shows, too: hashes of transactions and blocks.
+    pub(super) backed: HashMap<B256, B256>,
+    /// Since when no second endpoint has answered about an outcome.
+    alone: Option<Instant>,
+    /// When a nonce was last filled.
+    pub(super) filled: HashMap<u64, (u64, Instant)>,
     /// The head at which the blocks of outcomes were last compared with the chain's.
     pub(super) compared: Option<B256>,
 }
@@ -189,6 +196,29 @@ impl AccountMemory {
         self.tried.insert(id, (head, Instant::now()));
     }
 
+    /// Takes note of what other endpoints answer about an outcome. Returns whether it is to be believed.
+    pub(super) fn is_believed(&mut self, backing: Backing, patience: Duration, now: Instant) -> bool {
+        match backing {
+            Backing::Alone => {
+                let since = *self.alone.get_or_insert(now);
+                now.saturating_duration_since(since) >= patience
+            }
+            Backing::Backed | Backing::Disputed => {
+                self.alone = None;
+                backing == Backing::Backed
+            }
+        }
+    }
+
+    /// Whether to fill a nonce: once for each head, and from time to time where no heads come, because a full pool refuses it.
+    pub(super) fn may_fill(&self, nonce: u64, head: u64, pause: Duration) -> bool {
+        self.filled.get(&nonce).is_none_or(|(filled, at)| *filled != head || at.elapsed() >= pause)
+    }
+
+    pub(super) fn fills(&mut self, nonce: u64, head: u64) {
+        self.filled.insert(nonce, (head, Instant::now()));
+    }
+
     /// Forgets what concerns intents that are over.
     pub(super) fn forget_closed(&mut self, is_open: impl Fn(TxId) -> bool) {
         self.tried.retain(|id, _| is_open(*id));
@@ -244,5 +274,27 @@ mod tests {
         memory.tried(TxId(1), 5);
         assert!(!memory.is_due(TxId(1), 5, Duration::MAX));
         assert!(memory.is_due(TxId(1), 6, Duration::MAX) && memory.is_due(TxId(1), 5, Duration::ZERO));
+    }
+
+    #[test]
+    fn an_outcome_that_no_second_endpoint_knows_is_believed_after_a_while_and_a_disputed_one_never() {
+        use Backing::{Alone, Backed, Disputed};
+        let start = Instant::now();
+        let mut memory = AccountMemory::default();
+        for (second, backing, expected) in [
+            (0, Alone, false),
+            (59, Alone, false),
+            (60, Alone, true), // of whichever transaction
+            (61, Alone, true),
+            (62, Disputed, false),
+            (3_600, Disputed, false),
+            (3_601, Alone, false), // counted from the beginning
+            (3_602, Backed, true),
+            (3_661, Alone, false),
+        ] {
+            let now = start + Duration::from_secs(second);
+            let believed = memory.is_believed(backing, Duration::from_mins(1), now);
+            assert_eq!(believed, expected, "{second} s: {backing:?}");
+        }
     }
 }

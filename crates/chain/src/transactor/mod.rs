@@ -13,6 +13,7 @@ mod model;
 mod outcome;
 mod price;
 mod rank;
+mod recheck;
 mod record;
 mod refusal;
 mod rescue;
@@ -206,6 +207,7 @@ struct Options {
     fees: FeePolicy,
     finality: Finality,
     reverts: RevertPatience,
+    second: Duration,
     rescue: Option<Address>,
     decode: Option<RevertDecoder>,
 }
@@ -250,6 +252,7 @@ impl Transactor {
                 fees: FeePolicy::default(),
                 finality: Finality::of_chain(chain_id),
                 reverts: RevertPatience { heads: 3, time: Duration::from_secs(5) },
+                second: Duration::from_mins(1),
                 rescue: None,
                 decode: None,
             },
@@ -458,6 +461,13 @@ impl TransactorBuilder {
     /// no new heads come, twelve times as long is enough.
     pub fn revert_patience(mut self, heads: u32, time: Duration) -> Self {
         self.options.reverts = RevertPatience { heads, time };
+        self
+    }
+
+    /// For how long no other endpoint needs to have answered, where several are configured, until what one of them shows to be mined
+    /// counts by its word alone (default 1 min).
+    pub fn second_endpoint_within(mut self, time: Duration) -> Self {
+        self.options.second = time;
         self
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Winner {
     pub(super) tx: TxId,
     pub(super) inclusion: Inclusion,
     pub(super) depth: Depth,
+    /// Whether another endpoint contradicts, so that it counts as shallow.
+    pub(super) disputed: bool,
 }
 
 /// Whether a second endpoint agrees that a used nonce was used finally, and by which of our transactions.
@@ -64,8 +66,8 @@ pub(super) struct Used {
 pub(super) enum Outcome {
     /// Nothing: it is waiting to be sent or to be mined.
     Open,
-    /// One of its transactions is in a block, too fresh to count.
-    Included { nonce: u64, inclusion: Inclusion },
+    /// One of its transactions is in a block, too fresh to count, or `disputed` by another endpoint.
+    Included { nonce: u64, inclusion: Inclusion, disputed: bool },
     /// It is over.
     Over { nonce: u64, inclusion: Inclusion, status: TxStatus, is_final: bool },
     /// Its nonce is used, and it is not certain yet by which transaction.
@@ -74,8 +76,17 @@ pub(super) enum Outcome {
     Displaced,
     /// It lost its nonce for good, and may be signed for another.
     Free,
-    /// It lost its nonce for good, and is not sent again.
-    Lost { status: TxStatus, nonce: u64 },
+    /// A transaction that is not ours has its nonce for good, and it is not sent again.
+    Dropped { nonce: u64 },
+    /// Nothing that was signed for it can be mined any more, or needs to be looked at.
+    Ended(Ending),
+}
+
+/// How an intent ends that is not sent again, if it is none that is: it was asked to, or it is a filler without a nonce, which has
+/// nothing to fill any more.
+fn ends(record: &TxRecord) -> Option<Ending> {
+    let is_of_no_use = record.filler && record.status == TxStatus::Unsent;
+    record.ending.or(is_of_no_use.then_some(Ending::Cancelled))
 }
 
 /// Judges an open intent, whose transactions have these nonces and fates. `used` has all nonces of them below `latest`, the
@@ -103,15 +114,22 @@ pub(super) fn outcome(
         // whoever hears of the failure tries again, and the contract refuses a second effect.
         let waits = !inclusion.success && live && record.intent.priority != Priority::Urgent;
         return if won.depth < needed || waits {
-            Outcome::Included { nonce, inclusion }
+            Outcome::Included { nonce, inclusion, disputed: won.disputed }
         } else {
             Outcome::Over { nonce, inclusion, status, is_final: won.depth == Depth::Final }
         };
     }
+    let ending = ends(record);
+    // What was signed for it may be another intent's now, which makes the same call for the same nonce. A filler has no effect, so
+    // it may be mined by whoever refused and kept it.
+    let has_bytes = attempts.iter().any(|(_, fate)| !record.filler || *fate != Fate::Refused);
+    if let Some(ending) = ending.filter(|_| !has_bytes) {
+        return Outcome::Ended(ending);
+    }
     let lost = |nonce: &u64| *nonce < latest;
     let Some(nonce) = record.nonce.filter(lost).or(record.bound.filter(lost)).or_else(|| {
         let signed = attempts.iter().map(|(nonce, _)| *nonce).max();
-        signed.filter(|_| record.ending.is_some() && !live)
+        signed.filter(|_| ending.is_some() && !live)
     }) else {
         return Outcome::Open;
     };
@@ -120,11 +138,11 @@ pub(super) fn outcome(
     let sure = displaced || used_up.missing >= SURE;
     // What ends on this, or is signed again, could have a second effect if one endpoint is wrong.
     let for_good = sure && used_up.is_final && used_up.second != Second::Open;
-    match record.ending {
+    match ending {
         Some(ending) => {
             let all = attempts.iter().all(|(nonce, _)| used.get(nonce).is_some_and(|used| used.is_final));
             return if for_good && all && !live {
-                Outcome::Lost { status: ending.status(), nonce }
+                Outcome::Ended(ending)
             } else if record.nonce == Some(nonce) && displaced {
                 Outcome::Displaced
             } else if sure && used_up.is_final && all && !live {
@@ -145,7 +163,7 @@ pub(super) fn outcome(
             Outcome::Waits(Obstacle::LossUnconfirmed { nonce })
         }
         // A foreign transaction: whoever sent it meant to replace ours, if ours was there to be replaced.
-        () if for_good && !displaced && !refused => Outcome::Lost { status: TxStatus::Dropped, nonce },
+        () if for_good && !displaced && !refused => Outcome::Dropped { nonce },
         () if for_good => Outcome::Free,
         () if displaced && record.status == TxStatus::Sent => Outcome::Displaced,
         () if sure && used_up.is_final => Outcome::Waits(Obstacle::LossUnconfirmed { nonce }),
@@ -186,7 +204,7 @@ mod tests {
     }
 
     fn won(tx: i64, success: bool, depth: Depth) -> Used {
-        let winner = Winner { tx: TxId(tx), inclusion: inclusion(success), depth };
+        let winner = Winner { tx: TxId(tx), inclusion: inclusion(success), depth, disputed: false };
         Used { winner: Some(winner), is_final: depth == Depth::Final, missing: 0, second: Second::Agrees }
     }
 
@@ -198,7 +216,7 @@ mod tests {
     fn a_loss_that_no_second_endpoint_confirms_is_no_reason_to_sign_again() {
         let of = |used, second| Used { second, ..used };
         let unconfirmed = Outcome::Waits(Obstacle::LossUnconfirmed { nonce: 7 });
-        let dropped = Outcome::Lost { status: TxStatus::Dropped, nonce: 7 };
+        let dropped = Outcome::Dropped { nonce: 7 };
         let displaced = won(2, true, Depth::Final);
         for (fate, used, second, expected) in [
             (Fate::Held, unknown(3, true), Second::Open, unconfirmed.clone()),
@@ -216,7 +234,7 @@ mod tests {
         assert_eq!(judged(&unsent, Fate::Held, of(displaced, Second::Open)), unconfirmed);
         let cancelled = TxRecord { ending: Some(Ending::Cancelled), ..sent(7, false) };
         assert_eq!(judged(&cancelled, Fate::Held, of(unknown(3, true), Second::Open)), unconfirmed);
-        let over = Outcome::Lost { status: TxStatus::Cancelled, nonce: 7 };
+        let over = Outcome::Ended(Ending::Cancelled);
         assert_eq!(judged(&cancelled, Fate::Held, of(unknown(3, true), Second::Missing)), over);
         assert_eq!(judged(&sent(7, true), Fate::Held, of(unknown(3, true), Second::Open)), Outcome::Free);
     }
@@ -247,7 +265,10 @@ mod tests {
             status,
             is_final,
         };
-        let fresh = |success| Outcome::Included { nonce: 7, inclusion: inclusion(success) };
+        let fresh = |success| {
+            let inclusion = inclusion(success);
+            Outcome::Included { nonce: 7, inclusion, disputed: false }
+        };
         for (repeatable, success, depth, expected) in [
             (false, true, Shallow, fresh(true)),
             (false, true, Confirmed, over(TxStatus::Mined, false)),
@@ -264,7 +285,7 @@ mod tests {
     #[test]
     fn a_lost_nonce_is_replaced_only_when_that_is_final() {
         let taken = Outcome::Waits(Obstacle::NonceTaken { nonce: 7 });
-        let dropped = Outcome::Lost { status: TxStatus::Dropped, nonce: 7 };
+        let dropped = Outcome::Dropped { nonce: 7 };
         for (fate, used, expected) in [
             (Fate::Held, unknown(1, true), taken.clone()),
             (Fate::Held, unknown(9, false), taken.clone()),
@@ -320,7 +341,7 @@ mod tests {
     #[test]
     fn a_cancelled_one_ends_when_all_its_nonces_are_used_for_good_and_not_by_itself() {
         let cancelled = |repeatable| TxRecord { ending: Some(Ending::Cancelled), ..sent(7, repeatable) };
-        let over = Outcome::Lost { status: TxStatus::Cancelled, nonce: 7 };
+        let over = Outcome::Ended(Ending::Cancelled);
         let waits = Outcome::Waits(Obstacle::Ending { nonce: 7 });
         assert_eq!(judged(&cancelled(false), Fate::Held, unknown(3, true)), over);
         assert_eq!(judged(&cancelled(false), Fate::Held, unknown(3, false)), waits);
@@ -331,5 +352,46 @@ mod tests {
             judged(&cancelled(false), Fate::Held, won(1, true, Depth::Final)),
             Outcome::Over { status: TxStatus::Mined, .. }
         ));
+    }
+
+    #[test]
+    fn a_filler_that_lost_its_nonce_ends_as_soon_as_no_pool_can_hold_it() {
+        let filler = |status, nonce| TxRecord { filler: true, status, nonce, ..sent(7, true) };
+        let (sent, unsent) = (filler(TxStatus::Sent, Some(7)), filler(TxStatus::Unsent, None));
+        let ended = Outcome::Ended(Ending::Cancelled);
+        let nothing = BTreeMap::new();
+        for (record, attempts, expected) in [
+            (&sent, &[(7, Fate::Refused)][..], Outcome::Open), // it is about to be released
+            (&unsent, &[(7, Fate::Refused)], ended.clone()),
+            (&unsent, &[], ended.clone()), // its bytes are another filler's
+            (&unsent, &[(7, Fate::Refused), (9, Fate::Held)], Outcome::Open),
+            (&unsent, &[(9, Fate::Held)], Outcome::Open),
+            (&unsent, &[(9, Fate::Unknown)], Outcome::Open),
+        ] {
+            assert_eq!(outcome(record, attempts, 7, &nothing), expected, "{:?} {attempts:?}", record.status);
+        }
+        let waits = Outcome::Waits(Obstacle::Ending { nonce: 7 });
+        for (used, expected) in [
+            (won(2, true, Depth::Final), ended.clone()),
+            (unknown(3, true), ended),
+            (won(2, true, Depth::Confirmed), waits.clone()),
+            (unknown(1, true), waits.clone()),
+            (unknown(3, false), waits),
+        ] {
+            assert_eq!(judged(&unsent, Fate::Held, used), expected, "{used:?}");
+        }
+        assert!(matches!(judged(&unsent, Fate::Held, won(1, true, Depth::Final)), Outcome::Over { .. }));
+    }
+
+    #[test]
+    fn what_was_signed_for_an_intent_may_be_anothers_that_makes_the_same_call() {
+        let cancelled = TxRecord { status: TxStatus::Unsent, nonce: None, ..sent(7, true) };
+        let cancelled = TxRecord { ending: Some(Ending::Cancelled), ..cancelled };
+        let judged = |record, used| outcome(record, &[], LATEST, &BTreeMap::from([(7, used)]));
+        assert_eq!(judged(&cancelled, won(2, true, Depth::Shallow)), Outcome::Ended(Ending::Cancelled));
+        let bound = TxRecord { status: TxStatus::Unsent, nonce: None, ..sent(7, false) };
+        let taken = Outcome::Waits(Obstacle::NonceTaken { nonce: 7 });
+        assert_eq!(judged(&bound, won(2, true, Depth::Confirmed)), taken);
+        assert_eq!(judged(&bound, won(2, true, Depth::Final)), Outcome::Free);
     }
 }

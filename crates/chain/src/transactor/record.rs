@@ -211,6 +211,14 @@ pub enum Obstacle {
         /// The nonce.
         nonce: u64,
     },
+    /// One endpoint shows it in a block, and another one has that block without it, or another block in its place.
+    #[error(
+        "one endpoint shows it in block {block}, and another one contradicts; waiting until they agree, or a third one decides: look it up in an explorer, and remove the endpoint that is wrong from `chain.endpoints`"
+    )]
+    Disputed {
+        /// The height.
+        block: u64,
+    },
     /// What the chain is reported to hold of the account is far above what we have signed.
     #[error(
         "an endpoint reports nonce {count} as the account's next one, far above our {ours}; waiting until that stays so or, with several endpoints, until a second one confirms it"

@@ -1,6 +1,6 @@
 //! Estimating, pricing, signing and broadcasting.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::StreamExt;
 
@@ -341,12 +341,14 @@ impl Inner {
         let gaps = account.slots.gaps();
         let Some(lowest) = gaps.first() else {
             memory.gap = None;
+            memory.filled.clear();
             return Ok(Vec::new());
         };
         let noticed = match memory.gap {
             Some((nonce, head)) if nonce == lowest.nonce => head,
             _ => memory.gap.insert((lowest.nonce, now.head)).1,
         };
+        let pause = Duration::from_secs(self.options.fees.stuck_after_seconds).max(SHORTEST_PAUSE);
         // What vanished from a pool may come back; not so what was refused or is wanted gone, and a dispute does not wait.
         let patient = now.head < noticed.saturating_add(self.options.fees.stuck_after_blocks);
         let urgent = items.iter().any(|item| item.record.intent.priority == Priority::Urgent);
@@ -362,7 +364,10 @@ impl Inner {
             if patient && !ours && !urgent {
                 continue;
             }
-            let record = self.filler(now, account, slot.nonce);
+            if !memory.may_fill(slot.nonce, now.head, pause) {
+                continue;
+            }
+            let record = self.filler(account, slot.nonce);
             if memory.signing.is_under_way(record.id, slot.nonce) {
                 continue;
             }
@@ -384,6 +389,7 @@ impl Inner {
             match price(&self.policy(now), &now.market, &bid, now.time) {
                 Price::Offer(fees) => {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, "nobody can use this nonce; filling it");
+                    memory.fills(slot.nonce, now.head);
                     fillers.push(draft(&item, slot, gas_limit, fees, None));
                 }
                 Price::Keep | Price::Wait { .. } | Price::Poor { .. } => {}
@@ -393,10 +399,11 @@ impl Inner {
     }
 
     /// A transfer of nothing from the account to itself, not stored yet.
-    fn filler(&self, now: Now, account: &Account, nonce: u64) -> TxRecord {
+    fn filler(&self, account: &Account, nonce: u64) -> TxRecord {
         let address = account.address;
-        // The block makes the key new if the same nonce must be filled again after a reorg.
-        let key = format!("{FILLER}:{}:{address}:{nonce}:{}", self.chain_id, now.hash);
+        // The time makes the key new if the same nonce must be filled again: after a refusal, or a reorg.
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let key = format!("{FILLER}:{}:{address}:{nonce}:{at}", self.chain_id);
         let intent = Intent::new(key, address, address, Vec::new())
             .kind(FILLER)
             .subject(format!("{address}:{nonce}"))

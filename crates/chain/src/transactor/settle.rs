@@ -1,6 +1,7 @@
 //! Outcomes: which of our transactions the chain holds, and whether that can still change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use alloy::primitives::{Address, B256};
 use futures::{StreamExt, TryStreamExt};
@@ -11,9 +12,9 @@ use super::memory::{AccountMemory, Now};
 use super::outcome::{Depth, Outcome, SURE, Second, Used, Winner, outcome};
 use super::send::call;
 use super::work::is_of_one;
-use super::{Attempt, Ending, Inclusion, Inner, Obstacle, TxChange, TxId, TxRecord, TxStatus, revert, table};
+use super::{Attempt, Inclusion, Inner, Obstacle, TxChange, TxId, TxRecord, TxStatus, revert, table};
 use crate::ChainError;
-use crate::rpc::{Fault, Receipt, Rpc, RpcError};
+use crate::rpc::{Backing, Fault, Receipt, Rpc, RpcError, Shown};
 
 /// Requests at once.
 pub(super) const AT_ONCE: usize = 16;
@@ -53,8 +54,12 @@ impl Inner {
         latest: u64,
         items: &[Item],
     ) -> Result<BTreeMap<u64, Used>, ChainError> {
-        let signed: BTreeSet<u64> =
-            items.iter().flat_map(|item| item.attempts.iter().map(|attempt| attempt.nonce)).collect();
+        // Those that they own or are bound to, too: what was signed for them may be another intent's now.
+        let nonces = |item: &Item| {
+            let signed: Vec<u64> = item.attempts.iter().map(|attempt| attempt.nonce).collect();
+            signed.into_iter().chain(item.record.nonce).chain(item.record.bound)
+        };
+        let signed: BTreeSet<u64> = items.iter().flat_map(nonces).collect();
         let mut used = BTreeMap::new();
         for nonce in signed.into_iter().filter(|nonce| *nonce < latest) {
             let attempts =
@@ -64,8 +69,9 @@ impl Inner {
                 attempts.iter().map(|(id, attempt)| self.find_inclusion(*id, attempt)).collect();
             let found: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
             let winner = match found.into_iter().flatten().next() {
-                Some((tx, inclusion)) => {
-                    Some(Winner { tx, inclusion, depth: self.depth(now, &inclusion).await? })
+                Some((tx, at, inclusion)) => {
+                    let (depth, disputed) = self.believed_depth(memory, now, at, &inclusion).await?;
+                    Some(Winner { tx, inclusion, depth, disputed })
                 }
                 None => None,
             };
@@ -92,6 +98,10 @@ impl Inner {
             }
             used.insert(nonce, of_nonce);
         }
+        let is_shown = |hash: &B256| {
+            used.values().any(|used| used.winner.is_some_and(|winner| winner.inclusion.tx_hash == *hash))
+        };
+        memory.backed.retain(|hash, _| is_shown(hash));
         Ok(used)
     }
 
@@ -127,9 +137,48 @@ impl Inner {
         &self,
         id: TxId,
         attempt: &Attempt,
-    ) -> Result<Option<(TxId, Inclusion)>, RpcError> {
-        let receipt = self.rpc.receipt(attempt.hash).await?;
-        Ok(receipt.and_then(|receipt| read(&receipt, attempt)).map(|inclusion| (id, inclusion)))
+    ) -> Result<Option<(TxId, usize, Inclusion)>, RpcError> {
+        let found = self.rpc.receipt(attempt.hash).await?;
+        Ok(found.and_then(|(at, receipt)| Some((id, at, read(&receipt, attempt)?))))
+    }
+
+    /// How deep a block is that endpoint `at` shows one of ours in, as far as that counts; and whether another one contradicts.
+    async fn believed_depth(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        at: usize,
+        inclusion: &Inclusion,
+    ) -> Result<(Depth, bool), ChainError> {
+        let depth = self.depth(now, inclusion).await?;
+        let is_backed = memory.backed.get(&inclusion.tx_hash) == Some(&inclusion.block_hash);
+        if depth == Depth::Shallow || is_backed {
+            return Ok((depth, false));
+        }
+        let backing = self.backing(memory, at, inclusion).await;
+        if backing == Backing::Backed {
+            memory.backed.insert(inclusion.tx_hash, inclusion.block_hash);
+            return Ok((depth, false));
+        }
+        Ok((Depth::Shallow, backing == Backing::Disputed))
+    }
+
+    /// What stands behind an outcome that endpoint `at` shows. That nobody else knows of it is enough once that has lasted.
+    pub(super) async fn backing(
+        &self,
+        memory: &mut AccountMemory,
+        at: usize,
+        inclusion: &Inclusion,
+    ) -> Backing {
+        let Inclusion { tx_hash: tx, block, block_hash, success, .. } = *inclusion;
+        let backing = self.rpc.backing(at, &Shown { tx, block, block_hash, success }).await;
+        if !memory.is_believed(backing, self.options.second, Instant::now()) {
+            return backing;
+        }
+        if backing == Backing::Alone {
+            tracing::warn!(hash = %tx, block, "no second endpoint answers about a mined transaction; one endpoint's word counts");
+        }
+        Backing::Backed
     }
 
     /// How deep a block is, if it is on the head's chain: a receipt may come from another node than the head.
@@ -168,11 +217,16 @@ impl Inner {
                 let record = self.uninclude(item.record).await?;
                 return Ok(Some(Item { record, ..item }));
             }
-            Outcome::Included { nonce, inclusion } => {
+            Outcome::Included { nonce, inclusion, disputed } => {
                 self.include(record, nonce, inclusion).await?;
+                let record = self.reload(record.id).await?;
+                let obstacle = match inclusion.success {
+                    _ if disputed => Some(Obstacle::Disputed { block: inclusion.block }),
+                    false => Some(Obstacle::Reverted),
+                    true => None,
+                };
+                self.obstruct(&record, obstacle).await?;
                 if !inclusion.success {
-                    let record = self.reload(record.id).await?;
-                    self.obstruct(&record, Some(Obstacle::Reverted)).await?;
                     // The nonces of its other transactions are to be used up.
                     return Ok(Some(Item { record, ..item }));
                 }
@@ -189,15 +243,13 @@ impl Inner {
             }
             Outcome::Displaced => self.release(record, Bound::Kept).await?,
             Outcome::Free => self.release(record, Bound::Ended).await?,
-            Outcome::Lost { status, nonce } => {
-                let reason = match record.ending {
-                    Some(ending) => ending.reason(record),
-                    None => Some(format!(
-                        "another transaction of account {} took nonce {nonce}",
-                        record.intent.from
-                    )),
-                };
-                self.end(record.id, status, reason.as_deref()).await?;
+            Outcome::Dropped { nonce } => {
+                let account = record.intent.from;
+                let reason = format!("another transaction of account {account} took nonce {nonce}");
+                self.end(record.id, TxStatus::Dropped, Some(&reason)).await?;
+            }
+            Outcome::Ended(ending) => {
+                self.end(record.id, ending.status(), ending.reason(record).as_deref()).await?;
             }
         }
         Ok(None)
@@ -238,81 +290,6 @@ impl Inner {
         let change = if status == TxStatus::Mined { TxChange::Mined } else { TxChange::Reverted };
         let changes: &[TxChange] = if is_final { &[change, TxChange::Final] } else { &[change] };
         let reported = self.report(&mut tx, record.id, changes).await?;
-        tx.commit().await?;
-        self.committed(reported);
-        Ok(())
-    }
-
-    /// Looks whether the blocks of outcomes are still there, and which are final.
-    pub(super) async fn watch(
-        &self,
-        memory: &mut AccountMemory,
-        now: Now,
-        records: Vec<TxRecord>,
-    ) -> Result<Option<ChainError>, ChainError> {
-        if records.is_empty() || memory.compared == Some(now.hash) {
-            return Ok(None);
-        }
-        let mut hashes = BTreeMap::new();
-        let mut trouble = None;
-        for record in records {
-            let Some(inclusion) = record.inclusion else { continue };
-            let on_chain = if let Some(hash) = hashes.get(&inclusion.block) {
-                *hash
-            } else {
-                let hash = self.rpc.find_header(inclusion.block).await?.map(|header| header.hash);
-                *hashes.entry(inclusion.block).or_insert(hash)
-            };
-            // A node that does not know the block lags.
-            let gone = on_chain.is_some_and(|hash| hash != inclusion.block_hash);
-            let watched = if gone && !record.watched && self.rpc.are_several() {
-                // It was final: not by one endpoint's word.
-                if is_replaced(&self.rpc.hashes(inclusion.block).await, inclusion.block_hash) {
-                    self.reinstate(&record).await
-                } else {
-                    Ok(())
-                }
-            } else if gone {
-                self.reinstate(&record).await
-            } else if inclusion.block <= now.final_block {
-                self.finalize(&record).await
-            } else {
-                Ok(())
-            };
-            match watched {
-                Err(error) if is_of_one(&error) => trouble = Some(error),
-                other => other?,
-            }
-        }
-        memory.compared = trouble.is_none().then_some(now.hash);
-        Ok(trouble)
-    }
-
-    async fn reinstate(&self, record: &TxRecord) -> Result<(), ChainError> {
-        tracing::warn!(tx = %record.id, block = record.inclusion.map(|i| i.block), "a reorg took the transaction's block back");
-        let mut tx = self.db.begin().await?;
-        if !changes::reinstate(&mut tx, record.id).await? {
-            return Ok(());
-        }
-        let reported = self.report(&mut tx, record.id, &[TxChange::Reinstated]).await?;
-        // Its outcome has cancelled its rescue, if it was a revert or final. Unless the user cancelled both, that is needed again.
-        if reported.record.ending != Some(Ending::Cancelled)
-            && let Some(rescue) = table::child(&mut tx, record.id).await?
-        {
-            changes::revive(&mut tx, rescue.id).await?;
-        }
-        tx.commit().await?;
-        self.committed(reported);
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    async fn finalize(&self, record: &TxRecord) -> Result<(), ChainError> {
-        let mut tx = self.db.begin().await?;
-        if !changes::unwatch(&mut tx, record.id).await? {
-            return Ok(());
-        }
-        let reported = self.report(&mut tx, record.id, &[TxChange::Final]).await?;
         tx.commit().await?;
         self.committed(reported);
         Ok(())
@@ -359,11 +336,6 @@ impl Inner {
     }
 }
 
-/// Whether two endpoints have another block than this one at its height.
-fn is_replaced(hashes: &[Option<B256>], hash: B256) -> bool {
-    hashes.len() > 1 && hashes.iter().all(|other| other.is_some_and(|other| other != hash))
-}
-
 /// None while the receipt does not show where its transaction was mined.
 fn read(receipt: &Receipt, attempt: &Attempt) -> Option<Inclusion> {
     let (block, block_hash) = receipt.block?;
@@ -376,23 +348,4 @@ fn read(receipt: &Receipt, attempt: &Attempt) -> Option<Inclusion> {
         // Not every node reports what was paid; it was at most what was offered.
         gas_price: receipt.gas_price.unwrap_or(attempt.fees.max_fee),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_final_block_is_gone_only_if_two_endpoints_have_another() {
-        let (ours, other, third) = (B256::repeat_byte(1), B256::repeat_byte(2), B256::repeat_byte(3));
-        for (hashes, expected) in [
-            (&[Some(other), Some(third)][..], true),
-            (&[Some(other), Some(ours)], false),
-            (&[Some(other), None], false),
-            (&[Some(other)], false),
-            (&[], false),
-        ] {
-            assert_eq!(is_replaced(hashes, ours), expected, "{hashes:?}");
-        }
-    }
 }

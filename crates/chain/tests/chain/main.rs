@@ -21,6 +21,7 @@ mod finality;
 mod flood;
 mod hang;
 mod head;
+mod lies;
 mod monitor;
 mod nonces;
 mod oddities;

@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, U256, hex};
+use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
 use parking_lot::Mutex;
-use privatix_chain::{Fate, Intent, Obstacle, Raise, Transactor, TxId, TxRecord, TxStatus};
+use privatix_chain::{
+    Fate, FeePolicy, Finality, Intent, Obstacle, Raise, Transactor, TxId, TxRecord, TxStatus,
+};
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
 
@@ -19,6 +24,10 @@ fn target(n: u8) -> Address {
 
 fn gift(anvil: &Anvil, n: u8) -> Intent {
     Intent::new(format!("gift {n}"), anvil.account(1), target(n), Vec::new()).value(1)
+}
+
+async fn got(anvil: &Anvil, n: u8) -> u64 {
+    anvil.balance(target(n)).await.unwrap().to()
 }
 
 /// Seldom, so that a refused one is not tried again before a new head comes.
@@ -106,6 +115,88 @@ async fn bytes_that_an_endpoint_kept_and_sent_later_have_no_second_effect() {
     for n in [1, 2] {
         assert_eq!(anvil.balance(target(n)).await.unwrap(), U256::from(1), "{n}");
     }
+    running.stop().await.unwrap();
+}
+
+/// What a wallet of the same account sends.
+async fn send_foreign(anvil: &Anvil, nonce: u64) -> B256 {
+    let request = TransactionRequest::default()
+        .with_from(anvil.account(1))
+        .with_to(target(0xff))
+        .with_nonce(nonce)
+        .with_gas_limit(50_000)
+        .with_max_fee_per_gas(400_000_000_000)
+        .with_max_priority_fee_per_gas(100_000_000_000);
+    *anvil.provider().send_transaction(request).await.unwrap().tx_hash()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filler_that_no_pool_took_ends_when_its_nonce_is_used_without_it() {
+    let anvil = Anvil::start().await.unwrap();
+    anvil.set_automine(false).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    let (own, refused) = (hex::encode(anvil.account(1)), Arc::new(Mutex::new(0_u32)));
+    let count = Arc::clone(&refused);
+    proxy.rule(move |method, params| match method {
+        "eth_sendRawTransaction" if params[0].as_str().unwrap().contains(&own) => {
+            *count.lock() += 1;
+            Verdict::Error(-32_000, "txpool is full")
+        }
+        _ => Verdict::Forward,
+    });
+    let mut fees = FeePolicy::default();
+    fees.stuck_after_blocks = 1;
+    let transactor = transactor(&db, http(&proxy.url()), &anvil).fees(fees).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    // A wallet's transaction vanishes from the pool, below one of ours.
+    let foreign = send_foreign(&anvil, 0).await;
+    let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+    until(&db, &transactor, id, "its broadcast", |record| record.nonce == Some(1)).await;
+    anvil.drop_transaction(foreign).await.unwrap();
+    wait_until("two fillers", PATIENCE, async || {
+        anvil.mine(1).await.unwrap();
+        *refused.lock() >= 2
+    })
+    .await
+    .unwrap();
+    send_foreign(&anvil, 0).await;
+    assert_eq!(over(&anvil, &db, &transactor, id).await.status, TxStatus::Mined);
+    let open = async || transactor.open_intents(&mut db.read().await.unwrap()).await.unwrap();
+    wait_until("the fillers' end", PATIENCE, async || {
+        anvil.mine(1).await.unwrap();
+        open().await.is_empty()
+    })
+    .await
+    .unwrap();
+    assert_eq!(got(&anvil, 1).await, 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_intents_that_make_the_same_call_are_both_carried_out() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    proxy.rule(|method, _| if method == "eth_sendRawTransaction" { REFUSAL } else { Verdict::Forward });
+    let transactor = transactor(&db, http(&proxy.url()), &anvil)
+        .poll_interval(SELDOM)
+        .finality(Finality::Depth(3))
+        .build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let first = submit(&db, &transactor, gift(&anvil, 1)).await;
+    until(&db, &transactor, first, "its release", |record| record.bound == Some(0) && record.nonce.is_none())
+        .await;
+    proxy.honest();
+    // The same call for the same nonce is the same transaction.
+    let same = Intent::new("the same", anvil.account(1), target(1), Vec::new()).value(1);
+    let second = submit(&db, &transactor, same).await;
+    until(&db, &transactor, second, "the first one's nonce", |record| record.bound == Some(0)).await;
+    for (id, nonce) in [(second, 0), (first, 1)] {
+        let record = over(&anvil, &db, &transactor, id).await;
+        assert_eq!((record.status, record.nonce), (TxStatus::Mined, Some(nonce)));
+    }
+    assert_eq!(got(&anvil, 1).await, 2);
     running.stop().await.unwrap();
 }
 

@@ -70,10 +70,13 @@ fn now(
     if blocked(state, env).is_some() {
         return;
     }
-    if replacement == Replacement::OfLess {
+    let doubts = bid.priority == Priority::Urgent && hides(state, purpose);
+    if doubts || replacement == Replacement::OfLess {
         let challenge = state.chain.challenge_ends_at();
-        let count = if state.own.replaced.challenge == challenge { state.own.replaced.count } else { 0 };
-        state.own.replaced = Replaced { challenge, count: count.saturating_add(1), last: Some(env.uptime) };
+        let Replaced { count, doubted, .. } = counted(state);
+        let count = count.saturating_add((replacement == Replacement::OfLess).into());
+        let doubted = doubted.saturating_add(doubts.into());
+        state.own.replaced = Replaced { challenge, count, last: Some(env.uptime), doubted };
     }
     cancel(&mut state.own.flights, effects, single);
     // What waited for a batch goes alone, under its number.
@@ -163,7 +166,11 @@ pub(super) fn replacement(
     }
     let serving = || under_way().filter(|flight| serves(flight));
     if serving().next().is_none() {
-        return if under_way().next().is_some() { Replacement::OfLowerClass } else { Replacement::OfNothing };
+        return match doubtful(state, env, purpose, wanted) {
+            Some(waits) => waits,
+            None if under_way().next().is_some() => Replacement::OfLowerClass,
+            None => Replacement::OfNothing,
+        };
     }
     let worth = |cumulative: Amount| Book::worth(cumulative, &state.chain);
     // What cannot pay for its gas brings nothing, so that a better voucher may make the claim worth an answer.
@@ -171,20 +178,64 @@ pub(super) fn replacement(
     let highest = serving().filter(brings).map(|flight| flight.purpose.cumulative()).max();
     let gain = worth(purpose.cumulative()).saturating_sub(worth(highest.unwrap_or(state.chain.paid)));
     let challenge = state.chain.challenge_ends_at();
-    let Replaced { challenge: counted, count, last } = state.own.replaced;
+    let Replaced { count, last, .. } = counted(state);
     let is_worth = wants::worth_it(gain, env);
     let (most, is_worth) = match challenge {
         // What is not claimed in a challenge is lost, so only a gain that is known to be too small is left.
         Some(_) => (env.policy.replacements_of_answers, is_worth != Worth::NotNow),
         None => (env.policy.replacements, is_worth == Worth::Yes),
     };
-    if !is_worth || (counted == challenge && count >= most) {
+    if !is_worth || count >= most {
         return Replacement::NotWorth;
     }
     match last.map(|last| last.plus(env.policy.between_replacements)) {
-        Some(again) if counted == challenge && again > env.uptime => Replacement::Later(again),
+        Some(again) if again > env.uptime => Replacement::Later(again),
         _ => Replacement::OfLess,
     }
+}
+
+/// What was replaced in the present challenge, or since there is none.
+fn counted(state: &AgentState) -> Replaced {
+    let challenge = state.chain.challenge_ends_at();
+    let nothing = Replaced { challenge, ..Replaced::default() };
+    if state.own.replaced.challenge == challenge { state.own.replaced } else { nothing }
+}
+
+/// Whether the events do not show the success of a transaction of this kind that was made alone.
+fn hides(state: &AgentState, purpose: AgentPurpose) -> bool {
+    let is_same_kind = |flight: &&Flight<AgentPurpose>| flight.purpose.is_close() == purpose.is_close();
+    let mut flights = state.own.flights.iter().filter(is_same_kind);
+    flights.any(|flight| !flight.is_of_batch() && flight.is_hidden(&state.chain))
+}
+
+/// How many answers go out in a challenge beside successes that the events do not show. Endpoints that make up one make up the next.
+const DOUBTED: u8 = 6;
+
+/// Whether an answer is to wait, because others have succeeded and nothing shows that. The first goes out at once, the next after
+/// pauses that double: each costs gas, and none can be mined before those that were not mined.
+fn doubtful(
+    state: &AgentState,
+    env: &Env<'_, Agent>,
+    purpose: AgentPurpose,
+    wanted: Bid,
+) -> Option<Replacement> {
+    let Replaced { last, doubted, .. } = counted(state);
+    if wanted.priority < Priority::Urgent || doubted == 0 || !hides(state, purpose) {
+        return None;
+    }
+    if doubted >= DOUBTED {
+        return Some(Replacement::NotNeeded);
+    }
+    let pause = env.policy.retries().pause(doubted).min(longest_in_dispute(state, env));
+    let again = last?.plus(pause);
+    (again > env.uptime).then_some(Replacement::Later(again))
+}
+
+/// The longest pause before another try in a challenge.
+fn longest_in_dispute(state: &AgentState, env: &Env<'_, Agent>) -> Duration {
+    let left = left_of_challenge(state, env);
+    let first = env.policy.retries().first;
+    left.map_or(Duration::MAX, |left| left.checked_div(20).unwrap_or_default().max(first))
 }
 
 /// Whether a transaction that may cost at most its stake can be mined at the present price of gas. An answer to a close request
@@ -196,10 +247,7 @@ fn pays(stake: Option<Wei>, env: &Env<'_, Agent>) -> bool {
 /// Who must move on before the next try, if the last one failed or was cancelled.
 pub(super) fn blocked(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner> {
     let retries = env.policy.retries();
-    let in_dispute = wants::is_disputed(state, env.policy).then(|| {
-        let left = left_of_challenge(state, env);
-        left.map_or(Duration::MAX, |left| left.checked_div(20).unwrap_or_default().max(retries.first))
-    });
+    let in_dispute = wants::is_disputed(state, env.policy).then(|| longest_in_dispute(state, env));
     state.own.blocked?.waits_for(&retries, in_dispute, env.uptime, env.reminder(retries.reminder))
 }
 

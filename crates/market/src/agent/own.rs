@@ -99,6 +99,10 @@ impl Brings for AgentPurpose {
     fn is_shown(self, _: u64, _: Option<Amount>, chain: &OnChain) -> bool {
         !self.is_close() || chain.closed.is_some()
     }
+
+    fn bounds(self) -> bool {
+        self.is_close()
+    }
 }
 
 impl AgentPurpose {
@@ -188,6 +192,9 @@ pub struct Replaced {
     pub challenge: Option<ChainTime>,
     /// Their number.
     pub count: u8,
-    /// The last one.
+    /// The last one, or the last answer that is counted as `doubted`.
     pub last: Option<Uptime>,
+    /// How many answers were made in this challenge beside successes that the events do not show.
+    #[serde(default)]
+    pub doubted: u8,
 }

@@ -156,6 +156,11 @@ impl Brings for ClientPurpose {
             Self::Open { .. } => chain.opened_at.is_some(),
         }
     }
+
+    /// This side promises nothing that a transaction of its own could take back.
+    fn bounds(self) -> bool {
+        false
+    }
 }
 
 impl ClientPurpose {

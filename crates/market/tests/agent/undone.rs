@@ -110,7 +110,15 @@ fn a_success_that_the_events_and_the_contract_deny_for_hours_is_not_believed() {
         assert_eq!(run.owners(), "chain, reminder 172800 s");
         assert!(!run.give(&voucher(70)).contains("paid 70"));
         (run.explained, run.fresh) = (true, true);
-        assert!(run.give(&Input::Look).starts_with("submit 2 close"));
+        assert_eq!(run.give(&Input::Look), "submit 2 close 60");
+        // Found by the simulator (seed 5003754): its bytes were there, and it came back.
+        assert!(run.give(&voucher(70)).ends_with("kept, paid 60"), "it may still be mined");
+        assert_eq!(run.state.ceiling(), Some(a(60)));
+        let mut again = run.clone();
+        assert!(again.tx(1, Fate::Reinstated { batch: false }).contains("cancel 1"));
+        assert_eq!(again.state.ceiling(), Some(a(60)));
+        run.chain(closed(100, 60));
+        assert!(run.state.own.flights.iter().all(|flight| flight.seq != 1));
     }
 }
 
@@ -136,6 +144,33 @@ fn an_answer_is_sent_again_beside_one_that_succeeded_and_is_not_shown() {
         let is_over = |flight: &Flight<AgentPurpose>| !matches!(flight.stage, Stage::Unseen { .. });
         assert!(run.state.own.flights.iter().all(is_over));
     }
+}
+
+/// Found by the simulator (seed 2006849): endpoints that lied for long got one answer after the other, without end.
+#[test]
+fn endpoints_that_make_up_one_success_after_the_other_get_a_few_answers_in_a_challenge() {
+    let mut run = Run::open(100).paid(60).at(100);
+    assert!(run.chain(closing(100, 20, 1_000_000)).starts_with("submit 1 close 60 urgent"));
+    let mut sent = vec![run.uptime];
+    for _ in 0..HOUR / 5 {
+        if let Some(last) = run.state.own.flights.last().filter(|flight| flight.stage.is_under_way()) {
+            let (seq, number) = (last.seq, u64::from(last.seq));
+            run.tx(seq, Fate::Mined(block(number)));
+            run.sees();
+            if run.give(&Input::Look).starts_with("submit") {
+                sent.push(run.uptime);
+            }
+            run.tx(seq, Fate::Final);
+        }
+        if run.after(5).starts_with("submit") {
+            sent.push(run.uptime);
+        }
+    }
+    let pauses: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [0, 15, 30, 60, 120, 240]);
+    // Another challenge gets its answer.
+    run.chain(open(100, 20));
+    assert!(run.chain(closing(100, 20, 2_000_000)).starts_with("submit"));
 }
 
 /// Found by the simulator (seeds 709218 and 99335). The contract passes over a channel that it cannot close, so the success of the
@@ -212,6 +247,26 @@ fn an_answer_that_comes_back_beside_another_leaves_the_more_urgent_one() {
     let purpose = AgentPurpose::Close { cumulative: a(60) };
     let again = Input::Tx { seq: 0, purpose, fate: Fate::Reinstated { batch: false } };
     assert_eq!(run.give(&again), "cancel 0");
+}
+
+/// Found by the simulator (seed 5008156): both came back, and the one for an earlier challenge was left, which does not serve this one.
+#[test]
+fn of_two_answers_that_come_back_the_one_for_the_present_challenge_is_left() {
+    let mut run = Run::open(100).paid(60).at(100).policy(|policy| policy.min_gain = a(20));
+    run.chain(closing(100, 20, 1_000));
+    run.tx(1, Fate::Mined(block(6)));
+    run.sees();
+    run.chain(open(100, 20));
+    run.chain(closing(100, 20, 2_000));
+    let second = run.state.own.flights.last().unwrap().seq;
+    assert_ne!(second, 1);
+    // A better voucher is not worth another answer.
+    assert_eq!(run.give(&voucher(65)), "keep 65, kept, paid 60");
+    run.tx(1, Fate::Reinstated { batch: false });
+    let waits = |flight: &&Flight<AgentPurpose>| flight.stage == Stage::Sent { batch: false };
+    let waiting: Vec<_> = run.state.own.flights.iter().filter(waits).map(|flight| flight.seq).collect();
+    assert_eq!(waiting, [second]);
+    assert_eq!(run.give(&Input::Look), "", "nothing else is to be done");
 }
 
 /// Found by a kill campaign (`torture --seed 3`): the channel stayed open, as if its operator had cancelled the close.

@@ -106,8 +106,15 @@ impl Sim<'_> {
             return;
         }
         self.memory.seen_at = self.seen_at(&self.until);
-        self.monitor();
+        // They do not wait for each other.
+        let is_transactor_first = self.views.chance(20);
+        if is_transactor_first {
+            self.transact();
+        }
         if self.memory.is_up {
+            self.monitor();
+        }
+        if self.memory.is_up && !is_transactor_first {
             self.transact();
         }
         if self.memory.is_up {
@@ -198,8 +205,10 @@ impl Sim<'_> {
     /// The transactor sends what waits, and reports what became of the rest.
     pub(super) fn transact(&mut self) {
         let head = self.head(&self.until);
+        let lies = self.now < self.until.lie;
+        self.transactor.hear(&self.chain, head, lies, &mut self.views);
         self.transactor.send(head, self.price());
-        while let Some((id, fate)) = self.transactor.next_fate(head) {
+        while let Some((id, fate)) = self.transactor.next_fate(head, lies) {
             self.fate(id, fate);
             if !self.memory.is_up || self.violation.is_some() {
                 return;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use privatix_channel::{ChainTime, OnChain};
 use privatix_market::{
-    Answered, Client, ClientEffect, ClientMessage, ClientOrder, ClientPurpose, ClientReport, ClientState,
-    Effect, Env, Fate, Flight, Input, Opening, Owner, Party as _, Stage, Target, Trouble, Turn, Verified,
+    Answered, Blocked, Client, ClientEffect, ClientMessage, ClientOrder, ClientPurpose, ClientReport,
+    ClientState, Effect, Env, Fate, Flight, Input, Opening, Owner, Party as _, Stage, Target, Trouble, Turn,
+    Verified,
 };
 
-use super::shell::{index, see};
+use super::shell::{cancelled, index, see};
 use super::{BuyerEvent, CallOutcome, Event, Sim};
 use crate::buyer::{Buyer, Order};
 use crate::choice::Dice;
@@ -169,6 +170,8 @@ impl Sim<'_> {
         let state = Self::load_buyer(buyer);
         let env = self.client_env(buyer, policy);
         let before = (!matches!(input, Input::Used { .. })).then(|| Client::used(&state, &env));
+        let was_parked = matches!(state.own.blocked, Some(Blocked::Parked { .. }));
+        let cancelled = cancelled(&input);
         let mut turn = Turn::new(state);
         let mut outgoing = Vec::new();
         let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
@@ -253,6 +256,9 @@ impl Sim<'_> {
         let state = turn.into_state();
         let env = self.client_env(buyer, policy);
         self.check_used(channel, before, Client::used(&state, &env));
+        if matches!(state.own.blocked, Some(Blocked::Parked { .. })) && !was_parked {
+            self.check_parked(channel, cancelled, &buyer.ledger.cancelled);
+        }
         if !was_refused {
             self.check_buyer_again(channel, &state, &env);
         }
@@ -374,16 +380,32 @@ impl Sim<'_> {
             return;
         }
         buyer.seen_at = self.seen_at(&buyer.until);
-        self.monitor_of_buyer(channel, buyer);
-        if buyer.is_up {
-            buyer.transactor.send(self.head(&buyer.until), self.price());
+        // They do not wait for each other.
+        let is_transactor_first = self.views.chance(20);
+        if is_transactor_first {
+            self.transact_of_buyer(channel, buyer);
         }
-        while buyer.is_up && self.violation.is_none() {
-            let Some((id, fate)) = buyer.transactor.next_fate(self.head(&buyer.until)) else { break };
-            self.fate_of_buyer(channel, buyer, id, fate);
+        if buyer.is_up {
+            self.monitor_of_buyer(channel, buyer);
+        }
+        if !is_transactor_first {
+            self.transact_of_buyer(channel, buyer);
         }
         if buyer.is_up {
             self.surroundings_of_buyer(channel, buyer);
+        }
+    }
+
+    /// Its transactor sends what waits, and reports what became of the rest.
+    fn transact_of_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
+        let (head, lies) = (self.head(&buyer.until), self.now < buyer.until.lie);
+        if buyer.is_up {
+            buyer.transactor.hear(&self.chain, head, lies, &mut self.views);
+            buyer.transactor.send(head, self.price());
+        }
+        while buyer.is_up && self.violation.is_none() {
+            let Some((id, fate)) = buyer.transactor.next_fate(head, lies) else { break };
+            self.fate_of_buyer(channel, buyer, id, fate);
         }
     }
 

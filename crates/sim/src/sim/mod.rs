@@ -174,6 +174,8 @@ pub(crate) struct Until {
     pub(crate) offline: u64,
     pub(crate) no_key: u64,
     pub(crate) lag: u64,
+    /// The endpoints show transactions as mined that are in no block.
+    pub(crate) lie: u64,
     pub(crate) hidden: u64,
     /// From when on the node knows that events are missing.
     pub(crate) noticed: u64,
@@ -221,6 +223,8 @@ pub(crate) struct Sim<'a> {
     is_quiet: bool,
     delays: Dice,
     blocks: Dice,
+    /// What endpoints show, and whether a monitor or a transactor looks first.
+    views: Dice,
     pub(crate) counts: Counts,
     pub(crate) notices: BTreeSet<String>,
     /// The last inputs, of one channel or of all, if they are kept.
@@ -279,6 +283,7 @@ impl<'a> Sim<'a> {
             is_quiet: false,
             delays: Dice::new(seed, 4),
             blocks: Dice::new(seed, 5),
+            views: Dice::new(seed, 8),
             counts: Counts { channels: count as u64, ..Counts::default() },
             notices: BTreeSet::new(),
             rows,

@@ -160,6 +160,7 @@ impl Sim<'_> {
         if !self.memory.is_up || state.may_cancel(seq, &self.policy).is_err() {
             return;
         }
+        self.ledgers[channel].cancelled.insert(seq);
         if self.transactor.is_unsent(id) {
             self.fate(id, Fate::Cancelled);
         } else {
@@ -178,6 +179,7 @@ impl Sim<'_> {
             Fault::BackUp => self.back_up(),
             Fault::Restore => self.restore(),
             Fault::Lag(seconds) => self.until.lag = end(seconds),
+            Fault::Lie(seconds) => self.until.lie = end(seconds),
             Fault::Hide(seconds) => {
                 let notices = self.now + self.delays.between(10_000, 600_000);
                 self.until.hide(end(seconds), notices, self.disk.has_gaps);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use privatix_channel::ChainTime;
 use privatix_market::{
-    Actual, Agent, AgentEffect, AgentPolicy, AgentState, BlockRef, Effect, Env, Fate, Input, Owner,
-    Party as _, Rate, Reply, Turn, Uptime, Wei,
+    Actual, Agent, AgentEffect, AgentPolicy, AgentState, BlockRef, Blocked, Effect, Env, Fate, Input, Owner,
+    Party, Rate, Reply, Turn, Uptime, Wei,
 };
 
 use super::{Event, Sim};
@@ -106,6 +106,8 @@ impl Sim<'_> {
             _ => None,
         };
         let before = (!matches!(input, Input::Used { .. })).then(|| Agent::used(&state, &env));
+        let was_parked = matches!(state.own.blocked, Some(Blocked::Parked { .. }));
+        let cancelled = cancelled(&input);
         let mut turn = Turn::new(state);
         let mut shown = self.rows.is_some().then(|| format!("{input:?}"));
         turn.push(input);
@@ -158,6 +160,11 @@ impl Sim<'_> {
         }
         let state = turn.into_state();
         self.check_used(channel, before, Agent::used(&state, &env));
+        if matches!(state.own.blocked, Some(Blocked::Parked { .. })) && !was_parked {
+            let by_operator = std::mem::take(&mut self.ledgers[channel].cancelled);
+            self.check_parked(channel, cancelled, &by_operator);
+            self.ledgers[channel].cancelled = by_operator;
+        }
         if !was_refused {
             self.check_again(channel, &state, &env);
         }
@@ -316,6 +323,14 @@ impl Sim<'_> {
         let down = self.delays.pick(&[5_000, 30_000, 30_000, 120_000, 600_000]);
         self.until.trouble = self.until.trouble.max(self.now + down + 60_000);
         self.after(down, Event::Start);
+    }
+}
+
+/// The number of the transaction whose cancellation is reported, if that is the input.
+pub(super) const fn cancelled<P: Party>(input: &Input<P>) -> Option<u32> {
+    match input {
+        Input::Tx { seq, fate: Fate::Cancelled, .. } => Some(*seq),
+        _ => None,
     }
 }
 

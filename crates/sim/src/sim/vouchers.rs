@@ -56,6 +56,7 @@ impl Sim<'_> {
         self.counts.decisions += 1;
         self.policy = policy;
         let Ok(decision) = decided else { return };
+        self.check_unsure(channel, &view, &decision.effects);
         let (taken, cumulative) = match message {
             AgentMessage::Voucher(voucher) => {
                 let cumulative = voucher.cumulative();

@@ -74,8 +74,9 @@ impl Sim<'_> {
         outcome: Outcome,
     ) {
         let was_under_way = buyer.orders.remove(&order);
-        if !was_under_way && self.ledgers[channel].was_undone {
-            return; // it ends once more, after a reorganisation
+        let was_taken_back = self.ledgers[channel].was_undone || buyer.transactor.has_believed;
+        if !was_under_way && was_taken_back {
+            return; // it ends once more, after a reorganisation, or after a success that was none
         }
         if !was_under_way {
             let what = format!("order {order} ends, and was not under way");
@@ -132,10 +133,11 @@ impl Sim<'_> {
     /// The user cancels the newest transaction of its channel.
     pub(super) fn cancel_by_user(&mut self, channel: usize) {
         self.with_buyer(channel, |sim, buyer| {
-            let Some((id, _)) = buyer.transactor.newest(channel) else { return };
+            let Some((id, seq)) = buyer.transactor.newest(channel) else { return };
             if !buyer.is_up {
                 return;
             }
+            buyer.ledger.cancelled.insert(seq);
             if buyer.transactor.is_unsent(id) {
                 sim.fate_of_buyer(channel, buyer, id, Fate::Cancelled);
             } else {
@@ -170,6 +172,7 @@ impl Sim<'_> {
                 Fault::BackUp => buyer.back_up(),
                 Fault::Restore => sim.restore_buyer(channel, buyer),
                 Fault::Lag(seconds) => until.lag = end(seconds),
+                Fault::Lie(seconds) => until.lie = end(seconds),
                 Fault::Hide(seconds) => {
                     let notices = now + sim.delays.between(10_000, 600_000);
                     until.hide(end(seconds), notices, buyer.has_gaps);

@@ -124,6 +124,7 @@ pub fn transactor(db: &Database, endpoints: impl Into<Endpoints>, anvil: &Anvil)
         .confirmations(0)
         .finality(Finality::Depth(0))
         .revert_patience(1, Duration::ZERO)
+        .second_endpoint_within(Duration::from_millis(200))
         .poll_interval(POLL)
         .backoff(BACKOFF)
 }
