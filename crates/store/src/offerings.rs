@@ -19,7 +19,8 @@ use crate::schema::offerings;
 
 mod on_chain;
 
-pub use on_chain::{advance_all, refold};
+pub(crate) use on_chain::shown;
+pub use on_chain::{advance_all, refold, shown_of};
 
 /// A stored offering.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,9 @@ pub struct OfferingEnv<'a> {
     pub fresh: bool,
     /// Whether this node's own network works.
     pub reachable: bool,
+    /// Whether another agent may be asked now: few requests are under way, so that strangers who do not answer keep nobody else
+    /// waiting.
+    pub may_ask: bool,
     /// What the account has in the contract, in base units.
     pub balance: Amount,
     /// What the offering locks when it is published.
@@ -44,6 +47,7 @@ impl<'a> OfferingEnv<'a> {
             now: None,
             fresh: true,
             reachable: true,
+            may_ask: true,
             balance: Amount::ZERO,
             stake: Amount::ZERO,
             signature_counts: true,
