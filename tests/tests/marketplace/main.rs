@@ -26,6 +26,7 @@ mod rescue;
 mod restored;
 mod stuck;
 mod tokens;
+mod unseen;
 mod whole;
 
 use futures::StreamExt;

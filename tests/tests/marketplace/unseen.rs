@@ -1,0 +1,84 @@
+//! Agents that are away, for long.
+
+use std::time::Duration;
+
+use privatix_channel::{OfferingHash, Period};
+use privatix_client::{ClientHandle, ClientSettings, Filter, Listing, Unlisted};
+use privatix_jobs::JobStatus;
+use privatix_testkit::wait_for;
+
+use crate::hostile::problem;
+use crate::market::{LIMIT, Market, available, by_the_kib, direct, publish, service};
+
+/// Pauses of which many fit into a test.
+fn in_haste() -> ClientSettings {
+    let mut settings = direct();
+    settings.offerings.ask_first = Duration::from_millis(20);
+    settings.offerings.ask_longest = Duration::from_millis(100);
+    settings.offerings.refresh_every = Duration::from_millis(200);
+    settings.offerings.unseen_for = Duration::from_secs(3);
+    settings
+}
+
+/// Waits until an offering stands so.
+async fn stands(
+    client: &ClientHandle,
+    offering: OfferingHash,
+    what: &str,
+    holds: impl Fn(&Listing) -> bool,
+) -> Listing {
+    wait_for(what, LIMIT, async || {
+        let found = client.browse(&Filter::default(), 10).await.unwrap();
+        let found = found.into_iter().find(|listing| listing.offering.hash == offering).ok_or("not known")?;
+        if holds(&found) { Ok(found) } else { Err("it does not stand so") }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_away_for_long_is_asked_until_it_is_back_and_is_shown_while_it_answers() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    let offering = publish(&market, &agent.handle, by_the_kib()).await;
+    agent.stop().await;
+
+    let client = market.client_with(in_haste()).await;
+    problem(&client.handle, offering).await;
+    let asked = privatix_jobs::Filter::new().kind("ask_offering").status(JobStatus::Done);
+    wait_for("more requests than there were tries once", LIMIT, async || {
+        let mut conn = client.handle.node().db().read().await.unwrap();
+        let asked = privatix_jobs::list(&mut conn, &asked).await.unwrap().jobs.len();
+        if asked > 12 { Ok(()) } else { Err(asked) }
+    })
+    .await
+    .unwrap();
+    let agent = market.agent().await;
+    available(&client.handle, offering).await;
+
+    // It goes away again: it is shown for a while, and then no more.
+    agent.stop().await;
+    let silent = stands(&client.handle, offering, "it to be hidden", |listing| {
+        matches!(listing.unlisted, Some(Unlisted::Unseen { .. }))
+    });
+    let silent = silent.await;
+    assert!(silent.message.is_some() && silent.seen_at.is_some());
+    assert!(silent.offering.problem.unwrap().contains("offerings.unseen_for"));
+    let offered = Filter { available: true, ..Filter::default() };
+    assert!(client.handle.browse(&offered, 10).await.unwrap().is_empty());
+    let agent = market.agent().await;
+    available(&client.handle, offering).await;
+    client.stop().await;
+
+    // One that is too old to be shown is accepted by its hash.
+    let mut settings = in_haste();
+    settings.offerings.expires_after = Period::new(0);
+    let client = market.client_with(settings).await;
+    let old = stands(&client.handle, offering, "it to be old", |listing| listing.unlisted.is_some()).await;
+    assert!(matches!(old.unlisted, Some(Unlisted::Expired { .. })), "{old:?}");
+    assert!(client.handle.browse(&offered, 10).await.unwrap().is_empty());
+    let channel = client.handle.accept(None, offering, None).await.unwrap();
+    service(client.handle.node(), channel, "active").await;
+    client.stop().await;
+    agent.stop().await;
+}
