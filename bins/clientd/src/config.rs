@@ -502,6 +502,28 @@ mod tests {
         serde_json::from_value(all).unwrap()
     }
 
+    #[test]
+    fn offerings_are_shown_for_the_times_that_are_set_and_no_others() {
+        let policy = |section: serde_json::Value| {
+            serde_json::from_value::<OfferingsSection>(section).unwrap().policy()
+        };
+        let by_default = policy(json!({})).unwrap();
+        assert_eq!(by_default, OfferingPolicy::default());
+        let set = json!({ "refresh_every": "30s", "expires_after": "2d", "unseen_for": "1h" });
+        let set = policy(set).unwrap();
+        assert_eq!((set.refresh_every, set.unseen_for), (Duration::from_secs(30), Duration::from_hours(1)));
+        assert_eq!(set.expires_after, Period::days(2));
+        assert_eq!((set.ask_first, set.ask_longest), (set.refresh_every, set.refresh_every));
+        for (wrong, setting) in [
+            (json!({ "refresh_every": "100ms" }), "offerings.refresh_every"),
+            (json!({ "unseen_for": "1d" }), "offerings.unseen_for"),
+            (json!({ "refresh_every": "4d" }), "offerings.unseen_for"),
+        ] {
+            let refusal = policy(wrong).unwrap_err().to_string();
+            assert!(refusal.contains(setting), "{refusal}");
+        }
+    }
+
     #[tokio::test]
     async fn without_the_tor_that_was_asked_for_agents_are_dialled_directly_and_strangers_not_at_all() {
         let address = SomcAddress::direct("127.0.0.1", 9).unwrap();

@@ -101,15 +101,17 @@ type OnChain = (Option<i32>, Option<String>, Option<Micros>);
 /// The states of at most [`AT_ONCE`] offerings: in a statement of the same text, so that it is prepared once.
 fn with_keys(keys: &[Key]) -> Statement<Columns> {
     let some = if keys.len() == 1 { 1 } else { AT_ONCE };
-    let padded = keys.iter().chain(keys.iter().cycle()).take(some);
-    let values: Vec<Value> = padded
+    let mut values: Vec<Value> = keys
+        .iter()
         .flat_map(|(agent, hash)| [agent.as_slice().into(), hash.as_b256().as_slice().into()])
         .collect();
+    values.resize_with(some.saturating_mul(2), || Value::Bytes(None)); // no offering
+    // A cross join keeps the order: each offering is looked up by its key.
     let sql = format!(
         "SELECT s.agent, s.hash, s.schema, s.revision, s.ownership, s.wake_at, s.wake_chain, s.seen_at, \
          o.fold_version, o.fold, o.created_at \
-         FROM offering_states AS s LEFT JOIN offerings AS o ON o.agent = s.agent AND o.hash = s.hash \
-         WHERE (s.agent, s.hash) IN (VALUES {})",
+         FROM (VALUES {}) CROSS JOIN offering_states AS s ON s.agent = column1 AND s.hash = column2 \
+         LEFT JOIN offerings AS o ON o.agent = s.agent AND o.hash = s.hash",
         vec!["(?, ?)"; some].join(", ")
     );
     Statement::new(sql, values)

@@ -20,6 +20,5 @@ CREATE TABLE offering_states (
 );
 CREATE INDEX offering_states_wake_at ON offering_states (asked, wake_at, agent, hash) WHERE wake_at IS NOT NULL;
 CREATE INDEX offering_states_wake_chain ON offering_states (wake_chain, agent, hash) WHERE wake_chain IS NOT NULL;
-CREATE INDEX offering_states_asked ON offering_states (agent, hash) WHERE asked;
 -- The states are what asks for messages now.
 DROP INDEX offerings_without_message;

@@ -127,7 +127,7 @@ impl OfferingDecisions {
         if !(self.parts.jobs_run)() {
             return Ok(0);
         }
-        Ok(AT_ONCE.saturating_sub(offering_states::under_way(conn, AT_ONCE).await?))
+        Ok(AT_ONCE.saturating_sub(offering_states::under_way(conn).await?))
     }
 
     /// How each of these offerings stands. One that has no state yet is shown.

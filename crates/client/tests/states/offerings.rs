@@ -69,6 +69,7 @@ fn signed() -> SignedOffering {
         max_billing_unit_lag: 256,
         max_suspend: Duration::from_mins(10),
         max_inactive: Duration::from_mins(10),
+        max_first_use: None,
     };
     let message = OfferingMessage {
         template: proxy::offering_template(),
@@ -236,12 +237,12 @@ impl Buyer {
 
     async fn jobs(&self, status: JobStatus) -> Vec<String> {
         let filter = Filter::new().status(status).limit(1_000);
-        let jobs = privatix_jobs::list(&mut *self.db.read().await.unwrap(), &filter).await.unwrap().jobs;
+        let jobs = privatix_jobs::list(&mut self.db.read().await.unwrap(), &filter).await.unwrap().jobs;
         jobs.into_iter().map(|job| job.kind).collect()
     }
 
     async fn under_way(&self) -> u32 {
-        offering_states::under_way(&mut *self.db.read().await.unwrap(), 1_000).await.unwrap()
+        offering_states::under_way(&mut self.db.read().await.unwrap()).await.unwrap()
     }
 }
 
@@ -477,7 +478,7 @@ async fn offerings_of_an_earlier_version_are_adopted_with_their_jobs() {
     assert_eq!(adopt_offerings(&db, Uptime::new(1_000)).await.unwrap(), 451);
     assert_eq!(adopt_offerings(&db, Uptime::new(1_000)).await.unwrap(), 0);
     let filter = Filter::new().kind(FetchOffering::KIND).status(JobStatus::Waiting);
-    assert_eq!(privatix_jobs::list(&mut *db.read().await.unwrap(), &filter).await.unwrap().jobs, []);
+    assert_eq!(privatix_jobs::list(&mut db.read().await.unwrap(), &filter).await.unwrap().jobs, []);
     let mut buyer = Buyer::over((dir, db), Arc::default());
     assert_eq!(buyer.standing(good()).await.unlisted, None, "it counts as seen now");
     assert_eq!(buyer.standing(dead(1)).await.unlisted, Some(Unlisted::NoMessage));
@@ -486,10 +487,7 @@ async fn offerings_of_an_earlier_version_are_adopted_with_their_jobs() {
     while asked.len() < 451 {
         let (key, reply) = buyer.next().await;
         asked.insert(key);
-        match key == good() {
-            true => reply.send(Ok(signed())).unwrap(),
-            false => reply.send(silent()).unwrap(),
-        }
+        reply.send(if key == good() { Ok(signed()) } else { silent() }).unwrap();
         replies.push(key);
     }
     assert_eq!(replies.len(), 451, "each once");

@@ -10,6 +10,7 @@ use crate::blocked::Retries;
 
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[non_exhaustive]
 pub struct OfferingEnv<'a> {
     /// For how long the node has run.

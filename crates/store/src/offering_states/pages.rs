@@ -11,7 +11,7 @@ use privatix_market::{Uptime, Wake};
 
 use super::Key;
 use crate::StoreError;
-use crate::columns::unsigned;
+use crate::columns::{narrow, unsigned};
 use crate::schema::offering_states;
 use crate::statement::{Statement, Value};
 use crate::states::{milliseconds, seconds};
@@ -55,15 +55,18 @@ pub async fn of_agent(conn: &mut Conn, agent: Address) -> Result<Vec<OfferingHas
     Ok(hashes.into_iter().map(|hash| OfferingHash::new(hash.bytes().into())).collect())
 }
 
-/// How many requests to agents are under way, counted up to `limit`.
+/// How many requests to agents are under way.
 ///
 /// # Errors
 /// [`StoreError::Db`].
-pub async fn under_way(conn: &mut Conn, limit: u32) -> Result<u32, StoreError> {
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM offering_states WHERE asked LIMIT ?)";
-    let query = Statement::<BigInt>::new(sql, vec![Value::Number(limit.into())]);
+pub async fn under_way(conn: &mut Conn) -> Result<u32, StoreError> {
+    // Each has a time at which it is given up.
+    let query = offering_states::table
+        .filter(offering_states::asked.eq(true))
+        .filter(offering_states::wake_at.is_not_null())
+        .count();
     let count: i64 = on!(conn, |c| query.get_result(c).await)?;
-    Ok(u32::try_from(count).unwrap_or(limit))
+    narrow("requests under way", count)
 }
 
 /// The next page of the offerings whose time has come by the node's uptime, those after `after`, the longest due first, each with its
