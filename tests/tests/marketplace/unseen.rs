@@ -1,13 +1,16 @@
-//! Agents that are away, for long.
+//! Agents that are away for long, and offerings that a reorganisation takes.
 
 use std::time::Duration;
 
-use privatix_channel::{OfferingHash, Period};
+use privatix_channel::{Amount, OfferingHash, Period};
 use privatix_client::{ClientHandle, ClientSettings, Filter, Listing, Unlisted};
+use privatix_contracts::call;
 use privatix_jobs::JobStatus;
+use privatix_offering::{SignedOffering, Templates};
+use privatix_somc::{DirectListener, Refusal, SomcAddress};
 use privatix_testkit::wait_for;
 
-use crate::hostile::problem;
+use crate::hostile::{LIAR, Liar, announce_at, message, problem};
 use crate::market::{LIMIT, Market, available, by_the_kib, direct, publish, service};
 
 /// Pauses of which many fit into a test.
@@ -81,4 +84,35 @@ async fn an_agent_that_is_away_for_long_is_asked_until_it_is_back_and_is_shown_w
     service(client.handle.node(), channel, "active").await;
     client.stop().await;
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_that_a_reorganisation_takes_is_not_shown_until_it_is_made_again() {
+    let market = Market::new().await;
+    let listener = DirectListener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = SomcAddress::direct("127.0.0.1", listener.local_addr().port()).unwrap();
+    let offering =
+        SignedOffering::sign(&message(&market, LIAR), &Templates::builtin(), &market.anvil.key(LIAR));
+    let offering = offering.unwrap();
+    let later = |_: &_| Err(Refusal::NotReady { retry_after: Duration::from_secs(1) });
+    let liar = Liar::new(offering.wire(), later);
+    let _server = announce_at(&market, offering.hash(), liar, listener).await;
+    let client = market.client_with(in_haste()).await;
+    available(&client.handle, offering.hash()).await;
+
+    market.anvil.reorg(1).await.unwrap();
+    market.anvil.mine(1).await.unwrap();
+    wait_for("the offering to go", LIMIT, async || {
+        match client.handle.browse(&Filter::default(), 10).await.unwrap().len() {
+            0 => Ok(()),
+            known => Err(known),
+        }
+    })
+    .await
+    .unwrap();
+    let (kind, source) = (address.kind().number(), address.source());
+    let register = call::register_offering(offering.hash(), Amount::new(10_740), 3, kind, source).unwrap();
+    market.anvil.send(LIAR, market.contracts.contract, &register).await.unwrap();
+    available(&client.handle, offering.hash()).await;
+    client.stop().await;
 }
