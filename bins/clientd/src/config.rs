@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use privatix_api::Address;
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
-use privatix_client::{ClientSettings, ContactPolicy, Limits};
+use privatix_channel::Period;
+use privatix_client::{ClientSettings, ContactPolicy, Limits, OfferingPolicy};
 use privatix_daemon::config::{
     self, AccountSection, AdapterSection, ApiSection, ChainSection, JobsSection, LogSection, PrivacySection,
     TokenAmount, TorSection,
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     api: ApiSection,
     #[serde(default)]
     pub(crate) somc: SomcSection,
+    #[serde(default)]
+    offerings: OfferingsSection,
     #[serde(default)]
     billing: BillingSection,
     #[serde(default)]
@@ -88,6 +91,7 @@ impl Settings {
         settings.allowed_agents = self.budget.allowed_agents()?;
         settings.request_close_after = self.billing.request_close_after();
         settings.access_within = self.billing.access_within;
+        settings.offerings = self.offerings.policy()?;
         settings.limits = self.somc.limits();
         settings.contact = self.somc.contact();
         Ok(settings)
@@ -274,6 +278,59 @@ impl SomcSection {
     }
 }
 
+/// `[offerings]`: how long offerings are shown whose agents do not show that they are there.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OfferingsSection {
+    #[serde(with = "humantime_serde")]
+    refresh_every: Duration,
+    #[serde(with = "humantime_serde")]
+    expires_after: Duration,
+    #[serde(with = "humantime_serde")]
+    unseen_for: Duration,
+}
+
+impl Default for OfferingsSection {
+    fn default() -> Self {
+        let policy = OfferingPolicy::default();
+        Self {
+            refresh_every: policy.refresh_every,
+            expires_after: policy.expires_after.into(),
+            unseen_for: policy.unseen_for,
+        }
+    }
+}
+
+impl OfferingsSection {
+    fn policy(self) -> Result<OfferingPolicy, DaemonError> {
+        let wrong =
+            |what: &str, reason: String| DaemonError::Usage { what: format!("offerings.{what}"), reason };
+        if self.refresh_every < SHORTEST_REFRESH {
+            let reason = format!("agents would be asked all the time; write at least {SHORTEST_REFRESH:?}");
+            return Err(wrong("refresh_every", reason));
+        }
+        if self.unseen_for <= self.refresh_every {
+            let reason =
+                "every offering would be hidden between two answers of its agent; write a longer time than \
+                          offerings.refresh_every"
+                    .to_owned();
+            return Err(wrong("unseen_for", reason));
+        }
+        let seconds = u32::try_from(self.expires_after.as_secs()).unwrap_or(u32::MAX);
+        let mut policy = OfferingPolicy::default();
+        policy.refresh_every = self.refresh_every;
+        policy.expires_after = Period::new(seconds);
+        policy.unseen_for = self.unseen_for;
+        // Whoever is asked often is asked often again when it did not answer.
+        policy.ask_longest = policy.ask_longest.min(self.refresh_every);
+        policy.ask_first = policy.ask_first.min(self.refresh_every);
+        Ok(policy)
+    }
+}
+
+/// The shortest time between two requests for an offering that is here.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+
 /// `[billing]`: when to pay, to top up, to ask for a close.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -381,6 +438,14 @@ const SECTIONS: &str = r#"[somc]
 # connect_timeout = "1m"
 # request_timeout = "1m"
 
+[offerings]
+# How often an agent whose offering is known is asked for it again, to see that it is still there.
+# refresh_every = "1d"
+# `browse` does not show an offering that was not announced for this time, by the chain's clock, or whose agent has not sent it for
+# this time in which this client ran. `browse --all` does, with the reason, and `accept` takes it by its hash.
+# expires_after = "30d"
+# unseen_for = "3d"
+
 [billing]
 # Pay what is owed once nothing was used for this time.
 # settle_after = "3s"
@@ -435,6 +500,28 @@ mod tests {
         });
         let all = json!({ "chain": chain, "api": { "listen": "127.0.0.1:0" }, "somc": somc });
         serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn offerings_are_shown_for_the_times_that_are_set_and_no_others() {
+        let policy = |section: serde_json::Value| {
+            serde_json::from_value::<OfferingsSection>(section).unwrap().policy()
+        };
+        let by_default = policy(json!({})).unwrap();
+        assert_eq!(by_default, OfferingPolicy::default());
+        let set = json!({ "refresh_every": "30s", "expires_after": "2d", "unseen_for": "1h" });
+        let set = policy(set).unwrap();
+        assert_eq!((set.refresh_every, set.unseen_for), (Duration::from_secs(30), Duration::from_hours(1)));
+        assert_eq!(set.expires_after, Period::days(2));
+        assert_eq!((set.ask_first, set.ask_longest), (set.refresh_every, set.refresh_every));
+        for (wrong, setting) in [
+            (json!({ "refresh_every": "100ms" }), "offerings.refresh_every"),
+            (json!({ "unseen_for": "1d" }), "offerings.unseen_for"),
+            (json!({ "refresh_every": "4d" }), "offerings.unseen_for"),
+        ] {
+            let refusal = policy(wrong).unwrap_err().to_string();
+            assert!(refusal.contains(setting), "{refusal}");
+        }
     }
 
     #[tokio::test]

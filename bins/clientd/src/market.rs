@@ -8,7 +8,7 @@ use privatix_api::client::{
 };
 use privatix_api::node::{AbandonChannel, ChannelDetails, GetChannel, JobDetails, TokenUnit};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
-use privatix_daemon::output::{or_dash, table};
+use privatix_daemon::output::{ago, or_dash, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, token_unit};
 
 use serde::Serialize;
@@ -27,7 +27,8 @@ pub(crate) enum Command {
         /// Of this agent
         #[arg(long, value_name = "ADDRESS")]
         agent: Option<privatix_api::Address>,
-        /// Those too that are full, off the market, without their message here, or whose agent `somc.contact` excludes
+        /// Those too that are full, off the market, without their message here, announced too long ago, whose agent has not answered
+        /// for too long, or whose agent `somc.contact` excludes
         #[arg(long)]
         all: bool,
         /// At most this many
@@ -193,10 +194,11 @@ fn offerings(found: &[Offering], unit: &TokenUnit) -> String {
             })),
             unit.show(offering.min_deposit),
             format!("{} of {}", offering.free_supply, offering.supply),
+            or_dash(offering.seen_at.map(ago)),
             or_dash(offering.problem.as_ref()),
         ]
     });
-    table(["offering", "service", "country", "price", "least deposit", "free", "problem"], rows)
+    table(["offering", "service", "country", "price", "least deposit", "free", "last seen", "problem"], rows)
 }
 
 /// Waits until a top-up is on chain. While another one of the channel is under way, it has no job yet.

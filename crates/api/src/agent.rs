@@ -87,7 +87,10 @@ pub struct Offering {
     pub source: String,
     /// Block of the last announcement.
     pub announced_at: Option<u64>,
-    /// Why its last transaction failed, why there is no message, or why its agent is not contacted.
+    /// When its agent last sent its message, as a client knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub seen_at: Option<SystemTime>,
+    /// Why its last transaction failed, why there is no message, why its agent is not contacted, or why it is not shown any more.
     pub problem: Option<String>,
     /// When it was first stored here.
     #[serde(with = "humantime_serde")]

@@ -19,8 +19,9 @@ requests! {
         /// In this country, ISO 3166-1 alpha-2.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         country: Option<String>,
-        /// Those too that have no free place, are off the market, whose message is not here, or whose agent has no address
-        /// that `somc.contact` permits.
+        /// Those too that have no free place, are off the market, whose message is not here, that were announced too long ago
+        /// (`offerings.expires_after`), whose agent has not answered for too long (`offerings.unseen_for`) or has no address that
+        /// `somc.contact` permits.
         #[serde(default)]
         all: bool,
         /// At most this many; 100 when not given, 1,000 at most.

@@ -17,6 +17,9 @@ pub enum ChainEvent {
         agent: Address,
         /// Its hash.
         offering: OfferingHash,
+        /// The time of its block. `None` in an event that an earlier version stored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block_time: Option<ChainTime>,
         /// What happened.
         event: OfferingEvent,
     },
@@ -166,6 +169,17 @@ pub enum ContractEvent {
 }
 
 impl ChainEvent {
+    /// Whether this is the event that is stored as `stored`, where an earlier version may have left out its block's time.
+    pub fn is_stored_as(&self, stored: &Self) -> bool {
+        let mut event = self.clone();
+        if let (Self::Offering { block_time, .. }, Self::Offering { block_time: None, .. }) =
+            (&mut event, stored)
+        {
+            *block_time = None;
+        }
+        event == *stored
+    }
+
     /// The agent whose offering or channel it is; None for events of the contract.
     pub const fn agent(&self) -> Option<Address> {
         match self {

@@ -25,7 +25,7 @@ fn announcement(supply: u32) -> Announcement {
 }
 
 fn offered(event: OfferingEvent) -> ChainEvent {
-    ChainEvent::Offering { agent: AGENT, offering: hash(), event }
+    ChainEvent::Offering { agent: AGENT, offering: hash(), block_time: None, event }
 }
 
 fn registered(supply: u32) -> ChainEvent {

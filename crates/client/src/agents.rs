@@ -16,7 +16,7 @@ use privatix_store::offerings;
 use crate::answers::Unheard;
 use crate::asks::Agents;
 use crate::client::ClientSettings;
-use crate::offerings::Offerings;
+use crate::offerings::{Announcers as _, Offerings};
 use crate::peers::{Dialler, Peers, no_answer};
 
 /// Reaches agents at the addresses that they announced, as far as the user permits that.
@@ -201,7 +201,7 @@ impl Agents for NodeAgents {
         if stored.message.is_some() {
             return Ok(terms(&*self.node.offering(agent, hash).await?));
         }
-        let offering = self.offerings().obtain((agent, hash), &stored.announcement).await?;
+        let offering = self.offerings().offering((agent, hash), &stored.announcement).await?;
         let (country, wire) = (offering.message().country.code(), offering.wire().to_vec());
         let stored: Result<(), NodeError> = async {
             let mut tx = db.begin().await?;

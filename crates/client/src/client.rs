@@ -1,12 +1,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
 use privatix_jobs::JobRecord;
+use privatix_market::offering::{OfferingPolicy, Unlisted};
 use privatix_market::{ClientState, Opening};
 use privatix_node::{Node, NodeError, NodeParts};
 use privatix_offering::{ContactPolicy, SignedOffering};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agents::NodeAgents;
 use crate::budget::Limits;
 use crate::decisions::{Decisions, DecisionsParts};
-use crate::offerings::FetchOffering;
+use crate::offerings::{AskOffering, OfferingAsker, OfferingDecisions, Standing, hidden};
 use crate::orders::{ChannelOrders, Given, Ordered, opening_nonce};
 use crate::peers::{Peers, no_answer};
 use crate::role::ClientRole;
@@ -45,6 +46,8 @@ pub struct ClientSettings {
     pub limits: ClientLimits,
     /// How often to ask agents again.
     pub retry: RetryPolicy,
+    /// How often agents are asked for their offerings, and which of these are shown.
+    pub offerings: OfferingPolicy,
 }
 
 impl Default for ClientSettings {
@@ -58,6 +61,7 @@ impl Default for ClientSettings {
             contact: ContactPolicy::default(),
             limits: ClientLimits::default(),
             retry: RetryPolicy::default(),
+            offerings: OfferingPolicy::default(),
         }
     }
 }
@@ -113,13 +117,15 @@ impl Client {
         policy.accept_fee = node.accepted_fee().unwrap_or(policy.accept_fee);
         let parts = DecisionsParts {
             policy,
+            offerings: settings.offerings,
             limits: settings.budget,
             agents: agents.clone(),
             views: Arc::new(views),
         };
         let decisions = Arc::new(Decisions::start(&node, parts).await?);
         let (peers, orders) = (Arc::clone(agents.peers()), decisions.orders());
-        Ok(Self { handle: ClientHandle { node, peers, orders }, decisions, agents })
+        let offerings = Arc::clone(decisions.offerings());
+        Ok(Self { handle: ClientHandle { node, peers, orders, offerings }, decisions, agents })
     }
 
     /// Fetches the messages of offerings over a transport of their own, such as one that hides the client's address from
@@ -141,7 +147,6 @@ impl Client {
     /// What only an operator can mend. Trouble that passes is retried and logged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let Self { handle: ClientHandle { node, .. }, decisions, agents } = self;
-        crate::offerings::ask_again(&node).await?;
         let role = Arc::new(ClientRole::new(Arc::clone(&node), Arc::clone(&decisions)));
         let stop = shutdown.child_token();
         let deciding = tokio::spawn({
@@ -151,8 +156,10 @@ impl Client {
                 Box::pin(decisions.run(&stop)).await; // large, and runs for long
             }
         });
+        let db = node.db().clone();
         let register = move |processor: privatix_jobs::ProcessorBuilder| {
-            decisions.register(processor.register::<FetchOffering, _>(agents.offerings()))
+            let asker = OfferingAsker::new(db, Arc::clone(decisions.offerings()), agents.offerings());
+            decisions.register(processor.register::<AskOffering, _>(asker))
         };
         let outcome = Box::pin(node.run(role, register, stop.clone())).await;
         stop.cancel();
@@ -194,6 +201,7 @@ pub struct ClientHandle {
     node: Arc<Node>,
     peers: Arc<Peers>,
     orders: ChannelOrders,
+    offerings: Arc<OfferingDecisions>,
 }
 
 impl std::fmt::Debug for ClientHandle {
@@ -210,6 +218,10 @@ pub struct Listing {
     pub offering: Offering,
     /// Its message, once it was fetched and every check passed.
     pub message: Option<Arc<SignedOffering>>,
+    /// When its agent last sent the message.
+    pub seen_at: Option<SystemTime>,
+    /// Why it is not available, beside its free places and [`contact`](ClientSettings::contact); `None` if nothing speaks against it.
+    pub unlisted: Option<Unlisted>,
 }
 
 impl ClientHandle {
@@ -219,7 +231,8 @@ impl ClientHandle {
     }
 
     /// Offerings, the most recently announced first, at most `limit`. One whose agent has no address that
-    /// [`contact`](ClientSettings::contact) permits has that as its problem, and is not available.
+    /// [`contact`](ClientSettings::contact) permits has that as its problem, and is not available; nor is one that was announced too
+    /// long ago, or whose agent has not answered for too long, by [`offerings`](ClientSettings::offerings).
     ///
     /// # Errors
     /// [`NodeError`] of the database.
@@ -231,13 +244,17 @@ impl ClientHandle {
         loop {
             let found = offerings::list(&mut *self.node.db().read().await?, filter, skipped, PAGE).await?;
             let is_last = u32::try_from(found.len()).is_ok_and(|found| found < PAGE);
+            let keys: Vec<_> = found.iter().map(|offering| (offering.agent, offering.hash)).collect();
+            let standing = self.offerings.standing(&mut *self.node.db().read().await?, &keys).await?;
             for offering in found {
                 if listings.len() >= wanted {
                     return Ok(listings);
                 }
+                let key = (offering.agent, offering.hash);
                 // What is announced meanwhile moves the others to later pages.
-                if seen.insert((offering.agent, offering.hash)) {
-                    listings.extend(self.listing(offering, filter).await);
+                if seen.insert(key) {
+                    let standing = standing.get(&key).copied().unwrap_or_default();
+                    listings.extend(self.listing(offering, standing, filter).await);
                 }
             }
             if is_last {
@@ -248,7 +265,15 @@ impl ClientHandle {
     }
 
     /// An offering as it is shown; `None` if it is not available and the filter wants only those that are.
-    async fn listing(&self, mut offering: Offering, filter: &Filter) -> Option<Listing> {
+    async fn listing(
+        &self,
+        mut offering: Offering,
+        Standing { seen_at, unlisted }: Standing,
+        filter: &Filter,
+    ) -> Option<Listing> {
+        if filter.available && unlisted.is_some() {
+            return None;
+        }
         let message = match offering.message {
             // E.g. of a template that was taken out of the configuration: the others are still to be seen.
             Some(_) => match self.node.offering(offering.agent, offering.hash).await {
@@ -268,7 +293,8 @@ impl ClientHandle {
             }
             offering.problem = Some(error.to_string());
         }
-        Some(Listing { offering, message })
+        offering.problem = offering.problem.or_else(|| unlisted.and_then(hidden));
+        Some(Listing { offering, message, seen_at, unlisted })
     }
 
     /// Opens a channel under an offering, with the least deposit unless another is given; goes on in the background. `deposit` is in

@@ -1,4 +1,4 @@
-//! The client's decisions about its channels, and what runs beside them: [`Decisions`].
+//! The client's decisions about its channels and about offerings, and what runs beside them: [`Decisions`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use privatix_channel::{ChannelId, Phase};
 use privatix_jobs::{Filter, Job as _, JobStatus, ProcessorBuilder};
+use privatix_market::offering::OfferingPolicy;
 use privatix_market::{Client, ClientMessage, ClientPolicy, Input};
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
@@ -23,6 +24,7 @@ use crate::drives::{BoughtServices, Purchases};
 use crate::fund::{Fund, Funder};
 use crate::funding::Funding;
 use crate::network::{Network, Noted};
+use crate::offerings::{OfferingDecisions, OfferingDecisionsParts};
 use crate::orders::ChannelOrders;
 use crate::outlook::ClientOutlook;
 use crate::runner::{ClientRunner, ClientRunnerParts, Views};
@@ -37,6 +39,8 @@ const READ_EVERY: Duration = Duration::from_mins(1);
 pub struct DecisionsParts {
     /// How channels are opened, paid, topped up and closed.
     pub policy: ClientPolicy,
+    /// How often agents are asked for their offerings, and which of these are shown.
+    pub offerings: OfferingPolicy,
     /// What may be spent.
     pub limits: Limits,
     /// The agents of channels.
@@ -56,6 +60,7 @@ pub struct Decisions {
     node: Arc<Node>,
     clock: UptimeClock,
     decider: Arc<Decider<Client>>,
+    offerings: Arc<OfferingDecisions>,
     driver: Driver<BoughtServices>,
     funding: Funding,
     funder: Arc<Funder>,
@@ -79,7 +84,7 @@ impl Decisions {
     /// # Errors
     /// [`NodeError`] of the database.
     pub async fn start(node: &Arc<Node>, parts: DecisionsParts) -> Result<Self, NodeError> {
-        let DecisionsParts { policy, limits, agents, views } = parts;
+        let DecisionsParts { policy, offerings, limits, agents, views } = parts;
         let db = node.db();
         let mut tx = db.begin().await?;
         let clock = UptimeClock::start(&mut tx, PROCESS).await?;
@@ -91,6 +96,18 @@ impl Decisions {
         let agents: Arc<dyn Agents> = Arc::new(Noted { agents, network: network.clone() });
         let known = NodeOutlook::new(Arc::clone(node), clock.clone(), reserve);
         let outlook: Arc<dyn Outlook> = Arc::new(ClientOutlook { node: known, network });
+
+        let jobs_run = {
+            let node = Arc::clone(node);
+            move || node.recovery().is_none_or(|recovery| recovery.caught_up_at.is_some())
+        };
+        let offerings = Arc::new(OfferingDecisions::new(OfferingDecisionsParts {
+            db: db.clone(),
+            outlook: Arc::clone(&outlook),
+            policy: offerings,
+            jobs: node.jobs_wake(),
+            jobs_run: Arc::new(jobs_run),
+        }));
 
         let (life, instance) = watch::channel(clock.start_number());
         let (host, times) = (Arc::clone(node.services().host()), Times::default());
@@ -122,7 +139,24 @@ impl Decisions {
         let deliveries = Deliveries::new(db.clone(), Arc::clone(&decider), Arc::clone(&agents), wanted);
         let deliveries = Mutex::new(Some(deliveries));
         let node = Arc::clone(node);
-        Ok(Self { node, clock, decider, driver, funding, funder, asker, agents, deliveries, _life: life })
+        Ok(Self {
+            node,
+            clock,
+            decider,
+            offerings,
+            driver,
+            funding,
+            funder,
+            asker,
+            agents,
+            deliveries,
+            _life: life,
+        })
+    }
+
+    /// Decides about the offerings that agents announce.
+    pub const fn offerings(&self) -> &Arc<OfferingDecisions> {
+        &self.offerings
     }
 
     /// Decides about the channels.
@@ -219,6 +253,7 @@ impl Decisions {
         tokio::join!(
             self.clock.keep(self.node.db(), stop),
             self.decider.run(stop),
+            self.offerings.run(stop),
             async {
                 if let Some(deliveries) = deliveries {
                     deliveries.run(stop.clone()).await;

@@ -1,9 +1,10 @@
-//! The jobs with which earlier versions opened, used and closed channels. Nothing carries them out any more:
-//! [adoption](crate::adoption) ends them.
+//! The jobs with which earlier versions opened, used and closed channels, and fetched offerings. Nothing carries them out any more:
+//! [adoption](crate::adoption) and [`adopt_offerings`](crate::adopt_offerings) end them.
 
 use std::time::Duration;
 
-use privatix_channel::{Amount, ChannelId};
+use alloy::primitives::Address;
+use privatix_channel::{Amount, ChannelId, OfferingHash};
 use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
 use privatix_node::{channel_subject, lanes};
 use serde::{Deserialize, Serialize};
@@ -94,5 +95,27 @@ impl Job for FetchAccess {
             .tries_without_end() // the time is what ends it
             .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
             .duplicates(Duplicates::RefusedWhilePending)
+    }
+}
+
+/// Job of earlier versions: fetch an announced offering's message from its agent and check it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchOffering {
+    /// Who announced it.
+    pub agent: Address,
+    /// What its message must hash to.
+    pub offering: OfferingHash,
+}
+
+impl Job for FetchOffering {
+    const KIND: &'static str = "fetch_offering";
+    const LANE: Lane = lanes::STRANGERS;
+
+    fn subject(&self) -> String {
+        format!("offering {} of {}", self.offering, self.agent)
+    }
+
+    fn policy() -> Policy {
+        policy().tries(10)
     }
 }

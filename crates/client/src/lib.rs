@@ -72,11 +72,15 @@ pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use decisions::{Decisions, DecisionsParts};
 pub use deliveries::{Deliveries, Outgoing, Wanted, outgoing};
 pub use drives::{BoughtServices, Endpoints, Purchases};
-pub use earlier::{FetchAccess, FinalizeClose, OpenChannel, RequestClose, TopUp};
+pub use earlier::{FetchAccess, FetchOffering, FinalizeClose, OpenChannel, RequestClose, TopUp};
 pub use fund::{Fund, Funder, Purse, Turn, fund_subject};
 pub use funding::Funding;
-pub use offerings::FetchOffering;
+pub use offerings::{
+    AT_ONCE, Announcers, AskOffering, OfferingAsker, OfferingDecisions, OfferingDecisionsParts, Standing,
+    adopt as adopt_offerings,
+};
 pub use orders::{ChannelOrders, Given, Ordered, opening_nonce};
+pub use privatix_market::offering::{OfferingPolicy, Unlisted};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };

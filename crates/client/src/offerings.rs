@@ -1,57 +1,36 @@
-//! Announced offerings: their messages are fetched from the agents and checked before anybody sees them.
+//! Offerings that agents announce: their messages are fetched and checked before anybody sees them.
+
+mod adoption;
+mod ask;
+mod decisions;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use alloy::primitives::Address;
 use async_trait::async_trait;
-use privatix_channel::{Announcement, OfferingHash};
-use privatix_jobs::{Backoff, Done, Duplicates, Handler, Job, JobContext, JobError, Lane, Policy};
-use privatix_node::{Node, NodeError, after, lanes};
+use privatix_channel::{Announcement, ChainTime};
+use privatix_market::offering::Unlisted;
+use privatix_node::{Node, NodeError};
 use privatix_offering::{Announced, OfferingError, SignatureProblem, SignedOffering};
 use privatix_somc::SourceType;
-use privatix_store::offerings;
-use serde::{Deserialize, Serialize};
+use privatix_store::offering_states::Key;
 
-use crate::peers::{Dialler, OFFLINE, no_answer};
+pub use self::{
+    adoption::adopt,
+    ask::{AskOffering, OfferingAsker},
+    decisions::{AT_ONCE, OfferingDecisions, OfferingDecisionsParts, Standing},
+};
+use crate::peers::{Dialler, no_answer};
 
-/// Job: fetch an announced offering's message from its agent and check it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FetchOffering {
-    /// Who announced it.
-    pub agent: Address,
-    /// What its message must hash to.
-    pub offering: OfferingHash,
-}
-
-impl Job for FetchOffering {
-    const KIND: &'static str = "fetch_offering";
-    const LANE: Lane = lanes::STRANGERS;
-
-    fn subject(&self) -> String {
-        format!("offering {} of {}", self.offering, self.agent)
-    }
-
-    fn policy() -> Policy {
-        Policy::default()
-            .tries(10)
-            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(5)))
-            .timeout(LONGEST_TRY)
-            .duplicates(Duplicates::RefusedWhileWaiting)
-    }
-}
-
-/// At most this many offerings are asked for again when the client starts.
-const ASKED_AGAIN: u32 = 1_000;
-
-/// Asks again for what is on the market and could not be had: the settings, or the agents, may have changed meanwhile.
-pub(crate) async fn ask_again(node: &Node) -> Result<(), NodeError> {
-    let missing = offerings::without_message(&mut *node.db().read().await?, ASKED_AGAIN).await?;
-    let mut tx = node.db().begin().await?;
-    for (agent, offering) in missing {
-        privatix_node::push(&mut tx, &FetchOffering { agent, offering }, "start").await?;
-    }
-    Ok(tx.commit().await?)
+/// Those who announce offerings.
+#[async_trait]
+pub trait Announcers: Send + Sync {
+    /// Asks the agent for the message of an offering that it announced, and checks it.
+    ///
+    /// # Errors
+    /// [`NodeError::Peer`], [`NodeError::Offline`], [`NodeError::NotPermitted`]; [`NodeError::Offering`] for a message that is none;
+    /// [`NodeError::Refused`] for an address that is none; others say nothing about the agent.
+    async fn offering(&self, of: Key, said: &Announcement) -> Result<SignedOffering, NodeError>;
 }
 
 /// A whole try over Tor. Whoever answers later is asked again, and keeps no worker from others.
@@ -64,35 +43,21 @@ const fn longest_try(source: u8) -> Duration {
     if source == SourceType::Direct.number() { LONGEST_DIRECT_TRY } else { LONGEST_TRY }
 }
 
+/// Fetches the messages of offerings over the network.
 pub(crate) struct Offerings {
     node: Arc<Node>,
     dialler: Dialler,
 }
 
-#[async_trait]
-impl Handler<FetchOffering> for Offerings {
-    async fn run(&self, job: &FetchOffering, cx: JobContext) -> Result<Done, JobError> {
-        self.fetch(job, cx).await.map_err(|error| match error {
-            // Not counted as a try: it says nothing of the agent.
-            NodeError::Offline { .. } => JobError::postpone(after(SystemTime::now(), OFFLINE), error),
-            error => error.into_job_error(),
-        })
-    }
-}
-
 impl Offerings {
-    /// Fetches with `dialler`, which connects once: the job is what tries again.
+    /// Fetches with `dialler`, which connects once: the offering's state is what asks again.
     pub(crate) fn new(node: Arc<Node>, mut dialler: Dialler) -> Self {
         dialler.retry.attempts = 1;
         Self { node, dialler }
     }
 
     /// The chain is asked for the agent's operator only where the agent itself did not sign.
-    async fn check(
-        &self,
-        (agent, hash): (Address, OfferingHash),
-        wire: &[u8],
-    ) -> Result<SignedOffering, NodeError> {
+    async fn check(&self, (agent, hash): Key, wire: &[u8]) -> Result<SignedOffering, NodeError> {
         let node = &self.node;
         let mut announced = Announced { hash, agent, operator: None, domain: *node.domain() };
         let mut checked = SignedOffering::verify(wire, &announced, node.templates());
@@ -102,17 +67,11 @@ impl Offerings {
         }
         Ok(checked?)
     }
+}
 
-    /// Asks the agent for the message of an offering that it announced, and checks it.
-    ///
-    /// # Errors
-    /// [`NodeError::Peer`], [`NodeError::Offline`], [`NodeError::NotPermitted`]; [`NodeError::Offering`] for a message that is none;
-    /// [`NodeError::Refused`] for an address that is none.
-    pub(crate) async fn obtain(
-        &self,
-        of: (Address, OfferingHash),
-        said: &Announcement,
-    ) -> Result<SignedOffering, NodeError> {
+#[async_trait]
+impl Announcers for Offerings {
+    async fn offering(&self, of: Key, said: &Announcement) -> Result<SignedOffering, NodeError> {
         let peer = self.dialler.announcer(said)?;
         let limit = longest_try(said.source_type);
         let Ok(answered) = tokio::time::timeout(limit, peer.offering(of.1)).await else {
@@ -121,29 +80,30 @@ impl Offerings {
         };
         self.check(of, &answered.map_err(no_answer(&peer))?).await
     }
+}
 
-    async fn fetch(&self, job: &FetchOffering, cx: JobContext) -> Result<Done, NodeError> {
-        let node = &self.node;
-        let stored = offerings::get(&mut *node.db().read().await?, job.agent, job.offering).await?;
-        if stored.message.is_some() || !stored.status.is_on_market() {
-            return Ok(cx.finish().await?.commit().await?);
+/// Why an offering is not shown, where nothing else explains it: in words, with the setting.
+pub(crate) fn hidden(why: Unlisted) -> Option<String> {
+    match why {
+        Unlisted::Expired { announced } => {
+            let age = Duration::from(ChainTime::from(SystemTime::now()).since(announced));
+            Some(format!("it was announced last {} ago: see `offerings.expires_after`", rounded(age)))
         }
-        match self.obtain((job.agent, job.offering), &stored.announcement).await {
-            Ok(offering) => {
-                let country = offering.message().country.code();
-                let wire = offering.wire().to_vec();
-                let mut completion = cx.finish().await?;
-                offerings::set_message(&mut completion, job.agent, job.offering, wire, country).await?;
-                tracing::info!(offering = %job.offering, agent = %job.agent, "offering fetched and checked");
-                Ok(completion.commit().await?)
-            }
-            Err(error) => {
-                let mut tx = node.db().begin().await?;
-                offerings::set_problem(&mut tx, job.agent, job.offering, &error.to_string()).await?;
-                tx.commit().await?;
-                Err(error)
-            }
+        Unlisted::Unseen { unseen } => {
+            Some(format!("its agent has not sent it for {}: see `offerings.unseen_for`", rounded(unseen)))
         }
+        _ => None,
+    }
+}
+
+/// A time in its largest full unit.
+fn rounded(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 86_400, seconds / 3_600, seconds / 60) {
+        (days @ 1.., ..) => format!("{days} d"),
+        (_, hours @ 1.., _) => format!("{hours} h"),
+        (.., minutes @ 1..) => format!("{minutes} min"),
+        _ => format!("{seconds} s"),
     }
 }
 
@@ -157,6 +117,13 @@ mod tests {
         assert_eq!(longest_try(SourceType::Tor.number()), Duration::from_secs(45));
         // Of an unknown kind: refused before it is dialled.
         assert_eq!(longest_try(9), LONGEST_TRY);
-        assert_eq!(FetchOffering::policy(), FetchOffering::policy().timeout(LONGEST_TRY));
+    }
+
+    #[test]
+    fn a_time_is_shown_in_its_largest_full_unit() {
+        for (seconds, expected) in [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7_199, "1 h"), (200_000, "2 d")]
+        {
+            assert_eq!(rounded(Duration::from_secs(seconds)), expected);
+        }
     }
 }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use privatix_channel::{ChainEvent, ChannelEvent, OfferingEvent};
+use privatix_channel::{ChainEvent, ChannelEvent};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_market::Client;
 use privatix_node::inputs::{Before, Opening};
-use privatix_node::{Decider, Node, NodeError, Role};
+use privatix_node::{Decider, Node, NodeError, Role, Stood};
 use privatix_store::events::Place;
 
 use crate::adoption::{Adoption, Jobs, KnownTerms as _};
 use crate::decisions::Decisions;
 use crate::fund::Fund;
-use crate::offerings::FetchOffering;
+use crate::offerings;
 
 /// What a client does about news.
 #[derive(Clone, Debug)]
@@ -46,6 +46,13 @@ impl Role for ClientRole {
         for (channel, what) in adopted.damaged {
             node.damage().found(channel, what);
         }
+        let adopted = offerings::adopt(node.db(), self.decisions.decider().outlook().uptime()).await?;
+        if adopted > 0 {
+            tracing::info!(
+                offerings = adopted,
+                "offerings of an earlier version are followed from stored states"
+            );
+        }
         self.decisions.settle().await
     }
 
@@ -56,32 +63,31 @@ impl Role for ClientRole {
         _: Place,
         event: &ChainEvent,
     ) -> Result<(), NodeError> {
-        match event {
-            ChainEvent::Offering {
-                agent,
-                offering,
-                event: OfferingEvent::Registered(_) | OfferingEvent::PoppedUp(_),
-            } => {
-                let fetch = FetchOffering { agent: *agent, offering: *offering };
-                privatix_node::push(conn, &fetch, "monitor").await
-            }
-            // Known since it was accepted; found again if this database is younger than the channel.
-            ChainEvent::Opened { channel, descriptor, event: ChannelEvent::Opened { deposit, .. } } => {
-                if descriptor.client != self.node.account() {
-                    return Ok(());
-                }
-                if descriptor.id(self.node.domain()) != *channel {
-                    let reason = format!("channel {channel} is not the one that its event describes");
-                    return Err(NodeError::Contract { what: "an event", reason });
-                }
-                let terms = self.node.terms(descriptor).await?;
-                let opening = Opening { channel: *channel, descriptor, deposit: *deposit, terms };
-                self.decisions.decider().inputs().begin(conn, before, opening).await?;
-                let found = (*channel, descriptor.agent);
-                Ok(self.decisions.funding().take_found(conn, found, *deposit).await?)
-            }
-            _ => Ok(()),
+        // Known since it was accepted; found again if this database is younger than the channel.
+        let ChainEvent::Opened { channel, descriptor, event: ChannelEvent::Opened { deposit, .. } } = event
+        else {
+            return Ok(());
+        };
+        if descriptor.client != self.node.account() {
+            return Ok(());
         }
+        if descriptor.id(self.node.domain()) != *channel {
+            let reason = format!("channel {channel} is not the one that its event describes");
+            return Err(NodeError::Contract { what: "an event", reason });
+        }
+        let terms = self.node.terms(descriptor).await?;
+        let opening = Opening { channel: *channel, descriptor, deposit: *deposit, terms };
+        self.decisions.decider().inputs().begin(conn, before, opening).await?;
+        let found = (*channel, descriptor.agent);
+        Ok(self.decisions.funding().take_found(conn, found, *deposit).await?)
+    }
+
+    async fn on_offerings(&self, conn: &mut Conn, stood: Stood) -> Result<(), NodeError> {
+        self.decisions.offerings().on_chain(conn, stood).await
+    }
+
+    fn offerings_committed(&self) {
+        self.decisions.offerings().committed();
     }
 
     /// What came back with a backup was paid for already, or is not wanted any more: it is given up.

@@ -370,18 +370,20 @@ impl PscEvent {
     pub fn chain_event(self, block_time: ChainTime) -> Option<ChainEvent> {
         let of_channel = self.channel().zip(self.channel_event());
         let of_contract = |event| ChainEvent::Contract { block_time, event };
+        let of_offering = |agent, offering, event| {
+            let block_time = Some(block_time);
+            ChainEvent::Offering { agent, offering, block_time, event }
+        };
         Some(match self {
             Self::OfferingRegistered { agent, offering, announcement } => {
-                ChainEvent::Offering { agent, offering, event: OfferingEvent::Registered(announcement) }
+                of_offering(agent, offering, OfferingEvent::Registered(announcement))
             }
             Self::OfferingPoppedUp { agent, offering, announcement } => {
-                ChainEvent::Offering { agent, offering, event: OfferingEvent::PoppedUp(announcement) }
+                of_offering(agent, offering, OfferingEvent::PoppedUp(announcement))
             }
-            Self::OfferingRemoved { agent, offering } => {
-                ChainEvent::Offering { agent, offering, event: OfferingEvent::Removed }
-            }
+            Self::OfferingRemoved { agent, offering } => of_offering(agent, offering, OfferingEvent::Removed),
             Self::OfferingFeeRefreshed { agent, offering, fee } => {
-                ChainEvent::Offering { agent, offering, event: OfferingEvent::FeeRefreshed { fee } }
+                of_offering(agent, offering, OfferingEvent::FeeRefreshed { fee })
             }
             Self::ChannelOpened { channel, descriptor, .. } => {
                 ChainEvent::Opened { channel, descriptor, event: of_channel?.1 }

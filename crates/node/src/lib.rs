@@ -66,7 +66,7 @@ pub use outlook::{NodeOutlook, Outlook};
 pub use reconcile::ContractEntry;
 pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};
 pub use reserve::GasReserve;
-pub use role::Role;
+pub use role::{Role, Stood};
 pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 pub use tally::Money;

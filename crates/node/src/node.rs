@@ -385,6 +385,11 @@ impl Node {
         self.wake.wake();
     }
 
+    /// What wakes the job processor.
+    pub fn jobs_wake(&self) -> Wake {
+        self.wake.clone()
+    }
+
     /// What the chain monitor is doing; None outside of [`run`](Self::run).
     pub fn monitor(&self) -> Option<MonitorStatus> {
         self.engine.read().as_ref().map(|engine| engine.monitor.borrow().clone())

@@ -1,13 +1,46 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use privatix_chain::{TxChange, TxRecord};
 use privatix_channel::{ChainEvent, ChannelId};
 use privatix_db::Conn;
 use privatix_market::Party;
 use privatix_store::events::Place;
+use privatix_store::offering_states::{self, Key, Loaded};
 use privatix_store::purposes::Recorded;
 
 use crate::inputs::Before;
 use crate::{Decider, NodeError};
+
+/// How offerings stood before the chain was brought up to date with events of theirs: their states, where they have one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stood {
+    /// Each with its state before; `None` where it had none.
+    pub offerings: BTreeMap<Key, Option<Loaded>>,
+}
+
+impl Stood {
+    /// Of those offerings that are announced, changed or removed by these events. What only takes or frees a place is not among them.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub(crate) async fn of<'a>(
+        conn: &mut Conn,
+        events: impl Iterator<Item = &'a ChainEvent>,
+    ) -> Result<Self, NodeError> {
+        let changes = |event: &&ChainEvent| matches!(event, ChainEvent::Offering { .. });
+        let keys: BTreeSet<Key> = events.filter(changes).filter_map(ChainEvent::offering).collect();
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let mut states = offering_states::load_all(conn, &keys).await?;
+        let offerings = keys.into_iter().map(|key| (key, states.remove(&key))).collect();
+        Ok(Self { offerings })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.offerings.is_empty()
+    }
+}
 
 /// Where a role differs from the other one: what it does about news. Every method that gets a connection runs inside the
 /// transaction that makes the news durable, so its follow-up jobs commit with their cause.
@@ -36,6 +69,16 @@ pub trait Role: Send + Sync + 'static {
         place: Place,
         event: &ChainEvent,
     ) -> Result<(), NodeError>;
+
+    /// The chain shows these offerings otherwise than before, or may do so: they were announced, removed, or an event of theirs was
+    /// undone. They are brought up to date already. The place to decide about them. By default nothing follows.
+    async fn on_offerings(&self, conn: &mut Conn, stood: Stood) -> Result<(), NodeError> {
+        let _ = (conn, stood);
+        Ok(())
+    }
+
+    /// What [`on_offerings`](Self::on_offerings) has decided is committed. Called without waiting for anything.
+    fn offerings_committed(&self) {}
 
     /// Kinds of its jobs that would move money a second time, or undo a later order, if they were carried out again.
     fn not_to_be_repeated(&self) -> &'static [&'static str];

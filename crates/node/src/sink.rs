@@ -1,12 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_chain::{
     ConfirmedBatch, ConfirmedLog, Direction, LogSink, SinkError, TxChange, TxRecord, TxSink,
 };
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, LogPosition, OfferingHash};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, LogPosition};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
@@ -18,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::fate::Sender;
 use crate::inputs::Decided;
+use crate::role::Stood;
 use crate::spent::{Spending, Spent};
 use crate::{Damage, Marks, Node, NodeError, Role};
 
@@ -38,6 +38,8 @@ pub(crate) struct Touched<P: Party> {
     pub(crate) channels: BTreeSet<ChannelId>,
     /// What was decided about those that have a stored state.
     decided: Decided<P>,
+    /// Whether offerings may stand otherwise than before.
+    of_offerings: bool,
 }
 
 impl<R: Role> Sink<R> {
@@ -59,8 +61,8 @@ impl<R: Role> Sink<R> {
 
     /// Stores events, in chain order, and what follows from those that are new. Returns what that has changed.
     ///
-    /// Of the past, the role is informed of offerings that are on the market, each once, and of the channels that are kept:
-    /// what else there was is over, and events that followed it may be stored already.
+    /// Of the past, the role is informed of how offerings stand now, and of the channels that are kept: what else there was is over,
+    /// and events that followed it may be stored already.
     pub(crate) async fn take(
         &self,
         conn: &mut Conn,
@@ -78,12 +80,9 @@ impl<R: Role> Sink<R> {
                 self.role.on_event(conn, &mut before, *place, event).await?;
             }
         }
-        let on_market = offerings::advance_all(conn, &events).await?;
-        if direction == Direction::Past {
-            for (place, event) in last_announcements(&events, &on_market) {
-                self.role.on_event(conn, &mut before, place, event).await?;
-            }
-        }
+        let stood = Stood::of(conn, events.iter().map(|(_, event)| event)).await?;
+        offerings::advance_all(conn, &events).await?;
+        let of_offerings = self.follow_offerings(conn, stood).await?;
         let channels = events.iter().filter_map(|(_, event)| event.channel()).collect();
         let kept = channels::kept(conn, &channels).await?;
         for (place, event) in &events {
@@ -96,7 +95,16 @@ impl<R: Role> Sink<R> {
             }
         }
         let decided = inputs.chain(conn, before).await?;
-        Ok(Touched { channels: touched, decided })
+        Ok(Touched { channels: touched, decided, of_offerings })
+    }
+
+    /// Informs the role of offerings that may stand otherwise than before. Returns whether there are any.
+    async fn follow_offerings(&self, conn: &mut Conn, stood: Stood) -> Result<bool, NodeError> {
+        if stood.is_empty() {
+            return Ok(false);
+        }
+        self.role.on_offerings(conn, stood).await?;
+        Ok(true)
     }
 
     /// Damaged data of one channel must not delay the events of the others. Its own events are stored in any case.
@@ -175,8 +183,11 @@ impl<R: Role> Sink<R> {
     }
 
     /// Informs those who wait of a commit that has changed these channels.
-    pub(crate) fn announce(&self, Touched { channels: touched, decided }: Touched<R::Side>) {
+    pub(crate) fn announce(&self, Touched { channels: touched, decided, of_offerings }: Touched<R::Side>) {
         self.role.decider().all_committed(decided);
+        if of_offerings {
+            self.role.offerings_committed();
+        }
         self.wake.wake();
         for channel in &touched {
             self.marks.mark(*channel);
@@ -191,10 +202,12 @@ impl<R: Role> Sink<R> {
         let undone = events::undo_above(conn, to_block).await?;
         tracing::warn!(to_block, events = undone.len(), "the chain was reorganised; events are undone");
         let events = undone.iter().map(|(_, event)| event);
-        let of_offerings: BTreeSet<_> = events.clone().filter_map(ChainEvent::offering).collect();
-        for (agent, offering) in of_offerings {
+        let stood = Stood::of(conn, events.clone()).await?;
+        let touched: BTreeSet<_> = events.clone().filter_map(ChainEvent::offering).collect();
+        for (agent, offering) in touched {
             offerings::refold(conn, agent, offering).await?;
         }
+        let of_offerings = self.follow_offerings(conn, stood).await?;
         let of_channels: BTreeSet<_> = events.filter_map(ChainEvent::channel).collect();
         let inputs = self.role.decider().inputs();
         let before = inputs.before(conn, &of_channels).await?;
@@ -203,7 +216,7 @@ impl<R: Role> Sink<R> {
             self.tolerate(*channel, refolded.map(drop).map_err(NodeError::from))?;
         }
         let decided = inputs.chain(conn, before).await?;
-        Ok(Touched { channels: of_channels, decided })
+        Ok(Touched { channels: of_channels, decided, of_offerings })
     }
 }
 
@@ -218,24 +231,6 @@ async fn advance(
         tracing::info!(channel = %channel.id, event = change.name(), status = %channel.status, block = place.at.block, "channel changed on chain");
     }
     Ok(())
-}
-
-/// The last announcement of each offering that is on the market, in chain order.
-fn last_announcements<'a>(
-    events: &'a [(Place, ChainEvent)],
-    on_market: &BTreeSet<(Address, OfferingHash)>,
-) -> Vec<(Place, &'a ChainEvent)> {
-    let mut last = BTreeMap::new();
-    for (place, event) in events {
-        if let Some(offering) = event.offering().filter(|offering| on_market.contains(offering))
-            && event.is_announcement()
-        {
-            last.insert(offering, (*place, event));
-        }
-    }
-    let mut last: Vec<_> = last.into_values().collect();
-    last.sort_by_key(|(place, _)| *place);
-    last
 }
 
 #[async_trait]
@@ -298,42 +293,5 @@ impl<R: Role> TxSink for Sink<R> {
         if !channels.is_empty() {
             let _ = self.committed.send(channels.into_iter().collect()); // the receiver is gone only at shutdown
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use alloy::primitives::B256;
-    use privatix_channel::{Amount, Announcement, Fee, OfferingEvent};
-
-    use super::*;
-
-    #[test]
-    fn of_the_past_only_offerings_on_the_market_are_news_and_each_is_once() {
-        let agent = Address::repeat_byte(1);
-        let hash = |n: u8| OfferingHash::new(B256::repeat_byte(n));
-        let announced = |supply| Announcement {
-            min_deposit: Amount::new(1),
-            supply,
-            fee: Fee::new(0).unwrap_or_default(),
-            source_type: 1,
-            source: String::new(),
-        };
-        let event = |block, offering, event| {
-            let place = Place { at: LogPosition::new(block, 0), tx: B256::ZERO };
-            (place, ChainEvent::Offering { agent, offering: hash(offering), event })
-        };
-        let events = [
-            event(1, 1, OfferingEvent::Registered(announced(1))),
-            event(2, 2, OfferingEvent::Registered(announced(2))),
-            event(3, 3, OfferingEvent::Registered(announced(3))),
-            event(4, 3, OfferingEvent::PoppedUp(announced(2))),
-            event(5, 1, OfferingEvent::PoppedUp(announced(1))),
-            event(6, 1, OfferingEvent::FeeRefreshed { fee: Fee::new(1).unwrap_or_default() }),
-        ];
-        let on_market = BTreeSet::from([(agent, hash(1)), (agent, hash(3))]);
-        let found = last_announcements(&events, &on_market);
-        let blocks: Vec<u64> = found.iter().map(|(place, _)| place.at.block).collect();
-        assert_eq!(blocks, [4, 5]);
     }
 }

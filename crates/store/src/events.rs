@@ -44,7 +44,7 @@ pub async fn record_all(conn: &mut Conn, events: &[(Place, ChainEvent)]) -> Resu
             continue;
         }
         match known.get(&one.0.at) {
-            Some(known) if known == one => new.push(false),
+            Some((place, known)) if *place == one.0 && one.1.is_stored_as(known) => new.push(false),
             Some(_) => {
                 return Err(StoreError::OtherEvent { block: one.0.at.block, index: one.0.at.index });
             }

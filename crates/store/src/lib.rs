@@ -1,4 +1,4 @@
-//! Marketplace persistence: whose database it is, chain events, offerings, channels with the states from which is decided about
+//! Marketplace persistence: whose database it is, chain events, offerings and channels with the states from which is decided about
 //! them, vouchers, usage sessions, orders, what each transaction is for, and for how long its processes have run.
 //!
 //! What it owns: the tables of `migrations/store` ([`MIGRATIONS`]) and the queries over them. It decides nothing: what
@@ -37,6 +37,7 @@ pub mod events;
 mod fold;
 pub mod identity;
 pub mod meters;
+pub mod offering_states;
 pub mod offerings;
 pub mod orders;
 pub mod purposes;

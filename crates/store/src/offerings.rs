@@ -19,7 +19,8 @@ use crate::schema::offerings;
 
 mod on_chain;
 
-pub use on_chain::{advance_all, refold};
+pub(crate) use on_chain::shown;
+pub use on_chain::{advance_all, refold, shown_of};
 
 /// A stored offering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,24 +192,6 @@ pub async fn followed(conn: &mut Conn, agent: Address) -> Result<Vec<Offering>, 
         .select(Row::as_select());
     let rows: Vec<Row> = on!(conn, |c| query.load(c).await)?;
     rows.into_iter().map(TryInto::try_into).collect()
-}
-
-/// Offerings on the market whose message is not here, the most recently announced first, at most `limit`: by agent and hash.
-pub async fn without_message(
-    conn: &mut Conn,
-    limit: u32,
-) -> Result<Vec<(Address, OfferingHash)>, StoreError> {
-    let query = offerings::table
-        .filter(offerings::message.is_null())
-        .filter(on_market())
-        .order((offerings::announced_at.desc(), offerings::created_at.desc()))
-        .limit(limit.into())
-        .select((offerings::agent, offerings::hash));
-    let found: Vec<(Addr, Bytes32)> = on!(conn, |c| query.load(c).await)?;
-    Ok(found
-        .into_iter()
-        .map(|(agent, hash)| (agent.bytes().into(), OfferingHash::new(hash.bytes().into())))
-        .collect())
 }
 
 /// Those on the market. Spelled out and not bound, for the partial indexes.

@@ -135,6 +135,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    offering_states (agent, hash) {
+        agent -> Binary,
+        hash -> Binary,
+        schema -> Integer,
+        revision -> BigInt,
+        ownership -> Text,
+        asked -> Bool,
+        wake_at -> Nullable<BigInt>,
+        wake_chain -> Nullable<BigInt>,
+        seen_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     service_clock (process) {
         process -> Text,
         uptime -> BigInt,

@@ -26,12 +26,12 @@ use privatix_market::{Book, Meter, Party, State, Uptime};
 use serde::{Deserialize, Serialize};
 
 pub use due::Due;
-pub(crate) use due::milliseconds;
+pub(crate) use due::{milliseconds, seconds};
 pub use pages::{PAGE, due_by_chain, due_by_uptime, next, not_final, without};
 pub use unreadable::Unreadable;
 
 use self::due::Times;
-use self::unreadable::unless_damaged;
+pub(crate) use self::unreadable::unless_damaged;
 use crate::columns::{from_json, id, to_amount, to_json, unsigned};
 use crate::schema;
 use crate::schema::{channel_states, channels};

@@ -275,10 +275,7 @@ proptest::proptest! {
                 for some in batches {
                     let mut tx = db.begin().await.unwrap();
                     events::record_all(&mut tx, some).await.unwrap();
-                    let on_market = offerings::advance_all(&mut tx, some).await.unwrap();
-                    for (agent, hash) in on_market {
-                        assert!(offerings::get(&mut tx, agent, hash).await.unwrap().status.is_on_market());
-                    }
+                    offerings::advance_all(&mut tx, some).await.unwrap();
                     tx.commit().await.unwrap();
                 }
             }

@@ -40,6 +40,7 @@ impl Buyer {
         let agents = Arc::new(NodeAgents::new(&node, transport.clone(), transport, settings));
         let parts = DecisionsParts {
             policy: ClientPolicy::default(),
+            offerings: settings.offerings.clone(),
             limits: Limits::default(),
             agents: agents.clone(),
             views: Arc::new(|_, _| {}),

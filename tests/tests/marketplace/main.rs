@@ -27,6 +27,7 @@ mod rescue;
 mod restored;
 mod stuck;
 mod tokens;
+mod unseen;
 mod vouchers;
 mod whole;
 

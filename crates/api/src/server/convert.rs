@@ -161,6 +161,7 @@ pub(crate) async fn offering(node: &Node, stored: offerings::Offering) -> Offeri
         free_supply: stored.free_supply,
         source: source(stored.announcement.source_type, &stored.announcement.source),
         announced_at: stored.announced_at,
+        seen_at: None,
         problem,
         created_at: stored.created_at,
         message,

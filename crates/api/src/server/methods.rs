@@ -268,7 +268,8 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             let filter = offerings::Filter { agent: ask.agent, country: ask.country, available: !ask.all };
             let mut found = Vec::new();
             for listing in o.browse(&filter, page(ask.limit)).await? {
-                found.push(convert::offering(o.node(), listing.offering).await);
+                let offering = convert::offering(o.node(), listing.offering).await;
+                found.push(agent::Offering { seen_at: listing.seen_at, ..offering });
             }
             Ok(found)
         })

@@ -79,7 +79,10 @@ mod tests {
     fn event() -> impl Strategy<Value = ChainEvent> {
         let agent = Address::repeat_byte(1);
         let offering = OfferingHash::new(B256::repeat_byte(2));
-        let offered = move |event| ChainEvent::Offering { agent, offering, event };
+        let offered = move |event| {
+            let block_time = Some(crate::ChainTime::new(9));
+            ChainEvent::Offering { agent, offering, block_time, event }
+        };
         let announcement = |supply| Announcement {
             min_deposit: Amount::new(1),
             supply,

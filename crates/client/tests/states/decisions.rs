@@ -11,7 +11,8 @@ use privatix_billing::Terms;
 use privatix_chain::StartFrom;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher};
 use privatix_client::{
-    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, Limits, Node, NodeParts, Unheard,
+    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, Limits, Node, NodeParts, OfferingPolicy,
+    Unheard,
 };
 use privatix_contracts::call;
 use privatix_market::*;
@@ -91,6 +92,7 @@ async fn open(
     let mut policy = ClientPolicy::default();
     (policy.ask_first, policy.answer_within) = (Duration::from_millis(50), Duration::from_secs(5));
     let parts = DecisionsParts {
+        offerings: OfferingPolicy::default(),
         policy,
         limits: Limits::default(),
         agents: agent.clone(),

@@ -8,6 +8,7 @@ mod chain;
 mod decisions;
 mod drives;
 mod money;
+mod offerings;
 mod orders;
 mod runner;
 mod support;

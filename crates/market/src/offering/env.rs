@@ -10,6 +10,7 @@ use crate::blocked::Retries;
 
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[non_exhaustive]
 pub struct OfferingEnv<'a> {
     /// For how long the node has run.
@@ -20,6 +21,9 @@ pub struct OfferingEnv<'a> {
     pub fresh: bool,
     /// Whether this node's own network works.
     pub reachable: bool,
+    /// Whether another agent may be asked now: few requests are under way, so that strangers who do not answer keep nobody else
+    /// waiting.
+    pub may_ask: bool,
     /// What the account has in the contract, in base units.
     pub balance: Amount,
     /// What the offering locks when it is published.
@@ -44,6 +48,7 @@ impl<'a> OfferingEnv<'a> {
             now: None,
             fresh: true,
             reachable: true,
+            may_ask: true,
             balance: Amount::ZERO,
             stake: Amount::ZERO,
             signature_counts: true,

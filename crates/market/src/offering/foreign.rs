@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{OfferingEffect, OfferingEnv, OfferingInput, Presence, Shown};
+use super::{OfferingEffect, OfferingEnv, OfferingInput, Presence, Shown, Unlisted};
 use crate::flight::next;
 use crate::{Again, Owner, Uptime};
 
@@ -67,7 +67,11 @@ pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingIn
             shown.clone_from(now);
         }
         OfferingInput::Peer { seq, answer } => answered(foreign, *seq, *answer, env),
+        OfferingInput::Started if foreign.message == MessageState::Missing => {
+            foreign.again.at = foreign.again.at.min(env.uptime);
+        }
         OfferingInput::Look
+        | OfferingInput::Started
         | OfferingInput::Restored
         | OfferingInput::Tx { .. }
         | OfferingInput::Order(_) => {}
@@ -106,7 +110,7 @@ pub(super) fn difference(
     env: &OfferingEnv<'_>,
     effects: &mut Vec<OfferingEffect>,
 ) {
-    let is_due = foreign.again.is_over(env.uptime) && env.reachable;
+    let is_due = foreign.again.is_over(env.uptime) && env.reachable && env.may_ask;
     if shown.presence != Presence::OnMarket || foreign.asked.is_some() || !is_due {
         return;
     }
@@ -131,11 +135,16 @@ pub(super) fn owners(foreign: &Foreign, shown: &Shown, env: &OfferingEnv<'_>) ->
     vec![owner]
 }
 
-/// See [`OfferingState::is_listed`](super::OfferingState::is_listed).
-pub(super) fn is_listed(foreign: &Foreign, shown: &Shown, env: &OfferingEnv<'_>) -> bool {
+/// See [`OfferingState::unlisted`].
+pub(super) fn unlisted(foreign: &Foreign, shown: &Shown, env: &OfferingEnv<'_>) -> Option<Unlisted> {
     let policy = env.policy;
-    let MessageState::Here { seen } = foreign.message else { return false };
-    let Some(announced) = &shown.announced else { return false };
-    let is_young = env.now.is_none_or(|now| now < announced.at.plus(policy.expires_after));
-    shown.presence == Presence::OnMarket && is_young && env.uptime.since(seen) < policy.unseen_for
+    let (Presence::OnMarket, Some(announced)) = (shown.presence, &shown.announced) else {
+        return Some(Unlisted::NotOnMarket);
+    };
+    let MessageState::Here { seen } = foreign.message else { return Some(Unlisted::NoMessage) };
+    if env.now.is_some_and(|now| now >= announced.at.plus(policy.expires_after)) {
+        return Some(Unlisted::Expired { announced: announced.at });
+    }
+    let unseen = env.uptime.since(seen);
+    (unseen >= policy.unseen_for).then_some(Unlisted::Unseen { unseen })
 }

@@ -14,11 +14,13 @@ pub use self::{
     own::{OfferingOrder, Own, Problem},
 };
 
+use std::time::Duration;
+
 use alloy::primitives::Address;
 use privatix_channel::{ChainTime, OfferingHash};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bid, Fate, Owner, Purpose, Uptime};
+use crate::{Bid, Fate, Owner, Purpose, Uptime, Wake};
 
 /// How far an offering is: each agent's hash goes through this once, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,11 +109,36 @@ impl OfferingState {
     /// Whether users are shown this offering of another agent: its message is here, its announcement is not too old by the chain's
     /// clock, and its agent has answered not too long ago.
     pub fn is_listed(&self, env: &OfferingEnv<'_>) -> bool {
+        matches!(self.ownership, Ownership::Foreign(_)) && self.unlisted(env).is_none()
+    }
+
+    /// Why users are not shown this offering of another agent. `None` for one that is [listed](Self::is_listed), and for an own one.
+    pub fn unlisted(&self, env: &OfferingEnv<'_>) -> Option<Unlisted> {
         match &self.ownership {
-            Ownership::Own(_) => false,
-            Ownership::Foreign(foreign) => foreign::is_listed(foreign, &self.chain, env),
+            Ownership::Own(_) => None,
+            Ownership::Foreign(foreign) => foreign::unlisted(foreign, &self.chain, env),
         }
     }
+}
+
+/// Why users are not shown an offering of another agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unlisted {
+    /// It is not on the market.
+    NotOnMarket,
+    /// Its message is not here.
+    NoMessage,
+    /// It was not announced for long.
+    Expired {
+        /// When it was announced last, by the chain's clock.
+        announced: ChainTime,
+    },
+    /// Its agent has not answered for long.
+    Unseen {
+        /// For how long, by this node's uptime.
+        unseen: Duration,
+    },
 }
 
 /// What an agent's transactions about an offering are for.
@@ -144,6 +171,8 @@ pub enum OfferingInput {
     Chain(Shown),
     /// Nothing but the surroundings is new.
     Look,
+    /// The node starts: its settings, or what kept it from other agents, may have changed.
+    Started,
     /// The state came back with a backup: what was ordered since is not in it. Given once, when the restored database is opened.
     Restored,
     /// What became of a transaction.
@@ -275,4 +304,13 @@ pub fn owners(state: &OfferingState, env: &OfferingEnv<'_>) -> Vec<Owner> {
     owners.sort();
     owners.dedup();
     owners
+}
+
+/// When time alone may change a decision. The shell stores it with the state and gives [`OfferingInput::Look`] then.
+pub fn wake(state: &OfferingState, env: &OfferingEnv<'_>) -> Wake {
+    let owners = owners(state, env);
+    Wake {
+        uptime: owners.iter().filter_map(Owner::uptime).min(),
+        chain: owners.iter().filter_map(Owner::chain_time).min(),
+    }
 }

@@ -134,7 +134,7 @@ pub(super) fn apply(
             }
             shown.clone_from(now);
         }
-        OfferingInput::Look | OfferingInput::Peer { .. } => {}
+        OfferingInput::Look | OfferingInput::Started | OfferingInput::Peer { .. } => {}
         OfferingInput::Restored => own.restored = true,
         OfferingInput::Tx { seq, purpose, fate } => {
             transaction(own, shown, *seq, *purpose, *fate, env);

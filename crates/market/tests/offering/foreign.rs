@@ -1,7 +1,7 @@
 //! Offerings that other agents announce.
 
 use privatix_market::offering::{
-    Answer, MessageState, OfferingInput, OfferingOrder, OfferingRefused, Ownership, Shown,
+    Answer, MessageState, OfferingInput, OfferingOrder, OfferingRefused, Ownership, Shown, Unlisted,
 };
 
 use crate::support::{DAY, HOUR, Run, market, removed};
@@ -37,6 +37,38 @@ fn a_message_that_failed_is_fetched_again_without_end() {
         assert_eq!(run.answer(answer), "");
         assert_eq!(run.after(60), "ask 21");
     }
+}
+
+#[test]
+fn a_message_that_is_missing_is_asked_for_at_a_start_whatever_failed_before() {
+    let mut run = Run::foreign();
+    for pause in [60, 120, 240] {
+        run.look();
+        run.answer(Answer::Refused);
+        run.uptime += pause;
+    }
+    run.look();
+    run.answer(Answer::Refused);
+    assert_eq!(run.look(), "");
+    assert_eq!(run.give(&OfferingInput::Started), "ask 5");
+    // It counts as one more failure.
+    run.answer(Answer::Refused);
+    assert_eq!(run.owners(), format!("time {} s", run.uptime + 60 * 16));
+    // One that is here is asked for when its time comes.
+    assert_eq!(run.give(&OfferingInput::Started), "ask 6");
+    run.answer(Answer::Message);
+    assert_eq!(run.give(&OfferingInput::Started), "");
+}
+
+#[test]
+fn nobody_more_is_asked_while_many_requests_are_under_way() {
+    let mut run = Run::foreign();
+    run.may_ask = false;
+    assert_eq!(run.look(), "");
+    assert_eq!(run.owners(), "time 1000 s", "its time has come");
+    assert_eq!(run.chain(market(20_000)), "");
+    run.may_ask = true;
+    assert_eq!(run.look(), "ask 1");
 }
 
 #[test]
@@ -77,15 +109,31 @@ fn a_time_in_which_our_own_network_is_away_says_nothing_about_the_agent() {
 fn an_offering_is_listed_while_it_is_young_and_its_agent_answers() {
     for (days, hours, is_listed) in [(0, 0, true), (29, 71, true), (30, 0, false), (0, 72, false)] {
         let mut run = Run::foreign();
-        assert!(!run.state.is_listed(&run.env()), "its message is missing");
+        assert_eq!(run.state.unlisted(&run.env()), Some(Unlisted::NoMessage));
         run.look();
         run.answer(Answer::Message);
         run.now += days * DAY;
         run.uptime += hours * HOUR;
         assert_eq!(run.state.is_listed(&run.env()), is_listed, "{days} days, {hours} hours");
+        let why = match run.state.unlisted(&run.env()) {
+            None => (0, 0),
+            Some(Unlisted::Expired { announced }) => (announced.seconds(), 0),
+            Some(Unlisted::Unseen { unseen }) => (0, unseen.as_secs() / HOUR),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            why,
+            if days == 30 {
+                (10_000, 0)
+            } else if hours == 72 {
+                (0, 72)
+            } else {
+                (0, 0)
+            }
+        );
         assert_eq!(run.clone().chain(removed(10_000)), "");
         run.state.chain = removed(10_000);
-        assert!(!run.state.is_listed(&run.env()), "removed");
+        assert_eq!(run.state.unlisted(&run.env()), Some(Unlisted::NotOnMarket));
     }
     let own = Run::own(market(10_000), privatix_market::offering::Presence::OnMarket);
     assert!(!own.state.is_listed(&own.env()), "nobody buys from itself");

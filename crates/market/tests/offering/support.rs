@@ -40,6 +40,7 @@ pub(crate) struct Run {
     pub(crate) now: u64,
     pub(crate) fresh: bool,
     pub(crate) reachable: bool,
+    pub(crate) may_ask: bool,
     pub(crate) balance: u128,
     pub(crate) signature: bool,
     pub(crate) source: Source,
@@ -56,6 +57,7 @@ impl Run {
             now: 10_000,
             fresh: true,
             reachable: true,
+            may_ask: true,
             balance: 100,
             signature: true,
             source: source("here"),
@@ -98,6 +100,7 @@ impl Run {
         let mut env = OfferingEnv::new(Uptime::new(self.uptime * 1_000), &self.source, &self.policy);
         env.now = Some(ChainTime::new(self.now));
         (env.fresh, env.reachable, env.signature_counts) = (self.fresh, self.reachable, self.signature);
+        env.may_ask = self.may_ask;
         (env.balance, env.stake) = (Amount::new(self.balance), Amount::new(100));
         (env.pop_up_period, env.remove_period) = (Period::new(500), Period::new(100));
         env

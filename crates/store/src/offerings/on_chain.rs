@@ -1,6 +1,7 @@
 //! The on-chain part of offerings, event by event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use alloy::primitives::Address;
 use diesel::prelude::*;
@@ -12,26 +13,35 @@ use privatix_channel::{
 };
 use privatix_db::types::{Addr, Bytes32, Micros};
 use privatix_db::{Conn, on};
+use privatix_market::offering::{Announcement, Presence, Shown, Source};
 
 use crate::StoreError;
 use crate::columns::{hash, parse, signed, unsigned};
 use crate::events::{self, Place};
 use crate::fold;
 use crate::identity::Role;
-use crate::schema::{identity, offerings};
+use crate::schema::{identity, offering_states, offerings};
 use crate::snapshots::{self, Subject};
 use crate::statement::{Statement, Value, inserts};
 
 type Key = (Address, OfferingHash);
 
 /// An offering that is in the database: how far it is folded, and our own last step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Stored {
     is_there: bool,
+    created_at: SystemTime,
     /// None if it was not folded by these rules yet.
     fold: Option<Fold<OfferingFold>>,
     step: Option<OfferingStatus>,
     step_at: Option<u64>,
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        let created_at = SystemTime::UNIX_EPOCH;
+        Self { is_there: false, created_at, fold: None, step: None, step_at: None }
+    }
 }
 
 impl Stored {
@@ -46,12 +56,8 @@ impl Stored {
 }
 
 /// Takes in all the events that were just stored, in chain order: brings the on-chain part of their offerings up to date, each
-/// once. Later events may have been taken in already. Returns those of the touched offerings that are on the market, by agent
-/// and hash.
-pub async fn advance_all(
-    conn: &mut Conn,
-    events: &[(Place, ChainEvent)],
-) -> Result<BTreeSet<(Address, OfferingHash)>, StoreError> {
+/// once. Later events may have been taken in already.
+pub async fn advance_all(conn: &mut Conn, events: &[(Place, ChainEvent)]) -> Result<(), StoreError> {
     let mut touched: BTreeMap<Key, Vec<(LogPosition, &ChainEvent)>> = BTreeMap::new();
     for (place, event) in events {
         if let Some(key) = event.offering() {
@@ -64,7 +70,6 @@ pub async fn advance_all(
     let are_late = !keys.is_empty() && events::newest(conn).await? > last;
     let mut changed = Vec::with_capacity(keys.len());
     let mut stale = Vec::new();
-    let mut on_market = BTreeSet::new();
     for (key, news) in touched {
         let mut offering = stored.remove(&key).unwrap_or_default();
         let subject = Subject::Offering(key.0, key.1);
@@ -86,19 +91,15 @@ pub async fn advance_all(
             }
             Joining::Again { from } => {
                 snapshots::forget_from(conn, subject, from).await?;
-                replay(conn, subject).await?
+                replay(conn, subject, Snapshots::Kept).await?
             }
         };
-        if fold.state.state.as_ref().is_some_and(|state| state.status.is_on_market()) {
-            on_market.insert(key);
-        }
         if offering.is_there || fold.state.state.is_some() {
             changed.push(Changed { key, offering, shown, fold });
         }
     }
     snapshots::forget(conn, &stale).await?;
-    store(conn, changed).await?;
-    Ok(on_market)
+    store(conn, changed).await
 }
 
 /// An offering that is to be stored.
@@ -110,15 +111,32 @@ struct Changed {
     fold: Fold<OfferingFold>,
 }
 
-/// Folds the stored events from the last snapshot on.
-async fn replay(conn: &mut Conn, subject: Subject) -> Result<Fold<OfferingFold>, StoreError> {
-    let (last, state) = snapshots::newest::<OfferingFold>(conn, subject).await?.unzip();
+/// What a replay does with snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Snapshots {
+    /// It begins at the last one, and stores further ones.
+    Kept,
+    /// It begins at the first event, and stores none.
+    Without,
+}
+
+/// Folds the stored events.
+async fn replay(
+    conn: &mut Conn,
+    subject: Subject,
+    with: Snapshots,
+) -> Result<Fold<OfferingFold>, StoreError> {
+    let newest = match with {
+        Snapshots::Kept => snapshots::newest::<OfferingFold>(conn, subject).await?,
+        Snapshots::Without => None,
+    };
+    let (last, state) = newest.unzip();
     let mut fold = Fold { state: state.unwrap_or_default(), last, since: 0 };
     loop {
         let page = events::page(conn, subject, fold.last, None).await?;
         for (place, event) in &page {
             fold.state.take(place.at, event);
-            if fold.took(place.at) {
+            if fold.took(place.at) && with == Snapshots::Kept {
                 snapshots::keep(conn, subject, place.at, &fold.state).await?;
             }
         }
@@ -128,8 +146,39 @@ async fn replay(conn: &mut Conn, subject: Subject) -> Result<Fold<OfferingFold>,
     }
 }
 
+/// What the chain shows of these offerings, of those that are stored.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for events that cannot be read.
+pub async fn shown_of(conn: &mut Conn, offerings: &[Key]) -> Result<BTreeMap<Key, Shown>, StoreError> {
+    let mut all = BTreeMap::new();
+    for (key, stored) in load(conn, offerings).await? {
+        all.insert(key, shown(conn, key, stored.fold, stored.created_at).await?);
+    }
+    Ok(all)
+}
+
+/// What the chain shows of an offering, by its stored fold or, without a usable one, by its events. An announcement that an earlier
+/// version stored without its time counts as made when the offering was first stored here, at `created_at`.
+pub(crate) async fn shown(
+    conn: &mut Conn,
+    (agent, offering): Key,
+    stored: Option<Fold<OfferingFold>>,
+    created_at: SystemTime,
+) -> Result<Shown, StoreError> {
+    let fold = match stored {
+        Some(fold) => fold,
+        None => replay(conn, Subject::Offering(agent, offering), Snapshots::Without).await?,
+    };
+    let Some(state) = fold.state.state else { return Ok(Shown::default()) };
+    let presence = if state.status.is_on_market() { Presence::OnMarket } else { Presence::Removed };
+    let source = Source { kind: state.announcement.source_type, address: state.announcement.source };
+    let at = state.announced_time.unwrap_or_else(|| created_at.into());
+    Ok(Shown { presence, announced: Some(Announcement { block: state.announced_at, at, source }) })
+}
+
 /// Brings an offering's on-chain part in line with its stored events, after some were undone or a step of ours has failed.
-/// Without events, a foreign offering disappears, and one of our own goes back to being registered.
+/// Without events, a foreign offering disappears with its [state](crate::offering_states), and one of our own goes back to being registered.
 pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> Result<(), StoreError> {
     let key = (agent, offering);
     let Some(mut stored) = load(conn, &[key]).await?.remove(&key) else { return Ok(()) };
@@ -137,15 +186,15 @@ pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> 
     if stored.fold.take().is_none() {
         snapshots::forget_from(conn, subject, None).await?;
     }
-    let fold = replay(conn, subject).await?;
+    let fold = replay(conn, subject, Snapshots::Kept).await?;
     if fold.state.state.is_none() {
         retract(conn, (Addr::from(agent), hash(offering))).await?;
     }
     store(conn, vec![Changed { key, offering: stored, shown: None, fold }]).await
 }
 
-type Columns = (Binary, Binary, Integer, Nullable<Text>, Nullable<Text>, Nullable<BigInt>);
-type Row = (Addr, Bytes32, i32, Option<String>, Option<String>, Option<i64>);
+type Columns = (Binary, Binary, BigInt, Integer, Nullable<Text>, Nullable<Text>, Nullable<BigInt>);
+type Row = (Addr, Bytes32, Micros, i32, Option<String>, Option<String>, Option<i64>);
 
 /// How many offerings a statement looks up.
 const AT_ONCE: usize = 100;
@@ -155,10 +204,11 @@ async fn load(conn: &mut Conn, keys: &[Key]) -> Result<BTreeMap<Key, Stored>, St
     for some in keys.chunks(AT_ONCE) {
         let query = with_keys(some);
         let rows: Vec<Row> = on!(&mut *conn, |c| query.load(c).await)?;
-        for (agent, hash, version, text, step, step_at) in rows {
+        for (agent, hash, created_at, version, text, step, step_at) in rows {
             let key = (agent.bytes().into(), OfferingHash::new(hash.bytes().into()));
             let stored = Stored {
                 is_there: true,
+                created_at: created_at.into(),
                 fold: fold::stored(version, text.as_deref()),
                 step: step.map(|step| parse("offering status", &step)).transpose()?,
                 step_at: step_at.map(|block| unsigned("block", block)).transpose()?,
@@ -177,7 +227,7 @@ fn with_keys(keys: &[Key]) -> Statement<Columns> {
         .flat_map(|(agent, hash)| [agent.as_slice().into(), hash.as_b256().as_slice().into()])
         .collect();
     let sql = format!(
-        "SELECT agent, hash, fold_version, fold, step, step_at FROM offerings \
+        "SELECT agent, hash, created_at, fold_version, fold, step, step_at FROM offerings \
          WHERE (agent, hash) IN (VALUES {})",
         vec!["(?, ?)"; some].join(", ")
     );
@@ -236,7 +286,8 @@ async fn retract(conn: &mut Conn, key: (Addr, Bytes32)) -> Result<(), StoreError
     let agents = identity::table.filter(identity::role.eq(Role::Agent.as_str())).select(identity::account);
     let us: Option<Addr> = on!(&mut *conn, |c| agents.first(c).await.optional())?;
     if us != Some(key.0) {
-        on!(conn, |c| diesel::delete(offerings::table.find(key)).execute(c).await)?;
+        on!(&mut *conn, |c| diesel::delete(offerings::table.find(key)).execute(c).await)?;
+        on!(conn, |c| diesel::delete(offering_states::table.find(key)).execute(c).await)?;
         return Ok(());
     }
     // Of our own, one without a message was never made here.

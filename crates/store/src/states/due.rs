@@ -55,6 +55,6 @@ pub(crate) fn milliseconds(at: Uptime) -> i64 {
     i64::try_from(at.milliseconds()).unwrap_or(i64::MAX)
 }
 
-pub(super) fn seconds(at: ChainTime) -> i64 {
+pub(crate) fn seconds(at: ChainTime) -> i64 {
     i64::try_from(at.seconds()).unwrap_or(i64::MAX)
 }

@@ -65,7 +65,7 @@ impl Unreadable {
 ///
 /// # Errors
 /// Every other error.
-pub(super) fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Result<T, String>, StoreError> {
+pub(crate) fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Result<T, String>, StoreError> {
     match read {
         Ok(value) => Ok(Ok(value)),
         Err(error) if error.is_damage() => Ok(Err(error.to_string())),

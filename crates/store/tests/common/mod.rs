@@ -93,7 +93,7 @@ pub fn announcement(supply: u32) -> Announcement {
 }
 
 pub fn offered(agent: Address, offering: OfferingHash, event: OfferingEvent) -> ChainEvent {
-    ChainEvent::Offering { agent, offering, event }
+    ChainEvent::Offering { agent, offering, block_time: None, event }
 }
 
 pub fn opened(descriptor: ChannelDescriptor, deposit: u128) -> ChainEvent {
