@@ -22,6 +22,7 @@ pub(crate) struct Decisions {
     clock: UptimeClock,
     pub(crate) reserve: Arc<GasReserve>,
     pub(crate) decider: Arc<Decider<Agent>>,
+    pub(crate) outlook: Arc<dyn Outlook>,
     batches: Batches,
     services: Arc<SoldServices>,
     bounds: Bounds,
@@ -63,7 +64,7 @@ impl Decisions {
         let decider = Arc::new(Decider::new(DeciderParts::of(
             node,
             Arc::new(carries_out),
-            outlook,
+            Arc::clone(&outlook),
             runner::policy(node, policy),
         )));
 
@@ -73,7 +74,7 @@ impl Decisions {
             Driver::new(node.db().clone(), host, Arc::clone(&services), calls, bounds.clone(), instance);
         let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));
         let node = Arc::clone(node);
-        Ok(Self { node, clock, reserve, decider, batches, services, bounds, driver, _life: life })
+        Ok(Self { node, clock, reserve, decider, outlook, batches, services, bounds, driver, _life: life })
     }
 
     /// Counts the uptime, looks at channels whose time has come, submits batches, and sends bounds to the plug-in, until `stop`.

@@ -2,13 +2,14 @@
 
 use alloy::primitives::U256;
 use privatix_chain as chain;
+use privatix_channel::Period;
 use privatix_jobs::JobRecord;
 use privatix_node::{ChannelView, Node, Token};
 use privatix_somc::{SomcAddress, SourceType};
 use privatix_store::{offerings, sessions};
 use serde_json::Value;
 
-use crate::agent::Offering;
+use crate::agent::{Offering, OfferingProgress};
 use crate::node::{Attempt, Channel, Inclusion, Job, JobFailure, Session, TokenUnit, Transaction};
 
 pub(crate) fn channel(view: ChannelView) -> Channel {
@@ -127,7 +128,15 @@ pub(crate) async fn offering(node: &Node, stored: offerings::Offering) -> Offeri
         problem,
         created_at: stored.created_at,
         message,
+        progress: None,
     }
+}
+
+/// What is done about one of our offerings.
+pub(crate) fn progress(progress: privatix_agent::OfferingProgress) -> OfferingProgress {
+    let privatix_agent::OfferingProgress { pending, pop_up_every, waits_for, needs_operator, .. } = progress;
+    let pop_up_every_seconds = pop_up_every.map(Period::seconds);
+    OfferingProgress { pending, waits_for, needs_operator, pop_up_every_seconds }
 }
 
 /// The announced address; as announced where that is none.
