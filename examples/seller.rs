@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingAction};
+use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingOrder};
 use privatix_billing::min_deposit;
 use privatix_examples::quotes::{self, QuoteSeller};
 use privatix_examples::setup::{Failure, SellerArgs, signalled, until};
@@ -43,7 +43,7 @@ async fn publish(seller: &AgentHandle) -> Result<(), Failure> {
         seller.node().enqueue(&Deposit { amount: stake }, "example").await?;
         until(async || Ok((seller.node().balances().await?.contract >= stake).then_some(()))).await?;
         let offering = seller.create_offering(draft).await?;
-        seller.change_offering(offering.hash(), OfferingAction::Publish).await?;
+        seller.change_offering(offering.hash(), OfferingOrder::Publish).await?;
     }
     println!("selling quotes as {}", seller.node().account());
     Ok(())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy::primitives::Address;
+use privatix_channel::Period;
 use privatix_daemon::config::{
     self, AccountSection, AdapterSection, ApiSection, ChainSection, JobsSection, LogSection, PrivacySection,
     TorSection,
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     api: ApiSection,
     #[serde(default)]
     pub(crate) somc: SomcSection,
+    #[serde(default)]
+    pub(crate) offerings: OfferingsSection,
     #[serde(default)]
     pub(crate) tor: TorSection,
     #[serde(default)]
@@ -80,6 +83,22 @@ impl config::Settings for Settings {
 pub(crate) struct OperatorSection {
     /// The agent whose operator the key of `[account]` is.
     pub(crate) agent: Option<Address>,
+}
+
+/// `[offerings]`: what is done about them without an order.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OfferingsSection {
+    /// How old the announcement of an offering may become before it is announced again.
+    #[serde(with = "humantime_serde")]
+    pop_up_every: Option<Duration>,
+}
+
+impl OfferingsSection {
+    /// The same, on the chain's clock.
+    pub(crate) fn pop_up_every(&self) -> Option<Period> {
+        self.pop_up_every.map(|every| Period::new(u32::try_from(every.as_secs()).unwrap_or(u32::MAX)))
+    }
 }
 
 /// `[somc]`: the messaging server that clients talk to.
@@ -378,6 +397,11 @@ const SECTIONS: &str = r#"[operator]
 # max_connections_per_peer = 64
 # idle_timeout = "5m"
 # request_timeout = "30s"
+
+[offerings]
+# How old the announcement of an offering may become before it is announced again, on the chain's clock, for offerings that are made
+# from now on; `offerings popup --every` sets it for one. Each time costs gas. By order only when it is left out.
+# pop_up_every = "7d"
 
 [adapter]
 # The service plug-in.

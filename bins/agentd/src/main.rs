@@ -87,7 +87,10 @@ impl App for Agentd {
         parts.node.acts_for = loaded.settings.operator.agent;
         let somc = &loaded.settings.somc;
         let messaging = messaging(somc, parts.tor.as_ref()).await?;
-        let agent = Agent::new(parts.node, messaging).await?.limits(somc.limits(parts.connections));
+        let agent = Agent::new(parts.node, messaging)
+            .await?
+            .limits(somc.limits(parts.connections))
+            .pop_up_every(loaded.settings.offerings.pop_up_every());
         let serving = parts.api.serve_agent(agent.handle(), shutdown.clone());
         together(agent.run(shutdown.clone()), serving, shutdown).await
     }

@@ -2,14 +2,16 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Subcommand;
 use privatix_agent::OfferingDraft;
 use privatix_api::agent::{
     CreateOffering, GetOffering, ListOfferings, ListTemplates, Offering, OfferingStatus, PopUpOffering,
-    PublishOffering, RemoveOffering,
+    PublishOffering, RemoveOffering, ScheduleOffering,
 };
-use privatix_api::node::{Order, TokenUnit};
+use privatix_api::node::TokenUnit;
 use privatix_channel::OfferingHash;
 use privatix_daemon::output::{or_dash, pairs, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, token_unit};
@@ -34,10 +36,13 @@ pub(crate) enum OfferingsCommand {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Announces an offering again, so that it counts as fresh
+    /// Announces an offering again, so that it counts as fresh; with `--every`, whenever its announcement is that old
     Popup {
         /// The offering
         offering: OfferingHash,
+        /// Has it announced again whenever its announcement is this old, or `never` without an order
+        #[arg(long, value_name = "DURATION", conflicts_with = "wait")]
+        every: Option<Every>,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -79,19 +84,27 @@ impl OfferingsCommand {
                 });
             }
             Self::Publish { offering, wait } => {
-                let order = context.api()?.call(&PublishOffering { offering }).await?;
-                let wanted = [OfferingStatus::Registered];
-                changed(context, &wait, offering, order, "the announcement", &wanted).await?;
+                let ordered = context.api()?.call(&PublishOffering { offering }).await?;
+                let is_done = |now: &Offering| now.status.is_on_market();
+                changed(context, &wait, ordered, "the announcement", is_done).await?;
             }
-            Self::Popup { offering, wait } => {
-                let order = context.api()?.call(&PopUpOffering { offering }).await?;
-                let wanted = [OfferingStatus::PoppedUp];
-                changed(context, &wait, offering, order, "the new announcement", &wanted).await?;
+            Self::Popup { offering, every: Some(Every(every_seconds)), .. } => {
+                let ordered = context.api()?.call(&ScheduleOffering { offering, every_seconds }).await?;
+                output.show(&ordered, |ordered| scheduled(ordered, every_seconds));
+            }
+            Self::Popup { offering, every: None, wait } => {
+                let ordered = context.api()?.call(&PopUpOffering { offering }).await?;
+                let before = ordered.announced_at;
+                let is_done =
+                    |now: &Offering| now.status == OfferingStatus::PoppedUp && now.announced_at > before;
+                changed(context, &wait, ordered, "the new announcement", is_done).await?;
             }
             Self::Remove { offering, wait } => {
-                let order = context.api()?.call(&RemoveOffering { offering }).await?;
-                let wanted = [OfferingStatus::Removed];
-                changed(context, &wait, offering, order, "the removal", &wanted).await?;
+                let ordered = context.api()?.call(&RemoveOffering { offering }).await?;
+                // A draft is given up by that alone.
+                let is_done =
+                    |now: &Offering| matches!(now.status, OfferingStatus::Removed | OfferingStatus::Draft);
+                changed(context, &wait, ordered, "the removal", is_done).await?;
             }
             Self::List { limit } => {
                 let api = context.api()?;
@@ -134,37 +147,88 @@ fn read_draft(path: &Path) -> Result<OfferingDraft, DaemonError> {
     })
 }
 
-/// Follows a change of an offering, if that is wished for, until the chain says so.
+/// How old an announcement may become: seconds, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Every(pub(crate) Option<u32>);
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        let every = humantime::parse_duration(text).map_err(|error| format!("{error}; or `never`"))?;
+        match u32::try_from(every.as_secs()) {
+            Ok(seconds) if seconds > 0 => Ok(Self(Some(seconds))),
+            _ => Err(format!("between 1 s and {} days, or `never`", u32::MAX / 86_400)),
+        }
+    }
+}
+
+fn scheduled(offering: &Offering, every: Option<u32>) -> String {
+    match every {
+        Some(seconds) => {
+            let every = humantime::format_duration(Duration::from_secs(seconds.into()));
+            format!("offering {} is announced again every {every}", offering.hash)
+        }
+        None => format!("offering {} is announced again by order only", offering.hash),
+    }
+}
+
+/// Follows a change of an offering, if that is wished for, until the chain shows it.
 async fn changed(
     context: &Context<'_, Agentd>,
     wait: &WaitArgs,
-    offering: OfferingHash,
-    order: Order,
+    ordered: Offering,
     what: &str,
-    wanted: &[OfferingStatus],
+    is_done: impl Fn(&Offering) -> bool,
 ) -> Result<(), DaemonError> {
     let api = context.api()?;
+    let offering = ordered.hash;
+    let look = format!("offerings show {offering}");
     if !wait.wait {
-        context
-            .output
-            .show(&order, |order| format!("{what} is under way; follow it with `jobs show {}`", order.job));
+        context.output.show(&ordered, |ordered| {
+            let waits =
+                waits_for(ordered).map_or_else(String::new, |waits| format!(" (waiting for {waits})"));
+            format!("{what} is under way{waits}; follow it with `{look}`")
+        });
         return Ok(());
     }
-    let look = format!("offerings show {offering}");
     let mut follow = Follow::new(&api, context.output, wait, what, look);
-    follow.job(order.job).await?;
     let now = follow
         .until(async |api| {
             let now = api.call(&GetOffering { offering }).await?;
-            if wanted.contains(&now.status) {
+            if is_done(&now) {
                 return Ok(Ok(now));
             }
-            Ok(Err(format!("the offering is {}", now.status.as_str())))
+            match given_up(&now) {
+                Some(reason) => Err(DaemonError::OrderFailed { what: what.to_owned(), reason }),
+                None => {
+                    let waits =
+                        waits_for(&now).map_or_else(String::new, |waits| format!(", waiting for {waits}"));
+                    Ok(Err(format!("the offering is {}{waits}", now.status.as_str())))
+                }
+            }
         })
         .await?;
     drop(follow);
     context.output.show(&now, |now| format!("offering {} is {}", now.hash, now.status.as_str()));
     Ok(())
+}
+
+/// Why nothing comes of an order without the operator.
+fn given_up(now: &Offering) -> Option<String> {
+    let progress = now.progress.as_ref()?;
+    let because = || now.problem.clone().unwrap_or_else(|| "it was given up".to_owned());
+    if !progress.pending {
+        return Some(because());
+    }
+    progress.needs_operator.then(|| format!("{}; it then goes on by itself", because()))
+}
+
+fn waits_for(offering: &Offering) -> Option<&str> {
+    offering.progress.as_ref()?.waits_for.as_deref()
 }
 
 fn list(offerings: &[Offering], unit: &TokenUnit) -> String {
@@ -179,10 +243,10 @@ fn list(offerings: &[Offering], unit: &TokenUnit) -> String {
             })),
             unit.show(offering.min_deposit),
             format!("{} of {}", offering.free_supply, offering.supply),
-            or_dash(offering.problem.as_ref()),
+            or_dash(offering.problem.as_deref().or_else(|| waits_for(offering))),
         ]
     });
-    table(["offering", "service", "status", "price", "least deposit", "free", "problem"], rows)
+    table(["offering", "service", "status", "price", "least deposit", "free", "problem, or waits for"], rows)
 }
 
 fn details(offering: &Offering, unit: &TokenUnit) -> String {
@@ -195,6 +259,17 @@ fn details(offering: &Offering, unit: &TokenUnit) -> String {
         ("places", format!("{} of {} are free", offering.free_supply, offering.supply)),
         ("problem", or_dash(offering.problem.as_ref())),
     ];
+    if let Some(progress) = &offering.progress {
+        let every = progress.pop_up_every_seconds.map(|every| Duration::from_secs(every.into()));
+        rows.push(("waits for", or_dash(progress.waits_for.as_ref())));
+        rows.push((
+            "announced again",
+            every.map_or_else(
+                || "by order".to_owned(),
+                |every| format!("every {}", humantime::format_duration(every)),
+            ),
+        ));
+    }
     let message = offering.message.as_ref().map(serde_json::to_string_pretty);
     if let Some(message) = &offering.message {
         rows.insert(1, ("service", message.service_name.clone()));
@@ -232,6 +307,19 @@ const EXAMPLE_NOTES: &str = "\
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_is_a_duration_or_never() {
+        for (text, expected) in [
+            ("never", Some(None)),
+            ("24h", Some(Some(86_400))),
+            ("0s", None),
+            ("often", None),
+            ("200y", None),
+        ] {
+            assert_eq!(text.parse::<Every>().ok(), expected.map(Every), "{text}");
+        }
+    }
 
     #[test]
     fn the_example_is_a_sound_draft() {

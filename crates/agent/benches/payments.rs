@@ -21,7 +21,7 @@ use alloy::primitives::U256;
 use alloy::signers::local::PrivateKeySigner;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use futures::future::{join_all, try_join_all};
-use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingAction, OfferingDraft};
+use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingDraft, OfferingOrder};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::StartFrom;
 use privatix_channel::{
@@ -202,7 +202,7 @@ impl RunningAgent {
         let task = tokio::spawn(agent.run(shutdown.clone()));
 
         let offering = handle.create_offering(draft()).await.unwrap().hash();
-        handle.change_offering(offering, OfferingAction::Publish).await.unwrap();
+        handle.change_offering(offering, OfferingOrder::Publish).await.unwrap();
         wait_for("the offering", LIMIT, async || {
             let ours = handle.offerings(1).await.unwrap().remove(0);
             if ours.status.is_on_market() { Ok(()) } else { Err(format!("{ours:?}")) }

@@ -7,14 +7,15 @@ use futures::future::join_all;
 use privatix_adapter as adapter;
 use privatix_chain::TxId;
 use privatix_channel::{
-    Amount, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, ServiceStatus, SignedVoucher,
+    Amount, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, Period, ServiceStatus, SignedVoucher,
 };
 use privatix_db::Conn;
 use privatix_jobs::Pushed;
+use privatix_market::offering::{OfferingInput, OfferingOrder, OfferingPolicy, Source};
 use privatix_market::{AgentOrder, AgentPolicy, EffectId, Input, Subject};
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
-use privatix_node::{Decider, Node, NodeError, NodeParts, after};
+use privatix_node::{Decider, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
 use privatix_store::purposes::{self, TxNumber};
@@ -26,7 +27,7 @@ use crate::access::Access;
 use crate::decisions::Decisions;
 use crate::messaging::Messaging;
 use crate::offerings::{
-    ChangeOffering, OfferingAction, OfferingDraft, Offerings, create, warn_of_old_addresses,
+    self as own_offerings, OfferingDraft, OfferingProgress, OwnOfferings, OwnOfferingsParts,
 };
 use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appointment};
 use crate::payments::{Payments, watch_writer};
@@ -85,7 +86,26 @@ impl Agent {
         let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider), runner, views);
         let payments = Arc::new(payments);
         let access = Arc::new(Access::new(Arc::clone(&node), Arc::clone(&decider)));
-        let handle = AgentHandle { node, payments, access, decider, addresses: Arc::new(addresses) };
+        let own = Arc::new(OwnOfferings::new(OwnOfferingsParts {
+            agent: node.account(),
+            sender: node.sender(),
+            contract: node.domain().contract(),
+            source: Source { kind: addresses.first().kind().number(), address: addresses.first().source() },
+            signatures: Arc::<Node>::clone(&node),
+            caught_up: Arc::new({
+                let node = Arc::clone(&node);
+                move || node.recovery_phase() != Some(RecoveryPhase::CatchingUp)
+            }),
+            notices: node.notices().clone(),
+        }));
+        let offerings = Arc::new(OfferingDecider::of(
+            &node,
+            Arc::<OwnOfferings>::clone(&own),
+            Arc::clone(&decisions.outlook),
+            OfferingPolicy::default(),
+        ));
+        let (addresses, pop_up_every) = (Arc::new(addresses), None);
+        let handle = AgentHandle { node, payments, access, decider, own, offerings, pop_up_every, addresses };
         Ok(Self { handle, listeners, limits: ServerLimits::default(), writer, decisions })
     }
 
@@ -93,6 +113,14 @@ impl Agent {
     #[must_use]
     pub fn limits(mut self, limits: ServerLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How old the announcement of an offering may become before it is announced again, for those that are made from now on: `None`,
+    /// the default, for never. [`OfferingOrder::PopUpEvery`] sets it for one. Call it before [`handle`](Self::handle).
+    #[must_use]
+    pub fn pop_up_every(mut self, every: Option<Period>) -> Self {
+        self.handle.pop_up_every = every;
         self
     }
 
@@ -108,10 +136,11 @@ impl Agent {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let Self { handle, listeners, limits, writer, decisions } = self;
         let node = Arc::clone(&handle.node);
-        warn_of_old_addresses(&node, &handle.addresses).await?;
         let role = Arc::new(AgentRole {
             node: Arc::clone(&node),
             decider: Arc::clone(&decisions.decider),
+            offerings: Arc::clone(&handle.offerings),
+            pop_up_every: handle.pop_up_every,
             payments: Arc::clone(&handle.payments),
         });
         let stop = shutdown.child_token();
@@ -137,6 +166,13 @@ impl Agent {
             let stop = stop.clone();
             async move { reserve.watch(stop).await }
         });
+        let offering = tokio::spawn({
+            let (handle, stop) = (handle.clone(), stop.clone());
+            async move {
+                let _stop_if_it_ends = stop.clone().drop_guard(); // no order would be carried out then
+                handle.keep_offerings(stop).await;
+            }
+        });
         let driver = decisions.driver.clone();
         let deciding = tokio::spawn({
             let stop = stop.clone();
@@ -146,10 +182,9 @@ impl Agent {
             }
         });
         let register = {
-            let (node, addresses) = (Arc::clone(&node), Arc::clone(&handle.addresses));
+            let node = Arc::clone(&node);
             move |processor: privatix_jobs::ProcessorBuilder| {
                 processor
-                    .register(Offerings { node: Arc::clone(&node), addresses })
                     .register::<Drive, _>(driver.clone())
                     .register::<DriveSlowly, _>(driver)
                     .register(Operators { node })
@@ -159,7 +194,8 @@ impl Agent {
         stop.cancel();
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
-        let watched = watching.await.and(appointed.await).and(reserving.await);
+        let watched = watching.await.and(appointed.await).and(reserving.await).and(following.await);
+        let offered = offering.await;
         let decided = deciding.await;
         let wrote = writing.await;
         outcome?;
@@ -175,6 +211,10 @@ impl Agent {
             task: "decisions about channels",
             reason: error.to_string(),
         })?;
+        offered.map_err(|error| NodeError::TaskEnded {
+            task: "decisions about offerings",
+            reason: error.to_string(),
+        })?;
         served.map_err(|error| NodeError::TaskEnded { task: "messaging server", reason: error.to_string() })
     }
 }
@@ -186,6 +226,10 @@ pub struct AgentHandle {
     payments: Arc<Payments>,
     access: Arc<Access>,
     decider: Arc<Decider<privatix_market::Agent>>,
+    own: Arc<OwnOfferings>,
+    offerings: Arc<OfferingDecider>,
+    /// For offerings that are made.
+    pop_up_every: Option<Period>,
     addresses: Arc<Addresses>,
 }
 
@@ -221,17 +265,35 @@ impl AgentHandle {
 
     /// Signs an offering and keeps it as a draft.
     pub async fn create_offering(&self, draft: OfferingDraft) -> Result<SignedOffering, NodeError> {
-        create(&self.node, &self.addresses, draft).await
+        own_offerings::create(&self.node, &self.offerings, &self.addresses, draft, self.pop_up_every).await
     }
 
-    /// Publishes, pops up or removes an offering; goes on in the background.
+    /// Publishes, pops up or removes an offering, or sets how often it is popped up. Returns once that is decided and stored; it goes
+    /// on in the background, also where something is missing for it yet.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for an offering that is not one of ours; [`NodeError::Refused`] for an order that cannot be carried out.
     pub async fn change_offering(
         &self,
         offering: OfferingHash,
-        action: OfferingAction,
-    ) -> Result<Pushed, NodeError> {
-        offerings::get(&mut *self.node.db().read().await?, self.node.account(), offering).await?;
-        self.node.enqueue(&ChangeOffering { offering, action }, "operator").await
+        order: OfferingOrder,
+    ) -> Result<OfferingProgress, NodeError> {
+        self.own.refresh(&self.node).await;
+        self.offerings.decide(offering, OfferingInput::Order(order)).await?;
+        self.offering_progress(offering).await
+    }
+
+    /// What is done about one of our offerings.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for an offering that is not one of ours.
+    pub async fn offering_progress(&self, offering: OfferingHash) -> Result<OfferingProgress, NodeError> {
+        own_offerings::progress(&mut *self.node.db().read().await?, &self.offerings, offering).await
+    }
+
+    /// Decides about our offerings as time goes by, until `stop`.
+    async fn keep_offerings(&self, stop: CancellationToken) {
+        tokio::join!(self.own.watch(&self.node, stop.clone()), self.offerings.run(&stop));
     }
 
     /// Our offerings, the newest first.

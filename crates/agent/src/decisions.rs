@@ -24,6 +24,7 @@ pub(crate) struct Decisions {
     pub(crate) decider: Arc<Decider<Agent>>,
     /// Carries out what the decider decides.
     pub(crate) runner: AgentRunner,
+    pub(crate) outlook: Arc<dyn Outlook>,
     batches: Batches,
     services: Arc<SoldServices>,
     bounds: Bounds,
@@ -65,7 +66,7 @@ impl Decisions {
         let decider = Arc::new(Decider::new(DeciderParts::of(
             node,
             Arc::new(runner.clone()),
-            outlook,
+            Arc::clone(&outlook),
             crate::runner::policy(node, policy),
         )));
 
@@ -75,7 +76,7 @@ impl Decisions {
             Driver::new(node.db().clone(), host, Arc::clone(&services), calls, bounds.clone(), instance);
         let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));
         let node = Arc::clone(node);
-        Ok(Self { node, clock, reserve, decider, runner, batches, services, bounds, driver, _life: life })
+        Ok(Self { node, clock, reserve, decider, runner, outlook, batches, services, bounds, driver, _life: life })
     }
 
     /// Counts the uptime, looks at channels whose time has come, submits batches, and sends bounds to the plug-in, until `stop`.

@@ -1,9 +1,9 @@
-//! The jobs with which earlier versions served and closed channels. Nothing carries them out any more:
+//! The jobs with which earlier versions served and closed channels, and changed offerings. Nothing carries them out any more:
 //! [adoption](crate::adoption) ends them.
 
 use std::time::Duration;
 
-use privatix_channel::ChannelId;
+use privatix_channel::{ChannelId, OfferingHash};
 use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
 use privatix_node::{channel_subject, lanes};
 use serde::{Deserialize, Serialize};
@@ -59,5 +59,51 @@ impl Job for CloseChannel {
             .tries_without_end()
             .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)))
             .duplicates(Duplicates::RefusedWhileWaiting)
+    }
+}
+
+/// What a [`ChangeOffering`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferingAction {
+    /// Announce it for the first time and lock its stake.
+    Publish,
+    /// Announce it again.
+    PopUp,
+    /// Take it off the market and get its stake back.
+    Remove,
+}
+
+/// Job of earlier versions: send the transaction that changes an offering.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangeOffering {
+    /// The offering.
+    pub offering: OfferingHash,
+    /// What to do.
+    pub action: OfferingAction,
+}
+
+impl Job for ChangeOffering {
+    const KIND: &'static str = "change_offering";
+    const LANE: Lane = lanes::MONEY;
+
+    fn subject(&self) -> String {
+        format!("offering {}", self.offering)
+    }
+
+    fn key(&self) -> String {
+        match self.action {
+            OfferingAction::Publish => "register_offering",
+            OfferingAction::PopUp => "pop_up_offering",
+            OfferingAction::Remove => "remove_offering",
+        }
+        .to_owned()
+    }
+
+    fn policy() -> Policy {
+        Policy::default()
+            .tries(10)
+            .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(1)))
+            .duplicates(Duplicates::RefusedWhilePending)
     }
 }

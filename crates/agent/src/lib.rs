@@ -10,7 +10,7 @@
 //! #     parts: privatix_node::NodeParts,
 //! #     draft: privatix_agent::OfferingDraft,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
-//! use privatix_agent::{Agent, Messaging, OfferingAction};
+//! use privatix_agent::{Agent, Messaging, OfferingOrder};
 //! use privatix_somc::{DirectListener, SomcAddress};
 //! use tokio_util::sync::CancellationToken;
 //!
@@ -21,7 +21,7 @@
 //! let running = tokio::spawn(agent.run(CancellationToken::new()));
 //!
 //! let offering = handle.create_offering(draft).await?;
-//! handle.change_offering(offering.hash(), OfferingAction::Publish).await?;
+//! handle.change_offering(offering.hash(), OfferingOrder::Publish).await?;
 //! running.await??;
 //! # Ok(()) }
 //! ```
@@ -48,11 +48,15 @@ mod views;
 pub use agent::{Agent, AgentHandle, Ordered};
 pub use batches::{Batches, BatchesParts, Offers};
 pub use drives::{Sales, Sold, SoldServices};
-pub use earlier::{CloseChannel, ProvisionChannel};
+pub use earlier::{ChangeOffering, CloseChannel, OfferingAction, ProvisionChannel};
 pub use messaging::Messaging;
-pub use offerings::{ChangeOffering, OfferingAction, OfferingDraft};
+pub use offerings::{
+    ContractView, OfferingAdoption, OfferingDraft, OfferingProgress, OwnOfferings, OwnOfferingsParts,
+    Signatures, adopted_own,
+};
 pub use operator::AppointOperator;
 pub use payments::Payments;
+pub use privatix_market::offering::OfferingOrder;
 pub use privatix_market::{AgentPolicy, NotNow, Reply};
 pub use privatix_node::drive::{Drives, Requests};
 pub use privatix_node::{

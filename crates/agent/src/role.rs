@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use privatix_chain::{TxChange, TxRecord};
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, Period};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_market::Agent;
+use privatix_market::offering::OfferingInput;
 use privatix_node::inputs::{Before, Opening};
-use privatix_node::{Decider, Node, NodeError, Role};
+use privatix_node::{Decider, Node, NodeError, OfferingDecider, Role, Stood};
 use privatix_store::events::Place;
-use privatix_store::purposes::Recorded;
+use privatix_store::offering_states;
 
 use crate::adoption::{Adoption, Jobs, KnownTerms as _};
-use crate::offerings::ChangeOffering;
+use crate::earlier::ChangeOffering;
+use crate::offerings::OfferingAdoption;
 use crate::operator::AppointOperator;
 use crate::payments::Payments;
 
 pub(crate) struct AgentRole {
     pub(crate) node: Arc<Node>,
     pub(crate) decider: Arc<Decider<Agent>>,
+    pub(crate) offerings: Arc<OfferingDecider>,
+    /// For offerings of an earlier version.
+    pub(crate) pop_up_every: Option<Period>,
     pub(crate) payments: Arc<Payments>,
 }
 
@@ -32,6 +36,18 @@ impl Role for AgentRole {
         &self.decider
     }
 
+    fn own_offerings(&self) -> Option<&OfferingDecider> {
+        Some(&self.offerings)
+    }
+
+    async fn on_offerings(&self, conn: &mut Conn, stood: Stood) -> Result<(), NodeError> {
+        self.offerings.chain(conn, stood).await
+    }
+
+    fn offerings_committed(&self) {
+        self.offerings.committed();
+    }
+
     async fn on_start(&self) -> Result<(), NodeError> {
         let (node, transactor) = (&self.node, self.node.transactor()?);
         let adoption = Adoption::new(node.db(), &transactor, &**node, node.recovery(), Jobs);
@@ -39,7 +55,9 @@ impl Role for AgentRole {
         for (channel, what) in adopted.damaged {
             node.damage().found(channel, what);
         }
-        Ok(())
+        let (agent, pop_up_every) = (node.account(), self.pop_up_every);
+        OfferingAdoption { db: node.db(), transactor: &transactor, agent, pop_up_every }.run().await?;
+        self.restore_offerings().await
     }
 
     async fn on_event(
@@ -69,22 +87,26 @@ impl Role for AgentRole {
         &[<AppointOperator as Job>::KIND, <ChangeOffering as Job>::KIND]
     }
 
-    async fn on_transaction(
-        &self,
-        conn: &mut Conn,
-        recorded: &Recorded,
-        record: &TxRecord,
-        change: TxChange,
-    ) -> Result<(), NodeError> {
-        // What a transaction has done shows as events, which the monitor takes back itself; and what can still be taken back is
-        // repeatable, so that a retry does no harm.
-        if matches!(change, TxChange::Reinstated | TxChange::Final) {
-            return Ok(());
-        }
-        crate::offerings::finished(conn, &self.node, recorded, record).await
-    }
-
     async fn on_committed(&self, channels: &[ChannelId]) {
         self.payments.outdated(channels);
+    }
+}
+
+impl AgentRole {
+    /// Informs the offerings of a database that came back from a backup: what was ordered since is not known. Each takes a recovery in
+    /// once.
+    async fn restore_offerings(&self) -> Result<(), NodeError> {
+        let Some(recovery) = self.node.recovery() else { return Ok(()) };
+        let ours = offering_states::of_agent(&mut *self.node.db().read().await?, self.node.account()).await?;
+        for offering in ours {
+            let restored = OfferingInput::Restored(recovery.backed_up_at.into());
+            match self.offerings.decide(offering, restored).await {
+                Err(error) if error.is_damage() => {
+                    tracing::error!(%offering, %error, "something stored of the offering cannot be read; it is left as it is");
+                }
+                decided => drop(decided?),
+            }
+        }
+        Ok(())
     }
 }

@@ -1,14 +1,13 @@
 //! An agent with several addresses and listeners, and one that moves to another address.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingAction, OfferingDraft};
+use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingDraft, OfferingOrder};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::StartFrom;
-use privatix_channel::{Amount, OfferingHash, OfferingStatus, Terms};
+use privatix_channel::{Amount, OfferingHash, OfferingStatus, Period, Terms};
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{
     Client, ClientError, ClientLimits, DirectListener, DirectTransport, Listener, ServerLimits, SomcAddress,
@@ -18,7 +17,6 @@ use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::LevelFilter;
 
 const AGENT: usize = 1;
 /// Guards against hangs; nothing here takes long.
@@ -88,7 +86,7 @@ impl Running {
 
     async fn publish(&self) -> OfferingHash {
         let offering = self.handle.create_offering(draft()).await.unwrap().hash();
-        self.handle.change_offering(offering, OfferingAction::Publish).await.unwrap();
+        self.handle.change_offering(offering, OfferingOrder::Publish).await.unwrap();
         self.offering("the offering on the market", |offering| offering.status.is_on_market()).await;
         offering
     }
@@ -164,61 +162,32 @@ fn messaging_needs_an_address_and_a_listener() {
     assert!(Messaging::of(vec![SomcAddress::onion(&[7; 32], 80).unwrap()], vec![]).is_none());
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl Log {
-    /// The lines that send the operator to `popup`.
-    fn remedies(&self) -> Vec<String> {
-        let log = self.0.lock().unwrap();
-        log.lines().filter(|line| line.contains("`offerings popup`")).map(str::to_owned).collect()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(line));
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// On one thread, so that the log is this test's alone.
-#[tokio::test]
-async fn an_agent_that_moved_warns_at_its_start_until_a_pop_up_announces_its_new_address() {
-    let log = Log::default();
-    let writer = log.clone();
-    let warnings = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::WARN)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _capturing = tracing::subscriber::set_default(warnings);
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offering_is_announced_again_by_its_schedule_and_where_the_agent_moved_to() {
     let home = Home::new().await;
     let (before, old) = listener().await;
     let agent = home.agent(Messaging::new(before.clone(), old), ServerLimits::default()).await;
     let offering = agent.publish().await;
-    agent.stop().await;
-    assert_eq!(log.remedies(), Vec::<String>::new());
+    let first = agent.offering("the announcement", |offering| offering.announced_at.is_some()).await;
+    assert_eq!(first.announcement.source, before.source());
 
+    // By its schedule: nobody orders it.
+    let every = Period::new(3_600);
+    let progress =
+        agent.handle.change_offering(offering, OfferingOrder::PopUpEvery(Some(every))).await.unwrap();
+    assert_eq!((progress.pending, progress.pop_up_every), (false, Some(every)));
+    assert!(progress.waits_for.unwrap().contains("the chain's clock"));
+    home.anvil.warp(every).await.unwrap();
+    let again = agent.offering("the pop-up", |found| found.announced_at > first.announced_at).await;
+    assert_eq!((again.status, again.announcement.source), (OfferingStatus::PoppedUp, before.source()));
+    agent.handle.change_offering(offering, OfferingOrder::PopUpEvery(None)).await.unwrap();
+    agent.stop().await;
+
+    // Started elsewhere: as soon as the contract allows it.
     let (now, new) = listener().await;
     let agent = home.agent(Messaging::new(now.clone(), new), ServerLimits::default()).await;
-    let remedies = log.remedies();
-    assert_eq!(remedies.len(), 1, "{remedies:?}");
-    for part in [offering.to_string(), before.source(), now.source()] {
-        assert!(remedies[0].contains(&part), "{part} is not in {remedies:?}");
-    }
-    home.anvil.warp(Terms::TEST.pop_up).await.unwrap(); // the contract refuses a pop-up before that
-    agent.handle.change_offering(offering, OfferingAction::PopUp).await.unwrap();
-    let popped_up = agent.offering("the pop-up", |found| found.status == OfferingStatus::PoppedUp).await;
-    assert_eq!(popped_up.announcement.source, now.source());
+    home.anvil.warp(Terms::TEST.pop_up).await.unwrap();
+    let moved = agent.offering("the new address", |found| found.announcement.source == now.source()).await;
+    assert!(moved.announced_at > again.announced_at, "{moved:?}");
     agent.stop().await;
-
-    let again = DirectListener::bind(now.source().parse().unwrap()).await.unwrap();
-    let agent = home.agent(Messaging::new(now, again), ServerLimits::default()).await;
-    agent.stop().await;
-    assert_eq!(log.remedies().len(), 1, "{:?}", log.remedies());
 }

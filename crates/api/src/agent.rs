@@ -23,19 +23,28 @@ requests! {
     PublishOffering {
         /// Which.
         offering: OfferingHash,
-    } => "offerings_publish" -> Order;
+    } => "offerings_publish" -> Offering;
 
-    /// Announces an offering again, so that it counts as fresh. Goes on in the background.
+    /// Announces an offering again, so that it counts as fresh. Goes on in the background, as soon as the contract allows it.
     PopUpOffering {
         /// Which.
         offering: OfferingHash,
-    } => "offerings_popUp" -> Order;
+    } => "offerings_popUp" -> Offering;
 
-    /// Takes an offering off the market. Goes on in the background.
+    /// Has an offering announced again whenever its announcement is this old.
+    ScheduleOffering {
+        /// Which.
+        offering: OfferingHash,
+        /// How old, in seconds of the chain's clock; not by itself any more when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every_seconds: Option<u32>,
+    } => "offerings_schedule" -> Offering;
+
+    /// Takes an offering off the market. Goes on in the background, as soon as the contract allows it.
     RemoveOffering {
         /// Which.
         offering: OfferingHash,
-    } => "offerings_remove" -> Order;
+    } => "offerings_remove" -> Offering;
 
     /// Our offerings, newest first.
     ListOfferings {
@@ -97,6 +106,24 @@ pub struct Offering {
     pub created_at: SystemTime,
     /// What the agent signed: prices, rules, description.
     pub message: Option<OfferingMessage>,
+    /// What is done about it, where it is our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<OfferingProgress>,
+}
+
+/// What is done about one of our offerings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfferingProgress {
+    /// Whether something that was ordered is not done yet. What was given up is not: `problem` shows why.
+    pub pending: bool,
+    /// What it waits for; missing where only an order changes it.
+    pub waits_for: Option<String>,
+    /// Whether that is something that the operator has to do.
+    pub needs_operator: bool,
+    /// How old its announcement may become before it is announced again, in seconds of the chain's clock; missing where only an order
+    /// does that.
+    pub pop_up_every_seconds: Option<u32>,
 }
 
 /// Who acts for an account.

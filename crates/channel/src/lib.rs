@@ -107,7 +107,7 @@ pub use self::{
     fold::{FOLD_RULES, Fold},
     held::{Held, Life, Unexplained},
     id::{ChannelId, OfferingHash, ParseIdError},
-    offering::{Joining, KeptOffering, OfferingFold, OfferingOnChain, OfferingStatus},
+    offering::{Joining, KeptOffering, OfferingFold, OfferingOnChain, OfferingStatus, OfferingUnderWay},
     on_chain::{CloseRequest, Ending, LogPosition, OnChain, Phase},
     service::ServiceStatus,
     sign::{SignError, sign_close, sign_request_close, sign_voucher},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, U256};
 use alloy::providers::Provider as _;
 use privatix_chain::{Endpoint, Fault};
-use privatix_channel::{Amount, ChannelId, Domain, OfferingHash};
+use privatix_channel::{Amount, ChannelId, Domain, OfferingHash, Period};
 use privatix_contracts::{ChannelInfo, ChannelState, KnownCode, PSC, PTC, known_code};
 use privatix_offering::OnContract;
 use tokio::time::timeout;
@@ -112,16 +112,35 @@ impl Node {
         })
     }
 
+    /// How long after an announcement the contract refuses a pop-up, and how long a removal: asked from the chain. They never change.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn offering_periods(&self) -> Result<(Period, Period), NodeError> {
+        let psc = PSC::new(self.domain.contract(), self.provider());
+        let pop_up = psc.popUpPeriod().call().await.map_err(unreadable("the pop-up period"))?;
+        let remove = psc.removePeriod().call().await.map_err(unreadable("the removal period"))?;
+        Ok((Period::new(pop_up.saturating_to()), Period::new(remove.saturating_to())))
+    }
+
+    /// What the account has in the contract now, free to use, in base units: asked from the chain.
+    ///
+    /// # Errors
+    /// [`NodeError::Contract`].
+    pub async fn balance_in_contract(&self) -> Result<Amount, NodeError> {
+        let psc = PSC::new(self.domain.contract(), self.provider());
+        let balance = psc.balanceOf(self.account()).call().await;
+        Ok(to_amount(balance.map_err(unreadable("the contract balance"))?))
+    }
+
     /// What the account has now, asked from the chain.
     pub async fn balances(&self) -> Result<Balances, NodeError> {
         let ether = self.ether_of(self.sender()).await?;
         let provider = self.provider();
         let token = PTC::new(self.domain.token(), provider);
-        let psc = PSC::new(self.domain.contract(), provider);
         let wallet = token.balanceOf(self.account()).call().await.map_err(unreadable("the token balance"))?;
-        let contract =
-            psc.balanceOf(self.account()).call().await.map_err(unreadable("the contract balance"))?;
-        Ok(Balances { ether, wallet: to_amount(wallet), contract: to_amount(contract) })
+        let contract = self.balance_in_contract().await?;
+        Ok(Balances { ether, wallet: to_amount(wallet), contract })
     }
 }
 

@@ -368,6 +368,14 @@ fn left(error: &NodeError, jobs: usize) -> String {
     }
 }
 
+/// A recorded transaction as one that is under way, with the terms that it was submitted with. `None` if it is over and its outcome
+/// cannot be taken back.
+pub fn flight<X>(recorded: &Recorded, purpose: X, record: &TxRecord) -> Option<Flight<X>> {
+    let included = record.inclusion.as_ref().map(fate::block);
+    let stage = stage(record.status, record.ending, record.watched, included, recorded.in_batch)?;
+    Some(Flight { seq: recorded.effect.seq, purpose, bid: bid(&record.intent), stage })
+}
+
 /// How far a transaction is; `None` if it is over and its outcome cannot be taken back.
 fn stage(
     status: TxStatus,

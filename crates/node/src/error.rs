@@ -248,11 +248,6 @@ impl NodeError {
         }
     }
 
-    /// Whether it is about a channel or an offering that is not stored here.
-    pub fn is_unknown_subject(&self) -> bool {
-        matches!(self, Self::Store(StoreError::NoSuchChannel(_) | StoreError::NoSuchOffering(_)))
-    }
-
     /// When to try again, for an error that passes by itself however long it takes: it counts as no failed try, and nobody is
     /// given up because of it. `None` for all other errors.
     pub fn postponed(&self) -> Option<SystemTime> {

@@ -13,13 +13,14 @@ use privatix_chain::{Cancelling, Freshness, MonitorState, TxRecord, TxStatus};
 use privatix_channel::ChannelId;
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job, JobStatus};
-use privatix_market::{AfterRestore, Input, Party};
+use privatix_market::offering::OfferingPurpose;
+use privatix_market::{AfterRestore, Input, Party, Subject};
 use privatix_store::purposes::{self, Damaged, Recorded, TxNumber};
 use privatix_store::recovery::{self, Recovery};
 
 use crate::shell::NotApplied;
 use crate::transfers::{Deposit, Withdraw};
-use crate::{Decider, Node, NodeError, Role, after};
+use crate::{Node, NodeError, Role, after};
 
 /// For how long channels are not ended after the chain was caught up with.
 pub const GRACE: Duration = Duration::from_hours(24);
@@ -214,7 +215,7 @@ impl Node {
     /// it was not done.
     ///
     /// Those that a decider made are left to it: it would take a cancellation for the operator's, and it knows the orders for which
-    /// there is no transaction yet. Their channels are returned, to be looked at.
+    /// there is no transaction yet. Their channels are returned, to be looked at; the role informs its own offerings of the recovery.
     async fn cancel_transactions<R: Role>(
         &self,
         conn: &mut Conn,
@@ -232,7 +233,7 @@ impl Node {
             if is_repeated(conn, record).await? {
                 continue;
             }
-            if !is_decided(conn, role.decider(), record, &mut decided).await? {
+            if !is_decided(conn, role, record, &mut decided).await? {
                 cancelled.push(transactor.cancel(conn, record.id).await?);
             }
         }
@@ -377,26 +378,36 @@ async fn is_repeated(conn: &mut Conn, record: &TxRecord) -> Result<bool, NodeErr
     Ok(!recorded.is_empty() && recorded.iter().all(is_repeated))
 }
 
-/// Whether a transaction is one of the decisions about channels whose states can be read; adds these channels.
-async fn is_decided<P: Party>(
+/// Whether a transaction is one of the decisions about channels and own offerings whose states can be read; adds these channels.
+async fn is_decided<R: Role>(
     conn: &mut Conn,
-    decider: &Decider<P>,
+    role: &R,
     record: &TxRecord,
     channels: &mut BTreeSet<ChannelId>,
 ) -> Result<bool, NodeError> {
-    let mut about = BTreeSet::new();
+    let (mut about, mut is_decided) = (BTreeSet::new(), false);
     for recorded in purposes::of_tx(conn, TxNumber(record.id.0)).await? {
-        let decided = |recorded: &Recorded| {
-            recorded.effect.subject.channel().filter(|_| P::purpose(recorded.purpose).is_some())
+        let Ok(Recorded { effect, purpose, .. }) = recorded else { return Ok(false) };
+        is_decided = match (effect.subject, role.own_offerings()) {
+            (Subject::Channel(channel), _) if <R::Side as Party>::purpose(purpose).is_some() => {
+                about.insert(channel);
+                match role.decider().load(conn, channel).await {
+                    Ok(_) => true,
+                    Err(error) if error.is_damage() || matches!(error, NotApplied::NoState(_)) => false,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            (Subject::Offering(agent, offering), Some(offerings))
+                if OfferingPurpose::of(purpose).is_some() =>
+            {
+                offerings.decides(conn, (agent, offering)).await?
+            }
+            _ => false,
         };
-        let Some(channel) = recorded.ok().as_ref().and_then(decided) else { return Ok(false) };
-        match decider.load(conn, channel).await {
-            Ok(_) => about.insert(channel),
-            Err(error) if error.is_damage() || matches!(error, NotApplied::NoState(_)) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
+        if !is_decided {
+            return Ok(false);
+        }
     }
-    let is_decided = !about.is_empty();
     channels.append(&mut about);
     Ok(is_decided)
 }

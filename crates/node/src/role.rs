@@ -1,16 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use privatix_chain::{TxChange, TxRecord};
 use privatix_channel::{ChainEvent, ChannelId};
 use privatix_db::Conn;
 use privatix_market::Party;
 use privatix_store::events::Place;
 use privatix_store::offering_states::{self, Key, Loaded};
-use privatix_store::purposes::Recorded;
 
 use crate::inputs::Before;
-use crate::{Decider, NodeError};
+use crate::{Decider, NodeError, OfferingDecider};
 
 /// How offerings stood before the chain was brought up to date with events of theirs: their states, where they have one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +50,12 @@ pub trait Role: Send + Sync + 'static {
     /// Who decides about its channels.
     fn decider(&self) -> &Decider<Self::Side>;
 
+    /// Who decides about the offerings of its own account; `None` where it has none. What was decided by it is committed:
+    /// [`offerings_committed`](Self::offerings_committed).
+    fn own_offerings(&self) -> Option<&OfferingDecider> {
+        None
+    }
+
     /// The node starts, and nothing is decided and no job runs before this returns. The transactor can be asked, and a recovery has
     /// begun. The place to build what decisions need.
     ///
@@ -82,19 +86,6 @@ pub trait Role: Send + Sync + 'static {
 
     /// Kinds of its jobs that would move money a second time, or undo a later order, if they were carried out again.
     fn not_to_be_repeated(&self) -> &'static [&'static str];
-
-    /// A transaction of ours has come to an outcome, or an outcome was taken back or became final. What it leads to depends on
-    /// what is recorded of it: its subject and its purpose. By default to nothing but what its channel decides.
-    async fn on_transaction(
-        &self,
-        conn: &mut Conn,
-        recorded: &Recorded,
-        record: &TxRecord,
-        change: TxChange,
-    ) -> Result<(), NodeError> {
-        let _ = (conn, recorded, record, change);
-        Ok(())
-    }
 
     /// What the chain says of these channels, or how their services stand, was committed again: views of them in memory
     /// are old. By default there are none.

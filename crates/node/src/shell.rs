@@ -20,6 +20,7 @@ use privatix_market::{
 use privatix_store::StoreError;
 use privatix_store::states::{self, Due, Loaded, Part, Saved, Stored, Unreadable};
 
+pub(crate) use intent::intent as effect_intent;
 pub use intent::on_terms;
 pub use runner::{Ran, Runner, keep};
 pub use transactions::{Cancellation, NumberUsed, Transactions, by_job, is_cancelling};

@@ -9,7 +9,7 @@ use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, LogPosition};
 use privatix_contracts::PscEvent;
 use privatix_db::Conn;
 use privatix_jobs::Wake;
-use privatix_market::Party;
+use privatix_market::{Party, Subject};
 use privatix_store::events::Place;
 use privatix_store::purposes::{self, Damaged, Recorded, TxNumber};
 use privatix_store::{channels, events, offerings, states};
@@ -118,15 +118,15 @@ impl<R: Role> Sink<R> {
         }
     }
 
-    /// What the outcome of a transaction leads to, by what it was for. Returns the channels that it is about, and what was decided.
+    /// What the outcome of a transaction leads to, by what it was for.
     async fn answer(
         &self,
         conn: &mut Conn,
         record: &TxRecord,
         change: TxChange,
-    ) -> Result<(BTreeSet<ChannelId>, Vec<Decided<R::Side>>), NodeError> {
+    ) -> Result<Outcome<R::Side>, NodeError> {
         let rows = purposes::of_tx(conn, TxNumber(record.id.0)).await?;
-        let (mut channels, mut decided) = (BTreeSet::new(), Vec::new());
+        let mut outcome = Outcome::default();
         if rows.is_empty() {
             tracing::warn!(
                 tx = record.id.0,
@@ -136,50 +136,55 @@ impl<R: Role> Sink<R> {
             );
         }
         for row in rows {
-            let (channel, answered) = match row {
+            match row {
                 Ok(recorded) => {
-                    let channel = recorded.effect.subject.channel();
-                    decided.extend(self.decided_by(conn, &recorded, (record, change)).await?);
-                    (channel, self.role.on_transaction(conn, &recorded, record, change).await)
+                    outcome.channels.extend(recorded.effect.subject.channel());
+                    self.decided_by(conn, &recorded, (record, change), &mut outcome).await?;
                 }
-                Err(Damaged { subject, error }) => {
-                    (subject.and_then(|subject| subject.channel()), Err(error.into()))
-                }
-            };
-            channels.extend(channel);
-            match answered {
                 // It would be the same at each repetition, and the outcome stands whatever is stored of its subject.
-                Err(error) if error.is_damage() || error.is_unknown_subject() => {
+                Err(Damaged { subject, error }) => {
                     tracing::error!(tx = record.id.0, kind = record.intent.kind, subject = record.intent.subject, %error, "the outcome of a transaction leads to nothing");
-                    if let Some(channel) = channel.filter(|_| error.is_damage()) {
+                    if let Some(channel) = subject.and_then(|subject| subject.channel()) {
+                        outcome.channels.insert(channel);
                         self.damage.found(channel, error.to_string());
                     }
                 }
-                answered => answered?,
             }
         }
-        Ok((channels, decided))
+        Ok(outcome)
     }
 
-    /// Decides what a change of a transaction means for its channel, if that has a stored state.
+    /// Decides what a change of a transaction means for its channel or its offering, if that has a stored state.
     async fn decided_by(
         &self,
         conn: &mut Conn,
         recorded: &Recorded,
         change: (&TxRecord, TxChange),
-    ) -> Result<Option<Decided<R::Side>>, NodeError> {
-        let Some(channel) = recorded.effect.subject.channel() else { return Ok(None) };
-        if !states::is_stored(conn, channel).await? {
-            return Ok(None);
+        outcome: &mut Outcome<R::Side>,
+    ) -> Result<(), NodeError> {
+        match (recorded.effect.subject, self.role.own_offerings()) {
+            (Subject::Channel(channel), _) if states::is_stored(conn, channel).await? => {
+                let sender = self.sender(conn).await?;
+                let inputs = self.role.decider().inputs();
+                outcome.decided.push(inputs.transaction(conn, recorded, change, sender).await?);
+            }
+            (Subject::Offering(..), Some(offerings)) => {
+                let sender = self.sender(conn).await?;
+                outcome.of_offerings |= offerings.transaction(conn, recorded, change, sender).await?;
+            }
+            _ => {}
         }
-        let sender = match self.node.sender_standing(conn).await {
+        Ok(())
+    }
+
+    async fn sender(&self, conn: &mut Conn) -> Result<Sender, NodeError> {
+        Ok(match self.node.sender_standing(conn).await {
             Err(error) if error.is_damage() => {
                 tracing::error!(%error, "whether we may still act for our account cannot be read; it is taken for granted");
                 Sender::MaySend
             }
             standing => standing?,
-        };
-        Ok(Some(self.role.decider().inputs().transaction(conn, recorded, change, sender).await?))
+        })
     }
 
     /// Informs those who wait of a commit that has changed these channels.
@@ -250,12 +255,26 @@ impl<R: Role> LogSink for Sink<R> {
     }
 }
 
-/// What the change of a transaction informs of.
-pub(crate) struct Answered<P: Party> {
+/// What the outcome of a transaction leads to.
+struct Outcome<P: Party> {
     /// The channels that it is about.
     channels: BTreeSet<ChannelId>,
     /// What was decided about those that have a stored state.
     decided: Vec<Decided<P>>,
+    /// Whether something was decided about an own offering.
+    of_offerings: bool,
+}
+
+impl<P: Party> Default for Outcome<P> {
+    fn default() -> Self {
+        Self { channels: BTreeSet::new(), decided: Vec::new(), of_offerings: false }
+    }
+}
+
+/// What the change of a transaction informs of.
+pub(crate) struct Answered<P: Party> {
+    /// What it leads to.
+    outcome: Outcome<P>,
     /// What it changes of the gas that was paid.
     spending: Option<Spending>,
 }
@@ -270,18 +289,22 @@ impl<R: Role> TxSink for Sink<R> {
         record: &TxRecord,
         change: TxChange,
     ) -> Result<Self::Applied, SinkError> {
-        let (channels, decided) = self.answer(conn, record, change).await.map_err(SinkError::new)?;
-        Ok(Answered { channels, decided, spending: Spending::of(record, change) })
+        let outcome = self.answer(conn, record, change).await.map_err(SinkError::new)?;
+        Ok(Answered { outcome, spending: Spending::of(record, change) })
     }
 
     fn changed_own(&self, record: &TxRecord, change: TxChange) -> Option<Self::Applied> {
         let spending = Some(Spending::of(record, change)?);
-        Some(Answered { channels: BTreeSet::new(), decided: Vec::new(), spending })
+        Some(Answered { outcome: Outcome::default(), spending })
     }
 
-    fn committed(&self, Answered { channels, decided, spending }: Self::Applied) {
+    fn committed(&self, Answered { outcome, spending }: Self::Applied) {
+        let Outcome { channels, decided, of_offerings } = outcome;
         for decided in decided {
             self.role.decider().all_committed(decided);
+        }
+        if of_offerings {
+            self.role.offerings_committed();
         }
         if let Some(spending) = spending {
             self.spent.count(spending);

@@ -8,7 +8,7 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{Announcement, Fee, OfferingHash, OfferingStatus};
+use privatix_channel::{Announcement, Fee, OfferingHash, OfferingStatus, OfferingUnderWay};
 use privatix_db::types::{Addr, Amount128, Bytes32, Micros};
 use privatix_db::{Conn, on};
 use serde::{Deserialize, Serialize};
@@ -119,21 +119,28 @@ pub async fn insert_draft(conn: &mut Conn, offering: &Offering) -> Result<(), St
     Ok(())
 }
 
-/// Sets the status of one of our own offerings as a transaction of ours is sent, or has failed.
-pub async fn set_status(
+/// Shows people where one of our own offerings stands: its status while `under_way`, and what is wrong with it. Nothing is written
+/// where it is shown so already.
+///
+/// # Errors
+/// [`StoreError::NoSuchOffering`], [`StoreError::Db`].
+pub async fn show(
     conn: &mut Conn,
-    agent: Address,
-    offering: OfferingHash,
-    status: OfferingStatus,
+    (agent, offering): (Address, OfferingHash),
+    under_way: Option<OfferingUnderWay>,
+    problem: Option<&str>,
 ) -> Result<(), StoreError> {
-    let update = diesel::update(offerings::table.find((Addr::from(agent), hash(offering)))).set((
-        offerings::status.eq(status.as_str()),
-        offerings::step.eq(status.as_str()),
-        offerings::step_at.eq(offerings::announced_at),
-    ));
-    if on!(conn, |c| update.execute(c).await)? == 0 {
-        return Err(StoreError::NoSuchOffering(offering));
+    let on_chain = on_chain::status(conn, (agent, offering)).await?;
+    let status = OfferingStatus::of(on_chain, under_way);
+    let mine = offerings::table.find((Addr::from(agent), hash(offering)));
+    let shown: (String, Option<String>) =
+        on!(&mut *conn, |c| mine.select((offerings::status, offerings::problem)).first(c).await)?;
+    if (shown.0.as_str(), shown.1.as_deref()) == (status.as_str(), problem) {
+        return Ok(());
     }
+    let update =
+        diesel::update(mine).set((offerings::status.eq(status.as_str()), offerings::problem.eq(problem)));
+    on!(conn, |c| update.execute(c).await)?;
     Ok(())
 }
 

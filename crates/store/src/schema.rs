@@ -49,8 +49,6 @@ diesel::table! {
         source_type -> SmallInt,
         source -> Text,
         announced_at -> Nullable<BigInt>,
-        step -> Nullable<Text>,
-        step_at -> Nullable<BigInt>,
         problem -> Nullable<Text>,
         created_at -> BigInt,
         fee -> Integer,

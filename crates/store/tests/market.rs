@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use alloy::primitives::Address;
 use common::*;
 use privatix_channel::{
-    ChannelId, ChannelStatus, Closure, Fee, OfferingEvent, OfferingHash, OfferingStatus, ServiceStatus,
+    ChannelId, ChannelStatus, Closure, Fee, OfferingEvent, OfferingHash, OfferingStatus, OfferingUnderWay,
+    ServiceStatus,
 };
 use privatix_db::Database;
 use privatix_store::channels::{self, Access, Channel, Shown};
@@ -59,8 +60,7 @@ async fn an_unknown_offering_is_refused_by_its_hash() {
     let mut tx = db.begin().await.unwrap();
     let refusal = offerings::get(&mut tx, AGENT, offering(7)).await.unwrap_err();
     assert!(matches!(refusal, StoreError::NoSuchOffering(hash) if hash == offering(7)), "{refusal}");
-    let refusal =
-        offerings::set_status(&mut tx, AGENT, offering(7), OfferingStatus::Removing).await.unwrap_err();
+    let refusal = offerings::show(&mut tx, (AGENT, offering(7)), None, None).await.unwrap_err();
     assert!(refusal.to_string().contains("0x07070707"), "{refusal}");
 }
 
@@ -109,37 +109,34 @@ async fn an_offerings_fee_is_the_last_one_that_the_chain_shows() {
 }
 
 #[tokio::test]
-async fn what_we_sent_stays_under_way_until_the_chain_answers_or_it_fails() {
+async fn what_is_shown_of_an_own_offering_stays_while_others_take_its_places() {
     let (_dir, db) = fresh().await;
-    let status = async || find(&db, AGENT, offering(1)).await.status;
-    let set = async |status| {
+    let shown = async || {
+        let known = find(&db, AGENT, offering(1)).await;
+        (known.status, known.problem)
+    };
+    let show = async |under_way, problem| {
         let mut tx = db.begin().await.unwrap();
-        offerings::set_status(&mut tx, AGENT, offering(1), status).await.unwrap();
+        offerings::show(&mut tx, (AGENT, offering(1)), under_way, problem).await.unwrap();
         tx.commit().await.unwrap();
     };
     taken(&db, 2, 0, &offered(AGENT, offering(1), OfferingEvent::Registered(announcement(5)))).await;
-    set(OfferingStatus::PoppingUp).await;
+    show(Some(OfferingUnderWay::PopUp), None).await;
     taken(&db, 3, 0, &opened(channel(0).1, 100)).await;
-    assert_eq!(status().await, OfferingStatus::PoppingUp);
+    assert_eq!(shown().await, (OfferingStatus::PoppingUp, None));
     taken(&db, 4, 0, &offered(AGENT, offering(1), OfferingEvent::PoppedUp(announcement(4)))).await;
-    assert_eq!(status().await, OfferingStatus::PoppedUp);
-
-    set(OfferingStatus::Removing).await;
-    taken(&db, 5, 0, &opened(channel(1).1, 100)).await;
-    assert_eq!(status().await, OfferingStatus::Removing);
-    // It failed: what the chain says holds again.
-    set(OfferingStatus::Draft).await;
-    let mut tx = db.begin().await.unwrap();
-    offerings::refold(&mut tx, AGENT, offering(1)).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(status().await, OfferingStatus::PoppedUp);
-
-    set(OfferingStatus::Removing).await;
+    show(None, Some("a problem")).await;
+    assert_eq!(shown().await, (OfferingStatus::PoppedUp, Some("a problem".to_owned())));
+    // Its problem stays, and a draft is shown by its transactions alone.
+    undone(&db, 3).await;
+    show(Some(OfferingUnderWay::Remove), Some("a problem")).await;
+    assert_eq!(shown().await, (OfferingStatus::Removing, Some("a problem".to_owned())));
     taken(&db, 6, 0, &offered(AGENT, offering(1), OfferingEvent::Removed)).await;
-    assert_eq!(status().await, OfferingStatus::Removed);
+    show(Some(OfferingUnderWay::Remove), None).await;
+    assert_eq!(shown().await, (OfferingStatus::Removed, None));
     // Channels that close later do not bring it back.
     taken(&db, 7, 0, &closed(channel(0).1, 0, 100, Closure::ByAgent)).await;
-    assert_eq!(status().await, OfferingStatus::Removed);
+    assert_eq!(shown().await, (OfferingStatus::Removed, None));
 }
 
 #[tokio::test]

@@ -49,7 +49,6 @@ async fn agent() -> (tempfile::TempDir, Database) {
     let mut tx = db.begin().await.unwrap();
     identity::claim(&mut tx, &identity()).await.unwrap();
     offerings::insert_draft(&mut tx, &draft()).await.unwrap();
-    offerings::set_status(&mut tx, AGENT, offering(1), OfferingStatus::Registering).await.unwrap();
     tx.commit().await.unwrap();
     for nonce in 0..3 {
         add_channel(&db, nonce).await;
@@ -85,10 +84,6 @@ enum Happening {
     Close { channel: u64 },
 }
 
-/// What we do ourselves, as far as the offering's status allows it.
-#[derive(Clone, Copy, Debug)]
-struct Step(OfferingStatus);
-
 fn happening() -> impl Strategy<Value = Happening> {
     let channel = || 0..3_u64;
     prop_oneof![
@@ -101,10 +96,6 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => channel().prop_map(|channel| Happening::RequestClose { channel }),
         2 => channel().prop_map(|channel| Happening::Close { channel }),
     ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![Just(OfferingStatus::PoppingUp), Just(OfferingStatus::Removing)].prop_map(Step)
 }
 
 /// The end of a challenge of 15 minutes that begins in this block, with blocks of 12 seconds.
@@ -126,7 +117,7 @@ async fn happen(conn: &mut Conn, at: Place, happening: Happening) {
         Happening::PopUp { ours, free } => {
             let said = announcement(free);
             match offerings::get(conn, seller(ours), offering(1)).await {
-                Ok(known) if known.status.is_on_market() || known.status == OfferingStatus::Removing => {
+                Ok(known) if known.status.is_on_market() => {
                     offered(seller(ours), offering(1), OfferingEvent::PoppedUp(said))
                 }
                 _ => return,
@@ -180,13 +171,6 @@ async fn happen(conn: &mut Conn, at: Place, happening: Happening) {
     assert!(take(conn, at, &event).await);
 }
 
-async fn act(conn: &mut Conn, Step(status): Step) {
-    let stored = offerings::get(conn, AGENT, offering(1)).await.unwrap();
-    if matches!(stored.status, OfferingStatus::Registered | OfferingStatus::PoppedUp) {
-        offerings::set_status(conn, AGENT, offering(1), status).await.unwrap();
-    }
-}
-
 /// Blocks from `first` on, of what may happen in each.
 async fn blocks(db: &Database, first: u64, branch: &[Vec<Happening>]) {
     let mut tx = db.begin().await.unwrap();
@@ -194,14 +178,6 @@ async fn blocks(db: &Database, first: u64, branch: &[Vec<Happening>]) {
         for (index, happening) in (0..).zip(happenings) {
             happen(&mut tx, place(block, index), *happening).await;
         }
-    }
-    tx.commit().await.unwrap();
-}
-
-async fn steps(db: &Database, steps: &[Step]) {
-    let mut tx = db.begin().await.unwrap();
-    for step in steps {
-        act(&mut tx, *step).await;
     }
     tx.commit().await.unwrap();
 }
@@ -220,10 +196,8 @@ proptest! {
     #[test]
     fn an_orphaned_branch_leaves_the_same_state_as_if_it_had_never_been(
         common in branch(0..6),
-        before in prop::collection::vec(step(), 0..4),
         orphaned in branch(1..4),
         winning in branch(0..5),
-        after in prop::collection::vec(step(), 0..4),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
@@ -232,14 +206,12 @@ proptest! {
             let fork = common.len() as u64;
             for db in [&straight, &reorganised] {
                 blocks(db, 1, &common).await;
-                steps(db, &before).await;
             }
             blocks(&reorganised, fork + 1, &orphaned).await;
             undone(&reorganised, fork).await;
             prop_assert_eq!(look(&reorganised).await, look(&straight).await, "after the rollback");
             for db in [&straight, &reorganised] {
                 blocks(db, fork + 1, &winning).await;
-                steps(db, &after).await;
             }
             prop_assert_eq!(look(&reorganised).await, look(&straight).await, "after the winning branch");
             Ok(())
@@ -247,12 +219,11 @@ proptest! {
     }
 
     #[test]
-    fn an_event_delivered_again_changes_nothing(chain in branch(1..6), doings in prop::collection::vec(step(), 0..4)) {
+    fn an_event_delivered_again_changes_nothing(chain in branch(1..6)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let (_dir, db) = agent().await;
             blocks(&db, 1, &chain).await;
-            steps(&db, &doings).await;
             let once = look(&db).await;
             let mut tx = db.begin().await.unwrap();
             let of_channels = once.channels.iter().flat_map(|(_, events)| events);
@@ -271,11 +242,10 @@ proptest! {
     }
 }
 
-/// What a chain, and we ourselves, do to a database.
+/// What a chain does to a database.
 #[derive(Clone, Debug)]
 enum Turn {
     Blocks(Vec<Vec<Happening>>),
-    Steps(Vec<Step>),
     /// This many blocks are undone.
     Undo(u64),
 }
@@ -283,7 +253,6 @@ enum Turn {
 fn turn() -> impl Strategy<Value = Turn> {
     prop_oneof![
         3 => branch(1..4).prop_map(Turn::Blocks),
-        2 => prop::collection::vec(step(), 1..4).prop_map(Turn::Steps),
         2 => (1..5_u64).prop_map(Turn::Undo),
     ]
 }
@@ -335,7 +304,6 @@ proptest! {
                         blocks(&db, next, branch).await;
                         next += branch.len() as u64;
                     }
-                    Turn::Steps(doings) => steps(&db, doings).await,
                     Turn::Undo(count) => {
                         next = next.saturating_sub(*count).max(2);
                         undone(&db, next - 1).await;

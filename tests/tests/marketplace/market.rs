@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use privatix_adapter::Adapter;
-use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingAction, OfferingDraft};
+use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingDraft, OfferingOrder};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, StartFrom};
 use privatix_channel::{Amount, ChannelId, Fee, OfferingHash, Terms};
@@ -311,7 +311,7 @@ impl Market {
 pub async fn publish(market: &Market, agent: &AgentHandle, draft: OfferingDraft) -> OfferingHash {
     market.contracts.deposit(&market.anvil, AGENT, Amount::new(100_000_000)).await.unwrap();
     let offering = agent.create_offering(draft).await.unwrap().hash();
-    agent.change_offering(offering, OfferingAction::Publish).await.unwrap();
+    agent.change_offering(offering, OfferingOrder::Publish).await.unwrap();
     wait_for("the offering to be registered", LIMIT, async || {
         let ours = agent.offerings(100).await.unwrap();
         let ours = ours.iter().find(|ours| ours.hash == offering).unwrap();

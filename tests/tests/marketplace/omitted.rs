@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy::primitives::B256;
-use privatix_agent::{AgentHandle, OfferingAction};
+use privatix_agent::{AgentHandle, OfferingOrder};
 use privatix_chain::MonitorState;
 use privatix_channel::{
     Amount, ChannelDescriptor, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, Voucher, sign_voucher,
@@ -148,7 +148,7 @@ async fn an_offering_is_not_accepted_when_its_removal_was_omitted_and_is_removed
 
     endpoint.script(hide(topics::OFFERING[2]));
     market.anvil.warp(privatix_channel::Terms::TEST.remove).await.unwrap();
-    agent.handle.change_offering(offering, OfferingAction::Remove).await.unwrap();
+    agent.handle.change_offering(offering, OfferingOrder::Remove).await.unwrap();
     let node = Arc::clone(client.handle.node());
     let status_at = async |node: &Node| {
         let mut conn = node.db().read().await.unwrap();

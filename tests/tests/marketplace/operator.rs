@@ -1,6 +1,6 @@
 //! An agent whose daemon holds the operator's key only: it sells, and cannot touch the agent's money.
 
-use privatix_agent::{AgentHandle, OfferingAction};
+use privatix_agent::{AgentHandle, OfferingOrder};
 use privatix_channel::{Amount, ChannelStatus, OfferingHash, Terms};
 use privatix_contracts::call;
 use privatix_jobs::{Filter, Job as _, JobStatus};
@@ -35,6 +35,17 @@ async fn failure(node: &Node, kind: &str) -> String {
     .unwrap()
 }
 
+/// What keeps an offering from being as it was ordered.
+async fn problem(agent: &AgentHandle, offering: OfferingHash) -> String {
+    wait_for("the problem of the offering", LIMIT, async || {
+        let ours = agent.offerings(100).await.unwrap();
+        let ours = ours.into_iter().find(|ours| ours.hash == offering).unwrap();
+        ours.problem.clone().ok_or(format!("{ours:?}"))
+    })
+    .await
+    .unwrap()
+}
+
 fn notice(agent: &Running<AgentHandle>) -> Option<String> {
     let notices = agent.handle.node().notices().all();
     notices.into_iter().find(|(part, _)| *part == "operator").map(|(_, said)| said)
@@ -53,9 +64,10 @@ async fn an_operator_sells_for_an_agent_whose_money_it_cannot_move() {
     let said = wait_for("the notice", LIMIT, async || notice(&agent).ok_or("none")).await.unwrap();
     assert!(said.contains(&format!("operator appoint {operator_account}")), "{said}");
     let early = agent.handle.create_offering(by_the_kib()).await.unwrap().hash();
-    agent.handle.change_offering(early, OfferingAction::Publish).await.unwrap();
-    let why = failure(node, "change_offering").await;
+    agent.handle.change_offering(early, OfferingOrder::Publish).await.unwrap();
+    let why = problem(&agent.handle, early).await;
     assert!(why.contains("have that operator appointed"), "{why}");
+    agent.handle.change_offering(early, OfferingOrder::Remove).await.unwrap();
 
     appoint(&market, Some(OPERATOR)).await;
     let offering = publish(&market, &agent.handle, by_the_kib()).await;
@@ -85,7 +97,7 @@ async fn an_operator_sells_for_an_agent_whose_money_it_cannot_move() {
 
     // It frees the place, too.
     market.anvil.warp(Terms::TEST.remove).await.unwrap();
-    agent.handle.change_offering(offering, OfferingAction::Remove).await.unwrap();
+    agent.handle.change_offering(offering, OfferingOrder::Remove).await.unwrap();
     removed(&agent.handle, offering).await;
     agent.stop().await;
     client.stop().await;
@@ -103,8 +115,8 @@ async fn an_operator_that_is_replaced_can_do_nothing_and_its_successor_goes_on()
     let (id, _) = market.buy(&first.handle, &client.handle, offering, None).await;
 
     appoint(&market, Some(SUCCESSOR)).await;
-    first.handle.change_offering(draft, OfferingAction::Publish).await.unwrap();
-    let why = failure(first.handle.node(), "change_offering").await;
+    first.handle.change_offering(draft, OfferingOrder::Publish).await.unwrap();
+    let why = problem(&first.handle, draft).await;
     assert!(why.contains("does not show who signed it"), "{why}");
     first.stop().await;
 

@@ -152,7 +152,7 @@ async fn an_operator_deposits_publishes_and_withdraws() {
     home.run(&["status"]).succeeds();
     home.run(&["health"]).succeeds();
 
-    // Too little for the stake: the job says so, nothing is sent.
+    // Too little for the stake: the order waits, and nothing is sent.
     let example = home.plain(&["offerings", "create", "--template-example"], "");
     let draft = home.file("draft.json");
     std::fs::write(&draft, &example.succeeds().stdout).unwrap();
@@ -161,6 +161,13 @@ async fn an_operator_deposits_publishes_and_withdraws() {
     assert_eq!((&created["status"], &created["minDeposit"]), (&json!("draft"), &json!("100000")));
     home.run(&["offerings", "publish", offering, "--wait"]).fails(1, &["1000000", "deposit"]);
     assert_eq!(home.ask(&["transactions", "list"]), json!([]));
+    let waits = home.ask(&["offerings", "show", offering]);
+    assert_eq!(
+        (&waits["progress"]["pending"], &waits["progress"]["needsOperator"]),
+        (&json!(true), &json!(true))
+    );
+    // The order is taken back: otherwise the deposit would be its stake at once.
+    assert_eq!(home.ask(&["offerings", "remove", offering])["progress"]["pending"], false);
 
     let deposited = home.ask(&["deposit", "2500000", "--wait"]);
     assert_eq!(deposited["job"]["status"], "done");
@@ -173,7 +180,11 @@ async fn an_operator_deposits_publishes_and_withdraws() {
     let published = home.ask(&["offerings", "publish", offering, "--wait"]);
     assert_eq!(published["status"], "registered");
     let again = home.run(&["offerings", "publish", offering, "--wait"]);
-    again.fails(1, &["registered", "cannot"]);
+    again.succeeds(); // it is so already
+    let scheduled = home.ask(&["offerings", "popup", offering, "--every", "24h"]);
+    assert_eq!(scheduled["progress"]["popUpEverySeconds"], 86_400);
+    let scheduled = home.ask(&["offerings", "popup", offering, "--every", "never"]);
+    assert_eq!(scheduled["progress"]["popUpEverySeconds"], json!(null));
     assert_eq!(home.ask(&["balances"])["contract"], "1500000", "the stake is locked");
     let listed = home.ask(&["offerings", "list"]);
     assert_eq!(listed[0]["message"]["serviceName"], "Fast proxy");

@@ -2,6 +2,7 @@
 
 use alloy::primitives::U256;
 use privatix_chain as chain;
+use privatix_channel::Period;
 use privatix_jobs::{JobId, JobRecord};
 use privatix_market::{Outcome, Subject};
 use privatix_node::{ChannelView, Node, Token};
@@ -10,7 +11,7 @@ use privatix_store::orders::{self, What};
 use privatix_store::{offerings, sessions};
 use serde_json::Value;
 
-use crate::agent::Offering;
+use crate::agent::{Offering, OfferingProgress};
 use crate::client::OrderState;
 use crate::node::{Attempt, Channel, Inclusion, Job, JobFailure, Session, TokenUnit, Transaction};
 
@@ -165,7 +166,15 @@ pub(crate) async fn offering(node: &Node, stored: offerings::Offering) -> Offeri
         problem,
         created_at: stored.created_at,
         message,
+        progress: None,
     }
+}
+
+/// What is done about one of our offerings.
+pub(crate) fn progress(progress: privatix_agent::OfferingProgress) -> OfferingProgress {
+    let privatix_agent::OfferingProgress { pending, pop_up_every, waits_for, needs_operator, .. } = progress;
+    let pop_up_every_seconds = pop_up_every.map(Period::seconds);
+    OfferingProgress { pending, waits_for, needs_operator, pop_up_every_seconds }
 }
 
 /// The announced address; as announced where that is none.

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use privatix_adapter::Role;
-use privatix_agent::{AgentHandle, OfferingAction};
+use privatix_agent::{AgentHandle, OfferingOrder};
 use privatix_chain::{Cancelled, Raise, TxFilter};
-use privatix_channel::{ChannelId, OfferingHash};
+use privatix_channel::{ChannelId, OfferingHash, Period};
 use privatix_client::{ClientHandle, Given};
 use privatix_jobs::{JobId, Pushed};
 use privatix_market::OrderId;
@@ -228,18 +228,22 @@ pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
             our_offering(&o, signed.hash()).await
         })
         .on(|o: Handle, ask: agent::PublishOffering| async move {
-            change(&o, ask.offering, OfferingAction::Publish).await
+            change(&o, ask.offering, OfferingOrder::Publish).await
         })
         .on(|o: Handle, ask: agent::PopUpOffering| async move {
-            change(&o, ask.offering, OfferingAction::PopUp).await
+            change(&o, ask.offering, OfferingOrder::PopUp).await
+        })
+        .on(|o: Handle, ask: agent::ScheduleOffering| async move {
+            let every = ask.every_seconds.map(Period::new);
+            change(&o, ask.offering, OfferingOrder::PopUpEvery(every)).await
         })
         .on(|o: Handle, ask: agent::RemoveOffering| async move {
-            change(&o, ask.offering, OfferingAction::Remove).await
+            change(&o, ask.offering, OfferingOrder::Remove).await
         })
         .on(|o: Handle, ask: agent::ListOfferings| async move {
             let mut offerings = Vec::new();
             for stored in o.offerings(page(ask.limit)).await? {
-                offerings.push(convert::offering(o.node(), stored).await);
+                offerings.push(with_progress(&o, stored).await?);
             }
             Ok(offerings)
         })
@@ -446,12 +450,29 @@ async fn job(node: &Node, id: JobId) -> Result<node::JobDetails, Failure> {
 async fn our_offering(handle: &AgentHandle, hash: OfferingHash) -> Result<agent::Offering, Failure> {
     let node = handle.node();
     let stored = offerings::get(&mut *node.db().read().await?, node.account(), hash).await?;
-    Ok(convert::offering(node, stored).await)
+    with_progress(handle, stored).await
 }
 
-async fn change(handle: &AgentHandle, hash: OfferingHash, action: OfferingAction) -> Result<Order, Failure> {
-    let pushed = handle.change_offering(hash, action).await?;
-    Ok(order(handle.node(), pushed))
+async fn with_progress(
+    handle: &AgentHandle,
+    stored: offerings::Offering,
+) -> Result<agent::Offering, Failure> {
+    let progress = match handle.offering_progress(stored.hash).await {
+        Ok(progress) => Some(convert::progress(progress)),
+        // Something of it cannot be read, or it is adopted at the next start.
+        Err(NodeError::Store(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(agent::Offering { progress, ..convert::offering(handle.node(), stored).await })
+}
+
+async fn change(
+    handle: &AgentHandle,
+    hash: OfferingHash,
+    order: OfferingOrder,
+) -> Result<agent::Offering, Failure> {
+    handle.change_offering(hash, order).await?;
+    our_offering(handle, hash).await
 }
 
 fn template_of(template: &privatix_offering::Template) -> agent::Template {

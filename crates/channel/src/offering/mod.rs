@@ -10,5 +10,5 @@ pub use self::{
     fold::OfferingFold,
     joining::{Joining, KeptOffering},
     on_chain::OfferingOnChain,
-    status::OfferingStatus,
+    status::{OfferingStatus, OfferingUnderWay},
 };

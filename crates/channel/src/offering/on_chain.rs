@@ -67,25 +67,11 @@ impl OfferingOnChain {
         (self.status, &self.announcement, self.announced_at, self.announced_time)
             == (*status, &announcement, *announced_at, *announced_time)
     }
-
-    /// The status when our own last step led to `step` at the announcement of block `step_at`: a transaction of ours that
-    /// the chain has not answered stays under way, whatever else happens to the offering meanwhile.
-    pub fn status_with(&self, step: Option<OfferingStatus>, step_at: Option<u64>) -> OfferingStatus {
-        match step {
-            Some(OfferingStatus::PoppingUp)
-                if self.status.is_on_market() && step_at == Some(self.announced_at) =>
-            {
-                OfferingStatus::PoppingUp
-            }
-            Some(OfferingStatus::Removing) if self.status.is_on_market() => OfferingStatus::Removing,
-            _ => self.status,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::OfferingStatus::{PoppedUp, PoppingUp, Registered, Removed, Removing};
+    use super::OfferingStatus::{PoppedUp, Registered};
     use super::*;
     use crate::{Amount, Fee};
 
@@ -103,26 +89,6 @@ mod tests {
             free,
             announced_at: 7,
             announced_time: Some(ChainTime::new(70)),
-        }
-    }
-
-    #[test]
-    fn our_own_transaction_is_under_way_until_the_chain_answers_it() {
-        for (shown, step, step_at, expected) in [
-            (Registered, None, None, Registered),
-            (Registered, Some(PoppingUp), Some(7), PoppingUp),
-            (PoppedUp, Some(PoppingUp), Some(7), PoppingUp),
-            // Announced again since: that was the answer.
-            (PoppedUp, Some(PoppingUp), Some(6), PoppedUp),
-            (PoppedUp, Some(PoppingUp), None, PoppedUp),
-            (Removed, Some(PoppingUp), Some(7), Removed),
-            (Registered, Some(Removing), Some(6), Removing),
-            (Removed, Some(Removing), Some(6), Removed),
-            // The announcement that is shown answers it.
-            (PoppedUp, Some(OfferingStatus::Registering), Some(7), PoppedUp),
-        ] {
-            let found = announced(shown, 5, 5).status_with(step, step_at);
-            assert_eq!(found, expected, "{shown:?} with {step:?} at {step_at:?}");
         }
     }
 

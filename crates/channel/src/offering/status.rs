@@ -26,7 +26,30 @@ pub enum OfferingStatus {
     Removed,
 }
 
+/// What a transaction of an offering's agent is on its way to do, in the order of an offering's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OfferingUnderWay {
+    /// Announce it for the first time.
+    Publish,
+    /// Announce it again.
+    PopUp,
+    /// Take it off the market.
+    Remove,
+}
+
 impl OfferingStatus {
+    /// The status of an offering of which the chain shows this (`None`: no announcement), while a transaction of its agent is under
+    /// way.
+    pub const fn of(shown: Option<Self>, under_way: Option<OfferingUnderWay>) -> Self {
+        match (shown, under_way) {
+            (None, Some(OfferingUnderWay::Publish)) => Self::Registering,
+            (None, _) => Self::Draft,
+            (Some(Self::Registered | Self::PoppedUp), Some(OfferingUnderWay::PopUp)) => Self::PoppingUp,
+            (Some(Self::Registered | Self::PoppedUp), Some(OfferingUnderWay::Remove)) => Self::Removing,
+            (Some(shown), _) => shown,
+        }
+    }
+
     /// The stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,5 +85,33 @@ impl FromStr for OfferingStatus {
         .into_iter()
         .find(|status| status.as_str() == text)
         .ok_or_else(|| UnknownStatus(text.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OfferingStatus::{Draft, PoppedUp, PoppingUp, Registered, Registering, Removed, Removing};
+    use super::*;
+
+    #[test]
+    fn our_own_transaction_is_under_way_until_the_chain_answers_it() {
+        let under_way = [
+            None,
+            Some(OfferingUnderWay::Publish),
+            Some(OfferingUnderWay::PopUp),
+            Some(OfferingUnderWay::Remove),
+        ];
+        for (shown, expected) in [
+            (None, [Draft, Registering, Draft, Draft]),
+            (Some(Registered), [Registered, Registered, PoppingUp, Removing]),
+            (Some(PoppedUp), [PoppedUp, PoppedUp, PoppingUp, Removing]),
+            (Some(Removed), [Removed; 4]),
+        ] {
+            assert_eq!(
+                under_way.map(|under_way| OfferingStatus::of(shown, under_way)),
+                expected,
+                "{shown:?}"
+            );
+        }
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn apply(foreign: &mut Foreign, shown: &mut Shown, input: &OfferingIn
         }
         OfferingInput::Look
         | OfferingInput::Started
-        | OfferingInput::Restored
+        | OfferingInput::Restored(_)
         | OfferingInput::Tx { .. }
         | OfferingInput::Order(_) => {}
     }

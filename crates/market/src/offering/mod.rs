@@ -17,10 +17,10 @@ pub use self::{
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use privatix_channel::{ChainTime, OfferingHash};
+use privatix_channel::{ChainTime, OfferingHash, OfferingUnderWay};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bid, Fate, Owner, Purpose, Uptime, Wake};
+use crate::{Bid, BlockRef, Fate, Owner, Purpose, RecoveryId, Stage, Uptime, Wake};
 
 /// How far an offering is: each agent's hash goes through this once, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,6 +106,26 @@ impl OfferingState {
         Self { agent, hash, chain: Shown::default(), ownership: Ownership::Foreign(Foreign::default()) }
     }
 
+    /// What this node does about it, if it is its own.
+    pub const fn own(&self) -> Option<&Own> {
+        match &self.ownership {
+            Ownership::Own(own) => Some(own),
+            Ownership::Foreign(_) => None,
+        }
+    }
+
+    /// The blocks of its transactions, and whether the fold of the offering includes each: to be filled in when the state is loaded.
+    pub fn mined(&mut self) -> impl Iterator<Item = (BlockRef, &mut bool)> {
+        let flights = match &mut self.ownership {
+            Ownership::Own(own) => own.flights.as_mut_slice(),
+            Ownership::Foreign(_) => &mut [],
+        };
+        flights.iter_mut().filter_map(|flight| match &mut flight.stage {
+            Stage::Mined { block, seen } => Some((*block, seen)),
+            _ => None,
+        })
+    }
+
     /// Whether users are shown this offering of another agent: its message is here, its announcement is not too old by the chain's
     /// clock, and its agent has answered not too long ago.
     pub fn is_listed(&self, env: &OfferingEnv<'_>) -> bool {
@@ -153,6 +173,27 @@ pub enum OfferingPurpose {
     Remove,
 }
 
+impl OfferingPurpose {
+    /// A stored purpose as one of an agent's transactions about an offering; `None` for any other.
+    pub const fn of(stored: Purpose) -> Option<Self> {
+        match stored {
+            Purpose::Publish => Some(Self::Publish),
+            Purpose::PopUp => Some(Self::PopUp),
+            Purpose::Remove => Some(Self::Remove),
+            _ => None,
+        }
+    }
+
+    /// What the offering's [status](OfferingStatus::of) shows of a transaction for this purpose.
+    pub const fn shown(self) -> OfferingUnderWay {
+        match self {
+            Self::Publish => OfferingUnderWay::Publish,
+            Self::PopUp => OfferingUnderWay::PopUp,
+            Self::Remove => OfferingUnderWay::Remove,
+        }
+    }
+}
+
 impl From<OfferingPurpose> for Purpose {
     fn from(purpose: OfferingPurpose) -> Self {
         match purpose {
@@ -173,8 +214,8 @@ pub enum OfferingInput {
     Look,
     /// The node starts: its settings, or what kept it from other agents, may have changed.
     Started,
-    /// The state came back with a backup: what was ordered since is not in it. Given once, when the restored database is opened.
-    Restored,
+    /// The state came back with a backup, and this recovery began: what was ordered since is not in it.
+    Restored(RecoveryId),
     /// What became of a transaction.
     Tx {
         /// Its number.

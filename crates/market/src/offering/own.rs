@@ -1,6 +1,6 @@
 //! An agent's own offering: published, announced again, removed.
 
-use privatix_channel::{Amount, ChainTime, Period};
+use privatix_channel::{Amount, ChainTime, OfferingUnderWay, Period};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::blocked;
 use crate::flight::{self, Reported};
-use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, Stage, Uptime};
+use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, RecoveryId, Stage, Uptime};
 
 /// What an agent did about an offering, and what its operator ordered. No rollback of the chain changes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +26,28 @@ pub struct Own {
     pub pop_up: bool,
     /// Whether this state comes from a backup, and the chain was not caught up with since: nothing is done until then.
     pub restored: bool,
+    /// The last recovery that was begun with.
+    pub recovery: Option<RecoveryId>,
     /// Its transactions, until their outcomes are final.
     pub flights: Vec<Flight<OfferingPurpose>>,
     /// Why the next one waits.
     pub blocked: Option<Blocked>,
     /// What keeps it from being as ordered, or why an order was given up.
     pub problem: Option<Problem>,
+}
+
+impl Own {
+    /// The transaction that its status shows: of several, the last in its life.
+    pub fn under_way(&self) -> Option<OfferingUnderWay> {
+        let under_way = self.flights.iter().filter(|flight| flight.stage.is_under_way());
+        under_way.map(|flight| flight.purpose.shown()).max()
+    }
+
+    /// Whether something that was ordered is not done yet, and was not given up.
+    pub fn is_pending(&self, shown: &Shown) -> bool {
+        let (shows, wants) = (shown.presence == Presence::OnMarket, self.wanted == Presence::OnMarket);
+        shown.presence != Presence::Removed && (shows != wants || (shows && self.pop_up))
+    }
 }
 
 /// What an operator can order about an offering.
@@ -135,7 +151,9 @@ pub(super) fn apply(
             shown.clone_from(now);
         }
         OfferingInput::Look | OfferingInput::Started | OfferingInput::Peer { .. } => {}
-        OfferingInput::Restored => own.restored = true,
+        // Once for each recovery: an order that came since is newer than the backup.
+        OfferingInput::Restored(recovery) if own.recovery == Some(*recovery) => {}
+        OfferingInput::Restored(recovery) => (own.restored, own.recovery) = (true, Some(*recovery)),
         OfferingInput::Tx { seq, purpose, fate } => {
             transaction(own, shown, *seq, *purpose, *fate, env);
         }

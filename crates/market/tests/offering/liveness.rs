@@ -5,7 +5,7 @@ use privatix_channel::{ChainTime, Period};
 use privatix_market::offering::{
     Announcement, Answer, OfferingInput, OfferingOrder, OfferingPurpose, Ownership, Presence, Shown, owners,
 };
-use privatix_market::{Fate, Owner, Stage};
+use privatix_market::{Fate, Owner, RecoveryId, Stage};
 use proptest::prelude::*;
 
 use crate::support::{Run, block, source};
@@ -166,7 +166,7 @@ impl World {
                 self.run.source = source(if value.is_multiple_of(2) { "here" } else { "there" });
                 self.give(&OfferingInput::Look);
             }
-            13 => self.give(&OfferingInput::Restored),
+            13 => self.give(&OfferingInput::Restored(RecoveryId::new(value))),
             14 if self.transactions.len() > place => self.finalize(place),
             15 => self.run.reachable = value.is_multiple_of(2),
             16 => self.answer([Answer::Message, Answer::Refused, Answer::GaveUp][place % 3]),

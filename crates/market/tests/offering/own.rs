@@ -1,11 +1,11 @@
 //! An agent's own offerings.
 
-use privatix_channel::Period;
-use privatix_market::Fate;
+use privatix_channel::{OfferingUnderWay, Period};
 use privatix_market::offering::{
     OfferingInput, OfferingNotice, OfferingOrder, OfferingPurpose, OfferingRefused, Own, Presence, Problem,
     Shown,
 };
+use privatix_market::{Fate, RecoveryId};
 
 use crate::support::{DAY, Run, block, market, removed, source};
 
@@ -43,7 +43,7 @@ fn a_restored_agent_publishes_nothing_that_was_removed() {
         ("on the market, and still", announced(), "", market(10 * DAY), None),
     ];
     for (name, mut run, effects, shown, wanted) in rows {
-        assert_eq!(run.give(&OfferingInput::Restored), effects, "{name}");
+        assert_eq!(run.give(&OfferingInput::Restored(RecoveryId::new(1))), effects, "{name}");
         assert!(run.owners().contains("chain"), "{name}: {}", run.owners());
         // The chain is caught up with step by step, and nothing is done on the way.
         assert_eq!(run.chain(shown.clone()), "", "{name}");
@@ -67,10 +67,59 @@ fn a_restored_agent_publishes_nothing_that_was_removed() {
 fn an_order_after_a_restore_counts() {
     let mut run = Run::draft();
     run.fresh = false;
-    run.give(&OfferingInput::Restored);
+    run.give(&OfferingInput::Restored(RecoveryId::new(1)));
     assert_eq!(run.give(&PUBLISH), "");
     run.fresh = true;
     assert_eq!(run.look(), "submit 1 Publish");
+}
+
+#[test]
+fn a_recovery_that_begins_again_takes_back_no_order_that_came_since() {
+    let mut run = Run::draft();
+    run.fresh = false;
+    let restored = |recovery| OfferingInput::Restored(RecoveryId::new(recovery));
+    run.give(&restored(1));
+    run.give(&PUBLISH);
+    // The node starts again before the chain was caught up with.
+    run.give(&restored(1));
+    assert_eq!(run.mine().wanted, Presence::OnMarket);
+    run.give(&restored(2));
+    run.fresh = true;
+    assert_eq!(run.look(), "");
+    assert_eq!(run.mine().wanted, Presence::Draft);
+}
+
+#[test]
+fn an_order_is_pending_until_the_chain_shows_it_or_it_is_given_up() {
+    let pending = |run: &mut Run| {
+        let shown = run.state.chain.clone();
+        (run.mine().is_pending(&shown), run.mine().under_way())
+    };
+    let mut run = Run::draft();
+    assert_eq!(pending(&mut run), (false, None));
+    run.balance = 0;
+    run.give(&PUBLISH);
+    assert_eq!(pending(&mut run), (true, None));
+    run.balance = 100;
+    run.look();
+    assert_eq!(pending(&mut run), (true, Some(OfferingUnderWay::Publish)));
+    run.tx(1, Fate::Mined(block(7)));
+    assert_eq!(pending(&mut run), (true, Some(OfferingUnderWay::Publish)));
+    run.sees();
+    run.chain(market(10_000));
+    assert_eq!(pending(&mut run), (false, None));
+
+    run.give(&POP_UP);
+    assert_eq!(pending(&mut run), (true, None));
+    run.at(10_500);
+    assert_eq!(pending(&mut run), (true, Some(OfferingUnderWay::PopUp)));
+    run.tx(2, Fate::Failed { lasting: true });
+    assert_eq!(pending(&mut run), (false, None));
+
+    run.give(&REMOVE);
+    assert_eq!(pending(&mut run), (true, Some(OfferingUnderWay::Remove)));
+    run.chain(removed(10_000));
+    assert!(!pending(&mut run).0);
 }
 
 #[test]

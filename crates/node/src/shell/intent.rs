@@ -4,7 +4,7 @@ use privatix_chain::{Deadline, Intent, Priority, Wei};
 use privatix_market::{Bid, EffectId};
 
 /// The intent of an effect: the call with the effect's key and the bid's terms.
-pub(super) fn intent(effect: EffectId, call: Intent, bid: &Bid) -> Intent {
+pub(crate) fn intent(effect: EffectId, call: Intent, bid: &Bid) -> Intent {
     let mut intent = on_terms(call, bid);
     intent.key = effect.to_string();
     intent

@@ -16,7 +16,7 @@ use privatix_db::{Conn, on};
 use privatix_market::offering::{Announcement, Presence, Shown, Source};
 
 use crate::StoreError;
-use crate::columns::{hash, parse, signed, unsigned};
+use crate::columns::{hash, signed};
 use crate::events::{self, Place};
 use crate::fold;
 use crate::identity::Role;
@@ -26,21 +26,19 @@ use crate::statement::{Statement, Value, inserts};
 
 type Key = (Address, OfferingHash);
 
-/// An offering that is in the database: how far it is folded, and our own last step.
+/// An offering that is in the database, and how far it is folded.
 #[derive(Debug)]
 struct Stored {
     is_there: bool,
     created_at: SystemTime,
     /// None if it was not folded by these rules yet.
     fold: Option<Fold<OfferingFold>>,
-    step: Option<OfferingStatus>,
-    step_at: Option<u64>,
 }
 
 impl Default for Stored {
     fn default() -> Self {
         let created_at = SystemTime::UNIX_EPOCH;
-        Self { is_there: false, created_at, fold: None, step: None, step_at: None }
+        Self { is_there: false, created_at, fold: None }
     }
 }
 
@@ -95,7 +93,7 @@ pub async fn advance_all(conn: &mut Conn, events: &[(Place, ChainEvent)]) -> Res
             }
         };
         if offering.is_there || fold.state.state.is_some() {
-            changed.push(Changed { key, offering, shown, fold });
+            changed.push(Changed { key, shown, fold });
         }
     }
     snapshots::forget(conn, &stale).await?;
@@ -105,7 +103,6 @@ pub async fn advance_all(conn: &mut Conn, events: &[(Place, ChainEvent)]) -> Res
 /// An offering that is to be stored.
 struct Changed {
     key: Key,
-    offering: Stored,
     /// Its on-chain part as its row shows it, if that is known.
     shown: Option<OfferingOnChain>,
     fold: Fold<OfferingFold>,
@@ -177,8 +174,22 @@ pub(crate) async fn shown(
     Ok(Shown { presence, announced: Some(Announcement { block: state.announced_at, at, source }) })
 }
 
+/// The status that the chain shows of an offering; `None` without an announcement.
+pub(super) async fn status(
+    conn: &mut Conn,
+    (agent, offering): Key,
+) -> Result<Option<OfferingStatus>, StoreError> {
+    let key = (agent, offering);
+    let stored = load(conn, &[key]).await?.remove(&key).ok_or(StoreError::NoSuchOffering(offering))?;
+    let fold = match stored.fold {
+        Some(fold) => fold,
+        None => replay(conn, Subject::Offering(agent, offering), Snapshots::Without).await?,
+    };
+    Ok(fold.state.state.map(|state| state.status))
+}
+
 /// Brings an offering's on-chain part in line with its stored events, after some were undone or a step of ours has failed.
-/// Without events, a foreign offering disappears with its [state](crate::offering_states), and one of our own goes back to being registered.
+/// Without events, a foreign offering disappears with its [state](crate::offering_states), and one of our own is a draft again.
 pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> Result<(), StoreError> {
     let key = (agent, offering);
     let Some(mut stored) = load(conn, &[key]).await?.remove(&key) else { return Ok(()) };
@@ -190,11 +201,11 @@ pub async fn refold(conn: &mut Conn, agent: Address, offering: OfferingHash) -> 
     if fold.state.state.is_none() {
         retract(conn, (Addr::from(agent), hash(offering))).await?;
     }
-    store(conn, vec![Changed { key, offering: stored, shown: None, fold }]).await
+    store(conn, vec![Changed { key, shown: None, fold }]).await
 }
 
-type Columns = (Binary, Binary, BigInt, Integer, Nullable<Text>, Nullable<Text>, Nullable<BigInt>);
-type Row = (Addr, Bytes32, Micros, i32, Option<String>, Option<String>, Option<i64>);
+type Columns = (Binary, Binary, BigInt, Integer, Nullable<Text>);
+type Row = (Addr, Bytes32, Micros, i32, Option<String>);
 
 /// How many offerings a statement looks up.
 const AT_ONCE: usize = 100;
@@ -204,14 +215,12 @@ async fn load(conn: &mut Conn, keys: &[Key]) -> Result<BTreeMap<Key, Stored>, St
     for some in keys.chunks(AT_ONCE) {
         let query = with_keys(some);
         let rows: Vec<Row> = on!(&mut *conn, |c| query.load(c).await)?;
-        for (agent, hash, created_at, version, text, step, step_at) in rows {
+        for (agent, hash, created_at, version, text) in rows {
             let key = (agent.bytes().into(), OfferingHash::new(hash.bytes().into()));
             let stored = Stored {
                 is_there: true,
                 created_at: created_at.into(),
                 fold: fold::stored(version, text.as_deref()),
-                step: step.map(|step| parse("offering status", &step)).transpose()?,
-                step_at: step_at.map(|block| unsigned("block", block)).transpose()?,
             };
             found.insert(key, stored);
         }
@@ -227,7 +236,7 @@ fn with_keys(keys: &[Key]) -> Statement<Columns> {
         .flat_map(|(agent, hash)| [agent.as_slice().into(), hash.as_b256().as_slice().into()])
         .collect();
     let sql = format!(
-        "SELECT agent, hash, created_at, fold_version, fold, step, step_at FROM offerings \
+        "SELECT agent, hash, created_at, fold_version, fold FROM offerings \
          WHERE (agent, hash) IN (VALUES {})",
         vec!["(?, ?)"; some].join(", ")
     );
@@ -237,7 +246,7 @@ fn with_keys(keys: &[Key]) -> Statement<Columns> {
 /// Stores the on-chain part of offerings. Of an offering without an announcement, only how far it is folded.
 async fn store(conn: &mut Conn, offerings: Vec<Changed>) -> Result<(), StoreError> {
     let (mut announced, mut taken) = (Vec::new(), Vec::new());
-    for Changed { key, offering, shown, fold } in offerings {
+    for Changed { key, shown, fold } in offerings {
         let Some(state) = &fold.state.state else {
             let update = diesel::update(offerings::table.find((Addr::from(key.0), hash(key.1))))
                 .set((offerings::fold_version.eq(FOLD_RULES), offerings::fold.eq(fold::text(&fold)?)));
@@ -249,7 +258,7 @@ async fn store(conn: &mut Conn, offerings: Vec<Changed>) -> Result<(), StoreErro
         let row = vec![
             key.0.as_slice().into(),
             key.1.as_b256().as_slice().into(),
-            Value::Text(state.status_with(offering.step, offering.step_at).as_str().to_owned()),
+            Value::Text(state.status.as_str().to_owned()),
             announcement.min_deposit.get().to_be_bytes().as_slice().into(),
             i64::from(announcement.supply).into(),
             i64::from(state.free).into(),
@@ -261,8 +270,8 @@ async fn store(conn: &mut Conn, offerings: Vec<Changed>) -> Result<(), StoreErro
             i64::from(FOLD_RULES).into(),
             Value::Text(fold::text(&fold)?),
         ];
-        let only_places =
-            offering.step.is_none() && shown.is_some_and(|shown| state.differs_in_places_only(&shown));
+        // An own one may be shown with a transaction under way: that stays.
+        let only_places = shown.is_some_and(|shown| state.differs_in_places_only(&shown));
         if only_places { &mut taken } else { &mut announced }.push(row);
     }
     let head = "INSERT INTO offerings (agent, hash, status, min_deposit, supply, free_supply, source_type, \
@@ -295,7 +304,7 @@ async fn retract(conn: &mut Conn, key: (Addr, Bytes32)) -> Result<(), StoreError
     on!(&mut *conn, |c| diesel::delete(unknown).execute(c).await)?;
     let ours =
         diesel::update(offerings::table.find(key).filter(offerings::announced_at.is_not_null())).set((
-            offerings::status.eq(OfferingStatus::Registering.as_str()),
+            offerings::status.eq(OfferingStatus::Draft.as_str()),
             offerings::free_supply.eq(offerings::supply),
             offerings::announced_at.eq(None::<i64>),
         ));
