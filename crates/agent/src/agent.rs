@@ -194,7 +194,7 @@ impl Agent {
         stop.cancel();
         // The server ends when the requests in its hands are answered: every acknowledged voucher is on disk then.
         let served = serving.await;
-        let watched = watching.await.and(appointed.await).and(reserving.await).and(following.await);
+        let watched = watching.await.and(appointed.await).and(reserving.await);
         let offered = offering.await;
         let decided = deciding.await;
         let wrote = writing.await;
