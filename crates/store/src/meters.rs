@@ -36,16 +36,13 @@ pub(crate) async fn grow(
     let query = meters::table.find(id(channel)).select((meters::used, meters::last_usage));
     let row: Option<(i64, Option<Micros>)> = on!(&mut *conn, |c| query.first(c).await.optional())?;
     let at = Micros::from(at);
-    match row {
-        Some((used, last)) => {
-            let grown = (meters::used.eq(used.saturating_add(by)), meters::last_usage.eq(last.max(Some(at))));
-            let update = diesel::update(meters::table.find(id(channel))).set(grown);
-            on!(conn, |c| update.execute(c).await)?;
-        }
-        None => {
-            let row = (meters::channel.eq(id(channel)), meters::used.eq(by), meters::last_usage.eq(at));
-            on!(conn, |c| diesel::insert_into(meters::table).values(row).execute(c).await)?;
-        }
+    if let Some((used, last)) = row {
+        let grown = (meters::used.eq(used.saturating_add(by)), meters::last_usage.eq(last.max(Some(at))));
+        let update = diesel::update(meters::table.find(id(channel))).set(grown);
+        on!(conn, |c| update.execute(c).await)?;
+    } else {
+        let row = (meters::channel.eq(id(channel)), meters::used.eq(by), meters::last_usage.eq(at));
+        on!(conn, |c| diesel::insert_into(meters::table).values(row).execute(c).await)?;
     }
     Ok(())
 }

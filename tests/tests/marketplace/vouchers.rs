@@ -35,16 +35,17 @@ async fn count_rows(db: &Database) {
     let mut tx = db.begin().await.unwrap();
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
     let tables: Vec<Table> = on!(&mut *tx, |c| diesel::sql_query(tables).load(c).await).unwrap();
-    let mut sql = "CREATE TABLE written (name TEXT PRIMARY KEY, rows INTEGER NOT NULL);".to_owned();
+    let mut sql = vec!["CREATE TABLE written (name TEXT PRIMARY KEY, rows INTEGER NOT NULL);".to_owned()];
     for Table { name } in &tables {
-        sql += &format!("INSERT INTO written VALUES ('{name}', 0);");
-        for what in ["INSERT", "UPDATE", "DELETE"] {
-            sql += &format!(
+        sql.push(format!("INSERT INTO written VALUES ('{name}', 0);"));
+        sql.extend(["INSERT", "UPDATE", "DELETE"].map(|what| {
+            format!(
                 "CREATE TRIGGER \"count {what} {name}\" AFTER {what} ON \"{name}\" BEGIN \
                  UPDATE written SET rows = rows + 1 WHERE name = '{name}'; END;"
-            );
-        }
+            )
+        }));
     }
+    let sql = sql.concat();
     on!(&mut *tx, |c| c.batch_execute(&sql).await).unwrap();
     tx.commit().await.unwrap();
 }
@@ -58,11 +59,13 @@ async fn written(db: &Database) -> BTreeMap<String, i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_payments_write_ten_thousand_rows() {
-    const CHANNELS: u128 = 4;
+    const CHANNELS: u128 = 4; // each has a place
     const EACH: u128 = 10_000 / CHANNELS;
     let market = Market::new().await;
     let (agent, client) = (market.agent().await, market.client().await);
-    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let mut draft = by_the_kib();
+    draft.supply = 4;
+    let offering = market.offer(&agent.handle, &client.handle, draft).await;
     let mut ids = Vec::new();
     for _ in 0..CHANNELS {
         ids.push(market.buy(&agent.handle, &client.handle, offering, None).await.0);
@@ -110,6 +113,12 @@ async fn a_voucher_that_is_not_taken_on_a_stale_view_is_answered_with_the_reason
     let endpoint = FaultProxy::start(market.anvil.url()).await.unwrap();
     endpoint.script(Script(vec![Rule::new([], Fault::Cut)]));
     let agent = market.agent_with_view(&endpoint.url(), Duration::from_millis(1)).await;
+    wait_for("a stale view", LIMIT, async || {
+        let view = agent.handle.node().chain_view().ok_or("it does not run yet")?;
+        if view.freshness.is_stale() { Ok(()) } else { Err("fresh") }
+    })
+    .await
+    .unwrap();
     let transport = DirectTransport::anywhere();
     let wire = Client::connect(&transport, agent.handle.somc(), ClientLimits::default()).await.unwrap();
     let (domain, signer) = (market.contracts.domain, market.anvil.key(CLIENT));

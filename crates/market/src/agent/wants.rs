@@ -133,9 +133,10 @@ fn served(state: &AgentState, env: &Env<'_, Agent>, claimable: Amount) -> Want<A
 }
 
 /// Who ends the time in which the channel must not be closed, because a better voucher exists or may exist. The operator gives a
-/// damaged one up by [`Abandon`](super::AgentOrder::Abandon); a better one makes it worthless.
+/// damaged one up by [`Abandon`](super::AgentOrder::Abandon); one of at least its amount takes its place.
 fn kept_open(state: &AgentState, env: &Env<'_, Agent>) -> Option<Owner> {
-    let is_damaged = env.damaged_voucher.is_some() && !state.own.abandoned;
+    let is_damaged =
+        env.damaged_voucher.is_some_and(|damaged| state.book.best < damaged) && !state.own.abandoned;
     let damaged = is_damaged.then(|| Owner::User { reminder: reminder(env) });
     env.kept_open.map(Owner::Time).or(damaged)
 }

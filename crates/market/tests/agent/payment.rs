@@ -26,7 +26,7 @@ fn a_voucher_is_kept_if_it_can_be_cashed_and_acknowledged_if_that_is_certain() {
         run.damaged = Some(amount);
         run
     };
-    let rows = [
+    let rows = vec![
         ("higher", at(open(100, 0), 60, 60), 70, "keep 70, paid 70"),
         ("the same", at(open(100, 0), 60, 60), 60, "paid 60"),
         ("lower", at(open(100, 0), 60, 60), 50, "stale, paid 60"),
@@ -60,6 +60,16 @@ fn nothing_above_what_is_paid_on_chain_is_acknowledged_in_a_challenge() {
     let mut run = Run::open(100).paid(60).ended(AgentEnd::Inactive).at(100).unpriced();
     run.chain(closing(100, 60, 1_000));
     assert_eq!(run.give(&voucher(70)), "keep 70, submit 1 close 70 urgent before 1000, kept, paid 60");
+}
+
+#[test]
+fn a_voucher_that_mends_a_damaged_one_answers_a_close_request_at_once() {
+    let mut run = Run::open(100).at(100).unpriced();
+    run.state.book = Book { best: a(0), acknowledged: a(60) };
+    run.damaged = Some(70);
+    run.policy.free_at_once = false;
+    run.chain(closing(100, 20, 1_000));
+    assert_eq!(run.give(&voucher(70)), "keep 70, submit 2 close 70 urgent before 1000, kept, paid 60");
 }
 
 #[test]
@@ -171,6 +181,8 @@ fn a_voucher_is_one_row_unless_more_follows_from_it() {
 
 #[test]
 fn the_answer_is_made_from_what_the_writer_found() {
+    // View, voucher, the ceiling in the writer's transaction: the book, the answer.
+    type Row<'a> = (&'a Run, u128, Option<u128>, (u128, u128), Reply);
     let paid = |acknowledged, ended| Reply::Paid { acknowledged: a(acknowledged), ended };
     let kept = |acknowledged| Reply::Kept { acknowledged: a(acknowledged) };
     let (open, mut sent, mut over) =
@@ -182,8 +194,6 @@ fn the_answer_is_made_from_what_the_writer_found() {
     over = over.ended(AgentEnd::Inactive);
     over.policy.replacements = 0;
     over.give(&Input::Look);
-    // View, voucher, the ceiling in the writer's transaction: the book, the answer.
-    type Row<'a> = (&'a Run, u128, Option<u128>, (u128, u128), Reply);
     let rows: [Row<'_>; 7] = [
         (&open, 70, None, (70, 70), paid(70, false)),
         (&open, 120, None, (120, 100), paid(100, false)),
