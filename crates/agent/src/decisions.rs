@@ -76,7 +76,19 @@ impl Decisions {
             Driver::new(node.db().clone(), host, Arc::clone(&services), calls, bounds.clone(), instance);
         let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));
         let node = Arc::clone(node);
-        Ok(Self { node, clock, reserve, decider, runner, outlook, batches, services, bounds, driver, _life: life })
+        Ok(Self {
+            node,
+            clock,
+            reserve,
+            decider,
+            runner,
+            outlook,
+            batches,
+            services,
+            bounds,
+            driver,
+            _life: life,
+        })
     }
 
     /// Counts the uptime, looks at channels whose time has come, submits batches, and sends bounds to the plug-in, until `stop`.

@@ -26,7 +26,7 @@ fn a_voucher_is_kept_if_it_can_be_cashed_and_acknowledged_if_that_is_certain() {
         run.damaged = Some(amount);
         run
     };
-    let rows = [
+    let rows = vec![
         ("higher", at(open(100, 0), 60, 60), 70, "keep 70, paid 70"),
         ("the same", at(open(100, 0), 60, 60), 60, "paid 60"),
         ("lower", at(open(100, 0), 60, 60), 50, "stale, paid 60"),
@@ -171,6 +171,8 @@ fn a_voucher_is_one_row_unless_more_follows_from_it() {
 
 #[test]
 fn the_answer_is_made_from_what_the_writer_found() {
+    // View, voucher, the ceiling in the writer's transaction: the book, the answer.
+    type Row<'a> = (&'a Run, u128, Option<u128>, (u128, u128), Reply);
     let paid = |acknowledged, ended| Reply::Paid { acknowledged: a(acknowledged), ended };
     let kept = |acknowledged| Reply::Kept { acknowledged: a(acknowledged) };
     let (open, mut sent, mut over) =
@@ -182,8 +184,6 @@ fn the_answer_is_made_from_what_the_writer_found() {
     over = over.ended(AgentEnd::Inactive);
     over.policy.replacements = 0;
     over.give(&Input::Look);
-    // View, voucher, the ceiling in the writer's transaction: the book, the answer.
-    type Row<'a> = (&'a Run, u128, Option<u128>, (u128, u128), Reply);
     let rows: [Row<'_>; 7] = [
         (&open, 70, None, (70, 70), paid(70, false)),
         (&open, 120, None, (120, 100), paid(100, false)),
