@@ -31,6 +31,7 @@ pub(crate) fn block(number: u64) -> BlockRef {
 
 /// An offering, and the surroundings of its decisions.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "bits of the surroundings, independent of each other")]
 pub(crate) struct Run {
     pub(crate) state: OfferingState,
     pub(crate) policy: OfferingPolicy,
