@@ -138,7 +138,7 @@ impl OfferingAdoption<'_> {
                             found.entry(offering).or_default().push(Pending { id: job.id, action });
                         }
                         Err(error) => {
-                            tracing::error!(job = %job.id, %error, "the job cannot be read, and ends nothing")
+                            tracing::error!(job = %job.id, %error, "the job cannot be read, and ends nothing");
                         }
                     }
                 }

@@ -253,7 +253,7 @@ impl OfferingRunner for OwnOfferings {
     ) -> Result<(), NodeError> {
         let (Some(before), Some(own)) = (before.own(), state.own()) else { return Ok(()) };
         for notice in notices {
-            shown::log(state.hash, notice);
+            shown::log(state.hash, *notice);
         }
         self.note(state.hash, own.problem);
         let Some(row) = row(conn, state).await? else { return Ok(()) };

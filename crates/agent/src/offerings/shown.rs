@@ -93,18 +93,20 @@ fn clock(at: ChainTime) -> String {
 }
 
 /// The operator's story of an offering, in the log.
-pub(super) fn log(offering: OfferingHash, notice: &OfferingNotice) {
+pub(super) fn log(offering: OfferingHash, notice: OfferingNotice) {
     match notice {
         OfferingNotice::Recovered(presence) => {
             tracing::warn!(%offering, ?presence, "after the recovery the offering stays as the chain shows it; what was ordered since the backup is not known");
         }
-        OfferingNotice::Problem(problem) => tracing::error!(%offering, "{}", summary(*problem)),
+        OfferingNotice::Problem(problem) => tracing::error!(%offering, "{}", summary(problem)),
         notice => tracing::info!(%offering, ?notice, "the offering changed"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use privatix_market::Uptime;
+
     use super::*;
 
     #[test]
@@ -115,7 +117,7 @@ mod tests {
             own
         };
         let failed = Some(Problem::Failed(OfferingPurpose::PopUp));
-        let failing = Some(Blocked::Failing { since: Default::default(), tries: 1, lasting: false });
+        let failing = Some(Blocked::Failing { since: Uptime::default(), tries: 1, lasting: false });
         let is = |text: &str| Text::Is(text.to_owned());
         let rows = [
             (of(None, None), of(None, None), None, Text::Nothing),

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{AGENT, CHAIN, Sky, a, domain, key};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn hash(n: u8) -> OfferingHash {
     B256::repeat_byte(n).into()

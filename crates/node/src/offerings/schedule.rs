@@ -28,7 +28,7 @@ impl OfferingDecider {
             match looked {
                 Ok(later) => (around, next) = (now_around, later),
                 Err(error) => {
-                    tracing::error!(%error, "the offerings whose time has come are not known; trying again")
+                    tracing::error!(%error, "the offerings whose time has come are not known; trying again");
                 }
             }
             loop {

@@ -73,10 +73,9 @@ impl Earlier {
         let again = OfferingEvent::PoppedUp(announcement("here"));
         let events = match self.status {
             Draft | Registering => vec![],
-            Registered | PoppingUp => vec![published()],
+            Registered | PoppingUp | OfferingStatus::Removing => vec![published()],
             PoppedUp => vec![published(), again],
             Removed => vec![published(), OfferingEvent::Removed],
-            _ => vec![published()],
         };
         for (block, event) in (block..).zip(events) {
             let (agent, offering, block_time) = (AGENT, hash(n), Some(ChainTime::new(block)));
