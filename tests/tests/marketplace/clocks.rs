@@ -53,14 +53,14 @@ async fn fault_58_an_agent_whose_clock_is_wrong_gives_access_by_the_chains_time(
     market.anvil.warp(Period::new(3_600)).await.unwrap();
     wait_for("the agent to see the chain's time", LIMIT, async || {
         let ahead = node.chain_now().and_then(|now| now.duration_since(SystemTime::now()).ok());
-        ahead.filter(|ahead| *ahead > HOUR / 2).ok_or(ahead)
+        ahead.filter(|ahead| *ahead > HOUR / 2).ok_or(format!("{ahead:?}"))
     })
     .await
     .unwrap();
 
     let (domain, signer) = (market.contracts.domain, market.anvil.key(CLIENT));
-    let wire = Client::connect(&DirectTransport::anywhere(), agent.handle.somc(), ClientLimits::default());
-    let wire = wire.await.unwrap();
+    let transport = DirectTransport::anywhere();
+    let wire = Client::connect(&transport, agent.handle.somc(), ClientLimits::default()).await.unwrap();
     let ask = async |ahead: Duration| {
         let (key, at) = (AccessKey::generate(), SystemTime::now() + ahead);
         let request = AccessRequest::sign(&descriptor, &domain, key.public(), at, &signer).unwrap();
