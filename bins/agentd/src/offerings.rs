@@ -202,14 +202,11 @@ async fn changed(
             if is_done(&now) {
                 return Ok(Ok(now));
             }
-            match given_up(&now) {
-                Some(reason) => Err(DaemonError::OrderFailed { what: what.to_owned(), reason }),
-                None => {
-                    let waits =
-                        waits_for(&now).map_or_else(String::new, |waits| format!(", waiting for {waits}"));
-                    Ok(Err(format!("the offering is {}{waits}", now.status.as_str())))
-                }
+            if let Some(reason) = given_up(&now) {
+                return Err(DaemonError::OrderFailed { what: what.to_owned(), reason });
             }
+            let waits = waits_for(&now).map_or_else(String::new, |waits| format!(", waiting for {waits}"));
+            Ok(Err(format!("the offering is {}{waits}", now.status.as_str())))
         })
         .await?;
     drop(follow);

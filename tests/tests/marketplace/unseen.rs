@@ -94,7 +94,7 @@ async fn an_announcement_that_a_reorganisation_takes_is_not_shown_until_it_is_ma
     let offering =
         SignedOffering::sign(&message(&market, LIAR), &Templates::builtin(), &market.anvil.key(LIAR));
     let offering = offering.unwrap();
-    let later = |_: &_| Err(Refusal::NotReady { retry_after: Duration::from_secs(1) });
+    let later = |_: &_| Err(Refusal::not_ready(Duration::from_secs(1)));
     let liar = Liar::new(offering.wire(), later);
     let _server = announce_at(&market, offering.hash(), liar, listener).await;
     let client = market.client_with(in_haste()).await;
