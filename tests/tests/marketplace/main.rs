@@ -27,7 +27,9 @@ mod rescue;
 mod restored;
 mod stuck;
 mod tokens;
+mod undone;
 mod unseen;
+mod unused;
 mod vouchers;
 mod whole;
 
