@@ -90,8 +90,19 @@ pub(crate) struct OperatorSection {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OfferingsSection {
     /// How old the announcement of an offering may become before it is announced again.
-    #[serde(with = "humantime_serde")]
+    #[serde(serialize_with = "humantime_serde::serialize", deserialize_with = "schedule")]
     pop_up_every: Option<Duration>,
+}
+
+/// Less than a second would announce an offering as often as the contract allows it, at the agent's cost.
+fn schedule<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let every: Option<Duration> = humantime_serde::deserialize(deserializer)?;
+    match every {
+        Some(every) if every < Duration::from_secs(1) => Err(serde::de::Error::custom(
+            "offerings.pop_up_every is less than a second; leave it out for offerings that are announced again only by order",
+        )),
+        every => Ok(every),
+    }
 }
 
 impl OfferingsSection {

@@ -1,6 +1,7 @@
 //! `agentd offerings`: what is sold.
 
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -149,7 +150,7 @@ fn read_draft(path: &Path) -> Result<OfferingDraft, DaemonError> {
 
 /// How old an announcement may become: seconds, or never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Every(pub(crate) Option<u32>);
+pub(crate) struct Every(pub(crate) Option<NonZeroU32>);
 
 impl FromStr for Every {
     type Err = String;
@@ -159,17 +160,17 @@ impl FromStr for Every {
             return Ok(Self(None));
         }
         let every = humantime::parse_duration(text).map_err(|error| format!("{error}; or `never`"))?;
-        match u32::try_from(every.as_secs()) {
-            Ok(seconds) if seconds > 0 => Ok(Self(Some(seconds))),
-            _ => Err(format!("between 1 s and {} days, or `never`", u32::MAX / 86_400)),
+        match u32::try_from(every.as_secs()).ok().and_then(NonZeroU32::new) {
+            Some(seconds) => Ok(Self(Some(seconds))),
+            None => Err(format!("between 1 s and {} days, or `never`", u32::MAX / 86_400)),
         }
     }
 }
 
-fn scheduled(offering: &Offering, every: Option<u32>) -> String {
+fn scheduled(offering: &Offering, every: Option<NonZeroU32>) -> String {
     match every {
         Some(seconds) => {
-            let every = humantime::format_duration(Duration::from_secs(seconds.into()));
+            let every = humantime::format_duration(Duration::from_secs(seconds.get().into()));
             format!("offering {} is announced again every {every}", offering.hash)
         }
         None => format!("offering {} is announced again by order only", offering.hash),
@@ -314,7 +315,11 @@ mod tests {
             ("often", None),
             ("200y", None),
         ] {
-            assert_eq!(text.parse::<Every>().ok(), expected.map(Every), "{text}");
+            assert_eq!(
+                text.parse::<Every>().ok(),
+                expected.map(|every| Every(every.and_then(NonZeroU32::new))),
+                "{text}"
+            );
         }
     }
 

@@ -140,7 +140,6 @@ impl Agent {
             node: Arc::clone(&node),
             decider: Arc::clone(&decisions.decider),
             offerings: Arc::clone(&handle.offerings),
-            pop_up_every: handle.pop_up_every,
             payments: Arc::clone(&handle.payments),
         });
         let stop = shutdown.child_token();

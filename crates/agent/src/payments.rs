@@ -101,23 +101,31 @@ impl Payments {
                 let payment = Payment { signed: *voucher, acknowledge: entry.acknowledge() };
                 let written = self.writer.submit(payment).await.map_err(|error| not_stored(id, &error))?;
                 if !written.stored {
+                    // Stored before, perhaps by a payment that ended between its commit and the next lines.
+                    self.marks(id);
                     return Ok(None);
                 }
                 let (book, reply) = entry.stored(written.ceiling);
                 view.stored.state.book = book;
                 view.stored.newest_voucher = Some(SystemTime::now());
                 tracing::debug!(channel = %id, cumulative = %voucher.cumulative(), "voucher accepted");
-                self.node.marks().mark_totals(id);
-                self.decider.mark(id); // what follows is decided from what is stored now
+                self.marks(id);
                 Ok(Some(reply))
             }
             Taken::WithEffects => {
                 let runner = self.runner.paying(*voucher);
                 let applied = self.decider.decide_with(id, input, &runner).await;
                 let applied = applied.map_err(|error| undecided(id, &error))?;
+                view.stored.damaged_voucher = view.stored.damaged_voucher.filter(|_| applied.damaged_voucher);
                 reply(&applied).map(Some).ok_or(Refusal::Internal)
             }
         }
+    }
+
+    /// What follows from a payment is decided from what is stored now.
+    fn marks(&self, channel: ChannelId) {
+        self.node.marks().mark_totals(channel);
+        self.decider.mark(channel);
     }
 
     /// What the best voucher of a channel would still bring, for the operator.

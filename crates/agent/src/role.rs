@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use privatix_channel::{ChainEvent, ChannelEvent, ChannelId, Period};
+use privatix_channel::{ChainEvent, ChannelEvent, ChannelId};
 use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_market::Agent;
@@ -24,7 +24,6 @@ pub(crate) struct AgentRole {
     pub(crate) decider: Arc<Decider<Agent>>,
     pub(crate) offerings: Arc<OfferingDecider>,
     /// For offerings of an earlier version.
-    pub(crate) pop_up_every: Option<Period>,
     pub(crate) payments: Arc<Payments>,
 }
 
@@ -55,8 +54,7 @@ impl Role for AgentRole {
         for (channel, what) in adopted.damaged {
             node.damage().found(channel, what);
         }
-        let (agent, pop_up_every) = (node.account(), self.pop_up_every);
-        OfferingAdoption { db: node.db(), transactor: &transactor, agent, pop_up_every }.run().await?;
+        OfferingAdoption { db: node.db(), transactor: &transactor, agent: node.account() }.run().await?;
         self.restore_offerings().await
     }
 

@@ -6,6 +6,7 @@ pub use privatix_channel::OfferingStatus;
 use privatix_channel::{Amount, OfferingHash};
 use privatix_offering::OfferingMessage;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 use std::time::SystemTime;
 use uuid::Uuid;
 
@@ -37,7 +38,7 @@ requests! {
         offering: OfferingHash,
         /// How old, in seconds of the chain's clock; not by itself any more when not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        every_seconds: Option<u32>,
+        every_seconds: Option<NonZeroU32>,
     } => "offerings_schedule" -> Offering;
 
     /// Takes an offering off the market. Goes on in the background, as soon as the contract allows it.

@@ -371,7 +371,7 @@ impl ClientHandle {
         if given.key.is_some() && self.node.was_opened(id).await? {
             return Err(NodeError::Refused(format!(
                 "the contract holds channel {id}, which an order with this key has opened, and this database does not know it yet: try again \
-                 in a moment"
+                 in a moment; where it was closed long ago, give another key"
             )));
         }
         let terms = Arc::new(message.terms().clone());

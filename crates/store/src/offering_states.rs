@@ -1,7 +1,7 @@
 //! What is decided about an offering, own or another agent's: the [`OfferingState`], loaded and saved as one value.
 //!
 //! As for channels (see [`states`](crate::states)): [`save`] adds one to the row's revision, and stores nothing where another decision
-//! came first. What the chain shows is the fold of [`offerings`](crate::offerings), and is not copied here.
+//! came first. What the chain shows is the fold of [`crate::offerings`], and is not copied here.
 
 mod pages;
 

@@ -24,8 +24,7 @@ async fn a_channel_that_nobody_comes_to_frees_its_place() {
         (ours.free_supply, ours.announcement.supply)
     };
     let (agents, nobody) = (agent.handle.node().account(), market.anvil.account(NOBODY));
-    let descriptor =
-        ChannelDescriptor { client: nobody, agent: agents, offering, nonce: 1, signer: nobody };
+    let descriptor = ChannelDescriptor { client: nobody, agent: agents, offering, nonce: 1, signer: nobody };
     let deposit = Amount::new(20_000);
     market.contracts.deposit(&market.anvil, NOBODY, deposit).await.unwrap();
     let open = call::open(&descriptor, deposit).unwrap();

@@ -58,9 +58,9 @@ async fn written(db: &Database) -> BTreeMap<String, i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_payments_write_ten_thousand_rows() {
+async fn a_thousand_payments_write_a_thousand_rows() {
     const CHANNELS: u128 = 4; // each has a place
-    const EACH: u128 = 10_000 / CHANNELS;
+    const EACH: u128 = 1_000 / CHANNELS;
     let market = Market::new().await;
     let (agent, client) = (market.agent().await, market.client().await);
     let mut draft = by_the_kib();
@@ -90,13 +90,13 @@ async fn ten_thousand_payments_write_ten_thousand_rows() {
     }))
     .await;
     let mut rows = written(node.db()).await;
-    assert_eq!(rows.remove("vouchers"), Some(10_000));
+    assert_eq!(rows.remove("vouchers"), Some(1_000));
     // The clock, the blocks, what came of the payments before.
     let others: i64 = rows.values().sum();
-    assert!(others < 200, "{rows:?}");
+    assert!(others < 100, "{rows:?}");
     for id in ids {
         let view = node.channel(id).await.unwrap();
-        assert_eq!((view.paid, view.vouchers), (Amount::new(501 + EACH), 2 + 2_500), "{view:?}");
+        assert_eq!((view.paid, view.vouchers), (Amount::new(501 + EACH), 2 + 250), "{view:?}");
     }
     agent.stop().await;
 }
@@ -112,7 +112,7 @@ async fn a_voucher_that_is_not_taken_on_a_stale_view_is_answered_with_the_reason
 
     let endpoint = FaultProxy::start(market.anvil.url()).await.unwrap();
     endpoint.script(Script(vec![Rule::new([], Fault::Cut)]));
-    let agent = market.agent_with_view(&endpoint.url(), Duration::from_millis(1)).await;
+    let agent = market.agent_with_view(&endpoint.url(), Duration::from_secs(3)).await;
     wait_for("a stale view", LIMIT, async || {
         let view = agent.handle.node().chain_view().ok_or("it does not run yet")?;
         if view.freshness.is_stale() { Ok(()) } else { Err("fresh") }
@@ -130,6 +130,7 @@ async fn a_voucher_that_is_not_taken_on_a_stale_view_is_answered_with_the_reason
 
     endpoint.honest();
     wait_for("the voucher to be taken", LIMIT, async || {
+        market.anvil.mine(1).await.unwrap(); // none comes by itself
         let answer = pay(&wire, &domain, &signer, (id, 600)).await;
         if answer == stale {
             return Err("not_ready");

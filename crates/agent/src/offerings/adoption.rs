@@ -6,7 +6,7 @@
 //! | registering, registered, popping up, popped up | wanted on the market |
 //! | removing, removed | wanted off the market |
 //! | popping up, with its transaction under way | to be announced again |
-//! | registering or removing, with its transaction being cancelled | as before that order |
+//! | registering or removing, with its transaction being cancelled | nothing is wanted: it stays as the chain shows it |
 //! | transactions that are open, or whose outcome may be taken back | flights, with the terms that they were submitted with |
 //! | a pending job `change_offering` | the order that it carries out; the job ends |
 
@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::Address;
 use privatix_chain::{ChainError, Transactor, TxId};
-use privatix_channel::{OfferingHash, OfferingStatus, OfferingUnderWay, Period};
+use privatix_channel::{OfferingHash, OfferingStatus, OfferingUnderWay};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, Job as _, JobId, JobStatus, JobsError};
-use privatix_market::offering::{OfferingPurpose, OfferingState, Own, Ownership, Presence};
+use privatix_market::offering::{OfferingPurpose, OfferingState, Own, Ownership, Wanted};
 use privatix_market::{Flight, Stage, Subject, Wake};
 use privatix_node::{NodeError, earlier};
 use privatix_store::offering_states::{self, Key};
@@ -38,8 +38,6 @@ pub struct OfferingAdoption<'a> {
     pub transactor: &'a Transactor,
     /// Whose offerings these are.
     pub agent: Address,
-    /// How old the announcements of those on the market may become before they are announced again.
-    pub pop_up_every: Option<Period>,
 }
 
 impl std::fmt::Debug for OfferingAdoption<'_> {
@@ -63,26 +61,33 @@ impl OfferingAdoption<'_> {
     /// # Errors
     /// [`NodeError`]: the pages so far are adopted.
     pub async fn run(&self) -> Result<usize, NodeError> {
-        let (mut after, mut adopted) = (None, 0_usize);
+        let mut jobs = self.jobs().await?;
+        // In the order of their agents: those of others come after them.
+        let (mut after, mut adopted) = (Some((self.agent, OfferingHash::default())), 0_usize);
         loop {
-            let page = offering_states::without(&mut *self.db.read().await?, after, PAGE).await?;
+            let mut page = offering_states::without(&mut *self.db.read().await?, after, PAGE).await?;
+            page.retain(|(agent, _)| *agent == self.agent);
             let Some(last) = page.last() else { break };
             after = Some(*last);
-            let jobs = self.jobs().await?;
             let mut tx = self.db.begin().await?;
-            for key in page.iter().filter(|(agent, _)| *agent == self.agent) {
-                let jobs = jobs.get(&key.1).map(Vec::as_slice).unwrap_or_default();
-                match self.adopt(&mut tx, *key, jobs).await {
-                    Ok(()) => adopted = adopted.saturating_add(1),
+            for key in &page {
+                let of_offering = jobs.get(&key.1).map(Vec::as_slice).unwrap_or_default();
+                match self.adopt(&mut tx, *key, of_offering).await {
+                    Ok(()) => {
+                        jobs.remove(&key.1);
+                        adopted = adopted.saturating_add(1);
+                    }
                     // Everything is read before anything is written. It is tried again at the next start.
                     Err(error) if error.is_damage() => {
                         tracing::error!(offering = %key.1, %error, "something stored of the offering cannot be read; it is left as it is");
+                        jobs.remove(&key.1);
                     }
                     Err(error) => return Err(error),
                 }
             }
             tx.commit().await?;
         }
+        self.end(jobs).await?;
         if adopted > 0 {
             tracing::info!(
                 offerings = adopted,
@@ -111,17 +116,23 @@ impl OfferingAdoption<'_> {
         let mut state = OfferingState::draft(agent, hash);
         let mut own = own(row.status, flights, &orders);
         own.seq = purposes::last_number(conn, subject).await?;
-        own.pop_up_every = self.pop_up_every;
         state.ownership = Ownership::Own(own);
         // What is wanted shows at the look that each has at the start.
         offering_states::create(conn, &state, Wake::default(), None).await?;
-        for job in jobs {
-            match privatix_jobs::cancel(conn, job.id).await {
-                Err(JobsError::WrongStatus { .. }) => {}
-                ended => ended?,
-            }
+        cancel(conn, jobs).await
+    }
+
+    /// Ends the jobs of offerings that have a state already, or are not stored at all: nothing carries them out any more.
+    async fn end(&self, jobs: Jobs) -> Result<(), NodeError> {
+        if jobs.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut tx = self.db.begin().await?;
+        for (offering, jobs) in jobs {
+            tracing::warn!(%offering, "a job of an earlier version about the offering is cancelled: order it again");
+            cancel(&mut tx, &jobs).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// The pending jobs that states replace, the oldest first.
@@ -153,6 +164,16 @@ impl OfferingAdoption<'_> {
     }
 }
 
+async fn cancel(conn: &mut Conn, jobs: &[Pending]) -> Result<(), NodeError> {
+    for job in jobs {
+        match privatix_jobs::cancel(conn, job.id).await {
+            Err(JobsError::WrongStatus { .. }) => {}
+            ended => ended?,
+        }
+    }
+    Ok(())
+}
+
 /// What was done about an offering with this status, and is wanted of it. `orders`: those of its pending jobs, the oldest first.
 pub fn own(status: OfferingStatus, flights: Vec<Flight<OfferingPurpose>>, orders: &[OfferingAction]) -> Own {
     let mut own = Own::default();
@@ -161,21 +182,21 @@ pub fn own(status: OfferingStatus, flights: Vec<Flight<OfferingPurpose>>, orders
     let is_cancelled =
         under_way.is_none() && own.flights.iter().any(|flight| flight.stage == Stage::Cancelling);
     own.wanted = match status {
-        OfferingStatus::Registering if is_cancelled => Presence::Draft,
-        OfferingStatus::Removing if is_cancelled => Presence::OnMarket,
-        OfferingStatus::Draft => Presence::Draft,
+        // Whether the cancellation comes in time is not known: there is no order any more.
+        OfferingStatus::Registering | OfferingStatus::Removing if is_cancelled => Wanted::AsShown,
+        OfferingStatus::Draft => Wanted::AsShown,
         OfferingStatus::Registering
         | OfferingStatus::Registered
         | OfferingStatus::PoppingUp
-        | OfferingStatus::PoppedUp => Presence::OnMarket,
-        OfferingStatus::Removing | OfferingStatus::Removed => Presence::Removed,
+        | OfferingStatus::PoppedUp => Wanted::OnMarket,
+        OfferingStatus::Removing | OfferingStatus::Removed => Wanted::Removed,
     };
     own.pop_up = status == OfferingStatus::PoppingUp && under_way == Some(OfferingUnderWay::PopUp);
     for order in orders {
         match order {
-            OfferingAction::Publish => own.wanted = Presence::OnMarket,
-            OfferingAction::PopUp => own.pop_up |= own.wanted == Presence::OnMarket,
-            OfferingAction::Remove => (own.wanted, own.pop_up) = (Presence::Removed, false),
+            OfferingAction::Publish => own.wanted = Wanted::OnMarket,
+            OfferingAction::PopUp => own.pop_up |= own.wanted == Wanted::OnMarket,
+            OfferingAction::Remove => (own.wanted, own.pop_up) = (Wanted::Removed, false),
         }
     }
     own

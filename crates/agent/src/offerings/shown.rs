@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use privatix_channel::{Amount, ChainTime, OfferingHash};
-use privatix_market::offering::{OfferingNotice, OfferingPurpose, Own, Presence, Problem};
+use privatix_market::offering::{OfferingNotice, OfferingPurpose, Own, Problem, Wanted};
 use privatix_market::{Blocked, Owner};
 
 /// What the list shows as the problem of an offering.
@@ -60,7 +60,11 @@ pub(super) fn text(
         }
         (Some(Problem::Failed(purpose)), _) => {
             let why = failure.unwrap_or("its transaction was not carried out");
-            Text::Is(format!("{} failed for good: {why}; order it again", name(purpose)))
+            let what = match purpose {
+                OfferingPurpose::Remove => "it is tried again once a day",
+                OfferingPurpose::Publish | OfferingPurpose::PopUp => "order it again",
+            };
+            Text::Is(format!("{} failed again and again: {why}; {what}", name(purpose)))
         }
         (Some(problem), _) => Text::Is(summary(problem)),
         (None, Some(Blocked::Failing { .. })) => {
@@ -76,7 +80,7 @@ pub(crate) fn waits_for(own: &Own, owner: Owner) -> String {
         Owner::Transaction(_) => "its transaction".to_owned(),
         Owner::Time(_) => "a pause after a failure".to_owned(),
         Owner::ChainTime(at) => {
-            let what = if own.wanted == Presence::OnMarket { "the next announcement" } else { "the removal" };
+            let what = if own.wanted == Wanted::Removed { "the removal" } else { "the next announcement" };
             format!("the time of {what} on the chain's clock, {}", clock(at))
         }
         Owner::User { .. } => own.problem.map_or_else(|| "an order".to_owned(), summary),

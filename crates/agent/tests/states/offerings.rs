@@ -19,7 +19,7 @@ use privatix_channel::{
 };
 use privatix_db::{Conn, Database};
 use privatix_market::offering::{
-    OfferingInput, OfferingPolicy, OfferingPurpose, OfferingState, Own, Presence, Problem, Source,
+    OfferingInput, OfferingPolicy, OfferingPurpose, OfferingState, Own, Problem, Source, Wanted,
 };
 use privatix_market::{EffectId, Purpose, RecoveryId, Subject};
 use privatix_node::fate::Sender;
@@ -297,7 +297,7 @@ async fn each_order_leads_to_its_transaction_when_the_contract_allows_it() {
     world.order(1, OfferingOrder::Publish).await.unwrap();
     world.outcome(1, 1, TxChange::Cancelled, None).await;
     // The operator cancelled it: the order is taken back.
-    assert_eq!((world.own(1).await.wanted, world.shown(1).await.0), (Presence::Draft, OfferingStatus::Draft));
+    assert_eq!((world.own(1).await.wanted, world.shown(1).await.0), (Wanted::AsShown, OfferingStatus::Draft));
     world.order(1, OfferingOrder::Publish).await.unwrap();
     world.shows(1, 1_000, published()).await;
 
@@ -383,7 +383,7 @@ async fn a_failure_is_shown_with_its_reason_and_repeated_until_it_lasts() {
     world.look(1).await;
     assert_eq!(world.sent(1).await.len(), usize::try_from(tries).unwrap());
     assert!(world.shown(1).await.1.unwrap().contains("the registration failed for good: no such thing"));
-    assert_eq!(world.own(1).await.wanted, Presence::Draft);
+    assert_eq!(world.own(1).await.wanted, Wanted::AsShown);
     // An order begins afresh.
     world.order(1, OfferingOrder::Publish).await.unwrap();
     assert_eq!(world.shown(1).await, (OfferingStatus::Registering, None));
@@ -442,7 +442,7 @@ async fn an_offering_that_only_the_chain_knows_stays_as_it_is() {
     world.shows(1, 1_000, published()).await;
     world.look(1).await;
     let own = world.own(1).await;
-    assert_eq!((own.wanted, own.restored, world.sent(1).await), (Presence::OnMarket, false, vec![]));
+    assert_eq!((own.wanted, own.restored, world.sent(1).await), (Wanted::AsShown, false, vec![]));
     assert_eq!(world.shown(1).await.0, OfferingStatus::Registered);
     // Without its message nobody could check it, so it is not announced again, and can be removed.
     world.at_second(1_600);
@@ -477,15 +477,15 @@ async fn a_restored_agent_sends_nothing_that_the_backup_ordered() {
     // It was removed since.
     world.shows(2, 4_000, OfferingEvent::Removed).await;
     world.catches_up.store(false, SeqCst);
-    for (n, wanted) in [(1, Presence::Draft), (2, Presence::Removed)] {
+    for n in [1, 2] {
         world.look(n).await;
-        assert_eq!(world.own(n).await.wanted, wanted);
+        assert_eq!(world.own(n).await.wanted, Wanted::AsShown);
     }
     // What is ordered after it counts, also where the node starts again in the recovery.
     world.order(1, OfferingOrder::Publish).await.unwrap();
     world.decider.decide(hash(1), restored).await.unwrap();
     assert_eq!(world.sent(1).await, [(1, Purpose::Publish), (2, Purpose::Publish)]);
-    assert_eq!(world.own(1).await.wanted, Presence::OnMarket);
+    assert_eq!(world.own(1).await.wanted, Wanted::OnMarket);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

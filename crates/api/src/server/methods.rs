@@ -234,7 +234,7 @@ pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
             change(&o, ask.offering, OfferingOrder::PopUp).await
         })
         .on(|o: Handle, ask: agent::ScheduleOffering| async move {
-            let every = ask.every_seconds.map(Period::new);
+            let every = ask.every_seconds.map(|every| Period::new(every.get()));
             change(&o, ask.offering, OfferingOrder::PopUpEvery(every)).await
         })
         .on(|o: Handle, ask: agent::RemoveOffering| async move {

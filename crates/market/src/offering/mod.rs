@@ -11,7 +11,7 @@ mod own;
 pub use self::{
     env::{OfferingEnv, OfferingPolicy},
     foreign::{Answer, Foreign, MessageState, OfferingRequest},
-    own::{OfferingOrder, Own, Problem},
+    own::{OfferingOrder, Own, Problem, Wanted},
 };
 
 use std::time::Duration;
@@ -269,7 +269,7 @@ pub enum OfferingEffect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OfferingNotice {
-    /// After a recovery, this is wanted: it is what the chain shows.
+    /// After a recovery, what was ordered is not known: the offering stays as the chain shows it.
     Recovered(Presence),
     /// Something has to be done before the offering is as it was ordered.
     Problem(Problem),
@@ -331,7 +331,7 @@ pub fn decide(
         }
     }
     if let (Ownership::Own(before), Ownership::Own(after)) = (&state.ownership, &next.ownership) {
-        effects.extend(own::notices(before, after).into_iter().map(OfferingEffect::Notify));
+        effects.extend(own::notices(before, after, &next.chain).into_iter().map(OfferingEffect::Notify));
     }
     Ok(OfferingDecision { state: next, effects })
 }

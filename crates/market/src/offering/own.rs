@@ -18,8 +18,8 @@ use crate::{AtStake, Blocked, Fate, Flight, Owner, Purpose, RecoveryId, Stage, U
 pub struct Own {
     /// The last number that was given to an effect.
     pub seq: u32,
-    /// What the operator wants.
-    pub wanted: Presence,
+    /// What the operator has ordered.
+    pub wanted: Wanted,
     /// How old an announcement may become before it is announced again. `None`: only by order, or when the address changed.
     pub pop_up_every: Option<Period>,
     /// Whether the operator ordered to announce it again.
@@ -45,8 +45,33 @@ impl Own {
 
     /// Whether something that was ordered is not done yet, and was not given up.
     pub fn is_pending(&self, shown: &Shown) -> bool {
-        let (shows, wants) = (shown.presence == Presence::OnMarket, self.wanted == Presence::OnMarket);
-        shown.presence != Presence::Removed && (shows != wants || (shows && self.pop_up))
+        let shows = shown.presence == Presence::OnMarket;
+        shown.presence != Presence::Removed && (!self.wanted.is(shown.presence) || (shows && self.pop_up))
+    }
+}
+
+/// Where an offering is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// Where the chain shows it, wherever that will be: nothing was ordered, or the order was given up. So no event that comes late
+    /// can look like the opposite of an order.
+    #[default]
+    AsShown,
+    /// On the market.
+    OnMarket,
+    /// Off the market, for good.
+    Removed,
+}
+
+impl Wanted {
+    /// Whether it is there.
+    const fn is(self, presence: Presence) -> bool {
+        match self {
+            Self::AsShown => true,
+            Self::OnMarket => matches!(presence, Presence::OnMarket),
+            Self::Removed => !matches!(presence, Presence::OnMarket),
+        }
     }
 }
 
@@ -73,7 +98,8 @@ pub enum Problem {
     Stake,
     /// Clients would refuse its signature: the chain does not show who signed it as the agent's operator.
     Signature,
-    /// The transaction failed for good. What the chain shows is wanted since then.
+    /// The transaction failed again and again. A publication or a pop-up is given up then; a removal, which frees the stake, is tried
+    /// again with each reminder.
     Failed(OfferingPurpose),
 }
 
@@ -98,20 +124,22 @@ fn want(own: &Own, shown: &Shown, env: &OfferingEnv<'_>) -> Want {
         return Want::Chain;
     }
     let wanted = match (shown.presence, own.wanted) {
-        (Presence::Removed, _) | (Presence::Draft, Presence::Draft | Presence::Removed) => Want::Nothing,
-        (Presence::Draft, Presence::OnMarket) if !env.signature_counts => Want::User(Problem::Signature),
-        (Presence::Draft, Presence::OnMarket) if env.balance < env.stake => Want::User(Problem::Stake),
-        (Presence::Draft, Presence::OnMarket) => Want::Now(OfferingPurpose::Publish),
-        (Presence::OnMarket, Presence::Draft | Presence::Removed) => {
+        (Presence::Removed, _) | (Presence::Draft, Wanted::AsShown | Wanted::Removed) => Want::Nothing,
+        (Presence::Draft, Wanted::OnMarket) if !env.signature_counts => Want::User(Problem::Signature),
+        (Presence::Draft, Wanted::OnMarket) if env.balance < env.stake => Want::User(Problem::Stake),
+        (Presence::Draft, Wanted::OnMarket) => Want::Now(OfferingPurpose::Publish),
+        (Presence::OnMarket, Wanted::Removed) => {
             let at =
                 shown.announced.as_ref().map_or(ChainTime::new(0), |last| last.at.plus(env.remove_period));
             from(at, OfferingPurpose::Remove, env)
         }
-        (Presence::OnMarket, Presence::OnMarket) => match pop_up_at(own, shown.announced.as_ref(), env) {
-            None => Want::Nothing,
-            Some(_) if !env.signature_counts => Want::User(Problem::Signature),
-            Some(at) => from(at, OfferingPurpose::PopUp, env),
-        },
+        (Presence::OnMarket, Wanted::AsShown | Wanted::OnMarket) => {
+            match pop_up_at(own, shown.announced.as_ref(), env) {
+                None => Want::Nothing,
+                Some(_) if !env.signature_counts => Want::User(Problem::Signature),
+                Some(at) => from(at, OfferingPurpose::PopUp, env),
+            }
+        }
     };
     // On a view that is not fresh it may be done already.
     if matches!(wanted, Want::Now(_)) && !env.fresh { Want::Chain } else { wanted }
@@ -161,8 +189,7 @@ pub(super) fn apply(
     }
     if own.restored && env.fresh {
         // What was ordered since the backup is not known: an offering that was taken off the market must not come back.
-        own.wanted = shown.presence;
-        (own.restored, own.pop_up) = (false, false);
+        (own.wanted, own.restored, own.pop_up) = (Wanted::AsShown, false, false);
     }
     own.problem = match (want(own, shown, env), own.problem) {
         (Want::User(problem), _) => Some(problem),
@@ -180,12 +207,12 @@ fn order(own: &mut Own, shown: &Shown, order: OfferingOrder) -> Result<(), Offer
             return Ok(());
         }
         _ if shown.presence == Presence::Removed => return Err(OfferingRefused::Removed),
-        OfferingOrder::Publish => own.wanted = Presence::OnMarket,
-        OfferingOrder::PopUp if (shown.presence, own.wanted) != (Presence::OnMarket, Presence::OnMarket) => {
+        OfferingOrder::Publish => own.wanted = Wanted::OnMarket,
+        OfferingOrder::PopUp if shown.presence != Presence::OnMarket || own.wanted == Wanted::Removed => {
             return Err(OfferingRefused::NotOnMarket);
         }
         OfferingOrder::PopUp => own.pop_up = true,
-        OfferingOrder::Remove => (own.wanted, own.pop_up) = (Presence::Removed, false),
+        OfferingOrder::Remove => (own.wanted, own.pop_up) = (Wanted::Removed, false),
     }
     // An order is newer than what a backup knew, and than what was given up.
     (own.restored, own.blocked, own.problem) = (false, None, None);
@@ -211,15 +238,17 @@ fn transaction(
     match fate {
         Fate::Mined(_) => (own.blocked, own.problem) = (None, None),
         Fate::Reverted if counts && before != Some(Stage::Reverted) => {
-            failed(own, shown, purpose, false, env);
+            failed(own, purpose, false, env);
         }
-        Fate::Failed { lasting } if counts => failed(own, shown, purpose, lasting, env),
+        Fate::Failed { lasting } if counts => failed(own, purpose, lasting, env),
         Fate::Cancelled if counts => {
             // The operator cancelled it, which takes the order back. Only pop-ups would go on without another one.
             if purpose == OfferingPurpose::PopUp {
                 own.blocked = Some(Blocked::Parked { since: env.uptime });
+            } else {
+                own.wanted = Wanted::AsShown;
             }
-            (own.wanted, own.pop_up) = (shown.presence, false);
+            own.pop_up = false;
         }
         Fate::Final if matches!(before, Some(Stage::Mined { seen: false, .. })) => {
             own.blocked.get_or_insert(Blocked::Unseen { since: env.uptime });
@@ -230,21 +259,25 @@ fn transaction(
 
 /// Whether a transaction for this would bring what is ordered.
 fn is_ordered(own: &Own, shown: &Shown, purpose: OfferingPurpose) -> bool {
-    let (shows, wants) = (shown.presence == Presence::OnMarket, own.wanted == Presence::OnMarket);
+    let shows = shown.presence == Presence::OnMarket;
     match purpose {
-        OfferingPurpose::Publish => !shows && wants,
-        OfferingPurpose::PopUp => shows && wants,
-        OfferingPurpose::Remove => shows && !wants,
+        OfferingPurpose::Publish => !shows && own.wanted == Wanted::OnMarket,
+        OfferingPurpose::PopUp => shows && own.wanted != Wanted::Removed,
+        OfferingPurpose::Remove => shows && own.wanted == Wanted::Removed,
     }
 }
 
-/// A transaction failed. If that lasts, the order is given up: what the chain shows is wanted.
-fn failed(own: &mut Own, shown: &Shown, purpose: OfferingPurpose, lasting: bool, env: &OfferingEnv<'_>) {
+/// A transaction failed. If that lasts, the order is given up, but for a removal.
+fn failed(own: &mut Own, purpose: OfferingPurpose, lasting: bool, env: &OfferingEnv<'_>) {
     let tries = blocked::tries(own.blocked);
     let lasting = lasting || tries >= env.policy.tries;
     own.blocked = Some(Blocked::Failing { since: env.uptime, tries, lasting });
     if lasting {
-        (own.wanted, own.pop_up) = (shown.presence, false);
+        match purpose {
+            OfferingPurpose::Publish => own.wanted = Wanted::AsShown,
+            OfferingPurpose::PopUp => own.pop_up = false,
+            OfferingPurpose::Remove => {}
+        }
         own.problem = Some(Problem::Failed(purpose));
     }
 }
@@ -310,10 +343,11 @@ pub(super) fn owners(own: &Own, shown: &Shown, env: &OfferingEnv<'_>) -> Vec<Own
 }
 
 /// What is shown of the difference between two states.
-pub(super) fn notices(before: &Own, after: &Own) -> Vec<OfferingNotice> {
+pub(super) fn notices(before: &Own, after: &Own, shown: &Shown) -> Vec<OfferingNotice> {
     let mut notices = Vec::new();
-    if before.restored && !after.restored && after.wanted != before.wanted {
-        notices.push(OfferingNotice::Recovered(after.wanted));
+    let is_recovered = before.restored && !after.restored && after.wanted == Wanted::AsShown;
+    if is_recovered && !before.wanted.is(shown.presence) {
+        notices.push(OfferingNotice::Recovered(shown.presence));
     }
     if after.problem != before.problem {
         notices.extend(after.problem.map(OfferingNotice::Problem));

@@ -135,7 +135,7 @@ fn an_offering_is_listed_while_it_is_young_and_its_agent_answers() {
         run.state.chain = removed(10_000);
         assert_eq!(run.state.unlisted(&run.env()), Some(Unlisted::NotOnMarket));
     }
-    let own = Run::own(market(10_000), privatix_market::offering::Presence::OnMarket);
+    let own = Run::own(market(10_000), privatix_market::offering::Wanted::OnMarket);
     assert!(!own.state.is_listed(&own.env()), "nobody buys from itself");
 }
 

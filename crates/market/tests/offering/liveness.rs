@@ -3,7 +3,8 @@
 
 use privatix_channel::{ChainTime, Period};
 use privatix_market::offering::{
-    Announcement, Answer, OfferingInput, OfferingOrder, OfferingPurpose, Ownership, Presence, Shown, owners,
+    Announcement, Answer, OfferingInput, OfferingOrder, OfferingPurpose, Ownership, Presence, Shown, Wanted,
+    owners,
 };
 use privatix_market::{Fate, Owner, RecoveryId, Stage};
 use proptest::prelude::*;
@@ -52,14 +53,11 @@ impl World {
             Ownership::Own(own) => {
                 let is_as_ordered = match shown.presence {
                     Presence::Removed => true,
-                    Presence::Draft => own.wanted != Presence::OnMarket,
+                    Presence::Draft => own.wanted != Wanted::OnMarket,
                     Presence::OnMarket => {
                         let is_here =
                             shown.announced.as_ref().is_none_or(|last| last.source == self.run.source);
-                        own.wanted == Presence::OnMarket
-                            && !own.pop_up
-                            && own.pop_up_every.is_none()
-                            && is_here
+                        own.wanted != Wanted::Removed && !own.pop_up && own.pop_up_every.is_none() && is_here
                     }
                 };
                 is_as_ordered && !own.restored && own.flights.is_empty()
@@ -307,7 +305,7 @@ proptest! {
             1 => crate::support::market(at),
             _ => crate::support::removed(at),
         };
-        let wanted = if wants { Presence::OnMarket } else { Presence::Removed };
+        let wanted = if wants { Wanted::OnMarket } else { Wanted::Removed };
         let mut each = Run::own(Shown::default(), wanted);
         let mut last = each.clone();
         for presence in &presences {

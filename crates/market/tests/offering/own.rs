@@ -3,7 +3,7 @@
 use privatix_channel::{OfferingUnderWay, Period};
 use privatix_market::offering::{
     OfferingInput, OfferingNotice, OfferingOrder, OfferingPurpose, OfferingRefused, Own, Presence, Problem,
-    Shown,
+    Shown, Wanted,
 };
 use privatix_market::{Fate, RecoveryId};
 
@@ -18,18 +18,18 @@ fn a_restored_agent_publishes_nothing_that_was_removed() {
     // The backup is of a moment in which it was to be published, and of one in which it was on the market. Since then it was
     // removed, or the order was taken back.
     let ordered = || {
-        let mut run = Run::own(Shown::default(), Presence::OnMarket);
+        let mut run = Run::own(Shown::default(), Wanted::OnMarket);
         run.fresh = false;
         run
     };
     let sent = || {
-        let mut run = Run::own(Shown::default(), Presence::OnMarket);
+        let mut run = Run::own(Shown::default(), Wanted::OnMarket);
         assert_eq!(run.look(), "submit 1 Publish");
         run.fresh = false;
         run
     };
     let announced = || {
-        let mut run = Run::own(market(1_000), Presence::OnMarket);
+        let mut run = Run::own(market(1_000), Wanted::OnMarket);
         run.mine().pop_up_every = Some(Period::days(1));
         (run.fresh, run.now) = (false, 10 * DAY);
         run
@@ -49,7 +49,7 @@ fn a_restored_agent_publishes_nothing_that_was_removed() {
         assert_eq!(run.chain(shown.clone()), "", "{name}");
         run.fresh = true;
         assert_eq!(run.look(), "", "{name}");
-        assert_eq!(run.mine().wanted, shown.presence, "{name}");
+        assert_eq!(run.mine().wanted, Wanted::AsShown, "{name}");
         assert_eq!(
             run.notices,
             wanted.map(OfferingNotice::Recovered).into_iter().collect::<Vec<_>>(),
@@ -82,11 +82,11 @@ fn a_recovery_that_begins_again_takes_back_no_order_that_came_since() {
     run.give(&PUBLISH);
     // The node starts again before the chain was caught up with.
     run.give(&restored(1));
-    assert_eq!(run.mine().wanted, Presence::OnMarket);
+    assert_eq!(run.mine().wanted, Wanted::OnMarket);
     run.give(&restored(2));
     run.fresh = true;
     assert_eq!(run.look(), "");
-    assert_eq!(run.mine().wanted, Presence::Draft);
+    assert_eq!(run.mine().wanted, Wanted::AsShown);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn an_own_offering_that_is_found_on_chain_stays_as_it_is() {
     for shown in [market(9_000), removed(9_000)] {
         let mut run = Run::found();
         assert_eq!(run.chain(shown.clone()), "");
-        assert_eq!(run.mine().wanted, shown.presence);
+        assert_eq!(run.mine().wanted, Wanted::AsShown);
         assert_eq!(run.owners(), "nobody");
     }
 }
@@ -142,7 +142,7 @@ fn what_is_wanted_follows_from_what_is_ordered_and_what_the_chain_shows() {
     };
     let draft = |wanted| Run::own(Shown::default(), wanted);
     let shown = |at, wanted| Run::own(market(at), wanted);
-    let (not, on, off) = (Presence::Draft, Presence::OnMarket, Presence::Removed);
+    let (not, on, off) = (Wanted::AsShown, Wanted::OnMarket, Wanted::Removed);
     let rows = vec![
         ("a draft", draft(not), "", None, "nobody"),
         ("a draft that is given up", draft(off), "", None, "nobody"),
@@ -171,7 +171,7 @@ fn what_is_wanted_follows_from_what_is_ordered_and_what_the_chain_shows() {
             "nobody",
         ),
         ("to be removed", shown(9_900, off), "submit 1 Remove", None, "transaction 1"),
-        ("published against the order", shown(9_900, not), "submit 1 Remove", None, "transaction 1"),
+        ("published, and nothing is ordered any more", shown(9_900, not), "", None, "nobody"),
         ("to be removed, too early", shown(9_901, off), "", None, "chain time 10001"),
         (
             "to be removed, a signature that does not count",
@@ -294,7 +294,7 @@ fn an_order_that_was_taken_back_in_time_is_cancelled_and_else_undone() {
     assert_eq!(late.owners(), "chain time 10100, transaction 1");
     assert_eq!(late.at(10_100), "submit 2 Remove");
     // Once it is to be removed, a pop-up that was ordered before is not wanted, whatever follows.
-    let mut run = Run::own(market(9_950), Presence::OnMarket);
+    let mut run = Run::own(market(9_950), Wanted::OnMarket);
     run.give(&POP_UP);
     run.give(&REMOVE);
     assert_eq!(run.owners(), "chain time 10050");
@@ -322,7 +322,7 @@ fn a_failure_is_tried_again_ever_later_and_one_that_lasts_gives_the_order_up() {
     run.tx(5, Fate::Failed { lasting: false });
     lasting.tx(1, Fate::Failed { lasting: true });
     for mut run in [run, lasting] {
-        assert_eq!(run.mine().wanted, Presence::Draft);
+        assert_eq!(run.mine().wanted, Wanted::AsShown);
         assert_eq!(run.notices, [OfferingNotice::Problem(Problem::Failed(OfferingPurpose::Publish))]);
         assert_eq!(run.owners(), "nobody");
         assert_eq!(run.after(10 * DAY), "");
@@ -331,7 +331,7 @@ fn a_failure_is_tried_again_ever_later_and_one_that_lasts_gives_the_order_up() {
         assert_eq!(run.mine().problem, None);
     }
     // Of one on the market, the pop-ups are tried again now and then.
-    let mut run = Run::own(market(1_000), Presence::OnMarket);
+    let mut run = Run::own(market(1_000), Wanted::OnMarket);
     run.mine().pop_up_every = Some(Period::new(1_000));
     run.look();
     assert_eq!(run.tx(1, Fate::Failed { lasting: true }), "");
@@ -342,39 +342,73 @@ fn a_failure_is_tried_again_ever_later_and_one_that_lasts_gives_the_order_up() {
     assert_eq!(run.mine().problem, None);
 }
 
+/// A removal frees the stake, so it is not given up.
+#[test]
+fn a_removal_that_fails_again_and_again_is_tried_once_a_day() {
+    let mut run = Run::own(market(1_000), Wanted::OnMarket);
+    run.policy.tries = 1;
+    run.give(&REMOVE);
+    assert_eq!(run.tx(1, Fate::Failed { lasting: false }), "");
+    assert_eq!((run.mine().wanted, run.owners().as_str()), (Wanted::Removed, "user"));
+    assert_eq!(run.mine().problem, Some(Problem::Failed(OfferingPurpose::Remove)));
+    assert_eq!(run.after(DAY), "submit 2 Remove");
+    run.tx(2, Fate::Mined(block(9)));
+    assert_eq!(run.mine().problem, None);
+}
+
+#[test]
+fn a_publication_that_shows_late_is_no_reason_to_remove_it() {
+    // It succeeded, its event was hidden, and the contract refused each repetition.
+    let mut run = Run::draft();
+    run.give(&PUBLISH);
+    run.policy.tries = 1;
+    run.tx(1, Fate::Failed { lasting: false });
+    assert_eq!(run.mine().problem, Some(Problem::Failed(OfferingPurpose::Publish)));
+    let mut cancelled = Run::draft();
+    cancelled.give(&PUBLISH);
+    cancelled.tx(1, Fate::Cancelled);
+    // Something else of it showed first, such as a change of its fee, which anybody can send.
+    let mut found = Run::found();
+    found.look();
+    for mut run in [run, cancelled, found] {
+        assert_eq!(run.chain(market(9_000)), "");
+        assert_eq!(run.after(10 * DAY), "");
+    }
+}
+
 #[test]
 fn what_becomes_of_an_earlier_order_does_not_touch_the_present_one() {
     for fate in [Fate::Reverted, Fate::Failed { lasting: true }, Fate::Cancelled] {
         // A pop-up that is mined too late, or never, while the offering is to be removed.
-        let mut run = Run::own(market(1_000), Presence::OnMarket);
+        let mut run = Run::own(market(1_000), Wanted::OnMarket);
         run.give(&POP_UP);
         run.policy.tries = 1;
         assert_eq!(run.give(&REMOVE), "cancel 1, submit 2 Remove");
         assert_eq!(run.tx(1, fate), "", "{fate:?}");
-        assert_eq!((run.mine().wanted, run.mine().blocked), (Presence::Removed, None), "{fate:?}");
+        assert_eq!((run.mine().wanted, run.mine().blocked), (Wanted::Removed, None), "{fate:?}");
         // The same, not cancelled while the chain is not seen.
-        let mut unseen = Run::own(market(1_000), Presence::OnMarket);
+        let mut unseen = Run::own(market(1_000), Wanted::OnMarket);
         unseen.give(&POP_UP);
         unseen.policy.tries = 1;
         unseen.fresh = false;
         assert_eq!(unseen.give(&REMOVE), "");
         unseen.tx(1, fate);
-        assert_eq!((unseen.mine().wanted, unseen.mine().blocked), (Presence::Removed, None), "{fate:?}");
+        assert_eq!((unseen.mine().wanted, unseen.mine().blocked), (Wanted::Removed, None), "{fate:?}");
         // The same, reinstated by a reorganisation: nobody remembers that it was cancelled.
         let purpose = OfferingPurpose::PopUp;
         let fate_before = Fate::Reinstated { batch: true };
         assert_eq!(run.give(&OfferingInput::Tx { seq: 7, purpose, fate: fate_before }), "cancel 7");
         run.give(&OfferingInput::Tx { seq: 7, purpose, fate });
-        assert_eq!(run.mine().wanted, Presence::Removed, "{fate:?}");
+        assert_eq!(run.mine().wanted, Wanted::Removed, "{fate:?}");
         // A publication that comes to nothing when the offering is on the market.
         let purpose = OfferingPurpose::Publish;
-        let mut run = Run::own(Shown::default(), Presence::OnMarket);
+        let mut run = Run::own(Shown::default(), Wanted::OnMarket);
         run.look();
         run.policy.tries = 1;
         run.fresh = false;
         run.chain(market(1_000));
         run.give(&OfferingInput::Tx { seq: 1, purpose, fate });
-        assert_eq!((run.mine().wanted, run.mine().problem), (Presence::OnMarket, None), "{fate:?}");
+        assert_eq!((run.mine().wanted, run.mine().problem), (Wanted::OnMarket, None), "{fate:?}");
     }
 }
 
@@ -383,9 +417,9 @@ fn what_the_operator_cancels_is_not_sent_again_without_an_order() {
     let mut run = Run::draft();
     run.give(&PUBLISH);
     assert_eq!(run.tx(1, Fate::Cancelled), "");
-    assert_eq!((run.mine().wanted, run.owners().as_str()), (Presence::Draft, "nobody"));
+    assert_eq!((run.mine().wanted, run.owners().as_str()), (Wanted::AsShown, "nobody"));
     assert_eq!(run.give(&PUBLISH), "submit 2 Publish");
-    let mut run = Run::own(market(1_000), Presence::OnMarket);
+    let mut run = Run::own(market(1_000), Wanted::OnMarket);
     run.mine().pop_up_every = Some(Period::new(1_000));
     run.look();
     run.tx(1, Fate::Cancelled);
@@ -413,7 +447,7 @@ fn an_undone_publication_is_under_way_until_it_is_in_a_block_again_or_over() {
     known.tx(1, Fate::Failed { lasting: false });
     assert_eq!(known.chain(Shown::default()), "submit 2 Publish");
     // A transaction that this state does not know counts as under way.
-    let mut lost = Run::own(Shown::default(), Presence::OnMarket);
+    let mut lost = Run::own(Shown::default(), Wanted::OnMarket);
     let fate = Fate::Mined(block(7));
     assert_eq!(lost.give(&OfferingInput::Tx { seq: 3, purpose, fate }), "");
     assert_eq!(lost.mine().seq, 3);
@@ -445,7 +479,7 @@ fn what_is_known_of_a_transaction_is_not_forgotten() {
     run.tx(1, Fate::Mined(block(7)));
     assert_eq!(run.mine().flights, before);
     // A pop-up that the operator cancelled is in the way of pop-ups only.
-    let mut run = Run::own(market(1_000), Presence::OnMarket);
+    let mut run = Run::own(market(1_000), Wanted::OnMarket);
     run.give(&POP_UP);
     run.tx(1, Fate::Cancelled);
     assert_eq!(run.chain(Shown::default()), "submit 2 Publish");

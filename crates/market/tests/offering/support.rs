@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, Period};
 use privatix_market::offering::{
     Announcement, Answer, OfferingEffect, OfferingEnv, OfferingInput, OfferingNotice, OfferingPolicy,
-    OfferingRefused, OfferingState, Own, Ownership, Presence, Shown, Source, decide, owners,
+    OfferingRefused, OfferingState, Own, Ownership, Presence, Shown, Source, Wanted, decide, owners,
 };
 use privatix_market::{BlockRef, Fate, Owner, Stage, Uptime};
 
@@ -84,7 +84,7 @@ impl Run {
     }
 
     /// An own one that the chain shows so, with this wanted.
-    pub(crate) fn own(shown: Shown, wanted: Presence) -> Self {
+    pub(crate) fn own(shown: Shown, wanted: Wanted) -> Self {
         let mut run = Self::draft();
         run.state.chain = shown;
         run.mine().wanted = wanted;

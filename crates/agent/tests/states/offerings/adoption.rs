@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use alloy::primitives::{B256, hex};
 use privatix_agent::{ChangeOffering, OfferingAction, OfferingAdoption};
 use privatix_chain::Intent;
-use privatix_channel::{ChainEvent, ChainTime, LogPosition, OfferingEvent, OfferingStatus, Period};
+use privatix_channel::{ChainEvent, ChainTime, LogPosition, OfferingEvent, OfferingStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Filter, Job as _, JobStatus};
-use privatix_market::offering::{OfferingPurpose, Presence};
+use privatix_market::offering::{OfferingPurpose, Wanted};
 use privatix_market::{Purpose, Stage, Subject};
 use privatix_store::events::{self, Place};
 use privatix_store::offerings;
@@ -55,14 +55,14 @@ impl Earlier {
         }
     }
 
-    fn wanted(self) -> Presence {
+    fn wanted(self) -> Wanted {
         use OfferingStatus::{Draft, Removed, Removing};
         match (self.job, self.status) {
-            (Some(OfferingAction::Remove), _) => Presence::Removed,
-            (Some(OfferingAction::Publish), _) => Presence::OnMarket,
-            (_, Draft) => Presence::Draft,
-            (_, Removing | Removed) => Presence::Removed,
-            _ => Presence::OnMarket,
+            (Some(OfferingAction::Remove), _) => Wanted::Removed,
+            (Some(OfferingAction::Publish), _) => Wanted::OnMarket,
+            (_, Draft) => Wanted::AsShown,
+            (_, Removing | Removed) => Wanted::Removed,
+            _ => Wanted::OnMarket,
         }
     }
 
@@ -123,12 +123,14 @@ async fn an_offering_of_each_status_and_pending_job_is_adopted_without_loss_or_a
     for (n, fixture) in &fixtures {
         fixture.store(&world, &mut tx, *n).await;
     }
+    // Nothing is known of the offering of this one.
+    let lost = ChangeOffering { offering: hash(250), action: OfferingAction::Remove };
+    privatix_node::push(&mut tx, &lost, "test").await.unwrap();
     tx.commit().await.unwrap();
     world.at_second(10_000);
 
-    let every = Some(Period::days(30));
     let transactor = &world.transacts.transactor;
-    let adoption = OfferingAdoption { db: &world.db, transactor, agent: AGENT, pop_up_every: every };
+    let adoption = OfferingAdoption { db: &world.db, transactor, agent: AGENT };
     assert_eq!(adoption.run().await.unwrap(), fixtures.len());
     assert_eq!(adoption.run().await.unwrap(), 0);
     let waiting = Filter::new().kind(ChangeOffering::KIND).status(JobStatus::Waiting);
@@ -137,7 +139,7 @@ async fn an_offering_of_each_status_and_pending_job_is_adopted_without_loss_or_a
 
     for (n, fixture) in &fixtures {
         let own = world.own(*n).await;
-        assert_eq!((own.wanted, own.pop_up_every), (fixture.wanted(), every), "{fixture:?}");
+        assert_eq!((own.wanted, own.pop_up_every), (fixture.wanted(), None), "{fixture:?}");
         let stages: Vec<_> =
             own.flights.iter().map(|flight| (flight.seq, flight.purpose, flight.stage)).collect();
         let open = (1, fixture.purpose(), Stage::Sent { batch: false });
@@ -151,9 +153,9 @@ async fn an_offering_of_each_status_and_pending_job_is_adopted_without_loss_or_a
             || (fixture.sent && fixture.status == OfferingStatus::PoppingUp);
         let wanted = match (on_market, fixture.wanted()) {
             _ if is_removed => None,
-            (false, Presence::OnMarket) => Some(Purpose::Publish),
-            (true, Presence::Removed) => Some(Purpose::Remove),
-            (true, Presence::OnMarket) if pops_up => Some(Purpose::PopUp),
+            (false, Wanted::OnMarket) => Some(Purpose::Publish),
+            (true, Wanted::Removed) => Some(Purpose::Remove),
+            (true, Wanted::OnMarket) if pops_up => Some(Purpose::PopUp),
             _ => None,
         };
         let mut expected: Vec<Purpose> = fixture.sent.then(|| fixture.purpose().into()).into_iter().collect();
