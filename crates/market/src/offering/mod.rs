@@ -184,7 +184,7 @@ impl OfferingPurpose {
         }
     }
 
-    /// What the offering's [status](OfferingStatus::of) shows of a transaction for this purpose.
+    /// What the offering's [status](privatix_channel::OfferingStatus::of) shows of a transaction for this purpose.
     pub const fn shown(self) -> OfferingUnderWay {
         match self {
             Self::Publish => OfferingUnderWay::Publish,
