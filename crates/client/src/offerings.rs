@@ -5,10 +5,10 @@ mod ask;
 mod decisions;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use privatix_channel::{Announcement, ChainTime};
+use privatix_channel::Announcement;
 use privatix_market::offering::Unlisted;
 use privatix_node::{Node, NodeError};
 use privatix_offering::{Announced, OfferingError, SignatureProblem, SignedOffering};
@@ -85,8 +85,7 @@ impl Announcers for Offerings {
 /// Why an offering is not shown, where nothing else explains it: in words, with the setting.
 pub(crate) fn hidden(why: Unlisted) -> Option<String> {
     match why {
-        Unlisted::Expired { announced } => {
-            let age = Duration::from(ChainTime::from(SystemTime::now()).since(announced));
+        Unlisted::Expired { age } => {
             Some(format!("it was announced last {} ago: see `offerings.expires_after`", rounded(age)))
         }
         Unlisted::Unseen { unseen } => {
