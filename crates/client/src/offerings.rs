@@ -29,8 +29,8 @@ pub trait Announcers: Send + Sync {
     ///
     /// # Errors
     /// [`NodeError::Peer`], [`NodeError::Offline`], [`NodeError::NotPermitted`]; [`NodeError::Offering`] for a message that is none;
-    /// [`NodeError::Refused`] for an address that is none; others say nothing about the agent.
-    async fn offering(&self, of: Key, said: &Announcement) -> Result<SignedOffering, NodeError>;
+    /// [`NodeError::Refused`] for an address that is none; others show nothing about the agent.
+    async fn offering(&self, of: Key, announcement: &Announcement) -> Result<SignedOffering, NodeError>;
 }
 
 /// A whole try over Tor. Whoever answers later is asked again, and keeps no worker from others.
@@ -71,9 +71,9 @@ impl Offerings {
 
 #[async_trait]
 impl Announcers for Offerings {
-    async fn offering(&self, of: Key, said: &Announcement) -> Result<SignedOffering, NodeError> {
-        let peer = self.dialler.announcer(said)?;
-        let limit = longest_try(said.source_type);
+    async fn offering(&self, of: Key, announcement: &Announcement) -> Result<SignedOffering, NodeError> {
+        let peer = self.dialler.announcer(announcement)?;
+        let limit = longest_try(announcement.source_type);
         let Ok(answered) = tokio::time::timeout(limit, peer.offering(of.1)).await else {
             let reason = format!("it did not send the offering within {limit:?}");
             return Err(NodeError::Peer { address: peer.address().to_string(), reason });
