@@ -41,7 +41,7 @@ pub(crate) enum OfferingsCommand {
     Popup {
         /// The offering
         offering: OfferingHash,
-        /// Has it announced again whenever its announcement is this old, or `never` without an order
+        /// Announces it again whenever its announcement is this old; `never`: only by order
         #[arg(long, value_name = "DURATION", conflicts_with = "wait")]
         every: Option<Every>,
         #[command(flatten)]

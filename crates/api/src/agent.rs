@@ -22,28 +22,28 @@ requests! {
 
     /// Announces a draft on chain and locks its stake. Goes on in the background.
     PublishOffering {
-        /// Which.
+        /// The offering's hash.
         offering: OfferingHash,
     } => "offerings_publish" -> Offering;
 
     /// Announces an offering again, so that it counts as fresh. Goes on in the background, as soon as the contract allows it.
     PopUpOffering {
-        /// Which.
+        /// The offering's hash.
         offering: OfferingHash,
     } => "offerings_popUp" -> Offering;
 
     /// Has an offering announced again whenever its announcement is this old.
     ScheduleOffering {
-        /// Which.
+        /// The offering's hash.
         offering: OfferingHash,
-        /// How old, in seconds of the chain's clock; not by itself any more when not given.
+        /// The age at which it is announced again, in seconds of the chain's clock. When not given, only an order announces it again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         every_seconds: Option<NonZeroU32>,
     } => "offerings_schedule" -> Offering;
 
     /// Takes an offering off the market. Goes on in the background, as soon as the contract allows it.
     RemoveOffering {
-        /// Which.
+        /// The offering's hash.
         offering: OfferingHash,
     } => "offerings_remove" -> Offering;
 
@@ -56,7 +56,7 @@ requests! {
 
     /// One of our offerings.
     GetOffering {
-        /// Which.
+        /// The offering's hash.
         offering: OfferingHash,
     } => "offerings_get" -> Offering;
 
@@ -107,7 +107,7 @@ pub struct Offering {
     pub created_at: SystemTime,
     /// What the agent signed: prices, rules, description.
     pub message: Option<OfferingMessage>,
-    /// What is done about it, where it is our own.
+    /// How far orders about it are, and what they wait for. Only for our own offerings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<OfferingProgress>,
 }
@@ -116,7 +116,7 @@ pub struct Offering {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OfferingProgress {
-    /// Whether something that was ordered is not done yet. What was given up is not: `problem` shows why.
+    /// Whether an order is not carried out yet. An order that was given up is not pending: `problem` shows why it failed.
     pub pending: bool,
     /// What it waits for; missing where only an order changes it.
     pub waits_for: Option<String>,

@@ -31,7 +31,7 @@ requests! {
 
     /// Opens a channel under an offering. Goes on in the background.
     AcceptOffering {
-        /// Which.
+        /// The offering's hash.
         offering: OfferingHash,
         /// Whose, if several agents announce the hash; otherwise the one whose message passed all checks.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ requests! {
 
     /// Raises a channel's deposit. Goes on in the background.
     TopUpChannel {
-        /// Which.
+        /// The channel.
         channel: ChannelId,
         /// By how much, in base units.
         amount: Amount,

@@ -76,12 +76,12 @@ impl NodeAgents {
     /// The agent of a channel whose offering's message is here.
     async fn agent(&self, channel: &ChannelDescriptor) -> Result<(Peer, Arc<SignedOffering>), Unheard> {
         let (agent, hash) = (channel.agent, channel.offering);
-        let said = {
+        let announcement = {
             let mut conn = self.node.db().read().await.map_err(NodeError::from)?;
             offerings::get(&mut conn, agent, hash).await.map_err(NodeError::from)?.announcement
         };
         let offering = self.node.offering(agent, hash).await?;
-        match self.peers.keep(&said, &offering) {
+        match self.peers.keep(&announcement, &offering) {
             Ok(peer) => Ok((peer, offering)),
             Err(NodeError::NotPermitted(refusal)) => {
                 let id = channel.id(self.node.domain());

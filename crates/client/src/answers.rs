@@ -21,7 +21,7 @@ pub enum Unheard {
     /// The agent answered, and that cannot be used.
     #[error("the agent's answer cannot be used: {0}")]
     Unusable(String),
-    /// This side could not ask: it has no connection to the network, or its database failed. It says nothing about the agent.
+    /// This side could not ask: it has no connection to the network, or its database failed. It shows nothing about the agent.
     #[error(transparent)]
     Ours(NodeError),
 }

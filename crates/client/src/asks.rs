@@ -102,7 +102,7 @@ pub trait Agents: Send + Sync {
     /// Whether the user permits to contact the agent of a channel, as far as it is known. Nothing is sent. By default it is permitted.
     ///
     /// # Errors
-    /// [`Unheard::NotPermitted`]; others say nothing about that.
+    /// [`Unheard::NotPermitted`]; others show nothing about that.
     async fn permits(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {
         let _ = channel;
         Ok(())
@@ -191,7 +191,7 @@ impl Asker {
         let stored = self.load(&mut *self.db.read().await?, question.channel).await?;
         let now = self.decider.outlook().uptime();
         let left = question.until.since(now);
-        // What is asked too late is not asked: it says nothing of the agent.
+        // What is asked too late is not asked: it shows nothing about the agent.
         let patience = left.saturating_sub(MARGIN);
         let Some(stored) = stored.filter(|stored| !patience.is_zero() && waits(&stored.state, question))
         else {
@@ -213,7 +213,7 @@ impl Asker {
                 tracing::warn!(channel = %question.channel, what = ?question.what, %error, "the agent does not do what it was asked for");
                 match (refused, error) {
                     (Some(message), _) => Answer::Message(message),
-                    // It says nothing of the agent, and the request's time is not over yet.
+                    // It shows nothing about the agent, and the request's time is not over yet.
                     (None, Unheard::Ours(error @ NodeError::Offline { .. })) => {
                         let again = after(SystemTime::now(), OFFLINE.min(left));
                         return Err(JobError::postpone(again, error));

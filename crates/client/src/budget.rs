@@ -74,8 +74,8 @@ impl Budgets {
 
 /// The day of an order that is given now: that of the chain's newest block, on which everybody agrees. `None` before a block is known: no
 /// order takes money then. It is at most a day ahead of this machine's clock, or an endpoint that shows days that have not come would free
-/// the limit of a day with each. A clock that is ahead changes nothing; with one that is behind, orders count for the last day that had
-/// some.
+/// the limit of a day with each. A clock that is ahead changes nothing; with one that is more than a day behind, orders count for the last
+/// day that had some, and health names the clock.
 pub fn day(block: Option<ChainTime>, wall: SystemTime) -> Option<Today> {
     const SECONDS: u64 = 24 * 60 * 60;
     let day = |seconds: u64| Day(u32::try_from(seconds / SECONDS).unwrap_or(u32::MAX));

@@ -1,25 +1,29 @@
-use std::collections::HashSet;
+//! The buyer and what a user can do with it: [`Client`], [`ClientHandle`].
+
+mod browse;
+
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
 use privatix_jobs::JobRecord;
-use privatix_market::offering::{OfferingPolicy, Unlisted};
+use privatix_market::offering::OfferingPolicy;
 use privatix_market::{ClientState, Opening};
 use privatix_node::{Node, NodeError, NodeParts};
 use privatix_offering::{ContactPolicy, SignedOffering};
 use privatix_somc::{ClientLimits, Peer, RetryPolicy, Transport};
-use privatix_store::offerings::{self, Filter, Offering};
+use privatix_store::offerings::{self, Offering};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::browse::Listing;
 use crate::agents::NodeAgents;
 use crate::budget::Limits;
 use crate::decisions::{Decisions, DecisionsParts};
-use crate::offerings::{AskOffering, OfferingAsker, OfferingDecisions, Standing, hidden};
+use crate::offerings::{AskOffering, OfferingAsker, OfferingDecisions};
 use crate::orders::{ChannelOrders, Given, Ordered, opening_nonce};
 use crate::peers::{Peers, no_answer};
 use crate::role::ClientRole;
@@ -192,9 +196,6 @@ async fn ask_whether_there(peer: &Peer) -> Result<(), NodeError> {
     }
 }
 
-/// Offerings that are read from the database at a time.
-const PAGE: u32 = 100;
-
 /// What a user can do with a client. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientHandle {
@@ -210,91 +211,10 @@ impl std::fmt::Debug for ClientHandle {
     }
 }
 
-/// An offering on the market.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Listing {
-    /// What the chain says of it.
-    pub offering: Offering,
-    /// Its message, once it was fetched and every check passed.
-    pub message: Option<Arc<SignedOffering>>,
-    /// When its agent last sent the message.
-    pub seen_at: Option<SystemTime>,
-    /// Why it is not available, beside its free places and [`contact`](ClientSettings::contact); `None` if nothing speaks against it.
-    pub unlisted: Option<Unlisted>,
-}
-
 impl ClientHandle {
     /// What the client shares with agents: balances, deposits, channels, jobs, transactions.
     pub fn node(&self) -> &Arc<Node> {
         &self.node
-    }
-
-    /// Offerings, the most recently announced first, at most `limit`. One whose agent has no address that
-    /// [`contact`](ClientSettings::contact) permits has that as its problem, and is not available; nor is one that was announced too
-    /// long ago, or whose agent has not answered for too long, by [`offerings`](ClientSettings::offerings).
-    ///
-    /// # Errors
-    /// [`NodeError`] of the database.
-    pub async fn browse(&self, filter: &Filter, limit: u32) -> Result<Vec<Listing>, NodeError> {
-        let (wanted, mut skipped) = (usize::try_from(limit).unwrap_or(usize::MAX), 0);
-        let mut listings: Vec<Listing> = Vec::new();
-        let mut seen = HashSet::new();
-        // The policy is applied here and not by the database, so a page may take several of its pages.
-        loop {
-            let found = offerings::list(&mut *self.node.db().read().await?, filter, skipped, PAGE).await?;
-            let is_last = u32::try_from(found.len()).is_ok_and(|found| found < PAGE);
-            let keys: Vec<_> = found.iter().map(|offering| (offering.agent, offering.hash)).collect();
-            let standing = self.offerings.standing(&mut *self.node.db().read().await?, &keys).await?;
-            for offering in found {
-                if listings.len() >= wanted {
-                    return Ok(listings);
-                }
-                let key = (offering.agent, offering.hash);
-                // What is announced meanwhile moves the others to later pages.
-                if seen.insert(key) {
-                    let standing = standing.get(&key).copied().unwrap_or_default();
-                    listings.extend(self.listing(offering, standing, filter).await);
-                }
-            }
-            if is_last {
-                return Ok(listings);
-            }
-            skipped = skipped.saturating_add(PAGE.into());
-        }
-    }
-
-    /// An offering as it is shown; `None` if it is not available and the filter wants only those that are.
-    async fn listing(
-        &self,
-        mut offering: Offering,
-        Standing { seen_at, unlisted }: Standing,
-        filter: &Filter,
-    ) -> Option<Listing> {
-        if filter.available && unlisted.is_some() {
-            return None;
-        }
-        let message = match offering.message {
-            // E.g. of a template that was taken out of the configuration: the others are still to be seen.
-            Some(_) => match self.node.offering(offering.agent, offering.hash).await {
-                Ok(message) => Some(message),
-                Err(error) => {
-                    offering.problem = Some(error.to_string());
-                    None
-                }
-            },
-            None => None,
-        };
-        if let Some(message) = &message
-            && let Err(error) = self.peers.permitted(&offering.announcement, message)
-        {
-            if filter.available {
-                return None;
-            }
-            offering.problem = Some(error.to_string());
-        }
-        offering.problem = offering.problem.or_else(|| unlisted.and_then(hidden));
-        Some(Listing { offering, message, seen_at, unlisted })
     }
 
     /// Opens a channel under an offering, with the least deposit unless another is given; goes on in the background. `deposit` is in

@@ -117,7 +117,7 @@ impl Parts {
             let reason = format!("none over {} is stored", sending.cumulative);
             return Err(NodeError::DamagedVoucher { channel, reason });
         };
-        // What is sent too late is not sent: it says nothing of the agent.
+        // What is sent too late is not sent: it shows nothing about the agent.
         let patience = left.saturating_sub(MARGIN);
         if patience.is_zero() {
             return Ok(());

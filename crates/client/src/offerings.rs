@@ -5,10 +5,10 @@ mod ask;
 mod decisions;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use privatix_channel::{Announcement, ChainTime};
+use privatix_channel::Announcement;
 use privatix_market::offering::Unlisted;
 use privatix_node::{Node, NodeError};
 use privatix_offering::{Announced, OfferingError, SignatureProblem, SignedOffering};
@@ -29,8 +29,8 @@ pub trait Announcers: Send + Sync {
     ///
     /// # Errors
     /// [`NodeError::Peer`], [`NodeError::Offline`], [`NodeError::NotPermitted`]; [`NodeError::Offering`] for a message that is none;
-    /// [`NodeError::Refused`] for an address that is none; others say nothing about the agent.
-    async fn offering(&self, of: Key, said: &Announcement) -> Result<SignedOffering, NodeError>;
+    /// [`NodeError::Refused`] for an address that is none; others show nothing about the agent.
+    async fn offering(&self, of: Key, announcement: &Announcement) -> Result<SignedOffering, NodeError>;
 }
 
 /// A whole try over Tor. Whoever answers later is asked again, and keeps no worker from others.
@@ -71,9 +71,9 @@ impl Offerings {
 
 #[async_trait]
 impl Announcers for Offerings {
-    async fn offering(&self, of: Key, said: &Announcement) -> Result<SignedOffering, NodeError> {
-        let peer = self.dialler.announcer(said)?;
-        let limit = longest_try(said.source_type);
+    async fn offering(&self, of: Key, announcement: &Announcement) -> Result<SignedOffering, NodeError> {
+        let peer = self.dialler.announcer(announcement)?;
+        let limit = longest_try(announcement.source_type);
         let Ok(answered) = tokio::time::timeout(limit, peer.offering(of.1)).await else {
             let reason = format!("it did not send the offering within {limit:?}");
             return Err(NodeError::Peer { address: peer.address().to_string(), reason });
@@ -85,8 +85,7 @@ impl Announcers for Offerings {
 /// Why an offering is not shown, where nothing else explains it: in words, with the setting.
 pub(crate) fn hidden(why: Unlisted) -> Option<String> {
     match why {
-        Unlisted::Expired { announced } => {
-            let age = Duration::from(ChainTime::from(SystemTime::now()).since(announced));
+        Unlisted::Expired { age } => {
             Some(format!("it was announced last {} ago: see `offerings.expires_after`", rounded(age)))
         }
         Unlisted::Unseen { unseen } => {

@@ -25,8 +25,8 @@ pub(crate) struct Dialler {
 
 impl Dialler {
     /// An agent that we ask for what it announced: only at the announced address, as nothing else is known of it.
-    pub(crate) fn announcer(&self, said: &Announcement) -> Result<Peer, NodeError> {
-        let announced = address(said)?;
+    pub(crate) fn announcer(&self, announcement: &Announcement) -> Result<Peer, NodeError> {
+        let announced = address(announcement)?;
         Ok(self.peer(self.contact.candidates(&announced, &[])?))
     }
 
@@ -52,15 +52,19 @@ impl Peers {
     /// The addresses at which the policy permits to reach an agent.
     pub(crate) fn permitted(
         &self,
-        said: &Announcement,
+        announcement: &Announcement,
         message: &SignedOffering,
     ) -> Result<Addresses, NodeError> {
-        Ok(self.dialler.contact.candidates(&address(said)?, &message.message().addresses)?)
+        Ok(self.dialler.contact.candidates(&address(announcement)?, &message.message().addresses)?)
     }
 
     /// The agent of an offering that was fetched: its connection is kept.
-    pub(crate) fn keep(&self, said: &Announcement, message: &SignedOffering) -> Result<Peer, NodeError> {
-        let addresses = self.permitted(said, message)?;
+    pub(crate) fn keep(
+        &self,
+        announcement: &Announcement,
+        message: &SignedOffering,
+    ) -> Result<Peer, NodeError> {
+        let addresses = self.permitted(announcement, message)?;
         let mut known = self.known.lock();
         let peer =
             known.entry(addresses).or_insert_with_key(|addresses| self.dialler.peer(addresses.clone()));
@@ -74,12 +78,12 @@ impl fmt::Debug for Peers {
     }
 }
 
-fn address(said: &Announcement) -> Result<SomcAddress, NodeError> {
+fn address(announcement: &Announcement) -> Result<SomcAddress, NodeError> {
     let wrong = |reason: String| {
         NodeError::Refused(format!("the agent announced an address that cannot be used: {reason}"))
     };
-    let kind = SourceType::try_from(said.source_type).map_err(|error| wrong(error.to_string()))?;
-    SomcAddress::new(kind, &said.source).map_err(|error| wrong(error.to_string()))
+    let kind = SourceType::try_from(announcement.source_type).map_err(|error| wrong(error.to_string()))?;
+    SomcAddress::new(kind, &announcement.source).map_err(|error| wrong(error.to_string()))
 }
 
 /// What became of a question to an agent.

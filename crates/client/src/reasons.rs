@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use privatix_channel::Phase;
 use privatix_market::{ClientEnd, ClientState, NotNow, Trouble, Why};
+use privatix_somc::Unready;
 
 /// Why the service of a channel stands where it does. `None` where an earlier version wrote why it ended.
 pub(crate) fn reason(state: &ClientState) -> Option<Cow<'static, str>> {
@@ -29,8 +30,8 @@ pub(crate) fn reason(state: &ClientState) -> Option<Cow<'static, str>> {
 /// The reason that the agent gave.
 const fn not_now(why: NotNow) -> &'static str {
     match why {
-        NotNow::StaleView => "its view of the chain is out of date",
-        NotNow::Unexplained => "its view of the chain does not explain what the contract holds",
+        NotNow::StaleView => Unready::StaleView.text(),
+        NotNow::Unexplained => Unready::Unexplained.text(),
         _ => "it gave a reason that this version does not know",
     }
 }

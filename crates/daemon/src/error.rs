@@ -133,7 +133,7 @@ pub enum DaemonError {
     /// A task ended unexpectedly.
     #[error("the {task} ended unexpectedly: {reason}; see the log")]
     Task {
-        /// Which.
+        /// The task's name.
         task: &'static str,
         /// What it left behind.
         reason: String,

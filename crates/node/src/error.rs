@@ -184,7 +184,7 @@ pub enum NodeError {
     /// A task of the daemon ended unexpectedly.
     #[error("the {task} ended unexpectedly: {reason}; see the log before it")]
     TaskEnded {
-        /// Which.
+        /// The task's name.
         task: &'static str,
         /// What it left behind.
         reason: String,

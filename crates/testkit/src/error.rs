@@ -179,7 +179,7 @@ pub enum TestkitError {
     #[cfg(feature = "full")]
     #[error("cannot deploy the test token {token}: {reason}")]
     Token {
-        /// Which.
+        /// The token's name.
         token: String,
         /// Why.
         reason: String,

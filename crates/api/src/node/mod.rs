@@ -91,7 +91,8 @@ requests! {
 
     /// Gives up what a channel may hold for this side. An agent leaves what it would still bring to its client: a close request of it is
     /// not answered, and what answers one may be cancelled, until `channels_close`. A client closes a channel whose best voucher cannot
-    /// be read, and admits what is known to be paid. Either can close a channel then whose voucher cannot be read.
+    /// be read, and admits what is known to be paid. A channel whose voucher cannot be read can then be closed
+    /// by either side.
     AbandonChannel {
         /// The channel.
         channel: ChannelId,

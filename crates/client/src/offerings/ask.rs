@@ -16,7 +16,7 @@ use privatix_store::offering_states::Key;
 use privatix_store::offerings;
 use serde::{Deserialize, Serialize};
 
-use super::decisions::{Heard, OfferingDecisions};
+use super::decisions::{Answered, OfferingDecisions};
 use super::{Announcers, LONGEST_TRY};
 
 /// Job: ask an agent for the message of an offering that it announced. One try: the offering's state is what asks again.
@@ -94,7 +94,7 @@ impl OfferingAsker {
 
     async fn ask(&self, job: &AskOffering, cx: JobContext) -> Result<Done, NodeError> {
         let left = job.until.since(self.decisions.uptime());
-        let said = {
+        let announcement = {
             let mut conn = self.db.read().await?;
             if left.is_zero() || !self.decisions.waits(&mut conn, job.key(), job.seq).await? {
                 None
@@ -102,30 +102,32 @@ impl OfferingAsker {
                 Some(offerings::get(&mut conn, job.agent, job.offering).await?.announcement)
             }
         };
-        let Some(said) = said else { return Ok(cx.done().await?) };
-        let asking = tokio::time::timeout(left, self.announcers.offering(job.key(), &said));
+        let Some(announcement) = announcement else { return Ok(cx.done().await?) };
+        let asking = tokio::time::timeout(left, self.announcers.offering(job.key(), &announcement));
         // A shutdown waits for nobody; the request goes on at the next start.
         let answer = match cx.cancelled().run_until_cancelled(asking).await {
             None => return Err(NodeError::NotRunning),
-            Some(Ok(Err(error))) if says_nothing(&error) => return Err(error),
+            Some(Ok(Err(error))) if is_of_this_side(&error) => return Err(error),
             Some(Ok(answer)) => answer,
             Some(Err(_)) => {
                 let reason = "it did not answer in time".to_owned();
-                Err(NodeError::Peer { address: said.source.clone(), reason })
+                Err(NodeError::Peer { address: announcement.source.clone(), reason })
             }
         };
-        let heard = match &answer {
-            Ok(_) => Heard { answer: Answer::Message, at: Some(SystemTime::now()), is_online: Some(true) },
+        let answered = match &answer {
+            Ok(_) => Answered { answer: Answer::Message, at: Some(SystemTime::now()), is_online: Some(true) },
             Err(NodeError::Offline { .. }) => {
-                Heard { answer: Answer::GaveUp, at: None, is_online: Some(false) }
+                Answered { answer: Answer::GaveUp, at: None, is_online: Some(false) }
             }
-            Err(NodeError::Peer { .. }) => Heard { answer: Answer::GaveUp, at: None, is_online: Some(true) },
-            Err(_) => Heard { answer: Answer::Refused, at: None, is_online: None },
+            Err(NodeError::Peer { .. }) => {
+                Answered { answer: Answer::GaveUp, at: None, is_online: Some(true) }
+            }
+            Err(_) => Answered { answer: Answer::Refused, at: None, is_online: None },
         };
         let mut completion = cx.finish().await?;
         if self.decisions.waits(&mut completion, job.key(), job.seq).await? {
             Self::store(&mut completion, job.key(), &answer).await?;
-            self.decisions.heard(&mut completion, job.key(), job.seq, heard).await?;
+            self.decisions.answered(&mut completion, job.key(), job.seq, answered).await?;
         }
         let done = completion.commit().await?;
         self.decisions.committed();
@@ -133,8 +135,8 @@ impl OfferingAsker {
     }
 }
 
-/// Whether an error says nothing about the agent or its network: it is asked again while there is time.
-fn says_nothing(error: &NodeError) -> bool {
+/// Whether an error is of this side, and shows nothing about the agent or its network: it is asked again while there is time.
+fn is_of_this_side(error: &NodeError) -> bool {
     error.is_temporary() && !matches!(error, NodeError::Offline { .. } | NodeError::Peer { .. })
 }
 

@@ -85,7 +85,7 @@ pub struct Standing {
 
 /// What came of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
+pub(super) struct Answered {
     pub(super) answer: Answer,
     /// When the message came, if it did.
     pub(super) at: Option<SystemTime>,
@@ -199,12 +199,12 @@ impl OfferingDecisions {
     }
 
     /// Decides about an answer, in the transaction in which its job ends. After the commit, call [`committed`](Self::committed).
-    pub(super) async fn heard(
+    pub(super) async fn answered(
         &self,
         conn: &mut Conn,
         key: Key,
         seq: u32,
-        Heard { answer, at, is_online }: Heard,
+        Answered { answer, at, is_online }: Answered,
     ) -> Result<(), NodeError> {
         if let Some(is_online) = is_online {
             *self.offline.lock() = (!is_online).then(|| self.uptime().plus(OFFLINE));
@@ -307,7 +307,7 @@ impl OfferingDecisions {
     }
 
     /// Looks at the offerings whose time has come, the longest due first; of those that wait for a time, as long as there is room to ask.
-    /// Returns whether there is none left.
+    /// Returns whether there is no room left.
     async fn look_at_due(
         &self,
         waits: Waits,

@@ -142,8 +142,8 @@ pub(super) fn unlisted(foreign: &Foreign, shown: &Shown, env: &OfferingEnv<'_>) 
         return Some(Unlisted::NotOnMarket);
     };
     let MessageState::Here { seen } = foreign.message else { return Some(Unlisted::NoMessage) };
-    if env.now.is_some_and(|now| now >= announced.at.plus(policy.expires_after)) {
-        return Some(Unlisted::Expired { announced: announced.at });
+    if let Some(now) = env.now.filter(|now| *now >= announced.at.plus(policy.expires_after)) {
+        return Some(Unlisted::Expired { age: now.since(announced.at).into() });
     }
     let unseen = env.uptime.since(seen);
     (unseen >= policy.unseen_for).then_some(Unlisted::Unseen { unseen })

@@ -151,8 +151,8 @@ pub enum Unlisted {
     NoMessage,
     /// It was not announced for long.
     Expired {
-        /// When it was announced last, by the chain's clock.
-        announced: ChainTime,
+        /// How long ago it was announced last, by the chain's clock.
+        age: Duration,
     },
     /// Its agent has not answered for long.
     Unseen {

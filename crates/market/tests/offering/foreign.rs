@@ -117,14 +117,14 @@ fn an_offering_is_listed_while_it_is_young_and_its_agent_answers() {
         assert_eq!(run.state.is_listed(&run.env()), is_listed, "{days} days, {hours} hours");
         let why = match run.state.unlisted(&run.env()) {
             None => (0, 0),
-            Some(Unlisted::Expired { announced }) => (announced.seconds(), 0),
+            Some(Unlisted::Expired { age }) => (age.as_secs() / DAY, 0),
             Some(Unlisted::Unseen { unseen }) => (0, unseen.as_secs() / HOUR),
             other => panic!("{other:?}"),
         };
         assert_eq!(
             why,
             if days == 30 {
-                (10_000, 0)
+                (30, 0)
             } else if hours == 72 {
                 (0, 72)
             } else {

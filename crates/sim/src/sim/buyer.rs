@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use privatix_channel::{ChainTime, OnChain};
 use privatix_market::{
-    Answered, Blocked, Client, ClientEffect, ClientMessage, ClientOrder, ClientPurpose, ClientReport,
-    ClientState, Effect, Env, Fate, Flight, Input, Opening, Owner, Party as _, Stage, Target, Trouble, Turn,
-    Verified,
+    Blocked, Client, ClientEffect, ClientMessage, ClientOrder, ClientPurpose, ClientReport, ClientState,
+    Effect, Env, Fate, Flight, Input, Opening, Owner, Party as _, Stage, Trouble, Turn, Verified,
 };
 
 use super::shell::{cancelled, index, see};
-use super::{BuyerEvent, CallOutcome, Event, Sim};
+use super::{BuyerEvent, Event, Sim};
 use crate::buyer::{Buyer, Order};
 use crate::choice::Dice;
 use crate::node::Tags;
@@ -301,80 +300,6 @@ impl Sim<'_> {
         }
     }
 
-    pub(super) fn drive_buyer(&mut self, channel: usize, buyer: &mut Buyer, seq: u32, target: Target) {
-        buyer.calls += 1;
-        let (call, instance) = (buyer.calls, buyer.adapter);
-        buyer.call = Some((call, seq));
-        let mut outcome = CallOutcome::Done;
-        let mut pause = self.delays.between(20, 2_000);
-        if self.now < buyer.until.hang {
-            if self.delays.chance(50) {
-                return;
-            }
-            (outcome, pause) = (CallOutcome::Late, self.delays.between(5_000, 55_000));
-        } else if self.now < buyer.until.refuse && target != Target::Absent {
-            outcome = CallOutcome::Refused;
-        }
-        self.after(
-            pause,
-            Event::Buyer { channel, what: BuyerEvent::Call { call, instance, target, outcome } },
-        );
-    }
-
-    fn finish_buyer_call(
-        &mut self,
-        channel: usize,
-        buyer: &mut Buyer,
-        (call, instance, target, outcome): (u64, u64, Target, CallOutcome),
-    ) {
-        if instance != buyer.adapter {
-            return;
-        }
-        let actual = super::service::reached(target);
-        if outcome != CallOutcome::Refused {
-            buyer.actual = actual;
-            if !buyer.runs() {
-                self.end_session(channel);
-            }
-        }
-        let Some((_, seq)) = buyer.call.filter(|(of, _)| *of == call && buyer.is_up) else {
-            let wanted = buyer.state.own.service.target;
-            if buyer.is_up && buyer.call.is_none() && wanted < target {
-                self.drive_buyer(channel, buyer, 0, wanted);
-            }
-            return;
-        };
-        if outcome == CallOutcome::Late {
-            return;
-        }
-        buyer.call = None;
-        let answer = if outcome == CallOutcome::Refused { Answered::Refused } else { Answered::Did(actual) };
-        self.buyer_input(channel, buyer, |_| (), Input::Adapter { seq, answer });
-    }
-
-    /// Its meter counts what the agent's adapter has served.
-    fn report_of_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
-        let pause = if self.is_quiet { 60_000 } else { 5_000 };
-        self.after(pause, Event::Buyer { channel, what: BuyerEvent::Report });
-        let (now, measure) = (self.now, self.measure());
-        let service = &mut self.adapter.services[channel];
-        service.count(measure, now);
-        let total = (service.used.saturating_sub(buyer.drift), service.session.is_some());
-        self.check_use(channel);
-        if !buyer.is_up || self.now < buyer.until.hang || total == buyer.reported {
-            return;
-        }
-        let used = privatix_channel::Usage::new(total.0);
-        let before = buyer.state.meter;
-        if self.buyer_input(channel, buyer, |_| (), Input::Used { used, running: total.1 }) {
-            buyer.reported = total;
-            // A total that is lower than before says nothing.
-            if buyer.state.meter != before {
-                buyer.reported_at = self.now;
-            }
-        }
-    }
-
     fn deliver_to_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
         if self.now < buyer.until.stale {
             return;
@@ -554,22 +479,6 @@ impl Sim<'_> {
                 sim.buyer_input(channel, buyer, |_| (), Input::Order(order));
             }
         });
-    }
-
-    pub(super) fn restart_buyers_adapter(&mut self, channel: usize) {
-        self.with_buyer(channel, |_, buyer| {
-            buyer.adapter += 1;
-            buyer.actual = privatix_market::Actual::Absent;
-        });
-        self.end_session(channel);
-    }
-
-    /// Without the buyer's side nothing is used.
-    pub(super) fn end_session(&mut self, channel: usize) {
-        let (now, measure) = (self.now, self.measure());
-        let service = &mut self.adapter.services[channel];
-        service.count(measure, now);
-        service.session = None;
     }
 
     /// Whether all is over for the client.

@@ -3,6 +3,7 @@
 mod backup;
 mod blocks;
 mod buyer;
+mod buyer_adapter;
 mod endpoints;
 mod moves;
 mod rogue;
