@@ -198,7 +198,7 @@ impl Inner {
         self.believed(alone, inclusion, backing)
     }
 
-    /// As what an outcome counts behind which this stands.
+    /// What an outcome with this backing counts as: one that a single endpoint shows is backed once it has waited long enough.
     pub(super) fn believed(&self, alone: &mut Alone, inclusion: &Inclusion, backing: Backing) -> Backing {
         let Inclusion { tx_hash: tx, block, block_hash, .. } = *inclusion;
         if !alone.is_believed((tx, block_hash), backing, self.options.second, Instant::now()) {
