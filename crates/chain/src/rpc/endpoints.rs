@@ -456,15 +456,9 @@ impl Endpoints {
         self.read(|rpc| async move { rpc.knows(hash).await }).await
     }
 
-    /// The header at a height, if it is there, and which one answered.
-    pub(crate) async fn find_header(&self, number: u64) -> Result<(usize, Option<BlockHeader>), ChainError> {
-        let (at, header) = self.read_at(|rpc| async move { rpc.find_header(number).await }).await;
-        Ok((at, header?))
-    }
-
-    /// Hash and transactions of the block at a height, if it is there.
-    pub(crate) async fn block_at(&self, number: u64) -> Result<Option<(B256, Vec<B256>)>, RpcError> {
-        self.read(|rpc| async move { rpc.block_at(number).await }).await
+    /// The header at a height, if it is there.
+    pub(crate) async fn find_header(&self, number: u64) -> Result<Option<BlockHeader>, ChainError> {
+        self.read(|rpc| async move { rpc.find_header(number).await }).await
     }
 
     /// The blocks that bear a tag by two endpoints, or by one if no other one is good and names any; none where there is no

@@ -1,4 +1,4 @@
-//! What other endpoints say to an outcome that one of them shows.
+//! Whether other endpoints confirm an outcome that one of them shows.
 
 use std::time::Duration;
 
@@ -31,39 +31,42 @@ pub(crate) enum Backing {
     Alone,
 }
 
-/// What another endpoint says.
+/// What another endpoint shows of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    Agrees,
-    Denies,
+enum Confirmation {
+    /// The same receipt.
+    Confirms,
+    /// Another receipt, another block at its height, or that block without the transaction.
+    Contradicts,
+    /// It lacks the block, or has no receipt for a transaction of it.
     Unknown,
 }
 
 impl Backing {
-    fn of(words: &[Word]) -> Self {
-        match words {
-            _ if words.contains(&Word::Agrees) => Self::Backed,
-            _ if words.contains(&Word::Denies) => Self::Disputed,
+    fn of(others: &[Confirmation]) -> Self {
+        match others {
+            _ if others.contains(&Confirmation::Confirms) => Self::Backed,
+            _ if others.contains(&Confirmation::Contradicts) => Self::Disputed,
             _ => Self::Alone,
         }
     }
 }
 
-impl Word {
+impl Confirmation {
     /// From a receipt; none if only the block can show more.
     fn of_receipt(shown: &Shown, receipt: Option<&Receipt>) -> Option<Self> {
         let receipt = receipt?;
         let (block, hash) = receipt.block?;
         let is_same = (block, hash, receipt.success) == (shown.block, shown.block_hash, shown.success);
-        Some(if is_same { Self::Agrees } else { Self::Denies })
+        Some(if is_same { Self::Confirms } else { Self::Contradicts })
     }
 
     /// From the block at its height, with its transactions, where there is no receipt. A node may keep receipts for less long than
     /// blocks, or write them later.
     fn of_block(shown: &Shown, block: Option<&(B256, Vec<B256>)>) -> Self {
         match block {
-            Some((hash, _)) if *hash != shown.block_hash => Self::Denies,
-            Some((_, transactions)) if !transactions.contains(&shown.tx) => Self::Denies,
+            Some((hash, _)) if *hash != shown.block_hash => Self::Contradicts,
+            Some((_, transactions)) if !transactions.contains(&shown.tx) => Self::Contradicts,
             Some(_) | None => Self::Unknown,
         }
     }
@@ -76,36 +79,37 @@ impl Endpoints {
         if !self.are_several() {
             return Backing::Backed;
         }
-        let mut words = Vec::new();
+        let mut others = Vec::new();
         for other in self.order().into_iter().filter(|other| *other != at && self.is_good(*other)) {
-            let word = match tokio::time::timeout(PATIENCE, word(self.rpc(other), shown)).await {
-                Ok(Ok(word)) => {
-                    self.answered(other);
-                    word
-                }
-                Ok(Err(error)) => {
-                    self.failed(other, &error.into());
-                    continue;
-                }
-                Err(_) => {
-                    self.hangs(other);
-                    continue;
-                }
-            };
-            words.push(word);
-            if word == Word::Agrees {
+            let confirmation =
+                match tokio::time::timeout(PATIENCE, confirmation(self.rpc(other), shown)).await {
+                    Ok(Ok(confirmation)) => {
+                        self.answered(other);
+                        confirmation
+                    }
+                    Ok(Err(error)) => {
+                        self.failed(other, &error.into());
+                        continue;
+                    }
+                    Err(_) => {
+                        self.hangs(other);
+                        continue;
+                    }
+                };
+            others.push(confirmation);
+            if confirmation == Confirmation::Confirms {
                 break;
             }
         }
-        Backing::of(&words)
+        Backing::of(&others)
     }
 }
 
-async fn word(rpc: Rpc, shown: &Shown) -> Result<Word, RpcError> {
+async fn confirmation(rpc: Rpc, shown: &Shown) -> Result<Confirmation, RpcError> {
     let receipt = rpc.receipt(shown.tx).await?;
-    match Word::of_receipt(shown, receipt.as_ref()) {
-        Some(word) => Ok(word),
-        None => Ok(Word::of_block(shown, rpc.block_at(shown.block).await?.as_ref())),
+    match Confirmation::of_receipt(shown, receipt.as_ref()) {
+        Some(confirmation) => Ok(confirmation),
+        None => Ok(Confirmation::of_block(shown, rpc.block_at(shown.block).await?.as_ref())),
     }
 }
 
@@ -122,43 +126,43 @@ mod tests {
     }
 
     #[test]
-    fn another_receipt_denies_an_outcome_and_none_says_nothing() {
+    fn another_receipt_contradicts_an_outcome_and_a_missing_one_proves_nothing() {
         let of = |block, success| Receipt { block, success, gas_used: 1, gas_price: None };
         for (receipt, expected) in [
             (None, None),
             (Some(of(None, true)), None),
-            (Some(of(Some((5, HASH)), true)), Some(Word::Agrees)),
-            (Some(of(Some((5, HASH)), false)), Some(Word::Denies)),
-            (Some(of(Some((5, OTHER)), true)), Some(Word::Denies)),
-            (Some(of(Some((6, OTHER)), true)), Some(Word::Denies)),
+            (Some(of(Some((5, HASH)), true)), Some(Confirmation::Confirms)),
+            (Some(of(Some((5, HASH)), false)), Some(Confirmation::Contradicts)),
+            (Some(of(Some((5, OTHER)), true)), Some(Confirmation::Contradicts)),
+            (Some(of(Some((6, OTHER)), true)), Some(Confirmation::Contradicts)),
         ] {
-            assert_eq!(Word::of_receipt(&shown(), receipt.as_ref()), expected, "{receipt:?}");
+            assert_eq!(Confirmation::of_receipt(&shown(), receipt.as_ref()), expected, "{receipt:?}");
         }
     }
 
     #[test]
-    fn a_block_without_the_transaction_denies_it_and_one_that_is_not_there_says_nothing() {
+    fn a_block_without_the_transaction_contradicts_it_and_a_missing_one_proves_nothing() {
         for (block, expected) in [
-            (None, Word::Unknown),
-            (Some((HASH, vec![OTHER, TX])), Word::Unknown),
-            (Some((HASH, vec![OTHER])), Word::Denies),
-            (Some((OTHER, vec![TX])), Word::Denies),
+            (None, Confirmation::Unknown),
+            (Some((HASH, vec![OTHER, TX])), Confirmation::Unknown),
+            (Some((HASH, vec![OTHER])), Confirmation::Contradicts),
+            (Some((OTHER, vec![TX])), Confirmation::Contradicts),
         ] {
-            assert_eq!(Word::of_block(&shown(), block.as_ref()), expected, "{block:?}");
+            assert_eq!(Confirmation::of_block(&shown(), block.as_ref()), expected, "{block:?}");
         }
     }
 
     #[test]
-    fn one_that_agrees_is_enough() {
-        use Word::{Agrees, Denies, Unknown};
-        for (words, expected) in [
+    fn one_that_confirms_is_enough() {
+        use Confirmation::{Confirms, Contradicts, Unknown};
+        for (others, expected) in [
             (&[][..], Backing::Alone),
             (&[Unknown, Unknown], Backing::Alone),
-            (&[Unknown, Denies], Backing::Disputed),
-            (&[Denies, Agrees], Backing::Backed),
-            (&[Agrees], Backing::Backed),
+            (&[Unknown, Contradicts], Backing::Disputed),
+            (&[Contradicts, Confirms], Backing::Backed),
+            (&[Confirms], Backing::Backed),
         ] {
-            assert_eq!(Backing::of(words), expected, "{words:?}");
+            assert_eq!(Backing::of(others), expected, "{others:?}");
         }
     }
 }

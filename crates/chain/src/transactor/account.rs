@@ -6,12 +6,13 @@ use std::time::Duration;
 use alloy::primitives::Address;
 
 use super::changes::{self, Bound, Origin, Signed};
-use super::counts::{Count, agreed};
+use super::counts::{Count, Counted, agreed};
 use super::fees::Waited;
 use super::memory::{AccountMemory, Now};
 use super::price::{OfferInput, Price, price};
 use super::rank::{Rank, rank};
 use super::rescue::{self, Counterpart};
+use super::settle::Settled;
 use super::signing::Draft;
 use super::slots::{Owner, Slots};
 use super::{Attempt, Fate, Fees, Inner, Obstacle, Raise, TxRecord, TxStatus, Wei, table};
@@ -215,9 +216,13 @@ impl Inner {
         }
         let mut trouble = self.watch(memory, now, latest, watched).await?;
         if !open.is_empty() {
-            let (open, settling) = self.settle(memory, now, address, latest, open).await?;
+            let counted = Counted { latest, lower: second.unwrap_or(latest).min(first) };
+            let settled = self.settle(memory, now, address, counted, open).await?;
+            let Settled { open, latest, trouble: settling } = settled;
             trouble = trouble.or(settling);
             if !open.is_empty() {
+                let owners =
+                    table::owners(&mut *self.db.read().await?, self.chain_id, address, latest).await?;
                 let mut account = self.account(memory, now, address, latest, owners, &open).await?;
                 for item in &failed {
                     claim(&mut account.slots, item);
@@ -453,7 +458,10 @@ impl Inner {
             Price::Poor { needed } => Some(poor(record, needed.saturating_add(beside), free)),
         };
         if newest.head < now.head
-            && !matches!(record.obstacle, Some(Obstacle::Refused { .. } | Obstacle::NotSigned { .. }))
+            && !matches!(
+                record.obstacle,
+                Some(Obstacle::Refused { .. } | Obstacle::NotSigned { .. } | Obstacle::Disputed { .. })
+            )
         {
             self.obstruct(record, obstacle).await?;
         }

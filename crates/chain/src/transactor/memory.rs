@@ -78,10 +78,14 @@ pub(super) struct AccountMemory {
     pub(super) outbid: HashMap<TxId, Fees>,
     /// The lowest nonce that nobody has, and the head at which that was noticed.
     pub(super) gap: Option<(u64, u64)>,
-    /// Outcomes that a second endpoint shows, too: hashes of transactions and blocks.
+    /// Outcomes of open intents that a second endpoint shows, too: hashes of transactions and blocks.
     pub(super) backed: HashMap<B256, B256>,
-    /// Since when no second endpoint has answered about an outcome.
-    alone: Option<Instant>,
+    /// Outcomes of open intents that one endpoint alone shows.
+    pub(super) alone: Alone,
+    /// Outcomes that one endpoint alone shows when they are about to be final.
+    pub(super) alone_at_last: Alone,
+    /// Known outcomes whose receipt no endpoint shows any more, by the hash of the transaction.
+    unseen: HashMap<B256, Heads>,
     /// When a nonce was last filled.
     pub(super) filled: HashMap<u64, (u64, Instant)>,
     /// The head at which the blocks of outcomes were last compared with the chain's.
@@ -128,6 +132,37 @@ impl Heads {
         (self.count >= patience.heads && for_long(self.since, patience.time))
             // Where blocks come on demand only.
             || (self.looks >= patience.heads && for_long(self.last_since, patience.time * 12))
+    }
+}
+
+/// Since when outcomes are shown by one of several endpoints alone, each by itself: by the hashes of its transaction and its block.
+#[derive(Debug, Default)]
+pub(super) struct Alone(HashMap<(B256, B256), Instant>);
+
+impl Alone {
+    /// Takes note of what other endpoints show of an outcome. Returns whether it is to be believed.
+    pub(super) fn is_believed(
+        &mut self,
+        outcome: (B256, B256),
+        backing: Backing,
+        patience: Duration,
+        now: Instant,
+    ) -> bool {
+        match backing {
+            Backing::Alone => {
+                let since = *self.0.entry(outcome).or_insert(now);
+                now.saturating_duration_since(since) >= patience
+            }
+            Backing::Backed | Backing::Disputed => {
+                self.0.remove(&outcome);
+                backing == Backing::Backed
+            }
+        }
+    }
+
+    /// Keeps those whose transaction, by its hash, is still of interest.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&B256) -> bool) {
+        self.0.retain(|(hash, _), _| is_kept(hash));
     }
 }
 
@@ -196,18 +231,29 @@ impl AccountMemory {
         self.tried.insert(id, (head, Instant::now()));
     }
 
-    /// Takes note of what other endpoints answer about an outcome. Returns whether it is to be believed.
-    pub(super) fn is_believed(&mut self, backing: Backing, patience: Duration, now: Instant) -> bool {
-        match backing {
-            Backing::Alone => {
-                let since = *self.alone.get_or_insert(now);
-                now.saturating_duration_since(since) >= patience
-            }
-            Backing::Backed | Backing::Disputed => {
-                self.alone = None;
-                backing == Backing::Backed
-            }
-        }
+    /// Takes note that no endpoint shows the receipt of a known outcome. Returns at how many heads in a row that was so.
+    pub(super) fn miss_outcome(&mut self, hash: B256, head: u64) -> u32 {
+        let unseen = self.unseen.entry(hash).or_insert_with(|| Heads::at(head, Instant::now()));
+        unseen.see(head, Instant::now());
+        unseen.count
+    }
+
+    pub(super) fn see_outcome(&mut self, hash: B256) {
+        self.unseen.remove(&hash);
+    }
+
+    /// Forgets what made an outcome believed: it is taken back, and must be shown afresh to count again.
+    pub(super) fn forget_outcome(&mut self, hash: B256) {
+        self.backed.remove(&hash);
+        self.alone.retain(|of| *of != hash);
+        self.alone_at_last.retain(|of| *of != hash);
+        self.unseen.remove(&hash);
+    }
+
+    /// Forgets outcomes that are not watched any more.
+    pub(super) fn forget_unwatched(&mut self, is_watched: impl Fn(&B256) -> bool) {
+        self.alone_at_last.retain(&is_watched);
+        self.unseen.retain(|hash, _| is_watched(hash));
     }
 
     /// Whether to fill a nonce: once for each head, and from time to time where no heads come, because a full pool refuses it.
@@ -280,21 +326,42 @@ mod tests {
     fn an_outcome_that_no_second_endpoint_knows_is_believed_after_a_while_and_a_disputed_one_never() {
         use Backing::{Alone, Backed, Disputed};
         let start = Instant::now();
-        let mut memory = AccountMemory::default();
-        for (second, backing, expected) in [
-            (0, Alone, false),
-            (59, Alone, false),
-            (60, Alone, true), // of whichever transaction
-            (61, Alone, true),
-            (62, Disputed, false),
-            (3_600, Disputed, false),
-            (3_601, Alone, false), // counted from the beginning
-            (3_602, Backed, true),
-            (3_661, Alone, false),
+        let hash = B256::repeat_byte;
+        let (x, y, moved) = ((hash(1), hash(2)), (hash(3), hash(2)), (hash(1), hash(4)));
+        let mut alone = super::Alone::default();
+        for (second, outcome, backing, expected) in [
+            (0, x, Alone, false),
+            (59, x, Alone, false),
+            (60, y, Alone, false),     // of another transaction
+            (60, moved, Alone, false), // or in another block
+            (60, x, Alone, true),
+            (61, y, Backed, true), // which is no reason to wait longer for this one
+            (61, x, Alone, true),
+            (62, x, Disputed, false),
+            (3_600, x, Disputed, false),
+            (3_601, x, Alone, false), // counted from the beginning
+            (3_602, x, Backed, true),
+            (3_661, x, Alone, false),
         ] {
             let now = start + Duration::from_secs(second);
-            let believed = memory.is_believed(backing, Duration::from_mins(1), now);
-            assert_eq!(believed, expected, "{second} s: {backing:?}");
+            let believed = alone.is_believed(outcome, backing, Duration::from_mins(1), now);
+            assert_eq!(believed, expected, "{second} s: {outcome:?} {backing:?}");
         }
+        alone.retain(|hash| *hash != x.0);
+        let day = start + Duration::from_hours(24);
+        assert!(!alone.is_believed(x, Alone, Duration::from_mins(1), day), "it was gone meanwhile");
+    }
+
+    #[test]
+    fn an_outcome_that_is_taken_back_must_be_shown_afresh() {
+        let mut memory = AccountMemory::default();
+        let (hash, block) = (B256::repeat_byte(1), B256::repeat_byte(2));
+        memory.backed.insert(hash, block);
+        memory.alone.is_believed((hash, block), Backing::Alone, Duration::ZERO, Instant::now());
+        memory.alone_at_last.is_believed((hash, block), Backing::Alone, Duration::ZERO, Instant::now());
+        assert_eq!((memory.miss_outcome(hash, 1), memory.miss_outcome(hash, 2)), (1, 2));
+        memory.forget_outcome(hash);
+        assert!(memory.backed.is_empty() && memory.alone.0.is_empty() && memory.alone_at_last.0.is_empty());
+        assert_eq!(memory.miss_outcome(hash, 3), 1);
     }
 }

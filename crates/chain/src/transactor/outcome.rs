@@ -68,6 +68,8 @@ pub(super) enum Outcome {
     Open,
     /// One of its transactions is in a block, too fresh to count, or `disputed` by another endpoint.
     Included { nonce: u64, inclusion: Inclusion, disputed: bool },
+    /// One endpoint shows it in a block, another one contradicts and has not used the nonce: it goes on as if it was not there.
+    Contradicted { block: u64 },
     /// It is over.
     Over { nonce: u64, inclusion: Inclusion, status: TxStatus, is_final: bool },
     /// Its nonce is used, and it is not certain yet by which transaction.

@@ -31,6 +31,9 @@ impl Inner {
         latest: u64,
         records: Vec<TxRecord>,
     ) -> Result<Option<ChainError>, ChainError> {
+        memory.forget_unwatched(|hash| {
+            records.iter().any(|record| record.inclusion.is_some_and(|inclusion| inclusion.tx_hash == *hash))
+        });
         if records.is_empty() || memory.compared == Some(now.hash) {
             return Ok(None);
         }
@@ -38,27 +41,27 @@ impl Inner {
         let (mut trouble, mut all_sure) = (None, true);
         for record in records {
             let Some(inclusion) = record.inclusion else { continue };
-            let (at, on_chain) = if let Some(found) = hashes.get(&inclusion.block) {
+            let on_chain = if let Some(found) = hashes.get(&inclusion.block) {
                 *found
             } else {
-                let (at, header) = self.rpc.find_header(inclusion.block).await?;
-                *hashes.entry(inclusion.block).or_insert((at, header.map(|header| header.hash)))
+                let header = self.rpc.find_header(inclusion.block).await?;
+                *hashes.entry(inclusion.block).or_insert(header.map(|header| header.hash))
             };
             // A node that does not know the block lags.
             let gone = on_chain.is_some_and(|hash| hash != inclusion.block_hash);
             let watched = if gone && !record.watched && self.rpc.are_several() {
                 // It was final: not by one endpoint's word.
                 if is_replaced(&self.rpc.hashes(inclusion.block).await, inclusion.block_hash) {
-                    self.reinstate(&record).await
+                    self.reinstate(memory, &record).await
                 } else {
                     Ok(())
                 }
             } else if gone {
-                self.reinstate(&record).await
+                self.reinstate(memory, &record).await
             } else {
                 let is_due = record.watched && inclusion.block <= now.final_block;
-                match self.last_look(memory, now, latest, at, &record, &inclusion).await? {
-                    Look::Gone => self.reinstate(&record).await,
+                match self.last_look(memory, now, latest, &record, &inclusion).await? {
+                    Look::Gone => self.reinstate(memory, &record).await,
                     Look::Shown if is_due => self.finalize(&record).await,
                     Look::Shown => Ok(()),
                     Look::Open => {
@@ -76,7 +79,7 @@ impl Inner {
         Ok(trouble)
     }
 
-    async fn reinstate(&self, record: &TxRecord) -> Result<(), ChainError> {
+    async fn reinstate(&self, memory: &mut AccountMemory, record: &TxRecord) -> Result<(), ChainError> {
         tracing::warn!(tx = %record.id, block = record.inclusion.map(|i| i.block), "the transaction is not in its block any more, or never was: a reorg, or an endpoint that was wrong");
         let mut tx = self.db.begin().await?;
         if !changes::reinstate(&mut tx, record.id).await? {
@@ -90,6 +93,9 @@ impl Inner {
             changes::revive(&mut tx, rescue.id).await?;
         }
         tx.commit().await?;
+        if let Some(inclusion) = record.inclusion {
+            memory.forget_outcome(inclusion.tx_hash);
+        }
         self.committed(reported);
         self.wake.notify_one();
         Ok(())
@@ -113,7 +119,6 @@ impl Inner {
         memory: &mut AccountMemory,
         now: Now,
         latest: u64,
-        at: usize,
         record: &TxRecord,
         inclusion: &Inclusion,
     ) -> Result<Look, ChainError> {
@@ -123,34 +128,73 @@ impl Inner {
             return Ok(Look::Shown);
         }
         let several = self.rpc.are_several();
-        if several && unused.is_none() {
-            match self.backing(memory, at, inclusion).await {
-                Backing::Backed => return Ok(Look::Shown),
-                Backing::Alone => return Ok(Look::Open),
-                Backing::Disputed => {}
-            }
-        }
         let receipt = self.rpc.receipt(inclusion.tx_hash).await?;
-        let block = receipt.and_then(|(_, receipt)| receipt.block);
-        Ok(match (block, unused) {
-            (Some(block), _) if block != (inclusion.block, inclusion.block_hash) => Look::Gone,
-            (Some(_), Some(nonce)) => {
-                memory.found(nonce);
-                Look::Open
-            }
-            (None, Some(nonce)) if memory.miss(nonce, now.head).count >= SURE => Look::Gone,
-            (None, Some(_)) => Look::Open,
-            // Another endpoint denies it, and the one that shows it still does.
-            _ if several => Look::Open,
-            (Some(_), None) => Look::Shown,
-            // A node may keep receipts for less long than blocks.
-            (None, None) => match self.rpc.block_at(inclusion.block).await? {
-                Some((hash, transactions)) if hash == inclusion.block_hash => {
-                    if transactions.contains(&inclusion.tx_hash) { Look::Shown } else { Look::Gone }
-                }
-                Some(_) | None => Look::Open,
-            },
+        let found = receipt.and_then(|(at, receipt)| {
+            let (block, block_hash) = receipt.block?;
+            Some((at, Inclusion { block, block_hash, success: receipt.success, ..*inclusion }))
+        });
+        let Some((at, found)) = found else {
+            return Ok(self.look_without_receipt(memory, now, unused.is_some(), inclusion).await);
+        };
+        memory.see_outcome(inclusion.tx_hash);
+        if unused.is_some() || !several {
+            let is_in_its_block = (found.block, found.block_hash) == (inclusion.block, inclusion.block_hash);
+            return Ok(match unused {
+                _ if !is_in_its_block => Look::Gone,
+                Some(_) => Look::Open,
+                None => Look::Shown,
+            });
+        }
+        // By the endpoint that shows a receipt now, and another one.
+        Ok(match self.backing(&mut memory.alone_at_last, at, &found).await {
+            Backing::Backed if found == *inclusion => Look::Shown,
+            Backing::Backed => Look::Gone,
+            Backing::Alone | Backing::Disputed => Look::Open,
         })
+    }
+
+    /// The same where no endpoint shows a receipt: a node may keep receipts for less long than blocks.
+    async fn look_without_receipt(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        is_unused: bool,
+        inclusion: &Inclusion,
+    ) -> Look {
+        let (several, height) = (self.rpc.are_several(), inclusion.block);
+        let look = if is_unused {
+            Look::Gone
+        } else {
+            of_blocks(&self.rpc.of_two(|rpc| async move { rpc.block_at(height).await }).await, inclusion)
+        };
+        match look {
+            // The nodes behind an endpoint may know different things.
+            Look::Gone if several || is_unused => {
+                let is_sure = memory.miss_outcome(inclusion.tx_hash, now.head) >= SURE;
+                if is_sure { Look::Gone } else { Look::Open }
+            }
+            // A block alone does not show whether it succeeded.
+            Look::Shown if several => {
+                match self.believed(&mut memory.alone_at_last, inclusion, Backing::Alone) {
+                    Backing::Backed => Look::Shown,
+                    Backing::Alone | Backing::Disputed => Look::Open,
+                }
+            }
+            look => look,
+        }
+    }
+}
+
+/// What the blocks at its height show of an outcome without a receipt, as the endpoints that answer have them.
+fn of_blocks(blocks: &[Option<(B256, Vec<B256>)>], inclusion: &Inclusion) -> Look {
+    let holds = |(hash, transactions): &(B256, Vec<B256>)| {
+        *hash == inclusion.block_hash && transactions.contains(&inclusion.tx_hash)
+    };
+    let mut holding = blocks.iter().flatten().map(holds);
+    match (holding.clone().any(|holds| holds), holding.any(|holds| !holds)) {
+        (true, false) => Look::Shown,
+        (false, true) => Look::Gone,
+        (true, true) | (false, false) => Look::Open,
     }
 }
 
@@ -174,6 +218,29 @@ mod tests {
             (&[], false),
         ] {
             assert_eq!(is_replaced(hashes, ours), expected, "{hashes:?}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_without_a_receipt_is_gone_only_if_no_block_holds_it() {
+        let (tx_hash, block_hash, other) = (B256::repeat_byte(1), B256::repeat_byte(2), B256::repeat_byte(3));
+        let inclusion = Inclusion { tx_hash, block: 5, block_hash, success: true, gas_used: 1, gas_price: 1 };
+        let holds = || Some((block_hash, vec![other, tx_hash]));
+        let lacks = || Some((block_hash, vec![other]));
+        let replaced = || Some((other, vec![tx_hash]));
+        for (blocks, expected) in [
+            (vec![], Look::Open),
+            (vec![None, None], Look::Open),
+            (vec![holds()], Look::Shown),
+            (vec![holds(), None], Look::Shown),
+            (vec![holds(), holds()], Look::Shown),
+            (vec![holds(), lacks()], Look::Open),
+            (vec![replaced(), holds()], Look::Open),
+            (vec![lacks()], Look::Gone),
+            (vec![lacks(), None], Look::Gone),
+            (vec![lacks(), replaced()], Look::Gone),
+        ] {
+            assert_eq!(of_blocks(&blocks, &inclusion), expected, "{blocks:?}");
         }
     }
 }

@@ -211,7 +211,8 @@ pub enum Obstacle {
         /// The nonce.
         nonce: u64,
     },
-    /// One endpoint shows it in a block, and another one has that block without it, or another block in its place.
+    /// One endpoint shows it in a block, and another one has that block without it, or another block in its place. It is sent
+    /// again and raised unless both have counted its nonce.
     #[error(
         "one endpoint shows it in block {block}, and another one contradicts; waiting until they agree, or a third one decides: look it up in an explorer, and remove the endpoint that is wrong from `chain.endpoints`"
     )]

@@ -8,32 +8,50 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::account::Item;
 use super::changes::{self, Bound};
-use super::memory::{AccountMemory, Now};
+use super::counts::Counted;
+use super::memory::{AccountMemory, Alone, Now};
 use super::outcome::{Depth, Outcome, SURE, Second, Used, Winner, outcome};
 use super::send::call;
 use super::work::is_of_one;
-use super::{Attempt, Inclusion, Inner, Obstacle, TxChange, TxId, TxRecord, TxStatus, revert, table};
+use super::{
+    Attempt, Inclusion, Inner, Obstacle, Priority, TxChange, TxId, TxRecord, TxStatus, revert, table,
+};
 use crate::ChainError;
 use crate::rpc::{Backing, Fault, Receipt, Rpc, RpcError, Shown};
 
 /// Requests at once.
 pub(super) const AT_ONCE: usize = 16;
 
+/// What is left of an account's open intents once outcomes are applied.
+pub(super) struct Settled {
+    /// Those that are still to be sent or mined.
+    pub(super) open: Vec<Item>,
+    /// The next nonce of the chain, as they are to go on with.
+    pub(super) latest: u64,
+    /// What went wrong with one of them.
+    pub(super) trouble: Option<ChainError>,
+}
+
 impl Inner {
-    /// Judges the open ones; those that are still to be sent or mined.
+    /// Judges the open ones.
     pub(super) async fn settle(
         &self,
         memory: &mut AccountMemory,
         now: Now,
         account: Address,
-        latest: u64,
+        counted: Counted,
         items: Vec<Item>,
-    ) -> Result<(Vec<Item>, Option<ChainError>), ChainError> {
-        let used = self.used_nonces(memory, now, account, latest, &items).await?;
+    ) -> Result<Settled, ChainError> {
+        let mut used = self.used_nonces(memory, now, account, counted.latest, &items).await?;
+        let (latest, disputed) = counted.without_disputed(&mut used);
         let (mut open, mut trouble) = (Vec::new(), None);
         for item in items {
             let attempts: Vec<_> = item.attempts.iter().map(|a| (a.nonce, a.fate)).collect();
-            let outcome = outcome(&item.record, &attempts, latest, &used);
+            let outcome =
+                match (outcome(&item.record, &attempts, latest, &used), disputed.get(&item.record.id)) {
+                    (Outcome::Open, Some(block)) => Outcome::Contradicted { block: *block },
+                    (outcome, _) => outcome,
+                };
             // One intent's trouble, such as a sink that refuses its outcome, holds up no other: one of them may be the
             // answer to a dispute.
             match self.apply(outcome, item).await {
@@ -42,7 +60,7 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        Ok((open, trouble))
+        Ok(Settled { open, latest, trouble })
     }
 
     /// What the chain shows of the used nonces that open intents were signed for.
@@ -68,13 +86,20 @@ impl Inner {
             let asked: Vec<_> =
                 attempts.iter().map(|(id, attempt)| self.find_inclusion(*id, attempt)).collect();
             let found: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
-            let winner = match found.into_iter().flatten().next() {
-                Some((tx, at, inclusion)) => {
-                    let (depth, disputed) = self.believed_depth(memory, now, at, &inclusion).await?;
-                    Some(Winner { tx, inclusion, depth, disputed })
+            let is_urgent = items.iter().any(|item| {
+                item.record.intent.priority == Priority::Urgent
+                    && item.attempts.iter().any(|attempt| attempt.nonce == nonce)
+            });
+            let mut winner: Option<Winner> = None;
+            for (tx, at, inclusion) in found.into_iter().flatten() {
+                let (depth, disputed) = self.believed_depth(memory, now, at, &inclusion, is_urgent).await?;
+                if winner.is_none() || !disputed {
+                    winner = Some(Winner { tx, inclusion, depth, disputed });
                 }
-                None => None,
-            };
+                if !disputed {
+                    break;
+                }
+            }
             let mut of_nonce = if let Some(winner) = winner {
                 memory.found(nonce);
                 let is_final = winner.depth == Depth::Final;
@@ -102,6 +127,7 @@ impl Inner {
             used.values().any(|used| used.winner.is_some_and(|winner| winner.inclusion.tx_hash == *hash))
         };
         memory.backed.retain(|hash, _| is_shown(hash));
+        memory.alone.retain(is_shown);
         Ok(used)
     }
 
@@ -142,20 +168,22 @@ impl Inner {
         Ok(found.and_then(|(at, receipt)| Some((id, at, read(&receipt, attempt)?))))
     }
 
-    /// How deep a block is that endpoint `at` shows one of ours in, as far as that counts; and whether another one contradicts.
+    /// How deep a block is that endpoint `at` shows one of ours in, as far as that counts; and whether another one contradicts. Of what
+    /// is urgent that is asked at once: a block that never gets deep enough would hold it up.
     async fn believed_depth(
         &self,
         memory: &mut AccountMemory,
         now: Now,
         at: usize,
         inclusion: &Inclusion,
+        is_urgent: bool,
     ) -> Result<(Depth, bool), ChainError> {
         let depth = self.depth(now, inclusion).await?;
         let is_backed = memory.backed.get(&inclusion.tx_hash) == Some(&inclusion.block_hash);
-        if depth == Depth::Shallow || is_backed {
+        if is_backed || (depth == Depth::Shallow && !is_urgent) {
             return Ok((depth, false));
         }
-        let backing = self.backing(memory, at, inclusion).await;
+        let backing = self.backing(&mut memory.alone, at, inclusion).await;
         if backing == Backing::Backed {
             memory.backed.insert(inclusion.tx_hash, inclusion.block_hash);
             return Ok((depth, false));
@@ -164,19 +192,20 @@ impl Inner {
     }
 
     /// What stands behind an outcome that endpoint `at` shows. That nobody else knows of it is enough once that has lasted.
-    pub(super) async fn backing(
-        &self,
-        memory: &mut AccountMemory,
-        at: usize,
-        inclusion: &Inclusion,
-    ) -> Backing {
+    pub(super) async fn backing(&self, alone: &mut Alone, at: usize, inclusion: &Inclusion) -> Backing {
         let Inclusion { tx_hash: tx, block, block_hash, success, .. } = *inclusion;
         let backing = self.rpc.backing(at, &Shown { tx, block, block_hash, success }).await;
-        if !memory.is_believed(backing, self.options.second, Instant::now()) {
+        self.believed(alone, inclusion, backing)
+    }
+
+    /// What an outcome with this backing counts as: one that a single endpoint shows is backed once it has waited long enough.
+    pub(super) fn believed(&self, alone: &mut Alone, inclusion: &Inclusion, backing: Backing) -> Backing {
+        let Inclusion { tx_hash: tx, block, block_hash, .. } = *inclusion;
+        if !alone.is_believed((tx, block_hash), backing, self.options.second, Instant::now()) {
             return backing;
         }
         if backing == Backing::Alone {
-            tracing::warn!(hash = %tx, block, "no second endpoint answers about a mined transaction; one endpoint's word counts");
+            tracing::warn!(hash = %tx, block, "no second endpoint answers about a mined transaction; the one that shows it counts alone");
         }
         Backing::Backed
     }
@@ -214,7 +243,17 @@ impl Inner {
         let record = &item.record;
         match outcome {
             Outcome::Open => {
+                let mut record = self.uninclude(item.record).await?;
+                if matches!(record.obstacle, Some(Obstacle::Disputed { .. })) {
+                    self.obstruct(&record, None).await?;
+                    record = self.reload(record.id).await?;
+                }
+                return Ok(Some(Item { record, ..item }));
+            }
+            Outcome::Contradicted { block } => {
                 let record = self.uninclude(item.record).await?;
+                self.obstruct(&record, Some(Obstacle::Disputed { block })).await?;
+                let record = self.reload(record.id).await?;
                 return Ok(Some(Item { record, ..item }));
             }
             Outcome::Included { nonce, inclusion, disputed } => {

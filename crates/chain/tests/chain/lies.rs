@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
 use parking_lot::Mutex;
-use privatix_chain::{Endpoints, Finality, Intent, Obstacle, TxChange, TxStatus};
+use privatix_chain::{Deadline, Endpoints, Finality, Intent, Obstacle, Priority, TxChange, TxStatus};
 use privatix_testkit::{Anvil, wait_until};
 use serde_json::{Value, json};
 
@@ -198,6 +199,108 @@ async fn a_final_success_that_the_only_endpoint_made_up_is_taken_back() {
         .unwrap();
         assert_eq!(got(&anvil).await, 1);
         assert_eq!(ended(&db, &transactor, next).await.nonce, Some(1));
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_goes_on_while_one_endpoint_shows_it_as_mined_and_another_one_contradicts() {
+    // In a block that is there, and in one that is not, which never gets deep enough to count.
+    for made_up in [false, true] {
+        let anvil = Anvil::start().await.unwrap();
+        anvil.mine(1).await.unwrap();
+        anvil.set_automine(false).await.unwrap();
+        let block = anvil.provider().get_block_by_number(1.into()).await.unwrap().unwrap();
+        let block_hash = if made_up { B256::repeat_byte(9) } else { block.header.hash };
+        let (_dir, db) = fresh().await;
+        let liar = FaultProxy::start(anvil.url()).await.unwrap();
+        let sink = Outcomes::default();
+        let endpoints = Endpoints::new(http(&liar.url()), [http(anvil.url())]);
+        let transactor = transactor(&db, endpoints, &anvil).build(sink.clone());
+        let running = Running::transactor(&transactor);
+        let answer = gift(&anvil)
+            .priority(Priority::Urgent)
+            .deadline(Deadline::new(block.header.timestamp + 600, 1_000_000))
+            .stake(10_u128.pow(18))
+            .repeatable();
+        let id = submit(&db, &transactor, answer).await;
+        until(&db, &transactor, id, "its broadcast", |record| record.status == TxStatus::Sent).await;
+        mines_all(&liar, 1, block_hash, true);
+        let disputed = Some(Obstacle::Disputed { block: 1 });
+        until(&db, &transactor, id, "the obstacle", |record| record.obstacle == disputed).await;
+
+        // What was signed does not pay this any more.
+        wait_until("its effect", PATIENCE, async || {
+            anvil.set_next_base_fee(50_000_000_000).await.unwrap();
+            anvil.mine(1).await.unwrap();
+            got(&anvil).await == 1
+        })
+        .await
+        .unwrap();
+        assert!(sink.changes().is_empty(), "{:?}", sink.changes());
+        liar.honest();
+        anvil.mine(1).await.unwrap();
+        let record = ended(&db, &transactor, id).await;
+        assert_eq!((record.status, record.nonce, record.obstacle), (TxStatus::Mined, Some(0), None));
+        assert_eq!(got(&anvil).await, 1);
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_success_that_was_believed_while_no_other_endpoint_answered_is_not_final_and_is_taken_back() {
+    for liar_is_first in [true, false] {
+        let anvil = Anvil::start().await.unwrap();
+        anvil.mine(1).await.unwrap();
+        anvil.set_automine(false).await.unwrap();
+        let block = anvil.provider().get_block_by_number(1.into()).await.unwrap().unwrap();
+        let (_dir, db) = fresh().await;
+        let liar = FaultProxy::start(anvil.url()).await.unwrap();
+        let second = FaultProxy::start(anvil.url()).await.unwrap();
+        let (first, other) = if liar_is_first { (&liar, &second) } else { (&second, &liar) };
+        let sink = Outcomes::default();
+        let build = |within| {
+            let endpoints = Endpoints::new(http(&first.url()), [http(&other.url())]);
+            let builder = transactor(&db, endpoints, &anvil).finality(Finality::Depth(3));
+            builder.second_endpoint_within(within).build(sink.clone())
+        };
+        let transactor = build(Duration::from_millis(200));
+        let running = Running::transactor(&transactor);
+        let id = submit(&db, &transactor, gift(&anvil)).await;
+        until(&db, &transactor, id, "its broadcast", |record| record.status == TxStatus::Sent).await;
+        let hash = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap()[0].hash;
+        second.rule(|_, _| Verdict::http(502, "bad gateway"));
+        mines_all(&liar, 1, block.header.hash, true);
+        assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+        running.stop().await.unwrap();
+
+        // Another transaction takes the nonce, so that the count does not contradict the lie.
+        anvil.drop_transaction(hash).await.unwrap();
+        let foreign = TransactionRequest::default().from(anvil.account(1)).to(anvil.account(2)).nonce(0);
+        let _sent = anvil.provider().send_transaction(foreign).await.unwrap();
+        anvil.mine(8).await.unwrap();
+        second.honest();
+        let transactor = build(Duration::from_hours(1));
+        let running = Running::transactor(&transactor);
+        liar.asked_again("eth_getTransactionReceipt", 4).await;
+        assert_eq!(sink.changes(), [(id, TxChange::Mined)], "while the two contradict each other");
+
+        liar.honest();
+        wait_until("its return", PATIENCE, async || {
+            anvil.mine(1).await.unwrap();
+            sink.changes().len() > 1
+        })
+        .await
+        .unwrap();
+        assert_eq!(sink.changes()[1], (id, TxChange::Reinstated));
+        wait_until("its end", PATIENCE, async || {
+            anvil.mine(1).await.unwrap();
+            let record = transactor.get(&mut db.read().await.unwrap(), id).await.unwrap();
+            record.status == TxStatus::Dropped
+        })
+        .await
+        .unwrap();
+        assert_eq!(got(&anvil).await, 0);
         running.stop().await.unwrap();
     }
 }
