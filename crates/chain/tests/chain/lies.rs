@@ -186,7 +186,7 @@ async fn a_final_success_that_the_only_endpoint_made_up_is_taken_back() {
         let reinstated = (id, TxChange::Reinstated);
         wait_until("its return", PATIENCE, async || {
             anvil.mine(1).await.unwrap();
-            sink.changes().contains(&reinstated)
+            sink.committed().contains(&reinstated)
         })
         .await
         .unwrap();
