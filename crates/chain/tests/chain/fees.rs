@@ -55,6 +55,7 @@ async fn a_stuck_transaction_is_replaced_by_dearer_ones_until_one_is_mined() {
     let id = submit(&db, &transactor, gift(&anvil)).await;
     sent(&db, &transactor, id).await;
     let first = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap().remove(0);
+    in_pool(&anvil, first.hash).await; // what no pool held is not outbid, but priced afresh
 
     // Gas gets dearer than the first offer, and stays so.
     let price = first.fees.max_fee * 3 / 2;
