@@ -32,8 +32,22 @@ pub(super) fn summary(problem: Problem) -> String {
             "the balance in the contract does not suffice for its stake; deposit more".to_owned()
         }
         Problem::Signature => SIGNATURE.to_owned(),
-        Problem::Failed(purpose) => format!("{} failed for good; order it again", name(purpose)),
+        Problem::Failed(purpose) => format!("{}; {}", failed(purpose), remedy(purpose)),
         _ => "see `offerings show`".to_owned(),
+    }
+}
+
+fn failed(purpose: OfferingPurpose) -> String {
+    match purpose {
+        OfferingPurpose::Remove => format!("{} failed again and again", name(purpose)),
+        OfferingPurpose::Publish | OfferingPurpose::PopUp => format!("{} failed for good", name(purpose)),
+    }
+}
+
+fn remedy(purpose: OfferingPurpose) -> &'static str {
+    match purpose {
+        OfferingPurpose::Remove => "it is tried again once a day",
+        OfferingPurpose::Publish | OfferingPurpose::PopUp => "order it again",
     }
 }
 
@@ -55,16 +69,10 @@ pub(super) fn text(
         (Some(Problem::Stake), _) => Text::Is(format!(
             "its stake is {stake}, and the contract has {balance} of the account; deposit more with `deposit`, or offer less supply"
         )),
-        (Some(Problem::Failed(purpose)), _) if before.problem == after.problem => {
-            because(format!("{} failed for good", name(purpose)))
-        }
+        (Some(Problem::Failed(purpose)), _) if before.problem == after.problem => because(failed(purpose)),
         (Some(Problem::Failed(purpose)), _) => {
             let why = failure.unwrap_or("its transaction was not carried out");
-            let what = match purpose {
-                OfferingPurpose::Remove => "it is tried again once a day",
-                OfferingPurpose::Publish | OfferingPurpose::PopUp => "order it again",
-            };
-            Text::Is(format!("{} failed again and again: {why}; {what}", name(purpose)))
+            Text::Is(format!("{}: {why}; {}", failed(purpose), remedy(purpose)))
         }
         (Some(problem), _) => Text::Is(summary(problem)),
         (None, Some(Blocked::Failing { .. })) => {
