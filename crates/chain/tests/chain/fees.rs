@@ -19,8 +19,12 @@ fn gift(anvil: &Anvil) -> Intent {
     Intent::new("gift", anvil.account(1), TARGET, Vec::new()).value(1)
 }
 
-async fn sent(db: &Database, transactor: &Transactor, id: TxId) -> TxRecord {
-    until(db, transactor, id, "its broadcast", |record| record.status == TxStatus::Sent).await
+/// Waits until the node has it, since it counts as sent before: what no pool has taken is not outbid, but priced afresh.
+async fn sent(anvil: &Anvil, db: &Database, transactor: &Transactor, id: TxId) -> TxRecord {
+    let record = until(db, transactor, id, "its broadcast", |record| record.status == TxStatus::Sent).await;
+    let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
+    in_pool(anvil, attempts[0].hash).await;
+    record
 }
 
 /// Waits until the node has a transaction, which is signed and stored before.
@@ -53,9 +57,8 @@ async fn a_stuck_transaction_is_replaced_by_dearer_ones_until_one_is_mined() {
     let running = Running::transactor(&transactor);
     anvil.set_automine(false).await.unwrap();
     let id = submit(&db, &transactor, gift(&anvil)).await;
-    sent(&db, &transactor, id).await;
+    sent(&anvil, &db, &transactor, id).await;
     let first = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap().remove(0);
-    in_pool(&anvil, first.hash).await; // what no pool held is not outbid, but priced afresh
 
     // Gas gets dearer than the first offer, and stays so.
     let price = first.fees.max_fee * 3 / 2;
@@ -91,7 +94,7 @@ async fn an_operator_can_have_a_fee_raised_at_once() {
     let running = Running::transactor(&transactor);
     anvil.set_automine(false).await.unwrap();
     let id = submit(&db, &transactor, gift(&anvil)).await;
-    sent(&db, &transactor, id).await;
+    sent(&anvil, &db, &transactor, id).await;
 
     let mut tx = db.begin().await.unwrap();
     transactor.bump(&mut tx, id, Raise::Market).await.unwrap();
@@ -127,11 +130,10 @@ async fn above_the_cap_nothing_is_sent_until_gas_gets_cheaper() {
     assert_eq!(record.status, TxStatus::Unsent);
 
     mine_at(&anvil, &transactor, GWEI).await;
-    let record = sent(&db, &transactor, id).await;
+    let record = sent(&anvil, &db, &transactor, id).await;
     assert_eq!(record.obstacle, None);
     let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
     assert!(attempts[0].fees.max_fee <= 5 * GWEI);
-    in_pool(&anvil, attempts[0].hash).await;
     mine_at(&anvil, &transactor, GWEI).await;
     assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
     running.stop().await.unwrap();
@@ -147,7 +149,7 @@ async fn an_operators_price_counts_above_the_cap_and_is_refused_below_what_pools
     let running = Running::transactor(&transactor);
     anvil.set_automine(false).await.unwrap();
     let id = submit(&db, &transactor, gift(&anvil)).await;
-    sent(&db, &transactor, id).await;
+    sent(&anvil, &db, &transactor, id).await;
     let offered = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap()[0].fees;
 
     let mut tx = db.begin().await.unwrap();
@@ -195,7 +197,7 @@ async fn a_dispute_near_its_deadline_pays_above_the_everyday_cap() {
     };
     let early = submit(&db, &transactor, dispute("early", 3_600_000)).await;
     let late = submit(&db, &transactor, dispute("late", 600)).await;
-    sent(&db, &transactor, late).await;
+    sent(&anvil, &db, &transactor, late).await;
     let record = until(&db, &transactor, early, "an obstacle", |record| record.obstacle.is_some()).await;
     assert!(matches!(record.obstacle, Some(Obstacle::FeeCap { .. })), "{record:?}");
     mine_at(&anvil, &transactor, 50 * GWEI).await;
@@ -219,7 +221,7 @@ async fn a_transaction_at_the_cap_that_is_lost_from_the_pool_is_sent_again() {
     anvil.set_next_base_fee(2 * GWEI).await.unwrap();
     anvil.mine(1).await.unwrap();
     let id = submit(&db, &transactor, gift(&anvil)).await;
-    sent(&db, &transactor, id).await;
+    sent(&anvil, &db, &transactor, id).await;
     let hash = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap()[0].hash;
     for _ in 0..3 {
         mine_at(&anvil, &transactor, 20 * GWEI).await;
