@@ -61,21 +61,12 @@ async fn daemons_that_are_killed_while_traffic_flows_lose_no_payment() {
         assert!(held >= acknowledged, "the agent acknowledged {acknowledged} and holds {held}");
     }
 
+    // The client was killed last, so nothing of an earlier session is reported any more.
+    let used = market::used(&client, channel).await.unwrap() + (1 << 20);
     let proxy = format!("http://127.0.0.1:{}", deal.port);
     assert_eq!(download::quietly(&files.bytes_url(1 << 20), &proxy).await.unwrap(), 1 << 20);
     // Each side forgot a little usage that it had not reported; every payment is there.
-    let (sold, bought) = wait_for("the last payment", LIMIT, async || {
-        let sold = agent.call(&GetChannel { channel }).await.unwrap().channel;
-        let bought = client.call(&GetChannel { channel }).await.unwrap().channel;
-        let settled = bought.paid == privatix_billing::price(&terms, bought.used);
-        if settled && sold.paid == bought.paid && bought.acknowledged == bought.paid {
-            Ok((sold, bought))
-        } else {
-            Err(format!("{sold:?}, {bought:?}"))
-        }
-    })
-    .await
-    .unwrap();
+    let (sold, bought) = market::paid(&agent, &client, channel, &terms, used).await.unwrap();
     market::close(&agent, &client, &deal).await.unwrap();
     let after = Snapshot::take(&chain, &agent, &client).await.unwrap();
     let statement = Statement { before, after, sold, bought, terms, downloaded: 0 };

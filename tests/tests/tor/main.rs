@@ -114,19 +114,10 @@ async fn a_whole_purchase_over_tor_touches_only_relays_and_survives_kills() {
     }
     assert_eq!(agent.call(&GetStatus {}).await.unwrap().addresses, [published.address]);
 
+    // The client was killed last, so nothing of an earlier session is reported any more.
+    let used = market::used(&client, channel).await.unwrap() + (1 << 20);
     assert_eq!(download::quietly(&files.bytes_url(1 << 20), &through(&deal)).await.unwrap(), 1 << 20);
-    let (sold, bought) = wait_for("the last payment", LIMIT, async || {
-        let sold = agent.call(&GetChannel { channel }).await.unwrap().channel;
-        let bought = client.call(&GetChannel { channel }).await.unwrap().channel;
-        let settled = bought.paid == privatix_billing::price(&terms, bought.used);
-        if settled && sold.paid == bought.paid && bought.acknowledged == bought.paid {
-            Ok((sold, bought))
-        } else {
-            Err(format!("{sold:?}, {bought:?}"))
-        }
-    })
-    .await
-    .unwrap();
+    let (sold, bought) = market::paid(&agent, &client, channel, &terms, used).await.unwrap();
     market::close(&agent, &client, &deal).await.unwrap();
     let after = Snapshot::take(&chain, &agent, &client).await.unwrap();
     let statement = Statement { before, after, sold, bought, terms, downloaded: 0 };
@@ -174,7 +165,7 @@ async fn tor_daemons_of_the_operators_carry_messages_and_tor_carries_the_chain()
     let files = FileServer::start_mib(1).await.unwrap();
     let bytes = download::quietly(&files.url(), &format!("socks5h://127.0.0.1:{}", deal.port)).await.unwrap();
     assert_eq!(bytes, 1 << 20);
-    market::settled(&agent, &client, &deal, &terms).await.unwrap();
+    market::settled(&agent, &client, &deal, &terms, bytes).await.unwrap();
     market::close(&agent, &client, &deal).await.unwrap();
 
     // The agent reaches relays and what its customer asked for; not the chain. The client reaches its tor daemon only.

@@ -169,7 +169,8 @@ async fn demo(args: &Args) -> Result<Running> {
     step.done(&format!("{over_http} bytes more"));
 
     step.begin("the client pays the rest, both meters come to the same");
-    let (sold, bought) = market::settled(&agent, &client, &deal, &terms).await?;
+    let downloaded = files.size() + over_http;
+    let (sold, bought) = market::settled(&agent, &client, &deal, &terms, downloaded).await?;
     step.done(&format!("{} bytes, {} base units", bought.used, bought.acknowledged));
 
     step.begin("the agent closes the channel on chain with the last voucher");
@@ -177,7 +178,6 @@ async fn demo(args: &Args) -> Result<Running> {
     step.done("closed");
 
     let after = statement::Snapshot::take(&chain, &agent, &client).await?;
-    let downloaded = files.size() + over_http;
     let payments = bought.vouchers;
     statement::Statement { before, after, sold, bought, terms, downloaded }.print_and_check()?;
     if let Some(over_tor) = over_tor {

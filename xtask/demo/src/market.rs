@@ -151,19 +151,22 @@ pub async fn served(agent: &Daemon, client: &Daemon, channel: ChannelId) -> Resu
     Ok(Deal { channel, port: port.ok_or("the client told no local port")? })
 }
 
-/// Waits until both meters show the same and the client has paid exactly the price of it.
+/// Waits until both meters show the same, at least the bytes that were `downloaded`, and the client has paid exactly the price of it.
+/// Without that bound it would hold before the last use is reported, too.
 pub async fn settled(
     agent: &Daemon,
     client: &Daemon,
     deal: &Deal,
     terms: &Terms,
+    downloaded: u64,
 ) -> Result<(node::Channel, node::Channel)> {
     let get = node::GetChannel { channel: deal.channel };
     let settled = wait_for("the last payment", LIMIT, async || {
         let sold = agent.call(&get).await.map_err(|error| error.to_string())?.channel;
         let bought = client.call(&get).await.map_err(|error| error.to_string())?.channel;
         let due = price(terms, bought.used);
-        if sold.used == bought.used && sold.paid == due && bought.acknowledged == due {
+        let is_all = bought.used.get() >= downloaded && sold.used == bought.used;
+        if is_all && sold.paid == due && bought.acknowledged == due {
             Ok((sold, bought))
         } else {
             let (sold, bought) = ((sold.used, sold.paid), (bought.used, bought.acknowledged));
@@ -171,6 +174,34 @@ pub async fn settled(
         }
     });
     Ok(settled.await?)
+}
+
+/// Waits until the client's meter shows at least `used`, and the price of all of it is paid and held by the agent. What a side that was
+/// killed has forgotten keeps both meters apart for ever.
+pub async fn paid(
+    agent: &Daemon,
+    client: &Daemon,
+    channel: ChannelId,
+    terms: &Terms,
+    used: u64,
+) -> Result<(node::Channel, node::Channel)> {
+    let get = node::GetChannel { channel };
+    let paid = wait_for("the last payment", LIMIT, async || {
+        let sold = agent.call(&get).await.map_err(|error| error.to_string())?.channel;
+        let bought = client.call(&get).await.map_err(|error| error.to_string())?.channel;
+        let due = price(terms, bought.used);
+        if bought.used.get() >= used && bought.paid == due && bought.acknowledged == due && sold.paid == due {
+            Ok((sold, bought))
+        } else {
+            Err(format!("{sold:?}, {bought:?}"))
+        }
+    });
+    Ok(paid.await?)
+}
+
+/// What the client's meter shows.
+pub async fn used(client: &Daemon, channel: ChannelId) -> Result<u64> {
+    Ok(client.call(&node::GetChannel { channel }).await?.channel.used.get())
 }
 
 /// Has the agent close the channel, and waits until both have seen it and all transactions are final.
