@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use alloy::primitives::B256;
-use privatix_channel::{Amount, OnChain};
+use privatix_channel::{Amount, OnChain, Phase};
 use serde::{Deserialize, Serialize};
 
 use crate::{AtStake, Bid, Effect, Env, Fate, Owner, Party, Priority, Purpose, Uptime};
@@ -258,17 +258,18 @@ pub(crate) fn report<X: Copy + Eq + Into<Purpose>>(
 }
 
 /// Ends what is final and seen by now: the events show its effect, or nothing but its success speaks for it any more. Of the latter, what
-/// bounds a promise stays: its bytes may still be mined.
+/// bounds a promise stays while the channel is open: its bytes may still be mined.
 pub(crate) fn seen<P: Party>(flights: &mut Vec<Flight<P::Purpose>>, chain: &OnChain, env: &Env<'_, P>)
 where
     P::Purpose: Brings,
 {
     let sees = env.chain.fresh && env.chain.explained;
+    let is_open = chain.phase() != Phase::Unopened; // else nothing is acknowledged
     flights.retain_mut(|flight| {
         let is_hidden = flight.is_hidden(chain);
         let Stage::Unseen { since, disproved, .. } = &mut flight.stage else { return true };
         *disproved |= sees && env.uptime.since(*since) >= Flight::<P::Purpose>::BELIEVED;
-        is_hidden && (!*disproved || flight.purpose.bounds())
+        is_hidden && (!*disproved || (is_open && flight.purpose.bounds()))
     });
 }
 

@@ -497,7 +497,8 @@ async fn an_offering_that_cannot_be_read_stops_no_other() {
     world.draft(2).await;
     let mut tx = world.db.begin().await.unwrap();
     let sql = format!(
-        "UPDATE offering_states SET ownership = '?' WHERE hash = x'{}'",
+        "UPDATE offering_states SET ownership = '?' WHERE agent = x'{}' AND hash = x'{}'",
+        alloy::primitives::hex::encode(AGENT),
         alloy::primitives::hex::encode(hash(1).as_b256())
     );
     privatix_db::on!(&mut *tx, |c| c.batch_execute(&sql).await).unwrap();
