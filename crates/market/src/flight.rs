@@ -300,8 +300,8 @@ pub(crate) fn is_hidden_since<X>(before: &[Flight<X>], after: &[Flight<X>]) -> b
         .any(|flight| before.iter().any(|known| known.seq == flight.seq && was_processed(known)))
 }
 
-/// Leaves one of `which` that wait to be mined alone: the most urgent, of these one for the latest challenge, and of these the first that brings all that the others would. A
-/// reorganisation brings back what another one has replaced.
+/// Leaves one of `which` that wait to be mined alone: the most urgent, of these one for the latest challenge, and of these the first
+/// that brings all that the others would. A reorganisation brings back what another one has replaced.
 pub(crate) fn leave_one<P: Party>(
     flights: &mut Vec<Flight<P::Purpose>>,
     effects: &mut Vec<Effect<P>>,
