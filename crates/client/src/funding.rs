@@ -325,15 +325,19 @@ impl Funds for Funding {
         Ok(())
     }
 
-    async fn end_opening(
+    async fn opened(
         &self,
         conn: &mut Conn,
         channel: ChannelId,
-        outcome: Outcome,
+        outcome: Option<Outcome>,
     ) -> Result<(), NodeError> {
         let opening = ClientPurpose::Open { deposit: Amount::ZERO };
-        if let Some(order) = order_of(conn, channel, opening).await? {
-            orders::end(conn, order.id, outcome, SystemTime::now()).await?;
+        match (order_of(conn, channel, opening).await?, outcome) {
+            (None, _) => {}
+            (Some(order), None) => orders::resume(conn, order.id).await?,
+            (Some(order), Some(outcome)) => {
+                orders::end(conn, order.id, outcome, SystemTime::now()).await?;
+            }
         }
         Ok(())
     }

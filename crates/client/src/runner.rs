@@ -7,12 +7,12 @@ use alloy::signers::SignerSync;
 use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
 use privatix_chain::{Intent, TxId};
-use privatix_channel::{Amount, ChannelId, ClientChannel, Domain, Phase, VoucherVerifier};
+use privatix_channel::{Amount, ChannelId, ClientChannel, Domain, VoucherVerifier};
 use privatix_contracts::{AboveContractRange, IPSC, call};
 use privatix_db::Conn;
 use privatix_market::{
-    Ask, Budget, Client, ClientEffect, ClientEnd, ClientNotice, ClientPurpose, ClientReport, ClientState,
-    Effect, EffectId, Env, Fate, Flight, Input, OrderId, Outcome, Stage, Subject, Trouble, Uptime, Verified,
+    Ask, Budget, Client, ClientEffect, ClientNotice, ClientPurpose, ClientReport, ClientState, Effect,
+    EffectId, Env, Fate, Input, OrderId, Outcome, Subject, Trouble, Uptime, Verified,
 };
 use privatix_node::drive::Drives;
 use privatix_node::shell::{Applied, Ran, Runner};
@@ -101,16 +101,16 @@ pub trait Funds: Send + Sync {
         outcome: Outcome,
     ) -> Result<(), NodeError>;
 
-    /// Stores how the opening of a channel ended, and releases what was reserved for it. It may come again, as a reorganisation can
-    /// undo it: the last one counts.
+    /// Stores how the opening of a channel ended, and settles what was reserved for it; `None` where a reorganisation has undone the
+    /// opening, so that its order is under way again. The last one counts.
     ///
     /// # Errors
     /// [`NodeError`] rolls the decision back.
-    async fn end_opening(
+    async fn opened(
         &self,
         conn: &mut Conn,
         channel: ChannelId,
-        outcome: Outcome,
+        outcome: Option<Outcome>,
     ) -> Result<(), NodeError>;
 
     /// Stores what became of the tokens of the channel's transactions, from the state before a decision to that after it: those of one
@@ -309,22 +309,6 @@ pub(crate) fn is_topping_up(state: &ClientState) -> bool {
     !state.own.top_ups.is_empty()
 }
 
-/// How a channel's opening ended, if it has: it is on chain, or it was given up and cannot come any more.
-fn opening(state: &ClientState) -> Option<Outcome> {
-    let may_come = |flight: &Flight<ClientPurpose>| {
-        let opens = matches!(flight.purpose, ClientPurpose::Open { .. });
-        opens && flight.stage != Stage::Reverted
-    };
-    match (state.chain.phase(), state.own.ending.map(|ending| ending.why)) {
-        (Phase::Unopened, Some(ClientEnd::NotOpened(trouble))) => {
-            let may_come = state.own.flights.iter().any(may_come);
-            (!may_come).then_some(Outcome::Failed(trouble))
-        }
-        (Phase::Unopened, _) => None,
-        (Phase::Open | Phase::Closing { .. } | Phase::Closed { .. }, _) => Some(Outcome::Done),
-    }
-}
-
 #[async_trait]
 impl Runner<Client> for ClientRunner {
     async fn call(
@@ -430,8 +414,8 @@ impl Runner<Client> for ClientRunner {
         if is_topping_up(before) != is_topping_up(state) {
             channels::set_top_up_pending(conn, state.id, is_topping_up(state)).await?;
         }
-        if let Some(outcome) = opening(state).filter(|outcome| opening(before) != Some(*outcome)) {
-            self.parts.funds.end_opening(conn, state.id, outcome).await?;
+        if before.opened() != state.opened() {
+            self.parts.funds.opened(conn, state.id, state.opened()).await?;
         }
         self.parts.funds.follow(conn, before, state).await
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
 use alloy::providers::Provider as _;
+use futures::future::join_all;
 use privatix_chain::{Endpoint, Fault};
 use privatix_channel::{Amount, ChannelId, Domain, OfferingHash, Period};
 use privatix_contracts::{ChannelInfo, ChannelState, KnownCode, PSC, PTC, known_code};
@@ -16,6 +17,12 @@ use crate::{ChainSettings, Node, NodeError, UnknownContract};
 
 /// How long an endpoint may take to answer before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long all endpoints may take where each is asked for the same.
+const DENIAL: Duration = Duration::from_secs(5);
+
+fn silent(what: &'static str, endpoint: &Endpoint) -> NodeError {
+    NodeError::Contract { what, reason: format!("{} does not answer", endpoint.label()) }
+}
 
 /// What an account has, in base units of the token, and wei.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +62,7 @@ impl Node {
             match timeout(PATIENCE, asked.call()).await {
                 Ok(Ok(held)) => return Ok(held_offering(held.into())),
                 Ok(Err(error)) => failed = Some(unreadable("an offering")(error)),
-                Err(_) => {
-                    let reason = format!("{} does not answer", endpoint.label());
-                    failed = Some(NodeError::Contract { what: "an offering", reason });
-                }
+                Err(_) => failed = Some(silent("an offering", endpoint)),
             }
         }
         // There is at least one.
@@ -112,15 +116,43 @@ impl Node {
         })
     }
 
-    /// How long after an announcement the contract refuses a pop-up, and how long a removal: asked from the chain. They never change.
+    /// How long after an announcement the contract refuses a pop-up, and how long a removal. They never change, so one wrong answer would
+    /// count for as long as this runs: every endpoint that answers must show the same.
     ///
     /// # Errors
-    /// [`NodeError::Contract`].
+    /// [`NodeError::EndpointsDisagree`]; [`NodeError::Contract`] where none answers.
     pub async fn offering_periods(&self) -> Result<(Period, Period), NodeError> {
-        let psc = PSC::new(self.domain.contract(), self.provider());
-        let pop_up = psc.popUpPeriod().call().await.map_err(unreadable("the pop-up period"))?;
-        let remove = psc.removePeriod().call().await.map_err(unreadable("the removal period"))?;
-        Ok((Period::new(pop_up.saturating_to()), Period::new(remove.saturating_to())))
+        let contract = self.domain.contract();
+        let ask = async |endpoint: &Endpoint| {
+            let psc = PSC::new(contract, endpoint.provider());
+            let pop_up = psc.popUpPeriod().call().await.map_err(unreadable("the pop-up period"))?;
+            let remove = psc.removePeriod().call().await.map_err(unreadable("the removal period"))?;
+            Ok((Period::new(pop_up.saturating_to()), Period::new(remove.saturating_to())))
+        };
+        let asked = self.endpoints.all().iter().map(async |endpoint| {
+            let answer = timeout(DENIAL, ask(endpoint)).await;
+            (endpoint.label(), answer.unwrap_or_else(|_| Err(silent("the periods of offerings", endpoint))))
+        });
+        let mut agreed = None;
+        let mut failed = None;
+        for (label, answer) in join_all(asked).await {
+            match (answer, agreed) {
+                (Err(error), _) => failed = failed.or(Some(error)),
+                (Ok(periods), None) => agreed = Some((label, periods)),
+                (Ok(periods), Some((first, before))) if periods != before => {
+                    let (first, second) = (first.to_owned(), label.to_owned());
+                    return Err(NodeError::EndpointsDisagree {
+                        contract,
+                        what: "periods of offerings",
+                        first,
+                        second,
+                    });
+                }
+                (Ok(_), Some(_)) => {}
+            }
+        }
+        // There is at least one endpoint.
+        agreed.map(|(_, periods)| periods).ok_or_else(|| failed.unwrap_or(NodeError::NotRunning))
     }
 
     /// What the account has in the contract now, free to use, in base units: asked from the chain.

@@ -35,6 +35,9 @@ pub(crate) struct Ledger {
     pub(crate) is_abandoned: bool,
     /// The client took back what it owed while the node could do nothing about it.
     is_excused: bool,
+    /// The best that the client signed, but for what it signed while a close request stood of which it could not know: that is not
+    /// admitted, and the agent may find it worth less than its answer.
+    pub(crate) signed_knowing: Amount,
     /// Somebody on the wire answered in the agent's place.
     pub(crate) is_forged: bool,
     /// A database came back from a backup: what was paid since may be lost.

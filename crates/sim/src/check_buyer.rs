@@ -47,6 +47,13 @@ impl Sim<'_> {
         if let Some(wrong) = wrong {
             self.violate(Some(channel), Rule::Invariant(2), &wrong);
         }
+        let stands = self.chain.channel(channel).is_some_and(|held| held.challenge_ends_at.is_some());
+        let is_known =
+            |flight: &Flight<ClientPurpose>| matches!(flight.purpose, ClientPurpose::RequestClose { .. });
+        let knows = state.chain.phase() != Phase::Open || state.own.flights.iter().any(is_known);
+        if knows || !stands {
+            self.ledgers[channel].signed_knowing = due;
+        }
     }
 
     /// The most that a client may have paid for what it used.
@@ -245,7 +252,9 @@ impl Sim<'_> {
             return;
         }
         let deposit = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.deposit);
-        let claimable = self.disk.channels[channel].state.book.best.min(deposit).saturating_sub(paid);
+        let admissible =
+            self.disk.channels[channel].state.book.best.min(self.ledgers[channel].signed_knowing);
+        let claimable = admissible.min(deposit).saturating_sub(paid);
         if matches!(closure, Closure::ByClient | Closure::ByClientDisputed) && !claimable.is_zero() {
             let what = format!("an honest client closes, and leaves {claimable} unpaid that it sent");
             self.violate(Some(channel), Rule::Invariant(7), &what);

@@ -233,6 +233,18 @@ pub async fn end(conn: &mut Conn, id: OrderId, outcome: Outcome, at: SystemTime)
     Ok(true)
 }
 
+/// An order that had ended is under way again: a reorganisation took back what had carried it out. What its tokens are held for does not
+/// change with it.
+///
+/// # Errors
+/// [`StoreError::Db`]; [`StoreError::Corrupt`] if the number is none.
+pub async fn resume(conn: &mut Conn, id: OrderId) -> Result<(), StoreError> {
+    let under_way = (orders::outcome.eq(None::<String>), orders::ended_at.eq(None::<Micros>));
+    let update = diesel::update(orders::table.find(signed("number of an order", id.0)?)).set(under_way);
+    on!(conn, |c| update.execute(c).await)?;
+    Ok(())
+}
+
 /// An order, by its number.
 ///
 /// # Errors

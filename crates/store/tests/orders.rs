@@ -106,7 +106,10 @@ async fn an_order_reserves_its_tokens_until_it_ends() {
     ] {
         assert_eq!(sums(&mut tx, scope).await, expected, "{scope:?}");
     }
-    // A reorganisation below the final block.
+    // A reorganisation below the final block: under way again, and paid until its transaction is known to come again or not.
+    orders::resume(&mut tx, OrderId(9)).await.unwrap();
+    let again = orders::get(&mut tx, OrderId(9)).await.unwrap().unwrap();
+    assert_eq!((again.ended, again.money.map(|money| money.held)), (None, Some(Held::Spent)));
     orders::hold(&mut tx, OrderId(9), Held::Reserved).await.unwrap();
     assert_eq!(orders::unsettled(&mut tx, about(1)).await.unwrap().len(), 2);
     assert!(orders::end(&mut tx, OrderId(9), Outcome::Failed(Trouble::Failed), at(14)).await.unwrap());

@@ -6,7 +6,7 @@ use privatix_adapter::Role;
 use privatix_chain::{ChainError, Endpoint, Endpoints};
 use privatix_node::{ChainSettings, Node, NodeError, NodeParts, contract_domain};
 use privatix_plugin_proxy::ProxyServer;
-use privatix_testkit::{Anvil, temp_dir};
+use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script, temp_dir};
 
 use crate::market::AGENT;
 
@@ -48,4 +48,30 @@ async fn two_endpoints_that_show_different_code_start_nothing() {
     liar.set_code(contracts.contract, &[0x00]).await.unwrap();
     let refusal = open("other.db").await.unwrap_err();
     assert!(matches!(&refusal, NodeError::EndpointsDisagree { what: "code", .. }), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_periods_of_offerings_are_no_single_endpoints_word() {
+    let anvil = Anvil::start().await.unwrap();
+    let contracts = anvil.deploy().await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let dir = temp_dir().unwrap();
+    let (db, key) = (dir.path().join("periods.db"), anvil.key(AGENT));
+    let plugin = Arc::new(ProxyServer::new());
+    let mut parts = NodeParts::new(&db, anvil.url(), contracts.contract, key, plugin).await.unwrap();
+    let endpoints = [anvil.url(), &second.url()].map(|url| Endpoint::new(url).unwrap());
+    let [first, other] = endpoints;
+    parts.endpoints = Endpoints::new(first, [other]);
+    let node = Node::open(parts, Role::Agent).await.unwrap();
+    let agreed = node.offering_periods().await.unwrap();
+
+    let one = format!("0x{:064x}", 1);
+    second.script(Script(vec![Rule::new(["eth_call"], Fault::Result(one.into()))]));
+    let refusal = node.offering_periods().await.unwrap_err();
+    assert!(
+        matches!(&refusal, NodeError::EndpointsDisagree { what: "periods of offerings", .. }),
+        "{refusal}"
+    );
+    second.script(Script(vec![Rule::new([], Fault::Cut)]));
+    assert_eq!(node.offering_periods().await.unwrap(), agreed, "one that is away denies nothing");
 }

@@ -291,7 +291,8 @@ impl Market {
         offering
     }
 
-    /// Opens a channel and waits until its service runs on both sides. Gives it with its local proxy port.
+    /// Opens a channel and waits until its service runs on both sides, and the first payment is acknowledged where there is a price for
+    /// the setup: a test may stop a daemon next. Gives it with its local proxy port.
     pub async fn buy(
         &self,
         agent: &AgentHandle,
@@ -302,6 +303,11 @@ impl Market {
         let channel = client.accept(None, offering, deposit).await.unwrap();
         service(client.node(), channel, "active").await;
         service(agent.node(), channel, "active").await;
+        let known = client.browse(&Filter::default(), 100).await.unwrap();
+        let bought = known.iter().find(|listing| listing.offering.hash == offering);
+        let setup = bought.unwrap().message.as_ref().unwrap().terms().setup_price();
+        self::channel(client.node(), "the setup to be paid", channel, |view| view.acknowledged >= setup)
+            .await;
         let endpoint = client.node().services().endpoint(channel).unwrap();
         (channel, endpoint["port"].as_u64().unwrap().try_into().unwrap())
     }

@@ -129,7 +129,7 @@ async fn a_channel_that_is_found_on_chain_only_asks_for_its_offering_and_then_fo
     let decided = inputs.chain(&mut tx, before).await.unwrap();
     tx.commit().await.unwrap();
     scene.decider.all_committed(decided);
-    assert_eq!(*scene.asked.openings.lock().unwrap(), [Outcome::Done]);
+    assert_eq!(*scene.asked.openings.lock().unwrap(), [Some(Outcome::Done)]);
     let questions =
         || scene.asked.questions.lock().unwrap().iter().map(|(_, what)| *what).collect::<Vec<_>>();
     assert_eq!(questions(), [Ask::Offering]);

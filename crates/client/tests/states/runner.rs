@@ -7,7 +7,8 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall as _;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_channel::{
-    ChainTime, ChannelEvent, ChannelStatus, Fee, ServiceStatus, Voucher, VoucherVerifier, sign_voucher,
+    ChainTime, ChannelEvent, ChannelStatus, Fee, OnChain, ServiceStatus, Voucher, VoucherVerifier,
+    sign_voucher,
 };
 use privatix_contracts::{IPSC, call};
 use privatix_db::on;
@@ -53,8 +54,10 @@ async fn an_opening_is_submitted_once_its_money_is_there_and_asks_for_access_onc
 
     assert_eq!(*scene.asked.openings.lock().unwrap(), []);
     scene.happens(1, ChannelEvent::Opened { deposit: a(1_000), fee: Fee::ZERO }).await;
-    assert_eq!(*scene.asked.openings.lock().unwrap(), [Outcome::Done]);
+    assert_eq!(*scene.asked.openings.lock().unwrap(), [Some(Outcome::Done)]);
     assert!(matches!(scene.asked.questions.lock().unwrap()[..], [(_, Ask::Access)]));
+    scene.give(Input::Chain(OnChain::default())).await;
+    assert_eq!(*scene.asked.openings.lock().unwrap(), [Some(Outcome::Done), None], "undone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +72,7 @@ async fn an_opening_that_is_given_up_or_has_no_money_ends_with_its_reason() {
             scene.give(Input::Tx { seq: 1, purpose, fate: Fate::Unfunded(trouble) }).await
         };
         assert_eq!(applied.state.own.ending.map(|end| end.why), Some(ClientEnd::NotOpened(trouble)));
-        assert_eq!(*scene.asked.openings.lock().unwrap(), [Outcome::Failed(trouble)]);
+        assert_eq!(*scene.asked.openings.lock().unwrap(), [Some(Outcome::Failed(trouble))]);
         assert_eq!(*scene.asked.taken_back.lock().unwrap(), if is_given_up { vec![1] } else { vec![] });
         assert!(scene.transactions().await.is_empty());
     }

@@ -157,7 +157,7 @@ pub(crate) struct Others {
     /// Orders of top-ups: the number, the amount, and whether the policy gave it.
     pub(crate) taken: Mutex<Vec<(OrderId, Amount, bool)>>,
     pub(crate) ended: Mutex<Vec<(OrderId, Outcome)>>,
-    pub(crate) openings: Mutex<Vec<Outcome>>,
+    pub(crate) openings: Mutex<Vec<Option<Outcome>>>,
     pub(crate) questions: Mutex<Vec<(u32, Ask)>>,
     pub(crate) sent: Mutex<Vec<Sending>>,
     /// How often a budget was asked for.
@@ -240,7 +240,7 @@ impl Funds for Others {
         Ok(())
     }
 
-    async fn end_opening(&self, _: &mut Conn, _: ChannelId, outcome: Outcome) -> Result<(), NodeError> {
+    async fn opened(&self, _: &mut Conn, _: ChannelId, outcome: Option<Outcome>) -> Result<(), NodeError> {
         self.openings.lock().unwrap().push(outcome);
         Ok(())
     }

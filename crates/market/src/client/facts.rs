@@ -6,7 +6,9 @@ use privatix_channel::Phase;
 
 use super::{Client, ClientEnd, ClientOrder, ClientPurpose, ClientReport, ClientState, Reach};
 use super::{payment, requests, restored, service, top_up, wants};
-use crate::{Actual, Ended, Env, Fate, Input, Refused, Stage, Trouble, adapter, blocked, flight, usage};
+use crate::{
+    Actual, Ended, Env, Fate, Input, Refused, Stage, Trouble, adapter, blocked, flight, patience, usage,
+};
 
 /// Takes an input in.
 pub(super) fn apply(
@@ -134,6 +136,13 @@ pub(super) fn derive(state: &mut ClientState, env: &Env<'_, Client>) {
     state.own.pinged &= requests::is_idle(state, env);
     if let Some(why) = service::over(state, env) {
         end(state, why, env);
+    }
+    // Whatever else it ended for: there is nothing to close, and its order was not carried out.
+    if let Some(why) = patience::over(&[service::vanishes(state, env)], env.uptime)
+        && let Some(ending) = state.own.ending.as_mut()
+        && !matches!(ending.why, ClientEnd::NotOpened(_))
+    {
+        ending.why = why;
     }
     top_up::automatic(state, env);
     let is_open = state.chain.phase() == Phase::Open;

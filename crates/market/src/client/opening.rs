@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use privatix_billing::{Terms, min_deposit};
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Fee};
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Fee, Phase};
 
-use super::{Client, ClientEffect, ClientPurpose, ClientState};
+use super::{Client, ClientEffect, ClientEnd, ClientPurpose, ClientState, Outcome};
 use crate::flight::next;
 use crate::{AtStake, Decision, Effect, Env, Flight, Purpose, Refused, Stage};
 
@@ -21,6 +21,23 @@ pub struct Opening {
 }
 
 impl ClientState {
+    /// How the order that opens the channel ended: it is carried out while the chain shows the channel. `None` while it is under way,
+    /// and again while a reorganisation has taken the opening back and it may still come.
+    pub fn opened(&self) -> Option<Outcome> {
+        if self.chain.phase() != Phase::Unopened {
+            return Some(Outcome::Done);
+        }
+        let may_come = |flight: &Flight<ClientPurpose>| {
+            matches!(flight.purpose, ClientPurpose::Open { .. }) && flight.stage != Stage::Reverted
+        };
+        match self.own.ending?.why {
+            ClientEnd::NotOpened(trouble) if !self.own.flights.iter().any(may_come) => {
+                Some(Outcome::Failed(trouble))
+            }
+            _ => None,
+        }
+    }
+
     /// Accepts an offering: the state of a new channel, and the effect that provides the money for its opening.
     ///
     /// # Errors

@@ -84,16 +84,22 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     own.stuck.hold(is_stuck, true, now);
 }
 
+/// How long an opening that was undone, or that did not succeed, may still come.
+pub(super) fn vanishes(state: &ClientState, env: &Env<'_, Client>) -> Limit<ClientEnd> {
+    let not_opened = state.own.not_opened;
+    // One that did not succeed is waited for only until the chain is seen.
+    let limit = if not_opened.is_some() { Duration::ZERO } else { env.policy.vanish_after };
+    (state.own.unopened, limit, ClientEnd::NotOpened(not_opened.unwrap_or(Trouble::Vanished)))
+}
+
 /// The limits of patience.
 fn limits(state: &ClientState, env: &Env<'_, Client>) -> Vec<Limit<ClientEnd>> {
     let (own, policy) = (&state.own, env.policy);
     let stuck = if own.refused { policy.start_within } else { policy.outage };
-    // An opening that did not succeed is waited for only until the chain is seen.
-    let vanish_after = if own.not_opened.is_some() { Duration::ZERO } else { policy.vanish_after };
     let mut limits = vec![
         (own.no_access, policy.access_within, ClientEnd::NoAccess),
         (own.unreachable, policy.abandon_after, ClientEnd::Unreachable),
-        (own.unopened, vanish_after, ClientEnd::NotOpened(own.not_opened.unwrap_or(Trouble::Vanished))),
+        vanishes(state, env),
         (own.stuck, stuck, ClientEnd::AdapterStuck),
     ];
     if !top_up::is_pending(state) {

@@ -2,7 +2,7 @@
 
 use privatix_channel::{Amount, Phase};
 
-use super::{Client, ClientEnd, ClientPurpose, ClientState, Reach, opening, payment};
+use super::{Client, ClientEnd, ClientPurpose, ClientState, Reach, opening, payment, service};
 use crate::want::Want;
 use crate::{AtStake, Env, Owner, Purpose, Uptime};
 
@@ -25,12 +25,12 @@ pub(super) fn closing(state: &ClientState, env: &Env<'_, Client>) -> Want<Client
 
 /// The opening is on its way, or was undone. It may come again, until that has lasted too long.
 fn unopened(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
-    let unopened = &state.own.unopened;
     let is_given_up = matches!(ending(state), Some(ClientEnd::NotOpened(_)));
-    if opening::is_opening(state) || is_given_up || unopened.elapsed(env.uptime) >= env.policy.vanish_after {
+    if opening::is_opening(state) || is_given_up {
         return Want::Nothing;
     }
-    Want::Wait(unopened.reaches(env.policy.vanish_after).map_or_else(|| chain(env), Owner::Time))
+    let (unopened, limit, _) = service::vanishes(state, env);
+    Want::Wait(unopened.reaches(limit).map_or_else(|| chain(env), Owner::Time))
 }
 
 /// The channel is open, and no close request stands: the agent closes first, because it has every reason to. If it does not, or

@@ -1,7 +1,9 @@
 //! Opening: what is accepted, and what becomes of an opening.
 
 use privatix_channel::Fee;
-use privatix_market::{ClientEnd, ClientNotice, ClientOrder, Fate, Input, Refused, Target, Trouble, Why};
+use privatix_market::{
+    ClientEnd, ClientNotice, ClientOrder, Fate, Input, Outcome, Refused, Target, Trouble, Why,
+};
 
 use crate::support::{HOUR, Run, a, block, descriptor, open, opening, show};
 
@@ -104,6 +106,33 @@ fn fault_42_an_opening_that_is_undone_for_good_ends_the_channel() {
     run.give(&Input::Look);
     assert_eq!(run.after(HOUR), "drive 2");
     assert_eq!(run.ending(), Some(ClientEnd::NotOpened(Trouble::Vanished)));
+}
+
+/// Torture, seed 3: an order whose opening was undone for good said that it was carried out, since its channel had ended before.
+#[test]
+fn an_order_whose_opening_is_undone_is_under_way_again_and_fails_if_it_does_not_come_again() {
+    for ends in [None, Some(ClientOrder::End), Some(ClientOrder::Close)] {
+        let mut run = Run::accepted(100);
+        assert_eq!(run.state.opened(), None);
+        run.tx(1, Fate::Funded);
+        run.tx(1, Fate::Mined(block(7)));
+        run.chain(open(100, 0));
+        run.sees();
+        run.tx(1, Fate::Final);
+        assert_eq!(run.state.opened(), Some(Outcome::Done));
+        if let Some(order) = ends {
+            run.give(&Input::Order(order));
+        }
+        run.chain(privatix_channel::OnChain::default());
+        assert_eq!(run.state.opened(), None, "{ends:?}");
+        let mut comes_again = run.clone();
+        run.after(24 * HOUR);
+        assert_eq!(run.state.opened(), Some(Outcome::Failed(Trouble::Vanished)), "{ends:?}");
+        assert_eq!(run.ending(), Some(ClientEnd::NotOpened(Trouble::Vanished)), "{ends:?}");
+        comes_again.after(24 * HOUR - 1);
+        comes_again.chain(open(100, 0));
+        assert_eq!(comes_again.state.opened(), Some(Outcome::Done), "{ends:?}");
+    }
 }
 
 /// Else its order would fail, its money would be free again, and another channel could be opened beside it.
