@@ -19,23 +19,6 @@ pub struct Row {
     pub open: Option<String>,
 }
 
-impl Row {
-    /// The known faults that it is open for: their numbers in `docs/adr/0005-faults.md`.
-    pub fn faults(&self) -> BTreeSet<u32> {
-        let words = self.open.iter().flat_map(|why| why.split(|c: char| !c.is_ascii_alphanumeric()));
-        words.filter_map(|word| word.strip_prefix('F')?.parse().ok()).collect()
-    }
-}
-
-/// What a row may name.
-#[derive(Debug, Clone, Default)]
-pub struct Known {
-    /// The names of all tests, in Rust and in Solidity.
-    pub tests: BTreeSet<String>,
-    /// The numbers of the known faults.
-    pub faults: BTreeSet<u32>,
-}
-
 /// The rows of a threat model.
 pub fn rows(document: &str) -> Vec<Row> {
     let tables = rows_of_tables(document, |head| head.last() == Some(&"test"));
@@ -52,8 +35,8 @@ pub fn rows(document: &str) -> Vec<Row> {
     tables.into_iter().filter_map(row).collect()
 }
 
-/// What is wrong with these rows.
-pub fn breaches(rows: &[Row], known: &Known, workspace: &Path) -> Vec<String> {
+/// What is wrong with these rows, where `tests` are the names of all tests, in Rust and in Solidity.
+pub fn breaches(rows: &[Row], tests: &BTreeSet<String>, workspace: &Path) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut names = BTreeSet::new();
     for row in rows {
@@ -66,23 +49,14 @@ pub fn breaches(rows: &[Row], known: &Known, workspace: &Path) -> Vec<String> {
             Some(why) if why.is_empty() => breaches.push(format!("{name} is open and does not say why")),
             _ => {}
         }
-        for test in row.tests.difference(&known.tests) {
+        for test in row.tests.difference(tests) {
             breaches.push(format!("{name} names the test {test}, which does not exist"));
-        }
-        for fault in row.faults().difference(&known.faults) {
-            breaches.push(format!("{name} is open for F{fault}, which is not a known fault any more: name the test that shows it"));
         }
         for file in row.files.iter().filter(|file| !workspace.join(file).is_file()) {
             breaches.push(format!("{name} names the file {file}, which does not exist"));
         }
     }
     breaches
-}
-
-/// The numbers of the faults that a page lists, in tables whose first column is `F`.
-pub fn listed_faults(page: &str) -> BTreeSet<u32> {
-    let rows = rows_of_tables(page, |head| head.first() == Some(&"F"));
-    rows.iter().filter_map(|cells| cells.first()?.parse().ok()).collect()
 }
 
 /// The names of the tests in a source file in Rust: functions below an attribute that ends in `test`.

@@ -5,21 +5,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use privatix_testkit::toolchain::workspace_root;
-use xtask::threats::{self, Known};
+use xtask::threats;
 
 #[test]
 fn each_attack_of_the_threat_model_names_its_test_or_is_open() {
     let root = workspace_root();
-    let known = Known {
-        tests: all_tests(&root),
-        // The page goes when no fault is left.
-        faults: std::fs::read_to_string(root.join("docs/adr/0005-faults.md"))
-            .map_or_else(|_| BTreeSet::new(), |page| threats::listed_faults(&page)),
-    };
-    assert!(known.tests.len() > 1000, "the sources were read: {} tests", known.tests.len());
+    let tests = all_tests(&root);
+    assert!(tests.len() > 1000, "the sources were read: {} tests", tests.len());
     let rows = threats::rows(&std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap());
     assert!(rows.len() > 80, "the tables were read: {} rows", rows.len());
-    let breaches = threats::breaches(&rows, &known, &root);
+    let breaches = threats::breaches(&rows, &tests, &root);
     assert!(breaches.is_empty(), "docs/threat-model.md:\n{}", breaches.join("\n"));
 }
 
@@ -54,13 +49,13 @@ const MODEL: &str = "
 | | attack | what stops it | test |
 | --- | --- | --- | --- |
 | C1 | under-pays | `xtask/src/lib.rs` (`assess`) | `it_is_suspended` |
-| C2 | floods | | open: F7, F12; decided by `it_is_suspended` |
+| C2 | floods | | open: accepted; decided by `it_is_suspended` |
 | C3 | waits | | open: protocol 2 |
 ";
 
 fn breaches(model: &str) -> Vec<String> {
-    let known = Known { tests: ["it_is_suspended".to_owned()].into(), faults: [7, 12].into() };
-    threats::breaches(&threats::rows(model), &known, &workspace_root())
+    let tests = ["it_is_suspended".to_owned()].into();
+    threats::breaches(&threats::rows(model), &tests, &workspace_root())
 }
 
 #[test]
@@ -69,7 +64,7 @@ fn rows_are_read_with_what_they_name() {
     assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["C1", "C2", "C3"]);
     assert_eq!(rows[0].files, ["xtask/src/lib.rs".to_owned()].into());
     assert_eq!((rows[0].open.as_deref(), rows[2].open.as_deref()), (None, Some("protocol 2")));
-    assert_eq!((rows[1].faults(), rows[2].faults()), ([7, 12].into(), BTreeSet::new()));
+    assert_eq!(rows[1].tests, ["it_is_suspended".to_owned()].into());
     assert_eq!(breaches(MODEL), [""; 0]);
 }
 
@@ -81,11 +76,6 @@ fn a_row_without_a_test_that_exists_is_found() {
         ("protocol 2", "", "C3 is open and does not say why"),
         ("| C3", "| C2", "C2 is there twice"),
         ("lib.rs", "away.rs", "C1 names the file xtask/src/away.rs, which does not exist"),
-        (
-            "F12",
-            "F13",
-            "C2 is open for F13, which is not a known fault any more: name the test that shows it",
-        ),
     ] {
         assert_eq!(breaches(&MODEL.replace(from, to)), [found]);
     }
@@ -120,11 +110,4 @@ fn tests_are_found_by_their_attributes_and_names() {
     ";
     let expected = ["test_Close_IsTheAgentAlone", "testFuzz_Words", "invariant_Market"].map(str::to_owned);
     assert_eq!(threats::tests_in_solidity(solidity), expected.into());
-}
-
-#[test]
-fn faults_are_the_rows_of_tables_that_number_them() {
-    let page =
-        "| F | fault |\n| --- | --- |\n| 7 | H |\n| 12 | M |\n\n| S | faults |\n| --- | --- |\n| 1 | 3-5 |";
-    assert_eq!(threats::listed_faults(page), [7, 12].into());
 }
