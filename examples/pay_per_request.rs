@@ -7,7 +7,7 @@
 //! `cargo run --example pay_per_request`. It checks itself and exits with 0 when all is as it should be.
 //!
 //! Opening the channel and cashing the best voucher are two transactions of the service contract; the crates
-//! `privatix-contracts` and `privatix-chain` make and watch them. Here both sides are simply told that it is open.
+//! `privatix-contracts` and `privatix-chain` make and watch them. Here both sides are simply informed that it is open.
 #![expect(clippy::print_stdout, reason = "this is a program for people")]
 
 use std::{

@@ -85,7 +85,7 @@ impl Host {
         Self::with_timeouts(adapter, Timeouts::default())
     }
 
-    /// Hosts `adapter`, waiting so long for its answers.
+    /// Hosts `adapter`, and waits at most this long for its answers.
     ///
     /// # Errors
     /// [`AdapterError::Panicked`] if the adapter cannot even say what it is.

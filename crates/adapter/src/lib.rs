@@ -7,7 +7,7 @@
 //! - [`Host`], which drives an adapter of the same process and turns whatever it does wrong into an [`AdapterError`];
 //! - `conformance` (feature of that name), the tests that each plug-in should pass.
 //!
-//! It knows no chain and no money: a service is let on and cut off, and tells how much of it was used.
+//! It knows no chain and no money: a service is resumed and suspended, and reports how much of it was used.
 //!
 //! A plug-in in full, and a role's way of using it:
 //!

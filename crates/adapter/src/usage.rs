@@ -1,4 +1,4 @@
-//! How adapters tell usage: never blocking, and never more waiting than there are sessions.
+//! How adapters report usage: never blocking, and never more waiting than there are sessions.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -96,12 +96,12 @@ impl Shared {
     }
 }
 
-/// Where an adapter tells usage. Cheap to clone; never blocks, never fails, never grows beyond one report per session: a
+/// Where an adapter reports usage. Cheap to clone; never blocks, never fails, never grows beyond one report per session: a
 /// newer report takes an older one's place while the receiver is busy.
 pub struct UsageReporter(Arc<Shared>);
 
 impl UsageReporter {
-    /// Tells what is known of a session. Most adapters use [`open`](Self::open) instead.
+    /// Reports what is known of a session. Most adapters use [`open`](Self::open) instead.
     pub fn report(&self, report: SessionReport) {
         self.0.put(report);
     }

@@ -1,4 +1,4 @@
-//! What roles and adapters tell each other. All of it can be serialised, so that an adapter may live in another process.
+//! What roles and adapters exchange. All of it can be serialised, so that an adapter may live in another process.
 
 use std::fmt;
 

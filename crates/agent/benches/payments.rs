@@ -295,7 +295,7 @@ fn dir_on_disk() -> TempDir {
     dir
 }
 
-/// The kind of the file system under a folder, empty where the system does not tell.
+/// The kind of the file system under a folder, empty where the system does not show it.
 fn file_system(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap();
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::{Account, Billing, TerminateReason, Terms};
 pub struct ClientPolicy {
     /// When to top up on its own; `None`: never.
     pub top_up: Option<TopUpPolicy>,
-    /// Pay what is due once the meter has stood still for so long (never longer than half of the
+    /// Pay what is due once the meter has stood still for this time (never longer than half of the
     /// terms' `max_suspend` and `max_inactive`). This is what ends a suspension that the client cannot see: a
     /// suspended service is a quiet one.
     pub settle_after: Duration,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 /// Remembers what changed and who has a deadline, so that a tick touches only those.
 ///
 /// `mark` what changed (a report, a payment, a status), take the keys to assess with `pop_due`,
-/// and tell each assessment's `next` with `set_deadline`. With `n` deadlines kept, each call costs
+/// and report each assessment's `next` with `set_deadline`. With `n` deadlines kept, each call costs
 /// `O(log n)` per key that it handles and nothing for the others; each key holds one deadline, so
 /// memory does not grow with the number of changes.
 ///

@@ -7,7 +7,7 @@ use crate::rpc::{Fault, RpcError};
 
 /// What can go wrong between us and the chain.
 ///
-/// [`ChainError::is_permanent`] tells a wrong set-up, which only an operator can mend, from trouble that passes: the
+/// [`ChainError::is_permanent`] separates a wrong set-up, which only an operator can mend, from trouble that passes: the
 /// monitor and the transactor return the first from `run` and retry the second.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

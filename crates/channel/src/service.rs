@@ -1,4 +1,4 @@
-//! The service's status: what the plug-in does, or was told to do, for a channel.
+//! The service's status: what the plug-in does, or was asked to do, for a channel.
 
 use std::{fmt, str::FromStr};
 
@@ -18,7 +18,7 @@ pub enum ServiceStatus {
     Active,
     /// The plug-in is cutting off.
     Suspending,
-    /// Prepared and not running: ready to start, or cut off.
+    /// Prepared and not running: ready to start, or suspended.
     Suspended,
     /// The plug-in is stopping for good.
     Terminating,

@@ -85,7 +85,7 @@ pub(crate) fn stderr_line(text: &str) {
     let line = format!("{text}\n");
     match LOG.get() {
         Some(log) => log.push(line.as_bytes()),
-        // Nobody is left to be told that it failed.
+        // Nobody is left who could be informed that it failed.
         None => {
             let _ = io::stderr().write_all(line.as_bytes());
         }

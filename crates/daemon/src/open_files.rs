@@ -44,7 +44,7 @@ const CHAIN: usize = 64;
 const LOOKUPS: usize = 256;
 /// The proxy has at most 96 pipes with two ends each.
 const PIPES: usize = 192;
-/// Connections that are told why they end.
+/// Connections that are informed why they end.
 const FAREWELLS: usize = 64;
 /// With fewer connections than this nothing is worth running.
 const LEAST: Connections =

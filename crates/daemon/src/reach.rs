@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use privatix_net::Resolver;
 
-/// A name or address that others are told, and where this machine listens for them.
+/// A name or address that others are given, and where this machine listens for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {
     /// The setting with the name or address, e.g. `somc.announce`.

@@ -67,7 +67,7 @@ impl Job for Deliver {
 }
 
 struct Bakery {
-    /// Tells each delivery.
+    /// Reports each delivery.
     delivered: mpsc::UnboundedSender<u32>,
 }
 

@@ -46,7 +46,7 @@ struct Present {
 }
 
 impl<G: Clone + Eq + Hash, O: Copy + Eq + Hash> Places<G, O> {
-    /// So many places, all free.
+    /// This many places, all free.
     pub fn new(limits: VisitorLimits) -> Self {
         Self(Arc::new(Mutex::new(State { visitors: Visitors::new(limits), present: HashMap::new() })))
     }

@@ -52,7 +52,7 @@ struct Present {
     looked: Instant,
 }
 
-/// What tells a changed file from the same one.
+/// What distinguishes a changed file from the same one.
 type Stamp = Option<(SystemTime, u64)>;
 
 impl std::fmt::Debug for NameServers {

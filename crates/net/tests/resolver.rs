@@ -92,7 +92,7 @@ const SOON: Duration = Duration::from_millis(400);
 /// Longer than any test may take.
 const LONG: Duration = Duration::from_mins(1);
 
-/// So many lookups that get no answer.
+/// Lookups that get no answer, this many of them.
 fn flood(share: &Share, count: usize) -> JoinSet<Result<Vec<IpAddr>, ResolveError>> {
     let mut lookups = JoinSet::new();
     for number in 0..count {
@@ -167,7 +167,7 @@ async fn one_share_full_of_slow_names_holds_up_no_other() {
 
 #[test]
 fn slow_names_take_no_thread_of_those_that_files_and_databases_need() {
-    // One blocking thread, as all of tokio's would be taken by so many lookups of the C library.
+    // One blocking thread, as all of tokio's would be taken by this many lookups of the C library.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(1)

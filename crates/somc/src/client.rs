@@ -36,7 +36,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// A connection to an agent. Clones share it; it closes when the last is dropped.
 ///
 /// All methods may be called at the same time and may be dropped at any point; the answer is then ignored. A connection
-/// that has ended stays ended: see [`Peer`](crate::Peer) for one that connects anew.
+/// that has ended stays ended: see [`Peer`](crate::Peer) for one that connects again.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -229,7 +229,7 @@ impl Client {
             limit: error.limit,
         })?;
         let answer = inner.waiting.wait_for(id)?;
-        // When the writer is gone, whoever ended it has told `waiting` why.
+        // When the writer is gone, whoever ended it has informed `waiting` why.
         let _ = inner.requests.send(frame).await;
         let result = answer.receive().await?;
         message::decode_answer(method, &result)
@@ -347,7 +347,7 @@ async fn run(
         () = closed.cancelled() => ClientError::Closed,
         error = read(&mut reader, &waiting, patience) => error,
         written = &mut writing => {
-            // What the server said last tells more than that it takes no more.
+            // What the server said last explains more than that it takes no more.
             let error = match written {
                 Ok(Err(error)) => ClientError::lost(&error),
                 _ => ClientError::Closed,

@@ -17,7 +17,7 @@ pub struct ServerLimits {
     /// Of these, connections of one channel.
     pub max_connections_per_channel: usize,
     /// Connections that have not proved a channel: strangers. When all their places are taken, the one that has been idle
-    /// the longest ends to make room for a new one; a new one is told that the server is busy only if each of them is
+    /// the longest ends to make room for a new one; a new one is answered that the server is busy only if each of them is
     /// being answered.
     pub max_strangers: usize,
     /// Of these, connections of one peer (see [`PeerId`](crate::PeerId)). Raise it where many peers have one address: behind
@@ -27,7 +27,7 @@ pub struct ServerLimits {
     /// server reads no further until some of them are.
     pub max_in_flight: u32,
     /// Calls of the [`Service`](crate::Service) at the same time, over all connections; others wait in the order in
-    /// which they came, and are told that the server is busy when [`request_timeout`](Self::request_timeout) passes so.
+    /// which they came, and are answered that the server is busy when [`request_timeout`](Self::request_timeout) passes so.
     /// Strangers have at most half of them.
     pub max_calls: usize,
     /// Cost of requests that one connection may send.

@@ -15,7 +15,7 @@ use crate::{
     refusal::{WireRefusal, printable},
 };
 
-/// What a hello calls the protocol, so that a stray client of another one is told what is wrong.
+/// What a hello calls the protocol, so that a stray client of another one learns what is wrong.
 pub(crate) const PROTOCOL: &str = "privatix-somc";
 /// The versions that this crate speaks.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };

@@ -231,7 +231,7 @@ impl Peer {
                     Ok(answer) => return Ok(answer),
                     Err(error) => {
                         if matches!(error, ClientError::Timeout { .. }) {
-                            // The connection may be dead without anybody knowing: a new one will tell.
+                            // The connection may be dead without anybody knowing: a new one will show it.
                             self.forget(&client);
                         }
                         error

@@ -65,7 +65,7 @@ impl TokenBucket {
         self.at = self.at.max(now);
     }
 
-    /// Takes `cost` tokens, or tells after which time they will be there. A cost above the burst is taken as the burst.
+    /// Takes `cost` tokens, or returns after which time they will be there. A cost above the burst is taken as the burst.
     pub(crate) fn take(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
         self.refill(now);
         let cost = (u64::from(cost) * UNIT).min(Self::capacity(self.limit));

@@ -37,7 +37,7 @@ pub enum Refusal {
         "the signature is not by the channel's signer; check the key, the chain and the contract address"
     )]
     WrongSigner,
-    /// `stale`: a higher voucher was acknowledged before. Told only to who presents a valid signature.
+    /// `stale`: a higher voucher was acknowledged before. Answered only to who presents a valid signature.
     ///
     /// A client that lost an answer learns here what was acknowledged. It must compare this with the highest voucher that
     /// it signed: an agent that claims more is lying.

@@ -39,7 +39,7 @@ pub trait Service: Send + Sync {
 
     /// Takes a voucher: verifies, stores durably, and only then returns.
     ///
-    /// Verify the signature before anything else is looked at or told, also of a voucher that is stale: an unverified
+    /// Verify the signature before anything else is looked at or disclosed, also of a voucher that is stale: an unverified
     /// shortcut has given away service elsewhere, and the acknowledged amount is nobody's business but the client's.
     /// Repeating the best voucher is no error: answer with what is acknowledged.
     ///

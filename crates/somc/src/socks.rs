@@ -14,7 +14,7 @@ use crate::{BoxStream, SomcAddress, SourceType, Transport, TransportError, direc
 ///
 /// **Agents are kept apart.** Each is asked for with a user name and a password of its own: the name is random for each
 /// transport, the password stands for the agent's address. Tor uses no circuit for streams of different logins
-/// (`IsolateSOCKSAuth`, on by default: tor's manual, section "Client options", `SocksPort`). So two agents cannot tell from
+/// (`IsolateSOCKSAuth`, on by default: tor's manual, section "Client options", `SocksPort`). So two agents cannot learn from
 /// a shared circuit that they serve one client, and no other program of this machine shares a circuit with it either. A
 /// proxy that takes no login is therefore refused.
 ///

@@ -55,7 +55,7 @@ impl<L: Listener + ?Sized> Listener for Box<L> {
     }
 }
 
-/// Who is at the other end of an accepted connection, as far as its transport can tell.
+/// Who is at the other end of an accepted connection, as far as its transport knows.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PeerId {
     name: String,

@@ -267,11 +267,11 @@ pub struct LocalEndpoints {
     pub own: Option<serde_json::Value>,
     /// Those of other channels that are not over.
     pub in_use: Vec<serde_json::Value>,
-    /// Those of channels that are over, the last one to end first; so many of them as are worth knowing.
+    /// Those of channels that are over, the last one to end first; as many of them as are worth knowing.
     pub freed: Vec<serde_json::Value>,
 }
 
-/// Of the channels that are over, so many are looked at.
+/// How many of the channels that are over are looked at.
 const FREED: i64 = 1000;
 
 /// Stores where this machine's programs find a channel's service.

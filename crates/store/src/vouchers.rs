@@ -32,7 +32,7 @@ pub struct StoredVoucher {
 
 /// Stores a voucher unless an equal or higher one is there: a repeated or late write is harmless.
 ///
-/// Written out because diesel has its own upserts parsed anew by the database each time, which costs more than running them;
+/// Written out because diesel has its own upserts parsed again by the database each time, which costs more than running them;
 /// this one is parsed once per connection.
 struct Upsert {
     channel: Bytes32,

@@ -230,7 +230,7 @@ proptest! {
             let of_offerings = once.offerings.iter().flat_map(|(_, events)| events);
             for (place, event) in of_channels.chain(of_offerings) {
                 prop_assert!(!take(&mut tx, *place, event).await);
-                // Folding anew is what a rollback does, so it must agree with going forward.
+                // Folding again is what a rollback does, so it must agree with going forward.
                 if let Some(channel) = event.channel() {
                     channels::refold(&mut tx, channel).await.unwrap();
                 }

@@ -4,7 +4,7 @@
 //!   and [`Anvil::deploy`] for the token and service contracts;
 //! - [`Process`]: a daemon under test: its log in a file that a failure shows, waiting for a line or a health endpoint,
 //!   SIGTERM with a time limit, SIGKILL, and never left behind, whatever happens to the test;
-//! - [`wait_for`] and [`wait_until`]: polling with a deadline and a message that tells what was awaited;
+//! - [`wait_for`] and [`wait_until`]: polling with a deadline and a message that names what was awaited;
 //! - [`FileServer`]: a web server of deterministic bytes to download and check;
 //! - [`FaultProxy`]: a JSON-RPC endpoint with faults, by a stored [`Script`] or a closure, in front of a real node;
 //! - [`SocksServer`]: a SOCKS5 proxy that writes down what it is asked for;

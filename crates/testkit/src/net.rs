@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::TestkitError;
 
-/// A port on 127.0.0.1 that nothing listens on now. Prefer port 0 wherever the part under test can tell its port.
+/// A port on 127.0.0.1 that nothing listens on now. Prefer port 0 wherever the part under test can report its port.
 ///
 /// It is none that the system gives to outgoing connections, or to those who ask for any port: those are many while tests
 /// run, and one of them would sooner or later take it first.

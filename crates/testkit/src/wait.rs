@@ -23,7 +23,7 @@ pub struct WaitTimeout {
 }
 
 /// Asks `condition` until it gives a value. An `Err` is not a failure but the reason why the condition does not hold
-/// yet; the last one is shown when `limit` is over. A try that hangs is cut off at the limit.
+/// yet; the last one is shown when `limit` is over. A try that hangs is dropped at the limit.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {

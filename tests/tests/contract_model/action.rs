@@ -173,7 +173,7 @@ pub(crate) enum Pick {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sum {
-    /// So many base units.
+    /// This many base units.
     Units(u128),
     /// More than anybody has.
     TooMuch,

@@ -84,7 +84,7 @@ impl Daemon {
             return Err(format!("{name} init failed: {}", String::from_utf8_lossy(&init.stderr)).into());
         }
         let made: Value = serde_json::from_slice(&init.stdout)?;
-        let account = made["account"].as_str().ok_or("init told no account")?.parse()?;
+        let account = made["account"].as_str().ok_or("init reported no account")?.parse()?;
 
         let config = folder.path().join(format!("{name}.toml"));
         let mut document: DocumentMut = std::fs::read_to_string(&config)?.parse()?;

@@ -71,7 +71,7 @@ pub struct Deal {
     pub port: u16,
 }
 
-/// An offering whose least deposit pays for so many MiB and a little more.
+/// An offering whose least deposit pays for this many MiB and a little more.
 pub fn draft(mib: u64) -> Value {
     json!({
         "serviceName": "Demo proxy",
@@ -148,7 +148,7 @@ pub async fn served(agent: &Daemon, client: &Daemon, channel: ChannelId) -> Resu
     }
     let endpoint = client.call(&node::GetChannel { channel }).await?.endpoint;
     let port = endpoint.and_then(|endpoint| u16::try_from(endpoint["port"].as_u64()?).ok());
-    Ok(Deal { channel, port: port.ok_or("the client told no local port")? })
+    Ok(Deal { channel, port: port.ok_or("the client reported no local port")? })
 }
 
 /// Waits until both meters show the same, at least the bytes that were `downloaded`, and the client has paid exactly the price of it.

@@ -22,9 +22,9 @@ use crate::Result;
 pub enum Quantity {
     /// Nothing was declared: the iteration itself counts.
     Iteration,
-    /// So many elements.
+    /// This many elements.
     Elements(u64),
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 

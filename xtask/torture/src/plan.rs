@@ -201,7 +201,7 @@ const CLIENT_MOMENTS: [Moment; 12] = [
     Moment::Logged("transaction mined; waiting for confirmations"),
 ];
 
-/// So many faults, spread over a time. Every kind of fault, every depth and every moment comes once before it comes again.
+/// This many faults, spread over a time. Every kind of fault, every depth and every moment comes once before it comes again.
 pub(crate) fn plan(seed: u64, faults: u32, over: Duration) -> Vec<Planned> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut kinds = Deck::of(DECK);

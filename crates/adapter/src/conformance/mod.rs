@@ -31,7 +31,7 @@ use rig::Rig;
 pub enum Attempt {
     /// All of it passed; the service's meter should show this.
     Passed(Usage),
-    /// None of it passed within the driver's patience; it may still pass when the channel is let on.
+    /// None of it passed within the driver's patience; it may still pass when the channel is resumed.
     Blocked,
     /// None of it passed and it never will: the flow was cut.
     Broken,
@@ -97,7 +97,7 @@ pub enum Check {
     StopIsFinal,
     /// What is done to one channel leaves the others alone; usage is booked to the channel that used.
     ChannelsAreSeparate,
-    /// After a restart (a new instance, configured and provisioned anew) service goes on, in new sessions that begin at 0.
+    /// After a restart (a new instance, configured and provisioned again) service goes on, in new sessions that begin at 0.
     RestartContinues,
     /// Shutting down ends all sessions and all service; it succeeds again; channels are refused from then on.
     ShutdownEndsAll,

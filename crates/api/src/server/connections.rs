@@ -76,6 +76,6 @@ pub(crate) async fn serve(
     let _ = stopping.stop();
     connections.close();
     if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
-        tracing::warn!("requests to the control API were cut off by the shutdown");
+        tracing::warn!("requests to the control API were aborted by the shutdown");
     }
 }

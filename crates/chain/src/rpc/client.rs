@@ -214,7 +214,7 @@ impl Rpc {
         self.timed("eth_getTransactionCount", call.latest()).await
     }
 
-    /// The next nonce after those that wait in the endpoint's pool; where the endpoint does not tell of its pool, the next
+    /// The next nonce after those that wait in the endpoint's pool; where the endpoint does not show its pool, the next
     /// after those in the chain, so that what we have sent ourselves must be remembered by us.
     pub(crate) async fn pending_nonce(&self, account: Address) -> Result<u64, RpcError> {
         self.pending_or_latest(Tagged::Nonce, "eth_getTransactionCount", |at| {

@@ -181,7 +181,7 @@ impl AccountMemory {
         next.seen.count >= COUNT_HEADS || next.seen.elapsed() >= COUNT_TIME
     }
 
-    /// Whether the same count was shown for so long that waiting for a second endpoint would cost more than it protects.
+    /// Whether the same count was shown long enough that waiting for a second endpoint would cost more than it protects.
     pub(super) fn has_waited_for_a_second(&self) -> bool {
         self.next.is_some_and(|next| next.seen.elapsed() >= ALONE_TIME)
     }

@@ -119,7 +119,7 @@ fn provision(agent: &Side, client: &Side, agent_threads: &Runtime, client_thread
     SocketAddr::new(local.host.parse().unwrap(), local.port.get())
 }
 
-/// A web server as far as a download needs one: sends as many bytes, so many per second, as the request's path says.
+/// A web server as far as a download needs one: sends as many bytes, and as many of them per second, as the request's path says.
 fn serve() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -33,7 +33,7 @@ const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 const STOPPED: u8 = 2;
 
-/// What is lost on the way when connections break is forgiven up to so many bytes, or up to what was delivered. A buyer that
+/// What is lost on the way when connections break is forgiven up to this many bytes, or up to what was delivered. A buyer that
 /// breaks off fast downloads over a long distance loses a round trip's worth of each, which is about as much as it has got of a
 /// short one. And one that takes bytes without acknowledging them gets no more for nothing than it pays for.
 const FORGIVEN_AT_LEAST: u64 = 1024 * 1024;
@@ -41,7 +41,7 @@ const FORGIVEN_AT_LEAST: u64 = 1024 * 1024;
 /// What a connection may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Turn {
-    /// Read or write, at most so many bytes (at least one).
+    /// Read or write, at most this many bytes (at least one).
     Pass {
         most: usize,
     },
@@ -213,7 +213,7 @@ impl Channel {
         self.changed.notify_waiters();
     }
 
-    /// Holds the channel to so many bytes in all.
+    /// Holds the channel to at most this many bytes in all.
     pub(crate) fn allow(&self, up_to: Usage) {
         self.allowance.store(up_to.get(), Ordering::Release);
         self.changed.notify_waiters();
@@ -281,7 +281,7 @@ impl Channel {
         })
     }
 
-    /// Ends the session if the last connection went `idle` ago or longer. If it went later, tells when to ask again.
+    /// Ends the session if the last connection went `idle` ago or longer. If it went later, returns when to ask again.
     pub(crate) fn end_idle_session(&self, idle: Duration) -> Option<Instant> {
         let mut session = self.session.lock();
         if !self.connections.is_empty() || session.is_none() {
@@ -316,7 +316,7 @@ impl Flow {
         &self.channel
     }
 
-    /// Completes when bytes may pass, and tells how many (at least one). To be done at once, without waiting in between.
+    /// Completes when bytes may pass, and returns how many (at least one). To be done at once, without waiting in between.
     pub(crate) async fn turn(&self) -> Result<usize, Stopped> {
         loop {
             match self.channel.turn() {

@@ -97,7 +97,7 @@ pub(crate) enum NotAllowed {
 }
 
 impl Destinations {
-    /// Everything: for the side that goes only where it was told to.
+    /// Everything: for the side that goes only where it was asked to.
     pub(crate) fn everything() -> Self {
         Self { allow_private: true, deny_ports: Vec::new(), ..Self::default() }
     }

@@ -15,7 +15,7 @@ const SMALL: usize = 16 * 1024;
 /// For bulk traffic where no pipe is to be had.
 const LARGE: usize = 128 * 1024;
 
-/// After so many full buffers in a row a direction is bulk traffic, after so many nearly empty ones it is not any more.
+/// After this many full buffers in a row a direction is bulk traffic, after as many nearly empty ones it is not any more.
 const STREAK: u32 = 16;
 
 /// One direction's bytes on their way. Filled only when empty.

@@ -23,7 +23,7 @@ const BURST: Duration = Duration::from_millis(50);
 /// Passes at a time are so short, lest a slow channel stands still for seconds between them.
 const PASSES_PER_SECOND: u64 = 20;
 
-/// But each has at least so many bytes, lest work grows out of proportion.
+/// But each has at least this many bytes, lest work grows out of proportion.
 const LEAST: u64 = 512;
 
 impl Pace {

@@ -171,7 +171,7 @@ impl<'a> End<'a> {
     }
 }
 
-/// A lane that nothing came through for so long leaves its width to others.
+/// A lane that nothing came through for this time leaves its width to others.
 const QUIET: Duration = Duration::from_secs(1);
 
 async fn carry(from: End<'_>, to: End<'_>) -> Result<(), Broke> {

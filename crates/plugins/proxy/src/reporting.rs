@@ -1,4 +1,4 @@
-//! When usage is reported: after so many bytes, at once where they are counted; after so long, from one task for all
+//! When usage is reported: after a number of bytes, at once where they are counted; after a time, from one task for all
 //! channels, whose work grows with the channels in use and not with those that are open.
 
 use std::net::SocketAddr;

@@ -153,7 +153,7 @@ pub struct Limits {
     /// to do the same with the destination.
     #[serde(with = "humantime_serde")]
     pub connect: Duration,
-    /// A connection without a byte for so long is closed. Time spent suspended does not count.
+    /// A connection without a byte for this time is closed. Time spent suspended does not count.
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
     /// The most bytes of an HTTP request's head, at least 8192. An answer's head above it is relayed unseen.
@@ -213,12 +213,12 @@ impl Limits {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Reports {
-    /// At the latest after so many bytes of a session.
+    /// At the latest after this many bytes of a session.
     pub every_bytes: NonZeroU64,
-    /// At the latest after so long with any bytes.
+    /// At the latest after this time with any bytes.
     #[serde(with = "humantime_serde")]
     pub every: Duration,
-    /// A session without connections for so long has ended; later use is a new one.
+    /// A session without connections for this time has ended; later use is a new one.
     #[serde(with = "humantime_serde")]
     pub session_idle: Duration,
 }
@@ -230,7 +230,7 @@ impl Default for Reports {
     }
 }
 
-/// Clients are told an IPv6 address as it is; operators write it with brackets, too.
+/// Clients get an IPv6 address as it is; operators write it with brackets, too.
 fn without_brackets(host: String) -> String {
     let inner = host.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match inner.map(str::parse::<Ipv6Addr>) {

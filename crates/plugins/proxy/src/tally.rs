@@ -22,7 +22,7 @@ impl Tally {
         self.written = self.written.saturating_add(bytes);
     }
 
-    /// Notes that nothing more will be written, and that the other end is told so.
+    /// Notes that nothing more will be written, and that the other end is informed.
     pub(crate) const fn closed(&mut self) {
         self.closed = true;
     }

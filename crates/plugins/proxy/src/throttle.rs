@@ -22,7 +22,7 @@ struct Window {
 
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// Beyond so many entries those that are over are swept out, and if none is, guesses go uncounted: memory is bounded, and
+/// Beyond this many entries those that are over are swept out, and if none is, guesses go uncounted: memory is bounded, and
 /// secrets are too long to guess anyhow.
 const MOST: usize = 10_000;
 

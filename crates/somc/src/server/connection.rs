@@ -34,7 +34,7 @@ pub(super) struct Connection<'a> {
     ticket: Arc<Ticket>,
     /// Its rate.
     rate: TokenBucket,
-    /// How many refusals it may still provoke: one who goes on after being refused is cut off.
+    /// How many refusals it may still provoke: the connection of one who goes on after being refused is closed.
     strikes: TokenBucket,
     places: Arc<Semaphore>,
     max_places: u32,

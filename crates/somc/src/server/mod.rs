@@ -22,13 +22,13 @@ pub use self::stats::ServerStats;
 use self::{connection::Connection, peers::PeerTable, stats::Counters};
 use crate::{BoxStream, Listener, PeerId, Refusal, ServerLimits, Service, frame::FrameReader, message};
 
-/// Connections over the limit that are being told so at the same time; more are just dropped.
+/// Connections over the limit that are being informed of it at the same time; more are just dropped.
 const MAX_TURNED_AWAY: usize = 64;
 /// For a peer to take the word that ends its connection.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What is still read from a peer after that word.
 const FAREWELL_BYTES: usize = 256 * 1024;
-/// What a client is told to wait when all places are taken.
+/// How long a client is asked to wait when all places are taken.
 const FULL: Duration = Duration::from_secs(5);
 
 /// A server of the messaging channel. Clones share their limits, so that one agent can serve several listeners.
@@ -99,7 +99,7 @@ impl Server {
         if timeout(patience, async { while connections.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!(
                 connections = connections.len(),
-                "connections did not end in time and are cut off"
+                "connections did not end in time and are aborted"
             );
             connections.shutdown().await;
         }
@@ -149,7 +149,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Tells a connection why it ends, and ends it.
+/// Informs a connection why it ends, and ends it.
 async fn turn_away(
     reader: FrameReader<ReadHalf<BoxStream>>,
     mut writer: WriteHalf<BoxStream>,

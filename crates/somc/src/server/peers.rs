@@ -66,7 +66,7 @@ impl PeerTable {
         self.places.counts()
     }
 
-    /// Lets a new connection of `peer` in, if need be in the place of another, or tells why not.
+    /// Lets a new connection of `peer` in, if need be in the place of another, or returns why not.
     pub(super) fn admit(self: &Arc<Self>, peer: &PeerId, now: Instant) -> Result<Ticket, Refusal> {
         let group = peer.group().cloned();
         if let Some(group) = &group {
@@ -161,7 +161,7 @@ impl Ticket {
         (!self.is_known()).then(|| self.place.serve())
     }
 
-    /// Takes a request's cost from the peer's rate, or tells after which time it will be there.
+    /// Takes a request's cost from the peer's rate, or returns after which time it will be there.
     ///
     /// Those that have proved a channel do not share their rate with strangers. A connection's first payment, which may
     /// prove one, was taken from the rate of connections: what strangers ask for does not get in its way.

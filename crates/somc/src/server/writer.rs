@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// And up to this many answers.
 const BATCH_LEN: usize = 256;
 
-/// Something to tell the client.
+/// Something to send to the client.
 #[derive(Debug)]
 pub(super) enum Outgoing {
     /// An answer; the permit is the request's place in flight, free when the answer is written.

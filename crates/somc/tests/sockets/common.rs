@@ -393,7 +393,7 @@ pub(crate) fn access_request(number: u8) -> AccessRequest {
     .unwrap()
 }
 
-/// Sealed access of the right form, with so many bytes sealed.
+/// Sealed access of the right form, with this many bytes sealed.
 pub(crate) fn sealed(number: u8, length: usize) -> SealedAccess {
     serde_json::from_value(json!({
         "channel": channel(number), "recipient": B256::repeat_byte(7), "encapsulated": B256::repeat_byte(8),

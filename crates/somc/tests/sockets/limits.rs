@@ -63,7 +63,7 @@ async fn newcomers_are_turned_away_only_while_every_stranger_is_being_answered()
     running.still_serves().await;
 }
 
-/// So many connections that say hello and nothing else.
+/// This many connections that say hello and nothing else.
 async fn crowd(running: &Running, count: usize) -> Vec<Raw<TcpStream>> {
     let mut crowd = Vec::new();
     for _ in 0..count {

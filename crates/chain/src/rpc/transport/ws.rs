@@ -148,7 +148,7 @@ pub(super) struct LazyWs {
     doubtful: Arc<AtomicBool>,
 }
 
-/// Lives as long as a request; tells of one that was given up.
+/// Lives as long as a request; reports one that was given up.
 struct Unanswered<'a> {
     since: Instant,
     answered: bool,

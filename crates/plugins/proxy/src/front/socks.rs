@@ -43,7 +43,7 @@ pub(super) async fn serve<B: Backend>(backend: &B, stream: TcpStream, peer: Peer
     }
     match connect(backend, &channel, peer, &target).await {
         Ok((destination, flow)) => {
-            // RFC 1928's BND.ADDR would tell the client the proxy's own addresses, which it has no use for.
+            // RFC 1928's BND.ADDR would show the client the proxy's own addresses, which it has no use for.
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
             match protocol.reply_success(nowhere).await {
                 Ok(stream) => {

@@ -100,7 +100,7 @@ impl Echo {
     }
 }
 
-/// After so long without a byte a flow counts as blocked.
+/// After this time without a byte a flow counts as blocked.
 const BLOCKED: Duration = Duration::from_secs(5);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Cut off and let on again: suspending, resuming, allowances, stopping, shutting down, and what time does.
+//! Suspending, resuming, allowances, stopping, shutting down, and what time does.
 
 use std::time::{Duration, Instant};
 

@@ -11,10 +11,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::origin::{Origin, pattern};
 use crate::support::{Pair, Side, channel, program, soon};
 
-/// So many connections are cut in each way.
+/// How many connections are cut in each way.
 const ROUNDS: u64 = 100;
 
-/// So many at once.
+/// How many at once.
 const AT_ONCE: u64 = 8;
 
 /// How a program gives up what it has begun.

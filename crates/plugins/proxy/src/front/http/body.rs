@@ -7,7 +7,7 @@ use super::request::{BadRequest, Request};
 /// What is left of a request's body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Body {
-    /// So many bytes, maybe none.
+    /// This many bytes, maybe none.
     Length(u64),
     Chunked(Chunked),
     /// It is chunked, but not as it should be: it has no known end, and the destination will refuse it.
