@@ -133,8 +133,8 @@ async fn a_voucher_that_is_not_taken_on_a_stale_view_is_answered_with_the_reason
     assert_eq!(pay(&wire, &domain, &signer, (id, 500)).await, Ok(Amount::new(500)));
 
     endpoint.honest();
+    market.anvil.mine(1).await.unwrap(); // none comes by itself
     wait_for("the voucher to be taken", LIMIT, async || {
-        market.anvil.mine(1).await.unwrap(); // none comes by itself
         let answer = pay(&wire, &domain, &signer, (id, 600)).await;
         if answer == stale {
             return Err("not_ready");

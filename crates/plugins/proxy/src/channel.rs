@@ -107,16 +107,16 @@ pub(crate) struct Channel {
 pub(crate) struct Live {
     session: Session,
     bytes: AtomicU64,
-    told: AtomicU64,
+    reported: AtomicU64,
     /// Whether it waits for the next report by time.
     pub(crate) queued: AtomicBool,
 }
 
 impl Live {
     /// Reports what was counted.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn report(&self) {
         let bytes = self.bytes.load(Ordering::Acquire);
-        self.told.fetch_max(bytes, Ordering::AcqRel);
+        self.reported.fetch_max(bytes, Ordering::AcqRel);
         self.session.report(Usage::new(bytes));
     }
 
@@ -199,7 +199,7 @@ impl Channel {
     pub(crate) fn close_gate(&self) {
         self.set_unless_stopped(CLOSED);
         if let Some(live) = &*self.session.lock() {
-            live.tell();
+            live.report();
         }
     }
 
@@ -267,7 +267,7 @@ impl Channel {
             Arc::new(Live {
                 session,
                 bytes: AtomicU64::new(0),
-                told: AtomicU64::new(0),
+                reported: AtomicU64::new(0),
                 queued: AtomicBool::new(false),
             })
         }));
@@ -378,10 +378,10 @@ impl Flow {
         let (1.., Some(live)) = (bytes, &self.live) else { return };
         self.moved.fetch_add(bytes, Ordering::Relaxed);
         let total = live.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        let untold = total.saturating_sub(live.told.load(Ordering::Acquire));
+        let unreported = total.saturating_sub(live.reported.load(Ordering::Acquire));
         // At the end of the allowance nothing more comes that would make a report due, and only a payment helps.
-        if untold >= self.channel.reporting.every_bytes() || self.channel.left() == 0 {
-            live.tell();
+        if unreported >= self.channel.reporting.every_bytes() || self.channel.left() == 0 {
+            live.report();
         } else if !live.queued.load(Ordering::Relaxed) {
             self.channel.reporting.queue(live);
         }
@@ -391,7 +391,7 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         if let Some(live) = self.live.take() {
-            live.tell();
+            live.report();
         }
         *self.channel.emptied.lock() = Instant::now();
         // In this order: who waits for the last connection to be gone finds its session let go; and who looks for idle

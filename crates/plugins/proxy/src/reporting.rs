@@ -78,7 +78,7 @@ impl Reporting {
             for live in std::mem::take(&mut *self.due.lock()) {
                 if let Some(live) = live.upgrade() {
                     live.queued.store(false, Ordering::Release); // before reading: later bytes queue it again
-                    live.tell();
+                    live.report();
                 }
             }
         }
