@@ -95,6 +95,10 @@ impl Sim<'_> {
         if !is_heard {
             return;
         }
+        if self.now < self.until.full {
+            return self
+                .after(2_000, Event::Answer(CallAnswer { channel, call, seq, instance, life, answer }));
+        }
         self.memory.calls[channel].take_if(|(of, _)| *of == call);
         if seq == 0 {
             return; // nobody asked: the runner made sure
@@ -114,7 +118,8 @@ impl Sim<'_> {
         if !self.is_rogue(channel) {
             self.check_belief(channel);
         }
-        if !self.memory.is_up || self.now < self.until.hang || !self.disk.channels[channel].is_known {
+        let is_reported = self.memory.is_up && self.now >= self.until.hang && self.now >= self.until.full;
+        if !is_reported || !self.disk.channels[channel].is_known {
             return;
         }
         let service = &mut self.adapter.services[channel];
