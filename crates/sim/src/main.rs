@@ -87,8 +87,20 @@ fn print(out: &mut impl io::Write, failure: Failure, most: u32) -> Result<(), Bo
     let before = failure.scenario.steps.len();
     let smallest = shrink(failure, most);
     writeln!(out, "smaller, with {} of {before} steps: {smallest}", smallest.scenario.steps.len())?;
-    writeln!(out, "as a scenario file:\n\n{}", toml::to_string(&smallest.scenario)?)?;
+    let text = toml::to_string(&smallest.scenario)?;
+    let file = write(smallest.scenario.seed, &text)?;
+    writeln!(out, "as a scenario file, {}:\n\n{text}", file.display())?;
     Ok(())
+}
+
+/// Writes a scenario into a folder beside this program, which cargo put into its target folder.
+fn write(seed: u64, scenario: &str) -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().unwrap_or(Path::new(".")).join("sim-failures");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("seed_{seed}.toml"));
+    fs::write(&file, scenario)?;
+    Ok(file)
 }
 
 fn files(path: &Path) -> io::Result<Vec<PathBuf>> {

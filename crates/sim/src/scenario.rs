@@ -297,6 +297,8 @@ pub enum Fault {
     Offline(u64),
     /// The client's key signs nothing.
     NoKey(u64),
+    /// The client's requests for access and its pings wait behind other work, until nobody waits for their answers any more.
+    Queued(u64),
     /// The process dies, and starts again after this time.
     Down(u64),
     /// The machine sleeps: its processes stand still, and so does their uptime. What comes meanwhile is lost.
@@ -531,7 +533,8 @@ impl Fault {
     fn of_node(dice: &mut Dice) -> Self {
         let seconds = dice.pick(&[60, 300, 1_000, 8_000]);
         let jump = dice.pick(&[-90_000, -600, 600, 4_000, 90_000]);
-        match dice.below(4) {
+        match dice.below(5) {
+            4 => Self::Queued(seconds),
             0 => Self::Down(seconds),
             1 => Self::Sleep(seconds),
             2 => Self::ClockJump(jump),

@@ -67,6 +67,8 @@ enum Event {
         life: u64,
         instance: u64,
         target: Target,
+        /// The bound with which a service is prepared.
+        bound: u64,
         outcome: CallOutcome,
     },
     Answer(CallAnswer),
@@ -184,6 +186,8 @@ pub(crate) struct Until {
     pub(crate) refuse: u64,
     pub(crate) offline: u64,
     pub(crate) no_key: u64,
+    /// Its requests wait behind other work.
+    pub(crate) queued: u64,
     /// The disk is full.
     pub(crate) full: u64,
     pub(crate) lag: u64,
@@ -401,8 +405,8 @@ impl<'a> Sim<'a> {
             Event::Tick { life } if is_alive(life) => self.tick(),
             Event::Deliver { .. } | Event::Wake { .. } | Event::Write { .. } => {}
             Event::Follow { .. } | Event::Tick { .. } => {}
-            Event::Call { channel, call, seq, life, instance, target, outcome } => {
-                self.finish_call(channel, (call, seq, life), instance, target, outcome);
+            Event::Call { channel, call, seq, life, instance, target, bound, outcome } => {
+                self.finish_call(channel, (call, seq, life), instance, (target, bound), outcome);
             }
             Event::Answer(answer) => self.answered(answer),
             Event::Buyer { channel, what } => self.buyer_event(channel, what),

@@ -222,8 +222,8 @@ impl Sim<'_> {
                 }
             }
             Fault::FullDisk(seconds) => self.until.full = end(seconds),
-            // It signs nothing.
-            Fault::NoKey(_) => {}
+            // It signs nothing, and asks nobody.
+            Fault::NoKey(_) | Fault::Queued(_) => {}
         }
     }
 
@@ -232,6 +232,8 @@ impl Sim<'_> {
         self.adapter.instance += 1;
         for service in &mut self.adapter.services {
             service.set(Actual::Absent, measure, now);
+            // It is told afresh with each service that it prepares.
+            service.bound = u64::MAX;
         }
     }
 }

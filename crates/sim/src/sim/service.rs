@@ -49,7 +49,8 @@ impl Sim<'_> {
         } else if self.now < self.until.refuse && target != Target::Absent {
             outcome = CallOutcome::Refused;
         }
-        self.after(pause, Event::Call { channel, call, seq, life, instance, target, outcome });
+        let bound = self.disk.channels[channel].state.bound().map_or(0, Usage::get);
+        self.after(pause, Event::Call { channel, call, seq, life, instance, target, bound, outcome });
     }
 
     pub(super) fn finish_call(
@@ -57,7 +58,7 @@ impl Sim<'_> {
         channel: usize,
         (call, seq, life): (u64, u32, u64),
         instance: u64,
-        target: Target,
+        (target, bound): (Target, u64),
         outcome: CallOutcome,
     ) {
         if instance != self.adapter.instance {
@@ -66,6 +67,9 @@ impl Sim<'_> {
         let actual = reached(target);
         let (now, measure) = (self.now, self.measure());
         if outcome != CallOutcome::Refused {
+            if self.adapter.services[channel].actual == Actual::Absent {
+                self.adapter.services[channel].bound = bound;
+            }
             self.adapter.services[channel].set(actual, measure, now);
         }
         if self.memory.calls[channel].is_none_or(|(of, _)| of != call) {

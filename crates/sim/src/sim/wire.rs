@@ -33,7 +33,8 @@ impl Sim<'_> {
         let asking = Asking { seq, life: buyer.life, until: self.moment(buyer, until) };
         // Its job does not run in time: nobody is asked, and nobody reports.
         let is_queued = hash(self.scenario.seed, 8, u64::from(seq)).is_multiple_of(32);
-        if self.scenario.world.users && !matches!(message, Message::Voucher { .. }) && is_queued {
+        let is_queued = self.now < buyer.until.queued || (self.scenario.world.users && is_queued);
+        if !matches!(message, Message::Voucher { .. }) && is_queued {
             return;
         }
         // Whoever asks reports that nothing came.
@@ -183,6 +184,7 @@ impl Sim<'_> {
                 Fault::Refuse(seconds) => until.refuse = end(seconds),
                 Fault::Offline(seconds) => until.offline = end(seconds),
                 Fault::NoKey(seconds) => until.no_key = end(seconds),
+                Fault::Queued(seconds) => until.queued = end(seconds),
                 Fault::Down(seconds) => {
                     if buyer.is_up {
                         sim.buyer_dies_for(channel, buyer, seconds * 1_000);
