@@ -87,20 +87,11 @@ fn print(out: &mut impl io::Write, failure: Failure, most: u32) -> Result<(), Bo
     let before = failure.scenario.steps.len();
     let smallest = shrink(failure, most);
     writeln!(out, "smaller, with {} of {before} steps: {smallest}", smallest.scenario.steps.len())?;
-    let text = toml::to_string(&smallest.scenario)?;
-    let file = write(smallest.scenario.seed, &text)?;
-    writeln!(out, "as a scenario file, {}:\n\n{text}", file.display())?;
-    Ok(())
-}
-
-/// Writes a scenario into a folder beside this program, which cargo put into its target folder.
-fn write(seed: u64, scenario: &str) -> io::Result<PathBuf> {
+    // Beside this program, which cargo put into its target folder.
     let program = std::env::current_exe()?;
-    let folder = program.parent().unwrap_or(Path::new(".")).join("sim-failures");
-    fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("seed_{seed}.toml"));
-    fs::write(&file, scenario)?;
-    Ok(file)
+    let file = smallest.write(&program.with_file_name("sim-failures"))?;
+    writeln!(out, "as a scenario file, {}:\n\n{}", file.display(), fs::read_to_string(&file)?)?;
+    Ok(())
 }
 
 fn files(path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -54,7 +54,6 @@ pub(crate) struct Disk {
 
 /// What a crash takes away.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "bits of the surroundings, independent of each other")]
 pub(crate) struct Memory {
     pub(crate) is_up: bool,
     /// Another number after each start.

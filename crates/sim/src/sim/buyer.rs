@@ -251,7 +251,7 @@ impl Sim<'_> {
                         turn.push(input);
                     }
                     Effect::Own(ClientEffect::TakeOrder { order, amount, .. }) => {
-                        buyer.reserve(order, amount)
+                        buyer.reserve(order, amount);
                     }
                     Effect::Own(ClientEffect::EndOrder { order, outcome }) => {
                         buyer.release(order, outcome);
@@ -464,9 +464,10 @@ impl Sim<'_> {
             let done = |buyer: &mut Buyer| buyer.funding.retain(|(of, _)| *of != seq);
             if !self.buyer_input(channel, buyer, done, input) {
                 // Killed, or nothing can be stored: the rest follows at the next start.
-                return if buyer.is_up {
-                    self.buyer_dies(channel, buyer)
-                };
+                if buyer.is_up {
+                    self.buyer_dies(channel, buyer);
+                }
+                return;
             }
             buyer.dropped.retain(|(of, _)| *of != seq);
         }
