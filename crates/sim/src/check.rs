@@ -150,8 +150,9 @@ impl Sim<'_> {
         let claimable = ledger.promised.stored.min(deposit).saturating_sub(paid);
         let unit = amount(self.scenario.world.unit_price);
         let is_small = claimable < self.policy.dispute_min.unwrap_or(unit);
-        let costs_more = self.rate().is_some_and(|rate| rate.wei(claimable).get() < GAS * EVERYDAY);
-        if is_small || costs_more || ledger.is_abandoned || ledger.able < ANSWER {
+        // What brings exactly its gas is not worth another answer.
+        let gains = self.rate().is_none_or(|rate| rate.wei(claimable).get() > GAS * EVERYDAY);
+        if is_small || !gains || ledger.is_abandoned || ledger.able < ANSWER {
             self.ledgers[channel].is_excused = true;
             return;
         }
