@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition};
-use privatix_market::{Actual, ClientPurpose, ClientState, Opening, OrderId, RecoveryId, Uptime};
+use privatix_market::{
+    Actual, ClientPurpose, ClientState, Opening, OrderId, Outcome, RecoveryId, Refused, Uptime,
+};
 use privatix_market::{Client, ClientPolicy, Env};
 
 use crate::choice::Dice;
@@ -31,6 +33,10 @@ pub(crate) struct Buyer {
     pub(crate) last_order: u64,
     /// The orders that have not ended.
     pub(crate) orders: BTreeSet<u64>,
+    /// What its deposit takes of the budget, with its orders that have not failed.
+    pub(crate) reserved: Amount,
+    /// Those orders of them that have not ended.
+    reservations: Vec<(OrderId, Amount)>,
     /// The best voucher that it signed, as its database knows it.
     pub(crate) signed: Amount,
     /// After a restore: which one, until when vouchers may be missing, and the best voucher of the backup.
@@ -172,20 +178,25 @@ pub(crate) struct Order<'a> {
     /// The hash of the first block.
     pub(crate) first: B256,
     pub(crate) duration: u64,
+    pub(crate) budget: Option<Amount>,
 }
 
 impl Buyer {
-    /// A buyer that has just accepted an offering. `None`: it refuses that.
-    pub(crate) fn new(order: Order<'_>, mut dice: Dice) -> Option<Self> {
-        let Order { id, descriptor, opening, policy, depths, first, duration } = order;
-        let env = Env::<Client>::new(Uptime::default(), policy);
-        let state = ClientState::accept(id, descriptor, opening, &env).ok()?.state;
+    /// A buyer that has just accepted an offering.
+    ///
+    /// # Errors
+    /// The rule by which it refuses the offering.
+    pub(crate) fn new(order: Order<'_>, mut dice: Dice) -> Result<Self, Refused> {
+        let Order { id, descriptor, opening, policy, depths, first, duration, budget } = order;
+        let mut env = Env::<Client>::new(Uptime::default(), policy);
+        env.budget.overall = budget;
+        let state = ClientState::accept(id, descriptor, opening, &env)?.state;
         let account: Address = descriptor.client;
         let flights = state.own.flights.iter();
         let funding = flights.map(|flight| (flight.seq, flight.purpose)).collect();
         let leaves = dice.between(duration / 4, duration);
         let is_early = dice.chance(50);
-        Some(Self {
+        Ok(Self {
             state,
             logs: Vec::new(),
             blocks: vec![first],
@@ -196,6 +207,8 @@ impl Buyer {
             transactor: Transactor::new(account, depths.0, depths.1),
             last_order: 0,
             orders: BTreeSet::new(),
+            reserved: opening.deposit,
+            reservations: Vec::new(),
             signed: Amount::ZERO,
             recovers: None,
             restores: 0,
@@ -233,6 +246,21 @@ impl Buyer {
 
     pub(crate) fn runs(&self) -> bool {
         self.actual == Actual::Running
+    }
+
+    /// An order was taken: the budget counts it.
+    pub(crate) fn reserve(&mut self, order: OrderId, amount: Amount) {
+        self.reserved = self.reserved.saturating_add(amount);
+        self.reservations.push((order, amount));
+    }
+
+    /// An order has ended: what was not added is free again.
+    pub(crate) fn release(&mut self, order: OrderId, outcome: Outcome) {
+        let place = self.reservations.iter().position(|(of, _)| *of == order);
+        let released = place.map(|place| self.reservations.remove(place));
+        if let Some((_, amount)) = released.filter(|_| outcome != Outcome::Done) {
+            self.reserved = self.reserved.saturating_sub(amount);
+        }
     }
 
     /// The recovery, while there is one.

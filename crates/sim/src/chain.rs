@@ -2,13 +2,15 @@
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{
-    Amount, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, LogPosition, Terms, Voucher,
+    Amount, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, LogPosition, Period, Terms,
+    Voucher,
     model::{Call, Contract, Signatures, Source, tag},
 };
 
-use crate::scenario::{World, amount};
+use crate::scenario::{World, amount, fee};
 
 pub(crate) const AGENT: Address = Address::repeat_byte(0xa9);
+const FEE_ADDRESS: Address = Address::repeat_byte(0xfe);
 
 /// A block.
 #[derive(Clone, Debug)]
@@ -39,8 +41,10 @@ pub(crate) struct Chain {
 impl Chain {
     pub(crate) fn new(world: &World) -> Self {
         let domain = Domain::new(1, Address::repeat_byte(0x5c), Address::repeat_byte(0x70));
-        let terms = Terms { challenge: world.challenge(), ..Terms::TEST };
-        let mut contract = Contract::new(domain, Address::repeat_byte(0xfe), terms);
+        let terms = Terms { challenge: world.challenge(), fee_delay: Period::new(0), ..Terms::TEST };
+        let mut contract = Contract::new(domain, FEE_ADDRESS, terms);
+        let done = contract.call(FEE_ADDRESS, &Call::SetFee { fee: fee(world.fee).get() });
+        debug_assert!(done.is_ok(), "{done:?}");
         contract.set_signatures(Signatures::Tags);
         let offering = B256::repeat_byte(3).into();
         let (stake, supply) = (Amount::new(1), u32::try_from(world.clients.len()).unwrap_or(u32::MAX));
@@ -58,7 +62,8 @@ impl Chain {
         for n in 0..world.clients.len() {
             let client = Address::with_last_byte(u8::try_from(n + 1).unwrap_or(u8::MAX));
             contract.fund(client, amount(1_000_000));
-            let descriptor = ChannelDescriptor { client, agent: AGENT, offering, nonce: 0, signer: client };
+            let signer = if world.names_signer { client } else { Address::ZERO };
+            let descriptor = ChannelDescriptor { client, agent: AGENT, offering, nonce: 0, signer };
             channels.push((descriptor.id(&domain), descriptor));
         }
         let first = Block {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use privatix_billing::covered;
-use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
+use privatix_channel::{Amount, ChannelEvent, Closure, LogPosition, OnChain, Phase, Usage};
+use privatix_market::batch::{self, Batch, BatchEnv};
 use privatix_market::{
     Actual, Agent, AgentEffect, AgentPurpose, AgentState, Bid, Effect, Env, Flight, Input, Owner, Party as _,
     Priority, Reply, Stage, Target, Uptime,
@@ -149,8 +150,9 @@ impl Sim<'_> {
         let claimable = ledger.promised.stored.min(deposit).saturating_sub(paid);
         let unit = amount(self.scenario.world.unit_price);
         let is_small = claimable < self.policy.dispute_min.unwrap_or(unit);
-        let costs_more = self.rate().is_some_and(|rate| rate.wei(claimable).get() < GAS * EVERYDAY);
-        if is_small || costs_more || ledger.is_abandoned || ledger.able < ANSWER {
+        // What brings exactly its gas is not worth another answer.
+        let gains = self.rate().is_none_or(|rate| rate.wei(claimable).get() > GAS * EVERYDAY);
+        if is_small || !gains || ledger.is_abandoned || ledger.able < ANSWER {
             self.ledgers[channel].is_excused = true;
             return;
         }
@@ -165,8 +167,8 @@ impl Sim<'_> {
     pub(crate) fn check_stored(&mut self, channel: usize) {
         let stored = &self.disk.channels[channel];
         let (book, flights) = (stored.state.book, &stored.state.own.flights);
+        let mut wrong = self.unconfirmed(&stored.logs, &stored.state.chain).map(|what| (5, what));
         let ledger = &mut self.ledgers[channel];
-        let mut wrong = None;
         if book.best < ledger.promised.stored {
             wrong =
                 Some((2, format!("the best voucher was {}, and is {}", ledger.promised.stored, book.best)));
@@ -200,6 +202,51 @@ impl Sim<'_> {
             return self.violate(Some(channel), Rule::Invariant(number), &wrong);
         }
         self.check_closes(channel);
+    }
+
+    /// What is believed of the chain beyond what the events of blocks with their confirmations show.
+    pub(crate) fn unconfirmed(
+        &self,
+        logs: &[(LogPosition, ChannelEvent)],
+        chain: &OnChain,
+    ) -> Option<String> {
+        let last = (self.chain.height() as u64).saturating_sub(self.scenario.world.confirmations);
+        if let Some((at, _)) = logs.last().filter(|(at, _)| at.block > last) {
+            return Some(format!(
+                "an event of block {} counts, and the last with its confirmations is {last}",
+                at.block
+            ));
+        }
+        let shown = OnChain::fold(logs.iter().copied());
+        (shown != *chain).then(|| format!("{chain:?} is believed, and the events show {shown:?}"))
+    }
+
+    /// What waits for a batch goes out when it must, nothing twice, and nothing for less than its gas.
+    pub(crate) fn check_batches(&mut self, waiting: &[batch::Row], batches: &[Batch], env: &BatchEnv<'_>) {
+        let rows = || batches.iter().flat_map(|batch| &batch.rows);
+        let waits = |row: &&batch::Row| !rows().any(|of| of == *row);
+        let patience = |row: &batch::Row| {
+            if row.gain.is_zero() { env.policy.free_after } else { Some(env.policy.max_delay) }
+        };
+        let is_late =
+            |row: &&batch::Row| patience(row).is_some_and(|patience| row.since.plus(patience) <= env.uptime);
+        let gas = |batch: &Batch| 30_000 + 23_000 * batch.rows.len() as u128;
+        let costs_more = |batch: &&Batch| {
+            let gain = batch.rows.iter().fold(Amount::ZERO, |sum, row| sum.saturating_add(row.gain));
+            let worth = env.rate.map_or(0, |rate| rate.wei(gain).get());
+            batch.reason == batch::Reason::Gain && worth < gas(batch) * EVERYDAY
+        };
+        let mut seen = BTreeSet::new();
+        let wrong = if let Some(row) = waiting.iter().filter(waits).find(is_late) {
+            Some((9, format!("{row:?} waits for a batch for longer than it may")))
+        } else if let Some(row) = rows().find(|row| !seen.insert((row.channel, row.seq))) {
+            Some((3, format!("{row:?} is in two batches")))
+        } else {
+            batches.iter().find(costs_more).map(|batch| (8, format!("{batch:?} costs more than it brings")))
+        };
+        if let Some((number, wrong)) = wrong {
+            self.violate(None, Rule::Invariant(number), &wrong);
+        }
     }
 
     /// No close that may be mined is below what was acknowledged.
@@ -277,6 +324,11 @@ impl Sim<'_> {
         if state.own.service.target == Target::Running && used > payable {
             let what = format!("{used} was used, the deposit pays for {payable}, and the service is to run");
             return self.violate(Some(channel), Rule::Invariant(7), &what);
+        }
+        let target = state.own.service.target;
+        if !env.gas.affords_new && state.own.ready.is_none() && target != Target::Absent {
+            let what = "a new channel is served, and the account could not pay for its close";
+            return self.violate(Some(channel), Rule::Invariant(6), what);
         }
         let Ok(again) = Agent::decide(state, &Input::Look, env) else { return };
         if let Some(effect) = again.effects.first() {
@@ -455,8 +507,34 @@ impl Sim<'_> {
                 );
             }
         }
+        self.check_expected();
+    }
+
+    /// What a scenario expects beside the payments.
+    fn check_expected(&mut self) {
+        let expect = &self.scenario.expect;
         if let Some(notice) = expect.notices.iter().find(|notice| !self.notices.contains(*notice)) {
             let what = format!("the notice {notice}; shown were {:?}", self.notices);
+            return self.violate(None, Rule::Expected, &what);
+        }
+        if let Some(notice) = expect.never.iter().find(|notice| self.notices.contains(*notice)) {
+            let what = format!("never the notice {notice}; shown were {:?}", self.notices);
+            return self.violate(None, Rule::Expected, &what);
+        }
+        if let Some(refused) = expect.refused.iter().find(|refused| !self.refused.contains(*refused)) {
+            let what = format!("the refusal {refused}; refused was {:?}", self.refused);
+            return self.violate(None, Rule::Expected, &what);
+        }
+        for (channel, &used) in expect.used.iter().enumerate() {
+            let is = self.adapter.services.get(channel).map_or(0, |service| service.used);
+            if is != used {
+                let what = format!("a use of {used}, and it is {is}");
+                return self.violate(Some(channel), Rule::Expected, &what);
+            }
+        }
+        let batches = self.transactor.batches();
+        if let Some(expected) = expect.batches.filter(|expected| *expected != batches) {
+            let what = format!("{expected} batches, and there were {batches}");
             self.violate(None, Rule::Expected, &what);
         }
     }
@@ -468,6 +546,13 @@ impl Sim<'_> {
             && let Some(channel) = (0..self.clients.len()).find(is_open)
         {
             self.violate(Some(channel), Rule::Expected, "a channel that is closed by now, and it is not");
+        }
+        for (channel, &paid) in self.scenario.expect.paid_in_time.iter().enumerate() {
+            let is = self.chain.channel(channel).map_or(Amount::ZERO, |held| held.paid);
+            if is != amount(paid) {
+                let what = format!("a payment of {paid} by now, and it is {is}");
+                return self.violate(Some(channel), Rule::Expected, &what);
+            }
         }
     }
 }

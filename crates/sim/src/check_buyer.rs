@@ -158,7 +158,7 @@ impl Sim<'_> {
         let signed = buyer.signed;
         // Once its recovery is over, or it has signed again, it believes what its database shows.
         let is_excused = buyer.recovers.is_some() && buyer.kept_open(buyer.uptime(self.now)).is_none();
-        let mut wrong = None;
+        let mut wrong = self.unconfirmed(&buyer.logs, &buyer.state.chain).map(|what| (5, what));
         if book.best != signed {
             wrong = Some((2, format!("the client has stored {}, and signed {signed}", book.best)));
         }
@@ -287,6 +287,10 @@ impl Sim<'_> {
         let is_believed = buyer.transactor.has_believed && held.deposit < deposit;
         if held.deposit != deposit && !was_undone && !was_restored_at_client && !is_believed {
             wrong = Some((3, format!("{} is deposited, and {deposit} was ordered", held.deposit)));
+        }
+        let budget = self.scenario.world.budget.map_or(Amount::MAX, amount);
+        if held.deposit > budget && !was_undone && !was_restored_at_client {
+            wrong = Some((8, format!("{} is deposited, and {budget} may be spent", held.deposit)));
         }
         let is_bound = !was_restored && !was_restored_at_client;
         if self.scenario.world.clients[channel] == Kind::Buyer && is_bound {

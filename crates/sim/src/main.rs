@@ -87,7 +87,10 @@ fn print(out: &mut impl io::Write, failure: Failure, most: u32) -> Result<(), Bo
     let before = failure.scenario.steps.len();
     let smallest = shrink(failure, most);
     writeln!(out, "smaller, with {} of {before} steps: {smallest}", smallest.scenario.steps.len())?;
-    writeln!(out, "as a scenario file:\n\n{}", toml::to_string(&smallest.scenario)?)?;
+    // Beside this program, which cargo put into its target folder.
+    let program = std::env::current_exe()?;
+    let file = smallest.write(&program.with_file_name("sim-failures"))?;
+    writeln!(out, "as a scenario file, {}:\n\n{}", file.display(), fs::read_to_string(&file)?)?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition, OnChain};
-use privatix_market::{AgentPurpose, AgentState, Entry, Uptime, Verifier};
+use privatix_market::{AffordsNew, AgentPurpose, AgentState, Entry, Uptime, Verifier};
 
 use crate::buyer::Asking;
 
@@ -16,7 +16,7 @@ pub(crate) struct Stored {
     /// The amount above which the writer acknowledges nothing.
     pub(crate) ceiling: Option<Amount>,
     /// What was offered to the next batch.
-    pub(crate) collected: Option<(u32, AgentPurpose)>,
+    pub(crate) collected: Option<Collected>,
     pub(crate) logs: Vec<(LogPosition, ChannelEvent)>,
     /// Until when it is kept open after a restore, and the best voucher of the backup.
     pub(crate) recovers: Option<(Uptime, Amount)>,
@@ -32,6 +32,15 @@ impl Stored {
     }
 }
 
+/// A transaction that was offered to a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Collected {
+    pub(crate) seq: u32,
+    pub(crate) purpose: AgentPurpose,
+    /// Since when one waits.
+    pub(crate) since: Uptime,
+}
+
 /// What a crash leaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
@@ -45,7 +54,6 @@ pub(crate) struct Disk {
 
 /// What a crash takes away.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "bits of the surroundings, independent of each other")]
 pub(crate) struct Memory {
     pub(crate) is_up: bool,
     /// Another number after each start.
@@ -55,7 +63,7 @@ pub(crate) struct Memory {
     /// Whether the view of the chain counts as recent, and when the last block was seen.
     pub(crate) is_fresh: bool,
     pub(crate) is_explained: bool,
-    pub(crate) affords_new: bool,
+    pub(crate) affords_new: AffordsNew,
     pub(crate) instance: u64,
     pub(crate) seen_at: u64,
     /// Vouchers that wait for the group commit.

@@ -1,12 +1,12 @@
 //! Runs: one, or many for a while.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, fs, io, thread};
 
 use crate::report::{RowOfRun, Rows, Rule, Violation};
 use crate::scenario::Scenario;
@@ -33,6 +33,20 @@ impl fmt::Display for Failure {
             "\n| seconds | channel | input | effects | state afterwards |\n| --- | --- | --- | --- | --- |"
         )?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
+    }
+}
+
+impl Failure {
+    /// Writes its scenario into a folder, which is made if there is none, as `seed_N.toml`; the file's path.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the file not written.
+    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
+        let text = toml::to_string(&self.scenario).map_err(io::Error::other)?;
+        fs::create_dir_all(folder)?;
+        let file = folder.join(format!("seed_{}.toml", self.scenario.seed));
+        fs::write(&file, text)?;
+        Ok(file)
     }
 }
 

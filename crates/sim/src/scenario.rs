@@ -5,7 +5,7 @@ use std::time::Duration;
 use privatix_billing::{
     Billing, Measure, Percent, Terms, TermsDraft, TermsError, TopUpAmount, TopUpPolicy, Unit,
 };
-use privatix_channel::{Amount, Period};
+use privatix_channel::{Amount, Fee, Period};
 use privatix_market::{AgentPolicy, ClientPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,7 @@ pub struct World {
     pub setup_price: u64,
     pub unit_price: u64,
     pub free_units: u64,
+    pub min_units: u64,
     pub max_units: Option<u64>,
     pub interval: u64,
     pub lag: u64,
@@ -75,6 +76,20 @@ pub struct World {
     pub top_ups: usize,
     /// Whether the users of buyers use, pause and end the service of their own, beside what the steps say.
     pub users: bool,
+    /// The network fee, in 1/100,000, and the highest that the agent and the buyers accept.
+    pub fee: u16,
+    pub accept_fee: u16,
+    pub buyers_accept_fee: u16,
+    /// Whether the channels name a signer.
+    pub names_signer: bool,
+    /// The claim from which on a voucher of a channel that is served is offered to a batch of settlements; none: never.
+    pub at_risk: Option<u64>,
+    /// What a buyer may spend on deposits in all; none: what it has.
+    pub budget: Option<u64>,
+    /// Whether the buyers' lists of allowed agents hold the agent.
+    pub allowed: bool,
+    /// What the agent's account holds, in closes at the everyday price of gas; none: always enough.
+    pub ether: Option<u64>,
 }
 
 impl Default for World {
@@ -92,6 +107,7 @@ impl Default for World {
             setup_price: 0,
             unit_price: 10,
             free_units: 0,
+            min_units: 1,
             max_units: None,
             interval: 2,
             lag: 5,
@@ -108,6 +124,14 @@ impl Default for World {
             auto_top_up: 0,
             top_ups: ClientPolicy::default().top_ups,
             users: true,
+            fee: 0,
+            accept_fee: Fee::MAX.get(),
+            buyers_accept_fee: Fee::MAX.get(),
+            names_signer: true,
+            at_risk: None,
+            budget: None,
+            allowed: true,
+            ether: None,
         }
     }
 }
@@ -273,6 +297,16 @@ pub enum Fault {
     Offline(u64),
     /// The client's key signs nothing.
     NoKey(u64),
+    /// The client's requests for access and its pings wait behind other work, until nobody waits for their answers any more.
+    Queued(u64),
+    /// The process dies, and starts again after this time.
+    Down(u64),
+    /// The machine sleeps: its processes stand still, and so does their uptime. What comes meanwhile is lost.
+    Sleep(u64),
+    /// The wall clock moves on by this much, or back. The uptime and the chain's clock do not.
+    ClockJump(i64),
+    /// The disk is full: each commit fails, and nothing of it is stored.
+    FullDisk(u64),
 }
 
 /// What must be true at the end.
@@ -281,10 +315,20 @@ pub enum Fault {
 pub struct Expect {
     /// What the agent was paid, for each channel, in base units.
     pub paid: Vec<u64>,
-    /// The notices that were shown of any channel, by the name of their variant.
+    /// The notices that were shown of any channel, by the name of their variant; for an end also with its reason: `Ends(NeverUsed)`.
     pub notices: Vec<String>,
     /// Whether every channel is closed on chain as soon as the world's duration is over.
     pub closed: bool,
+    /// What the agent was paid when the world's duration was over, for each channel, in base units.
+    pub paid_in_time: Vec<u64>,
+    /// What was truly used of each channel's service, in the measure of the terms.
+    pub used: Vec<u64>,
+    /// What must not be shown of any channel, by the name of its variant.
+    pub never: Vec<String>,
+    /// What the buyers' nodes refused, by the name of the variant of `Refused`, each of which must have been.
+    pub refused: Vec<String>,
+    /// How many batches the agent submitted.
+    pub batches: Option<usize>,
 }
 
 impl World {
@@ -299,7 +343,7 @@ impl World {
             setup_price: amount(self.setup_price),
             unit_price: amount(self.unit_price),
             free_units: self.free_units,
-            min_units: 1,
+            min_units: self.min_units,
             max_units: self.max_units,
             billing_interval: self.interval,
             max_billing_unit_lag: self.lag,
@@ -317,6 +361,8 @@ impl World {
         policy.dispute_min = (self.dispute_min > 0).then(|| amount(self.dispute_min));
         policy.free_after = self.free_after.map(Duration::from_secs);
         policy.max_delay = Duration::from_secs(self.max_delay);
+        policy.accept_fee = fee(self.accept_fee);
+        policy.at_risk = self.at_risk.map(amount);
         policy
     }
 
@@ -327,6 +373,8 @@ impl World {
         let top_up = |percent| TopUpPolicy { percent, amount, max_deposit: None };
         policy.billing.top_up = Percent::try_from(70).ok().filter(|_| self.auto_top_up > 0).map(top_up);
         policy.top_ups = self.top_ups;
+        policy.accept_fee = fee(self.buyers_accept_fee);
+        policy.allowed = (!self.allowed).then(Vec::new);
         // Within the time in which everything must come to its end.
         policy.abandon_after = Duration::from_hours(24);
         policy
@@ -379,8 +427,20 @@ impl World {
             users: true,
             // The last of them: what seeds draw otherwise stays.
             max_first_use: dice.pick(&[None, None, Some(900)]),
+            min_units: dice.pick(&[1, 1, 4]),
+            fee: dice.pick(&[0, 0, 1_000]),
+            accept_fee: dice.pick(&[10_000, 10_000, 10_000, 500]),
+            at_risk: dice.pick(&[None, None, Some(20), Some(100)]),
+            budget: dice.pick(&[None, None, Some(1_100), Some(1_500)]),
+            ether: dice.pick(&[None, None, Some(3), Some(2_000)]),
+            ..Self::default()
         }
     }
+}
+
+/// A fee of 1/100,000, at most the highest that the contract accepts.
+pub(crate) fn fee(hundred_thousandths: u16) -> Fee {
+    Fee::new(hundred_thousandths).unwrap_or(Fee::MAX)
 }
 
 pub(crate) fn amount(units: u64) -> Amount {
@@ -415,6 +475,12 @@ impl Step {
             What::ClientFault(Fault::random(&mut dice))
         } else {
             What::Fault(Fault::random(&mut dice))
+        };
+        // The last to be drawn: what seeds draw otherwise stays.
+        let what = match dice.below(40) {
+            0 => What::Fault(Fault::of_node(&mut dice)),
+            1 if is_buyer => What::ClientFault(Fault::of_node(&mut dice)),
+            _ => what,
         };
         Self { at, who, what }
     }
@@ -463,6 +529,19 @@ impl Move {
 }
 
 impl Fault {
+    /// Of the machine on which a node runs.
+    fn of_node(dice: &mut Dice) -> Self {
+        let seconds = dice.pick(&[60, 300, 1_000, 8_000]);
+        let jump = dice.pick(&[-90_000, -600, 600, 4_000, 90_000]);
+        match dice.below(5) {
+            4 => Self::Queued(seconds),
+            0 => Self::Down(seconds),
+            1 => Self::Sleep(seconds),
+            2 => Self::ClockJump(jump),
+            _ => Self::FullDisk(seconds),
+        }
+    }
+
     fn random(dice: &mut Dice) -> Self {
         let seconds = dice.pick(&[10, 70, 300, 1_000, 4_000]);
         match dice.below(36) {

@@ -7,7 +7,7 @@ use privatix_channel::model::{Call, Claim};
 use privatix_market::{AgentPurpose, Bid, BlockRef, ClientPurpose, Fate, Priority};
 
 use self::lies::Lie;
-use crate::chain::{Block, Chain};
+use crate::chain::{AGENT, Block, Chain};
 use crate::choice::Dice;
 
 /// Gas of a close, and its price in everyday times.
@@ -459,6 +459,11 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         self.intents.iter().any(|i| is_revived(i) && i.rows.iter().any(|row| row.channel == channel))
     }
 
+    /// How many batches were submitted.
+    pub(crate) fn batches(&self) -> usize {
+        self.intents.iter().filter(|intent| intent.is_batch).count()
+    }
+
     /// What was mined with success for orders that the present database knows, also by one that is lost.
     pub(crate) fn carried_out(&self, channel: usize) -> impl Iterator<Item = X> + '_ {
         let is_done =
@@ -527,7 +532,14 @@ impl Calls for AgentPurpose {
                     signature: signed(row),
                 }
             };
-            return Some(Call::CloseBatch { claims: intent.rows.iter().map(claim).collect() });
+            let claims: Vec<_> = intent.rows.iter().map(claim).collect();
+            let closes = intent.rows.iter().all(|row| row.purpose.is_close());
+            let agent = AGENT;
+            return Some(if closes {
+                Call::CloseBatch { claims }
+            } else {
+                Call::SettleBatch { agent, claims }
+            });
         }
         let row = intent.rows.first()?;
         let ((descriptor, cumulative), signature) = (of(row), signed(row));

@@ -15,6 +15,21 @@ pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut 
         // Vouchers may be missing, and a close below them would be final: also one of a batch goes.
         cancel(&mut state.own.flights, effects, |flight| flight.purpose.is_close());
     }
+    pursue(state, env, effects);
+    // What is left may not serve what is wanted, as an answer to an earlier challenge that cannot pay for its gas.
+    if leave_single(state, effects) {
+        pursue(state, env, effects);
+        leave_single(state, effects);
+    }
+    // In a batch it would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
+    let best = state.book.best;
+    cancel(&mut state.own.flights, effects, |flight| {
+        flight.stage == Stage::Collected && flight.purpose.is_close() && flight.purpose.cumulative() < best
+    });
+}
+
+/// Does what is wanted and not under way, and takes back what is not wanted.
+fn pursue(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut Vec<Effect<Agent>>) {
     match wants::money(state, env) {
         Want::Nothing => {
             cancel(&mut state.own.flights, effects, |flight| flight.stage != Stage::Sent { batch: true });
@@ -31,14 +46,15 @@ pub(super) fn money(state: &mut AgentState, env: &Env<'_, Agent>, effects: &mut 
             collect(state, env, effects, purpose);
         }
     }
+}
+
+/// Leaves one close and one settlement of those that wait to be mined alone; whether another was cancelled.
+fn leave_single(state: &mut AgentState, effects: &mut Vec<Effect<Agent>>) -> bool {
+    let before = effects.len();
     for closes in [true, false] {
         leave_one(&mut state.own.flights, effects, |purpose: AgentPurpose| purpose.is_close() == closes);
     }
-    // In a batch it would close the channel below a voucher that was acknowledged since. It is collected again once nothing blocks that.
-    let best = state.book.best;
-    cancel(&mut state.own.flights, effects, |flight| {
-        flight.stage == Stage::Collected && flight.purpose.is_close() && flight.purpose.cumulative() < best
-    });
+    effects.len() > before
 }
 
 /// Wanted at once.

@@ -274,6 +274,25 @@ fn of_two_answers_that_come_back_the_one_for_the_present_challenge_is_left() {
     assert_eq!(run.give(&Input::Look), "", "nothing else is to be done");
 }
 
+/// Found by the simulator (seed 4294): the close that came back was cancelled for an answer of an earlier challenge, which could not pay for
+/// its gas, and that one was replaced with the next decision only.
+#[test]
+fn a_close_that_comes_back_beside_an_answer_that_cannot_pay_is_replaced_with_it_at_once() {
+    let mut run = Run::open(100).paid(60).ended(AgentEnd::CloseByOrder).at(100);
+    assert_eq!(run.give(&Input::Look), "submit 1 close 60");
+    run.tx(1, Fate::Mined(block(5)));
+    run.sees();
+    run.tx(1, Fate::Final);
+    run.state.book.best = a(75);
+    assert!(run.chain(closing(100, 60, 1_000)).starts_with("submit 2 close 75 urgent"));
+    // The client has cashed more for its agent than that has, and keeps the channel.
+    assert_eq!(run.chain(open(100, 80)), "");
+    run.gas.close_cost = Some(Wei::new(1_000));
+    assert_eq!(run.give(&Input::Look), "");
+    assert_eq!(run.tx(1, Fate::Reinstated { batch: false }), "cancel 1, cancel 2, submit 3 close 75");
+    assert_eq!(run.give(&Input::Look), "", "nothing else is to be done");
+}
+
 /// Found by a kill campaign (`torture --seed 3`): the channel stayed open, as if its operator had cancelled the close.
 #[test]
 fn a_close_that_was_cancelled_because_it_was_there_is_made_again_when_it_is_undone() {

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use privatix_market::{AgentPurpose, Fate, Input, Stage};
+use privatix_market::batch::{self, BatchEnv, BatchPolicy};
+use privatix_market::{AgentPurpose, Book, Fate, Input, Stage, Wei};
 
 use super::{BuyerEvent, Event, Sim};
+use crate::node::Collected;
 use crate::transactor::{EVERYDAY, Row};
 
 impl Sim<'_> {
@@ -210,7 +212,7 @@ impl Sim<'_> {
         self.transactor.send(head, self.price());
         while let Some((id, fate)) = self.transactor.next_fate(head, lies) {
             self.fate(id, fate);
-            if !self.memory.is_up || self.violation.is_some() {
+            if !self.memory.is_up || self.violation.is_some() || self.now < self.until.full {
                 return;
             }
         }
@@ -224,29 +226,52 @@ impl Sim<'_> {
         self.transaction(|sim: &mut Self| sim.transactor.reported(id, fate), inputs);
     }
 
-    pub(super) fn batch(&mut self) {
-        if !self.memory.is_up || self.price() > EVERYDAY {
+    /// What was collected goes out together, as far as it is time for that; all of it if that is asked for.
+    pub(super) fn batch(&mut self, all: bool) {
+        if !self.memory.is_up || self.now < self.until.full || self.price() > EVERYDAY {
             return;
         }
-        let mut rows = Vec::new();
-        for (channel, stored) in self.disk.channels.iter().enumerate() {
-            if let Some((seq, purpose)) = stored.collected.filter(|(_, purpose)| purpose.is_close()) {
-                rows.push(Row { channel, seq, purpose });
-            }
+        let (mut waiting, mut places) = (Vec::new(), Vec::new());
+        for (place, stored) in self.disk.channels.iter().enumerate() {
+            let Some(Collected { seq, purpose, since }) = stored.collected else { continue };
+            let claimed = Book { best: purpose.cumulative(), ..Book::default() };
+            let (channel, gain) = (stored.state.id, claimed.claimable(&stored.state.chain));
+            let names_signer = stored.state.descriptor.names_signer();
+            waiting.push(batch::Row { channel, seq, purpose, gain, names_signer, since });
+            places.push(place);
         }
-        if rows.is_empty() {
+        if waiting.is_empty() {
             return;
         }
-        let fate = Fate::Batched;
-        let inputs =
-            rows.iter().map(|row| (row.channel, Input::Tx { seq: row.seq, purpose: row.purpose, fate }));
-        let inputs = inputs.collect();
-        let before = |sim: &mut Self| {
-            for row in &rows {
-                sim.disk.channels[row.channel].collected = None;
+        let mut policy = BatchPolicy::default();
+        policy.gas_price = all.then_some(Wei::new(u128::MAX));
+        let gas_price = Some(Wei::new(self.price()));
+        let env = BatchEnv { uptime: self.uptime(), gas_price, rate: self.rate(), policy: &policy };
+        let batches = batch::decide(&waiting, &env);
+        self.check_batches(&waiting, &batches, &env);
+        for batch in batches {
+            let place = |row: &batch::Row| waiting.iter().position(|of| of.channel == row.channel);
+            let rows = batch.rows.iter().filter_map(|row| {
+                let channel = *places.get(place(row)?)?;
+                Some(Row { channel, seq: row.seq, purpose: row.purpose })
+            });
+            let rows: Vec<_> = rows.collect();
+            let fate = Fate::Batched;
+            let input = |row: &Row<AgentPurpose>| {
+                (row.channel, Input::Tx { seq: row.seq, purpose: row.purpose, fate })
+            };
+            let inputs = rows.iter().map(input).collect();
+            let bid = batch.bid();
+            let before = |sim: &mut Self| {
+                for row in &rows {
+                    sim.disk.channels[row.channel].collected = None;
+                }
+                sim.transactor.submit(rows, true, bid);
+            };
+            self.transaction(before, inputs);
+            if !self.memory.is_up {
+                return;
             }
-            sim.transactor.submit(rows, true, privatix_market::Bid::of_batch());
-        };
-        self.transaction(before, inputs);
+        }
     }
 }

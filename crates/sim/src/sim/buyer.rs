@@ -5,32 +5,29 @@ use std::sync::Arc;
 use privatix_channel::{ChainTime, OnChain};
 use privatix_market::{
     Blocked, Client, ClientEffect, ClientMessage, ClientOrder, ClientPurpose, ClientReport, ClientState,
-    Effect, Env, Fate, Flight, Input, Opening, Owner, Party as _, Stage, Trouble, Turn, Verified,
+    Effect, Env, Fate, Flight, Input, Opening, Owner, Party as _, Stage, Trouble, Turn, Uptime, Verified,
 };
 
 use super::shell::{cancelled, index, see};
-use super::{BuyerEvent, Event, Sim};
+use super::{BuyerEvent, Event, Sim, variant};
 use crate::buyer::{Buyer, Order};
 use crate::choice::Dice;
 use crate::node::Tags;
 use crate::report::Rule;
-use crate::scenario::{Kind, amount};
+use crate::scenario::{Kind, amount, fee};
 use crate::transactor::{CancelOutcome, Row};
 
 impl Sim<'_> {
     /// The client that decides by `market`, if this channel has one.
-    pub(super) fn new_buyer(&self, channel: usize, kind: Kind) -> Option<Box<Buyer>> {
+    pub(super) fn new_buyer(&mut self, channel: usize, kind: Kind) -> Option<Box<Buyer>> {
         if !matches!(kind, Kind::Buyer | Kind::Cheated) {
             return None;
         }
         let world = &self.scenario.world;
         let (id, descriptor) = self.chain.channels[channel];
         let to_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        let opening = Opening {
-            terms: Arc::clone(&self.terms),
-            deposit: amount(world.deposit),
-            fee: privatix_channel::Fee::ZERO,
-        };
+        let opening =
+            Opening { terms: Arc::clone(&self.terms), deposit: amount(world.deposit), fee: fee(world.fee) };
         let order = Order {
             id,
             descriptor,
@@ -39,8 +36,15 @@ impl Sim<'_> {
             depths: (to_usize(world.confirmations), to_usize(world.final_depth)),
             first: self.chain.blocks[0].hash,
             duration: world.duration * 1_000,
+            budget: world.budget.map(amount),
         };
-        Buyer::new(order, Dice::new(self.scenario.seed, 200 + channel as u64)).map(Box::new)
+        match Buyer::new(order, Dice::new(self.scenario.seed, 200 + channel as u64)) {
+            Ok(buyer) => Some(Box::new(buyer)),
+            Err(refused) => {
+                self.refused.insert(variant(&format!("{refused:?}")).to_owned());
+                None
+            }
+        }
     }
 
     /// Whether the channel's agent is a script.
@@ -62,6 +66,7 @@ impl Sim<'_> {
             let is_alive = |of: u64| is_up && of == life;
             match what {
                 BuyerEvent::Start => sim.start_buyer(channel, buyer),
+                BuyerEvent::Awake { life, uptime } => sim.buyer_wakes(channel, buyer, life, uptime),
                 BuyerEvent::Deliver { life } if is_alive(life) => sim.deliver_to_buyer(channel, buyer),
                 BuyerEvent::Wake { life } if is_alive(life) => sim.wake_buyer(channel, buyer),
                 BuyerEvent::Tick { life } if is_alive(life) => sim.tick_buyer(channel, buyer),
@@ -98,6 +103,8 @@ impl Sim<'_> {
         env.instance = buyer.instance;
         env.reachable = buyer.is_reachable;
         env.next_order = buyer.next_order();
+        env.budget.overall =
+            self.scenario.world.budget.map(|budget| amount(budget).saturating_sub(buyer.reserved));
         (env.recovery, env.kept_open) = (buyer.recovery(env.uptime), buyer.kept_open(env.uptime));
         env
     }
@@ -118,6 +125,13 @@ impl Sim<'_> {
         facts: impl FnOnce(&mut Buyer),
         input: Input<Client>,
     ) -> bool {
+        if self.now < buyer.until.full {
+            // It looks at its channel once more in a while.
+            let life = buyer.life;
+            buyer.wake = Some(Uptime::new(buyer.uptime(self.now).milliseconds() + 5_000));
+            self.after(5_000, Event::Buyer { channel, what: BuyerEvent::Wake { life } });
+            return false;
+        }
         if dies(buyer) {
             self.buyer_dies(channel, buyer);
             return false;
@@ -186,6 +200,9 @@ impl Sim<'_> {
             let Some(decided) = turn.next(&env) else { break };
             self.counts.decisions += 1;
             was_refused = decided.is_err();
+            if let Err(refused) = &decided {
+                self.refused.insert(variant(&format!("{refused:?}")).to_owned());
+            }
             let effects = decided.unwrap_or_default();
             if let Some(shown) = shown.take() {
                 self.note_buyer(channel, &shown, &effects, turn.state());
@@ -233,9 +250,11 @@ impl Sim<'_> {
                         shown = self.rows.is_some().then(|| format!("{input:?}"));
                         turn.push(input);
                     }
-                    // The buyer's wallet keeps its own account of them.
-                    Effect::Own(ClientEffect::TakeOrder { .. }) => {}
+                    Effect::Own(ClientEffect::TakeOrder { order, amount, .. }) => {
+                        buyer.reserve(order, amount);
+                    }
                     Effect::Own(ClientEffect::EndOrder { order, outcome }) => {
+                        buyer.release(order, outcome);
                         self.order_ended(channel, buyer, order, outcome);
                     }
                     Effect::Own(effect) => outgoing.push(effect),
@@ -328,7 +347,7 @@ impl Sim<'_> {
             buyer.transactor.hear(&self.chain, head, lies, &mut self.views);
             buyer.transactor.send(head, self.price());
         }
-        while buyer.is_up && self.violation.is_none() {
+        while buyer.is_up && self.violation.is_none() && self.now >= buyer.until.full {
             let Some((id, fate)) = buyer.transactor.next_fate(head, lies) else { break };
             self.fate_of_buyer(channel, buyer, id, fate);
         }
@@ -444,7 +463,11 @@ impl Sim<'_> {
             let input = Input::Tx { seq, purpose, fate: Fate::Unfunded(Trouble::Cancelled) };
             let done = |buyer: &mut Buyer| buyer.funding.retain(|(of, _)| *of != seq);
             if !self.buyer_input(channel, buyer, done, input) {
-                return; // killed: the rest follows at the next start
+                // Killed, or nothing can be stored: the rest follows at the next start.
+                if buyer.is_up {
+                    self.buyer_dies(channel, buyer);
+                }
+                return;
             }
             buyer.dropped.retain(|(of, _)| *of != seq);
         }
@@ -466,10 +489,40 @@ impl Sim<'_> {
         buyer.back_up();
     }
 
+    /// The machine sleeps. Its processes do nothing, and their uptime stands still.
+    pub(super) fn buyer_sleeps(&mut self, channel: usize, buyer: &mut Buyer, pause: u64) {
+        if !buyer.is_up {
+            return;
+        }
+        let (life, uptime) = (buyer.life, buyer.uptime(self.now));
+        buyer.is_up = false;
+        self.after(pause, Event::Buyer { channel, what: BuyerEvent::Awake { life, uptime } });
+    }
+
+    fn buyer_wakes(&mut self, channel: usize, buyer: &mut Buyer, life: u64, uptime: Uptime) {
+        if buyer.is_up || buyer.life != life {
+            return;
+        }
+        (buyer.is_up, buyer.call, buyer.wake) = (true, None, None);
+        buyer.life += 1;
+        buyer.started = (self.now, uptime);
+        let life = buyer.life;
+        self.after(20_000, Event::Buyer { channel, what: BuyerEvent::Tick { life } });
+        self.after(1_000, Event::Buyer { channel, what: BuyerEvent::Deliver { life } });
+        self.surroundings_of_buyer(channel, buyer);
+        if buyer.is_up {
+            self.buyer_input(channel, buyer, |_| (), Input::Look);
+        }
+    }
+
     fn buyer_dies(&mut self, channel: usize, buyer: &mut Buyer) {
+        let down = self.delays.pick(&[5_000, 30_000, 30_000, 120_000, 600_000]);
+        self.buyer_dies_for(channel, buyer, down);
+    }
+
+    pub(super) fn buyer_dies_for(&mut self, channel: usize, buyer: &mut Buyer, down: u64) {
         buyer.crash = None;
         buyer.is_up = false;
-        let down = self.delays.pick(&[5_000, 30_000, 30_000, 120_000, 600_000]);
         self.after(down, Event::Buyer { channel, what: BuyerEvent::Start });
     }
 

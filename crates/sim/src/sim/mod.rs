@@ -19,8 +19,8 @@ use std::sync::Arc;
 use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
 use privatix_market::{
-    Agent, AgentOrder, AgentPolicy, AgentPurpose, AgentState, Answered, Client as Buying, ClientMessage,
-    ClientPolicy, ClientState, Effect, Owner, Party as _, Target, Uptime,
+    AffordsNew, Agent, AgentOrder, AgentPolicy, AgentPurpose, AgentState, Answered, Client as Buying,
+    ClientMessage, ClientPolicy, ClientState, Effect, Owner, Party as _, Target, Uptime,
 };
 
 use crate::adapter::{Adapter, Service};
@@ -31,7 +31,7 @@ use crate::choice::{Dice, hash};
 use crate::client::Client;
 use crate::node::{Disk, Memory, Stored};
 use crate::report::{RowOfRun, Rows, Rule, Violation};
-use crate::scenario::{Scenario, amount};
+use crate::scenario::{Kind, Scenario, amount};
 use crate::transactor::Transactor;
 
 /// After the quiet end, everything must be final within this time, in milliseconds: the longest patience of the policy is a day.
@@ -67,6 +67,8 @@ enum Event {
         life: u64,
         instance: u64,
         target: Target,
+        /// The bound with which a service is prepared.
+        bound: u64,
         outcome: CallOutcome,
     },
     Answer(CallAnswer),
@@ -89,6 +91,11 @@ enum Event {
         number: usize,
     },
     Start,
+    /// The machine wakes up.
+    Awake {
+        life: u64,
+        uptime: Uptime,
+    },
     Tick {
         life: u64,
     },
@@ -104,6 +111,11 @@ enum Event {
 #[derive(Clone, Copy, Debug)]
 enum BuyerEvent {
     Start,
+    /// The machine wakes up.
+    Awake {
+        life: u64,
+        uptime: Uptime,
+    },
     Deliver {
         life: u64,
     },
@@ -174,6 +186,10 @@ pub(crate) struct Until {
     pub(crate) refuse: u64,
     pub(crate) offline: u64,
     pub(crate) no_key: u64,
+    /// Its requests wait behind other work.
+    pub(crate) queued: u64,
+    /// The disk is full.
+    pub(crate) full: u64,
     pub(crate) lag: u64,
     /// The endpoints show transactions as mined that are in no block.
     pub(crate) lie: u64,
@@ -228,6 +244,8 @@ pub(crate) struct Sim<'a> {
     views: Dice,
     pub(crate) counts: Counts,
     pub(crate) notices: BTreeSet<String>,
+    /// What the buyers' nodes refused.
+    pub(crate) refused: BTreeSet<String>,
     /// The last inputs, of one channel or of all, if they are kept.
     pub(crate) rows: Option<Rows>,
     pub(crate) violation: Option<Violation>,
@@ -248,7 +266,7 @@ impl<'a> Sim<'a> {
             started: (0, Uptime::default()),
             is_fresh: false,
             is_explained: true,
-            affords_new: true,
+            affords_new: AffordsNew::default(),
             instance: 0,
             seen_at: 0,
             queue: Vec::new(),
@@ -287,6 +305,7 @@ impl<'a> Sim<'a> {
             views: Dice::new(seed, 8),
             counts: Counts { channels: count as u64, ..Counts::default() },
             notices: BTreeSet::new(),
+            refused: BTreeSet::new(),
             rows,
             violation: None,
         };
@@ -308,7 +327,7 @@ impl<'a> Sim<'a> {
                 for &(seq, _) in &buyer.funding {
                     self.after(1_000, Event::Buyer { channel, what: BuyerEvent::Funded { seq } });
                 }
-            } else {
+            } else if !matches!(world.clients[channel], Kind::Buyer | Kind::Cheated) {
                 let (_, descriptor) = self.chain.channels[channel];
                 let call = self.chain.open(channel, amount(world.deposit));
                 self.chain.pool.push((descriptor.client, call));
@@ -386,8 +405,8 @@ impl<'a> Sim<'a> {
             Event::Tick { life } if is_alive(life) => self.tick(),
             Event::Deliver { .. } | Event::Wake { .. } | Event::Write { .. } => {}
             Event::Follow { .. } | Event::Tick { .. } => {}
-            Event::Call { channel, call, seq, life, instance, target, outcome } => {
-                self.finish_call(channel, (call, seq, life), instance, target, outcome);
+            Event::Call { channel, call, seq, life, instance, target, bound, outcome } => {
+                self.finish_call(channel, (call, seq, life), instance, (target, bound), outcome);
             }
             Event::Answer(answer) => self.answered(answer),
             Event::Buyer { channel, what } => self.buyer_event(channel, what),
@@ -401,8 +420,9 @@ impl<'a> Sim<'a> {
             Event::Step { .. } if self.is_quiet => {}
             Event::Step { number } => self.step(number),
             Event::Start => self.start(),
+            Event::Awake { life, uptime } => self.awake(life, uptime),
             Event::Batch => {
-                self.batch();
+                self.batch(false);
                 self.after(self.scenario.world.batch_every * 1_000, Event::Batch);
             }
             Event::Quiet => self.quiet(),
@@ -412,7 +432,8 @@ impl<'a> Sim<'a> {
     /// Whether nothing of late kept the node from answering a close request.
     pub(crate) fn is_able(&self) -> bool {
         let until = &self.until;
-        let last = [until.stale, until.lag, until.hidden, until.spike, until.no_ether, until.trouble];
+        let last =
+            [until.stale, until.lag, until.hidden, until.spike, until.no_ether, until.full, until.trouble];
         let last = last.into_iter().max();
         self.memory.is_up && self.memory.is_fresh && self.now >= last.unwrap_or(0)
     }
@@ -488,8 +509,10 @@ impl<'a> Sim<'a> {
 
     /// A notice was shown: its name counts.
     fn shown(&mut self, notice: &str) {
-        let end = notice.find([' ', '(']).unwrap_or(notice.len());
-        self.notices.insert(notice[..end].to_owned());
+        if !notice.contains(' ') {
+            self.notices.insert(notice.to_owned());
+        }
+        self.notices.insert(variant(notice).to_owned());
     }
 
     fn note_buyer(&mut self, channel: usize, input: &str, effects: &[Effect<Buying>], state: &ClientState) {
@@ -509,6 +532,12 @@ impl<'a> Sim<'a> {
     fn note(&mut self, channel: usize, input: &str, effects: &[Effect<Agent>], state: &AgentState) {
         self.keep(channel, |at| RowOfRun::new(at, channel, input, effects, state));
     }
+}
+
+/// The name of the variant that was written.
+fn variant(written: &str) -> &str {
+    let end = written.find([' ', '(']).unwrap_or(written.len());
+    &written[..end]
 }
 
 #[cfg(test)]

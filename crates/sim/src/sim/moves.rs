@@ -3,7 +3,7 @@
 use privatix_billing::Measure;
 use privatix_channel::model::Call;
 use privatix_channel::{Amount, ChainTime, Phase, Usage};
-use privatix_market::{Actual, AgentOrder, Fate, Input};
+use privatix_market::{Actual, AgentOrder, Fate, Input, Uptime};
 
 use super::{Event, Message, Sim};
 use crate::client::Seen;
@@ -106,7 +106,7 @@ impl Sim<'_> {
                 self.order(channel, AgentOrder::Abandon);
             }
             Move::CancelTransaction => self.cancel_by_operator(channel),
-            Move::Batch => self.batch(),
+            Move::Batch => self.batch(true),
             Move::CancelOfClient => self.cancel_by_user(channel),
             Move::ForgeAnswer(n) => self.forge_answer(channel, n),
             // Only a client with a node of its own has a user.
@@ -209,8 +209,21 @@ impl Sim<'_> {
                 }
             }
             Fault::Offline(seconds) => self.until.offline = end(seconds),
-            // It signs nothing.
-            Fault::NoKey(_) => {}
+            Fault::Down(seconds) => {
+                if self.memory.is_up {
+                    self.die_for(seconds * 1_000);
+                }
+            }
+            Fault::Sleep(seconds) => self.sleep(seconds * 1_000),
+            Fault::ClockJump(seconds) => {
+                for (until, _) in self.disk.channels.iter_mut().filter_map(|stored| stored.recovers.as_mut())
+                {
+                    *until = sooner(*until, seconds);
+                }
+            }
+            Fault::FullDisk(seconds) => self.until.full = end(seconds),
+            // It signs nothing, and asks nobody.
+            Fault::NoKey(_) | Fault::Queued(_) => {}
         }
     }
 
@@ -219,6 +232,13 @@ impl Sim<'_> {
         self.adapter.instance += 1;
         for service in &mut self.adapter.services {
             service.set(Actual::Absent, measure, now);
+            // It is told afresh with each service that it prepares.
+            service.bound = u64::MAX;
         }
     }
+}
+
+/// When a time of the wall clock comes, once that clock has moved on by this many seconds.
+pub(super) fn sooner(at: Uptime, seconds: i64) -> Uptime {
+    Uptime::new(at.milliseconds().saturating_add_signed(-seconds * 1_000))
 }

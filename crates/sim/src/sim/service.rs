@@ -49,7 +49,8 @@ impl Sim<'_> {
         } else if self.now < self.until.refuse && target != Target::Absent {
             outcome = CallOutcome::Refused;
         }
-        self.after(pause, Event::Call { channel, call, seq, life, instance, target, outcome });
+        let bound = self.disk.channels[channel].state.bound().map_or(0, Usage::get);
+        self.after(pause, Event::Call { channel, call, seq, life, instance, target, bound, outcome });
     }
 
     pub(super) fn finish_call(
@@ -57,7 +58,7 @@ impl Sim<'_> {
         channel: usize,
         (call, seq, life): (u64, u32, u64),
         instance: u64,
-        target: Target,
+        (target, bound): (Target, u64),
         outcome: CallOutcome,
     ) {
         if instance != self.adapter.instance {
@@ -66,6 +67,9 @@ impl Sim<'_> {
         let actual = reached(target);
         let (now, measure) = (self.now, self.measure());
         if outcome != CallOutcome::Refused {
+            if self.adapter.services[channel].actual == Actual::Absent {
+                self.adapter.services[channel].bound = bound;
+            }
             self.adapter.services[channel].set(actual, measure, now);
         }
         if self.memory.calls[channel].is_none_or(|(of, _)| of != call) {
@@ -95,6 +99,10 @@ impl Sim<'_> {
         if !is_heard {
             return;
         }
+        if self.now < self.until.full {
+            return self
+                .after(2_000, Event::Answer(CallAnswer { channel, call, seq, instance, life, answer }));
+        }
         self.memory.calls[channel].take_if(|(of, _)| *of == call);
         if seq == 0 {
             return; // nobody asked: the runner made sure
@@ -114,7 +122,8 @@ impl Sim<'_> {
         if !self.is_rogue(channel) {
             self.check_belief(channel);
         }
-        if !self.memory.is_up || self.now < self.until.hang || !self.disk.channels[channel].is_known {
+        let is_reported = self.memory.is_up && self.now >= self.until.hang && self.now >= self.until.full;
+        if !is_reported || !self.disk.channels[channel].is_known {
             return;
         }
         let service = &mut self.adapter.services[channel];

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use privatix_channel::ChainTime;
 use privatix_market::{
     Actual, Agent, AgentEffect, AgentPolicy, AgentState, BlockRef, Blocked, Effect, Env, Fate, Input, Owner,
-    Party, Rate, Reply, Turn, Uptime, Wei,
+    Party, Rate, Reply, Reserve, Turn, Uptime, Wei,
 };
 
 use super::{Event, Sim};
+use crate::node::Collected;
 use crate::report::Rule;
-use crate::transactor::{CancelOutcome, GAS, Row};
+use crate::transactor::{CancelOutcome, EVERYDAY, GAS, Row};
 
 impl Sim<'_> {
     pub(crate) fn uptime(&self) -> Uptime {
@@ -25,7 +26,7 @@ impl Sim<'_> {
         env.chain.fresh = self.memory.is_fresh;
         env.chain.explained = self.memory.is_explained;
         env.chain.challenge = self.scenario.world.challenge();
-        env.gas.affords_new = self.memory.affords_new;
+        env.gas.affords_new = self.memory.affords_new.get();
         env.gas.close_cost = Some(Wei::new(GAS * self.price()));
         env.gas.rate = self.rate();
         env.instance = self.memory.instance;
@@ -54,6 +55,10 @@ impl Sim<'_> {
         facts: impl FnOnce(&mut Self),
         inputs: Vec<(usize, Input<Agent>)>,
     ) -> Vec<Reply> {
+        if self.now < self.until.full {
+            self.not_stored(&inputs);
+            return Vec::new();
+        }
         if self.dies() {
             self.die();
             return Vec::new();
@@ -79,6 +84,15 @@ impl Sim<'_> {
         }
         self.policy = policy;
         replies
+    }
+
+    /// A commit failed: what is shown once more comes again by itself, and the channels are looked at once more in a while.
+    fn not_stored(&mut self, inputs: &[(usize, Input<Agent>)]) {
+        let again = Uptime::new(self.uptime().milliseconds() + 5_000);
+        for &(channel, _) in inputs {
+            self.memory.wakes[channel] = Some(again);
+            self.schedule_wake(channel);
+        }
     }
 
     pub(super) fn load(&self, channel: usize) -> AgentState {
@@ -127,12 +141,15 @@ impl Sim<'_> {
             for effect in effects {
                 match effect {
                     Effect::Submit { seq, purpose, bid } => {
-                        self.disk.channels[channel].collected.take_if(|(of, _)| *of == seq);
+                        self.disk.channels[channel].collected.take_if(|row| row.seq == seq);
                         self.check_submit(channel, seq, purpose, turn.state());
                         self.transactor.submit(vec![Row { channel, seq, purpose }], false, bid);
                     }
                     Effect::Collect { seq, purpose } => {
-                        self.disk.channels[channel].collected = Some((seq, purpose));
+                        let stored = &mut self.disk.channels[channel];
+                        let waits = stored.collected.filter(|row| row.seq == seq).map(|row| row.since);
+                        let since = waits.unwrap_or(env.uptime);
+                        stored.collected = Some(Collected { seq, purpose, since });
                     }
                     Effect::Cancel { seq } => {
                         if let Some(input) = self.cancel(channel, seq) {
@@ -174,7 +191,7 @@ impl Sim<'_> {
     }
 
     pub(super) fn cancel(&mut self, channel: usize, seq: u32) -> Option<Input<Agent>> {
-        if self.disk.channels[channel].collected.take_if(|(of, _)| *of == seq).is_some() {
+        if self.disk.channels[channel].collected.take_if(|row| row.seq == seq).is_some() {
             return None;
         }
         let Some(id) = self.transactor.find(channel, seq) else {
@@ -249,13 +266,13 @@ impl Sim<'_> {
         let seen = (
             self.now - self.memory.seen_at <= self.stale_after(),
             self.is_explained(&self.until, self.disk.has_gaps),
-            self.has_ether(),
             self.adapter.instance,
         );
+        let (balance, reserve) = (self.balance(), self.reserve());
         let memory = &mut self.memory;
-        let known = (memory.is_fresh, memory.is_explained, memory.affords_new, memory.instance);
-        let has_changed = seen != known;
-        (memory.is_fresh, memory.is_explained, memory.affords_new, memory.instance) = seen;
+        let known = (memory.is_fresh, memory.is_explained, memory.instance);
+        let has_changed = memory.affords_new.look(balance, reserve) || seen != known;
+        (memory.is_fresh, memory.is_explained, memory.instance) = seen;
         let time = self.chain.blocks.get(self.disk.blocks.len() - 1).map(|block| ChainTime::new(block.time));
         for channel in 0..self.clients.len() {
             let is_time =
@@ -305,6 +322,53 @@ impl Sim<'_> {
         }
     }
 
+    /// The machine sleeps. Its processes do nothing, and their uptime stands still.
+    pub(super) fn sleep(&mut self, pause: u64) {
+        if !self.memory.is_up {
+            return;
+        }
+        let (life, uptime) = (self.memory.life, self.uptime());
+        self.memory.is_up = false;
+        self.until.trouble = self.until.trouble.max(self.now + pause + 60_000);
+        self.after(pause, Event::Awake { life, uptime });
+    }
+
+    /// Everything goes on where it was. The connections are new: whatever the adapter was asked, it is asked again.
+    pub(super) fn awake(&mut self, life: u64, uptime: Uptime) {
+        if self.memory.is_up || self.memory.life != life {
+            return;
+        }
+        self.memory.is_up = true;
+        self.memory.life += 1;
+        self.memory.started = (self.now, uptime);
+        self.memory.calls.fill(None);
+        let life = self.memory.life;
+        self.after(10_000, Event::Tick { life });
+        self.after(1_000, Event::Deliver { life });
+        if !self.memory.queue.is_empty() {
+            self.after(10, Event::Write { life });
+        }
+        self.surroundings();
+        for channel in 0..self.clients.len() {
+            if self.memory.is_up {
+                self.memory.wakes[channel] = None;
+                self.look(channel);
+            }
+        }
+    }
+
+    /// What the account holds, and what it keeps for closes.
+    fn balance(&self) -> Wei {
+        let closes =
+            self.scenario.world.ether.map_or(u128::MAX, |closes| u128::from(closes) * GAS * EVERYDAY);
+        Wei::new(if self.has_ether() { closes } else { 0 })
+    }
+
+    fn reserve(&self) -> Reserve {
+        let open = self.disk.channels.iter().filter(|stored| stored.state.chain.phase().is_open()).count();
+        Reserve { open: open as u64, close_cost: Wei::new(GAS * self.price()) }
+    }
+
     /// Whether the process dies here.
     pub(super) fn dies(&mut self) -> bool {
         match &mut self.crash {
@@ -318,9 +382,13 @@ impl Sim<'_> {
     }
 
     pub(super) fn die(&mut self) {
+        let down = self.delays.pick(&[5_000, 30_000, 30_000, 120_000, 600_000]);
+        self.die_for(down);
+    }
+
+    pub(super) fn die_for(&mut self, down: u64) {
         self.crash = None;
         self.memory.is_up = false;
-        let down = self.delays.pick(&[5_000, 30_000, 30_000, 120_000, 600_000]);
         self.until.trouble = self.until.trouble.max(self.now + down + 60_000);
         self.after(down, Event::Start);
     }

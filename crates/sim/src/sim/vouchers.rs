@@ -95,6 +95,12 @@ impl Sim<'_> {
             return self.die();
         }
         let queue = std::mem::take(&mut self.memory.queue);
+        if self.now < self.until.full {
+            for Pending { channel, request, .. } in queue {
+                self.not_answered(channel, request);
+            }
+            return;
+        }
         let mut answers = Vec::new();
         let mut grown = BTreeSet::new();
         for Pending { channel, cumulative, entry, request } in queue {

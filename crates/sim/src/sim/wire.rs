@@ -3,6 +3,7 @@
 use privatix_channel::{Amount, Phase};
 use privatix_market::{Ask, ClientEffect, ClientMessage, ClientOrder, Fate, OrderId, Outcome, Uptime};
 
+use super::moves::sooner;
 use super::{BuyerEvent, Event, Message, Sim};
 use crate::buyer::{Asking, Buyer};
 use crate::choice::hash;
@@ -32,7 +33,8 @@ impl Sim<'_> {
         let asking = Asking { seq, life: buyer.life, until: self.moment(buyer, until) };
         // Its job does not run in time: nobody is asked, and nobody reports.
         let is_queued = hash(self.scenario.seed, 8, u64::from(seq)).is_multiple_of(32);
-        if self.scenario.world.users && !matches!(message, Message::Voucher { .. }) && is_queued {
+        let is_queued = self.now < buyer.until.queued || (self.scenario.world.users && is_queued);
+        if !matches!(message, Message::Voucher { .. }) && is_queued {
             return;
         }
         // Whoever asks reports that nothing came.
@@ -182,6 +184,19 @@ impl Sim<'_> {
                 Fault::Refuse(seconds) => until.refuse = end(seconds),
                 Fault::Offline(seconds) => until.offline = end(seconds),
                 Fault::NoKey(seconds) => until.no_key = end(seconds),
+                Fault::Queued(seconds) => until.queued = end(seconds),
+                Fault::Down(seconds) => {
+                    if buyer.is_up {
+                        sim.buyer_dies_for(channel, buyer, seconds * 1_000);
+                    }
+                }
+                Fault::Sleep(seconds) => sim.buyer_sleeps(channel, buyer, seconds * 1_000),
+                Fault::ClockJump(seconds) => {
+                    if let Some((_, until, _)) = &mut buyer.recovers {
+                        *until = sooner(*until, seconds);
+                    }
+                }
+                Fault::FullDisk(seconds) => until.full = end(seconds),
                 Fault::Drift(by) => buyer.drift = by,
                 Fault::Drop => {
                     if buyer.runs() {
