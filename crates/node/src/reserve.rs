@@ -102,8 +102,9 @@ impl GasReserve {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             match stop.run_until_cancelled(self.look()).await {
                 Some(Ok(standing)) => {
-                    self.node.notices().set(PART, standing.trouble.clone());
+                    let trouble = standing.trouble.clone();
                     self.node.reserve.send_replace(Some(standing));
+                    self.node.notices().set(PART, trouble);
                 }
                 // What is known stays: an endpoint that does not answer is an alarm of its own.
                 Some(Err(error)) => tracing::debug!(%error, "it is not known whether the ether suffices"),
