@@ -34,7 +34,7 @@ pub const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("privatix-somc", &["privatix-contracts", "privatix-db"]),
     ("privatix-adapter", &["privatix-billing", "privatix-contracts", "privatix-db"]),
     ("privatix-plugin-proxy", &["privatix-billing", "privatix-contracts", "privatix-db"]),
-    ("privatix-chain", &["privatix-billing", "privatix-market", "privatix-offering"]),
+    ("privatix-chain", &["privatix-billing", "privatix-channel", "privatix-market", "privatix-offering"]),
     ("privatix-market", &["privatix-contracts", "privatix-db", "privatix-jobs", "privatix-net"]),
     ("privatix-store", &["privatix-contracts"]),
     ("privatix-tor", &["privatix-contracts", "privatix-db"]),

@@ -16,7 +16,10 @@ pub const WITH_TABLES: [(&str, &str); 3] =
     [("privatix-jobs", "jobs"), ("privatix-chain", "chain"), ("privatix-store", "store")];
 
 /// Crates that build outside of the workspace with nothing but each other.
-pub const ALONE: [&str; 2] = ["privatix-db", "privatix-jobs"];
+pub const ALONE: [&str; 4] = ["privatix-db", "privatix-jobs", "privatix-net", "privatix-chain"];
+
+/// Those of [`ALONE`] that do not build alloy, either.
+pub const WITHOUT_ETHEREUM: [&str; 3] = ["privatix-db", "privatix-jobs", "privatix-net"];
 
 /// Packs the crates of [`ALONE`], unpacks them and builds them there.
 pub fn build_alone() -> Result<()> {

@@ -85,7 +85,7 @@ pub enum Step {
     Examples,
     /// Run the demo, with a small file, directly and over Tor.
     Demo,
-    /// Kill both daemons, take blocks back and break their endpoints, 40 times within two minutes of trade.
+    /// Kill both daemons, take blocks back and break their endpoints, 25 times within a minute of trade.
     Torture,
 }
 

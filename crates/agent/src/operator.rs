@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use privatix_contracts::call;
 use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Policy};
 use privatix_market::{Purpose, Subject};
-use privatix_node::{ACCOUNT, Cause, Node, NodeError, lanes};
+use privatix_node::{ACCOUNT, Cause, Node, NodeError, Part, lanes};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 /// The part of the notices that speaks of the operator.
-const PART: &str = "operator";
+const PART: Part = Part::Operator;
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// Job: appoint another operator, or none. Sent by the agent's own key; it voids the consents that were signed so far.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use privatix_node::Notices;
+use privatix_node::{Notices, Part};
 use privatix_somc::ServerStats;
 use tokio_util::sync::CancellationToken;
 
-const PART: &str = "messaging";
+const PART: Part = Part::Messaging;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What is taken of the messaging server's places.

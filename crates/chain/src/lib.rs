@@ -1,4 +1,4 @@
-//! The chain as a marketplace needs it: events that can be relied on, and transactions that are not lost.
+//! An EVM chain as a program with a database needs it: events that can be relied on, and transactions that are not lost.
 //!
 //! **The [`Monitor`]** turns the logs of some contracts into effects in the database, each exactly once. It waits for
 //! confirmations, checks that logs belong to the chain of block hashes that it follows, adapts to what the endpoint

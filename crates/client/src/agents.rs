@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use privatix_billing::Terms;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
-use privatix_node::{Node, NodeError, Notices};
+use privatix_node::{Node, NodeError, Notices, Part};
 use privatix_offering::{AccessKey, AccessRequest, SignedOffering};
 use privatix_somc::{ClientError, Peer, Refusal, Transport};
 use privatix_store::channels::Access;
@@ -131,7 +131,7 @@ impl NodeAgents {
 }
 
 /// The part of a node whose notice shows that a clock is wrong.
-const CLOCK: &str = "clock";
+const CLOCK: Part = Part::Clock;
 
 /// The clock by which access was asked for last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +241,7 @@ mod tests {
         let shown = |says: &str| {
             let all = notices.all();
             let [(part, notice)] = &all[..] else { panic!("not one notice") };
-            assert!(*part == CLOCK && notice.contains(says), "{notice}");
+            assert!(*part == CLOCK.as_str() && notice.contains(says), "{notice}");
         };
         let access = || {
             let (username, password) = (String::new(), String::new());

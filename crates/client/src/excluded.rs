@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use privatix_channel::ChannelId;
-use privatix_node::Notices;
+use privatix_node::{Notices, Part};
 
 /// The part of a node whose notice shows them.
-const PART: &str = "contact";
+const PART: Part = Part::Contact;
 
 /// Channels opened under another policy than the present one, or whose agents have moved. Health shows them until they are
 /// closed.

@@ -9,7 +9,7 @@ use privatix_api::node::TorStatus;
 use privatix_api::{ApiServer, ServeError, ServerSettings};
 use privatix_chain::{EndpointUrl, Endpoints};
 use privatix_db::Database;
-use privatix_node::{NodeError, NodeParts, Notices};
+use privatix_node::{NodeError, NodeParts, Notices, Part};
 use privatix_offering::Templates;
 use privatix_tor::{OnionKeys, Tor, TorError};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -263,7 +263,7 @@ fn allowed(wanted: Connections, notices: &Notices) -> Result<Connections, Daemon
     let allowed = wanted.within(limit)?;
     if let Some(lowered) = allowed.lowered_from(wanted, limit) {
         tracing::warn!("{lowered}");
-        notices.set("open_files", Some(lowered));
+        notices.set(Part::OpenFiles, Some(lowered));
     }
     Ok(allowed)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use privatix_api::node::{OnionStatus, TorStatus};
 use privatix_chain::ProxyUrl;
-use privatix_node::Notices;
+use privatix_node::{Notices, Part};
 use privatix_somc::SomcAddress;
 use privatix_tor as tor;
 use privatix_tor::{OnionKeys, OnionListener, OnionSettings, Tor, TorProblem, TorTransport};
@@ -145,7 +145,7 @@ pub(crate) fn unusable(
 ) -> watch::Receiver<TorStatus> {
     let problem = with_causes(error);
     tracing::warn!("{problem}; until the next start {remains}");
-    notices.set("tor", Some(format!("{problem}; then restart the daemon: until then {remains}")));
+    notices.set(Part::Tor, Some(format!("{problem}; then restart the daemon: until then {remains}")));
     watch::channel(TorStatus { problem: Some(problem), ..TorStatus::default() }).1
 }
 
@@ -158,7 +158,7 @@ async fn show(
 ) {
     loop {
         let now = status(&tor.borrow_and_update(), onion.borrow_and_update().as_ref());
-        notices.set("tor", notice(&now));
+        notices.set(Part::Tor, notice(&now));
         shown.send_replace(now);
         let gone = tokio::select! {
             changed = tor.changed() => changed.is_err(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Wei;
+use crate::{Danger, Wei};
 
 /// What an account keeps for closes: those of all open channels, and one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,10 +98,38 @@ pub enum Runway {
     Unknown,
 }
 
+/// Whole days that an account's ether should last, so that there is time to send more.
+pub const ENOUGH_DAYS: u64 = 7;
+
 /// The least time from which a day's spending is estimated.
 const LEAST: Duration = Duration::from_hours(1);
 
 impl Runway {
+    /// How much money is in danger by this runway; `None` where nothing has to be done. `affords`: whether new channels are served.
+    ///
+    /// | the ether | |
+    /// | --- | --- |
+    /// | does not pay for the closes of the open channels | loss |
+    /// | is so little that new channels are not served | risk |
+    /// | lasts for less than [`ENOUGH_DAYS`] | risk |
+    pub fn danger(self, affords: AffordsNew) -> Option<Danger> {
+        match self {
+            Self::Short { .. } => Some(Danger::Loss),
+            _ if !affords.get() => Some(Danger::Risk),
+            Self::Days(days) => (days < ENOUGH_DAYS).then_some(Danger::Risk),
+            Self::Unknown => None,
+        }
+    }
+
+    /// In whole days: none where it is too short already; `None` where it is not known.
+    pub const fn days(self) -> Option<u64> {
+        match self {
+            Self::Short { .. } => Some(0),
+            Self::Days(days) => Some(days),
+            Self::Unknown => None,
+        }
+    }
+
     /// The runway of an account with this balance.
     pub fn of(balance: Wei, reserve: Reserve, spending: Spending) -> Self {
         let closes = reserve.closes();

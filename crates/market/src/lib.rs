@@ -9,6 +9,7 @@
 //! - [`Book`]: what vouchers are worth, and how much of them may be acknowledged.
 //! - [`batch`]: when closes and settlements of many channels are submitted together.
 //! - [`Reserve`], [`AffordsNew`], [`Runway`]: whether an account's ether suffices.
+//! - [`Concern`]: what endangers the money of a channel.
 //! - [`offering`]: what a node does about offerings, own and foreign.
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
 //! - [`Turn`]: the loop around decisions, without I/O.
@@ -66,6 +67,7 @@ mod blocked;
 mod book;
 mod client;
 mod clock;
+mod concern;
 mod effect;
 mod ended;
 mod env;
@@ -98,11 +100,12 @@ pub use self::{
         Restored, TopUp,
     },
     clock::{Stopwatch, Uptime},
+    concern::{Concern, Danger},
     effect::{Effect, Refused},
     ended::Ended,
     env::{Budget, ChainView, Env, Gas, RecoveryId, Worth},
     flight::{BlockRef, Flight, Stage},
-    gas::{AffordsNew, Reserve, Runway, Spending},
+    gas::{AffordsNew, ENOUGH_DAYS, Reserve, Runway, Spending},
     input::{Answered, Fate, Input, Trouble, Verified, Verifier},
     owner::Owner,
     party::{Decision, Meter, Party, Side, State, Wake},

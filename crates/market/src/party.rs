@@ -10,7 +10,9 @@ use privatix_channel::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockRef, Book, Effect, Env, Flight, Input, Owner, Purpose, Refused, Service, Stage, Uptime};
+use crate::{
+    BlockRef, Book, Concern, Effect, Env, Flight, Input, Owner, Purpose, Refused, Service, Stage, Uptime,
+};
 
 /// A side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +57,10 @@ pub trait Party: Sized + Copy + fmt::Debug + Eq + Send + Sync + 'static {
 
     /// All that can move the state on, in the order of [`Owner`]. Empty only for a final state.
     fn owners(state: &State<Self>, env: &Env<'_, Self>) -> Vec<Owner>;
+
+    /// What endangers the money of the channel. Time alone may change how much, see [`Concern::danger`]; what it consists of changes by
+    /// decisions only.
+    fn concerns(state: &State<Self>, env: &Env<'_, Self>) -> Vec<Concern>;
 
     /// What was used by now, in the measure of the terms: what the meter reported, and what of a timed session it has not.
     fn used(state: &State<Self>, env: &Env<'_, Self>) -> Usage;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use privatix_channel::ChannelId;
 
-use crate::Notices;
+use crate::{Notices, Part};
 
 /// The part of the notices.
-const NOTICE: &str = "damaged channels";
+const NOTICE: Part = Part::Damage;
 
 /// Channels of which something stored cannot be read, with what that is. Each is left alone, the others go on, and health warns of
 /// them. Clones share it.
@@ -42,6 +42,11 @@ impl Damage {
             tracing::info!(%channel, "everything stored of the channel can be read again");
             self.show(&found);
         }
+    }
+
+    /// All there are, each with what cannot be read.
+    pub fn all(&self) -> BTreeMap<ChannelId, String> {
+        self.found.lock().clone()
     }
 
     fn show(&self, found: &BTreeMap<ChannelId, String>) {

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::inputs::{Decided, Inputs, Surroundings};
 use crate::outlook::Outlook;
 use crate::shell::{Applied, NotApplied, Runner, Shell, Transactions};
-use crate::{Damage, Node, NodeError};
+use crate::{Concerns, Damage, Node, NodeError};
 
 use self::agenda::{Agenda, Now};
 
@@ -40,6 +40,8 @@ pub struct DeciderParts<P: Party> {
     pub jobs: Wake,
     /// Where channels are shown of which something cannot be read.
     pub damage: Damage,
+    /// Where channels are kept whose money is endangered.
+    pub concerns: Concerns,
 }
 
 impl<P: Party> std::fmt::Debug for DeciderParts<P> {
@@ -65,6 +67,7 @@ impl<P: Party> DeciderParts<P> {
             policy,
             jobs: node.wake.clone(),
             damage: node.damage().clone(),
+            concerns: node.concerns().clone(),
         }
     }
 }
@@ -81,6 +84,7 @@ pub struct Decider<P: Party> {
     policy: P::Policy,
     jobs: Wake,
     damage: Damage,
+    concerns: Concerns,
     /// The channels of which this has found that something cannot be read.
     damaged: Mutex<HashSet<ChannelId>>,
     agenda: Mutex<Agenda>,
@@ -97,10 +101,11 @@ impl<P: Party> std::fmt::Debug for Decider<P> {
 impl<P: Party> Decider<P> {
     /// A decider of these parts.
     pub fn new(parts: DeciderParts<P>) -> Self {
-        let DeciderParts { db, domain, transactions, runner, outlook, policy, jobs, damage } = parts;
+        let DeciderParts { db, domain, transactions, runner, outlook, policy, jobs, damage, concerns } =
+            parts;
         let shell = Shell::new(transactions, domain);
         let (damaged, agenda, changed) = (Mutex::default(), Mutex::default(), Notify::new());
-        Self { db, shell, runner, outlook, policy, jobs, damage, damaged, agenda, changed }
+        Self { db, shell, runner, outlook, policy, jobs, damage, concerns, damaged, agenda, changed }
     }
 
     /// What the operator set.
@@ -203,6 +208,7 @@ impl<P: Party> Decider<P> {
     /// Carries out what follows a decision that is committed. It waits for nothing.
     pub fn committed(&self, applied: &Applied<P>) {
         let channel = applied.state.id;
+        self.concerns.set(channel, &applied.concerns);
         if applied.damaged_voucher {
             let reason = "its signature is not one of the channel's signer".to_owned();
             self.found_damage(channel, NodeError::DamagedVoucher { channel, reason }.to_string());

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::verdict::{Against, Answer, Shown};
 use crate::contract::{contract_domain, contract_token, unreadable};
-use crate::{ChainSettings, NodeError, Notices, Token, UnknownContract};
+use crate::{ChainSettings, NodeError, Notices, Part, Token, UnknownContract};
 
 /// For an endpoint to answer when what one showed before is stored.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const DENIAL: Duration = Duration::from_secs(5);
 /// Between two tries to check what was stored.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Of what the notice is that the contract is not checked.
-pub(crate) const NOTICE: &str = "contract";
+pub(crate) const NOTICE: Part = Part::Contract;
 
 /// What is known of the contract at a start.
 pub(crate) struct Found {

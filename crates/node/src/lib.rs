@@ -17,6 +17,7 @@
 
 mod adoption;
 mod cause;
+mod concerns;
 mod contract;
 mod damage;
 mod decider;
@@ -54,6 +55,7 @@ mod view;
 mod wallet;
 
 pub use cause::Cause;
+pub use concerns::Concerns;
 pub use contract::{Balances, contract_code, contract_domain, contract_token, has_known_origin};
 pub use damage::Damage;
 pub use decider::{Decider, DeciderParts};
@@ -62,12 +64,12 @@ pub use facts::{is_contract_stored, store_contract};
 pub use limited::Limited;
 pub use meter::Marks;
 pub use node::{DEFAULT_RETENTION, KEEP_CANCELLED, KEEP_DONE, KEEP_FAILED, Node, NodeParts};
-pub use notices::Notices;
+pub use notices::{Notices, Part};
 pub use offerings::{OfferingDecider, OfferingFacts, OfferingNotApplied, OfferingRunner};
 pub use outlook::{NodeOutlook, Outlook};
 pub use reconcile::ContractEntry;
 pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};
-pub use reserve::GasReserve;
+pub use reserve::{GasReserve, ReserveStanding};
 pub use role::{Role, Stood};
 pub use services::{Order, ServiceOrder, Services, channel_subject};
 pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};

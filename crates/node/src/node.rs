@@ -27,7 +27,10 @@ use crate::messages::Messages;
 use crate::services::Services;
 use crate::spent::Spent;
 use crate::token::Token;
-use crate::{Cause, ChainSettings, ContractEntry, Damage, Marks, Money, NodeError, Notices, PeerAddresses};
+use crate::{
+    Cause, ChainSettings, Concerns, ContractEntry, Damage, Marks, Money, NodeError, Notices, PeerAddresses,
+    ReserveStanding,
+};
 
 /// How long jobs that are done can be looked up, unless [`NodeParts::retention`] says otherwise.
 pub const KEEP_DONE: Duration = Duration::from_hours(7 * 24);
@@ -130,6 +133,9 @@ pub struct Node {
     messages: Arc<Messages>,
     notices: Notices,
     damage: Damage,
+    concerns: Concerns,
+    /// How the account's ether stood at the last look; `None` before the first.
+    pub(crate) reserve: watch::Sender<Option<ReserveStanding>>,
     pub(crate) recovery: watch::Sender<Option<Recovery>>,
     /// What all channels come to.
     pub(crate) money: watch::Sender<Option<Money>>,
@@ -263,6 +269,8 @@ impl Node {
             messages,
             notices,
             damage,
+            concerns: Concerns::default(),
+            reserve: watch::Sender::new(None),
             recovery: watch::Sender::new(recovery),
             money: watch::Sender::new(None),
             spent: Arc::default(),
@@ -329,6 +337,16 @@ impl Node {
     /// Channels of which something stored cannot be read.
     pub fn damage(&self) -> &Damage {
         &self.damage
+    }
+
+    /// Channels whose money is endangered.
+    pub fn concerns(&self) -> &Concerns {
+        &self.concerns
+    }
+
+    /// Whether the account's ether sufficed for the closes of its channels at the last look; `None` before the first.
+    pub fn reserve(&self) -> Option<ReserveStanding> {
+        self.reserve.borrow().clone()
     }
 
     /// The database.

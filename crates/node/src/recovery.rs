@@ -20,7 +20,7 @@ use privatix_store::recovery::{self, Recovery};
 
 use crate::shell::NotApplied;
 use crate::transfers::{Deposit, Withdraw};
-use crate::{Node, NodeError, Role, after};
+use crate::{Node, NodeError, Part, Role, after};
 
 /// For how long channels are not ended after the chain was caught up with.
 pub const GRACE: Duration = Duration::from_hours(24);
@@ -33,7 +33,7 @@ const BETWEEN_BLOCKS: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The part of the health page that shows a recovery.
-const PART: &str = "recovery";
+const PART: Part = Part::Recovery;
 
 /// How far a recovery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

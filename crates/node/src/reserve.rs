@@ -7,18 +7,26 @@ use alloy::primitives::U256;
 use alloy::primitives::utils::format_ether;
 use parking_lot::Mutex;
 use privatix_channel::ChannelStatus;
-use privatix_market::{AffordsNew, Gas, Reserve, Runway, Spending, Wei};
+use privatix_market::{AffordsNew, Danger, Gas, Reserve, Runway, Spending, Wei};
 use privatix_store::channels;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Money, Node, NodeError};
+use crate::{Money, Node, NodeError, Part};
 
-const PART: &str = "reserve";
+const PART: Part = Part::Reserve;
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// What a close uses at most: 58,500 with a plain signature (`contracts/GAS.md`), and more where a contract checks it.
 const GAS_OF_A_CLOSE: u64 = 100_000;
-/// Days that the ether should last, so that there is time to send more.
-const ENOUGH_DAYS: u64 = 7;
+/// How an account's ether stands to the closes of its channels, at the last look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReserveStanding {
+    /// For how long it lasts.
+    pub runway: Runway,
+    /// How much money is in danger.
+    pub danger: Option<Danger>,
+    /// What an operator should know, where money is in danger.
+    pub trouble: Option<String>,
+}
 
 /// What the account keeps for closes, and whether it serves new channels.
 pub struct GasReserve {
@@ -60,7 +68,7 @@ impl GasReserve {
     }
 
     /// Looks at the balance and the price of gas: whether new channels are served, and what an operator should know.
-    async fn look(&self) -> Result<(AffordsNew, Option<String>), NodeError> {
+    async fn look(&self) -> Result<ReserveStanding, NodeError> {
         let open = match self.node.money() {
             Some(money) => unclosed(&money),
             None => channels::unclosed(&mut *self.node.db().read().await?).await?.len() as u64,
@@ -76,15 +84,15 @@ impl GasReserve {
         let price = Wei::new(price.saturating_to());
         *known = Some(Known { affords, price, close_cost: reserve.close_cost });
         drop(known);
-        let trouble = trouble(balance, reserve, spending, affords);
+        let standing = standing(balance, reserve, spending, affords);
         if changed {
-            if let Some(trouble) = &trouble {
+            if let Some(trouble) = &standing.trouble {
                 tracing::warn!("{trouble}");
             } else {
                 tracing::info!("the account's ether suffices again; new channels are served");
             }
         }
-        Ok((affords, trouble))
+        Ok(standing)
     }
 
     /// Looks now and then, and shows in the node's notices what an operator should know, until `stop`.
@@ -93,7 +101,11 @@ impl GasReserve {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             match stop.run_until_cancelled(self.look()).await {
-                Some(Ok((_, trouble))) => self.node.notices().set(PART, trouble),
+                Some(Ok(standing)) => {
+                    let trouble = standing.trouble.clone();
+                    self.node.reserve.send_replace(Some(standing));
+                    self.node.notices().set(PART, trouble);
+                }
                 // What is known stays: an endpoint that does not answer is an alarm of its own.
                 Some(Err(error)) => tracing::debug!(%error, "it is not known whether the ether suffices"),
                 None => {}
@@ -109,26 +121,28 @@ fn unclosed(money: &Money) -> u64 {
     unclosed.map(|(_, count)| *count).fold(0, u64::saturating_add)
 }
 
-/// What an operator should know of the account's ether.
-fn trouble(balance: Wei, reserve: Reserve, spending: Spending, affords: AffordsNew) -> Option<String> {
+/// Whether the account's ether suffices, and what an operator should know of it.
+fn standing(balance: Wei, reserve: Reserve, spending: Spending, affords: AffordsNew) -> ReserveStanding {
     let ether = |wei: Wei| format_ether(wei.get());
     let Reserve { open, .. } = reserve;
     let unserved = "new channels are not served until the account has more";
-    match Runway::of(balance, reserve, spending) {
-        Runway::Short { missing } => Some(format!(
+    let runway = Runway::of(balance, reserve, spending);
+    let danger = runway.danger(affords);
+    let trouble = danger.map(|_| match runway {
+        Runway::Short { missing } => format!(
             "{} ether are missing for the closes of {open} open channels at the present price of gas; send the account ether: \
              {unserved}",
             ether(missing)
-        )),
-        _ if !affords.get() => Some(format!(
+        ),
+        Runway::Days(days) if affords.get() => format!(
+            "the account's ether lasts for about {days} days, once the closes of {open} open channels are paid; send it ether"
+        ),
+        Runway::Days(_) | Runway::Unknown => format!(
             "the account's {} ether are just enough for the closes of {open} open channels; send it ether: {unserved}",
             ether(balance)
-        )),
-        Runway::Days(days) if days < ENOUGH_DAYS => Some(format!(
-            "the account's ether lasts for about {days} days, once the closes of {open} open channels are paid; send it ether"
-        )),
-        Runway::Days(_) | Runway::Unknown => None,
-    }
+        ),
+    });
+    ReserveStanding { runway, danger, trouble }
 }
 
 #[cfg(test)]
@@ -139,16 +153,17 @@ mod tests {
     fn an_operator_is_warned_before_the_ether_is_gone() {
         const DAY: Duration = Duration::from_hours(24);
         let reserve = Reserve { open: 9, close_cost: Wei::new(10) };
-        // The balance, what was spent in a day, whether new channels were served before; what the warning names.
-        for (balance, spent, served, expected) in [
-            (1_000, 10, true, None),
-            (1_000, 0, true, None),
-            (159, 10, true, Some("about 6 days")),
-            (160, 10, true, None),
-            (130, 10, false, Some("about 4 days")), // served again
-            (110, 10, false, Some("just enough")),
-            (99, 10, true, Some("just enough")),
-            (89, 10, true, Some("0.000000000000000001 ether are missing for the closes of 9")),
+        let (risk, loss) = (Some(Danger::Risk), Some(Danger::Loss));
+        // The balance, what was spent in a day, whether new channels were served before; how much is in danger, what the warning names.
+        for (balance, spent, served, danger, expected) in [
+            (1_000, 10, true, None, None),
+            (1_000, 0, true, None, None),
+            (159, 10, true, risk, Some("about 6 days")),
+            (160, 10, true, None, None),
+            (130, 10, false, risk, Some("about 4 days")), // served again
+            (110, 10, false, risk, Some("just enough")),
+            (99, 10, true, risk, Some("just enough")),
+            (89, 10, true, loss, Some("0.000000000000000001 ether are missing for the closes of 9")),
         ] {
             let mut affords = AffordsNew::default();
             if !served {
@@ -157,9 +172,10 @@ mod tests {
             let balance = Wei::new(balance);
             affords.look(balance, reserve);
             let spending = Spending { wei: Wei::new(spent), over: DAY };
-            let found = trouble(balance, reserve, spending, affords);
-            assert_eq!(found.is_some(), expected.is_some(), "{balance:?}: {found:?}");
-            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{balance:?}");
+            let found = standing(balance, reserve, spending, affords);
+            assert_eq!(found.danger, danger, "{balance:?}: {found:?}");
+            assert_eq!(found.trouble.is_some(), expected.is_some(), "{balance:?}: {found:?}");
+            assert!(found.trouble.unwrap_or_default().contains(expected.unwrap_or_default()), "{balance:?}");
         }
     }
 }

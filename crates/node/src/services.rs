@@ -13,7 +13,7 @@ use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
 use privatix_store::channels;
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeError, Notices, lanes};
+use crate::{NodeError, Notices, Part, lanes};
 
 /// What a service is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +144,6 @@ impl Services {
 }
 
 /// The part of the notices about an adapter that does not answer at the start.
-const NOTICE: &str = "service adapter";
+const NOTICE: Part = Part::ServiceAdapter;
 /// The pause before an adapter that did not answer is configured again.
 const CONFIGURE_AGAIN: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use privatix_chain::{Monitor, TxStatus, is_processed};
 use privatix_channel::{Amount, ChannelId, Domain, VoucherVerifier};
 use privatix_db::{Conn, Database, DbError};
 use privatix_market::{
-    BlockRef, Decision, Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn,
+    BlockRef, Concern, Decision, Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn,
 };
 use privatix_store::StoreError;
 use privatix_store::states::{self, Due, Loaded, Part, Saved, Stored, Unreadable};
@@ -56,6 +56,8 @@ pub struct Applied<P: Party> {
     pub due: Due,
     /// Whether the channel's voucher cannot be read.
     pub damaged_voucher: bool,
+    /// What endangers the channel's money.
+    pub concerns: Vec<Concern>,
     /// What is to be done once this is committed, in this order.
     pub effects: Vec<Effect<P>>,
     /// Whether transactions were stored or cancelled: the transactor is to be woken after the commit.
@@ -264,7 +266,17 @@ impl<T: Transactions> Shell<T> {
             Saved::Revision(revision) => {
                 runner.show(conn, &before.state, &state, &env).await?;
                 let damaged_voucher = env.damaged_voucher.is_some();
-                Ok(Applied { state, revision, due, damaged_voucher, effects, wakes_transactor, wakes_jobs })
+                let concerns = P::concerns(&state, &env);
+                Ok(Applied {
+                    state,
+                    revision,
+                    due,
+                    damaged_voucher,
+                    concerns,
+                    effects,
+                    wakes_transactor,
+                    wakes_jobs,
+                })
             }
             Saved::Moved => Err(NotApplied::Moved(channel)),
         }
@@ -302,8 +314,17 @@ impl<T: Transactions> Shell<T> {
             }
         }
         runner.show(conn, &state, &state, env).await?;
-        let (revision, damaged_voucher) = (1, false);
-        Ok(Applied { state, revision, due, damaged_voucher, effects, wakes_transactor, wakes_jobs })
+        let concerns = P::concerns(&state, env);
+        Ok(Applied {
+            state,
+            revision: 1,
+            due,
+            damaged_voucher: false,
+            concerns,
+            effects,
+            wakes_transactor,
+            wakes_jobs,
+        })
     }
 
     /// Decides an input in a transaction of its own, and commits it. Where another decision is stored meanwhile, the input is

@@ -181,6 +181,7 @@ impl Side {
             policy: AgentPolicy::default(),
             jobs: JobWake::new(),
             damage: Damage::new(notices.clone()),
+            concerns: privatix_node::Concerns::default(),
         }));
         let stop = CancellationToken::new();
         Self { db, decider, sky, notices, committed, stop, running: None, _dir: dir }

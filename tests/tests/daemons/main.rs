@@ -1,6 +1,8 @@
 //! The daemons as processes, killed like by a power cut while traffic flows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod commands;
+
 use std::path::{Path, PathBuf};
 
 use privatix_api::node::{GetChannel, GetStatus};

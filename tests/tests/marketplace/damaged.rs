@@ -3,6 +3,7 @@
 use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure, Voucher, sign_voucher};
 use privatix_contracts::call;
 use privatix_db::Database;
+use privatix_market::Concern;
 use privatix_node::Node;
 use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal};
 use privatix_store::vouchers;
@@ -55,6 +56,13 @@ async fn one_damaged_voucher_stops_no_other_channel() {
     let node = agent.handle.node();
     let status = ChannelStatus::ClosedCoop;
     let closed = channel(node, "closed", whole, |view| view.channel.status == status).await;
+    let concern = Concern::Damaged { voucher: Some(Amount::new(501)), in_challenge: true };
+    wait_for("health to name the channel", LIMIT, async || {
+        let all = node.concerns().all();
+        if all == [(damaged, concern)] { Ok(()) } else { Err(format!("{all:?}")) }
+    })
+    .await
+    .unwrap();
     assert_eq!(
         (closed.channel.paid, closed.channel.closure),
         (Amount::new(500), Some(Closure::ByAgentDisputed))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alloy::primitives::U256;
 use privatix_channel::{ChannelStatus, Closure, Fee, Terms};
 use privatix_contracts::PSC;
+use privatix_market::Danger;
 use privatix_node::{ChannelView, Node};
 use privatix_testkit::{Contracts, wait_for};
 
@@ -35,6 +36,8 @@ async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
 
     market.anvil.set_balance(account, U256::from(ETHER / 1_000_000_000)).await.unwrap();
     warned(node, true).await;
+    let danger = |node: &Node| node.reserve().unwrap().danger;
+    assert_eq!(danger(node), Some(Danger::Loss), "money is not safe");
     let id = client.handle.accept(None, offering, None).await.unwrap();
     let is_put_off = |view: &ChannelView| {
         view.channel.reason.as_ref().is_some_and(|reason| reason.contains("too little ether"))
@@ -48,6 +51,7 @@ async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
     service(node, id, "active").await;
     service(client.handle.node(), id, "active").await;
     warned(node, false).await;
+    assert_eq!(danger(node), None);
     client.stop().await;
     agent.stop().await;
 }

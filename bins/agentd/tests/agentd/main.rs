@@ -13,6 +13,7 @@ mod streams;
 mod support;
 mod surroundings;
 mod tor;
+mod transactions;
 
 use privatix_testkit::{Anvil, Contracts};
 use support::Home;

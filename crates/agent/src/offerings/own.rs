@@ -14,7 +14,7 @@ use privatix_contracts::{AboveContractRange, call};
 use privatix_db::Conn;
 use privatix_market::Fate;
 use privatix_market::offering::{OfferingNotice, OfferingPurpose, OfferingState, Problem, Source};
-use privatix_node::{Node, NodeError, Notices, OfferingFacts, OfferingRunner};
+use privatix_node::{Node, NodeError, Notices, OfferingFacts, OfferingRunner, Part};
 use privatix_store::StoreError;
 use privatix_store::offerings::{self, Offering};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use super::ContractView;
 use super::shown::{self, Text};
 
 /// The part of the notices.
-const PART: &str = "offerings";
+const PART: Part = Part::Offerings;
 /// How often the contract is asked for what the account has there.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 

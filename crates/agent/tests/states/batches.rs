@@ -98,6 +98,7 @@ impl Seller {
             policy: AgentPolicy::default(),
             jobs: JobWake::new(),
             damage,
+            concerns: privatix_node::Concerns::default(),
         }));
         let batches = Batches::new(BatchesParts {
             db: db.clone(),

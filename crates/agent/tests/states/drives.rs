@@ -201,6 +201,7 @@ impl Side {
             policy: AgentPolicy::default(),
             jobs: wake.clone(),
             damage: Damage::new(Notices::default()),
+            concerns: privatix_node::Concerns::default(),
         }));
         let services = Arc::new(SoldServices::new(
             db.clone(),

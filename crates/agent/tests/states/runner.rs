@@ -21,7 +21,8 @@ use privatix_jobs::Wake as JobWake;
 use privatix_market::*;
 use privatix_node::shell::Applied;
 use privatix_node::{
-    Damage, Decider, DeciderParts, GasReserve, NodeError, NodeOutlook, Notices, Outlook, UptimeClock,
+    Concerns, Damage, Decider, DeciderParts, GasReserve, NodeError, NodeOutlook, Notices, Outlook,
+    UptimeClock,
 };
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{DirectListener, SomcAddress};
@@ -80,6 +81,7 @@ struct Scene {
     sky: Arc<Sky>,
     asked: Arc<Asked>,
     seen: Arc<Mutex<Vec<u64>>>,
+    concerns: Concerns,
     _dir: TempDir,
 }
 
@@ -122,6 +124,7 @@ impl Scene {
                 Arc::new(move |applied: &Applied<Agent>| seen.lock().unwrap().push(applied.revision))
             },
         });
+        let concerns = Concerns::default();
         let decider = Decider::new(DeciderParts {
             db: db.clone(),
             domain: contracts.domain,
@@ -131,6 +134,7 @@ impl Scene {
             policy,
             jobs: JobWake::new(),
             damage,
+            concerns: concerns.clone(),
         });
         let mut tx = db.begin().await.unwrap();
         channels::insert(&mut tx, id, &descriptor, a(1_000)).await.unwrap();
@@ -151,6 +155,7 @@ impl Scene {
             sky,
             asked,
             seen,
+            concerns,
             _dir: dir,
         };
         let _ = scene.take(&opened).await;
@@ -245,6 +250,43 @@ async fn a_close_request_is_answered_on_chain_with_the_stored_voucher() {
     stop.cancel();
     sending.await.unwrap().unwrap();
     assert_eq!(scene.balance().await, before.checked_add(a(60)).unwrap());
+}
+
+/// What health shows as the check `channels`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_decision_finds_that_endangers_money_is_kept_until_it_is_over() {
+    let scene = Scene::new(AgentPolicy::default()).await;
+    let answer = async |answer| {
+        let stored = scene.decider.load(&mut scene.db.read().await.unwrap(), scene.id).await.unwrap();
+        let seq = stored.state.own.service.asked.unwrap().seq;
+        let _ = scene.decider.decide(scene.id, Input::Adapter { seq, answer }).await.unwrap();
+    };
+    answer(Answered::Did(Actual::Suspended)).await;
+    scene.pay(60).await.unwrap();
+    answer(Answered::Did(Actual::Running)).await;
+    assert_eq!(scene.concerns.all(), []);
+
+    let request = call::request_close(&scene.descriptor, a(20));
+    let receipt = scene.anvil.send(CLIENT, scene.contracts.contract, &request).await.unwrap();
+    let applied = scene.take(&receipt).await;
+    let ends_at = applied.state.chain.challenge_ends_at().unwrap();
+    let answered = (scene.id, Concern::Answered { claimable: a(40), ends_at });
+    assert_eq!(scene.concerns.all(), [answered]);
+
+    // The plug-in does not suspend the service, and does not stop it, either.
+    answer(Answered::GaveUp).await;
+    answer(Answered::GaveUp).await;
+    let lost = (scene.id, Concern::Unstopped { side: Side::Agent });
+    assert_eq!(scene.concerns.all(), [answered, lost]);
+
+    // The close brings the claim, and the plug-in stops the service after all.
+    let close = call::close(&scene.descriptor, Some(&scene.voucher(60)));
+    let receipt = scene.anvil.send(AGENT, scene.contracts.contract, &close).await.unwrap();
+    let _ = scene.take(&receipt).await;
+    assert_eq!(scene.concerns.all(), [lost]);
+    let stopped = Input::Adapter { seq: 0, answer: Answered::Did(Actual::Absent) };
+    let _ = scene.decider.decide(scene.id, stopped).await.unwrap();
+    assert_eq!(scene.concerns.all(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

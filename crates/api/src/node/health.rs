@@ -65,8 +65,7 @@ impl CheckState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reason {
-    /// Where: `adapter`, `chain_endpoint`, `chain_head`, `chain_monitor`, `jobs`, `reconciliation`, `recovery`, `tor`,
-    /// `transactor`, or a part that a role reports.
+    /// Where: a part's name, which docs/operations.md explains.
     pub part: String,
     /// What, and the remedy.
     pub message: String,

@@ -4,17 +4,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting, Why};
-use privatix_node::Node;
+use privatix_channel::{ChainTime, ChannelId};
+use privatix_market::Concern;
+use privatix_node::{Node, Part};
 
 use super::Looks;
-use super::money::{self, Facts, Sender, View};
+use super::money::{self, Channels, Facts, Sender, View};
 use crate::node::{ChainStatus, Health, Reason, RescueStatus};
 
 /// How the daemon is, with what the last looks at its disk and its open transactions have shown.
 pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
     let (disk, outlook) = (looks.disk.borrow().clone(), looks.outlook.borrow().clone());
     let recovery = node.recovery_phase();
-    let checks = money::checks(&Facts { view: view(node), disk, recovery, sender: sender(node), outlook });
+    let damaged = outlook.as_ref().map(|outlook| outlook.damaged.clone()).unwrap_or_default();
+    let checks = money::checks(&Facts {
+        view: view(node),
+        disk,
+        recovery,
+        sender: sender(node),
+        outlook,
+        reserve: node.reserve(),
+        channels: channels(node, damaged),
+    });
     let (reasons, warnings) = in_the_way(node);
     Health {
         live: hanging(&steps(node)).next().is_none(),
@@ -24,6 +35,23 @@ pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
         reasons,
         warnings,
     }
+}
+
+/// What endangers channels by what was decided about them, and by what of them cannot be read.
+fn channels(node: &Node, damaged: Vec<(ChannelId, bool)>) -> Channels {
+    let mut concerns = node.concerns().all();
+    for (channel, in_challenge) in damaged {
+        let is_shown = concerns
+            .iter()
+            .any(|(other, concern)| *other == channel && matches!(concern, Concern::Damaged { .. }));
+        if !is_shown {
+            // In a challenge its agent shows vouchers, and the client none.
+            let in_challenge = in_challenge && node.side() == adapter::Role::Agent;
+            concerns.push((channel, Concern::Damaged { voucher: None, in_challenge }));
+        }
+    }
+    let now = node.chain_now().map(ChainTime::from);
+    Channels { concerns, now, challenge: node.challenge_period() }
 }
 
 /// The rescue account, with what it had at the last look.
@@ -36,7 +64,7 @@ pub(crate) fn rescue(node: &Node, looks: &Looks) -> Option<RescueStatus> {
 
 /// A task on which all work depends, in the middle of a step.
 struct TaskStep {
-    part: &'static str,
+    part: Part,
     /// How long the step has taken, or of a step that consists of many requests and commits, the present one of them.
     took: Duration,
     /// A step that takes longer hangs: a restart may help.
@@ -51,10 +79,10 @@ fn steps(node: &Node) -> Vec<TaskStep> {
     let transactor = node.transactor().ok().and_then(|tx| since(tx.status().borrow().pass_since));
     [
         // A step takes less than a second on a healthy machine.
-        ("jobs", node.jobs().and_then(|jobs| jobs.in_step_for()), Duration::from_mins(1)),
+        (Part::Jobs, node.jobs().and_then(|jobs| jobs.in_step_for()), Duration::from_mins(1)),
         // A request takes seconds; one commit may undo all blocks of a stream.
-        ("chain_monitor", monitor, Duration::from_mins(15)),
-        ("transactor", transactor, Duration::from_mins(15)),
+        (Part::ChainMonitor, monitor, Duration::from_mins(15)),
+        (Part::Transactor, transactor, Duration::from_mins(15)),
     ]
     .into_iter()
     .filter_map(|(part, took, longest)| Some(TaskStep { part, took: took?, longest }))
@@ -98,31 +126,33 @@ fn sender(node: &Node) -> Sender {
     }
 }
 
+pub(crate) fn reason_of(part: Part, message: String) -> Reason {
+    Reason { part: part.as_str().to_owned(), message }
+}
+
 /// What keeps the daemon from its work, and what does not but should be known.
 fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
     let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
-    let mut hindered = |part: &str, message: String| {
-        reasons.push(Reason { part: part.to_owned(), message });
-    };
+    let mut hindered = |part: Part, message: String| reasons.push(reason_of(part, message));
     for TaskStep { part, took, .. } in hanging(&steps(node)) {
         let seconds = took.as_secs();
-        let message = match *part {
-            "jobs" => format!("no job has started or ended for {seconds} s: a handler or the disk hangs"),
+        let message = match part {
+            Part::Jobs => format!("no job has started or ended for {seconds} s: a handler or the disk hangs"),
             _ => format!("it has waited for one request or one commit for {seconds} s: it or the disk hangs"),
         };
-        hindered(part, format!("{message}; look at the log and the disk, then restart"));
+        hindered(*part, format!("{message}; look at the log and the disk, then restart"));
     }
     if node.recovery().is_some_and(|recovery| recovery.caught_up_at.is_none()) {
         hindered(
-            "recovery",
+            Part::Recovery,
             "no job runs and no service is resumed until the chain was caught up with".into(),
         );
     }
     match node.monitor() {
-        None => hindered("chain_monitor", "the node is starting; try again".into()),
+        None => hindered(Part::ChainMonitor, "the node is starting; try again".into()),
         Some(status) => {
             if let Some(reason) = monitor_hindered(&status) {
-                hindered("chain_monitor", reason);
+                hindered(Part::ChainMonitor, reason);
             }
         }
     }
@@ -132,11 +162,11 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
                 "{} is not used while another answers: {evidence}; remove or replace it",
                 endpoint.label
             );
-            warnings.push(Reason { part: "chain_endpoint".into(), message });
+            warnings.push(reason_of(Part::ChainEndpoint, message));
         }
     }
     if let Some(what) = unreconciled(node) {
-        hindered("reconciliation", what);
+        hindered(Part::Reconciliation, what);
     }
     if let Some(view) = node.chain_view()
         && let Some(complaint) = view.complaint()
@@ -144,34 +174,34 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
         match view.freshness {
             // The monitor names the reason.
             Freshness::Stale(Why::Disagreement | Why::Behind { .. }) => {}
-            Freshness::Stale(_) => hindered("chain_head", complaint),
-            _ => warnings.push(Reason { part: "chain_head".into(), message: complaint }),
+            Freshness::Stale(_) => hindered(Part::ChainHead, complaint),
+            _ => warnings.push(reason_of(Part::ChainHead, complaint)),
         }
     }
     if let Some(what) = node.chain_now().and_then(|chain| clock_behind(SystemTime::now(), chain)) {
-        warnings.push(Reason { part: "clock".into(), message: what });
+        warnings.push(reason_of(Part::Clock, what));
     }
     if let Ok(transactor) = node.transactor() {
         let status = transactor.status().borrow().clone();
         if let TransactorState::Stalled { reason, failures, .. } = &status.state {
-            hindered("transactor", format!("{reason} ({failures} failures in a row)"));
+            hindered(Part::Transactor, format!("{reason} ({failures} failures in a row)"));
         }
         if let Some(waiting) = &status.waiting {
             let TxWaiting { id, kind, obstacle, .. } = waiting;
             let message = format!("transaction {id} ({kind}) waits: {obstacle}");
-            warnings.push(Reason { part: "transactor".into(), message });
+            warnings.push(reason_of(Part::Transactor, message));
         }
     }
     let changes = node.services().host().health_changes();
     let plugin = changes.borrow().clone();
     match plugin {
-        None => hindered("adapter", "the plug-in has not reported yet how it is; try again".into()),
+        None => hindered(Part::Adapter, "the plug-in has not reported yet how it is; try again".into()),
         Some(adapter::Health::Well) => {}
         Some(adapter::Health::Degraded { reason }) => {
-            warnings.push(Reason { part: "adapter".into(), message: reason });
+            warnings.push(reason_of(Part::Adapter, reason));
         }
-        Some(adapter::Health::Failed { reason }) => hindered("adapter", reason),
-        Some(other) => hindered("adapter", format!("{other:?}")),
+        Some(adapter::Health::Failed { reason }) => hindered(Part::Adapter, reason),
+        Some(other) => hindered(Part::Adapter, format!("{other:?}")),
     }
     warnings.extend(
         node.notices().all().into_iter().map(|(part, message)| Reason { part: part.to_owned(), message }),
@@ -191,8 +221,11 @@ fn clock_behind(ours: SystemTime, chain: SystemTime) -> Option<String> {
 /// What keeps orders that need the chain from being carried out now.
 pub(crate) fn chain_trouble(node: &Node) -> Option<String> {
     let (reasons, warnings) = in_the_way(node);
-    let of_chain =
-        |reason: &Reason| matches!(reason.part.as_str(), "chain_monitor" | "chain_head" | "transactor");
+    let of_chain = |reason: &Reason| {
+        [Part::ChainMonitor, Part::ChainHead, Part::Transactor]
+            .iter()
+            .any(|part| part.as_str() == reason.part)
+    };
     let said: Vec<String> =
         reasons.into_iter().chain(warnings).filter(of_chain).map(|reason| reason.message).collect();
     (!said.is_empty()).then(|| format!("it may have to wait: {}", said.join("; ")))
@@ -246,7 +279,31 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// A section is named as what it explains; the two chapters have nothing else.
+    #[test]
+    fn each_check_and_each_part_has_a_section_for_operators() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let docs = std::fs::read_to_string(docs).unwrap();
+        let mut chapter = "";
+        let mut sections = Vec::new();
+        for line in docs.lines() {
+            if let Some(title) = line.strip_prefix("## ") {
+                chapter = title;
+            } else if let Some(title) = line.strip_prefix("### ")
+                && ["Alarms", "Reasons and warnings"].contains(&chapter)
+            {
+                sections.push(title.to_owned());
+            }
+        }
+        let names = money::names().into_iter().chain(Part::ALL.iter().map(|part| part.as_str().to_owned()));
+        let names: BTreeSet<String> = names.collect();
+        sections.sort();
+        assert_eq!(sections, names.into_iter().collect::<Vec<_>>(), "the sections on the left");
+    }
 
     #[test]
     fn a_clock_that_is_behind_the_chain_is_named() {
@@ -264,8 +321,8 @@ mod tests {
         let longest = Duration::from_mins(1);
         let step = |part, seconds| TaskStep { part, took: Duration::from_secs(seconds), longest };
         let hang = |steps: &[TaskStep]| hanging(steps).map(|step| step.part).collect::<Vec<_>>();
-        assert_eq!(hang(&[]), [""; 0]);
-        assert_eq!(hang(&[step("jobs", 60), step("transactor", 1)]), [""; 0]);
-        assert_eq!(hang(&[step("jobs", 60), step("transactor", 61)]), ["transactor"]);
+        assert_eq!(hang(&[]), []);
+        assert_eq!(hang(&[step(Part::Jobs, 60), step(Part::Transactor, 1)]), []);
+        assert_eq!(hang(&[step(Part::Jobs, 60), step(Part::Transactor, 61)]), [Part::Transactor]);
     }
 }

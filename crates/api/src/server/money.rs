@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use alloy::primitives::U256;
 use privatix_chain::{Freshness, Why};
-use privatix_node::RecoveryPhase;
+use privatix_channel::{ChainTime, ChannelId, Period};
+use privatix_market::{Concern, Danger};
+use privatix_node::{RecoveryPhase, ReserveStanding};
 
 use super::outlook::{Gas, Outlook, Urgent};
 use crate::node::{Check, CheckState};
@@ -29,6 +31,19 @@ pub(crate) struct Facts {
     pub(crate) sender: Sender,
     /// None before the first look.
     pub(crate) outlook: Option<Outlook>,
+    /// Whether the ether suffices for the closes of the channels; None before the first look.
+    pub(crate) reserve: Option<ReserveStanding>,
+    pub(crate) channels: Channels,
+}
+
+/// What endangers the money of channels.
+#[derive(Clone, Debug)]
+pub(crate) struct Channels {
+    pub(crate) concerns: Vec<(ChannelId, Concern)>,
+    /// The chain's time, if it is known.
+    pub(crate) now: Option<ChainTime>,
+    /// How long a challenge takes.
+    pub(crate) challenge: Period,
 }
 
 /// How the sending of transactions goes.
@@ -72,6 +87,8 @@ pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
         sender(&facts.sender),
         gas(facts.outlook.as_ref()),
         urgent(facts.outlook.as_ref()),
+        reserve(facts.reserve.as_ref()),
+        channels(&facts.channels),
     ]
 }
 
@@ -193,9 +210,78 @@ fn urgent(outlook: Option<&Outlook>) -> Check {
     };
     let Urgent { id, kind, left, .. } = urgent;
     let message = format!(
-        "transaction {id} ({kind}) is not mined, and {left} s are left for it; see `transactions get {id}`, and raise its fee by `transactions bump {id}`"
+        "transaction {id} ({kind}) is not mined, and {left} s are left for it; see `transactions show {id}`, and raise its fee by `transactions bump {id} --max-fee GWEI --tip GWEI`"
     );
     check("urgent", state, Some(message))
+}
+
+fn reserve(reserve: Option<&ReserveStanding>) -> Check {
+    let Some(ReserveStanding { danger, trouble, .. }) = reserve else { return not_looked_at("reserve") };
+    check("reserve", state(*danger), trouble.clone())
+}
+
+/// How many channels a message names.
+const MOST_NAMED: usize = 5;
+
+/// Names those that are in the greatest danger.
+fn channels(channels: &Channels) -> Check {
+    let Channels { concerns, now, challenge } = channels;
+    let in_danger = |(channel, concern): &(ChannelId, Concern)| {
+        Some((concern.danger(*now, *challenge)?, *channel, *concern))
+    };
+    let mut found: Vec<(Danger, ChannelId, Concern)> = concerns.iter().filter_map(in_danger).collect();
+    found.sort_by_key(|(danger, channel, _)| (std::cmp::Reverse(*danger), *channel));
+    let worst = found.first().map(|(danger, ..)| *danger);
+    let named = found.iter().take(MOST_NAMED);
+    let named = named
+        .map(|(_, channel, concern)| format!("channel {channel}: {}", explained(*channel, *concern, *now)));
+    let others = found.len().saturating_sub(MOST_NAMED);
+    let others = (others > 0).then(|| format!("and {others} more"));
+    let message = named.chain(others).collect::<Vec<_>>().join("; ");
+    check("channels", state(worst), Some(message))
+}
+
+/// A concern in words, and what to do. Amounts are base units of the token.
+fn explained(channel: ChannelId, concern: Concern, now: Option<ChainTime>) -> String {
+    let left = |ends_at: ChainTime| match now {
+        Some(now) => format!("{} s", ends_at.since(now).seconds()),
+        None => "an unknown time".to_owned(),
+    };
+    match concern {
+        Concern::Unanswered { claimable, ends_at } => format!(
+            "its client asked to close for {claimable} less than it has paid, and no answer is submitted; {} are left. See \
+             `channels show {channel}` and the log, and send the account ether",
+            left(ends_at)
+        ),
+        Concern::Answered { claimable, ends_at } => format!(
+            "the answer that claims {claimable} is not mined, and {} are left. Find it by `transactions list`, and raise its fee by \
+             `transactions bump`",
+            left(ends_at)
+        ),
+        Concern::Damaged { voucher, in_challenge } => {
+            let what = voucher.map_or_else(
+                || "something that is stored of it cannot be read".to_owned(),
+                |amount| format!("its voucher over {amount} cannot be read"),
+            );
+            let when = if in_challenge { ", and a challenge runs" } else { "" };
+            format!("{what}{when}. Restore a backup, or give the voucher up by `abandon {channel}`")
+        }
+        Concern::Unstopped { .. } => {
+            "the plug-in did not stop its service, which may go on unpaid. Look at the plug-in's log, and restart it".to_owned()
+        }
+        Concern::Waits { at_stake, .. } => {
+            format!("it waits for you, with {at_stake} at stake. See `channels show {channel}`, and close it by `channels close`")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+const fn state(danger: Option<Danger>) -> CheckState {
+    match danger {
+        None => CheckState::Good,
+        Some(Danger::Risk) => CheckState::AtRisk,
+        Some(Danger::Loss) => CheckState::Bad,
+    }
 }
 
 fn recovery(phase: Option<RecoveryPhase>) -> Check {
@@ -227,25 +313,40 @@ pub(crate) fn is_safe(checks: &[Check]) -> bool {
     checks.iter().all(|check| matches!(check.state, CheckState::Good | CheckState::AtRisk))
 }
 
+/// The names of all checks.
+#[cfg(test)]
+pub(crate) fn names() -> Vec<String> {
+    checks(&tests::facts()).into_iter().map(|check| check.name).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use privatix_channel::Amount;
+    use privatix_market::Runway;
+
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
-    fn facts() -> Facts {
+    pub(super) fn facts() -> Facts {
         Facts {
             view: View::Seen { freshness: Freshness::Fresh, message: None },
             disk: Some(Disk { free: Ok(100 << 30), commit: Ok(Duration::from_millis(3)) }),
             recovery: None,
             sender: Sender::Sends,
             outlook: Some(outlook(2, 1)),
+            reserve: Some(ReserveStanding { runway: Runway::Unknown, danger: None, trouble: None }),
+            channels: Channels {
+                concerns: Vec::new(),
+                now: Some(ChainTime::new(9_000)),
+                challenge: Period::new(1_000),
+            },
         }
     }
 
     fn outlook(balance: u64, needed: u64) -> Outlook {
         let gas = Gas { balance: U256::from(balance), needed: U256::from(needed) };
-        Outlook { gas: Ok(gas), rescue: None, urgent: None, oldest: None, obstructed: 0 }
+        Outlook { gas: Ok(gas), rescue: None, urgent: None, oldest: None, obstructed: 0, damaged: Vec::new() }
     }
 
     fn seen(freshness: Freshness) -> View {
@@ -341,6 +442,67 @@ mod tests {
             let outlook = Outlook { urgent: Some(urgent), ..outlook(2, 1) };
             all_good_but("urgent", state, &Facts { outlook: Some(outlook), ..facts() });
         }
+    }
+
+    #[test]
+    fn ether_that_does_not_pay_for_the_closes_is_not_safe() {
+        for (danger, state) in [
+            (None, CheckState::Good),
+            (Some(Danger::Risk), CheckState::AtRisk),
+            (Some(Danger::Loss), CheckState::Bad),
+        ] {
+            let trouble = danger.map(|_| "send the account ether".to_owned());
+            let reserve = Some(ReserveStanding { runway: Runway::Unknown, danger, trouble });
+            all_good_but("reserve", state, &Facts { reserve, ..facts() });
+        }
+        assert!(!is_safe(&checks(&Facts { reserve: None, ..facts() })));
+    }
+
+    #[test]
+    fn a_channel_whose_money_is_endangered_is_named_with_the_amount_and_the_remedy() {
+        let (claimable, ends_at) = (Amount::new(4711), ChainTime::new(9_100));
+        let waits = |at_stake| Concern::Waits { at_stake: Amount::new(at_stake), by_order: false };
+        let damaged = |voucher, in_challenge| Concern::Damaged { voucher, in_challenge };
+        let lost = |side| Concern::Unstopped { side };
+        let (agent, client) = (privatix_market::Side::Agent, privatix_market::Side::Client);
+        for (concern, state, says) in [
+            (
+                Concern::Unanswered { claimable, ends_at },
+                CheckState::Bad,
+                ["4711", "100 s are left", "ether"],
+            ),
+            (Concern::Answered { claimable, ends_at }, CheckState::Bad, ["4711", "100 s are left", "bump"]),
+            (damaged(Some(claimable), true), CheckState::Bad, ["4711", "a challenge runs", "abandon"]),
+            (damaged(None, false), CheckState::AtRisk, ["cannot be read", "backup", "abandon"]),
+            (lost(agent), CheckState::Bad, ["did not stop", "unpaid", "restart"]),
+            (lost(client), CheckState::AtRisk, ["did not stop", "unpaid", "restart"]),
+            (waits(4711), CheckState::Bad, ["4711 at stake", "channels show", "channels close"]),
+            (waits(0), CheckState::AtRisk, ["0 at stake", "channels show", "channels close"]),
+        ] {
+            let channel = ChannelId::new([7; 32].into());
+            let channels = Channels { concerns: vec![(channel, concern)], ..facts().channels };
+            let facts = Facts { channels, ..facts() };
+            all_good_but("channels", state, &facts);
+            let found = checks(&facts).into_iter().find(|check| check.name == "channels").unwrap();
+            let message = found.message.unwrap();
+            assert!(message.contains(&channel.to_string()), "{message}");
+            assert!(says.iter().all(|says| message.contains(says)), "{says:?} is not in {message}");
+        }
+        let early = Concern::Answered { claimable, ends_at: ChainTime::new(10_000) };
+        let channels =
+            Channels { concerns: vec![(ChannelId::new([7; 32].into()), early)], ..facts().channels };
+        all_good_but("channels", CheckState::Good, &Facts { channels, ..facts() });
+    }
+
+    #[test]
+    fn the_worst_channels_are_named_first_and_the_others_are_counted() {
+        let channel = |n: u8| ChannelId::new([n; 32].into());
+        let waits = |at_stake| Concern::Waits { at_stake: Amount::new(at_stake), by_order: false };
+        let concerns = (1..=7).map(|n| (channel(n), waits(u128::from(n == 7)))).collect();
+        let channels = Channels { concerns, ..facts().channels };
+        let message = super::channels(&channels).message.unwrap();
+        assert!(message.starts_with(&format!("channel {}: ", channel(7))), "{message}");
+        assert!(message.ends_with("; and 2 more"), "{message}");
     }
 
     #[test]

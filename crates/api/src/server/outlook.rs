@@ -4,7 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use alloy::primitives::U256;
 use privatix_chain::{Priority, TxRecord};
+use privatix_channel::ChannelId;
 use privatix_node::{Node, NodeError};
+use privatix_store::channels;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +31,21 @@ pub(crate) struct Outlook {
     pub(crate) oldest: Option<SystemTime>,
     /// Open transactions that do not advance.
     pub(crate) obstructed: usize,
+    /// Channels of which something stored cannot be read, each with whether a challenge may run in it.
+    pub(crate) damaged: Vec<(ChannelId, bool)>,
 }
 
 impl Outlook {
     /// Nothing but why the gas is not known.
     fn unknown(reason: String) -> Self {
-        Self { gas: Err(reason), rescue: None, urgent: None, oldest: None, obstructed: 0 }
+        Self {
+            gas: Err(reason),
+            rescue: None,
+            urgent: None,
+            oldest: None,
+            obstructed: 0,
+            damaged: Vec::new(),
+        }
     }
 }
 
@@ -110,7 +121,30 @@ async fn look(node: &Node, rescue: &mut RescueFunds) -> Result<Outlook, NodeErro
         urgent: most_urgent(&open, now),
         oldest: open.iter().map(|record| record.created_at).min(),
         obstructed: open.iter().filter(|record| record.obstacle.is_some()).count(),
+        damaged: damaged(node).await?,
     })
+}
+
+/// Looks at this many damaged channels. Of others a challenge may run.
+const MOST_DAMAGED: usize = 100;
+
+/// Which of the damaged channels are in a challenge, as far as that can be read.
+async fn damaged(node: &Node) -> Result<Vec<(ChannelId, bool)>, NodeError> {
+    let mut found = Vec::new();
+    for (n, channel) in node.damage().all().into_keys().enumerate() {
+        let in_challenge = if n < MOST_DAMAGED {
+            match channels::find(&mut *node.db().read().await?, channel).await {
+                Ok(channel) => channel
+                    .is_some_and(|channel| channel.challenge_ends_at.is_some() && channel.closure.is_none()),
+                Err(error) if error.is_damage() => true,
+                Err(error) => return Err(error.into()),
+            }
+        } else {
+            true
+        };
+        found.push((channel, in_challenge));
+    }
+    Ok(found)
 }
 
 /// What the rescue account has, as it was last seen.

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::ErrorObjectOwned;
+use privatix_node::Part;
 use tokio::sync::watch;
 
 use super::guard::Pages;
+use super::health::reason_of;
 use super::metrics;
-use crate::node::{Check, CheckState, Health, Reason, TorStatus};
+use crate::node::{Check, CheckState, Health, TorStatus};
 use crate::{ErrorCode, Failure, agent, client, node};
 
 /// What a daemon waits for before its role can be made.
@@ -44,16 +46,16 @@ impl Starting {
 
 impl Starting {
     /// The part that is waited for, and what is known of it.
-    fn waits(&self) -> (&'static str, String) {
+    fn waits(&self) -> (Part, String) {
         if let Some(trouble) = &self.endpoint {
             let trouble = trouble.borrow().clone();
             let message = format!(
                 "the daemon is starting: it waits for a chain endpoint, as it has never seen its contract: {trouble}"
             );
-            return ("chain_endpoint", message);
+            return (Part::ChainEndpoint, message);
         }
         let message = self.tor.as_ref().map(|tor| waits(&tor.borrow()));
-        ("tor", message.unwrap_or_else(|| "the daemon is starting; try again".to_owned()))
+        (Part::Tor, message.unwrap_or_else(|| "the daemon is starting; try again".to_owned()))
     }
 }
 
@@ -64,7 +66,7 @@ impl Pages for Starting {
         Health {
             live: true,
             checks: vec![check],
-            reasons: vec![Reason { part: part.into(), message }],
+            reasons: vec![reason_of(part, message)],
             ..Health::default()
         }
     }

@@ -48,7 +48,7 @@ use sink::AnySink;
 pub enum StartFrom {
     /// This block, e.g. the one in which the contract was deployed.
     Block(u64),
-    /// This many confirmed blocks back from the head at the first start: enough to see all offerings that are fresh.
+    /// This many confirmed blocks back from the head at the first start: enough for logs that matter for a limited time only.
     Recent(u64),
 }
 

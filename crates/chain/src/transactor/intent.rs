@@ -21,9 +21,9 @@ pub struct Intent {
     pub input: Bytes,
     /// Wei sent along.
     pub value: u128,
-    /// What it is, for people and for the sink, e.g. `open-channel`.
+    /// What it is, for people and for the sink, e.g. `pay`.
     pub kind: String,
-    /// What it is about, for the same, e.g. a channel id.
+    /// What it is about, for the same, e.g. the number of an order.
     pub subject: String,
     /// How it competes with the account's other intents.
     pub priority: Priority,

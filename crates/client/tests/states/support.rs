@@ -320,6 +320,7 @@ pub(crate) fn decider(
         policy,
         jobs: jobs.clone(),
         damage: Damage::new(Notices::default()),
+        concerns: privatix_node::Concerns::default(),
     }))
 }
 

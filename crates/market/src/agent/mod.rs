@@ -4,6 +4,7 @@
 //! ([`wants`]); the effects are what is wanted and not under way ([`difference`]). So an event, a reorganisation, a restart and
 //! a repeated delivery need no rules of their own.
 
+mod concerns;
 mod difference;
 mod facts;
 mod own;
@@ -26,8 +27,8 @@ use privatix_channel::{Amount, ChainTime, OnChain, Phase, ServiceStatus, UnderWa
 
 use crate::adapter::{Driven, Served};
 use crate::{
-    Actual, Decision, Env, Flight, Input, Owner, Party, Purpose, Refused, Service, Side, State, Verified,
-    Why, adapter, usage,
+    Actual, Concern, Decision, Env, Flight, Input, Owner, Party, Purpose, Refused, Service, Side, State,
+    Verified, Why, adapter, usage,
 };
 
 /// The agent's side of a channel.
@@ -135,6 +136,10 @@ impl Party for Agent {
 
     fn owners(state: &AgentState, env: &Env<'_, Self>) -> Vec<Owner> {
         owners::owners(state, env)
+    }
+
+    fn concerns(state: &AgentState, env: &Env<'_, Self>) -> Vec<Concern> {
+        concerns::concerns(state, env)
     }
 
     fn may_serve(own: &AgentOwn) -> bool {

@@ -4,6 +4,7 @@
 //! in that state; the effects are what is wanted and not under way ([`difference`]).
 
 mod billing;
+mod concerns;
 mod difference;
 mod facts;
 mod opening;
@@ -32,8 +33,8 @@ use privatix_channel::{Amount, OnChain, Phase, ServiceStatus, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
-    Decision, Env, Flight, Input, NotNow, OrderId, Owner, Party, Purpose, Refused, Service, Side, State,
-    Trouble, Uptime,
+    Concern, Decision, Env, Flight, Input, NotNow, OrderId, Owner, Party, Purpose, Refused, Service, Side,
+    State, Trouble, Uptime,
 };
 use crate::{Verified, adapter, usage};
 
@@ -236,6 +237,10 @@ impl Party for Client {
 
     fn owners(state: &ClientState, env: &Env<'_, Self>) -> Vec<Owner> {
         owners::owners(state, env)
+    }
+
+    fn concerns(state: &ClientState, env: &Env<'_, Self>) -> Vec<Concern> {
+        concerns::concerns(state, env)
     }
 
     fn may_serve(own: &ClientOwn) -> bool {

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod concerns;
 mod dispute;
 mod liveness;
 mod opening;

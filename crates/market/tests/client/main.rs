@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod concerns;
 mod liveness;
 mod opening;
 mod payment;
