@@ -1,12 +1,16 @@
 //! The client's decisions about its channels, as tables: state, input, expected effects and owner.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod access;
 #[path = "../common/mod.rs"]
 mod common;
+mod ending;
 mod liveness;
 mod opening;
 mod payment;
 mod recovery;
+mod rows;
+mod service;
 mod settlement;
 mod support;
 mod top_up;
