@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+mod billing;
 #[path = "../common/mod.rs"]
 mod common;
 mod ending;
