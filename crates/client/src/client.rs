@@ -236,8 +236,8 @@ impl ClientHandle {
         agent: Option<Address>,
         offering: OfferingHash,
         deposit: Option<Amount>,
-    ) -> Result<ChannelId, NodeError> {
-        Ok(self.accept_as((agent, offering), deposit, Given::by_user()).await?.channel)
+    ) -> Result<Ordered, NodeError> {
+        self.accept_as((agent, offering), deposit, Given::by_user()).await
     }
 
     /// [`accept`](Self::accept) by an order that may have a key: given again under it, for the same deposit or none, it is the order that
