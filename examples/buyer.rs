@@ -37,7 +37,7 @@ async fn main() -> Result<(), Failure> {
 async fn buy(buyer: &ClientHandle, service: &QuoteBuyer, quotes: u32) -> Result<(), Failure> {
     let filter = Filter { available: true, ..Filter::default() };
     let found = until(async || Ok(buyer.browse(&filter, 1).await?.pop())).await?.offering;
-    let channel = buyer.accept(Some(found.agent), found.hash, None).await?;
+    let channel = buyer.accept(Some(found.agent), found.hash, None).await?.channel;
     for _ in 0..quotes {
         // Held until the channel is open, and again whenever our payments are behind.
         println!("{}", until(async || Ok(service.quote(channel).await.ok().flatten())).await?);

@@ -3,6 +3,7 @@
 mod config;
 mod market;
 mod orders;
+mod policy;
 
 use std::process::ExitCode;
 

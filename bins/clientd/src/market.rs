@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::Clientd;
 use crate::config::OnionAddress;
 use crate::orders::OrdersCommand;
+use crate::policy::PolicyArgs;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -63,6 +64,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Sets how a channel is paid and topped up by itself
+    Policy(PolicyArgs),
     /// Closes a channel whose best voucher cannot be read: what is known to be paid is admitted, and the agent can still claim more
     Abandon {
         /// The channel
@@ -127,6 +130,7 @@ impl Command {
                     });
                 }
             }
+            Self::Policy(policy) => policy.carry_out(&api, output).await?,
             Self::Orders(command) => command.carry_out(&api, output).await?,
             Self::Abandon { channel } => {
                 let order = api.call(&AbandonChannel { channel }).await?;

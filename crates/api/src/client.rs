@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
 use crate::agent::Offering;
-use crate::node::ChannelOrder;
+use crate::node::{ChannelOrder, ChannelPolicy};
 use crate::request::requests;
 
 requests! {
@@ -67,6 +67,16 @@ requests! {
         /// What the agent claims in all, in base units. Another amount than it claims by now is refused.
         claimed: Amount,
     } => "channels_acceptClaim" -> ChannelOrder;
+
+    /// Pays and tops a channel up by a policy of its own from now on, in place of that of the configuration. A top-up that is under way
+    /// goes on.
+    SetPolicy {
+        /// The channel.
+        channel: ChannelId,
+        /// Its policy; that of the configuration again when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<ChannelPolicy>,
+    } => "channels_setPolicy" -> ChannelOrder;
 
     /// An order about a channel, and what became of it.
     GetOrder {
@@ -148,7 +158,8 @@ pub struct OrderState {
     /// The channel that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<ChannelId>,
-    /// What is ordered: `open`, `topUp`, `pause`, `resume`, `acceptClaim`, `terminate`, `close` or `abandon`.
+    /// What is ordered: `open`, `topUp`, `pause`, `resume`, `acceptClaim`, `setPolicy`, `terminate`, `close` or
+    /// `abandon`.
     pub what: String,
     /// The tokens that it takes, or what is accepted as claimed, in base units.
     #[serde(default, skip_serializing_if = "Option::is_none")]

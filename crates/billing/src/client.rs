@@ -12,7 +12,7 @@ use crate::price::{covers, due, price};
 use crate::{Account, Billing, TerminateReason, Terms};
 
 /// How a client wants its channels paid and topped up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientPolicy {
     /// When to top up on its own; `None`: never.
@@ -31,7 +31,7 @@ impl Default for ClientPolicy {
 }
 
 /// When and by how much to raise a deposit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopUpPolicy {
     /// Top up once the price of the use is this share of the deposit.

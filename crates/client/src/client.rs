@@ -74,7 +74,7 @@ impl ClientSettings {
     /// What decisions follow.
     fn decisions(&self) -> privatix_market::ClientPolicy {
         let mut policy = privatix_market::ClientPolicy::default();
-        policy.billing = self.policy.clone();
+        policy.billing = self.policy;
         policy.allowed.clone_from(&self.allowed_agents);
         policy.access_within = self.access_within;
         policy.agent_closes_within = self.request_close_after.unwrap_or(Duration::MAX);
@@ -236,8 +236,8 @@ impl ClientHandle {
         agent: Option<Address>,
         offering: OfferingHash,
         deposit: Option<Amount>,
-    ) -> Result<ChannelId, NodeError> {
-        Ok(self.accept_as((agent, offering), deposit, Given::by_user()).await?.channel)
+    ) -> Result<Ordered, NodeError> {
+        self.accept_as((agent, offering), deposit, Given::by_user()).await
     }
 
     /// [`accept`](Self::accept) by an order that may have a key: given again under it, for the same deposit or none, it is the order that
@@ -407,6 +407,20 @@ impl ClientHandle {
     /// [`NodeError::Store`] for a channel that is not known; [`NodeError::Refused`] for one that is closed.
     pub async fn resume(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
         self.orders.resume(channel, Given::by_user()).await
+    }
+
+    /// Pays and tops up a channel by a policy of its own from now on, in place of [`policy`](ClientSettings::policy); `None` ends that. A
+    /// top-up that is under way goes on.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] for a policy that could never top the channel up, and after the end of its service;
+    /// [`NodeError::Store`] for a channel that is not known.
+    pub async fn set_billing(
+        &self,
+        channel: ChannelId,
+        policy: Option<ClientPolicy>,
+    ) -> Result<Ordered, NodeError> {
+        self.orders.set_billing(channel, policy, Given::by_user()).await
     }
 
     /// What the agent of a restored channel claims beyond what this database shows as signed, in base units in all, until that is

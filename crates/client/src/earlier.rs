@@ -50,29 +50,61 @@ fn policy() -> Policy {
         .duplicates(Duplicates::RefusedWhileWaiting)
 }
 
-macro_rules! channel_job {
-    ($job:ty, $kind:literal, $subject:expr) => {
-        impl Job for $job {
-            const KIND: &'static str = $kind;
-            const LANE: Lane = lanes::MONEY;
+impl Job for OpenChannel {
+    const KIND: &'static str = "open_channel";
+    const LANE: Lane = lanes::MONEY;
 
-            fn subject(&self) -> String {
-                $subject(self)
-            }
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
 
-            fn policy() -> Policy {
-                policy()
-            }
-        }
-    };
+    fn policy() -> Policy {
+        policy()
+    }
 }
 
-channel_job!(OpenChannel, "open_channel", |job: &Self| channel_subject(job.channel));
-channel_job!(TopUp, "top_up", |job: &Self| channel_subject(job.channel));
-channel_job!(RequestClose, "request_close", |job: &Self| {
-    if job.unprompted { format!("unprompted close {}", job.channel) } else { channel_subject(job.channel) }
-});
-channel_job!(FinalizeClose, "finalize_close", |job: &Self| channel_subject(job.channel));
+impl Job for TopUp {
+    const KIND: &'static str = "top_up";
+    const LANE: Lane = lanes::MONEY;
+
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        policy()
+    }
+}
+
+impl Job for RequestClose {
+    const KIND: &'static str = "request_close";
+    const LANE: Lane = lanes::MONEY;
+
+    fn subject(&self) -> String {
+        if self.unprompted {
+            format!("unprompted close {}", self.channel)
+        } else {
+            channel_subject(self.channel)
+        }
+    }
+
+    fn policy() -> Policy {
+        policy()
+    }
+}
+
+impl Job for FinalizeClose {
+    const KIND: &'static str = "finalize_close";
+    const LANE: Lane = lanes::MONEY;
+
+    fn subject(&self) -> String {
+        channel_subject(self.channel)
+    }
+
+    fn policy() -> Policy {
+        policy()
+    }
+}
 
 /// Job of earlier versions: fetch the access of a freshly opened channel and start its service.
 #[derive(Clone, Debug, Serialize, Deserialize)]

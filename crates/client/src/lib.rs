@@ -30,8 +30,8 @@
 //!     }
 //!     tokio::time::sleep(Duration::from_secs(1)).await;
 //! };
-//! let channel = handle.accept(Some(listing.offering.agent), listing.offering.hash, None).await?;
-//! println!("opening {channel}"); // how far it is: `handle.node().channel(channel)`
+//! let ordered = handle.accept(Some(listing.offering.agent), listing.offering.hash, None).await?;
+//! println!("opening {}", ordered.channel); // how far it is: `handle.orders().get(ordered.order)`
 //!
 //! stop.cancel(); // what is under way goes on at the next start
 //! running.await??;

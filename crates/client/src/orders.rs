@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use alloy::primitives::{Address, keccak256};
+use privatix_billing::ClientPolicy;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain, OfferingHash};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, JobId, JobRecord};
@@ -358,6 +359,36 @@ impl ChannelOrders {
             given,
         )
         .await
+    }
+
+    /// Pays and tops up this channel by a policy of its own from now on; `None`: again by that of all channels. A top-up that is under
+    /// way goes on.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] for a policy that could never top the channel up, and after the end of the service; others as
+    /// [`pause`](Self::pause).
+    pub async fn set_billing(
+        &self,
+        channel: ChannelId,
+        policy: Option<ClientPolicy>,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        self.take(channel, What::SetBilling { policy }, ClientOrder::SetBilling(policy), given).await
+    }
+
+    /// How a channel is paid and topped up, and whether that is a policy of its own.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known.
+    pub async fn billing(&self, channel: ChannelId) -> Result<(ClientPolicy, bool), NodeError> {
+        let stored = self.decider.load(&mut *self.db.read().await?, channel).await?;
+        let policy = *stored.state.billing(&self.decider.env_of(&stored));
+        Ok((policy, stored.state.own.billing.is_some()))
+    }
+
+    /// How channels without a policy of their own are paid and topped up.
+    pub fn default_billing(&self) -> ClientPolicy {
+        self.decider.surroundings().policy.billing
     }
 
     /// Ends the service, pays what is owed, and leaves it to the agent for a while to close the channel. An opening that is not mined

@@ -51,9 +51,25 @@ pub enum Refused {
         /// What it is.
         phase: Phase,
     },
-    /// A top-up after the end of the service.
+    /// A top-up, or a policy of top-ups, after the end of the service.
     #[error("the service of the channel has ended: a top-up would only take its close request back")]
     Ended,
+    /// A policy whose automatic top-ups add nothing, or more than a channel can hold.
+    #[error("an automatic top-up cannot add {amount}: give at least 1 and at most what a channel can hold")]
+    TopUpAmount {
+        /// What each of them would add, in base units.
+        amount: Amount,
+    },
+    /// A policy that could never top the channel up.
+    #[error(
+        "the channel's deposit is {deposit}, so automatic top-ups to at most {most} would never be made: allow more, or set none"
+    )]
+    MaxDeposit {
+        /// What the policy allows at most, in base units.
+        most: Amount,
+        /// What is deposited, in base units.
+        deposit: Amount,
+    },
     /// Cancelling the answer to a close request would lose what it claims.
     #[error(
         "transaction {seq} of the channel answers a close request, and what it claims would be lost: abandon the channel instead, if that is meant"

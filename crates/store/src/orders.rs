@@ -9,6 +9,7 @@ mod money;
 use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use privatix_billing::ClientPolicy;
 use privatix_channel::Amount;
 use privatix_db::types::{Addr, Amount128, Micros};
 use privatix_db::{Conn, on};
@@ -52,6 +53,11 @@ pub enum What {
         /// What it claims in all, in base units.
         claimed: Amount,
     },
+    /// A channel gets a policy of its own for how it is paid and topped up, or follows the configuration again.
+    SetBilling {
+        /// The policy; `None` for that of the configuration.
+        policy: Option<ClientPolicy>,
+    },
     /// A service is ended.
     End,
     /// A channel is closed.
@@ -69,6 +75,7 @@ impl What {
             Self::Pause
             | Self::Resume
             | Self::AcceptClaim { .. }
+            | Self::SetBilling { .. }
             | Self::End
             | Self::Close
             | Self::Abandon => None,

@@ -33,7 +33,7 @@ async fn fault_58_a_client_whose_clock_is_wrong_has_access_by_the_chains_time() 
     };
     let _server = announce(&market, offering.hash(), Liar::new(offering.wire(), access)).await;
     available(&client.handle, offering.hash()).await;
-    let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
+    let id = client.handle.accept(None, offering.hash(), None).await.unwrap().channel;
     service(client.handle.node(), id, "active").await;
     let notices = client.handle.node().notices().all();
     let named = notices.iter().find(|(part, _)| *part == "clock");

@@ -7,6 +7,7 @@ use privatix_adapter::Role as Side;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, OfferingHash};
 use privatix_client::{
     Agents as _, ClientRole, ClientSettings, Decisions, DecisionsParts, Given, Limits, Node, NodeAgents,
+    Views,
 };
 use privatix_db::backup::{self, Restoring};
 use privatix_market::{ClientPolicy, Opening, Outcome, Subject};
@@ -20,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::download;
 use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel, direct, publish, service};
 
-struct Buyer {
-    node: Arc<Node>,
+pub struct Buyer {
+    pub node: Arc<Node>,
     agents: Arc<NodeAgents>,
-    decisions: Arc<Decisions>,
+    pub decisions: Arc<Decisions>,
     stop: CancellationToken,
     runs: JoinHandle<Result<(), NodeError>>,
     decides: JoinHandle<()>,
@@ -35,6 +36,11 @@ impl Buyer {
     }
 
     async fn start_with(market: &Market, settings: &ClientSettings) -> Self {
+        Self::start_seen_by(market, settings, Arc::new(|_, _| {})).await
+    }
+
+    /// Starts it with somebody who is shown what each decision has stored.
+    pub async fn start_seen_by(market: &Market, settings: &ClientSettings, views: Arc<Views>) -> Self {
         let node = Node::open(market.client_parts().await, Side::Client).await.unwrap();
         let transport = Arc::new(DirectTransport::anywhere());
         let agents = Arc::new(NodeAgents::new(&node, transport.clone(), transport, settings));
@@ -43,7 +49,7 @@ impl Buyer {
             offerings: settings.offerings.clone(),
             limits: Limits::default(),
             agents: agents.clone(),
-            views: Arc::new(|_, _| {}),
+            views,
         };
         let decisions = Arc::new(Decisions::start(&node, parts).await.unwrap());
         let role = Arc::new(ClientRole::new(node.clone(), decisions.clone()));
@@ -61,14 +67,14 @@ impl Buyer {
         Self { node, agents, decisions, stop, runs, decides }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         self.runs.await.unwrap().unwrap();
         self.decides.await.unwrap();
     }
 
     /// Describes a channel under the offering, which is fetched first.
-    async fn choose(
+    pub async fn choose(
         &self,
         market: &Market,
         offering: OfferingHash,

@@ -38,7 +38,7 @@ async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
     warned(node, true).await;
     let danger = |node: &Node| node.reserve().unwrap().danger;
     assert_eq!(danger(node), Some(Danger::Loss), "money is not safe");
-    let id = client.handle.accept(None, offering, None).await.unwrap();
+    let id = client.handle.accept(None, offering, None).await.unwrap().channel;
     let is_put_off = |view: &ChannelView| {
         view.channel.reason.as_ref().is_some_and(|reason| reason.contains("too little ether"))
     };
@@ -66,7 +66,7 @@ async fn a_channel_whose_fee_is_above_what_the_agent_accepts_is_closed_unserved(
     market.anvil.warp(Terms::TEST.fee_delay).await.unwrap();
     let (agent, client) = (market.agent_that_accepts(Fee::new(999).unwrap()).await, market.client().await);
     let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
-    let id = client.handle.accept(None, offering, None).await.unwrap();
+    let id = client.handle.accept(None, offering, None).await.unwrap().channel;
     for node in [agent.handle.node(), client.handle.node()] {
         let closed =
             channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedCoop).await;

@@ -203,7 +203,7 @@ async fn a_deposit_comes_back_from_an_agent_that_gives_no_access() {
     let soon = |_: &AccessRequest| Err(Refusal::not_ready(Duration::from_millis(1)));
     let _server = announce(&market, offering.hash(), Liar::new(offering.wire(), soon)).await;
     crate::market::available(&client.handle, offering.hash()).await;
-    let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
+    let id = client.handle.accept(None, offering.hash(), None).await.unwrap().channel;
 
     let node = client.handle.node();
     channel(node, "in challenge", id, |view| view.channel.status == ChannelStatus::InChallenge).await;
@@ -235,7 +235,7 @@ async fn a_slow_agent_is_waited_for_and_one_that_denies_a_payment_is_not_asked_w
     });
     let _server = announce(&market, offering.hash(), liar).await;
     crate::market::available(&client.handle, offering.hash()).await;
-    let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
+    let id = client.handle.accept(None, offering.hash(), None).await.unwrap().channel;
     service(client.handle.node(), id, "active").await;
 
     let mut next = async || tokio::time::timeout(LIMIT, times.recv()).await.unwrap().unwrap();
@@ -269,7 +269,7 @@ async fn access_that_is_sealed_for_somebody_else_is_refused() {
     let lies = Liar::new(offering.wire(), seal);
     let _server = announce(&market, offering.hash(), lies).await;
     crate::market::available(&client.handle, offering.hash()).await;
-    let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
+    let id = client.handle.accept(None, offering.hash(), None).await.unwrap().channel;
 
     wait_for("the access to be refused, and asked for again", LIMIT, async || {
         let answers = sealed.load(Ordering::Relaxed);

@@ -9,6 +9,8 @@
 
 mod adopted;
 mod asked;
+mod away;
+mod better;
 mod clocks;
 mod contact;
 mod damaged;
@@ -27,6 +29,7 @@ mod rescue;
 mod restored;
 mod stuck;
 mod tokens;
+mod underfunded;
 mod undone;
 mod unseen;
 mod unused;

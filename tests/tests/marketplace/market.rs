@@ -10,8 +10,9 @@ use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingDraft, 
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, StartFrom};
 use privatix_channel::{Amount, ChannelId, Fee, OfferingHash, Terms};
-use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter};
+use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter, Ordered};
 use privatix_db::Database;
+use privatix_market::Subject;
 use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices, PeerAddresses};
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
@@ -183,6 +184,15 @@ impl Market {
         self.agent_of(parts).await
     }
 
+    /// Starts an agent for which a token is worth this much ether, so that it knows what is worth its gas.
+    pub async fn agent_that_values(&self, token: &str) -> Running<AgentHandle> {
+        let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
+        let adapter = Arc::new(ProxyServer::new());
+        let mut parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
+        parts.chain.ether_per_token = Some(token.parse().unwrap());
+        self.agent_of(parts).await
+    }
+
     /// Tries to open a client with another key than its account's.
     pub async fn client_as_operator_of(&self, client: usize, operator: usize) -> Result<(), NodeError> {
         let adapter = Arc::new(ProxyClient::new());
@@ -300,7 +310,9 @@ impl Market {
         offering: OfferingHash,
         deposit: Option<Amount>,
     ) -> (ChannelId, u16) {
-        let channel = client.accept(None, offering, deposit).await.unwrap();
+        let Ordered { order, channel, .. } = client.accept(None, offering, deposit).await.unwrap();
+        let order = client.orders().get(order).await.unwrap().expect("the order is stored under its number");
+        assert_eq!(order.subject, Subject::Channel(channel));
         service(client.node(), channel, "active").await;
         service(agent.node(), channel, "active").await;
         let known = client.browse(&Filter::default(), 100).await.unwrap();

@@ -434,7 +434,7 @@ async fn a_channel_that_is_ended_before_it_is_open_gives_its_deposit_back() {
     let node = client.handle.node();
     let before = node.balances().await.unwrap();
     market.anvil.set_automine(false).await.unwrap();
-    let id = client.handle.accept(None, offering, None).await.unwrap();
+    let id = client.handle.accept(None, offering, None).await.unwrap().channel;
     let sent = TxFilter { subject: Some(id.to_string()), ..TxFilter::default() };
     wait_for("the opening to be sent", LIMIT, async || {
         let transactor = node.transactor()?;

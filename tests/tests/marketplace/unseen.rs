@@ -80,7 +80,7 @@ async fn an_agent_that_is_away_for_long_is_asked_until_it_is_back_and_is_shown_w
     let old = stands(&client.handle, offering, "it to be old", |listing| listing.unlisted.is_some()).await;
     assert!(matches!(old.unlisted, Some(Unlisted::Expired { .. })), "{old:?}");
     assert!(client.handle.browse(&offered, 10).await.unwrap().is_empty());
-    let channel = client.handle.accept(None, offering, None).await.unwrap();
+    let channel = client.handle.accept(None, offering, None).await.unwrap().channel;
     service(client.handle.node(), channel, "active").await;
     client.stop().await;
     agent.stop().await;

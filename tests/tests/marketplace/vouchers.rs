@@ -161,7 +161,7 @@ async fn a_client_shows_why_its_agent_takes_no_payment() {
     });
     let _server = announce(&market, offering.hash(), agent).await;
     available(&client.handle, offering.hash()).await;
-    let id = client.handle.accept(None, offering.hash(), None).await.unwrap();
+    let id = client.handle.accept(None, offering.hash(), None).await.unwrap().channel;
     let node = client.handle.node();
     service(node, id, "active").await;
     let view = channel(node, "the reason", id, |view| {

@@ -100,14 +100,33 @@ async fn a_user_buys_uses_pays_and_ends() {
     buyer.run(&["channels", "show", channel]).succeeds();
     assert_eq!(buyer.ask(&["channels", "list"])[0]["id"], channel);
 
+    // How this channel is topped up by itself.
+    let shown = buyer.ask(&["channels", "show", channel]);
+    assert_eq!((&shown["policy"]["topUp"], &shown["hasOwnPolicy"]), (&Value::Null, &json!(false)), "{shown}");
+    let set =
+        buyer.ask(&["policy", channel, "--top-up-at", "99", "--top-up-by", "7", "--max-deposit", "900000"]);
+    let shown = buyer.ask(&["channels", "show", channel]);
+    let own =
+        json!({ "topUp": { "percent": 99, "amount": "7", "maxDeposit": "900000" }, "settleAfter": "3s" });
+    assert_eq!((&shown["policy"], &shown["hasOwnPolicy"]), (&own, &json!(true)), "{shown}");
+    let order = buyer.ask(&["orders", "show", &set["order"].to_string()]);
+    assert_eq!((&order["what"], &order["isDone"]), (&json!("setPolicy"), &json!(true)), "{order}");
+    let refused = buyer.run(&["policy", channel, "--top-up-at", "50", "--max-deposit", "300000"]);
+    refused.fails(4, &["would never be made"]);
+    buyer.run(&["policy", channel]).fails(2, &["--top-up-at"]);
+    buyer.run(&["policy", UNKNOWN, "--no-top-up"]).fails(4, &[UNKNOWN]);
+    let cleared = buyer.run(&["policy", channel, "--as-configured"]).succeeds().stdout.clone();
+    assert!(cleared.contains("follows the configuration"), "{cleared}");
+    assert!(buyer.run(&["channels", "show", channel]).succeeds().stdout.contains("never, as configured"));
+
     let topped = buyer.ask(&["topup", channel, "50000", "--wait"]);
     assert_eq!(topped["job"]["kind"], "fund");
     // Each order can be followed by its number.
     let orders = buyer.ask(&["orders", "list", "--channel", channel]);
     let what: Vec<&serde_json::Value> =
         orders.as_array().unwrap().iter().map(|order| &order["what"]).collect();
-    assert_eq!(what, ["topUp", "open"], "{orders}");
-    assert_eq!(orders[1]["isDone"], true, "{orders}");
+    assert_eq!(what, ["topUp", "setPolicy", "setPolicy", "open"], "{orders}");
+    assert_eq!(orders[3]["isDone"], true, "{orders}");
     let paused = buyer.ask(&["channels", "pause", channel]);
     let shown = buyer.ask(&["orders", "show", &paused["order"].to_string()]);
     assert_eq!(

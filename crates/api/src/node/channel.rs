@@ -1,9 +1,9 @@
 //! Channels, with what was used and paid.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
-use privatix_billing::Unit;
+use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy, Unit};
 use privatix_channel::{
     Amount, ChainTime, ChannelId, ChannelStatus, Closure, OfferingHash, ServiceStatus, Usage,
 };
@@ -77,12 +77,70 @@ pub struct ChannelDetails {
     /// What the agent of a client's restored channel claims in all beyond what the database shows as signed, until that is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<Amount>,
+    /// How a client pays and tops the channel up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<ChannelPolicy>,
+    /// Whether that is a policy of this channel's own, and not that of the configuration.
+    #[serde(default)]
+    pub has_own_policy: bool,
     /// When this side closes the channel, whose service has ended, or asks to close it: at the latest then, unless something changes
     /// meanwhile. Times in which the daemon does not run, or does not see the chain, do not count. None where no time leads there.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     pub closes_at: Option<SystemTime>,
     /// Stretches of use, newest first.
     pub sessions: Vec<Session>,
+}
+
+/// How a client pays and tops a channel up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChannelPolicy {
+    /// When the deposit is raised by itself; never when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_up: Option<AutomaticTopUp>,
+    /// What is due is paid once nothing was used for this time, e.g. `3s`. In an order, that of the configuration when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub settle_after: Option<Duration>,
+}
+
+/// When a deposit is raised by itself, and by how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AutomaticTopUp {
+    /// Once the price of the use is this share of the deposit: 1 to 100 percent.
+    pub percent: Percent,
+    /// By how much, in base units; as much as is deposited when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+    /// Never above this, in base units; the chain's own limit when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_deposit: Option<Amount>,
+}
+
+impl ChannelPolicy {
+    /// As billing has it. `settle_after` is used where this gives none.
+    pub(crate) fn billing(self, settle_after: Duration) -> ClientPolicy {
+        let top_up = self.top_up.map(|top_up| TopUpPolicy {
+            percent: top_up.percent,
+            amount: top_up.amount.map_or(TopUpAmount::Double, TopUpAmount::Fixed),
+            max_deposit: top_up.max_deposit,
+        });
+        ClientPolicy { top_up, settle_after: self.settle_after.unwrap_or(settle_after) }
+    }
+}
+
+impl From<ClientPolicy> for ChannelPolicy {
+    fn from(policy: ClientPolicy) -> Self {
+        let top_up = policy.top_up.map(|top_up| AutomaticTopUp {
+            percent: top_up.percent,
+            amount: match top_up.amount {
+                TopUpAmount::Double => None,
+                TopUpAmount::Fixed(amount) => Some(amount),
+            },
+            max_deposit: top_up.max_deposit,
+        });
+        Self { top_up, settle_after: Some(policy.settle_after) }
+    }
 }
 
 /// A stretch of use.

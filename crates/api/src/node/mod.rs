@@ -14,7 +14,7 @@ use privatix_jobs::{JobId, JobStatus};
 use serde::{Deserialize, Serialize};
 
 pub use balances::{Balances, TokenUnit};
-pub use channel::{Channel, ChannelDetails, Session};
+pub use channel::{AutomaticTopUp, Channel, ChannelDetails, ChannelPolicy, Session};
 pub use health::{Check, CheckState, Health, Reason};
 pub use job::{Job, JobDetails, JobFailure, JobsPage};
 pub use status::{AdapterStatus, ChainStatus, OnionStatus, Recovery, RescueStatus, Status, TorStatus};

@@ -50,6 +50,7 @@ pub(crate) fn order(order: orders::Order, job: Option<JobId>) -> OrderState {
         What::Pause => ("pause", None),
         What::Resume => ("resume", None),
         What::AcceptClaim { claimed } => ("acceptClaim", Some(claimed)),
+        What::SetBilling { .. } => ("setPolicy", None),
         What::End => ("terminate", None),
         What::Close => ("close", None),
         What::Abandon => ("abandon", None),

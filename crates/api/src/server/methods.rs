@@ -292,6 +292,12 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             let ordered = o.accept_claim(ask.channel, ask.claimed).await?;
             ordered_about(o.node(), ask.channel, Some(ordered.order)).await
         })
+        .on(|o: Handle, ask: client::SetPolicy| async move {
+            let settle_after = o.orders().default_billing().settle_after;
+            let policy = ask.policy.map(|policy| policy.billing(settle_after));
+            let ordered = o.set_billing(ask.channel, policy).await?;
+            ordered_about(o.node(), ask.channel, Some(ordered.order)).await
+        })
         .on(|o: Handle, ask: client::GetOrder| async move {
             let Some(order) = o.orders().get(OrderId(ask.order)).await? else {
                 return Err(NodeError::from(StoreError::NoSuchOrder(ask.order)).into());
@@ -411,7 +417,10 @@ async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::
         Role::Agent => view.channel.access.as_ref().map(|access| access.endpoint.clone()),
         Role::Client => node.services().endpoint(channel),
     };
+    let (policy, has_own_policy) = operator.billing(channel).await?.unzip();
     Ok(node::ChannelDetails {
+        policy: policy.map(node::ChannelPolicy::from),
+        has_own_policy: has_own_policy.unwrap_or_default(),
         unit: offering.map(|offering| offering.terms().unit().clone()),
         endpoint,
         claimable: operator.claimable(channel).await?,

@@ -1,6 +1,7 @@
 use std::future::Future;
 
 use privatix_agent::AgentHandle;
+use privatix_billing::ClientPolicy;
 use privatix_chain::TxId;
 use privatix_channel::{Amount, ChannelId};
 use privatix_client::ClientHandle;
@@ -58,6 +59,15 @@ pub trait Operator: Clone + Send + Sync + 'static {
         &self,
         channel: ChannelId,
     ) -> impl Future<Output = Result<Option<SystemTime>, NodeError>> + Send;
+
+    /// How a client pays and tops a channel up, and whether that is a policy of the channel's own; `None` for an agent.
+    fn billing(
+        &self,
+        channel: ChannelId,
+    ) -> impl Future<Output = Result<Option<(ClientPolicy, bool)>, NodeError>> + Send {
+        let _ = channel;
+        async { Ok(None) }
+    }
 
     /// What the agent of a client's restored channel claims, until the user accepts it.
     fn claimed(&self, channel: ChannelId) -> impl Future<Output = Result<Option<Amount>, NodeError>> + Send {
@@ -125,6 +135,10 @@ impl Operator for ClientHandle {
 
     async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         self.claimed(channel).await
+    }
+
+    async fn billing(&self, channel: ChannelId) -> Result<Option<(ClientPolicy, bool)>, NodeError> {
+        self.orders().billing(channel).await.map(Some)
     }
 
     async fn closes_at(&self, channel: ChannelId) -> Result<Option<SystemTime>, NodeError> {

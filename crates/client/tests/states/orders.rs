@@ -8,6 +8,7 @@ use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection as _;
+use privatix_billing::{self as billing, Percent, TopUpAmount, TopUpPolicy};
 use privatix_channel::{Amount, ChainTime, ChannelDescriptor, ChannelId, Domain, Fee};
 use privatix_client::{
     ChannelOrders, Fund, Funder, Funding, Given, Limits, NodeError, Ordered, Purse, Turn, opening_nonce,
@@ -384,4 +385,41 @@ async fn what_an_agent_claims_after_a_restore_is_accepted_by_its_amount() {
     // A higher claim is another one.
     scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(95) })).await;
     assert_eq!(orders.claimed(id()).await.unwrap(), Some(a(95)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channels_own_policy_is_stored_and_followed_and_what_is_refused_leaves_nothing() {
+    let mut scene = Scene::served().await;
+    let orders = taking_orders(&mut scene);
+    let top_up = |amount, most: Option<u128>| {
+        let percent = Percent::try_from(50).unwrap();
+        let top_up = TopUpPolicy { percent, amount, max_deposit: most.map(a) };
+        billing::ClientPolicy { top_up: Some(top_up), ..Default::default() }
+    };
+    assert_eq!(orders.billing(id()).await.unwrap(), (billing::ClientPolicy::default(), false));
+    let never = top_up(TopUpAmount::Double, Some(1_000));
+    let refused = orders.set_billing(id(), Some(never), Given::by_user()).await.unwrap_err();
+    assert!(matches!(&refused, NodeError::Refused(why) if why.contains("deposit is 1000")), "{refused}");
+    assert_eq!(orders.list(Some(id()), None, 10).await.unwrap(), []);
+    assert_eq!(scene.state().await.own.billing, None);
+
+    let own = top_up(TopUpAmount::Fixed(a(300)), None);
+    let ordered = orders.set_billing(id(), Some(own), given("own")).await.unwrap();
+    let stored = order(&scene, ordered).await;
+    assert_eq!(
+        (stored.what, stored.ended.unwrap().0),
+        (What::SetBilling { policy: Some(own) }, Outcome::Done)
+    );
+    let again = orders.set_billing(id(), Some(own), given("own")).await.unwrap();
+    assert_eq!(again, Ordered { is_repeated: true, ..ordered });
+    assert_eq!(orders.billing(id()).await.unwrap(), (own, true), "as the database has it");
+
+    // It gives the orders of top-ups, once the balance is known; cleared, nothing does.
+    let opening = Opening { terms: terms(), deposit: a(1), fee: Fee::ZERO };
+    orders.may_accept(&channel(1).1, &opening).await.unwrap();
+    scene.uses(600).await;
+    let newest = orders.list(Some(id()), None, 1).await.unwrap();
+    assert_eq!(newest[0].what, What::TopUp { amount: a(300), automatic: true });
+    orders.set_billing(id(), None, Given::by_user()).await.unwrap();
+    assert_eq!(orders.billing(id()).await.unwrap(), (orders.default_billing(), false));
 }

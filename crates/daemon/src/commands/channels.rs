@@ -3,8 +3,8 @@ use std::time::{Duration, SystemTime};
 use clap::Subcommand;
 use privatix_api::ApiClient;
 use privatix_api::node::{
-    Channel, ChannelDetails, CloseChannel, GetChannel, ListChannels, PauseChannel, ResumeChannel,
-    TerminateChannel, TokenUnit,
+    Channel, ChannelDetails, ChannelPolicy, CloseChannel, GetChannel, ListChannels, PauseChannel,
+    ResumeChannel, TerminateChannel, TokenUnit,
 };
 use privatix_billing::{Measure, Unit};
 use privatix_channel::{ChainTime, ChannelId, Closure, Usage};
@@ -120,6 +120,9 @@ fn details(details: &ChannelDetails, unit: &TokenUnit) -> String {
     if let Some(ends_at) = channel.challenge_ends_at {
         rows.push(("challenge ends", chain_time(ends_at)));
     }
+    if let Some(policy) = &details.policy {
+        rows.push(("automatic top-up", top_up(policy, details.has_own_policy, unit)));
+    }
     if let Some(closes_at) = details.closes_at {
         rows.push(("to be closed", closes(closes_at, SystemTime::now())));
     }
@@ -130,6 +133,16 @@ fn details(details: &ChannelDetails, unit: &TokenUnit) -> String {
         rows.push(("endpoint", endpoint_text(endpoint)));
     }
     format!("{}\n\n{}", pairs(rows), usage(details, unit))
+}
+
+/// How a channel is topped up by itself, for people.
+fn top_up(policy: &ChannelPolicy, is_own: bool, unit: &TokenUnit) -> String {
+    let whose = if is_own { "by this channel's own policy" } else { "as configured" };
+    let Some(top_up) = policy.top_up else { return format!("never, {whose}") };
+    let added = top_up.amount.map_or_else(|| "as much again".to_owned(), |amount| unit.show(amount));
+    let most = top_up.max_deposit.map(|most| format!(", up to {} in all", unit.show(most)));
+    let percent = u8::from(top_up.percent);
+    format!("{added} once {percent} % of the deposit is used{}, {whose}", most.unwrap_or_default())
 }
 
 /// When a channel whose service has ended is closed, for people.
@@ -226,6 +239,20 @@ mod tests {
     #[test]
     fn one_voucher_is_no_vouchers() {
         assert_eq!([0, 1, 2].map(vouchers), ["0 vouchers", "1 voucher", "2 vouchers"]);
+    }
+
+    #[test]
+    fn how_a_channel_is_topped_up_is_shown_with_whose_policy_it_is() {
+        let shown = |policy: serde_json::Value, is_own| {
+            top_up(&serde_json::from_value(policy).unwrap(), is_own, &TokenUnit::default())
+        };
+        assert_eq!(shown(serde_json::json!({ "settleAfter": "3s" }), false), "never, as configured");
+        let double = serde_json::json!({ "topUp": { "percent": 80 } });
+        let expected = "as much again once 80 % of the deposit is used, by this channel's own policy";
+        assert_eq!(shown(double, true), expected);
+        let fixed = serde_json::json!({ "topUp": { "percent": 5, "amount": "40", "maxDeposit": "90" } });
+        let expected = "40 once 5 % of the deposit is used, up to 90 in all, as configured";
+        assert_eq!(shown(fixed, false), expected);
     }
 
     #[test]

@@ -1,14 +1,39 @@
 //! What billing answers about a channel: the amounts, shares and limits are its own.
 
-use privatix_billing::{Billing, ClientAction, ClientAssessment, TerminateReason, assess_client};
+use privatix_billing::{
+    Billing, ClientAction, ClientAssessment, ClientPolicy, TerminateReason, TopUpAmount, assess_client,
+};
 use privatix_channel::{Amount, Phase, ServiceStatus};
 
 use super::{Access, Client, ClientState, payment, top_up};
-use crate::{Actual, Env, Owner, usage};
+use crate::{Actual, Again, Env, Owner, Refused, usage};
 
-/// How the channel is paid and topped up.
-fn policy<'a>(state: &'a ClientState, env: &Env<'a, Client>) -> &'a privatix_billing::ClientPolicy {
-    state.own.billing.as_ref().unwrap_or(&env.policy.billing)
+/// Sets or clears the channel's own policy. A new one is followed at once, however long automatic top-ups that failed under the last one
+/// would have waited; one that is under way goes on.
+pub(super) fn set(
+    state: &mut ClientState,
+    policy: Option<ClientPolicy>,
+    env: &Env<'_, Client>,
+) -> Result<(), Refused> {
+    if state.own.ending.is_some() {
+        return Err(Refused::Ended);
+    }
+    if let Some(top_up) = policy.and_then(|policy| policy.top_up) {
+        let deposit = state.chain.deposit;
+        match (top_up.amount, top_up.max_deposit) {
+            (TopUpAmount::Fixed(amount), _) if amount.is_zero() || !amount.fits_on_chain() => {
+                return Err(Refused::TopUpAmount { amount });
+            }
+            (_, Some(most)) if most <= deposit => return Err(Refused::MaxDeposit { most, deposit }),
+            _ => {}
+        }
+    }
+    state.own.billing = policy;
+    // What a restored database does not know was perhaps topped up already: that pause stays.
+    if env.recovery.is_none() {
+        state.own.auto = Again::default();
+    }
+    Ok(())
 }
 
 /// The service as billing knows it.
@@ -21,7 +46,7 @@ pub(super) fn status(state: &ClientState, env: &Env<'_, Client>) -> ServiceStatu
 
 /// What is to be done besides paying. Patience is not its question.
 fn assess(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Option<ClientAssessment> {
-    let mut policy = policy(state, env).clone();
+    let mut policy = *state.billing(env);
     policy.top_up = policy.top_up.filter(|_| may_top_up);
     let mut account = usage::account(state, status(state, env), env);
     account.top_up_pending = may_top_up && top_up::is_pending(state);
@@ -71,7 +96,7 @@ fn payment(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientAssessmen
     let mut account = usage::account(state, status, env);
     (account.last_usage, account.status_since) =
         (usage::moment(state.meter.last), usage::moment(state.own.service.since));
-    Some(assess_client(terms, &account, policy(state, env), usage::moment(env.uptime)))
+    Some(assess_client(terms, &account, state.billing(env), usage::moment(env.uptime)))
 }
 
 /// What is due now, in all.

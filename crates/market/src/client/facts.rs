@@ -5,7 +5,7 @@ use std::sync::Arc;
 use privatix_channel::Phase;
 
 use super::{Client, ClientEnd, ClientOrder, ClientPurpose, ClientReport, ClientState, Reach};
-use super::{payment, requests, restored, service, top_up, wants};
+use super::{billing, payment, requests, restored, service, top_up, wants};
 use crate::{
     Actual, Ended, Env, Fate, Input, Refused, Stage, Trouble, adapter, blocked, flight, patience, usage,
 };
@@ -88,6 +88,7 @@ fn order(state: &mut ClientState, order: &ClientOrder, env: &Env<'_, Client>) ->
     }
     match order {
         ClientOrder::TopUp { order, amount } => top_up::order(state, *order, *amount, env)?,
+        ClientOrder::SetBilling(policy) => billing::set(state, *policy, env)?,
         ClientOrder::Pause => state.own.paused = true,
         ClientOrder::Resume => state.own.paused = false,
         ClientOrder::AcceptClaim => {

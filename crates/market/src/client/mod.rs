@@ -56,6 +56,8 @@ pub enum ClientOrder {
         /// How much, in base units.
         amount: Amount,
     },
+    /// Pay and top up this channel by this policy from now on; `None`: again by [`ClientPolicy::billing`].
+    SetBilling(Option<privatix_billing::ClientPolicy>),
     /// Suspend the service until [`Resume`](Self::Resume).
     Pause,
     /// Let a paused service run.
@@ -285,6 +287,11 @@ impl Party for Client {
 }
 
 impl ClientState {
+    /// How the channel is paid and topped up: by its own policy, or by that of all channels.
+    pub fn billing<'a>(&'a self, env: &Env<'a, Client>) -> &'a privatix_billing::ClientPolicy {
+        self.own.billing.as_ref().unwrap_or(&env.policy.billing)
+    }
+
     /// Where the service stands, in the words of lists: see [`Service::status`]. `instance` is the adapter's present life.
     pub fn service_status(&self, instance: u64) -> ServiceStatus {
         let is_over = self.own.ending.is_some() || matches!(self.chain.phase(), Phase::Closed { .. });

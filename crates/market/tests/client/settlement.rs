@@ -1,10 +1,7 @@
 //! The end of a channel: how the rest of the deposit comes back.
 
 use privatix_channel::{ChainTime, CloseRequest, LogPosition, OnChain};
-use privatix_market::{
-    Actual, AgentPolicy, Answered, ClientEnd, ClientNotice, ClientOrder, ClientPolicy, ClientPurpose, Fate,
-    Input, Target, Trouble, Uptime,
-};
+use privatix_market::{ClientEnd, ClientNotice, ClientOrder, ClientPurpose, Fate, Input, Target};
 
 use crate::support::{HOUR, Run, a, block, closed, closing, open};
 
@@ -29,73 +26,6 @@ fn a_top_up_mined_after_the_close_request_does_not_keep_the_deposit() {
     run.chain(closing(150, 60, 6_000));
     run.now = Some(6_000);
     assert_eq!(run.give(&Input::Look), "submit 5 finalize_close");
-}
-
-/// Why the service ends, after how many seconds the client asks to close.
-#[test]
-fn the_agent_closes_first_unless_it_is_not_to_be_waited_for() {
-    let rows = [
-        (ClientEnd::ByOrder, 2 * HOUR - 60),
-        (ClientEnd::NoAccess, 2 * HOUR - 60),
-        (ClientEnd::AgentEnded, 2 * HOUR - 60),
-        (ClientEnd::DepositSpent, 2 * HOUR - 60),
-        (ClientEnd::CloseByOrder, 0),
-        (ClientEnd::Excluded, 0),
-        (ClientEnd::AgentClaimsMore, 0),
-        (ClientEnd::NotOpened(Trouble::Funds), 0),
-    ];
-    for (why, seconds) in rows {
-        let mut run = Run::open(100).paid(60).ended(why);
-        let shown = |run: &Run| run.state.closes_at(&run.env());
-        assert_eq!(shown(&run), Some(Uptime::new((run.uptime + seconds) * 1_000)), "{why:?}");
-        if seconds > 0 {
-            assert_eq!(run.after(seconds - 1), "", "{why:?}");
-            assert_eq!(run.owners(), format!("time {} s", run.uptime + 1), "{why:?}");
-        }
-        assert_eq!(run.after(seconds.min(1)), "submit 1 request_close 60", "{why:?}");
-        assert_eq!(shown(&run), None, "it is asked for");
-    }
-}
-
-#[test]
-fn a_channel_that_no_time_closes_shows_none() {
-    let mut served = Run::open(100).paid(60);
-    served.give(&Input::Look);
-    let mut unseen = Run::open(100).paid(60).ended(ClientEnd::ByOrder);
-    unseen.fresh = false;
-    unseen.give(&Input::Look);
-    let mut damaged = Run::open(100).ended(ClientEnd::CloseByOrder);
-    damaged.damaged = true;
-    for run in [served, unseen, damaged] {
-        assert_eq!(run.state.closes_at(&run.env()), None, "{:?}", run.state.own.ending);
-    }
-}
-
-#[test]
-fn an_honest_agent_closes_before_its_client_asks_to() {
-    let (agent, client) = (AgentPolicy::default(), ClientPolicy::default());
-    assert!(agent.max_delay < client.agent_closes_within);
-    assert!(agent.free_after.unwrap() < client.agent_closes_within);
-}
-
-#[test]
-fn the_agent_is_waited_for_only_while_the_chain_is_seen() {
-    let mut run = Run::open(100).ended(ClientEnd::Inactive);
-    run.fresh = false;
-    run.give(&Input::Look);
-    assert_eq!(run.after(9 * HOUR), "");
-    run.fresh = true;
-    run.give(&Input::Look);
-    assert_eq!(run.after(2 * HOUR - 61), "");
-    assert_eq!(run.after(1), "submit 1 request_close 0");
-}
-
-#[test]
-fn fault_55_a_close_by_order_waits_for_a_hanging_adapter_no_longer_than_for_the_last_payment() {
-    let mut run = Run::open(100).paid(60);
-    assert_eq!(run.give(&Input::Order(ClientOrder::Close)), "drive 1");
-    assert_eq!(run.after(9), "");
-    assert_eq!(run.after(1), "submit 2 request_close 60");
 }
 
 #[test]
@@ -179,30 +109,6 @@ fn nothing_is_asked_for_in_a_recovery() {
     assert_eq!(served.ending(), None);
     run.state.book.best = a(80);
     assert_eq!(run.after(1_000), "submit 3 request_close 80, send 4 80");
-}
-
-#[test]
-fn a_service_that_cannot_be_suspended_is_ended() {
-    let mut run = Run::open(100);
-    run.chain(closing(100, 0, 5_000));
-    run.adapter(Answered::Refused);
-    assert_eq!(run.ending(), Some(ClientEnd::AdapterStuck));
-    assert_eq!(run.target().0, Target::Absent);
-}
-
-/// Found by the simulator (seed 108163, at the agent): what ran was believed to be suspended, and was left so.
-#[test]
-fn a_service_that_may_have_been_started_late_is_stopped_in_the_end() {
-    let mut run = Run::open(100);
-    run.give(&Input::Order(ClientOrder::Pause));
-    run.done();
-    assert_eq!(run.give(&Input::Order(ClientOrder::Resume)), "drive 2");
-    assert_eq!(run.after(60), "drive 3");
-    let late = Input::Adapter { seq: 2, answer: Answered::Did(Actual::Running) };
-    assert_eq!(run.give(&late), "", "it answers another request than the one that is waited for");
-    assert_eq!(run.give(&Input::Order(ClientOrder::Pause)), "drive 4");
-    assert_eq!(run.after(60), "drive 5", "to stop it");
-    assert_eq!((run.target().0, run.ending()), (Target::Absent, Some(ClientEnd::AdapterStuck)));
 }
 
 /// Found by the simulator (seed 20079 of the one with endpoints): both went out beside each other.

@@ -280,7 +280,7 @@ pub(crate) fn show(effect: &Effect<Client>) -> String {
     }
 }
 
-fn show_purpose(purpose: ClientPurpose) -> String {
+pub(crate) fn show_purpose(purpose: ClientPurpose) -> String {
     let name = Purpose::from(purpose).name();
     match purpose {
         ClientPurpose::Open { deposit } => format!("{name} {deposit}"),

@@ -400,3 +400,50 @@ impl Drop for Flow {
         self.channel.reporting.queue_idle(&self.channel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use privatix_adapter::usage_reports;
+
+    use super::*;
+    use crate::settings::Reports;
+
+    /// What a connection that acknowledges nothing takes.
+    const TAKEN: u64 = 64 * 1024;
+
+    /// What was delivered before, how many connections take and acknowledge nothing, what they get for nothing.
+    #[test]
+    fn a_client_that_acknowledges_nothing_gets_as_much_for_nothing_as_it_pays_for_and_at_least_a_mebibyte() {
+        for (delivered, connections, for_nothing) in [
+            (0, 1, TAKEN),
+            (0, 16, FORGIVEN_AT_LEAST),
+            (0, 160, FORGIVEN_AT_LEAST),
+            (FORGIVEN_AT_LEAST / 2, 160, FORGIVEN_AT_LEAST),
+            (8 * FORGIVEN_AT_LEAST, 64, 64 * TAKEN),
+            (8 * FORGIVEN_AT_LEAST, 1_000, 8 * FORGIVEN_AT_LEAST),
+        ] {
+            let (reporter, _reports) = usage_reports();
+            let (reporting, _) = Reporting::new(reporter, Reports::default(), CancellationToken::new());
+            let channel = Channel::new(ChannelId::default(), Usage::ZERO, reporting);
+            let peer = PeerAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
+            let admit = || channel.admit(peer, usize::MAX).unwrap();
+            let honest = admit();
+            honest.take(delivered);
+            honest.count(delivered);
+            for _ in 0..connections {
+                let flow = admit();
+                flow.take(2 * TAKEN);
+                flow.settle(TAKEN, TAKEN); // half of it was never sent
+            }
+            let used = channel.used.load(Ordering::Relaxed);
+            let lost = connections * TAKEN;
+            assert_eq!(
+                delivered + lost - used,
+                for_nothing,
+                "{delivered} delivered, {connections} connections"
+            );
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Access: when the agent is asked for it, what its answers mean, and what of the service there is without it.
+
+use privatix_channel::OnChain;
+use privatix_market::{
+    Access, ClientEnd, ClientMessage, ClientOrder, ClientOwn, Input, NotNow, Reach, Target, Why,
+};
+
+use crate::support::{HOUR, Run, a, closed, closing, open};
+
+/// An open channel to which no access was given yet.
+fn without_access() -> Run {
+    let mut run = Run::open(100);
+    run.state.own = ClientOwn::default();
+    run
+}
+
+/// The channel, what the agent is asked for, what is wanted of the service, and why not more.
+#[test]
+fn access_is_asked_for_once_the_channel_is_open_and_its_terms_are_known() {
+    let of = |chain: OnChain| {
+        let mut run = without_access();
+        run.state.chain = chain;
+        run
+    };
+    let but = |change: fn(&mut Run)| {
+        let mut run = without_access();
+        change(&mut run);
+        run
+    };
+    let rows = [
+        ("not open yet", of(OnChain::default()), "", Why::NotOpen),
+        ("open", without_access(), "ask 1 Access", Why::NoAccess),
+        ("paused", but(|run| run.state.own.paused = true), "ask 1 Access", Why::NoAccess),
+        ("stale view", but(|run| run.fresh = false), "ask 1 Access", Why::NoAccess),
+        ("terms not known", but(|run| run.state.terms = None), "ask 1 Offering", Why::NoAccess),
+        ("a request to close stands", of(closing(100, 0, 5_000)), "", Why::Closing),
+        ("ended", without_access().ended(ClientEnd::ByOrder), "", Why::Ended),
+        ("closed", of(closed(100, 0)), "", Why::NotOpen),
+    ];
+    for (name, mut run, asked, why) in rows {
+        assert_eq!(run.give(&Input::Look), asked, "{name}");
+        assert_eq!(run.target(), (Target::Absent, Some(why)), "{name}");
+    }
+}
+
+/// The agent's answer, what follows, what follows five seconds later, the access, why the service ends.
+#[test]
+fn what_the_agents_answer_to_the_request_for_access_means() {
+    use ClientMessage as M;
+    let not_ready = |why| M::AccessNotReady(why);
+    let rows = [
+        (M::Access, "drive 2", "", Access::Here, None),
+        (not_ready(None), "", "ask 2 Access", Access::None, None),
+        (not_ready(Some(NotNow::StaleView)), "", "ask 2 Access", Access::None, None),
+        (M::AccessRefused, "", "", Access::Refused, Some(ClientEnd::NoAccess)),
+        (M::Unanswered { seq: 1 }, "", "ask 2 Access", Access::None, None),
+        (M::Unanswered { seq: 9 }, "", "", Access::None, None), // about another request
+        (M::Pong, "", "", Access::None, None),
+        (M::Closing, "", "", Access::None, Some(ClientEnd::AgentEnded)),
+        (M::Paid { acknowledged: a(0), ended: true }, "", "", Access::None, Some(ClientEnd::AgentEnded)),
+    ];
+    for (message, at_once, later, access, ending) in rows {
+        let mut run = without_access();
+        assert_eq!(run.give(&Input::Look), "ask 1 Access");
+        assert_eq!(run.peer(message), at_once, "{message:?}");
+        assert_eq!(run.after(5), later, "{message:?}");
+        assert_eq!((run.state.own.access, run.ending()), (access, ending), "{message:?}");
+    }
+    // One that asked for something else in between has no say: what was given stays.
+    let mut given = Run::open(100);
+    assert_eq!(given.peer(M::AccessRefused), "");
+    assert_eq!((given.state.own.access, given.ending()), (Access::Here, None));
+}
+
+/// What is in the way, whether the time of the agent stands still meanwhile.
+#[test]
+fn the_time_to_give_access_stands_still_while_that_is_not_the_agents_fault() {
+    type Change = fn(&mut Run);
+    let rows: [(&str, Change, bool); 5] = [
+        ("nothing", |_| {}, false),
+        ("the chain is not seen", |run| run.fresh = false, true),
+        ("the contract holds what no event explains", |run| run.explained = false, true),
+        ("the agent is silent", |run| run.state.own.peer = Reach::Silent, true),
+        ("nobody asks it", |run| run.state.own.unasked = true, true),
+    ];
+    for (name, change, stands_still) in rows {
+        let mut run = without_access();
+        run.state.chain = open(100, 0);
+        run.give(&Input::Look);
+        change(&mut run);
+        run.give(&Input::Look);
+        let begun = run.state.own.no_access.elapsed(run.env().uptime);
+        run.uptime += HOUR / 2;
+        let run_on = run.state.own.no_access.elapsed(run.env().uptime) > begun;
+        assert_eq!(run_on, !stands_still, "{name}");
+    }
+}
+
+#[test]
+fn fault_30_a_pause_before_the_access_is_here_is_kept() {
+    let mut run = Run::open(100);
+    run.state.own = ClientOwn::default();
+    assert_eq!(run.give(&Input::Look), "ask 1 Access");
+    assert_eq!(run.owners(), "time 4600 s, peer 1 until 1060 s");
+    run.give(&Input::Order(ClientOrder::Pause));
+    assert_eq!(run.peer(ClientMessage::Access), "drive 2");
+    assert_eq!(run.target(), (Target::Suspended, Some(Why::Paused)));
+    // Pause, resume, pause.
+    run.done();
+    assert_eq!(run.give(&Input::Order(ClientOrder::Resume)), "drive 3");
+    assert_eq!(run.give(&Input::Order(ClientOrder::Pause)), "drive 4", "it may run by now");
+    assert_eq!(run.target().0, Target::Suspended);
+}
+
+/// What the agent answers, why and after how long the service ends.
+#[test]
+fn an_agent_that_gives_no_access_is_waited_for_while_it_answers() {
+    let new = || {
+        let mut run = Run::open(100);
+        run.state.own = ClientOwn::default();
+        run.give(&Input::Look);
+        run
+    };
+    let mut refused = new();
+    refused.peer(ClientMessage::AccessRefused);
+    assert_eq!(refused.ending(), Some(ClientEnd::NoAccess));
+    let mut not_ready = new();
+    while not_ready.ending().is_none() && not_ready.uptime < 20_000 {
+        not_ready.peer(ClientMessage::AccessNotReady(None));
+        let mut soon = not_ready.clone();
+        soon.after(5);
+        assert!(soon.state.own.requests.iter().any(|request| request.until.is_some()), "asked again soon");
+        not_ready.after(60);
+    }
+    assert_eq!((not_ready.ending(), not_ready.uptime), (Some(ClientEnd::NoAccess), 1_000 + HOUR));
+    let mut silent = new();
+    while silent.ending().is_none() && silent.uptime < 1_000_000 {
+        silent.unanswered();
+        silent.after(60);
+    }
+    let week = 7 * 24 * HOUR;
+    assert_eq!(silent.ending(), Some(ClientEnd::Unreachable));
+    assert!((week..week + 200).contains(&(silent.uptime - 1_000)), "{}", silent.uptime);
+}
