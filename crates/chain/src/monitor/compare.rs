@@ -11,7 +11,7 @@ pub(super) type Logs = BTreeMap<(u64, u64, B256), Entry>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) log: Log,
-    /// The time of its block in seconds, where the endpoint puts it into the log.
+    /// The time of its block in seconds, where the endpoint puts it into the log or has shown the header.
     pub(super) time: Option<u64>,
 }
 
