@@ -297,14 +297,13 @@ fn time(log: &Log) -> Option<u64> {
     log.block_timestamp.filter(|time| *time != 0)
 }
 
-/// Logs by their places, with the times of their blocks' headers, which count where they are known, or else those that they bear. One
-/// without a place is refused elsewhere.
+/// Logs by their places, with the times that they bear and those of their blocks' headers. One without a place is refused elsewhere.
 fn placed(answers: &[(Filter, Vec<Log>)], headers: &Headers) -> Logs {
     let all = answers.iter().flat_map(|(_, logs)| logs);
     let of_header = |log: &Log| {
         let header = headers.get(&log.block_number?)?;
         (Some(header.hash) == log.block_hash).then_some(header.timestamp)
     };
-    let entry = |log: &Log| Entry { log: log.inner.clone(), time: of_header(log).or_else(|| time(log)) };
+    let entry = |log: &Log| Entry { log: log.inner.clone(), time: time(log), of_header: of_header(log) };
     all.filter_map(|log| Some(((log.block_number?, log.log_index?, log.block_hash?), entry(log)))).collect()
 }
