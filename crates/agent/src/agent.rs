@@ -353,13 +353,16 @@ impl AgentHandle {
         self.order(channel, AgentOrder::Abandon).await
     }
 
-    /// Whether a transaction may be cancelled by hand, as far as the channels decide that it is for.
+    /// Whether a transaction may be cancelled by hand, as far as the channels decide that it is for. A rescue is for what the transaction
+    /// is for that it stands in for.
     ///
     /// # Errors
     /// [`NodeError::Refused`] where it answers a client's close request: what it claims would be lost at the end of the challenge.
-    /// [`NodeError::Store`].
+    /// [`NodeError::Store`]; [`NodeError::Chain`] for one that is not known; [`NodeError::NotRunning`].
     pub async fn check_may_cancel(&self, conn: &mut Conn, transaction: TxId) -> Result<(), NodeError> {
-        for recorded in purposes::of_tx(conn, TxNumber(transaction.0)).await? {
+        let parent = self.node.transactor()?.get(conn, transaction).await?.parent;
+        let is_for = parent.unwrap_or(transaction);
+        for recorded in purposes::of_tx(conn, TxNumber(is_for.0)).await? {
             // A row that cannot be read, and a channel of which something cannot be, is mended by hand, for which it may be needed.
             let Ok(EffectId { subject: Subject::Channel(channel), seq }) = recorded.map(|it| it.effect)
             else {
@@ -367,7 +370,14 @@ impl AgentHandle {
             };
             if let Ok(stored) = self.decider.load(conn, channel).await {
                 let may = stored.state.may_cancel(seq, self.decider.policy());
-                may.map_err(|refused| NodeError::Refused(format!("channel {channel}: {refused}")))?;
+                may.map_err(|refused| {
+                    NodeError::Refused(match parent {
+                        Some(parent) => format!(
+                            "channel {channel}: it is the rescue of transaction {parent}, and {refused}"
+                        ),
+                        None => format!("channel {channel}: {refused}"),
+                    })
+                })?;
             }
         }
         Ok(())

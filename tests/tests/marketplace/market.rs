@@ -8,7 +8,7 @@ use alloy::signers::local::PrivateKeySigner;
 use privatix_adapter::Adapter;
 use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingDraft, OfferingOrder};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
-use privatix_chain::{Endpoint, StartFrom};
+use privatix_chain::{Endpoint, Endpoints, StartFrom};
 use privatix_channel::{Amount, ChannelId, Fee, OfferingHash, Terms};
 use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter, Ordered};
 use privatix_db::Database;
@@ -219,10 +219,15 @@ impl Market {
 
     /// The same, with another age from which on its view of the chain is stale.
     pub async fn agent_with_view(&self, endpoint: &str, max_age: Duration) -> Running<AgentHandle> {
+        self.agent_over_several(Endpoint::new(endpoint).unwrap().into(), max_age).await
+    }
+
+    /// The same, over several endpoints.
+    pub async fn agent_over_several(&self, endpoints: Endpoints, max_age: Duration) -> Running<AgentHandle> {
         let settings = json!({ "listen": format!("127.0.0.1:{}", self.proxy_port) });
         let adapter = Arc::new(ProxyServer::new());
         let mut parts = self.parts("agent", self.anvil.key(AGENT), adapter, settings).await;
-        parts.endpoints = Endpoint::new(endpoint).unwrap().into();
+        parts.endpoints = endpoints;
         parts.chain.max_view_age = max_age;
         self.start(parts).await
     }

@@ -70,7 +70,7 @@ async fn the_rescue_account_settles_when_there_is_no_ether() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_to_a_dispute_is_not_cancelled_by_mistake() {
     let market = Market::new().await;
-    let (agent, client) = (market.agent().await, market.client().await);
+    let (agent, client) = (market.agent_with_rescue(RESCUER).await, market.client().await);
     let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
     let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
     let node = agent.handle.node();
@@ -78,20 +78,31 @@ async fn an_answer_to_a_dispute_is_not_cancelled_by_mistake() {
     let descriptor = node.channel(id).await.unwrap().channel.descriptor;
     client.stop().await;
 
-    // The answer waits for ether.
-    market.anvil.set_balance(market.anvil.account(AGENT), U256::ZERO).await.unwrap();
+    // The answer waits for ether, and so does its rescue.
+    for account in [AGENT, RESCUER] {
+        market.anvil.set_balance(market.anvil.account(account), U256::ZERO).await.unwrap();
+    }
     let request = call::request_close(&descriptor, Amount::ZERO);
     market.anvil.send(CLIENT, market.contracts.contract, &request).await.unwrap();
     channel(node, "disputed", id, |view| view.channel.status == ChannelStatus::WaitCoop).await;
     let close = transaction(node, id, "close_channel").await;
-    let may_cancel =
-        async || agent.handle.check_may_cancel(&mut node.db().read().await.unwrap(), close.id).await;
-    let refused = may_cancel().await.unwrap_err().to_string();
+    let rescue = wait_for("its rescue", LIMIT, async || {
+        let transactor = node.transactor().unwrap();
+        transactor.rescue_of(&mut node.db().read().await.unwrap(), close.id).await.unwrap().ok_or("none")
+    })
+    .await
+    .unwrap();
+    let may_cancel = async |tx| agent.handle.check_may_cancel(&mut node.db().read().await.unwrap(), tx).await;
+    let refused = may_cancel(close.id).await.unwrap_err().to_string();
     assert!(refused.contains(&id.to_string()) && refused.contains("abandon"), "{refused}");
+    let refused = may_cancel(rescue.id).await.unwrap_err().to_string();
+    let of = format!("the rescue of transaction {}", close.id);
+    assert!(refused.contains(&of) && refused.contains("abandon"), "{refused}");
 
     // An operator who means it says so, and the claim is left to the client.
     agent.handle.abandon(id).await.unwrap();
-    may_cancel().await.unwrap();
+    may_cancel(close.id).await.unwrap();
+    may_cancel(rescue.id).await.unwrap();
     let mut tx = node.db().begin().await.unwrap();
     let cancelling = node.transactor().unwrap().cancel(&mut tx, close.id).await.unwrap();
     tx.commit().await.unwrap();

@@ -181,7 +181,7 @@ fn gas_needed<'a>(open: impl IntoIterator<Item = &'a TxRecord>) -> u128 {
 }
 
 fn most_urgent(open: &[TxRecord], now: u64) -> Option<Urgent> {
-    let waiting = open.iter().filter(|record| record.inclusion.is_none() && record.ending.is_none());
+    let waiting = open.iter().filter(|record| record.is_to_be_mined());
     let urgent = waiting.filter(|record| record.intent.priority == Priority::Urgent);
     let urgent = urgent.filter_map(|record| {
         let deadline = record.intent.deadline?;

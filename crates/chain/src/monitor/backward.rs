@@ -188,8 +188,8 @@ impl Inner {
         let (direction, confirmed) = (Direction::Past, cursor.last());
         let wanted = Wanted { direction, range, parent: None, interests, confirmed };
         let fetched = self.fetch((at, rpc), wanted, witness).await;
-        let batch = match self.judge(&mut memory.past.planners, (at, rpc), fetched).await? {
-            Judged::Apply(batch, _) => batch,
+        let (batch, is_checked) = match self.judge(&mut memory.past.planners, (at, rpc), fetched).await? {
+            Judged::Apply { batch, is_checked, .. } => (batch, is_checked),
             Judged::Smaller => return Ok(Searched::Some),
             Judged::Again => {
                 memory.suspicious = true;
@@ -201,7 +201,9 @@ impl Inner {
             memory.suspicious = true;
             return Ok(Searched::InVain("the endpoint is on another branch than what was processed"));
         }
+        let blocks = (batch.from_block, batch.to_block);
         self.commit_past(back, batch).await?;
+        self.note_check(&mut memory.unchecked, is_checked, blocks);
         Ok(Searched::Some)
     }
 

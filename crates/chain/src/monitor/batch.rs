@@ -71,6 +71,17 @@ pub struct ConfirmedBatch {
     pub logs: Vec<ConfirmedLog>,
 }
 
+impl ConfirmedBatch {
+    /// About how many bytes its logs take in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        let of_log = |log: &ConfirmedLog| {
+            let data = &log.log.data;
+            size_of::<ConfirmedLog>() + size_of_val(data.topics()) + data.data.len()
+        };
+        self.logs.iter().map(of_log).map(|bytes| bytes as u64).fold(0, u64::saturating_add)
+    }
+}
+
 /// The parts of an answer that must fit together to become a batch.
 pub(super) struct Answer<'a> {
     pub(super) direction: Direction,

@@ -13,12 +13,20 @@ pub(super) struct Entry {
     pub(super) log: Log,
     /// The time of its block in seconds, where the endpoint puts it into the log.
     pub(super) time: Option<u64>,
+    /// The same, where the endpoint has shown the block's header.
+    pub(super) of_header: Option<u64>,
 }
 
 impl Entry {
-    /// Whether both agree in all that both report.
+    /// Whether both agree in all that they report: each time with each other one, since any of them may be what counts.
     fn agrees(&self, other: &Self) -> bool {
-        self.log == other.log && self.time.zip(other.time).is_none_or(|(one, other)| one == other)
+        let mut times = self.times().chain(other.times());
+        let first = times.next();
+        self.log == other.log && times.all(|time| Some(time) == first)
+    }
+
+    fn times(&self) -> impl Iterator<Item = u64> {
+        self.time.into_iter().chain(self.of_header)
     }
 }
 
@@ -84,8 +92,8 @@ pub(super) struct Dispute<'a> {
 pub(super) fn judge(dispute: &Dispute<'_>) -> Option<Side> {
     let [first, second] = dispute.again;
     let misdates = |logs: [&Logs; 2]| {
-        let times = logs.into_iter().flat_map(|logs| logs.values()).filter_map(|entry| entry.time);
-        dispute.time.is_some_and(|of_block| times.into_iter().any(|time| time != of_block))
+        let mut times = logs.into_iter().flat_map(|logs| logs.values()).flat_map(Entry::times);
+        dispute.time.is_some_and(|of_block| times.any(|time| time != of_block))
     };
     match (misdates([dispute.ranged[0], first]), misdates([dispute.ranged[1], second])) {
         (true, false) => return Some(Side::First),
@@ -134,7 +142,7 @@ mod tests {
     }
 
     fn logs(entries: &[(u64, u64, u8)]) -> Logs {
-        let entry = |topic| Entry { log: log(topic), time: None };
+        let entry = |topic| Entry { log: log(topic), time: None, of_header: None };
         entries.iter().map(|&(block, index, topic)| ((block, index, B256::ZERO), entry(topic))).collect()
     }
 
@@ -145,6 +153,39 @@ mod tests {
             entry.time = Some(time);
         }
         logs
+    }
+
+    #[test]
+    fn a_time_is_compared_with_that_of_a_header_where_a_log_bears_none() {
+        let end = B256::ZERO;
+        let with = |time, of_header| {
+            let mut logs = logs(&[(5, 0, 1)]);
+            for entry in logs.values_mut() {
+                (entry.time, entry.of_header) = (time, of_header);
+            }
+            logs
+        };
+        let (right, wrong) = (Some(60), Some(61));
+        let undated = with(None, right);
+        for (what, other, same) in [
+            ("none", with(None, None), true),
+            ("in the log", with(right, None), true),
+            ("in both", with(right, right), true),
+            ("another one in the log", with(wrong, None), false),
+            ("another one in the header", with(right, wrong), false),
+            ("another one in the log than in the header", with(wrong, right), false),
+        ] {
+            let expected = if same { Comparison::Same } else { Comparison::OtherLogs(5) };
+            assert_eq!(compare((end, &undated), (end, &other)), expected, "{what}");
+            let dispute = Dispute {
+                ranged: [&undated, &other],
+                again: [&with(None, None), &with(None, None)],
+                third: None,
+                bloom: Bloom::ZERO,
+                time: right,
+            };
+            assert_eq!(judge(&dispute), (!same).then_some(Side::Second), "{what}");
+        }
     }
 
     #[test]

@@ -21,6 +21,19 @@ pub(super) type Found = Vec<(Filter, Vec<Log>)>;
 /// Headers by height.
 pub(super) type Headers = BTreeMap<u64, BlockHeader>;
 
+/// Asks for headers, `width` at once.
+pub(super) async fn headers_of(
+    rpc: &Rpc,
+    width: usize,
+    blocks: BTreeSet<u64>,
+) -> Result<Headers, ChainError> {
+    futures::stream::iter(blocks)
+        .map(|number| async move { Ok((number, rpc.header(number).await?)) })
+        .buffer_unordered(width)
+        .try_collect()
+        .await
+}
+
 /// What to ask for.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
@@ -61,10 +74,23 @@ impl Ahead {
     }
 }
 
+/// Whether the logs of `next` blocks may be fetched while those of `blocks` blocks, which take `bytes`, are applied, so that `most` bytes
+/// are held. They are expected to be as large, and each of the endpoints that are `asked` gives them once; of the first one they are held
+/// twice, as they came and as a batch.
+pub(super) fn may_fetch_ahead(bytes: u64, blocks: u64, next: u64, asked: u64, most: u64) -> bool {
+    let expected = bytes.saturating_mul(next) / blocks.max(1);
+    bytes.saturating_add(expected.saturating_mul(asked.saturating_add(1))) <= most
+}
+
 /// What to do about it.
 pub(super) enum Judged {
     /// It is to be applied.
-    Apply(ConfirmedBatch, Headers),
+    Apply {
+        batch: ConfirmedBatch,
+        headers: Headers,
+        /// Whether a second endpoint has given the same.
+        is_checked: bool,
+    },
     /// Fewer blocks are to be asked for.
     Smaller,
     /// One of the endpoints is left out from now on: it is to be fetched again.
@@ -137,6 +163,7 @@ impl Inner {
                 return Ok(Judged::Smaller);
             }
         };
+        let mut is_checked = false;
         if let Some((witness, theirs)) = theirs {
             // Where nothing smaller can be asked of it, it rests, and holds nothing up.
             if let Err(ChainError::Rpc(RpcError { fault, .. })) = &theirs
@@ -148,14 +175,16 @@ impl Inner {
             }
             let (from, to) = wanted.range.into_inner();
             let Some(last) = headers.get(&to) else { return Ok(Judged::Again) };
-            let checked = self.check((at, rpc), &witness, (from, to, last.hash), &logs, theirs);
-            if checked.await? == Checked::Again {
-                return Ok(Judged::Again);
+            let checked = self.check((at, rpc), &witness, (from, to, last.hash), (&logs, &headers), theirs);
+            match checked.await? {
+                Checked::Agreed => is_checked = true,
+                Checked::Unanswered => {}
+                Checked::Again => return Ok(Judged::Again),
             }
             planners[witness.at].succeeded(asked, batch.logs.len(), took);
         }
         planners[at].succeeded(asked, batch.logs.len(), took);
-        Ok(Judged::Apply(batch, headers))
+        Ok(Judged::Apply { batch, headers, is_checked })
     }
 
     /// Reacts to a failed fetch: plans to ask for less where that may help. Returns the error unless that is to be tried at once.
@@ -215,16 +244,10 @@ impl Inner {
         let mut needed = BTreeSet::from([from, to]);
         needed.extend(all_from..=to);
         needed.extend(with_logs.iter().filter(|block| !times.contains_key(block)));
-        let ask = |blocks: BTreeSet<u64>| {
-            futures::stream::iter(blocks)
-                .map(|number| async move { Ok::<_, ChainError>((number, rpc.header(number).await?)) })
-                .buffer_unordered(width)
-                .try_collect::<Headers>()
-        };
-        let mut headers = ask(needed).await?;
+        let mut headers = headers_of(rpc, width, needed).await?;
         if !batch::are_consistent(&times, &headers) {
             tracing::debug!(from, to, "the times of logs are not those of blocks; asking for all headers");
-            headers.extend(ask(with_logs).await?);
+            headers.extend(headers_of(rpc, width, with_logs).await?);
         }
 
         for (filter, found) in logs {
@@ -238,5 +261,26 @@ impl Inner {
         let Wanted { direction, parent, .. } = *wanted;
         let answer = Answer { direction, from, to, parent, logs, headers: &headers, times: &times };
         Ok((batch::assemble(&answer).map_err(wrong)?, headers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_fetched_ahead_than_may_be_held() {
+        for (bytes, blocks, next, asked, expected) in [
+            (0, 10, 10, 1, true),
+            (30, 10, 10, 1, true),
+            (31, 10, 10, 2, false), // three times as much more
+            (34, 10, 10, 1, false),
+            (34, 10, 5, 1, true), // a smaller range
+            (30, 10, 20, 1, false),
+            (u64::MAX, 1, u64::MAX, 2, false),
+        ] {
+            let found = may_fetch_ahead(bytes, blocks, next, asked, 100);
+            assert_eq!(found, expected, "{bytes} of {blocks}, then {next} of {asked}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use super::backward::{PastMemory, Unsearched};
 use super::batch::ConfirmedBatch;
 use super::cursor::{self, Cursor};
-use super::fetch::{Ahead, Headers, Judged, Wanted};
+use super::fetch::{Ahead, Headers, Judged, Wanted, may_fetch_ahead};
 use super::head::NewestBlocks;
 use super::lag::Lag;
 use super::range::MANY_LOGS;
@@ -49,6 +49,8 @@ pub(super) struct Memory {
     /// The blocks after those that the last step applied, if they were asked for meanwhile.
     ahead: Option<Ahead>,
     pub(super) past: PastMemory,
+    /// Blocks that were applied since a second endpoint last checked some.
+    pub(super) unchecked: u64,
 }
 
 pub(super) enum Step {
@@ -73,6 +75,7 @@ impl Inner {
             newest: NewestBlocks::default(),
             ahead: None,
             past: PastMemory::new(planners),
+            unchecked: 0,
         };
         if let Err(error) = self.show_stored().await {
             tracing::warn!(%error, "cannot show what was seen before");
@@ -290,8 +293,8 @@ impl Inner {
             Some(ahead) if ahead.is(at, &wanted, witness.as_ref()) => ahead.fetched,
             _ => self.fetch((at, rpc), wanted, witness).await,
         };
-        let (batch, headers) = match self.judge(&mut memory.planners, (at, rpc), fetched).await? {
-            Judged::Apply(batch, headers) => (batch, headers),
+        let (batch, headers, is_checked) = match self.judge(&mut memory.planners, (at, rpc), fetched).await? {
+            Judged::Apply { batch, headers, is_checked } => (batch, headers, is_checked),
             Judged::Smaller => return Ok(()),
             Judged::Again => {
                 memory.suspicious = true;
@@ -305,15 +308,28 @@ impl Inner {
                 None => None,
             }
         };
-        let to = batch.to_block;
+        let (from, to) = (batch.from_block, batch.to_block);
         // The endpoint's work and the database's take turns otherwise.
         let (committed, fetched) = tokio::join!(self.commit(cursor, batch, &headers, confirmed), fetch);
         committed?;
+        self.note_check(&mut memory.unchecked, is_checked, (from, to));
         memory.ahead = fetched.map(|fetched| Ahead { at, fetched });
         if to >= confirmed {
             self.note_nothing_left(memory, head).await?;
         }
         Ok(())
+    }
+
+    /// Notes whether blocks that were applied had been checked by a second endpoint; and once it has checked some, how many it had not
+    /// before.
+    pub(super) fn note_check(&self, unchecked: &mut u64, is_checked: bool, (from, to): (u64, u64)) {
+        if !is_checked && self.endpoints.are_several() {
+            *unchecked = unchecked.saturating_add(to.saturating_sub(from)).saturating_add(1);
+        }
+        if is_checked && *unchecked > 0 {
+            let before = std::mem::take(unchecked);
+            self.status.send_modify(|status| status.unchecked = status.unchecked.saturating_add(before));
+        }
     }
 
     /// A range above the block with hash `parent`.
@@ -333,7 +349,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What to ask for while a batch is applied: the next blocks, unless there are too many logs in memory.
+    /// What to ask for while a batch is applied: the next blocks, unless there are too many logs in memory, or too large ones.
     ///
     /// Not the blocks up to the newest confirmed one: there are newer ones when these are wanted, and a step that applied only
     /// what was asked for before them would never end with nothing left.
@@ -352,6 +368,13 @@ impl Inner {
         let range = memory.planners[at].plan(batch.to_block.saturating_add(1), confirmed)?;
         let range = narrowed(memory, range, confirmed, second.as_ref())?;
         if *range.end() >= confirmed {
+            return None;
+        }
+        let blocks_of = |from: u64, to: u64| to.saturating_sub(from).saturating_add(1);
+        let (blocks, next) =
+            (blocks_of(batch.from_block, batch.to_block), blocks_of(*range.start(), *range.end()));
+        let asked = if second.is_some() { 2 } else { 1 };
+        if !may_fetch_ahead(batch.bytes(), blocks, next, asked, self.options.most_held) {
             return None;
         }
         let parent = headers.get(&batch.to_block)?.hash;

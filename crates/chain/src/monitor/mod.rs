@@ -95,6 +95,7 @@ struct Options {
     patience: Duration,
     range_limit: Duration,
     check_every_block: bool,
+    most_held: u64,
 }
 
 impl std::fmt::Debug for Monitor {
@@ -136,6 +137,7 @@ impl Monitor {
                 patience: Duration::from_secs(30),
                 range_limit: Duration::from_mins(2),
                 check_every_block: false,
+                most_held: 32 << 20,
             },
         }
     }
@@ -290,6 +292,13 @@ impl MonitorBuilder {
     /// noticed by the bloom filters, in the far past as they always are near the head. Costs a request per block.
     pub fn check_every_block(mut self, yes: bool) -> Self {
         self.options.check_every_block = yes;
+        self
+    }
+
+    /// How many bytes logs may take in memory, by what the last ones took, so that the next range is fetched while one is applied
+    /// (default 32 MiB). Beyond that, one is fetched after the other.
+    pub fn max_bytes_held(mut self, bytes: u64) -> Self {
+        self.options.most_held = bytes;
         self
     }
 

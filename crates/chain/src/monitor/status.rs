@@ -33,6 +33,9 @@ pub struct MonitorStatus {
     pub unsearched: Option<u64>,
     /// Reorgs undone since the start.
     pub reorgs: u64,
+    /// Blocks processed since the start by the word of one endpoint alone, although several are configured: the others rested, or
+    /// did not answer. They count from when a second one has checked blocks again.
+    pub unchecked: u64,
     /// Since when the step under way has waited for one answer of an endpoint or one commit; none while there is no step. A
     /// change of this field alone does not notify watchers.
     pub step_since: Option<Instant>,
@@ -74,6 +77,7 @@ impl MonitorStatus {
             disagreement: false,
             unsearched: None,
             reorgs: 0,
+            unchecked: 0,
             step_since: None,
         }
     }

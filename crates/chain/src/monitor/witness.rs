@@ -1,5 +1,6 @@
 //! A second endpoint that is asked for what the first one gave.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use alloy::primitives::{B256, Bloom};
@@ -7,12 +8,12 @@ use alloy::rpc::types::{Filter, Log};
 
 use super::compare::{Comparison, Dispute, Entry, Logs, Side, compare, judge};
 use super::cursor::Cursor;
-use super::fetch::{Found, Wanted};
+use super::fetch::{Found, Headers, Wanted, headers_of};
 use super::follow::CHECKED_RANGE;
 use super::lag::Lag;
 use super::{Inner, flood};
-use crate::ChainError;
 use crate::rpc::{BEHIND, Evidence, Rpc};
+use crate::{ChainError, Inconsistency};
 
 /// A second endpoint that can check the first.
 #[derive(Clone)]
@@ -23,14 +24,16 @@ pub(super) struct Witness {
     pub(super) head: u64,
 }
 
-/// The hash of a range's last block, and the logs of the range.
-pub(super) type Testimony = (B256, Found);
+/// The logs of a range, with the headers of its last block and of those blocks whose logs do not all bear their time.
+pub(super) type Testimony = (Found, Headers);
 
 /// What came of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Checked {
-    /// Both report the same, or the witness did not answer.
-    Apply,
+    /// Both report the same.
+    Agreed,
+    /// The witness did not answer.
+    Unanswered,
     /// One of them was found wrong and is left out: to be fetched again.
     Again,
 }
@@ -117,38 +120,48 @@ impl Inner {
         Ok(ahead)
     }
 
-    /// What a witness gives for a range: the hash of the last block, and the logs.
+    /// What a witness gives for a range. Times are compared, too: where it does not put them into logs, they are those of its headers.
     pub(super) async fn testimony(
         &self,
         witness: &Witness,
         wanted: &Wanted,
     ) -> Result<Testimony, ChainError> {
-        let logs = self.logs(&witness.rpc, self.endpoints.width(witness.at), wanted).await?;
-        Ok((witness.rpc.header(*wanted.range.end()).await?.hash, logs))
+        let width = self.endpoints.width(witness.at);
+        let logs = self.logs(&witness.rpc, width, wanted).await?;
+        let undated = logs.iter().flat_map(|(_, logs)| logs).filter(|log| time(log).is_none());
+        let mut needed: BTreeSet<u64> = undated.filter_map(|log| log.block_number).collect();
+        needed.insert(*wanted.range.end());
+        Ok((logs, headers_of(&witness.rpc, width, needed).await?))
     }
 
-    /// Compares the logs of blocks `from` to `to`, whose last has hash `last`, with those of a witness.
+    /// Compares the logs of blocks `from` to `to`, whose last has hash `last`, with those of a witness. The headers are at least those of
+    /// the blocks whose logs do not all bear their time.
     pub(super) async fn check(
         &self,
         (at, rpc): (usize, &Rpc),
         witness: &Witness,
         (from, to, last): (u64, u64, B256),
-        logs: &[(Filter, Vec<Log>)],
+        (logs, headers): (&[(Filter, Vec<Log>)], &Headers),
         theirs: Result<Testimony, ChainError>,
     ) -> Result<Checked, ChainError> {
-        let (their_last, their_logs) = match theirs {
+        let asked = theirs.and_then(|(logs, headers)| {
+            let missing = ChainError::Inconsistent { from, to, what: Inconsistency::HeaderMissing(to) };
+            let last = headers.get(&to).ok_or(missing)?.hash;
+            Ok((last, placed(&logs, &headers)))
+        });
+        let (their_last, theirs) = match asked {
             Ok(theirs) => theirs,
             Err(error) => {
                 tracing::debug!(%error, from, to, "second endpoint cannot check these blocks");
                 self.endpoints.failed(witness.at, &error);
-                return Ok(Checked::Apply);
+                return Ok(Checked::Unanswered);
             }
         };
-        let (mine, theirs) = (placed(logs), placed(&their_logs));
+        let mine = placed(logs, headers);
         match compare((last, &mine), (their_last, &theirs)) {
             Comparison::Same => {
                 self.endpoints.answered(witness.at);
-                Ok(Checked::Apply)
+                Ok(Checked::Agreed)
             }
             Comparison::OtherBranch => self.follow_majority(at, witness, to, [last, their_last]).await,
             Comparison::OtherLogs(block) => {
@@ -212,7 +225,7 @@ impl Inner {
                 Ok::<_, ChainError>((filter, logs))
             };
             let asked = filters.iter().map(|filter| ask((*filter).clone()));
-            Ok::<_, ChainError>(placed(&futures::future::try_join_all(asked).await?))
+            Ok::<_, ChainError>(placed(&futures::future::try_join_all(asked).await?, &Headers::new()))
         };
         let mine_again = again(rpc, self.endpoints.width(at)).await?;
         let theirs_again = match again(&witness.rpc, self.endpoints.width(witness.at)).await {
@@ -279,13 +292,18 @@ impl Inner {
     }
 }
 
-/// Logs by their places. One without a place is refused elsewhere.
-fn placed(answers: &[(Filter, Vec<Log>)]) -> Logs {
+/// The time that a log bears. Some nodes give 0 where they do not know it.
+fn time(log: &Log) -> Option<u64> {
+    log.block_timestamp.filter(|time| *time != 0)
+}
+
+/// Logs by their places, with the times that they bear and those of their blocks' headers. One without a place is refused elsewhere.
+fn placed(answers: &[(Filter, Vec<Log>)], headers: &Headers) -> Logs {
     let all = answers.iter().flat_map(|(_, logs)| logs);
-    let entry = |log: &Log| Entry {
-        log: log.inner.clone(),
-        // Some nodes give 0 where they do not know it.
-        time: log.block_timestamp.filter(|time| *time != 0),
+    let of_header = |log: &Log| {
+        let header = headers.get(&log.block_number?)?;
+        (Some(header.hash) == log.block_hash).then_some(header.timestamp)
     };
+    let entry = |log: &Log| Entry { log: log.inner.clone(), time: time(log), of_header: of_header(log) };
     all.filter_map(|log| Some(((log.block_number?, log.log_index?, log.block_hash?), entry(log)))).collect()
 }

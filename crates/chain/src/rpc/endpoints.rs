@@ -29,6 +29,8 @@ struct Inner {
     /// Never empty.
     all: Vec<Endpoint>,
     records: Mutex<Vec<Record>>,
+    /// Held by the one clone that tries rested endpoints.
+    trying: tokio::sync::Mutex<()>,
 }
 
 /// An endpoint and what it is good for.
@@ -107,7 +109,10 @@ impl Endpoints {
     pub fn new(first: Endpoint, others: impl IntoIterator<Item = Endpoint>) -> Self {
         let all: Vec<Endpoint> = std::iter::once(first).chain(others).collect();
         let records = Mutex::new(vec![Record::default(); all.len()]);
-        Self { inner: Arc::new(Inner { all, records }), on_answer: None }
+        Self {
+            inner: Arc::new(Inner { all, records, trying: tokio::sync::Mutex::default() }),
+            on_answer: None,
+        }
     }
 
     /// A clone whose requests are reported as they end; or not, for those that do not belong to the task that is watched.
@@ -299,11 +304,13 @@ impl Endpoints {
         join_all(self.inner.all.iter().map(|endpoint| endpoint.wake_on_heads(wake, backoff))).await;
     }
 
-    /// Tries endpoints again whose time is over, aside from the reads that others answer. Never returns.
+    /// Tries endpoints again whose time is over, aside from the reads that others answer. Never returns. Of several clones that do so at
+    /// once, one tries, and another one takes over when that is dropped.
     pub(crate) async fn try_rested(&self, chain_id: u64) {
         if self.inner.all.len() == 1 {
             std::future::pending::<()>().await;
         }
+        let _one_at_a_time = self.inner.trying.lock().await;
         loop {
             tokio::time::sleep(TRIALS).await;
             let due: Vec<usize> = {
@@ -368,6 +375,14 @@ impl Endpoints {
     pub(crate) fn are_all_wrong(&self) -> bool {
         self.records().iter().all(|record| matches!(record.standing, Standing::Quarantined { .. }))
     }
+}
+
+/// An answer, and whether it may be the end of an intent.
+#[derive(Debug)]
+pub(crate) struct Confirmed<T> {
+    pub(crate) outcome: Result<T, RpcError>,
+    /// False only where several endpoints are configured, one of them denies a call, and no other one has answered.
+    pub(crate) by_a_second: bool,
 }
 
 /// The reads of the transactor, from whichever endpoint answers.
@@ -474,51 +489,62 @@ impl Endpoints {
         Ok(vec![self.read(ask).await?])
     }
 
-    /// Gas that a call needs. That it reverts is believed only if no other good endpoint denies it.
-    pub(crate) async fn estimate(&self, call: Call<'_>) -> Result<u64, RpcError> {
-        self.unless_denied(|rpc| async move { rpc.estimate(call).await }).await
+    /// Gas that a call needs. That it reverts, or that the gas does not suit, is so only if no other good endpoint denies it.
+    pub(crate) async fn estimate(&self, call: Call<'_>, suits: impl Fn(u64) -> bool) -> Confirmed<u64> {
+        self.unless_denied(|rpc| async move { rpc.estimate(call).await }, |gas| suits(*gas)).await
     }
 
     /// As [`estimate`](Self::estimate), without what waits in the pool.
-    pub(crate) async fn estimate_latest(&self, call: Call<'_>) -> Result<u64, RpcError> {
-        self.unless_denied(|rpc| async move { rpc.estimate_latest(call).await }).await
+    pub(crate) async fn estimate_latest(
+        &self,
+        call: Call<'_>,
+        suits: impl Fn(u64) -> bool,
+    ) -> Confirmed<u64> {
+        self.unless_denied(|rpc| async move { rpc.estimate_latest(call).await }, |gas| suits(*gas)).await
     }
 
-    /// Runs a call at the end of a block. That it reverts is believed only if no other good endpoint denies it.
-    pub(crate) async fn call_at(&self, call: Call<'_>, hash: B256, number: u64) -> Result<Bytes, RpcError> {
-        self.unless_denied(|rpc| async move { rpc.call_at(call, hash, number).await }).await
+    /// Runs a call at the end of a block. It reverts only if no other good endpoint denies it.
+    pub(crate) async fn call_at(&self, call: Call<'_>, hash: B256, number: u64) -> Confirmed<Bytes> {
+        self.unless_denied(|rpc| async move { rpc.call_at(call, hash, number).await }, |_| true).await
     }
 
-    async fn unless_denied<T, F>(&self, ask: impl Fn(Rpc) -> F) -> Result<T, RpcError>
+    /// What the endpoint asked first answers, unless that is a revert or does not suit, and the answer of another good one is neither.
+    async fn unless_denied<T, F>(&self, ask: impl Fn(Rpc) -> F, suits: impl Fn(&T) -> bool) -> Confirmed<T>
     where
         F: Future<Output = Result<T, RpcError>>,
     {
-        let (at, outcome) = self.read_at(&ask).await;
-        let reverts = match outcome {
-            Err(error) if error.fault.is_revert() => error,
-            other => return other,
+        let denies = |outcome: &Result<T, RpcError>| match outcome {
+            Ok(answer) => !suits(answer),
+            Err(error) => error.fault.is_revert(),
         };
+        let (at, outcome) = self.read_at(&ask).await;
+        if !denies(&outcome) || !self.are_several() {
+            return Confirmed { outcome, by_a_second: true };
+        }
         for other in self.order() {
             if other == at || !self.is_good(other) {
                 continue;
             }
-            match ask(self.rpc(other)).await {
+            let of_other = ask(self.rpc(other)).await;
+            if denies(&of_other) {
+                return Confirmed { outcome, by_a_second: true };
+            }
+            match of_other {
                 Ok(answer) => {
                     let (first, second) = (&self.inner.all[at], &self.inner.all[other]);
                     tracing::warn!(
                         first = first.label(),
                         second = second.label(),
-                        "endpoints disagree whether a call reverts; it is taken not to"
+                        "endpoints disagree whether a call reverts or needs too much gas; it is taken not to"
                     );
-                    return Ok(answer);
+                    return Confirmed { outcome: Ok(answer), by_a_second: true };
                 }
-                Err(error) if error.fault.is_revert() => break,
                 Err(error) => {
                     self.failed(other, &error.into());
                 }
             }
         }
-        Err(reverts)
+        Confirmed { outcome, by_a_second: false }
     }
 
     /// Sends a transaction to several endpoints at once. Accepted by one is accepted, and so is a refusal of any of them

@@ -126,6 +126,11 @@ impl Heads {
         self.since.elapsed()
     }
 
+    /// For how long it has been seen.
+    pub(super) fn seen_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
     /// Whether it was seen for long enough to be believed: at several heads, or several times at one that stays the newest.
     pub(super) fn lasts(&self, patience: RevertPatience, now: Instant) -> bool {
         let for_long = |since, time| now.saturating_duration_since(since) >= time;

@@ -141,7 +141,7 @@ pub struct TransactorStatus {
     pub open: usize,
     /// The endpoint's newest block, when last heard of.
     pub head: Option<u64>,
-    /// The oldest intent that does not advance, and why.
+    /// The most urgent intent that does not advance, and why.
     pub waiting: Option<TxWaiting>,
     /// Since when the pass under way has waited for one answer of an endpoint; none between passes. A change of this field alone does not notify watchers.
     pub pass_since: Option<Instant>,
@@ -427,6 +427,7 @@ impl Transactor {
             () = shutdown.cancelled() => Ok(()),
             outcome = work => outcome,
             () = heads => Ok(()),
+            () = endpoints.try_rested(self.inner.chain_id) => Ok(()),
         };
         self.inner.status.send_modify(|status| status.state = TransactorState::Idle);
         outcome
@@ -464,8 +465,8 @@ impl TransactorBuilder {
         self
     }
 
-    /// For how long no other endpoint needs to have answered, where several are configured, until what one of them shows to be mined
-    /// counts by its word alone (default 1 min).
+    /// For how long no other endpoint needs to have answered, where several are configured, until one of them is believed alone: that a
+    /// transaction is mined, that a call reverts or needs too much gas (default 1 min).
     pub fn second_endpoint_within(mut self, time: Duration) -> Self {
         self.options.second = time;
         self

@@ -326,6 +326,18 @@ impl TxRecord {
     pub fn is_internal(&self) -> bool {
         self.filler || self.parent.is_some()
     }
+
+    /// Whether it still has to get into a block: it is sent, or will be, and no endpoint shows it in a block without another one that
+    /// contradicts.
+    pub fn is_to_be_mined(&self) -> bool {
+        let is_in_a_block = self.inclusion.is_some() && !self.is_disputed();
+        self.status.is_open() && self.ending.is_none() && !is_in_a_block
+    }
+
+    /// Whether endpoints contradict each other about the block that it is in.
+    pub(super) fn is_disputed(&self) -> bool {
+        matches!(self.obstacle, Some(Obstacle::Disputed { .. }))
+    }
 }
 
 /// One signed transaction of an intent. Those of one nonce differ in fees only, and at most one of them is ever mined.

@@ -43,7 +43,7 @@ pub(super) fn cause(
     unsigned: Duration,
 ) -> Option<Cause> {
     let intent = &record.intent;
-    let is_waiting = record.status.is_open() && record.inclusion.is_none() && record.ending.is_none();
+    let is_waiting = record.is_to_be_mined();
     if !is_waiting
         || intent.priority != Priority::Urgent
         || intent.fallback.is_none()
@@ -93,6 +93,8 @@ pub(super) struct Counterpart {
     pub(super) id: TxId,
     pub(super) status: TxStatus,
     pub(super) inclusion: Option<Inclusion>,
+    /// Whether endpoints contradict each other about that.
+    pub(super) disputed: bool,
     /// How many transactions were signed for it.
     pub(super) signed: usize,
     /// The most that it can have cost in the end, by what was signed so far, in wei.
@@ -106,6 +108,7 @@ impl Counterpart {
             id: record.id,
             status: record.status,
             inclusion: record.inclusion,
+            disputed: record.is_disputed(),
             signed: attempts.len(),
             cost: cost(record, attempts, latest, None),
         }
@@ -113,7 +116,8 @@ impl Counterpart {
 
     /// Whether both show the same of what one may cost: attempts are only ever added.
     pub(super) fn costs_as(&self, other: &Self) -> bool {
-        (self.id, self.inclusion, self.signed) == (other.id, other.inclusion, other.signed)
+        let of = |one: &Self| (one.id, one.inclusion, one.disputed, one.signed);
+        of(self) == of(other)
     }
 }
 
@@ -130,10 +134,12 @@ pub(super) fn is_as_seen(now: Option<&Counterpart>, seen: Option<&Counterpart>) 
 
 /// The most that an intent can have cost in the end, by what was signed for it at nonces other than `except`: what its receipt
 /// shows, and what its transactions from `latest` on, the next nonce of its account, can cost. In wei. What it has at its own
-/// nonce counts until that has a known winner, too: a receipt may show later than the count.
+/// nonce counts until that has a known winner, too: a receipt may show later than the count. A receipt that another endpoint
+/// contradicts shows nothing.
 pub(super) fn cost(record: &TxRecord, attempts: &[Attempt], latest: u64, except: Option<u64>) -> u128 {
     let gas = u128::from(record.gas_limit.unwrap_or(0));
-    let mined = record.inclusion.map(|inclusion| inclusion.tx_hash);
+    let inclusion = record.inclusion.filter(|_| !record.is_disputed());
+    let mined = inclusion.map(|inclusion| inclusion.tx_hash);
     // The nonce that has a receipt costs what that shows.
     let used = attempts.iter().find(|attempt| Some(attempt.hash) == mined).map(|attempt| attempt.nonce);
     let mut most = std::collections::BTreeMap::<u64, u128>::new();
@@ -144,15 +150,15 @@ pub(super) fn cost(record: &TxRecord, attempts: &[Attempt], latest: u64, except:
             *offer = attempt.fees.max_fee.max(*offer);
         }
     }
-    let spent = record.inclusion.map_or(0, |inclusion| inclusion.cost());
+    let spent = inclusion.map_or(0, |inclusion| inclusion.cost());
     most.into_values().map(|offer| gas.saturating_mul(offer)).fold(spent, u128::saturating_add)
 }
 
-/// Whether nothing is signed for an intent now, because the purpose is served by its counterpart in a block. A parent goes on
+/// Whether nothing is signed for an intent now, because the purpose is served by its counterpart in a block that nobody contradicts. A parent goes on
 /// once its child has its confirmations: as an ordinary one, since it may still be of use.
 pub(super) fn is_held_back(record: &TxRecord, counterpart: Option<&Counterpart>) -> bool {
     counterpart.is_some_and(|other| {
-        let is_done = other.inclusion.is_some_and(|inclusion| inclusion.success);
+        let is_done = other.inclusion.is_some_and(|inclusion| inclusion.success) && !other.disputed;
         is_done && !(record.parent.is_none() && other.status == TxStatus::Mined)
     })
 }
@@ -251,6 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_about_whose_block_endpoints_contradict_each_other_is_rescued_when_time_runs_out() {
+        for success in [true, false] {
+            let obstacle = Some(Obstacle::Disputed { block: 1 });
+            let disputed = TxRecord { obstacle, inclusion: Some(inclusion(success)), ..dispute() };
+            assert_eq!(cause(&disputed, RESCUER, 799, Duration::ZERO), None);
+            assert_eq!(cause(&disputed, RESCUER, 800, Duration::ZERO), Some(Cause::Late));
+            let agreed = TxRecord { obstacle: None, ..disputed };
+            assert_eq!(cause(&agreed, RESCUER, 900, Duration::ZERO), None);
+        }
+    }
+
+    #[test]
+    fn a_receipt_that_is_contradicted_limits_no_cost() {
+        let attempt = attempt(0, 3, 50);
+        let mined =
+            TxRecord { nonce: Some(3), gas_limit: Some(20), inclusion: Some(inclusion(true)), ..dispute() };
+        assert_eq!(cost(&mined, std::slice::from_ref(&attempt), 4, None), 30);
+        let disputed = TxRecord { obstacle: Some(Obstacle::Disputed { block: 1 }), ..mined };
+        assert_eq!(cost(&disputed, &[attempt], 4, None), 1_000);
+    }
+
+    #[test]
     fn a_short_window_has_less_patience_with_a_signer() {
         let short = |seconds| Some(Deadline::new(1_000, seconds));
         for (deadline, patience) in
@@ -319,7 +347,14 @@ mod tests {
     fn what_is_done_already_is_held_back_until_that_counts() {
         let parent = dispute();
         let child = TxRecord { id: TxId(2), parent: Some(TxId(1)), ..dispute() };
-        let other = |status, inclusion| Counterpart { id: TxId(3), status, inclusion, signed: 1, cost: 1 };
+        let other = |status, inclusion| Counterpart {
+            id: TxId(3),
+            status,
+            inclusion,
+            disputed: false,
+            signed: 1,
+            cost: 1,
+        };
         for (status, included, holds_parent, holds_child) in [
             (TxStatus::Unsent, None, false, false),
             (TxStatus::Sent, None, false, false),
@@ -334,12 +369,15 @@ mod tests {
             assert_eq!(is_held_back(&child, Some(&other)), holds_child, "child: {other:?}");
         }
         assert!(!is_held_back(&parent, None));
+        let disputed = Counterpart { disputed: true, ..other(TxStatus::Sent, Some(inclusion(true))) };
+        assert!(!is_held_back(&parent, Some(&disputed)) && !is_held_back(&child, Some(&disputed)));
     }
 
     #[test]
     fn a_counterpart_is_as_seen_while_nothing_more_was_signed_for_it_or_mined() {
         let with = |id, signed, inclusion| {
-            Some(Counterpart { id: TxId(id), status: TxStatus::Sent, inclusion, signed, cost: 1 })
+            let (id, status, disputed) = (TxId(id), TxStatus::Sent, false);
+            Some(Counterpart { id, status, inclusion, disputed, signed, cost: 1 })
         };
         for (now, seen, expected) in [
             (None, None, true),

@@ -33,7 +33,8 @@ enum Gas {
         limit: u64,
         beside: u128,
     },
-    TooMuch(TooMuchGas),
+    /// Whether another endpoint confirms it, or no other one is configured.
+    TooMuch(TooMuchGas, bool),
     Reverts(String),
     Poor,
     Refused(String),
@@ -227,17 +228,20 @@ impl Inner {
     /// The gas limit for a call.
     async fn gas(&self, now: Now, record: &TxRecord) -> Result<Gas, ChainError> {
         let urgent = record.intent.priority == Priority::Urgent;
+        let policy = self.policy(now);
+        let limit_of = |estimate| policy.gas_limit(estimate, record.intent.extra_gas, now.gas_cap);
+        let suits = |estimate| limit_of(estimate).is_ok();
         let estimate = if urgent {
             // What is in flight of ours is overtaken.
-            self.rpc.estimate_latest(call(record)).await
+            self.rpc.estimate_latest(call(record), suits).await
         } else {
-            self.rpc.estimate(call(record)).await
+            self.rpc.estimate(call(record), suits).await
         };
-        let fault = match estimate {
-            Ok(estimate) => {
-                let limit = match self.policy(now).gas_limit(estimate, record.intent.extra_gas, now.gas_cap) {
+        let fault = match estimate.outcome {
+            Ok(gas) => {
+                let limit = match limit_of(gas) {
                     Ok(limit) => limit,
-                    Err(refusal) => return Ok(Gas::TooMuch(refusal)),
+                    Err(refusal) => return Ok(Gas::TooMuch(refusal, estimate.by_a_second)),
                 };
                 let beside = self.fee_beside(now, record, limit).await?;
                 return Ok(Gas::Limit { limit, beside });
@@ -266,7 +270,9 @@ impl Inner {
     ) -> Result<(), ChainError> {
         let obstacle = match gas {
             Gas::Reverts(reason) => return self.reverts(memory, now, account, record, reason).await,
-            Gas::TooMuch(reason) => return self.believe(memory, now, record, reason.to_string()).await,
+            Gas::TooMuch(reason, confirmed) => {
+                return self.believe(memory, now, record, (reason.to_string(), confirmed)).await;
+            }
             Gas::Poor => {
                 let rank = rank(record, now.time);
                 let is_urgent = record.intent.priority == Priority::Urgent;
@@ -297,7 +303,8 @@ impl Inner {
             memory.succeeds(record.id);
             return self.obstruct(record, Some(Obstacle::WaitsForEarlier { reason })).await;
         }
-        match self.rpc.call_at(call(record), now.hash, now.head).await {
+        let called = self.rpc.call_at(call(record), now.hash, now.head).await;
+        match called.outcome {
             Ok(_) => {
                 memory.succeeds(record.id);
                 let reason = format!("its gas cannot be estimated: {reason}");
@@ -310,18 +317,21 @@ impl Inner {
             }
             Err(error) => return Err(error.into()),
         }
-        self.believe(memory, now, record, reason).await
+        self.believe(memory, now, record, (reason, called.by_a_second)).await
     }
 
-    /// Gives up what cannot be sent if that lasts; an urgent one not before its deadline.
+    /// Gives up what cannot be sent if that lasts, and another endpoint confirms it or none has for long; an urgent one not before its
+    /// deadline.
     async fn believe(
         &self,
         memory: &mut AccountMemory,
         now: Now,
         record: &TxRecord,
-        reason: String,
+        (reason, confirmed): (String, bool),
     ) -> Result<(), ChainError> {
-        let lasts = memory.revert(record.id, now.head).lasts(self.options.reverts, Instant::now());
+        let (reverts, instant) = (memory.revert(record.id, now.head), Instant::now());
+        let is_believed = confirmed || reverts.seen_for(instant) >= self.options.second;
+        let lasts = is_believed && reverts.lasts(self.options.reverts, instant);
         let has_time = record.intent.priority == Priority::Urgent
             && record.intent.deadline.is_some_and(|deadline| deadline.left(now.time) > 0);
         if lasts && !has_time {
@@ -377,7 +387,7 @@ impl Inner {
                     tracing::warn!(account = %account.address, nonce = slot.nonce, reason, "a nonce cannot be filled");
                     continue;
                 }
-                Gas::Poor | Gas::TooMuch(_) => continue,
+                Gas::Poor | Gas::TooMuch(..) => continue,
             };
             let rank = rank(&record, now.time);
             let item = Item { record, attempts: Vec::new(), burnt: 0, counterpart: None };

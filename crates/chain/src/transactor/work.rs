@@ -8,6 +8,7 @@ use privatix_db::Conn;
 
 use super::account::Item;
 use super::memory::{Memory, Now, SeenHead};
+use super::rank::rank;
 use super::rescue::Counterpart;
 use super::{
     Inner, Obstacle, TransactorState, TxChange, TxId, TxRecord, TxStatus, TxUpdate, TxWaiting, changes, table,
@@ -27,6 +28,13 @@ fn chain_time(head: u64, since: Duration, wall: SystemTime) -> u64 {
     let of_head = head.saturating_add(since.as_secs());
     let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     if wall.abs_diff(of_head) <= CLOCKS_AGREE { of_head.max(wall) } else { of_head }
+}
+
+/// The most urgent intent that does not advance, at the chain's time `now`, for a reason that somebody should know of.
+fn waiting(open: &[TxRecord], now: u64) -> Option<TxWaiting> {
+    let waits = |record: &TxRecord| record.obstacle.as_ref().is_some_and(Obstacle::is_to_be_mended);
+    let first = open.iter().filter(|record| waits(record)).min_by_key(|record| rank(record, now))?;
+    Some(TxWaiting { id: first.id, kind: first.intent.kind.clone(), obstacle: first.obstacle.clone()? })
 }
 
 /// What was reported to the sink.
@@ -119,10 +127,7 @@ impl Inner {
         let open = table::watched(&mut *self.db.read().await?, self.chain_id).await?;
         let open: Vec<TxRecord> = open.into_iter().filter(|record| record.status.is_open()).collect();
         self.rescue(memory, now, &open).await?;
-        let waiting = open.iter().find_map(|record| {
-            let obstacle = record.obstacle.clone().filter(Obstacle::is_to_be_mended)?;
-            Some(TxWaiting { id: record.id, kind: record.intent.kind.clone(), obstacle })
-        });
+        let waiting = waiting(&open, now.time);
         self.status.send_modify(|status| {
             status.waiting = waiting;
             status.open = open.len();
@@ -323,6 +328,29 @@ pub(super) fn is_of_one(error: &ChainError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transactor::rank::tests::record;
+    use crate::transactor::{Deadline, Priority};
+
+    #[test]
+    fn the_most_urgent_intent_that_waits_is_named() {
+        let refused = || Some(Obstacle::Refused { reason: "no".into() });
+        let normal = TxRecord { obstacle: refused(), ..record(1, |intent| intent) };
+        let urgent = |id, at| {
+            let deadline = Deadline::new(at, 1_000);
+            record(id, |intent| intent.priority(Priority::Urgent).deadline(deadline))
+        };
+        let later = TxRecord { obstacle: refused(), ..urgent(2, 5_000) };
+        let soon = TxRecord { obstacle: refused(), ..urgent(3, 2_000) };
+        let goes_on = urgent(4, 1_500);
+        let has_its_turn = TxRecord { obstacle: Some(Obstacle::After { tx: TxId(1) }), ..urgent(5, 1_500) };
+        let named = |open: &[&TxRecord]| {
+            let open: Vec<_> = open.iter().map(|record| (*record).clone()).collect();
+            waiting(&open, 1_200).map(|waiting| waiting.id)
+        };
+        assert_eq!(named(&[&normal, &later, &soon, &goes_on, &has_its_turn]), Some(TxId(3)));
+        assert_eq!(named(&[&normal, &goes_on]), Some(TxId(1)));
+        assert_eq!(named(&[&goes_on, &has_its_turn]), None);
+    }
 
     #[test]
     fn an_old_head_does_not_hold_the_clock_back() {

@@ -316,6 +316,51 @@ async fn the_next_range_is_fetched_while_one_is_applied() {
     running.stop().await.unwrap();
 }
 
+/// Finds out whether the next range is asked for while one is applied.
+struct AheadOf {
+    proxy: Arc<FaultProxy>,
+    found: Mutex<Vec<bool>>,
+}
+
+#[async_trait]
+impl LogSink for AheadOf {
+    type Applied = ();
+
+    async fn apply(&self, _: &mut Conn, _: &ConfirmedBatch) -> Result<(), SinkError> {
+        let next = self.found.lock().len() + 2;
+        let of_logs =
+            move |asked: &Vec<String>| asked.iter().filter(|method| *method == "eth_getLogs").count() >= next;
+        let asked = self.proxy.asked("the next range", of_logs);
+        let is_ahead = tokio::time::timeout(Duration::from_millis(300), asked).await.is_ok();
+        self.found.lock().push(is_ahead);
+        Ok(())
+    }
+
+    async fn rollback(&self, _: &mut Conn, to_block: u64) -> Result<(), SinkError> {
+        panic!("nothing is undone above {to_block}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_fetched_ahead_of_logs_that_take_too_much_memory() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    emit(&anvil, contract, b"in the first range").await;
+    anvil.mine(38).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = Arc::new(FaultProxy::start(anvil.url()).await.unwrap());
+    let sink = Arc::new(AheadOf { proxy: Arc::clone(&proxy), found: Mutex::default() });
+    let monitor = monitor(&db, http(&proxy.url()), &anvil, contract)
+        .max_block_range(10)
+        .max_bytes_held(100)
+        .build(Arc::clone(&sink));
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    // The second range has no logs. The one up to the newest block is never fetched ahead.
+    assert_eq!(*sink.found.lock(), [false, true, false, false]);
+    running.stop().await.unwrap();
+}
+
 /// Keeps the times of logs.
 #[derive(Default)]
 struct Times(Mutex<Vec<(u64, SystemTime)>>);

@@ -7,11 +7,14 @@ use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
 use alloy::signers::local::PrivateKeySigner;
 use privatix_chain::{
-    Cancelled, Deadline, Ending, FeePolicy, Finality, Intent, Keyring, Obstacle, Priority, Transactor,
-    TransactorBuilder, TxChange, TxId, TxRecord, TxStatus, TxUpdate,
+    Cancelled, Deadline, Ending, Endpoints, FeePolicy, Finality, Intent, Keyring, Obstacle, Priority,
+    Transactor, TransactorBuilder, TxChange, TxId, TxRecord, TxStatus, TxUpdate,
 };
+use privatix_channel::Period;
 use privatix_db::Database;
 use privatix_testkit::{Anvil, Fault, Process, Rule, Script, temp_dir, wait_for, wait_until};
+
+use serde_json::{Value, json};
 
 use crate::support::{
     BACKOFF, FaultProxy, Outcomes, PATIENCE, POLL, Running, Verdict, emitter, ended, fresh, http, open,
@@ -159,6 +162,60 @@ async fn an_intent_with_time_and_ether_has_no_rescue_and_neither_has_one_without
     rescued(&db, &transactor, pressed).await;
     assert_eq!(rescue_of(&db, &transactor, calm).await, None);
     assert_eq!(rescue_of(&db, &transactor, bare).await, None);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_about_whose_block_endpoints_contradict_each_other_is_stood_in_for() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    anvil.set_automine(false).await.unwrap();
+    let (_dir, db) = fresh().await;
+    let liar = FaultProxy::start(anvil.url()).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let endpoints = Endpoints::new(http(&liar.url()), [http(&second.url())]);
+    let transactor =
+        transactor(&db, endpoints, &anvil).rescue(anvil.account(RESCUER)).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let now = anvil.time().await.unwrap().seconds();
+    let asked = answer(&anvil, contract).await.deadline(Deadline::new(now + 3_000, 4_000));
+    let id = submit(&db, &transactor, asked).await;
+    let sent = until(&db, &transactor, id, "its broadcast", |record| record.status == TxStatus::Sent).await;
+    let attempts = transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
+    let shown = attempts[0].hash;
+
+    // Both have counted its nonce, and one of them shows it in a block that the other one has without it.
+    let block = anvil.provider().get_block_by_number(1.into()).await.unwrap().unwrap().header.hash;
+    let account = json!(sent.intent.from);
+    let counts = move |method: &str, params: &Value| {
+        (method == "eth_getTransactionCount"
+            && params[0].as_str().map(str::to_lowercase) == account.as_str().map(str::to_lowercase))
+        .then(|| Verdict::Change(Box::new(|_| json!("0x1"))))
+    };
+    let of_second = counts.clone();
+    second.rule(move |method, params| of_second(method, params).unwrap_or(Verdict::Forward));
+    liar.rule(move |method, params| match method {
+        "eth_getTransactionReceipt" if params[0] == json!(shown) => Verdict::Change(Box::new(move |_| {
+            json!({
+                "transactionHash": shown, "blockNumber": "0x1", "blockHash": block,
+                "status": "0x1", "gasUsed": "0x5208", "logs": [],
+            })
+        })),
+        _ => counts(method, params).unwrap_or(Verdict::Forward),
+    });
+    let disputed = |record: &TxRecord| {
+        record.inclusion.is_some() && record.obstacle == Some(Obstacle::Disputed { block: 1 })
+    };
+    found(&db, &transactor, id, disputed).await;
+    assert_eq!(rescue_of(&db, &transactor, id).await, None, "most of its time is left");
+
+    let signed = async || transactor.attempts(&mut db.read().await.unwrap(), id).await.unwrap();
+    let before = signed().await;
+    anvil.warp(Period::new(1_500)).await.unwrap();
+    let child = rescued(&db, &transactor, id).await;
+    until(&db, &transactor, child.id, "the rescue's broadcast", |record| record.status == TxStatus::Sent)
+        .await;
+    assert_eq!(signed().await, before, "nothing is signed for what endpoints contradict each other about");
     running.stop().await.unwrap();
 }
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use privatix_chain::{
-    ChainError, Endpoint, Endpoints, Evidence, Fate, Finality, Intent, Standing, TxChange, TxStatus,
+    ChainError, Endpoint, Endpoints, Evidence, Fate, Finality, Intent, Obstacle, Standing, TxChange, TxStatus,
 };
 use privatix_testkit::{Anvil, Fault, FaultProxy, Rule, Script, wait_until};
 
 use crate::support::{
-    Outcomes, PATIENCE, Running, Seen, emit, emitter, ended, fresh, monitor, submit, synced, transactor,
+    NEVER, Outcomes, PATIENCE, Running, Seen, emit, emitter, ended, fresh, monitor, submit, synced,
+    transactor,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -165,6 +166,106 @@ async fn a_revert_that_a_second_endpoint_denies_fails_nothing() {
     let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
     let id = submit(&db, &transactor, gift).await;
     assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+    running.stop().await.unwrap();
+}
+
+/// An endpoint of which estimates and calls revert.
+fn reverting() -> Script {
+    let reverts = Fault::Error { code: 3, message: "execution reverted: no".to_owned(), data: None };
+    Script(vec![Rule::new(["eth_estimateGas", "eth_call"], reverts)])
+}
+
+/// An endpoint that needs more gas for everything than a block has.
+fn greedy() -> Script {
+    Script(vec![Rule::new(["eth_estimateGas"], Fault::Result("0x3b9aca00".into()))])
+}
+
+/// An endpoint that estimates and calls nothing.
+fn unavailable() -> Script {
+    let down = Fault::Http { status: 503, retry_after: None, body: String::new() };
+    Script(vec![Rule::new(["eth_estimateGas", "eth_call"], down)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_intent_fails_only_once_a_second_endpoint_confirms_that_it_would() {
+    for refusing in [reverting, greedy] {
+        let anvil = Anvil::start().await.unwrap();
+        let (_dir, db) = fresh().await;
+        let first = FaultProxy::scripted(anvil.url(), refusing()).await.unwrap();
+        let second = FaultProxy::scripted(anvil.url(), unavailable()).await.unwrap();
+        let transactor = transactor(&db, both(&first, &second), &anvil)
+            .revert_patience(1, Duration::ZERO)
+            .second_endpoint_within(NEVER)
+            .build(Outcomes::default());
+        let running = Running::transactor(&transactor);
+        let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
+        let id = submit(&db, &transactor, gift).await;
+        let looks = || first.count("eth_estimateGas");
+        wait_until("several looks", PATIENCE, async || {
+            anvil.mine(1).await.unwrap();
+            transactor.wake();
+            looks() > 5
+        })
+        .await
+        .unwrap();
+        let record = transactor.get(&mut db.read().await.unwrap(), id).await.unwrap();
+        assert!(matches!(record.obstacle, Some(Obstacle::WouldRevert { .. })), "{record:?}");
+        assert!(record.status.is_open(), "{record:?}");
+
+        second.script(refusing());
+        assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Failed);
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_much_gas_by_one_of_two_endpoints_fails_nothing() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::scripted(anvil.url(), greedy()).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let transactor = transactor(&db, both(&first, &second), &anvil)
+        .revert_patience(1, Duration::ZERO)
+        .build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
+    let id = submit(&db, &transactor, gift).await;
+    assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Mined);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revert_counts_by_one_endpoint_where_no_other_one_has_answered_for_long() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::scripted(anvil.url(), reverting()).await.unwrap();
+    let second = FaultProxy::scripted(anvil.url(), unavailable()).await.unwrap();
+    let transactor = transactor(&db, both(&first, &second), &anvil)
+        .revert_patience(1, Duration::ZERO)
+        .second_endpoint_within(Duration::ZERO)
+        .build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let gift = Intent::new("gift", anvil.account(1), Address::repeat_byte(0xfe), Vec::new()).value(1);
+    let id = submit(&db, &transactor, gift).await;
+    assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Failed);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transactor_without_a_monitor_restores_an_endpoint_that_answers_again() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let first = FaultProxy::scripted(anvil.url(), always(Fault::Cut)).await.unwrap();
+    let second = FaultProxy::start(anvil.url()).await.unwrap();
+    let endpoints = both(&first, &second);
+    let transactor = transactor(&db, endpoints.clone(), &anvil).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let rests = || matches!(endpoints.status()[0].standing, Standing::Resting { .. });
+    wait_until("its rest", PATIENCE, async || rests()).await.unwrap();
+    first.honest();
+    wait_until("its return", PATIENCE, async || endpoints.status()[0].standing == Standing::Good)
+        .await
+        .unwrap();
     running.stop().await.unwrap();
 }
 

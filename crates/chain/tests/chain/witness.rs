@@ -270,6 +270,112 @@ async fn a_branch_of_one_endpoint_with_a_lower_head_undoes_nothing_either() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_by_one_endpoints_word_alone_count_once_another_one_checks_again() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [first, second] = proxies(&anvil).await;
+    let monitor = monitor(&db, of(&[&first, &second]), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    let unchecked = || monitor.status().borrow().unchecked;
+    assert_eq!(unchecked(), 0);
+    second.script(Script(vec![Rule::new([], Fault::Cut)]));
+    for payload in ["1", "2", "3"] {
+        emit(&anvil, contract, payload.as_bytes()).await;
+        synced(&monitor, &anvil, 0).await;
+    }
+    assert_eq!(unchecked(), 0, "nobody could say more yet");
+
+    second.honest();
+    let returned = async {
+        while unchecked() == 0 {
+            emit(&anvil, contract, b"then").await;
+            synced(&monitor, &anvil, 0).await;
+        }
+    };
+    within("its return", returned).await;
+    assert!(unchecked() >= 3);
+    let after = unchecked();
+    emit(&anvil, contract, b"checked").await;
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(unchecked(), after);
+    running.stop().await.unwrap();
+}
+
+/// The endpoint changes each log that it gives.
+fn each_log(proxy: &FaultProxy, change: fn(&mut serde_json::Value)) {
+    proxy.rule(move |method, _| match method {
+        "eth_getLogs" => Verdict::Change(Box::new(move |mut logs| {
+            logs.as_array_mut().unwrap().iter_mut().for_each(change);
+            logs
+        })),
+        _ => Verdict::Forward,
+    });
+}
+
+/// A log that is a second younger than its block.
+fn shifted(log: &mut serde_json::Value) {
+    let time = log["blockTimestamp"].as_str().unwrap().trim_start_matches("0x").to_owned();
+    let later = u64::from_str_radix(&time, 16).unwrap() + 1;
+    log["blockTimestamp"] = format!("{later:#x}").into();
+}
+
+/// A log as nodes give it that do not put the time into it.
+fn undated(log: &mut serde_json::Value) {
+    log.as_object_mut().unwrap().remove("blockTimestamp");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shifted_time_is_found_by_an_endpoint_that_puts_no_times_into_logs() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    emit(&anvil, contract, b"long ago").await;
+    anvil.mine(200).await.unwrap();
+    for liar in 0..2 {
+        let (_dir, db) = fresh().await;
+        let proxies = proxies::<2>(&anvil).await;
+        each_log(&proxies[liar], shifted);
+        each_log(&proxies[1 - liar], undated);
+        let endpoints = of(&[&proxies[0], &proxies[1]]);
+        let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+        let running = Running::monitor(&monitor);
+        synced(&monitor, &anvil, 0).await;
+        assert_eq!(Seen::payloads(&db).await, ["long ago"]);
+        let standings = endpoints.status();
+        assert!(matches!(standings[liar].standing, Standing::Quarantined { .. }), "{standings:?}");
+        assert_eq!(standings[1 - liar].standing, Standing::Good);
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_shifts_the_times_of_headers_is_left_out_although_its_logs_bear_the_right_ones() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    let (_dir, db) = fresh().await;
+    let [liar, honest] = proxies(&anvil).await;
+    liar.rule(|method, _| match method {
+        "eth_getBlockByNumber" => Verdict::Change(Box::new(|mut block| {
+            let time = block["timestamp"].as_str().unwrap().trim_start_matches("0x").to_owned();
+            let later = u64::from_str_radix(&time, 16).unwrap() + 1;
+            block["timestamp"] = format!("{later:#x}").into();
+            block
+        })),
+        _ => Verdict::Forward,
+    });
+    let endpoints = of(&[&liar, &honest]);
+    let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    emit(&anvil, contract, b"just now").await;
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(Seen::payloads(&db).await, ["just now"]);
+    assert!(matches!(endpoints.status()[0].standing, Standing::Quarantined { .. }), "{endpoints:?}");
+    assert_eq!(endpoints.status()[1].standing, Standing::Good);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_that_shifts_the_time_of_an_old_log_is_left_out() {
     let anvil = Anvil::start().await.unwrap();
     let contract = emitter(&anvil).await;
@@ -278,17 +384,7 @@ async fn an_endpoint_that_shifts_the_time_of_an_old_log_is_left_out() {
     anvil.mine(200).await.unwrap();
     let (_dir, db) = fresh().await;
     let [liar, honest] = proxies(&anvil).await;
-    liar.rule(|method, _| match method {
-        "eth_getLogs" => Verdict::Change(Box::new(|mut logs| {
-            for log in logs.as_array_mut().unwrap() {
-                let time = log["blockTimestamp"].as_str().unwrap().trim_start_matches("0x").to_owned();
-                let later = u64::from_str_radix(&time, 16).unwrap() + 1;
-                log["blockTimestamp"] = format!("{later:#x}").into();
-            }
-            logs
-        })),
-        _ => Verdict::Forward,
-    });
+    each_log(&liar, shifted);
     let endpoints = of(&[&liar, &honest]);
     let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
     let running = Running::monitor(&monitor);

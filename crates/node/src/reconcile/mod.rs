@@ -1,10 +1,10 @@
 //! Finds logs that endpoints leave out. Channels that are not closed and offerings on the market are compared with the
 //! contract's storage; where their events do not explain it, the missing logs are searched for.
 
+mod due;
 mod entry;
 mod search;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,20 +21,21 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::due::{Last, Occasion};
 pub use self::entry::ContractEntry;
 pub(crate) use self::entry::held_offering;
 use self::entry::{Entry, OfferingKey};
 use crate::sink::Sink;
 use crate::{Node, NodeError, Role};
 
-/// How often without an occasion.
-const EVERY: Duration = Duration::from_hours(1);
 /// How soon after trouble, or after something that could not be explained.
 const AGAIN: Duration = Duration::from_mins(1);
 /// How soon after something was found, or the monitor has moved on in the middle of a comparison.
 const SOON: Duration = Duration::from_secs(1);
 /// Entries that one call asks for.
 const AT_ONCE: usize = 200;
+/// How long one endpoint may be searched in a comparison, for all entries together.
+const SEARCH: Duration = Duration::from_mins(2);
 /// How long an endpoint may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,15 +44,6 @@ pub(crate) struct Reconciler<R> {
     pub(crate) node: Arc<Node>,
     pub(crate) sink: Arc<Sink<R>>,
     pub(crate) monitor: watch::Receiver<MonitorStatus>,
-}
-
-/// What makes a comparison due before its time when it changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Occasion {
-    reorgs: u64,
-    quarantined: usize,
-    /// Times that the monitor came to a halt.
-    gaps: u64,
 }
 
 /// What a search for the logs of an entry has come to.
@@ -73,25 +65,32 @@ struct Finding<E: Entry> {
     what: String,
 }
 
+impl<E: Entry> Finding<E> {
+    fn named(&self) -> (ContractEntry, String) {
+        (self.entry.into(), self.what.clone())
+    }
+}
+
 impl<R: Role> Reconciler<R> {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut gaps: u64 = 0;
         let mut was_stalled = false;
-        let mut last: Option<(Occasion, Instant)> = None;
+        let mut last: Option<Last> = None;
+        let mut round: usize = 0;
         loop {
-            let (is_caught_up, is_stalled, reorgs) = {
+            let (is_caught_up, is_stalled, reorgs, unchecked) = {
                 let status = self.monitor.borrow_and_update();
                 let is_stalled = matches!(status.state, MonitorState::Stalled { .. });
-                (status.is_caught_up(), is_stalled, status.reorgs)
+                (status.is_caught_up(), is_stalled, status.reorgs, status.unchecked)
             };
             if is_stalled && !was_stalled {
                 gaps = gaps.saturating_add(1);
             }
             was_stalled = is_stalled;
-            let occasion = Occasion { reorgs, quarantined: self.quarantined(), gaps };
-            let is_due = last.is_none_or(|(before, next)| before != occasion || next <= Instant::now());
-            if is_caught_up && is_due {
-                let Some(outcome) = stop.run_until_cancelled(self.reconcile()).await else { return };
+            let occasion = Occasion { reorgs, quarantined: self.quarantined(), gaps, unchecked };
+            let due = last.map(|last| last.due(occasion));
+            if is_caught_up && due.is_none_or(|due| due <= Instant::now()) {
+                let Some(outcome) = stop.run_until_cancelled(self.reconcile(round)).await else { return };
                 let wait = match outcome {
                     Ok(wait) => wait,
                     Err(error) => {
@@ -99,10 +98,12 @@ impl<R: Role> Reconciler<R> {
                         AGAIN
                     }
                 };
-                last = Instant::now().checked_add(wait).map(|next| (occasion, next));
+                round = round.wrapping_add(1);
+                let ended = Instant::now();
+                last = ended.checked_add(wait).map(|next| Last { occasion, ended, next });
                 continue;
             }
-            let next = last.filter(|_| is_caught_up).map(|(_, next)| next);
+            let next = due.filter(|_| is_caught_up);
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = self.monitor.changed() => if changed.is_err() { return },
@@ -116,8 +117,9 @@ impl<R: Role> Reconciler<R> {
         status.iter().filter(|one| matches!(one.standing, Standing::Quarantined { .. })).count()
     }
 
-    /// Compares all there is. Returns when to do so again.
-    async fn reconcile(&self) -> Result<Duration, NodeError> {
+    /// Compares all there is. Returns when to do so again. Which entry's logs are searched for first depends on the `round`, so that one
+    /// search that takes all the time there is does not keep the others off for ever.
+    async fn reconcile(&self, round: usize) -> Result<Duration, NodeError> {
         let (side, account) = (self.node.side(), self.node.account());
         let mut conn = self.node.db().read().await?;
         let Some(at) = processed(&mut conn, Monitor::STREAM).await? else { return Ok(SOON) };
@@ -133,63 +135,81 @@ impl<R: Role> Reconciler<R> {
         if has_moved {
             return Ok(SOON); // it commits
         }
+        let followed = self.node.endpoints().best().clone();
+        let channels = self.compare(&followed, at, &of_channels).await?;
         // Money depends on channels: trouble with offerings hides nothing of them.
-        let (mut unexplained, again) = self.compare(at, &of_channels).await?;
-        let offerings = self.compare(at, &of_offerings).await;
-        if let Ok((of_offerings, _)) = &offerings {
-            if side == Side::Agent {
-                unexplained.extend(of_offerings.clone());
-            } else {
-                // A client reads an offering from the contract before it relies on one.
-                for (entry, what) in of_offerings {
-                    tracing::warn!("{entry}: {what}; no endpoint has the logs that would explain it");
-                }
-            }
-        }
-        for (entry, what) in &unexplained {
+        let offerings = self.compare(&followed, at, &of_offerings).await;
+        // A client reads an offering from the contract before it relies on one.
+        let of_offerings = offerings.as_deref().unwrap_or_default();
+        let are_alarming = side == Side::Agent;
+        // Before the search, which may take minutes.
+        let named = channels.iter().map(Finding::named);
+        let alarming = of_offerings.iter().filter(|_| are_alarming).map(Finding::named);
+        *self.node.unreconciled.write() = named.chain(alarming).collect();
+        let mut left = vec![SEARCH; self.node.endpoints().all().len()];
+        let again = self.explain_all(&followed, at, turned(&channels, round), &mut left).await?;
+        let again = again.min(self.explain_all(&followed, at, turned(of_offerings, round), &mut left).await?);
+        for (entry, what) in &*self.node.unreconciled.read() {
             tracing::error!(
                 "{entry}: {what}; no endpoint has the logs that would explain it: add or change a chain endpoint"
             );
         }
-        *self.node.unreconciled.write() = unexplained;
-        Ok(again.min(offerings?.1))
+        offerings?;
+        Ok(again)
     }
 
-    /// Compares entries with the contract, after the block up to which they were seen, and explains the differences as far as
-    /// an endpoint has their logs. Returns what stays unexplained, and when to compare again.
+    /// Compares entries with the contract, after the block up to which they were seen.
     async fn compare<E: Entry>(
         &self,
+        followed: &Endpoint,
         at: Processed,
         seen: &[(E, E::Seen)],
-    ) -> Result<(BTreeMap<ContractEntry, String>, Duration), NodeError> {
-        let best = self.node.endpoints().best().clone();
+    ) -> Result<Vec<Finding<E>>, NodeError> {
         let mut findings = Vec::new();
         for some in seen.chunks(AT_ONCE) {
             let entries: Vec<E> = some.iter().map(|(entry, _)| *entry).collect();
-            let held = self.held(&best, at, &entries).await?;
+            let held = self.held(followed, at, &entries).await?;
             findings.extend(some.iter().zip(held).filter_map(|((entry, seen), held)| {
                 let what = E::unexplained(seen, &held)?;
                 Some(Finding { entry: *entry, seen: *seen, held, what })
             }));
         }
-        let (mut unexplained, mut again) = (BTreeMap::new(), EVERY);
+        Ok(findings)
+    }
+
+    /// Explains findings as far as an endpoint has their logs. Returns when to compare again.
+    async fn explain_all<E: Entry>(
+        &self,
+        followed: &Endpoint,
+        at: Processed,
+        findings: Vec<&Finding<E>>,
+        left: &mut [Duration],
+    ) -> Result<Duration, NodeError> {
+        let mut again = due::usual(self.node.challenge_period());
         for finding in findings {
             let entry: ContractEntry = finding.entry.into();
             tracing::warn!(block = at.block, "{entry}: {}; its logs are searched for", finding.what);
-            match self.explain(at, &finding).await? {
-                Found::Explanation => again = SOON, // it may be about a channel that was not known
-                Found::Something => {
-                    again = SOON;
-                    unexplained.insert(entry, finding.what);
+            match self.explain(followed, at, finding, left).await? {
+                Found::Explanation => {
+                    again = SOON; // it may be about a channel that was not known
+                    self.node.unreconciled.write().remove(&entry);
                 }
+                Found::Something => again = SOON,
                 Found::Nothing => {
                     again = again.min(AGAIN);
-                    let denial = self.denial(&best, at, &finding).await;
-                    unexplained.insert(entry, format!("{}{denial}", finding.what));
+                    let denial = self.denial(followed, at, finding, left).await;
+                    if let Some(what) = self.node.unreconciled.write().get_mut(&entry) {
+                        what.push_str(&denial);
+                    } else {
+                        let what = &finding.what;
+                        tracing::warn!(
+                            "{entry}: {what}{denial}; no endpoint has the logs that would explain it"
+                        );
+                    }
                 }
             }
         }
-        Ok((unexplained, again))
+        Ok(again)
     }
 
     /// What the contract holds of entries after a block.
@@ -229,30 +249,57 @@ impl<R: Role> Reconciler<R> {
 
     /// Whether another good endpoint denies what the first one shows, in words. That changes nothing: one of them lies, and it
     /// is not known which.
-    async fn denial<E: Entry>(&self, first: &Endpoint, at: Processed, finding: &Finding<E>) -> String {
+    async fn denial<E: Entry>(
+        &self,
+        first: &Endpoint,
+        at: Processed,
+        finding: &Finding<E>,
+        left: &mut [Duration],
+    ) -> String {
         let endpoints = self.node.endpoints();
-        let (all, status) = (endpoints.all(), endpoints.status());
-        let is_good = |label: &str| {
-            status.iter().any(|one| one.label == label && matches!(one.standing, Standing::Good))
-        };
-        let second = all.iter().find(|one| one.label() != first.label() && is_good(one.label()));
-        let Some(second) = second else { return String::new() };
-        match self.held(second, at, &[finding.entry]).await.as_deref() {
-            Ok([held]) if E::unexplained(&finding.seen, held).is_none() => {
+        let good = endpoints.status().into_iter().map(|one| one.standing == Standing::Good);
+        let mut second = endpoints.all().iter().zip(good).zip(left);
+        let second = second.find(|((one, is_good), _)| *is_good && one.label() != first.label());
+        let Some(((second, _), left)) = second else { return String::new() };
+        let began = Instant::now();
+        let asked = timeout(*left, self.held(second, at, &[finding.entry])).await;
+        *left = left.saturating_sub(began.elapsed());
+        match asked.as_ref().map(|held| held.as_deref()) {
+            Ok(Ok([held])) if E::unexplained(&finding.seen, held).is_none() => {
                 format!(" ({} shows it, {} denies it)", first.label(), second.label())
             }
             _ => String::new(),
         }
     }
 
+    /// The endpoints in the order in which they are searched.
+    fn searched(&self, followed: &Endpoint) -> Vec<(usize, Endpoint)> {
+        let endpoints = self.node.endpoints();
+        let standings = endpoints.status().into_iter().map(|one| one.standing == Standing::Good);
+        let mut order: Vec<_> = endpoints.all().iter().cloned().enumerate().zip(standings).collect();
+        order.sort_by_key(|((_, one), is_good)| turn(*is_good, one.label() == followed.label()));
+        order.into_iter().map(|(one, _)| one).collect()
+    }
+
     /// Searches all endpoints for the logs of an entry, until what is stored explains what the contract holds.
-    async fn explain<E: Entry>(&self, at: Processed, finding: &Finding<E>) -> Result<Found, NodeError> {
+    async fn explain<E: Entry>(
+        &self,
+        followed: &Endpoint,
+        at: Processed,
+        finding: &Finding<E>,
+        left: &mut [Duration],
+    ) -> Result<Found, NodeError> {
         let from = E::since(&finding.seen).unwrap_or(at.start);
         let entry: ContractEntry = finding.entry.into();
         let mut found = Found::Nothing;
-        for endpoint in self.node.endpoints().all() {
+        for (number, endpoint) in self.searched(followed) {
+            // One that is out of time fails at once, and says so.
+            let Some(left) = left.get_mut(number) else { continue };
+            let began = Instant::now();
             let contract = self.node.domain().contract();
-            let events = match search::search(endpoint, contract, finding.entry, (from, at.block)).await {
+            let searched = search::search(&endpoint, contract, finding.entry, (from, at.block), *left).await;
+            *left = left.saturating_sub(began.elapsed());
+            let events = match searched {
                 Ok(events) => events,
                 Err(error) => {
                     tracing::warn!(%error, "{entry}: its logs cannot be searched for");
@@ -308,9 +355,48 @@ async fn with_seen<E: Entry>(conn: &mut Conn, entries: Vec<E>) -> Result<Vec<(E,
     Ok(seen)
 }
 
+/// When an endpoint is searched, the lowest first: the one that was followed has left the logs out once, and those that are not good
+/// cost the most time.
+fn turn(is_good: bool, is_followed: bool) -> u8 {
+    match (is_good, is_followed) {
+        (true, false) => 0,
+        (true, true) => 1,
+        (false, _) => 2,
+    }
+}
+
+/// All of them, each at another place in each round.
+fn turned<T>(all: &[T], round: usize) -> Vec<&T> {
+    let mut turned: Vec<_> = all.iter().collect();
+    if let Some(first) = round.checked_rem(all.len()) {
+        turned.rotate_left(first);
+    }
+    turned
+}
+
 async fn sleep_until(next: Option<Instant>) {
     match next {
         Some(next) => tokio::time::sleep_until(next).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoint_that_left_the_logs_out_is_searched_after_the_other_good_ones() {
+        let mut endpoints = [("resting", false, false), ("followed", true, true), ("good", true, false)];
+        endpoints.sort_by_key(|(_, is_good, is_followed)| turn(*is_good, *is_followed));
+        assert_eq!(endpoints.map(|(name, ..)| name), ["good", "followed", "resting"]);
+    }
+
+    #[test]
+    fn every_entry_is_searched_for_first_in_some_round() {
+        assert_eq!(turned(&[1, 2, 3], 0), [&1, &2, &3]);
+        assert_eq!(turned(&[1, 2, 3], 1), [&2, &3, &1]);
+        assert_eq!(turned(&[1, 2, 3], 5), [&3, &1, &2]);
+        assert!(turned::<u8>(&[], 1).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Logs that may explain what the contract holds.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use alloy::providers::Provider as _;
@@ -20,13 +21,30 @@ const MOST_EVENTS: usize = 10_000;
 /// The most requests of a search: it ends as failed, and the next one begins again.
 const MOST_REQUESTS: u32 = 2_000;
 
-/// The events of an entry in these blocks, as an endpoint gives them, checked to be what was asked for.
+/// An event with its place and the time of its block.
+type Found = (Place, ChainTime, PscEvent);
+
+/// The events of an entry in these blocks, as an endpoint gives them within `limit`, checked to be what was asked for.
 pub(super) async fn search<E: Entry>(
     endpoint: &Endpoint,
     contract: Address,
     entry: E,
+    blocks: (u64, u64),
+    limit: Duration,
+) -> Result<Vec<Found>, NodeError> {
+    let searched = timeout(limit, search_all(endpoint, contract, entry, blocks)).await;
+    searched.unwrap_or_else(|_| {
+        let reason = format!("{} takes more than {} s", endpoint.label(), limit.as_secs_f32());
+        Err(NodeError::Contract { what: E::LOGS, reason })
+    })
+}
+
+async fn search_all<E: Entry>(
+    endpoint: &Endpoint,
+    contract: Address,
+    entry: E,
     (from, to): (u64, u64),
-) -> Result<Vec<(Place, ChainTime, PscEvent)>, NodeError> {
+) -> Result<Vec<Found>, NodeError> {
     let failed = |reason: String| NodeError::Contract { what: E::LOGS, reason };
     let mut requests = 0_u32;
     let mut found = BTreeMap::new();
@@ -117,4 +135,24 @@ async fn header(endpoint: &Endpoint, number: u64) -> Result<(B256, ChainTime), S
         .map_err(|error| endpoint.fault(&error).to_string())?
         .ok_or_else(|| format!("{} does not have block {number}", endpoint.label()))?;
     Ok((block.header.hash, ChainTime::new(block.header.timestamp)))
+}
+
+#[cfg(test)]
+mod tests {
+    use privatix_channel::ChannelId;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_search_ends_when_its_time_is_over() {
+        // It takes connections and answers nothing.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let (channel, limit, began) = (ChannelId::new(B256::ZERO), Duration::from_millis(50), Instant::now());
+        let error = search(&endpoint, Address::ZERO, channel, (1, 5), limit).await.unwrap_err().to_string();
+        assert!(error.contains("takes more than 0.05 s"), "{error}");
+        assert!(began.elapsed() < PATIENCE);
+    }
 }
