@@ -113,7 +113,7 @@ async fn a_user_buys_uses_pays_and_ends() {
     assert_eq!((&order["what"], &order["isDone"]), (&json!("setPolicy"), &json!(true)), "{order}");
     let refused = buyer.run(&["policy", channel, "--top-up-at", "50", "--max-deposit", "300000"]);
     refused.fails(4, &["would never be made"]);
-    buyer.run(&["policy", channel]).fails(2, &["--top-up-at"]);
+    buyer.run(&["policy", channel]).fails(2, &["--as-configured"]);
     buyer.run(&["policy", UNKNOWN, "--no-top-up"]).fails(4, &[UNKNOWN]);
     let cleared = buyer.run(&["policy", channel, "--as-configured"]).succeeds().stdout.clone();
     assert!(cleared.contains("follows the configuration"), "{cleared}");
