@@ -18,11 +18,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether both agree in all that they report: each time with each other one, since any of them may be what counts.
+    /// Whether both agree in all that they report: each time with each other one, since any of them may be what counts. Two that report
+    /// the same agree, also where their software puts a wrong time into logs: that of the header counts.
     fn agrees(&self, other: &Self) -> bool {
         let mut times = self.times().chain(other.times());
         let first = times.next();
-        self.log == other.log && times.all(|time| Some(time) == first)
+        self == other || (self.log == other.log && times.all(|time| Some(time) == first))
     }
 
     fn times(&self) -> impl Iterator<Item = u64> {
@@ -186,6 +187,8 @@ mod tests {
             };
             assert_eq!(judge(&dispute), (!same).then_some(Side::Second), "{what}");
         }
+        let of_one_software = with(wrong, right);
+        assert_eq!(compare((end, &of_one_software), (end, &of_one_software)), Comparison::Same);
     }
 
     #[test]

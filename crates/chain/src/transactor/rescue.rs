@@ -154,8 +154,8 @@ pub(super) fn cost(record: &TxRecord, attempts: &[Attempt], latest: u64, except:
     most.into_values().map(|offer| gas.saturating_mul(offer)).fold(spent, u128::saturating_add)
 }
 
-/// Whether nothing is signed for an intent now, because the purpose is served by its counterpart in a block that nobody contradicts. A parent goes on
-/// once its child has its confirmations: as an ordinary one, since it may still be of use.
+/// Whether nothing is signed for an intent now, because the purpose is served by its counterpart in a block that nobody contradicts. A
+/// parent goes on once its child has its confirmations: as an ordinary one, since it may still be of use.
 pub(super) fn is_held_back(record: &TxRecord, counterpart: Option<&Counterpart>) -> bool {
     counterpart.is_some_and(|other| {
         let is_done = other.inclusion.is_some_and(|inclusion| inclusion.success) && !other.disputed;
