@@ -95,7 +95,7 @@ impl std::fmt::Debug for BatchesParts {
 }
 
 impl BatchesParts {
-    /// Those of a node, with the usual policy.
+    /// Those of a node, with the default policy.
     pub fn of(node: &Arc<Node>, decider: Arc<Decider<Agent>>, offers: Offers) -> Self {
         Self {
             db: node.db().clone(),
@@ -133,6 +133,11 @@ impl Batches {
     /// Batches of these parts.
     pub const fn new(parts: BatchesParts) -> Self {
         Self { parts }
+    }
+
+    /// Sets when batches go out, before they [run](Self::run).
+    pub(crate) fn set_policy(&mut self, policy: BatchPolicy) {
+        self.parts.policy = policy;
     }
 
     /// Submits batches until `stop`.
