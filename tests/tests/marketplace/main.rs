@@ -9,6 +9,7 @@
 
 mod adopted;
 mod asked;
+mod batched;
 mod clocks;
 mod contact;
 mod damaged;
@@ -20,6 +21,7 @@ mod market;
 mod money;
 mod omitted;
 mod operator;
+mod prepaid;
 mod privacy;
 mod purposes;
 mod recent;
