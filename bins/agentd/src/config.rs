@@ -15,13 +15,15 @@ use privatix_somc::{ServerLimits, SomcAddress, SourceType};
 use privatix_tor::OnionSettings;
 use serde::{Deserialize, Serialize};
 
+use crate::closing::{ClosingSection, ServiceSection};
+
 /// The whole configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     #[serde(default = "here")]
     data_dir: PathBuf,
-    chain: ChainSection,
+    pub(crate) chain: ChainSection,
     #[serde(default)]
     account: AccountSection,
     #[serde(default)]
@@ -31,6 +33,10 @@ pub(crate) struct Settings {
     pub(crate) somc: SomcSection,
     #[serde(default)]
     pub(crate) offerings: OfferingsSection,
+    #[serde(default)]
+    pub(crate) service: ServiceSection,
+    #[serde(default)]
+    pub(crate) closing: ClosingSection,
     #[serde(default)]
     pub(crate) tor: TorSection,
     #[serde(default)]
@@ -413,6 +419,44 @@ const SECTIONS: &str = r#"[operator]
 # How old the announcement of an offering may become before it is announced again, on the chain's clock, for offerings that are made
 # from now on; `offerings popup --every` sets it for one. Each time costs gas. By order only when it is left out.
 # pop_up_every = "7d"
+
+[service]
+# How long a channel whose deposit is used and paid waits for a top-up, and how long one whose offering cannot be read waits for it.
+# top_up_grace = "10m"
+# terms_within = "1h"
+# How long the plug-in may refuse to prepare or to run a channel's service, and how long it may not answer, before the channel ends.
+# refused_for = "10m"
+# outage_for = "1d"
+# After how long a channel is given up whose opening was taken back by the chain.
+# vanished_for = "1d"
+
+[closing]
+# When what channels have earned is cashed, and at which cost. Amounts are base units of the token; docs/daemons.md explains each.
+# What an ended channel brings at least, beyond its gas, to be closed at once in a transaction of its own; needs
+# chain.ether_per_token. What brings less waits for a batch, which costs less than half of the gas.
+# min_gain = 1
+# How long it waits: for a batch (two thirds of the other by default), and until it is closed alone.
+# batch_within = "20m"
+# close_within = "30m"
+# The same for an ended channel that brings nothing, whose close only frees its place and stake; "never" closes it along with
+# others or by order only.
+# batch_free_within = "20m"
+# free_within = "30m"
+# A batch goes sooner once it brings this much beyond its gas (needs chain.ether_per_token), or while gas costs less than this.
+# batch_min_surplus = 1
+# batch_below_gwei = 2
+# Cashes what is owed above this amount while the channel goes on, by settlements in batches. By the close only when left out.
+# settle_above = 1000000
+# The least amount for which a client that asks to close below it is answered. The price of one unit when left out.
+# dispute_min = 1000
+# How long an ended channel waits for its client's last voucher.
+# last_voucher_within = "10s"
+# Whether a channel whose client has asked to close, and admits everything, is closed in the next batch; else the client may
+# finalize it until this long after its challenge.
+# free_admitted = true
+# finalized_within = "1h"
+# Whether channels that an earlier version ended and left open because nothing was to gain are closed, too.
+# free_adopted = false
 
 [adapter]
 # The service plug-in.

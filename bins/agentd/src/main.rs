@@ -1,5 +1,6 @@
 //! `agentd`: sells a metered service.
 
+mod closing;
 mod config;
 mod offerings;
 mod operator;
@@ -56,11 +57,15 @@ impl App for Agentd {
     }
 
     fn check(settings: &config::Settings) -> Result<(), DaemonError> {
-        settings.somc.check(&settings.tor)
+        settings.somc.check(&settings.tor)?;
+        settings.service.check()?;
+        settings.closing.check(&settings.chain)
     }
 
     fn doubts(settings: &config::Settings) -> Vec<String> {
-        settings.somc.doubts(&settings.tor)
+        let mut doubts = settings.somc.doubts(&settings.tor);
+        doubts.extend(settings.closing.doubts());
+        doubts
     }
 
     fn uses_tor(settings: &config::Settings) -> bool {
@@ -84,13 +89,18 @@ impl App for Agentd {
         mut parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
-        parts.node.acts_for = loaded.settings.operator.agent;
-        let somc = &loaded.settings.somc;
+        let settings = &loaded.settings;
+        parts.node.acts_for = settings.operator.agent;
+        let somc = &settings.somc;
         let messaging = messaging(somc, parts.tor.as_ref()).await?;
-        let agent = Agent::new(parts.node, messaging)
+        let mut policy = settings.service.policy();
+        settings.closing.apply(&mut policy);
+        let batches = settings.closing.batches(&policy);
+        let agent = Agent::with_policy(parts.node, messaging, policy)
             .await?
+            .batches(batches)
             .limits(somc.limits(parts.connections))
-            .pop_up_every(loaded.settings.offerings.pop_up_every());
+            .pop_up_every(settings.offerings.pop_up_every());
         let serving = parts.api.serve_agent(agent.handle(), shutdown.clone());
         together(agent.run(shutdown.clone()), serving, shutdown).await
     }

@@ -11,6 +11,7 @@ use privatix_channel::{
 };
 use privatix_db::Conn;
 use privatix_jobs::Pushed;
+use privatix_market::batch::BatchPolicy;
 use privatix_market::offering::{OfferingInput, OfferingOrder, OfferingPolicy, Source};
 use privatix_market::{AgentOrder, AgentPolicy, EffectId, Input, Subject};
 use privatix_node::drive::{Drive, DriveSlowly};
@@ -113,6 +114,14 @@ impl Agent {
     #[must_use]
     pub fn limits(mut self, limits: ServerLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Other rules about closes and settlements that are sent together than [those](BatchPolicy::for_channels) that follow from the
+    /// rules about channels. A wait that is not shorter than that of a channel has no effect: the channel then sends its close alone.
+    #[must_use]
+    pub fn batches(mut self, policy: BatchPolicy) -> Self {
+        self.decisions.set_batches(policy);
         self
     }
 

@@ -95,7 +95,7 @@ impl std::fmt::Debug for BatchesParts {
 }
 
 impl BatchesParts {
-    /// Those of a node, with the usual policy.
+    /// Those of a node, with the default policy.
     pub fn of(node: &Arc<Node>, decider: Arc<Decider<Agent>>, offers: Offers) -> Self {
         Self {
             db: node.db().clone(),
@@ -133,6 +133,11 @@ impl Batches {
     /// Batches of these parts.
     pub const fn new(parts: BatchesParts) -> Self {
         Self { parts }
+    }
+
+    /// Sets when batches go out, before they [run](Self::run).
+    pub(crate) fn set_policy(&mut self, policy: BatchPolicy) {
+        self.parts.policy = policy;
     }
 
     /// Submits batches until `stop`.
@@ -245,13 +250,18 @@ impl Batches {
             collected::take_back(conn, channel, row.seq).await?;
             return Ok(None);
         }
+        let mut row = *row;
+        if !row.purpose.is_close() {
+            // Better vouchers of a settlement are not offered again: it takes the best one that was decided about.
+            row.purpose = AgentPurpose::Settle { cumulative: before.state.book.best };
+        }
         let cumulative = row.purpose.cumulative();
         if cumulative <= before.state.chain.paid {
-            return Ok(row.purpose.is_close().then_some(Claim { row: *row, before, voucher: None }));
+            return Ok(row.purpose.is_close().then_some(Claim { row, before, voucher: None }));
         }
         match vouchers::get(conn, channel).await {
             Ok(Some(stored)) if stored.signed.cumulative() == cumulative => {
-                Ok(Some(Claim { row: *row, before, voucher: Some(stored.signed) }))
+                Ok(Some(Claim { row, before, voucher: Some(stored.signed) }))
             }
             // A better one came, and is decided next.
             Ok(_) => Ok(None),

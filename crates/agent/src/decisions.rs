@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use privatix_market::batch::BatchPolicy;
 use privatix_market::{Agent, AgentPolicy};
 use privatix_node::drive::{Bounds, Calls, Driver, Requests, Times};
 use privatix_node::{Decider, DeciderParts, GasReserve, Node, NodeError, NodeOutlook, Outlook, UptimeClock};
@@ -63,6 +64,7 @@ impl Decisions {
             views,
             ..AgentRunnerParts::of(node, Arc::new(requests))
         });
+        let batch_policy = BatchPolicy::for_channels(&policy);
         let decider = Arc::new(Decider::new(DeciderParts::of(
             node,
             Arc::new(runner.clone()),
@@ -74,7 +76,8 @@ impl Decisions {
         let services = Arc::new(SoldServices::new(node.db().clone(), Arc::clone(&decider), sales));
         let driver =
             Driver::new(node.db().clone(), host, Arc::clone(&services), calls, bounds.clone(), instance);
-        let batches = Batches::new(BatchesParts::of(node, Arc::clone(&decider), offers));
+        let parts = BatchesParts::of(node, Arc::clone(&decider), offers);
+        let batches = Batches::new(BatchesParts { policy: batch_policy, ..parts });
         let node = Arc::clone(node);
         Ok(Self {
             node,
@@ -89,6 +92,11 @@ impl Decisions {
             driver,
             _life: life,
         })
+    }
+
+    /// Sets when batches of closes and settlements go out.
+    pub(crate) fn set_batches(&mut self, policy: BatchPolicy) {
+        self.batches.set_policy(policy);
     }
 
     /// Counts the uptime, looks at channels whose time has come, submits batches, and sends bounds to the plug-in, until `stop`.

@@ -56,8 +56,9 @@ pub use offerings::{
 };
 pub use operator::AppointOperator;
 pub use payments::Payments;
+pub use privatix_market::batch::BatchPolicy;
 pub use privatix_market::offering::OfferingOrder;
-pub use privatix_market::{AgentPolicy, NotNow, Reply};
+pub use privatix_market::{AgentPolicy, NotNow, Reply, Wei};
 pub use privatix_node::drive::{Drives, Requests};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use privatix_channel::{Amount, ChannelId};
 
-use crate::{AgentPurpose, Bid, Rate, Uptime, Wei};
+use crate::{AgentPolicy, AgentPurpose, Bid, Rate, Uptime, Wei};
 
 /// The most rows of a batch, so that it fits into a block with the gas of all its signatures.
 pub const MAX_ROWS: usize = 100;
@@ -53,10 +53,23 @@ pub struct BatchPolicy {
 }
 
 impl Default for BatchPolicy {
-    /// Both times are shorter than those after which a channel sends its close alone, at the full cost.
+    /// That [for](Self::for_channels) the default rules of channels.
     fn default() -> Self {
-        let wait = Duration::from_mins(20);
-        Self { min_surplus: Amount::new(1), gas_price: None, max_delay: wait, free_after: Some(wait) }
+        Self::for_channels(&AgentPolicy::default())
+    }
+}
+
+impl BatchPolicy {
+    /// The usual one for channels with these rules. A row waits two thirds of the time after which its channel sends it alone, at the
+    /// full cost; what no channel sends alone goes only along with others.
+    pub fn for_channels(channels: &AgentPolicy) -> Self {
+        let sooner = |alone: Duration| alone.saturating_sub(alone.checked_div(3).unwrap_or_default());
+        Self {
+            min_surplus: Amount::new(1),
+            gas_price: None,
+            max_delay: sooner(channels.max_delay),
+            free_after: channels.free_after.map(sooner),
+        }
     }
 }
 

@@ -161,9 +161,21 @@ fn what_cannot_wait_goes_first_and_then_what_brings_most() {
 
 #[test]
 fn a_batch_goes_before_a_channel_sends_its_close_alone() {
-    let (batch, alone) = (BatchPolicy::default(), AgentPolicy::default());
-    assert!(batch.max_delay < alone.max_delay);
-    assert!(batch.free_after.unwrap() < alone.free_after.unwrap());
+    let (minutes, hours) = (Duration::from_mins, Duration::from_hours);
+    // How long a channel waits with a gain and without one, and how long it then waits for a batch.
+    for (alone, batched) in [
+        ((minutes(30), Some(minutes(30))), (minutes(20), Some(minutes(20)))),
+        ((minutes(6), Some(hours(3))), (minutes(4), Some(hours(2)))),
+        ((hours(3), None), (hours(2), None)),
+        ((Duration::ZERO, Some(Duration::ZERO)), (Duration::ZERO, Some(Duration::ZERO))),
+    ] {
+        let mut policy = AgentPolicy::default();
+        (policy.max_delay, policy.free_after) = alone;
+        let batch = BatchPolicy::for_channels(&policy);
+        assert_eq!((batch.max_delay, batch.free_after), batched, "{alone:?}");
+    }
+    let default = BatchPolicy::default();
+    assert_eq!((default.max_delay, default.free_after), (minutes(20), Some(minutes(20))));
 }
 
 fn row() -> impl Strategy<Value = Row> {

@@ -32,6 +32,8 @@ pub struct ReserveStanding {
 pub struct GasReserve {
     node: Arc<Node>,
     started: Instant,
+    /// For how long it was spent before that, too.
+    before: Duration,
     /// None until it is known for the first time.
     known: Mutex<Option<Known>>,
 }
@@ -53,7 +55,14 @@ impl std::fmt::Debug for GasReserve {
 impl GasReserve {
     /// That of the node's account. It is looked at while [`watch`](Self::watch) runs.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, started: Instant::now(), known: Mutex::default() }
+        Self { node, started: Instant::now(), before: Duration::ZERO, known: Mutex::default() }
+    }
+
+    /// Counts what the node has spent as spent over this time, too: for a reserve that is made after the node has run for it.
+    #[must_use]
+    pub fn spent_over(mut self, before: Duration) -> Self {
+        self.before = before;
+        self
     }
 
     /// What gas costs, as of the last look, and what a token is worth.
@@ -77,7 +86,8 @@ impl GasReserve {
         let close_cost = price.saturating_mul(U256::from(GAS_OF_A_CLOSE));
         let reserve = Reserve { open, close_cost: Wei::new(close_cost.saturating_to()) };
         let balance = Wei::new(balance.saturating_to());
-        let spending = Spending { wei: Wei::new(self.node.gas_spent()), over: self.started.elapsed() };
+        let over = self.before.saturating_add(self.started.elapsed());
+        let spending = Spending { wei: Wei::new(self.node.gas_spent()), over };
         let mut known = self.known.lock();
         let mut affords = known.map(|known| known.affords).unwrap_or_default();
         let changed = affords.look(balance, reserve);

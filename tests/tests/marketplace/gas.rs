@@ -1,15 +1,17 @@
 //! What new channels cost an agent: no close that it cannot pay for, and no fee that it does not accept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::U256;
 use privatix_channel::{ChannelStatus, Closure, Fee, Terms};
 use privatix_contracts::PSC;
 use privatix_market::Danger;
-use privatix_node::{ChannelView, Node};
+use privatix_node::{ChannelView, GasReserve, Node};
 use privatix_testkit::{Contracts, wait_for};
+use tokio_util::sync::CancellationToken;
 
-use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel, service};
+use crate::market::{AGENT, LIMIT, Market, by_the_kib, channel, publish, service};
 
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
@@ -53,6 +55,41 @@ async fn a_new_channel_is_not_served_when_its_close_could_not_be_paid() {
     warned(node, false).await;
     assert_eq!(danger(node), None);
     client.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_warns_of_the_days_for_which_its_ether_lasts() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    publish(&market, &agent.handle, by_the_kib()).await;
+    let node = agent.handle.node();
+    let spent =
+        wait_for("the gas of the announcement to be counted", LIMIT, async || match node.gas_spent() {
+            0 => Err("nothing spent"),
+            spent => Ok(spent),
+        })
+        .await
+        .unwrap();
+    // As if that were spent in an hour: half a day more than three are left.
+    let account = market.anvil.account(AGENT);
+    market.anvil.set_balance(account, U256::from(spent * (24 * 3 + 12))).await.unwrap();
+    let reserve = GasReserve::new(Arc::clone(node)).spent_over(Duration::from_hours(1));
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn({
+        let stop = stop.clone();
+        async move { reserve.watch(stop).await }
+    });
+    wait_for("the warning", LIMIT, async || {
+        let notices = node.notices().all();
+        let lasts =
+            |(part, text): &(&str, String)| *part == "reserve" && text.contains("lasts for about 3 days");
+        if notices.iter().any(lasts) { Ok(()) } else { Err(format!("{notices:?}")) }
+    })
+    .await
+    .unwrap();
+    stop.cancel();
+    watching.await.unwrap();
     agent.stop().await;
 }
 

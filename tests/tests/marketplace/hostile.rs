@@ -21,10 +21,13 @@ use privatix_somc::{
     Client, ClientError, ClientLimits, DirectListener, DirectTransport, Paid, Refusal, Server, ServerLimits,
     Service, SomcAddress,
 };
-use privatix_testkit::wait_for;
+use privatix_store::vouchers;
+use privatix_testkit::{FileServer, wait_for};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::download_some;
 use crate::market::{AGENT, CLIENT, LIMIT, Market, by_the_kib, channel, direct, service};
 
 /// An account that sells nothing honestly.
@@ -332,6 +335,104 @@ async fn a_bad_voucher_changes_nothing() {
     assert_eq!(view.vouchers, 2, "the setup and the one good one: {view:?}");
     assert_eq!(pay(&wire, &domain, &signer, (id, 50_000)).await, Ok(deposit));
     tokio::time::timeout(Duration::from_mins(1), agent.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_claims_more_than_was_signed_gets_nothing_and_its_client_gets_the_rest_back() {
+    let market = Market::new().await;
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let deposit = Amount::new(50_000);
+    let (id, _) = market.buy(&agent.handle, &client.handle, offering, Some(deposit)).await;
+    let node = client.handle.node();
+    let descriptor = node.channel(id).await.unwrap().channel.descriptor;
+    let signed =
+        vouchers::get(&mut agent.handle.node().db().read().await.unwrap(), id).await.unwrap().unwrap().signed;
+    assert_eq!(signed.cumulative(), Amount::new(500));
+    agent.stop().await;
+
+    let (domain, contract) = (market.contracts.domain, market.contracts.contract);
+    let voucher = Voucher { channel: id, cumulative: deposit };
+    let by_itself = sign_voucher(&market.anvil.key(AGENT), &domain, voucher).unwrap();
+    let mut raised = signed;
+    raised.voucher.cumulative = deposit;
+    for (what, claim) in [("its own signature", by_itself), ("the client's signature of less", raised)] {
+        let close = market.anvil.send(AGENT, contract, &call::close(&descriptor, Some(&claim))).await;
+        assert!(close.is_err(), "a close with {what}");
+        let settle = market.anvil.send(AGENT, contract, &call::settle(&descriptor, &claim)).await;
+        assert!(settle.is_err(), "a settlement with {what}");
+        // A batch leaves the row out.
+        let batch = call::close_batch([(&descriptor, Some(&claim))]);
+        let _ = market.anvil.send(AGENT, contract, &batch).await;
+    }
+    let view = node.channel(id).await.unwrap();
+    assert_eq!((view.channel.status, view.channel.paid), (ChannelStatus::Active, Amount::ZERO));
+
+    let before = market.contracts.internal_balance(&market.anvil, descriptor.client).await.unwrap();
+    let sellers = market.contracts.internal_balance(&market.anvil, descriptor.agent).await.unwrap();
+    client.handle.close(id).await.unwrap();
+    channel(node, "in challenge", id, |view| view.channel.status == ChannelStatus::InChallenge).await;
+    // Nor does it get more by its answer.
+    assert!(market.anvil.send(AGENT, contract, &call::close(&descriptor, Some(&raised))).await.is_err());
+    market.pass_the_challenge().await;
+    let closed = channel(node, "closed", id, |view| view.channel.status == ChannelStatus::ClosedUncoop).await;
+    assert_eq!((closed.channel.paid, closed.channel.closure), (Amount::new(500), Some(Closure::ByClient)));
+    let gained = async |account, before: Amount| {
+        let after = market.contracts.internal_balance(&market.anvil, account).await.unwrap();
+        after.get() - before.get()
+    };
+    assert_eq!(gained(descriptor.client, before).await, 49_500);
+    assert_eq!(gained(descriptor.agent, sellers).await, 500);
+    client.stop().await;
+}
+
+/// Asks on one connection after the other, as fast as it is answered, until it is stopped. Counts what it asked.
+async fn flood(server: SomcAddress, hash: OfferingHash, asked: Arc<AtomicU32>) {
+    let transport = DirectTransport::anywhere();
+    loop {
+        let Ok(wire) = Client::connect(&transport, &server, ClientLimits::default()).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        // What is refused is asked again at once.
+        while let Ok(_) | Err(ClientError::Refused(_)) = wire.offering(hash).await {
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_strangers_requests_keeps_no_paying_channel_from_its_service() {
+    const STRANGERS: usize = 40;
+    let market = Market::new().await;
+    let files = FileServer::start_mib(1).await.unwrap();
+    let (agent, client) = (market.agent().await, market.client().await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    let (id, port) = market.buy(&agent.handle, &client.handle, offering, Some(Amount::new(50_000))).await;
+
+    let asked = Arc::new(AtomicU32::new(0));
+    let mut strangers = JoinSet::new();
+    for _ in 0..STRANGERS {
+        strangers.spawn(flood(agent.handle.somc().clone(), offering, Arc::clone(&asked)));
+    }
+    wait_for("the flood", LIMIT, async || {
+        let asked = asked.load(Ordering::Relaxed);
+        if asked > 200 { Ok(()) } else { Err(asked) }
+    })
+    .await
+    .unwrap();
+    // It goes on while the channel is used and paid for, which stops after 256 KiB without a payment.
+    let proxy = format!("http://127.0.0.1:{port}");
+    let got = tokio::time::timeout(LIMIT, download_some(&files.url(), &proxy)).await.unwrap();
+    assert_eq!(got, Ok(1024 * 1024));
+    let (most_behind, price) = (256 * 10, 500 + (1024 - 16) * 10);
+    channel(agent.handle.node(), "paid", id, |view| view.paid >= Amount::new(price - most_behind)).await;
+    service(agent.handle.node(), id, "active").await;
+    assert_eq!(strangers.len(), STRANGERS);
+    assert!(strangers.try_join_next().is_none(), "the flood went on");
+    strangers.shutdown().await;
+    client.stop().await;
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use privatix_adapter::Adapter;
-use privatix_agent::{Agent, AgentHandle, AgentPolicy, Messaging, OfferingDraft, OfferingOrder};
+use privatix_agent::{Agent, AgentHandle, AgentPolicy, BatchPolicy, Messaging, OfferingDraft, OfferingOrder};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::{Endpoint, Endpoints, StartFrom};
 use privatix_channel::{Amount, ChannelId, Fee, OfferingHash, Terms};
 use privatix_client::{Client, ClientHandle, ClientSettings, ContactPolicy, Filter, Ordered};
 use privatix_db::Database;
 use privatix_market::Subject;
-use privatix_node::{ChainSettings, ChannelView, Node, NodeError, NodeParts, Notices, PeerAddresses};
+use privatix_node::{
+    ChainSettings, ChannelView, EtherPerToken, Node, NodeError, NodeParts, Notices, PeerAddresses,
+};
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
 use privatix_somc::{DirectListener, DirectTransport, SomcAddress, Transport};
@@ -39,6 +41,10 @@ pub struct Market {
     pub peer_addresses: PeerAddresses,
     /// The rules of agents that start from now on: what is worth a close is closed at once, whatever gas costs.
     pub policy: AgentPolicy,
+    /// When their batches go out, if not as follows from that.
+    pub batches: Option<BatchPolicy>,
+    /// What a token is worth to those that start from now on, if they know it.
+    pub ether_per_token: Option<EtherPerToken>,
 }
 
 /// Settings of a client that dials the agents of this machine.
@@ -92,7 +98,19 @@ impl Market {
         let peer_addresses = PeerAddresses::default();
         let mut policy = AgentPolicy::default();
         (policy.last_voucher, policy.max_delay) = (Duration::from_millis(500), Duration::ZERO);
-        Self { anvil, contracts, dir: temp_dir().unwrap(), somc_port, proxy_port, peer_addresses, policy }
+        let dir = temp_dir().unwrap();
+        let (batches, ether_per_token) = (None, None);
+        Self {
+            anvil,
+            contracts,
+            dir,
+            somc_port,
+            proxy_port,
+            peer_addresses,
+            policy,
+            batches,
+            ether_per_token,
+        }
     }
 
     /// Lets the challenge of a close request that was just made pass.
@@ -128,6 +146,7 @@ impl Market {
         chain.confirmations = Some(0); // a block is mined per transaction, and none after it
         chain.poll_interval = Duration::from_millis(50);
         chain.start = StartFrom::Block(0);
+        chain.ether_per_token = self.ether_per_token;
         // The last run's tasks let go of it a moment after its end.
         let path = self.database(name);
         let open = async || Database::open(&path, &privatix_node::migrations()).await;
@@ -236,7 +255,10 @@ impl Market {
         let listener = DirectListener::bind(([127, 0, 0, 1], self.somc_port).into()).await.unwrap();
         let somc = SomcAddress::direct("127.0.0.1", self.somc_port).unwrap();
         let messaging = Messaging::new(somc, listener);
-        let agent = Agent::with_policy(parts, messaging, self.policy.clone()).await.unwrap();
+        let mut agent = Agent::with_policy(parts, messaging, self.policy.clone()).await.unwrap();
+        if let Some(batches) = &self.batches {
+            agent = agent.batches(batches.clone());
+        }
         let (handle, stop) = (agent.handle(), CancellationToken::new());
         let task = tokio::spawn(agent.run(stop.clone()));
         Running { handle, stop, task }
@@ -261,6 +283,14 @@ impl Market {
     ) -> Running<ClientHandle> {
         let parts = self.client_parts().await;
         self.client_of(parts, transport, fetching, settings).await
+    }
+
+    /// Starts the client with another plug-in.
+    pub async fn client_with_adapter(&self, adapter: Arc<dyn Adapter>) -> Running<ClientHandle> {
+        let mut parts = self.client_parts().await;
+        parts.adapter = adapter;
+        let transport = Arc::new(DirectTransport::anywhere());
+        self.client_of(parts, transport.clone(), transport, direct()).await
     }
 
     /// Starts the client over another endpoint of the chain.

@@ -265,6 +265,28 @@ fn settings_of_the_plug_in_and_of_the_messaging_server_are_checked_too() {
 }
 
 #[test]
+fn rules_about_closes_that_contradict_each_other_are_refused_at_the_start_and_by_config_check() {
+    let home = offline();
+    let with = |settings: &[&str], command: &[&str]| {
+        let set = settings.iter().flat_map(|setting| ["--set", setting]);
+        home.run(&set.chain(command.iter().copied()).collect::<Vec<_>>())
+    };
+    let check = ["config", "check", "--offline"];
+    for command in [&check[..], &["run"]] {
+        with(&["closing.min_gain=5"], command).fails(2, &["closing.min_gain", "chain.ether_per_token"]);
+        with(&["closing.batch_within=2h"], command)
+            .fails(2, &["closing.batch_within", "closing.close_within"]);
+        with(&["service.outage_for=0s"], command).fails(2, &["service.outage_for"]);
+    }
+    with(&["closing.free_within=soon"], &check).fails(2, &["`closing.free_within`", "never"]);
+    with(&["closing.batch_below_gwei=cheap"], &check).fails(2, &["`closing.batch_below_gwei`", "gwei"]);
+    with(&["closing.settle_above=-1"], &check).fails(2, &["`closing.settle_above`"]);
+    let sound = ["closing.min_gain=5", "chain.ether_per_token=\"0.0005\"", "closing.close_within=2h"];
+    let doubted = with(&sound, &check);
+    assert!(doubted.succeeds().stdout.contains("WARN  settings: closing.close_within"), "{doubted:?}");
+}
+
+#[test]
 fn the_settings_in_effect_are_shown_without_secrets() {
     let home = offline();
     let secret = "chain.endpoint=https://user:hunter2@node.example/v3/s3cretkey?k=s3cretkey";

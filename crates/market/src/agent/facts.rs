@@ -44,12 +44,27 @@ pub(super) fn end(state: &mut AgentState, why: AgentEnd, env: &Env<'_, Agent>) {
 
 fn transaction(state: &mut AgentState, seq: u32, purpose: AgentPurpose, fate: Fate, env: &Env<'_, Agent>) {
     let own = &mut state.own;
+    if fate == Fate::Batched {
+        raise(&mut own.flights, seq, purpose);
+    }
     let report = (seq, purpose, fate);
     let now = (env.uptime, state.chain.deposit);
     if let Some(reported) =
         flight::report(&mut own.flights, &mut own.seq, report, AgentPurpose::is_close, now)
     {
         own.blocked = blocked::after(own.blocked, reported, env.uptime);
+    }
+}
+
+/// A batch settles the best voucher that it finds, which may be above what was offered: better ones are not offered again.
+fn raise(flights: &mut [Flight<AgentPurpose>], seq: u32, found: AgentPurpose) {
+    let offered = flights.iter_mut().find(|flight| flight.seq == seq && flight.stage == Stage::Collected);
+    if let Some(flight) = offered
+        && !flight.purpose.is_close()
+        && !found.is_close()
+        && flight.purpose.cumulative() < found.cumulative()
+    {
+        flight.purpose = found;
     }
 }
 

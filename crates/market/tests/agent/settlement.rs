@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use privatix_channel::{ChannelStatus, ServiceStatus};
 use privatix_market::{
-    Actual, AgentEnd, AgentNotice, AgentOrder, AgentPolicy, Answered, Fate, Gas, Input, Rate, Refused, Wei,
+    Actual, AgentEnd, AgentNotice, AgentOrder, AgentPolicy, AgentPurpose, Answered, Fate, Gas, Input, Rate,
+    Refused, Stage, Wei,
 };
 
 use crate::support::{HOUR, Run, a, block, closed, closing, hours, open, voucher};
@@ -380,7 +381,10 @@ fn what_is_at_risk_while_a_channel_is_served_is_settled_in_a_batch() {
     let mut ended = run.clone();
     let mut settled = run.clone();
     assert_eq!(settled.chain(open(100, 60)), "cancel 1", "something else paid");
-    run.tx(1, Fate::Batched);
+    let found = AgentPurpose::Settle { cumulative: a(80) };
+    run.give(&Input::Tx { seq: 1, purpose: found, fate: Fate::Batched });
+    let sent = run.state.own.flights.iter().map(|flight| (flight.purpose, flight.stage));
+    assert_eq!(sent.collect::<Vec<_>>(), [(found, Stage::Sent { batch: true })]);
     assert_eq!(run.give(&voucher(90)), "keep 90, paid 90", "it bounds nothing: the channel stays open");
     run.tx(1, Fate::Mined(block(9)));
     assert_eq!(run.give(&Input::Look), "", "its block is not seen yet");
