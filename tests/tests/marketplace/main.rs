@@ -10,8 +10,8 @@
 mod adopted;
 mod asked;
 mod away;
-mod better;
 mod batched;
+mod better;
 mod clocks;
 mod contact;
 mod damaged;
