@@ -2,7 +2,6 @@
 
 mod config;
 mod market;
-mod orders;
 
 use std::process::ExitCode;
 

@@ -73,6 +73,7 @@ mod flight;
 mod gas;
 mod input;
 pub mod offering;
+mod order;
 mod owner;
 mod party;
 mod patience;
@@ -104,6 +105,7 @@ pub use self::{
     flight::{BlockRef, Flight, Stage},
     gas::{AffordsNew, Reserve, Runway, Spending},
     input::{Answered, Fate, Input, Trouble, Verified, Verifier},
+    order::OrderChange,
     owner::Owner,
     party::{Decision, Meter, Party, Side, State, Wake},
     purpose::{AfterRestore, Asset, EffectId, OrderId, Purpose, Subject},

@@ -6,6 +6,7 @@
 
 mod difference;
 mod facts;
+mod order;
 mod own;
 mod owners;
 mod payment;

@@ -6,6 +6,7 @@
 
 mod env;
 mod foreign;
+mod order;
 mod own;
 
 pub use self::{

@@ -6,6 +6,7 @@ mod common;
 mod dispute;
 mod liveness;
 mod opening;
+mod orders;
 mod payment;
 mod recovery;
 mod rows;
