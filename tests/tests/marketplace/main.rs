@@ -20,6 +20,7 @@ mod market;
 mod money;
 mod omitted;
 mod operator;
+mod ordered;
 mod privacy;
 mod purposes;
 mod recent;
