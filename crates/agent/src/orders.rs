@@ -117,9 +117,8 @@ pub(crate) async fn follow_offering(
     before: &OfferingState,
     state: &OfferingState,
 ) -> Result<(), NodeError> {
-    if before == state {
-        return Ok(());
-    }
+    // Also where nothing differs: of an offering that has no fold yet, the state before an event is made of all stored events, and
+    // includes it.
     let subject = Subject::Offering(state.agent, state.hash);
     for (id, what, was) in all(conn, subject).await? {
         let Some(order) = offering_order(what) else { continue };

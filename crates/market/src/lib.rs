@@ -92,7 +92,7 @@ pub use self::{
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     blocked::Blocked,
-    book::{Book, ceiling},
+    book::{Book, Standing, ceiling},
     client::{
         Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
         ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach, Request,

@@ -20,7 +20,7 @@ fn given(key: &str) -> Given {
 async fn ended(agent: &AgentHandle, order: OrderId) -> (Order, Outcome) {
     wait_for("the end of the order", LIMIT, async || {
         let order = agent.get_order(order).await.unwrap().unwrap();
-        order.ended.map(|(outcome, _)| (order.clone(), outcome)).ok_or(order)
+        order.ended.map(|(outcome, _)| (order.clone(), outcome)).ok_or_else(|| format!("{order:?}"))
     })
     .await
     .unwrap()
@@ -30,7 +30,7 @@ async fn ended(agent: &AgentHandle, order: OrderId) -> (Order, Outcome) {
 async fn carried_by(agent: &AgentHandle, order: &Order) -> String {
     let (node, tx) = (agent.node(), order.tx.unwrap());
     let record = node.transactor().unwrap().get(&mut node.db().read().await.unwrap(), TxId(tx.0)).await;
-    record.unwrap().kind
+    record.unwrap().intent.kind
 }
 
 async fn about(agent: &AgentHandle, offering: OfferingHash) -> Vec<Order> {
@@ -46,7 +46,7 @@ async fn every_order_of_an_operator_has_a_number_and_an_outcome() {
     let published = about(&agent.handle, offering).await.remove(0);
     let (published, outcome) = ended(&agent.handle, published.id).await;
     assert_eq!((published.what, published.by.as_str(), outcome), (What::Publish, "operator", Outcome::Done));
-    assert_eq!(carried_by(&agent.handle, &published).await, "publish");
+    assert_eq!(carried_by(&agent.handle, &published).await, "register_offering");
 
     let (id, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
     let order = async |order, key| agent.handle.order_as(id, order, given(key)).await;
