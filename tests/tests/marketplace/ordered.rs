@@ -65,7 +65,7 @@ async fn every_order_of_an_operator_has_a_number_and_an_outcome() {
     let closed = order(AgentOrder::Close, "third").await.unwrap();
     let (stored, outcome) = ended(&agent.handle, closed.order).await;
     assert_eq!(outcome, Outcome::Closed(Closure::ByAgent));
-    assert_eq!(carried_by(&agent.handle, &stored).await, "close");
+    assert_eq!(carried_by(&agent.handle, &stored).await, "close_channel");
     // Given again after all: it is the same, and there is nothing to close any more.
     assert_eq!(order(AgentOrder::Close, "third").await.unwrap().order, closed.order);
     assert!(matches!(order(AgentOrder::Close, "fourth").await, Err(NodeError::Refused(_))));
