@@ -7,6 +7,8 @@ use privatix_market::{
 
 use crate::support::{HOUR, Run, block, closed, open};
 
+use AgentOrder::{Abandon, Close, End, Hold, Resume};
+
 const DONE: Option<Outcome> = Some(Outcome::Done);
 
 fn closed_by(closure: Closure) -> OnChain {
@@ -39,8 +41,7 @@ fn an_order_has_the_outcome_that_its_state_shows() {
         run
     };
     let close = |closure| Some(Outcome::Closed(closure));
-    use AgentOrder::{Abandon, Close, End, Hold, Resume};
-    for (name, order, run, outcome) in [
+    for (name, order, run, outcome) in vec![
         ("a pause", Hold, Run::open(100), DONE),
         ("the end of one", Resume, Run::open(100), DONE),
         ("given up", Abandon, Run::open(100), DONE),

@@ -8,10 +8,12 @@ use privatix_market::{Fate, OrderChange, Outcome, RecoveryId, Trouble};
 
 use crate::support::{Run, block, market, removed};
 use OfferingOrder::{PopUp, PopUpEvery, Publish, Remove};
+use OfferingPurpose as For;
 
 const DONE: Option<OrderChange> = Some(OrderChange::Ended(Outcome::Done));
 const UNDER_WAY: Option<OrderChange> = Some(OrderChange::UnderWay);
 
+#[expect(clippy::unnecessary_wraps, reason = "as the change it is compared with")]
 const fn failed(trouble: Trouble) -> Option<OrderChange> {
     Some(OrderChange::Ended(Outcome::Failed(trouble)))
 }
@@ -30,7 +32,6 @@ fn an_order_ends_when_the_chain_shows_it_or_nothing_wants_it_any_more() {
         run
     };
     let draft = Shown::default;
-    use OfferingPurpose as For;
     for (name, order, run, change) in [
         ("to be published", Publish, at(draft(), Wanted::OnMarket), None),
         ("published", Publish, at(market(9), Wanted::OnMarket), DONE),
