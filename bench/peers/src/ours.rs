@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection;
 use privatix_db::{Database, on};
-use privatix_jobs::{Done, Handler, Job, JobContext, JobError, MIGRATIONS, Processor, PushOptions, Queue};
+use privatix_jobs::{Done, Handler, Job, JobContext, JobError, MIGRATIONS, OrRetry as _, Processor, PushOptions, Queue};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ impl Handler<Load> for Work {
     async fn run(&self, job: &Load, cx: JobContext) -> Result<Done, JobError> {
         let done = if self.effects {
             let mut completion = cx.finish().await?;
-            on!(&mut *completion, |c| c.batch_execute(&effect(job.number)).await)?;
+            on!(&mut *completion, |c| c.batch_execute(&effect(job.number)).await).or_retry()?;
             completion.commit().await?
         } else {
             cx.done().await?

@@ -108,7 +108,7 @@ impl App for Agentd {
     async fn command(command: Command, context: &Context<'_, Self>) -> Result<(), DaemonError> {
         match command {
             Command::Abandon { channel } => {
-                let order = context.api()?.call(&AbandonChannel { channel }).await?;
+                let order = context.api()?.call(&AbandonChannel { channel, key: None }).await?;
                 context
                     .output
                     .show(&order, |_| format!("what channel {channel} would bring is left to its client"));

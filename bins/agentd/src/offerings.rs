@@ -85,23 +85,24 @@ impl OfferingsCommand {
                 });
             }
             Self::Publish { offering, wait } => {
-                let ordered = context.api()?.call(&PublishOffering { offering }).await?;
+                let ordered = context.api()?.call(&PublishOffering { offering, key: None }).await?;
                 let is_done = |now: &Offering| now.status.is_on_market();
                 changed(context, &wait, ordered, "the announcement", is_done).await?;
             }
             Self::Popup { offering, every: Some(Every(every_seconds)), .. } => {
-                let ordered = context.api()?.call(&ScheduleOffering { offering, every_seconds }).await?;
+                let ordered =
+                    context.api()?.call(&ScheduleOffering { offering, every_seconds, key: None }).await?;
                 output.show(&ordered, |ordered| scheduled(ordered, every_seconds));
             }
             Self::Popup { offering, every: None, wait } => {
-                let ordered = context.api()?.call(&PopUpOffering { offering }).await?;
+                let ordered = context.api()?.call(&PopUpOffering { offering, key: None }).await?;
                 let before = ordered.announced_at;
                 let is_done =
                     |now: &Offering| now.status == OfferingStatus::PoppedUp && now.announced_at > before;
                 changed(context, &wait, ordered, "the new announcement", is_done).await?;
             }
             Self::Remove { offering, wait } => {
-                let ordered = context.api()?.call(&RemoveOffering { offering }).await?;
+                let ordered = context.api()?.call(&RemoveOffering { offering, key: None }).await?;
                 // A draft is given up by that alone.
                 let is_done =
                     |now: &Offering| matches!(now.status, OfferingStatus::Removed | OfferingStatus::Draft);

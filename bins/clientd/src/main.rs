@@ -2,7 +2,6 @@
 
 mod config;
 mod market;
-mod orders;
 mod policy;
 
 use std::process::ExitCode;

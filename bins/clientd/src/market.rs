@@ -3,10 +3,10 @@
 use clap::Subcommand;
 use privatix_api::JobId;
 use privatix_api::agent::Offering;
-use privatix_api::client::{
-    AcceptClaim, AcceptOffering, Browse, GetOrder, Opening, OrderState, TopUpChannel,
+use privatix_api::client::{AcceptClaim, AcceptOffering, Browse, Opening, TopUpChannel};
+use privatix_api::node::{
+    AbandonChannel, ChannelDetails, GetChannel, GetOrder, JobDetails, OrderState, TokenUnit,
 };
-use privatix_api::node::{AbandonChannel, ChannelDetails, GetChannel, JobDetails, TokenUnit};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{ago, or_dash, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, token_unit};
@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use crate::Clientd;
 use crate::config::OnionAddress;
-use crate::orders::OrdersCommand;
 use crate::policy::PolicyArgs;
 
 #[derive(Subcommand, Debug)]
@@ -71,9 +70,6 @@ pub(crate) enum Command {
         /// The channel
         channel: ChannelId,
     },
-    /// Lists the orders about channels, and shows what became of them
-    #[command(subcommand)]
-    Orders(OrdersCommand),
     /// Accepts what a channel's agent claims to have been paid beyond what the restored database shows as signed. The service goes on,
     /// and each further payment is above that amount
     AcceptClaim {
@@ -131,9 +127,8 @@ impl Command {
                 }
             }
             Self::Policy(policy) => policy.carry_out(&api, output).await?,
-            Self::Orders(command) => command.carry_out(&api, output).await?,
             Self::Abandon { channel } => {
-                let order = api.call(&AbandonChannel { channel }).await?;
+                let order = api.call(&AbandonChannel { channel, key: None }).await?;
                 output.show(&order, |_| {
                     format!(
                         "the voucher of channel {channel} is given up, and its close is under way; follow it with `channels show {channel}`"

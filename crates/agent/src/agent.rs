@@ -13,12 +13,13 @@ use privatix_db::Conn;
 use privatix_jobs::Pushed;
 use privatix_market::batch::BatchPolicy;
 use privatix_market::offering::{OfferingInput, OfferingOrder, OfferingPolicy, Source};
-use privatix_market::{AgentOrder, AgentPolicy, EffectId, Input, Subject};
+use privatix_market::{AgentOrder, AgentPolicy, AgentState, EffectId, Input, OrderId, Subject};
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
-use privatix_node::{Decider, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
+use privatix_node::{Decider, Given, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
 use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
+use privatix_store::orders::{self as stored, Order};
 use privatix_store::purposes::{self, TxNumber};
 use privatix_store::{StoreError, channels, offerings};
 use tokio::task::JoinHandle;
@@ -31,6 +32,7 @@ use crate::offerings::{
     self as own_offerings, OfferingDraft, OfferingProgress, OwnOfferings, OwnOfferingsParts,
 };
 use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appointment};
+use crate::orders;
 use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
@@ -277,7 +279,7 @@ impl AgentHandle {
     }
 
     /// Publishes, pops up or removes an offering, or sets how often it is popped up. Returns once that is decided and stored; it goes
-    /// on in the background, also where something is missing for it yet.
+    /// on in the background, also where something is missing for it yet, and its [outcome](Self::get_order) is stored.
     ///
     /// # Errors
     /// [`NodeError::Store`] for an offering that is not one of ours; [`NodeError::Refused`] for an order that cannot be carried out.
@@ -285,10 +287,45 @@ impl AgentHandle {
         &self,
         offering: OfferingHash,
         order: OfferingOrder,
-    ) -> Result<OfferingProgress, NodeError> {
+    ) -> Result<OfferingOrdered, NodeError> {
+        self.change_offering_as(offering, order, Given::by_operator()).await
+    }
+
+    /// The same, by whoever gives it, and under a key: given again under it, it is the same order.
+    ///
+    /// # Errors
+    /// As [`change_offering`](Self::change_offering); [`NodeError::Store`] where the key is another order's.
+    pub async fn change_offering_as(
+        &self,
+        offering: OfferingHash,
+        order: OfferingOrder,
+        given: Given,
+    ) -> Result<OfferingOrdered, NodeError> {
+        let Some(what) = orders::about_offering(order) else { return Err(not_stored()) };
         self.own.refresh(&self.node).await;
-        self.offerings.decide(offering, OfferingInput::Order(order)).await?;
-        self.offering_progress(offering).await
+        let subject = Subject::Offering(self.node.account(), offering);
+        let mut tx = self.node.db().begin().await?;
+        let before = self.offerings.load(&mut tx, offering).await?;
+        if let Some(order) = repeated(&mut tx, &given, subject, what).await? {
+            let progress = own_offerings::progress_of(&mut tx, &self.offerings, &before.state).await?;
+            return Ok(OfferingOrdered { order, is_repeated: true, progress });
+        }
+        let input = OfferingInput::Order(order);
+        let state = self.offerings.decide_in(&mut tx, &before, input, None).await?;
+        let id = orders::place(&mut tx, subject, what, given).await?;
+        orders::of_offering(&mut tx, (id, order), &state).await?;
+        let progress = own_offerings::progress_of(&mut tx, &self.offerings, &state).await?;
+        tx.commit().await?;
+        self.offerings.committed();
+        Ok(OfferingOrdered { order: id, is_repeated: false, progress })
+    }
+
+    /// An order, by its number, with what became of it.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn get_order(&self, order: OrderId) -> Result<Option<Order>, NodeError> {
+        Ok(stored::get(&mut *self.node.db().read().await?, order).await?)
     }
 
     /// What is done about one of our offerings.
@@ -320,18 +357,19 @@ impl AgentHandle {
     }
 
     /// Pauses a channel's service until [`resume`](Self::resume).
-    pub async fn pause(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.hold(channel, true).await
+    ///
+    /// # Errors
+    /// As [`terminate`](Self::terminate).
+    pub async fn pause(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.order(channel, AgentOrder::Hold).await
     }
 
     /// Ends a pause. The service goes on as billing allows.
-    pub async fn resume(&self, channel: ChannelId) -> Result<(), NodeError> {
-        self.hold(channel, false).await
-    }
-
-    async fn hold(&self, channel: ChannelId, held: bool) -> Result<(), NodeError> {
-        let order = if held { AgentOrder::Hold } else { AgentOrder::Resume };
-        self.order(channel, order).await.map(drop)
+    ///
+    /// # Errors
+    /// As [`terminate`](Self::terminate).
+    pub async fn resume(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+        self.order(channel, AgentOrder::Resume).await
     }
 
     /// Ends a channel's service for good; what was paid is then cashed. Returns once that is decided and stored; it goes on in the
@@ -393,18 +431,45 @@ impl AgentHandle {
     }
 
     async fn order(&self, channel: ChannelId, order: AgentOrder) -> Result<Ordered, NodeError> {
-        channels::get(&mut *self.node.db().read().await?, channel).await?;
-        match self.decider.decide(channel, Input::Order(order)).await {
-            Ok(Applied { state, .. }) => Ok(Ordered {
-                status: state.status(),
-                service: state.service_status(self.decider.outlook().instance()),
-            }),
+        self.order_as(channel, order, Given::by_operator()).await
+    }
+
+    /// Gives an order about a channel, by whoever gives it, and under a key: given again under it, it is the same order. It is decided
+    /// and stored in one transaction.
+    ///
+    /// # Errors
+    /// As [`terminate`](Self::terminate); [`NodeError::Store`] where the key is another order's.
+    pub async fn order_as(
+        &self,
+        channel: ChannelId,
+        order: AgentOrder,
+        given: Given,
+    ) -> Result<Ordered, NodeError> {
+        let Some(what) = orders::about_channel(order) else { return Err(not_stored()) };
+        let subject = Subject::Channel(channel);
+        let mut tx = self.node.db().begin().await?;
+        let repeated = repeated(&mut tx, &given, subject, what).await?;
+        let before = match self.decider.load(&mut tx, channel).await {
             Err(NotApplied::NoState(_)) => {
+                channels::get(&mut tx, channel).await?; // an unknown channel is refused as that
                 let reason = "something of it could not be read at the start".to_owned();
-                Err(StoreError::Corrupt { what: "state of a channel", reason }.into())
+                return Err(StoreError::Corrupt { what: "state of a channel", reason }.into());
             }
-            Err(error) => Err(error.into()),
+            loaded => loaded?,
+        };
+        if let Some(id) = repeated {
+            return Ok(self.ordered(id, true, &before.state));
         }
+        let applied = self.decider.decide_in(&mut tx, &before, Input::Order(order)).await?;
+        let id = orders::place(&mut tx, subject, what, given).await?;
+        orders::of_channel(&mut tx, (id, order), &applied.state, &self.decider.env_of(&before)).await?;
+        self.decider.commit(&applied, tx.commit()).await?;
+        Ok(self.ordered(id, false, &applied.state))
+    }
+
+    fn ordered(&self, order: OrderId, is_repeated: bool, state: &AgentState) -> Ordered {
+        let service = state.service_status(self.decider.outlook().instance());
+        Ordered { order, is_repeated, status: state.status(), service }
     }
 
     /// When a channel whose service has ended is closed, at the latest, if nothing changes meanwhile. `None` where no time leads there, and
@@ -429,10 +494,41 @@ impl AgentHandle {
     }
 }
 
-/// Where a channel stands after an order.
+/// The order that was given before under the same key.
+async fn repeated(
+    conn: &mut Conn,
+    given: &Given,
+    about: Subject,
+    what: stored::What,
+) -> Result<Option<OrderId>, NodeError> {
+    let Some(key) = &given.key else { return Ok(None) };
+    Ok(stored::repeated(conn, key, about, what).await?.map(|before| before.id))
+}
+
+fn not_stored() -> NodeError {
+    NodeError::Refused("this version stores no such order".to_owned())
+}
+
+/// An order about an offering that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OfferingOrdered {
+    /// Its number: how it ends is stored under it.
+    pub order: OrderId,
+    /// Whether it was given before, under the same key: nothing was done now.
+    pub is_repeated: bool,
+    /// What is done about the offering.
+    pub progress: OfferingProgress,
+}
+
+/// An order about a channel that is stored, and where the channel stands after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ordered {
+    /// Its number: how it ends is stored under it.
+    pub order: OrderId,
+    /// Whether it was given before, under the same key: nothing was done now.
+    pub is_repeated: bool,
     /// Where it is on chain.
     pub status: ChannelStatus,
     /// Where its service is.

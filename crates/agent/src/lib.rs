@@ -38,6 +38,7 @@ mod earlier;
 mod messaging;
 mod offerings;
 mod operator;
+mod orders;
 mod payments;
 mod places;
 mod reasons;
@@ -45,7 +46,7 @@ mod role;
 mod runner;
 mod views;
 
-pub use agent::{Agent, AgentHandle, Ordered};
+pub use agent::{Agent, AgentHandle, OfferingOrdered, Ordered};
 pub use batches::{Batches, BatchesParts, Offers};
 pub use drives::{Sales, Sold, SoldServices};
 pub use earlier::{ChangeOffering, CloseChannel, OfferingAction, ProvisionChannel};
@@ -58,7 +59,7 @@ pub use operator::AppointOperator;
 pub use payments::Payments;
 pub use privatix_market::batch::BatchPolicy;
 pub use privatix_market::offering::OfferingOrder;
-pub use privatix_market::{AgentPolicy, NotNow, Reply, Wei};
+pub use privatix_market::{AgentOrder, AgentPolicy, NotNow, OrderId, Reply, Wei};
 pub use privatix_node::drive::{Drives, Requests};
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,

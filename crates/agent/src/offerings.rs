@@ -43,10 +43,19 @@ pub(crate) async fn progress(
     offering: OfferingHash,
 ) -> Result<OfferingProgress, NodeError> {
     let stored = decider.load(conn, offering).await?;
-    let owner = decider.owner(conn, &stored.state).await?;
-    let Some(own) = stored.state.own() else { return Err(StoreError::NoSuchOffering(offering).into()) };
+    progress_of(conn, decider, &stored.state).await
+}
+
+/// What is done about an offering of ours in this state.
+pub(crate) async fn progress_of(
+    conn: &mut Conn,
+    decider: &OfferingDecider,
+    state: &OfferingState,
+) -> Result<OfferingProgress, NodeError> {
+    let owner = decider.owner(conn, state).await?;
+    let Some(own) = state.own() else { return Err(StoreError::NoSuchOffering(state.hash).into()) };
     Ok(OfferingProgress {
-        pending: own.is_pending(&stored.state.chain),
+        pending: own.is_pending(&state.chain),
         pop_up_every: own.pop_up_every,
         waits_for: owner.map(|owner| shown::waits_for(own, owner)),
         needs_operator: own.problem.is_some(),

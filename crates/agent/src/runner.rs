@@ -19,7 +19,7 @@ use privatix_node::{Node, NodeError};
 use privatix_store::channels::{self, Shown};
 use privatix_store::vouchers;
 
-use crate::reasons;
+use crate::{orders, reasons};
 
 /// Keeps what is not worth a transaction of its own until it goes out together with others.
 #[async_trait]
@@ -215,10 +215,11 @@ impl Runner<Agent> for AgentRunner {
     async fn show(
         &self,
         conn: &mut Conn,
-        _: &AgentState,
+        before: &AgentState,
         state: &AgentState,
         env: &Env<'_, Agent>,
     ) -> Result<(), NodeError> {
+        orders::follow_channel(conn, before, state, env).await?;
         let shown = Shown {
             status: state.status(),
             service: state.service_status(env.instance),

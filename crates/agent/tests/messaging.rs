@@ -173,8 +173,9 @@ async fn an_offering_is_announced_again_by_its_schedule_and_where_the_agent_move
 
     // By its schedule: nobody orders it.
     let every = Period::new(3_600);
-    let progress =
+    let ordered =
         agent.handle.change_offering(offering, OfferingOrder::PopUpEvery(Some(every))).await.unwrap();
+    let progress = ordered.progress;
     assert_eq!((progress.pending, progress.pop_up_every), (false, Some(every)));
     assert!(progress.waits_for.unwrap().contains("the chain's clock"));
     home.anvil.warp(every).await.unwrap();

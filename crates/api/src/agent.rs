@@ -24,12 +24,18 @@ requests! {
     PublishOffering {
         /// The offering's hash.
         offering: OfferingHash,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "offerings_publish" -> Offering;
 
     /// Announces an offering again, so that it counts as fresh. Goes on in the background, as soon as the contract allows it.
     PopUpOffering {
         /// The offering's hash.
         offering: OfferingHash,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "offerings_popUp" -> Offering;
 
     /// Has an offering announced again whenever its announcement is this old.
@@ -39,12 +45,18 @@ requests! {
         /// The age at which it is announced again, in seconds of the chain's clock. When not given, only an order announces it again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         every_seconds: Option<NonZeroU32>,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "offerings_schedule" -> Offering;
 
     /// Takes an offering off the market. Goes on in the background, as soon as the contract allows it.
     RemoveOffering {
         /// The offering's hash.
         offering: OfferingHash,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "offerings_remove" -> Offering;
 
     /// Our offerings, newest first.
@@ -107,6 +119,9 @@ pub struct Offering {
     pub created_at: SystemTime,
     /// What the agent signed: prices, rules, description.
     pub message: Option<OfferingMessage>,
+    /// The number of the order that this answers (`orders_get`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u64>,
     /// How far orders about it are, and what they wait for. Only for our own offerings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<OfferingProgress>,

@@ -4,7 +4,6 @@ use alloy::primitives::Address;
 use privatix_channel::{Amount, ChannelId, OfferingHash};
 use privatix_jobs::JobId;
 use serde::{Deserialize, Serialize};
-use std::time::SystemTime;
 
 use crate::agent::Offering;
 use crate::node::{ChannelOrder, ChannelPolicy};
@@ -77,25 +76,6 @@ requests! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<ChannelPolicy>,
     } => "channels_setPolicy" -> ChannelOrder;
-
-    /// An order about a channel, and what became of it.
-    GetOrder {
-        /// Its number.
-        order: u64,
-    } => "orders_get" -> OrderState;
-
-    /// Orders about channels, the newest first.
-    ListOrders {
-        /// About this channel.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        channel: Option<ChannelId>,
-        /// Older than this one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        before: Option<u64>,
-        /// At most this many; 100 when not given, 1,000 at most.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        limit: Option<u32>,
-    } => "orders_list" -> Vec<OrderState>;
 }
 
 /// A channel that is being opened.
@@ -146,42 +126,4 @@ impl ToppingUp {
     pub(crate) const fn new(order: u64, job: Option<JobId>, warning: Option<String>) -> Self {
         Self { order, job, warning }
     }
-}
-
-/// An order, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct OrderState {
-    /// Its number.
-    pub order: u64,
-    /// The channel that it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub channel: Option<ChannelId>,
-    /// What is ordered: `open`, `topUp`, `pause`, `resume`, `acceptClaim`, `setPolicy`, `terminate`, `close` or
-    /// `abandon`.
-    pub what: String,
-    /// The tokens that it takes, or what is accepted as claimed, in base units.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub amount: Option<Amount>,
-    /// Who gave it.
-    pub by: String,
-    /// The caller's key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// When it was stored.
-    #[serde(with = "humantime_serde")]
-    pub at: SystemTime,
-    /// The job that provides its tokens; none before there is one, once it is not kept any more, and in a list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobId>,
-    /// Whether it was carried out; none while it is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub is_done: Option<bool>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
-    pub ended_at: Option<SystemTime>,
-    /// Why it was not carried out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
 }

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use privatix_billing::Terms;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
 use privatix_db::{Conn, Database};
-use privatix_jobs::{Backoff, Done, Handler, Job, JobContext, JobError, Lane, Policy, PushOptions};
+use privatix_jobs::{
+    Backoff, Done, Handler, Job, JobContext, JobError, Lane, OrRetry as _, Policy, PushOptions,
+};
 use privatix_market::{Access as Given, Ask, Client, ClientMessage, ClientState, Input, Uptime};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, NodeError, after, lanes};
@@ -188,7 +190,10 @@ impl Asker {
     }
 
     async fn ask(&self, question: &Question, cx: JobContext) -> Result<Done, JobError> {
-        let stored = self.load(&mut *self.db.read().await?, question.channel).await?;
+        let stored = {
+            let mut conn = self.db.read().await.or_retry()?;
+            self.load(&mut conn, question.channel).await.or_retry()?
+        };
         let now = self.decider.outlook().uptime();
         let left = question.until.since(now);
         // What is asked too late is not asked: it shows nothing about the agent.
@@ -249,7 +254,7 @@ impl Asker {
     /// Decides what was answered, in the transaction in which the job ends.
     async fn report(&self, question: &Question, answer: Answer, cx: JobContext) -> Result<Done, JobError> {
         let mut completion = cx.finish().await?;
-        let before = self.load(&mut completion, question.channel).await?;
+        let before = self.load(&mut completion, question.channel).await.or_retry()?;
         // That an agent is silent is heard after the request's time, too.
         let is_silence = matches!(answer, Answer::Message(ClientMessage::Unanswered { .. }));
         let Some(before) = before.filter(|stored| is_silence || waits(&stored.state, question)) else {
@@ -259,14 +264,14 @@ impl Asker {
             Answer::Message(message) => Input::Peer(message),
             Answer::Terms(terms) => Input::Terms(terms),
             Answer::Access(access) => {
-                channels::set_access(&mut completion, question.channel, &access).await?;
+                channels::set_access(&mut completion, question.channel, &access).await.or_retry()?;
                 let agent = before.state.descriptor.agent;
                 tracing::info!(channel = %question.channel, %agent, "access received");
                 Input::Peer(ClientMessage::Access)
             }
         };
         let decided = self.decider.decide_in(&mut completion, &before, input).await;
-        let applied = decided.map_err(NodeError::from)?;
+        let applied = decided.map_err(NodeError::from).or_retry()?;
         let done = self.decider.commit(&applied, completion.commit()).await?;
         Ok(done)
     }

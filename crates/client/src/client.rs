@@ -12,7 +12,7 @@ use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase
 use privatix_jobs::JobRecord;
 use privatix_market::offering::OfferingPolicy;
 use privatix_market::{ClientState, Opening};
-use privatix_node::{Node, NodeError, NodeParts};
+use privatix_node::{Given, Node, NodeError, NodeParts};
 use privatix_offering::{ContactPolicy, SignedOffering};
 use privatix_somc::{ClientLimits, Peer, RetryPolicy, Transport};
 use privatix_store::offerings::{self, Offering};
@@ -24,7 +24,7 @@ use crate::agents::NodeAgents;
 use crate::budget::Limits;
 use crate::decisions::{Decisions, DecisionsParts};
 use crate::offerings::{AskOffering, OfferingAsker, OfferingDecisions};
-use crate::orders::{ChannelOrders, Given, Ordered, opening_nonce};
+use crate::orders::{ChannelOrders, Ordered, opening_nonce};
 use crate::peers::{Peers, no_answer};
 use crate::role::ClientRole;
 

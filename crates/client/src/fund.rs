@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use privatix_channel::{Amount, ChannelId};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{
-    Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobRecord, JobStatus, Lane, Policy,
+    Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobRecord, JobStatus, Lane, OrRetry as _,
+    Policy,
 };
 use privatix_market::{Client, ClientPurpose, ClientState, EffectId, Fate, Input, Stage, Trouble};
 use privatix_node::shell::{NotApplied, by_job};
@@ -247,7 +248,11 @@ impl Funder {
     }
 
     async fn provide(&self, job: &Fund, cx: JobContext) -> Result<Done, JobError> {
-        if self.waiting(&mut *self.db.read().await?, job).await.map_err(again)?.is_none() {
+        let is_waiting = {
+            let mut conn = self.db.read().await.or_retry()?;
+            self.waiting(&mut conn, job).await.map_err(again)?.is_some()
+        };
+        if !is_waiting {
             return Ok(cx.done().await?);
         }
         let amount = amount_of(job.purpose);
@@ -280,14 +285,14 @@ impl Funder {
         };
         let mut kept = None;
         if let Some((source, balance)) = found {
-            let promises = Promises::of(&mut completion).await?;
-            let order = order_of(&mut completion, job.channel, job.purpose).await?;
+            let promises = Promises::of(&mut completion).await.or_retry()?;
+            let order = order_of(&mut completion, job.channel, job.purpose).await.or_retry()?;
             let (pot, amount) = (source.pot(), amount_of(job.purpose));
             if balance.has(pot, &promises) < amount {
                 return Err(JobError::retry("another order has taken the money meanwhile"));
             }
             if let Some(order) = order {
-                orders::fund_from(&mut completion, order.id, pot).await?;
+                orders::fund_from(&mut completion, order.id, pot).await.or_retry()?;
             }
             kept = Some(self.funding.keep(job, source));
         }

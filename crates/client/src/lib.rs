@@ -79,8 +79,9 @@ pub use offerings::{
     AT_ONCE, Announcers, AskOffering, OfferingAsker, OfferingDecisions, OfferingDecisionsParts, Standing,
     adopt as adopt_offerings,
 };
-pub use orders::{ChannelOrders, Given, Ordered, opening_nonce};
+pub use orders::{ChannelOrders, Ordered, opening_nonce};
 pub use privatix_market::offering::{OfferingPolicy, Unlisted};
+pub use privatix_node::Given;
 pub use privatix_node::{
     ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
 };

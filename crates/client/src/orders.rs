@@ -12,7 +12,7 @@ use privatix_market::{
     Client, ClientOrder, ClientPurpose, ClientState, Decision, Input, Opening, OrderId, Outcome, Subject,
 };
 use privatix_node::shell::NotApplied;
-use privatix_node::{Decider, NodeError, after};
+use privatix_node::{Decider, Given, NodeError, after};
 use privatix_store::orders::{self, What};
 use privatix_store::{StoreError, channels};
 
@@ -20,22 +20,6 @@ use crate::fund::{Fund, Funder, fund_subject};
 use crate::funding::Funding;
 use crate::limited::refused;
 use crate::runner::{Funds as _, above_last};
-
-/// Who gives an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// The caller's key: an order that is given again under its key is the same one. `None`: each is another one.
-    pub key: Option<String>,
-    /// By whom, for people.
-    pub by: String,
-}
-
-impl Given {
-    /// By the user, without a key.
-    pub fn by_user() -> Self {
-        Self { key: None, by: "user".to_owned() }
-    }
-}
 
 /// An order that is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

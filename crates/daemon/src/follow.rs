@@ -219,7 +219,9 @@ pub(crate) async fn channel(
     }
     let look = format!("channels show {channel}");
     if !wait.wait {
-        output.show(&order, |_| format!("{what} is under way; follow it with `{look}`"));
+        output.show(&order, |_| {
+            format!("{what} is under way; follow it with `{look}` or `orders show {}`", order.order)
+        });
         return Ok(());
     }
     let mut follow = Follow::new(api, output, wait, what, look);

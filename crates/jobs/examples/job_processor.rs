@@ -18,8 +18,8 @@ use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{
-    Backoff, Done, Duplicates, Filter, Handler, Job, JobContext, JobError, JobStatus, Policy, Processor,
-    PushOptions, Pushed,
+    Backoff, Done, Duplicates, Filter, Handler, Job, JobContext, JobError, JobStatus, OrRetry as _, Policy,
+    Processor, PushOptions, Pushed,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -81,7 +81,7 @@ impl Handler<Order> for Bakery {
             return Err(JobError::retry("the oven went out")); // this may
         }
         let mut completion = cx.finish().await?; // from here on in the transaction in which the job is done
-        write_down(&mut completion, "baked", &order.customer, order.number).await?;
+        write_down(&mut completion, "baked", &order.customer, order.number).await.or_retry()?;
         completion.push(&Deliver { customer: order.customer.clone(), number: order.number }).await?;
         Ok(completion.commit().await?)
     }
@@ -91,7 +91,7 @@ impl Handler<Order> for Bakery {
 impl Handler<Deliver> for Bakery {
     async fn run(&self, delivery: &Deliver, cx: JobContext) -> Result<Done, JobError> {
         let mut completion = cx.finish().await?;
-        write_down(&mut completion, "delivered", &delivery.customer, delivery.number).await?;
+        write_down(&mut completion, "delivered", &delivery.customer, delivery.number).await.or_retry()?;
         let done = completion.commit().await?;
         let _ = self.delivered.send(delivery.number); // nobody listens after the power cut
         Ok(done)

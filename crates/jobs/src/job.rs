@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Done, Effects, Failure, JobContext, Lane, Policy};
+use crate::{Done, Effects, Failure, JobContext, JobsError, Lane, Policy};
 
 /// A kind of job: its payload type, and the rules for its jobs.
 ///
@@ -74,7 +74,9 @@ impl<J: Job, H: Handler<J>> Handler<J> for Arc<H> {
 
 /// Why a try did not get the job done, and what is to become of the job.
 ///
-/// Any error becomes one by `?`, and then means "try again, as the policy says".
+/// A handler says by name what its own errors mean: [`or_retry`](OrRetry::or_retry) or [`or_fail`](OrRetry::or_fail) on a result, or one
+/// of the functions below. Only the queue's own failure ([`JobsError`]) becomes one by `?`: it says nothing of the job, and the
+/// try is repeated as the policy says.
 pub struct JobError {
     pub(crate) then: Then,
     pub(crate) reason: Box<dyn Error + Send + Sync>,
@@ -115,10 +117,34 @@ impl JobError {
     }
 }
 
-// Not `std::error::Error` itself, which would collide with `From<JobError> for JobError`.
-impl<E: Error + Send + Sync + 'static> From<E> for JobError {
-    fn from(error: E) -> Self {
+impl From<JobsError> for JobError {
+    fn from(error: JobsError) -> Self {
         Self::retry(error)
+    }
+}
+
+/// Says what an error means for the job.
+pub trait OrRetry<T> {
+    /// The error ends this try: another one may succeed. See [`JobError::retry`].
+    ///
+    /// # Errors
+    /// The error, as that of a try.
+    fn or_retry(self) -> Result<T, JobError>;
+
+    /// The error ends the job: another try would not help. See [`JobError::fail`].
+    ///
+    /// # Errors
+    /// The error, as that of the job.
+    fn or_fail(self) -> Result<T, JobError>;
+}
+
+impl<T, E: Into<Box<dyn Error + Send + Sync>>> OrRetry<T> for Result<T, E> {
+    fn or_retry(self) -> Result<T, JobError> {
+        self.map_err(JobError::retry)
+    }
+
+    fn or_fail(self) -> Result<T, JobError> {
+        self.map_err(JobError::fail)
     }
 }
 
@@ -160,9 +186,11 @@ mod tests {
     struct Transparent(#[from] Outer);
 
     #[test]
-    fn a_question_mark_means_retry_and_the_message_names_the_sources_once() {
-        let error = JobError::from(Transparent(Outer(std::io::Error::other("inner"))));
-        assert_eq!(error.then, Then::Retry);
-        assert_eq!(error.to_string(), "outer: inner");
+    fn an_error_means_what_the_handler_says_and_its_message_names_the_sources_once() {
+        let failed = || Err::<(), _>(Transparent(Outer(std::io::Error::other("inner"))));
+        for (error, then) in [(failed().or_retry(), Then::Retry), (failed().or_fail(), Then::Fail)] {
+            let error = error.unwrap_err();
+            assert_eq!((error.then, error.to_string().as_str()), (then, "outer: inner"));
+        }
     }
 }

@@ -98,7 +98,7 @@ pub use effects::Effects;
 pub use error::JobsError;
 pub use handle::Queue;
 pub use inspect::{Filter, Page, get, list};
-pub use job::{Handler, Job, JobError};
+pub use job::{Handler, Job, JobError, OrRetry};
 pub use lane::Lane;
 pub use policy::{Backoff, Duplicates, Policy};
 pub use processor::{Processor, ProcessorBuilder};

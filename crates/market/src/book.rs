@@ -3,7 +3,7 @@
 use privatix_channel::{Amount, OnChain, Phase};
 use serde::{Deserialize, Serialize};
 
-use crate::Reply;
+use crate::{Reply, Side};
 
 /// The amount above which no voucher of a channel may be acknowledged, in base units, if there is one: that of the lowest of the
 /// agent's closes that may still be mined, since nobody can promise that a better one overtakes it. What is paid on chain does not
@@ -33,7 +33,24 @@ pub struct Book {
 impl Book {
     /// Everything that the client has paid beyond dispute: by voucher, as far as the deposit covers it, or on chain.
     pub fn proven(&self, chain: &OnChain) -> Amount {
-        self.best.min(chain.deposit).max(chain.paid)
+        self.standing(chain.deposit, chain.paid, false).proven
+    }
+
+    /// What the vouchers come to in lists and totals, for a channel with this deposit, of which this is paid on chain.
+    pub fn standing(&self, deposit: Amount, paid: Amount, is_closed: bool) -> Standing {
+        let covered = self.best.min(deposit);
+        Standing {
+            proven: covered.max(paid),
+            enforceable: if is_closed { Amount::ZERO } else { covered.saturating_sub(paid) },
+        }
+    }
+
+    /// What one side counts as acknowledged, in lists: an agent what its best voucher proves, a client what its agent has said.
+    pub fn acknowledged_to(&self, side: Side, deposit: Amount, paid: Amount) -> Amount {
+        match side {
+            Side::Agent => self.best.min(deposit).max(paid),
+            Side::Client => self.acknowledged.max(paid),
+        }
     }
 
     /// What the best voucher would still bring on chain, fee included; nothing unless the channel is open.
@@ -81,6 +98,15 @@ impl Book {
     }
 }
 
+/// What a channel's vouchers come to, in base units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Paid beyond dispute: by voucher, as far as the deposit covers it, or on chain.
+    pub proven: Amount,
+    /// What the best voucher would bring beyond what is paid, if the channel is on chain; nothing once it is closed.
+    pub enforceable: Amount,
+}
+
 #[cfg(test)]
 mod tests {
     use privatix_channel::{Closure, Ending};
@@ -110,6 +136,30 @@ mod tests {
             Some(Amount::new(700)),
             "not opened again yet"
         );
+    }
+
+    #[test]
+    fn what_lists_show_as_paid_is_covered_by_the_deposit_or_on_chain() {
+        // Best, acknowledged, deposit, paid on chain, closed: proven, enforceable, acknowledged to the agent and to the client.
+        let rows = [
+            ((0, 0, 100, 0, false), (0, 0, 0, 0)),
+            ((60, 40, 100, 0, false), (60, 60, 60, 40)),
+            ((60, 40, 100, 50, false), (60, 10, 60, 50)),
+            ((140, 40, 100, 0, false), (100, 100, 100, 40)),
+            ((60, 60, 100, 80, false), (80, 0, 80, 80)),
+            ((60, 60, 100, 0, true), (60, 0, 60, 60)),
+        ];
+        let amount = Amount::new;
+        for ((best, acknowledged, deposit, paid, closed), (proven, enforceable, to_agent, to_client)) in rows
+        {
+            let book = Book { best: amount(best), acknowledged: amount(acknowledged) };
+            let (deposit, paid) = (amount(deposit), amount(paid));
+            let expected = Standing { proven: amount(proven), enforceable: amount(enforceable) };
+            assert_eq!(book.standing(deposit, paid, closed), expected, "{book:?}");
+            for (side, known) in [(Side::Agent, to_agent), (Side::Client, to_client)] {
+                assert_eq!(book.acknowledged_to(side, deposit, paid), amount(known), "{side:?} {book:?}");
+            }
+        }
     }
 
     #[test]

@@ -117,6 +117,8 @@ pub enum Trouble {
     Ended,
     /// It was on chain, was undone, and did not come again.
     Vanished,
+    /// A later order took its place.
+    Replaced,
     /// The database came back from a backup that holds it as not done. It may have been done since, so it is not repeated.
     Restored,
 }
@@ -133,6 +135,7 @@ impl Trouble {
             Self::Cancelled => "it was cancelled",
             Self::Ended => "the channel ended first",
             Self::Vanished => "it was undone by a reorganisation, and did not come again",
+            Self::Replaced => "a later order took its place",
             Self::Restored => {
                 "the database came back from a backup in which it was not done yet, so it is not repeated; look on chain whether it was \
                  done, and order it again if not"

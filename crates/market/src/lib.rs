@@ -75,6 +75,7 @@ mod flight;
 mod gas;
 mod input;
 pub mod offering;
+mod order;
 mod owner;
 mod party;
 mod patience;
@@ -93,7 +94,7 @@ pub use self::{
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     blocked::Blocked,
-    book::{Book, ceiling},
+    book::{Book, Standing, ceiling},
     client::{
         Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
         ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach, Request,
@@ -107,6 +108,7 @@ pub use self::{
     flight::{BlockRef, Flight, Stage},
     gas::{AffordsNew, ENOUGH_DAYS, Reserve, Runway, Spending},
     input::{Answered, Fate, Input, Trouble, Verified, Verifier},
+    order::OrderChange,
     owner::Owner,
     party::{Decision, Meter, Party, Side, State, Wake},
     purpose::{AfterRestore, Asset, EffectId, OrderId, Purpose, Subject},

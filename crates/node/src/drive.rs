@@ -42,17 +42,22 @@ use crate::NodeError;
 /// What is wanted of services, and where answers go: implemented over the stored states of a role's channels.
 #[async_trait]
 pub trait Driven: Send + Sync + 'static {
+    /// What is stored of a channel, as it was loaded for one decision.
+    type Stored: Send + Sync;
     /// What a report leads to after its commit.
     type Applied: Send;
 
     /// Which side the services are of.
     fn side(&self) -> Role;
 
-    /// What is wanted of a channel's service now. `None` if nothing is stored from which that could be decided.
+    /// What is stored of a channel. `None` if that is nothing from which something could be decided.
     ///
     /// # Errors
     /// [`NodeError`]: it is asked again.
-    async fn wanted(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Wanted>, NodeError>;
+    async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Self::Stored>, NodeError>;
+
+    /// What is wanted of the channel's service now.
+    fn wanted(&self, stored: &Self::Stored) -> Wanted;
 
     /// What to make the channel known with. The same credentials each time, once the other side may have them.
     ///
@@ -68,18 +73,18 @@ pub trait Driven: Send + Sync + 'static {
     /// [`NodeError`]: as of [`provision`](Self::provision).
     async fn provisioned(&self, provision: &Provision, provisioned: &Provisioned) -> Result<(), NodeError>;
 
-    /// Decides the plug-in's answer to the request of this number, in the transaction in which the job ends. An answer to an earlier
-    /// request must do no harm.
+    /// Decides the plug-in's answer to the request of this number, in the transaction in which the job ends and the channel was loaded.
+    /// Returns what is wanted after it. An answer to an earlier request must do no harm.
     ///
     /// # Errors
     /// [`NodeError`] rolls it back, and the call is made again.
     async fn report(
         &self,
         conn: &mut Conn,
-        channel: ChannelId,
+        stored: &Self::Stored,
         seq: u32,
         answer: Answered,
-    ) -> Result<Self::Applied, NodeError>;
+    ) -> Result<(Self::Applied, Wanted), NodeError>;
 
     /// A report was committed. Not called if the process dies at that moment, nor for the report of a job that has failed for good.
     async fn committed(&self, applied: Self::Applied);

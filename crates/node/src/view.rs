@@ -3,6 +3,7 @@
 use privatix_adapter::Role;
 use privatix_channel::{Amount, ChannelId, Usage};
 use privatix_db::Conn;
+use privatix_market::{Book, Side};
 use privatix_store::channels::{self, Channel};
 use privatix_store::{StoreError, meters, sessions, vouchers};
 
@@ -27,12 +28,17 @@ pub struct ChannelView {
 async fn view(conn: &mut Conn, side: Role, channel: Channel) -> Result<ChannelView, StoreError> {
     let (used, _) = meters::used(conn, channel.id).await?;
     let voucher = vouchers::amounts(conn, channel.id).await?;
-    let signed = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.cumulative).min(channel.deposit);
-    let acknowledged = voucher.as_ref().map_or(Amount::ZERO, |stored| stored.acknowledged);
+    let amounts = voucher.as_ref().map(|stored| (stored.cumulative, stored.acknowledged));
+    let book = amounts.map_or_else(Book::default, |(best, acknowledged)| Book { best, acknowledged });
+    let (deposit, settled) = (channel.deposit, channel.paid);
+    let side = match side {
+        Role::Agent => Side::Agent,
+        Role::Client => Side::Client,
+    };
     Ok(ChannelView {
         used,
-        paid: signed.max(channel.paid),
-        acknowledged: if side == Role::Agent { signed } else { acknowledged }.max(channel.paid),
+        paid: book.standing(deposit, settled, false).proven,
+        acknowledged: book.acknowledged_to(side, deposit, settled),
         vouchers: voucher.map_or(0, |stored| stored.count),
         channel,
     })

@@ -10,7 +10,7 @@ use alloy::primitives::Address;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use privatix_billing::ClientPolicy;
-use privatix_channel::Amount;
+use privatix_channel::{Amount, Period};
 use privatix_db::types::{Addr, Amount128, Micros};
 use privatix_db::{Conn, on};
 use privatix_market::{OrderId, Outcome, Subject};
@@ -24,7 +24,7 @@ pub use money::{
 use self::money::place_money;
 use crate::StoreError;
 use crate::columns::{from_json, signed, to_json, unsigned};
-use crate::purposes::{columns, subject};
+use crate::purposes::{TxNumber, columns, subject};
 use crate::schema::orders;
 
 /// What is ordered.
@@ -62,8 +62,19 @@ pub enum What {
     End,
     /// A channel is closed.
     Close,
-    /// A channel is closed although its best voucher cannot be read.
+    /// A channel is closed although its best voucher cannot be read; an agent's is left to its client.
     Abandon,
+    /// An offering is announced.
+    Publish,
+    /// An offering is announced again.
+    PopUp,
+    /// An offering is announced again whenever its announcement is this old; `None` for never.
+    PopUpEvery {
+        /// The age, by the chain's clock.
+        every: Option<Period>,
+    },
+    /// An offering is taken off the market.
+    Remove,
 }
 
 impl What {
@@ -78,7 +89,11 @@ impl What {
             | Self::SetBilling { .. }
             | Self::End
             | Self::Close
-            | Self::Abandon => None,
+            | Self::Abandon
+            | Self::Publish
+            | Self::PopUp
+            | Self::PopUpEvery { .. }
+            | Self::Remove => None,
         }
     }
 }
@@ -117,6 +132,8 @@ pub struct Order {
     pub at: SystemTime,
     /// Its tokens; `None` where it takes none.
     pub money: Option<Money>,
+    /// The transaction that carried it out, where one did and it is known.
+    pub tx: Option<TxNumber>,
     /// How it ended, and when; `None` while it is under way.
     pub ended: Option<(Outcome, SystemTime)>,
 }
@@ -224,7 +241,7 @@ pub async fn name(conn: &mut Conn, id: OrderId, key: &str, by: &str) -> Result<(
 pub async fn end(conn: &mut Conn, id: OrderId, outcome: Outcome, at: SystemTime) -> Result<bool, StoreError> {
     let order = get(conn, id).await?.ok_or(StoreError::NoSuchOrder(id.0))?;
     let held = match outcome {
-        Outcome::Done => Held::Spent,
+        Outcome::Done | Outcome::Closed(_) => Held::Spent,
         Outcome::Failed(_) => Held::Released,
     };
     hold(conn, id, held).await?;
@@ -240,13 +257,24 @@ pub async fn end(conn: &mut Conn, id: OrderId, outcome: Outcome, at: SystemTime)
     Ok(true)
 }
 
+/// Stores which transaction carried an order out.
+///
+/// # Errors
+/// [`StoreError::Db`]; [`StoreError::Corrupt`] if the number of the order is none.
+pub async fn carried_by(conn: &mut Conn, id: OrderId, tx: TxNumber) -> Result<(), StoreError> {
+    let update = diesel::update(orders::table.find(signed("number of an order", id.0)?));
+    on!(conn, |c| update.set(orders::tx.eq(tx.0)).execute(c).await)?;
+    Ok(())
+}
+
 /// An order that had ended is under way again: a reorganisation took back what had carried it out. What its tokens are held for does not
 /// change with it.
 ///
 /// # Errors
 /// [`StoreError::Db`]; [`StoreError::Corrupt`] if the number is none.
 pub async fn resume(conn: &mut Conn, id: OrderId) -> Result<(), StoreError> {
-    let under_way = (orders::outcome.eq(None::<String>), orders::ended_at.eq(None::<Micros>));
+    let under_way =
+        (orders::outcome.eq(None::<String>), orders::ended_at.eq(None::<Micros>), orders::tx.eq(None::<i64>));
     let update = diesel::update(orders::table.find(signed("number of an order", id.0)?)).set(under_way);
     on!(conn, |c| update.execute(c).await)?;
     Ok(())
@@ -260,6 +288,24 @@ pub async fn get(conn: &mut Conn, id: OrderId) -> Result<Option<Order>, StoreErr
     let query = orders::table.find(signed("number of an order", id.0)?).select(Row::as_select());
     let row: Option<Row> = on!(conn, |c| query.first(c).await.optional())?;
     row.map(Row::read).transpose()
+}
+
+/// The order that was given under a key about this; `None` if there is none.
+///
+/// # Errors
+/// [`StoreError::OrderKeyUsed`] where the key is another order's; [`StoreError::Db`], [`StoreError::Corrupt`].
+pub async fn repeated(
+    conn: &mut Conn,
+    key: &str,
+    about: Subject,
+    what: What,
+) -> Result<Option<Order>, StoreError> {
+    match of_key(conn, key).await? {
+        Some(before) if (before.subject, before.what) != (about, what) => {
+            Err(StoreError::OrderKeyUsed { key: key.to_owned(), order: before.id.0 })
+        }
+        before => Ok(before),
+    }
 }
 
 /// The order that was given under a key.
@@ -360,6 +406,7 @@ struct Row {
     pot: Option<String>,
     outcome: Option<String>,
     ended_at: Option<Micros>,
+    tx: Option<i64>,
 }
 
 impl Row {
@@ -373,6 +420,7 @@ impl Row {
             by: self.placed_by,
             at: self.placed_at.into(),
             money: Money::read(self.amount, self.agent, self.day, (self.held, self.pot))?,
+            tx: self.tx.map(TxNumber),
             ended: outcome.zip(self.ended_at.map(SystemTime::from)),
         })
     }

@@ -192,6 +192,7 @@ diesel::table! {
         pot -> Nullable<Text>,
         outcome -> Nullable<Text>,
         ended_at -> Nullable<BigInt>,
+        tx -> Nullable<BigInt>,
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use privatix_channel::{ChannelId, ChannelStatus, ServiceStatus};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, ServiceStatus};
 use privatix_db::types::{Amount128, Bytes32};
 use privatix_db::{Conn, on};
+use privatix_market::Book;
 
 use crate::StoreError;
 use crate::columns::{id, parse, to_amount, unsigned};
@@ -146,14 +147,15 @@ impl Part {
 
 fn part_of(row: Row) -> Result<(ChannelId, Part), StoreError> {
     let (channel, status, service, deposit, paid, is_closed, cumulative, count) = row;
-    let (deposit, settled) = (to_amount(deposit).get(), to_amount(paid).get());
-    let signed = cumulative.map_or(0, |cumulative| to_amount(cumulative).get()).min(deposit);
+    let (deposit, settled) = (to_amount(deposit), to_amount(paid));
+    let best = cumulative.map_or(Amount::ZERO, to_amount);
+    let standing = Book { best, ..Book::default() }.standing(deposit, settled, is_closed);
     let part = Part {
         status: parse("channel status", &status)?,
         service: parse("service status", &service)?,
-        earned: signed.max(settled),
-        enforceable: if is_closed { 0 } else { signed.saturating_sub(settled) },
-        settled,
+        earned: standing.proven.get(),
+        enforceable: standing.enforceable.get(),
+        settled: settled.get(),
         vouchers: unsigned("voucher count", count.unwrap_or_default())?,
     };
     Ok((ChannelId::new(channel.bytes().into()), part))

@@ -23,6 +23,7 @@ mod market;
 mod money;
 mod omitted;
 mod operator;
+mod ordered;
 mod prepaid;
 mod privacy;
 mod purposes;

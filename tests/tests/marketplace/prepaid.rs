@@ -83,7 +83,7 @@ async fn a_prepaid_channel_is_paid_an_interval_ahead_once_the_clients_own_side_r
     (draft.terms.billing, draft.terms.setup_price) = (Billing::Prepaid, Amount::ZERO);
     let offering = market.offer(&agent.handle, &client.handle, draft).await;
     let deposit = Amount::new(50_000);
-    let id = client.handle.accept(None, offering, Some(deposit)).await.unwrap();
+    let id = client.handle.accept(None, offering, Some(deposit)).await.unwrap().channel;
     let (sellers_node, buyers_node) = (agent.handle.node(), client.handle.node());
 
     wait_for("the client's plug-in to be asked", LIMIT, async || {

@@ -107,7 +107,7 @@ pub async fn publish(agent: &Daemon, draft: Value) -> Result<OfferingHash> {
         if has.contract >= stake { Ok(()) } else { Err(format!("{} of {stake}", has.contract)) }
     })
     .await?;
-    agent.call(&agent::PublishOffering { offering: made.hash }).await?;
+    agent.call(&agent::PublishOffering { offering: made.hash, key: None }).await?;
     wait_for("the offering", LIMIT, async || {
         let offering = agent.call(&agent::GetOffering { offering: made.hash }).await;
         let offering = offering.map_err(|error| error.to_string())?;
@@ -207,7 +207,7 @@ pub async fn used(client: &Daemon, channel: ChannelId) -> Result<u64> {
 /// Has the agent close the channel, and waits until both have seen it and all transactions are final.
 pub async fn close(agent: &Daemon, client: &Daemon, deal: &Deal) -> Result<()> {
     let channel = deal.channel;
-    agent.call(&node::CloseChannel { channel }).await?;
+    agent.call(&node::CloseChannel { channel, key: None }).await?;
     for daemon in [agent, client] {
         wait_for("the close", LIMIT, async || {
             let seen = daemon.call(&node::GetChannel { channel }).await.map_err(|error| error.to_string())?;

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::Log;
-use privatix_api::client;
 use privatix_api::node::{self, Transaction};
 use privatix_chain::TxStatus;
 use privatix_channel::{Amount, ChannelId, ChannelStatus, ServiceStatus};
@@ -265,7 +264,7 @@ async fn order_facts(
             }
             // One that is still under way when all channels are closed was not.
             Some(Taken::Order(order)) => {
-                let order = world.daemon(side).call(&client::GetOrder { order }).await?;
+                let order = world.daemon(side).call(&node::GetOrder { order }).await?;
                 Some(order.is_done == Some(true))
             }
             Some(Taken::Channel) | None => None,

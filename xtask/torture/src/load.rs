@@ -166,7 +166,7 @@ impl Shared {
             order: Order::Close { side, channel, is_taken: answer.is_some() },
             taken: answer.map(|_| Taken::Channel),
         };
-        self.order(side, &node::CloseChannel { channel }, ordered).await.is_some()
+        self.order(side, &node::CloseChannel { channel, key: None }, ordered).await.is_some()
     }
 
     /// Notes what the client counts as acknowledged.

@@ -144,6 +144,14 @@ async fn a_user_buys_uses_pays_and_ends() {
 
     // The agent closes; what it was paid is on chain.
     seller.ask(&["channels", "close", channel, "--wait"]);
+    let order = seller.ask(&["orders", "list", "--channel", channel])[0].clone();
+    let close = (&order["what"], &order["isDone"], &order["closure"]);
+    assert_eq!(close, (&json!("close"), &json!(true), &json!("by_agent")), "{order}");
+    let number = order["order"].to_string();
+    assert_eq!(seller.ask(&["orders", "show", &number])["transaction"], order["transaction"]);
+    let carried = seller.ask(&["transactions", "show", &order["transaction"].to_string()]);
+    assert_eq!(carried["kind"], "close_channel", "{carried}");
+    assert!(seller.run(&["orders", "show", &number]).succeeds().stdout.contains("closed by the agent"));
     wait_for("the close", LONG, async || {
         let seen = buyer.ask(&["channels", "show", channel]);
         if seen["channel"]["status"] == "closed_coop" { Ok(()) } else { Err(seen.to_string()) }

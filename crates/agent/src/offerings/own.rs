@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ContractView;
 use super::shown::{self, Text};
+use crate::orders;
 
 /// The part of the notices.
 const PART: Part = Part::Offerings;
@@ -251,6 +252,7 @@ impl OfferingRunner for OwnOfferings {
         state: &OfferingState,
         (notices, failure): (&[OfferingNotice], Option<&str>),
     ) -> Result<(), NodeError> {
+        orders::follow_offering(conn, before, state).await?;
         let (Some(before), Some(own)) = (before.own(), state.own()) else { return Ok(()) };
         for notice in notices {
             shown::log(state.hash, *notice);

@@ -21,13 +21,14 @@ use privatix_db::{Conn, Database};
 use privatix_market::offering::{
     OfferingInput, OfferingPolicy, OfferingPurpose, OfferingState, Own, Problem, Source, Wanted,
 };
-use privatix_market::{EffectId, Purpose, RecoveryId, Subject};
+use privatix_market::{BlockRef, EffectId, Fate, OrderId, Outcome, Purpose, RecoveryId, Subject};
 use privatix_node::fate::Sender;
 use privatix_node::shell::{Cancellation, Transactions};
 use privatix_node::{Notices, OfferingDecider, Outlook, Stood};
 use privatix_store::events::{self, Place};
 use privatix_store::offering_states;
 use privatix_store::offerings::{self, Offering};
+use privatix_store::orders::{self, NewOrder, Reservation, What};
 use privatix_store::purposes;
 use privatix_testkit::{temp_dir, wait_for};
 use tokio_util::sync::CancellationToken;
@@ -200,11 +201,11 @@ impl World {
     async fn shows(&self, n: u8, block: u64, event: OfferingEvent) {
         let mut tx = self.db.begin().await.unwrap();
         let key = (AGENT, hash(n));
-        let before = offering_states::load(&mut tx, key).await.unwrap();
         let (agent, offering, block_time) = (AGENT, hash(n), Some(ChainTime::new(block)));
         let event = ChainEvent::Offering { agent, offering, block_time, event };
         let place = Place { at: LogPosition::new(block, 0), tx: B256::repeat_byte(1) };
         events::record(&mut tx, place, &event).await.unwrap();
+        let before = offering_states::load(&mut tx, key).await.unwrap();
         offerings::advance_all(&mut tx, &[(place, event)]).await.unwrap();
         let stood = Stood { offerings: BTreeMap::from([(key, before)]) };
         self.decider.chain(&mut tx, stood).await.unwrap();
@@ -281,6 +282,36 @@ async fn an_order_its_transaction_and_what_people_see_are_stored_in_one_transact
 
     again.shows(1, 1_000, published()).await;
     assert_eq!(again.shown(1).await, (OfferingStatus::Registered, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_ends_in_the_transaction_that_takes_its_event_in() {
+    let dir = temp_dir().unwrap();
+    let world = World::new(&dir.path().join("agent.db")).await;
+    world.draft(1).await;
+    world.order(1, OfferingOrder::Publish).await.unwrap();
+    let new = NewOrder {
+        key: None,
+        subject: Subject::Offering(AGENT, hash(1)),
+        what: What::Publish,
+        by: "a test".to_owned(),
+        at: SystemTime::now(),
+        reserves: Reservation { agent: AGENT, day: None },
+    };
+    let mut tx = world.db.begin().await.unwrap();
+    orders::place(&mut tx, OrderId(1), &new).await.unwrap();
+    tx.commit().await.unwrap();
+    let order = async || orders::get(&mut world.db.read().await.unwrap(), OrderId(1)).await.unwrap().unwrap();
+
+    let block = BlockRef { number: 1_000, hash: B256::repeat_byte(1) };
+    let purpose = OfferingPurpose::Publish;
+    let mined = OfferingInput::Tx { seq: 1, purpose, fate: Fate::Mined(block) };
+    world.decider.decide(hash(1), mined).await.unwrap();
+    assert_eq!(order().await.ended, None, "the chain does not show it yet");
+    world.shows(1, 1_000, published()).await;
+    let done = order().await;
+    assert_eq!(done.ended.map(|(outcome, _)| outcome), Some(Outcome::Done));
+    assert!(done.tx.is_some(), "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

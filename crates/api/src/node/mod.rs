@@ -4,12 +4,13 @@ mod balances;
 mod channel;
 mod health;
 mod job;
+mod order;
 mod status;
 mod transaction;
 
 use alloy::primitives::Address;
 use privatix_chain::{TxId, TxStatus, Wei};
-use privatix_channel::{Amount, ChannelId, ChannelStatus, ServiceStatus};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, OfferingHash, ServiceStatus};
 use privatix_jobs::{JobId, JobStatus};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ pub use balances::{Balances, TokenUnit};
 pub use channel::{AutomaticTopUp, Channel, ChannelDetails, ChannelPolicy, Session};
 pub use health::{Check, CheckState, Health, Reason};
 pub use job::{Job, JobDetails, JobFailure, JobsPage};
+pub use order::OrderState;
 pub use status::{AdapterStatus, ChainStatus, OnionStatus, Recovery, RescueStatus, Status, TorStatus};
 pub use transaction::{Attempt, Inclusion, Transaction, TransactionCancelled, TransactionDetails};
 
@@ -68,18 +70,27 @@ requests! {
     PauseChannel {
         /// The channel.
         channel: ChannelId,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "channels_pause" -> ChannelOrder;
 
     /// Ends a pause; the service goes on as billing allows.
     ResumeChannel {
         /// The channel.
         channel: ChannelId,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "channels_resume" -> ChannelOrder;
 
     /// Ends a channel's service for good. Goes on in the background.
     TerminateChannel {
         /// The channel.
         channel: ChannelId,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "channels_terminate" -> ChannelOrder;
 
     /// Ends a channel's service and closes it on chain: the agent at once with the best voucher, a client by asking for it.
@@ -87,6 +98,9 @@ requests! {
     CloseChannel {
         /// The channel.
         channel: ChannelId,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "channels_close" -> ChannelOrder;
 
     /// Gives up what a channel may hold for this side. An agent leaves what it would still bring to its client: a close request of it is
@@ -96,7 +110,32 @@ requests! {
     AbandonChannel {
         /// The channel.
         channel: ChannelId,
+        /// The caller's key: given again under it, it is the same order. Where it was used for another order it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     } => "channels_abandon" -> ChannelOrder;
+
+    /// An order about a channel or an offering, and what became of it.
+    GetOrder {
+        /// Its number.
+        order: u64,
+    } => "orders_get" -> OrderState;
+
+    /// Orders about channels and offerings, the newest first.
+    ListOrders {
+        /// About this channel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelId>,
+        /// About this offering of ours. Either it or a channel is given, or none of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offering: Option<OfferingHash>,
+        /// Older than this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<u64>,
+        /// At most this many; 100 when not given, 1,000 at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    } => "orders_list" -> Vec<OrderState>;
 
     /// Jobs that match all that is given, newest first.
     ListJobs {
@@ -214,9 +253,8 @@ pub struct ChannelOrder {
     pub status: ChannelStatus,
     /// Where its service is now.
     pub service: ServiceStatus,
-    /// The order's number, under which a client stores it (`orders_get`). An agent stores none: the channel itself shows how far it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<u64>,
+    /// The order's number, under which it is stored with what becomes of it (`orders_get`).
+    pub order: u64,
     /// What keeps it from being carried out now, if the chain or its endpoint does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,

@@ -12,8 +12,9 @@ use privatix_store::{offerings, sessions};
 use serde_json::Value;
 
 use crate::agent::{Offering, OfferingProgress};
-use crate::client::OrderState;
-use crate::node::{Attempt, Channel, Inclusion, Job, JobFailure, Session, TokenUnit, Transaction};
+use crate::node::{
+    Attempt, Channel, Inclusion, Job, JobFailure, OrderState, Session, TokenUnit, Transaction,
+};
 
 pub(crate) fn channel(view: ChannelView) -> Channel {
     let ChannelView { channel, used, paid, acknowledged, vouchers, .. } = view;
@@ -42,7 +43,7 @@ pub(crate) fn channel(view: ChannelView) -> Channel {
     }
 }
 
-/// An order of a client, with the job that provides its tokens.
+/// An order, with the job that provides its tokens.
 pub(crate) fn order(order: orders::Order, job: Option<JobId>) -> OrderState {
     let (what, amount) = match order.what {
         What::Open { deposit } => ("open", Some(deposit)),
@@ -54,6 +55,10 @@ pub(crate) fn order(order: orders::Order, job: Option<JobId>) -> OrderState {
         What::End => ("terminate", None),
         What::Close => ("close", None),
         What::Abandon => ("abandon", None),
+        What::Publish => ("publish", None),
+        What::PopUp => ("popUp", None),
+        What::PopUpEvery { .. } => ("schedule", None),
+        What::Remove => ("remove", None),
         _ => ("unknown", None),
     };
     let (outcome, ended_at) = order.ended.unzip();
@@ -63,13 +68,22 @@ pub(crate) fn order(order: orders::Order, job: Option<JobId>) -> OrderState {
             Subject::Channel(channel) => Some(channel),
             _ => None,
         },
+        offering: match order.subject {
+            Subject::Offering(_, offering) => Some(offering),
+            _ => None,
+        },
         what: what.to_owned(),
         amount,
         by: order.by,
         key: order.key,
         at: order.at,
         job,
-        is_done: outcome.map(|outcome| outcome == Outcome::Done),
+        is_done: outcome.map(Outcome::is_done),
+        closure: match outcome {
+            Some(Outcome::Closed(closure)) => Some(closure),
+            _ => None,
+        },
+        transaction: order.tx.map(|tx| chain::TxId(tx.0)),
         ended_at,
         trouble: match outcome {
             Some(Outcome::Failed(trouble)) => Some(trouble.text().to_owned()),
@@ -167,6 +181,7 @@ pub(crate) async fn offering(node: &Node, stored: offerings::Offering) -> Offeri
         problem,
         created_at: stored.created_at,
         message,
+        order: None,
         progress: None,
     }
 }

@@ -10,12 +10,12 @@ use privatix_adapter::Role;
 use privatix_agent::{AgentHandle, OfferingOrder};
 use privatix_chain::{Cancelled, Raise, TxFilter};
 use privatix_channel::{ChannelId, OfferingHash, Period};
-use privatix_client::{ClientHandle, Given};
+use privatix_client::ClientHandle;
 use privatix_jobs::{JobId, Pushed};
-use privatix_market::OrderId;
-use privatix_node::{Node, NodeError};
+use privatix_market::{OrderId, Subject};
+use privatix_node::{Given, Node, NodeError};
 use privatix_offering::TemplateKind;
-use privatix_store::{StoreError, offerings};
+use privatix_store::{StoreError, offerings, orders};
 use tokio::sync::watch;
 
 use super::Looks;
@@ -130,20 +130,31 @@ pub(crate) fn common<O: Operator>(operator: O, about: About) -> Methods<O> {
         })
         .on(|o: Arc<O>, ask: node::GetChannel| async move { details(&*o, ask.channel).await })
         .on(|o: Arc<O>, ask: node::PauseChannel| async move {
-            channel_order(&*o, ask.channel, ChannelCommand::Pause).await
+            channel_order(&*o, ask.channel, (ChannelCommand::Pause, ask.key)).await
         })
         .on(|o: Arc<O>, ask: node::ResumeChannel| async move {
-            channel_order(&*o, ask.channel, ChannelCommand::Resume).await
+            channel_order(&*o, ask.channel, (ChannelCommand::Resume, ask.key)).await
         })
         .on(|o: Arc<O>, ask: node::TerminateChannel| async move {
-            channel_order(&*o, ask.channel, ChannelCommand::Terminate).await
+            channel_order(&*o, ask.channel, (ChannelCommand::Terminate, ask.key)).await
         })
         .on(|o: Arc<O>, ask: node::CloseChannel| async move {
-            channel_order(&*o, ask.channel, ChannelCommand::Close).await
+            channel_order(&*o, ask.channel, (ChannelCommand::Close, ask.key)).await
         })
         .on(|o: Arc<O>, ask: node::AbandonChannel| async move {
-            channel_order(&*o, ask.channel, ChannelCommand::Abandon).await
+            channel_order(&*o, ask.channel, (ChannelCommand::Abandon, ask.key)).await
         })
+        .on(|o: Arc<O>, ask: node::GetOrder| async move {
+            let mut conn = o.node().db().read().await.map_err(NodeError::from)?;
+            let found = orders::get(&mut conn, OrderId(ask.order)).await.map_err(NodeError::from)?;
+            drop(conn);
+            let Some(order) = found else {
+                return Err(NodeError::from(StoreError::NoSuchOrder(ask.order)).into());
+            };
+            let job = o.job_of(&order).await?;
+            Ok(convert::order(order, job))
+        })
+        .on(|o: Arc<O>, ask: node::ListOrders| async move { list_orders(o.node(), ask).await })
         .on(|o: Arc<O>, ask: node::ListJobs| async move { jobs(o.node(), ask).await })
         .on(|o: Arc<O>, ask: node::GetJob| async move { job(o.node(), ask.job).await })
         .on(|o: Arc<O>, ask: node::CancelJob| async move {
@@ -228,17 +239,17 @@ pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
             our_offering(&o, signed.hash()).await
         })
         .on(|o: Handle, ask: agent::PublishOffering| async move {
-            change(&o, ask.offering, OfferingOrder::Publish).await
+            change(&o, ask.offering, OfferingOrder::Publish, ask.key).await
         })
         .on(|o: Handle, ask: agent::PopUpOffering| async move {
-            change(&o, ask.offering, OfferingOrder::PopUp).await
+            change(&o, ask.offering, OfferingOrder::PopUp, ask.key).await
         })
         .on(|o: Handle, ask: agent::ScheduleOffering| async move {
             let every = ask.every_seconds.map(|every| Period::new(every.get()));
-            change(&o, ask.offering, OfferingOrder::PopUpEvery(every)).await
+            change(&o, ask.offering, OfferingOrder::PopUpEvery(every), ask.key).await
         })
         .on(|o: Handle, ask: agent::RemoveOffering| async move {
-            change(&o, ask.offering, OfferingOrder::Remove).await
+            change(&o, ask.offering, OfferingOrder::Remove, ask.key).await
         })
         .on(|o: Handle, ask: agent::ListOfferings| async move {
             let mut offerings = Vec::new();
@@ -290,31 +301,19 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
         })
         .on(|o: Handle, ask: client::AcceptClaim| async move {
             let ordered = o.accept_claim(ask.channel, ask.claimed).await?;
-            ordered_about(o.node(), ask.channel, Some(ordered.order)).await
+            ordered_about(o.node(), ask.channel, ordered.order).await
         })
         .on(|o: Handle, ask: client::SetPolicy| async move {
             let settle_after = o.orders().default_billing().settle_after;
             let policy = ask.policy.map(|policy| policy.billing(settle_after));
             let ordered = o.set_billing(ask.channel, policy).await?;
-            ordered_about(o.node(), ask.channel, Some(ordered.order)).await
-        })
-        .on(|o: Handle, ask: client::GetOrder| async move {
-            let Some(order) = o.orders().get(OrderId(ask.order)).await? else {
-                return Err(NodeError::from(StoreError::NoSuchOrder(ask.order)).into());
-            };
-            let job = o.orders().job_of(&order).await?;
-            Ok(convert::order(order, job))
-        })
-        .on(|o: Handle, ask: client::ListOrders| async move {
-            let (before, limit) = (ask.before.map(OrderId), page(ask.limit));
-            let found = o.orders().list(ask.channel, before, limit).await?;
-            Ok(found.into_iter().map(|order| convert::order(order, None)).collect())
+            ordered_about(o.node(), ask.channel, ordered.order).await
         })
 }
 
 /// Who gives an order through the API, and under which key.
 fn given(key: Option<String>) -> Given {
-    Given { key, ..Given::by_user() }
+    Given::by_user().under(key)
 }
 
 /// The job that carries an order out, if there is one yet. The order is taken, whatever comes of this question.
@@ -342,27 +341,44 @@ fn order(node: &Node, pushed: Pushed) -> Order {
     }
 }
 
+/// The orders about what is asked for.
+async fn list_orders(node: &Node, ask: node::ListOrders) -> Result<Vec<node::OrderState>, Failure> {
+    let about = match (ask.channel, ask.offering) {
+        (None, None) => None,
+        (Some(channel), None) => Some(Subject::Channel(channel)),
+        (None, Some(offering)) => Some(Subject::Offering(node.account(), offering)),
+        (Some(_), Some(_)) => {
+            let reason = "`channel` and `offering` do not go together: give one of them";
+            return Err(Failure::new(ErrorCode::InvalidParams, reason));
+        }
+    };
+    let (before, limit) = (ask.before.map(OrderId), page(ask.limit));
+    let mut conn = node.db().read().await.map_err(NodeError::from)?;
+    let found = match about {
+        Some(about) => orders::of_subject(&mut conn, about, before, limit).await,
+        None => orders::list(&mut conn, before, limit).await,
+    };
+    let found = found.map_err(NodeError::from)?;
+    Ok(found.into_iter().map(|order| convert::order(order, None)).collect())
+}
+
 /// Takes an order about a channel.
 async fn channel_order<O: Operator>(
     operator: &O,
     channel: ChannelId,
-    order: ChannelCommand,
+    (order, key): (ChannelCommand, Option<String>),
 ) -> Result<ChannelOrder, Failure> {
-    let order = operator.order(channel, order).await?;
+    let order = operator.order(channel, order, key).await?;
     ordered_about(operator.node(), channel, order).await
 }
 
 /// Where a channel stands after an order.
-async fn ordered_about(
-    node: &Node,
-    channel: ChannelId,
-    order: Option<OrderId>,
-) -> Result<ChannelOrder, Failure> {
+async fn ordered_about(node: &Node, channel: ChannelId, order: OrderId) -> Result<ChannelOrder, Failure> {
     let channel = node.channel(channel).await?.channel;
     Ok(ChannelOrder {
         status: channel.status,
         service: channel.service,
-        order: order.map(|order| order.0),
+        order: order.0,
         warning: health::chain_trouble(node),
     })
 }
@@ -479,9 +495,10 @@ async fn change(
     handle: &AgentHandle,
     hash: OfferingHash,
     order: OfferingOrder,
+    key: Option<String>,
 ) -> Result<agent::Offering, Failure> {
-    handle.change_offering(hash, order).await?;
-    our_offering(handle, hash).await
+    let ordered = handle.change_offering_as(hash, order, Given::by_operator().under(key)).await?;
+    Ok(agent::Offering { order: Some(ordered.order.0), ..our_offering(handle, hash).await? })
 }
 
 fn template_of(template: &privatix_offering::Template) -> agent::Template {

@@ -6,9 +6,10 @@ use privatix_chain::TxId;
 use privatix_channel::{Amount, ChannelId};
 use privatix_client::ClientHandle;
 use privatix_db::Conn;
-use privatix_jobs::JobRecord;
-use privatix_market::OrderId;
-use privatix_node::{Node, NodeError};
+use privatix_jobs::{JobId, JobRecord};
+use privatix_market::{AgentOrder, OrderId};
+use privatix_node::{Given, Node, NodeError};
+use privatix_store::orders::Order;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,12 +23,19 @@ pub trait Operator: Clone + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Takes an order about a channel. Returns the number under which it is stored, if this side stores orders.
+    /// Takes an order about a channel, under the caller's key. Returns the number under which it is stored.
     fn order(
         &self,
         channel: ChannelId,
         order: ChannelCommand,
-    ) -> impl Future<Output = Result<Option<OrderId>, NodeError>> + Send;
+        key: Option<String>,
+    ) -> impl Future<Output = Result<OrderId, NodeError>> + Send;
+
+    /// The job that provides the tokens of an order. By default orders take none.
+    fn job_of(&self, order: &Order) -> impl Future<Output = Result<Option<JobId>, NodeError>> + Send {
+        let _ = order;
+        async { Ok(None) }
+    }
 
     /// Whether a transaction may be cancelled by hand.
     fn check_may_cancel(
@@ -100,15 +108,20 @@ impl Operator for AgentHandle {
         self.addresses().iter().map(ToString::to_string).collect()
     }
 
-    async fn order(&self, channel: ChannelId, order: ChannelCommand) -> Result<Option<OrderId>, NodeError> {
-        match order {
-            ChannelCommand::Pause => self.pause(channel).await?,
-            ChannelCommand::Resume => self.resume(channel).await?,
-            ChannelCommand::Terminate => self.terminate(channel).await.map(drop)?,
-            ChannelCommand::Close => self.close(channel).await.map(drop)?,
-            ChannelCommand::Abandon => self.abandon(channel).await.map(drop)?,
-        }
-        Ok(None)
+    async fn order(
+        &self,
+        channel: ChannelId,
+        order: ChannelCommand,
+        key: Option<String>,
+    ) -> Result<OrderId, NodeError> {
+        let order = match order {
+            ChannelCommand::Pause => AgentOrder::Hold,
+            ChannelCommand::Resume => AgentOrder::Resume,
+            ChannelCommand::Terminate => AgentOrder::End,
+            ChannelCommand::Close => AgentOrder::Close,
+            ChannelCommand::Abandon => AgentOrder::Abandon,
+        };
+        Ok(self.order_as(channel, order, Given::by_operator().under(key)).await?.order)
     }
 
     async fn closes_at(&self, channel: ChannelId) -> Result<Option<SystemTime>, NodeError> {
@@ -145,14 +158,24 @@ impl Operator for ClientHandle {
         self.orders().closes_at(channel).await
     }
 
-    async fn order(&self, channel: ChannelId, order: ChannelCommand) -> Result<Option<OrderId>, NodeError> {
+    async fn job_of(&self, order: &Order) -> Result<Option<JobId>, NodeError> {
+        self.orders().job_of(order).await
+    }
+
+    async fn order(
+        &self,
+        channel: ChannelId,
+        order: ChannelCommand,
+        key: Option<String>,
+    ) -> Result<OrderId, NodeError> {
+        let (orders, given) = (self.orders(), Given::by_user().under(key));
         let ordered = match order {
-            ChannelCommand::Pause => self.pause(channel).await?,
-            ChannelCommand::Resume => self.resume(channel).await?,
-            ChannelCommand::Terminate => self.terminate(channel).await?,
-            ChannelCommand::Close => self.close(channel).await?,
-            ChannelCommand::Abandon => self.abandon(channel).await?,
+            ChannelCommand::Pause => orders.pause(channel, given).await?,
+            ChannelCommand::Resume => orders.resume(channel, given).await?,
+            ChannelCommand::Terminate => orders.end(channel, given).await?,
+            ChannelCommand::Close => orders.close(channel, given).await?,
+            ChannelCommand::Abandon => orders.abandon(channel, given).await?,
         };
-        Ok(Some(ordered.order))
+        Ok(ordered.order)
     }
 }

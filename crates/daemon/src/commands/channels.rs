@@ -66,21 +66,21 @@ impl ChannelsCommand {
                 output.show(&api.call(&GetChannel { channel }).await?, |channel| details(channel, &unit));
             }
             Self::Pause { channel } => {
-                output.show(&api.call(&PauseChannel { channel }).await?, |_| {
+                output.show(&api.call(&PauseChannel { channel, key: None }).await?, |_| {
                     format!("channel {channel} is paused")
                 });
             }
             Self::Resume { channel } => {
-                let resumed = api.call(&ResumeChannel { channel }).await?;
+                let resumed = api.call(&ResumeChannel { channel, key: None }).await?;
                 output.show(&resumed, |_| format!("the pause of channel {channel} has ended; `channels show` shows whether its service runs"));
             }
             Self::Terminate { channel, wait } => {
-                let order = api.call(&TerminateChannel { channel }).await?;
+                let order = api.call(&TerminateChannel { channel, key: None }).await?;
                 let goal = Goal::ServiceEnded;
                 follow::channel(api, output, &wait, (goal, channel), order).await?;
             }
             Self::Close { channel, wait } => {
-                let order = api.call(&CloseChannel { channel }).await?;
+                let order = api.call(&CloseChannel { channel, key: None }).await?;
                 follow::channel(api, output, &wait, (Goal::Closed, channel), order).await?;
             }
         }
@@ -163,7 +163,7 @@ fn chain_time(at: ChainTime) -> String {
 }
 
 /// How a channel ended, for people.
-const fn closed(closure: Closure) -> &'static str {
+pub(super) const fn closed(closure: Closure) -> &'static str {
     match closure {
         Closure::ByAgent => "by the agent",
         Closure::ByAgentDisputed => "by the agent, for more than the client admitted",

@@ -2,6 +2,7 @@
 
 mod channels;
 mod jobs;
+mod orders;
 mod recovery;
 mod transactions;
 
@@ -21,6 +22,7 @@ use crate::output::{Output, ago, or_dash, pairs, time};
 use channels::ChannelsCommand;
 pub use channels::endpoint_text;
 use jobs::JobsCommand;
+use orders::OrdersCommand;
 use recovery::RecoveryCommand;
 use transactions::TransactionsCommand;
 
@@ -51,6 +53,9 @@ pub(crate) enum NodeCommand {
     /// Lists channels, shows one, pauses, resumes, ends
     #[command(subcommand)]
     Channels(ChannelsCommand),
+    /// Lists the orders about channels and offerings, and shows what became of them
+    #[command(subcommand)]
+    Orders(OrdersCommand),
     /// Shows what was used and paid on a channel
     Usage {
         /// The channel
@@ -105,6 +110,7 @@ impl NodeCommand {
                 follow::order(api, output, &wait, &what, order).await?;
             }
             Self::Channels(command) => command.carry_out(api, output).await?,
+            Self::Orders(command) => command.carry_out(api, output).await?,
             Self::Usage { channel } => {
                 let unit = token_unit(api, output).await;
                 let details = api.call(&node::GetChannel { channel }).await?;

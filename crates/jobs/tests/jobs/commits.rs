@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::common::*;
-use privatix_jobs::{Filter, JobError, JobStatus};
+use privatix_jobs::{Filter, JobError, JobStatus, OrRetry as _};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follow_up_runs_after_its_cause_and_is_there_only_with_its_effects() {
@@ -13,7 +13,7 @@ async fn a_follow_up_runs_after_its_cause_and_is_there_only_with_its_effects() {
         builder.register::<Step, _>(Do::new(|job: Step, cx| async move {
             let id = cx.id();
             let mut completion = cx.finish().await?;
-            effect(&mut completion, id, &job.subject, &job.note).await?;
+            effect(&mut completion, id, &job.subject, &job.note).await.or_retry()?;
             let left: u32 = job.note.parse().map_err(JobError::fail)?;
             if left > 0 {
                 completion.push(&Step::new(&job.subject, (left - 1).to_string())).await?;
@@ -49,9 +49,9 @@ async fn one_members_rollback_leaves_the_others_of_a_shared_commit_alone() {
     let mut running = start(&db, |builder| {
         builder.workers(16).register::<Step, _>(Do::new(|job: Step, cx| async move {
             let (id, try_number) = (cx.id(), cx.try_number());
-            let n: u32 = job.subject.parse()?;
+            let n: u32 = job.subject.parse().or_retry()?;
             let mut completion = cx.finish().await?;
-            effect(&mut completion, id, &job.subject, "effect").await?;
+            effect(&mut completion, id, &job.subject, "effect").await.or_retry()?;
             match n % 4 {
                 1 if try_number < 3 => Err(JobError::retry("undone")),
                 2 if try_number < 3 => panic!("undone"),

@@ -15,7 +15,8 @@ use futures::future::BoxFuture;
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{
     Backoff, Done, Duplicates, Filter, Handler, Job, JobContext, JobError, JobId, JobRecord, JobStatus,
-    JobsError, MIGRATIONS, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Queue, Stats, Wake,
+    JobsError, MIGRATIONS, OrRetry as _, Policy, Processor, ProcessorBuilder, PushOptions, Pushed, Queue,
+    Stats, Wake,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -178,7 +179,7 @@ impl<J: Job + Clone> Handler<J> for Do<J> {
 pub async fn finish(cx: JobContext, subject: &str, note: &str) -> Result<Done, JobError> {
     let id = cx.id();
     let mut completion = cx.finish().await?;
-    effect(&mut completion, id, subject, note).await?;
+    effect(&mut completion, id, subject, note).await.or_retry()?;
     Ok(completion.commit().await?)
 }
 

@@ -5,7 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crate::common::*;
-use privatix_jobs::{Backoff, Filter, Job, JobError, JobStatus, Policy, ProcessorBuilder, PushOptions};
+use privatix_jobs::{
+    Backoff, Filter, Job, JobError, JobStatus, OrRetry as _, Policy, ProcessorBuilder, PushOptions,
+};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -44,7 +46,7 @@ fn links(builder: ProcessorBuilder) -> ProcessorBuilder {
             return Err(JobError::retry("unlucky"));
         }
         let mut completion = cx.finish().await?;
-        effect(&mut completion, id, &job.subject(), &job.number.to_string()).await?;
+        effect(&mut completion, id, &job.subject(), &job.number.to_string()).await.or_retry()?;
         if dice == 1 {
             std::panic::resume_unwind(Box::new("unlucky")); // a panic that prints nothing
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::common::*;
-use privatix_jobs::{Filter, JobError, JobStatus, JobsError, PushOptions, Pushed};
+use privatix_jobs::{Filter, JobError, JobStatus, JobsError, OrRetry as _, PushOptions, Pushed};
 use tokio::sync::{Notify, mpsc};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +100,7 @@ async fn a_job_may_push_its_own_successor_and_an_ended_one_is_no_obstacle() {
         builder.register::<Once, _>(Do::new(|job: Once, cx| async move {
             let id = cx.id();
             let mut completion = cx.finish().await?;
-            effect(&mut completion, id, "a", "x").await?;
+            effect(&mut completion, id, "a", "x").await.or_retry()?;
             let next = if id.to_string() == "1" {
                 completion.push(&job).await?
             } else {

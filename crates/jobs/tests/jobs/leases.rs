@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::*;
-use privatix_jobs::{Filter, JobError, JobStatus, JobsError, ProcessorBuilder};
+use privatix_jobs::{Filter, JobError, JobStatus, JobsError, OrRetry as _, ProcessorBuilder};
 use tokio::sync::{Notify, mpsc};
 
 type Events = mpsc::UnboundedReceiver<String>;
@@ -287,7 +287,7 @@ async fn what_a_shutdown_interrupts_is_given_back_with_all_its_tries() {
                         // In the middle of its completion.
                         let id = cx.id();
                         let mut completion = cx.finish().await?;
-                        effect(&mut completion, id, "b", "undone").await?;
+                        effect(&mut completion, id, "b", "undone").await.or_retry()?;
                         return std::future::pending().await;
                     }
                     cx.cancelled().cancelled().await;

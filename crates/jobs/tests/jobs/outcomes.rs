@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::common::*;
-use privatix_jobs::{Done, Failure, FailureCause, JobContext, JobError, JobRecord, JobStatus, JobsError};
+use privatix_jobs::{
+    Done, Failure, FailureCause, JobContext, JobError, JobRecord, JobStatus, JobsError, OrRetry as _,
+};
 use tokio::sync::mpsc;
 
 #[expect(clippy::unnecessary_wraps, reason = "compared with a record's field")]
@@ -45,7 +47,7 @@ async fn a_job_fails_for_good_when_its_tries_are_used_up() {
     let (tried, mut tries) = mpsc::unbounded_channel();
     let (job, _) = outcome(move |_, cx| {
         let _ = tried.send(cx.try_number());
-        async { Err(std::io::Error::other("disk on fire"))? }
+        async { Err(std::io::Error::other("disk on fire")).or_retry()? }
     })
     .await;
     assert_eq!((job.status, job.tries), (JobStatus::Failed, 3));
@@ -74,7 +76,7 @@ async fn a_panic_inside_the_completion_undoes_its_writes() {
     let (job, notes) = outcome(|_, cx| async {
         let (id, first) = (cx.id(), cx.try_number() == 1);
         let mut completion = cx.finish().await?;
-        effect(&mut completion, id, "a", if first { "undone" } else { "kept" }).await?;
+        effect(&mut completion, id, "a", if first { "undone" } else { "kept" }).await.or_retry()?;
         assert!(!first, "boom");
         Ok(completion.commit().await?)
     })
@@ -88,7 +90,7 @@ async fn an_error_inside_the_completion_undoes_its_writes_and_follow_ups() {
     let (job, notes) = outcome(|_, cx| async {
         let (id, first) = (cx.id(), cx.try_number() == 1);
         let mut completion = cx.finish().await?;
-        effect(&mut completion, id, "a", if first { "undone" } else { "kept" }).await?;
+        effect(&mut completion, id, "a", if first { "undone" } else { "kept" }).await.or_retry()?;
         if first {
             completion.push(&Step::new("follow-up", "never")).await?;
             return Err(JobError::retry("thought better of it"));
@@ -150,7 +152,7 @@ async fn a_handler_that_takes_too_long_is_dropped_with_its_writes() {
         builder.register::<Hasty, _>(Do::new(|job: Hasty, cx| async move {
             let id = cx.id();
             let mut completion = cx.finish().await?;
-            effect(&mut completion, id, "a", &job.note).await?;
+            effect(&mut completion, id, "a", &job.note).await.or_retry()?;
             std::future::pending().await
         }))
     });

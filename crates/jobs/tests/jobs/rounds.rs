@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::common::*;
-use privatix_jobs::{Filter, Job, JobContext, JobError, JobStatus, JobsError, Lane, PushOptions};
+use privatix_jobs::{
+    Filter, Job, JobContext, JobError, JobStatus, JobsError, Lane, OrRetry as _, PushOptions,
+};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -36,7 +38,7 @@ async fn a_slow_completion_in_one_lane_delays_no_other() {
                 async move {
                     let id = cx.id();
                     let mut completion = cx.finish().await?;
-                    effect(&mut completion, id, &job.subject, "undone").await?;
+                    effect(&mut completion, id, &job.subject, "undone").await.or_retry()?;
                     let _ = events.send("has its turn");
                     std::future::pending::<()>().await;
                     Ok(completion.commit().await?)
@@ -86,7 +88,7 @@ async fn a_handler_that_pushes_through_the_queue_in_its_turn_is_refused() {
                 let mut completion = cx.finish().await?;
                 let refused = queue.push(&Step::new("b", "in it"), PushOptions::by("test")).await;
                 assert!(matches!(refused, Err(JobsError::InTurn)), "{refused:?}");
-                effect(&mut completion, id, "a", "x").await?;
+                effect(&mut completion, id, "a", "x").await.or_retry()?;
                 Ok(completion.commit().await?)
             }
         }))
@@ -147,7 +149,7 @@ async fn a_full_disk_in_one_turn_keeps_nothing_of_the_round_and_loses_no_job() {
             async move {
                 let id = cx.id();
                 let mut completion = cx.finish().await?;
-                effect(&mut completion, id, &job.subject, &job.note).await?;
+                effect(&mut completion, id, &job.subject, &job.note).await.or_retry()?;
                 if id == breaks && is_full.load(std::sync::atomic::Ordering::SeqCst) {
                     // Larger than all that a database of this limit can hold.
                     limit_pages(&mut completion, 1).await;
@@ -200,7 +202,7 @@ async fn interleave(plan: Vec<(u8, End)>) {
         builder.register::<Step, _>(Do::new(move |job: Step, cx: JobContext| {
             let (script, order) = (Arc::clone(&script), order.clone());
             async move {
-                let n: usize = job.note.parse()?;
+                let n: usize = job.note.parse().or_retry()?;
                 let (follow_ups, end) = script.get(n).cloned().unwrap_or((0, End::Done));
                 let id = cx.id();
                 let try_number = cx.try_number();

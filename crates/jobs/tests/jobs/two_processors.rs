@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::*;
 use privatix_db::Database;
-use privatix_jobs::{JobError, JobStatus};
+use privatix_jobs::{JobError, JobStatus, OrRetry as _};
 use proptest::prelude::*;
 
 const SUBJECTS: [&str; 4] = ["a", "b", "c", "d"];
@@ -76,7 +76,7 @@ fn run(db: &Database, clock: &Clock, watch: &Watch) -> Running {
                 }
                 let id = cx.id();
                 let mut completion = cx.finish().await?;
-                effect(&mut completion, id, &job.subject, &job.note).await?;
+                effect(&mut completion, id, &job.subject, &job.note).await.or_retry()?;
                 // The next of the subject may start when this one is committed.
                 drop(entry);
                 Ok(completion.commit().await?)

@@ -7,7 +7,7 @@ use crate::common::*;
 use async_trait::async_trait;
 use privatix_jobs::{
     Done, Effects, Failure, FailureCause, Filter, Handler, Job, JobContext, JobError, JobStatus, JobsError,
-    PushOptions, Retention,
+    OrRetry as _, PushOptions, Retention,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ impl Handler<Step> for Fails {
         effects: &mut Effects<'_>,
     ) -> Result<(), JobError> {
         let id = effects.id();
-        effect(effects, id, &job.subject, &failure.message).await?;
+        effect(effects, id, &job.subject, &failure.message).await.or_retry()?;
         effects.push(&Step::new("follow-up", "of the compensation")).await?;
         if self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
             return Err(JobError::retry("not yet"));

@@ -7,6 +7,7 @@
 mod concerns;
 mod difference;
 mod facts;
+mod order;
 mod own;
 mod owners;
 mod payment;

@@ -1,6 +1,6 @@
 //! What a client knows about a channel beyond the chain and the vouchers.
 
-use privatix_channel::{Amount, ChannelStatus, OnChain, ServiceStatus, Usage};
+use privatix_channel::{Amount, ChannelStatus, Closure, OnChain, ServiceStatus, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::{Floor, Reach, Request, Restored};
@@ -268,6 +268,15 @@ pub struct TopUp {
 pub enum Outcome {
     /// It was carried out.
     Done,
+    /// An agent's order to close: the channel is closed on chain, by whom this says.
+    Closed(Closure),
     /// It was not.
     Failed(Trouble),
+}
+
+impl Outcome {
+    /// Whether what was ordered has come about.
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Done | Self::Closed(_))
+    }
 }

@@ -6,6 +6,7 @@
 
 mod env;
 mod foreign;
+mod order;
 mod own;
 
 pub use self::{
@@ -137,6 +138,28 @@ impl OfferingState {
         match &self.ownership {
             Ownership::Own(_) => None,
             Ownership::Foreign(foreign) => foreign::unlisted(foreign, &self.chain, env),
+        }
+    }
+}
+
+/// What becomes of what is stored of an offering that the chain no longer shows: a reorganisation took its announcement back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retracted {
+    /// It is not kept: whoever announces it again is heard of again.
+    Forgotten,
+    /// Only this node's state of it is kept: its transactions may bring it back, and its message was never here.
+    Unlisted,
+    /// It is a draft again, as it was made.
+    Draft,
+}
+
+impl Retracted {
+    /// Of an own offering, and of one whose message is here.
+    pub const fn of(is_own: bool, has_message: bool) -> Self {
+        match (is_own, has_message) {
+            (false, _) => Self::Forgotten,
+            (true, false) => Self::Unlisted,
+            (true, true) => Self::Draft,
         }
     }
 }

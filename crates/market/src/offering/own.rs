@@ -173,7 +173,8 @@ pub(super) fn apply(
 ) -> Result<(), OfferingRefused> {
     match input {
         OfferingInput::Chain(now) => {
-            if now.announced != shown.announced {
+            // One that a reorganisation took back carries out no order.
+            if now.is_announced_after(shown) {
                 own.pop_up = false;
             }
             shown.clone_from(now);

@@ -7,6 +7,7 @@ mod concerns;
 mod dispute;
 mod liveness;
 mod opening;
+mod orders;
 mod payment;
 mod recovery;
 mod rows;

@@ -275,6 +275,7 @@ pub(crate) fn show(effect: &Effect<Client>) -> String {
         Effect::Own(ClientEffect::EndOrder { order, outcome }) => match outcome {
             Outcome::Done => format!("order {} done", order.0),
             Outcome::Failed(trouble) => format!("order {} failed: {trouble:?}", order.0),
+            Outcome::Closed(closure) => format!("order {} closed {closure:?}", order.0),
         },
         other => format!("{other:?}"),
     }

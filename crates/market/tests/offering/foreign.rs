@@ -1,7 +1,8 @@
 //! Offerings that other agents announce.
 
 use privatix_market::offering::{
-    Answer, MessageState, OfferingInput, OfferingOrder, OfferingRefused, Ownership, Shown, Unlisted,
+    Answer, MessageState, OfferingInput, OfferingOrder, OfferingRefused, Ownership, Retracted, Shown,
+    Unlisted,
 };
 
 use crate::support::{DAY, HOUR, Run, market, removed};
@@ -180,5 +181,17 @@ fn an_order_about_another_agents_offering_is_refused() {
         [OfferingOrder::Publish, OfferingOrder::PopUp, OfferingOrder::PopUpEvery(None), OfferingOrder::Remove]
     {
         assert_eq!(run.try_give(&OfferingInput::Order(order)), Err(OfferingRefused::NotOurs { agent }));
+    }
+}
+
+#[test]
+fn of_what_the_chain_no_longer_shows_only_what_was_made_here_is_kept() {
+    for (is_own, has_message, kept) in [
+        (false, false, Retracted::Forgotten),
+        (false, true, Retracted::Forgotten),
+        (true, false, Retracted::Unlisted),
+        (true, true, Retracted::Draft),
+    ] {
+        assert_eq!(Retracted::of(is_own, has_message), kept, "own: {is_own}, message: {has_message}");
     }
 }

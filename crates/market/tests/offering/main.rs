@@ -3,5 +3,6 @@
 
 mod foreign;
 mod liveness;
+mod orders;
 mod own;
 mod support;

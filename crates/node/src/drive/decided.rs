@@ -64,13 +64,15 @@ impl<P: Party, S: Provisions<P>> Decided<P, S> {
         Self { db, decider, provisions }
     }
 
-    /// The state of a channel; `None` where nothing can be decided about it. A channel of which something cannot be read is named by
-    /// its looks, and asks again once it was repaired.
-    async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Stored<P>>, NodeError> {
-        match self.decider.load(conn, channel).await {
-            Ok(stored) => Ok(Some(stored)),
-            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+    /// What is wanted of the service by this state.
+    fn wanted_by(&self, state: &State<P>, revision: u64) -> Wanted {
+        let (service, outlook) = (P::service(&state.own), self.decider.outlook());
+        let now = outlook.uptime();
+        Wanted {
+            target: service.target,
+            actual: service.actual(outlook.instance()),
+            asked: service.asked.map(|asked| Request { seq: asked.seq, left: asked.until.since(now) }),
+            bound: P::bound(state).map(|up_to| Bound { revision, up_to }),
         }
     }
 
@@ -85,6 +87,7 @@ impl<P: Party, S: Provisions<P>> Decided<P, S> {
 
 #[async_trait]
 impl<P: Party, S: Provisions<P>> Driven for Decided<P, S> {
+    type Stored = Stored<P>;
     type Applied = Option<Applied<P>>;
 
     fn side(&self) -> Role {
@@ -94,16 +97,17 @@ impl<P: Party, S: Provisions<P>> Driven for Decided<P, S> {
         }
     }
 
-    async fn wanted(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Wanted>, NodeError> {
-        let Some(Stored { state, revision, .. }) = self.load(conn, channel).await? else { return Ok(None) };
-        let (service, outlook) = (P::service(&state.own), self.decider.outlook());
-        let now = outlook.uptime();
-        Ok(Some(Wanted {
-            target: service.target,
-            actual: service.actual(outlook.instance()),
-            asked: service.asked.map(|asked| Request { seq: asked.seq, left: asked.until.since(now) }),
-            bound: P::bound(&state).map(|up_to| Bound { revision, up_to }),
-        }))
+    /// Not a channel of which something cannot be read: its looks name it, and it asks again once it was repaired.
+    async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Stored<P>>, NodeError> {
+        match self.decider.load(conn, channel).await {
+            Ok(stored) => Ok(Some(stored)),
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn wanted(&self, stored: &Stored<P>) -> Wanted {
+        self.wanted_by(&stored.state, stored.revision)
     }
 
     async fn provision(&self, channel: ChannelId) -> Result<Provision, NodeError> {
@@ -121,19 +125,21 @@ impl<P: Party, S: Provisions<P>> Driven for Decided<P, S> {
     async fn report(
         &self,
         conn: &mut Conn,
-        channel: ChannelId,
+        before: &Stored<P>,
         seq: u32,
         answer: Answered,
-    ) -> Result<Self::Applied, NodeError> {
-        let Some(before) = self.load(conn, channel).await? else { return Ok(None) };
+    ) -> Result<(Self::Applied, Wanted), NodeError> {
         if let Answered::Did(Actual::Suspended | Actual::Running) = answer {
             self.provisions.known(conn, &before.state).await?;
         }
-        match self.decider.decide_in(conn, &before, Input::Adapter { seq, answer }).await {
-            Ok(applied) => Ok(Some(applied)),
+        match self.decider.decide_in(conn, before, Input::Adapter { seq, answer }).await {
+            Ok(applied) => {
+                let wanted = self.wanted_by(&applied.state, applied.revision);
+                Ok((Some(applied), wanted))
+            }
             Err(NotApplied::Refused(refused)) => {
-                tracing::error!(%channel, %refused, "an answer of the plug-in is refused; report this as an error of the program");
-                Ok(None)
+                tracing::error!(channel = %before.state.id, %refused, "an answer of the plug-in is refused; report this as an error of the program");
+                Ok((None, self.wanted(before)))
             }
             Err(error) => Err(error.into()),
         }

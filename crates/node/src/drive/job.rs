@@ -10,7 +10,8 @@ use privatix_adapter::{self as adapter, Call as HostCall, Host, Provision};
 use privatix_channel::{ChannelId, Usage};
 use privatix_db::Database;
 use privatix_jobs::{
-    Backoff, Done, Duplicates, Effects, Failure, Handler, Job, JobContext, JobError, Lane, Policy,
+    Backoff, Done, Duplicates, Effects, Failure, Handler, Job, JobContext, JobError, Lane, OrRetry as _,
+    Policy,
 };
 use privatix_market::{Actual, Answered, Target};
 use serde::{Deserialize, Serialize};
@@ -202,11 +203,15 @@ impl<D: Driven> Driver<D> {
             let mut changed = std::pin::pin!(changed.notified());
             changed.as_mut().enable(); // before the look, so that no change falls between
             let life = *instance.borrow_and_update();
-            let wanted = parts.driven.wanted(&mut *parts.db.read().await?, channel).await?;
-            let Some(wanted) = wanted else {
+            let stored = {
+                let mut conn = parts.db.read().await.or_retry()?;
+                parts.driven.load(&mut conn, channel).await.or_retry()?
+            };
+            let Some(stored) = stored else {
                 watch.call = None;
                 return Ok(cx.done().await?);
             };
+            let wanted = parts.driven.wanted(&stored);
             watch.drop_call_unless(wanted.target, life);
             let now = Instant::now();
             // What is requested again has its first try at once.
@@ -287,20 +292,22 @@ impl<D: Driven> Driver<D> {
         let is_late = watch.late().is_some();
         drop(watch); // what it leaves is for the next job, which may begin as soon as this one is committed
         let mut completion = cx.finish().await?;
-        let mut wanted = parts.driven.wanted(&mut completion, channel).await?;
+        let stored = parts.driven.load(&mut completion, channel).await.or_retry()?;
+        let mut wanted = stored.as_ref().map(|stored| parts.driven.wanted(stored));
         let mut applied = None;
-        if let Some(Answer { target, seq, what }) = answer {
+        if let (Some(Answer { target, seq, what }), Some(stored)) = (answer, &stored) {
             // All that is asked for goes through here, so that the call which leads to a target answers the newest request for it.
             let newest =
                 wanted.filter(|wanted| target == Some(wanted.target)).and_then(|wanted| wanted.asked);
             if let Some(seq) = newest.map(|request| request.seq).or(seq) {
-                applied = Some(parts.driven.report(&mut completion, channel, seq, what).await?);
-                wanted = parts.driven.wanted(&mut completion, channel).await?;
+                let (reported, now) =
+                    parts.driven.report(&mut completion, stored, seq, what).await.or_retry()?;
+                (applied, wanted) = (Some(reported), Some(now));
             }
         }
         match wanted {
             Some(Wanted { asked: Some(_), target, .. }) => {
-                parts.calls.ask(&mut completion, channel, target).await?;
+                parts.calls.ask(&mut completion, channel, target).await.or_retry()?;
             }
             _ if is_late => {
                 completion.push(&DriveSlowly { channel }).await?;
@@ -325,14 +332,16 @@ impl<D: Driven> Driver<D> {
 
     /// The job has failed for good.
     async fn give_up(&self, channel: ChannelId, fx: &mut Effects<'_>) -> Result<(), JobError> {
-        let wanted = match self.0.driven.wanted(fx, channel).await {
+        let driven = &self.0.driven;
+        let stored = match driven.load(fx, channel).await {
             // Nothing is decided about the channel until it is repaired.
             Err(error) if error.is_damage() => return Ok(()),
-            wanted => wanted?,
+            stored => stored.or_retry()?,
         };
-        if let Some(Wanted { asked: Some(request), .. }) = wanted {
-            self.0.driven.report(fx, channel, request.seq, Answered::GaveUp).await?;
-            self.0.driven.exhausted(channel);
+        let Some(stored) = stored else { return Ok(()) };
+        if let Some(request) = driven.wanted(&stored).asked {
+            driven.report(fx, &stored, request.seq, Answered::GaveUp).await.or_retry()?;
+            driven.exhausted(channel);
         }
         Ok(())
     }

@@ -43,6 +43,8 @@ pub type Answer = (ChannelId, u32, Answered);
 pub struct States {
     services: Mutex<(u32, HashMap<ChannelId, Service>)>,
     instance: watch::Receiver<u64>,
+    /// What was asked of the states, in this order.
+    pub asked: Mutex<Vec<&'static str>>,
     /// Answers of the plug-in cannot be stored.
     pub is_broken: AtomicBool,
     answers: mpsc::UnboundedSender<Answer>,
@@ -63,23 +65,32 @@ impl States {
 
 #[async_trait]
 impl Driven for States {
+    type Stored = ChannelId;
     type Applied = Answer;
 
     fn side(&self) -> Role {
         Role::Agent
     }
 
-    async fn wanted(&self, _: &mut Conn, id: ChannelId) -> Result<Option<Wanted>, NodeError> {
-        let actual = self.actual(id);
+    async fn load(&self, _: &mut Conn, id: ChannelId) -> Result<Option<ChannelId>, NodeError> {
+        self.asked.lock().push("load");
+        Ok(self.services.lock().1.contains_key(&id).then_some(id))
+    }
+
+    fn wanted(&self, id: &ChannelId) -> Wanted {
+        let actual = self.actual(*id);
         let services = self.services.lock();
-        Ok(services.1.get(&id).map(|service| Wanted {
+        let service = &services.1[id];
+        let request = |(seq, until): (u32, Instant)| Request {
+            seq,
+            left: until.saturating_duration_since(Instant::now()),
+        };
+        Wanted {
             target: service.target,
             actual,
-            asked: service
-                .asked
-                .map(|(seq, until)| Request { seq, left: until.saturating_duration_since(Instant::now()) }),
+            asked: service.asked.map(request),
             bound: Some(Bound { revision: 1, up_to: Usage::new(7) }),
-        }))
+        }
     }
 
     async fn provision(&self, channel: ChannelId) -> Result<Provision, NodeError> {
@@ -95,10 +106,11 @@ impl Driven for States {
     async fn report(
         &self,
         _: &mut Conn,
-        id: ChannelId,
+        &id: &ChannelId,
         seq: u32,
         answer: Answered,
-    ) -> Result<Answer, NodeError> {
+    ) -> Result<(Answer, Wanted), NodeError> {
+        self.asked.lock().push("report");
         if answer != Answered::GaveUp && self.is_broken.load(Ordering::Relaxed) {
             return Err(NodeError::NotRunning);
         }
@@ -110,7 +122,8 @@ impl Driven for States {
                 (service.actual, service.instance) = (actual, *self.instance.borrow());
             }
         }
-        Ok((id, seq, answer))
+        drop(services);
+        Ok(((id, seq, answer), self.wanted(&id)))
     }
 
     async fn committed(&self, answer: Answer) {
@@ -164,6 +177,7 @@ impl Desk {
         let (to_unbounded, unbounded) = mpsc::unbounded_channel();
         let driven = Arc::new(States {
             services: Mutex::default(),
+            asked: Mutex::default(),
             instance: life.clone(),
             is_broken: AtomicBool::new(false),
             answers: to_answers,

@@ -52,6 +52,23 @@ async fn a_suspend_during_a_slow_start_ends_suspended() {
     desk.stop().await;
 }
 
+/// What is wanted after an answer follows from the decision about it: nothing is loaded again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_loads_its_channel_once_in_the_transaction_that_ends_it() {
+    let adapter = Arc::new(Scripted::default());
+    let host = Host::with_timeouts(adapter.clone(), Timeouts::all(LONG)).unwrap();
+    let mut desk = Desk::open(host, quick(), 1).await;
+    let id = channel(1);
+    adapter.set(id, "start", Does::Hang);
+    let run = desk.want(id, Target::Running).await;
+    soon("the start", adapter.called(id, "start")).await;
+    desk.driven.asked.lock().clear(); // the looks before the call
+    adapter.set(id, "start", Does::All);
+    assert_eq!(desk.answer().await, (id, run, Answered::Did(Actual::Running)));
+    assert_eq!(*desk.driven.asked.lock(), ["load", "report"]);
+    desk.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_channel_holds_no_place_of_others() {
     let adapter = Arc::new(Scripted::default());

@@ -13,7 +13,7 @@ use privatix_channel::{
 };
 use privatix_db::types::{Addr, Bytes32, Micros};
 use privatix_db::{Conn, on};
-use privatix_market::offering::{Announcement, Presence, Shown, Source};
+use privatix_market::offering::{Announcement, Presence, Retracted, Shown, Source};
 
 use crate::StoreError;
 use crate::columns::{hash, signed};
@@ -294,20 +294,26 @@ async fn store(conn: &mut Conn, offerings: Vec<Changed>) -> Result<(), StoreErro
 async fn retract(conn: &mut Conn, key: (Addr, Bytes32)) -> Result<(), StoreError> {
     let agents = identity::table.filter(identity::role.eq(Role::Agent.as_str())).select(identity::account);
     let us: Option<Addr> = on!(&mut *conn, |c| agents.first(c).await.optional())?;
-    if us != Some(key.0) {
-        on!(&mut *conn, |c| diesel::delete(offerings::table.find(key)).execute(c).await)?;
-        on!(conn, |c| diesel::delete(offering_states::table.find(key)).execute(c).await)?;
-        return Ok(());
+    let row = offerings::table.find(key);
+    let has_message = row.select(offerings::message.is_not_null());
+    let has_message: Option<bool> = on!(&mut *conn, |c| has_message.first(c).await.optional())?;
+    match Retracted::of(us == Some(key.0), has_message.unwrap_or_default()) {
+        Retracted::Forgotten => {
+            on!(&mut *conn, |c| diesel::delete(row).execute(c).await)?;
+            on!(conn, |c| diesel::delete(offering_states::table.find(key)).execute(c).await)?;
+        }
+        Retracted::Unlisted => {
+            on!(conn, |c| diesel::delete(row).execute(c).await)?;
+        }
+        Retracted::Draft => {
+            let announced = row.filter(offerings::announced_at.is_not_null());
+            let draft = diesel::update(announced).set((
+                offerings::status.eq(OfferingStatus::Draft.as_str()),
+                offerings::free_supply.eq(offerings::supply),
+                offerings::announced_at.eq(None::<i64>),
+            ));
+            on!(conn, |c| draft.execute(c).await)?;
+        }
     }
-    // Of our own, one without a message was never made here.
-    let unknown = offerings::table.find(key).filter(offerings::message.is_null());
-    on!(&mut *conn, |c| diesel::delete(unknown).execute(c).await)?;
-    let ours =
-        diesel::update(offerings::table.find(key).filter(offerings::announced_at.is_not_null())).set((
-            offerings::status.eq(OfferingStatus::Draft.as_str()),
-            offerings::free_supply.eq(offerings::supply),
-            offerings::announced_at.eq(None::<i64>),
-        ));
-    on!(conn, |c| ours.execute(c).await)?;
     Ok(())
 }

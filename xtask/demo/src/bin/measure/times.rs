@@ -93,7 +93,7 @@ impl Round<'_> {
         let free = async || chain.contracts.internal_balance(&chain.anvil, agent.account).await;
         let (free_before, wallet_before) = (free().await?, wallet().await?);
         let start = Instant::now();
-        agent.call(&node::CloseChannel { channel }).await?;
+        agent.call(&node::CloseChannel { channel, key: None }).await?;
         while free().await? <= free_before {
             waited(start, "the close")?;
             sleep(LOOK).await;

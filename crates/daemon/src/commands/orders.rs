@@ -1,12 +1,14 @@
-//! The orders about channels.
+//! The orders about channels and offerings.
 
 use clap::Subcommand;
-use privatix_api::client::{GetOrder, ListOrders, OrderState};
-use privatix_api::node::TokenUnit;
+use privatix_api::node::{GetOrder, ListOrders, OrderState, TokenUnit};
 use privatix_api::{ApiClient, JobId};
-use privatix_channel::ChannelId;
-use privatix_daemon::output::{Output, ago, or_dash, pairs, table, time};
-use privatix_daemon::{DaemonError, token_unit};
+use privatix_channel::{ChannelId, OfferingHash};
+
+use super::channels::closed;
+use super::token_unit;
+use crate::DaemonError;
+use crate::output::{Output, ago, or_dash, pairs, table, time};
 
 /// `orders`
 #[derive(Subcommand, Debug)]
@@ -16,6 +18,9 @@ pub(crate) enum OrdersCommand {
         /// About this channel
         #[arg(long, value_name = "CHANNEL")]
         channel: Option<ChannelId>,
+        /// About this offering of ours
+        #[arg(long, value_name = "OFFERING", conflicts_with = "channel")]
+        offering: Option<OfferingHash>,
         /// Older than this one
         #[arg(long, value_name = "ORDER")]
         before: Option<u64>,
@@ -23,7 +28,7 @@ pub(crate) enum OrdersCommand {
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u32>,
     },
-    /// Shows an order: who gave it, what became of it, and the job that provides its tokens
+    /// Shows an order: who gave it, what became of it, and what carried it out
     Show {
         /// The order
         order: u64,
@@ -34,8 +39,9 @@ impl OrdersCommand {
     pub(crate) async fn carry_out(self, api: &ApiClient, output: Output) -> Result<(), DaemonError> {
         let unit = token_unit(api, output).await;
         match self {
-            Self::List { channel, before, limit } => {
-                output.show(&api.call(&ListOrders { channel, before, limit }).await?, |all| list(all, &unit));
+            Self::List { channel, offering, before, limit } => {
+                let ask = ListOrders { channel, offering, before, limit };
+                output.show(&api.call(&ask).await?, |all| list(all, &unit));
             }
             Self::Show { order } => {
                 output.show(&api.call(&GetOrder { order }).await?, |order| details(order, &unit));
@@ -51,13 +57,13 @@ fn list(orders: &[OrderState], unit: &TokenUnit) -> String {
             order.order.to_string(),
             order.what.clone(),
             or_dash(order.amount.map(|amount| unit.show(amount))),
-            or_dash(order.channel),
+            about(order),
             order.by.clone(),
             ago(order.at),
             outcome(order),
         ]
     });
-    table(["order", "what", "amount", "channel", "by", "given", "outcome"], rows)
+    table(["order", "what", "amount", "about", "by", "given", "outcome"], rows)
 }
 
 fn details(order: &OrderState, unit: &TokenUnit) -> String {
@@ -65,17 +71,29 @@ fn details(order: &OrderState, unit: &TokenUnit) -> String {
         ("order", order.order.to_string()),
         ("what", order.what.clone()),
         ("amount", or_dash(order.amount.map(|amount| unit.show(amount)))),
-        ("channel", or_dash(order.channel)),
+        ("about", about(order)),
         ("given", format!("{} by {}", time(order.at), order.by)),
         ("key", or_dash(order.key.as_ref())),
         ("outcome", outcome(order)),
         ("ended", or_dash(order.ended_at.map(time))),
+        ("transaction", or_dash(order.transaction)),
         ("job", or_dash(order.job.as_ref().map(JobId::to_string))),
     ])
 }
 
+/// What an order is about, for people.
+fn about(order: &OrderState) -> String {
+    match (order.channel, order.offering) {
+        (Some(channel), _) => format!("channel {channel}"),
+        (None, offering) => or_dash(offering.map(|offering| format!("offering {offering}"))),
+    }
+}
+
 /// What became of an order, for people.
 fn outcome(order: &OrderState) -> String {
+    if let Some(closure) = order.closure {
+        return format!("closed {}", closed(closure));
+    }
     match (order.is_done, &order.trouble) {
         (None, _) => "under way".to_owned(),
         (Some(true), _) => "done".to_owned(),
@@ -100,6 +118,10 @@ mod tests {
         for (rest, expected) in [
             (serde_json::json!({}), "under way"),
             (serde_json::json!({ "isDone": true, "endedAt": "2026-01-01T00:00:01Z" }), "done"),
+            (
+                serde_json::json!({ "isDone": true, "closure": "by_agent", "transaction": 7 }),
+                "closed by the agent",
+            ),
             (failed, "not done: no tokens"),
         ] {
             let order = order(rest);

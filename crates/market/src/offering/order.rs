@@ -1,0 +1,103 @@
+//! How the operator's orders about an offering end.
+
+use super::{OfferingOrder, OfferingPurpose, OfferingState, Own, Presence, Problem, Shown, Wanted};
+use crate::{OrderChange, Outcome, Stage, Trouble};
+
+impl OfferingOrder {
+    /// What the transaction of the order is for; `None` where it needs none.
+    pub const fn purpose(self) -> Option<OfferingPurpose> {
+        match self {
+            Self::Publish => Some(OfferingPurpose::Publish),
+            Self::PopUp => Some(OfferingPurpose::PopUp),
+            Self::Remove => Some(OfferingPurpose::Remove),
+            Self::PopUpEvery(_) => None,
+        }
+    }
+
+    /// What is new of an order whose outcome was this, by the step from one state of the offering to another. For one that was given a
+    /// moment ago, both are the state that it led to. An order that failed stays so, whatever a later one brings, and a pop-up that
+    /// was seen is not looked at again.
+    pub fn change(
+        self,
+        was: Option<Outcome>,
+        before: &OfferingState,
+        after: &OfferingState,
+    ) -> Option<OrderChange> {
+        let (own_before, own) = (before.own()?, after.own()?);
+        let now = match self {
+            Self::PopUpEvery(_) => Some(Outcome::Done),
+            Self::PopUp => popped_up((own_before, &before.chain), (own, &after.chain)),
+            Self::Publish => published(own_before, (own, &after.chain)),
+            Self::Remove => removed(own_before, (own, &after.chain)),
+        };
+        match (was, now) {
+            (None, Some(outcome)) => Some(OrderChange::Ended(outcome)),
+            (Some(Outcome::Done), None) if self != Self::PopUp => Some(OrderChange::UnderWay),
+            _ => None,
+        }
+    }
+}
+
+fn published(before: &Own, (own, shown): (&Own, &Shown)) -> Option<Outcome> {
+    match (shown.presence, own.wanted) {
+        (Presence::OnMarket | Presence::Removed, _) => Some(Outcome::Done),
+        (Presence::Draft, Wanted::OnMarket) => None,
+        (Presence::Draft, Wanted::Removed) => Some(Outcome::Failed(Trouble::Replaced)),
+        (Presence::Draft, Wanted::AsShown) => Some(given_up(before, own, OfferingPurpose::Publish)),
+    }
+}
+
+fn removed(before: &Own, (own, shown): (&Own, &Shown)) -> Option<Outcome> {
+    match (shown.presence, own.wanted) {
+        (Presence::Removed, _) | (Presence::Draft, Wanted::Removed | Wanted::AsShown) => Some(Outcome::Done),
+        (Presence::OnMarket, Wanted::Removed) => None,
+        (Presence::Draft | Presence::OnMarket, Wanted::OnMarket) => Some(Outcome::Failed(Trouble::Replaced)),
+        (Presence::OnMarket, Wanted::AsShown) => Some(given_up(before, own, OfferingPurpose::Remove)),
+    }
+}
+
+fn popped_up((before, was): (&Own, &Shown), (own, shown): (&Own, &Shown)) -> Option<Outcome> {
+    if own.pop_up {
+        return None;
+    }
+    if shown.is_announced_after(was) {
+        return Some(Outcome::Done);
+    }
+    let is_off = shown.presence == Presence::Removed || own.wanted == Wanted::Removed;
+    Some(if is_off {
+        Outcome::Failed(Trouble::Replaced)
+    } else {
+        given_up(before, own, OfferingPurpose::PopUp)
+    })
+}
+
+/// Why an order is not carried out that is wanted no more.
+fn given_up(before: &Own, own: &Own, purpose: OfferingPurpose) -> Outcome {
+    Outcome::Failed(if own.problem == Some(Problem::Failed(purpose)) {
+        Trouble::Failed
+    } else if before.restored && !own.restored {
+        Trouble::Restored
+    } else {
+        Trouble::Cancelled
+    })
+}
+
+impl Shown {
+    /// Whether the last announcement is a later one than it was.
+    pub(super) fn is_announced_after(&self, was: &Self) -> bool {
+        let block = |shown: &Self| shown.announced.as_ref().map(|last| last.block);
+        block(self) > block(was)
+    }
+}
+
+impl OfferingState {
+    /// The number of the transaction that carries out what this is for: one that is in a block, or the newest that may get there.
+    pub fn carried_by(&self, purpose: OfferingPurpose) -> Option<u32> {
+        let flights = self.own()?.flights.iter().filter(|flight| flight.purpose == purpose);
+        let is_mined = |stage: &Stage| matches!(stage, Stage::Mined { .. } | Stage::Unseen { .. });
+        flights
+            .filter(|flight| is_mined(&flight.stage) || flight.stage.may_be_mined())
+            .max_by_key(|flight| (is_mined(&flight.stage), flight.seq))
+            .map(|flight| flight.seq)
+    }
+}
