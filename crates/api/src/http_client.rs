@@ -176,7 +176,7 @@ impl ApiClient {
         serde_json::from_str(result).map_err(|error| self.protocol(&error))
     }
 
-    /// How the daemon is. Needs no token.
+    /// How the daemon is. Without the right token, the checks have no messages.
     ///
     /// # Errors
     /// [`ApiError::Unreachable`], [`ApiError::Protocol`].

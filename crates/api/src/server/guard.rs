@@ -128,7 +128,7 @@ impl Rules {
         let get = request.method == Method::GET || request.method == Method::HEAD;
         let path = request.uri.path();
         if get && let Some(question) = question(path) {
-            let health = self.pages.health();
+            let health = self.health(request);
             let status = if question(&health) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let body = serde_json::to_string(&health).unwrap_or_else(|error| error.to_string());
             return Some(response(status, "application/json", body));
@@ -155,6 +155,15 @@ impl Rules {
                 "there are POST / for JSON-RPC, GET /health, /health/live, /health/ready, /health/money and /metrics",
             )),
         }
+    }
+
+    /// How the daemon is; who shows no token does not see what the checks name: channels, transactions and amounts.
+    fn health(&self, request: &Parts) -> Health {
+        let mut health = self.pages.health();
+        if self.right(request).is_none() {
+            health.checks.iter_mut().for_each(|check| check.message = None);
+        }
+        health
     }
 
     /// A page of another site whose name was made to point here (DNS rebinding) still sends that name. An address cannot
@@ -224,13 +233,19 @@ mod tests {
     use privatix_net::{Network, VisitorLimits};
 
     use super::*;
+    use crate::node::{Check, CheckState};
 
     type Places = privatix_net::Places<Network, ()>;
+
+    fn endangered() -> Check {
+        let message = Some("channel 0x01: 1200".to_owned());
+        Check { name: "channels".into(), state: CheckState::Bad, message }
+    }
 
     struct NoPages;
     impl Pages for NoPages {
         fn health(&self) -> Health {
-            Health { live: true, ready: true, ..Health::default() }
+            Health { live: true, ready: true, checks: vec![endangered()], ..Health::default() }
         }
         fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
             Box::pin(async { String::new() })
@@ -333,6 +348,17 @@ mod tests {
         ] {
             let request = http::Request::get(page).header("host", "localhost");
             assert_eq!(status(request).await, Some(expected), "{page}");
+        }
+    }
+
+    #[test]
+    fn what_checks_name_is_shown_with_a_token_only() {
+        for (token, expected) in [("secret", true), ("figures", true), ("wrong", false), ("", false)] {
+            let request = http::Request::get("/health/money").header("host", "localhost");
+            let request = request.header("authorization", format!("Bearer {token}")).body(()).unwrap();
+            let health = rules().health(&request.into_parts().0);
+            let message = expected.then(|| "channel 0x01: 1200".to_owned());
+            assert_eq!(health.checks, [Check { message, ..endangered() }], "{token}");
         }
     }
 
