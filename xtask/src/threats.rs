@@ -1,7 +1,7 @@
-//! The threat model, `docs/threat-model.md`: each of its rows names tests that exist, or says `open` and why.
+//! The threat model, `docs/threat-model.md`, and what ADR 0005 says must hold: each row names tests that exist, or says `open` and why.
 //!
 //! A row is one of a table whose last column is `test`. There, and in all other columns, a path of a source file stands for that
-//! file; in the last column, every other word in backticks is the name of a test.
+//! file, and the name of a scenario for that scenario; in the last column, every other word in backticks is the name of a test.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,11 +24,11 @@ pub fn rows(document: &str) -> Vec<Row> {
     let tables = rows_of_tables(document, |head| head.last() == Some(&"test"));
     let row = |cells: Vec<&str>| {
         let (name, last) = (cells.first()?, cells.last()?);
-        let files = cells.iter().flat_map(|cell| quoted(cell)).filter(|name| is_source(name));
+        let files = cells.iter().flat_map(|cell| quoted(cell)).filter_map(file);
         Some(Row {
             name: (*name).to_owned(),
-            files: files.map(str::to_owned).collect(),
-            tests: quoted(last).filter(|name| !is_source(name)).map(str::to_owned).collect(),
+            files: files.collect(),
+            tests: quoted(last).filter(|name| file(name).is_none()).map(str::to_owned).collect(),
             open: last.split_once("open:").map(|(_, why)| why.trim().to_owned()),
         })
     };
@@ -116,6 +116,11 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-fn is_source(name: &str) -> bool {
-    name.contains('/') && Path::new(name).extension().is_some_and(|ending| ending == "rs" || ending == "sol")
+/// The file that a word names: a source file by its path, a scenario of the simulator by its name.
+fn file(name: &str) -> Option<String> {
+    match Path::new(name).extension()?.to_str()? {
+        "rs" | "sol" if name.contains('/') => Some(name.to_owned()),
+        "toml" if !name.contains('/') => Some(format!("crates/sim/scenarios/{name}")),
+        _ => None,
+    }
 }

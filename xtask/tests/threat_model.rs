@@ -1,4 +1,4 @@
-//! Every row of `docs/threat-model.md` names tests that exist, or says `open` and why; and the check that says so finds a breach.
+//! Every row of `docs/threat-model.md`, and of the behaviours in ADR 0005, names tests that exist, or says `open` and why; and the check that says so finds a breach.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -8,14 +8,16 @@ use privatix_testkit::toolchain::workspace_root;
 use xtask::threats;
 
 #[test]
-fn each_attack_of_the_threat_model_names_its_test_or_is_open() {
+fn each_attack_and_each_behaviour_names_its_test_or_is_open() {
     let root = workspace_root();
     let tests = all_tests(&root);
     assert!(tests.len() > 1000, "the sources were read: {} tests", tests.len());
-    let rows = threats::rows(&std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap());
-    assert!(rows.len() > 80, "the tables were read: {} rows", rows.len());
-    let breaches = threats::breaches(&rows, &tests, &root);
-    assert!(breaches.is_empty(), "docs/threat-model.md:\n{}", breaches.join("\n"));
+    for (page, least) in [("docs/threat-model.md", 80), ("docs/adr/0005-pure-decisions.md", 19)] {
+        let rows = threats::rows(&std::fs::read_to_string(root.join(page)).unwrap());
+        assert!(rows.len() >= least, "the tables of {page} were read: {} rows", rows.len());
+        let breaches = threats::breaches(&rows, &tests, &root);
+        assert!(breaches.is_empty(), "{page}:\n{}", breaches.join("\n"));
+    }
 }
 
 fn all_tests(root: &Path) -> BTreeSet<String> {
