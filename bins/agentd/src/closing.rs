@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// After how long without a close `clientd` asks for one itself, by its defaults.
 const CLIENTS_PATIENCE: Duration = Duration::from_hours(1);
 
-/// `[service]`: with whom, and with what, an open channel has patience.
+/// `[service]`: how long an open channel waits for its client, its plug-in and its offering.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServiceSection {
@@ -44,7 +44,7 @@ impl Default for ServiceSection {
 }
 
 impl ServiceSection {
-    /// What can be wrong with it.
+    /// Refuses settings that cannot work.
     pub(crate) fn check(&self) -> Result<(), DaemonError> {
         let patience = [
             ("service.terms_within", self.terms_within),
@@ -54,7 +54,7 @@ impl ServiceSection {
         ];
         match patience.into_iter().find(|(_, patience)| patience.is_zero()) {
             Some((what, _)) => {
-                Err(wrong(what, "channels would end at the first trouble that passes; write e.g. \"10m\""))
+                Err(wrong(what, "channels would end at the first short outage; write e.g. \"10m\""))
             }
             None => Ok(()),
         }
@@ -118,7 +118,7 @@ impl Default for ClosingSection {
 }
 
 impl ClosingSection {
-    /// What contradicts itself in it, or the settings of the chain.
+    /// Refuses settings that contradict each other, or those of the chain.
     pub(crate) fn check(&self, chain: &ChainSection) -> Result<(), DaemonError> {
         if let Some(what) = self.needs_a_rate().filter(|_| chain.ether_per_token.is_none()) {
             return Err(wrong(
@@ -130,20 +130,20 @@ impl ClosingSection {
         if is_too_late(self.batch_within, alone) {
             return Err(wrong(
                 "closing.batch_within",
-                "each close would be sent alone before, after closing.close_within: set it below that, or leave it out for two thirds of it",
+                "a batch would never be sent, because each channel is closed alone after closing.close_within; set it lower, or leave it out for two thirds of that",
             ));
         }
         if is_too_late(self.batch_free_within, self.free_within.0) {
             return Err(wrong(
                 "closing.batch_free_within",
-                "each channel would be closed alone before, after closing.free_within: set it below that, or leave it out for two thirds of it",
+                "a batch would never be sent, because each channel is closed alone after closing.free_within; set it lower, or leave it out for two thirds of that",
             ));
         }
         let highest = Wei::new(u128::from(chain.max_fee_gwei).saturating_mul(WEI_PER_GWEI));
         if self.batch_below_gwei.is_some_and(|Gwei(below)| below > highest) {
             return Err(wrong(
                 "closing.batch_below_gwei",
-                "it is above chain.max_fee_gwei, the highest price that is paid, so that nothing would wait for others: set it below that, or leave it out",
+                "it is above chain.max_fee_gwei, the highest price that is paid, so every batch would be sent at once; set it below that, or leave it out",
             ));
         }
         Ok(())
@@ -159,12 +159,17 @@ impl ClosingSection {
         amounts.into_iter().find(|(_, set, default)| set.0 != default.0).map(|(what, ..)| what)
     }
 
-    /// What works, but probably not as meant.
+    /// Warns of settings that work, but probably not as meant.
     pub(crate) fn doubts(&self) -> Option<String> {
-        (self.close_within > CLIENTS_PATIENCE).then(|| {
-            "closing.close_within is longer than the hour after which clients ask for the close themselves, which keeps the \
-             place of the offering until the end of their challenge; set it to \"1h\" or less"
-                .to_owned()
+        let waits =
+            [("closing.close_within", Some(self.close_within)), ("closing.free_within", self.free_within.0)];
+        let too_long =
+            waits.into_iter().find(|(_, waits)| waits.is_none_or(|waits| waits > CLIENTS_PATIENCE));
+        too_long.map(|(what, _)| {
+            format!(
+                "{what} is longer than the hour after which clients ask to close by themselves; their challenge then keeps the place \
+                 of the offering for a day. Set it to \"1h\" or less"
+            )
         })
     }
 

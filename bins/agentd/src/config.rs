@@ -432,7 +432,7 @@ const SECTIONS: &str = r#"[operator]
 
 [closing]
 # When what channels have earned is cashed, and at which cost. Amounts are base units of the token; docs/daemons.md explains each.
-# What an ended channel brings at least, beyond its gas, to be closed at once in a transaction of its own; needs
+# An ended channel is closed at once and alone if it brings at least this much, and more than the gas of its close; needs
 # chain.ether_per_token. What brings less waits for a batch, which costs less than half of the gas.
 # min_gain = 1
 # How long it waits: for a batch (two thirds of the other by default), and until it is closed alone.

@@ -98,6 +98,14 @@ async fn a_user_buys_uses_pays_and_ends() {
     assert_eq!(usage["unit"]["name"], "MiB");
     assert!(buyer.run(&["usage", channel]).succeeds().stdout.contains("MiB"));
     buyer.run(&["channels", "show", channel]).succeeds();
+    for daemon in [&seller, &buyer] {
+        wait_for("what a daemon has earned and locked to be safe", LONG, async || {
+            let health = daemon.run(&["health", "--of", "money"]);
+            if health.code == Some(0) { Ok(()) } else { Err(health.stdout) }
+        })
+        .await
+        .unwrap();
+    }
     assert_eq!(buyer.ask(&["channels", "list"])[0]["id"], channel);
 
     // How this channel is topped up by itself.

@@ -20,8 +20,8 @@ pub struct OrderState {
     /// The offering that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offering: Option<OfferingHash>,
-    /// What is ordered: `open`, `topUp`, `pause`, `resume`, `acceptClaim`, `terminate`, `close` or `abandon` about a channel, `publish`,
-    /// `popUp`, `schedule` or `remove` about an offering.
+    /// What is ordered: `open`, `topUp`, `pause`, `resume`, `acceptClaim`, `setPolicy`, `terminate`, `close` or `abandon` about a
+    /// channel, `publish`, `popUp`, `schedule` or `remove` about an offering; `unknown` where a later version stored it.
     pub what: String,
     /// The tokens that it takes, or what is accepted as claimed, in base units.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,7 +23,7 @@ pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
         recovery,
         sender: sender(node),
         outlook,
-        reserve: node.reserve(),
+        reserve: (node.side() == adapter::Role::Agent).then(|| node.reserve()),
         channels: channels(node, damaged),
     });
     let (reasons, warnings) = in_the_way(node);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::U256;
 use privatix_chain::{Freshness, Why};
 use privatix_channel::{ChainTime, ChannelId, Period};
-use privatix_market::{Concern, Danger};
+use privatix_market::{Concern, Danger, Side};
 use privatix_node::{RecoveryPhase, ReserveStanding};
 
 use super::outlook::{Gas, Outlook, Urgent};
@@ -31,8 +31,9 @@ pub(crate) struct Facts {
     pub(crate) sender: Sender,
     /// None before the first look.
     pub(crate) outlook: Option<Outlook>,
-    /// Whether the ether suffices for the closes of the channels; None before the first look.
-    pub(crate) reserve: Option<ReserveStanding>,
+    /// Whether the ether suffices for the closes of the channels; None before the first look, and for a client, which keeps
+    /// none.
+    pub(crate) reserve: Option<Option<ReserveStanding>>,
     pub(crate) channels: Channels,
 }
 
@@ -79,7 +80,7 @@ pub(crate) struct Disk {
 
 /// The checks behind "money is safe".
 pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         view(&facts.view),
         disk(facts.disk.as_ref()),
         writer(facts.disk.as_ref()),
@@ -87,9 +88,10 @@ pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
         sender(&facts.sender),
         gas(facts.outlook.as_ref()),
         urgent(facts.outlook.as_ref()),
-        reserve(facts.reserve.as_ref()),
         channels(&facts.channels),
-    ]
+    ];
+    checks.extend(facts.reserve.as_ref().map(|standing| reserve(standing.as_ref())));
+    checks
 }
 
 fn view(view: &View) -> Check {
@@ -250,7 +252,7 @@ fn explained(channel: ChannelId, concern: Concern, now: Option<ChainTime>) -> St
     match concern {
         Concern::Unanswered { claimable, ends_at } => format!(
             "its client asked to close for {claimable} less than it has paid, and no answer is submitted; {} are left. See \
-             `channels show {channel}` and the log, and send the account ether",
+             `channels show {channel}` and the log for the cause: ether, the endpoint or the key; it is tried again by itself",
             left(ends_at)
         ),
         Concern::Answered { claimable, ends_at } => format!(
@@ -264,13 +266,25 @@ fn explained(channel: ChannelId, concern: Concern, now: Option<ChainTime>) -> St
                 |amount| format!("its voucher over {amount} cannot be read"),
             );
             let when = if in_challenge { ", and a challenge runs" } else { "" };
-            format!("{what}{when}. Restore a backup, or give the voucher up by `abandon {channel}`")
+            let given_up =
+                if voucher.is_some() { "the voucher" } else { "what the channel could still bring" };
+            format!("{what}{when}. Restore a backup, or give {given_up} up by `abandon {channel}`")
         }
-        Concern::Unstopped { .. } => {
-            "the plug-in did not stop its service, which may go on unpaid. Look at the plug-in's log, and restart it".to_owned()
+        Concern::Unstopped { side } => {
+            let unpaid = if side == Side::Agent { " unpaid" } else { "" };
+            format!(
+                "the plug-in did not stop its service, which may go on{unpaid}. Look at the plug-in's log, and restart the daemon"
+            )
         }
+        Concern::Waits { by_order: true, .. } => format!(
+            "it is paused, or its close was cancelled, by your order; `channels resume {channel}` or `channels close {channel}` ends that"
+        ),
         Concern::Waits { at_stake, .. } => {
-            format!("it waits for you, with {at_stake} at stake. See `channels show {channel}`, and close it by `channels close`")
+            let at_stake =
+                if at_stake.is_zero() { String::new() } else { format!(", with {at_stake} at stake") };
+            format!(
+                "only you can move it on{at_stake}. See `channels show {channel}`; `channels close {channel}` ends it"
+            )
         }
         other => format!("{other:?}"),
     }
@@ -335,7 +349,7 @@ mod tests {
             recovery: None,
             sender: Sender::Sends,
             outlook: Some(outlook(2, 1)),
-            reserve: Some(ReserveStanding { runway: Runway::Unknown, danger: None, trouble: None }),
+            reserve: Some(Some(ReserveStanding { runway: Runway::Unknown, danger: None, trouble: None })),
             channels: Channels {
                 concerns: Vec::new(),
                 now: Some(ChainTime::new(9_000)),
@@ -452,10 +466,12 @@ mod tests {
             (Some(Danger::Loss), CheckState::Bad),
         ] {
             let trouble = danger.map(|_| "send the account ether".to_owned());
-            let reserve = Some(ReserveStanding { runway: Runway::Unknown, danger, trouble });
+            let reserve = Some(Some(ReserveStanding { runway: Runway::Unknown, danger, trouble }));
             all_good_but("reserve", state, &Facts { reserve, ..facts() });
         }
-        assert!(!is_safe(&checks(&Facts { reserve: None, ..facts() })));
+        assert!(!is_safe(&checks(&Facts { reserve: Some(None), ..facts() })));
+        // A client keeps none.
+        assert!(is_safe(&checks(&Facts { reserve: None, ..facts() })));
     }
 
     #[test]
@@ -464,7 +480,8 @@ mod tests {
         let waits = |at_stake| Concern::Waits { at_stake: Amount::new(at_stake), by_order: false };
         let damaged = |voucher, in_challenge| Concern::Damaged { voucher, in_challenge };
         let lost = |side| Concern::Unstopped { side };
-        let (agent, client) = (privatix_market::Side::Agent, privatix_market::Side::Client);
+        let paused = Concern::Waits { at_stake: claimable, by_order: true };
+        let (agent, client) = (Side::Agent, Side::Client);
         for (concern, state, says) in [
             (
                 Concern::Unanswered { claimable, ends_at },
@@ -475,9 +492,10 @@ mod tests {
             (damaged(Some(claimable), true), CheckState::Bad, ["4711", "a challenge runs", "abandon"]),
             (damaged(None, false), CheckState::AtRisk, ["cannot be read", "backup", "abandon"]),
             (lost(agent), CheckState::Bad, ["did not stop", "unpaid", "restart"]),
-            (lost(client), CheckState::AtRisk, ["did not stop", "unpaid", "restart"]),
+            (lost(client), CheckState::AtRisk, ["did not stop", "may go on.", "restart the daemon"]),
             (waits(4711), CheckState::Bad, ["4711 at stake", "channels show", "channels close"]),
-            (waits(0), CheckState::AtRisk, ["0 at stake", "channels show", "channels close"]),
+            (waits(0), CheckState::AtRisk, ["only you", "channels show", "channels close"]),
+            (paused, CheckState::AtRisk, ["by your order", "channels resume", "channels close"]),
         ] {
             let channel = ChannelId::new([7; 32].into());
             let channels = Channels { concerns: vec![(channel, concern)], ..facts().channels };

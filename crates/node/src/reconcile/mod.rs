@@ -133,7 +133,7 @@ impl<R: Role> Reconciler<R> {
         let has_moved = processed(&mut conn, Monitor::STREAM).await? != Some(at);
         drop(conn);
         if has_moved {
-            return Ok(SOON); // it commits
+            return Ok(SOON); // the monitor has committed a batch meanwhile
         }
         let followed = self.node.endpoints().best().clone();
         let channels = self.compare(&followed, at, &of_channels).await?;
