@@ -1,6 +1,6 @@
 //! Compares what two endpoints report about the same blocks. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{B256, Bloom, BloomInput, Log};
 
@@ -42,6 +42,18 @@ fn lacking<'a>(
     other: &'a Logs,
 ) -> impl Iterator<Item = (&'a (u64, u64, B256), &'a Entry)> + 'a {
     logs.iter().filter(|(place, entry)| other.get(*place).is_none_or(|other| !entry.agrees(other)))
+}
+
+/// The blocks whose headers the second endpoint still has to show: both give a log of the block the same time, the first one's header
+/// has another time, and the second one's is not known. Two endpoints of one software may both be honest, so that it decides.
+pub(super) fn half_shown(first: &Logs, second: &Logs) -> BTreeSet<u64> {
+    let is_half_shown = |one: &Entry, other: &Entry| {
+        let contradicts_itself =
+            one.of_header.is_some_and(|time| one.time.is_some_and(|of_log| of_log != time));
+        contradicts_itself && one.time == other.time && other.of_header.is_none()
+    };
+    let both = first.iter().filter_map(|(place, one)| Some((place.0, one, second.get(place)?)));
+    both.filter(|(_, one, other)| is_half_shown(one, other)).map(|(block, ..)| block).collect()
 }
 
 /// One of two endpoints.
@@ -189,6 +201,30 @@ mod tests {
         }
         let of_one_software = with(wrong, right);
         assert_eq!(compare((end, &of_one_software), (end, &of_one_software)), Comparison::Same);
+    }
+
+    #[test]
+    fn a_header_is_still_to_be_shown_where_both_give_the_same_time_and_one_header_has_another() {
+        let with = |time, of_header| {
+            let mut logs = logs(&[(5, 0, 1)]);
+            for entry in logs.values_mut() {
+                (entry.time, entry.of_header) = (time, of_header);
+            }
+            logs
+        };
+        let (right, wrong) = (Some(60), Some(61));
+        for (what, first, second, expected) in [
+            ("the same software", with(wrong, right), with(wrong, None), true),
+            ("a header that is shifted", with(right, wrong), with(right, None), true),
+            ("shown by both", with(wrong, right), with(wrong, right), false),
+            ("another time", with(wrong, right), with(right, None), false),
+            ("no time", with(wrong, right), with(None, None), false),
+            ("that of the header", with(right, right), with(right, None), false),
+            ("no header at all", with(wrong, None), with(wrong, None), false),
+            ("no such log", with(wrong, right), Logs::new(), false),
+        ] {
+            assert_eq!(!half_shown(&first, &second).is_empty(), expected, "{what}");
+        }
     }
 
     #[test]

@@ -165,6 +165,13 @@ impl Inner {
         };
         let mut is_checked = false;
         if let Some((witness, theirs)) = theirs {
+            let theirs = match theirs {
+                Ok(theirs) => {
+                    let completed = self.completed(&witness, theirs, (&logs, &headers));
+                    self.limited((witness.at, &witness.rpc), &wanted, completed).await
+                }
+                failed => failed,
+            };
             // Where nothing smaller can be asked of it, it rests, and holds nothing up.
             if let Err(ChainError::Rpc(RpcError { fault, .. })) = &theirs
                 && matches!(fault, Fault::TooLarge(_) | Fault::Timeout(_))

@@ -6,7 +6,7 @@ use std::time::Instant;
 use alloy::primitives::{B256, Bloom};
 use alloy::rpc::types::{Filter, Log};
 
-use super::compare::{Comparison, Dispute, Entry, Logs, Side, compare, judge};
+use super::compare::{Comparison, Dispute, Entry, Logs, Side, compare, half_shown, judge};
 use super::cursor::Cursor;
 use super::fetch::{Found, Headers, Wanted, headers_of};
 use super::follow::CHECKED_RANGE;
@@ -132,6 +132,24 @@ impl Inner {
         let mut needed: BTreeSet<u64> = undated.filter_map(|log| log.block_number).collect();
         needed.insert(*wanted.range.end());
         Ok((logs, headers_of(&witness.rpc, width, needed).await?))
+    }
+
+    /// Adds to a testimony the headers of those blocks for which the first endpoint's header and log contradict each other and both
+    /// endpoints give the log the same time. The first one is asked for more headers than a witness, and without them two honest
+    /// endpoints whose software puts a wrong time into logs would seem to differ.
+    pub(super) async fn completed(
+        &self,
+        witness: &Witness,
+        (theirs, mut shown): Testimony,
+        (logs, headers): (&Found, &Headers),
+    ) -> Result<Testimony, ChainError> {
+        let contradicts_header =
+            |log: &Log| time(log).zip(of_header(log, headers)).is_some_and(|(bears, has)| bears != has);
+        if logs.iter().flat_map(|(_, logs)| logs).any(contradicts_header) {
+            let needed = half_shown(&placed(logs, headers), &placed(&theirs, &shown));
+            shown.extend(headers_of(&witness.rpc, self.endpoints.width(witness.at), needed).await?);
+        }
+        Ok((theirs, shown))
     }
 
     /// Compares the logs of blocks `from` to `to`, whose last has hash `last`, with those of a witness. The headers are at least those of
@@ -297,13 +315,16 @@ fn time(log: &Log) -> Option<u64> {
     log.block_timestamp.filter(|time| *time != 0)
 }
 
+/// The time of a log's block by its header, where it is among these.
+fn of_header(log: &Log, headers: &Headers) -> Option<u64> {
+    let header = headers.get(&log.block_number?)?;
+    (Some(header.hash) == log.block_hash).then_some(header.timestamp)
+}
+
 /// Logs by their places, with the times that they bear and those of their blocks' headers. One without a place is refused elsewhere.
 fn placed(answers: &[(Filter, Vec<Log>)], headers: &Headers) -> Logs {
     let all = answers.iter().flat_map(|(_, logs)| logs);
-    let of_header = |log: &Log| {
-        let header = headers.get(&log.block_number?)?;
-        (Some(header.hash) == log.block_hash).then_some(header.timestamp)
-    };
-    let entry = |log: &Log| Entry { log: log.inner.clone(), time: time(log), of_header: of_header(log) };
+    let entry =
+        |log: &Log| Entry { log: log.inner.clone(), time: time(log), of_header: of_header(log, headers) };
     all.filter_map(|log| Some(((log.block_number?, log.log_index?, log.block_hash?), entry(log)))).collect()
 }

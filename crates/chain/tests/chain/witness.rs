@@ -350,6 +350,27 @@ async fn a_shifted_time_is_found_by_an_endpoint_that_puts_no_times_into_logs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_endpoints_of_one_software_that_shifts_the_times_of_logs_are_both_believed() {
+    let anvil = Anvil::start().await.unwrap();
+    let contract = emitter(&anvil).await;
+    emit(&anvil, contract, b"before").await;
+    emit(&anvil, contract, b"last").await;
+    let (_dir, db) = fresh().await;
+    let proxies = proxies::<2>(&anvil).await;
+    for proxy in &proxies {
+        each_log(proxy, shifted);
+    }
+    let endpoints = of(&[&proxies[0], &proxies[1]]);
+    let monitor = monitor(&db, endpoints.clone(), &anvil, contract).build(Seen::default());
+    let running = Running::monitor(&monitor);
+    synced(&monitor, &anvil, 0).await;
+    assert_eq!(Seen::payloads(&db).await, ["before", "last"]);
+    let standings = endpoints.status();
+    assert!(standings.iter().all(|one| one.standing == Standing::Good), "{standings:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_that_shifts_the_times_of_headers_is_left_out_although_its_logs_bear_the_right_ones() {
     let anvil = Anvil::start().await.unwrap();
     let contract = emitter(&anvil).await;
