@@ -6,7 +6,7 @@ use alloy::primitives::{Address, Bytes};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolCall as _;
 use privatix_adapter::Role as Side;
-use privatix_channel::{ChannelId, Held, Life, OfferingHash, OfferingStatus, OnChain};
+use privatix_channel::{ChainTime, ChannelId, Held, Life, OfferingHash, OfferingStatus, OnChain};
 use privatix_contracts::{ChannelInfo, ChannelState, OfferingInfo, OfferingState, PSC, PscEvent, topics};
 use privatix_db::Conn;
 use privatix_offering::{OfferingLife, OnContract};
@@ -50,6 +50,8 @@ pub(super) trait Entry: Copy + Ord + Send + Sync + Into<ContractEntry> {
     fn read(answer: &Bytes) -> Result<Self::Held, alloy::sol_types::Error>;
     /// What the contract holds and the events do not explain.
     fn unexplained(seen: &Self::Seen, held: &Self::Held) -> Option<String>;
+    /// When the challenge ends that the contract shows and the events do not.
+    fn unseen_challenge(seen: &Self::Seen, held: &Self::Held) -> Option<ChainTime>;
     /// From which block on an event may be missing; none: from the first one that is followed.
     fn since(seen: &Self::Seen) -> Option<u64>;
     /// Which logs may explain it: of the contract, any of these.
@@ -95,6 +97,11 @@ impl Entry for ChannelId {
 
     fn unexplained(seen: &OnChain, held: &Held) -> Option<String> {
         seen.unexplained(held).map(|what| what.to_string())
+    }
+
+    fn unseen_challenge(seen: &OnChain, held: &Held) -> Option<ChainTime> {
+        let is_unseen = held.life == Life::Open && seen.challenge_ends_at().is_none();
+        held.challenge_ends_at.filter(|_| is_unseen)
     }
 
     fn since(seen: &OnChain) -> Option<u64> {
@@ -173,6 +180,10 @@ impl Entry for OfferingKey {
 
     fn unexplained(seen: &SeenOffering, held: &OnContract) -> Option<String> {
         seen.by_events.unexplained(held).map(|what| what.to_string())
+    }
+
+    fn unseen_challenge(_: &SeenOffering, _: &OnContract) -> Option<ChainTime> {
+        None
     }
 
     fn since(seen: &SeenOffering) -> Option<u64> {

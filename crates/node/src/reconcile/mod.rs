@@ -14,6 +14,7 @@ use privatix_adapter::Role as Side;
 use privatix_chain::{
     Direction, Endpoint, Monitor, MonitorState, MonitorStatus, Processed, Standing, is_processed, processed,
 };
+use privatix_channel::ChainTime;
 use privatix_contracts::{PSC, PscEvent, call};
 use privatix_db::Conn;
 use privatix_store::channels;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::due::{Last, Occasion};
+use self::due::{Last, Occasion, SearchTime};
 pub use self::entry::ContractEntry;
 pub(crate) use self::entry::held_offering;
 use self::entry::{Entry, OfferingKey};
@@ -34,8 +35,6 @@ const AGAIN: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(1);
 /// Entries that one call asks for.
 const AT_ONCE: usize = 200;
-/// How long one endpoint may be searched in a comparison, for all entries together.
-const SEARCH: Duration = Duration::from_mins(2);
 /// How long an endpoint may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -90,6 +89,7 @@ impl<R: Role> Reconciler<R> {
             let occasion = Occasion { reorgs, quarantined: self.quarantined(), gaps, unchecked };
             let due = last.map(|last| last.due(occasion));
             if is_caught_up && due.is_none_or(|due| due <= Instant::now()) {
+                let began = Instant::now();
                 let Some(outcome) = stop.run_until_cancelled(self.reconcile(round)).await else { return };
                 let wait = match outcome {
                     Ok(wait) => wait,
@@ -99,8 +99,7 @@ impl<R: Role> Reconciler<R> {
                     }
                 };
                 round = round.wrapping_add(1);
-                let ended = Instant::now();
-                last = ended.checked_add(wait).map(|next| Last { occasion, ended, next });
+                last = Last::new(occasion, (began, Instant::now()), wait, self.node.challenge_period());
                 continue;
             }
             let next = due.filter(|_| is_caught_up);
@@ -118,7 +117,7 @@ impl<R: Role> Reconciler<R> {
     }
 
     /// Compares all there is. Returns when to do so again. Which entry's logs are searched for first depends on the `round`, so that one
-    /// search that takes all the time there is does not keep the others off for ever.
+    /// search that takes all the time there is does not keep the others off for ever; those of a challenge that runs come before.
     async fn reconcile(&self, round: usize) -> Result<Duration, NodeError> {
         let (side, account) = (self.node.side(), self.node.account());
         let mut conn = self.node.db().read().await?;
@@ -146,9 +145,13 @@ impl<R: Role> Reconciler<R> {
         let named = channels.iter().map(Finding::named);
         let alarming = of_offerings.iter().filter(|_| are_alarming).map(Finding::named);
         *self.node.unreconciled.write() = named.chain(alarming).collect();
-        let mut left = vec![SEARCH; self.node.endpoints().all().len()];
-        let again = self.explain_all(&followed, at, turned(&channels, round), &mut left).await?;
-        let again = again.min(self.explain_all(&followed, at, turned(of_offerings, round), &mut left).await?);
+        let entries = channels.len().saturating_add(of_offerings.len());
+        let endpoints = self.node.endpoints().all().len();
+        let mut time = SearchTime::new(self.node.challenge_period(), endpoints, entries);
+        let now = self.node.chain_now().map_or(ChainTime::new(0), ChainTime::from);
+        let again = self.explain_all(&followed, at, ordered(&channels, round, now), &mut time).await?;
+        let of_offerings = ordered(of_offerings, round, now);
+        let again = again.min(self.explain_all(&followed, at, of_offerings, &mut time).await?);
         for (entry, what) in &*self.node.unreconciled.read() {
             tracing::error!(
                 "{entry}: {what}; no endpoint has the logs that would explain it: add or change a chain endpoint"
@@ -183,13 +186,13 @@ impl<R: Role> Reconciler<R> {
         followed: &Endpoint,
         at: Processed,
         findings: Vec<&Finding<E>>,
-        left: &mut [Duration],
+        time: &mut SearchTime,
     ) -> Result<Duration, NodeError> {
         let mut again = due::usual(self.node.challenge_period());
         for finding in findings {
             let entry: ContractEntry = finding.entry.into();
             tracing::warn!(block = at.block, "{entry}: {}; its logs are searched for", finding.what);
-            match self.explain(followed, at, finding, left).await? {
+            match self.explain(followed, at, finding, time).await? {
                 Found::Explanation => {
                     again = SOON; // it may be about a channel that was not known
                     self.node.unreconciled.write().remove(&entry);
@@ -197,7 +200,7 @@ impl<R: Role> Reconciler<R> {
                 Found::Something => again = SOON,
                 Found::Nothing => {
                     again = again.min(AGAIN);
-                    let denial = self.denial(followed, at, finding, left).await;
+                    let denial = self.denial(followed, at, finding, time).await;
                     if let Some(what) = self.node.unreconciled.write().get_mut(&entry) {
                         what.push_str(&denial);
                     } else {
@@ -208,6 +211,7 @@ impl<R: Role> Reconciler<R> {
                     }
                 }
             }
+            time.entry_done();
         }
         Ok(again)
     }
@@ -254,16 +258,16 @@ impl<R: Role> Reconciler<R> {
         first: &Endpoint,
         at: Processed,
         finding: &Finding<E>,
-        left: &mut [Duration],
+        time: &mut SearchTime,
     ) -> String {
         let endpoints = self.node.endpoints();
         let good = endpoints.status().into_iter().map(|one| one.standing == Standing::Good);
-        let mut second = endpoints.all().iter().zip(good).zip(left);
-        let second = second.find(|((one, is_good), _)| *is_good && one.label() != first.label());
-        let Some(((second, _), left)) = second else { return String::new() };
+        let mut second = endpoints.all().iter().zip(good).enumerate();
+        let second = second.find(|(_, (one, is_good))| *is_good && one.label() != first.label());
+        let Some((number, (second, _))) = second else { return String::new() };
         let began = Instant::now();
-        let asked = timeout(*left, self.held(second, at, &[finding.entry])).await;
-        *left = left.saturating_sub(began.elapsed());
+        let asked = timeout(time.share(number), self.held(second, at, &[finding.entry])).await;
+        time.spent(number, began.elapsed());
         match asked.as_ref().map(|held| held.as_deref()) {
             Ok(Ok([held])) if E::unexplained(&finding.seen, held).is_none() => {
                 format!(" ({} shows it, {} denies it)", first.label(), second.label())
@@ -287,18 +291,18 @@ impl<R: Role> Reconciler<R> {
         followed: &Endpoint,
         at: Processed,
         finding: &Finding<E>,
-        left: &mut [Duration],
+        time: &mut SearchTime,
     ) -> Result<Found, NodeError> {
         let from = E::since(&finding.seen).unwrap_or(at.start);
         let entry: ContractEntry = finding.entry.into();
         let mut found = Found::Nothing;
         for (number, endpoint) in self.searched(followed) {
             // One that is out of time fails at once, and says so.
-            let Some(left) = left.get_mut(number) else { continue };
+            let limit = time.share(number);
             let began = Instant::now();
             let contract = self.node.domain().contract();
-            let searched = search::search(&endpoint, contract, finding.entry, (from, at.block), *left).await;
-            *left = left.saturating_sub(began.elapsed());
+            let searched = search::search(&endpoint, contract, finding.entry, (from, at.block), limit).await;
+            time.spent(number, began.elapsed());
             let events = match searched {
                 Ok(events) => events,
                 Err(error) => {
@@ -365,13 +369,17 @@ fn turn(is_good: bool, is_followed: bool) -> u8 {
     }
 }
 
-/// All of them, each at another place in each round.
-fn turned<T>(all: &[T], round: usize) -> Vec<&T> {
-    let mut turned: Vec<_> = all.iter().collect();
-    if let Some(first) = round.checked_rem(all.len()) {
-        turned.rotate_left(first);
+/// In which order logs are searched for: first those of challenges that run and were not seen, the earliest end first, since they have
+/// to be answered in time; then the others, each at another place in each round.
+fn ordered<E: Entry>(all: &[Finding<E>], round: usize, now: ChainTime) -> Vec<&Finding<E>> {
+    let end = |one: &Finding<E>| E::unseen_challenge(&one.seen, &one.held).filter(|end| *end > now);
+    let (mut ordered, mut others): (Vec<_>, Vec<_>) = all.iter().partition(|one| end(one).is_some());
+    ordered.sort_by_key(|one| end(one));
+    if let Some(first) = round.checked_rem(others.len()) {
+        others.rotate_left(first);
     }
-    turned
+    ordered.append(&mut others);
+    ordered
 }
 
 async fn sleep_until(next: Option<Instant>) {
@@ -383,6 +391,9 @@ async fn sleep_until(next: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use alloy::primitives::B256;
+    use privatix_channel::{Amount, ChannelId, CloseRequest, Fee, Held, Life, LogPosition, OnChain};
+
     use super::*;
 
     #[test]
@@ -392,11 +403,48 @@ mod tests {
         assert_eq!(endpoints.map(|(name, ..)| name), ["good", "followed", "resting"]);
     }
 
+    /// A difference of the channel with this number.
+    fn finding(number: u8, seen: OnChain, challenge_ends_at: Option<u64>) -> Finding<ChannelId> {
+        let held = Held {
+            life: Life::Open,
+            deposit: Amount::new(100),
+            paid: Amount::ZERO,
+            fee: Fee::default(),
+            challenge_ends_at: challenge_ends_at.map(ChainTime::new),
+        };
+        Finding { entry: channel(number), seen, held, what: String::new() }
+    }
+
+    fn channel(number: u8) -> ChannelId {
+        ChannelId::new(B256::repeat_byte(number))
+    }
+
     #[test]
-    fn every_entry_is_searched_for_first_in_some_round() {
-        assert_eq!(turned(&[1, 2, 3], 0), [&1, &2, &3]);
-        assert_eq!(turned(&[1, 2, 3], 1), [&2, &3, &1]);
-        assert_eq!(turned(&[1, 2, 3], 5), [&3, &1, &2]);
-        assert!(turned::<u8>(&[], 1).is_empty());
+    fn logs_of_challenges_that_run_are_searched_for_before_all_others() {
+        let open = OnChain { opened_at: Some(1), ..OnChain::default() };
+        let request = CloseRequest { at: LogPosition::new(2, 0), ends_at: ChainTime::new(500) };
+        let closing = OnChain { last_close_request: Some(request), ..open };
+        let now = ChainTime::new(400);
+        let closed = finding(7, open, Some(410));
+        let closed = Finding { held: Held { life: Life::Closed, ..closed.held }, ..closed };
+        let all = [
+            finding(1, open, None),
+            finding(2, open, Some(900)),
+            finding(3, closing, Some(450)), // it is being answered
+            finding(4, open, Some(400)),    // it has ended
+            finding(5, open, Some(401)),
+            finding(6, OnChain::default(), Some(700)),
+            closed,
+        ];
+        for (round, expected) in [
+            (0, [5, 6, 2, 1, 3, 4, 7]),
+            (1, [5, 6, 2, 3, 4, 7, 1]),
+            (2, [5, 6, 2, 4, 7, 1, 3]),
+            (7, [5, 6, 2, 7, 1, 3, 4]),
+        ] {
+            let order: Vec<_> = ordered(&all, round, now).iter().map(|one| one.entry).collect();
+            assert_eq!(order, expected.map(channel), "round {round}");
+        }
+        assert!(ordered::<ChannelId>(&[], 1, now).is_empty());
     }
 }
