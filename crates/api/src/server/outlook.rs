@@ -31,7 +31,7 @@ pub(crate) struct Outlook {
     pub(crate) oldest: Option<SystemTime>,
     /// Open transactions that do not advance.
     pub(crate) obstructed: usize,
-    /// Channels of which something stored cannot be read, each with whether a challenge may run in it.
+    /// Channels of which something stored beside the voucher cannot be read, each with whether a challenge may run in it.
     pub(crate) damaged: Vec<(ChannelId, bool)>,
 }
 
@@ -131,7 +131,7 @@ const MOST_DAMAGED: usize = 100;
 /// Which of the damaged channels are in a challenge, as far as that can be read.
 async fn damaged(node: &Node) -> Result<Vec<(ChannelId, bool)>, NodeError> {
     let mut found = Vec::new();
-    for (n, channel) in node.damage().all().into_keys().enumerate() {
+    for (n, channel) in node.damage().unreadable().into_iter().enumerate() {
         let in_challenge = if n < MOST_DAMAGED {
             match channels::find(&mut *node.db().read().await?, channel).await {
                 Ok(channel) => channel
