@@ -93,7 +93,7 @@ pub(crate) struct Known {
     pub(crate) at_stake: Amount,
     /// Why the next transaction waits.
     pub(crate) blocked: Option<Blocked>,
-    /// The amount of the voucher that cannot be read, unless the user gave it up or another one took its place.
+    /// The amount of the voucher that cannot be read, unless the user gave it up, another one took its place, or the channel is closed.
     pub(crate) damaged: Option<Amount>,
     /// Whether a challenge runs in which what is stored is needed.
     pub(crate) in_challenge: bool,

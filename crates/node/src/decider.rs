@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use privatix_channel::{ChannelId, Domain};
+use privatix_channel::{ChannelId, Domain, Phase};
 use privatix_db::{Conn, Database};
 use privatix_jobs::Wake;
-use privatix_market::{Decision, Env, Input, Party};
-use privatix_store::states::{self, Stored};
+use privatix_market::{Concern, Decision, Env, Input, Party};
+use privatix_store::states::{self, Due, Stored};
 use tokio::sync::Notify;
 
 use crate::inputs::{Decided, Inputs, Surroundings};
@@ -207,14 +207,7 @@ impl<P: Party> Decider<P> {
 
     /// Carries out what follows a decision that is committed. It waits for nothing.
     pub fn committed(&self, applied: &Applied<P>) {
-        let channel = applied.state.id;
-        self.concerns.set(channel, &applied.concerns);
-        if applied.damaged_voucher {
-            let reason = "its signature is not one of the channel's signer".to_owned();
-            self.found_damage(channel, NodeError::DamagedVoucher { channel, reason }.to_string());
-        } else if self.damaged.lock().remove(&channel) {
-            self.damage.healed(channel); // what others found of it stays shown
-        }
+        self.note(applied);
         if applied.wakes_transactor {
             self.shell.transactions().wake();
         }
@@ -272,6 +265,28 @@ impl<P: Party> Decider<P> {
         Now { uptime: self.outlook.uptime(), chain: self.outlook.chain().now }
     }
 
+    /// Shows what a decision found, unless a later one was here before it.
+    fn note(&self, applied: &Applied<P>) {
+        let channel = applied.state.id;
+        let is_final = applied.due == Due::Final;
+        // Until the end, so that two decisions about a channel show one after the other what they found.
+        let mut damaged = self.damaged.lock();
+        if !self.concerns.set(channel, applied.revision, is_final, &applied.concerns) {
+            return;
+        }
+        let is_closed = matches!(applied.state.chain.phase(), Phase::Closed { .. });
+        // Until the channel is closed, what others found of it stays shown.
+        if damaged.remove(&channel) || is_closed {
+            self.damage.healed(channel);
+        }
+        let voucher = applied.concerns.iter().any(|concern| matches!(concern, Concern::Damaged { .. }));
+        let voucher = voucher.then(|| {
+            let reason = "its signature is not one of the channel's signer".to_owned();
+            NodeError::DamagedVoucher { channel, reason }.to_string()
+        });
+        self.damage.set_voucher(channel, voucher);
+    }
+
     fn note_damage(&self, channel: ChannelId, error: &NotApplied) {
         if error.is_damage() {
             self.found_damage(channel, error.to_string());
@@ -279,7 +294,8 @@ impl<P: Party> Decider<P> {
     }
 
     fn found_damage(&self, channel: ChannelId, what: String) {
-        self.damaged.lock().insert(channel);
+        let mut damaged = self.damaged.lock();
+        damaged.insert(channel);
         self.damage.found(channel, what);
     }
 

@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_chain::{Endpoint, Intent, Keyring, NoTxSink, Transactor};
 use privatix_channel::{
-    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Domain, Fee, LogPosition,
-    Voucher, sign_voucher,
+    Amount, ChainEvent, ChainTime, ChannelDescriptor, ChannelEvent, ChannelId, Closure, Domain, Fee,
+    LogPosition, Voucher, sign_voucher,
 };
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::Wake as JobWake;
 use privatix_market::*;
 use privatix_node::shell::{Applied, NotApplied, Ran, Runner};
-use privatix_node::{Damage, Decider, DeciderParts, NodeError, Notices, Outlook};
+use privatix_node::{Concerns, Damage, Decider, DeciderParts, NodeError, Notices, Outlook};
 use privatix_store::events::Place;
 use privatix_store::states::{self, Due, Part};
 use privatix_store::{channels, events, vouchers};
@@ -146,6 +146,8 @@ struct Side {
     decider: Arc<Decider<Agent>>,
     sky: Sky,
     notices: Notices,
+    damage: Damage,
+    concerns: Concerns,
     committed: mpsc::UnboundedReceiver<Applied<Agent>>,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
@@ -171,6 +173,7 @@ impl Side {
         };
         let sky = Sky(Arc::new(Mutex::new(known)));
         let notices = Notices::default();
+        let (damage, concerns) = (Damage::new(notices.clone()), Concerns::default());
         let (sender, committed) = mpsc::unbounded_channel();
         let decider = Arc::new(Decider::new(DeciderParts {
             db: db.clone(),
@@ -180,11 +183,11 @@ impl Side {
             outlook: Arc::new(sky.clone()),
             policy: AgentPolicy::default(),
             jobs: JobWake::new(),
-            damage: Damage::new(notices.clone()),
-            concerns: privatix_node::Concerns::default(),
+            damage: damage.clone(),
+            concerns: concerns.clone(),
         }));
         let stop = CancellationToken::new();
-        Self { db, decider, sky, notices, committed, stop, running: None, _dir: dir }
+        Self { db, decider, sky, notices, damage, concerns, committed, stop, running: None, _dir: dir }
     }
 
     /// Stores channels that are not open on chain, whose state is decided from.
@@ -454,4 +457,84 @@ async fn a_channel_is_kept_open_until_a_voucher_comes_that_is_newer_than_the_bac
     assert_eq!(closes(Input::Look).await, [Amount::new(70)]);
     let other = side.decider.decide(id(9), Input::Look).await.unwrap_err();
     assert!(matches!(other, NotApplied::NoState(channel) if channel == id(9)));
+}
+
+impl Side {
+    /// A channel that is open on chain, with a voucher over 60 whose signature cannot be read.
+    async fn add_with_damaged_voucher(&self, nonce: u64) -> ChannelId {
+        let (channel, descriptor) = channel(nonce);
+        let mut tx = self.db.begin().await.unwrap();
+        self.add_with(&mut tx, nonce, AgentOwn::default()).await;
+        let opened = ChannelEvent::Opened { deposit: Amount::new(1_000), fee: Fee::ZERO };
+        let place = Place { at: LogPosition::new(1, nonce), tx: B256::repeat_byte(1) };
+        let event = ChainEvent::Opened { channel, descriptor, event: opened };
+        assert!(events::record(&mut tx, place, &event).await.unwrap());
+        channels::advance(&mut tx, channel, place.at, opened).await.unwrap();
+        let voucher = Voucher { channel, cumulative: Amount::new(60) };
+        let signed = sign_voucher(&key(), &domain(), voucher).unwrap();
+        assert!(vouchers::store(&mut tx, &signed).await.unwrap());
+        tx.commit().await.unwrap();
+        let id = sql(channel);
+        self.execute(&format!("UPDATE vouchers SET signature = zeroblob(65) WHERE channel = {id}")).await;
+        channel
+    }
+
+    /// Asserts that a channel is shown for its voucher alone, which its state knows as a concern.
+    fn shows_voucher(&self, channel: ChannelId) {
+        let shown = self.notices.all();
+        assert!(matches!(&shown[..], [(_, text)] if text.contains(&channel.to_string())), "{shown:?}");
+        assert_eq!(self.damage.unreadable(), []);
+        let damaged = Concern::Damaged { voucher: Some(Amount::new(60)), in_challenge: false };
+        assert_eq!(self.concerns.all(), [(channel, damaged)]);
+    }
+
+    fn shows_nothing(&self) {
+        assert_eq!(
+            (self.notices.all(), self.damage.unreadable(), self.concerns.all()),
+            (vec![], vec![], vec![])
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_voucher_is_shown_until_it_is_given_up() {
+    let side = Side::new().await;
+    let channel = side.add_with_damaged_voucher(0).await;
+    let decide = async |order| side.decider.decide(channel, Input::Order(order)).await.unwrap();
+    let closes = decide(AgentOrder::Close).await;
+    side.shows_voucher(channel);
+    let given_up = decide(AgentOrder::Abandon).await;
+    assert!(given_up.damaged_voucher, "it still cannot be read");
+    side.shows_nothing();
+    // What follows an earlier commit may be done after what follows a later one.
+    assert!(closes.revision < given_up.revision);
+    side.decider.committed(&closes);
+    side.shows_nothing();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_cannot_be_read_is_shown_of_a_channel_that_is_closed() {
+    let side = Side::new().await;
+    let channel = side.add_with_damaged_voucher(0).await;
+    let _ = side.decider.decide(channel, Input::Look).await.unwrap();
+    side.shows_voucher(channel);
+    side.damage.found(channel, "its row".to_owned());
+    let _ = side.decider.decide(channel, Input::Look).await.unwrap();
+    assert_eq!(side.damage.unreadable(), [channel], "what others found");
+
+    let mut tx = side.db.begin().await.unwrap();
+    let before = side.decider.load(&mut tx, channel).await.unwrap();
+    let (paid, refund) = (Amount::new(20), Amount::new(980));
+    let event = ChannelEvent::Closed { paid, refund, closure: Closure::ByAgent };
+    let place = Place { at: LogPosition::new(2, 0), tx: B256::repeat_byte(2) };
+    let (agent, offering) = (before.state.descriptor.agent, before.state.descriptor.offering);
+    let closed = ChainEvent::Closed { channel, agent, client: key().address(), offering, event };
+    assert!(events::record(&mut tx, place, &closed).await.unwrap());
+    channels::advance(&mut tx, channel, place.at, event).await.unwrap();
+    let shown = channels::on_chain(&mut tx, channel).await.unwrap();
+    let applied = side.decider.decide_in(&mut tx, &before, Input::Chain(shown)).await.unwrap();
+    tx.commit().await.unwrap();
+    side.decider.committed(&applied);
+    assert!(applied.damaged_voucher);
+    side.shows_nothing();
 }

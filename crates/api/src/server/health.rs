@@ -41,14 +41,9 @@ pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
 fn channels(node: &Node, damaged: Vec<(ChannelId, bool)>) -> Channels {
     let mut concerns = node.concerns().all();
     for (channel, in_challenge) in damaged {
-        let is_shown = concerns
-            .iter()
-            .any(|(other, concern)| *other == channel && matches!(concern, Concern::Damaged { .. }));
-        if !is_shown {
-            // In a challenge its agent shows vouchers, and the client none.
-            let in_challenge = in_challenge && node.side() == adapter::Role::Agent;
-            concerns.push((channel, Concern::Damaged { voucher: None, in_challenge }));
-        }
+        // In a challenge its agent shows vouchers, and the client none.
+        let in_challenge = in_challenge && node.side() == adapter::Role::Agent;
+        concerns.push((channel, Concern::Damaged { voucher: None, in_challenge }));
     }
     let now = node.chain_now().map(ChainTime::from);
     Channels { concerns, now, challenge: node.challenge_period() }

@@ -31,20 +31,20 @@ pub(crate) struct Outlook {
     pub(crate) oldest: Option<SystemTime>,
     /// Open transactions that do not advance.
     pub(crate) obstructed: usize,
-    /// Channels of which something stored cannot be read, each with whether a challenge may run in it.
+    /// Channels of which something stored beside the voucher cannot be read, each with whether a challenge may run in it.
     pub(crate) damaged: Vec<(ChannelId, bool)>,
 }
 
 impl Outlook {
-    /// Nothing but why the gas is not known.
-    fn unknown(reason: String) -> Self {
+    /// Nothing but why the gas is not known, and which channels were damaged at the last look.
+    fn unknown(reason: String, last: Option<&Self>) -> Self {
         Self {
             gas: Err(reason),
             rescue: None,
             urgent: None,
             oldest: None,
             obstructed: 0,
-            damaged: Vec::new(),
+            damaged: last.map(|last| last.damaged.clone()).unwrap_or_default(),
         }
     }
 }
@@ -86,7 +86,7 @@ pub(crate) async fn watch(node: &Node, seen: &watch::Sender<Option<Outlook>>, sh
             Some(Err(NodeError::NotRunning)) => STARTING,
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot look at the open transactions");
-                seen.send_replace(Some(Outlook::unknown(error.to_string())));
+                seen.send_modify(|seen| *seen = Some(Outlook::unknown(error.to_string(), seen.as_ref())));
                 EVERY
             }
         };
@@ -131,7 +131,7 @@ const MOST_DAMAGED: usize = 100;
 /// Which of the damaged channels are in a challenge, as far as that can be read.
 async fn damaged(node: &Node) -> Result<Vec<(ChannelId, bool)>, NodeError> {
     let mut found = Vec::new();
-    for (n, channel) in node.damage().all().into_keys().enumerate() {
+    for (n, channel) in node.damage().unreadable().into_iter().enumerate() {
         let in_challenge = if n < MOST_DAMAGED {
             match channels::find(&mut *node.db().read().await?, channel).await {
                 Ok(channel) => channel
@@ -196,5 +196,21 @@ impl Urgent {
     pub(crate) fn percent_left(&self) -> u8 {
         let percent = self.left.saturating_mul(100).checked_div(u64::from(self.window)).unwrap_or(0);
         u8::try_from(percent.min(100)).unwrap_or(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_stays_known_while_no_look_succeeds() {
+        let damaged = vec![(ChannelId::new([1; 32].into()), true)];
+        let unknown = |last| Outlook::unknown("the disk".to_owned(), last);
+        assert_eq!(unknown(None).damaged, []);
+        let last = Outlook { damaged: damaged.clone(), ..unknown(None) };
+        let once = unknown(Some(&last));
+        assert_eq!(once.damaged, damaged);
+        assert_eq!(unknown(Some(&once)).damaged, damaged);
     }
 }

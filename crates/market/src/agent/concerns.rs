@@ -1,5 +1,7 @@
 //! What endangers an agent's money in a channel.
 
+use privatix_channel::Phase;
+
 use super::difference::{Replacement, replacement};
 use super::{Agent, AgentState, wants};
 use crate::Env;
@@ -27,10 +29,12 @@ pub(super) fn concerns(state: &AgentState, env: &Env<'_, Agent>) -> Vec<Concern>
             Concern::Unanswered { claimable, ends_at }
         });
     }
+    // A voucher of a closed channel brings nothing any more.
+    let is_needed = !state.own.abandoned && !matches!(state.chain.phase(), Phase::Closed { .. });
     let known = Known {
         at_stake: claimable,
         blocked: state.own.blocked,
-        damaged: env.damaged_voucher.filter(|damaged| state.book.best < *damaged && !state.own.abandoned),
+        damaged: env.damaged_voucher.filter(|damaged| is_needed && state.book.best < *damaged),
         in_challenge: ends_at.is_some(),
     };
     concerns.extend(concern::common(state, env, &known));

@@ -12,10 +12,12 @@ pub(super) fn concerns(state: &ClientState, env: &Env<'_, Client>) -> Vec<Concer
         Phase::Unopened | Phase::Closed { .. } => Amount::ZERO,
         Phase::Open | Phase::Closing { .. } => state.chain.deposit.saturating_sub(wants::admitted(state)),
     };
+    // Nothing is to be admitted in a closed channel.
+    let is_needed = !state.own.abandoned && !matches!(state.chain.phase(), Phase::Closed { .. });
     let known = Known {
         at_stake: locked,
         blocked: state.own.blocked,
-        damaged: env.damaged_voucher.filter(|_| !state.own.abandoned),
+        damaged: env.damaged_voucher.filter(|_| is_needed),
         // In a challenge its agent shows vouchers, and the client none.
         in_challenge: false,
     };

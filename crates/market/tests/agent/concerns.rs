@@ -5,7 +5,7 @@ use privatix_market::{
     Actual, Agent, AgentEnd, AgentOrder, Answered, Blocked, Concern, Fate, Input, Party as _, Side,
 };
 
-use crate::support::{Run, a, closing};
+use crate::support::{Run, a, closed, closing};
 
 fn concerns(run: &Run) -> Vec<Concern> {
     Agent::concerns(&run.state, &run.env())
@@ -77,6 +77,14 @@ fn what_endangers_a_channel_is_read_off_its_state() {
             vec![damage(true)],
         ),
         (
+            "the same once it was closed",
+            run(ended(), &|r| {
+                damaged(r);
+                r.chain(closed(100, 20));
+            }),
+            vec![],
+        ),
+        (
             "a better one came",
             run(ended(), &|r| {
                 damaged(r);
@@ -119,7 +127,7 @@ fn what_is_over_is_no_concern_any_more() {
     let lost = Concern::Unstopped { side: Side::Agent };
     assert_eq!(concerns(&run), [Concern::Answered { claimable: a(40), ends_at }, lost]);
     run.tx(1, Fate::Mined(crate::support::block(9)));
-    run.chain(crate::support::closed(100, 60));
+    run.chain(closed(100, 60));
     assert_eq!(concerns(&run), [lost]);
     run.give(&Input::Look);
     let seq = run.state.own.service.asked.unwrap().seq;

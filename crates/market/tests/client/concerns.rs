@@ -2,7 +2,7 @@
 
 use privatix_market::{Actual, Client, ClientEnd, ClientOrder, Concern, Input, Party as _, Side};
 
-use crate::support::{Run, a, closing};
+use crate::support::{Run, a, closed, closing};
 
 /// A channel of 100 with a voucher over 60, and what becomes of it.
 #[test]
@@ -31,6 +31,14 @@ fn what_endangers_a_deposit_is_read_off_its_state() {
                 r.chain(closing(100, 60, 1_000));
             }),
             vec![damage],
+        ),
+        (
+            "the same once it was closed",
+            run(ended(), &|r| {
+                damaged(r);
+                r.chain(closed(100, 60));
+            }),
+            vec![],
         ),
         (
             "given up by order",
