@@ -406,7 +406,8 @@ async fn a_low_limit_of_open_files_is_raised_and_what_it_does_not_allow_is_told(
 
 /// The health page with this name: its status and its body.
 async fn health_page(home: &Home, name: &str) -> (StatusCode, Value) {
-    let answer = http().get(format!("{}/health{name}", home.url())).send().await.unwrap();
+    let page = http().get(format!("{}/health{name}", home.url())).bearer_auth(home.token());
+    let answer = page.send().await.unwrap();
     let status = answer.status();
     (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
 }

@@ -158,7 +158,7 @@ async fn a_user_buys_uses_pays_and_ends() {
     let number = order["order"].to_string();
     assert_eq!(seller.ask(&["orders", "show", &number])["transaction"], order["transaction"]);
     let carried = seller.ask(&["transactions", "show", &order["transaction"].to_string()]);
-    assert_eq!(carried["kind"], "close_channel", "{carried}");
+    assert_eq!(carried["transaction"]["kind"], "close_channel", "{carried}");
     assert!(seller.run(&["orders", "show", &number]).succeeds().stdout.contains("closed by the agent"));
     wait_for("the close", LONG, async || {
         let seen = buyer.ask(&["channels", "show", channel]);

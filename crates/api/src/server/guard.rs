@@ -11,13 +11,14 @@ use http::request::Parts;
 use http::{Method, StatusCode, header};
 use jsonrpsee::core::BoxError;
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use privatix_node::Part;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tower::{Layer, Service};
 
 use super::connections::Place;
-use crate::node::Health;
+use crate::node::{Health, Reason};
 
 /// The pages beside the methods.
 pub(crate) trait Pages: Send + Sync + 'static {
@@ -157,11 +158,16 @@ impl Rules {
         }
     }
 
-    /// How the daemon is; who shows no token does not see what the checks name: channels, transactions and amounts.
+    /// How the daemon is. Who shows no token does not see what names channels, transactions or amounts.
     fn health(&self, request: &Parts) -> Health {
         let mut health = self.pages.health();
         if self.right(request).is_none() {
             health.checks.iter_mut().for_each(|check| check.message = None);
+            let is_private = |reason: &&mut Reason| {
+                [Part::Damage, Part::Reconciliation, Part::Reserve].iter().any(|p| p.as_str() == reason.part)
+            };
+            let said = health.reasons.iter_mut().chain(&mut health.warnings);
+            said.filter(is_private).for_each(|reason| reason.message.clear());
         }
         health
     }
@@ -245,7 +251,9 @@ mod tests {
     struct NoPages;
     impl Pages for NoPages {
         fn health(&self) -> Health {
-            Health { live: true, ready: true, checks: vec![endangered()], ..Health::default() }
+            let warning = Reason { part: "damaged channels".into(), message: "channel 0x01: 1200".into() };
+            let (checks, warnings) = (vec![endangered()], vec![warning]);
+            Health { live: true, ready: true, checks, warnings, ..Health::default() }
         }
         fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
             Box::pin(async { String::new() })
@@ -358,7 +366,8 @@ mod tests {
             let request = request.header("authorization", format!("Bearer {token}")).body(()).unwrap();
             let health = rules().health(&request.into_parts().0);
             let message = expected.then(|| "channel 0x01: 1200".to_owned());
-            assert_eq!(health.checks, [Check { message, ..endangered() }], "{token}");
+            assert_eq!(health.checks, [Check { message: message.clone(), ..endangered() }], "{token}");
+            assert_eq!(health.warnings[0].message, message.unwrap_or_default(), "{token}");
         }
     }
 

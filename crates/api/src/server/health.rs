@@ -9,7 +9,7 @@ use privatix_market::Concern;
 use privatix_node::{Node, Part};
 
 use super::Looks;
-use super::money::{self, Channels, Facts, Sender, View};
+use super::money::{self, Channels, Facts, Reserve, Sender, View};
 use crate::node::{ChainStatus, Health, Reason, RescueStatus};
 
 /// How the daemon is, with what the last looks at its disk and its open transactions have shown.
@@ -23,7 +23,10 @@ pub(crate) fn health(node: &Node, looks: &Looks) -> Health {
         recovery,
         sender: sender(node),
         outlook,
-        reserve: (node.side() == adapter::Role::Agent).then(|| node.reserve()),
+        reserve: match node.side() {
+            adapter::Role::Agent => node.reserve().map_or(Reserve::NotLookedAt, Reserve::Seen),
+            adapter::Role::Client => Reserve::None,
+        },
         channels: channels(node, damaged),
     });
     let (reasons, warnings) = in_the_way(node);

@@ -31,9 +31,8 @@ pub(crate) struct Facts {
     pub(crate) sender: Sender,
     /// None before the first look.
     pub(crate) outlook: Option<Outlook>,
-    /// Whether the ether suffices for the closes of the channels; None before the first look, and for a client, which keeps
-    /// none.
-    pub(crate) reserve: Option<Option<ReserveStanding>>,
+    /// Whether the ether suffices for the closes of the channels.
+    pub(crate) reserve: Reserve,
     pub(crate) channels: Channels,
 }
 
@@ -58,6 +57,17 @@ pub(crate) enum Sender {
     Waits(String),
     /// None can be sent.
     Stalled(String),
+}
+
+/// The reserve of ether for closes.
+#[derive(Clone, Debug)]
+pub(crate) enum Reserve {
+    /// A client keeps none.
+    None,
+    /// Before the first look.
+    NotLookedAt,
+    /// As of the last look.
+    Seen(ReserveStanding),
 }
 
 /// How well the chain is seen.
@@ -90,7 +100,7 @@ pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
         urgent(facts.outlook.as_ref()),
         channels(&facts.channels),
     ];
-    checks.extend(facts.reserve.as_ref().map(|standing| reserve(standing.as_ref())));
+    checks.extend(reserve(&facts.reserve));
     checks
 }
 
@@ -217,9 +227,14 @@ fn urgent(outlook: Option<&Outlook>) -> Check {
     check("urgent", state, Some(message))
 }
 
-fn reserve(reserve: Option<&ReserveStanding>) -> Check {
-    let Some(ReserveStanding { danger, trouble, .. }) = reserve else { return not_looked_at("reserve") };
-    check("reserve", state(*danger), trouble.clone())
+fn reserve(reserve: &Reserve) -> Option<Check> {
+    match reserve {
+        Reserve::None => None,
+        Reserve::NotLookedAt => Some(not_looked_at("reserve")),
+        Reserve::Seen(ReserveStanding { danger, trouble, .. }) => {
+            Some(check("reserve", state(*danger), trouble.clone()))
+        }
+    }
 }
 
 /// How many channels a message names.
@@ -349,7 +364,7 @@ mod tests {
             recovery: None,
             sender: Sender::Sends,
             outlook: Some(outlook(2, 1)),
-            reserve: Some(Some(ReserveStanding { runway: Runway::Unknown, danger: None, trouble: None })),
+            reserve: Reserve::Seen(ReserveStanding { runway: Runway::Unknown, danger: None, trouble: None }),
             channels: Channels {
                 concerns: Vec::new(),
                 now: Some(ChainTime::new(9_000)),
@@ -466,12 +481,12 @@ mod tests {
             (Some(Danger::Loss), CheckState::Bad),
         ] {
             let trouble = danger.map(|_| "send the account ether".to_owned());
-            let reserve = Some(Some(ReserveStanding { runway: Runway::Unknown, danger, trouble }));
+            let reserve = Reserve::Seen(ReserveStanding { runway: Runway::Unknown, danger, trouble });
             all_good_but("reserve", state, &Facts { reserve, ..facts() });
         }
-        assert!(!is_safe(&checks(&Facts { reserve: Some(None), ..facts() })));
+        assert!(!is_safe(&checks(&Facts { reserve: Reserve::NotLookedAt, ..facts() })));
         // A client keeps none.
-        assert!(is_safe(&checks(&Facts { reserve: None, ..facts() })));
+        assert!(is_safe(&checks(&Facts { reserve: Reserve::None, ..facts() })));
     }
 
     #[test]
