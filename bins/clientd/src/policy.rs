@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use privatix_api::ApiClient;
 use privatix_api::client::SetPolicy;
 use privatix_api::node::{AutomaticTopUp, ChannelPolicy};
@@ -14,6 +14,7 @@ use privatix_daemon::output::Output;
 /// `policy`
 #[derive(Args, Debug)]
 #[group(skip)]
+#[command(group = ArgGroup::new("top-up").required(true))]
 pub(crate) struct PolicyArgs {
     /// The channel
     channel: ChannelId,
@@ -30,7 +31,7 @@ pub(crate) struct PolicyArgs {
     #[arg(long, group = "top-up")]
     no_top_up: bool,
     /// As `[billing]` of the configuration says, as for channels without a policy of their own
-    #[arg(long, group = "top-up", conflicts_with = "settle_after", required_unless_present_any = ["top_up_at", "no_top_up"])]
+    #[arg(long, group = "top-up", conflicts_with = "settle_after")]
     as_configured: bool,
     /// Pays what is due once nothing was used for this time; as configured when not given
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -115,5 +116,10 @@ mod tests {
         ] {
             assert!(line(options).is_err(), "{options}");
         }
+        let said = line("--settle-after 3s").unwrap_err().to_string();
+        assert!(
+            said.contains("<--top-up-at <PERCENT>|--no-top-up|--as-configured>"),
+            "each way is named: {said}"
+        );
     }
 }
