@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection;
 use privatix_db::{Database, on};
-use privatix_jobs::{Done, Handler, Job, JobContext, JobError, MIGRATIONS, OrRetry as _, Processor, PushOptions, Queue};
+use privatix_jobs::{
+    Done, Handler, Job, JobContext, JobError, MIGRATIONS, OrRetry as _, Processor, PushOptions, Queue,
+};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -28,7 +28,7 @@ fn a_service_runs_while_the_channel_is_open_and_nothing_is_in_the_way() {
     let absent = |why| (Target::Absent, Some(why));
     let suspended = |why| (Target::Suspended, Some(why));
     let running = (Target::Running, None);
-    let rows = [
+    let rows = vec![
         ("nothing in the way", but(|_| {}), running),
         ("a stale view", but(|run| run.fresh = false), running),
         ("an agent that is silent", but(|run| run.state.own.peer = privatix_market::Reach::Silent), running),
