@@ -365,12 +365,16 @@ mod tests {
                 Some(["closing.batch_min_surplus", "chain.ether_per_token"]),
             ),
             (&rate, json!({ "min_gain": 5, "batch_min_surplus": 0 }), None),
-            (&none, json!({ "batch_within": "30m" }), Some(["closing.batch_within", "below"])),
+            (&none, json!({ "batch_within": "30m" }), Some(["closing.batch_within", "set it lower"])),
             (&none, json!({ "batch_within": "29m" }), None),
             (&none, json!({ "batch_within": "1h", "close_within": "61m" }), None),
             // Closes go alone at once, settlements together.
             (&none, json!({ "batch_within": "1h", "close_within": "0s", "settle_above": 9 }), None),
-            (&none, json!({ "batch_free_within": "30m" }), Some(["closing.batch_free_within", "below"])),
+            (
+                &none,
+                json!({ "batch_free_within": "30m" }),
+                Some(["closing.batch_free_within", "set it lower"]),
+            ),
             (&none, json!({ "batch_free_within": "30m", "free_within": "never" }), None),
             (
                 &none,
@@ -386,9 +390,12 @@ mod tests {
                 assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{closing}: {found:?}");
             }
         }
-        let doubts = |within: &str| section(json!({ "close_within": within })).doubts();
-        assert!(doubts("1h").is_none());
-        assert!(doubts("2h").is_some_and(|doubt| doubt.contains("closing.close_within")));
+        for setting in ["close_within", "free_within"] {
+            let doubts = |within: &str| section(json!({ setting: within })).doubts();
+            assert!(doubts("1h").is_none());
+            assert!(doubts("2h").is_some_and(|doubt| doubt.contains(setting)));
+        }
+        assert!(section(json!({ "free_within": "never" })).doubts().is_some());
     }
 
     #[test]
