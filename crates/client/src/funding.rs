@@ -334,7 +334,10 @@ impl Funds for Funding {
         let opening = ClientPurpose::Open { deposit: Amount::ZERO };
         match (order_of(conn, channel, opening).await?, outcome) {
             (None, _) => {}
-            (Some(order), None) => orders::resume(conn, order.id).await?,
+            (Some(order), None) => {
+                orders::resume(conn, order.id).await?;
+                orders::hold(conn, order.id, Held::Reserved).await?;
+            }
             (Some(order), Some(outcome)) => {
                 orders::end(conn, order.id, outcome, SystemTime::now()).await?;
             }

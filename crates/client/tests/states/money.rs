@@ -9,7 +9,7 @@ use alloy::sol_types::SolInterface as _;
 use async_trait::async_trait;
 use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
 use privatix_chain::TxFilter;
-use privatix_channel::{Amount, ChannelEvent, Fee, Usage};
+use privatix_channel::{Amount, ChannelEvent, Fee, OnChain, Usage};
 use privatix_client::{Fund, Funder, Funding, Funds as _, Limits, Payment, Purse, Turn};
 use privatix_contracts::{IPSC, PSC::PSCCalls};
 use privatix_db::Conn;
@@ -326,6 +326,19 @@ async fn an_opening_is_paid_by_the_wallet_where_the_contract_holds_too_little() 
     assert_eq!(buyer.sums(Scope::Pot(Pot::Wallet)).await, (0, 60));
     buyer.read_balance().await;
     assert_eq!(buyer.left().await, 20);
+}
+
+/// The event comes before the transaction's outcome here, so that no transaction shows that the tokens come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_an_opening_that_is_undone_are_reserved_again() {
+    let mut buyer = Buyer::rich(100, 0).await;
+    buyer.accept(0, 60).await.unwrap();
+    buyer.until_sent(0).await;
+    let opened = ChannelEvent::Opened { deposit: a(60), fee: Fee::ZERO };
+    buyer.happens(0, 5, opened).await;
+    assert_eq!((buyer.outcome(1).await, buyer.sums(Scope::All).await), (Some(Outcome::Done), (0, 60)));
+    drop(buyer.decider.decide(id(0), Input::Chain(OnChain::default())).await.unwrap());
+    assert_eq!((buyer.outcome(1).await, buyer.sums(Scope::All).await), (None, (60, 0)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
