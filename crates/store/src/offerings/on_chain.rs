@@ -298,12 +298,11 @@ async fn retract(conn: &mut Conn, key: (Addr, Bytes32)) -> Result<(), StoreError
     let has_message = row.select(offerings::message.is_not_null());
     let has_message: Option<bool> = on!(&mut *conn, |c| has_message.first(c).await.optional())?;
     match Retracted::of(us == Some(key.0), has_message.unwrap_or_default()) {
-        Retracted::Forgotten => {
+        gone @ (Retracted::Forgotten | Retracted::Unlisted) => {
             on!(&mut *conn, |c| diesel::delete(row).execute(c).await)?;
-            on!(conn, |c| diesel::delete(offering_states::table.find(key)).execute(c).await)?;
-        }
-        Retracted::Unlisted => {
-            on!(conn, |c| diesel::delete(row).execute(c).await)?;
+            if gone == Retracted::Forgotten {
+                on!(conn, |c| diesel::delete(offering_states::table.find(key)).execute(c).await)?;
+            }
         }
         Retracted::Draft => {
             let announced = row.filter(offerings::announced_at.is_not_null());
