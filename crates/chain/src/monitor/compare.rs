@@ -168,16 +168,18 @@ mod tests {
         logs
     }
 
+    /// One log, with this time in it and in its block's header.
+    fn with(time: Option<u64>, of_header: Option<u64>) -> Logs {
+        let mut logs = logs(&[(5, 0, 1)]);
+        for entry in logs.values_mut() {
+            (entry.time, entry.of_header) = (time, of_header);
+        }
+        logs
+    }
+
     #[test]
     fn a_time_is_compared_with_that_of_a_header_where_a_log_bears_none() {
         let end = B256::ZERO;
-        let with = |time, of_header| {
-            let mut logs = logs(&[(5, 0, 1)]);
-            for entry in logs.values_mut() {
-                (entry.time, entry.of_header) = (time, of_header);
-            }
-            logs
-        };
         let (right, wrong) = (Some(60), Some(61));
         let undated = with(None, right);
         for (what, other, same) in [
@@ -205,13 +207,6 @@ mod tests {
 
     #[test]
     fn a_header_is_still_to_be_shown_where_both_give_the_same_time_and_one_header_has_another() {
-        let with = |time, of_header| {
-            let mut logs = logs(&[(5, 0, 1)]);
-            for entry in logs.values_mut() {
-                (entry.time, entry.of_header) = (time, of_header);
-            }
-            logs
-        };
         let (right, wrong) = (Some(60), Some(61));
         for (what, first, second, expected) in [
             ("the same software", with(wrong, right), with(wrong, None), true),

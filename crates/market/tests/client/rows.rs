@@ -100,7 +100,7 @@ impl Case {
         self.run.now >= Some(1_000)
     }
 
-    /// Nothing more is to be told to the agent.
+    /// Nothing more is to be sent to the agent.
     fn is_done_with(&self) -> bool {
         use ClientEnd::{AgentClaimsMore, Excluded, NotOpened};
         matches!(self.why(), Some(Excluded | AgentClaimsMore | NotOpened(_)))

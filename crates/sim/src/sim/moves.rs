@@ -232,7 +232,7 @@ impl Sim<'_> {
         self.adapter.instance += 1;
         for service in &mut self.adapter.services {
             service.set(Actual::Absent, measure, now);
-            // It is told afresh with each service that it prepares.
+            // It gets a new one with each service that it prepares.
             service.bound = u64::MAX;
         }
     }
