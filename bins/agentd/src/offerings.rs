@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::Subcommand;
 use privatix_agent::OfferingDraft;
 use privatix_api::agent::{
-    CreateOffering, GetOffering, ListOfferings, ListTemplates, Offering, OfferingStatus, PopUpOffering,
-    PublishOffering, RemoveOffering, ScheduleOffering,
+    CreateOffering, GetOffering, ListOfferings, ListTemplates, Offering, PopUpOffering, PublishOffering,
+    RemoveOffering, ScheduleOffering,
 };
-use privatix_api::node::TokenUnit;
+use privatix_api::node::{GetOrder, OrderState, TokenUnit};
 use privatix_channel::OfferingHash;
 use privatix_daemon::output::{or_dash, pairs, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, token_unit};
@@ -86,8 +86,7 @@ impl OfferingsCommand {
             }
             Self::Publish { offering, wait } => {
                 let ordered = context.api()?.call(&PublishOffering { offering, key: None }).await?;
-                let is_done = |now: &Offering| now.status.is_on_market();
-                changed(context, &wait, ordered, "the announcement", is_done).await?;
+                changed(context, &wait, ordered, "the announcement").await?;
             }
             Self::Popup { offering, every: Some(Every(every_seconds)), .. } => {
                 let ordered =
@@ -96,17 +95,11 @@ impl OfferingsCommand {
             }
             Self::Popup { offering, every: None, wait } => {
                 let ordered = context.api()?.call(&PopUpOffering { offering, key: None }).await?;
-                let before = ordered.announced_at;
-                let is_done =
-                    |now: &Offering| now.status == OfferingStatus::PoppedUp && now.announced_at > before;
-                changed(context, &wait, ordered, "the new announcement", is_done).await?;
+                changed(context, &wait, ordered, "the new announcement").await?;
             }
             Self::Remove { offering, wait } => {
                 let ordered = context.api()?.call(&RemoveOffering { offering, key: None }).await?;
-                // A draft is given up by that alone.
-                let is_done =
-                    |now: &Offering| matches!(now.status, OfferingStatus::Removed | OfferingStatus::Draft);
-                changed(context, &wait, ordered, "the removal", is_done).await?;
+                changed(context, &wait, ordered, "the removal").await?;
             }
             Self::List { limit } => {
                 let api = context.api()?;
@@ -178,37 +171,31 @@ fn scheduled(offering: &Offering, every: Option<NonZeroU32>) -> String {
     }
 }
 
-/// Follows a change of an offering, if that is wished for, until the chain shows it.
+/// Follows an order about an offering, if that is wished for, until the chain shows what it brings.
 async fn changed(
     context: &Context<'_, Agentd>,
     wait: &WaitArgs,
     ordered: Offering,
     what: &str,
-    is_done: impl Fn(&Offering) -> bool,
 ) -> Result<(), DaemonError> {
     let api = context.api()?;
     let offering = ordered.hash;
     let look = format!("offerings show {offering}");
-    if !wait.wait {
+    let order = ordered.order.filter(|_| wait.wait);
+    let Some(order) = order else {
         context.output.show(&ordered, |ordered| {
             let waits =
                 waits_for(ordered).map_or_else(String::new, |waits| format!(" (waiting for {waits})"));
             format!("{what} is under way{waits}; follow it with `{look}`")
         });
         return Ok(());
-    }
+    };
     let mut follow = Follow::new(&api, context.output, wait, what, look);
     let now = follow
         .until(async |api| {
+            let order = api.call(&GetOrder { order }).await?;
             let now = api.call(&GetOffering { offering }).await?;
-            if is_done(&now) {
-                return Ok(Ok(now));
-            }
-            if let Some(reason) = given_up(&now) {
-                return Err(DaemonError::OrderFailed { what: what.to_owned(), reason });
-            }
-            let waits = waits_for(&now).map_or_else(String::new, |waits| format!(", waiting for {waits}"));
-            Ok(Err(format!("the offering is {}{waits}", now.status.as_str())))
+            how_far(&order, now).map_err(|reason| DaemonError::OrderFailed { what: what.to_owned(), reason })
         })
         .await?;
     drop(follow);
@@ -216,14 +203,22 @@ async fn changed(
     Ok(())
 }
 
-/// Why nothing comes of an order without the operator.
-fn given_up(now: &Offering) -> Option<String> {
-    let progress = now.progress.as_ref()?;
-    let because = || now.problem.clone().unwrap_or_else(|| "it was given up".to_owned());
-    if !progress.pending {
-        return Some(because());
+/// How far an order is, by itself; `now`, which was read after it, says only why. `Err`: why nothing comes of it without the operator.
+fn how_far(order: &OrderState, now: Offering) -> Result<Result<Offering, String>, String> {
+    match (order.is_done, &order.trouble) {
+        (Some(true), _) => return Ok(Ok(now)),
+        (Some(false), trouble) => {
+            let because = now.problem.as_ref().or(trouble.as_ref());
+            return Err(because.cloned().unwrap_or_else(|| "it was given up".to_owned()));
+        }
+        (None, _) => {}
     }
-    progress.needs_operator.then(|| format!("{}; it then goes on by itself", because()))
+    let needs_operator = now.progress.as_ref().is_some_and(|progress| progress.needs_operator);
+    if let Some(problem) = now.problem.as_ref().filter(|_| needs_operator) {
+        return Err(format!("{problem}; it then goes on by itself"));
+    }
+    let waits = waits_for(&now).map_or_else(String::new, |waits| format!(", waiting for {waits}"));
+    Ok(Err(format!("the offering is {}{waits}", now.status.as_str())))
 }
 
 fn waits_for(offering: &Offering) -> Option<&str> {
@@ -321,6 +316,45 @@ mod tests {
                 expected.map(|every| Every(every.and_then(NonZeroU32::new))),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn an_order_is_followed_by_its_own_outcome() {
+        let order = |is_done: Option<bool>, trouble: Option<&str>| -> OrderState {
+            let order = serde_json::json!({
+                "order": 1, "what": "publish", "by": "operator", "at": "2026-01-01T00:00:00Z",
+                "isDone": is_done, "trouble": trouble,
+            });
+            serde_json::from_value(order).unwrap()
+        };
+        let shown = |pending: bool, needs_operator: bool, problem: Option<&str>| -> Offering {
+            let offering = serde_json::json!({
+                "agent": alloy::primitives::Address::ZERO, "hash": OfferingHash::default(), "status": "publishing",
+                "minDeposit": "1", "supply": 1, "freeSupply": 1, "source": "direct:agent.example:9500",
+                "problem": problem, "createdAt": "2026-01-01T00:00:00Z",
+                "progress": { "pending": pending, "needsOperator": needs_operator },
+            });
+            serde_json::from_value(offering).unwrap()
+        };
+        let says = |order: OrderState, now: Offering| match how_far(&order, now) {
+            Ok(Ok(_)) => "done".to_owned(),
+            Ok(Err(waits)) => format!("waits: {waits}"),
+            Err(because) => format!("failed: {because}"),
+        };
+        let gone = Some("the transaction was cancelled");
+        let stake = Some("deposit more");
+        for (order, now, expected) in [
+            // The offering was read a moment later than the order: what it shows is no outcome.
+            (order(None, None), shown(false, false, None), "waits: the offering is publishing"),
+            (order(None, None), shown(true, false, stake), "waits: the offering is publishing"),
+            (order(None, None), shown(true, true, None), "waits: the offering is publishing"),
+            (order(None, None), shown(true, true, stake), "failed: deposit more; it then goes on by itself"),
+            (order(Some(true), None), shown(true, false, None), "done"),
+            (order(Some(false), gone), shown(false, false, None), "failed: the transaction was cancelled"),
+            (order(Some(false), gone), shown(false, false, Some("reverted")), "failed: reverted"),
+        ] {
+            assert_eq!(says(order, now), expected);
         }
     }
 

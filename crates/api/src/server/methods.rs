@@ -254,7 +254,8 @@ pub(crate) fn agent(handle: AgentHandle, about: About) -> Methods<AgentHandle> {
         .on(|o: Handle, ask: agent::ListOfferings| async move {
             let mut offerings = Vec::new();
             for stored in o.offerings(page(ask.limit)).await? {
-                offerings.push(with_progress(&o, stored).await?);
+                let progress = progress_of(&o, stored.hash).await?;
+                offerings.push(agent::Offering { progress, ..convert::offering(o.node(), stored).await });
             }
             Ok(offerings)
         })
@@ -472,23 +473,25 @@ async fn job(node: &Node, id: JobId) -> Result<node::JobDetails, Failure> {
     })
 }
 
+/// What is done about it is read before what is shown of it: an answer may say that something is under way that is done, and never the
+/// opposite.
 async fn our_offering(handle: &AgentHandle, hash: OfferingHash) -> Result<agent::Offering, Failure> {
     let node = handle.node();
+    let progress = progress_of(handle, hash).await?;
     let stored = offerings::get(&mut *node.db().read().await?, node.account(), hash).await?;
-    with_progress(handle, stored).await
+    Ok(agent::Offering { progress, ..convert::offering(node, stored).await })
 }
 
-async fn with_progress(
+/// `None` where something of it cannot be read, or it is adopted at the next start.
+async fn progress_of(
     handle: &AgentHandle,
-    stored: offerings::Offering,
-) -> Result<agent::Offering, Failure> {
-    let progress = match handle.offering_progress(stored.hash).await {
-        Ok(progress) => Some(convert::progress(progress)),
-        // Something of it cannot be read, or it is adopted at the next start.
-        Err(NodeError::Store(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
-    Ok(agent::Offering { progress, ..convert::offering(handle.node(), stored).await })
+    hash: OfferingHash,
+) -> Result<Option<agent::OfferingProgress>, Failure> {
+    match handle.offering_progress(hash).await {
+        Ok(progress) => Ok(Some(convert::progress(progress))),
+        Err(NodeError::Store(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn change(
