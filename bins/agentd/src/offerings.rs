@@ -330,7 +330,7 @@ mod tests {
         };
         let shown = |pending: bool, needs_operator: bool, problem: Option<&str>| -> Offering {
             let offering = serde_json::json!({
-                "agent": alloy::primitives::Address::ZERO, "hash": OfferingHash::default(), "status": "publishing",
+                "agent": alloy::primitives::Address::ZERO, "hash": OfferingHash::default(), "status": "registering",
                 "minDeposit": "1", "supply": 1, "freeSupply": 1, "source": "direct:agent.example:9500",
                 "problem": problem, "createdAt": "2026-01-01T00:00:00Z",
                 "progress": { "pending": pending, "needsOperator": needs_operator },
@@ -346,9 +346,9 @@ mod tests {
         let stake = Some("deposit more");
         for (order, now, expected) in [
             // The offering was read a moment later than the order: what it shows is no outcome.
-            (order(None, None), shown(false, false, None), "waits: the offering is publishing"),
-            (order(None, None), shown(true, false, stake), "waits: the offering is publishing"),
-            (order(None, None), shown(true, true, None), "waits: the offering is publishing"),
+            (order(None, None), shown(false, false, None), "waits: the offering is registering"),
+            (order(None, None), shown(true, false, stake), "waits: the offering is registering"),
+            (order(None, None), shown(true, true, None), "waits: the offering is registering"),
             (order(None, None), shown(true, true, stake), "failed: deposit more; it then goes on by itself"),
             (order(Some(true), None), shown(true, false, None), "done"),
             (order(Some(false), gone), shown(false, false, None), "failed: the transaction was cancelled"),
