@@ -183,6 +183,9 @@ async fn a_private_service_lets_in_only_the_clients_that_it_knows(arti: &str) {
     seller.reachable().await;
 
     let (stranger, stranger_runs) = client(arti, &dir.path().join("stranger"));
+    // Before, the dial may fail because its own Tor still starts.
+    let mut status = stranger.status();
+    tokio::time::timeout(PATIENCE, status.wait_for(|status| status.ready)).await.unwrap().unwrap();
     let refused =
         Client::connect(&stranger.transport(), &address, ClientLimits::default()).await.unwrap_err();
     assert!(refused.to_string().contains("it is private"), "{refused}");

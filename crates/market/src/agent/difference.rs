@@ -224,11 +224,16 @@ fn hides(state: &AgentState, purpose: AgentPurpose) -> bool {
     flights.any(|flight| !flight.is_of_batch() && flight.is_hidden(&state.chain))
 }
 
-/// How many answers go out in a challenge beside successes that the events do not show. Endpoints that make up one make up the next.
-const DOUBTED: u8 = 6;
+/// How many answers follow each other quickly in a challenge, beside successes that the events do not show. Endpoints that make up one
+/// make up the next.
+const QUICKLY_DOUBTED: u8 = 6;
+
+/// How many there are at most: the others are spread over the challenge, since endpoints may be honest again in its last hour.
+const DOUBTED: u8 = 16;
 
 /// Whether an answer is to wait, because others have succeeded and nothing shows that. The first goes out at once, the next after
-/// pauses that double: each costs gas, and none can be mined before those that were not mined.
+/// pauses that double, and then after a quarter of what is left of the challenge: each costs gas, and none can be mined before those
+/// that were not mined.
 fn doubtful(
     state: &AgentState,
     env: &Env<'_, Agent>,
@@ -242,16 +247,25 @@ fn doubtful(
     if doubted >= DOUBTED {
         return Some(Replacement::NotNeeded);
     }
-    let pause = env.policy.retries().pause(doubted).min(longest_in_dispute(state, env));
+    let pause = if doubted < QUICKLY_DOUBTED {
+        env.policy.retries().pause(doubted).min(longest_in_dispute(state, env))
+    } else {
+        share_of_challenge(state, env, 4)
+    };
     let again = last?.plus(pause);
     (again > env.uptime).then_some(Replacement::Later(again))
 }
 
 /// The longest pause before another try in a challenge.
 fn longest_in_dispute(state: &AgentState, env: &Env<'_, Agent>) -> Duration {
+    share_of_challenge(state, env, 20)
+}
+
+/// What is left of the challenge by this number, but no less than the first pause after a failure. Without a challenge, no end.
+fn share_of_challenge(state: &AgentState, env: &Env<'_, Agent>, of: u32) -> Duration {
     let left = left_of_challenge(state, env);
     let first = env.policy.retries().first;
-    left.map_or(Duration::MAX, |left| left.checked_div(20).unwrap_or_default().max(first))
+    left.map_or(Duration::MAX, |left| left.checked_div(of).unwrap_or_default().max(first))
 }
 
 /// Whether a transaction that may cost at most its stake can be mined at the present price of gas. An answer to a close request

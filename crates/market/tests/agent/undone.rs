@@ -151,13 +151,12 @@ fn an_answer_is_sent_again_beside_one_that_succeeded_and_is_not_shown() {
     }
 }
 
-/// Found by the simulator (seed 2006849): endpoints that lied for long got one answer after the other, without end.
-#[test]
-fn endpoints_that_make_up_one_success_after_the_other_get_a_few_answers_in_a_challenge() {
-    let mut run = Run::open(100).paid(60).at(100);
-    assert!(run.chain(closing(100, 20, 1_000_000)).starts_with("submit 1 close 60 urgent"));
+/// The pauses between the answers that endpoints get which make up the success of each of them, in a challenge until `ends`. `run` is
+/// looked at for so many seconds.
+fn pauses_between_answers(run: &mut Run, ends: u64, seconds: u64) -> Vec<u64> {
+    assert!(run.chain(closing(100, 20, ends)).starts_with("submit 1 close 60 urgent"));
     let mut sent = vec![run.uptime];
-    for _ in 0..HOUR / 5 {
+    for _ in 0..seconds / 5 {
         if let Some(last) = run.state.own.flights.last().filter(|flight| flight.stage.is_under_way()) {
             let (seq, number) = (last.seq, u64::from(last.seq));
             run.tx(seq, Fate::Mined(block(number)));
@@ -167,15 +166,39 @@ fn endpoints_that_make_up_one_success_after_the_other_get_a_few_answers_in_a_cha
             }
             run.tx(seq, Fate::Final);
         }
+        run.now = run.now.map(|now| now + 5);
         if run.after(5).starts_with("submit") {
             sent.push(run.uptime);
         }
     }
-    let pauses: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert_eq!(pauses, [0, 15, 30, 60, 120, 240]);
+    sent.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+/// Found by the simulator (seed 2006849): endpoints that lied for long got one answer after the other, without end.
+#[test]
+fn endpoints_that_make_up_one_success_after_the_other_get_a_few_answers_in_a_challenge() {
+    let mut run = Run::open(100).paid(60).at(100);
+    assert_eq!(pauses_between_answers(&mut run, 1_000_000, HOUR), [0, 15, 30, 60, 120, 240]);
     // Another challenge gets its answer.
     run.chain(open(100, 20));
     assert!(run.chain(closing(100, 20, 2_000_000)).starts_with("submit"));
+}
+
+/// Found by the simulator (seed 9008921): endpoints that lied at the beginning of a challenge got all answers then, and none once they
+/// were honest again.
+#[test]
+fn the_last_answers_are_spread_over_the_challenge() {
+    let mut run = Run::open(100).paid(60).at(100);
+    let day = 24 * HOUR;
+    let pauses = pauses_between_answers(&mut run, 100 + day, day - 60);
+    assert_eq!(pauses.len(), 16, "{pauses:?}");
+    let mut at = 0;
+    for (number, pause) in pauses.iter().enumerate() {
+        let left = day - at;
+        assert!(number < 6 || pause.abs_diff(left / 5) < 60, "pause {number} of {pause} s, with {left} s left");
+        at += pause;
+    }
+    assert!(day - at < 3 * HOUR, "the last answer went out {} s before the end", day - at);
 }
 
 /// Found by the simulator (seeds 709218 and 99335). The contract passes over a channel that it cannot close, so the success of the
