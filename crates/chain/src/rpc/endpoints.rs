@@ -385,6 +385,19 @@ pub(crate) struct Confirmed<T> {
     pub(crate) by_a_second: bool,
 }
 
+/// What a broadcast has brought, in the order of how much it says about the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Heard {
+    /// No answer.
+    Nothing,
+    /// The endpoint does not send it, whatever a pool would say of it.
+    NotServed,
+    /// A pool refuses it.
+    Refused,
+    /// A pool has it already.
+    HasIt,
+}
+
 /// The reads of the transactor, from whichever endpoint answers.
 impl Endpoints {
     pub(crate) async fn head(&self) -> Result<u64, RpcError> {
@@ -548,33 +561,31 @@ impl Endpoints {
     }
 
     /// Sends a transaction to several endpoints at once. Accepted by one is accepted, and so is a refusal of any of them
-    /// because it `has` the transaction; else it is the refusal of the one asked first, unless that one did not answer.
-    pub(crate) async fn send_raw(&self, raw: &[u8], has: impl Fn(&Fault) -> bool) -> Result<(), RpcError> {
+    /// because it has the transaction; else it is the refusal that says most, by what refusals `mean`, and of those the one of the
+    /// endpoint that is preferred.
+    pub(crate) async fn send_raw(&self, raw: &[u8], mean: impl Fn(&Fault) -> Heard) -> Result<(), RpcError> {
         let order = self.order();
         let (first, others) = order.split_at(BROADCASTS.min(order.len()));
-        let mut refused: Option<RpcError> = None;
+        let mut refused: Option<(Heard, RpcError)> = None;
         for wave in std::iter::once(first).chain(others.chunks(1)) {
             let sent = join_all(wave.iter().map(|&at| async move { (at, self.rpc(at).send_raw(raw).await) }));
             for (at, outcome) in sent.await {
-                let error = match outcome {
-                    Err(error) if !has(&error.fault) => error,
-                    _ => return Ok(()),
-                };
-                let is_answer = match error.next() {
+                let Err(error) = outcome else { return Ok(()) };
+                let heard = match error.next() {
                     Next::Rest { limited, asked } => {
                         self.rest(at, (limited, asked));
-                        false
+                        Heard::Nothing
                     }
-                    Next::Done | Next::Other => true,
+                    Next::Done | Next::Other => mean(&error.fault),
                 };
-                let better = refused
-                    .as_ref()
-                    .is_none_or(|known| is_answer && matches!(known.next(), Next::Rest { .. }));
-                if better {
-                    refused = Some(error);
+                if heard == Heard::HasIt {
+                    return Ok(());
+                }
+                if refused.as_ref().is_none_or(|(known, _)| heard > *known) {
+                    refused = Some((heard, error));
                 }
             }
         }
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(()), |(_, error)| Err(error))
     }
 }

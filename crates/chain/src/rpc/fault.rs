@@ -149,11 +149,21 @@ fn contains_any(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
+/// How nodes say that an account cannot pay.
+pub(crate) const INSUFFICIENT_FUNDS: &[&str] = &[
+    "insufficient funds",
+    "insufficient balance",
+    "overdraws from account",
+    "upfront cost",
+    "not enough funds",
+    "have enough funds",
+    "lack of funds",
+    "outoffund",
+    "out of funds",
+];
+
 fn says_insufficient_funds(message: &str) -> bool {
-    contains_any(
-        message,
-        &["insufficient funds", "insufficient balance", "outoffund", "out of funds", "upfront cost"],
-    )
+    contains_any(message, INSUFFICIENT_FUNDS)
 }
 
 fn says_rate_limited(message: &str) -> bool {
@@ -164,7 +174,8 @@ fn says_rate_limited(message: &str) -> bool {
             "ratelimit",
             "too many requests",
             "request rate",
-            "compute units",
+            "compute unit",
+            "quota",
             "capacity exceeded",
             "requests per second",
         ],
@@ -236,6 +247,9 @@ mod tests {
         let limited = [
             (-32005, "daily request count exceeded, request rate limited"),
             (429, "Your app has exceeded its compute units per second capacity"),
+            (-32005, "compute unit quota exceeded"),
+            (-32001, "Exceeded the quota usage"),
+            (-32017, "sender is over rate limit"),
             (
                 -32007,
                 "50/second request limit reached - reduce calls per second or upgrade: too many requests",

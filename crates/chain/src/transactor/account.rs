@@ -455,12 +455,17 @@ impl Inner {
             }
             Price::Keep => None,
             Price::Wait { needed, cap } => Some(Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }),
-            Price::Poor { needed } => Some(poor(record, needed.saturating_add(beside), free)),
+            Price::Poor { needed } => Some(poor(record, needed, now.model.l1_fee(beside), free)),
         };
         if newest.head < now.head
             && !matches!(
                 record.obstacle,
-                Some(Obstacle::Refused { .. } | Obstacle::NotSigned { .. } | Obstacle::Disputed { .. })
+                Some(
+                    Obstacle::Refused { .. }
+                        | Obstacle::NotServed { .. }
+                        | Obstacle::NotSigned { .. }
+                        | Obstacle::Disputed { .. }
+                )
             )
         {
             self.obstruct(record, obstacle).await?;
@@ -486,12 +491,15 @@ impl Inner {
     }
 }
 
-/// The account has too little for gas and value.
-pub(super) fn poor(record: &TxRecord, gas: u128, available: u128) -> Obstacle {
+/// The account has too little for value, gas, and what the chain charges beside it.
+pub(super) fn poor(record: &TxRecord, gas: u128, l1_fee: Option<u128>, available: u128) -> Obstacle {
+    let needed = record.intent.value.saturating_add(gas).saturating_add(l1_fee.unwrap_or(0));
     Obstacle::InsufficientFunds {
         account: record.intent.from,
-        needed: Wei(record.intent.value.saturating_add(gas)),
+        // A pool may count more than is known here, such as what else waits in it.
+        needed: Wei(needed.max(available.saturating_add(1))),
         available: Wei(available),
+        l1_fee: l1_fee.map(Wei),
     }
 }
 

@@ -42,6 +42,11 @@ pub(super) enum FeeModel {
 }
 
 impl FeeModel {
+    /// What is paid beside the gas, as far as the chain charges so.
+    pub(super) fn l1_fee(self, beside: u128) -> Option<u128> {
+        (self == Self::OpStack).then_some(beside)
+    }
+
     /// The operator's policy on such a chain.
     pub(super) fn policy(self, policy: FeePolicy) -> FeePolicy {
         match self {

@@ -135,7 +135,7 @@ impl FromStr for Fate {
 #[non_exhaustive]
 pub enum Obstacle {
     /// The account cannot pay for the value and the gas.
-    #[error("account {account} has {available} wei but needs {needed} wei for value and gas; send it ether")]
+    #[error("account {account} has {available} wei but needs {needed} wei for {}; send it ether", paid_for(*l1_fee))]
     InsufficientFunds {
         /// The account.
         account: Address,
@@ -143,6 +143,10 @@ pub enum Obstacle {
         needed: Wei,
         /// Wei that it has free.
         available: Wei,
+        /// Of the wei that it needs, those for the data on the other chain, on a chain that charges for it beside the gas (the OP
+        /// stack); 0 where they are not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        l1_fee: Option<Wei>,
     },
     /// Its account's key is not loaded.
     #[error("the key of account {account} is not loaded; import it")]
@@ -197,6 +201,16 @@ pub enum Obstacle {
         /// What it said.
         reason: String,
     },
+    /// An endpoint does not send it, by its provider's rules or its node's settings, and no other one has taken it.
+    #[error(
+        "endpoint {endpoint} does not send it, by its provider's rules or its node's settings: {reason}; change the plan or the setting (a cap on fees is geth's --rpc.txfeecap), or configure another endpoint"
+    )]
+    NotServed {
+        /// The endpoint, without credentials.
+        endpoint: String,
+        /// What it said.
+        reason: String,
+    },
     /// Another transaction took its nonce and waits for confirmations.
     #[error("another transaction of the account took nonce {nonce}; waiting until that is certain")]
     NonceTaken {
@@ -240,6 +254,19 @@ pub enum Obstacle {
         /// The account's next one.
         next: u64,
     },
+}
+
+/// What an account's ether is needed for.
+fn paid_for(l1_fee: Option<Wei>) -> String {
+    match l1_fee {
+        None => "value and gas".to_owned(),
+        Some(Wei(0)) => {
+            "value, gas, and a fee for the data on the other chain (L1 fee) that is not known".to_owned()
+        }
+        Some(fee) => format!(
+            "value and gas, {fee} of them for the data on the other chain (L1 fee), which moves with the price of gas there"
+        ),
+    }
 }
 
 impl Obstacle {

@@ -1,5 +1,7 @@
 //! What an endpoint means when it does not take a transaction. Nodes agree on the meanings only, not on the words.
 
+use crate::rpc::{Fault, Heard, INSUFFICIENT_FUNDS};
+
 /// Why a broadcast was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -15,13 +17,17 @@ pub(super) enum Refusal {
     Underpriced,
     /// The account cannot pay.
     InsufficientFunds,
+    /// The account cannot pay for the data on the other chain, beside gas and value (OP stack and alike).
+    L1Fee,
     /// The pool holds too much, of this account or of all.
     PoolFull,
     /// Its gas limit is above what a transaction or a block may have.
     GasCap,
     /// The chain does not know transactions of this type.
     NotSupported,
-    /// Anything else: the node's settings, the provider's rules, or a transaction that no node takes.
+    /// It does not send this one, by its provider's rules or its node's settings. Another endpoint may.
+    Policy,
+    /// Anything else, such as a transaction that no node takes.
     Other,
 }
 
@@ -105,18 +111,9 @@ const TEXTS: &[(Refusal, &[&str])] = &[
             "gas price too low",
         ],
     ),
-    (
-        Refusal::InsufficientFunds,
-        &[
-            "insufficient funds",
-            "insufficient balance",
-            "overdraws from account",
-            "upfront cost exceeds",
-            "not enough funds",
-            "outoffund",
-            "out of funds",
-        ],
-    ),
+    // Before those that speak of funds alone.
+    (Refusal::L1Fee, &["l1fee", "l1 fee", "l1 data fee", "l1 gas", "l1 cost"]),
+    (Refusal::InsufficientFunds, INSUFFICIENT_FUNDS),
     (
         Refusal::GasCap,
         &[
@@ -129,7 +126,38 @@ const TEXTS: &[(Refusal, &[&str])] = &[
             "intrinsic gas too high",
         ],
     ),
+    // The last, because its words are the commonest.
+    (
+        Refusal::Policy,
+        &[
+            // Caps on what a transaction may pay in all: of geth and those that follow it, and of Besu.
+            "exceeds the configured cap",
+            "fee cap exceeded",
+            "whitelist",
+            "allowlist",
+            "blacklist",
+            "blocklist",
+            "blocked",
+            "sanction",
+            "ofac",
+            "forbidden",
+            "not allowed",
+            "not permitted",
+            "not authorized",
+            "not authorised",
+            "unauthorized",
+            "unauthorised",
+            "unsupported method",
+            "method not supported",
+            "method not found",
+            "does not exist/is not available",
+            "limit exceeded",
+        ],
+    ),
 ];
+
+/// Codes of a method that is not served, or not to us (JSON-RPC, EIP-1474, EIP-1193), where the words say nothing.
+const POLICY_CODES: &[i64] = &[-32_601, -32_004, -32_005, 4_100, 4_200];
 
 impl Refusal {
     /// Reads a message.
@@ -137,6 +165,25 @@ impl Refusal {
         let message = message.to_ascii_lowercase();
         let meant = |texts: &&[&str]| texts.iter().any(|text| message.contains(text));
         TEXTS.iter().find(|(_, texts)| meant(texts)).map_or(Self::Other, |(meaning, _)| *meaning)
+    }
+
+    /// Reads the refusal of a broadcast.
+    pub(super) fn of_broadcast(fault: &Fault) -> Self {
+        match (Self::of(&fault.to_string()), fault) {
+            (Self::Other, Fault::Refused { code, .. }) if POLICY_CODES.contains(code) => Self::Policy,
+            // A limit of the provider's: pools have words of their own for a transaction that is too large.
+            (Self::Other, Fault::TooLarge(_)) => Self::Policy,
+            (meaning, _) => meaning,
+        }
+    }
+
+    /// How much it says about the transaction, beside what other endpoints answer.
+    pub(super) fn heard(self) -> Heard {
+        match self {
+            Self::AlreadyKnown => Heard::HasIt,
+            Self::Policy => Heard::NotServed,
+            _ => Heard::Refused,
+        }
     }
 }
 
@@ -174,10 +221,39 @@ mod tests {
             ("exceeds block gas limit", GasCap),
             ("transaction type not supported", NotSupported),
             ("unknown transaction type 2", NotSupported),
-            ("tx fee (2.00 ether) exceeds the configured cap (1.00 ether)", Other),
+            ("invalid transaction: insufficient funds for l1Fee + l2Fee + value", L1Fee),
+            ("insufficient funds for l1fee + gas * price + value", L1Fee),
+            ("Insufficient funds for L1 gas: 7, account balance: 3", L1Fee),
+            ("not enough funds for L1 fee", L1Fee),
+            ("lack of funds (3) for max fee (7)", InsufficientFunds),
+            ("tx fee (2.00 ether) exceeds the configured cap (1.00 ether)", Policy),
+            ("Transaction fee cap exceeded", Policy),
+            ("rpc method is not whitelisted", Policy),
+            ("Blocked by 1RPC: invalid address", Policy),
+            ("sender address is sanctioned", Policy),
+            ("You are not authorized to make this request", Policy),
+            ("Unsupported method: eth_sendRawTransaction", Policy),
+            ("the method eth_sendRawTransaction does not exist/is not available", Policy),
+            ("account limit exceeded: pooled 16 txs", PoolFull),
             ("invalid sender", Other),
+            ("blob sidecar missing", Other),
         ] {
             assert_eq!(Refusal::of(message), meaning, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_code_counts_where_the_words_say_nothing() {
+        for (code, message, meaning) in [
+            (-32_601, "unknown", Refusal::Policy),
+            (-32_005, "limit exceeded", Refusal::Policy),
+            (-32_005, "transaction underpriced", Refusal::Underpriced),
+            (4_200, "no", Refusal::Policy),
+            (-32_000, "invalid sender", Refusal::Other),
+            (-32_003, "account limit exceeded", Refusal::PoolFull),
+        ] {
+            let fault = Fault::of_response(code, message, None);
+            assert_eq!(Refusal::of_broadcast(&fault), meaning, "{fault}");
         }
     }
 }

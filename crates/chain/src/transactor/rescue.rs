@@ -218,7 +218,12 @@ mod tests {
     }
 
     fn poor() -> Obstacle {
-        Obstacle::InsufficientFunds { account: Address::ZERO, needed: Wei(2), available: Wei(1) }
+        Obstacle::InsufficientFunds {
+            account: Address::ZERO,
+            needed: Wei(2),
+            available: Wei(1),
+            l1_fee: None,
+        }
     }
 
     fn inclusion(success: bool) -> Inclusion {

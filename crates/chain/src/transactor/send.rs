@@ -204,7 +204,7 @@ impl Inner {
                 None
             }
             Price::Wait { needed, cap } => Some(Obstacle::FeeCap { needed: Wei(needed), cap: Wei(cap) }),
-            Price::Poor { needed } => Some(poor(record, needed.saturating_add(beside), free)),
+            Price::Poor { needed } => Some(poor(record, needed, now.model.l1_fee(beside), free)),
         };
         account.slots = before;
         if record.status == TxStatus::Unsent {
@@ -255,8 +255,10 @@ impl Inner {
         // Reverts first: a contract may speak of insufficient funds, too.
         Ok(match revert::reason(&fault, self.options.decode.as_ref()) {
             Some(reason) => Gas::Reverts(reason),
-            None if Refusal::of(&message) == Refusal::InsufficientFunds => Gas::Poor,
-            None => Gas::Refused(message),
+            None => match Refusal::of(&message) {
+                Refusal::InsufficientFunds | Refusal::L1Fee => Gas::Poor,
+                _ => Gas::Refused(message),
+            },
         })
     }
 
@@ -277,11 +279,8 @@ impl Inner {
                 let rank = rank(record, now.time);
                 let is_urgent = record.intent.priority == Priority::Urgent;
                 let available = account.free_for(record.id, rank, is_urgent, None);
-                Obstacle::InsufficientFunds {
-                    account: record.intent.from,
-                    needed: Wei(record.intent.value.max(available.saturating_add(1))),
-                    available: Wei(available),
-                }
+                // How much gas it needs is what nobody could say.
+                poor(record, 0, None, available)
             }
             Gas::Refused(reason) => Obstacle::Refused { reason },
             Gas::Limit { .. } => return Ok(()),
@@ -459,7 +458,15 @@ impl Inner {
                 Ok(()) => (Fate::Held, None),
                 Err(error) => match error.fault {
                     Fault::Refused { .. } | Fault::TooLarge(_) => {
-                        self.refused(memory, &record, &attempt, &error.fault.to_string()).await?
+                        match self.refused(memory, now, &record, &attempt, &error).await {
+                            Ok(refused) => refused,
+                            // What became of the others is stored all the same.
+                            Err(ChainError::Rpc(error)) => {
+                                unreachable = Some(error);
+                                continue;
+                            }
+                            Err(error) => return Err(error),
+                        }
                     }
                     // Whether it arrived is not known: it counts as held, and goes out again.
                     _ => {
@@ -489,10 +496,8 @@ impl Inner {
     }
 
     async fn send(&self, record: TxRecord, attempt: Attempt) -> (TxRecord, Attempt, Result<(), RpcError>) {
-        let has = |fault: &Fault| {
-            matches!(fault, Fault::Refused { .. }) && Refusal::of(&fault.to_string()) == Refusal::AlreadyKnown
-        };
-        let answer = self.rpc.send_raw(&attempt.raw, has).await;
+        let mean = |fault: &Fault| Refusal::of_broadcast(fault).heard();
+        let answer = self.rpc.send_raw(&attempt.raw, mean).await;
         (record, attempt, answer)
     }
 
@@ -500,11 +505,12 @@ impl Inner {
     async fn refused(
         &self,
         memory: &mut AccountMemory,
+        now: Now,
         record: &TxRecord,
         attempt: &Attempt,
-        message: &str,
+        error: &RpcError,
     ) -> Result<(Fate, Option<Obstacle>), ChainError> {
-        let refusal = Refusal::of(message);
+        let refusal = Refusal::of_broadcast(&error.fault);
         Ok(match refusal {
             Refusal::AlreadyKnown => (Fate::Held, None),
             // By a foreign transaction, or by this very one if something between us and the node sent it twice. The next pass
@@ -512,17 +518,25 @@ impl Inner {
             Refusal::NonceTooLow => (Fate::Refused, None),
             // A pool has dropped it because it pays too little: at its cap, or until the next head.
             Refusal::Underpriced if attempt.fate == Fate::Held => (Fate::Held, None),
-            Refusal::InsufficientFunds => {
+            Refusal::InsufficientFunds | Refusal::L1Fee => {
                 let available = u128::try_from(self.rpc.balance(record.intent.from).await?);
-                let gas = u128::from(record.gas_limit.unwrap_or(0)).saturating_mul(attempt.fees.max_fee);
-                let obstacle = poor(record, gas, available.unwrap_or(u128::MAX));
-                (Fate::Refused, Some(obstacle))
+                let limit = record.gas_limit.unwrap_or(0);
+                let gas = u128::from(limit).saturating_mul(attempt.fees.max_fee);
+                let beside = self.fee_beside(now, record, limit).await?;
+                // The refusal may know better than we how the chain charges.
+                let l1_fee = now.model.l1_fee(beside).or((refusal == Refusal::L1Fee).then_some(beside));
+                (Fate::Refused, Some(poor(record, gas, l1_fee, available.unwrap_or(u128::MAX))))
+            }
+            // The nonce is free for whoever can use it, and the next head brings another try, at all endpoints.
+            Refusal::Policy => {
+                let (endpoint, reason) = (error.endpoint.clone(), error.fault.to_string());
+                (Fate::Refused, Some(Obstacle::NotServed { endpoint, reason }))
             }
             _ => {
                 if refusal == Refusal::ReplacementUnderpriced {
                     memory.outbid.insert(record.id, attempt.fees);
                 }
-                (Fate::Refused, Some(Obstacle::Refused { reason: message.to_owned() }))
+                (Fate::Refused, Some(Obstacle::Refused { reason: error.fault.to_string() }))
             }
         })
     }

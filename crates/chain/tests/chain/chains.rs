@@ -1,7 +1,7 @@
 //! Chains with other rules: how much gas a transaction may have, and what else it costs.
 
 use alloy::primitives::{Address, U64, U256};
-use privatix_chain::{Attempt, FeePolicy, Intent, Obstacle, TooMuchGas, TxRecord, TxStatus};
+use privatix_chain::{Attempt, FeePolicy, Intent, Obstacle, TooMuchGas, TxRecord, TxStatus, Wei};
 use privatix_testkit::{Anvil, Fault, FaultProxy, Overlay, Rule, Script};
 
 use crate::support::{Outcomes, Running, ended, fresh, http, submit, transactor, until};
@@ -86,6 +86,41 @@ async fn an_intent_is_mined_on_arbitrum() {
 async fn an_intent_is_mined_on_the_op_stack() {
     // With the fee of the other chain alone it could pay, but not with what that may become.
     gift_on(Overlay::OpStack { l1_fee: 1_000_000_000_000_000_000 }, Some(ETHER * 5 / 4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lacks_ether_for_the_other_chain_learns_how_much() {
+    let anvil = Anvil::start().await.unwrap();
+    let overlay = Fault::Overlay(Overlay::OpStack { l1_fee: 1_000_000 });
+    // Of what a pool says when the fee has risen since, and of whatever chain it may be.
+    for (words, overlay, l1_fee) in [
+        (
+            "insufficient funds for gas * price + value: balance 3, tx cost 7",
+            Some(overlay),
+            Some(Wei(1_500_000)),
+        ),
+        ("invalid transaction: insufficient funds for l1Fee + l2Fee + value", None, Some(Wei(0))),
+        ("insufficient funds for gas * price + value: balance 3, tx cost 7", None, None),
+    ] {
+        let (_dir, db) = fresh().await;
+        let refusal = Fault::Error { code: -32_000, message: words.to_owned(), data: None };
+        let mut rules = vec![Rule::new(["eth_sendRawTransaction"], refusal)];
+        rules.extend(overlay.map(|overlay| Rule::new([], overlay)));
+        let proxy = FaultProxy::scripted(anvil.url(), Script(rules)).await.unwrap();
+        let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
+        let running = Running::transactor(&transactor);
+        let id = submit(&db, &transactor, gift(&anvil)).await;
+        let record = until(&db, &transactor, id, "an obstacle", |record| record.obstacle.is_some()).await;
+        let Some(obstacle @ Obstacle::InsufficientFunds { needed, available, l1_fee: found, .. }) =
+            &record.obstacle
+        else {
+            panic!("{record:?}")
+        };
+        assert_eq!(*found, l1_fee, "{words}");
+        assert!(needed > available, "the pool knows that it lacks something: {obstacle}");
+        assert_eq!(obstacle.to_string().contains("L1 fee"), l1_fee.is_some(), "{obstacle}");
+        running.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use parking_lot::Mutex;
 use privatix_chain::{
-    Fate, FeePolicy, Finality, Intent, Obstacle, Raise, Transactor, TxId, TxRecord, TxStatus,
+    Endpoints, Fate, FeePolicy, Finality, Intent, Obstacle, Raise, Transactor, TxId, TxRecord, TxStatus,
 };
 use privatix_db::Database;
 use privatix_testkit::{Anvil, wait_until};
@@ -66,7 +66,11 @@ async fn a_nonce_that_no_pool_accepted_goes_to_the_next_intent() {
         record.bound == Some(0) && record.nonce.is_none()
     })
     .await;
-    assert!(matches!(&released.obstacle, Some(Obstacle::Refused { reason }) if reason.contains("cap")));
+    let Some(obstacle @ Obstacle::NotServed { endpoint, .. }) = &released.obstacle else {
+        panic!("{released:?}")
+    };
+    assert!(proxy.url().contains(endpoint.as_str()), "{endpoint}");
+    assert!(obstacle.to_string().contains("--rpc.txfeecap"), "the remedy: {obstacle}");
     let second = submit(&db, &transactor, gift(&anvil, 2)).await;
     let sent = until(&db, &transactor, second, "its broadcast", |record| record.bound.is_some()).await;
     assert_eq!(sent.bound, Some(0));
@@ -115,6 +119,33 @@ async fn bytes_that_an_endpoint_kept_and_sent_later_have_no_second_effect() {
     for n in [1, 2] {
         assert_eq!(anvil.balance(target(n)).await.unwrap(), U256::from(1), "{n}");
     }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_pool_says_counts_more_than_what_a_provider_does_not_serve() {
+    let anvil = Anvil::start().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let [blocking, poor] = [(); 2].map(|()| FaultProxy::start(anvil.url()));
+    let (blocking, poor) = (blocking.await.unwrap(), poor.await.unwrap());
+    let refuses = |words: &'static str| {
+        move |method: &str, _: &serde_json::Value| match method {
+            "eth_sendRawTransaction" => Verdict::Error(-32_000, words),
+            _ => Verdict::Forward,
+        }
+    };
+    blocking.rule(refuses("rpc method is not whitelisted"));
+    poor.rule(refuses("insufficient funds for gas * price + value: balance 0, tx cost 1"));
+    let endpoints = Endpoints::new(http(&blocking.url()), [http(&poor.url())]);
+    let transactor = transactor(&db, endpoints, &anvil).poll_interval(SELDOM).build(Outcomes::default());
+    let running = Running::transactor(&transactor);
+    let id = submit(&db, &transactor, gift(&anvil, 1)).await;
+    let refused = until(&db, &transactor, id, "an obstacle", |record| record.obstacle.is_some()).await;
+    assert!(matches!(refused.obstacle, Some(Obstacle::InsufficientFunds { .. })), "{refused:?}");
+
+    // And an endpoint that takes it is enough.
+    poor.honest();
+    assert_eq!(over(&anvil, &db, &transactor, id).await.status, TxStatus::Mined);
     running.stop().await.unwrap();
 }
 
