@@ -25,7 +25,7 @@ use privatix_store::{StoreError, channels, offerings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
+use crate::access::AccessResponder;
 use crate::decisions::Decisions;
 use crate::messaging::Messaging;
 use crate::offerings::{
@@ -88,7 +88,7 @@ impl Agent {
         let runner = decisions.runner.clone();
         let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider), runner, views);
         let payments = Arc::new(payments);
-        let access = Arc::new(Access::new(Arc::clone(&node), Arc::clone(&decider)));
+        let access = Arc::new(AccessResponder::new(Arc::clone(&node), Arc::clone(&decider)));
         let own = Arc::new(OwnOfferings::new(OwnOfferingsParts {
             agent: node.account(),
             sender: node.sender(),
@@ -234,7 +234,7 @@ impl Agent {
 pub struct AgentHandle {
     node: Arc<Node>,
     payments: Arc<Payments>,
-    access: Arc<Access>,
+    access: Arc<AccessResponder>,
     decider: Arc<Decider<privatix_market::Agent>>,
     own: Arc<OwnOfferings>,
     offerings: Arc<OfferingDecider>,

@@ -22,8 +22,8 @@ use privatix_channel::{ChannelId, Phase, ServiceStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Job, JobRecord};
 use privatix_market::{
-    Access, Actual, AtStake, Blocked, Client, ClientEnd, ClientOwn, ClientPurpose, ClientState, EffectId,
-    Ended, Env, Flight, OrderId, Purpose, Stage, Subject, TopUp, Trouble,
+    AccessStatus, Actual, AtStake, Blocked, Client, ClientEnd, ClientOwn, ClientPurpose, ClientState,
+    EffectId, Ended, Env, Flight, OrderId, Purpose, Stage, Subject, TopUp, Trouble,
 };
 use privatix_node::earlier::{self, Retired};
 use privatix_node::{NodeError, Order, ServiceOrder};
@@ -152,7 +152,7 @@ fn own(earlier: &Earlier, state: &ClientState, env: &Env<'_, Client>) -> ClientO
     let has_run = service == ServiceStatus::Active || !state.meter.used.is_zero();
     let mut own = ClientOwn::default();
     own.seq = earlier.last;
-    own.access = if has_access { Access::Here } else { Access::None };
+    own.access = if has_access { AccessStatus::Here } else { AccessStatus::None };
     own.ran = (has_access && (has_run || !state.book.best.is_zero())).then_some(now);
     own.paused = is_paused(earlier, state);
     // Without access the plug-in never knew the channel, unless it is being stopped.

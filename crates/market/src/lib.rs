@@ -96,9 +96,9 @@ pub use self::{
     blocked::Blocked,
     book::{Book, Standing, ceiling},
     client::{
-        Access, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn,
-        ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach, Request,
-        Restored, TopUp,
+        AccessStatus, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder,
+        ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach,
+        Request, Restored, TopUp,
     },
     clock::{Stopwatch, Uptime},
     concern::{Concern, Danger},

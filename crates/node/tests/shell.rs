@@ -466,7 +466,7 @@ impl Runner<Client> for Buyer {
 async fn a_payment_is_signed_and_stored_before_it_is_to_be_sent() {
     let policy = ClientPolicy::default();
     let mut own = ClientOwn::default();
-    (own.access, own.ran) = (Access::Here, Some(Uptime::new(1)));
+    (own.access, own.ran) = (AccessStatus::Here, Some(Uptime::new(1)));
     (own.service.target, own.service.actual, own.service.why) = (Target::Running, Actual::Running, None);
     let node = Node::with::<Client>(own).await;
     let mut tx = node.db.begin().await.unwrap();

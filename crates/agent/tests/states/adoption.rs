@@ -20,7 +20,7 @@ use privatix_channel::{
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
-use privatix_store::channels::{self, Access, Shown};
+use privatix_store::channels::{self, Shown, StoredAccess};
 use privatix_store::events::{self, Place};
 use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::recovery::Recovery;
@@ -134,7 +134,7 @@ impl World {
         let shown = Shown { status, service: fixture.service, reason: Some("a reason"), held: false };
         channels::show(conn, id, shown).await.unwrap();
         if fixture.has_access() {
-            let access = Access {
+            let access = StoredAccess {
                 username: id.to_string(),
                 password: "secret".to_owned(),
                 endpoint: serde_json::json!({}),

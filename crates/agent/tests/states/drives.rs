@@ -293,7 +293,7 @@ impl Side {
         drop(self.decider.decide_with(id(), input, &self.runner.paying(signed)).await.unwrap());
     }
 
-    async fn access(&self) -> Option<channels::Access> {
+    async fn access(&self) -> Option<channels::StoredAccess> {
         channels::get(&mut self.db.read().await.unwrap(), id()).await.unwrap().access
     }
 

@@ -22,7 +22,7 @@ use privatix_client::{
 use privatix_db::{Conn, on};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
-use privatix_store::channels::{self, Access as StoredAccess, Shown};
+use privatix_store::channels::{self, Shown, StoredAccess};
 use privatix_store::events::{self, Place};
 use privatix_store::orders::{self, Held, What};
 use privatix_store::purposes::{self, Recorded, TxNumber};
@@ -263,7 +263,7 @@ fn check(fixture: Fixture, stored: &Stored<Client>) {
     assert_eq!(top_ups, if is_topped_up { vec![(a(40), true)] } else { vec![] }, "{fixture:?}");
     assert_eq!(own.last_order.is_some(), fixture.job == "top up");
 
-    assert_eq!(own.access == Access::Here, fixture.has_access());
+    assert_eq!(own.access == AccessStatus::Here, fixture.has_access());
     let is_suspended = matches!(fixture.service, ServiceStatus::Suspending | ServiceStatus::Suspended);
     let paused = match fixture.job {
         "pause" => true,

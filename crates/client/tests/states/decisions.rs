@@ -17,7 +17,7 @@ use privatix_client::{
 use privatix_contracts::call;
 use privatix_market::*;
 use privatix_plugin_proxy::ProxyClient;
-use privatix_store::channels::{self, Access as StoredAccess};
+use privatix_store::channels::{self, StoredAccess};
 use privatix_store::orders;
 use privatix_store::states::{self, Due, Part};
 use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};

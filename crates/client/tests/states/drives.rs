@@ -14,7 +14,7 @@ use privatix_client::{BoughtServices, Purchases};
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::*;
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times};
-use privatix_store::channels::{self, Access};
+use privatix_store::channels::{self, StoredAccess};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -144,7 +144,7 @@ impl Side {
 
     /// The agent's access is stored, and reported.
     async fn receive_access(&self) {
-        let access = Access {
+        let access = StoredAccess {
             username: "user".to_owned(),
             password: "secret".to_owned(),
             endpoint: json!({ "host": "agent.example" }),
