@@ -2,7 +2,7 @@
 
 /// Why a broadcast was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum BroadcastRefusal {
     /// It has it already: as good as accepted.
     AlreadyKnown,
     /// The nonce is used on the chain.
@@ -26,10 +26,10 @@ pub(super) enum Refusal {
 }
 
 /// In this order: the first meaning with a text that is part of the message counts.
-const TEXTS: &[(Refusal, &[&str])] = &[
+const TEXTS: &[(BroadcastRefusal, &[&str])] = &[
     // Before `existing tx`: Erigon's "could not replace existing tx".
     (
-        Refusal::ReplacementUnderpriced,
+        BroadcastRefusal::ReplacementUnderpriced,
         &[
             "replacement transaction underpriced",
             "could not replace",
@@ -40,7 +40,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::AlreadyKnown,
+        BroadcastRefusal::AlreadyKnown,
         &[
             "already known",
             "alreadyknown",
@@ -53,12 +53,12 @@ const TEXTS: &[(Refusal, &[&str])] = &[
     ),
     // Before those of Besu's "known transaction".
     (
-        Refusal::NotSupported,
+        BroadcastRefusal::NotSupported,
         &["type not supported", "not supported by this pool", "unknown transaction type"],
     ),
-    (Refusal::AlreadyKnown, &["known transaction"]),
+    (BroadcastRefusal::AlreadyKnown, &["known transaction"]),
     (
-        Refusal::NonceTooLow,
+        BroadcastRefusal::NonceTooLow,
         &[
             "nonce too low",
             "nonce is too low",
@@ -69,7 +69,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::NonceTooHigh,
+        BroadcastRefusal::NonceTooHigh,
         &[
             "nonce too high",
             "noncegap",
@@ -81,7 +81,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::PoolFull,
+        BroadcastRefusal::PoolFull,
         &[
             "txpool is full",
             "pool is full",
@@ -93,7 +93,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::Underpriced,
+        BroadcastRefusal::Underpriced,
         &[
             "underpriced",
             "fee too low",
@@ -106,7 +106,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::InsufficientFunds,
+        BroadcastRefusal::InsufficientFunds,
         &[
             "insufficient funds",
             "insufficient balance",
@@ -118,7 +118,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::GasCap,
+        BroadcastRefusal::GasCap,
         &[
             "gas limit too high",
             "gas limit is too high",
@@ -131,7 +131,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
     ),
 ];
 
-impl Refusal {
+impl BroadcastRefusal {
     /// Reads a message.
     pub(super) fn of(message: &str) -> Self {
         let message = message.to_ascii_lowercase();
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_words_of_well_known_nodes_are_understood() {
-        use Refusal::*;
+        use BroadcastRefusal::*;
         for (message, meaning) in [
             ("already known", AlreadyKnown),
             ("transaction already imported", AlreadyKnown),
@@ -177,7 +177,7 @@ mod tests {
             ("tx fee (2.00 ether) exceeds the configured cap (1.00 ether)", Other),
             ("invalid sender", Other),
         ] {
-            assert_eq!(Refusal::of(message), meaning, "{message}");
+            assert_eq!(BroadcastRefusal::of(message), meaning, "{message}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::changes;
 use super::memory::{AccountMemory, Now};
 use super::price::{Price, price};
 use super::rank::rank;
-use super::refusal::Refusal;
+use super::refusal::BroadcastRefusal;
 use super::settle::AT_ONCE;
 use super::signing::Draft;
 use super::slots::{Candidate, Slot, Slots};
@@ -255,7 +255,7 @@ impl Inner {
         // Reverts first: a contract may speak of insufficient funds, too.
         Ok(match revert::reason(&fault, self.options.decode.as_ref()) {
             Some(reason) => Gas::Reverts(reason),
-            None if Refusal::of(&message) == Refusal::InsufficientFunds => Gas::Poor,
+            None if BroadcastRefusal::of(&message) == BroadcastRefusal::InsufficientFunds => Gas::Poor,
             None => Gas::Refused(message),
         })
     }
@@ -490,7 +490,8 @@ impl Inner {
 
     async fn send(&self, record: TxRecord, attempt: Attempt) -> (TxRecord, Attempt, Result<(), RpcError>) {
         let has = |fault: &Fault| {
-            matches!(fault, Fault::Refused { .. }) && Refusal::of(&fault.to_string()) == Refusal::AlreadyKnown
+            matches!(fault, Fault::Refused { .. })
+                && BroadcastRefusal::of(&fault.to_string()) == BroadcastRefusal::AlreadyKnown
         };
         let answer = self.rpc.send_raw(&attempt.raw, has).await;
         (record, attempt, answer)
@@ -504,22 +505,22 @@ impl Inner {
         attempt: &Attempt,
         message: &str,
     ) -> Result<(Fate, Option<Obstacle>), ChainError> {
-        let refusal = Refusal::of(message);
+        let refusal = BroadcastRefusal::of(message);
         Ok(match refusal {
-            Refusal::AlreadyKnown => (Fate::Held, None),
+            BroadcastRefusal::AlreadyKnown => (Fate::Held, None),
             // By a foreign transaction, or by this very one if something between us and the node sent it twice. The next pass
             // looks for receipts.
-            Refusal::NonceTooLow => (Fate::Refused, None),
+            BroadcastRefusal::NonceTooLow => (Fate::Refused, None),
             // A pool has dropped it because it pays too little: at its cap, or until the next head.
-            Refusal::Underpriced if attempt.fate == Fate::Held => (Fate::Held, None),
-            Refusal::InsufficientFunds => {
+            BroadcastRefusal::Underpriced if attempt.fate == Fate::Held => (Fate::Held, None),
+            BroadcastRefusal::InsufficientFunds => {
                 let available = u128::try_from(self.rpc.balance(record.intent.from).await?);
                 let gas = u128::from(record.gas_limit.unwrap_or(0)).saturating_mul(attempt.fees.max_fee);
                 let obstacle = poor(record, gas, available.unwrap_or(u128::MAX));
                 (Fate::Refused, Some(obstacle))
             }
             _ => {
-                if refusal == Refusal::ReplacementUnderpriced {
+                if refusal == BroadcastRefusal::ReplacementUnderpriced {
                     memory.outbid.insert(record.id, attempt.fees);
                 }
                 (Fate::Refused, Some(Obstacle::Refused { reason: message.to_owned() }))
