@@ -26,7 +26,7 @@ use privatix_market::{
     EffectId, Ended, Env, Flight, OrderId, Purpose, Stage, Subject, TopUp, Trouble,
 };
 use privatix_node::earlier::{self, Retired};
-use privatix_node::{NodeError, Order, ServiceOrder};
+use privatix_node::{NodeError, ServiceAction, ServiceOrder};
 
 use crate::earlier::{self as jobs, FetchAccess, FinalizeClose, OpenChannel, RequestClose};
 use crate::runner::{Funds, is_topping_up};
@@ -93,11 +93,11 @@ impl Retired<Client> for Jobs {
             ServiceOrder::KIND => {
                 let ServiceOrder { channel, order, .. } = serde_json::from_str(&job.payload)?;
                 let orders = match order {
-                    Order::Activate => Orders::Run,
+                    ServiceAction::Activate => Orders::Run,
                     // The opening was undone. What the chain shows says as much.
-                    Order::Suspend if job.created_by == "monitor" => Orders::Nothing,
-                    Order::Suspend => Orders::Pause,
-                    Order::Terminate => Orders::End,
+                    ServiceAction::Suspend if job.created_by == "monitor" => Orders::Nothing,
+                    ServiceAction::Suspend => Orders::Pause,
+                    ServiceAction::Terminate => Orders::End,
                 };
                 (channel, orders)
             }

@@ -83,7 +83,7 @@ pub use orders::{ChannelOrders, Ordered, opening_nonce};
 pub use privatix_market::offering::{OfferingPolicy, Unlisted};
 pub use privatix_node::Given;
 pub use privatix_node::{
-    ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
+    ChainSettings, Node, NodeError, NodeParts, PeerAddresses, ServiceAction, ServiceOrder, migrations,
 };
 pub use privatix_offering::ContactPolicy;
 pub use privatix_store::offerings::Filter;

@@ -73,7 +73,7 @@ pub use reconcile::ContractEntry;
 pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};
 pub use reserve::{GasReserve, ReserveStanding};
 pub use role::{RoleRules, Stood};
-pub use services::{Order, ServiceOrder, Services, channel_subject};
+pub use services::{ServiceAction, ServiceOrder, Services, channel_subject};
 pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 pub use tally::Money;
 pub use time::after;

@@ -238,7 +238,7 @@ async fn pay(shared: Arc<Shared>, mut random: StdRng) {
     loop {
         let side = Side::BOTH[random.random_range(0..2)];
         let amount = shared.amount();
-        let taken = |answer: Option<&node::Order>| answer.map(|answer| Taken::Job(answer.job));
+        let taken = |answer: Option<&node::JobOrder>| answer.map(|answer| Taken::Job(answer.job));
         if random.random_range(0..2) == 0 {
             let order = Order::Deposit { side, amount };
             let ordered = |answer: Option<&_>| Ordered { order, taken: taken(answer) };

@@ -10,7 +10,7 @@ use alloy::primitives::B256;
 use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_agent::adoption::{Adopted, Adoption, Jobs, KnownTerms};
-use privatix_agent::{CloseChannel, NodeError, Order, ProvisionChannel, ServiceOrder};
+use privatix_agent::{CloseChannel, NodeError, ProvisionChannel, ServiceAction, ServiceOrder};
 use privatix_billing::{Measure, Terms};
 use privatix_chain::{Endpoint, Intent, Keyring, NoTxSink, Transactor};
 use privatix_channel::{
@@ -154,9 +154,9 @@ impl World {
         match fixture.job {
             "none" => {}
             "provision" => push(conn, &ProvisionChannel { channel: id }).await,
-            "activate" => push(conn, &order(Order::Activate)).await,
-            "suspend" => push(conn, &order(Order::Suspend)).await,
-            "terminate" => push(conn, &order(Order::Terminate)).await,
+            "activate" => push(conn, &order(ServiceAction::Activate)).await,
+            "suspend" => push(conn, &order(ServiceAction::Suspend)).await,
+            "terminate" => push(conn, &order(ServiceAction::Terminate)).await,
             close => {
                 let even_unpaid = close == "close even unpaid";
                 push(conn, &CloseChannel { channel: id, even_unpaid }).await;

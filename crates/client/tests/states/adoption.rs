@@ -16,8 +16,8 @@ use privatix_channel::{
 };
 use privatix_client::adoption::{Adopted, Adoption, Jobs, KnownTerms};
 use privatix_client::{
-    FetchAccess, FinalizeClose, Fund, Funding, Funds as _, Limits, NodeError, OpenChannel, Order,
-    RequestClose, ServiceOrder, TopUp as TopUpJob,
+    FetchAccess, FinalizeClose, Fund, Funding, Funds as _, Limits, NodeError, OpenChannel, RequestClose,
+    ServiceAction, ServiceOrder, TopUp as TopUpJob,
 };
 use privatix_db::{Conn, on};
 use privatix_jobs::{Filter, Job, JobStatus};
@@ -150,10 +150,10 @@ async fn store(scene: &Scene, conn: &mut Conn, nonce: u64, fixture: Fixture) {
         "open" => push(conn, &OpenChannel { channel: id }, "user").await,
         "top up" => push(conn, &TopUpJob { channel: id, amount: a(40) }, "billing").await,
         "fetch access" => push(conn, &FetchAccess { channel: id }, "monitor").await,
-        "run" => push(conn, &order(Order::Activate), "user").await,
-        "pause" => push(conn, &order(Order::Suspend), "user").await,
-        "suspend by the monitor" => push(conn, &order(Order::Suspend), "monitor").await,
-        "terminate" => push(conn, &order(Order::Terminate), "user").await,
+        "run" => push(conn, &order(ServiceAction::Activate), "user").await,
+        "pause" => push(conn, &order(ServiceAction::Suspend), "user").await,
+        "suspend by the monitor" => push(conn, &order(ServiceAction::Suspend), "monitor").await,
+        "terminate" => push(conn, &order(ServiceAction::Terminate), "user").await,
         "finalize" => push(conn, &FinalizeClose { channel: id }, "monitor").await,
         request => {
             let unprompted = request == "unprompted request";
@@ -446,8 +446,8 @@ async fn of_two_orders_about_a_pause_the_later_one_counts() {
     let order = |nonce, order| ServiceOrder { channel: channel(nonce).0, order, reason: String::new() };
     let mut tx = scene.db.begin().await.unwrap();
     for (nonce, service, orders) in [
-        (0, ServiceStatus::Active, [Order::Activate, Order::Suspend]),
-        (1, ServiceStatus::Suspended, [Order::Suspend, Order::Activate]),
+        (0, ServiceStatus::Active, [ServiceAction::Activate, ServiceAction::Suspend]),
+        (1, ServiceStatus::Suspended, [ServiceAction::Suspend, ServiceAction::Activate]),
     ] {
         store(&scene, &mut tx, nonce, Fixture::with("open", service, "none")).await;
         for of in orders {
