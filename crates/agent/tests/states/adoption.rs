@@ -24,7 +24,7 @@ use privatix_store::channels::{self, Shown, StoredAccess};
 use privatix_store::events::{self, Place};
 use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::recovery::Recovery;
-use privatix_store::states::{self, Loaded, Part, Stored};
+use privatix_store::states::{self, LifePart, Loaded, Stored};
 use privatix_store::{ceilings, vouchers};
 use privatix_testkit::temp_dir;
 
@@ -221,7 +221,7 @@ fn check(fixture: Fixture, stored: &Stored<Agent>, ceiling: Option<Amount>) {
     let state = &stored.state;
     let own = &state.own;
     assert_eq!(stored.revision, 1, "{fixture:?}");
-    assert_eq!(stored.adopted, Part::all());
+    assert_eq!(stored.adopted, LifePart::all());
     assert_eq!(state.book, Book { best: a(fixture.paid), acknowledged: a(fixture.paid) }, "{fixture:?}");
     assert!(state.terms.is_some());
 

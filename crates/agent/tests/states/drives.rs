@@ -27,7 +27,7 @@ use privatix_node::shell::Applied;
 use privatix_node::{Damage, Decider, DeciderParts, Notices};
 use privatix_store::channels;
 use privatix_store::events::{self, Place};
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_testkit::{TempDir, temp_dir};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -247,7 +247,7 @@ impl Side {
         channels::insert(&mut tx, id(), &descriptor(), Amount::new(1_000)).await.unwrap();
         let mut state = State::<Agent>::with(id(), descriptor(), AgentOwn::default());
         state.terms = Some(terms(Measure::Requests));
-        let parts = BTreeSet::from([Part::Service, Part::Settlement]);
+        let parts = BTreeSet::from([LifePart::Service, LifePart::Settlement]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         let before = self.decider.load(&mut tx, id()).await.unwrap();
         assert!(events::record(&mut tx, place, &event).await.unwrap());

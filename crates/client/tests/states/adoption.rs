@@ -26,7 +26,7 @@ use privatix_store::channels::{self, Shown, StoredAccess};
 use privatix_store::events::{self, Place};
 use privatix_store::orders::{self, Held, What};
 use privatix_store::purposes::{self, Recorded, TxNumber};
-use privatix_store::states::{self, Loaded, Part, Stored};
+use privatix_store::states::{self, LifePart, Loaded, Stored};
 use privatix_store::{StoreError, vouchers};
 
 use crate::support::{Failure, Parts, Scene, a, channel, domain, key, terms};
@@ -223,7 +223,7 @@ fn env(policy: &ClientPolicy) -> Env<'_, Client> {
 fn check(fixture: Fixture, stored: &Stored<Client>) {
     let state = &stored.state;
     let own = &state.own;
-    assert_eq!((stored.revision, &stored.adopted), (1, &Part::all()), "{fixture:?}");
+    assert_eq!((stored.revision, &stored.adopted), (1, &LifePart::all()), "{fixture:?}");
     let (best, acknowledged) = if fixture.has_access() { (a(60), a(50)) } else { (a(0), a(0)) };
     assert_eq!(state.book, Book { best, acknowledged }, "{fixture:?}");
     assert!(state.terms.is_some());
