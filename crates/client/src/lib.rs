@@ -76,7 +76,7 @@ pub use earlier::{FetchAccess, FetchOffering, FinalizeClose, OpenChannel, Reques
 pub use fund::{Fund, Funder, Purse, Turn, fund_subject};
 pub use funding::Funding;
 pub use offerings::{
-    AT_ONCE, Announcers, AskOffering, OfferingAsker, OfferingDecisions, OfferingDecisionsParts, Standing,
+    AT_ONCE, Announcers, AskOffering, OfferingAsker, OfferingDecisions, OfferingDecisionsParts, Visibility,
     adopt as adopt_offerings,
 };
 pub use orders::{ChannelOrders, Ordered, opening_nonce};

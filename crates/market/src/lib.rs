@@ -94,7 +94,7 @@ pub use self::{
     },
     bid::{AtStake, Bid, Challenge, Deadline, Priority},
     blocked::Blocked,
-    book::{Book, Standing, ceiling},
+    book::{Book, BookTotals, ceiling},
     client::{
         AccessStatus, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder,
         ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach,

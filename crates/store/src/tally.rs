@@ -149,12 +149,12 @@ fn part_of(row: Row) -> Result<(ChannelId, ChannelTotals), StoreError> {
     let (channel, status, service, deposit, paid, is_closed, cumulative, count) = row;
     let (deposit, settled) = (to_amount(deposit), to_amount(paid));
     let best = cumulative.map_or(Amount::ZERO, to_amount);
-    let standing = Book { best, ..Book::default() }.standing(deposit, settled, is_closed);
+    let amounts = Book { best, ..Book::default() }.totals(deposit, settled, is_closed);
     let part = ChannelTotals {
         status: parse("channel status", &status)?,
         service: parse("service status", &service)?,
-        earned: standing.proven.get(),
-        enforceable: standing.enforceable.get(),
+        earned: amounts.proven.get(),
+        enforceable: amounts.enforceable.get(),
         settled: settled.get(),
         vouchers: unsigned("voucher count", count.unwrap_or_default())?,
     };
