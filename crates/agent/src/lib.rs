@@ -46,7 +46,7 @@ mod role;
 mod runner;
 mod views;
 
-pub use agent::{Agent, AgentHandle, OfferingOrdered, Ordered};
+pub use agent::{Agent, AgentHandle, ChannelOrdered, OfferingOrdered};
 pub use batches::{Batches, BatchesParts, Offers};
 pub use drives::{Sales, Sold, SoldServices};
 pub use earlier::{ChangeOffering, CloseChannel, OfferingAction, ProvisionChannel};
