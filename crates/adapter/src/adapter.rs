@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use privatix_channel::{ChannelId, Usage};
 
-use crate::{About, Allowance, Configuration, Health, Provision, Provisioned, Refusal, UsageReporter};
+use crate::{About, AdapterRefusal, Allowance, Configuration, Health, Provision, Provisioned, UsageReporter};
 
 /// One service, sold or bought: what every plug-in implements, for either role or both.
 ///
@@ -31,7 +31,7 @@ use crate::{About, Allowance, Configuration, Health, Provision, Provisioned, Ref
 /// - **Stop is final**: the channel's credentials are forgotten, its sessions end, the instance knows it no longer.
 /// - **A sold channel is bounded from its provision on**, if the adapter enforces allowances at all. A bought one starts whatever
 ///   its seller does.
-/// - A channel that is not known gets [`Refusal::UnknownChannel`], but for `stop`, which has nothing to do then.
+/// - A channel that is not known gets [`AdapterRefusal::UnknownChannel`], but for `stop`, which has nothing to do then.
 /// - **Usage goes to the reporter** given in `configure`, as totals per session that never decrease. Sessions are the
 ///   adapter's notion (a tunnel, a login, a while of use); each has a fresh id, and a new instance begins with new ones. A
 ///   session of a service that is measured in seconds is reported at least every ten seconds while it runs: by the clock alone, a
@@ -46,31 +46,35 @@ pub trait Adapter: Send + Sync + 'static {
     /// it does nothing.
     ///
     /// # Errors
-    /// [`Refusal::Settings`] for settings that cannot be used, [`Refusal::WrongRole`], [`Refusal::Unavailable`] when
+    /// [`AdapterRefusal::Settings`] for settings that cannot be used, [`AdapterRefusal::WrongRole`], [`AdapterRefusal::Unavailable`] when
     /// something that is needed is not there, e.g. a port in use.
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal>;
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal>;
 
     /// Makes a channel known. It passes nothing yet. Again with other values, the new ones count from then on; so does the bound
     /// of a sold channel, as if [`allow`](Self::allow) had named it.
     ///
     /// # Errors
-    /// [`Refusal::Parameters`] for a counterparty's parameters that cannot be used.
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal>;
+    /// [`AdapterRefusal::Parameters`] for a counterparty's parameters that cannot be used.
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal>;
 
     /// Lets a channel pass for the first time (in this instance). Names the same state as [`resume`](Self::resume).
     ///
     /// A buyer's returns once its own side accepts users, and does not wait for the seller: nothing may pass there before the first
     /// payment, which in turn comes only after this call.
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal>;
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal>;
 
     /// Cuts a channel off, at once, until it is resumed.
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal>;
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal>;
 
     /// Lets a channel pass again.
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal>;
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal>;
 
     /// Ends a channel's service for good and forgets it.
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal>;
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal>;
 
     /// Agent: holds a channel to `up_to` in all (counted from the `used` that it was provisioned with), as if it were
     /// suspended beyond. So unpaid service is bounded by the adapter itself, however fast the service and however slow the
@@ -79,7 +83,7 @@ pub trait Adapter: Send + Sync + 'static {
     /// that one.
     ///
     /// An adapter that cannot do so keeps this default; the role then relies on [`suspend`](Self::suspend) alone.
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         let _ = (channel, up_to);
         Ok(Allowance::NotEnforced)
     }
@@ -88,6 +92,6 @@ pub trait Adapter: Send + Sync + 'static {
     async fn health(&self) -> Health;
 
     /// Ends all sessions (with their last report) and frees what the instance holds: ports, processes, tasks. Later calls
-    /// get [`Refusal::ShutDown`], but for this one, which succeeds again.
-    async fn shutdown(&self) -> Result<(), Refusal>;
+    /// get [`AdapterRefusal::ShutDown`], but for this one, which succeeds again.
+    async fn shutdown(&self) -> Result<(), AdapterRefusal>;
 }

@@ -63,7 +63,7 @@ impl fmt::Display for Call {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum AdapterRefusal {
     /// A call before [`configure`](crate::Adapter::configure).
     #[error("not configured yet: configure the adapter first")]
     NotConfigured,
@@ -108,7 +108,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl AdapterRefusal {
     /// Whether the same call may succeed later with nothing else changed.
     pub const fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
@@ -130,7 +130,7 @@ pub enum AdapterError {
         channel: Option<ChannelId>,
         /// The adapter's answer.
         #[source]
-        refusal: Refusal,
+        refusal: AdapterRefusal,
     },
     /// The adapter did not answer in time; the call was dropped and may be repeated, as all calls are idempotent.
     #[error(
@@ -186,7 +186,7 @@ impl AdapterError {
     }
 
     /// The adapter's own answer, if it gave one.
-    pub const fn refusal(&self) -> Option<&Refusal> {
+    pub const fn refusal(&self) -> Option<&AdapterRefusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
             _ => None,

@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::{
-    About, Adapter, AdapterError, Allowance, Call, Configuration, Health, Provision, Provisioned, Refusal,
-    UsageReporter,
+    About, Adapter, AdapterError, AdapterRefusal, Allowance, Call, Configuration, Health, Provision,
+    Provisioned, UsageReporter,
 };
 
 /// How long the host waits for each kind of call.
@@ -123,7 +123,7 @@ impl Host {
         reporter: UsageReporter,
     ) -> Result<(), AdapterError> {
         if !self.about.roles.contains(&configuration.role) {
-            let refusal = Refusal::WrongRole { role: configuration.role };
+            let refusal = AdapterRefusal::WrongRole { role: configuration.role };
             return Err(self.refused(Call::Configure, None, refusal));
         }
         self.call(Call::Configure, None, move |adapter| async move {
@@ -218,7 +218,7 @@ impl Host {
     ) -> Result<T, AdapterError>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, Refusal>> + Send + 'static,
+        F: Future<Output = Result<T, AdapterRefusal>> + Send + 'static,
     {
         let adapter = || self.about.name.clone();
         if self.shut_down.load(Ordering::Acquire) && call != Call::Shutdown {
@@ -241,7 +241,7 @@ impl Host {
         }
     }
 
-    fn refused(&self, call: Call, channel: Option<ChannelId>, refusal: Refusal) -> AdapterError {
+    fn refused(&self, call: Call, channel: Option<ChannelId>, refusal: AdapterRefusal) -> AdapterError {
         AdapterError::Refused { adapter: self.about.name.clone(), call, channel, refusal }
     }
 }

@@ -35,9 +35,9 @@
 //!         Some("hello")
 //!     }
 //!
-//!     fn set(&self, channel: ChannelId, passing: bool) -> Result<(), Refusal> {
+//!     fn set(&self, channel: ChannelId, passing: bool) -> Result<(), AdapterRefusal> {
 //!         let mut channels = self.channels.lock().unwrap();
-//!         channels.get_mut(&channel).ok_or(Refusal::UnknownChannel { channel })?.0 = passing;
+//!         channels.get_mut(&channel).ok_or(AdapterRefusal::UnknownChannel { channel })?.0 = passing;
 //!         Ok(())
 //!     }
 //! }
@@ -48,23 +48,23 @@
 //!         let product = ProductId(uuid::uuid!("8f8cf2b4-7a3c-4c0e-9d0f-0c39f9b1a0de"));
 //!         About { product, name: "greeter".into(), version: "1".into(), roles: vec![Role::Agent] }
 //!     }
-//!     async fn configure(&self, _: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+//!     async fn configure(&self, _: Configuration, reporter: UsageReporter) -> Result<(), AdapterRefusal> {
 //!         *self.reporter.lock().unwrap() = Some(reporter);
 //!         Ok(())
 //!     }
-//!     async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+//!     async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
 //!         self.channels.lock().unwrap().entry(provision.channel()).or_default();
 //!         Ok(Provisioned { endpoint: serde_json::json!({}) })
 //!     }
-//!     async fn start(&self, channel: ChannelId) -> Result<(), Refusal> { self.set(channel, true) }
-//!     async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> { self.set(channel, false) }
-//!     async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> { self.set(channel, true) }
-//!     async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+//!     async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> { self.set(channel, true) }
+//!     async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> { self.set(channel, false) }
+//!     async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> { self.set(channel, true) }
+//!     async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
 //!         self.channels.lock().unwrap().remove(&channel); // its session ends as it is dropped
 //!         Ok(())
 //!     }
 //!     async fn health(&self) -> Health { Health::Well }
-//!     async fn shutdown(&self) -> Result<(), Refusal> {
+//!     async fn shutdown(&self) -> Result<(), AdapterRefusal> {
 //!         self.channels.lock().unwrap().clear();
 //!         Ok(())
 //!     }
@@ -100,7 +100,7 @@ mod values;
 
 pub use adapter::Adapter;
 pub use async_trait::async_trait;
-pub use error::{AdapterError, Call, Refusal};
+pub use error::{AdapterError, AdapterRefusal, Call};
 pub use host::{Host, Timeouts};
 pub use secret::Secret;
 pub use usage::{Session, SessionId, SessionReport, UsageReporter, UsageReports, usage_reports};

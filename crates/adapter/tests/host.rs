@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use privatix_adapter::{
-    About, Adapter, AdapterError, Allowance, Call, Configuration, Health, Host, ProductId, Provision,
-    Provisioned, Refusal, Role, Timeouts, UsageReporter, async_trait, usage_reports,
+    About, Adapter, AdapterError, AdapterRefusal, Allowance, Call, Configuration, Health, Host, ProductId,
+    Provision, Provisioned, Role, Timeouts, UsageReporter, async_trait, usage_reports,
 };
 use privatix_channel::{ChannelId, Usage};
 use tokio_util::sync::CancellationToken;
@@ -28,26 +28,26 @@ impl Adapter for Unruly {
         About { product, name: "unruly".into(), version: "0".into(), roles: vec![Role::Agent] }
     }
 
-    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), Refusal> {
-        Err(Refusal::Settings {
+    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), AdapterRefusal> {
+        Err(AdapterRefusal::Settings {
             field: "listen".into(),
             reason: "not an address, write it as 0.0.0.0:1080".into(),
         })
     }
 
-    async fn provision(&self, _: Provision) -> Result<Provisioned, Refusal> {
-        Err(Refusal::NotConfigured)
+    async fn provision(&self, _: Provision) -> Result<Provisioned, AdapterRefusal> {
+        Err(AdapterRefusal::NotConfigured)
     }
 
-    async fn start(&self, _: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
         panic!("the cat sat on channel {}", 7)
     }
 
-    async fn suspend(&self, _: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
         std::future::pending().await
     }
 
-    async fn resume(&self, _: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
         // Blocks its thread, against all rules, until the test has seen what the host does about it.
         let release = self.release.lock().unwrap().take();
         if let Some(release) = release {
@@ -56,15 +56,15 @@ impl Adapter for Unruly {
         Ok(())
     }
 
-    async fn stop(&self, _: ChannelId) -> Result<(), Refusal> {
-        Err(Refusal::Unavailable { reason: "no route".into(), remedy: "check the cable".into() })
+    async fn stop(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
+        Err(AdapterRefusal::Unavailable { reason: "no route".into(), remedy: "check the cable".into() })
     }
 
     async fn health(&self) -> Health {
         panic!("do not ask")
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 }
@@ -100,7 +100,7 @@ async fn a_role_that_the_adapter_does_not_serve_is_refused_without_asking_it() {
     let (reporter, _reports) = usage_reports();
     let configuration = Configuration { role: Role::Client, settings: serde_json::json!({}) };
     let error = host().configure(configuration, reporter).await.unwrap_err();
-    assert_eq!(error.refusal(), Some(&Refusal::WrongRole { role: Role::Client }));
+    assert_eq!(error.refusal(), Some(&AdapterRefusal::WrongRole { role: Role::Client }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,28 +172,28 @@ async fn an_adapter_that_cannot_say_what_it_is_is_not_hosted() {
         fn about(&self) -> About {
             panic!("who am I")
         }
-        async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), Refusal> {
+        async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), AdapterRefusal> {
             Ok(())
         }
-        async fn provision(&self, _: Provision) -> Result<Provisioned, Refusal> {
-            Err(Refusal::NotConfigured)
+        async fn provision(&self, _: Provision) -> Result<Provisioned, AdapterRefusal> {
+            Err(AdapterRefusal::NotConfigured)
         }
-        async fn start(&self, _: ChannelId) -> Result<(), Refusal> {
+        async fn start(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
             Ok(())
         }
-        async fn suspend(&self, _: ChannelId) -> Result<(), Refusal> {
+        async fn suspend(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
             Ok(())
         }
-        async fn resume(&self, _: ChannelId) -> Result<(), Refusal> {
+        async fn resume(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
             Ok(())
         }
-        async fn stop(&self, _: ChannelId) -> Result<(), Refusal> {
+        async fn stop(&self, _: ChannelId) -> Result<(), AdapterRefusal> {
             Ok(())
         }
         async fn health(&self) -> Health {
             Health::Well
         }
-        async fn shutdown(&self) -> Result<(), Refusal> {
+        async fn shutdown(&self) -> Result<(), AdapterRefusal> {
             Ok(())
         }
     }
@@ -204,13 +204,13 @@ async fn an_adapter_that_cannot_say_what_it_is_is_not_hosted() {
 #[test]
 fn what_an_adapter_in_another_process_says_survives_the_wire() {
     for refusal in [
-        Refusal::UnknownChannel { channel: channel() },
-        Refusal::WrongRole { role: Role::Agent },
-        Refusal::Parameters { field: "endpoint.port".into(), reason: "is 0".into() },
-        Refusal::ShutDown,
+        AdapterRefusal::UnknownChannel { channel: channel() },
+        AdapterRefusal::WrongRole { role: Role::Agent },
+        AdapterRefusal::Parameters { field: "endpoint.port".into(), reason: "is 0".into() },
+        AdapterRefusal::ShutDown,
     ] {
         let json = serde_json::to_string(&refusal).unwrap();
-        assert_eq!(serde_json::from_str::<Refusal>(&json).unwrap(), refusal, "{json}");
+        assert_eq!(serde_json::from_str::<AdapterRefusal>(&json).unwrap(), refusal, "{json}");
     }
     let provision = Provision::Sell {
         channel: channel(),

@@ -24,13 +24,13 @@ const MAX_AGE: Duration = Duration::from_mins(5);
 /// When access may be asked for again that is not there yet.
 const UNTIL_READY: Duration = Duration::from_secs(1);
 
-pub(crate) struct Access {
+pub(crate) struct AccessResponder {
     node: Arc<Node>,
     decider: Arc<Decider<Agent>>,
     guard: Mutex<ReplayGuard>,
 }
 
-impl Access {
+impl AccessResponder {
     pub(crate) fn new(node: Arc<Node>, decider: Arc<Decider<Agent>>) -> Self {
         Self { node, decider, guard: Mutex::new(ReplayGuard::new(MAX_AGE)) }
     }
@@ -117,7 +117,7 @@ impl Clocks {
     }
 }
 
-impl Access {
+impl AccessResponder {
     async fn stored(&self, id: ChannelId) -> Result<Option<Channel>, Refusal> {
         let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
         channels::find(&mut conn, id).await.map_err(|error| internal(id, &error.into()))

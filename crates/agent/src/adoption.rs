@@ -19,7 +19,7 @@ use privatix_market::{
     Actual, Agent, AgentEnd, AgentOwn, AgentPurpose, AgentState, Blocked, Ended, Env, Stage,
 };
 use privatix_node::earlier::{self, Retired};
-use privatix_node::{Order, ServiceOrder};
+use privatix_node::{ServiceAction, ServiceOrder};
 
 use crate::{CloseChannel, ProvisionChannel};
 
@@ -55,7 +55,7 @@ impl Retired<Agent> for Jobs {
         Ok(match job.kind.as_str() {
             ServiceOrder::KIND => {
                 let ServiceOrder { channel, order, .. } = serde_json::from_str(&job.payload)?;
-                (channel, if order == Order::Terminate { Orders::End } else { Orders::Nothing })
+                (channel, if order == ServiceAction::Terminate { Orders::End } else { Orders::Nothing })
             }
             CloseChannel::KIND => {
                 let CloseChannel { channel, even_unpaid } = serde_json::from_str(&job.payload)?;

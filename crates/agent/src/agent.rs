@@ -25,7 +25,7 @@ use privatix_store::{StoreError, channels, offerings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
+use crate::access::AccessResponder;
 use crate::decisions::Decisions;
 use crate::messaging::Messaging;
 use crate::offerings::{
@@ -88,7 +88,7 @@ impl Agent {
         let runner = decisions.runner.clone();
         let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider), runner, views);
         let payments = Arc::new(payments);
-        let access = Arc::new(Access::new(Arc::clone(&node), Arc::clone(&decider)));
+        let access = Arc::new(AccessResponder::new(Arc::clone(&node), Arc::clone(&decider)));
         let own = Arc::new(OwnOfferings::new(OwnOfferingsParts {
             agent: node.account(),
             sender: node.sender(),
@@ -234,7 +234,7 @@ impl Agent {
 pub struct AgentHandle {
     node: Arc<Node>,
     payments: Arc<Payments>,
-    access: Arc<Access>,
+    access: Arc<AccessResponder>,
     decider: Arc<Decider<privatix_market::Agent>>,
     own: Arc<OwnOfferings>,
     offerings: Arc<OfferingDecider>,
@@ -360,7 +360,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// As [`terminate`](Self::terminate).
-    pub async fn pause(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+    pub async fn pause(&self, channel: ChannelId) -> Result<ChannelOrdered, NodeError> {
         self.order(channel, AgentOrder::Hold).await
     }
 
@@ -368,7 +368,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// As [`terminate`](Self::terminate).
-    pub async fn resume(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+    pub async fn resume(&self, channel: ChannelId) -> Result<ChannelOrdered, NodeError> {
         self.order(channel, AgentOrder::Resume).await
     }
 
@@ -378,7 +378,7 @@ impl AgentHandle {
     /// # Errors
     /// [`NodeError::Store`] for an unknown channel, and for one of which something stored cannot be read; [`NodeError::Refused`] for
     /// one that is closed.
-    pub async fn terminate(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+    pub async fn terminate(&self, channel: ChannelId) -> Result<ChannelOrdered, NodeError> {
         self.order(channel, AgentOrder::End).await
     }
 
@@ -387,7 +387,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// As [`terminate`](Self::terminate).
-    pub async fn close(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+    pub async fn close(&self, channel: ChannelId) -> Result<ChannelOrdered, NodeError> {
         self.order(channel, AgentOrder::Close).await
     }
 
@@ -396,7 +396,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// As [`terminate`](Self::terminate).
-    pub async fn abandon(&self, channel: ChannelId) -> Result<Ordered, NodeError> {
+    pub async fn abandon(&self, channel: ChannelId) -> Result<ChannelOrdered, NodeError> {
         self.order(channel, AgentOrder::Abandon).await
     }
 
@@ -430,7 +430,7 @@ impl AgentHandle {
         Ok(())
     }
 
-    async fn order(&self, channel: ChannelId, order: AgentOrder) -> Result<Ordered, NodeError> {
+    async fn order(&self, channel: ChannelId, order: AgentOrder) -> Result<ChannelOrdered, NodeError> {
         self.order_as(channel, order, Given::by_operator()).await
     }
 
@@ -444,7 +444,7 @@ impl AgentHandle {
         channel: ChannelId,
         order: AgentOrder,
         given: Given,
-    ) -> Result<Ordered, NodeError> {
+    ) -> Result<ChannelOrdered, NodeError> {
         let Some(what) = orders::about_channel(order) else { return Err(not_stored()) };
         let subject = Subject::Channel(channel);
         let mut tx = self.node.db().begin().await?;
@@ -467,9 +467,9 @@ impl AgentHandle {
         Ok(self.ordered(id, false, &applied.state))
     }
 
-    fn ordered(&self, order: OrderId, is_repeated: bool, state: &AgentState) -> Ordered {
+    fn ordered(&self, order: OrderId, is_repeated: bool, state: &AgentState) -> ChannelOrdered {
         let service = state.service_status(self.decider.outlook().instance());
-        Ordered { order, is_repeated, status: state.status(), service }
+        ChannelOrdered { order, is_repeated, status: state.status(), service }
     }
 
     /// When a channel whose service has ended is closed, at the latest, if nothing changes meanwhile. `None` where no time leads there, and
@@ -524,7 +524,7 @@ pub struct OfferingOrdered {
 /// An order about a channel that is stored, and where the channel stands after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Ordered {
+pub struct ChannelOrdered {
     /// Its number: how it ends is stored under it.
     pub order: OrderId,
     /// Whether it was given before, under the same key: nothing was done now.

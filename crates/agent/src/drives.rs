@@ -11,7 +11,7 @@ use privatix_db::{Conn, Database};
 use privatix_market::{Agent, AgentState};
 use privatix_node::drive::{Decided, Provisions};
 use privatix_node::{Node, NodeError};
-use privatix_store::channels::{self, Access};
+use privatix_store::channels::{self, StoredAccess};
 
 /// What channels are sold under.
 #[async_trait]
@@ -39,7 +39,7 @@ pub struct Sales {
     db: Database,
     sold: Arc<dyn Sold>,
     /// Access that the plug-in was given, and that is stored once an answer shows the channel as known to it.
-    prepared: Mutex<HashMap<ChannelId, Access>>,
+    prepared: Mutex<HashMap<ChannelId, StoredAccess>>,
 }
 
 impl std::fmt::Debug for Sales {
@@ -59,7 +59,7 @@ impl Sales {
         &self,
         conn: &mut Conn,
         channel: ChannelId,
-    ) -> Result<Option<Access>, NodeError> {
+    ) -> Result<Option<StoredAccess>, NodeError> {
         let Some(access) = self.prepared.lock().get(&channel).cloned() else { return Ok(None) };
         let is_stored = channels::get(conn, channel).await?.access.is_some();
         Ok((!is_stored).then_some(access))
@@ -88,7 +88,7 @@ impl Provisions<Agent> for Sales {
 
     async fn provisioned(&self, provision: &Provision, provisioned: &Provisioned) -> Result<(), NodeError> {
         if let Provision::Sell { channel, credentials, .. } = provision {
-            let access = Access {
+            let access = StoredAccess {
                 username: credentials.username.clone(),
                 password: credentials.password.expose().to_owned(),
                 endpoint: provisioned.endpoint.clone(),

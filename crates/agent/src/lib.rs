@@ -46,7 +46,7 @@ mod role;
 mod runner;
 mod views;
 
-pub use agent::{Agent, AgentHandle, OfferingOrdered, Ordered};
+pub use agent::{Agent, AgentHandle, ChannelOrdered, OfferingOrdered};
 pub use batches::{Batches, BatchesParts, Offers};
 pub use drives::{Sales, Sold, SoldServices};
 pub use earlier::{ChangeOffering, CloseChannel, OfferingAction, ProvisionChannel};
@@ -62,6 +62,6 @@ pub use privatix_market::offering::OfferingOrder;
 pub use privatix_market::{AgentOrder, AgentPolicy, NotNow, OrderId, Reply, Wei};
 pub use privatix_node::drive::{Drives, Requests};
 pub use privatix_node::{
-    ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
+    ChainSettings, Node, NodeError, NodeParts, PeerAddresses, ServiceAction, ServiceOrder, migrations,
 };
 pub use runner::{AgentRunner, AgentRunnerParts, Collects, NoBatches, Views, policy, reply};

@@ -9,7 +9,7 @@ use privatix_jobs::Job;
 use privatix_market::Agent;
 use privatix_market::offering::OfferingInput;
 use privatix_node::inputs::{Before, Opening};
-use privatix_node::{Decider, Node, NodeError, OfferingDecider, Role, Stood};
+use privatix_node::{Decider, Node, NodeError, OfferingDecider, RoleRules, Stood};
 use privatix_store::events::Place;
 use privatix_store::offering_states;
 
@@ -28,7 +28,7 @@ pub(crate) struct AgentRole {
 }
 
 #[async_trait]
-impl Role for AgentRole {
+impl RoleRules for AgentRole {
     type Side = Agent;
 
     fn decider(&self) -> &Decider<Agent> {

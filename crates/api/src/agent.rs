@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::time::SystemTime;
 use uuid::Uuid;
 
-use crate::node::Order;
+use crate::node::JobOrder;
 use crate::request::requests;
 
 requests! {
@@ -81,7 +81,7 @@ requests! {
         /// Who.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         operator: Option<Address>,
-    } => "operator_appoint" -> Order;
+    } => "operator_appoint" -> JobOrder;
 
     /// The offering templates that can be used.
     ListTemplates {} => "templates_list" -> Vec<Template>;

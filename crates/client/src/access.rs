@@ -4,7 +4,7 @@ use alloy::primitives::B256;
 use privatix_channel::ChannelDescriptor;
 use privatix_node::{Node, NodeError};
 use privatix_offering::{AccessContext, AccessError, AccessKey, SealedAccess, SignatureProblem};
-use privatix_store::channels::Access;
+use privatix_store::channels::StoredAccess;
 
 /// Opens sealed access that came for this key, and checks who signed it.
 ///
@@ -16,7 +16,7 @@ pub(crate) async fn open(
     offering_template: B256,
     sealed: &SealedAccess,
     key: &AccessKey,
-) -> Result<Result<Access, AccessError>, NodeError> {
+) -> Result<Result<StoredAccess, AccessError>, NodeError> {
     let domain = *node.domain();
     let context = AccessContext { descriptor: *descriptor, domain, offering_template, operator: None };
     let opened = match sealed.open(key, &context, node.templates()) {
@@ -27,7 +27,7 @@ pub(crate) async fn open(
         }
         opened => opened,
     };
-    Ok(opened.map(|message| Access {
+    Ok(opened.map(|message| StoredAccess {
         username: message.username.clone(),
         password: message.password.expose().to_owned(),
         endpoint: message.endpoint.expose().clone(),

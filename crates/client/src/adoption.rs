@@ -22,11 +22,11 @@ use privatix_channel::{ChannelId, Phase, ServiceStatus};
 use privatix_db::Conn;
 use privatix_jobs::{Job, JobRecord};
 use privatix_market::{
-    Access, Actual, AtStake, Blocked, Client, ClientEnd, ClientOwn, ClientPurpose, ClientState, EffectId,
-    Ended, Env, Flight, OrderId, Purpose, Stage, Subject, TopUp, Trouble,
+    AccessStatus, Actual, AtStake, Blocked, Client, ClientEnd, ClientOwn, ClientPurpose, ClientState,
+    EffectId, Ended, Env, Flight, OrderId, Purpose, Stage, Subject, TopUp, Trouble,
 };
 use privatix_node::earlier::{self, Retired};
-use privatix_node::{NodeError, Order, ServiceOrder};
+use privatix_node::{NodeError, ServiceAction, ServiceOrder};
 
 use crate::earlier::{self as jobs, FetchAccess, FinalizeClose, OpenChannel, RequestClose};
 use crate::runner::{Funds, is_topping_up};
@@ -93,11 +93,11 @@ impl Retired<Client> for Jobs {
             ServiceOrder::KIND => {
                 let ServiceOrder { channel, order, .. } = serde_json::from_str(&job.payload)?;
                 let orders = match order {
-                    Order::Activate => Orders::Run,
+                    ServiceAction::Activate => Orders::Run,
                     // The opening was undone. What the chain shows says as much.
-                    Order::Suspend if job.created_by == "monitor" => Orders::Nothing,
-                    Order::Suspend => Orders::Pause,
-                    Order::Terminate => Orders::End,
+                    ServiceAction::Suspend if job.created_by == "monitor" => Orders::Nothing,
+                    ServiceAction::Suspend => Orders::Pause,
+                    ServiceAction::Terminate => Orders::End,
                 };
                 (channel, orders)
             }
@@ -152,7 +152,7 @@ fn own(earlier: &Earlier, state: &ClientState, env: &Env<'_, Client>) -> ClientO
     let has_run = service == ServiceStatus::Active || !state.meter.used.is_zero();
     let mut own = ClientOwn::default();
     own.seq = earlier.last;
-    own.access = if has_access { Access::Here } else { Access::None };
+    own.access = if has_access { AccessStatus::Here } else { AccessStatus::None };
     own.ran = (has_access && (has_run || !state.book.best.is_zero())).then_some(now);
     own.paused = is_paused(earlier, state);
     // Without access the plug-in never knew the channel, unless it is being stopped.

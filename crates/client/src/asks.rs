@@ -10,11 +10,11 @@ use privatix_db::{Conn, Database};
 use privatix_jobs::{
     Backoff, Done, Handler, Job, JobContext, JobError, Lane, OrRetry as _, Policy, PushOptions,
 };
-use privatix_market::{Access as Given, Ask, Client, ClientMessage, ClientState, Input, Uptime};
+use privatix_market::{AccessStatus, Ask, Client, ClientMessage, ClientState, Input, Uptime};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, NodeError, after, lanes};
 use privatix_somc::Refusal;
-use privatix_store::channels::{self, Access};
+use privatix_store::channels::{self, StoredAccess};
 use privatix_store::states::Stored;
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +87,7 @@ pub trait Agents: Send + Sync {
     ///
     /// # Errors
     /// [`Unheard`].
-    async fn access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard>;
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard>;
 
     /// The terms of the channel's offering, whose message is stored, or asked for and then stored.
     ///
@@ -169,7 +169,7 @@ impl std::fmt::Debug for Asker {
 
 /// What came of a question.
 enum Answer {
-    Access(Access),
+    Access(StoredAccess),
     Terms(Arc<Terms>),
     Message(ClientMessage),
 }
@@ -296,7 +296,7 @@ pub(crate) const MARGIN: Duration = Duration::from_secs(2);
 fn waits(state: &ClientState, question: &Question) -> bool {
     let mut requests = state.own.requests.iter();
     // Access that is here is not replaced by another one.
-    let is_here = question.what == Ask::Access && state.own.access == Given::Here;
+    let is_here = question.what == Ask::Access && state.own.access == AccessStatus::Here;
     !is_here
         && requests.any(|request| {
             (request.what, request.seq) == (question.what, question.seq) && request.until.is_some()

@@ -76,14 +76,14 @@ pub use earlier::{FetchAccess, FetchOffering, FinalizeClose, OpenChannel, Reques
 pub use fund::{Fund, Funder, Purse, Turn, fund_subject};
 pub use funding::Funding;
 pub use offerings::{
-    AT_ONCE, Announcers, AskOffering, OfferingAsker, OfferingDecisions, OfferingDecisionsParts, Standing,
+    AT_ONCE, Announcers, AskOffering, OfferingAsker, OfferingDecisions, OfferingDecisionsParts, Visibility,
     adopt as adopt_offerings,
 };
 pub use orders::{ChannelOrders, Ordered, opening_nonce};
 pub use privatix_market::offering::{OfferingPolicy, Unlisted};
 pub use privatix_node::Given;
 pub use privatix_node::{
-    ChainSettings, Node, NodeError, NodeParts, Order, PeerAddresses, ServiceOrder, migrations,
+    ChainSettings, Node, NodeError, NodeParts, PeerAddresses, ServiceAction, ServiceOrder, migrations,
 };
 pub use privatix_offering::ContactPolicy;
 pub use privatix_store::offerings::Filter;

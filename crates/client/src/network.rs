@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use privatix_billing::Terms;
 use privatix_channel::{Amount, ChannelDescriptor, SignedVoucher};
 use privatix_node::NodeError;
-use privatix_store::channels::Access;
+use privatix_store::channels::StoredAccess;
 
 use crate::answers::Unheard;
 use crate::asks::Agents;
@@ -53,7 +53,7 @@ impl Noted {
 
 #[async_trait]
 impl Agents for Noted {
-    async fn access(&self, channel: &ChannelDescriptor) -> Result<Access, Unheard> {
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
         self.note(self.agents.access(channel).await)
     }
 

@@ -18,7 +18,7 @@ use privatix_store::offering_states::Key;
 pub use self::{
     adoption::adopt,
     ask::{AskOffering, OfferingAsker},
-    decisions::{AT_ONCE, OfferingDecisions, OfferingDecisionsParts, Standing},
+    decisions::{AT_ONCE, OfferingDecisions, OfferingDecisionsParts, Visibility},
 };
 use crate::peers::{Dialler, no_answer};
 

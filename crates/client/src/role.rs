@@ -8,7 +8,7 @@ use privatix_db::Conn;
 use privatix_jobs::Job;
 use privatix_market::Client;
 use privatix_node::inputs::{Before, Opening};
-use privatix_node::{Decider, Node, NodeError, Role, Stood};
+use privatix_node::{Decider, Node, NodeError, RoleRules, Stood};
 use privatix_store::events::Place;
 
 use crate::adoption::{Adoption, Jobs, KnownTerms as _};
@@ -31,7 +31,7 @@ impl ClientRole {
 }
 
 #[async_trait]
-impl Role for ClientRole {
+impl RoleRules for ClientRole {
     type Side = Client;
 
     fn decider(&self) -> &Decider<Client> {

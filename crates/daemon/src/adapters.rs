@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use privatix_adapter::{Adapter, Refusal, Role};
+use privatix_adapter::{Adapter, AdapterRefusal, Role};
 use privatix_plugin_proxy::{ClientSettings, Limits, ProxyClient, ProxyServer, ServerSettings};
 use serde_json::Value;
 
@@ -92,7 +92,7 @@ impl Checked {
             (AdapterKind::Proxy, Role::Agent) => ServerSettings::parse(&settings).map(Self::ProxyServer),
             (AdapterKind::Proxy, Role::Client) => ClientSettings::parse(&settings).map(Self::ProxyClient),
         }
-        .map_err(|refusal: Refusal| usage(&refusal))
+        .map_err(|refusal: AdapterRefusal| usage(&refusal))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use privatix_api::ApiClient;
-use privatix_api::node::{Channel, ChannelOrder, GetChannel, GetJob, JobDetails, Order, Transaction};
+use privatix_api::node::{Channel, ChannelOrder, GetChannel, GetJob, JobDetails, JobOrder, Transaction};
 use privatix_chain::TxStatus;
 use privatix_channel::{ChannelId, ServiceStatus};
 use privatix_jobs::{JobId, JobStatus};
@@ -152,7 +152,7 @@ pub async fn order(
     output: Output,
     wait: &WaitArgs,
     what: &str,
-    order: Order,
+    order: JobOrder,
 ) -> Result<(), DaemonError> {
     if let Some(warning) = &order.warning {
         output.note(format!("{what}: {warning}"));

@@ -27,13 +27,13 @@ use tokio_util::sync::CancellationToken;
 
 /// "Bake this for her."
 #[derive(Serialize, Deserialize)]
-struct Order {
+struct BreadOrder {
     customer: String,
     number: u32,
     bread: String,
 }
 
-impl Job for Order {
+impl Job for BreadOrder {
     const KIND: &'static str = "order";
 
     /// One customer's orders are baked one after another; different customers' side by side.
@@ -72,8 +72,8 @@ struct Bakery {
 }
 
 #[async_trait]
-impl Handler<Order> for Bakery {
-    async fn run(&self, order: &Order, cx: JobContext) -> Result<Done, JobError> {
+impl Handler<BreadOrder> for Bakery {
+    async fn run(&self, order: &BreadOrder, cx: JobContext) -> Result<Done, JobError> {
         if order.bread == "gold" {
             return Err(JobError::fail("nobody can bake gold")); // trying again would not help
         }
@@ -138,7 +138,7 @@ fn bakery(db: &Database) -> Result<(Processor, mpsc::UnboundedReceiver<u32>), Bo
     let (tell, delivered) = mpsc::unbounded_channel();
     let bakery = Arc::new(Bakery { delivered: tell });
     let processor = Processor::builder(db.clone())
-        .register::<Order, _>(Arc::clone(&bakery))
+        .register::<BreadOrder, _>(Arc::clone(&bakery))
         .register::<Deliver, _>(bakery)
         .workers(4)
         .build()?;
@@ -161,7 +161,7 @@ async fn take_orders(db: &Database, orders: u32) -> Result<(), Box<dyn Error>> {
     let mut tx = db.begin().await?; // all of them or none
     for (number, customer) in (0..orders).zip(customers.into_iter().cycle()) {
         let bread = if number == 31 { "gold" } else { "rye" };
-        let order = Order { customer: customer.into(), number, bread: bread.into() };
+        let order = BreadOrder { customer: customer.into(), number, bread: bread.into() };
         let first = privatix_jobs::push(&mut tx, &order, PushOptions::by("counter")).await?;
         let again = privatix_jobs::push(&mut tx, &order, PushOptions::by("a nervous customer")).await?;
         if again != Pushed::Duplicate(first.id()) {

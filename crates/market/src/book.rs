@@ -33,13 +33,13 @@ pub struct Book {
 impl Book {
     /// Everything that the client has paid beyond dispute: by voucher, as far as the deposit covers it, or on chain.
     pub fn proven(&self, chain: &OnChain) -> Amount {
-        self.standing(chain.deposit, chain.paid, false).proven
+        self.totals(chain.deposit, chain.paid, false).proven
     }
 
     /// What the vouchers come to in lists and totals, for a channel with this deposit, of which this is paid on chain.
-    pub fn standing(&self, deposit: Amount, paid: Amount, is_closed: bool) -> Standing {
+    pub fn totals(&self, deposit: Amount, paid: Amount, is_closed: bool) -> BookTotals {
         let covered = self.best.min(deposit);
-        Standing {
+        BookTotals {
             proven: covered.max(paid),
             enforceable: if is_closed { Amount::ZERO } else { covered.saturating_sub(paid) },
         }
@@ -100,7 +100,7 @@ impl Book {
 
 /// What a channel's vouchers come to, in base units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct BookTotals {
     /// Paid beyond dispute: by voucher, as far as the deposit covers it, or on chain.
     pub proven: Amount,
     /// What the best voucher would bring beyond what is paid, if the channel is on chain; nothing once it is closed.
@@ -154,8 +154,8 @@ mod tests {
         {
             let book = Book { best: amount(best), acknowledged: amount(acknowledged) };
             let (deposit, paid) = (amount(deposit), amount(paid));
-            let expected = Standing { proven: amount(proven), enforceable: amount(enforceable) };
-            assert_eq!(book.standing(deposit, paid, closed), expected, "{book:?}");
+            let expected = BookTotals { proven: amount(proven), enforceable: amount(enforceable) };
+            assert_eq!(book.totals(deposit, paid, closed), expected, "{book:?}");
             for (side, known) in [(Side::Agent, to_agent), (Side::Client, to_client)] {
                 assert_eq!(book.acknowledged_to(side, deposit, paid), amount(known), "{side:?} {book:?}");
             }

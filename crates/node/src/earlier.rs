@@ -21,7 +21,7 @@ use privatix_market::{
 use privatix_store::channels::{self, Channel};
 use privatix_store::purposes::{self, Recorded};
 use privatix_store::recovery::Recovery;
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_store::{meters, vouchers};
 
 use crate::cause::gone;
@@ -251,7 +251,7 @@ impl<'a, R> Adoption<'a, R> {
                 Phase::Closed { .. } => Due::of(&state, env),
                 Phase::Unopened | Phase::Open | Phase::Closing { .. } => Due::At(Wake::default()),
             };
-            states::create(&mut tx, &state, &Part::all(), due).await?;
+            states::create(&mut tx, &state, &LifePart::all(), due).await?;
             for job in &jobs {
                 match privatix_jobs::cancel(&mut tx, job.id).await {
                     Err(JobsError::WrongStatus { .. }) => {}

@@ -10,7 +10,7 @@ use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OnChain};
 use privatix_db::{Conn, Savepoint};
 use privatix_market::{Env, Input, Party, State, Subject, Wake};
 use privatix_store::purposes::{self, Recorded};
-use privatix_store::states::{self, Due, Part, Stored};
+use privatix_store::states::{self, Due, LifePart, Stored};
 use privatix_store::{channels, meters, sessions};
 
 use crate::NodeError;
@@ -130,7 +130,7 @@ impl<'a, P: Party, T: Transactions> Inputs<'a, P, T> {
         state.terms = terms;
         let next = purposes::next_effect(conn, Subject::Channel(channel)).await?.seq;
         *P::last_effect(&mut state.own) = next.saturating_sub(1);
-        states::create(conn, &state, &Part::all(), Due::At(Wake::default())).await?;
+        states::create(conn, &state, &LifePart::all(), Due::At(Wake::default())).await?;
         self.load(conn, channel, before).await?;
         if let Some(stored) = before.states.get_mut(&channel) {
             // Its events may be stored already, and are not decided about.

@@ -2,7 +2,7 @@
 //!
 //! A [`Node`] is an account at a service contract with its database and its plug-in. [`Node::run`] follows the chain into
 //! the store, sends transactions out of jobs, brings the plug-in to what is decided about each channel, and has every event,
-//! report, outcome and order decided by `privatix_market` ([`Decider`]). A [`Role`] adds what only one side does.
+//! report, outcome and order decided by `privatix_market` ([`Decider`]). A [`RoleRules`] adds what only one side does.
 //!
 //! ```no_run
 //! # async fn example(parts: privatix_node::NodeParts) -> Result<(), privatix_node::NodeError> {
@@ -72,8 +72,8 @@ pub use outlook::{NodeOutlook, Outlook};
 pub use reconcile::ContractEntry;
 pub use recovery::{GRACE, RecoveryPhase, Times, open_until, phase as recovery_phase};
 pub use reserve::{GasReserve, ReserveStanding};
-pub use role::{Role, Stood};
-pub use services::{Order, ServiceOrder, Services, channel_subject};
+pub use role::{RoleRules, Stood};
+pub use services::{ServiceAction, ServiceOrder, Services, channel_subject};
 pub use settings::{ChainSettings, EtherPerToken, PeerAddresses, UnknownContract};
 pub use tally::Money;
 pub use time::after;

@@ -20,7 +20,7 @@ use privatix_store::recovery::{self, Recovery};
 
 use crate::shell::NotApplied;
 use crate::transfers::{Deposit, Withdraw};
-use crate::{Node, NodeError, Part, Role, after};
+use crate::{Node, NodeError, Part, RoleRules, after};
 
 /// For how long channels are not ended after the chain was caught up with.
 pub const GRACE: Duration = Duration::from_hours(24);
@@ -159,7 +159,7 @@ impl Node {
     }
 
     /// Cancels what may have been carried out since the backup. Repeating it finds nothing more to do.
-    pub(crate) async fn begin_recovery<R: Role>(&self, role: &R) -> Result<(), NodeError> {
+    pub(crate) async fn begin_recovery<R: RoleRules>(&self, role: &R) -> Result<(), NodeError> {
         let Some(recovery) = self.recovery() else { return Ok(()) };
         let mut tx = self.db.begin().await?;
         let jobs = self.cancel_uncertain_jobs(&mut tx, role, recovery.backed_up_at).await?;
@@ -184,7 +184,7 @@ impl Node {
         Ok(())
     }
 
-    async fn cancel_uncertain_jobs<R: Role>(
+    async fn cancel_uncertain_jobs<R: RoleRules>(
         &self,
         conn: &mut Conn,
         role: &R,
@@ -216,7 +216,7 @@ impl Node {
     ///
     /// Those that a decider made are left to it: it would take a cancellation for the operator's, and it knows the orders for which
     /// there is no transaction yet. Their channels are returned, to be looked at; the role informs its own offerings of the recovery.
-    async fn cancel_transactions<R: Role>(
+    async fn cancel_transactions<R: RoleRules>(
         &self,
         conn: &mut Conn,
         role: &R,
@@ -379,7 +379,7 @@ async fn is_repeated(conn: &mut Conn, record: &TxRecord) -> Result<bool, NodeErr
 }
 
 /// Whether a transaction is one of the decisions about channels and own offerings whose states can be read; adds these channels.
-async fn is_decided<R: Role>(
+async fn is_decided<R: RoleRules>(
     conn: &mut Conn,
     role: &R,
     record: &TxRecord,

@@ -43,7 +43,7 @@ impl Stood {
 /// Where a role differs from the other one: what it does about news. Every method that gets a connection runs inside the
 /// transaction that makes the news durable, so its follow-up jobs commit with their cause.
 #[async_trait]
-pub trait Role: Send + Sync + 'static {
+pub trait RoleRules: Send + Sync + 'static {
     /// Which side of its channels this role is.
     type Side: Party;
 

@@ -20,7 +20,7 @@ use crate::node::Engine;
 use crate::reconcile::Reconciler;
 use crate::sink::Sink;
 use crate::transfers::{Deposit, Transfers, Withdraw};
-use crate::{Node, NodeError, Role};
+use crate::{Node, NodeError, RoleRules};
 
 /// What follows the chain.
 type Following<R> = (Monitor, Transactor, Reconciler<R>, mpsc::UnboundedReceiver<Vec<ChannelId>>);
@@ -30,7 +30,7 @@ impl Node {
     ///
     /// Shutdown loses nothing: jobs end or go back to the queue, the plug-in's sessions end, and their last usage is
     /// stored before this returns.
-    pub async fn run<R: Role>(
+    pub async fn run<R: RoleRules>(
         self: &Arc<Self>,
         role: Arc<R>,
         register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,
@@ -87,7 +87,7 @@ impl Node {
         self.run_tasks(role, register, (monitor, transactor, reconciler, changes), shutdown).await
     }
 
-    async fn run_tasks<R: Role>(
+    async fn run_tasks<R: RoleRules>(
         self: &Arc<Self>,
         role: Arc<R>,
         register: impl FnOnce(ProcessorBuilder) -> ProcessorBuilder,

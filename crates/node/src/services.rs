@@ -18,7 +18,7 @@ use crate::{NodeError, Notices, Part, lanes};
 /// What a service is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Order {
+pub enum ServiceAction {
     /// Running.
     Activate,
     /// Suspended until it is resumed.
@@ -33,7 +33,7 @@ pub struct ServiceOrder {
     /// The channel.
     pub channel: ChannelId,
     /// What its service is to be.
-    pub order: Order,
+    pub order: ServiceAction,
     /// Why, for the operator.
     pub reason: String,
 }

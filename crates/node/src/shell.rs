@@ -18,7 +18,7 @@ use privatix_market::{
     BlockRef, Concern, Decision, Effect, EffectId, Env, Fate, Input, Party, Refused, State, Subject, Turn,
 };
 use privatix_store::StoreError;
-use privatix_store::states::{self, Due, Loaded, Part, Saved, Stored, Unreadable};
+use privatix_store::states::{self, Due, LifePart, Loaded, Saved, Stored, Unreadable};
 
 pub(crate) use intent::intent as effect_intent;
 pub use intent::on_terms;
@@ -296,7 +296,7 @@ impl<T: Transactions> Shell<T> {
     ) -> Result<Applied<P>, NotApplied> {
         let Decision { state, effects: first, .. } = begins;
         let due = Due::of(&state, env);
-        if !states::create(conn, &state, &Part::all(), due).await? {
+        if !states::create(conn, &state, &LifePart::all(), due).await? {
             return Err(NotApplied::Moved(state.id));
         }
         let mut effects = Vec::new();

@@ -19,7 +19,7 @@ use crate::fate::Sender;
 use crate::inputs::Decided;
 use crate::role::Stood;
 use crate::spent::{Spending, Spent};
-use crate::{Damage, Marks, Node, NodeError, Role};
+use crate::{Damage, Marks, Node, NodeError, RoleRules};
 
 /// Where confirmed events and finished transactions go: the store, the role, and then whoever waits for them.
 pub(crate) struct Sink<R> {
@@ -42,7 +42,7 @@ pub(crate) struct Touched<P: Party> {
     of_offerings: bool,
 }
 
-impl<R: Role> Sink<R> {
+impl<R: RoleRules> Sink<R> {
     async fn apply_batch(
         &self,
         conn: &mut Conn,
@@ -239,7 +239,7 @@ async fn advance(
 }
 
 #[async_trait]
-impl<R: Role> LogSink for Sink<R> {
+impl<R: RoleRules> LogSink for Sink<R> {
     type Applied = Touched<R::Side>;
 
     async fn apply(&self, conn: &mut Conn, batch: &ConfirmedBatch) -> Result<Self::Applied, SinkError> {
@@ -280,7 +280,7 @@ pub(crate) struct Answered<P: Party> {
 }
 
 #[async_trait]
-impl<R: Role> TxSink for Sink<R> {
+impl<R: RoleRules> TxSink for Sink<R> {
     type Applied = Answered<R::Side>;
 
     async fn changed(

@@ -37,7 +37,7 @@ async fn view(conn: &mut Conn, side: Role, channel: Channel) -> Result<ChannelVi
     };
     Ok(ChannelView {
         used,
-        paid: book.standing(deposit, settled, false).proven,
+        paid: book.totals(deposit, settled, false).proven,
         acknowledged: book.acknowledged_to(side, deposit, settled),
         vouchers: voucher.map_or(0, |stored| stored.count),
         channel,

@@ -20,7 +20,7 @@ use privatix_market::*;
 use privatix_node::shell::{Applied, NotApplied, Ran, Runner};
 use privatix_node::{Concerns, Damage, Decider, DeciderParts, NodeError, Notices, Outlook};
 use privatix_store::events::Place;
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_store::{channels, events, vouchers};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -203,7 +203,7 @@ impl Side {
         let (id, descriptor) = channel(nonce);
         channels::insert(conn, id, &descriptor, Amount::new(1_000)).await.unwrap();
         let state = State::with(id, descriptor, own);
-        let parts = BTreeSet::from([Part::Service, Part::Settlement]);
+        let parts = BTreeSet::from([LifePart::Service, LifePart::Settlement]);
         assert!(states::create::<Agent>(conn, &state, &parts, Due::At(Wake::default())).await.unwrap());
     }
 

@@ -29,7 +29,7 @@ use privatix_node::shell::{
 };
 use privatix_store::events::Place;
 use privatix_store::purposes::{self, Recorded, TxNumber};
-use privatix_store::states::{self, Due, Loaded, Part, Saved};
+use privatix_store::states::{self, Due, LifePart, Loaded, Saved};
 use privatix_store::{ceilings, channels, events, sessions, vouchers};
 
 const CHAIN: u64 = 31_337;
@@ -130,7 +130,7 @@ impl Node {
         channels::insert(&mut tx, id(), &descriptor(), a(1_000)).await.unwrap();
         let mut state = State::<P>::with(id(), descriptor(), own);
         state.terms = Some(terms());
-        let parts = BTreeSet::from([Part::Service, Part::Settlement]);
+        let parts = BTreeSet::from([LifePart::Service, LifePart::Settlement]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         tx.commit().await.unwrap();
         let node =
@@ -466,7 +466,7 @@ impl Runner<Client> for Buyer {
 async fn a_payment_is_signed_and_stored_before_it_is_to_be_sent() {
     let policy = ClientPolicy::default();
     let mut own = ClientOwn::default();
-    (own.access, own.ran) = (Access::Here, Some(Uptime::new(1)));
+    (own.access, own.ran) = (AccessStatus::Here, Some(Uptime::new(1)));
     (own.service.target, own.service.actual, own.service.why) = (Target::Running, Actual::Running, None);
     let node = Node::with::<Client>(own).await;
     let mut tx = node.db.begin().await.unwrap();

@@ -169,7 +169,7 @@ pub(crate) struct Asking {
 
 /// What makes a buyer.
 #[derive(Clone, Copy)]
-pub(crate) struct Order<'a> {
+pub(crate) struct BuyerParts<'a> {
     pub(crate) id: ChannelId,
     pub(crate) descriptor: privatix_channel::ChannelDescriptor,
     pub(crate) opening: &'a Opening,
@@ -186,8 +186,8 @@ impl Buyer {
     ///
     /// # Errors
     /// The rule by which it refuses the offering.
-    pub(crate) fn new(order: Order<'_>, mut dice: Dice) -> Result<Self, Refused> {
-        let Order { id, descriptor, opening, policy, depths, first, duration, budget } = order;
+    pub(crate) fn new(parts: BuyerParts<'_>, mut dice: Dice) -> Result<Self, Refused> {
+        let BuyerParts { id, descriptor, opening, policy, depths, first, duration, budget } = parts;
         let mut env = Env::<Client>::new(Uptime::default(), policy);
         env.budget.overall = budget;
         let state = ClientState::accept(id, descriptor, opening, &env)?.state;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use privatix_billing::{Billing, Measure, covered, due, price};
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    Access, Client, ClientEnd, ClientPurpose, ClientState, Effect, Ended, Env, Flight, Input, OrderId, Owner,
-    Party as _, Stage,
+    AccessStatus, Client, ClientEnd, ClientPurpose, ClientState, Effect, Ended, Env, Flight, Input, OrderId,
+    Owner, Party as _, Stage,
 };
 
 use crate::buyer::Buyer;
@@ -21,7 +21,7 @@ fn owed(state: &ClientState) -> Amount {
     let own = &state.own;
     let is_asking =
         |flight: &&Flight<ClientPurpose>| matches!(flight.purpose, ClientPurpose::RequestClose { .. });
-    let is_paid = own.access == Access::Here && own.signer.tries == 0 && own.floor.is_none();
+    let is_paid = own.access == AccessStatus::Here && own.signer.tries == 0 && own.floor.is_none();
     let is_first = own.flights.iter().filter(is_asking).count() == 1;
     match (own.ending.map(|ending| ending.why), state.terms.as_deref()) {
         (Some(ClientEnd::NotOpened(_) | ClientEnd::AgentClaimsMore), _) | (_, None) => Amount::ZERO,

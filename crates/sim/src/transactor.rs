@@ -34,7 +34,7 @@ pub(crate) struct Intent<X> {
     pub(crate) rows: Vec<Row<X>>,
     pub(crate) is_batch: bool,
     bid: Bid,
-    standing: Standing,
+    stage: TxStage,
     is_cancelling: bool,
     /// The block in which the endpoints have shown it, with success, and in which it is not.
     lie: Option<Lie>,
@@ -55,7 +55,7 @@ pub(crate) struct Intent<X> {
 impl<X> Intent<X> {
     /// Whether it is known, and in no block.
     fn waits(&self) -> bool {
-        let is_in_block = !matches!(self.standing, Standing::Waiting | Standing::Pool { .. });
+        let is_in_block = !matches!(self.stage, TxStage::Waiting | TxStage::Pool { .. });
         !is_in_block && self.lie.is_none() && !self.is_forgotten
     }
 
@@ -73,7 +73,7 @@ impl<X> Intent<X> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum TxStage {
     /// Never signed.
     Waiting,
     /// Signed for this nonce. It may be mined.
@@ -89,8 +89,8 @@ enum Standing {
     Over,
 }
 
-impl Standing {
-    /// Whether a database that holds this knows the transaction of another standing.
+impl TxStage {
+    /// Whether a database that holds this knows the transaction of another stage.
     fn is_signed_as(self, other: Self) -> bool {
         match (self, other) {
             (Self::Waiting, Self::Pool { .. } | Self::Mined { .. }) => false,
@@ -127,7 +127,7 @@ pub(crate) struct Transactor<X> {
 /// What a backup holds of a transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded {
-    standing: Standing,
+    stage: TxStage,
     lie: Option<Lie>,
     known: Known,
     is_undone: bool,
@@ -158,12 +158,12 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     }
 
     pub(crate) fn submit(&mut self, rows: Vec<Row<X>>, is_batch: bool, bid: Bid) {
-        let (standing, known) = (Standing::Waiting, Known::Nothing);
+        let (stage, known) = (TxStage::Waiting, Known::Nothing);
         self.intents.push(Intent {
             rows,
             is_batch,
             bid,
-            standing,
+            stage,
             is_cancelling: false,
             lie: None,
             known,
@@ -183,17 +183,17 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     pub(crate) fn cancel(&mut self, id: usize) -> CancelOutcome {
         let intent = &mut self.intents[id];
-        match intent.standing {
-            Standing::Waiting => {
-                (intent.standing, intent.known) = (Standing::Over, Known::Everything);
+        match intent.stage {
+            TxStage::Waiting => {
+                (intent.stage, intent.known) = (TxStage::Over, Known::Everything);
                 CancelOutcome::Done
             }
             // In a block, it ends so only if a reorganisation takes that back.
-            Standing::Pool { .. } | Standing::Mined { .. } => {
+            TxStage::Pool { .. } | TxStage::Mined { .. } => {
                 intent.is_cancelling = true;
                 CancelOutcome::Requested
             }
-            Standing::Over => CancelOutcome::NotOpen,
+            TxStage::Over => CancelOutcome::NotOpen,
         }
     }
 
@@ -204,7 +204,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// Whether a transaction was never signed, so that cancelling it is done at once.
     pub(crate) fn is_unsent(&self, id: usize) -> bool {
-        self.intents[id].standing == Standing::Waiting
+        self.intents[id].stage == TxStage::Waiting
     }
 
     /// The newest transaction of a channel that waits to be mined, alone.
@@ -222,19 +222,18 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// It will not be mined any more. Its nonce is used by one without effect.
     fn give_up(&mut self, id: usize) {
-        if let Standing::Pool { nonce } = self.intents[id].standing
+        if let TxStage::Pool { nonce } = self.intents[id].stage
             && !self.has_rival(id, nonce)
         {
             self.fillers.push(nonce);
         }
         let intent = &mut self.intents[id];
-        (intent.standing, intent.known, intent.lie) = (Standing::Over, Known::Everything, None);
+        (intent.stage, intent.known, intent.lie) = (TxStage::Over, Known::Everything, None);
     }
 
     fn has_rival(&self, id: usize, nonce: u64) -> bool {
-        let is_rival = |(n, i): (usize, &Intent<X>)| {
-            n != id && i.standing == Standing::Pool { nonce } && !i.is_cancelling
-        };
+        let is_rival =
+            |(n, i): (usize, &Intent<X>)| n != id && i.stage == TxStage::Pool { nonce } && !i.is_cancelling;
         self.fillers.contains(&nonce) || self.intents.iter().enumerate().any(is_rival)
     }
 
@@ -253,15 +252,15 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     /// What does not pay the present price waits.
     pub(crate) fn send(&mut self, head: usize, price: u128) {
         for id in 0..self.intents.len() {
-            if let Standing::Pool { nonce } = self.intents[id].standing
+            if let TxStage::Pool { nonce } = self.intents[id].stage
                 && !self.intents[id].is_cancelling
                 && self.intents[id].lie.is_none()
                 && self.is_lost(nonce, head)
             {
-                self.intents[id].standing = Standing::Waiting;
+                self.intents[id].stage = TxStage::Waiting;
             }
         }
-        let is_waiting = |intent: &Intent<X>| intent.standing == Standing::Waiting && intent.bid_pays(price);
+        let is_waiting = |intent: &Intent<X>| intent.stage == TxStage::Waiting && intent.bid_pays(price);
         let mut waiting: Vec<usize> =
             (0..self.intents.len()).filter(|n| is_waiting(&self.intents[*n])).collect();
         waiting.sort_by_key(|n| (std::cmp::Reverse(self.intents[*n].bid.priority), *n));
@@ -270,7 +269,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 self.next += 1;
                 self.next - 1
             });
-            self.intents[id].standing = Standing::Pool { nonce };
+            self.intents[id].stage = TxStage::Pool { nonce };
         }
         while let Some(nonce) = self.freed() {
             self.fillers.push(nonce);
@@ -279,8 +278,8 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// A nonce whose intent is being cancelled and has no rival yet.
     fn freed(&self) -> Option<u64> {
-        self.intents.iter().enumerate().find_map(|(id, intent)| match intent.standing {
-            Standing::Pool { nonce }
+        self.intents.iter().enumerate().find_map(|(id, intent)| match intent.stage {
+            TxStage::Pool { nonce }
                 if intent.is_cancelling
                     && intent.lie.is_none()
                     && nonce >= self.mined()
@@ -300,7 +299,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         loop {
             let nonce = self.mined();
             let is_there = |i: &Intent<X>| !i.lie.is_some_and(|lie| lie.is_dropped);
-            let is_rival = |i: &Intent<X>| i.standing == Standing::Pool { nonce } && is_there(i);
+            let is_rival = |i: &Intent<X>| i.stage == TxStage::Pool { nonce } && is_there(i);
             let rivals = self.intents.iter().enumerate().filter(|(_, i)| is_rival(i));
             let mut rivals: Vec<Option<usize>> =
                 rivals.filter(|(_, i)| i.bid_pays(price)).map(|(id, _)| Some(id)).collect();
@@ -314,7 +313,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             if let Some(id) = chosen {
                 let call = X::call(&self.intents[id], chain);
                 let success = call.is_some_and(|call| chain.execute(self.account, &call));
-                self.intents[id].standing = Standing::Mined { nonce, number, hash, success };
+                self.intents[id].stage = TxStage::Mined { nonce, number, hash, success };
             }
             if let Some(block) = chain.blocks.last_mut() {
                 block.nonces.push((self.account, nonce, chosen));
@@ -329,7 +328,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             self.mined_in.truncate(usize::try_from(nonce).unwrap_or(usize::MAX));
             let Some(id) = id else { continue };
             let intent = &mut self.intents[id];
-            intent.standing = Standing::Pool { nonce };
+            intent.stage = TxStage::Pool { nonce };
             if intent.known == Known::Everything {
                 (intent.known, intent.is_undone) = (Known::InBlock(block.hash), true);
             }
@@ -348,8 +347,8 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         if let Some(lie) = intent.lie {
             return self.fate_of_lie(intent, lie, head, lies);
         }
-        match (intent.standing, intent.known) {
-            (Standing::Mined { number, hash, success, .. }, known) => {
+        match (intent.stage, intent.known) {
+            (TxStage::Mined { number, hash, success, .. }, known) => {
                 let depth = head.checked_sub(number)?; // the head that is shown may be older
                 let block = BlockRef { number: number as u64, hash };
                 let mined = if success { Fate::Mined(block) } else { Fate::Reverted };
@@ -361,7 +360,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                     Known::Nothing => (depth >= self.confirmations).then_some(mined),
                 }
             }
-            (Standing::Pool { nonce }, known) => {
+            (TxStage::Pool { nonce }, known) => {
                 if matches!(known, Known::InBlock(_)) {
                     return Some(intent.taken_back());
                 }
@@ -370,8 +369,8 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 let foreign = Fate::Failed { lasting: false };
                 is_over.then_some(if intent.is_cancelled_by_lost { foreign } else { Fate::Cancelled })
             }
-            (Standing::Over, Known::Nothing | Known::InBlock(_)) => Some(Fate::Failed { lasting: false }),
-            (Standing::Waiting | Standing::Over, _) => None,
+            (TxStage::Over, Known::Nothing | Known::InBlock(_)) => Some(Fate::Failed { lasting: false }),
+            (TxStage::Waiting | TxStage::Over, _) => None,
         }
     }
 }
@@ -380,20 +379,20 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     /// The channels have received a fate.
     pub(crate) fn reported(&mut self, id: usize, fate: Fate) {
         let intent = &mut self.intents[id];
-        match (fate, intent.standing) {
-            (Fate::Mined(BlockRef { hash, .. }), _) | (Fate::Reverted, Standing::Mined { hash, .. }) => {
+        match (fate, intent.stage) {
+            (Fate::Mined(BlockRef { hash, .. }), _) | (Fate::Reverted, TxStage::Mined { hash, .. }) => {
                 intent.known = Known::InBlock(hash);
             }
             (Fate::Reinstated { .. } | Fate::Withdrawn, _) => {
                 (intent.known, intent.is_undone) = (Known::Nothing, false);
             }
             (Fate::Failed { .. }, _) => self.give_up(id),
-            (Fate::Final, standing) => {
+            (Fate::Final, stage) => {
                 intent.known = Known::Everything;
                 self.has_believed |= intent.lie.is_some();
-                intent.is_failed |= matches!(standing, Standing::Mined { success: false, .. });
+                intent.is_failed |= matches!(stage, TxStage::Mined { success: false, .. });
             }
-            (Fate::Cancelled, _) => (intent.standing, intent.known) = (Standing::Over, Known::Everything),
+            (Fate::Cancelled, _) => (intent.stage, intent.known) = (TxStage::Over, Known::Everything),
             _ => {}
         }
     }
@@ -401,7 +400,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     /// What a backup holds: how far each is.
     pub(crate) fn record(&self) -> Vec<Recorded> {
         let record = |i: &Intent<X>| Recorded {
-            standing: i.standing,
+            stage: i.stage,
             lie: i.lie,
             known: i.known,
             is_undone: i.is_undone,
@@ -418,9 +417,9 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         for id in 0..self.intents.len() {
             let recorded = backup.get(id).copied();
             let is_held =
-                recorded.is_some_and(|recorded| recorded.standing.is_signed_as(self.intents[id].standing));
+                recorded.is_some_and(|recorded| recorded.stage.is_signed_as(self.intents[id].stage));
             if let Some(recorded) = recorded.filter(|recorded| !is_held && !recorded.is_forgotten) {
-                let again = Intent { standing: recorded.standing, ..self.intents[id].clone() };
+                let again = Intent { stage: recorded.stage, ..self.intents[id].clone() };
                 self.intents.push(Intent {
                     is_cancelling: recorded.is_cancelling,
                     lie: recorded.lie,
@@ -432,7 +431,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
             let Some(recorded) = recorded.filter(|_| is_held) else {
                 intent.is_order_lost |= !intent.rows.iter().all(|row| knows(row.purpose));
                 intent.is_forgotten = true;
-                if matches!(intent.standing, Standing::Waiting | Standing::Pool { .. }) {
+                if matches!(intent.stage, TxStage::Waiting | TxStage::Pool { .. }) {
                     self.give_up(id);
                 }
                 continue;
@@ -446,14 +445,14 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
 
     /// Whether a transaction of a database that is lost is about a channel, and in a block.
     pub(crate) fn has_forgotten(&self, channel: usize) -> bool {
-        let is_forgotten = |i: &Intent<X>| i.is_forgotten && matches!(i.standing, Standing::Mined { .. });
+        let is_forgotten = |i: &Intent<X>| i.is_forgotten && matches!(i.stage, TxStage::Mined { .. });
         self.intents.iter().any(|i| is_forgotten(i) && i.rows.iter().any(|row| row.channel == channel))
     }
 
     /// Whether a transaction of a channel that had failed for good has its effect after all: a reorganisation took what was final.
     pub(crate) fn has_revived(&self, channel: usize) -> bool {
         let is_revived = |i: &Intent<X>| {
-            let may_have_effect = !matches!(i.standing, Standing::Mined { success: false, .. });
+            let may_have_effect = !matches!(i.stage, TxStage::Mined { success: false, .. });
             i.is_failed && may_have_effect
         };
         self.intents.iter().any(|i| is_revived(i) && i.rows.iter().any(|row| row.channel == channel))
@@ -467,7 +466,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     /// What was mined with success for orders that the present database knows, also by one that is lost.
     pub(crate) fn carried_out(&self, channel: usize) -> impl Iterator<Item = X> + '_ {
         let is_done =
-            |i: &&Intent<X>| matches!(i.standing, Standing::Mined { success: true, .. }) && !i.is_order_lost;
+            |i: &&Intent<X>| matches!(i.stage, TxStage::Mined { success: true, .. }) && !i.is_order_lost;
         let rows = self.intents.iter().filter(is_done).flat_map(|i| &i.rows);
         rows.filter(move |row| row.channel == channel).map(|row| row.purpose)
     }
@@ -485,7 +484,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
     pub(crate) fn alive(&self, channel: usize) -> impl Iterator<Item = Alive<X>> + '_ {
         let is_alive = |i: &&Intent<X>| {
             let is_known = !i.is_undone && !i.is_failed && !i.is_forgotten;
-            i.standing != Standing::Over && i.known != Known::Everything && is_known
+            i.stage != TxStage::Over && i.known != Known::Everything && is_known
         };
         let alive = self.intents.iter().filter(is_alive);
         alive.flat_map(move |intent| {
@@ -494,8 +493,8 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 row: *row,
                 is_batch: intent.is_batch,
                 is_cancelling: intent.is_cancelling,
-                waits: matches!(intent.standing, Standing::Waiting | Standing::Pool { .. }),
-                may_have_effect: !matches!(intent.standing, Standing::Mined { success: false, .. }),
+                waits: matches!(intent.stage, TxStage::Waiting | TxStage::Pool { .. }),
+                may_have_effect: !matches!(intent.stage, TxStage::Mined { success: false, .. }),
             })
         })
     }

@@ -47,7 +47,7 @@ pub struct Channel {
     /// Why, for the operator.
     pub reason: Option<String>,
     /// Access, once provisioned (agent) or fetched (client).
-    pub access: Option<Access>,
+    pub access: Option<StoredAccess>,
     /// The operator paused it.
     pub held: bool,
     /// A top-up is on its way.
@@ -58,7 +58,7 @@ pub struct Channel {
 
 /// Credentials and endpoint of a channel's service.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Access {
+pub struct StoredAccess {
     /// User name.
     pub username: String,
     /// The secret.
@@ -67,9 +67,9 @@ pub struct Access {
     pub endpoint: serde_json::Value,
 }
 
-impl std::fmt::Debug for Access {
+impl std::fmt::Debug for StoredAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access")
+        f.debug_struct("StoredAccess")
             .field("username", &self.username)
             .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
@@ -109,9 +109,11 @@ impl TryFrom<Row> for Channel {
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
         let access = match (row.username, row.password, row.access) {
-            (Some(username), Some(password), Some(endpoint)) => {
-                Some(Access { username, password, endpoint: crate::columns::from_json("access", &endpoint)? })
-            }
+            (Some(username), Some(password), Some(endpoint)) => Some(StoredAccess {
+                username,
+                password,
+                endpoint: crate::columns::from_json("access", &endpoint)?,
+            }),
             _ => None,
         };
         Ok(Self {
@@ -251,7 +253,11 @@ pub async fn show_none_running(conn: &mut Conn) -> Result<(), StoreError> {
 }
 
 /// Stores the access of a channel.
-pub async fn set_access(conn: &mut Conn, channel: ChannelId, access: &Access) -> Result<(), StoreError> {
+pub async fn set_access(
+    conn: &mut Conn,
+    channel: ChannelId,
+    access: &StoredAccess,
+) -> Result<(), StoreError> {
     let update = diesel::update(channels::table.find(id(channel))).set((
         channels::username.eq(Some(&access.username)),
         channels::password.eq(Some(&access.password)),

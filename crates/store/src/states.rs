@@ -44,7 +44,7 @@ const SCHEMA: i32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Part {
+pub enum LifePart {
     /// Whether it is opened or served at all.
     Opening,
     /// What its service should do.
@@ -59,7 +59,7 @@ pub enum Part {
     Access,
 }
 
-impl Part {
+impl LifePart {
     /// Every part.
     pub fn all() -> BTreeSet<Self> {
         let parts = [Self::Opening, Self::Service, Self::Settlement, Self::TopUp, Self::Ending, Self::Access];
@@ -76,7 +76,7 @@ pub struct Stored<P: Party> {
     /// How often it was stored. A later one has a higher revision.
     pub revision: u64,
     /// The parts that are decided from it.
-    pub adopted: BTreeSet<Part>,
+    pub adopted: BTreeSet<LifePart>,
     /// When it is to be looked at.
     pub due: Due,
     /// The amount of a voucher that is stored and cannot be read: see [`Env::damaged_voucher`](privatix_market::Env::damaged_voucher).
@@ -263,7 +263,7 @@ fn book(voucher: Option<VoucherRow>) -> (Book, Option<Amount>, Option<VoucherSig
 pub async fn create<P: Party>(
     conn: &mut Conn,
     state: &State<P>,
-    adopted: &BTreeSet<Part>,
+    adopted: &BTreeSet<LifePart>,
     due: Due,
 ) -> Result<bool, StoreError> {
     let row = (
@@ -274,7 +274,7 @@ pub async fn create<P: Party>(
     );
     let insert = diesel::insert_into(channel_states::table).values(row).on_conflict_do_nothing();
     let is_new = on!(&mut *conn, |c| insert.execute(c).await)? > 0;
-    if is_new && adopted.contains(&Part::Settlement) {
+    if is_new && adopted.contains(&LifePart::Settlement) {
         ceilings::set(conn, state.id, P::ceiling(state)).await?;
     }
     Ok(is_new)
@@ -294,7 +294,8 @@ pub async fn save<P: Party>(
     after: &State<P>,
     due: Due,
 ) -> Result<Saved, StoreError> {
-    let ceiling = if before.adopted.contains(&Part::Settlement) { P::ceiling(after) } else { before.ceiling };
+    let ceiling =
+        if before.adopted.contains(&LifePart::Settlement) { P::ceiling(after) } else { before.ceiling };
     let clock = |meter: &Meter| (meter.last, meter.running);
     let differs = before.state.own != after.own
         || before.state.terms != after.terms

@@ -33,7 +33,7 @@ pub struct Totals {
 
 /// One channel's part of the totals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Part {
+struct ChannelTotals {
     status: ChannelStatus,
     service: ServiceStatus,
     earned: u128,
@@ -45,7 +45,7 @@ struct Part {
 /// The totals, and each channel's part of them, about 150 bytes for each.
 #[derive(Debug, Default)]
 pub struct Tally {
-    parts: HashMap<ChannelId, Part>,
+    parts: HashMap<ChannelId, ChannelTotals>,
     totals: Totals,
 }
 
@@ -114,7 +114,7 @@ impl Tally {
         self.parts.get(&channel).map_or(0, |part| part.enforceable)
     }
 
-    fn set(&mut self, channel: ChannelId, part: Option<Part>) {
+    fn set(&mut self, channel: ChannelId, part: Option<ChannelTotals>) {
         let before = match part {
             Some(part) => self.parts.insert(channel, part),
             None => self.parts.remove(&channel),
@@ -139,22 +139,22 @@ impl Tally {
     }
 }
 
-impl Part {
+impl ChannelTotals {
     fn statuses(&self) -> (&'static str, &'static str) {
         (self.status.as_str(), self.service.as_str())
     }
 }
 
-fn part_of(row: Row) -> Result<(ChannelId, Part), StoreError> {
+fn part_of(row: Row) -> Result<(ChannelId, ChannelTotals), StoreError> {
     let (channel, status, service, deposit, paid, is_closed, cumulative, count) = row;
     let (deposit, settled) = (to_amount(deposit), to_amount(paid));
     let best = cumulative.map_or(Amount::ZERO, to_amount);
-    let standing = Book { best, ..Book::default() }.standing(deposit, settled, is_closed);
-    let part = Part {
+    let amounts = Book { best, ..Book::default() }.totals(deposit, settled, is_closed);
+    let part = ChannelTotals {
         status: parse("channel status", &status)?,
         service: parse("service status", &service)?,
-        earned: standing.proven.get(),
-        enforceable: standing.enforceable.get(),
+        earned: amounts.proven.get(),
+        enforceable: amounts.enforceable.get(),
         settled: settled.get(),
         vouchers: unsigned("voucher count", count.unwrap_or_default())?,
     };

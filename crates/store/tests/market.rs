@@ -11,7 +11,7 @@ use privatix_channel::{
     ServiceStatus,
 };
 use privatix_db::Database;
-use privatix_store::channels::{self, Access, Channel, Shown};
+use privatix_store::channels::{self, Channel, Shown, StoredAccess};
 use privatix_store::offerings::{self, Filter, Offering};
 use privatix_store::{StoreError, identity};
 
@@ -282,7 +282,7 @@ async fn access_is_kept_and_its_password_never_shown() {
     let (_dir, db) = fresh().await;
     let id = add_channel(&db, 0).await;
     let endpoint = serde_json::json!({ "socks5": "127.0.0.1:1080" });
-    let access = Access { username: "user".into(), password: "hunter2".into(), endpoint };
+    let access = StoredAccess { username: "user".into(), password: "hunter2".into(), endpoint };
     let mut tx = db.begin().await.unwrap();
     channels::set_access(&mut tx, id, &access).await.unwrap();
     channels::set_top_up_pending(&mut tx, id, true).await.unwrap();

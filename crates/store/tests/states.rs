@@ -12,7 +12,7 @@ use privatix_billing::{Billing, Measure, Terms, TermsDraft, Unit};
 use privatix_channel::{Amount, ChainTime, ChannelId, OnChain, ServiceStatus, Usage};
 use privatix_db::{Conn, Database, EmbeddedMigrations, embed_migrations, on};
 use privatix_market::*;
-use privatix_store::states::{self, Due, Loaded, PAGE, Part, Saved, Stored, Unreadable};
+use privatix_store::states::{self, Due, LifePart, Loaded, PAGE, Saved, Stored, Unreadable};
 use privatix_store::{ceilings, channels, sessions, vouchers};
 use proptest::prelude::*;
 
@@ -36,8 +36,16 @@ fn terms() -> Terms {
     draft.validate().unwrap()
 }
 
-fn all_parts() -> BTreeSet<Part> {
-    [Part::Opening, Part::Service, Part::Settlement, Part::TopUp, Part::Ending, Part::Access].into()
+fn all_parts() -> BTreeSet<LifePart> {
+    [
+        LifePart::Opening,
+        LifePart::Service,
+        LifePart::Settlement,
+        LifePart::TopUp,
+        LifePart::Ending,
+        LifePart::Access,
+    ]
+    .into()
 }
 
 fn at(uptime: u64) -> Due {
@@ -215,7 +223,7 @@ async fn a_save_stores_the_ceiling_where_settlement_is_decided_from_the_state() 
     let id = created::<Agent>(&db, 0, at(5)).await;
     let elsewhere = add_channel(&db, 1).await;
     let mut tx = db.begin().await.unwrap();
-    let parts = BTreeSet::from([Part::Service]);
+    let parts = BTreeSet::from([LifePart::Service]);
     let other = AgentState::new(elsewhere, channel(1).1);
     assert!(states::create(&mut tx, &other, &parts, at(5)).await.unwrap());
     ceilings::set(&mut tx, elsewhere, Some(amount(7))).await.unwrap();
@@ -324,7 +332,7 @@ async fn channels_without_a_state_come_in_pages() {
         found.extend(&page);
     }
     assert_eq!((found, pages), (expected, vec![8, 8, 4]));
-    assert_eq!(Part::all(), all_parts());
+    assert_eq!(LifePart::all(), all_parts());
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use privatix_adapter::{
-    About, Access, Adapter, Configuration, Health, Provision, Provisioned, Refusal, Role, UsageReporter,
-    async_trait,
+    About, Access, Adapter, AdapterRefusal, Configuration, Health, Provision, Provisioned, Role,
+    UsageReporter, async_trait,
 };
 use privatix_channel::{ChannelId, Usage};
 use serde_json::json;
@@ -70,20 +70,24 @@ impl Adapter for QuoteBuyer {
         about(Role::Client)
     }
 
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal> {
         if configuration.role != Role::Client {
-            return Err(Refusal::WrongRole { role: configuration.role });
+            return Err(AdapterRefusal::WrongRole { role: configuration.role });
         }
         self.channels.configure(reporter);
         Ok(())
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         let Provision::Buy { channel, access, .. } = provision else {
-            return Err(Refusal::WrongRole { role: provision.role() });
+            return Err(AdapterRefusal::WrongRole { role: provision.role() });
         };
         let address = access.endpoint["address"].as_str().and_then(|address| address.parse().ok());
-        let address = address.ok_or_else(|| Refusal::Parameters {
+        let address = address.ok_or_else(|| AdapterRefusal::Parameters {
             field: "endpoint.address".into(),
             reason: "must be an IP address and a port".into(),
         })?;
@@ -91,19 +95,19 @@ impl Adapter for QuoteBuyer {
         Ok(Provisioned { endpoint: json!({}) })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.set_passing(channel, true)
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.set_passing(channel, false)
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.set_passing(channel, true)
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.forget(channel);
         Ok(())
     }
@@ -112,7 +116,7 @@ impl Adapter for QuoteBuyer {
         Health::Well
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         self.channels.shut_down();
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use privatix_adapter::{Refusal, Session, UsageReporter};
+use privatix_adapter::{AdapterRefusal, Session, UsageReporter};
 use privatix_channel::{ChannelId, Usage};
 
 /// The channels of an adapter; `T` is what one side needs of each.
@@ -51,10 +51,10 @@ impl<T> Meter<T> {
         details: T,
         used: Usage,
         up_to: Usage,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AdapterRefusal> {
         let mut state = self.0.lock();
         if state.shut_down {
-            return Err(Refusal::ShutDown);
+            return Err(AdapterRefusal::ShutDown);
         }
         let details = Arc::new(details);
         let known = state.channels.entry(channel).or_insert_with(|| Channel {
@@ -69,20 +69,20 @@ impl<T> Meter<T> {
         Ok(())
     }
 
-    pub(super) fn set_passing(&self, channel: ChannelId, passing: bool) -> Result<(), Refusal> {
+    pub(super) fn set_passing(&self, channel: ChannelId, passing: bool) -> Result<(), AdapterRefusal> {
         self.change(channel, |known| known.passing = passing)
     }
 
-    pub(super) fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<(), Refusal> {
+    pub(super) fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<(), AdapterRefusal> {
         self.change(channel, |known| known.allowed = up_to.get())
     }
 
-    fn change(&self, channel: ChannelId, change: impl FnOnce(&mut Channel<T>)) -> Result<(), Refusal> {
+    fn change(&self, channel: ChannelId, change: impl FnOnce(&mut Channel<T>)) -> Result<(), AdapterRefusal> {
         let mut state = self.0.lock();
         if state.shut_down {
-            return Err(Refusal::ShutDown);
+            return Err(AdapterRefusal::ShutDown);
         }
-        let known = state.channels.get_mut(&channel).ok_or(Refusal::UnknownChannel { channel })?;
+        let known = state.channels.get_mut(&channel).ok_or(AdapterRefusal::UnknownChannel { channel })?;
         change(known);
         Ok(())
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Credentials, Health, Provision, Provisioned, Refusal, Role,
-    UsageReporter, async_trait,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Credentials, Health, Provision, Provisioned,
+    Role, UsageReporter, async_trait,
 };
 use privatix_channel::{ChannelId, Usage};
 use serde_json::json;
@@ -48,14 +48,18 @@ impl Adapter for QuoteSeller {
         about(Role::Agent)
     }
 
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal> {
         if configuration.role != Role::Agent {
-            return Err(Refusal::WrongRole { role: configuration.role });
+            return Err(AdapterRefusal::WrongRole { role: configuration.role });
         }
         if self.serving.lock().is_some() {
             return Ok(());
         }
-        let taken = |error: std::io::Error| Refusal::Unavailable {
+        let taken = |error: std::io::Error| AdapterRefusal::Unavailable {
             reason: format!("cannot listen on {}: {error}", self.listen),
             remedy: "choose another address".into(),
         };
@@ -67,33 +71,33 @@ impl Adapter for QuoteSeller {
         Ok(())
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         let Provision::Sell { channel, credentials, used, up_to, .. } = provision else {
-            return Err(Refusal::WrongRole { role: provision.role() });
+            return Err(AdapterRefusal::WrongRole { role: provision.role() });
         };
         self.channels.provision(channel, credentials, used, up_to)?;
         let address = self.serving.lock().as_ref().map(|(address, _)| *address);
-        Ok(Provisioned { endpoint: json!({ "address": address.ok_or(Refusal::NotConfigured)? }) })
+        Ok(Provisioned { endpoint: json!({ "address": address.ok_or(AdapterRefusal::NotConfigured)? }) })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.set_passing(channel, true)
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.set_passing(channel, false)
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.set_passing(channel, true)
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channels.forget(channel);
         Ok(())
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         self.channels.allow(channel, up_to)?;
         Ok(Allowance::Enforced)
     }
@@ -102,7 +106,7 @@ impl Adapter for QuoteSeller {
         Health::Well
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         self.channels.shut_down();
         *self.serving.lock() = None;
         Ok(())

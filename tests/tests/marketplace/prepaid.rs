@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Health, Provision, Provisioned, Refusal, UsageReporter,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Health, Provision, Provisioned, UsageReporter,
 };
 use privatix_billing::Billing;
 use privatix_channel::{Amount, ChannelId, ChannelStatus, Usage};
@@ -29,33 +29,37 @@ impl Adapter for Gated {
         self.proxy.about()
     }
 
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal> {
         self.proxy.configure(configuration, reporter).await
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         self.proxy.provision(provision).await
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.open.acquire().await.unwrap().forget();
         self.proxy.start(channel).await
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.proxy.suspend(channel).await
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.proxy.resume(channel).await
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.proxy.stop(channel).await
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         self.proxy.allow(channel, up_to).await
     }
 
@@ -63,7 +67,7 @@ impl Adapter for Gated {
         self.proxy.health().await
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         self.proxy.shutdown().await
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Health, Provision, Provisioned, Refusal, UsageReporter,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Health, Provision, Provisioned, UsageReporter,
     usage_reports,
 };
 use privatix_agent::AgentHandle;
@@ -15,7 +15,7 @@ use privatix_channel::{Amount, ChannelId, ChannelStatus, Closure, Usage};
 use privatix_contracts::call;
 use privatix_node::{ChannelView, NodeError};
 use privatix_plugin_proxy::ProxyServer;
-use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal as Told};
+use privatix_somc::{Client, ClientLimits, DirectTransport, Refusal};
 use privatix_store::{ceilings, vouchers};
 use privatix_testkit::{FileServer, free_port, wait_for};
 use serde_json::json;
@@ -67,8 +67,8 @@ impl Faulty {
     }
 }
 
-fn unavailable<T>() -> Result<T, Refusal> {
-    Err(Refusal::Unavailable { reason: "out of order".into(), remedy: "none".into() })
+fn unavailable<T>() -> Result<T, AdapterRefusal> {
+    Err(AdapterRefusal::Unavailable { reason: "out of order".into(), remedy: "none".into() })
 }
 
 #[async_trait]
@@ -77,7 +77,11 @@ impl Adapter for Faulty {
         self.proxy.about()
     }
 
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal> {
         match self.unready {
             Some(Unready::HangsAtTheStart) => std::future::pending::<()>().await,
             Some(Unready::RefusesTheStart) => return unavailable(),
@@ -87,7 +91,7 @@ impl Adapter for Faulty {
         self.proxy.configure(configuration, reporter).await
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         self.provisions.lock().unwrap().push(provision.clone());
         self.called("provision");
         if self.unready == Some(Unready::HangsAtChannels) {
@@ -96,25 +100,25 @@ impl Adapter for Faulty {
         self.proxy.provision(provision).await
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.called("start");
         self.proxy.start(channel).await
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.proxy.suspend(channel).await
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.called("resume");
         self.proxy.resume(channel).await
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         if self.never_stops { unavailable() } else { self.proxy.stop(channel).await }
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         if self.no_bounds.load(Ordering::Relaxed) {
             unavailable()
         } else {
@@ -130,7 +134,7 @@ impl Adapter for Faulty {
         self.proxy.health().await
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         self.proxy.shutdown().await
     }
 }
@@ -376,7 +380,7 @@ async fn a_voucher_that_comes_after_the_end_is_cashed() {
 
     let (domain, key) = (market.contracts.domain, market.anvil.key(CLIENT));
     let answer = pay(&wire(&agent.handle).await, &domain, &key, (id, 600)).await;
-    assert_eq!(answer, Err(Told::ServiceTerminated));
+    assert_eq!(answer, Err(Refusal::ServiceTerminated));
     assert_eq!(is_closed_by_the_agent(&agent.handle, id).await, Amount::new(600));
     agent.stop().await;
 }
@@ -402,7 +406,7 @@ async fn a_voucher_that_commits_after_a_close_is_not_acknowledged_above_it() {
     });
     ceilings::set(&mut close, id, Some(Amount::new(500))).await.unwrap();
     close.commit().await.unwrap();
-    assert_eq!(waiting.await.unwrap(), Err(Told::ChannelClosing));
+    assert_eq!(waiting.await.unwrap(), Err(Refusal::ChannelClosing));
     let stored = vouchers::get(&mut node.db().read().await.unwrap(), id).await.unwrap().unwrap();
     assert_eq!((stored.signed.cumulative(), stored.acknowledged), (Amount::new(600), Amount::new(500)));
 
@@ -412,9 +416,9 @@ async fn a_voucher_that_commits_after_a_close_is_not_acknowledged_above_it() {
     channel(node, "closing", id, |view| view.channel.status == ChannelStatus::WaitCoop).await;
     let ceiling = async || ceilings::get(&mut node.db().read().await.unwrap(), id).await.unwrap();
     assert_eq!(ceiling().await, Some(Amount::new(600)));
-    assert_eq!(pay(&wire, &domain, &key, (id, 600)).await, Err(Told::ServiceTerminated), "it is paid");
-    assert_eq!(pay(&wire, &domain, &key, (id, 700)).await, Err(Told::ChannelClosing));
-    assert_eq!(pay(&wire, &domain, &key, (id, 650)).await, Err(Told::ChannelClosing));
+    assert_eq!(pay(&wire, &domain, &key, (id, 600)).await, Err(Refusal::ServiceTerminated), "it is paid");
+    assert_eq!(pay(&wire, &domain, &key, (id, 700)).await, Err(Refusal::ChannelClosing));
+    assert_eq!(pay(&wire, &domain, &key, (id, 650)).await, Err(Refusal::ChannelClosing));
     let stored = vouchers::get(&mut node.db().read().await.unwrap(), id).await.unwrap().unwrap();
     assert_eq!((stored.signed.cumulative(), stored.acknowledged), (Amount::new(700), Amount::new(600)));
 

@@ -231,7 +231,7 @@ async fn order_facts(
     world: &World,
     shared: &Shared,
     on_chain: &OnChain,
-) -> Result<(Vec<verdict::Order>, usize)> {
+) -> Result<(Vec<verdict::OrderEffects>, usize)> {
     let mut facts = Vec::new();
     let mut unanswered = 0;
     for ordered in shared.orders() {
@@ -270,7 +270,7 @@ async fn order_facts(
             Some(Taken::Channel) | None => None,
         };
         let what = format!("{:?}", ordered.order);
-        facts.push(verdict::Order { what, effects: effects.unwrap_or(0), carried_out });
+        facts.push(verdict::OrderEffects { what, effects: effects.unwrap_or(0), carried_out });
     }
     Ok((facts, unanswered))
 }

@@ -60,7 +60,7 @@ pub(crate) enum Taken {
 
 /// An order and what it became, if the daemon answered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ordered {
+pub(crate) struct GivenOrder {
     pub(crate) order: Order,
     pub(crate) taken: Option<Taken>,
 }
@@ -79,7 +79,7 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct Book {
-    orders: Vec<Ordered>,
+    orders: Vec<GivenOrder>,
     acknowledged: HashMap<ChannelId, Amount>,
     amounts: u128,
     downloaded: u64,
@@ -101,7 +101,7 @@ impl Shared {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn orders(&self) -> Vec<Ordered> {
+    pub(crate) fn orders(&self) -> Vec<GivenOrder> {
         self.book().orders.clone()
     }
 
@@ -137,7 +137,7 @@ impl Shared {
         &self,
         side: Side,
         request: &R,
-        ordered: impl FnOnce(Option<&R::Answer>) -> Ordered,
+        ordered: impl FnOnce(Option<&R::Answer>) -> GivenOrder,
     ) -> Option<R::Answer> {
         match ask(self.api(side), request).await {
             Ok(answer) => {
@@ -162,7 +162,7 @@ impl Shared {
 
     /// Has a side close a channel. Whether it took the order.
     pub(crate) async fn close(&self, side: Side, channel: ChannelId) -> bool {
-        let ordered = |answer: Option<&node::ChannelOrder>| Ordered {
+        let ordered = |answer: Option<&node::ChannelOrder>| GivenOrder {
             order: Order::Close { side, channel, is_taken: answer.is_some() },
             taken: answer.map(|_| Taken::Channel),
         };
@@ -238,14 +238,14 @@ async fn pay(shared: Arc<Shared>, mut random: StdRng) {
     loop {
         let side = Side::BOTH[random.random_range(0..2)];
         let amount = shared.amount();
-        let taken = |answer: Option<&node::Order>| answer.map(|answer| Taken::Job(answer.job));
+        let taken = |answer: Option<&node::JobOrder>| answer.map(|answer| Taken::Job(answer.job));
         if random.random_range(0..2) == 0 {
             let order = Order::Deposit { side, amount };
-            let ordered = |answer: Option<&_>| Ordered { order, taken: taken(answer) };
+            let ordered = |answer: Option<&_>| GivenOrder { order, taken: taken(answer) };
             shared.order(side, &node::Deposit { amount }, ordered).await;
         } else {
             let order = Order::Withdraw { side, amount };
-            let ordered = |answer: Option<&_>| Ordered { order, taken: taken(answer) };
+            let ordered = |answer: Option<&_>| GivenOrder { order, taken: taken(answer) };
             shared.order(side, &node::Withdraw { amount, to: None }, ordered).await;
         }
         sleep(Duration::from_millis(random.random_range(2_000..8_000))).await;
@@ -257,7 +257,7 @@ async fn buy(shared: Arc<Shared>, mut random: StdRng) {
     loop {
         let accept =
             client::AcceptOffering { offering: shared.offering, agent: None, deposit: None, key: None };
-        let ordered = |answer: Option<&client::Opening>| Ordered {
+        let ordered = |answer: Option<&client::Opening>| GivenOrder {
             order: Order::Accept { channel: answer.map(|answer| answer.channel) },
             taken: answer.map(|answer| Taken::Order(answer.order)),
         };
@@ -296,7 +296,7 @@ async fn use_channel(shared: &Shared, channel: ChannelId, random: &mut StdRng) {
         }
         if std::mem::take(&mut tops_up) {
             let amount = shared.amount();
-            let ordered = |answer: Option<&client::ToppingUp>| Ordered {
+            let ordered = |answer: Option<&client::ToppingUp>| GivenOrder {
                 order: Order::TopUp { channel, amount },
                 taken: answer.map(|answer| Taken::Order(answer.order)),
             };

@@ -9,7 +9,7 @@ pub(crate) struct Facts {
     pub(crate) channels: Vec<Channel>,
     /// Those that no order explains.
     pub(crate) unordered: usize,
-    pub(crate) orders: Vec<Order>,
+    pub(crate) orders: Vec<OrderEffects>,
     pub(crate) accounts: Vec<Account>,
     pub(crate) tokens: Tokens,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Channel {
 
 /// An order that a daemon was given, with an amount that no other one has.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct OrderEffects {
     /// What was ordered.
     pub(crate) what: String,
     /// How often the chain shows its effect.
@@ -142,8 +142,8 @@ fn of_channel(channel: &Channel, found: &mut Vec<Breach>) {
     }
 }
 
-fn of_order(order: &Order, found: &mut Vec<Breach>) {
-    let &Order { effects, carried_out, .. } = order;
+fn of_order(order: &OrderEffects, found: &mut Vec<Breach>) {
+    let &OrderEffects { effects, carried_out, .. } = order;
     let fits = match carried_out {
         Some(carried_out) => effects == usize::from(carried_out),
         None => effects <= 1,
@@ -207,7 +207,8 @@ mod tests {
             signed: Some(amount(30)),
             unfinished: Vec::new(),
         };
-        let order = |carried_out, effects| Order { what: "deposit of 7".to_owned(), effects, carried_out };
+        let order =
+            |carried_out, effects| OrderEffects { what: "deposit of 7".to_owned(), effects, carried_out };
         let account = Account {
             name: "agent",
             before: U256::from(100),
@@ -287,7 +288,7 @@ mod tests {
         {
             let mut facts = sound();
             let what = "top-up of 9".to_owned();
-            facts.orders.push(Order { what: what.clone(), effects, carried_out });
+            facts.orders.push(OrderEffects { what: what.clone(), effects, carried_out });
             assert_eq!(breaches(&facts), [Breach::Effects { order: what, effects, carried_out }]);
         }
     }

@@ -4,7 +4,7 @@ use privatix_channel::Usage;
 
 use super::Check;
 use super::rig::{Channel, Outcome, Rig, fresh_channel};
-use crate::{AdapterError, Allowance, Provision, Refusal, Role};
+use crate::{AdapterError, AdapterRefusal, Allowance, Provision, Role};
 
 pub(super) async fn make(check: Check, rig: &mut Rig<'_>) -> Outcome {
     match check {
@@ -32,7 +32,7 @@ async fn unknown_channel(rig: &Rig<'_>) -> Outcome {
         ("suspend", host.suspend(channel).await),
         ("resume", host.resume(channel).await),
     ] {
-        expect_refusal(call, answer, &Refusal::UnknownChannel { channel })?;
+        expect_refusal(call, answer, &AdapterRefusal::UnknownChannel { channel })?;
     }
     ok("stop of an unknown channel", host.stop(channel).await)
 }
@@ -147,7 +147,7 @@ async fn stop(rig: &Rig<'_>) -> Outcome {
         ("start after stop", host.start(channel.id).await),
         ("resume after stop", host.resume(channel.id).await),
     ] {
-        expect_refusal(call, answer, &Refusal::UnknownChannel { channel: channel.id })?;
+        expect_refusal(call, answer, &AdapterRefusal::UnknownChannel { channel: channel.id })?;
     }
     if !rig.instance.ledger.until(rig.driver.patience(), |ledger| all_ended(ledger, &channel)).await {
         return Err("the session's end was not reported after stop".to_owned());
@@ -184,7 +184,7 @@ async fn restart(rig: &mut Rig<'_>) -> Outcome {
     expect_refusal(
         "start in a new instance, not provisioned there",
         rig.instance.host.start(id).await,
-        &Refusal::UnknownChannel { channel: id },
+        &AdapterRefusal::UnknownChannel { channel: id },
     )?;
     let channel = rig.provision(id).await?;
     start(rig, &channel).await?;
@@ -260,7 +260,7 @@ async fn wrong_role(rig: &Rig<'_>) -> Outcome {
         }
     };
     let answer = rig.instance.host.provision(provision).await.map(drop);
-    expect_refusal("provision for the other role", answer, &Refusal::WrongRole { role: other })
+    expect_refusal("provision for the other role", answer, &AdapterRefusal::WrongRole { role: other })
 }
 
 async fn start(rig: &Rig<'_>, channel: &Channel) -> Outcome {
@@ -275,7 +275,7 @@ fn ok(call: &str, answer: Result<(), AdapterError>) -> Outcome {
     answer.map_err(|error| format!("{call}: {error}"))
 }
 
-fn expect_refusal(call: &str, answer: Result<(), AdapterError>, expected: &Refusal) -> Outcome {
+fn expect_refusal(call: &str, answer: Result<(), AdapterError>, expected: &AdapterRefusal) -> Outcome {
     match answer {
         Err(AdapterError::Refused { refusal, .. }) if refusal == *expected => Ok(()),
         Err(other) => Err(format!("{call}: {other}, instead of being refused with `{expected}`")),

@@ -79,7 +79,7 @@ pub trait Driver: Send + Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Check {
-    /// `start`, `suspend` and `resume` of a channel that is not provisioned get [`UnknownChannel`](crate::Refusal::UnknownChannel); `stop` succeeds.
+    /// `start`, `suspend` and `resume` of a channel that is not provisioned get [`UnknownChannel`](crate::AdapterRefusal::UnknownChannel); `stop` succeeds.
     UnknownChannelIsRefused,
     /// `configure` and `provision` with equal values succeed again, with the same answer.
     SetupIsIdempotent,
@@ -106,7 +106,7 @@ pub enum Check {
     BoundHoldsFromProvision,
     /// A bought channel starts although its seller serves nothing. Not checked of a seller's adapter.
     BuyerStartsAlone,
-    /// A provision for the other role than the configured one gets [`WrongRole`](crate::Refusal::WrongRole).
+    /// A provision for the other role than the configured one gets [`WrongRole`](crate::AdapterRefusal::WrongRole).
     WrongRoleIsRefused,
 }
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter::conformance::{Attempt, Driver, Flow};
 use privatix_adapter::{
-    About, Access, Adapter, Allowance, Configuration, Credentials, Health, ProductId, Provision, Provisioned,
-    Refusal, Role, SessionId, SessionReport, UsageReporter,
+    About, Access, Adapter, AdapterRefusal, Allowance, Configuration, Credentials, Health, ProductId,
+    Provision, Provisioned, Role, SessionId, SessionReport, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
 use serde_json::json;
@@ -90,15 +90,15 @@ impl Toy {
         self.fault == Some(fault)
     }
 
-    fn set(&self, id: ChannelId, state: State) -> Result<(), Refusal> {
+    fn set(&self, id: ChannelId, state: State) -> Result<(), AdapterRefusal> {
         let mut inner = self.inner.lock();
         if inner.shut_down {
-            return Err(Refusal::ShutDown);
+            return Err(AdapterRefusal::ShutDown);
         }
         match inner.channels.get_mut(&id) {
             Some(channel) => channel.state = state,
             None if self.is(Fault::AcceptsUnknownChannels) => {}
-            None => return Err(Refusal::UnknownChannel { channel: id }),
+            None => return Err(AdapterRefusal::UnknownChannel { channel: id }),
         }
         Ok(())
     }
@@ -128,17 +128,21 @@ impl Adapter for Toy {
         }
     }
 
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal> {
         let mut inner = self.inner.lock();
         inner.role = Some(configuration.role);
         inner.reporter = Some(reporter);
         Ok(())
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         let mut inner = self.inner.lock();
         if inner.role != Some(provision.role()) && !self.is(Fault::TakesAnyRole) {
-            return Err(Refusal::WrongRole { role: provision.role() });
+            return Err(AdapterRefusal::WrongRole { role: provision.role() });
         }
         let id = provision.channel();
         if self.is(Fault::ProvisionResets) {
@@ -169,7 +173,7 @@ impl Adapter for Toy {
         Ok(Provisioned { endpoint: json!(channel.endpoint) })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         if self.is(Fault::StartsWithItsSellerOnly)
             && self.inner.lock().channels.get(&channel).is_some_and(|channel| !channel.is_served)
         {
@@ -177,16 +181,16 @@ impl Adapter for Toy {
         }
         match self.state(channel) {
             Some(State::Passing) if self.is(Fault::RefusesSecondStart) => {
-                Err(Refusal::Unavailable { reason: "already started".into(), remedy: "do not".into() })
+                Err(AdapterRefusal::Unavailable { reason: "already started".into(), remedy: "do not".into() })
             }
             Some(State::Suspended) if self.is(Fault::StartDoesNotResume) => Ok(()),
             _ => self.set(channel, State::Passing),
         }
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         if self.is(Fault::SuspendDoesNothing) {
-            return self.state(channel).map(drop).ok_or(Refusal::UnknownChannel { channel });
+            return self.state(channel).map(drop).ok_or(AdapterRefusal::UnknownChannel { channel });
         }
         if self.is(Fault::SuspendsAll) {
             self.inner.lock().channels.values_mut().for_each(|channel| channel.state = State::Suspended);
@@ -194,7 +198,7 @@ impl Adapter for Toy {
         self.set(channel, State::Suspended)
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         assert!(!self.is(Fault::PanicsOnResume), "resume is broken");
         match self.state(channel) {
             Some(State::Passing) if self.is(Fault::ResumeToggles) => self.set(channel, State::Suspended),
@@ -202,22 +206,24 @@ impl Adapter for Toy {
         }
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         if self.is(Fault::StopOnlySuspends) {
             return self.set(channel, State::Suspended);
         }
         let mut inner = self.inner.lock();
         match inner.channels.remove(&channel) {
             Some(gone) => self.end(&inner, &gone),
-            None if self.is(Fault::RefusesStopOfUnknown) => return Err(Refusal::UnknownChannel { channel }),
+            None if self.is(Fault::RefusesStopOfUnknown) => {
+                return Err(AdapterRefusal::UnknownChannel { channel });
+            }
             None => {}
         }
         Ok(())
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         let mut inner = self.inner.lock();
-        let channel = inner.channels.get_mut(&channel).ok_or(Refusal::UnknownChannel { channel })?;
+        let channel = inner.channels.get_mut(&channel).ok_or(AdapterRefusal::UnknownChannel { channel })?;
         channel.bound = up_to;
         Ok(Allowance::Enforced)
     }
@@ -226,13 +232,13 @@ impl Adapter for Toy {
         Health::Well
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         let mut inner = self.inner.lock();
         if self.is(Fault::ShutdownDoesNothing) {
             return Ok(());
         }
         if self.is(Fault::RefusesSecondShutdown) && inner.shut_down {
-            return Err(Refusal::ShutDown);
+            return Err(AdapterRefusal::ShutDown);
         }
         inner.shut_down = true;
         let channels = std::mem::take(&mut inner.channels);

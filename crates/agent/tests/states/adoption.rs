@@ -10,7 +10,7 @@ use alloy::primitives::B256;
 use async_trait::async_trait;
 use diesel_async::SimpleAsyncConnection as _;
 use privatix_agent::adoption::{Adopted, Adoption, Jobs, KnownTerms};
-use privatix_agent::{CloseChannel, NodeError, Order, ProvisionChannel, ServiceOrder};
+use privatix_agent::{CloseChannel, NodeError, ProvisionChannel, ServiceAction, ServiceOrder};
 use privatix_billing::{Measure, Terms};
 use privatix_chain::{Endpoint, Intent, Keyring, NoTxSink, Transactor};
 use privatix_channel::{
@@ -20,11 +20,11 @@ use privatix_channel::{
 use privatix_db::{Conn, Database, on};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
-use privatix_store::channels::{self, Access, Shown};
+use privatix_store::channels::{self, Shown, StoredAccess};
 use privatix_store::events::{self, Place};
 use privatix_store::purposes::{self, Recorded, TxNumber};
 use privatix_store::recovery::Recovery;
-use privatix_store::states::{self, Loaded, Part, Stored};
+use privatix_store::states::{self, LifePart, Loaded, Stored};
 use privatix_store::{ceilings, vouchers};
 use privatix_testkit::temp_dir;
 
@@ -134,7 +134,7 @@ impl World {
         let shown = Shown { status, service: fixture.service, reason: Some("a reason"), held: false };
         channels::show(conn, id, shown).await.unwrap();
         if fixture.has_access() {
-            let access = Access {
+            let access = StoredAccess {
                 username: id.to_string(),
                 password: "secret".to_owned(),
                 endpoint: serde_json::json!({}),
@@ -154,9 +154,9 @@ impl World {
         match fixture.job {
             "none" => {}
             "provision" => push(conn, &ProvisionChannel { channel: id }).await,
-            "activate" => push(conn, &order(Order::Activate)).await,
-            "suspend" => push(conn, &order(Order::Suspend)).await,
-            "terminate" => push(conn, &order(Order::Terminate)).await,
+            "activate" => push(conn, &order(ServiceAction::Activate)).await,
+            "suspend" => push(conn, &order(ServiceAction::Suspend)).await,
+            "terminate" => push(conn, &order(ServiceAction::Terminate)).await,
             close => {
                 let even_unpaid = close == "close even unpaid";
                 push(conn, &CloseChannel { channel: id, even_unpaid }).await;
@@ -221,7 +221,7 @@ fn check(fixture: Fixture, stored: &Stored<Agent>, ceiling: Option<Amount>) {
     let state = &stored.state;
     let own = &state.own;
     assert_eq!(stored.revision, 1, "{fixture:?}");
-    assert_eq!(stored.adopted, Part::all());
+    assert_eq!(stored.adopted, LifePart::all());
     assert_eq!(state.book, Book { best: a(fixture.paid), acknowledged: a(fixture.paid) }, "{fixture:?}");
     assert!(state.terms.is_some());
 

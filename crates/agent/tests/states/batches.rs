@@ -23,7 +23,7 @@ use privatix_market::{
 };
 use privatix_node::{Damage, Decider, DeciderParts, Notices, Outlook};
 use privatix_store::events::Place;
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_store::{ceilings, channels, collected, events, purposes, vouchers};
 
 use crate::support::{AGENT, CHAIN, Sky, channel, domain, id, key};
@@ -126,7 +126,8 @@ impl Seller {
         let mut tx = self.db.begin().await.unwrap();
         channels::insert(&mut tx, id, &descriptor, Amount::new(1_000)).await.unwrap();
         let state = State::<Agent>::with(id, descriptor, AgentOwn::default());
-        let parts = BTreeSet::from([Part::Service, Part::Settlement, Part::Ending, Part::Opening]);
+        let parts =
+            BTreeSet::from([LifePart::Service, LifePart::Settlement, LifePart::Ending, LifePart::Opening]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         let opened = ChannelEvent::Opened { deposit: Amount::new(1_000), fee: Fee::ZERO };
         let event = ChainEvent::Opened { channel: id, descriptor, event: opened };

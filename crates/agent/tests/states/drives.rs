@@ -7,8 +7,8 @@ use std::time::Duration;
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Health, Host, ProductId, Provision, Provisioned, Refusal, Role,
-    UsageReporter,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Health, Host, ProductId, Provision,
+    Provisioned, Role, UsageReporter,
 };
 use privatix_agent::{
     AgentRunner, AgentRunnerParts, NoBatches, NodeError, Requests, Sales, Sold, SoldServices,
@@ -27,7 +27,7 @@ use privatix_node::shell::Applied;
 use privatix_node::{Damage, Decider, DeciderParts, Notices};
 use privatix_store::channels;
 use privatix_store::events::{self, Place};
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_testkit::{TempDir, temp_dir};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -58,15 +58,17 @@ struct PlugIn {
 }
 
 impl PlugIn {
-    fn call(&self, call: &'static str, shown: String, channel: ChannelId) -> Result<(), Refusal> {
+    fn call(&self, call: &'static str, shown: String, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.calls.lock().unwrap().push(shown);
         let is_known = call == "stop" || self.known.lock().unwrap().contains_key(&channel);
         let refuses = self.refuses.lock().unwrap().contains(call);
         self.called.send_replace(());
         match (refuses, is_known) {
-            (true, _) => Err(Refusal::Unavailable { reason: "out of order".into(), remedy: "none".into() }),
+            (true, _) => {
+                Err(AdapterRefusal::Unavailable { reason: "out of order".into(), remedy: "none".into() })
+            }
             (false, true) => Ok(()),
-            (false, false) => Err(Refusal::UnknownChannel { channel }),
+            (false, false) => Err(AdapterRefusal::UnknownChannel { channel }),
         }
     }
 
@@ -95,11 +97,11 @@ impl Adapter for PlugIn {
         About { product, name: "test".into(), version: "0".into(), roles: vec![Role::Agent] }
     }
 
-    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         let Provision::Sell { channel, parameters, up_to, .. } = &provision else { panic!("{provision:?}") };
         let shown = format!("provision {parameters} up to {up_to}");
         let channel = *channel;
@@ -112,24 +114,24 @@ impl Adapter for PlugIn {
         Ok(Provisioned { endpoint: json!({ "port": 5 }) })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call("start", "start".to_owned(), channel)
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call("suspend", "suspend".to_owned(), channel)
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call("resume", "resume".to_owned(), channel)
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.known.lock().unwrap().remove(&channel);
         self.call("stop", "stop".to_owned(), channel)
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         self.call("allow", format!("allow {up_to}"), channel)?;
         Ok(Allowance::Enforced)
     }
@@ -138,7 +140,7 @@ impl Adapter for PlugIn {
         Health::Well
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 }
@@ -245,7 +247,7 @@ impl Side {
         channels::insert(&mut tx, id(), &descriptor(), Amount::new(1_000)).await.unwrap();
         let mut state = State::<Agent>::with(id(), descriptor(), AgentOwn::default());
         state.terms = Some(terms(Measure::Requests));
-        let parts = BTreeSet::from([Part::Service, Part::Settlement]);
+        let parts = BTreeSet::from([LifePart::Service, LifePart::Settlement]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         let before = self.decider.load(&mut tx, id()).await.unwrap();
         assert!(events::record(&mut tx, place, &event).await.unwrap());
@@ -293,7 +295,7 @@ impl Side {
         drop(self.decider.decide_with(id(), input, &self.runner.paying(signed)).await.unwrap());
     }
 
-    async fn access(&self) -> Option<channels::Access> {
+    async fn access(&self) -> Option<channels::StoredAccess> {
         channels::get(&mut self.db.read().await.unwrap(), id()).await.unwrap().access
     }
 

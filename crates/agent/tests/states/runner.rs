@@ -28,7 +28,7 @@ use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{DirectListener, SomcAddress};
 use privatix_store::events::Place;
 use privatix_store::sessions::Report;
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_store::{channels, events, purposes, sessions};
 use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
 use tokio::task::JoinSet;
@@ -140,7 +140,7 @@ impl Scene {
         channels::insert(&mut tx, id, &descriptor, a(1_000)).await.unwrap();
         let mut state = AgentState::new(id, descriptor);
         state.terms = Some(terms(Measure::Seconds));
-        let parts = BTreeSet::from([Part::Service, Part::Settlement]);
+        let parts = BTreeSet::from([LifePart::Service, LifePart::Settlement]);
         assert!(states::create(&mut tx, &state, &parts, Due::At(Wake::default())).await.unwrap());
         tx.commit().await.unwrap();
         let scene = Self {
@@ -432,7 +432,7 @@ async fn what_decisions_depend_on_is_what_the_running_node_knows() {
     let mut state = AgentState::new(id, descriptor);
     state.own.seq = purposes::last_number(&mut tx, Subject::Channel(id)).await.unwrap();
     assert!(
-        states::create(&mut tx, &state, &BTreeSet::from([Part::Settlement]), Due::At(Wake::default()))
+        states::create(&mut tx, &state, &BTreeSet::from([LifePart::Settlement]), Due::At(Wake::default()))
             .await
             .unwrap()
     );

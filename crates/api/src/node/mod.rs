@@ -35,7 +35,7 @@ requests! {
     Deposit {
         /// How much.
         amount: Amount,
-    } => "node_deposit" -> Order;
+    } => "node_deposit" -> JobOrder;
 
     /// Moves tokens from the service contract back to the wallet. Goes on in the background.
     Withdraw {
@@ -44,7 +44,7 @@ requests! {
         /// To whom; to the account's own wallet when not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<Address>,
-    } => "node_withdraw" -> Order;
+    } => "node_withdraw" -> JobOrder;
 
     /// How far the recovery after a restore is, if there is one.
     GetRecovery {} => "recovery_get" -> Option<Recovery>;
@@ -230,7 +230,7 @@ pub struct Accepted {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct Order {
+pub struct JobOrder {
     /// The job that carries it out; one that already did the same when the order was given counts.
     pub job: JobId,
     /// What keeps it from being carried out now, if the chain or its endpoint does.
@@ -238,7 +238,7 @@ pub struct Order {
     pub warning: Option<String>,
 }
 
-impl Order {
+impl JobOrder {
     pub(crate) const fn new(job: JobId, warning: Option<String>) -> Self {
         Self { job, warning }
     }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::Looks;
 use super::operator::{ChannelCommand, Operator};
 use super::{convert, health};
-use crate::node::{Accepted, Balances, ChannelOrder, Order};
+use crate::node::{Accepted, Balances, ChannelOrder, JobOrder};
 use crate::{ErrorCode, Failure, Request, agent, client, node};
 
 /// What there is to know of the process, beside the role.
@@ -336,9 +336,9 @@ fn check_amount(amount: privatix_channel::Amount) -> Result<(), Failure> {
     Ok(())
 }
 
-fn order(node: &Node, pushed: Pushed) -> Order {
+fn order(node: &Node, pushed: Pushed) -> JobOrder {
     match pushed {
-        Pushed::New(job) | Pushed::Duplicate(job) => Order::new(job, health::chain_trouble(node)),
+        Pushed::New(job) | Pushed::Duplicate(job) => JobOrder::new(job, health::chain_trouble(node)),
     }
 }
 

@@ -8,7 +8,7 @@ use privatix_db::types::Bytes32;
 use privatix_db::{Conn, DbError, on};
 
 use super::backward::Unsearched;
-use super::part::Part;
+use super::part::AppliedUpTo;
 use crate::schema::{chain_blocks, chain_cursors, chain_txs};
 use crate::{ChainError, sql};
 
@@ -26,7 +26,7 @@ pub(super) struct Cursor {
     /// What it follows, as [`follow`](super::interest) stores it; empty if that is not known.
     pub(super) interests: String,
     /// How far the batch from `next` on is applied, if a part of it is.
-    pub(super) part: Option<Part>,
+    pub(super) part: Option<AppliedUpTo>,
     /// What is still to be searched for the recent interests; none while they are not followed.
     pub(super) back: Option<Unsearched>,
 }
@@ -129,7 +129,7 @@ pub(super) async fn load(conn: &mut Conn, stream: &str) -> Result<Option<Cursor>
         time: time.map(|time| sql::number("block time", time)).transpose()?,
         interests,
         part: match part {
-            (Some(block), Some(index), Some(hash)) => Some(Part {
+            (Some(block), Some(index), Some(hash)) => Some(AppliedUpTo {
                 block: sql::number("block of a part", block)?,
                 index: sql::number("index of a part", index)?,
                 hash: hash.bytes().into(),
@@ -166,8 +166,8 @@ pub(super) async fn create(conn: &mut Conn, stream: &str, cursor: &Cursor) -> Re
 pub(super) async fn advance(
     conn: &mut Conn,
     stream: &str,
-    (from, from_part): (u64, Option<Part>),
-    (to, part): (u64, Option<Part>),
+    (from, from_part): (u64, Option<AppliedUpTo>),
+    (to, part): (u64, Option<AppliedUpTo>),
 ) -> Result<(), ChainError> {
     let (from, to) = (sql::integer(from), sql::integer(to));
     let (block, index) =
@@ -252,7 +252,7 @@ pub(super) async fn keep(
 pub(super) async fn rewind(
     conn: &mut Conn,
     stream: &str,
-    from: (u64, Option<Part>),
+    from: (u64, Option<AppliedUpTo>),
     to: u64,
     hash: B256,
 ) -> Result<(), ChainError> {

@@ -9,7 +9,7 @@ pub(super) const MOST: usize = 2_000;
 
 /// How far a batch is applied: all logs before index `index` of block `block`, on the branch of `hash`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct AppliedUpTo {
     pub(super) block: u64,
     pub(super) index: u64,
     pub(super) hash: B256,
@@ -20,14 +20,14 @@ pub(super) struct Part {
 pub(super) struct Slice {
     pub(super) batch: ConfirmedBatch,
     /// How far logs are applied with it that are in the blocks of the batch, or, after its end, in blocks above it.
-    pub(super) part: Option<Part>,
+    pub(super) part: Option<AppliedUpTo>,
     /// Whether the batch is applied with it.
     pub(super) is_last: bool,
 }
 
 /// The slices of `batch` that are still to be applied after `applied`, each with at most `most` logs; at least one, because
 /// an empty batch moves the cursor, too.
-pub(super) fn slices(batch: ConfirmedBatch, applied: Option<Part>, most: usize) -> Vec<Slice> {
+pub(super) fn slices(batch: ConfirmedBatch, applied: Option<AppliedUpTo>, most: usize) -> Vec<Slice> {
     let ConfirmedBatch { direction, from_block, to_block, logs } = batch;
     let rest: Vec<_> = logs
         .into_iter()
@@ -42,7 +42,7 @@ pub(super) fn slices(batch: ConfirmedBatch, applied: Option<Part>, most: usize) 
             let last = logs.last().map(|log| (log.block, log.index, log.block_hash));
             let is_last = n == count;
             let reached =
-                last.map(|(block, index, hash)| Part { block, index: index.saturating_add(1), hash });
+                last.map(|(block, index, hash)| AppliedUpTo { block, index: index.saturating_add(1), hash });
             // A part that was applied of a longer range than this batch stays applied.
             let part = if is_last { applied.filter(|part| part.block > to_block) } else { reached };
             let to = if is_last { to_block } else { reached.map_or(to_block, |part| part.block) };

@@ -4,7 +4,7 @@ use crate::rpc::{Fault, Heard, INSUFFICIENT_FUNDS};
 
 /// Why a broadcast was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum BroadcastRefusal {
     /// It has it already: as good as accepted.
     AlreadyKnown,
     /// The nonce is used on the chain.
@@ -32,10 +32,10 @@ pub(super) enum Refusal {
 }
 
 /// In this order: the first meaning with a text that is part of the message counts.
-const TEXTS: &[(Refusal, &[&str])] = &[
+const TEXTS: &[(BroadcastRefusal, &[&str])] = &[
     // Before `existing tx`: Erigon's "could not replace existing tx".
     (
-        Refusal::ReplacementUnderpriced,
+        BroadcastRefusal::ReplacementUnderpriced,
         &[
             "replacement transaction underpriced",
             "could not replace",
@@ -46,7 +46,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::AlreadyKnown,
+        BroadcastRefusal::AlreadyKnown,
         &[
             "already known",
             "alreadyknown",
@@ -59,12 +59,12 @@ const TEXTS: &[(Refusal, &[&str])] = &[
     ),
     // Before those of Besu's "known transaction".
     (
-        Refusal::NotSupported,
+        BroadcastRefusal::NotSupported,
         &["type not supported", "not supported by this pool", "unknown transaction type"],
     ),
-    (Refusal::AlreadyKnown, &["known transaction"]),
+    (BroadcastRefusal::AlreadyKnown, &["known transaction"]),
     (
-        Refusal::NonceTooLow,
+        BroadcastRefusal::NonceTooLow,
         &[
             "nonce too low",
             "nonce is too low",
@@ -75,7 +75,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::NonceTooHigh,
+        BroadcastRefusal::NonceTooHigh,
         &[
             "nonce too high",
             "noncegap",
@@ -87,7 +87,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::PoolFull,
+        BroadcastRefusal::PoolFull,
         &[
             "txpool is full",
             "pool is full",
@@ -99,7 +99,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     (
-        Refusal::Underpriced,
+        BroadcastRefusal::Underpriced,
         &[
             "underpriced",
             "fee too low",
@@ -112,10 +112,10 @@ const TEXTS: &[(Refusal, &[&str])] = &[
         ],
     ),
     // Before those that speak of funds alone.
-    (Refusal::L1Fee, &["l1fee", "l1 fee", "l1 data fee", "l1 gas", "l1 cost"]),
-    (Refusal::InsufficientFunds, INSUFFICIENT_FUNDS),
+    (BroadcastRefusal::L1Fee, &["l1fee", "l1 fee", "l1 data fee", "l1 gas", "l1 cost"]),
+    (BroadcastRefusal::InsufficientFunds, INSUFFICIENT_FUNDS),
     (
-        Refusal::GasCap,
+        BroadcastRefusal::GasCap,
         &[
             "gas limit too high",
             "gas limit is too high",
@@ -128,7 +128,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
     ),
     // The last, because its words are the commonest.
     (
-        Refusal::Policy,
+        BroadcastRefusal::Policy,
         &[
             // Caps on what a transaction may pay in all: of geth and those that follow it, and of Besu.
             "exceeds the configured cap",
@@ -159,7 +159,7 @@ const TEXTS: &[(Refusal, &[&str])] = &[
 /// Codes of a method that is not served, or not to us (JSON-RPC, EIP-1474, EIP-1193), where the words say nothing.
 const POLICY_CODES: &[i64] = &[-32_601, -32_004, -32_005, 4_100, 4_200];
 
-impl Refusal {
+impl BroadcastRefusal {
     /// Reads a message.
     pub(super) fn of(message: &str) -> Self {
         let message = message.to_ascii_lowercase();
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_words_of_well_known_nodes_are_understood() {
-        use Refusal::*;
+        use BroadcastRefusal::*;
         for (message, meaning) in [
             ("already known", AlreadyKnown),
             ("transaction already imported", AlreadyKnown),
@@ -238,22 +238,22 @@ mod tests {
             ("invalid sender", Other),
             ("blob sidecar missing", Other),
         ] {
-            assert_eq!(Refusal::of(message), meaning, "{message}");
+            assert_eq!(BroadcastRefusal::of(message), meaning, "{message}");
         }
     }
 
     #[test]
     fn a_code_counts_where_the_words_say_nothing() {
         for (code, message, meaning) in [
-            (-32_601, "unknown", Refusal::Policy),
-            (-32_005, "limit exceeded", Refusal::Policy),
-            (-32_005, "transaction underpriced", Refusal::Underpriced),
-            (4_200, "no", Refusal::Policy),
-            (-32_000, "invalid sender", Refusal::Other),
-            (-32_003, "account limit exceeded", Refusal::PoolFull),
+            (-32_601, "unknown", BroadcastRefusal::Policy),
+            (-32_005, "limit exceeded", BroadcastRefusal::Policy),
+            (-32_005, "transaction underpriced", BroadcastRefusal::Underpriced),
+            (4_200, "no", BroadcastRefusal::Policy),
+            (-32_000, "invalid sender", BroadcastRefusal::Other),
+            (-32_003, "account limit exceeded", BroadcastRefusal::PoolFull),
         ] {
             let fault = Fault::of_response(code, message, None);
-            assert_eq!(Refusal::of_broadcast(&fault), meaning, "{fault}");
+            assert_eq!(BroadcastRefusal::of_broadcast(&fault), meaning, "{fault}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::changes;
 use super::memory::{AccountMemory, Now};
 use super::price::{Price, price};
 use super::rank::rank;
-use super::refusal::Refusal;
+use super::refusal::BroadcastRefusal;
 use super::settle::AT_ONCE;
 use super::signing::Draft;
 use super::slots::{Candidate, Slot, Slots};
@@ -255,8 +255,8 @@ impl Inner {
         // Reverts first: a contract may speak of insufficient funds, too.
         Ok(match revert::reason(&fault, self.options.decode.as_ref()) {
             Some(reason) => Gas::Reverts(reason),
-            None => match Refusal::of(&message) {
-                Refusal::InsufficientFunds | Refusal::L1Fee => Gas::Poor,
+            None => match BroadcastRefusal::of(&message) {
+                BroadcastRefusal::InsufficientFunds | BroadcastRefusal::L1Fee => Gas::Poor,
                 _ => Gas::Refused(message),
             },
         })
@@ -496,7 +496,7 @@ impl Inner {
     }
 
     async fn send(&self, record: TxRecord, attempt: Attempt) -> (TxRecord, Attempt, Result<(), RpcError>) {
-        let mean = |fault: &Fault| Refusal::of_broadcast(fault).heard();
+        let mean = |fault: &Fault| BroadcastRefusal::of_broadcast(fault).heard();
         let answer = self.rpc.send_raw(&attempt.raw, mean).await;
         (record, attempt, answer)
     }
@@ -510,30 +510,31 @@ impl Inner {
         attempt: &Attempt,
         error: &RpcError,
     ) -> Result<(Fate, Option<Obstacle>), ChainError> {
-        let refusal = Refusal::of_broadcast(&error.fault);
+        let refusal = BroadcastRefusal::of_broadcast(&error.fault);
         Ok(match refusal {
-            Refusal::AlreadyKnown => (Fate::Held, None),
+            BroadcastRefusal::AlreadyKnown => (Fate::Held, None),
             // By a foreign transaction, or by this very one if something between us and the node sent it twice. The next pass
             // looks for receipts.
-            Refusal::NonceTooLow => (Fate::Refused, None),
+            BroadcastRefusal::NonceTooLow => (Fate::Refused, None),
             // A pool has dropped it because it pays too little: at its cap, or until the next head.
-            Refusal::Underpriced if attempt.fate == Fate::Held => (Fate::Held, None),
-            Refusal::InsufficientFunds | Refusal::L1Fee => {
+            BroadcastRefusal::Underpriced if attempt.fate == Fate::Held => (Fate::Held, None),
+            BroadcastRefusal::InsufficientFunds | BroadcastRefusal::L1Fee => {
                 let available = u128::try_from(self.rpc.balance(record.intent.from).await?);
                 let limit = record.gas_limit.unwrap_or(0);
                 let gas = u128::from(limit).saturating_mul(attempt.fees.max_fee);
                 let beside = self.fee_beside(now, record, limit).await?;
                 // The refusal may know better than we how the chain charges.
-                let l1_fee = now.model.l1_fee(beside).or((refusal == Refusal::L1Fee).then_some(beside));
+                let l1_fee =
+                    now.model.l1_fee(beside).or((refusal == BroadcastRefusal::L1Fee).then_some(beside));
                 (Fate::Refused, Some(poor(record, gas, l1_fee, available.unwrap_or(u128::MAX))))
             }
             // The nonce is free for whoever can use it, and the next head brings another try, at all endpoints.
-            Refusal::Policy => {
+            BroadcastRefusal::Policy => {
                 let (endpoint, reason) = (error.endpoint.clone(), error.fault.to_string());
                 (Fate::Refused, Some(Obstacle::NotServed { endpoint, reason }))
             }
             _ => {
-                if refusal == Refusal::ReplacementUnderpriced {
+                if refusal == BroadcastRefusal::ReplacementUnderpriced {
                     memory.outbid.insert(record.id, attempt.fees);
                 }
                 (Fate::Refused, Some(Obstacle::Refused { reason: error.fault.to_string() }))

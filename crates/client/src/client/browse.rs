@@ -10,7 +10,7 @@ use privatix_offering::SignedOffering;
 use privatix_store::offerings::{self, Filter, Offering};
 
 use super::ClientHandle;
-use crate::offerings::{Standing, hidden};
+use crate::offerings::{Visibility, hidden};
 
 /// Offerings that are read from the database at a time.
 const PAGE: u32 = 100;
@@ -45,7 +45,7 @@ impl ClientHandle {
             let found = offerings::list(&mut *self.node.db().read().await?, filter, skipped, PAGE).await?;
             let is_last = u32::try_from(found.len()).is_ok_and(|found| found < PAGE);
             let keys: Vec<_> = found.iter().map(|offering| (offering.agent, offering.hash)).collect();
-            let standing = self.offerings.standing(&mut *self.node.db().read().await?, &keys).await?;
+            let visibility = self.offerings.visibility(&mut *self.node.db().read().await?, &keys).await?;
             for offering in found {
                 if listings.len() >= wanted {
                     return Ok(listings);
@@ -53,8 +53,8 @@ impl ClientHandle {
                 let key = (offering.agent, offering.hash);
                 // What is announced meanwhile moves the others to later pages.
                 if seen.insert(key) {
-                    let standing = standing.get(&key).copied().unwrap_or_default();
-                    listings.extend(self.listing(offering, standing, filter).await);
+                    let visibility = visibility.get(&key).copied().unwrap_or_default();
+                    listings.extend(self.listing(offering, visibility, filter).await);
                 }
             }
             if is_last {
@@ -68,7 +68,7 @@ impl ClientHandle {
     async fn listing(
         &self,
         mut offering: Offering,
-        Standing { seen_at, unlisted }: Standing,
+        Visibility { seen_at, unlisted }: Visibility,
         filter: &Filter,
     ) -> Option<Listing> {
         if filter.available && unlisted.is_some() {

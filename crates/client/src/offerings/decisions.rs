@@ -76,7 +76,7 @@ impl std::fmt::Debug for OfferingDecisions {
 
 /// How an offering stands, for lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Visibility {
     /// When its agent last sent its message.
     pub seen_at: Option<SystemTime>,
     /// Why it is not shown to users, if it is not.
@@ -134,11 +134,11 @@ impl OfferingDecisions {
     ///
     /// # Errors
     /// [`NodeError`] of the database.
-    pub async fn standing(
+    pub async fn visibility(
         &self,
         conn: &mut Conn,
         keys: &[Key],
-    ) -> Result<BTreeMap<Key, Standing>, NodeError> {
+    ) -> Result<BTreeMap<Key, Visibility>, NodeError> {
         let env = self.env();
         let states = offering_states::load_all(conn, keys).await?;
         Ok(states
@@ -146,7 +146,7 @@ impl OfferingDecisions {
             .filter_map(|(key, loaded)| {
                 let stored = whole(key, loaded)?;
                 let unlisted = stored.state.unlisted(&env);
-                Some((key, Standing { seen_at: stored.seen_at, unlisted }))
+                Some((key, Visibility { seen_at: stored.seen_at, unlisted }))
             })
             .collect())
     }

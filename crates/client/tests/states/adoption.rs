@@ -16,17 +16,17 @@ use privatix_channel::{
 };
 use privatix_client::adoption::{Adopted, Adoption, Jobs, KnownTerms};
 use privatix_client::{
-    FetchAccess, FinalizeClose, Fund, Funding, Funds as _, Limits, NodeError, OpenChannel, Order,
-    RequestClose, ServiceOrder, TopUp as TopUpJob,
+    FetchAccess, FinalizeClose, Fund, Funding, Funds as _, Limits, NodeError, OpenChannel, RequestClose,
+    ServiceAction, ServiceOrder, TopUp as TopUpJob,
 };
 use privatix_db::{Conn, on};
 use privatix_jobs::{Filter, Job, JobStatus};
 use privatix_market::*;
-use privatix_store::channels::{self, Access as StoredAccess, Shown};
+use privatix_store::channels::{self, Shown, StoredAccess};
 use privatix_store::events::{self, Place};
 use privatix_store::orders::{self, Held, What};
 use privatix_store::purposes::{self, Recorded, TxNumber};
-use privatix_store::states::{self, Loaded, Part, Stored};
+use privatix_store::states::{self, LifePart, Loaded, Stored};
 use privatix_store::{StoreError, vouchers};
 
 use crate::support::{Failure, Parts, Scene, a, channel, domain, key, terms};
@@ -150,10 +150,10 @@ async fn store(scene: &Scene, conn: &mut Conn, nonce: u64, fixture: Fixture) {
         "open" => push(conn, &OpenChannel { channel: id }, "user").await,
         "top up" => push(conn, &TopUpJob { channel: id, amount: a(40) }, "billing").await,
         "fetch access" => push(conn, &FetchAccess { channel: id }, "monitor").await,
-        "run" => push(conn, &order(Order::Activate), "user").await,
-        "pause" => push(conn, &order(Order::Suspend), "user").await,
-        "suspend by the monitor" => push(conn, &order(Order::Suspend), "monitor").await,
-        "terminate" => push(conn, &order(Order::Terminate), "user").await,
+        "run" => push(conn, &order(ServiceAction::Activate), "user").await,
+        "pause" => push(conn, &order(ServiceAction::Suspend), "user").await,
+        "suspend by the monitor" => push(conn, &order(ServiceAction::Suspend), "monitor").await,
+        "terminate" => push(conn, &order(ServiceAction::Terminate), "user").await,
         "finalize" => push(conn, &FinalizeClose { channel: id }, "monitor").await,
         request => {
             let unprompted = request == "unprompted request";
@@ -223,7 +223,7 @@ fn env(policy: &ClientPolicy) -> Env<'_, Client> {
 fn check(fixture: Fixture, stored: &Stored<Client>) {
     let state = &stored.state;
     let own = &state.own;
-    assert_eq!((stored.revision, &stored.adopted), (1, &Part::all()), "{fixture:?}");
+    assert_eq!((stored.revision, &stored.adopted), (1, &LifePart::all()), "{fixture:?}");
     let (best, acknowledged) = if fixture.has_access() { (a(60), a(50)) } else { (a(0), a(0)) };
     assert_eq!(state.book, Book { best, acknowledged }, "{fixture:?}");
     assert!(state.terms.is_some());
@@ -263,7 +263,7 @@ fn check(fixture: Fixture, stored: &Stored<Client>) {
     assert_eq!(top_ups, if is_topped_up { vec![(a(40), true)] } else { vec![] }, "{fixture:?}");
     assert_eq!(own.last_order.is_some(), fixture.job == "top up");
 
-    assert_eq!(own.access == Access::Here, fixture.has_access());
+    assert_eq!(own.access == AccessStatus::Here, fixture.has_access());
     let is_suspended = matches!(fixture.service, ServiceStatus::Suspending | ServiceStatus::Suspended);
     let paused = match fixture.job {
         "pause" => true,
@@ -446,8 +446,8 @@ async fn of_two_orders_about_a_pause_the_later_one_counts() {
     let order = |nonce, order| ServiceOrder { channel: channel(nonce).0, order, reason: String::new() };
     let mut tx = scene.db.begin().await.unwrap();
     for (nonce, service, orders) in [
-        (0, ServiceStatus::Active, [Order::Activate, Order::Suspend]),
-        (1, ServiceStatus::Suspended, [Order::Suspend, Order::Activate]),
+        (0, ServiceStatus::Active, [ServiceAction::Activate, ServiceAction::Suspend]),
+        (1, ServiceStatus::Suspended, [ServiceAction::Suspend, ServiceAction::Activate]),
     ] {
         store(&scene, &mut tx, nonce, Fixture::with("open", service, "none")).await;
         for of in orders {

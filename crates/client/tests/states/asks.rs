@@ -12,11 +12,11 @@ use privatix_client::{
 };
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::{
-    Access as Given, Actual, Answered, Ask, ClientEnd, ClientOrder, ClientPolicy, ClientState, Input, Reach,
+    AccessStatus, Actual, Answered, Ask, ClientEnd, ClientOrder, ClientPolicy, ClientState, Input, Reach,
 };
 use privatix_node::NodeError;
 use privatix_somc::Refusal;
-use privatix_store::channels::{self, Access};
+use privatix_store::channels::{self, StoredAccess};
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -55,14 +55,14 @@ impl Agent {
     }
 }
 
-fn access() -> Access {
+fn access() -> StoredAccess {
     let endpoint = serde_json::json!({ "address": "192.0.2.1" });
-    Access { username: "user".to_owned(), password: "secret".to_owned(), endpoint }
+    StoredAccess { username: "user".to_owned(), password: "secret".to_owned(), endpoint }
 }
 
 #[async_trait]
 impl Agents for Agent {
-    async fn access(&self, _: &ChannelDescriptor) -> Result<Access, Unheard> {
+    async fn access(&self, _: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
         self.ask(Asked::Access).await.map(|_| access())
     }
 
@@ -139,7 +139,7 @@ impl Caller {
         let mut caller = Self::new().await;
         caller.open(0).await;
         caller.next(&Asked::Access).await.send(Ok(Said::Access)).ok().unwrap();
-        let served = caller.until("access", |state| state.own.access == Given::Here).await;
+        let served = caller.until("access", |state| state.own.access == AccessStatus::Here).await;
         let (seq, answer) = (served.own.service.asked.unwrap().seq, Answered::Did(Actual::Running));
         drop(caller.decider.decide(id(0), Input::Adapter { seq, answer }).await.unwrap());
         caller
@@ -169,7 +169,7 @@ impl Caller {
         drop(self.decider.decide(id(0), Input::Look).await.unwrap());
     }
 
-    async fn stored_access(&self) -> Option<Access> {
+    async fn stored_access(&self) -> Option<StoredAccess> {
         channels::get(&mut self.db.read().await.unwrap(), id(0)).await.unwrap().access
     }
 }
@@ -200,7 +200,7 @@ async fn access_is_asked_for_until_it_is_here_and_is_stored_with_the_decision() 
     assert_eq!(caller.stored_access().await, None);
     caller.wait(Duration::from_secs(2)).await;
     caller.answers(&Asked::Access, Ok(Said::Access)).await;
-    let state = caller.until("access", |state| state.own.access == Given::Here).await;
+    let state = caller.until("access", |state| state.own.access == AccessStatus::Here).await;
     assert_eq!((asks(&state), state.own.peer), (vec![], Reach::Answers));
     assert_eq!(caller.stored_access().await, Some(access()));
 }
@@ -224,7 +224,7 @@ async fn an_answer_that_is_not_asked_for_any_more_has_no_effect() {
     caller.stop.cancel();
     (&mut caller.jobs).await.unwrap().unwrap();
     let state = caller.state(0).await;
-    assert_eq!((state.own.access, caller.stored_access().await), (Given::None, None));
+    assert_eq!((state.own.access, caller.stored_access().await), (AccessStatus::None, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,7 +240,7 @@ async fn a_request_ends_with_its_time() {
     caller.until("again", |state| asks(state) == [Ask::Access] && !is_paused(state)).await;
     hangs.send(silent()).ok().unwrap();
     caller.answers(&Asked::Access, Ok(Said::Access)).await;
-    caller.until("access", |state| state.own.access == Given::Here).await;
+    caller.until("access", |state| state.own.access == AccessStatus::Here).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,7 +275,7 @@ async fn what_says_nothing_of_the_agent_is_not_decided() {
     let ours = Unheard::Ours(NodeError::AdapterStarting);
     caller.answers(&Asked::Access, Err(ours)).await;
     caller.answers(&Asked::Access, Ok(Said::Access)).await; // the same job again
-    let state = caller.until("access", |state| state.own.access == Given::Here).await;
+    let state = caller.until("access", |state| state.own.access == AccessStatus::Here).await;
     assert_eq!(state.own.seq, 2, "access, and the request to the adapter");
 }
 
@@ -335,7 +335,7 @@ async fn a_channel_that_was_found_on_chain_learns_its_terms_before_it_has_access
     caller.wait(Duration::from_secs(1)).await;
     caller.answers(&Asked::Terms, Ok(Said::Terms)).await;
     caller.answers(&Asked::Access, Ok(Said::Access)).await;
-    let state = caller.until("access", |state| state.own.access == Given::Here).await;
+    let state = caller.until("access", |state| state.own.access == AccessStatus::Here).await;
     assert_eq!(state.terms, Some(terms()));
 }
 

@@ -17,9 +17,9 @@ use privatix_client::{
 use privatix_contracts::call;
 use privatix_market::*;
 use privatix_plugin_proxy::ProxyClient;
-use privatix_store::channels::{self, Access as StoredAccess};
+use privatix_store::channels::{self, StoredAccess};
 use privatix_store::orders;
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -228,7 +228,7 @@ async fn a_start_writes_only_about_channels_whose_money_nobody_provides() {
         let bid = Purpose::from(purpose).bid(&AtStake::default());
         state.own.seq = 1;
         state.own.flights.push(Flight { seq: 1, purpose, bid, stage: Stage::Funding });
-        assert!(states::create(&mut tx, &state, &Part::all(), Due::At(Wake::default())).await.unwrap());
+        assert!(states::create(&mut tx, &state, &LifePart::all(), Due::At(Wake::default())).await.unwrap());
         if nonce == 0 {
             let job = Fund { channel, seq: 1, purpose };
             privatix_node::push(&mut tx, &job, "test").await.unwrap();

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Health, Host, ProductId, Provision, Provisioned, Refusal, Role,
-    UsageReporter,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Health, Host, ProductId, Provision,
+    Provisioned, Role, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
 use privatix_client::{BoughtServices, Purchases};
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::*;
 use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times};
-use privatix_store::channels::{self, Access};
+use privatix_store::channels::{self, StoredAccess};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -33,10 +33,10 @@ struct PlugIn {
 }
 
 impl PlugIn {
-    fn call(&self, call: &str, channel: ChannelId) -> Result<(), Refusal> {
+    fn call(&self, call: &str, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.calls.lock().unwrap().push(call.to_owned());
         let is_known = call == "stop" || self.known.lock().unwrap().contains_key(&channel);
-        if is_known { Ok(()) } else { Err(Refusal::UnknownChannel { channel }) }
+        if is_known { Ok(()) } else { Err(AdapterRefusal::UnknownChannel { channel }) }
     }
 
     fn take_calls(&self) -> Vec<String> {
@@ -51,11 +51,11 @@ impl Adapter for PlugIn {
         About { product, name: "test".into(), version: "0".into(), roles: vec![Role::Client] }
     }
 
-    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         let Provision::Buy { channel, access, local } = &provision else { panic!("{provision:?}") };
         let (user, own) = (&access.credentials.username, &local.own);
         let shown = format!("provision {user} at {}, before {own:?}", access.endpoint);
@@ -65,24 +65,24 @@ impl Adapter for PlugIn {
         Ok(Provisioned { endpoint })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call("start", channel)
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call("suspend", channel)
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call("resume", channel)
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.known.lock().unwrap().remove(&channel);
         self.call("stop", channel)
     }
 
-    async fn allow(&self, _: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, _: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         panic!("a bought service is bounded by what is signed, and not to {up_to}")
     }
 
@@ -90,7 +90,7 @@ impl Adapter for PlugIn {
         Health::Well
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 }
@@ -144,7 +144,7 @@ impl Side {
 
     /// The agent's access is stored, and reported.
     async fn receive_access(&self) {
-        let access = Access {
+        let access = StoredAccess {
             username: "user".to_owned(),
             password: "secret".to_owned(),
             endpoint: json!({ "host": "agent.example" }),

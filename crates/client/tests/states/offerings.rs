@@ -15,7 +15,7 @@ use privatix_channel::{
 };
 use privatix_client::{
     AT_ONCE, Announcers, AskOffering, FetchOffering, OfferingAsker, OfferingDecisions,
-    OfferingDecisionsParts, OfferingPolicy, Standing, Unlisted, adopt_offerings,
+    OfferingDecisionsParts, OfferingPolicy, Unlisted, Visibility, adopt_offerings,
 };
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, Job as _, JobStatus, JobsError, Processor, PushOptions, Wake};
@@ -230,9 +230,9 @@ impl Buyer {
         found.await.unwrap()
     }
 
-    async fn standing(&self, key: Key) -> Standing {
+    async fn visibility(&self, key: Key) -> Visibility {
         let mut conn = self.db.read().await.unwrap();
-        self.decisions.standing(&mut conn, &[key]).await.unwrap()[&key]
+        self.decisions.visibility(&mut conn, &[key]).await.unwrap()[&key]
     }
 
     async fn jobs(&self, status: JobStatus) -> Vec<String> {
@@ -275,15 +275,15 @@ async fn a_message_that_failed_is_fetched_again_without_end() {
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 1_440, 1_440, 1_440]);
     let known = offerings::get(&mut buyer.db.read().await.unwrap(), good().0, good().1).await.unwrap();
     assert!(known.problem.unwrap().contains("nobody there"));
-    assert_eq!(buyer.standing(good()).await.unlisted, Some(Unlisted::NoMessage));
+    assert_eq!(buyer.visibility(good()).await.unlisted, Some(Unlisted::NoMessage));
 
     buyer.answers(good(), Ok(signed())).await;
     buyer.until("the message", good(), |foreign| foreign.again.tries == 0).await;
     let known = offerings::get(&mut buyer.db.read().await.unwrap(), good().0, good().1).await.unwrap();
     assert_eq!((known.message.as_deref(), known.problem), (Some(signed().wire()), None));
     assert_eq!(known.country.as_deref(), Some("DE"));
-    let standing = buyer.standing(good()).await;
-    assert!(standing.seen_at.is_some() && standing.unlisted.is_none(), "{standing:?}");
+    let visibility = buyer.visibility(good()).await;
+    assert!(visibility.seen_at.is_some() && visibility.unlisted.is_none(), "{visibility:?}");
     // Its agent is asked again after a day.
     buyer.runs_for(Duration::from_hours(24));
     buyer.answers(good(), Ok(signed())).await;
@@ -364,7 +364,7 @@ async fn an_offering_that_is_old_or_whose_agent_is_silent_is_not_listed() {
     buyer.shows(&[announced(good(), 1)]).await;
     buyer.answers(good(), Ok(signed())).await;
     buyer.until("the message", good(), |foreign| foreign.asked.is_none() && foreign.seq == 1).await;
-    assert_eq!(buyer.standing(good()).await.unlisted, None);
+    assert_eq!(buyer.visibility(good()).await.unlisted, None);
 
     // For three days its agent is silent.
     for hours in [24, 48] {
@@ -375,19 +375,19 @@ async fn an_offering_that_is_old_or_whose_agent_is_silent_is_not_listed() {
             .await;
     }
     let unseen = Duration::from_hours(72);
-    assert_eq!(buyer.standing(good()).await.unlisted, Some(Unlisted::Unseen { unseen }));
+    assert_eq!(buyer.visibility(good()).await.unlisted, Some(Unlisted::Unseen { unseen }));
     let known = offerings::get(&mut buyer.db.read().await.unwrap(), good().0, good().1).await.unwrap();
     assert_eq!((known.message.as_deref(), known.problem), (Some(signed().wire()), None), "it is kept");
     buyer.runs_for(Duration::from_hours(24));
     buyer.answers(good(), Ok(signed())).await;
     buyer.until("the answer", good(), |foreign| foreign.again.tries == 0 && foreign.asked.is_none()).await;
-    assert_eq!(buyer.standing(good()).await.unlisted, None);
+    assert_eq!(buyer.visibility(good()).await.unlisted, None);
 
     // By the chain's clock it was announced 30 days ago.
     *buyer.calm.now.lock().unwrap() = ChainTime::new(1_000 + 30 * 86_400);
     let age = Duration::from_hours(30 * 24);
     assert_eq!(
-        buyer.standing(good()).await.unlisted,
+        buyer.visibility(good()).await.unlisted,
         Some(Unlisted::Expired { age }),
         "whatever this machine's clock shows"
     );
@@ -425,10 +425,10 @@ async fn a_reorganisation_takes_an_offering_with_its_request_and_brings_it_again
     buyer.shows(&[(place, removed)]).await;
     let (_, stored) = buyer.stored(good()).await.unwrap();
     assert_eq!(stored.wake, privatix_market::Wake::default());
-    assert_eq!(buyer.standing(good()).await.unlisted, Some(Unlisted::NotOnMarket));
+    assert_eq!(buyer.visibility(good()).await.unlisted, Some(Unlisted::NotOnMarket));
     // A reorganisation takes the removal.
     buyer.undoes(2).await;
-    assert_eq!(buyer.standing(good()).await.unlisted, None);
+    assert_eq!(buyer.visibility(good()).await.unlisted, None);
     drop(buyer.stop().await);
 }
 
@@ -484,8 +484,8 @@ async fn offerings_of_an_earlier_version_are_adopted_with_their_jobs() {
     let filter = Filter::new().kind(FetchOffering::KIND).status(JobStatus::Waiting);
     assert_eq!(privatix_jobs::list(&mut db.read().await.unwrap(), &filter).await.unwrap().jobs, []);
     let mut buyer = Buyer::over((dir, db), Arc::default());
-    assert_eq!(buyer.standing(good()).await.unlisted, None, "it counts as seen now");
-    assert_eq!(buyer.standing(dead(1)).await.unlisted, Some(Unlisted::NoMessage));
+    assert_eq!(buyer.visibility(good()).await.unlisted, None, "it counts as seen now");
+    assert_eq!(buyer.visibility(dead(1)).await.unlisted, Some(Unlisted::NoMessage));
     let mut asked = BTreeSet::new();
     let mut replies = Vec::new();
     while asked.len() < 451 {

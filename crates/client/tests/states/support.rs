@@ -25,7 +25,7 @@ use privatix_node::{Damage, Decider, DeciderParts, NodeError, Notices, Outlook};
 use privatix_store::channels::{self, Channel};
 use privatix_store::events::{self, Place};
 use privatix_store::sessions::{self, Report};
-use privatix_store::states::{self, Due, Part};
+use privatix_store::states::{self, Due, LifePart};
 use privatix_testkit::{TempDir, temp_dir};
 use tokio::sync::watch;
 
@@ -331,7 +331,7 @@ pub(crate) async fn begin(db: &Database, nonce: u64, terms: Option<Arc<Terms>>) 
     channels::insert(&mut tx, id, &descriptor, a(1_000)).await.unwrap();
     let mut state = ClientState::new(id, descriptor);
     state.terms = terms;
-    assert!(states::create(&mut tx, &state, &Part::all(), Due::At(Wake::default())).await.unwrap());
+    assert!(states::create(&mut tx, &state, &LifePart::all(), Due::At(Wake::default())).await.unwrap());
     tx.commit().await.unwrap();
 }
 

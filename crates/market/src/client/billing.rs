@@ -5,7 +5,7 @@ use privatix_billing::{
 };
 use privatix_channel::{Amount, Phase, ServiceStatus};
 
-use super::{Access, Client, ClientState, payment, top_up};
+use super::{AccessStatus, Client, ClientState, payment, top_up};
 use crate::{Actual, Again, Env, Owner, Refused, usage};
 
 /// Sets or clears the channel's own policy. A new one is followed at once, however long automatic top-ups that failed under the last one
@@ -106,7 +106,7 @@ pub(super) fn due(state: &ClientState, env: &Env<'_, Client>) -> Option<Amount> 
 
 /// When something is due by time alone.
 pub(super) fn next_payment(state: &ClientState, env: &Env<'_, Client>) -> Option<Owner> {
-    let is_open = state.chain.phase() == Phase::Open && state.own.access == Access::Here;
+    let is_open = state.chain.phase() == Phase::Open && state.own.access == AccessStatus::Here;
     usage::owner(payment(state, env).filter(|_| is_open)?.next?)
 }
 

@@ -20,7 +20,7 @@ mod wants;
 
 pub use self::{
     opening::Opening,
-    own::{Access, ClientEnd, ClientOwn, ClientPurpose, Outcome, TopUp},
+    own::{AccessStatus, ClientEnd, ClientOwn, ClientPurpose, Outcome, TopUp},
     payment::Floor,
     policy::ClientPolicy,
     requests::{Ask, Reach, Request},
@@ -295,7 +295,7 @@ impl ClientState {
     /// Where the service stands, in the words of lists: see [`Service::status`]. `instance` is the adapter's present life.
     pub fn service_status(&self, instance: u64) -> ServiceStatus {
         let is_over = self.own.ending.is_some() || matches!(self.chain.phase(), Phase::Closed { .. });
-        self.own.service.status(self.own.access == Access::Here, is_over, instance)
+        self.own.service.status(self.own.access == AccessStatus::Here, is_over, instance)
     }
 }
 

@@ -79,7 +79,7 @@ pub struct ClientOwn {
     /// For how long the channel has not been open on chain with nothing on its way for that, counted while the chain is seen.
     pub unopened: Stopwatch,
     /// Whether the agent has given access.
-    pub access: Access,
+    pub access: AccessStatus,
     /// The top-ups that have not ended yet.
     pub top_ups: Vec<TopUp>,
     /// When the next automatic top-up may be ordered.
@@ -238,7 +238,7 @@ pub enum ClientEnd {
 /// Whether the agent has given access to its service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Access {
+pub enum AccessStatus {
     /// Not yet.
     #[default]
     None,

@@ -4,7 +4,7 @@ use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
 use super::requests::{self, Ask, Reach};
-use super::{Access, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState};
 use super::{billing, facts, wants};
 use crate::{Effect, Env, Flight, Owner, Refused, Trouble, Verified};
 
@@ -25,7 +25,7 @@ pub(super) fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Option<Amoun
         .flights
         .iter()
         .any(|f: &Flight<ClientPurpose>| matches!(f.purpose, ClientPurpose::RequestClose { .. }));
-    let is_served = state.chain.phase() == Phase::Open && own.access == Access::Here;
+    let is_served = state.chain.phase() == Phase::Open && own.access == AccessStatus::Here;
     if !is_served || is_asking || requests::is_unproven(state, env) {
         return None;
     }
@@ -120,11 +120,11 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
         };
     }
     match message {
-        ClientMessage::Access => state.own.access = Access::Here,
+        ClientMessage::Access => state.own.access = AccessStatus::Here,
         ClientMessage::AccessNotReady(_) => requests::not_ready(state, env),
         ClientMessage::AccessRefused => {
-            if state.own.access == Access::None {
-                state.own.access = Access::Refused;
+            if state.own.access == AccessStatus::None {
+                state.own.access = AccessStatus::Refused;
                 facts::end(state, ClientEnd::NoAccess, env);
             }
         }

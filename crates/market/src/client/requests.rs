@@ -4,7 +4,7 @@ use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Client, ClientEffect, ClientEnd, ClientState, wants};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientState, wants};
 use crate::flight::next;
 use crate::{Again, Effect, Env, Owner, Uptime};
 
@@ -69,7 +69,7 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
     }
     if ending.is_none() && state.terms.is_none() {
         asks.push(Ask::Offering);
-    } else if ending.is_none() && own.access == Access::None {
+    } else if ending.is_none() && own.access == AccessStatus::None {
         asks.push(Ask::Access);
     }
     let is_away = matches!(own.peer, Reach::Silent | Reach::NotNow) && asks.is_empty();

@@ -5,7 +5,9 @@ use std::time::Duration;
 use privatix_billing::TerminateReason;
 use privatix_channel::Phase;
 
-use super::{Access, Client, ClientEnd, ClientState, Reach, billing, opening, payment, requests, top_up};
+use super::{
+    AccessStatus, Client, ClientEnd, ClientState, Reach, billing, opening, payment, requests, top_up,
+};
 use crate::patience::{self, Limit};
 use crate::{Env, Owner, Stopwatch, Target, Trouble, Why, usage};
 
@@ -14,7 +16,7 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
     let own = &state.own;
     let (absent, suspended) = (|why| (Target::Absent, Some(why)), |why| (Target::Suspended, Some(why)));
     // Without access there is nothing that the adapter could prepare.
-    let at_most_suspended = |why| if own.access == Access::Here { suspended(why) } else { absent(why) };
+    let at_most_suspended = |why| if own.access == AccessStatus::Here { suspended(why) } else { absent(why) };
     match state.chain.phase() {
         Phase::Closed { .. } => return absent(Why::NotOpen),
         _ if own.ending.is_some() => return absent(Why::Ended),
@@ -22,7 +24,7 @@ pub(super) fn wanted(state: &ClientState) -> (Target, Option<Why>) {
         Phase::Closing { .. } => return at_most_suspended(Why::Closing),
         Phase::Open => {}
     }
-    if own.access != Access::Here {
+    if own.access != AccessStatus::Here {
         return absent(Why::NoAccess);
     }
     if state.terms.is_none() {
@@ -64,7 +66,7 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let is_as_wanted = own.service.actual(env.instance).is(target);
     own.unopened.hold(is_unopened, env.chain.fresh, now);
     let sees = env.chain.fresh && env.chain.explained;
-    let has_access = own.access == Access::Here;
+    let has_access = own.access == AccessStatus::Here;
     let answers = !matches!(own.peer, Reach::Silent | Reach::NotNow);
     // It could keep the deposit without end by an answer that neither takes a payment nor ends the service.
     let takes_nothing = !answers || is_unacknowledged;

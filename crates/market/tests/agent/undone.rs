@@ -195,7 +195,10 @@ fn the_last_answers_are_spread_over_the_challenge() {
     let mut at = 0;
     for (number, pause) in pauses.iter().enumerate() {
         let left = day - at;
-        assert!(number < 6 || pause.abs_diff(left / 5) < 60, "pause {number} of {pause} s, with {left} s left");
+        assert!(
+            number < 6 || pause.abs_diff(left / 5) < 60,
+            "pause {number} of {pause} s, with {left} s left"
+        );
         at += pause;
     }
     assert!(day - at < 3 * HOUR, "the last answer went out {} s before the end", day - at);

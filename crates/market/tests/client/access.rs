@@ -2,7 +2,7 @@
 
 use privatix_channel::OnChain;
 use privatix_market::{
-    Access, ClientEnd, ClientMessage, ClientOrder, ClientOwn, Input, NotNow, Reach, Target, Why,
+    AccessStatus, ClientEnd, ClientMessage, ClientOrder, ClientOwn, Input, NotNow, Reach, Target, Why,
 };
 
 use crate::support::{HOUR, Run, a, closed, closing, open};
@@ -49,15 +49,21 @@ fn what_the_agents_answer_to_the_request_for_access_means() {
     use ClientMessage as M;
     let not_ready = |why| M::AccessNotReady(why);
     let rows = [
-        (M::Access, "drive 2", "", Access::Here, None),
-        (not_ready(None), "", "ask 2 Access", Access::None, None),
-        (not_ready(Some(NotNow::StaleView)), "", "ask 2 Access", Access::None, None),
-        (M::AccessRefused, "", "", Access::Refused, Some(ClientEnd::NoAccess)),
-        (M::Unanswered { seq: 1 }, "", "ask 2 Access", Access::None, None),
-        (M::Unanswered { seq: 9 }, "", "", Access::None, None), // about another request
-        (M::Pong, "", "", Access::None, None),
-        (M::Closing, "", "", Access::None, Some(ClientEnd::AgentEnded)),
-        (M::Paid { acknowledged: a(0), ended: true }, "", "", Access::None, Some(ClientEnd::AgentEnded)),
+        (M::Access, "drive 2", "", AccessStatus::Here, None),
+        (not_ready(None), "", "ask 2 Access", AccessStatus::None, None),
+        (not_ready(Some(NotNow::StaleView)), "", "ask 2 Access", AccessStatus::None, None),
+        (M::AccessRefused, "", "", AccessStatus::Refused, Some(ClientEnd::NoAccess)),
+        (M::Unanswered { seq: 1 }, "", "ask 2 Access", AccessStatus::None, None),
+        (M::Unanswered { seq: 9 }, "", "", AccessStatus::None, None), // about another request
+        (M::Pong, "", "", AccessStatus::None, None),
+        (M::Closing, "", "", AccessStatus::None, Some(ClientEnd::AgentEnded)),
+        (
+            M::Paid { acknowledged: a(0), ended: true },
+            "",
+            "",
+            AccessStatus::None,
+            Some(ClientEnd::AgentEnded),
+        ),
     ];
     for (message, at_once, later, access, ending) in rows {
         let mut run = without_access();
@@ -69,7 +75,7 @@ fn what_the_agents_answer_to_the_request_for_access_means() {
     // One that asked for something else in between has no say: what was given stays.
     let mut given = Run::open(100);
     assert_eq!(given.peer(M::AccessRefused), "");
-    assert_eq!((given.state.own.access, given.ending()), (Access::Here, None));
+    assert_eq!((given.state.own.access, given.ending()), (AccessStatus::Here, None));
 }
 
 /// What is in the way, whether the time of the agent stands still meanwhile.

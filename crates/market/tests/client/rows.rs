@@ -49,7 +49,7 @@ impl Case {
     }
 
     fn has_access(&self) -> bool {
-        self.own().access == Access::Here
+        self.own().access == AccessStatus::Here
     }
 
     /// To be served, as far as chain, agent and user allow it.
@@ -124,7 +124,7 @@ impl Case {
 
     fn lacks_access(&self) -> bool {
         let has_terms = self.run.state.terms.is_some();
-        self.why().is_none() && has_terms && self.own().access == Access::None
+        self.why().is_none() && has_terms && self.own().access == AccessStatus::None
     }
 
     fn is_away(&self) -> bool {
@@ -319,7 +319,7 @@ fn a_channel_of_every_state_has_exactly_one_row_of_its_service() {
         let mut run = ended(Run::open(100).paid(60).at(100), end);
         run.state.chain = phases()[phase];
         let own = &mut run.state.own;
-        own.access = [Access::None, Access::Here, Access::Refused][access];
+        own.access = [AccessStatus::None, AccessStatus::Here, AccessStatus::Refused][access];
         (own.service.actual, own.paused) = (ACTUAL[actual], paused == 1);
         let claimed = crate::support::a(90);
         own.floor = [None, Some(false), Some(true)][claim].map(|accepted| Floor { claimed, accepted });
@@ -381,7 +381,7 @@ fn what_the_agent_is_asked_for_in_every_state_has_exactly_one_row() {
             run.state.book.acknowledged = crate::support::a(20);
         }
         let own = &mut run.state.own;
-        own.access = [Access::None, Access::Here, Access::Refused][access];
+        own.access = [AccessStatus::None, AccessStatus::Here, AccessStatus::Refused][access];
         own.peer = [Reach::Unknown, Reach::Answers, Reach::NotNow, Reach::Silent][peer];
         if terms == 1 {
             run.state.terms = None;

@@ -2,7 +2,7 @@
 
 use privatix_channel::OnChain;
 use privatix_market::{
-    Access, Actual, Answered, Ask, ClientEnd, ClientMessage, ClientOrder, Floor, Input, Target, Why,
+    AccessStatus, Actual, Answered, Ask, ClientEnd, ClientMessage, ClientOrder, Floor, Input, Target, Why,
 };
 
 use crate::support::{HOUR, Run, a, closed, closing, hours};
@@ -36,13 +36,13 @@ fn a_service_runs_while_the_channel_is_open_and_nothing_is_in_the_way() {
         ("terms not known", but(|run| run.state.terms = None), suspended(Why::NoTerms)),
         ("a claim", claimed(false), suspended(Why::Claimed)),
         ("a claim that is accepted", claimed(true), running),
-        ("no access", of(Run::open(100).state.chain, Access::None), absent(Why::NoAccess)),
-        ("access refused", of(Run::open(100).state.chain, Access::Refused), absent(Why::NoAccess)),
-        ("undone", of(OnChain::default(), Access::Here), suspended(Why::NotOpen)),
-        ("not open yet", of(OnChain::default(), Access::None), absent(Why::NotOpen)),
-        ("a request to close", of(closing(100, 0, 5_000), Access::Here), suspended(Why::Closing)),
+        ("no access", of(Run::open(100).state.chain, AccessStatus::None), absent(Why::NoAccess)),
+        ("access refused", of(Run::open(100).state.chain, AccessStatus::Refused), absent(Why::NoAccess)),
+        ("undone", of(OnChain::default(), AccessStatus::Here), suspended(Why::NotOpen)),
+        ("not open yet", of(OnChain::default(), AccessStatus::None), absent(Why::NotOpen)),
+        ("a request to close", of(closing(100, 0, 5_000), AccessStatus::Here), suspended(Why::Closing)),
         ("ended", but(|_| {}).ended(ClientEnd::ByOrder), absent(Why::Ended)),
-        ("closed", of(closed(100, 0), Access::Here), absent(Why::NotOpen)),
+        ("closed", of(closed(100, 0), AccessStatus::Here), absent(Why::NotOpen)),
     ];
     for (name, mut run, target) in rows {
         run.give(&Input::Look);

@@ -67,7 +67,7 @@ impl Run {
         let mut state = ClientState::new(id(), descriptor());
         state.chain = open(deposit, 0);
         state.terms = Some(Arc::new(terms(|_| {})));
-        state.own.access = Access::Here;
+        state.own.access = AccessStatus::Here;
         let service = &mut state.own.service;
         (service.target, service.actual, service.why) = (Target::Running, Actual::Running, None);
         Self::of(state)

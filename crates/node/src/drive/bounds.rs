@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use privatix_adapter::{AdapterError, Call, Host, Refusal};
+use privatix_adapter::{AdapterError, AdapterRefusal, Call, Host};
 use privatix_channel::{ChannelId, Usage};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -160,7 +160,7 @@ impl Bounds {
             }
             Err(AdapterError::Refused { refusal, .. }) => {
                 known.late = before;
-                if matches!(refusal, Refusal::UnknownChannel { .. }) {
+                if matches!(refusal, AdapterRefusal::UnknownChannel { .. }) {
                     known.given_to = None;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use privatix_adapter::{AdapterError, Refusal};
+use privatix_adapter::{AdapterError, AdapterRefusal};
 use privatix_market::Target;
 
 use crate::NodeError;
@@ -25,10 +25,12 @@ pub(super) fn meaning(target: Target, error: &NodeError) -> Meaning {
     match error {
         NodeError::Adapter(AdapterError::TimedOut { after, .. }) => Meaning::NoAnswer { late: Some(*after) },
         NodeError::Adapter(AdapterError::Refused { refusal, .. }) => match refusal {
-            Refusal::UnknownChannel { .. } => Meaning::Unknown,
-            Refusal::NotConfigured | Refusal::ShutDown if target == Target::Absent => Meaning::Reached,
+            AdapterRefusal::UnknownChannel { .. } => Meaning::Unknown,
+            AdapterRefusal::NotConfigured | AdapterRefusal::ShutDown if target == Target::Absent => {
+                Meaning::Reached
+            }
             // It starts or ends: that says nothing about the channel.
-            Refusal::NotConfigured | Refusal::ShutDown => Meaning::NoAnswer { late: None },
+            AdapterRefusal::NotConfigured | AdapterRefusal::ShutDown => Meaning::NoAnswer { late: None },
             _ => Meaning::Refused,
         },
         // A defect, which the next try meets again.
@@ -45,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(refusal: Refusal) -> NodeError {
+    fn refused(refusal: AdapterRefusal) -> NodeError {
         AdapterError::Refused { adapter: "test".into(), call: Call::Start, channel: None, refusal }.into()
     }
 
@@ -56,16 +58,16 @@ mod tests {
         let timed_out = AdapterError::TimedOut { adapter: adapter.clone(), call, channel, after };
         let shut_down = AdapterError::ShutDown { adapter: adapter.clone(), call, channel };
         let panicked = AdapterError::Panicked { adapter, call, channel, message: "oh".into() };
-        let unknown = Refusal::UnknownChannel { channel: ChannelId::default() };
-        let busy = Refusal::Unavailable { reason: "busy".into(), remedy: "wait".into() };
-        let wrong = Refusal::Parameters { field: "port".into(), reason: "is 0".into() };
+        let unknown = AdapterRefusal::UnknownChannel { channel: ChannelId::default() };
+        let busy = AdapterRefusal::Unavailable { reason: "busy".into(), remedy: "wait".into() };
+        let wrong = AdapterRefusal::Parameters { field: "port".into(), reason: "is 0".into() };
         let no_answer = Meaning::NoAnswer { late: None };
         for (target, error, expected) in [
             (Target::Running, timed_out.into(), Meaning::NoAnswer { late: Some(after) }),
             (Target::Running, refused(unknown), Meaning::Unknown),
-            (Target::Running, refused(Refusal::NotConfigured), no_answer),
-            (Target::Suspended, refused(Refusal::ShutDown), no_answer),
-            (Target::Absent, refused(Refusal::NotConfigured), Meaning::Reached),
+            (Target::Running, refused(AdapterRefusal::NotConfigured), no_answer),
+            (Target::Suspended, refused(AdapterRefusal::ShutDown), no_answer),
+            (Target::Absent, refused(AdapterRefusal::NotConfigured), Meaning::Reached),
             (Target::Running, refused(busy), Meaning::Refused),
             (Target::Running, refused(wrong), Meaning::Refused),
             (Target::Suspended, panicked.into(), Meaning::Refused),

@@ -27,7 +27,7 @@ pub use self::entry::ContractEntry;
 pub(crate) use self::entry::held_offering;
 use self::entry::{Entry, OfferingKey};
 use crate::sink::Sink;
-use crate::{Node, NodeError, Role};
+use crate::{Node, NodeError, RoleRules};
 
 /// How soon after trouble, or after something that could not be explained.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -70,7 +70,7 @@ impl<E: Entry> Finding<E> {
     }
 }
 
-impl<R: Role> Reconciler<R> {
+impl<R: RoleRules> Reconciler<R> {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut gaps: u64 = 0;
         let mut was_stalled = false;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Health, ProductId, Provision, Provisioned, Refusal, Role,
-    UsageReporter,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Health, ProductId, Provision, Provisioned,
+    Role, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ enum Request {
 #[serde(rename_all = "snake_case")]
 enum Line {
     Event(String),
-    Answer { id: u64, answer: Result<Value, Refusal> },
+    Answer { id: u64, answer: Result<Value, AdapterRefusal> },
 }
 
 const ADDRESS: &str = "PLUG_IN_CONNECTS_TO";
@@ -85,10 +85,10 @@ fn carry_out(
     serves: &Mutex<HashMap<ChannelId, bool>>,
     slow: Duration,
     event: impl Fn(String),
-) -> Result<Value, Refusal> {
+) -> Result<Value, AdapterRefusal> {
     let set = |channel: ChannelId, serving: bool, what: &str| {
         let mut serves = serves.lock();
-        *serves.get_mut(&channel).ok_or(Refusal::UnknownChannel { channel })? = serving;
+        *serves.get_mut(&channel).ok_or(AdapterRefusal::UnknownChannel { channel })? = serving;
         event(what.to_owned());
         Ok(Value::Null)
     };
@@ -102,14 +102,14 @@ fn carry_out(
         }
         Request::Allow { channel, up_to } => {
             if !serves.lock().contains_key(&channel) {
-                return Err(Refusal::UnknownChannel { channel });
+                return Err(AdapterRefusal::UnknownChannel { channel });
             }
             event(format!("allowed {up_to}"));
             Ok(Value::Null)
         }
         Request::Start { channel } => {
             if !serves.lock().contains_key(&channel) {
-                return Err(Refusal::UnknownChannel { channel });
+                return Err(AdapterRefusal::UnknownChannel { channel });
             }
             event("starting".to_owned());
             std::thread::sleep(slow);
@@ -124,7 +124,7 @@ fn carry_out(
     }
 }
 
-type Pending = HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>;
+type Pending = HashMap<u64, oneshot::Sender<Result<Value, AdapterRefusal>>>;
 
 /// One life of the process.
 struct Life {
@@ -216,7 +216,7 @@ impl PlugIn {
         self.lives.lock().push(life);
     }
 
-    async fn ask(&self, request: Request) -> Result<Value, Refusal> {
+    async fn ask(&self, request: Request) -> Result<Value, AdapterRefusal> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let answer = {
             let lives = self.lives.lock();
@@ -244,32 +244,32 @@ impl Adapter for PlugIn {
         About { product, name: "process".into(), version: "0".into(), roles: vec![Role::Agent] }
     }
 
-    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         let endpoint = self.ask(Request::Provision(Box::new(provision))).await?;
         Ok(Provisioned { endpoint })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.ask(Request::Start { channel }).await.map(drop)
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.ask(Request::Suspend { channel }).await.map(drop)
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.start(channel).await
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.ask(Request::Stop { channel }).await.map(drop)
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         self.ask(Request::Allow { channel, up_to }).await?;
         Ok(Allowance::Enforced)
     }
@@ -278,7 +278,7 @@ impl Adapter for PlugIn {
         Health::Well
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 }

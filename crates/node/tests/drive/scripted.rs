@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Health, ProductId, Provision, Provisioned, Refusal, Role,
-    UsageReporter,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Health, ProductId, Provision, Provisioned,
+    Role, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
 use tokio::sync::watch;
@@ -92,7 +92,7 @@ impl Scripted {
             .await;
     }
 
-    async fn call(&self, id: ChannelId, call: &'static str) -> Result<(), Refusal> {
+    async fn call(&self, id: ChannelId, call: &'static str) -> Result<(), AdapterRefusal> {
         let next = self.with(id, |channel| {
             channel.calls.push(call);
             channel.next.get(call).copied()
@@ -110,7 +110,10 @@ impl Scripted {
             match does {
                 Does::Hang => changed.changed().await.unwrap(),
                 Does::Refuse => {
-                    return Err(Refusal::Unavailable { reason: "the script".into(), remedy: "none".into() });
+                    return Err(AdapterRefusal::Unavailable {
+                        reason: "the script".into(),
+                        remedy: "none".into(),
+                    });
                 }
                 Does::All => break,
             }
@@ -121,7 +124,7 @@ impl Scripted {
             _ => {}
         });
         let is_known = self.with(id, |channel| channel.is_known);
-        if is_known || call == "stop" { Ok(()) } else { Err(Refusal::UnknownChannel { channel: id }) }
+        if is_known || call == "stop" { Ok(()) } else { Err(AdapterRefusal::UnknownChannel { channel: id }) }
     }
 }
 
@@ -132,32 +135,32 @@ impl Adapter for Scripted {
         About { product, name: "scripted".into(), version: "0".into(), roles: vec![Role::Agent] }
     }
 
-    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(&self, _: Configuration, _: UsageReporter) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         self.call(provision.channel(), "provision").await?;
         Ok(Provisioned { endpoint: serde_json::json!({}) })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call(channel, "start").await
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call(channel, "suspend").await
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call(channel, "resume").await
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.call(channel, "stop").await
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         self.with(channel, |known| known.named.push(up_to.get()));
         self.call(channel, "allow").await?;
         self.with(channel, |known| known.taken.push(up_to.get()));
@@ -168,7 +171,7 @@ impl Adapter for Scripted {
         Health::Well
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         Ok(())
     }
 }

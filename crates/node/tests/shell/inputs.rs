@@ -51,7 +51,7 @@ async fn the_events_of_a_batch_are_decided_once_for_each_channel_and_damage_dela
     let mut tx = node.db.begin().await.unwrap();
     channels::insert(&mut tx, other, &described, a(1_000)).await.unwrap();
     let state = AgentState::new(other, described);
-    assert!(states::create(&mut tx, &state, &Part::all(), Due::Final).await.unwrap());
+    assert!(states::create(&mut tx, &state, &LifePart::all(), Due::Final).await.unwrap());
     tx.commit().await.unwrap();
     let hex = alloy::hex::encode(other.as_b256());
     run(&node.db, &format!("UPDATE channel_states SET own = '' WHERE channel = x'{hex}'")).await;
@@ -121,7 +121,7 @@ async fn a_new_channel_has_its_first_state_and_numbers_its_effects_after_earlier
     // It is prepared, by the request of the next number.
     let asked = applied.state.own.service.asked.unwrap();
     assert_eq!((asked.seq, asked.target), (3, Target::Suspended));
-    assert_eq!(node.shell.load::<Agent>(&mut tx, channel).await.unwrap().adopted, Part::all());
+    assert_eq!(node.shell.load::<Agent>(&mut tx, channel).await.unwrap().adopted, LifePart::all());
 
     // Seen again, it stays as it is.
     let mut before = inputs.before(&mut tx, &seen).await.unwrap();

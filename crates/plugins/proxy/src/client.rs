@@ -9,8 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_adapter::{
-    About, Access, Adapter, Configuration, Health, LocalEndpoints, Provision, Provisioned, Refusal, Role,
-    UsageReporter,
+    About, Access, Adapter, AdapterRefusal, Configuration, Health, LocalEndpoints, Provision, Provisioned,
+    Role, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
 use privatix_net::{Resolver, Share};
@@ -43,13 +43,13 @@ impl ProxyClient {
         Self::default()
     }
 
-    fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, Refusal> {
+    fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, AdapterRefusal> {
         let running = self.lifecycle.running()?;
         let ports = running.ports.lock();
         ports
             .get(&channel)
             .map(|port| Arc::clone(&port.way.channel))
-            .ok_or(Refusal::UnknownChannel { channel })
+            .ok_or(AdapterRefusal::UnknownChannel { channel })
     }
 }
 
@@ -102,7 +102,12 @@ impl Running {
         }
     }
 
-    async fn open(&self, id: ChannelId, access: Access, known: &LocalEndpoints) -> Result<Endpoint, Refusal> {
+    async fn open(
+        &self,
+        id: ChannelId,
+        access: Access,
+        known: &LocalEndpoints,
+    ) -> Result<Endpoint, AdapterRefusal> {
         let agent = Endpoint::parse(&access.endpoint)?;
         tunnel::check(&access.credentials)?;
         let _one_at_a_time = self.provisioning.lock().await;
@@ -114,7 +119,7 @@ impl Running {
             Some(port) => self.bind_own(id, port).await?,
             None => self.bind_free(known).await?,
         };
-        let port = NonZeroU16::new(local.port()).ok_or_else(|| Refusal::Unavailable {
+        let port = NonZeroU16::new(local.port()).ok_or_else(|| AdapterRefusal::Unavailable {
             reason: "the system gave no port".to_owned(),
             remedy: "set `port`".to_owned(),
         })?;
@@ -138,7 +143,11 @@ impl Running {
     }
 
     /// The port that a channel had before, and no other: programs are set up for it.
-    async fn bind_own(&self, id: ChannelId, port: NonZeroU16) -> Result<(TcpListener, SocketAddr), Refusal> {
+    async fn bind_own(
+        &self,
+        id: ChannelId,
+        port: NonZeroU16,
+    ) -> Result<(TcpListener, SocketAddr), AdapterRefusal> {
         match bind(SocketAddr::new(self.settings.listen, port.get())).await {
             Ok(bound) => {
                 self.without_port.lock().remove(&id);
@@ -148,7 +157,7 @@ impl Running {
                 let reason = format!("its port {port} cannot be had again: {}", reason_of(&refusal));
                 let remedy = "free the port; it is tried again for a while, at a restart, and when the channel is resumed";
                 self.without_port.lock().insert(id, format!("{reason}: {remedy}"));
-                Err(Refusal::Unavailable {
+                Err(AdapterRefusal::Unavailable {
                     reason: format!("channel {id}: {reason}"),
                     remedy: remedy.to_owned(),
                 })
@@ -157,7 +166,7 @@ impl Running {
     }
 
     /// A free port of those that the operator allows.
-    async fn bind_free(&self, known: &LocalEndpoints) -> Result<(TcpListener, SocketAddr), Refusal> {
+    async fn bind_free(&self, known: &LocalEndpoints) -> Result<(TcpListener, SocketAddr), AdapterRefusal> {
         let ClientSettings { listen, port, port_count, .. } = self.settings;
         let in_use = ports_of(&known.in_use);
         let freed = ports_of(&known.freed);
@@ -184,7 +193,7 @@ impl Running {
             return Ok(bound);
         }
         let last = last.map_or_else(String::new, |refusal| format!(" ({refusal})"));
-        Err(Refusal::Unavailable {
+        Err(AdapterRefusal::Unavailable {
             reason: format!("no free port among the {count} from {port} on that no other channel has{last}"),
             remedy: "free one, or set `port` or `port_count`".to_owned(),
         })
@@ -218,9 +227,9 @@ fn ports_of(endpoints: &[serde_json::Value]) -> Vec<NonZeroU16> {
     endpoints.iter().filter_map(port_of).collect()
 }
 
-fn reason_of(refusal: &Refusal) -> String {
+fn reason_of(refusal: &AdapterRefusal) -> String {
     match refusal {
-        Refusal::Unavailable { reason, .. } => reason.clone(),
+        AdapterRefusal::Unavailable { reason, .. } => reason.clone(),
         other => other.to_string(),
     }
 }
@@ -231,37 +240,41 @@ impl Adapter for ProxyClient {
         crate::about("proxy-client", Role::Client)
     }
 
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal> {
         crate::expect_role(Role::Client, configuration.role)?;
         let settings = ClientSettings::parse(&configuration.settings)?;
         self.lifecycle.configure(settings, async |settings| Ok(Running::start(settings, reporter))).await
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         crate::expect_role(Role::Client, provision.role())?;
         let running = self.lifecycle.running()?;
         let Provision::Buy { channel, access, local } = provision else {
-            return Err(Refusal::WrongRole { role: provision.role() });
+            return Err(AdapterRefusal::WrongRole { role: provision.role() });
         };
         Ok(Provisioned { endpoint: running.open(channel, access, &local).await?.to_value() })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channel(channel)?.open_gate();
         Ok(())
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channel(channel)?.close_gate();
         Ok(())
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channel(channel)?.open_gate();
         Ok(())
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         let running = self.lifecycle.running()?;
         running.without_port.lock().remove(&channel);
         let port = running.ports.lock().remove(&channel);
@@ -300,7 +313,7 @@ impl Adapter for ProxyClient {
         if troubles.is_empty() { Health::Well } else { Health::Degraded { reason: troubles.join("; ") } }
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         let Some(running) = self.lifecycle.shut_down() else { return Ok(()) };
         let ports: Vec<Port> = running.ports.lock().drain().map(|(_, port)| port).collect();
         // All at once: each may wait a moment for what is on its way.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use privatix_adapter::Refusal;
+use privatix_adapter::AdapterRefusal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -48,9 +48,9 @@ impl Endpoint {
     /// Reads the endpoint of an access message.
     ///
     /// # Errors
-    /// [`Refusal::Parameters`] that names the field.
-    pub fn parse(endpoint: &Value) -> Result<Self, Refusal> {
-        let refuse = |field: String, reason: String| Refusal::Parameters { field, reason };
+    /// [`AdapterRefusal::Parameters`] that names the field.
+    pub fn parse(endpoint: &Value) -> Result<Self, AdapterRefusal> {
+        let refuse = |field: String, reason: String| AdapterRefusal::Parameters { field, reason };
         let parsed: Self = serde_path_to_error::deserialize(endpoint).map_err(|error| {
             let field = format!("endpoint.{}", error.path());
             refuse(field, error.into_inner().to_string())

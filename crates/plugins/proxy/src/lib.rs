@@ -85,7 +85,7 @@ mod tally;
 mod throttle;
 mod tunnel;
 
-use privatix_adapter::{About, ProductId, Refusal, Role};
+use privatix_adapter::{About, AdapterRefusal, ProductId, Role};
 
 pub use client::ProxyClient;
 pub use destination::{Destinations, Network, ParseNetworkError};
@@ -105,6 +105,6 @@ fn about(name: &str, role: Role) -> About {
     }
 }
 
-fn expect_role(expected: Role, role: Role) -> Result<(), Refusal> {
-    if role == expected { Ok(()) } else { Err(Refusal::WrongRole { role }) }
+fn expect_role(expected: Role, role: Role) -> Result<(), AdapterRefusal> {
+    if role == expected { Ok(()) } else { Err(AdapterRefusal::WrongRole { role }) }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use privatix_adapter::Refusal;
+use privatix_adapter::AdapterRefusal;
 
 /// What an adapter is at present. `S` are the settings, `R` is what runs once configured.
 pub(crate) struct Lifecycle<S, R> {
@@ -28,14 +28,14 @@ impl<S: Clone + PartialEq, R> Lifecycle<S, R> {
     pub(crate) async fn configure(
         &self,
         settings: S,
-        start: impl AsyncFnOnce(S) -> Result<R, Refusal>,
-    ) -> Result<(), Refusal> {
+        start: impl AsyncFnOnce(S) -> Result<R, AdapterRefusal>,
+    ) -> Result<(), AdapterRefusal> {
         let _one_at_a_time = self.configuring.lock().await;
         match &*self.phase.read() {
-            Phase::ShutDown => return Err(Refusal::ShutDown),
+            Phase::ShutDown => return Err(AdapterRefusal::ShutDown),
             Phase::Running(present, _) if *present == settings => return Ok(()),
             Phase::Running(..) => {
-                return Err(Refusal::Settings {
+                return Err(AdapterRefusal::Settings {
                     field: ".".to_owned(),
                     reason: "cannot be changed while the adapter runs: restart it".to_owned(),
                 });
@@ -45,18 +45,18 @@ impl<S: Clone + PartialEq, R> Lifecycle<S, R> {
         let running = Arc::new(start(settings.clone()).await?);
         let mut phase = self.phase.write();
         if matches!(*phase, Phase::ShutDown) {
-            return Err(Refusal::ShutDown); // meanwhile; dropping what was started ends it
+            return Err(AdapterRefusal::ShutDown); // meanwhile; dropping what was started ends it
         }
         *phase = Phase::Running(settings, running);
         Ok(())
     }
 
     /// What runs.
-    pub(crate) fn running(&self) -> Result<Arc<R>, Refusal> {
+    pub(crate) fn running(&self) -> Result<Arc<R>, AdapterRefusal> {
         match &*self.phase.read() {
-            Phase::New => Err(Refusal::NotConfigured),
+            Phase::New => Err(AdapterRefusal::NotConfigured),
             Phase::Running(_, running) => Ok(Arc::clone(running)),
-            Phase::ShutDown => Err(Refusal::ShutDown),
+            Phase::ShutDown => Err(AdapterRefusal::ShutDown),
         }
     }
 

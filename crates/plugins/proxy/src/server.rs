@@ -10,8 +10,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use privatix_adapter::{
-    About, Adapter, Allowance, Configuration, Credentials, Health, Provision, Provisioned, Refusal, Role,
-    Secret, UsageReporter,
+    About, Adapter, AdapterRefusal, Allowance, Configuration, Credentials, Health, Provision, Provisioned,
+    Role, Secret, UsageReporter,
 };
 use privatix_channel::{ChannelId, Usage};
 use privatix_net::{Resolver, Share};
@@ -54,10 +54,13 @@ impl ProxyServer {
         Self { resolver, ..Self::default() }
     }
 
-    fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, Refusal> {
+    fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, AdapterRefusal> {
         let running = self.lifecycle.running()?;
         let doors = running.doors.channels.read();
-        doors.get(&channel).map(|door| Arc::clone(&door.channel)).ok_or(Refusal::UnknownChannel { channel })
+        doors
+            .get(&channel)
+            .map(|door| Arc::clone(&door.channel))
+            .ok_or(AdapterRefusal::UnknownChannel { channel })
     }
 }
 
@@ -94,11 +97,11 @@ impl Running {
         settings: ServerSettings,
         resolver: Resolver,
         reporter: UsageReporter,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, AdapterRefusal> {
         let (listener, local) = bind(settings.listen).await?;
         let host = settings.public_host.unwrap_or_else(|| local.ip().to_string());
         let port = settings.public_port.unwrap_or_else(|| local.port());
-        let port = NonZeroU16::new(port).ok_or_else(|| Refusal::Settings {
+        let port = NonZeroU16::new(port).ok_or_else(|| AdapterRefusal::Settings {
             field: "public_port".to_owned(),
             reason: "is 0: name the port that clients connect to".to_owned(),
         })?;
@@ -132,7 +135,11 @@ impl Adapter for ProxyServer {
         crate::about("proxy-server", Role::Agent)
     }
 
-    async fn configure(&self, configuration: Configuration, reporter: UsageReporter) -> Result<(), Refusal> {
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        reporter: UsageReporter,
+    ) -> Result<(), AdapterRefusal> {
         crate::expect_role(Role::Agent, configuration.role)?;
         let settings = ServerSettings::parse(&configuration.settings)?;
         let resolver = self.resolver.clone();
@@ -141,11 +148,11 @@ impl Adapter for ProxyServer {
             .await
     }
 
-    async fn provision(&self, provision: Provision) -> Result<Provisioned, Refusal> {
+    async fn provision(&self, provision: Provision) -> Result<Provisioned, AdapterRefusal> {
         crate::expect_role(Role::Agent, provision.role())?;
         let running = self.lifecycle.running()?;
         let Provision::Sell { channel: id, credentials, parameters, used, up_to } = provision else {
-            return Err(Refusal::WrongRole { role: provision.role() });
+            return Err(AdapterRefusal::WrongRole { role: provision.role() });
         };
         tunnel::check(&credentials)?;
         let bounds = bounds(&parameters)?;
@@ -156,29 +163,29 @@ impl Adapter for ProxyServer {
         Ok(Provisioned { endpoint: running.endpoint.to_value() })
     }
 
-    async fn start(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channel(channel)?.open_gate();
         Ok(())
     }
 
-    async fn suspend(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn suspend(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channel(channel)?.close_gate();
         Ok(())
     }
 
-    async fn resume(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn resume(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         self.channel(channel)?.open_gate();
         Ok(())
     }
 
-    async fn stop(&self, channel: ChannelId) -> Result<(), Refusal> {
+    async fn stop(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
         if let Some(channel) = self.lifecycle.running()?.doors.dismiss(channel) {
             channel.stop().await;
         }
         Ok(())
     }
 
-    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, Refusal> {
+    async fn allow(&self, channel: ChannelId, up_to: Usage) -> Result<Allowance, AdapterRefusal> {
         self.channel(channel)?.allow(up_to);
         Ok(Allowance::Enforced)
     }
@@ -199,7 +206,7 @@ impl Adapter for ProxyServer {
         }
     }
 
-    async fn shutdown(&self) -> Result<(), Refusal> {
+    async fn shutdown(&self) -> Result<(), AdapterRefusal> {
         let Some(running) = self.lifecycle.shut_down() else { return Ok(()) };
         let doors: Vec<Door> = running.doors.channels.write().drain().map(|(_, door)| door).collect();
         // All at once: each may wait a moment for what is on its way.
@@ -221,11 +228,11 @@ impl Adapter for ProxyServer {
 }
 
 /// What an offering's parameters allow each channel.
-fn bounds(parameters: &serde_json::Value) -> Result<Bounds, Refusal> {
+fn bounds(parameters: &serde_json::Value) -> Result<Bounds, AdapterRefusal> {
     let number = |name: &str| match parameters.get(name) {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(value) => {
-            value.as_u64().and_then(NonZeroU64::new).map(Some).ok_or_else(|| Refusal::Parameters {
+            value.as_u64().and_then(NonZeroU64::new).map(Some).ok_or_else(|| AdapterRefusal::Parameters {
                 field: name.to_owned(),
                 reason: format!("is {value}: must be a whole number above 0"),
             })
@@ -243,10 +250,10 @@ impl Doors {
         id: ChannelId,
         credentials: Credentials,
         new: impl FnOnce() -> Arc<Channel>,
-    ) -> Result<Arc<Channel>, Refusal> {
+    ) -> Result<Arc<Channel>, AdapterRefusal> {
         let (mut channels, mut by_username) = (self.channels.write(), self.by_username.write());
         if by_username.get(&credentials.username).is_some_and(|holder| *holder != id) {
-            return Err(Refusal::Parameters {
+            return Err(AdapterRefusal::Parameters {
                 field: "credentials.username".to_owned(),
                 reason: "another channel has it: use the channel's id".to_owned(),
             });

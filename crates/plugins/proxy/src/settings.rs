@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use privatix_adapter::Refusal;
+use privatix_adapter::AdapterRefusal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,8 +47,8 @@ impl ServerSettings {
     /// Reads and checks the settings of a configuration.
     ///
     /// # Errors
-    /// [`Refusal::Settings`] that names the field.
-    pub fn parse(settings: &Value) -> Result<Self, Refusal> {
+    /// [`AdapterRefusal::Settings`] that names the field.
+    pub fn parse(settings: &Value) -> Result<Self, AdapterRefusal> {
         let mut parsed: Self = parse(settings)?;
         parsed.limits.check()?;
         parsed.public_host = parsed.public_host.map(without_brackets);
@@ -111,8 +111,8 @@ impl ClientSettings {
     /// Reads and checks the settings of a configuration.
     ///
     /// # Errors
-    /// [`Refusal::Settings`] that names the field.
-    pub fn parse(settings: &Value) -> Result<Self, Refusal> {
+    /// [`AdapterRefusal::Settings`] that names the field.
+    pub fn parse(settings: &Value) -> Result<Self, AdapterRefusal> {
         let parsed: Self = parse(settings)?;
         parsed.limits.check()?;
         if !parsed.listen.is_loopback() && !parsed.allow_remote_users {
@@ -183,7 +183,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), AdapterRefusal> {
         for (field, zero) in [
             ("limits.connections", self.connections == 0),
             ("limits.connections_per_channel", self.connections_per_channel == 0),
@@ -239,7 +239,7 @@ fn without_brackets(host: String) -> String {
     }
 }
 
-fn parse<T: DeserializeOwned>(settings: &Value) -> Result<T, Refusal> {
+fn parse<T: DeserializeOwned>(settings: &Value) -> Result<T, AdapterRefusal> {
     let empty = Value::Object(serde_json::Map::new());
     let settings = if settings.is_null() { &empty } else { settings };
     serde_path_to_error::deserialize(settings).map_err(|error| {
@@ -248,8 +248,8 @@ fn parse<T: DeserializeOwned>(settings: &Value) -> Result<T, Refusal> {
     })
 }
 
-fn refuse(field: &str, reason: impl Into<String>) -> Refusal {
-    Refusal::Settings { field: field.to_owned(), reason: reason.into() }
+fn refuse(field: &str, reason: impl Into<String>) -> AdapterRefusal {
+    AdapterRefusal::Settings { field: field.to_owned(), reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn refused(answer: Result<impl std::fmt::Debug, Refusal>) -> String {
+    fn refused(answer: Result<impl std::fmt::Debug, AdapterRefusal>) -> String {
         answer.unwrap_err().to_string()
     }
 

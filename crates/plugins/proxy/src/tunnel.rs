@@ -2,7 +2,7 @@
 
 use std::io;
 
-use privatix_adapter::{Credentials, Refusal};
+use privatix_adapter::{AdapterRefusal, Credentials};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -57,9 +57,9 @@ pub(crate) async fn request<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What SOCKS5 (RFC 1929) and HTTP Basic (RFC 7617) can carry.
-pub(crate) fn check(credentials: &Credentials) -> Result<(), Refusal> {
+pub(crate) fn check(credentials: &Credentials) -> Result<(), AdapterRefusal> {
     let refuse = |field: &str, reason: &str| {
-        Err(Refusal::Parameters { field: field.to_owned(), reason: reason.to_owned() })
+        Err(AdapterRefusal::Parameters { field: field.to_owned(), reason: reason.to_owned() })
     };
     match (credentials.username.len(), credentials.password.expose().len()) {
         (0 | 256.., _) => refuse("credentials.username", "must have 1 to 255 bytes"),

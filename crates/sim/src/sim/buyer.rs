@@ -10,7 +10,7 @@ use privatix_market::{
 
 use super::shell::{cancelled, index, see};
 use super::{BuyerEvent, Event, Sim, variant};
-use crate::buyer::{Buyer, Order};
+use crate::buyer::{Buyer, BuyerParts};
 use crate::choice::Dice;
 use crate::node::Tags;
 use crate::report::Rule;
@@ -28,7 +28,7 @@ impl Sim<'_> {
         let to_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let opening =
             Opening { terms: Arc::clone(&self.terms), deposit: amount(world.deposit), fee: fee(world.fee) };
-        let order = Order {
+        let parts = BuyerParts {
             id,
             descriptor,
             opening: &opening,
@@ -38,7 +38,7 @@ impl Sim<'_> {
             duration: world.duration * 1_000,
             budget: world.budget.map(amount),
         };
-        match Buyer::new(order, Dice::new(self.scenario.seed, 200 + channel as u64)) {
+        match Buyer::new(parts, Dice::new(self.scenario.seed, 200 + channel as u64)) {
             Ok(buyer) => Some(Box::new(buyer)),
             Err(refused) => {
                 self.refused.insert(variant(&format!("{refused:?}")).to_owned());

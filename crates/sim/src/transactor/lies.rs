@@ -3,7 +3,7 @@
 use alloy::primitives::B256;
 use privatix_market::{BlockRef, Fate};
 
-use super::{Calls, Intent, Known, Standing, Transactor};
+use super::{Calls, Intent, Known, Transactor, TxStage};
 use crate::chain::Chain;
 use crate::choice::Dice;
 
@@ -29,7 +29,7 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
         let works = self.intents.iter().any(|i| !i.is_forgotten && i.known != Known::Everything);
         for intent in self.intents.iter_mut().filter(|intent| !intent.is_forgotten) {
             let Some(lie) = &mut intent.lie else {
-                if let (true, Standing::Pool { nonce }) = (lies, intent.standing)
+                if let (true, TxStage::Pool { nonce }) = (lies, intent.stage)
                     && nonce >= mined
                     && dice.chance(30)
                 {
@@ -40,20 +40,20 @@ impl<X: Calls + std::fmt::Debug> Transactor<X> {
                 continue;
             };
             let is_there = chain.hash(lie.number) == Some(lie.hash);
-            let is_taken_back = match (intent.standing, intent.known) {
+            let is_taken_back = match (intent.stage, intent.known) {
                 _ if !is_there => true,
                 _ if lies => false,
                 (_, Known::Nothing) => true,
                 // With nothing to do, the chain is not asked.
-                (Standing::Pool { nonce }, _) if nonce >= mined => {
+                (TxStage::Pool { nonce }, _) if nonce >= mined => {
                     lie.missing += u32::from(works);
                     lie.missing >= SURE
                 }
                 // Not looked at any more.
-                (standing, Known::Everything) => {
+                (stage, Known::Everything) => {
                     intent.lie = None;
-                    if matches!(standing, Standing::Pool { .. }) {
-                        intent.standing = Standing::Over;
+                    if matches!(stage, TxStage::Pool { .. }) {
+                        intent.stage = TxStage::Over;
                     }
                     continue;
                 }

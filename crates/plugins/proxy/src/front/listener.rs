@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use privatix_adapter::Refusal;
+use privatix_adapter::AdapterRefusal;
 use privatix_channel::ChannelId;
 use privatix_net::PeerAddress;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,9 +23,9 @@ use crate::settings::Limits;
 /// Opens a port; `[::]` takes both families of addresses.
 ///
 /// # Errors
-/// [`Refusal::Unavailable`], e.g. for a port in use.
-pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Refusal> {
-    let unavailable = |error: std::io::Error| Refusal::Unavailable {
+/// [`AdapterRefusal::Unavailable`], e.g. for a port in use.
+pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AdapterRefusal> {
+    let unavailable = |error: std::io::Error| AdapterRefusal::Unavailable {
         reason: format!("cannot listen on {address}: {error}"),
         remedy: "free the port, or set `listen` to another".to_owned(),
     };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use privatix_adapter::{AdapterError, Health, Provision, Refusal};
+use privatix_adapter::{AdapterError, AdapterRefusal, Health, Provision};
 use privatix_channel::{ChannelId, Usage};
 use privatix_plugin_proxy::Endpoint;
 use serde_json::json;
@@ -364,7 +364,7 @@ async fn what_is_not_configured_says_so() {
         channel(1),
     );
     let refused = host.start(id).await.unwrap_err();
-    let expected = Refusal::NotConfigured;
+    let expected = AdapterRefusal::NotConfigured;
     assert!(matches!(&refused, AdapterError::Refused { refusal, .. } if *refusal == expected), "{refused}");
     // Other settings than those that run need a restart; nothing changes silently.
     let client = Side::client(client_settings()).await;

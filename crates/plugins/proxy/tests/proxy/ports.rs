@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use privatix_adapter::{Access, AdapterError, Health, LocalEndpoints, Provision, Refusal};
+use privatix_adapter::{Access, AdapterError, AdapterRefusal, Health, LocalEndpoints, Provision};
 use privatix_channel::ChannelId;
 use privatix_plugin_proxy::Endpoint;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ async fn a_port_that_another_program_took_is_an_error_that_health_shows_until_it
     let own = json!({"host": "127.0.0.1", "port": port});
     let local = LocalEndpoints { own: Some(own), ..LocalEndpoints::default() };
     let refused = buy(&client, channel(1), local.clone()).await.unwrap_err();
-    let AdapterError::Refused { refusal: refusal @ Refusal::Unavailable { .. }, .. } = &refused else {
+    let AdapterError::Refused { refusal: refusal @ AdapterRefusal::Unavailable { .. }, .. } = &refused else {
         panic!("{refused}")
     };
     assert!(refusal.is_temporary() && refused.to_string().contains(&port.to_string()), "{refused}");

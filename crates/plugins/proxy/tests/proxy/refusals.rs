@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use privatix_adapter::{Access, AdapterError, Credentials, Health, Host, Provision, Refusal, Role};
+use privatix_adapter::{Access, AdapterError, AdapterRefusal, Credentials, Health, Host, Provision, Role};
 use privatix_channel::{ChannelId, Usage};
 use privatix_plugin_proxy::ProxyServer;
 use serde_json::{Value, json};
@@ -353,7 +353,7 @@ async fn a_request_with_too_long_a_head_is_refused() {
     }
 }
 
-fn refusal(answer: Result<impl std::fmt::Debug, AdapterError>) -> Refusal {
+fn refusal(answer: Result<impl std::fmt::Debug, AdapterError>) -> AdapterRefusal {
     match answer.unwrap_err() {
         AdapterError::Refused { refusal, .. } => refusal,
         other => panic!("not a refusal: {other}"),
@@ -368,7 +368,7 @@ async fn a_port_in_use_is_named() {
     let host = Host::new(Arc::new(ProxyServer::new())).unwrap();
     let settings = with(agent_settings(), &json!({"listen": format!("127.0.0.1:{port}")}));
     let refused = refusal(Side::new(host, Role::Agent, settings).await.map(drop));
-    assert!(matches!(refused, Refusal::Unavailable { .. }) && refused.is_temporary(), "{refused:?}");
+    assert!(matches!(refused, AdapterRefusal::Unavailable { .. }) && refused.is_temporary(), "{refused:?}");
     assert!(refused.to_string().contains(&format!("127.0.0.1:{port}")), "{refused}");
 
     let settings = with(client_settings(), &json!({"port": port, "port_count": 1}));
@@ -377,7 +377,7 @@ async fn a_port_in_use_is_named() {
         Access { endpoint: json!({"host": "127.0.0.1", "port": 1}), credentials: credentials(channel(1)) };
     let provision = Provision::buy(channel(1), access);
     let refused = refusal(client.host.provision(provision.clone()).await);
-    assert!(matches!(refused, Refusal::Unavailable { .. }), "{refused:?}");
+    assert!(matches!(refused, AdapterRefusal::Unavailable { .. }), "{refused:?}");
     assert!(refused.to_string().contains(&format!("127.0.0.1:{port}")), "{refused}");
     // Once it is free, the same call succeeds, at that port.
     drop(taken);
@@ -425,7 +425,7 @@ async fn parameters_that_cannot_be_used_are_refused_by_field() {
     ] {
         let refused = sell(username, password, parameters).await;
         assert!(
-            matches!(&refused, Refusal::Parameters { field, .. } if field == named),
+            matches!(&refused, AdapterRefusal::Parameters { field, .. } if field == named),
             "{named}: {refused}"
         );
         assert!(!refused.to_string().contains(&long), "{refused}");
@@ -440,13 +440,13 @@ async fn parameters_that_cannot_be_used_are_refused_by_field() {
         let provision = Provision::buy(channel(1), Access { endpoint, credentials });
         let refused = refusal(client.host.provision(provision).await);
         assert!(
-            matches!(&refused, Refusal::Parameters { field, .. } if field == named),
+            matches!(&refused, AdapterRefusal::Parameters { field, .. } if field == named),
             "{named}: {refused}"
         );
     }
     // Nothing was half done.
     let refused = refusal(agent.host.start(channel(1)).await);
-    assert_eq!(refused, Refusal::UnknownChannel { channel: channel(1) });
+    assert_eq!(refused, AdapterRefusal::UnknownChannel { channel: channel(1) });
 }
 
 #[tokio::test(flavor = "multi_thread")]
