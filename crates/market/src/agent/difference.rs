@@ -247,10 +247,11 @@ fn doubtful(
     if doubted >= DOUBTED {
         return Some(Replacement::NotNeeded);
     }
+    let pause = env.policy.retries().pause(doubted);
     let pause = if doubted < QUICKLY_DOUBTED {
-        env.policy.retries().pause(doubted).min(longest_in_dispute(state, env))
+        pause.min(longest_in_dispute(state, env))
     } else {
-        share_of_challenge(state, env, 4)
+        share_of_challenge(state, env, 4).unwrap_or(pause)
     };
     let again = last?.plus(pause);
     (again > env.uptime).then_some(Replacement::Later(again))
@@ -258,14 +259,13 @@ fn doubtful(
 
 /// The longest pause before another try in a challenge.
 fn longest_in_dispute(state: &AgentState, env: &Env<'_, Agent>) -> Duration {
-    share_of_challenge(state, env, 20)
+    share_of_challenge(state, env, 20).unwrap_or(Duration::MAX)
 }
 
-/// What is left of the challenge by this number, but no less than the first pause after a failure. Without a challenge, no end.
-fn share_of_challenge(state: &AgentState, env: &Env<'_, Agent>, of: u32) -> Duration {
-    let left = left_of_challenge(state, env);
+/// What is left of the challenge by this number, but no less than the first pause after a failure; `None` once nothing is left.
+fn share_of_challenge(state: &AgentState, env: &Env<'_, Agent>, of: u32) -> Option<Duration> {
     let first = env.policy.retries().first;
-    left.map_or(Duration::MAX, |left| left.checked_div(of).unwrap_or_default().max(first))
+    left_of_challenge(state, env).map(|left| left.checked_div(of).unwrap_or_default().max(first))
 }
 
 /// Whether a transaction that may cost at most its stake can be mined at the present price of gas. An answer to a close request
