@@ -203,7 +203,7 @@ async fn changed(
     Ok(())
 }
 
-/// How far an order is, by itself; `now`, which was read after it, says only why. `Err`: why nothing comes of it without the operator.
+/// How far an order is, by its own outcome. `now` was read later and only explains it. `Err`: why the operator has to do something first.
 fn how_far(order: &OrderState, now: Offering) -> Result<Result<Offering, String>, String> {
     match (order.is_done, &order.trouble) {
         (Some(true), _) => return Ok(Ok(now)),

@@ -151,8 +151,8 @@ fn an_answer_is_sent_again_beside_one_that_succeeded_and_is_not_shown() {
     }
 }
 
-/// The pauses between the answers that endpoints get which make up the success of each of them, in a challenge until `ends`. `run` is
-/// looked at for so many seconds.
+/// The pauses, in seconds, between the answers in a challenge until `ends`, while endpoints make up the success of each answer. Time goes
+/// on for `seconds`.
 fn pauses_between_answers(run: &mut Run, ends: u64, seconds: u64) -> Vec<u64> {
     assert!(run.chain(closing(100, 20, ends)).starts_with("submit 1 close 60 urgent"));
     let mut sent = vec![run.uptime];
@@ -202,6 +202,17 @@ fn the_last_answers_are_spread_over_the_challenge() {
         at += pause;
     }
     assert!(day - at < 3 * HOUR, "the last answer went out {} s before the end", day - at);
+}
+
+/// Found by the simulator (seed 2357): nothing was left of the challenge, and the next answer was put off for ever.
+#[test]
+fn once_the_challenge_is_over_the_next_answer_waits_for_a_bounded_pause() {
+    let mut run = Run::open(100).paid(60).at(100);
+    pauses_between_answers(&mut run, 100 + HOUR, HOUR / 3);
+    run.now = Some(100 + HOUR);
+    assert_eq!(run.give(&Input::Look), "");
+    let is_sent = (0..HOUR / 5).any(|_| run.after(5).starts_with("submit"));
+    assert!(is_sent, "{}", run.owners());
 }
 
 /// Found by the simulator (seeds 709218 and 99335). The contract passes over a channel that it cannot close, so the success of the
