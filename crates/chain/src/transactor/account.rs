@@ -148,7 +148,7 @@ fn claim(slots: &mut Slots, item: &Item) {
 }
 
 /// What to do for a transaction in flight.
-enum Push {
+pub(super) enum Push {
     Nothing,
     Resend(Attempt),
     Replace(Box<Draft>),
@@ -214,23 +214,23 @@ impl Inner {
             self.wake.notify_one();
             return Ok(());
         }
-        let mut trouble = self.watch(memory, now, latest, watched).await?;
+        let mut trouble = self.watch(memory, now, latest, watched).await;
         if !open.is_empty() {
             let counted = Counted { latest, lower: second.unwrap_or(latest).min(first) };
             let settled = self.settle(memory, now, address, counted, open).await?;
-            let Settled { open, latest, trouble: settling } = settled;
-            trouble = trouble.or(settling);
+            let Settled { open, latest, unjudged, trouble: settling } = settled;
+            trouble.join(settling);
             if !open.is_empty() {
                 let owners =
                     table::owners(&mut *self.db.read().await?, self.chain_id, address, latest).await?;
                 let mut account = self.account(memory, now, address, latest, owners, &open).await?;
-                for item in &failed {
+                for item in failed.iter().chain(&unjudged) {
                     claim(&mut account.slots, item);
                 }
-                trouble = trouble.or(self.advance(memory, now, &mut account, open).await?);
+                trouble.join(self.advance(memory, now, &mut account, open).await);
             }
         }
-        trouble.map_or(Ok(()), Err)
+        trouble.or(())
     }
 
     async fn account(
@@ -286,45 +286,9 @@ impl Inner {
         fees.max_fee >= now.market.base_fee.map_or(now.market.usual, |base| base.saturating_add(tip))
     }
 
-    /// Pushes what is in flight, sends what can be sent, fills what nobody wants.
-    async fn advance(
-        &self,
-        memory: &mut AccountMemory,
-        now: Now,
-        account: &mut Account,
-        items: Vec<Item>,
-    ) -> Result<Option<ChainError>, ChainError> {
-        let mut trouble = None;
-        let (mut resend, mut drafts) = (Vec::new(), Vec::new());
-        let mut sent: Vec<&Item> = items.iter().filter(|i| i.record.nonce >= Some(account.latest)).collect();
-        sent.sort_by_key(|item| item.record.nonce);
-        for item in sent {
-            match self.push(memory, now, account, item).await {
-                Ok(Push::Nothing) => {}
-                Ok(Push::Resend(attempt)) => resend.push((item.record.clone(), attempt)),
-                Ok(Push::Replace(replacement)) => {
-                    account.fly(&replacement, rank(&item.record, now.time));
-                    drafts.push(*replacement);
-                }
-                Err(error) if super::work::is_of_one(&error) => trouble = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        let (new, unsigned) = self.sign_ready(memory, now, account, &items).await?;
-        trouble = trouble.or(unsigned);
-        drafts.extend(new);
-        if drafts.is_empty() {
-            drafts.extend(self.fillers(memory, now, account, &items).await?);
-        }
-        let signed = self.sign_all(memory, now, account.latest, drafts).await?;
-        resend.extend(self.store(signed).await?);
-        self.broadcast(memory, now, resend).await?;
-        Ok(trouble)
-    }
-
     /// Makes signed transactions durable: from here on, whatever happens, they are known to be ours. Those whose intent has
     /// changed meanwhile drop out; they were never sent.
-    async fn store(&self, signed: Vec<Signed>) -> Result<Vec<(TxRecord, Attempt)>, ChainError> {
+    pub(super) async fn store(&self, signed: Vec<Signed>) -> Result<Vec<(TxRecord, Attempt)>, ChainError> {
         if signed.is_empty() {
             return Ok(Vec::new());
         }
@@ -365,7 +329,7 @@ impl Inner {
     }
 
     /// Keeps a transaction in the pool and at the market's price.
-    async fn push(
+    pub(super) async fn push(
         &self,
         memory: &mut AccountMemory,
         now: Now,

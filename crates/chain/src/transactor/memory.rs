@@ -8,6 +8,7 @@ use alloy::primitives::{Address, B256};
 use super::fees::Waited;
 use super::finality::Tagged;
 use super::model::{FeeModel, Rules};
+use super::phase::Places;
 use super::price::Market;
 use super::signing::Signing;
 use super::{Fees, RevertPatience, TxId};
@@ -90,6 +91,8 @@ pub(super) struct AccountMemory {
     pub(super) filled: HashMap<u64, (u64, Instant)>,
     /// The head at which the blocks of outcomes were last compared with the chain's.
     pub(super) compared: Option<B256>,
+    /// Where the next pass goes on.
+    pub(super) places: Places,
 }
 
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! The transactor: intents in, final outcomes out.
 
 mod account;
+mod advance;
 mod changes;
 mod counts;
 mod fees;
@@ -11,6 +12,7 @@ mod market;
 mod memory;
 mod model;
 mod outcome;
+mod phase;
 mod price;
 mod rank;
 mod recheck;
@@ -208,6 +210,7 @@ struct Options {
     finality: Finality,
     reverts: RevertPatience,
     second: Duration,
+    phase: Duration,
     rescue: Option<Address>,
     decode: Option<RevertDecoder>,
 }
@@ -253,6 +256,7 @@ impl Transactor {
                 finality: Finality::of_chain(chain_id),
                 reverts: RevertPatience { heads: 3, time: Duration::from_secs(5) },
                 second: Duration::from_mins(1),
+                phase: Duration::from_secs(15),
                 rescue: None,
                 decode: None,
             },
@@ -469,6 +473,13 @@ impl TransactorBuilder {
     /// transaction is mined, that a call reverts or needs too much gas (default 1 min).
     pub fn second_endpoint_within(mut self, time: Duration) -> Self {
         self.options.second = time;
+        self
+    }
+
+    /// For how long a pass begins new work of one kind: looks at outcomes, urgent intents, all others (default 15 s each). What it did
+    /// not reach by then, because endpoints are slow, comes first in the next pass.
+    pub fn phase_limit(mut self, time: Duration) -> Self {
+        self.options.phase = time;
         self
     }
 

@@ -6,7 +6,8 @@ use alloy::primitives::B256;
 
 use super::memory::{AccountMemory, Now};
 use super::outcome::SURE;
-use super::work::is_of_one;
+use super::phase::{Phase, resume};
+use super::work::Trouble;
 use super::{Ending, Inclusion, Inner, TxChange, TxRecord, changes, table};
 use crate::ChainError;
 use crate::rpc::Backing;
@@ -29,54 +30,75 @@ impl Inner {
         memory: &mut AccountMemory,
         now: Now,
         latest: u64,
-        records: Vec<TxRecord>,
-    ) -> Result<Option<ChainError>, ChainError> {
+        mut records: Vec<TxRecord>,
+    ) -> Trouble {
         memory.forget_unwatched(|hash| {
             records.iter().any(|record| record.inclusion.is_some_and(|inclusion| inclusion.tx_hash == *hash))
         });
         if records.is_empty() || memory.compared == Some(now.hash) {
-            return Ok(None);
+            return Trouble::default();
         }
         let mut hashes = BTreeMap::new();
-        let (mut trouble, mut all_sure) = (None, true);
+        let (mut trouble, mut all_sure) = (Trouble::default(), true);
+        resume(&mut records, memory.places.watched.take(), |record| record.id);
+        let phase = Phase::begin(self.options.phase);
+        let mut is_first = true;
         for record in records {
             let Some(inclusion) = record.inclusion else { continue };
-            let on_chain = if let Some(found) = hashes.get(&inclusion.block) {
-                *found
-            } else {
-                let header = self.rpc.find_header(inclusion.block).await?;
-                *hashes.entry(inclusion.block).or_insert(header.map(|header| header.hash))
-            };
-            // A node that does not know the block lags.
-            let gone = on_chain.is_some_and(|hash| hash != inclusion.block_hash);
-            let watched = if gone && !record.watched && self.rpc.are_several() {
-                // It was final: not by one endpoint's word.
-                if is_replaced(&self.rpc.hashes(inclusion.block).await, inclusion.block_hash) {
-                    self.reinstate(memory, &record).await
-                } else {
-                    Ok(())
-                }
-            } else if gone {
-                self.reinstate(memory, &record).await
-            } else {
-                let is_due = record.watched && inclusion.block <= now.final_block;
-                match self.last_look(memory, now, latest, &record, &inclusion).await? {
-                    Look::Gone => self.reinstate(memory, &record).await,
-                    Look::Shown if is_due => self.finalize(&record).await,
-                    Look::Shown => Ok(()),
-                    Look::Open => {
-                        all_sure = false;
-                        Ok(())
-                    }
-                }
-            };
-            match watched {
-                Err(error) if is_of_one(&error) => trouble = Some(error),
-                other => other?,
+            if phase.is_over() && !is_first {
+                memory.places.watched = Some(record.id);
+                all_sure = false;
+                self.wake.notify_one();
+                break;
+            }
+            is_first = false;
+            // What nobody answers about one of them holds up no other, and nothing that is to be sent.
+            match self.watch_one(memory, now, latest, &record, inclusion, &mut hashes).await {
+                Ok(is_sure) => all_sure &= is_sure,
+                Err(error) => trouble.note(error),
             }
         }
         memory.compared = (trouble.is_none() && all_sure).then_some(now.hash);
-        Ok(trouble)
+        trouble
+    }
+
+    /// Looks whether the block of an outcome is still there, and is final. `hashes` are those of blocks that were asked for already.
+    /// Returns whether it is certain.
+    async fn watch_one(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        latest: u64,
+        record: &TxRecord,
+        inclusion: Inclusion,
+        hashes: &mut BTreeMap<u64, Option<B256>>,
+    ) -> Result<bool, ChainError> {
+        let on_chain = if let Some(found) = hashes.get(&inclusion.block) {
+            *found
+        } else {
+            let header = self.rpc.find_header(inclusion.block).await?;
+            *hashes.entry(inclusion.block).or_insert(header.map(|header| header.hash))
+        };
+        // A node that does not know the block lags.
+        let gone = on_chain.is_some_and(|hash| hash != inclusion.block_hash);
+        if gone {
+            // If it was final: not by one endpoint's word.
+            if record.watched
+                || !self.rpc.are_several()
+                || is_replaced(&self.rpc.hashes(inclusion.block).await, inclusion.block_hash)
+            {
+                self.reinstate(memory, record).await?;
+            }
+            return Ok(true);
+        }
+        let is_due = record.watched && inclusion.block <= now.final_block;
+        match self.last_look(memory, now, latest, record, &inclusion).await? {
+            Look::Gone => self.reinstate(memory, record).await?,
+            Look::Shown if is_due => self.finalize(record).await?,
+            Look::Shown => {}
+            Look::Open => return Ok(false),
+        }
+        Ok(true)
     }
 
     async fn reinstate(&self, memory: &mut AccountMemory, record: &TxRecord) -> Result<(), ChainError> {

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant, SystemTime};
 use futures::StreamExt;
 
 use super::account::{Account, Item, SHORTEST_PAUSE, poor};
+use super::advance::Plan;
 use super::changes;
 use super::memory::{AccountMemory, Now};
+use super::phase::{Phase, Round, resume};
 use super::price::{Price, price};
-use super::rank::rank;
+use super::rank::{Rank, rank};
 use super::refusal::BroadcastRefusal;
 use super::settle::AT_ONCE;
 use super::signing::Draft;
 use super::slots::{Candidate, Slot, Slots};
-use super::work::is_of_one;
 use super::{
     Attempt, Deadline, Ending, Fate, Fees, Inner, Intent, Obstacle, Priority, TooMuchGas, TxId, TxRecord,
     TxStatus, Wei, revert, table,
@@ -47,11 +48,62 @@ impl Inner {
         memory: &mut AccountMemory,
         now: Now,
         account: &mut Account,
-        items: &[Item],
-    ) -> Result<(Vec<Draft>, Option<ChainError>), ChainError> {
+        (round, phase): (Round, Phase),
+        items: &[&Item],
+        plan: &mut Plan,
+    ) {
+        let mut ready = match self.ready(memory, now, account, items).await {
+            Ok(ready) => ready,
+            Err(error) => {
+                plan.trouble.note(error);
+                return;
+            }
+        };
+        ready.sort_by_key(|(rank, _)| *rank);
+        resume(&mut ready, memory.places.of(round).ready.take(), |(_, item)| item.record.id);
+        let mut ready = ready.into_iter().peekable();
+        let mut is_first = true;
+        while let Some((_, next)) = ready.peek() {
+            if phase.is_over() && !is_first {
+                memory.places.of(round).ready = Some(next.record.id);
+                self.wake.notify_one();
+                break;
+            }
+            is_first = false;
+            let with_place: Vec<_> = ready
+                .by_ref()
+                .map(|(_, item)| (item, candidate(&item.record, now.time)))
+                .filter(|(_, candidate)| account.slots.clone().take(candidate).is_some())
+                .take(AT_ONCE)
+                .collect();
+            let estimates: Vec<_> =
+                with_place.into_iter().map(|(item, candidate)| self.estimate(now, item, candidate)).collect();
+            let mut estimates = futures::stream::iter(estimates).buffered(AT_ONCE);
+            while let Some((item, candidate, gas)) = estimates.next().await {
+                let signed = match gas {
+                    Ok(gas) => self.sign_one(memory, now, account, item, &candidate, gas).await,
+                    Err(error) => Err(error),
+                };
+                match signed {
+                    Ok(draft) => plan.drafts.extend(draft),
+                    // What is decided already goes out, whatever the endpoint does with another one's estimate.
+                    Err(error) => plan.trouble.note(error),
+                }
+            }
+        }
+    }
+
+    /// The intents that may be signed now, with their ranks.
+    async fn ready<'a>(
+        &self,
+        memory: &AccountMemory,
+        now: Now,
+        account: &Account,
+        items: &[&'a Item],
+    ) -> Result<Vec<(Rank, &'a Item)>, ChainError> {
         let mut ready = Vec::new();
         let pause = self.options.poll_interval.max(SHORTEST_PAUSE);
-        for item in items {
+        for &item in items {
             let record = &item.record;
             if let Some(nonce) =
                 record.bound.filter(|nonce| *nonce > account.slots.reach() && record.is_ready())
@@ -74,36 +126,7 @@ impl Inner {
                 ready.push((rank(record, now.time), item));
             }
         }
-        ready.sort_by_key(|(rank, _)| *rank);
-        let (mut signed, mut trouble) = (Vec::new(), None);
-        let mut ready = ready.into_iter().peekable();
-        while ready.peek().is_some() {
-            let with_place: Vec<_> = ready
-                .by_ref()
-                .map(|(_, item)| (item, candidate(&item.record, now.time)))
-                .filter(|(_, candidate)| account.slots.clone().take(candidate).is_some())
-                .take(AT_ONCE)
-                .collect();
-            let estimates: Vec<_> =
-                with_place.into_iter().map(|(item, candidate)| self.estimate(now, item, candidate)).collect();
-            let mut estimates = futures::stream::iter(estimates).buffered(AT_ONCE);
-            while let Some((item, candidate, gas)) = estimates.next().await {
-                let gas = match gas {
-                    Ok(gas) => gas,
-                    // What is signed already goes out, whatever the endpoint does with another one's estimate.
-                    Err(error) => {
-                        trouble = Some(error);
-                        continue;
-                    }
-                };
-                match self.sign_one(memory, now, account, item, &candidate, gas).await {
-                    Ok(one) => signed.extend(one),
-                    Err(error) if is_of_one(&error) => trouble = Some(error),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok((signed, trouble))
+        Ok(ready)
     }
 
     async fn estimate<'a>(

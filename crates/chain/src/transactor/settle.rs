@@ -11,8 +11,9 @@ use super::changes::{self, Bound};
 use super::counts::Counted;
 use super::memory::{AccountMemory, Alone, Now};
 use super::outcome::{Depth, Outcome, SURE, Second, Used, Winner, outcome};
+use super::phase::{Phase, resume};
 use super::send::call;
-use super::work::is_of_one;
+use super::work::{Trouble, is_of_one};
 use super::{
     Attempt, Inclusion, Inner, Obstacle, Priority, TxChange, TxId, TxRecord, TxStatus, revert, table,
 };
@@ -28,8 +29,10 @@ pub(super) struct Settled {
     pub(super) open: Vec<Item>,
     /// The next nonce of the chain, as they are to go on with.
     pub(super) latest: u64,
+    /// Those that cannot be judged in this pass, because a nonce of theirs was not looked at: nothing is done about them.
+    pub(super) unjudged: Vec<Item>,
     /// What went wrong with one of them.
-    pub(super) trouble: Option<ChainError>,
+    pub(super) trouble: Trouble,
 }
 
 impl Inner {
@@ -42,9 +45,12 @@ impl Inner {
         counted: Counted,
         items: Vec<Item>,
     ) -> Result<Settled, ChainError> {
-        let mut used = self.used_nonces(memory, now, account, counted.latest, &items).await?;
+        let Looked { mut used, unknown, mut trouble } =
+            self.used_nonces(memory, now, account, counted.latest, &items).await;
         let (latest, disputed) = counted.without_disputed(&mut used);
-        let (mut open, mut trouble) = (Vec::new(), None);
+        let (unjudged, items): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|item| nonces(item).any(|nonce| unknown.contains(&nonce)));
+        let mut open = Vec::new();
         for item in items {
             let attempts: Vec<_> = item.attempts.iter().map(|a| (a.nonce, a.fate)).collect();
             let outcome =
@@ -56,14 +62,14 @@ impl Inner {
             // answer to a dispute.
             match self.apply(outcome, item).await {
                 Ok(item) => open.extend(item),
-                Err(error) if is_of_one(&error) => trouble = Some(error),
+                Err(error) if is_of_one(&error) => trouble.note(error),
                 Err(error) => return Err(error),
             }
         }
-        Ok(Settled { open, latest, trouble })
+        Ok(Settled { open, latest, unjudged, trouble })
     }
 
-    /// What the chain shows of the used nonces that open intents were signed for.
+    /// What the chain shows of the used nonces that open intents were signed for, those of urgent ones first.
     async fn used_nonces(
         &self,
         memory: &mut AccountMemory,
@@ -71,63 +77,92 @@ impl Inner {
         account: Address,
         latest: u64,
         items: &[Item],
-    ) -> Result<BTreeMap<u64, Used>, ChainError> {
-        // Those that they own or are bound to, too: what was signed for them may be another intent's now.
-        let nonces = |item: &Item| {
-            let signed: Vec<u64> = item.attempts.iter().map(|attempt| attempt.nonce).collect();
-            signed.into_iter().chain(item.record.nonce).chain(item.record.bound)
-        };
-        let signed: BTreeSet<u64> = items.iter().flat_map(nonces).collect();
-        let mut used = BTreeMap::new();
-        for nonce in signed.into_iter().filter(|nonce| *nonce < latest) {
-            let attempts =
-                table::attempts_at(&mut *self.db.read().await?, self.chain_id, account, nonce).await?;
-            // Collected first, so that no closure lives across the wait.
-            let asked: Vec<_> =
-                attempts.iter().map(|(id, attempt)| self.find_inclusion(*id, attempt)).collect();
-            let found: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
-            let is_urgent = items.iter().any(|item| {
-                item.record.intent.priority == Priority::Urgent
-                    && item.attempts.iter().any(|attempt| attempt.nonce == nonce)
-            });
-            let mut winner: Option<Winner> = None;
-            for (tx, at, inclusion) in found.into_iter().flatten() {
-                let (depth, disputed) = self.believed_depth(memory, now, at, &inclusion, is_urgent).await?;
-                if winner.is_none() || !disputed {
-                    winner = Some(Winner { tx, inclusion, depth, disputed });
+    ) -> Looked {
+        let is_urgent = |item: &&Item| item.record.intent.priority == Priority::Urgent;
+        let urgent: BTreeSet<u64> = items.iter().filter(is_urgent).flat_map(nonces).collect();
+        let signed: BTreeSet<u64> = items.iter().flat_map(nonces).filter(|nonce| *nonce < latest).collect();
+        let mut order: Vec<u64> = signed.into_iter().collect();
+        resume(&mut order, memory.places.used.take(), |nonce| *nonce);
+        order.sort_by_key(|nonce| !urgent.contains(nonce));
+        let mut looked =
+            Looked { used: BTreeMap::new(), unknown: BTreeSet::new(), trouble: Trouble::default() };
+        let phase = Phase::begin(self.options.phase);
+        for (at, nonce) in order.iter().copied().enumerate() {
+            if at > 0 && phase.is_over() {
+                memory.places.used = order[at..].iter().copied().find(|nonce| !urgent.contains(nonce));
+                looked.unknown.extend(&order[at..]);
+                self.wake.notify_one();
+                break;
+            }
+            // What nobody answers about one of them holds up no other.
+            match self.used_nonce(memory, now, account, nonce, items).await {
+                Ok(used) => {
+                    looked.used.insert(nonce, used);
                 }
-                if !disputed {
-                    break;
+                Err(error) => {
+                    looked.unknown.insert(nonce);
+                    looked.trouble.note(error);
                 }
             }
-            let mut of_nonce = if let Some(winner) = winner {
-                memory.found(nonce);
-                let is_final = winner.depth == Depth::Final;
-                Used { winner: Some(winner), is_final, missing: 0, second: Second::Agrees }
-            } else {
-                let missing = memory.miss(nonce, now.head);
-                let is_final = missing.count >= SURE
-                    && self.is_used_for_good(now, account, nonce, missing.first).await?;
-                Used { winner: None, is_final, missing: missing.count, second: Second::Agrees }
-            };
-            let is_lost = |item: &Item| {
-                let is_bound = !item.record.intent.repeatable || item.record.ending.is_some();
-                is_bound
-                    && item.attempts.iter().any(|attempt| attempt.nonce == nonce)
-                    && winner.is_none_or(|winner| winner.tx != item.record.id)
-            };
-            if of_nonce.is_final && items.iter().any(is_lost) {
-                let hashes: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.hash).collect();
-                let winner = winner.map(|winner| winner.inclusion.tx_hash);
-                of_nonce.second = self.second(now, account, nonce, hashes, winner).await;
-            }
-            used.insert(nonce, of_nonce);
         }
-        let is_shown = |hash: &B256| {
-            used.values().any(|used| used.winner.is_some_and(|winner| winner.inclusion.tx_hash == *hash))
+        if looked.unknown.is_empty() {
+            let is_shown = |hash: &B256| {
+                let mut winners = looked.used.values().filter_map(|used| used.winner);
+                winners.any(|winner| winner.inclusion.tx_hash == *hash)
+            };
+            memory.backed.retain(|hash, _| is_shown(hash));
+            memory.alone.retain(is_shown);
+        }
+        looked
+    }
+
+    async fn used_nonce(
+        &self,
+        memory: &mut AccountMemory,
+        now: Now,
+        account: Address,
+        nonce: u64,
+        items: &[Item],
+    ) -> Result<Used, ChainError> {
+        let attempts = table::attempts_at(&mut *self.db.read().await?, self.chain_id, account, nonce).await?;
+        // Collected first, so that no closure lives across the wait.
+        let asked: Vec<_> = attempts.iter().map(|(id, attempt)| self.find_inclusion(*id, attempt)).collect();
+        let found: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        let is_urgent = items.iter().any(|item| {
+            item.record.intent.priority == Priority::Urgent
+                && item.attempts.iter().any(|attempt| attempt.nonce == nonce)
+        });
+        let mut winner: Option<Winner> = None;
+        for (tx, at, inclusion) in found.into_iter().flatten() {
+            let (depth, disputed) = self.believed_depth(memory, now, at, &inclusion, is_urgent).await?;
+            if winner.is_none() || !disputed {
+                winner = Some(Winner { tx, inclusion, depth, disputed });
+            }
+            if !disputed {
+                break;
+            }
+        }
+        let mut used = if let Some(winner) = winner {
+            memory.found(nonce);
+            let is_final = winner.depth == Depth::Final;
+            Used { winner: Some(winner), is_final, missing: 0, second: Second::Agrees }
+        } else {
+            let missing = memory.miss(nonce, now.head);
+            let is_final =
+                missing.count >= SURE && self.is_used_for_good(now, account, nonce, missing.first).await?;
+            Used { winner: None, is_final, missing: missing.count, second: Second::Agrees }
         };
-        memory.backed.retain(|hash, _| is_shown(hash));
-        memory.alone.retain(is_shown);
+        let is_lost = |item: &Item| {
+            let is_bound = !item.record.intent.repeatable || item.record.ending.is_some();
+            is_bound
+                && item.attempts.iter().any(|attempt| attempt.nonce == nonce)
+                && winner.is_none_or(|winner| winner.tx != item.record.id)
+        };
+        if used.is_final && items.iter().any(is_lost) {
+            let hashes: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.hash).collect();
+            let winner = winner.map(|winner| winner.inclusion.tx_hash);
+            used.second = self.second(now, account, nonce, hashes, winner).await;
+        }
         Ok(used)
     }
 
@@ -373,6 +408,20 @@ impl Inner {
             },
         }
     }
+}
+
+/// What the chain shows of used nonces.
+struct Looked {
+    used: BTreeMap<u64, Used>,
+    /// Those that nobody answered about, or that there was no time for.
+    unknown: BTreeSet<u64>,
+    trouble: Trouble,
+}
+
+/// The nonces that an intent was signed for, and those that it owns or is bound to: what was signed for them may be another one's now.
+fn nonces(item: &Item) -> impl Iterator<Item = u64> {
+    let signed: Vec<u64> = item.attempts.iter().map(|attempt| attempt.nonce).collect();
+    signed.into_iter().chain(item.record.nonce).chain(item.record.bound)
 }
 
 /// None while the receipt does not show where its transaction was mined.

@@ -113,15 +113,19 @@ impl Inner {
         }
         let now = self.now(memory).await?;
         memory.accounts.retain(|account, _| accounts.contains_key(account));
+        // The account with the most urgent one first: each takes its time if endpoints are slow.
+        let mut accounts: Vec<_> = accounts.into_iter().collect();
+        accounts.sort_by_cached_key(|(_, items)| {
+            let open = items.iter().map(|item| &item.record).filter(|record| record.status.is_open());
+            open.map(|record| rank(record, now.time)).min().map_or((true, None), |rank| (false, Some(rank)))
+        });
         // Trouble of one account, such as an endpoint that does not take its transaction, withholds neither the others nor a
         // rescue.
-        let mut trouble: Option<ChainError> = None;
+        let mut trouble = Trouble::default();
         for (account, items) in accounts {
             let memory = memory.accounts.entry(account).or_default();
-            if let Err(error) = self.serve(memory, now, account, items).await
-                && trouble.as_ref().is_none_or(|known| is_of_one(known) && !is_of_one(&error))
-            {
-                trouble = Some(error);
+            if let Err(error) = self.serve(memory, now, account, items).await {
+                trouble.note(error);
             }
         }
         let open = table::watched(&mut *self.db.read().await?, self.chain_id).await?;
@@ -132,7 +136,7 @@ impl Inner {
             status.waiting = waiting;
             status.open = open.len();
         });
-        trouble.map_or(Ok(open.len()), Err)
+        trouble.or(open.len())
     }
 
     async fn working_set(&self, memory: &Memory) -> Result<BTreeMap<Address, Vec<Item>>, ChainError> {
@@ -317,6 +321,30 @@ impl Inner {
         for inform in informs {
             inform();
         }
+    }
+}
+
+/// What went wrong in a pass that went on all the same. One error is reported: the first one that concerns more than a single intent.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Option<ChainError>);
+
+impl Trouble {
+    pub(super) fn note(&mut self, error: ChainError) {
+        if self.0.as_ref().is_none_or(|known| is_of_one(known) && !is_of_one(&error)) {
+            self.0 = Some(error);
+        }
+    }
+
+    pub(super) fn join(&mut self, other: Self) {
+        other.0.into_iter().for_each(|error| self.note(error));
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn or<T>(self, value: T) -> Result<T, ChainError> {
+        self.0.map_or(Ok(value), Err)
     }
 }
 

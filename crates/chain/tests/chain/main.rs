@@ -25,6 +25,7 @@ mod lies;
 mod monitor;
 mod nonces;
 mod oddities;
+mod phases;
 mod processed;
 mod proxied;
 mod refused;
