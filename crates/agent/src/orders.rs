@@ -120,12 +120,15 @@ pub(crate) async fn follow_offering(
     // Also where nothing differs: of an offering that has no fold yet, the state before an event is made of all stored events, and
     // includes it.
     let subject = Subject::Offering(state.agent, state.hash);
-    for (id, what, was) in all(conn, subject).await? {
-        let Some(order) = offering_order(what) else { continue };
+    let all = all(conn, subject).await?.into_iter();
+    let orders: Vec<_> = all.filter_map(|(id, what, was)| Some((id, offering_order(what)?, was))).collect();
+    for (id, order, change) in OfferingOrder::changes(&orders, before, state) {
         // A final transaction may be gone from the state.
-        let carried = |purpose| state.carried_by(purpose).or_else(|| before.carried_by(purpose));
+        let shown = &state.chain;
+        let carried =
+            |purpose| state.carried_by(purpose, shown).or_else(|| before.carried_by(purpose, shown));
         let tx = order.purpose().and_then(carried);
-        apply(conn, id, order.change(was, before, state), effect(subject, tx)).await?;
+        apply(conn, id, Some(change), effect(subject, tx)).await?;
     }
     Ok(())
 }
