@@ -40,6 +40,14 @@ impl OfferingOrder {
         }
     }
 
+    /// Whether the step from one state to another may set an order that was done under way again. Most steps do not, and no order that
+    /// has ended is read then.
+    pub fn may_resume(before: &OfferingState, after: &OfferingState) -> bool {
+        let resumes =
+            |order: Self| order.change(Some(Outcome::Done), before, after) == Some(OrderChange::UnderWay);
+        [Self::Publish, Self::PopUp, Self::Remove].into_iter().any(resumes)
+    }
+
     /// What is new of an offering's orders, each with its outcome before, by the step from one state to another. Of the pop-ups that were
     /// done, a reorganisation sets only the last under way again: one announcement is enough for all.
     pub fn changes(

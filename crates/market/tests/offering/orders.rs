@@ -99,6 +99,8 @@ fn a_pop_up_that_is_taken_back_is_under_way_again_and_done_with_the_next_announc
     let before = run.state.clone();
     assert_eq!(run.chain(market(2_000)), "");
     assert_eq!(changes(&orders, &before, &run.state), [(2, UNDER_WAY)]);
+    assert!(OfferingOrder::may_resume(&before, &run.state));
+    assert!(!OfferingOrder::may_resume(&run.state, &run.state), "once");
     assert_eq!(run.tx(1, Fate::Reinstated { batch: false }), "");
     let before = run.state.clone();
     assert_eq!(run.chain(market(2_000)), "", "once");
@@ -111,6 +113,23 @@ fn a_pop_up_that_is_taken_back_is_under_way_again_and_done_with_the_next_announc
     let before = run.state.clone();
     run.chain(market(2_000));
     assert_eq!(changes(&orders, &before, &run.state), [(2, UNDER_WAY)]);
+}
+
+#[test]
+fn only_what_waits_for_its_transaction_may_be_an_order_that_was_done() {
+    for (shown, wanted, may) in [
+        (Shown::default(), Wanted::OnMarket, true),
+        (Shown::default(), Wanted::AsShown, false),
+        (Shown::default(), Wanted::Removed, false),
+        (market(9), Wanted::OnMarket, false),
+        (market(9), Wanted::AsShown, false),
+        (market(9), Wanted::Removed, true),
+        (removed(9), Wanted::OnMarket, false),
+        (removed(9), Wanted::Removed, false),
+    ] {
+        let state = Run::own(shown.clone(), wanted).state;
+        assert_eq!(OfferingOrder::may_resume(&state, &state), may, "{shown:?}, {wanted:?}");
+    }
 }
 
 #[test]
