@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// After how long without a close `clientd` asks for one itself, by its defaults.
 const CLIENTS_PATIENCE: Duration = Duration::from_hours(1);
+/// For a batch to be put together.
+const A_MOMENT: Duration = Duration::from_mins(1);
 
 /// `[service]`: how long an open channel waits for its client, its plug-in and its offering.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,16 +129,16 @@ impl ClosingSection {
             ));
         }
         let alone = Some(self.close_within).filter(|alone| !alone.is_zero());
-        if is_too_late(self.batch_within, alone) {
+        if self.is_too_late(self.batch_within, alone) {
             return Err(wrong(
                 "closing.batch_within",
-                "a batch would never be sent, because each channel is closed alone after closing.close_within; set it lower, or leave it out for two thirds of that",
+                "a batch would never be sent, because each channel is closed alone after closing.close_within, and waits for closing.last_voucher_within before; set it lower by that and a minute, or leave it out for two thirds of close_within",
             ));
         }
-        if is_too_late(self.batch_free_within, self.free_within.0) {
+        if self.is_too_late(self.batch_free_within, self.free_within.0) {
             return Err(wrong(
                 "closing.batch_free_within",
-                "a batch would never be sent, because each channel is closed alone after closing.free_within; set it lower, or leave it out for two thirds of that",
+                "a batch would never be sent, because each channel is closed alone after closing.free_within, and waits for closing.last_voucher_within before; set it lower by that and a minute, or leave it out for two thirds of free_within",
             ));
         }
         let highest = Wei::new(u128::from(chain.max_fee_gwei).saturating_mul(WEI_PER_GWEI));
@@ -159,8 +161,40 @@ impl ClosingSection {
         amounts.into_iter().find(|(_, set, default)| set.0 != default.0).map(|(what, ..)| what)
     }
 
+    /// Whether channels are closed alone before a batch would be sent: they wait for that since their end, and for a batch since the
+    /// time for the client's last voucher was over. A batch needs a moment to be put together.
+    fn is_too_late(&self, batched: Option<Duration>, alone: Option<Duration>) -> bool {
+        let sent =
+            |batched: Duration| batched.saturating_add(self.last_voucher_within).saturating_add(A_MOMENT);
+        batched.map(sent).zip(alone).is_some_and(|(sent, alone)| sent > alone)
+    }
+
     /// Warns of settings that work, but probably not as meant.
-    pub(crate) fn doubts(&self) -> Option<String> {
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        self.no_batches().into_iter().chain(self.too_patient()).collect()
+    }
+
+    /// The time that leaves no room for batches, where their own time is left out.
+    fn no_batches(&self) -> Option<String> {
+        let mut policy = AgentPolicy::default();
+        self.apply(&mut policy);
+        let batches = BatchPolicy::for_channels(&policy);
+        let alone = Some(self.close_within).filter(|alone| !alone.is_zero());
+        let free = self.free_within.0.filter(|free| !free.is_zero());
+        let waits = [
+            ("closing.close_within", self.batch_within, Some(batches.max_delay), alone),
+            ("closing.free_within", self.batch_free_within, batches.free_after, free),
+        ];
+        let mut short = waits.into_iter().filter(|(_, set, ..)| set.is_none());
+        short.find(|(.., batched, alone)| self.is_too_late(*batched, *alone)).map(|(what, ..)| {
+            format!(
+                "{what} is over before channels could be closed together: closing.last_voucher_within, two thirds of it and a minute are \
+                 longer, so each is closed alone. Set it higher, or closing.last_voucher_within lower"
+            )
+        })
+    }
+
+    fn too_patient(&self) -> Option<String> {
         let waits =
             [("closing.close_within", Some(self.close_within)), ("closing.free_within", self.free_within.0)];
         let too_long =
@@ -196,10 +230,6 @@ impl ClosingSection {
         batches.free_after = self.batch_free_within.or(batches.free_after);
         batches
     }
-}
-
-fn is_too_late(batched: Option<Duration>, alone: Option<Duration>) -> bool {
-    batched.zip(alone).is_some_and(|(batched, alone)| batched >= alone)
 }
 
 fn wrong(what: &str, reason: &str) -> DaemonError {
@@ -366,8 +396,20 @@ mod tests {
             ),
             (&rate, json!({ "min_gain": 5, "batch_min_surplus": 0 }), None),
             (&none, json!({ "batch_within": "30m" }), Some(["closing.batch_within", "set it lower"])),
-            (&none, json!({ "batch_within": "29m" }), None),
-            (&none, json!({ "batch_within": "1h", "close_within": "61m" }), None),
+            // The last voucher's 10 s, and a minute.
+            (&none, json!({ "batch_within": "28m 50s" }), None),
+            (
+                &none,
+                json!({ "batch_within": "28m 51s" }),
+                Some(["closing.batch_within", "last_voucher_within"]),
+            ),
+            (
+                &none,
+                json!({ "batch_within": "20m", "last_voucher_within": "9m 1s" }),
+                Some(["closing.batch_within", "last_voucher_within"]),
+            ),
+            (&none, json!({ "batch_within": "20m", "last_voucher_within": "9m" }), None),
+            (&none, json!({ "batch_within": "1h", "close_within": "62m" }), None),
             // Closes go alone at once, settlements together.
             (&none, json!({ "batch_within": "1h", "close_within": "0s", "settle_above": 9 }), None),
             (
@@ -375,6 +417,12 @@ mod tests {
                 json!({ "batch_free_within": "30m" }),
                 Some(["closing.batch_free_within", "set it lower"]),
             ),
+            (
+                &none,
+                json!({ "batch_free_within": "28m 51s" }),
+                Some(["closing.batch_free_within", "last_voucher_within"]),
+            ),
+            (&none, json!({ "batch_free_within": "28m 50s" }), None),
             (&none, json!({ "batch_free_within": "30m", "free_within": "never" }), None),
             (
                 &none,
@@ -390,12 +438,29 @@ mod tests {
                 assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{closing}: {found:?}");
             }
         }
-        for setting in ["close_within", "free_within"] {
-            let doubts = |within: &str| section(json!({ setting: within })).doubts();
-            assert!(doubts("1h").is_none());
-            assert!(doubts("2h").is_some_and(|doubt| doubt.contains(setting)));
+    }
+
+    #[test]
+    fn settings_that_work_otherwise_than_meant_are_warned_of_by_name() {
+        for (closing, named) in [
+            (json!({}), None),
+            (json!({ "close_within": "1h", "free_within": "1h" }), None),
+            (json!({ "close_within": "2h" }), Some("closing.close_within is longer")),
+            (json!({ "free_within": "2h" }), Some("closing.free_within is longer")),
+            (json!({ "free_within": "never" }), Some("closing.free_within is longer")),
+            // A batch is sent after two thirds, and the rest is longer than a third.
+            (json!({ "close_within": "3m 30s" }), None),
+            (json!({ "close_within": "3m 29s" }), Some("closing.close_within is over before")),
+            (json!({ "free_within": "3m 29s" }), Some("closing.free_within is over before")),
+            (json!({ "last_voucher_within": "9m" }), None),
+            (json!({ "last_voucher_within": "9m 1s" }), Some("closing.close_within is over before")),
+            // At once is meant so.
+            (json!({ "close_within": "0s", "free_within": "0s" }), None),
+        ] {
+            let doubts = section(closing.clone()).doubts();
+            assert_eq!(doubts.len(), named.into_iter().count(), "{closing}: {doubts:?}");
+            assert!(named.is_none_or(|named| doubts[0].starts_with(named)), "{closing}: {doubts:?}");
         }
-        assert!(section(json!({ "free_within": "never" })).doubts().is_some());
     }
 
     #[test]

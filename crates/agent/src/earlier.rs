@@ -1,10 +1,8 @@
 //! The jobs with which earlier versions served and closed channels, and changed offerings. Nothing carries them out any more:
 //! [adoption](crate::adoption) ends them.
 
-use std::time::Duration;
-
 use privatix_channel::{ChannelId, OfferingHash};
-use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
+use privatix_jobs::{Duplicates, Job, Lane, Policy};
 use privatix_node::{channel_subject, lanes};
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +22,7 @@ impl Job for ProvisionChannel {
     }
 
     fn policy() -> Policy {
-        Policy::default()
-            .tries_without_end()
-            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
-            .duplicates(Duplicates::RefusedWhilePending)
+        Policy::default().duplicates(Duplicates::RefusedWhilePending)
     }
 }
 
@@ -55,10 +50,7 @@ impl Job for CloseChannel {
     }
 
     fn policy() -> Policy {
-        Policy::default()
-            .tries_without_end()
-            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)))
-            .duplicates(Duplicates::RefusedWhileWaiting)
+        Policy::default().duplicates(Duplicates::RefusedWhileWaiting)
     }
 }
 
@@ -101,9 +93,6 @@ impl Job for ChangeOffering {
     }
 
     fn policy() -> Policy {
-        Policy::default()
-            .tries(10)
-            .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(1)))
-            .duplicates(Duplicates::RefusedWhilePending)
+        Policy::default().duplicates(Duplicates::RefusedWhilePending)
     }
 }

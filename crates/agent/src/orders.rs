@@ -103,7 +103,7 @@ pub(crate) async fn follow_channel(
         return Ok(());
     }
     let subject = Subject::Channel(state.id);
-    for (id, what, was) in all(conn, subject).await? {
+    for (id, what, was) in all(conn, subject, true).await? {
         let Some(order) = channel_order(what) else { continue };
         let tx = if order == AgentOrder::Close { state.closed_by() } else { None };
         apply(conn, id, order.change(was, state, env), effect(subject, tx)).await?;
@@ -120,12 +120,16 @@ pub(crate) async fn follow_offering(
     // Also where nothing differs: of an offering that has no fold yet, the state before an event is made of all stored events, and
     // includes it.
     let subject = Subject::Offering(state.agent, state.hash);
-    for (id, what, was) in all(conn, subject).await? {
-        let Some(order) = offering_order(what) else { continue };
+    let resumes = OfferingOrder::may_resume(before, state);
+    let all = all(conn, subject, resumes).await?.into_iter();
+    let orders: Vec<_> = all.filter_map(|(id, what, was)| Some((id, offering_order(what)?, was))).collect();
+    for (id, order, change) in OfferingOrder::changes(&orders, before, state) {
         // A final transaction may be gone from the state.
-        let carried = |purpose| state.carried_by(purpose).or_else(|| before.carried_by(purpose));
+        let shown = &state.chain;
+        let carried =
+            |purpose| state.carried_by(purpose, shown).or_else(|| before.carried_by(purpose, shown));
         let tx = order.purpose().and_then(carried);
-        apply(conn, id, order.change(was, before, state), effect(subject, tx)).await?;
+        apply(conn, id, Some(change), effect(subject, tx)).await?;
     }
     Ok(())
 }
@@ -134,11 +138,17 @@ fn effect(subject: Subject, seq: Option<u32>) -> Option<EffectId> {
     seq.map(|seq| EffectId { subject, seq })
 }
 
-/// The orders under way about a subject, and its last ones.
-async fn all(conn: &mut Conn, subject: Subject) -> Result<Vec<(OrderId, What, Option<Outcome>)>, NodeError> {
+/// The orders under way about a subject, and its last ones where one that has ended may be under way again.
+async fn all(
+    conn: &mut Conn,
+    subject: Subject,
+    resumes: bool,
+) -> Result<Vec<(OrderId, What, Option<Outcome>)>, NodeError> {
     let mut found = orders::unsettled(conn, subject).await?;
-    let last = orders::of_subject(conn, subject, None, LOOKED_BACK).await?;
-    found.extend(last.into_iter().filter(|order| order.ended.is_some()));
+    if resumes {
+        let last = orders::of_subject(conn, subject, None, LOOKED_BACK).await?;
+        found.extend(last.into_iter().filter(|order| order.ended.is_some()));
+    }
     Ok(found.into_iter().map(|order| (order.id, order.what, order.ended.map(|(how, _)| how))).collect())
 }
 

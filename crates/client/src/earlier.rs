@@ -1,11 +1,9 @@
 //! The jobs with which earlier versions opened, used and closed channels, and fetched offerings. Nothing carries them out any more:
 //! [adoption](crate::adoption) and [`adopt_offerings`](crate::adopt_offerings) end them.
 
-use std::time::Duration;
-
 use alloy::primitives::Address;
 use privatix_channel::{Amount, ChannelId, OfferingHash};
-use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
+use privatix_jobs::{Duplicates, Job, Lane, Policy};
 use privatix_node::{channel_subject, lanes};
 use serde::{Deserialize, Serialize};
 
@@ -44,10 +42,7 @@ pub struct FinalizeClose {
 }
 
 fn policy() -> Policy {
-    Policy::default()
-        .tries_without_end()
-        .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(2)))
-        .duplicates(Duplicates::RefusedWhileWaiting)
+    Policy::default().duplicates(Duplicates::RefusedWhileWaiting)
 }
 
 impl Job for OpenChannel {
@@ -123,10 +118,7 @@ impl Job for FetchAccess {
     }
 
     fn policy() -> Policy {
-        Policy::default()
-            .tries_without_end() // the time is what ends it
-            .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_mins(1)))
-            .duplicates(Duplicates::RefusedWhilePending)
+        Policy::default().duplicates(Duplicates::RefusedWhilePending)
     }
 }
 
@@ -148,6 +140,6 @@ impl Job for FetchOffering {
     }
 
     fn policy() -> Policy {
-        policy().tries(10)
+        policy()
     }
 }

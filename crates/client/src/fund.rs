@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use privatix_channel::{Amount, ChannelId};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{
-    Backoff, Done, Filter, Handler, Job, JobContext, JobError, JobRecord, JobStatus, Lane, OrRetry as _,
-    Policy,
+    Backoff, Done, Effects, Failure, Filter, Handler, Job, JobContext, JobError, JobRecord, JobStatus, Lane,
+    OrRetry as _, Policy,
 };
 use privatix_market::{Client, ClientPurpose, ClientState, EffectId, Fate, Input, Stage, Trouble};
 use privatix_node::shell::{NotApplied, by_job};
@@ -21,7 +21,8 @@ use crate::budget::{Balance, Promises};
 use crate::funding::{Funding, order_of};
 use crate::runner::Payment;
 
-/// Job: provide the money for the transaction of this number. It ends in the transaction in which what it found is decided.
+/// Job: provide the money for the transaction of this number. It ends in the transaction in which what it found is decided, also where
+/// it fails: when its tries are over, the channel's transaction does not take place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fund {
     /// The channel.
@@ -59,7 +60,7 @@ impl Job for Fund {
 
     fn policy() -> Policy {
         Policy::default()
-            .tries_without_end() // the report that ends it must be stored
+            .tries(TRIES)
             .backoff(Backoff::exponential(Duration::from_secs(2), Duration::from_mins(2)))
     }
 }
@@ -225,7 +226,7 @@ impl Funder {
     }
 
     /// Where the money comes from, and the balance that shows it.
-    async fn source(&self, amount: Amount, try_number: u32) -> Result<(Source, Balance), Lack> {
+    async fn source(&self, amount: Amount) -> Result<(Source, Balance), Lack> {
         let (balance, balances) = self.balance().await?;
         let now = Promises::of(&mut *self.db.read().await.map_err(NodeError::from)?).await?;
         match balance.pays(amount, &now) {
@@ -234,15 +235,9 @@ impl Funder {
             None => {
                 let available = balances.contract.max(balances.wallet);
                 let has = balance.has(Pot::Contract, &now).max(balance.has(Pot::Wallet, &now));
-                let error = NodeError::Insufficient {
-                    what: "the deposit of a channel",
-                    needed: amount,
-                    available: has,
-                    remedy: "send tokens to the account or `deposit` what is in the wallet",
-                };
                 // What was promised to others may come back, and a balance may be one of before.
-                let again = available >= amount && try_number < TRIES;
-                Err(Lack { error, again })
+                let again = available >= amount;
+                Err(Lack { error: lacks(amount, has), again })
             }
         }
     }
@@ -256,18 +251,28 @@ impl Funder {
             return Ok(cx.done().await?);
         }
         let amount = amount_of(job.purpose);
-        let found = match self.source(amount, cx.try_number()).await {
-            Ok(found) => Some(found),
-            Err(Lack { error, again: true }) => return Err(JobError::retry(error)),
-            Err(Lack { error, .. }) if !is_over(&error, cx.try_number()) => {
-                return Err(error.into_job_error());
-            }
+        match self.source(amount).await {
+            Ok(found) => self.report(job, cx, Fate::Funded, Some(found)).await,
+            Err(Lack { error, again: true }) => Err(JobError::retry(error)),
+            Err(Lack { error, .. }) if passes(&error) => Err(again(error)),
             Err(Lack { error, .. }) => {
-                tracing::error!(channel = %job.channel, %error, "no transaction is made: its money could not be provided");
-                return self.report(job, cx, Fate::Unfunded(trouble(&error)), None).await;
+                tracing::error!(channel = %job.channel, %error, "no transaction is made: its money cannot be provided");
+                self.report(job, cx, Fate::Unfunded(trouble(&error)), None).await
             }
-        };
-        self.report(job, cx, Fate::Funded, found).await
+        }
+    }
+
+    /// The tries are over: decides that the transaction does not take place, with what the last of them ran into.
+    async fn give_up(&self, job: &Fund, fx: &mut Effects<'_>) -> Result<(), JobError> {
+        let trouble = fx.reason::<NodeError>().map_or(Trouble::Unpaid, trouble);
+        // A state that cannot be read has it tried again: what waits must get its answer once it was repaired.
+        let Some(before) = self.waiting(fx, job).await.or_retry()? else { return Ok(()) };
+        let fate = Fate::Unfunded(trouble);
+        let input = Input::Tx { seq: job.seq, purpose: job.purpose, fate };
+        drop(self.decider.decide_in(fx, &before, input).await.map_err(NodeError::from).or_retry()?);
+        self.decider.mark(job.channel); // a look writes, so it waits for this commit
+        tracing::error!(channel = %job.channel, ?trouble, "no transaction is made: its money was not provided in {TRIES} tries");
+        Ok(())
     }
 
     /// Decides what was found, in the transaction in which the job ends.
@@ -289,7 +294,7 @@ impl Funder {
             let order = order_of(&mut completion, job.channel, job.purpose).await.or_retry()?;
             let (pot, amount) = (source.pot(), amount_of(job.purpose));
             if balance.has(pot, &promises) < amount {
-                return Err(JobError::retry("another order has taken the money meanwhile"));
+                return Err(JobError::retry(lacks(amount, balance.has(pot, &promises)))); // another order has taken it
             }
             if let Some(order) = order {
                 orders::fund_from(&mut completion, order.id, pot).await.or_retry()?;
@@ -327,9 +332,18 @@ const fn amount_of(purpose: ClientPurpose) -> Amount {
     }
 }
 
-/// Whether a transaction is given up. What passes by itself gives up nothing.
-fn is_over(error: &NodeError, try_number: u32) -> bool {
-    error.postponed().is_none() && (!error.is_temporary() || try_number >= TRIES)
+/// Whether another try may find what this one did not.
+fn passes(error: &NodeError) -> bool {
+    error.postponed().is_some() || error.is_temporary()
+}
+
+fn lacks(amount: Amount, has: Amount) -> NodeError {
+    NodeError::Insufficient {
+        what: "the deposit of a channel",
+        needed: amount,
+        available: has,
+        remedy: "send tokens to the account or `deposit` what is in the wallet",
+    }
 }
 
 fn trouble(error: &NodeError) -> Trouble {
@@ -340,7 +354,7 @@ fn trouble(error: &NodeError) -> Trouble {
     }
 }
 
-/// What cannot be stored or read is tried again without end: a transaction that waits must get an answer.
+/// Has a try repeated. What passes by itself counts as none.
 fn again(error: NodeError) -> JobError {
     match error.postponed() {
         Some(until) => JobError::postpone(until, error),
@@ -364,5 +378,9 @@ async fn pending(conn: &mut Conn, channel: ChannelId) -> Result<Vec<u32>, NodeEr
 impl Handler<Fund> for Funder {
     async fn run(&self, job: &Fund, cx: JobContext) -> Result<Done, JobError> {
         self.provide(job, cx).await
+    }
+
+    async fn when_exhausted(&self, job: &Fund, _: &Failure, fx: &mut Effects<'_>) -> Result<(), JobError> {
+        self.give_up(job, fx).await
     }
 }

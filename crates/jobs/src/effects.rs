@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -10,12 +11,19 @@ use crate::{Job, JobId, JobsError, PushOptions, Pushed, queue};
 pub struct Effects<'a> {
     pub(crate) turn: &'a mut Turn,
     pub(crate) job: JobId,
+    pub(crate) reason: Option<&'a (dyn Error + Send + Sync + 'static)>,
 }
 
 impl Effects<'_> {
     /// The id of the job that fails.
     pub fn id(&self) -> JobId {
         self.job
+    }
+
+    /// The error that the last try returned, where it is an `E`: so that nobody has to read a meaning out of a message. `None`
+    /// where it is another one, and after a panic or a timeout.
+    pub fn reason<E: Error + 'static>(&self) -> Option<&E> {
+        self.reason?.downcast_ref()
     }
 
     /// Pushes a follow-up job, created by "job", into the same transaction.

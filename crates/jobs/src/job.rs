@@ -42,7 +42,8 @@ pub trait Handler<J: Job>: Send + Sync + 'static {
     /// dropped when the policy's time is over, and when a shutdown's grace is.
     async fn run(&self, job: &J, cx: JobContext) -> Result<Done, JobError>;
 
-    /// Makes up for a job that has failed for good, in the transaction in which it fails.
+    /// Makes up for a job that has failed for good, in the transaction in which it fails. What the last try returned is
+    /// [`Effects::reason`].
     ///
     /// An error undoes both: the job is tried again after its backoff. Not called for jobs that were cancelled, nor for
     /// payloads that do not parse. Do nothing slow here: the writer waits.

@@ -1,6 +1,7 @@
 //! One claimed job, from its claim to its end.
 
 use std::any::Any;
+use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,6 +21,8 @@ use crate::{Effects, Failure, FailureCause, JobContext, JobError, JobsError, Pol
 
 // A handler may quote a whole page in its error.
 const LONGEST_MESSAGE: usize = 2_000;
+
+type Reason = Box<dyn Error + Send + Sync>;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -41,9 +44,10 @@ impl Shared {
     /// Runs a claimed job and writes how that ended; false if it could not be written. `cancelled` asks the handler to
     /// stop.
     pub(crate) async fn work(&self, lane: usize, job: Claimed, cancelled: CancellationToken) -> bool {
-        let ending = self.ending(lane, &job, cancelled).await;
-        self.settings.stats.outcome(lane, ending.as_ref().map_or(RunEnd::Done, RunEnd::from));
-        let Some(ending) = ending else { return true };
+        let unfinished = self.unfinished(lane, &job, cancelled).await;
+        let run_end = unfinished.as_ref().map_or(RunEnd::Done, |(ending, _)| RunEnd::from(ending));
+        self.settings.stats.outcome(lane, run_end);
+        let Some((ending, reason)) = unfinished else { return true };
         match &ending {
             Ending::Retry { failure, .. } => {
                 tracing::warn!(job = %job.lease.id, kind = job.kind, cause = %failure.cause, error = failure.message, "job failed, will be retried");
@@ -56,7 +60,7 @@ impl Shared {
             }
         }
         let written = match ending {
-            Ending::Fail { failure } => self.fail(lane, &job, failure).await,
+            Ending::Fail { failure } => self.fail(lane, &job, failure, reason.as_deref()).await,
             ending => self.rounds.end(job.lease.clone(), ending).await,
         };
         match written {
@@ -73,7 +77,13 @@ impl Shared {
     }
 
     /// Fails a job for good, together with what its handler does to make up for it; false if it was no longer the holder's.
-    async fn fail(&self, lane: usize, job: &Claimed, failure: Failure) -> Result<bool, JobsError> {
+    async fn fail(
+        &self,
+        lane: usize,
+        job: &Claimed,
+        failure: Failure,
+        reason: Option<&(dyn Error + Send + Sync + 'static)>,
+    ) -> Result<bool, JobsError> {
         let Some(handler) = self.settings.handlers.get(job.kind.as_str()) else {
             return self.rounds.end(job.lease.clone(), Ending::Fail { failure }).await;
         };
@@ -87,7 +97,7 @@ impl Shared {
             return Ok(false);
         }
         let policy = handler.policy();
-        let mut effects = Effects { turn: &mut turn, job: job.lease.id };
+        let mut effects = Effects { turn: &mut turn, job: job.lease.id, reason };
         let run = handler.when_exhausted(&job.payload, &failure, &mut effects);
         let run = AssertUnwindSafe(watching_turns(true, run)).catch_unwind();
         let outcome = tokio::select! {
@@ -117,14 +127,19 @@ impl Shared {
         }
     }
 
-    /// `None` if the job is done.
-    async fn ending(&self, lane: usize, job: &Claimed, cancelled: CancellationToken) -> Option<Ending> {
+    /// How a run ends, and what the handler returned; `None` if the job is done.
+    async fn unfinished(
+        &self,
+        lane: usize,
+        job: &Claimed,
+        cancelled: CancellationToken,
+    ) -> Option<(Ending, Option<Reason>)> {
         let fail = |cause, message: String| {
-            Some(Ending::Fail { failure: Failure { cause, message: shorten(message) } })
+            Some((Ending::Fail { failure: Failure { cause, message: shorten(message) } }, None))
         };
         let Some(handler) = self.settings.handlers.get(job.kind.as_str()) else {
             // Only kinds with a handler are claimed.
-            return Some(Ending::Release);
+            return Some((Ending::Release, None));
         };
         let policy = handler.policy();
         let (stalled, failed) = (CancellationToken::new(), SharedFailure::default());
@@ -156,16 +171,16 @@ impl Shared {
                     format!("jobs of kind {:?} are no longer run", job.kind),
                 );
             }
-            Outcome::Aborted => return Some(Ending::Release),
+            Outcome::Aborted => return Some((Ending::Release, None)),
             Outcome::Stalled => {
                 tracing::warn!(job = %job.lease.id, kind = job.kind, "the handler held up all others by its completion and was dropped; it runs again");
-                return Some(self.later(&policy));
+                return Some((self.later(&policy), None));
             }
             Outcome::Returned(Err(Unfinished::Handler(error)))
                 if failed.has_happened() && matches!(error.then, Then::Retry | Then::RetryAt(_)) =>
             {
                 tracing::debug!(job = %job.lease.id, kind = job.kind, %error, "the commit failed that the job shared with others; it runs again");
-                return Some(self.later(&policy));
+                return Some((self.later(&policy), None));
             }
             Outcome::Returned(Err(Unfinished::Handler(error))) => (FailureCause::Error, error),
             Outcome::Panicked(message) => (FailureCause::Panic, JobError::retry(message)),
@@ -174,7 +189,8 @@ impl Shared {
                 JobError::retry(format!("the handler did not end within {:?}", policy.timeout)),
             ),
         };
-        Some(self.after(job, &policy, cause, &error, cancelled.is_cancelled()))
+        let ending = self.after(job, &policy, cause, &error, cancelled.is_cancelled());
+        Some((ending, Some(error.reason)))
     }
 
     /// It was no failed try.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use privatix_adapter::{AdapterError, Configuration, Host, UsageReporter};
 use privatix_channel::ChannelId;
 use privatix_db::Database;
-use privatix_jobs::{Backoff, Duplicates, Job, Lane, Policy};
+use privatix_jobs::{Duplicates, Job, Lane, Policy};
 use privatix_store::channels;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub enum ServiceAction {
     Terminate,
 }
 
-/// Job of earlier versions: have the adapter bring a channel's service into a state.
+/// Job of earlier versions: have the adapter bring a channel's service into a state. Nothing carries it out any more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServiceOrder {
     /// The channel.
@@ -51,10 +51,7 @@ impl Job for ServiceOrder {
     }
 
     fn policy() -> Policy {
-        Policy::default()
-            .tries_without_end()
-            .backoff(Backoff::exponential(Duration::from_millis(500), Duration::from_secs(20)))
-            .duplicates(Duplicates::RefusedWhileWaiting)
+        Policy::default().duplicates(Duplicates::RefusedWhileWaiting)
     }
 }
 

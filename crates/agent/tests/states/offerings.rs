@@ -213,6 +213,39 @@ impl World {
         self.decider.committed();
     }
 
+    /// A reorganisation takes the events above a block back, as the sink does it.
+    async fn undoes(&self, n: u8, above: u64) {
+        let mut tx = self.db.begin().await.unwrap();
+        let key = (AGENT, hash(n));
+        events::undo_above(&mut tx, above).await.unwrap();
+        let before = offering_states::load(&mut tx, key).await.unwrap();
+        offerings::refold(&mut tx, key.0, key.1).await.unwrap();
+        self.decider.chain(&mut tx, Stood { offerings: BTreeMap::from([(key, before)]) }).await.unwrap();
+        tx.commit().await.unwrap();
+        self.decider.committed();
+    }
+
+    /// Stores an order of this number, as its handler does it.
+    async fn places(&self, n: u8, number: u64, what: What) {
+        let new = NewOrder {
+            key: None,
+            subject: Subject::Offering(AGENT, hash(n)),
+            what,
+            by: "a test".to_owned(),
+            at: SystemTime::now(),
+            reserves: Reservation { agent: AGENT, day: None },
+        };
+        let mut tx = self.db.begin().await.unwrap();
+        orders::place(&mut tx, OrderId(number), &new).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The outcome of an order, and whether its transaction is known.
+    async fn became(&self, number: u64) -> (Option<Outcome>, bool) {
+        let order = orders::get(&mut self.db.read().await.unwrap(), OrderId(number)).await.unwrap().unwrap();
+        (order.ended.map(|(outcome, _)| outcome), order.tx.is_some())
+    }
+
     /// The outcome of the transaction with this number.
     async fn outcome(&self, n: u8, seq: u32, change: TxChange, failure: Option<&str>) {
         let mut tx = self.db.begin().await.unwrap();
@@ -290,28 +323,34 @@ async fn an_order_ends_in_the_transaction_that_takes_its_event_in() {
     let world = World::new(&dir.path().join("agent.db")).await;
     world.draft(1).await;
     world.order(1, OfferingOrder::Publish).await.unwrap();
-    let new = NewOrder {
-        key: None,
-        subject: Subject::Offering(AGENT, hash(1)),
-        what: What::Publish,
-        by: "a test".to_owned(),
-        at: SystemTime::now(),
-        reserves: Reservation { agent: AGENT, day: None },
-    };
-    let mut tx = world.db.begin().await.unwrap();
-    orders::place(&mut tx, OrderId(1), &new).await.unwrap();
-    tx.commit().await.unwrap();
-    let order = async || orders::get(&mut world.db.read().await.unwrap(), OrderId(1)).await.unwrap().unwrap();
+    world.places(1, 1, What::Publish).await;
 
     let block = BlockRef { number: 1_000, hash: B256::repeat_byte(1) };
     let purpose = OfferingPurpose::Publish;
     let mined = OfferingInput::Tx { seq: 1, purpose, fate: Fate::Mined(block) };
     world.decider.decide(hash(1), mined).await.unwrap();
-    assert_eq!(order().await.ended, None, "the chain does not show it yet");
+    assert_eq!(world.became(1).await.0, None, "the chain does not show it yet");
     world.shows(1, 1_000, published()).await;
-    let done = order().await;
-    assert_eq!(done.ended.map(|(outcome, _)| outcome), Some(Outcome::Done));
-    assert!(done.tx.is_some(), "{done:?}");
+    assert_eq!(world.became(1).await, (Some(Outcome::Done), true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pop_up_that_a_reorganisation_takes_back_is_under_way_again() {
+    let dir = temp_dir().unwrap();
+    let world = World::new(&dir.path().join("agent.db")).await;
+    world.draft(1).await;
+    world.shows(1, 1_000, published()).await;
+    for (number, block) in [(1, 20_000), (2, 40_000)] {
+        world.order(1, OfferingOrder::PopUp).await.unwrap();
+        world.places(1, number, What::PopUp).await;
+        world.shows(1, block, OfferingEvent::PoppedUp(announcement("here"))).await;
+        assert_eq!(world.became(number).await.0, Some(Outcome::Done));
+    }
+    world.undoes(1, 30_000).await;
+    assert_eq!(world.became(1).await.0, Some(Outcome::Done), "its announcement stands");
+    assert_eq!(world.became(2).await, (None, false));
+    world.shows(1, 40_001, OfferingEvent::PoppedUp(announcement("here"))).await;
+    assert_eq!(world.became(2).await.0, Some(Outcome::Done));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,7 +48,8 @@ impl Job for AskOffering {
 
     fn policy() -> Policy {
         Policy::default()
-            .tries_without_end() // the request's time is what ends it
+            // No number of tries: the offering's state gives the request up at its time, and a run after that only ends the job.
+            .tries_without_end()
             .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_secs(15)))
             .timeout(LONGEST_TRY.saturating_mul(2)) // each request has its own limit
     }

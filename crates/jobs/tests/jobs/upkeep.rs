@@ -55,6 +55,49 @@ async fn compensation_commits_with_the_failure() {
     assert!(!list(&db, Filter::new().subject("follow-up")).await.is_empty());
 }
 
+/// An error with a meaning.
+#[derive(Debug, thiserror::Error)]
+#[error("code {0}")]
+struct Coded(u32);
+
+/// Fails as its note asks for, and writes which [`Coded`] its compensation was given.
+struct Codes;
+
+#[async_trait]
+impl Handler<Step> for Codes {
+    async fn run(&self, job: &Step, cx: JobContext) -> Result<Done, JobError> {
+        match job.note.as_str() {
+            "each try" => Err(JobError::retry(Coded(cx.try_number()))),
+            "at once" => Err(JobError::fail(Coded(7))),
+            "panics" => std::panic::resume_unwind(Box::new("code 7")), // a panic that prints nothing
+            _ => Err(JobError::fail("code 7")),
+        }
+    }
+
+    async fn when_exhausted(&self, job: &Step, _: &Failure, fx: &mut Effects<'_>) -> Result<(), JobError> {
+        let (id, code) = (fx.id(), fx.reason::<Coded>().map(|coded| coded.0));
+        effect(fx, id, &job.subject, &format!("{code:?}")).await.or_retry()?;
+        fx.push(&Signal(job.subject.clone())).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compensation_is_given_the_error_of_the_last_try() {
+    let (_dir, db) = fresh().await;
+    for (subject, note) in [("a", "each try"), ("b", "at once"), ("c", "panics"), ("d", "a message")] {
+        push(&db, Step::new(subject, note)).await;
+    }
+    let mut running = start(&db, |builder| builder.register::<Step, _>(Codes));
+    running.signalled_all(&["a", "b", "c", "d"]).await;
+    running.stop().await;
+    let mut given: Vec<_> =
+        effects(&db).await.into_iter().map(|(_, subject, code)| (subject, code)).collect();
+    given.sort();
+    let expected = [("a", "Some(3)"), ("b", "Some(7)"), ("c", "None"), ("d", "None")];
+    assert_eq!(given, expected.map(|(subject, code)| (subject.to_owned(), code.to_owned())));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn awaiting_a_job_misses_no_end() {
     let (_dir, db) = fresh().await;

@@ -1,7 +1,7 @@
 //! How the operator's orders about an offering end.
 
 use super::{OfferingOrder, OfferingPurpose, OfferingState, Own, Presence, Problem, Shown, Wanted};
-use crate::{OrderChange, Outcome, Stage, Trouble};
+use crate::{OrderChange, OrderId, Outcome, Stage, Trouble};
 
 impl OfferingOrder {
     /// What the transaction of the order is for; `None` where it needs none.
@@ -15,8 +15,9 @@ impl OfferingOrder {
     }
 
     /// What is new of an order whose outcome was this, by the step from one state of the offering to another. For one that was given a
-    /// moment ago, both are the state that it led to. An order that failed stays so, whatever a later one brings, and a pop-up that
-    /// was seen is not looked at again.
+    /// moment ago, both are the state that it led to. An order that failed stays so, whatever a later one brings.
+    ///
+    /// Of the pop-ups that were done only the last can be under way again: see [`changes`](Self::changes).
     pub fn change(
         self,
         was: Option<Outcome>,
@@ -32,10 +33,44 @@ impl OfferingOrder {
         };
         match (was, now) {
             (None, Some(outcome)) => Some(OrderChange::Ended(outcome)),
-            (Some(Outcome::Done), None) if self != Self::PopUp => Some(OrderChange::UnderWay),
+            (Some(Outcome::Done), None) if self != Self::PopUp || is_taken_back(own_before, own) => {
+                Some(OrderChange::UnderWay)
+            }
             _ => None,
         }
     }
+
+    /// Whether the step from one state to another may set an order that was done under way again. Most steps do not, and no order that
+    /// has ended is read then.
+    pub fn may_resume(before: &OfferingState, after: &OfferingState) -> bool {
+        let resumes =
+            |order: Self| order.change(Some(Outcome::Done), before, after) == Some(OrderChange::UnderWay);
+        [Self::Publish, Self::PopUp, Self::Remove].into_iter().any(resumes)
+    }
+
+    /// What is new of an offering's orders, each with its outcome before, by the step from one state to another. Of the pop-ups that were
+    /// done, a reorganisation sets only the last under way again: one announcement is enough for all.
+    pub fn changes(
+        orders: &[(OrderId, Self, Option<Outcome>)],
+        before: &OfferingState,
+        after: &OfferingState,
+    ) -> Vec<(OrderId, Self, OrderChange)> {
+        let done = |(_, order, was): &&(OrderId, Self, Option<Outcome>)| {
+            (*order, *was) == (Self::PopUp, Some(Outcome::Done))
+        };
+        let last = orders.iter().filter(done).map(|(id, ..)| *id).max();
+        let mut orders = orders.iter().filter(|order| !done(order) || Some(order.0) == last);
+        let mut changes = Vec::new();
+        for (id, order, was) in orders.by_ref() {
+            changes.extend(order.change(*was, before, after).map(|change| (*id, *order, change)));
+        }
+        changes
+    }
+}
+
+/// Whether a reorganisation took back the announcement that carried out the last pop-up.
+const fn is_taken_back(before: &Own, after: &Own) -> bool {
+    before.popped_up.is_some() && after.popped_up.is_none() && after.pop_up
 }
 
 fn published(before: &Own, (own, shown): (&Own, &Shown)) -> Option<Outcome> {
@@ -88,15 +123,31 @@ impl Shown {
         let block = |shown: &Self| shown.announced.as_ref().map(|last| last.block);
         block(self) > block(was)
     }
+
+    /// Whether it is on the market, and an announcement of this block is not the last one, nor before it: it was taken back.
+    pub(super) fn lacks_announcement_of(&self, block: u64) -> bool {
+        let last = self.announced.as_ref().filter(|_| self.presence == Presence::OnMarket);
+        last.is_some_and(|last| last.block < block)
+    }
 }
 
 impl OfferingState {
-    /// The number of the transaction that carries out what this is for: one that is in a block, or the newest that may get there.
-    pub fn carried_by(&self, purpose: OfferingPurpose) -> Option<u32> {
+    /// The number of the transaction that carries out what this is for, where the chain shows that: one that is in a block, of several
+    /// pop-ups in that of the last announcement; or the newest that may get there.
+    pub fn carried_by(&self, purpose: OfferingPurpose, shown: &Shown) -> Option<u32> {
         let flights = self.own()?.flights.iter().filter(|flight| flight.purpose == purpose);
-        let is_mined = |stage: &Stage| matches!(stage, Stage::Mined { .. } | Stage::Unseen { .. });
+        let announced = shown.announced.as_ref().map(|last| last.block);
+        // An offering is published and removed once, and announced again often.
+        let is_mined = |stage: &Stage| match stage {
+            Stage::Mined { block, .. } | Stage::Unseen { block, .. } => {
+                purpose != OfferingPurpose::PopUp || Some(block.number) == announced
+            }
+            _ => false,
+        };
         flights
-            .filter(|flight| is_mined(&flight.stage) || flight.stage.may_be_mined())
+            .filter(|flight| {
+                is_mined(&flight.stage) || (flight.stage.may_be_mined() && !flight.stage.is_in_block())
+            })
             .max_by_key(|flight| (is_mined(&flight.stage), flight.seq))
             .map(|flight| flight.seq)
     }

@@ -24,6 +24,8 @@ pub struct Own {
     pub pop_up_every: Option<Period>,
     /// Whether the operator ordered to announce it again.
     pub pop_up: bool,
+    /// The block of the announcement that carried out the last order to announce it again, until a reorganisation takes it back.
+    pub popped_up: Option<u64>,
     /// Whether this state comes from a backup, and the chain was not caught up with since: nothing is done until then.
     pub restored: bool,
     /// The last recovery that was begun with.
@@ -174,8 +176,10 @@ pub(super) fn apply(
     match input {
         OfferingInput::Chain(now) => {
             // One that a reorganisation took back carries out no order.
-            if now.is_announced_after(shown) {
-                own.pop_up = false;
+            if now.is_announced_after(shown) && std::mem::take(&mut own.pop_up) {
+                own.popped_up = now.announced.as_ref().map(|last| last.block);
+            } else if own.popped_up.is_some_and(|block| now.lacks_announcement_of(block)) {
+                (own.pop_up, own.popped_up) = (true, None);
             }
             shown.clone_from(now);
         }
@@ -190,7 +194,8 @@ pub(super) fn apply(
     }
     if own.restored && env.fresh {
         // What was ordered since the backup is not known: an offering that was taken off the market must not come back.
-        (own.wanted, own.restored, own.pop_up) = (Wanted::AsShown, false, false);
+        (own.wanted, own.restored) = (Wanted::AsShown, false);
+        (own.pop_up, own.popped_up) = (false, None);
     }
     own.problem = match (want(own, shown, env), own.problem) {
         (Want::User(problem), _) => Some(problem),
@@ -213,7 +218,10 @@ fn order(own: &mut Own, shown: &Shown, order: OfferingOrder) -> Result<(), Offer
             return Err(OfferingRefused::NotOnMarket);
         }
         OfferingOrder::PopUp => own.pop_up = true,
-        OfferingOrder::Remove => (own.wanted, own.pop_up) = (Wanted::Removed, false),
+        OfferingOrder::Remove => {
+            own.wanted = Wanted::Removed;
+            (own.pop_up, own.popped_up) = (false, None);
+        }
     }
     // An order is newer than what a backup knew, and than what was given up.
     (own.restored, own.blocked, own.problem) = (false, None, None);

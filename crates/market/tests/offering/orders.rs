@@ -4,7 +4,7 @@ use privatix_channel::Period;
 use privatix_market::offering::{
     OfferingInput, OfferingOrder, OfferingPurpose, OfferingState, Presence, Problem, Shown, Wanted,
 };
-use privatix_market::{Fate, OrderChange, Outcome, RecoveryId, Trouble};
+use privatix_market::{Fate, OrderChange, OrderId, Outcome, RecoveryId, Trouble};
 
 use crate::support::{Run, block, market, removed};
 use OfferingOrder::{PopUp, PopUpEvery, Publish, Remove};
@@ -61,14 +61,120 @@ fn a_pop_up_ends_with_the_next_announcement_and_not_with_one_that_is_taken_back(
     let before = run.state.clone();
     assert_eq!(run.chain(market(1_000)), "", "the order stands");
     assert_eq!(PopUp.change(None, &before, &run.state), None);
-    run.tx(1, Fate::Mined(block(5)));
+    run.tx(1, Fate::Mined(block(9_000)));
     let before = run.state.clone();
     run.chain(market(9_000));
     assert_eq!(PopUp.change(None, &before, &run.state), DONE);
-    assert_eq!(run.state.carried_by(OfferingPurpose::PopUp), Some(1));
+    assert_eq!(run.state.carried_by(OfferingPurpose::PopUp, &run.state.chain), Some(1));
     // Another one is no news of the first.
     run.give(&OfferingInput::Order(PopUp));
     assert_eq!(PopUp.change(Some(Outcome::Done), &before, &run.state), None);
+}
+
+#[test]
+fn a_pop_up_that_is_taken_back_is_under_way_again_and_done_with_the_next_announcement() {
+    let mut run = Run::own(market(2_000), Wanted::OnMarket);
+    assert_eq!(run.give(&OfferingInput::Order(PopUp)), "submit 1 PopUp");
+    run.tx(1, Fate::Mined(block(9_000)));
+    run.chain(market(9_000));
+    let orders = [
+        (OrderId(1), PopUp, Some(Outcome::Done)),
+        (OrderId(2), PopUp, Some(Outcome::Done)),
+        (OrderId(3), PopUp, Some(Outcome::Failed(Trouble::Failed))),
+    ];
+    let changes = |orders: &[_], before: &OfferingState, after: &OfferingState| {
+        let changes = OfferingOrder::changes(orders, before, after);
+        changes.into_iter().map(|(id, _, change)| (id.0, Some(change))).collect::<Vec<_>>()
+    };
+
+    // What shows it, or a later announcement, is no news; nor is the end of the offering.
+    for shown in [market(9_000), market(9_001), removed(9_000), Shown::default()] {
+        let mut run = run.clone();
+        let before = run.state.clone();
+        run.chain(shown.clone());
+        assert_eq!(changes(&orders, &before, &run.state), [], "{shown:?}");
+        assert!(!run.mine().pop_up, "{shown:?}");
+    }
+    // It is taken back: the last order that it has carried out is under way again, and its transaction is not cancelled.
+    let before = run.state.clone();
+    assert_eq!(run.chain(market(2_000)), "");
+    assert_eq!(changes(&orders, &before, &run.state), [(2, UNDER_WAY)]);
+    assert!(OfferingOrder::may_resume(&before, &run.state));
+    assert!(!OfferingOrder::may_resume(&run.state, &run.state), "once");
+    assert_eq!(run.tx(1, Fate::Reinstated { batch: false }), "");
+    let before = run.state.clone();
+    assert_eq!(run.chain(market(2_000)), "", "once");
+    let under_way = [orders[0], (OrderId(2), PopUp, None), orders[2]];
+    assert_eq!(changes(&under_way, &before, &run.state), []);
+    let before = run.state.clone();
+    run.chain(market(9_500));
+    assert_eq!(changes(&under_way, &before, &run.state), [(2, DONE)]);
+    // And once more.
+    let before = run.state.clone();
+    run.chain(market(2_000));
+    assert_eq!(changes(&orders, &before, &run.state), [(2, UNDER_WAY)]);
+}
+
+#[test]
+fn only_what_waits_for_its_transaction_may_be_an_order_that_was_done() {
+    for (shown, wanted, may) in [
+        (Shown::default(), Wanted::OnMarket, true),
+        (Shown::default(), Wanted::AsShown, false),
+        (Shown::default(), Wanted::Removed, false),
+        (market(9), Wanted::OnMarket, false),
+        (market(9), Wanted::AsShown, false),
+        (market(9), Wanted::Removed, true),
+        (removed(9), Wanted::OnMarket, false),
+        (removed(9), Wanted::Removed, false),
+    ] {
+        let state = Run::own(shown.clone(), wanted).state;
+        assert_eq!(OfferingOrder::may_resume(&state, &state), may, "{shown:?}, {wanted:?}");
+    }
+}
+
+#[test]
+fn a_pop_up_is_carried_out_by_the_transaction_of_its_own_announcement() {
+    let mut run = Run::own(market(2_000), Wanted::OnMarket);
+    assert_eq!(run.give(&OfferingInput::Order(PopUp)), "submit 1 PopUp");
+    run.tx(1, Fate::Mined(block(9_000)));
+    run.chain(market(9_000));
+    assert_eq!(run.state.carried_by(For::PopUp, &run.state.chain), Some(1));
+    for (_, seen) in run.state.mined() {
+        *seen = true;
+    }
+    // The second one's event is here before its transaction's outcome, and the first one's is not final.
+    run.now = 20_000;
+    assert_eq!(run.give(&OfferingInput::Order(PopUp)), "submit 2 PopUp");
+    let before = run.state.clone();
+    run.chain(market(20_000));
+    assert_eq!(PopUp.change(None, &before, &run.state), DONE);
+    assert_eq!(run.state.carried_by(For::PopUp, &run.state.chain), Some(2));
+    run.tx(2, Fate::Mined(block(20_000)));
+    assert_eq!(run.state.carried_by(For::PopUp, &run.state.chain), Some(2));
+    // Somebody else's, such as another node of the account.
+    run.chain(market(30_000));
+    assert_eq!(run.state.carried_by(For::PopUp, &run.state.chain), None);
+    assert_eq!(run.state.carried_by(For::Publish, &run.state.chain), None);
+}
+
+#[test]
+fn nothing_brings_a_pop_up_back_that_is_not_wanted_any_more() {
+    let mut run = Run::own(market(2_000), Wanted::OnMarket);
+    run.give(&OfferingInput::Order(PopUp));
+    run.chain(market(9_000));
+    for given_up in [OfferingInput::Order(Remove), OfferingInput::Restored(RecoveryId::new(1))] {
+        let mut run = run.clone();
+        run.give(&given_up);
+        let before = run.state.clone();
+        run.chain(market(2_000));
+        assert!(!run.mine().pop_up, "{given_up:?}");
+        assert_eq!(PopUp.change(Some(Outcome::Done), &before, &run.state), None, "{given_up:?}");
+    }
+    // An announcement by the schedule, or of a new address, carries out no order.
+    let mut run = Run::own(market(2_000), Wanted::OnMarket);
+    run.chain(market(9_000));
+    run.chain(market(2_000));
+    assert!(!run.mine().pop_up);
 }
 
 #[test]
