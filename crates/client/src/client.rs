@@ -295,7 +295,9 @@ impl ClientHandle {
             )));
         }
         let terms = Arc::new(message.terms().clone());
-        let opening = Opening { terms, deposit, fee: on_contract.fee };
+        // The contract takes any fee: a single endpoint that shows a low one must not hide what its events come to.
+        let fee = on_contract.fee.max(found.announcement.fee);
+        let opening = Opening { terms, deposit, fee };
         self.orders.may_accept(&descriptor, &opening).await?;
         ask_whether_there(&peer).await?;
 

@@ -11,6 +11,7 @@ use privatix_contracts::{ChannelInfo, ChannelState, KnownCode, PSC, PTC, known_c
 use privatix_offering::OnContract;
 use tokio::time::timeout;
 
+use crate::agreed::{self, Agreed};
 use crate::reconcile::held_offering;
 use crate::token::{self, Token};
 use crate::{ChainSettings, Node, NodeError, UnknownContract};
@@ -22,6 +23,15 @@ const DENIAL: Duration = Duration::from_secs(5);
 
 fn silent(what: &'static str, endpoint: &Endpoint) -> NodeError {
     NodeError::Contract { what, reason: format!("{} does not answer", endpoint.label()) }
+}
+
+/// How long the contract refuses to change an offering after an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfferingPeriods {
+    /// How long it refuses a pop-up.
+    pub pop_up: Period,
+    /// How long it refuses a removal.
+    pub remove: Period,
 }
 
 /// What an account has, in base units of the token, and wei.
@@ -46,7 +56,9 @@ impl Node {
         Ok(Some(operator).filter(|operator| !operator.is_zero()))
     }
 
-    /// What the contract holds of an offering now, whatever was seen of its events.
+    /// What the contract holds of an offering now, whatever was seen of its events, as the first endpoint that answers shows it. It only
+    /// spares an order that the contract would refuse: a wrong answer makes an order fail, at once or in its transaction, and locks nothing.
+    /// The fee is not among what the contract refuses: compare it with what the offering's events come to, too.
     ///
     /// # Errors
     /// [`NodeError::Contract`].
@@ -55,28 +67,46 @@ impl Node {
         agent: Address,
         offering: OfferingHash,
     ) -> Result<OnContract, NodeError> {
-        let mut failed = None;
-        for endpoint in self.endpoints.all() {
+        self.first_answer("an offering", |endpoint| async move {
             let psc = PSC::new(self.domain.contract(), endpoint.provider());
-            let asked = psc.offerings(agent, *offering.as_b256());
-            match timeout(PATIENCE, asked.call()).await {
-                Ok(Ok(held)) => return Ok(held_offering(held.into())),
-                Ok(Err(error)) => failed = Some(unreadable("an offering")(error)),
-                Err(_) => failed = Some(silent("an offering", endpoint)),
-            }
-        }
-        // There is at least one.
-        Err(failed.unwrap_or(NodeError::NotRunning))
+            Ok(held_offering(psc.offerings(agent, *offering.as_b256()).call().await?.into()))
+        })
+        .await
     }
 
-    /// Whether the contract holds this channel now, open or closed, whatever was seen of its events.
+    /// Whether the contract holds this channel now, open or closed, whatever was seen of its events, as the first endpoint that answers
+    /// shows it. It only makes a refusal plain: the contract opens no channel twice, whatever is answered here.
     ///
     /// # Errors
     /// [`NodeError::Contract`].
     pub async fn was_opened(&self, channel: ChannelId) -> Result<bool, NodeError> {
-        let psc = PSC::new(self.domain.contract(), self.provider());
-        let held = psc.channels(*channel.as_b256()).call().await.map_err(unreadable("a channel"))?;
-        Ok(ChannelInfo::from(held).state != ChannelState::None)
+        self.first_answer("a channel", |endpoint| async move {
+            let psc = PSC::new(self.domain.contract(), endpoint.provider());
+            let held = psc.channels(*channel.as_b256()).call().await?;
+            Ok(ChannelInfo::from(held).state != ChannelState::None)
+        })
+        .await
+    }
+
+    /// Asks one endpoint after the other, but none that is set aside as wrong.
+    async fn first_answer<T, F>(
+        &self,
+        what: &'static str,
+        ask: impl Fn(Endpoint) -> F,
+    ) -> Result<T, NodeError>
+    where
+        F: Future<Output = Result<T, alloy::contract::Error>>,
+    {
+        let mut failed = None;
+        for endpoint in self.believable()? {
+            match timeout(PATIENCE, ask(endpoint.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => failed = Some(unreadable(what)(error)),
+                Err(_) => failed = Some(silent(what, endpoint)),
+            }
+        }
+        // There is at least one.
+        Err(failed.unwrap_or(NodeError::NotRunning))
     }
 
     /// What our key has for gas, and what gas costs now, in wei: asked from the chain.
@@ -117,42 +147,53 @@ impl Node {
     }
 
     /// How long after an announcement the contract refuses a pop-up, and how long a removal. They never change, so one wrong answer would
-    /// count for as long as this runs: every endpoint that answers must show the same.
+    /// count for as long as this runs: it is certain only if a second endpoint shows the same. Those that are set aside as wrong are not
+    /// asked.
     ///
     /// # Errors
-    /// [`NodeError::EndpointsDisagree`]; [`NodeError::Contract`] where none answers.
-    pub async fn offering_periods(&self) -> Result<(Period, Period), NodeError> {
+    /// [`NodeError::EndpointsDisagree`]; [`NodeError::Contract`] where none answers, or all are set aside.
+    pub async fn offering_periods(&self) -> Result<Agreed<OfferingPeriods>, NodeError> {
+        const WHAT: &str = "periods of offerings";
         let contract = self.domain.contract();
         let ask = async |endpoint: &Endpoint| {
             let psc = PSC::new(contract, endpoint.provider());
             let pop_up = psc.popUpPeriod().call().await.map_err(unreadable("the pop-up period"))?;
             let remove = psc.removePeriod().call().await.map_err(unreadable("the removal period"))?;
-            Ok((Period::new(pop_up.saturating_to()), Period::new(remove.saturating_to())))
+            let (pop_up, remove) = (pop_up.saturating_to(), remove.saturating_to());
+            Ok(OfferingPeriods { pop_up: Period::new(pop_up), remove: Period::new(remove) })
         };
-        let asked = self.endpoints.all().iter().map(async |endpoint| {
+        let asked = self.believable()?.into_iter().map(async |endpoint| {
             let answer = timeout(DENIAL, ask(endpoint)).await;
             (endpoint.label(), answer.unwrap_or_else(|_| Err(silent("the periods of offerings", endpoint))))
         });
-        let mut agreed = None;
-        let mut failed = None;
+        let (mut answers, mut failed) = (Vec::new(), None);
         for (label, answer) in join_all(asked).await {
-            match (answer, agreed) {
-                (Err(error), _) => failed = failed.or(Some(error)),
-                (Ok(periods), None) => agreed = Some((label, periods)),
-                (Ok(periods), Some((first, before))) if periods != before => {
-                    let (first, second) = (first.to_owned(), label.to_owned());
-                    return Err(NodeError::EndpointsDisagree {
-                        contract,
-                        what: "periods of offerings",
-                        first,
-                        second,
-                    });
-                }
-                (Ok(_), Some(_)) => {}
+            match answer {
+                Ok(periods) => answers.push((label, periods)),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        // There is at least one endpoint.
-        agreed.map(|(_, periods)| periods).ok_or_else(|| failed.unwrap_or(NodeError::NotRunning))
+        let are_several = self.endpoints.all().len() > 1;
+        match agreed::judge(are_several, &answers) {
+            Ok(agreed) => agreed.ok_or_else(|| failed.unwrap_or(NodeError::NotRunning)),
+            Err((first, second)) => {
+                let (first, second) = (first.to_owned(), second.to_owned());
+                Err(NodeError::EndpointsDisagree { contract, what: WHAT, first, second })
+            }
+        }
+    }
+
+    /// The endpoints that are not set aside as wrong, those that are good first.
+    fn believable(&self) -> Result<Vec<&Endpoint>, NodeError> {
+        let all = self.endpoints.all();
+        let standings: Vec<_> = self.endpoints.status().into_iter().map(|one| one.standing).collect();
+        let believable: Vec<_> =
+            agreed::believable(&standings).into_iter().filter_map(|at| all.get(at)).collect();
+        if believable.is_empty() {
+            let reason = "all endpoints are set aside as wrong".to_owned();
+            return Err(NodeError::Contract { what: "anything", reason });
+        }
+        Ok(believable)
     }
 
     /// What the account has in the contract now, free to use, in base units: asked from the chain.

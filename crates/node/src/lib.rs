@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
+mod agreed;
 mod cause;
 mod concerns;
 mod contract;
@@ -55,9 +56,12 @@ mod uptime;
 mod view;
 mod wallet;
 
+pub use agreed::Agreed;
 pub use cause::Cause;
 pub use concerns::Concerns;
-pub use contract::{Balances, contract_code, contract_domain, contract_token, has_known_origin};
+pub use contract::{
+    Balances, OfferingPeriods, contract_code, contract_domain, contract_token, has_known_origin,
+};
 pub use damage::Damage;
 pub use decider::{Decider, DeciderParts};
 pub use error::NodeError;

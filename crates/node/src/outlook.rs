@@ -9,7 +9,7 @@ use privatix_chain::MonitorStatus;
 use privatix_channel::{ChainTime, ChannelId};
 use privatix_market::{ChainView, Gas, RecoveryId, Uptime};
 
-use crate::{ContractEntry, GasReserve, Node, UptimeClock};
+use crate::{ContractEntry, GRACE, GasReserve, Node, UptimeClock};
 
 /// The surroundings of decisions, as of now. All of it is known in memory: nothing here waits for a database or an endpoint.
 pub trait Outlook: Send + Sync {
@@ -114,7 +114,9 @@ impl Outlook for NodeOutlook {
 
     fn kept_open(&self, newest_voucher: Option<SystemTime>) -> Option<Uptime> {
         let until = self.node.open_until(newest_voucher)?;
-        Some(self.uptime().plus(until.duration_since(SystemTime::now()).unwrap_or_default()))
+        // Not longer, if the wall clock was set back.
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default().min(GRACE);
+        Some(self.uptime().plus(left))
     }
 
     fn recovery(&self) -> Option<RecoveryId> {

@@ -17,6 +17,7 @@ use privatix_market::offering::OfferingPurpose;
 use privatix_market::{AfterRestore, Input, Party, Subject};
 use privatix_store::purposes::{self, Damaged, Recorded, TxNumber};
 use privatix_store::recovery::{self, Recovery};
+use tokio::time::Instant;
 
 use crate::shell::NotApplied;
 use crate::transfers::{Deposit, Withdraw};
@@ -80,6 +81,25 @@ pub fn phase(recovery: &Recovery, times: Times) -> RecoveryPhase {
         RecoveryPhase::Over
     } else {
         RecoveryPhase::Grace { until }
+    }
+}
+
+/// For how long this process was in the grace, by the monotonic clock: it may end a grace that a wall clock which was set back would make
+/// longer by as much.
+#[derive(Clone, Copy, Debug, Default)]
+struct InGrace {
+    since: Option<Instant>,
+}
+
+impl InGrace {
+    /// How far a recovery is, if the clocks show this phase of it.
+    fn bound(&mut self, phase: RecoveryPhase, now: Instant) -> RecoveryPhase {
+        let RecoveryPhase::Grace { .. } = phase else {
+            self.since = None;
+            return phase;
+        };
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= GRACE { RecoveryPhase::Over } else { phase }
     }
 }
 
@@ -292,10 +312,11 @@ impl Node {
     /// Ends the recovery when its time is over. Never returns before.
     pub(crate) async fn wait_for_end_of_recovery(self: &Arc<Self>) -> Result<(), NodeError> {
         let mut seen = self.recovery.subscribe();
+        let mut in_grace = InGrace::default();
         loop {
             let Some(recovery) = *seen.borrow_and_update() else { return Ok(()) };
             let times = self.times();
-            let pause = match phase(&recovery, times) {
+            let pause = match in_grace.bound(phase(&recovery, times), Instant::now()) {
                 RecoveryPhase::Over => match self.end_recovery().await {
                     Ok(_) => return Ok(()),
                     Err(error) => {
@@ -488,6 +509,31 @@ mod tests {
         assert_eq!(corrected(at(12), both(30)), at(12));
         // Noted while the clock was behind: by the chain's time.
         assert_eq!(Times { now: at(0), newest_block: Some(at(10)) }.latest(), at(10));
+    }
+
+    #[test]
+    fn a_grace_ends_after_a_day_of_this_process_whatever_the_clocks_show() {
+        use RecoveryPhase::{CatchingUp, Over};
+        let recovery = Recovery { backed_up_at: at(8_999), caught_up_at: Some(at(9_000)) };
+        // The machine's clock was set back by a year after that.
+        let back = Times { now: at(240), newest_block: Some(at(9_100)) };
+        let grace = phase(&recovery, back);
+        assert_eq!(grace, RecoveryPhase::Grace { until: at(9_024) });
+        let (mut in_grace, start) = (InGrace::default(), Instant::now());
+        for (hours, shown, expected) in [
+            (0, CatchingUp, CatchingUp),
+            (30, CatchingUp, CatchingUp),
+            (31, grace, grace),
+            (54, grace, grace),
+            (55, grace, Over),
+            (56, grace, Over),
+            (57, CatchingUp, CatchingUp), // another recovery
+            (58, grace, grace),
+            (59, Over, Over),
+        ] {
+            let now = start + Duration::from_hours(hours);
+            assert_eq!(in_grace.bound(shown, now), expected, "after {hours} h");
+        }
     }
 
     #[test]

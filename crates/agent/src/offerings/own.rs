@@ -90,6 +90,8 @@ pub struct OwnOfferings {
 struct Known {
     view: Option<ContractView>,
     version: u64,
+    /// Whether endpoints contradict each other.
+    in_doubt: bool,
 }
 
 impl OwnOfferings {
@@ -109,8 +111,21 @@ impl OwnOfferings {
                 ContractView { balance: view.balance, ..before } != view || (waits && before != view)
             }
         };
-        known.view = Some(view);
+        (known.view, known.in_doubt) = (Some(view), false);
         if changed {
+            known.version = known.version.saturating_add(1);
+        }
+    }
+
+    /// Gives up what a single endpoint showed, once another one contradicts it: nothing is sent until it is known which of them is wrong.
+    pub fn doubt(&self, error: &NodeError) {
+        let mut known = self.known.lock();
+        if !known.in_doubt {
+            tracing::warn!("own offerings wait: {error}");
+        }
+        known.in_doubt = true;
+        if known.view.is_some_and(|view| !view.periods.is_sure()) {
+            known.view = None;
             known.version = known.version.saturating_add(1);
         }
     }
@@ -120,6 +135,7 @@ impl OwnOfferings {
         let before = self.known.lock().view;
         match ContractView::ask(node, before).await {
             Ok(view) => self.learn(view),
+            Err(error @ NodeError::EndpointsDisagree { .. }) => self.doubt(&error),
             Err(error) => tracing::debug!(%error, "it is not known what the account has in the contract"),
         }
     }
@@ -221,7 +237,9 @@ impl OfferingRunner for OwnOfferings {
         };
         let Some(view) = self.view() else { return Ok(facts) };
         (facts.fresh, facts.balance) = ((self.parts.caught_up)(), view.balance);
-        (facts.pop_up_period, facts.remove_period) = (view.pop_up_period, view.remove_period);
+        // One endpoint's word may make a transaction wait, or be refused, until a second one is back.
+        let periods = view.periods.for_now();
+        (facts.pop_up_period, facts.remove_period) = (periods.pop_up, periods.remove);
         let signatures = &self.parts.signatures;
         facts.signature_counts = row.is_some_and(|row| row.message.is_some())
             && (signatures.is_signed_by(state.hash, self.parts.agent).await?

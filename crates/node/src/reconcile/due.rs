@@ -14,6 +14,8 @@ const LONGEST: Duration = Duration::from_hours(1);
 const PAUSE: Duration = Duration::from_secs(10);
 /// The longest time that one endpoint may be searched in a comparison, for all entries together.
 const SEARCH: Duration = Duration::from_mins(2);
+/// The least time for a comparison of all channels, or of all offerings.
+const SHORTEST: Duration = Duration::from_secs(5);
 /// The least part of the time that is left which no entry may take: a search that ends only with its time leaves some to others.
 const PARTS: usize = 4;
 
@@ -21,6 +23,11 @@ const PARTS: usize = 4;
 /// found while it can be answered.
 pub(super) fn usual(challenge: Period) -> Duration {
     LONGEST.min(Duration::from_secs(u64::from(challenge.seconds() / 3)))
+}
+
+/// How long all channels, and all offerings, may take to be compared, before anything is searched for: a 24th of a challenge period each.
+pub(super) fn comparison(challenge: Period) -> Duration {
+    Duration::from_secs(u64::from(challenge.seconds() / 24)).clamp(SHORTEST, SEARCH)
 }
 
 /// The time for the searches of a comparison: for each endpoint, and at all of them a sixth of a challenge period, so that one which
@@ -133,6 +140,15 @@ mod tests {
                 assert!(found <= Duration::from(challenge) / 2, "{challenge:?}, {endpoints} endpoints");
                 assert!(time.share(0) <= SEARCH, "{challenge:?}, {endpoints} endpoints");
             }
+        }
+    }
+
+    #[test]
+    fn comparisons_take_a_small_part_of_a_challenge_and_two_minutes_at_most() {
+        for (challenge, seconds) in
+            [(Period::new(10), 5), (Period::minutes(15), 37), (Period::hours(1), 120), (Period::days(7), 120)]
+        {
+            assert_eq!(comparison(challenge), Duration::from_secs(seconds), "{challenge:?}");
         }
     }
 

@@ -3,8 +3,10 @@
 
 mod due;
 mod entry;
+mod pass;
 mod search;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use privatix_adapter::Role as Side;
 use privatix_chain::{
     Direction, Endpoint, Monitor, MonitorState, MonitorStatus, Processed, Standing, is_processed, processed,
 };
-use privatix_channel::ChainTime;
+use privatix_channel::{ChainTime, ChannelId};
 use privatix_contracts::{PSC, PscEvent, call};
 use privatix_db::Conn;
 use privatix_store::channels;
@@ -26,6 +28,7 @@ use self::due::{Last, Occasion, SearchTime};
 pub use self::entry::ContractEntry;
 pub(crate) use self::entry::held_offering;
 use self::entry::{Entry, OfferingKey};
+use self::pass::{Ended, ask_all};
 use crate::sink::Sink;
 use crate::{Node, NodeError, RoleRules};
 
@@ -43,6 +46,23 @@ pub(crate) struct Reconciler<R> {
     pub(crate) node: Arc<Node>,
     pub(crate) sink: Arc<Sink<R>>,
     pub(crate) monitor: watch::Receiver<MonitorStatus>,
+}
+
+/// Where the next comparison goes on.
+#[derive(Debug, Default)]
+struct Next {
+    channel: Option<ChannelId>,
+    offering: Option<OfferingKey>,
+    /// Which entry's logs are searched for first.
+    search: usize,
+}
+
+/// What a comparison of entries has come to.
+struct Compared<E: Entry> {
+    /// Those that were compared.
+    entries: BTreeSet<ContractEntry>,
+    findings: Vec<Finding<E>>,
+    ended: Ended<NodeError>,
 }
 
 /// What a search for the logs of an entry has come to.
@@ -75,7 +95,7 @@ impl<R: RoleRules> Reconciler<R> {
         let mut gaps: u64 = 0;
         let mut was_stalled = false;
         let mut last: Option<Last> = None;
-        let mut round: usize = 0;
+        let mut next = Next::default();
         loop {
             let (is_caught_up, is_stalled, reorgs, unchecked) = {
                 let status = self.monitor.borrow_and_update();
@@ -90,7 +110,7 @@ impl<R: RoleRules> Reconciler<R> {
             let due = last.map(|last| last.due(occasion));
             if is_caught_up && due.is_none_or(|due| due <= Instant::now()) {
                 let began = Instant::now();
-                let Some(outcome) = stop.run_until_cancelled(self.reconcile(round)).await else { return };
+                let Some(outcome) = stop.run_until_cancelled(self.reconcile(&mut next)).await else { return };
                 let wait = match outcome {
                     Ok(wait) => wait,
                     Err(error) => {
@@ -98,7 +118,6 @@ impl<R: RoleRules> Reconciler<R> {
                         AGAIN
                     }
                 };
-                round = round.wrapping_add(1);
                 last = Last::new(occasion, (began, Instant::now()), wait, self.node.challenge_period());
                 continue;
             }
@@ -116,9 +135,10 @@ impl<R: RoleRules> Reconciler<R> {
         status.iter().filter(|one| matches!(one.standing, Standing::Quarantined { .. })).count()
     }
 
-    /// Compares all there is. Returns when to do so again. Which entry's logs are searched for first depends on the `round`, so that one
-    /// search that takes all the time there is does not keep the others off for ever; those of a challenge that runs come before.
-    async fn reconcile(&self, round: usize) -> Result<Duration, NodeError> {
+    /// Compares all there is, for as long as a comparison may take. Returns when to do so again. It goes on at `next`, so that neither an
+    /// endpoint that is slow nor a search that takes all the time there is keeps the same entries off for ever; searches for those of a
+    /// challenge that runs come first.
+    async fn reconcile(&self, next: &mut Next) -> Result<Duration, NodeError> {
         let (side, account) = (self.node.side(), self.node.account());
         let mut conn = self.node.db().read().await?;
         let Some(at) = processed(&mut conn, Monitor::STREAM).await? else { return Ok(SOON) };
@@ -135,49 +155,77 @@ impl<R: RoleRules> Reconciler<R> {
             return Ok(SOON); // the monitor has committed a batch meanwhile
         }
         let followed = self.node.endpoints().best().clone();
-        let channels = self.compare(&followed, at, &of_channels).await?;
-        // Money depends on channels: trouble with offerings hides nothing of them.
-        let offerings = self.compare(&followed, at, &of_offerings).await;
+        let known: BTreeSet<ContractEntry> = of_channels
+            .iter()
+            .map(|(channel, _)| (*channel).into())
+            .chain(of_offerings.iter().map(|(offering, _)| (*offering).into()))
+            .collect();
+        // Trouble with some hides nothing of the others. Money depends on channels, which come first.
+        let of_channels = self.compare(&followed, at, &of_channels, &mut next.channel).await;
+        let offerings = self.compare(&followed, at, &of_offerings, &mut next.offering).await;
+        let (channels, of_offerings) = (of_channels.findings, offerings.findings.as_slice());
         // A client reads an offering from the contract before it relies on one.
-        let of_offerings = offerings.as_deref().unwrap_or_default();
         let are_alarming = side == Side::Agent;
         // Before the search, which may take minutes.
         let named = channels.iter().map(Finding::named);
         let alarming = of_offerings.iter().filter(|_| are_alarming).map(Finding::named);
-        *self.node.unreconciled.write() = named.chain(alarming).collect();
+        {
+            let mut unreconciled = self.node.unreconciled.write();
+            let compared: BTreeSet<_> = of_channels.entries.union(&offerings.entries).collect();
+            // What was not compared is as it was.
+            unreconciled.retain(|entry, _| known.contains(entry) && !compared.contains(entry));
+            unreconciled.extend(named.chain(alarming));
+        }
         let entries = channels.len().saturating_add(of_offerings.len());
         let endpoints = self.node.endpoints().all().len();
         let mut time = SearchTime::new(self.node.challenge_period(), endpoints, entries);
         let now = self.node.chain_now().map_or(ChainTime::new(0), ChainTime::from);
+        let round = next.search;
+        next.search = round.wrapping_add(1);
         let again = self.explain_all(&followed, at, ordered(&channels, round, now), &mut time).await?;
         let of_offerings = ordered(of_offerings, round, now);
-        let again = again.min(self.explain_all(&followed, at, of_offerings, &mut time).await?);
+        let mut again = again.min(self.explain_all(&followed, at, of_offerings, &mut time).await?);
         for (entry, what) in &*self.node.unreconciled.read() {
             tracing::error!(
                 "{entry}: {what}; no endpoint has the logs that would explain it: add or change a chain endpoint"
             );
         }
-        offerings?;
+        for ended in [of_channels.ended, offerings.ended] {
+            match ended {
+                Ended::Complete => {}
+                Ended::OutOfTime => {
+                    tracing::warn!(
+                        endpoint = followed.label(),
+                        "it is slow to show what the contract holds; the rest is compared next time"
+                    );
+                    again = again.min(AGAIN);
+                }
+                Ended::Failed(error) => return Err(error),
+            }
+        }
         Ok(again)
     }
 
-    /// Compares entries with the contract, after the block up to which they were seen.
+    /// Compares entries with the contract, after the block up to which they were seen, for as long as that may take.
     async fn compare<E: Entry>(
         &self,
         followed: &Endpoint,
         at: Processed,
         seen: &[(E, E::Seen)],
-    ) -> Result<Vec<Finding<E>>, NodeError> {
-        let mut findings = Vec::new();
-        for some in seen.chunks(AT_ONCE) {
-            let entries: Vec<E> = some.iter().map(|(entry, _)| *entry).collect();
-            let held = self.held(followed, at, &entries).await?;
-            findings.extend(some.iter().zip(held).filter_map(|((entry, seen), held)| {
-                let what = E::unexplained(seen, &held)?;
-                Some(Finding { entry: *entry, seen: *seen, held, what })
-            }));
-        }
-        Ok(findings)
+        next: &mut Option<E>,
+    ) -> Compared<E> {
+        let seen: BTreeMap<E, E::Seen> = seen.iter().copied().collect();
+        let entries: Vec<E> = seen.keys().copied().collect();
+        let limit = due::comparison(self.node.challenge_period());
+        let ask = |some: Vec<E>| async move { self.held(followed, at, &some).await };
+        let (held, ended) = ask_all(&entries, next, (AT_ONCE, limit), ask).await;
+        let entries = held.iter().map(|(entry, _)| (*entry).into()).collect();
+        let findings = held.into_iter().filter_map(|(entry, held)| {
+            let seen = *seen.get(&entry)?;
+            let what = E::unexplained(&seen, &held)?;
+            Some(Finding { entry, seen, held, what })
+        });
+        Compared { entries, findings: findings.collect(), ended }
     }
 
     /// Explains findings as far as an endpoint has their logs. Returns when to compare again.
