@@ -147,7 +147,7 @@ async fn passes_that_stop_at_once_still_see_everything_through() {
     let running = Running::transactor(&transactor);
     wait_until("final blocks", PATIENCE, async || {
         anvil.mine(1).await.unwrap();
-        let open = transactor.watched_intents(&mut *db.read().await.unwrap()).await.unwrap();
+        let open = transactor.watched_intents(&mut db.read().await.unwrap()).await.unwrap();
         open.is_empty()
     })
     .await
