@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use alloy::primitives::utils::parse_ether;
 use alloy::sol_types::SolCall as _;
 use privatix_channel::{Amount, ChannelDescriptor, OfferingHash};
 use privatix_contracts::call;
@@ -28,6 +29,8 @@ pub(crate) async fn measure(bins: &Path, channels: u32) -> Result<()> {
     let chain = Chain::start().await?;
     let mut agent = Daemon::init(bins, "agentd", &chain, &Messages::Direct).await?;
     chain.fund(agent.account).await?;
+    // An agent serves no channel that it could not pay the close of.
+    chain.anvil.set_balance(agent.account, parse_ether("100")?).await?;
     chain.mine_every_second().await?;
     agent.start().await?;
     let alone = resident(agent.pid())?;
