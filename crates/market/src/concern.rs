@@ -115,10 +115,12 @@ pub(crate) fn common<P: Party>(state: &State<P>, env: &Env<'_, P>, known: &Known
     let is_users = |owner: &Owner| matches!(owner, Owner::User { .. });
     // While the adapter starts it is waited for, and no user.
     let alone = owners.first().is_some_and(is_users) && !env.adapter_starts;
+    // The account's concern, which names the ether that is missing: closing the channel would be wrong advice.
+    let lacks_gas = service.why == Some(Why::NoGas) && known.at_stake.is_zero();
     let blocks =
         matches!(known.blocked, Some(Blocked::Parked { .. } | Blocked::Failing { lasting: true, .. }));
     // What is damaged or was not stopped waits for the user as well, and is shown as that.
-    if concerns.is_empty() && (alone || (blocks && owners.iter().any(is_users))) {
+    if concerns.is_empty() && ((alone && !lacks_gas) || (blocks && owners.iter().any(is_users))) {
         let by_order = matches!(service.why, Some(Why::Held | Why::Paused))
             || matches!(known.blocked, Some(Blocked::Parked { .. }));
         concerns.push(Concern::Waits { at_stake: known.at_stake, by_order });

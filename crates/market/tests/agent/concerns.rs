@@ -111,6 +111,14 @@ fn what_endangers_a_channel_is_read_off_its_state() {
             }),
             vec![waits(60, false)],
         ),
+        (
+            "the account has no ether for its close, which the reserve names",
+            run(Run::opening(100), &|r| {
+                r.gas.affords_new = false;
+                r.give(&Input::Look);
+            }),
+            vec![],
+        ),
     ];
     for (name, run, expected) in rows {
         assert_eq!(concerns(&run), expected, "{name}: {}", run.owners());
