@@ -70,13 +70,13 @@ impl Inner {
         items: Vec<&Item>,
     ) -> Plan {
         let mut plan = Plan::default();
-        let phase = Phase::begin(self.options.phase);
+        let mut phase = Phase::begin(self.options.phase);
         let mut sent: Vec<&Item> =
             items.iter().copied().filter(|item| item.record.nonce >= Some(account.latest)).collect();
         sent.sort_by_key(|item| item.record.nonce);
         resume(&mut sent, memory.places.of(round).pushed.take(), |item| item.record.id);
-        for (at, item) in sent.into_iter().enumerate() {
-            if at > 0 && phase.is_over() {
+        for item in sent {
+            if !phase.begins() {
                 memory.places.of(round).pushed = Some(item.record.id);
                 self.wake.notify_one();
                 break;
@@ -91,7 +91,7 @@ impl Inner {
                 Err(error) => plan.trouble.note(error),
             }
         }
-        self.sign_ready(memory, now, account, (round, phase), &items, &mut plan).await;
+        self.sign_ready(memory, now, account, (round, phase.also()), &items, &mut plan).await;
         plan
     }
 

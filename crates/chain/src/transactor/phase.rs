@@ -5,19 +5,27 @@ use std::time::{Duration, Instant};
 use super::{Priority, TxId};
 
 /// One part of a pass over an account. When its time is over, it begins nothing new, and what it did not reach comes first in the next
-/// pass. It always gets to something, so that each pass advances.
+/// pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Phase {
     until: Option<Instant>,
+    has_begun: bool,
 }
 
 impl Phase {
     pub(super) fn begin(limit: Duration) -> Self {
-        Self { until: Instant::now().checked_add(limit) }
+        Self { until: Instant::now().checked_add(limit), has_begun: false }
     }
 
-    pub(super) fn is_over(self) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until)
+    /// Other work of the same time.
+    pub(super) const fn also(self) -> Self {
+        Self { has_begun: false, ..self }
+    }
+
+    /// Whether one more thing is begun: the first one in any case, so that each pass advances, and others until the time is over.
+    pub(super) fn begins(&mut self) -> bool {
+        let is_over = self.until.is_some_and(|until| Instant::now() >= until);
+        !std::mem::replace(&mut self.has_begun, true) || !is_over
     }
 }
 
@@ -88,9 +96,18 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_is_over_once_its_time_is() {
-        assert!(Phase::begin(Duration::ZERO).is_over());
-        assert!(!Phase::begin(Duration::from_hours(1)).is_over());
-        assert!(!Phase::begin(Duration::MAX).is_over());
+    fn a_phase_begins_one_thing_in_any_case_and_others_in_its_time() {
+        for (limit, expected) in [
+            (Duration::ZERO, [true, false, false]),
+            (Duration::from_hours(1), [true; 3]),
+            (Duration::MAX, [true; 3]),
+        ] {
+            let mut phase = Phase::begin(limit);
+            assert_eq!(
+                [phase.begins(), phase.begins(), phase.also().begins()],
+                [expected[0], expected[1], true]
+            );
+            assert_eq!(phase.begins(), expected[2], "{limit:?}");
+        }
     }
 }

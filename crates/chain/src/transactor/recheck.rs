@@ -41,17 +41,15 @@ impl Inner {
         let mut hashes = BTreeMap::new();
         let (mut trouble, mut all_sure) = (Trouble::default(), true);
         resume(&mut records, memory.places.watched.take(), |record| record.id);
-        let phase = Phase::begin(self.options.phase);
-        let mut is_first = true;
+        let mut phase = Phase::begin(self.options.phase);
         for record in records {
             let Some(inclusion) = record.inclusion else { continue };
-            if phase.is_over() && !is_first {
+            if !phase.begins() {
                 memory.places.watched = Some(record.id);
                 all_sure = false;
                 self.wake.notify_one();
                 break;
             }
-            is_first = false;
             // What nobody answers about one of them holds up no other, and nothing that is to be sent.
             match self.watch_one(memory, now, latest, &record, inclusion, &mut hashes).await {
                 Ok(is_sure) => all_sure &= is_sure,

@@ -48,7 +48,7 @@ impl Inner {
         memory: &mut AccountMemory,
         now: Now,
         account: &mut Account,
-        (round, phase): (Round, Phase),
+        (round, mut phase): (Round, Phase),
         items: &[&Item],
         plan: &mut Plan,
     ) {
@@ -62,14 +62,12 @@ impl Inner {
         ready.sort_by_key(|(rank, _)| *rank);
         resume(&mut ready, memory.places.of(round).ready.take(), |(_, item)| item.record.id);
         let mut ready = ready.into_iter().peekable();
-        let mut is_first = true;
+        let (mut calls, mut unreached) = (phase.also(), None);
         while let Some((_, next)) = ready.peek() {
-            if phase.is_over() && !is_first {
-                memory.places.of(round).ready = Some(next.record.id);
-                self.wake.notify_one();
+            if !phase.begins() {
+                unreached.get_or_insert(next.record.id);
                 break;
             }
-            is_first = false;
             let with_place: Vec<_> = ready
                 .by_ref()
                 .map(|(_, item)| (item, candidate(&item.record, now.time)))
@@ -80,6 +78,11 @@ impl Inner {
                 with_place.into_iter().map(|(item, candidate)| self.estimate(now, item, candidate)).collect();
             let mut estimates = futures::stream::iter(estimates).buffered(AT_ONCE);
             while let Some((item, candidate, gas)) = estimates.next().await {
+                // Whether the call itself reverts is one more question, which may wait for the next pass.
+                if matches!(gas, Ok(Gas::Reverts(_))) && !calls.begins() {
+                    unreached.get_or_insert(item.record.id);
+                    continue;
+                }
                 let signed = match gas {
                     Ok(gas) => self.sign_one(memory, now, account, item, &candidate, gas).await,
                     Err(error) => Err(error),
@@ -90,6 +93,10 @@ impl Inner {
                     Err(error) => plan.trouble.note(error),
                 }
             }
+        }
+        if unreached.is_some() {
+            memory.places.of(round).ready = unreached;
+            self.wake.notify_one();
         }
     }
 
@@ -385,6 +392,7 @@ impl Inner {
         let patient = now.head < noticed.saturating_add(self.options.fees.stuck_after_blocks);
         let urgent = items.iter().any(|item| item.record.intent.priority == Priority::Urgent);
         let mut fillers = Vec::new();
+        let mut phase = Phase::begin(self.options.phase);
         // One that lost its nonce is of no use any more.
         let flying = items.iter().filter(|item| item.record.filler && item.record.nonce.is_some()).count();
         for slot in gaps.into_iter().take(FILLERS.saturating_sub(flying)) {
@@ -402,6 +410,11 @@ impl Inner {
             let record = self.filler(account, slot.nonce);
             if memory.signing.is_under_way(record.id, slot.nonce) {
                 continue;
+            }
+            // The lowest comes first in the next pass, too: nothing above it can be mined before.
+            if !phase.begins() {
+                self.wake.notify_one();
+                break;
             }
             let (gas_limit, beside) = match self.gas(now, &record).await? {
                 Gas::Limit { limit, beside } => (limit, beside),

@@ -86,10 +86,10 @@ impl Inner {
         order.sort_by_key(|nonce| !urgent.contains(nonce));
         let mut looked =
             Looked { used: BTreeMap::new(), unknown: BTreeSet::new(), trouble: Trouble::default() };
-        let phase = Phase::begin(self.options.phase);
+        let mut phase = Phase::begin(self.options.phase);
         for (at, nonce) in order.iter().copied().enumerate() {
-            if at > 0 && phase.is_over() {
-                memory.places.used = order[at..].iter().copied().find(|nonce| !urgent.contains(nonce));
+            if !phase.begins() {
+                memory.places.used = Some(nonce);
                 looked.unknown.extend(&order[at..]);
                 self.wake.notify_one();
                 break;

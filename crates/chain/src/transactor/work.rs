@@ -117,7 +117,8 @@ impl Inner {
         let mut accounts: Vec<_> = accounts.into_iter().collect();
         accounts.sort_by_cached_key(|(_, items)| {
             let open = items.iter().map(|item| &item.record).filter(|record| record.status.is_open());
-            open.map(|record| rank(record, now.time)).min().map_or((true, None), |rank| (false, Some(rank)))
+            let first = open.map(|record| rank(record, now.time)).min();
+            (first.is_none(), first)
         });
         // Trouble of one account, such as an endpoint that does not take its transaction, withholds neither the others nor a
         // rescue.

@@ -1,9 +1,13 @@
 //! A pass of the transactor has a total time: what is slow or broken for one intent holds up no other, least of all an urgent one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
-use privatix_chain::{Deadline, Intent, Priority, TxStatus};
+use alloy::sol_types::SolCall;
+use parking_lot::Mutex;
+use privatix_chain::{Deadline, Finality, Intent, Priority, TxStatus};
+use privatix_contracts::PTC;
 use privatix_testkit::{Anvil, wait_until};
 use serde_json::Value;
 
@@ -31,8 +35,11 @@ fn dispute(anvil: &Anvil, n: u8) -> Intent {
 
 /// Whether a call or an estimate is for one of these targets.
 fn is_for(params: &Value, mut targets: impl Iterator<Item = u8>) -> bool {
-    let to = params[0]["to"].as_str().and_then(|to| to.parse::<Address>().ok());
-    targets.any(|n| to == Some(target(n)))
+    targets.any(|n| is_to(params, target(n)))
+}
+
+fn is_to(params: &Value, address: Address) -> bool {
+    params[0]["to"].as_str().and_then(|to| to.parse().ok()) == Some(address)
 }
 
 async fn received(anvil: &Anvil, n: u8) {
@@ -92,17 +99,58 @@ async fn those_behind_estimates_that_hang_get_their_turn() {
     running.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_revert_are_looked_at_one_after_the_other_across_passes() {
+    let anvil = Anvil::start().await.unwrap();
+    let contracts = anvil.deploy().await.unwrap();
+    let (_dir, db) = fresh().await;
+    let proxy = FaultProxy::start(anvil.url()).await.unwrap();
+    // How often the calls are run in each pass.
+    let asked = Arc::new(Mutex::new(Vec::<u32>::new()));
+    let seen = asked.clone();
+    let token = contracts.token;
+    proxy.rule(move |method, params| {
+        match method {
+            "eth_blockNumber" => seen.lock().push(0),
+            "eth_call" if is_to(params, token) => *seen.lock().last_mut().unwrap() += 1,
+            _ => {}
+        }
+        Verdict::Forward
+    });
+    let transactor = transactor(&db, http(&proxy.url()), &anvil)
+        .phase_limit(Duration::ZERO)
+        .revert_patience(1, Duration::ZERO)
+        .build(Outcomes::default());
+    // Nobody has allowed it.
+    let (from, to) = (anvil.account(2), target(1));
+    let take = PTC::transferFromCall { from, to, value: U256::from(1) }.abi_encode();
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        let intent = Intent::new(format!("take {n}"), anvil.account(1), contracts.token, take.clone());
+        ids.push(submit(&db, &transactor, intent).await);
+    }
+    let running = Running::transactor(&transactor);
+    for id in ids {
+        assert_eq!(ended(&db, &transactor, id).await.status, TxStatus::Failed);
+    }
+    running.stop().await.unwrap();
+    let of_passes = asked.lock();
+    assert!(of_passes.iter().all(|calls| *calls <= 1), "{of_passes:?}");
+    assert_eq!(of_passes.iter().sum::<u32>(), 20, "{of_passes:?}");
+}
+
 /// An endpoint gives no receipt of a transaction that waits for its confirmations, or for its block to be final. Then comes a dispute.
 async fn without_receipts(is_confirmed: bool) {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
     let proxy = FaultProxy::start(anvil.url()).await.unwrap();
-    let transactor = transactor(&db, http(&proxy.url()), &anvil).build(Outcomes::default());
+    let transactor = transactor(&db, http(&proxy.url()), &anvil)
+        .confirmations(if is_confirmed { 0 } else { 3 })
+        .finality(Finality::Depth(8))
+        .build(Outcomes::default());
     let running = Running::transactor(&transactor);
     let first = submit(&db, &transactor, gift(&anvil, 1)).await;
     if is_confirmed {
-        received(&anvil, 1).await;
-        anvil.mine(3).await.unwrap();
         assert_eq!(ended(&db, &transactor, first).await.status, TxStatus::Mined);
     } else {
         until(&db, &transactor, first, "its block", |tx| tx.inclusion.is_some()).await;
@@ -136,8 +184,11 @@ async fn an_outcome_that_cannot_be_looked_at_again_holds_up_no_dispute() {
 async fn passes_that_stop_at_once_still_see_everything_through() {
     let anvil = Anvil::start().await.unwrap();
     let (_dir, db) = fresh().await;
-    let transactor =
-        transactor(&db, http(anvil.url()), &anvil).phase_limit(Duration::ZERO).build(Outcomes::default());
+    let transactor = transactor(&db, http(anvil.url()), &anvil)
+        .confirmations(2)
+        .finality(Finality::Depth(8))
+        .phase_limit(Duration::ZERO)
+        .build(Outcomes::default());
     anvil.set_automine(false).await.unwrap();
     let mut ids = Vec::new();
     for n in 1..=40 {
