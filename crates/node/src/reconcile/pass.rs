@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 pub(super) enum Ended<X> {
     /// All entries were asked for.
     Complete,
-    /// Its time was over. The next one goes on with the entries that were being asked for.
+    /// Its time was over. The next one goes on with the entries that were being asked for; with those after them if they took all of it.
     OutOfTime,
     /// Asking failed. The next one goes on with the entries after those, so that they do not keep the others off for ever.
     Failed(X),
@@ -38,14 +38,16 @@ where
     let mut chunks = entries.chunks(at_once.max(1)).peekable();
     while let Some(chunk) = chunks.next() {
         let left = limit.saturating_sub(began.elapsed());
+        let after = chunks.peek().and_then(|after| after.first().copied());
         match timeout(left, ask(chunk.to_vec())).await {
             Ok(Ok(answers)) => answered.extend(chunk.iter().copied().zip(answers)),
             Ok(Err(error)) => {
-                *next = chunks.peek().and_then(|after| after.first().copied());
+                *next = after;
                 return (answered, Ended::Failed(error));
             }
             Err(_) => {
-                *next = chunk.first().copied();
+                // What hangs each time would keep the others off for ever.
+                *next = if answered.is_empty() { after } else { chunk.first().copied() };
                 return (answered, Ended::OutOfTime);
             }
         }
@@ -82,10 +84,17 @@ mod tests {
         let mut next = None;
         assert_eq!(pass(&mut next, None, None).await, (vec![1, 2, 3, 4, 5, 6], Ended::OutOfTime));
         assert_eq!(pass(&mut next, None, None).await, (vec![7, 8, 9, 1, 2, 3], Ended::OutOfTime));
-        // It hangs at the first one.
-        assert_eq!(pass(&mut next, Some(4), None).await, (vec![], Ended::OutOfTime));
         assert_eq!(pass(&mut next, None, None).await.0, [4, 5, 6, 7, 8, 9]);
         assert_eq!(next, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn entries_that_hang_do_not_keep_the_others_off() {
+        let mut next = None;
+        assert_eq!(pass(&mut next, Some(4), None).await, (vec![1, 2], Ended::OutOfTime));
+        assert_eq!(pass(&mut next, Some(4), None).await, (vec![], Ended::OutOfTime));
+        assert_eq!(pass(&mut next, Some(4), None).await, (vec![5, 6, 7, 8, 9, 1], Ended::OutOfTime));
+        assert_eq!(next, Some(2));
     }
 
     #[tokio::test(start_paused = true)]
