@@ -57,6 +57,11 @@ impl ChannelDescriptor {
     pub fn names_signer(&self) -> bool {
         !self.signer.is_zero()
     }
+
+    /// Whether the key of this address speaks for the client: it is the client's own or the voucher signer's.
+    pub fn is_clients(&self, address: Address) -> bool {
+        address == self.client || address == self.voucher_signer()
+    }
 }
 
 #[cfg(test)]

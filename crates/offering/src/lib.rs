@@ -10,6 +10,9 @@
 //!   for. The client asks for it with a signed [`AccessRequest`] that carries a fresh key; the agent
 //!   seals the message to that key and signs it ([`SealedAccess`]).
 //!
+//! For the messaging channel itself an agent signs the key of its sessions ([`KeyBinding`]) and receipts ([`SignedReceipt`]), and
+//! a client proves within a session that a channel is its own ([`ChannelProof`]).
+//!
 //! Where the two meet is a [`SomcAddress`]; which of an agent's [`Addresses`] a client uses is its [`ContactPolicy`].
 //!
 //! Both are JSON described by a [`Template`]: a JSON Schema that belongs to a product (a kind of
@@ -24,6 +27,9 @@
 //! | offering hash | keccak256 of canonical JSON and 65-byte signature, one after the other; these are also the bytes on the wire |
 //! | access request | EIP-712 `AccessRequest(bytes32 channel,bytes32 recipient,uint64 issuedAt)` in `("Privatix Access", "1", chain, contract)`, by the client or its voucher signer |
 //! | sealed access | HPKE (RFC 9180) base mode, X25519, HKDF-SHA256, ChaCha20-Poly1305; associated data: chain, contract, channel, offering, agent |
+//! | session key | EIP-712 `MessagingKey(address agent,bytes32 key,uint16 minVersion,uint16 maxVersion,uint64 issuedAt,uint64 expiresAt)` in `("Privatix Messaging", "1", chain, contract)`, by the agent or its operator |
+//! | proof of a channel | EIP-712 `Attach(bytes32 channel,bytes32 session)` or `Leave(bytes32 channel,uint128 cumulative,bytes32 session)` in the same domain, by the client or its voucher signer |
+//! | receipt | EIP-712 `Receipt(bytes32 channel,address agent,uint128 cumulative,uint64 used,uint8 service,string reason,uint64 block,bytes32 blockHash)` in the same domain, by the agent or its operator |
 //! | access signature | EIP-712 `SealedAccess(bytes32 channel,bytes32 offering,bytes32 recipient,bytes32 encapsulated,bytes ciphertext)`, by the agent or its operator |
 //!
 //! # Example
@@ -86,11 +92,13 @@ mod contact;
 mod country;
 mod json;
 mod message;
+mod messaging;
 mod on_contract;
 pub mod proxy;
 mod signature;
 mod signed;
 mod template;
+mod versions;
 
 pub use access::{
     AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, Endpoint, MAX_ACCESS_SIZE, Password,
@@ -102,7 +110,12 @@ pub use contact::{ContactPolicy, NotPermitted, UnknownContactPolicy};
 pub use country::{Country, UnknownCountry};
 pub use json::{FieldProblem, FieldProblems, JsonError, MAX_DEPTH};
 pub use message::{IpType, OfferingMessage};
+pub use messaging::{
+    BindingError, ChannelProof, ExpectedKey, KeyBinding, LeaveProof, ProofError, Reason, ReasonError,
+    Receipt, ServiceState, SessionId, SessionKey, SignedReceipt,
+};
 pub use on_contract::{NotAcceptable, OfferingLife, OnContract, UnexplainedOffering};
 pub use signature::{MessageSignature, SignatureProblem};
 pub use signed::{Announced, MAX_OFFERING_SIZE, OfferingError, SignedOffering};
 pub use template::{MAX_TEMPLATE_SIZE, Template, TemplateError, TemplateKind, Templates};
+pub use versions::VersionRange;

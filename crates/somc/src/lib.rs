@@ -79,14 +79,14 @@ mod service;
 mod socks;
 mod transport;
 
-pub use privatix_offering::{AddressError, SomcAddress, SourceType};
+pub use privatix_offering::{AddressError, SomcAddress, SourceType, VersionRange};
 
 pub use self::{
     client::Client,
     direct::{DirectListener, DirectTransport},
     error::ClientError,
     limits::{ClientLimits, ServerLimits},
-    message::{Method, VersionRange},
+    message::Method,
     peer::{Peer, RetryPolicy},
     rate::RateLimit,
     refusal::{Refusal, Unready},

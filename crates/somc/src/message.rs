@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use alloy::hex;
 use bytes::BytesMut;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
-use privatix_offering::{AccessRequest, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess};
+use privatix_offering::{AccessRequest, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess, VersionRange};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -18,68 +18,13 @@ use crate::{
 /// What a hello calls the protocol, so that a stray client of another one learns what is wrong.
 pub(crate) const PROTOCOL: &str = "privatix-somc";
 /// The versions that this crate speaks.
-pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
+pub(crate) const VERSIONS: VersionRange = VersionRange::exactly(1);
 /// The longest hello in bytes, either way.
 pub(crate) const MAX_HELLO: usize = 1024;
 /// The longest refusal in bytes, with or without a request's id.
 pub(crate) const MAX_REFUSAL: usize = 8 * 1024;
 /// How deep arrays and objects may nest in a message.
 pub(crate) const MAX_DEPTH: usize = 16;
-
-/// A range of protocol versions, never empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawRange")]
-pub struct VersionRange {
-    min: u16,
-    max: u16,
-}
-
-#[derive(Deserialize)]
-struct RawRange {
-    min: u16,
-    max: u16,
-}
-
-impl TryFrom<RawRange> for VersionRange {
-    type Error = &'static str;
-
-    fn try_from(raw: RawRange) -> Result<Self, Self::Error> {
-        Self::new(raw.min, raw.max).ok_or("a version range is empty")
-    }
-}
-
-impl VersionRange {
-    /// From `min` to `max`, both included, or `None` when that is empty.
-    pub const fn new(min: u16, max: u16) -> Option<Self> {
-        if min <= max { Some(Self { min, max }) } else { None }
-    }
-
-    /// The lowest version.
-    pub const fn min(self) -> u16 {
-        self.min
-    }
-
-    /// The highest version.
-    pub const fn max(self) -> u16 {
-        self.max
-    }
-
-    /// The highest version in both ranges.
-    pub fn highest_common(self, other: Self) -> Option<u16> {
-        let highest = self.max.min(other.max);
-        (highest >= self.min.max(other.min)).then_some(highest)
-    }
-}
-
-impl fmt::Display for VersionRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.min == self.max {
-            write!(f, "{}", self.min)
-        } else {
-            write!(f, "{} to {}", self.min, self.max)
-        }
-    }
-}
 
 /// What a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -542,22 +487,6 @@ mod tests {
             }
             let value = (0..wrap).fold(value, |inner, _| json!([inner]));
             prop_assert_eq!(too_deep(value.to_string().as_bytes()), depth(&value) > MAX_DEPTH);
-        }
-
-        #[test]
-        fn the_highest_common_version_is_in_both_ranges(a: u16, b: u16, c: u16, d: u16) {
-            let range = |a: u16, b: u16| VersionRange::new(a.min(b), a.max(b)).unwrap();
-            let (one, other) = (range(a, b), range(c, d));
-            let common = one.highest_common(other);
-            prop_assert_eq!(common, other.highest_common(one));
-            let within = |range: VersionRange, version| (range.min()..=range.max()).contains(&version);
-            match common {
-                Some(version) => {
-                    prop_assert!(within(one, version) && within(other, version));
-                    prop_assert!(version == one.max() || version == other.max());
-                }
-                None => prop_assert!(one.max() < other.min() || other.max() < one.min()),
-            }
         }
     }
 

@@ -50,7 +50,7 @@ impl AccessRequest {
         signer: &(impl SignerSync + alloy::signers::Signer),
     ) -> Result<Self, RequestError> {
         let address = signer.address();
-        if !may_ask(descriptor, address) {
+        if !descriptor.is_clients(address) {
             return Err(RequestError::WrongSigner { found: Some(address) });
         }
         let (channel, issued_at) = (descriptor.id(domain), millis(now));
@@ -82,14 +82,10 @@ impl AccessRequest {
         }
         let digest = digest(self.channel, self.recipient, self.issued_at, domain);
         match self.signature.signer(&digest) {
-            Some(signer) if may_ask(descriptor, signer) => Ok(()),
+            Some(signer) if descriptor.is_clients(signer) => Ok(()),
             found => Err(RequestError::WrongSigner { found }),
         }
     }
-}
-
-fn may_ask(descriptor: &ChannelDescriptor, signer: Address) -> bool {
-    signer == descriptor.client || signer == descriptor.voucher_signer()
 }
 
 fn digest(channel: ChannelId, recipient: RecipientKey, issued_at: u64, domain: &Domain) -> B256 {
