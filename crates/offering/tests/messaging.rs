@@ -277,11 +277,11 @@ proptest! {
         let mut value = serde_json::to_value(&signed).unwrap();
         let (name, changed) = match which {
             0 => ("channel", serde_json::json!(B256::with_last_byte(1))),
-            1 => ("cumulative", serde_json::json!(Amount::new(5_000 ^ u128::from(by)))),
-            2 => ("used", serde_json::json!(Usage::new(5_242_880 ^ by))),
+            1 => ("cumulative", serde_json::json!(Amount::new(5_000 + u128::from(by)))),
+            2 => ("used", serde_json::json!(Usage::new(5_242_880_u64.wrapping_add(by)))),
             3 => ("service", serde_json::json!("running")),
             4 => ("reason", serde_json::json!("unpaid_")),
-            5 => ("block", serde_json::json!(1_234 ^ by)),
+            5 => ("block", serde_json::json!(1_234_u64.wrapping_add(by))),
             6 => ("blockHash", serde_json::json!(B256::with_last_byte(1))),
             _ => ("agent", serde_json::json!(Address::repeat_byte(1))),
         };
