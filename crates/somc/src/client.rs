@@ -1,5 +1,7 @@
 //! The buyer's side: one connection, on which any number of requests are under way at once.
 
+mod greeting;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -18,14 +20,16 @@ use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::{Semaphore, mpsc, oneshot},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::greeting::{Greeting, Session};
 use crate::{
-    BoxStream, ClientError, ClientLimits, Paid, Refusal, SomcAddress, Transport,
+    ClientError, ClientLimits, Expected, Paid, Refusal, SessionId, SomcAddress, Transport, VersionRange,
     frame::{FrameError, FrameReader, Patience},
-    message::{self, Answer, MAX_REFUSAL, Request, RequestId, ServerFrame, ServerHello, VERSIONS},
+    message::{self, Answer, Request, RequestId, ServerFrame},
+    session,
 };
 
 /// Requests waiting to be written; the limit in flight bounds them too.
@@ -44,6 +48,7 @@ pub struct Client {
 
 struct Inner {
     version: u16,
+    session: Option<Session>,
     limits: ClientLimits,
     places: Semaphore,
     max_places: u32,
@@ -55,82 +60,61 @@ struct Inner {
 }
 
 impl Client {
-    /// Dials `address` and agrees on a version.
+    /// Dials `address` and talks in clear (version 1): whoever is on the way can read and forge all of it.
     pub async fn connect(
         transport: &(impl Transport + ?Sized),
         address: &SomcAddress,
         limits: ClientLimits,
     ) -> Result<Self, ClientError> {
-        let after = limits.connect_timeout;
-        let connect = async {
-            let stream = transport.connect(address).await?;
-            Self::handshake(stream, limits).await
-        };
-        timeout(after, connect)
-            .await
-            .unwrap_or_else(|_| Err(ClientError::ConnectTimeout { address: address.clone(), after }))
+        let (after, frame_timeout) = (limits.connect_timeout, limits.frame_timeout);
+        let connect = async { greeting::in_clear(transport.connect(address).await?, frame_timeout).await };
+        let greeting = timeout(after, connect).await.unwrap_or_else(|_| Err(late(address, after)))?;
+        Ok(Self::start(greeting, limits))
     }
 
-    async fn handshake(stream: BoxStream, limits: ClientLimits) -> Result<Self, ClientError> {
-        let (reader, mut writer) = tokio::io::split(stream);
-        let mut reader = FrameReader::new(reader);
-        let mut hello = BytesMut::new();
-        message::put_client_hello(&mut hello, VERSIONS)
-            .map_err(|error| ClientError::protocol(error.to_string()))?;
-        let sent = async {
-            writer.write_all(&hello).await?;
-            writer.flush().await
-        };
-        // A server that turns us away may close before it has read our hello; its reason is still there to read.
-        let sent = sent.await;
-        let patience = Patience { idle: None, frame: limits.frame_timeout };
-        let body = match reader.next(MAX_REFUSAL, patience).await {
-            Ok(Some(body)) => body,
-            Ok(None) => {
-                return Err(ClientError::Lost { reason: "it was closed before the hello".into() });
-            }
-            Err(error) => {
-                return Err(match sent {
-                    Err(error) => ClientError::lost(&error),
-                    Ok(()) => end_of(error),
-                });
-            }
-        };
-        let hello = match message::decode_server_frame(&body).map_err(ClientError::protocol)? {
-            ServerFrame::Hello(hello) => hello,
-            ServerFrame::Bye(Refusal::UnsupportedVersion { server, .. }) => {
-                return Err(ClientError::Version { ours: VERSIONS, theirs: server });
-            }
-            ServerFrame::Bye(refusal) => return Err(ClientError::Bye(refusal)),
-            ServerFrame::Answer { .. } => {
-                return Err(ClientError::protocol("it answered before any request"));
-            }
-        };
-        if hello.version < VERSIONS.min() || hello.version > VERSIONS.max() {
-            return Err(ClientError::protocol(format!(
-                "it chose version {}, which was not offered",
-                hello.version
-            )));
-        }
-        Ok(Self::start(reader, writer, hello, limits))
-    }
-
-    fn start(
-        reader: FrameReader<impl AsyncRead + Send + Unpin + 'static>,
-        writer: impl AsyncWrite + Send + Unpin + 'static,
-        hello: ServerHello,
+    /// Dials `address` and talks with the expected agent only, in a session in which it has proved its key; in clear where
+    /// what is [known](Recognition::versions) of it permits version 1 and whoever answers speaks no other.
+    pub async fn connect_to(
+        expected: &Expected,
+        transport: &(impl Transport + ?Sized),
+        address: &SomcAddress,
         limits: ClientLimits,
-    ) -> Self {
+    ) -> Result<Self, ClientError> {
+        let (after, frame_timeout) = (limits.connect_timeout, limits.frame_timeout);
+        let connect = async {
+            let versions = expected.recognition.versions().await;
+            let may_be = |spoken: VersionRange| spoken.highest_common(versions).is_some();
+            let may_be_in_clear = may_be(message::VERSIONS);
+            if may_be(session::VERSIONS) {
+                let stream = transport.connect(address).await?;
+                // Large, and soon over.
+                match Box::pin(greeting::in_session(stream, expected, versions, frame_timeout)).await {
+                    Err(ClientError::Unauthenticated { refusal })
+                        if may_be_in_clear && speaks_in_clear_only(&refusal) => {}
+                    greeting => return greeting,
+                }
+            } else if !may_be_in_clear {
+                return Err(ClientError::Version { ours: session::VERSIONS, theirs: versions });
+            }
+            greeting::in_clear(transport.connect(address).await?, frame_timeout).await
+        };
+        let greeting = timeout(after, connect).await.unwrap_or_else(|_| Err(late(address, after)))?;
+        Ok(Self::start(greeting, limits))
+    }
+
+    fn start(Greeting { reader, writer, hello, session }: Greeting, limits: ClientLimits) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
         let waiting = Arc::new(Waiting::default());
         let closed = CancellationToken::new();
         let max_places = limits.max_in_flight.min(hello.max_in_flight).max(1);
         let patience = Patience { idle: Some(silence(hello.idle_timeout_ms)), frame: limits.frame_timeout };
         let writing = write(writer, queue, limits.write_timeout);
-        tokio::spawn(run(reader, patience, writing, Arc::clone(&waiting), closed.clone()));
+        let expires = session.map(|session| session.expires);
+        tokio::spawn(run(reader, patience, writing, Arc::clone(&waiting), closed.clone(), expires));
         Self {
             inner: Arc::new(Inner {
                 version: hello.version,
+                session,
                 places: Semaphore::new(usize::try_from(max_places).unwrap_or(Semaphore::MAX_PERMITS)),
                 max_places,
                 next_id: AtomicU64::new(0),
@@ -146,6 +130,21 @@ impl Client {
     /// The protocol version agreed on.
     pub fn version(&self) -> u16 {
         self.inner.version
+    }
+
+    /// What names the session; `None` in clear.
+    pub fn session(&self) -> Option<SessionId> {
+        self.inner.session.map(|session| session.id)
+    }
+
+    /// Whether the agent has proved its key on this connection.
+    pub fn is_authenticated(&self) -> bool {
+        self.inner.session.is_some()
+    }
+
+    /// Whether it takes requests, and does so for a while still: before the key of a session expires, another one is begun.
+    pub(crate) fn is_fresh(&self) -> bool {
+        !self.is_closed() && self.inner.session.is_none_or(|session| Instant::now() < session.renewed)
     }
 
     /// Whether the connection has ended.
@@ -171,7 +170,7 @@ impl Client {
 
     /// Asks whether the agent answers, and gives the time that took.
     pub async fn ping(&self) -> Result<Duration, ClientError> {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         match self.ask(&Request::Ping).await? {
             Answer::Pong => Ok(start.elapsed()),
             _ => Err(mixed_up()),
@@ -241,6 +240,18 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("version", &self.version()).field("closed", &self.is_closed()).finish()
     }
+}
+
+fn late(address: &SomcAddress, after: Duration) -> ClientError {
+    ClientError::ConnectTimeout { address: address.clone(), after }
+}
+
+/// What a server that knows no sessions answers to the beginning of one: to it that is a frame of a gigabyte.
+const fn speaks_in_clear_only(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::UnsupportedVersion { .. } | Refusal::TooLarge { .. } | Refusal::Malformed { .. }
+    )
 }
 
 fn mixed_up() -> ClientError {
@@ -341,10 +352,18 @@ async fn run(
     writing: impl Future<Output = std::io::Result<()>> + Send + 'static,
     waiting: Arc<Waiting>,
     closed: CancellationToken,
+    expires: Option<Instant>,
 ) {
+    let over = async {
+        match expires {
+            Some(expires) => tokio::time::sleep_until(expires).await,
+            None => std::future::pending().await,
+        }
+    };
     let mut writing = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(writing));
     let error = tokio::select! {
         () = closed.cancelled() => ClientError::Closed,
+        () = over => ClientError::Lost { reason: "the key of its session expired".into() },
         error = read(&mut reader, &waiting, patience) => error,
         written = &mut writing => {
             // What the server said last explains more than that it takes no more.
@@ -415,7 +434,7 @@ async fn write(
     timeout(write_timeout, io.shutdown()).await?
 }
 
-fn end_of(error: FrameError) -> ClientError {
+pub(crate) fn end_of(error: FrameError) -> ClientError {
     match error {
         FrameError::Io(error) => ClientError::lost(&error),
         FrameError::Truncated | FrameError::Idle => ClientError::Lost { reason: error.to_string() },

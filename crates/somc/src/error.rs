@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use privatix_net::SocksError;
+use privatix_offering::BindingError;
 
 use crate::{Method, Refusal, SomcAddress, TransportError, VersionRange};
 
@@ -32,6 +33,15 @@ pub enum ClientError {
         /// What the server speaks.
         theirs: VersionRange,
     },
+    /// Whoever answers at the agent's address refused before it had proved to be the agent. It may be anybody on the way.
+    #[error("whoever answers for the agent refused before it proved to be the agent: {refusal}")]
+    Unauthenticated {
+        /// The unproved word.
+        refusal: Refusal,
+    },
+    /// Whoever answers at the agent's address did not prove to be the agent.
+    #[error("the agent is not reached: {0}")]
+    Binding(#[source] BindingError),
     /// The server refused the request.
     #[error("the agent refused: {0}")]
     Refused(#[source] Refusal),
@@ -89,6 +99,8 @@ impl ClientError {
             | Self::ConnectTimeout { .. }
             | Self::NoneReached(_)
             | Self::Version { .. }
+            | Self::Unauthenticated { .. }
+            | Self::Binding(_)
             | Self::Bye(_)
             | Self::TooLarge { .. } => true,
             Self::Refused(refusal) => !matches!(refusal, Refusal::Timeout | Refusal::Internal),
@@ -99,9 +111,12 @@ impl ClientError {
     /// Whether the same request may well succeed when it is repeated, on a new connection where this one ended.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transport(_) | Self::ConnectTimeout { .. } | Self::Lost { .. } | Self::Timeout { .. } => {
-                true
-            }
+            Self::Transport(_)
+            | Self::ConnectTimeout { .. }
+            | Self::Unauthenticated { .. }
+            | Self::Binding(_)
+            | Self::Lost { .. }
+            | Self::Timeout { .. } => true,
             Self::NoneReached(failures) => failures.iter().any(Self::is_transient),
             Self::Refused(refusal) | Self::Bye(refusal) => refusal.is_transient(),
             Self::Version { .. } | Self::Protocol { .. } | Self::TooLarge { .. } | Self::Closed => false,
@@ -126,7 +141,12 @@ impl ClientError {
     pub(crate) const fn is_of_address(&self) -> bool {
         matches!(
             self,
-            Self::Transport(_) | Self::ConnectTimeout { .. } | Self::Lost { .. } | Self::Protocol { .. }
+            Self::Transport(_)
+                | Self::ConnectTimeout { .. }
+                | Self::Unauthenticated { .. }
+                | Self::Binding(_)
+                | Self::Lost { .. }
+                | Self::Protocol { .. }
         )
     }
 

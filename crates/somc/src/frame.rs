@@ -93,6 +93,32 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// The next `N` bytes, which stay to be read again; `None` when the stream ends before the first of them.
+    pub(crate) async fn peek<const N: usize>(&mut self) -> Result<Option<[u8; N]>, FrameError> {
+        Ok(if self.fill(N).await? { self.buffer.first_chunk().copied() } else { None })
+    }
+
+    /// The next `length` bytes. The caller bounds the length, and the time.
+    pub(crate) async fn exactly(&mut self, length: usize) -> Result<BytesMut, FrameError> {
+        if self.fill(length).await? { Ok(self.buffer.split_to(length)) } else { Err(FrameError::Truncated) }
+    }
+
+    /// Reads until `length` bytes are in the buffer; `false` when the stream ends before the first.
+    async fn fill(&mut self, length: usize) -> Result<bool, FrameError> {
+        while self.buffer.len() < length {
+            self.buffer.reserve(READ_CHUNK);
+            if self.io.read_buf(&mut self.buffer).await? == 0 {
+                return if self.buffer.is_empty() { Ok(false) } else { Err(FrameError::Truncated) };
+            }
+        }
+        Ok(true)
+    }
+
+    /// The stream, and what was read of it and not taken.
+    pub(crate) fn into_parts(self) -> (R, BytesMut) {
+        (self.io, self.buffer)
+    }
+
     /// A frame that is complete in the buffer.
     fn take(&mut self, limit: usize) -> Result<Option<BytesMut>, FrameError> {
         let Some((header, body)) = self.buffer.split_first_chunk::<HEADER>() else { return Ok(None) };

@@ -69,6 +69,7 @@ mod client;
 mod direct;
 mod error;
 mod frame;
+mod identity;
 mod limits;
 mod message;
 mod peer;
@@ -76,15 +77,19 @@ mod rate;
 mod refusal;
 mod server;
 mod service;
+mod session;
 mod socks;
 mod transport;
 
-pub use privatix_offering::{AddressError, SomcAddress, SourceType, VersionRange};
+pub use privatix_offering::{
+    AddressError, BindingError, KeyBinding, SessionId, SessionKey, SomcAddress, SourceType, VersionRange,
+};
 
 pub use self::{
     client::Client,
     direct::{DirectListener, DirectTransport},
     error::ClientError,
+    identity::{Expected, Identities, Identity, KnownAgent, Recognition},
     limits::{ClientLimits, ServerLimits},
     message::Method,
     peer::{Peer, RetryPolicy},
@@ -92,6 +97,7 @@ pub use self::{
     refusal::{Refusal, Unready},
     server::{Server, ServerStats},
     service::{Paid, Service},
+    session::SessionSecret,
     socks::SocksTransport,
     transport::{BoxStream, Listener, PeerId, Stream, Transport, TransportError, Transports},
 };

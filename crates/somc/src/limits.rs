@@ -36,6 +36,9 @@ pub struct ServerLimits {
     /// have the same rate once more, for themselves; each costs [`CONNECTION_COST`](Self::CONNECTION_COST), its first
     /// payment included.
     pub peer_rate: RateLimit,
+    /// Handshakes of sessions that are computed at the same time, in the order in which they came. Each takes a core for about
+    /// 0.2 ms; half of the cores leave the other half to those who are connected.
+    pub max_handshakes: usize,
     /// From accepting a connection to the end of its hello.
     pub handshake_timeout: Duration,
     /// From a frame's first byte to its last.
@@ -53,6 +56,8 @@ pub struct ServerLimits {
 impl ServerLimits {
     /// What a new connection costs its peer.
     pub const CONNECTION_COST: u32 = 8;
+    /// What a session costs its peer besides.
+    pub const SESSION_COST: u32 = 16;
 }
 
 /// Fit for strangers on the public internet and for slow onion circuits.
@@ -67,6 +72,7 @@ impl Default for ServerLimits {
             max_calls: 4096,
             connection_rate: RateLimit::new(500, 1_000),
             peer_rate: RateLimit::new(2_000, 4_000),
+            max_handshakes: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
             handshake_timeout: Duration::from_secs(20),
             frame_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_mins(5),

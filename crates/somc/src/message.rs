@@ -5,7 +5,9 @@ use std::{borrow::Cow, fmt};
 use alloy::hex;
 use bytes::BytesMut;
 use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
-use privatix_offering::{AccessRequest, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess, VersionRange};
+use privatix_offering::{
+    AccessRequest, KeyBinding, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess, VersionRange,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -17,7 +19,7 @@ use crate::{
 
 /// What a hello calls the protocol, so that a stray client of another one learns what is wrong.
 pub(crate) const PROTOCOL: &str = "privatix-somc";
-/// The versions that this crate speaks.
+/// The versions that are spoken in clear.
 pub(crate) const VERSIONS: VersionRange = VersionRange::exactly(1);
 /// The longest hello in bytes, either way.
 pub(crate) const MAX_HELLO: usize = 1024;
@@ -165,6 +167,15 @@ pub(crate) struct ServerHello {
     pub(crate) version: u16,
     pub(crate) max_in_flight: u32,
     pub(crate) idle_timeout_ms: u64,
+}
+
+/// The server's half of a handshake that begins a session: the same, and its agent's word about the key of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionHello {
+    #[serde(flatten)]
+    pub(crate) server: ServerHello,
+    pub(crate) key: KeyBinding,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -378,6 +389,16 @@ pub(crate) fn put_client_hello(out: &mut BytesMut, versions: VersionRange) -> Re
 
 pub(crate) fn put_server_hello(out: &mut BytesMut, hello: ServerHello) -> Result<(), Oversized> {
     frame::put(out, &HelloFrame { hello }, MAX_HELLO)
+}
+
+/// What a server's half of a handshake carries.
+pub(crate) fn session_hello(hello: SessionHello) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&HelloFrame { hello })
+}
+
+/// What a server's half of a handshake carries, or what is wrong with it.
+pub(crate) fn decode_session_hello(payload: &[u8]) -> Result<SessionHello, String> {
+    read::<HelloFrame<SessionHello>>(payload).map(|frame| frame.hello)
 }
 
 pub(crate) fn put_request(out: &mut BytesMut, id: RequestId, request: &Request) -> Result<(), Oversized> {

@@ -11,7 +11,7 @@ use privatix_channel::{OfferingHash, SignedVoucher};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess};
 use tokio::time::Instant;
 
-use crate::{Client, ClientError, ClientLimits, Paid, SomcAddress, Transport};
+use crate::{Client, ClientError, ClientLimits, Expected, Paid, SomcAddress, Transport};
 
 /// How often and how fast a [`Peer`] repeats what failed for a passing reason.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ struct Link {
 
 /// The ways to an agent, and which of them led to it.
 struct Ways {
+    /// Whom a session must be with; `None` talks in clear.
+    expected: Option<Expected>,
     addresses: Addresses,
     /// Where it was reached, the latest first; one of each kind at most.
     worked: Mutex<Vec<SomcAddress>>,
@@ -91,7 +93,11 @@ impl Ways {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let mut limits = limits.clone();
                 limits.connect_timeout = if place == last { left } else { left / 2 };
-                match Client::connect(transport, &address, limits).await {
+                let dialled = match &self.expected {
+                    Some(expected) => Client::connect_to(expected, transport, &address, limits).await,
+                    None => Client::connect(transport, &address, limits).await,
+                };
+                match dialled {
                     Ok(client) => {
                         self.note(address);
                         return Ok(client);
@@ -153,14 +159,35 @@ struct PeerInner {
 }
 
 impl Peer {
-    /// The agent at an address, or at several of them in order of preference. Does nothing yet.
+    /// Whoever answers at an address, or at several of them in order of preference, in clear. Does nothing yet.
     pub fn new(
         transport: Arc<dyn Transport>,
         addresses: impl Into<Addresses>,
         limits: ClientLimits,
         retry: RetryPolicy,
     ) -> Self {
-        let ways = Arc::new(Ways { addresses: addresses.into(), worked: Mutex::default() });
+        Self::reached(None, transport, addresses.into(), limits, retry)
+    }
+
+    /// The expected agent at an address, or at several of them in order of preference. Does nothing yet.
+    pub fn expecting(
+        expected: Expected,
+        transport: Arc<dyn Transport>,
+        addresses: impl Into<Addresses>,
+        limits: ClientLimits,
+        retry: RetryPolicy,
+    ) -> Self {
+        Self::reached(Some(expected), transport, addresses.into(), limits, retry)
+    }
+
+    fn reached(
+        expected: Option<Expected>,
+        transport: Arc<dyn Transport>,
+        addresses: Addresses,
+        limits: ClientLimits,
+        retry: RetryPolicy,
+    ) -> Self {
+        let ways = Arc::new(Ways { expected, addresses, worked: Mutex::default() });
         Self { inner: Arc::new(PeerInner { transport, ways, limits, retry, link: Arc::default() }) }
     }
 
@@ -255,7 +282,7 @@ impl Peer {
         let (dial, disconnected) = {
             let mut link = self.inner.link.lock();
             if let Some(client) = &link.connected
-                && !client.is_closed()
+                && client.is_fresh()
             {
                 return Ok(client.clone());
             }
@@ -267,7 +294,7 @@ impl Peer {
         };
         let client = dial.await?;
         let mut link = self.inner.link.lock();
-        if link.disconnected == disconnected && link.connected.as_ref().is_none_or(Client::is_closed) {
+        if link.disconnected == disconnected && link.connected.as_ref().is_none_or(|it| !it.is_fresh()) {
             link.connected = Some(client.clone());
         }
         Ok(client)

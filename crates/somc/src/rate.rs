@@ -67,17 +67,23 @@ impl TokenBucket {
 
     /// Takes `cost` tokens, or returns after which time they will be there. A cost above the burst is taken as the burst.
     pub(crate) fn take(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
-        self.refill(now);
-        let cost = (u64::from(cost) * UNIT).min(Self::capacity(self.limit));
-        match self.level.checked_sub(cost) {
-            Some(level) => {
-                self.level = level;
-                Ok(())
-            }
-            None => {
-                Err(Duration::from_nanos((cost - self.level).div_ceil(self.limit.per_second.get().into())))
-            }
+        let wait = self.wait(cost, now);
+        if !wait.is_zero() {
+            return Err(wait);
         }
+        self.level -= self.price(cost);
+        Ok(())
+    }
+
+    /// After which time `cost` tokens will be there.
+    pub(crate) fn wait(&mut self, cost: u32, now: Instant) -> Duration {
+        self.refill(now);
+        let missing = self.price(cost).saturating_sub(self.level);
+        Duration::from_nanos(missing.div_ceil(self.limit.per_second.get().into()))
+    }
+
+    fn price(&self, cost: u32) -> u64 {
+        (u64::from(cost) * UNIT).min(Self::capacity(self.limit))
     }
 
     /// Whether nothing was taken that is not refilled, so that a new bucket is as good as this one.

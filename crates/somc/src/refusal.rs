@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use alloy::primitives::Address;
 use privatix_channel::{Amount, ChannelId, OfferingHash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -134,6 +135,15 @@ pub enum Refusal {
         /// What the server speaks.
         server: VersionRange,
     },
+    /// `unknown_agent`: the server does not speak for the agent that the client wants.
+    #[error("agent {agent} does not answer here")]
+    UnknownAgent {
+        /// The agent asked for.
+        agent: Address,
+    },
+    /// `session_over`: the key of the session has expired. Connect again.
+    #[error("the key of this session has expired; connect again")]
+    SessionOver,
     /// `too_slow`: the handshake or a frame was not complete in time.
     #[error("the handshake or a frame was not complete in time")]
     TooSlow,
@@ -209,6 +219,8 @@ impl Refusal {
             Self::Malformed { .. } => "malformed",
             Self::UnknownMethod { .. } => "unknown_method",
             Self::UnsupportedVersion { .. } => "unsupported_version",
+            Self::UnknownAgent { .. } => "unknown_agent",
+            Self::SessionOver => "session_over",
             Self::TooSlow => "too_slow",
             Self::IdleTimeout => "idle_timeout",
             Self::ShuttingDown => "shutting_down",
@@ -237,6 +249,7 @@ impl Refusal {
                 | Self::Timeout
                 | Self::TooSlow
                 | Self::IdleTimeout
+                | Self::SessionOver
                 | Self::ShuttingDown
                 | Self::Internal
         )
@@ -285,6 +298,7 @@ impl Refusal {
             Self::Malformed { reason } => json!({ "reason": printable(reason) }),
             Self::UnknownMethod { method } => json!({ "method": printable(method) }),
             Self::UnsupportedVersion { client, server } => json!({ "client": client, "server": server }),
+            Self::UnknownAgent { agent } => json!({ "agent": agent }),
             _ => Value::Null,
         };
         match value {
@@ -360,6 +374,8 @@ fn known(code: &str, details: &Map<String, Value>) -> Option<Refusal> {
             client: field(details, "client")?,
             server: field(details, "server")?,
         },
+        "unknown_agent" => Refusal::UnknownAgent { agent: field(details, "agent")? },
+        "session_over" => Refusal::SessionOver,
         "too_slow" => Refusal::TooSlow,
         "idle_timeout" => Refusal::IdleTimeout,
         "shutting_down" => Refusal::ShuttingDown,
@@ -424,6 +440,8 @@ pub(crate) mod tests {
                 client: VersionRange::new(7, 9).unwrap(),
                 server: VersionRange::new(1, 1).unwrap(),
             },
+            Refusal::UnknownAgent { agent: Address::repeat_byte(3) },
+            Refusal::SessionOver,
             Refusal::TooSlow,
             Refusal::IdleTimeout,
             Refusal::ShuttingDown,

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use privatix_net::{PeerAddress, ResolveError, SocksError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{SomcAddress, SourceType};
+use crate::{SomcAddress, SourceType, frame::FrameReader};
 
 /// What a connection is made of: an ordered, reliable stream of bytes both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -143,6 +143,17 @@ impl Transport for Transports {
             None => Err(TransportError::Unsupported { kind: address.kind() }),
         }
     }
+}
+
+/// One direction of a connection, in clear or out of a session.
+pub(crate) type Reading = Box<dyn AsyncRead + Send + Unpin>;
+/// The other direction.
+pub(crate) type Writing = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// The two directions of a connection.
+pub(crate) fn split(stream: BoxStream) -> (FrameReader<Reading>, Writing) {
+    let (reader, writer) = tokio::io::split(stream);
+    (FrameReader::new(Box::new(reader)), Box::new(writer))
 }
 
 /// Why there is no connection.

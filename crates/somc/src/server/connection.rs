@@ -2,10 +2,8 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use bytes::BytesMut;
 use futures::FutureExt as _;
 use tokio::{
-    io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
@@ -13,7 +11,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    FAREWELL, FAREWELL_BYTES, FULL, Shared,
+    FAREWELL, FAREWELL_BYTES, FULL, Shared, greeting,
     lanes::{Batch, Lanes, Pending},
     peers::{Serving, Ticket},
     writer::{Outgoing, write_all},
@@ -21,8 +19,9 @@ use super::{
 use crate::{
     BoxStream, Method, Paid, RateLimit, Refusal, Service,
     frame::{FrameError, FrameReader, Patience, deadline},
-    message::{self, Answer, MAX_HELLO, Request, RequestId, ServerHello, VERSIONS},
+    message::{self, Answer, Request, RequestId},
     rate::TokenBucket,
+    transport::{Reading, split},
 };
 
 /// What is needed to answer a request.
@@ -49,7 +48,7 @@ pub(super) struct Connection<'a> {
 }
 
 /// Why a connection is read no further.
-enum End {
+pub(super) enum End {
     /// The client closed it, or it broke.
     Gone,
     /// We close it, for this reason.
@@ -64,16 +63,15 @@ impl<'a> Connection<'a> {
         ticket: Arc<Ticket>,
         shutdown: &CancellationToken,
     ) {
-        let (reader, mut writer) = tokio::io::split(stream);
-        let mut reader = FrameReader::new(reader);
-        let hello = tokio::select! {
+        let (mut reader, mut writer) = split(stream);
+        let greeting = tokio::select! {
             biased;
             () = shutdown.cancelled() => Err(End::Bye(Refusal::ShuttingDown)),
             () = ticket.dismissed() => Err(End::Bye(Refusal::Busy { retry_after: FULL })),
-            hello = handshake(shared, &mut reader, &mut writer) => hello,
+            greeting = greeting::agree(shared, &ticket, &mut reader, &mut writer) => greeting,
         };
-        match hello {
-            Ok(()) => {}
+        let session = match greeting {
+            Ok(session) => session,
             Err(End::Gone) => return,
             Err(End::Bye(refusal)) => {
                 tracing::debug!(%refusal, "handshake refused");
@@ -81,6 +79,10 @@ impl<'a> Connection<'a> {
                 super::turn_away(reader, writer, &refusal).await;
                 return;
             }
+        };
+        let mut session_over = std::pin::pin!(greeting::over(session.as_ref()));
+        if let Some(session) = session {
+            (reader, writer) = session.wrap(reader, writer);
         }
 
         let limits = &shared.limits;
@@ -119,6 +121,7 @@ impl<'a> Connection<'a> {
             () = shutdown.cancelled() => End::Bye(Refusal::ShuttingDown),
             () = broken.cancelled() => End::Gone,
             () = dismissal.dismissed() => End::Bye(Refusal::Busy { retry_after: FULL }),
+            () = &mut session_over => End::Bye(Refusal::SessionOver),
             end = connection.read(&mut reader) => end,
         };
         // Nothing is in flight for one that was dismissed; it may go without a word.
@@ -128,7 +131,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads requests and starts answering them.
-    async fn read(&mut self, reader: &mut FrameReader<ReadHalf<BoxStream>>) -> End {
+    async fn read(&mut self, reader: &mut FrameReader<Reading>) -> End {
         let limits = &self.shared.limits;
         let max_request = message::max_request();
         let mut idle = limits.idle_timeout;
@@ -241,7 +244,7 @@ impl<'a> Connection<'a> {
         self,
         end: End,
         writing: AbortOnDropHandle<std::io::Result<()>>,
-        reader: FrameReader<ReadHalf<BoxStream>>,
+        reader: FrameReader<Reading>,
     ) {
         let Self { shared, ticket, mut calls, give_up, answers, .. } = self;
         // The service bounds each call; a shutdown bounds them all.
@@ -400,7 +403,7 @@ const fn strikes(rate: RateLimit, max_places: u32) -> RateLimit {
     RateLimit::new(per_second, max_places.saturating_mul(2))
 }
 
-fn end_of(error: &FrameError) -> End {
+pub(super) fn end_of(error: &FrameError) -> End {
     match error {
         FrameError::TooLarge { length, limit } => End::Bye(Refusal::too_large(*length, *limit)),
         FrameError::TooSlow { .. } => End::Bye(Refusal::TooSlow),
@@ -409,42 +412,5 @@ fn end_of(error: &FrameError) -> End {
             tracing::debug!(%error, "connection broke");
             End::Gone
         }
-    }
-}
-
-/// Agrees on a version.
-async fn handshake(
-    shared: &Shared,
-    reader: &mut FrameReader<ReadHalf<BoxStream>>,
-    writer: &mut WriteHalf<BoxStream>,
-) -> Result<(), End> {
-    let limits = &shared.limits;
-    let due = deadline(limits.handshake_timeout);
-    let patience = Patience { idle: None, frame: limits.handshake_timeout };
-    let read = timeout_at(due, reader.next(MAX_HELLO, patience));
-    let body = match read.await {
-        Ok(Ok(Some(body))) => body,
-        Ok(Ok(None)) => return Err(End::Gone),
-        Ok(Err(error)) => return Err(end_of(&error)),
-        Err(_) => return Err(End::Bye(Refusal::TooSlow)),
-    };
-    let client = message::decode_client_hello(&body).map_err(End::Bye)?;
-    let Some(version) = VERSIONS.highest_common(client) else {
-        return Err(End::Bye(Refusal::UnsupportedVersion { client, server: VERSIONS }));
-    };
-    let hello = ServerHello {
-        version,
-        max_in_flight: limits.max_in_flight.max(1),
-        idle_timeout_ms: u64::try_from(limits.idle_timeout.as_millis()).unwrap_or(u64::MAX),
-    };
-    let mut out = BytesMut::new();
-    message::put_server_hello(&mut out, hello).map_err(|_| End::Bye(Refusal::Internal))?;
-    let write = async {
-        writer.write_all(&out).await?;
-        writer.flush().await
-    };
-    match timeout_at(due.max(deadline(FAREWELL)), write).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(End::Gone),
     }
 }

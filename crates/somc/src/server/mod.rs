@@ -1,6 +1,7 @@
 //! The agent's side: accepts connections and answers their requests.
 
 mod connection;
+mod greeting;
 mod lanes;
 mod peers;
 mod stats;
@@ -10,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
+    io::AsyncWriteExt as _,
     sync::Semaphore,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
@@ -20,7 +21,12 @@ use tracing::Instrument as _;
 
 pub use self::stats::ServerStats;
 use self::{connection::Connection, peers::PeerTable, stats::Counters};
-use crate::{BoxStream, Listener, PeerId, Refusal, ServerLimits, Service, frame::FrameReader, message};
+use crate::{
+    BoxStream, Identities, Listener, PeerId, Refusal, ServerLimits, Service,
+    frame::FrameReader,
+    message,
+    transport::{Reading, Writing, split},
+};
 
 /// Connections over the limit that are being informed of it at the same time; more are just dropped.
 const MAX_TURNED_AWAY: usize = 64;
@@ -44,18 +50,31 @@ struct Shared {
     turned_away: Arc<Semaphore>,
     calls: Semaphore,
     strangers_calls: Semaphore,
+    identities: Identities,
+    handshakes: Semaphore,
     counters: Counters,
 }
 
 impl Server {
-    /// A server that answers with `service`.
+    /// A server that answers with `service`, in clear.
     pub fn new(service: impl Service + 'static, limits: ServerLimits) -> Self {
+        Self::with_identities(service, limits, Identities::default())
+    }
+
+    /// A server that answers with `service`, in sessions in which it proves to be one of these agents, and in clear.
+    pub fn with_identities(
+        service: impl Service + 'static,
+        limits: ServerLimits,
+        identities: Identities,
+    ) -> Self {
         let shared = Shared {
             service: Arc::new(service),
             peers: PeerTable::new(&limits),
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             calls: Semaphore::new(limits.max_calls.clamp(1, Semaphore::MAX_PERMITS)),
             strangers_calls: Semaphore::new((limits.max_calls / 2).clamp(1, Semaphore::MAX_PERMITS)),
+            identities,
+            handshakes: Semaphore::new(limits.max_handshakes.clamp(1, Semaphore::MAX_PERMITS)),
             counters: Counters::default(),
             limits,
         };
@@ -131,8 +150,8 @@ impl Server {
                 if let Ok(permit) = Arc::clone(&self.shared.turned_away).try_acquire_owned() {
                     connections.spawn(
                         async move {
-                            let (reader, writer) = tokio::io::split(stream);
-                            turn_away(FrameReader::new(reader), writer, &refusal).await;
+                            let (reader, writer) = split(stream);
+                            turn_away(reader, writer, &refusal).await;
                             drop(permit);
                         }
                         .instrument(span),
@@ -150,11 +169,7 @@ impl std::fmt::Debug for Server {
 }
 
 /// Informs a connection why it ends, and ends it.
-async fn turn_away(
-    reader: FrameReader<ReadHalf<BoxStream>>,
-    mut writer: WriteHalf<BoxStream>,
-    refusal: &Refusal,
-) {
+async fn turn_away(reader: FrameReader<Reading>, mut writer: Writing, refusal: &Refusal) {
     let deadline = Instant::now() + FAREWELL;
     let mut out = BytesMut::new();
     if message::put_bye(&mut out, refusal).is_ok() {

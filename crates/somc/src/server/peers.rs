@@ -156,6 +156,18 @@ impl Ticket {
         }
     }
 
+    /// Takes the cost of a session from the peer's rate of connections. The time in a refusal is for a connection and its session.
+    pub(super) fn take_session(&self, now: Instant) -> Result<(), Refusal> {
+        const SESSION: u32 = ServerLimits::SESSION_COST;
+        let Some(group) = &self.counted.group else { return Ok(()) };
+        let mut peers = self.counted.table.peers.lock();
+        let Some(peer) = peers.get_mut(group) else { return Ok(()) };
+        peer.for_connections.take(SESSION, now).map_err(|_| {
+            let retry_after = peer.for_connections.wait(ServerLimits::CONNECTION_COST + SESSION, now);
+            Refusal::RateLimited { retry_after }
+        })
+    }
+
     /// A request begins; it lasts until the result is dropped. Meanwhile the connection does not lose its place.
     pub(super) fn serve(&self) -> Option<Serving> {
         (!self.is_known()).then(|| self.place.serve())
@@ -258,6 +270,17 @@ mod tests {
         let now = Instant::now();
         drop(table.admit(&peer, now).unwrap());
         drop(table.admit(&peer, now).unwrap());
+        assert!(matches!(table.admit(&peer, now), Err(Refusal::RateLimited { .. })));
+    }
+
+    #[test]
+    fn a_session_costs_its_peer_more_than_a_connection() {
+        let cost = ServerLimits::CONNECTION_COST + ServerLimits::SESSION_COST;
+        let table = PeerTable::new(&limits(9, RateLimit::new(1, cost)));
+        let (peer, now) = (PeerId::in_group("a", "net"), Instant::now());
+        let first = table.admit(&peer, now).unwrap();
+        assert_eq!(first.take_session(now), Ok(()));
+        assert!(matches!(first.take_session(now), Err(Refusal::RateLimited { .. })));
         assert!(matches!(table.admit(&peer, now), Err(Refusal::RateLimited { .. })));
     }
 

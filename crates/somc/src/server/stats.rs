@@ -16,6 +16,8 @@ pub struct ServerStats {
     pub accepted: u64,
     /// Connections turned away for a limit.
     pub turned_away: u64,
+    /// Sessions begun since the start: connections on which an agent has proved its key.
+    pub sessions: u64,
     /// Requests read, whatever became of them.
     pub requests: u64,
     /// Requests refused for a rate limit.
@@ -32,6 +34,7 @@ pub(super) struct Counters {
     accepted: AtomicU64,
     dismissed: AtomicU64,
     turned_away: AtomicU64,
+    sessions: AtomicU64,
     requests: AtomicU64,
     rate_limited: AtomicU64,
     payments: AtomicU64,
@@ -46,6 +49,7 @@ impl Counters {
             dismissed: self.dismissed.load(Relaxed),
             accepted: self.accepted.load(Relaxed),
             turned_away: self.turned_away.load(Relaxed),
+            sessions: self.sessions.load(Relaxed),
             requests: self.requests.load(Relaxed),
             rate_limited: self.rate_limited.load(Relaxed),
             payments: self.payments.load(Relaxed),
@@ -66,6 +70,10 @@ impl Counters {
 
     pub(super) fn dismissed(&self) {
         self.dismissed.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn session(&self) {
+        self.sessions.fetch_add(1, Relaxed);
     }
 
     pub(super) fn request(&self) {

@@ -1,15 +1,23 @@
 //! An agent whose answers a test writes, and both raw ends of a connection.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use alloy::primitives::B256;
+use alloy::{
+    primitives::{Address, B256},
+    signers::local::PrivateKeySigner,
+};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
+use privatix_channel::{Amount, ChannelId, Domain, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
 use privatix_offering::{AccessRequest, SealedAccess};
 use privatix_somc::{
-    BoxStream, Client, ClientError, ClientLimits, DirectListener, DirectTransport, Listener, Paid, PeerId,
-    RateLimit, Refusal, Server, ServerLimits, Service, SomcAddress, Stream, Transport, TransportError,
+    BoxStream, Client, ClientError, ClientLimits, DirectListener, DirectTransport, Expected, Identities,
+    Identity, KeyBinding, KnownAgent, Listener, Paid, PeerId, RateLimit, Refusal, Server, ServerLimits,
+    Service, SessionSecret, SomcAddress, Stream, Transport, TransportError, VersionRange,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -139,9 +147,58 @@ pub(crate) fn patient() -> ClientLimits {
     limits
 }
 
-/// A connection to `address`, wherever that is.
+/// A connection to `address`, wherever that is, of the version that is being tested.
 pub(crate) async fn dial(address: SomcAddress, limits: ClientLimits) -> Result<Client, ClientError> {
-    soon(Client::connect(&DirectTransport::anywhere(), &address, limits)).await
+    soon(connect(&DirectTransport::anywhere(), &address, limits)).await
+}
+
+/// A connection of the version that is being tested.
+pub(crate) async fn connect(
+    transport: &(impl Transport + ?Sized),
+    address: &SomcAddress,
+    limits: ClientLimits,
+) -> Result<Client, ClientError> {
+    if crate::VERSION == 1 {
+        Client::connect(transport, address, limits).await
+    } else {
+        Client::connect_to(&expected(VersionRange::exactly(crate::VERSION)), transport, address, limits).await
+    }
+}
+
+/// What a connection of the version that is being tested costs its peer.
+pub(crate) fn connection_cost() -> u32 {
+    ServerLimits::CONNECTION_COST + if crate::VERSION == 1 { 0 } else { ServerLimits::SESSION_COST }
+}
+
+pub(crate) fn agent() -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&B256::repeat_byte(0xA6)).unwrap()
+}
+
+pub(crate) fn domain() -> Domain {
+    Domain::new(31_337, Address::repeat_byte(0x5C), Address::repeat_byte(0x70))
+}
+
+/// The agent with a fresh key that its account signed now.
+pub(crate) fn identity() -> Identity {
+    identity_at(SystemTime::now())
+}
+
+pub(crate) fn identity_at(now: SystemTime) -> Identity {
+    let (agent, secret, versions) = (agent(), SessionSecret::generate(), VersionRange::new(1, 2).unwrap());
+    let binding =
+        KeyBinding::issue(agent.address(), None, &secret.public(), versions, (&domain(), now), &agent)
+            .unwrap();
+    Identity::new(secret, binding)
+}
+
+pub(crate) fn identities() -> Identities {
+    let identities = Identities::default();
+    identities.insert(identity());
+    identities
+}
+
+pub(crate) fn expected(versions: VersionRange) -> Expected {
+    KnownAgent::new(agent().address(), domain()).versions(versions).expected()
 }
 
 /// A server on a port of its own.
@@ -162,9 +219,20 @@ impl Running {
         service: impl Service + 'static,
         limits: ServerLimits,
     ) -> Self {
+        Self::start_with(socket, service, limits, identities()).await
+    }
+
+    /// A server that speaks for these agents.
+    pub(crate) async fn start_with(
+        socket: SocketAddr,
+        service: impl Service + 'static,
+        limits: ServerLimits,
+        identities: Identities,
+    ) -> Self {
         let listener = DirectListener::bind(socket).await.unwrap();
         let socket = listener.local_addr();
-        let (server, shutdown) = (Server::new(service, limits), CancellationToken::new());
+        let server = Server::with_identities(service, limits, identities);
+        let shutdown = CancellationToken::new();
         let task = tokio::spawn({
             let (server, shutdown) = (server.clone(), shutdown.clone());
             async move { server.serve(listener, shutdown).await }
@@ -208,7 +276,7 @@ impl Memory {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(self, &somewhere(), ClientLimits::default()).await.unwrap()
+        connect(self, &somewhere(), ClientLimits::default()).await.unwrap()
     }
 }
 
@@ -235,7 +303,8 @@ pub(crate) fn in_memory(
     limits: ServerLimits,
 ) -> (Memory, Server, CancellationToken, JoinHandle<()>) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (server, shutdown) = (Server::new(service, limits), CancellationToken::new());
+    let server = Server::with_identities(service, limits, identities());
+    let shutdown = CancellationToken::new();
     let task = tokio::spawn({
         let (server, shutdown) = (server.clone(), shutdown.clone());
         async move { server.serve(MemoryListener(receiver), shutdown).await }

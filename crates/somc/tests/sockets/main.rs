@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+/// The version that is tested; `tests/sessions` tests another.
+const VERSION: u16 = 1;
+
 mod client;
 mod common;
 mod direct;

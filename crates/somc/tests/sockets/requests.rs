@@ -76,7 +76,7 @@ async fn every_request_reaches_the_service_whole_and_so_does_its_answer() {
         });
     let running = Running::start(service, generous()).await;
     let client = running.client().await;
-    assert_eq!(client.version(), 1);
+    assert_eq!(client.version(), crate::VERSION);
 
     soon(client.ping()).await.unwrap();
     assert_eq!(soon(client.offering(offering(2))).await.unwrap(), wire);

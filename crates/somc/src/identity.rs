@@ -1,0 +1,166 @@
+//! Who an agent is on the wire: the server's half, and what a client expects of it.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use alloy::primitives::Address;
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use privatix_channel::Domain;
+use privatix_offering::{BindingError, ExpectedKey, KeyBinding, SessionKey};
+
+use crate::{SessionSecret, VersionRange, session};
+
+/// One agent for which a server speaks: the secret with which sessions begin, and the agent's word about it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub(crate) secret: SessionSecret,
+    binding: KeyBinding,
+}
+
+impl Identity {
+    /// The secret of this process, and the agent's binding for its public half: [issued](KeyBinding::issue) anew before the last one
+    /// expires, as a session ends with its binding.
+    pub const fn new(secret: SessionSecret, binding: KeyBinding) -> Self {
+        Self { secret, binding }
+    }
+
+    /// The agent.
+    pub const fn agent(&self) -> Address {
+        self.binding.agent
+    }
+
+    /// The agent's word, which everybody may see.
+    pub const fn binding(&self) -> &KeyBinding {
+        &self.binding
+    }
+}
+
+/// The agents for which a server speaks. Clones share them, and they may change while the server runs: a session goes on with
+/// what it began with. Without any the server speaks version 1 only.
+#[derive(Clone, Default)]
+pub struct Identities(Arc<RwLock<HashMap<Address, Arc<Identity>>>>);
+
+impl Identities {
+    /// Adds an agent, or renews what stands for it.
+    pub fn insert(&self, identity: Identity) {
+        self.0.write().insert(identity.agent(), Arc::new(identity));
+    }
+
+    /// New sessions are about this agent no more.
+    pub fn remove(&self, agent: Address) {
+        self.0.write().remove(&agent);
+    }
+
+    pub(crate) fn get(&self, agent: &Address) -> Option<Arc<Identity>> {
+        self.0.read().get(agent).cloned()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.read().is_empty()
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.read().keys()).finish()
+    }
+}
+
+/// Whom a client wants to reach, and by what it recognises it.
+#[derive(Clone)]
+pub struct Expected {
+    /// The agent.
+    pub agent: Address,
+    /// What is known of it.
+    pub recognition: Arc<dyn Recognition>,
+}
+
+impl fmt::Debug for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expected").field("agent", &self.agent).finish_non_exhaustive()
+    }
+}
+
+/// What a client knows of an agent, and by what it recognises it. It is asked at each connection.
+#[async_trait]
+pub trait Recognition: Send + Sync {
+    /// The versions of the protocol that may be spoken with the agent. Version 1 among them means that whoever is on the way may
+    /// choose it, and forge what is said then.
+    async fn versions(&self) -> VersionRange;
+
+    /// Checks the word about `key`, which the session has proved, and gives for how long the session may last.
+    ///
+    /// # Errors
+    /// [`BindingError`]: the connection is left.
+    async fn check(&self, key: &SessionKey, binding: &KeyBinding) -> Result<Duration, BindingError>;
+}
+
+/// A [`Recognition`] for programs that know the agent's operator and trust this machine's clock. It remembers the newest binding for
+/// as long as it lives; keep [`newest`](Self::newest) to go on with it later.
+#[derive(Debug)]
+pub struct KnownAgent {
+    agent: Address,
+    operator: Option<Address>,
+    domain: Domain,
+    versions: VersionRange,
+    newest: Mutex<Option<u64>>,
+}
+
+impl KnownAgent {
+    /// The agent on this contract, with which version 2 is spoken and no other.
+    pub fn new(agent: Address, domain: Domain) -> Self {
+        let versions = session::VERSIONS;
+        Self { agent, operator: None, domain, versions, newest: Mutex::default() }
+    }
+
+    /// Its operator, as the chain shows it.
+    #[must_use]
+    pub const fn operator(mut self, operator: Option<Address>) -> Self {
+        self.operator = operator;
+        self
+    }
+
+    /// The versions that may be spoken with it; see [`Recognition::versions`].
+    #[must_use]
+    pub const fn versions(mut self, versions: VersionRange) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// [`KeyBinding::issued_at`] of the newest binding that was accepted before.
+    #[must_use]
+    pub fn seen(self, newest: Option<u64>) -> Self {
+        Self { newest: Mutex::new(newest), ..self }
+    }
+
+    /// [`KeyBinding::issued_at`] of the newest binding accepted.
+    pub fn newest(&self) -> Option<u64> {
+        *self.newest.lock()
+    }
+
+    /// Whom to reach.
+    pub fn expected(self) -> Expected {
+        Expected { agent: self.agent, recognition: Arc::new(self) }
+    }
+}
+
+#[async_trait]
+impl Recognition for KnownAgent {
+    async fn versions(&self) -> VersionRange {
+        self.versions
+    }
+
+    async fn check(&self, key: &SessionKey, binding: &KeyBinding) -> Result<Duration, BindingError> {
+        let now = SystemTime::now();
+        let mut newest = self.newest.lock();
+        let Self { agent, operator, domain, .. } = *self;
+        binding.verify(key, &ExpectedKey { agent, operator, domain, now, newest: *newest })?;
+        *newest = (*newest).max(Some(binding.issued_at));
+        Ok(binding.expires().duration_since(now).unwrap_or_default())
+    }
+}
