@@ -15,7 +15,7 @@ use privatix_daemon::config::{
 use privatix_daemon::{DaemonError, DaemonTor};
 use privatix_somc::{
     AddressError, ClientLimits, DirectTransport, SocksTransport, SomcAddress, SourceType, Transport,
-    Transports,
+    Transports, VersionRange,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,7 @@ impl Settings {
         settings.offerings = self.offerings.policy()?;
         settings.limits = self.somc.limits();
         settings.contact = self.somc.contact();
+        settings.least_version = self.somc.least_version()?;
         Ok(settings)
     }
 }
@@ -121,6 +122,7 @@ impl Init {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SomcSection {
     contact: ContactPolicy,
+    least_version: u16,
     private_agents: Vec<OnionAddress>,
     allow_private: bool,
     #[serde(with = "humantime_serde")]
@@ -161,6 +163,7 @@ impl Default for SomcSection {
         let limits = ClientLimits::default();
         Self {
             contact: ContactPolicy::default(),
+            least_version: VersionRange::SPOKEN.min(),
             private_agents: Vec::new(),
             allow_private: false,
             // Over Tor a descriptor and two circuits come before the first byte.
@@ -256,6 +259,19 @@ impl Settings {
 impl SomcSection {
     pub(crate) const fn contact(&self) -> ContactPolicy {
         self.contact
+    }
+
+    /// # Errors
+    /// A version that this program does not speak.
+    fn least_version(&self) -> Result<u16, DaemonError> {
+        let spoken = VersionRange::SPOKEN;
+        if spoken.contains(self.least_version) {
+            return Ok(self.least_version);
+        }
+        Err(DaemonError::Usage {
+            what: "somc.least_version".into(),
+            reason: format!("this program speaks versions {spoken}; write one of them"),
+        })
     }
 
     /// What this client still does when the Tor in this process cannot be used, if anything.
@@ -429,6 +445,9 @@ const SECTIONS: &str = r#"[somc]
 # its service; "tor-preferred" dials an agent directly that has no onion service or cannot be reached there;
 # "direct-allowed" dials directly where it can.
 # contact = "tor-only"
+# 2 talks to agents only that prove their key, so that nobody on the way can read or forge what is said. 1 talks in clear with those,
+# too, that never did so here: agents from before version 2.
+# least_version = 1
 # Onion services that let only known clients find them: this client proves itself to these by the key that `clientd onion-key`
 # prints.
 # private_agents = []

@@ -1,12 +1,12 @@
 //! Commands that only a buyer has.
 
 use clap::Subcommand;
-use privatix_api::JobId;
 use privatix_api::agent::Offering;
-use privatix_api::client::{AcceptClaim, AcceptOffering, Browse, Opening, TopUpChannel};
+use privatix_api::client::{AcceptClaim, AcceptOffering, Browse, ForgetAgent, Opening, TopUpChannel};
 use privatix_api::node::{
     AbandonChannel, ChannelDetails, GetChannel, GetOrder, JobDetails, OrderState, TokenUnit,
 };
+use privatix_api::{Address, JobId};
 use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
 use privatix_daemon::output::{ago, or_dash, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, token_unit};
@@ -70,6 +70,9 @@ pub(crate) enum Command {
         /// The channel
         channel: ChannelId,
     },
+    /// What this client remembers of agents
+    #[command(subcommand)]
+    Agents(AgentsCommand),
     /// Accepts what a channel's agent claims to have been paid beyond what the restored database shows as signed. The service goes on,
     /// and each further payment is above that amount
     AcceptClaim {
@@ -77,6 +80,17 @@ pub(crate) enum Command {
         channel: ChannelId,
         /// What the agent claims in all, in base units, as `channels show` shows it
         amount: Amount,
+    },
+}
+
+/// What is remembered of agents.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub(crate) enum AgentsCommand {
+    /// Forgets that an agent has proved its key here, so that it may be talked to in clear again. Ask it first, by another way: somebody
+    /// between you and it may pretend that it uses earlier software
+    Forget {
+        /// The agent
+        agent: Address,
     },
 }
 
@@ -127,6 +141,16 @@ impl Command {
                 }
             }
             Self::Policy(policy) => policy.carry_out(&api, output).await?,
+            Self::Agents(AgentsCommand::Forget { agent }) => {
+                let forgotten = api.call(&ForgetAgent { agent }).await?;
+                output.show(&forgotten, |forgotten| {
+                    if forgotten.was_known {
+                        format!("agent {agent} may be talked to in clear until it proves a key again")
+                    } else {
+                        format!("agent {agent} has not proved a key here; nothing was to be forgotten")
+                    }
+                });
+            }
             Self::Abandon { channel } => {
                 let order = api.call(&AbandonChannel { channel, key: None }).await?;
                 output.show(&order, |_| {

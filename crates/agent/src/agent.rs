@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::AccessResponder;
 use crate::decisions::Decisions;
+use crate::identity::OwnIdentity;
 use crate::messaging::Messaging;
 use crate::offerings::{
     self as own_offerings, OfferingDraft, OfferingProgress, OwnOfferings, OwnOfferingsParts,
@@ -155,7 +156,8 @@ impl Agent {
         });
         let stop = shutdown.child_token();
         let most = limits.max_connections;
-        let server = Server::new(handle.clone(), limits);
+        let identity = Arc::new(OwnIdentity::new(Arc::clone(&node)));
+        let server = Server::with_identities(handle.clone(), limits, identity);
         let server_stats = {
             let server = server.clone();
             move || Places { stats: server.stats(), most }

@@ -35,6 +35,7 @@ mod batches;
 mod decisions;
 mod drives;
 mod earlier;
+mod identity;
 mod messaging;
 mod offerings;
 mod operator;

@@ -67,6 +67,13 @@ requests! {
         claimed: Amount,
     } => "channels_acceptClaim" -> ChannelOrder;
 
+    /// Forgets that an agent has proved a key here, so that it may be talked to in clear again (version 1 of the messaging protocol), unless
+    /// `somc.least_version` forbids that. For an agent that went back to earlier software.
+    ForgetAgent {
+        /// The agent.
+        agent: Address,
+    } => "agents_forget" -> ForgottenAgent;
+
     /// Pays and tops a channel up by a policy of its own from now on, in place of that of the configuration. A top-up that is under way
     /// goes on.
     SetPolicy {
@@ -76,6 +83,23 @@ requests! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<ChannelPolicy>,
     } => "channels_setPolicy" -> ChannelOrder;
+}
+
+/// An agent of which nothing is remembered any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ForgottenAgent {
+    /// The agent.
+    pub agent: Address,
+    /// Whether it had proved a key here.
+    pub was_known: bool,
+}
+
+impl ForgottenAgent {
+    pub(crate) const fn new(agent: Address, was_known: bool) -> Self {
+        Self { agent, was_known }
+    }
 }
 
 /// A channel that is being opened.

@@ -42,7 +42,7 @@ impl NodeAgents {
         fetching: Arc<dyn Transport>,
         settings: &ClientSettings,
     ) -> Self {
-        let peers = Peers::new(dialler(transport, settings), node.notices().clone());
+        let peers = Peers::new(Arc::clone(node), dialler(transport, settings), settings.least_version);
         let fetching = Offerings::new(Arc::clone(node), dialler(fetching, settings));
         Self {
             node: Arc::clone(node),

@@ -13,8 +13,9 @@ use privatix_jobs::JobRecord;
 use privatix_market::offering::OfferingPolicy;
 use privatix_market::{ClientState, Opening};
 use privatix_node::{Given, Node, NodeError, NodeParts};
-use privatix_offering::{ContactPolicy, SignedOffering};
+use privatix_offering::{ContactPolicy, SignedOffering, VersionRange};
 use privatix_somc::{ClientLimits, Peer, RetryPolicy, Transport};
+use privatix_store::agents_seen;
 use privatix_store::offerings::{self, Offering};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ pub struct ClientSettings {
     pub access_within: Duration,
     /// Which of their addresses agents may be reached at, and in which order (default: onion services only).
     pub contact: ContactPolicy,
+    /// The lowest version of the messaging protocol that is spoken with agents (default 1). With 2, agents that prove no key are not
+    /// talked to; with 1, only such as never proved one here are talked to in clear.
+    pub least_version: u16,
     /// How long to wait for agents.
     pub limits: ClientLimits,
     /// How often to ask agents again.
@@ -63,6 +67,7 @@ impl Default for ClientSettings {
             request_close_after: Some(Duration::from_hours(1)),
             access_within: Duration::from_hours(1),
             contact: ContactPolicy::default(),
+            least_version: VersionRange::SPOKEN.min(),
             limits: ClientLimits::default(),
             retry: RetryPolicy::default(),
             offerings: OfferingPolicy::default(),
@@ -441,6 +446,18 @@ impl ClientHandle {
     /// [`NodeError::Refused`] where the agent claims nothing, or another amount by now.
     pub async fn accept_claim(&self, channel: ChannelId, amount: Amount) -> Result<Ordered, NodeError> {
         self.orders.accept_claim(channel, amount, Given::by_user()).await
+    }
+
+    /// Forgets that an agent has proved a key here, so that it may be talked to in clear again where
+    /// [`least_version`](ClientSettings::least_version) permits that. Gives whether it had proved one.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`].
+    pub async fn forget_agent(&self, agent: Address) -> Result<bool, NodeError> {
+        let mut tx = self.node.db().begin().await?;
+        let was_known = agents_seen::forget(&mut tx, agent).await?;
+        tx.commit().await?;
+        Ok(was_known)
     }
 
     /// Ends a channel's service for good and pays what is owed. The agent closes the channel; if it does not, we ask for the close after

@@ -61,6 +61,7 @@ mod orders;
 mod outlook;
 mod peers;
 mod reasons;
+mod recognition;
 mod role;
 mod runner;
 

@@ -3,13 +3,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use parking_lot::Mutex;
 use privatix_channel::Announcement;
-use privatix_node::{NodeError, Notices};
+use privatix_node::{Node, NodeError};
 use privatix_offering::{Addresses, ContactPolicy, SignedOffering};
-use privatix_somc::{ClientError, ClientLimits, Peer, RetryPolicy, SomcAddress, SourceType, Transport};
+use privatix_somc::{
+    ClientError, ClientLimits, Expected, Peer, RetryPolicy, SomcAddress, SourceType, Transport,
+};
 
-use crate::excluded::Excluded;
+use crate::{excluded::Excluded, recognition};
 
 /// Until an agent is asked again, when it was this side that was not on the network.
 pub(crate) const OFFLINE: Duration = Duration::from_secs(15);
@@ -26,27 +29,39 @@ pub(crate) struct Dialler {
 impl Dialler {
     /// An agent that we ask for what it announced: only at the announced address, as nothing else is known of it.
     pub(crate) fn announcer(&self, announcement: &Announcement) -> Result<Peer, NodeError> {
-        let announced = address(announcement)?;
-        Ok(self.peer(self.contact.candidates(&announced, &[])?))
+        let addresses = self.contact.candidates(&address(announcement)?, &[])?;
+        // What it sends proves itself.
+        Ok(Peer::new(Arc::clone(&self.transport), addresses, self.limits.clone(), self.retry.clone()))
     }
 
-    fn peer(&self, addresses: Addresses) -> Peer {
-        Peer::new(Arc::clone(&self.transport), addresses, self.limits.clone(), self.retry.clone())
+    /// An agent that we have business with.
+    fn agent(&self, expected: Expected, addresses: Addresses) -> Peer {
+        Peer::expecting(
+            expected,
+            Arc::clone(&self.transport),
+            addresses,
+            self.limits.clone(),
+            self.retry.clone(),
+        )
     }
 }
 
 /// The agents that we have business with, one connection each.
 pub(crate) struct Peers {
+    node: Arc<Node>,
     dialler: Dialler,
-    /// Those of our channels, by the addresses to try; few enough to keep.
-    known: Mutex<HashMap<Addresses, Peer>>,
+    /// The lowest version of the messaging protocol that the user permits.
+    least_version: u16,
+    /// Those of our channels, by who they are and the addresses to try; few enough to keep.
+    known: Mutex<HashMap<(Address, Addresses), Peer>>,
     /// Our channels whose agents must not be contacted.
     pub(crate) excluded: Excluded,
 }
 
 impl Peers {
-    pub(crate) fn new(dialler: Dialler, notices: Notices) -> Self {
-        Self { dialler, known: Mutex::default(), excluded: Excluded::new(notices) }
+    pub(crate) fn new(node: Arc<Node>, dialler: Dialler, least_version: u16) -> Self {
+        let excluded = Excluded::new(node.notices().clone());
+        Self { node, dialler, least_version, known: Mutex::default(), excluded }
     }
 
     /// The addresses at which the policy permits to reach an agent.
@@ -67,7 +82,10 @@ impl Peers {
         let addresses = self.permitted(announcement, message)?;
         let mut known = self.known.lock();
         let peer =
-            known.entry(addresses).or_insert_with_key(|addresses| self.dialler.peer(addresses.clone()));
+            known.entry((message.message().agent, addresses)).or_insert_with_key(|(agent, addresses)| {
+                let expected = recognition::expected(&self.node, *agent, self.least_version);
+                self.dialler.agent(expected, addresses.clone())
+            });
         Ok(peer.clone())
     }
 }

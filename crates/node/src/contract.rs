@@ -46,14 +46,18 @@ pub struct Balances {
 }
 
 impl Node {
-    /// The operator of an agent, asked from the endpoint's newest block.
+    /// The operator of an agent at the endpoints' newest blocks. Whoever it is speaks for the agent, so all endpoints are asked that are
+    /// not set aside as wrong, and what two of them show counts; the word of one alone where no other answers.
     ///
     /// # Errors
-    /// [`NodeError::Contract`].
+    /// [`NodeError::EndpointsDisagree`]; [`NodeError::Contract`] where none answers, or all are set aside.
     pub async fn operator_of(&self, agent: Address) -> Result<Option<Address>, NodeError> {
-        let psc = PSC::new(self.domain.contract(), self.provider());
-        let operator = psc.operatorOf(agent).call().await.map_err(unreadable("an agent's operator"))?;
-        Ok(Some(operator).filter(|operator| !operator.is_zero()))
+        const WHAT: &str = "an agent's operator";
+        let contract = self.domain.contract();
+        let operator = self.asked_of_all(WHAT, |endpoint| async move {
+            PSC::new(contract, endpoint.provider()).operatorOf(agent).call().await.map_err(unreadable(WHAT))
+        });
+        Ok(Some(operator.await?.for_now()).filter(|operator| !operator.is_zero()))
     }
 
     /// What the contract holds of an offering now, whatever was seen of its events, as the first endpoint that answers shows it. It only
@@ -153,23 +157,30 @@ impl Node {
     /// # Errors
     /// [`NodeError::EndpointsDisagree`]; [`NodeError::Contract`] where none answers, or all are set aside.
     pub async fn offering_periods(&self) -> Result<Agreed<OfferingPeriods>, NodeError> {
-        const WHAT: &str = "periods of offerings";
         let contract = self.domain.contract();
-        let ask = async |endpoint: &Endpoint| {
+        self.asked_of_all("periods of offerings", |endpoint| async move {
             let psc = PSC::new(contract, endpoint.provider());
             let pop_up = psc.popUpPeriod().call().await.map_err(unreadable("the pop-up period"))?;
             let remove = psc.removePeriod().call().await.map_err(unreadable("the removal period"))?;
             let (pop_up, remove) = (pop_up.saturating_to(), remove.saturating_to());
             Ok(OfferingPeriods { pop_up: Period::new(pop_up), remove: Period::new(remove) })
-        };
-        let asked = self.believable()?.into_iter().map(async |endpoint| {
-            let answer = timeout(DENIAL, ask(endpoint)).await;
-            (endpoint.label(), answer.unwrap_or_else(|_| Err(silent("the periods of offerings", endpoint))))
-        });
+        })
+        .await
+    }
+
+    /// Asks all endpoints that are not set aside as wrong for the same at once, and judges what they show.
+    async fn asked_of_all<T: Copy + PartialEq, F: Future<Output = Result<T, NodeError>>>(
+        &self,
+        what: &'static str,
+        ask: impl Fn(Endpoint) -> F,
+    ) -> Result<Agreed<T>, NodeError> {
+        let endpoints = self.believable()?;
+        let asked: Vec<_> =
+            endpoints.iter().map(|&endpoint| timeout(DENIAL, ask(endpoint.clone()))).collect();
         let (mut answers, mut failed) = (Vec::new(), None);
-        for (label, answer) in join_all(asked).await {
-            match answer {
-                Ok(periods) => answers.push((label, periods)),
+        for (endpoint, answer) in endpoints.into_iter().zip(join_all(asked).await) {
+            match answer.unwrap_or_else(|_| Err(silent(what, endpoint))) {
+                Ok(shown) => answers.push((endpoint.label(), shown)),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -178,7 +189,7 @@ impl Node {
             Ok(agreed) => agreed.ok_or_else(|| failed.unwrap_or(NodeError::NotRunning)),
             Err((first, second)) => {
                 let (first, second) = (first.to_owned(), second.to_owned());
-                Err(NodeError::EndpointsDisagree { contract, what: WHAT, first, second })
+                Err(NodeError::EndpointsDisagree { contract: self.domain.contract(), what, first, second })
             }
         }
     }

@@ -424,6 +424,12 @@ impl Node {
         self.chain_view()?.chain_now
     }
 
+    /// The time by which the words of others expire: the chain's while our view of it is fresh, else this machine's. One of them decides
+    /// and not either, or whoever serves a false time could bring back what has expired.
+    pub fn time(&self) -> SystemTime {
+        self.chain_now().filter(|_| self.require_view().is_ok()).unwrap_or_else(SystemTime::now)
+    }
+
     /// How much of the chain is seen, by what the monitor shows.
     pub(crate) fn view_by(&self, monitor: &MonitorStatus) -> View {
         let max_age = longest_view_age(self.settings.max_view_age, self.challenge_period);

@@ -45,6 +45,7 @@ parts! {
     Reconciliation = "reconciliation", "The comparison with the contract's storage.";
     Recovery = "recovery", "The recovery after a restore.";
     Reserve = "reserve", "The ether for the closes of channels.";
+    SessionKey = "session key", "An agent's word about the key of its messaging sessions.";
     ServiceAdapter = "service adapter", "The start of the plug-in.";
     Tor = "tor", "Tor in this process.";
     Transactor = "transactor", "What sends transactions.";

@@ -27,6 +27,18 @@ impl TryFrom<RawRange> for VersionRange {
 }
 
 impl VersionRange {
+    /// The versions that this library speaks.
+    pub const SPOKEN: Self = Self { min: 1, max: 2 };
+
+    /// The versions that may be spoken with an agent: all that this library speaks, but none in clear with one that has proved a key
+    /// here (`seen`: the highest version that it said it speaks), nor where the user forbids it (`least`). Whoever is on the way could
+    /// choose version 1 else, in which all can be forged.
+    pub fn permitted(least: u16, seen: Option<u16>) -> Self {
+        let Self { min, max } = Self::SPOKEN;
+        let in_sessions = if seen.is_some_and(|seen| seen >= 2) { 2 } else { min };
+        Self { min: least.max(in_sessions).min(max), max }
+    }
+
     /// From `min` to `max`, both included, or `None` when that is empty.
     pub const fn new(min: u16, max: u16) -> Option<Self> {
         if min <= max { Some(Self { min, max }) } else { None }
@@ -80,6 +92,25 @@ mod tests {
         assert_eq!(VersionRange::new(2, 1), None);
         assert!(serde_json::from_str::<VersionRange>(r#"{"min":2,"max":1}"#).is_err());
         assert_eq!(VersionRange::new(2, 2), Some(VersionRange::exactly(2)));
+    }
+
+    #[test]
+    fn version_1_is_permitted_until_an_agent_has_proved_a_key() {
+        let (both, sessions) = (VersionRange::SPOKEN, VersionRange::exactly(2));
+        #[rustfmt::skip]
+        let table = [
+            // least, seen, permitted
+            (1, None,    both),
+            (0, None,    both),
+            (1, Some(1), both),
+            (1, Some(2), sessions),
+            (1, Some(9), sessions),
+            (2, None,    sessions),
+            (9, None,    sessions),
+        ];
+        for (least, seen, permitted) in table {
+            assert_eq!(VersionRange::permitted(least, seen), permitted, "{least}, {seen:?}");
+        }
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Who an agent is on the wire: the server's half, and what a client expects of it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -9,7 +9,7 @@ use std::{
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use privatix_channel::Domain;
 use privatix_offering::{BindingError, ExpectedKey, KeyBinding, SessionKey};
 
@@ -23,8 +23,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The secret of this process, and the agent's binding for its public half: [issued](KeyBinding::issue) anew before the last one
-    /// expires, as a session ends with its binding.
+    /// The secret of this process, and the agent's word about its public half, with which a session ends.
     pub const fn new(secret: SessionSecret, binding: KeyBinding) -> Self {
         Self { secret, binding }
     }
@@ -40,34 +39,27 @@ impl Identity {
     }
 }
 
-/// The agents for which a server speaks. Clones share them, and they may change while the server runs: a session goes on with
-/// what it began with. Without any the server speaks version 1 only.
-#[derive(Clone, Default)]
-pub struct Identities(Arc<RwLock<HashMap<Address, Arc<Identity>>>>);
+/// The agents for which a server speaks. It is asked at each session that begins, so that words are renewed when they are needed.
+pub trait Identities: Send + Sync {
+    /// What stands for this agent now, if the server speaks for it.
+    fn identity(&self, agent: &Address) -> Option<Arc<Identity>>;
 
-impl Identities {
-    /// Adds an agent, or renews what stands for it.
-    pub fn insert(&self, identity: Identity) {
-        self.0.write().insert(identity.agent(), Arc::new(identity));
-    }
-
-    /// New sessions are about this agent no more.
-    pub fn remove(&self, agent: Address) {
-        self.0.write().remove(&agent);
-    }
-
-    pub(crate) fn get(&self, agent: &Address) -> Option<Arc<Identity>> {
-        self.0.read().get(agent).cloned()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.read().is_empty()
+    /// The time by which the words about keys expire.
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
     }
 }
 
-impl fmt::Debug for Identities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.read().keys()).finish()
+/// Agents whose words never change: for programs that run for less than a day.
+impl Identities for BTreeMap<Address, Arc<Identity>> {
+    fn identity(&self, agent: &Address) -> Option<Arc<Identity>> {
+        self.get(agent).cloned()
+    }
+}
+
+impl From<Identity> for BTreeMap<Address, Arc<Identity>> {
+    fn from(identity: Identity) -> Self {
+        Self::from([(identity.agent(), Arc::new(identity))])
     }
 }
 

@@ -26,6 +26,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod agents_seen;
 pub mod ceilings;
 pub mod channels;
 pub mod collected;

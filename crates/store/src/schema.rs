@@ -235,6 +235,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    agents_seen (agent) {
+        agent -> Binary,
+        version -> Integer,
+        issued_at -> BigInt,
+    }
+}
+
+diesel::table! {
     contract_facts (id) {
         id -> Integer,
         chain_id -> BigInt,

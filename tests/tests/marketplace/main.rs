@@ -38,6 +38,7 @@ mod unseen;
 mod unused;
 mod vouchers;
 mod whole;
+mod wire;
 
 use futures::StreamExt;
 use privatix_testkit::PatternCheck;

@@ -304,6 +304,9 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             let ordered = o.accept_claim(ask.channel, ask.claimed).await?;
             ordered_about(o.node(), ask.channel, ordered.order).await
         })
+        .on(|o: Handle, ask: client::ForgetAgent| async move {
+            Ok(client::ForgottenAgent::new(ask.agent, o.forget_agent(ask.agent).await?))
+        })
         .on(|o: Handle, ask: client::SetPolicy| async move {
             let settle_after = o.orders().default_billing().settle_after;
             let policy = ask.policy.map(|policy| policy.billing(settle_after));

@@ -201,6 +201,12 @@ pub enum BindingError {
         /// What this side's clock shows, in the same way.
         now: u64,
     },
+    /// It could not be checked.
+    #[error("the key of the session could not be checked: {reason}")]
+    Unchecked {
+        /// What failed.
+        reason: String,
+    },
     /// It had expired before a later one was issued that was accepted here.
     #[error(
         "the key of the session expired at {expires_at} s, before the one that was accepted here last was issued ({newest} s)"

@@ -1,7 +1,5 @@
 //! How a connection begins: in clear, or with a session.
 
-use std::time::SystemTime;
-
 use bytes::BytesMut;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -118,12 +116,11 @@ async fn begin(
     let message = reader.exactly(HEADER + length).await.map_err(|error| end_of(&error))?;
     let start = Start::read(&message[HEADER..]).map_err(|error| malformed(error.to_string()))?;
     let client = start.client;
-    let Some(identity) = shared.identities.get(&client.agent) else {
-        return Err(End::Bye(if shared.identities.is_empty() {
-            Refusal::UnsupportedVersion { client: client.versions, server: VERSIONS }
-        } else {
-            Refusal::UnknownAgent { agent: client.agent }
-        }));
+    let Some(identities) = &shared.identities else {
+        return Err(End::Bye(Refusal::UnsupportedVersion { client: client.versions, server: VERSIONS }));
+    };
+    let Some(identity) = identities.identity(&client.agent) else {
+        return Err(End::Bye(Refusal::UnknownAgent { agent: client.agent }));
     };
     let spoken = identity.binding().versions;
     let version =
@@ -131,7 +128,7 @@ async fn begin(
     let Some(version) = version else {
         return Err(End::Bye(Refusal::UnsupportedVersion { client: client.versions, server: spoken }));
     };
-    let left = identity.binding().expires().duration_since(SystemTime::now()).unwrap_or_default();
+    let left = identity.binding().expires().duration_since(identities.now()).unwrap_or_default();
     let expires = deadline(left);
 
     ticket.take_session(Instant::now()).map_err(End::Bye)?;

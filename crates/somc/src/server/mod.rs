@@ -50,7 +50,8 @@ struct Shared {
     turned_away: Arc<Semaphore>,
     calls: Semaphore,
     strangers_calls: Semaphore,
-    identities: Identities,
+    /// `None` speaks version 1 only.
+    identities: Option<Arc<dyn Identities>>,
     handshakes: Semaphore,
     counters: Counters,
 }
@@ -58,14 +59,22 @@ struct Shared {
 impl Server {
     /// A server that answers with `service`, in clear.
     pub fn new(service: impl Service + 'static, limits: ServerLimits) -> Self {
-        Self::with_identities(service, limits, Identities::default())
+        Self::start(service, limits, None)
     }
 
     /// A server that answers with `service`, in sessions in which it proves to be one of these agents, and in clear.
     pub fn with_identities(
         service: impl Service + 'static,
         limits: ServerLimits,
-        identities: Identities,
+        identities: Arc<dyn Identities>,
+    ) -> Self {
+        Self::start(service, limits, Some(identities))
+    }
+
+    fn start(
+        service: impl Service + 'static,
+        limits: ServerLimits,
+        identities: Option<Arc<dyn Identities>>,
     ) -> Self {
         let shared = Shared {
             service: Arc::new(service),

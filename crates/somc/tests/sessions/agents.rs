@@ -1,6 +1,7 @@
 //! Who is behind a session, and what somebody on the way can do to it.
 
 use std::{
+    collections::BTreeMap,
     io,
     pin::Pin,
     sync::Arc,
@@ -39,9 +40,8 @@ async fn connect(expected: &Expected, address: &SomcAddress) -> Result<Client, C
 
 /// A server that speaks for what a test gives it.
 async fn speaking_for(identity: Identity) -> Running {
-    let identities = Identities::default();
-    identities.insert(identity);
-    Running::start_with("127.0.0.1:0".parse().unwrap(), Script::paid(), generous(), identities).await
+    let identities: Arc<dyn Identities> = Arc::new(BTreeMap::from(identity));
+    Running::start_with("127.0.0.1:0".parse().unwrap(), Script::paid(), generous(), Some(identities)).await
 }
 
 #[tokio::test]
@@ -132,13 +132,7 @@ async fn a_known_agent_remembers_the_newest_key() {
 
 #[tokio::test]
 async fn version_1_is_spoken_where_it_is_permitted_and_nothing_else_is() {
-    let running = Running::start_with(
-        "127.0.0.1:0".parse().unwrap(),
-        Script::paid(),
-        generous(),
-        Identities::default(),
-    )
-    .await;
+    let running = Running::start_with("127.0.0.1:0".parse().unwrap(), Script::paid(), generous(), None).await;
     let client = connect(&expected(versions(1, 2)), &running.address()).await.unwrap();
     assert_eq!((client.version(), client.is_authenticated()), (1, false));
     assert!(soon(client.pay(voucher(1, 5))).await.is_ok());

@@ -1,6 +1,7 @@
 //! An agent whose answers a test writes, and both raw ends of a connection.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -191,10 +192,8 @@ pub(crate) fn identity_at(now: SystemTime) -> Identity {
     Identity::new(secret, binding)
 }
 
-pub(crate) fn identities() -> Identities {
-    let identities = Identities::default();
-    identities.insert(identity());
-    identities
+pub(crate) fn identities() -> Arc<dyn Identities> {
+    Arc::new(BTreeMap::from(identity()))
 }
 
 pub(crate) fn expected(versions: VersionRange) -> Expected {
@@ -219,7 +218,7 @@ impl Running {
         service: impl Service + 'static,
         limits: ServerLimits,
     ) -> Self {
-        Self::start_with(socket, service, limits, identities()).await
+        Self::start_with(socket, service, limits, Some(identities())).await
     }
 
     /// A server that speaks for these agents.
@@ -227,11 +226,14 @@ impl Running {
         socket: SocketAddr,
         service: impl Service + 'static,
         limits: ServerLimits,
-        identities: Identities,
+        identities: Option<Arc<dyn Identities>>,
     ) -> Self {
         let listener = DirectListener::bind(socket).await.unwrap();
         let socket = listener.local_addr();
-        let server = Server::with_identities(service, limits, identities);
+        let server = match identities {
+            Some(identities) => Server::with_identities(service, limits, identities),
+            None => Server::new(service, limits),
+        };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
             let (server, shutdown) = (server.clone(), shutdown.clone());

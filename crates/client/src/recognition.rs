@@ -1,0 +1,81 @@
+//! By what an agent is recognised: the chain, and what was seen of it before.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use async_trait::async_trait;
+use privatix_node::{Node, NodeError};
+use privatix_offering::{BindingError, ExpectedKey, KeyBinding, SessionKey, SignatureProblem, VersionRange};
+use privatix_somc::{Expected, Recognition};
+use privatix_store::agents_seen::{self, Seen};
+
+/// What this node knows of an agent.
+struct ByNode {
+    node: Arc<Node>,
+    agent: Address,
+    /// The lowest version that the user permits.
+    least: u16,
+}
+
+/// Whom to reach, recognised by what this node knows.
+pub(crate) fn expected(node: &Arc<Node>, agent: Address, least: u16) -> Expected {
+    Expected { agent, recognition: Arc::new(ByNode { node: Arc::clone(node), agent, least }) }
+}
+
+impl ByNode {
+    async fn seen(&self) -> Result<Option<Seen>, NodeError> {
+        let mut conn = self.node.db().read().await?;
+        Ok(agents_seen::get(&mut conn, self.agent).await?)
+    }
+
+    async fn note(&self, seen: Seen) -> Result<(), NodeError> {
+        let mut tx = self.node.db().begin().await?;
+        agents_seen::note(&mut tx, self.agent, seen).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+#[async_trait]
+impl Recognition for ByNode {
+    async fn versions(&self) -> VersionRange {
+        match self.seen().await {
+            Ok(seen) => VersionRange::permitted(self.least, seen.map(|seen| seen.version)),
+            Err(error) => {
+                tracing::error!(agent = %self.agent, %error, "cannot read whether the agent has proved a key before");
+                VersionRange::exactly(VersionRange::SPOKEN.max())
+            }
+        }
+    }
+
+    async fn check(&self, key: &SessionKey, binding: &KeyBinding) -> Result<Duration, BindingError> {
+        let seen = self.seen().await.map_err(|error| unchecked(&error))?;
+        let now = self.node.time();
+        let newest = seen.map(|seen| seen.issued_at);
+        let (agent, domain) = (self.agent, *self.node.domain());
+        let mut expected = ExpectedKey { agent, operator: None, domain, now, newest };
+        let mut verified = binding.verify(key, &expected);
+        if let Err(BindingError::Signature(SignatureProblem::WrongSigner { .. })) = verified {
+            // Not the agent itself: the chain is asked for its operator.
+            expected.operator = self.node.operator_of(agent).await.map_err(|error| unchecked(&error))?;
+            verified = binding.verify(key, &expected);
+        }
+        verified?;
+        let proved = Seen { version: binding.versions.max(), issued_at: binding.issued_at };
+        if seen.is_none_or(|seen| seen.version < proved.version || seen.issued_at < proved.issued_at) {
+            self.note(proved).await.map_err(|error| unchecked(&error))?;
+        }
+        Ok(binding.expires().duration_since(now).unwrap_or_default())
+    }
+}
+
+fn unchecked(error: &NodeError) -> BindingError {
+    BindingError::Unchecked { reason: error.to_string() }
+}
+
+impl fmt::Debug for ByNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByNode").field("agent", &self.agent).finish_non_exhaustive()
+    }
+}
