@@ -118,14 +118,15 @@ pub struct AutomaticTopUp {
 }
 
 impl ChannelPolicy {
-    /// As billing has it. `settle_after` is used where this gives none.
-    pub(crate) fn billing(self, settle_after: Duration) -> ClientPolicy {
+    /// As billing has it. What this does not give is as `configured`, except for the top-up: none is given for never.
+    pub(crate) fn billing(self, configured: ClientPolicy) -> ClientPolicy {
         let top_up = self.top_up.map(|top_up| TopUpPolicy {
             percent: top_up.percent,
             amount: top_up.amount.map_or(TopUpAmount::Double, TopUpAmount::Fixed),
             max_deposit: top_up.max_deposit,
         });
-        ClientPolicy { top_up, settle_after: self.settle_after.unwrap_or(settle_after) }
+        let settle_after = self.settle_after.unwrap_or(configured.settle_after);
+        ClientPolicy { top_up, settle_after, ..configured }
     }
 }
 
