@@ -164,3 +164,27 @@ pub struct Session {
     #[serde(with = "humantime_serde")]
     pub stopped_at: Option<SystemTime>,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use privatix_billing::{Drift, PerMille};
+
+    use super::*;
+
+    #[test]
+    fn a_policy_keeps_as_configured_what_it_does_not_give_and_tops_up_only_if_told() {
+        let top_up =
+            AutomaticTopUp { percent: Percent::try_from(80).unwrap(), amount: None, max_deposit: None };
+        let mut configured =
+            ChannelPolicy { top_up: Some(top_up), settle_after: Some(Duration::from_secs(9)) }
+                .billing(ClientPolicy::default());
+        configured.drift = Drift { share: PerMille::try_from(25).unwrap(), absolute: None };
+
+        let nothing = ChannelPolicy { top_up: None, settle_after: None }.billing(configured);
+        assert_eq!(nothing, ClientPolicy { top_up: None, ..configured });
+        let own =
+            ChannelPolicy { top_up: None, settle_after: Some(Duration::from_secs(1)) }.billing(configured);
+        assert_eq!(own, ClientPolicy { settle_after: Duration::from_secs(1), ..nothing });
+    }
+}
