@@ -386,7 +386,7 @@ struct TopUpSection {
 impl BillingSection {
     fn policy(&self) -> Result<ClientPolicy, DaemonError> {
         let top_up = self.top_up.as_ref().map(TopUpSection::policy).transpose()?;
-        Ok(ClientPolicy { top_up, settle_after: self.settle_after })
+        Ok(ClientPolicy { top_up, settle_after: self.settle_after, ..ClientPolicy::default() })
     }
 
     /// None for never, which is written as `"0s"`.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::{Limit, limit};
 use crate::horizon::Horizon;
 use crate::price::{covers, due, price};
-use crate::{Account, Billing, TerminateReason, Terms};
+use crate::{Account, Billing, Drift, TerminateReason, Terms};
 
 /// How a client wants its channels paid and topped up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,12 +21,16 @@ pub struct ClientPolicy {
     /// terms' `max_suspend` and `max_inactive`). This is what ends a suspension that the client cannot see: a
     /// suspended service is a quiet one.
     pub settle_after: Duration,
+    /// How far the agent's total may be above the client's own and is still paid for. Without effect so far: nothing receives an agent's
+    /// total yet. The default is not written, so what is stored with it reads as before this field existed.
+    #[serde(skip_serializing_if = "Drift::is_default")]
+    pub drift: Drift,
 }
 
 impl Default for ClientPolicy {
-    /// No top-up; debts settled after 3 s of silence.
+    /// No top-up; debts settled after 3 s of silence; the default [`Drift`].
     fn default() -> Self {
-        Self { top_up: None, settle_after: Duration::from_secs(3) }
+        Self { top_up: None, settle_after: Duration::from_secs(3), drift: Drift::default() }
     }
 }
 

@@ -27,6 +27,9 @@
 //! whose meter is at most `L` behind the agent's can never wait for each other: what the client is
 //! willing to pay is always enough for the agent to resume. For prepaid the slack is `I + L`.
 //!
+//! [`agreed`] widens both by a tolerance: it is the use that a client pays for where it knows the agent's total, too. It is not used
+//! yet, as no message carries that total; [`assess_client`] decides by the client's own meter.
+//!
 //! # Example
 //!
 //! ```
@@ -68,6 +71,7 @@
 mod account;
 mod agent;
 mod client;
+mod drift;
 mod horizon;
 mod price;
 mod scheduler;
@@ -79,6 +83,7 @@ pub use client::{
     ClientAction, ClientAssessment, ClientPolicy, Percent, PercentOutOfRange, TopUpAmount, TopUpPolicy,
     assess_client,
 };
+pub use drift::{Agreed, Drift, PerMille, PerMilleOutOfRange, agreed};
 pub use price::{covered, due, min_deposit, price, unpaid};
 pub use scheduler::Scheduler;
 pub use terms::{Billing, Field, Measure, SHORTEST_FIRST_USE, Terms, TermsDraft, TermsError, Unit};

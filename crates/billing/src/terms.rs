@@ -248,6 +248,11 @@ impl Terms {
         self.measured(self.0.free_units)
     }
 
+    /// The use that the smallest accepted deposit pays for, metered.
+    pub fn min(&self) -> Usage {
+        self.measured(self.0.min_units)
+    }
+
     /// The most that the agent delivers, metered.
     pub fn max(&self) -> Usage {
         self.0.max_units.map_or(Usage::MAX, |units| self.measured(units))

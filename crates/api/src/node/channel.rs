@@ -118,14 +118,15 @@ pub struct AutomaticTopUp {
 }
 
 impl ChannelPolicy {
-    /// As billing has it. `settle_after` is used where this gives none.
-    pub(crate) fn billing(self, settle_after: Duration) -> ClientPolicy {
+    /// As billing has it. What this does not give is as `configured`, except for the top-up: none is given for never.
+    pub(crate) fn billing(self, configured: ClientPolicy) -> ClientPolicy {
         let top_up = self.top_up.map(|top_up| TopUpPolicy {
             percent: top_up.percent,
             amount: top_up.amount.map_or(TopUpAmount::Double, TopUpAmount::Fixed),
             max_deposit: top_up.max_deposit,
         });
-        ClientPolicy { top_up, settle_after: self.settle_after.unwrap_or(settle_after) }
+        let settle_after = self.settle_after.unwrap_or(configured.settle_after);
+        ClientPolicy { top_up, settle_after, ..configured }
     }
 }
 
@@ -162,4 +163,28 @@ pub struct Session {
     /// When it ended.
     #[serde(with = "humantime_serde")]
     pub stopped_at: Option<SystemTime>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use privatix_billing::{Drift, PerMille};
+
+    use super::*;
+
+    #[test]
+    fn a_policy_keeps_as_configured_what_it_does_not_give_and_tops_up_only_if_told() {
+        let top_up =
+            AutomaticTopUp { percent: Percent::try_from(80).unwrap(), amount: None, max_deposit: None };
+        let mut configured =
+            ChannelPolicy { top_up: Some(top_up), settle_after: Some(Duration::from_secs(9)) }
+                .billing(ClientPolicy::default());
+        configured.drift = Drift { share: PerMille::try_from(25).unwrap(), absolute: None };
+
+        let nothing = ChannelPolicy { top_up: None, settle_after: None }.billing(configured);
+        assert_eq!(nothing, ClientPolicy { top_up: None, ..configured });
+        let own =
+            ChannelPolicy { top_up: None, settle_after: Some(Duration::from_secs(1)) }.billing(configured);
+        assert_eq!(own, ClientPolicy { settle_after: Duration::from_secs(1), ..nothing });
+    }
 }

@@ -308,8 +308,8 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             Ok(client::ForgottenAgent::new(ask.agent, o.forget_agent(ask.agent).await?))
         })
         .on(|o: Handle, ask: client::SetPolicy| async move {
-            let settle_after = o.orders().default_billing().settle_after;
-            let policy = ask.policy.map(|policy| policy.billing(settle_after));
+            let configured = o.orders().default_billing();
+            let policy = ask.policy.map(|policy| policy.billing(configured));
             let ordered = o.set_billing(ask.channel, policy).await?;
             ordered_about(o.node(), ask.channel, ordered.order).await
         })

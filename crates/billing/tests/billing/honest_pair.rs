@@ -6,9 +6,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::support::{any_terms, any_terms_of, start};
+use crate::support::{any_terms, any_terms_of, start, tolerance};
 use privatix_billing::{
-    Account, AgentAction, Billing, ClientAction, ClientPolicy, TerminateReason, Terms, assess_agent,
+    Account, AgentAction, Billing, ClientAction, ClientPolicy, TerminateReason, Terms, agreed, assess_agent,
     assess_client, due, min_deposit, price, unpaid,
 };
 use privatix_channel::{Amount, ServiceStatus, Usage};
@@ -16,13 +16,13 @@ use proptest::prelude::*;
 
 /// One report of use, as both meters see it.
 #[derive(Debug, Clone, Copy)]
-struct Step {
+pub(crate) struct Step {
     /// What the agent's meter counts.
-    agent: u64,
+    pub(crate) agent: u64,
     /// What the client's meter counts of it now; the rest follows later or never.
-    client_percent: u64,
+    pub(crate) client_percent: u64,
     /// Whether the voucher sent after this report is lost once.
-    lost: bool,
+    pub(crate) lost: bool,
 }
 
 fn any_steps() -> impl Strategy<Value = Vec<Step>> {
@@ -31,20 +31,26 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..120)
 }
 
-struct Pair {
-    terms: Terms,
-    agent: Account,
-    client: Account,
+pub(crate) struct Pair {
+    pub(crate) terms: Terms,
+    pub(crate) agent: Account,
+    pub(crate) client: Account,
     policy: ClientPolicy,
-    now: SystemTime,
+    pub(crate) now: SystemTime,
     /// The largest single report so far.
     report: u64,
-    ended: Option<TerminateReason>,
+    pub(crate) ended: Option<TerminateReason>,
     suspensions: usize,
+    /// Whether the agent's answers carry its total.
+    pub(crate) has_views: bool,
+    /// The last one that the client received.
+    view: Option<Usage>,
+    /// How far the agent's total may be above the agreed one, where that is less than the slack.
+    pub(crate) within: Option<u64>,
 }
 
 impl Pair {
-    fn new(terms: Terms, deposit: Amount) -> Self {
+    pub(crate) fn new(terms: Terms, deposit: Amount) -> Self {
         Self {
             agent: Account::new(deposit, ServiceStatus::Suspended, start()),
             client: Account::new(deposit, ServiceStatus::Active, start()),
@@ -54,7 +60,15 @@ impl Pair {
             report: 0,
             ended: None,
             suspensions: 0,
+            has_views: false,
+            view: None,
+            within: None,
         }
+    }
+
+    /// What the client pays for.
+    fn agreed(&self) -> Usage {
+        agreed(&self.terms, &self.policy.drift, self.client.used, self.view).used
     }
 
     /// How far the agent's meter may run ahead of the client's without endangering the pair.
@@ -65,12 +79,28 @@ impl Pair {
         }
     }
 
-    fn use_service(&mut self, step: Step) {
+    /// The most that the client may agree to at a meter of `ours`, whatever the agent claims.
+    fn most_agreed(&self, ours: u64) -> u64 {
+        let tolerance = if self.has_views { tolerance(&self.terms, self.policy.drift, ours) } else { 0 };
+        u64::try_from(u128::from(ours) + tolerance).expect("meters in tests are small")
+    }
+
+    /// The least that the client's meter must show for the agent's total to be no further away than it may be.
+    fn least_of_client(&self) -> u64 {
+        let at_least = self.agent.used.get().saturating_sub(self.within.unwrap_or(self.slack()));
+        let (mut low, mut high) = (0, at_least);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.most_agreed(middle) >= at_least { high = middle } else { low = middle + 1 }
+        }
+        low
+    }
+
+    pub(crate) fn use_service(&mut self, step: Step) {
         self.agent.used = self.agent.used.saturating_add(Usage::new(step.agent));
         self.agent.last_usage = self.now;
         let counted = self.client.used.get() + step.agent * step.client_percent / 100;
-        let at_least = self.agent.used.get().saturating_sub(self.slack());
-        self.client.used = Usage::new(counted.max(at_least));
+        self.client.used = Usage::new(counted.max(self.least_of_client()));
         self.client.last_usage = self.now;
         self.report = self.report.max(step.agent);
     }
@@ -98,22 +128,29 @@ impl Pair {
     }
 
     /// The client's turn; a lost voucher is sent again with the next one, since it is cumulative.
+    ///
+    /// It pays for the agreed use; about all else its own meter decides.
     fn client_decides(&mut self, lost: bool) -> Option<SystemTime> {
-        let assessment = assess_client(&self.terms, &self.client, &self.policy, self.now);
-        if let Some(amount) = assessment.pay_to {
-            self.client.paid = amount;
+        if !lost && self.has_views {
+            self.view = Some(self.agent.used);
         }
+        let agreed = Account { used: self.agreed(), ..self.client.clone() };
+        let payment = assess_client(&self.terms, &agreed, &self.policy, self.now);
+        if let Some(amount) = payment.pay_to {
+            self.client.paid = self.client.paid.max(amount);
+        }
+        let assessment = assess_client(&self.terms, &self.client, &self.policy, self.now);
         if let Some(ClientAction::Terminate(reason)) = assessment.action {
             self.ended = Some(reason);
         }
         if !lost {
             self.agent.paid = self.client.paid;
         }
-        assessment.next
+        [payment.next, assessment.next].into_iter().flatten().min()
     }
 
     /// Both sides decide; nothing is used meanwhile.
-    fn settle(&mut self, lost: bool) -> Option<SystemTime> {
+    pub(crate) fn settle(&mut self, lost: bool) -> Option<SystemTime> {
         let agent_before = self.agent_decides();
         let client = self.client_decides(lost);
         let agent = if self.ended.is_some() { agent_before } else { self.agent_decides() };
@@ -121,7 +158,7 @@ impl Pair {
     }
 
     /// Lets time pass from deadline to deadline until the agent serves or the channel ended.
-    fn wait_for_service(&mut self) {
+    pub(crate) fn wait_for_service(&mut self) {
         let mut next = self.settle(false);
         while self.ended.is_none() && self.agent.service != ServiceStatus::Active {
             self.now = next.expect("a suspended pair always has a next moment");
@@ -129,12 +166,12 @@ impl Pair {
         }
     }
 
-    fn at_limit(&self) -> bool {
+    pub(crate) fn at_limit(&self) -> bool {
         let used = self.agent.used;
         used >= self.terms.max() || price(&self.terms, used) >= self.agent.deposit
     }
 
-    fn check_risks(&self) -> Result<(), TestCaseError> {
+    pub(crate) fn check_risks(&self) -> Result<(), TestCaseError> {
         let (terms, agent, client) = (&self.terms, &self.agent, &self.client);
         // What the agent served and cannot claim yet. Beyond max_units nothing is claimed at all.
         let unpaid = unpaid(terms, agent.used.min(terms.max()), agent.paid);
@@ -144,7 +181,14 @@ impl Pair {
         }
         // What the client paid and did not use yet.
         let ahead = if terms.billing() == Billing::Prepaid { terms.interval() } else { Usage::ZERO };
-        prop_assert!(client.paid <= due(terms, client.used.saturating_add(ahead), client.deposit));
+        prop_assert!(
+            client.paid
+                <= due(
+                    terms,
+                    Usage::new(self.most_agreed(client.used.get())).saturating_add(ahead),
+                    client.deposit
+                )
+        );
         Ok(())
     }
 }

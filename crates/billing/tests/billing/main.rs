@@ -3,6 +3,8 @@
 mod agent;
 mod client;
 mod deadlines;
+mod drift;
+mod drifting_pair;
 mod honest_pair;
 mod price;
 mod rules;

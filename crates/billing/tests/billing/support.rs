@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use privatix_billing::{
-    Account, Billing, ClientPolicy, Measure, Percent, Terms, TermsDraft, TopUpAmount, TopUpPolicy, Unit,
-    price,
+    Account, Billing, ClientPolicy, Drift, Measure, Percent, Terms, TermsDraft, TopUpAmount, TopUpPolicy,
+    Unit, price,
 };
 use privatix_channel::{Amount, ServiceStatus, Usage};
 use proptest::prelude::*;
@@ -121,5 +121,18 @@ pub(crate) fn any_policy() -> impl Strategy<Value = ClientPolicy> {
             max_deposit: None,
         }),
         settle_after: Duration::from_millis(settle_after),
+        drift: Drift::default(),
     })
+}
+
+/// How far the agent's total may be above the client's: the rule, told a second time in plain numbers.
+pub(crate) fn tolerance(terms: &Terms, drift: Drift, ours: u64) -> u128 {
+    let draft = terms.as_draft();
+    let size = u128::from(draft.unit.size);
+    let own = drift.absolute.map_or(u128::MAX, |own| own.get().into());
+    let lag = u128::from(draft.max_billing_unit_lag) * size / 2;
+    let interval = u128::from(draft.billing_interval) * size;
+    let minimum = u128::from(draft.min_units) * size / 100;
+    let share = u128::from(ours) * u128::from(u16::from(drift.share)) / 1_000;
+    if ours == 0 { 0 } else { share.max(own.min(lag).min(interval).min(minimum)) }
 }
