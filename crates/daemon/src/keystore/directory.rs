@@ -192,7 +192,7 @@ impl KeyDirectory {
     pub(crate) fn new(data_dir: &Path, configured: &Path) -> Self {
         // Without the `.` of a relative data folder, as people are shown these paths.
         let plain = |path: &Path| path.components().collect();
-        Self { folder: plain(&data_dir.join("keys")), configured: plain(&configured) }
+        Self { folder: plain(&data_dir.join("keys")), configured: plain(configured) }
     }
 
     pub(crate) fn folder(&self) -> &Path {
