@@ -95,7 +95,8 @@ pub(crate) struct PasswordArgs {
 struct Row {
     name: Option<AccountName>,
     address: Option<Address>,
-    file: PathBuf,
+    /// A text, as JSON cannot hold every path.
+    file: String,
     default: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -104,7 +105,7 @@ struct Row {
 impl Row {
     fn of(account: &Account, default: bool) -> Self {
         let Account { name, address, file, .. } = account.clone();
-        Self { name: Some(name), address, file, default, problem: None }
+        Self { name: Some(name), address, file: text(&file), default, problem: None }
     }
 
     fn called(&self) -> String {
@@ -121,7 +122,7 @@ impl Row {
 struct Exported {
     name: AccountName,
     address: Address,
-    file: PathBuf,
+    file: String,
 }
 
 #[derive(Serialize)]
@@ -143,16 +144,14 @@ impl AccountsCommand {
             Self::List => output.show(&rows(&keys.list()?), |rows| shown(rows)),
             Self::Generate { name, password } => {
                 let made = add(loaded, &name, &password, |_| Ok(PrivateKeySigner::random())).await?;
-                output
-                    .show(&made, |made| format!("account {}\nwrote {}", made.called(), made.file.display()));
+                output.show(&made, |made| format!("account {}\nwrote {}", made.called(), made.file));
             }
             Self::Import { name, password, import } => {
                 let key = move |of_daemon: Option<&Path>| {
                     import.key(of_daemon)?.ok_or_else(|| AccountError::NothingToImport.into())
                 };
                 let made = add(loaded, &name, &password, key).await?;
-                output
-                    .show(&made, |made| format!("account {}\nwrote {}", made.called(), made.file.display()));
+                output.show(&made, |made| format!("account {}\nwrote {}", made.called(), made.file));
             }
             Self::Export { account, file, export_password_file, password } => {
                 let listing = keys.list()?;
@@ -172,20 +171,19 @@ impl AccountsCommand {
                         None => keystore::new_password("the exported keystore").map_err(of_export)?,
                     };
                     keystore::create(&file, &key, &new)?;
-                    Ok(Exported { name: account.name, address: key.address(), file })
+                    Ok(Exported { name: account.name, address: key.address(), file: text(&file) })
                 });
                 output.show(&exported.await?, |exported| {
                     let Exported { name, address, file } = exported;
                     format!(
-                        "wrote {}, the key of {name}, {address}, under its own password\nWhoever has both can move the account's money; two daemons must not use one account",
-                        file.display()
+                        "wrote {file}, the key of {name}, {address}, under its own password\nWhoever has both can move the account's money; two daemons must not use one account"
                     )
                 });
             }
             Self::Rename { account, name } => {
                 let (former, renamed) = keys.rename(&account.parse()?, &name.parse()?)?;
                 let listing = keys.list()?;
-                let default = listing.default_account().is_some_and(|default| default.file == renamed.file);
+                let default = listing.default_account().is_some_and(|default| default.name == renamed.name);
                 let renamed = Renamed { former_name: former.name, account: Row::of(&renamed, default) };
                 output.show(&renamed, |renamed| {
                     format!("{} is now {}", renamed.former_name, renamed.account.called())
@@ -301,13 +299,17 @@ fn is_in(file: &Path, folder: &Path) -> bool {
     real(folder).is_some_and(|folder| real(parent).is_some_and(|parent| parent.starts_with(folder)))
 }
 
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
 fn rows(listing: &Listing) -> Vec<Row> {
     let default = listing.default_account();
     let usable = listing.accounts.iter().map(|account| Row::of(account, Some(account) == default));
     let damaged = listing.damaged.iter().map(|damaged| Row {
         name: damaged.name.clone(),
         address: None,
-        file: damaged.file.clone(),
+        file: text(&damaged.file),
         default: false,
         problem: Some(damaged.reason.clone()),
     });
@@ -321,7 +323,7 @@ fn shown(rows: &[Row]) -> String {
             (None, true) => "default".to_owned(),
             (None, false) => String::new(),
         };
-        [or_dash(row.name.as_ref()), or_dash(row.address), row.file.display().to_string(), state]
+        [or_dash(row.name.as_ref()), or_dash(row.address), row.file.clone(), state]
     };
     table(["name", "address", "file", "state"], rows.iter().map(row))
 }

@@ -100,8 +100,13 @@ pub(crate) async fn check<A: App>(
             .map_err(|error| DaemonError::Usage { what: "log.level".into(), reason: error.to_string() }),
     );
     checks.add("keystore", open_keystore::<A>(loaded).await);
-    for damaged in KeyDirectory::of(loaded).list()?.damaged {
-        checks.warn("accounts", format!("{}: {}", damaged.file.display(), damaged.reason));
+    match KeyDirectory::of(loaded).list() {
+        Ok(listing) => {
+            for damaged in listing.damaged {
+                checks.warn("accounts", format!("{}: {}", damaged.file.display(), damaged.reason));
+            }
+        }
+        Err(error) => checks.add("accounts", Err(error)),
     }
     if let Some(outcome) = open_rescue_keystore(loaded).await {
         checks.add("rescue keystore", outcome);

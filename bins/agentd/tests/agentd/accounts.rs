@@ -1,6 +1,8 @@
 //! An operator keeps the keys of several accounts.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use privatix_testkit::{TempDir, temp_dir};
@@ -158,6 +160,7 @@ fn a_damaged_file_is_listed_warned_of_and_in_nobodys_way() {
     let home = set_up();
     home.run(&["accounts", "generate", "spare"]).succeeds();
     fs::write(home.file("keys/broken.json"), "{").unwrap();
+    fs::write(home.file("keys").join(OsStr::from_bytes(b"not-\xff-text.json")), "{").unwrap();
     let listed = home.ask(&["accounts", "list"]);
     let broken = named(&listed, "broken");
     assert!(broken["problem"].as_str().unwrap().contains("no usable keystore"), "{listed}");
@@ -175,6 +178,15 @@ fn a_damaged_file_is_listed_warned_of_and_in_nobodys_way() {
     fs::rename(home.file("keys/spare.json"), home.file("spare.away")).unwrap();
     home.run(&["config", "check", "--offline"]).fails(2, &["the default account", "set-default"]);
     home.run(&["run"]).fails(2, &["the default account", "set-default"]);
+    // And `init` makes no key that the choice would leave unused.
+    for made in ["agentd.toml", "keystore.json", "api.token", "metrics.token", "password"] {
+        fs::rename(home.file(made), home.file(&format!("{made}.away"))).unwrap();
+    }
+    let init = ["init", home.folder.to_str().unwrap(), "--generate-password"];
+    home.plain(&init, "").fails(2, &["keys/default", "is there already"]);
+    for made in ["agentd.toml", "keystore.json", "api.token", "metrics.token", "password"] {
+        fs::rename(home.file(&format!("{made}.away")), home.file(made)).unwrap();
+    }
     home.run(&["accounts", "set-default", "main"]).succeeds();
     home.run(&["config", "check", "--offline"]).succeeds();
 }

@@ -222,7 +222,8 @@ impl KeyDirectory {
         let configured = real(&self.configured);
         let inside = keystores.iter().find(|path| configured.is_some() && real(path) == configured);
         if let Some(path) = inside {
-            found.add(name_of(path), path.clone(), true, read_address(path));
+            let name = name_of(path).unwrap_or_else(AccountName::main);
+            found.add(Some(name), path.clone(), true, read_address(path));
         } else if configured.is_some() || matches!(choice, Ok(Choice::Configured)) {
             let read = read_address(&self.configured);
             found.add(Some(AccountName::main()), self.configured.clone(), true, read);

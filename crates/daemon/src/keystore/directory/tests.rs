@@ -201,6 +201,17 @@ fn the_configured_keystore_may_be_one_of_the_folder() {
     let error = keys.rename(&which("seller"), &name("other")).unwrap_err();
     assert!(matches!(error, DaemonError::Account(AccountError::Configured { .. })), "{error}");
     assert_eq!(listing.damaged, []);
+
+    // Under a name that a new account could not have.
+    let of_geth = home.keys.folder.join("UTC--2026-01-01T00-00-00Z--mine.json");
+    fs::rename(&seller.file, &of_geth).unwrap();
+    let keys = KeyDirectory::new(home.dir.path(), &of_geth);
+    let listing = keys.list().unwrap();
+    assert_eq!((listing.accounts[0].name.as_str(), listing.damaged.len()), ("main", 0), "{listing:?}");
+    assert_eq!(listing.default_account().unwrap().file, of_geth);
+    let address = seller.address.unwrap();
+    let error = keys.check_new(&name("again"), address, &[]).unwrap_err();
+    assert!(matches!(error, DaemonError::Account(AccountError::AddressTaken { .. })), "{error}");
 }
 
 #[test]
