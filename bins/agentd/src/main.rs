@@ -7,6 +7,7 @@ mod operator;
 
 use std::process::ExitCode;
 
+use alloy::primitives::Address;
 use clap::Subcommand;
 use privatix_adapter::Role;
 use privatix_agent::{Agent, Messaging};
@@ -68,6 +69,10 @@ impl App for Agentd {
         doubts
     }
 
+    fn acts_for(settings: &config::Settings) -> Option<Address> {
+        settings.operator.agent
+    }
+
     fn uses_tor(settings: &config::Settings) -> bool {
         settings.tor.enabled && settings.somc.onion == Onion::Own
     }
@@ -86,11 +91,10 @@ impl App for Agentd {
 
     async fn run(
         loaded: Loaded<config::Settings>,
-        mut parts: Parts,
+        parts: Parts,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
         let settings = &loaded.settings;
-        parts.node.acts_for = settings.operator.agent;
         let somc = &settings.somc;
         let messaging = messaging(somc, parts.tor.as_ref()).await?;
         let mut policy = settings.service.policy();

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use privatix_adapter::Role;
 use privatix_api::ApiClient;
 use privatix_tor::OnionKeys;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::AccountsCommand;
 use crate::backup::{self, BackupArgs, RestoreArgs};
 use crate::check::{self, CheckArgs};
 use crate::commands::NodeCommand;
@@ -65,6 +67,11 @@ pub trait App: Send + Sync + 'static {
     fn doubts(settings: &Self::Settings) -> Vec<String> {
         let _ = settings;
         Vec::new()
+    }
+
+    /// The account that it acts for as an operator, if its key is not that account's own.
+    fn acts_for(_: &Self::Settings) -> Option<Address> {
+        None
     }
 
     /// Adds the connections that its own servers may have to those of the plug-in.
@@ -146,6 +153,9 @@ enum Command<C: Subcommand, I: Args> {
     /// Looks at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Lists, makes, imports, exports and renames the keys of accounts, whether the daemon runs or not
+    #[command(subcommand)]
+    Accounts(AccountsCommand),
     /// Copies the database to a new file, whether the daemon runs or not
     Backup(BackupArgs),
     /// Puts a copy that `backup` has made in the place of the database; the daemon must not run
@@ -256,6 +266,7 @@ async fn carry_out<A: App>(cli: Cli<A::Command, A::Init>) -> Result<(), DaemonEr
         Command::Config(ConfigCommand::Check(arguments)) => {
             check::check::<A>(&load::<A>(&cli.global)?, &arguments, output).await
         }
+        Command::Accounts(command) => command.carry_out::<A>(&load::<A>(&cli.global)?, output).await,
         Command::Backup(arguments) => backup::back_up::<A>(&load::<A>(&cli.global)?, arguments, output).await,
         Command::Restore(arguments) => {
             backup::restore::<A>(&load::<A>(&cli.global)?, arguments, output).await

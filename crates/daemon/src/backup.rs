@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::config::{Loaded, Settings};
+use crate::keystore::directory::KeyDirectory;
 use crate::output::{Output, time};
 use crate::{DaemonError, files};
 
@@ -82,6 +83,7 @@ pub(crate) async fn back_up<A: App>(
     drop(progress);
     let account = loaded.settings.account();
     let mut not_in_it = vec![loaded.file.clone(), loaded.path(&account.keystore)];
+    not_in_it.extend(Some(KeyDirectory::of(loaded).folder().to_owned()).filter(|folder| folder.is_dir()));
     let chain = loaded.settings.chain();
     let others = [&account.password_file, &chain.rescue_keystore, &chain.rescue_password_file];
     not_in_it.extend(others.into_iter().flatten().map(|file| loaded.path(file)));

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::config::{Loaded, Settings};
+use crate::keystore::directory::KeyDirectory;
 use crate::output::Output;
 use crate::{DaemonError, KeystoreError, adapters, files, keystore, reach, run};
 
@@ -99,6 +100,14 @@ pub(crate) async fn check<A: App>(
             .map_err(|error| DaemonError::Usage { what: "log.level".into(), reason: error.to_string() }),
     );
     checks.add("keystore", open_keystore::<A>(loaded).await);
+    match KeyDirectory::of(loaded).list() {
+        Ok(listing) => {
+            for damaged in listing.damaged {
+                checks.warn("accounts", format!("{}: {}", damaged.file.display(), damaged.reason));
+            }
+        }
+        Err(error) => checks.add("accounts", Err(error)),
+    }
     if let Some(outcome) = open_rescue_keystore(loaded).await {
         checks.add("rescue keystore", outcome);
     }
@@ -187,9 +196,8 @@ impl Checks {
 
 /// Opens the keystore where its password can be had without asking.
 async fn open_keystore<A: App>(loaded: &Loaded<A::Settings>) -> Result<String, DaemonError> {
-    let account = loaded.settings.account();
-    let path = loaded.path(&account.keystore);
-    let Some(password_file) = &account.password_file else {
+    let path = KeyDirectory::of(loaded).default_keystore()?;
+    let Some(password_file) = &loaded.settings.account().password_file else {
         if !path.exists() {
             return Err(KeystoreError::Missing { path }.into());
         }
@@ -217,10 +225,11 @@ async fn open_rescue_keystore<C: Settings>(loaded: &Loaded<C>) -> Option<Result<
     Some(key.map(|key| format!("opens, account {}", key.address())))
 }
 
-/// The account's key. Its password is asked for where no file has it.
+/// The default account's key. Its password is asked for where no file has it.
 pub(crate) async fn account_key<C: Settings>(loaded: &Loaded<C>) -> Result<PrivateKeySigner, DaemonError> {
     let account = loaded.settings.account();
-    key(loaded, "keystore", &account.keystore, account.password_file.as_deref()).await
+    let keystore = KeyDirectory::of(loaded).default_keystore()?;
+    key(loaded, "keystore", &keystore, account.password_file.as_deref()).await
 }
 
 /// The rescue account's key, if there is such an account. Its password is asked for where no file has it.

@@ -9,7 +9,7 @@ use privatix_node::NodeError;
 use privatix_somc::{AddressError, TransportError};
 use privatix_tor::TorError;
 
-use crate::{ConfigError, KeystoreError, TooFewFiles, logging};
+use crate::{AccountError, ConfigError, KeystoreError, TooFewFiles, logging};
 
 /// What the exit codes of both programs mean, for their help.
 pub const EXIT_CODES: &str = "\
@@ -31,6 +31,9 @@ pub enum DaemonError {
     /// The account's key.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// A command about the accounts.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// A file.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -157,6 +160,7 @@ impl DaemonError {
         match self {
             Self::Config(_)
             | Self::Keystore(_)
+            | Self::Account(_)
             | Self::Exists { .. }
             | Self::Malformed { .. }
             | Self::Usage { .. }
@@ -179,6 +183,7 @@ impl DaemonError {
         match self {
             Self::Config(_) => "configuration",
             Self::Keystore(_) => "keystore",
+            Self::Account(_) => "account",
             Self::Exists { .. } | Self::Malformed { .. } | Self::Usage { .. } | Self::Address { .. } => {
                 "usage"
             }

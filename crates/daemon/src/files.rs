@@ -1,5 +1,6 @@
 //! Files that only their owner may read.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -57,23 +58,115 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), DaemonEr
 
 /// A file beside `path` that only its owner may read, gone unless it is [kept](keep).
 pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile, DaemonError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    NamedTempFile::new_in(folder).map_err(failed("write", path))
+    tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder_of(path)).map_err(failed("write", path))
+}
+
+/// What the names of temporary files begin with.
+const TEMPORARY: &str = ".tmp";
+
+/// Removes what processes that were killed left in a folder. No other process may write there meanwhile.
+pub(crate) fn remove_temporary(folder: &Path) -> Result<(), DaemonError> {
+    for entry in fs::read_dir(folder).map_err(failed("read", folder))? {
+        let entry = entry.map_err(failed("read", folder))?;
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes names in a folder survive a power cut.
+fn sync_folder_of(path: &Path) -> Result<(), DaemonError> {
+    let folder = folder_of(path);
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some file systems have no such thing; the name is there all the same.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        synced => synced.map_err(failed("write", folder)),
+    }
 }
 
 /// Gives a temporary file its name, unless something has that name.
 pub(crate) fn keep(file: NamedTempFile, path: &Path) -> Result<(), DaemonError> {
     file.as_file().sync_all().map_err(failed("write", path))?;
     file.persist_noclobber(path).map_err(|error| failed("write", path)(error.error))?;
-    Ok(())
+    sync_folder_of(path)
 }
 
 /// Replaces a file that is no secret.
 pub(crate) fn replace(path: &Path, contents: &str) -> Result<(), DaemonError> {
     let mut file = temporary_beside(path)?;
     file.write_all(contents.as_bytes()).map_err(failed("write", path))?;
+    file.as_file().sync_all().map_err(failed("write", path))?;
     file.persist(path).map_err(|error| failed("write", path)(error.error))?;
-    Ok(())
+    sync_folder_of(path)
+}
+
+/// Gives a file of a folder another name there, in one step, unless something has that name.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), DaemonError> {
+    match rename_noreplace(from, to) {
+        // File systems that cannot refuse it by themselves.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(DaemonError::Exists { path: to.to_owned() });
+            }
+            fs::rename(from, to).map_err(failed("rename", from))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(DaemonError::Exists { path: to.to_owned() });
+        }
+        renamed => renamed.map_err(failed("rename", from))?,
+    }
+    sync_folder_of(to)
+}
+
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn rename_noreplace(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Removes a file if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), DaemonError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(failed("remove", path)).and_then(|()| sync_folder_of(path)),
+    }
+}
+
+/// Waits until no other process holds the lock of this file, and holds it until the file is dropped or the process ends.
+pub(crate) fn lock(path: &Path) -> Result<File, DaemonError> {
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(failed("open", path))?;
+    file.lock().map_err(failed("lock", path))?;
+    Ok(file)
+}
+
+/// The files of a folder, in the order of their names; none if there is no such folder.
+pub(crate) fn names_in(folder: &Path) -> Result<Vec<OsString>, DaemonError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed("read", folder))?,
+    };
+    let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
+    let mut names = names.map_err(failed("read", folder))?;
+    names.sort();
+    Ok(names)
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, DaemonError> {

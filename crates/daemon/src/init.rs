@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use crate::app::{App, default_folder};
+use crate::keystore::directory::KeyDirectory;
 use crate::keystore::import::ImportArgs;
 use crate::output::Output;
 use crate::{DaemonError, files, keystore};
@@ -81,6 +82,11 @@ pub(crate) fn init<A: App>(arguments: &InitArgs<A::Init>, output: Output) -> Res
     ];
     if let Some(there) = all.into_iter().flatten().find(|path| path.exists()) {
         return Err(DaemonError::Exists { path: there.clone() });
+    }
+    let choice = KeyDirectory::new(&folder, &made.keystore).choice_file();
+    if choice.symlink_metadata().is_ok() {
+        // The daemon would sign with another key than the one that is made here.
+        return Err(DaemonError::Exists { path: choice });
     }
     let imported = arguments.import.key(arguments.password_file.as_deref())?;
     let key = imported.unwrap_or_else(PrivateKeySigner::random);

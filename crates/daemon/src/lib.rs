@@ -14,6 +14,7 @@
 //!
 //! Secrets come from files, from a terminal or from standard input, never from arguments, and are in no log.
 
+mod accounts;
 mod adapters;
 mod app;
 mod backup;
@@ -42,7 +43,7 @@ pub use commands::{endpoint_text, token_unit};
 pub use config::ConfigError;
 pub use error::{DaemonError, EXIT_CODES};
 pub use follow::{Follow, WaitArgs, order};
-pub use keystore::KeystoreError;
+pub use keystore::{AccountError, KeystoreError};
 pub use open_files::{Connections, TooFewFiles};
 pub use reach::Announced;
 pub use run::{Parts, together};

@@ -97,7 +97,7 @@ pub(crate) async fn run<A: App>(loaded: Loaded<A::Settings>) -> Result<(), Daemo
         db,
         endpoints,
         signer,
-        acts_for: None,
+        acts_for: A::acts_for(settings),
         rescue,
         adapter,
         adapter_settings,

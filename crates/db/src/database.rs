@@ -92,6 +92,25 @@ impl Database {
         })))
     }
 
+    /// Reads a database as it is, in use or not: neither locked nor migrated. `None` if there is no file.
+    ///
+    /// # Errors
+    /// [`DbError::Open`].
+    pub async fn look(path: &Path) -> Result<Option<Conn>, DbError> {
+        let path = path.to_owned();
+        let task = tokio::task::spawn_blocking(move || {
+            if !path.is_file() {
+                return Ok(None);
+            }
+            let failed =
+                |e: &dyn std::fmt::Display| DbError::Open { path: path.clone(), reason: e.to_string() };
+            let mut conn = SqliteConnection::establish(&path.to_string_lossy()).map_err(|e| failed(&e))?;
+            conn.batch_execute("PRAGMA busy_timeout=30000; PRAGMA query_only=ON").map_err(|e| failed(&e))?;
+            Ok(Some(Conn::Sqlite(SqliteConn::new(conn))))
+        });
+        task.await.map_err(|e| DbError::Batch(e.to_string()))?
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.0.path

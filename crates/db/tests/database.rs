@@ -168,6 +168,31 @@ async fn a_database_in_use_is_refused_until_its_last_handle_drops() {
 }
 
 #[tokio::test]
+async fn a_look_at_a_database_sees_its_commits_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.db");
+    assert!(Database::look(&path).await.unwrap().is_none());
+    assert!(!path.exists());
+    let db = open(&dir, &[OLD]).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    add(&mut tx, "seen").await.unwrap();
+    tx.commit().await.unwrap();
+    let look = async || {
+        let mut conn = Database::look(&path).await.unwrap().unwrap();
+        let written = on!(&mut conn, |c| diesel::insert_into(note::table)
+            .values(note::body.eq("new"))
+            .execute(c)
+            .await);
+        assert!(written.is_err());
+        let seen: Vec<String> = on!(&mut conn, |c| note::table.select(note::body).load(c).await).unwrap();
+        assert_eq!(seen, ["seen"]);
+    };
+    look().await; // while it is in use
+    drop(db);
+    look().await;
+}
+
+#[tokio::test]
 async fn a_missing_folder_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let refusal = Database::open(&dir.path().join("no/such/x.db"), &[]).await.unwrap_err();

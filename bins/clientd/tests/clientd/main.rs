@@ -255,6 +255,22 @@ async fn what_cannot_be_bought_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_buyer_keeps_several_keys() {
+    let buyer = buyer();
+    let folder = buyer.folder.to_str().unwrap();
+    let contract = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+    buyer.plain(&["init", folder, "--contract", contract, "--generate-password"], "").succeeds();
+    let made = buyer.ask(&["accounts", "generate", "second"]);
+    buyer.ask(&["accounts", "set-default", "second"]);
+    let address = made["address"].as_str().unwrap();
+    let checked = buyer.run(&["config", "check", "--offline"]);
+    let opens = format!("opens, account {address}");
+    assert!(checked.succeeds().stdout.to_lowercase().contains(&opens), "{checked:?}");
+    let help = buyer.plain(&["accounts", "--help"], "");
+    assert!(help.succeeds().stdout.contains("accounts set-default"), "{help:?}");
+}
+
+#[test]
 fn settings_of_a_buyer_are_checked() {
     let mut home = buyer();
     let folder = home.folder.to_str().unwrap().to_owned();

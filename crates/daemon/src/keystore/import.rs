@@ -15,7 +15,7 @@ use super::secret_storage::SecretStorage;
 use super::{KeystoreError, ask, open_text, parse_key};
 use crate::{DaemonError, files};
 
-/// Where `init` takes the account's key from. A new one is made when nothing is given.
+/// Where an account's key is taken from. `init` makes a new one when nothing is given.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "An account that exists already")]
 pub(crate) struct ImportArgs {

@@ -1,5 +1,7 @@
 //! The account's key: an encrypted Web3 secret storage file.
 
+pub(crate) mod account_name;
+pub(crate) mod directory;
 pub(crate) mod import;
 mod mnemonic;
 mod scrypt_kdf;
@@ -14,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::{DaemonError, files};
+pub use directory::AccountError;
 pub use mnemonic::MnemonicError;
 pub use secret_storage::FormError;
 use secret_storage::{Cost, OpenError, SecretStorage};
@@ -114,8 +117,19 @@ fn create_at(
     if path.exists() {
         return Err(DaemonError::Exists { path: path.to_owned() });
     }
-    let document = secret_storage::encrypt(key, password.expose_secret(), cost);
-    files::write_private(path, document.as_bytes())
+    files::write_private(path, encrypted_at(key, password, cost)?.as_bytes())
+}
+
+/// Encrypts a key into a document. Takes a moment by intent.
+pub(crate) fn encrypted(key: &PrivateKeySigner, password: &SecretString) -> Result<String, DaemonError> {
+    encrypted_at(key, password, Cost::STANDARD)
+}
+
+fn encrypted_at(key: &PrivateKeySigner, password: &SecretString, cost: Cost) -> Result<String, DaemonError> {
+    if password.expose_secret().is_empty() {
+        return Err(KeystoreError::EmptyPassword.into());
+    }
+    Ok(secret_storage::encrypt(key, password.expose_secret(), cost))
 }
 
 /// Decrypts a keystore. Takes a moment by intent; call it off the runtime's threads.

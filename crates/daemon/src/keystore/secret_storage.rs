@@ -171,6 +171,11 @@ impl SecretStorage {
         })
     }
 
+    /// The address that it names. Nothing proves it before it is opened.
+    pub(crate) fn address(&self) -> Option<Address> {
+        self.address
+    }
+
     /// Decrypts the key. Takes a moment by intent.
     pub(crate) fn open(&self, password: &str) -> Result<PrivateKeySigner, OpenError> {
         let derived = self.kdf.derive(password);
