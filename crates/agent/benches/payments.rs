@@ -6,7 +6,8 @@
 //! that none is superseded unstored and each acknowledged payment is a row of its own. Signing is not measured.
 //!
 //! - `payments/single commits`: the limit without group commit: the same row, by the same code, in a transaction of its own;
-//! - `payments/over loopback`: payments acknowledged, that is verified and on disk.
+//! - `payments/over loopback`: payments acknowledged, that is verified and on disk, in sessions (version 2 of the protocol);
+//! - `payments/over loopback in clear`: the same without sessions (version 1).
 //!
 //! `cargo bench -p privatix-agent --bench payments [-- --quick]`
 #![allow(missing_docs, reason = "criterion's macros make the entry points")]
@@ -32,7 +33,8 @@ use privatix_contracts::{PSC, call};
 use privatix_db::Database;
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{
-    Client, ClientLimits, DirectListener, DirectTransport, RateLimit, ServerLimits, SomcAddress,
+    Client, ClientLimits, DirectListener, DirectTransport, KnownAgent, RateLimit, ServerLimits, SomcAddress,
+    VersionRange,
 };
 use privatix_store::vouchers;
 use privatix_testkit::{Anvil, Contracts, TempDir, wait_for};
@@ -55,7 +57,8 @@ fn payments(criterion: &mut Criterion) {
     let (agents, clients) = (Runtime::new().unwrap(), Runtime::new().unwrap());
     let agent = agents.block_on(RunningAgent::start());
     let mut payers = agents.block_on(agent.open_channels());
-    let connections = clients.block_on(agent.connect());
+    let sessions = clients.block_on(agent.connect(VersionRange::exactly(2)));
+    let in_clear = clients.block_on(agent.connect(VersionRange::exactly(1)));
     let acknowledged = AtomicU64::new(0);
 
     let mut group = criterion.benchmark_group("payments");
@@ -72,17 +75,19 @@ fn payments(criterion: &mut Criterion) {
         });
     });
     group.throughput(Throughput::Elements(CHANNELS.into()));
-    group.bench_function("over loopback", |bencher| {
-        bencher.iter_custom(|rounds| {
-            acknowledged.fetch_add(rounds * u64::from(CHANNELS), Ordering::Relaxed);
-            let signed = payers.sign(usize::try_from(rounds).unwrap());
-            clients.block_on(pay(&connections, signed))
+    for (name, connections) in [("over loopback", &sessions), ("over loopback in clear", &in_clear)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|rounds| {
+                acknowledged.fetch_add(rounds * u64::from(CHANNELS), Ordering::Relaxed);
+                let signed = payers.sign(usize::try_from(rounds).unwrap());
+                clients.block_on(pay(connections, signed))
+            });
         });
-    });
+    }
     group.finish();
     agents.block_on(async {
         assert_eq!(payers.rows_written(&agent.handle).await, acknowledged.into_inner());
-        drop(connections);
+        drop((sessions, in_clear));
         agent.stop().await;
     });
 }
@@ -252,9 +257,10 @@ impl RunningAgent {
         Payers(payers)
     }
 
-    async fn connect(&self) -> Vec<Client> {
-        let transport = DirectTransport::anywhere();
-        let connect = || Client::connect(&transport, &self.somc, ClientLimits::default());
+    async fn connect(&self, versions: VersionRange) -> Vec<Client> {
+        let (transport, node) = (DirectTransport::anywhere(), self.handle.node());
+        let agent = KnownAgent::new(node.account(), *node.domain()).versions(versions).expected();
+        let connect = || Client::connect_to(&agent, &transport, &self.somc, ClientLimits::default());
         try_join_all((0..CONNECTIONS).map(|_| connect())).await.unwrap()
     }
 

@@ -1,4 +1,4 @@
-//! The key of this agent's messaging sessions: a fresh one for each run of the process, signed by the account or by its operator.
+//! The key of this agent's messaging sessions, signed by the account or by its operator: a fresh one twice a day, never stored.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,25 +12,26 @@ use privatix_somc::{Identities, Identity, SessionSecret};
 /// Stands for the node's account.
 pub(crate) struct OwnIdentity {
     node: Arc<Node>,
-    secret: SessionSecret,
     signed: Mutex<Option<Arc<Identity>>>,
 }
 
 impl OwnIdentity {
-    /// With a fresh key.
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node, secret: SessionSecret::generate(), signed: Mutex::default() }
+        Self { node, signed: Mutex::default() }
     }
 
-    fn sign(&self, now: SystemTime) -> Result<KeyBinding, SignatureProblem> {
-        let node = &self.node;
-        let (key, of) = (self.secret.public(), (node.domain(), now));
-        KeyBinding::issue(node.account(), node.as_operator(), &key, VersionRange::SPOKEN, of, node.signer())
+    /// A word is never given twice about one key: whoever steals the key speaks for the agent until its word expires, and no longer.
+    fn sign(&self, now: SystemTime) -> Result<Identity, SignatureProblem> {
+        let (node, secret) = (&self.node, SessionSecret::generate());
+        let (key, of) = (secret.public(), (node.domain(), now));
+        let versions = VersionRange::SPOKEN;
+        let word = KeyBinding::issue(node.account(), node.as_operator(), &key, versions, of, node.signer())?;
+        Ok(Identity::new(secret, word))
     }
 }
 
 impl Identities for OwnIdentity {
-    /// The word about the key is renewed when half of its time is over, and when it was dated by a clock that the chain shows to be
+    /// Key and word are renewed when half of its time is over, and when it was dated by a clock that the chain shows to be
     /// wrong: strangers make the account sign twice a day, however often they connect.
     fn identity(&self, agent: &Address) -> Option<Arc<Identity>> {
         if *agent != self.node.account() {
@@ -40,8 +41,8 @@ impl Identities for OwnIdentity {
         let mut signed = self.signed.lock();
         if signed.as_ref().is_none_or(|identity| is_due(identity.binding(), now)) {
             let notice = match self.sign(now) {
-                Ok(binding) => {
-                    *signed = Some(Arc::new(Identity::new(self.secret.clone(), binding)));
+                Ok(identity) => {
+                    *signed = Some(Arc::new(identity));
                     None
                 }
                 Err(error) => Some(format!(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
@@ -10,6 +10,11 @@ use privatix_node::{Node, NodeError};
 use privatix_offering::{BindingError, ExpectedKey, KeyBinding, SessionKey, SignatureProblem, VersionRange};
 use privatix_somc::{Expected, Recognition};
 use privatix_store::agents_seen::{self, Seen};
+
+/// For how long a session goes on by an operator's word at most: the agent may dismiss it.
+const BY_OPERATOR: Duration = Duration::from_hours(1);
+/// The same, where one endpoint alone shows that it is the operator.
+const BY_ONE_ENDPOINT: Duration = Duration::from_mins(10);
 
 /// What this node knows of an agent.
 struct ByNode {
@@ -55,19 +60,28 @@ impl Recognition for ByNode {
         let newest = seen.map(|seen| seen.issued_at);
         let (agent, domain) = (self.agent, *self.node.domain());
         let mut expected = ExpectedKey { agent, operator: None, domain, now, newest };
+        let mut longest = KeyBinding::VALIDITY;
         let mut verified = binding.verify(key, &expected);
         if let Err(BindingError::Signature(SignatureProblem::WrongSigner { .. })) = verified {
             // Not the agent itself: the chain is asked for its operator.
-            expected.operator = self.node.operator_of(agent).await.map_err(|error| unchecked(&error))?;
+            let operator = self.node.agreed_operator_of(agent).await.map_err(|error| unchecked(&error))?;
+            expected.operator = operator.for_now();
+            longest = if operator.is_sure() { BY_OPERATOR } else { BY_ONE_ENDPOINT };
             verified = binding.verify(key, &expected);
         }
         verified?;
-        let proved = Seen { version: binding.versions.max(), issued_at: binding.issued_at };
+        // A chain's time that was far ahead must not keep later words out.
+        let latest = seconds(SystemTime::now() + KeyBinding::MAX_SKEW);
+        let proved = Seen { version: binding.versions.max(), issued_at: binding.issued_at.min(latest) };
         if seen.is_none_or(|seen| seen.version < proved.version || seen.issued_at < proved.issued_at) {
             self.note(proved).await.map_err(|error| unchecked(&error))?;
         }
-        Ok(binding.expires().duration_since(now).unwrap_or_default())
+        Ok(binding.expires().duration_since(now).unwrap_or_default().min(longest))
     }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn unchecked(error: &NodeError) -> BindingError {

@@ -52,12 +52,21 @@ impl Node {
     /// # Errors
     /// [`NodeError::EndpointsDisagree`]; [`NodeError::Contract`] where none answers, or all are set aside.
     pub async fn operator_of(&self, agent: Address) -> Result<Option<Address>, NodeError> {
+        Ok(self.agreed_operator_of(agent).await?.for_now())
+    }
+
+    /// [`operator_of`](Self::operator_of), and whether it rests on more than the word of one of several endpoints.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn agreed_operator_of(&self, agent: Address) -> Result<Agreed<Option<Address>>, NodeError> {
         const WHAT: &str = "an agent's operator";
         let contract = self.domain.contract();
         let operator = self.asked_of_all(WHAT, |endpoint| async move {
-            PSC::new(contract, endpoint.provider()).operatorOf(agent).call().await.map_err(unreadable(WHAT))
+            let operator = PSC::new(contract, endpoint.provider()).operatorOf(agent).call().await;
+            Ok(Some(operator.map_err(unreadable(WHAT))?).filter(|operator| !operator.is_zero()))
         });
-        Ok(Some(operator.await?.for_now()).filter(|operator| !operator.is_zero()))
+        operator.await
     }
 
     /// What the contract holds of an offering now, whatever was seen of its events, as the first endpoint that answers shows it. It only

@@ -96,7 +96,12 @@ impl Client {
             } else if !may_be_in_clear {
                 return Err(ClientError::Version { ours: session::VERSIONS, theirs: versions });
             }
-            greeting::in_clear(transport.connect(address).await?, frame_timeout).await
+            let greeting = greeting::in_clear(transport.connect(address).await?, frame_timeout).await?;
+            // Meanwhile it may have proved a key on another connection.
+            if !may_be_in_clear(expected).await {
+                return Err(ClientError::handshake("it talks in clear, and has proved a key before"));
+            }
+            Ok(greeting)
         };
         let greeting = timeout(after, connect).await.unwrap_or_else(|_| Err(late(address, after)))?;
         Ok(Self::start(greeting, limits))
@@ -244,6 +249,11 @@ impl fmt::Debug for Client {
 
 fn late(address: &SomcAddress, after: Duration) -> ClientError {
     ClientError::ConnectTimeout { address: address.clone(), after }
+}
+
+/// Whether what is known of an agent permits to talk to it in clear.
+pub(crate) async fn may_be_in_clear(expected: &Expected) -> bool {
+    message::VERSIONS.highest_common(expected.recognition.versions().await).is_some()
 }
 
 /// What a server that knows no sessions answers to the beginning of one: to it that is a frame of a gigabyte.

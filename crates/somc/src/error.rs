@@ -39,6 +39,12 @@ pub enum ClientError {
         /// The unproved word.
         refusal: Refusal,
     },
+    /// Whoever answers at the agent's address began no session as the protocol has it. It may be anybody on the way.
+    #[error("whoever answers for the agent began no session: {reason}")]
+    Handshake {
+        /// What it did.
+        reason: String,
+    },
     /// Whoever answers at the agent's address did not prove to be the agent.
     #[error("the agent is not reached: {0}")]
     Binding(#[source] BindingError),
@@ -100,6 +106,7 @@ impl ClientError {
             | Self::NoneReached(_)
             | Self::Version { .. }
             | Self::Unauthenticated { .. }
+            | Self::Handshake { .. }
             | Self::Binding(_)
             | Self::Bye(_)
             | Self::TooLarge { .. } => true,
@@ -114,6 +121,7 @@ impl ClientError {
             Self::Transport(_)
             | Self::ConnectTimeout { .. }
             | Self::Unauthenticated { .. }
+            | Self::Handshake { .. }
             | Self::Binding(_)
             | Self::Lost { .. }
             | Self::Timeout { .. } => true,
@@ -144,6 +152,7 @@ impl ClientError {
             Self::Transport(_)
                 | Self::ConnectTimeout { .. }
                 | Self::Unauthenticated { .. }
+                | Self::Handshake { .. }
                 | Self::Binding(_)
                 | Self::Lost { .. }
                 | Self::Protocol { .. }
@@ -152,6 +161,10 @@ impl ClientError {
 
     pub(crate) fn protocol(reason: impl Into<String>) -> Self {
         Self::Protocol { reason: reason.into() }
+    }
+
+    pub(crate) fn handshake(reason: impl Into<String>) -> Self {
+        Self::Handshake { reason: reason.into() }
     }
 
     pub(crate) fn lost(error: &io::Error) -> Self {

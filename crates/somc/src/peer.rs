@@ -11,7 +11,9 @@ use privatix_channel::{OfferingHash, SignedVoucher};
 use privatix_offering::{AccessRequest, Addresses, SealedAccess};
 use tokio::time::Instant;
 
-use crate::{Client, ClientError, ClientLimits, Expected, Paid, SomcAddress, Transport};
+use crate::{
+    Client, ClientError, ClientLimits, Expected, Paid, SomcAddress, Transport, client::may_be_in_clear,
+};
 
 /// How often and how fast a [`Peer`] repeats what failed for a passing reason.
 #[derive(Clone, Debug)]
@@ -279,25 +281,43 @@ impl Peer {
 
     /// The connection, dialled when there is none. Whoever comes while it is being dialled waits for the same dial.
     async fn client(&self) -> Result<Client, ClientError> {
+        let connected = self.inner.link.lock().connected.clone();
+        if let Some(client) = &connected
+            && client.is_fresh()
+            && self.may_go_on(client).await
+        {
+            return Ok(client.clone());
+        }
         let (dial, disconnected) = {
             let mut link = self.inner.link.lock();
-            if let Some(client) = &link.connected
-                && client.is_fresh()
-            {
-                return Ok(client.clone());
-            }
             let under_way =
                 link.dialling.as_ref().and_then(WeakShared::upgrade).filter(|dial| dial.peek().is_none());
             let dial = under_way.unwrap_or_else(|| self.dial());
             link.dialling = dial.downgrade();
             (dial, link.disconnected)
         };
-        let client = dial.await?;
+        let client = match dial.await {
+            Ok(client) => client,
+            // A session whose key is renewed a while before it expires.
+            Err(error) => {
+                return connected.filter(|it| it.is_authenticated() && !it.is_closed()).ok_or(error);
+            }
+        };
         let mut link = self.inner.link.lock();
-        if link.disconnected == disconnected && link.connected.as_ref().is_none_or(|it| !it.is_fresh()) {
+        if link.disconnected == disconnected
+            && link.connected.as_ref().is_none_or(|it| !it.is_fresh() || !it.is_authenticated())
+        {
             link.connected = Some(client.clone());
         }
         Ok(client)
+    }
+
+    /// Whether a connection in clear is still permitted: the agent may have proved a key on another one since.
+    async fn may_go_on(&self, client: &Client) -> bool {
+        match &self.inner.ways.expected {
+            Some(expected) if !client.is_authenticated() => may_be_in_clear(expected).await,
+            _ => true,
+        }
     }
 
     fn dial(&self) -> Shared<Dialling> {

@@ -39,7 +39,7 @@ pub const COMPARISONS: &[Comparison] = &[
         name: "payments on disk and acknowledged over loopback, 1,000 channels, beside single commits",
         measured: "payments/over loopback",
         baseline: "payments/single commits",
-        at_least: 5.0,
+        at_least: 6.5,
     },
     Comparison {
         name: "download through agent and client over a link of 1 Gbit/s, beside a direct one",

@@ -209,7 +209,7 @@ pub enum BindingError {
     },
     /// It had expired before a later one was issued that was accepted here.
     #[error(
-        "the key of the session expired at {expires_at} s, before the one that was accepted here last was issued ({newest} s)"
+        "the key of the session expired at {expires_at} s, before the one that was accepted here last was issued ({newest} s); if a clock was wrong then, forget what is remembered of this agent"
     )]
     Superseded {
         /// When it expired, in seconds since the Unix epoch.

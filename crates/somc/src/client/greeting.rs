@@ -69,7 +69,7 @@ pub(super) async fn in_session(
     versions: VersionRange,
     frame_timeout: Duration,
 ) -> Result<Greeting, ClientError> {
-    let failed = |error: session::SessionError| ClientError::protocol(error.to_string());
+    let failed = |error: session::SessionError| ClientError::handshake(error.to_string());
     let start = ClientStart { versions, agent: expected.agent };
     let (first, initiator) = Initiator::start(start).map_err(failed)?;
     let (mut reader, writer, sent) = send(stream, &first).await;
@@ -82,15 +82,15 @@ pub(super) async fn in_session(
         Ok(Some([0, 0])) => {
             return Err(match reply(&mut reader, sent, frame_timeout).await? {
                 ServerFrame::Bye(refusal) => ClientError::Unauthenticated { refusal },
-                _ => ClientError::protocol("it talked before the session had begun"),
+                _ => ClientError::handshake("it talked before the session had begun"),
             });
         }
         Ok(Some(length)) => usize::from(u16::from_be_bytes(length)),
         Ok(None) | Err(FrameError::Io(_)) => return Err(closed()),
-        Err(error) => return Err(end_of(error)),
+        Err(error) => return Err(ClientError::handshake(error.to_string())),
     };
     if length > MAX_ANSWER {
-        return Err(ClientError::protocol(format!("its handshake of {length} bytes is above {MAX_ANSWER}")));
+        return Err(ClientError::handshake(format!("its handshake of {length} bytes is above {MAX_ANSWER}")));
     }
     let answer = async {
         reader.exactly(2).await?;
@@ -99,15 +99,17 @@ pub(super) async fn in_session(
     let answer = tokio::time::timeout(frame_timeout, answer)
         .await
         .unwrap_or(Err(FrameError::TooSlow { after: frame_timeout }))
-        .map_err(end_of)?;
+        .map_err(|error| ClientError::handshake(error.to_string()))?;
     let (established, key, payload) = initiator.finish(&answer).map_err(failed)?;
-    let hello = message::decode_session_hello(&payload).map_err(ClientError::protocol)?;
-    let left = expected.recognition.check(&key, &hello.key).await.map_err(ClientError::Binding)?;
-    // The agent signed which versions it speaks, so nobody can make it look older.
-    let version = versions.highest_common(hello.key.versions);
-    if version != Some(hello.server.version) || !session::VERSIONS.contains(hello.server.version) {
-        return Err(not_offered(hello.server.version));
+    let hello = message::decode_session_hello(&payload).map_err(ClientError::handshake)?;
+    // The agent signs which versions it speaks, so nobody can make it look older.
+    let version = hello.server.version;
+    if versions.highest_common(hello.key.versions) != Some(version) || !session::VERSIONS.contains(version) {
+        return Err(ClientError::handshake(format!(
+            "it chose version {version}, which is not the highest common one"
+        )));
     }
+    let left = expected.recognition.check(&key, &hello.key).await.map_err(ClientError::Binding)?;
     let (io, received) = reader.into_parts();
     let reader: Reading = Box::new(SessionReader::new(io, received, established.keys.clone()));
     Ok(Greeting {

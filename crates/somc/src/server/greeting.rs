@@ -119,6 +119,7 @@ async fn begin(
     let Some(identities) = &shared.identities else {
         return Err(End::Bye(Refusal::UnsupportedVersion { client: client.versions, server: VERSIONS }));
     };
+    ticket.take_session(Instant::now()).map_err(End::Bye)?;
     let Some(identity) = identities.identity(&client.agent) else {
         return Err(End::Bye(Refusal::UnknownAgent { agent: client.agent }));
     };
@@ -131,7 +132,6 @@ async fn begin(
     let left = identity.binding().expires().duration_since(identities.now()).unwrap_or_default();
     let expires = deadline(left);
 
-    ticket.take_session(Instant::now()).map_err(End::Bye)?;
     // It is never closed.
     let Ok(_turn) = shared.handshakes.acquire().await else { return Err(End::Gone) };
     let hello = SessionHello { server: hello(shared, version), key: *identity.binding() };

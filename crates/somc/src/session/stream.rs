@@ -15,7 +15,7 @@ use super::handshake::Keys;
 
 /// Bytes of a record's length.
 const HEADER: usize = 2;
-/// The most that is put into one record.
+/// The most that one record holds.
 const MAX_PLAINTEXT: usize = 16 * 1024;
 /// How much is read at once, and so how much a stranger can make us allocate ahead of what it really sent.
 const READ_CHUNK: usize = 8 * 1024;
@@ -45,8 +45,8 @@ impl<R> SessionReader<R> {
     fn open(&mut self) -> io::Result<bool> {
         let Some((header, body)) = self.sealed.split_first_chunk::<HEADER>() else { return Ok(false) };
         let length = usize::from(u16::from_be_bytes(*header));
-        if length <= TAG {
-            return Err(broken("a record without content"));
+        if !(TAG + 1..=TAG + MAX_PLAINTEXT).contains(&length) {
+            return Err(broken("a record of a length that none has"));
         }
         let Some(body) = body.get(..length) else { return Ok(false) };
         if self.number >= MAX_RECORDS {
@@ -346,7 +346,7 @@ mod tests {
         let (mut near, far) = tokio::io::duplex(64);
         let mut reader = SessionReader::new(far, BytesMut::new(), server.keys);
         block_on(async {
-            near.write_all(&[0xff, 0xff, 1]).await.unwrap();
+            near.write_all(&[0x40, 0x10, 1]).await.unwrap();
             drop(near);
             let error = reader.read(&mut [0; 10]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

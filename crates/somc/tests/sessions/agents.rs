@@ -208,7 +208,8 @@ async fn who_talks_before_the_session_has_begun_or_answers_nonsense_is_left() {
             first.finish().await;
         });
         let error = refused.unwrap_err();
-        assert!(matches!(error, ClientError::Protocol { .. }), "{said:?}: {error}");
+        assert!(matches!(error, ClientError::Handshake { .. }), "{said:?}: {error}");
+        assert!(error.is_transient() && error.is_unprocessed());
     }
 }
 
