@@ -107,7 +107,7 @@ pub struct ChainView {
     pub explained: bool,
     /// The length of a challenge, as the deployment of the contract fixes it.
     pub challenge: Period,
-    /// This machine's clock and the chain's time, where they contradict each other; `None`: they agree.
+    /// This machine's clock and the chain's time, where they contradict each other; `None`: they agree, or the view is stale, which shows no time.
     pub skew: Option<ClockSkew>,
 }
 

@@ -19,7 +19,7 @@ pub struct OfferingEnv<'a> {
     pub now: Option<ChainTime>,
     /// Whether what is known of the chain is recent enough to rely on it: it was caught up with.
     pub fresh: bool,
-    /// This machine's clock and the chain's time, where they contradict each other; `None`: they agree.
+    /// This machine's clock and the chain's time, where they contradict each other; `None`: they agree, or the view is stale, which shows no time.
     pub skew: Option<ClockSkew>,
     /// Whether this node's own network works.
     pub reachable: bool,

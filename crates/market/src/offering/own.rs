@@ -217,7 +217,7 @@ fn order(
     env: &OfferingEnv<'_>,
 ) -> Result<(), OfferingRefused> {
     let locks = order == OfferingOrder::Publish && shown.presence == Presence::Draft;
-    let skew = env.skew.filter(|_| env.fresh && locks);
+    let skew = env.skew.filter(|_| locks);
     match order {
         // This is kept whatever the offering is.
         OfferingOrder::PopUpEvery(every) => {

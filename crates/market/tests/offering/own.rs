@@ -253,10 +253,10 @@ fn a_publication_is_refused_while_the_clock_contradicts_the_chain() {
     run.skewed = true;
     assert_eq!(run.try_give(&PUBLISH), Err(OfferingRefused::Clock(SKEW)));
     assert_eq!(run.mine().wanted, Wanted::AsShown);
-    // On a stale view nothing is known of the chain's time: the order waits for both.
-    run.fresh = false;
+    // Ordered while nothing was known of the chain's time, it waits for both.
+    (run.fresh, run.skewed) = (false, false);
     assert_eq!(run.give(&PUBLISH), "");
-    run.fresh = true;
+    (run.fresh, run.skewed) = (true, true);
     assert_eq!(run.look(), "");
     run.skewed = false;
     assert_eq!(run.look(), "submit 1 Publish");
